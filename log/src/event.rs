@@ -1,0 +1,208 @@
+//! What can happen to a tenant: facts, in the past tense.
+//!
+//! These types are the format on disk. postcard writes them by position, so variants and fields are
+//! only ever added at the end; `tests/golden.rs` keeps the bytes of every variant.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::point::{Payload, Point, PointId};
+use crate::position::Seq;
+
+/// A fact about a tenant's data. Applying an appended event always succeeds: whoever appends has
+/// validated it against the state it will meet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// A collection exists from now on; this record's seq is its id.
+    CollectionCreated {
+        /// Its name, unique among the tenant's collections that exist.
+        name: CollectionName,
+        /// Of all its vectors.
+        dimension: Dimension,
+        /// How its vectors compare.
+        metric: Metric,
+        /// What the tenant asked of its index.
+        index: IndexParameters,
+    },
+    /// A collection and everything in it is gone.
+    CollectionDeleted {
+        /// Which.
+        collection: CollectionId,
+    },
+    /// These points are now what their ids mean; ids are distinct within one event.
+    VectorsUpserted {
+        /// Where.
+        collection: CollectionId,
+        /// The points, each of the collection's dimension.
+        points: Vec<Point>,
+    },
+    /// These points, all of which existed, are gone. Empty when a delete with an idempotency key
+    /// found nothing: the fact that it was answered is kept all the same.
+    VectorsDeleted {
+        /// Where.
+        collection: CollectionId,
+        /// The ids, distinct.
+        ids: Vec<PointId>,
+    },
+    /// A point has this payload now.
+    PayloadChanged {
+        /// Where.
+        collection: CollectionId,
+        /// The point, which existed.
+        id: PointId,
+        /// The whole payload after the change.
+        payload: Payload,
+    },
+}
+
+impl Event {
+    /// Whether the event changes collections, vectors or payloads, and so moves `data_seq`.
+    pub fn changes_data(&self) -> bool {
+        match self {
+            Self::VectorsDeleted { ids, .. } => !ids.is_empty(),
+            Self::VectorsUpserted { points, .. } => !points.is_empty(),
+            Self::CollectionCreated { .. } | Self::CollectionDeleted { .. } | Self::PayloadChanged { .. } => {
+                true
+            }
+        }
+    }
+}
+
+/// A collection's identity: the seq of the record that created it. A name may be used again later;
+/// its id never is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CollectionId(Seq);
+
+impl CollectionId {
+    /// The collection that the record at `seq` created.
+    pub const fn created_at(seq: Seq) -> Self {
+        Self(seq)
+    }
+
+    /// The seq of the record that created it.
+    pub const fn seq(self) -> Seq {
+        self.0
+    }
+}
+
+impl fmt::Display for CollectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A collection's name: `[A-Za-z0-9][A-Za-z0-9_.-]{0,127}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Box<str>")]
+pub struct CollectionName(Box<str>);
+
+/// A text that is no [`CollectionName`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("collection name {0:?} is not of the form [A-Za-z0-9][A-Za-z0-9_.-]{{0,127}}")]
+pub struct InvalidCollectionName(Box<str>);
+
+impl CollectionName {
+    /// The longest name, in bytes.
+    pub const BYTES_MAX: usize = 128;
+
+    /// The name as a text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<Box<str>> for CollectionName {
+    type Error = InvalidCollectionName;
+
+    fn try_from(text: Box<str>) -> Result<Self, Self::Error> {
+        let fits = (1..=Self::BYTES_MAX).contains(&text.len())
+            && text.as_bytes()[0].is_ascii_alphanumeric()
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+        if fits { Ok(Self(text)) } else { Err(InvalidCollectionName(text)) }
+    }
+}
+
+impl FromStr for CollectionName {
+    type Err = InvalidCollectionName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Box::<str>::from(text).try_into()
+    }
+}
+
+impl fmt::Display for CollectionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How many numbers each vector of a collection has: 1 to 16,384.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32")]
+pub struct Dimension(u32);
+
+/// A number that is no [`Dimension`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("dimension {0} is outside 1 to {max}", max = Dimension::MAX)]
+pub struct InvalidDimension(u32);
+
+impl Dimension {
+    /// The largest dimension.
+    pub const MAX: u32 = 16_384;
+
+    /// The number.
+    pub const fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl TryFrom<u32> for Dimension {
+    type Error = InvalidDimension;
+
+    fn try_from(number: u32) -> Result<Self, Self::Error> {
+        if (1..=Self::MAX).contains(&number) { Ok(Self(number)) } else { Err(InvalidDimension(number)) }
+    }
+}
+
+impl fmt::Display for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How two vectors compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// The cosine of their angle, a similarity: higher is better.
+    Cosine,
+    /// Their inner product, a similarity: higher is better.
+    Dot,
+    /// Their straight distance: lower is better.
+    Euclidean,
+}
+
+impl Metric {
+    /// The metric's name in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cosine => "cosine",
+            Self::Dot => "dot",
+            Self::Euclidean => "euclidean",
+        }
+    }
+}
+
+/// What a tenant asked of a collection's index; `None` leaves the choice to the index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexParameters {
+    /// Links per point and level in the graph (the paper's M).
+    pub m: Option<u16>,
+    /// Candidates kept while linking a point (the paper's efConstruction).
+    pub ef_construction: Option<u16>,
+    /// Candidates kept while searching, unless the search says otherwise.
+    pub ef: Option<u16>,
+}

@@ -1,0 +1,279 @@
+//! What a collection holds: points, each an id, a vector and perhaps a payload.
+
+use std::fmt;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// What makes a value no part of a point.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InvalidPoint {
+    /// An id without a single character.
+    #[error("an id must not be empty")]
+    IdEmpty,
+    /// An id over [`TextId::BYTES_MAX`].
+    #[error("an id has {bytes} bytes, at most {max} are allowed", max = TextId::BYTES_MAX)]
+    IdTooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A control character in an id: it would corrupt logs and terminals that print it.
+    #[error("id {id:?} has a control character")]
+    IdControlCharacter {
+        /// The id.
+        id: String,
+    },
+    /// NaN or an infinity, which no distance is defined for.
+    #[error("component {position} of the vector is {value}, only finite numbers are allowed")]
+    NotFinite {
+        /// Where, from zero.
+        position: usize,
+        /// `NaN`, `inf` or `-inf`.
+        value: String,
+    },
+    /// Bytes that are no whole number of f32.
+    #[error("a vector of {bytes} bytes is not a whole number of f32")]
+    RaggedVector {
+        /// Their number.
+        bytes: usize,
+    },
+    /// A payload that is JSON, but no object.
+    #[error("a payload must be a JSON object")]
+    PayloadNotAnObject,
+    /// A payload over [`Payload::BYTES_MAX`].
+    #[error("a payload has {bytes} bytes, at most {max} are allowed", max = Payload::BYTES_MAX)]
+    PayloadTooLarge {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A payload that is no JSON.
+    #[error("a payload is not valid JSON")]
+    PayloadNotJson,
+}
+
+/// A point's name within its collection. Tagged, so that other kinds of id can join without a new
+/// format.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PointId {
+    /// A text chosen by the tenant.
+    Text(TextId),
+}
+
+impl PointId {
+    /// The id that is this text.
+    pub fn text(text: impl Into<Box<str>>) -> Result<Self, InvalidPoint> {
+        TextId::new(text).map(Self::Text)
+    }
+
+    /// What the id adds to a point's logical size, in bytes.
+    pub fn logical_bytes(&self) -> u64 {
+        match self {
+            Self::Text(id) => id.0.len() as u64,
+        }
+    }
+
+    /// The id as the text a tenant knows it by.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Text(id) => &id.0,
+        }
+    }
+}
+
+impl fmt::Display for PointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text id: 1 to 256 bytes of UTF-8 without control characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Box<str>")]
+pub struct TextId(Box<str>);
+
+impl TextId {
+    /// The longest id, in bytes.
+    pub const BYTES_MAX: usize = 256;
+
+    /// Checks that `text` can be an id.
+    pub fn new(text: impl Into<Box<str>>) -> Result<Self, InvalidPoint> {
+        let text = text.into();
+        if text.is_empty() {
+            Err(InvalidPoint::IdEmpty)
+        } else if text.len() > Self::BYTES_MAX {
+            Err(InvalidPoint::IdTooLong { bytes: text.len() })
+        } else if text.chars().any(char::is_control) {
+            Err(InvalidPoint::IdControlCharacter { id: text.into() })
+        } else {
+            Ok(Self(text))
+        }
+    }
+}
+
+impl TryFrom<Box<str>> for TextId {
+    type Error = InvalidPoint;
+
+    fn try_from(text: Box<str>) -> Result<Self, Self::Error> {
+        Self::new(text)
+    }
+}
+
+/// A vector, exactly as it was sent. Tagged, so that sparse or quantized ones can join.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Vector {
+    /// A number for every dimension.
+    Dense(DenseVector),
+}
+
+impl Vector {
+    /// The dense vector of these numbers.
+    pub fn dense(values: impl Into<Box<[f32]>>) -> Result<Self, InvalidPoint> {
+        DenseVector::new(values).map(Self::Dense)
+    }
+
+    /// Its number of dimensions.
+    pub fn dimension(&self) -> usize {
+        self.as_dense().len()
+    }
+
+    /// The numbers of a dense vector.
+    pub fn as_dense(&self) -> &[f32] {
+        match self {
+            Self::Dense(vector) => &vector.0,
+        }
+    }
+}
+
+/// Finite f32 numbers. On disk they are their little-endian bytes, so that reading a vector back
+/// costs a copy and gives the same bits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DenseVector(Box<[f32]>);
+
+impl DenseVector {
+    /// Checks that every number is finite.
+    pub fn new(values: impl Into<Box<[f32]>>) -> Result<Self, InvalidPoint> {
+        let values = values.into();
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(position) => Err(InvalidPoint::NotFinite { position, value: values[position].to_string() }),
+            None => Ok(Self(values)),
+        }
+    }
+
+    /// The vector whose little-endian f32 bytes these are.
+    pub fn from_le_bytes(bytes: &[u8]) -> Result<Self, InvalidPoint> {
+        let (numbers, rest) = bytes.as_chunks::<4>();
+        if !rest.is_empty() {
+            return Err(InvalidPoint::RaggedVector { bytes: bytes.len() });
+        }
+        Self::new(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect::<Box<[f32]>>())
+    }
+}
+
+/// The little-endian bytes of `values`: how a vector is written on disk and, as base64, in JSON.
+pub fn vector_le_bytes(values: &[f32]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(values.len() * 4);
+    for value in values {
+        bytes.extend_from_slice(&value.to_le_bytes());
+    }
+    bytes
+}
+
+impl Serialize for DenseVector {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&vector_le_bytes(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for DenseVector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = DenseVector;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the little-endian bytes of finite f32 numbers")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<DenseVector, E> {
+                DenseVector::from_le_bytes(bytes).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+/// A JSON object about a point, kept as the text it was sent as: numbers of any size and the order
+/// of keys survive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payload(Box<str>);
+
+impl Payload {
+    /// The largest payload, in bytes of JSON.
+    pub const BYTES_MAX: usize = 64 * 1024;
+
+    /// Checks that `json` is one JSON object of at most [`Payload::BYTES_MAX`].
+    pub fn new(json: impl Into<Box<str>>) -> Result<Self, InvalidPoint> {
+        let json: Box<RawValue> =
+            RawValue::from_string(json.into().into()).map_err(|_| InvalidPoint::PayloadNotJson)?;
+        Self::from_raw(json)
+    }
+
+    /// The same for text that is known to be JSON.
+    pub fn from_raw(json: Box<RawValue>) -> Result<Self, InvalidPoint> {
+        let bytes = json.get().len();
+        if !json.get().starts_with('{') {
+            Err(InvalidPoint::PayloadNotAnObject)
+        } else if bytes > Self::BYTES_MAX {
+            Err(InvalidPoint::PayloadTooLarge { bytes })
+        } else {
+            Ok(Self(json.into()))
+        }
+    }
+
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What the payload adds to a point's logical size, in bytes.
+    pub fn logical_bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+/// One member of a collection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Its name, unique within the collection.
+    pub id: PointId,
+    /// Where it is.
+    pub vector: Vector,
+    /// What it is about.
+    pub payload: Option<Payload>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_finite_numbers_become_a_vector() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let refused = DenseVector::new(vec![0.0, bad]).unwrap_err();
+            assert_eq!(refused, InvalidPoint::NotFinite { position: 1, value: bad.to_string() });
+        }
+        assert_eq!(DenseVector::from_le_bytes(&[0; 5]).unwrap_err(), InvalidPoint::RaggedVector { bytes: 5 });
+    }
+
+    #[test]
+    fn a_payload_is_one_object_and_keeps_its_text() {
+        assert_eq!(Payload::new("[1]").unwrap_err(), InvalidPoint::PayloadNotAnObject);
+        assert_eq!(Payload::new("{} {}").unwrap_err(), InvalidPoint::PayloadNotJson);
+        assert_eq!(Payload::new("{\"a\":").unwrap_err(), InvalidPoint::PayloadNotJson);
+        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(Payload::BYTES_MAX));
+        assert!(matches!(Payload::new(large).unwrap_err(), InvalidPoint::PayloadTooLarge { .. }));
+        let text = "{\"z\":123456789012345678901234567890, \"a\":1.10}";
+        assert_eq!(Payload::new(text).unwrap().as_str(), text);
+    }
+}

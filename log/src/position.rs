@@ -1,0 +1,185 @@
+//! Places in a log and in time.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The number of a record in its log. The first record is [`Seq::OLDEST`] and there are no gaps;
+/// [`Seq::NONE`] is the head of an empty log and the number of no record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seq(u64);
+
+impl Seq {
+    /// Before the first record.
+    pub const NONE: Self = Self(0);
+    /// The first record of every log.
+    pub const OLDEST: Self = Self(1);
+
+    /// The position with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The position after this one. A log of 2^64 records cannot be written in the lifetime of a
+    /// machine, so this does not overflow.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The position before this one; [`Seq::NONE`] has none.
+    #[must_use]
+    pub const fn previous(self) -> Option<Self> {
+        match self.0.checked_sub(1) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One life of a log. Random from the log's creation: a tenant deleted and created again has a new
+/// one, while a tenant renamed or moved keeps its own, so no history needs rewriting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LogId(Uuid);
+
+impl LogId {
+    /// The log with this id.
+    pub const fn new(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+
+    /// The id's sixteen bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A moment: microseconds since 1970-01-01 UTC. Within a log it never runs backwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The moment this many microseconds after 1970-01-01 UTC.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since 1970-01-01 UTC.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// What the machine's clock says. For the edges only: a fold takes its time from the record.
+    pub fn now() -> Self {
+        Self(jiff::Timestamp::now().as_microsecond())
+    }
+}
+
+/// RFC 3339 in UTC with microseconds, such as `2026-01-02T03:04:05.678901Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(moment) => write!(f, "{moment:.6}"),
+            // Beyond the year 9999: only damage gets here, and it must still be printable.
+            Err(_) => write!(f, "{}us", self.0),
+        }
+    }
+}
+
+/// The hash of a whole history: `chain(n) = BLAKE3(chain(n-1) ‖ stored bytes of n)`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ChainHash([u8; 32]);
+
+impl ChainHash {
+    /// The hash of the empty history of `log_id`. It differs from log to log, so not even the first
+    /// record of one log continues another.
+    pub fn genesis(log_id: LogId) -> Self {
+        Self(
+            *blake3::Hasher::new_derive_key("vectorizer log genesis v1")
+                .update(log_id.as_bytes())
+                .finalize()
+                .as_bytes(),
+        )
+    }
+
+    /// The hash from its bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The hash's bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The history that continues this one with a record whose stored bytes are the `pieces`, in
+    /// order and without their own chain field.
+    #[must_use]
+    pub fn continued_by(&self, pieces: &[&[u8]]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.0);
+        for piece in pieces {
+            hasher.update(piece);
+        }
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
+/// Lower-case hexadecimal.
+impl fmt::Display for ChainHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        blake3::Hash::from_bytes(self.0).to_hex().fmt(f)
+    }
+}
+
+impl fmt::Debug for ChainHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for ChainHash {
+    type Err = blake3::HexError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        blake3::Hash::from_hex(text).map(|hash| Self(*hash.as_bytes()))
+    }
+}
+
+/// A log's end: the seq of its last record and the hash of everything up to it. Two logs with equal
+/// heads have equal histories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The last record, [`Seq::NONE`] in an empty log.
+    pub seq: Seq,
+    /// The history up to it.
+    pub chain: ChainHash,
+}
+
+impl Head {
+    /// The head of a log nothing was written to yet.
+    pub fn genesis(log_id: LogId) -> Self {
+        Self { seq: Seq::NONE, chain: ChainHash::genesis(log_id) }
+    }
+}

@@ -1,0 +1,1 @@
+//! Projections of a tenant's log.
