@@ -1,0 +1,53 @@
+//! What can go wrong with a log, and what the caller can do about it.
+
+use std::path::PathBuf;
+
+use crate::damage::Damage;
+use crate::storage::StorageError;
+
+/// An operation on a log failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The storage failed. If it was a write, the log is closed for writing.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A write or sync failed earlier. Reading goes on; writing needs the log to be opened again.
+    #[error("the log takes no more writes since it could not {}: {}", .0.doing, .0.reason)]
+    Poisoned(StorageError),
+    /// Acknowledged records are missing or wrong. An operator has to look; nothing was changed.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// There is no log in this folder.
+    #[error("there is no log in {0:?}")]
+    NotFound(PathBuf),
+    /// There is a log in this folder already.
+    #[error("there is a log in {0:?} already")]
+    AlreadyExists(PathBuf),
+    /// Another process has the log open.
+    #[error("{0:?} is open in another process")]
+    Locked(PathBuf),
+    /// The manifest cannot be read: it is no manifest, or of a newer version.
+    #[error("the manifest {path:?} cannot be read: {reason}")]
+    Manifest {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A record is larger than any reader would take. Nothing was written.
+    #[error("a record of more than {bytes_max} bytes cannot be stored")]
+    RecordTooLarge {
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// A file or folder could not be read or written.
+    #[error("could not {doing} {path:?}: {source}")]
+    File {
+        /// What was attempted.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}

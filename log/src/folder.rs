@@ -1,0 +1,258 @@
+//! A tenant's folder: everything of one tenant, in one place.
+//!
+//! ```text
+//! data/{tenant}/manifest.json   log id, segment size
+//! data/{tenant}/head            what was acknowledged
+//! data/{tenant}/log/            sled
+//! data/{tenant}/condemned       exists after a failed write or sync
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::damage::{Damage, DamageKind};
+use crate::error::Error;
+use crate::manifest::Manifest;
+use crate::position::{LogId, Seq};
+use crate::recovery::{UnverifiedLog, copy_acknowledged, initialize};
+use crate::storage::{SledPaths, SledStorage, StorageError, sync_folder};
+use crate::tenant_id::TenantId;
+use crate::tenant_log::StoredRecord;
+use crate::verify::{Verification, verify};
+
+/// sled's segment size in new logs. Measured: 128 KiB opens faster (3 ms against 8) and takes less
+/// memory (0.5 MB against 3) for a small tenant, but durable appends run at a third of the speed.
+const SEGMENT_BYTES: usize = 512 * 1024;
+
+/// Beside the tenants, for logs that are being created. No tenant can have this name.
+const CREATING: &str = "_creating";
+
+/// The folder of one tenant.
+#[derive(Clone, Debug)]
+pub struct TenantFolder {
+    data: PathBuf,
+    path: PathBuf,
+}
+
+impl TenantFolder {
+    /// Where the tenant's folder is or would be. Touches nothing.
+    pub fn new(data: impl Into<PathBuf>, tenant: &TenantId) -> Self {
+        let data = data.into();
+        Self { path: data.join(tenant.as_str()), data }
+    }
+
+    /// The folder's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the tenant has a log.
+    pub fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
+    /// The tenants that have a folder in `data`, in no particular order.
+    pub fn tenants(data: &Path) -> io::Result<Vec<TenantId>> {
+        let mut tenants = Vec::new();
+        for entry in fs::read_dir(data)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir()
+                && let Some(tenant) = entry.file_name().to_str().and_then(|name| name.parse().ok())
+            {
+                tenants.push(tenant);
+            }
+        }
+        Ok(tenants)
+    }
+
+    /// Creates an empty log with a random id. It is built beside the tenants and renamed into place,
+    /// so a folder that exists is whole, whatever moment the power failed at.
+    pub fn create(&self) -> Result<LogId, Error> {
+        if self.exists() {
+            return Err(Error::AlreadyExists(self.path.clone()));
+        }
+        let log_id = LogId::new(Uuid::new_v4());
+        let creating = self.data.join(CREATING);
+        let building = creating.join(log_id.to_string());
+        let create = || {
+            fs::create_dir_all(&building)?;
+            Manifest::new(log_id, SEGMENT_BYTES).write(&building.join("manifest.json"))
+        };
+        create().map_err(|source| Error::File { doing: "create", path: building.clone(), source })?;
+        let storage = SledStorage::create(&paths(&building), SEGMENT_BYTES)?;
+        initialize(&storage, log_id)?;
+        drop(storage);
+        let publish = || {
+            sync_files(&building.join("log"))?;
+            sync_folder(&building)?;
+            fs::rename(&building, &self.path)?;
+            sync_folder(&creating)?;
+            sync_folder(&self.data)
+        };
+        publish().map_err(|source| Error::File { doing: "publish", path: self.path.clone(), source })?;
+        Ok(log_id)
+    }
+
+    /// Erases what creations that never finished have left in `data`. For the start of a node.
+    pub fn erase_unfinished(data: &Path) -> io::Result<()> {
+        match fs::remove_dir_all(data.join(CREATING)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The log's identity, as the manifest says.
+    pub fn log_id(&self) -> Result<LogId, Error> {
+        Ok(self.manifest()?.log_id)
+    }
+
+    /// Opens the log for recovery. If a write has failed in an earlier life, the log is first copied,
+    /// verified up to its head, into a fresh folder that takes its place.
+    pub fn open(&self) -> Result<UnverifiedLog, Error> {
+        let manifest = self.manifest()?;
+        let paths = paths(&self.path);
+        self.finish_replacement(&paths)?;
+        self.check_unlocked()?;
+        if paths.condemned.exists() {
+            self.replace(&paths, &manifest)?;
+        }
+        let storage = open_storage(&paths, manifest.segment_bytes)?;
+        UnverifiedLog::new(Box::new(storage), manifest.log_id)
+    }
+
+    /// Verifies the log and shows every whole record to `visit`, on a copy in `scratch`: opening a
+    /// log writes to it, and looking must not change what is looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`] if a server has the folder open, and whatever keeps the log from being read
+    /// at all. Damage to records is no error but part of the answer.
+    pub fn verify(
+        &self,
+        scratch: &Path,
+        visit: &mut dyn FnMut(StoredRecord) -> ControlFlow<()>,
+    ) -> Result<Verification, Error> {
+        let manifest = self.manifest()?;
+        self.check_unlocked()?;
+        let copy = tempfile::Builder::new()
+            .prefix("vectorizer-verify-")
+            .tempdir_in(scratch)
+            .map_err(|source| Error::File { doing: "create a folder in", path: scratch.into(), source })?;
+        copy_tree(&self.path, copy.path()).map_err(|source| Error::File {
+            doing: "copy",
+            path: self.path.clone(),
+            source,
+        })?;
+        let storage = open_storage(&paths(copy.path()), manifest.segment_bytes)?;
+        verify(&storage, manifest.log_id, visit)
+    }
+
+    fn manifest(&self) -> Result<Manifest, Error> {
+        if !self.exists() {
+            return Err(Error::NotFound(self.path.clone()));
+        }
+        Manifest::read(self.path.join("manifest.json"))
+    }
+
+    /// sled locks `db`; asking before it does lets "somebody has it open" be told from damage.
+    fn check_unlocked(&self) -> Result<(), Error> {
+        let data = self.path.join("log/db");
+        match File::open(&data).map(|file| file.try_lock_shared()) {
+            Ok(Err(TryLockError::WouldBlock)) => Err(Error::Locked(self.path.clone())),
+            // A missing file is damage, which opening will find.
+            _ => Ok(()),
+        }
+    }
+
+    fn replace(&self, current: &SledPaths, manifest: &Manifest) -> Result<(), Error> {
+        let fresh = SledPaths {
+            log: self.path.join("log.fresh"),
+            head: self.path.join("head.fresh"),
+            condemned: self.path.join("condemned.fresh"),
+        };
+        let file = |source| Error::File { doing: "replace the log in", path: self.path.clone(), source };
+        remove_tree(&fresh.log).map_err(file)?;
+        let from = open_storage(current, manifest.segment_bytes)?;
+        let to = SledStorage::create(&fresh, manifest.segment_bytes)?;
+        copy_acknowledged(&from, &to, manifest.log_id)?;
+        drop(to);
+        drop(from);
+        // IMPORTANT, the order: the copy is whole and durable before the old log moves away, so a
+        // missing `log` beside a `log.fresh` always means that the copy may take its place. The head
+        // in place says the same as the copy's and stays.
+        let publish = || {
+            sync_files(&fresh.log)?;
+            fs::remove_file(&fresh.head)?;
+            sync_folder(&self.path)?;
+            remove_tree(&self.path.join("log.retired"))?;
+            fs::rename(&current.log, self.path.join("log.retired"))?;
+            sync_folder(&self.path)
+        };
+        publish().map_err(file)?;
+        self.finish_replacement(current)?;
+        fs::remove_file(&current.condemned).and_then(|()| sync_folder(&self.path)).map_err(file)?;
+        Ok(())
+    }
+
+    fn finish_replacement(&self, paths: &SledPaths) -> Result<(), Error> {
+        let fresh = self.path.join("log.fresh");
+        let finish = || {
+            if !paths.log.exists() && fresh.exists() {
+                fs::rename(&fresh, &paths.log)?;
+                sync_folder(&self.path)?;
+                remove_tree(&self.path.join("log.retired"))?;
+            }
+            Ok(())
+        };
+        finish().map_err(|source| Error::File {
+            doing: "replace the log in",
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
+
+fn paths(tenant: &Path) -> SledPaths {
+    SledPaths { log: tenant.join("log"), head: tenant.join("head"), condemned: tenant.join("condemned") }
+}
+
+/// A database that cannot be opened at all is damage of everything in it.
+fn open_storage(paths: &SledPaths, segment_bytes: usize) -> Result<SledStorage, Error> {
+    SledStorage::open(paths, segment_bytes).map_err(|StorageError { reason, .. }| {
+        Error::Damaged(Damage { seq: Seq::OLDEST, kind: DamageKind::Storage { reason } })
+    })
+}
+
+fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes every file below `folder` durable, and the folders too.
+fn sync_files(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { sync_files(&path)? } else { File::open(&path)?.sync_all()? }
+    }
+    sync_folder(folder)
+}
+
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}

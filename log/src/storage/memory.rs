@@ -1,0 +1,217 @@
+//! The faulty double: a storage in memory that loses what was not synced, and fails on demand.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Storage, StorageError, Visit};
+use crate::head::{HEAD_FILE_BYTES, SLOT_BYTES, Slot};
+use crate::part::PartKey;
+
+/// A storage in memory.
+#[derive(Debug)]
+pub struct MemoryStorage {
+    part_bytes_max: usize,
+    state: Mutex<State>,
+}
+
+/// What goes wrong, and when: counted in calls of that kind from now on, zero being the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A `put` fails and does nothing.
+    Put {
+        /// How many succeed before it.
+        after: usize,
+    },
+    /// A `sync` fails and what was not durable may never become so.
+    Sync {
+        /// How many succeed before it.
+        after: usize,
+    },
+    /// A write of the head fails and does nothing.
+    Head {
+        /// How many succeed before it.
+        after: usize,
+    },
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    parts: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What a crash falls back to before the unsynced calls are replayed onto it.
+    durable: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Calls since the last sync: key, and value or removal.
+    unsynced: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    head: Vec<u8>,
+    durable_head: Vec<u8>,
+    faults: Vec<Fault>,
+    condemned: bool,
+}
+
+impl MemoryStorage {
+    /// An empty storage that takes values of up to `part_bytes_max`.
+    pub fn new(part_bytes_max: usize) -> Self {
+        let head = vec![0; HEAD_FILE_BYTES];
+        let state = State { durable_head: head.clone(), head, ..State::default() };
+        Self { part_bytes_max, state: Mutex::new(state) }
+    }
+
+    /// Arranges for a fault.
+    pub fn arrange(&self, fault: Fault) {
+        self.state().faults.push(fault);
+    }
+
+    /// How many calls a crash could undo.
+    pub fn unsynced_calls(&self) -> usize {
+        self.state().unsynced.len()
+    }
+
+    /// Whether a failed write or sync was reported to it.
+    pub fn is_condemned(&self) -> bool {
+        self.state().condemned
+    }
+
+    /// What the end of the process finds: of the calls since the last sync the first `kept` survive;
+    /// the head survives as written.
+    #[must_use]
+    pub fn after_process_death(&self, kept: usize) -> Self {
+        let mut state = self.state().clone();
+        state.parts.clone_from(&state.durable);
+        for (key, value) in std::mem::take(&mut state.unsynced).into_iter().take(kept) {
+            match value {
+                Some(value) => state.parts.insert(key, value),
+                None => state.parts.remove(&key),
+            };
+        }
+        state.make_durable();
+        state.faults.clear();
+        Self { part_bytes_max: self.part_bytes_max, state: Mutex::new(state) }
+    }
+
+    /// The same after power loss, which also takes the head back to its last sync.
+    #[must_use]
+    pub fn after_power_loss(&self, kept: usize) -> Self {
+        let survivor = self.after_process_death(kept);
+        {
+            let state = &mut *survivor.state();
+            state.head.clone_from(&state.durable_head);
+        }
+        survivor
+    }
+
+    /// Changes stored bytes behind everyone's back: `change` gets all keys and values.
+    pub fn tamper(&self, change: impl FnOnce(&mut BTreeMap<Vec<u8>, Vec<u8>>)) {
+        let mut state = self.state();
+        change(&mut state.parts);
+        state.make_durable();
+    }
+
+    /// Changes the head file behind everyone's back.
+    pub fn tamper_head(&self, change: impl FnOnce(&mut Vec<u8>)) {
+        change(&mut self.state().head);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn make_durable(&mut self) {
+        self.durable.clone_from(&self.parts);
+        self.unsynced.clear();
+    }
+
+    /// Counts one call of the kind that `matching` picks out of the arranged faults; an error if it
+    /// is to fail.
+    fn call(
+        &mut self,
+        doing: &'static str,
+        matching: fn(&mut Fault) -> Option<&mut usize>,
+    ) -> Result<(), StorageError> {
+        for at in 0..self.faults.len() {
+            match matching(&mut self.faults[at]) {
+                Some(0) => {
+                    self.faults.remove(at);
+                    return Err(StorageError::new(doing, "arranged to fail"));
+                }
+                Some(after) => *after -= 1,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// So that a test keeps hold of the storage whose log it drives.
+impl Storage for Arc<MemoryStorage> {
+    fn part_bytes_max(&self) -> usize {
+        self.part_bytes_max
+    }
+
+    fn put(&self, key: PartKey, value: &[u8]) -> Result<(), StorageError> {
+        let mut state = self.state();
+        state.call("write a part", |fault| match fault {
+            Fault::Put { after } => Some(after),
+            Fault::Sync { .. } | Fault::Head { .. } => None,
+        })?;
+        assert!(value.len() <= self.part_bytes_max, "a part of {} bytes", value.len());
+        state.parts.insert(key.to_bytes().into(), value.into());
+        state.unsynced.push((key.to_bytes().into(), Some(value.into())));
+        Ok(())
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<(), StorageError> {
+        let mut state = self.state();
+        state.parts.remove(key);
+        state.unsynced.push((key.into(), None));
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        let mut state = self.state();
+        state.call("sync", |fault| match fault {
+            Fault::Sync { after } => Some(after),
+            Fault::Put { .. } | Fault::Head { .. } => None,
+        })?;
+        state.make_durable();
+        Ok(())
+    }
+
+    fn scan(&self, from: PartKey, visit: &mut Visit<'_>) -> Result<(), StorageError> {
+        // A copy, so that a visitor may call back into the storage.
+        let parts = self.state().parts.clone();
+        for (key, value) in
+            parts.range::<[u8], _>((Bound::Included(from.to_bytes().as_slice()), Bound::Unbounded))
+        {
+            if visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_head(&self, slot: Slot, bytes: &[u8; SLOT_BYTES]) -> Result<(), StorageError> {
+        let mut state = self.state();
+        state.call("write the head", |fault| match fault {
+            Fault::Head { after } => Some(after),
+            Fault::Put { .. } | Fault::Sync { .. } => None,
+        })?;
+        state.head[slot.offset()..slot.offset() + SLOT_BYTES].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read_head(&self) -> Result<Vec<u8>, StorageError> {
+        Ok(self.state().head.clone())
+    }
+
+    fn sync_head(&self) -> Result<(), StorageError> {
+        let state = &mut *self.state();
+        state.durable_head.clone_from(&state.head);
+        Ok(())
+    }
+
+    fn condemn(&self) {
+        self.state().condemned = true;
+    }
+}

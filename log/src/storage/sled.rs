@@ -1,0 +1,256 @@
+//! Parts in sled 0.34.7, with what it does not do by itself.
+//!
+//! Read in its source and measured, so kept here in one place:
+//!
+//! - `flush` is `sync_file_range`, not fsync: [`SledStorage::sync`] follows it with `fdatasync` on a
+//!   descriptor of its own.
+//! - sled reuses segments as soon as its own flush returns, so no more than half a segment of values
+//!   is ever written without a sync.
+//! - Opening writes, and reads what the page cache holds rather than the disk: `db` is synced first.
+//! - Recovery drops damaged data without a word, or panics: the head file catches the one,
+//!   `catch_unwind` the other.
+//! - Large leaves would become separate, unsynced blob files: values stay below 1/80 of a segment.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{Storage, StorageError, Visit};
+use crate::head::{HEAD_FILE_BYTES, SLOT_BYTES, Slot};
+use crate::part::PartKey;
+
+/// How many entries are fetched from sled at once: its page cache outgrows its limit under one long
+/// iterator.
+const SLICE_ENTRIES: usize = 512;
+
+/// What one log's sled may keep of its pages in memory.
+const CACHE_BYTES: u64 = 4 << 20;
+
+/// The database of one log, its head file, and the mark of a failed write.
+#[derive(Debug)]
+pub struct SledStorage {
+    db: sled::Db,
+    /// `log/db` again, for `fdatasync`.
+    data: File,
+    head: File,
+    condemned: PathBuf,
+    segment_bytes: usize,
+    /// Bytes of values since the last sync.
+    unsynced_bytes: AtomicUsize,
+}
+
+/// Where a [`SledStorage`] keeps its files.
+#[derive(Clone, Debug)]
+pub(crate) struct SledPaths {
+    /// sled's own folder.
+    pub(crate) log: PathBuf,
+    /// The head file.
+    pub(crate) head: PathBuf,
+    /// Exists after a failed write.
+    pub(crate) condemned: PathBuf,
+}
+
+impl SledPaths {
+    fn data(&self) -> PathBuf {
+        self.log.join("db")
+    }
+}
+
+impl SledStorage {
+    /// Makes an empty database and head file and syncs them. The caller syncs the folders above.
+    pub(crate) fn create(paths: &SledPaths, segment_bytes: usize) -> Result<Self, StorageError> {
+        let doing = "create the log";
+        let failed = |error: io::Error| StorageError::new(doing, error);
+        fs::create_dir_all(&paths.log).map_err(failed)?;
+        let head = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&paths.head)
+            .map_err(failed)?;
+        head.set_len(HEAD_FILE_BYTES as u64).and_then(|()| head.sync_all()).map_err(failed)?;
+        let db = open_sled(&paths.log, segment_bytes)?;
+        guarded(doing, || db.flush())?;
+        for file in ["conf", "db"] {
+            File::open(paths.log.join(file)).and_then(|file| file.sync_all()).map_err(failed)?;
+        }
+        sync_folder(&paths.log).map_err(failed)?;
+        Self::assemble(db, paths, head, segment_bytes)
+    }
+
+    /// Opens an existing database after preparing it: see the module's header.
+    pub(crate) fn open(paths: &SledPaths, segment_bytes: usize) -> Result<Self, StorageError> {
+        let failed = |error: io::Error| StorageError::new("open the log", error);
+        let head = OpenOptions::new().read(true).write(true).open(&paths.head).map_err(failed)?;
+        // IMPORTANT: before sled reads it. What recovery finds in the page cache counts as durable.
+        File::open(paths.data()).and_then(|data| data.sync_data()).map_err(failed)?;
+        set_aside_snapshots(&paths.log, SnapshotsToSetAside::Unusable).map_err(failed)?;
+        let db = match open_sled(&paths.log, segment_bytes) {
+            Err(_) if set_aside_snapshots(&paths.log, SnapshotsToSetAside::All).map_err(failed)? => {
+                // A snapshot is derived from the data; without it sled reads the data again.
+                open_sled(&paths.log, segment_bytes)?
+            }
+            opened => opened?,
+        };
+        Self::assemble(db, paths, head, segment_bytes)
+    }
+
+    fn assemble(
+        db: sled::Db,
+        paths: &SledPaths,
+        head: File,
+        segment_bytes: usize,
+    ) -> Result<Self, StorageError> {
+        let data = File::open(paths.data()).map_err(|error| StorageError::new("open the log", error))?;
+        let condemned = paths.condemned.clone();
+        Ok(Self { db, data, head, condemned, segment_bytes, unsynced_bytes: AtomicUsize::new(0) })
+    }
+}
+
+impl Storage for SledStorage {
+    fn part_bytes_max(&self) -> usize {
+        self.segment_bytes / 80 - PartKey::BYTES
+    }
+
+    fn put(&self, key: PartKey, value: &[u8]) -> Result<(), StorageError> {
+        if self.unsynced_bytes.load(Ordering::Relaxed) + value.len() > self.segment_bytes / 2 {
+            self.sync()?;
+        }
+        self.unsynced_bytes.fetch_add(value.len(), Ordering::Relaxed);
+        guarded("write to the log", || self.db.insert(key.to_bytes(), value).map(drop))
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<(), StorageError> {
+        guarded("cut the log", || self.db.remove(key).map(drop))
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        let doing = "sync the log";
+        guarded(doing, || self.db.flush())?;
+        self.data.sync_data().map_err(|error| StorageError::new(doing, error))?;
+        self.unsynced_bytes.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn scan(&self, from: PartKey, visit: &mut Visit<'_>) -> Result<(), StorageError> {
+        let mut from = from.to_bytes().to_vec();
+        loop {
+            let slice: Vec<_> = guarded("read the log", || {
+                self.db.range(from.as_slice()..).take(SLICE_ENTRIES).collect::<sled::Result<_>>()
+            })?;
+            for (key, value) in &slice {
+                if visit(key, value).is_break() {
+                    return Ok(());
+                }
+            }
+            match slice.last() {
+                Some((key, _)) if slice.len() == SLICE_ENTRIES => {
+                    from.clear();
+                    from.extend_from_slice(key);
+                    // The smallest key after this one.
+                    from.push(0);
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn write_head(&self, slot: Slot, bytes: &[u8; SLOT_BYTES]) -> Result<(), StorageError> {
+        self.head
+            .write_all_at(bytes, slot.offset() as u64)
+            .map_err(|error| StorageError::new("write the head", error))
+    }
+
+    fn read_head(&self) -> Result<Vec<u8>, StorageError> {
+        let read = || {
+            let mut bytes = vec![0; HEAD_FILE_BYTES];
+            let present = usize::try_from(self.head.metadata()?.len()).unwrap_or(usize::MAX);
+            bytes.truncate(present);
+            self.head.read_exact_at(&mut bytes, 0)?;
+            Ok(bytes)
+        };
+        read().map_err(|error: io::Error| StorageError::new("read the head", error))
+    }
+
+    fn sync_head(&self) -> Result<(), StorageError> {
+        self.head.sync_data().map_err(|error| StorageError::new("sync the head", error))
+    }
+
+    fn condemn(&self) {
+        // Best effort, as promised: if this fails too, the log is closed all the same, and only a
+        // restart before the disk recovers would not know.
+        let _ = File::create(&self.condemned).and_then(|mark| mark.sync_all());
+    }
+}
+
+fn open_sled(path: &Path, segment_bytes: usize) -> Result<sled::Db, StorageError> {
+    guarded("open the log", || {
+        sled::Config::new()
+            .path(path)
+            .segment_size(segment_bytes)
+            .cache_capacity(CACHE_BYTES)
+            // Else a thread per log that syncs, and only logs its errors.
+            .flush_every_ms(None)
+            .open()
+    })
+}
+
+/// Calls sled and takes a panic as the error it stands for.
+fn guarded<T>(doing: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StorageError> {
+    // AssertUnwindSafe: after an error nothing of this storage is trusted before it has been opened
+    // and verified again.
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| StorageError::new(doing, error)),
+        Err(panic) => {
+            let reason = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("unknown");
+            Err(StorageError::new(doing, format_args!("sled panicked: {reason}")))
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SnapshotsToSetAside {
+    Unusable,
+    All,
+}
+
+/// Deletes snapshots that were never finished and renames unusable ones out of sled's sight. Says
+/// whether any was renamed.
+fn set_aside_snapshots(log: &Path, which: SnapshotsToSetAside) -> io::Result<bool> {
+    let mut renamed = false;
+    for entry in fs::read_dir(log)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if !name.starts_with("snap.") {
+            continue;
+        }
+        if Path::new(name).extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(&path)?;
+        } else if which == SnapshotsToSetAside::All || !snapshot_is_whole(&fs::read(&path)?) {
+            fs::rename(&path, log.join(format!("unusable-{name}")))?;
+            renamed = true;
+        }
+    }
+    Ok(renamed)
+}
+
+/// A snapshot ends in its length (8 bytes) and the CRC-32 of what is in front of both.
+fn snapshot_is_whole(bytes: &[u8]) -> bool {
+    bytes.len() > 12 && {
+        let (body, trailer) = bytes.split_at(bytes.len() - 12);
+        trailer[8..] == crc32fast::hash(body).to_le_bytes()
+    }
+}
+
+/// Makes the entries of a folder durable.
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,221 @@
+//! The log: its writer and its readers.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::damage::{Damage, DamageKind};
+use crate::envelope::{self, BODY_BYTES_MAX};
+use crate::error::Error;
+use crate::head::{self, Slot};
+use crate::part::{Mark, PartKey, split};
+use crate::position::{ChainHash, Head, LogId, Seq, Timestamp};
+use crate::record::{Draft, Record};
+use crate::storage::{Storage, StorageError};
+use crate::verifier::{Verifier, WalkEnd, walk};
+
+/// A tenant's log, recovered and ready. There is one per log and process, and whoever has it is the
+/// writer; [`LogReader`]s read beside it.
+#[derive(Debug)]
+pub struct TenantLog {
+    shared: Arc<Shared>,
+    head: Head,
+    /// The slot of the head file that holds `head`.
+    slot: Slot,
+    last_at: Timestamp,
+    poison: Option<StorageError>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    storage: Box<dyn Storage>,
+    log_id: LogId,
+    /// The last durable commit: how far readers see.
+    durable: Mutex<Head>,
+}
+
+impl TenantLog {
+    pub(crate) fn recovered(
+        storage: Box<dyn Storage>,
+        log_id: LogId,
+        head: Head,
+        slot: Slot,
+        last_at: Timestamp,
+    ) -> Self {
+        let shared = Shared { storage, log_id, durable: Mutex::new(head) };
+        Self { shared: Arc::new(shared), head, slot, last_at, poison: None }
+    }
+
+    /// The log's identity.
+    pub fn log_id(&self) -> LogId {
+        self.shared.log_id
+    }
+
+    /// The last durable commit.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// A reader of everything durable, now and later.
+    pub fn reader(&self) -> LogReader {
+        LogReader { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Starts a commit; fails if an earlier one has failed.
+    pub fn begin(&mut self) -> Result<Commit<'_>, Error> {
+        match &self.poison {
+            Some(cause) => Err(Error::Poisoned(cause.clone())),
+            None => Ok(Commit { head: self.head, last_at: self.last_at, log: self, sealed: Vec::new() }),
+        }
+    }
+
+    /// Makes the head durable too, so that the next opening can tell a loss of power from damage.
+    /// For a log that falls asleep.
+    pub fn close(self) -> Result<(), Error> {
+        Ok(self.shared.storage.sync_head()?)
+    }
+}
+
+/// Records that become durable together, or not at all. Staging gives them their places and touches
+/// nothing; a commit that is dropped never was.
+#[derive(Debug)]
+pub struct Commit<'log> {
+    log: &'log mut TenantLog,
+    sealed: Vec<(Record, Vec<u8>)>,
+    head: Head,
+    last_at: Timestamp,
+}
+
+impl Commit<'_> {
+    /// Gives `draft` the next place in the log and a time that does not run backwards.
+    pub fn stage(&mut self, draft: Draft, now: Timestamp) -> Result<&Record, Error> {
+        let Draft { actor, request_id, idempotency, event } = draft;
+        let seq = self.head.seq.next();
+        let at = now.max(self.last_at);
+        let record = Record { log_id: self.log.log_id(), seq, at, actor, request_id, idempotency, event };
+        let (stored, chain) = envelope::seal(&record, &self.head.chain)
+            .ok_or(Error::RecordTooLarge { bytes_max: BODY_BYTES_MAX })?;
+        self.head = Head { seq, chain };
+        self.last_at = at;
+        self.sealed.push((record, stored));
+        Ok(&self.sealed.last().expect("just pushed").0)
+    }
+
+    /// The place the next staged record will get.
+    pub fn next_seq(&self) -> Seq {
+        self.head.seq.next()
+    }
+
+    /// How many records are staged.
+    pub fn len(&self) -> usize {
+        self.sealed.len()
+    }
+
+    /// Whether nothing is staged.
+    pub fn is_empty(&self) -> bool {
+        self.sealed.is_empty()
+    }
+
+    /// Writes the staged records and returns them once they are durable: they survive the end of the
+    /// process and of power.
+    ///
+    /// After an error the log takes no more writes, and whether these records are in it is open until
+    /// it has been recovered.
+    pub fn commit(self) -> Result<Vec<Record>, Error> {
+        if self.sealed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let slot = self.log.slot.other();
+        if let Err(cause) = write(self.log.shared.storage.as_ref(), &self.sealed, self.head, slot) {
+            self.log.shared.storage.condemn();
+            self.log.poison = Some(cause.clone());
+            return Err(cause.into());
+        }
+        self.log.head = self.head;
+        self.log.slot = slot;
+        self.log.last_at = self.last_at;
+        *self.log.shared.durable.lock().unwrap_or_else(PoisonError::into_inner) = self.head;
+        Ok(self.sealed.into_iter().map(|(record, _)| record).collect())
+    }
+}
+
+/// IMPORTANT, the order: parts, sync, head. The last part of the last record carries the commit mark,
+/// so whatever prefix of this survives is either the whole commit or nothing of it, and the head never
+/// claims what is not durable.
+fn write(
+    storage: &dyn Storage,
+    sealed: &[(Record, Vec<u8>)],
+    head: Head,
+    slot: Slot,
+) -> Result<(), StorageError> {
+    for (at, (record, stored)) in sealed.iter().enumerate() {
+        let last = if at + 1 == sealed.len() { Mark::EndsCommit } else { Mark::EndsRecord };
+        for (part, value) in (0..).zip(split(stored, storage.part_bytes_max(), last)) {
+            storage.put(PartKey { seq: record.seq, part }, &value)?;
+        }
+    }
+    storage.sync()?;
+    storage.write_head(slot, &head::encode(&head))
+}
+
+/// Reads what is durable in a log, beside its writer.
+#[derive(Clone, Debug)]
+pub struct LogReader {
+    shared: Arc<Shared>,
+}
+
+/// A record and the bytes it is stored as.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredRecord {
+    /// The record.
+    pub record: Record,
+    /// The history up to and with it.
+    pub chain: ChainHash,
+    /// Its envelope: what [`Verifier::push`] takes.
+    pub stored: Box<[u8]>,
+}
+
+impl LogReader {
+    /// The log's identity.
+    pub fn log_id(&self) -> LogId {
+        self.shared.log_id
+    }
+
+    /// How far the log is durable.
+    pub fn head(&self) -> Head {
+        *self.shared.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads records from `from` on: at most `records_max`, and no more once `bytes_max` of stored
+    /// bytes are exceeded, but at least one if there is one. Empty behind the head.
+    pub fn read(&self, from: Seq, records_max: usize, bytes_max: usize) -> Result<Vec<StoredRecord>, Error> {
+        let from = from.max(Seq::OLDEST);
+        let head = self.head();
+        let mut records = Vec::new();
+        if from > head.seq || records_max == 0 {
+            return Ok(records);
+        }
+        let mut bytes = 0;
+        let mut verifier = Verifier::starting_at(self.shared.log_id, from);
+        let end = walk(self.shared.storage.as_ref(), &mut verifier, &mut |verified| {
+            bytes += verified.stored.len();
+            let seq = verified.head.seq;
+            records.push(StoredRecord {
+                record: verified.record,
+                chain: verified.head.chain,
+                stored: verified.stored.into(),
+            });
+            if seq == head.seq || records.len() == records_max || bytes > bytes_max {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        match end {
+            WalkEnd::Damaged(damage) => Err(damage.into()),
+            WalkEnd::Whole if records.is_empty() => {
+                Err(Damage { seq: from, kind: DamageKind::Missing { found: None } }.into())
+            }
+            WalkEnd::Whole => Ok(records),
+        }
+    }
+}

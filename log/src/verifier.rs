@@ -1,0 +1,131 @@
+//! The one place that decides whether stored bytes are the next record of a history.
+
+use std::ops::ControlFlow;
+
+use crate::damage::{Damage, DamageKind};
+use crate::envelope::Envelope;
+use crate::part::{Assembler, Mark, PartKey};
+use crate::position::{ChainHash, Head, LogId, Seq};
+use crate::record::Record;
+use crate::storage::{Storage, StorageError};
+
+/// Follows a history record by record and refuses whatever does not continue it. It needs nothing
+/// but the stored bytes, so anybody who was sent them can hold a log against its head.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    log_id: LogId,
+    seq: Seq,
+    /// `None` after a record that could not be verified: the next one is taken at its word.
+    chain: Option<ChainHash>,
+}
+
+impl Verifier {
+    /// Starts in front of the log's first record.
+    pub fn new(log_id: LogId) -> Self {
+        Self { log_id, seq: Seq::NONE, chain: Some(ChainHash::genesis(log_id)) }
+    }
+
+    /// Starts in front of the record at `next`, whose chain hash is taken at its word unless it is
+    /// the first.
+    pub fn starting_at(log_id: LogId, next: Seq) -> Self {
+        match next.previous() {
+            None | Some(Seq::NONE) => Self::new(log_id),
+            Some(seq) => Self { log_id, seq, chain: None },
+        }
+    }
+
+    /// What has been verified so far; `None` right behind a record that could not be.
+    pub fn head(&self) -> Option<Head> {
+        self.chain.map(|chain| Head { seq: self.seq, chain })
+    }
+
+    /// The number of the record that must come next.
+    pub fn next(&self) -> Seq {
+        self.seq.next()
+    }
+
+    /// Verifies the stored bytes of the next record.
+    pub fn push(&mut self, stored: &[u8]) -> Result<Record, Damage> {
+        let seq = self.next();
+        let result = self.check(stored, seq).map_err(|kind| Damage { seq, kind });
+        self.seq = seq;
+        self.chain = result.as_ref().ok().map(|(_, chain)| *chain);
+        result.map(|(record, _)| record)
+    }
+
+    /// Gives up on the records before `next`.
+    pub(crate) fn skip_to(&mut self, next: Seq) {
+        *self = Self { chain: None, ..Self::starting_at(self.log_id, next) };
+    }
+
+    fn check(&self, stored: &[u8], seq: Seq) -> Result<(Record, ChainHash), DamageKind> {
+        let envelope = Envelope::verify(stored)?;
+        let record = envelope.record()?;
+        if record.log_id != self.log_id {
+            return Err(DamageKind::ForeignLog { found: record.log_id });
+        }
+        if record.seq != seq {
+            return Err(DamageKind::Displaced { found: record.seq });
+        }
+        if self.chain.is_some_and(|previous| !envelope.continues(&previous)) {
+            return Err(DamageKind::Chain);
+        }
+        Ok((record, envelope.chain()))
+    }
+}
+
+/// A record that continues its history, as it lies in the storage.
+pub(crate) struct Verified<'a> {
+    pub(crate) record: Record,
+    pub(crate) stored: &'a [u8],
+    pub(crate) head: Head,
+    pub(crate) mark: Mark,
+}
+
+/// How a walk ended.
+#[derive(Debug)]
+pub(crate) enum WalkEnd {
+    /// Behind the last record, or where the visitor broke.
+    Whole,
+    /// In front of something wrong.
+    Damaged(Damage),
+}
+
+/// Visits the records from `verifier`'s next one on, up to the first that is wrong.
+pub(crate) fn walk(
+    storage: &dyn Storage,
+    verifier: &mut Verifier,
+    visit: &mut dyn FnMut(Verified<'_>) -> ControlFlow<()>,
+) -> Result<WalkEnd, StorageError> {
+    let mut assembler = Assembler::starting_at(verifier.next());
+    let mut end = WalkEnd::Whole;
+    let mut stopped = false;
+    storage.scan(PartKey::first(verifier.next()), &mut |key, value| {
+        let seq = assembler.seq();
+        let step = PartKey::from_bytes(key)
+            .ok_or(DamageKind::Key { bytes: key.len() })
+            .and_then(|key| {
+                assembler.push(key, value, |seq, mark, stored| {
+                    let record = verifier.push(stored).map_err(|damage| damage.kind)?;
+                    let chain = verifier.chain.expect("a verified record has a chain hash");
+                    Ok(visit(Verified { record, stored, head: Head { seq, chain }, mark }))
+                })
+            })
+            .map_err(|kind| Damage { seq, kind });
+        match step {
+            Ok(None) => ControlFlow::Continue(()),
+            Ok(Some(flow)) => {
+                stopped = flow.is_break();
+                flow
+            }
+            Err(damage) => {
+                end = WalkEnd::Damaged(damage);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    if let (WalkEnd::Whole, false, Some(kind)) = (&end, stopped, assembler.end()) {
+        end = WalkEnd::Damaged(Damage { seq: assembler.seq(), kind });
+    }
+    Ok(end)
+}

@@ -1,0 +1,156 @@
+//! Looking at a log without changing it.
+
+use std::ops::ControlFlow;
+
+use crate::damage::{Damage, DamageKind};
+use crate::error::Error;
+use crate::head;
+use crate::part::{Mark, PartKey};
+use crate::position::{Head, LogId, Seq};
+use crate::record::Record;
+use crate::storage::{Storage, StorageError};
+use crate::tenant_log::StoredRecord;
+use crate::verifier::{Verifier, WalkEnd, walk};
+
+/// More findings than anybody reads are counted as one.
+const FINDINGS_MAX: usize = 100;
+
+/// What looking at a log has shown.
+#[derive(Clone, Debug)]
+pub struct Verification {
+    /// Which log.
+    pub log_id: LogId,
+    /// What it is known to have acknowledged.
+    pub acknowledged: Head,
+    /// Where its whole records end.
+    pub last: Seq,
+    /// How many whole records it has.
+    pub records: u64,
+    /// What is missing or wrong at or below the head, in order; at most a hundred.
+    pub damage: Vec<Damage>,
+    /// An end beyond the head that is not whole: not damage, the next opening cuts it.
+    pub unfinished: Option<Damage>,
+    /// One of the head's two slots is torn; the other one holds the head.
+    pub head_slot_torn: bool,
+}
+
+impl Verification {
+    /// Whether everything that was acknowledged is there.
+    pub fn holds(&self) -> bool {
+        self.damage.is_empty()
+    }
+}
+
+/// Verifies every record of a log and shows each whole one to `visit`. Goes on behind damage, so
+/// that one bad record does not hide another; only a storage that cannot be read is an error.
+pub(crate) fn verify(
+    storage: &dyn Storage,
+    log_id: LogId,
+    visit: &mut dyn FnMut(StoredRecord) -> ControlFlow<()>,
+) -> Result<Verification, Error> {
+    let head_file = storage.read_head()?;
+    let (acknowledged, _) =
+        head::decode(&head_file).ok_or(Damage { seq: Seq::OLDEST, kind: DamageKind::Head })?;
+    let mut verification = Verification {
+        log_id,
+        acknowledged,
+        last: Seq::NONE,
+        records: 0,
+        damage: Vec::new(),
+        unfinished: None,
+        head_slot_torn: !head::unreadable_slots(&head_file).is_empty(),
+    };
+    if acknowledged.seq == Seq::NONE && acknowledged != Head::genesis(log_id) {
+        let found = Head::genesis(log_id).chain;
+        let kind = DamageKind::OtherHistory { found, acknowledged: acknowledged.chain };
+        verification.damage.push(Damage { seq: Seq::NONE, kind });
+    }
+    let mut verifier = Verifier::new(log_id);
+    loop {
+        let mut at_head = None;
+        let mut mark = Mark::EndsCommit;
+        let mut stopped = false;
+        let end = walk(storage, &mut verifier, &mut |verified| {
+            verification.records += 1;
+            verification.last = verified.head.seq;
+            mark = verified.mark;
+            if verified.head.seq == acknowledged.seq {
+                at_head = Some(verified.head.chain);
+            }
+            let Head { chain, .. } = verified.head;
+            let flow = visit(StoredRecord { record: verified.record, chain, stored: verified.stored.into() });
+            stopped = flow.is_break();
+            flow
+        })?;
+        if let Some(found) = at_head.filter(|found| *found != acknowledged.chain) {
+            let kind = DamageKind::OtherHistory { found, acknowledged: acknowledged.chain };
+            verification.damage.push(Damage { seq: acknowledged.seq, kind });
+        }
+        if stopped {
+            return Ok(verification);
+        }
+        match end {
+            WalkEnd::Damaged(damage) if damage.seq <= acknowledged.seq => {
+                let next = next_record(storage, &damage)?;
+                verification.damage.push(damage);
+                match next {
+                    Some(next) if verification.damage.len() < FINDINGS_MAX => verifier.skip_to(next),
+                    _ => return Ok(verification),
+                }
+            }
+            WalkEnd::Damaged(damage) => {
+                verification.unfinished = Some(damage);
+                return Ok(verification);
+            }
+            WalkEnd::Whole => {
+                let seq = verifier.next();
+                if seq <= acknowledged.seq {
+                    verification.damage.push(Damage { seq, kind: DamageKind::Missing { found: None } });
+                } else if mark != Mark::EndsCommit {
+                    verification.unfinished =
+                        Some(Damage { seq: verification.last, kind: DamageKind::CommitUnfinished });
+                }
+                return Ok(verification);
+            }
+        }
+    }
+}
+
+/// The first record behind `damage` of which a first part exists.
+fn next_record(storage: &dyn Storage, damage: &Damage) -> Result<Option<Seq>, StorageError> {
+    let mut next = None;
+    storage.scan(PartKey::first(damage.seq.next()), &mut |key, _| match PartKey::from_bytes(key) {
+        Some(PartKey { seq, part: 0 }) if seq > damage.seq => {
+            next = Some(seq);
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    })?;
+    Ok(next)
+}
+
+/// Reads a log that somebody sends as stored records, and holds it against its chain.
+#[derive(Debug, Default)]
+pub struct RemoteVerification {
+    verifier: Option<Verifier>,
+    records: u64,
+}
+
+impl RemoteVerification {
+    /// Takes the next stored record; the first one says which log it is.
+    pub fn push(&mut self, log_id: LogId, stored: &[u8]) -> Result<Record, Damage> {
+        let record = self.verifier.get_or_insert_with(|| Verifier::new(log_id)).push(stored)?;
+        self.records += 1;
+        Ok(record)
+    }
+
+    /// What has been verified so far.
+    pub fn head(&self) -> Option<Head> {
+        self.verifier.as_ref().and_then(Verifier::head)
+    }
+
+    /// How many records that were.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+}
