@@ -68,7 +68,7 @@ pub use part::PartKey;
 pub use point::{DenseVector, InvalidPoint, Payload, Point, PointId, TextId, Vector, vector_le_bytes};
 pub use position::{ChainHash, Head, LogId, Seq, Timestamp};
 pub use record::{Actor, Draft, Idempotency, Record, Via};
-pub use recovery::{Cut, Recovered, UnverifiedLog, initialize};
+pub use recovery::{Cut, Recovered, UnverifiedLog, copy_acknowledged, initialize};
 pub use tenant_id::{InvalidTenantId, TenantId};
 pub use tenant_log::{Commit, LogReader, StoredRecord, TenantLog};
 pub use verifier::Verifier;

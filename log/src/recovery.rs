@@ -170,7 +170,7 @@ fn cut(storage: &dyn Storage, from: Seq, reason: Damage) -> Result<Cut, StorageE
 /// Copies the records up to the acknowledged head, each verified, into an empty storage, and makes
 /// them durable there. This is how a log whose storage has failed comes to take writes again: what
 /// the page cache shows of the old files is not trusted beyond what verifies.
-pub(crate) fn copy_acknowledged(from: &dyn Storage, to: &dyn Storage, log_id: LogId) -> Result<Head, Error> {
+pub fn copy_acknowledged(from: &dyn Storage, to: &dyn Storage, log_id: LogId) -> Result<Head, Error> {
     let (acknowledged, _) =
         head::decode(&from.read_head()?).ok_or(Damage { seq: Seq::OLDEST, kind: DamageKind::Head })?;
     let mut copied = Head::genesis(log_id);

@@ -1,0 +1,221 @@
+//! What every storage must make of a log: one suite, run on sled and on the double.
+
+use vectorizer_log::{ChainHash, Error, Head, Record, Seq, Timestamp, UnverifiedLog, Verifier};
+
+use crate::grounds::{Ground, InMemory, OnSled};
+use crate::stories::{at, commit, created, draft, fill, upserted, with_idempotency};
+
+macro_rules! on_every_ground {
+    ($($promise:ident),+ $(,)?) => {
+        mod in_memory {
+            $(#[test] fn $promise() { super::$promise::<super::InMemory>(); })+
+        }
+        mod on_sled {
+            $(#[test] fn $promise() { super::$promise::<super::OnSled>(); })+
+        }
+    };
+}
+
+on_every_ground!(
+    a_new_log_is_empty_and_stands_at_its_own_genesis,
+    what_was_committed_comes_back_equal_and_in_order,
+    records_of_any_size_come_back,
+    seqs_start_at_one_and_have_no_gap,
+    time_never_runs_backwards,
+    a_dropped_commit_never_was,
+    acknowledged_records_survive_the_end_of_the_process,
+    readers_see_what_is_durable_and_nothing_else,
+    reading_respects_its_limits,
+    the_chain_identifies_the_history,
+    a_log_refuses_the_records_of_another,
+    reopening_changes_nothing,
+    a_record_too_large_for_one_part_is_still_one_record,
+);
+
+fn a_new_log_is_empty_and_stands_at_its_own_genesis<G: Ground>() {
+    let (first, second) = (G::create(), G::create());
+    let (recovered, records) = first.recover().unwrap();
+    assert!(records.is_empty());
+    assert_eq!(recovered.cut, None);
+    assert_eq!(recovered.log.head(), Head::genesis(recovered.log.log_id()));
+    assert_ne!(recovered.log.head().chain, second.log().head().chain);
+}
+
+fn what_was_committed_comes_back_equal_and_in_order<G: Ground>() {
+    let ground = G::create();
+    let mut log = ground.log();
+    let mut written = fill(&mut log, 8);
+    let mut staged = log.begin().unwrap();
+    staged.stage(with_idempotency(draft(upserted(1, 1))), at(5)).unwrap();
+    written.extend(staged.commit().unwrap());
+    let head = log.head();
+    log.close().unwrap();
+    let (recovered, records) = ground.recover().unwrap();
+    assert_eq!(records, written);
+    assert_eq!(recovered.log.head(), head);
+}
+
+fn records_of_any_size_come_back<G: Ground>() {
+    let ground = G::create();
+    let mut log = ground.log();
+    let mut written = commit(&mut log, [created("words")]);
+    // Every size around several multiples of a small part, and some large ones.
+    for points in (0..60).chain([500, 5_000]) {
+        written.extend(commit(&mut log, [upserted(points, 1)]));
+    }
+    drop(log);
+    assert_eq!(ground.recover().unwrap().1, written);
+}
+
+fn a_record_too_large_for_one_part_is_still_one_record<G: Ground>() {
+    let ground = G::create();
+    let mut log = ground.log();
+    let written = commit(&mut log, [created("words"), upserted(3_000, 1)]);
+    assert_eq!(written.len(), 2);
+    let read = log.reader().read(Seq::new(2), 10, usize::MAX).unwrap();
+    assert_eq!(read.len(), 1);
+    assert_eq!(read[0].record, written[1]);
+}
+
+fn seqs_start_at_one_and_have_no_gap<G: Ground>() {
+    let ground = G::create();
+    let mut records = fill(&mut ground.log(), 4);
+    records.extend(fill(&mut ground.log(), 4));
+    let seqs: Vec<u64> = records.iter().map(|record| record.seq.get()).collect();
+    assert_eq!(seqs, (1..=records.len() as u64).collect::<Vec<_>>());
+}
+
+fn time_never_runs_backwards<G: Ground>() {
+    let ground = G::create();
+    let mut times = Vec::new();
+    for clock in [10, 20, 5, 7, 30] {
+        // Reopened each time: the last time is remembered by the log, not by the process.
+        let mut log = ground.log();
+        let mut commit = log.begin().unwrap();
+        commit.stage(draft(created(&format!("c{clock}-{}", times.len()))), at(clock)).unwrap();
+        times.push(commit.commit().unwrap()[0].at);
+    }
+    assert_eq!(times, [at(10), at(20), at(20), at(20), at(30)]);
+    assert!(times[0] > Timestamp::default());
+}
+
+fn a_dropped_commit_never_was<G: Ground>() {
+    let ground = G::create();
+    let mut log = ground.log();
+    let written = commit(&mut log, [created("words")]);
+    let mut dropped = log.begin().unwrap();
+    assert_eq!(dropped.stage(draft(upserted(50, 1)), at(1)).unwrap().seq, Seq::new(2));
+    drop(dropped);
+    assert_eq!(log.begin().unwrap().commit().unwrap(), []);
+    let again = commit(&mut log, [upserted(1, 2)]);
+    assert_eq!(again[0].seq, Seq::new(2));
+    drop(log);
+    assert_eq!(ground.recover().unwrap().1, [written, again].concat());
+}
+
+fn acknowledged_records_survive_the_end_of_the_process<G: Ground>() {
+    let ground = G::create();
+    let mut log = ground.log();
+    let written = fill(&mut log, 6);
+    let survivor = ground.after_process_death();
+    let (recovered, records) = survivor.recover().unwrap();
+    assert_eq!(records, written);
+    assert_eq!(recovered.log.head(), log.head());
+}
+
+fn readers_see_what_is_durable_and_nothing_else<G: Ground>() {
+    let ground = G::create();
+    let mut log = ground.log();
+    let reader = log.reader();
+    assert_eq!(reader.read(Seq::OLDEST, 10, usize::MAX).unwrap(), []);
+    let written = fill(&mut log, 5);
+    let mut staged = log.begin().unwrap();
+    staged.stage(draft(upserted(1, 9)), at(9)).unwrap();
+    let read: Vec<Record> = reader
+        .read(Seq::OLDEST, 1_000, usize::MAX)
+        .unwrap()
+        .into_iter()
+        .map(|stored| stored.record)
+        .collect();
+    assert_eq!(read, written);
+}
+
+fn reading_respects_its_limits<G: Ground>() {
+    let ground = G::create();
+    let mut log = ground.log();
+    let written = fill(&mut log, 6);
+    let reader = log.reader();
+    for from in 0..=written.len() as u64 + 1 {
+        for records_max in [0, 1, 2, 100] {
+            let read = reader.read(Seq::new(from), records_max, usize::MAX).unwrap();
+            let start = usize::try_from(from.max(1)).unwrap() - 1;
+            let expected: Vec<&Record> = written.iter().skip(start).take(records_max).collect();
+            assert_eq!(read.iter().map(|stored| &stored.record).collect::<Vec<_>>(), expected);
+        }
+    }
+    // The limit of bytes is exceeded by one record at most, and one is always read.
+    assert_eq!(reader.read(Seq::OLDEST, 100, 0).unwrap().len(), 1);
+}
+
+fn the_chain_identifies_the_history<G: Ground>() {
+    let ground = G::create();
+    let mut log = ground.log();
+    fill(&mut log, 5);
+    let mut verifier = Verifier::new(log.log_id());
+    let mut chains: Vec<ChainHash> = Vec::new();
+    for stored in log.reader().read(Seq::OLDEST, 1_000, usize::MAX).unwrap() {
+        assert_eq!(verifier.push(&stored.stored).unwrap(), stored.record);
+        assert_eq!(verifier.head().unwrap().chain, stored.chain);
+        assert!(!chains.contains(&stored.chain));
+        chains.push(stored.chain);
+    }
+    assert_eq!(verifier.head(), Some(log.head()));
+}
+
+fn a_log_refuses_the_records_of_another<G: Ground>() {
+    let (ground, other) = (G::create(), G::create());
+    let (mut log, mut foreign) = (ground.log(), other.log());
+    fill(&mut log, 3);
+    fill(&mut foreign, 3);
+    let stored = foreign.reader().read(Seq::OLDEST, 1, usize::MAX).unwrap().remove(0);
+    let refused = Verifier::new(log.log_id()).push(&stored.stored).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        format!("damage at seq 1: the record belongs to log {}", foreign.log_id())
+    );
+}
+
+fn reopening_changes_nothing<G: Ground>() {
+    let ground = G::create();
+    let written = fill(&mut ground.log(), 5);
+    for _ in 0..10 {
+        let (recovered, records) = ground.recover().unwrap();
+        assert_eq!(records, written);
+        assert_eq!(recovered.cut, None);
+        recovered.log.close().unwrap();
+    }
+}
+
+#[test]
+fn a_fold_that_fails_stops_recovery() {
+    #[derive(Debug)]
+    enum Stop {
+        Log,
+        Fold,
+    }
+    impl From<Error> for Stop {
+        fn from(_: Error) -> Self {
+            Self::Log
+        }
+    }
+    let ground = InMemory::create();
+    fill(&mut ground.log(), 3);
+    let unverified: UnverifiedLog = ground.open().unwrap();
+    let mut seen = 0;
+    let stopped = unverified.recover(|_| {
+        seen += 1;
+        if seen == 2 { Err(Stop::Fold) } else { Ok(()) }
+    });
+    assert!(matches!(stopped, Err(Stop::Fold)));
+    assert_eq!(seen, 2);
+}

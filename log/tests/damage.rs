@@ -1,0 +1,158 @@
+//! Anything missing or wrong at or below the acknowledged head is named, by seq, and never skipped.
+
+use std::collections::BTreeMap;
+
+use vectorizer_log::{DamageKind, Error, Seq};
+
+use crate::grounds::{Ground, InMemory};
+use crate::stories::fill;
+
+type Parts = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn seq_of(key: &[u8]) -> u64 {
+    u64::from_be_bytes(key[..8].try_into().unwrap())
+}
+
+/// A log of several commits, changed by `tamper`; what recovery says of it.
+fn recovering_after(tamper: impl FnOnce(&mut Parts)) -> Result<u64, (Seq, DamageKind)> {
+    let ground = InMemory::create();
+    fill(&mut ground.log(), 5);
+    ground.storage.tamper(tamper);
+    match ground.recover() {
+        Ok((_, records)) => Ok(records.len() as u64),
+        Err(Error::Damaged(damage)) => Err((damage.seq, damage.kind)),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn take_record(parts: &mut Parts, seq: u64) -> Parts {
+    let taken: Parts =
+        parts.iter().filter(|(key, _)| seq_of(key) == seq).map(|(k, v)| (k.clone(), v.clone())).collect();
+    parts.retain(|key, _| seq_of(key) != seq);
+    taken
+}
+
+fn put_record(parts: &mut Parts, record: Parts, seq: u64) {
+    for (mut key, value) in record {
+        key[..8].copy_from_slice(&seq.to_be_bytes());
+        parts.insert(key, value);
+    }
+}
+
+#[test]
+fn every_changed_byte_of_every_record_is_found_and_named() {
+    let ground = InMemory::create();
+    fill(&mut ground.log(), 4);
+    let mut places = Vec::new();
+    ground.storage.tamper(|parts| {
+        for (key, value) in parts {
+            places.extend((0..value.len()).map(|at| (key.clone(), at)));
+        }
+    });
+    for (key, at) in places {
+        ground.storage.tamper(|parts| parts.get_mut(&key).unwrap()[at] ^= 0x10);
+        match ground.recover() {
+            Err(Error::Damaged(damage)) => assert_eq!(damage.seq.get(), seq_of(&key), "byte {at} of {key:?}"),
+            other => panic!("byte {at} of {key:?}: {other:?}"),
+        }
+        ground.storage.tamper(|parts| parts.get_mut(&key).unwrap()[at] ^= 0x10);
+    }
+    ground.recover().unwrap();
+}
+
+#[test]
+fn a_record_that_is_missing_is_named() {
+    for seq in 1..=3 {
+        let damage = recovering_after(|parts| drop(take_record(parts, seq)));
+        assert_eq!(damage, Err((Seq::new(seq), DamageKind::Missing { found: Some(Seq::new(seq + 1)) })));
+    }
+    let last = |parts: &Parts| parts.keys().map(|key| seq_of(key)).max().unwrap();
+    let mut head = 0;
+    let damage = recovering_after(|parts| {
+        head = last(parts);
+        take_record(parts, head);
+    });
+    assert_eq!(damage, Err((Seq::new(head), DamageKind::Missing { found: None })));
+    assert_eq!(recovering_after(Parts::clear), Err((Seq::new(1), DamageKind::Missing { found: None })));
+}
+
+#[test]
+fn a_part_that_is_missing_is_named() {
+    let damage = recovering_after(|parts| {
+        let key = parts.keys().filter(|key| seq_of(key) == 3).nth(1).unwrap().clone();
+        parts.remove(&key);
+    });
+    assert_eq!(damage, Err((Seq::new(3), DamageKind::Part { expected: 1, found: 2 })));
+    let damage = recovering_after(|parts| {
+        let key = parts.keys().rfind(|key| seq_of(key) == 3).unwrap().clone();
+        parts.remove(&key);
+    });
+    assert!(matches!(damage, Err((seq, DamageKind::Unfinished { .. })) if seq == Seq::new(3)), "{damage:?}");
+}
+
+#[test]
+fn swapped_records_are_named() {
+    let damage = recovering_after(|parts| {
+        let (second, third) = (take_record(parts, 2), take_record(parts, 3));
+        put_record(parts, second, 3);
+        put_record(parts, third, 2);
+    });
+    assert_eq!(damage, Err((Seq::new(2), DamageKind::Displaced { found: Seq::new(3) })));
+}
+
+#[test]
+fn a_record_of_another_log_is_named() {
+    let other = InMemory::create();
+    fill(&mut other.log(), 5);
+    let mut foreign = Parts::new();
+    other.storage.tamper(|parts| foreign = take_record(parts, 2));
+    let damage = recovering_after(|parts| {
+        take_record(parts, 2);
+        put_record(parts, foreign, 2);
+    });
+    assert_eq!(damage, Err((Seq::new(2), DamageKind::ForeignLog { found: other.log_id })));
+}
+
+#[test]
+fn a_foreign_key_among_the_parts_is_damage() {
+    let damage = recovering_after(|parts| {
+        let mut key = parts.keys().find(|key| seq_of(key) == 2).unwrap().clone();
+        key.push(0);
+        parts.insert(key, vec![1]);
+    });
+    assert_eq!(damage, Err((Seq::new(2), DamageKind::Key { bytes: 13 })));
+}
+
+#[test]
+fn a_history_other_than_the_acknowledged_one_is_refused() {
+    let ground = InMemory::create();
+    fill(&mut ground.log(), 3);
+    let mut parts_then = Parts::new();
+    ground.storage.tamper(|parts| parts_then = parts.clone());
+    // The same log lives two lives from its second record on.
+    let twin = InMemory {
+        storage: std::sync::Arc::new(ground.storage.after_process_death(0)),
+        log_id: ground.log_id,
+    };
+    fill_more(&ground, 1);
+    fill_more(&twin, 2);
+    let mut twin_parts = Parts::new();
+    twin.storage.tamper(|parts| twin_parts = parts.clone());
+    ground.storage.tamper(|parts| *parts = twin_parts);
+    let Err(Error::Damaged(damage)) = ground.recover() else { panic!("the other history was taken") };
+    assert!(matches!(damage.kind, DamageKind::OtherHistory { .. }), "{damage}");
+}
+
+fn fill_more(ground: &InMemory, mark: u64) {
+    crate::stories::commit(&mut ground.log(), [crate::stories::upserted(2, mark)]);
+}
+
+#[test]
+fn a_head_that_cannot_be_read_is_damage_and_a_torn_slot_is_not() {
+    let ground = InMemory::create();
+    let written = fill(&mut ground.log(), 3);
+    ground.storage.tamper_head(|head| head[10] ^= 1);
+    assert_eq!(ground.recover().unwrap().1, written);
+    ground.storage.tamper_head(|head| head.fill(0xff));
+    assert!(matches!(ground.open(), Err(Error::Damaged(damage)) if damage.kind == DamageKind::Head));
+}

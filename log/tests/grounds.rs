@@ -1,0 +1,102 @@
+//! The two grounds a log can stand on, behind one face for the behaviour suite.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use vectorizer_log::storage::MemoryStorage;
+use vectorizer_log::{Error, LogId, Record, Recovered, TenantFolder, TenantLog, UnverifiedLog, initialize};
+
+/// A place where one log lives across openings.
+pub(crate) trait Ground: Sized {
+    /// Makes a new log.
+    fn create() -> Self;
+    /// Opens what is there.
+    fn open(&self) -> Result<UnverifiedLog, Error>;
+    /// What is left if the process dies right now, while a log may be open.
+    fn after_process_death(&self) -> Self;
+
+    /// Opens and recovers; the records are what was handed to the fold.
+    fn recover(&self) -> Result<(Recovered, Vec<Record>), Error> {
+        let mut records = Vec::new();
+        let recovered = self.open()?.recover::<Error>(|record| {
+            records.push(record);
+            Ok(())
+        })?;
+        Ok((recovered, records))
+    }
+
+    /// The recovered log.
+    fn log(&self) -> TenantLog {
+        self.recover().unwrap().0.log
+    }
+}
+
+pub(crate) struct InMemory {
+    pub(crate) storage: Arc<MemoryStorage>,
+    pub(crate) log_id: LogId,
+}
+
+impl Ground for InMemory {
+    fn create() -> Self {
+        // Small parts, so that ordinary records have several.
+        let storage = Arc::new(MemoryStorage::new(100));
+        let log_id = LogId::new(uuid::Uuid::new_v4());
+        initialize(&storage, log_id).unwrap();
+        Self { storage, log_id }
+    }
+
+    fn open(&self) -> Result<UnverifiedLog, Error> {
+        UnverifiedLog::new(Box::new(Arc::clone(&self.storage)), self.log_id)
+    }
+
+    fn after_process_death(&self) -> Self {
+        Self { storage: Arc::new(self.storage.after_process_death(0)), log_id: self.log_id }
+    }
+}
+
+pub(crate) struct OnSled {
+    pub(crate) data: TempDir,
+    pub(crate) folder: TenantFolder,
+}
+
+impl OnSled {
+    pub(crate) fn db(&self) -> std::path::PathBuf {
+        self.folder.path().join("log/db")
+    }
+}
+
+impl Ground for OnSled {
+    fn create() -> Self {
+        let data = TempDir::new().unwrap();
+        let folder = TenantFolder::new(data.path(), &"acme".parse().unwrap());
+        folder.create().unwrap();
+        Self { data, folder }
+    }
+
+    fn open(&self) -> Result<UnverifiedLog, Error> {
+        self.folder.open()
+    }
+
+    /// The files as they are, without what sled still has in its buffers.
+    fn after_process_death(&self) -> Self {
+        let data = TempDir::new().unwrap();
+        copy(self.data.path(), data.path());
+        let folder = TenantFolder::new(data.path(), &"acme".parse().unwrap());
+        Self { data, folder }
+    }
+}
+
+pub(crate) fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

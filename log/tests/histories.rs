@@ -1,0 +1,138 @@
+//! Random histories of appending, reopening, dying and tearing, against a plain list of what was
+//! acknowledged.
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use vectorizer_log::storage::{Fault, MemoryStorage};
+use vectorizer_log::{Record, TenantLog, copy_acknowledged};
+
+use crate::grounds::{Ground, InMemory, OnSled};
+use crate::stories::{at, draft, upserted};
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Commits records of these sizes.
+    Commit(Vec<usize>),
+    /// Closes and opens.
+    Reopen,
+    /// The process dies.
+    Die,
+    /// The process dies while a commit is being written, after this share of its calls.
+    Tear { sizes: Vec<usize>, share: f64 },
+    /// A sync fails; the log is opened again, by way of a copy of what was acknowledged.
+    FailSync(Vec<usize>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let sizes = || vec(0_usize..40, 1..4);
+    prop_oneof![
+        4 => sizes().prop_map(Step::Commit),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Die),
+        2 => (sizes(), 0.0..=1.0).prop_map(|(sizes, share)| Step::Tear { sizes, share }),
+        1 => sizes().prop_map(Step::FailSync),
+    ]
+}
+
+fn try_commit(log: &mut TenantLog, sizes: &[usize], mark: u64) -> Result<Vec<Record>, vectorizer_log::Error> {
+    let mut commit = log.begin()?;
+    for (number, size) in sizes.iter().enumerate() {
+        commit.stage(draft(upserted(*size, mark)), at(i64::try_from(number).unwrap()))?;
+    }
+    commit.commit()
+}
+
+/// After a crash everything acknowledged is there, and at most the one commit that was under way.
+fn check_survivors(found: &[Record], acknowledged: &mut Vec<Record>, under_way: usize) {
+    assert!(found.starts_with(acknowledged), "an acknowledged record is missing or changed");
+    let more = found.len() - acknowledged.len();
+    assert!(more == 0 || more == under_way, "{more} of {under_way} records of a commit survived");
+    *acknowledged = found.to_vec();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_acknowledged_record_survives_any_history(steps in vec(step(), 1..25)) {
+        let mut ground = InMemory::create();
+        let mut acknowledged = Vec::new();
+        let mut log = ground.log();
+        for (mark, step) in (0..).zip(steps) {
+            let under_way = match step {
+                Step::Commit(sizes) => {
+                    acknowledged.extend(try_commit(&mut log, &sizes, mark).unwrap());
+                    continue;
+                }
+                Step::Reopen => {
+                    log.close().unwrap();
+                    0
+                }
+                Step::Die => {
+                    ground = ground.after_process_death();
+                    0
+                }
+                Step::Tear { sizes, share } => {
+                    ground.storage.arrange(Fault::Sync { after: 0 });
+                    try_commit(&mut log, &sizes, mark).unwrap_err();
+                    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a small number")]
+                    let kept = (ground.storage.unsynced_calls() as f64 * share) as usize;
+                    let storage = Arc::new(ground.storage.after_process_death(kept));
+                    ground = InMemory { storage, log_id: ground.log_id };
+                    sizes.len()
+                }
+                Step::FailSync(sizes) => {
+                    ground.storage.arrange(Fault::Sync { after: 0 });
+                    try_commit(&mut log, &sizes, mark).unwrap_err();
+                    assert!(try_commit(&mut log, &sizes, mark).is_err(), "a poisoned log took a write");
+                    assert!(ground.storage.is_condemned());
+                    let fresh = InMemory { storage: Arc::new(MemoryStorage::new(100)), log_id: ground.log_id };
+                    copy_acknowledged(&ground.storage, &fresh.storage, ground.log_id).unwrap();
+                    ground = fresh;
+                    0
+                }
+            };
+            let (recovered, found) = ground.recover().unwrap();
+            check_survivors(&found, &mut acknowledged, under_way);
+            log = recovered.log;
+        }
+        drop(log);
+        prop_assert_eq!(ground.recover().unwrap().1, acknowledged);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_acknowledged_record_survives_any_history_on_sled(
+        steps in vec(prop_oneof![
+            3 => vec(0_usize..400, 1..6).prop_map(Step::Commit),
+            1 => Just(Step::Reopen),
+            1 => Just(Step::Die),
+        ], 1..12),
+    ) {
+        let mut ground = OnSled::create();
+        let mut acknowledged = Vec::new();
+        let mut log = ground.log();
+        for (mark, step) in (0..).zip(steps) {
+            match step {
+                Step::Commit(sizes) => {
+                    acknowledged.extend(try_commit(&mut log, &sizes, mark).unwrap());
+                    continue;
+                }
+                Step::Die => {
+                    let survivor = ground.after_process_death();
+                    drop(log);
+                    ground = survivor;
+                }
+                Step::Reopen | Step::Tear { .. } | Step::FailSync(_) => log.close().unwrap(),
+            }
+            let (recovered, found) = ground.recover().unwrap();
+            prop_assert_eq!(&found, &acknowledged);
+            log = recovered.log;
+        }
+    }
+}

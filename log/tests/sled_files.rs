@@ -1,0 +1,217 @@
+//! Real sled files: what damage to them shows, and what looking at them leaves.
+
+use std::fs::{self, OpenOptions};
+use std::ops::ControlFlow;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use tempfile::TempDir;
+use vectorizer_log::{Error, Record, Seq, TenantFolder, Verification};
+
+use crate::grounds::{Ground, OnSled, copy};
+use crate::stories::{commit, fill, upserted};
+
+fn verify(folder: &TenantFolder) -> Result<(Verification, Vec<Record>), Error> {
+    let scratch = TempDir::new().unwrap();
+    let mut records = Vec::new();
+    let verification = folder.verify(scratch.path(), &mut |stored| {
+        records.push(stored.record);
+        ControlFlow::Continue(())
+    })?;
+    assert!(fs::read_dir(scratch.path()).unwrap().next().is_none(), "the copy was left behind");
+    Ok((verification, records))
+}
+
+/// Every file below `folder` with its bytes.
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(contents(&path));
+        } else {
+            files.push((path.display().to_string(), fs::read(&path).unwrap()));
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn large_and_many_records_leave_no_blob_files() {
+    let ground = OnSled::create();
+    let mut log = ground.log();
+    let mut written = fill(&mut log, 10);
+    for mark in 0..30 {
+        written.extend(commit(&mut log, [upserted(2_000, mark)]));
+    }
+    drop(log);
+    assert_eq!(ground.recover().unwrap().1, written);
+    let blobs = fs::read_dir(ground.folder.path().join("log/blobs")).unwrap().count();
+    assert_eq!(blobs, 0, "sled put values into unsynced blob files");
+}
+
+#[test]
+fn verifying_names_no_damage_in_a_whole_log_and_changes_nothing() {
+    let ground = OnSled::create();
+    let written = fill(&mut ground.log(), 8);
+    let before = contents(ground.data.path());
+    let (verification, records) = verify(&ground.folder).unwrap();
+    assert!(verification.holds(), "{:?}", verification.damage);
+    assert_eq!(records, written);
+    assert_eq!(verification.last, verification.acknowledged.seq);
+    assert!(contents(ground.data.path()) == before, "verifying changed the folder");
+}
+
+#[test]
+fn a_log_that_is_open_elsewhere_is_told_from_a_damaged_one() {
+    let ground = OnSled::create();
+    let log = ground.log();
+    assert!(matches!(ground.open(), Err(Error::Locked(_))));
+    assert!(matches!(verify(&ground.folder), Err(Error::Locked(_))));
+    drop(log);
+    assert!(verify(&ground.folder).unwrap().0.holds());
+}
+
+/// A flipped byte anywhere in the database file is harmless (it was in a page nobody needs any more)
+/// or named; an acknowledged record is never silently missing or changed.
+#[test]
+fn a_flipped_byte_anywhere_is_harmless_or_named() {
+    let ground = OnSled::create();
+    let written = fill(&mut ground.log(), 8);
+    let length = fs::metadata(ground.db()).unwrap().len();
+    let rounds = if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { 2_000 } else { 60 };
+    let mut named = 0;
+    for round in 0..rounds {
+        let at = length * round / rounds + round % 7;
+        let damaged = ground.after_process_death();
+        flip(&damaged.db(), at);
+        let before = contents(damaged.data.path());
+        match verify(&damaged.folder) {
+            Ok((verification, records)) if verification.holds() => assert_eq!(records, written, "byte {at}"),
+            Ok((verification, _)) => {
+                named += 1;
+                assert!(verification.damage[0].seq >= Seq::OLDEST, "byte {at}");
+            }
+            Err(Error::Damaged(_)) => named += 1,
+            Err(other) => panic!("byte {at}: {other}"),
+        }
+        assert!(contents(damaged.data.path()) == before, "verifying changed the folder");
+        match damaged.recover() {
+            Ok((_, records)) => assert_eq!(records, written, "byte {at}"),
+            Err(Error::Damaged(_)) => {}
+            Err(other) => panic!("byte {at}: {other}"),
+        }
+    }
+    assert!(named > 0, "no flip was found");
+}
+
+#[test]
+fn a_database_cut_below_the_head_is_damage_and_names_what_is_missing() {
+    let ground = OnSled::create();
+    let written = fill(&mut ground.log(), 30);
+    let length = fs::metadata(ground.db()).unwrap().len();
+    let mut named = 0;
+    for share in 0..10 {
+        let cut = ground.after_process_death();
+        OpenOptions::new().write(true).open(cut.db()).unwrap().set_len(length * share / 10).unwrap();
+        match verify(&cut.folder) {
+            Ok((verification, records)) if verification.holds() => assert_eq!(records, written),
+            Ok((verification, records)) => {
+                named += 1;
+                let damage = &verification.damage[0];
+                assert!(records.iter().all(|record| written.contains(record)));
+                assert!(damage.seq.get() <= written.len() as u64);
+            }
+            Err(Error::Damaged(_)) => named += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(named >= 3, "cutting the file was noticed {named} times only");
+}
+
+#[test]
+fn a_damaged_snapshot_is_set_aside_and_costs_nothing() {
+    let ground = OnSled::create();
+    let written = fill(&mut ground.log(), 8);
+    drop(ground.log());
+    let log = ground.folder.path().join("log");
+    let mut snapshots = 0;
+    for entry in fs::read_dir(&log).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("snap.") {
+            flip(&path, 20);
+            snapshots += 1;
+        }
+    }
+    assert!(snapshots > 0);
+    fs::write(log.join("snap.00000000000FFFFF.generating"), b"half a snapsh").unwrap();
+    assert_eq!(ground.recover().unwrap().1, written);
+}
+
+/// After a failed sync what the page cache shows is not trusted: the log is copied, verified up to its
+/// head, into fresh files before it takes writes again.
+#[test]
+fn a_condemned_log_takes_writes_again_after_its_acknowledged_part_was_copied() {
+    let ground = OnSled::create();
+    let written = fill(&mut ground.log(), 8);
+    fs::write(ground.folder.path().join("condemned"), b"").unwrap();
+    let db = fs::metadata(ground.db()).unwrap();
+    let (mut recovered, records) = ground.recover().unwrap();
+    assert_eq!(records, written);
+    assert_ne!(fs::metadata(ground.db()).unwrap().ino(), db.ino(), "the old files are still in use");
+    for left in ["condemned", "log.fresh", "log.retired", "head.fresh"] {
+        assert!(!ground.folder.path().join(left).exists(), "{left} was left behind");
+    }
+    let more = commit(&mut recovered.log, [upserted(10, 3)]);
+    drop(recovered);
+    assert_eq!(ground.recover().unwrap().1, [written, more].concat());
+}
+
+/// The process may end between any two steps of the replacement.
+#[test]
+fn an_interrupted_replacement_is_finished_or_started_again() {
+    let ground = OnSled::create();
+    let written = fill(&mut ground.log(), 4);
+    let path = ground.folder.path();
+    let mark = || fs::write(path.join("condemned"), b"").unwrap();
+    // Died while copying.
+    mark();
+    fs::create_dir(path.join("log.fresh")).unwrap();
+    fs::write(path.join("log.fresh/db"), b"half").unwrap();
+    assert_eq!(ground.recover().unwrap().1, written);
+    // Died between the two renames.
+    mark();
+    copy_folder(&path.join("log"), &path.join("log.fresh"));
+    fs::rename(path.join("log"), path.join("log.retired")).unwrap();
+    assert_eq!(ground.recover().unwrap().1, written);
+    assert!(!path.join("log.retired").exists());
+}
+
+#[test]
+fn a_folder_is_whole_or_does_not_exist() {
+    let data = TempDir::new().unwrap();
+    let folder = TenantFolder::new(data.path(), &"acme".parse().unwrap());
+    assert!(matches!(folder.open(), Err(Error::NotFound(_))));
+    folder.create().unwrap();
+    assert!(matches!(folder.create(), Err(Error::AlreadyExists(_))));
+    fs::create_dir_all(data.path().join("_creating/half")).unwrap();
+    TenantFolder::erase_unfinished(data.path()).unwrap();
+    assert_eq!(TenantFolder::tenants(data.path()).unwrap(), ["acme".parse().unwrap()]);
+    let manifest = folder.path().join("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("524288", "262144")).unwrap();
+    assert!(matches!(folder.open(), Err(Error::Manifest { .. })));
+}
+
+fn flip(file: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x40], at).unwrap();
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    copy(from, to);
+}
