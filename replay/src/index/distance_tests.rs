@@ -1,3 +1,5 @@
+#![expect(clippy::float_cmp, reason = "what is compared for equality is exact")]
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -5,7 +7,8 @@ use super::*;
 
 /// Twice what rounding in f32 may cost a sum of `terms` products.
 fn tolerance(terms: usize, magnitude: f64) -> f64 {
-    2.0 * f64::from(f32::EPSILON) * (terms as f64 + 2.0) * magnitude + f64::from(f32::MIN_POSITIVE)
+    let roundings = u32::try_from(terms).map_or(f64::NAN, f64::from) + 2.0;
+    2.0 * f64::from(f32::EPSILON) * roundings * magnitude + f64::from(f32::MIN_POSITIVE)
 }
 
 fn magnitude(left: &[f32], right: &[f32]) -> f64 {

@@ -52,7 +52,8 @@ pub(super) struct Block {
 pub(super) struct Slots {
     dimension: Dimension,
     metric: Metric,
-    slots_per_block: usize,
+    /// Slots in a full block.
+    block_len: usize,
     /// All full but the last.
     blocks: Arc<Vec<Arc<Block>>>,
     live: usize,
@@ -138,8 +139,8 @@ impl Block {
 
 impl Slots {
     pub(super) fn new(dimension: Dimension, metric: Metric) -> Self {
-        let slots_per_block = (BLOCK_NUMBERS / dimension.get()).clamp(BLOCK_SLOTS_MIN, BLOCK_SLOTS_MAX);
-        Self { dimension, metric, slots_per_block, blocks: Arc::default(), live: 0, emptied: 0 }
+        let block_len = (BLOCK_NUMBERS / dimension.get()).clamp(BLOCK_SLOTS_MIN, BLOCK_SLOTS_MAX);
+        Self { dimension, metric, block_len, blocks: Arc::default(), live: 0, emptied: 0 }
     }
 
     pub(super) fn dimension(&self) -> Dimension {
@@ -185,7 +186,7 @@ impl Slots {
         if block == blocks.len() {
             blocks.push(Arc::new(Block::new(self.dimension.get())));
         }
-        Arc::make_mut(&mut blocks[block]).push(vector, inverse_norm, entry, self.slots_per_block);
+        Arc::make_mut(&mut blocks[block]).push(vector, inverse_norm, entry, self.block_len);
         self.live += 1;
         slot
     }
@@ -236,6 +237,6 @@ impl Slots {
     }
 
     fn place(&self, slot: Slot) -> (usize, usize) {
-        (slot.0 / self.slots_per_block, slot.0 % self.slots_per_block)
+        (slot.0 / self.block_len, slot.0 % self.block_len)
     }
 }

@@ -30,7 +30,7 @@ impl Number {
 }
 
 fn integer_to_fraction(integer: i128, fraction: f64) -> Ordering {
-    // -2^127, the least i128, which f64 holds exactly.
+    #[expect(clippy::cast_precision_loss, reason = "a power of two, which f64 holds exactly")]
     const LEAST: f64 = i128::MIN as f64;
     if fraction >= -LEAST {
         Ordering::Less

@@ -239,10 +239,10 @@ mod naive {
     use super::*;
 
     fn clause<'a>(filter: &'a Value, name: &str) -> Vec<&'a Value> {
-        match &filter[name] {
-            Value::Null => vec![],
-            Value::Array(conditions) => conditions.iter().collect(),
-            condition => vec![condition],
+        let clause = &filter[name];
+        match clause.as_array() {
+            Some(conditions) => conditions.iter().collect(),
+            None => [clause].into_iter().filter(|clause| !clause.is_null()).collect(),
         }
     }
 
