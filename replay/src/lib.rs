@@ -1,1 +1,35 @@
-//! Projections of a tenant's log.
+//! Projections of a tenant's log: what its records add up to.
+//!
+//! A [`Projection`] is a pure fold of one log. It holds the collections and answers searches
+//! ([`Index`]), counts what the tenant uses ([`Usage`]), and remembers the answers given to
+//! idempotency keys ([`Answers`]). Delete it and nothing is lost: fold the log again ([`replay`],
+//! [`Recovery`]) and it is back, with the same [`StateDigest`].
+//!
+//! What holds everywhere in this crate:
+//!
+//! - **A fold sees nothing but records.** No clock, no randomness, no order of iteration over a
+//!   hash table: time comes from [`Record::at`](vectorizer_log::Record::at).
+//! - **A record applies once.** One at or below [`Projection::applied`] is skipped, one beyond the
+//!   next is a gap, one of another log is refused.
+//! - **A record applies whole or not at all.** It is checked against the state first and changes
+//!   the state only then.
+//! - **Nothing here does I/O.** Records come from whoever reads the log.
+
+mod answers;
+mod digest;
+mod index;
+mod metering;
+mod projection;
+mod recovery;
+mod usage;
+
+pub use answers::{Answer, Answers, Outcome};
+pub use digest::StateDigest;
+pub use index::{
+    Change, Collection, Filter, Hit, Index, InvalidFilter, InvalidQuery, Misfit, SearchRequest, Snapshot,
+    StoredPoint,
+};
+pub use metering::{METERING_VERSION, VECTOR_OVERHEAD_BYTES, vector_logical_bytes};
+pub use projection::{Applied, ApplyError, Projection, Projector};
+pub use recovery::{Progress, RECORDS_PER_PROGRESS, Recovery, ReplayError, replay};
+pub use usage::Usage;

@@ -1,0 +1,192 @@
+//! The answers given to idempotency keys, so that a repeated request is answered, not done again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use vectorizer_log::{Event, Record, Seq, Timestamp};
+
+use crate::index::Change;
+
+/// The remembered answers of one tenant: every one whose record is younger than 24 hours, by the
+/// time of the records.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    by_key: HashMap<Arc<str>, Answer>,
+    /// Every remembered record's key, oldest first, for forgetting in order. Times never run
+    /// backwards within a log, so the front is always the next to go.
+    oldest_first: VecDeque<(Seq, Arc<str>)>,
+}
+
+/// What was answered to a request with an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The record that the request appended.
+    pub seq: Seq,
+    /// When it was appended.
+    pub at: Timestamp,
+    /// The hash of the request; the same key with another one is a client's mistake.
+    pub body_hash: [u8; 32],
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What a request came to: all that its answer says beside the seq.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A collection was created.
+    CollectionCreated,
+    /// A collection was deleted.
+    CollectionDeleted {
+        /// The vectors that went with it.
+        vectors: u64,
+    },
+    /// Vectors were written.
+    Upserted {
+        /// How many, new or in place of older ones.
+        count: u64,
+    },
+    /// Vectors were deleted.
+    Deleted {
+        /// How many.
+        count: u64,
+    },
+    /// A payload was changed.
+    PayloadChanged,
+}
+
+impl Outcome {
+    /// What `event` came to, given the `change` it made.
+    pub fn of(event: &Event, change: &Change) -> Self {
+        match event {
+            Event::CollectionCreated { .. } => Self::CollectionCreated,
+            Event::CollectionDeleted { .. } => Self::CollectionDeleted { vectors: change.vectors_removed },
+            Event::VectorsUpserted { .. } => {
+                Self::Upserted { count: change.vectors_added + change.vectors_replaced }
+            }
+            Event::VectorsDeleted { .. } => Self::Deleted { count: change.vectors_removed },
+            Event::PayloadChanged { .. } => Self::PayloadChanged,
+        }
+    }
+}
+
+impl Answer {
+    const REMEMBERED_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
+
+    fn is_forgotten(&self, now: Timestamp) -> bool {
+        self.at.micros().saturating_add(Self::REMEMBERED_MICROS) <= now.micros()
+    }
+}
+
+impl Answers {
+    /// What was answered to `key`, unless that was 24 hours or more before `now`.
+    pub fn get(&self, key: &str, now: Timestamp) -> Option<&Answer> {
+        self.by_key.get(key).filter(|answer| !answer.is_forgotten(now))
+    }
+
+    /// How many answers are remembered.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether none is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Every remembered answer with its key, oldest first.
+    pub fn oldest_first(&self) -> impl Iterator<Item = (&str, &Answer)> {
+        self.oldest_first.iter().filter_map(|(seq, key)| Some((&**key, self.remembered(*seq, key)?)))
+    }
+
+    /// Forgets what is due at the record's time, then remembers the record if it has a key.
+    pub(crate) fn apply(&mut self, record: &Record, change: &Change) {
+        self.forget(record.at);
+        let Some(idempotency) = &record.idempotency else { return };
+        let key: Arc<str> = idempotency.key.as_str().into();
+        let answer = Answer {
+            seq: record.seq,
+            at: record.at,
+            body_hash: idempotency.body_hash,
+            outcome: Outcome::of(&record.event, change),
+        };
+        self.by_key.insert(Arc::clone(&key), answer);
+        self.oldest_first.push_back((record.seq, key));
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        while let Some((seq, key)) = self.oldest_first.front() {
+            match self.remembered(*seq, key) {
+                Some(answer) if !answer.is_forgotten(now) => return,
+                Some(_) => {
+                    self.by_key.remove(key);
+                }
+                // A later record took the key over, and has its own place further back.
+                None => {}
+            }
+            self.oldest_first.pop_front();
+        }
+    }
+
+    /// The answer to `key`, if it is still the one that the record at `seq` gave.
+    fn remembered(&self, seq: Seq, key: &str) -> Option<&Answer> {
+        self.by_key.get(key).filter(|answer| answer.seq == seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vectorizer_log::{Actor, CollectionId, Idempotency, LogId, Via};
+
+    use super::*;
+
+    const DAY: i64 = Answer::REMEMBERED_MICROS;
+
+    fn record(seq: u64, at: i64, key: Option<&str>) -> Record {
+        Record {
+            log_id: LogId::new(uuid::Uuid::nil()),
+            seq: Seq::new(seq),
+            at: Timestamp::from_micros(at),
+            actor: Actor { key_id: None, via: Via::Rest },
+            request_id: String::new(),
+            idempotency: key.map(|key| Idempotency { key: key.into(), body_hash: [7; 32] }),
+            event: Event::CollectionDeleted { collection: CollectionId::created_at(Seq::OLDEST) },
+        }
+    }
+
+    fn seq_of(answers: &Answers, key: &str, now: i64) -> Option<u64> {
+        answers.get(key, Timestamp::from_micros(now)).map(|answer| answer.seq.get())
+    }
+
+    #[test]
+    fn an_answer_is_remembered_for_24_hours_to_the_microsecond() {
+        let mut answers = Answers::default();
+        answers.apply(&record(1, 10, Some("k")), &Change { vectors_removed: 3, ..Change::default() });
+        assert_eq!(seq_of(&answers, "k", 10 + DAY - 1), Some(1));
+        assert_eq!(seq_of(&answers, "k", 10 + DAY), None);
+        let answer = answers.get("k", Timestamp::from_micros(10)).unwrap();
+        assert_eq!(answer.outcome, Outcome::CollectionDeleted { vectors: 3 });
+        assert_eq!(answer.body_hash, [7; 32]);
+    }
+
+    #[test]
+    fn records_that_follow_make_it_forget_whether_or_not_they_have_keys() {
+        let mut answers = Answers::default();
+        answers.apply(&record(1, 10, Some("a")), &Change::default());
+        answers.apply(&record(2, 11, Some("b")), &Change::default());
+        answers.apply(&record(3, 10 + DAY, None), &Change::default());
+        assert_eq!(answers.oldest_first().map(|(key, _)| key).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(answers.len(), 1);
+    }
+
+    #[test]
+    fn a_key_used_again_is_remembered_for_its_latest_record() {
+        let mut answers = Answers::default();
+        answers.apply(&record(1, 0, Some("k")), &Change::default());
+        answers.apply(&record(2, 5, Some("k")), &Change::default());
+        answers.apply(&record(3, DAY, None), &Change::default());
+        assert_eq!(seq_of(&answers, "k", DAY), Some(2));
+        assert_eq!(answers.oldest_first().count(), 1);
+        answers.apply(&record(4, DAY + 5, None), &Change::default());
+        assert!(answers.is_empty() && answers.oldest_first.is_empty());
+    }
+}

@@ -1,0 +1,128 @@
+//! A hash of everything a projection knows, for holding one fold against another.
+
+use std::fmt;
+
+use vectorizer_log::{Seq, vector_le_bytes};
+
+use crate::answers::{Answer, Answers, Outcome};
+use crate::index::{Collection, Index};
+use crate::usage::Usage;
+
+/// BLAKE3 of a projection's logical state: collections, points, counters, remembered answers and
+/// the last seq that changed data. Displays as lower-case hexadecimal.
+///
+/// Two projections with equal digests answer every request alike. The digest does not depend on
+/// how the state is laid out in memory, on the processor, or on which log the state came from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StateDigest([u8; 32]);
+
+impl StateDigest {
+    /// The hash's bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    pub(crate) fn of(index: &Index, usage: &Usage, answers: &Answers, data_seq: Seq) -> Self {
+        let mut hasher = FieldHasher::new();
+        hasher.seq(data_seq);
+        hasher.number(index.len() as u64);
+        for collection in index.by_creation() {
+            hasher.collection(collection);
+        }
+        hasher.usage(usage);
+        hasher.number(answers.len() as u64);
+        for (key, answer) in answers.oldest_first() {
+            hasher.bytes(key.as_bytes());
+            hasher.answer(answer);
+        }
+        Self(*hasher.0.finalize().as_bytes())
+    }
+}
+
+impl fmt::Display for StateDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        blake3::Hash::from_bytes(self.0).to_hex().fmt(f)
+    }
+}
+
+impl fmt::Debug for StateDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Writes fields so that no two sequences of fields read the same: numbers are eight bytes, texts
+/// and bytes come after their length, lists after their count, options and variants after a tag.
+struct FieldHasher(blake3::Hasher);
+
+impl FieldHasher {
+    fn new() -> Self {
+        Self(blake3::Hasher::new_derive_key("vectorizer state digest v1"))
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.update(&number.to_le_bytes());
+    }
+
+    fn seq(&mut self, seq: Seq) {
+        self.number(seq.get());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.update(bytes);
+    }
+
+    fn option(&mut self, number: Option<u16>) {
+        self.number(u64::from(number.is_some()));
+        self.number(u64::from(number.unwrap_or(0)));
+    }
+
+    fn collection(&mut self, collection: &Collection) {
+        self.seq(collection.id().seq());
+        self.bytes(collection.name().as_str().as_bytes());
+        self.number(collection.dimension().get() as u64);
+        self.bytes(collection.metric().as_str().as_bytes());
+        let parameters = collection.parameters();
+        self.option(parameters.m);
+        self.option(parameters.ef_construction);
+        self.option(parameters.ef);
+        self.bytes(&collection.created_at().micros().to_le_bytes());
+        self.seq(collection.last_change());
+        self.number(collection.len() as u64);
+        for point in collection.points() {
+            self.bytes(point.id().as_str().as_bytes());
+            self.bytes(&vector_le_bytes(point.vector()));
+            match point.payload() {
+                Some(payload) => {
+                    self.number(1);
+                    self.bytes(payload.as_str().as_bytes());
+                }
+                None => self.number(0),
+            }
+        }
+    }
+
+    fn usage(&mut self, usage: &Usage) {
+        self.number(usage.collections());
+        self.number(usage.vectors());
+        self.number(usage.logical_bytes());
+        self.number(usage.vectors_upserted());
+        self.number(usage.vectors_deleted());
+    }
+
+    fn answer(&mut self, answer: &Answer) {
+        self.seq(answer.seq);
+        self.bytes(&answer.at.micros().to_le_bytes());
+        self.bytes(&answer.body_hash);
+        let (tag, count) = match answer.outcome {
+            Outcome::CollectionCreated => (0, 0),
+            Outcome::CollectionDeleted { vectors } => (1, vectors),
+            Outcome::Upserted { count } => (2, count),
+            Outcome::Deleted { count } => (3, count),
+            Outcome::PayloadChanged => (4, 0),
+        };
+        self.number(tag);
+        self.number(count);
+    }
+}

@@ -1,0 +1,204 @@
+//! One collection: its definition, and where the point of each id lies.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use vectorizer_log::{
+    CollectionId, CollectionName, Dimension, IndexParameters, Metric, Payload, Point, PointId, Seq, Timestamp,
+};
+
+use super::change::{Change, Misfit};
+use super::slots::{Slot, Slots, StoredPoint};
+use super::snapshot::Snapshot;
+use crate::metering::vector_logical_bytes;
+
+/// Named vectors of one dimension that compare in one way.
+#[derive(Clone, Debug)]
+pub struct Collection {
+    id: CollectionId,
+    name: CollectionName,
+    dimension: Dimension,
+    metric: Metric,
+    parameters: IndexParameters,
+    created_at: Timestamp,
+    last_change: Seq,
+    logical_bytes: u64,
+    /// Ordered, so that pages and digests are. The id is shared with the slot's entry.
+    points: BTreeMap<Arc<PointId>, Slot>,
+    slots: Slots,
+}
+
+impl Collection {
+    pub(super) fn new(
+        id: CollectionId,
+        name: CollectionName,
+        dimension: Dimension,
+        metric: Metric,
+        parameters: IndexParameters,
+        created_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            dimension,
+            metric,
+            parameters,
+            created_at,
+            last_change: id.seq(),
+            logical_bytes: 0,
+            points: BTreeMap::new(),
+            slots: Slots::new(dimension, metric),
+        }
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> CollectionId {
+        self.id
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &CollectionName {
+        &self.name
+    }
+
+    /// Of all its vectors.
+    pub fn dimension(&self) -> Dimension {
+        self.dimension
+    }
+
+    /// How its vectors compare.
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// What its tenant asked of its index.
+    pub fn parameters(&self) -> IndexParameters {
+        self.parameters
+    }
+
+    /// When it was created.
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// The last record that created it or changed a point in it.
+    pub fn last_change(&self) -> Seq {
+        self.last_change
+    }
+
+    /// How many points it has.
+    pub fn len(&self) -> usize {
+        self.points.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+
+    /// The logical size of its points, in bytes
+    /// (see [`vector_logical_bytes`](crate::vector_logical_bytes)).
+    pub fn logical_bytes(&self) -> u64 {
+        self.logical_bytes
+    }
+
+    /// Whether it has a point with this id.
+    pub fn contains(&self, id: &PointId) -> bool {
+        self.points.contains_key(id)
+    }
+
+    /// The point with this id.
+    pub fn get(&self, id: &PointId) -> Option<StoredPoint> {
+        self.slots.point(*self.points.get(id)?)
+    }
+
+    /// Every point, in the order of ids.
+    pub fn points(&self) -> impl Iterator<Item = StoredPoint> {
+        self.points.values().filter_map(|slot| self.slots.point(*slot))
+    }
+
+    /// Up to `limit` points in the order of ids, from the first one beyond `after`.
+    pub fn page(&self, after: Option<&PointId>, limit: usize) -> Vec<StoredPoint> {
+        let beyond = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.points
+            .range::<PointId, _>((beyond, Bound::Unbounded))
+            .filter_map(|(_, slot)| self.slots.point(*slot))
+            .take(limit)
+            .collect()
+    }
+
+    /// The collection as of now. Cheap: it copies nothing, and later writes copy at most the
+    /// blocks they touch for as long as it is held.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.slots.clone())
+    }
+
+    pub(super) fn existing(&self, id: &PointId) -> Result<Slot, Misfit> {
+        self.points.get(id).copied().ok_or_else(|| Misfit::UnknownPoint { id: id.clone() })
+    }
+
+    /// Writes points of its dimension with distinct ids.
+    pub(super) fn upsert(&mut self, seq: Seq, points: &[Point]) -> Change {
+        let mut change = Change::default();
+        for point in points {
+            let id = Arc::new(point.id.clone());
+            let slot = self.slots.push(point.vector.as_dense(), Arc::clone(&id), point.payload.clone());
+            match self.points.insert(id, slot) {
+                Some(replaced) => {
+                    change.vectors_replaced += 1;
+                    change.bytes_removed += self.logical_bytes_at(replaced);
+                    self.slots.bury(replaced);
+                }
+                None => change.vectors_added += 1,
+            }
+            change.bytes_added += self.logical_bytes_at(slot);
+        }
+        self.conclude(seq, !points.is_empty(), change)
+    }
+
+    /// Deletes points; an id without a point is passed over.
+    pub(super) fn delete(&mut self, seq: Seq, ids: &[PointId]) -> Change {
+        let mut change = Change::default();
+        for id in ids {
+            if let Some(slot) = self.points.remove(id) {
+                change.vectors_removed += 1;
+                change.bytes_removed += self.logical_bytes_at(slot);
+                self.slots.bury(slot);
+            }
+        }
+        self.conclude(seq, !ids.is_empty(), change)
+    }
+
+    /// Gives a point a payload; an id without a point is passed over.
+    pub(super) fn change_payload(&mut self, seq: Seq, id: &PointId, payload: &Payload) -> Change {
+        let mut change = Change::default();
+        if let Some((id, slot)) = self.points.get_key_value(id) {
+            let (id, slot) = (Arc::clone(id), *slot);
+            change.bytes_removed = self.logical_bytes_at(slot);
+            self.slots.set_payload(slot, id, payload.clone());
+            change.bytes_added = self.logical_bytes_at(slot);
+        }
+        self.conclude(seq, true, change)
+    }
+
+    fn conclude(&mut self, seq: Seq, changed: bool, change: Change) -> Change {
+        self.logical_bytes = self.logical_bytes + change.bytes_added - change.bytes_removed;
+        if changed {
+            self.last_change = seq;
+        }
+        if self.slots.wants_compaction() {
+            let moved = self.slots.compact();
+            for slot in self.points.values_mut() {
+                *slot = moved.of(*slot);
+            }
+        }
+        change
+    }
+
+    fn logical_bytes_at(&self, slot: Slot) -> u64 {
+        self.slots
+            .entry(slot)
+            .map_or(0, |entry| vector_logical_bytes(self.dimension, &entry.id, entry.payload.as_ref()))
+    }
+}

@@ -1,0 +1,90 @@
+//! What one condition asks.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
+use vectorizer_log::PointId;
+
+use super::Filter;
+use super::fields::{Fields, Key, Value};
+use super::number::Number;
+
+/// One condition of a filter.
+#[derive(Clone, Debug)]
+pub(super) enum Condition {
+    /// A value at the key is one of these.
+    Any(Key, Values),
+    /// A value at the key, not null, is none of these.
+    Except(Key, Values),
+    /// A number at the key is within these bounds.
+    Range(Key, Range),
+    /// Nothing is at the key, or null or `[]`.
+    IsEmpty(Key),
+    /// A value at the key is null.
+    IsNull(Key),
+    /// The point has one of these ids.
+    HasId(HashSet<PointId>),
+    /// The point fulfils this filter.
+    Nested(Filter),
+}
+
+/// A set of texts, integers and booleans.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Values {
+    pub(super) texts: HashSet<Box<str>>,
+    pub(super) integers: HashSet<i128>,
+    pub(super) booleans: HashSet<bool>,
+}
+
+/// Bounds on a number, all of which hold.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Range {
+    pub(super) gt: Option<Number>,
+    pub(super) gte: Option<Number>,
+    pub(super) lt: Option<Number>,
+    pub(super) lte: Option<Number>,
+}
+
+impl Condition {
+    pub(super) fn holds(&self, id: &PointId, fields: &Fields<'_>) -> bool {
+        match self {
+            Self::Any(key, values) => fields.any(key, &mut |value| values.contain(&value)),
+            Self::Except(key, values) => {
+                fields.any(key, &mut |value| !matches!(value, Value::Null) && !values.contain(&value))
+            }
+            Self::Range(key, range) => fields.any(key, &mut |value| match value {
+                Value::Number(number) => range.contains(number),
+                Value::Null | Value::Boolean(_) | Value::Text(_) | Value::Composite | Value::Unreadable => {
+                    false
+                }
+            }),
+            Self::IsEmpty(key) => !fields.any_content(key),
+            Self::IsNull(key) => fields.any(key, &mut |value| matches!(value, Value::Null)),
+            Self::HasId(ids) => ids.contains(id),
+            Self::Nested(filter) => filter.holds(id, fields),
+        }
+    }
+}
+
+impl Values {
+    fn contain(&self, value: &Value<'_>) -> bool {
+        match value {
+            Value::Text(text) => self.texts.contains(&**text),
+            Value::Number(Number::Integer(integer)) => self.integers.contains(integer),
+            Value::Boolean(boolean) => self.booleans.contains(boolean),
+            Value::Number(Number::Fraction(_)) | Value::Null | Value::Composite | Value::Unreadable => false,
+        }
+    }
+}
+
+impl Range {
+    fn contains(&self, number: Number) -> bool {
+        let holds = |bound: Option<Number>, accepts: fn(Ordering) -> bool| {
+            bound.is_none_or(|bound| accepts(number.compare(bound)))
+        };
+        holds(self.gt, Ordering::is_gt)
+            && holds(self.gte, Ordering::is_ge)
+            && holds(self.lt, Ordering::is_lt)
+            && holds(self.lte, Ordering::is_le)
+    }
+}

@@ -1,0 +1,146 @@
+//! What lies at a key in a payload.
+//!
+//! A payload stays text: its top level is split into fields once for a point, and only the fields
+//! that a filter names are read further. No step here recurses by the payload's depth, so a payload
+//! of nothing but brackets costs no stack.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use vectorizer_log::Payload;
+
+use super::number::Number;
+
+/// The fields of a payload, split when first asked for.
+pub(super) struct Fields<'a> {
+    payload: Option<&'a Payload>,
+    top: OnceCell<Object<'a>>,
+}
+
+/// The way to a value: the names of the objects' members that lead there.
+#[derive(Clone, Debug)]
+pub(super) struct Key(pub(super) Box<[Box<str>]>);
+
+/// A value at a key.
+#[derive(Clone, Debug)]
+pub(super) enum Value<'a> {
+    Null,
+    Boolean(bool),
+    Number(Number),
+    Text(Cow<'a, str>),
+    /// An object or an array.
+    Composite,
+    /// Valid in JSON's grammar, but nothing that can be held.
+    Unreadable,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(payload: Option<&'a Payload>) -> Self {
+        Self { payload, top: OnceCell::new() }
+    }
+
+    /// Whether `fulfils` is true of any value at `key`, each array replaced by its elements.
+    pub(super) fn any(&self, key: &Key, fulfils: &mut dyn FnMut(Value<'a>) -> bool) -> bool {
+        self.any_raw(key, &mut |raw| match elements(raw) {
+            Some(elements) => elements.into_iter().any(|element| fulfils(Value::read(element))),
+            None => fulfils(Value::read(raw)),
+        })
+    }
+
+    /// Whether there is anything at `key` but null and empty arrays.
+    pub(super) fn any_content(&self, key: &Key) -> bool {
+        self.any_raw(key, &mut |raw| match elements(raw) {
+            Some(elements) => !elements.is_empty(),
+            None => raw.get() != "null",
+        })
+    }
+
+    fn any_raw(&self, key: &Key, fulfils: &mut dyn FnMut(&'a RawValue) -> bool) -> bool {
+        let top = self.top.get_or_init(|| self.payload.map_or_else(Object::default, Object::read));
+        walk(top, &key.0, fulfils)
+    }
+}
+
+/// Follows `steps` from `object`. Recurses once for each step.
+fn walk<'a>(object: &Object<'a>, steps: &[Box<str>], fulfils: &mut dyn FnMut(&'a RawValue) -> bool) -> bool {
+    let Some((step, further)) = steps.split_first() else { return false };
+    let Some(value) = object.member(step) else { return false };
+    if further.is_empty() {
+        return fulfils(value);
+    }
+    let mut descend = |value: &'a RawValue| {
+        value.get().starts_with('{') && walk(&Object::of(value.get()), further, fulfils)
+    };
+    match elements(value) {
+        Some(elements) => elements.into_iter().any(descend),
+        None => descend(value),
+    }
+}
+
+/// The elements of an array; `None` for anything else.
+fn elements(value: &RawValue) -> Option<Vec<&RawValue>> {
+    value.get().starts_with('[').then(|| serde_json::from_str(value.get()).unwrap_or_default())
+}
+
+impl<'a> Value<'a> {
+    fn read(raw: &'a RawValue) -> Self {
+        let text = raw.get();
+        match text.as_bytes().first() {
+            Some(b'n') => Self::Null,
+            Some(b't') => Self::Boolean(true),
+            Some(b'f') => Self::Boolean(false),
+            Some(b'{' | b'[') => Self::Composite,
+            Some(b'"') => serde_json::from_str(text).map_or(Self::Unreadable, |Text(text)| Self::Text(text)),
+            Some(_) | None => Number::from_json(text).map_or(Self::Unreadable, Self::Number),
+        }
+    }
+}
+
+/// A JSON text, copied only if it has escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The members of an object, in order. Of members with one name the last counts.
+#[derive(Default)]
+struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Object<'a> {
+    fn read(payload: &'a Payload) -> Self {
+        Self::of(payload.as_str())
+    }
+
+    /// The object of this text; one that cannot be read has no members.
+    fn of(text: &'a str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    fn member(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().rev().find(|(found, _)| found == name).map(|(_, value)| *value)
+    }
+}
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Text(name), value)) = map.next_entry()? {
+                    members.push((name, value));
+                }
+                Ok(Object(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}

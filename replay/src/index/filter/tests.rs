@@ -1,0 +1,364 @@
+//! The grammar, its refusals, and a naive evaluation to hold the real one against.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use vectorizer_log::{Payload, PointId};
+
+use super::Filter;
+
+fn parse(json: &Value) -> Filter {
+    Filter::parse(json).unwrap_or_else(|refusal| panic!("{json}: {refusal}"))
+}
+
+fn matches_text(filter: &Value, payload: &str) -> bool {
+    parse(filter).matches(&PointId::text("p").unwrap(), Some(&Payload::new(payload).unwrap()))
+}
+
+fn matches(filter: &Value, payload: &Value) -> bool {
+    matches_text(filter, &payload.to_string())
+}
+
+fn refusal(filter: &Value) -> String {
+    Filter::parse(filter).unwrap_err().to_string()
+}
+
+#[test]
+fn an_empty_filter_matches_everything() {
+    for filter in [json!({}), json!({"must": []}), json!({"must": [], "should": [], "must_not": []})] {
+        assert!(matches(&filter, &json!({"a": 1})));
+        assert!(parse(&filter).matches(&PointId::text("p").unwrap(), None));
+    }
+}
+
+#[test]
+fn must_is_all_should_is_one_must_not_is_none() {
+    let is = |value: i64| json!({"key": "a", "match": {"value": value}});
+    let payload = json!({"a": [1, 2]});
+    assert!(matches(&json!({"must": [is(1), is(2)]}), &payload));
+    assert!(!matches(&json!({"must": [is(1), is(3)]}), &payload));
+    assert!(matches(&json!({"should": [is(3), is(2)]}), &payload));
+    assert!(!matches(&json!({"should": [is(3), is(4)]}), &payload));
+    assert!(!matches(&json!({"must": is(1), "should": is(3)}), &payload));
+    assert!(matches(&json!({"must_not": [is(3), is(4)]}), &payload));
+    assert!(!matches(&json!({"must_not": is(2)}), &payload));
+    assert!(matches(&json!({"must": [{"should": [is(3), is(1)]}, {"must_not": is(4)}]}), &payload));
+}
+
+#[test]
+fn integers_match_exactly_and_only_integers() {
+    let filter = json!({"must": {"key": "n", "match": {"value": 9_007_199_254_740_993_i64}}});
+    assert!(matches_text(&filter, r#"{"n": 9007199254740993}"#));
+    assert!(!matches_text(&filter, r#"{"n": 9007199254740992}"#));
+    assert!(!matches_text(&filter, r#"{"n": 9007199254740993.0}"#));
+    let filter = json!({"must": {"key": "n", "match": {"value": u64::MAX}}});
+    assert!(matches_text(&filter, r#"{"n": 18446744073709551615}"#));
+    assert!(!matches_text(&filter, r#"{"n": -1}"#));
+    assert!(!matches_text(&filter, r#"{"n": "18446744073709551615"}"#));
+}
+
+#[test]
+fn except_wants_another_value_to_be_there() {
+    let filter = json!({"must": {"key": "a", "match": {"except": ["x", 1]}}});
+    for (payload, expected) in [
+        (json!({}), false),
+        (json!({"a": null}), false),
+        (json!({"a": []}), false),
+        (json!({"a": "x"}), false),
+        (json!({"a": ["x", 1]}), false),
+        (json!({"a": ["x", 2]}), true),
+        (json!({"a": "y"}), true),
+        (json!({"a": 1.5}), true),
+        (json!({"a": {}}), true),
+    ] {
+        assert_eq!(matches(&filter, &payload), expected, "{payload}");
+    }
+}
+
+#[test]
+fn bounds_are_inclusive_or_not_as_written() {
+    let within = |range: Value, payload: Value| {
+        matches(&json!({"must": {"key": "n", "range": range}}), &json!({ "n": payload }))
+    };
+    assert!(within(json!({"gte": 1, "lt": 2}), json!(1)));
+    assert!(!within(json!({"gt": 1, "lt": 2}), json!(1)));
+    assert!(within(json!({"gt": 1, "lt": 2}), json!(1.5)));
+    assert!(within(json!({"lte": 2}), json!(2)));
+    assert!(!within(json!({"gte": 1}), json!("5")));
+    assert!(!within(json!({"gte": 1}), json!(null)));
+    assert!(within(json!({"gte": 4}), json!([1, 5])));
+}
+
+#[test]
+fn emptiness_and_null_are_told_apart() {
+    let empty = json!({"must": {"is_empty": {"key": "a"}}});
+    let null = json!({"must": {"is_null": {"key": "a"}}});
+    for (payload, is_empty, is_null) in [
+        (json!({}), true, false),
+        (json!({"a": null}), true, true),
+        (json!({"a": []}), true, false),
+        (json!({"a": [null]}), false, true),
+        (json!({"a": {}}), false, false),
+        (json!({"a": ""}), false, false),
+        (json!({"a": 0}), false, false),
+    ] {
+        assert_eq!(matches(&empty, &payload), is_empty, "{payload}");
+        assert_eq!(matches(&null, &payload), is_null, "{payload}");
+    }
+    let point = PointId::text("p").unwrap();
+    assert!(parse(&empty).matches(&point, None) && !parse(&null).matches(&point, None));
+}
+
+#[test]
+fn keys_lead_through_objects_and_arrays() {
+    let filter = json!({"must": {"key": "a.b.c", "match": {"value": 1}}});
+    assert!(matches(&filter, &json!({"a": {"b": {"c": 1}}})));
+    assert!(matches(&filter, &json!({"a": [{"b": 0}, {"b": [{"c": [2, 1]}]}]})));
+    assert!(!matches(&filter, &json!({"a": [[{"b": {"c": 1}}]]})));
+    assert!(!matches(&filter, &json!({"a": {"b": 1}, "a.b.c": 1})));
+    let empty = json!({"must": {"is_empty": {"key": "a.b"}}});
+    assert!(matches(&empty, &json!({"a": [{}, {"b": []}]})));
+    assert!(!matches(&empty, &json!({"a": [{}, {"b": 1}]})));
+}
+
+#[test]
+fn ids_are_matched_without_a_payload() {
+    let filter = parse(&json!({"must": {"has_id": ["a", "b"]}}));
+    assert!(filter.matches(&PointId::text("a").unwrap(), None));
+    assert!(!filter.matches(&PointId::text("c").unwrap(), None));
+}
+
+#[test]
+fn names_and_texts_with_escapes_are_read() {
+    let filter = json!({"must": {"key": "ä\"", "match": {"value": "a\nb"}}});
+    assert!(matches_text(&filter, r#"{"\u00e4\"": "a\u000ab"}"#));
+}
+
+#[test]
+fn payloads_at_the_edge_of_json_are_no_trouble() {
+    let present =
+        json!({"must_not": {"is_empty": {"key": "a.a"}}, "must": {"key": "z", "match": {"value": 1}}});
+    let open = Payload::BYTES_MAX / 2 - 20;
+    let arrays = format!(r#"{{"a": {}{}, "z": 1}}"#, "[".repeat(open), "]".repeat(open));
+    assert!(!matches_text(&present, &arrays));
+    let depth = Payload::BYTES_MAX / 6 - 20;
+    let objects = format!(r#"{{"a": {}1{}, "z": 1}}"#, r#"{"a":"#.repeat(depth), "}".repeat(depth));
+    assert!(matches_text(&present, &objects));
+    let odd = r#"{"a": {"a": 1e999, "b": "\ud800"}, "z": 0, "z": 1}"#;
+    assert!(matches_text(&present, odd));
+    assert!(matches_text(&json!({"must": {"key": "a.a", "range": {"gt": 1e300}}}), odd));
+    assert!(!matches_text(&json!({"must": {"key": "a.b", "match": {"value": "\u{fffd}"}}}), odd));
+}
+
+#[test]
+fn a_refusal_names_the_place_and_what_was_expected() {
+    for (filter, expected) in [
+        (json!([]), "filter: expected an object, found an array"),
+        (json!({"musst": []}), r#"filter: unknown field "musst", expected must, should or must_not"#),
+        (json!({"must": 1}), "filter.must: expected a condition or an array of conditions, found a number"),
+        (json!({"must": [1]}), "filter.must[0]: expected an object, found a number"),
+        (
+            json!({"must": [{"foo": 1}]}),
+            r#"filter.must[0]: unknown field "foo", expected key, is_empty, is_null, has_id, must, should or must_not"#,
+        ),
+        (json!({"must": {"match": {"value": 1}}}), r#"filter.must: missing field "key""#),
+        (json!({"must": {"key": "a"}}), "filter.must: expected exactly one of match or range"),
+        (
+            json!({"must": {"key": "a", "mat": 1}}),
+            r#"filter.must: unknown field "mat", expected match or range"#,
+        ),
+        (
+            json!({"must": {"key": "a", "match": {}}}),
+            "filter.must.match: expected exactly one of value, any or except",
+        ),
+        (
+            json!({"must": {"key": "a", "match": {"text": "b"}}}),
+            r#"filter.must.match: unknown field "text", expected value, any or except"#,
+        ),
+        (
+            json!({"must": [{"key": "a", "match": {"value": null}}]}),
+            "filter.must[0].match.value: expected a string, an integer or a boolean, found null",
+        ),
+        (
+            json!({"should": [{"key": "a", "match": {"any": [1, 1.5]}}]}),
+            "filter.should[0].match.any[1]: expected a string, an integer or a boolean, found a number that is not an integer of 64 bits (use range)",
+        ),
+        (json!({"must": {"key": "a", "range": {}}}), "filter.must.range: no lower or upper bound"),
+        (
+            json!({"must": {"key": "a", "range": {"gt": "1"}}}),
+            "filter.must.range.gt: expected a number, found a string",
+        ),
+        (
+            json!({"must": {"key": "a", "range": {"min": 1}}}),
+            r#"filter.must.range: unknown field "min", expected gt, gte, lt or lte"#,
+        ),
+        (
+            json!({"must": {"key": "a..b", "range": {"gt": 1}}}),
+            r#"filter.must.key: the key "a..b" has an empty step"#,
+        ),
+        (
+            json!({"must": {"is_null": {"key": "a", "b": 1}}}),
+            r#"filter.must.is_null: unknown field "b", expected key"#,
+        ),
+        (json!({"must": {"is_empty": {}}}), r#"filter.must.is_empty: missing field "key""#),
+        (json!({"must": {"has_id": ["a", ""]}}), "filter.must.has_id[1]: an id must not be empty"),
+        (
+            json!({"must_not": [{"must": [{"has_id": [1]}]}]}),
+            "filter.must_not[0].must[0].has_id[0]: expected a string, found a number",
+        ),
+        (
+            json!({"must": {"has_id": ["a"], "is_null": {"key": "a"}}}),
+            "filter.must: expected exactly one of key, is_empty, is_null, has_id, must, should or must_not",
+        ),
+    ] {
+        assert_eq!(refusal(&filter), expected);
+    }
+}
+
+#[test]
+fn depth_conditions_values_and_steps_have_limits() {
+    let nested = |depth: usize| (1..depth).fold(json!({}), |filter, _| json!({ "must": filter }));
+    parse(&nested(Filter::DEPTH_MAX));
+    assert!(refusal(&nested(Filter::DEPTH_MAX + 1)).ends_with("filters are nested more than 16 deep"));
+    assert!(Filter::parse_with_depth(&nested(3), 2).is_err());
+
+    let is_null = json!({"is_null": {"key": "a"}});
+    parse(&json!({"must": vec![is_null.clone(); Filter::CONDITIONS_MAX]}));
+    let refused = refusal(&json!({"must": vec![is_null; Filter::CONDITIONS_MAX], "should": {"has_id": []}}));
+    assert_eq!(refused, "filter.should: the filter has more than 1024 conditions");
+
+    let refused = refusal(&json!({"must": {"has_id": vec!["a"; Filter::VALUES_MAX + 1]}}));
+    assert_eq!(refused, "filter.must.has_id: 4097 values, at most 4096 are allowed");
+
+    let refused = refusal(&json!({"must": {"is_null": {"key": vec!["a"; 33].join(".")}}}));
+    assert_eq!(refused, "filter.must.is_null.key: the key has 33 steps, at most 32 are allowed");
+}
+
+/// What the grammar says, evaluated on a parsed payload as directly as it can be put.
+mod naive {
+    use super::*;
+
+    fn clause<'a>(filter: &'a Value, name: &str) -> Vec<&'a Value> {
+        let clause = &filter[name];
+        match clause.as_array() {
+            Some(conditions) => conditions.iter().collect(),
+            None => [clause].into_iter().filter(|clause| !clause.is_null()).collect(),
+        }
+    }
+
+    pub(super) fn matches(filter: &Value, id: &str, payload: &Value) -> bool {
+        let should = clause(filter, "should");
+        clause(filter, "must").iter().all(|it| holds(it, id, payload))
+            && !clause(filter, "must_not").iter().any(|it| holds(it, id, payload))
+            && (should.is_empty() || should.iter().any(|it| holds(it, id, payload)))
+    }
+
+    fn holds(condition: &Value, id: &str, payload: &Value) -> bool {
+        if let Some(ids) = condition["has_id"].as_array() {
+            return ids.iter().any(|it| it == id);
+        }
+        if let Some(key) = condition["is_empty"]["key"].as_str() {
+            return found(payload, key).iter().all(|it| it.is_null() || **it == json!([]));
+        }
+        if let Some(key) = condition["is_null"]["key"].as_str() {
+            return flat(found(payload, key)).iter().any(|it| it.is_null());
+        }
+        let Some(key) = condition["key"].as_str() else { return matches(condition, id, payload) };
+        let values = flat(found(payload, key));
+        let test = &condition["match"];
+        if let Some(any) = test["any"].as_array() {
+            values.iter().any(|it| any.contains(it))
+        } else if let Some(except) = test["except"].as_array() {
+            values.iter().any(|it| !it.is_null() && !except.contains(it))
+        } else if test.is_object() {
+            values.contains(&&test["value"])
+        } else {
+            let bound = |name: &str, holds: fn(&f64, &f64) -> bool, it: &Value| {
+                let Some(bound) = condition["range"][name].as_f64() else { return true };
+                it.as_f64().is_some_and(|it| holds(&it, &bound))
+            };
+            values.iter().any(|it| {
+                it.is_number()
+                    && bound("gt", f64::gt, it)
+                    && bound("gte", f64::ge, it)
+                    && bound("lt", f64::lt, it)
+                    && bound("lte", f64::le, it)
+            })
+        }
+    }
+
+    fn flat(values: Vec<&Value>) -> Vec<&Value> {
+        values.into_iter().flat_map(|it| it.as_array().map_or(vec![it], |it| it.iter().collect())).collect()
+    }
+
+    fn found<'a>(payload: &'a Value, key: &str) -> Vec<&'a Value> {
+        key.split('.').enumerate().fold(vec![payload], |values, (step, name)| {
+            let values = if step == 0 { values } else { flat(values) };
+            values.into_iter().filter_map(|it| it.as_object()?.get(name)).collect()
+        })
+    }
+}
+
+fn scalar() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(Value::from),
+        (-2..3_i64).prop_map(Value::from),
+        (-2..3_i8).prop_map(|number| json!(f64::from(number) / 2.0 + 0.25)),
+        "[ab\"\n]{0,2}".prop_map(Value::from),
+    ]
+}
+
+fn payload() -> impl Strategy<Value = Value> {
+    let value = scalar().prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(Value::from),
+            proptest::collection::btree_map("[abc]", inner, 0..3).prop_map(|map| json!(map)),
+        ]
+    });
+    proptest::collection::btree_map("[abc]", value, 0..4).prop_map(|map| json!(map))
+}
+
+fn filter() -> impl Strategy<Value = Value> {
+    let key = || "[abc](\\.[abc]){0,2}";
+    let value = || scalar().prop_filter("a value to match", |it| !it.is_null() && !it.is_f64());
+    let number = || prop_oneof![(-2..3_i64).prop_map(Value::from), (-4.0..4.0).prop_map(Value::from)];
+    let condition = prop_oneof![
+        (key(), value()).prop_map(|(key, value)| json!({"key": key, "match": {"value": value}})),
+        (key(), vec(value(), 0..3)).prop_map(|(key, any)| json!({"key": key, "match": {"any": any}})),
+        (key(), vec(value(), 0..3)).prop_map(|(key, any)| json!({"key": key, "match": {"except": any}})),
+        (key(), "gt|gte", number(), "lt|lte", number())
+            .prop_map(|(key, lower, from, upper, to)| json!({"key": key, "range": {lower: from, upper: to}})),
+        key().prop_map(|key| json!({"is_empty": {"key": key}})),
+        key().prop_map(|key| json!({"is_null": {"key": key}})),
+        vec("[pq]", 0..2).prop_map(|ids| json!({"has_id": ids})),
+    ];
+    let clauses = |inner: BoxedStrategy<Value>| {
+        (vec(inner.clone(), 0..3), vec(inner.clone(), 0..3), vec(inner, 0..2)).prop_map(
+            |(must, should, must_not)| json!({"must": must, "should": should, "must_not": must_not}),
+        )
+    };
+    let nested = condition.prop_recursive(2, 16, 3, move |inner| clauses(inner.boxed()));
+    clauses(nested.boxed())
+}
+
+proptest! {
+    #[test]
+    fn a_filter_answers_like_a_naive_evaluation(
+        filters in vec(filter(), 4),
+        payloads in vec(payload(), 8),
+    ) {
+        let id = PointId::text("p").unwrap();
+        for filter in &filters {
+            let parsed = parse(filter);
+            for payload in &payloads {
+                let kept = Payload::new(payload.to_string()).unwrap();
+                prop_assert_eq!(
+                    parsed.matches(&id, Some(&kept)),
+                    naive::matches(filter, "p", payload),
+                    "{} on {}", filter, payload
+                );
+            }
+        }
+    }
+}

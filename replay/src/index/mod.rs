@@ -1,0 +1,153 @@
+//! Collections, their points, and exact search over them.
+//!
+//! - `collection`: one collection; where each id's point lies.
+//! - `slots`: the points themselves, in append-only blocks that readers share with the writer.
+//! - `snapshot`: a collection as of one moment, readable without a lock while writes go on.
+//! - `search`, `distance`: the best points by score, and the scores.
+//! - `filter`: conditions on ids and payloads.
+//! - `change`: what an event did, and why one cannot happen.
+//!
+//! Search is exact: it scores every live vector. A graph (HNSW) for large collections belongs
+//! beside `slots`: a slot never changes its vector and is never used twice between compactions,
+//! so that a graph may link slots, and a snapshot may carry the graph along with the blocks.
+
+mod change;
+mod collection;
+mod distance;
+mod filter;
+mod search;
+mod slots;
+mod snapshot;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use vectorizer_log::{CollectionId, CollectionName, Event, PointId, Record};
+
+pub use change::{Change, Misfit};
+pub use collection::Collection;
+pub use filter::{Filter, InvalidFilter};
+pub use search::{Hit, InvalidQuery, SearchRequest};
+pub use slots::StoredPoint;
+pub use snapshot::Snapshot;
+
+/// All collections of a tenant.
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    collections: BTreeMap<CollectionId, Collection>,
+    ids: BTreeMap<CollectionName, CollectionId>,
+}
+
+impl Index {
+    /// The collection of this name.
+    pub fn collection(&self, name: &CollectionName) -> Option<&Collection> {
+        self.by_id(*self.ids.get(name)?)
+    }
+
+    /// The collection with this id.
+    pub fn by_id(&self, id: CollectionId) -> Option<&Collection> {
+        self.collections.get(&id)
+    }
+
+    /// Every collection, ordered by name.
+    pub fn collections(&self) -> impl Iterator<Item = &Collection> {
+        self.ids.values().filter_map(|id| self.by_id(*id))
+    }
+
+    /// Every collection, oldest first.
+    pub fn by_creation(&self) -> impl Iterator<Item = &Collection> {
+        self.collections.values()
+    }
+
+    /// How many collections there are.
+    pub fn len(&self) -> usize {
+        self.collections.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.collections.is_empty()
+    }
+
+    /// Whether `event` can happen now. A writer asks before it appends; the fold asks again.
+    pub fn check(&self, event: &Event) -> Result<(), Misfit> {
+        match event {
+            Event::CollectionCreated { name, .. } if self.ids.contains_key(name) => {
+                Err(Misfit::NameExists { name: name.clone() })
+            }
+            Event::CollectionCreated { .. } => Ok(()),
+            Event::CollectionDeleted { collection } => self.existing(*collection).map(|_| ()),
+            Event::VectorsUpserted { collection, points } => {
+                let collection = self.existing(*collection)?;
+                let expected = collection.dimension().get();
+                for point in points {
+                    let found = point.vector.dimension();
+                    if found != expected {
+                        return Err(Misfit::WrongDimension { id: point.id.clone(), expected, found });
+                    }
+                }
+                distinct(points.iter().map(|point| &point.id))
+            }
+            Event::VectorsDeleted { collection, ids } => {
+                let collection = self.existing(*collection)?;
+                for id in ids {
+                    collection.existing(id)?;
+                }
+                distinct(ids)
+            }
+            Event::PayloadChanged { collection, id, .. } => {
+                self.existing(*collection)?.existing(id).map(|_| ())
+            }
+        }
+    }
+
+    /// Folds in one record, or refuses it and changes nothing.
+    pub(crate) fn apply(&mut self, record: &Record) -> Result<Change, Misfit> {
+        // IMPORTANT: after this check nothing below can fail, so no event is applied by half.
+        self.check(&record.event)?;
+        match &record.event {
+            Event::CollectionCreated { name, dimension, metric, index } => {
+                let id = CollectionId::created_at(record.seq);
+                let collection = Collection::new(id, name.clone(), *dimension, *metric, *index, record.at);
+                self.collections.insert(id, collection);
+                self.ids.insert(name.clone(), id);
+                Ok(Change { collections_created: 1, ..Change::default() })
+            }
+            Event::CollectionDeleted { collection: id } => {
+                let collection =
+                    self.collections.remove(id).ok_or(Misfit::UnknownCollection { collection: *id })?;
+                self.ids.remove(collection.name());
+                Ok(Change {
+                    collections_deleted: 1,
+                    vectors_removed: collection.len() as u64,
+                    bytes_removed: collection.logical_bytes(),
+                    ..Change::default()
+                })
+            }
+            Event::VectorsUpserted { collection, points } => {
+                Ok(self.existing_mut(*collection)?.upsert(record.seq, points))
+            }
+            Event::VectorsDeleted { collection, ids } => {
+                Ok(self.existing_mut(*collection)?.delete(record.seq, ids))
+            }
+            Event::PayloadChanged { collection, id, payload } => {
+                Ok(self.existing_mut(*collection)?.change_payload(record.seq, id, payload))
+            }
+        }
+    }
+
+    fn existing(&self, id: CollectionId) -> Result<&Collection, Misfit> {
+        self.by_id(id).ok_or(Misfit::UnknownCollection { collection: id })
+    }
+
+    fn existing_mut(&mut self, id: CollectionId) -> Result<&mut Collection, Misfit> {
+        self.collections.get_mut(&id).ok_or(Misfit::UnknownCollection { collection: id })
+    }
+}
+
+fn distinct<'a>(ids: impl IntoIterator<Item = &'a PointId>) -> Result<(), Misfit> {
+    let mut seen = BTreeSet::new();
+    match ids.into_iter().find(|id| !seen.insert(*id)) {
+        Some(id) => Err(Misfit::RepeatedPoint { id: id.clone() }),
+        None => Ok(()),
+    }
+}

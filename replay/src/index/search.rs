@@ -1,0 +1,189 @@
+//! What a search asks and finds, and keeping the best on the way.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use vectorizer_log::{Metric, PointId};
+
+use super::filter::Filter;
+use super::slots::{Block, Entry, StoredPoint};
+
+/// What to look for.
+#[derive(Clone, Copy, Debug)]
+pub struct SearchRequest<'a> {
+    /// The vector to compare with, of the collection's dimension.
+    pub vector: &'a [f32],
+    /// The most hits wanted.
+    pub limit: usize,
+    /// What a hit must fulfil.
+    pub filter: Option<&'a Filter>,
+    /// The least similarity or the largest distance of a hit, inclusive.
+    pub score_threshold: Option<f32>,
+}
+
+/// A point that was found.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    /// The point; cheap to hold, its vector is not copied.
+    pub point: StoredPoint,
+    /// Its similarity (cosine, dot: higher is better) or distance (euclidean: lower is better) to
+    /// the vector searched for. Always finite: what exceeds f32 is the largest or smallest f32.
+    pub score: f32,
+}
+
+/// Why a vector cannot be searched for.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InvalidQuery {
+    /// It is of another dimension than the collection.
+    #[error("the vector has dimension {found}, the collection has {expected}")]
+    WrongDimension {
+        /// The collection's.
+        expected: usize,
+        /// The vector's.
+        found: usize,
+    },
+    /// It has a NaN or an infinity.
+    #[error("component {position} of the vector is not a finite number")]
+    NotFinite {
+        /// Where, from zero.
+        position: usize,
+    },
+    /// It is a zero vector, which has no direction and so no cosine.
+    #[error("a zero vector has no direction to compare by cosine")]
+    ZeroVector,
+}
+
+impl SearchRequest<'_> {
+    pub(super) fn check(&self, dimension: usize) -> Result<(), InvalidQuery> {
+        if self.vector.len() != dimension {
+            return Err(InvalidQuery::WrongDimension { expected: dimension, found: self.vector.len() });
+        }
+        match self.vector.iter().position(|number| !number.is_finite()) {
+            Some(position) => Err(InvalidQuery::NotFinite { position }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Which scores are better.
+#[derive(Clone, Copy)]
+pub(super) enum Order {
+    HigherFirst,
+    LowerFirst,
+}
+
+impl Order {
+    pub(super) fn of(metric: Metric) -> Self {
+        match metric {
+            Metric::Cosine | Metric::Dot => Self::HigherFirst,
+            Metric::Euclidean => Self::LowerFirst,
+        }
+    }
+
+    /// A number that is lower the better the score is, and the way back.
+    fn rank(self, score: f32) -> f32 {
+        match self {
+            // Zero minus, not minus: there is only one zero among ranks, too.
+            Self::HigherFirst => 0.0 - score,
+            Self::LowerFirst => score,
+        }
+    }
+}
+
+/// The best points seen so far, at most as many as were asked for.
+pub(super) struct Best<'a> {
+    order: Order,
+    limit: usize,
+    filter: Option<&'a Filter>,
+    /// No candidate of a higher rank can enter.
+    rank_max: f32,
+    /// The worst on top.
+    heap: BinaryHeap<Candidate<'a>>,
+}
+
+struct Candidate<'a> {
+    rank: f32,
+    entry: &'a Entry,
+    block: &'a Block,
+    offset: usize,
+}
+
+impl<'a> Best<'a> {
+    /// Of `points` points or fewer.
+    pub(super) fn new(request: &SearchRequest<'a>, order: Order, points: usize) -> Self {
+        Self {
+            order,
+            limit: request.limit,
+            filter: request.filter,
+            rank_max: request.score_threshold.map_or(f32::INFINITY, |score| order.rank(score)),
+            heap: BinaryHeap::with_capacity(request.limit.min(points)),
+        }
+    }
+
+    /// Takes the point if it is among the best. The filter, which may have to parse a payload, is
+    /// asked last, and only about a point that would enter.
+    #[inline]
+    pub(super) fn offer(&mut self, score: f32, entry: &'a Entry, block: &'a Block, offset: usize) {
+        let rank = self.order.rank(score);
+        if rank <= self.rank_max {
+            self.consider(Candidate { rank, entry, block, offset });
+        }
+    }
+
+    fn consider(&mut self, candidate: Candidate<'a>) {
+        let full = self.heap.len() >= self.limit;
+        if full && self.heap.peek().is_none_or(|worst| candidate >= *worst) {
+            return;
+        }
+        let entry = candidate.entry;
+        if self.filter.is_some_and(|filter| !filter.matches(&entry.id, entry.payload.as_ref())) {
+            return;
+        }
+        if full {
+            self.heap.pop();
+        }
+        self.heap.push(candidate);
+        if self.heap.len() == self.limit
+            && let Some(worst) = self.heap.peek()
+        {
+            self.rank_max = worst.rank;
+        }
+    }
+
+    /// The hits, best first.
+    pub(super) fn into_hits(self) -> Vec<Hit> {
+        let order = self.order;
+        let hit = |candidate: Candidate<'_>| {
+            let point = candidate.block.point(candidate.offset)?;
+            Some(Hit { point, score: order.rank(candidate.rank) })
+        };
+        self.heap.into_sorted_vec().into_iter().filter_map(hit).collect()
+    }
+}
+
+impl Candidate<'_> {
+    fn id(&self) -> &PointId {
+        &self.entry.id
+    }
+}
+
+/// By rank, equal ranks by id: the order of results.
+impl Ord for Candidate<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank.total_cmp(&other.rank).then_with(|| self.id().cmp(other.id()))
+    }
+}
+
+impl PartialOrd for Candidate<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Candidate<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Candidate<'_> {}

@@ -1,0 +1,182 @@
+//! A projection is a fold of its log and of nothing else.
+
+use proptest::prelude::*;
+use vectorizer_log::{Event, Record, Timestamp};
+use vectorizer_replay::{Applied, Collection, Projection, Projector, StoredPoint};
+
+use crate::history::{collection, created, fold, history, id, log_id, point, record};
+use crate::model::{Model, ModelCollection, ModelPoint};
+use vectorizer_log::Metric;
+
+fn plain(point: &StoredPoint) -> (String, ModelPoint) {
+    let payload = point.payload().map(|payload| payload.as_str().to_owned());
+    (point.id().to_string(), ModelPoint { vector: point.vector().to_vec(), payload })
+}
+
+fn in_pages_of(collection: &Collection, limit: usize) -> Vec<(String, ModelPoint)> {
+    let mut points: Vec<StoredPoint> = Vec::new();
+    loop {
+        let page = collection.page(points.last().map(StoredPoint::id), limit);
+        if page.is_empty() {
+            return points.iter().map(plain).collect();
+        }
+        assert!(page.len() <= limit);
+        points.extend(page);
+    }
+}
+
+fn assert_collection(found: &Collection, expected: &ModelCollection) {
+    assert_eq!(found.name().as_str(), expected.name);
+    assert_eq!(found.dimension().get(), expected.dimension);
+    assert_eq!(found.metric(), expected.metric);
+    assert_eq!(found.parameters(), expected.parameters);
+    assert_eq!(found.created_at().micros(), expected.created_at);
+    assert_eq!(found.last_change().get(), expected.last_change);
+    assert_eq!(found.len(), expected.points.len());
+    assert_eq!(found.logical_bytes(), expected.logical_bytes());
+    assert_eq!(found.snapshot().len(), expected.points.len());
+    let points: Vec<_> = expected.points.clone().into_iter().collect();
+    assert_eq!(found.points().map(|point| plain(&point)).collect::<Vec<_>>(), points);
+    assert_eq!(in_pages_of(found, 7), points);
+    for (name, point) in &points {
+        assert!(found.contains(&id(name)));
+        assert_eq!(plain(&found.get(&id(name)).unwrap()).1, *point);
+    }
+    assert!(found.get(&id("no such point")).is_none() && !found.contains(&id("no such point")));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn folding_a_log_again_gives_the_same_state(records in history(), cut in any::<prop::sample::Index>()) {
+        let live = fold(&records);
+        prop_assert_eq!(fold(&records).digest(), live.digest());
+
+        // Interrupted anywhere, and resumed by a source that starts again from the first record.
+        let done = cut.index(records.len() + 1);
+        let mut resumed = fold(&records[..done]);
+        for record in &records {
+            let applied = resumed.apply(record).unwrap();
+            prop_assert_eq!(applied == Applied::Skipped, record.seq.get() <= done as u64);
+        }
+        prop_assert_eq!(resumed.digest(), live.digest());
+        prop_assert_eq!(resumed.applied(), live.applied());
+    }
+
+    #[test]
+    fn collections_and_points_equal_a_plain_model(records in history()) {
+        let (projection, model) = (fold(&records), Model::of(&records));
+        let mut names: Vec<&str> = model.collections.values().map(|expected| expected.name.as_str()).collect();
+        names.sort_unstable();
+        let found: Vec<&str> = projection.index().collections().map(|found| found.name().as_str()).collect();
+        prop_assert_eq!(found, names);
+        for (seq, expected) in &model.collections {
+            let found = projection.index().by_id(collection(*seq)).unwrap();
+            prop_assert_eq!(projection.index().collection(found.name()).unwrap().id(), found.id());
+            assert_collection(found, expected);
+        }
+        let data_seq = records.iter().filter(|record| record.event.changes_data()).map(|record| record.seq).max();
+        prop_assert_eq!(projection.data_seq(), data_seq.unwrap_or_default());
+    }
+
+    #[test]
+    fn counters_equal_a_recount(records in history()) {
+        let (projection, model) = (fold(&records), Model::of(&records));
+        let usage = projection.usage();
+        let collections = || model.collections.values();
+        prop_assert_eq!(usage.collections(), collections().count() as u64);
+        prop_assert_eq!(usage.vectors(), collections().map(|it| it.points.len() as u64).sum::<u64>());
+        prop_assert_eq!(usage.logical_bytes(), collections().map(ModelCollection::logical_bytes).sum::<u64>());
+        prop_assert_eq!(usage.vectors_upserted(), model.vectors_upserted);
+        prop_assert_eq!(usage.vectors_deleted(), model.vectors_deleted);
+    }
+
+    #[test]
+    fn answers_are_remembered_for_24_hours_by_the_time_of_the_records(records in history()) {
+        let (projection, model) = (fold(&records), Model::of(&records));
+        let now = records.last().map_or(Timestamp::default(), |record| record.at);
+        prop_assert_eq!(projection.answers().len(), model.answers.len());
+        for (key, expected) in &model.answers {
+            let found = projection.answers().get(key, now).unwrap();
+            prop_assert_eq!((found.seq.get(), found.at.micros()), (expected.seq, expected.at));
+            prop_assert_eq!((found.body_hash, found.outcome), (expected.body_hash, expected.outcome));
+        }
+    }
+}
+
+fn small_history() -> Vec<Record> {
+    let upserted = Event::VectorsUpserted {
+        collection: collection(1),
+        points: vec![point("a", &[1.0, 2.0], Some(r#"{"n": 1}"#)), point("b", &[3.0, 4.0], None)],
+    };
+    vec![record(1, 10, created("c", 2, Metric::Dot)), record(2, 20, upserted)]
+}
+
+#[test]
+fn the_digest_tells_every_difference_apart() {
+    let with = |change: &dyn Fn(&mut Vec<Record>)| {
+        let mut records = small_history();
+        change(&mut records);
+        fold(&records).digest().to_string()
+    };
+    let upsert = |name: &str, vector: [f32; 2], payload: Option<&str>| {
+        let points = vec![point(name, &vector, payload), point("b", &[3.0, 4.0], None)];
+        record(2, 20, Event::VectorsUpserted { collection: collection(1), points })
+    };
+    let mut digests = vec![
+        Projection::new(log_id()).digest().to_string(),
+        with(&|_| {}),
+        with(&|records| records.truncate(1)),
+        with(&|records| records[0] = record(1, 11, created("c", 2, Metric::Dot))),
+        with(&|records| records[0] = record(1, 10, created("d", 2, Metric::Dot))),
+        with(&|records| records[0] = record(1, 10, created("c", 2, Metric::Cosine))),
+        with(&|records| records[1] = upsert("A", [1.0, 2.0], Some(r#"{"n": 1}"#))),
+        with(&|records| records[1] = upsert("a", [1.0, 2.5], Some(r#"{"n": 1}"#))),
+        with(&|records| records[1] = upsert("a", [1.0, 2.0], Some(r#"{"n": 2}"#))),
+        with(&|records| records[1] = upsert("a", [1.0, 2.0], None)),
+        // The same point again changes no point, but the collection's last change and a counter.
+        with(&|records| {
+            let mut again = upsert("a", [1.0, 2.0], Some(r#"{"n": 1}"#));
+            again.seq = again.seq.next();
+            records.push(again);
+        }),
+    ];
+    digests.sort_unstable();
+    let all = digests.len();
+    digests.dedup();
+    assert_eq!(digests.len(), all);
+}
+
+#[test]
+fn the_digest_does_not_move_with_records_that_change_nothing() {
+    let mut records = small_history();
+    let before = fold(&records).digest();
+    records.push(record(3, 30, Event::VectorsDeleted { collection: collection(1), ids: vec![] }));
+    let projection = fold(&records);
+    assert_eq!(projection.digest(), before);
+    assert_eq!((projection.applied().get(), projection.data_seq().get()), (3, 2));
+}
+
+#[test]
+fn vectors_come_back_bit_for_bit() {
+    let vector = [-0.0, f32::MIN_POSITIVE / 3.0, f32::MAX, 1.0 / 3.0];
+    let points = vec![point("a", &vector, None)];
+    let records = [
+        record(1, 0, created("c", 4, Metric::Cosine)),
+        record(2, 0, Event::VectorsUpserted { collection: collection(1), points }),
+    ];
+    let projection = fold(&records);
+    let stored = projection.index().by_id(collection(1)).unwrap().get(&id("a")).unwrap();
+    assert_eq!(stored.vector().map_bits(), vector.map_bits());
+}
+
+trait Bits {
+    fn map_bits(&self) -> Vec<u32>;
+}
+
+impl<T: AsRef<[f32]> + ?Sized> Bits for T {
+    fn map_bits(&self) -> Vec<u32> {
+        self.as_ref().iter().map(|number| number.to_bits()).collect()
+    }
+}

@@ -1,0 +1,212 @@
+//! Random histories of a tenant: records as a writer would append them.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use vectorizer_log::{
+    Actor, CollectionId, Event, Idempotency, IndexParameters, LogId, Metric, Payload, Point, PointId, Record,
+    Seq, Timestamp, Vector, Via,
+};
+use vectorizer_replay::{Applied, Projection, Projector};
+
+use crate::model::{Model, ModelCollection};
+
+pub(crate) fn log_id() -> LogId {
+    LogId::new(uuid::Uuid::from_u128(7))
+}
+
+/// The projection of these records, each of which changes something.
+pub(crate) fn fold(records: &[Record]) -> Projection {
+    let mut projection = Projection::new(log_id());
+    for record in records {
+        assert!(matches!(projection.apply(record).unwrap(), Applied::Changed(_)));
+    }
+    projection
+}
+
+pub(crate) fn record(seq: u64, at: i64, event: Event) -> Record {
+    Record {
+        log_id: log_id(),
+        seq: Seq::new(seq),
+        at: Timestamp::from_micros(at),
+        actor: Actor { key_id: Some("key".into()), via: Via::Rest },
+        request_id: format!("request-{seq}"),
+        idempotency: None,
+        event,
+    }
+}
+
+pub(crate) fn created(name: &str, dimension: u32, metric: Metric) -> Event {
+    Event::CollectionCreated {
+        name: name.parse().unwrap(),
+        dimension: dimension.try_into().unwrap(),
+        metric,
+        index: IndexParameters::default(),
+    }
+}
+
+pub(crate) fn collection(seq: u64) -> CollectionId {
+    CollectionId::created_at(Seq::new(seq))
+}
+
+pub(crate) fn id(text: &str) -> PointId {
+    PointId::text(text).unwrap()
+}
+
+pub(crate) fn point(name: &str, vector: &[f32], payload: Option<&str>) -> Point {
+    Point {
+        id: id(name),
+        vector: Vector::dense(vector).unwrap(),
+        payload: payload.map(|json| Payload::new(json).unwrap()),
+    }
+}
+
+/// A vector with more numbers than any dimension here; a collection takes as many as it has.
+pub(crate) type Numbers = Vec<f32>;
+
+/// Halves between -2 and 2: few enough that points coincide and scores tie.
+pub(crate) fn numbers() -> impl Strategy<Value = Numbers> {
+    vec((-4..=4_i8).prop_map(|halves| f32::from(halves) / 2.0), DIMENSION_MAX as usize)
+}
+
+const DIMENSION_MAX: u32 = 20;
+const IDS: usize = 12;
+
+/// Something a tenant might do, before it is known to what.
+#[derive(Clone, Debug)]
+struct Step {
+    action: Action,
+    /// Picks one of the collections that exist.
+    which: usize,
+    micros_later: i64,
+    key: Option<u8>,
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Create {
+        name: u8,
+        dimension: u32,
+        metric: Metric,
+        parameters: IndexParameters,
+    },
+    DeleteCollection,
+    Upsert(Vec<(usize, Numbers, Option<String>)>),
+    /// Many points at once, mostly the same ones again: fills blocks and makes them worth compacting.
+    Burst {
+        first: usize,
+        count: usize,
+        numbers: Numbers,
+    },
+    /// Every so many-th of the points that exist.
+    Delete {
+        stride: usize,
+        first: usize,
+    },
+    ChangePayload {
+        pick: usize,
+        payload: String,
+    },
+}
+
+fn payload() -> impl Strategy<Value = String> {
+    (0..3_u8, "[ab]", any::<bool>())
+        .prop_map(|(number, tag, flag)| format!(r#"{{"n": {number}, "tags": ["{tag}"], "flag": {flag}}}"#))
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let metric = prop_oneof![Just(Metric::Cosine), Just(Metric::Dot), Just(Metric::Euclidean)];
+    let parameters = option::of(1_u16..64).prop_map(|m| IndexParameters { m, ..IndexParameters::default() });
+    prop_oneof![
+        3 => (0..3_u8, 1..=DIMENSION_MAX, metric, parameters)
+            .prop_map(|(name, dimension, metric, parameters)| Action::Create { name, dimension, metric, parameters }),
+        1 => Just(Action::DeleteCollection),
+        8 => vec((0..IDS, numbers(), option::of(payload())), 0..6).prop_map(Action::Upsert),
+        3 => (0..300_usize, 0..900_usize, numbers())
+            .prop_map(|(first, count, numbers)| Action::Burst { first, count, numbers }),
+        4 => (1..6_usize, 0..6_usize).prop_map(|(stride, first)| Action::Delete { stride, first }),
+        4 => (any::<usize>(), payload()).prop_map(|(pick, payload)| Action::ChangePayload { pick, payload }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    const HOUR: i64 = 60 * 60 * 1_000_000;
+    let later =
+        prop_oneof![6 => 0..1_000_i64, 2 => 1..HOUR, 1 => 11 * HOUR..13 * HOUR, 1 => 23 * HOUR..26 * HOUR];
+    (action(), any::<usize>(), later, option::of(0..4_u8))
+        .prop_map(|(action, which, micros_later, key)| Step { action, which, micros_later, key })
+}
+
+/// The records of one tenant, oldest first.
+pub(crate) fn history() -> impl Strategy<Value = Vec<Record>> {
+    vec(step(), 0..40).prop_map(|steps| {
+        let mut model = Model::default();
+        let mut records: Vec<Record> = Vec::new();
+        let mut at = 1_700_000_000_000_000;
+        for step in steps {
+            at += step.micros_later;
+            let Some(event) = event(&step, &model) else { continue };
+            let seq = records.len() as u64 + 1;
+            let idempotency =
+                step.key.map(|key| Idempotency { key: format!("key-{key}"), body_hash: [key; 32] });
+            let record = Record { idempotency, ..record(seq, at, event) };
+            model.apply(&record);
+            records.push(record);
+        }
+        records
+    })
+}
+
+/// What the step comes to in the state that `model` is in; `None` if it makes no sense there.
+fn event(step: &Step, model: &Model) -> Option<Event> {
+    if let Action::Create { name, dimension, metric, parameters } = &step.action {
+        let name = format!("c{name}");
+        let free = model.collections.values().all(|collection| collection.name != name);
+        return free.then(|| Event::CollectionCreated {
+            name: name.parse().unwrap(),
+            dimension: (*dimension).try_into().unwrap(),
+            metric: *metric,
+            index: *parameters,
+        });
+    }
+    let (seq, target) = model.collections.iter().nth(step.which.checked_rem(model.collections.len())?)?;
+    on_collection(&step.action, collection(*seq), target)
+}
+
+fn on_collection(action: &Action, collection: CollectionId, target: &ModelCollection) -> Option<Event> {
+    let cut = |numbers: &Numbers| numbers[..target.dimension].to_vec();
+    let ids = || target.points.keys();
+    match action {
+        Action::Create { .. } => None,
+        Action::DeleteCollection => Some(Event::CollectionDeleted { collection }),
+        Action::Upsert(chosen) => {
+            let mut points: Vec<Point> = Vec::new();
+            for (number, numbers, payload) in chosen {
+                let point = point(&format!("p{number}"), &cut(numbers), payload.as_deref());
+                if points.iter().all(|other| other.id != point.id) {
+                    points.push(point);
+                }
+            }
+            Some(Event::VectorsUpserted { collection, points })
+        }
+        Action::Burst { first, count, numbers } => {
+            let points = (*first..first + count)
+                .map(|number| {
+                    let mut vector = cut(numbers);
+                    vector[number % target.dimension] = numbers[number % numbers.len()];
+                    point(&format!("p{number}"), &vector, None)
+                })
+                .collect();
+            Some(Event::VectorsUpserted { collection, points })
+        }
+        Action::Delete { stride, first } => {
+            let ids = ids().skip(*first).step_by(*stride).map(|name| id(name)).collect();
+            Some(Event::VectorsDeleted { collection, ids })
+        }
+        Action::ChangePayload { pick, payload } => {
+            let name = ids().nth(pick.checked_rem(target.points.len())?)?;
+            let payload = Payload::new(payload.as_str()).unwrap();
+            Some(Event::PayloadChanged { collection, id: id(name), payload })
+        }
+    }
+}

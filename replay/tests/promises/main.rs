@@ -1,0 +1,12 @@
+//! What a projection promises, held against a plain model over random histories.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(clippy::float_cmp, reason = "these scores are exact, or the same number twice")]
+
+mod errors;
+mod folding;
+mod history;
+mod model;
+mod recovery;
+mod searching;
+mod snapshots;

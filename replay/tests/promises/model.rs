@@ -1,0 +1,133 @@
+//! What a log adds up to, written down as plainly as possible: maps, loops and f64.
+
+use std::collections::BTreeMap;
+
+use vectorizer_log::{Event, IndexParameters, Metric, Record};
+use vectorizer_replay::Outcome;
+
+pub(crate) const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) collections: BTreeMap<u64, ModelCollection>,
+    pub(crate) vectors_upserted: u64,
+    pub(crate) vectors_deleted: u64,
+    pub(crate) answers: BTreeMap<String, ModelAnswer>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ModelCollection {
+    pub(crate) name: String,
+    pub(crate) dimension: usize,
+    pub(crate) metric: Metric,
+    pub(crate) parameters: IndexParameters,
+    pub(crate) created_at: i64,
+    pub(crate) last_change: u64,
+    pub(crate) points: BTreeMap<String, ModelPoint>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ModelPoint {
+    pub(crate) vector: Vec<f32>,
+    pub(crate) payload: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ModelAnswer {
+    pub(crate) seq: u64,
+    pub(crate) at: i64,
+    pub(crate) body_hash: [u8; 32],
+    pub(crate) outcome: Outcome,
+}
+
+impl ModelCollection {
+    pub(crate) fn logical_bytes(&self) -> u64 {
+        let payload = |point: &ModelPoint| point.payload.as_ref().map_or(0, String::len);
+        self.points
+            .iter()
+            .map(|(id, point)| (4 * self.dimension + id.len() + payload(point) + 32) as u64)
+            .sum()
+    }
+
+    /// The score of `point` in f64.
+    pub(crate) fn score(&self, query: &[f32], point: &ModelPoint) -> f64 {
+        let pairs = || query.iter().zip(&point.vector).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+        let dot: f64 = pairs().map(|(a, b)| a * b).sum();
+        match self.metric {
+            Metric::Dot => dot,
+            Metric::Euclidean => pairs().map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt(),
+            Metric::Cosine => {
+                let norms = pairs().map(|(a, _)| a * a).sum::<f64>().sqrt()
+                    * pairs().map(|(_, b)| b * b).sum::<f64>().sqrt();
+                if norms == 0.0 { 0.0 } else { dot / norms }
+            }
+        }
+    }
+}
+
+impl Model {
+    pub(crate) fn of(records: &[Record]) -> Self {
+        let mut model = Self::default();
+        for record in records {
+            model.apply(record);
+        }
+        model
+    }
+
+    pub(crate) fn apply(&mut self, record: &Record) {
+        let seq = record.seq.get();
+        let outcome = match &record.event {
+            Event::CollectionCreated { name, dimension, metric, index } => {
+                let collection = ModelCollection {
+                    name: name.as_str().to_owned(),
+                    dimension: dimension.get(),
+                    metric: *metric,
+                    parameters: *index,
+                    created_at: record.at.micros(),
+                    last_change: seq,
+                    points: BTreeMap::new(),
+                };
+                self.collections.insert(seq, collection);
+                Outcome::CollectionCreated
+            }
+            Event::CollectionDeleted { collection } => {
+                let gone = self.collections.remove(&collection.seq().get()).unwrap();
+                let vectors = gone.points.len() as u64;
+                self.vectors_deleted += vectors;
+                Outcome::CollectionDeleted { vectors }
+            }
+            Event::VectorsUpserted { collection, points } => {
+                let collection = self.collections.get_mut(&collection.seq().get()).unwrap();
+                for point in points {
+                    let payload = point.payload.as_ref().map(|payload| payload.as_str().to_owned());
+                    let vector = point.vector.as_dense().to_vec();
+                    collection.points.insert(point.id.to_string(), ModelPoint { vector, payload });
+                    collection.last_change = seq;
+                }
+                self.vectors_upserted += points.len() as u64;
+                Outcome::Upserted { count: points.len() as u64 }
+            }
+            Event::VectorsDeleted { collection, ids } => {
+                let collection = self.collections.get_mut(&collection.seq().get()).unwrap();
+                for id in ids {
+                    collection.points.remove(id.as_str()).unwrap();
+                    collection.last_change = seq;
+                }
+                self.vectors_deleted += ids.len() as u64;
+                Outcome::Deleted { count: ids.len() as u64 }
+            }
+            Event::PayloadChanged { collection, id, payload } => {
+                let collection = self.collections.get_mut(&collection.seq().get()).unwrap();
+                collection.last_change = seq;
+                collection.points.get_mut(id.as_str()).unwrap().payload = Some(payload.as_str().to_owned());
+                Outcome::PayloadChanged
+            }
+        };
+        let at = record.at.micros();
+        self.answers.retain(|_, answer| at - answer.at < DAY_MICROS);
+        if let Some(idempotency) = &record.idempotency {
+            let answer = ModelAnswer { seq, at, body_hash: idempotency.body_hash, outcome };
+            self.answers.insert(idempotency.key.clone(), answer);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! A snapshot answers as of when it was taken, whatever the writer does.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use vectorizer_log::{Event, Metric, PointId, Record};
+use vectorizer_replay::{Projection, Projector, SearchRequest, Snapshot, StoredPoint};
+
+use crate::history::{collection, created, fold, history, id, log_id, point, record};
+
+/// Everything a snapshot can tell.
+fn everything(snapshot: &Snapshot) -> BTreeMap<PointId, (Vec<u32>, Option<String>)> {
+    let vector = vec![1.0; snapshot.dimension().get()];
+    let request = SearchRequest { vector: &vector, limit: usize::MAX, filter: None, score_threshold: None };
+    let hits = snapshot.search(&request).unwrap();
+    assert_eq!(hits.len(), snapshot.len());
+    assert_eq!(snapshot.count(None), snapshot.len());
+    hits.into_iter().map(|hit| plain(&hit.point)).collect()
+}
+
+fn plain(point: &StoredPoint) -> (PointId, (Vec<u32>, Option<String>)) {
+    let vector = point.vector().iter().map(|number| number.to_bits()).collect();
+    (point.id().clone(), (vector, point.payload().map(|payload| payload.as_str().to_owned())))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_snapshot_still_answers_as_of_then(records in history()) {
+        let mut projection = Projection::new(log_id());
+        let mut taken = Vec::new();
+        for record in &records {
+            projection.apply(record).unwrap();
+            for collection in projection.index().collections() {
+                let then: BTreeMap<_, _> = collection.points().map(|point| plain(&point)).collect();
+                taken.push((collection.snapshot(), then));
+            }
+        }
+        for (snapshot, then) in &taken {
+            prop_assert_eq!(&everything(snapshot), then);
+        }
+        // Nor do readers change what is written.
+        prop_assert_eq!(projection.digest(), fold(&records).digest());
+    }
+}
+
+fn upserted(seq: u64, count: usize, vector: &[f32]) -> Record {
+    let points = (0..count).map(|number| point(&format!("p{number}"), vector, None)).collect();
+    record(seq, 0, Event::VectorsUpserted { collection: collection(1), points })
+}
+
+#[test]
+fn a_point_that_was_read_outlives_its_deletion() {
+    let mut projection = fold(&[record(1, 0, created("c", 2, Metric::Dot)), upserted(2, 3, &[1.0, 2.0])]);
+    let point = projection.index().by_id(collection(1)).unwrap().get(&id("p1")).unwrap();
+    projection.apply(&record(3, 0, Event::CollectionDeleted { collection: collection(1) })).unwrap();
+    assert_eq!(point.vector(), [1.0, 2.0]);
+    assert_eq!(point.id(), &id("p1"));
+}
+
+#[test]
+fn snapshots_are_read_on_other_threads_while_writes_go_on() {
+    let mut projection = fold(&[record(1, 0, created("c", 2, Metric::Dot)), upserted(2, 2_000, &[1.0, 0.0])]);
+    let snapshot = projection.index().by_id(collection(1)).unwrap().snapshot();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| (0..50).map(|_| everything(&snapshot)).collect::<Vec<_>>());
+        for seq in 3..20 {
+            projection.apply(&upserted(seq, 2_000, &[0.0, 1.0])).unwrap();
+        }
+        let read = reader.join().unwrap();
+        assert!(read.iter().all(|points| *points == read[0] && points.len() == 2_000));
+    });
+    let now = projection.index().by_id(collection(1)).unwrap();
+    assert!(now.points().all(|point| point.vector() == [0.0, 1.0]));
+}
