@@ -1,3 +1,4 @@
 //! The server.
 
+pub mod auth;
 pub mod config;
