@@ -87,10 +87,10 @@ impl Seconds {
 pub struct HubUrl(reqwest::Url);
 
 impl HubUrl {
-    /// The address of a call, given its path without a leading slash.
+    /// The address of a call, given its path with a leading slash.
     pub(crate) fn join(&self, path: &str) -> reqwest::Url {
         let mut url = self.0.clone();
-        url.set_path(&format!("{}/{path}", self.0.path().trim_end_matches('/')));
+        url.set_path(&format!("{}{path}", self.0.path().trim_end_matches('/')));
         url
     }
 }
