@@ -1,0 +1,87 @@
+//! The configuration's keys as command-line flags.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::secret::Secret;
+use super::values::{BodyBytes, HostName, HubUrl, JsonDepth, Network, RequestCount, Seconds, from_flag};
+
+/// Where the configuration file is, and values that win over it.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Configuration (wins over the file)")]
+pub struct ConfigFlags {
+    /// The configuration file [default: ./config.yml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Where REST and MCP are served [default: 127.0.0.1:15002]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = from_flag::<SocketAddr>)]
+    pub listen: Option<SocketAddr>,
+
+    /// The folder of every tenant's data [default: ./data]
+    #[arg(long, value_name = "FOLDER", value_parser = from_flag::<PathBuf>)]
+    pub data_dir: Option<PathBuf>,
+
+    /// Names under which the server may be addressed, beside the loopback's
+    #[arg(long, value_name = "HOST,...", value_delimiter = ',', value_parser = from_flag::<HostName>)]
+    pub allowed_hosts: Option<Vec<HostName>>,
+
+    /// The largest request body [default: 33554432]
+    #[arg(long, value_name = "BYTES", value_parser = from_flag::<BodyBytes>)]
+    pub body_bytes_max: Option<BodyBytes>,
+
+    /// The deepest nesting of a JSON body [default: 32]
+    #[arg(long, value_name = "DEPTH", value_parser = from_flag::<JsonDepth>)]
+    pub json_depth_max: Option<JsonDepth>,
+
+    /// Proxies whose word about a client's address is taken [default: none]
+    #[arg(long, value_name = "NETWORK,...", value_delimiter = ',', value_parser = from_flag::<Network>)]
+    pub trusted_proxies: Option<Vec<Network>>,
+
+    /// A listener of its own for /metrics [default: none]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = from_flag::<SocketAddr>)]
+    pub metrics_listen: Option<SocketAddr>,
+
+    /// How long requests in flight may take to end when the server stops [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
+    pub shutdown_grace: Option<Seconds>,
+
+    /// Many tenants, each with keys of its own [default: false]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true",
+        value_parser = from_flag::<bool>)]
+    pub cluster_enabled: Option<bool>,
+
+    /// Where HiveHub is [default: https://api.hivehub.io]
+    #[arg(long, value_name = "URL", value_parser = from_flag::<HubUrl>)]
+    pub hivehub_api_url: Option<HubUrl>,
+
+    /// This server's key for HiveHub; better left to the environment, where other users of the machine
+    /// do not see it [default: $HIVEHUB_API_KEY]
+    #[arg(long, value_name = "KEY", value_parser = from_flag::<Secret>)]
+    pub hivehub_api_key: Option<Secret>,
+
+    /// How often quotas are asked for anew [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
+    pub quota_check_interval: Option<Seconds>,
+
+    /// How often usage is reported [default: 300]
+    #[arg(long, value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
+    pub usage_report_interval: Option<Seconds>,
+
+    /// Whether requests need a key; cluster mode does not start without [default: true]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true",
+        value_parser = from_flag::<bool>)]
+    pub require_authentication: Option<bool>,
+
+    /// How long a valid key may be used while HiveHub cannot be asked [default: 300]
+    #[arg(long, value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
+    pub api_key_cache_ttl: Option<Seconds>,
+
+    /// A tenant's requests per minute, where its plan names no number [default: 1000]
+    #[arg(long, value_name = "COUNT", value_parser = from_flag::<RequestCount>)]
+    pub default_requests_per_minute: Option<RequestCount>,
+
+    /// A tenant's requests per hour, where its plan names no number [default: 10000]
+    #[arg(long, value_name = "COUNT", value_parser = from_flag::<RequestCount>)]
+    pub default_requests_per_hour: Option<RequestCount>,
+}

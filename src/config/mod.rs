@@ -1,0 +1,213 @@
+//! What the server is told at its start: `config.yml`, the environment, and the command line.
+//!
+//! A value on the command line wins over the file, and the file over the default. Everything is
+//! checked here, once: past this module a value of a wrong shape cannot be expressed.
+
+mod document;
+mod error;
+mod flags;
+mod keys;
+mod secret;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use document::Document;
+
+pub use error::ConfigError;
+pub use flags::ConfigFlags;
+pub use secret::Secret;
+pub use values::{BodyBytes, HostName, HubUrl, JsonDepth, Network, RequestCount, Seconds};
+
+/// The file that is read when the command line names none, if it is there.
+pub const DEFAULT_FILE: &str = "config.yml";
+
+/// No honest configuration comes near this.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The listener, the data folder, and the limits on requests.
+    pub server: Server,
+    /// Cluster mode; `None` is single-tenant mode.
+    pub cluster: Option<Cluster>,
+    /// How callers are told apart.
+    pub auth: Auth,
+    /// The limits of a tenant whose plan names none.
+    pub rate_limiting: RateLimiting,
+}
+
+/// Section `server`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Where REST and MCP are served.
+    pub listen: SocketAddr,
+    /// The folder of every tenant's data.
+    pub data_dir: PathBuf,
+    /// Names under which the server may be addressed, beside those of this machine's loopback.
+    pub allowed_hosts: Vec<HostName>,
+    /// The largest request body.
+    pub body_bytes_max: BodyBytes,
+    /// The deepest nesting of a JSON body.
+    pub json_depth_max: JsonDepth,
+    /// Proxies whose word about a client's address is taken.
+    pub trusted_proxies: Vec<Network>,
+    /// A listener of its own for `/metrics`.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How long requests in flight may take to end after the server was told to stop.
+    pub shutdown_grace: Seconds,
+}
+
+/// Section `cluster`, where it is enabled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Where `HiveHub` is.
+    pub hivehub_api_url: HubUrl,
+    /// The key this server shows to `HiveHub`.
+    pub hivehub_api_key: Secret,
+    /// How often a tenant's quota is asked for anew.
+    pub quota_check_interval: Seconds,
+    /// How often usage is reported.
+    pub usage_report_interval: Seconds,
+}
+
+/// Section `auth`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// Always true in cluster mode; single-tenant mode has no keys to ask for.
+    pub require_authentication: bool,
+    /// How long a key once found valid may be used while `HiveHub` cannot be asked.
+    pub api_key_cache_ttl: Seconds,
+}
+
+/// Section `rate_limiting`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimiting {
+    /// Requests a tenant may make within a minute.
+    pub default_requests_per_minute: RequestCount,
+    /// Requests a tenant may make within an hour.
+    pub default_requests_per_hour: RequestCount,
+}
+
+impl Config {
+    /// The configuration from the file that `flags` name (or [`DEFAULT_FILE`], if there is one), the
+    /// `environment`, and `flags`.
+    pub fn load(
+        flags: &ConfigFlags,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let text = if let Some(path) = &flags.config {
+            read(path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?
+        } else {
+            match read(Path::new(DEFAULT_FILE)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+                Err(source) => {
+                    return Err(ConfigError::Unreadable { path: DEFAULT_FILE.into(), source });
+                }
+                Ok(text) => text,
+            }
+        };
+        Self::from_yaml(&text, flags, environment)
+    }
+
+    /// The configuration from the text of a `config.yml`; an empty one leaves every default.
+    pub fn from_yaml(
+        text: &str,
+        flags: &ConfigFlags,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let document = Document::parse(text, environment)?;
+        let config = Self {
+            server: Server::read(&document, flags)?,
+            cluster: Cluster::read_if_enabled(&document, flags)?,
+            auth: Auth::read(&document, flags)?,
+            rate_limiting: RateLimiting::read(&document, flags)?,
+        };
+        if config.cluster.is_some() && !config.auth.require_authentication {
+            return Err(ConfigError::ClusterWithoutAuthentication);
+        }
+        Ok(config)
+    }
+}
+
+impl Server {
+    fn read(document: &Document<'_>, flags: &ConfigFlags) -> Result<Self, ConfigError> {
+        Ok(Self {
+            listen: document.value(&keys::LISTEN, flags.listen.as_ref())?,
+            data_dir: document.value(&keys::DATA_DIR, flags.data_dir.as_ref())?,
+            allowed_hosts: document.list(&keys::ALLOWED_HOSTS, flags.allowed_hosts.as_ref())?,
+            body_bytes_max: document.value(&keys::BODY_BYTES_MAX, flags.body_bytes_max.as_ref())?,
+            json_depth_max: document.value(&keys::JSON_DEPTH_MAX, flags.json_depth_max.as_ref())?,
+            trusted_proxies: document.list(&keys::TRUSTED_PROXIES, flags.trusted_proxies.as_ref())?,
+            metrics_listen: document.optional(&keys::METRICS_LISTEN, flags.metrics_listen.as_ref())?,
+            shutdown_grace: document.value(&keys::SHUTDOWN_GRACE, flags.shutdown_grace.as_ref())?,
+        })
+    }
+}
+
+impl Cluster {
+    fn read_if_enabled(document: &Document<'_>, flags: &ConfigFlags) -> Result<Option<Self>, ConfigError> {
+        let enabled = document.value(&keys::CLUSTER_ENABLED, flags.cluster_enabled.as_ref())?;
+        match Self::read(document, flags) {
+            Ok(cluster) => Ok(enabled.then_some(cluster)),
+            // The default key is a variable, and who runs a single tenant has no reason to set it.
+            Err(ConfigError::UnsetVariable { .. }) if !enabled => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The key comes last: where the section is not in use, its variable may be unset, and the other
+    /// values are to be checked all the same.
+    fn read(document: &Document<'_>, flags: &ConfigFlags) -> Result<Self, ConfigError> {
+        Ok(Self {
+            hivehub_api_url: document.value(&keys::HIVEHUB_API_URL, flags.hivehub_api_url.as_ref())?,
+            quota_check_interval: document
+                .value(&keys::QUOTA_CHECK_INTERVAL, flags.quota_check_interval.as_ref())?,
+            usage_report_interval: document
+                .value(&keys::USAGE_REPORT_INTERVAL, flags.usage_report_interval.as_ref())?,
+            hivehub_api_key: document
+                .value::<Secret>(&keys::HIVEHUB_API_KEY, flags.hivehub_api_key.as_ref())?
+                .sendable()
+                .ok_or(ConfigError::UnusableSecret { key: keys::HIVEHUB_API_KEY })?,
+        })
+    }
+}
+
+impl Auth {
+    fn read(document: &Document<'_>, flags: &ConfigFlags) -> Result<Self, ConfigError> {
+        Ok(Self {
+            require_authentication: document
+                .value(&keys::REQUIRE_AUTHENTICATION, flags.require_authentication.as_ref())?,
+            api_key_cache_ttl: document.value(&keys::API_KEY_CACHE_TTL, flags.api_key_cache_ttl.as_ref())?,
+        })
+    }
+}
+
+impl RateLimiting {
+    fn read(document: &Document<'_>, flags: &ConfigFlags) -> Result<Self, ConfigError> {
+        Ok(Self {
+            default_requests_per_minute: document
+                .value(&keys::REQUESTS_PER_MINUTE, flags.default_requests_per_minute.as_ref())?,
+            default_requests_per_hour: document
+                .value(&keys::REQUESTS_PER_HOUR, flags.default_requests_per_hour.as_ref())?,
+        })
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("larger than {FILE_BYTES_MAX} bytes"),
+        ));
+    }
+    Ok(text)
+}

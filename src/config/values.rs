@@ -1,0 +1,231 @@
+//! The types of the values: what can be expressed is valid.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::secret::Secret;
+
+/// A type that a key may have. The file and the command line are read by the same function.
+pub(super) trait Value: Clone + Send + Sync + 'static {
+    /// Completes the sentence "this is not …".
+    const WANTED: &'static str;
+    /// Whether YAML must give it as text. `hivehub_api_key: 0123` would otherwise lose its zero.
+    const IS_TEXT: bool = false;
+    /// Whether messages must not show it.
+    const IS_SECRET: bool = false;
+
+    fn parse(text: &str) -> Option<Self>;
+}
+
+/// A value given on the command line.
+pub(super) fn from_flag<V: Value>(text: &str) -> Result<V, String> {
+    V::parse(text).ok_or_else(|| format!("not {}", V::WANTED))
+}
+
+/// A whole number with bounds, and the words that name them.
+macro_rules! whole_number {
+    ($(#[$documentation:meta])* $name:ident, $min:literal to $max:literal, $wanted:literal) => {
+        $(#[$documentation])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub struct $name(u32);
+
+        impl $name {
+            /// The least.
+            pub const MIN: u32 = $min;
+            /// The most.
+            pub const MAX: u32 = $max;
+
+            /// The value of this number, if it is within the bounds.
+            pub const fn new(number: u32) -> Option<Self> {
+                if number >= Self::MIN && number <= Self::MAX { Some(Self(number)) } else { None }
+            }
+
+            /// The number.
+            pub const fn get(self) -> u32 {
+                self.0
+            }
+        }
+
+        impl Value for $name {
+            const WANTED: &'static str = concat!($wanted, " from ", $min, " to ", $max);
+
+            fn parse(text: &str) -> Option<Self> {
+                Self::new(text.parse().ok()?)
+            }
+        }
+    };
+}
+
+whole_number!(
+    /// A request body's largest size: 1 KiB to 1 GiB.
+    BodyBytes, 1_024 to 1_073_741_824, "a number of bytes"
+);
+whole_number!(
+    /// A JSON body's deepest nesting. The parser itself goes no deeper than 127.
+    JsonDepth, 1 to 127, "a depth"
+);
+whole_number!(
+    /// Requests in a span of time. A limit of none would be a closed door, not a limit.
+    RequestCount, 1 to 1_000_000_000, "a number of requests"
+);
+whole_number!(
+    /// A span of 1 second to 7 days.
+    Seconds, 1 to 604_800, "a whole number of seconds"
+);
+
+impl Seconds {
+    /// The span.
+    pub const fn duration(self) -> Duration {
+        Duration::from_secs(self.0 as u64)
+    }
+}
+
+/// Where a `HiveHub` is: an `http` or `https` address, perhaps with a path, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubUrl(reqwest::Url);
+
+impl HubUrl {
+    /// The address of a call, given its path with a leading slash.
+    pub(crate) fn join(&self, path: &str) -> reqwest::Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{path}", self.0.path().trim_end_matches('/')));
+        url
+    }
+}
+
+impl fmt::Display for HubUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::str::FromStr for HubUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        from_flag(text)
+    }
+}
+
+/// A name under which this server may be addressed: a host, without a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostName(Box<str>);
+
+impl HostName {
+    /// The name, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An address, or all addresses that begin with the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Whether `address` belongs to it. An IPv4 address written as IPv6 counts as what it is.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
+                let foreign = u32::from(ours) ^ u32::from(theirs);
+                foreign.leading_zeros() >= self.prefix.into()
+            }
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
+                let foreign = u128::from(ours) ^ u128::from(theirs);
+                foreign.leading_zeros() >= self.prefix.into()
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+impl Value for bool {
+    const WANTED: &'static str = "true or false";
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Value for SocketAddr {
+    const WANTED: &'static str = "an address and a port such as 127.0.0.1:15002";
+    const IS_TEXT: bool = true;
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Value for PathBuf {
+    const WANTED: &'static str = "the path of a folder";
+    const IS_TEXT: bool = true;
+
+    fn parse(text: &str) -> Option<Self> {
+        (!text.is_empty() && !text.contains('\0')).then(|| text.into())
+    }
+}
+
+impl Value for Secret {
+    const WANTED: &'static str = "text in quotes";
+    const IS_TEXT: bool = true;
+    const IS_SECRET: bool = true;
+
+    /// Takes every text, because the command line repeats what it refuses. What cannot be sent is
+    /// refused later, by [`Secret::sendable`].
+    fn parse(text: &str) -> Option<Self> {
+        Some(Self::new(text))
+    }
+}
+
+impl Value for HubUrl {
+    const WANTED: &'static str = "an http:// or https:// address without user name, query and fragment";
+    const IS_TEXT: bool = true;
+
+    fn parse(text: &str) -> Option<Self> {
+        let url = reqwest::Url::parse(text).ok()?;
+        let plain = matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        plain.then_some(Self(url))
+    }
+}
+
+impl Value for HostName {
+    const WANTED: &'static str = "a host name such as vectors.example.com (no scheme, no port)";
+    const IS_TEXT: bool = true;
+
+    fn parse(text: &str) -> Option<Self> {
+        let name_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        let is_name = (1..=253).contains(&text.len()) && text.bytes().all(name_byte);
+        let is_bracketed = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
+        (is_name || is_bracketed).then(|| Self(text.to_ascii_lowercase().into()))
+    }
+}
+
+impl Value for Network {
+    const WANTED: &'static str = "an address such as 192.0.2.1 or a network such as 10.0.0.0/8";
+    const IS_TEXT: bool = true;
+
+    /// A prefix of 0 is refused: to trust everybody's word is to have no address at all.
+    fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Some(bits), |prefix| prefix.parse().ok())?;
+        (1..=bits).contains(&prefix).then_some(Self { address, prefix })
+    }
+}
