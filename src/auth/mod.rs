@@ -1,5 +1,10 @@
 //! Who calls, and what they may do.
 
+mod access;
 mod key;
+mod permission;
+
+pub use access::{AccessCheck, Admin, Admission, Denial, Pass, Read, Write};
+pub use permission::{Level, Operation, Requirement};
 
 pub use key::{ApiKey, Environment, InvalidKeyHash, KeyHash, KeyId, MalformedKey};

@@ -1,0 +1,165 @@
+//! Who may do what: one table for every door.
+
+use crate::hivehub::Permission;
+
+/// Everything a caller can ask for. A new operation does not compile until [`Operation::requirement`]
+/// has classified it, and until a door serves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Make a collection.
+    CreateCollection,
+    /// See all collections.
+    ListCollections,
+    /// See one collection.
+    DescribeCollection,
+    /// Delete a collection with everything in it.
+    DeleteCollection,
+    /// Write vectors.
+    UpsertVectors,
+    /// Page through vectors.
+    ListVectors,
+    /// Read one vector.
+    GetVector,
+    /// Delete one vector.
+    DeleteVector,
+    /// Change one vector's payload.
+    ChangePayload,
+    /// Delete vectors by id or by filter.
+    DeleteVectors,
+    /// Search.
+    Search,
+    /// Several searches at once.
+    SearchBatch,
+    /// Count vectors.
+    Count,
+    /// Read the audit log.
+    ReadLog,
+    /// Read where the log ends.
+    ReadLogHead,
+    /// Whether the process lives.
+    Health,
+    /// Whether the server takes requests.
+    Ready,
+    /// The description of this API.
+    OpenApi,
+}
+
+/// What an operation asks of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    /// Nothing: anybody may.
+    Nothing,
+    /// A tenant's key of at least this level.
+    Tenant(Level),
+}
+
+/// How far a key reaches inside its tenant, each level including those above it here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Search and read.
+    Read,
+    /// Change vectors.
+    Write,
+    /// Manage collections, read the audit log.
+    Admin,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::CreateCollection,
+        Self::ListCollections,
+        Self::DescribeCollection,
+        Self::DeleteCollection,
+        Self::UpsertVectors,
+        Self::ListVectors,
+        Self::GetVector,
+        Self::DeleteVector,
+        Self::ChangePayload,
+        Self::DeleteVectors,
+        Self::Search,
+        Self::SearchBatch,
+        Self::Count,
+        Self::ReadLog,
+        Self::ReadLogHead,
+        Self::Health,
+        Self::Ready,
+        Self::OpenApi,
+    ];
+
+    /// The table.
+    pub const fn requirement(self) -> Requirement {
+        match self {
+            Self::Health | Self::Ready | Self::OpenApi => Requirement::Nothing,
+            Self::ListCollections
+            | Self::DescribeCollection
+            | Self::ListVectors
+            | Self::GetVector
+            | Self::Search
+            | Self::SearchBatch
+            | Self::Count
+            | Self::ReadLogHead => Requirement::Tenant(Level::Read),
+            Self::UpsertVectors | Self::DeleteVector | Self::ChangePayload | Self::DeleteVectors => {
+                Requirement::Tenant(Level::Write)
+            }
+            Self::CreateCollection | Self::DeleteCollection | Self::ReadLog => {
+                Requirement::Tenant(Level::Admin)
+            }
+        }
+    }
+}
+
+/// How far a key of this permission reaches over REST; `None` if it does not reach there at all.
+pub const fn rest_level(permission: Permission) -> Option<Level> {
+    match permission {
+        Permission::Admin => Some(Level::Admin),
+        Permission::ReadWrite => Some(Level::Write),
+        Permission::ReadOnly => Some(Level::Read),
+        // The MCP endpoint has tools of its own; such a key must not become a REST key by leaking.
+        Permission::Mcp => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The design's table, written out a second time by hand.
+    #[test]
+    fn every_permission_reaches_exactly_what_the_design_gives_it() {
+        use Operation as O;
+        let reads = [
+            O::ListCollections,
+            O::DescribeCollection,
+            O::ListVectors,
+            O::GetVector,
+            O::Search,
+            O::SearchBatch,
+            O::Count,
+            O::ReadLogHead,
+        ];
+        let writes = [O::UpsertVectors, O::DeleteVector, O::ChangePayload, O::DeleteVectors];
+        let admin = [O::CreateCollection, O::DeleteCollection, O::ReadLog];
+        let public = [O::Health, O::Ready, O::OpenApi];
+        assert_eq!(reads.len() + writes.len() + admin.len() + public.len(), Operation::ALL.len());
+        for operation in Operation::ALL {
+            let allowed = |permission| match operation.requirement() {
+                Requirement::Nothing => true,
+                Requirement::Tenant(level) => rest_level(permission).is_some_and(|reach| reach >= level),
+            };
+            let is_public = public.contains(&operation);
+            assert_eq!(allowed(Permission::Mcp), is_public, "{operation:?}");
+            assert_eq!(
+                allowed(Permission::ReadOnly),
+                is_public || reads.contains(&operation),
+                "{operation:?}"
+            );
+            assert_eq!(
+                allowed(Permission::ReadWrite),
+                is_public || reads.contains(&operation) || writes.contains(&operation),
+                "{operation:?}"
+            );
+            assert!(allowed(Permission::Admin), "{operation:?}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! A tenant in memory, and how it gets there.
+
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, Span, info, warn};
+use vectorizer_log::{Head, LogReader, TenantFolder, TenantId, TenantLog};
+use vectorizer_replay::{ApplyError, Projection, Recovery};
+
+use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
+
+/// How many clients may follow one tenant's log at the same time.
+const FOLLOWERS_MAX: usize = 8;
+
+/// How often recovery says how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A tenant in memory. Its writer runs until the server stops or a write fails.
+#[derive(Debug)]
+pub(super) struct Awake {
+    pub(super) id: TenantId,
+    pub(super) state: Arc<RwLock<State>>,
+    pub(super) log: LogReader,
+    pub(super) commands: mpsc::Sender<Queued>,
+    pub(super) published: watch::Receiver<Head>,
+    pub(super) followers: Arc<Semaphore>,
+}
+
+impl Awake {
+    /// Whether the writer has ended: only opening the log again brings the tenant back.
+    pub(super) fn has_failed(&self) -> bool {
+        self.commands.is_closed()
+    }
+}
+
+/// Why a tenant could not be woken.
+#[derive(Debug, thiserror::Error)]
+pub enum WakeError {
+    /// The log could not be opened or is damaged.
+    #[error(transparent)]
+    Log(#[from] vectorizer_log::Error),
+    /// The log holds something that cannot have happened.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// Opening the log panicked.
+    #[error("opening the log panicked: {0}")]
+    Panicked(String),
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+/// A log and what it adds up to.
+pub(super) struct Woken {
+    log: TenantLog,
+    projection: Projection,
+}
+
+/// Opens the tenant's log, or creates it, and folds it.
+pub(super) fn wake(folder: &TenantFolder) -> Result<Woken, WakeError> {
+    if !folder.exists() {
+        let log_id = folder.create()?;
+        info!(%log_id, "created the log");
+    }
+    let mut projection = Projection::new(folder.log_id()?);
+    let unverified = folder.open()?;
+    let mut reported = Instant::now();
+    let mut recovery = Recovery::new(&mut projection, unverified.acknowledged().seq, |progress| {
+        if reported.elapsed() >= PROGRESS_INTERVAL {
+            reported = Instant::now();
+            info!(seq = %progress.applied, of = %progress.through, vectors = progress.vectors, "recovering");
+        }
+    });
+    let recovered = unverified.recover(|record| recovery.push(&record).map_err(WakeError::from))?;
+    if let Some(cut) = &recovered.cut {
+        warn!(from = %cut.from, parts = cut.parts, reason = %cut.reason, "cut an unfinished, unacknowledged end");
+    }
+    Ok(Woken { log: recovered.log, projection })
+}
+
+impl Woken {
+    pub(super) fn head(&self) -> Head {
+        self.log.head()
+    }
+
+    /// Starts the writer.
+    pub(super) fn start(
+        self,
+        id: TenantId,
+        writers: &TaskTracker,
+        stop: CancellationToken,
+        span: &Span,
+    ) -> Arc<Awake> {
+        let Self { log, projection } = self;
+        let head = log.head();
+        let reader = log.reader();
+        let state = Arc::new(RwLock::new(State { projection, head }));
+        let (commands, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
+        let (publish, published) = watch::channel(head);
+        let writer = Writer::new(log, Arc::clone(&state), publish);
+        writers.spawn(writer.run(queue, stop).instrument(span.clone()));
+        let followers = Arc::new(Semaphore::new(FOLLOWERS_MAX));
+        Arc::new(Awake { id, state, log: reader, commands, published, followers })
+    }
+}

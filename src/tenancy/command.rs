@@ -1,0 +1,185 @@
+//! What a tenant can ask of its writer, and what it can be told.
+
+use vectorizer_log::{
+    Actor, CollectionName, Dimension, Idempotency, IndexParameters, InvalidPoint, Metric, Point, PointId, Seq,
+};
+use vectorizer_replay::{Filter, Outcome};
+
+use super::merge_patch::MergePatch;
+
+/// One write: what, by whom, under which conditions.
+#[derive(Clone, Debug)]
+pub(super) struct Command {
+    pub(super) actor: Actor,
+    pub(super) request_id: String,
+    pub(super) write: Write<Change>,
+}
+
+/// A change to one collection and its conditions, before anybody has signed it.
+#[derive(Clone, Debug)]
+pub struct Write<C> {
+    /// The collection it is about.
+    pub collection: CollectionName,
+    /// What is to happen.
+    pub change: C,
+    /// Set if a repeated request is to be answered, not done again.
+    pub idempotency: Option<Idempotency>,
+    /// What must hold of the collection.
+    pub precondition: Option<Precondition>,
+}
+
+/// What can happen to a collection as a whole.
+#[derive(Clone, Debug)]
+pub enum CollectionChange {
+    /// Make it.
+    Create {
+        /// Of its vectors.
+        dimension: Dimension,
+        /// How they compare.
+        metric: Metric,
+        /// What is asked of its index.
+        index: IndexParameters,
+    },
+    /// Delete it and everything in it.
+    Delete,
+}
+
+/// What can happen to the vectors in a collection.
+#[derive(Clone, Debug)]
+pub enum VectorChange {
+    /// Write points.
+    Upsert(Vec<Point>),
+    /// Delete one point, which must exist.
+    DeleteOne(PointId),
+    /// Delete those of these points that exist.
+    DeleteMany(Vec<PointId>),
+    /// Delete the points that fulfil a filter.
+    DeleteMatching(Filter),
+    /// Change the payload of one point.
+    ChangePayload {
+        /// Whose.
+        id: PointId,
+        /// How.
+        patch: MergePatch,
+    },
+}
+
+/// Either.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Collection(CollectionChange),
+    Vectors(VectorChange),
+}
+
+impl From<CollectionChange> for Change {
+    fn from(change: CollectionChange) -> Self {
+        Self::Collection(change)
+    }
+}
+
+impl From<VectorChange> for Change {
+    fn from(change: VectorChange) -> Self {
+        Self::Vectors(change)
+    }
+}
+
+impl<C: Into<Change>> Write<C> {
+    pub(super) fn erase(self) -> Write<Change> {
+        let Self { collection, change, idempotency, precondition } = self;
+        Write { collection, change: change.into(), idempotency, precondition }
+    }
+}
+
+/// The collection as the client believes it to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// It exists.
+    Exists,
+    /// Its last change is one of these.
+    LastChangeIn(Vec<Seq>),
+}
+
+/// A write that was done and is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The record that did it; the last record of the log if there was nothing to do.
+    pub seq: Seq,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Whether an earlier request with the same idempotency key did it.
+    pub repeated: bool,
+}
+
+/// Why a write was not done. Nothing was appended.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum Refusal {
+    /// The name is taken.
+    #[error("a collection named {name:?} exists already", name = .0.as_str())]
+    CollectionExists(CollectionName),
+    /// There is no such collection.
+    #[error("there is no collection named {name:?}", name = .0.as_str())]
+    NoSuchCollection(CollectionName),
+    /// There is no such point.
+    #[error("there is no vector with id {id:?} in collection {name:?}", name = .name.as_str(), id = .id.as_str())]
+    NoSuchVector {
+        /// The collection.
+        name: CollectionName,
+        /// The id.
+        id: PointId,
+    },
+    /// A vector of another dimension than its collection's.
+    #[error("vector {id:?} has dimension {found}, collection {name:?} has dimension {expected}", id = .id.as_str(), name = .name.as_str())]
+    WrongDimension {
+        /// The collection.
+        name: CollectionName,
+        /// The vector's id.
+        id: PointId,
+        /// The collection's dimension.
+        expected: usize,
+        /// The vector's.
+        found: usize,
+    },
+    /// A zero vector, which has no cosine.
+    #[error("vector {id:?} is zero, which has no direction and so no cosine", id = .id.as_str())]
+    ZeroVector {
+        /// Its id.
+        id: PointId,
+    },
+    /// An id twice in one request.
+    #[error("id {id:?} occurs more than once", id = .id.as_str())]
+    RepeatedId {
+        /// The id.
+        id: PointId,
+    },
+    /// The payload after the change would be none.
+    #[error("after the change: {0}")]
+    Payload(InvalidPoint),
+    /// The collection is not as the client believes.
+    #[error("the last change of collection {name:?} is {found}, not what If-Match names", name = .name.as_str(), found = .found.map_or_else(|| "none, it does not exist".to_owned(), |seq| seq.to_string()))]
+    PreconditionFailed {
+        /// The collection.
+        name: CollectionName,
+        /// Its last change.
+        found: Option<Seq>,
+    },
+    /// The idempotency key stands for another request.
+    #[error("idempotency key {key:?} was used for another request, at seq {seq}")]
+    IdempotencyMismatch {
+        /// The key.
+        key: String,
+        /// The record of that request.
+        seq: Seq,
+    },
+    /// The write is larger than one record can be.
+    #[error("the write is larger than one record can be")]
+    TooLarge,
+    /// The tenant's storage has failed. Whether the write was done is open.
+    #[error("the tenant's storage has failed")]
+    StorageFailed,
+    /// The tenant has more writes waiting than it may.
+    #[error("too many writes are waiting")]
+    Busy,
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}

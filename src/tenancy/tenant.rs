@@ -1,0 +1,170 @@
+//! The handle through which alone a tenant's data is reached.
+
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc::error::SendTimeoutError, oneshot, watch};
+use vectorizer_log::{
+    CollectionName, Dimension, Head, IndexParameters, LogReader, Metric, PointId, Seq, TenantId, Timestamp,
+};
+use vectorizer_replay::{Collection, Snapshot, StoredPoint};
+
+use super::awake::Awake;
+use super::command::{Change, CollectionChange, Command, Committed, Refusal, VectorChange, Write};
+use super::writer::{Queued, State};
+use crate::auth::{self, Admin, Pass};
+
+/// How long a write waits for a place in the writer's queue.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// One request's right to one tenant's data, as far as `L` goes. It is made from a [`Pass`], which
+/// only the access check makes, and names no tenant but its own: no handler can reach another's data,
+/// by mistake or on purpose.
+#[derive(Debug)]
+pub struct Tenant<L> {
+    awake: Arc<Awake>,
+    pass: Pass<L>,
+}
+
+/// What is known of a collection.
+#[derive(Clone, Debug)]
+pub struct CollectionFacts {
+    /// Its name.
+    pub name: CollectionName,
+    /// Of its vectors.
+    pub dimension: Dimension,
+    /// How they compare.
+    pub metric: Metric,
+    /// What was asked of its index.
+    pub parameters: IndexParameters,
+    /// How many vectors it has.
+    pub vectors: usize,
+    /// Their logical size.
+    pub logical_bytes: u64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// The last record that changed it.
+    pub last_change: Seq,
+}
+
+impl CollectionFacts {
+    fn of(collection: &Collection) -> Self {
+        Self {
+            name: collection.name().clone(),
+            dimension: collection.dimension(),
+            metric: collection.metric(),
+            parameters: collection.parameters(),
+            vectors: collection.len(),
+            logical_bytes: collection.logical_bytes(),
+            created_at: collection.created_at(),
+            last_change: collection.last_change(),
+        }
+    }
+}
+
+impl<L> Tenant<L> {
+    pub(super) fn new(awake: Arc<Awake>, pass: Pass<L>) -> Self {
+        debug_assert_eq!(&awake.id, pass.tenant(), "a pass for another tenant");
+        Self { awake, pass }
+    }
+
+    /// Whose data it is.
+    pub fn id(&self) -> &TenantId {
+        &self.awake.id
+    }
+
+    /// Every collection, by name.
+    pub fn collections(&self) -> Vec<CollectionFacts> {
+        self.state().projection.index().collections().map(CollectionFacts::of).collect()
+    }
+
+    /// One collection.
+    pub fn collection(&self, name: &CollectionName) -> Result<CollectionFacts, Refusal> {
+        self.read(name, CollectionFacts::of)
+    }
+
+    /// The collection as of now, to search at leisure while writes go on.
+    pub fn snapshot(&self, name: &CollectionName) -> Result<Snapshot, Refusal> {
+        self.read(name, Collection::snapshot)
+    }
+
+    /// One vector.
+    pub fn point(&self, name: &CollectionName, id: &PointId) -> Result<StoredPoint, Refusal> {
+        self.read(name, |collection| collection.get(id))?
+            .ok_or_else(|| Refusal::NoSuchVector { name: name.clone(), id: id.clone() })
+    }
+
+    /// Up to `limit` vectors behind `after`, in the order of ids.
+    pub fn page(
+        &self,
+        name: &CollectionName,
+        after: Option<&PointId>,
+        limit: usize,
+    ) -> Result<Vec<StoredPoint>, Refusal> {
+        self.read(name, |collection| collection.page(after, limit))
+    }
+
+    /// Where the log ends, and the last record in it that changed data.
+    pub fn head(&self) -> (Head, Seq) {
+        let state = self.state();
+        (state.head, state.projection.data_seq())
+    }
+
+    fn read<T>(&self, name: &CollectionName, read: impl FnOnce(&Collection) -> T) -> Result<T, Refusal> {
+        let state = self.state();
+        let collection = state
+            .projection
+            .index()
+            .collection(name)
+            .ok_or_else(|| Refusal::NoSuchCollection(name.clone()))?;
+        Ok(read(collection))
+    }
+
+    /// For as short as possible: the writer waits for it, and other readers for the writer.
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.awake.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn submit(&self, write: Write<Change>) -> Result<Committed, Refusal> {
+        let actor = self.pass.actor().clone();
+        let command = Command { actor, request_id: self.pass.request_id().to_owned(), write };
+        let (answer, answered) = oneshot::channel();
+        let queued = Queued { command, answer };
+        match self.awake.commands.send_timeout(queued, QUEUE_PATIENCE).await {
+            Ok(()) => {}
+            Err(SendTimeoutError::Timeout(_)) => return Err(Refusal::Busy),
+            Err(SendTimeoutError::Closed(_)) => return Err(Refusal::Stopping),
+        }
+        answered.await.unwrap_or(Err(Refusal::StorageFailed))
+    }
+}
+
+impl Tenant<auth::Write> {
+    /// Changes vectors. Returns when the change is durable and visible; whoever stops waiting does not
+    /// undo it.
+    pub async fn change_vectors(&self, write: Write<VectorChange>) -> Result<Committed, Refusal> {
+        self.submit(write.erase()).await
+    }
+}
+
+impl Tenant<Admin> {
+    /// Creates or deletes a collection; otherwise like [`Tenant::change_vectors`].
+    pub async fn change_collections(&self, write: Write<CollectionChange>) -> Result<Committed, Refusal> {
+        self.submit(write.erase()).await
+    }
+
+    /// The audit log.
+    pub fn log(&self) -> &LogReader {
+        &self.awake.log
+    }
+
+    /// The head, now and whenever it moves; it ends with the tenant's writer.
+    pub fn follow(&self) -> watch::Receiver<Head> {
+        self.awake.published.clone()
+    }
+
+    /// A place among the few that may follow the log, if one is free.
+    pub fn follower(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.awake.followers).try_acquire_owned().ok()
+    }
+}

@@ -1,0 +1,170 @@
+//! A tenant's one writer: command ─► validate ─► append ─► apply ─► answer.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{Span, debug, error};
+use vectorizer_log::{Draft, Head, TenantLog, Timestamp};
+use vectorizer_replay::{Applied, Collection, Outcome, Projection, Projector as _};
+
+use super::command::{Change, Command, Committed, Refusal, VectorChange};
+use super::decision::{Decision, decide};
+use super::group::Group;
+
+/// How many commands may wait for one tenant's writer.
+pub(super) const QUEUE_COMMANDS_MAX: usize = 256;
+/// How many commands share a commit at most.
+const GROUP_COMMANDS_MAX: usize = 256;
+/// No command joins a commit that holds as many points already, so that the first of a group is not
+/// kept waiting by the last.
+const GROUP_POINTS_MAX: usize = 10_000;
+
+/// What a command is told. If it is told nothing (its sender is dropped), the writer has failed, and
+/// whether the command was done is open.
+pub(super) type Answer = Result<Committed, Refusal>;
+
+/// A command on its way, and where its answer goes.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) command: Command,
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+/// What the writer shares with readers: the projection, and the head it is at.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) projection: Projection,
+    pub(super) head: Head,
+}
+
+pub(super) struct Writer {
+    log: TenantLog,
+    state: Arc<RwLock<State>>,
+    published: watch::Sender<Head>,
+}
+
+/// The writer cannot go on; its tenant has to be opened again.
+struct Failed;
+
+impl Writer {
+    pub(super) fn new(log: TenantLog, state: Arc<RwLock<State>>, published: watch::Sender<Head>) -> Self {
+        Self { log, state, published }
+    }
+
+    /// Takes commands until `stop` is cancelled and the queue is empty, or until a write fails.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Queued>, stop: CancellationToken) {
+        let mut waiting: Vec<Queued> = Vec::new();
+        loop {
+            if waiting.is_empty() {
+                let received = tokio::select! {
+                    biased;
+                    () = stop.cancelled(), if !queue.is_closed() => {
+                        // What is in the queue is still done; nothing more gets in.
+                        queue.close();
+                        continue;
+                    }
+                    received = queue.recv_many(&mut waiting, GROUP_COMMANDS_MAX) => received,
+                };
+                if received == 0 {
+                    break;
+                }
+            }
+            // Storage blocks, so the group leaves the async threads; the writer travels with it.
+            let span = Span::current();
+            let work = tokio::task::spawn_blocking(move || {
+                let result = span.in_scope(|| self.commit_group(&mut waiting));
+                (self, waiting, result)
+            });
+            match work.await {
+                Ok((writer, rest, Ok(()))) => (self, waiting) = (writer, rest),
+                Ok((_, _, Err(Failed))) => return,
+                Err(panic) => {
+                    error!(%panic, "the tenant's writer panicked and is closed");
+                    return;
+                }
+            }
+        }
+        if let Err(failed) = self.log.close() {
+            error!(error = %failed, "the tenant's log could not be closed cleanly");
+        }
+    }
+
+    /// Commits as many of the first `waiting` commands as can share a commit, answers them, and leaves
+    /// the others.
+    ///
+    /// IMPORTANT, the order: decide against the state, append and sync, apply, publish, answer.
+    /// Nobody is told of a write, or of anything that follows from it, before it is durable and
+    /// visible.
+    fn commit_group(&mut self, waiting: &mut Vec<Queued>) -> Result<(), Failed> {
+        let now = Timestamp::now();
+        let failed = |error: &dyn std::error::Error| {
+            error!(%error, "the tenant takes no more writes until its log has been opened again");
+            Failed
+        };
+        let mut commit = self.log.begin().map_err(|error| failed(&error))?;
+        let mut group = Group::default();
+        let mut points = 0;
+        let mut staged = Vec::new();
+        let mut answered = Vec::new();
+        {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            let mut commands = std::mem::take(waiting).into_iter();
+            for queued in commands.by_ref() {
+                let write = &queued.command.write;
+                let collection = state.projection.index().collection(&write.collection).map(Collection::id);
+                if points >= GROUP_POINTS_MAX || group.influences(write, collection) {
+                    waiting.push(queued);
+                    break;
+                }
+                let Queued { command: Command { actor, request_id, write }, answer } = queued;
+                let name = write.collection.clone();
+                if let Change::Vectors(VectorChange::Upsert(upserted)) = &write.change {
+                    points += upserted.len();
+                }
+                let idempotency = write.idempotency.clone();
+                match decide(&state.projection, write, now) {
+                    Ok(Decision::Append(event)) => {
+                        match commit.stage(Draft { actor, request_id, idempotency, event }, now) {
+                            Ok(record) => {
+                                group.stage(record, &name);
+                                staged.push(answer);
+                            }
+                            Err(_) => answered.push((answer, Err(Refusal::TooLarge))),
+                        }
+                    }
+                    Ok(Decision::Done(committed)) => answered.push((answer, Ok(committed))),
+                    Err(refusal) => answered.push((answer, Err(refusal))),
+                }
+            }
+            waiting.extend(commands);
+        }
+        let records = commit.commit().map_err(|error| failed(&error))?;
+        if let Some(last) = records.last() {
+            debug!(records = records.len(), seq = %last.seq, "committed");
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            for (record, answer) in records.iter().zip(staged) {
+                let change = match state.projection.apply(record) {
+                    Ok(Applied::Changed(change)) => change,
+                    // Both contradict invariant 2: the record was validated against this state.
+                    Ok(Applied::Skipped) => return Err(failed(&NotNew)),
+                    Err(error) => return Err(failed(&error)),
+                };
+                let outcome = Outcome::of(&record.event, &change);
+                answered.push((answer, Ok(Committed { seq: record.seq, outcome, repeated: false })));
+            }
+            state.head = self.log.head();
+            drop(state);
+            self.published.send_replace(self.log.head());
+        }
+        for (sender, answer) in answered {
+            // Whoever asked may be gone; what was done stays done.
+            let _ = sender.send(answer);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("an appended record had been applied before")]
+struct NotNew;
