@@ -31,5 +31,5 @@ pub use index::{
 };
 pub use metering::{METERING_VERSION, VECTOR_OVERHEAD_BYTES, vector_logical_bytes};
 pub use projection::{Applied, ApplyError, Projection, Projector};
-pub use recovery::{Progress, RECORDS_PER_PROGRESS, Recovery, ReplayError, replay};
+pub use recovery::{Incomplete, Progress, RECORDS_PER_PROGRESS, Recovery, ReplayError, replay};
 pub use usage::Usage;

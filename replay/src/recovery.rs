@@ -28,13 +28,18 @@ pub enum ReplayError<E> {
     #[error(transparent)]
     Apply(#[from] ApplyError),
     /// The records ended too early.
-    #[error("the records end at {applied}, they should reach {through}")]
-    Incomplete {
-        /// The last record applied.
-        applied: Seq,
-        /// The last record there should have been.
-        through: Seq,
-    },
+    #[error(transparent)]
+    Incomplete(#[from] Incomplete),
+}
+
+/// The records ended before the last one there should have been.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the records end at {applied}, they should reach {through}")]
+pub struct Incomplete {
+    /// The last record applied.
+    pub applied: Seq,
+    /// The last record there should have been.
+    pub through: Seq,
 }
 
 /// A replay that records are pushed into, for sources that call back for each record:
@@ -87,12 +92,12 @@ impl<'a, F: FnMut(Progress)> Recovery<'a, F> {
         }
     }
 
-    /// Reports for the last time; [`ReplayError::Incomplete`] if records are missing at the end.
-    pub fn finish<E>(mut self) -> Result<Progress, ReplayError<E>> {
+    /// Reports for the last time, and says whether records are missing at the end.
+    pub fn finish(mut self) -> Result<Progress, Incomplete> {
         let progress = self.progress();
         (self.report)(progress);
         if progress.applied < self.through {
-            return Err(ReplayError::Incomplete { applied: progress.applied, through: self.through });
+            return Err(Incomplete { applied: progress.applied, through: self.through });
         }
         Ok(progress)
     }
@@ -112,5 +117,5 @@ pub fn replay<E>(
     for record in records {
         recovery.push(&record.map_err(ReplayError::Source)?)?;
     }
-    recovery.finish()
+    Ok(recovery.finish()?)
 }

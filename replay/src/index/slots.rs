@@ -240,3 +240,7 @@ impl Slots {
         (slot.0 / self.block_len, slot.0 % self.block_len)
     }
 }
+
+#[cfg(test)]
+#[path = "slots_tests.rs"]
+mod tests;

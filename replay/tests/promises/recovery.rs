@@ -4,7 +4,8 @@ use std::convert::Infallible;
 
 use vectorizer_log::{Event, Metric, Record, Seq};
 use vectorizer_replay::{
-    ApplyError, Progress, Projection, Projector, RECORDS_PER_PROGRESS, Recovery, ReplayError, replay,
+    ApplyError, Incomplete, Progress, Projection, Projector, RECORDS_PER_PROGRESS, Recovery, ReplayError,
+    replay,
 };
 
 use crate::history::{collection, created, fold, log_id, point, record};
@@ -48,7 +49,7 @@ fn records_pushed_from_a_callback_give_the_same_state() {
     let mut recovery = Recovery::new(&mut projection, Seq::new(20), |_| {});
     assert_eq!(recovery.next_seq(), Seq::new(8));
     records.iter().try_for_each(|record| recovery.push(record)).unwrap();
-    recovery.finish::<Infallible>().unwrap();
+    recovery.finish().unwrap();
     assert_eq!(projection.digest(), fold(&records).digest());
 }
 
@@ -56,7 +57,7 @@ fn records_pushed_from_a_callback_give_the_same_state() {
 fn a_replay_that_ends_early_says_so() {
     let mut projection = Projection::new(log_id());
     let error = replay(good(records(5)), Seq::new(6), &mut projection, |_| {}).unwrap_err();
-    assert_eq!(error, ReplayError::Incomplete { applied: Seq::new(5), through: Seq::new(6) });
+    assert_eq!(error, ReplayError::Incomplete(Incomplete { applied: Seq::new(5), through: Seq::new(6) }));
 }
 
 #[test]

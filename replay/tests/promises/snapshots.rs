@@ -74,3 +74,11 @@ fn snapshots_are_read_on_other_threads_while_writes_go_on() {
     let now = projection.index().by_id(collection(1)).unwrap();
     assert!(now.points().all(|point| point.vector() == [0.0, 1.0]));
 }
+
+#[test]
+fn a_projection_is_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Projection>();
+    shared::<Snapshot>();
+    shared::<StoredPoint>();
+}
