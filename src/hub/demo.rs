@@ -72,20 +72,15 @@ impl Demo {
     pub fn open(data_dir: &Path) -> Result<Self, HubStoreError> {
         let hub = Hub::open(&data_dir.join(HUB_FOLDER))?;
         let path = data_dir.join(KEYS_FILE);
-        let keys = match read_bounded(&path, KEYS_BYTES_MAX)? {
-            Some(bytes) => serde_json::from_slice::<KeysFile>(&bytes)
-                .ok()
-                .and_then(KeysFile::parsed)
-                // The parser's words are left out: they may quote a key.
-                .ok_or(HubStoreError::Damaged {
-                    path,
-                    reason: "it does not hold the demo's keys".to_owned(),
-                })?,
-            None => {
-                let keys = DemoKeys::generate()?;
-                write_private(&path, &KeysFile::of(&keys))?;
-                keys
-            }
+        let keys = if let Some(bytes) = read_bounded(&path, KEYS_BYTES_MAX)? {
+            let file = serde_json::from_slice::<KeysFile>(&bytes).ok();
+            // The parser's words are left out: they may quote a key.
+            let reason = "it does not hold the demo's keys".to_owned();
+            file.and_then(KeysFile::parsed).ok_or(HubStoreError::Damaged { path, reason })?
+        } else {
+            let keys = DemoKeys::generate()?;
+            write_private(&path, &KeysFile::of(&keys))?;
+            keys
         };
         keys.enter_into(&hub)?;
         Ok(Self { hub, keys })
