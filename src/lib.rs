@@ -3,4 +3,5 @@
 pub mod auth;
 pub mod config;
 pub mod hivehub;
+pub mod hub;
 pub mod tenancy;

@@ -26,8 +26,6 @@ pub struct Pass<L> {
     level: PhantomData<L>,
 }
 
-/// A level as a type, so that a handler's signature says what it may do.
-pub trait LevelType: Send + Sync + 'static {}
 /// Search and read.
 #[derive(Debug)]
 pub enum Read {}
@@ -37,9 +35,6 @@ pub enum Write {}
 /// Manage collections, read the audit log.
 #[derive(Debug)]
 pub enum Admin {}
-impl LevelType for Read {}
-impl LevelType for Write {}
-impl LevelType for Admin {}
 
 /// What an admitted caller gets: exactly what the operation needs, whatever else its key could do.
 #[derive(Debug)]

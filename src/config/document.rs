@@ -24,7 +24,9 @@ impl<'e> Document<'e> {
         let sections = match root.unwrap_or(Node::Null) {
             Node::Null => Map::new(),
             Node::Object(sections) => sections,
-            other => return Err(ConfigError::NoSections { found: kind(&other) }),
+            other @ (Node::Bool(_) | Node::Number(_) | Node::String(_) | Node::Array(_)) => {
+                return Err(ConfigError::NoSections { found: kind(&other) });
+            }
         };
         for (section, content) in &sections {
             check_section(section, content)?;

@@ -8,6 +8,7 @@ use super::values::{BodyBytes, HostName, HubUrl, JsonDepth, Network, RequestCoun
 
 /// Where the configuration file is, and values that win over it.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "the documentation is what --help prints")]
 #[command(next_help_heading = "Configuration (wins over the file)")]
 pub struct ConfigFlags {
     /// The configuration file [default: ./config.yml, if there is one]
@@ -51,7 +52,7 @@ pub struct ConfigFlags {
         value_parser = from_flag::<bool>)]
     pub cluster_enabled: Option<bool>,
 
-    /// Where HiveHub is [default: https://api.hivehub.io]
+    /// Where HiveHub is [default: api.hivehub.io, by https]
     #[arg(long, value_name = "URL", value_parser = from_flag::<HubUrl>)]
     pub hivehub_api_url: Option<HubUrl>,
 

@@ -42,7 +42,7 @@ fn an_empty_file_leaves_every_default() {
         assert!(config.server.allowed_hosts.is_empty() && config.server.trusted_proxies.is_empty());
         assert_eq!(config.cluster, None);
         assert!(config.auth.require_authentication);
-        assert_eq!(config.auth.api_key_cache_ttl.duration(), Duration::from_secs(300));
+        assert_eq!(config.auth.api_key_cache_ttl.duration(), Duration::from_mins(5));
         assert_eq!(config.rate_limiting.default_requests_per_minute.get(), 1000);
         assert_eq!(config.rate_limiting.default_requests_per_hour.get(), 10_000);
     }

@@ -83,8 +83,11 @@ impl From<VectorChange> for Change {
     }
 }
 
-impl<C: Into<Change>> Write<C> {
-    pub(super) fn erase(self) -> Write<Change> {
+impl<C> Write<C> {
+    pub(super) fn erase(self) -> Write<Change>
+    where
+        C: Into<Change>,
+    {
         let Self { collection, change, idempotency, precondition } = self;
         Write { collection, change: change.into(), idempotency, precondition }
     }

@@ -1,0 +1,284 @@
+//! Something to try: two tenants with all their keys, the same ones at every start.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use vectorizer_log::TenantId;
+
+use super::store::{Hub, HubStoreError, NewKey, read_bounded, write_private};
+use crate::auth::{ApiKey, Environment, KeyHash};
+use crate::config::Secret;
+use crate::hivehub::Permission;
+
+/// The hub's folder within the data folder. No tenant can have this name.
+pub const HUB_FOLDER: &str = "_hub";
+/// The file within the data folder that the keys are written to, for scripts. Mode 0600.
+pub const KEYS_FILE: &str = "dev-keys.json";
+
+/// The demo tenants' plan.
+pub const PLAN: &str = "generous";
+
+const KEYS_BYTES_MAX: u64 = 64 * 1024;
+
+/// A hub with the demo's tenants, and all the keys to it.
+pub struct Demo {
+    /// The hub.
+    pub hub: Hub,
+    /// The keys.
+    pub keys: DemoKeys,
+}
+
+/// All the keys of a demo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DemoKeys {
+    /// The operator's: ADMIN, of cluster scope.
+    pub operator: ApiKey,
+    /// What a Vectorizer server shows to the hub.
+    pub hivehub_api_key: Secret,
+    /// The tenants'.
+    pub tenants: Vec<DemoTenant>,
+}
+
+/// A tenant of a demo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DemoTenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Its name for people.
+    pub name: String,
+    /// Its keys.
+    pub keys: DemoTenantKeys,
+}
+
+/// A tenant's keys, one of every permission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DemoTenantKeys {
+    /// ADMIN.
+    pub admin: ApiKey,
+    /// `READ_WRITE`.
+    pub read_write: ApiKey,
+    /// `READ_ONLY`.
+    pub read_only: ApiKey,
+    /// MCP.
+    pub mcp: ApiKey,
+}
+
+impl Demo {
+    /// The demo in `data_dir`; made there if [`KEYS_FILE`] is not there yet.
+    ///
+    /// The keys are written before the hub learns of them, and what the hub does not know it is told
+    /// at every start. A start that was cut short is so made good by the next one. What the hub does
+    /// know stays: a revoked key stays revoked, a suspended tenant suspended.
+    pub fn open(data_dir: &Path) -> Result<Self, HubStoreError> {
+        let hub = Hub::open(&data_dir.join(HUB_FOLDER))?;
+        let path = data_dir.join(KEYS_FILE);
+        let keys = if let Some(bytes) = read_bounded(&path, KEYS_BYTES_MAX)? {
+            let file = serde_json::from_slice::<KeysFile>(&bytes).ok();
+            // The parser's words are left out: they may quote a key.
+            let reason = "it does not hold the demo's keys".to_owned();
+            file.and_then(KeysFile::parsed).ok_or(HubStoreError::Damaged { path, reason })?
+        } else {
+            let keys = DemoKeys::generate()?;
+            write_private(&path, &KeysFile::of(&keys))?;
+            keys
+        };
+        keys.enter_into(&hub)?;
+        Ok(Self { hub, keys })
+    }
+}
+
+impl DemoKeys {
+    fn generate() -> Result<Self, HubStoreError> {
+        let tenants = [("acme", "Acme"), ("globex", "Globex")].into_iter().map(|(id, name)| {
+            let keys = DemoTenantKeys {
+                admin: new_key()?,
+                read_write: new_key()?,
+                read_only: new_key()?,
+                mcp: new_key()?,
+            };
+            let id = id.parse().expect("the demo's tenant ids are valid");
+            Ok(DemoTenant { id, name: name.to_owned(), keys })
+        });
+        Ok(Self {
+            operator: new_key()?,
+            // Its form is free: hubs and servers compare it as a whole.
+            hivehub_api_key: Secret::new(format!("hh_service_{}", KeyHash::of(new_key()?.expose()))),
+            tenants: tenants.collect::<Result<_, HubStoreError>>()?,
+        })
+    }
+
+    fn enter_into(&self, hub: &Hub) -> Result<(), HubStoreError> {
+        if !hub.is_service_key(self.hivehub_api_key.expose()) {
+            hub.set_service_key(&self.hivehub_api_key)?;
+        }
+        enter(hub, &self.operator, Permission::Admin, None)?;
+        let entered = hub.tenants();
+        for tenant in &self.tenants {
+            if !entered.contains_key(&tenant.id) {
+                hub.create_tenant(&tenant.id, &tenant.name, PLAN)?;
+            }
+            let keys = &tenant.keys;
+            enter(hub, &keys.admin, Permission::Admin, Some(&tenant.id))?;
+            enter(hub, &keys.read_write, Permission::ReadWrite, Some(&tenant.id))?;
+            enter(hub, &keys.read_only, Permission::ReadOnly, Some(&tenant.id))?;
+            enter(hub, &keys.mcp, Permission::Mcp, Some(&tenant.id))?;
+        }
+        Ok(())
+    }
+}
+
+fn enter(
+    hub: &Hub,
+    key: &ApiKey,
+    permission: Permission,
+    tenant: Option<&TenantId>,
+) -> Result<(), HubStoreError> {
+    if hub.knows_key(&key.sha256()) {
+        return Ok(());
+    }
+    hub.enter_key(key, &NewKey { permission, tenant: tenant.cloned(), expires_at: None })
+}
+
+fn new_key() -> Result<ApiKey, HubStoreError> {
+    let mut entropy = [0; ApiKey::ENTROPY_BYTES];
+    getrandom::fill(&mut entropy).map_err(HubStoreError::NoEntropy)?;
+    Ok(ApiKey::generate(Environment::Test, &entropy))
+}
+
+/// [`KEYS_FILE`]. The keys are plain text here and nowhere else, so this type stays in this file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysFile {
+    operator: String,
+    hivehub_api_key: String,
+    tenants: Vec<TenantInFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TenantInFile {
+    id: TenantId,
+    name: String,
+    keys: TenantKeysInFile,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TenantKeysInFile {
+    admin: String,
+    read_write: String,
+    read_only: String,
+    mcp: String,
+}
+
+impl KeysFile {
+    fn of(keys: &DemoKeys) -> Self {
+        let text = |key: &ApiKey| key.expose().to_owned();
+        let tenants = keys.tenants.iter().map(|tenant| TenantInFile {
+            id: tenant.id.clone(),
+            name: tenant.name.clone(),
+            keys: TenantKeysInFile {
+                admin: text(&tenant.keys.admin),
+                read_write: text(&tenant.keys.read_write),
+                read_only: text(&tenant.keys.read_only),
+                mcp: text(&tenant.keys.mcp),
+            },
+        });
+        Self {
+            operator: text(&keys.operator),
+            hivehub_api_key: keys.hivehub_api_key.expose().to_owned(),
+            tenants: tenants.collect(),
+        }
+    }
+
+    fn parsed(self) -> Option<DemoKeys> {
+        let key = |text: &str| ApiKey::parse(text).ok();
+        let tenants = self.tenants.into_iter().map(|tenant| {
+            let keys = DemoTenantKeys {
+                admin: key(&tenant.keys.admin)?,
+                read_write: key(&tenant.keys.read_write)?,
+                read_only: key(&tenant.keys.read_only)?,
+                mcp: key(&tenant.keys.mcp)?,
+            };
+            Some(DemoTenant { id: tenant.id, name: tenant.name, keys })
+        });
+        Some(DemoKeys {
+            operator: key(&self.operator)?,
+            hivehub_api_key: Secret::new(self.hivehub_api_key),
+            tenants: tenants.collect::<Option<_>>()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::hivehub::{Open, Reason, ValidateAnswer};
+
+    fn is_valid(hub: &Hub, key: &ApiKey) -> bool {
+        matches!(hub.validate(&key.sha256()), ValidateAnswer::Valid(_))
+    }
+
+    #[test]
+    fn the_next_start_finds_the_same_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let Demo { hub, keys } = Demo::open(folder.path()).unwrap();
+        assert!(is_valid(&hub, &keys.operator));
+        let [acme, globex] = &keys.tenants[..] else { panic!("{keys:?}") };
+        assert_eq!((acme.id.as_str(), globex.id.as_str()), ("acme", "globex"));
+        let revoked = &acme.keys.mcp;
+        hub.revoke_key(&revoked.id()).unwrap();
+        drop(hub);
+
+        let again = Demo::open(folder.path()).unwrap();
+        assert_eq!(again.keys, keys);
+        assert!(is_valid(&again.hub, &globex.keys.read_only));
+        let answer = again.hub.validate(&revoked.sha256());
+        assert_eq!(answer, ValidateAnswer::Refused { reason: Open::Known(Reason::Revoked) });
+    }
+
+    #[test]
+    fn a_start_that_was_cut_short_is_made_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let Demo { hub, keys } = Demo::open(folder.path()).unwrap();
+        drop(hub);
+        fs::remove_dir_all(folder.path().join(HUB_FOLDER)).unwrap();
+        let again = Demo::open(folder.path()).unwrap();
+        assert_eq!(again.keys, keys);
+        assert!(again.hub.is_service_key(keys.hivehub_api_key.expose()));
+        assert!(is_valid(&again.hub, &keys.operator) && is_valid(&again.hub, &keys.tenants[1].keys.mcp));
+    }
+
+    #[test]
+    fn the_keys_file_is_its_owners_and_has_exactly_the_documented_shape() {
+        let folder = tempfile::tempdir().unwrap();
+        let Demo { keys, .. } = Demo::open(folder.path()).unwrap();
+        let path = folder.path().join(KEYS_FILE);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let file: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&file), ["hivehub_api_key", "operator", "tenants"]);
+        assert_eq!(names(&file["tenants"][0]), ["id", "keys", "name"]);
+        assert_eq!(names(&file["tenants"][1]["keys"]), ["admin", "mcp", "read_only", "read_write"]);
+        assert_eq!(file["operator"], keys.operator.expose());
+    }
+
+    #[test]
+    fn a_damaged_keys_file_is_an_error_that_quotes_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let Demo { hub, keys } = Demo::open(folder.path()).unwrap();
+        drop(hub);
+        let path = folder.path().join(KEYS_FILE);
+        let text = fs::read_to_string(&path).unwrap();
+        let operator = keys.operator.expose();
+        fs::write(&path, text.replace(operator, &operator[1..])).unwrap();
+        let error = Demo::open(folder.path()).err().unwrap();
+        assert!(matches!(error, HubStoreError::Damaged { .. }));
+        assert!(!format!("{error:?}").contains(&operator[1..]));
+    }
+}
