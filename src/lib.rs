@@ -1,5 +1,6 @@
 //! The server.
 
+pub mod api;
 pub mod auth;
 pub mod config;
 pub mod hivehub;

@@ -1,0 +1,210 @@
+//! Making, seeing and deleting collections.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use vectorizer_log::{CollectionName, Dimension, IndexParameters, InvalidDimension, Metric};
+use vectorizer_replay::Outcome;
+
+use super::body::expect_content_type;
+use super::conditions::Submitted;
+use super::middleware::auth::Granted;
+use super::problem::{Problem, ProblemBody};
+use super::values::InCollection;
+use super::{json, vectors};
+use crate::auth::{Admin, Read};
+use crate::tenancy::{CollectionChange, CollectionFacts};
+
+/// A collection to make.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCollection {
+    /// `[A-Za-z0-9][A-Za-z0-9_.-]{0,127}`
+    #[schema(example = "words")]
+    name: String,
+    /// How many numbers each vector has: 1 to 16,384.
+    #[schema(example = 3)]
+    dimension: u32,
+    /// How vectors compare: `cosine`, `dot` or `euclidean`.
+    #[schema(value_type = String, example = "cosine")]
+    metric: Metric,
+    /// What is asked of the index; everything has a default.
+    index: Option<IndexInput>,
+}
+
+/// What is asked of an index.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IndexInput {
+    /// Links per vector and level: 2 to 128.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    m: Option<u16>,
+    /// Candidates kept while linking: 4 to 4,096.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ef_construction: Option<u16>,
+    /// Candidates kept while searching, unless a search says otherwise: 1 to 4,096.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ef: Option<u16>,
+}
+
+impl IndexInput {
+    fn checked(self) -> Result<IndexParameters, Problem> {
+        let Self { m, ef_construction, ef } = self;
+        for (field, value, least, most) in
+            [("m", m, 2, 128), ("ef_construction", ef_construction, 4, 4_096), ("ef", ef, 1, 4_096)]
+        {
+            if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
+                let detail = format!("index.{field} is {value}, it must be {least} to {most}");
+                return Err(Problem::invalid("invalid-index", detail));
+            }
+        }
+        Ok(IndexParameters { m, ef_construction, ef })
+    }
+}
+
+/// A collection as it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CollectionAnswer {
+    /// Its name.
+    name: String,
+    /// Of all its vectors.
+    dimension: u32,
+    /// How they compare.
+    metric: &'static str,
+    /// How many vectors it has.
+    count: usize,
+    /// Their logical size: for each 4 × dimension + id + payload + 32.
+    bytes: u64,
+    /// How searches are answered.
+    index: IndexAnswer,
+    /// When it was created.
+    created_at: String,
+    /// The seq of its last change: what `If-Match` compares with.
+    last_change: u64,
+}
+
+/// How searches are answered.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct IndexAnswer {
+    /// `exact`: every vector is compared.
+    state: &'static str,
+    /// What was asked for when the collection was made.
+    #[serde(flatten)]
+    parameters: IndexInput,
+}
+
+impl From<CollectionFacts> for CollectionAnswer {
+    fn from(facts: CollectionFacts) -> Self {
+        let IndexParameters { m, ef_construction, ef } = facts.parameters;
+        Self {
+            name: facts.name.to_string(),
+            dimension: u32::try_from(facts.dimension.get()).unwrap_or(Dimension::MAX),
+            metric: facts.metric.as_str(),
+            count: facts.vectors,
+            bytes: facts.logical_bytes,
+            index: IndexAnswer { state: "exact", parameters: IndexInput { m, ef_construction, ef } },
+            created_at: facts.created_at.to_string(),
+            last_change: facts.last_change.get(),
+        }
+    }
+}
+
+/// All collections of a tenant.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CollectionList {
+    /// Ordered by name.
+    collections: Vec<CollectionAnswer>,
+}
+
+/// A collection was created.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CollectionCreated<'a> {
+    /// The record that did it.
+    seq: u64,
+    /// Its name.
+    name: &'a str,
+}
+
+/// A collection was deleted.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CollectionDeleted {
+    /// The record that did it.
+    seq: u64,
+    /// The vectors that went with it.
+    vectors_deleted: u64,
+}
+
+/// Make a collection.
+#[utoipa::path(post, path = "/api/v1/collections", request_body = NewCollection, responses(
+    (status = 201, body = CollectionCreated),
+    (status = 409, body = ProblemBody, description = "The name is taken"),
+    (status = 422, body = ProblemBody),
+))]
+pub(super) async fn create(
+    Granted(tenant): Granted<Admin>,
+    submitted: Submitted,
+) -> Result<Response, Problem> {
+    expect_content_type(&submitted.headers, &["application/json"])?;
+    let NewCollection { name, dimension, metric, index } = submitted.body.json().await?;
+    let name: CollectionName = name.parse().map_err(|invalid| Problem::from(invalid).at("name"))?;
+    let dimension = Dimension::try_from(dimension)
+        .map_err(|invalid: InvalidDimension| Problem::invalid("invalid-dimension", invalid.to_string()))?;
+    let index = index.unwrap_or_default().checked()?;
+    let write = submitted.write(name.clone(), CollectionChange::Create { dimension, metric, index });
+    let committed = tenant.change_collections(write).await?;
+    let body = CollectionCreated { seq: committed.seq.get(), name: name.as_str() };
+    let mut response = vectors::written(StatusCode::CREATED, committed, &body);
+    // The name's grammar is one that a header can hold.
+    if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/collections/{name}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// See all collections.
+#[utoipa::path(get, path = "/api/v1/collections", responses((status = 200, body = CollectionList)))]
+pub(super) async fn list(Granted(tenant): Granted<Read>) -> Response {
+    let collections = tenant.collections().into_iter().map(CollectionAnswer::from).collect();
+    json(StatusCode::OK, &CollectionList { collections })
+}
+
+/// See one collection.
+#[utoipa::path(get, path = "/api/v1/collections/{name}", params(("name" = String, Path)), responses(
+    (status = 200, body = CollectionAnswer, headers(("ETag" = String, description = "The last change, for If-Match"))),
+    (status = 404, body = ProblemBody),
+))]
+pub(super) async fn describe(
+    Granted(tenant): Granted<Read>,
+    InCollection(name): InCollection,
+) -> Result<Response, Problem> {
+    let facts = tenant.collection(&name)?;
+    let tag =
+        HeaderValue::from_str(&format!("\"{}\"", facts.last_change)).map_err(|_| Problem::internal())?;
+    let mut response = json(StatusCode::OK, &CollectionAnswer::from(facts));
+    response.headers_mut().insert(header::ETAG, tag);
+    Ok(response)
+}
+
+/// Delete a collection and everything in it.
+#[utoipa::path(delete, path = "/api/v1/collections/{name}", params(("name" = String, Path)), responses(
+    (status = 200, body = CollectionDeleted),
+    (status = 404, body = ProblemBody),
+    (status = 412, body = ProblemBody),
+))]
+pub(super) async fn delete(
+    Granted(tenant): Granted<Admin>,
+    InCollection(name): InCollection,
+    submitted: Submitted,
+) -> Result<Response, Problem> {
+    let committed = tenant.change_collections(submitted.write(name, CollectionChange::Delete)).await?;
+    let vectors_deleted = match committed.outcome {
+        Outcome::CollectionDeleted { vectors } => vectors,
+        Outcome::CollectionCreated
+        | Outcome::Upserted { .. }
+        | Outcome::Deleted { .. }
+        | Outcome::PayloadChanged => 0,
+    };
+    let body = CollectionDeleted { seq: committed.seq.get(), vectors_deleted };
+    Ok(vectors::written(StatusCode::OK, committed, &body))
+}

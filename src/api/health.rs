@@ -1,0 +1,37 @@
+//! Whether the process lives and takes work.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{App, Problem, json};
+
+/// How the server is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Status {
+    /// `ok`.
+    status: &'static str,
+    /// The server's version.
+    version: &'static str,
+}
+
+const OK: Status = Status { status: "ok", version: env!("CARGO_PKG_VERSION") };
+
+/// Whether the process lives.
+#[utoipa::path(get, path = "/health", responses((status = 200, body = Status)), security(()))]
+pub(super) async fn health() -> Response {
+    json(StatusCode::OK, &OK)
+}
+
+/// Whether the server takes requests: not while it stops.
+#[utoipa::path(get, path = "/ready", security(()), responses(
+    (status = 200, body = Status), (status = 503, description = "The server is stopping")
+))]
+pub(super) async fn ready(State(app): State<App>) -> Response {
+    if app.is_stopping() {
+        return Problem::unavailable("stopping", "the server is stopping", 5).into_response();
+    }
+    json(StatusCode::OK, &OK)
+}

@@ -1,0 +1,107 @@
+//! The gate: access check, then the tenant's handle for exactly what the operation needs.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::{Span, warn};
+
+use super::request::RequestId;
+use crate::api::{App, Problem};
+use crate::auth::{AccessCheck, Admission, Denial, Operation, Pass};
+use crate::tenancy::Tenant;
+
+/// Lets a request through to its operation, with a handle that reaches as far as the operation needs.
+/// A refused request never gets near a tenant.
+pub async fn gate(
+    State((app, operation)): State<(App, Operation)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match admit(&app, operation, &mut request).await {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn admit(app: &App, operation: Operation, request: &mut Request) -> Result<(), Problem> {
+    let RequestId(id) =
+        request.extensions().get().cloned().ok_or_else(|| missing("the request has no id"))?;
+    let bearer = bearer(request.headers()).map(str::to_owned);
+    let admission = app.shared.access.admit(operation, bearer.as_deref(), &id).await?;
+    let extensions = request.extensions_mut();
+    match admission {
+        Admission::Public => {}
+        Admission::Read(pass) => drop(extensions.insert(enter(app, pass).await?)),
+        Admission::Write(pass) => drop(extensions.insert(enter(app, pass).await?)),
+        Admission::Admin(pass) => drop(extensions.insert(enter(app, pass).await?)),
+    }
+    extensions.insert(Readmission { access: app.shared.access.clone(), operation, bearer, request_id: id });
+    Ok(())
+}
+
+async fn enter<L>(app: &App, pass: Pass<L>) -> Result<Arc<Tenant<L>>, Problem> {
+    Span::current().record("tenant", pass.tenant().as_str());
+    match app.shared.tenancy.enter(pass).await {
+        Ok(tenant) => Ok(Arc::new(tenant)),
+        Err(error) => {
+            warn!(%error, "the tenant is not served");
+            Err(Problem::from(error.as_ref()))
+        }
+    }
+}
+
+/// The token of the one `Authorization: Bearer` header (RFC 6750, section 2.1). The other ways of
+/// that RFC, body and query, are not taken.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
+}
+
+/// The handle the gate has minted, as a handler's argument. A handler that asks for more than its
+/// operation needs gets nothing at all.
+#[derive(Debug)]
+pub struct Granted<L>(pub Arc<Tenant<L>>);
+
+impl<L: Send + Sync + 'static> FromRequestParts<App> for Granted<L> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        parts.extensions.remove().map(Self).ok_or_else(|| missing("the operation does not grant this level"))
+    }
+}
+
+/// Asks again whether the caller would still be let in, for answers that take long.
+#[derive(Clone)]
+pub struct Readmission {
+    access: AccessCheck,
+    operation: Operation,
+    bearer: Option<String>,
+    request_id: Arc<str>,
+}
+
+impl Readmission {
+    /// Whether the caller would be let in now. HiveHub being away is no reason to break off.
+    pub async fn is_granted(&self) -> bool {
+        let admission = self.access.admit(self.operation, self.bearer.as_deref(), &self.request_id).await;
+        matches!(admission, Ok(_) | Err(Denial::Unavailable { .. }))
+    }
+}
+
+impl FromRequestParts<App> for Readmission {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        parts.extensions.remove().ok_or_else(|| missing("the request did not pass the gate"))
+    }
+}
+
+fn missing(what: &str) -> Problem {
+    tracing::error!("{what}: a route is put together wrongly");
+    Problem::internal()
+}

@@ -1,0 +1,93 @@
+//! The `Host` check of a server without keys.
+//!
+//! A web page can make a browser send requests to a server on loopback by pointing a name of its own
+//! there (DNS rebinding). Such requests carry that name in `Host`, so only known ones are served.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::api::{App, Problem};
+
+/// The names a server without keys answers to.
+#[derive(Clone, Debug)]
+pub struct AllowedHosts {
+    names: Vec<String>,
+    listen: IpAddr,
+}
+
+impl AllowedHosts {
+    /// Loopback, the address listened on, and these names.
+    pub fn new(listen: SocketAddr, names: impl IntoIterator<Item = String>) -> Self {
+        Self { names: names.into_iter().collect(), listen: listen.ip() }
+    }
+
+    fn allow(&self, host: &str) -> bool {
+        let name = match host.rsplit_once(':') {
+            // The colon of a port, not one within an IPv6 address.
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => {
+                name
+            }
+            _ => host,
+        };
+        if let Ok(address) = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+            return address.is_loopback()
+                || address == self.listen
+                || self.names.iter().any(|known| known == name);
+        }
+        name.eq_ignore_ascii_case("localhost")
+            || self.names.iter().any(|known| name.eq_ignore_ascii_case(known))
+    }
+}
+
+/// Refuses requests for names this server does not have.
+pub async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
+    if let Some(allowed) = &app.shared.allowed_hosts {
+        let mut hosts = request.headers().get_all(header::HOST).iter();
+        let host = match (hosts.next().map(|host| host.to_str()), hosts.next()) {
+            (Some(Ok(host)), None) => host,
+            _ => "",
+        };
+        if !allowed.allow(host) {
+            let detail =
+                format!("host {host:?} is not served here; server.allowed_hosts names those that are");
+            return Problem::new(StatusCode::FORBIDDEN, "host-not-allowed", detail).into_response();
+        }
+    }
+    next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_and_named_hosts_are_served() {
+        let allowed = AllowedHosts::new("127.0.0.1:1".parse().unwrap(), ["db.internal".to_owned()]);
+        for host in [
+            "localhost",
+            "LOCALHOST:15002",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::1]:80",
+            "db.internal:1",
+        ] {
+            assert!(allowed.allow(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "10.0.0.1",
+            "127.0.0.1.evil.example:80",
+            ":80",
+            "[::2]",
+        ] {
+            assert!(!allowed.allow(host), "{host}");
+        }
+    }
+}

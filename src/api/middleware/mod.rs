@@ -1,0 +1,5 @@
+//! What every request passes, from outside in.
+
+pub mod auth;
+pub mod host;
+pub mod request;

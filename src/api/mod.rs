@@ -1,0 +1,182 @@
+//! The REST API.
+//!
+//! One function, [`router`], returns all of it; every route comes from [`Operation::ALL`], so there is
+//! no route that the permission table does not know.
+//!
+//! - `middleware`: what every request passes: its id and span, the host check, the access check.
+//! - `collections`, `vectors`, `search`, `audit`, `health`: what the routes do.
+//! - `body`, `values`, `conditions`: what a client sends, checked on its way in.
+//! - `problem`: what a client is told when it goes wrong.
+//! - `openapi`: the description of all this, held against the routes by a test.
+
+mod audit;
+mod body;
+mod collections;
+mod conditions;
+mod health;
+pub mod middleware;
+mod openapi;
+mod problem;
+mod search;
+mod values;
+mod vectors;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use tokio::sync::Semaphore;
+
+pub use self::body::BodyLimits;
+pub use self::middleware::host::AllowedHosts;
+pub use self::openapi::document;
+pub use self::problem::Problem;
+use crate::auth::{AccessCheck, Operation};
+use crate::tenancy::Tenancy;
+
+/// Everything the handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    tenancy: Tenancy,
+    access: AccessCheck,
+    body_limits: BodyLimits,
+    allowed_hosts: Option<AllowedHosts>,
+    searching: Semaphore,
+    stopping: AtomicBool,
+}
+
+impl App {
+    /// An app over these tenants, which lets in whom `access` lets in. `allowed_hosts` is what a
+    /// `Host` header may say, for a server without keys; `None` does not look at it.
+    pub fn new(
+        tenancy: Tenancy,
+        access: AccessCheck,
+        body_limits: BodyLimits,
+        allowed_hosts: Option<AllowedHosts>,
+    ) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let searching = Semaphore::new(cores);
+        let stopping = AtomicBool::new(false);
+        Self { shared: Arc::new(Shared { tenancy, access, body_limits, allowed_hosts, searching, stopping }) }
+    }
+
+    /// Says on `/ready` that no more work should come.
+    pub fn stop_taking_work(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::Relaxed)
+    }
+
+    fn body_limits(&self) -> &BodyLimits {
+        &self.shared.body_limits
+    }
+
+    fn json_depth_max(&self) -> usize {
+        self.shared.body_limits.json_depth_max
+    }
+}
+
+/// Where an operation is served: its method and path template.
+pub fn location(operation: Operation) -> (Method, &'static str) {
+    match operation {
+        Operation::CreateCollection => (Method::POST, "/api/v1/collections"),
+        Operation::ListCollections => (Method::GET, "/api/v1/collections"),
+        Operation::DescribeCollection => (Method::GET, "/api/v1/collections/{name}"),
+        Operation::DeleteCollection => (Method::DELETE, "/api/v1/collections/{name}"),
+        Operation::UpsertVectors => (Method::PUT, "/api/v1/collections/{name}/vectors"),
+        Operation::ListVectors => (Method::GET, "/api/v1/collections/{name}/vectors"),
+        Operation::GetVector => (Method::GET, "/api/v1/collections/{name}/vectors/{id}"),
+        Operation::DeleteVector => (Method::DELETE, "/api/v1/collections/{name}/vectors/{id}"),
+        Operation::ChangePayload => (Method::PATCH, "/api/v1/collections/{name}/vectors/{id}/payload"),
+        Operation::DeleteVectors => (Method::POST, "/api/v1/collections/{name}/vectors/delete"),
+        Operation::Search => (Method::POST, "/api/v1/collections/{name}/search"),
+        Operation::SearchBatch => (Method::POST, "/api/v1/collections/{name}/search/batch"),
+        Operation::Count => (Method::POST, "/api/v1/collections/{name}/count"),
+        Operation::ReadLog => (Method::GET, "/api/v1/log"),
+        Operation::ReadLogHead => (Method::GET, "/api/v1/log/head"),
+        Operation::Health => (Method::GET, "/health"),
+        Operation::Ready => (Method::GET, "/ready"),
+        Operation::OpenApi => (Method::GET, "/api/v1/openapi.json"),
+    }
+}
+
+/// The whole API.
+pub fn router(app: App) -> Router {
+    let mut router = Router::new();
+    for operation in Operation::ALL {
+        router = router.route(location(operation).1, guarded(&app, operation));
+    }
+    router
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn_with_state(app.clone(), middleware::host::check))
+        .layer(axum::middleware::from_fn(middleware::request::track))
+        .with_state(app)
+}
+
+/// The operation's handler behind the access check for exactly this operation.
+fn guarded(app: &App, operation: Operation) -> MethodRouter<App> {
+    match operation {
+        Operation::CreateCollection => guard(app, operation, collections::create),
+        Operation::ListCollections => guard(app, operation, collections::list),
+        Operation::DescribeCollection => guard(app, operation, collections::describe),
+        Operation::DeleteCollection => guard(app, operation, collections::delete),
+        Operation::UpsertVectors => guard(app, operation, vectors::upsert),
+        Operation::ListVectors => guard(app, operation, vectors::list),
+        Operation::GetVector => guard(app, operation, vectors::get),
+        Operation::DeleteVector => guard(app, operation, vectors::delete),
+        Operation::ChangePayload => guard(app, operation, vectors::change_payload),
+        Operation::DeleteVectors => guard(app, operation, vectors::delete_many),
+        Operation::Search => guard(app, operation, search::search),
+        Operation::SearchBatch => guard(app, operation, search::search_batch),
+        Operation::Count => guard(app, operation, search::count),
+        Operation::ReadLog => guard(app, operation, audit::read),
+        Operation::ReadLogHead => guard(app, operation, audit::head),
+        Operation::Health => guard(app, operation, health::health),
+        Operation::Ready => guard(app, operation, health::ready),
+        Operation::OpenApi => guard(app, operation, openapi::serve),
+    }
+}
+
+fn guard<H, T>(app: &App, operation: Operation, handler: H) -> MethodRouter<App>
+where
+    H: Handler<T, App>,
+    T: 'static,
+{
+    let method = location(operation).0;
+    let filter = MethodFilter::try_from(method).expect("every method in the table is one that can be routed");
+    on(filter, handler).route_layer(from_fn_with_state((app.clone(), operation), middleware::auth::gate))
+}
+
+async fn no_such_route(uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no-such-route", format!("there is nothing at {}", uri.path()))
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!("{} does not take {method}", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+}
+
+/// A JSON answer.
+fn json<T: serde::Serialize>(status: StatusCode, body: &T) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => {
+            (status, [(axum::http::header::CONTENT_TYPE, "application/json")], bytes).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written as JSON");
+            Problem::internal().into_response()
+        }
+    }
+}

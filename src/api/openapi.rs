@@ -1,0 +1,66 @@
+//! The description of the API (OpenAPI 3.1), written from the handlers themselves.
+
+use std::sync::LazyLock;
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::{audit, collections, health, problem, search, vectors};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Vectorizer",
+        description = "A vector database that many tenants share safely. Errors are application/problem+json \
+                       (RFC 9457). Writes take Idempotency-Key and If-Match, and answer with the seq of the \
+                       record that did them.",
+    ),
+    paths(
+        collections::create,
+        collections::list,
+        collections::describe,
+        collections::delete,
+        vectors::upsert,
+        vectors::list,
+        vectors::get,
+        vectors::delete,
+        vectors::change_payload,
+        vectors::delete_many,
+        search::search,
+        search::search_batch,
+        search::count,
+        audit::read,
+        audit::head,
+        health::health,
+        health::ready,
+        serve,
+    ),
+    components(schemas(problem::ProblemBody)),
+    modifiers(&BearerKey),
+    security(("key" = [])),
+)]
+struct Description;
+
+struct BearerKey;
+
+impl Modify for BearerKey {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("hh_…").build();
+        document.components.get_or_insert_default().add_security_scheme("key", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}
+
+static TEXT: LazyLock<String> = LazyLock::new(|| document().to_json().expect("a description is JSON"));
+
+/// The description of this API.
+#[utoipa::path(get, path = "/api/v1/openapi.json", security(()), responses((status = 200, body = Object)))]
+pub(super) async fn serve() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
+}

@@ -1,0 +1,212 @@
+//! Every failure in one shape: `application/problem+json` (RFC 9457).
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+use vectorizer_log::{Error, InvalidCollectionName, InvalidPoint};
+use vectorizer_replay::{InvalidFilter, InvalidQuery};
+
+use crate::auth::Denial;
+use crate::tenancy::{Refusal, WakeError};
+
+/// What went wrong, as a client sees it. What only the operator may know is logged, not sent.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The body of every answer that is an error.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody<'a> {
+    /// `urn:vectorizer:problem:<code>`; the code is for programs and never changes its meaning.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The status in words.
+    title: &'a str,
+    /// The HTTP status.
+    status: u16,
+    /// What was wrong with this request: the field, the value and the limit.
+    detail: &'a str,
+    /// The request, as it is named in the server's log and in the audit trail.
+    request_id: &'a str,
+}
+
+impl Problem {
+    /// A problem of this kind.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), headers: Vec::new() }
+    }
+
+    /// 400: the request cannot be read.
+    pub fn malformed(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// 422: the request can be read, and what it asks for cannot be.
+    pub fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    /// 413: the request can never fit.
+    pub fn too_large(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, code, detail)
+    }
+
+    /// 503: not now.
+    pub fn unavailable(code: &'static str, detail: impl Into<String>, retry_after_seconds: u64) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds))
+    }
+
+    /// 500: our fault. What it was goes to the log.
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server has failed at this request")
+    }
+
+    /// Puts the name of a field in front of the detail.
+    #[must_use]
+    pub fn at(mut self, field: impl std::fmt::Display) -> Self {
+        self.detail = format!("{field}: {}", self.detail);
+        self
+    }
+
+    fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The answer's body, now that the request's id is known.
+    pub(super) fn body(&self, request_id: &str) -> Body {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let kind = format!("urn:vectorizer:problem:{}", self.code);
+        let body =
+            ProblemBody { kind, title, status: self.status.as_u16(), detail: &self.detail, request_id };
+        Body::from(serde_json::to_vec(&body).expect("texts and a number are JSON"))
+    }
+}
+
+/// Carries the problem to the middleware that knows the request's id and writes the body.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        let content_type = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        for (name, value) in &self.headers {
+            response.headers_mut().insert(name, value.clone());
+        }
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        match refusal {
+            Refusal::CollectionExists(_) => Self::new(StatusCode::CONFLICT, "collection-exists", detail),
+            Refusal::NoSuchCollection(_) => Self::new(StatusCode::NOT_FOUND, "no-such-collection", detail),
+            Refusal::NoSuchVector { .. } => Self::new(StatusCode::NOT_FOUND, "no-such-vector", detail),
+            Refusal::WrongDimension { .. } => Self::invalid("wrong-dimension", detail),
+            Refusal::ZeroVector { .. } => Self::invalid("zero-vector", detail),
+            Refusal::RepeatedId { .. } => Self::invalid("repeated-id", detail),
+            Refusal::Payload(invalid) => Self::from(invalid).at("after the change"),
+            Refusal::PreconditionFailed { .. } => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", detail)
+            }
+            Refusal::IdempotencyMismatch { .. } => Self::invalid("idempotency-key-reused", detail),
+            Refusal::TooLarge => Self::too_large("write-too-large", detail),
+            Refusal::StorageFailed => Self::unavailable("storage-failed", detail, 5),
+            Refusal::Busy => Self::unavailable("busy", detail, 1),
+            Refusal::Stopping => Self::unavailable("stopping", detail, 5),
+        }
+    }
+}
+
+/// RFC 6750, section 3.1: no error code if the request lacks any credentials.
+const CHALLENGE: &str = "Bearer realm=\"vectorizer\"";
+const CHALLENGE_INVALID: &str = "Bearer realm=\"vectorizer\", error=\"invalid_token\"";
+const CHALLENGE_INSUFFICIENT: &str = "Bearer realm=\"vectorizer\", error=\"insufficient_scope\"";
+
+impl From<Denial> for Problem {
+    fn from(denial: Denial) -> Self {
+        let detail = denial.to_string();
+        let (status, code, challenge) = match denial {
+            Denial::NoKey => (StatusCode::UNAUTHORIZED, "no-key", CHALLENGE),
+            Denial::MalformedKey => (StatusCode::UNAUTHORIZED, "malformed-key", CHALLENGE_INVALID),
+            Denial::InvalidKey => (StatusCode::UNAUTHORIZED, "invalid-key", CHALLENGE_INVALID),
+            Denial::Suspended => (StatusCode::FORBIDDEN, "tenant-suspended", CHALLENGE_INSUFFICIENT),
+            Denial::Insufficient { .. } => {
+                (StatusCode::FORBIDDEN, "insufficient-permission", CHALLENGE_INSUFFICIENT)
+            }
+            Denial::Unavailable { retry_after_seconds } => {
+                return Self::unavailable("keys-unavailable", detail, retry_after_seconds);
+            }
+        };
+        Self::new(status, code, detail)
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    }
+}
+
+impl From<&WakeError> for Problem {
+    fn from(error: &WakeError) -> Self {
+        match error {
+            WakeError::Stopping => Self::unavailable("stopping", error.to_string(), 5),
+            // Which record is damaged is the operator's to know and in the log; the tenant learns that
+            // its data is not served rather than served in part.
+            WakeError::Log(Error::Damaged(_) | Error::Manifest { .. }) | WakeError::Apply(_) => {
+                let detail = "the tenant's log is damaged and not served until an operator has looked at it";
+                Self::unavailable("tenant-damaged", detail, 300)
+            }
+            WakeError::Log(_) | WakeError::Panicked(_) => {
+                Self::unavailable("tenant-unavailable", "the tenant's data cannot be opened right now", 5)
+            }
+        }
+    }
+}
+
+impl From<InvalidPoint> for Problem {
+    fn from(invalid: InvalidPoint) -> Self {
+        let detail = invalid.to_string();
+        let code = match invalid {
+            InvalidPoint::IdEmpty
+            | InvalidPoint::IdTooLong { .. }
+            | InvalidPoint::IdControlCharacter { .. } => "invalid-id",
+            InvalidPoint::NotFinite { .. } => "not-finite",
+            InvalidPoint::RaggedVector { .. } => "invalid-vector",
+            InvalidPoint::PayloadNotAnObject | InvalidPoint::PayloadNotJson => "invalid-payload",
+            InvalidPoint::PayloadTooLarge { .. } => return Self::too_large("payload-too-large", detail),
+        };
+        Self::invalid(code, detail)
+    }
+}
+
+impl From<InvalidCollectionName> for Problem {
+    fn from(invalid: InvalidCollectionName) -> Self {
+        Self::invalid("invalid-name", invalid.to_string())
+    }
+}
+
+impl From<InvalidQuery> for Problem {
+    fn from(invalid: InvalidQuery) -> Self {
+        let code = match invalid {
+            InvalidQuery::WrongDimension { .. } => "wrong-dimension",
+            InvalidQuery::NotFinite { .. } => "not-finite",
+            InvalidQuery::ZeroVector => "zero-vector",
+        };
+        Self::invalid(code, invalid.to_string())
+    }
+}
+
+impl From<InvalidFilter> for Problem {
+    fn from(invalid: InvalidFilter) -> Self {
+        Self::invalid("invalid-filter", invalid.to_string())
+    }
+}

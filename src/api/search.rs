@@ -1,0 +1,246 @@
+//! Searching and counting.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use vectorizer_log::{CollectionName, Vector};
+use vectorizer_replay::{Filter, Hit, SearchRequest, Snapshot};
+
+use super::body::Json;
+use super::middleware::auth::Granted;
+use super::problem::{Problem, ProblemBody};
+use super::values::{InCollection, VectorInput, filter, limit};
+use super::vectors::PointAnswer;
+use super::{App, json};
+use crate::auth::Read;
+use crate::tenancy::Tenant;
+
+/// How many results a search has unless it says otherwise.
+const RESULTS_DEFAULT: usize = 10;
+/// The most searches in one batch.
+const SEARCHES_MAX: usize = 100;
+/// The most candidates a search may keep.
+const EF_MAX: u32 = 4_096;
+/// A search over fewer numbers than this takes less time than handing it to another thread and back.
+const INLINE_NUMBERS_MAX: usize = 256 * 1024;
+
+/// What to look for.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchInput {
+    /// Numbers, or base64 of little-endian f32.
+    #[schema(value_type = Vec<f32>)]
+    vector: VectorInput,
+    /// 1 to 1,000; 10 unless said otherwise.
+    limit: Option<u64>,
+    /// What a result must fulfil.
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Box<RawValue>>,
+    /// Candidates to keep while walking a graph: 1 to 4,096.
+    ef: Option<u32>,
+    /// Compare with every vector, graph or not.
+    #[expect(dead_code, reason = "every search is exact until there is a graph")]
+    exact: Option<bool>,
+    /// The least similarity or the largest distance of a result.
+    score_threshold: Option<f32>,
+    /// Show payloads; true unless said otherwise.
+    with_payload: Option<bool>,
+    /// Show vectors; false unless said otherwise.
+    with_vector: Option<bool>,
+}
+
+/// Several things to look for.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchBatchInput {
+    /// 1 to 100.
+    searches: Vec<SearchInput>,
+}
+
+/// What was found.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SearchAnswer<'a> {
+    /// Best first; equal scores in the order of ids.
+    results: Vec<Found<'a>>,
+}
+
+/// One result.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Found<'a> {
+    /// The vector.
+    #[serde(flatten)]
+    point: PointAnswer<'a>,
+    /// Similarity (cosine, dot: higher is better) or distance (euclidean: lower is better).
+    score: f32,
+}
+
+/// What was found, search by search.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SearchBatchAnswer<'a> {
+    /// In the order of the searches.
+    searches: Vec<SearchAnswer<'a>>,
+}
+
+/// What to count.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CountInput {
+    /// Only what fulfils this.
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Box<RawValue>>,
+}
+
+/// How many there are.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CountAnswer {
+    /// Vectors.
+    count: usize,
+}
+
+/// A search that has been checked.
+struct Search {
+    vector: Vector,
+    limit: usize,
+    filter: Option<Filter>,
+    score_threshold: Option<f32>,
+    with_payload: Option<bool>,
+    with_vector: Option<bool>,
+}
+
+impl SearchInput {
+    fn checked(self, depth_max: usize) -> Result<Search, Problem> {
+        if let Some(ef) = self.ef.filter(|ef| !(1..=EF_MAX).contains(ef)) {
+            return Err(Problem::invalid("invalid-ef", format!("ef is {ef}, it must be 1 to {EF_MAX}")));
+        }
+        if self.score_threshold.is_some_and(|score| !score.is_finite()) {
+            return Err(Problem::invalid("not-finite", "score_threshold is beyond f32"));
+        }
+        Ok(Search {
+            vector: self.vector.into_vector().map_err(|problem| problem.at("vector"))?,
+            limit: limit(self.limit, RESULTS_DEFAULT)?,
+            filter: filter(self.filter.as_deref(), depth_max)?,
+            score_threshold: self.score_threshold,
+            with_payload: self.with_payload,
+            with_vector: self.with_vector,
+        })
+    }
+}
+
+impl Search {
+    fn run(&self, snapshot: &Snapshot) -> Result<Vec<Hit>, Problem> {
+        let request = SearchRequest {
+            vector: self.vector.as_dense(),
+            limit: self.limit,
+            filter: self.filter.as_ref(),
+            score_threshold: self.score_threshold,
+        };
+        Ok(snapshot.search(&request)?)
+    }
+
+    fn answer<'a>(&self, hits: &'a [Hit]) -> SearchAnswer<'a> {
+        let found = |hit: &'a Hit| Found {
+            point: PointAnswer::of(&hit.point, self.with_payload, self.with_vector),
+            score: hit.score,
+        };
+        SearchAnswer { results: hits.iter().map(found).collect() }
+    }
+}
+
+/// Search.
+#[utoipa::path(post, path = "/api/v1/collections/{name}/search", params(("name" = String, Path)),
+    request_body = SearchInput, responses(
+    (status = 200, body = SearchAnswer),
+    (status = 404, body = ProblemBody),
+    (status = 422, body = ProblemBody),
+))]
+pub(super) async fn search(
+    State(app): State<App>,
+    Granted(tenant): Granted<Read>,
+    InCollection(name): InCollection,
+    Json(input): Json<SearchInput>,
+) -> Result<Response, Problem> {
+    let search = input.checked(app.json_depth_max())?;
+    on_snapshot(&app, &tenant, &name, 1, move |snapshot| {
+        let hits = search.run(snapshot)?;
+        Ok(json(StatusCode::OK, &search.answer(&hits)))
+    })
+    .await
+}
+
+/// Several searches at once, against the same state.
+#[utoipa::path(post, path = "/api/v1/collections/{name}/search/batch", params(("name" = String, Path)),
+    request_body = SearchBatchInput, responses(
+    (status = 200, body = SearchBatchAnswer),
+    (status = 404, body = ProblemBody),
+    (status = 422, body = ProblemBody),
+))]
+pub(super) async fn search_batch(
+    State(app): State<App>,
+    Granted(tenant): Granted<Read>,
+    InCollection(name): InCollection,
+    Json(SearchBatchInput { searches }): Json<SearchBatchInput>,
+) -> Result<Response, Problem> {
+    if !(1..=SEARCHES_MAX).contains(&searches.len()) {
+        let detail = format!("searches holds {}, it must be 1 to {SEARCHES_MAX}", searches.len());
+        return Err(Problem::invalid("invalid-batch", detail));
+    }
+    let at = |number: usize| move |problem: Problem| problem.at(format_args!("searches[{number}]"));
+    let depth_max = app.json_depth_max();
+    let searches: Vec<Search> = (0..)
+        .zip(searches)
+        .map(|(number, search)| search.checked(depth_max).map_err(at(number)))
+        .collect::<Result<_, _>>()?;
+    on_snapshot(&app, &tenant, &name, searches.len(), move |snapshot| {
+        let hits = (0..)
+            .zip(&searches)
+            .map(|(number, search)| search.run(snapshot).map_err(at(number)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let searches = searches.iter().zip(&hits).map(|(search, hits)| search.answer(hits)).collect();
+        Ok(json(StatusCode::OK, &SearchBatchAnswer { searches }))
+    })
+    .await
+}
+
+/// Count vectors.
+#[utoipa::path(post, path = "/api/v1/collections/{name}/count", params(("name" = String, Path)),
+    request_body = CountInput, responses(
+    (status = 200, body = CountAnswer),
+    (status = 404, body = ProblemBody),
+    (status = 422, body = ProblemBody),
+))]
+pub(super) async fn count(
+    State(app): State<App>,
+    Granted(tenant): Granted<Read>,
+    InCollection(name): InCollection,
+    Json(input): Json<CountInput>,
+) -> Result<Response, Problem> {
+    let filter = filter(input.filter.as_deref(), app.json_depth_max())?;
+    let scans = usize::from(filter.is_some());
+    on_snapshot(&app, &tenant, &name, scans, move |snapshot| {
+        let count = snapshot.count(filter.as_ref());
+        Ok(json(StatusCode::OK, &CountAnswer { count }))
+    })
+    .await
+}
+
+/// Runs `work`, which scans the collection `scans` times, against the collection as of now: at once if
+/// it is short, else away from the async threads, as many at a time as there are cores.
+async fn on_snapshot(
+    app: &App,
+    tenant: &Tenant<Read>,
+    name: &CollectionName,
+    scans: usize,
+    work: impl FnOnce(&Snapshot) -> Result<Response, Problem> + Send + 'static,
+) -> Result<Response, Problem> {
+    let snapshot = tenant.snapshot(name)?;
+    if scans * snapshot.len() * snapshot.dimension().get() <= INLINE_NUMBERS_MAX {
+        return work(&snapshot);
+    }
+    let _turn = app.shared.searching.acquire().await.map_err(|_| Problem::internal())?;
+    let span = tracing::Span::current();
+    let work = move || span.in_scope(|| work(&snapshot));
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Problem::internal()))
+}

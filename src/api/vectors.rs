@@ -1,0 +1,359 @@
+//! Writing, reading and deleting vectors.
+
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+use vectorizer_log::{Payload, Point, PointId};
+use vectorizer_replay::{Outcome, StoredPoint};
+
+use super::body::{Parameters, expect_content_type, parse_json};
+use super::conditions::Submitted;
+use super::middleware::auth::Granted;
+use super::problem::{Problem, ProblemBody};
+use super::values::{InCollection, OfVector, VectorInput, expect_plain, filter, limit, payload};
+use super::{App, json};
+use crate::auth::{Read, Write};
+use crate::tenancy::{Committed, MergePatch, VectorChange};
+
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const JSON: &str = "application/json";
+const NDJSON: &str = "application/x-ndjson";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// How many vectors a page has unless the request says otherwise.
+const PAGE_DEFAULT: usize = 100;
+
+/// Vectors to write.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Upsert {
+    /// One or more, with distinct ids.
+    vectors: Vec<PointInput>,
+}
+
+/// One vector to write.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PointInput {
+    /// 1 to 256 bytes without control characters.
+    id: String,
+    /// Numbers, or base64 of little-endian f32.
+    #[schema(value_type = Vec<f32>)]
+    vector: VectorInput,
+    /// A JSON object of up to 64 KiB.
+    #[schema(value_type = Option<Object>)]
+    payload: Option<Box<RawValue>>,
+}
+
+impl PointInput {
+    fn into_point(self, depth_max: usize) -> Result<Point, Problem> {
+        let id = PointId::text(self.id)?;
+        let of = |problem: Problem| problem.at(format_args!("vector {:?}", id.as_str()));
+        let vector = self.vector.into_vector().map_err(of)?;
+        let payload = payload(self.payload, depth_max).map_err(of)?;
+        Ok(Point { id, vector, payload })
+    }
+}
+
+/// Vectors were written.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Upserted {
+    /// The record that did it.
+    seq: u64,
+    /// How many, new or in place of older ones.
+    upserted: u64,
+}
+
+/// Vectors were deleted.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Deleted {
+    /// The record that did it; the last record of the log if none existed.
+    seq: u64,
+    /// How many existed.
+    deleted: u64,
+}
+
+/// A payload was changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PayloadChanged {
+    /// The record that did it.
+    seq: u64,
+}
+
+/// What of each vector is shown.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Shown {
+    /// Show payloads; true unless said otherwise.
+    with_payload: Option<bool>,
+    /// Show vectors; false unless said otherwise.
+    with_vector: Option<bool>,
+}
+
+/// A page of vectors.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct PageParameters {
+    /// 1 to 1,000; 100 unless said otherwise.
+    limit: Option<u64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Show payloads; true unless said otherwise.
+    with_payload: Option<bool>,
+    /// Show vectors; false unless said otherwise.
+    with_vector: Option<bool>,
+}
+
+/// One vector.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PointAnswer<'a> {
+    /// Its id.
+    id: &'a str,
+    /// Its payload, if it has one and it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    payload: Option<&'a RawValue>,
+    /// Its numbers, if they were asked for; bit for bit as they were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vector: Option<&'a [f32]>,
+}
+
+impl<'a> PointAnswer<'a> {
+    pub(super) fn of(point: &'a StoredPoint, with_payload: Option<bool>, with_vector: Option<bool>) -> Self {
+        Self {
+            id: point.id().as_str(),
+            payload: if with_payload.unwrap_or(true) { point.payload().and_then(raw) } else { None },
+            vector: with_vector.unwrap_or(false).then(|| point.vector()),
+        }
+    }
+}
+
+fn raw(payload: &Payload) -> Option<&RawValue> {
+    serde_json::from_str(payload.as_str()).ok()
+}
+
+/// Vectors in the order of their ids.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page<'a> {
+    /// The vectors.
+    vectors: Vec<PointAnswer<'a>>,
+    /// Where the next page starts; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// Which vectors to delete: one of the two.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteSelection {
+    /// These, as far as they exist.
+    ids: Option<Vec<String>>,
+    /// Those that fulfil this filter.
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Box<RawValue>>,
+}
+
+/// The answer to a write.
+pub(super) fn written<T: Serialize>(status: StatusCode, committed: Committed, body: &T) -> Response {
+    let mut response = json(status, body);
+    if committed.repeated {
+        response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// Write vectors, new or in place of those with the same ids.
+#[utoipa::path(put, path = "/api/v1/collections/{name}/vectors", params(("name" = String, Path)),
+    request_body(content((Upsert = "application/json"), (PointInput = "application/x-ndjson"))),
+    responses(
+        (status = 200, body = Upserted),
+        (status = 404, body = ProblemBody),
+        (status = 412, body = ProblemBody),
+        (status = 413, body = ProblemBody),
+        (status = 422, body = ProblemBody),
+    ))]
+pub(super) async fn upsert(
+    State(app): State<App>,
+    Granted(tenant): Granted<Write>,
+    InCollection(name): InCollection,
+    submitted: Submitted,
+) -> Result<Response, Problem> {
+    let lines = expect_content_type(&submitted.headers, &[JSON, NDJSON])? == NDJSON;
+    let depth_max = app.json_depth_max();
+    let points = submitted
+        .body
+        .parsed(
+            move |bytes| if lines { parse_lines(bytes, depth_max) } else { parse_batch(bytes, depth_max) },
+        )
+        .await?;
+    let committed = tenant.change_vectors(submitted.write(name, VectorChange::Upsert(points))).await?;
+    let upserted = match committed.outcome {
+        Outcome::Upserted { count } => count,
+        Outcome::CollectionCreated
+        | Outcome::CollectionDeleted { .. }
+        | Outcome::Deleted { .. }
+        | Outcome::PayloadChanged => 0,
+    };
+    Ok(written(StatusCode::OK, committed, &Upserted { seq: committed.seq.get(), upserted }))
+}
+
+fn parse_batch(bytes: &[u8], depth_max: usize) -> Result<Vec<Point>, Problem> {
+    let Upsert { vectors } = parse_json(bytes)?;
+    not_empty(vectors.into_iter().map(|point| point.into_point(depth_max)).collect::<Result<_, _>>()?)
+}
+
+fn parse_lines(bytes: &[u8], depth_max: usize) -> Result<Vec<Point>, Problem> {
+    let mut points = Vec::new();
+    for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let parse = || parse_json::<PointInput>(line)?.into_point(depth_max);
+        points.push(parse().map_err(|problem| problem.at(format_args!("line {number}")))?);
+    }
+    not_empty(points)
+}
+
+fn not_empty(points: Vec<Point>) -> Result<Vec<Point>, Problem> {
+    if points.is_empty() {
+        Err(Problem::invalid("no-vectors", "vectors: there are none"))
+    } else {
+        Ok(points)
+    }
+}
+
+/// Page through vectors, in the order of their ids.
+#[utoipa::path(get, path = "/api/v1/collections/{name}/vectors",
+    params(("name" = String, Path), PageParameters), responses(
+    (status = 200, body = Page),
+    (status = 404, body = ProblemBody),
+))]
+pub(super) async fn list(
+    Granted(tenant): Granted<Read>,
+    InCollection(name): InCollection,
+    Parameters(parameters): Parameters<PageParameters>,
+) -> Result<Response, Problem> {
+    let PageParameters { limit: asked, cursor, with_payload, with_vector } = parameters;
+    let limit = limit(asked, PAGE_DEFAULT)?;
+    let after = cursor.as_deref().map(read_cursor).transpose()?;
+    // One more than asked for, to know whether there is a next page.
+    let mut points = tenant.page(&name, after.as_ref(), limit + 1)?;
+    let more = points.len() > limit;
+    points.truncate(limit);
+    let next_cursor = points.last().filter(|_| more).map(|point| write_cursor(point.id()));
+    let vectors = points.iter().map(|point| PointAnswer::of(point, with_payload, with_vector)).collect();
+    Ok(json(StatusCode::OK, &Page { vectors, next_cursor }))
+}
+
+/// A cursor is the last id of its page. It names a place in an order, so it stays good whatever is
+/// written meanwhile, and means nothing outside the tenant that uses it.
+fn write_cursor(id: &PointId) -> String {
+    URL_SAFE_NO_PAD.encode(id.as_str())
+}
+
+fn read_cursor(cursor: &str) -> Result<PointId, Problem> {
+    let invalid =
+        || Problem::invalid("invalid-cursor", format!("cursor {cursor:?} is none that was given out"));
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| invalid())?;
+    let id = String::from_utf8(bytes).map_err(|_| invalid())?;
+    PointId::text(id).map_err(|_| invalid())
+}
+
+/// Read one vector.
+#[utoipa::path(get, path = "/api/v1/collections/{name}/vectors/{id}",
+    params(("name" = String, Path), ("id" = String, Path), Shown), responses(
+    (status = 200, body = PointAnswer),
+    (status = 404, body = ProblemBody),
+))]
+pub(super) async fn get(
+    Granted(tenant): Granted<Read>,
+    OfVector(name, id): OfVector,
+    Parameters(Shown { with_payload, with_vector }): Parameters<Shown>,
+) -> Result<Response, Problem> {
+    let point = tenant.point(&name, &id)?;
+    Ok(json(StatusCode::OK, &PointAnswer::of(&point, with_payload, with_vector)))
+}
+
+/// Delete one vector.
+#[utoipa::path(delete, path = "/api/v1/collections/{name}/vectors/{id}",
+    params(("name" = String, Path), ("id" = String, Path)), responses(
+    (status = 200, body = Deleted),
+    (status = 404, body = ProblemBody),
+    (status = 412, body = ProblemBody),
+))]
+pub(super) async fn delete(
+    Granted(tenant): Granted<Write>,
+    OfVector(name, id): OfVector,
+    submitted: Submitted,
+) -> Result<Response, Problem> {
+    let committed = tenant.change_vectors(submitted.write(name, VectorChange::DeleteOne(id))).await?;
+    Ok(deleted(committed))
+}
+
+/// Delete vectors by id or by filter.
+#[utoipa::path(post, path = "/api/v1/collections/{name}/vectors/delete", params(("name" = String, Path)),
+    request_body = DeleteSelection, responses(
+    (status = 200, body = Deleted),
+    (status = 404, body = ProblemBody),
+    (status = 412, body = ProblemBody),
+    (status = 422, body = ProblemBody),
+))]
+pub(super) async fn delete_many(
+    State(app): State<App>,
+    Granted(tenant): Granted<Write>,
+    InCollection(name): InCollection,
+    submitted: Submitted,
+) -> Result<Response, Problem> {
+    expect_content_type(&submitted.headers, &[JSON])?;
+    let DeleteSelection { ids, filter: selection } = submitted.body.json().await?;
+    let change = match (ids, filter(selection.as_deref(), app.json_depth_max())?) {
+        (Some(ids), None) => {
+            let ids = ids.into_iter().map(PointId::text).collect::<Result<_, _>>();
+            VectorChange::DeleteMany(ids.map_err(|invalid| Problem::from(invalid).at("ids"))?)
+        }
+        (None, Some(filter)) => VectorChange::DeleteMatching(filter),
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Problem::invalid("invalid-selection", "give either ids or filter"));
+        }
+    };
+    Ok(deleted(tenant.change_vectors(submitted.write(name, change)).await?))
+}
+
+fn deleted(committed: Committed) -> Response {
+    let deleted = match committed.outcome {
+        Outcome::Deleted { count } => count,
+        Outcome::CollectionCreated
+        | Outcome::CollectionDeleted { .. }
+        | Outcome::Upserted { .. }
+        | Outcome::PayloadChanged => 0,
+    };
+    written(StatusCode::OK, committed, &Deleted { seq: committed.seq.get(), deleted })
+}
+
+/// Change one vector's payload by a JSON merge patch (RFC 7396).
+#[utoipa::path(patch, path = "/api/v1/collections/{name}/vectors/{id}/payload",
+    params(("name" = String, Path), ("id" = String, Path)),
+    request_body(content((Object = "application/merge-patch+json"), (Object = "application/json"))), responses(
+    (status = 200, body = PayloadChanged),
+    (status = 404, body = ProblemBody),
+    (status = 412, body = ProblemBody),
+    (status = 422, body = ProblemBody),
+))]
+pub(super) async fn change_payload(
+    State(app): State<App>,
+    Granted(tenant): Granted<Write>,
+    OfVector(name, id): OfVector,
+    submitted: Submitted,
+) -> Result<Response, Problem> {
+    expect_content_type(&submitted.headers, &[MERGE_PATCH, JSON])?;
+    let patch: Box<RawValue> = submitted.body.json().await?;
+    expect_plain(&patch, app.json_depth_max())?;
+    let patch = MergePatch::new(&patch)?;
+    let committed =
+        tenant.change_vectors(submitted.write(name, VectorChange::ChangePayload { id, patch })).await?;
+    Ok(written(StatusCode::OK, committed, &PayloadChanged { seq: committed.seq.get() }))
+}
