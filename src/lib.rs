@@ -1,8 +1,14 @@
-//! The server.
+//! The server and the command line of Vectorizer.
+//!
+//! A request comes in through [`api`], is let in by [`auth`] (which asks [`hivehub`]), gets a handle to
+//! its tenant's data from [`tenancy`], and leaves with an answer. [`hub`] is a small HiveHub to run
+//! yourself; [`server`] puts the parts together; [`config`] says how.
 
 pub mod api;
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod hivehub;
 pub mod hub;
+pub mod server;
 pub mod tenancy;

@@ -1,2 +1,11 @@
-//! The command.
-fn main() {}
+//! The `vectorizer` command.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use vectorizer::cli;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    cli::run(cli::Arguments::parse()).await
+}

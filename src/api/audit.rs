@@ -29,7 +29,7 @@ const READMISSION_INTERVAL: Duration = Duration::from_millis(500);
 /// Which records to show, and how much of each.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub struct LogParameters {
+pub(super) struct LogParameters {
     /// The first seq; 1 unless said otherwise.
     from: Option<u64>,
     /// The last seq.
@@ -48,7 +48,7 @@ pub struct LogParameters {
 
 /// Where a log ends.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct HeadAnswer {
+pub(super) struct HeadAnswer {
     /// Its last record.
     seq: u64,
     /// The hash of everything up to it, in hexadecimal.
@@ -85,7 +85,7 @@ pub(super) async fn read(
     };
     let mut feed = Feed::new(tenant.log().clone(), parameters);
     let mut published = tenant.follow();
-    let stop = app.shared.tenancy.stopping();
+    let stop = app.shared.ending.clone();
     // One slice is read while another is sent, and no more.
     let (send, receive) = mpsc::channel(1);
     let copy = async move {

@@ -45,7 +45,7 @@ fn kibibytes(bytes: usize) -> u32 {
 
 /// A whole body, and its place among those being worked on.
 #[derive(Debug)]
-pub struct Received {
+pub(super) struct Received {
     /// The body.
     pub bytes: Bytes,
     _room: OwnedSemaphorePermit,
@@ -53,7 +53,7 @@ pub struct Received {
 
 impl Received {
     /// Reads the body, at most `body_bytes_max` of it.
-    pub async fn read(limits: &BodyLimits, headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
+    pub(super) async fn read(limits: &BodyLimits, headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
         let bytes_max = limits.body_bytes_max;
         let too_large =
             || Problem::too_large("body-too-large", format!("the body has more than {bytes_max} bytes"));
@@ -75,12 +75,12 @@ impl Received {
     }
 
     /// The body as JSON.
-    pub async fn json<T: DeserializeOwned + Send + 'static>(&self) -> Result<T, Problem> {
+    pub(super) async fn json<T: DeserializeOwned + Send + 'static>(&self) -> Result<T, Problem> {
         self.parsed(|bytes| parse_json(bytes)).await
     }
 
     /// What `parse` makes of the body; off the async threads if it is large.
-    pub async fn parsed<T: Send + 'static>(
+    pub(super) async fn parsed<T: Send + 'static>(
         &self,
         parse: impl FnOnce(&[u8]) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
@@ -104,7 +104,7 @@ fn is_length_limit(error: &axum::Error) -> bool {
 }
 
 /// `bytes` as JSON. The first attempt is the fast one; what fails is read again to name the field.
-pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let error = match serde_json::from_slice(bytes) {
         Ok(value) => return Ok(value),
         Err(error) => error,
@@ -121,7 +121,10 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 }
 
 /// Refuses a body that does not say it is one of `expected`; says which.
-pub fn expect_content_type(headers: &HeaderMap, expected: &[&'static str]) -> Result<&'static str, Problem> {
+pub(super) fn expect_content_type(
+    headers: &HeaderMap,
+    expected: &[&'static str],
+) -> Result<&'static str, Problem> {
     let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = sent.split(';').next().unwrap_or("").trim();
     expected.iter().find(|known| essence.eq_ignore_ascii_case(known)).copied().ok_or_else(|| {
@@ -131,7 +134,7 @@ pub fn expect_content_type(headers: &HeaderMap, expected: &[&'static str]) -> Re
 }
 
 /// A JSON body.
-pub struct Json<T>(pub T);
+pub(super) struct Json<T>(pub T);
 
 impl<T: DeserializeOwned + Send + 'static> FromRequest<App> for Json<T> {
     type Rejection = Problem;
@@ -144,7 +147,7 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<App> for Json<T> {
 }
 
 /// The query's parameters; unknown ones are refused.
-pub struct Parameters<T>(pub T);
+pub(super) struct Parameters<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequestParts<App> for Parameters<T> {
     type Rejection = Problem;

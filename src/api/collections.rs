@@ -19,7 +19,7 @@ use crate::tenancy::{CollectionChange, CollectionFacts};
 /// A collection to make.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct NewCollection {
+pub(super) struct NewCollection {
     /// `[A-Za-z0-9][A-Za-z0-9_.-]{0,127}`
     #[schema(example = "words")]
     name: String,
@@ -36,7 +36,7 @@ pub struct NewCollection {
 /// What is asked of an index.
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct IndexInput {
+pub(super) struct IndexInput {
     /// Links per vector and level: 2 to 128.
     #[serde(skip_serializing_if = "Option::is_none")]
     m: Option<u16>,
@@ -65,7 +65,7 @@ impl IndexInput {
 
 /// A collection as it is.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct CollectionAnswer {
+pub(super) struct CollectionAnswer {
     /// Its name.
     name: String,
     /// Of all its vectors.
@@ -86,7 +86,7 @@ pub struct CollectionAnswer {
 
 /// How searches are answered.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct IndexAnswer {
+pub(super) struct IndexAnswer {
     /// `exact`: every vector is compared.
     state: &'static str,
     /// What was asked for when the collection was made.
@@ -112,14 +112,14 @@ impl From<CollectionFacts> for CollectionAnswer {
 
 /// All collections of a tenant.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct CollectionList {
+pub(super) struct CollectionList {
     /// Ordered by name.
     collections: Vec<CollectionAnswer>,
 }
 
 /// A collection was created.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct CollectionCreated<'a> {
+pub(super) struct CollectionCreated<'a> {
     /// The record that did it.
     seq: u64,
     /// Its name.
@@ -128,7 +128,7 @@ pub struct CollectionCreated<'a> {
 
 /// A collection was deleted.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct CollectionDeleted {
+pub(super) struct CollectionDeleted {
     /// The record that did it.
     seq: u64,
     /// The vectors that went with it.

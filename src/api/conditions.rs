@@ -16,7 +16,7 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// A write's body with its conditions.
 #[derive(Debug)]
-pub struct Submitted {
+pub(super) struct Submitted {
     /// The body.
     pub body: Received,
     /// The headers.
@@ -27,7 +27,7 @@ pub struct Submitted {
 
 impl Submitted {
     /// A write of `change` to `collection` under the request's conditions.
-    pub fn write<C>(self, collection: CollectionName, change: C) -> Write<C> {
+    pub(super) fn write<C>(self, collection: CollectionName, change: C) -> Write<C> {
         let Self { idempotency, precondition, .. } = self;
         Write { collection, change, idempotency, precondition }
     }

@@ -10,7 +10,7 @@ use super::{App, Problem, json};
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Status {
+pub(super) struct Status {
     /// `ok`.
     status: &'static str,
     /// The server's version.

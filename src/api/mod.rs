@@ -22,7 +22,6 @@ mod values;
 mod vectors;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::handler::Handler;
@@ -31,6 +30,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 pub use self::body::BodyLimits;
 pub use self::middleware::host::AllowedHosts;
@@ -51,7 +51,7 @@ struct Shared {
     body_limits: BodyLimits,
     allowed_hosts: Option<AllowedHosts>,
     searching: Semaphore,
-    stopping: AtomicBool,
+    ending: CancellationToken,
 }
 
 impl App {
@@ -65,17 +65,17 @@ impl App {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let searching = Semaphore::new(cores);
-        let stopping = AtomicBool::new(false);
-        Self { shared: Arc::new(Shared { tenancy, access, body_limits, allowed_hosts, searching, stopping }) }
+        let ending = CancellationToken::new();
+        Self { shared: Arc::new(Shared { tenancy, access, body_limits, allowed_hosts, searching, ending }) }
     }
 
-    /// Says on `/ready` that no more work should come.
+    /// Says on `/ready` that no more work should come, and ends the answers that would go on for ever.
     pub fn stop_taking_work(&self) {
-        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.ending.cancel();
     }
 
     fn is_stopping(&self) -> bool {
-        self.shared.stopping.load(Ordering::Relaxed)
+        self.shared.ending.is_cancelled()
     }
 
     fn body_limits(&self) -> &BodyLimits {

@@ -25,7 +25,7 @@ pub struct Problem {
 /// The body of every answer that is an error.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
-pub struct ProblemBody<'a> {
+pub(super) struct ProblemBody<'a> {
     /// `urn:vectorizer:problem:<code>`; the code is for programs and never changes its meaning.
     #[serde(rename = "type")]
     kind: String,

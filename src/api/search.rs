@@ -30,7 +30,7 @@ const INLINE_NUMBERS_MAX: usize = 256 * 1024;
 /// What to look for.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SearchInput {
+pub(super) struct SearchInput {
     /// Numbers, or base64 of little-endian f32.
     #[schema(value_type = Vec<f32>)]
     vector: VectorInput,
@@ -55,21 +55,21 @@ pub struct SearchInput {
 /// Several things to look for.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SearchBatchInput {
+pub(super) struct SearchBatchInput {
     /// 1 to 100.
     searches: Vec<SearchInput>,
 }
 
 /// What was found.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct SearchAnswer<'a> {
+pub(super) struct SearchAnswer<'a> {
     /// Best first; equal scores in the order of ids.
     results: Vec<Found<'a>>,
 }
 
 /// One result.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Found<'a> {
+pub(super) struct Found<'a> {
     /// The vector.
     #[serde(flatten)]
     point: PointAnswer<'a>,
@@ -79,7 +79,7 @@ pub struct Found<'a> {
 
 /// What was found, search by search.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct SearchBatchAnswer<'a> {
+pub(super) struct SearchBatchAnswer<'a> {
     /// In the order of the searches.
     searches: Vec<SearchAnswer<'a>>,
 }
@@ -87,7 +87,7 @@ pub struct SearchBatchAnswer<'a> {
 /// What to count.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CountInput {
+pub(super) struct CountInput {
     /// Only what fulfils this.
     #[schema(value_type = Option<Object>)]
     filter: Option<Box<RawValue>>,
@@ -95,7 +95,7 @@ pub struct CountInput {
 
 /// How many there are.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct CountAnswer {
+pub(super) struct CountAnswer {
     /// Vectors.
     count: usize,
 }

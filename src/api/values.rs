@@ -20,7 +20,7 @@ use super::problem::Problem;
 const LIMIT_MAX: u64 = 1_000;
 
 /// A `limit`, 1 to 1,000.
-pub fn limit(limit: Option<u64>, default: usize) -> Result<usize, Problem> {
+pub(super) fn limit(limit: Option<u64>, default: usize) -> Result<usize, Problem> {
     match limit {
         None => Ok(default),
         Some(limit @ 1..=LIMIT_MAX) => Ok(usize::try_from(limit).unwrap_or(default)),
@@ -31,7 +31,7 @@ pub fn limit(limit: Option<u64>, default: usize) -> Result<usize, Problem> {
 }
 
 /// The collection that a path names.
-pub struct InCollection(pub CollectionName);
+pub(super) struct InCollection(pub CollectionName);
 
 impl FromRequestParts<App> for InCollection {
     type Rejection = Problem;
@@ -43,7 +43,7 @@ impl FromRequestParts<App> for InCollection {
 }
 
 /// The vector that a path names, and its collection.
-pub struct OfVector(pub CollectionName, pub PointId);
+pub(super) struct OfVector(pub CollectionName, pub PointId);
 
 impl FromRequestParts<App> for OfVector {
     type Rejection = Problem;
@@ -62,7 +62,7 @@ async fn path<T: de::DeserializeOwned + Send>(parts: &mut Parts, app: &App) -> R
 
 /// A vector as it is sent: an array of numbers, or base64 of little-endian f32.
 #[derive(Clone, Debug, PartialEq)]
-pub enum VectorInput {
+pub(super) enum VectorInput {
     /// Numbers.
     Numbers(Vec<f32>),
     /// The bytes that base64 stood for.
@@ -71,7 +71,7 @@ pub enum VectorInput {
 
 impl VectorInput {
     /// The vector, if all its numbers are finite and there are not more than any collection takes.
-    pub fn into_vector(self) -> Result<Vector, Problem> {
+    pub(super) fn into_vector(self) -> Result<Vector, Problem> {
         let vector = match self {
             Self::Numbers(numbers) => DenseVector::new(numbers),
             Self::Bytes(bytes) => DenseVector::from_le_bytes(&bytes),
@@ -113,14 +113,14 @@ impl<'de> Visitor<'de> for NumbersOrBase64 {
 }
 
 /// A payload, or `None` for null.
-pub fn payload(json: Option<Box<RawValue>>, depth_max: usize) -> Result<Option<Payload>, Problem> {
+pub(super) fn payload(json: Option<Box<RawValue>>, depth_max: usize) -> Result<Option<Payload>, Problem> {
     let Some(json) = json.filter(|json| json.get() != "null") else { return Ok(None) };
     expect_plain(&json, depth_max)?;
     Ok(Some(Payload::from_raw(json)?))
 }
 
 /// A filter, or `None` for null.
-pub fn filter(json: Option<&RawValue>, depth_max: usize) -> Result<Option<Filter>, Problem> {
+pub(super) fn filter(json: Option<&RawValue>, depth_max: usize) -> Result<Option<Filter>, Problem> {
     let Some(json) = json.filter(|json| json.get() != "null") else { return Ok(None) };
     expect_depth(json.get(), depth_max)?;
     let value: serde_json::Value =
@@ -130,7 +130,7 @@ pub fn filter(json: Option<&RawValue>, depth_max: usize) -> Result<Option<Filter
 
 /// Refuses JSON that is nested too deep, or that strict readers refuse: lone surrogates, and numbers
 /// beyond f64.
-pub fn expect_plain(json: &RawValue, depth_max: usize) -> Result<(), Problem> {
+pub(super) fn expect_plain(json: &RawValue, depth_max: usize) -> Result<(), Problem> {
     if json.get().len() > Payload::BYTES_MAX {
         return Err(InvalidPoint::PayloadTooLarge { bytes: json.get().len() }.into());
     }

@@ -31,7 +31,7 @@ const PAGE_DEFAULT: usize = 100;
 /// Vectors to write.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Upsert {
+pub(super) struct Upsert {
     /// One or more, with distinct ids.
     vectors: Vec<PointInput>,
 }
@@ -39,7 +39,7 @@ pub struct Upsert {
 /// One vector to write.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct PointInput {
+pub(super) struct PointInput {
     /// 1 to 256 bytes without control characters.
     id: String,
     /// Numbers, or base64 of little-endian f32.
@@ -62,7 +62,7 @@ impl PointInput {
 
 /// Vectors were written.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Upserted {
+pub(super) struct Upserted {
     /// The record that did it.
     seq: u64,
     /// How many, new or in place of older ones.
@@ -71,7 +71,7 @@ pub struct Upserted {
 
 /// Vectors were deleted.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Deleted {
+pub(super) struct Deleted {
     /// The record that did it; the last record of the log if none existed.
     seq: u64,
     /// How many existed.
@@ -80,7 +80,7 @@ pub struct Deleted {
 
 /// A payload was changed.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct PayloadChanged {
+pub(super) struct PayloadChanged {
     /// The record that did it.
     seq: u64,
 }
@@ -88,7 +88,7 @@ pub struct PayloadChanged {
 /// What of each vector is shown.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub struct Shown {
+pub(super) struct Shown {
     /// Show payloads; true unless said otherwise.
     with_payload: Option<bool>,
     /// Show vectors; false unless said otherwise.
@@ -98,7 +98,7 @@ pub struct Shown {
 /// A page of vectors.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub struct PageParameters {
+pub(super) struct PageParameters {
     /// 1 to 1,000; 100 unless said otherwise.
     limit: Option<u64>,
     /// `next_cursor` of the page before.
@@ -111,7 +111,7 @@ pub struct PageParameters {
 
 /// One vector.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct PointAnswer<'a> {
+pub(super) struct PointAnswer<'a> {
     /// Its id.
     id: &'a str,
     /// Its payload, if it has one and it was asked for.
@@ -139,7 +139,7 @@ fn raw(payload: &Payload) -> Option<&RawValue> {
 
 /// Vectors in the order of their ids.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Page<'a> {
+pub(super) struct Page<'a> {
     /// The vectors.
     vectors: Vec<PointAnswer<'a>>,
     /// Where the next page starts; null on the last one.
@@ -149,7 +149,7 @@ pub struct Page<'a> {
 /// Which vectors to delete: one of the two.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct DeleteSelection {
+pub(super) struct DeleteSelection {
     /// These, as far as they exist.
     ids: Option<Vec<String>>,
     /// Those that fulfil this filter.

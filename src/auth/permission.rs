@@ -110,7 +110,7 @@ impl Operation {
 }
 
 /// How far a key of this permission reaches over REST; `None` if it does not reach there at all.
-pub const fn rest_level(permission: Permission) -> Option<Level> {
+pub(super) const fn rest_level(permission: Permission) -> Option<Level> {
     match permission {
         Permission::Admin => Some(Level::Admin),
         Permission::ReadWrite => Some(Level::Write),

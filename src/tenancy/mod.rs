@@ -109,11 +109,6 @@ impl Tenancy {
         self.beds().clear();
     }
 
-    /// Cancelled when the server stops, for whatever would else go on for ever.
-    pub fn stopping(&self) -> CancellationToken {
-        self.shared.stop.clone()
-    }
-
     /// How many tenants are awake.
     pub fn awake(&self) -> usize {
         self.beds().values().filter(|bed| bed.awake.initialized()).count()

@@ -7,7 +7,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::{Instrument as _, field, info, info_span};
+use tracing::{Instrument as _, debug, field, info_span, warn};
 use uuid::Uuid;
 
 use crate::api::problem::Problem;
@@ -55,6 +55,13 @@ pub async fn track(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     let microseconds = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    span.in_scope(|| info!(status = response.status().as_u16(), microseconds, "answered"));
+    let status = response.status();
+    span.in_scope(|| {
+        if status.is_server_error() {
+            warn!(status = status.as_u16(), microseconds, "answered")
+        } else {
+            debug!(status = status.as_u16(), microseconds, "answered")
+        }
+    });
     response
 }

@@ -1,0 +1,99 @@
+//! `vectorizer dev`: everything in one process, for trying things out.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use clap::Args;
+
+use super::hub::GRACE;
+use super::{Failure, start_logging, stop};
+use crate::config::{Config, ConfigFlags};
+use crate::hub::demo::{Demo, DemoKeys, KEYS_FILE};
+use crate::server::Server;
+use crate::{hub, server};
+
+#[derive(Debug, Args)]
+pub(super) struct Dev {
+    #[command(flatten)]
+    flags: ConfigFlags,
+    /// Where the HiveHub listens
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:12000")]
+    hub_listen: SocketAddr,
+}
+
+impl Dev {
+    pub(super) async fn run(mut self) -> Result<(), Failure> {
+        // Where the data is has to be known before HiveHub's address and key can be.
+        let single = ConfigFlags { cluster_enabled: Some(false), ..self.flags.clone() };
+        let data_dir = Config::load(&single, &|name| std::env::var(name).ok())?.server.data_dir;
+        start_logging();
+        let stop = stop::asked()?;
+        std::fs::create_dir_all(&data_dir)?;
+        let Demo { hub, keys } = Demo::open(&data_dir)?;
+        let hub_listener = server::listen(self.hub_listen).await?;
+        let hub_address = hub_listener.local_addr()?;
+        self.flags.cluster_enabled = Some(true);
+        self.flags.hivehub_api_url = Some(format!("http://{hub_address}").parse()?);
+        self.flags.hivehub_api_key = Some(keys.hivehub_api_key.clone());
+        let config = Config::load(&self.flags, &|name| std::env::var(name).ok())?;
+        let server = Server::bind(&config).await?;
+        let text = welcome(server.address()?, hub_address, &config, &keys)?;
+        std::io::stdout().write_all(text.as_bytes())?;
+        let stopped = tokio_util::sync::CancellationToken::new();
+        let hub = tokio::spawn(server::serve(
+            hub_listener,
+            hub::router(hub),
+            GRACE,
+            stopped.clone().cancelled_owned(),
+        ));
+        server.run(stop).await;
+        // Last, so that requests under way can still have their keys checked.
+        stopped.cancel();
+        hub.await?;
+        Ok(())
+    }
+}
+
+fn welcome(
+    address: SocketAddr,
+    hub_address: SocketAddr,
+    config: &Config,
+    keys: &DemoKeys,
+) -> Result<String, std::fmt::Error> {
+    let data_dir = &config.server.data_dir;
+    let mut text = format!(
+        "vectorizer {}: cluster mode with a HiveHub of its own, for trying things out\n\n  \
+         API      http://{address}/api/v1\n  \
+         HiveHub  http://{hub_address}\n  \
+         data     {}\n  \
+         keys     {}\n\n",
+        env!("CARGO_PKG_VERSION"),
+        data_dir.display(),
+        data_dir.join(KEYS_FILE).display(),
+    );
+    for tenant in &keys.tenants {
+        writeln!(text, "  {} ({})", tenant.id, tenant.name)?;
+        for (level, key) in [
+            ("ADMIN", &tenant.keys.admin),
+            ("READ_WRITE", &tenant.keys.read_write),
+            ("READ_ONLY", &tenant.keys.read_only),
+            ("MCP", &tenant.keys.mcp),
+        ] {
+            writeln!(text, "    {level:<11}{}", key.expose())?;
+        }
+    }
+    writeln!(text, "  operator (cluster)\n    {:<11}{}\n", "ADMIN", keys.operator.expose())?;
+    if let Some(tenant) = keys.tenants.first() {
+        writeln!(
+            text,
+            "Take {}'s ADMIN key and make a collection:\n\n  \
+             export KEY=<the key>\n  \
+             curl http://{address}/api/v1/collections -H \"Authorization: Bearer $KEY\" \\\n    \
+             --json '{{\"name\": \"words\", \"dimension\": 3, \"metric\": \"cosine\"}}'\n\n\
+             Ctrl-C stops it; everything acknowledged stays.\n",
+            tenant.id,
+        )?;
+    }
+    Ok(text)
+}

@@ -1,0 +1,46 @@
+//! `vectorizer hub`: a small HiveHub to run yourself.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Failure, start_logging, stop};
+use crate::hub::demo::{Demo, KEYS_FILE};
+use crate::{hub, server};
+
+/// Its answers take milliseconds.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+pub(super) struct Hub {
+    /// Where it keeps its tenants and keys
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    data_dir: PathBuf,
+    /// Where it listens
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:12000")]
+    listen: SocketAddr,
+}
+
+impl Hub {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        start_logging();
+        let stop = stop::asked()?;
+        let demo = Demo::open(&self.data_dir)?;
+        let listener = server::listen(self.listen).await?;
+        let address = listener.local_addr()?;
+        let keys = self.data_dir.join(KEYS_FILE);
+        writeln!(
+            std::io::stdout(),
+            "vectorizer hub: listening on http://{address}, keys in {keys}\n\n\
+             A server that asks this HiveHub:\n\n  \
+             export HIVEHUB_API_KEY=<hivehub_api_key in {keys}>\n  \
+             vectorizer serve --cluster-enabled --hivehub-api-url http://{address}\n",
+            keys = keys.display(),
+        )?;
+        server::serve(listener, hub::router(demo.hub), GRACE, stop).await;
+        Ok(())
+    }
+}

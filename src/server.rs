@@ -1,0 +1,167 @@
+//! A server: the parts put together, listening, and stopping without losing anything.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tower::ServiceExt as _;
+use tracing::{debug, info, warn};
+use vectorizer_log::TenantId;
+
+use crate::api::{AllowedHosts, App, BodyLimits, router};
+use crate::auth::AccessCheck;
+use crate::config::Config;
+use crate::hivehub::{HiveHubClient, KeyCache, SystemClock, UnusableClient};
+use crate::tenancy::Tenancy;
+
+/// The tenant of a server without keys.
+const SINGLE_TENANT: &str = "default";
+/// How many connections are open at the same time; further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 4_096;
+/// How long a client may take to send the head of a request.
+const HEADER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait after the system has refused a connection, for want of descriptors perhaps.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// A server that listens and does not serve yet.
+pub struct Server {
+    listener: TcpListener,
+    app: App,
+    tenancy: Tenancy,
+    grace: Duration,
+}
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error("cannot use the data folder {path:?}: {source}")]
+    Data {
+        /// Which.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// HiveHub cannot be asked with this configuration.
+    #[error(transparent)]
+    HiveHub(#[from] UnusableClient),
+}
+
+impl Server {
+    /// Takes the address and the data folder. Wakes no tenant.
+    pub async fn bind(config: &Config) -> Result<Self, StartError> {
+        let address = config.server.listen;
+        let access = match &config.cluster {
+            Some(cluster) => {
+                let client = HiveHubClient::new(&cluster.hivehub_api_url, &cluster.hivehub_api_key)?;
+                let clock = Arc::new(SystemClock::default());
+                AccessCheck::Keys(KeyCache::new(client, config.auth.api_key_cache_ttl, clock))
+            }
+            None => AccessCheck::Keyless(single_tenant()),
+        };
+        let hosts = config.server.allowed_hosts.iter().map(|host| host.as_str().to_owned());
+        let hosts = config.cluster.is_none().then(|| AllowedHosts::new(address, hosts));
+        let limits = BodyLimits::new(
+            config.server.body_bytes_max.get() as usize,
+            config.server.json_depth_max.get() as usize,
+        );
+        let tenancy = open_data(&config.server.data_dir)?;
+        let listener = listen(address).await?;
+        let app = App::new(tenancy.clone(), access, limits, hosts);
+        Ok(Self { listener, app, tenancy, grace: config.server.shutdown_grace.duration() })
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` is ready; then finishes what is under way, for as long as the grace lasts,
+    /// and closes every tenant's log.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let Self { listener, app, tenancy, grace } = self;
+        let ending = app.clone();
+        let stop = async move {
+            stop.await;
+            info!("stopping: finishing the requests under way");
+            ending.stop_taking_work();
+        };
+        serve(listener, router(app), grace, stop).await;
+        tenancy.stop().await;
+        info!("stopped");
+    }
+}
+
+/// The tenant of a server without keys.
+pub fn single_tenant() -> TenantId {
+    SINGLE_TENANT.parse().expect("the name is a tenant id")
+}
+
+fn open_data(path: &Path) -> Result<Tenancy, StartError> {
+    Tenancy::new(path).map_err(|source| StartError::Data { path: path.to_owned(), source })
+}
+
+/// Listens on `address`.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+/// Serves `router` until `stop` is ready, then for at most `grace` what is under way.
+pub async fn serve(listener: TcpListener, router: Router, grace: Duration, stop: impl Future<Output = ()>) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let graceful = GracefulShutdown::new();
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&connections).acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        let (stream, place) = tokio::select! {
+            (accepted, place) = accepted => match accepted {
+                Ok((stream, _)) => (stream, place),
+                Err(error) => {
+                    warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                    continue;
+                }
+            },
+            () = &mut stop => break,
+        };
+        // Answers are written whole; waiting to fill packets would only delay them.
+        let _ = stream.set_nodelay(true);
+        let service = router
+            .clone()
+            .map_request(|request: hyper::Request<Incoming>| request.map(axum::body::Body::new));
+        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%error, "a connection broke off");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+        warn!("some requests were not finished in time and are broken off");
+    }
+}
