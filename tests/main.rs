@@ -1,1 +1,6 @@
-//! The promises.
+//! What the server promises, one file per promise: real processes, real HTTP, real files.
+#![expect(clippy::unwrap_used, reason = "in a test an error is a failure")]
+
+mod crash;
+mod loading;
+mod node;

@@ -7,9 +7,10 @@
 //! data/{tenant}/condemned       exists after a failed write or sync
 //! ```
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::ops::ControlFlow;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -84,7 +85,8 @@ impl TenantFolder {
         let creating = self.data.join(CREATING);
         let building = creating.join(log_id.to_string());
         let create = || {
-            fs::create_dir_all(&building)?;
+            // Nobody but the server's own user reads other people's data.
+            DirBuilder::new().recursive(true).mode(0o700).create(&building)?;
             Manifest::new(log_id, SEGMENT_BYTES).write(&building.join("manifest.json"))
         };
         create().map_err(|source| Error::File { doing: "create", path: building.clone(), source })?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, Span, info, warn};
+use tracing::{Instrument as _, info, info_span, warn};
 use vectorizer_log::{Head, LogReader, TenantFolder, TenantId, TenantLog};
 use vectorizer_replay::{ApplyError, Projection, Recovery};
 
@@ -87,21 +87,17 @@ impl Woken {
     }
 
     /// Starts the writer.
-    pub(super) fn start(
-        self,
-        id: TenantId,
-        writers: &TaskTracker,
-        stop: CancellationToken,
-        span: &Span,
-    ) -> Arc<Awake> {
+    pub(super) fn start(self, id: TenantId, writers: &TaskTracker, stop: CancellationToken) -> Arc<Awake> {
         let Self { log, projection } = self;
         let head = log.head();
         let reader = log.reader();
         let state = Arc::new(RwLock::new(State { projection, head }));
         let (commands, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (publish, published) = watch::channel(head);
+        // The writer outlives the request that wakes it, and works for others too.
+        let span = info_span!(parent: None, "writer", tenant = %id);
         let writer = Writer::new(log, Arc::clone(&state), publish);
-        writers.spawn(writer.run(queue, stop).instrument(span.clone()));
+        writers.spawn(writer.run(queue, stop).instrument(span));
         let followers = Arc::new(Semaphore::new(FOLLOWERS_MAX));
         Arc::new(Awake { id, state, log: reader, commands, published, followers })
     }

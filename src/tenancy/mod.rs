@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info};
+use tracing::{Span, error, info};
 use vectorizer_log::{TenantFolder, TenantId};
 
 pub use self::awake::WakeError;
@@ -93,7 +93,7 @@ impl Tenancy {
             Ok(awake) => Ok(Tenant::new(awake, pass)),
             Err(failure) => {
                 let failure = Arc::new(failure);
-                error!(tenant = %pass.tenant(), error = %failure, "the tenant cannot be woken");
+                error!(error = %failure, "the tenant cannot be woken");
                 *bed.failure.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some((Instant::now(), Arc::clone(&failure)));
                 Err(failure)
@@ -131,17 +131,14 @@ impl Tenancy {
     async fn wake(&self, tenant: &TenantId) -> Result<Arc<Awake>, WakeError> {
         let _turn = self.shared.waking.acquire().await.map_err(|_| WakeError::Stopping)?;
         let folder = TenantFolder::new(&self.shared.data, tenant);
-        let span = tracing::info_span!("tenant", tenant = %tenant);
-        let id = tenant.clone();
         let started = Instant::now();
-        let recovered = {
-            let span = span.clone();
-            tokio::task::spawn_blocking(move || span.in_scope(|| wake(&folder)))
-                .await
-                .map_err(|panic| WakeError::Panicked(panic.to_string()))??
-        };
+        // Within the span of the request that wakes it, which knows tenant and request.
+        let request = Span::current();
+        let woken = tokio::task::spawn_blocking(move || request.in_scope(|| wake(&folder)))
+            .await
+            .map_err(|panic| WakeError::Panicked(panic.to_string()))??;
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        span.in_scope(|| info!(seq = %recovered.head().seq, milliseconds, "awake"));
-        Ok(recovered.start(id, &self.shared.writers, self.shared.stop.clone(), &span))
+        info!(seq = %woken.head().seq, milliseconds, "awake");
+        Ok(woken.start(tenant.clone(), &self.shared.writers, self.shared.stop.clone()))
     }
 }

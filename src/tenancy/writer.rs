@@ -140,8 +140,10 @@ impl Writer {
             waiting.extend(commands);
         }
         let records = commit.commit().map_err(|error| failed(&error))?;
-        if let Some(last) = records.last() {
-            debug!(records = records.len(), seq = %last.seq, "committed");
+        if !records.is_empty() {
+            for record in &records {
+                debug!(seq = %record.seq, request_id = record.request_id, "committed");
+            }
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             for (record, answer) in records.iter().zip(staged) {
                 let change = match state.projection.apply(record) {

@@ -58,9 +58,9 @@ pub async fn track(mut request: Request, next: Next) -> Response {
     let status = response.status();
     span.in_scope(|| {
         if status.is_server_error() {
-            warn!(status = status.as_u16(), microseconds, "answered")
+            warn!(status = status.as_u16(), microseconds, "answered");
         } else {
-            debug!(status = status.as_u16(), microseconds, "answered")
+            debug!(status = status.as_u16(), microseconds, "answered");
         }
     });
     response

@@ -1,0 +1,257 @@
+//! A real server process, and a client that talks to it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+
+/// How long anything may take before the test gives up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A child process that serves, killed when dropped.
+pub(crate) struct Node {
+    child: Child,
+    url: String,
+    pub(crate) data: PathBuf,
+}
+
+/// Who makes a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// The ADMIN key of this tenant, by number.
+    Admin(usize),
+    /// Its READ_WRITE key.
+    ReadWrite(usize),
+    /// Its READ_ONLY key.
+    ReadOnly(usize),
+    /// Its MCP key.
+    Mcp(usize),
+    /// The operator's.
+    Operator,
+}
+
+/// The first demo tenant's administrator.
+pub(crate) const ACME: Key = Key::Admin(0);
+/// The second's.
+pub(crate) const GLOBEX: Key = Key::Admin(1);
+
+impl Node {
+    /// `vectorizer dev` in `data`, on ports of its own.
+    pub(crate) fn dev(data: &Path) -> Self {
+        Self::start("dev", data, &["--hub-listen", "127.0.0.1:0"])
+    }
+
+    /// `vectorizer serve` in `data`: one tenant, no keys.
+    pub(crate) fn serve(data: &Path) -> Self {
+        Self::start("serve", data, &[])
+    }
+
+    /// A server command with these flags beside the folder and a free port.
+    pub(crate) fn start(command: &str, data: &Path, flags: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vectorizer"))
+            .args([command, "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data)
+            .args(flags)
+            .current_dir(data)
+            .env_remove("HIVEHUB_API_KEY")
+            .env("VECTORIZER_LOG", "warn")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let url = loop {
+            let line = lines.next().expect("the server ended before it listened").unwrap();
+            let found = line.split_whitespace().find(|word| {
+                word.starts_with("http://127.0.0.1:") && (command == "serve" || word.ends_with("/api/v1"))
+            });
+            if let Some(url) = found {
+                break url.trim_end_matches([',', '/']).trim_end_matches("/api/v1").to_owned();
+            }
+        };
+        // Whatever else it prints must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url, data: data.to_owned() }
+    }
+
+    /// SIGKILL, and nothing of it is left.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let done =
+            Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(done.success());
+    }
+
+    /// Waits for the process to end by itself; whether it ended well.
+    pub(crate) fn ended(mut self) -> bool {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.success();
+            }
+            assert!(Instant::now() < patience, "the server does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub(crate) fn stop(self) {
+        self.signal("TERM");
+        assert!(self.ended(), "the server did not end well");
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The text of a key.
+    pub(crate) fn key(&self, key: Key) -> String {
+        let keys: Value =
+            serde_json::from_slice(&std::fs::read(self.data.join("dev-keys.json")).unwrap()).unwrap();
+        let (tenant, level) = match key {
+            Key::Operator => return keys["operator"].as_str().unwrap().to_owned(),
+            Key::Admin(tenant) => (tenant, "admin"),
+            Key::ReadWrite(tenant) => (tenant, "read_write"),
+            Key::ReadOnly(tenant) => (tenant, "read_only"),
+            Key::Mcp(tenant) => (tenant, "mcp"),
+        };
+        keys["tenants"][tenant]["keys"][level].as_str().unwrap().to_owned()
+    }
+
+    /// A client with this key.
+    pub(crate) fn client(&self, key: Key) -> Client {
+        Client { http: http(), base: format!("{}/api/v1", self.url), key: Some(self.key(key)) }
+    }
+
+    /// A client without a key.
+    pub(crate) fn keyless(&self) -> Client {
+        Client { http: http(), base: format!("{}/api/v1", self.url), key: None }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn http() -> reqwest::Client {
+    reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().unwrap()
+}
+
+/// Runs the command to its end.
+pub(crate) fn vectorizer<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vectorizer"))
+        .args(arguments)
+        .env("VECTORIZER_LOG", "warn")
+        .output()
+        .unwrap()
+}
+
+/// Talks to one node with one key.
+#[derive(Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: String,
+    key: Option<String>,
+}
+
+/// An answer, read.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) async fn read(response: Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.bytes().await.unwrap();
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Self { status, headers, body }
+    }
+
+    /// The body of an answer with this status.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        self.body
+    }
+
+    /// The code of a problem.
+    #[track_caller]
+    pub(crate) fn problem(&self) -> &str {
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.body);
+        assert_eq!(self.body["status"], self.status.as_u16());
+        assert_eq!(self.body["request_id"].as_str().unwrap(), self.headers["x-request-id"]);
+        self.body["type"].as_str().unwrap().strip_prefix("urn:vectorizer:problem:").unwrap()
+    }
+
+    /// The detail of a problem.
+    #[track_caller]
+    pub(crate) fn detail(&self) -> &str {
+        self.body["detail"].as_str().unwrap()
+    }
+}
+
+impl Client {
+    /// A request to a path below `/api/v1`, to be completed.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Answer {
+        Answer::read(request.send().await.unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.request(Method::POST, path).json(body)).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.request(Method::PUT, path).json(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request(Method::DELETE, path)).await
+    }
+
+    /// Makes a collection.
+    #[track_caller]
+    pub(crate) fn create(&self, name: &str, dimension: usize, metric: &str) -> impl Future<Output = Value> {
+        let body = json!({"name": name, "dimension": dimension, "metric": metric});
+        let client = self.clone();
+        async move { client.post("/collections", &body).await.expect(201) }
+    }
+
+    /// The last record that changed data.
+    pub(crate) async fn data_seq(&self) -> u64 {
+        self.get("/log/head").await.expect(200)["data_seq"].as_u64().unwrap()
+    }
+
+    /// The audit log, line by line.
+    pub(crate) async fn log(&self, query: &str) -> Vec<Value> {
+        let answer = self.request(Method::GET, &format!("/log{query}")).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let text = answer.text().await.unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
