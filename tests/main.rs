@@ -4,3 +4,4 @@
 mod crash;
 mod loading;
 mod node;
+mod readme;

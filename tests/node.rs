@@ -51,6 +51,7 @@ impl Node {
 
     /// A server command with these flags beside the folder and a free port.
     pub(crate) fn start(command: &str, data: &Path, flags: &[&str]) -> Self {
+        std::fs::create_dir_all(data).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_vectorizer"))
             .args([command, "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)

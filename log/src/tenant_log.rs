@@ -100,19 +100,9 @@ impl Commit<'_> {
         Ok(&self.sealed.last().expect("just pushed").0)
     }
 
-    /// The place the next staged record will get.
-    pub fn next_seq(&self) -> Seq {
-        self.head.seq.next()
-    }
-
-    /// How many records are staged.
-    pub fn len(&self) -> usize {
-        self.sealed.len()
-    }
-
-    /// Whether nothing is staged.
-    pub fn is_empty(&self) -> bool {
-        self.sealed.is_empty()
+    /// The last place given out: that of the last staged record, or the log's head.
+    pub fn last_seq(&self) -> Seq {
+        self.head.seq
     }
 
     /// Writes the staged records and returns them once they are durable: they survive the end of the

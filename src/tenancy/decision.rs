@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use vectorizer_log::{CollectionName, Event, Metric, Point, PointId, Timestamp};
-use vectorizer_replay::{Answer, Collection, Outcome, Projection, Projector as _};
+use vectorizer_replay::{Answer, Collection, Outcome, Projection};
 
 use super::command::{Change, CollectionChange, Committed, Precondition, Refusal, VectorChange, Write};
 
@@ -12,8 +12,10 @@ use super::command::{Change, CollectionChange, Committed, Precondition, Refusal,
 pub(super) enum Decision {
     /// Append this; it will apply.
     Append(Event),
-    /// There is nothing to append: it was done before, or there is nothing to do.
-    Done(Committed),
+    /// It was done before, and answered like this.
+    Repeat(Committed),
+    /// There is nothing to do, which comes to this.
+    Nothing(Outcome),
 }
 
 /// Decides a write against `projection`. What is refused is refused whole.
@@ -44,8 +46,7 @@ pub(super) fn decide(
     };
     // Nothing to do leaves no trace, unless a key asks for one: its repetition must find it done.
     if !event.changes_data() && idempotency.is_none() {
-        let outcome = Outcome::Deleted { count: 0 };
-        return Ok(Decision::Done(Committed { seq: projection.applied(), outcome, repeated: false }));
+        return Ok(Decision::Nothing(Outcome::Deleted { count: 0 }));
     }
     Ok(Decision::Append(event))
 }
@@ -77,7 +78,7 @@ fn repeat(answer: &Answer, key: &str, body_hash: [u8; 32]) -> Result<Decision, R
     if answer.body_hash != body_hash {
         return Err(Refusal::IdempotencyMismatch { key: key.to_owned(), seq: answer.seq });
     }
-    Ok(Decision::Done(Committed { seq: answer.seq, outcome: answer.outcome, repeated: true }))
+    Ok(Decision::Repeat(Committed { seq: answer.seq, outcome: answer.outcome, repeated: true }))
 }
 
 fn check(

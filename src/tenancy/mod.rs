@@ -12,6 +12,8 @@ mod group;
 mod merge_patch;
 mod tenant;
 mod writer;
+#[cfg(test)]
+mod writer_tests;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

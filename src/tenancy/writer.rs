@@ -133,7 +133,11 @@ impl Writer {
                             Err(_) => answered.push((answer, Err(Refusal::TooLarge))),
                         }
                     }
-                    Ok(Decision::Done(committed)) => answered.push((answer, Ok(committed))),
+                    Ok(Decision::Repeat(committed)) => answered.push((answer, Ok(committed))),
+                    Ok(Decision::Nothing(outcome)) => {
+                        let seq = commit.last_seq();
+                        answered.push((answer, Ok(Committed { seq, outcome, repeated: false })));
+                    }
                     Err(refusal) => answered.push((answer, Err(refusal))),
                 }
             }

@@ -1,0 +1,228 @@
+//! The writer on the faulty double: groups that behave like one command after the other, and failures
+//! that nobody is told lies about.
+
+use std::sync::{Arc, RwLock};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use vectorizer_log::storage::{Fault, MemoryStorage};
+use vectorizer_log::{
+    Actor, Event, Idempotency, LogId, LogReader, Metric, Point, PointId, Seq, UnverifiedLog, Vector, Via,
+    initialize,
+};
+use vectorizer_replay::{Filter, Projection};
+
+use super::command::{Change, CollectionChange, Command, Precondition, Refusal, VectorChange, Write};
+use super::merge_patch::MergePatch;
+use super::writer::{Answer, QUEUE_COMMANDS_MAX, Queued, State, Writer};
+
+/// A tenant on the double, whose writer has not started.
+struct Bench {
+    storage: Arc<MemoryStorage>,
+    log: LogReader,
+    writer: Writer,
+    send: mpsc::Sender<Queued>,
+    queue: mpsc::Receiver<Queued>,
+}
+
+fn bench() -> Bench {
+    let storage = Arc::new(MemoryStorage::new(1_000));
+    let log_id = LogId::new(Uuid::from_u128(1));
+    initialize(&storage, log_id).unwrap();
+    let unverified = UnverifiedLog::new(Box::new(Arc::clone(&storage)), log_id).unwrap();
+    let log = unverified.recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
+    let (head, reader) = (log.head(), log.reader());
+    let state = Arc::new(RwLock::new(State { projection: Projection::new(log_id), head }));
+    let writer = Writer::new(log, state, watch::channel(head).0);
+    let (send, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
+    Bench { storage, log: reader, writer, send, queue }
+}
+
+fn command(write: Write<Change>) -> Command {
+    let actor = Actor { key_id: None, via: Via::Rest };
+    Command { actor, request_id: "r".to_owned(), write }
+}
+
+impl Bench {
+    fn enqueue(&self, write: Write<Change>) -> oneshot::Receiver<Answer> {
+        let (answer, answered) = oneshot::channel();
+        self.send.try_send(Queued { command: command(write), answer }).unwrap();
+        answered
+    }
+
+    /// Every event in the log, in order.
+    fn events(log: &LogReader) -> Vec<Event> {
+        let read = log.read(Seq::OLDEST, 1_000, usize::MAX).unwrap();
+        read.into_iter().map(|stored| stored.record.event).collect()
+    }
+}
+
+fn write(change: impl Into<Change>) -> Write<Change> {
+    Write { collection: "a".parse().unwrap(), change: change.into(), idempotency: None, precondition: None }
+}
+
+fn create() -> Change {
+    CollectionChange::Create {
+        dimension: 2.try_into().unwrap(),
+        metric: Metric::Dot,
+        index: Default::default(),
+    }
+    .into()
+}
+
+fn id(number: u8) -> PointId {
+    PointId::text(format!("p{number}")).unwrap()
+}
+
+fn point(number: u8, value: u8) -> Point {
+    let vector = Vector::dense(vec![f32::from(value), 1.0]).unwrap();
+    Point { id: id(number), vector, payload: None }
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let ids = || vec(0_u8..6, 1..4);
+    let patch = |value: u8| {
+        let json =
+            serde_json::value::to_raw_value(&serde_json::json!({"kind": value, format!("k{value}"): 1}))
+                .unwrap();
+        MergePatch::new(&json).unwrap()
+    };
+    let filter = |value: u8| {
+        let json = serde_json::json!({"must": [{"key": "kind", "match": {"value": value}}]});
+        VectorChange::DeleteMatching(Filter::parse(&json).unwrap()).into()
+    };
+    prop_oneof![
+        2 => Just(create()),
+        1 => Just(CollectionChange::Delete.into()),
+        6 => (ids(), any::<u8>()).prop_map(|(ids, value)| {
+            VectorChange::Upsert(ids.into_iter().map(|number| point(number, value)).collect()).into()
+        }),
+        2 => (0_u8..6).prop_map(|number| VectorChange::DeleteOne(id(number)).into()),
+        2 => ids().prop_map(|ids| VectorChange::DeleteMany(ids.into_iter().map(id).collect()).into()),
+        1 => (0_u8..3).prop_map(filter),
+        4 => (0_u8..6, 0_u8..3).prop_map(move |(number, value)| {
+            VectorChange::ChangePayload { id: id(number), patch: patch(value) }.into()
+        }),
+    ]
+}
+
+fn any_write() -> impl Strategy<Value = Write<Change>> {
+    let precondition = prop_oneof![
+        4 => Just(None),
+        1 => Just(Some(Precondition::Exists)),
+        1 => (0_u64..30).prop_map(|seq| Some(Precondition::LastChangeIn(vec![Seq::new(seq)]))),
+    ];
+    let key = prop_oneof![3 => Just(None), 1 => (0_u8..4, 0_u8..2).prop_map(Some)];
+    (prop_oneof![Just("a"), Just("b")], change(), precondition, key).prop_map(
+        |(name, change, precondition, key)| {
+            let idempotency =
+                key.map(|(key, body)| Idempotency { key: format!("key{key}"), body_hash: [body; 32] });
+            Write { collection: name.parse().unwrap(), change, idempotency, precondition }
+        },
+    )
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().build().unwrap()
+}
+
+/// The answers to all writes, queued at once, and the events they left.
+fn at_once(writes: Vec<Write<Change>>) -> (Vec<Answer>, Vec<Event>) {
+    runtime().block_on(async {
+        let bench = bench();
+        let answers: Vec<_> = writes.into_iter().map(|write| bench.enqueue(write)).collect();
+        let Bench { log, writer, send, queue, .. } = bench;
+        drop(send);
+        writer.run(queue, CancellationToken::new()).await;
+        let mut told = Vec::new();
+        for answer in answers {
+            told.push(answer.await.unwrap());
+        }
+        (told, Bench::events(&log))
+    })
+}
+
+/// The same, each write waiting for the answer to the one before.
+fn one_by_one(writes: Vec<Write<Change>>) -> (Vec<Answer>, Vec<Event>) {
+    runtime().block_on(async {
+        let bench = bench();
+        let Bench { log, writer, send, queue, .. } = bench;
+        let running = tokio::spawn(writer.run(queue, CancellationToken::new()));
+        let mut told = Vec::new();
+        for write in writes {
+            let (answer, answered) = oneshot::channel();
+            send.send(Queued { command: command(write), answer }).await.unwrap();
+            told.push(answered.await.unwrap());
+        }
+        drop(send);
+        running.await.unwrap();
+        (told, Bench::events(&log))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    /// Quotas, preconditions and idempotency keys are exact because of this.
+    #[test]
+    fn a_group_does_what_its_commands_would_have_done_one_by_one(mut writes in vec(any_write(), 1..40)) {
+        writes.insert(0, write(create()));
+        let grouped = at_once(writes.clone());
+        let single = one_by_one(writes);
+        prop_assert_eq!(grouped.1, single.1);
+        prop_assert_eq!(grouped.0, single.0);
+    }
+}
+
+#[tokio::test]
+async fn what_waits_shares_one_sync() {
+    let bench = bench();
+    let mut answers = vec![bench.enqueue(write(create()))];
+    answers.extend((0..50).map(|number| bench.enqueue(write(VectorChange::Upsert(vec![point(number, 1)])))));
+    // One sync for the collection, one for the fifty upserts; a third would fail.
+    bench.storage.arrange(Fault::Sync { after: 2 });
+    let Bench { log, writer, send, queue, .. } = bench;
+    drop(send);
+    writer.run(queue, CancellationToken::new()).await;
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+    assert_eq!(Bench::events(&log).len(), 51);
+}
+
+#[tokio::test]
+async fn after_a_failed_write_nobody_is_told_of_success_and_the_writer_ends() {
+    for fault in [Fault::Put { after: 1 }, Fault::Sync { after: 1 }, Fault::Head { after: 1 }] {
+        let bench = bench();
+        let first = bench.enqueue(write(create()));
+        let failing = bench.enqueue(write(VectorChange::Upsert(vec![point(1, 1)])));
+        let refused = bench.enqueue(write(VectorChange::DeleteOne(id(5))));
+        bench.storage.arrange(fault);
+        let Bench { storage, log, writer, send, queue } = bench;
+        writer.run(queue, CancellationToken::new()).await;
+        first.await.unwrap().unwrap();
+        // Told nothing, which its handle reports as a storage that has failed.
+        assert!(failing.await.is_err(), "{fault:?}");
+        assert!(refused.await.is_err(), "{fault:?}");
+        assert!(send.is_closed(), "the tenant would go on");
+        assert!(storage.is_condemned());
+        assert_eq!(Bench::events(&log).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_stopping_writer_does_what_was_handed_to_it_and_takes_nothing_more() {
+    let bench = bench();
+    let answers = [bench.enqueue(write(create())), bench.enqueue(write(VectorChange::DeleteOne(id(1))))];
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let Bench { writer, send, queue, .. } = bench;
+    writer.run(queue, stop).await;
+    assert!(send.is_closed());
+    let [created, deleted] = answers;
+    created.await.unwrap().unwrap();
+    assert!(matches!(deleted.await.unwrap(), Err(Refusal::NoSuchVector { .. })));
+}
