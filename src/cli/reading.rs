@@ -1,0 +1,67 @@
+//! What reading a log has shown, wherever it was read from.
+
+use vectorizer_log::{Damage, Head, LogId, Seq, Verification};
+
+use super::streams::Streams;
+
+/// The findings of one reading. One that was stopped early says nothing of what lies behind.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// Which log; `None` if nothing of it says so.
+    pub(super) log_id: Option<LogId>,
+    /// What it has acknowledged; `None` if that cannot be read.
+    pub(super) head: Option<Head>,
+    /// How many whole records were read.
+    pub(super) records: u64,
+    /// How far the history is settled: what lies behind may be cut when a server opens the log.
+    pub(super) settled: Seq,
+    /// What is missing or wrong.
+    pub(super) damage: Vec<Damage>,
+    /// What is worth knowing and not wrong.
+    pub(super) notes: Vec<String>,
+}
+
+impl Reading {
+    /// A log of which nothing can be read.
+    pub(super) fn unreadable(log_id: Option<LogId>, damage: Damage) -> Self {
+        let (damage, notes) = (vec![damage], Vec::new());
+        Self { log_id, head: None, records: 0, settled: Seq::NONE, damage, notes }
+    }
+
+    /// Whether everything acknowledged is there, as far as was read.
+    pub(super) fn holds(&self) -> bool {
+        self.damage.is_empty()
+    }
+
+    /// Names what was found, on the side of the answer: `subject` is whose log it is.
+    pub(super) fn remark(&self, subject: &str, streams: &Streams) {
+        for damage in &self.damage {
+            streams.remark(format_args!("{subject}: {damage}"));
+        }
+        for note in &self.notes {
+            streams.remark(format_args!("{subject}: note: {note}"));
+        }
+    }
+}
+
+impl From<Verification> for Reading {
+    fn from(verification: Verification) -> Self {
+        let Verification { log_id, acknowledged, last, records, damage, unfinished, head_slot_torn } =
+            verification;
+        let mut notes = Vec::new();
+        let mut settled = last;
+        if let Some(Damage { seq, kind }) = unfinished {
+            // Where the last whole commit ends is only known when a server opens the log.
+            settled = acknowledged.seq;
+            notes.push(format!(
+                "beyond the head the log ends unfinished at seq {seq} ({kind}); the next start cuts that end"
+            ));
+        } else if last > acknowledged.seq && damage.is_empty() {
+            notes.push(format!("the records up to seq {last} lie beyond the head and are whole"));
+        }
+        if head_slot_torn {
+            notes.push("one of the head's two slots is torn; the other one holds the head".to_owned());
+        }
+        Self { log_id: Some(log_id), head: Some(acknowledged), records, settled, damage, notes }
+    }
+}
