@@ -14,14 +14,14 @@ use super::reading::Reading;
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     tenant: TenantId,
-    folder: TenantFolder,
+    place: TenantFolder,
     scratch: PathBuf,
 }
 
 impl Folder {
     /// The folder of `tenant` in the data folder `data`. Touches nothing.
     pub(super) fn new(data: &Path, tenant: TenantId, scratch: PathBuf) -> Self {
-        Self { folder: TenantFolder::new(data, &tenant), tenant, scratch }
+        Self { place: TenantFolder::new(data, &tenant), tenant, scratch }
     }
 
     /// Whose log it is, for messages.
@@ -36,7 +36,7 @@ impl Folder {
         visit: &mut dyn FnMut(StoredRecord) -> Result<ControlFlow<()>, Failure>,
     ) -> Result<Reading, Failure> {
         let mut failure = None;
-        let verification = self.folder.verify(&self.scratch, &mut |stored| {
+        let verification = self.place.verify(&self.scratch, &mut |stored| {
             let step = interruption.check().and_then(|()| visit(stored));
             step.unwrap_or_else(|stopped| {
                 failure = Some(stopped);
@@ -49,7 +49,7 @@ impl Folder {
         let tenant = self.tenant.clone();
         match verification {
             Ok(verification) => Ok(verification.into()),
-            Err(Error::Damaged(damage)) => Ok(Reading::unreadable(self.folder.log_id().ok(), damage)),
+            Err(Error::Damaged(damage)) => Ok(Reading::unreadable(self.place.log_id().ok(), damage)),
             Err(Error::Locked(folder)) => Err(Failure::Locked { tenant, folder }),
             Err(source) => Err(Failure::Log { tenant, source }),
         }

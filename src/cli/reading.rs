@@ -65,3 +65,29 @@ impl From<Verification> for Reading {
         Self { log_id: Some(log_id), head: Some(acknowledged), records, settled, damage, notes }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+    use vectorizer_log::DamageKind;
+
+    use super::*;
+
+    #[test]
+    fn an_unfinished_end_is_a_note_and_nothing_beyond_the_head_is_settled() {
+        let log_id = LogId::new(Uuid::nil());
+        let acknowledged = Head { seq: Seq::new(3), ..Head::genesis(log_id) };
+        let reading = Reading::from(Verification {
+            log_id,
+            acknowledged,
+            last: Seq::new(5),
+            records: 5,
+            damage: Vec::new(),
+            unfinished: Some(Damage { seq: Seq::new(5), kind: DamageKind::CommitUnfinished }),
+            head_slot_torn: false,
+        });
+        assert!(reading.holds());
+        assert_eq!(reading.settled, acknowledged.seq);
+        assert!(reading.notes[0].contains("unfinished at seq 5"), "{:?}", reading.notes);
+    }
+}

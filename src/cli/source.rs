@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use vectorizer_log::TenantId;
 
 use super::failure::Failure;
@@ -13,16 +13,14 @@ use crate::config::Secret;
 
 /// The arguments that say where the log is.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Where the log is")]
+#[command(
+    next_help_heading = "Where the log is",
+    group = ArgGroup::new("place").args(["data_dir", "url"]).required(true),
+    after_help = "Exit code: 0 it holds, 1 it does not hold, 2 it could not be asked"
+)]
 pub(super) struct SourceArgs {
     /// The data folder, while no server has it open. It is not changed: a copy is read
-    #[arg(
-        long,
-        value_name = "DIR",
-        required_unless_present = "url",
-        conflicts_with = "url",
-        requires = "tenant"
-    )]
+    #[arg(long, value_name = "DIR", requires = "tenant")]
     data_dir: Option<PathBuf>,
 
     /// Whose log, with --data-dir
@@ -33,13 +31,13 @@ pub(super) struct SourceArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "url", requires = "data_dir")]
     scratch: Option<PathBuf>,
 
-    /// A running server, such as http://127.0.0.1:15002
+    /// The address of a running server
     #[arg(long, value_name = "URL")]
     url: Option<ServerUrl>,
 
     // No rule binds it to --url: in the environment it must not disturb --data-dir.
-    /// The key to the server, with --url; other users of this machine can see arguments, so better in
-    /// the environment
+    /// The key to the server, with --url; better in the environment, for arguments can be seen by
+    /// other users of this machine
     #[arg(long, value_name = "KEY", env = "VECTORIZER_KEY", hide_env_values = true, value_parser = secret)]
     key: Option<Secret>,
 }

@@ -224,6 +224,7 @@ pub(super) async fn ask_server(url: &str, command: &[&str], options: &[&str]) ->
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the query has them")]
 struct Asked {
     from: Option<Seq>,
     to: Option<Seq>,
@@ -254,7 +255,10 @@ async fn log(State(server): State<Server>, headers: HeaderMap, Query(asked): Que
         let followed = stream::unfold((from, 0), move |(next, sent)| {
             let server = server.clone();
             async move {
-                while sent < server.followed_max {
+                if sent == server.followed_max {
+                    return None;
+                }
+                loop {
                     if let Some(stored) = server.reader.read(next, 1, 0).unwrap().pop() {
                         let mut line = Vec::new();
                         write_line(&mut line, &stored, detail);
@@ -262,7 +266,6 @@ async fn log(State(server): State<Server>, headers: HeaderMap, Query(asked): Que
                     }
                     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                 }
-                None
             }
         });
         Body::from_stream(followed)

@@ -39,9 +39,10 @@ impl Streams {
         locked(&self.output).write_all(bytes).map_err(Failure::Output)
     }
 
-    /// Writes a line of a finding. The finding stands, also when nobody reads it to its end.
+    /// Writes a line of a finding and lets go of it. The finding stands, also when nobody reads it to
+    /// its end.
     pub(super) fn report(&self, line: impl fmt::Display) -> Result<(), Failure> {
-        match self.write(format!("{line}\n").as_bytes()) {
+        match self.write(format!("{line}\n").as_bytes()).and_then(|()| self.flush()) {
             Err(failure) if !failure.is_closed_output() => Err(failure),
             _ => Ok(()),
         }

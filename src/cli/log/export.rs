@@ -17,13 +17,14 @@ use crate::cli::{Exit, Streams};
 #[derive(Clone, Debug, Args)]
 pub(super) struct ExportArgs {
     #[command(flatten)]
-    source: SourceArgs,
-
-    #[command(flatten)]
     range: RangeArgs,
 
     #[command(flatten)]
     detail: DetailArgs,
+
+    // Last, because its heading goes on to what follows.
+    #[command(flatten)]
+    source: SourceArgs,
 }
 
 /// Which records.

@@ -17,9 +17,6 @@ use crate::cli::{Exit, Streams};
 /// The arguments of `log tail`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct TailArgs {
-    #[command(flatten)]
-    source: SourceArgs,
-
     /// How many records
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 10)]
     lines: u32,
@@ -30,6 +27,10 @@ pub(super) struct TailArgs {
 
     #[command(flatten)]
     detail: DetailArgs,
+
+    // Last, because its heading goes on to what follows.
+    #[command(flatten)]
+    source: SourceArgs,
 }
 
 pub(super) async fn run(args: TailArgs, streams: Streams) -> Exit {
