@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use vectorizer::cli;
+use vectorizer::cli::{Arguments, Streams, run};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    cli::run(cli::Arguments::parse()).await
+    run(Arguments::parse(), Streams::standard()).await.into()
 }

@@ -22,9 +22,9 @@ pub struct Verification {
     pub log_id: LogId,
     /// What it is known to have acknowledged.
     pub acknowledged: Head,
-    /// Where its whole records end.
+    /// Where its whole commits end.
     pub last: Seq,
-    /// How many whole records it has.
+    /// How many whole records it has up to there.
     pub records: u64,
     /// What is missing or wrong at or below the head, in order; at most a hundred.
     pub damage: Vec<Damage>,
@@ -41,8 +41,8 @@ impl Verification {
     }
 }
 
-/// Verifies every record of a log and shows each whole one to `visit`. Goes on behind damage, so
-/// that one bad record does not hide another; only a storage that cannot be read is an error.
+/// Verifies every record of a log and shows those to `visit` that a recovery would keep. Goes on behind
+/// damage, so that one bad record does not hide another; only a storage that cannot be read is an error.
 pub(crate) fn verify(
     storage: &dyn Storage,
     log_id: LogId,
@@ -68,19 +68,27 @@ pub(crate) fn verify(
     let mut verifier = Verifier::new(log_id);
     loop {
         let mut at_head = None;
-        let mut mark = Mark::EndsCommit;
+        // Records beyond the head whose commit mark has not come yet.
+        let mut uncommitted = Vec::new();
         let mut stopped = false;
         let end = walk(storage, &mut verifier, &mut |verified| {
-            verification.records += 1;
-            verification.last = verified.head.seq;
-            mark = verified.mark;
-            if verified.head.seq == acknowledged.seq {
-                at_head = Some(verified.head.chain);
+            let Head { seq, chain } = verified.head;
+            if seq == acknowledged.seq {
+                at_head = Some(chain);
             }
-            let Head { chain, .. } = verified.head;
-            let flow = visit(StoredRecord { record: verified.record, chain, stored: verified.stored.into() });
-            stopped = flow.is_break();
-            flow
+            uncommitted.push(StoredRecord { record: verified.record, chain, stored: verified.stored.into() });
+            if seq > acknowledged.seq && verified.mark != Mark::EndsCommit {
+                return ControlFlow::Continue(());
+            }
+            for stored in uncommitted.drain(..) {
+                verification.records += 1;
+                verification.last = stored.record.seq;
+                if visit(stored).is_break() {
+                    stopped = true;
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
         })?;
         if let Some(found) = at_head.filter(|found| *found != acknowledged.chain) {
             let kind = DamageKind::OtherHistory { found, acknowledged: acknowledged.chain };
@@ -106,9 +114,9 @@ pub(crate) fn verify(
                 let seq = verifier.next();
                 if seq <= acknowledged.seq {
                     verification.damage.push(Damage { seq, kind: DamageKind::Missing { found: None } });
-                } else if mark != Mark::EndsCommit {
-                    verification.unfinished =
-                        Some(Damage { seq: verification.last, kind: DamageKind::CommitUnfinished });
+                } else if let Some(first) = uncommitted.first() {
+                    let seq = first.record.seq;
+                    verification.unfinished = Some(Damage { seq, kind: DamageKind::CommitUnfinished });
                 }
                 return Ok(verification);
             }

@@ -1,24 +1,42 @@
 //! The command line.
 //!
-//! Exit codes mean something: 0 it holds, 1 it does not hold, 2 it could not be asked.
+//! - `serving`: the commands that run until they are asked to stop.
+//! - `log`, `replay`: the commands that read a log.
+//! - `source`, `folder`, `server`: where the log is read from; `reading`: what reading it has shown.
+//! - `lines`, `problem`: a server's answers. `fold`: the state the records add up to.
+//! - `streams`, `progress`: what is written, and what is shown meanwhile.
+//! - `exit`, `failure`, `interruption`: how a command ends.
 
-mod dev;
-mod hub;
-mod serve;
-mod stop;
-
-use std::io::{IsTerminal as _, Write as _};
-use std::process::ExitCode;
+mod exit;
+mod failure;
+mod fold;
+mod folder;
+mod interruption;
+mod lines;
+mod log;
+mod problem;
+mod progress;
+mod reading;
+mod replay;
+#[cfg(test)]
+mod replay_tests;
+mod server;
+mod serving;
+mod source;
+#[cfg(test)]
+mod stage;
+mod streams;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
-/// What ends a command early.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub use self::exit::Exit;
+pub use self::streams::Streams;
 
 /// A vector database that many tenants share safely.
+///
+/// Exit codes: 0 it holds, 1 it does not hold, 2 it could not be asked.
 #[derive(Debug, Parser)]
-#[command(name = "vectorizer", version, about, long_about = None, arg_required_else_help = true)]
+#[command(name = "vectorizer", version, arg_required_else_help = true)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -29,43 +47,36 @@ enum Command {
     /// Run the server
     ///
     /// Without cluster mode: one tenant, no keys, on loopback. Every key of config.yml is also a flag.
-    Serve(serve::Serve),
+    Serve(serving::Serve),
     /// Run the server in cluster mode with a HiveHub of its own and two demo tenants
     ///
-    /// For trying things out. Prints the demo tenants' keys and writes them to dev-keys.json in the
-    /// data folder; the next start uses the same ones.
-    Dev(dev::Dev),
+    /// For trying things out. Prints the demo tenants' keys and writes them to dev-keys.json in the data
+    /// folder; the next start uses the same ones.
+    Dev(serving::Dev),
     /// Run a small HiveHub: tenants and keys, durable
     ///
     /// On an empty data folder it sets up the same two demo tenants as `dev`.
-    Hub(hub::Hub),
+    Hub(serving::Hub),
+    /// Read a tenant's log: export it, verify it, watch it
+    Log(log::LogArgs),
+    /// Rebuild a tenant's state from its log, twice, and compare
+    Replay(replay::ReplayArgs),
 }
 
-/// Runs a command to its exit code.
-pub async fn run(arguments: Arguments) -> ExitCode {
-    let result = match arguments.command {
-        Command::Serve(serve) => serve.run().await,
-        Command::Dev(dev) => dev.run().await,
-        Command::Hub(hub) => hub.run().await,
+/// Runs a command, which writes to `streams`.
+pub async fn run(arguments: Arguments, streams: Streams) -> Exit {
+    let served = match arguments.command {
+        Command::Serve(serve) => serve.run(&streams).await,
+        Command::Dev(dev) => dev.run(&streams).await,
+        Command::Hub(hub) => hub.run(&streams).await,
+        Command::Log(args) => return log::run(args, streams).await,
+        Command::Replay(args) => return replay::run(args, streams).await,
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match served {
+        Ok(()) => Exit::Holds,
         Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "vectorizer: {failure}");
-            ExitCode::from(2)
+            streams.remark(format_args!("vectorizer: {}", failure::with_causes(failure.as_ref())));
+            Exit::CouldNotAsk
         }
     }
-}
-
-/// Sends log lines to stderr: for people on a terminal, as JSON elsewhere. `VECTORIZER_LOG` says which,
-/// in the syntax of tracing's filters.
-fn start_logging() {
-    let filter = EnvFilter::try_from_env("VECTORIZER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // The first to come wins; a second call changes nothing.
-    let _ = if std::io::stderr().is_terminal() {
-        lines.with_target(false).try_init()
-    } else {
-        lines.json().flatten_event(true).try_init()
-    };
 }

@@ -1,6 +1,5 @@
 //! `vectorizer hub`: a small HiveHub to run yourself.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{Failure, start_logging, stop};
+use crate::cli::Streams;
 use crate::hub::demo::{Demo, KEYS_FILE};
 use crate::{hub, server};
 
@@ -15,7 +15,7 @@ use crate::{hub, server};
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
-pub(super) struct Hub {
+pub(crate) struct Hub {
     /// Where it keeps its tenants and keys
     #[arg(long, value_name = "DIR", default_value = "./data")]
     data_dir: PathBuf,
@@ -25,21 +25,20 @@ pub(super) struct Hub {
 }
 
 impl Hub {
-    pub(super) async fn run(self) -> Result<(), Failure> {
+    pub(crate) async fn run(self, streams: &Streams) -> Result<(), Failure> {
         start_logging();
         let stop = stop::asked()?;
         let demo = Demo::open(&self.data_dir)?;
         let listener = server::listen(self.listen).await?;
         let address = listener.local_addr()?;
         let keys = self.data_dir.join(KEYS_FILE);
-        writeln!(
-            std::io::stdout(),
+        streams.report(format_args!(
             "vectorizer hub: listening on http://{address}, keys in {keys}\n\n\
              A server that asks this HiveHub:\n\n  \
              export HIVEHUB_API_KEY=<hivehub_api_key in {keys}>\n  \
              vectorizer serve --cluster-enabled --hivehub-api-url http://{address}\n",
             keys = keys.display(),
-        )?;
+        ))?;
         server::serve(listener, hub::router(demo.hub), GRACE, stop).await;
         Ok(())
     }

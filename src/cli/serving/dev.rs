@@ -1,20 +1,20 @@
 //! `vectorizer dev`: everything in one process, for trying things out.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::SocketAddr;
 
 use clap::Args;
 
 use super::hub::GRACE;
 use super::{Failure, start_logging, stop};
+use crate::cli::Streams;
 use crate::config::{Config, ConfigFlags};
 use crate::hub::demo::{Demo, DemoKeys, KEYS_FILE};
 use crate::server::Server;
 use crate::{hub, server};
 
 #[derive(Debug, Args)]
-pub(super) struct Dev {
+pub(crate) struct Dev {
     #[command(flatten)]
     flags: ConfigFlags,
     /// Where the HiveHub listens
@@ -23,7 +23,7 @@ pub(super) struct Dev {
 }
 
 impl Dev {
-    pub(super) async fn run(mut self) -> Result<(), Failure> {
+    pub(crate) async fn run(mut self, streams: &Streams) -> Result<(), Failure> {
         // Where the data is has to be known before HiveHub's address and key can be.
         let single = ConfigFlags { cluster_enabled: Some(false), ..self.flags.clone() };
         let data_dir = Config::load(&single, &|name| std::env::var(name).ok())?.server.data_dir;
@@ -39,7 +39,7 @@ impl Dev {
         let config = Config::load(&self.flags, &|name| std::env::var(name).ok())?;
         let server = Server::bind(&config).await?;
         let text = welcome(server.address()?, hub_address, &config, &keys)?;
-        std::io::stdout().write_all(text.as_bytes())?;
+        streams.report(text)?;
         let stopped = tokio_util::sync::CancellationToken::new();
         let hub = tokio::spawn(server::serve(
             hub_listener,

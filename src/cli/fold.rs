@@ -1,0 +1,129 @@
+//! One fold of a whole log, with its measure.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+use vectorizer_log::{LogId, Record, Seq};
+use vectorizer_replay::{
+    ApplyError, Progress, Projection, Projector, RECORDS_PER_PROGRESS, StateDigest, Usage,
+};
+
+use super::progress::ProgressDisplay;
+use super::streams::Streams;
+
+/// A projection that grows, record by record, from nothing.
+#[derive(Debug)]
+pub(super) struct Fold {
+    /// `None` before the first record, which says which log it is.
+    projection: Option<Projection>,
+    through: Option<Seq>,
+    refused: Option<ApplyError>,
+    /// When the first record came: making a copy or a connection is no folding.
+    started: Option<Instant>,
+    /// From there to the end of the last record.
+    took: Duration,
+    display: ProgressDisplay,
+    streams: Streams,
+}
+
+impl Fold {
+    /// A fold through the given record, or of all that comes.
+    pub(super) fn new(doing: &'static str, through: Option<Seq>, streams: &Streams) -> Self {
+        let display = ProgressDisplay::new(doing, through, streams);
+        let streams = streams.clone();
+        Self {
+            projection: None,
+            through,
+            refused: None,
+            started: None,
+            took: Duration::ZERO,
+            display,
+            streams,
+        }
+    }
+
+    /// Folds in the next record, and says whether it wants another one.
+    pub(super) fn push(&mut self, record: &Record) -> ControlFlow<()> {
+        if self.through.is_some_and(|through| record.seq > through) {
+            return ControlFlow::Break(());
+        }
+        let started = *self.started.get_or_insert_with(Instant::now);
+        let projection = self.projection.get_or_insert_with(|| Projection::new(record.log_id));
+        if let Err(refused) = projection.apply(record) {
+            self.refused = Some(refused);
+            return ControlFlow::Break(());
+        }
+        self.took = started.elapsed();
+        let applied = projection.applied();
+        if applied.get().is_multiple_of(RECORDS_PER_PROGRESS) {
+            let through = self.through.unwrap_or(Seq::NONE);
+            let progress = Progress { applied, through, vectors: projection.usage().vectors() };
+            self.display.report(progress, &self.streams);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The last record that was folded in.
+    pub(super) fn applied(&self) -> Seq {
+        self.projection.as_ref().map_or(Seq::NONE, Projector::applied)
+    }
+
+    /// The record that does not follow from those in front of it, if one came.
+    pub(super) fn refused(&self) -> Option<&ApplyError> {
+        self.refused.as_ref()
+    }
+
+    /// The records have ended, and there is no progress left to show.
+    pub(super) fn end(&self) {
+        self.display.clear();
+    }
+
+    /// What it has come to.
+    pub(super) fn finish(self) -> Rebuilt {
+        // Of an empty log nothing is known, and its state is the same as that of every other one.
+        let projection = self.projection.unwrap_or_else(|| Projection::new(LogId::new(Uuid::nil())));
+        let digest = projection.digest();
+        Rebuilt { seq: projection.applied(), usage: *projection.usage(), digest, took: self.took }
+    }
+}
+
+/// What a log adds up to, without the vectors themselves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rebuilt {
+    seq: Seq,
+    usage: Usage,
+    pub(super) digest: StateDigest,
+    took: Duration,
+}
+
+impl Rebuilt {
+    /// Whether two folds have come to the same.
+    pub(super) fn is_equal_to(&self, other: &Self) -> bool {
+        (self.seq, self.usage, self.digest) == (other.seq, other.usage, other.digest)
+    }
+}
+
+impl fmt::Display for Rebuilt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seq, usage, digest, took } = self;
+        writeln!(f, "seq          {seq}")?;
+        writeln!(f, "collections  {}", usage.collections())?;
+        writeln!(f, "vectors      {}", usage.vectors())?;
+        writeln!(f, "bytes        {} logical", usage.logical_bytes())?;
+        writeln!(f, "digest       {digest}")?;
+        let (records, vectors) = (seq.get(), usage.vectors_upserted());
+        write!(
+            f,
+            "speed        {} records/s, {} vectors/s",
+            per_second(records, *took),
+            per_second(vectors, *took)
+        )
+    }
+}
+
+/// Rounded down; a span too short to be measured counts as a microsecond.
+fn per_second(count: u64, span: Duration) -> u128 {
+    u128::from(count) * 1_000_000 / span.as_micros().max(1)
+}

@@ -1,0 +1,57 @@
+//! A log read from its folder, while no server has it open.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use vectorizer_log::{Error, StoredRecord, TenantFolder, TenantId};
+
+use super::failure::Failure;
+use super::interruption::Interruption;
+use super::reading::Reading;
+
+/// The folder of one tenant, and where copies of it may be made: what is read is a copy, because
+/// opening a log writes to it.
+#[derive(Clone, Debug)]
+pub(super) struct Folder {
+    tenant: TenantId,
+    place: TenantFolder,
+    scratch: PathBuf,
+}
+
+impl Folder {
+    /// The folder of `tenant` in the data folder `data`. Touches nothing.
+    pub(super) fn new(data: &Path, tenant: TenantId, scratch: PathBuf) -> Self {
+        Self { place: TenantFolder::new(data, &tenant), tenant, scratch }
+    }
+
+    /// Whose log it is, for messages.
+    pub(super) fn subject(&self) -> String {
+        format!("tenant {}", self.tenant)
+    }
+
+    /// Verifies the log and shows each whole record to `visit`. Blocks.
+    pub(super) fn read(
+        &self,
+        interruption: &Interruption,
+        visit: &mut dyn FnMut(StoredRecord) -> Result<ControlFlow<()>, Failure>,
+    ) -> Result<Reading, Failure> {
+        let mut failure = None;
+        let verification = self.place.verify(&self.scratch, &mut |stored| {
+            let step = interruption.check().and_then(|()| visit(stored));
+            step.unwrap_or_else(|stopped| {
+                failure = Some(stopped);
+                ControlFlow::Break(())
+            })
+        });
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        let tenant = self.tenant.clone();
+        match verification {
+            Ok(verification) => Ok(verification.into()),
+            Err(Error::Damaged(damage)) => Ok(Reading::unreadable(self.place.log_id().ok(), damage)),
+            Err(Error::Locked(folder)) => Err(Failure::Locked { tenant, folder }),
+            Err(source) => Err(Failure::Log { tenant, source }),
+        }
+    }
+}

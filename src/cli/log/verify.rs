@@ -1,0 +1,64 @@
+//! `log verify`: whether everything that was acknowledged is there, unchanged.
+
+use std::ops::ControlFlow;
+
+use clap::Args;
+
+use crate::cli::failure::Failure;
+use crate::cli::interruption::{Interruption, on_disk};
+use crate::cli::reading::Reading;
+use crate::cli::source::{Source, SourceArgs};
+use crate::cli::{Exit, Streams};
+
+/// The arguments of `log verify`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+pub(super) async fn run(args: VerifyArgs, streams: Streams) -> Exit {
+    let outcome = match args.source.source() {
+        Ok(source) => verify(source, &streams).await,
+        Err(failure) => Err(failure),
+    };
+    streams.end(outcome)
+}
+
+async fn verify(source: Source, streams: &Streams) -> Result<Exit, Failure> {
+    let interruption = Interruption::on_ctrl_c();
+    let subject = source.subject();
+    let reading = match source {
+        Source::Folder(folder) => {
+            on_disk(move || folder.read(&interruption, &mut |_| Ok(ControlFlow::Continue(())))).await?
+        }
+        Source::Server(server) => {
+            let reading = async {
+                let head = server.head().await?;
+                Ok(server.read(head, &mut |_| ControlFlow::Continue(())).await?)
+            };
+            interruption.or(reading).await?
+        }
+    };
+    let exit = if reading.holds() { Exit::Holds } else { Exit::DoesNotHold };
+    report(&subject, &reading, streams)?;
+    Ok(exit)
+}
+
+fn report(subject: &str, reading: &Reading, streams: &Streams) -> Result<(), Failure> {
+    streams.report(subject)?;
+    if let Some(log_id) = reading.log_id {
+        streams.report(format_args!("log      {log_id}"))?;
+    }
+    streams.report(format_args!("records  {}", reading.records))?;
+    if let Some(head) = reading.head {
+        streams.report(format_args!("head     {} {}", head.seq, head.chain))?;
+    }
+    for note in &reading.notes {
+        streams.report(format_args!("note     {note}"))?;
+    }
+    for damage in &reading.damage {
+        streams.report(format_args!("{subject}: {damage}"))?;
+    }
+    streams.report(if reading.holds() { "holds" } else { "does not hold" })
+}

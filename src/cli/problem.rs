@@ -1,0 +1,72 @@
+//! A server's refusal (RFC 9457) as a text for a terminal.
+
+use std::fmt;
+
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Response, StatusCode};
+use serde::Deserialize;
+
+/// The largest refusal that is read.
+const PROBLEM_BYTES_MAX: usize = 64 * 1024;
+
+/// An answer that is not the one asked for.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    described: Described,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Described {
+    title: Option<String>,
+    detail: Option<String>,
+    request_id: Option<String>,
+}
+
+impl Problem {
+    /// Reads what the server says. Whatever is no problem document is known by its status alone.
+    pub(super) async fn read(mut response: Response) -> Self {
+        let status = response.status();
+        let is_problem = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.starts_with("application/problem+json"));
+        let mut body = Vec::new();
+        while is_problem && let Ok(Some(chunk)) = response.chunk().await {
+            if body.len() + chunk.len() > PROBLEM_BYTES_MAX {
+                body.clear();
+                break;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Self { status, described: serde_json::from_slice(&body).unwrap_or_default() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Described { title, detail, request_id } = &self.described;
+        write!(f, "the server answered {}", self.status)?;
+        for text in [title, detail].into_iter().flatten() {
+            write!(f, ": {}", Printable(text))?;
+        }
+        if let Some(request_id) = request_id {
+            write!(f, " (request {})", Printable(request_id))?;
+        }
+        Ok(())
+    }
+}
+
+/// A stranger's text without what would steer a terminal.
+struct Printable<'a>(&'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| {
+            let shown = if character.is_control() { ' ' } else { character };
+            fmt::Write::write_char(f, shown)
+        })
+    }
+}

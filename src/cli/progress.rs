@@ -1,0 +1,61 @@
+//! How far a replay has come, for whoever waits.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+use vectorizer_log::Seq;
+use vectorizer_replay::Progress;
+
+use super::streams::Streams;
+
+/// How often a line is written where nothing can move.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A bar on a terminal, and lines elsewhere.
+#[derive(Debug)]
+pub(super) struct ProgressDisplay {
+    doing: &'static str,
+    bar: Option<ProgressBar>,
+    last_line: Instant,
+}
+
+impl ProgressDisplay {
+    /// Shows that something is being done; `through` is where it ends, if that is known.
+    pub(super) fn new(doing: &'static str, through: Option<Seq>, streams: &Streams) -> Self {
+        let bar = streams.is_watched().then(|| {
+            let target = ProgressDrawTarget::stderr();
+            let bar = ProgressBar::with_draw_target(through.map(Seq::get), target).with_message(doing);
+            // Cleared also when a failure drops it, so that the message has the line to itself.
+            bar.with_style(style(through.is_some())).with_finish(ProgressFinish::AndClear)
+        });
+        Self { doing, bar, last_line: Instant::now() }
+    }
+
+    /// Shows how far it has come.
+    pub(super) fn report(&mut self, progress: Progress, streams: &Streams) {
+        let Progress { applied, through, vectors } = progress;
+        if let Some(bar) = &self.bar {
+            bar.set_position(applied.get());
+        } else if self.last_line.elapsed() >= LINE_INTERVAL {
+            self.last_line = Instant::now();
+            let of = if through == Seq::NONE { String::new() } else { format!(" of {through}") };
+            streams.remark(format_args!("{}: record {applied}{of}, {vectors} vectors", self.doing));
+        }
+    }
+
+    /// Makes room for the answer.
+    pub(super) fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn style(has_end: bool) -> ProgressStyle {
+    let template = if has_end {
+        "{msg} {wide_bar} {pos}/{len} records, {per_sec}, {eta} left"
+    } else {
+        "{spinner} {msg} {pos} records, {per_sec}"
+    };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

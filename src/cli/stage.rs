@@ -1,0 +1,293 @@
+//! What the tests of the commands play on: a tenant's folder, a server with its log, and a command
+//! whose words are caught.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use clap::Parser;
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use vectorizer_log::{
+    Actor, CollectionId, Draft, Error, Event, ExportDetail, Head, IndexParameters, LogReader, Metric,
+    Payload, Point, PointId, Seq, StoredRecord, TenantFolder, TenantId, TenantLog, Timestamp, Vector, Via,
+    write_line,
+};
+
+use super::{Arguments, Exit, Streams, run};
+
+pub(super) const KEY: &str = "hh_live_stage_key";
+
+/// What a command has said.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) exit: Exit,
+    pub(super) output: String,
+    pub(super) remarks: String,
+}
+
+/// Runs a command line.
+pub(super) async fn vectorizer(arguments: &[&str]) -> Said {
+    let (output, remarks) = (Heard::default(), Heard::default());
+    let exit = vectorizer_to(arguments, Streams::new(output.clone(), remarks.clone())).await;
+    Said { exit, output: output.text(), remarks: remarks.text() }
+}
+
+pub(super) async fn vectorizer_to(arguments: &[&str], streams: Streams) -> Exit {
+    let line = std::iter::once("vectorizer").chain(arguments.iter().copied());
+    run(Arguments::try_parse_from(line).unwrap(), streams).await
+}
+
+/// A stream that is listened to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard(Arc<Mutex<Vec<u8>>>);
+
+impl Heard {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Heard {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A data folder with the log of `acme`.
+pub(super) struct Stage {
+    data: TempDir,
+    folder: TenantFolder,
+}
+
+impl Stage {
+    /// A log of these events, closed.
+    pub(super) fn with(events: Vec<Event>) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let folder = TenantFolder::new(data.path(), &tenant());
+        folder.create().unwrap();
+        let stage = Self { data, folder };
+        commit(&mut stage.log(), events);
+        stage
+    }
+
+    /// A log of a collection and so many upserts into it.
+    pub(super) fn of_upserts(count: u32) -> Self {
+        Self::with(std::iter::once(created()).chain((0..count).map(upserted)).collect())
+    }
+
+    /// A log of five records that has lost the last two.
+    pub(super) fn without_its_end() -> Self {
+        let short = Self::of_upserts(2);
+        let copy = tempfile::tempdir().unwrap();
+        copy_folder(short.data.path(), copy.path());
+        commit(&mut short.log(), (2..4).map(upserted));
+        fs::copy(short.folder.path().join("head"), copy.path().join("acme/head")).unwrap();
+        Self { folder: TenantFolder::new(copy.path(), &tenant()), data: copy }
+    }
+
+    /// A log that is acknowledged through its third record and goes on to its fifth.
+    pub(super) fn beyond_its_head() -> Self {
+        let stage = Self::of_upserts(2);
+        let head = fs::read(stage.folder.path().join("head")).unwrap();
+        commit(&mut stage.log(), (2..4).map(upserted));
+        fs::write(stage.folder.path().join("head"), head).unwrap();
+        stage
+    }
+
+    /// The log, opened for writing as a server does.
+    pub(super) fn log(&self) -> TenantLog {
+        self.folder.open().unwrap().recover(|_| Ok::<_, Error>(())).unwrap().log
+    }
+
+    /// A command about this folder.
+    pub(super) async fn ask(&self, command: &[&str], options: &[&str]) -> Said {
+        let place = ["--data-dir", self.data.path().to_str().unwrap(), "--tenant", "acme"];
+        vectorizer(&[command, &place, options].concat()).await
+    }
+
+    pub(super) fn data(&self) -> &Path {
+        self.data.path()
+    }
+}
+
+fn tenant() -> TenantId {
+    "acme".parse().unwrap()
+}
+
+pub(super) fn created() -> Event {
+    Event::CollectionCreated {
+        name: "words".parse().unwrap(),
+        dimension: 3.try_into().unwrap(),
+        metric: Metric::Dot,
+        index: IndexParameters::default(),
+    }
+}
+
+pub(super) fn upserted(number: u32) -> Event {
+    let point = Point {
+        id: PointId::text(format!("point-{number}")).unwrap(),
+        vector: Vector::dense(vec![1.0, 2.5, -3.0]).unwrap(),
+        payload: Some(Payload::new(format!("{{\"number\": {number}}}")).unwrap()),
+    };
+    Event::VectorsUpserted { collection: CollectionId::created_at(Seq::OLDEST), points: vec![point] }
+}
+
+pub(super) fn commit(log: &mut TenantLog, events: impl IntoIterator<Item = Event>) {
+    let mut commit = log.begin().unwrap();
+    for event in events {
+        let actor = Actor { key_id: Some("k1".to_owned()), via: Via::Rest };
+        let draft = Draft { actor, request_id: "request-1".to_owned(), idempotency: None, event };
+        commit.stage(draft, Timestamp::from_micros(1_767_323_045_000_000)).unwrap();
+    }
+    commit.commit().unwrap();
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
+
+/// A server that has a log open. What it sends may be bent.
+#[derive(Clone)]
+pub(super) struct Server {
+    reader: LogReader,
+    /// The most records it puts into one answer.
+    pub(super) answer_max: usize,
+    /// What becomes of the records on the way.
+    pub(super) bend: fn(Vec<StoredRecord>) -> Vec<StoredRecord>,
+    /// What becomes of the head.
+    pub(super) bend_head: fn(Head) -> Head,
+    /// How many records a stream that follows sends before the server ends it.
+    pub(super) followed_max: usize,
+}
+
+impl Server {
+    pub(super) fn of(log: &TenantLog) -> Self {
+        Self {
+            reader: log.reader(),
+            answer_max: usize::MAX,
+            bend: |records| records,
+            bend_head: |head| head,
+            followed_max: usize::MAX,
+        }
+    }
+
+    /// Starts it and says where it is.
+    pub(super) async fn start(self) -> String {
+        let router = Router::new()
+            .route("/api/v1/log", get(log))
+            .route("/api/v1/log/head", get(head))
+            .with_state(self);
+        serve(router).await
+    }
+}
+
+pub(super) async fn serve(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+/// A command about the log of a running server.
+pub(super) async fn ask_server(url: &str, command: &[&str], options: &[&str]) -> Said {
+    vectorizer(&[command, &["--url", url, "--key", KEY], options].concat()).await
+}
+
+#[derive(Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the query has them")]
+struct Asked {
+    from: Option<Seq>,
+    to: Option<Seq>,
+    limit: Option<usize>,
+    with_payload: bool,
+    with_vector: bool,
+    with_stored: bool,
+    #[serde(default)]
+    follow: bool,
+}
+
+async fn head(State(server): State<Server>, headers: HeaderMap) -> Response {
+    if let Some(refusal) = refusal(&headers) {
+        return refusal;
+    }
+    let Head { seq, chain } = (server.bend_head)(server.reader.head());
+    axum::Json(json!({"seq": seq, "chain": chain.to_string(), "data_seq": seq})).into_response()
+}
+
+async fn log(State(server): State<Server>, headers: HeaderMap, Query(asked): Query<Asked>) -> Response {
+    if let Some(refusal) = refusal(&headers) {
+        return refusal;
+    }
+    let detail =
+        ExportDetail { payload: asked.with_payload, vector: asked.with_vector, stored: asked.with_stored };
+    let from = asked.from.unwrap_or(Seq::OLDEST);
+    let body = if asked.follow {
+        let followed = stream::unfold((from, 0), move |(next, sent)| {
+            let server = server.clone();
+            async move {
+                if sent == server.followed_max {
+                    return None;
+                }
+                loop {
+                    if let Some(stored) = server.reader.read(next, 1, 0).unwrap().pop() {
+                        let mut line = Vec::new();
+                        write_line(&mut line, &stored, detail);
+                        return Some((Ok::<_, io::Error>(line), (next.next(), sent + 1)));
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            }
+        });
+        Body::from_stream(followed)
+    } else {
+        let records_max = asked.limit.unwrap_or(usize::MAX).min(server.answer_max);
+        let mut records = server.reader.read(from, records_max, usize::MAX).unwrap();
+        records.retain(|stored| asked.to.is_none_or(|to| stored.record.seq <= to));
+        let mut lines = Vec::new();
+        for stored in (server.bend)(records) {
+            write_line(&mut lines, &stored, detail);
+        }
+        // Cut anywhere: a line is whatever ends in a line feed, not what arrives together.
+        let pieces: Vec<_> = lines.chunks(100).map(|piece| Ok::<_, io::Error>(piece.to_vec())).collect();
+        Body::from_stream(stream::iter(pieces))
+    };
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+fn refusal(headers: &HeaderMap) -> Option<Response> {
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if shown == Some(&format!("Bearer {KEY}")) {
+        return None;
+    }
+    let problem = json!({
+        "title": "Unauthorized",
+        "detail": "the key is unknown\u{1b}[2J",
+        "request_id": "request-7",
+    });
+    let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+    Some((StatusCode::UNAUTHORIZED, kind, problem.to_string()).into_response())
+}
