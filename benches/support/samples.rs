@@ -47,7 +47,7 @@ impl fmt::Display for Samples {
 /// warms up and does not count.
 pub(crate) fn in_turn<const SIDES: usize>(
     rounds: usize,
-    sides: [&mut dyn FnMut() -> Outcome<f64>; SIDES],
+    sides: &mut [&mut dyn FnMut() -> Outcome<f64>; SIDES],
 ) -> Outcome<[Samples; SIDES]> {
     let mut samples = [const { Vec::new() }; SIDES];
     for round in 0..=rounds {

@@ -17,7 +17,7 @@ pub(crate) fn collection_created(dimension: usize, metric: Metric) -> Outcome<Ev
     })
 }
 
-/// An endless supply of points from a fixed seed (SplitMix64). Ids come in no order, as those of
+/// An endless supply of points from a fixed seed (`SplitMix64`). Ids come in no order, as those of
 /// most tenants do; numbers are between -1 and 1, of which no bit is easier to store than another.
 pub(crate) struct Workload {
     dimension: usize,
