@@ -72,12 +72,9 @@ fn measure(shape: &Shape) -> Outcome<[String; 8]> {
 
     let mut log_written = Written::default();
     let mut file_written = Written::default();
-    let [log_seconds, file_seconds] = in_turn(
-        ROUNDS,
-        [&mut || log_written.by(|| append_to_log(&mut log, &drafts, shape.commits)), &mut || {
-            file_written.by(|| append_to_file(&mut file, &stored, shape.commits))
-        }],
-    )?;
+    let mut to_log = || log_written.by(|| append_to_log(&mut log, &drafts, shape.commits));
+    let mut to_file = || file_written.by(|| append_to_file(&mut file, &stored, shape.commits));
+    let [log_seconds, file_seconds] = in_turn(ROUNDS, [&mut to_log, &mut to_file])?;
 
     let megabytes = number(shape.commits * shape.records * shape.vectors * DIMENSION * 4) / 1e6;
     let records = number(shape.commits * shape.records);

@@ -52,7 +52,7 @@ fn measure(dimension: usize) -> Outcome<[[String; 5]; 4]> {
 
     let [read, verify, fold, log] = in_turn(
         ROUNDS,
-        &mut [
+        [
             &mut || timed(|| flat.read(&bytes)),
             &mut || timed(|| flat.for_each(&bytes, |_| Ok(()))),
             &mut || {

@@ -19,8 +19,7 @@ use vectorizer_replay::{Projection, Projector, SearchRequest, Snapshot};
 use support::workload::{COLLECTION, Workload, collection_created};
 use support::{Outcome, in_turn, number, print_table};
 
-/// Vectors and their dimension; the first fit into this processor's last cache or near to it, the
-/// rest into none.
+/// Vectors and their dimension: from 6 MB, which stay in a server's last cache, to 307 MB, which do not.
 const SIZES: [(usize, usize); 4] = [(4_000, 384), (60_000, 100), (340_000, 100), (100_000, 768)];
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::Euclidean];
 const LIMIT: usize = 10;
@@ -50,12 +49,9 @@ fn measure(vectors: usize, dimension: usize, metric: Metric) -> Outcome<[String;
     let bytes = vectors * dimension * 4;
     let array = vec![1_u64; bytes / 8];
 
-    let [search, read] = in_turn(
-        ROUNDS,
-        [&mut || repeated(|| Ok(black_box(snapshot.search(black_box(&request))?.len()))), &mut || {
-            repeated(|| Ok(black_box(sum(black_box(&array)))))
-        }],
-    )?;
+    let mut search = || repeated(|| Ok(black_box(snapshot.search(black_box(&request))?.len())));
+    let mut read = || repeated(|| Ok(black_box(sum(black_box(&array)))));
+    let [search, read] = in_turn(ROUNDS, [&mut search, &mut read])?;
 
     let gigabytes = number(bytes) / 1e9;
     let search_rate = search.per_second();

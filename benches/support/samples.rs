@@ -45,9 +45,10 @@ impl fmt::Display for Samples {
 /// Runs the sides in turn for an odd number of rounds, so that a noisy moment hits all of them, and
 /// back to front in every second round, so that none always runs in another's wake. A first round
 /// warms up and does not count.
+#[expect(clippy::needless_pass_by_value, reason = "closures in an array literal coerce only by value")]
 pub(crate) fn in_turn<const SIDES: usize>(
     rounds: usize,
-    sides: &mut [&mut dyn FnMut() -> Outcome<f64>; SIDES],
+    sides: [&mut dyn FnMut() -> Outcome<f64>; SIDES],
 ) -> Outcome<[Samples; SIDES]> {
     let mut samples = [const { Vec::new() }; SIDES];
     for round in 0..=rounds {
