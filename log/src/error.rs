@@ -14,6 +14,9 @@ pub enum Error {
     /// A write or sync failed earlier. Reading goes on; writing needs the log to be opened again.
     #[error("the log takes no more writes since it could not {}: {}", .0.doing, .0.reason)]
     Poisoned(StorageError),
+    /// The log has been closed.
+    #[error("the log is closed")]
+    Closed,
     /// Acknowledged records are missing or wrong. An operator has to look; nothing was changed.
     #[error(transparent)]
     Damaged(#[from] Damage),

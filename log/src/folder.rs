@@ -125,7 +125,11 @@ impl TenantFolder {
         self.finish_replacement(&paths)?;
         self.check_unlocked()?;
         if paths.condemned.exists() {
-            self.replace(&paths, &manifest)?;
+            self.replace(&paths, &manifest).inspect_err(|_| {
+                // Half a copy helps nobody, least of all on the full disk that may be the cause.
+                let _ = remove_tree(&self.path.join("log.fresh"));
+            })?;
+            self.check_unlocked()?;
         }
         let storage = open_storage(&paths, manifest.segment_bytes)?;
         UnverifiedLog::new(Box::new(storage), manifest.log_id)
@@ -235,10 +239,13 @@ fn paths(tenant: &Path) -> SledPaths {
     SledPaths { log: tenant.join("log"), head: tenant.join("head"), condemned: tenant.join("condemned") }
 }
 
-/// A database that cannot be opened at all is damage of everything in it.
+/// A database that sled finds damaged as a whole is damage of everything in it.
 fn open_storage(paths: &SledPaths, segment_bytes: usize) -> Result<SledStorage, Error> {
-    SledStorage::open(paths, segment_bytes).map_err(|StorageError { reason, .. }| {
-        Error::Damaged(Damage { seq: Seq::OLDEST, kind: DamageKind::Storage { reason } })
+    SledStorage::open(paths, segment_bytes).map_err(|error| match error {
+        StorageError { reason, is_corruption: true, .. } => {
+            Damage { seq: Seq::OLDEST, kind: DamageKind::Storage { reason } }.into()
+        }
+        error => error.into(),
     })
 }
 

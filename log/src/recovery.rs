@@ -115,6 +115,14 @@ impl UnverifiedLog {
             WalkEnd::Damaged(damage) if damage.seq <= acknowledged.seq => {
                 return Err(Error::from(damage).into());
             }
+            // A commit is durable before the next one starts, and what survives of the last is its
+            // beginning. So a whole end of a commit behind the damage says that what is damaged was
+            // durable, and perhaps acknowledged: the head on disk may lag behind after a loss of power.
+            WalkEnd::Damaged(damage)
+                if ends_a_commit_beyond(storage.as_ref(), damage.seq).map_err(Error::from)? =>
+            {
+                return Err(Error::from(damage).into());
+            }
             WalkEnd::Damaged(damage) => Some(damage),
             WalkEnd::Whole if committed.seq < acknowledged.seq => {
                 let damage = Damage { seq: beyond, kind: DamageKind::Missing { found: None } };
@@ -152,15 +160,25 @@ fn is_acknowledged(found: Head, mark: Mark, acknowledged: Head) -> Result<(), Da
     Err(Damage { seq: found.seq, kind })
 }
 
+/// Whether some record behind the one at `seq` carries a commit mark.
+pub(crate) fn ends_a_commit_beyond(storage: &dyn Storage, seq: Seq) -> Result<bool, StorageError> {
+    let mut found = false;
+    storage.scan(PartKey::first(seq.next()), &mut |_, value| {
+        found = value.first().is_some_and(|mark| Mark::try_from(*mark) == Ok(Mark::EndsCommit));
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(found)
+}
+
 /// Removes everything from `from` on and makes that durable, so that nothing of it can mix with what
-/// is written there next.
+/// is written there next. From the end, so that a cut that is interrupted leaves a shorter end.
 fn cut(storage: &dyn Storage, from: Seq, reason: Damage) -> Result<Cut, StorageError> {
     let mut keys = Vec::new();
     storage.scan(PartKey::first(from), &mut |key, _| {
         keys.push(key.to_vec());
         ControlFlow::Continue(())
     })?;
-    for key in &keys {
+    for key in keys.iter().rev() {
         storage.remove(key)?;
     }
     storage.sync()?;

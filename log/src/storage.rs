@@ -4,6 +4,8 @@
 #[cfg(any(test, feature = "memory-storage"))]
 mod memory;
 mod sled;
+#[cfg(test)]
+mod sled_tests;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -67,10 +69,12 @@ pub struct StorageError {
     pub doing: &'static str,
     /// What the storage says.
     pub reason: String,
+    /// Whether it says that what is stored is wrong, rather than that it could not be reached.
+    pub is_corruption: bool,
 }
 
 impl StorageError {
     pub(crate) fn new(doing: &'static str, reason: impl fmt::Display) -> Self {
-        Self { doing, reason: reason.to_string() }
+        Self { doing, reason: reason.to_string(), is_corruption: false }
     }
 }

@@ -22,15 +22,33 @@ pub struct TenantLog {
     /// The slot of the head file that holds `head`.
     slot: Slot,
     last_at: Timestamp,
+    /// Whether the head's file says what `head` says after a loss of power too.
+    head_is_durable: bool,
     poison: Option<StorageError>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    storage: Box<dyn Storage>,
+    /// `None` once the log is closed: whoever still has a reader must not keep the files open, or the
+    /// log could not be opened again.
+    storage: Mutex<Option<Arc<dyn Storage>>>,
     log_id: LogId,
     /// The last durable commit: how far readers see.
     durable: Mutex<Head>,
+}
+
+impl Shared {
+    fn storage(&self) -> Result<Arc<dyn Storage>, Error> {
+        self.storage.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Error::Closed)
+    }
+}
+
+/// Closes the files, as soon as nobody is reading from them any more.
+impl Drop for TenantLog {
+    fn drop(&mut self) {
+        let storage = self.shared.storage.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(storage);
+    }
 }
 
 impl TenantLog {
@@ -41,8 +59,10 @@ impl TenantLog {
         slot: Slot,
         last_at: Timestamp,
     ) -> Self {
+        let storage = Mutex::new(Some(Arc::from(storage)));
         let shared = Shared { storage, log_id, durable: Mutex::new(head) };
-        Self { shared: Arc::new(shared), head, slot, last_at, poison: None }
+        let head_is_durable = false;
+        Self { shared: Arc::new(shared), head, slot, last_at, head_is_durable, poison: None }
     }
 
     /// The log's identity.
@@ -68,10 +88,25 @@ impl TenantLog {
         }
     }
 
-    /// Makes the head durable too, so that the next opening can tell a loss of power from damage.
-    /// For a log that falls asleep.
-    pub fn close(self) -> Result<(), Error> {
-        Ok(self.shared.storage.sync_head()?)
+    /// Whether the head has moved since it was last made durable.
+    pub fn head_is_durable(&self) -> bool {
+        self.head_is_durable
+    }
+
+    /// Makes the head durable too. A commit needs it to survive the end of the process only; after a loss
+    /// of power a head that lags behind hides what is missing behind it. So this is called soon after a
+    /// commit, but not by each.
+    pub fn sync_head(&mut self) -> Result<(), Error> {
+        if !self.head_is_durable {
+            self.shared.storage()?.sync_head()?;
+            self.head_is_durable = true;
+        }
+        Ok(())
+    }
+
+    /// Makes the head durable and closes the log. For one that falls asleep.
+    pub fn close(mut self) -> Result<(), Error> {
+        self.sync_head()
     }
 }
 
@@ -115,11 +150,13 @@ impl Commit<'_> {
             return Ok(Vec::new());
         }
         let slot = self.log.slot.other();
-        if let Err(cause) = write(self.log.shared.storage.as_ref(), &self.sealed, self.head, slot) {
-            self.log.shared.storage.condemn();
+        let storage = self.log.shared.storage()?;
+        if let Err(cause) = write(storage.as_ref(), &self.sealed, self.head, slot) {
+            storage.condemn();
             self.log.poison = Some(cause.clone());
             return Err(cause.into());
         }
+        self.log.head_is_durable = false;
         self.log.head = self.head;
         self.log.slot = slot;
         self.log.last_at = self.last_at;
@@ -186,7 +223,8 @@ impl LogReader {
         }
         let mut bytes = 0;
         let mut verifier = Verifier::starting_at(self.shared.log_id, from);
-        let end = walk(self.shared.storage.as_ref(), &mut verifier, &mut |verified| {
+        let storage = self.shared.storage()?;
+        let end = walk(storage.as_ref(), &mut verifier, &mut |verified| {
             bytes += verified.stored.len();
             let seq = verified.head.seq;
             records.push(StoredRecord {

@@ -8,6 +8,7 @@ use crate::head;
 use crate::part::{Mark, PartKey};
 use crate::position::{Head, LogId, Seq};
 use crate::record::Record;
+use crate::recovery::ends_a_commit_beyond;
 use crate::storage::{Storage, StorageError};
 use crate::tenant_log::StoredRecord;
 use crate::verifier::{Verifier, WalkEnd, walk};
@@ -98,7 +99,9 @@ pub(crate) fn verify(
             return Ok(verification);
         }
         match end {
-            WalkEnd::Damaged(damage) if damage.seq <= acknowledged.seq => {
+            WalkEnd::Damaged(damage)
+                if damage.seq <= acknowledged.seq || ends_a_commit_beyond(storage, damage.seq)? =>
+            {
                 let next = next_record(storage, &damage)?;
                 verification.damage.push(damage);
                 match next {

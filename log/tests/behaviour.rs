@@ -30,6 +30,7 @@ on_every_ground!(
     a_log_refuses_the_records_of_another,
     reopening_changes_nothing,
     a_record_too_large_for_one_part_is_still_one_record,
+    a_closed_log_can_be_opened_again_whoever_still_holds_a_reader,
 );
 
 fn a_new_log_is_empty_and_stands_at_its_own_genesis<G: Ground>() {
@@ -183,6 +184,16 @@ fn a_log_refuses_the_records_of_another<G: Ground>() {
         refused.to_string(),
         format!("damage at seq 1: the record belongs to log {}", foreign.log_id())
     );
+}
+
+fn a_closed_log_can_be_opened_again_whoever_still_holds_a_reader<G: Ground>() {
+    let ground = G::create();
+    let mut log = ground.log();
+    let written = fill(&mut log, 3);
+    let reader = log.reader();
+    drop(log);
+    assert!(matches!(reader.read(Seq::OLDEST, 1, 1), Err(Error::Closed)));
+    assert_eq!(ground.recover().unwrap().1, written);
 }
 
 fn reopening_changes_nothing<G: Ground>() {

@@ -143,6 +143,40 @@ fn a_history_other_than_the_acknowledged_one_is_refused() {
     assert!(matches!(damage.kind, DamageKind::OtherHistory { .. }), "{damage}");
 }
 
+/// The head on disk may lag behind after a loss of power. A whole commit behind the damage shows that what
+/// is damaged was durable once, so it is not taken for an end that was never finished.
+#[test]
+fn damage_in_front_of_a_whole_commit_is_damage_wherever_the_head_is() {
+    let ground = InMemory::create();
+    fill(&mut ground.log(), 3);
+    ground.log().close().unwrap();
+    let head_then = ground.open().unwrap().acknowledged();
+    for mark in 1..4 {
+        fill_more(&ground, mark);
+    }
+    let survivor = |tamper: fn(&mut Parts, u64), seq: u64| {
+        let storage = std::sync::Arc::new(ground.storage.after_power_loss(0));
+        let survivor = InMemory { storage, log_id: ground.log_id };
+        assert_eq!(survivor.open().unwrap().acknowledged(), head_then);
+        survivor.storage.tamper(|parts| tamper(parts, seq));
+        survivor.recover().map(|(recovered, records)| (recovered.cut.is_some(), records.len() as u64))
+    };
+    let flip = |parts: &mut Parts, seq| {
+        let (_, value) = parts.iter_mut().find(|(key, _)| seq_of(key) == seq).unwrap();
+        value[50] ^= 1;
+    };
+    let lose = |parts: &mut Parts, seq| drop(take_record(parts, seq));
+    let head = head_then.seq.get();
+    for tamper in [flip as fn(&mut Parts, u64), lose] {
+        for seq in head + 1..head + 3 {
+            let Err(Error::Damaged(damage)) = survivor(tamper, seq) else { panic!("seq {seq} was cut") };
+            assert_eq!(damage.seq.get(), seq);
+        }
+    }
+    // The last commit has none behind it: torn, for all anybody can tell.
+    assert_eq!(survivor(flip, head + 3).unwrap(), (true, head + 2));
+}
+
 fn fill_more(ground: &InMemory, mark: u64) {
     crate::stories::commit(&mut ground.log(), [crate::stories::upserted(2, mark)]);
 }

@@ -74,6 +74,7 @@ fn losing_power_may_take_the_head_back_but_no_synced_record() {
     let mut log = ground.log();
     written.extend(commit(&mut log, [upserted(3, 1)]));
     let survivor = InMemory { storage: Arc::new(ground.storage.after_power_loss(0)), log_id: ground.log_id };
+    assert!(!log.head_is_durable());
     assert!(survivor.open().unwrap().acknowledged().seq < log.head().seq);
     let (recovered, records) = survivor.recover().unwrap();
     assert_eq!(records, written);

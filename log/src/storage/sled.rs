@@ -4,8 +4,10 @@
 //!
 //! - `flush` is `sync_file_range`, not fsync: [`SledStorage::sync`] follows it with `fdatasync` on a
 //!   descriptor of its own.
-//! - sled reuses segments as soon as its own flush returns, so no more than half a segment of values
-//!   is ever written without a sync.
+//! - sled reuses segments as soon as its own flush returns: a page may lie unsynced in a new segment
+//!   while its old one is overwritten. So at most a segment is written between two syncs. sled writes
+//!   up to seven times what it is given (links, whole leaves, splits, cleaning), so what it is given
+//!   between two syncs is at most an eighth.
 //! - Opening writes, and reads what the page cache holds rather than the disk: `db` is synced first.
 //! - Recovery drops damaged data without a word, or panics: the head file catches the one,
 //!   `catch_unwind` the other.
@@ -29,17 +31,21 @@ const SLICE_ENTRIES: usize = 512;
 /// What one log's sled may keep of its pages in memory.
 const CACHE_BYTES: u64 = 4 << 20;
 
+/// What sled writes of its own for every part, in bytes: key and headers.
+const PART_OVERHEAD_BYTES: usize = 64;
+
 /// The database of one log, its head file, and the mark of a failed write.
 #[derive(Debug)]
 pub struct SledStorage {
-    db: sled::Db,
+    /// `None` only while it is dropped.
+    db: Option<sled::Db>,
     /// `log/db` again, for `fdatasync`.
     data: File,
     head: File,
     condemned: PathBuf,
     segment_bytes: usize,
-    /// Bytes of values since the last sync.
-    unsynced_bytes: AtomicUsize,
+    /// Bytes given to sled since the last sync.
+    pub(super) unsynced_bytes: AtomicUsize,
 }
 
 /// Where a [`SledStorage`] keeps its files.
@@ -90,8 +96,11 @@ impl SledStorage {
         File::open(paths.data()).and_then(|data| data.sync_data()).map_err(failed)?;
         set_aside_snapshots(&paths.log, SnapshotsToSetAside::Unusable).map_err(failed)?;
         let db = match open_sled(&paths.log, segment_bytes) {
-            Err(_) if set_aside_snapshots(&paths.log, SnapshotsToSetAside::All).map_err(failed)? => {
-                // A snapshot is derived from the data; without it sled reads the data again.
+            // A snapshot is derived from the data; without it sled reads the data again.
+            Err(error)
+                if error.is_corruption
+                    && set_aside_snapshots(&paths.log, SnapshotsToSetAside::All).map_err(failed)? =>
+            {
                 open_sled(&paths.log, segment_bytes)?
             }
             opened => opened?,
@@ -107,7 +116,34 @@ impl SledStorage {
     ) -> Result<Self, StorageError> {
         let data = File::open(paths.data()).map_err(|error| StorageError::new("open the log", error))?;
         let condemned = paths.condemned.clone();
-        Ok(Self { db, data, head, condemned, segment_bytes, unsynced_bytes: AtomicUsize::new(0) })
+        Ok(Self { db: Some(db), data, head, condemned, segment_bytes, unsynced_bytes: AtomicUsize::new(0) })
+    }
+}
+
+impl SledStorage {
+    fn db(&self) -> &sled::Db {
+        self.db.as_ref().expect("the database is there until the storage is dropped")
+    }
+
+    /// Syncs if sled has been given as much as it may before this.
+    fn make_room(&self, bytes: usize) -> Result<(), StorageError> {
+        let bytes = bytes + PART_OVERHEAD_BYTES;
+        if self.unsynced_bytes.load(Ordering::Relaxed) + bytes > self.segment_bytes / 8 {
+            self.sync()?;
+        }
+        self.unsynced_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// sled writes its last buffer when it is dropped, and panics if it cannot.
+impl Drop for SledStorage {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        let _ = guarded("close the log", || {
+            drop(db);
+            Ok(())
+        });
     }
 }
 
@@ -117,20 +153,18 @@ impl Storage for SledStorage {
     }
 
     fn put(&self, key: PartKey, value: &[u8]) -> Result<(), StorageError> {
-        if self.unsynced_bytes.load(Ordering::Relaxed) + value.len() > self.segment_bytes / 2 {
-            self.sync()?;
-        }
-        self.unsynced_bytes.fetch_add(value.len(), Ordering::Relaxed);
-        guarded("write to the log", || self.db.insert(key.to_bytes(), value).map(drop))
+        self.make_room(value.len())?;
+        guarded("write to the log", || self.db().insert(key.to_bytes(), value).map(drop))
     }
 
     fn remove(&self, key: &[u8]) -> Result<(), StorageError> {
-        guarded("cut the log", || self.db.remove(key).map(drop))
+        self.make_room(key.len())?;
+        guarded("cut the log", || self.db().remove(key).map(drop))
     }
 
     fn sync(&self) -> Result<(), StorageError> {
         let doing = "sync the log";
-        guarded(doing, || self.db.flush())?;
+        guarded(doing, || self.db().flush())?;
         self.data.sync_data().map_err(|error| StorageError::new(doing, error))?;
         self.unsynced_bytes.store(0, Ordering::Relaxed);
         Ok(())
@@ -140,7 +174,7 @@ impl Storage for SledStorage {
         let mut from = from.to_bytes().to_vec();
         loop {
             let slice: Vec<_> = guarded("read the log", || {
-                self.db.range(from.as_slice()..).take(SLICE_ENTRIES).collect::<sled::Result<_>>()
+                self.db().range(from.as_slice()..).take(SLICE_ENTRIES).collect::<sled::Result<_>>()
             })?;
             for (key, value) in &slice {
                 if visit(key, value).is_break() {
@@ -204,14 +238,18 @@ fn guarded<T>(doing: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Re
     // AssertUnwindSafe: after an error nothing of this storage is trusted before it has been opened
     // and verified again.
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| StorageError::new(doing, error)),
+        Ok(result) => result.map_err(|error| {
+            let is_corruption = matches!(error, sled::Error::Corruption { .. });
+            StorageError { is_corruption, ..StorageError::new(doing, error) }
+        }),
         Err(panic) => {
             let reason = panic
                 .downcast_ref::<String>()
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("unknown");
-            Err(StorageError::new(doing, format_args!("sled panicked: {reason}")))
+            let error = StorageError::new(doing, format_args!("sled panicked: {reason}"));
+            Err(StorageError { is_corruption: true, ..error })
         }
     }
 }
@@ -235,7 +273,7 @@ fn set_aside_snapshots(log: &Path, which: SnapshotsToSetAside) -> io::Result<boo
         if Path::new(name).extension().is_some_and(|extension| extension == "generating") {
             fs::remove_file(&path)?;
         } else if which == SnapshotsToSetAside::All || !snapshot_is_whole(&fs::read(&path)?) {
-            fs::rename(&path, log.join(format!("unusable-{name}")))?;
+            fs::rename(&path, log.join("unusable-snapshot"))?;
             renamed = true;
         }
     }
