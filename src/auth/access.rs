@@ -26,6 +26,24 @@ pub struct Pass<L> {
     level: PhantomData<L>,
 }
 
+/// A level as a type, so that a handler's signature says how far it reaches.
+pub trait Reach {
+    /// Whether it reaches to changing anything.
+    const WRITES: bool;
+}
+
+impl Reach for Read {
+    const WRITES: bool = false;
+}
+
+impl Reach for Write {
+    const WRITES: bool = true;
+}
+
+impl Reach for Admin {
+    const WRITES: bool = true;
+}
+
 /// Search and read.
 #[derive(Debug)]
 pub enum Read {}

@@ -30,7 +30,7 @@ pub(super) struct Awake {
 }
 
 impl Awake {
-    /// Whether the writer has ended: only opening the log again brings the tenant back.
+    /// Whether the writer has ended: only opening the log again makes the tenant take writes.
     pub(super) fn has_failed(&self) -> bool {
         self.commands.is_closed()
     }
@@ -59,8 +59,8 @@ pub(super) struct Woken {
     projection: Projection,
 }
 
-/// Opens the tenant's log, or creates it, and folds it.
-pub(super) fn wake(folder: &TenantFolder) -> Result<Woken, WakeError> {
+/// Opens the tenant's log, or creates it, and folds it, unless `stop` is cancelled meanwhile.
+pub(super) fn wake(folder: &TenantFolder, stop: &CancellationToken) -> Result<Woken, WakeError> {
     if !folder.exists() {
         let log_id = folder.create()?;
         info!(%log_id, "created the log");
@@ -74,7 +74,10 @@ pub(super) fn wake(folder: &TenantFolder) -> Result<Woken, WakeError> {
             info!(seq = %progress.applied, of = %progress.through, vectors = progress.vectors, "recovering");
         }
     });
-    let recovered = unverified.recover(|record| recovery.push(&record).map_err(WakeError::from))?;
+    let recovered = unverified.recover(|record| match stop.is_cancelled() {
+        true => Err(WakeError::Stopping),
+        false => Ok(recovery.push(&record)?),
+    })?;
     if let Some(cut) = &recovered.cut {
         warn!(from = %cut.from, parts = cut.parts, reason = %cut.reason, "cut an unfinished, unacknowledged end");
     }

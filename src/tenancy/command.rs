@@ -1,14 +1,16 @@
 //! What a tenant can ask of its writer, and what it can be told.
 
+use tokio::sync::OwnedSemaphorePermit;
 use vectorizer_log::{
-    Actor, CollectionName, Dimension, Idempotency, IndexParameters, InvalidPoint, Metric, Point, PointId, Seq,
+    Actor, CollectionName, Dimension, Idempotency, IndexParameters, InvalidPoint, Metric, Payload, Point,
+    PointId, Seq,
 };
 use vectorizer_replay::{Filter, Outcome};
 
 use super::merge_patch::MergePatch;
 
 /// One write: what, by whom, under which conditions.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Command {
     pub(super) actor: Actor,
     pub(super) request_id: String,
@@ -16,7 +18,7 @@ pub(super) struct Command {
 }
 
 /// A change to one collection and its conditions, before anybody has signed it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Write<C> {
     /// The collection it is about.
     pub collection: CollectionName,
@@ -26,6 +28,18 @@ pub struct Write<C> {
     pub idempotency: Option<Idempotency>,
     /// What must hold of the collection.
     pub precondition: Option<Precondition>,
+    /// What it takes up of the node's memory.
+    pub room: Room,
+}
+
+/// Room that a write takes up until it is done, also when nobody waits for it any more.
+#[derive(Debug, Default)]
+pub struct Room(Option<OwnedSemaphorePermit>);
+
+impl From<OwnedSemaphorePermit> for Room {
+    fn from(permit: OwnedSemaphorePermit) -> Self {
+        Self(Some(permit))
+    }
 }
 
 /// What can happen to a collection as a whole.
@@ -71,6 +85,23 @@ pub(super) enum Change {
     Vectors(VectorChange),
 }
 
+impl Change {
+    /// About how many bytes it carries.
+    pub(super) fn bytes(&self) -> usize {
+        let point = |point: &Point| {
+            let payload = point.payload.as_ref().map_or(0, |payload| payload.as_str().len());
+            4 * point.vector.dimension() + point.id.as_str().len() + payload
+        };
+        match self {
+            Self::Vectors(VectorChange::Upsert(points)) => points.iter().map(point).sum(),
+            Self::Vectors(VectorChange::DeleteMany(ids)) => ids.iter().map(|id| id.as_str().len()).sum(),
+            Self::Vectors(VectorChange::ChangePayload { .. }) => Payload::BYTES_MAX,
+            Self::Vectors(VectorChange::DeleteOne(_) | VectorChange::DeleteMatching(_))
+            | Self::Collection(_) => 0,
+        }
+    }
+}
+
 impl From<CollectionChange> for Change {
     fn from(change: CollectionChange) -> Self {
         Self::Collection(change)
@@ -88,8 +119,8 @@ impl<C> Write<C> {
     where
         C: Into<Change>,
     {
-        let Self { collection, change, idempotency, precondition } = self;
-        Write { collection, change: change.into(), idempotency, precondition }
+        let Self { collection, change, idempotency, precondition, room } = self;
+        Write { collection, change: change.into(), idempotency, precondition, room }
     }
 }
 

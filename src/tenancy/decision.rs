@@ -24,7 +24,7 @@ pub(super) fn decide(
     write: Write<Change>,
     now: Timestamp,
 ) -> Result<Decision, Refusal> {
-    let Write { collection: name, change, idempotency, precondition } = write;
+    let Write { collection: name, change, idempotency, precondition, room: _ } = write;
     if let Some(idempotency) = &idempotency
         && let Some(answer) = projection.answers().get(&idempotency.key, now)
     {

@@ -16,22 +16,28 @@ mod writer;
 mod writer_tests;
 
 use std::collections::HashMap;
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Span, error, info};
+use tracing::{Instrument as _, Span, error, info};
 use vectorizer_log::{TenantFolder, TenantId};
 
 pub use self::awake::WakeError;
 use self::awake::{Awake, wake};
-pub use self::command::{CollectionChange, Committed, Precondition, Refusal, VectorChange, Write};
+pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
 pub use self::merge_patch::MergePatch;
 pub use self::tenant::{CollectionFacts, Tenant};
-use crate::auth::Pass;
+use crate::auth::{Pass, Reach};
+
+/// The node's own entry in the data folder. No tenant can have this name.
+const NODE_FOLDER: &str = "_node";
 
 /// How many tenants are read from disk at the same time. Reading is work for one core each, and two
 /// tenants waking must not keep the others' requests from being served.
@@ -52,95 +58,144 @@ struct Shared {
     data: PathBuf,
     tenants: Mutex<HashMap<TenantId, Arc<Bed>>>,
     waking: Semaphore,
-    writers: TaskTracker,
+    /// Writers and wakings: what has to end before the node has stopped.
+    tasks: TaskTracker,
     stop: CancellationToken,
+    /// Locked for as long as this node uses the folder.
+    _lock: File,
 }
 
-/// Where a tenant sleeps or is awake. Whoever comes while it wakes waits for the same waking.
+/// Where a tenant sleeps, wakes or is awake.
 #[derive(Debug, Default)]
-struct Bed {
-    awake: OnceCell<Arc<Awake>>,
-    failure: Mutex<Option<(Instant, Arc<WakeError>)>>,
+struct Bed(Mutex<Rest>);
+
+#[derive(Debug, Default)]
+struct Rest {
+    /// May have failed: then it still answers reads, from what is durable, until another has taken its
+    /// place.
+    awake: Option<Arc<Awake>>,
+    /// Everybody who comes while the tenant wakes waits for the same waking.
+    waking: Option<watch::Receiver<Option<Outcome>>>,
+    failure: Option<(Instant, Arc<WakeError>)>,
+}
+
+type Outcome = Result<Arc<Awake>, Arc<WakeError>>;
+
+impl Bed {
+    fn rest(&self) -> MutexGuard<'_, Rest> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Tenancy {
     /// The tenants in `data`, all asleep. Reads no tenant's folder, so it does not matter how many
-    /// there are.
-    pub fn new(data: &Path) -> std::io::Result<Self> {
-        std::fs::create_dir_all(data)?;
+    /// there are. The folder is this node's alone until the last clone is gone.
+    pub fn new(data: &Path) -> io::Result<Self> {
+        let node = data.join(NODE_FOLDER);
+        DirBuilder::new().recursive(true).mode(0o700).create(&node)?;
+        let lock = File::create(node.join("lock"))?;
+        lock.try_lock().map_err(|locked| match locked {
+            TryLockError::WouldBlock => io::Error::other("another server uses it"),
+            TryLockError::Error(error) => error,
+        })?;
+        File::open(data)?.sync_all()?;
+        if let Some(parent) = data.canonicalize()?.parent() {
+            File::open(parent)?.sync_all()?;
+        }
         TenantFolder::erase_unfinished(data)?;
         let shared = Shared {
             data: data.to_owned(),
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
-            writers: TaskTracker::new(),
+            tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            _lock: lock,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The tenant that `pass` is for, woken if it sleeps and created if it has never been here.
-    pub async fn enter<L>(&self, pass: Pass<L>) -> Result<Tenant<L>, Arc<WakeError>> {
+    /// The tenant that `pass` is for, woken if it sleeps and created if it has never been here. A waking
+    /// goes on when whoever asked for it has gone: the next one who asks will want it.
+    pub async fn enter<L: Reach>(&self, pass: Pass<L>) -> Result<Tenant<L>, Arc<WakeError>> {
         if self.shared.stop.is_cancelled() {
             return Err(Arc::new(WakeError::Stopping));
         }
-        let bed = self.bed(pass.tenant());
-        if let Some((at, failure)) = &*bed.failure.lock().unwrap_or_else(PoisonError::into_inner)
-            && at.elapsed() < WAKE_BACKOFF
-        {
-            return Err(Arc::clone(failure));
-        }
-        let woken = bed.awake.get_or_try_init(|| self.wake(pass.tenant())).await.cloned();
-        match woken {
-            Ok(awake) => Ok(Tenant::new(awake, pass)),
-            Err(failure) => {
-                let failure = Arc::new(failure);
-                error!(error = %failure, "the tenant cannot be woken");
-                *bed.failure.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some((Instant::now(), Arc::clone(&failure)));
-                Err(failure)
+        let mut waking = {
+            let bed = self.bed(pass.tenant());
+            let mut rest = bed.rest();
+            if let Some(awake) = rest.awake.as_ref().filter(|awake| !L::WRITES || !awake.has_failed()) {
+                return Ok(Tenant::new(Arc::clone(awake), pass));
             }
-        }
+            match (&rest.waking, &rest.failure) {
+                (Some(waking), _) => waking.clone(),
+                (None, Some((at, failure))) if at.elapsed() < WAKE_BACKOFF => {
+                    return Err(Arc::clone(failure));
+                }
+                (None, _) => {
+                    let (publish, waking) = watch::channel(None);
+                    rest.waking = Some(waking.clone());
+                    let work = self.clone().wake(pass.tenant().clone(), Arc::clone(&bed), publish);
+                    self.shared.tasks.spawn(work.in_current_span());
+                    waking
+                }
+            }
+        };
+        let outcome = waking.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        let awake = outcome.unwrap_or_else(|| Err(Arc::new(WakeError::Stopping)))?;
+        Ok(Tenant::new(awake, pass))
     }
 
     /// Lets every writer finish what was handed to it and closes the logs. Nobody enters any more.
     pub async fn stop(&self) {
         self.shared.stop.cancel();
-        self.shared.writers.close();
-        self.shared.writers.wait().await;
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
         self.beds().clear();
     }
 
-    /// How many tenants are awake.
-    pub fn awake(&self) -> usize {
-        self.beds().values().filter(|bed| bed.awake.initialized()).count()
-    }
-
-    fn beds(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, Arc<Bed>>> {
+    fn beds(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Bed>>> {
         self.shared.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The tenant's bed; a new one if its writer has failed, so that its log is opened again.
     fn bed(&self, tenant: &TenantId) -> Arc<Bed> {
-        let mut beds = self.beds();
-        let bed = beds.entry(tenant.clone()).or_default();
-        if bed.awake.get().is_some_and(|awake| awake.has_failed()) {
-            *bed = Arc::default();
-        }
-        Arc::clone(bed)
+        Arc::clone(self.beds().entry(tenant.clone()).or_default())
     }
 
-    async fn wake(&self, tenant: &TenantId) -> Result<Arc<Awake>, WakeError> {
-        let _turn = self.shared.waking.acquire().await.map_err(|_| WakeError::Stopping)?;
-        let folder = TenantFolder::new(&self.shared.data, tenant);
+    async fn wake(self, tenant: TenantId, bed: Arc<Bed>, publish: watch::Sender<Option<Outcome>>) {
+        let outcome = self.open(tenant).await.map_err(Arc::new);
+        let replaced = {
+            let mut rest = bed.rest();
+            rest.waking = None;
+            match &outcome {
+                Ok(awake) => {
+                    rest.failure = None;
+                    rest.awake.replace(Arc::clone(awake))
+                }
+                Err(failure) => {
+                    error!(error = %failure, "the tenant cannot be woken");
+                    rest.failure = Some((Instant::now(), Arc::clone(failure)));
+                    None
+                }
+            }
+        };
+        publish.send_replace(Some(outcome));
+        // A whole projection: not while the bed is locked.
+        drop(replaced);
+    }
+
+    async fn open(&self, tenant: TenantId) -> Result<Arc<Awake>, WakeError> {
+        let turn = self.shared.waking.acquire().await.map_err(|_| WakeError::Stopping)?;
+        let folder = TenantFolder::new(&self.shared.data, &tenant);
+        let stop = self.shared.stop.clone();
         let started = Instant::now();
         // Within the span of the request that wakes it, which knows tenant and request.
         let request = Span::current();
-        let woken = tokio::task::spawn_blocking(move || request.in_scope(|| wake(&folder)))
+        let woken = tokio::task::spawn_blocking(move || request.in_scope(|| wake(&folder, &stop)))
             .await
             .map_err(|panic| WakeError::Panicked(panic.to_string()))??;
+        drop(turn);
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(seq = %woken.head().seq, milliseconds, "awake");
-        Ok(woken.start(tenant.clone(), &self.shared.writers, self.shared.stop.clone()))
+        Ok(woken.start(tenant, &self.shared.tasks, self.shared.stop.clone()))
     }
 }

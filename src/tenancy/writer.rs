@@ -1,6 +1,7 @@
 //! A tenant's one writer: command ─► validate ─► append ─► apply ─► answer.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -8,7 +9,7 @@ use tracing::{Span, debug, error};
 use vectorizer_log::{Draft, Head, TenantLog, Timestamp};
 use vectorizer_replay::{Applied, Collection, Outcome, Projection, Projector as _};
 
-use super::command::{Change, Command, Committed, Refusal, VectorChange};
+use super::command::{Command, Committed, Refusal};
 use super::decision::{Decision, decide};
 use super::group::Group;
 
@@ -16,9 +17,11 @@ use super::group::Group;
 pub(super) const QUEUE_COMMANDS_MAX: usize = 256;
 /// How many commands share a commit at most.
 const GROUP_COMMANDS_MAX: usize = 256;
-/// No command joins a commit that holds as many points already, so that the first of a group is not
-/// kept waiting by the last.
-const GROUP_POINTS_MAX: usize = 10_000;
+/// No command joins a commit that holds as many bytes already, so that the first of a group is not kept
+/// waiting by the last.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+/// How far behind the log its durable head may be.
+const HEAD_LAG_MAX: Duration = Duration::from_secs(1);
 
 /// What a command is told. If it is told nothing (its sender is dropped), the writer has failed, and
 /// whether the command was done is open.
@@ -42,6 +45,8 @@ pub(super) struct Writer {
     log: TenantLog,
     state: Arc<RwLock<State>>,
     published: watch::Sender<Head>,
+    /// When the head was made durable for the last time.
+    head_synced: Instant,
 }
 
 /// The writer cannot go on; its tenant has to be opened again.
@@ -49,45 +54,55 @@ struct Failed;
 
 impl Writer {
     pub(super) fn new(log: TenantLog, state: Arc<RwLock<State>>, published: watch::Sender<Head>) -> Self {
-        Self { log, state, published }
+        Self { log, state, published, head_synced: Instant::now() }
     }
 
-    /// Takes commands until `stop` is cancelled and the queue is empty, or until a write fails.
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Queued>, stop: CancellationToken) {
+    /// Takes commands until `stop` is cancelled and the queue is empty, or until a write fails. Then the
+    /// log is closed, and after that the queue.
+    pub(super) async fn run(self, mut queue: mpsc::Receiver<Queued>, stop: CancellationToken) {
+        let mut writer = self;
         let mut waiting: Vec<Queued> = Vec::new();
         loop {
             if waiting.is_empty() {
-                let received = tokio::select! {
+                tokio::select! {
                     biased;
                     () = stop.cancelled(), if !queue.is_closed() => {
                         // What is in the queue is still done; nothing more gets in.
                         queue.close();
                         continue;
                     }
-                    received = queue.recv_many(&mut waiting, GROUP_COMMANDS_MAX) => received,
-                };
-                if received == 0 {
-                    break;
+                    received = queue.recv_many(&mut waiting, GROUP_COMMANDS_MAX) => if received == 0 {
+                        break;
+                    },
+                    () = tokio::time::sleep(HEAD_LAG_MAX), if !writer.log.head_is_durable() => {}
                 }
             }
-            // Storage blocks, so the group leaves the async threads; the writer travels with it.
-            let span = Span::current();
-            let work = tokio::task::spawn_blocking(move || {
-                let result = span.in_scope(|| self.commit_group(&mut waiting));
-                (self, waiting, result)
-            });
-            match work.await {
-                Ok((writer, rest, Ok(()))) => (self, waiting) = (writer, rest),
-                Ok((_, _, Err(Failed))) => return,
-                Err(panic) => {
-                    error!(%panic, "the tenant's writer panicked and is closed");
-                    return;
-                }
+            let group = waiting;
+            match on_disk(move || writer.work(group)).await {
+                Some(Ok((same, rest))) => (writer, waiting) = (same, rest),
+                Some(Err(Failed)) | None => return,
             }
         }
-        if let Err(failed) = self.log.close() {
-            error!(error = %failed, "the tenant's log could not be closed cleanly");
+        on_disk(move || {
+            if let Err(error) = writer.log.close() {
+                error!(%error, "the tenant's log could not be closed cleanly");
+            }
+        })
+        .await;
+    }
+
+    /// One turn away from the async threads: a group if any command waits, and the head if it is due.
+    /// Returns the writer and what still waits; a writer that has failed is dropped, and its log with it.
+    fn work(mut self, mut waiting: Vec<Queued>) -> Result<(Self, Vec<Queued>), Failed> {
+        let idle = waiting.is_empty();
+        if !idle {
+            self.commit_group(&mut waiting)?;
         }
+        if idle || self.head_synced.elapsed() >= HEAD_LAG_MAX {
+            self.log.sync_head().map_err(|error| failed(&error))?;
+            self.head_synced = Instant::now();
+        }
+        Ok((self, waiting))
     }
 
     /// Commits as many of the first `waiting` commands as can share a commit, answers them, and leaves
@@ -98,30 +113,27 @@ impl Writer {
     /// visible.
     fn commit_group(&mut self, waiting: &mut Vec<Queued>) -> Result<(), Failed> {
         let now = Timestamp::now();
-        let failed = |error: &dyn std::error::Error| {
-            error!(%error, "the tenant takes no more writes until its log has been opened again");
-            Failed
-        };
         let mut commit = self.log.begin().map_err(|error| failed(&error))?;
         let mut group = Group::default();
-        let mut points = 0;
+        let mut bytes = 0;
         let mut staged = Vec::new();
         let mut answered = Vec::new();
+        // Given back when the commit is done with what came in them.
+        let mut rooms = Vec::new();
         {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             let mut commands = std::mem::take(waiting).into_iter();
             for queued in commands.by_ref() {
                 let write = &queued.command.write;
                 let collection = state.projection.index().collection(&write.collection).map(Collection::id);
-                if points >= GROUP_POINTS_MAX || group.influences(write, collection) {
+                if bytes >= GROUP_BYTES_MAX || group.influences(write, collection) {
                     waiting.push(queued);
                     break;
                 }
-                let Queued { command: Command { actor, request_id, write }, answer } = queued;
+                let Queued { command: Command { actor, request_id, mut write }, answer } = queued;
+                rooms.push(std::mem::take(&mut write.room));
                 let name = write.collection.clone();
-                if let Change::Vectors(VectorChange::Upsert(upserted)) = &write.change {
-                    points += upserted.len();
-                }
+                bytes += write.change.bytes();
                 let idempotency = write.idempotency.clone();
                 match decide(&state.projection, write, now) {
                     Ok(Decision::Append(event)) => {
@@ -168,6 +180,23 @@ impl Writer {
             let _ = sender.send(answer);
         }
         Ok(())
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> Failed {
+    error!(%error, "the tenant takes no more writes until its log has been opened again");
+    Failed
+}
+
+/// Does `work` where it may block, within the current span; `None` if it panicked.
+async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let span = Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
+        Ok(done) => Some(done),
+        Err(panic) => {
+            error!(%panic, "the tenant's writer panicked and is closed");
+            None
+        }
     }
 }
 

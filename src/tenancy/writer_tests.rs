@@ -15,7 +15,7 @@ use vectorizer_log::{
 };
 use vectorizer_replay::{Filter, Projection};
 
-use super::command::{Change, CollectionChange, Command, Precondition, Refusal, VectorChange, Write};
+use super::command::{Change, CollectionChange, Command, Precondition, Refusal, Room, VectorChange, Write};
 use super::merge_patch::MergePatch;
 use super::writer::{Answer, QUEUE_COMMANDS_MAX, Queued, State, Writer};
 
@@ -61,7 +61,13 @@ impl Bench {
 }
 
 fn write(change: impl Into<Change>) -> Write<Change> {
-    Write { collection: "a".parse().unwrap(), change: change.into(), idempotency: None, precondition: None }
+    Write {
+        collection: "a".parse().unwrap(),
+        change: change.into(),
+        idempotency: None,
+        precondition: None,
+        room: Room::default(),
+    }
 }
 
 fn create() -> Change {
@@ -120,7 +126,13 @@ fn any_write() -> impl Strategy<Value = Write<Change>> {
         |(name, change, precondition, key)| {
             let idempotency =
                 key.map(|(key, body)| Idempotency { key: format!("key{key}"), body_hash: [body; 32] });
-            Write { collection: name.parse().unwrap(), change, idempotency, precondition }
+            Write {
+                collection: name.parse().unwrap(),
+                change,
+                idempotency,
+                precondition,
+                room: Room::default(),
+            }
         },
     )
 }

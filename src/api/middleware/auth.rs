@@ -11,7 +11,7 @@ use tracing::{Span, warn};
 
 use super::request::RequestId;
 use crate::api::{App, Problem};
-use crate::auth::{AccessCheck, Admission, Denial, Operation, Pass};
+use crate::auth::{AccessCheck, Admission, Denial, Operation, Pass, Reach};
 use crate::tenancy::Tenant;
 
 /// Lets a request through to its operation, with a handle that reaches as far as the operation needs.
@@ -43,7 +43,7 @@ async fn admit(app: &App, operation: Operation, request: &mut Request) -> Result
     Ok(())
 }
 
-async fn enter<L>(app: &App, pass: Pass<L>) -> Result<Arc<Tenant<L>>, Problem> {
+async fn enter<L: Reach>(app: &App, pass: Pass<L>) -> Result<Arc<Tenant<L>>, Problem> {
     Span::current().record("tenant", pass.tenant().as_str());
     match app.shared.tenancy.enter(pass).await {
         Ok(tenant) => Ok(Arc::new(tenant)),
