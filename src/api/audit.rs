@@ -194,7 +194,7 @@ impl Feed {
     /// How many records the next slice may have.
     fn records_max(&self) -> usize {
         let through_last =
-            self.last.map_or(u64::MAX, |last| (last.get() + 1).saturating_sub(self.next.get()));
+            self.last.map_or(u64::MAX, |last| last.get().saturating_add(1).saturating_sub(self.next.get()));
         let left = self.left.unwrap_or(u64::MAX).min(through_last);
         usize::try_from(left).unwrap_or(usize::MAX).min(SLICE_RECORDS_MAX)
     }

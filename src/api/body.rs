@@ -8,6 +8,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -156,6 +158,18 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Parameters<T> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(parameters)) => Ok(Self(parameters)),
             Err(rejection) => Err(Problem::malformed("invalid-parameter", rejection.body_text())),
+        }
+    }
+}
+
+/// For routes without parameters: one that is sent all the same was meant to do something.
+pub(super) async fn refuse_parameters(request: Request, next: Next) -> Response {
+    match request.uri().query() {
+        None | Some("") => next.run(request).await,
+        Some(query) => {
+            let name = query.split(['=', '&']).next().unwrap_or_default();
+            let detail = format!("unknown parameter {name:?}: this takes none");
+            Problem::malformed("invalid-parameter", detail).into_response()
         }
     }
 }

@@ -156,7 +156,36 @@ where
 {
     let method = location(operation).0;
     let filter = MethodFilter::try_from(method).expect("every method in the table is one that can be routed");
-    on(filter, handler).route_layer(from_fn_with_state((app.clone(), operation), middleware::auth::gate))
+    let mut route = on(filter, handler);
+    if !takes_parameters(operation) {
+        route = route.route_layer(axum::middleware::from_fn(body::refuse_parameters));
+    }
+    route.route_layer(from_fn_with_state((app.clone(), operation), middleware::auth::gate))
+}
+
+/// Whether the operation has parameters in the query. Those that have refuse unknown ones themselves;
+/// what is asked of a probe is left to whoever probes.
+const fn takes_parameters(operation: Operation) -> bool {
+    match operation {
+        Operation::ListVectors
+        | Operation::GetVector
+        | Operation::ReadLog
+        | Operation::Health
+        | Operation::Ready
+        | Operation::OpenApi => true,
+        Operation::CreateCollection
+        | Operation::ListCollections
+        | Operation::DescribeCollection
+        | Operation::DeleteCollection
+        | Operation::UpsertVectors
+        | Operation::DeleteVector
+        | Operation::ChangePayload
+        | Operation::DeleteVectors
+        | Operation::Search
+        | Operation::SearchBatch
+        | Operation::Count
+        | Operation::ReadLogHead => false,
+    }
 }
 
 async fn no_such_route(uri: Uri) -> Problem {

@@ -137,7 +137,9 @@ pub(super) fn expect_plain(json: &RawValue, depth_max: usize) -> Result<(), Prob
     expect_depth(json.get(), depth_max)?;
     match serde_json::from_str::<serde_json::Value>(json.get()) {
         Ok(_) => Ok(()),
-        Err(error) => Err(Problem::invalid("invalid-payload", error.to_string())),
+        Err(error) => {
+            Err(Problem::invalid("invalid-payload", format!("the payload is not plain JSON: {error}")))
+        }
     }
 }
 

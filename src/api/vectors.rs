@@ -203,7 +203,10 @@ pub(super) async fn upsert(
 
 fn parse_batch(bytes: &[u8], depth_max: usize) -> Result<Vec<Point>, Problem> {
     let Upsert { vectors } = parse_json(bytes)?;
-    not_empty(vectors.into_iter().map(|point| point.into_point(depth_max)).collect::<Result<_, _>>()?)
+    let point = |(number, point): (usize, PointInput)| {
+        point.into_point(depth_max).map_err(|problem| problem.at(format_args!("vectors[{number}]")))
+    };
+    not_empty(vectors.into_iter().enumerate().map(point).collect::<Result<_, _>>()?)
 }
 
 fn parse_lines(bytes: &[u8], depth_max: usize) -> Result<Vec<Point>, Problem> {
@@ -312,8 +315,11 @@ pub(super) async fn delete_many(
     let DeleteSelection { ids, filter: selection } = submitted.body.json().await?;
     let change = match (ids, filter(selection.as_deref(), app.json_depth_max())?) {
         (Some(ids), None) => {
-            let ids = ids.into_iter().map(PointId::text).collect::<Result<_, _>>();
-            VectorChange::DeleteMany(ids.map_err(|invalid| Problem::from(invalid).at("ids"))?)
+            let id = |(number, id): (usize, String)| {
+                let at = |invalid| Problem::from(invalid).at(format_args!("ids[{number}]"));
+                PointId::text(id).map_err(at)
+            };
+            VectorChange::DeleteMany(ids.into_iter().enumerate().map(id).collect::<Result<_, _>>()?)
         }
         (None, Some(filter)) => VectorChange::DeleteMatching(filter),
         (Some(_), Some(_)) | (None, None) => {
