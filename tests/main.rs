@@ -1,6 +1,7 @@
 //! What the server promises, one file per promise: real processes, real HTTP, real files.
 #![expect(clippy::unwrap_used, reason = "in a test an error is a failure")]
 
+mod bad_input;
 mod crash;
 mod loading;
 mod node;
