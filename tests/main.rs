@@ -2,6 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "in a test an error is a failure")]
 
 mod bad_input;
+mod conditions;
 mod crash;
+mod isolation;
 mod loading;
 mod node;
+mod permissions;

@@ -247,6 +247,12 @@ impl Client {
         }
     }
 
+    /// A request to a whole path, without a key of the client's own.
+    pub(crate) fn request_at(&self, method: Method, path: &str) -> RequestBuilder {
+        let root = self.base.strip_suffix("/api/v1").unwrap();
+        self.http.request(method, format!("{root}{path}"))
+    }
+
     pub(crate) async fn send(&self, request: RequestBuilder) -> Answer {
         Answer::read(request.send().await.unwrap()).await
     }
