@@ -137,7 +137,8 @@ async fn sixteen_requests_at_once_with_one_key_append_one_record() {
     let (_node, client) = with_collection(&data).await;
     for round in 0..10_u64 {
         let (asked, key) = (upsert("a", 1.0), format!("round {round}"));
-        let answers = join_all((0..16).map(|_| write(&client, &asked, &[(KEY, &key)]))).await;
+        let headers = [(KEY, key.as_str())];
+        let answers = join_all((0..16).map(|_| write(&client, &asked, &headers))).await;
         assert_eq!(answers.iter().filter(|answer| !replayed(&answer.headers)).count(), 1);
         for answer in answers {
             assert_eq!(answer.expect(200), json!({"seq": round + 2, "upserted": 1}));
@@ -252,12 +253,12 @@ async fn of_sixteen_writers_who_know_the_same_last_change_exactly_one_wins() {
         let tag = format!("\"{round}\"");
         let kinds: Vec<Write> = (0..16_u8)
             .map(|number| match number % 4 {
-                // Nothing here is done twice, whoever wins.
                 0..3 => upsert(&format!("id-{number}"), f32::from(number)),
                 _ => upsert("same", f32::from(number)),
             })
             .collect();
-        let answers = join_all(kinds.iter().map(|asked| write(&client, asked, &[(TAG, &tag)]))).await;
+        let headers = [(TAG, tag.as_str())];
+        let answers = join_all(kinds.iter().map(|asked| write(&client, asked, &headers))).await;
         let won = answers.iter().filter(|answer| answer.status == 200);
         assert_eq!(won.map(|answer| answer.body["seq"].as_u64()).collect::<Vec<_>>(), [Some(round + 1)]);
         assert_eq!(answers.iter().filter(|answer| answer.status == 412).count(), 15);
