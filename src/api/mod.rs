@@ -117,6 +117,10 @@ pub fn router(app: App) -> Router {
     for operation in Operation::ALL {
         router = router.route(location(operation).1, guarded(&app, operation));
     }
+    // This path is also that of a vector with the id "delete".
+    for operation in [Operation::GetVector, Operation::DeleteVector] {
+        router = router.route(location(Operation::DeleteVectors).1, guarded(&app, operation));
+    }
     router
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)

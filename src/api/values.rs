@@ -49,9 +49,21 @@ impl FromRequestParts<App> for OfVector {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Path((name, id)) = path::<(String, String)>(parts, app).await?;
+        let Path(VectorPath { name, id }) = path(parts, app).await?;
         Ok(Self(name.parse()?, PointId::text(id)?))
     }
+}
+
+#[derive(Deserialize)]
+struct VectorPath {
+    name: String,
+    /// Missing where the path is that of another route, too: `/collections/{name}/vectors/delete`.
+    #[serde(default = "id_like_a_route")]
+    id: String,
+}
+
+fn id_like_a_route() -> String {
+    "delete".to_owned()
 }
 
 async fn path<T: de::DeserializeOwned + Send>(parts: &mut Parts, app: &App) -> Result<Path<T>, Problem> {
