@@ -8,3 +8,4 @@ mod isolation;
 mod loading;
 mod node;
 mod permissions;
+mod writes;
