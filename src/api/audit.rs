@@ -28,6 +28,7 @@ const READMISSION_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Which records to show, and how much of each.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LogParameters {
     /// The first seq; 1 unless said otherwise.
@@ -58,7 +59,8 @@ pub(super) struct HeadAnswer {
 }
 
 /// Read where the log ends.
-#[utoipa::path(get, path = "/api/v1/log/head", responses((status = 200, body = HeadAnswer)))]
+#[utoipa::path(get, path = "/api/v1/log/head", operation_id = "read_log_head",
+    responses((status = 200, body = HeadAnswer)))]
 pub(super) async fn head(Granted(tenant): Granted<Read>) -> Response {
     let (head, data_seq) = tenant.head();
     let body = HeadAnswer { seq: head.seq.get(), chain: head.chain.to_string(), data_seq: data_seq.get() };
@@ -66,7 +68,7 @@ pub(super) async fn head(Granted(tenant): Granted<Read>) -> Response {
 }
 
 /// Read the audit log: one JSON object a line, who did what, when, in which request.
-#[utoipa::path(get, path = "/api/v1/log", params(LogParameters), responses(
+#[utoipa::path(get, path = "/api/v1/log", operation_id = "read_log", params(LogParameters), responses(
     (status = 200, content_type = "application/x-ndjson", body = String),
     (status = 400, body = ProblemBody),
     (status = 503, body = ProblemBody, description = "Too many follow the log"),

@@ -87,6 +87,7 @@ pub(super) struct PayloadChanged {
 
 /// What of each vector is shown.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Shown {
     /// Show payloads; true unless said otherwise.
@@ -97,6 +98,7 @@ pub(super) struct Shown {
 
 /// A page of vectors.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PageParameters {
     /// 1 to 1,000; 100 unless said otherwise.
@@ -167,7 +169,8 @@ pub(super) fn written<T: Serialize>(status: StatusCode, committed: Committed, bo
 }
 
 /// Write vectors, new or in place of those with the same ids.
-#[utoipa::path(put, path = "/api/v1/collections/{name}/vectors", params(("name" = String, Path)),
+#[utoipa::path(put, path = "/api/v1/collections/{name}/vectors", operation_id = "upsert_vectors",
+    params(("name" = String, Path)),
     request_body(content((Upsert = "application/json"), (PointInput = "application/x-ndjson"))),
     responses(
         (status = 200, body = Upserted),
@@ -230,7 +233,7 @@ fn not_empty(points: Vec<Point>) -> Result<Vec<Point>, Problem> {
 }
 
 /// Page through vectors, in the order of their ids.
-#[utoipa::path(get, path = "/api/v1/collections/{name}/vectors",
+#[utoipa::path(get, path = "/api/v1/collections/{name}/vectors", operation_id = "list_vectors",
     params(("name" = String, Path), PageParameters), responses(
     (status = 200, body = Page),
     (status = 404, body = ProblemBody),
@@ -267,7 +270,7 @@ fn read_cursor(cursor: &str) -> Result<PointId, Problem> {
 }
 
 /// Read one vector.
-#[utoipa::path(get, path = "/api/v1/collections/{name}/vectors/{id}",
+#[utoipa::path(get, path = "/api/v1/collections/{name}/vectors/{id}", operation_id = "get_vector",
     params(("name" = String, Path), ("id" = String, Path), Shown), responses(
     (status = 200, body = PointAnswer),
     (status = 404, body = ProblemBody),
@@ -282,7 +285,7 @@ pub(super) async fn get(
 }
 
 /// Delete one vector.
-#[utoipa::path(delete, path = "/api/v1/collections/{name}/vectors/{id}",
+#[utoipa::path(delete, path = "/api/v1/collections/{name}/vectors/{id}", operation_id = "delete_vector",
     params(("name" = String, Path), ("id" = String, Path)), responses(
     (status = 200, body = Deleted),
     (status = 404, body = ProblemBody),
@@ -298,7 +301,8 @@ pub(super) async fn delete(
 }
 
 /// Delete vectors by id or by filter.
-#[utoipa::path(post, path = "/api/v1/collections/{name}/vectors/delete", params(("name" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/collections/{name}/vectors/delete", operation_id = "delete_vectors",
+    params(("name" = String, Path)),
     request_body = DeleteSelection, responses(
     (status = 200, body = Deleted),
     (status = 404, body = ProblemBody),
