@@ -75,6 +75,8 @@ async fn a_repeated_write_of_any_kind_is_answered_and_not_done_again_even_after_
         assert!(!replayed(&first.headers));
         let first = first.expect(asked.3);
         assert_eq!(first["seq"], number + 1, "{first}");
+        let data_seq = if first["deleted"] == 0 { number } else { number + 1 };
+        assert_eq!(client.data_seq().await, data_seq as u64, "{first}");
         let head = client.head().await;
         for _ in 0..2 {
             let again = write(&client, asked, &[(KEY, &key)]).await;

@@ -7,5 +7,8 @@ mod crash;
 mod isolation;
 mod loading;
 mod node;
+mod openapi;
 mod permissions;
+mod single_tenant;
+mod stopping;
 mod writes;

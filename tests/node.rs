@@ -145,7 +145,7 @@ impl Node {
 
     /// Address and port.
     pub(crate) fn authority(&self) -> &str {
-        self.url.strip_prefix("http://").unwrap()
+        self.url().strip_prefix("http://").unwrap()
     }
 
     /// A client without a key.
