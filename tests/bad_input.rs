@@ -1,6 +1,8 @@
 //! Bad input is refused whole, before anything is appended: with its status and code, in words that
 //! name the field, the value and the limit.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -281,9 +283,9 @@ fn filtered(filter: &str) -> [(&'static str, String); 4] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_names_dimensions_limits_filters_and_cursors_are_refused() {
+async fn a_collection_that_cannot_be_is_refused() {
     let data = TempDir::new().unwrap();
-    let (node, client) = prepared(&data, &[]).await;
+    let (_node, client) = prepared(&data, &[]).await;
     let mut cases = Vec::new();
     let long = "n".repeat(129);
     for name in ["", "-a", "_a", ".", "..", "../x", "a/b", "a b", "é", "a\\u0000", &long] {
@@ -327,6 +329,14 @@ async fn bad_names_dimensions_limits_filters_and_cursors_are_refused() {
     ] {
         cases.push(Case::new(Method::POST, CREATE, 422, "invalid-body").says(says).body(JSON, body));
     }
+    all_are_refused(&client, cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_searches_pages_and_cursors_are_refused() {
+    let data = TempDir::new().unwrap();
+    let (_node, client) = prepared(&data, &[]).await;
+    let mut cases = Vec::new();
     for (field, value, code, says) in [
         ("limit", "0", "invalid-limit", vec!["limit is 0", "1 to 1000"]),
         ("limit", "1001", "invalid-limit", vec!["limit is 1001", "1 to 1000"]),
@@ -376,6 +386,14 @@ async fn bad_names_dimensions_limits_filters_and_cursors_are_refused() {
     ] {
         cases.push(Case::new(Method::GET, format!("{VECTORS}?{query}"), status, code).says(says));
     }
+    all_are_refused(&client, cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_filters_and_selections_are_refused() {
+    let data = TempDir::new().unwrap();
+    let (_node, client) = prepared(&data, &[]).await;
+    let mut cases = Vec::new();
     let nested = |depth: usize| {
         format!("{}{}{}", "{\"must\":[".repeat(depth), r#"{"is_null":{"key":"a"}}"#, "]}".repeat(depth))
     };
@@ -423,8 +441,14 @@ async fn bad_names_dimensions_limits_filters_and_cursors_are_refused() {
     };
     cases.extend([none(JSON, r#"{"vectors":[]}"#), none(LINES, ""), none(LINES, "\n \r\n")]);
     all_are_refused(&client, cases).await;
+}
 
-    // A name in a path; no client of ours would send some of these, so they go out as they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_in_a_path_leads_nowhere_but_to_a_collection() {
+    let data = TempDir::new().unwrap();
+    let (node, client) = prepared(&data, &[]).await;
+    let long = "n".repeat(129);
+    // No client of ours would send some of these, so they go out as they are.
     let before = state(&client).await;
     for (name, status, code) in [
         ("..", 422, "invalid-name"),
@@ -624,11 +648,11 @@ async fn a_body_over_the_limit_is_refused_whether_it_says_so_or_not() {
         let answer = client.send(stated).await;
         assert_eq!((answer.status.as_u16(), answer.problem()), (413, "body-too-large"));
         assert!(answer.detail().contains("4096"), "{}", answer.detail());
-        let chunked: String = body
-            .as_bytes()
-            .chunks(500)
-            .map(|chunk| format!("{:x}\r\n{}\r\n", chunk.len(), std::str::from_utf8(chunk).unwrap()))
-            .collect();
+        let mut chunked = String::new();
+        for chunk in body.as_bytes().chunks(500) {
+            let text = std::str::from_utf8(chunk).unwrap();
+            write!(chunked, "{:x}\r\n{text}\r\n", text.len()).unwrap();
+        }
         let head = format!(
             "PUT /api/v1{VECTORS} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {JSON}\r\n\
              Transfer-Encoding: chunked\r\n\r\n",

@@ -11,7 +11,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 /// How long anything may take before the test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A child process that serves, killed when dropped.
 pub(crate) struct Node {
@@ -25,9 +25,9 @@ pub(crate) struct Node {
 pub(crate) enum Key {
     /// The ADMIN key of this tenant, by number.
     Admin(usize),
-    /// Its READ_WRITE key.
+    /// Its `READ_WRITE` key.
     ReadWrite(usize),
-    /// Its READ_ONLY key.
+    /// Its `READ_ONLY` key.
     ReadOnly(usize),
     /// Its MCP key.
     Mcp(usize),

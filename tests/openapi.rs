@@ -80,12 +80,8 @@ async fn the_description_is_whole_every_reference_leads_somewhere_and_every_plac
 fn collect_references(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
-            for (name, value) in fields {
-                match value {
-                    Value::String(text) if name == "$ref" => found.push(text.clone()),
-                    _ => collect_references(value, found),
-                }
-            }
+            found.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|value| collect_references(value, found));
         }
         Value::Array(values) => values.iter().for_each(|value| collect_references(value, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

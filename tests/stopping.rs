@@ -122,13 +122,12 @@ impl Lines {
                 let line: Vec<u8> = self.received.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).unwrap());
             }
-            match tokio::time::timeout(PATIENCE, self.answer.chunk()).await.unwrap().unwrap() {
-                Some(bytes) => self.received.extend_from_slice(&bytes),
-                None => {
-                    assert_eq!(self.received, b"", "half a line");
-                    return None;
-                }
-            }
+            let more = tokio::time::timeout(PATIENCE, self.answer.chunk()).await.unwrap().unwrap();
+            let Some(bytes) = more else {
+                assert_eq!(self.received, b"", "half a line");
+                return None;
+            };
+            self.received.extend_from_slice(&bytes);
         }
     }
 }
