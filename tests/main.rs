@@ -1,7 +1,20 @@
 //! What the server promises, one file per promise: real processes, real HTTP, real files.
 #![expect(clippy::unwrap_used, reason = "in a test an error is a failure")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "the numbers of a test are small, or were an f32 before"
+)]
 
+mod bad_input;
+mod conditions;
 mod crash;
+mod isolation;
 mod loading;
 mod node;
+mod openapi;
+mod permissions;
 mod readme;
+mod single_tenant;
+mod stopping;
+mod writes;

@@ -1,15 +1,17 @@
 //! A real server process, and a client that talks to it.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 /// How long anything may take before the test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A child process that serves, killed when dropped.
 pub(crate) struct Node {
@@ -23,9 +25,9 @@ pub(crate) struct Node {
 pub(crate) enum Key {
     /// The ADMIN key of this tenant, by number.
     Admin(usize),
-    /// Its READ_WRITE key.
+    /// Its `READ_WRITE` key.
     ReadWrite(usize),
-    /// Its READ_ONLY key.
+    /// Its `READ_ONLY` key.
     ReadOnly(usize),
     /// Its MCP key.
     Mcp(usize),
@@ -131,6 +133,22 @@ impl Node {
         Client { http: http(), base: format!("{}/api/v1", self.url), key: Some(self.key(key)) }
     }
 
+    /// Sends these bytes as they are and reads the answer: for what no honest client would send. The
+    /// head has to ask for `Connection: close`.
+    pub(crate) fn raw(&self, request: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.authority()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        Answer::parse(&answer)
+    }
+
+    /// Address and port.
+    pub(crate) fn authority(&self) -> &str {
+        self.url().strip_prefix("http://").unwrap()
+    }
+
     /// A client without a key.
     pub(crate) fn keyless(&self) -> Client {
         Client { http: http(), base: format!("{}/api/v1", self.url), key: None }
@@ -169,17 +187,32 @@ pub(crate) struct Client {
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
+}
+
+fn json_or_text(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
 }
 
 impl Answer {
     pub(crate) async fn read(response: Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = response.bytes().await.unwrap();
-        let body = serde_json::from_slice(&bytes)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
-        Self { status, headers, body }
+        Self { status, headers, body: json_or_text(&response.bytes().await.unwrap()) }
+    }
+
+    /// Takes a whole answer apart.
+    fn parse(answer: &[u8]) -> Self {
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+        let mut head = std::str::from_utf8(&answer[..end]).unwrap().split("\r\n");
+        let status = head.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let header = |line: &str| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())
+        };
+        let headers = head.map(header).collect();
+        Self { status, headers, body: json_or_text(&answer[end + 4..]) }
     }
 
     /// The body of an answer with this status.
@@ -215,6 +248,12 @@ impl Client {
         }
     }
 
+    /// A request to a whole path, without a key of the client's own.
+    pub(crate) fn request_at(&self, method: Method, path: &str) -> RequestBuilder {
+        let root = self.base.strip_suffix("/api/v1").unwrap();
+        self.http.request(method, format!("{root}{path}"))
+    }
+
     pub(crate) async fn send(&self, request: RequestBuilder) -> Answer {
         Answer::read(request.send().await.unwrap()).await
     }
@@ -246,6 +285,11 @@ impl Client {
     /// The last record that changed data.
     pub(crate) async fn data_seq(&self) -> u64 {
         self.get("/log/head").await.expect(200)["data_seq"].as_u64().unwrap()
+    }
+
+    /// Where the log ends.
+    pub(crate) async fn head(&self) -> Value {
+        self.get("/log/head").await.expect(200)
     }
 
     /// The audit log, line by line.

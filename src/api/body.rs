@@ -1,6 +1,5 @@
 //! Reading what a client sends: bounded, whole, and with errors that name the field.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,17 +7,26 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use super::App;
 use super::problem::Problem;
 
-/// Above this, a body is parsed away from the async threads.
-const INLINE_BYTES_MAX: usize = 64 * 1024;
+/// JSON above this is read and written away from the async threads.
+pub(super) const INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a body waits for room among those being worked on.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a body may take in all, and how long it may pause.
+const BODY_PATIENCE: Duration = Duration::from_mins(2);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// How much may be read at the same time, and how.
 #[derive(Clone, Debug)]
@@ -39,6 +47,16 @@ impl BodyLimits {
     }
 }
 
+impl BodyLimits {
+    async fn room(&self, kibibytes: u32) -> Result<OwnedSemaphorePermit, Problem> {
+        let room = Arc::clone(&self.room).acquire_many_owned(kibibytes);
+        match tokio::time::timeout(ROOM_PATIENCE, room).await {
+            Ok(Ok(room)) => Ok(room),
+            _ => Err(Problem::unavailable("busy", "too many large requests are being worked on", 1)),
+        }
+    }
+}
+
 fn kibibytes(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
@@ -48,30 +66,52 @@ fn kibibytes(bytes: usize) -> u32 {
 pub(super) struct Received {
     /// The body.
     pub bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 impl Received {
-    /// Reads the body, at most `body_bytes_max` of it.
-    pub(super) async fn read(limits: &BodyLimits, headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
+    /// Reads the body, at most `body_bytes_max` of it. It takes room as it arrives, so that nobody holds
+    /// more than they have sent, and neither a pause nor a trickle lasts for ever.
+    pub(super) async fn read(
+        limits: &BodyLimits,
+        headers: &HeaderMap,
+        mut body: Body,
+    ) -> Result<Self, Problem> {
         let bytes_max = limits.body_bytes_max;
         let too_large =
             || Problem::too_large("body-too-large", format!("the body has more than {bytes_max} bytes"));
         let stated = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        // A body that does not say how long it is may become as long as any.
-        let expected: usize = stated.unwrap_or(bytes_max);
-        if expected > bytes_max {
+        if stated.is_some_and(|stated: usize| stated > bytes_max) {
             return Err(too_large());
         }
-        let room = Arc::clone(&limits.room).acquire_many_owned(kibibytes(expected));
-        let Ok(Ok(room)) = tokio::time::timeout(ROOM_PATIENCE, room).await else {
-            return Err(Problem::unavailable("busy", "too many large requests are being worked on", 1));
-        };
-        match axum::body::to_bytes(body, bytes_max).await {
-            Ok(bytes) => Ok(Self { bytes, _room: room }),
-            Err(error) if is_length_limit(&error) => Err(too_large()),
-            Err(_) => Err(Problem::malformed("body-incomplete", "the body broke off")),
+        let deadline = Instant::now() + BODY_PATIENCE;
+        let mut room = limits.room(0).await?;
+        // What is stated is not believed before it comes.
+        let mut bytes = BytesMut::with_capacity(stated.unwrap_or(0).min(INLINE_BYTES_MAX));
+        loop {
+            let pause = deadline.min(Instant::now() + PAUSE_MAX);
+            let frame = match timeout_at(pause, body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(None) => return Ok(Self { bytes: bytes.freeze(), room }),
+                Ok(Some(Err(_))) => return Err(Problem::malformed("body-incomplete", "the body broke off")),
+                Err(_) => {
+                    let detail = "the body did not arrive in time";
+                    return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", detail));
+                }
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes.len() + data.len() > bytes_max {
+                return Err(too_large());
+            }
+            let more = kibibytes(bytes.len() + data.len()) - kibibytes(bytes.len());
+            room.merge(limits.room(more).await?);
+            bytes.extend_from_slice(&data);
         }
+    }
+
+    /// The body's room, for what was made of it.
+    pub(super) fn into_room(self) -> OwnedSemaphorePermit {
+        self.room
     }
 
     /// The body as JSON.
@@ -90,17 +130,6 @@ impl Received {
         let bytes = self.bytes.clone();
         tokio::task::spawn_blocking(move || parse(&bytes)).await.unwrap_or_else(|_| Err(Problem::internal()))
     }
-}
-
-fn is_length_limit(error: &axum::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 /// `bytes` as JSON. The first attempt is the fast one; what fails is read again to name the field.
@@ -156,6 +185,18 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Parameters<T> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(parameters)) => Ok(Self(parameters)),
             Err(rejection) => Err(Problem::malformed("invalid-parameter", rejection.body_text())),
+        }
+    }
+}
+
+/// For routes without parameters: one that is sent all the same was meant to do something.
+pub(super) async fn refuse_parameters(request: Request, next: Next) -> Response {
+    match request.uri().query() {
+        None | Some("") => next.run(request).await,
+        Some(query) => {
+            let name = query.split(['=', '&']).next().unwrap_or_default();
+            let detail = format!("unknown parameter {name:?}: this takes none");
+            Problem::malformed("invalid-parameter", detail).into_response()
         }
     }
 }

@@ -136,7 +136,8 @@ pub(super) struct CollectionDeleted {
 }
 
 /// Make a collection.
-#[utoipa::path(post, path = "/api/v1/collections", request_body = NewCollection, responses(
+#[utoipa::path(post, path = "/api/v1/collections", operation_id = "create_collection",
+    request_body = NewCollection, responses(
     (status = 201, body = CollectionCreated),
     (status = 409, body = ProblemBody, description = "The name is taken"),
     (status = 422, body = ProblemBody),
@@ -163,14 +164,16 @@ pub(super) async fn create(
 }
 
 /// See all collections.
-#[utoipa::path(get, path = "/api/v1/collections", responses((status = 200, body = CollectionList)))]
+#[utoipa::path(get, path = "/api/v1/collections", operation_id = "list_collections",
+    responses((status = 200, body = CollectionList)))]
 pub(super) async fn list(Granted(tenant): Granted<Read>) -> Response {
     let collections = tenant.collections().into_iter().map(CollectionAnswer::from).collect();
     json(StatusCode::OK, &CollectionList { collections })
 }
 
 /// See one collection.
-#[utoipa::path(get, path = "/api/v1/collections/{name}", params(("name" = String, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/collections/{name}", operation_id = "describe_collection",
+    params(("name" = String, Path)), responses(
     (status = 200, body = CollectionAnswer, headers(("ETag" = String, description = "The last change, for If-Match"))),
     (status = 404, body = ProblemBody),
 ))]
@@ -187,7 +190,8 @@ pub(super) async fn describe(
 }
 
 /// Delete a collection and everything in it.
-#[utoipa::path(delete, path = "/api/v1/collections/{name}", params(("name" = String, Path)), responses(
+#[utoipa::path(delete, path = "/api/v1/collections/{name}", operation_id = "delete_collection",
+    params(("name" = String, Path)), responses(
     (status = 200, body = CollectionDeleted),
     (status = 404, body = ProblemBody),
     (status = 412, body = ProblemBody),

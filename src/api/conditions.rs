@@ -28,8 +28,8 @@ pub(super) struct Submitted {
 impl Submitted {
     /// A write of `change` to `collection` under the request's conditions.
     pub(super) fn write<C>(self, collection: CollectionName, change: C) -> Write<C> {
-        let Self { idempotency, precondition, .. } = self;
-        Write { collection, change, idempotency, precondition }
+        let Self { body, headers: _, idempotency, precondition } = self;
+        Write { collection, change, idempotency, precondition, room: body.into_room().into() }
     }
 }
 

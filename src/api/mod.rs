@@ -4,7 +4,7 @@
 //! no route that the permission table does not know.
 //!
 //! - `middleware`: what every request passes: its id and span, the host check, the access check.
-//! - `collections`, `vectors`, `search`, `audit`, `health`: what the routes do.
+//! - `collections`, `vectors`, `search`, `audit` (with `feed`), `health`: what the routes do.
 //! - `body`, `values`, `conditions`: what a client sends, checked on its way in.
 //! - `problem`: what a client is told when it goes wrong.
 //! - `openapi`: the description of all this, held against the routes by a test.
@@ -13,6 +13,7 @@ mod audit;
 mod body;
 mod collections;
 mod conditions;
+mod feed;
 mod health;
 pub mod middleware;
 mod openapi;
@@ -31,6 +32,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use vectorizer_replay::StoredPoint;
 
 pub use self::body::BodyLimits;
 pub use self::middleware::host::AllowedHosts;
@@ -50,7 +52,7 @@ struct Shared {
     access: AccessCheck,
     body_limits: BodyLimits,
     allowed_hosts: Option<AllowedHosts>,
-    searching: Semaphore,
+    searching: Arc<Semaphore>,
     ending: CancellationToken,
 }
 
@@ -64,7 +66,7 @@ impl App {
         allowed_hosts: Option<AllowedHosts>,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let searching = Semaphore::new(cores);
+        let searching = Arc::new(Semaphore::new(cores));
         let ending = CancellationToken::new();
         Self { shared: Arc::new(Shared { tenancy, access, body_limits, allowed_hosts, searching, ending }) }
     }
@@ -117,6 +119,10 @@ pub fn router(app: App) -> Router {
     for operation in Operation::ALL {
         router = router.route(location(operation).1, guarded(&app, operation));
     }
+    // This path is also that of a vector with the id "delete".
+    for operation in [Operation::GetVector, Operation::DeleteVector] {
+        router = router.route(location(Operation::DeleteVectors).1, guarded(&app, operation));
+    }
     router
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
@@ -156,7 +162,36 @@ where
 {
     let method = location(operation).0;
     let filter = MethodFilter::try_from(method).expect("every method in the table is one that can be routed");
-    on(filter, handler).route_layer(from_fn_with_state((app.clone(), operation), middleware::auth::gate))
+    let mut route = on(filter, handler);
+    if !takes_parameters(operation) {
+        route = route.route_layer(axum::middleware::from_fn(body::refuse_parameters));
+    }
+    route.route_layer(from_fn_with_state((app.clone(), operation), middleware::auth::gate))
+}
+
+/// Whether the operation has parameters in the query. Those that have refuse unknown ones themselves;
+/// what is asked of a probe is left to whoever probes.
+const fn takes_parameters(operation: Operation) -> bool {
+    match operation {
+        Operation::ListVectors
+        | Operation::GetVector
+        | Operation::ReadLog
+        | Operation::Health
+        | Operation::Ready
+        | Operation::OpenApi => true,
+        Operation::CreateCollection
+        | Operation::ListCollections
+        | Operation::DescribeCollection
+        | Operation::DeleteCollection
+        | Operation::UpsertVectors
+        | Operation::DeleteVector
+        | Operation::ChangePayload
+        | Operation::DeleteVectors
+        | Operation::Search
+        | Operation::SearchBatch
+        | Operation::Count
+        | Operation::ReadLogHead => false,
+    }
 }
 
 async fn no_such_route(uri: Uri) -> Problem {
@@ -166,6 +201,31 @@ async fn no_such_route(uri: Uri) -> Problem {
 async fn no_such_method(method: Method, uri: Uri) -> Problem {
     let detail = format!("{} does not take {method}", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+}
+
+/// The largest answer that is made in one piece, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// About how many bytes of JSON show this point.
+fn shown_bytes(point: &StoredPoint, with_payload: Option<bool>, with_vector: Option<bool>) -> usize {
+    /// A number, with its comma; most f32 have eight or nine digits.
+    const NUMBER_BYTES: usize = 12;
+    let payload =
+        point.payload().filter(|_| with_payload.unwrap_or(true)).map_or(0, |payload| payload.as_str().len());
+    let vector = if with_vector.unwrap_or(false) { NUMBER_BYTES * point.vector().len() } else { 0 };
+    64 + point.id().as_str().len() + payload + vector
+}
+
+/// Refuses an answer of about this many bytes if nobody should hold so much.
+fn expect_answer(bytes: usize) -> Result<(), Problem> {
+    if bytes <= ANSWER_BYTES_MAX {
+        return Ok(());
+    }
+    let detail = format!(
+        "the answer would have about {bytes} bytes, at most {ANSWER_BYTES_MAX} are given at once; ask for \
+         fewer results, or without vectors or payloads"
+    );
+    Err(Problem::invalid("answer-too-large", detail))
 }
 
 /// A JSON answer.

@@ -60,7 +60,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
 static TEXT: LazyLock<String> = LazyLock::new(|| document().to_json().expect("a description is JSON"));
 
 /// The description of this API.
-#[utoipa::path(get, path = "/api/v1/openapi.json", security(()), responses((status = 200, body = Object)))]
+#[utoipa::path(get, path = "/api/v1/openapi.json", operation_id = "openapi",
+    security(()), responses((status = 200, body = Object)))]
 pub(super) async fn serve() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
 }

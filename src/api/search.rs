@@ -1,5 +1,7 @@
 //! Searching and counting.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -14,7 +16,7 @@ use super::middleware::auth::Granted;
 use super::problem::{Problem, ProblemBody};
 use super::values::{InCollection, VectorInput, filter, limit};
 use super::vectors::PointAnswer;
-use super::{App, json};
+use super::{App, expect_answer, json, shown_bytes};
 use crate::auth::Read;
 use crate::tenancy::Tenant;
 
@@ -26,6 +28,8 @@ const SEARCHES_MAX: usize = 100;
 const EF_MAX: u32 = 4_096;
 /// A search over fewer numbers than this takes less time than handing it to another thread and back.
 const INLINE_NUMBERS_MAX: usize = 256 * 1024;
+/// How much more it takes to write a number as text than to compare with it.
+const SHOWN_WEIGHT: usize = 16;
 
 /// What to look for.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -140,6 +144,15 @@ impl Search {
         Ok(snapshot.search(&request)?)
     }
 
+    /// How many numbers it may show.
+    fn numbers(&self) -> usize {
+        if self.with_vector.unwrap_or(false) { self.limit * self.vector.dimension() } else { self.limit }
+    }
+
+    fn bytes(&self, hits: &[Hit]) -> usize {
+        hits.iter().map(|hit| shown_bytes(&hit.point, self.with_payload, self.with_vector)).sum()
+    }
+
     fn answer<'a>(&self, hits: &'a [Hit]) -> SearchAnswer<'a> {
         let found = |hit: &'a Hit| Found {
             point: PointAnswer::of(&hit.point, self.with_payload, self.with_vector),
@@ -163,8 +176,10 @@ pub(super) async fn search(
     Json(input): Json<SearchInput>,
 ) -> Result<Response, Problem> {
     let search = input.checked(app.json_depth_max())?;
-    on_snapshot(&app, &tenant, &name, 1, move |snapshot| {
+    let numbers = search.numbers();
+    on_snapshot(&app, &tenant, &name, 1, numbers, move |snapshot| {
         let hits = search.run(snapshot)?;
+        expect_answer(search.bytes(&hits))?;
         Ok(json(StatusCode::OK, &search.answer(&hits)))
     })
     .await
@@ -193,11 +208,16 @@ pub(super) async fn search_batch(
         .zip(searches)
         .map(|(number, search)| search.checked(depth_max).map_err(at(number)))
         .collect::<Result<_, _>>()?;
-    on_snapshot(&app, &tenant, &name, searches.len(), move |snapshot| {
-        let hits = (0..)
-            .zip(&searches)
-            .map(|(number, search)| search.run(snapshot).map_err(at(number)))
-            .collect::<Result<Vec<_>, _>>()?;
+    let numbers = searches.iter().map(Search::numbers).sum();
+    on_snapshot(&app, &tenant, &name, searches.len(), numbers, move |snapshot| {
+        let mut bytes = 0;
+        let mut hits = Vec::with_capacity(searches.len());
+        for (number, search) in (0..).zip(&searches) {
+            let found = search.run(snapshot).map_err(at(number))?;
+            bytes += search.bytes(&found);
+            expect_answer(bytes)?;
+            hits.push(found);
+        }
         let searches = searches.iter().zip(&hits).map(|(search, hits)| search.answer(hits)).collect();
         Ok(json(StatusCode::OK, &SearchBatchAnswer { searches }))
     })
@@ -219,28 +239,35 @@ pub(super) async fn count(
 ) -> Result<Response, Problem> {
     let filter = filter(input.filter.as_deref(), app.json_depth_max())?;
     let scans = usize::from(filter.is_some());
-    on_snapshot(&app, &tenant, &name, scans, move |snapshot| {
+    on_snapshot(&app, &tenant, &name, scans, 1, move |snapshot| {
         let count = snapshot.count(filter.as_ref());
         Ok(json(StatusCode::OK, &CountAnswer { count }))
     })
     .await
 }
 
-/// Runs `work`, which scans the collection `scans` times, against the collection as of now: at once if
-/// it is short, else away from the async threads, as many at a time as there are cores.
+/// Runs `work`, which scans the collection `scans` times and shows up to `shown` numbers, against the
+/// collection as of now: at once if it is short, else away from the async threads, as many at a time as
+/// there are cores.
 async fn on_snapshot(
     app: &App,
     tenant: &Tenant<Read>,
     name: &CollectionName,
     scans: usize,
+    shown: usize,
     work: impl FnOnce(&Snapshot) -> Result<Response, Problem> + Send + 'static,
 ) -> Result<Response, Problem> {
     let snapshot = tenant.snapshot(name)?;
-    if scans * snapshot.len() * snapshot.dimension().get() <= INLINE_NUMBERS_MAX {
+    let scanned = scans * snapshot.len() * snapshot.dimension().get();
+    if scanned + SHOWN_WEIGHT * shown <= INLINE_NUMBERS_MAX {
         return work(&snapshot);
     }
-    let _turn = app.shared.searching.acquire().await.map_err(|_| Problem::internal())?;
+    let turn = Arc::clone(&app.shared.searching).acquire_owned().await.map_err(|_| Problem::internal())?;
     let span = tracing::Span::current();
-    let work = move || span.in_scope(|| work(&snapshot));
+    let work = move || {
+        // Kept for as long as the work lasts, also when nobody waits for it any more.
+        let _turn = turn;
+        span.in_scope(|| work(&snapshot))
+    };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Problem::internal()))
 }

@@ -49,9 +49,21 @@ impl FromRequestParts<App> for OfVector {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Path((name, id)) = path::<(String, String)>(parts, app).await?;
+        let Path(VectorPath { name, id }) = path(parts, app).await?;
         Ok(Self(name.parse()?, PointId::text(id)?))
     }
+}
+
+#[derive(Deserialize)]
+struct VectorPath {
+    name: String,
+    /// Missing where the path is that of another route, too: `/collections/{name}/vectors/delete`.
+    #[serde(default = "id_like_a_route")]
+    id: String,
+}
+
+fn id_like_a_route() -> String {
+    "delete".to_owned()
 }
 
 async fn path<T: de::DeserializeOwned + Send>(parts: &mut Parts, app: &App) -> Result<Path<T>, Problem> {
@@ -96,7 +108,7 @@ impl<'de> Visitor<'de> for NumbersOrBase64 {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<VectorInput, A::Error> {
-        let mut values = Vec::with_capacity(128);
+        let mut values = Vec::new();
         while let Some(value) = numbers.next_element()? {
             values.push(value);
             if values.len() > Dimension::MAX as usize {
@@ -137,7 +149,9 @@ pub(super) fn expect_plain(json: &RawValue, depth_max: usize) -> Result<(), Prob
     expect_depth(json.get(), depth_max)?;
     match serde_json::from_str::<serde_json::Value>(json.get()) {
         Ok(_) => Ok(()),
-        Err(error) => Err(Problem::invalid("invalid-payload", error.to_string())),
+        Err(error) => {
+            Err(Problem::invalid("invalid-payload", format!("the payload is not plain JSON: {error}")))
+        }
     }
 }
 

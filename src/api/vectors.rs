@@ -11,12 +11,12 @@ use utoipa::{IntoParams, ToSchema};
 use vectorizer_log::{Payload, Point, PointId};
 use vectorizer_replay::{Outcome, StoredPoint};
 
-use super::body::{Parameters, expect_content_type, parse_json};
+use super::body::{INLINE_BYTES_MAX, Parameters, expect_content_type, parse_json};
 use super::conditions::Submitted;
 use super::middleware::auth::Granted;
 use super::problem::{Problem, ProblemBody};
 use super::values::{InCollection, OfVector, VectorInput, expect_plain, filter, limit, payload};
-use super::{App, json};
+use super::{App, expect_answer, json, shown_bytes};
 use crate::auth::{Read, Write};
 use crate::tenancy::{Committed, MergePatch, VectorChange};
 
@@ -87,6 +87,7 @@ pub(super) struct PayloadChanged {
 
 /// What of each vector is shown.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Shown {
     /// Show payloads; true unless said otherwise.
@@ -97,6 +98,7 @@ pub(super) struct Shown {
 
 /// A page of vectors.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PageParameters {
     /// 1 to 1,000; 100 unless said otherwise.
@@ -167,7 +169,8 @@ pub(super) fn written<T: Serialize>(status: StatusCode, committed: Committed, bo
 }
 
 /// Write vectors, new or in place of those with the same ids.
-#[utoipa::path(put, path = "/api/v1/collections/{name}/vectors", params(("name" = String, Path)),
+#[utoipa::path(put, path = "/api/v1/collections/{name}/vectors", operation_id = "upsert_vectors",
+    params(("name" = String, Path)),
     request_body(content((Upsert = "application/json"), (PointInput = "application/x-ndjson"))),
     responses(
         (status = 200, body = Upserted),
@@ -203,7 +206,10 @@ pub(super) async fn upsert(
 
 fn parse_batch(bytes: &[u8], depth_max: usize) -> Result<Vec<Point>, Problem> {
     let Upsert { vectors } = parse_json(bytes)?;
-    not_empty(vectors.into_iter().map(|point| point.into_point(depth_max)).collect::<Result<_, _>>()?)
+    let point = |(number, point): (usize, PointInput)| {
+        point.into_point(depth_max).map_err(|problem| problem.at(format_args!("vectors[{number}]")))
+    };
+    not_empty(vectors.into_iter().enumerate().map(point).collect::<Result<_, _>>()?)
 }
 
 fn parse_lines(bytes: &[u8], depth_max: usize) -> Result<Vec<Point>, Problem> {
@@ -227,7 +233,7 @@ fn not_empty(points: Vec<Point>) -> Result<Vec<Point>, Problem> {
 }
 
 /// Page through vectors, in the order of their ids.
-#[utoipa::path(get, path = "/api/v1/collections/{name}/vectors",
+#[utoipa::path(get, path = "/api/v1/collections/{name}/vectors", operation_id = "list_vectors",
     params(("name" = String, Path), PageParameters), responses(
     (status = 200, body = Page),
     (status = 404, body = ProblemBody),
@@ -244,9 +250,17 @@ pub(super) async fn list(
     let mut points = tenant.page(&name, after.as_ref(), limit + 1)?;
     let more = points.len() > limit;
     points.truncate(limit);
-    let next_cursor = points.last().filter(|_| more).map(|point| write_cursor(point.id()));
-    let vectors = points.iter().map(|point| PointAnswer::of(point, with_payload, with_vector)).collect();
-    Ok(json(StatusCode::OK, &Page { vectors, next_cursor }))
+    let bytes = points.iter().map(|point| shown_bytes(point, with_payload, with_vector)).sum();
+    expect_answer(bytes)?;
+    let write = move || {
+        let next_cursor = points.last().filter(|_| more).map(|point| write_cursor(point.id()));
+        let vectors = points.iter().map(|point| PointAnswer::of(point, with_payload, with_vector)).collect();
+        json(StatusCode::OK, &Page { vectors, next_cursor })
+    };
+    if bytes <= INLINE_BYTES_MAX {
+        return Ok(write());
+    }
+    tokio::task::spawn_blocking(write).await.map_err(|_| Problem::internal())
 }
 
 /// A cursor is the last id of its page. It names a place in an order, so it stays good whatever is
@@ -264,7 +278,7 @@ fn read_cursor(cursor: &str) -> Result<PointId, Problem> {
 }
 
 /// Read one vector.
-#[utoipa::path(get, path = "/api/v1/collections/{name}/vectors/{id}",
+#[utoipa::path(get, path = "/api/v1/collections/{name}/vectors/{id}", operation_id = "get_vector",
     params(("name" = String, Path), ("id" = String, Path), Shown), responses(
     (status = 200, body = PointAnswer),
     (status = 404, body = ProblemBody),
@@ -279,7 +293,7 @@ pub(super) async fn get(
 }
 
 /// Delete one vector.
-#[utoipa::path(delete, path = "/api/v1/collections/{name}/vectors/{id}",
+#[utoipa::path(delete, path = "/api/v1/collections/{name}/vectors/{id}", operation_id = "delete_vector",
     params(("name" = String, Path), ("id" = String, Path)), responses(
     (status = 200, body = Deleted),
     (status = 404, body = ProblemBody),
@@ -295,7 +309,8 @@ pub(super) async fn delete(
 }
 
 /// Delete vectors by id or by filter.
-#[utoipa::path(post, path = "/api/v1/collections/{name}/vectors/delete", params(("name" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/collections/{name}/vectors/delete", operation_id = "delete_vectors",
+    params(("name" = String, Path)),
     request_body = DeleteSelection, responses(
     (status = 200, body = Deleted),
     (status = 404, body = ProblemBody),
@@ -312,8 +327,11 @@ pub(super) async fn delete_many(
     let DeleteSelection { ids, filter: selection } = submitted.body.json().await?;
     let change = match (ids, filter(selection.as_deref(), app.json_depth_max())?) {
         (Some(ids), None) => {
-            let ids = ids.into_iter().map(PointId::text).collect::<Result<_, _>>();
-            VectorChange::DeleteMany(ids.map_err(|invalid| Problem::from(invalid).at("ids"))?)
+            let id = |(number, id): (usize, String)| {
+                let at = |invalid| Problem::from(invalid).at(format_args!("ids[{number}]"));
+                PointId::text(id).map_err(at)
+            };
+            VectorChange::DeleteMany(ids.into_iter().enumerate().map(id).collect::<Result<_, _>>()?)
         }
         (None, Some(filter)) => VectorChange::DeleteMatching(filter),
         (Some(_), Some(_)) | (None, None) => {

@@ -12,7 +12,8 @@ use vectorizer_replay::{ApplyError, Projection, Recovery};
 
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
 
-/// How many clients may follow one tenant's log at the same time.
+/// How many clients may read one tenant's log at the same time, and how many more may follow it.
+const LOG_READERS_MAX: usize = 8;
 const FOLLOWERS_MAX: usize = 8;
 
 /// How often recovery says how far it is.
@@ -26,6 +27,7 @@ pub(super) struct Awake {
     pub(super) log: LogReader,
     pub(super) commands: mpsc::Sender<Queued>,
     pub(super) published: watch::Receiver<Head>,
+    pub(super) log_readers: Arc<Semaphore>,
     pub(super) followers: Arc<Semaphore>,
 }
 
@@ -74,9 +76,11 @@ pub(super) fn wake(folder: &TenantFolder, stop: &CancellationToken) -> Result<Wo
             info!(seq = %progress.applied, of = %progress.through, vectors = progress.vectors, "recovering");
         }
     });
-    let recovered = unverified.recover(|record| match stop.is_cancelled() {
-        true => Err(WakeError::Stopping),
-        false => Ok(recovery.push(&record)?),
+    let recovered = unverified.recover(|record| {
+        if stop.is_cancelled() {
+            return Err(WakeError::Stopping);
+        }
+        Ok(recovery.push(&record)?)
     })?;
     if let Some(cut) = &recovered.cut {
         warn!(from = %cut.from, parts = cut.parts, reason = %cut.reason, "cut an unfinished, unacknowledged end");
@@ -101,7 +105,14 @@ impl Woken {
         let span = info_span!(parent: None, "writer", tenant = %id);
         let writer = Writer::new(log, Arc::clone(&state), publish);
         writers.spawn(writer.run(queue, stop).instrument(span));
-        let followers = Arc::new(Semaphore::new(FOLLOWERS_MAX));
-        Arc::new(Awake { id, state, log: reader, commands, published, followers })
+        Arc::new(Awake {
+            id,
+            state,
+            log: reader,
+            commands,
+            published,
+            log_readers: Arc::new(Semaphore::new(LOG_READERS_MAX)),
+            followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+        })
     }
 }

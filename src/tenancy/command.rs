@@ -34,11 +34,13 @@ pub struct Write<C> {
 
 /// Room that a write takes up until it is done, also when nobody waits for it any more.
 #[derive(Debug, Default)]
-pub struct Room(Option<OwnedSemaphorePermit>);
+pub struct Room {
+    _permit: Option<OwnedSemaphorePermit>,
+}
 
 impl From<OwnedSemaphorePermit> for Room {
     fn from(permit: OwnedSemaphorePermit) -> Self {
-        Self(Some(permit))
+        Self { _permit: Some(permit) }
     }
 }
 

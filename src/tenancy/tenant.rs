@@ -159,8 +159,13 @@ impl Tenant<Admin> {
     }
 
     /// The head, now and whenever it moves; it ends with the tenant's writer.
-    pub fn follow(&self) -> watch::Receiver<Head> {
+    pub fn published(&self) -> watch::Receiver<Head> {
         self.awake.published.clone()
+    }
+
+    /// A place among the few that may read the log at the same time, if one is free.
+    pub fn log_reader(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.awake.log_readers).try_acquire_owned().ok()
     }
 
     /// A place among the few that may follow the log, if one is free.

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use vectorizer_log::storage::{Fault, MemoryStorage};
 use vectorizer_log::{
-    Actor, Event, Idempotency, LogId, LogReader, Metric, Point, PointId, Seq, UnverifiedLog, Vector, Via,
-    initialize,
+    Actor, Event, Idempotency, IndexParameters, LogId, LogReader, Metric, Point, PointId, Seq, UnverifiedLog,
+    Vector, Via, initialize,
 };
 use vectorizer_replay::{Filter, Projection};
 
@@ -70,11 +70,23 @@ fn write(change: impl Into<Change>) -> Write<Change> {
     }
 }
 
+/// The same write once more; only the room it takes up cannot be had twice.
+fn again(write: &Write<Change>) -> Write<Change> {
+    let Write { collection, change, idempotency, precondition, room: _ } = write;
+    Write {
+        collection: collection.clone(),
+        change: change.clone(),
+        idempotency: idempotency.clone(),
+        precondition: precondition.clone(),
+        room: Room::default(),
+    }
+}
+
 fn create() -> Change {
     CollectionChange::Create {
         dimension: 2.try_into().unwrap(),
         metric: Metric::Dot,
-        index: Default::default(),
+        index: IndexParameters::default(),
     }
     .into()
 }
@@ -182,7 +194,7 @@ proptest! {
     #[test]
     fn a_group_does_what_its_commands_would_have_done_one_by_one(mut writes in vec(any_write(), 1..40)) {
         writes.insert(0, write(create()));
-        let grouped = at_once(writes.clone());
+        let grouped = at_once(writes.iter().map(again).collect());
         let single = one_by_one(writes);
         prop_assert_eq!(grouped.1, single.1);
         prop_assert_eq!(grouped.0, single.0);

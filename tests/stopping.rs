@@ -1,0 +1,197 @@
+//! Stopping loses nothing and ends; whoever follows the log sees it grow and sees it end.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::node::{ACME, Client, GLOBEX, Node, PATIENCE};
+
+/// Writes one vector after the other until the server no longer answers; what was acknowledged.
+async fn write_until_the_end(client: Client, writer: u32) -> Vec<(String, u64)> {
+    let mut acknowledged = Vec::new();
+    for number in 0_u32.. {
+        let id = format!("{writer}-{number}");
+        let body = json!({"vectors": [{"id": id, "vector": [number], "payload": {"by": writer}}]});
+        let request = client.request(Method::PUT, "/collections/words/vectors").json(&body);
+        let Ok(answer) = request.send().await else { break };
+        if answer.status() == 503 {
+            break;
+        }
+        assert_eq!(answer.status(), 200);
+        let Ok(body) = answer.json::<Value>().await else { break };
+        acknowledged.push((id, body["seq"].as_u64().unwrap()));
+    }
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_keeps_every_acknowledged_write_and_does_not_use_up_its_grace() {
+    let data = TempDir::new().unwrap();
+    for (round, signal) in ["TERM", "INT", "TERM"].into_iter().enumerate() {
+        let node = Node::dev(data.path());
+        let client = node.client(ACME);
+        let before = if round == 0 {
+            client.create("words", 1, "dot").await;
+            1
+        } else {
+            client.post("/collections/words/vectors/delete", &json!({"filter": {}})).await.expect(200);
+            client.head().await["seq"].as_u64().unwrap()
+        };
+        let writing: Vec<_> =
+            (0..8).map(|writer| tokio::spawn(write_until_the_end(client.clone(), writer))).collect();
+        // Under load: not before each of the writers has had some of its writes acknowledged.
+        let patience = Instant::now() + PATIENCE;
+        while client.head().await["seq"].as_u64().unwrap() < before + 40 {
+            assert!(Instant::now() < patience, "nothing is written");
+        }
+        let asked = Instant::now();
+        node.signal(signal);
+        assert!(tokio::task::spawn_blocking(|| node.ended()).await.unwrap(), "it did not end well");
+        // The grace is thirty seconds; requests take milliseconds.
+        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+        let acknowledged: Vec<(String, u64)> =
+            join_all(writing).await.into_iter().flat_map(Result::unwrap).collect();
+        assert!(acknowledged.len() >= 32);
+
+        let node = Node::dev(data.path());
+        let client = node.client(ACME);
+        let log = client.log("").await;
+        let seqs: Vec<u64> = log.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
+        assert_eq!(seqs, (1..=log.len() as u64).collect::<Vec<_>>());
+        for (id, seq) in &acknowledged {
+            assert_eq!(log[usize::try_from(*seq).unwrap() - 1]["event"]["points"][0]["id"], *id);
+        }
+        let count = client.post("/collections/words/count", &json!({})).await.expect(200)["count"].clone();
+        // A write may be done whose answer no longer reached its writer: one each at most.
+        let lost = count.as_u64().unwrap() - acknowledged.len() as u64;
+        assert!(lost <= 8, "{lost} writes were done and not answered");
+        node.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_server_takes_no_more_work_and_ends_what_would_go_on_for_ever() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let client = node.client(ACME);
+    let ready = |client: &Client| client.request_at(Method::GET, "/ready").send();
+    assert_eq!(ready(&client).await.unwrap().status(), 200);
+    client.create("words", 1, "dot").await;
+    let mut following = Lines::follow(&client, "").await;
+    assert_eq!(following.next().await.unwrap()["seq"], 1);
+    let authority = node.authority().to_owned();
+
+    node.signal("TERM");
+    // The stream ends by itself, properly; whatever is asked from then on is refused in one way or the other.
+    assert_eq!(following.next().await, None);
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        match ready(&client).await {
+            Ok(answer) if answer.status() == 200 => assert!(Instant::now() < patience, "it takes work still"),
+            Ok(answer) => assert_eq!(answer.status(), 503),
+            Err(error) if error.is_connect() => break,
+            // A connection kept from before is closed under the request.
+            Err(_) => {}
+        }
+    }
+    assert!(std::net::TcpStream::connect(&authority).is_err());
+    assert!(tokio::task::spawn_blocking(|| node.ended()).await.unwrap());
+}
+
+/// The lines of an answer that is still coming in.
+struct Lines {
+    answer: reqwest::Response,
+    received: Vec<u8>,
+}
+
+impl Lines {
+    async fn follow(client: &Client, query: &str) -> Self {
+        let answer = client.request(Method::GET, &format!("/log?follow=true{query}")).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "application/x-ndjson");
+        Self { answer, received: Vec::new() }
+    }
+
+    /// The next line, or `None` where the answer ends as it should.
+    async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.received.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            let more = tokio::time::timeout(PATIENCE, self.answer.chunk()).await.unwrap().unwrap();
+            let Some(bytes) = more else {
+                assert_eq!(self.received, b"", "half a line");
+                return None;
+            };
+            self.received.extend_from_slice(&bytes);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_follows_the_log_sees_each_record_once_as_it_is_written() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let client = node.client(ACME);
+    client.create("words", 1, "dot").await;
+    let mut all = Lines::follow(&client, "").await;
+    let mut later = Lines::follow(&client, "&from=3&limit=5&with_payload=false").await;
+    let mut up_to = Lines::follow(&client, "&to=4").await;
+    assert_eq!(all.next().await.unwrap()["event"]["type"], "collection_created");
+    for seq in 2..20_u64 {
+        let body = json!({"vectors": [{"id": seq.to_string(), "vector": [seq], "payload": {"n": seq}}]});
+        assert_eq!(client.put("/collections/words/vectors", &body).await.expect(200)["seq"], seq);
+        // It comes without anything else having to happen.
+        let line = all.next().await.unwrap();
+        assert_eq!(line["seq"], seq);
+        assert_eq!(line["event"]["points"][0]["payload"], json!({"n": seq}));
+    }
+    for seq in 3..8 {
+        let line = later.next().await.unwrap();
+        assert_eq!(line["seq"], seq);
+        assert_eq!(line["event"]["points"][0].get("payload"), None);
+    }
+    assert_eq!(later.next().await, None, "it ends at its limit");
+    for seq in 1..5 {
+        assert_eq!(up_to.next().await.unwrap()["seq"], seq);
+    }
+    assert_eq!(up_to.next().await, None, "it ends at the last record asked for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_may_follow_one_tenants_log_at_a_time_and_others_are_told_so() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let (client, other) = (node.client(ACME), node.client(GLOBEX));
+    client.create("words", 1, "dot").await;
+    let follow = |client: &Client| client.request(Method::GET, "/log?follow=true").send();
+    let mut following = Vec::new();
+    let refused = loop {
+        let answer = follow(&client).await.unwrap();
+        if answer.status() != 200 {
+            break crate::node::Answer::read(answer).await;
+        }
+        following.push(answer);
+        assert!(following.len() <= 64, "there is no limit");
+    };
+    assert!(following.len() >= 2, "{} may follow", following.len());
+    assert_eq!((refused.status.as_u16(), refused.problem()), (503, "too-many-followers"));
+    assert!(refused.detail().contains("follow"));
+    assert!(refused.headers.contains_key("retry-after"));
+    // Who reads and goes, who writes, and another tenant are not in the way of the followers.
+    assert_eq!(client.log("").await.len(), 1);
+    assert_eq!(follow(&other).await.unwrap().status(), 200);
+    let body = json!({"vectors": [{"id": "a", "vector": [1]}]});
+    client.put("/collections/words/vectors", &body).await.expect(200);
+    // A place is free again when its follower has gone.
+    following.pop();
+    let patience = Instant::now() + PATIENCE;
+    while follow(&client).await.unwrap().status() != 200 {
+        assert!(Instant::now() < patience, "the place of one who has gone stays taken");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
