@@ -45,7 +45,6 @@ async fn every_acknowledged_write_survives_sigkill_at_any_moment() {
     for round in 0..rounds() {
         let running = node.take().unwrap_or_else(|| Node::dev(data.path()));
         let client = running.client(ACME);
-        let before = acknowledged.len();
         let writing = tokio::spawn({
             let client = client.clone();
             async move {
@@ -83,7 +82,6 @@ async fn every_acknowledged_write_survives_sigkill_at_any_moment() {
             assert_eq!(found, number % 60 + 1, "half a commit");
             acknowledged.push((number, log.len() as u64));
         }
-        assert!(round == 0 || acknowledged.len() > before, "nothing was written in round {round}");
         next = acknowledged.last().map_or(0, |(number, _)| number + 1);
 
         // And all of it can be found again, bit for bit.
@@ -96,4 +94,6 @@ async fn every_acknowledged_write_survives_sigkill_at_any_moment() {
         }
         node = Some(running);
     }
+    // Some rounds are too short for a write on a busy machine; all of them together are not.
+    assert!(acknowledged.len() as u64 > rounds(), "only {} writes were acknowledged", acknowledged.len());
 }
