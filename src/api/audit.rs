@@ -72,9 +72,13 @@ pub(super) async fn read(
     Parameters(parameters): Parameters<LogParameters>,
 ) -> Result<Response, Problem> {
     let follow = parameters.follow.unwrap_or(false);
-    let place = if follow { tenant.follower() } else { tenant.log_reader() };
+    let (place, code, doing) = if follow {
+        (tenant.follower(), "too-many-followers", "follow")
+    } else {
+        (tenant.log_reader(), "too-many-readers", "read")
+    };
     let Some(place) = place else {
-        return Err(Problem::unavailable("too-many-readers", "too many read this log at the moment", 5));
+        return Err(Problem::unavailable(code, format!("too many {doing} this log at the moment"), 5));
     };
     let shown = ExportDetail::default();
     let feed = Feed {
