@@ -6,9 +6,13 @@
     reason = "the numbers of a test are small, or were an f32 before"
 )]
 
+mod audit;
 mod bad_input;
+mod bounds;
 mod conditions;
 mod crash;
+mod damage;
+mod failing_disk;
 mod isolation;
 mod loading;
 mod node;

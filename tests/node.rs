@@ -51,10 +51,23 @@ impl Node {
         Self::start("serve", data, &[])
     }
 
+    /// The same, where no file may grow beyond so many bytes: the write that would fails.
+    pub(crate) fn dev_with_file_limit(data: &Path, bytes: u64) -> Self {
+        // In blocks of 512 bytes; without the trap the signal would end the process.
+        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &script, env!("CARGO_BIN_EXE_vectorizer")]);
+        Self::spawn(limited, "dev", data, &["--hub-listen", "127.0.0.1:0"])
+    }
+
     /// A server command with these flags beside the folder and a free port.
     pub(crate) fn start(command: &str, data: &Path, flags: &[&str]) -> Self {
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_vectorizer")), command, data, flags)
+    }
+
+    fn spawn(mut program: Command, command: &str, data: &Path, flags: &[&str]) -> Self {
         std::fs::create_dir_all(data).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_vectorizer"))
+        let mut child = program
             .args([command, "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .args(flags)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, info, info_span, warn};
+use tracing::{Instrument as _, error_span, info, warn};
 use vectorizer_log::{Head, LogReader, TenantFolder, TenantId, TenantLog};
 use vectorizer_replay::{ApplyError, Projection, Recovery};
 
@@ -102,7 +102,7 @@ impl Woken {
         let (commands, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (publish, published) = watch::channel(head);
         // The writer outlives the request that wakes it, and works for others too.
-        let span = info_span!(parent: None, "writer", tenant = %id);
+        let span = error_span!(parent: None, "writer", tenant = %id);
         let writer = Writer::new(log, Arc::clone(&state), publish);
         writers.spawn(writer.run(queue, stop).instrument(span));
         Arc::new(Awake {

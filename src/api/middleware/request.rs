@@ -7,7 +7,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::{Instrument as _, debug, field, info_span, warn};
+use tracing::{Instrument as _, debug, error_span, field, warn};
 use uuid::Uuid;
 
 use crate::api::problem::Problem;
@@ -39,7 +39,8 @@ impl RequestId {
 pub async fn track(mut request: Request, next: Next) -> Response {
     let id = RequestId::of(&request);
     let started = Instant::now();
-    let span = info_span!(
+    // Of the highest level, so that no line is without it, whatever the filter lets through.
+    let span = error_span!(
         "request",
         request_id = %id.0,
         tenant = field::Empty,

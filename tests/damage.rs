@@ -1,0 +1,229 @@
+//! Damage stays local: it is named, by tenant and seq, nothing is changed by looking, and the other
+//! tenants are served.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::node::{ACME, Client, GLOBEX, Node, vectorizer};
+
+/// Two tenants with data, and the server that wrote it stopped.
+struct Written {
+    data: TempDir,
+    /// Records in each tenant's log.
+    records: u64,
+}
+
+async fn write(client: &Client) {
+    client.create("words", 64, "dot").await;
+    for round in 0..40 {
+        let vectors: Vec<Value> =
+            (0..25).map(|id| json!({"id": format!("{round}-{id}"), "vector": vec![round; 64]})).collect();
+        client.put("/collections/words/vectors", &json!({ "vectors": vectors })).await.expect(200);
+    }
+}
+
+impl Written {
+    async fn new() -> Self {
+        let data = TempDir::new().unwrap();
+        let node = Node::dev(data.path());
+        write(&node.client(ACME)).await;
+        write(&node.client(GLOBEX)).await;
+        node.stop();
+        Self { data, records: 41 }
+    }
+
+    /// The same in a folder of its own, to be damaged.
+    fn copy(&self) -> Self {
+        let data = TempDir::new().unwrap();
+        copy(self.data.path(), data.path());
+        Self { data, records: self.records }
+    }
+
+    fn file(&self, tenant: &str, name: &str) -> PathBuf {
+        self.data.path().join(tenant).join(name)
+    }
+
+    /// What `log verify` says of a tenant: its exit code and its words.
+    fn verify(&self, tenant: &str) -> (i32, String) {
+        let folder = self.data.path().to_str().unwrap();
+        let before = contents(self.data.path());
+        let output = vectorizer(["log", "verify", "--data-dir", folder, "--tenant", tenant]);
+        assert!(contents(self.data.path()) == before, "verifying changed the folder");
+        let words = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.code().unwrap(), words)
+    }
+
+    /// The server refuses acme's damaged data and serves globex's.
+    async fn serves_the_other_alone(&self) {
+        let node = Node::dev(self.data.path());
+        let damaged = node.client(ACME).get("/collections").await;
+        assert_eq!((damaged.status.as_u16(), damaged.problem()), (503, "tenant-damaged"));
+        assert!(damaged.headers.contains_key("retry-after"));
+        self.serves(&node.client(GLOBEX)).await;
+        // A restart is no cure.
+        node.kill();
+        let node = Node::dev(self.data.path());
+        assert_eq!(node.client(ACME).get("/collections").await.status, 503);
+    }
+
+    async fn serves(&self, client: &Client) {
+        let search = json!({"vector": vec![1; 64], "limit": 1});
+        let found = client.post("/collections/words/search", &search).await.expect(200);
+        assert!(found["results"][0]["id"].as_str().unwrap().starts_with("39-"));
+        let more = json!({"vectors": [{"id": "more", "vector": vec![0; 64]}]});
+        client.put("/collections/words/vectors", &more).await.expect(200);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(contents(&path));
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            files.push((path, bytes));
+        }
+    }
+    files.sort();
+    files
+}
+
+fn flip(file: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x40], at).unwrap();
+}
+
+/// Whether the words name the tenant and a seq within its log.
+fn names_the_damage(words: &str, records: u64) -> bool {
+    let line = words.lines().find(|line| line.contains("tenant acme: damage at seq "));
+    let seq =
+        line.and_then(|line| line.split("damage at seq ").nth(1)?.split(':').next()?.parse::<u64>().ok());
+    seq.is_some_and(|seq| (1..=records).contains(&seq))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_byte_in_any_region_of_the_database_is_harmless_or_named_and_stays_local() {
+    let written = Written::new().await;
+    let length = fs::metadata(written.file("acme", "log/db")).unwrap().len();
+    let regions = 24;
+    let mut damaged = None;
+    for region in 0..regions {
+        let copy = written.copy();
+        flip(&copy.file("acme", "log/db"), length * region / regions + 700);
+        let (code, words) = copy.verify("acme");
+        match code {
+            0 => {}
+            1 => {
+                assert!(names_the_damage(&words, copy.records), "{words}");
+                damaged = Some(copy);
+            }
+            other => panic!("exit code {other}: {words}"),
+        }
+        assert_eq!(written.verify("globex").0, 0);
+    }
+    damaged.expect("no flip was found").serves_the_other_alone().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_cut_below_the_head_is_named_and_stays_local() {
+    let written = Written::new().await;
+    let length = fs::metadata(written.file("acme", "log/db")).unwrap().len();
+    for share in [0, 1, 2] {
+        let copy = written.copy();
+        let db = copy.file("acme", "log/db");
+        OpenOptions::new().write(true).open(db).unwrap().set_len(length * share / 4).unwrap();
+        let (code, words) = copy.verify("acme");
+        assert_eq!(code, 1, "{words}");
+        assert!(names_the_damage(&words, copy.records), "{words}");
+        copy.serves_the_other_alone().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_head_is_named_and_a_torn_slot_of_it_is_not_damage() {
+    let written = Written::new().await;
+    // Each byte that means something, of either slot: the other one stands.
+    for at in [0, 5, 20, 45, 4096, 4101, 4116, 4141] {
+        let copy = written.copy();
+        flip(&copy.file("acme", "head"), at);
+        let (code, words) = copy.verify("acme");
+        assert_eq!(code, 0, "{words}");
+    }
+    let copy = written.copy();
+    flip(&copy.file("acme", "head"), 5);
+    flip(&copy.file("acme", "head"), 4101);
+    let (code, words) = copy.verify("acme");
+    assert_eq!(code, 1, "{words}");
+    assert!(words.contains("tenant acme") && words.contains("head"), "{words}");
+    copy.serves_the_other_alone().await;
+}
+
+/// The damage that no checksum of the storage sees: whole, valid entries in the wrong place.
+#[tokio::test(flavor = "multi_thread")]
+async fn swapped_and_foreign_records_are_named_and_stay_local() {
+    let written = Written::new().await;
+    let swapped = written.copy();
+    let db = open(&swapped.file("acme", "log"));
+    let (second, third) = (record(&db, 2), record(&db, 3));
+    put(&db, &second, 3);
+    put(&db, &third, 2);
+    drop(db);
+    let (code, words) = swapped.verify("acme");
+    assert_eq!(code, 1, "{words}");
+    assert!(words.contains("tenant acme: damage at seq 2: the record is number 3"), "{words}");
+    swapped.serves_the_other_alone().await;
+
+    let mixed = written.copy();
+    let foreign = record(&open(&mixed.file("globex", "log")), 5);
+    let db = open(&mixed.file("acme", "log"));
+    put(&db, &foreign, 5);
+    drop(db);
+    let (code, words) = mixed.verify("acme");
+    assert_eq!(code, 1, "{words}");
+    assert!(words.contains("tenant acme: damage at seq 5: the record belongs to log "), "{words}");
+    mixed.serves_the_other_alone().await;
+}
+
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// A tenant's sled, opened behind the server's back.
+fn open(log: &Path) -> sled::Db {
+    sled::Config::new().path(log).segment_size(512 * 1024).flush_every_ms(None).open().unwrap()
+}
+
+fn record(db: &sled::Db, seq: u64) -> Entries {
+    let parts = db.scan_prefix(seq.to_be_bytes());
+    parts.map(|part| part.unwrap()).map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
+}
+
+fn put(db: &sled::Db, record: &Entries, seq: u64) {
+    for (key, _) in self::record(db, seq) {
+        db.remove(key).unwrap();
+    }
+    for (key, value) in record {
+        let key = [&seq.to_be_bytes(), &key[8..]].concat();
+        db.insert(key, value.as_slice()).unwrap();
+    }
+    db.flush().unwrap();
+}
