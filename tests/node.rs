@@ -176,7 +176,7 @@ impl Drop for Node {
 }
 
 fn http() -> reqwest::Client {
-    reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().unwrap()
+    vectorizer::outgoing::client().timeout(PATIENCE).no_proxy().build().unwrap()
 }
 
 /// Runs the command to its end.

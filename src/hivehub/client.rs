@@ -123,7 +123,7 @@ impl HiveHubClient {
         let mut service_key =
             HeaderValue::from_str(service_key.expose()).map_err(|error| UnusableClient(error.into()))?;
         service_key.set_sensitive(true);
-        let http = reqwest::Client::builder()
+        let http = crate::outgoing::client()
             .user_agent(concat!("vectorizer/", env!("CARGO_PKG_VERSION")))
             .default_headers(HeaderMap::from_iter([(SERVICE_KEY_HEADER, service_key)]))
             .redirect(redirect::Policy::none())

@@ -45,7 +45,7 @@ impl Served {
 
     async fn send(&self, method: &str, path: &str, service_key: Option<&str>, body: String) -> (u16, Value) {
         let url = format!("{}{path}", self.url);
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = crate::outgoing::client().no_proxy().build().unwrap();
         let mut request = client.request(method.parse().unwrap(), url);
         if let Some(key) = service_key {
             request = request.header("X-Service-Key", key);
