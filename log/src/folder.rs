@@ -120,11 +120,21 @@ impl TenantFolder {
     /// Opens the log for recovery. If a write has failed in an earlier life, the log is first copied,
     /// verified up to its head, into a fresh folder that takes its place.
     pub fn open(&self) -> Result<UnverifiedLog, Error> {
+        self.open_after(paths(&self.path).condemned.exists())
+    }
+
+    /// The same for whoever knows that a write has failed in this life: a disk that failed may have
+    /// failed to keep word of it.
+    pub fn open_after_failure(&self) -> Result<UnverifiedLog, Error> {
+        self.open_after(true)
+    }
+
+    fn open_after(&self, failure: bool) -> Result<UnverifiedLog, Error> {
         let manifest = self.manifest()?;
         let paths = paths(&self.path);
         self.finish_replacement(&paths)?;
         self.check_unlocked()?;
-        if paths.condemned.exists() {
+        if failure {
             self.replace(&paths, &manifest).inspect_err(|_| {
                 // Half a copy helps nobody, least of all on the full disk that may be the cause.
                 let _ = remove_tree(&self.path.join("log.fresh"));
@@ -213,7 +223,9 @@ impl TenantFolder {
         };
         publish().map_err(file)?;
         self.finish_replacement(current)?;
-        fs::remove_file(&current.condemned).and_then(|()| sync_folder(&self.path)).map_err(file)?;
+        if current.condemned.exists() {
+            fs::remove_file(&current.condemned).and_then(|()| sync_folder(&self.path)).map_err(file)?;
+        }
         Ok(())
     }
 

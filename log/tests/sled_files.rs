@@ -166,6 +166,10 @@ fn a_condemned_log_takes_writes_again_after_its_acknowledged_part_was_copied() {
     let more = commit(&mut recovered.log, [upserted(10, 3)]);
     drop(recovered);
     assert_eq!(ground.recover().unwrap().1, [written, more].concat());
+    // Without the mark too, for whoever remembers.
+    let inode = fs::metadata(ground.db()).unwrap().ino();
+    drop(ground.folder.open_after_failure().unwrap());
+    assert_ne!(fs::metadata(ground.db()).unwrap().ino(), inode);
 }
 
 /// The process may end between any two steps of the replacement.

@@ -62,13 +62,18 @@ pub(super) struct Woken {
 }
 
 /// Opens the tenant's log, or creates it, and folds it, unless `stop` is cancelled meanwhile.
-pub(super) fn wake(folder: &TenantFolder, stop: &CancellationToken) -> Result<Woken, WakeError> {
+/// `after_failure` says that a write to it has failed in this process.
+pub(super) fn wake(
+    folder: &TenantFolder,
+    after_failure: bool,
+    stop: &CancellationToken,
+) -> Result<Woken, WakeError> {
     if !folder.exists() {
         let log_id = folder.create()?;
         info!(%log_id, "created the log");
     }
     let mut projection = Projection::new(folder.log_id()?);
-    let unverified = folder.open()?;
+    let unverified = if after_failure { folder.open_after_failure()? } else { folder.open()? };
     let mut reported = Instant::now();
     let mut recovery = Recovery::new(&mut projection, unverified.acknowledged().seq, |progress| {
         if reported.elapsed() >= PROGRESS_INTERVAL {

@@ -162,7 +162,8 @@ impl Tenancy {
     }
 
     async fn wake(self, tenant: TenantId, bed: Arc<Bed>, publish: watch::Sender<Option<Outcome>>) {
-        let outcome = self.open(tenant).await.map_err(Arc::new);
+        let after_failure = bed.rest().awake.is_some();
+        let outcome = self.open(tenant, after_failure).await.map_err(Arc::new);
         let replaced = {
             let mut rest = bed.rest();
             rest.waking = None;
@@ -183,16 +184,17 @@ impl Tenancy {
         drop(replaced);
     }
 
-    async fn open(&self, tenant: TenantId) -> Result<Arc<Awake>, WakeError> {
+    async fn open(&self, tenant: TenantId, after_failure: bool) -> Result<Arc<Awake>, WakeError> {
         let turn = self.shared.waking.acquire().await.map_err(|_| WakeError::Stopping)?;
         let folder = TenantFolder::new(&self.shared.data, &tenant);
         let stop = self.shared.stop.clone();
         let started = Instant::now();
         // Within the span of the request that wakes it, which knows tenant and request.
         let request = Span::current();
-        let woken = tokio::task::spawn_blocking(move || request.in_scope(|| wake(&folder, &stop)))
-            .await
-            .map_err(|panic| WakeError::Panicked(panic.to_string()))??;
+        let woken =
+            tokio::task::spawn_blocking(move || request.in_scope(|| wake(&folder, after_failure, &stop)))
+                .await
+                .map_err(|panic| WakeError::Panicked(panic.to_string()))??;
         drop(turn);
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(seq = %woken.head().seq, milliseconds, "awake");
