@@ -67,6 +67,15 @@ impl Outcome {
             Event::PayloadChanged { .. } => Self::PayloadChanged,
         }
     }
+
+    /// How many vectors it wrote or deleted.
+    pub fn vectors(&self) -> u64 {
+        match self {
+            Self::CollectionDeleted { vectors } => *vectors,
+            Self::Upserted { count } | Self::Deleted { count } => *count,
+            Self::CollectionCreated | Self::PayloadChanged => 0,
+        }
+    }
 }
 
 impl Answer {

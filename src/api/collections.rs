@@ -5,7 +5,6 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use vectorizer_log::{CollectionName, Dimension, IndexParameters, InvalidDimension, Metric};
-use vectorizer_replay::Outcome;
 
 use super::body::expect_content_type;
 use super::conditions::Submitted;
@@ -202,13 +201,7 @@ pub(super) async fn delete(
     submitted: Submitted,
 ) -> Result<Response, Problem> {
     let committed = tenant.change_collections(submitted.write(name, CollectionChange::Delete)).await?;
-    let vectors_deleted = match committed.outcome {
-        Outcome::CollectionDeleted { vectors } => vectors,
-        Outcome::CollectionCreated
-        | Outcome::Upserted { .. }
-        | Outcome::Deleted { .. }
-        | Outcome::PayloadChanged => 0,
-    };
+    let vectors_deleted = committed.outcome.vectors();
     let body = CollectionDeleted { seq: committed.seq.get(), vectors_deleted };
     Ok(vectors::written(StatusCode::OK, committed, &body))
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use vectorizer_log::{Payload, Point, PointId};
-use vectorizer_replay::{Outcome, StoredPoint};
+use vectorizer_replay::StoredPoint;
 
 use super::body::{INLINE_BYTES_MAX, Parameters, expect_content_type, parse_json};
 use super::conditions::Submitted;
@@ -194,13 +194,7 @@ pub(super) async fn upsert(
         )
         .await?;
     let committed = tenant.change_vectors(submitted.write(name, VectorChange::Upsert(points))).await?;
-    let upserted = match committed.outcome {
-        Outcome::Upserted { count } => count,
-        Outcome::CollectionCreated
-        | Outcome::CollectionDeleted { .. }
-        | Outcome::Deleted { .. }
-        | Outcome::PayloadChanged => 0,
-    };
+    let upserted = committed.outcome.vectors();
     Ok(written(StatusCode::OK, committed, &Upserted { seq: committed.seq.get(), upserted }))
 }
 
@@ -342,13 +336,7 @@ pub(super) async fn delete_many(
 }
 
 fn deleted(committed: Committed) -> Response {
-    let deleted = match committed.outcome {
-        Outcome::Deleted { count } => count,
-        Outcome::CollectionCreated
-        | Outcome::CollectionDeleted { .. }
-        | Outcome::Upserted { .. }
-        | Outcome::PayloadChanged => 0,
-    };
+    let deleted = committed.outcome.vectors();
     written(StatusCode::OK, committed, &Deleted { seq: committed.seq.get(), deleted })
 }
 

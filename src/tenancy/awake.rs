@@ -32,6 +32,11 @@ pub(super) struct Awake {
 }
 
 impl Awake {
+    /// Whether what is in memory is what the log says: not if the writer has panicked while applying.
+    pub(super) fn is_readable(&self) -> bool {
+        !self.state.is_poisoned()
+    }
+
     /// Whether the writer has ended: only opening the log again makes the tenant take writes.
     pub(super) fn has_failed(&self) -> bool {
         self.commands.is_closed()

@@ -123,7 +123,8 @@ impl Tenancy {
         let mut waking = {
             let bed = self.bed(pass.tenant());
             let mut rest = bed.rest();
-            if let Some(awake) = rest.awake.as_ref().filter(|awake| !L::WRITES || !awake.has_failed()) {
+            let serves = |awake: &&Arc<Awake>| awake.is_readable() && (!L::WRITES || !awake.has_failed());
+            if let Some(awake) = rest.awake.as_ref().filter(serves) {
                 return Ok(Tenant::new(Arc::clone(awake), pass));
             }
             match (&rest.waking, &rest.failure) {

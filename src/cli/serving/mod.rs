@@ -25,6 +25,6 @@ fn start_logging() {
     let _ = if std::io::stderr().is_terminal() {
         lines.with_target(false).try_init()
     } else {
-        lines.json().flatten_event(true).try_init()
+        lines.json().flatten_event(true).with_span_list(false).try_init()
     };
 }
