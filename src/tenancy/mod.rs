@@ -128,11 +128,12 @@ impl Tenancy {
                 return Ok(Tenant::new(Arc::clone(awake), pass));
             }
             match (&rest.waking, &rest.failure) {
-                (Some(waking), _) => waking.clone(),
-                (None, Some((at, failure))) if at.elapsed() < WAKE_BACKOFF => {
+                // One whose task is gone without a word will never be published.
+                (Some(waking), _) if waking.has_changed().is_ok() => waking.clone(),
+                (_, Some((at, failure))) if at.elapsed() < WAKE_BACKOFF => {
                     return Err(Arc::clone(failure));
                 }
-                (None, _) => {
+                _ => {
                     let (publish, waking) = watch::channel(None);
                     rest.waking = Some(waking.clone());
                     let work = self.clone().wake(pass.tenant().clone(), Arc::clone(&bed), publish);
