@@ -136,8 +136,11 @@ impl TenantFolder {
         self.check_unlocked()?;
         if failure {
             self.replace(&paths, &manifest).inspect_err(|_| {
-                // Half a copy helps nobody, least of all on the full disk that may be the cause.
-                let _ = remove_tree(&self.path.join("log.fresh"));
+                // Half a copy helps nobody, least of all on the full disk that may be the cause. IMPORTANT:
+                // once the old log has moved away the copy is whole, and the only one.
+                if paths.log.exists() {
+                    let _ = remove_tree(&self.path.join("log.fresh"));
+                }
             })?;
             self.check_unlocked()?;
         }

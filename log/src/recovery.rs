@@ -160,10 +160,11 @@ fn is_acknowledged(found: Head, mark: Mark, acknowledged: Head) -> Result<(), Da
     Err(Damage { seq: found.seq, kind })
 }
 
-/// Whether some record behind the one at `seq` carries a commit mark.
+/// Whether a commit ends at the record at `seq` or behind it. Parts are written in order and a commit's end
+/// last, so one that is there says that everything in front of it once was.
 pub(crate) fn ends_a_commit_beyond(storage: &dyn Storage, seq: Seq) -> Result<bool, StorageError> {
     let mut found = false;
-    storage.scan(PartKey::first(seq.next()), &mut |_, value| {
+    storage.scan(PartKey::first(seq), &mut |_, value| {
         found = value.first().is_some_and(|mark| Mark::try_from(*mark) == Ok(Mark::EndsCommit));
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;

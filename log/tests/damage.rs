@@ -167,14 +167,19 @@ fn damage_in_front_of_a_whole_commit_is_damage_wherever_the_head_is() {
     };
     let lose = |parts: &mut Parts, seq| drop(take_record(parts, seq));
     let head = head_then.seq.get();
-    for tamper in [flip as fn(&mut Parts, u64), lose] {
-        for seq in head + 1..head + 3 {
+    // The last commit has none behind it, but a changed byte leaves its own end mark.
+    for (tamper, last) in [(flip as fn(&mut Parts, u64), head + 3), (lose, head + 2)] {
+        for seq in head + 1..=last {
             let Err(Error::Damaged(damage)) = survivor(tamper, seq) else { panic!("seq {seq} was cut") };
             assert_eq!(damage.seq.get(), seq);
         }
     }
-    // The last commit has none behind it: torn, for all anybody can tell.
-    assert_eq!(survivor(flip, head + 3).unwrap(), (true, head + 2));
+    // Without its end mark it is torn, for all anybody can tell.
+    let tear = |parts: &mut Parts, seq| {
+        let key = parts.keys().rfind(|key| seq_of(key) == seq).unwrap().clone();
+        parts.remove(&key);
+    };
+    assert_eq!(survivor(tear, head + 3).unwrap(), (true, head + 2));
 }
 
 fn fill_more(ground: &InMemory, mark: u64) {
