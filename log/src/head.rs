@@ -4,6 +4,7 @@
 //! whether it has lost any. So the head is written beside it after every sync: two slots, in turn, so
 //! that a write that tears leaves the other one. Recovering less than the head says is damage.
 
+use crate::damage::{Damage, DamageKind};
 use crate::position::{ChainHash, Head, Seq};
 
 /// The head file's size: two slots, each in a block of its own so that no write touches both.
@@ -63,6 +64,11 @@ pub(crate) fn decode(file: &[u8]) -> Option<(Head, Slot)> {
         .into_iter()
         .filter_map(|slot| decode_slot(file.get(slot.offset()..)?).map(|head| (head, slot)))
         .max_by_key(|(head, _)| head.seq)
+}
+
+/// The same for whoever cannot go on without one.
+pub(crate) fn acknowledged(file: &[u8]) -> Result<(Head, Slot), Damage> {
+    decode(file).ok_or(Damage { seq: Seq::OLDEST, kind: DamageKind::Head })
 }
 
 /// The slots of a head file that hold something unreadable: an empty (all zero) one is none of them.

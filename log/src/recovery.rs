@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crate::damage::{Damage, DamageKind};
 use crate::error::Error;
 use crate::head::{self, Slot};
-use crate::part::{Mark, PartKey};
+use crate::part::{Mark, PartKey, split};
 use crate::position::{Head, LogId, Seq, Timestamp};
 use crate::record::Record;
 use crate::storage::{Storage, StorageError};
@@ -50,8 +50,7 @@ pub fn initialize(storage: &dyn Storage, log_id: LogId) -> Result<(), StorageErr
 impl UnverifiedLog {
     /// Reads the head, and nothing else yet.
     pub fn new(storage: Box<dyn Storage>, log_id: LogId) -> Result<Self, Error> {
-        let (acknowledged, slot) =
-            head::decode(&storage.read_head()?).ok_or(Damage { seq: Seq::OLDEST, kind: DamageKind::Head })?;
+        let (acknowledged, slot) = head::acknowledged(&storage.read_head()?)?;
         Ok(Self { storage, log_id, acknowledged, slot })
     }
 
@@ -119,7 +118,7 @@ impl UnverifiedLog {
             // beginning. So a whole end of a commit behind the damage says that what is damaged was
             // durable, and perhaps acknowledged: the head on disk may lag behind after a loss of power.
             WalkEnd::Damaged(damage)
-                if ends_a_commit_beyond(storage.as_ref(), damage.seq).map_err(Error::from)? =>
+                if ends_a_commit_from(storage.as_ref(), damage.seq).map_err(Error::from)? =>
             {
                 return Err(Error::from(damage).into());
             }
@@ -162,7 +161,7 @@ fn is_acknowledged(found: Head, mark: Mark, acknowledged: Head) -> Result<(), Da
 
 /// Whether a commit ends at the record at `seq` or behind it. Parts are written in order and a commit's end
 /// last, so one that is there says that everything in front of it once was.
-pub(crate) fn ends_a_commit_beyond(storage: &dyn Storage, seq: Seq) -> Result<bool, StorageError> {
+pub(crate) fn ends_a_commit_from(storage: &dyn Storage, seq: Seq) -> Result<bool, StorageError> {
     let mut found = false;
     storage.scan(PartKey::first(seq), &mut |_, value| {
         found = value.first().is_some_and(|mark| Mark::try_from(*mark) == Ok(Mark::EndsCommit));
@@ -190,8 +189,7 @@ fn cut(storage: &dyn Storage, from: Seq, reason: Damage) -> Result<Cut, StorageE
 /// them durable there. This is how a log whose storage has failed comes to take writes again: what
 /// the page cache shows of the old files is not trusted beyond what verifies.
 pub fn copy_acknowledged(from: &dyn Storage, to: &dyn Storage, log_id: LogId) -> Result<Head, Error> {
-    let (acknowledged, _) =
-        head::decode(&from.read_head()?).ok_or(Damage { seq: Seq::OLDEST, kind: DamageKind::Head })?;
+    let (acknowledged, _) = head::acknowledged(&from.read_head()?)?;
     let mut copied = Head::genesis(log_id);
     let mut failure = None;
     let mut verifier = Verifier::new(log_id);
@@ -202,9 +200,7 @@ pub fn copy_acknowledged(from: &dyn Storage, to: &dyn Storage, log_id: LogId) ->
                 if head.seq == acknowledged.seq {
                     is_acknowledged(head, verified.mark, acknowledged)?;
                 }
-                for (part, value) in
-                    (0..).zip(crate::part::split(verified.stored, to.part_bytes_max(), verified.mark))
-                {
+                for (part, value) in (0..).zip(split(verified.stored, to.part_bytes_max(), verified.mark)) {
                     to.put(PartKey { seq: head.seq, part }, &value)?;
                 }
                 Ok::<(), Error>(())

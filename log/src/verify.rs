@@ -8,7 +8,7 @@ use crate::head;
 use crate::part::{Mark, PartKey};
 use crate::position::{Head, LogId, Seq};
 use crate::record::Record;
-use crate::recovery::ends_a_commit_beyond;
+use crate::recovery::ends_a_commit_from;
 use crate::storage::{Storage, StorageError};
 use crate::tenant_log::StoredRecord;
 use crate::verifier::{Verifier, WalkEnd, walk};
@@ -50,8 +50,7 @@ pub(crate) fn verify(
     visit: &mut dyn FnMut(StoredRecord) -> ControlFlow<()>,
 ) -> Result<Verification, Error> {
     let head_file = storage.read_head()?;
-    let (acknowledged, _) =
-        head::decode(&head_file).ok_or(Damage { seq: Seq::OLDEST, kind: DamageKind::Head })?;
+    let (acknowledged, _) = head::acknowledged(&head_file)?;
     let mut verification = Verification {
         log_id,
         acknowledged,
@@ -100,7 +99,7 @@ pub(crate) fn verify(
         }
         match end {
             WalkEnd::Damaged(damage)
-                if damage.seq <= acknowledged.seq || ends_a_commit_beyond(storage, damage.seq)? =>
+                if damage.seq <= acknowledged.seq || ends_a_commit_from(storage, damage.seq)? =>
             {
                 let next = next_record(storage, &damage)?;
                 verification.damage.push(damage);
