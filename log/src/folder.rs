@@ -133,16 +133,10 @@ impl TenantFolder {
         let manifest = self.manifest()?;
         let paths = paths(&self.path);
         self.finish_replacement(&paths)?;
-        self.check_unlocked()?;
+        drop(self.lock(File::try_lock)?);
         if failure {
-            self.replace(&paths, &manifest).inspect_err(|_| {
-                // Half a copy helps nobody, least of all on the full disk that may be the cause. IMPORTANT:
-                // once the old log has moved away the copy is whole, and the only one.
-                if paths.log.exists() {
-                    let _ = remove_tree(&self.path.join("log.fresh"));
-                }
-            })?;
-            self.check_unlocked()?;
+            self.replace(&paths, &manifest)?;
+            drop(self.lock(File::try_lock)?);
         }
         let storage = open_storage(&paths, manifest.segment_bytes)?;
         UnverifiedLog::new(Box::new(storage), manifest.log_id)
@@ -161,7 +155,7 @@ impl TenantFolder {
         visit: &mut dyn FnMut(StoredRecord) -> ControlFlow<()>,
     ) -> Result<Verification, Error> {
         let manifest = self.manifest()?;
-        self.check_unlocked()?;
+        let unchanged = self.lock(File::try_lock_shared)?;
         let copy = tempfile::Builder::new()
             .prefix("vectorizer-verify-")
             .tempdir_in(scratch)
@@ -171,6 +165,7 @@ impl TenantFolder {
             path: self.path.clone(),
             source,
         })?;
+        drop(unchanged);
         let storage = open_storage(&paths(copy.path()), manifest.segment_bytes)?;
         verify(&storage, manifest.log_id, visit)
     }
@@ -182,72 +177,92 @@ impl TenantFolder {
         Manifest::read(self.path.join("manifest.json"))
     }
 
-    /// sled locks `db`; asking before it does lets "somebody has it open" be told from damage. A log
-    /// that was closed in this process a moment ago may still be held by a thread of sled's, so a
-    /// lock is only believed after a while.
-    fn check_unlocked(&self) -> Result<(), Error> {
-        let data = self.path.join("log/db");
+    /// Keeps others from opening the log for as long as the answer lives. sled locks `db`; asking
+    /// before it does lets "somebody has it open" be told from damage. A log that was closed in this
+    /// process a moment ago may still be held by a thread of sled's, so a lock is only believed after
+    /// a while.
+    fn lock(&self, try_lock: fn(&File) -> Result<(), TryLockError>) -> Result<Option<File>, Error> {
         let patience = Instant::now() + LOCK_PATIENCE;
+        // A missing file is damage, which opening will find.
+        let Ok(data) = File::open(self.path.join("log/db")) else { return Ok(None) };
         loop {
-            match File::open(&data).map(|file| file.try_lock_shared()) {
-                Ok(Err(TryLockError::WouldBlock)) if Instant::now() < patience => {
+            match try_lock(&data) {
+                Err(TryLockError::WouldBlock) if Instant::now() < patience => {
                     std::thread::sleep(LOCK_POLL);
                 }
-                Ok(Err(TryLockError::WouldBlock)) => return Err(Error::Locked(self.path.clone())),
-                // A missing file is damage, which opening will find.
-                _ => return Ok(()),
+                Err(TryLockError::WouldBlock) => return Err(Error::Locked(self.path.clone())),
+                _ => return Ok(Some(data)),
             }
         }
     }
 
+    /// Puts a copy of what was acknowledged in the log's place.
     fn replace(&self, current: &SledPaths, manifest: &Manifest) -> Result<(), Error> {
         let fresh = SledPaths {
             log: self.path.join("log.fresh"),
             head: self.path.join("head.fresh"),
             condemned: self.path.join("condemned.fresh"),
         };
-        let file = |source| Error::File { doing: "replace the log in", path: self.path.clone(), source };
-        remove_tree(&fresh.log).map_err(file)?;
-        let from = open_storage(current, manifest.segment_bytes)?;
-        let to = SledStorage::create(&fresh, manifest.segment_bytes)?;
-        copy_acknowledged(&from, &to, manifest.log_id)?;
-        drop(to);
-        drop(from);
+        copy_log(current, &fresh, manifest).inspect_err(|_| {
+            // Half a copy helps nobody, least of all on the full disk that may be the cause.
+            let _ = remove_tree(&fresh.log);
+        })?;
         // IMPORTANT, the order: the copy is whole and durable before the old log moves away, so a
-        // missing `log` beside a `log.fresh` always means that the copy may take its place. The head
-        // in place says the same as the copy's and stays.
+        // missing `log` beside a `log.fresh` always means that the copy may take its place, and from
+        // here on nothing erases it. The head in place says the same as the copy's and stays.
         let publish = || {
-            sync_files(&fresh.log)?;
             fs::remove_file(&fresh.head)?;
             sync_folder(&self.path)?;
             remove_tree(&self.path.join("log.retired"))?;
             fs::rename(&current.log, self.path.join("log.retired"))?;
             sync_folder(&self.path)
         };
-        publish().map_err(file)?;
+        publish().map_err(|source| self.not_replaced(source))?;
         self.finish_replacement(current)?;
         if current.condemned.exists() {
-            fs::remove_file(&current.condemned).and_then(|()| sync_folder(&self.path)).map_err(file)?;
+            fs::remove_file(&current.condemned)
+                .and_then(|()| sync_folder(&self.path))
+                .map_err(|source| self.not_replaced(source))?;
         }
         Ok(())
     }
 
+    /// Ends a replacement that broke off after the old log had moved away: with the copy or, should
+    /// that be lost, with the old log.
     fn finish_replacement(&self, paths: &SledPaths) -> Result<(), Error> {
-        let fresh = self.path.join("log.fresh");
+        let [fresh, retired] = ["log.fresh", "log.retired"].map(|name| self.path.join(name));
         let finish = || {
-            if !paths.log.exists() && fresh.exists() {
+            if paths.log.exists() {
+                return Ok(());
+            }
+            if fresh.exists() {
                 fs::rename(&fresh, &paths.log)?;
                 sync_folder(&self.path)?;
-                remove_tree(&self.path.join("log.retired"))?;
+                remove_tree(&retired)?;
+            } else if retired.exists() {
+                fs::rename(&retired, &paths.log)?;
+                sync_folder(&self.path)?;
             }
             Ok(())
         };
-        finish().map_err(|source| Error::File {
-            doing: "replace the log in",
-            path: self.path.clone(),
-            source,
-        })
+        finish().map_err(|source| self.not_replaced(source))
     }
+
+    fn not_replaced(&self, source: io::Error) -> Error {
+        Error::File { doing: "replace the log in", path: self.path.clone(), source }
+    }
+}
+
+/// Copies what was acknowledged, verified, into new files and makes them durable.
+fn copy_log(from: &SledPaths, to: &SledPaths, manifest: &Manifest) -> Result<(), Error> {
+    let file = |source| Error::File { doing: "copy the log to", path: to.log.clone(), source };
+    remove_tree(&to.log).map_err(file)?;
+    let old = open_storage(from, manifest.segment_bytes)?;
+    let new = SledStorage::create(to, manifest.segment_bytes)?;
+    copy_acknowledged(&old, &new, manifest.log_id)?;
+    drop(new);
+    drop(old);
+    sync_files(&to.log).map_err(file)
 }
 
 fn paths(tenant: &Path) -> SledPaths {

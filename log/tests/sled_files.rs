@@ -71,6 +71,12 @@ fn a_log_that_is_open_elsewhere_is_told_from_a_damaged_one() {
     assert!(matches!(verify(&ground.folder), Err(Error::Locked(_))));
     drop(log);
     assert!(verify(&ground.folder).unwrap().0.holds());
+    // And nobody opens it while it is copied.
+    let copied = fs::File::open(ground.db()).unwrap();
+    copied.lock_shared().unwrap();
+    assert!(matches!(ground.open(), Err(Error::Locked(_))));
+    drop(copied);
+    drop(ground.open().unwrap());
 }
 
 /// A flipped byte anywhere in the database file is harmless (it was in a page nobody needs any more)
@@ -190,6 +196,35 @@ fn an_interrupted_replacement_is_finished_or_started_again() {
     fs::rename(path.join("log"), path.join("log.retired")).unwrap();
     assert_eq!(ground.recover().unwrap().1, written);
     assert!(!path.join("log.retired").exists());
+    // Died there too, and lost the copy.
+    mark();
+    fs::rename(path.join("log"), path.join("log.retired")).unwrap();
+    assert_eq!(ground.recover().unwrap().1, written);
+}
+
+/// What goes wrong once the old log has moved away must leave the copy, which is the only one then.
+#[test]
+fn a_replacement_that_fails_at_any_step_loses_nothing() {
+    for obstacle in ["log.fresh", "head.fresh", "log.retired"] {
+        let ground = OnSled::create();
+        let written = fill(&mut ground.log(), 4);
+        let path = ground.folder.path();
+        // A file where a folder is removed, or a folder where a file is.
+        let obstacle = path.join(obstacle);
+        if obstacle.ends_with("head.fresh") {
+            fs::create_dir(&obstacle).unwrap();
+        } else {
+            fs::write(&obstacle, b"").unwrap();
+        }
+        assert!(ground.folder.open_after_failure().is_err(), "{obstacle:?} was no obstacle");
+        if obstacle.is_dir() {
+            fs::remove_dir(&obstacle).unwrap();
+        } else {
+            fs::remove_file(&obstacle).unwrap();
+        }
+        fs::write(path.join("condemned"), b"").unwrap();
+        assert_eq!(ground.recover().unwrap().1, written, "after {obstacle:?}");
+    }
 }
 
 #[test]

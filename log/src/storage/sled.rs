@@ -7,9 +7,11 @@
 //! - sled reuses segments as soon as its own flush returns: a page may lie unsynced in a new segment
 //!   while its old one is overwritten. So at most a segment is written between two syncs. sled writes
 //!   up to eight times what it is given (links, whole leaves, splits, cleaning), so what it is given
-//!   between two syncs is at most a tenth; measured for appends, that comes to two thirds of a segment. Known gap:
-//!   soon after opening, one stretch between two syncs was seen to exceed a segment.
-//! - Opening writes, and reads what the page cache holds rather than the disk: `db` is synced first.
+//!   between two syncs is at most a tenth; measured, that comes to two thirds of a segment.
+//! - Opening reads what the page cache holds rather than the disk: `db` is synced before. And it writes:
+//!   the rest of the last segment, and zeros over every free one, a megabyte and more. They hold
+//!   nothing that is still needed, since all that sled has read is durable; `db` is synced again before
+//!   the first change, so that they do not add to what that causes to be written.
 //! - Recovery drops damaged data without a word, or panics: the head file catches the one,
 //!   `catch_unwind` the other.
 //! - Large leaves would become separate, unsynced blob files: values stay below 1/80 of a segment.
@@ -106,7 +108,10 @@ impl SledStorage {
             }
             opened => opened?,
         };
-        Self::assemble(db, paths, head, segment_bytes)
+        let storage = Self::assemble(db, paths, head, segment_bytes)?;
+        // Without limit: the first change syncs before it is made.
+        storage.unsynced_bytes.store(segment_bytes, Ordering::Relaxed);
+        Ok(storage)
     }
 
     fn assemble(

@@ -3,9 +3,13 @@
 use std::fs;
 use std::sync::atomic::Ordering;
 
-use super::{SledPaths, SledStorage, Storage};
+use tempfile::TempDir;
+
+use super::{SledPaths, SledStorage, Storage, StorageError};
 use crate::part::PartKey;
 use crate::position::Seq;
+
+const SEGMENT_BYTES: usize = 512 * 1024;
 
 /// Bytes this process has handed to the system for writing. No other test of this binary writes files.
 fn bytes_written() -> u64 {
@@ -14,30 +18,76 @@ fn bytes_written() -> u64 {
     line.parse().unwrap()
 }
 
+/// A storage, and what is written between its syncs.
+struct Watched {
+    folder: TempDir,
+    storage: Option<SledStorage>,
+    synced_at: u64,
+    syncs: u64,
+    just_opened: bool,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = SledStorage::create(&paths(&folder), SEGMENT_BYTES).unwrap();
+        storage.sync().unwrap();
+        Self { folder, storage: Some(storage), synced_at: bytes_written(), syncs: 0, just_opened: false }
+    }
+
+    fn reopen(&mut self) {
+        self.storage = None;
+        self.storage = Some(SledStorage::open(&paths(&self.folder), SEGMENT_BYTES).unwrap());
+        self.just_opened = true;
+    }
+
+    fn change(&mut self, change: impl FnOnce(&SledStorage) -> Result<(), StorageError>) {
+        let storage = self.storage.as_ref().unwrap();
+        let before = storage.unsynced_bytes.load(Ordering::Relaxed);
+        change(storage).unwrap();
+        let written = bytes_written();
+        let synced = storage.unsynced_bytes.load(Ordering::Relaxed) < before;
+        if std::mem::take(&mut self.just_opened) {
+            assert!(synced, "what opening has written counts too");
+        } else {
+            let since = written - self.synced_at;
+            assert!(since <= SEGMENT_BYTES as u64, "{since} bytes between syncs {} and the next", self.syncs);
+        }
+        if synced {
+            (self.synced_at, self.syncs) = (written, self.syncs + 1);
+        }
+    }
+}
+
+fn paths(folder: &TempDir) -> SledPaths {
+    let at = |name: &str| folder.path().join(name);
+    SledPaths { log: at("log"), head: at("head"), condemned: at("condemned") }
+}
+
 /// sled frees a segment when its own flush, which is no fsync, has moved the last page out of it. If
 /// more than a segment is written between two real syncs, the freed one may be overwritten before what
 /// was moved is durable, and a loss of power then takes records that were acknowledged long before.
 #[test]
 fn at_most_a_segment_is_written_between_two_syncs() {
-    const SEGMENT_BYTES: usize = 512 * 1024;
     for (value_bytes, puts) in [(150, 20_000), (1_500, 10_000), (6_400, 3_000)] {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        let paths = SledPaths { log: at("log"), head: at("head"), condemned: at("condemned") };
-        let storage = SledStorage::create(&paths, SEGMENT_BYTES).unwrap();
-        storage.sync().unwrap();
         let value = vec![7; value_bytes];
-        let (mut synced_at, mut longest, mut syncs) = (bytes_written(), 0, 0);
-        for number in 1..=puts {
-            let before = storage.unsynced_bytes.load(Ordering::Relaxed);
-            storage.put(PartKey::first(Seq::new(number)), &value).unwrap();
-            let written = bytes_written();
-            longest = longest.max(written - synced_at);
-            if storage.unsynced_bytes.load(Ordering::Relaxed) < before {
-                (synced_at, syncs) = (written, syncs + 1);
+        let mut watched = Watched::new();
+        let mut last = 0;
+        for life in 0..4 {
+            // Never twice at the same place in a segment.
+            for _ in 0..puts / 4 + 37 * life {
+                last += 1;
+                watched.change(|storage| storage.put(PartKey::first(Seq::new(last)), &value));
+            }
+            watched.reopen();
+            if life % 2 == 1 {
+                for _ in 0..puts / 8 {
+                    let key = PartKey::first(Seq::new(last)).to_bytes();
+                    watched.change(|storage| storage.remove(&key));
+                    last -= 1;
+                }
             }
         }
-        assert!(syncs > 10, "only {syncs} syncs");
-        assert!(longest <= SEGMENT_BYTES as u64, "{longest} bytes between two syncs at {value_bytes}");
+        assert!(watched.syncs > 40, "only {} syncs", watched.syncs);
     }
 }
