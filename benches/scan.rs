@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use vectorizer_log::{Actor, Event, LogId, Metric, Record, Timestamp, Via};
-use vectorizer_replay::{Projection, Projector, SearchRequest, Snapshot};
+use vectorizer_replay::{Effort, Projection, Projector, SearchRequest, Snapshot};
 
 use support::workload::{COLLECTION, Workload, collection_created};
 use support::{Outcome, in_turn, number, print_table};
@@ -45,7 +45,13 @@ fn measure(vectors: usize, dimension: usize, metric: Metric) -> Outcome<[String;
     let mut workload = Workload::new(dimension);
     let snapshot = collection(&mut workload, vectors, dimension, metric)?;
     let query = workload.vector();
-    let request = SearchRequest { vector: &query, limit: LIMIT, filter: None, score_threshold: None };
+    let request = SearchRequest {
+        vector: &query,
+        limit: LIMIT,
+        filter: None,
+        score_threshold: None,
+        effort: Effort::Exact,
+    };
     let bytes = vectors * dimension * 4;
     let array = vec![1_u64; bytes / 8];
 

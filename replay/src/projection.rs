@@ -1,10 +1,10 @@
 //! The fold itself: one record after another, each exactly once.
 
-use vectorizer_log::{LogId, Record, Seq};
+use vectorizer_log::{CollectionId, LogId, Record, Seq};
 
 use crate::answers::Answers;
 use crate::digest::StateDigest;
-use crate::index::{Change, Index, Misfit};
+use crate::index::{Change, Compaction, Index, Misfit};
 use crate::usage::Usage;
 
 /// A pure fold of one tenant's log.
@@ -109,6 +109,12 @@ impl Projection {
     /// The answers to idempotency keys.
     pub fn answers(&self) -> &Answers {
         &self.answers
+    }
+
+    /// Puts a compaction of a collection in place; `false` if it came too late. Changes nothing that
+    /// anybody can see, and no digest.
+    pub fn install(&mut self, id: CollectionId, compaction: Compaction) -> bool {
+        self.index.install(id, compaction)
     }
 
     /// The hash of all of it, except of which log it is and how far it was read.

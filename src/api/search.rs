@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use vectorizer_log::{CollectionName, Vector};
-use vectorizer_replay::{Filter, Hit, SearchRequest, Snapshot};
+use vectorizer_replay::{Effort, Filter, Hit, SearchRequest, Snapshot};
 
 use super::body::Json;
 use super::middleware::auth::Granted;
@@ -140,6 +140,7 @@ impl Search {
             limit: self.limit,
             filter: self.filter.as_ref(),
             score_threshold: self.score_threshold,
+            effort: Effort::Usual,
         };
         Ok(snapshot.search(&request)?)
     }

@@ -9,7 +9,9 @@ use vectorizer_log::{
 };
 
 use super::change::{Change, Misfit};
-use super::slots::{Slot, Slots, StoredPoint};
+use super::compaction::Compaction;
+use super::linking::OwnGraph;
+use super::slots::{Moved, Slot, Slots, StoredPoint};
 use super::snapshot::Snapshot;
 use crate::metering::vector_logical_bytes;
 
@@ -27,6 +29,8 @@ pub struct Collection {
     /// Ordered, so that pages and digests are. The id is shared with the slot's entry.
     points: BTreeMap<Arc<PointId>, Slot>,
     slots: Slots,
+    /// Over these slots; made once there are enough of them.
+    graph: OwnGraph,
 }
 
 impl Collection {
@@ -49,6 +53,7 @@ impl Collection {
             logical_bytes: 0,
             points: BTreeMap::new(),
             slots: Slots::new(dimension, metric),
+            graph: OwnGraph::default(),
         }
     }
 
@@ -131,7 +136,7 @@ impl Collection {
     /// The collection as of now. Cheap: it copies nothing, and later writes copy at most the
     /// blocks they touch for as long as it is held.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.slots.clone())
+        Snapshot::new(self.slots.clone(), self.parameters, self.graph.share())
     }
 
     pub(super) fn existing(&self, id: &PointId) -> Result<Slot, Misfit> {
@@ -187,13 +192,31 @@ impl Collection {
         if changed {
             self.last_change = seq;
         }
-        if self.slots.wants_compaction() {
-            let moved = self.slots.compact();
-            for slot in self.points.values_mut() {
-                *slot = moved.of(*slot);
-            }
+        if self.slots.wants_compaction() && self.graph.is_missing() {
+            let (slots, moved) = self.slots.compacted();
+            self.take_place(slots, &moved, OwnGraph::default());
         }
         change
+    }
+
+    /// Puts a compaction in place, brought up to date, unless another one came first.
+    pub(super) fn install(&mut self, compaction: Compaction) -> bool {
+        let Compaction { then, mut slots, mut moved, graph, of } = compaction;
+        if !self.graph.is(&of) {
+            return false;
+        }
+        self.slots.catch_up(&then, &mut slots, &mut moved);
+        self.take_place(slots, &moved, graph.into());
+        true
+    }
+
+    /// The same points in other slots.
+    fn take_place(&mut self, slots: Slots, moved: &Moved, graph: OwnGraph) {
+        self.slots = slots;
+        self.graph = graph;
+        for slot in self.points.values_mut() {
+            *slot = moved.of(*slot);
+        }
     }
 
     fn logical_bytes_at(&self, slot: Slot) -> u64 {

@@ -13,8 +13,12 @@
 
 mod change;
 mod collection;
+mod compaction;
 mod distance;
 mod filter;
+mod graph;
+mod linking;
+mod prefetch;
 mod search;
 mod slots;
 mod snapshot;
@@ -25,8 +29,10 @@ use vectorizer_log::{CollectionId, CollectionName, Event, PointId, Record};
 
 pub use change::{Change, Misfit};
 pub use collection::Collection;
+pub use compaction::Compaction;
 pub use filter::{Filter, InvalidFilter};
-pub use search::{Hit, InvalidQuery, SearchRequest};
+pub use linking::LinkingStopped;
+pub use search::{Effort, Hit, InvalidQuery, SearchRequest};
 pub use slots::StoredPoint;
 pub use snapshot::Snapshot;
 
@@ -133,6 +139,11 @@ impl Index {
                 Ok(self.existing_mut(*collection)?.change_payload(record.seq, id, payload))
             }
         }
+    }
+
+    /// Puts a compaction of the collection with this id in place; `false` if it came too late.
+    pub(crate) fn install(&mut self, id: CollectionId, compaction: Compaction) -> bool {
+        self.collections.get_mut(&id).is_some_and(|collection| collection.install(compaction))
     }
 
     fn existing(&self, id: CollectionId) -> Result<&Collection, Misfit> {

@@ -19,6 +19,20 @@ pub struct SearchRequest<'a> {
     pub filter: Option<&'a Filter>,
     /// The least similarity or the largest distance of a hit, inclusive.
     pub score_threshold: Option<f32>,
+    /// How much to look at.
+    pub effort: Effort,
+}
+
+/// How much a search looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effort {
+    /// As the collection was told to, or what finds about 95 in 100 of the nearest.
+    #[default]
+    Usual,
+    /// So many candidates in a walk through the graph (the paper's ef), or `limit` if that is more.
+    Candidates(usize),
+    /// Every vector.
+    Exact,
 }
 
 /// A point that was found.

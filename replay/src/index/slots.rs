@@ -13,6 +13,7 @@ use std::sync::Arc;
 use vectorizer_log::{Dimension, Metric, Payload, PointId};
 
 use super::distance::inverse_norm;
+use super::prefetch::prefetch;
 
 /// The numbers in a block, about: 512 KiB of f32. Large enough for a scan to stream, small enough
 /// to copy while a reader holds it.
@@ -61,12 +62,21 @@ pub(super) struct Slots {
 }
 
 /// Where a compaction moved each slot.
+#[derive(Debug)]
 pub(super) struct Moved(Vec<Slot>);
 
 impl Moved {
+    /// No point lay here, so nothing will ask for its new place.
+    const NOWHERE: Slot = Slot(usize::MAX);
+
     /// The new place of a slot that held a point.
     pub(super) fn of(&self, slot: Slot) -> Slot {
         self.0[slot.0]
+    }
+
+    /// The new number of a slot, if it held a point.
+    pub(super) fn number(&self, number: usize) -> Option<usize> {
+        self.0.get(number).filter(|slot| **slot != Self::NOWHERE).map(|slot| slot.0)
     }
 }
 
@@ -110,6 +120,12 @@ impl Block {
     /// The vector of the slot at `offset`.
     pub(super) fn vector(&self, offset: usize) -> &[f32] {
         &self.vectors[offset * self.dimension..(offset + 1) * self.dimension]
+    }
+
+    /// Brings the vector of the slot at `offset` closer.
+    #[inline]
+    pub(super) fn prefetch(&self, offset: usize) {
+        prefetch(self.vector(offset));
     }
 
     /// The slot's [`inverse_norm`]; only under cosine.
@@ -156,8 +172,28 @@ impl Slots {
         self.live
     }
 
+    pub(super) fn block_len(&self) -> usize {
+        self.block_len
+    }
+
     pub(super) fn blocks(&self) -> &[Arc<Block>] {
         &self.blocks
+    }
+
+    /// How many slots there are, emptied ones too.
+    pub(super) fn len(&self) -> usize {
+        self.live + self.emptied
+    }
+
+    /// Whether any slot was emptied since the last compaction.
+    pub(super) fn has_emptied(&self) -> bool {
+        self.emptied > 0
+    }
+
+    /// The block that holds the slot of this number, and where in it.
+    #[inline]
+    pub(super) fn at(&self, number: usize) -> (&Block, usize) {
+        (&self.blocks[number / self.block_len], number % self.block_len)
     }
 
     pub(super) fn entry(&self, slot: Slot) -> Option<&Arc<Entry>> {
@@ -209,9 +245,9 @@ impl Slots {
         self.emptied >= COMPACTION_EMPTIED_MIN && self.emptied > self.live
     }
 
-    /// Moves all points together, in their order. Takes time in proportion to them, which the
-    /// writes that emptied as many slots have paid for.
-    pub(super) fn compact(&mut self) -> Moved {
+    /// All points together, in their order. Takes time in proportion to them, which the writes that
+    /// emptied as many slots have paid for.
+    pub(super) fn compacted(&self) -> (Self, Moved) {
         let mut compacted = Self::new(self.dimension, self.metric);
         let mut moved = Vec::with_capacity(self.live + self.emptied);
         for block in self.blocks.iter() {
@@ -221,13 +257,39 @@ impl Slots {
                         let norm = block.inverse_norms.get(offset).copied();
                         compacted.push_entry(block.vector(offset), norm, Arc::clone(entry))
                     }
-                    // No point lies here, so nothing will ask for its new place.
-                    None => Slot(usize::MAX),
+                    None => Moved::NOWHERE,
                 });
             }
         }
-        *self = compacted;
-        Moved(moved)
+        (compacted, Moved(moved))
+    }
+
+    /// Brings a compaction of what these slots were at an earlier time, `then`, up to what they are now.
+    pub(super) fn catch_up(&self, then: &Self, compacted: &mut Self, moved: &mut Moved) {
+        for (index, (now, then)) in self.blocks.iter().zip(then.blocks.iter()).enumerate() {
+            if Arc::ptr_eq(now, then) {
+                continue;
+            }
+            for (offset, (now, then)) in now.entries.iter().zip(&then.entries).enumerate() {
+                let Some(then) = then else { continue };
+                let slot = moved.0[index * self.block_len + offset];
+                match now {
+                    Some(now) if Arc::ptr_eq(now, then) => {}
+                    Some(now) => *compacted.entry_mut(slot) = Some(Arc::clone(now)),
+                    None => compacted.bury(slot),
+                }
+            }
+        }
+        for number in then.len()..self.len() {
+            let (block, offset) = self.at(number);
+            moved.0.push(match &block.entries[offset] {
+                Some(entry) => {
+                    let norm = block.inverse_norms.get(offset).copied();
+                    compacted.push_entry(block.vector(offset), norm, Arc::clone(entry))
+                }
+                None => Moved::NOWHERE,
+            });
+        }
     }
 
     fn entry_mut(&mut self, slot: Slot) -> &mut Option<Arc<Entry>> {

@@ -5,6 +5,7 @@
 
 mod errors;
 mod folding;
+mod graph;
 mod history;
 mod model;
 mod recovery;

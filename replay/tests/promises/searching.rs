@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 use vectorizer_log::{Event, Metric, Payload};
-use vectorizer_replay::{Filter, Hit, InvalidQuery, SearchRequest, Snapshot};
+use vectorizer_replay::{Effort, Filter, Hit, InvalidQuery, SearchRequest, Snapshot};
 
 use crate::history::{Numbers, collection, created, fold, history, id, numbers, point, record};
 use crate::model::{Model, ModelCollection, ModelPoint};
@@ -48,6 +48,7 @@ fn assert_search(snapshot: &Snapshot, model: &ModelCollection, wish: &Wish) {
         limit: wish.limit,
         filter: filter.as_ref(),
         score_threshold: wish.score_threshold,
+        effort: Effort::Usual,
     };
     if model.metric == Metric::Cosine && query.iter().all(|number| *number == 0.0) {
         assert_eq!(snapshot.search(&request).unwrap_err(), InvalidQuery::ZeroVector);
@@ -140,7 +141,7 @@ fn snapshot_of(metric: Metric, points: &[(&str, [f32; 2])]) -> Snapshot {
 }
 
 fn found(snapshot: &Snapshot, vector: &[f32], limit: usize) -> Vec<(String, f32)> {
-    let request = SearchRequest { vector, limit, filter: None, score_threshold: None };
+    let request = SearchRequest { vector, limit, filter: None, score_threshold: None, effort: Effort::Usual };
     let hits = snapshot.search(&request).unwrap();
     hits.into_iter().map(|hit| (hit.point.id().to_string(), hit.score)).collect()
 }
@@ -158,7 +159,13 @@ fn equal_scores_go_by_id_also_when_only_some_are_wanted() {
 #[test]
 fn a_threshold_includes_its_own_score() {
     let points = [("a", [3.0, 4.0]), ("b", [6.0, 8.0])];
-    let request = SearchRequest { vector: &[0.0, 0.0], limit: 9, filter: None, score_threshold: Some(5.0) };
+    let request = SearchRequest {
+        vector: &[0.0, 0.0],
+        limit: 9,
+        filter: None,
+        score_threshold: Some(5.0),
+        effort: Effort::Usual,
+    };
     assert_eq!(snapshot_of(Metric::Euclidean, &points).search(&request).unwrap().len(), 1);
     let request = SearchRequest { vector: &[1.0, 0.0], score_threshold: Some(6.0), ..request };
     assert_eq!(snapshot_of(Metric::Dot, &points).search(&request).unwrap().len(), 1);
@@ -174,7 +181,8 @@ fn scores_are_finite_however_large_the_numbers() {
 #[test]
 fn a_vector_that_cannot_be_compared_is_refused() {
     let refused = |metric, vector: &[f32]| {
-        let request = SearchRequest { vector, limit: 1, filter: None, score_threshold: None };
+        let request =
+            SearchRequest { vector, limit: 1, filter: None, score_threshold: None, effort: Effort::Usual };
         snapshot_of(metric, &[]).search(&request).unwrap_err()
     };
     assert_eq!(refused(Metric::Dot, &[1.0]), InvalidQuery::WrongDimension { expected: 2, found: 1 });

@@ -4,14 +4,20 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use vectorizer_log::{Event, Metric, PointId, Record};
-use vectorizer_replay::{Projection, Projector, SearchRequest, Snapshot, StoredPoint};
+use vectorizer_replay::{Effort, Projection, Projector, SearchRequest, Snapshot, StoredPoint};
 
 use crate::history::{collection, created, fold, history, id, log_id, point, record};
 
 /// Everything a snapshot can tell.
 fn everything(snapshot: &Snapshot) -> BTreeMap<PointId, (Vec<u32>, Option<String>)> {
     let vector = vec![1.0; snapshot.dimension().get()];
-    let request = SearchRequest { vector: &vector, limit: usize::MAX, filter: None, score_threshold: None };
+    let request = SearchRequest {
+        vector: &vector,
+        limit: usize::MAX,
+        filter: None,
+        score_threshold: None,
+        effort: Effort::Usual,
+    };
     let hits = snapshot.search(&request).unwrap();
     assert_eq!(hits.len(), snapshot.len());
     assert_eq!(snapshot.count(None), snapshot.len());

@@ -1,0 +1,43 @@
+//! Giving back the room of emptied slots.
+//!
+//! Without a graph it takes little time and happens at once, within the write that makes it due. With
+//! one it is work for whoever links: [`Snapshot::compact`] does it behind the scenes, and
+//! [`Collection::install`](super::Collection) puts the result in the place of what it was made from,
+//! together with what has been written meanwhile.
+
+use std::sync::{Arc, OnceLock};
+
+use super::graph::Graph;
+use super::slots::{Moved, Slots};
+use super::snapshot::Snapshot;
+
+/// A collection without its emptied slots, as of a snapshot.
+#[derive(Debug)]
+pub struct Compaction {
+    pub(super) then: Slots,
+    pub(super) slots: Slots,
+    pub(super) moved: Moved,
+    pub(super) graph: Arc<OnceLock<Graph>>,
+    /// The graph this was made from: the one who still has it has the slots that `moved` speaks of.
+    pub(super) of: Arc<OnceLock<Graph>>,
+}
+
+impl Snapshot {
+    /// Whether emptied slots have become many.
+    pub fn wants_compaction(&self) -> bool {
+        self.slots.wants_compaction()
+    }
+
+    /// Moves the points together, and their graph with them.
+    pub fn compact(&self) -> Compaction {
+        let (slots, moved) = self.slots.compacted();
+        let graph = OnceLock::new();
+        if let Some(old) = self.graph.get() {
+            #[expect(clippy::cast_possible_truncation, reason = "no number grows by being moved")]
+            let number = |node| moved.number(node as usize).map(|number| number as u32);
+            graph.get_or_init(|| old.moved(number));
+        }
+        let of = Arc::clone(&self.graph);
+        Compaction { then: self.slots.clone(), slots, moved, graph: Arc::new(graph), of }
+    }
+}

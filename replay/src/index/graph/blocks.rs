@@ -1,0 +1,94 @@
+//! Where nodes lie: runs of them, with their codes and their neighbours.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use super::codes::{Lane, Shape};
+use super::{Degrees, Node};
+
+/// The place of a neighbour that is not there; those behind it are not there either.
+pub(super) const NONE: Node = Node::MAX;
+
+/// A run of nodes. A clone shares the neighbours, which linking goes on changing, and the codes until
+/// more of them are written.
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    lanes: usize,
+    codes: Arc<[Lane]>,
+    /// On the ground, twice `m` for each node.
+    ground: Arc<[AtomicU32]>,
+    ground_degree: usize,
+    /// For the few that reach higher, in their order: `m` for each level.
+    upper: Arc<Vec<(usize, Upper)>>,
+    upper_degree: usize,
+}
+
+/// The neighbours of one node above the ground, level by level.
+type Upper = Arc<[AtomicU32]>;
+
+impl Block {
+    /// How many nodes a block has room for.
+    pub(super) const NODES: usize = 1024;
+
+    pub(super) fn new(shape: &Shape, degrees: Degrees) -> Self {
+        Self {
+            lanes: shape.lanes(),
+            codes: std::iter::repeat_n(Lane::default(), Self::NODES * shape.lanes()).collect(),
+            ground: unlinked(Self::NODES * degrees.at(0)),
+            ground_degree: degrees.at(0),
+            upper: Arc::default(),
+            upper_degree: degrees.at(1),
+        }
+    }
+
+    /// Has `write` make the codes of the node at `offset`, which has none yet.
+    pub(super) fn write(
+        &mut self,
+        offset: usize,
+        level: usize,
+        degrees: Degrees,
+        write: impl FnOnce(&mut [Lane]),
+    ) {
+        let row = offset * self.lanes..(offset + 1) * self.lanes;
+        write(&mut Arc::make_mut(&mut self.codes)[row]);
+        if level > 0 {
+            Arc::make_mut(&mut self.upper).push((offset, unlinked(level * degrees.at(1))));
+        }
+    }
+
+    #[inline]
+    pub(super) fn row(&self, offset: usize) -> &[Lane] {
+        &self.codes[offset * self.lanes..][..self.lanes]
+    }
+
+    /// The neighbours of the node at `offset`; none on a level that it does not reach.
+    #[inline]
+    pub(super) fn neighbours(&self, offset: usize, level: usize) -> &[AtomicU32] {
+        if level == 0 {
+            return &self.ground[offset * self.ground_degree..][..self.ground_degree];
+        }
+        let Ok(found) = self.upper.binary_search_by_key(&offset, |(offset, _)| *offset) else { return &[] };
+        let start = (level - 1) * self.upper_degree;
+        self.upper[found].1.get(start..start + self.upper_degree).unwrap_or_default()
+    }
+
+    /// The highest level of the node at `offset`.
+    pub(super) fn level(&self, offset: usize) -> usize {
+        self.upper
+            .binary_search_by_key(&offset, |(offset, _)| *offset)
+            .map_or(0, |found| self.upper[found].1.len() / self.upper_degree)
+    }
+
+    pub(super) fn code_bytes(&self) -> usize {
+        size_of_val(&*self.codes)
+    }
+
+    pub(super) fn link_bytes(&self) -> usize {
+        let upper = |(_, links): &(usize, Upper)| size_of_val(&**links) + 16 + size_of::<(usize, Upper)>();
+        size_of_val(&*self.ground) + self.upper.iter().map(upper).sum::<usize>() + size_of::<Self>()
+    }
+}
+
+fn unlinked(places: usize) -> Arc<[AtomicU32]> {
+    std::iter::repeat_with(|| AtomicU32::new(NONE)).take(places).collect()
+}

@@ -1,0 +1,188 @@
+//! Making new nodes part of the graph.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::blocks::NONE;
+use super::scratch::{Key, Scratch, Space};
+use super::{Entry, Node, View};
+
+/// Linking was asked to stop before its end.
+#[derive(Debug)]
+pub(in super::super) struct LinkingStopped;
+
+/// Locks for the neighbour lists: a node's is that of its number.
+struct Locks(Vec<Mutex<()>>);
+
+impl Locks {
+    const COUNT: usize = 1024;
+
+    fn new() -> Self {
+        Self((0..Self::COUNT).map(|_| Mutex::default()).collect())
+    }
+
+    fn of(&self, node: Node) -> MutexGuard<'_, ()> {
+        self.0[node as usize % Self::COUNT].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Links these nodes of `view`. `entry` is moved along.
+pub(super) fn link_all(
+    view: &View,
+    entry: &AtomicU64,
+    nodes: &[Node],
+    live: &(impl Fn(Node) -> bool + Sync),
+    threads: usize,
+    stop: &(impl Fn() -> bool + Sync),
+) -> Result<(), LinkingStopped> {
+    let next = AtomicUsize::new(0);
+    let linker = Linker { view, entry, live, locks: Locks::new(), rising: Mutex::default() };
+    let stopped = AtomicBool::new(false);
+    let work = || {
+        let mut scratch = Scratch::take();
+        loop {
+            let Some(node) = nodes.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+            if stopped.load(Ordering::Relaxed) || stop() {
+                stopped.store(true, Ordering::Relaxed);
+                return;
+            }
+            linker.link(*node, &mut scratch);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    if stopped.into_inner() { Err(LinkingStopped) } else { Ok(()) }
+}
+
+struct Linker<'a, L> {
+    view: &'a View,
+    entry: &'a AtomicU64,
+    /// Emptied slots lead on, but nobody links to them any more.
+    live: &'a L,
+    locks: Locks,
+    /// Held by whoever may become the entry.
+    rising: Mutex<()>,
+}
+
+impl<L: Fn(Node) -> bool> Linker<'_, L> {
+    fn link(&self, node: Node, space: &mut Space) {
+        let view = self.view;
+        let (block, offset) = view.block(node);
+        let own_level = block.level(offset);
+        let mut probe = std::mem::take(&mut space.probe);
+        probe.set(block.row(offset));
+        let mut entry = Entry::unpack(self.entry.load(Ordering::Acquire));
+        let mut rising = None;
+        if entry.is_none_or(|entry| own_level > entry.level) {
+            rising = Some(self.rising.lock().unwrap_or_else(PoisonError::into_inner));
+            entry = Entry::unpack(self.entry.load(Ordering::Acquire));
+        }
+        if let Some(entry) = entry {
+            let mut starts = vec![view.descend(&probe, entry, own_level)];
+            for level in (0..=own_level.min(entry.level)).rev() {
+                view.search_level(&probe, &starts, level, view.degrees.ef_construction, space);
+                space.found.retain(|key| key.node() != node);
+                starts.clear();
+                starts.extend(space.found.iter().map(|key| Key::new(key.rank(), key.node())));
+                let chosen = self.choose_live(&starts, space);
+                self.write(node, level, &chosen, &probe, space);
+                for key in chosen {
+                    let _lock = self.locks.of(key.node());
+                    view.add(key.node(), level, Key::new(key.rank(), node), space);
+                }
+            }
+        }
+        if rising.is_some() && entry.is_none_or(|entry| own_level > entry.level) {
+            self.entry.store(Entry { node, level: own_level }.pack(), Ordering::Release);
+        }
+        space.probe = probe;
+    }
+
+    /// Neighbours for a new node. Where too few points are left, emptied slots will do: they keep parts
+    /// of the graph together until it is compacted.
+    fn choose_live(&self, candidates: &[Key], space: &mut Space) -> Vec<Key> {
+        let count = self.view.degrees.m;
+        let live: Vec<Key> = candidates.iter().filter(|key| (self.live)(key.node())).copied().collect();
+        let candidates = if live.len() < count { candidates } else { &live };
+        self.view.choose(candidates, count, space)
+    }
+
+    /// Gives `node` its neighbours, beside those that have found it meanwhile.
+    fn write(&self, node: Node, level: usize, chosen: &[Key], probe: &super::Probe, space: &mut Space) {
+        let _lock = self.locks.of(node);
+        let (block, offset) = self.view.block(node);
+        let places = block.neighbours(offset, level);
+        let mut all = chosen.to_vec();
+        for known in known(places) {
+            if !all.iter().any(|key| key.node() == known) {
+                all.push(self.view.key(probe, known));
+            }
+        }
+        if all.len() > places.len() {
+            all.sort_unstable();
+            all = self.view.choose(&all, places.len(), space);
+        }
+        replace(places, &all);
+    }
+}
+
+impl View {
+    /// Makes `key.node()`, which is as near as `key` says, a neighbour of `node`, if it is among the
+    /// best that `node` could have. Whoever does not link alone holds the list's lock.
+    pub(super) fn add(&self, node: Node, level: usize, key: Key, space: &mut Space) {
+        let (block, offset) = self.block(node);
+        let places = block.neighbours(offset, level);
+        let count = known(places).count();
+        if known(places).any(|known| known == key.node()) {
+            return;
+        }
+        if let Some(free) = places.get(count) {
+            free.store(key.node(), Ordering::Release);
+            return;
+        }
+        let mut probe = std::mem::take(&mut space.probe);
+        probe.set(block.row(offset));
+        let mut all: Vec<Key> = known(places).map(|known| self.key(&probe, known)).collect();
+        space.probe = probe;
+        all.push(key);
+        all.sort_unstable();
+        let chosen = self.choose(&all, places.len(), space);
+        replace(places, &chosen);
+    }
+
+    /// The paper's heuristic (algorithm 4): of the candidates, nearest first, those that are nearer to
+    /// the node than to any chosen before, at most `count`.
+    pub(super) fn choose(&self, candidates: &[Key], count: usize, space: &mut Space) -> Vec<Key> {
+        let mut chosen: Vec<Key> = Vec::with_capacity(count);
+        for candidate in candidates {
+            if chosen.len() >= count {
+                break;
+            }
+            let row = self.row(candidate.node());
+            let near = space.chosen[..chosen.len()].iter().any(|other| other.rank(row) < candidate.rank());
+            if !near {
+                if space.chosen.len() == chosen.len() {
+                    space.chosen.push(Default::default());
+                }
+                space.chosen[chosen.len()].set(row);
+                chosen.push(*candidate);
+            }
+        }
+        chosen
+    }
+}
+
+pub(super) fn known(places: &[AtomicU32]) -> impl Iterator<Item = Node> {
+    places.iter().map(|place| place.load(Ordering::Acquire)).take_while(|node| *node != NONE)
+}
+
+pub(super) fn replace(places: &[AtomicU32], nodes: &[Key]) {
+    let nodes = nodes.iter().map(|key| key.node()).chain(std::iter::repeat(NONE));
+    for (place, node) in places.iter().zip(nodes) {
+        place.store(node, Ordering::Release);
+    }
+}

@@ -1,0 +1,83 @@
+//! Finding nodes that no walk can reach, and leading to them.
+//!
+//! A node chooses its neighbours, and they may drop it again for nearer ones: now and then (some in ten
+//! thousand) nobody is left who leads to it. The paper leaves it at that.
+
+use std::sync::atomic::Ordering;
+
+use super::link::known;
+use super::scratch::{Key, Scratch};
+use super::{Node, View};
+
+/// Every round reaches at least as much as the one before; one is nearly always enough.
+const ROUNDS_MAX: usize = 4;
+
+/// Makes every live node reachable on the ground, from the entry. Only for whoever links alone.
+pub(super) fn mend(view: &View, live: &impl Fn(Node) -> bool) {
+    let Some(entry) = view.entry else { return };
+    let mut scratch = Scratch::take();
+    for _ in 0..ROUNDS_MAX {
+        let mut reached = Reached::from(view, entry.node);
+        #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
+        let lost: Vec<Node> =
+            (0..view.len as Node).filter(|node| !reached.has(*node) && live(*node)).collect();
+        if lost.is_empty() {
+            return;
+        }
+        for node in lost {
+            if reached.has(node) {
+                continue;
+            }
+            let mut probe = std::mem::take(&mut scratch.probe);
+            probe.set(view.row(node));
+            // Not from a level above, which may lead to this very node.
+            let start = view.key(&probe, entry.node);
+            view.search_level(&probe, &[start], 0, view.degrees.ef_construction, &mut scratch);
+            lead(view, &scratch.found, node);
+            scratch.probe = probe;
+            reached.spread(view, node);
+        }
+    }
+}
+
+/// Has the nearest of the found nodes that has room lead to `node`; if none has, the nearest one gives
+/// up its farthest neighbour.
+fn lead(view: &View, found: &[Key], node: Node) {
+    let places = |from: &Key| {
+        let (block, offset) = view.block(from.node());
+        block.neighbours(offset, 0)
+    };
+    let free = found.iter().find_map(|from| places(from).get(known(places(from)).count()));
+    if let Some(place) = free.or_else(|| places(found.first()?).last()) {
+        place.store(node, Ordering::Release);
+    }
+}
+
+/// Which nodes a walk can reach.
+struct Reached(Vec<bool>);
+
+impl Reached {
+    fn from(view: &View, entry: Node) -> Self {
+        let mut reached = Self(vec![false; view.len]);
+        reached.spread(view, entry);
+        reached
+    }
+
+    fn has(&self, node: Node) -> bool {
+        self.0[node as usize]
+    }
+
+    fn spread(&mut self, view: &View, from: Node) {
+        let mut open = vec![from];
+        self.0[from as usize] = true;
+        while let Some(node) = open.pop() {
+            let (block, offset) = view.block(node);
+            for next in known(block.neighbours(offset, 0)) {
+                if let Some(reached @ false) = self.0.get_mut(next as usize) {
+                    *reached = true;
+                    open.push(next);
+                }
+            }
+        }
+    }
+}

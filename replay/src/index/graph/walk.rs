@@ -1,0 +1,181 @@
+//! From an entry to the nodes nearest to a probe.
+
+use std::cmp::Reverse;
+use std::sync::atomic::Ordering;
+
+use super::blocks::NONE;
+use super::codes::{Lane, Probe};
+use super::scratch::{Key, Scratch, Space};
+use super::{Entry, Node, View};
+use crate::index::prefetch::prefetch;
+
+/// How far ahead of the comparison codes are asked for.
+const AHEAD: usize = 4;
+
+impl View {
+    /// About `ef` nodes that are near to the probe, nearest first.
+    pub(in super::super) fn nearest(&self, probe: &Probe, ef: usize, mut found: impl FnMut(&[Node])) {
+        let Some(entry) = self.entry else { return };
+        let mut scratch = Scratch::take();
+        let start = self.descend(probe, entry, 0);
+        self.search_level(probe, &[start], 0, ef, &mut scratch);
+        let space = &mut *scratch;
+        space.fresh.clear();
+        space.fresh.extend(space.found.iter().map(|key| key.node()));
+        found(&space.fresh);
+    }
+
+    /// The same, of nodes that `accept` takes. Gives up when it has compared more than `effort`.
+    pub(in super::super) fn nearest_accepted(
+        &self,
+        probe: &Probe,
+        ef: usize,
+        effort: usize,
+        accept: impl Fn(Node) -> bool,
+        mut found: impl FnMut(&[Node]),
+    ) -> Result<(), TooFar> {
+        let Some(entry) = self.entry else { return Ok(()) };
+        let mut scratch = Scratch::take();
+        let space = &mut *scratch;
+        let start = self.descend(probe, entry, 0);
+        space.start(self.len);
+        space.see(start.node());
+        space.open.push(Reverse(start));
+        if accept(start.node()) {
+            space.found.push(start);
+        }
+        let mut compared = 0;
+        while let Some(Reverse(key)) = space.open.pop() {
+            if space.found.len() >= ef && space.found.last().is_some_and(|worst| key > *worst) {
+                break;
+            }
+            self.gather(key.node(), 0, space);
+            compared += space.fresh.len();
+            if compared > effort {
+                return Err(TooFar);
+            }
+            for at in 0..space.fresh.len() {
+                let node = space.fresh[at];
+                let key = self.key(probe, node);
+                if space.found.len() >= ef && space.found.last().is_some_and(|worst| key >= *worst) {
+                    continue;
+                }
+                space.open.push(Reverse(key));
+                if accept(node) {
+                    keep(&mut space.found, key, ef);
+                }
+            }
+        }
+        space.fresh.clear();
+        space.fresh.extend(space.found.iter().map(|key| key.node()));
+        found(&space.fresh);
+        Ok(())
+    }
+
+    /// From level to level down to the one above `level`, always to the nearest neighbour.
+    pub(super) fn descend(&self, probe: &Probe, entry: Entry, level: usize) -> Key {
+        let mut best = self.key(probe, entry.node);
+        for level in (level + 1..=entry.level).rev() {
+            loop {
+                let from = best;
+                let (block, offset) = self.block(from.node());
+                for neighbour in block.neighbours(offset, level) {
+                    let node = neighbour.load(Ordering::Acquire);
+                    if node == NONE {
+                        break;
+                    }
+                    if (node as usize) < self.len {
+                        best = best.min(self.key(probe, node));
+                    }
+                }
+                if best == from {
+                    break;
+                }
+            }
+        }
+        best
+    }
+
+    /// The best-first search of the paper (algorithm 2) with one sorted list, left in `space.found`.
+    pub(super) fn search_level(
+        &self,
+        probe: &Probe,
+        starts: &[Key],
+        level: usize,
+        ef: usize,
+        space: &mut Space,
+    ) {
+        space.start(self.len);
+        for start in starts {
+            space.see(start.node());
+            keep(&mut space.found, *start, ef);
+        }
+        let mut next = 0;
+        while let Some(key) = space.found.get_mut(next) {
+            if key.is_expanded() {
+                next += 1;
+                continue;
+            }
+            let node = key.node();
+            *key = key.expanded();
+            self.gather(node, level, space);
+            for at in 0..space.fresh.len() {
+                if let Some(ahead) = space.fresh.get(at + AHEAD) {
+                    prefetch(self.row(*ahead));
+                }
+                let key = self.key(probe, space.fresh[at]);
+                if let Some(at) = keep(&mut space.found, key, ef) {
+                    next = next.min(at);
+                }
+            }
+        }
+    }
+
+    /// The neighbours that were not seen before, into `space.fresh`, the first of them on their way.
+    #[inline]
+    fn gather(&self, node: Node, level: usize, space: &mut Space) {
+        let (block, offset) = self.block(node);
+        space.fresh.clear();
+        for neighbour in block.neighbours(offset, level) {
+            let node = neighbour.load(Ordering::Acquire);
+            if node == NONE {
+                break;
+            }
+            if (node as usize) < self.len && space.see(node) {
+                if space.fresh.len() < AHEAD {
+                    prefetch(self.row(node));
+                }
+                space.fresh.push(node);
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn key(&self, probe: &Probe, node: Node) -> Key {
+        Key::new(probe.rank(self.row(node)), node)
+    }
+
+    #[inline]
+    pub(super) fn row(&self, node: Node) -> &[Lane] {
+        let (block, offset) = self.block(node);
+        block.row(offset)
+    }
+}
+
+/// A walk that would take longer than looking at every node that may be returned.
+#[derive(Debug)]
+pub(in super::super) struct TooFar;
+
+/// Puts `key` where it belongs among the nearest `ef`, and says where that is.
+#[inline]
+fn keep(found: &mut Vec<Key>, key: Key, ef: usize) -> Option<usize> {
+    if found.len() >= ef {
+        if found.last().is_some_and(|worst| key >= *worst) {
+            return None;
+        }
+        found.pop();
+    }
+    let at = found.partition_point(|kept| *kept < key);
+    found.insert(at, key);
+    Some(at)
+}

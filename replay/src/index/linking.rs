@@ -1,0 +1,107 @@
+//! Bringing a collection's graph up to what the collection holds.
+
+use std::sync::{Arc, OnceLock};
+
+use super::graph::{Degrees, Graph, LinkingStopped as Stopped, Node};
+use super::slots::Block;
+use super::snapshot::Snapshot;
+
+/// A smaller collection has no graph: scanning it takes no longer than a walk.
+const LINKED_FROM: usize = 4_096;
+
+/// The paper's M and efConstruction where the collection says nothing.
+const M_DEFAULT: usize = 16;
+const EF_CONSTRUCTION_DEFAULT: usize = 200;
+
+/// A collection's graph, made once there are enough points. Snapshots share it; a clone of the
+/// collection does not, for its slots go their own way.
+#[derive(Debug, Default)]
+pub(super) struct OwnGraph(Arc<OnceLock<Graph>>);
+
+impl OwnGraph {
+    pub(super) fn share(&self) -> Arc<OnceLock<Graph>> {
+        Arc::clone(&self.0)
+    }
+
+    pub(super) fn is_missing(&self) -> bool {
+        self.0.get().is_none()
+    }
+
+    pub(super) fn is(&self, shared: &Arc<OnceLock<Graph>>) -> bool {
+        Arc::ptr_eq(&self.0, shared)
+    }
+}
+
+impl Clone for OwnGraph {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl From<Arc<OnceLock<Graph>>> for OwnGraph {
+    fn from(graph: Arc<OnceLock<Graph>>) -> Self {
+        Self(graph)
+    }
+}
+
+/// Linking was asked to stop before its end.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("linking was stopped")]
+pub struct LinkingStopped;
+
+impl Snapshot {
+    /// How many points are not in the graph, and are compared one by one in every search; none where
+    /// there is to be no graph.
+    pub fn unlinked(&self) -> usize {
+        if self.len() < LINKED_FROM { 0 } else { self.slots.len() - self.linked() }
+    }
+
+    fn linked(&self) -> usize {
+        self.graph.get().map_or(0, |graph| graph.view().len())
+    }
+
+    /// Links the next `points_max` points of this snapshot that are not linked yet, on `threads` threads.
+    /// Searches go on meanwhile; those on later snapshots use what was linked. Asks `stop` between two
+    /// points.
+    pub fn link(
+        &self,
+        points_max: usize,
+        threads: usize,
+        stop: &(impl Fn() -> bool + Sync),
+    ) -> Result<(), LinkingStopped> {
+        if self.unlinked() == 0 {
+            return Ok(());
+        }
+        let graph = self.graph.get_or_init(|| {
+            let sample = self.points_from(0).filter_map(|(block, offset)| {
+                block.entries()[offset].is_some().then(|| block.vector(offset))
+            });
+            Graph::new(self.dimension(), self.metric(), self.degrees(), sample)
+        });
+        let added = self.points_from(self.linked()).take(points_max).map(|(block, offset)| {
+            let entry = block.entries()[offset].as_ref()?;
+            Some((&*entry.id, block.vector(offset)))
+        });
+        let live = |node: Node| {
+            let (block, offset) = self.slots.at(node as usize);
+            block.entries()[offset].is_some()
+        };
+        graph.extend(added, &live, threads, stop).map_err(|Stopped| LinkingStopped)
+    }
+
+    /// The bytes of the graph's links, and of its compact copy of the vectors.
+    pub fn graph_bytes(&self) -> (usize, usize) {
+        self.graph.get().map_or((0, 0), |graph| graph.view().bytes())
+    }
+
+    fn degrees(&self) -> Degrees {
+        Degrees {
+            m: self.parameters.m.map_or(M_DEFAULT, usize::from),
+            ef_construction: self.parameters.ef_construction.map_or(EF_CONSTRUCTION_DEFAULT, usize::from),
+        }
+    }
+
+    fn points_from(&self, first: usize) -> impl Iterator<Item = (&Block, usize)> {
+        (first..self.slots.len()).map(|number| self.slots.at(number))
+    }
+}
