@@ -13,7 +13,7 @@ use super::problem::{Problem, ProblemBody};
 use super::values::InCollection;
 use super::{json, vectors};
 use crate::auth::{Admin, Read};
-use crate::tenancy::{CollectionChange, CollectionFacts};
+use crate::tenancy::{CollectionChange, CollectionFacts, SearchState};
 
 /// A collection to make.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -86,8 +86,11 @@ pub(super) struct CollectionAnswer {
 /// How searches are answered.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct IndexAnswer {
-    /// `exact`: every vector is compared.
+    /// `exact`: every vector is compared. `linked`: by a graph. `linking`: by a graph, and what is not in
+    /// it yet is compared one by one.
     state: &'static str,
+    /// How many vectors are compared one by one beside the graph.
+    unlinked: usize,
     /// What was asked for when the collection was made.
     #[serde(flatten)]
     parameters: IndexInput,
@@ -96,13 +99,18 @@ pub(super) struct IndexAnswer {
 impl From<CollectionFacts> for CollectionAnswer {
     fn from(facts: CollectionFacts) -> Self {
         let IndexParameters { m, ef_construction, ef } = facts.parameters;
+        let (state, unlinked) = match facts.search {
+            SearchState::Exact => ("exact", 0),
+            SearchState::Linking { unlinked } => ("linking", unlinked),
+            SearchState::Linked => ("linked", 0),
+        };
         Self {
             name: facts.name.to_string(),
             dimension: u32::try_from(facts.dimension.get()).unwrap_or(Dimension::MAX),
             metric: facts.metric.as_str(),
             count: facts.vectors,
             bytes: facts.logical_bytes,
-            index: IndexAnswer { state: "exact", parameters: IndexInput { m, ef_construction, ef } },
+            index: IndexAnswer { state, unlinked, parameters: IndexInput { m, ef_construction, ef } },
             created_at: facts.created_at.to_string(),
             last_change: facts.last_change.get(),
         }

@@ -46,7 +46,6 @@ pub(super) struct SearchInput {
     /// Candidates to keep while walking a graph: 1 to 4,096.
     ef: Option<u32>,
     /// Compare with every vector, graph or not.
-    #[expect(dead_code, reason = "every search is exact until there is a graph")]
     exact: Option<bool>,
     /// The least similarity or the largest distance of a result.
     score_threshold: Option<f32>,
@@ -110,6 +109,7 @@ struct Search {
     limit: usize,
     filter: Option<Filter>,
     score_threshold: Option<f32>,
+    effort: Effort,
     with_payload: Option<bool>,
     with_vector: Option<bool>,
 }
@@ -127,6 +127,11 @@ impl SearchInput {
             limit: limit(self.limit, RESULTS_DEFAULT)?,
             filter: filter(self.filter.as_deref(), depth_max)?,
             score_threshold: self.score_threshold,
+            effort: match (self.exact, self.ef) {
+                (Some(true), _) => Effort::Exact,
+                (_, Some(ef)) => Effort::Candidates(ef as usize),
+                (_, None) => Effort::Usual,
+            },
             with_payload: self.with_payload,
             with_vector: self.with_vector,
         })
@@ -140,7 +145,7 @@ impl Search {
             limit: self.limit,
             filter: self.filter.as_ref(),
             score_threshold: self.score_threshold,
-            effort: Effort::Usual,
+            effort: self.effort,
         };
         Ok(snapshot.search(&request)?)
     }

@@ -10,6 +10,7 @@ use tracing::{Instrument as _, error_span, info, warn};
 use vectorizer_log::{Head, LogReader, TenantFolder, TenantId, TenantLog};
 use vectorizer_replay::{ApplyError, Projection, Recovery};
 
+use super::linker::{Linker, Pace};
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
 
 /// How many clients may read one tenant's log at the same time, and how many more may follow it.
@@ -103,8 +104,14 @@ impl Woken {
         self.log.head()
     }
 
-    /// Starts the writer.
-    pub(super) fn start(self, id: TenantId, writers: &TaskTracker, stop: CancellationToken) -> Arc<Awake> {
+    /// Starts the writer and the linker.
+    pub(super) fn start(
+        self,
+        id: TenantId,
+        tasks: &TaskTracker,
+        linking: Arc<Semaphore>,
+        stop: CancellationToken,
+    ) -> Arc<Awake> {
         let Self { log, projection } = self;
         let head = log.head();
         let reader = log.reader();
@@ -113,8 +120,17 @@ impl Woken {
         let (publish, published) = watch::channel(head);
         // The writer outlives the request that wakes it, and works for others too.
         let span = error_span!(parent: None, "writer", tenant = %id);
-        let writer = Writer::new(log, Arc::clone(&state), publish);
-        writers.spawn(writer.run(queue, stop).instrument(span));
+        let pace = Arc::new(Pace::default());
+        let linker = Linker {
+            state: Arc::clone(&state),
+            published: published.clone(),
+            pace: Arc::clone(&pace),
+            turns: linking,
+            stop: stop.clone(),
+        };
+        tasks.spawn(linker.run().instrument(span.clone()));
+        let writer = Writer::new(log, Arc::clone(&state), publish, pace);
+        tasks.spawn(writer.run(queue, stop).instrument(span));
         Arc::new(Awake {
             id,
             state,

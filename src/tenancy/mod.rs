@@ -3,12 +3,14 @@
 //! - `tenant`: the handle through which alone a tenant's data is reached.
 //! - `awake`: a tenant in memory, and how it gets there.
 //! - `writer`, `decision`, `group`, `command`: what becomes of a write.
+//! - `linker`: what follows a write behind it: links in the graph, compaction.
 //! - `merge_patch`: how a payload changes.
 
 mod awake;
 mod command;
 mod decision;
 mod group;
+mod linker;
 mod merge_patch;
 mod tenant;
 mod writer;
@@ -33,7 +35,7 @@ pub use self::awake::WakeError;
 use self::awake::{Awake, wake};
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
 pub use self::merge_patch::MergePatch;
-pub use self::tenant::{CollectionFacts, Tenant};
+pub use self::tenant::{CollectionFacts, SearchState, Tenant};
 use crate::auth::{Pass, Reach};
 
 /// The node's own entry in the data folder. No tenant can have this name.
@@ -47,6 +49,11 @@ const WAKING_MAX: usize = 2;
 /// and its owner's retries must not keep the disk busy.
 const WAKE_BACKOFF: Duration = Duration::from_secs(5);
 
+/// How many tenants' vectors are linked at the same time: half of the machine is left for searches.
+fn linking_max() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2)
+}
+
 /// All tenants of this node.
 #[derive(Clone, Debug)]
 pub struct Tenancy {
@@ -58,6 +65,7 @@ struct Shared {
     data: PathBuf,
     tenants: Mutex<HashMap<TenantId, Arc<Bed>>>,
     waking: Semaphore,
+    linking: Arc<Semaphore>,
     /// Writers and wakings: what has to end before the node has stopped.
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -107,6 +115,7 @@ impl Tenancy {
             data: data.to_owned(),
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
+            linking: Arc::new(Semaphore::new(linking_max())),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             _lock: lock,
@@ -200,6 +209,7 @@ impl Tenancy {
         drop(turn);
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(seq = %woken.head().seq, milliseconds, "awake");
-        Ok(woken.start(tenant, &self.shared.tasks, self.shared.stop.clone()))
+        let linking = Arc::clone(&self.shared.linking);
+        Ok(woken.start(tenant, &self.shared.tasks, linking, self.shared.stop.clone()))
     }
 }

@@ -39,12 +39,38 @@ pub struct CollectionFacts {
     pub parameters: IndexParameters,
     /// How many vectors it has.
     pub vectors: usize,
+    /// How searches of it are answered.
+    pub search: SearchState,
     /// Their logical size.
     pub logical_bytes: u64,
     /// When it was created.
     pub created_at: Timestamp,
     /// The last record that changed it.
     pub last_change: Seq,
+}
+
+/// How searches of a collection are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SearchState {
+    /// By comparing every vector: there are few.
+    Exact,
+    /// By a walk through the graph, and by comparing the vectors that are not linked yet.
+    Linking {
+        /// How many are not.
+        unlinked: usize,
+    },
+    /// By a walk through the graph.
+    Linked,
+}
+
+impl SearchState {
+    fn of(collection: &Collection) -> Self {
+        match collection.unlinked() {
+            0 if collection.has_graph() => Self::Linked,
+            0 => Self::Exact,
+            unlinked => Self::Linking { unlinked },
+        }
+    }
 }
 
 impl CollectionFacts {
@@ -55,6 +81,7 @@ impl CollectionFacts {
             metric: collection.metric(),
             parameters: collection.parameters(),
             vectors: collection.len(),
+            search: SearchState::of(collection),
             logical_bytes: collection.logical_bytes(),
             created_at: collection.created_at(),
             last_change: collection.last_change(),

@@ -10,7 +10,7 @@ use vectorizer_log::{
 
 use super::change::{Change, Misfit};
 use super::compaction::Compaction;
-use super::linking::OwnGraph;
+use super::linking::{OwnGraph, unlinked_max};
 use super::slots::{Moved, Slot, Slots, StoredPoint};
 use super::snapshot::Snapshot;
 use crate::metering::vector_logical_bytes;
@@ -106,6 +106,26 @@ impl Collection {
     /// (see [`vector_logical_bytes`](crate::vector_logical_bytes)).
     pub fn logical_bytes(&self) -> u64 {
         self.logical_bytes
+    }
+
+    /// How many points are not linked into the graph that it is to have (see [`Snapshot::unlinked`]).
+    pub fn unlinked(&self) -> usize {
+        self.graph.unlinked(&self.slots)
+    }
+
+    /// Whether more points are unlinked than every search should have to compare one by one.
+    pub fn is_behind(&self) -> bool {
+        self.unlinked() > unlinked_max(self.dimension)
+    }
+
+    /// Whether searches walk through a graph.
+    pub fn has_graph(&self) -> bool {
+        !self.graph.is_missing()
+    }
+
+    /// Whether deleted points hold on to as much room as those that exist, or more.
+    pub fn wants_compaction(&self) -> bool {
+        self.slots.wants_compaction()
     }
 
     /// Whether it has a point with this id.

@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
+use vectorizer_log::Dimension;
+
 use super::graph::{Degrees, Graph, LinkingStopped as Stopped, Node};
-use super::slots::Block;
+use super::slots::{Block, Slots};
 use super::snapshot::Snapshot;
 
 /// A smaller collection has no graph: scanning it takes no longer than a walk.
@@ -13,6 +15,22 @@ const LINKED_FROM: usize = 4_096;
 const M_DEFAULT: usize = 16;
 const EF_CONSTRUCTION_DEFAULT: usize = 200;
 
+/// How many numbers in unlinked vectors a search may have to look at: as much work as a walk.
+const UNLINKED_NUMBERS_MAX: usize = 1 << 20;
+
+/// How many vectors may be unlinked before writes have to wait.
+pub(super) fn unlinked_max(dimension: Dimension) -> usize {
+    (UNLINKED_NUMBERS_MAX / dimension.get()).max(LINKED_FROM)
+}
+
+fn unlinked(slots: &Slots, graph: &OnceLock<Graph>) -> usize {
+    match graph.get() {
+        Some(graph) => slots.len() - graph.view().len(),
+        None if slots.live() < LINKED_FROM => 0,
+        None => slots.len(),
+    }
+}
+
 /// A collection's graph, made once there are enough points. Snapshots share it; a clone of the
 /// collection does not, for its slots go their own way.
 #[derive(Debug, Default)]
@@ -21,6 +39,11 @@ pub(super) struct OwnGraph(Arc<OnceLock<Graph>>);
 impl OwnGraph {
     pub(super) fn share(&self) -> Arc<OnceLock<Graph>> {
         Arc::clone(&self.0)
+    }
+
+    /// How many of these slots are to be linked and are not.
+    pub(super) fn unlinked(&self, slots: &Slots) -> usize {
+        unlinked(slots, &self.0)
     }
 
     pub(super) fn is_missing(&self) -> bool {
@@ -53,24 +76,20 @@ impl Snapshot {
     /// How many points are not in the graph, and are compared one by one in every search; none where
     /// there is to be no graph.
     pub fn unlinked(&self) -> usize {
-        if self.len() < LINKED_FROM { 0 } else { self.slots.len() - self.linked() }
-    }
-
-    fn linked(&self) -> usize {
-        self.graph.get().map_or(0, |graph| graph.view().len())
+        unlinked(&self.slots, &self.graph)
     }
 
     /// Links the next `points_max` points of this snapshot that are not linked yet, on `threads` threads.
     /// Searches go on meanwhile; those on later snapshots use what was linked. Asks `stop` between two
-    /// points.
+    /// points. Says how many slots it has gone through.
     pub fn link(
         &self,
         points_max: usize,
         threads: usize,
         stop: &(impl Fn() -> bool + Sync),
-    ) -> Result<(), LinkingStopped> {
+    ) -> Result<usize, LinkingStopped> {
         if self.unlinked() == 0 {
-            return Ok(());
+            return Ok(0);
         }
         let graph = self.graph.get_or_init(|| {
             let sample = self.points_from(0).filter_map(|(block, offset)| {
@@ -78,7 +97,8 @@ impl Snapshot {
             });
             Graph::new(self.dimension(), self.metric(), self.degrees(), sample)
         });
-        let added = self.points_from(self.linked()).take(points_max).map(|(block, offset)| {
+        let linked = graph.view().len();
+        let added = self.points_from(linked).take(points_max).map(|(block, offset)| {
             let entry = block.entries()[offset].as_ref()?;
             Some((&*entry.id, block.vector(offset)))
         });
@@ -86,7 +106,8 @@ impl Snapshot {
             let (block, offset) = self.slots.at(node as usize);
             block.entries()[offset].is_some()
         };
-        graph.extend(added, &live, threads, stop).map_err(|Stopped| LinkingStopped)
+        graph.extend(added, &live, threads, stop).map_err(|Stopped| LinkingStopped)?;
+        Ok(graph.view().len() - linked)
     }
 
     /// The bytes of the graph's links, and of its compact copy of the vectors.
