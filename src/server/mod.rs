@@ -1,5 +1,7 @@
 //! A server: the parts put together, listening, and stopping without losing anything.
 
+mod pace;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,11 +15,11 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
 use tracing::{debug, info, warn};
 use vectorizer_log::TenantId;
 
+use self::pace::Paced;
 use crate::api::{AllowedHosts, App, BodyLimits, router};
 use crate::auth::AccessCheck;
 use crate::config::Config;
@@ -30,8 +32,6 @@ const SINGLE_TENANT: &str = "default";
 const CONNECTIONS_MAX: usize = 4_096;
 /// How long a client may take to send the head of a request.
 const HEADER_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a client may take nothing of an answer that is ready.
-const WRITE_PATIENCE: Duration = Duration::from_mins(1);
 /// How long to wait after the system has refused a connection, for want of descriptors perhaps.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -154,9 +154,7 @@ pub async fn serve(listener: TcpListener, router: Router, grace: Duration, stop:
         let service = router
             .clone()
             .map_request(|request: hyper::Request<Incoming>| request.map(axum::body::Body::new));
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(WRITE_PATIENCE));
-        let stream = TokioIo::new(Box::pin(stream));
+        let stream = TokioIo::new(Paced::new(stream));
         let connection = http.serve_connection(stream, TowerToHyperService::new(service));
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
