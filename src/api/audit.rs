@@ -9,11 +9,12 @@ use tracing::Instrument as _;
 use utoipa::{IntoParams, ToSchema};
 use vectorizer_log::{ExportDetail, Seq};
 
+use super::App;
+use super::answer::json;
 use super::body::Parameters;
 use super::feed::{Feed, channel};
 use super::middleware::auth::{Granted, Readmission};
 use super::problem::{Problem, ProblemBody};
-use super::{App, json};
 use crate::auth::{Admin, Read};
 
 /// Which records to show, and how much of each.

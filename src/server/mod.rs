@@ -20,11 +20,11 @@ use tracing::{debug, info, warn};
 use vectorizer_log::TenantId;
 
 use self::pace::Paced;
-use crate::api::{AllowedHosts, App, BodyLimits, router};
+use crate::api::{AllowedHosts, App, BodyLimits, router, share_size};
 use crate::auth::AccessCheck;
 use crate::config::Config;
 use crate::hivehub::{HiveHubClient, KeyCache, SystemClock, UnusableClient};
-use crate::tenancy::Tenancy;
+use crate::tenancy::{ShareSize, Tenancy};
 
 /// The tenant of a server without keys.
 const SINGLE_TENANT: &str = "default";
@@ -85,7 +85,7 @@ impl Server {
             config.server.body_bytes_max.get() as usize,
             config.server.json_depth_max.get() as usize,
         );
-        let tenancy = open_data(&config.server.data_dir)?;
+        let tenancy = open_data(&config.server.data_dir, share_size(&limits))?;
         let listener = listen(address).await?;
         let app = App::new(tenancy.clone(), access, limits, hosts);
         Ok(Self { listener, app, tenancy, grace: config.server.shutdown_grace.duration() })
@@ -117,8 +117,8 @@ pub fn single_tenant() -> TenantId {
     SINGLE_TENANT.parse().expect("the name is a tenant id")
 }
 
-fn open_data(path: &Path) -> Result<Tenancy, StartError> {
-    Tenancy::new(path).map_err(|source| StartError::Data { path: path.to_owned(), source })
+fn open_data(path: &Path, share: ShareSize) -> Result<Tenancy, StartError> {
+    Tenancy::new(path, share).map_err(|source| StartError::Data { path: path.to_owned(), source })
 }
 
 /// Listens on `address`.

@@ -10,6 +10,7 @@ use tracing::{Instrument as _, error_span, info, warn};
 use vectorizer_log::{Head, LogReader, TenantFolder, TenantId, TenantLog};
 use vectorizer_replay::{ApplyError, Projection, Recovery};
 
+use super::share::Share;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
 
 /// How many clients may read one tenant's log at the same time, and how many more may follow it.
@@ -29,6 +30,9 @@ pub(super) struct Awake {
     pub(super) published: watch::Receiver<Head>,
     pub(super) log_readers: Arc<Semaphore>,
     pub(super) followers: Arc<Semaphore>,
+    pub(super) share: Share,
+    /// Cancelled when the server stops.
+    pub(super) stop: CancellationToken,
 }
 
 impl Awake {
@@ -104,7 +108,13 @@ impl Woken {
     }
 
     /// Starts the writer.
-    pub(super) fn start(self, id: TenantId, writers: &TaskTracker, stop: CancellationToken) -> Arc<Awake> {
+    pub(super) fn start(
+        self,
+        id: TenantId,
+        share: Share,
+        writers: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Arc<Awake> {
         let Self { log, projection } = self;
         let head = log.head();
         let reader = log.reader();
@@ -114,7 +124,7 @@ impl Woken {
         // The writer outlives the request that wakes it, and works for others too.
         let span = error_span!(parent: None, "writer", tenant = %id);
         let writer = Writer::new(log, Arc::clone(&state), publish);
-        writers.spawn(writer.run(queue, stop).instrument(span));
+        writers.spawn(writer.run(queue, stop.clone()).instrument(span));
         Arc::new(Awake {
             id,
             state,
@@ -123,6 +133,8 @@ impl Woken {
             published,
             log_readers: Arc::new(Semaphore::new(LOG_READERS_MAX)),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            share,
+            stop,
         })
     }
 }
