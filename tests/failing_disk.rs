@@ -56,29 +56,3 @@ async fn what_was_acknowledged_survives_a_disk_that_fails_and_is_read_all_the_wh
     let verified = crate::node::vectorizer(["log", "verify", "--data-dir", folder, "--tenant", "acme"]);
     assert_eq!(verified.status.code(), Some(0));
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_write_that_the_disk_refuses_is_told_so() {
-    let data = TempDir::new().unwrap();
-    let node = Node::dev_with_file_limit(data.path(), 1 << 20);
-    let client = node.client(ACME);
-    client.create("words", 64, "dot").await;
-    let mut refused = 0;
-    // The log may be copied into fresh files a few times before that fails, too.
-    for number in 0..2_000 {
-        let answer = client.put("/collections/words/vectors", &batch(number)).await;
-        if answer.status != 200 {
-            assert_eq!(
-                (answer.status.as_u16(), answer.problem()),
-                (503, "storage-failed"),
-                "{}",
-                answer.body
-            );
-            refused += 1;
-        }
-        if refused == 20 {
-            return;
-        }
-    }
-    panic!("the limit is not felt");
-}

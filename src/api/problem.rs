@@ -214,3 +214,17 @@ impl From<InvalidFilter> for Problem {
         Self::invalid("invalid-filter", invalid.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storage_that_fails_is_called_so_also_when_the_log_is_opened() {
+        let code = |error: Error| Problem::from(&WakeError::Log(error)).code;
+        let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        assert_eq!(code(Error::File { doing: "write", path: "head".into(), source }), "storage-failed");
+        assert_eq!(code(Error::Locked("log".into())), "tenant-unavailable");
+        assert_eq!(Problem::from(Refusal::StorageClosed).code, "storage-failed");
+    }
+}
