@@ -7,6 +7,9 @@
 //! cargo bench --bench graph -- --base base.npy --queries queries.npy --neighbours neighbours.npy
 //! ```
 
+#![expect(clippy::print_stdout, reason = "what it is for")]
+
+#[expect(dead_code, unused_imports, reason = "the other measurements use more of it")]
 mod support;
 
 use std::collections::HashMap;
@@ -168,7 +171,7 @@ impl Arguments {
     }
 }
 
-/// A table of numbers from NumPy's file format, version 1: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
+/// A table of numbers from `NumPy`'s file format, version 1: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
 struct Matrix<T> {
     rows: usize,
     columns: usize,

@@ -39,12 +39,124 @@ async fn bodies_that_never_come_hold_nobody_up() {
         client.put("/collections/words/vectors", &body).await.expect(200);
         assert!(started.elapsed() < Duration::from_secs(4), "a write waited for other people's bodies");
     }
-    // And they are not waited for for ever.
-    let mut first = idle.into_iter().next().unwrap();
-    first.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let mut answer = [0; 64];
-    let read = first.read(&mut answer).unwrap();
-    assert!(String::from_utf8_lossy(&answer[..read]).starts_with("HTTP/1.1 408 "));
+    // And they are not waited for for ever: neither those that are read nor those of the same tenant that
+    // wait for them.
+    let statuses: Vec<String> = idle.into_iter().map(|mut stream| status(&mut stream)).collect();
+    assert!(statuses.iter().all(|status| ["408", "503"].contains(&status.as_str())), "{statuses:?}");
+    assert!(statuses.contains(&"408".to_owned()));
+}
+
+/// The status of the answer that comes.
+fn status(stream: &mut TcpStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).strip_prefix("HTTP/1.1 ").unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_tenants_uploads_leave_room_for_another() {
+    const BODY_BYTES_MAX: usize = 2 << 20;
+    let data = TempDir::new().unwrap();
+    let most = BODY_BYTES_MAX.to_string();
+    let node = Node::start("dev", data.path(), &["--hub-listen", "127.0.0.1:0", "--body-bytes-max", &most]);
+    let (greedy, other) = (node.client(ACME), node.client(GLOBEX));
+    greedy.create("words", 1, "dot").await;
+    other.create("words", 1, "dot").await;
+    // More than the node has room for, all but the last byte of each.
+    let uploads: Vec<_> = (0..10)
+        .map(|_| {
+            let mut stream = idle_upload(&node, &format!("Content-Length: {BODY_BYTES_MAX}"));
+            std::thread::spawn(move || {
+                let _ = stream.write_all(&vec![b' '; BODY_BYTES_MAX - 1]);
+                stream
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let vectors: Vec<Value> = (0..16)
+        .map(|id| json!({"id": id.to_string(), "vector": [1], "payload": {"text": "x".repeat(60_000)}}))
+        .collect();
+    let started = Instant::now();
+    other.put("/collections/words/vectors", &json!({ "vectors": vectors })).await.expect(200);
+    assert!(started.elapsed() < Duration::from_secs(4), "a write waited for another tenant's uploads");
+    // The greedy one waits for itself, and not for ever.
+    let started = Instant::now();
+    let busy = greedy.put("/collections/words/vectors", &json!({ "vectors": vectors })).await;
+    assert_eq!((busy.status.as_u16(), busy.problem()), (503, "busy"));
+    assert_eq!(busy.headers["retry-after"], "1");
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    drop(uploads);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_that_get_no_core_are_told_so() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let client = node.client(ACME);
+    client.create("words", 1, "dot").await;
+    for batch in 0..4 {
+        let vectors: Vec<Value> = (0..5_000)
+            .map(|id| json!({"id": format!("{batch}-{id}"), "vector": [id], "payload": {"kind": "a"}}))
+            .collect();
+        client.put("/collections/words/vectors", &json!({ "vectors": vectors })).await.expect(200);
+    }
+    let any: Vec<Value> =
+        (0..100).map(|kind| json!({"key": "kind", "match": {"value": kind.to_string()}})).collect();
+    let long = json!({"searches": vec![json!({"vector": [1], "filter": {"should": any}}); 100]});
+    let cores = std::thread::available_parallelism().unwrap().get();
+    for _ in 0..2 * cores {
+        let (client, long) = (client.clone(), long.clone());
+        tokio::spawn(async move { client.post("/collections/words/search/batch", &long).await });
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let started = Instant::now();
+    let busy = client.post("/collections/words/search/batch", &long).await;
+    assert_eq!((busy.status.as_u16(), busy.problem()), (503, "busy"), "{}", busy.body);
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+}
+
+/// Asks for a large page and takes no more of it than its first line.
+fn asked_for(node: &Node) -> TcpStream {
+    let mut stream = TcpStream::connect(node.authority()).unwrap();
+    let key = node.key(ACME);
+    let head = format!(
+        "GET /api/v1/collections/words/vectors?limit=600 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \
+         {key}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    assert_eq!(status(&mut stream), "200");
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_takes_are_counted_and_cost_the_others_nothing() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let (greedy, other) = (node.client(ACME), node.client(GLOBEX));
+    for (client, batches) in [(&greedy, 3), (&other, 1)] {
+        client.create("words", 1, "dot").await;
+        for batch in 0..batches {
+            let vectors: Vec<Value> = (0..200)
+                .map(|id| json!({"id": format!("{batch}-{id}"), "vector": [1], "payload": {"text": "x".repeat(60_000)}}))
+                .collect();
+            client.put("/collections/words/vectors", &json!({ "vectors": vectors })).await.expect(200);
+        }
+    }
+    // Each has 36 MB, of which the connection itself takes a few.
+    let untaken: Vec<TcpStream> = (0..2).map(|_| asked_for(&node)).collect();
+    let page = "/collections/words/vectors?limit=600";
+    let busy = greedy.get(page).await;
+    assert_eq!(busy.status, 503);
+    assert_eq!(busy.problem(), "busy");
+    assert_eq!(greedy.get("/collections/words/vectors?limit=1").await.status, 200);
+    assert_eq!(other.get(page).await.expect(200)["vectors"].as_array().unwrap().len(), 200);
+    // With the client goes what was kept for it.
+    drop(untaken);
+    let patience = Instant::now() + Duration::from_secs(10);
+    while greedy.get(page).await.status != 200 {
+        assert!(Instant::now() < patience, "the room does not come back");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,17 +5,16 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tracing::Instrument as _;
 use utoipa::{IntoParams, ToSchema};
 use vectorizer_log::{ExportDetail, Seq};
 
+use super::App;
+use super::answer::json;
 use super::body::Parameters;
-use super::feed::Feed;
+use super::feed::{Feed, channel};
 use super::middleware::auth::{Granted, Readmission};
 use super::problem::{Problem, ProblemBody};
-use super::{App, json};
 use crate::auth::{Admin, Read};
 
 /// Which records to show, and how much of each.
@@ -97,9 +96,8 @@ pub(super) async fn read(
             stored: parameters.with_stored.unwrap_or(shown.stored),
         },
     };
-    // One slice is read while another is sent, and no more.
-    let (send, receive) = mpsc::channel(1);
-    tokio::spawn(feed.run(send).in_current_span());
-    let body = Body::from_stream(ReceiverStream::new(receive));
+    let (outlet, stream) = channel();
+    tokio::spawn(feed.run(outlet).in_current_span());
+    let body = Body::from_stream(stream);
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }

@@ -13,10 +13,12 @@ use bytes::BytesMut;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::App;
+use super::middleware::auth::share;
 use super::problem::Problem;
+use crate::tenancy::Room;
 
 /// JSON above this is read and written away from the async threads.
 pub(super) const INLINE_BYTES_MAX: usize = 64 * 1024;
@@ -24,8 +26,10 @@ pub(super) const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// How long a body waits for room among those being worked on.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a body may take in all, and how long it may pause.
-const BODY_PATIENCE: Duration = Duration::from_mins(2);
+/// How long a body may keep us waiting, beside a second for every so many bytes of it that have come.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
+const BODY_BYTES_EACH_SECOND: usize = 16 * 1024;
+/// How long it may pause.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// How much may be read at the same time, and how.
@@ -40,7 +44,8 @@ pub struct BodyLimits {
 }
 
 impl BodyLimits {
-    /// Room for eight of the largest bodies at once, or for as many small ones as that makes.
+    /// Room for eight of the largest bodies at once, or for as many small ones as that makes; a quarter of
+    /// it for each tenant.
     pub fn new(body_bytes_max: usize, json_depth_max: usize) -> Self {
         let room = Semaphore::new(8 * kibibytes(body_bytes_max) as usize);
         Self { body_bytes_max, json_depth_max, room: Arc::new(room) }
@@ -48,16 +53,20 @@ impl BodyLimits {
 }
 
 impl BodyLimits {
-    async fn room(&self, kibibytes: u32) -> Result<OwnedSemaphorePermit, Problem> {
-        let room = Arc::clone(&self.room).acquire_many_owned(kibibytes);
-        match tokio::time::timeout(ROOM_PATIENCE, room).await {
-            Ok(Ok(room)) => Ok(room),
-            _ => Err(Problem::unavailable("busy", "too many large requests are being worked on", 1)),
-        }
+    /// Every tenant's share of the room, in KiB.
+    pub(super) fn share_kibibytes(&self) -> usize {
+        2 * kibibytes(self.body_bytes_max) as usize
     }
 }
 
-fn kibibytes(bytes: usize) -> u32 {
+async fn take(room: &Arc<Semaphore>, kibibytes: u32) -> Result<OwnedSemaphorePermit, Problem> {
+    match timeout(ROOM_PATIENCE, Arc::clone(room).acquire_many_owned(kibibytes)).await {
+        Ok(Ok(room)) => Ok(room),
+        _ => Err(Problem::unavailable("busy", "too many large requests are being worked on", 1)),
+    }
+}
+
+pub(super) fn kibibytes(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
@@ -66,51 +75,51 @@ fn kibibytes(bytes: usize) -> u32 {
 pub(super) struct Received {
     /// The body.
     pub bytes: Bytes,
-    room: OwnedSemaphorePermit,
+    room: Room,
 }
 
 impl Received {
-    /// Reads the body, at most `body_bytes_max` of it. It takes room as it arrives, so that nobody holds
-    /// more than they have sent, and neither a pause nor a trickle lasts for ever.
+    /// Reads the body, at most `body_bytes_max` of it; neither a pause nor a trickle lasts for ever.
+    ///
+    /// Of the node's room it takes as much as has arrived, so that nobody holds more than they have sent.
+    /// Of its tenant's share it takes all that is stated before the first byte is read: that makes nobody
+    /// wait but the tenant, and its bodies do not wait for each other half read.
     pub(super) async fn read(
         limits: &BodyLimits,
-        headers: &HeaderMap,
+        parts: &mut Parts,
         mut body: Body,
     ) -> Result<Self, Problem> {
+        let share = share(parts)?.bodies;
         let bytes_max = limits.body_bytes_max;
         let too_large =
             || Problem::too_large("body-too-large", format!("the body has more than {bytes_max} bytes"));
-        let stated = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        if stated.is_some_and(|stated: usize| stated > bytes_max) {
+        let stated = parts.headers.get(header::CONTENT_LENGTH);
+        let stated: Option<usize> = stated.and_then(|value| value.to_str().ok()?.parse().ok());
+        if stated.is_some_and(|stated| stated > bytes_max) {
             return Err(too_large());
         }
-        let deadline = Instant::now() + BODY_PATIENCE;
-        let mut room = limits.room(0).await?;
+        let mut of_share = take(&share, kibibytes(stated.unwrap_or(0))).await?;
+        let mut of_node = take(&limits.room, 0).await?;
         // What is stated is not believed before it comes.
         let mut bytes = BytesMut::with_capacity(stated.unwrap_or(0).min(INLINE_BYTES_MAX));
-        loop {
-            let pause = deadline.min(Instant::now() + PAUSE_MAX);
-            let frame = match timeout_at(pause, body.frame()).await {
-                Ok(Some(Ok(frame))) => frame,
-                Ok(None) => return Ok(Self { bytes: bytes.freeze(), room }),
-                Ok(Some(Err(_))) => return Err(Problem::malformed("body-incomplete", "the body broke off")),
-                Err(_) => {
-                    let detail = "the body did not arrive in time";
-                    return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", detail));
-                }
-            };
-            let Ok(data) = frame.into_data() else { continue };
+        let mut waited = Duration::ZERO;
+        while let Some(data) = next_data(&mut body, bytes.len(), &mut waited).await? {
             if bytes.len() + data.len() > bytes_max {
                 return Err(too_large());
             }
-            let more = kibibytes(bytes.len() + data.len()) - kibibytes(bytes.len());
-            room.merge(limits.room(more).await?);
+            let arrived = kibibytes(bytes.len() + data.len());
+            let missing = |held: &OwnedSemaphorePermit| {
+                arrived.saturating_sub(u32::try_from(held.num_permits()).unwrap_or(u32::MAX))
+            };
+            of_share.merge(take(&share, missing(&of_share)).await?);
+            of_node.merge(take(&limits.room, missing(&of_node)).await?);
             bytes.extend_from_slice(&data);
         }
+        Ok(Self { bytes: bytes.freeze(), room: [of_share, of_node].into() })
     }
 
     /// The body's room, for what was made of it.
-    pub(super) fn into_room(self) -> OwnedSemaphorePermit {
+    pub(super) fn into_room(self) -> Room {
         self.room
     }
 
@@ -129,6 +138,35 @@ impl Received {
         }
         let bytes = self.bytes.clone();
         tokio::task::spawn_blocking(move || parse(&bytes)).await.unwrap_or_else(|_| Err(Problem::internal()))
+    }
+}
+
+/// The next piece of a body of which `received` bytes have come. `waited` is for how long we have waited
+/// for the client so far; waiting for room is not its fault.
+async fn next_data(
+    body: &mut Body,
+    received: usize,
+    waited: &mut Duration,
+) -> Result<Option<Bytes>, Problem> {
+    let earned = Duration::from_secs((received / BODY_BYTES_EACH_SECOND) as u64);
+    loop {
+        let asked = Instant::now();
+        let left = (BODY_PATIENCE + earned).saturating_sub(*waited);
+        let frame = timeout(PAUSE_MAX.min(left), body.frame()).await;
+        *waited += asked.elapsed();
+        match frame {
+            Ok(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(_))) => return Err(Problem::malformed("body-incomplete", "the body broke off")),
+            Err(_) => {
+                let detail = "the body did not arrive in time";
+                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", detail));
+            }
+        }
     }
 }
 
@@ -162,16 +200,20 @@ pub(super) fn expect_content_type(
     })
 }
 
-/// A JSON body.
-pub(super) struct Json<T>(pub T);
+/// A JSON body, and the room it took: what was made of it takes as much, until the work is done.
+pub(super) struct Json<T> {
+    pub value: T,
+    pub room: Room,
+}
 
 impl<T: DeserializeOwned + Send + 'static> FromRequest<App> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         expect_content_type(&parts.headers, &["application/json"])?;
-        Received::read(app.body_limits(), &parts.headers, body).await?.json().await.map(Self)
+        let received = Received::read(app.body_limits(), &mut parts, body).await?;
+        Ok(Self { value: received.json().await?, room: received.into_room() })
     }
 }
 

@@ -1,19 +1,24 @@
 //! Making, seeing and deleting collections.
 
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use vectorizer_log::{CollectionName, Dimension, IndexParameters, InvalidDimension, Metric};
 
+use super::answer::{expect_answer, json, made};
 use super::body::expect_content_type;
 use super::conditions::Submitted;
 use super::middleware::auth::Granted;
 use super::problem::{Problem, ProblemBody};
 use super::values::InCollection;
-use super::{json, vectors};
+use super::{App, vectors};
 use crate::auth::{Admin, Read};
 use crate::tenancy::{CollectionChange, CollectionFacts, SearchState};
+
+/// About how many bytes of JSON show a collection.
+const SHOWN_BYTES: usize = 320;
 
 /// A collection to make.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -172,10 +177,23 @@ pub(super) async fn create(
 
 /// See all collections.
 #[utoipa::path(get, path = "/api/v1/collections", operation_id = "list_collections",
-    responses((status = 200, body = CollectionList)))]
-pub(super) async fn list(Granted(tenant): Granted<Read>) -> Response {
-    let collections = tenant.collections().into_iter().map(CollectionAnswer::from).collect();
-    json(StatusCode::OK, &CollectionList { collections })
+    responses(
+    (status = 200, body = CollectionList),
+    (status = 422, body = ProblemBody),
+    (status = 503, body = ProblemBody),
+))]
+pub(super) async fn list(
+    State(app): State<App>,
+    Granted(tenant): Granted<Read>,
+) -> Result<Response, Problem> {
+    let bytes = SHOWN_BYTES * tenant.collection_count();
+    expect_answer(bytes)?;
+    let answers = app.answer_room(&tenant);
+    made(bytes, move || {
+        let collections = tenant.collections().into_iter().map(CollectionAnswer::from).collect();
+        answers.json(bytes, &CollectionList { collections })
+    })
+    .await
 }
 
 /// See one collection.

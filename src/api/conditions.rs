@@ -29,7 +29,7 @@ impl Submitted {
     /// A write of `change` to `collection` under the request's conditions.
     pub(super) fn write<C>(self, collection: CollectionName, change: C) -> Write<C> {
         let Self { body, headers: _, idempotency, precondition } = self;
-        Write { collection, change, idempotency, precondition, room: body.into_room().into() }
+        Write { collection, change, idempotency, precondition, room: body.into_room() }
     }
 }
 
@@ -37,9 +37,9 @@ impl FromRequest<App> for Submitted {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let precondition = precondition(&parts.headers)?;
-        let body = Received::read(app.body_limits(), &parts.headers, body).await?;
+        let body = Received::read(app.body_limits(), &mut parts, body).await?;
         let idempotency = idempotency(&parts, &body.bytes)?;
         Ok(Self { body, headers: parts.headers, idempotency, precondition })
     }

@@ -1,9 +1,12 @@
 //! A log on its way to a client: slice by slice, for as long as the client may have it and takes it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 use vectorizer_log::{ExportDetail, Head, LogReader, Seq, write_line};
@@ -16,8 +19,6 @@ const SLICE_BYTES_MAX: usize = 1 << 20;
 
 /// How often the caller's right is asked for again.
 const READMISSION_INTERVAL: Duration = Duration::from_millis(500);
-/// How long a client may take for one slice.
-const SLICE_PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is still to be sent of a log, and for whom.
 pub(super) struct Feed {
@@ -35,15 +36,36 @@ pub(super) struct Feed {
 }
 
 /// A stream that breaks off, so that the client cannot take it for the whole.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 #[error("the log was not sent to its end")]
 pub(super) struct Broken;
 
-pub(super) type Slice = Result<Bytes, Broken>;
+/// Where a feed puts what it has read.
+pub(super) struct Outlet {
+    slices: mpsc::Sender<Bytes>,
+    ended: oneshot::Sender<()>,
+}
+
+/// A feed's outlet and the stream a client gets. The stream ends well only if the feed says that it has
+/// ended: one that breaks off, for whatever reason, a panic too, must not look whole.
+pub(super) fn channel() -> (Outlet, impl Stream<Item = Result<Bytes, Broken>>) {
+    // One slice is read while another is sent, and no more.
+    let (slices, receive) = mpsc::channel(1);
+    let (ended, end) = oneshot::channel();
+    let stream = unfold(Some((receive, end)), |state| async {
+        let (mut receive, end): (mpsc::Receiver<Bytes>, oneshot::Receiver<()>) = state?;
+        match receive.recv().await {
+            Some(slice) => Some((Ok(slice), Some((receive, end)))),
+            None if end.await.is_ok() => None,
+            None => Some((Err(Broken), None)),
+        }
+    });
+    (Outlet { slices, ended }, stream)
+}
 
 enum Step {
     /// Send this.
-    Slice(Slice),
+    Slice(Bytes),
     /// Everything there is has been sent.
     UpToDate,
     /// Everything that was asked for has been sent.
@@ -52,47 +74,59 @@ enum Step {
 
 impl Feed {
     /// Sends until there is nothing more to send, or nobody who may have it.
-    pub(super) async fn run(mut self, send: mpsc::Sender<Slice>) {
-        let mut admitted_at = Instant::now();
+    pub(super) async fn run(mut self, outlet: Outlet) {
+        let Outlet { slices, ended } = outlet;
+        if self.send(&slices).await.is_ok() {
+            // Nobody may be there any more.
+            let _ = ended.send(());
+        }
+    }
+
+    /// Waits for a slow client for as long as its connection lasts, and looks up all the while: neither a
+    /// revoked key nor the end of the server waits for anybody.
+    async fn send(&mut self, slices: &mpsc::Sender<Bytes>) -> Result<(), Broken> {
+        let mut readmission = interval_at(Instant::now() + READMISSION_INTERVAL, READMISSION_INTERVAL);
+        readmission.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut up_to_date = false;
         loop {
-            if admitted_at.elapsed() >= READMISSION_INTERVAL {
-                if self.stop.is_cancelled() || !self.readmission.is_granted().await {
-                    // Nothing at all to somebody who follows, for whom any moment is an end.
-                    if !self.follow {
-                        let _ = send.send_timeout(Err(Broken), SLICE_PATIENCE).await;
-                    }
-                    return;
-                }
-                admitted_at = Instant::now();
-            }
-            self.published.borrow_and_update();
-            match self.step().await {
-                Step::Slice(slice) => {
-                    let broken = slice.is_err();
-                    if send.send_timeout(slice, SLICE_PATIENCE).await.is_err() || broken {
-                        return;
+            tokio::select! {
+                biased;
+                _ = readmission.tick() => {
+                    if self.stop.is_cancelled() || !self.readmission.is_granted().await {
+                        return self.cut();
                     }
                 }
-                Step::UpToDate if self.follow => tokio::select! {
-                    changed = self.published.changed() => if changed.is_err() {
-                        return;
-                    },
-                    () = send.closed() => return,
-                    () = self.stop.cancelled() => return,
-                    () = tokio::time::sleep(READMISSION_INTERVAL) => {}
+                () = self.stop.cancelled(), if up_to_date => return self.cut(),
+                () = slices.closed(), if up_to_date => return self.cut(),
+                changed = self.published.changed(), if up_to_date => match changed {
+                    Ok(()) => up_to_date = false,
+                    Err(_) => return self.cut(),
                 },
-                Step::UpToDate | Step::End => return,
+                place = slices.reserve(), if !up_to_date => {
+                    let Ok(place) = place else { return self.cut() };
+                    self.published.borrow_and_update();
+                    match self.step().await? {
+                        Step::Slice(slice) => place.send(slice),
+                        Step::UpToDate if self.follow => up_to_date = true,
+                        Step::UpToDate | Step::End => return Ok(()),
+                    }
+                }
             }
         }
     }
 
-    async fn step(&mut self) -> Step {
+    /// To somebody who follows, any moment is an end.
+    fn cut(&self) -> Result<(), Broken> {
+        if self.follow { Ok(()) } else { Err(Broken) }
+    }
+
+    async fn step(&mut self) -> Result<Step, Broken> {
         let records_max = self.records_max();
         if records_max == 0 {
-            return Step::End;
+            return Ok(Step::End);
         }
         if self.next > self.log.head().seq {
-            return Step::UpToDate;
+            return Ok(Step::UpToDate);
         }
         let (log, next, detail) = (self.log.clone(), self.next, self.detail);
         let read = move || {
@@ -104,18 +138,18 @@ impl Feed {
             }
             Ok::<_, vectorizer_log::Error>((records.len() as u64, Bytes::from(lines)))
         };
-        Step::Slice(match tokio::task::spawn_blocking(read).await {
+        match tokio::task::spawn_blocking(read).await {
             Ok(Ok((records, lines))) => {
                 self.next = Seq::new(self.next.get() + records);
                 self.left = self.left.map(|left| left - records);
-                Ok(lines)
+                Ok(Step::Slice(lines))
             }
             Ok(Err(error)) => {
                 error!(%error, "the audit log could not be read");
                 Err(Broken)
             }
             Err(_) => Err(Broken),
-        })
+        }
     }
 
     /// How many records the next slice may have.
@@ -123,5 +157,38 @@ impl Feed {
         let last = self.last.map_or(u64::MAX, Seq::get);
         let through_last = last.saturating_add(1).saturating_sub(self.next.get());
         SLICE_RECORDS_MAX.min(through_last).min(self.left.unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_feed_that_goes_without_a_word_is_no_end() {
+        let (outlet, stream) = channel();
+        let feed = tokio::spawn(async move {
+            let outlet = outlet;
+            outlet.slices.send(Bytes::from_static(b"1")).await.unwrap();
+            panic!("in the middle of a log");
+        });
+        let sent: Vec<_> = stream.collect().await;
+        assert_eq!(sent, [Ok(Bytes::from_static(b"1")), Err(Broken)]);
+        assert!(feed.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_feed_that_has_ended_is_whole() {
+        let (outlet, stream) = channel();
+        let feed = async move {
+            let Outlet { slices, ended } = outlet;
+            slices.send(Bytes::from_static(b"1")).await.unwrap();
+            slices.send(Bytes::from_static(b"2")).await.unwrap();
+            ended.send(()).unwrap();
+        };
+        let (sent, ()) = tokio::join!(stream.collect::<Vec<_>>(), feed);
+        assert_eq!(sent, [Ok(Bytes::from_static(b"1")), Ok(Bytes::from_static(b"2"))]);
     }
 }

@@ -6,7 +6,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{App, Problem, json};
+use super::answer::json;
+use super::{App, Problem};
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]

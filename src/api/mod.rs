@@ -6,9 +6,11 @@
 //! - `middleware`: what every request passes: its id and span, the host check, the access check.
 //! - `collections`, `vectors`, `search`, `audit` (with `feed`), `health`: what the routes do.
 //! - `body`, `values`, `conditions`: what a client sends, checked on its way in.
+//! - `answer`: what a client gets: bounded, alone and in sum.
 //! - `problem`: what a client is told when it goes wrong.
 //! - `openapi`: the description of all this, held against the routes by a test.
 
+mod answer;
 mod audit;
 mod body;
 mod collections;
@@ -28,18 +30,17 @@ use axum::Router;
 use axum::handler::Handler;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use vectorizer_replay::StoredPoint;
 
+use self::answer::AnswerRoom;
 pub use self::body::BodyLimits;
 pub use self::middleware::host::AllowedHosts;
 pub use self::openapi::document;
 pub use self::problem::Problem;
 use crate::auth::{AccessCheck, Operation};
-use crate::tenancy::Tenancy;
+use crate::tenancy::{ShareSize, Tenancy, Tenant};
 
 /// Everything the handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -53,6 +54,7 @@ struct Shared {
     body_limits: BodyLimits,
     allowed_hosts: Option<AllowedHosts>,
     searching: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
     ending: CancellationToken,
 }
 
@@ -67,8 +69,10 @@ impl App {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let searching = Arc::new(Semaphore::new(cores));
+        let answers = answer::node_room();
         let ending = CancellationToken::new();
-        Self { shared: Arc::new(Shared { tenancy, access, body_limits, allowed_hosts, searching, ending }) }
+        let shared = Shared { tenancy, access, body_limits, allowed_hosts, searching, answers, ending };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Says on `/ready` that no more work should come, and ends the answers that would go on for ever.
@@ -84,9 +88,19 @@ impl App {
         &self.shared.body_limits
     }
 
+    fn answer_room<L>(&self, tenant: &Tenant<L>) -> AnswerRoom {
+        let (node, share) = (&self.shared.answers, &tenant.share().answers);
+        AnswerRoom { node: Arc::clone(node), share: Arc::clone(share) }
+    }
+
     fn json_depth_max(&self) -> usize {
         self.shared.body_limits.json_depth_max
     }
+}
+
+/// What every tenant may take up, if bodies are bounded by `limits`.
+pub fn share_size(limits: &BodyLimits) -> ShareSize {
+    ShareSize { bodies: limits.share_kibibytes(), answers: answer::SHARE_KIBIBYTES }
 }
 
 /// Where an operation is served: its method and path template.
@@ -201,42 +215,4 @@ async fn no_such_route(uri: Uri) -> Problem {
 async fn no_such_method(method: Method, uri: Uri) -> Problem {
     let detail = format!("{} does not take {method}", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
-}
-
-/// The largest answer that is made in one piece, in bytes.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
-
-/// About how many bytes of JSON show this point.
-fn shown_bytes(point: &StoredPoint, with_payload: Option<bool>, with_vector: Option<bool>) -> usize {
-    /// A number, with its comma; most f32 have eight or nine digits.
-    const NUMBER_BYTES: usize = 12;
-    let payload =
-        point.payload().filter(|_| with_payload.unwrap_or(true)).map_or(0, |payload| payload.as_str().len());
-    let vector = if with_vector.unwrap_or(false) { NUMBER_BYTES * point.vector().len() } else { 0 };
-    64 + point.id().as_str().len() + payload + vector
-}
-
-/// Refuses an answer of about this many bytes if nobody should hold so much.
-fn expect_answer(bytes: usize) -> Result<(), Problem> {
-    if bytes <= ANSWER_BYTES_MAX {
-        return Ok(());
-    }
-    let detail = format!(
-        "the answer would have about {bytes} bytes, at most {ANSWER_BYTES_MAX} are given at once; ask for \
-         fewer results, or without vectors or payloads"
-    );
-    Err(Problem::invalid("answer-too-large", detail))
-}
-
-/// A JSON answer.
-fn json<T: serde::Serialize>(status: StatusCode, body: &T) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(bytes) => {
-            (status, [(axum::http::header::CONTENT_TYPE, "application/json")], bytes).into_response()
-        }
-        Err(error) => {
-            tracing::error!(%error, "an answer could not be written as JSON");
-            Problem::internal().into_response()
-        }
-    }
 }

@@ -123,7 +123,7 @@ impl From<Refusal> for Problem {
             }
             Refusal::IdempotencyMismatch { .. } => Self::invalid("idempotency-key-reused", detail),
             Refusal::TooLarge => Self::too_large("write-too-large", detail),
-            Refusal::StorageFailed => Self::unavailable("storage-failed", detail, 5),
+            Refusal::StorageFailed | Refusal::StorageClosed => Self::unavailable("storage-failed", detail, 5),
             Refusal::Busy => Self::unavailable("busy", detail, 1),
             Refusal::Stopping => Self::unavailable("stopping", detail, 5),
         }
@@ -164,6 +164,10 @@ impl From<&WakeError> for Problem {
             WakeError::Log(Error::Damaged(_) | Error::Manifest { .. }) | WakeError::Apply(_) => {
                 let detail = "the tenant's log is damaged and not served until an operator has looked at it";
                 Self::unavailable("tenant-damaged", detail, 300)
+            }
+            // Only the operator's log says what of it; no write was begun.
+            WakeError::Log(Error::Storage(_) | Error::Poisoned(_) | Error::File { .. }) => {
+                Self::unavailable("storage-failed", "the tenant's storage has failed; nothing was done", 5)
             }
             WakeError::Log(_) | WakeError::Panicked(_) => {
                 Self::unavailable("tenant-unavailable", "the tenant's data cannot be opened right now", 5)
@@ -208,5 +212,19 @@ impl From<InvalidQuery> for Problem {
 impl From<InvalidFilter> for Problem {
     fn from(invalid: InvalidFilter) -> Self {
         Self::invalid("invalid-filter", invalid.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storage_that_fails_is_called_so_also_when_the_log_is_opened() {
+        let code = |error: Error| Problem::from(&WakeError::Log(error)).code;
+        let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        assert_eq!(code(Error::File { doing: "write", path: "head".into(), source }), "storage-failed");
+        assert_eq!(code(Error::Locked("log".into())), "tenant-unavailable");
+        assert_eq!(Problem::from(Refusal::StorageClosed).code, "storage-failed");
     }
 }

@@ -1,22 +1,25 @@
 //! Searching and counting.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 use vectorizer_log::{CollectionName, Vector};
 use vectorizer_replay::{Effort, Filter, Hit, SearchRequest, Snapshot};
 
+use super::App;
+use super::answer::{expect_answer, json, shown_bytes};
 use super::body::Json;
 use super::middleware::auth::Granted;
 use super::problem::{Problem, ProblemBody};
 use super::values::{InCollection, VectorInput, filter, limit};
 use super::vectors::PointAnswer;
-use super::{App, expect_answer, json, shown_bytes};
 use crate::auth::Read;
 use crate::tenancy::Tenant;
 
@@ -28,6 +31,8 @@ const SEARCHES_MAX: usize = 100;
 const EF_MAX: u32 = 4_096;
 /// A search over fewer numbers than this takes less time than handing it to another thread and back.
 const INLINE_NUMBERS_MAX: usize = 256 * 1024;
+/// How long a search waits for a core.
+const TURN_PATIENCE: Duration = Duration::from_secs(5);
 /// How much more it takes to write a number as text than to compare with it.
 const SHOWN_WEIGHT: usize = 16;
 
@@ -174,19 +179,21 @@ impl Search {
     (status = 200, body = SearchAnswer),
     (status = 404, body = ProblemBody),
     (status = 422, body = ProblemBody),
+    (status = 503, body = ProblemBody),
 ))]
 pub(super) async fn search(
     State(app): State<App>,
     Granted(tenant): Granted<Read>,
     InCollection(name): InCollection,
-    Json(input): Json<SearchInput>,
+    Json { value: input, room }: Json<SearchInput>,
 ) -> Result<Response, Problem> {
     let search = input.checked(app.json_depth_max())?;
     let numbers = search.numbers();
+    let answers = app.answer_room(&tenant);
     on_snapshot(&app, &tenant, &name, 1, numbers, move |snapshot| {
+        let _room = room;
         let hits = search.run(snapshot)?;
-        expect_answer(search.bytes(&hits))?;
-        Ok(json(StatusCode::OK, &search.answer(&hits)))
+        answers.json(search.bytes(&hits), &search.answer(&hits))
     })
     .await
 }
@@ -197,12 +204,13 @@ pub(super) async fn search(
     (status = 200, body = SearchBatchAnswer),
     (status = 404, body = ProblemBody),
     (status = 422, body = ProblemBody),
+    (status = 503, body = ProblemBody),
 ))]
 pub(super) async fn search_batch(
     State(app): State<App>,
     Granted(tenant): Granted<Read>,
     InCollection(name): InCollection,
-    Json(SearchBatchInput { searches }): Json<SearchBatchInput>,
+    Json { value: SearchBatchInput { searches }, room }: Json<SearchBatchInput>,
 ) -> Result<Response, Problem> {
     if !(1..=SEARCHES_MAX).contains(&searches.len()) {
         let detail = format!("searches holds {}, it must be 1 to {SEARCHES_MAX}", searches.len());
@@ -215,7 +223,9 @@ pub(super) async fn search_batch(
         .map(|(number, search)| search.checked(depth_max).map_err(at(number)))
         .collect::<Result<_, _>>()?;
     let numbers = searches.iter().map(Search::numbers).sum();
+    let answers = app.answer_room(&tenant);
     on_snapshot(&app, &tenant, &name, searches.len(), numbers, move |snapshot| {
+        let _room = room;
         let mut bytes = 0;
         let mut hits = Vec::with_capacity(searches.len());
         for (number, search) in (0..).zip(&searches) {
@@ -225,7 +235,7 @@ pub(super) async fn search_batch(
             hits.push(found);
         }
         let searches = searches.iter().zip(&hits).map(|(search, hits)| search.answer(hits)).collect();
-        Ok(json(StatusCode::OK, &SearchBatchAnswer { searches }))
+        answers.json(bytes, &SearchBatchAnswer { searches })
     })
     .await
 }
@@ -236,16 +246,18 @@ pub(super) async fn search_batch(
     (status = 200, body = CountAnswer),
     (status = 404, body = ProblemBody),
     (status = 422, body = ProblemBody),
+    (status = 503, body = ProblemBody),
 ))]
 pub(super) async fn count(
     State(app): State<App>,
     Granted(tenant): Granted<Read>,
     InCollection(name): InCollection,
-    Json(input): Json<CountInput>,
+    Json { value: input, room }: Json<CountInput>,
 ) -> Result<Response, Problem> {
     let filter = filter(input.filter.as_deref(), app.json_depth_max())?;
     let scans = usize::from(filter.is_some());
     on_snapshot(&app, &tenant, &name, scans, 1, move |snapshot| {
+        let _room = room;
         let count = snapshot.count(filter.as_ref());
         Ok(json(StatusCode::OK, &CountAnswer { count }))
     })
@@ -254,7 +266,7 @@ pub(super) async fn count(
 
 /// Runs `work`, which scans the collection `scans` times and shows up to `shown` numbers, against the
 /// collection as of now: at once if it is short, else away from the async threads, as many at a time as
-/// there are cores.
+/// there are cores. What `work` holds is held until it has been done.
 async fn on_snapshot(
     app: &App,
     tenant: &Tenant<Read>,
@@ -268,7 +280,10 @@ async fn on_snapshot(
     if scanned + SHOWN_WEIGHT * shown <= INLINE_NUMBERS_MAX {
         return work(&snapshot);
     }
-    let turn = Arc::clone(&app.shared.searching).acquire_owned().await.map_err(|_| Problem::internal())?;
+    let turn = timeout(TURN_PATIENCE, Arc::clone(&app.shared.searching).acquire_owned()).await;
+    let Ok(Ok(turn)) = turn else {
+        return Err(Problem::unavailable("busy", "too many searches are under way", 1));
+    };
     let span = tracing::Span::current();
     let work = move || {
         // Kept for as long as the work lasts, also when nobody waits for it any more.

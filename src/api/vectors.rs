@@ -11,12 +11,13 @@ use utoipa::{IntoParams, ToSchema};
 use vectorizer_log::{Payload, Point, PointId};
 use vectorizer_replay::StoredPoint;
 
-use super::body::{INLINE_BYTES_MAX, Parameters, expect_content_type, parse_json};
+use super::App;
+use super::answer::{expect_answer, json, made, shown_bytes};
+use super::body::{Parameters, expect_content_type, parse_json};
 use super::conditions::Submitted;
 use super::middleware::auth::Granted;
 use super::problem::{Problem, ProblemBody};
 use super::values::{InCollection, OfVector, VectorInput, expect_plain, filter, limit, payload};
-use super::{App, expect_answer, json, shown_bytes};
 use crate::auth::{Read, Write};
 use crate::tenancy::{Committed, MergePatch, VectorChange};
 
@@ -231,8 +232,11 @@ fn not_empty(points: Vec<Point>) -> Result<Vec<Point>, Problem> {
     params(("name" = String, Path), PageParameters), responses(
     (status = 200, body = Page),
     (status = 404, body = ProblemBody),
+    (status = 422, body = ProblemBody),
+    (status = 503, body = ProblemBody),
 ))]
 pub(super) async fn list(
+    State(app): State<App>,
     Granted(tenant): Granted<Read>,
     InCollection(name): InCollection,
     Parameters(parameters): Parameters<PageParameters>,
@@ -246,15 +250,13 @@ pub(super) async fn list(
     points.truncate(limit);
     let bytes = points.iter().map(|point| shown_bytes(point, with_payload, with_vector)).sum();
     expect_answer(bytes)?;
-    let write = move || {
+    let answers = app.answer_room(&tenant);
+    made(bytes, move || {
         let next_cursor = points.last().filter(|_| more).map(|point| write_cursor(point.id()));
         let vectors = points.iter().map(|point| PointAnswer::of(point, with_payload, with_vector)).collect();
-        json(StatusCode::OK, &Page { vectors, next_cursor })
-    };
-    if bytes <= INLINE_BYTES_MAX {
-        return Ok(write());
-    }
-    tokio::task::spawn_blocking(write).await.map_err(|_| Problem::internal())
+        answers.json(bytes, &Page { vectors, next_cursor })
+    })
+    .await
 }
 
 /// A cursor is the last id of its page. It names a place in an order, so it stays good whatever is
@@ -276,14 +278,17 @@ fn read_cursor(cursor: &str) -> Result<PointId, Problem> {
     params(("name" = String, Path), ("id" = String, Path), Shown), responses(
     (status = 200, body = PointAnswer),
     (status = 404, body = ProblemBody),
+    (status = 503, body = ProblemBody),
 ))]
 pub(super) async fn get(
+    State(app): State<App>,
     Granted(tenant): Granted<Read>,
     OfVector(name, id): OfVector,
     Parameters(Shown { with_payload, with_vector }): Parameters<Shown>,
 ) -> Result<Response, Problem> {
     let point = tenant.point(&name, &id)?;
-    Ok(json(StatusCode::OK, &PointAnswer::of(&point, with_payload, with_vector)))
+    let bytes = shown_bytes(&point, with_payload, with_vector);
+    app.answer_room(&tenant).json(bytes, &PointAnswer::of(&point, with_payload, with_vector))
 }
 
 /// Delete one vector.

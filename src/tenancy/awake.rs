@@ -11,6 +11,7 @@ use vectorizer_log::{Head, LogReader, TenantFolder, TenantId, TenantLog};
 use vectorizer_replay::{ApplyError, Projection, Recovery};
 
 use super::linker::{Linker, Pace};
+use super::share::Share;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
 
 /// How many clients may read one tenant's log at the same time, and how many more may follow it.
@@ -30,6 +31,9 @@ pub(super) struct Awake {
     pub(super) published: watch::Receiver<Head>,
     pub(super) log_readers: Arc<Semaphore>,
     pub(super) followers: Arc<Semaphore>,
+    pub(super) share: Share,
+    /// Cancelled when the server stops.
+    pub(super) stop: CancellationToken,
 }
 
 impl Awake {
@@ -108,6 +112,7 @@ impl Woken {
     pub(super) fn start(
         self,
         id: TenantId,
+        share: Share,
         tasks: &TaskTracker,
         linking: Arc<Semaphore>,
         stop: CancellationToken,
@@ -130,7 +135,7 @@ impl Woken {
         };
         tasks.spawn(linker.run().instrument(span.clone()));
         let writer = Writer::new(log, Arc::clone(&state), publish, pace);
-        tasks.spawn(writer.run(queue, stop).instrument(span));
+        tasks.spawn(writer.run(queue, stop.clone()).instrument(span));
         Arc::new(Awake {
             id,
             state,
@@ -139,6 +144,8 @@ impl Woken {
             published,
             log_readers: Arc::new(Semaphore::new(LOG_READERS_MAX)),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            share,
+            stop,
         })
     }
 }

@@ -32,15 +32,16 @@ pub struct Write<C> {
     pub room: Room,
 }
 
-/// Room that a write takes up until it is done, also when nobody waits for it any more.
+/// Room, of the node's and of its tenant's share, that what came in takes up until it is done, also when
+/// nobody waits for it any more.
 #[derive(Debug, Default)]
 pub struct Room {
-    _permit: Option<OwnedSemaphorePermit>,
+    _permits: Option<[OwnedSemaphorePermit; 2]>,
 }
 
-impl From<OwnedSemaphorePermit> for Room {
-    fn from(permit: OwnedSemaphorePermit) -> Self {
-        Self { _permit: Some(permit) }
+impl From<[OwnedSemaphorePermit; 2]> for Room {
+    fn from(permits: [OwnedSemaphorePermit; 2]) -> Self {
+        Self { _permits: Some(permits) }
     }
 }
 
@@ -210,8 +211,11 @@ pub enum Refusal {
     #[error("the write is larger than one record can be")]
     TooLarge,
     /// The tenant's storage has failed. Whether the write was done is open.
-    #[error("the tenant's storage has failed")]
+    #[error("the tenant's storage has failed; whether the write was done is open")]
     StorageFailed,
+    /// The tenant's storage had failed before the write could be handed over.
+    #[error("the tenant's storage has failed; the write was not done")]
+    StorageClosed,
     /// The tenant has more writes waiting than it may.
     #[error("too many writes are waiting")]
     Busy,

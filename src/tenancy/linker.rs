@@ -79,6 +79,8 @@ impl Linker {
                 let linked = tokio::task::spawn_blocking(work).await;
                 drop(turn);
                 match linked {
+                    // Nothing more can be done for now.
+                    Ok(Ok(0)) => break,
                     Ok(Ok(vectors)) => self.pace.linked(vectors),
                     Ok(Err(LinkingStopped)) => return,
                     Err(panic) => {
@@ -112,7 +114,7 @@ impl Linker {
     }
 }
 
-/// Works for one turn; says how many vectors were linked.
+/// Works for one turn; says how much was done.
 fn turn_of(
     state: &RwLock<State>,
     id: CollectionId,
@@ -127,7 +129,7 @@ fn turn_of(
             let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
             let installed = state.projection.install(id, compaction);
             debug!(collection = %id.seq(), installed, "compacted");
-            Ok(0)
+            Ok(usize::from(installed))
         }
     }
 }

@@ -5,6 +5,7 @@
 //! - `writer`, `decision`, `group`, `command`: what becomes of a write.
 //! - `linker`: what follows a write behind it: links in the graph, compaction.
 //! - `merge_patch`: how a payload changes.
+//! - `share`: what one tenant may take up.
 
 mod awake;
 mod command;
@@ -12,6 +13,7 @@ mod decision;
 mod group;
 mod linker;
 mod merge_patch;
+mod share;
 mod tenant;
 mod writer;
 #[cfg(test)]
@@ -35,6 +37,7 @@ pub use self::awake::WakeError;
 use self::awake::{Awake, wake};
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
 pub use self::merge_patch::MergePatch;
+pub use self::share::{Share, ShareSize};
 pub use self::tenant::{CollectionFacts, SearchState, Tenant};
 use crate::auth::{Pass, Reach};
 
@@ -66,6 +69,7 @@ struct Shared {
     tenants: Mutex<HashMap<TenantId, Arc<Bed>>>,
     waking: Semaphore,
     linking: Arc<Semaphore>,
+    share: ShareSize,
     /// Writers and wakings: what has to end before the node has stopped.
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -97,8 +101,8 @@ impl Bed {
 
 impl Tenancy {
     /// The tenants in `data`, all asleep. Reads no tenant's folder, so it does not matter how many
-    /// there are. The folder is this node's alone until the last clone is gone.
-    pub fn new(data: &Path) -> io::Result<Self> {
+    /// there are. The folder is this node's alone until the last clone is gone. Each gets a `share`.
+    pub fn new(data: &Path, share: ShareSize) -> io::Result<Self> {
         let node = data.join(NODE_FOLDER);
         DirBuilder::new().recursive(true).mode(0o700).create(&node)?;
         let lock = File::create(node.join("lock"))?;
@@ -116,6 +120,7 @@ impl Tenancy {
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
             linking: Arc::new(Semaphore::new(linking_max())),
+            share,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             _lock: lock,
@@ -173,8 +178,9 @@ impl Tenancy {
     }
 
     async fn wake(self, tenant: TenantId, bed: Arc<Bed>, publish: watch::Sender<Option<Outcome>>) {
-        let after_failure = bed.rest().awake.is_some();
-        let outcome = self.open(tenant, after_failure).await.map_err(Arc::new);
+        // Of one whose storage has failed, some may still be held.
+        let share = bed.rest().awake.as_ref().map(|awake| awake.share.clone());
+        let outcome = self.open(tenant, share).await.map_err(Arc::new);
         let replaced = {
             let mut rest = bed.rest();
             rest.waking = None;
@@ -195,10 +201,12 @@ impl Tenancy {
         drop(replaced);
     }
 
-    async fn open(&self, tenant: TenantId, after_failure: bool) -> Result<Arc<Awake>, WakeError> {
+    /// Opens the tenant's log. It has a `share` already if a write to it has failed in this process.
+    async fn open(&self, tenant: TenantId, share: Option<Share>) -> Result<Arc<Awake>, WakeError> {
         let turn = self.shared.waking.acquire().await.map_err(|_| WakeError::Stopping)?;
         let folder = TenantFolder::new(&self.shared.data, &tenant);
         let stop = self.shared.stop.clone();
+        let after_failure = share.is_some();
         let started = Instant::now();
         // Within the span of the request that wakes it, which knows tenant and request.
         let request = Span::current();
@@ -209,7 +217,8 @@ impl Tenancy {
         drop(turn);
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(seq = %woken.head().seq, milliseconds, "awake");
+        let share = share.unwrap_or_else(|| Share::new(self.shared.share));
         let linking = Arc::clone(&self.shared.linking);
-        Ok(woken.start(tenant, &self.shared.tasks, linking, self.shared.stop.clone()))
+        Ok(woken.start(tenant, share, &self.shared.tasks, linking, self.shared.stop.clone()))
     }
 }

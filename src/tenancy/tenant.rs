@@ -11,6 +11,7 @@ use vectorizer_replay::{Collection, Snapshot, StoredPoint};
 
 use super::awake::Awake;
 use super::command::{Change, CollectionChange, Command, Committed, Refusal, VectorChange, Write};
+use super::share::Share;
 use super::writer::{Queued, State};
 use crate::auth::{self, Admin, Pass};
 
@@ -100,6 +101,16 @@ impl<L> Tenant<L> {
         &self.awake.id
     }
 
+    /// What it may take up of the node's memory.
+    pub fn share(&self) -> &Share {
+        &self.awake.share
+    }
+
+    /// How many collections there are.
+    pub fn collection_count(&self) -> usize {
+        self.state().projection.index().collections().count()
+    }
+
     /// Every collection, by name.
     pub fn collections(&self) -> Vec<CollectionFacts> {
         self.state().projection.index().collections().map(CollectionFacts::of).collect()
@@ -160,7 +171,10 @@ impl<L> Tenant<L> {
         match self.awake.commands.send_timeout(queued, QUEUE_PATIENCE).await {
             Ok(()) => {}
             Err(SendTimeoutError::Timeout(_)) => return Err(Refusal::Busy),
-            Err(SendTimeoutError::Closed(_)) => return Err(Refusal::Stopping),
+            Err(SendTimeoutError::Closed(_)) if self.awake.stop.is_cancelled() => {
+                return Err(Refusal::Stopping);
+            }
+            Err(SendTimeoutError::Closed(_)) => return Err(Refusal::StorageClosed),
         }
         answered.await.unwrap_or(Err(Refusal::StorageFailed))
     }

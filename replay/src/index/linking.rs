@@ -92,9 +92,10 @@ impl Snapshot {
             return Ok(0);
         }
         let graph = self.graph.get_or_init(|| {
-            let sample = self.points_from(0).filter_map(|(block, offset)| {
-                block.entries()[offset].is_some().then(|| block.vector(offset))
-            });
+            let sample = self
+                .points_from(0)
+                .filter(|(block, offset)| block.entries()[*offset].is_some())
+                .map(|(block, offset)| block.vector(offset));
             Graph::new(self.dimension(), self.metric(), self.degrees(), sample)
         });
         let linked = graph.view().len();

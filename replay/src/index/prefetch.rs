@@ -2,7 +2,6 @@
 
 /// Brings the cache lines of `values` closer, at no other effect.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "a call would cost more than what it does")]
 pub(super) fn prefetch<T>(values: &[T]) {
     const LINE: usize = 64;
     #[cfg(target_arch = "x86_64")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{Extensions, HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::{Span, warn};
@@ -12,7 +12,7 @@ use tracing::{Span, warn};
 use super::request::RequestId;
 use crate::api::{App, Problem};
 use crate::auth::{AccessCheck, Admission, Operation, Pass, Reach};
-use crate::tenancy::Tenant;
+use crate::tenancy::{Share, Tenant};
 
 /// Lets a request through to its operation, with a handle that reaches as far as the operation needs.
 /// A refused request never gets near a tenant.
@@ -35,18 +35,26 @@ async fn admit(app: &App, operation: Operation, request: &mut Request) -> Result
     let extensions = request.extensions_mut();
     match admission {
         Admission::Public => {}
-        Admission::Read(pass) => drop(extensions.insert(enter(app, pass).await?)),
-        Admission::Write(pass) => drop(extensions.insert(enter(app, pass).await?)),
-        Admission::Admin(pass) => drop(extensions.insert(enter(app, pass).await?)),
+        Admission::Read(pass) => enter(app, pass, extensions).await?,
+        Admission::Write(pass) => enter(app, pass, extensions).await?,
+        Admission::Admin(pass) => enter(app, pass, extensions).await?,
     }
     extensions.insert(Readmission { access: app.shared.access.clone(), operation, bearer, request_id: id });
     Ok(())
 }
 
-async fn enter<L: Reach>(app: &App, pass: Pass<L>) -> Result<Arc<Tenant<L>>, Problem> {
+async fn enter<L: Reach + Send + Sync + 'static>(
+    app: &App,
+    pass: Pass<L>,
+    extensions: &mut Extensions,
+) -> Result<(), Problem> {
     Span::current().record("tenant", pass.tenant().as_str());
     match app.shared.tenancy.enter(pass).await {
-        Ok(tenant) => Ok(Arc::new(tenant)),
+        Ok(tenant) => {
+            extensions.insert(tenant.share().clone());
+            extensions.insert(Arc::new(tenant));
+            Ok(())
+        }
         Err(error) => {
             warn!(%error, "the tenant is not served");
             Err(Problem::from(error.as_ref()))
@@ -74,6 +82,11 @@ impl<L: Send + Sync + 'static> FromRequestParts<App> for Granted<L> {
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
         parts.extensions.remove().map(Self).ok_or_else(|| missing("the operation does not grant this level"))
     }
+}
+
+/// The share of the tenant that a body is for. A body that did not pass the gate has none and is not read.
+pub fn share(parts: &mut Parts) -> Result<Share, Problem> {
+    parts.extensions.remove().ok_or_else(|| missing("there is no tenant whose body it could be"))
 }
 
 /// Asks again whether the caller would still be let in, for answers that take long.

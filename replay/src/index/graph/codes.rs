@@ -134,12 +134,9 @@ impl Shape {
 
 fn trailer(row: &[Lane]) -> (f32, f32) {
     let bytes: &[u8] = bytemuck::cast_slice(row);
-    match bytes.last_chunk::<TRAILER>() {
-        Some(&[a, b, c, d, e, f, g, h]) => {
-            (f32::from_le_bytes([a, b, c, d]), f32::from_le_bytes([e, f, g, h]))
-        }
-        None => (0.0, 0.0),
-    }
+    let Some(trailer) = bytes.last_chunk::<TRAILER>() else { return (0.0, 0.0) };
+    let number = |at: usize| f32::from_le_bytes(std::array::from_fn(|byte| trailer[at + byte]));
+    (number(0), number(4))
 }
 
 impl Probe {

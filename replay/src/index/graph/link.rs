@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::blocks::NONE;
 use super::scratch::{Key, Scratch, Space};
-use super::{Entry, Node, View};
+use super::{Entry, Node, Probe, View};
 
 /// Linking was asked to stop before its end.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ impl<L: Fn(Node) -> bool> Linker<'_, L> {
     }
 
     /// Gives `node` its neighbours, beside those that have found it meanwhile.
-    fn write(&self, node: Node, level: usize, chosen: &[Key], probe: &super::Probe, space: &mut Space) {
+    fn write(&self, node: Node, level: usize, chosen: &[Key], probe: &Probe, space: &mut Space) {
         let _lock = self.locks.of(node);
         let (block, offset) = self.view.block(node);
         let places = block.neighbours(offset, level);
@@ -166,7 +166,7 @@ impl View {
             let near = space.chosen[..chosen.len()].iter().any(|other| other.rank(row) < candidate.rank());
             if !near {
                 if space.chosen.len() == chosen.len() {
-                    space.chosen.push(Default::default());
+                    space.chosen.push(Probe::default());
                 }
                 space.chosen[chosen.len()].set(row);
                 chosen.push(*candidate);

@@ -43,6 +43,7 @@ pub(super) use self::codes::Probe;
 use self::codes::Shape;
 use self::level::level;
 pub(super) use self::link::LinkingStopped;
+use self::scratch::Key;
 
 /// A node is a slot: the same number.
 pub(super) type Node = u32;
@@ -143,7 +144,7 @@ impl Graph {
         let _alone = self.linking.lock().unwrap_or_else(PoisonError::into_inner);
         let mut view = View::clone(&self.view());
         let mut added_nodes = Vec::new();
-        for slot in added {
+        for slot in added.take(Key::NODES_MAX - view.len) {
             match slot {
                 Some((id, vector)) => {
                     #[expect(clippy::cast_possible_truncation, reason = "a view holds no more than that")]

@@ -11,10 +11,10 @@ use super::codes::Probe;
 /// How many are kept: more walks than this at once make their own.
 const KEPT_MAX: usize = 16;
 
-static KEPT: Mutex<Vec<Box<Space>>> = Mutex::new(Vec::new());
+static KEPT: Mutex<Vec<Space>> = Mutex::new(Vec::new());
 
 /// Borrowed from a pool and given back.
-pub(super) struct Scratch(Option<Box<Space>>);
+pub(super) struct Scratch(Option<Space>);
 
 /// Room to work in.
 #[derive(Default)]
@@ -107,7 +107,6 @@ impl Key {
         (self.0 as u32) >> 1
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "taken apart as it was put together")]
     pub(super) fn rank(self) -> f32 {
         let ordered = (self.0 >> 32) as u32;
         let turned = ((!ordered).cast_signed() >> 31).cast_unsigned() | 1 << 31;

@@ -98,7 +98,8 @@ fn every_live_node_is_reachable_and_no_list_is_too_long_or_repeats() {
 fn a_compaction_keeps_the_graph_sound_and_leaves_no_emptied_node() {
     let linked = Linked::new(Metric::Euclidean, 5_000);
     // Two thirds go, among them whole neighbourhoods.
-    let stays = |node: Node| linked.is_point(node) && node % 3 == 0 && node / 100 % 5 != 0;
+    let stays =
+        |node: Node| linked.is_point(node) && node.is_multiple_of(3) && !(node / 100).is_multiple_of(5);
     let numbers: Vec<Option<Node>> = (0..5_000)
         .scan(0, |next, node| {
             Some(stays(node).then(|| {

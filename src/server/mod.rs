@@ -1,5 +1,7 @@
 //! A server: the parts put together, listening, and stopping without losing anything.
 
+mod pace;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,16 +15,16 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
 use tracing::{debug, info, warn};
 use vectorizer_log::TenantId;
 
-use crate::api::{AllowedHosts, App, BodyLimits, router};
+use self::pace::Paced;
+use crate::api::{AllowedHosts, App, BodyLimits, router, share_size};
 use crate::auth::AccessCheck;
 use crate::config::Config;
 use crate::hivehub::{HiveHubClient, KeyCache, SystemClock, UnusableClient};
-use crate::tenancy::Tenancy;
+use crate::tenancy::{ShareSize, Tenancy};
 
 /// The tenant of a server without keys.
 const SINGLE_TENANT: &str = "default";
@@ -30,8 +32,6 @@ const SINGLE_TENANT: &str = "default";
 const CONNECTIONS_MAX: usize = 4_096;
 /// How long a client may take to send the head of a request.
 const HEADER_PATIENCE: Duration = Duration::from_secs(30);
-/// How long a client may take nothing of an answer that is ready.
-const WRITE_PATIENCE: Duration = Duration::from_mins(1);
 /// How long to wait after the system has refused a connection, for want of descriptors perhaps.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
@@ -85,7 +85,7 @@ impl Server {
             config.server.body_bytes_max.get() as usize,
             config.server.json_depth_max.get() as usize,
         );
-        let tenancy = open_data(&config.server.data_dir)?;
+        let tenancy = open_data(&config.server.data_dir, share_size(&limits))?;
         let listener = listen(address).await?;
         let app = App::new(tenancy.clone(), access, limits, hosts);
         Ok(Self { listener, app, tenancy, grace: config.server.shutdown_grace.duration() })
@@ -117,8 +117,8 @@ pub fn single_tenant() -> TenantId {
     SINGLE_TENANT.parse().expect("the name is a tenant id")
 }
 
-fn open_data(path: &Path) -> Result<Tenancy, StartError> {
-    Tenancy::new(path).map_err(|source| StartError::Data { path: path.to_owned(), source })
+fn open_data(path: &Path, share: ShareSize) -> Result<Tenancy, StartError> {
+    Tenancy::new(path, share).map_err(|source| StartError::Data { path: path.to_owned(), source })
 }
 
 /// Listens on `address`.
@@ -154,9 +154,7 @@ pub async fn serve(listener: TcpListener, router: Router, grace: Duration, stop:
         let service = router
             .clone()
             .map_request(|request: hyper::Request<Incoming>| request.map(axum::body::Body::new));
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(WRITE_PATIENCE));
-        let stream = TokioIo::new(Box::pin(stream));
+        let stream = TokioIo::new(Paced::new(stream));
         let connection = http.serve_connection(stream, TowerToHyperService::new(service));
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
