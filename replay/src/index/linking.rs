@@ -1,10 +1,11 @@
 //! Bringing a collection's graph up to what the collection holds.
 
+use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
 use vectorizer_log::Dimension;
 
-use super::graph::{Degrees, Graph, LinkingStopped as Stopped, Node};
+use super::graph::{Degrees, Graph, LinkingStopped, Node, UnusableGraph, name};
 use super::slots::{Block, Slots};
 use super::snapshot::Snapshot;
 
@@ -67,11 +68,6 @@ impl From<Arc<OnceLock<Graph>>> for OwnGraph {
     }
 }
 
-/// Linking was asked to stop before its end.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("linking was stopped")]
-pub struct LinkingStopped;
-
 impl Snapshot {
     /// How many points are not in the graph, and are compared one by one in every search; none where
     /// there is to be no graph.
@@ -107,8 +103,36 @@ impl Snapshot {
             let (block, offset) = self.slots.at(node as usize);
             block.entries()[offset].is_some()
         };
-        graph.extend(added, &live, threads, stop).map_err(|Stopped| LinkingStopped)?;
+        graph.extend(added, &live, threads, stop)?;
         Ok(graph.view().len() - linked)
+    }
+
+    /// Writes the graph as it is in this snapshot; nothing if it has none.
+    pub fn write_graph(&self, out: &mut impl Write) -> io::Result<()> {
+        let Some(view) = self.view() else { return Ok(()) };
+        let name_of = |node: Node| {
+            let (block, offset) = self.slots.at(node as usize);
+            let entry = block.entries()[offset].as_ref()?;
+            Some(name(&entry.id, block.vector(offset)))
+        };
+        view.write(name_of, out)
+    }
+
+    /// Takes a graph that [`write_graph`](Self::write_graph) has written at any time, and links what it
+    /// does not know. Later snapshots use it, if the collection has had none.
+    pub fn read_graph(
+        &self,
+        bytes: &[u8],
+        threads: usize,
+        stop: &(impl Fn() -> bool + Sync),
+    ) -> Result<(), UnusableGraph> {
+        let slots = self.points_from(0).map(|(block, offset)| {
+            let entry = block.entries()[offset].as_ref()?;
+            Some((&*entry.id, block.vector(offset)))
+        });
+        let graph = Graph::read(bytes, self.metric(), self.degrees(), slots, threads, stop)?;
+        self.graph.get_or_init(|| graph);
+        Ok(())
     }
 
     /// The bytes of the graph's links, and of its compact copy of the vectors.

@@ -31,7 +31,7 @@ pub use change::{Change, Misfit};
 pub use collection::Collection;
 pub use compaction::Compaction;
 pub use filter::{Filter, InvalidFilter};
-pub use linking::LinkingStopped;
+pub use graph::{LinkingStopped, UnusableGraph};
 pub use search::{Effort, Hit, InvalidQuery, SearchRequest};
 pub use slots::StoredPoint;
 pub use snapshot::Snapshot;

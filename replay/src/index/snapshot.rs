@@ -30,6 +30,11 @@ impl Snapshot {
         Self { slots, parameters, graph, view }
     }
 
+    /// What was linked.
+    pub(super) fn view(&self) -> Option<&View> {
+        self.view.as_deref()
+    }
+
     /// Of all its vectors.
     pub fn dimension(&self) -> Dimension {
         self.slots.dimension()

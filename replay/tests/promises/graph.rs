@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use vectorizer_log::{Event, Metric, Point, PointId, Vector};
-use vectorizer_replay::{Effort, Hit, Projection, Projector, SearchRequest, Snapshot};
+use vectorizer_replay::{
+    Effort, Hit, LinkingStopped, Projection, Projector, SearchRequest, Snapshot, UnusableGraph,
+};
 
 use crate::history::{collection, created, log_id, record};
 
@@ -217,4 +219,50 @@ fn a_compaction_of_older_slots_is_refused() {
     assert!(!written.snapshot().wants_compaction());
     assert_eq!(written.snapshot().unlinked(), 0);
     assert!(written.recall(Effort::Usual) >= 0.97);
+}
+
+#[test]
+fn a_graph_comes_back_from_its_bytes_whatever_was_written_since() {
+    for metric in METRICS {
+        let mut written = Written::new(metric, 5);
+        written.upsert(6_000, u64::MAX);
+        written.link();
+        written.delete(100);
+        written.upsert(50, u64::MAX);
+        let mut bytes = Vec::new();
+        written.snapshot().write_graph(&mut bytes).unwrap();
+        // Another life: no graph, and other slots.
+        written.projection = written.projection.clone();
+        written.delete(1_500);
+        written.upsert(700, u64::MAX);
+        assert!(written.snapshot().unlinked() > 5_000);
+        written.snapshot().read_graph(&bytes, 2, &|| false).unwrap();
+        assert_eq!(written.snapshot().unlinked(), 0);
+        let recall = written.recall(Effort::Usual);
+        assert!(recall >= 0.97, "{metric:?}: {recall}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_graph_of_the_collection_are_refused() {
+    let mut written = Written::new(Metric::Cosine, 6);
+    written.upsert(4_200, u64::MAX);
+    written.link();
+    let mut bytes = Vec::new();
+    written.snapshot().write_graph(&mut bytes).unwrap();
+    written.projection = written.projection.clone();
+    let snapshot = written.snapshot();
+    for at in (0..bytes.len()).step_by(bytes.len() / 50).chain([bytes.len() - 1]) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x10;
+        assert_eq!(snapshot.read_graph(&damaged, 1, &|| false), Err(UnusableGraph::Damaged), "byte {at}");
+        assert!(snapshot.read_graph(&bytes[..at], 1, &|| false).is_err(), "cut at {at}");
+    }
+    let mut other = Written::new(Metric::Dot, 6);
+    other.upsert(4_200, u64::MAX);
+    assert_eq!(other.snapshot().read_graph(&bytes, 1, &|| false), Err(UnusableGraph::Other));
+    let stopped = Err(UnusableGraph::Stopped(LinkingStopped));
+    written.upsert(10, u64::MAX);
+    assert_eq!(written.snapshot().read_graph(&bytes, 1, &|| true), stopped);
+    assert!(written.snapshot().unlinked() > 0, "a refused graph is in use");
 }

@@ -82,6 +82,33 @@ impl Shape {
         shape
     }
 
+    /// A shape that was taken apart; `None` if the parts are not those of one.
+    pub(super) fn from_parts(
+        dimension: usize,
+        metric: Metric,
+        center: Vec<f32>,
+        length_squared: f32,
+    ) -> Option<Self> {
+        let shape = Self::new(dimension, metric, std::iter::empty());
+        (shape.center.len() == center.len()).then(|| Self { center: center.into(), length_squared, ..shape })
+    }
+
+    pub(super) fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    pub(super) fn dimension(&self) -> usize {
+        self.center.len() - usize::from(self.metric == Metric::Dot)
+    }
+
+    pub(super) fn center(&self) -> &[f32] {
+        &self.center
+    }
+
+    pub(super) fn length_squared(&self) -> f32 {
+        self.length_squared
+    }
+
     pub(super) fn lanes(&self) -> usize {
         self.lanes
     }

@@ -8,8 +8,9 @@ use super::scratch::{Key, Scratch, Space};
 use super::{Entry, Node, Probe, View};
 
 /// Linking was asked to stop before its end.
-#[derive(Debug)]
-pub(in super::super) struct LinkingStopped;
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("linking was stopped")]
+pub struct LinkingStopped;
 
 /// Locks for the neighbour lists: a node's is that of its number.
 struct Locks(Vec<Mutex<()>>);

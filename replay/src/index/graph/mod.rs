@@ -6,6 +6,7 @@
 //! - `walk`: from an entry to the nodes nearest to a probe.
 //! - `link`: making new nodes part of the graph; `mend`: finding those that no walk can reach.
 //! - `moving`: the graph of the slots that are left after a compaction.
+//! - `stored`: the graph as bytes, and back.
 //! - `scratch`: what a walk needs besides, kept for the next one.
 //!
 //! **Variants.** There is one distance: every vector is kept a second time in a byte per number, after
@@ -31,6 +32,7 @@ mod link;
 mod mend;
 mod moving;
 mod scratch;
+mod stored;
 mod walk;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,8 +44,10 @@ use self::blocks::Block;
 pub(super) use self::codes::Probe;
 use self::codes::Shape;
 use self::level::level;
-pub(super) use self::link::LinkingStopped;
+pub use self::link::LinkingStopped;
 use self::scratch::Key;
+pub use self::stored::UnusableGraph;
+pub(super) use self::stored::name;
 
 /// A node is a slot: the same number.
 pub(super) type Node = u32;

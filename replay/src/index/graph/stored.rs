@@ -1,0 +1,284 @@
+//! A graph as bytes, and back.
+//!
+//! A node is named by a hash of its point's id and vector, so whoever reads the bytes needs nothing but
+//! its points: those that were written since, in whatever order, are linked anew, and those that are gone
+//! are left out. Codes are not kept; they are made of the vectors in less time than it takes to read them.
+//!
+//! ```text
+//! "VZGRAPH1"  metric u8  dimension u32  m u32  efConstruction u32
+//! length² f32  center f32 ×(dimension, one more under dot)
+//! nodes u32  entry u32
+//! name 16 × nodes        zeros: an emptied slot
+//! level u8 × nodes
+//! neighbours u32 × (2m + level·m), node by node
+//! BLAKE3 of all that, 32
+//! ```
+//!
+//! All numbers are little-endian.
+
+use std::io::{self, Write};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use vectorizer_log::{Metric, PointId};
+
+use super::blocks::NONE;
+use super::codes::Shape;
+use super::level::level;
+use super::link::{self, LinkingStopped, known};
+use super::scratch::Key;
+use super::{Degrees, Entry, Graph, Node, View, mend};
+
+const MAGIC: &[u8; 8] = b"VZGRAPH1";
+const HASH_BYTES: usize = 32;
+
+/// What a node is known by.
+pub(in super::super) type Name = [u8; 16];
+
+const EMPTIED: Name = [0; 16];
+
+/// The name of a point.
+pub(in super::super) fn name(id: &PointId, vector: &[f32]) -> Name {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(bytemuck::cast_slice(vector)).update(id.as_str().as_bytes());
+    let mut name = EMPTIED;
+    hasher.finalize_xof().fill(&mut name);
+    name
+}
+
+/// Why bytes are no graph for these points. They are not needed: the graph can be built anew.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum UnusableGraph {
+    /// They are not what was written.
+    #[error("its checksum is wrong")]
+    Damaged,
+    /// They were written by another version, or for another kind of collection.
+    #[error("it is of another kind")]
+    Other,
+    /// Linking what was written since was asked to stop.
+    #[error(transparent)]
+    Stopped(#[from] LinkingStopped),
+}
+
+/// A slot of the collection that a graph is read for.
+pub(in super::super) type Slot<'a> = Option<(&'a PointId, &'a [f32])>;
+
+impl View {
+    /// Writes the graph. `name_of` names the point of a node, unless it was emptied.
+    pub(in super::super) fn write(
+        &self,
+        name_of: impl Fn(Node) -> Option<Name>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let mut out = Hashed { out, hasher: blake3::Hasher::new() };
+        out.write_all(MAGIC)?;
+        out.write_all(&[metric_byte(self.shape.metric())])?;
+        for number in [self.shape.dimension(), self.degrees.m, self.degrees.ef_construction] {
+            out.write_all(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes())?;
+        }
+        out.write_all(&self.shape.length_squared().to_le_bytes())?;
+        for number in self.shape.center() {
+            out.write_all(&number.to_le_bytes())?;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
+        let nodes = 0..self.len as Node;
+        out.write_all(&nodes.end.to_le_bytes())?;
+        out.write_all(&self.entry.map_or(NONE, |entry| entry.node).to_le_bytes())?;
+        for node in nodes.clone() {
+            out.write_all(&name_of(node).unwrap_or(EMPTIED))?;
+        }
+        for node in nodes.clone() {
+            let (block, offset) = self.block(node);
+            out.write_all(&[u8::try_from(block.level(offset)).unwrap_or(u8::MAX)])?;
+        }
+        let mut bytes = Vec::new();
+        for node in nodes {
+            let (block, offset) = self.block(node);
+            for level in 0..=block.level(offset) {
+                let places = block.neighbours(offset, level);
+                // Not those that came after this view.
+                let known = known(places).filter(|node| (*node as usize) < self.len);
+                let padded = known.chain(std::iter::repeat(NONE)).take(places.len());
+                bytes.clear();
+                bytes.extend(padded.flat_map(u32::to_le_bytes));
+                out.write_all(&bytes)?;
+            }
+        }
+        let hash = out.hasher.finalize();
+        out.out.write_all(hash.as_bytes())
+    }
+}
+
+impl Graph {
+    /// Reads a graph for these slots, and links those that it does not know.
+    pub(in super::super) fn read<'a>(
+        bytes: &[u8],
+        metric: Metric,
+        degrees: Degrees,
+        slots: impl Iterator<Item = Slot<'a>>,
+        threads: usize,
+        stop: &(impl Fn() -> bool + Sync),
+    ) -> Result<Self, UnusableGraph> {
+        let (body, hash) = bytes.split_last_chunk::<HASH_BYTES>().ok_or(UnusableGraph::Damaged)?;
+        if blake3::hash(body) != *hash {
+            return Err(UnusableGraph::Damaged);
+        }
+        let stored = Stored::parse(body).ok_or(UnusableGraph::Other)?;
+        if (stored.metric, stored.degrees) != (metric_byte(metric), degrees) {
+            return Err(UnusableGraph::Other);
+        }
+        let shape = Shape::from_parts(stored.dimension, metric, stored.center.clone(), stored.length_squared);
+        let shape = Arc::new(shape.ok_or(UnusableGraph::Other)?);
+        let mut view = View { shape, degrees, blocks: Vec::new(), len: 0, entry: None, mended: 0 };
+        let mut by_name: std::collections::HashMap<Name, Node> = (0..)
+            .zip(&stored.names)
+            .filter(|(_, name)| **name != EMPTIED)
+            .map(|(node, name)| (*name, node))
+            .collect();
+        // Where each stored node lies now, and the slots that no stored node is for.
+        let mut places: Vec<Option<Node>> = vec![None; stored.names.len()];
+        let (mut unknown, mut live) = (Vec::new(), Vec::new());
+        for slot in slots.take(Key::NODES_MAX) {
+            #[expect(clippy::cast_possible_truncation, reason = "no more slots are taken")]
+            let node = view.len as Node;
+            live.push(slot.is_some());
+            let Some((id, vector)) = slot else {
+                view.push(0, None);
+                continue;
+            };
+            if vector.len() != stored.dimension {
+                return Err(UnusableGraph::Other);
+            }
+            let level = level(id, degrees.m);
+            view.push(level, Some(vector));
+            let known = by_name.remove(&name(id, vector)).map(|node| node as usize);
+            match known.filter(|known| usize::from(stored.levels[*known]) == level) {
+                Some(known) => places[known] = Some(node),
+                None => unknown.push(node),
+            }
+        }
+        stored.place(&places, &mut view);
+        let entry = AtomicU64::new(view.entry.map_or(0, Entry::pack));
+        let live = |node: Node| live[node as usize];
+        link::link_all(&view, &entry, &unknown, &live, threads, stop)?;
+        view.entry = Entry::unpack(entry.into_inner());
+        mend::mend(&view, &live);
+        view.mended = view.len;
+        Ok(Self { degrees, view: Mutex::new(Arc::new(view)), linking: Mutex::default() })
+    }
+}
+
+/// What the bytes say, taken apart.
+struct Stored<'a> {
+    metric: u8,
+    dimension: usize,
+    degrees: Degrees,
+    length_squared: f32,
+    center: Vec<f32>,
+    entry: Node,
+    names: Vec<Name>,
+    levels: &'a [u8],
+    neighbours: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    fn parse(body: &'a [u8]) -> Option<Self> {
+        let mut rest = Rest(body.strip_prefix(MAGIC)?);
+        let [metric] = rest.array()?;
+        let [dimension, m, ef_construction] = [rest.number()?, rest.number()?, rest.number()?];
+        let length_squared = f32::from_le_bytes(rest.array()?);
+        let numbers = dimension + usize::from(metric == metric_byte(Metric::Dot));
+        let center = rest.take(numbers.checked_mul(4)?)?.as_chunks().0;
+        let center = center.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let nodes = rest.number()?;
+        let entry = Node::from_le_bytes(rest.array()?);
+        let names = rest.take(nodes.checked_mul(16)?)?.as_chunks().0.to_vec();
+        let levels = rest.take(nodes)?;
+        let degrees = Degrees { m, ef_construction };
+        let lists: usize = levels.iter().map(|level| (2 + usize::from(*level)) * m).sum();
+        let neighbours = rest.take(lists.checked_mul(4)?)?;
+        let stored =
+            Self { metric, dimension, degrees, length_squared, center, entry, names, levels, neighbours };
+        rest.0.is_empty().then_some(stored)
+    }
+
+    /// Writes the neighbours of every node that still has a place there, as far as they have one.
+    fn place(&self, places: &[Option<Node>], view: &mut View) {
+        let place = |node: Node| places.get(node as usize).copied().flatten();
+        let mut lists = self.neighbours;
+        let mut highest: Option<Entry> = None;
+        for (own, top) in places.iter().zip(self.levels) {
+            let top = usize::from(*top);
+            for level in 0..=top {
+                let (list, rest) = lists.split_at(4 * self.degrees.at(level));
+                lists = rest;
+                let Some(own) = own else { continue };
+                let known = list.as_chunks().0.iter().map(|bytes| Node::from_le_bytes(*bytes));
+                let reaches = |node: &Node| {
+                    let (block, offset) = view.block(*node);
+                    block.level(offset) >= level && node != own
+                };
+                let known: Vec<Key> =
+                    known.filter_map(place).filter(reaches).map(|node| Key::new(0.0, node)).collect();
+                let (block, offset) = view.block(*own);
+                link::replace(block.neighbours(offset, level), &known);
+            }
+            if let Some(node) = *own
+                && highest.is_none_or(|entry| top > entry.level)
+            {
+                highest = Some(Entry { node, level: top });
+            }
+        }
+        let entry = place(self.entry).map(|node| {
+            let (block, offset) = view.block(node);
+            Entry { node, level: block.level(offset) }
+        });
+        view.entry =
+            entry.filter(|entry| highest.is_none_or(|highest| highest.level == entry.level)).or(highest);
+    }
+}
+
+/// What has not been read yet.
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn number(&mut self) -> Option<usize> {
+        usize::try_from(u32::from_le_bytes(self.array()?)).ok()
+    }
+}
+
+/// Writes on, and hashes what it writes.
+struct Hashed<W> {
+    out: W,
+    hasher: blake3::Hasher,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn metric_byte(metric: Metric) -> u8 {
+    match metric {
+        Metric::Cosine => 1,
+        Metric::Dot => 2,
+        Metric::Euclidean => 3,
+    }
+}
