@@ -5,6 +5,7 @@
 //! data/{tenant}/head            what was acknowledged
 //! data/{tenant}/log/            sled
 //! data/{tenant}/condemned       exists after a failed write or sync
+//! data/{tenant}/graphs/         derived, not this crate's
 //! ```
 
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -160,13 +161,14 @@ impl TenantFolder {
             .prefix("vectorizer-verify-")
             .tempdir_in(scratch)
             .map_err(|source| Error::File { doing: "create a folder in", path: scratch.into(), source })?;
-        copy_tree(&self.path, copy.path()).map_err(|source| Error::File {
-            doing: "copy",
-            path: self.path.clone(),
-            source,
-        })?;
+        // The log alone: what is derived from it may be larger.
+        let from = paths(&self.path);
+        let to = paths(copy.path());
+        copy_tree(&from.log, &to.log)
+            .and_then(|()| fs::copy(&from.head, &to.head))
+            .map_err(|source| Error::File { doing: "copy", path: self.path.clone(), source })?;
         drop(unchanged);
-        let storage = open_storage(&paths(copy.path()), manifest.segment_bytes)?;
+        let storage = open_storage(&to, manifest.segment_bytes)?;
         verify(&storage, manifest.log_id, visit)
     }
 

@@ -10,6 +10,7 @@ use tracing::{Instrument as _, error_span, info, warn};
 use vectorizer_log::{Head, LogReader, TenantFolder, TenantId, TenantLog};
 use vectorizer_replay::{ApplyError, Projection, Recovery};
 
+use super::graph_files::GraphFiles;
 use super::linker::{Linker, Pace};
 use super::share::Share;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
@@ -67,6 +68,7 @@ pub enum WakeError {
 
 /// A log and what it adds up to.
 pub(super) struct Woken {
+    files: GraphFiles,
     log: TenantLog,
     projection: Projection,
 }
@@ -100,7 +102,7 @@ pub(super) fn wake(
     if let Some(cut) = &recovered.cut {
         warn!(from = %cut.from, parts = cut.parts, reason = %cut.reason, "cut an unfinished, unacknowledged end");
     }
-    Ok(Woken { log: recovered.log, projection })
+    Ok(Woken { files: GraphFiles::new(folder), log: recovered.log, projection })
 }
 
 impl Woken {
@@ -117,7 +119,7 @@ impl Woken {
         linking: Arc<Semaphore>,
         stop: CancellationToken,
     ) -> Arc<Awake> {
-        let Self { log, projection } = self;
+        let Self { files, log, projection } = self;
         let head = log.head();
         let reader = log.reader();
         let state = Arc::new(RwLock::new(State { projection, head }));
@@ -129,6 +131,7 @@ impl Woken {
         let linker = Linker {
             state: Arc::clone(&state),
             published: published.clone(),
+            files,
             pace: Arc::clone(&pace),
             turns: linking,
             stop: stop.clone(),

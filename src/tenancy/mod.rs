@@ -3,13 +3,15 @@
 //! - `tenant`: the handle through which alone a tenant's data is reached.
 //! - `awake`: a tenant in memory, and how it gets there.
 //! - `writer`, `decision`, `group`, `command`: what becomes of a write.
-//! - `linker`: what follows a write behind it: links in the graph, compaction.
+//! - `linker`: what follows a write behind it: links in the graph, compaction; `graph_files`: where
+//!   graphs are kept for the next waking.
 //! - `merge_patch`: how a payload changes.
 //! - `share`: what one tenant may take up.
 
 mod awake;
 mod command;
 mod decision;
+mod graph_files;
 mod group;
 mod linker;
 mod merge_patch;

@@ -113,6 +113,11 @@ impl Collection {
         self.graph.unlinked(&self.slots)
     }
 
+    /// How many slots, those of deleted points too, are linked into the graph.
+    pub fn linked(&self) -> usize {
+        self.graph.linked()
+    }
+
     /// Whether more points are unlinked than every search should have to compare one by one.
     pub fn is_behind(&self) -> bool {
         self.unlinked() > unlinked_max(self.dimension)

@@ -47,6 +47,10 @@ impl OwnGraph {
         unlinked(slots, &self.0)
     }
 
+    pub(super) fn linked(&self) -> usize {
+        self.0.get().map_or(0, |graph| graph.view().len())
+    }
+
     pub(super) fn is_missing(&self) -> bool {
         self.0.get().is_none()
     }
@@ -73,6 +77,11 @@ impl Snapshot {
     /// there is to be no graph.
     pub fn unlinked(&self) -> usize {
         unlinked(&self.slots, &self.graph)
+    }
+
+    /// How many slots, those of deleted points too, are linked into the graph by now.
+    pub fn linked(&self) -> usize {
+        self.graph.get().map_or(0, |graph| graph.view().len())
     }
 
     /// Links the next `points_max` points of this snapshot that are not linked yet, on `threads` threads.

@@ -1,0 +1,75 @@
+//! The graphs of a tenant on disk: one file for each collection that has one.
+//!
+//! A file saves the work of linking and nothing else. It is checksummed, written beside the old one and
+//! renamed over it; one that is damaged, missing or of another time costs time only.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use vectorizer_log::{CollectionId, TenantFolder};
+use vectorizer_replay::Snapshot;
+
+/// Large enough that a write is no call for every node.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// The folder `graphs` of one tenant.
+#[derive(Clone, Debug)]
+pub(super) struct GraphFiles(PathBuf);
+
+impl GraphFiles {
+    pub(super) fn new(folder: &TenantFolder) -> Self {
+        Self(folder.path().join("graphs"))
+    }
+
+    /// The bytes written last for this collection, if any were.
+    pub(super) fn read(&self, id: CollectionId) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.file(id)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the snapshot's graph in the place of an older one; says how many bytes.
+    pub(super) fn write(&self, id: CollectionId, snapshot: &Snapshot) -> io::Result<u64> {
+        fs::create_dir_all(&self.0)?;
+        let unfinished = self.0.join("unfinished");
+        let written = write_durably(&unfinished, snapshot).inspect_err(|_| {
+            // Half a file helps nobody, least of all on the full disk that may be the cause.
+            let _ = fs::remove_file(&unfinished);
+        })?;
+        fs::rename(&unfinished, self.file(id))?;
+        File::open(&self.0)?.sync_all()?;
+        Ok(written)
+    }
+
+    /// Erases the files of collections that are not among `kept`.
+    pub(super) fn erase_others(&self, kept: &[CollectionId]) -> io::Result<()> {
+        let kept: Vec<PathBuf> = kept.iter().map(|id| self.file(*id)).collect();
+        let entries = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if !kept.contains(&path) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&self, id: CollectionId) -> PathBuf {
+        self.0.join(id.seq().to_string())
+    }
+}
+
+fn write_durably(path: &Path, snapshot: &Snapshot) -> io::Result<u64> {
+    let mut file = BufWriter::with_capacity(BUFFER_BYTES, File::create(path)?);
+    snapshot.write_graph(&mut file)?;
+    file.flush()?;
+    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    Ok(file.metadata()?.len())
+}

@@ -1,0 +1,104 @@
+//! Large collections get a graph behind the writes, and keep it from one life to the next.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::node::{ACME, Client, Node};
+
+const VECTORS: u64 = 6_000;
+const DIMENSION: u64 = 24;
+
+/// The same for every life of the node, different for every number.
+fn vector(number: u64) -> Vec<f32> {
+    let mut state = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut unit = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / 8_388_608.0 - 1.0
+    };
+    (0..DIMENSION).map(|_| unit()).collect()
+}
+
+async fn load(client: &Client) {
+    // Many candidates make linking slow, so that being spared it shows.
+    let index = json!({"m": 16, "ef_construction": 1_000});
+    let collection = json!({"name": "words", "dimension": DIMENSION, "metric": "euclidean", "index": index});
+    client.post("/collections", &collection).await.expect(201);
+    for batch in 0..VECTORS / 500 {
+        let numbers = batch * 500..(batch + 1) * 500;
+        let vectors: Vec<Value> =
+            numbers.map(|number| json!({"id": number.to_string(), "vector": vector(number)})).collect();
+        client.put("/collections/words/vectors", &json!({ "vectors": vectors })).await.expect(200);
+    }
+}
+
+/// Waits until everything is linked. All the while every vector is found, whatever is linked.
+async fn linked(client: &Client) -> Duration {
+    let started = Instant::now();
+    for number in (0..VECTORS).cycle().step_by(611) {
+        let state = client.get("/collections/words").await.expect(200)["index"].clone();
+        let found = nearest(client, number).await;
+        assert_eq!(found, number.to_string(), "while {state}");
+        if state["state"] == "linked" {
+            assert_eq!(state["unlinked"], 0);
+            break;
+        }
+        assert_eq!(state["state"], "linking");
+        assert!(started.elapsed() < Duration::from_secs(100), "linking takes too long: {state}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    started.elapsed()
+}
+
+async fn nearest(client: &Client, number: u64) -> String {
+    let search = json!({"vector": vector(number), "limit": 1});
+    let found = client.post("/collections/words/search", &search).await.expect(200);
+    found["results"][0]["id"].as_str().unwrap().to_owned()
+}
+
+/// The one file in the tenant's folder of graphs.
+async fn kept_graph(data: &Path, tenant: &str) -> PathBuf {
+    let folder = data.join(tenant).join("graphs");
+    let started = Instant::now();
+    loop {
+        let mut files = fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+        match (files.next(), files.next()) {
+            (Some(file), None) if !file.ends_with("unfinished") => return file,
+            _ => assert!(started.elapsed() < Duration::from_secs(20), "no graph was kept"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_graph_outlives_a_kill_and_a_damaged_one_costs_time_only() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let client = node.client(ACME);
+    let started = Instant::now();
+    load(&client).await;
+    linked(&client).await;
+    let built = started.elapsed();
+    let file = kept_graph(data.path(), "acme").await;
+    node.kill();
+
+    let node = Node::dev(data.path());
+    let client = node.client(ACME);
+    let read = linked(&client).await;
+    assert!(read < built / 3, "{read:?} with the kept graph, {built:?} without");
+    let collection = client.get("/collections/words").await.expect(200);
+    assert_eq!(collection["count"], VECTORS);
+    node.kill();
+
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let node = Node::dev(data.path());
+    linked(&node.client(ACME)).await;
+}
