@@ -118,6 +118,11 @@ impl View {
             }
             let node = key.node();
             *key = key.expanded();
+            // Unless something nearer is found meanwhile, that one is next.
+            if let Some(key) = space.found.get(next + 1) {
+                let (block, offset) = self.block(key.node());
+                prefetch(block.neighbours(offset, level));
+            }
             self.gather(node, level, space);
             for at in 0..space.fresh.len() {
                 if let Some(ahead) = space.fresh.get(at + AHEAD) {
