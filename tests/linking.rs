@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -101,4 +102,36 @@ async fn a_graph_outlives_a_kill_and_a_damaged_one_costs_time_only() {
     fs::write(&file, bytes).unwrap();
     let node = Node::dev(data.path());
     linked(&node.client(ACME)).await;
+}
+
+/// A write of more vectors than may be unlinked is taken whole. What follows waits for linking only where it
+/// adds to the same collection, and never for longer than until everything is linked.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_large_write_holds_up_nothing_but_its_own_collection_and_that_not_for_ever() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let client = node.client(ACME);
+    client.create("large", 256, "cosine").await;
+    client.create("other", 2, "dot").await;
+    let numbers = |number: u64| (0..256).map(move |at| (number * 31 + at * at) % 97 + 1);
+    let vectors: Vec<Value> = (0..9_000)
+        .map(|number| json!({"id": number.to_string(), "vector": numbers(number).collect::<Vec<u64>>()}))
+        .collect();
+    client.put("/collections/large/vectors", &json!({ "vectors": vectors })).await.expect(200);
+    let started = Instant::now();
+    let small = json!({"vectors": [{"id": "a", "vector": [1, 2]}]});
+    client.put("/collections/other/vectors", &small).await.expect(200);
+    assert!(started.elapsed() < Duration::from_secs(2), "another collection's write waited for linking");
+    while client.get("/collections/large").await.expect(200)["index"]["state"] != "linked" {
+        assert!(started.elapsed() < Duration::from_secs(100), "linking takes too long");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let started = Instant::now();
+    let more = json!({"vectors": [{"id": "a", "vector": numbers(7).collect::<Vec<u64>>()}]});
+    client.put("/collections/large/vectors", &more).await.expect(200);
+    client.send(client.request(Method::DELETE, "/collections/large")).await.expect(200);
+    assert!(started.elapsed() < Duration::from_secs(2), "a write waited for linking that was done");
+    let started = Instant::now();
+    node.stop();
+    assert!(started.elapsed() < Duration::from_secs(5), "stopping took too long");
 }

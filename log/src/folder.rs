@@ -235,7 +235,8 @@ impl TenantFolder {
         let [fresh, retired] = ["log.fresh", "log.retired"].map(|name| self.path.join(name));
         let finish = || {
             if paths.log.exists() {
-                return Ok(());
+                // Its coming may not be durable yet, and a copy that is must not be erased before it is.
+                return if retired.exists() { sync_folder(&self.path) } else { Ok(()) };
             }
             if fresh.exists() {
                 fs::rename(&fresh, &paths.log)?;

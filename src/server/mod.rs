@@ -13,13 +13,13 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 use tracing::{debug, info, warn};
 use vectorizer_log::TenantId;
 
-use self::pace::Paced;
+use self::pace::{Paced, SEND_BUFFER_BYTES};
 use crate::api::{AllowedHosts, App, BodyLimits, router, share_size};
 use crate::auth::AccessCheck;
 use crate::config::Config;
@@ -30,6 +30,8 @@ use crate::tenancy::{ShareSize, Tenancy};
 const SINGLE_TENANT: &str = "default";
 /// How many connections are open at the same time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 4_096;
+/// How many connections the system keeps until they are accepted.
+const BACKLOG: u32 = 1_024;
 /// How long a client may take to send the head of a request.
 const HEADER_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait after the system has refused a connection, for want of descriptors perhaps.
@@ -69,7 +71,7 @@ pub enum StartError {
 
 impl Server {
     /// Takes the address and the data folder. Wakes no tenant.
-    pub async fn bind(config: &Config) -> Result<Self, StartError> {
+    pub fn bind(config: &Config) -> Result<Self, StartError> {
         let address = config.server.listen;
         let access = match &config.cluster {
             Some(cluster) => {
@@ -86,7 +88,7 @@ impl Server {
             config.server.json_depth_max.get() as usize,
         );
         let tenancy = open_data(&config.server.data_dir, share_size(&limits))?;
-        let listener = listen(address).await?;
+        let listener = listen(address)?;
         let app = App::new(tenancy.clone(), access, limits, hosts);
         Ok(Self { listener, app, tenancy, grace: config.server.shutdown_grace.duration() })
     }
@@ -122,8 +124,16 @@ fn open_data(path: &Path, share: ShareSize) -> Result<Tenancy, StartError> {
 }
 
 /// Listens on `address`.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // Connections inherit it.
+        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|source| StartError::Listen { address, source })
 }
 
 /// Serves `router` until `stop` is ready, then for at most `grace` what is under way.

@@ -10,8 +10,14 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// How long a client is given to take [`TAKEN_MIN`] bytes while more waits for it.
 const WINDOW: Duration = Duration::from_mins(1);
-/// 4 KiB a second: slower than any line that somebody works with.
-const TAKEN_MIN: usize = 4 * 1024 * 60;
+/// A kibibyte a second. The system says that there is room only when a third of its own buffer is free
+/// (128 KiB and more, see [`SEND_BUFFER_BYTES`]), so a client that takes four times as much is never
+/// taken for a slower one.
+const TAKEN_MIN: usize = 1024 * 60;
+
+/// How much the system holds of an answer on its way to one client. Without a bound it takes megabytes,
+/// and how much a client has taken is not to be seen from here.
+pub(super) const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 
 /// A stream that ends when whoever is at its other end takes too little of what waits for it: an answer
 /// on its way costs memory, and a byte now and then must not keep it for ever. A client for whom nothing
@@ -148,7 +154,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_next_to_nothing_is_let_go() {
-        for each_second in [0, 1, 1024, 4 * 1024 - BUFFER_BYTES / 16] {
+        for each_second in [0, 1, 128, 1024 - BUFFER_BYTES / 16] {
             let (mut client, sending) = connection(10 << 20);
             let started = Instant::now();
             take(&mut client, each_second, 59).await;
@@ -161,7 +167,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_is_slow_but_works_gets_everything() {
-        let (seconds, each_second) = (600, 4 * 1024 + BUFFER_BYTES / 16);
+        let (seconds, each_second) = (600, 1024 + BUFFER_BYTES / 16);
         let (mut client, sending) = connection(each_second * seconds);
         take(&mut client, each_second, seconds).await;
         assert_eq!(client.read_u8().await.unwrap(), b'x');

@@ -11,7 +11,8 @@ use vectorizer_log::{Head, LogReader, TenantFolder, TenantId, TenantLog};
 use vectorizer_replay::{ApplyError, Projection, Recovery};
 
 use super::graph_files::GraphFiles;
-use super::linker::{Linker, Pace};
+use super::linker::Linker;
+use super::pace::Pace;
 use super::share::Share;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
 
@@ -30,6 +31,7 @@ pub(super) struct Awake {
     pub(super) log: LogReader,
     pub(super) commands: mpsc::Sender<Queued>,
     pub(super) published: watch::Receiver<Head>,
+    pub(super) pace: Pace,
     pub(super) log_readers: Arc<Semaphore>,
     pub(super) followers: Arc<Semaphore>,
     pub(super) share: Share,
@@ -127,17 +129,19 @@ impl Woken {
         let (publish, published) = watch::channel(head);
         // The writer outlives the request that wakes it, and works for others too.
         let span = error_span!(parent: None, "writer", tenant = %id);
-        let pace = Arc::new(Pace::default());
+        let (tell, linked) = watch::channel(());
+        let failed = CancellationToken::new();
         let linker = Linker {
             state: Arc::clone(&state),
             published: published.clone(),
             files,
-            pace: Arc::clone(&pace),
+            linked: tell,
             turns: linking,
             stop: stop.clone(),
+            failed: failed.clone(),
         };
         tasks.spawn(linker.run().instrument(span.clone()));
-        let writer = Writer::new(log, Arc::clone(&state), publish, pace);
+        let writer = Writer::new(log, Arc::clone(&state), publish, failed);
         tasks.spawn(writer.run(queue, stop.clone()).instrument(span));
         Arc::new(Awake {
             id,
@@ -145,6 +149,7 @@ impl Woken {
             log: reader,
             commands,
             published,
+            pace: Pace::new(linked),
             log_readers: Arc::new(Semaphore::new(LOG_READERS_MAX)),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             share,

@@ -3,12 +3,13 @@
 //!
 //! It also keeps the graphs on disk, so that a tenant that wakes need not link everything again.
 //!
-//! Searches compare what is not linked yet one by one. So that this does not take ever longer, the
-//! writer waits, beyond a bound, for as many vectors to be linked as it has added (see [`Pace`]).
+//! Searches compare what is not linked yet one by one. So that this does not take ever longer, upserts
+//! wait beyond a bound (see `pace`).
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,52 +20,29 @@ use vectorizer_replay::{Collection, LinkingStopped, Snapshot, UnusableGraph};
 use super::graph_files::GraphFiles;
 use super::writer::State;
 
-/// How many vectors are linked in one turn: a fraction of a second, in which no other tenant's are.
-const TURN_VECTORS_MAX: usize = 1024;
+/// How long a turn is meant to take: meanwhile no other tenant's vectors are linked.
+const TURN: Duration = Duration::from_millis(200);
+/// How many vectors are linked in one turn; as many as [`TURN`] was enough for in the one before.
+const TURN_VECTORS: RangeInclusive<usize> = 16..=1024;
 /// A few vectors are left for a moment, more may be coming.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// A graph is written again when this share of it, and at least so many vectors, have come or gone since:
 /// what is missing from the file is linked anew when it is read.
 const KEPT_SHARE: usize = 8;
 const KEPT_MIN: usize = 1024;
-/// How far linking may run ahead of a writer that waits for it.
-const CREDITS_MAX: usize = 4 * TURN_VECTORS_MAX;
 
 /// What links one tenant's collections.
 pub(super) struct Linker {
     pub(super) state: Arc<RwLock<State>>,
     pub(super) published: watch::Receiver<Head>,
     pub(super) files: GraphFiles,
-    pub(super) pace: Arc<Pace>,
+    /// Told of every turn.
+    pub(super) linked: watch::Sender<()>,
     /// Shared by all tenants: so many link at the same time, in turn.
     pub(super) turns: Arc<Semaphore>,
     pub(super) stop: CancellationToken,
-}
-
-/// How many vectors a writer may add while a collection has too many that are not linked.
-#[derive(Debug)]
-pub(super) struct Pace(Semaphore);
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self(Semaphore::new(0))
-    }
-}
-
-impl Pace {
-    fn linked(&self, vectors: usize) {
-        let room = CREDITS_MAX.saturating_sub(self.0.available_permits());
-        self.0.add_permits(vectors.min(room));
-    }
-
-    /// Waits until some more of `debt` vectors have been linked; says how many.
-    pub(super) async fn pay(&self, debt: usize) -> usize {
-        let part = u32::try_from(debt.min(TURN_VECTORS_MAX / 4)).unwrap_or(u32::MAX);
-        if let Ok(paid) = self.0.acquire_many(part).await {
-            paid.forget();
-        }
-        part as usize
-    }
+    /// Cancelled when the state can be trusted no more.
+    pub(super) failed: CancellationToken,
 }
 
 #[derive(Clone, Copy)]
@@ -89,27 +67,39 @@ impl Linker {
     pub(super) async fn run(mut self) {
         // How many slots of a collection were linked when its graph was read or written last.
         let mut kept = HashMap::new();
+        let mut vectors_max = *TURN_VECTORS.end();
         loop {
             self.published.borrow_and_update();
             while let Some(task) = self.next(&kept) {
+                // The writer has ended; another life of this tenant may have begun.
+                if self.published.has_changed().is_err() {
+                    return;
+                }
                 let turn = tokio::select! {
                     turn = self.turns.acquire() => turn,
                     () = self.stop.cancelled() => return,
                 };
                 let (work, id) = (task.work, task.id);
-                let done = self.away(task).await;
+                let started = Instant::now();
+                let done = self.away(task, vectors_max).await;
                 drop(turn);
                 match done {
                     Some(Ok(linked)) => match work {
                         Work::Read | Work::Write => drop(kept.insert(id, linked)),
                         // Nothing more can be done for now.
                         Work::Link | Work::Compact if linked == 0 => break,
-                        Work::Link | Work::Compact => self.pace.linked(linked),
+                        Work::Link => {
+                            vectors_max = fitting(linked, started.elapsed());
+                            self.linked.send_replace(());
+                        }
+                        Work::Compact => {}
                     },
                     Some(Err(LinkingStopped)) => return,
+                    // Searches still find everything, one by one.
                     None => {
-                        // Searches still find everything, one by one; writes must not wait for ever.
-                        self.pace.0.close();
+                        if self.state.is_poisoned() {
+                            self.failed.cancel();
+                        }
                         return;
                     }
                 }
@@ -124,7 +114,7 @@ impl Linker {
         }
     }
 
-    /// What is needed most: searches that have to compare much come first.
+    /// What is needed most. Compactions come before linking, which may never be done while writes come.
     fn next(&self, kept: &HashMap<CollectionId, usize>) -> Option<Task> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let collections = || state.projection.index().collections();
@@ -132,12 +122,13 @@ impl Linker {
         let task = |work, collection: &Collection| {
             Some(Task { work, id: collection.id(), snapshot: collection.snapshot() })
         };
+        let compacted = |collection: &&Collection| collection.has_graph() && collection.wants_compaction();
+        if let Some(collection) = collections().find(compacted) {
+            return task(Work::Compact, collection);
+        }
         if let Some(collection) = behind.max_by_key(|collection| collection.unlinked()) {
             let known = collection.has_graph() || kept.contains_key(&collection.id());
             return task(if known { Work::Link } else { Work::Read }, collection);
-        }
-        if let Some(collection) = collections().find(|collection| collection.wants_compaction()) {
-            return task(Work::Compact, collection);
         }
         let grown = |collection: &&Collection| {
             let linked = collection.linked();
@@ -149,10 +140,10 @@ impl Linker {
 
     /// Does the task away from the async threads; says how much was done, or how much is linked if it was
     /// read or written. `None` if it panicked.
-    async fn away(&self, task: Task) -> Option<Result<usize, LinkingStopped>> {
+    async fn away(&self, task: Task, vectors_max: usize) -> Option<Result<usize, LinkingStopped>> {
         let span = Span::current();
         let (state, files, stop) = (Arc::clone(&self.state), self.files.clone(), self.stop.clone());
-        let work = move || span.in_scope(|| task.run(&state, &files, &stop));
+        let work = move || span.in_scope(|| task.run(&state, &files, vectors_max, &stop));
         match tokio::task::spawn_blocking(work).await {
             Ok(done) => Some(done),
             Err(panic) => {
@@ -168,14 +159,15 @@ impl Task {
         self,
         state: &RwLock<State>,
         files: &GraphFiles,
+        vectors_max: usize,
         stop: &CancellationToken,
     ) -> Result<usize, LinkingStopped> {
         let Self { work, id, snapshot } = self;
         match work {
             Work::Read => read(files, id, &snapshot, stop),
-            Work::Link => snapshot.link(TURN_VECTORS_MAX, 1, &|| stop.is_cancelled()),
+            Work::Link => snapshot.link(vectors_max, 1, &|| stop.is_cancelled()),
             Work::Compact => {
-                let compaction = snapshot.compact();
+                let compaction = snapshot.compact(&|| stop.is_cancelled())?;
                 let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
                 let installed = state.projection.install(id, compaction);
                 debug!(collection = %id.seq(), installed, "compacted");
@@ -195,6 +187,13 @@ impl Task {
             }
         }
     }
+}
+
+/// How many vectors [`TURN`] is enough for, if so many took so long.
+fn fitting(vectors: usize, took: Duration) -> usize {
+    let each = took / u32::try_from(vectors).unwrap_or(u32::MAX).max(1);
+    let fitting = TURN.as_nanos() / each.as_nanos().max(1);
+    usize::try_from(fitting).unwrap_or(usize::MAX).clamp(*TURN_VECTORS.start(), *TURN_VECTORS.end())
 }
 
 fn read(

@@ -4,7 +4,7 @@
 //! - `awake`: a tenant in memory, and how it gets there.
 //! - `writer`, `decision`, `group`, `command`: what becomes of a write.
 //! - `linker`: what follows a write behind it: links in the graph, compaction; `graph_files`: where
-//!   graphs are kept for the next waking.
+//!   graphs are kept for the next waking; `pace`: who waits when linking does not keep up.
 //! - `merge_patch`: how a payload changes.
 //! - `share`: what one tenant may take up.
 
@@ -15,6 +15,7 @@ mod graph_files;
 mod group;
 mod linker;
 mod merge_patch;
+mod pace;
 mod share;
 mod tenant;
 mod writer;

@@ -11,6 +11,7 @@ use vectorizer_replay::{Collection, Snapshot, StoredPoint};
 
 use super::awake::Awake;
 use super::command::{Change, CollectionChange, Command, Committed, Refusal, VectorChange, Write};
+use super::pace::TooFast;
 use super::share::Share;
 use super::writer::{Queued, State};
 use crate::auth::{self, Admin, Pass};
@@ -184,6 +185,10 @@ impl Tenant<auth::Write> {
     /// Changes vectors. Returns when the change is durable and visible; whoever stops waiting does not
     /// undo it.
     pub async fn change_vectors(&self, write: Write<VectorChange>) -> Result<Committed, Refusal> {
+        if let VectorChange::Upsert(points) = &write.change {
+            let Awake { pace, state, .. } = &*self.awake;
+            pace.keep(state, &write.collection, points.len()).await.map_err(|TooFast| Refusal::Busy)?;
+        }
         self.submit(write.erase()).await
     }
 }

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error};
-use vectorizer_log::{Draft, Event, Head, Record, TenantLog, Timestamp};
+use vectorizer_log::{Draft, Head, TenantLog, Timestamp};
 use vectorizer_replay::{Applied, Collection, Outcome, Projection, Projector as _};
 
 use super::command::{Command, Committed, Refusal};
 use super::decision::{Decision, decide};
 use super::group::Group;
-use super::linker::Pace;
 
 /// How many commands may wait for one tenant's writer.
 pub(super) const QUEUE_COMMANDS_MAX: usize = 256;
@@ -48,9 +47,8 @@ pub(super) struct Writer {
     published: watch::Sender<Head>,
     /// When the head was made durable for the last time.
     head_synced: Instant,
-    pace: Arc<Pace>,
-    /// Vectors added to collections that have too many which are not linked.
-    debt: usize,
+    /// Cancelled when the state can be trusted no more.
+    failed: CancellationToken,
 }
 
 /// The writer cannot go on; its tenant has to be opened again.
@@ -61,9 +59,9 @@ impl Writer {
         log: TenantLog,
         state: Arc<RwLock<State>>,
         published: watch::Sender<Head>,
-        pace: Arc<Pace>,
+        failed: CancellationToken,
     ) -> Self {
-        Self { log, state, published, head_synced: Instant::now(), pace, debt: 0 }
+        Self { log, state, published, head_synced: Instant::now(), failed }
     }
 
     /// Takes commands until `stop` is cancelled and the queue is empty, or until a write fails. Then the
@@ -84,28 +82,10 @@ impl Writer {
                         break;
                     },
                     () = tokio::time::sleep(HEAD_LAG_MAX), if !writer.log.head_is_durable() => {}
+                    () = writer.failed.cancelled() => return,
                 }
             }
-            // Beyond the bound on what is not linked, writes come at the pace of linking.
-            let paying = writer.debt > 0 && !waiting.is_empty() && !stop.is_cancelled();
-            let group = if paying {
-                tokio::select! {
-                    paid = writer.pace.pay(writer.debt) => {
-                        writer.debt -= paid;
-                        continue;
-                    }
-                    () = stop.cancelled() => waiting,
-                    () = tokio::time::sleep(HEAD_LAG_MAX), if !writer.log.head_is_durable() => {
-                        match on_disk(move || writer.work(Vec::new())).await {
-                            Some(Ok((same, _))) => writer = same,
-                            Some(Err(Failed)) | None => return,
-                        }
-                        continue;
-                    }
-                }
-            } else {
-                waiting
-            };
+            let group = waiting;
             match on_disk(move || writer.work(group)).await {
                 Some(Ok((same, rest))) => (writer, waiting) = (same, rest),
                 Some(Err(Failed)) | None => return,
@@ -199,7 +179,6 @@ impl Writer {
                 let outcome = Outcome::of(&record.event, &change);
                 answered.push((answer, Ok(Committed { seq: record.seq, outcome, repeated: false })));
             }
-            self.debt += records.iter().map(|record| behind(&state.projection, record)).sum::<usize>();
             state.head = self.log.head();
             drop(state);
             self.published.send_replace(self.log.head());
@@ -209,20 +188,6 @@ impl Writer {
             let _ = sender.send(answer);
         }
         Ok(())
-    }
-}
-
-/// How many vectors the record has added to a collection that had too many unlinked ones.
-fn behind(projection: &Projection, record: &Record) -> usize {
-    match &record.event {
-        Event::VectorsUpserted { collection, points } => {
-            let collection = projection.index().by_id(*collection);
-            if collection.is_some_and(Collection::is_behind) { points.len() } else { 0 }
-        }
-        Event::CollectionCreated { .. }
-        | Event::CollectionDeleted { .. }
-        | Event::VectorsDeleted { .. }
-        | Event::PayloadChanged { .. } => 0,
     }
 }
 

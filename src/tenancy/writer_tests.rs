@@ -36,7 +36,7 @@ fn bench() -> Bench {
     let log = unverified.recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
     let head = log.head();
     let state = Arc::new(RwLock::new(State { projection: Projection::new(LOG), head }));
-    let writer = Writer::new(log, state, watch::channel(head).0, Arc::default());
+    let writer = Writer::new(log, state, watch::channel(head).0, CancellationToken::new());
     let (send, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
     Bench { storage, writer, send, queue }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::graph::Graph;
+use super::graph::{Graph, LinkingStopped};
 use super::slots::{Moved, Slots};
 use super::snapshot::Snapshot;
 
@@ -28,16 +28,17 @@ impl Snapshot {
         self.slots.wants_compaction()
     }
 
-    /// Moves the points together, and their graph with them.
-    pub fn compact(&self) -> Compaction {
+    /// Moves the points together, and their graph with them. Asks `stop` between two points.
+    pub fn compact(&self, stop: &impl Fn() -> bool) -> Result<Compaction, LinkingStopped> {
         let (slots, moved) = self.slots.compacted();
         let graph = OnceLock::new();
         if let Some(old) = self.graph.get() {
             #[expect(clippy::cast_possible_truncation, reason = "no number grows by being moved")]
             let number = |node| moved.number(node as usize).map(|number| number as u32);
-            graph.get_or_init(|| old.moved(number));
+            let moved = old.moved(number, stop)?;
+            graph.get_or_init(|| moved);
         }
         let of = Arc::clone(&self.graph);
-        Compaction { then: self.slots.clone(), slots, moved, graph: Arc::new(graph), of }
+        Ok(Compaction { then: self.slots.clone(), slots, moved, graph: Arc::new(graph), of })
     }
 }

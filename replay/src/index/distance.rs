@@ -24,6 +24,12 @@ pub(super) fn dot(left: &[f32], right: &[f32]) -> f32 {
     narrow(if product.is_finite() { product } else { dot_in_f64(left, right) })
 }
 
+/// The square of the straight distance of two vectors; infinite if no f32 holds it.
+#[expect(clippy::cast_possible_truncation, reason = "only its order counts")]
+pub(super) fn square(left: &[f32], right: &[f32]) -> f32 {
+    by_pieces(left, right, f32::l2sq) as f32
+}
+
 /// The straight distance of two vectors, at most [`f32::MAX`].
 pub(super) fn euclidean(left: &[f32], right: &[f32]) -> f32 {
     let square = by_pieces(left, right, f32::l2sq);

@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use vectorizer_log::Dimension;
 
-use super::graph::{Degrees, Graph, LinkingStopped, Node, UnusableGraph, name};
-use super::slots::{Block, Slots};
+use super::graph::{Degrees, Graph, LinkingStopped, Node, Slot, UnusableGraph, name};
+use super::slots::Slots;
 use super::snapshot::Snapshot;
 
 /// A smaller collection has no graph: scanning it takes no longer than a walk.
@@ -26,7 +26,8 @@ pub(super) fn unlinked_max(dimension: Dimension) -> usize {
 
 fn unlinked(slots: &Slots, graph: &OnceLock<Graph>) -> usize {
     match graph.get() {
-        Some(graph) => slots.len() - graph.view().len(),
+        // An older snapshot may ask about a newer graph.
+        Some(graph) => slots.len().saturating_sub(graph.view().len()),
         None if slots.live() < LINKED_FROM => 0,
         None => slots.len(),
     }
@@ -96,23 +97,10 @@ impl Snapshot {
         if self.unlinked() == 0 {
             return Ok(0);
         }
-        let graph = self.graph.get_or_init(|| {
-            let sample = self
-                .points_from(0)
-                .filter(|(block, offset)| block.entries()[*offset].is_some())
-                .map(|(block, offset)| block.vector(offset));
-            Graph::new(self.dimension(), self.metric(), self.degrees(), sample)
-        });
+        let graph = self.graph.get_or_init(|| Graph::new(self.dimension(), self.metric(), self.degrees()));
         let linked = graph.view().len();
-        let added = self.points_from(linked).take(points_max).map(|(block, offset)| {
-            let entry = block.entries()[offset].as_ref()?;
-            Some((&*entry.id, block.vector(offset)))
-        });
-        let live = |node: Node| {
-            let (block, offset) = self.slots.at(node as usize);
-            block.entries()[offset].is_some()
-        };
-        graph.extend(added, &live, threads, stop)?;
+        let end = self.slots.len().min(linked.saturating_add(points_max));
+        graph.extend(&|node| self.slot(node), end, threads, stop)?;
         Ok(graph.view().len() - linked)
     }
 
@@ -120,9 +108,8 @@ impl Snapshot {
     pub fn write_graph(&self, out: &mut impl Write) -> io::Result<()> {
         let Some(view) = self.view() else { return Ok(()) };
         let name_of = |node: Node| {
-            let (block, offset) = self.slots.at(node as usize);
-            let entry = block.entries()[offset].as_ref()?;
-            Some(name(&entry.id, block.vector(offset)))
+            let Slot { id, vector } = self.slot(node);
+            Some(name(id?, vector))
         };
         view.write(name_of, out)
     }
@@ -135,11 +122,8 @@ impl Snapshot {
         threads: usize,
         stop: &(impl Fn() -> bool + Sync),
     ) -> Result<(), UnusableGraph> {
-        let slots = self.points_from(0).map(|(block, offset)| {
-            let entry = block.entries()[offset].as_ref()?;
-            Some((&*entry.id, block.vector(offset)))
-        });
-        let graph = Graph::read(bytes, self.metric(), self.degrees(), slots, threads, stop)?;
+        let (metric, degrees, end) = (self.metric(), self.degrees(), self.slots.len());
+        let graph = Graph::read(bytes, metric, degrees, &|node| self.slot(node), end, threads, stop)?;
         self.graph.get_or_init(|| graph);
         Ok(())
     }
@@ -156,7 +140,9 @@ impl Snapshot {
         }
     }
 
-    fn points_from(&self, first: usize) -> impl Iterator<Item = (&Block, usize)> {
-        (first..self.slots.len()).map(|number| self.slots.at(number))
+    fn slot(&self, node: Node) -> Slot<'_> {
+        let (block, offset) = self.slots.at(node as usize);
+        let id = block.entries()[offset].as_ref().map(|entry| &*entry.id);
+        Slot { id, vector: block.vector(offset) }
     }
 }

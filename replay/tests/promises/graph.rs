@@ -64,10 +64,14 @@ impl Written {
 
     /// Writes points with ids below `ids`, new or in place of older ones.
     fn upsert(&mut self, count: u64, ids: u64) {
+        self.upsert_with(count, ids, Random::vector);
+    }
+
+    fn upsert_with(&mut self, count: u64, ids: u64, vector: impl Fn(&mut Random) -> Vec<f32>) {
         let mut points = BTreeMap::new();
         while (points.len() as u64) < count {
             let id = PointId::text(self.random.below(ids).to_string()).unwrap();
-            points.insert(id, self.random.vector());
+            points.insert(id, vector(&mut self.random));
         }
         self.model.extend(points.clone());
         let point = |(id, vector)| Point { id, vector: Vector::dense(vector).unwrap(), payload: None };
@@ -94,10 +98,14 @@ impl Written {
     }
 
     fn recall(&mut self, effort: Effort) -> f64 {
+        self.recall_of(effort, Random::vector)
+    }
+
+    fn recall_of(&mut self, effort: Effort, vector: impl Fn(&mut Random) -> Vec<f32>) -> f64 {
         let snapshot = self.snapshot();
         let (mut found, mut expected) = (0.0, 0.0);
         for _ in 0..100 {
-            let vector = self.random.vector();
+            let vector = vector(&mut self.random);
             let exact = search(&snapshot, &vector, 10, Effort::Exact);
             let hits = search(&snapshot, &vector, 10, effort);
             assert_eq!(hits.len(), exact.len());
@@ -131,6 +139,74 @@ fn recall_is_high_for_every_metric_also_far_from_zero() {
         assert!(recall >= 0.97, "{metric:?}: {recall}");
         let quick = written.recall(Effort::Candidates(1));
         assert!(quick < recall, "{metric:?}: the graph did not answer, or fewer candidates find as much");
+    }
+}
+
+/// Bytes of a fixed mean would not see these vectors apart.
+#[test]
+fn recall_is_high_also_where_a_byte_for_each_number_is_not_enough() {
+    let plain = |random: &mut Random| (0..DIMENSION).map(|_| random.unit()).collect::<Vec<f32>>();
+    for metric in METRICS {
+        // Those that come later lie elsewhere.
+        // Farther away than this, the cosines themselves are equal in f32.
+        let far = if metric == Metric::Cosine { 100.0 } else { 1_000.0 };
+        for shift in [10.0, far] {
+            let shifted =
+                |random: &mut Random| plain(random).into_iter().map(|number| number + shift).collect();
+            let mut written = Written::new(metric, 7);
+            written.upsert_with(4_500, u64::MAX, plain);
+            written.link();
+            written.upsert_with(600, u64::MAX, shifted);
+            written.link();
+            written.upsert_with(1_500, u64::MAX, shifted);
+            written.link();
+            for recall in [written.recall_of(Effort::Usual, shifted), written.recall_of(Effort::Usual, plain)]
+            {
+                assert!(recall >= 0.9, "{metric:?}, {shift} away: {recall}");
+            }
+        }
+        // One that lies far out.
+        let mut written = Written::new(metric, 8);
+        written.upsert_with(1, u64::MAX, |random| {
+            plain(random).into_iter().map(|number| number * 1e6).collect()
+        });
+        written.upsert_with(6_000, u64::MAX, plain);
+        written.link();
+        let recall = written.recall_of(Effort::Usual, plain);
+        assert!(recall >= 0.9, "{metric:?}, an outlier: {recall}");
+        // One direction is all that counts; cosines along it are all one in f32.
+        if metric == Metric::Cosine {
+            continue;
+        }
+        let long = |random: &mut Random| {
+            let mut vector = plain(random);
+            vector[3] *= 1e5;
+            vector
+        };
+        let mut written = Written::new(metric, 9);
+        written.upsert_with(5_000, u64::MAX, long);
+        written.link();
+        let recall = written.recall_of(Effort::Usual, long);
+        assert!(recall >= 0.95, "{metric:?}, a long direction: {recall}");
+    }
+}
+
+#[test]
+fn copies_of_one_vector_are_in_nobodys_way() {
+    for metric in METRICS {
+        let mut written = Written::new(metric, 10);
+        written.upsert(3_000, u64::MAX);
+        let copied = written.random.vector();
+        written.upsert_with(3_000, u64::MAX, |_| copied.clone());
+        written.link();
+        let recall = written.recall(Effort::Usual);
+        assert!(recall >= 0.95, "{metric:?}: {recall}");
+        assert_eq!(search(&written.snapshot(), &copied, 900, Effort::Usual).len(), 900);
+        written.delete(2_000);
+        let compaction = written.snapshot().compact(&|| false).unwrap();
+        assert!(written.projection.install(collection(1), compaction));
+        let recall = written.recall(Effort::Usual);
+        assert!(recall >= 0.95, "{metric:?}, after a compaction: {recall}");
     }
 }
 
@@ -186,7 +262,7 @@ fn no_history_of_writes_linking_and_compaction_shows_what_is_not_there() {
                 }
                 _ => match pending.take() {
                     // Made at one time, put in place at another, or never.
-                    None => pending = Some(written.snapshot().compact()),
+                    None => pending = Some(written.snapshot().compact(&|| false).unwrap()),
                     Some(compaction) => {
                         written.projection.install(collection(1), compaction);
                     }
@@ -212,7 +288,8 @@ fn a_compaction_of_older_slots_is_refused() {
     written.upsert(5_000, u64::MAX);
     written.link();
     written.delete(2_600);
-    let [first, second] = [written.snapshot().compact(), written.snapshot().compact()];
+    let [first, second] =
+        [written.snapshot().compact(&|| false).unwrap(), written.snapshot().compact(&|| false).unwrap()];
     assert!(written.snapshot().wants_compaction());
     assert!(written.projection.install(collection(1), first));
     assert!(!written.projection.install(collection(1), second));

@@ -31,13 +31,13 @@ impl Dev {
         let stop = stop::asked()?;
         std::fs::create_dir_all(&data_dir)?;
         let Demo { hub, keys } = Demo::open(&data_dir)?;
-        let hub_listener = server::listen(self.hub_listen).await?;
+        let hub_listener = server::listen(self.hub_listen)?;
         let hub_address = hub_listener.local_addr()?;
         self.flags.cluster_enabled = Some(true);
         self.flags.hivehub_api_url = Some(format!("http://{hub_address}").parse()?);
         self.flags.hivehub_api_key = Some(keys.hivehub_api_key.clone());
         let config = Config::load(&self.flags, &|name| std::env::var(name).ok())?;
-        let server = Server::bind(&config).await?;
+        let server = Server::bind(&config)?;
         let text = welcome(server.address()?, hub_address, &config, &keys)?;
         streams.report(text)?;
         let stopped = tokio_util::sync::CancellationToken::new();

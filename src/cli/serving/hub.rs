@@ -29,7 +29,7 @@ impl Hub {
         start_logging();
         let stop = stop::asked()?;
         let demo = Demo::open(&self.data_dir)?;
-        let listener = server::listen(self.listen).await?;
+        let listener = server::listen(self.listen)?;
         let address = listener.local_addr()?;
         let keys = self.data_dir.join(KEYS_FILE);
         streams.report(format_args!(

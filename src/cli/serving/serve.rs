@@ -18,7 +18,7 @@ impl Serve {
         let config = Config::load(&self.flags, &|name| std::env::var(name).ok())?;
         start_logging();
         let stop = stop::asked()?;
-        let server = Server::bind(&config).await?;
+        let server = Server::bind(&config)?;
         let mode = if config.cluster.is_some() { "cluster mode" } else { "one tenant, no keys" };
         streams.report(format_args!(
             "vectorizer {}: {mode}, listening on http://{}, data in {}",

@@ -56,6 +56,16 @@ impl Block {
         }
     }
 
+    /// Replaces all codes by those of another shape.
+    pub(super) fn rewrite<'a>(&mut self, shape: &Shape, vectors: impl Iterator<Item = &'a [f32]>) {
+        self.lanes = shape.lanes();
+        let mut codes = vec![Lane::default(); Self::NODES * self.lanes];
+        for (row, vector) in codes.chunks_exact_mut(self.lanes).zip(vectors) {
+            shape.write(vector, row);
+        }
+        self.codes = codes.into();
+    }
+
     #[inline]
     pub(super) fn row(&self, offset: usize) -> &[Lane] {
         &self.codes[offset * self.lanes..][..self.lanes]

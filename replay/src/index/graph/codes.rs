@@ -19,6 +19,11 @@
 //!   the nearest to a query with a zero there has the largest product (Bachrach et al., "Speeding up the
 //!   Xbox recommender system", 2014). Nodes compare by that distance; a query, which is not moved, by
 //!   `-2·q·x'` alone: its `weight` takes the bias away.
+//!
+//! A byte is not always enough: where one direction spreads a thousand times as far as the others, or
+//! clusters lie that far apart, nearness is a matter of digits that a byte does not have. [`Shape::serves`]
+//! finds out, on a sample of what is about to be linked, whether bytes put the same vectors first as the
+//! numbers do; if not even a new mean helps, rows hold `x'` itself, and `|x-y|²` is computed as it stands.
 
 use simsimd::SpatialSimilarity;
 use vectorizer_log::Metric;
@@ -26,7 +31,7 @@ use vectorizer_log::Metric;
 use crate::index::distance;
 
 /// What rows are made of: whole steps of the kernel, aligned for its loads.
-#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(32))]
 pub(super) struct Lane([i8; Lane::BYTES]);
 
@@ -37,13 +42,30 @@ impl Lane {
 /// The bytes of a scale and a bias, at the end of a row.
 const TRAILER: usize = 8;
 
-/// How many vectors are enough to know their mean by.
-const SAMPLE_MAX: usize = 4_096;
+/// How many vectors are enough to know their middle by.
+pub(super) const SAMPLE_MAX: usize = 4_096;
+
+/// The share of the nearest that bytes have to find in a sample.
+const SERVES_FROM: f32 = 0.9;
+/// How many nearest of how many vectors are looked at.
+const NEAREST: usize = 10;
+const QUERY_EVERY: usize = 16;
+
+/// How much longer than nearly all others, by its square, a vector may be that sets the length under dot.
+const LENGTHS_MAX: f32 = 4.0;
+
+/// What a number is kept as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Precision {
+    Byte,
+    Float,
+}
 
 /// What all rows of a collection have in common.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Shape {
     metric: Metric,
+    precision: Precision,
     center: Box<[f32]>,
     /// Under dot, how long vectors are made; the square of it.
     length_squared: f32,
@@ -58,43 +80,85 @@ pub(in super::super) struct Probe {
     scale: f32,
     bias: f32,
     weight: f32,
+    floats: bool,
 }
 
 impl Shape {
-    pub(super) fn new<'a>(dimension: usize, metric: Metric, sample: impl Iterator<Item = &'a [f32]>) -> Self {
-        let sample: Vec<&[f32]> = sample.take(SAMPLE_MAX).collect();
+    /// A shape for vectors like these.
+    pub(super) fn new(dimension: usize, metric: Metric, precision: Precision, sample: &[&[f32]]) -> Self {
+        // Neither the middle nor the length may be moved by a few that lie far out.
+        let mut squares: Vec<f32> = sample.iter().map(|vector| distance::dot(vector, vector)).collect();
+        let length_squared = quantile(&mut squares, 100).min(LENGTHS_MAX * quantile(&mut squares, 99));
         let numbers = dimension + usize::from(metric == Metric::Dot);
-        let lanes = (numbers + TRAILER).div_ceil(Lane::BYTES);
-        let square = |vector: &&[f32]| distance::dot(vector, vector);
-        let length_squared = sample.iter().map(square).fold(0.0, f32::max);
-        let mut shape = Self { metric, center: vec![0.0; numbers].into(), length_squared, lanes };
-        let mut sum = vec![0.0_f64; numbers];
-        for vector in &sample {
-            for (sum, number) in sum.iter_mut().zip(shape.moved(vector)) {
-                *sum += f64::from(number);
-            }
-        }
-        #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
-        let count = sample.len().max(1) as f64;
-        #[expect(clippy::cast_possible_truncation, reason = "a mean of f32 is within their range")]
-        let mean = |sum: f64| (sum / count) as f32;
-        shape.center = sum.into_iter().map(mean).collect();
+        let mut shape = Self::of_parts(metric, precision, vec![0.0; numbers].into(), length_squared);
+        let moved: Vec<Vec<f32>> = sample.iter().map(|vector| shape.moved(vector)).collect();
+        let mut column = Vec::with_capacity(moved.len());
+        shape.center = (0..numbers)
+            .map(|number| {
+                column.clear();
+                column.extend(moved.iter().map(|vector| vector[number]));
+                quantile(&mut column, 50)
+            })
+            .collect();
         shape
     }
 
-    /// A shape that was taken apart; `None` if the parts are not those of one.
-    pub(super) fn from_parts(
-        dimension: usize,
+    /// A shape that was taken apart.
+    pub(super) fn of_parts(
         metric: Metric,
-        center: Vec<f32>,
+        precision: Precision,
+        center: Box<[f32]>,
         length_squared: f32,
-    ) -> Option<Self> {
-        let shape = Self::new(dimension, metric, std::iter::empty());
-        (shape.center.len() == center.len()).then(|| Self { center: center.into(), length_squared, ..shape })
+    ) -> Self {
+        let bytes = match precision {
+            Precision::Byte => center.len(),
+            Precision::Float => center.len() * size_of::<f32>(),
+        };
+        let lanes = (bytes + TRAILER).div_ceil(Lane::BYTES);
+        Self { metric, precision, center, length_squared, lanes }
+    }
+
+    /// The same, with rows that hold the numbers.
+    pub(super) fn precise(&self) -> Self {
+        Self::of_parts(self.metric, Precision::Float, self.center.clone(), self.length_squared)
+    }
+
+    /// Whether rows of this shape put the same of these vectors first as the vectors do.
+    pub(super) fn serves(&self, sample: &[&[f32]]) -> bool {
+        if self.precision == Precision::Float || sample.len() <= NEAREST {
+            return true;
+        }
+        let precise = self.precise();
+        let rows =
+            |shape: &Self| -> Vec<Vec<Lane>> { sample.iter().map(|vector| shape.row(vector)).collect() };
+        let (rows, exact) = (rows(self), rows(&precise));
+        let (mut right, mut all) = (0.0, 0.0);
+        let (mut probe, mut exact_probe) = (Probe::default(), Probe::default());
+        for query in (0..sample.len()).step_by(QUERY_EVERY) {
+            probe.set(&rows[query], Precision::Byte);
+            exact_probe.set(&exact[query], Precision::Float);
+            let mut ranked: Vec<(f32, f32)> = (0..sample.len())
+                .filter(|other| *other != query)
+                .map(|other| (probe.rank(&rows[other]), exact_probe.rank(&exact[other])))
+                .collect();
+            ranked.sort_unstable_by(|left, right| left.1.total_cmp(&right.1));
+            // Equally near ones are as good.
+            let last = ranked[NEAREST - 1].1;
+            ranked.sort_unstable_by(|left, right| left.0.total_cmp(&right.0));
+            for (_, exact) in &ranked[..NEAREST] {
+                all += 1.0;
+                right += f32::from(u8::from(*exact <= last));
+            }
+        }
+        right >= SERVES_FROM * all
     }
 
     pub(super) fn metric(&self) -> Metric {
         self.metric
+    }
+
+    pub(super) fn precision(&self) -> Precision {
+        self.precision
     }
 
     pub(super) fn dimension(&self) -> usize {
@@ -117,8 +181,8 @@ impl Shape {
     fn moved(&self, vector: &[f32]) -> Vec<f32> {
         let unit = if self.metric == Metric::Cosine { distance::unit(vector) } else { None };
         let vector = unit.as_deref().unwrap_or(vector);
-        let missing = (self.length_squared - distance::dot(vector, vector)).max(0.0).sqrt();
-        let numbers = vector.iter().copied().chain((self.metric == Metric::Dot).then_some(missing));
+        let missing = || (self.length_squared - distance::dot(vector, vector)).max(0.0).sqrt();
+        let numbers = vector.iter().copied().chain((self.metric == Metric::Dot).then(missing));
         numbers.zip(&self.center).map(|(number, center)| number - center).collect()
     }
 
@@ -131,21 +195,32 @@ impl Shape {
     }
 
     fn probe(&self, moved: &[f32]) -> Probe {
-        let largest = moved.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
-        let step = if largest > 0.0 { largest / 127.0 } else { 1.0 };
         let mut lanes = vec![Lane::default(); self.lanes];
-        let codes: &mut [i8] = bytemuck::cast_slice_mut(&mut lanes);
-        for (code, number) in codes.iter_mut().zip(moved) {
-            #[expect(clippy::cast_possible_truncation, reason = "between -127 and 127, and rounded")]
-            let rounded = (number / step).round() as i8;
-            *code = rounded;
+        match self.precision {
+            Precision::Float => {
+                let floats: &mut [f32] = bytemuck::cast_slice_mut(&mut lanes);
+                floats[..moved.len()].copy_from_slice(moved);
+                Probe { lanes, scale: 0.0, bias: 0.0, weight: 1.0, floats: true }
+            }
+            Precision::Byte => {
+                let largest = moved.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
+                let step = if largest > 0.0 { largest / 127.0 } else { 1.0 };
+                let codes: &mut [i8] = bytemuck::cast_slice_mut(&mut lanes);
+                for (code, number) in codes.iter_mut().zip(moved) {
+                    #[expect(clippy::cast_possible_truncation, reason = "between -127 and 127, and rounded")]
+                    let rounded = (number / step).round() as i8;
+                    *code = rounded;
+                }
+                let scale = step * std::f32::consts::SQRT_2;
+                Probe { lanes, scale, bias: distance::dot(moved, moved), weight: 1.0, floats: false }
+            }
         }
-        Probe {
-            lanes,
-            scale: step * std::f32::consts::SQRT_2,
-            bias: distance::dot(moved, moved),
-            weight: 1.0,
-        }
+    }
+
+    fn row(&self, vector: &[f32]) -> Vec<Lane> {
+        let mut row = vec![Lane::default(); self.lanes];
+        self.write(vector, &mut row);
+        row
     }
 
     /// Writes the vector's row.
@@ -159,6 +234,15 @@ impl Shape {
     }
 }
 
+/// The value that `percent` of the values do not exceed; zero if there are none.
+fn quantile(values: &mut [f32], percent: usize) -> f32 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    let place = (values.len() * percent / 100).min(values.len() - 1);
+    *values.select_nth_unstable_by(place, f32::total_cmp).1
+}
+
 fn trailer(row: &[Lane]) -> (f32, f32) {
     let bytes: &[u8] = bytemuck::cast_slice(row);
     let Some(trailer) = bytes.last_chunk::<TRAILER>() else { return (0.0, 0.0) };
@@ -168,9 +252,10 @@ fn trailer(row: &[Lane]) -> (f32, f32) {
 
 impl Probe {
     /// Becomes the probe of the vector that this row was written for.
-    pub(super) fn set(&mut self, row: &[Lane]) {
+    pub(super) fn set(&mut self, row: &[Lane], precision: Precision) {
         (self.scale, self.bias) = trailer(row);
         self.weight = 1.0;
+        self.floats = precision == Precision::Float;
         self.lanes.clear();
         self.lanes.extend_from_slice(row);
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lanes);
@@ -181,10 +266,18 @@ impl Probe {
     /// Lower is nearer.
     #[inline]
     pub(super) fn rank(&self, row: &[Lane]) -> f32 {
+        if self.floats {
+            return self.rank_floats(row);
+        }
         let (scale, bias) = trailer(row);
         let product = i8::dot(bytemuck::cast_slice(&self.lanes), bytemuck::cast_slice(row));
         #[expect(clippy::cast_possible_truncation, reason = "an integer below 2^28")]
         let product = product.unwrap_or(0.0) as f32;
         self.bias + self.weight * bias - self.scale * scale * product
+    }
+
+    fn rank_floats(&self, row: &[Lane]) -> f32 {
+        let (own, other): (&[f32], &[f32]) = (bytemuck::cast_slice(&self.lanes), bytemuck::cast_slice(row));
+        if self.weight > 0.0 { distance::square(own, other) } else { -2.0 * distance::dot(own, other) }
     }
 }

@@ -27,7 +27,8 @@ impl Locks {
     }
 }
 
-/// Links these nodes of `view`. `entry` is moved along.
+/// Links these nodes of `view`. `entry` is moved along. A node whose row is that of another one is not
+/// linked: the two are among the pairs that are returned.
 pub(super) fn link_all(
     view: &View,
     entry: &AtomicU64,
@@ -35,9 +36,10 @@ pub(super) fn link_all(
     live: &(impl Fn(Node) -> bool + Sync),
     threads: usize,
     stop: &(impl Fn() -> bool + Sync),
-) -> Result<(), LinkingStopped> {
+) -> Result<Vec<(Node, Node)>, LinkingStopped> {
     let next = AtomicUsize::new(0);
-    let linker = Linker { view, entry, live, locks: Locks::new(), rising: Mutex::default() };
+    let linker =
+        Linker { view, entry, live, locks: Locks::new(), rising: Mutex::default(), twins: Mutex::default() };
     let stopped = AtomicBool::new(false);
     let work = || {
         let mut scratch = Scratch::take();
@@ -56,7 +58,10 @@ pub(super) fn link_all(
         }
         work();
     });
-    if stopped.into_inner() { Err(LinkingStopped) } else { Ok(()) }
+    if stopped.into_inner() {
+        return Err(LinkingStopped);
+    }
+    Ok(linker.twins.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 struct Linker<'a, L> {
@@ -67,6 +72,8 @@ struct Linker<'a, L> {
     locks: Locks,
     /// Held by whoever may become the entry.
     rising: Mutex<()>,
+    /// The node that is linked, and the one with the same row.
+    twins: Mutex<Vec<(Node, Node)>>,
 }
 
 impl<L: Fn(Node) -> bool> Linker<'_, L> {
@@ -75,26 +82,34 @@ impl<L: Fn(Node) -> bool> Linker<'_, L> {
         let (block, offset) = view.block(node);
         let own_level = block.level(offset);
         let mut probe = std::mem::take(&mut space.probe);
-        probe.set(block.row(offset));
+        probe.set(block.row(offset), view.shape.precision());
         let mut entry = Entry::unpack(self.entry.load(Ordering::Acquire));
         let mut rising = None;
         if entry.is_none_or(|entry| own_level > entry.level) {
             rising = Some(self.rising.lock().unwrap_or_else(PoisonError::into_inner));
             entry = Entry::unpack(self.entry.load(Ordering::Acquire));
         }
-        if let Some(entry) = entry {
-            let mut starts = vec![view.descend(&probe, entry, own_level)];
-            for level in (0..=own_level.min(entry.level)).rev() {
-                view.search_level(&probe, &starts, level, view.degrees.ef_construction, space);
-                space.found.retain(|key| key.node() != node);
-                starts.clear();
-                starts.extend(space.found.iter().map(|key| Key::new(key.rank(), key.node())));
-                let chosen = self.choose_live(&starts, space);
-                self.write(node, level, &chosen, &probe, space);
-                for key in chosen {
-                    let _lock = self.locks.of(key.node());
-                    view.add(key.node(), level, Key::new(key.rank(), node), space);
-                }
+        let top = entry.map(|entry| own_level.min(entry.level));
+        // The ground first: whoever meets the node on a level above can go on from it.
+        for (entry, level) in
+            entry.into_iter().flat_map(|entry| (0..=top.unwrap_or(0)).map(move |level| (entry, level)))
+        {
+            let start = view.descend(&probe, entry, level);
+            view.search_level(&probe, &[start], level, view.degrees.ef_construction, space);
+            space.found.retain(|key| key.node() != node);
+            let found: Vec<Key> = space.found.iter().map(|key| Key::new(key.rank(), key.node())).collect();
+            if level == 0
+                && let Some(first) = view.same_row(node, &probe, &found)
+            {
+                self.twins.lock().unwrap_or_else(PoisonError::into_inner).push((first, node));
+                space.probe = probe;
+                return;
+            }
+            let chosen = self.choose_live(&found, space);
+            self.write(node, level, &chosen, &probe, space);
+            for key in chosen {
+                let _lock = self.locks.of(key.node());
+                view.add(key.node(), level, Key::new(key.rank(), node), space);
             }
         }
         if rising.is_some() && entry.is_none_or(|entry| own_level > entry.level) {
@@ -118,7 +133,7 @@ impl<L: Fn(Node) -> bool> Linker<'_, L> {
         let (block, offset) = self.view.block(node);
         let places = block.neighbours(offset, level);
         let mut all = chosen.to_vec();
-        for known in known(places) {
+        for known in known(places).filter(|known| (*known as usize) < self.view.len) {
             if !all.iter().any(|key| key.node() == known) {
                 all.push(self.view.key(probe, known));
             }
@@ -132,6 +147,15 @@ impl<L: Fn(Node) -> bool> Linker<'_, L> {
 }
 
 impl View {
+    /// The node among the found ones that has the same row as this one. Many of them would fill each
+    /// other's lists, and a walk that came upon one would find no way out.
+    fn same_row(&self, node: Node, probe: &Probe, found: &[Key]) -> Option<Node> {
+        let row = self.row(node);
+        let rank = probe.rank(row).to_bits();
+        let same = |key: &&Key| key.rank().to_bits() == rank && self.row(key.node()) == row;
+        found.iter().find(same).map(|key| key.node())
+    }
+
     /// Makes `key.node()`, which is as near as `key` says, a neighbour of `node`, if it is among the
     /// best that `node` could have. Whoever does not link alone holds the list's lock.
     pub(super) fn add(&self, node: Node, level: usize, key: Key, space: &mut Space) {
@@ -146,8 +170,11 @@ impl View {
             return;
         }
         let mut probe = std::mem::take(&mut space.probe);
-        probe.set(block.row(offset));
-        let mut all: Vec<Key> = known(places).map(|known| self.key(&probe, known)).collect();
+        probe.set(block.row(offset), self.shape.precision());
+        let mut all: Vec<Key> = known(places)
+            .filter(|known| (*known as usize) < self.len)
+            .map(|known| self.key(&probe, known))
+            .collect();
         space.probe = probe;
         all.push(key);
         all.sort_unstable();
@@ -169,7 +196,7 @@ impl View {
                 if space.chosen.len() == chosen.len() {
                     space.chosen.push(Probe::default());
                 }
-                space.chosen[chosen.len()].set(row);
+                space.chosen[chosen.len()].set(row, self.shape.precision());
                 chosen.push(*candidate);
             }
         }

@@ -3,9 +3,10 @@
 //! A node chooses its neighbours, and they may drop it again for nearer ones: now and then (some in ten
 //! thousand) nobody is left who leads to it. The paper leaves it at that.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-use super::link::known;
+use super::link::{LinkingStopped, known};
 use super::scratch::{Key, Scratch};
 use super::{Node, View};
 
@@ -13,23 +14,32 @@ use super::{Node, View};
 const ROUNDS_MAX: usize = 4;
 
 /// Makes every live node reachable on the ground, from the entry. Only for whoever links alone.
-pub(super) fn mend(view: &View, live: &impl Fn(Node) -> bool) {
-    let Some(entry) = view.entry else { return };
+pub(super) fn mend(
+    view: &View,
+    live: &impl Fn(Node) -> bool,
+    stop: &impl Fn() -> bool,
+) -> Result<(), LinkingStopped> {
+    let Some(entry) = view.entry else { return Ok(()) };
+    let twins: HashSet<Node> = view.twins.values().flatten().copied().collect();
+    let linked = |node: &Node| live(*node) && !twins.contains(node);
     let mut scratch = Scratch::take();
     for _ in 0..ROUNDS_MAX {
         let mut reached = Reached::from(view, entry.node);
         #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
         let lost: Vec<Node> =
-            (0..view.len as Node).filter(|node| !reached.has(*node) && live(*node)).collect();
+            (0..view.len as Node).filter(|node| !reached.has(*node) && linked(node)).collect();
         if lost.is_empty() {
-            return;
+            break;
         }
         for node in lost {
             if reached.has(node) {
                 continue;
             }
+            if stop() {
+                return Err(LinkingStopped);
+            }
             let mut probe = std::mem::take(&mut scratch.probe);
-            probe.set(view.row(node));
+            probe.set(view.row(node), view.shape.precision());
             // Not from a level above, which may lead to this very node.
             let start = view.key(&probe, entry.node);
             view.search_level(&probe, &[start], 0, view.degrees.ef_construction, &mut scratch);
@@ -38,6 +48,7 @@ pub(super) fn mend(view: &View, live: &impl Fn(Node) -> bool) {
             reached.spread(view, node);
         }
     }
+    Ok(())
 }
 
 /// Has the nearest of the found nodes that has room lead to `node`; if none has, the nearest one gives

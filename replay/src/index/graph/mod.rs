@@ -10,12 +10,14 @@
 //! - `scratch`: what a walk needs besides, kept for the next one.
 //!
 //! **Variants.** There is one distance: every vector is kept a second time in a byte per number, after
-//! the mean of the collection has been taken from it, and one formula over those bytes stands in for
-//! all three metrics (see `codes`). The walk and the linking see nothing else, so they touch a quarter
+//! the middle of the collection has been taken from it, and one formula over those bytes stands in for
+//! all three metrics (see `codes`, also for what happens where a byte is not enough). The walk and the linking see nothing else, so they touch a quarter
 //! of the memory; what a walk has found is then ranked and scored with the vectors themselves. There
 //! are two walks. [`View::nearest`] keeps one sorted list, which is both what it has found and what it
 //! still has to expand; [`View::nearest_accepted`] serves searches that must pass over nodes (filters,
 //! emptied slots): it walks over all of them and keeps a list of its own of those it may return.
+//!
+//! Of vectors with equal rows one is linked, and stands for the others.
 //!
 //! **Who sees what.** A node's codes are written once, before it is linked, and never change. Its
 //! neighbours are atomics, in an arena that all views share: linking changes them under readers, who
@@ -35,14 +37,16 @@ mod scratch;
 mod stored;
 mod walk;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vectorizer_log::{Dimension, Metric, PointId};
 
 use self::blocks::Block;
 pub(super) use self::codes::Probe;
-use self::codes::Shape;
+use self::codes::{Precision, SAMPLE_MAX, Shape};
 use self::level::level;
 pub use self::link::LinkingStopped;
 use self::scratch::Key;
@@ -51,6 +55,18 @@ pub(super) use self::stored::name;
 
 /// A node is a slot: the same number.
 pub(super) type Node = u32;
+
+/// What a slot holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot<'a> {
+    /// `None` if it was emptied.
+    pub(super) id: Option<&'a PointId>,
+    /// There until a compaction, emptied or not.
+    pub(super) vector: &'a [f32],
+}
+
+/// How many vectors it takes to find out whether their rows serve.
+const TESTED: usize = 512;
 
 /// How the graph is built; see the paper for what each does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +109,6 @@ impl Entry {
 /// The graph of one collection, for as long as its slots keep their numbers.
 #[derive(Debug)]
 pub(super) struct Graph {
-    degrees: Degrees,
     /// The newest; whoever searches takes it once.
     view: Mutex<Arc<View>>,
     /// One linker at a time.
@@ -109,22 +124,21 @@ pub(super) struct View {
     /// How many nodes have codes.
     len: usize,
     entry: Option<Entry>,
+    /// Nodes that are not linked because another one has the same row, by that one.
+    twins: Arc<HashMap<Node, Vec<Node>>>,
     /// How many nodes it had when nodes that no walk can reach were looked for.
     mended: usize,
 }
 
 impl Graph {
-    /// A graph without nodes. `sample` tells where the vectors to come lie, roughly: their mean is taken
-    /// from all of them.
-    pub(super) fn new<'a>(
-        dimension: Dimension,
-        metric: Metric,
-        degrees: Degrees,
-        sample: impl Iterator<Item = &'a [f32]>,
-    ) -> Self {
-        let shape = Arc::new(Shape::new(dimension.get(), metric, sample));
-        let view = View { shape, degrees, blocks: Vec::new(), len: 0, entry: None, mended: 0 };
-        Self { degrees, view: Mutex::new(Arc::new(view)), linking: Mutex::default() }
+    /// A graph without nodes.
+    pub(super) fn new(dimension: Dimension, metric: Metric, degrees: Degrees) -> Self {
+        let shape = Shape::new(dimension.get(), metric, Precision::Byte, &[]);
+        Self::of(View::empty(Arc::new(shape), degrees))
+    }
+
+    fn of(view: View) -> Self {
+        Self { view: Mutex::new(Arc::new(view)), linking: Mutex::default() }
     }
 
     /// What is linked now.
@@ -136,34 +150,31 @@ impl Graph {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Links the slots that follow the linked ones (`None` for an emptied one), on `threads` threads, and shows the result to
-    /// searches that begin then. Asks `stop` between two vectors.
+    /// Links the slots that follow the linked ones, up to the one numbered `end`, on `threads` threads, and
+    /// shows the result to searches that begin then. Asks `stop` between two vectors.
     pub(super) fn extend<'a>(
         &self,
-        added: impl Iterator<Item = Option<(&'a PointId, &'a [f32])>>,
-        live: &(impl Fn(Node) -> bool + Sync),
+        slot: &(impl Fn(Node) -> Slot<'a> + Sync),
+        end: usize,
         threads: usize,
         stop: &(impl Fn() -> bool + Sync),
     ) -> Result<(), LinkingStopped> {
         let _alone = self.linking.lock().unwrap_or_else(PoisonError::into_inner);
         let mut view = View::clone(&self.view());
-        let mut added_nodes = Vec::new();
-        for slot in added.take(Key::NODES_MAX - view.len) {
-            match slot {
-                Some((id, vector)) => {
-                    #[expect(clippy::cast_possible_truncation, reason = "a view holds no more than that")]
-                    added_nodes.push(view.len as Node);
-                    view.push(level(id, self.degrees.m), Some(vector));
-                }
-                // Emptied before it was linked. It keeps its number.
-                None => view.push(0, None),
-            }
+        let added = view.len..end.min(Key::NODES_MAX);
+        view.fit(slot, added.clone());
+        #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
+        let added: Vec<Node> = added.map(|node| node as Node).collect();
+        for node in &added {
+            let slot = slot(*node);
+            view.push(slot.id.map_or(0, |id| level(id, view.degrees.m)), slot.vector);
         }
-        let entry = AtomicU64::new(view.entry.map_or(0, Entry::pack));
-        link::link_all(&view, &entry, &added_nodes, live, threads, stop)?;
-        view.entry = Entry::unpack(entry.load(Ordering::Relaxed));
+        // One that was emptied before it was linked keeps its number and nothing else.
+        let live = |node: Node| slot(node).id.is_some();
+        let linked: Vec<Node> = added.into_iter().filter(|node| live(*node)).collect();
+        view.link(&linked, &live, threads, stop)?;
         if view.len >= view.mended + view.len / MENDED_SHARE {
-            mend::mend(&view, live);
+            mend::mend(&view, &live, stop)?;
             view.mended = view.len;
         }
         *self.current() = Arc::new(view);
@@ -172,6 +183,59 @@ impl Graph {
 }
 
 impl View {
+    fn empty(shape: Arc<Shape>, degrees: Degrees) -> Self {
+        Self { shape, degrees, blocks: Vec::new(), len: 0, entry: None, twins: Arc::default(), mended: 0 }
+    }
+
+    /// Gives the view another shape if its own does not serve the vectors that are to be added: their
+    /// nearness must show in their rows. The neighbours of the nodes it has stay.
+    fn fit<'a>(&mut self, slot: &impl Fn(Node) -> Slot<'a>, added: Range<usize>) {
+        let sample = |range: Range<usize>, count: usize| {
+            let step = range.len().div_ceil(count.max(1)).max(1);
+            #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
+            range.step_by(step).map(|node| slot(node as Node).vector)
+        };
+        let mut tested: Vec<&[f32]> = sample(added.clone(), TESTED / 2).collect();
+        tested.extend(sample(0..added.start, TESTED - tested.len()));
+        if added.is_empty() || (self.len > 0 && self.shape.serves(&tested)) {
+            return;
+        }
+        let all: Vec<&[f32]> = sample(0..added.end, SAMPLE_MAX).collect();
+        let shape = Shape::new(self.shape.dimension(), self.shape.metric(), Precision::Byte, &all);
+        let shape = if shape.serves(&tested) { shape } else { shape.precise() };
+        self.shape = Arc::new(shape);
+        for (number, block) in (0..).zip(&mut self.blocks) {
+            let first = number * Block::NODES;
+            let nodes = Block::NODES.min(self.len - first);
+            #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
+            block.rewrite(&self.shape, (first..first + nodes).map(|node| slot(node as Node).vector));
+        }
+    }
+
+    fn link(
+        &mut self,
+        nodes: &[Node],
+        live: &(impl Fn(Node) -> bool + Sync),
+        threads: usize,
+        stop: &(impl Fn() -> bool + Sync),
+    ) -> Result<(), LinkingStopped> {
+        let entry = AtomicU64::new(self.entry.map_or(0, Entry::pack));
+        let twins = link::link_all(self, &entry, nodes, live, threads, stop)?;
+        self.entry = Entry::unpack(entry.into_inner());
+        if !twins.is_empty() {
+            let all = Arc::make_mut(&mut self.twins);
+            for (first, twin) in twins {
+                all.entry(first).or_default().push(twin);
+            }
+        }
+        Ok(())
+    }
+
+    /// The nodes with the same row as this one, which stands for them.
+    fn twins(&self, node: Node) -> &[Node] {
+        if self.twins.is_empty() { &[] } else { self.twins.get(&node).map_or(&[], Vec::as_slice) }
+    }
+
     /// How many nodes it has: the slots below this number.
     pub(super) fn len(&self) -> usize {
         self.len
@@ -197,9 +261,9 @@ impl View {
         (offset, self.blocks.last_mut())
     }
 
-    fn push(&mut self, level: usize, vector: Option<&[f32]>) {
+    fn push(&mut self, level: usize, vector: &[f32]) {
         let (shape, degrees) = (Arc::clone(&self.shape), self.degrees);
-        if let ((offset, Some(block)), Some(vector)) = (self.grow(), vector) {
+        if let (offset, Some(block)) = self.grow() {
             block.write(offset, level, degrees, |row| shape.write(vector, row));
         }
     }

@@ -1,38 +1,50 @@
 //! The graph of the slots that are left after a compaction: the same one, without the emptied nodes.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
-use super::link::{known, replace};
+use super::link::{LinkingStopped, known, replace};
 use super::scratch::{Key, Scratch, Space};
 use super::{Entry, Graph, Node, View, mend};
 
 impl Graph {
     /// This graph without the nodes that `moved` has no new number for. It numbers the others in their
     /// order, from zero. Whoever had an emptied neighbour chooses anew among the others and the
-    /// neighbours of the emptied ones.
-    pub(in super::super) fn moved(&self, moved: impl Fn(Node) -> Option<Node>) -> Self {
+    /// neighbours of the emptied ones; the place of an emptied node that has twins goes to one of them.
+    pub(in super::super) fn moved(
+        &self,
+        moved: impl Fn(Node) -> Option<Node>,
+        stop: &impl Fn() -> bool,
+    ) -> Result<Self, LinkingStopped> {
         let old = self.view();
-        let mut new = View { blocks: Vec::new(), len: 0, entry: None, ..View::clone(&old) };
+        let mut new = View::empty(Arc::clone(&old.shape), old.degrees);
+        let heirs = old.heirs(&moved);
+        let inherited: HashMap<Node, Node> = heirs.iter().map(|(first, heir)| (*heir, *first)).collect();
+        let place = |node: Node| moved(node).or_else(|| moved(*heirs.get(&node)?));
         #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
-        let nodes = || (0..old.len as Node).filter(|node| moved(*node).is_some());
-        for node in nodes() {
-            let (block, offset) = old.block(node);
+        let nodes = || 0..old.len as Node;
+        for node in nodes().filter(|node| moved(*node).is_some()) {
+            let (block, offset) = old.block(*inherited.get(&node).unwrap_or(&node));
             let level = block.level(offset);
-            if new.entry.is_none_or(|entry| level > entry.level) {
-                new.entry = moved(node).map(|node| Entry { node, level });
-            }
             if let (offset, Some(block)) = new.grow() {
                 block.write(offset, level, old.degrees, |row| row.copy_from_slice(old.row(node)));
             }
         }
+        let twins: HashSet<Node> = old.twins.values().flatten().copied().collect();
         let mut scratch = Scratch::take();
         let mut bereft = Vec::new();
-        for node in nodes() {
+        for node in nodes().filter(|node| !twins.contains(node)) {
+            let Some(renumbered) = place(node) else { continue };
+            if stop() {
+                return Err(LinkingStopped);
+            }
             let (block, offset) = old.block(node);
-            for level in 0..=block.level(offset) {
-                let Some(renumbered) = moved(node) else { continue };
-                let (neighbours, anew) = old.surviving(node, level, &moved, &mut scratch);
+            let top = block.level(offset);
+            if new.entry.is_none_or(|entry| top > entry.level) {
+                new.entry = Some(Entry { node: renumbered, level: top });
+            }
+            for level in 0..=top {
+                let (neighbours, anew) = old.surviving(node, level, &place, &mut scratch);
                 let (block, offset) = new.block(renumbered);
                 replace(block.neighbours(offset, level), &neighbours);
                 if anew {
@@ -46,13 +58,28 @@ impl Graph {
                 new.add(key.node(), level, Key::new(key.rank(), node), &mut scratch);
             }
         }
-        mend::mend(&new, &|_| true);
+        for (first, twins) in old.twins.iter() {
+            let heir = place(*first);
+            let left: Vec<Node> =
+                twins.iter().filter_map(|twin| moved(*twin)).filter(|twin| Some(*twin) != heir).collect();
+            if let (Some(heir), false) = (heir, left.is_empty()) {
+                Arc::make_mut(&mut new.twins).insert(heir, left);
+            }
+        }
+        mend::mend(&new, &|_| true, stop)?;
         new.mended = new.len;
-        Self { degrees: self.degrees, view: Mutex::new(Arc::new(new)), linking: Mutex::default() }
+        Ok(Self::of(new))
     }
 }
 
 impl View {
+    /// For each node that goes and has twins, the first of them that stays.
+    fn heirs(&self, moved: &impl Fn(Node) -> Option<Node>) -> HashMap<Node, Node> {
+        let stays = |node: &Node| moved(*node).is_some();
+        let gone = self.twins.iter().filter(|(first, _)| !stays(first));
+        gone.filter_map(|(first, twins)| Some((*first, *twins.iter().find(|twin| stays(twin))?))).collect()
+    }
+
     /// The neighbours of `node` by their new numbers, and whether they were chosen anew.
     fn surviving(
         &self,
@@ -81,7 +108,8 @@ impl View {
             space.see(*known);
         }
         let mut open = VecDeque::from(gone);
-        while let Some(gone) = open.pop_front() {
+        for _ in 0..self.degrees.ef_construction {
+            let Some(gone) = open.pop_front() else { break };
             for next in neighbours(gone).filter(|next| space.see(*next)) {
                 if moved(next).is_some() { left.push(next) } else { open.push_back(next) }
             }
@@ -90,7 +118,7 @@ impl View {
             }
         }
         let mut probe = std::mem::take(&mut space.probe);
-        probe.set(self.row(node));
+        probe.set(self.row(node), self.shape.precision());
         let mut candidates: Vec<Key> = left.into_iter().map(|node| self.key(&probe, node)).collect();
         space.probe = probe;
         candidates.sort_unstable();

@@ -5,10 +5,10 @@
 //! are left out. Codes are not kept; they are made of the vectors in less time than it takes to read them.
 //!
 //! ```text
-//! "VZGRAPH1"  metric u8  dimension u32  m u32  efConstruction u32
+//! "VZGRAPH1"  metric u8  precision u8  dimension u32  m u32  efConstruction u32
 //! length² f32  center f32 ×(dimension, one more under dot)
 //! nodes u32  entry u32
-//! name 16 × nodes        zeros: an emptied slot
+//! name 16 × nodes        zeros: an emptied slot, or one that another stands for
 //! level u8 × nodes
 //! neighbours u32 × (2m + level·m), node by node
 //! BLAKE3 of all that, 32
@@ -16,18 +16,18 @@
 //!
 //! All numbers are little-endian.
 
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use vectorizer_log::{Metric, PointId};
 
 use super::blocks::NONE;
-use super::codes::Shape;
+use super::codes::{Precision, Shape};
 use super::level::level;
 use super::link::{self, LinkingStopped, known};
 use super::scratch::Key;
-use super::{Degrees, Entry, Graph, Node, View, mend};
+use super::{Degrees, Entry, Graph, Node, Slot, View, mend};
 
 const MAGIC: &[u8; 8] = b"VZGRAPH1";
 const HASH_BYTES: usize = 32;
@@ -60,9 +60,6 @@ pub enum UnusableGraph {
     Stopped(#[from] LinkingStopped),
 }
 
-/// A slot of the collection that a graph is read for.
-pub(in super::super) type Slot<'a> = Option<(&'a PointId, &'a [f32])>;
-
 impl View {
     /// Writes the graph. `name_of` names the point of a node, unless it was emptied.
     pub(in super::super) fn write(
@@ -72,7 +69,7 @@ impl View {
     ) -> io::Result<()> {
         let mut out = Hashed { out, hasher: blake3::Hasher::new() };
         out.write_all(MAGIC)?;
-        out.write_all(&[metric_byte(self.shape.metric())])?;
+        out.write_all(&[metric_byte(self.shape.metric()), precision_byte(self.shape.precision())])?;
         for number in [self.shape.dimension(), self.degrees.m, self.degrees.ef_construction] {
             out.write_all(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes())?;
         }
@@ -84,8 +81,10 @@ impl View {
         let nodes = 0..self.len as Node;
         out.write_all(&nodes.end.to_le_bytes())?;
         out.write_all(&self.entry.map_or(NONE, |entry| entry.node).to_le_bytes())?;
+        let twins: HashSet<Node> = self.twins.values().flatten().copied().collect();
         for node in nodes.clone() {
-            out.write_all(&name_of(node).unwrap_or(EMPTIED))?;
+            let name = if twins.contains(&node) { None } else { name_of(node) };
+            out.write_all(&name.unwrap_or(EMPTIED))?;
         }
         for node in nodes.clone() {
             let (block, offset) = self.block(node);
@@ -110,12 +109,14 @@ impl View {
 }
 
 impl Graph {
-    /// Reads a graph for these slots, and links those that it does not know.
+    /// Reads a graph for these slots, the first `end` of the collection, and links those that it does not
+    /// know.
     pub(in super::super) fn read<'a>(
         bytes: &[u8],
         metric: Metric,
         degrees: Degrees,
-        slots: impl Iterator<Item = Slot<'a>>,
+        slot: &(impl Fn(Node) -> Slot<'a> + Sync),
+        end: usize,
         threads: usize,
         stop: &(impl Fn() -> bool + Sync),
     ) -> Result<Self, UnusableGraph> {
@@ -127,54 +128,45 @@ impl Graph {
         if (stored.metric, stored.degrees) != (metric_byte(metric), degrees) {
             return Err(UnusableGraph::Other);
         }
-        let shape = Shape::from_parts(stored.dimension, metric, stored.center.clone(), stored.length_squared);
-        let shape = Arc::new(shape.ok_or(UnusableGraph::Other)?);
-        let mut view = View { shape, degrees, blocks: Vec::new(), len: 0, entry: None, mended: 0 };
-        let mut by_name: std::collections::HashMap<Name, Node> = (0..)
-            .zip(&stored.names)
-            .filter(|(_, name)| **name != EMPTIED)
-            .map(|(node, name)| (*name, node))
-            .collect();
+        let shape = Shape::of_parts(metric, stored.precision, stored.center.clone(), stored.length_squared);
+        let mut view = View::empty(Arc::new(shape), degrees);
+        let named = (0..).zip(&stored.names).filter(|(_, name)| **name != EMPTIED);
+        let mut by_name: HashMap<Name, usize> = named.map(|(node, name)| (*name, node)).collect();
         // Where each stored node lies now, and the slots that no stored node is for.
         let mut places: Vec<Option<Node>> = vec![None; stored.names.len()];
-        let (mut unknown, mut live) = (Vec::new(), Vec::new());
-        for slot in slots.take(Key::NODES_MAX) {
-            #[expect(clippy::cast_possible_truncation, reason = "no more slots are taken")]
-            let node = view.len as Node;
-            live.push(slot.is_some());
-            let Some((id, vector)) = slot else {
-                view.push(0, None);
-                continue;
-            };
+        let mut unknown = Vec::new();
+        #[expect(clippy::cast_possible_truncation, reason = "no more slots are taken")]
+        for node in 0..end.min(Key::NODES_MAX) as Node {
+            let Slot { id, vector } = slot(node);
             if vector.len() != stored.dimension {
                 return Err(UnusableGraph::Other);
             }
-            let level = level(id, degrees.m);
-            view.push(level, Some(vector));
-            let known = by_name.remove(&name(id, vector)).map(|node| node as usize);
+            let level = id.map_or(0, |id| level(id, degrees.m));
+            view.push(level, vector);
+            let Some(id) = id else { continue };
+            let known = by_name.remove(&name(id, vector));
             match known.filter(|known| usize::from(stored.levels[*known]) == level) {
                 Some(known) => places[known] = Some(node),
                 None => unknown.push(node),
             }
         }
         stored.place(&places, &mut view);
-        let entry = AtomicU64::new(view.entry.map_or(0, Entry::pack));
-        let live = |node: Node| live[node as usize];
-        link::link_all(&view, &entry, &unknown, &live, threads, stop)?;
-        view.entry = Entry::unpack(entry.into_inner());
-        mend::mend(&view, &live);
+        let live = |node: Node| slot(node).id.is_some();
+        view.link(&unknown, &live, threads, stop)?;
+        mend::mend(&view, &live, stop)?;
         view.mended = view.len;
-        Ok(Self { degrees, view: Mutex::new(Arc::new(view)), linking: Mutex::default() })
+        Ok(Self::of(view))
     }
 }
 
 /// What the bytes say, taken apart.
 struct Stored<'a> {
     metric: u8,
+    precision: Precision,
     dimension: usize,
     degrees: Degrees,
     length_squared: f32,
-    center: Vec<f32>,
+    center: Box<[f32]>,
     entry: Node,
     names: Vec<Name>,
     levels: &'a [u8],
@@ -184,7 +176,10 @@ struct Stored<'a> {
 impl<'a> Stored<'a> {
     fn parse(body: &'a [u8]) -> Option<Self> {
         let mut rest = Rest(body.strip_prefix(MAGIC)?);
-        let [metric] = rest.array()?;
+        let [metric, precision] = rest.array()?;
+        let precision = [Precision::Byte, Precision::Float]
+            .into_iter()
+            .find(|known| precision_byte(*known) == precision)?;
         let [dimension, m, ef_construction] = [rest.number()?, rest.number()?, rest.number()?];
         let length_squared = f32::from_le_bytes(rest.array()?);
         let numbers = dimension + usize::from(metric == metric_byte(Metric::Dot));
@@ -197,8 +192,18 @@ impl<'a> Stored<'a> {
         let degrees = Degrees { m, ef_construction };
         let lists: usize = levels.iter().map(|level| (2 + usize::from(*level)) * m).sum();
         let neighbours = rest.take(lists.checked_mul(4)?)?;
-        let stored =
-            Self { metric, dimension, degrees, length_squared, center, entry, names, levels, neighbours };
+        let stored = Self {
+            metric,
+            precision,
+            dimension,
+            degrees,
+            length_squared,
+            center,
+            entry,
+            names,
+            levels,
+            neighbours,
+        };
         rest.0.is_empty().then_some(stored)
     }
 
@@ -280,5 +285,12 @@ fn metric_byte(metric: Metric) -> u8 {
         Metric::Cosine => 1,
         Metric::Dot => 2,
         Metric::Euclidean => 3,
+    }
+}
+
+fn precision_byte(precision: Precision) -> u8 {
+    match precision {
+        Precision::Byte => 1,
+        Precision::Float => 4,
     }
 }

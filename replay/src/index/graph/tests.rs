@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use super::*;
 
 /// Numbers from a fixed seed (`SplitMix64`), between -1 and 1.
@@ -21,39 +23,47 @@ impl Numbers {
 const DIMENSION: usize = 24;
 const DEGREES: Degrees = Degrees { m: 8, ef_construction: 64 };
 
-type Slot = Option<(PointId, Vec<f32>)>;
-
-fn graph(metric: Metric, vectors: &[Slot]) -> Graph {
-    let dimension = Dimension::try_from(u32::try_from(DIMENSION).unwrap()).unwrap();
-    Graph::new(dimension, metric, DEGREES, vectors.iter().flatten().map(|(_, vector)| vector.as_slice()))
+struct Linked {
+    ids: Vec<Option<PointId>>,
+    vectors: Vec<Vec<f32>>,
+    graph: Graph,
 }
 
-struct Linked {
-    vectors: Vec<Slot>,
-    graph: Graph,
+fn graph(metric: Metric) -> Graph {
+    Graph::new(Dimension::try_from(u32::try_from(DIMENSION).unwrap()).unwrap(), metric, DEGREES)
 }
 
 impl Linked {
     /// Two threads link batches of odd sizes, as writes would come.
     fn new(metric: Metric, count: usize) -> Self {
         let mut numbers = Numbers(7);
-        let vectors: Vec<_> = (0..count)
-            .map(|node| {
-                let vector: Vec<f32> = numbers.vector(DIMENSION).iter().map(|number| number + 0.5).collect();
-                // A few were emptied before they were linked.
-                (node % 97 != 3).then(|| (PointId::text(node.to_string()).unwrap(), vector))
-            })
+        let vectors = (0..count)
+            .map(|_| numbers.vector(DIMENSION).iter().map(|number| number + 0.5).collect())
             .collect();
-        let graph = graph(metric, &vectors);
-        for batch in vectors.chunks(count / 3 + 1) {
-            let added = batch.iter().map(|slot| slot.as_ref().map(|(id, vector)| (id, vector.as_slice())));
-            graph.extend(added, &|_| true, 2, &|| false).unwrap();
+        // A few were emptied before they were linked.
+        let id = |node: usize| (node % 97 != 3).then(|| PointId::text(node.to_string()).unwrap());
+        let linked = Self { ids: (0..count).map(id).collect(), vectors, graph: graph(metric) };
+        for end in [count / 3 + 1, count / 2, count] {
+            linked.extend(end, &|| false).unwrap();
         }
-        Self { vectors, graph }
+        linked
+    }
+
+    fn extend(&self, end: usize, stop: &(impl Fn() -> bool + Sync)) -> Result<(), LinkingStopped> {
+        self.graph.extend(&|node| self.slot(node), end, 2, stop)
+    }
+
+    fn slot(&self, node: Node) -> Slot<'_> {
+        Slot { id: self.ids[node as usize].as_ref(), vector: &self.vectors[node as usize] }
+    }
+
+    fn push(&mut self, vector: Vec<f32>) {
+        self.ids.push(Some(PointId::text(self.ids.len().to_string()).unwrap()));
+        self.vectors.push(vector);
     }
 
     fn is_point(&self, node: Node) -> bool {
-        self.vectors[node as usize].is_some()
+        self.ids[node as usize].is_some()
     }
 }
 
@@ -108,41 +118,37 @@ fn a_compaction_keeps_the_graph_sound_and_leaves_no_emptied_node() {
             }))
         })
         .collect();
-    let moved = linked.graph.moved(|node| numbers[node as usize]);
+    let moved = linked.graph.moved(|node| numbers[node as usize], &|| false).unwrap();
     let view = moved.view();
     assert_eq!(view.len(), numbers.iter().flatten().count());
     assert_sound(&view, |_| true);
     // Each is found about as well as in a graph of just these.
-    let left = || linked.vectors.iter().zip(&numbers).filter(|(_, number)| number.is_some());
-    let slots =
-        left().filter_map(|(slot, _)| slot.as_ref()).map(|(id, vector)| Some((id, vector.as_slice())));
-    let fresh = graph(Metric::Euclidean, &linked.vectors);
-    fresh.extend(slots, &|_| true, 2, &|| false).unwrap();
+    let left: Vec<Node> = (0..5_000).filter(|node| numbers[*node as usize].is_some()).collect();
+    let fresh = graph(Metric::Euclidean);
+    fresh.extend(&|node| linked.slot(left[node as usize]), left.len(), 2, &|| false).unwrap();
     let missed = |view: &View| {
         let mut missed = 0;
-        for (slot, number) in left() {
-            let (_, vector) = slot.as_ref().unwrap();
-            view.nearest(&view.probe(vector), 16, |found| missed += usize::from(Some(found[0]) != *number));
+        for (number, node) in (0..).zip(&left) {
+            let probe = view.probe(&linked.vectors[*node as usize]);
+            view.nearest(&probe, 16, |found| missed += usize::from(found[0] != number));
         }
         missed
     };
     let (moved, fresh) = (missed(&view), missed(&fresh.view()));
     assert!(moved <= fresh + 20, "{moved} of {} are not found, {fresh} in a fresh graph", view.len());
+    assert!(linked.graph.moved(Some, &|| true).is_err());
 }
 
 #[test]
 fn a_view_never_shows_what_came_after_it() {
-    let linked = Linked::new(Metric::Cosine, 3_000);
+    let mut linked = Linked::new(Metric::Cosine, 3_000);
     let before = linked.graph.view();
     let mut numbers = Numbers(11);
-    let added: Vec<_> = (0..2_000)
-        .map(|node| (PointId::text(format!("new {node}")).unwrap(), numbers.vector(DIMENSION)))
-        .collect();
-    linked
-        .graph
-        .extend(added.iter().map(|(id, vector)| Some((id, vector.as_slice()))), &|_| true, 2, &|| false)
-        .unwrap();
-    for (_, vector) in &added {
+    for _ in 0..2_000 {
+        linked.push(numbers.vector(DIMENSION));
+    }
+    linked.extend(5_000, &|| false).unwrap();
+    for vector in &linked.vectors[3_000..] {
         before.nearest(&before.probe(vector), 20, |found| {
             assert_eq!(found.len(), 20);
             assert!(found.iter().all(|node| (*node as usize) < 3_000));
@@ -152,20 +158,47 @@ fn a_view_never_shows_what_came_after_it() {
 }
 
 #[test]
-fn linking_that_was_stopped_is_done_again() {
-    let linked = Linked::new(Metric::Cosine, 3_000);
+fn linking_that_was_stopped_is_done_again_also_in_smaller_steps() {
+    let mut linked = Linked::new(Metric::Cosine, 3_000);
     let mut numbers = Numbers(11);
-    let added: Vec<_> = (0..1_000)
-        .map(|node| (PointId::text(format!("new {node}")).unwrap(), numbers.vector(DIMENSION)))
-        .collect();
-    let slots = || added.iter().map(|(id, vector)| Some((id, vector.as_slice())));
+    for _ in 0..1_000 {
+        linked.push(numbers.vector(DIMENSION));
+    }
     let asked = std::sync::atomic::AtomicUsize::new(0);
-    let stop = || asked.fetch_add(1, Ordering::Relaxed) > 500;
-    linked.graph.extend(slots(), &|_| true, 2, &stop).unwrap_err();
+    let stop = || asked.fetch_add(1, Ordering::Relaxed) > 900;
+    linked.extend(4_000, &stop).unwrap_err();
     assert_eq!(linked.graph.view().len(), 3_000);
-    linked.graph.extend(slots(), &|_| true, 2, &|| false).unwrap();
-    assert_eq!(linked.graph.view().len(), 4_000);
-    assert_sound(&linked.graph.view(), |node| node >= 3_000 || linked.is_point(node));
+    for end in [3_010, 3_050, 3_500, 4_000] {
+        linked.extend(end, &|| false).unwrap();
+        assert_eq!(linked.graph.view().len(), end);
+    }
+    assert_sound(&linked.graph.view(), |node| linked.is_point(node));
+}
+
+#[test]
+fn one_of_many_equal_vectors_stands_for_all_of_them_and_is_inherited_from() {
+    let mut linked = Linked::new(Metric::Euclidean, 2_000);
+    let copied = linked.vectors[0].clone();
+    for _ in 0..3_000 {
+        linked.push(copied.clone());
+    }
+    linked.extend(5_000, &|| false).unwrap();
+    let view = linked.graph.view();
+    let count_of_copies = |view: &View, ef: usize| {
+        let mut count = 0;
+        view.nearest(&view.probe(&copied), ef, |found| count = found.len());
+        count
+    };
+    assert!(count_of_copies(&view, 4) >= 3_001, "{}", count_of_copies(&view, 4));
+    let twins: Vec<Node> = view.twins.values().flatten().copied().collect();
+    assert!(twins.len() >= 2_990, "{} are not linked", twins.len());
+    assert_sound(&view, |node| linked.is_point(node) && !twins.contains(&node));
+    // The one that stands for them goes, and some others.
+    let numbers: Vec<Option<Node>> =
+        (0..5_000).map(|node: Node| (node >= 1_000).then_some(node.saturating_sub(1_000))).collect();
+    let moved = linked.graph.moved(|node| numbers[node as usize], &|| false).unwrap().view();
+    assert_eq!(moved.len(), 4_000);
+    assert!(count_of_copies(&moved, 4) >= 3_000);
 }
 
 #[test]

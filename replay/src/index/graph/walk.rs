@@ -21,7 +21,10 @@ impl View {
         self.search_level(probe, &[start], 0, ef, &mut scratch);
         let space = &mut *scratch;
         space.fresh.clear();
-        space.fresh.extend(space.found.iter().map(|key| key.node()));
+        for key in &space.found {
+            space.fresh.push(key.node());
+            space.fresh.extend_from_slice(self.twins(key.node()));
+        }
         found(&space.fresh);
     }
 
@@ -41,9 +44,7 @@ impl View {
         space.start(self.len);
         space.see(start.node());
         space.open.push(Reverse(start));
-        if accept(start.node()) {
-            space.found.push(start);
-        }
+        self.keep_accepted(start, ef, &accept, &mut space.found);
         let mut compared = 0;
         while let Some(Reverse(key)) = space.open.pop() {
             if space.found.len() >= ef && space.found.last().is_some_and(|worst| key > *worst) {
@@ -61,15 +62,23 @@ impl View {
                     continue;
                 }
                 space.open.push(Reverse(key));
-                if accept(node) {
-                    keep(&mut space.found, key, ef);
-                }
+                self.keep_accepted(key, ef, &accept, &mut space.found);
             }
         }
         space.fresh.clear();
         space.fresh.extend(space.found.iter().map(|key| key.node()));
         found(&space.fresh);
         Ok(())
+    }
+
+    /// Keeps those of a node and its twins that `accept` takes.
+    fn keep_accepted(&self, key: Key, ef: usize, accept: &impl Fn(Node) -> bool, found: &mut Vec<Key>) {
+        if accept(key.node()) {
+            keep(found, key, ef);
+        }
+        for twin in self.twins(key.node()).iter().filter(|twin| accept(**twin)) {
+            keep(found, Key::new(key.rank(), *twin), ef);
+        }
     }
 
     /// From level to level down to the one above `level`, always to the nearest neighbour.
