@@ -9,6 +9,8 @@
 
 #![expect(clippy::print_stdout, reason = "what it is for")]
 
+#[path = "support/npy.rs"]
+mod npy;
 #[expect(dead_code, unused_imports, reason = "the other measurements use more of it")]
 mod support;
 
@@ -26,6 +28,7 @@ use vectorizer_log::{
 };
 use vectorizer_replay::{Effort, Projection, Projector, SearchRequest, Snapshot};
 
+use npy::Matrix;
 use support::{Outcome, number};
 
 const COLLECTION: CollectionId = CollectionId::created_at(Seq::OLDEST);
@@ -168,45 +171,6 @@ impl Arguments {
 
     fn or(&self, name: &str, default: &str) -> String {
         self.0.get(name).map_or(default, String::as_str).to_owned()
-    }
-}
-
-/// A table of numbers from `NumPy`'s file format, version 1: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
-struct Matrix<T> {
-    rows: usize,
-    columns: usize,
-    numbers: Vec<T>,
-}
-
-trait FromBytes: Sized {
-    fn from_bytes(bytes: [u8; 4]) -> Self;
-}
-
-impl FromBytes for f32 {
-    fn from_bytes(bytes: [u8; 4]) -> Self {
-        Self::from_le_bytes(bytes)
-    }
-}
-
-impl FromBytes for i32 {
-    fn from_bytes(bytes: [u8; 4]) -> Self {
-        Self::from_le_bytes(bytes)
-    }
-}
-
-impl<T: FromBytes> Matrix<T> {
-    fn read(path: &Path) -> Outcome<Self> {
-        let bytes = fs::read(path)?;
-        let header = usize::from(u16::from_le_bytes(*bytes[8..].first_chunk().ok_or("no header")?));
-        let text = std::str::from_utf8(&bytes[10..10 + header])?;
-        let shape = text.split_once("'shape': (").ok_or("no shape")?.1.split_once(')').ok_or("no shape")?.0;
-        let (rows, columns) = shape.split_once(',').ok_or("not a matrix")?;
-        let numbers = bytes[10 + header..].as_chunks().0.iter().map(|bytes| T::from_bytes(*bytes)).collect();
-        Ok(Self { rows: rows.trim().parse()?, columns: columns.trim_matches([' ', ',']).parse()?, numbers })
-    }
-
-    fn row(&self, row: usize) -> &[T] {
-        &self.numbers[row * self.columns..][..self.columns]
     }
 }
 

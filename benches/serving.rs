@@ -1,0 +1,320 @@
+//! The whole way from socket to answer: writing, searching, and searching while another client writes.
+//!
+//! Starts a server of its own (two tenants, keys, real files) in a temporary folder and speaks HTTP to it
+//! over plain connections. Server and clients share the machine.
+//!
+//! ```text
+//! cargo build --release && cargo bench --bench serving -- ../shared/data/glove-100
+//! ```
+#![expect(clippy::print_stdout, reason = "what it is for")]
+
+#[path = "support/npy.rs"]
+mod npy;
+#[expect(dead_code, unused_imports, reason = "the other measurements use more of it")]
+mod support;
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use npy::Matrix;
+use support::{Outcome, number};
+
+const CONNECTIONS: usize = 8;
+const VECTORS_PER_BATCH: usize = 500;
+const SEARCHING: Duration = Duration::from_secs(10);
+/// Rounds of the open loop, without and with a writer in turn.
+const ROUNDS: usize = 3;
+const ROUND: Duration = Duration::from_secs(10);
+/// Of what the closed loop reached.
+const RATE_SHARE: f64 = 0.2;
+const EF: usize = 64;
+
+fn main() -> Outcome<()> {
+    let Some(folder) = std::env::args().skip(1).find(|argument| argument != "--bench") else {
+        println!("nothing measured: give a folder with base.npy, queries.npy and neighbours.npy");
+        return Ok(());
+    };
+    let folder = Path::new(&folder);
+    let base = Matrix::read(&folder.join("base.npy"))?;
+    let queries = Matrix::read(&folder.join("queries.npy"))?;
+    let neighbours: Matrix<i32> = Matrix::read(&folder.join("neighbours.npy"))?;
+    let server = Server::start()?;
+    let mut client = server.client()?;
+    client.call(
+        "POST",
+        "/collections",
+        &format!(r#"{{"name":"w","dimension":{},"metric":"cosine"}}"#, base.columns),
+    )?;
+
+    let batches = batches(&base, 0);
+    let started = Instant::now();
+    let mut burst = None;
+    for (sent, batch) in (1..).zip(&batches) {
+        client.call("PUT", "/collections/w/vectors", batch)?;
+        if burst.is_none() && started.elapsed() >= Duration::from_millis(400) {
+            burst = Some(number(sent * VECTORS_PER_BATCH) / started.elapsed().as_secs_f64());
+        }
+    }
+    let written = started.elapsed().as_secs_f64();
+    while client.call("GET", "/collections/w", "")?["index"]["state"] != "linked" {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let linked = started.elapsed().as_secs_f64();
+    let rows = number(base.rows);
+    println!(
+        "writing {} vectors, {VECTORS_PER_BATCH} a request, one connection: {:.0} vectors/s at first, \
+         {:.0} in all, linked after {linked:.1} s",
+        base.rows,
+        burst.unwrap_or(0.0),
+        rows / written
+    );
+
+    let searches: Vec<String> = (0..queries.rows).map(|query| search(queries.row(query))).collect();
+    println!("recall@10 at ef {EF}: {:.3}", recall(&mut client, &searches, &neighbours)?);
+    let rate = closed_loop(&server, &searches)?;
+    println!("searching, {CONNECTIONS} connections: {rate:.0} searches/s");
+
+    let rate = rate * RATE_SHARE;
+    let (mut alone, mut beside, mut ingested) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        alone.extend(open_loop(&server, &searches, rate)?);
+        let stop = AtomicBool::new(false);
+        let (latencies, vectors) = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| write_until(&server, &base, round, &stop));
+            let latencies = open_loop(&server, &searches, rate);
+            stop.store(true, Ordering::Relaxed);
+            (latencies, writer.join())
+        });
+        beside.extend(latencies?);
+        ingested.push(vectors.map_err(|_| "the writer panicked")??);
+        while client.call("GET", "/collections/w", "")?["index"]["state"] != "linked" {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    let [alone_50, alone_99] = quantiles(&mut alone);
+    let [beside_50, beside_99] = quantiles(&mut beside);
+    let ingested = ingested.iter().sum::<f64>() / number(ROUNDS);
+    println!(
+        "open loop, {rate:.0} searches/s: p50 {alone_50:.2} ms, p99 {alone_99:.2} ms; while another client writes \
+         {ingested:.0} vectors/s: p50 {beside_50:.2} ms, p99 {beside_99:.2} ms, {:.1} times",
+        beside_99 / alone_99
+    );
+    Ok(())
+}
+
+fn search(query: &[f32]) -> String {
+    format!(r#"{{"vector":{},"limit":10,"ef":{EF},"with_payload":false}}"#, numbers(query))
+}
+
+fn numbers(vector: &[f32]) -> String {
+    let mut text = String::from("[");
+    for (at, value) in vector.iter().enumerate() {
+        let _ = write!(text, "{}{value}", if at == 0 { "" } else { "," });
+    }
+    text + "]"
+}
+
+/// The bodies that write all rows, under ids from `first` on.
+fn batches(base: &Matrix<f32>, first: usize) -> Vec<String> {
+    let rows: Vec<usize> = (0..base.rows).collect();
+    let point = |row: &usize| format!(r#"{{"id":"{}","vector":{}}}"#, first + row, numbers(base.row(*row)));
+    let batch = |rows: &[usize]| {
+        format!(r#"{{"vectors":[{}]}}"#, rows.iter().map(point).collect::<Vec<_>>().join(","))
+    };
+    rows.chunks(VECTORS_PER_BATCH).map(batch).collect()
+}
+
+fn recall(client: &mut Client, searches: &[String], neighbours: &Matrix<i32>) -> Outcome<f64> {
+    let mut right = 0;
+    for (query, search) in searches.iter().enumerate() {
+        let found = client.call("POST", "/collections/w/search", search)?;
+        let nearest = &neighbours.row(query)[..10];
+        for hit in found["results"].as_array().into_iter().flatten() {
+            let id: i32 = hit["id"].as_str().unwrap_or_default().parse()?;
+            right += usize::from(nearest.contains(&id));
+        }
+    }
+    Ok(number(right) / number(searches.len() * 10))
+}
+
+/// Every connection asks as soon as it has its answer; searches a second.
+fn closed_loop(server: &Server, searches: &[String]) -> Outcome<f64> {
+    let answered = AtomicUsize::new(0);
+    let started = Instant::now();
+    let ask = |connection: usize| {
+        let mut client = server.client().map_err(|error| error.to_string())?;
+        for search in searches.iter().cycle().skip(connection * 37) {
+            if started.elapsed() >= SEARCHING {
+                break;
+            }
+            client.send("POST", "/collections/w/search", search).map_err(|error| error.to_string())?;
+            answered.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok::<(), String>(())
+    };
+    std::thread::scope(|scope| {
+        let asking: Vec<_> =
+            (0..CONNECTIONS).map(|connection| scope.spawn(move || ask(connection))).collect();
+        asking.into_iter().try_for_each(|asking| asking.join().map_err(|_| "panicked".to_owned())?)
+    })?;
+    Ok(number(answered.into_inner()) / started.elapsed().as_secs_f64())
+}
+
+/// Searches begin at fixed times, whether or not earlier ones are answered; the time of each in
+/// milliseconds from when it should have begun.
+fn open_loop(server: &Server, searches: &[String], rate: f64) -> Outcome<Vec<f64>> {
+    let started = Instant::now();
+    let ask = |connection: usize| {
+        let mut client = server.client().map_err(|error| error.to_string())?;
+        let mut times = Vec::new();
+        for turn in 0.. {
+            let nth = turn * CONNECTIONS + connection;
+            let due = started + Duration::from_secs_f64(number(nth) / rate);
+            if due > started + ROUND {
+                break;
+            }
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let search = &searches[nth % searches.len()];
+            client.send("POST", "/collections/w/search", search).map_err(|error| error.to_string())?;
+            times.push(due.elapsed().as_secs_f64() * 1e3);
+        }
+        Ok::<_, String>(times)
+    };
+    let times = std::thread::scope(|scope| {
+        let asking: Vec<_> =
+            (0..CONNECTIONS).map(|connection| scope.spawn(move || ask(connection))).collect();
+        asking
+            .into_iter()
+            .map(|asking| asking.join().map_err(|_| "panicked".to_owned())?)
+            .collect::<Result<Vec<_>, _>>()
+    })?;
+    Ok(times.concat())
+}
+
+/// Writes new vectors as fast as they are taken; vectors a second.
+fn write_until(server: &Server, base: &Matrix<f32>, round: usize, stop: &AtomicBool) -> Result<f64, String> {
+    let batches = batches(base, (round + 1) * base.rows);
+    let mut client = server.client().map_err(|error| error.to_string())?;
+    let started = Instant::now();
+    let mut written = 0;
+    for batch in &batches {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        // A 503 asks for patience, which is a way of coming at the pace of linking.
+        client.send("PUT", "/collections/w/vectors", batch).map_err(|error| error.to_string())?;
+        written += VECTORS_PER_BATCH;
+    }
+    Ok(number(written) / started.elapsed().as_secs_f64())
+}
+
+/// The median and the 99th percentile.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a list")]
+fn quantiles(times: &mut [f64]) -> [f64; 2] {
+    times.sort_unstable_by(f64::total_cmp);
+    [0.5, 0.99].map(|share| times[(number(times.len() - 1) * share) as usize])
+}
+
+/// A server of our own; it ends with this.
+struct Server {
+    child: Child,
+    address: String,
+    key: String,
+    _data: TempDir,
+}
+
+impl Server {
+    fn start() -> Outcome<Self> {
+        let data = TempDir::new()?;
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vectorizer"))
+            .args(["dev", "--listen", "127.0.0.1:0", "--hub-listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut address = String::new();
+        let output = BufReader::new(child.stdout.take().ok_or("no output")?);
+        for line in output.lines() {
+            if let Some((_, rest)) = line?.split_once("http://") {
+                rest.split([' ', '/']).next().unwrap_or_default().trim().clone_into(&mut address);
+                break;
+            }
+        }
+        let keys: Value = serde_json::from_slice(&std::fs::read(data.path().join("dev-keys.json"))?)?;
+        let key = keys["tenants"][0]["keys"]["admin"].as_str().ok_or("no key")?.to_owned();
+        let server = Self { child, address, key, _data: data };
+        for _ in 0..200 {
+            if TcpStream::connect(&server.address).is_ok() {
+                return Ok(server);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err("the server does not listen".into())
+    }
+
+    fn client(&self) -> Outcome<Client> {
+        let stream = TcpStream::connect(&self.address)?;
+        stream.set_nodelay(true)?;
+        Ok(Client { stream: BufReader::new(stream), key: self.key.clone(), body: Vec::new() })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One connection that is kept.
+struct Client {
+    stream: BufReader<TcpStream>,
+    key: String,
+    body: Vec<u8>,
+}
+
+impl Client {
+    /// The answer's JSON; an error if it is none of success.
+    fn call(&mut self, method: &str, path: &str, body: &str) -> Outcome<Value> {
+        let status = self.send(method, path, body)?;
+        let answer = serde_json::from_slice(&self.body)?;
+        if status < 300 { Ok(answer) } else { Err(format!("{method} {path}: {answer}").into()) }
+    }
+
+    /// Sends a request and reads its answer; the status.
+    fn send(&mut self, method: &str, path: &str, body: &str) -> Outcome<u16> {
+        let request = format!(
+            "{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.key,
+            body.len()
+        );
+        self.stream.get_mut().write_all(request.as_bytes())?;
+        let mut line = String::new();
+        self.stream.read_line(&mut line)?;
+        let status = line.split(' ').nth(1).ok_or("no status")?.parse()?;
+        let mut length = 0;
+        loop {
+            line.clear();
+            self.stream.read_line(&mut line)?;
+            let header = line.trim_end().to_ascii_lowercase();
+            if header.is_empty() {
+                break;
+            }
+            if let Some(value) = header.strip_prefix("content-length:") {
+                length = value.trim().parse()?;
+            }
+        }
+        self.body.resize(length, 0);
+        self.stream.read_exact(&mut self.body)?;
+        Ok(status)
+    }
+}
