@@ -8,6 +8,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::graph::Graph;
+use super::postings::Postings;
 use super::slots::{Moved, Slots};
 use super::snapshot::Snapshot;
 
@@ -17,6 +18,7 @@ pub struct Compaction {
     pub(super) then: Slots,
     pub(super) slots: Slots,
     pub(super) moved: Moved,
+    pub(super) postings: Postings,
     pub(super) graph: Arc<OnceLock<Graph>>,
     /// The graph this was made from: the one who still has it has the slots that `moved` speaks of.
     pub(super) of: Arc<OnceLock<Graph>>,
@@ -28,7 +30,7 @@ impl Snapshot {
         self.slots.wants_compaction()
     }
 
-    /// Moves the points together, and their graph with them.
+    /// Moves the points together, and their graph with them, and gathers what their payloads hold.
     pub fn compact(&self) -> Compaction {
         let (slots, moved) = self.slots.compacted();
         let graph = OnceLock::new();
@@ -37,7 +39,8 @@ impl Snapshot {
             let number = |node| moved.number(node as usize).map(|number| number as u32);
             graph.get_or_init(|| old.moved(number));
         }
+        let postings = Postings::of(&slots);
         let of = Arc::clone(&self.graph);
-        Compaction { then: self.slots.clone(), slots, moved, graph: Arc::new(graph), of }
+        Compaction { then: self.slots.clone(), slots, moved, postings, graph: Arc::new(graph), of }
     }
 }

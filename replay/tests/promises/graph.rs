@@ -7,38 +7,9 @@ use vectorizer_log::{Event, Metric, Point, PointId, Vector};
 use vectorizer_replay::{Effort, Hit, Projection, Projector, SearchRequest, Snapshot};
 
 use crate::history::{collection, created, log_id, record};
+use crate::random::{DIMENSION, Random};
 
-const DIMENSION: usize = 32;
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::Euclidean];
-
-/// Numbers from a fixed seed (`SplitMix64`).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// Between -1 and 1.
-    #[expect(clippy::cast_precision_loss, reason = "24 bits fit")]
-    fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / 8_388_608.0 - 1.0
-    }
-
-    /// Near one of 50 centres, all of them far from zero in the same direction: what makes a careless
-    /// byte per number useless.
-    fn vector(&mut self) -> Vec<f32> {
-        let mut centre = Random(self.below(50));
-        (0..DIMENSION).map(|_| 4.0 + centre.unit() + 0.4 * self.unit()).collect()
-    }
-}
 
 /// A collection and a plain list of what it should hold.
 struct Written {

@@ -11,6 +11,8 @@ use crate::index::prefetch::prefetch;
 
 /// How far ahead of the comparison codes are asked for.
 const AHEAD: usize = 4;
+/// As many times more candidates are kept by a walk that has to go elsewhere.
+const CANDIDATES_ELSEWHERE: usize = 8;
 
 impl View {
     /// About `ef` nodes that are near to the probe, nearest first.
@@ -25,11 +27,14 @@ impl View {
         found(&space.fresh);
     }
 
-    /// The same, of nodes that `accept` takes. Gives up when it has compared more than `effort`.
+    /// The same, of nodes that `accept` takes. Gives up when it has compared more than `effort`. If it passes
+    /// over more than `patience` nodes before the first, then what is accepted lies elsewhere and the walk
+    /// comes upon one side of it: it looks for more, so as not to take that for the nearest.
     pub(in super::super) fn nearest_accepted(
         &self,
         probe: &Probe,
-        ef: usize,
+        mut ef: usize,
+        patience: usize,
         effort: usize,
         accept: impl Fn(Node) -> bool,
         mut found: impl FnMut(&[Node]),
@@ -44,7 +49,7 @@ impl View {
         if accept(start.node()) {
             space.found.push(start);
         }
-        let mut compared = 0;
+        let (mut compared, mut passed_over) = (0, 0);
         while let Some(Reverse(key)) = space.open.pop() {
             if space.found.len() >= ef && space.found.last().is_some_and(|worst| key > *worst) {
                 break;
@@ -62,7 +67,12 @@ impl View {
                 }
                 space.open.push(Reverse(key));
                 if accept(node) {
+                    if space.found.is_empty() && passed_over > patience {
+                        ef = ef.saturating_mul(CANDIDATES_ELSEWHERE);
+                    }
                     keep(&mut space.found, key, ef);
+                } else {
+                    passed_over += 1;
                 }
             }
         }
