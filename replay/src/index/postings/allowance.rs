@@ -4,7 +4,7 @@
 /// left to whoever looks at payloads, without a lock.
 #[derive(Debug)]
 pub(in super::super) struct Allowance {
-    /// In units of about 40 ns.
+    /// In units of 40 to 80 ns.
     left: usize,
 }
 
@@ -14,9 +14,9 @@ pub(super) const LOOK_UP: usize = 8;
 const BITS: usize = 24;
 
 impl Default for Allowance {
-    /// About 10 ms.
+    /// Ten milliseconds at most.
     fn default() -> Self {
-        Self { left: 1 << 18 }
+        Self { left: 1 << 17 }
     }
 }
 
