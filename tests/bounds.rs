@@ -95,14 +95,16 @@ async fn searches_that_get_no_core_are_told_so() {
     let node = Node::dev(data.path());
     let client = node.client(ACME);
     client.create("words", 1, "dot").await;
+    // Longer than what is indexed, so that payloads have to be looked at.
+    let kind = "a".repeat(65);
     for batch in 0..4 {
         let vectors: Vec<Value> = (0..5_000)
-            .map(|id| json!({"id": format!("{batch}-{id}"), "vector": [id], "payload": {"kind": "a"}}))
+            .map(|id| json!({"id": format!("{batch}-{id}"), "vector": [id], "payload": {"kind": kind}}))
             .collect();
         client.put("/collections/words/vectors", &json!({ "vectors": vectors })).await.expect(200);
     }
     let any: Vec<Value> =
-        (0..100).map(|kind| json!({"key": "kind", "match": {"value": kind.to_string()}})).collect();
+        (0..100).map(|kind| json!({"key": "kind", "match": {"value": format!("{kind:0>65}")}})).collect();
     let long = json!({"searches": vec![json!({"vector": [1], "filter": {"should": any}}); 100]});
     let cores = std::thread::available_parallelism().unwrap().get();
     for _ in 0..2 * cores {

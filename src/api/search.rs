@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 use utoipa::ToSchema;
-use vectorizer_log::{CollectionName, Vector};
-use vectorizer_replay::{Effort, Filter, Hit, SearchRequest, Snapshot};
+use vectorizer_log::Vector;
+use vectorizer_replay::{Effort, Filter, Hit, SearchRequest, Selection, Snapshot};
 
 use super::App;
 use super::answer::{expect_answer, json, shown_bytes};
@@ -21,7 +21,6 @@ use super::problem::{Problem, ProblemBody};
 use super::values::{InCollection, VectorInput, filter, limit};
 use super::vectors::PointAnswer;
 use crate::auth::Read;
-use crate::tenancy::Tenant;
 
 /// How many results a search has unless it says otherwise.
 const RESULTS_DEFAULT: usize = 10;
@@ -112,7 +111,6 @@ pub(super) struct CountAnswer {
 struct Search {
     vector: Vector,
     limit: usize,
-    filter: Option<Filter>,
     score_threshold: Option<f32>,
     effort: Effort,
     with_payload: Option<bool>,
@@ -120,17 +118,17 @@ struct Search {
 }
 
 impl SearchInput {
-    fn checked(self, depth_max: usize) -> Result<Search, Problem> {
+    /// The search, and what its results must fulfil.
+    fn checked(self, depth_max: usize) -> Result<(Search, Option<Filter>), Problem> {
         if let Some(ef) = self.ef.filter(|ef| !(1..=EF_MAX).contains(ef)) {
             return Err(Problem::invalid("invalid-ef", format!("ef is {ef}, it must be 1 to {EF_MAX}")));
         }
         if self.score_threshold.is_some_and(|score| !score.is_finite()) {
             return Err(Problem::invalid("not-finite", "score_threshold is beyond f32"));
         }
-        Ok(Search {
+        let search = Search {
             vector: self.vector.into_vector().map_err(|problem| problem.at("vector"))?,
             limit: limit(self.limit, RESULTS_DEFAULT)?,
-            filter: filter(self.filter.as_deref(), depth_max)?,
             score_threshold: self.score_threshold,
             effort: match (self.exact, self.ef) {
                 (Some(true), _) => Effort::Exact,
@@ -139,16 +137,17 @@ impl SearchInput {
             },
             with_payload: self.with_payload,
             with_vector: self.with_vector,
-        })
+        };
+        Ok((search, filter(self.filter.as_deref(), depth_max)?))
     }
 }
 
 impl Search {
-    fn run(&self, snapshot: &Snapshot) -> Result<Vec<Hit>, Problem> {
+    fn run(&self, snapshot: &Snapshot, filter: Option<&Selection>) -> Result<Vec<Hit>, Problem> {
         let request = SearchRequest {
             vector: self.vector.as_dense(),
             limit: self.limit,
-            filter: self.filter.as_ref(),
+            filter,
             score_threshold: self.score_threshold,
             effort: self.effort,
         };
@@ -187,12 +186,15 @@ pub(super) async fn search(
     InCollection(name): InCollection,
     Json { value: input, room }: Json<SearchInput>,
 ) -> Result<Response, Problem> {
-    let search = input.checked(app.json_depth_max())?;
+    let (search, filter) = input.checked(app.json_depth_max())?;
     let numbers = search.numbers();
     let answers = app.answer_room(&tenant);
-    on_snapshot(&app, &tenant, &name, 1, numbers, move |snapshot| {
+    let (snapshot, mut selections) = tenant.snapshot(&name, [filter])?;
+    let selection = selections.pop().flatten();
+    let points = points_max(&snapshot, selection.as_ref());
+    on_snapshot(&app, snapshot, points, numbers, move |snapshot| {
         let _room = room;
-        let hits = search.run(snapshot)?;
+        let hits = search.run(snapshot, selection.as_ref())?;
         answers.json(search.bytes(&hits), &search.answer(&hits))
     })
     .await
@@ -218,18 +220,20 @@ pub(super) async fn search_batch(
     }
     let at = |number: usize| move |problem: Problem| problem.at(format_args!("searches[{number}]"));
     let depth_max = app.json_depth_max();
-    let searches: Vec<Search> = (0..)
+    let (searches, filters): (Vec<Search>, Vec<Option<Filter>>) = (0..)
         .zip(searches)
         .map(|(number, search)| search.checked(depth_max).map_err(at(number)))
         .collect::<Result<_, _>>()?;
     let numbers = searches.iter().map(Search::numbers).sum();
     let answers = app.answer_room(&tenant);
-    on_snapshot(&app, &tenant, &name, searches.len(), numbers, move |snapshot| {
+    let (snapshot, selections) = tenant.snapshot(&name, filters)?;
+    let points = selections.iter().map(|selection| points_max(&snapshot, selection.as_ref())).sum();
+    on_snapshot(&app, snapshot, points, numbers, move |snapshot| {
         let _room = room;
         let mut bytes = 0;
         let mut hits = Vec::with_capacity(searches.len());
-        for (number, search) in (0..).zip(&searches) {
-            let found = search.run(snapshot).map_err(at(number))?;
+        for (number, (search, selection)) in (0..).zip(searches.iter().zip(&selections)) {
+            let found = search.run(snapshot, selection.as_ref()).map_err(at(number))?;
             bytes += search.bytes(&found);
             expect_answer(bytes)?;
             hits.push(found);
@@ -255,29 +259,38 @@ pub(super) async fn count(
     Json { value: input, room }: Json<CountInput>,
 ) -> Result<Response, Problem> {
     let filter = filter(input.filter.as_deref(), app.json_depth_max())?;
-    let scans = usize::from(filter.is_some());
-    on_snapshot(&app, &tenant, &name, scans, 1, move |snapshot| {
+    let (snapshot, mut selections) = tenant.snapshot(&name, [filter])?;
+    let selection = selections.pop().flatten();
+    let points = match &selection {
+        None => 0,
+        Some(selection) if selection.candidates().is_some_and(|(_, exact)| exact) => 0,
+        Some(selection) => points_max(&snapshot, Some(selection)),
+    };
+    on_snapshot(&app, snapshot, points, 1, move |snapshot| {
         let _room = room;
-        let count = snapshot.count(filter.as_ref());
+        let count = snapshot.count(selection.as_ref());
         Ok(json(StatusCode::OK, &CountAnswer { count }))
     })
     .await
 }
 
-/// Runs `work`, which scans the collection `scans` times and shows up to `shown` numbers, against the
-/// collection as of now: at once if it is short, else away from the async threads, as many at a time as
-/// there are cores. What `work` holds is held until it has been done.
+/// How many points a search has to compare at most.
+fn points_max(snapshot: &Snapshot, selection: Option<&Selection>) -> usize {
+    selection.and_then(Selection::candidates).map_or(snapshot.len(), |(candidates, _)| candidates)
+}
+
+/// Runs `work`, which looks at up to `points` points of the snapshot and shows up to `shown` numbers: at once
+/// if it is short, else away from the async threads, as many at a time as there are cores. What `work` holds
+/// is held until it has been done.
 async fn on_snapshot(
     app: &App,
-    tenant: &Tenant<Read>,
-    name: &CollectionName,
-    scans: usize,
+    snapshot: Snapshot,
+    points: usize,
     shown: usize,
     work: impl FnOnce(&Snapshot) -> Result<Response, Problem> + Send + 'static,
 ) -> Result<Response, Problem> {
-    let snapshot = tenant.snapshot(name)?;
-    let scanned = scans * snapshot.len() * snapshot.dimension().get();
-    if scanned + SHOWN_WEIGHT * shown <= INLINE_NUMBERS_MAX {
+    let compared = points * snapshot.dimension().get();
+    if compared + SHOWN_WEIGHT * shown <= INLINE_NUMBERS_MAX {
         return work(&snapshot);
     }
     let turn = timeout(TURN_PATIENCE, Arc::clone(&app.shared.searching).acquire_owned()).await;

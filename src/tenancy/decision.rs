@@ -65,7 +65,9 @@ fn vectors(collection: &Collection, change: VectorChange) -> Result<Event, Refus
             distinct(&ids)?;
             deleted(ids.into_iter().filter(|id| collection.contains(id)).collect())
         }
-        VectorChange::DeleteMatching(filter) => deleted(collection.snapshot().matching(&filter)),
+        VectorChange::DeleteMatching(filter) => {
+            deleted(collection.snapshot().matching(&collection.select(filter)))
+        }
         VectorChange::ChangePayload { id, patch } => {
             let Some(point) = collection.get(&id) else { return Err(no_such_vector(id)) };
             let payload = patch.apply(point.payload()).map_err(Refusal::Payload)?;

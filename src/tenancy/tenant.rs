@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc::error::SendTimeoutError, oneshot, 
 use vectorizer_log::{
     CollectionName, Dimension, Head, IndexParameters, LogReader, Metric, PointId, Seq, TenantId, Timestamp,
 };
-use vectorizer_replay::{Collection, Snapshot, StoredPoint};
+use vectorizer_replay::{Collection, Filter, Selection, Snapshot, StoredPoint};
 
 use super::awake::Awake;
 use super::command::{Change, CollectionChange, Command, Committed, Refusal, VectorChange, Write};
@@ -122,9 +122,14 @@ impl<L> Tenant<L> {
         self.read(name, CollectionFacts::of)
     }
 
-    /// The collection as of now, to search at leisure while writes go on.
-    pub fn snapshot(&self, name: &CollectionName) -> Result<Snapshot, Refusal> {
-        self.read(name, Collection::snapshot)
+    /// The collection as of now, to search at leisure while writes go on, and what each of these filters
+    /// selects of it.
+    pub fn snapshot(
+        &self,
+        name: &CollectionName,
+        filters: impl IntoIterator<Item = Option<Filter>>,
+    ) -> Result<(Snapshot, Vec<Option<Selection>>), Refusal> {
+        self.read(name, |collection| (collection.snapshot(), collection.select_each(filters)))
     }
 
     /// One vector.

@@ -10,7 +10,10 @@ use vectorizer_log::{
 
 use super::change::{Change, Misfit};
 use super::compaction::Compaction;
+use super::filter::Filter;
 use super::linking::{OwnGraph, unlinked_max};
+use super::postings::{Allowance, Postings};
+use super::selection::Selection;
 use super::slots::{Moved, Slot, Slots, StoredPoint};
 use super::snapshot::Snapshot;
 use crate::metering::vector_logical_bytes;
@@ -29,6 +32,8 @@ pub struct Collection {
     /// Ordered, so that pages and digests are. The id is shared with the slot's entry.
     points: BTreeMap<Arc<PointId>, Slot>,
     slots: Slots,
+    /// Of what is in these slots. Not part of snapshots: a writer would have to copy it for each.
+    postings: Postings,
     /// Over these slots; made once there are enough of them.
     graph: OwnGraph,
 }
@@ -53,6 +58,7 @@ impl Collection {
             logical_bytes: 0,
             points: BTreeMap::new(),
             slots: Slots::new(dimension, metric),
+            postings: Postings::default(),
             graph: OwnGraph::default(),
         }
     }
@@ -164,6 +170,27 @@ impl Collection {
         Snapshot::new(self.slots.clone(), self.parameters, self.graph.share())
     }
 
+    /// What `filter` selects of the points as of now, to be used with a snapshot of this moment (with any
+    /// other it is right, and slow).
+    pub fn select(&self, filter: Filter) -> Selection {
+        self.select_by(filter, &mut Allowance::default())
+    }
+
+    /// The same for several filters, which share the time that one may take.
+    pub fn select_each(&self, filters: impl IntoIterator<Item = Option<Filter>>) -> Vec<Option<Selection>> {
+        let mut allowance = Allowance::default();
+        let selected = |filter: Option<Filter>| Some(self.select_by(filter?, &mut allowance));
+        filters.into_iter().map(selected).collect()
+    }
+
+    pub(super) fn select_by(&self, filter: Filter, allowance: &mut Allowance) -> Selection {
+        let slot_of = |id: &PointId| self.points.get(id).map(|slot| slot.number());
+        match self.postings.select(&filter, &slot_of, allowance) {
+            Some(candidates) => Selection::among(filter, candidates, self.slots.clone()),
+            None => filter.into(),
+        }
+    }
+
     pub(super) fn existing(&self, id: &PointId) -> Result<Slot, Misfit> {
         self.points.get(id).copied().ok_or_else(|| Misfit::UnknownPoint { id: id.clone() })
     }
@@ -174,11 +201,12 @@ impl Collection {
         for point in points {
             let id = Arc::new(point.id.clone());
             let slot = self.slots.push(point.vector.as_dense(), Arc::clone(&id), point.payload.clone());
+            self.postings.add(slot.number(), point.payload.as_ref());
             match self.points.insert(id, slot) {
                 Some(replaced) => {
                     change.vectors_replaced += 1;
                     change.bytes_removed += self.logical_bytes_at(replaced);
-                    self.slots.bury(replaced);
+                    self.bury(replaced);
                 }
                 None => change.vectors_added += 1,
             }
@@ -194,7 +222,7 @@ impl Collection {
             if let Some(slot) = self.points.remove(id) {
                 change.vectors_removed += 1;
                 change.bytes_removed += self.logical_bytes_at(slot);
-                self.slots.bury(slot);
+                self.bury(slot);
             }
         }
         self.conclude(seq, !ids.is_empty(), change)
@@ -206,10 +234,18 @@ impl Collection {
         if let Some((id, slot)) = self.points.get_key_value(id) {
             let (id, slot) = (Arc::clone(id), *slot);
             change.bytes_removed = self.logical_bytes_at(slot);
-            self.slots.set_payload(slot, id, payload.clone());
+            let replaced = self.slots.set_payload(slot, id, payload.clone());
+            self.postings.remove(slot.number(), replaced.as_ref().and_then(|entry| entry.payload.as_ref()));
+            self.postings.add(slot.number(), Some(payload));
             change.bytes_added = self.logical_bytes_at(slot);
         }
         self.conclude(seq, true, change)
+    }
+
+    fn bury(&mut self, slot: Slot) {
+        if let Some(buried) = self.slots.bury(slot) {
+            self.postings.remove(slot.number(), buried.payload.as_ref());
+        }
     }
 
     fn conclude(&mut self, seq: Seq, changed: bool, change: Change) -> Change {
@@ -219,25 +255,34 @@ impl Collection {
         }
         if self.slots.wants_compaction() && self.graph.is_missing() {
             let (slots, moved) = self.slots.compacted();
-            self.take_place(slots, &moved, OwnGraph::default());
+            let postings = Postings::of(&slots);
+            self.take_place(slots, &moved, postings, OwnGraph::default());
         }
         change
     }
 
     /// Puts a compaction in place, brought up to date, unless another one came first.
     pub(super) fn install(&mut self, compaction: Compaction) -> bool {
-        let Compaction { then, mut slots, mut moved, graph, of } = compaction;
+        let Compaction { then, mut slots, mut moved, mut postings, graph, of } = compaction;
         if !self.graph.is(&of) {
             return false;
         }
-        self.slots.catch_up(&then, &mut slots, &mut moved);
-        self.take_place(slots, &moved, graph.into());
+        self.slots.catch_up(&then, &mut slots, &mut moved, |slot, before, after| {
+            if let Some(before) = before {
+                postings.remove(slot.number(), before.payload.as_ref());
+            }
+            if let Some(after) = after {
+                postings.add(slot.number(), after.payload.as_ref());
+            }
+        });
+        self.take_place(slots, &moved, postings, graph.into());
         true
     }
 
     /// The same points in other slots.
-    fn take_place(&mut self, slots: Slots, moved: &Moved, graph: OwnGraph) {
+    fn take_place(&mut self, slots: Slots, moved: &Moved, postings: Postings, graph: OwnGraph) {
         self.slots = slots;
+        self.postings = postings;
         self.graph = graph;
         for slot in self.points.values_mut() {
             *slot = moved.of(*slot);

@@ -8,6 +8,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::graph::{Graph, LinkingStopped};
+use super::postings::Postings;
 use super::slots::{Moved, Slots};
 use super::snapshot::Snapshot;
 
@@ -17,6 +18,7 @@ pub struct Compaction {
     pub(super) then: Slots,
     pub(super) slots: Slots,
     pub(super) moved: Moved,
+    pub(super) postings: Postings,
     pub(super) graph: Arc<OnceLock<Graph>>,
     /// The graph this was made from: the one who still has it has the slots that `moved` speaks of.
     pub(super) of: Arc<OnceLock<Graph>>,
@@ -28,7 +30,8 @@ impl Snapshot {
         self.slots.wants_compaction()
     }
 
-    /// Moves the points together, and their graph with them. Asks `stop` between two points.
+    /// Moves the points together, and their graph with them, and gathers what their payloads hold. Asks
+    /// `stop` between two points.
     pub fn compact(&self, stop: &impl Fn() -> bool) -> Result<Compaction, LinkingStopped> {
         let (slots, moved) = self.slots.compacted();
         let graph = OnceLock::new();
@@ -38,7 +41,8 @@ impl Snapshot {
             let moved = old.moved(number, stop)?;
             graph.get_or_init(|| moved);
         }
+        let postings = Postings::of(&slots);
         let of = Arc::clone(&self.graph);
-        Ok(Compaction { then: self.slots.clone(), slots, moved, graph: Arc::new(graph), of })
+        Ok(Compaction { then: self.slots.clone(), slots, moved, postings, graph: Arc::new(graph), of })
     }
 }

@@ -1,15 +1,17 @@
-//! Collections, their points, and exact search over them.
+//! Collections, their points, and search over them.
 //!
 //! - `collection`: one collection; where each id's point lies.
 //! - `slots`: the points themselves, in append-only blocks that readers share with the writer.
 //! - `snapshot`: a collection as of one moment, readable without a lock while writes go on.
 //! - `search`, `distance`: the best points by score, and the scores.
-//! - `filter`: conditions on ids and payloads.
+//! - `filter`: conditions on ids and payloads; `postings`: which slots hold which values; `selection`: what a
+//!   filter selects, as far as the postings tell; `sought`: whether that is for a scan or a walk.
 //! - `change`: what an event did, and why one cannot happen.
 //!
-//! Search is exact: it scores every live vector. A graph (HNSW) for large collections belongs
-//! beside `slots`: a slot never changes its vector and is never used twice between compactions,
-//! so that a graph may link slots, and a snapshot may carry the graph along with the blocks.
+//! A collection of some size has a `graph` beside its slots, linked behind the writes (`linking`); searches
+//! of smaller ones are exact: they score every vector. A slot never changes its vector and is never used
+//! twice between compactions, so a graph links slots, postings list them, and a snapshot carries the
+//! graph along with the blocks.
 
 mod change;
 mod collection;
@@ -18,10 +20,13 @@ mod distance;
 mod filter;
 mod graph;
 mod linking;
+mod postings;
 mod prefetch;
 mod search;
+mod selection;
 mod slots;
 mod snapshot;
+mod sought;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +38,7 @@ pub use compaction::Compaction;
 pub use filter::{Filter, InvalidFilter};
 pub use graph::{LinkingStopped, UnusableGraph};
 pub use search::{Effort, Hit, InvalidQuery, SearchRequest};
+pub use selection::Selection;
 pub use slots::StoredPoint;
 pub use snapshot::Snapshot;
 

@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use vectorizer_log::{Metric, PointId};
 
 use super::filter::Filter;
+use super::selection::Selection;
 use super::slots::{Block, Entry, StoredPoint};
 
 /// What to look for.
@@ -16,7 +17,7 @@ pub struct SearchRequest<'a> {
     /// The most hits wanted.
     pub limit: usize,
     /// What a hit must fulfil.
-    pub filter: Option<&'a Filter>,
+    pub filter: Option<&'a Selection>,
     /// The least similarity or the largest distance of a hit, inclusive.
     pub score_threshold: Option<f32>,
     /// How much to look at.
@@ -108,6 +109,7 @@ impl Order {
 pub(super) struct Best<'a> {
     order: Order,
     limit: usize,
+    /// What is to be asked of candidates.
     filter: Option<&'a Filter>,
     /// No candidate of a higher rank can enter.
     rank_max: f32,
@@ -123,12 +125,17 @@ struct Candidate<'a> {
 }
 
 impl<'a> Best<'a> {
-    /// Of `points` points or fewer.
-    pub(super) fn new(request: &SearchRequest<'a>, order: Order, points: usize) -> Self {
+    /// Of `points` points or fewer, of which `filter` has yet to be asked.
+    pub(super) fn new(
+        request: &SearchRequest<'_>,
+        filter: Option<&'a Filter>,
+        order: Order,
+        points: usize,
+    ) -> Self {
         Self {
             order,
             limit: request.limit,
-            filter: request.filter,
+            filter,
             rank_max: request.score_threshold.map_or(f32::INFINITY, |score| order.rank(score)),
             heap: BinaryHeap::with_capacity(request.limit.min(points)),
         }

@@ -65,6 +65,13 @@ pub(super) struct Slots {
 #[derive(Debug)]
 pub(super) struct Moved(Vec<Slot>);
 
+impl Slot {
+    #[expect(clippy::cast_possible_truncation, reason = "2^32 points and their vectors fit in no memory")]
+    pub(super) fn number(self) -> u32 {
+        self.0 as u32
+    }
+}
+
 impl Moved {
     /// No point lay here, so nothing will ask for its new place.
     const NOWHERE: Slot = Slot(usize::MAX);
@@ -227,17 +234,28 @@ impl Slots {
         slot
     }
 
-    /// Empties a slot that holds a point.
-    pub(super) fn bury(&mut self, slot: Slot) {
-        if self.entry_mut(slot).take().is_some() {
-            self.live -= 1;
-            self.emptied += 1;
-        }
+    /// Empties a slot that holds a point; says what it held.
+    pub(super) fn bury(&mut self, slot: Slot) -> Option<Arc<Entry>> {
+        let buried = self.entry_mut(slot).take()?;
+        self.live -= 1;
+        self.emptied += 1;
+        Some(buried)
     }
 
-    /// Gives the point in `slot`, whose id is `id`, another payload.
-    pub(super) fn set_payload(&mut self, slot: Slot, id: Arc<PointId>, payload: Payload) {
-        *self.entry_mut(slot) = Some(Arc::new(Entry { id, payload: Some(payload) }));
+    /// Gives the point in `slot`, whose id is `id`, another payload; says what it was.
+    pub(super) fn set_payload(
+        &mut self,
+        slot: Slot,
+        id: Arc<PointId>,
+        payload: Payload,
+    ) -> Option<Arc<Entry>> {
+        self.entry_mut(slot).replace(Arc::new(Entry { id, payload: Some(payload) }))
+    }
+
+    /// Whether these are the same slots as of the same moment. Whoever holds a clone can be sure of it:
+    /// no write changes in place what somebody else holds.
+    pub(super) fn are(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.blocks, &other.blocks)
     }
 
     /// Whether emptied slots outnumber points, and are many.
@@ -265,19 +283,29 @@ impl Slots {
     }
 
     /// Brings a compaction of what these slots were at an earlier time, `then`, up to what they are now.
-    pub(super) fn catch_up(&self, then: &Self, compacted: &mut Self, moved: &mut Moved) {
+    /// Tells `changed` of each slot in it what it held and what it holds.
+    pub(super) fn catch_up(
+        &self,
+        then: &Self,
+        compacted: &mut Self,
+        moved: &mut Moved,
+        mut changed: impl FnMut(Slot, Option<&Entry>, Option<&Entry>),
+    ) {
         for (index, (now, then)) in self.blocks.iter().zip(then.blocks.iter()).enumerate() {
             if Arc::ptr_eq(now, then) {
                 continue;
             }
             for (offset, (now, then)) in now.entries.iter().zip(&then.entries).enumerate() {
                 let Some(then) = then else { continue };
+                if now.as_ref().is_some_and(|now| Arc::ptr_eq(now, then)) {
+                    continue;
+                }
                 let slot = moved.0[index * self.block_len + offset];
                 match now {
-                    Some(now) if Arc::ptr_eq(now, then) => {}
                     Some(now) => *compacted.entry_mut(slot) = Some(Arc::clone(now)),
-                    None => compacted.bury(slot),
+                    None => drop(compacted.bury(slot)),
                 }
+                changed(slot, Some(then), now.as_deref());
             }
         }
         for number in then.len()..self.len() {
@@ -285,7 +313,9 @@ impl Slots {
             moved.0.push(match &block.entries[offset] {
                 Some(entry) => {
                     let norm = block.inverse_norms.get(offset).copied();
-                    compacted.push_entry(block.vector(offset), norm, Arc::clone(entry))
+                    let slot = compacted.push_entry(block.vector(offset), norm, Arc::clone(entry));
+                    changed(slot, None, Some(entry));
+                    slot
                 }
                 None => Moved::NOWHERE,
             });

@@ -2,16 +2,22 @@
 
 use std::sync::{Arc, OnceLock};
 
+use roaring::RoaringBitmap;
 use vectorizer_log::{Dimension, IndexParameters, Metric, PointId};
 
 use super::distance;
 use super::filter::Filter;
 use super::graph::{Graph, Node, View};
 use super::search::{Best, Effort, Hit, InvalidQuery, Order, SearchRequest};
+use super::selection::Selection;
 use super::slots::{Block, Entry, Slots};
+use super::sought::Sought;
 
 /// Candidates of a search that says nothing about them, in a collection that says nothing either.
 const EF_DEFAULT: usize = 100;
+
+/// How far ahead of the comparison scattered vectors are asked for.
+const AHEAD: usize = 4;
 
 /// A collection as of the moment it was taken, whatever is written later. Needs no lock, so it can
 /// be searched at leisure; held for long, it keeps what was deleted since in memory.
@@ -77,27 +83,32 @@ impl Snapshot {
         }
     }
 
-    /// How many points fulfil `filter`.
-    pub fn count(&self, filter: Option<&Filter>) -> usize {
-        match filter {
-            Some(filter) => self.entries().filter(|entry| fulfils(entry, filter)).count(),
-            None => self.len(),
+    /// How many points fulfil the filter.
+    pub fn count(&self, filter: Option<&Selection>) -> usize {
+        let sought = Sought::of(filter, &self.slots);
+        match sought.filter {
+            Some(_) => self.found(sought).count(),
+            None => sought.points_max,
         }
     }
 
-    /// The ids of the points that fulfil `filter`, in order.
-    pub fn matching(&self, filter: &Filter) -> Vec<PointId> {
-        let mut ids: Vec<PointId> = self
-            .entries()
-            .filter(|entry| fulfils(entry, filter))
-            .map(|entry| PointId::clone(&entry.id))
-            .collect();
+    /// The ids of the points that fulfil the filter, in order.
+    pub fn matching(&self, filter: &Selection) -> Vec<PointId> {
+        let found = self.found(Sought::of(Some(filter), &self.slots));
+        let mut ids: Vec<PointId> = found.map(|entry| PointId::clone(&entry.id)).collect();
         ids.sort_unstable();
         ids
     }
 
+    fn found<'a>(&'a self, sought: Sought<'a>) -> impl Iterator<Item = &'a Entry> {
+        let all = sought.among.is_none().then(|| self.entries()).into_iter().flatten();
+        let some = sought.among.into_iter().flatten().filter_map(|number| self.entry(number));
+        all.chain(some).filter(move |entry| sought.filter.is_none_or(|filter| fulfils(entry, filter)))
+    }
+
     fn search_by(&self, request: &SearchRequest<'_>, score: impl Fn(&Block, usize) -> f32) -> Vec<Hit> {
-        if request.limit == 0 {
+        let sought = Sought::of(request.filter, &self.slots);
+        if request.limit == 0 || sought.points_max == 0 {
             return Vec::new();
         }
         let ef = match request.effort {
@@ -105,25 +116,32 @@ impl Snapshot {
             Effort::Usual => Some(self.parameters.ef.map_or(EF_DEFAULT, usize::from)),
             Effort::Candidates(ef) => Some(ef),
         };
-        if let (Some(view), Some(ef), None) = (&self.view, ef, request.filter)
-            && let Some(hits) = self.walk(request, view, ef.max(request.limit), &score)
+        let ef = ef.map(|ef| ef.max(request.limit));
+        if let (Some(view), Some(ef)) = (&self.view, ef)
+            && sought.is_for_a_walk(ef, view.len())
+            && let Some(hits) = self.walk(request, sought, view, ef, &score)
         {
             return hits;
         }
-        let mut best = Best::new(request, Order::of(self.metric()), self.len());
-        self.scan_from(0, &mut best, &score);
+        let mut best = self.best(request, sought);
+        self.scan_from(0, sought, &mut best, &score);
         best.into_hits()
+    }
+
+    fn best<'a>(&self, request: &SearchRequest<'_>, sought: Sought<'a>) -> Best<'a> {
+        Best::new(request, sought.filter, Order::of(self.metric()), sought.points_max)
     }
 
     /// `None` if only a scan can tell.
     fn walk(
         &self,
         request: &SearchRequest<'_>,
+        sought: Sought<'_>,
         view: &View,
         ef: usize,
         score: &impl Fn(&Block, usize) -> f32,
     ) -> Option<Vec<Hit>> {
-        let mut best = Best::new(request, Order::of(self.metric()), self.len());
+        let mut best = self.best(request, sought);
         let mut found = 0;
         let rank = |nodes: &[Node]| {
             found = nodes.len();
@@ -142,22 +160,42 @@ impl Snapshot {
         if request.filter.is_none() && !self.slots.has_emptied() {
             view.nearest(&probe, ef, rank);
         } else {
-            let accept = |node: Node| {
-                let (block, offset) = self.slots.at(node as usize);
-                let entry = block.entries()[offset].as_deref();
-                entry.is_some_and(|entry| request.filter.is_none_or(|filter| fulfils(entry, filter)))
-            };
-            view.nearest_accepted(&probe, ef, self.len(), accept, rank).ok()?;
+            let accept = |node| self.accepts(sought, node);
+            let patience = sought.patience(view.len());
+            view.nearest_accepted(&probe, ef, patience, sought.points_max, accept, rank).ok()?;
         }
-        if found < request.limit.min(self.len()) {
+        if found < request.limit.min(sought.points_max) {
             return None;
         }
-        self.scan_from(view.len(), &mut best, score);
+        self.scan_from(view.len(), sought, &mut best, score);
         Some(best.into_hits())
     }
 
-    /// Offers every point in the slots from `first` on.
-    fn scan_from<'a>(&'a self, first: usize, best: &mut Best<'a>, score: &impl Fn(&Block, usize) -> f32) {
+    /// Asked of fewer nodes than there are candidates, so it would not pay to make a set of them first that
+    /// answers faster.
+    fn accepts(&self, sought: Sought<'_>, node: Node) -> bool {
+        match (sought.among, sought.filter) {
+            // Every candidate is a point.
+            (Some(among), None) => among.contains(node),
+            (Some(among), Some(filter)) => {
+                among.contains(node) && self.entry(node).is_some_and(|entry| fulfils(entry, filter))
+            }
+            (None, Some(filter)) => self.entry(node).is_some_and(|entry| fulfils(entry, filter)),
+            (None, None) => self.entry(node).is_some(),
+        }
+    }
+
+    /// Offers every point sought in the slots from `first` on.
+    fn scan_from<'a>(
+        &'a self,
+        first: usize,
+        sought: Sought<'_>,
+        best: &mut Best<'a>,
+        score: &impl Fn(&Block, usize) -> f32,
+    ) {
+        if let Some(among) = sought.among {
+            return self.scan_among(first, among, best, score);
+        }
         let (skipped, mut start) = (first / self.slots.block_len(), first % self.slots.block_len());
         for block in self.slots.blocks().iter().skip(skipped) {
             for (offset, entry) in block.entries().iter().enumerate().skip(std::mem::take(&mut start)) {
@@ -166,6 +204,33 @@ impl Snapshot {
                 }
             }
         }
+    }
+
+    fn scan_among<'a>(
+        &'a self,
+        first: usize,
+        among: &RoaringBitmap,
+        best: &mut Best<'a>,
+        score: &impl Fn(&Block, usize) -> f32,
+    ) {
+        let Ok(first) = u32::try_from(first) else { return };
+        let numbers = among.range(first..);
+        let mut ahead = numbers.clone().skip(AHEAD);
+        for number in numbers {
+            if let Some(number) = ahead.next() {
+                let (block, offset) = self.slots.at(number as usize);
+                block.prefetch(offset);
+            }
+            let (block, offset) = self.slots.at(number as usize);
+            if let Some(entry) = &block.entries()[offset] {
+                best.offer(score(block, offset), entry, block, offset);
+            }
+        }
+    }
+
+    fn entry(&self, number: u32) -> Option<&Entry> {
+        let (block, offset) = self.slots.at(number as usize);
+        block.entries()[offset].as_deref()
     }
 
     fn entries(&self) -> impl Iterator<Item = &Entry> {

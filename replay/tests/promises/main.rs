@@ -4,10 +4,12 @@
 #![expect(clippy::float_cmp, reason = "these scores are exact, or the same number twice")]
 
 mod errors;
+mod filters;
 mod folding;
 mod graph;
 mod history;
 mod model;
+mod random;
 mod recovery;
 mod searching;
 mod snapshots;

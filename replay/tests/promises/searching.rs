@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 use vectorizer_log::{Event, Metric, Payload};
-use vectorizer_replay::{Effort, Filter, Hit, InvalidQuery, SearchRequest, Snapshot};
+use vectorizer_replay::{Collection, Effort, Filter, Hit, InvalidQuery, SearchRequest, Snapshot};
 
 use crate::history::{Numbers, collection, created, fold, history, id, numbers, point, record};
 use crate::model::{Model, ModelCollection, ModelPoint};
@@ -40,9 +40,10 @@ fn higher_is_better(metric: Metric) -> bool {
     }
 }
 
-fn assert_search(snapshot: &Snapshot, model: &ModelCollection, wish: &Wish) {
+fn assert_search(collection: &Collection, model: &ModelCollection, wish: &Wish) {
     let query = &wish.numbers[..model.dimension];
-    let filter = wish.filtered.then(filter);
+    let snapshot = collection.snapshot();
+    let filter = wish.filtered.then(|| collection.select(filter()));
     let request = SearchRequest {
         vector: query,
         limit: wish.limit,
@@ -109,9 +110,9 @@ proptest! {
     ) {
         let (projection, model) = (fold(&records), Model::of(&records));
         for (seq, expected) in &model.collections {
-            let snapshot = projection.index().by_id(collection(*seq)).unwrap().snapshot();
+            let collection = projection.index().by_id(collection(*seq)).unwrap();
             for wish in &wishes {
-                assert_search(&snapshot, expected, wish);
+                assert_search(collection, expected, wish);
             }
         }
     }
@@ -121,12 +122,16 @@ proptest! {
         let (projection, model) = (fold(&records), Model::of(&records));
         let filter = filter();
         for (seq, expected) in &model.collections {
-            let snapshot = projection.index().by_id(collection(*seq)).unwrap().snapshot();
+            let collection = projection.index().by_id(collection(*seq)).unwrap();
+            let snapshot = collection.snapshot();
             let ids: Vec<_> =
                 expected.points.iter().filter(|(_, point)| fulfils(point)).map(|(name, _)| id(name)).collect();
-            prop_assert_eq!(snapshot.count(Some(&filter)), ids.len());
             prop_assert_eq!(snapshot.count(None), expected.points.len());
-            prop_assert_eq!(snapshot.matching(&filter), ids);
+            // From the index, and by looking.
+            for filter in [collection.select(filter.clone()), filter.clone().into()] {
+                prop_assert_eq!(snapshot.count(Some(&filter)), ids.len());
+                prop_assert_eq!(&snapshot.matching(&filter), &ids);
+            }
         }
     }
 }

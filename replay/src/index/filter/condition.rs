@@ -1,6 +1,5 @@
 //! What one condition asks.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use vectorizer_log::PointId;
@@ -11,7 +10,7 @@ use super::number::Number;
 
 /// One condition of a filter.
 #[derive(Clone, Debug)]
-pub(super) enum Condition {
+pub(in super::super) enum Condition {
     /// A value at the key is one of these.
     Any(Key, Values),
     /// A value at the key, not null, is none of these.
@@ -30,15 +29,15 @@ pub(super) enum Condition {
 
 /// A set of texts, integers and booleans.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Values {
-    pub(super) texts: HashSet<Box<str>>,
-    pub(super) integers: HashSet<i128>,
-    pub(super) booleans: HashSet<bool>,
+pub(in super::super) struct Values {
+    pub(in super::super) texts: HashSet<Box<str>>,
+    pub(in super::super) integers: HashSet<i128>,
+    pub(in super::super) booleans: HashSet<bool>,
 }
 
 /// Bounds on a number, all of which hold.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Range {
+pub(in super::super) struct Range {
     pub(super) gt: Option<Number>,
     pub(super) gte: Option<Number>,
     pub(super) lt: Option<Number>,
@@ -79,12 +78,24 @@ impl Values {
 
 impl Range {
     fn contains(&self, number: Number) -> bool {
-        let holds = |bound: Option<Number>, accepts: fn(Ordering) -> bool| {
-            bound.is_none_or(|bound| accepts(number.compare(bound)))
-        };
-        holds(self.gt, Ordering::is_gt)
-            && holds(self.gte, Ordering::is_ge)
-            && holds(self.lt, Ordering::is_lt)
-            && holds(self.lte, Ordering::is_le)
+        self.is_above_lower(number) && self.is_below_upper(number)
+    }
+
+    /// The tighter of its lower bounds, whether it is inclusive or not.
+    pub(in super::super) fn lower(&self) -> Option<Number> {
+        match (self.gt, self.gte) {
+            (Some(gt), Some(gte)) if gt.compare(gte).is_lt() => Some(gte),
+            (gt, gte) => gt.or(gte),
+        }
+    }
+
+    pub(in super::super) fn is_above_lower(&self, number: Number) -> bool {
+        self.gt.is_none_or(|bound| number.compare(bound).is_gt())
+            && self.gte.is_none_or(|bound| number.compare(bound).is_ge())
+    }
+
+    pub(in super::super) fn is_below_upper(&self, number: Number) -> bool {
+        self.lt.is_none_or(|bound| number.compare(bound).is_lt())
+            && self.lte.is_none_or(|bound| number.compare(bound).is_le())
     }
 }

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
@@ -23,11 +24,11 @@ pub(super) struct Fields<'a> {
 
 /// The way to a value: the names of the objects' members that lead there.
 #[derive(Clone, Debug)]
-pub(super) struct Key(pub(super) Box<[Box<str>]>);
+pub(in super::super) struct Key(pub(super) Box<[Box<str>]>);
 
 /// A value at a key.
 #[derive(Clone, Debug)]
-pub(super) enum Value<'a> {
+pub(in super::super) enum Value<'a> {
     Null,
     Boolean(bool),
     Number(Number),
@@ -36,6 +37,14 @@ pub(super) enum Value<'a> {
     Composite,
     /// Valid in JSON's grammar, but nothing that can be held.
     Unreadable,
+}
+
+impl Key {
+    /// Its steps with dots between them, as it was written; `None` if that is longer than `bytes_max`.
+    pub(in super::super) fn path(&self, bytes_max: usize) -> Option<String> {
+        let bytes: usize = self.0.iter().map(|step| step.len() + 1).sum();
+        (bytes <= bytes_max + 1).then(|| self.0.join("."))
+    }
 }
 
 impl<'a> Fields<'a> {
@@ -55,7 +64,7 @@ impl<'a> Fields<'a> {
     pub(super) fn any_content(&self, key: &Key) -> bool {
         self.any_raw(key, &mut |raw| match elements(raw) {
             Some(elements) => !elements.is_empty(),
-            None => raw.get() != "null",
+            None => is_content(raw),
         })
     }
 
@@ -82,12 +91,17 @@ fn walk<'a>(object: &Object<'a>, steps: &[Box<str>], fulfils: &mut dyn FnMut(&'a
 }
 
 /// The elements of an array; `None` for anything else.
-fn elements(value: &RawValue) -> Option<Vec<&RawValue>> {
+pub(super) fn elements(value: &RawValue) -> Option<Vec<&RawValue>> {
     value.get().starts_with('[').then(|| serde_json::from_str(value.get()).unwrap_or_default())
 }
 
+/// Whether a value that is no array is anything but null.
+pub(super) fn is_content(value: &RawValue) -> bool {
+    value.get() != "null"
+}
+
 impl<'a> Value<'a> {
-    fn read(raw: &'a RawValue) -> Self {
+    pub(in super::super) fn read(raw: &'a RawValue) -> Self {
         let text = raw.get();
         match text.as_bytes().first() {
             Some(b'n') => Self::Null,
@@ -106,16 +120,21 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The members of an object, in order. Of members with one name the last counts.
 #[derive(Default)]
-struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
-    fn read(payload: &'a Payload) -> Self {
+    pub(super) fn read(payload: &'a Payload) -> Self {
         Self::of(payload.as_str())
     }
 
     /// The object of this text; one that cannot be read has no members.
-    fn of(text: &'a str) -> Self {
+    pub(super) fn of(text: &'a str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
+    }
+
+    /// Those that count, by name.
+    pub(super) fn members(&self) -> BTreeMap<&str, &'a RawValue> {
+        self.0.iter().map(|(name, value)| (&**name, *value)).collect()
     }
 
     fn member(&self, name: &str) -> Option<&'a RawValue> {

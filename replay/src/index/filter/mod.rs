@@ -3,20 +3,25 @@
 //! - `parse`: from JSON to conditions, with limits.
 //! - `condition`: what a condition asks.
 //! - `fields`: what lies at a key in a payload's text, without parsing the rest of it.
+//! - `places`: every key that leads somewhere in a payload.
 //! - `number`: numbers that compare exactly.
 
 mod condition;
 mod fields;
 mod number;
 mod parse;
+mod places;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use vectorizer_log::{Payload, PointId};
 
-use condition::Condition;
+pub(super) use condition::{Condition, Range, Values};
 use fields::Fields;
+pub(super) use fields::{Key, Value};
+pub(super) use number::Number;
 pub use parse::InvalidFilter;
+pub(super) use places::{PATH_BYTES_MAX, Place, each_place};
 
 /// Conditions that a point fulfils or not, in Qdrant's grammar:
 ///
@@ -47,9 +52,9 @@ pub use parse::InvalidFilter;
 /// surrogate pair, say) equals nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    must: Vec<Condition>,
-    should: Vec<Condition>,
-    must_not: Vec<Condition>,
+    pub(super) must: Vec<Condition>,
+    pub(super) should: Vec<Condition>,
+    pub(super) must_not: Vec<Condition>,
 }
 
 impl Filter {

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 /// A number. Integers of more than 38 digits are taken as fractions.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Number {
+pub(in super::super) enum Number {
     Integer(i128),
     /// Anything written with a fraction or an exponent, and what no integer holds. Not NaN.
     Fraction(f64),
@@ -19,7 +19,7 @@ impl Number {
         }
     }
 
-    pub(super) fn compare(self, other: Self) -> Ordering {
+    pub(in super::super) fn compare(self, other: Self) -> Ordering {
         match (self, other) {
             (Self::Integer(left), Self::Integer(right)) => left.cmp(&right),
             (Self::Fraction(left), Self::Fraction(right)) => order(left, right),

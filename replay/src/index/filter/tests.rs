@@ -309,7 +309,7 @@ fn scalar() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn payload() -> impl Strategy<Value = Value> {
+pub(in super::super) fn payload() -> impl Strategy<Value = Value> {
     let value = scalar().prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..3).prop_map(Value::from),
@@ -319,7 +319,7 @@ fn payload() -> impl Strategy<Value = Value> {
     proptest::collection::btree_map("[abc]", value, 0..4).prop_map(|map| json!(map))
 }
 
-fn filter() -> impl Strategy<Value = Value> {
+pub(in super::super) fn filter() -> impl Strategy<Value = Value> {
     let key = || "[abc](\\.[abc]){0,2}";
     let value = || scalar().prop_filter("a value to match", |it| !it.is_null() && !it.is_f64());
     let number = || prop_oneof![(-2..3_i64).prop_map(Value::from), (-4.0..4.0).prop_map(Value::from)];

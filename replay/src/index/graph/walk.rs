@@ -11,6 +11,8 @@ use crate::index::prefetch::prefetch;
 
 /// How far ahead of the comparison codes are asked for.
 const AHEAD: usize = 4;
+/// As many times more candidates are kept by a walk that has to go elsewhere.
+const CANDIDATES_ELSEWHERE: usize = 8;
 
 impl View {
     /// About `ef` nodes that are near to the probe, nearest first.
@@ -28,11 +30,14 @@ impl View {
         found(&space.fresh);
     }
 
-    /// The same, of nodes that `accept` takes. Gives up when it has compared more than `effort`.
+    /// The same, of nodes that `accept` takes. Gives up when it has compared more than `effort`. If it passes
+    /// over more than `patience` nodes before the first, then what is accepted lies elsewhere and the walk
+    /// comes upon one side of it: it looks for more, so as not to take that for the nearest.
     pub(in super::super) fn nearest_accepted(
         &self,
         probe: &Probe,
-        ef: usize,
+        mut ef: usize,
+        patience: usize,
         effort: usize,
         accept: impl Fn(Node) -> bool,
         mut found: impl FnMut(&[Node]),
@@ -45,7 +50,7 @@ impl View {
         space.see(start.node());
         space.open.push(Reverse(start));
         self.keep_accepted(start, ef, &accept, &mut space.found);
-        let mut compared = 0;
+        let (mut compared, mut passed_over) = (0, 0);
         while let Some(Reverse(key)) = space.open.pop() {
             if space.found.len() >= ef && space.found.last().is_some_and(|worst| key > *worst) {
                 break;
@@ -62,7 +67,12 @@ impl View {
                     continue;
                 }
                 space.open.push(Reverse(key));
-                self.keep_accepted(key, ef, &accept, &mut space.found);
+                let was_empty = space.found.is_empty();
+                if !self.keep_accepted(key, ef, &accept, &mut space.found) {
+                    passed_over += 1;
+                } else if was_empty && passed_over > patience {
+                    ef = ef.saturating_mul(CANDIDATES_ELSEWHERE);
+                }
             }
         }
         space.fresh.clear();
@@ -71,14 +81,23 @@ impl View {
         Ok(())
     }
 
-    /// Keeps those of a node and its twins that `accept` takes.
-    fn keep_accepted(&self, key: Key, ef: usize, accept: &impl Fn(Node) -> bool, found: &mut Vec<Key>) {
-        if accept(key.node()) {
+    /// Keeps those of a node and its twins that `accept` takes, and says whether there were any.
+    fn keep_accepted(
+        &self,
+        key: Key,
+        ef: usize,
+        accept: &impl Fn(Node) -> bool,
+        found: &mut Vec<Key>,
+    ) -> bool {
+        let mut accepted = accept(key.node());
+        if accepted {
             keep(found, key, ef);
         }
         for twin in self.twins(key.node()).iter().filter(|twin| accept(**twin)) {
+            accepted = true;
             keep(found, Key::new(key.rank(), *twin), ef);
         }
+        accepted
     }
 
     /// From level to level down to the one above `level`, always to the nearest neighbour.

@@ -1,0 +1,85 @@
+//! What a filter, or a part of one, comes to.
+
+use roaring::RoaringBitmap;
+
+use super::allowance::Allowance;
+use super::posting::Posting;
+
+/// Slots of points, all of those that match among them.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Candidates {
+    pub(in super::super) slots: RoaringBitmap,
+    /// Whether all of them match.
+    pub(in super::super) exact: bool,
+}
+
+impl Candidates {
+    pub(super) fn exactly(slots: RoaringBitmap) -> Self {
+        Self { slots, exact: true }
+    }
+
+    /// How many they are.
+    pub(in super::super) fn len(&self) -> usize {
+        usize::try_from(self.slots.len()).unwrap_or(usize::MAX)
+    }
+
+    /// Of several ones by which points may match, in the making.
+    pub(super) fn union() -> Union {
+        Union { few: Vec::new(), many: RoaringBitmap::new(), exact: true }
+    }
+}
+
+pub(super) struct Union {
+    /// Gathered and put in order once: one by one would take a search in `many` for each.
+    few: Vec<u32>,
+    many: RoaringBitmap,
+    exact: bool,
+}
+
+impl Union {
+    pub(super) fn slot(&mut self, slot: u32) {
+        self.few.push(slot);
+    }
+
+    pub(super) fn posting(&mut self, posting: &Posting, allowance: &mut Allowance) -> Option<()> {
+        match posting {
+            Posting::One(slot) => {
+                allowance.spend(1)?;
+                self.few.push(*slot);
+            }
+            Posting::Few(slots) => {
+                allowance.spend(slots.len())?;
+                self.few.extend(slots);
+            }
+            Posting::Many(slots) => self.all(slots, allowance)?,
+        }
+        Some(())
+    }
+
+    /// All of these match.
+    pub(super) fn all(&mut self, slots: &RoaringBitmap, allowance: &mut Allowance) -> Option<()> {
+        if !slots.is_empty() {
+            allowance.spend_on_bits(slots.max())?;
+            self.many |= slots;
+        }
+        Some(())
+    }
+
+    /// Each of these matches or not.
+    pub(super) fn perhaps(&mut self, slots: &RoaringBitmap, allowance: &mut Allowance) -> Option<()> {
+        self.exact &= slots.is_empty();
+        self.all(slots, allowance)
+    }
+
+    pub(super) fn with(&mut self, candidates: Candidates) {
+        self.exact &= candidates.exact;
+        self.many |= candidates.slots;
+    }
+
+    pub(super) fn made(mut self) -> Candidates {
+        self.few.sort_unstable();
+        self.few.dedup();
+        self.many |= self.few.into_iter().collect::<RoaringBitmap>();
+        Candidates { slots: self.many, exact: self.exact }
+    }
+}

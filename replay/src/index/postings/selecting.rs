@@ -1,0 +1,220 @@
+//! From a filter to its candidates.
+
+use std::collections::HashSet;
+
+use roaring::RoaringBitmap;
+use vectorizer_log::PointId;
+
+use super::allowance::{Allowance, LOOK_UP};
+use super::candidates::{Candidates, Union};
+use super::field::Field;
+use super::posting::Posting;
+use super::{Postings, TEXT_BYTES_MAX};
+use crate::index::filter::{Condition, Filter, Key, Range, Values};
+
+/// What is asked while a filter is answered. Everywhere `None` means: any point may match.
+struct Selecting<'a> {
+    postings: &'a Postings,
+    /// The slot of the point with this id.
+    slot_of: &'a dyn Fn(&PointId) -> Option<u32>,
+    allowance: &'a mut Allowance,
+}
+
+impl Postings {
+    /// The candidates for `filter`; `None` if those are all points.
+    pub(in super::super) fn select(
+        &self,
+        filter: &Filter,
+        slot_of: &dyn Fn(&PointId) -> Option<u32>,
+        allowance: &mut Allowance,
+    ) -> Option<Candidates> {
+        Selecting { postings: self, slot_of, allowance }.filter(filter)
+    }
+}
+
+impl Selecting<'_> {
+    fn filter(&mut self, filter: &Filter) -> Option<Candidates> {
+        let mut narrowed = Narrowed { slots: None, exact: true };
+        for condition in &filter.must {
+            let found = self.condition(condition);
+            self.narrow(&mut narrowed, found);
+            if narrowed.is_empty() {
+                break;
+            }
+        }
+        if !filter.should.is_empty() && !narrowed.is_empty() {
+            let found = self.any_of(&filter.should);
+            self.narrow(&mut narrowed, found);
+        }
+        for condition in &filter.must_not {
+            if narrowed.is_empty() {
+                break;
+            }
+            let found = self.condition(condition);
+            self.take_off(&mut narrowed, found);
+        }
+        let Narrowed { slots, exact } = narrowed;
+        match slots {
+            Some(slots) => Some(Candidates { exact: exact || slots.is_empty(), slots }),
+            None if exact => Some(Candidates::exactly(self.postings.points.clone())),
+            None => None,
+        }
+    }
+
+    fn narrow(&mut self, narrowed: &mut Narrowed, found: Option<Candidates>) {
+        let affordable = self.allowance.spend_on_bits(self.postings.points.max());
+        match (found, affordable) {
+            (Some(found), Some(())) => {
+                narrowed.exact &= found.exact;
+                match &mut narrowed.slots {
+                    Some(slots) => *slots &= found.slots,
+                    None => narrowed.slots = Some(found.slots),
+                }
+            }
+            _ => narrowed.exact = false,
+        }
+    }
+
+    fn take_off(&mut self, narrowed: &mut Narrowed, found: Option<Candidates>) {
+        let affordable = self.allowance.spend_on_bits(self.postings.points.max());
+        match (found, affordable) {
+            // Of those that only may match none can be taken off.
+            (Some(Candidates { slots: found, exact: true }), Some(())) => {
+                *narrowed.slots.get_or_insert_with(|| self.postings.points.clone()) -= found;
+            }
+            _ => narrowed.exact = false,
+        }
+    }
+
+    fn any_of(&mut self, conditions: &[Condition]) -> Option<Candidates> {
+        let mut union = Candidates::union();
+        for condition in conditions {
+            let found = self.condition(condition)?;
+            self.allowance.spend_on_bits(found.slots.max())?;
+            union.with(found);
+        }
+        Some(union.made())
+    }
+
+    fn condition(&mut self, condition: &Condition) -> Option<Candidates> {
+        match condition {
+            Condition::Any(key, values) => {
+                self.at(key, |field, union, allowance| any(field, values, union, allowance))
+            }
+            Condition::Except(key, values) => {
+                self.at(key, |field, union, allowance| except(field, values, union, allowance))
+            }
+            Condition::Range(key, range) => {
+                self.at(key, |field, union, allowance| within(field, range, union, allowance))
+            }
+            Condition::IsEmpty(key) => {
+                let field = self.postings.field(key)?;
+                self.allowance.spend_on_bits(self.postings.points.max())?;
+                Some(Candidates::exactly(&self.postings.points - &field.content))
+            }
+            Condition::IsNull(key) => {
+                let field = self.postings.field(key)?;
+                let mut union = Candidates::union();
+                union.all(&field.nulls, self.allowance)?;
+                union.perhaps(&field.unread, self.allowance)?;
+                Some(union.made())
+            }
+            Condition::HasId(ids) => self.ids(ids),
+            Condition::Nested(filter) => self.filter(filter),
+        }
+    }
+
+    fn ids(&mut self, ids: &HashSet<PointId>) -> Option<Candidates> {
+        self.allowance.spend(ids.len() * LOOK_UP)?;
+        let mut union = Candidates::union();
+        for slot in ids.iter().filter_map(self.slot_of) {
+            union.slot(slot);
+        }
+        Some(union.made())
+    }
+
+    /// What `gather` finds in the field; if that is more work than is allowed, all that has content there.
+    fn at(
+        &mut self,
+        key: &Key,
+        gather: impl FnOnce(&Field, &mut Union, &mut Allowance) -> Option<()>,
+    ) -> Option<Candidates> {
+        let field = self.postings.field(key)?;
+        let mut union = Candidates::union();
+        let gathered = self.allowance.halved(|allowance| gather(field, &mut union, allowance));
+        if gathered.is_none() {
+            union = Candidates::union();
+            union.perhaps(&field.content, self.allowance)?;
+        }
+        Some(union.made())
+    }
+}
+
+/// What is left of all points.
+struct Narrowed {
+    /// `None`: all.
+    slots: Option<RoaringBitmap>,
+    exact: bool,
+}
+
+impl Narrowed {
+    fn is_empty(&self) -> bool {
+        self.slots.as_ref().is_some_and(RoaringBitmap::is_empty)
+    }
+}
+
+fn any(field: &Field, values: &Values, union: &mut Union, allowance: &mut Allowance) -> Option<()> {
+    allowance.spend((values.texts.len() + values.integers.len()) * LOOK_UP)?;
+    for posting in values.texts.iter().filter_map(|text| field.texts.get(text)) {
+        union.posting(posting, allowance)?;
+    }
+    for posting in values.integers.iter().filter_map(|integer| field.integers.get(integer)) {
+        union.posting(posting, allowance)?;
+    }
+    for boolean in &values.booleans {
+        union.all(if *boolean { &field.trues } else { &field.falses }, allowance)?;
+    }
+    if has_long_text(values) {
+        union.perhaps(&field.long_texts, allowance)?;
+    }
+    union.perhaps(&field.unread, allowance)
+}
+
+fn except(field: &Field, values: &Values, union: &mut Union, allowance: &mut Allowance) -> Option<()> {
+    let mut others = |posting: Option<&Posting>| {
+        allowance.spend(1)?;
+        posting.map_or(Some(()), |posting| union.posting(posting, allowance))
+    };
+    for (text, posting) in &field.texts {
+        others((!values.texts.contains(text)).then_some(posting))?;
+    }
+    for (integer, posting) in &field.integers {
+        others((!values.integers.contains(integer)).then_some(posting))?;
+    }
+    for posting in field.fractions.values() {
+        others(Some(posting))?;
+    }
+    for (boolean, slots) in [(false, &field.falses), (true, &field.trues)] {
+        if !values.booleans.contains(&boolean) {
+            union.all(slots, allowance)?;
+        }
+    }
+    if has_long_text(values) {
+        union.perhaps(&field.long_texts, allowance)?;
+    } else {
+        union.all(&field.long_texts, allowance)?;
+    }
+    union.all(&field.incomparable, allowance)?;
+    union.perhaps(&field.unread, allowance)
+}
+
+fn within(field: &Field, range: &Range, union: &mut Union, allowance: &mut Allowance) -> Option<()> {
+    for posting in field.within(range) {
+        union.posting(posting, allowance)?;
+    }
+    union.perhaps(&field.unread, allowance)
+}
+
+fn has_long_text(values: &Values) -> bool {
+    values.texts.iter().any(|text| text.len() > TEXT_BYTES_MAX)
+}
