@@ -64,9 +64,7 @@ fn main() -> Outcome<()> {
         }
     }
     let written = started.elapsed().as_secs_f64();
-    while client.call("GET", "/collections/w", "")?["index"]["state"] != "linked" {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until_linked(&mut client)?;
     let linked = started.elapsed().as_secs_f64();
     let rows = number(base.rows);
     println!(
@@ -95,9 +93,8 @@ fn main() -> Outcome<()> {
         });
         beside.extend(latencies?);
         ingested.push(vectors.map_err(|_| "the writer panicked")??);
-        while client.call("GET", "/collections/w", "")?["index"]["state"] != "linked" {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        // Another connection: the server closes those that are idle for long.
+        until_linked(&mut server.client()?)?;
     }
     let [alone_50, alone_99] = quantiles(&mut alone);
     let [beside_50, beside_99] = quantiles(&mut beside);
@@ -107,6 +104,13 @@ fn main() -> Outcome<()> {
          {ingested:.0} vectors/s: p50 {beside_50:.2} ms, p99 {beside_99:.2} ms, {:.1} times",
         beside_99 / alone_99
     );
+    Ok(())
+}
+
+fn until_linked(client: &mut Client) -> Outcome<()> {
+    while client.call("GET", "/collections/w", "")?["index"]["state"] != "linked" {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     Ok(())
 }
 

@@ -143,15 +143,18 @@ impl SearchInput {
 }
 
 impl Search {
-    fn run(&self, snapshot: &Snapshot, filter: Option<&Selection>) -> Result<Vec<Hit>, Problem> {
-        let request = SearchRequest {
+    fn run(&self, snapshot: &Snapshot, selection: Option<&Selection>) -> Result<Vec<Hit>, Problem> {
+        Ok(snapshot.search(&self.request(selection))?)
+    }
+
+    fn request<'a>(&'a self, selection: Option<&'a Selection>) -> SearchRequest<'a> {
+        SearchRequest {
             vector: self.vector.as_dense(),
             limit: self.limit,
-            filter,
+            filter: selection,
             score_threshold: self.score_threshold,
             effort: self.effort,
-        };
-        Ok(snapshot.search(&request)?)
+        }
     }
 
     /// How many numbers it may show.
@@ -191,7 +194,7 @@ pub(super) async fn search(
     let answers = app.answer_room(&tenant);
     let (snapshot, mut selections) = tenant.snapshot(&name, [filter])?;
     let selection = selections.pop().flatten();
-    let points = points_max(&snapshot, selection.as_ref());
+    let points = snapshot.compared(&search.request(selection.as_ref()));
     on_snapshot(&app, snapshot, points, numbers, move |snapshot| {
         let _room = room;
         let hits = search.run(snapshot, selection.as_ref())?;
@@ -227,7 +230,10 @@ pub(super) async fn search_batch(
     let numbers = searches.iter().map(Search::numbers).sum();
     let answers = app.answer_room(&tenant);
     let (snapshot, selections) = tenant.snapshot(&name, filters)?;
-    let points = selections.iter().map(|selection| points_max(&snapshot, selection.as_ref())).sum();
+    let compared = |(search, selection): (&Search, &Option<Selection>)| {
+        snapshot.compared(&search.request(selection.as_ref()))
+    };
+    let points = searches.iter().zip(&selections).map(compared).sum();
     on_snapshot(&app, snapshot, points, numbers, move |snapshot| {
         let _room = room;
         let mut bytes = 0;
@@ -264,7 +270,8 @@ pub(super) async fn count(
     let points = match &selection {
         None => 0,
         Some(selection) if selection.candidates().is_some_and(|(_, exact)| exact) => 0,
-        Some(selection) => points_max(&snapshot, Some(selection)),
+        // A payload each.
+        Some(selection) => selection.candidates().map_or(snapshot.len(), |(candidates, _)| candidates),
     };
     on_snapshot(&app, snapshot, points, 1, move |snapshot| {
         let _room = room;
@@ -274,12 +281,7 @@ pub(super) async fn count(
     .await
 }
 
-/// How many points a search has to compare at most.
-fn points_max(snapshot: &Snapshot, selection: Option<&Selection>) -> usize {
-    selection.and_then(Selection::candidates).map_or(snapshot.len(), |(candidates, _)| candidates)
-}
-
-/// Runs `work`, which looks at up to `points` points of the snapshot and shows up to `shown` numbers: at once
+/// Runs `work`, which compares about `points` vectors of the snapshot and shows up to `shown` numbers: at once
 /// if it is short, else away from the async threads, as many at a time as there are cores. What `work` holds
 /// is held until it has been done.
 async fn on_snapshot(

@@ -19,6 +19,11 @@ const EF_DEFAULT: usize = 100;
 /// How far ahead of the comparison scattered vectors are asked for.
 const AHEAD: usize = 4;
 
+/// A walk compares rows of a byte for each number, mostly.
+const CODE_SHARE: usize = 4;
+/// How many comparisons it takes to read a payload.
+const PAYLOAD_WEIGHT: usize = 50;
+
 /// A collection as of the moment it was taken, whatever is written later. Needs no lock, so it can
 /// be searched at leisure; held for long, it keeps what was deleted since in memory.
 #[derive(Clone, Debug)]
@@ -83,6 +88,29 @@ impl Snapshot {
         }
     }
 
+    /// About how many whole vectors a search compares at most, one that reads a payload counted as many.
+    pub fn compared(&self, request: &SearchRequest<'_>) -> usize {
+        let sought = Sought::of(request.filter, &self.slots);
+        let each = if sought.filter.is_some() { PAYLOAD_WEIGHT } else { 1 };
+        let compared = match (&self.view, self.candidates(request)) {
+            (Some(view), Some(ef)) if sought.is_for_a_walk(ef, view.len()) => {
+                sought.walked(ef, view.len()) / CODE_SHARE + self.slots.len() - view.len()
+            }
+            _ => sought.points_max,
+        };
+        compared.saturating_mul(each)
+    }
+
+    /// How many candidates its walk keeps; `None` if it is not to walk.
+    fn candidates(&self, request: &SearchRequest<'_>) -> Option<usize> {
+        let ef = match request.effort {
+            Effort::Exact => return None,
+            Effort::Usual => self.parameters.ef.map_or(EF_DEFAULT, usize::from),
+            Effort::Candidates(ef) => ef,
+        };
+        Some(ef.max(request.limit))
+    }
+
     /// How many points fulfil the filter.
     pub fn count(&self, filter: Option<&Selection>) -> usize {
         let sought = Sought::of(filter, &self.slots);
@@ -111,13 +139,7 @@ impl Snapshot {
         if request.limit == 0 || sought.points_max == 0 {
             return Vec::new();
         }
-        let ef = match request.effort {
-            Effort::Exact => None,
-            Effort::Usual => Some(self.parameters.ef.map_or(EF_DEFAULT, usize::from)),
-            Effort::Candidates(ef) => Some(ef),
-        };
-        let ef = ef.map(|ef| ef.max(request.limit));
-        if let (Some(view), Some(ef)) = (&self.view, ef)
+        if let (Some(view), Some(ef)) = (&self.view, self.candidates(request))
             && sought.is_for_a_walk(ef, view.len())
             && let Some(hits) = self.walk(request, sought, view, ef, &score)
         {

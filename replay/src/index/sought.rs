@@ -40,12 +40,15 @@ impl<'a> Sought<'a> {
         }
     }
 
-    /// Whether a walk among `nodes` nodes promises to compare fewer than a scan of the candidates. To find
-    /// `ef` of them it expands about as many times as many nodes as there are nodes for each candidate.
+    /// About how many nodes a walk among `nodes` nodes compares. To find `ef` of those sought it expands as
+    /// many times as many as there are nodes for each of them.
+    pub(super) fn walked(&self, ef: usize, nodes: usize) -> usize {
+        ef.saturating_mul(nodes).saturating_mul(COMPARED_PER_EXPANDED) / self.points_max.max(1)
+    }
+
+    /// Whether a walk among `nodes` nodes promises to compare fewer than a scan of the candidates.
     pub(super) fn is_for_a_walk(&self, ef: usize, nodes: usize) -> bool {
-        let squared = |points: usize| points.saturating_mul(points);
-        self.among.is_none()
-            || ef.saturating_mul(nodes).saturating_mul(COMPARED_PER_EXPANDED) < squared(self.points_max)
+        self.among.is_none() || self.walked(ef, nodes) < self.points_max
     }
 
     /// How many of `nodes` nodes a walk may pass over in front of the first that is sought.
