@@ -34,7 +34,7 @@ const SEARCHING: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(10);
 /// Of what the closed loop reached.
-const RATE_SHARE: f64 = 0.2;
+const RATE_SHARE: f64 = 0.1;
 const EF: usize = 64;
 
 fn main() -> Outcome<()> {

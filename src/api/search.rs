@@ -28,8 +28,9 @@ const RESULTS_DEFAULT: usize = 10;
 const SEARCHES_MAX: usize = 100;
 /// The most candidates a search may keep.
 const EF_MAX: u32 = 4_096;
-/// A search over fewer numbers than this takes less time than handing it to another thread and back.
-const INLINE_NUMBERS_MAX: usize = 256 * 1024;
+/// A search over fewer numbers than this is done on the spot: handing one to another thread and back was
+/// measured to cost as much as comparing so many.
+const INLINE_NUMBERS_MAX: usize = 1024 * 1024;
 /// How long a search waits for a core.
 const TURN_PATIENCE: Duration = Duration::from_secs(5);
 /// How much more it takes to write a number as text than to compare with it.

@@ -10,6 +10,7 @@ use tracing::{Instrument as _, error_span, info, warn};
 use vectorizer_log::{Head, LogReader, TenantFolder, TenantId, TenantLog};
 use vectorizer_replay::{ApplyError, Projection, Recovery};
 
+use super::background::Background;
 use super::graph_files::GraphFiles;
 use super::linker::Linker;
 use super::pace::Pace;
@@ -118,7 +119,7 @@ impl Woken {
         id: TenantId,
         share: Share,
         tasks: &TaskTracker,
-        linking: Arc<Semaphore>,
+        (turns, background): (Arc<Semaphore>, Background),
         stop: CancellationToken,
     ) -> Arc<Awake> {
         let Self { files, log, projection } = self;
@@ -136,7 +137,8 @@ impl Woken {
             published: published.clone(),
             files,
             linked: tell,
-            turns: linking,
+            turns,
+            background,
             stop: stop.clone(),
             failed: failed.clone(),
         };

@@ -17,6 +17,7 @@ use tracing::{Span, debug, error, info, warn};
 use vectorizer_log::{CollectionId, Head};
 use vectorizer_replay::{Collection, LinkingStopped, Snapshot, UnusableGraph};
 
+use super::background::Background;
 use super::graph_files::GraphFiles;
 use super::writer::State;
 
@@ -40,6 +41,7 @@ pub(super) struct Linker {
     pub(super) linked: watch::Sender<()>,
     /// Shared by all tenants: so many link at the same time, in turn.
     pub(super) turns: Arc<Semaphore>,
+    pub(super) background: Background,
     pub(super) stop: CancellationToken,
     /// Cancelled when the state can be trusted no more.
     pub(super) failed: CancellationToken,
@@ -144,13 +146,11 @@ impl Linker {
         let span = Span::current();
         let (state, files, stop) = (Arc::clone(&self.state), self.files.clone(), self.stop.clone());
         let work = move || span.in_scope(|| task.run(&state, &files, vectors_max, &stop));
-        match tokio::task::spawn_blocking(work).await {
-            Ok(done) => Some(done),
-            Err(panic) => {
-                error!(%panic, "linking panicked and is given up until the tenant wakes again");
-                None
-            }
+        let done = self.background.run(work).await;
+        if done.is_none() {
+            error!("linking panicked and is given up until the tenant wakes again");
         }
+        done
     }
 }
 

@@ -4,11 +4,13 @@
 //! - `awake`: a tenant in memory, and how it gets there.
 //! - `writer`, `decision`, `group`, `command`: what becomes of a write.
 //! - `linker`: what follows a write behind it: links in the graph, compaction; `graph_files`: where
-//!   graphs are kept for the next waking; `pace`: who waits when linking does not keep up.
+//!   graphs are kept for the next waking; `pace`: who waits when linking does not keep up;
+//!   `background`: the threads that do it.
 //! - `merge_patch`: how a payload changes.
 //! - `share`: what one tenant may take up.
 
 mod awake;
+mod background;
 mod command;
 mod decision;
 mod graph_files;
@@ -38,6 +40,7 @@ use vectorizer_log::{TenantFolder, TenantId};
 
 pub use self::awake::WakeError;
 use self::awake::{Awake, wake};
+use self::background::Background;
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
 pub use self::merge_patch::MergePatch;
 pub use self::share::{Share, ShareSize};
@@ -72,6 +75,7 @@ struct Shared {
     tenants: Mutex<HashMap<TenantId, Arc<Bed>>>,
     waking: Semaphore,
     linking: Arc<Semaphore>,
+    background: Background,
     share: ShareSize,
     /// Writers and wakings: what has to end before the node has stopped.
     tasks: TaskTracker,
@@ -123,6 +127,7 @@ impl Tenancy {
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
             linking: Arc::new(Semaphore::new(linking_max())),
+            background: Background::new(linking_max()),
             share,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -221,7 +226,7 @@ impl Tenancy {
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(seq = %woken.head().seq, milliseconds, "awake");
         let share = share.unwrap_or_else(|| Share::new(self.shared.share));
-        let linking = Arc::clone(&self.shared.linking);
+        let linking = (Arc::clone(&self.shared.linking), self.shared.background.clone());
         Ok(woken.start(tenant, share, &self.shared.tasks, linking, self.shared.stop.clone()))
     }
 }

@@ -16,12 +16,14 @@ const LINKED_FROM: usize = 4_096;
 const M_DEFAULT: usize = 16;
 const EF_CONSTRUCTION_DEFAULT: usize = 200;
 
-/// How many numbers in unlinked vectors a search may have to look at: as much work as a walk.
-const UNLINKED_NUMBERS_MAX: usize = 1 << 20;
+/// How many numbers in unlinked vectors a search may have to look at: about as much work as a walk.
+const UNLINKED_NUMBERS_MAX: usize = 1 << 18;
+/// However long the vectors, so many.
+const UNLINKED_MIN: usize = 1_024;
 
 /// How many vectors may be unlinked before writes have to wait.
 pub(super) fn unlinked_max(dimension: Dimension) -> usize {
-    (UNLINKED_NUMBERS_MAX / dimension.get()).max(LINKED_FROM)
+    (UNLINKED_NUMBERS_MAX / dimension.get()).max(UNLINKED_MIN)
 }
 
 fn unlinked(slots: &Slots, graph: &OnceLock<Graph>) -> usize {
