@@ -55,7 +55,7 @@ fn main() -> Outcome<()> {
     taken.link(usize::MAX, arguments.or("threads", "2").parse()?, &|| false)?;
     let built = started.elapsed().as_secs_f64();
     let snapshot = snapshot().ok_or("the collection was just created")?;
-    let (links, compact) = snapshot.graph_bytes();
+    let (compact, links) = snapshot.graph_bytes();
     let resident = resident_bytes()?.saturating_sub(resident);
     let rows = number(base.rows);
     println!(

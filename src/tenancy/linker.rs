@@ -24,7 +24,7 @@ use super::writer::State;
 /// How long a turn is meant to take: meanwhile no other tenant's vectors are linked.
 const TURN: Duration = Duration::from_millis(200);
 /// How many vectors are linked in one turn; as many as [`TURN`] was enough for in the one before.
-const TURN_VECTORS: RangeInclusive<usize> = 16..=1024;
+const TURN_VECTORS: RangeInclusive<usize> = 16..=4096;
 /// A few vectors are left for a moment, more may be coming.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// A graph is written again when this share of it, and at least so many vectors, have come or gone since:
@@ -165,7 +165,7 @@ impl Task {
         let Self { work, id, snapshot } = self;
         match work {
             Work::Read => read(files, id, &snapshot, stop),
-            Work::Link => snapshot.link(vectors_max, 1, &|| stop.is_cancelled()),
+            Work::Link => snapshot.link(vectors_max, threads(), &|| stop.is_cancelled()),
             Work::Compact => {
                 let compaction = snapshot.compact(&|| stop.is_cancelled())?;
                 let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
@@ -189,6 +189,11 @@ impl Task {
     }
 }
 
+/// Threads to link with. Those that are started give way to all others, as the one that starts them does.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// How many vectors [`TURN`] is enough for, if so many took so long.
 fn fitting(vectors: usize, took: Duration) -> usize {
     let each = took / u32::try_from(vectors).unwrap_or(u32::MAX).max(1);
@@ -210,7 +215,7 @@ fn read(
             return Ok(0);
         }
     };
-    match snapshot.read_graph(&bytes, 1, &|| stop.is_cancelled()) {
+    match snapshot.read_graph(&bytes, threads(), &|| stop.is_cancelled()) {
         Ok(()) => {
             info!(collection = %id.seq(), vectors = snapshot.len(), "the kept graph is in use");
             Ok(snapshot.linked())

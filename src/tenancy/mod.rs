@@ -54,14 +54,12 @@ const NODE_FOLDER: &str = "_node";
 /// tenants waking must not keep the others' requests from being served.
 const WAKING_MAX: usize = 2;
 
+/// How many tenants' vectors are linked at the same time: each takes all cores that nothing else wants.
+const LINKING_MAX: usize = 1;
+
 /// How long a tenant that could not be woken is left alone: damage does not heal by being read again,
 /// and its owner's retries must not keep the disk busy.
 const WAKE_BACKOFF: Duration = Duration::from_secs(5);
-
-/// How many tenants' vectors are linked at the same time: half of the machine is left for searches.
-fn linking_max() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2)
-}
 
 /// All tenants of this node.
 #[derive(Clone, Debug)]
@@ -126,8 +124,8 @@ impl Tenancy {
             data: data.to_owned(),
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
-            linking: Arc::new(Semaphore::new(linking_max())),
-            background: Background::new(linking_max()),
+            linking: Arc::new(Semaphore::new(LINKING_MAX)),
+            background: Background::new(LINKING_MAX),
             share,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

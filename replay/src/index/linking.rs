@@ -130,7 +130,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The bytes of the graph's links, and of its compact copy of the vectors.
+    /// The bytes of the graph's compact copy of the vectors, and of everything else of it.
     pub fn graph_bytes(&self) -> (usize, usize) {
         self.graph.get().map_or((0, 0), |graph| graph.view().bytes())
     }
