@@ -79,6 +79,10 @@ fn main() -> Outcome<()> {
     println!("recall@10 at ef {EF}: {:.3}", recall(&mut client, &searches, &neighbours)?);
     let rate = closed_loop(&server, &searches)?;
     println!("searching, {CONNECTIONS} connections: {rate:.0} searches/s");
+    match wrk(&server, &searches)? {
+        Some(line) => println!("the same by wrk: {line}"),
+        None => println!("SKIPPED: wrk is not installed"),
+    }
 
     let rate = rate * RATE_SHARE;
     let (mut alone, mut beside, mut ingested) = (Vec::new(), Vec::new(), Vec::new());
@@ -170,6 +174,41 @@ fn closed_loop(server: &Server, searches: &[String]) -> Outcome<f64> {
         asking.into_iter().try_for_each(|asking| asking.join().map_err(|_| "panicked".to_owned())?)
     })?;
     Ok(number(answered.into_inner()) / started.elapsed().as_secs_f64())
+}
+
+/// The same by `wrk`, whose client takes less of the machine; what it says of requests a second.
+fn wrk(server: &Server, searches: &[String]) -> Outcome<Option<String>> {
+    let folder = TempDir::new()?;
+    let [bodies, script] = ["bodies", "search.lua"].map(|name| folder.path().join(name));
+    std::fs::write(&bodies, searches.join("\n"))?;
+    let lua = format!(
+        "local bodies, next = {{}}, 0\n\
+         for line in io.lines('{}') do bodies[#bodies + 1] = line end\n\
+         wrk.headers['Authorization'] = 'Bearer {}'\n\
+         wrk.headers['Content-Type'] = 'application/json'\n\
+         request = function()\n\
+         next = next % #bodies + 1\n\
+         return wrk.format('POST', '/api/v1/collections/w/search', nil, bodies[next])\n\
+         end\n",
+        bodies.display(),
+        server.key
+    );
+    std::fs::write(&script, lua)?;
+    let url = format!("http://{}", server.address);
+    let seconds = format!("{}s", SEARCHING.as_secs());
+    let output = Command::new("wrk")
+        .args(["-t2", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}"), "-s"])
+        .arg(&script)
+        .arg(url)
+        .output();
+    match output {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        output => {
+            let text = String::from_utf8(output?.stdout)?;
+            let said = |line: &&str| line.contains("Requests/sec") || line.contains("Non-2xx");
+            Ok(Some(text.lines().filter(said).map(str::trim).collect::<Vec<_>>().join(", ")))
+        }
+    }
 }
 
 /// Searches begin at fixed times, whether or not earlier ones are answered; the time of each in
