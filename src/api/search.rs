@@ -52,7 +52,8 @@ pub(super) struct SearchInput {
     ef: Option<u32>,
     /// Compare with every vector, graph or not.
     exact: Option<bool>,
-    /// The least similarity or the largest distance of a result.
+    /// The least similarity or the largest distance of a result. All that reach it are only sure to be found
+    /// with `exact`.
     score_threshold: Option<f32>,
     /// Show payloads; true unless said otherwise.
     with_payload: Option<bool>,
@@ -234,7 +235,7 @@ pub(super) async fn search_batch(
     let compared = |(search, selection): (&Search, &Option<Selection>)| {
         snapshot.compared(&search.request(selection.as_ref()))
     };
-    let points = searches.iter().zip(&selections).map(compared).sum();
+    let points = searches.iter().zip(&selections).map(compared).fold(0, usize::saturating_add);
     on_snapshot(&app, snapshot, points, numbers, move |snapshot| {
         let _room = room;
         let mut bytes = 0;
@@ -271,8 +272,8 @@ pub(super) async fn count(
     let points = match &selection {
         None => 0,
         Some(selection) if selection.candidates().is_some_and(|(_, exact)| exact) => 0,
-        // A payload each.
-        Some(selection) => selection.candidates().map_or(snapshot.len(), |(candidates, _)| candidates),
+        // Payloads may be large, and there may be many.
+        Some(_) => usize::MAX,
     };
     on_snapshot(&app, snapshot, points, 1, move |snapshot| {
         let _room = room;
@@ -292,8 +293,8 @@ async fn on_snapshot(
     shown: usize,
     work: impl FnOnce(&Snapshot) -> Result<Response, Problem> + Send + 'static,
 ) -> Result<Response, Problem> {
-    let compared = points * snapshot.dimension().get();
-    if compared + SHOWN_WEIGHT * shown <= INLINE_NUMBERS_MAX {
+    let compared = points.saturating_mul(snapshot.dimension().get());
+    if compared.saturating_add(SHOWN_WEIGHT * shown) <= INLINE_NUMBERS_MAX {
         return work(&snapshot);
     }
     let turn = timeout(TURN_PATIENCE, Arc::clone(&app.shared.searching).acquire_owned()).await;

@@ -69,6 +69,13 @@ pub enum WakeError {
     Stopping,
 }
 
+/// Where all tenants wait for their turn to link, and for the rest of what a linker does.
+pub(super) struct Turns {
+    pub(super) linking: Arc<Semaphore>,
+    pub(super) upkeep: Arc<Semaphore>,
+    pub(super) background: Background,
+}
+
 /// A log and what it adds up to.
 pub(super) struct Woken {
     files: GraphFiles,
@@ -119,7 +126,7 @@ impl Woken {
         id: TenantId,
         share: Share,
         tasks: &TaskTracker,
-        (turns, background): (Arc<Semaphore>, Background),
+        turns: Turns,
         stop: CancellationToken,
     ) -> Arc<Awake> {
         let Self { files, log, projection } = self;
@@ -137,8 +144,9 @@ impl Woken {
             published: published.clone(),
             files,
             linked: tell,
-            turns,
-            background,
+            turns: turns.linking,
+            upkeep: turns.upkeep,
+            background: turns.background,
             stop: stop.clone(),
             failed: failed.clone(),
         };

@@ -41,6 +41,8 @@ pub(super) struct Linker {
     pub(super) linked: watch::Sender<()>,
     /// Shared by all tenants: so many link at the same time, in turn.
     pub(super) turns: Arc<Semaphore>,
+    /// The same for what takes longer than a turn: nobody's links wait for it.
+    pub(super) upkeep: Arc<Semaphore>,
     pub(super) background: Background,
     pub(super) stop: CancellationToken,
     /// Cancelled when the state can be trusted no more.
@@ -77,8 +79,12 @@ impl Linker {
                 if self.published.has_changed().is_err() {
                     return;
                 }
+                let turns = match task.work {
+                    Work::Link => &self.turns,
+                    Work::Read | Work::Compact | Work::Write => &self.upkeep,
+                };
                 let turn = tokio::select! {
-                    turn = self.turns.acquire() => turn,
+                    turn = turns.acquire() => turn,
                     () = self.stop.cancelled() => return,
                 };
                 let (work, id) = (task.work, task.id);

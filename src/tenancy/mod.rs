@@ -39,7 +39,7 @@ use tracing::{Instrument as _, Span, error, info};
 use vectorizer_log::{TenantFolder, TenantId};
 
 pub use self::awake::WakeError;
-use self::awake::{Awake, wake};
+use self::awake::{Awake, Turns, wake};
 use self::background::Background;
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
 pub use self::merge_patch::MergePatch;
@@ -57,6 +57,9 @@ const WAKING_MAX: usize = 2;
 /// How many tenants' vectors are linked at the same time: each takes all cores that nothing else wants.
 const LINKING_MAX: usize = 1;
 
+/// How many tenants' graphs are read, compacted or written at the same time.
+const UPKEEP_MAX: usize = 1;
+
 /// How long a tenant that could not be woken is left alone: damage does not heal by being read again,
 /// and its owner's retries must not keep the disk busy.
 const WAKE_BACKOFF: Duration = Duration::from_secs(5);
@@ -73,6 +76,7 @@ struct Shared {
     tenants: Mutex<HashMap<TenantId, Arc<Bed>>>,
     waking: Semaphore,
     linking: Arc<Semaphore>,
+    upkeep: Arc<Semaphore>,
     background: Background,
     share: ShareSize,
     /// Writers and wakings: what has to end before the node has stopped.
@@ -125,7 +129,8 @@ impl Tenancy {
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
             linking: Arc::new(Semaphore::new(LINKING_MAX)),
-            background: Background::new(LINKING_MAX),
+            upkeep: Arc::new(Semaphore::new(UPKEEP_MAX)),
+            background: Background::new(LINKING_MAX + UPKEEP_MAX),
             share,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -224,7 +229,11 @@ impl Tenancy {
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(seq = %woken.head().seq, milliseconds, "awake");
         let share = share.unwrap_or_else(|| Share::new(self.shared.share));
-        let linking = (Arc::clone(&self.shared.linking), self.shared.background.clone());
+        let linking = Turns {
+            linking: Arc::clone(&self.shared.linking),
+            upkeep: Arc::clone(&self.shared.upkeep),
+            background: self.shared.background.clone(),
+        };
         Ok(woken.start(tenant, share, &self.shared.tasks, linking, self.shared.stop.clone()))
     }
 }

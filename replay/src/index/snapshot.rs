@@ -21,8 +21,8 @@ const AHEAD: usize = 4;
 
 /// A walk compares rows of a byte for each number, mostly.
 const CODE_SHARE: usize = 4;
-/// How many comparisons it takes to read a payload.
-const PAYLOAD_WEIGHT: usize = 50;
+/// So many payloads are read in no time, whatever they hold.
+const PAYLOADS_FEW: usize = 256;
 
 /// A collection as of the moment it was taken, whatever is written later. Needs no lock, so it can
 /// be searched at leisure; held for long, it keeps what was deleted since in memory.
@@ -67,7 +67,8 @@ impl Snapshot {
     }
 
     /// The best points by score, best first, equal scores in the order of ids. Fewer than `limit` hits
-    /// means that no more points fulfil the request, whatever the effort.
+    /// means that no more points fulfil the filter, whatever the effort. Those that reach a score threshold
+    /// are, like the nearest, found as far as the effort goes.
     pub fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Hit>, InvalidQuery> {
         request.check(self.dimension().get())?;
         let vector = request.vector;
@@ -88,17 +89,22 @@ impl Snapshot {
         }
     }
 
-    /// About how many whole vectors a search compares at most, one that reads a payload counted as many.
+    /// About how many whole vectors a search compares at most; no end of them if it may have to read many
+    /// payloads.
     pub fn compared(&self, request: &SearchRequest<'_>) -> usize {
         let sought = Sought::of(request.filter, &self.slots);
-        let each = if sought.filter.is_some() { PAYLOAD_WEIGHT } else { 1 };
-        let compared = match (&self.view, self.candidates(request)) {
-            (Some(view), Some(ef)) if sought.is_for_a_walk(ef, view.len()) => {
+        if sought.filter.is_some() && sought.points_max > PAYLOADS_FEW {
+            return usize::MAX;
+        }
+        match (&self.view, self.candidates(request)) {
+            // A walk that has to pass over nodes may meet all of them first, and one may stand for many.
+            (Some(view), Some(ef))
+                if request.filter.is_none() && !self.slots.has_emptied() && !view.has_twins() =>
+            {
                 sought.walked(ef, view.len()) / CODE_SHARE + self.slots.len() - view.len()
             }
             _ => sought.points_max,
-        };
-        compared.saturating_mul(each)
+        }
     }
 
     /// How many candidates its walk keeps; `None` if it is not to walk.

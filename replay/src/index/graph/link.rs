@@ -54,7 +54,8 @@ pub(super) fn link_all(
     };
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            scope.spawn(work);
+            // One thread is enough, if need be.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
         }
         work();
     });

@@ -21,7 +21,8 @@ pub(super) fn mend(
 ) -> Result<(), LinkingStopped> {
     let Some(entry) = view.entry else { return Ok(()) };
     let twins: HashSet<Node> = view.twins.values().flatten().copied().collect();
-    let linked = |node: &Node| live(*node) && !twins.contains(node);
+    let stands = |node: Node| live(node) || view.twins(node).iter().any(|twin| live(*twin));
+    let linked = |node: &Node| stands(*node) && !twins.contains(node);
     let mut scratch = Scratch::take();
     for _ in 0..ROUNDS_MAX {
         let mut reached = Reached::from(view, entry.node);

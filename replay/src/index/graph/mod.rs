@@ -231,6 +231,11 @@ impl View {
         Ok(())
     }
 
+    /// Whether any node stands for others.
+    pub(super) fn has_twins(&self) -> bool {
+        !self.twins.is_empty()
+    }
+
     /// The nodes with the same row as this one, which stands for them.
     fn twins(&self, node: Node) -> &[Node] {
         if self.twins.is_empty() { &[] } else { self.twins.get(&node).map_or(&[], Vec::as_slice) }

@@ -56,7 +56,10 @@ impl Selecting<'_> {
         let Narrowed { slots, exact } = narrowed;
         match slots {
             Some(slots) => Some(Candidates { exact: exact || slots.is_empty(), slots }),
-            None if exact => Some(Candidates::exactly(self.postings.points.clone())),
+            None if exact => {
+                self.allowance.spend_on_bits(self.postings.points.max())?;
+                Some(Candidates::exactly(self.postings.points.clone()))
+            }
             None => None,
         }
     }
