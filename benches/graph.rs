@@ -9,6 +9,8 @@
 
 #![expect(clippy::print_stdout, reason = "what it is for")]
 
+#[path = "support/fold.rs"]
+mod fold;
 #[path = "support/npy.rs"]
 mod npy;
 #[expect(dead_code, unused_imports, reason = "the other measurements use more of it")]
@@ -22,12 +24,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use vectorizer_log::{
-    Actor, CollectionId, Event, IndexParameters, LogId, Metric, Point, PointId, Record, Seq, Timestamp,
-    Vector, Via,
-};
-use vectorizer_replay::{Effort, Projection, Projector, SearchRequest, Snapshot};
+use vectorizer_log::{CollectionId, Event, IndexParameters, LogId, Metric, Point, PointId, Seq, Vector};
+use vectorizer_replay::{Effort, Projection, SearchRequest, Snapshot};
 
+use fold::apply;
 use npy::Matrix;
 use support::{Outcome, number};
 
@@ -48,7 +48,7 @@ fn main() -> Outcome<()> {
     let efs: Vec<usize> =
         arguments.or("ef", "16,32,64,128,256").split(',').map(str::parse).collect::<Result<_, _>>()?;
     let resident = resident_bytes()?;
-    let projection = fold(&base, &arguments)?;
+    let projection = filled(&base, &arguments)?;
     let snapshot = || Some(projection.index().by_id(COLLECTION)?.snapshot());
     let taken = snapshot().ok_or("the collection was just created")?;
     let started = Instant::now();
@@ -105,7 +105,7 @@ fn round(snapshot: &Snapshot, queries: &Matrix<f32>, neighbours: &Matrix<i32>, e
 }
 
 /// A collection that came about as a tenant's does: by a fold of records.
-fn fold(base: &Matrix<f32>, arguments: &Arguments) -> Outcome<Projection> {
+fn filled(base: &Matrix<f32>, arguments: &Arguments) -> Outcome<Projection> {
     let mut projection = Projection::new(LogId::new(uuid::Uuid::nil()));
     let metric = match arguments.or("metric", "cosine").as_str() {
         "cosine" => Metric::Cosine,
@@ -136,19 +136,6 @@ fn fold(base: &Matrix<f32>, arguments: &Arguments) -> Outcome<Projection> {
         apply(&mut projection, Event::VectorsUpserted { collection: COLLECTION, points })?;
     }
     Ok(projection)
-}
-
-fn apply(projection: &mut Projection, event: Event) -> Outcome<()> {
-    projection.apply(&Record {
-        log_id: projection.log_id(),
-        seq: projection.applied().next(),
-        at: Timestamp::default(),
-        actor: Actor { key_id: None, via: Via::System },
-        request_id: String::new(),
-        idempotency: None,
-        event,
-    })?;
-    Ok(())
 }
 
 /// `--name value`, any number of times.

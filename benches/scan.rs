@@ -8,14 +8,17 @@
 //! cargo bench --bench scan
 //! ```
 
+#[path = "support/fold.rs"]
+mod fold;
 mod support;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use vectorizer_log::{Actor, Event, LogId, Metric, Record, Timestamp, Via};
-use vectorizer_replay::{Effort, Projection, Projector, SearchRequest, Snapshot};
+use vectorizer_log::{LogId, Metric};
+use vectorizer_replay::{Effort, Projection, SearchRequest, Snapshot};
 
+use fold::apply;
 use support::workload::{COLLECTION, Workload, collection_created};
 use support::{Outcome, in_turn, number, print_table};
 
@@ -86,19 +89,6 @@ fn collection(
     }
     let collection = projection.index().by_id(COLLECTION).ok_or("the collection was just created")?;
     Ok(collection.snapshot())
-}
-
-fn apply(projection: &mut Projection, event: Event) -> Outcome<()> {
-    projection.apply(&Record {
-        log_id: projection.log_id(),
-        seq: projection.applied().next(),
-        at: Timestamp::default(),
-        actor: Actor { key_id: None, via: Via::System },
-        request_id: String::new(),
-        idempotency: None,
-        event,
-    })?;
-    Ok(())
 }
 
 /// The seconds of one `scan`, from as many as [`SAMPLE`] takes. The one in front of them brings back

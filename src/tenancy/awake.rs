@@ -10,9 +10,8 @@ use tracing::{Instrument as _, error_span, info, warn};
 use vectorizer_log::{Head, LogReader, TenantFolder, TenantId, TenantLog};
 use vectorizer_replay::{ApplyError, Projection, Recovery};
 
-use super::background::Background;
 use super::graph_files::GraphFiles;
-use super::linker::Linker;
+use super::linker::{Linker, Turns};
 use super::pace::Pace;
 use super::share::Share;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
@@ -67,13 +66,6 @@ pub enum WakeError {
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
-}
-
-/// Where all tenants wait for their turn to link, and for the rest of what a linker does.
-pub(super) struct Turns {
-    pub(super) linking: Arc<Semaphore>,
-    pub(super) upkeep: Arc<Semaphore>,
-    pub(super) background: Background,
 }
 
 /// A log and what it adds up to.
@@ -144,9 +136,7 @@ impl Woken {
             published: published.clone(),
             files,
             linked: tell,
-            turns: turns.linking,
-            upkeep: turns.upkeep,
-            background: turns.background,
+            turns,
             stop: stop.clone(),
             failed: failed.clone(),
         };

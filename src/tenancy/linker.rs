@@ -21,6 +21,10 @@ use super::background::Background;
 use super::graph_files::GraphFiles;
 use super::writer::State;
 
+/// How many tenants' vectors are linked at the same time: each takes all cores that nothing else wants.
+const LINKING_MAX: usize = 1;
+/// How many tenants' graphs are read, compacted or written at the same time.
+const UPKEEP_MAX: usize = 1;
 /// How long a turn is meant to take: meanwhile no other tenant's vectors are linked.
 const TURN: Duration = Duration::from_millis(200);
 /// How many vectors are linked in one turn; as many as [`TURN`] was enough for in the one before.
@@ -39,14 +43,29 @@ pub(super) struct Linker {
     pub(super) files: GraphFiles,
     /// Told of every turn.
     pub(super) linked: watch::Sender<()>,
-    /// Shared by all tenants: so many link at the same time, in turn.
-    pub(super) turns: Arc<Semaphore>,
-    /// The same for what takes longer than a turn: nobody's links wait for it.
-    pub(super) upkeep: Arc<Semaphore>,
-    pub(super) background: Background,
+    pub(super) turns: Turns,
     pub(super) stop: CancellationToken,
     /// Cancelled when the state can be trusted no more.
     pub(super) failed: CancellationToken,
+}
+
+/// What all tenants' linkers share: each does its work in turn with the others.
+#[derive(Clone, Debug)]
+pub(super) struct Turns {
+    linking: Arc<Semaphore>,
+    /// For what takes longer than a turn: nobody's links wait for it.
+    upkeep: Arc<Semaphore>,
+    background: Background,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            linking: Arc::new(Semaphore::new(LINKING_MAX)),
+            upkeep: Arc::new(Semaphore::new(UPKEEP_MAX)),
+            background: Background::new(LINKING_MAX + UPKEEP_MAX),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -80,8 +99,8 @@ impl Linker {
                     return;
                 }
                 let turns = match task.work {
-                    Work::Link => &self.turns,
-                    Work::Read | Work::Compact | Work::Write => &self.upkeep,
+                    Work::Link => &self.turns.linking,
+                    Work::Read | Work::Compact | Work::Write => &self.turns.upkeep,
                 };
                 let turn = tokio::select! {
                     turn = turns.acquire() => turn,
@@ -152,7 +171,7 @@ impl Linker {
         let span = Span::current();
         let (state, files, stop) = (Arc::clone(&self.state), self.files.clone(), self.stop.clone());
         let work = move || span.in_scope(|| task.run(&state, &files, vectors_max, &stop));
-        let done = self.background.run(work).await;
+        let done = self.turns.background.run(work).await;
         if done.is_none() {
             error!("linking panicked and is given up until the tenant wakes again");
         }

@@ -39,9 +39,9 @@ use tracing::{Instrument as _, Span, error, info};
 use vectorizer_log::{TenantFolder, TenantId};
 
 pub use self::awake::WakeError;
-use self::awake::{Awake, Turns, wake};
-use self::background::Background;
+use self::awake::{Awake, wake};
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
+use self::linker::Turns;
 pub use self::merge_patch::MergePatch;
 pub use self::share::{Share, ShareSize};
 pub use self::tenant::{CollectionFacts, SearchState, Tenant};
@@ -53,12 +53,6 @@ const NODE_FOLDER: &str = "_node";
 /// How many tenants are read from disk at the same time. Reading is work for one core each, and two
 /// tenants waking must not keep the others' requests from being served.
 const WAKING_MAX: usize = 2;
-
-/// How many tenants' vectors are linked at the same time: each takes all cores that nothing else wants.
-const LINKING_MAX: usize = 1;
-
-/// How many tenants' graphs are read, compacted or written at the same time.
-const UPKEEP_MAX: usize = 1;
 
 /// How long a tenant that could not be woken is left alone: damage does not heal by being read again,
 /// and its owner's retries must not keep the disk busy.
@@ -75,9 +69,7 @@ struct Shared {
     data: PathBuf,
     tenants: Mutex<HashMap<TenantId, Arc<Bed>>>,
     waking: Semaphore,
-    linking: Arc<Semaphore>,
-    upkeep: Arc<Semaphore>,
-    background: Background,
+    turns: Turns,
     share: ShareSize,
     /// Writers and wakings: what has to end before the node has stopped.
     tasks: TaskTracker,
@@ -128,9 +120,7 @@ impl Tenancy {
             data: data.to_owned(),
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
-            linking: Arc::new(Semaphore::new(LINKING_MAX)),
-            upkeep: Arc::new(Semaphore::new(UPKEEP_MAX)),
-            background: Background::new(LINKING_MAX + UPKEEP_MAX),
+            turns: Turns::default(),
             share,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -229,11 +219,12 @@ impl Tenancy {
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(seq = %woken.head().seq, milliseconds, "awake");
         let share = share.unwrap_or_else(|| Share::new(self.shared.share));
-        let linking = Turns {
-            linking: Arc::clone(&self.shared.linking),
-            upkeep: Arc::clone(&self.shared.upkeep),
-            background: self.shared.background.clone(),
-        };
-        Ok(woken.start(tenant, share, &self.shared.tasks, linking, self.shared.stop.clone()))
+        Ok(woken.start(
+            tenant,
+            share,
+            &self.shared.tasks,
+            self.shared.turns.clone(),
+            self.shared.stop.clone(),
+        ))
     }
 }

@@ -29,10 +29,14 @@ pub(super) fn unlinked_max(dimension: Dimension) -> usize {
 fn unlinked(slots: &Slots, graph: &OnceLock<Graph>) -> usize {
     match graph.get() {
         // An older snapshot may ask about a newer graph.
-        Some(graph) => slots.len().saturating_sub(graph.view().len()),
+        Some(_) => slots.len().saturating_sub(linked(graph)),
         None if slots.live() < LINKED_FROM => 0,
         None => slots.len(),
     }
+}
+
+fn linked(graph: &OnceLock<Graph>) -> usize {
+    graph.get().map_or(0, |graph| graph.view().len())
 }
 
 /// A collection's graph, made once there are enough points. Snapshots share it; a clone of the
@@ -51,7 +55,7 @@ impl OwnGraph {
     }
 
     pub(super) fn linked(&self) -> usize {
-        self.0.get().map_or(0, |graph| graph.view().len())
+        linked(&self.0)
     }
 
     pub(super) fn is_missing(&self) -> bool {
@@ -84,7 +88,7 @@ impl Snapshot {
 
     /// How many slots, those of deleted points too, are linked into the graph by now.
     pub fn linked(&self) -> usize {
-        self.graph.get().map_or(0, |graph| graph.view().len())
+        linked(&self.graph)
     }
 
     /// Links the next `points_max` points of this snapshot that are not linked yet, on `threads` threads.
