@@ -6,10 +6,12 @@
 
 pub mod api;
 pub mod auth;
+pub mod catalogue;
 pub mod cli;
 pub mod config;
 pub mod hivehub;
 pub mod hub;
 pub mod outgoing;
+pub mod quota;
 pub mod server;
 pub mod tenancy;

@@ -43,6 +43,16 @@ pub enum Error {
         /// The limit.
         bytes_max: usize,
     },
+    /// The log would hold more than it was allowed to. Nothing was written.
+    #[error("the log holds {bytes} bytes, with {more} more it would exceed {bytes_max}")]
+    LogFull {
+        /// What it holds, with what was staged before.
+        bytes: u64,
+        /// What the record would add.
+        more: u64,
+        /// The limit.
+        bytes_max: u64,
+    },
     /// A file or folder could not be read or written.
     #[error("could not {doing} {path:?}: {source}")]
     File {

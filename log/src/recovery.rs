@@ -69,12 +69,15 @@ impl UnverifiedLog {
         let Self { storage, log_id, acknowledged, slot } = self;
         let mut committed = Head::genesis(log_id);
         let mut last_at = Timestamp::default();
+        // Of what is committed, and of all that was met.
+        let (mut bytes, mut met_bytes) = (0, 0);
         // Records beyond the head whose commit mark has not come yet.
         let mut uncommitted = Vec::new();
         let mut failure: Option<E> = None;
         let mut verifier = Verifier::new(log_id);
         let end = walk(storage.as_ref(), &mut verifier, &mut |verified| {
             let head = verified.head;
+            met_bytes += verified.stored.len() as u64;
             if head.seq == acknowledged.seq
                 && let Err(damage) = is_acknowledged(head, verified.mark, acknowledged)
             {
@@ -83,7 +86,7 @@ impl UnverifiedLog {
             }
             if head.seq <= acknowledged.seq {
                 last_at = verified.record.at;
-                committed = head;
+                (committed, bytes) = (head, met_bytes);
                 return match fold(verified.record) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(error) => {
@@ -94,7 +97,7 @@ impl UnverifiedLog {
             }
             uncommitted.push(verified.record);
             if verified.mark == Mark::EndsCommit {
-                committed = head;
+                (committed, bytes) = (head, met_bytes);
                 for record in uncommitted.drain(..) {
                     last_at = record.at;
                     if let Err(error) = fold(record) {
@@ -144,7 +147,7 @@ impl UnverifiedLog {
             slot = slot.other();
             storage.write_head(slot, &head::encode(&committed)).map_err(Error::from)?;
         }
-        Ok(Recovered { log: TenantLog::recovered(storage, log_id, committed, slot, last_at), cut })
+        Ok(Recovered { log: TenantLog::recovered(storage, log_id, committed, bytes, slot, last_at), cut })
     }
 }
 

@@ -19,6 +19,8 @@ use crate::verifier::{Verifier, WalkEnd, walk};
 pub struct TenantLog {
     shared: Arc<Shared>,
     head: Head,
+    /// Of all records, as they are stored.
+    bytes: u64,
     /// The slot of the head file that holds `head`.
     slot: Slot,
     last_at: Timestamp,
@@ -56,13 +58,14 @@ impl TenantLog {
         storage: Box<dyn Storage>,
         log_id: LogId,
         head: Head,
+        bytes: u64,
         slot: Slot,
         last_at: Timestamp,
     ) -> Self {
         let storage = Mutex::new(Some(Arc::from(storage)));
         let shared = Shared { storage, log_id, durable: Mutex::new(head) };
         let head_is_durable = false;
-        Self { shared: Arc::new(shared), head, slot, last_at, head_is_durable, poison: None }
+        Self { shared: Arc::new(shared), head, bytes, slot, last_at, head_is_durable, poison: None }
     }
 
     /// The log's identity.
@@ -75,6 +78,11 @@ impl TenantLog {
         self.head
     }
 
+    /// The stored bytes of all its records: what the log itself weighs, whatever its storage adds.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// A reader of everything durable, now and later.
     pub fn reader(&self) -> LogReader {
         LogReader { shared: Arc::clone(&self.shared) }
@@ -84,7 +92,13 @@ impl TenantLog {
     pub fn begin(&mut self) -> Result<Commit<'_>, Error> {
         match &self.poison {
             Some(cause) => Err(Error::Poisoned(cause.clone())),
-            None => Ok(Commit { head: self.head, last_at: self.last_at, log: self, sealed: Vec::new() }),
+            None => Ok(Commit {
+                head: self.head,
+                bytes: self.bytes,
+                last_at: self.last_at,
+                log: self,
+                sealed: Vec::new(),
+            }),
         }
     }
 
@@ -117,22 +131,43 @@ pub struct Commit<'log> {
     log: &'log mut TenantLog,
     sealed: Vec<(Record, Vec<u8>)>,
     head: Head,
+    bytes: u64,
     last_at: Timestamp,
 }
 
 impl Commit<'_> {
     /// Gives `draft` the next place in the log and a time that does not run backwards.
     pub fn stage(&mut self, draft: Draft, now: Timestamp) -> Result<&Record, Error> {
+        self.stage_within(draft, now, u64::MAX)
+    }
+
+    /// Like [`Commit::stage`], unless the log would then hold more than `bytes_max`: then nothing is staged.
+    pub fn stage_within(
+        &mut self,
+        draft: Draft,
+        now: Timestamp,
+        bytes_max: u64,
+    ) -> Result<&Record, Error> {
         let Draft { actor, request_id, idempotency, event } = draft;
         let seq = self.head.seq.next();
         let at = now.max(self.last_at);
         let record = Record { log_id: self.log.log_id(), seq, at, actor, request_id, idempotency, event };
         let (stored, chain) = envelope::seal(&record, &self.head.chain)
             .ok_or(Error::RecordTooLarge { bytes_max: BODY_BYTES_MAX })?;
+        let bytes = self.bytes + stored.len() as u64;
+        if bytes > bytes_max {
+            return Err(Error::LogFull { bytes: self.bytes, more: stored.len() as u64, bytes_max });
+        }
+        self.bytes = bytes;
         self.head = Head { seq, chain };
         self.last_at = at;
         self.sealed.push((record, stored));
         Ok(&self.sealed.last().expect("just pushed").0)
+    }
+
+    /// The records staged so far, in order.
+    pub fn staged(&self) -> impl Iterator<Item = &Record> {
+        self.sealed.iter().map(|(record, _)| record)
     }
 
     /// The last place given out: that of the last staged record, or the log's head.
@@ -158,6 +193,7 @@ impl Commit<'_> {
         }
         self.log.head_is_durable = false;
         self.log.head = self.head;
+        self.log.bytes = self.bytes;
         self.log.slot = slot;
         self.log.last_at = self.last_at;
         *self.log.shared.durable.lock().unwrap_or_else(PoisonError::into_inner) = self.head;

@@ -31,7 +31,30 @@ on_every_ground!(
     reopening_changes_nothing,
     a_record_too_large_for_one_part_is_still_one_record,
     a_closed_log_can_be_opened_again_whoever_still_holds_a_reader,
+    a_log_knows_its_bytes_and_stages_nothing_beyond_a_limit,
 );
+
+fn a_log_knows_its_bytes_and_stages_nothing_beyond_a_limit<G: Ground>() {
+    let ground = G::create();
+    let mut log = ground.log();
+    assert_eq!(log.bytes(), 0);
+    fill(&mut log, 8);
+    let stored = log.reader().read(Seq::OLDEST, 100, usize::MAX).unwrap();
+    let bytes: u64 = stored.iter().map(|record| record.stored.len() as u64).sum();
+    assert_eq!(log.bytes(), bytes);
+
+    let mut staged = log.begin().unwrap();
+    let full = staged.stage_within(draft(upserted(1, 1)), at(9), bytes + 10).err().unwrap();
+    assert!(matches!(full, Error::LogFull { bytes: held, bytes_max, .. } if held == bytes && bytes_max == bytes + 10));
+    let seq = staged.last_seq();
+    staged.stage_within(draft(upserted(1, 1)), at(9), bytes * 10).unwrap();
+    assert_eq!(staged.last_seq(), seq.next());
+    staged.commit().unwrap();
+    let bytes = log.bytes();
+    assert!(bytes > stored.iter().map(|record| record.stored.len() as u64).sum());
+    log.close().unwrap();
+    assert_eq!(ground.log().bytes(), bytes);
+}
 
 fn a_new_log_is_empty_and_stands_at_its_own_genesis<G: Ground>() {
     let (first, second) = (G::create(), G::create());

@@ -6,7 +6,7 @@
 //! - `search`, `distance`: the best points by score, and the scores.
 //! - `filter`: conditions on ids and payloads; `postings`: which slots hold which values; `selection`: what a
 //!   filter selects, as far as the postings tell; `sought`: whether that is for a scan or a walk.
-//! - `change`: what an event did, and why one cannot happen.
+//! - `change`: what an event did, and why one cannot happen; `foresight`: what it would do.
 //!
 //! A collection of some size has a `graph` beside its slots, linked behind the writes (`linking`); searches
 //! of smaller ones are exact: they score every vector. A slot never changes its vector and is never used
@@ -18,6 +18,7 @@ mod collection;
 mod compaction;
 mod distance;
 mod filter;
+mod foresight;
 mod graph;
 mod linking;
 mod postings;

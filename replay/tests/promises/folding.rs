@@ -65,6 +65,20 @@ proptest! {
     }
 
     #[test]
+    fn what_an_event_will_change_is_known_before_it_happens(records in history()) {
+        let mut state = Projection::new(log_id());
+        for record in &records {
+            let foreseen = state.index().foresee(&record.event);
+            let most = state.usage().after(&state.index().foresee_most(&record.event));
+            let exact = state.usage().after(&foreseen);
+            prop_assert!(exact.vectors() <= most.vectors());
+            prop_assert!(exact.logical_bytes() <= most.logical_bytes());
+            prop_assert!(exact.collections() <= most.collections());
+            prop_assert_eq!(state.apply(record).unwrap(), Applied::Changed(foreseen));
+        }
+    }
+
+    #[test]
     fn collections_and_points_equal_a_plain_model(records in history()) {
         let (projection, model) = (fold(&records), Model::of(&records));
         let mut names: Vec<&str> = model.collections.values().map(|expected| expected.name.as_str()).collect();

@@ -1,0 +1,145 @@
+//! What the node notes down about tenants, so that it knows it without waking them.
+//!
+//! A database of its own in `data/_node/catalogue`. Nothing in it is the only copy of anything: what is lost
+//! with it is asked for again, so damage costs time, and it is begun anew.
+
+use std::fs;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+use vectorizer_log::TenantId;
+
+/// The catalogue's folder, within the node's.
+const FOLDER: &str = "catalogue";
+/// Where a catalogue that cannot be read is put aside, in place of an older one.
+const UNREADABLE: &str = "catalogue.unreadable";
+
+const CACHE_BYTES: u64 = 4 << 20;
+const SEGMENT_BYTES: usize = 512 << 10;
+/// How long what was noted down may be lost with the process.
+const FLUSH_EVERY_MILLISECONDS: u64 = 500;
+
+/// The catalogue. Cheap to clone; the clones share it. Its calls may read the disk.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    quotas: sled::Tree,
+}
+
+/// The catalogue cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// The database has failed.
+    #[error("the node's catalogue has failed")]
+    Database(#[from] sled::Error),
+    /// The folder cannot be used.
+    #[error("cannot use {path:?}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// What was noted down cannot be understood.
+    #[error("a note in the node's catalogue cannot be read")]
+    Note(#[from] serde_json::Error),
+}
+
+/// A plan's limits as they were heard of last; `None` leaves one to the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotedQuota {
+    /// Logical bytes of vectors.
+    pub storage_bytes: Option<u64>,
+    /// Stored bytes of the log.
+    pub log_bytes: Option<u64>,
+    /// Vectors.
+    pub vectors: Option<u64>,
+    /// Collections.
+    pub collections: Option<u64>,
+    /// Requests within a minute.
+    pub requests_per_minute: Option<u64>,
+    /// Requests within an hour.
+    pub requests_per_hour: Option<u64>,
+}
+
+impl Catalogue {
+    /// The catalogue in the `node` folder, which exists; an empty one if there is none that can be read.
+    pub fn open(node: &Path) -> Result<Self, CatalogueError> {
+        let path = node.join(FOLDER);
+        let database = open(&path).or_else(|reason| {
+            warn!(reason, "the node's catalogue cannot be read and is begun anew");
+            let aside = node.join(UNREADABLE);
+            let folder = |source| CatalogueError::Folder { path: path.clone(), source };
+            match fs::remove_dir_all(&aside) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(folder(error)),
+                Ok(()) | Err(_) => {}
+            }
+            fs::rename(&path, &aside).map_err(folder)?;
+            open(&path).map_err(|reason| folder(io::Error::other(reason)))
+        })?;
+        Ok(Self { quotas: database.open_tree("quotas")? })
+    }
+
+    /// The limits that were heard of last.
+    pub fn quota(&self, tenant: &TenantId) -> Result<Option<NotedQuota>, CatalogueError> {
+        let Some(note) = self.quotas.get(tenant.as_str())? else { return Ok(None) };
+        Ok(Some(serde_json::from_slice(&note)?))
+    }
+
+    /// Notes down limits, if they are others than before. They outlast the process half a second later.
+    pub fn note_quota(&self, tenant: &TenantId, quota: &NotedQuota) -> Result<(), CatalogueError> {
+        let note = serde_json::to_vec(quota)?;
+        if self.quotas.get(tenant.as_str())?.is_none_or(|before| *before != *note) {
+            self.quotas.insert(tenant.as_str(), note)?;
+        }
+        Ok(())
+    }
+}
+
+/// sled may panic on damage.
+fn open(path: &Path) -> Result<sled::Db, String> {
+    let config = sled::Config::new()
+        .path(path)
+        .cache_capacity(CACHE_BYTES)
+        .segment_size(SEGMENT_BYTES)
+        .flush_every_ms(Some(FLUSH_EVERY_MILLISECONDS));
+    catch_unwind(AssertUnwindSafe(|| config.open()))
+        .map_err(|_| "it is damaged".to_owned())?
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acme() -> TenantId {
+        "acme".parse().unwrap()
+    }
+
+    #[test]
+    fn what_was_noted_down_is_there_after_a_restart() {
+        let node = tempfile::tempdir().unwrap();
+        let quota = NotedQuota { vectors: Some(7), ..NotedQuota::default() };
+        let catalogue = Catalogue::open(node.path()).unwrap();
+        assert_eq!(catalogue.quota(&acme()).unwrap(), None);
+        catalogue.note_quota(&acme(), &quota).unwrap();
+        drop(catalogue);
+        assert_eq!(Catalogue::open(node.path()).unwrap().quota(&acme()).unwrap(), Some(quota));
+    }
+
+    #[test]
+    fn a_catalogue_that_cannot_be_read_costs_what_is_in_it_and_nothing_else() {
+        let node = tempfile::tempdir().unwrap();
+        drop(Catalogue::open(node.path()).unwrap());
+        for round in 0..2 {
+            fs::write(node.path().join(FOLDER).join("conf"), format!("nonsense {round}")).unwrap();
+            let catalogue = Catalogue::open(node.path()).unwrap();
+            assert_eq!(catalogue.quota(&acme()).unwrap(), None);
+            assert!(node.path().join(UNREADABLE).is_dir());
+            catalogue.note_quota(&acme(), &NotedQuota::default()).unwrap();
+        }
+    }
+}

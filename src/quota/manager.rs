@@ -1,0 +1,395 @@
+//! Which limits hold for which tenant.
+//!
+//! A tenant's limits are asked for when it first comes, and then every `quota_check_interval` for as
+//! long as it comes, behind the answer; and at once when the policy feed says that they have changed. While
+//! `HiveHub` cannot be asked the last known ones hold, those of an earlier life of the node too. Nobody is
+//! ever served without limits: a tenant of which nothing is known waits.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{Semaphore, watch};
+use tracing::{info, warn};
+use vectorizer_log::TenantId;
+
+use super::limits::{DefaultLimits, Limits};
+use super::rate_limiter::{RequestLimiter, RateReport, RequestRefused};
+use crate::catalogue::{Catalogue, NotedQuota};
+use crate::hivehub::{Clock, HubError};
+
+/// Tenants whose limits are in memory. Customers, not strangers: each came with a valid key.
+const TENANTS_MAX: usize = 1_000_000;
+/// A tenant that has not come for so long is forgotten here. Longer than the longest window, so that it
+/// cannot win anything by staying away.
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(2);
+/// How many answers are taken in between two looks for tenants to forget.
+const FORGET_EVERY: u64 = 4_096;
+/// Questions to `HiveHub` under way at the same time.
+const CALLS_MAX: usize = 32;
+/// How long a question may take, waiting for its turn included.
+const CALL_TIME_MAX: Duration = Duration::from_secs(6);
+/// How long an answer is waited for where an older one could do.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long after a failure the next question is asked, and when whoever waits should come back.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How often a question is asked again because the limits changed while it was answered.
+const REPEATS_MAX: usize = 3;
+
+/// Who knows the limits: `HiveHub`, or a double of it.
+pub trait QuotaSource: Send + Sync + 'static {
+    /// The limits of a tenant's plan. Ends within a bounded time.
+    fn quota<'call>(&'call self, tenant: &'call TenantId) -> BoxFuture<'call, Result<NotedQuota, HubError>>;
+}
+
+/// What one tenant may use and what it has used of its requests. All keys of a tenant share it.
+#[derive(Debug)]
+pub struct Allowance {
+    limits: RwLock<Limits>,
+    requests: RequestLimiter,
+}
+
+/// Nothing is known of the tenant's limits, and `HiveHub` cannot be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the tenant's limits cannot be asked for at the moment")]
+pub struct LimitsUnknown {
+    /// When to come back.
+    pub retry_after: Duration,
+}
+
+/// The allowances of all tenants. Cheap to clone.
+#[derive(Clone)]
+pub struct QuotaManager {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    source: Arc<dyn QuotaSource>,
+    catalogue: Catalogue,
+    defaults: DefaultLimits,
+    interval: Duration,
+    clock: Arc<dyn Clock>,
+    tenants: RwLock<HashMap<TenantId, Arc<Entry>>>,
+    calls: Semaphore,
+    answers: AtomicU64,
+}
+
+/// What is known of a tenant, and what is being asked.
+struct Entry {
+    /// Empty until the first answer.
+    known: watch::Sender<Option<Arc<Allowance>>>,
+    /// Whether a question is under way.
+    asking: AtomicBool,
+    state: Mutex<EntryState>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct EntryState {
+    /// When the limits were last heard of, or found on disk with no age known.
+    heard_at: Option<Duration>,
+    /// Before this nobody is asked again.
+    not_before: Duration,
+    used_at: Duration,
+    /// Counts the changes that were announced.
+    changes: u64,
+}
+
+impl Allowance {
+    /// Of these limits.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { requests: RequestLimiter::new(limits.requests), limits: RwLock::new(limits) })
+    }
+
+    /// Of a tenant that nobody counts: the one of a server without keys.
+    pub fn unlimited() -> Arc<Self> {
+        Self::new(Limits::default())
+    }
+
+    /// The limits as they are now.
+    pub fn limits(&self) -> Limits {
+        *self.limits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Charges a request at `now`, the uptime of the node, unless it comes too early; and how the limits
+    /// stand then, if there are any.
+    pub fn charge(&self, now: Duration) -> (Option<RateReport>, Result<(), RequestRefused>) {
+        self.requests.charge(now)
+    }
+
+    /// How the limits on requests stand.
+    pub fn report(&self, now: Duration) -> Option<RateReport> {
+        self.requests.report(now)
+    }
+
+    fn change(&self, limits: Limits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+        self.requests.change(limits.requests);
+    }
+}
+
+impl QuotaManager {
+    /// Asks `source`, at most every `interval` for each tenant, and remembers what it says in `catalogue`.
+    pub fn new(
+        source: Arc<dyn QuotaSource>,
+        catalogue: Catalogue,
+        defaults: DefaultLimits,
+        interval: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                source,
+                catalogue,
+                defaults,
+                interval,
+                clock,
+                tenants: RwLock::default(),
+                calls: Semaphore::new(CALLS_MAX),
+                answers: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// The node's uptime, by which requests are charged.
+    pub fn uptime(&self) -> Duration {
+        self.shared.clock.uptime()
+    }
+
+    /// The allowance of a tenant that came with a valid key. Waits only if nothing is known of it in memory.
+    pub async fn allowance(&self, tenant: &TenantId) -> Result<Arc<Allowance>, LimitsUnknown> {
+        let shared = &self.shared;
+        let known = shared.tenants().get(tenant).cloned();
+        let entry = known.map_or_else(|| shared.enter(tenant), Ok)?;
+        let now = shared.clock.uptime();
+        let is_due = {
+            let mut state = entry.state();
+            state.used_at = now;
+            now >= state.not_before
+                && state.heard_at.is_none_or(|heard_at| now.saturating_sub(heard_at) >= shared.interval)
+        };
+        if is_due {
+            shared.ask(tenant, &entry);
+        }
+        if let Some(allowance) = &*entry.known.borrow() {
+            return Ok(Arc::clone(allowance));
+        }
+        let mut known = entry.known.subscribe();
+        let unknown = LimitsUnknown { retry_after: PAUSE };
+        if !entry.asking.load(Ordering::Acquire) {
+            // The question has failed, now or a moment ago.
+            return known.borrow().clone().ok_or(unknown);
+        }
+        let answered = tokio::time::timeout(CALL_TIME_MAX, async {
+            loop {
+                if let Some(allowance) = &*known.borrow_and_update() {
+                    return Some(Arc::clone(allowance));
+                }
+                if !entry.asking.load(Ordering::Acquire) || known.changed().await.is_err() {
+                    return known.borrow().clone();
+                }
+            }
+        });
+        answered.await.ok().flatten().ok_or(unknown)
+    }
+
+    /// What is known of a tenant, without asking anyone.
+    pub fn known(&self, tenant: &TenantId) -> Option<Limits> {
+        let entry = self.shared.tenants().get(tenant).cloned();
+        let in_memory = entry.and_then(|entry| entry.known.borrow().as_ref().map(|it| it.limits()));
+        in_memory.or_else(|| self.shared.remembered(tenant).map(|answer| self.shared.defaults.complete(&answer)))
+    }
+
+    /// The limits of this tenant have changed: they are asked for at once, if it is known here.
+    pub fn changed(&self, tenant: &TenantId) {
+        let entry = self.shared.tenants().get(tenant).cloned();
+        if let Some(entry) = entry {
+            entry.outdate();
+            self.shared.ask(tenant, &entry);
+        }
+    }
+
+    /// Any limits may have changed: each is asked for when its tenant comes next.
+    pub fn all_changed(&self) {
+        for entry in self.shared.tenants().values() {
+            entry.outdate();
+        }
+    }
+
+    /// How many tenants are known in memory.
+    pub fn tenants_known(&self) -> usize {
+        self.shared.tenants().len()
+    }
+}
+
+impl Entry {
+    fn state(&self) -> MutexGuard<'_, EntryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outdate(&self) {
+        let mut state = self.state();
+        state.heard_at = None;
+        state.not_before = Duration::ZERO;
+        state.changes += 1;
+    }
+}
+
+impl Shared {
+    fn tenants(&self) -> RwLockReadGuard<'_, HashMap<TenantId, Arc<Entry>>> {
+        self.tenants.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tenants_mut(&self) -> RwLockWriteGuard<'_, HashMap<TenantId, Arc<Entry>>> {
+        self.tenants.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, tenant: &TenantId) -> Result<Arc<Entry>, LimitsUnknown> {
+        let mut tenants = self.tenants_mut();
+        if tenants.len() >= TENANTS_MAX {
+            return Err(LimitsUnknown { retry_after: PAUSE });
+        }
+        let entry = tenants.entry(tenant.clone()).or_insert_with(|| {
+            let (known, _) = watch::channel(None);
+            Arc::new(Entry { known, asking: AtomicBool::new(false), state: Mutex::default() })
+        });
+        Ok(Arc::clone(entry))
+    }
+
+    /// Asks about a tenant, unless that is being done.
+    fn ask(self: &Arc<Self>, tenant: &TenantId, entry: &Arc<Entry>) {
+        if entry.asking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let question =
+            Question { shared: Arc::clone(self), tenant: tenant.clone(), entry: Arc::clone(entry) };
+        tokio::spawn(question.put());
+    }
+
+    fn remembered(&self, tenant: &TenantId) -> Option<NotedQuota> {
+        self.catalogue.quota(tenant).unwrap_or_else(|error| {
+            warn!(%tenant, %error, "the limits known before cannot be read");
+            None
+        })
+    }
+
+    /// Forgets tenants that have not come for long and that nobody holds.
+    fn forget_some(&self) {
+        if !self.answers.fetch_add(1, Ordering::Relaxed).is_multiple_of(FORGET_EVERY) {
+            return;
+        }
+        let now = self.clock.uptime();
+        self.tenants_mut().retain(|_, entry| {
+            let is_held = Arc::strong_count(entry) > 1
+                || entry.known.borrow().as_ref().is_some_and(|allowance| Arc::strong_count(allowance) > 1);
+            is_held || now.saturating_sub(entry.state().used_at) < FORGOTTEN_AFTER
+        });
+    }
+}
+
+/// A question under way. However it ends, the tenant can be asked about again.
+struct Question {
+    shared: Arc<Shared>,
+    tenant: TenantId,
+    entry: Arc<Entry>,
+}
+
+impl Question {
+    async fn put(self) {
+        let is_unknown = self.entry.known.borrow().is_none();
+        if !is_unknown {
+            self.ask_hub().await;
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let tenant = self.tenant.clone();
+        let remembered = tokio::task::spawn_blocking(move || shared.remembered(&tenant)).await.ok().flatten();
+        match remembered {
+            None => self.ask_hub().await,
+            Some(answer) => {
+                let mut asking = std::pin::pin!(self.ask_hub());
+                if tokio::time::timeout(PATIENCE, &mut asking).await.is_err() {
+                    self.publish(&answer);
+                    asking.await;
+                } else if self.entry.known.borrow().is_none() {
+                    self.publish(&answer);
+                }
+            }
+        }
+    }
+
+    /// Takes in `HiveHub`'s answer. One that limits changed under is not the last word.
+    async fn ask_hub(&self) {
+        for _ in 0..REPEATS_MAX {
+            let changes = self.entry.state().changes;
+            match self.answer().await {
+                Ok(answer) => {
+                    let now = self.shared.clock.uptime();
+                    let is_current = {
+                        let mut state = self.entry.state();
+                        let is_current = state.changes == changes;
+                        if is_current {
+                            state.heard_at = Some(now);
+                        }
+                        is_current
+                    };
+                    self.publish(&answer);
+                    self.remember(answer).await;
+                    if is_current {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    let pause = error.retry_after().unwrap_or(PAUSE).clamp(PAUSE, self.shared.interval.max(PAUSE));
+                    let mut state = self.entry.state();
+                    state.not_before = self.shared.clock.uptime() + pause;
+                    drop(state);
+                    warn!(tenant = %self.tenant, %error, "the tenant's limits cannot be asked for");
+                    break;
+                }
+            }
+        }
+        self.shared.forget_some();
+    }
+
+    async fn answer(&self) -> Result<NotedQuota, HubError> {
+        let call = async {
+            // Never closed; and if it were, asking without a permit would be the lesser harm.
+            let _turn = self.shared.calls.acquire().await;
+            self.shared.source.quota(&self.tenant).await
+        };
+        tokio::time::timeout(CALL_TIME_MAX, call)
+            .await
+            .unwrap_or_else(|elapsed| Err(HubError::Unreachable(elapsed.into())))
+    }
+
+    fn publish(&self, answer: &NotedQuota) {
+        let limits = self.shared.defaults.complete(answer);
+        self.entry.known.send_modify(|known| match known {
+            Some(allowance) if allowance.limits() == limits => {}
+            Some(allowance) => {
+                allowance.change(limits);
+                info!(tenant = %self.tenant, ?limits, "the tenant's limits have changed");
+            }
+            None => *known = Some(Allowance::new(limits)),
+        });
+    }
+
+    /// For a life of the node that begins without `HiveHub`.
+    async fn remember(&self, answer: NotedQuota) {
+        let (shared, tenant) = (Arc::clone(&self.shared), self.tenant.clone());
+        let kept = tokio::task::spawn_blocking(move || shared.catalogue.note_quota(&tenant, &answer)).await;
+        if let Ok(Err(error)) = kept {
+            warn!(tenant = %self.tenant, %error, "the tenant's limits cannot be kept for a restart");
+        }
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.entry.asking.store(false, Ordering::Release);
+        // Whoever waits sees that nothing will come.
+        self.entry.known.send_modify(|_| {});
+    }
+}

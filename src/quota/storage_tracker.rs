@@ -1,0 +1,129 @@
+//! What a tenant stores, held against its limits before it is stored.
+//!
+//! The writer asks here about every event it is about to append, with everything in mind that the same
+//! group has staged, so no two writes can share the last room there is. What was staged counts only as
+//! long as its group lasts: a commit that fails leaves no reservation behind.
+
+use vectorizer_log::{Event, Record};
+use vectorizer_replay::{Index, Projection, Usage};
+
+use super::limits::Limits;
+
+/// What a quota is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum QuotaType {
+    /// Logical bytes of vectors.
+    StorageBytes,
+    /// Stored bytes of the log.
+    LogBytes,
+    /// Vectors.
+    Vectors,
+    /// Collections.
+    Collections,
+}
+
+impl QuotaType {
+    /// Its name in `HiveHub`'s contract and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StorageBytes => "storage_bytes",
+            Self::LogBytes => "log_bytes",
+            Self::Vectors => "vectors",
+            Self::Collections => "collections",
+        }
+    }
+}
+
+/// A write that would take a tenant beyond what it may use. Nothing was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the quota {} is {limit}: {used} are used, and this would add {more}", .quota.as_str())]
+pub struct QuotaExceeded {
+    /// Which.
+    pub quota: QuotaType,
+    /// How much there may be.
+    pub limit: u64,
+    /// How much there is.
+    pub used: u64,
+    /// How much more there would be.
+    pub more: u64,
+}
+
+impl QuotaExceeded {
+    /// Whether the write would not even fit if there were nothing else.
+    pub fn never_fits(&self) -> bool {
+        self.more > self.limit
+    }
+}
+
+/// A group's use of its tenant's limits.
+///
+/// First every vector is taken for a new one, which needs no look at the index; only where that exceeds a
+/// limit the exact change is worked out.
+pub(crate) struct StorageTracker<'state> {
+    limits: Limits,
+    index: &'state Index,
+    /// The most that can be in use after what is staged.
+    most: Usage,
+    /// The exact use after the first `exact_through` staged records.
+    exact: Usage,
+    exact_through: usize,
+}
+
+impl<'state> StorageTracker<'state> {
+    /// In front of a group that is decided against `projection`.
+    pub(crate) fn new(limits: Limits, projection: &'state Projection) -> Self {
+        let usage = *projection.usage();
+        Self { limits, index: projection.index(), most: usage, exact: usage, exact_through: 0 }
+    }
+
+    /// Whether `event` fits behind the records `staged` so far. The caller stages it then.
+    pub(crate) fn admit<'r>(
+        &mut self,
+        event: &Event,
+        staged: impl Iterator<Item = &'r Record>,
+    ) -> Result<(), QuotaExceeded> {
+        let most = self.most.after(&self.index.foresee_most(event));
+        if self.exceeded(&self.most, &most).is_ok() {
+            self.most = most;
+            return Ok(());
+        }
+        for record in staged.skip(self.exact_through) {
+            self.exact = self.exact.after(&self.index.foresee(&record.event));
+            self.exact_through += 1;
+        }
+        let after = self.exact.after(&self.index.foresee(event));
+        self.exceeded(&self.exact, &after)?;
+        self.most = after;
+        Ok(())
+    }
+
+    /// How large the log may become by `event`. What gives room back, and what only records, may always be
+    /// appended.
+    pub(crate) fn log_bytes_max(&self, event: &Event) -> u64 {
+        match event {
+            Event::CollectionCreated { .. } | Event::VectorsUpserted { .. } | Event::PayloadChanged { .. } => {
+                self.limits.log_bytes.unwrap_or(u64::MAX)
+            }
+            Event::CollectionDeleted { .. } | Event::VectorsDeleted { .. } => u64::MAX,
+        }
+    }
+
+    /// A tenant beyond a limit, which was lowered perhaps, may still do what does not take it further.
+    fn exceeded(&self, before: &Usage, after: &Usage) -> Result<(), QuotaExceeded> {
+        let Limits { storage_bytes, vectors, collections, log_bytes: _, requests: _ } = self.limits;
+        let quotas = [
+            (QuotaType::StorageBytes, storage_bytes, before.logical_bytes(), after.logical_bytes()),
+            (QuotaType::Vectors, vectors, before.vectors(), after.vectors()),
+            (QuotaType::Collections, collections, before.collections(), after.collections()),
+        ];
+        for (quota, limit, used, wanted) in quotas {
+            if let Some(limit) = limit
+                && wanted > limit
+                && wanted > used
+            {
+                return Err(QuotaExceeded { quota, limit, used, more: wanted - used });
+            }
+        }
+        Ok(())
+    }
+}
