@@ -1,6 +1,7 @@
 //! Every failure in one shape: `application/problem+json` (RFC 9457).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -11,7 +12,12 @@ use vectorizer_log::{Error, InvalidCollectionName, InvalidPoint};
 use vectorizer_replay::{InvalidFilter, InvalidQuery};
 
 use crate::auth::Denial;
+use crate::quota::QuotaType;
 use crate::tenancy::{Refusal, WakeError};
+
+/// A quota makes room when something is deleted or the plan changes, which nobody can foresee; plans are
+/// asked for every minute.
+const QUOTA_RETRY_SECONDS: u64 = 60;
 
 /// What went wrong, as a client sees it. What only the operator may know is logged, not sent.
 #[derive(Clone, Debug)]
@@ -63,6 +69,12 @@ impl Problem {
     /// 503: not now.
     pub fn unavailable(code: &'static str, detail: impl Into<String>, retry_after_seconds: u64) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds))
+    }
+
+    /// 429: the caller has had what it may have, for now.
+    pub fn too_many(code: &'static str, detail: impl Into<String>, retry_after_seconds: u64) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail)
             .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds))
     }
 
@@ -122,6 +134,13 @@ impl From<Refusal> for Problem {
                 Self::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", detail)
             }
             Refusal::IdempotencyMismatch { .. } => Self::invalid("idempotency-key-reused", detail),
+            Refusal::QuotaExceeded(exceeded) if exceeded.never_fits() => match exceeded.quota {
+                QuotaType::Collections => Self::invalid("larger-than-quota", detail),
+                QuotaType::StorageBytes | QuotaType::LogBytes | QuotaType::Vectors => {
+                    Self::too_large("larger-than-quota", detail)
+                }
+            },
+            Refusal::QuotaExceeded(_) => Self::too_many("quota-exceeded", detail, QUOTA_RETRY_SECONDS),
             Refusal::TooLarge => Self::too_large("write-too-large", detail),
             Refusal::StorageFailed | Refusal::StorageClosed => Self::unavailable("storage-failed", detail, 5),
             Refusal::Busy => Self::unavailable("busy", detail, 1),
@@ -146,13 +165,24 @@ impl From<Denial> for Problem {
             Denial::Insufficient { .. } => {
                 (StatusCode::FORBIDDEN, "insufficient-permission", CHALLENGE_INSUFFICIENT)
             }
+            Denial::TooManyRequests { retry_after } => {
+                return Self::too_many("rate-limit-exceeded", detail, seconds_up(retry_after));
+            }
             Denial::Unavailable { retry_after_seconds } => {
                 return Self::unavailable("keys-unavailable", detail, retry_after_seconds);
+            }
+            Denial::LimitsUnknown { retry_after_seconds } => {
+                return Self::unavailable("limits-unavailable", detail, retry_after_seconds);
             }
         };
         Self::new(status, code, detail)
             .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
     }
+}
+
+/// Whole seconds, so that nobody comes back too early.
+fn seconds_up(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 impl From<&WakeError> for Problem {

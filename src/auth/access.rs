@@ -1,26 +1,49 @@
 //! The access check: the one place that turns a request into the right to touch a tenant's data.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
 
 use vectorizer_log::{Actor, TenantId, Via};
 
 use super::key::ApiKey;
 use super::permission::{Level, Operation, Requirement, rest_level};
 use crate::hivehub::{HiveHubClient, Holder, KeyCache, KeyIdentity, LookupError, Refusal};
+use crate::quota::{Allowance, LimitsUnknown, QuotaManager, RateReport, RequestRefused};
 
 /// Who may enter.
 #[derive(Clone)]
 pub enum AccessCheck {
-    /// Cluster mode: HiveHub says whose a key is.
-    Keys(KeyCache<HiveHubClient>),
+    /// Cluster mode: HiveHub says whose a key is and what its tenant may use.
+    Keys {
+        /// Whose which key is.
+        keys: KeyCache<HiveHubClient>,
+        /// What which tenant may use.
+        quotas: QuotaManager,
+    },
     /// Single-tenant mode: everybody who reaches the server is this tenant's administrator.
-    Keyless(TenantId),
+    Keyless {
+        /// Which.
+        tenant: TenantId,
+        /// Of everything.
+        allowance: Arc<Allowance>,
+    },
+}
+
+/// What became of a request at the door.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Whether it is let in.
+    pub outcome: Result<Admission, Denial>,
+    /// How its tenant's limits stand now, if it has a tenant and that has limits.
+    pub rate: Option<RateReport>,
 }
 
 /// The right to act for one tenant, as far as `L` goes. Only [`AccessCheck::admit`] makes one.
 #[derive(Debug)]
 pub struct Pass<L> {
     tenant: TenantId,
+    allowance: Arc<Allowance>,
     actor: Actor,
     request_id: String,
     level: PhantomData<L>,
@@ -89,6 +112,18 @@ pub enum Denial {
         /// The least level that would.
         needed: &'static str,
     },
+    /// The tenant has asked too often.
+    #[error("the tenant's keys together ask more often than its plan allows")]
+    TooManyRequests {
+        /// When a request would be let in.
+        retry_after: Duration,
+    },
+    /// HiveHub cannot be asked for the tenant's limits, and none are known here.
+    #[error("the tenant's limits cannot be asked for right now")]
+    LimitsUnknown {
+        /// When to try again, in seconds.
+        retry_after_seconds: u64,
+    },
     /// HiveHub cannot be asked, and the key is not known here.
     #[error("the key cannot be checked right now")]
     Unavailable {
@@ -98,38 +133,113 @@ pub enum Denial {
 }
 
 impl AccessCheck {
-    /// Admits a caller to one operation of one request. `bearer` is what the `Authorization` header
-    /// carries; nothing else about a request gives any right.
-    pub async fn admit(
-        &self,
-        operation: Operation,
-        bearer: Option<&str>,
-        request_id: &str,
-    ) -> Result<Admission, Denial> {
+    /// Single-tenant mode, with this tenant.
+    pub fn keyless(tenant: TenantId) -> Self {
+        Self::Keyless { tenant, allowance: Allowance::unlimited() }
+    }
+
+    /// Admits a caller to one operation of one request and charges its tenant for it. `bearer` is what the
+    /// `Authorization` header carries; nothing else about a request gives any right.
+    ///
+    /// IMPORTANT, the order: who it is, whether it comes too often, whether it may. A caller that may not
+    /// is charged all the same, so that trying costs what asking costs.
+    pub async fn admit(&self, operation: Operation, bearer: Option<&str>, request_id: &str) -> Admitted {
         let needed = match operation.requirement() {
-            Requirement::Nothing => return Ok(Admission::Public),
+            Requirement::Nothing => return Admitted { outcome: Ok(Admission::Public), rate: None },
             Requirement::Tenant(level) => level,
         };
-        let (tenant, key_id) = match self {
-            Self::Keyless(tenant) => (tenant.clone(), None),
-            Self::Keys(cache) => {
-                let key = ApiKey::parse(bearer.ok_or(Denial::NoKey)?).map_err(|_| Denial::MalformedKey)?;
-                let identity = cache.lookup(&key.sha256()).await.map_err(|error| match error {
-                    LookupError::Refused { reason: Refusal::TenantSuspended(_) } => Denial::Suspended,
-                    LookupError::Refused { .. } => Denial::InvalidKey,
-                    LookupError::Unavailable { retry_after } => {
-                        Denial::Unavailable { retry_after_seconds: retry_after.as_secs().max(1) }
-                    }
-                })?;
-                (tenant_of(&identity, needed)?, Some(identity.key_id.to_string()))
+        let caller = match self.identify(bearer).await {
+            Ok(caller) => caller,
+            Err(denial) => return Admitted { outcome: Err(denial), rate: None },
+        };
+        let (rate, charged) = caller.charge();
+        let outcome = match charged {
+            Ok(()) => caller.permit(needed, request_id),
+            Err(RequestRefused { retry_after }) => Err(Denial::TooManyRequests { retry_after }),
+        };
+        Admitted { outcome, rate }
+    }
+
+    /// Whether a caller that was admitted would still be: for what goes on for long. Charges nothing.
+    pub async fn still_admits(&self, operation: Operation, bearer: Option<&str>) -> bool {
+        match operation.requirement() {
+            Requirement::Nothing => true,
+            Requirement::Tenant(level) => match self.identify(bearer).await {
+                Ok(caller) => caller.permit(level, "").is_ok(),
+                Err(_) => false,
+            },
+        }
+    }
+
+    async fn identify(&self, bearer: Option<&str>) -> Result<Caller<'_>, Denial> {
+        let (keys, quotas) = match self {
+            Self::Keyless { tenant, allowance } => return Ok(Caller::Keyless { tenant, allowance }),
+            Self::Keys { keys, quotas } => (keys, quotas),
+        };
+        let key = ApiKey::parse(bearer.ok_or(Denial::NoKey)?).map_err(|_| Denial::MalformedKey)?;
+        let identity = keys.lookup(&key.sha256()).await?;
+        match &identity.holder {
+            Holder::Cluster => Ok(Caller::Operator),
+            Holder::Tenant(tenant) => {
+                let allowance = quotas.allowance(&tenant.id).await?;
+                Ok(Caller::Tenant { tenant: tenant.id.clone(), identity, allowance, now: quotas.uptime() })
+            }
+        }
+    }
+}
+
+/// Somebody who is known.
+enum Caller<'check> {
+    Keyless { tenant: &'check TenantId, allowance: &'check Arc<Allowance> },
+    Tenant { tenant: TenantId, identity: Arc<KeyIdentity>, allowance: Arc<Allowance>, now: Duration },
+    /// A key of cluster scope is the operator's: it has no tenant and sees no tenant's data.
+    Operator,
+}
+
+impl Caller<'_> {
+    fn charge(&self) -> (Option<RateReport>, Result<(), RequestRefused>) {
+        match self {
+            Self::Tenant { allowance, now, .. } => allowance.charge(*now),
+            Self::Keyless { .. } | Self::Operator => (None, Ok(())),
+        }
+    }
+
+    fn permit(self, needed: Level, request_id: &str) -> Result<Admission, Denial> {
+        let (tenant, allowance, key_id) = match self {
+            Self::Keyless { tenant, allowance } => (tenant.clone(), Arc::clone(allowance), None),
+            Self::Tenant { tenant, identity, allowance, .. }
+                if rest_level(identity.permission).is_some_and(|reach| reach >= needed) =>
+            {
+                (tenant, allowance, Some(identity.key_id.to_string()))
+            }
+            Self::Tenant { .. } | Self::Operator => {
+                return Err(Denial::Insufficient { needed: name(needed) });
             }
         };
         let actor = Actor { key_id, via: Via::Rest };
         Ok(match needed {
-            Level::Read => Admission::Read(Pass::mint(tenant, actor, request_id)),
-            Level::Write => Admission::Write(Pass::mint(tenant, actor, request_id)),
-            Level::Admin => Admission::Admin(Pass::mint(tenant, actor, request_id)),
+            Level::Read => Admission::Read(Pass::mint(tenant, allowance, actor, request_id)),
+            Level::Write => Admission::Write(Pass::mint(tenant, allowance, actor, request_id)),
+            Level::Admin => Admission::Admin(Pass::mint(tenant, allowance, actor, request_id)),
         })
+    }
+}
+
+impl From<LookupError> for Denial {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Refused { reason: Refusal::TenantSuspended(_) } => Self::Suspended,
+            LookupError::Refused { .. } => Self::InvalidKey,
+            LookupError::Unavailable { retry_after } => {
+                Self::Unavailable { retry_after_seconds: retry_after.as_secs().max(1) }
+            }
+        }
+    }
+}
+
+impl From<LimitsUnknown> for Denial {
+    fn from(unknown: LimitsUnknown) -> Self {
+        Self::LimitsUnknown { retry_after_seconds: unknown.retry_after.as_secs().max(1) }
     }
 }
 
@@ -137,6 +247,11 @@ impl<L> Pass<L> {
     /// The tenant it is for.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
+    }
+
+    /// What the tenant may use.
+    pub fn allowance(&self) -> &Arc<Allowance> {
+        &self.allowance
     }
 
     /// Who uses it.
@@ -150,18 +265,8 @@ impl<L> Pass<L> {
     }
 
     /// Private, and that is what isolation rests on.
-    fn mint(tenant: TenantId, actor: Actor, request_id: &str) -> Self {
-        Self { tenant, actor, request_id: request_id.to_owned(), level: PhantomData }
-    }
-}
-
-fn tenant_of(identity: &KeyIdentity, needed: Level) -> Result<TenantId, Denial> {
-    match &identity.holder {
-        Holder::Tenant(tenant) if rest_level(identity.permission).is_some_and(|reach| reach >= needed) => {
-            Ok(tenant.id.clone())
-        }
-        // A key of cluster scope is the operator's: it has no tenant and sees no tenant's data.
-        Holder::Tenant(_) | Holder::Cluster => Err(Denial::Insufficient { needed: name(needed) }),
+    fn mint(tenant: TenantId, allowance: Arc<Allowance>, actor: Actor, request_id: &str) -> Self {
+        Self { tenant, allowance, actor, request_id: request_id.to_owned(), level: PhantomData }
     }
 }
 

@@ -49,6 +49,10 @@ pub struct QuotaExceeded {
 }
 
 impl QuotaExceeded {
+    pub(crate) fn of_the_log(limit: u64, used: u64, more: u64) -> Self {
+        Self { quota: QuotaType::LogBytes, limit, used, more }
+    }
+
     /// Whether the write would not even fit if there were nothing else.
     pub fn never_fits(&self) -> bool {
         self.more > self.limit

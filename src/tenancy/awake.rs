@@ -15,6 +15,7 @@ use super::linker::{Linker, Turns};
 use super::pace::Pace;
 use super::share::Share;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
+use crate::quota::Allowance;
 
 /// How many clients may read one tenant's log at the same time, and how many more may follow it.
 const LOG_READERS_MAX: usize = 8;
@@ -116,6 +117,7 @@ impl Woken {
     pub(super) fn start(
         self,
         id: TenantId,
+        allowance: Arc<Allowance>,
         share: Share,
         tasks: &TaskTracker,
         turns: Turns,
@@ -141,7 +143,7 @@ impl Woken {
             failed: failed.clone(),
         };
         tasks.spawn(linker.run().instrument(span.clone()));
-        let writer = Writer::new(log, Arc::clone(&state), publish, failed);
+        let writer = Writer::new(log, allowance, Arc::clone(&state), publish, failed);
         tasks.spawn(writer.run(queue, stop.clone()).instrument(span));
         Arc::new(Awake {
             id,

@@ -8,6 +8,7 @@ use vectorizer_log::{
 use vectorizer_replay::{Filter, Outcome};
 
 use super::merge_patch::MergePatch;
+use crate::quota::QuotaExceeded;
 
 /// One write: what, by whom, under which conditions.
 #[derive(Debug)]
@@ -207,6 +208,9 @@ pub enum Refusal {
         /// The record of that request.
         seq: Seq,
     },
+    /// The tenant would use more than it may.
+    #[error(transparent)]
+    QuotaExceeded(QuotaExceeded),
     /// The write is larger than one record can be.
     #[error("the write is larger than one record can be")]
     TooLarge,

@@ -46,6 +46,7 @@ pub use self::merge_patch::MergePatch;
 pub use self::share::{Share, ShareSize};
 pub use self::tenant::{CollectionFacts, SearchState, Tenant};
 use crate::auth::{Pass, Reach};
+use crate::quota::Allowance;
 
 /// The node's own entry in the data folder. No tenant can have this name.
 const NODE_FOLDER: &str = "_node";
@@ -151,7 +152,12 @@ impl Tenancy {
                 _ => {
                     let (publish, waking) = watch::channel(None);
                     rest.waking = Some(waking.clone());
-                    let work = self.clone().wake(pass.tenant().clone(), Arc::clone(&bed), publish);
+                    let work = self.clone().wake(
+                        pass.tenant().clone(),
+                        Arc::clone(pass.allowance()),
+                        Arc::clone(&bed),
+                        publish,
+                    );
                     self.shared.tasks.spawn(work.in_current_span());
                     waking
                 }
@@ -178,10 +184,16 @@ impl Tenancy {
         Arc::clone(self.beds().entry(tenant.clone()).or_default())
     }
 
-    async fn wake(self, tenant: TenantId, bed: Arc<Bed>, publish: watch::Sender<Option<Outcome>>) {
+    async fn wake(
+        self,
+        tenant: TenantId,
+        allowance: Arc<Allowance>,
+        bed: Arc<Bed>,
+        publish: watch::Sender<Option<Outcome>>,
+    ) {
         // Of one whose storage has failed, some may still be held.
         let share = bed.rest().awake.as_ref().map(|awake| awake.share.clone());
-        let outcome = self.open(tenant, share).await.map_err(Arc::new);
+        let outcome = self.open(tenant, allowance, share).await.map_err(Arc::new);
         let replaced = {
             let mut rest = bed.rest();
             rest.waking = None;
@@ -203,7 +215,12 @@ impl Tenancy {
     }
 
     /// Opens the tenant's log. It has a `share` already if a write to it has failed in this process.
-    async fn open(&self, tenant: TenantId, share: Option<Share>) -> Result<Arc<Awake>, WakeError> {
+    async fn open(
+        &self,
+        tenant: TenantId,
+        allowance: Arc<Allowance>,
+        share: Option<Share>,
+    ) -> Result<Arc<Awake>, WakeError> {
         let turn = self.shared.waking.acquire().await.map_err(|_| WakeError::Stopping)?;
         let folder = TenantFolder::new(&self.shared.data, &tenant);
         let stop = self.shared.stop.clone();
@@ -221,6 +238,7 @@ impl Tenancy {
         let share = share.unwrap_or_else(|| Share::new(self.shared.share));
         Ok(woken.start(
             tenant,
+            allowance,
             share,
             &self.shared.tasks,
             self.shared.turns.clone(),

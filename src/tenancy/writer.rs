@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error};
-use vectorizer_log::{Draft, Head, TenantLog, Timestamp};
+use vectorizer_log::{Commit, Draft, Error, Head, Record, TenantLog, Timestamp};
 use vectorizer_replay::{Applied, Collection, Outcome, Projection, Projector as _};
 
 use super::command::{Command, Committed, Refusal};
 use super::decision::{Decision, decide};
 use super::group::Group;
+use crate::quota::{Allowance, QuotaExceeded, StorageTracker};
 
 /// How many commands may wait for one tenant's writer.
 pub(super) const QUEUE_COMMANDS_MAX: usize = 256;
@@ -43,6 +44,7 @@ pub(super) struct State {
 
 pub(super) struct Writer {
     log: TenantLog,
+    allowance: Arc<Allowance>,
     state: Arc<RwLock<State>>,
     published: watch::Sender<Head>,
     /// When the head was made durable for the last time.
@@ -57,11 +59,12 @@ struct Failed;
 impl Writer {
     pub(super) fn new(
         log: TenantLog,
+        allowance: Arc<Allowance>,
         state: Arc<RwLock<State>>,
         published: watch::Sender<Head>,
         failed: CancellationToken,
     ) -> Self {
-        Self { log, state, published, head_synced: Instant::now(), failed }
+        Self { log, allowance, state, published, head_synced: Instant::now(), failed }
     }
 
     /// Takes commands until `stop` is cancelled and the queue is empty, or until a write fails. Then the
@@ -130,6 +133,7 @@ impl Writer {
         let mut rooms = Vec::new();
         {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            let mut tracker = StorageTracker::new(self.allowance.limits(), &state.projection);
             let mut commands = std::mem::take(waiting).into_iter();
             for queued in commands.by_ref() {
                 let write = &queued.command.write;
@@ -145,12 +149,13 @@ impl Writer {
                 let idempotency = write.idempotency.clone();
                 match decide(&state.projection, write, now) {
                     Ok(Decision::Append(event)) => {
-                        match commit.stage(Draft { actor, request_id, idempotency, event }, now) {
+                        let draft = Draft { actor, request_id, idempotency, event };
+                        match stage(&mut commit, &mut tracker, draft, now) {
                             Ok(record) => {
                                 group.stage(record, &name);
                                 staged.push(answer);
                             }
-                            Err(_) => answered.push((answer, Err(Refusal::TooLarge))),
+                            Err(refusal) => answered.push((answer, Err(refusal))),
                         }
                     }
                     Ok(Decision::Repeat(committed)) => answered.push((answer, Ok(committed))),
@@ -189,6 +194,23 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Stages a record if the tenant may use what it takes.
+fn stage<'commit>(
+    commit: &'commit mut Commit<'_>,
+    tracker: &mut StorageTracker<'_>,
+    draft: Draft,
+    now: Timestamp,
+) -> Result<&'commit Record, Refusal> {
+    tracker.admit(&draft.event, commit.staged()).map_err(Refusal::QuotaExceeded)?;
+    let bytes_max = tracker.log_bytes_max(&draft.event);
+    commit.stage_within(draft, now, bytes_max).map_err(|error| match error {
+        Error::LogFull { bytes, more, bytes_max } => {
+            Refusal::QuotaExceeded(QuotaExceeded::of_the_log(bytes_max, bytes, more))
+        }
+        _ => Refusal::TooLarge,
+    })
 }
 
 fn failed(error: &dyn std::error::Error) -> Failed {

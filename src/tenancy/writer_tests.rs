@@ -10,14 +10,15 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use vectorizer_log::storage::{Fault, MemoryStorage};
 use vectorizer_log::{
-    Actor, Event, Idempotency, IndexParameters, LogId, Metric, Point, PointId, Seq, UnverifiedLog, Vector,
-    Via, initialize,
+    Actor, Event, Idempotency, IndexParameters, LogId, Metric, Point, PointId, Record, Seq, Timestamp,
+    UnverifiedLog, Vector, Via, initialize,
 };
-use vectorizer_replay::{Filter, Projection};
+use vectorizer_replay::{Filter, Projection, Projector as _};
 
 use super::command::{Change, CollectionChange, Command, Precondition, Refusal, Room, VectorChange, Write};
 use super::merge_patch::MergePatch;
 use super::writer::{Answer, QUEUE_COMMANDS_MAX, Queued, State, Writer};
+use crate::quota::{Allowance, Limits, QuotaExceeded, QuotaType};
 
 const LOG: LogId = LogId::new(Uuid::from_u128(1));
 
@@ -30,13 +31,18 @@ struct Bench {
 }
 
 fn bench() -> Bench {
+    bench_within(Limits::default())
+}
+
+fn bench_within(limits: Limits) -> Bench {
     let storage = Arc::new(MemoryStorage::new(1_000));
     initialize(&storage, LOG).unwrap();
     let unverified = UnverifiedLog::new(Box::new(Arc::clone(&storage)), LOG).unwrap();
     let log = unverified.recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
     let head = log.head();
     let state = Arc::new(RwLock::new(State { projection: Projection::new(LOG), head }));
-    let writer = Writer::new(log, state, watch::channel(head).0, CancellationToken::new());
+    let allowance = Allowance::new(limits);
+    let writer = Writer::new(log, allowance, state, watch::channel(head).0, CancellationToken::new());
     let (send, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
     Bench { storage, writer, send, queue }
 }
@@ -160,9 +166,9 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// The answers to all writes, queued at once, and the events they left.
-fn at_once(writes: Vec<Write<Change>>) -> (Vec<Answer>, Vec<Event>) {
+fn at_once(writes: Vec<Write<Change>>, limits: Limits) -> (Vec<Answer>, Vec<Event>) {
     runtime().block_on(async {
-        let bench = bench();
+        let bench = bench_within(limits);
         let answers: Vec<_> = writes.into_iter().map(|write| bench.enqueue(write)).collect();
         let Bench { storage, writer, send, queue } = bench;
         drop(send);
@@ -176,9 +182,9 @@ fn at_once(writes: Vec<Write<Change>>) -> (Vec<Answer>, Vec<Event>) {
 }
 
 /// The same, each write waiting for the answer to the one before.
-fn one_by_one(writes: Vec<Write<Change>>) -> (Vec<Answer>, Vec<Event>) {
+fn one_by_one(writes: Vec<Write<Change>>, limits: Limits) -> (Vec<Answer>, Vec<Event>) {
     runtime().block_on(async {
-        let bench = bench();
+        let bench = bench_within(limits);
         let Bench { storage, writer, send, queue } = bench;
         let running = tokio::spawn(writer.run(queue, CancellationToken::new()));
         let mut told = Vec::new();
@@ -198,13 +204,113 @@ proptest! {
 
     /// Quotas, preconditions and idempotency keys are exact because of this.
     #[test]
-    fn a_group_does_what_its_commands_would_have_done_one_by_one(mut writes in vec(any_write(), 1..40)) {
+    fn a_group_does_what_its_commands_would_have_done_one_by_one(
+        mut writes in vec(any_write(), 1..40),
+        limits in any_limits(),
+    ) {
         writes.insert(0, write(create()));
-        let grouped = at_once(writes.iter().map(again).collect());
-        let single = one_by_one(writes);
-        prop_assert_eq!(grouped.1, single.1);
+        let grouped = at_once(writes.iter().map(again).collect(), limits);
+        let single = one_by_one(writes, limits);
+        prop_assert_eq!(&grouped.1, &single.1);
         prop_assert_eq!(grouped.0, single.0);
     }
+
+    #[test]
+    fn no_group_takes_a_tenant_beyond_its_limits(writes in vec(any_write(), 1..40), limits in any_limits()) {
+        let writes = std::iter::once(write(create())).chain(writes).collect();
+        let (answers, events) = at_once(writes, limits);
+        let mut state = Projection::new(LOG);
+        for (seq, event) in (1..).zip(events) {
+            state.apply(&record(seq, event)).unwrap();
+            let usage = state.usage();
+            prop_assert!(limits.vectors.is_none_or(|limit| usage.vectors() <= limit));
+            prop_assert!(limits.storage_bytes.is_none_or(|limit| usage.logical_bytes() <= limit));
+            prop_assert!(limits.collections.is_none_or(|limit| usage.collections() <= limit));
+        }
+        for refused in answers.into_iter().filter_map(Result::err) {
+            if let Refusal::QuotaExceeded(exceeded) = refused {
+                prop_assert!(exceeded.used + exceeded.more > exceeded.limit, "{}", exceeded);
+            }
+        }
+    }
+}
+
+fn any_limits() -> impl Strategy<Value = Limits> {
+    let maybe = |range: std::ops::Range<u64>| prop_oneof![1 => Just(None), 2 => range.prop_map(Some)];
+    (maybe(40..400), maybe(100..5_000), maybe(0..7), maybe(0..3)).prop_map(
+        |(storage_bytes, log_bytes, vectors, collections)| Limits {
+            storage_bytes,
+            log_bytes,
+            vectors,
+            collections,
+            requests: None,
+        },
+    )
+}
+
+fn record(seq: u64, event: Event) -> Record {
+    Record {
+        log_id: LOG,
+        seq: Seq::new(seq),
+        at: Timestamp::default(),
+        actor: Actor { key_id: None, via: Via::Rest },
+        request_id: "r".to_owned(),
+        idempotency: None,
+        event,
+    }
+}
+
+#[tokio::test]
+async fn what_a_delete_gives_back_can_be_used_at_once() {
+    let bench = bench_within(Limits { vectors: Some(2), ..Limits::default() });
+    let upsert = |number| write(VectorChange::Upsert(vec![point(number, 1)]));
+    let answers = [
+        write(create()),
+        upsert(1),
+        upsert(2),
+        upsert(3),
+        upsert(2),
+        write(VectorChange::DeleteOne(id(1))),
+        upsert(4),
+        upsert(5),
+    ]
+    .map(|write| bench.enqueue(write));
+    let Bench { writer, send, queue, .. } = bench;
+    drop(send);
+    writer.run(queue, CancellationToken::new()).await;
+    let mut refused = Vec::new();
+    for (number, answer) in answers.into_iter().enumerate() {
+        if let Err(refusal) = answer.await.unwrap() {
+            let full = QuotaExceeded { quota: QuotaType::Vectors, limit: 2, used: 2, more: 1 };
+            assert_eq!(refusal, Refusal::QuotaExceeded(full));
+            refused.push(number);
+        }
+    }
+    assert_eq!(refused, [3, 7]);
+}
+
+#[tokio::test]
+async fn a_tenant_whose_log_is_full_can_still_delete() {
+    let bench = bench_within(Limits { log_bytes: Some(400), ..Limits::default() });
+    let upserts: Vec<_> =
+        (0..9).map(|number| bench.enqueue(write(VectorChange::Upsert(vec![point(number, 1)])))).collect();
+    let created = bench.enqueue(write(create()));
+    let more: Vec<_> =
+        (0..9).map(|number| bench.enqueue(write(VectorChange::Upsert(vec![point(number, 1)])))).collect();
+    let deleted = bench.enqueue(write(VectorChange::DeleteOne(id(0))));
+    let Bench { writer, send, queue, .. } = bench;
+    drop((send, upserts));
+    writer.run(queue, CancellationToken::new()).await;
+    created.await.unwrap().unwrap();
+    let mut told = Vec::new();
+    for answer in more {
+        told.push(answer.await.unwrap());
+    }
+    assert!(told[0].is_ok());
+    let Err(Refusal::QuotaExceeded(full)) = &told[8] else { panic!("{told:?}") };
+    assert_eq!((full.quota, full.limit), (QuotaType::LogBytes, 400));
+    assert!(full.used <= 400 && full.used + full.more > 400);
+    deleted.await.unwrap().unwrap();
 }
 
 #[tokio::test]

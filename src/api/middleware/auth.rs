@@ -9,9 +9,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::{Span, warn};
 
+use super::rate_headers;
 use super::request::RequestId;
 use crate::api::{App, Problem};
-use crate::auth::{AccessCheck, Admission, Operation, Pass, Reach};
+use crate::auth::{AccessCheck, Admission, Admitted, Operation, Pass, Reach};
+use crate::quota::RateReport;
 use crate::tenancy::{Share, Tenant};
 
 /// Lets a request through to its operation, with a handle that reaches as far as the operation needs.
@@ -21,17 +23,41 @@ pub async fn gate(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match admit(&app, operation, &mut request).await {
+    let (rate, admitted) = admit(&app, operation, &mut request).await;
+    let mut response = match admitted {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
+    };
+    if let Some(rate) = rate {
+        rate_headers::tell(response.headers_mut(), &rate);
     }
+    response
 }
 
-async fn admit(app: &App, operation: Operation, request: &mut Request) -> Result<(), Problem> {
-    let RequestId(id) =
-        request.extensions().get().cloned().ok_or_else(|| missing("the request has no id"))?;
+async fn admit(
+    app: &App,
+    operation: Operation,
+    request: &mut Request,
+) -> (Option<RateReport>, Result<(), Problem>) {
+    let Some(RequestId(id)) = request.extensions().get().cloned() else {
+        return (None, Err(missing("the request has no id")));
+    };
     let bearer = bearer(request.headers()).map(str::to_owned);
-    let admission = app.shared.access.admit(operation, bearer.as_deref(), &id).await?;
+    let Admitted { outcome, rate } = app.shared.access.admit(operation, bearer.as_deref(), &id).await;
+    let entered = match outcome {
+        Ok(admission) => enter_by(app, operation, admission, bearer, request).await,
+        Err(denial) => Err(denial.into()),
+    };
+    (rate, entered)
+}
+
+async fn enter_by(
+    app: &App,
+    operation: Operation,
+    admission: Admission,
+    bearer: Option<String>,
+    request: &mut Request,
+) -> Result<(), Problem> {
     let extensions = request.extensions_mut();
     match admission {
         Admission::Public => {}
@@ -39,7 +65,7 @@ async fn admit(app: &App, operation: Operation, request: &mut Request) -> Result
         Admission::Write(pass) => enter(app, pass, extensions).await?,
         Admission::Admin(pass) => enter(app, pass, extensions).await?,
     }
-    extensions.insert(Readmission { access: app.shared.access.clone(), operation, bearer, request_id: id });
+    extensions.insert(Readmission { access: app.shared.access.clone(), operation, bearer });
     Ok(())
 }
 
@@ -95,13 +121,12 @@ pub struct Readmission {
     access: AccessCheck,
     operation: Operation,
     bearer: Option<String>,
-    request_id: Arc<str>,
 }
 
 impl Readmission {
     /// Whether the caller would be let in now.
     pub async fn is_granted(&self) -> bool {
-        self.access.admit(self.operation, self.bearer.as_deref(), &self.request_id).await.is_ok()
+        self.access.still_admits(self.operation, self.bearer.as_deref()).await
     }
 }
 

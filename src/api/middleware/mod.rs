@@ -2,4 +2,5 @@
 
 pub mod auth;
 pub mod host;
+mod rate_headers;
 pub mod request;
