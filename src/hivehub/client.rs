@@ -7,15 +7,12 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url, redirect};
 
 use super::cache::KeySource;
-use super::models::{Contradiction, ValidateAnswer, ValidateRequest, Verdict};
+use super::models::{Contradiction, VALIDATE_PATH, ValidateAnswer, ValidateRequest, Verdict};
 use crate::auth::KeyHash;
 use crate::config::{HubUrl, Secret};
 
 /// The header in which this server shows its own key.
 pub const SERVICE_KEY_HEADER: HeaderName = HeaderName::from_static("x-service-key");
-
-/// Where keys are validated, below `HiveHub`'s address.
-pub const VALIDATE_PATH: &str = "/api/internal/access-keys/validate";
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 /// One question, its repetition included.

@@ -17,10 +17,14 @@ mod models;
 mod outage_tests;
 
 pub use cache::{Clock, KeyCache, KeySource, LookupError, SystemClock};
-pub use client::{Garbage, HiveHubClient, HubError, SERVICE_KEY_HEADER, UnusableClient, VALIDATE_PATH};
+pub use client::{Garbage, HiveHubClient, HubError, SERVICE_KEY_HEADER, UnusableClient};
 
-pub(crate) use models::rfc3339;
+pub(crate) use models::moment::optional as rfc3339;
 pub use models::{
-    Contradiction, ErrorAnswer, Holder, KeyFacts, KeyIdentity, Open, Permission, Reason, Refusal, Scope,
-    TenantFacts, TenantProfile, TenantStatus, ValidateAnswer, ValidateRequest, Verdict,
+    CURSOR_LOST, Contradiction, ErrorAnswer, Holder, InvalidPolicyCursor, KeyFacts, KeyIdentity, Meter, Open,
+    POLICIES_PATH, POLICY_EVENTS_MAX, POLICY_WAIT_SECONDS_MAX, Permission, PoliciesAnswer, PoliciesQuery,
+    PolicyChange, PolicyCursor, PolicyEvent, QUOTA_PATH, QuotaAnswer, Reason, Refusal, Scope, TenantFacts,
+    TenantProfile, TenantStatus, UNKNOWN_TENANT, USAGE_CONTENT_TYPE, USAGE_EVENT_TYPE, USAGE_PATH, Unit,
+    UsageContradiction, UsageData, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt, UsageSource,
+    VALIDATE_PATH, ValidateAnswer, ValidateRequest, Verdict, Window, quota_path,
 };

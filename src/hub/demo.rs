@@ -239,7 +239,8 @@ mod tests {
         assert_eq!(again.keys, keys);
         assert!(is_valid(&again.hub, &globex.keys.read_only));
         let answer = again.hub.validate(&revoked.sha256());
-        assert_eq!(answer, ValidateAnswer::Refused { reason: Open::Known(Reason::Revoked) });
+        let expected = ValidateAnswer::Refused { reason: Open::Known(Reason::Revoked), policy_cursor: None };
+        assert_eq!(answer, expected);
     }
 
     #[test]

@@ -309,7 +309,7 @@ impl State {
     }
 
     fn validate(&self, key: &KeyHash, now: Timestamp) -> ValidateAnswer {
-        let refused = |reason| ValidateAnswer::Refused { reason: Open::Known(reason) };
+        let refused = |reason| ValidateAnswer::Refused { reason: Open::Known(reason), policy_cursor: None };
         let Some(key) = self.keys.get(key) else { return refused(Reason::Unknown) };
         if key.revoked {
             return refused(Reason::Revoked);
@@ -341,6 +341,7 @@ impl State {
             scope: Open::Known(scope),
             expires_at: key.expires_at,
             tenant,
+            policy_cursor: None,
         })
     }
 }
@@ -401,7 +402,8 @@ mod tests {
         hub.revoke_key(&revoked.id()).unwrap();
         let answers = [hub.validate(&kept.sha256()), hub.validate(&revoked.sha256())];
         assert!(matches!(answers[0], ValidateAnswer::Valid(_)), "{:?}", answers[0]);
-        assert_eq!(answers[1], ValidateAnswer::Refused { reason: Open::Known(Reason::Revoked) });
+        let no = ValidateAnswer::Refused { reason: Open::Known(Reason::Revoked), policy_cursor: None };
+        assert_eq!(answers[1], no);
         drop(hub);
 
         let hub = Hub::open(folder.path()).unwrap();
@@ -493,7 +495,7 @@ mod tests {
         let key = hub.create_key(Environment::Live, &NewKey { expires_at: Some(end), ..reader() }).unwrap();
         let reason = |micros| match hub.state().validate(&key.sha256(), Timestamp::from_micros(micros)) {
             ValidateAnswer::Valid(facts) => Err(facts.tenant.unwrap().status),
-            ValidateAnswer::Refused { reason } => Ok(reason),
+            ValidateAnswer::Refused { reason, .. } => Ok(reason),
         };
         assert_eq!(reason(999_999), Err(Open::Known(TenantStatus::Active)));
         assert_eq!(reason(1_000_000), Ok(Open::Known(Reason::Expired)));

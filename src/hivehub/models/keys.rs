@@ -1,15 +1,17 @@
-//! What is said between this server and `HiveHub`, and what it comes down to.
-//!
-//! The types of the contract (`docs/hivehub.openapi.yaml`) tolerate what a newer `HiveHub` may add:
-//! fields are ignored, and an unknown word of an enumeration is kept as [`Open::Unknown`]. Past
-//! [`ValidateAnswer::verdict`] nothing is tolerated: a caller is a [`KeyIdentity`] or refused.
+//! Who holds a key.
 
 use serde::{Deserialize, Serialize};
 use vectorizer_log::{TenantId, Timestamp};
 
+use super::moment::optional as rfc3339;
+use super::open::Open;
+use super::policies::PolicyCursor;
 use crate::auth::{KeyHash, KeyId};
 
-/// Body of `POST /api/internal/access-keys/validate`.
+/// Where keys are validated, below `HiveHub`'s address.
+pub const VALIDATE_PATH: &str = "/api/internal/access-keys/validate";
+
+/// Body of `POST` to [`VALIDATE_PATH`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ValidateRequest {
     /// The key's SHA-256; the key itself is never sent.
@@ -25,6 +27,8 @@ pub enum ValidateAnswer {
     Refused {
         /// Why.
         reason: Open<Reason>,
+        /// The policies it was made under; `None` from a `HiveHub` without a policy feed.
+        policy_cursor: Option<PolicyCursor>,
     },
 }
 
@@ -42,6 +46,9 @@ pub struct KeyFacts {
     pub expires_at: Option<Timestamp>,
     /// Whose it is; `None` for a key of cluster scope.
     pub tenant: Option<TenantFacts>,
+    /// The policies it was made under; `None` from a `HiveHub` without a policy feed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_cursor: Option<PolicyCursor>,
 }
 
 /// What `HiveHub` says of a tenant.
@@ -55,15 +62,6 @@ pub struct TenantFacts {
     pub plan: String,
     /// Whether it may be served.
     pub status: Open<TenantStatus>,
-}
-
-/// Body of every answer of `HiveHub` that is an error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorAnswer {
-    /// A word for programs.
-    pub error: String,
-    /// A sentence for people.
-    pub details: String,
 }
 
 /// What a key may do.
@@ -114,16 +112,6 @@ pub enum Reason {
     Expired,
     /// Its tenant was deleted.
     TenantDeleted,
-}
-
-/// A word of an enumeration that may have grown since this server was built.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Open<T> {
-    /// A word this server knows.
-    Known(T),
-    /// One it does not.
-    Unknown(String),
 }
 
 /// What an answer comes down to.
@@ -203,15 +191,6 @@ pub enum Contradiction {
     TenantOfCluster,
 }
 
-impl<T> Open<T> {
-    fn known(self) -> Option<T> {
-        match self {
-            Self::Known(word) => Some(word),
-            Self::Unknown(_) => None,
-        }
-    }
-}
-
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
         match reason {
@@ -230,19 +209,30 @@ impl ValidateAnswer {
         struct Validity {
             valid: bool,
             reason: Option<Open<Reason>>,
+            #[serde(default)]
+            policy_cursor: Option<PolicyCursor>,
         }
-        let Validity { valid, reason } = serde_json::from_slice(body)?;
+        let Validity { valid, reason, policy_cursor } = serde_json::from_slice(body)?;
         if valid {
             return serde_json::from_slice(body).map(Self::Valid);
         }
-        Ok(Self::Refused { reason: reason.unwrap_or_else(|| Open::Unknown(String::new())) })
+        let reason = reason.unwrap_or_else(|| Open::Unknown(String::new()));
+        Ok(Self::Refused { reason, policy_cursor })
+    }
+
+    /// The policies the answer was made under, if it says so.
+    pub fn policy_cursor(&self) -> Option<PolicyCursor> {
+        match self {
+            Self::Valid(facts) => facts.policy_cursor,
+            Self::Refused { policy_cursor, .. } => *policy_cursor,
+        }
     }
 
     /// What the answer comes down to. A suspended tenant's key is valid in the contract, and refused
     /// here: no handler can forget to look at the status.
     pub fn verdict(self) -> Result<Verdict, Contradiction> {
         match self {
-            Self::Refused { reason } => {
+            Self::Refused { reason, policy_cursor: _ } => {
                 Ok(Verdict::Refused(reason.known().map_or(Refusal::NotUnderstood, Refusal::from)))
             }
             Self::Valid(facts) => facts.verdict(),
@@ -291,31 +281,15 @@ impl Serialize for ValidateAnswer {
         struct Refused<'a> {
             valid: bool,
             reason: &'a Open<Reason>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            policy_cursor: &'a Option<PolicyCursor>,
         }
         match self {
             Self::Valid(facts) => Valid { valid: true, facts }.serialize(serializer),
-            Self::Refused { reason } => Refused { valid: false, reason }.serialize(serializer),
+            Self::Refused { reason, policy_cursor } => {
+                Refused { valid: false, reason, policy_cursor }.serialize(serializer)
+            }
         }
-    }
-}
-
-/// A moment as RFC 3339, or null.
-pub(crate) mod rfc3339 {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-    use vectorizer_log::Timestamp;
-
-    // The signature is serde's.
-    #[expect(clippy::ref_option)]
-    pub(crate) fn serialize<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-        at.map(|at| at.to_string()).serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Timestamp>, D::Error> {
-        let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-        let moment: jiff::Timestamp = text.parse().map_err(D::Error::custom)?;
-        Ok(Some(Timestamp::from_micros(moment.as_microsecond())))
     }
 }
 
@@ -324,6 +298,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    const CURSOR: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff:17";
 
     fn answer() -> Value {
         json!({
@@ -357,7 +333,11 @@ mod tests {
 
     #[test]
     fn an_answer_reads_as_it_was_written() {
-        for answer in [answer(), json!({"valid": false, "reason": "revoked"})] {
+        let mut dated = answer();
+        dated["policy_cursor"] = json!(CURSOR);
+        let refused = json!({"valid": false, "reason": "revoked"});
+        let refused_at = json!({"valid": false, "reason": "revoked", "policy_cursor": CURSOR});
+        for answer in [answer(), dated, refused, refused_at] {
             let read = ValidateAnswer::from_json(answer.to_string().as_bytes()).unwrap();
             assert_eq!(serde_json::to_value(read).unwrap(), answer);
         }
@@ -411,5 +391,10 @@ mod tests {
             assert!(verdict(&with(pointer, value.clone())).is_err(), "{pointer} {value}");
         }
         assert!(verdict(&json!([])).is_err() && verdict(&json!({})).is_err());
+        let mut answers = [answer(), json!({"valid": false, "reason": "revoked"})];
+        for answer in &mut answers {
+            answer["policy_cursor"] = json!("17");
+            assert!(verdict(answer).is_err(), "{answer}");
+        }
     }
 }

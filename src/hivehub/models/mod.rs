@@ -1,0 +1,31 @@
+//! What is said between this server and `HiveHub`, and what it comes down to.
+//!
+//! The types of the contract (`docs/hivehub.openapi.yaml`) tolerate what a newer `HiveHub` may add:
+//! fields are ignored, an unknown word of an enumeration is kept as [`Open::Unknown`], and an unknown
+//! kind of policy event as [`PolicyChange::NotUnderstood`]. Past [`ValidateAnswer::verdict`] nothing is
+//! tolerated: a caller is a [`KeyIdentity`] or refused.
+
+mod error;
+mod integer;
+mod keys;
+pub(crate) mod moment;
+mod open;
+mod policies;
+mod quota;
+mod usage;
+
+pub use error::{CURSOR_LOST, ErrorAnswer, UNKNOWN_TENANT};
+pub use keys::{
+    Contradiction, Holder, KeyFacts, KeyIdentity, Permission, Reason, Refusal, Scope, TenantFacts,
+    TenantProfile, TenantStatus, VALIDATE_PATH, ValidateAnswer, ValidateRequest, Verdict,
+};
+pub use open::Open;
+pub use policies::{
+    InvalidPolicyCursor, POLICIES_PATH, POLICY_EVENTS_MAX, POLICY_WAIT_SECONDS_MAX, PoliciesAnswer,
+    PoliciesQuery, PolicyChange, PolicyCursor, PolicyEvent,
+};
+pub use quota::{QUOTA_PATH, QuotaAnswer, quota_path};
+pub use usage::{
+    Meter, USAGE_CONTENT_TYPE, USAGE_EVENT_TYPE, USAGE_PATH, Unit, UsageContradiction, UsageData, UsageEvent,
+    UsageEventId, UsageOutcome, UsageReceipt, UsageSource, Window,
+};
