@@ -1,12 +1,14 @@
 //! The access check: the one place that turns a request into the right to touch a tenant's data.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use vectorizer_log::{Actor, TenantId, Via};
 
 use super::key::ApiKey;
+use super::key::KeyId;
 use super::permission::{Level, Operation, Requirement, rest_level};
-use crate::hivehub::{HiveHubClient, Holder, KeyCache, KeyIdentity, LookupError, Refusal};
+use crate::hivehub::{HiveHubClient, Holder, KeyCache, KeyIdentity, LookupError, Permission, Refusal};
 
 /// Who may enter.
 #[derive(Clone)]
@@ -24,6 +26,14 @@ pub struct Pass<L> {
     actor: Actor,
     request_id: String,
     level: PhantomData<L>,
+}
+
+/// The right to act for the operator of the whole node, on no tenant's data. Only [`AccessCheck::admit`]
+/// makes one.
+#[derive(Debug)]
+pub struct ClusterPass {
+    actor: Actor,
+    request_id: String,
 }
 
 /// A level as a type, so that a handler's signature says how far it reaches.
@@ -65,6 +75,8 @@ pub enum Admission {
     Write(Pass<Write>),
     /// To administrate.
     Admin(Pass<Admin>),
+    /// To operate the node.
+    Cluster(ClusterPass),
 }
 
 /// Why a caller is not admitted.
@@ -106,31 +118,52 @@ impl AccessCheck {
         bearer: Option<&str>,
         request_id: &str,
     ) -> Result<Admission, Denial> {
-        let needed = match operation.requirement() {
-            Requirement::Nothing => return Ok(Admission::Public),
-            Requirement::Tenant(level) => level,
-        };
-        let (tenant, key_id) = match self {
-            Self::Keyless(tenant) => (tenant.clone(), None),
-            Self::Keys(cache) => {
-                let key = ApiKey::parse(bearer.ok_or(Denial::NoKey)?).map_err(|_| Denial::MalformedKey)?;
-                let identity = cache.lookup(&key.sha256()).await.map_err(|error| match error {
-                    LookupError::Refused { reason: Refusal::TenantSuspended(_) } => Denial::Suspended,
-                    LookupError::Refused { .. } => Denial::InvalidKey,
-                    LookupError::Unavailable { retry_after } => {
-                        Denial::Unavailable { retry_after_seconds: retry_after.as_secs().max(1) }
+        match operation.requirement() {
+            Requirement::Nothing => Ok(Admission::Public),
+            Requirement::Tenant(needed) => {
+                let (tenant, actor) = match self {
+                    Self::Keyless(tenant) => (tenant.clone(), actor(None)),
+                    Self::Keys(cache) => {
+                        let identity = identify(cache, bearer).await?;
+                        (tenant_of(&identity, needed)?, actor(Some(&identity.key_id)))
                     }
-                })?;
-                (tenant_of(&identity, needed)?, Some(identity.key_id.to_string()))
+                };
+                Ok(match needed {
+                    Level::Read => Admission::Read(Pass::mint(tenant, actor, request_id)),
+                    Level::Write => Admission::Write(Pass::mint(tenant, actor, request_id)),
+                    Level::Admin => Admission::Admin(Pass::mint(tenant, actor, request_id)),
+                })
             }
-        };
-        let actor = Actor { key_id, via: Via::Rest };
-        Ok(match needed {
-            Level::Read => Admission::Read(Pass::mint(tenant, actor, request_id)),
-            Level::Write => Admission::Write(Pass::mint(tenant, actor, request_id)),
-            Level::Admin => Admission::Admin(Pass::mint(tenant, actor, request_id)),
-        })
+            Requirement::Cluster => {
+                let actor = match self {
+                    // Who reaches a server without keys operates it.
+                    Self::Keyless(_) => actor(None),
+                    Self::Keys(cache) => {
+                        let identity = identify(cache, bearer).await?;
+                        operates(&identity)?;
+                        actor(Some(&identity.key_id))
+                    }
+                };
+                Ok(Admission::Cluster(ClusterPass::mint(actor, request_id)))
+            }
+        }
     }
+}
+
+/// Who holds the key that was sent.
+async fn identify(cache: &KeyCache<HiveHubClient>, bearer: Option<&str>) -> Result<Arc<KeyIdentity>, Denial> {
+    let key = ApiKey::parse(bearer.ok_or(Denial::NoKey)?).map_err(|_| Denial::MalformedKey)?;
+    cache.lookup(&key.sha256()).await.map_err(|error| match error {
+        LookupError::Refused { reason: Refusal::TenantSuspended(_) } => Denial::Suspended,
+        LookupError::Refused { .. } => Denial::InvalidKey,
+        LookupError::Unavailable { retry_after } => {
+            Denial::Unavailable { retry_after_seconds: retry_after.as_secs().max(1) }
+        }
+    })
+}
+
+fn actor(key_id: Option<&KeyId>) -> Actor {
+    Actor { key_id: key_id.map(ToString::to_string), via: Via::Rest }
 }
 
 impl<L> Pass<L> {
@@ -155,6 +188,23 @@ impl<L> Pass<L> {
     }
 }
 
+impl ClusterPass {
+    /// Who uses it.
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// The request it was made for.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// Private, so that nobody operates the node who was not let in for that.
+    fn mint(actor: Actor, request_id: &str) -> Self {
+        Self { actor, request_id: request_id.to_owned() }
+    }
+}
+
 fn tenant_of(identity: &KeyIdentity, needed: Level) -> Result<TenantId, Denial> {
     match &identity.holder {
         Holder::Tenant(tenant) if rest_level(identity.permission).is_some_and(|reach| reach >= needed) => {
@@ -162,6 +212,15 @@ fn tenant_of(identity: &KeyIdentity, needed: Level) -> Result<TenantId, Denial> 
         }
         // A key of cluster scope is the operator's: it has no tenant and sees no tenant's data.
         Holder::Tenant(_) | Holder::Cluster => Err(Denial::Insufficient { needed: name(needed) }),
+    }
+}
+
+/// Whether the key is the operator's.
+fn operates(identity: &KeyIdentity) -> Result<(), Denial> {
+    match (&identity.holder, identity.permission) {
+        (Holder::Cluster, Permission::Admin) => Ok(()),
+        (Holder::Cluster, Permission::ReadWrite | Permission::ReadOnly | Permission::Mcp)
+        | (Holder::Tenant(_), _) => Err(Denial::Insufficient { needed: "ADMIN of cluster scope" }),
     }
 }
 

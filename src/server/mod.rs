@@ -24,6 +24,7 @@ use crate::api::{AllowedHosts, App, BodyLimits, router, share_size};
 use crate::auth::AccessCheck;
 use crate::config::Config;
 use crate::hivehub::{HiveHubClient, KeyCache, SystemClock, UnusableClient};
+use crate::metrics::Metrics;
 use crate::tenancy::{ShareSize, Tenancy};
 
 /// The tenant of a server without keys.
@@ -89,7 +90,7 @@ impl Server {
         );
         let tenancy = open_data(&config.server.data_dir, share_size(&limits))?;
         let listener = listen(address)?;
-        let app = App::new(tenancy.clone(), access, limits, hosts);
+        let app = App::new(tenancy.clone(), access, Metrics::default(), limits, hosts);
         Ok(Self { listener, app, tenancy, grace: config.server.shutdown_grace.duration() })
     }
 

@@ -11,7 +11,7 @@ use tracing::{Span, warn};
 
 use super::request::RequestId;
 use crate::api::{App, Problem};
-use crate::auth::{AccessCheck, Admission, Operation, Pass, Reach};
+use crate::auth::{AccessCheck, Admission, ClusterPass, Operation, Pass, Reach};
 use crate::tenancy::{Share, Tenant};
 
 /// Lets a request through to its operation, with a handle that reaches as far as the operation needs.
@@ -38,6 +38,7 @@ async fn admit(app: &App, operation: Operation, request: &mut Request) -> Result
         Admission::Read(pass) => enter(app, pass, extensions).await?,
         Admission::Write(pass) => enter(app, pass, extensions).await?,
         Admission::Admin(pass) => enter(app, pass, extensions).await?,
+        Admission::Cluster(pass) => drop(extensions.insert(Arc::new(pass))),
     }
     extensions.insert(Readmission { access: app.shared.access.clone(), operation, bearer, request_id: id });
     Ok(())
@@ -81,6 +82,18 @@ impl<L: Send + Sync + 'static> FromRequestParts<App> for Granted<L> {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
         parts.extensions.remove().map(Self).ok_or_else(|| missing("the operation does not grant this level"))
+    }
+}
+
+/// The operator's right, as a handler's argument.
+#[derive(Debug)]
+pub struct GrantedCluster(pub Arc<ClusterPass>);
+
+impl FromRequestParts<App> for GrantedCluster {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        parts.extensions.remove().map(Self).ok_or_else(|| missing("the operation is not the operator's"))
     }
 }
 
