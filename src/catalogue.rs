@@ -8,6 +8,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 use vectorizer_log::TenantId;
@@ -26,6 +27,7 @@ const FLUSH_EVERY_MILLISECONDS: u64 = 500;
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     quotas: sled::Tree,
+    sizes: sled::Tree,
 }
 
 /// The catalogue cannot be read or written.
@@ -65,6 +67,23 @@ pub struct NotedQuota {
     pub requests_per_hour: Option<u64>,
 }
 
+/// How large a tenant was when it was written to last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotedSize {
+    /// The last record.
+    pub seq: u64,
+    /// When it was written, in microseconds since 1970.
+    pub at: i64,
+    /// Collections.
+    pub collections: u64,
+    /// Vectors.
+    pub vectors: u64,
+    /// Logical bytes of the vectors.
+    pub storage_bytes: u64,
+    /// Stored bytes of the log.
+    pub log_bytes: u64,
+}
+
 impl Catalogue {
     /// The catalogue in the `node` folder, which exists; an empty one if there is none that can be read.
     pub fn open(node: &Path) -> Result<Self, CatalogueError> {
@@ -80,23 +99,48 @@ impl Catalogue {
             fs::rename(&path, &aside).map_err(folder)?;
             open(&path).map_err(|reason| folder(io::Error::other(reason)))
         })?;
-        Ok(Self { quotas: database.open_tree("quotas")? })
+        Ok(Self { quotas: database.open_tree("quotas")?, sizes: database.open_tree("sizes")? })
     }
 
     /// The limits that were heard of last.
     pub fn quota(&self, tenant: &TenantId) -> Result<Option<NotedQuota>, CatalogueError> {
-        let Some(note) = self.quotas.get(tenant.as_str())? else { return Ok(None) };
-        Ok(Some(serde_json::from_slice(&note)?))
+        read(&self.quotas, tenant)
     }
 
     /// Notes down limits, if they are others than before. They outlast the process half a second later.
     pub fn note_quota(&self, tenant: &TenantId, quota: &NotedQuota) -> Result<(), CatalogueError> {
-        let note = serde_json::to_vec(quota)?;
-        if self.quotas.get(tenant.as_str())?.is_none_or(|before| *before != *note) {
-            self.quotas.insert(tenant.as_str(), note)?;
-        }
+        note(&self.quotas, tenant, quota)
+    }
+
+    /// How large the tenant was when it was written to last, as far as that was noted.
+    pub fn size(&self, tenant: &TenantId) -> Result<Option<NotedSize>, CatalogueError> {
+        read(&self.sizes, tenant)
+    }
+
+    /// Notes down how large a tenant is.
+    pub fn note_size(&self, tenant: &TenantId, size: &NotedSize) -> Result<(), CatalogueError> {
+        note(&self.sizes, tenant, size)
+    }
+
+    /// Notes nothing of this tenant any more.
+    pub fn forget(&self, tenant: &TenantId) -> Result<(), CatalogueError> {
+        self.quotas.remove(tenant.as_str())?;
+        self.sizes.remove(tenant.as_str())?;
         Ok(())
     }
+}
+
+fn read<T: DeserializeOwned>(notes: &sled::Tree, tenant: &TenantId) -> Result<Option<T>, CatalogueError> {
+    let Some(note) = notes.get(tenant.as_str())? else { return Ok(None) };
+    Ok(Some(serde_json::from_slice(&note)?))
+}
+
+fn note<T: Serialize>(notes: &sled::Tree, tenant: &TenantId, note: &T) -> Result<(), CatalogueError> {
+    let note = serde_json::to_vec(note)?;
+    if notes.get(tenant.as_str())?.is_none_or(|before| *before != *note) {
+        notes.insert(tenant.as_str(), note)?;
+    }
+    Ok(())
 }
 
 /// sled may panic on damage.

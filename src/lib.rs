@@ -2,7 +2,7 @@
 //!
 //! A request comes in through [`api`], is let in by [`auth`] (which asks [`hivehub`]), gets a handle to
 //! its tenant's data from [`tenancy`], and leaves with an answer. [`hub`] is a small HiveHub to run
-//! yourself; [`server`] puts the parts together; [`config`] says how; [`outgoing`] is where requests to others start.
+//! yourself; [`server`] puts the parts together; [`config`] says how; [`metrics`] counts; [`outgoing`] is where requests to others start.
 
 pub mod api;
 pub mod auth;
@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod hivehub;
 pub mod hub;
+pub mod metrics;
 pub mod outgoing;
 pub mod quota;
 pub mod server;

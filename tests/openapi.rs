@@ -6,9 +6,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::api::location;
-use vectorizer::auth::Operation;
+use vectorizer::auth::{Operation, Requirement};
 
-use crate::node::{ACME, Node};
+use crate::node::{ACME, Key, Node};
 
 /// The methods a path item can hold, beside its other fields.
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
@@ -106,6 +106,7 @@ fn part_in_the_story(operation: Operation) -> (usize, Value) {
         | Operation::GetVector
         | Operation::ReadLog
         | Operation::ReadLogHead
+        | Operation::Metrics
         | Operation::Health
         | Operation::Ready
         | Operation::OpenApi => (3, Value::Null),
@@ -125,7 +126,11 @@ async fn every_operation_answers_with_the_status_type_and_fields_that_are_descri
     for ((_, body), operation) in story {
         let (method, template) = location(operation);
         let path = template.replace("{name}", "words").replace("{id}", "a");
-        let mut request = client.request_at(method.clone(), &path).bearer_auth(node.key(ACME));
+        let key = match operation.requirement() {
+            Requirement::Cluster => Key::Operator,
+            Requirement::Tenant(_) | Requirement::Nothing => ACME,
+        };
+        let mut request = client.request_at(method.clone(), &path).bearer_auth(node.key(key));
         if !body.is_null() {
             request = request.json(&body);
         }

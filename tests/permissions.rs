@@ -17,6 +17,8 @@ enum Needs {
     ReadOnly,
     ReadWrite,
     Admin,
+    /// The operator's key, and no tenant's.
+    Cluster,
 }
 
 fn needs(operation: Operation) -> Needs {
@@ -35,6 +37,7 @@ fn needs(operation: Operation) -> Needs {
         | Operation::ChangePayload
         | Operation::DeleteVectors => Needs::ReadWrite,
         Operation::CreateCollection | Operation::DeleteCollection | Operation::ReadLog => Needs::Admin,
+        Operation::Metrics => Needs::Cluster,
     }
 }
 
@@ -79,6 +82,10 @@ impl Caller {
         match (needs(operation), self.reaches) {
             (Needs::Nothing, _) => Verdict::Allowed,
             (_, Err(verdict)) => verdict,
+            // Neither reaches what is the other's.
+            (needs, Ok(reaches)) if (needs == Needs::Cluster) != (reaches == Needs::Cluster) => {
+                Verdict::Forbidden
+            }
             (needs, Ok(reaches)) if reaches >= needs => Verdict::Allowed,
             (_, Ok(_)) => Verdict::Forbidden,
         }
@@ -158,7 +165,7 @@ fn callers(node: &Node) -> Vec<Caller> {
         Caller::new("READ_WRITE", Ok(Needs::ReadWrite)).bearer(&node.key(Key::ReadWrite(0))),
         Caller::new("READ_ONLY", Ok(Needs::ReadOnly)).bearer(&node.key(Key::ReadOnly(0))),
         Caller::new("MCP", Ok(Needs::Nothing)).bearer(&node.key(Key::Mcp(0))),
-        Caller::new("the operator", Ok(Needs::Nothing)).bearer(&node.key(Key::Operator)),
+        Caller::new("the operator", Ok(Needs::Cluster)).bearer(&node.key(Key::Operator)),
     ];
     for name in ["key", "api_key", "access_token", "token", "authorization"] {
         let query = format!("?{name}={admin}");

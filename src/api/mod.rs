@@ -4,7 +4,7 @@
 //! no route that the permission table does not know.
 //!
 //! - `middleware`: what every request passes: its id and span, the host check, the access check.
-//! - `collections`, `vectors`, `search`, `audit` (with `feed`), `health`: what the routes do.
+//! - `collections`, `vectors`, `search`, `audit` (with `feed`), `metrics`, `health`: what the routes do.
 //! - `body`, `values`, `conditions`: what a client sends, checked on its way in.
 //! - `answer`: what a client gets: bounded, alone and in sum.
 //! - `problem`: what a client is told when it goes wrong.
@@ -17,6 +17,7 @@ mod collections;
 mod conditions;
 mod feed;
 mod health;
+mod metrics;
 pub mod middleware;
 mod openapi;
 mod problem;
@@ -40,6 +41,7 @@ pub use self::middleware::host::AllowedHosts;
 pub use self::openapi::document;
 pub use self::problem::Problem;
 use crate::auth::{AccessCheck, Operation};
+use crate::metrics::Metrics;
 use crate::tenancy::{ShareSize, Tenancy, Tenant};
 
 /// Everything the handlers work with. Cheap to clone.
@@ -51,6 +53,7 @@ pub struct App {
 struct Shared {
     tenancy: Tenancy,
     access: AccessCheck,
+    metrics: Metrics,
     body_limits: BodyLimits,
     allowed_hosts: Option<AllowedHosts>,
     searching: Arc<Semaphore>,
@@ -59,11 +62,12 @@ struct Shared {
 }
 
 impl App {
-    /// An app over these tenants, which lets in whom `access` lets in. `allowed_hosts` is what a
+    /// An app over these tenants, which lets in whom `access` lets in and shows `metrics`. `allowed_hosts` is what a
     /// `Host` header may say, for a server without keys; `None` does not look at it.
     pub fn new(
         tenancy: Tenancy,
         access: AccessCheck,
+        metrics: Metrics,
         body_limits: BodyLimits,
         allowed_hosts: Option<AllowedHosts>,
     ) -> Self {
@@ -71,7 +75,8 @@ impl App {
         let searching = Arc::new(Semaphore::new(cores));
         let answers = answer::node_room();
         let ending = CancellationToken::new();
-        let shared = Shared { tenancy, access, body_limits, allowed_hosts, searching, answers, ending };
+        let shared =
+            Shared { tenancy, access, metrics, body_limits, allowed_hosts, searching, answers, ending };
         Self { shared: Arc::new(shared) }
     }
 
@@ -121,6 +126,7 @@ pub fn location(operation: Operation) -> (Method, &'static str) {
         Operation::Count => (Method::POST, "/api/v1/collections/{name}/count"),
         Operation::ReadLog => (Method::GET, "/api/v1/log"),
         Operation::ReadLogHead => (Method::GET, "/api/v1/log/head"),
+        Operation::Metrics => (Method::GET, "/metrics"),
         Operation::Health => (Method::GET, "/health"),
         Operation::Ready => (Method::GET, "/ready"),
         Operation::OpenApi => (Method::GET, "/api/v1/openapi.json"),
@@ -163,6 +169,7 @@ fn guarded(app: &App, operation: Operation) -> MethodRouter<App> {
         Operation::Count => guard(app, operation, search::count),
         Operation::ReadLog => guard(app, operation, audit::read),
         Operation::ReadLogHead => guard(app, operation, audit::head),
+        Operation::Metrics => guard(app, operation, metrics::serve),
         Operation::Health => guard(app, operation, health::health),
         Operation::Ready => guard(app, operation, health::ready),
         Operation::OpenApi => guard(app, operation, openapi::serve),
@@ -190,6 +197,7 @@ const fn takes_parameters(operation: Operation) -> bool {
         Operation::ListVectors
         | Operation::GetVector
         | Operation::ReadLog
+        | Operation::Metrics
         | Operation::Health
         | Operation::Ready
         | Operation::OpenApi => true,

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{audit, collections, health, problem, search, vectors};
+use super::{audit, collections, health, metrics, problem, search, vectors};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -33,6 +33,7 @@ use super::{audit, collections, health, problem, search, vectors};
         search::count,
         audit::read,
         audit::head,
+        metrics::serve,
         health::health,
         health::ready,
         serve,

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use vectorizer_log::{Actor, TenantId, Via};
 
-use super::key::ApiKey;
+use super::key::{ApiKey, KeyId};
 use super::permission::{Level, Operation, Requirement, rest_level};
-use crate::hivehub::{HiveHubClient, Holder, KeyCache, KeyIdentity, LookupError, Refusal};
+use crate::hivehub::{HiveHubClient, Holder, KeyCache, KeyIdentity, LookupError, Permission, Refusal};
 use crate::quota::{Allowance, LimitsUnknown, QuotaManager, RateReport, RequestRefused};
 
 /// Who may enter.
@@ -47,6 +47,23 @@ pub struct Pass<L> {
     actor: Actor,
     request_id: String,
     level: PhantomData<L>,
+}
+
+/// The right to act for the operator of the whole node, on no tenant's data. Only [`AccessCheck::admit`]
+/// makes one.
+#[derive(Debug)]
+pub struct ClusterPass {
+    actor: Actor,
+    request_id: String,
+}
+
+/// Whose key it is that came, and what it may do. It reaches nothing.
+#[derive(Clone, Debug)]
+pub enum Holds {
+    /// Nobody's: the server asks for none, and its one tenant is everybody's.
+    Keyless(TenantId),
+    /// This one.
+    Key(Arc<KeyIdentity>),
 }
 
 /// A level as a type, so that a handler's signature says how far it reaches.
@@ -88,6 +105,10 @@ pub enum Admission {
     Write(Pass<Write>),
     /// To administrate.
     Admin(Pass<Admin>),
+    /// To operate the node.
+    Cluster(ClusterPass),
+    /// To know what one's own key is.
+    Holder(Holds),
 }
 
 /// Why a caller is not admitted.
@@ -144,17 +165,17 @@ impl AccessCheck {
     /// IMPORTANT, the order: who it is, whether it comes too often, whether it may. A caller that may not
     /// is charged all the same, so that trying costs what asking costs.
     pub async fn admit(&self, operation: Operation, bearer: Option<&str>, request_id: &str) -> Admitted {
-        let needed = match operation.requirement() {
-            Requirement::Nothing => return Admitted { outcome: Ok(Admission::Public), rate: None },
-            Requirement::Tenant(level) => level,
-        };
+        let requirement = operation.requirement();
+        if requirement == Requirement::Nothing {
+            return Admitted { outcome: Ok(Admission::Public), rate: None };
+        }
         let caller = match self.identify(bearer).await {
             Ok(caller) => caller,
             Err(denial) => return Admitted { outcome: Err(denial), rate: None },
         };
         let (rate, charged) = caller.charge();
         let outcome = match charged {
-            Ok(()) => caller.permit(needed, request_id),
+            Ok(()) => caller.permit(requirement, request_id),
             Err(RequestRefused { retry_after }) => Err(Denial::TooManyRequests { retry_after }),
         };
         Admitted { outcome, rate }
@@ -162,12 +183,9 @@ impl AccessCheck {
 
     /// Whether a caller that was admitted would still be: for what goes on for long. Charges nothing.
     pub async fn still_admits(&self, operation: Operation, bearer: Option<&str>) -> bool {
-        match operation.requirement() {
-            Requirement::Nothing => true,
-            Requirement::Tenant(level) => match self.identify(bearer).await {
-                Ok(caller) => caller.permit(level, "").is_ok(),
-                Err(_) => false,
-            },
+        match self.identify(bearer).await {
+            Ok(caller) => caller.permit(operation.requirement(), "").is_ok(),
+            Err(_) => operation.requirement() == Requirement::Nothing,
         }
     }
 
@@ -179,7 +197,7 @@ impl AccessCheck {
         let key = ApiKey::parse(bearer.ok_or(Denial::NoKey)?).map_err(|_| Denial::MalformedKey)?;
         let identity = keys.lookup(&key.sha256()).await?;
         match &identity.holder {
-            Holder::Cluster => Ok(Caller::Operator),
+            Holder::Cluster => Ok(Caller::Operator { identity }),
             Holder::Tenant(tenant) => {
                 let allowance = quotas.allowance(&tenant.id).await?;
                 Ok(Caller::Tenant { tenant: tenant.id.clone(), identity, allowance, now: quotas.uptime() })
@@ -190,39 +208,78 @@ impl AccessCheck {
 
 /// Somebody who is known.
 enum Caller<'check> {
+    /// Whoever reaches a server without keys: its one tenant's administrator, and its operator.
     Keyless { tenant: &'check TenantId, allowance: &'check Arc<Allowance> },
     Tenant { tenant: TenantId, identity: Arc<KeyIdentity>, allowance: Arc<Allowance>, now: Duration },
-    /// A key of cluster scope is the operator's: it has no tenant and sees no tenant's data.
-    Operator,
+    /// It has no tenant and sees no tenant's data.
+    Operator { identity: Arc<KeyIdentity> },
 }
 
 impl Caller<'_> {
     fn charge(&self) -> (Option<RateReport>, Result<(), RequestRefused>) {
         match self {
             Self::Tenant { allowance, now, .. } => allowance.charge(*now),
-            Self::Keyless { .. } | Self::Operator => (None, Ok(())),
+            Self::Keyless { .. } | Self::Operator { .. } => (None, Ok(())),
         }
     }
 
-    fn permit(self, needed: Level, request_id: &str) -> Result<Admission, Denial> {
-        let (tenant, allowance, key_id) = match self {
-            Self::Keyless { tenant, allowance } => (tenant.clone(), Arc::clone(allowance), None),
+    fn permit(self, requirement: Requirement, request_id: &str) -> Result<Admission, Denial> {
+        match requirement {
+            Requirement::Nothing => Ok(Admission::Public),
+            Requirement::Tenant(needed) => self.permit_tenant(needed, request_id),
+            Requirement::Cluster => self.permit_operator(request_id).map(Admission::Cluster),
+            Requirement::TenantOrCluster => match &self {
+                Self::Operator { .. } => self.permit_operator(request_id).map(Admission::Cluster),
+                Self::Keyless { .. } | Self::Tenant { .. } => self.permit_tenant(Level::Read, request_id),
+            },
+            Requirement::AnyKey => match self {
+                Self::Keyless { tenant, .. } => Ok(Admission::Holder(Holds::Keyless(tenant.clone()))),
+                Self::Tenant { identity, .. } | Self::Operator { identity }
+                    if rest_level(identity.permission).is_some() =>
+                {
+                    Ok(Admission::Holder(Holds::Key(identity)))
+                }
+                Self::Tenant { .. } | Self::Operator { .. } => {
+                    Err(Denial::Insufficient { needed: name(Level::Read) })
+                }
+            },
+        }
+    }
+
+    fn permit_tenant(self, needed: Level, request_id: &str) -> Result<Admission, Denial> {
+        let (tenant, allowance, actor) = match self {
+            Self::Keyless { tenant, allowance } => (tenant.clone(), Arc::clone(allowance), actor(None)),
             Self::Tenant { tenant, identity, allowance, .. }
                 if rest_level(identity.permission).is_some_and(|reach| reach >= needed) =>
             {
-                (tenant, allowance, Some(identity.key_id.to_string()))
+                (tenant, allowance, actor(Some(&identity.key_id)))
             }
-            Self::Tenant { .. } | Self::Operator => {
+            Self::Tenant { .. } | Self::Operator { .. } => {
                 return Err(Denial::Insufficient { needed: name(needed) });
             }
         };
-        let actor = Actor { key_id, via: Via::Rest };
         Ok(match needed {
             Level::Read => Admission::Read(Pass::mint(tenant, allowance, actor, request_id)),
             Level::Write => Admission::Write(Pass::mint(tenant, allowance, actor, request_id)),
             Level::Admin => Admission::Admin(Pass::mint(tenant, allowance, actor, request_id)),
         })
     }
+
+    fn permit_operator(self, request_id: &str) -> Result<ClusterPass, Denial> {
+        match self {
+            Self::Keyless { .. } => Ok(ClusterPass::mint(actor(None), request_id)),
+            Self::Operator { identity } if identity.permission == Permission::Admin => {
+                Ok(ClusterPass::mint(actor(Some(&identity.key_id)), request_id))
+            }
+            Self::Operator { .. } | Self::Tenant { .. } => {
+                Err(Denial::Insufficient { needed: "ADMIN of cluster scope" })
+            }
+        }
+    }
+}
+
+fn actor(key_id: Option<&KeyId>) -> Actor {
+    Actor { key_id: key_id.map(ToString::to_string), via: Via::Rest }
 }
 
 impl From<LookupError> for Denial {
@@ -267,6 +324,23 @@ impl<L> Pass<L> {
     /// Private, and that is what isolation rests on.
     fn mint(tenant: TenantId, allowance: Arc<Allowance>, actor: Actor, request_id: &str) -> Self {
         Self { tenant, allowance, actor, request_id: request_id.to_owned(), level: PhantomData }
+    }
+}
+
+impl ClusterPass {
+    /// Who uses it.
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// The request it was made for.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// Private, so that nobody operates the node who was not let in for that.
+    fn mint(actor: Actor, request_id: &str) -> Self {
+        Self { actor, request_id: request_id.to_owned() }
     }
 }
 

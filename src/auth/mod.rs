@@ -4,7 +4,7 @@ mod access;
 mod key;
 mod permission;
 
-pub use access::{AccessCheck, Admin, Admission, Admitted, Denial, Pass, Reach, Read, Write};
+pub use access::{AccessCheck, Admin, Admission, Admitted, ClusterPass, Denial, Holds, Pass, Reach, Read, Write};
 pub use permission::{Level, Operation, Requirement};
 
 pub use key::{ApiKey, Environment, InvalidKeyHash, KeyHash, KeyId, MalformedKey};

@@ -36,6 +36,8 @@ pub enum Operation {
     ReadLog,
     /// Read where the log ends.
     ReadLogHead,
+    /// Read the node's metrics, those of all its tenants among them.
+    Metrics,
     /// Whether the process lives.
     Health,
     /// Whether the server takes requests.
@@ -51,6 +53,12 @@ pub enum Requirement {
     Nothing,
     /// A tenant's key of at least this level.
     Tenant(Level),
+    /// The operator's key: ADMIN, of cluster scope. No tenant's key does.
+    Cluster,
+    /// A key of the tenant that it is about, of any level that REST knows, or the operator's.
+    TenantOrCluster,
+    /// Any key that REST knows.
+    AnyKey,
 }
 
 /// How far a key reaches inside its tenant, each level including those above it here.
@@ -66,7 +74,7 @@ pub enum Level {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CreateCollection,
         Self::ListCollections,
         Self::DescribeCollection,
@@ -82,6 +90,7 @@ impl Operation {
         Self::Count,
         Self::ReadLog,
         Self::ReadLogHead,
+        Self::Metrics,
         Self::Health,
         Self::Ready,
         Self::OpenApi,
@@ -105,6 +114,7 @@ impl Operation {
             Self::CreateCollection | Self::DeleteCollection | Self::ReadLog => {
                 Requirement::Tenant(Level::Admin)
             }
+            Self::Metrics => Requirement::Cluster,
         }
     }
 }
@@ -140,12 +150,17 @@ mod tests {
         ];
         let writes = [O::UpsertVectors, O::DeleteVector, O::ChangePayload, O::DeleteVectors];
         let admin = [O::CreateCollection, O::DeleteCollection, O::ReadLog];
+        let cluster = [O::Metrics];
         let public = [O::Health, O::Ready, O::OpenApi];
-        assert_eq!(reads.len() + writes.len() + admin.len() + public.len(), Operation::ALL.len());
+        let named = reads.len() + writes.len() + admin.len() + cluster.len() + public.len();
+        assert_eq!(named, Operation::ALL.len());
         for operation in Operation::ALL {
             let allowed = |permission| match operation.requirement() {
                 Requirement::Nothing => true,
                 Requirement::Tenant(level) => rest_level(permission).is_some_and(|reach| reach >= level),
+                // Whatever the permission: these are tenants' keys.
+                Requirement::Cluster => false,
+                Requirement::TenantOrCluster | Requirement::AnyKey => rest_level(permission).is_some(),
             };
             let is_public = public.contains(&operation);
             assert_eq!(allowed(Permission::Mcp), is_public, "{operation:?}");
@@ -159,7 +174,7 @@ mod tests {
                 is_public || reads.contains(&operation) || writes.contains(&operation),
                 "{operation:?}"
             );
-            assert!(allowed(Permission::Admin), "{operation:?}");
+            assert_eq!(allowed(Permission::Admin), !cluster.contains(&operation), "{operation:?}");
         }
     }
 }

@@ -18,7 +18,7 @@ use vectorizer_log::TenantId;
 use super::limits::{DefaultLimits, Limits};
 use super::rate_limiter::{RequestLimiter, RateReport, RequestRefused};
 use crate::catalogue::{Catalogue, NotedQuota};
-use crate::hivehub::{Clock, HubError};
+use crate::hivehub::{Clock, HiveHubClient, HubError, QuotaAnswer};
 
 /// Tenants whose limits are in memory. Customers, not strangers: each came with a valid key.
 const TENANTS_MAX: usize = 1_000_000;
@@ -42,6 +42,33 @@ const REPEATS_MAX: usize = 3;
 pub trait QuotaSource: Send + Sync + 'static {
     /// The limits of a tenant's plan. Ends within a bounded time.
     fn quota<'call>(&'call self, tenant: &'call TenantId) -> BoxFuture<'call, Result<NotedQuota, HubError>>;
+}
+
+impl QuotaSource for HiveHubClient {
+    fn quota<'call>(&'call self, tenant: &'call TenantId) -> BoxFuture<'call, Result<NotedQuota, HubError>> {
+        Box::pin(async move {
+            let QuotaAnswer {
+                storage_bytes,
+                log_bytes,
+                vectors,
+                collections,
+                requests_per_minute,
+                requests_per_hour,
+                // Who may be served is the key's answer and the feed's, and what is older than a change is
+                // asked for again.
+                status: _,
+                policy_cursor: _,
+            } = Self::quota(self, tenant).await?;
+            Ok(NotedQuota {
+                storage_bytes,
+                log_bytes,
+                vectors,
+                collections,
+                requests_per_minute,
+                requests_per_hour,
+            })
+        })
+    }
 }
 
 /// What one tenant may use and what it has used of its requests. All keys of a tenant share it.

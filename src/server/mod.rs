@@ -23,7 +23,9 @@ use self::pace::{Paced, SEND_BUFFER_BYTES};
 use crate::api::{AllowedHosts, App, BodyLimits, router, share_size};
 use crate::auth::AccessCheck;
 use crate::config::Config;
-use crate::hivehub::{HiveHubClient, KeyCache, SystemClock, UnusableClient};
+use crate::hivehub::{Clock, HiveHubClient, KeyCache, SystemClock, UnusableClient};
+use crate::metrics::Metrics;
+use crate::quota::{DefaultLimits, QuotaManager};
 use crate::tenancy::{ShareSize, Tenancy};
 
 /// The tenant of a server without keys.
@@ -73,14 +75,6 @@ impl Server {
     /// Takes the address and the data folder. Wakes no tenant.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let address = config.server.listen;
-        let access = match &config.cluster {
-            Some(cluster) => {
-                let client = HiveHubClient::new(&cluster.hivehub_api_url, &cluster.hivehub_api_key)?;
-                let clock = Arc::new(SystemClock::default());
-                AccessCheck::Keys(KeyCache::new(client, config.auth.api_key_cache_ttl, clock))
-            }
-            None => AccessCheck::Keyless(single_tenant()),
-        };
         let hosts = config.server.allowed_hosts.iter().map(|host| host.as_str().to_owned());
         let hosts = config.cluster.is_none().then(|| AllowedHosts::new(address, hosts));
         let limits = BodyLimits::new(
@@ -88,8 +82,24 @@ impl Server {
             config.server.json_depth_max.get() as usize,
         );
         let tenancy = open_data(&config.server.data_dir, share_size(&limits))?;
+        let access = match &config.cluster {
+            Some(cluster) => {
+                let client = HiveHubClient::new(&cluster.hivehub_api_url, &cluster.hivehub_api_key)?;
+                let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+                let quotas = QuotaManager::new(
+                    Arc::new(client.clone()),
+                    tenancy.catalogue().clone(),
+                    DefaultLimits::from(&config.rate_limiting),
+                    cluster.quota_check_interval.duration(),
+                    Arc::clone(&clock),
+                );
+                let keys = KeyCache::new(client, config.auth.api_key_cache_ttl, clock);
+                AccessCheck::Keys { keys, quotas }
+            }
+            None => AccessCheck::keyless(single_tenant()),
+        };
         let listener = listen(address)?;
-        let app = App::new(tenancy.clone(), access, limits, hosts);
+        let app = App::new(tenancy.clone(), access, Metrics::default(), limits, hosts);
         Ok(Self { listener, app, tenancy, grace: config.server.shutdown_grace.duration() })
     }
 

@@ -46,6 +46,7 @@ pub use self::merge_patch::MergePatch;
 pub use self::share::{Share, ShareSize};
 pub use self::tenant::{CollectionFacts, SearchState, Tenant};
 use crate::auth::{Pass, Reach};
+use crate::catalogue::Catalogue;
 use crate::quota::Allowance;
 
 /// The node's own entry in the data folder. No tenant can have this name.
@@ -68,6 +69,7 @@ pub struct Tenancy {
 #[derive(Debug)]
 struct Shared {
     data: PathBuf,
+    catalogue: Catalogue,
     tenants: Mutex<HashMap<TenantId, Arc<Bed>>>,
     waking: Semaphore,
     turns: Turns,
@@ -117,8 +119,10 @@ impl Tenancy {
             File::open(parent)?.sync_all()?;
         }
         TenantFolder::erase_unfinished(data)?;
+        let catalogue = Catalogue::open(&node).map_err(io::Error::other)?;
         let shared = Shared {
             data: data.to_owned(),
+            catalogue,
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
             turns: Turns::default(),
@@ -128,6 +132,11 @@ impl Tenancy {
             _lock: lock,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// What the node has noted down about its tenants.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.shared.catalogue
     }
 
     /// The tenant that `pass` is for, woken if it sleeps and created if it has never been here. A waking

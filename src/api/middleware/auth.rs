@@ -12,7 +12,7 @@ use tracing::{Span, warn};
 use super::rate_headers;
 use super::request::RequestId;
 use crate::api::{App, Problem};
-use crate::auth::{AccessCheck, Admission, Admitted, Operation, Pass, Reach};
+use crate::auth::{AccessCheck, Admission, Admitted, ClusterPass, Holds, Operation, Pass, Reach};
 use crate::quota::RateReport;
 use crate::tenancy::{Share, Tenant};
 
@@ -64,6 +64,8 @@ async fn enter_by(
         Admission::Read(pass) => enter(app, pass, extensions).await?,
         Admission::Write(pass) => enter(app, pass, extensions).await?,
         Admission::Admin(pass) => enter(app, pass, extensions).await?,
+        Admission::Cluster(pass) => drop(extensions.insert(Arc::new(pass))),
+        Admission::Holder(holds) => drop(extensions.insert(holds)),
     }
     extensions.insert(Readmission { access: app.shared.access.clone(), operation, bearer });
     Ok(())
@@ -107,6 +109,30 @@ impl<L: Send + Sync + 'static> FromRequestParts<App> for Granted<L> {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
         parts.extensions.remove().map(Self).ok_or_else(|| missing("the operation does not grant this level"))
+    }
+}
+
+/// The operator's right, as a handler's argument.
+#[derive(Debug)]
+pub struct GrantedCluster(pub Arc<ClusterPass>);
+
+impl FromRequestParts<App> for GrantedCluster {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        parts.extensions.remove().map(Self).ok_or_else(|| missing("the operation is not the operator's"))
+    }
+}
+
+/// Whose key came, as a handler's argument.
+#[derive(Debug)]
+pub struct Caller(pub Holds);
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        parts.extensions.remove().map(Self).ok_or_else(|| missing("the operation does not ask whose key it is"))
     }
 }
 
