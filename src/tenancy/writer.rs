@@ -176,8 +176,9 @@ impl Writer {
                     Ok(Applied::Skipped) => return Err(failed(&NotNew)),
                     Err(error) => return Err(failed(&error)),
                 };
-                let outcome = Outcome::of(&record.event, &change);
-                answered.push((answer, Ok(Committed { seq: record.seq, outcome, repeated: false })));
+                if let Some(outcome) = Outcome::of(&record.event, &change) {
+                    answered.push((answer, Ok(Committed { seq: record.seq, outcome, repeated: false })));
+                }
             }
             state.head = self.log.head();
             drop(state);
