@@ -1,12 +1,14 @@
 //! The access check: the one place that turns a request into the right to touch a tenant's data.
 
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use vectorizer_log::{Actor, TenantId, Via};
 
-use super::key::ApiKey;
-use super::key::KeyId;
+use super::denial::Denied;
+use super::failures::FailedAuthentications;
+use super::key::{ApiKey, KeyId};
 use super::permission::{Level, Operation, Requirement, rest_level};
 use crate::hivehub::{HiveHubClient, Holder, KeyCache, KeyIdentity, LookupError, Permission, Refusal};
 
@@ -14,7 +16,7 @@ use crate::hivehub::{HiveHubClient, Holder, KeyCache, KeyIdentity, LookupError, 
 #[derive(Clone)]
 pub enum AccessCheck {
     /// Cluster mode: HiveHub says whose a key is.
-    Keys(KeyCache<HiveHubClient>),
+    Keys(KeyCache<HiveHubClient>, FailedAuthentications),
     /// Single-tenant mode: everybody who reaches the server is this tenant's administrator.
     Keyless(TenantId),
 }
@@ -101,6 +103,12 @@ pub enum Denial {
         /// The least level that would.
         needed: &'static str,
     },
+    /// Too many keys from the caller's address were refused, and this one is not known here.
+    #[error("too many keys from this address were refused")]
+    TooManyFailures {
+        /// When to try again, in seconds.
+        retry_after_seconds: u64,
+    },
     /// HiveHub cannot be asked, and the key is not known here.
     #[error("the key cannot be checked right now")]
     Unavailable {
@@ -111,20 +119,22 @@ pub enum Denial {
 
 impl AccessCheck {
     /// Admits a caller to one operation of one request. `bearer` is what the `Authorization` header
-    /// carries; nothing else about a request gives any right.
+    /// carries; nothing else about a request gives any right. `from` is the client's address, if its
+    /// failures are to count.
     pub async fn admit(
         &self,
         operation: Operation,
         bearer: Option<&str>,
+        from: Option<IpAddr>,
         request_id: &str,
-    ) -> Result<Admission, Denial> {
+    ) -> Result<Admission, Denied> {
         match operation.requirement() {
             Requirement::Nothing => Ok(Admission::Public),
             Requirement::Tenant(needed) => {
                 let (tenant, actor) = match self {
                     Self::Keyless(tenant) => (tenant.clone(), actor(None)),
-                    Self::Keys(cache) => {
-                        let identity = identify(cache, bearer).await?;
+                    Self::Keys(cache, failures) => {
+                        let identity = identify(cache, failures, bearer, from).await?;
                         (tenant_of(&identity, needed)?, actor(Some(&identity.key_id)))
                     }
                 };
@@ -138,8 +148,8 @@ impl AccessCheck {
                 let actor = match self {
                     // Who reaches a server without keys operates it.
                     Self::Keyless(_) => actor(None),
-                    Self::Keys(cache) => {
-                        let identity = identify(cache, bearer).await?;
+                    Self::Keys(cache, failures) => {
+                        let identity = identify(cache, failures, bearer, from).await?;
                         operates(&identity)?;
                         actor(Some(&identity.key_id))
                     }
@@ -151,15 +161,42 @@ impl AccessCheck {
 }
 
 /// Who holds the key that was sent.
-async fn identify(cache: &KeyCache<HiveHubClient>, bearer: Option<&str>) -> Result<Arc<KeyIdentity>, Denial> {
+async fn identify(
+    cache: &KeyCache<HiveHubClient>,
+    failures: &FailedAuthentications,
+    bearer: Option<&str>,
+    from: Option<IpAddr>,
+) -> Result<Arc<KeyIdentity>, Denied> {
     let key = ApiKey::parse(bearer.ok_or(Denial::NoKey)?).map_err(|_| Denial::MalformedKey)?;
-    cache.lookup(&key.sha256()).await.map_err(|error| match error {
-        LookupError::Refused { reason: Refusal::TenantSuspended(_) } => Denial::Suspended,
-        LookupError::Refused { .. } => Denial::InvalidKey,
-        LookupError::Unavailable { retry_after } => {
-            Denial::Unavailable { retry_after_seconds: retry_after.as_secs().max(1) }
+    let hash = key.sha256();
+    let denied = |denial, tenant| Denied { denial, tenant, key_id: Some(key.id()) };
+    if let Some(from) = from
+        && let Err(wait) = failures.question(from, &hash)
+        && !cache.holds(&hash)
+    {
+        let retry_after_seconds = wait.as_secs().max(1);
+        return Err(denied(Denial::TooManyFailures { retry_after_seconds }, None));
+    }
+    match cache.lookup(&hash).await {
+        Ok(identity) => {
+            failures.proved(&hash);
+            Ok(identity)
         }
-    })
+        // Genuine: nobody has guessed.
+        Err(LookupError::Refused { reason: Refusal::TenantSuspended(tenant) }) => {
+            Err(denied(Denial::Suspended, Some(tenant)))
+        }
+        Err(LookupError::Refused { .. }) => {
+            if let Some(from) = from {
+                failures.failed(from);
+            }
+            Err(denied(Denial::InvalidKey, None))
+        }
+        Err(LookupError::Unavailable { retry_after }) => {
+            let retry_after_seconds = retry_after.as_secs().max(1);
+            Err(denied(Denial::Unavailable { retry_after_seconds }, None))
+        }
+    }
 }
 
 fn actor(key_id: Option<&KeyId>) -> Actor {
@@ -205,23 +242,31 @@ impl ClusterPass {
     }
 }
 
-fn tenant_of(identity: &KeyIdentity, needed: Level) -> Result<TenantId, Denial> {
+fn tenant_of(identity: &KeyIdentity, needed: Level) -> Result<TenantId, Denied> {
     match &identity.holder {
         Holder::Tenant(tenant) if rest_level(identity.permission).is_some_and(|reach| reach >= needed) => {
             Ok(tenant.id.clone())
         }
         // A key of cluster scope is the operator's: it has no tenant and sees no tenant's data.
-        Holder::Tenant(_) | Holder::Cluster => Err(Denial::Insufficient { needed: name(needed) }),
+        Holder::Tenant(_) | Holder::Cluster => Err(insufficient(identity, name(needed))),
     }
 }
 
 /// Whether the key is the operator's.
-fn operates(identity: &KeyIdentity) -> Result<(), Denial> {
+fn operates(identity: &KeyIdentity) -> Result<(), Denied> {
     match (&identity.holder, identity.permission) {
         (Holder::Cluster, Permission::Admin) => Ok(()),
         (Holder::Cluster, Permission::ReadWrite | Permission::ReadOnly | Permission::Mcp)
-        | (Holder::Tenant(_), _) => Err(Denial::Insufficient { needed: "ADMIN of cluster scope" }),
+        | (Holder::Tenant(_), _) => Err(insufficient(identity, "ADMIN of cluster scope")),
     }
+}
+
+fn insufficient(identity: &KeyIdentity, needed: &'static str) -> Denied {
+    let tenant = match &identity.holder {
+        Holder::Tenant(tenant) => Some(tenant.id.clone()),
+        Holder::Cluster => None,
+    };
+    Denied { denial: Denial::Insufficient { needed }, tenant, key_id: Some(identity.key_id.clone()) }
 }
 
 const fn name(level: Level) -> &'static str {

@@ -1,6 +1,7 @@
 //! The gate: access check, then the tenant's handle for exactly what the operation needs.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -9,8 +10,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::{Span, warn};
 
+use super::address;
 use super::request::RequestId;
 use crate::api::{App, Problem};
+use crate::audit::Refused;
 use crate::auth::{AccessCheck, Admission, ClusterPass, Operation, Pass, Reach};
 use crate::tenancy::{Share, Tenant};
 
@@ -21,23 +24,33 @@ pub async fn gate(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match admit(&app, operation, &mut request).await {
+    let started = Instant::now();
+    let response = match admit(&app, operation, &mut request).await {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
-    }
+    };
+    app.shared.metrics.request(operation, response.status(), started.elapsed());
+    response
 }
 
 async fn admit(app: &App, operation: Operation, request: &mut Request) -> Result<(), Problem> {
     let RequestId(id) =
         request.extensions().get().cloned().ok_or_else(|| missing("the request has no id"))?;
     let bearer = bearer(request.headers()).map(str::to_owned);
-    let admission = app.shared.access.admit(operation, bearer.as_deref(), &id).await?;
+    let from = address::client(request, &app.shared.trusted_proxies);
+    let admission = app.shared.access.admit(operation, bearer.as_deref(), from, &id).await;
+    let admission = admission.map_err(|denied| {
+        if let Some(refused) = Refused::of(&denied, operation, from) {
+            app.shared.tenancy.audit().note(refused);
+        }
+        denied.denial
+    })?;
     let extensions = request.extensions_mut();
     match admission {
         Admission::Public => {}
-        Admission::Read(pass) => enter(app, pass, extensions).await?,
-        Admission::Write(pass) => enter(app, pass, extensions).await?,
-        Admission::Admin(pass) => enter(app, pass, extensions).await?,
+        Admission::Read(pass) => enter(app, operation, pass, extensions).await?,
+        Admission::Write(pass) => enter(app, operation, pass, extensions).await?,
+        Admission::Admin(pass) => enter(app, operation, pass, extensions).await?,
         Admission::Cluster(pass) => drop(extensions.insert(Arc::new(pass))),
     }
     extensions.insert(Readmission { access: app.shared.access.clone(), operation, bearer, request_id: id });
@@ -46,12 +59,14 @@ async fn admit(app: &App, operation: Operation, request: &mut Request) -> Result
 
 async fn enter<L: Reach + Send + Sync + 'static>(
     app: &App,
+    operation: Operation,
     pass: Pass<L>,
     extensions: &mut Extensions,
 ) -> Result<(), Problem> {
     Span::current().record("tenant", pass.tenant().as_str());
     match app.shared.tenancy.enter(pass).await {
         Ok(tenant) => {
+            tenant.metrics().request(operation);
             extensions.insert(tenant.share().clone());
             extensions.insert(Arc::new(tenant));
             Ok(())
@@ -114,7 +129,7 @@ pub struct Readmission {
 impl Readmission {
     /// Whether the caller would be let in now.
     pub async fn is_granted(&self) -> bool {
-        self.access.admit(self.operation, self.bearer.as_deref(), &self.request_id).await.is_ok()
+        self.access.admit(self.operation, self.bearer.as_deref(), None, &self.request_id).await.is_ok()
     }
 }
 
