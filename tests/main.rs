@@ -16,6 +16,7 @@ mod failing_disk;
 mod isolation;
 mod linking;
 mod loading;
+mod metrics;
 mod node;
 mod openapi;
 mod permissions;
