@@ -2,9 +2,11 @@
 //!
 //! A request comes in through [`api`], is let in by [`auth`] (which asks [`hivehub`]), gets a handle to
 //! its tenant's data from [`tenancy`], and leaves with an answer. [`hub`] is a small HiveHub to run
-//! yourself; [`server`] puts the parts together; [`config`] says how; [`metrics`] counts; [`outgoing`] is where requests to others start.
+//! yourself; [`server`] puts the parts together; [`config`] says how; [`metrics`] counts; [`audit`] keeps
+//! what was refused; [`outgoing`] is where requests to others start.
 
 pub mod api;
+pub mod audit;
 pub mod auth;
 pub mod catalogue;
 pub mod cli;

@@ -48,9 +48,8 @@ async fn the_log_says_who_did_what_when_and_in_which_request() {
         assert!(last.as_microsecond() <= at.as_microsecond() && at <= after, "{at}");
         last = at;
     }
-    // What refused and reading requests leave in it: nothing.
+    // What reading requests leave in it: nothing.
     node.client(Key::ReadOnly(0)).get("/collections").await.expect(200);
-    node.client(Key::ReadOnly(0)).delete("/collections/words").await.expect(403);
     assert_eq!(node.client(ACME).log("").await.len(), story.len());
     // And no key's secret.
     let text = serde_json::to_string(&log).unwrap();
@@ -107,6 +106,57 @@ async fn the_export_is_the_same_over_http_and_from_the_folder() {
     assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stderr));
     let replayed = vectorizer([&["replay", "--expect", &digest], &local[..]].concat());
     assert_eq!(replayed.status.code(), Some(0), "{}", String::from_utf8_lossy(&replayed.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_who_was_refused_what_and_a_flood_of_it_is_a_few_records() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let (client, reader) = (node.client(ACME), node.client(Key::ReadOnly(0)));
+    client.create("words", 2, "dot").await;
+    for _ in 0..300 {
+        reader.delete("/collections/words").await.expect(403);
+    }
+    // They come with the next commit, behind what was asked for, and change no data.
+    let seq = client.create("more", 2, "dot").await["seq"].as_u64().unwrap();
+    assert_eq!(client.data_seq().await, seq);
+    let log = client.log("").await;
+    assert_eq!(log.len(), 3, "{log:?}");
+    let (line, event) = (&log[2], &log[2]["event"]);
+    assert_eq!(line["actor"], json!({"key_id": null, "via": "system"}));
+    assert_eq!(event["type"], "access_denied");
+    assert_eq!(event["key_id"], key_id(&node, Key::ReadOnly(0)));
+    assert_eq!(
+        (&event["what"], &event["why"]),
+        (&json!("delete_collection"), &json!("insufficient-permission"))
+    );
+    assert_eq!((&event["from"], &event["count"]), (&json!("127.0.0.1"), &json!(300)));
+    assert!(event["since"].as_str().unwrap() <= event["through"].as_str().unwrap());
+    // Others within a minute wait, however many commits there are, and are there after a stop.
+    for number in 0..5 {
+        reader.delete("/collections/words").await.expect(403);
+        node.client(Key::Mcp(0)).get("/collections").await.expect(403);
+        client.create(&format!("c{number}"), 2, "dot").await;
+    }
+    assert_eq!(client.log("").await.len(), 8);
+    node.stop();
+    let folder = data.path().to_str().unwrap();
+    let local = ["--data-dir", folder, "--tenant", "acme"];
+    let verified = vectorizer([&["log", "verify"], &local[..]].concat());
+    assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stderr));
+    let exported = vectorizer([&["log", "export", "--from", "9"], &local[..]].concat());
+    let text = String::from_utf8(exported.stdout).unwrap();
+    let counts: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["event"]["count"].clone())
+        .collect();
+    assert_eq!(counts, [5, 5], "{text}");
+    // A tenant that sleeps is told when it wakes.
+    let node = Node::dev(data.path());
+    node.client(Key::Mcp(1)).get("/collections").await.expect(403);
+    node.client(GLOBEX).create("words", 2, "dot").await;
+    let log = node.client(GLOBEX).log("").await;
+    assert_eq!(log.last().unwrap()["event"]["type"], "access_denied", "{log:?}");
 }
 
 fn digest(output: &[u8]) -> String {

@@ -1,7 +1,7 @@
 //! A real server process, and a client that talks to it.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -58,6 +58,14 @@ impl Node {
         let mut limited = Command::new("sh");
         limited.args(["-c", &script, env!("CARGO_BIN_EXE_vectorizer")]);
         Self::spawn(limited, "dev", data, &["--hub-listen", "127.0.0.1:0"])
+    }
+
+    /// `vectorizer dev` that says everything it can, into this file.
+    pub(crate) fn dev_traced(data: &Path, stderr: &Path) -> Self {
+        let script = format!("exec env VECTORIZER_LOG=trace \"$0\" \"$@\" 2>'{}'", stderr.display());
+        let mut traced = Command::new("sh");
+        traced.args(["-c", &script, env!("CARGO_BIN_EXE_vectorizer")]);
+        Self::spawn(traced, "dev", data, &["--hub-listen", "127.0.0.1:0"])
     }
 
     /// A server command with these flags beside the folder and a free port.
@@ -149,7 +157,12 @@ impl Node {
     /// Sends these bytes as they are and reads the answer: for what no honest client would send. The
     /// head has to ask for `Connection: close`.
     pub(crate) fn raw(&self, request: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(self.authority()).unwrap();
+        Self::raw_at(self.authority(), request)
+    }
+
+    /// The same, to another of the node's listeners.
+    pub(crate) fn raw_at(authority: &str, request: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(authority).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request).unwrap();
         let mut answer = Vec::new();
@@ -165,6 +178,12 @@ impl Node {
     /// A client without a key.
     pub(crate) fn keyless(&self) -> Client {
         Client { http: http(), base: format!("{}/api/v1", self.url), key: None }
+    }
+
+    /// The same, from this address of the machine's loopback.
+    pub(crate) fn keyless_from(&self, address: IpAddr) -> Client {
+        let http = vectorizer::outgoing::client().timeout(PATIENCE).no_proxy().local_address(address);
+        Client { http: http.build().unwrap(), ..self.keyless() }
     }
 }
 

@@ -105,8 +105,14 @@ impl Caller {
         client.send(request).await
     }
 
-    async fn is_held(&self, client: &Client, operation: Operation) {
-        let answer = self.call(client, operation).await;
+    async fn is_held(&self, node: &Node, client: &Client, operation: Operation) {
+        let answer = if self.reaches == Err(UNKNOWN) {
+            // Of one address only so many are borne.
+            let number = u8::try_from(operation as usize).unwrap();
+            self.call(&node.keyless_from([127, 0, 1, number].into()), operation).await
+        } else {
+            self.call(client, operation).await
+        };
         let what = format!("{operation:?} by {}: {} {}", self.name, answer.status, answer.body);
         let status = answer.status.as_u16();
         match self.verdict(operation) {
@@ -209,7 +215,7 @@ async fn every_route_answers_every_caller_as_the_design_says_and_a_refused_one_w
     let (mut refused, mut allowed) = (0, 0);
     for operation in Operation::ALL {
         for caller in callers.iter().filter(|caller| caller.verdict(operation) != Verdict::Allowed) {
-            caller.is_held(&client, operation).await;
+            caller.is_held(&node, &client, operation).await;
             refused += 1;
         }
     }
@@ -222,7 +228,7 @@ async fn every_route_answers_every_caller_as_the_design_says_and_a_refused_one_w
     assert_eq!(entries, ["dev-keys.json"], "a refused request has left something");
     for operation in Operation::ALL {
         for caller in callers.iter().filter(|caller| caller.verdict(operation) == Verdict::Allowed) {
-            caller.is_held(&client, operation).await;
+            caller.is_held(&node, &client, operation).await;
             allowed += 1;
         }
     }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::point::{Payload, Point, PointId};
-use crate::position::Seq;
+use crate::position::{Seq, Timestamp};
 
 /// A fact about a tenant's data. Applying an appended event always succeeds: whoever appends has
 /// validated it against the state it will meet.
@@ -55,9 +55,31 @@ pub enum Event {
         /// The whole payload after the change.
         payload: Payload,
     },
+    /// Requests were refused, all for the same reason. Many that are alike within a minute are one event,
+    /// so that whoever is refused cannot fill the log.
+    AccessDenied {
+        /// The key's id, where the key is known.
+        key_id: Option<String>,
+        /// The operation that was asked for; [`Event::OTHERS`] where there were too many different
+        /// requests to tell them apart, and then nothing is said of key and address either.
+        what: String,
+        /// Why they were refused, as the code of the problem that was answered.
+        why: String,
+        /// The client's address.
+        from: Option<String>,
+        /// How many there were.
+        count: u64,
+        /// When the first came.
+        since: Timestamp,
+        /// When the last came.
+        through: Timestamp,
+    },
 }
 
 impl Event {
+    /// What [`Event::AccessDenied`] says where it stands for requests of many kinds.
+    pub const OTHERS: &str = "others";
+
     /// Whether the event changes collections, vectors or payloads, and so moves `data_seq`.
     pub fn changes_data(&self) -> bool {
         match self {
@@ -66,6 +88,7 @@ impl Event {
             Self::CollectionCreated { .. } | Self::CollectionDeleted { .. } | Self::PayloadChanged { .. } => {
                 true
             }
+            Self::AccessDenied { .. } => false,
         }
     }
 }

@@ -121,6 +121,15 @@ enum EventLine<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         payload: Option<&'a RawValue>,
     },
+    AccessDenied {
+        key_id: Option<&'a str>,
+        what: &'a str,
+        why: &'a str,
+        from: Option<&'a str>,
+        count: u64,
+        since: String,
+        through: String,
+    },
 }
 
 #[derive(Serialize)]
@@ -156,6 +165,15 @@ impl<'a> EventLine<'a> {
                 collection: *collection,
                 id: id.as_str(),
                 payload: detail.payload.then(|| payload_line(payload)).flatten(),
+            },
+            Event::AccessDenied { key_id, what, why, from, count, since, through } => Self::AccessDenied {
+                key_id: key_id.as_deref(),
+                what,
+                why,
+                from: from.as_deref(),
+                count: *count,
+                since: since.to_string(),
+                through: through.to_string(),
             },
         }
     }

@@ -70,6 +70,6 @@ pub use position::{ChainHash, Head, LogId, Seq, Timestamp};
 pub use record::{Actor, Draft, Idempotency, Record, Via};
 pub use recovery::{Cut, Recovered, UnverifiedLog, copy_acknowledged, initialize};
 pub use tenant_id::{InvalidTenantId, TenantId};
-pub use tenant_log::{Commit, LogReader, StoredRecord, TenantLog};
+pub use tenant_log::{Commit, CommitTimes, LogReader, StoredRecord, TenantLog};
 pub use verifier::Verifier;
 pub use verify::{RemoteVerification, Verification};

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::damage::{Damage, DamageKind};
 use crate::envelope::{self, BODY_BYTES_MAX};
@@ -27,6 +28,16 @@ pub struct TenantLog {
     /// Whether the head's file says what `head` says after a loss of power too.
     head_is_durable: bool,
     poison: Option<StorageError>,
+    last_commit: CommitTimes,
+}
+
+/// How long a commit took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommitTimes {
+    /// To hand its records to the storage.
+    pub append: Duration,
+    /// To make them durable.
+    pub sync: Duration,
 }
 
 #[derive(Debug)]
@@ -64,8 +75,8 @@ impl TenantLog {
     ) -> Self {
         let storage = Mutex::new(Some(Arc::from(storage)));
         let shared = Shared { storage, log_id, durable: Mutex::new(head) };
-        let head_is_durable = false;
-        Self { shared: Arc::new(shared), head, bytes, slot, last_at, head_is_durable, poison: None }
+        let (head_is_durable, poison, last_commit) = (false, None, CommitTimes::default());
+        Self { shared: Arc::new(shared), head, bytes, slot, last_at, head_is_durable, poison, last_commit }
     }
 
     /// The log's identity.
@@ -81,6 +92,11 @@ impl TenantLog {
     /// The stored bytes of all its records: what the log itself weighs, whatever its storage adds.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// How long the last commit of this opening took.
+    pub fn last_commit(&self) -> CommitTimes {
+        self.last_commit
     }
 
     /// A reader of everything durable, now and later.
@@ -186,10 +202,13 @@ impl Commit<'_> {
         }
         let slot = self.log.slot.other();
         let storage = self.log.shared.storage()?;
-        if let Err(cause) = write(storage.as_ref(), &self.sealed, self.head, slot) {
-            storage.condemn();
-            self.log.poison = Some(cause.clone());
-            return Err(cause.into());
+        match write(storage.as_ref(), &self.sealed, self.head, slot) {
+            Ok(times) => self.log.last_commit = times,
+            Err(cause) => {
+                storage.condemn();
+                self.log.poison = Some(cause.clone());
+                return Err(cause.into());
+            }
         }
         self.log.head_is_durable = false;
         self.log.head = self.head;
@@ -209,15 +228,18 @@ fn write(
     sealed: &[(Record, Vec<u8>)],
     head: Head,
     slot: Slot,
-) -> Result<(), StorageError> {
+) -> Result<CommitTimes, StorageError> {
+    let started = Instant::now();
     for (at, (record, stored)) in sealed.iter().enumerate() {
         let last = if at + 1 == sealed.len() { Mark::EndsCommit } else { Mark::EndsRecord };
         for (part, value) in (0..).zip(split(stored, storage.part_bytes_max(), last)) {
             storage.put(PartKey { seq: record.seq, part }, &value)?;
         }
     }
+    let appended = Instant::now();
     storage.sync()?;
-    storage.write_head(slot, &head::encode(&head))
+    storage.write_head(slot, &head::encode(&head))?;
+    Ok(CommitTimes { append: appended - started, sync: appended.elapsed() })
 }
 
 /// Reads what is durable in a log, beside its writer.

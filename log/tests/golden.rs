@@ -31,6 +31,7 @@ fn name(event: &Event) -> &'static str {
         Event::VectorsUpserted { .. } => "vectors_upserted",
         Event::VectorsDeleted { .. } => "vectors_deleted",
         Event::PayloadChanged { .. } => "payload_changed",
+        Event::AccessDenied { .. } => "access_denied",
     }
 }
 

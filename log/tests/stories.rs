@@ -67,6 +67,15 @@ pub(crate) fn one_of_each() -> Vec<Event> {
             id: id("a"),
             payload: Payload::new("{}").unwrap(),
         },
+        Event::AccessDenied {
+            key_id: Some("k2".to_owned()),
+            what: "delete_collection".to_owned(),
+            why: "insufficient-permission".to_owned(),
+            from: Some("192.0.2.1".to_owned()),
+            count: 300,
+            since: at(-2),
+            through: at(-1),
+        },
     ]
 }
 

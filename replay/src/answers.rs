@@ -55,9 +55,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What `event` came to, given the `change` it made.
-    pub fn of(event: &Event, change: &Change) -> Self {
-        match event {
+    /// What `event` came to, given the `change` it made; `None` if it is not what anybody asked for.
+    pub fn of(event: &Event, change: &Change) -> Option<Self> {
+        Some(match event {
             Event::CollectionCreated { .. } => Self::CollectionCreated,
             Event::CollectionDeleted { .. } => Self::CollectionDeleted { vectors: change.vectors_removed },
             Event::VectorsUpserted { .. } => {
@@ -65,7 +65,8 @@ impl Outcome {
             }
             Event::VectorsDeleted { .. } => Self::Deleted { count: change.vectors_removed },
             Event::PayloadChanged { .. } => Self::PayloadChanged,
-        }
+            Event::AccessDenied { .. } => return None,
+        })
     }
 
     /// How many vectors it wrote or deleted.
@@ -111,13 +112,9 @@ impl Answers {
     pub(crate) fn apply(&mut self, record: &Record, change: &Change) {
         self.forget(record.at);
         let Some(idempotency) = &record.idempotency else { return };
+        let Some(outcome) = Outcome::of(&record.event, change) else { return };
         let key: Arc<str> = idempotency.key.as_str().into();
-        let answer = Answer {
-            seq: record.seq,
-            at: record.at,
-            body_hash: idempotency.body_hash,
-            outcome: Outcome::of(&record.event, change),
-        };
+        let answer = Answer { seq: record.seq, at: record.at, body_hash: idempotency.body_hash, outcome };
         self.by_key.insert(Arc::clone(&key), answer);
         self.oldest_first.push_back((record.seq, key));
     }

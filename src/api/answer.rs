@@ -11,6 +11,7 @@ use vectorizer_replay::StoredPoint;
 
 use super::body::{INLINE_BYTES_MAX, kibibytes};
 use super::problem::Problem;
+use crate::metrics::Room;
 
 /// The largest answer that is made in one piece, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -25,6 +26,12 @@ pub(super) const SHARE_KIBIBYTES: usize = TENANT_BYTES_MAX / 1024;
 /// The node's room for answers, in KiB.
 pub(super) fn node_room() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(NODE_BYTES_MAX / 1024))
+}
+
+/// The node's room for answers, and how much of it is taken.
+pub(super) fn measured_room(node: &Semaphore) -> Room {
+    let taken = NODE_BYTES_MAX - 1024 * node.available_permits();
+    Room { name: "answers", bytes: NODE_BYTES_MAX, used_bytes: taken }
 }
 
 /// About how many bytes of JSON show this point.

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::App;
 use super::middleware::auth::share;
 use super::problem::Problem;
+use crate::metrics as measured;
 use crate::tenancy::Room;
 
 /// JSON above this is read and written away from the async threads.
@@ -53,6 +54,16 @@ impl BodyLimits {
 }
 
 impl BodyLimits {
+    /// The room and how much of it is taken.
+    pub(super) fn measured_room(&self) -> measured::Room {
+        let bytes = 1024 * self.room_kibibytes();
+        measured::Room { name: "bodies", bytes, used_bytes: bytes - 1024 * self.room.available_permits() }
+    }
+
+    fn room_kibibytes(&self) -> usize {
+        8 * kibibytes(self.body_bytes_max) as usize
+    }
+
     /// Every tenant's share of the room, in KiB.
     pub(super) fn share_kibibytes(&self) -> usize {
         2 * kibibytes(self.body_bytes_max) as usize

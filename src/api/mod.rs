@@ -37,10 +37,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::answer::AnswerRoom;
 pub use self::body::BodyLimits;
+pub use self::metrics::listener as metrics_router;
+pub use self::middleware::address::Peer;
 pub use self::middleware::host::AllowedHosts;
 pub use self::openapi::document;
 pub use self::problem::Problem;
 use crate::auth::{AccessCheck, Operation};
+use crate::config::Network;
 use crate::metrics::Metrics;
 use crate::tenancy::{ShareSize, Tenancy, Tenant};
 
@@ -56,27 +59,42 @@ struct Shared {
     metrics: Metrics,
     body_limits: BodyLimits,
     allowed_hosts: Option<AllowedHosts>,
+    trusted_proxies: Vec<Network>,
     searching: Arc<Semaphore>,
     answers: Arc<Semaphore>,
+    /// Held by the one who reads the metrics.
+    measuring: Arc<Semaphore>,
     ending: CancellationToken,
 }
 
 impl App {
     /// An app over these tenants, which lets in whom `access` lets in and shows `metrics`. `allowed_hosts` is what a
-    /// `Host` header may say, for a server without keys; `None` does not look at it.
+    /// `Host` header may say, for a server without keys; `None` does not look at it. `trusted_proxies` are
+    /// those whose word about a client's address is taken.
     pub fn new(
         tenancy: Tenancy,
         access: AccessCheck,
         metrics: Metrics,
         body_limits: BodyLimits,
         allowed_hosts: Option<AllowedHosts>,
+        trusted_proxies: Vec<Network>,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let searching = Arc::new(Semaphore::new(cores));
         let answers = answer::node_room();
         let ending = CancellationToken::new();
-        let shared =
-            Shared { tenancy, access, metrics, body_limits, allowed_hosts, searching, answers, ending };
+        let shared = Shared {
+            tenancy,
+            access,
+            metrics,
+            body_limits,
+            allowed_hosts,
+            trusted_proxies,
+            searching,
+            answers,
+            measuring: Arc::new(Semaphore::new(1)),
+            ending,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -87,6 +105,10 @@ impl App {
 
     fn is_stopping(&self) -> bool {
         self.shared.ending.is_cancelled()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     fn body_limits(&self) -> &BodyLimits {

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use vectorizer_log::{Error, InvalidCollectionName, InvalidPoint};
 use vectorizer_replay::{InvalidFilter, InvalidQuery};
 
-use crate::auth::Denial;
+use crate::auth::{Denial, DenialReason};
 use crate::quota::QuotaType;
 use crate::tenancy::{Refusal, WakeError};
 
@@ -158,12 +158,23 @@ impl From<Denial> for Problem {
     fn from(denial: Denial) -> Self {
         let detail = denial.to_string();
         let (status, code, challenge) = match denial {
-            Denial::NoKey => (StatusCode::UNAUTHORIZED, "no-key", CHALLENGE),
-            Denial::MalformedKey => (StatusCode::UNAUTHORIZED, "malformed-key", CHALLENGE_INVALID),
-            Denial::InvalidKey => (StatusCode::UNAUTHORIZED, "invalid-key", CHALLENGE_INVALID),
-            Denial::Suspended => (StatusCode::FORBIDDEN, "tenant-suspended", CHALLENGE_INSUFFICIENT),
+            Denial::NoKey => (StatusCode::UNAUTHORIZED, DenialReason::NoKey.code(), CHALLENGE),
+            Denial::MalformedKey => {
+                (StatusCode::UNAUTHORIZED, DenialReason::MalformedKey.code(), CHALLENGE_INVALID)
+            }
+            Denial::InvalidKey => {
+                (StatusCode::UNAUTHORIZED, DenialReason::InvalidKey.code(), CHALLENGE_INVALID)
+            }
+            Denial::Suspended => {
+                (StatusCode::FORBIDDEN, DenialReason::TenantSuspended.code(), CHALLENGE_INSUFFICIENT)
+            }
             Denial::Insufficient { .. } => {
-                (StatusCode::FORBIDDEN, "insufficient-permission", CHALLENGE_INSUFFICIENT)
+                (StatusCode::FORBIDDEN, DenialReason::InsufficientPermission.code(), CHALLENGE_INSUFFICIENT)
+            }
+            Denial::TooManyFailures { retry_after_seconds } => {
+                let code = DenialReason::TooManyFailedAuthentications.code();
+                return Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail)
+                    .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds));
             }
             Denial::TooManyRequests { retry_after } => {
                 return Self::too_many("rate-limit-exceeded", detail, seconds_up(retry_after));

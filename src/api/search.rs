@@ -1,7 +1,7 @@
 //! Searching and counting.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -197,9 +197,12 @@ pub(super) async fn search(
     let (snapshot, mut selections) = tenant.snapshot(&name, [filter])?;
     let selection = selections.pop().flatten();
     let points = snapshot.compared(&search.request(selection.as_ref()));
+    let metrics = app.metrics().clone();
     on_snapshot(&app, snapshot, points, numbers, move |snapshot| {
         let _room = room;
+        let started = Instant::now();
         let hits = search.run(snapshot, selection.as_ref())?;
+        metrics.searched(started.elapsed());
         answers.json(search.bytes(&hits), &search.answer(&hits))
     })
     .await
@@ -236,12 +239,15 @@ pub(super) async fn search_batch(
         snapshot.compared(&search.request(selection.as_ref()))
     };
     let points = searches.iter().zip(&selections).map(compared).fold(0, usize::saturating_add);
+    let metrics = app.metrics().clone();
     on_snapshot(&app, snapshot, points, numbers, move |snapshot| {
         let _room = room;
         let mut bytes = 0;
         let mut hits = Vec::with_capacity(searches.len());
         for (number, (search, selection)) in (0..).zip(searches.iter().zip(&selections)) {
+            let started = Instant::now();
             let found = search.run(snapshot, selection.as_ref()).map_err(at(number))?;
+            metrics.searched(started.elapsed());
             bytes += search.bytes(&found);
             expect_answer(bytes)?;
             hits.push(found);

@@ -1,15 +1,18 @@
 //! The access check: the one place that turns a request into the right to touch a tenant's data.
 
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use vectorizer_log::{Actor, TenantId, Via};
 
+use super::denial::Denied;
+use super::failures::FailedAuthentications;
 use super::key::{ApiKey, KeyId};
 use super::permission::{Level, Operation, Requirement, rest_level};
 use crate::hivehub::{HiveHubClient, Holder, KeyCache, KeyIdentity, LookupError, Permission, Refusal};
-use crate::quota::{Allowance, LimitsUnknown, QuotaManager, RateReport, RequestRefused};
+use crate::quota::{Allowance, Limits, LimitsUnknown, QuotaManager, RateReport, RequestRefused};
 
 /// Who may enter.
 #[derive(Clone)]
@@ -18,6 +21,8 @@ pub enum AccessCheck {
     Keys {
         /// Whose which key is.
         keys: KeyCache<HiveHubClient>,
+        /// Who has shown too many that are none.
+        failures: FailedAuthentications,
         /// What which tenant may use.
         quotas: QuotaManager,
     },
@@ -34,7 +39,7 @@ pub enum AccessCheck {
 #[derive(Debug)]
 pub struct Admitted {
     /// Whether it is let in.
-    pub outcome: Result<Admission, Denial>,
+    pub outcome: Result<Admission, Denied>,
     /// How its tenant's limits stand now, if it has a tenant and that has limits.
     pub rate: Option<RateReport>,
 }
@@ -145,6 +150,12 @@ pub enum Denial {
         /// When to try again, in seconds.
         retry_after_seconds: u64,
     },
+    /// Too many keys from the caller's address were refused, and this one is not known here.
+    #[error("too many keys from this address were refused")]
+    TooManyFailures {
+        /// When to try again, in seconds.
+        retry_after_seconds: u64,
+    },
     /// HiveHub cannot be asked, and the key is not known here.
     #[error("the key cannot be checked right now")]
     Unavailable {
@@ -160,48 +171,107 @@ impl AccessCheck {
     }
 
     /// Admits a caller to one operation of one request and charges its tenant for it. `bearer` is what the
-    /// `Authorization` header carries; nothing else about a request gives any right.
+    /// `Authorization` header carries; nothing else about a request gives any right. `from` is the client's
+    /// address, if its failures are to count.
     ///
     /// IMPORTANT, the order: who it is, whether it comes too often, whether it may. A caller that may not
     /// is charged all the same, so that trying costs what asking costs.
-    pub async fn admit(&self, operation: Operation, bearer: Option<&str>, request_id: &str) -> Admitted {
+    pub async fn admit(
+        &self,
+        operation: Operation,
+        bearer: Option<&str>,
+        from: Option<IpAddr>,
+        request_id: &str,
+    ) -> Admitted {
         let requirement = operation.requirement();
         if requirement == Requirement::Nothing {
             return Admitted { outcome: Ok(Admission::Public), rate: None };
         }
-        let caller = match self.identify(bearer).await {
+        let caller = match self.identify(bearer, from).await {
             Ok(caller) => caller,
-            Err(denial) => return Admitted { outcome: Err(denial), rate: None },
+            Err(denied) => return Admitted { outcome: Err(denied), rate: None },
         };
         let (rate, charged) = caller.charge();
         let outcome = match charged {
             Ok(()) => caller.permit(requirement, request_id),
-            Err(RequestRefused { retry_after }) => Err(Denial::TooManyRequests { retry_after }),
+            Err(RequestRefused { retry_after }) => {
+                Err(caller.denied(Denial::TooManyRequests { retry_after }))
+            }
         };
         Admitted { outcome, rate }
     }
 
     /// Whether a caller that was admitted would still be: for what goes on for long. Charges nothing.
     pub async fn still_admits(&self, operation: Operation, bearer: Option<&str>) -> bool {
-        match self.identify(bearer).await {
+        match self.identify(bearer, None).await {
             Ok(caller) => caller.permit(operation.requirement(), "").is_ok(),
             Err(_) => operation.requirement() == Requirement::Nothing,
         }
     }
 
-    async fn identify(&self, bearer: Option<&str>) -> Result<Caller<'_>, Denial> {
-        let (keys, quotas) = match self {
+    /// What is known of a tenant's limits, without asking anyone.
+    pub fn known_limits(&self, tenant: &TenantId) -> Option<Limits> {
+        match self {
+            Self::Keyless { allowance, .. } => Some(allowance.limits()),
+            Self::Keys { quotas, .. } => quotas.known(tenant),
+        }
+    }
+
+    async fn identify(&self, bearer: Option<&str>, from: Option<IpAddr>) -> Result<Caller<'_>, Denied> {
+        let (keys, failures, quotas) = match self {
             Self::Keyless { tenant, allowance } => return Ok(Caller::Keyless { tenant, allowance }),
-            Self::Keys { keys, quotas } => (keys, quotas),
+            Self::Keys { keys, failures, quotas } => (keys, failures, quotas),
         };
-        let key = ApiKey::parse(bearer.ok_or(Denial::NoKey)?).map_err(|_| Denial::MalformedKey)?;
-        let identity = keys.lookup(&key.sha256()).await?;
-        match &identity.holder {
-            Holder::Cluster => Ok(Caller::Operator { identity }),
-            Holder::Tenant(tenant) => {
-                let allowance = quotas.allowance(&tenant.id).await?;
-                Ok(Caller::Tenant { tenant: tenant.id.clone(), identity, allowance, now: quotas.uptime() })
+        let identity = holder(keys, failures, bearer, from).await?;
+        let tenant = match &identity.holder {
+            Holder::Cluster => return Ok(Caller::Operator { identity }),
+            Holder::Tenant(tenant) => tenant.id.clone(),
+        };
+        match quotas.allowance(&tenant).await {
+            Ok(allowance) => Ok(Caller::Tenant { tenant, identity, allowance, now: quotas.uptime() }),
+            Err(LimitsUnknown { retry_after }) => {
+                let denial = Denial::LimitsUnknown { retry_after_seconds: retry_after.as_secs().max(1) };
+                Err(Denied { denial, tenant: Some(tenant), key_id: Some(identity.key_id.clone()) })
             }
+        }
+    }
+}
+
+/// Who holds the key that was sent.
+async fn holder(
+    keys: &KeyCache<HiveHubClient>,
+    failures: &FailedAuthentications,
+    bearer: Option<&str>,
+    from: Option<IpAddr>,
+) -> Result<Arc<KeyIdentity>, Denied> {
+    let key = ApiKey::parse(bearer.ok_or(Denial::NoKey)?).map_err(|_| Denial::MalformedKey)?;
+    let hash = key.sha256();
+    let denied = |denial, tenant| Denied { denial, tenant, key_id: Some(key.id()) };
+    if let Some(from) = from
+        && let Err(wait) = failures.question(from, &hash)
+        && !keys.holds(&hash)
+    {
+        let retry_after_seconds = wait.as_secs().max(1);
+        return Err(denied(Denial::TooManyFailures { retry_after_seconds }, None));
+    }
+    match keys.lookup(&hash).await {
+        Ok(identity) => {
+            failures.proved(&hash);
+            Ok(identity)
+        }
+        // Genuine: nobody has guessed.
+        Err(LookupError::Refused { reason: Refusal::TenantSuspended(tenant) }) => {
+            Err(denied(Denial::Suspended, Some(tenant)))
+        }
+        Err(LookupError::Refused { .. }) => {
+            if let Some(from) = from {
+                failures.failed(from);
+            }
+            Err(denied(Denial::InvalidKey, None))
+        }
+        Err(LookupError::Unavailable { retry_after }) => {
+            let retry_after_seconds = retry_after.as_secs().max(1);
+            Err(denied(Denial::Unavailable { retry_after_seconds }, None))
         }
     }
 }
@@ -223,7 +293,22 @@ impl Caller<'_> {
         }
     }
 
-    fn permit(self, requirement: Requirement, request_id: &str) -> Result<Admission, Denial> {
+    /// Refused, and who it is.
+    fn denied(&self, denial: Denial) -> Denied {
+        match self {
+            Self::Keyless { tenant, .. } => {
+                Denied { denial, tenant: Some(TenantId::clone(tenant)), key_id: None }
+            }
+            Self::Tenant { tenant, identity, .. } => {
+                Denied { denial, tenant: Some(tenant.clone()), key_id: Some(identity.key_id.clone()) }
+            }
+            Self::Operator { identity } => {
+                Denied { denial, tenant: None, key_id: Some(identity.key_id.clone()) }
+            }
+        }
+    }
+
+    fn permit(self, requirement: Requirement, request_id: &str) -> Result<Admission, Denied> {
         match requirement {
             Requirement::Nothing => Ok(Admission::Public),
             Requirement::Tenant(needed) => self.permit_tenant(needed, request_id),
@@ -240,13 +325,13 @@ impl Caller<'_> {
                     Ok(Admission::Holder(Holds::Key(identity)))
                 }
                 Self::Tenant { .. } | Self::Operator { .. } => {
-                    Err(Denial::Insufficient { needed: name(Level::Read) })
+                    Err(self.denied(Denial::Insufficient { needed: name(Level::Read) }))
                 }
             },
         }
     }
 
-    fn permit_tenant(self, needed: Level, request_id: &str) -> Result<Admission, Denial> {
+    fn permit_tenant(self, needed: Level, request_id: &str) -> Result<Admission, Denied> {
         let (tenant, allowance, actor) = match self {
             Self::Keyless { tenant, allowance } => (tenant.clone(), Arc::clone(allowance), actor(None)),
             Self::Tenant { tenant, identity, allowance, .. }
@@ -255,7 +340,7 @@ impl Caller<'_> {
                 (tenant, allowance, actor(Some(&identity.key_id)))
             }
             Self::Tenant { .. } | Self::Operator { .. } => {
-                return Err(Denial::Insufficient { needed: name(needed) });
+                return Err(self.denied(Denial::Insufficient { needed: name(needed) }));
             }
         };
         Ok(match needed {
@@ -265,14 +350,14 @@ impl Caller<'_> {
         })
     }
 
-    fn permit_operator(self, request_id: &str) -> Result<ClusterPass, Denial> {
+    fn permit_operator(self, request_id: &str) -> Result<ClusterPass, Denied> {
         match self {
             Self::Keyless { .. } => Ok(ClusterPass::mint(actor(None), request_id)),
             Self::Operator { identity } if identity.permission == Permission::Admin => {
                 Ok(ClusterPass::mint(actor(Some(&identity.key_id)), request_id))
             }
             Self::Operator { .. } | Self::Tenant { .. } => {
-                Err(Denial::Insufficient { needed: "ADMIN of cluster scope" })
+                Err(self.denied(Denial::Insufficient { needed: "ADMIN of cluster scope" }))
             }
         }
     }
@@ -280,24 +365,6 @@ impl Caller<'_> {
 
 fn actor(key_id: Option<&KeyId>) -> Actor {
     Actor { key_id: key_id.map(ToString::to_string), via: Via::Rest }
-}
-
-impl From<LookupError> for Denial {
-    fn from(error: LookupError) -> Self {
-        match error {
-            LookupError::Refused { reason: Refusal::TenantSuspended(_) } => Self::Suspended,
-            LookupError::Refused { .. } => Self::InvalidKey,
-            LookupError::Unavailable { retry_after } => {
-                Self::Unavailable { retry_after_seconds: retry_after.as_secs().max(1) }
-            }
-        }
-    }
-}
-
-impl From<LimitsUnknown> for Denial {
-    fn from(unknown: LimitsUnknown) -> Self {
-        Self::LimitsUnknown { retry_after_seconds: unknown.retry_after.as_secs().max(1) }
-    }
 }
 
 impl<L> Pass<L> {

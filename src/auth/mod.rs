@@ -1,10 +1,16 @@
 //! Who calls, and what they may do.
 
 mod access;
+mod denial;
+mod failures;
 mod key;
 mod permission;
 
-pub use access::{AccessCheck, Admin, Admission, Admitted, ClusterPass, Denial, Holds, Pass, Reach, Read, Write};
+pub use access::{
+    AccessCheck, Admin, Admission, Admitted, ClusterPass, Denial, Holds, Pass, Reach, Read, Write,
+};
+pub use denial::{DenialReason, Denied};
+pub use failures::FailedAuthentications;
 pub use permission::{Level, Operation, Requirement};
 
 pub use key::{ApiKey, Environment, InvalidKeyHash, KeyHash, KeyId, MalformedKey};

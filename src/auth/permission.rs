@@ -96,6 +96,31 @@ impl Operation {
         Self::OpenApi,
     ];
 
+    /// Its name in the audit trail and in the metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CreateCollection => "create_collection",
+            Self::ListCollections => "list_collections",
+            Self::DescribeCollection => "describe_collection",
+            Self::DeleteCollection => "delete_collection",
+            Self::UpsertVectors => "upsert_vectors",
+            Self::ListVectors => "list_vectors",
+            Self::GetVector => "get_vector",
+            Self::DeleteVector => "delete_vector",
+            Self::ChangePayload => "change_payload",
+            Self::DeleteVectors => "delete_vectors",
+            Self::Search => "search",
+            Self::SearchBatch => "search_batch",
+            Self::Count => "count",
+            Self::ReadLog => "read_log",
+            Self::ReadLogHead => "read_log_head",
+            Self::Metrics => "metrics",
+            Self::Health => "health",
+            Self::Ready => "ready",
+            Self::OpenApi => "openapi",
+        }
+    }
+
     /// The table.
     pub const fn requirement(self) -> Requirement {
         match self {

@@ -229,6 +229,13 @@ impl<S: KeySource> KeyCache<S> {
     }
 }
 
+impl<S: KeySource> KeyCache<S> {
+    /// Whether the key of this hash is known to be valid, so that a lookup may do without `HiveHub`.
+    pub fn holds(&self, key: &KeyHash) -> bool {
+        self.shared.valid(key).is_some()
+    }
+}
+
 impl<S: KeySource> Shared<S> {
     fn age(&self, entry: &ValidKey) -> Duration {
         self.clock.uptime().saturating_sub(entry.validated_at)

@@ -1,7 +1,7 @@
 //! Asking `HiveHub` over HTTP.
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url, redirect};
@@ -10,6 +10,7 @@ use super::cache::KeySource;
 use super::models::{Contradiction, VALIDATE_PATH, ValidateAnswer, ValidateRequest, Verdict};
 use crate::auth::KeyHash;
 use crate::config::{HubUrl, Secret};
+use crate::metrics::{CallOutcome, Metrics};
 
 /// The header in which this server shows its own key.
 pub const SERVICE_KEY_HEADER: HeaderName = HeaderName::from_static("x-service-key");
@@ -29,6 +30,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 pub struct HiveHubClient {
     http: reqwest::Client,
     validate: Url,
+    metrics: Metrics,
 }
 
 /// The client could not be set up: the service key cannot stand in a header, or there is no TLS.
@@ -130,7 +132,13 @@ impl HiveHubClient {
             .pool_max_idle_per_host(16)
             .build()
             .map_err(|error| UnusableClient(error.into()))?;
-        Ok(Self { http, validate: url.join(VALIDATE_PATH) })
+        Ok(Self { http, validate: url.join(VALIDATE_PATH), metrics: Metrics::default() })
+    }
+
+    /// The same, measured by these.
+    #[must_use]
+    pub fn measured_by(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Asks who holds the key of this hash. Asks a second time if the first try broke; both together
@@ -145,9 +153,12 @@ impl HiveHubClient {
                 outcome => outcome,
             }
         };
-        tokio::time::timeout(CALL_TIME_MAX, tries)
+        let started = Instant::now();
+        let outcome = tokio::time::timeout(CALL_TIME_MAX, tries)
             .await
-            .unwrap_or_else(|elapsed| Err(HubError::Unreachable(elapsed.into())))
+            .unwrap_or_else(|elapsed| Err(HubError::Unreachable(elapsed.into())));
+        self.metrics.hivehub_call("validate_key", CallOutcome::of(&outcome), started.elapsed());
+        outcome
     }
 
     async fn validate_once(&self, key: &KeyHash) -> Result<Verdict, HubError> {

@@ -23,8 +23,11 @@ pub enum QuotaType {
 }
 
 impl QuotaType {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::StorageBytes, Self::LogBytes, Self::Vectors, Self::Collections];
+
     /// Its name in `HiveHub`'s contract and in metrics.
-    pub const fn as_str(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::StorageBytes => "storage_bytes",
             Self::LogBytes => "log_bytes",
@@ -36,7 +39,7 @@ impl QuotaType {
 
 /// A write that would take a tenant beyond what it may use. Nothing was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the quota {} is {limit}: {used} are used, and this would add {more}", .quota.as_str())]
+#[error("the quota {} is {limit}: {used} are used, and this would add {more}", .quota.name())]
 pub struct QuotaExceeded {
     /// Which.
     pub quota: QuotaType,
@@ -108,7 +111,9 @@ impl<'state> StorageTracker<'state> {
             Event::CollectionCreated { .. } | Event::VectorsUpserted { .. } | Event::PayloadChanged { .. } => {
                 self.limits.log_bytes.unwrap_or(u64::MAX)
             }
-            Event::CollectionDeleted { .. } | Event::VectorsDeleted { .. } => u64::MAX,
+            Event::CollectionDeleted { .. } | Event::VectorsDeleted { .. } | Event::AccessDenied { .. } => {
+                u64::MAX
+            }
         }
     }
 

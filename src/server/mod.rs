@@ -15,13 +15,15 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::{debug, info, warn};
 use vectorizer_log::TenantId;
 
 use self::pace::{Paced, SEND_BUFFER_BYTES};
-use crate::api::{AllowedHosts, App, BodyLimits, router, share_size};
-use crate::auth::AccessCheck;
+use crate::api::{AllowedHosts, App, BodyLimits, Peer, metrics_router, router, share_size};
+use crate::auth::{AccessCheck, FailedAuthentications};
 use crate::config::Config;
 use crate::hivehub::{Clock, HiveHubClient, KeyCache, SystemClock, UnusableClient};
 use crate::metrics::Metrics;
@@ -38,10 +40,13 @@ const BACKLOG: u32 = 1_024;
 const HEADER_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait after the system has refused a connection, for want of descriptors perhaps.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// How long a reader of the metrics may take for what it was sent when the server ends.
+const METRICS_GRACE: Duration = Duration::from_secs(1);
 
 /// A server that listens and does not serve yet.
 pub struct Server {
     listener: TcpListener,
+    metrics: Option<(TcpListener, Option<AllowedHosts>)>,
     app: App,
     tenancy: Tenancy,
     grace: Duration,
@@ -75,16 +80,21 @@ impl Server {
     /// Takes the address and the data folder. Wakes no tenant.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let address = config.server.listen;
-        let hosts = config.server.allowed_hosts.iter().map(|host| host.as_str().to_owned());
-        let hosts = config.cluster.is_none().then(|| AllowedHosts::new(address, hosts));
+        let metrics = Metrics::default();
+        let hosts = |address| {
+            let names = config.server.allowed_hosts.iter().map(|host| host.as_str().to_owned());
+            AllowedHosts::new(address, names)
+        };
+        let allowed_hosts = config.cluster.is_none().then(|| hosts(address));
         let limits = BodyLimits::new(
             config.server.body_bytes_max.get() as usize,
             config.server.json_depth_max.get() as usize,
         );
-        let tenancy = open_data(&config.server.data_dir, share_size(&limits))?;
+        let tenancy = open_data(&config.server.data_dir, share_size(&limits), metrics.clone())?;
         let access = match &config.cluster {
             Some(cluster) => {
-                let client = HiveHubClient::new(&cluster.hivehub_api_url, &cluster.hivehub_api_key)?;
+                let client = HiveHubClient::new(&cluster.hivehub_api_url, &cluster.hivehub_api_key)?
+                    .measured_by(metrics.clone());
                 let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
                 let quotas = QuotaManager::new(
                     Arc::new(client.clone()),
@@ -94,13 +104,23 @@ impl Server {
                     Arc::clone(&clock),
                 );
                 let keys = KeyCache::new(client, config.auth.api_key_cache_ttl, clock);
-                AccessCheck::Keys { keys, quotas }
+                AccessCheck::Keys { keys, failures: FailedAuthentications::default(), quotas }
             }
             None => AccessCheck::keyless(single_tenant()),
         };
         let listener = listen(address)?;
-        let app = App::new(tenancy.clone(), access, Metrics::default(), limits, hosts);
-        Ok(Self { listener, app, tenancy, grace: config.server.shutdown_grace.duration() })
+        let trusted_proxies = config.server.trusted_proxies.clone();
+        let app = App::new(tenancy.clone(), access, metrics, limits, allowed_hosts, trusted_proxies);
+        let metrics = match config.server.metrics_listen {
+            // A page in a browser must not read them by a name of its own for loopback.
+            Some(address) if address.ip().is_loopback() => Some((listen(address)?, Some(hosts(address)))),
+            Some(address) => {
+                warn!(%address, "anybody who reaches this address can read the metrics, tenants' names among them");
+                Some((listen(address)?, None))
+            }
+            None => None,
+        };
+        Ok(Self { listener, metrics, app, tenancy, grace: config.server.shutdown_grace.duration() })
     }
 
     /// The address it listens on.
@@ -108,10 +128,22 @@ impl Server {
         self.listener.local_addr()
     }
 
+    /// The address it serves metrics on, if that is another one.
+    pub fn metrics_address(&self) -> Option<io::Result<SocketAddr>> {
+        self.metrics.as_ref().map(|(listener, _)| listener.local_addr())
+    }
+
     /// Serves until `stop` is ready; then finishes what is under way, for as long as the grace lasts,
     /// and closes every tenant's log.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, app, tenancy, grace } = self;
+        let Self { listener, metrics, app, tenancy, grace } = self;
+        let ended = CancellationToken::new();
+        let mut beside = JoinSet::new();
+        beside.spawn(tenancy.audit().clone().run(ended.clone()));
+        if let Some((listener, hosts)) = metrics {
+            let router = metrics_router(app.clone(), hosts);
+            beside.spawn(serve(listener, router, METRICS_GRACE, ended.clone().cancelled_owned()));
+        }
         let ending = app.clone();
         let stop = async move {
             stop.await;
@@ -120,6 +152,8 @@ impl Server {
         };
         serve(listener, router(app), grace, stop).await;
         tenancy.stop().await;
+        ended.cancel();
+        beside.join_all().await;
         info!("stopped");
     }
 }
@@ -129,8 +163,8 @@ pub fn single_tenant() -> TenantId {
     SINGLE_TENANT.parse().expect("the name is a tenant id")
 }
 
-fn open_data(path: &Path, share: ShareSize) -> Result<Tenancy, StartError> {
-    Tenancy::new(path, share).map_err(|source| StartError::Data { path: path.to_owned(), source })
+fn open_data(path: &Path, share: ShareSize, metrics: Metrics) -> Result<Tenancy, StartError> {
+    Tenancy::new(path, share, metrics).map_err(|source| StartError::Data { path: path.to_owned(), source })
 }
 
 /// Listens on `address`.
@@ -158,9 +192,9 @@ pub async fn serve(listener: TcpListener, router: Router, grace: Duration, stop:
             let place = Arc::clone(&connections).acquire_owned().await;
             (listener.accept().await, place)
         };
-        let (stream, place) = tokio::select! {
+        let ((stream, peer), place) = tokio::select! {
             (accepted, place) = accepted => match accepted {
-                Ok((stream, _)) => (stream, place),
+                Ok((stream, peer)) => ((stream, Peer(peer)), place),
                 Err(error) => {
                     warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
@@ -171,9 +205,10 @@ pub async fn serve(listener: TcpListener, router: Router, grace: Duration, stop:
         };
         // Answers are written whole; waiting to fill packets would only delay them.
         let _ = stream.set_nodelay(true);
-        let service = router
-            .clone()
-            .map_request(|request: hyper::Request<Incoming>| request.map(axum::body::Body::new));
+        let service = router.clone().map_request(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            request.map(axum::body::Body::new)
+        });
         let stream = TokioIo::new(Paced::new(stream));
         let connection = http.serve_connection(stream, TowerToHyperService::new(service));
         let connection = graceful.watch(connection);

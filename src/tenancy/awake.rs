@@ -15,6 +15,8 @@ use super::linker::{Linker, Turns};
 use super::pace::Pace;
 use super::share::Share;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
+use crate::audit::TenantDenials;
+use crate::metrics::{Metrics, TenantMetrics, Waking};
 use crate::quota::Allowance;
 
 /// How many clients may read one tenant's log at the same time, and how many more may follow it.
@@ -36,6 +38,7 @@ pub(super) struct Awake {
     pub(super) log_readers: Arc<Semaphore>,
     pub(super) followers: Arc<Semaphore>,
     pub(super) share: Share,
+    pub(super) metrics: Arc<TenantMetrics>,
     /// Cancelled when the server stops.
     pub(super) stop: CancellationToken,
 }
@@ -69,6 +72,13 @@ pub enum WakeError {
     Stopping,
 }
 
+/// Where is told what happens to a tenant in memory.
+pub(super) struct Watched {
+    pub(super) metrics: Metrics,
+    pub(super) of_tenant: Arc<TenantMetrics>,
+    pub(super) denials: Arc<TenantDenials>,
+}
+
 /// A log and what it adds up to.
 pub(super) struct Woken {
     files: GraphFiles,
@@ -81,6 +91,7 @@ pub(super) struct Woken {
 pub(super) fn wake(
     folder: &TenantFolder,
     after_failure: bool,
+    mut waking: Waking,
     stop: &CancellationToken,
 ) -> Result<Woken, WakeError> {
     if !folder.exists() {
@@ -91,6 +102,7 @@ pub(super) fn wake(
     let unverified = if after_failure { folder.open_after_failure()? } else { folder.open()? };
     let mut reported = Instant::now();
     let mut recovery = Recovery::new(&mut projection, unverified.acknowledged().seq, |progress| {
+        waking.progressed(&progress);
         if reported.elapsed() >= PROGRESS_INTERVAL {
             reported = Instant::now();
             info!(seq = %progress.applied, of = %progress.through, vectors = progress.vectors, "recovering");
@@ -119,6 +131,7 @@ impl Woken {
         id: TenantId,
         allowance: Arc<Allowance>,
         share: Share,
+        watched: Watched,
         tasks: &TaskTracker,
         turns: Turns,
         stop: CancellationToken,
@@ -143,7 +156,8 @@ impl Woken {
             failed: failed.clone(),
         };
         tasks.spawn(linker.run().instrument(span.clone()));
-        let writer = Writer::new(log, allowance, Arc::clone(&state), publish, failed);
+        let Watched { metrics, of_tenant, denials } = watched;
+        let writer = Writer::new(log, allowance, Arc::clone(&state), publish, failed, denials, metrics);
         tasks.spawn(writer.run(queue, stop.clone()).instrument(span));
         Arc::new(Awake {
             id,
@@ -155,6 +169,7 @@ impl Woken {
             log_readers: Arc::new(Semaphore::new(LOG_READERS_MAX)),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             share,
+            metrics: of_tenant,
             stop,
         })
     }

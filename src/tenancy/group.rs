@@ -63,6 +63,7 @@ impl Group {
             }
             Event::VectorsDeleted { collection, ids } => self.touch(*collection, ids),
             Event::PayloadChanged { collection, id, .. } => self.touch(*collection, [id]),
+            Event::AccessDenied { .. } => {}
         }
     }
 

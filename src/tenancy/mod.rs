@@ -37,16 +37,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span, error, info};
 use vectorizer_log::{TenantFolder, TenantId};
+use vectorizer_replay::Collection;
 
 pub use self::awake::WakeError;
-use self::awake::{Awake, wake};
+use self::awake::{Awake, Watched, wake};
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
 use self::linker::Turns;
 pub use self::merge_patch::MergePatch;
 pub use self::share::{Share, ShareSize};
 pub use self::tenant::{CollectionFacts, SearchState, Tenant};
+use crate::audit::Audit;
 use crate::auth::{Pass, Reach};
 use crate::catalogue::Catalogue;
+use crate::metrics::{Metrics, Reading, TenantReading};
 use crate::quota::Allowance;
 
 /// The node's own entry in the data folder. No tenant can have this name.
@@ -74,6 +77,8 @@ struct Shared {
     waking: Semaphore,
     turns: Turns,
     share: ShareSize,
+    metrics: Metrics,
+    audit: Audit,
     /// Writers and wakings: what has to end before the node has stopped.
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -106,7 +111,7 @@ impl Bed {
 impl Tenancy {
     /// The tenants in `data`, all asleep. Reads no tenant's folder, so it does not matter how many
     /// there are. The folder is this node's alone until the last clone is gone. Each gets a `share`.
-    pub fn new(data: &Path, share: ShareSize) -> io::Result<Self> {
+    pub fn new(data: &Path, share: ShareSize, metrics: Metrics) -> io::Result<Self> {
         let node = data.join(NODE_FOLDER);
         DirBuilder::new().recursive(true).mode(0o700).create(&node)?;
         let lock = File::create(node.join("lock"))?;
@@ -127,6 +132,8 @@ impl Tenancy {
             waking: Semaphore::new(WAKING_MAX),
             turns: Turns::default(),
             share,
+            audit: Audit::new(&node, metrics.clone()),
+            metrics,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             _lock: lock,
@@ -137,6 +144,25 @@ impl Tenancy {
     /// What the node has noted down about its tenants.
     pub fn catalogue(&self) -> &Catalogue {
         &self.shared.catalogue
+    }
+
+    /// Where refused requests are reported.
+    pub fn audit(&self) -> &Audit {
+        &self.shared.audit
+    }
+
+    /// What the tenants in memory have, for the metrics. Locks each of them for a moment.
+    pub fn read_into(&self, reading: &mut Reading) {
+        let beds: Vec<Arc<Bed>> = self.beds().values().map(Arc::clone).collect();
+        let awake: Vec<Arc<Awake>> = beds.iter().filter_map(|bed| bed.rest().awake.clone()).collect();
+        reading.awake_tenants = awake.len();
+        for awake in awake {
+            let state = awake.state.read().unwrap_or_else(PoisonError::into_inner);
+            reading.unlinked_vectors +=
+                state.projection.index().collections().map(Collection::unlinked).sum::<usize>();
+            let bytes = state.projection.usage().logical_bytes();
+            reading.tenants.push(TenantReading::new(Arc::clone(&awake.metrics), bytes));
+        }
     }
 
     /// The tenant that `pass` is for, woken if it sleeps and created if it has never been here. A waking
@@ -237,18 +263,25 @@ impl Tenancy {
         let started = Instant::now();
         // Within the span of the request that wakes it, which knows tenant and request.
         let request = Span::current();
-        let woken =
-            tokio::task::spawn_blocking(move || request.in_scope(|| wake(&folder, after_failure, &stop)))
-                .await
-                .map_err(|panic| WakeError::Panicked(panic.to_string()))??;
+        let waking = self.shared.metrics.waking();
+        let work = move || request.in_scope(|| wake(&folder, after_failure, waking, &stop));
+        let woken = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|panic| WakeError::Panicked(panic.to_string()))??;
         drop(turn);
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(seq = %woken.head().seq, milliseconds, "awake");
         let share = share.unwrap_or_else(|| Share::new(self.shared.share));
+        let watched = Watched {
+            metrics: self.shared.metrics.clone(),
+            of_tenant: self.shared.metrics.tenant(&tenant),
+            denials: self.shared.audit.wakes(&tenant),
+        };
         Ok(woken.start(
             tenant,
             allowance,
             share,
+            watched,
             &self.shared.tasks,
             self.shared.turns.clone(),
             self.shared.stop.clone(),

@@ -15,6 +15,7 @@ use super::pace::TooFast;
 use super::share::Share;
 use super::writer::{Queued, State};
 use crate::auth::{self, Admin, Pass};
+use crate::metrics::TenantMetrics;
 
 /// How long a write waits for a place in the writer's queue.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
@@ -105,6 +106,11 @@ impl<L> Tenant<L> {
     /// What it may take up of the node's memory.
     pub fn share(&self) -> &Share {
         &self.awake.share
+    }
+
+    /// What is counted for it.
+    pub fn metrics(&self) -> &TenantMetrics {
+        &self.awake.metrics
     }
 
     /// How many collections there are.

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error};
-use vectorizer_log::{Commit, Draft, Error, Head, Record, TenantLog, Timestamp};
+use vectorizer_log::{Actor, Commit, Draft, Error, Head, Record, TenantLog, Timestamp, Via};
 use vectorizer_replay::{Applied, Collection, Outcome, Projection, Projector as _};
 
 use super::command::{Command, Committed, Refusal};
 use super::decision::{Decision, decide};
 use super::group::Group;
+use crate::audit::TenantDenials;
+use crate::metrics::Metrics;
 use crate::quota::{Allowance, QuotaExceeded, StorageTracker};
 
 /// How many commands may wait for one tenant's writer.
@@ -51,6 +53,9 @@ pub(super) struct Writer {
     head_synced: Instant,
     /// Cancelled when the state can be trusted no more.
     failed: CancellationToken,
+    /// Refused requests, which go along.
+    denials: Arc<TenantDenials>,
+    metrics: Metrics,
 }
 
 /// The writer cannot go on; its tenant has to be opened again.
@@ -63,8 +68,10 @@ impl Writer {
         state: Arc<RwLock<State>>,
         published: watch::Sender<Head>,
         failed: CancellationToken,
+        denials: Arc<TenantDenials>,
+        metrics: Metrics,
     ) -> Self {
-        Self { log, allowance, state, published, head_synced: Instant::now(), failed }
+        Self { log, allowance, state, published, head_synced: Instant::now(), failed, denials, metrics }
     }
 
     /// Takes commands until `stop` is cancelled and the queue is empty, or until a write fails. Then the
@@ -85,6 +92,7 @@ impl Writer {
                         break;
                     },
                     () = tokio::time::sleep(HEAD_LAG_MAX), if !writer.log.head_is_durable() => {}
+                    () = writer.denials.due() => {}
                     () = writer.failed.cancelled() => return,
                 }
             }
@@ -95,6 +103,10 @@ impl Writer {
             }
         }
         on_disk(move || {
+            writer.denials.end();
+            if !writer.denials.is_empty() && writer.commit_group(&mut Vec::new()).is_err() {
+                return;
+            }
             if let Err(error) = writer.log.close() {
                 error!(%error, "the tenant's log could not be closed cleanly");
             }
@@ -102,11 +114,11 @@ impl Writer {
         .await;
     }
 
-    /// One turn away from the async threads: a group if any command waits, and the head if it is due.
+    /// One turn away from the async threads: a group if any command or denial waits, and the head if it is due.
     /// Returns the writer and what still waits; a writer that has failed is dropped, and its log with it.
     fn work(mut self, mut waiting: Vec<Queued>) -> Result<(Self, Vec<Queued>), Failed> {
         let idle = waiting.is_empty();
-        if !idle {
+        if !idle || self.denials.are_due() {
             self.commit_group(&mut waiting)?;
         }
         if idle || self.head_synced.elapsed() >= HEAD_LAG_MAX {
@@ -153,7 +165,7 @@ impl Writer {
                         match stage(&mut commit, &mut tracker, draft, now) {
                             Ok(record) => {
                                 group.stage(record, &name);
-                                staged.push(answer);
+                                staged.push(Some(answer));
                             }
                             Err(refusal) => answered.push((answer, Err(refusal))),
                         }
@@ -168,8 +180,17 @@ impl Writer {
             }
             waiting.extend(commands);
         }
+        let denials = self.denials.take();
+        for event in denials.events() {
+            let actor = Actor { key_id: None, via: Via::System };
+            let draft = Draft { actor, request_id: String::new(), idempotency: None, event };
+            commit.stage(draft, now).map_err(|error| failed(&error))?;
+            staged.push(None);
+        }
         let records = commit.commit().map_err(|error| failed(&error))?;
+        denials.kept();
         if !records.is_empty() {
+            self.metrics.committed(records.len(), self.log.last_commit());
             for record in &records {
                 debug!(seq = %record.seq, request_id = record.request_id, "committed");
             }
@@ -181,8 +202,10 @@ impl Writer {
                     Ok(Applied::Skipped) => return Err(failed(&NotNew)),
                     Err(error) => return Err(failed(&error)),
                 };
-                let outcome = Outcome::of(&record.event, &change);
-                answered.push((answer, Ok(Committed { seq: record.seq, outcome, repeated: false })));
+                // Nobody has asked for the others.
+                if let (Some(answer), Some(outcome)) = (answer, Outcome::of(&record.event, &change)) {
+                    answered.push((answer, Ok(Committed { seq: record.seq, outcome, repeated: false })));
+                }
             }
             state.head = self.log.head();
             drop(state);

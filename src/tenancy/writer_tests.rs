@@ -18,6 +18,7 @@ use vectorizer_replay::{Filter, Projection, Projector as _};
 use super::command::{Change, CollectionChange, Command, Precondition, Refusal, Room, VectorChange, Write};
 use super::merge_patch::MergePatch;
 use super::writer::{Answer, QUEUE_COMMANDS_MAX, Queued, State, Writer};
+use crate::metrics::Metrics;
 use crate::quota::{Allowance, Limits, QuotaExceeded, QuotaType};
 
 const LOG: LogId = LogId::new(Uuid::from_u128(1));
@@ -41,8 +42,10 @@ fn bench_within(limits: Limits) -> Bench {
     let log = unverified.recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
     let head = log.head();
     let state = Arc::new(RwLock::new(State { projection: Projection::new(LOG), head }));
+    let (published, failed) = (watch::channel(head).0, CancellationToken::new());
     let allowance = Allowance::new(limits);
-    let writer = Writer::new(log, allowance, state, watch::channel(head).0, CancellationToken::new());
+    let writer =
+        Writer::new(log, allowance, state, published, failed, Arc::default(), Metrics::default());
     let (send, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
     Bench { storage, writer, send, queue }
 }

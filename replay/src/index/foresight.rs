@@ -37,6 +37,7 @@ impl Index {
                     ..Change::default()
                 }
             }
+            Event::AccessDenied { .. } => Change::default(),
         }
     }
 
@@ -48,7 +49,7 @@ impl Index {
                 bytes_added: self.by_id(*collection).map_or(0, |collection| bytes(collection, points)),
                 ..Change::default()
             },
-            Event::VectorsDeleted { .. } => Change::default(),
+            Event::VectorsDeleted { .. } | Event::AccessDenied { .. } => Change::default(),
             Event::CollectionCreated { .. }
             | Event::CollectionDeleted { .. }
             | Event::PayloadChanged { .. } => self.foresee(event),

@@ -87,7 +87,8 @@ impl Index {
             Event::CollectionCreated { name, .. } if self.ids.contains_key(name) => {
                 Err(Misfit::NameExists { name: name.clone() })
             }
-            Event::CollectionCreated { .. } => Ok(()),
+            // The latter is about the tenant's callers, not about its data.
+            Event::CollectionCreated { .. } | Event::AccessDenied { .. } => Ok(()),
             Event::CollectionDeleted { collection } => self.existing(*collection).map(|_| ()),
             Event::VectorsUpserted { collection, points } => {
                 let collection = self.existing(*collection)?;
@@ -145,6 +146,7 @@ impl Index {
             Event::PayloadChanged { collection, id, payload } => {
                 Ok(self.existing_mut(*collection)?.change_payload(record.seq, id, payload))
             }
+            Event::AccessDenied { .. } => Ok(Change::default()),
         }
     }
 

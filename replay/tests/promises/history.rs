@@ -107,6 +107,8 @@ enum Action {
         pick: usize,
         payload: String,
     },
+    /// A request is refused.
+    Deny,
 }
 
 fn payload() -> impl Strategy<Value = String> {
@@ -121,6 +123,7 @@ fn action() -> impl Strategy<Value = Action> {
         3 => (0..3_u8, 1..=DIMENSION_MAX, metric, parameters)
             .prop_map(|(name, dimension, metric, parameters)| Action::Create { name, dimension, metric, parameters }),
         1 => Just(Action::DeleteCollection),
+        1 => Just(Action::Deny),
         8 => vec((0..IDS, numbers(), option::of(payload())), 0..6).prop_map(Action::Upsert),
         3 => (0..300_usize, 0..900_usize, numbers())
             .prop_map(|(first, count, numbers)| Action::Burst { first, count, numbers }),
@@ -169,15 +172,30 @@ fn event(step: &Step, model: &Model) -> Option<Event> {
             index: *parameters,
         });
     }
+    if matches!(step.action, Action::Deny) {
+        return Some(denied());
+    }
     let (seq, target) = model.collections.iter().nth(step.which.checked_rem(model.collections.len())?)?;
     on_collection(&step.action, collection(*seq), target)
+}
+
+fn denied() -> Event {
+    Event::AccessDenied {
+        key_id: Some("k2".to_owned()),
+        what: "search".to_owned(),
+        why: "insufficient-permission".to_owned(),
+        from: None,
+        count: 2,
+        since: Timestamp::from_micros(0),
+        through: Timestamp::from_micros(1),
+    }
 }
 
 fn on_collection(action: &Action, collection: CollectionId, target: &ModelCollection) -> Option<Event> {
     let cut = |numbers: &Numbers| numbers[..target.dimension].to_vec();
     let ids = || target.points.keys();
     match action {
-        Action::Create { .. } => None,
+        Action::Create { .. } | Action::Deny => None,
         Action::DeleteCollection => Some(Event::CollectionDeleted { collection }),
         Action::Upsert(chosen) => {
             let mut points: Vec<Point> = Vec::new();

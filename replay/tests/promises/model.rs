@@ -122,12 +122,16 @@ impl Model {
                 collection.points.get_mut(id.as_str()).unwrap().payload = Some(payload.as_str().to_owned());
                 Outcome::PayloadChanged
             }
+            Event::AccessDenied { .. } => return self.forget(record.at.micros()),
         };
         let at = record.at.micros();
-        self.answers.retain(|_, answer| at - answer.at < DAY_MICROS);
+        self.forget(at);
         if let Some(idempotency) = &record.idempotency {
             let answer = ModelAnswer { seq, at, body_hash: idempotency.body_hash, outcome };
             self.answers.insert(idempotency.key.clone(), answer);
         }
+    }
+    fn forget(&mut self, at: i64) {
+        self.answers.retain(|_, answer| at - answer.at < DAY_MICROS);
     }
 }

@@ -1,6 +1,8 @@
 //! The gate: access check, then the tenant's handle for exactly what the operation needs.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -9,9 +11,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::{Span, warn};
 
-use super::rate_headers;
 use super::request::RequestId;
+use super::{address, rate_headers};
 use crate::api::{App, Problem};
+use crate::audit::Refused;
 use crate::auth::{AccessCheck, Admission, Admitted, ClusterPass, Holds, Operation, Pass, Reach};
 use crate::quota::RateReport;
 use crate::tenancy::{Share, Tenant};
@@ -23,6 +26,7 @@ pub async fn gate(
     mut request: Request,
     next: Next,
 ) -> Response {
+    let started = Instant::now();
     let (rate, admitted) = admit(&app, operation, &mut request).await;
     let mut response = match admitted {
         Ok(()) => next.run(request).await,
@@ -31,6 +35,7 @@ pub async fn gate(
     if let Some(rate) = rate {
         rate_headers::tell(response.headers_mut(), &rate);
     }
+    app.shared.metrics.request(operation, response.status(), started.elapsed());
     response
 }
 
@@ -43,10 +48,16 @@ async fn admit(
         return (None, Err(missing("the request has no id")));
     };
     let bearer = bearer(request.headers()).map(str::to_owned);
-    let Admitted { outcome, rate } = app.shared.access.admit(operation, bearer.as_deref(), &id).await;
+    let from = address::client(request, &app.shared.trusted_proxies);
+    let Admitted { outcome, rate } = app.shared.access.admit(operation, bearer.as_deref(), from, &id).await;
     let entered = match outcome {
-        Ok(admission) => enter_by(app, operation, admission, bearer, request).await,
-        Err(denial) => Err(denial.into()),
+        Ok(admission) => enter_by(app, operation, admission, bearer, from, request).await,
+        Err(denied) => {
+            if let Some(refused) = Refused::of(&denied, operation, from) {
+                app.shared.tenancy.audit().note(refused);
+            }
+            Err(denied.denial.into())
+        }
     };
     (rate, entered)
 }
@@ -56,14 +67,15 @@ async fn enter_by(
     operation: Operation,
     admission: Admission,
     bearer: Option<String>,
+    from: Option<IpAddr>,
     request: &mut Request,
 ) -> Result<(), Problem> {
     let extensions = request.extensions_mut();
     match admission {
         Admission::Public => {}
-        Admission::Read(pass) => enter(app, pass, extensions).await?,
-        Admission::Write(pass) => enter(app, pass, extensions).await?,
-        Admission::Admin(pass) => enter(app, pass, extensions).await?,
+        Admission::Read(pass) => enter(app, operation, pass, extensions).await?,
+        Admission::Write(pass) => enter(app, operation, pass, extensions).await?,
+        Admission::Admin(pass) => enter(app, operation, pass, extensions).await?,
         Admission::Cluster(pass) => drop(extensions.insert(Arc::new(pass))),
         Admission::Holder(holds) => drop(extensions.insert(holds)),
     }
@@ -73,12 +85,14 @@ async fn enter_by(
 
 async fn enter<L: Reach + Send + Sync + 'static>(
     app: &App,
+    operation: Operation,
     pass: Pass<L>,
     extensions: &mut Extensions,
 ) -> Result<(), Problem> {
     Span::current().record("tenant", pass.tenant().as_str());
     match app.shared.tenancy.enter(pass).await {
         Ok(tenant) => {
+            tenant.metrics().request(operation);
             extensions.insert(tenant.share().clone());
             extensions.insert(Arc::new(tenant));
             Ok(())

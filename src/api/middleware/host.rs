@@ -45,7 +45,12 @@ impl AllowedHosts {
 
 /// Refuses requests for names this server does not have.
 pub async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
-    if let Some(allowed) = &app.shared.allowed_hosts {
+    check_against(app.shared.allowed_hosts.as_ref(), request, next).await
+}
+
+/// Refuses requests for other names than these; with none given, no request.
+pub async fn check_against(allowed: Option<&AllowedHosts>, request: Request, next: Next) -> Response {
+    if let Some(allowed) = allowed {
         let mut hosts = request.headers().get_all(header::HOST).iter();
         let host = match (hosts.next().map(|host| host.to_str()), hosts.next()) {
             (Some(Ok(host)), None) => host,

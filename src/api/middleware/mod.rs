@@ -1,5 +1,6 @@
 //! What every request passes, from outside in.
 
+pub mod address;
 pub mod auth;
 pub mod host;
 mod rate_headers;

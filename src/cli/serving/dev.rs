@@ -40,6 +40,9 @@ impl Dev {
         let server = Server::bind(&config)?;
         let text = welcome(server.address()?, hub_address, &config, &keys)?;
         streams.report(text)?;
+        if let Some(address) = server.metrics_address() {
+            streams.report(format_args!("metrics on http://{}/metrics", address?))?;
+        }
         let stopped = tokio_util::sync::CancellationToken::new();
         let hub = tokio::spawn(server::serve(
             hub_listener,

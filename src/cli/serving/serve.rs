@@ -26,6 +26,9 @@ impl Serve {
             server.address()?,
             config.server.data_dir.display(),
         ))?;
+        if let Some(address) = server.metrics_address() {
+            streams.report(format_args!("metrics on http://{}/metrics", address?))?;
+        }
         server.run(stop).await;
         Ok(())
     }

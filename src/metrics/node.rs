@@ -1,0 +1,167 @@
+//! What the node has at the moment.
+
+use prometheus::core::Collector;
+use prometheus::{Gauge, IntCounter, IntGauge, IntGaugeVec, Opts};
+use vectorizer_replay::Progress;
+
+use super::counter;
+use super::tenants::TenantReading;
+
+/// What is looked up when somebody reads the metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// Tenants in memory.
+    pub awake_tenants: usize,
+    /// Their vectors that searches still compare one by one.
+    pub unlinked_vectors: usize,
+    /// What each of them stores.
+    pub tenants: Vec<TenantReading>,
+    /// What is held of the node's memory.
+    pub rooms: Vec<Room>,
+}
+
+/// Room for something, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// For what.
+    pub name: &'static str,
+    /// How much there is.
+    pub bytes: usize,
+    /// How much is taken.
+    pub used_bytes: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct NodeSeries {
+    awake_tenants: IntGauge,
+    unlinked_vectors: IntGauge,
+    room_bytes: IntGaugeVec,
+    room_used_bytes: IntGaugeVec,
+    pub(super) oldest_unreported_usage: Gauge,
+}
+
+impl Default for NodeSeries {
+    fn default() -> Self {
+        let room = |name: &str, help: &str| {
+            IntGaugeVec::new(Opts::new(name, help), &["room"]).expect("name and labels are well-formed")
+        };
+        Self {
+            awake_tenants: gauge("vectorizer_awake_tenants", "Tenants in memory."),
+            unlinked_vectors: gauge(
+                "vectorizer_unlinked_vectors",
+                "Vectors that are not linked into a graph yet and compared one by one.",
+            ),
+            room_bytes: room("vectorizer_room_bytes", "Room for bodies and answers of all tenants."),
+            room_used_bytes: room("vectorizer_room_used_bytes", "How much of that room is taken."),
+            oldest_unreported_usage: Gauge::new(
+                "vectorizer_oldest_unreported_usage_seconds",
+                "Age of the oldest usage that HiveHub has not been told of; 0 if there is none.",
+            )
+            .expect("the name is well-formed"),
+        }
+    }
+}
+
+impl NodeSeries {
+    pub(super) fn set(&self, reading: &Reading) {
+        self.awake_tenants.set(signed(reading.awake_tenants));
+        self.unlinked_vectors.set(signed(reading.unlinked_vectors));
+        for room in &reading.rooms {
+            self.room_bytes.with_label_values(&[room.name]).set(signed(room.bytes));
+            self.room_used_bytes.with_label_values(&[room.name]).set(signed(room.used_bytes));
+        }
+    }
+
+    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 5] {
+        [
+            Box::new(self.awake_tenants.clone()),
+            Box::new(self.unlinked_vectors.clone()),
+            Box::new(self.room_bytes.clone()),
+            Box::new(self.room_used_bytes.clone()),
+            Box::new(self.oldest_unreported_usage.clone()),
+        ]
+    }
+}
+
+/// How far tenants are that wake.
+#[derive(Clone, Debug)]
+pub(super) struct WakingSeries {
+    tenants: IntGauge,
+    vectors: IntGauge,
+    records: IntCounter,
+}
+
+impl Default for WakingSeries {
+    fn default() -> Self {
+        Self {
+            tenants: gauge("vectorizer_waking_tenants", "Tenants that are being read from disk."),
+            vectors: gauge("vectorizer_waking_vectors", "Vectors that those tenants have back so far."),
+            records: counter("vectorizer_recovered_records_total", "Records read to wake tenants."),
+        }
+    }
+}
+
+impl WakingSeries {
+    pub(super) fn begin(&self) -> Waking {
+        self.tenants.inc();
+        Waking { series: self.clone(), records: 0, vectors: 0 }
+    }
+
+    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 3] {
+        [Box::new(self.tenants.clone()), Box::new(self.vectors.clone()), Box::new(self.records.clone())]
+    }
+}
+
+/// One tenant that wakes, until this is dropped.
+#[derive(Debug)]
+pub struct Waking {
+    series: WakingSeries,
+    records: u64,
+    vectors: i64,
+}
+
+impl Waking {
+    /// It has come so far.
+    pub fn progressed(&mut self, progress: &Progress) {
+        let (records, vectors) =
+            (progress.applied.get(), i64::try_from(progress.vectors).unwrap_or(i64::MAX));
+        self.series.records.inc_by(records.saturating_sub(self.records));
+        self.series.vectors.add(vectors - self.vectors);
+        (self.records, self.vectors) = (records, vectors);
+    }
+}
+
+impl Drop for Waking {
+    fn drop(&mut self) {
+        self.series.tenants.dec();
+        self.series.vectors.sub(self.vectors);
+    }
+}
+
+fn gauge(name: &str, help: &str) -> IntGauge {
+    IntGauge::new(name, help).expect("the name is well-formed")
+}
+
+fn signed(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use vectorizer_log::Seq;
+
+    use super::*;
+
+    #[test]
+    fn a_waking_that_ends_leaves_only_what_it_has_read() {
+        let series = WakingSeries::default();
+        let mut waking = series.begin();
+        for (applied, vectors) in [(256, 1_000), (512, 400)] {
+            let (applied, through) = (Seq::new(applied), Seq::new(600));
+            waking.progressed(&Progress { applied, through, vectors });
+        }
+        assert_eq!((series.tenants.get(), series.vectors.get(), series.records.get()), (1, 400, 512));
+        drop(waking);
+        assert_eq!((series.tenants.get(), series.vectors.get(), series.records.get()), (0, 0, 512));
+    }
+}

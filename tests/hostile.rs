@@ -1,0 +1,268 @@
+//! Callers who should not get in, over real HTTP, on every route there is.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use vectorizer::api::location;
+use vectorizer::auth::{ApiKey, Environment, Operation, Requirement};
+use vectorizer::config::Secret;
+use vectorizer::hivehub::{Permission, TenantStatus};
+use vectorizer::hub::{self, Hub, NewKey};
+use vectorizer::server;
+use vectorizer_log::Timestamp;
+
+use crate::node::{ACME, Answer, Client, Key, Node};
+
+/// A HiveHub in this process, and a node that asks it.
+struct Cluster {
+    hub: Hub,
+    node: Node,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+const SERVICE_KEY: &str = "service-key-of-the-hostile-tests-0123456789";
+
+impl Cluster {
+    async fn start(folder: &Path, flags: &[&str]) -> Self {
+        let hub = Hub::open(&folder.join("hub")).unwrap();
+        hub.set_service_key(&Secret::new(SERVICE_KEY)).unwrap();
+        let listener = server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let ended = stop.clone().cancelled_owned();
+        tokio::spawn(server::serve(listener, hub::router(hub.clone()), Duration::from_secs(1), ended));
+        let cluster = ["--cluster-enabled", "--hivehub-api-url", &url, "--hivehub-api-key", SERVICE_KEY];
+        let flags = [&cluster[..], flags].concat();
+        let data = folder.join("data");
+        let node = tokio::task::spawn_blocking({
+            let flags: Vec<String> = flags.into_iter().map(str::to_owned).collect();
+            move || Node::start("serve", &data, &flags.iter().map(String::as_str).collect::<Vec<_>>())
+        });
+        Self { hub, node: node.await.unwrap(), _stop: stop.drop_guard() }
+    }
+
+    fn tenant(&self, name: &str) {
+        self.hub.create_tenant(&name.parse().unwrap(), name, "free").unwrap();
+    }
+
+    fn key(&self, tenant: Option<&str>, expires_at: Option<Timestamp>) -> ApiKey {
+        let tenant = tenant.map(|tenant| tenant.parse().unwrap());
+        let new = NewKey { permission: Permission::Admin, tenant, expires_at };
+        self.hub.create_key(Environment::Live, &new).unwrap()
+    }
+}
+
+fn key_of_nobody(number: u64) -> ApiKey {
+    let mut entropy = [0xA7; ApiKey::ENTROPY_BYTES];
+    entropy[..8].copy_from_slice(&number.to_be_bytes());
+    entropy[24..32].copy_from_slice(&number.to_be_bytes());
+    ApiKey::generate(Environment::Live, &entropy)
+}
+
+/// The operation's request, with something in every placeholder.
+fn request(client: &Client, operation: Operation, query: &str) -> reqwest::RequestBuilder {
+    let (method, template) = location(operation);
+    let path = template.replace("{name}", "words").replace("{id}", "a").replace("{tenant}", "acme");
+    let request = client.request_at(method.clone(), &format!("{path}{query}"));
+    if [Method::GET, Method::DELETE].contains(&method) { request } else { request.json(&json!({})) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_bad_key_gets_in_anywhere_however_it_is_brought() {
+    let folder = TempDir::new().unwrap();
+    // So that each may come from an address of its own: too many failures of one are another promise.
+    let cluster = Cluster::start(folder.path(), &["--trusted-proxies", "127.0.0.1"]).await;
+    cluster.tenant("acme");
+    cluster.tenant("debtor");
+    let good = cluster.key(Some("acme"), None);
+    let revoked = cluster.key(Some("acme"), None);
+    let expired = cluster.key(Some("acme"), Some(Timestamp::from_micros(Timestamp::now().micros() + 1_000)));
+    let suspended = cluster.key(Some("debtor"), None);
+    cluster.hub.revoke_key(&revoked.id()).unwrap();
+    cluster.hub.set_tenant_status(&"debtor".parse().unwrap(), TenantStatus::Suspended).unwrap();
+    let text = |key: &ApiKey| key.expose().to_owned();
+    let (rest, last) = good.expose().split_at(good.expose().len() - 1);
+    let wrong_check = format!("{rest}{}", if last == "0" { "1" } else { "0" });
+    let callers = [
+        ("no key", None, 401, "no-key"),
+        ("garbage", Some("garbage".to_owned()), 401, "malformed-key"),
+        ("a wrong check", Some(wrong_check), 401, "malformed-key"),
+        ("a key of nobody", Some(text(&key_of_nobody(1))), 401, "invalid-key"),
+        ("a revoked key", Some(text(&revoked)), 401, "invalid-key"),
+        ("an expired key", Some(text(&expired)), 401, "invalid-key"),
+        ("a suspended tenant's key", Some(text(&suspended)), 403, "tenant-suspended"),
+    ];
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let client = cluster.node.keyless();
+    let mut refused = 0;
+    for operation in Operation::ALL {
+        if operation.requirement() == Requirement::Nothing {
+            continue;
+        }
+        for (number, (name, bearer, status, code)) in callers.iter().enumerate() {
+            let from = format!("192.0.{}.{}", number, operation as usize);
+            for (query, spoofed) in [
+                (String::new(), None),
+                (format!("?api_key={}&access_token={}", text(&good), text(&good)), None),
+                (String::new(), Some(("x-hivehub-permission", "ADMIN"))),
+                (String::new(), Some(("x-hivehub-tenant-id", "acme"))),
+                (String::new(), Some(("x-forwarded-user", "admin"))),
+                (String::new(), Some(("x-internal-request", "true"))),
+            ] {
+                let mut request = request(&client, operation, &query).header("x-forwarded-for", &from);
+                if let Some(bearer) = bearer {
+                    request = request.bearer_auth(bearer);
+                }
+                if let Some((name, value)) = spoofed {
+                    request = request.header(name, value);
+                }
+                let answer = client.send(request).await;
+                let what = format!("{operation:?} with {name}, {spoofed:?}: {}", answer.body);
+                assert_eq!((answer.status.as_u16(), answer.problem()), (*status, *code), "{what}");
+                assert!(answer.headers.contains_key("www-authenticate"), "{what}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 600, "{refused}");
+    // Nobody of these has woken anything.
+    for entry in std::fs::read_dir(folder.path().join("data")).unwrap() {
+        let name = entry.unwrap().file_name();
+        assert!(name.to_str().unwrap().starts_with('_'), "{name:?}");
+    }
+    // What they asked for is written down, without keys, and what is alike is counted.
+    let data = cluster.node.data.clone();
+    cluster.node.stop();
+    let denials = std::fs::read_to_string(data.join("_node").join("denials.ndjson")).unwrap();
+    let lines: Vec<serde_json::Value> =
+        denials.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|line| line["count"].as_u64().unwrap()).sum::<u64>(), refused);
+    assert!(lines.len() as u64 <= refused / 6, "{} lines", lines.len());
+    let debtor = |line: &&serde_json::Value| line["tenant"] == "debtor";
+    assert!(lines.iter().filter(debtor).all(|line| line["why"] == "tenant-suspended"));
+    assert!(lines.iter().any(|line| debtor(&line)));
+    for key in [&good, &revoked, &expired, &suspended, &key_of_nobody(1)] {
+        let secret = key.expose().split('_').nth(3).unwrap();
+        assert!(!denials.contains(&secret[..8]));
+    }
+}
+
+/// Tries a key out that nobody has.
+async fn tries_out(client: &Client, number: u64) -> Answer {
+    let request = client.request_at(Method::GET, "/api/v1/collections");
+    client.send(request.bearer_auth(key_of_nobody(number).expose())).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_tries_keys_out_is_slowed_down_and_a_valid_key_from_there_is_not() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let client = node.keyless();
+    // Seen here before anything went wrong.
+    node.client(ACME).create("words", 3, "dot").await;
+    let mut limited = 0;
+    let started = Instant::now();
+    for number in 0..200 {
+        let answer = tries_out(&client, number).await;
+        match answer.status.as_u16() {
+            401 => assert_eq!(answer.problem(), "invalid-key"),
+            429 => {
+                assert_eq!(answer.problem(), "too-many-failed-authentications");
+                let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+                assert!((1..=60).contains(&wait), "{wait}");
+                limited += 1;
+            }
+            other => panic!("{other}: {}", answer.body),
+        }
+        if number < 20 {
+            assert_eq!(limited, 0, "after {number}");
+        }
+    }
+    // A question a second, and what the limit itself gives back.
+    let borne = 22 + 2 * started.elapsed().as_secs();
+    assert!(limited >= 200 - borne, "{limited} limited, {borne} borne");
+    // No header makes it another address. The first may still get the question of this second.
+    tries_out(&client, 300).await;
+    let request =
+        client.request_at(Method::GET, "/api/v1/collections").header("x-forwarded-for", "192.0.2.9");
+    let answer = client.send(request.bearer_auth(key_of_nobody(301).expose())).await;
+    assert_eq!(answer.problem(), "too-many-failed-authentications");
+    // Keys that are known here, and requests without any, are served as ever.
+    for _ in 0..30 {
+        node.client(ACME).get("/collections").await.expect(200);
+    }
+    assert_eq!(node.keyless().get("/collections").await.problem(), "no-key");
+    // One that has never been here gets its turn.
+    let newcomer = node.client(Key::ReadOnly(1));
+    let patience = Instant::now() + Duration::from_secs(10);
+    while newcomer.get("/collections").await.status != 200 {
+        assert!(Instant::now() < patience, "a valid key is shut out");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    // Somebody else's failures are not one's own.
+    let elsewhere = node.keyless_from([127, 0, 0, 2].into());
+    assert_eq!(tries_out(&elsewhere, 1_000).await.problem(), "invalid-key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_part_of_a_key_is_said_anywhere_even_if_everything_is_said() {
+    let data = TempDir::new().unwrap();
+    let errors = TempDir::new().unwrap();
+    let errors = errors.path().join("stderr");
+    let node = Node::dev_traced(data.path(), &errors);
+    let marker = key_of_nobody(7);
+    let keys: Vec<String> =
+        [ACME, Key::ReadWrite(0), Key::ReadOnly(0), Key::Mcp(0), Key::Admin(1), Key::Operator]
+            .iter()
+            .map(|key| node.key(*key))
+            .chain([marker.expose().to_owned()])
+            .collect();
+    let mut answers = Vec::new();
+    let mut hear = |answer: Answer| answers.extend(format!("{answer:?}").into_bytes());
+    let client = node.keyless();
+    let collections = |query: &str| client.request_at(Method::GET, &format!("/api/v1/collections{query}"));
+    for key in &keys {
+        for operation in Operation::ALL {
+            hear(client.send(request(&client, operation, "").bearer_auth(key)).await);
+        }
+        // Where it does not belong.
+        hear(client.send(collections("").header("x-api-key", key)).await);
+        hear(client.send(collections("").bearer_auth(format!("{key}x"))).await);
+        hear(client.send(collections(&format!("?api_key={key}"))).await);
+        // A path is shown to who has sent it, as any path is; to nobody else.
+        client.send(collections(&format!("/{key}/{key}/{key}"))).await.expect(404);
+    }
+    let operator = client.request_at(Method::GET, "/metrics").bearer_auth(node.key(Key::Operator));
+    hear(client.send(operator).await);
+    node.stop();
+    let said = std::fs::read(&errors).unwrap();
+    assert!(said.windows(5).any(|it| it == b"TRACE"), "{} bytes", said.len());
+    let mut places = vec![("an answer".to_owned(), answers), ("stderr".to_owned(), said)];
+    let mut folders = vec![data.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().unwrap() != "dev-keys.json" {
+                places.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    assert!(places.len() > 5);
+    let hub_key: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(data.path().join("dev-keys.json")).unwrap()).unwrap();
+    let hub_key = hub_key["hivehub_api_key"].as_str().unwrap().to_owned();
+    let secrets = keys.iter().map(|key| key.split('_').nth(3).unwrap().to_owned()).chain([hub_key]);
+    for secret in secrets {
+        // A third of it would be too much already.
+        let part = &secret.as_bytes()[..14];
+        for (place, bytes) in &places {
+            assert!(!bytes.windows(part.len()).any(|it| it == part), "{place} holds a part of a key");
+        }
+    }
+}
