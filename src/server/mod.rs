@@ -15,6 +15,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::{debug, info, warn};
 use vectorizer_log::TenantId;
@@ -23,7 +24,7 @@ use self::pace::{Paced, SEND_BUFFER_BYTES};
 use crate::api::{AllowedHosts, App, BodyLimits, router, share_size};
 use crate::auth::AccessCheck;
 use crate::config::Config;
-use crate::hivehub::{HiveHubClient, KeyCache, SystemClock, UnusableClient};
+use crate::hivehub::{HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
 use crate::tenancy::{ShareSize, Tenancy};
 
 /// The tenant of a server without keys.
@@ -42,6 +43,8 @@ pub struct Server {
     listener: TcpListener,
     app: App,
     tenancy: Tenancy,
+    /// In cluster mode.
+    policies: Option<PolicyFeed<HiveHubClient, HiveHubClient>>,
     grace: Duration,
 }
 
@@ -73,13 +76,15 @@ impl Server {
     /// Takes the address and the data folder. Wakes no tenant.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let address = config.server.listen;
-        let access = match &config.cluster {
+        let (access, policies) = match &config.cluster {
             Some(cluster) => {
                 let client = HiveHubClient::new(&cluster.hivehub_api_url, &cluster.hivehub_api_key)?;
                 let clock = Arc::new(SystemClock::default());
-                AccessCheck::Keys(KeyCache::new(client, config.auth.api_key_cache_ttl, clock))
+                let cache = KeyCache::new(client.clone(), config.auth.api_key_cache_ttl, clock);
+                let policies = PolicyFeed::new(client, cache.clone());
+                (AccessCheck::Keys(cache), Some(policies))
             }
-            None => AccessCheck::Keyless(single_tenant()),
+            None => (AccessCheck::Keyless(single_tenant()), None),
         };
         let hosts = config.server.allowed_hosts.iter().map(|host| host.as_str().to_owned());
         let hosts = config.cluster.is_none().then(|| AllowedHosts::new(address, hosts));
@@ -90,7 +95,7 @@ impl Server {
         let tenancy = open_data(&config.server.data_dir, share_size(&limits))?;
         let listener = listen(address)?;
         let app = App::new(tenancy.clone(), access, limits, hosts);
-        Ok(Self { listener, app, tenancy, grace: config.server.shutdown_grace.duration() })
+        Ok(Self { listener, app, tenancy, policies, grace: config.server.shutdown_grace.duration() })
     }
 
     /// The address it listens on.
@@ -101,7 +106,9 @@ impl Server {
     /// Serves until `stop` is ready; then finishes what is under way, for as long as the grace lasts,
     /// and closes every tenant's log.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, app, tenancy, grace } = self;
+        let Self { listener, app, tenancy, policies, grace } = self;
+        let unfollow = CancellationToken::new();
+        let policies = policies.map(|policies| tokio::spawn(policies.run(unfollow.clone())));
         let ending = app.clone();
         let stop = async move {
             stop.await;
@@ -109,6 +116,13 @@ impl Server {
             ending.stop_taking_work();
         };
         serve(listener, router(app), grace, stop).await;
+        // Not before: requests under way are to be refused too, if that is what HiveHub says.
+        unfollow.cancel();
+        if let Some(policies) = policies
+            && let Err(error) = policies.await
+        {
+            warn!(%error, "the policy feed was not followed to the end");
+        }
         tenancy.stop().await;
         info!("stopped");
     }
