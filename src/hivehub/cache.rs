@@ -6,24 +6,32 @@
 //! | --- | --- |
 //! | up to 30 s | uses it |
 //! | up to 60 s | uses it, and has it refreshed behind the answer |
-//! | up to `api_key_cache_ttl` | asks first, and uses it only if `HiveHub` fails |
+//! | up to `api_key_cache_ttl` | asks first, and uses it only if `HiveHub` fails or takes more than a second |
 //! | older, or past the key's `expires_at` | asks |
 //!
 //! A no counts at once: it evicts the yes before it, and is remembered for 10 s. Keys are known by
 //! their SHA-256 alone.
+//!
+//! Where `HiveHub` has a policy feed, changes arrive within a second, whatever the age: an answer from
+//! before a change about its key or its tenant counts no more, be it remembered or still on its way (see
+//! `policy_memory`). A key that was revoked stays so.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use moka::sync::Cache;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use vectorizer_log::Timestamp;
+use tokio::sync::watch;
+use uuid::Uuid;
+use vectorizer_log::TenantId;
 
-use super::client::HubError;
-use super::models::{KeyIdentity, Refusal, Verdict};
+use super::clock::Clock;
+use super::error::HubError;
+use super::flight::{Asked, Landing, Lane, PAUSE};
+use super::models::{Holder, KeyIdentity, PolicyCursor, PolicyEvent, Refusal, Verdict};
+use super::policy_memory::{PolicyMemory, Stamp, Standing};
 use crate::auth::KeyHash;
 use crate::config::Seconds;
 
@@ -34,54 +42,30 @@ const REFUSED: Duration = Duration::from_secs(10);
 /// Entries of each of the two caches.
 const KEYS_MAX: u64 = 100_000;
 
-/// Questions under way at once, and those under way or waiting for their turn; per [`Lane`].
-const CALLS_MAX: usize = 64;
-const FLIGHTS_MAX: usize = 4096;
-
-/// The longest a question may take, waiting for its turn included.
-const FLIGHT_TIME_MAX: Duration = Duration::from_secs(6);
-
-/// How long nobody is asked after `HiveHub` could not be reached, so that its outage costs one
-/// request per second its patience and not every request.
-const PAUSE: Duration = Duration::from_secs(1);
-/// How long a lookup that can do without an answer waits for one, while the last question failed. A
-/// hub that has recovered is quicker than this; one that swallows packets holds up nobody.
+/// How long a lookup that can do without an answer waits for one: a hub that takes its time, or
+/// swallows packets, must not slow requests whose keys are known.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The same while the last question failed. A hub that has recovered is quicker than this.
 const PATIENCE_WITH_A_FAILING_HUB: Duration = Duration::from_millis(250);
-/// The longest pause that `HiveHub` can ask for.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Who is asked about a key that the cache does not know: `HiveHub`, or a double of it.
 pub trait KeySource: Send + Sync + 'static {
     /// Who holds the key of this hash. Ends within a bounded time. An error says nothing about the key.
-    fn validate(&self, key: &KeyHash) -> impl Future<Output = Result<Verdict, HubError>> + Send;
-}
+    fn validate(&self, key: &KeyHash) -> impl Future<Output = Result<Judgement, HubError>> + Send;
 
-/// Time, as the cache sees it.
-pub trait Clock: Send + Sync + 'static {
-    /// Time since some fixed moment; never runs backwards. Ages are measured with it.
-    fn uptime(&self) -> Duration;
-    /// The date. Keys expire by it.
-    fn now(&self) -> Timestamp;
-}
-
-/// The machine's clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct SystemClock(Instant);
-
-impl Default for SystemClock {
-    fn default() -> Self {
-        Self(Instant::now())
+    /// For how long it would not even try to answer; zero if it would.
+    fn left_alone(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
-impl Clock for SystemClock {
-    fn uptime(&self) -> Duration {
-        self.0.elapsed()
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
+/// A verdict, and the moment it was made at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Who holds the key, if anybody may use it.
+    pub verdict: Verdict,
+    /// The policies it was made under, if `HiveHub` says so.
+    pub policy_cursor: Option<PolicyCursor>,
 }
 
 /// Why a lookup names nobody.
@@ -109,52 +93,31 @@ pub struct KeyCache<S> {
     shared: Arc<Shared<S>>,
 }
 
-struct Shared<S> {
-    source: S,
+/// What the clones share, and the questions under way.
+pub(super) struct Shared<S> {
+    pub(super) source: S,
+    pub(super) policies: PolicyMemory,
+    pub(super) flights: Mutex<HashMap<KeyHash, watch::Receiver<Option<Landing>>>>,
     clock: Arc<dyn Clock>,
     stale_max: Duration,
     valid: Cache<KeyHash, Arc<ValidKey>>,
     refused: Cache<KeyHash, Arc<RefusedKey>>,
-    flights: Mutex<HashMap<KeyHash, watch::Receiver<Option<Landing>>>>,
     known: Lane,
     strangers: Lane,
-    /// The uptime before which `HiveHub` is left alone.
-    paused_until: Mutex<Duration>,
     /// Whether the last question came to nothing.
     failing: AtomicBool,
 }
 
 struct ValidKey {
     identity: Arc<KeyIdentity>,
+    stamp: Stamp,
     validated_at: Duration,
 }
 
 struct RefusedKey {
     reason: Refusal,
+    stamp: Stamp,
     refused_at: Duration,
-}
-
-/// Room for questions. Keys that were valid and keys never seen have a lane each: whoever makes up
-/// keys gets in the way of others who do, not of customers.
-struct Lane {
-    seats: Arc<Semaphore>,
-    calls: Arc<Semaphore>,
-}
-
-/// How a question ended.
-#[derive(Clone)]
-enum Landing {
-    Valid(Arc<KeyIdentity>),
-    Refused(Refusal),
-    Failed { retry_after: Duration },
-}
-
-/// What asking came to.
-enum Asked {
-    /// Somebody answered while the question was being put.
-    Landed(Landing),
-    /// The answer is under way.
-    Flying(watch::Receiver<Option<Landing>>),
 }
 
 impl<S> Clone for KeyCache<S> {
@@ -170,15 +133,15 @@ impl<S: KeySource> KeyCache<S> {
         Self {
             shared: Arc::new(Shared {
                 source,
+                policies: PolicyMemory::default(),
+                flights: Mutex::default(),
                 clock,
                 stale_max,
                 // The time to live only frees memory; what an entry is worth is decided by its age.
                 valid: Cache::builder().max_capacity(KEYS_MAX).time_to_live(stale_max).build(),
                 refused: Cache::builder().max_capacity(KEYS_MAX).time_to_live(REFUSED).build(),
-                flights: Mutex::default(),
                 known: Lane::new(),
                 strangers: Lane::new(),
-                paused_until: Mutex::default(),
                 failing: AtomicBool::new(false),
             }),
         }
@@ -191,12 +154,16 @@ impl<S: KeySource> KeyCache<S> {
         if let Some(reason) = shared.refused(key) {
             return Err(LookupError::Refused { reason });
         }
-        let Some(entry) = shared.valid(key) else {
-            return match shared.ask(key, &shared.strangers).landing().await {
-                Landing::Valid(identity) => Ok(identity),
-                Landing::Refused(reason) => Err(LookupError::Refused { reason }),
-                Landing::Failed { retry_after } => Err(LookupError::Unavailable { retry_after }),
-            };
+        let entry = match shared.valid(key) {
+            Known::Valid(entry) => entry,
+            Known::Refused(reason) => return Err(LookupError::Refused { reason }),
+            Known::Nothing => {
+                return match shared.ask(key, &shared.strangers).landing().await {
+                    Landing::Valid(identity) => Ok(identity),
+                    Landing::Refused(reason) => Err(LookupError::Refused { reason }),
+                    Landing::Failed { retry_after } => Err(LookupError::Unavailable { retry_after }),
+                };
+            }
         };
         let age = shared.age(&entry);
         if age < FRESH {
@@ -205,34 +172,57 @@ impl<S: KeySource> KeyCache<S> {
         let asked = shared.ask(key, &shared.known);
         if age < REFRESHED_BEHIND {
             return match asked {
-                // It was paused or found no seat: as good as not asked.
+                // It was left alone or found no seat: as good as not asked.
                 Asked::Landed(Landing::Failed { .. }) | Asked::Flying(_) => Ok(Arc::clone(&entry.identity)),
                 Asked::Landed(Landing::Valid(identity)) => Ok(identity),
                 Asked::Landed(Landing::Refused(reason)) => Err(LookupError::Refused { reason }),
             };
         }
-        let patience = if shared.failing.load(Ordering::Relaxed) {
-            PATIENCE_WITH_A_FAILING_HUB
-        } else {
-            FLIGHT_TIME_MAX
-        };
+        let failing = shared.failing.load(Ordering::Relaxed);
+        let patience = if failing { PATIENCE_WITH_A_FAILING_HUB } else { PATIENCE };
         let landing = tokio::time::timeout(patience, asked.landing()).await;
         match landing.unwrap_or(Landing::Failed { retry_after: PAUSE }) {
             Landing::Valid(identity) => Ok(identity),
             Landing::Refused(reason) => Err(LookupError::Refused { reason }),
             // Looked up again: the wait may have outlasted the entry.
             Landing::Failed { retry_after } => match shared.valid(key) {
-                Some(entry) => Ok(Arc::clone(&entry.identity)),
-                None => Err(LookupError::Unavailable { retry_after }),
+                Known::Valid(entry) => Ok(Arc::clone(&entry.identity)),
+                Known::Refused(reason) => Err(LookupError::Refused { reason }),
+                Known::Nothing => Err(LookupError::Unavailable { retry_after }),
             },
         }
     }
+
+    /// Takes note of an event of this policy feed: it holds for every lookup from now on.
+    pub(super) fn apply(&self, feed: Uuid, event: &PolicyEvent) {
+        self.shared.policies.apply(feed, event);
+    }
+
+    /// Forgets everything that may have changed unnoticed: all of it, and once the feed has a cursor
+    /// again, what is older than that.
+    pub(super) fn restart(&self, cursor: Option<PolicyCursor>) {
+        self.shared.policies.restart(cursor);
+    }
+}
+
+/// What is known of a key that is not known to be refused.
+enum Known {
+    Valid(Arc<ValidKey>),
+    Refused(Refusal),
+    Nothing,
+}
+
+/// What an answer leads to.
+pub(super) enum Settled {
+    Landed(Landing),
+    /// It is outdated: the question has to be put again.
+    AskAgain,
 }
 
 impl<S: KeySource> KeyCache<S> {
     /// Whether the key of this hash is known to be valid, so that a lookup may do without `HiveHub`.
     pub fn holds(&self, key: &KeyHash) -> bool {
-        self.shared.valid(key).is_some()
+        matches!(self.shared.valid(key), Known::Valid(_))
     }
 }
 
@@ -241,159 +231,140 @@ impl<S: KeySource> Shared<S> {
         self.clock.uptime().saturating_sub(entry.validated_at)
     }
 
-    /// The entry of `key`, if it is still worth anything.
-    fn valid(&self, key: &KeyHash) -> Option<Arc<ValidKey>> {
-        let entry = self.valid.get(key)?;
+    /// The entry of `key`, if it is still worth anything, or what is known by now.
+    fn valid(&self, key: &KeyHash) -> Known {
+        let Some(entry) = self.valid.get(key) else { return Known::Nothing };
         let expired = entry.identity.expires_at.is_some_and(|end| end <= self.clock.now());
         if expired || self.age(&entry) >= self.stale_max {
             self.valid.invalidate(key);
-            return None;
+            return Known::Nothing;
         }
-        Some(entry)
+        match self.policies.standing(key, tenant_of(&entry.identity), entry.stamp) {
+            Standing::Current => Known::Valid(entry),
+            Standing::Refused(reason) => {
+                self.refuse(key, &reason, self.stamp_of_now());
+                Known::Refused(reason)
+            }
+            Standing::Outdated => {
+                self.valid.invalidate(key);
+                Known::Nothing
+            }
+        }
     }
 
     fn refused(&self, key: &KeyHash) -> Option<Refusal> {
+        if self.policies.is_revoked(key) {
+            return Some(Refusal::Revoked);
+        }
         let entry = self.refused.get(key)?;
         let age = self.clock.uptime().saturating_sub(entry.refused_at);
-        (age < REFUSED).then(|| entry.reason.clone())
+        if age >= REFUSED {
+            return None;
+        }
+        match self.policies.standing(key, suspended_tenant_of(&entry.reason), entry.stamp) {
+            Standing::Current => Some(entry.reason.clone()),
+            Standing::Refused(reason) => Some(reason),
+            Standing::Outdated => None,
+        }
     }
 
-    /// Joins the question about `key` that is under way, or asks it.
-    fn ask(self: &Arc<Self>, key: &KeyHash, lane: &Lane) -> Asked {
-        let mut flights = locked(&self.flights);
-        if let Some(flight) = flights.get(key) {
-            return Asked::Flying(flight.clone());
-        }
-        // A flight settles the caches before it leaves the map. One that landed since the caller
-        // looked is therefore seen here, and not asked for twice.
+    /// What can be said of `key` without asking, because it was learned just now.
+    pub(super) fn just_learned(&self, key: &KeyHash) -> Option<Landing> {
         if let Some(reason) = self.refused(key) {
-            return Asked::Landed(Landing::Refused(reason));
+            return Some(Landing::Refused(reason));
         }
-        if let Some(entry) = self.valid(key).filter(|entry| self.age(entry) < FRESH) {
-            return Asked::Landed(Landing::Valid(Arc::clone(&entry.identity)));
-        }
-        let pause = locked(&self.paused_until).saturating_sub(self.clock.uptime());
-        if !pause.is_zero() {
-            return Asked::Landed(Landing::Failed { retry_after: pause });
-        }
-        let Ok(seat) = Arc::clone(&lane.seats).try_acquire_owned() else {
-            return Asked::Landed(Landing::Failed { retry_after: PAUSE });
-        };
-        let (landed, flight) = watch::channel(None);
-        flights.insert(*key, flight.clone());
-        drop(flights);
-        let flight_end = FlightEnd { shared: Arc::clone(self), key: *key, landed, _seat: seat };
-        tokio::spawn(flight_end.fly(Arc::clone(&lane.calls)));
-        Asked::Flying(flight)
-    }
-
-    async fn validate(&self, key: &KeyHash, calls: &Semaphore) -> Result<Verdict, HubError> {
-        let call = async {
-            // Never closed; and if it were, asking without a permit would be the lesser harm.
-            let _turn = calls.acquire().await;
-            self.source.validate(key).await
-        };
-        tokio::time::timeout(FLIGHT_TIME_MAX, call)
-            .await
-            .unwrap_or_else(|elapsed| Err(HubError::Unreachable(elapsed.into())))
-    }
-
-    /// Enters an answer into the caches.
-    fn settle(&self, key: &KeyHash, outcome: Result<Verdict, HubError>) -> Landing {
-        self.failing.store(outcome.is_err(), Ordering::Relaxed);
-        match outcome {
-            Ok(Verdict::Valid(identity))
-                if identity.expires_at.is_some_and(|end| end <= self.clock.now()) =>
-            {
-                self.refuse(key, Refusal::Expired)
+        match self.valid(key) {
+            Known::Valid(entry) if self.age(&entry) < FRESH => {
+                Some(Landing::Valid(Arc::clone(&entry.identity)))
             }
-            Ok(Verdict::Valid(identity)) => {
+            Known::Refused(reason) => Some(Landing::Refused(reason)),
+            Known::Valid(_) | Known::Nothing => None,
+        }
+    }
+
+    /// Enters an answer into the caches, if it still counts. Changes may be learned of while it is
+    /// entered: what counts is looked at again at every use.
+    pub(super) fn settle(
+        &self,
+        key: &KeyHash,
+        asked_at: u64,
+        outcome: Result<Judgement, HubError>,
+    ) -> Settled {
+        let Judgement { verdict, policy_cursor } = match outcome {
+            Ok(judgement) => judgement,
+            Err(error) => return Settled::Landed(self.failed(&error)),
+        };
+        self.failing.store(false, Ordering::Relaxed);
+        let stamp = Stamp { asked_at, cursor: policy_cursor };
+        let tenant = match &verdict {
+            Verdict::Valid(identity) => tenant_of(identity),
+            Verdict::Refused(reason) => suspended_tenant_of(reason),
+        };
+        match self.policies.standing(key, tenant, stamp) {
+            Standing::Current => {}
+            Standing::Refused(reason) => {
+                return Settled::Landed(self.refuse(key, &reason, self.stamp_of_now()));
+            }
+            Standing::Outdated => return Settled::AskAgain,
+        }
+        Settled::Landed(match verdict {
+            Verdict::Valid(identity) if identity.expires_at.is_some_and(|end| end <= self.clock.now()) => {
+                self.refuse(key, &Refusal::Expired, stamp)
+            }
+            Verdict::Valid(identity) => {
                 let identity = Arc::new(identity);
                 let validated_at = self.clock.uptime();
-                let entry = ValidKey { identity: Arc::clone(&identity), validated_at };
+                let entry = ValidKey { identity: Arc::clone(&identity), stamp, validated_at };
                 self.valid.insert(*key, Arc::new(entry));
                 self.refused.invalidate(key);
                 Landing::Valid(identity)
             }
-            Ok(Verdict::Refused(reason)) => self.refuse(key, reason),
-            Err(error) => self.fail(&error),
-        }
+            Verdict::Refused(reason) => self.refuse(key, &reason, stamp),
+        })
     }
 
-    fn refuse(&self, key: &KeyHash, reason: Refusal) -> Landing {
+    fn refuse(&self, key: &KeyHash, reason: &Refusal, stamp: Stamp) -> Landing {
         self.valid.invalidate(key);
         let refused_at = self.clock.uptime();
-        self.refused.insert(*key, Arc::new(RefusedKey { reason: reason.clone(), refused_at }));
-        Landing::Refused(reason)
+        let entry = RefusedKey { reason: reason.clone(), stamp, refused_at };
+        self.refused.insert(*key, Arc::new(entry));
+        Landing::Refused(reason.clone())
     }
 
-    fn fail(&self, error: &HubError) -> Landing {
+    /// Takes note of a question that came to nothing.
+    pub(super) fn failed(&self, error: &HubError) -> Landing {
+        self.failing.store(true, Ordering::Relaxed);
         let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-        if error.is_retryable() {
-            tracing::warn!(cause, "{error}");
-        } else {
-            tracing::error!(cause, "{error}");
-        }
-        let pause = match error {
-            HubError::Unreachable(_) | HubError::ServiceKeyRejected { .. } => Some(PAUSE),
-            HubError::Failing { retry_after, .. } => *retry_after,
-            // It may be about this one key, which must not stand in the way of the others.
-            HubError::Garbage(_) => None,
-        };
-        if let Some(pause) = pause {
-            let until = self.clock.uptime() + pause.min(PAUSE_MAX);
-            let mut paused_until = locked(&self.paused_until);
-            *paused_until = until.max(*paused_until);
+        match error {
+            // It was said when it began.
+            HubError::LeftAlone { .. } => tracing::debug!("{error}"),
+            HubError::Unreachable(_) | HubError::Failing { .. } => tracing::warn!(cause, "{error}"),
+            HubError::ServiceKeyRejected { .. } | HubError::Garbage(_) => tracing::error!(cause, "{error}"),
         }
         Landing::Failed { retry_after: error.retry_after().unwrap_or(PAUSE).max(PAUSE) }
     }
-}
 
-impl Lane {
-    fn new() -> Self {
-        Self { seats: Arc::new(Semaphore::new(FLIGHTS_MAX)), calls: Arc::new(Semaphore::new(CALLS_MAX)) }
+    /// For what is concluded here from what is known now.
+    fn stamp_of_now(&self) -> Stamp {
+        Stamp { asked_at: self.policies.generation(), cursor: None }
     }
 }
 
-impl Asked {
-    async fn landing(self) -> Landing {
-        let mut flight = match self {
-            Self::Landed(landing) => return landing,
-            Self::Flying(flight) => flight,
-        };
-        // An error is a flight that ended without landing: the runtime is stopping, or a bug.
-        flight
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|landing| landing.clone())
-            .unwrap_or(Landing::Failed { retry_after: PAUSE })
+fn tenant_of(identity: &KeyIdentity) -> Option<&TenantId> {
+    match &identity.holder {
+        Holder::Tenant(tenant) => Some(&tenant.id),
+        Holder::Cluster => None,
     }
 }
 
-/// A question under way. However it ends, its key can be asked about again.
-struct FlightEnd<S: KeySource> {
-    shared: Arc<Shared<S>>,
-    key: KeyHash,
-    landed: watch::Sender<Option<Landing>>,
-    _seat: OwnedSemaphorePermit,
-}
-
-impl<S: KeySource> FlightEnd<S> {
-    async fn fly(self, calls: Arc<Semaphore>) {
-        let outcome = self.shared.validate(&self.key, &calls).await;
-        let landing = self.shared.settle(&self.key, outcome);
-        self.landed.send_replace(Some(landing));
+/// The tenant that a refusal is about, and that may be served again.
+fn suspended_tenant_of(reason: &Refusal) -> Option<&TenantId> {
+    match reason {
+        Refusal::TenantSuspended(tenant) => Some(tenant),
+        Refusal::Unknown
+        | Refusal::Revoked
+        | Refusal::Expired
+        | Refusal::TenantDeleted
+        | Refusal::NotUnderstood => None,
     }
-}
-
-impl<S: KeySource> Drop for FlightEnd<S> {
-    fn drop(&mut self) {
-        locked(&self.shared.flights).remove(&self.key);
-    }
-}
-
-/// What these locks guard is consistent after every statement, so a panic elsewhere spoils nothing.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use vectorizer_log::Timestamp;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use uuid::Uuid;
+use vectorizer_log::{TenantId, Timestamp};
 
-use super::cache::{Clock, KeyCache, KeySource, LookupError};
-use super::client::HubError;
-use super::models::{Holder, KeyIdentity, Permission, Refusal, TenantProfile, Verdict};
+use super::cache::{Judgement, KeyCache, KeySource, LookupError};
+use super::clock::Clock;
+use super::error::HubError;
+use super::models::{Holder, KeyIdentity, Permission, PolicyCursor, Refusal, TenantProfile, Verdict};
 use crate::auth::{KeyHash, KeyId};
 use crate::config::Seconds;
 
@@ -34,92 +36,124 @@ impl Clock for HandClock {
 }
 
 #[derive(Clone, Copy)]
-enum Answer {
+pub(super) enum Answer {
     Yes,
     YesUntil(Timestamp),
     No,
+    Suspended,
     Down,
     Busy(u64),
     RejectsUs,
     Panic,
 }
 
-struct Double {
+pub(super) struct Double {
     answer: Mutex<Answer>,
     calls: AtomicUsize,
     gate: Semaphore,
+    left_alone: Mutex<Duration>,
+    /// The position that answers are made at.
+    pub(super) position: Mutex<Option<u64>>,
 }
 
 impl KeySource for Arc<Double> {
-    async fn validate(&self, _: &KeyHash) -> Result<Verdict, HubError> {
+    async fn validate(&self, _: &KeyHash) -> Result<Judgement, HubError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let _open = self.gate.acquire().await.unwrap();
         let answer = *self.answer.lock().unwrap();
-        match answer {
-            Answer::Yes => Ok(Verdict::Valid(identity(None))),
-            Answer::YesUntil(end) => Ok(Verdict::Valid(identity(Some(end)))),
-            Answer::No => Ok(Verdict::Refused(Refusal::Revoked)),
-            Answer::Down => Err(HubError::Unreachable("no route".into())),
+        let verdict = match answer {
+            Answer::Yes => Verdict::Valid(identity(None)),
+            Answer::YesUntil(end) => Verdict::Valid(identity(Some(end))),
+            Answer::No => Verdict::Refused(Refusal::Revoked),
+            Answer::Suspended => Verdict::Refused(suspended()),
+            Answer::Down => return Err(HubError::Unreachable("no route".into())),
             Answer::Busy(seconds) => {
-                Err(HubError::Failing { status: 429, retry_after: Some(Duration::from_secs(seconds)) })
+                let retry_after = Some(Duration::from_secs(seconds));
+                return Err(HubError::Failing { status: 429, retry_after });
             }
-            Answer::RejectsUs => Err(HubError::ServiceKeyRejected { status: 401 }),
+            Answer::RejectsUs => return Err(HubError::ServiceKeyRejected { status: 401 }),
             Answer::Panic => panic!("the source has a bug"),
-        }
+        };
+        let policy_cursor = self.position.lock().unwrap().map(cursor);
+        Ok(Judgement { verdict, policy_cursor })
+    }
+
+    fn left_alone(&self) -> Duration {
+        *self.left_alone.lock().unwrap()
     }
 }
 
+pub(super) const FEED: Uuid = Uuid::from_u128(7);
+
+pub(super) fn cursor(position: u64) -> PolicyCursor {
+    PolicyCursor::new(FEED, position)
+}
+
+pub(super) fn acme() -> TenantId {
+    "acme".parse().unwrap()
+}
+
+pub(super) fn suspended() -> Refusal {
+    Refusal::TenantSuspended(acme())
+}
+
 fn identity(expires_at: Option<Timestamp>) -> KeyIdentity {
-    let tenant = TenantProfile { id: "acme".parse().unwrap(), name: "Acme".into(), plan: "pro".into() };
+    let tenant = TenantProfile { id: acme(), name: "Acme".into(), plan: "pro".into() };
     let key_id = KeyId::try_from("k1".to_owned()).unwrap();
     KeyIdentity { key_id, permission: Permission::Admin, holder: Holder::Tenant(tenant), expires_at }
 }
 
-struct Bench {
-    cache: KeyCache<Arc<Double>>,
-    hub: Arc<Double>,
-    clock: Arc<HandClock>,
+pub(super) struct Bench {
+    pub(super) cache: KeyCache<Arc<Double>>,
+    pub(super) hub: Arc<Double>,
+    pub(super) clock: Arc<HandClock>,
 }
 
 impl Bench {
-    fn new(answer: Answer) -> Self {
+    pub(super) fn new(answer: Answer) -> Self {
         Self::with_stale_max(answer, 300)
     }
 
     fn with_stale_max(answer: Answer, seconds: u32) -> Self {
         let clock = Arc::new(HandClock::default());
         let (calls, gate) = (AtomicUsize::default(), Semaphore::new(100_000));
-        let hub = Arc::new(Double { answer: Mutex::new(answer), calls, gate });
+        let (answer, left_alone, position) = (Mutex::new(answer), Mutex::default(), Mutex::default());
+        let hub = Arc::new(Double { answer, calls, gate, left_alone, position });
         let stale_max = Seconds::new(seconds).unwrap();
         let cache = KeyCache::new(Arc::clone(&hub), stale_max, Arc::clone(&clock) as Arc<dyn Clock>);
         Self { cache, hub, clock }
     }
 
-    fn hub_says(&self, answer: Answer) {
+    pub(super) fn hub_says(&self, answer: Answer) {
         *self.hub.answer.lock().unwrap() = answer;
     }
 
-    fn calls(&self) -> usize {
+    pub(super) fn calls(&self) -> usize {
         self.hub.calls.load(Ordering::SeqCst)
     }
 
-    async fn lookup(&self) -> Result<(), LookupError> {
+    /// From now on questions are on their way for as long as the permit lives.
+    pub(super) async fn close(&self) -> SemaphorePermit<'_> {
+        self.hub.gate.acquire_many(100_000).await.unwrap()
+    }
+
+    pub(super) async fn lookup(&self) -> Result<(), LookupError> {
         self.cache.lookup(&KeyHash::of("a key")).await.map(drop)
     }
 
     /// Lets what runs behind the answers come to its end.
-    async fn settle(&self) {
+    pub(super) async fn settle(&self) {
         for _ in 0..1000 {
             tokio::task::yield_now().await;
         }
     }
 }
 
-fn refused(reason: Refusal) -> Result<(), LookupError> {
+pub(super) fn refused(reason: Refusal) -> Result<(), LookupError> {
     Err(LookupError::Refused { reason })
 }
 
-fn unavailable(seconds: u64) -> Result<(), LookupError> {
+pub(super) fn unavailable(seconds: u64) -> Result<(), LookupError> {
     Err(LookupError::Unavailable { retry_after: Duration::from_secs(seconds) })
 }
 
@@ -263,27 +297,40 @@ async fn a_caller_who_leaves_takes_no_answer_with_it() {
 }
 
 #[tokio::test]
-async fn an_outage_costs_one_question_a_second() {
-    let bench = Bench::new(Answer::Down);
+async fn a_hub_that_is_left_alone_is_not_asked() {
+    let bench = Bench::new(Answer::Busy(20));
+    assert_eq!(bench.lookup().await, unavailable(20));
+    bench.hub_says(Answer::Yes);
+    *bench.hub.left_alone.lock().unwrap() = Duration::from_secs(19);
     for _ in 0..5 {
-        assert_eq!(bench.lookup().await, unavailable(1));
+        assert_eq!(bench.lookup().await, unavailable(19));
     }
     assert_eq!(bench.calls(), 1);
-    bench.clock.pass(1);
-    bench.hub_says(Answer::Yes);
+    *bench.hub.left_alone.lock().unwrap() = Duration::ZERO;
     assert_eq!(bench.lookup().await, Ok(()));
 }
 
 #[tokio::test]
-async fn hivehub_is_left_alone_as_long_as_it_asks() {
-    let bench = Bench::new(Answer::Busy(20));
-    assert_eq!(bench.lookup().await, unavailable(20));
-    bench.hub_says(Answer::Yes);
-    bench.clock.pass(19);
-    assert_eq!(bench.lookup().await, unavailable(1));
+async fn a_known_key_does_not_wait_for_a_hub_that_is_left_alone() {
+    let bench = Bench::new(Answer::Yes);
+    bench.lookup().await.unwrap();
+    *bench.hub.left_alone.lock().unwrap() = Duration::from_secs(30);
+    for _ in 0..4 {
+        bench.clock.pass(65);
+        let mut lookup = std::pin::pin!(bench.lookup());
+        assert_eq!(futures_util::poll!(&mut lookup), std::task::Poll::Ready(Ok(())));
+    }
     assert_eq!(bench.calls(), 1);
-    bench.clock.pass(1);
-    assert_eq!(bench.lookup().await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_hub_that_takes_its_time_costs_a_known_key_a_second_at_most() {
+    let bench = Bench::new(Answer::Yes);
+    bench.lookup().await.unwrap();
+    bench.clock.pass(61);
+    let _closed = bench.close().await;
+    let answer = tokio::time::timeout(Duration::from_secs(3), bench.lookup()).await;
+    assert_eq!(answer.expect("a known key waited for a slow hub"), Ok(()));
 }
 
 #[tokio::test]

@@ -1,117 +1,77 @@
 //! Asking `HiveHub` over HTTP.
 
-use std::error::Error;
-use std::time::{Duration, Instant};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Response, StatusCode, Url, redirect};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{RequestBuilder, StatusCode, Url, redirect};
+use tokio::time::Instant;
+use vectorizer_log::TenantId;
 
-use super::cache::KeySource;
-use super::models::{Contradiction, VALIDATE_PATH, ValidateAnswer, ValidateRequest, Verdict};
+use super::answer::{Answer, unexpected};
+use super::breaker::{Breaker, Try};
+use super::cache::{Judgement, KeySource};
+use super::clock::SystemClock;
+use super::error::{HubError, UnusableClient};
+use super::feed::{PolicyNews, PolicySource};
+use super::jitter::shortened;
+use super::models::{
+    ErrorAnswer, POLICIES_PATH, POLICY_WAIT_SECONDS_MAX, PoliciesQuery, QuotaAnswer, UNKNOWN_TENANT,
+    USAGE_PATH, VALIDATE_PATH, ValidateAnswer, ValidateRequest, quota_path,
+};
+use super::observer::{Call, CallObserver, CallOutcome};
 use crate::auth::KeyHash;
 use crate::config::{HubUrl, Secret};
-use crate::metrics::{CallOutcome, Metrics};
 
 /// The header in which this server shows its own key.
 pub const SERVICE_KEY_HEADER: HeaderName = HeaderName::from_static("x-service-key");
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
-/// One question, its repetition included.
+/// One question, its repetitions included.
 const CALL_TIME_MAX: Duration = Duration::from_secs(5);
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// No hub gets to silence this server for longer.
-const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
+/// What a long poll may take beyond the wait that was asked for.
+const LATE_MAX: Duration = Duration::from_secs(10);
+/// How long a connection says nothing before the system asks whether anybody is there: a long poll
+/// would otherwise wait in vain for a machine that is gone.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// A pooled connection to one `HiveHub`. Cheap to clone; the clones share the pool.
+/// How often a question is put at most, and the wait before the second time; before the third it is
+/// twice as long.
+const TRIES_MAX: u32 = 3;
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// A hub that asks for more time than this gets it from the breaker, and not from whoever waits.
+const RETRY_AFTER_WAITED_MAX: Duration = Duration::from_secs(1);
+
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// A thousand events.
+const POLICIES_BYTES_MAX: usize = 1024 * 1024;
+
+/// A pooled connection to one `HiveHub`. Cheap to clone; the clones share the pool and what is known of
+/// the hub's health.
 ///
 /// Redirects are not followed and the environment's proxies not used: the service key goes to the
 /// configured address and nowhere else.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HiveHubClient {
-    http: reqwest::Client,
-    validate: Url,
-    metrics: Metrics,
+    pub(super) http: reqwest::Client,
+    url: HubUrl,
+    breaker: Arc<Breaker>,
+    observer: Arc<dyn CallObserver>,
 }
 
-/// The client could not be set up: the service key cannot stand in a header, or there is no TLS.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot set up the client for HiveHub")]
-pub struct UnusableClient(#[source] Box<dyn Error + Send + Sync>);
-
-/// Why there is no verdict. None of these says anything about the key.
-#[derive(Debug, thiserror::Error)]
-pub enum HubError {
-    /// No answer: not connected, cut off, or too late. Retryable.
-    #[error("HiveHub did not answer")]
-    Unreachable(#[source] Box<dyn Error + Send + Sync>),
-    /// An answer of 408, 429 or 5xx. Retryable.
-    #[error("HiveHub answered {status}")]
-    Failing {
-        /// The status.
-        status: u16,
-        /// When to come back, if it said so.
-        retry_after: Option<Duration>,
-    },
-    /// It refuses this server (401 or 403), not the caller: `hivehub_api_key` is wrong. Not retryable.
-    #[error("HiveHub answered {status}: it does not accept this server's own key (cluster.hivehub_api_key)")]
-    ServiceKeyRejected {
-        /// The status.
-        status: u16,
-    },
-    /// An answer outside the contract. Not retryable.
-    #[error("HiveHub's answer is not what the contract says")]
-    Garbage(#[source] Garbage),
+/// What a tenant's plan allows, if there is such a tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QuotaVerdict {
+    /// This much.
+    Quota(QuotaAnswer),
+    /// `HiveHub` knows no such tenant.
+    NoSuchTenant,
 }
 
-/// What is wrong with an answer. Nothing of its text is repeated.
-#[derive(Debug, thiserror::Error)]
-pub enum Garbage {
-    /// A status that the contract does not know.
-    #[error("status {0}")]
-    Status(u16),
-    /// Too long.
-    #[error("more than {ANSWER_BYTES_MAX} bytes")]
-    TooLong,
-    /// Not the JSON of the contract.
-    #[error("not the JSON it should be, at line {line}, column {column}")]
-    Json {
-        /// Where.
-        line: usize,
-        /// Where in it.
-        column: usize,
-    },
-    /// It contradicts itself.
-    #[error(transparent)]
-    Contradiction(#[from] Contradiction),
-}
-
-impl HubError {
-    /// Whether the same question may be answered later, without anyone mending anything.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Unreachable(_) | Self::Failing { .. } => true,
-            Self::ServiceKeyRejected { .. } | Self::Garbage(_) => false,
-        }
-    }
-
-    /// When `HiveHub` wants to be asked again, if it said so.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Failing { retry_after, .. } => *retry_after,
-            Self::Unreachable(_) | Self::ServiceKeyRejected { .. } | Self::Garbage(_) => None,
-        }
-    }
-
-    /// Whether a second question at once has a chance: the connection broke, or one of several hubs
-    /// stumbled. Not when it took its time, and not when it asked for time.
-    fn is_worth_a_second_try(&self) -> bool {
-        match self {
-            Self::Unreachable(cause) => {
-                !cause.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_timeout)
-            }
-            Self::Failing { status, retry_after } => *status >= 500 && retry_after.is_none(),
-            Self::ServiceKeyRejected { .. } | Self::Garbage(_) => false,
-        }
+impl fmt::Debug for HiveHubClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HiveHubClient").field("url", &self.url).finish_non_exhaustive()
     }
 }
 
@@ -129,104 +89,190 @@ impl HiveHubClient {
             .no_proxy()
             .connect_timeout(CONNECT_TIME_MAX)
             .timeout(CALL_TIME_MAX)
+            .tcp_keepalive(KEEPALIVE)
             .pool_max_idle_per_host(16)
             .build()
             .map_err(|error| UnusableClient(error.into()))?;
-        Ok(Self { http, validate: url.join(VALIDATE_PATH), metrics: Metrics::default() })
+        let breaker = Breaker::new(Arc::new(SystemClock::default()));
+        Ok(Self { http, url: url.clone(), breaker, observer: Arc::new(()) })
     }
 
-    /// The same, measured by these.
+    /// The same client, watched.
     #[must_use]
-    pub fn measured_by(self, metrics: Metrics) -> Self {
-        Self { metrics, ..self }
+    pub fn observed_by(self, observer: Arc<dyn CallObserver>) -> Self {
+        Self { observer, ..self }
     }
 
-    /// Asks who holds the key of this hash. Asks a second time if the first try broke; both together
-    /// take no longer than five seconds.
-    pub async fn validate(&self, key: &KeyHash) -> Result<Verdict, HubError> {
-        let tries = async {
-            match self.validate_once(key).await {
-                Err(error) if error.is_worth_a_second_try() => {
-                    tokio::time::sleep(jitter()).await;
-                    self.validate_once(key).await
+    /// The same client, its pauses measured by this clock.
+    #[cfg(test)]
+    pub(super) fn on_clock(self, clock: Arc<dyn super::clock::Clock>) -> Self {
+        Self { breaker: Breaker::new(clock), ..self }
+    }
+
+    /// Asks who holds the key of this hash. Asks again if a try broke; all tries together take no longer
+    /// than five seconds.
+    pub async fn validate(&self, key: &KeyHash) -> Result<Judgement, HubError> {
+        let url = self.url.join(VALIDATE_PATH);
+        let request = ValidateRequest { key_sha256: *key };
+        let build = || self.http.post(url.clone()).json(&request);
+        self.ask(Call::Validate, build, |answer| {
+            let answer = ValidateAnswer::from_json(answer.body()?).map_err(|error| HubError::json(&error))?;
+            let policy_cursor = answer.policy_cursor();
+            let verdict = answer.verdict().map_err(|error| HubError::Garbage(error.into()))?;
+            Ok(Judgement { verdict, policy_cursor })
+        })
+        .await
+    }
+
+    /// Asks what this tenant's plan allows. Asks again like [`validate`](Self::validate).
+    pub async fn quota(&self, tenant: &TenantId) -> Result<QuotaVerdict, HubError> {
+        let url = self.url.join(&quota_path(tenant));
+        self.ask(
+            Call::Quota,
+            || self.http.get(url.clone()),
+            |answer| {
+                if answer.status == StatusCode::NOT_FOUND && says(answer, UNKNOWN_TENANT) {
+                    return Ok(QuotaVerdict::NoSuchTenant);
                 }
-                outcome => outcome,
-            }
-        };
-        let started = Instant::now();
-        let outcome = tokio::time::timeout(CALL_TIME_MAX, tries)
-            .await
-            .unwrap_or_else(|elapsed| Err(HubError::Unreachable(elapsed.into())));
-        self.metrics.hivehub_call("validate_key", CallOutcome::of(&outcome), started.elapsed());
+                let quota = serde_json::from_slice(answer.body()?).map_err(|error| HubError::json(&error))?;
+                Ok(QuotaVerdict::Quota(quota))
+            },
+        )
+        .await
+    }
+
+    /// Asks what has changed, and waits for it as long as the query says. Asks once, whatever is known
+    /// of the hub's health.
+    pub async fn policies(&self, query: &PoliciesQuery) -> Result<PolicyNews, HubError> {
+        let wait = query.wait.min(POLICY_WAIT_SECONDS_MAX);
+        let mut url = self.url.join(POLICIES_PATH);
+        if let Some(since) = query.since {
+            url.query_pairs_mut()
+                .append_pair("since", &since.to_string())
+                .append_pair("wait", &wait.to_string());
+        }
+        let patience = Duration::from_secs(wait.into()) + LATE_MAX;
+        let request = self.http.get(url).timeout(patience);
+        let start = Instant::now();
+        let outcome = read(request, POLICIES_BYTES_MAX, |answer| match answer.status {
+            StatusCode::GONE => Ok(PolicyNews::CursorLost),
+            StatusCode::NOT_FOUND => Ok(PolicyNews::NotOffered),
+            _ => serde_json::from_slice(answer.body()?)
+                .map(PolicyNews::Answer)
+                .map_err(|error| HubError::json(&error)),
+        })
+        .await;
+        self.observer.called(Call::Policies, CallOutcome::of(&outcome), start.elapsed());
         outcome
     }
 
-    async fn validate_once(&self, key: &KeyHash) -> Result<Verdict, HubError> {
-        let request = ValidateRequest { key_sha256: *key };
-        let response =
-            self.http.post(self.validate.clone()).json(&request).send().await.map_err(unreachable)?;
-        let body = body_of(accepted(response)?).await?;
-        let answer = ValidateAnswer::from_json(&body).map_err(|error| {
-            // Only the place: serde's own message quotes what it met.
-            HubError::Garbage(Garbage::Json { line: error.line(), column: error.column() })
-        })?;
-        answer.verdict().map_err(|contradiction| HubError::Garbage(contradiction.into()))
+    /// Where usage is reported.
+    pub(super) fn usage_url(&self) -> Url {
+        self.url.join(USAGE_PATH)
+    }
+
+    /// Puts a question until it is answered, the failure is final, or the time is over.
+    async fn ask<T>(
+        &self,
+        call: Call,
+        build: impl Fn() -> RequestBuilder,
+        understand: impl Fn(&Answer) -> Result<T, HubError>,
+    ) -> Result<T, HubError> {
+        let end = Instant::now() + CALL_TIME_MAX;
+        let mut last = None;
+        for tries in 1..=TRIES_MAX {
+            let Some(admitted) = self.admit(call, &mut last)? else { break };
+            let start = Instant::now();
+            let request = build().timeout(end.duration_since(start));
+            let outcome = read(request, ANSWER_BYTES_MAX, &understand).await;
+            self.ended(admitted, call, &outcome, start.elapsed());
+            let error = match outcome {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let pause = pause_after(&error, tries).filter(|pause| Instant::now() + *pause < end);
+            last = Some(error);
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => break,
+            }
+        }
+        // The loop is left behind a failure only.
+        Err(last.unwrap_or(HubError::LeftAlone { retry_after: RETRY_PAUSE }))
+    }
+
+    /// The right to a try. None if the hub has come to be left alone since the `last` one failed.
+    fn admit(&self, call: Call, last: &mut Option<HubError>) -> Result<Option<Try>, HubError> {
+        match self.admitted(call) {
+            Ok(admitted) => Ok(Some(admitted)),
+            Err(_) if last.is_some() => Ok(None),
+            Err(left_alone) => Err(left_alone),
+        }
+    }
+
+    /// The right to a try, unless the hub is left alone.
+    pub(super) fn admitted(&self, call: Call) -> Result<Try, HubError> {
+        self.breaker.admit(call).map_err(|retry_after| {
+            self.observer.called(call, CallOutcome::NotMade, Duration::ZERO);
+            HubError::LeftAlone { retry_after }
+        })
+    }
+
+    /// Tells whoever has to know how a try ended.
+    pub(super) fn ended<T>(&self, admitted: Try, call: Call, outcome: &Result<T, HubError>, took: Duration) {
+        admitted.ended(outcome);
+        self.observer.called(call, CallOutcome::of(outcome), took);
     }
 }
 
 impl KeySource for HiveHubClient {
-    async fn validate(&self, key: &KeyHash) -> Result<Verdict, HubError> {
+    async fn validate(&self, key: &KeyHash) -> Result<Judgement, HubError> {
         Self::validate(self, key).await
     }
-}
 
-fn unreachable(error: reqwest::Error) -> HubError {
-    HubError::Unreachable(error.into())
-}
-
-/// The response, if it is a 200.
-fn accepted(response: Response) -> Result<Response, HubError> {
-    let status = response.status();
-    match status {
-        StatusCode::OK => Ok(response),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            Err(HubError::ServiceKeyRejected { status: status.as_u16() })
-        }
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Err(failing(&response)),
-        _ if status.is_server_error() => Err(failing(&response)),
-        _ => Err(HubError::Garbage(Garbage::Status(status.as_u16()))),
+    fn left_alone(&self) -> Duration {
+        self.breaker.wait(Call::Validate)
     }
 }
 
-fn failing(response: &Response) -> HubError {
-    HubError::Failing { status: response.status().as_u16(), retry_after: retry_after(response.headers()) }
-}
-
-/// `Retry-After` in either of its forms, seconds or a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = if let Ok(seconds) = text.parse() {
-        Duration::from_secs(seconds)
-    } else {
-        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-        Duration::try_from(date.duration_since(jiff::Timestamp::now())).unwrap_or(Duration::ZERO)
-    };
-    Some(wait.min(RETRY_AFTER_MAX))
-}
-
-async fn body_of(mut response: Response) -> Result<Vec<u8>, HubError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(HubError::Garbage(Garbage::TooLong));
-        }
-        body.extend_from_slice(&chunk);
+impl PolicySource for HiveHubClient {
+    async fn policies(&self, query: &PoliciesQuery) -> Result<PolicyNews, HubError> {
+        Self::policies(self, query).await
     }
-    Ok(body)
 }
 
-/// 20 to 147 ms, so that many servers whose hub stumbled do not come back in step.
-fn jitter() -> Duration {
-    let random = getrandom::u32().unwrap_or_default() % 128;
-    Duration::from_millis(20 + u64::from(random))
+async fn read<T>(
+    request: RequestBuilder,
+    bytes_max: usize,
+    understand: impl Fn(&Answer) -> Result<T, HubError>,
+) -> Result<T, HubError> {
+    let response = request.send().await?;
+    understand(&Answer::read(response, bytes_max).await?)
+}
+
+/// Whether the answer is an error with this word.
+fn says(answer: &Answer, word: &str) -> bool {
+    serde_json::from_slice::<ErrorAnswer>(&answer.body).is_ok_and(|answer| answer.error == word)
+}
+
+/// How long to wait before another try has a chance: the connection broke, or one of several hubs
+/// stumbled. Not when it took its time, nor when it asked for more than anybody would wait for.
+fn pause_after(error: &HubError, tries: u32) -> Option<Duration> {
+    let pause = shortened(RETRY_PAUSE * tries);
+    match error {
+        HubError::Unreachable(cause) => {
+            let took_its_time = cause.downcast_ref().is_some_and(reqwest::Error::is_timeout);
+            (!took_its_time).then_some(pause)
+        }
+        HubError::Failing { retry_after: Some(asked), .. } => {
+            (*asked <= RETRY_AFTER_WAITED_MAX).then_some(*asked + pause)
+        }
+        HubError::Failing { status, retry_after: None } => (*status >= 500).then_some(pause),
+        HubError::LeftAlone { .. } | HubError::ServiceKeyRejected { .. } | HubError::Garbage(_) => None,
+    }
+}
+
+/// A status that the call has no meaning for, if it is not a 200.
+pub(super) fn accepted(status: StatusCode) -> Result<(), HubError> {
+    if status == StatusCode::OK { Ok(()) } else { Err(unexpected(status)) }
 }

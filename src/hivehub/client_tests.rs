@@ -11,8 +11,11 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::client::{Garbage, HiveHubClient, HubError};
-use super::models::{Refusal, Verdict};
+use super::client::{HiveHubClient, QuotaVerdict};
+use super::error::{Garbage, HubError};
+use super::feed::PolicyNews;
+use super::models::{PoliciesQuery, QuotaAnswer, Refusal, Verdict};
+use super::observer::{Call, CallObserver, CallOutcome};
 use crate::auth::KeyHash;
 use crate::config::Secret;
 
@@ -42,7 +45,7 @@ async fn script(answers: &'static [Answer]) -> Script {
 
 impl Script {
     async fn ask(&self) -> Result<Verdict, HubError> {
-        self.client.validate(&KeyHash::of("a key")).await
+        self.client.validate(&KeyHash::of("a key")).await.map(|judgement| judgement.verdict)
     }
 
     fn calls(&self) -> usize {
@@ -70,13 +73,13 @@ async fn the_question_carries_the_service_key_and_only_the_hash() {
 }
 
 #[tokio::test]
-async fn a_stumble_is_asked_about_once_more() {
+async fn a_stumble_is_asked_about_twice_more() {
     let stumbling = script(&[broken, no]).await;
     assert!(stumbling.ask().await.is_ok());
     let broken = script(&[broken]).await;
     let error = broken.ask().await.unwrap_err();
     assert!(matches!(error, HubError::Failing { status: 502, retry_after: None }) && error.is_retryable());
-    assert_eq!((stumbling.calls(), broken.calls()), (2, 2));
+    assert_eq!((stumbling.calls(), broken.calls()), (2, 3));
 }
 
 #[tokio::test]
@@ -93,9 +96,141 @@ async fn who_asks_for_time_gets_it() {
     };
     let dated = script(Box::leak(Box::new([dated]))).await;
     assert_eq!(dated.ask().await.unwrap_err().retry_after(), Some(Duration::ZERO));
+    assert_eq!(dated.calls(), 3, "the time is over");
     let endless =
         script(&[|| (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "99999999")]).into_response()]);
     assert_eq!(endless.await.ask().await.unwrap_err().retry_after(), Some(Duration::from_hours(1)));
+}
+
+#[tokio::test]
+async fn a_moment_that_is_asked_for_is_waited_for() {
+    let start = Instant::now();
+    let busy = script(&[|| (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")]).into_response(), no]);
+    let busy = busy.await;
+    assert!(busy.ask().await.is_ok());
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+    assert_eq!(busy.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_made_anew() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        for _ in 0..2 {
+            // Closed with the question unread: a reset.
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.readable().await.unwrap();
+        }
+        let router = Router::new().fallback(|| async { no() });
+        axum::serve(listener, router).await.unwrap();
+    });
+    let client = HiveHubClient::new(&url.parse().unwrap(), &Secret::new("k")).unwrap();
+    assert!(client.validate(&KeyHash::of("a key")).await.is_ok());
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_hub_that_fails_is_left_alone_and_then_found_again() {
+    let script = script(&[broken, broken, broken, broken, broken, no]).await;
+    assert!(matches!(script.ask().await, Err(HubError::Failing { .. })));
+    assert!(matches!(script.ask().await, Err(HubError::Failing { .. })));
+    let start = Instant::now();
+    for _ in 0..100 {
+        let Err(HubError::LeftAlone { retry_after }) = script.ask().await else { panic!("it was asked") };
+        assert!(retry_after <= Duration::from_secs(1));
+    }
+    assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+    assert_eq!(script.calls(), 5);
+    let quota = script.client.quota(&"acme".parse().unwrap()).await;
+    assert!(matches!(quota, Err(HubError::LeftAlone { .. })), "every call knows");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(script.ask().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_quota_is_asked_for_by_its_tenant() {
+    let script = script(&[
+        || axum::Json(json!({"storage_bytes": 5, "vectors": null})).into_response(),
+        || {
+            (StatusCode::NOT_FOUND, axum::Json(json!({"error": "unknown_tenant", "details": ""})))
+                .into_response()
+        },
+        || (StatusCode::NOT_FOUND, axum::Json(json!({"error": "not_found", "details": ""}))).into_response(),
+        || axum::Json(json!({"storage_bytes": 5, "policy_cursor": "5"})).into_response(),
+    ])
+    .await;
+    let acme = "acme".parse().unwrap();
+    let quota = QuotaAnswer { storage_bytes: Some(5), ..QuotaAnswer::default() };
+    assert_eq!(script.client.quota(&acme).await.unwrap(), QuotaVerdict::Quota(quota));
+    assert_eq!(script.client.quota(&acme).await.unwrap(), QuotaVerdict::NoSuchTenant);
+    let absent = script.client.quota(&acme).await;
+    assert!(matches!(absent, Err(HubError::Garbage(Garbage::Status(404)))), "no such call is no such tenant");
+    assert!(matches!(script.client.quota(&acme).await, Err(HubError::Garbage(_))), "not a cursor");
+    let request = script.seen.lock().unwrap().remove(0);
+    assert_eq!(
+        (request.method().as_str(), request.uri().path()),
+        ("GET", "/a/path/api/internal/vectorizer/tenants/acme/quota")
+    );
+}
+
+#[tokio::test]
+async fn policies_are_asked_for_once_and_told_apart() {
+    const CURSOR: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff:17";
+    let script = script(&[
+        || axum::Json(json!({"cursor": CURSOR, "events": []})).into_response(),
+        || (StatusCode::GONE, axum::Json(json!({"error": "cursor_lost", "details": ""}))).into_response(),
+        || StatusCode::NOT_FOUND.into_response(),
+        || axum::Json(json!({"cursor": "17", "events": []})).into_response(),
+        broken,
+    ])
+    .await;
+    let since = CURSOR.parse().unwrap();
+    let asked = PoliciesQuery { since: Some(since), wait: 25 };
+    let Ok(PolicyNews::Answer(answer)) = script.client.policies(&PoliciesQuery::default()).await else {
+        panic!("no answer");
+    };
+    assert_eq!((answer.cursor, answer.events.len()), (since, 0));
+    assert_eq!(script.client.policies(&asked).await.unwrap(), PolicyNews::CursorLost);
+    assert_eq!(script.client.policies(&asked).await.unwrap(), PolicyNews::NotOffered);
+    assert!(matches!(script.client.policies(&asked).await, Err(HubError::Garbage(_))));
+    for _ in 0..10 {
+        assert!(matches!(script.client.policies(&asked).await, Err(HubError::Failing { status: 502, .. })));
+    }
+    assert_eq!(script.calls(), 14, "whatever failed before");
+    let seen = script.seen.lock().unwrap();
+    assert_eq!(seen[0].uri().query(), None);
+    let query = seen[1].uri().query().unwrap();
+    assert_eq!(query, "since=6f9619ff-8b86-4d01-b42d-00cf4fc964ff%3A17&wait=25");
+}
+
+/// Writes down what it is told.
+#[derive(Default)]
+struct Notes(Mutex<Vec<(Call, CallOutcome)>>);
+
+impl CallObserver for Notes {
+    fn called(&self, call: Call, outcome: CallOutcome, _: Duration) {
+        self.0.lock().unwrap().push((call, outcome));
+    }
+}
+
+#[tokio::test]
+async fn every_try_is_told_of() {
+    let script = script(&[broken, no, || StatusCode::UNAUTHORIZED.into_response(), || "?".into_response()]);
+    let script = script.await;
+    let notes = Arc::new(Notes::default());
+    let client = script.client.clone().observed_by(Arc::clone(&notes) as Arc<dyn CallObserver>);
+    let key = KeyHash::of("a key");
+    client.validate(&key).await.unwrap();
+    client.quota(&"acme".parse().unwrap()).await.unwrap_err();
+    client.policies(&PoliciesQuery::default()).await.unwrap_err();
+    let expected = [
+        (Call::Validate, CallOutcome::Failing),
+        (Call::Validate, CallOutcome::Answered),
+        (Call::Quota, CallOutcome::ServiceKeyRejected),
+        (Call::Policies, CallOutcome::Garbage),
+    ];
+    assert_eq!(*notes.0.lock().unwrap(), expected);
 }
 
 #[tokio::test]

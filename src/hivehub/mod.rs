@@ -1,23 +1,50 @@
 //! `HiveHub`, seen from here: the service that knows who a caller is.
 //!
-//! `models` is what is said, `client` says it over HTTP, and `cache` remembers the answers, so that
-//! `HiveHub` is neither asked for every request nor needed for every request.
+//! `models` is what is said, and `client` says it over HTTP: bounded in time and size, repeated where
+//! that has a chance, and not at all while `breaker` leaves a failing hub alone. `cache` remembers the
+//! answers, so that `HiveHub` is neither asked for every request nor needed for every request, and `feed`
+//! tells it what has changed.
 //!
 //! Whether to let a caller in is decided in one place, [`KeyCache::lookup`]: what it returns belongs to
 //! a valid key of an active tenant, and everything else is an error.
 
+mod answer;
+mod breaker;
+#[cfg(test)]
+mod breaker_tests;
 mod cache;
+#[cfg(test)]
+mod cache_policy_tests;
 #[cfg(test)]
 mod cache_tests;
 mod client;
 #[cfg(test)]
 mod client_tests;
+mod clock;
+mod error;
+mod feed;
+#[cfg(test)]
+mod feed_http_tests;
+#[cfg(test)]
+mod feed_tests;
+mod flight;
+mod jitter;
 mod models;
+mod observer;
 #[cfg(test)]
 mod outage_tests;
+mod policy_memory;
+mod report;
+#[cfg(test)]
+mod report_tests;
 
-pub use cache::{Clock, KeyCache, KeySource, LookupError, SystemClock};
-pub use client::{Garbage, HiveHubClient, HubError, SERVICE_KEY_HEADER, UnusableClient};
+pub use cache::{Judgement, KeyCache, KeySource, LookupError};
+pub use client::{HiveHubClient, QuotaVerdict, SERVICE_KEY_HEADER};
+pub use clock::{Clock, SystemClock};
+pub use error::{Garbage, HubError, UnusableClient};
+pub use feed::{PolicyFeed, PolicyNews, PolicySource, PolicySubscriber};
+pub use observer::{Call, CallObserver, CallOutcome};
+pub use report::UsageReceipts;
 
 pub(crate) use models::moment::optional as rfc3339;
 pub use models::{

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use axum::middleware::{self, Next};
@@ -10,11 +11,12 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::cache::{Clock, KeyCache, LookupError};
+use super::cache::{KeyCache, LookupError};
 use super::cache_tests::HandClock;
 use super::client::HiveHubClient;
+use super::clock::Clock;
 use super::models::{Holder, Permission, Refusal, TenantStatus};
-use crate::auth::ApiKey;
+use crate::auth::{ApiKey, Environment};
 use crate::config::Seconds;
 use crate::hub::{self, demo::Demo};
 
@@ -37,6 +39,7 @@ impl Cluster {
         let url = format!("http://{address}").parse().unwrap();
         let client = HiveHubClient::new(&url, &demo.keys.hivehub_api_key).unwrap();
         let clock = Arc::new(HandClock::default());
+        let client = client.on_clock(Arc::clone(&clock) as Arc<dyn Clock>);
         let ttl = Seconds::new(300).unwrap();
         let cache = KeyCache::new(client, ttl, Arc::clone(&clock) as Arc<dyn Clock>);
         let calls = Arc::default();
@@ -69,8 +72,8 @@ impl Cluster {
     async fn start_hub(&mut self) {
         let listener = TcpListener::bind(&self.address).await.unwrap();
         self.serve(listener);
-        // The pause after a failure.
-        self.clock.pass(1);
+        // The longest pause.
+        self.clock.pass(30);
     }
 
     fn key(&self) -> ApiKey {
@@ -152,7 +155,7 @@ async fn a_suspended_tenants_key_is_told_apart_from_an_unknown_one() {
     cluster.demo.hub.set_tenant_status(&tenant.id, TenantStatus::Suspended).unwrap();
     let answer = cluster.lookup(&tenant.keys.admin).await;
     assert_eq!(answer, refused(Refusal::TenantSuspended(tenant.id.clone())));
-    let made_up = ApiKey::generate(crate::auth::Environment::Live, &[9; ApiKey::ENTROPY_BYTES]);
+    let made_up = ApiKey::generate(Environment::Live, &[9; ApiKey::ENTROPY_BYTES]);
     assert_eq!(cluster.lookup(&made_up).await, refused(Refusal::Unknown));
     cluster.demo.hub.set_tenant_status(&tenant.id, TenantStatus::Active).unwrap();
     cluster.clock.pass(10);
@@ -173,4 +176,47 @@ async fn a_hundred_requests_with_one_key_are_one_question() {
         assert_eq!(lookup.await.unwrap(), Ok(()));
     }
     assert_eq!(cluster.calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_dead_hub_slows_no_request_whose_key_is_known() {
+    let mut cluster = Cluster::start().await;
+    let key = cluster.key();
+    cluster.lookup(&key).await.unwrap();
+    cluster.stop_hub().await;
+    // It takes connections and swallows what is said, which is the slowest way of being dead.
+    let _listener = TcpListener::bind(&cluster.address).await.unwrap();
+    let stranger = |number| ApiKey::generate(Environment::Live, &[number; ApiKey::ENTROPY_BYTES]).sha256();
+    let strangers: Vec<_> = (0..8)
+        .map(|number| {
+            let (cache, key) = (cluster.cache.clone(), stranger(number));
+            tokio::spawn(async move { cache.lookup(&key).await.map(drop) })
+        })
+        .collect();
+    cluster.clock.pass(61);
+    let start = Instant::now();
+    cluster.lookup(&key).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    for lookup in strangers {
+        assert!(matches!(lookup.await.unwrap(), Err(LookupError::Unavailable { .. })));
+    }
+    let start = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(cluster.lookup(&key).await, Ok(Permission::ReadWrite));
+        let answer = cluster.cache.lookup(&stranger(99)).await;
+        assert!(matches!(answer, Err(LookupError::Unavailable { .. })), "{answer:?}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_hub_that_is_down_at_the_start_is_found_when_it_comes() {
+    let mut cluster = Cluster::start().await;
+    cluster.stop_hub().await;
+    for _ in 0..5 {
+        let answer = cluster.lookup(&cluster.key()).await;
+        assert!(matches!(answer, Err(LookupError::Unavailable { .. })), "{answer:?}");
+    }
+    cluster.start_hub().await;
+    assert_eq!(cluster.lookup(&cluster.key()).await, Ok(Permission::ReadWrite));
 }

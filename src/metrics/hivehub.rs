@@ -1,55 +1,20 @@
 //! What HiveHub was asked.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{HistogramVec, IntCounterVec, Opts};
 
 use super::latency;
-use crate::hivehub::HubError;
-
-/// How a call of HiveHub ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallOutcome {
-    /// It answered, whatever it said.
-    Answered,
-    /// It could not be reached or was too late.
-    Unreachable,
-    /// It failed, or had no time.
-    Failing,
-    /// It does not accept this server's own key.
-    ServiceKeyRejected,
-    /// Its answer is not what the contract says.
-    Garbage,
-}
-
-impl CallOutcome {
-    /// How a call with this result ended.
-    pub const fn of<T>(result: &Result<T, HubError>) -> Self {
-        match result {
-            Ok(_) => Self::Answered,
-            Err(HubError::Unreachable(_)) => Self::Unreachable,
-            Err(HubError::Failing { .. }) => Self::Failing,
-            Err(HubError::ServiceKeyRejected { .. }) => Self::ServiceKeyRejected,
-            Err(HubError::Garbage(_)) => Self::Garbage,
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Unreachable => "unreachable",
-            Self::Failing => "failing",
-            Self::ServiceKeyRejected => "service_key_rejected",
-            Self::Garbage => "garbage",
-        }
-    }
-}
+use crate::hivehub::{Call, CallOutcome};
 
 #[derive(Debug)]
 pub(super) struct HiveHubSeries {
     calls: IntCounterVec,
     latencies: HistogramVec,
+    /// Of every call, whether it was answered when it was made last.
+    unanswered: [AtomicBool; Call::ALL.len()],
 }
 
 impl Default for HiveHubSeries {
@@ -60,14 +25,22 @@ impl Default for HiveHubSeries {
         Self {
             calls: IntCounterVec::new(calls, &["call", "outcome"]).expect("name and labels are well-formed"),
             latencies: HistogramVec::new(latencies, &["call"]).expect("name and labels are well-formed"),
+            unanswered: Default::default(),
         }
     }
 }
 
 impl HiveHubSeries {
-    pub(super) fn observe(&self, call: &'static str, outcome: CallOutcome, latency: Duration) {
-        self.calls.with_label_values(&[call, outcome.name()]).inc();
-        self.latencies.with_label_values(&[call]).observe(latency.as_secs_f64());
+    pub(super) fn observe(&self, call: Call, outcome: CallOutcome, took: Duration) {
+        self.calls.with_label_values(&[call.name(), outcome.name()]).inc();
+        self.unanswered[call as usize].store(outcome != CallOutcome::Answered, Ordering::Relaxed);
+        if outcome != CallOutcome::NotMade {
+            self.latencies.with_label_values(&[call.name()]).observe(took.as_secs_f64());
+        }
+    }
+
+    pub(super) fn answers(&self, call: Call) -> bool {
+        !self.unanswered[call as usize].load(Ordering::Relaxed)
     }
 
     pub(super) fn collectors(&self) -> [Box<dyn Collector>; 2] {

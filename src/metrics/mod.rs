@@ -23,7 +23,6 @@ use prometheus::core::{Collector, Desc};
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder};
 use vectorizer_log::{CommitTimes, TenantId};
 
-pub use self::hivehub::CallOutcome;
 use self::hivehub::HiveHubSeries;
 use self::node::{NodeSeries, WakingSeries};
 pub use self::node::{Reading, Room, Waking};
@@ -32,6 +31,7 @@ use self::requests::RequestSeries;
 use self::tenants::TenantSeries;
 pub use self::tenants::{TenantMetrics, TenantReading};
 use crate::auth::{DenialReason, Operation};
+use crate::hivehub::{Call, CallObserver, CallOutcome};
 use crate::quota::QuotaType;
 
 /// The media type of [`Metrics::text`].
@@ -147,9 +147,9 @@ impl Metrics {
         self.shared.syncs.observe(times.sync.as_secs_f64());
     }
 
-    /// HiveHub was asked. `call` is the call's name, one of a few that stand in the program.
-    pub fn hivehub_call(&self, call: &'static str, outcome: CallOutcome, latency: Duration) {
-        self.shared.hivehub.observe(call, outcome, latency);
+    /// Whether `HiveHub` answered this call when it was made last, if it ever was.
+    pub fn hivehub_answers(&self, call: Call) -> bool {
+        self.shared.hivehub.answers(call)
     }
 
     /// A tenant wakes, until the answer to this is dropped.
@@ -207,6 +207,12 @@ fn latency(name: &str, help: &str) -> HistogramOpts {
 
 fn histogram(name: &str, help: &str) -> Histogram {
     Histogram::with_opts(latency(name, help)).expect("name and buckets are well-formed")
+}
+
+impl CallObserver for Metrics {
+    fn called(&self, call: Call, outcome: CallOutcome, took: Duration) {
+        self.shared.hivehub.observe(call, outcome, took);
+    }
 }
 
 #[cfg(test)]

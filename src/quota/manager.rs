@@ -18,7 +18,10 @@ use vectorizer_log::TenantId;
 use super::limits::{DefaultLimits, Limits};
 use super::rate_limiter::{RequestLimiter, RateReport, RequestRefused};
 use crate::catalogue::{Catalogue, NotedQuota};
-use crate::hivehub::{Clock, HiveHubClient, HubError, QuotaAnswer};
+use crate::hivehub::{
+    Clock, Garbage, HiveHubClient, HubError, PolicyChange, PolicyCursor, PolicySubscriber, QuotaAnswer,
+    QuotaVerdict,
+};
 
 /// Tenants whose limits are in memory. Customers, not strangers: each came with a valid key.
 const TENANTS_MAX: usize = 1_000_000;
@@ -47,6 +50,10 @@ pub trait QuotaSource: Send + Sync + 'static {
 impl QuotaSource for HiveHubClient {
     fn quota<'call>(&'call self, tenant: &'call TenantId) -> BoxFuture<'call, Result<NotedQuota, HubError>> {
         Box::pin(async move {
+            // A tenant whose key is valid and whose plan nobody knows: as good as no answer.
+            let QuotaVerdict::Quota(answer) = Self::quota(self, tenant).await? else {
+                return Err(HubError::Garbage(Garbage::Status(404)));
+            };
             let QuotaAnswer {
                 storage_bytes,
                 log_bytes,
@@ -58,7 +65,7 @@ impl QuotaSource for HiveHubClient {
                 // asked for again.
                 status: _,
                 policy_cursor: _,
-            } = Self::quota(self, tenant).await?;
+            } = answer;
             Ok(NotedQuota {
                 storage_bytes,
                 log_bytes,
@@ -247,6 +254,25 @@ impl QuotaManager {
     /// How many tenants are known in memory.
     pub fn tenants_known(&self) -> usize {
         self.shared.tenants().len()
+    }
+}
+
+impl PolicySubscriber for QuotaManager {
+    fn changed(&self, change: &PolicyChange, _: PolicyCursor) {
+        match change {
+            PolicyChange::QuotaChanged { tenant } | PolicyChange::TenantResumed { tenant } => {
+                self.changed(tenant);
+            }
+            PolicyChange::KeyRevoked { .. }
+            | PolicyChange::KeyChanged { .. }
+            | PolicyChange::TenantSuspended { .. }
+            | PolicyChange::TenantDeleted { .. } => {}
+            PolicyChange::NotUnderstood => self.all_changed(),
+        }
+    }
+
+    fn lost(&self) {
+        self.all_changed();
     }
 }
 

@@ -25,7 +25,7 @@ use self::pace::{Paced, SEND_BUFFER_BYTES};
 use crate::api::{AllowedHosts, App, BodyLimits, Peer, metrics_router, router, share_size};
 use crate::auth::{AccessCheck, FailedAuthentications};
 use crate::config::Config;
-use crate::hivehub::{Clock, HiveHubClient, KeyCache, SystemClock, UnusableClient};
+use crate::hivehub::{Clock, HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
 use crate::metrics::Metrics;
 use crate::quota::{DefaultLimits, QuotaManager};
 use crate::tenancy::{ShareSize, Tenancy};
@@ -49,6 +49,8 @@ pub struct Server {
     metrics: Option<(TcpListener, Option<AllowedHosts>)>,
     app: App,
     tenancy: Tenancy,
+    /// In cluster mode.
+    policies: Option<PolicyFeed<HiveHubClient, HiveHubClient>>,
     grace: Duration,
 }
 
@@ -91,10 +93,10 @@ impl Server {
             config.server.json_depth_max.get() as usize,
         );
         let tenancy = open_data(&config.server.data_dir, share_size(&limits), metrics.clone())?;
-        let access = match &config.cluster {
+        let (access, policies) = match &config.cluster {
             Some(cluster) => {
                 let client = HiveHubClient::new(&cluster.hivehub_api_url, &cluster.hivehub_api_key)?
-                    .measured_by(metrics.clone());
+                    .observed_by(Arc::new(metrics.clone()));
                 let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
                 let quotas = QuotaManager::new(
                     Arc::new(client.clone()),
@@ -103,10 +105,11 @@ impl Server {
                     cluster.quota_check_interval.duration(),
                     Arc::clone(&clock),
                 );
-                let keys = KeyCache::new(client, config.auth.api_key_cache_ttl, clock);
-                AccessCheck::Keys { keys, failures: FailedAuthentications::default(), quotas }
+                let keys = KeyCache::new(client.clone(), config.auth.api_key_cache_ttl, clock);
+                let policies = PolicyFeed::new(client, keys.clone()).subscribe(Arc::new(quotas.clone()));
+                (AccessCheck::Keys { keys, failures: FailedAuthentications::default(), quotas }, Some(policies))
             }
-            None => AccessCheck::keyless(single_tenant()),
+            None => (AccessCheck::keyless(single_tenant()), None),
         };
         let listener = listen(address)?;
         let trusted_proxies = config.server.trusted_proxies.clone();
@@ -120,7 +123,8 @@ impl Server {
             }
             None => None,
         };
-        Ok(Self { listener, metrics, app, tenancy, grace: config.server.shutdown_grace.duration() })
+        let grace = config.server.shutdown_grace.duration();
+        Ok(Self { listener, metrics, app, tenancy, policies, grace })
     }
 
     /// The address it listens on.
@@ -136,10 +140,14 @@ impl Server {
     /// Serves until `stop` is ready; then finishes what is under way, for as long as the grace lasts,
     /// and closes every tenant's log.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, metrics, app, tenancy, grace } = self;
+        let Self { listener, metrics, app, tenancy, policies, grace } = self;
         let ended = CancellationToken::new();
         let mut beside = JoinSet::new();
         beside.spawn(tenancy.audit().clone().run(ended.clone()));
+        if let Some(policies) = policies {
+            // To the end: requests under way are to be refused too, if that is what HiveHub says.
+            beside.spawn(policies.run(ended.clone()));
+        }
         if let Some((listener, hosts)) = metrics {
             let router = metrics_router(app.clone(), hosts);
             beside.spawn(serve(listener, router, METRICS_GRACE, ended.clone().cancelled_owned()));

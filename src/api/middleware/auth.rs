@@ -1,6 +1,5 @@
 //! The gate: access check, then the tenant's handle for exactly what the operation needs.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -51,7 +50,7 @@ async fn admit(
     let from = address::client(request, &app.shared.trusted_proxies);
     let Admitted { outcome, rate } = app.shared.access.admit(operation, bearer.as_deref(), from, &id).await;
     let entered = match outcome {
-        Ok(admission) => enter_by(app, operation, admission, bearer, from, request).await,
+        Ok(admission) => enter_by(app, operation, admission, bearer, request).await,
         Err(denied) => {
             if let Some(refused) = Refused::of(&denied, operation, from) {
                 app.shared.tenancy.audit().note(refused);
@@ -67,7 +66,6 @@ async fn enter_by(
     operation: Operation,
     admission: Admission,
     bearer: Option<String>,
-    from: Option<IpAddr>,
     request: &mut Request,
 ) -> Result<(), Problem> {
     let extensions = request.extensions_mut();

@@ -10,8 +10,6 @@ use serde::{Deserializer, Serializer};
 
 const EXACT_MAX: u64 = 1 << 53;
 
-// The signature is serde's.
-#[expect(clippy::trivially_copy_pass_by_ref)]
 pub(super) fn serialize<N, S>(number: &N, serializer: S) -> Result<S::Ok, S::Error>
 where
     N: Copy + Into<u128>,

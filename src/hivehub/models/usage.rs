@@ -307,8 +307,6 @@ mod chain {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
     use vectorizer_log::ChainHash;
 
-    // The signature is serde's.
-    #[expect(clippy::trivially_copy_pass_by_ref)]
     pub(super) fn serialize<S: Serializer>(chain: &ChainHash, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(chain)
     }

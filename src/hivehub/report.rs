@@ -1,0 +1,104 @@
+//! Reporting usage: a body that is streamed, and an answer that is read line by line.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Body, Response};
+use tokio::time::Instant;
+
+use super::answer::refuse_failures;
+use super::client::{HiveHubClient, accepted};
+use super::error::{Garbage, HubError};
+use super::models::{USAGE_CONTENT_TYPE, UsageReceipt};
+use super::observer::Call;
+
+/// One report, from its first byte to the answer's last.
+const REPORT_TIME_MAX: Duration = Duration::from_mins(2);
+/// How long the answer may pause.
+const ANSWER_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// One line of the answer.
+const LINE_BYTES_MAX: usize = 16 * 1024;
+
+/// The answer to a report, as it comes.
+pub struct UsageReceipts {
+    response: Response,
+    /// What has come of lines not handed out yet.
+    rest: BytesMut,
+    lines: usize,
+    ended: bool,
+}
+
+impl HiveHubClient {
+    /// Reports usage: `lines` is the report as it is sent, one event a line. Tries once; what was not
+    /// answered is to be sent again, the same bytes. Who cannot go on reading what there is to report
+    /// ends the stream: every line stands for itself.
+    pub async fn report_usage<S>(&self, lines: S) -> Result<UsageReceipts, HubError>
+    where
+        S: Stream<Item = Bytes> + Send + 'static,
+    {
+        let admitted = self.admitted(Call::Usage)?;
+        let body = Body::wrap_stream(lines.map(Ok::<_, Infallible>));
+        let start = Instant::now();
+        let request = self
+            .http
+            .post(self.usage_url())
+            .header(CONTENT_TYPE, USAGE_CONTENT_TYPE)
+            .timeout(REPORT_TIME_MAX)
+            .body(body);
+        let outcome = async {
+            let response = request.send().await?;
+            refuse_failures(&response)?;
+            accepted(response.status())?;
+            Ok(response)
+        }
+        .await;
+        self.ended(admitted, Call::Usage, &outcome, start.elapsed());
+        Ok(UsageReceipts { response: outcome?, rest: BytesMut::new(), lines: 0, ended: false })
+    }
+}
+
+impl UsageReceipts {
+    /// What became of the next event; none when the answer is over. An error says nothing about the
+    /// events that no receipt has come for.
+    pub async fn next(&mut self) -> Result<Option<UsageReceipt>, HubError> {
+        while let Some(line) = self.line().await? {
+            self.lines += 1;
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            return serde_json::from_slice(&line).map(Some).map_err(|error| {
+                HubError::Garbage(Garbage::Json { line: self.lines, column: error.column() })
+            });
+        }
+        Ok(None)
+    }
+
+    async fn line(&mut self) -> Result<Option<BytesMut>, HubError> {
+        let mut searched = 0;
+        loop {
+            let end = self.rest[searched..].iter().position(|byte| *byte == b'\n');
+            let end = end.map(|end| searched + end + 1);
+            if end.unwrap_or(self.rest.len()) > LINE_BYTES_MAX {
+                return Err(HubError::Garbage(Garbage::TooLong(LINE_BYTES_MAX)));
+            }
+            if let Some(end) = end {
+                return Ok(Some(self.rest.split_to(end)));
+            }
+            if self.ended {
+                let last = self.rest.split();
+                return Ok((!last.is_empty()).then_some(last));
+            }
+            searched = self.rest.len();
+            let chunk = tokio::time::timeout(ANSWER_PAUSE_MAX, self.response.chunk())
+                .await
+                .map_err(|elapsed| HubError::Unreachable(elapsed.into()))?;
+            match chunk? {
+                Some(chunk) => self.rest.extend_from_slice(&chunk),
+                None => self.ended = true,
+            }
+        }
+    }
+}
