@@ -13,6 +13,7 @@ mod conditions;
 mod crash;
 mod damage;
 mod failing_disk;
+mod hub;
 mod isolation;
 mod linking;
 mod loading;
