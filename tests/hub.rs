@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::{Key, Node, http};
+use crate::node::{Key, Node, http, vectorizer};
 
 const LOG: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
 
@@ -98,4 +98,19 @@ async fn what_a_hub_acknowledged_survives_sigkill_at_any_moment() {
     }
     let totals = ask("/api/admin/tenants/acme/usage/totals").await;
     assert_eq!(totals["totals"][0]["value"], EVENTS.to_string(), "each event once");
+}
+
+#[test]
+fn a_hub_that_runs_has_its_folder_to_itself_and_ends_well() {
+    let data = TempDir::new().unwrap();
+    let hub = Node::start("hub", data.path(), &[]);
+    let folder = data.path().to_str().unwrap();
+    let taken = vectorizer(["hub", "tenants", "list", "--data-dir", folder]);
+    assert_eq!(taken.status.code(), Some(2), "{taken:?}");
+    let (url, key) = (hub.url().to_owned(), hub.key(Key::Operator));
+    let online = vectorizer(["hub", "tenants", "list", "--url", &url, "--key", &key]);
+    assert_eq!(online.status.code(), Some(0), "{online:?}");
+    hub.stop();
+    let offline = vectorizer(["hub", "tenants", "list", "--data-dir", folder]);
+    assert_eq!(offline.stdout, online.stdout);
 }

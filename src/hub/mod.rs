@@ -23,6 +23,7 @@ pub use change::KeyEntry;
 pub use error::HubStoreError;
 pub use ledger::{Totals, UsageFilter, UsagePage};
 pub use limits::{DisplayName, InvalidDisplayName, InvalidLimit, InvalidPlanName, Limit, Limits, PlanName};
+pub(crate) use server::unguarded_admin;
 pub use server::{Call, Caller, models, router};
 pub use state::TenantEntry;
 pub use store::{Hub, NewKey, NewTenant, OVERLAP_SECONDS_MAX, Reported};
