@@ -14,6 +14,7 @@ mod crash;
 mod damage;
 mod failing_disk;
 mod hostile;
+mod hub;
 mod isolation;
 mod linking;
 mod loading;

@@ -89,7 +89,7 @@ impl Node {
         let url = loop {
             let line = lines.next().expect("the server ended before it listened").unwrap();
             let found = line.split_whitespace().find(|word| {
-                word.starts_with("http://127.0.0.1:") && (command == "serve" || word.ends_with("/api/v1"))
+                word.starts_with("http://127.0.0.1:") && (command != "dev" || word.ends_with("/api/v1"))
             });
             if let Some(url) = found {
                 break url.trim_end_matches([',', '/']).trim_end_matches("/api/v1").to_owned();
@@ -194,7 +194,8 @@ impl Drop for Node {
     }
 }
 
-fn http() -> reqwest::Client {
+/// A client of no node in particular.
+pub(crate) fn http() -> reqwest::Client {
     vectorizer::outgoing::client().timeout(PATIENCE).no_proxy().build().unwrap()
 }
 

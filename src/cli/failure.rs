@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use vectorizer_log::TenantId;
 
 use super::exit::Exit;
+use super::hub::HubFailure;
 use super::server::ServerError;
 
 /// What kept a command from its end. Damage is none of these: finding it is an answer.
@@ -33,6 +34,9 @@ pub(super) enum Failure {
     /// The server did not answer, or not with a log.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// The hub did not do what it was asked.
+    #[error(transparent)]
+    Hub(#[from] HubFailure),
     /// The arguments do not say where the log is.
     #[error("give either --data-dir and --tenant, or --url")]
     Nowhere,

@@ -1,7 +1,7 @@
 //! The command line.
 //!
 //! - `serving`: the commands that run until they are asked to stop.
-//! - `log`, `replay`: the commands that read a log.
+//! - `log`, `replay`: the commands that read a log. `hub`: those that ask a hub and tell it.
 //! - `source`, `folder`, `server`: where the log is read from; `reading`: what reading it has shown.
 //! - `lines`, `problem`: a server's answers. `fold`: the state the records add up to.
 //! - `streams`, `progress`: what is written, and what is shown meanwhile.
@@ -11,6 +11,7 @@ mod exit;
 mod failure;
 mod fold;
 mod folder;
+mod hub;
 mod interruption;
 mod lines;
 mod log;
@@ -53,9 +54,10 @@ enum Command {
     /// For trying things out. Prints the demo tenants' keys and writes them to dev-keys.json in the data
     /// folder; the next start uses the same ones.
     Dev(serving::Dev),
-    /// Run a small HiveHub: tenants and keys, durable
+    /// Run a small HiveHub, or look after one: tenants, plans, keys, usage
     ///
-    /// On an empty data folder it sets up the same two demo tenants as `dev`.
+    /// Without a command it runs the hub; on an empty data folder it sets up the same two demo tenants as
+    /// `dev`. The commands ask a hub that runs, or its folder while none does.
     Hub(serving::Hub),
     /// Read a tenant's log: export it, verify it, watch it
     Log(log::LogArgs),
@@ -68,6 +70,7 @@ pub async fn run(arguments: Arguments, streams: Streams) -> Exit {
     let served = match arguments.command {
         Command::Serve(serve) => serve.run(&streams).await,
         Command::Dev(dev) => dev.run(&streams).await,
+        Command::Hub(serving::Hub { command: Some(command), .. }) => return hub::run(command, streams).await,
         Command::Hub(hub) => hub.run(&streams).await,
         Command::Log(args) => return log::run(args, streams).await,
         Command::Replay(args) => return replay::run(args, streams).await,

@@ -5,10 +5,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use vectorizer_log::TenantId;
 
-use super::store::{Hub, HubStoreError, NewKey, read_bounded, write_private};
+use super::error::HubStoreError;
+use super::files::{read_bounded, write_private};
+use super::limits::{Limit, Limits, PlanName};
+use super::store::{Hub, NewKey, NewTenant};
 use crate::auth::{ApiKey, Environment, KeyHash};
 use crate::config::Secret;
-use crate::hivehub::Permission;
+use crate::hivehub::{Permission, TenantStatus};
 
 /// The hub's folder within the data folder. No tenant can have this name.
 pub const HUB_FOLDER: &str = "_hub";
@@ -112,10 +115,19 @@ impl DemoKeys {
             hub.set_service_key(&self.hivehub_api_key)?;
         }
         enter(hub, &self.operator, Permission::Admin, None)?;
-        let entered = hub.tenants();
+        let plan: PlanName = PLAN.parse().expect("the demo's plan has a name");
+        if let Err(HubStoreError::NoSuchPlan(_)) = hub.plan(&plan) {
+            hub.set_plan(&plan, generous())?;
+        }
         for tenant in &self.tenants {
-            if !entered.contains_key(&tenant.id) {
-                hub.create_tenant(&tenant.id, &tenant.name, PLAN)?;
+            if let Err(HubStoreError::NoSuchTenant(_)) = hub.tenant(&tenant.id) {
+                let damaged = |_| HubStoreError::Damaged {
+                    path: KEYS_FILE.into(),
+                    reason: "a tenant has a name that is none".to_owned(),
+                };
+                let name = tenant.name.parse().map_err(damaged)?;
+                let (id, plan, overrides) = (tenant.id.clone(), plan.clone(), Limits::default());
+                hub.create_tenant(&NewTenant { id, name, plan, overrides })?;
             }
             let keys = &tenant.keys;
             enter(hub, &keys.admin, Permission::Admin, Some(&tenant.id))?;
@@ -127,13 +139,27 @@ impl DemoKeys {
     }
 }
 
+fn generous() -> Limits {
+    Limits {
+        storage_bytes: Limit::new(100 << 30),
+        log_bytes: Limit::new(1 << 40),
+        vectors: Limit::new(100_000_000),
+        collections: Limit::new(10_000),
+        requests_per_minute: Limit::new(6_000_000),
+        requests_per_hour: Limit::new(360_000_000),
+    }
+}
+
 fn enter(
     hub: &Hub,
     key: &ApiKey,
     permission: Permission,
     tenant: Option<&TenantId>,
 ) -> Result<(), HubStoreError> {
-    if hub.knows_key(&key.sha256()) {
+    // What has ended stays ended, a deleted tenant too.
+    let is_over = tenant
+        .is_some_and(|id| hub.tenant(id).is_ok_and(|(tenant, _)| tenant.status == TenantStatus::Deleted));
+    if is_over || hub.knows_key(&key.sha256()) {
         return Ok(());
     }
     hub.enter_key(key, &NewKey { permission, tenant: tenant.cloned(), expires_at: None })
@@ -239,8 +265,8 @@ mod tests {
         assert_eq!(again.keys, keys);
         assert!(is_valid(&again.hub, &globex.keys.read_only));
         let answer = again.hub.validate(&revoked.sha256());
-        let expected = ValidateAnswer::Refused { reason: Open::Known(Reason::Revoked), policy_cursor: None };
-        assert_eq!(answer, expected);
+        let policy_cursor = Some(again.hub.policy_cursor());
+        assert_eq!(answer, ValidateAnswer::Refused { reason: Open::Known(Reason::Revoked), policy_cursor });
     }
 
     #[test]

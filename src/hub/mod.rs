@@ -1,14 +1,29 @@
 //! A small `HiveHub` to run yourself: durable, and speaking the contract of
 //! `docs/hivehub.openapi.yaml`.
 //!
-//! `store` keeps tenants and keys in one file, `server` answers for them over HTTP, and `demo` fills
-//! an empty folder with something to try.
+//! - `store`: the hub, and the one way to change what it knows. `state` is what it knows, `change` what
+//!   it can be told, `limits` what a tenant may use, `feed` what servers have to hear of.
+//! - `ledger`: the usage that was reported, each event once.
+//! - `journal`, `files`: how all of it lies on disk.
+//! - `server`: the hub over HTTP. `demo`: something to try.
 
+mod change;
 pub mod demo;
+mod error;
+mod feed;
+mod files;
+mod journal;
+mod ledger;
+mod limits;
 mod server;
-#[cfg(test)]
-mod server_tests;
+mod state;
 mod store;
 
-pub use server::router;
-pub use store::{Hub, HubStoreError, NewKey, TenantEntry};
+pub use change::KeyEntry;
+pub use error::HubStoreError;
+pub use ledger::{Totals, UsageFilter, UsagePage};
+pub use limits::{DisplayName, InvalidDisplayName, InvalidLimit, InvalidPlanName, Limit, Limits, PlanName};
+pub(crate) use server::unguarded_admin;
+pub use server::{Call, Caller, models, router};
+pub use state::TenantEntry;
+pub use store::{Hub, NewKey, NewTenant, OVERLAP_SECONDS_MAX, Reported};

@@ -1,30 +1,49 @@
-//! What the hub knows, in `hub.json`.
+//! The hub: what it knows, in `hub.json` and `hub.journal`, and its ledger.
 //!
-//! Every change writes the whole file anew (temporary file, fsync, rename, fsync of the folder) before
-//! it is seen by anyone: a hub is small, and its file is to be whole at every moment. A file that does
-//! not read is an error and is left as it is.
+//! A change is decided against the state, appended to the journal, synced, and only then seen by anyone.
+//! At the start the journal's lines are folded into what `hub.json` holds; where the journal has grown
+//! large, `hub.json` is written anew (temporary file, fsync, rename, fsync of the folder) and the journal
+//! begins again. A file that does not read is an error and is left as it is.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tracing::error;
 use vectorizer_log::{TenantId, Timestamp};
 
+use super::change::{Change, KeyEntry, Told};
+use super::error::HubStoreError;
+use super::feed::CursorLost;
+use super::files::{read_bounded, sync_folder_of, write_private};
+use super::journal::Journal;
+use super::ledger::{Entry, Ledger, Totals, UsageFilter, UsagePage};
+use super::limits::{DisplayName, Limits, PlanName};
+use super::state::{Effect, State, TenantEntry};
 use crate::auth::{ApiKey, Environment, KeyHash, KeyId};
 use crate::config::Secret;
 use crate::hivehub::{
-    KeyFacts, Open, Permission, Reason, Scope, TenantFacts, TenantStatus, ValidateAnswer, rfc3339,
+    POLICY_EVENTS_MAX, Permission, PoliciesAnswer, PolicyCursor, QuotaAnswer, TenantStatus, UsageEvent,
+    ValidateAnswer,
 };
 
 const STATE_FILE: &str = "hub.json";
+const JOURNAL_FILE: &str = "hub.journal";
+const LEDGER_FILE: &str = "usage.ledger";
 const LOCK_FILE: &str = "lock";
-const FORMAT_VERSION: u32 = 1;
 
 /// Some hundred thousand keys.
 const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// How large the journal may be and how much larger than the state, before it begins again.
+const JOURNAL_BYTES_USUAL: u64 = 4 * 1024 * 1024;
+
+/// How many of a tenant's events are looked at for one page.
+const SEEN_MAX: u64 = 10_000;
+
+/// For how long the two keys of a rotation may both work: 30 days.
+pub const OVERLAP_SECONDS_MAX: u32 = 30 * 24 * 60 * 60;
 
 /// A hub and its folder. Cheap to clone; the clones are the same hub.
 ///
@@ -32,50 +51,29 @@ const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// blocking is allowed.
 #[derive(Clone)]
 pub struct Hub {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     folder: PathBuf,
-    /// What readers see. Replaced as a whole, so nobody waits for the disk to answer a question.
-    state: RwLock<Arc<State>>,
+    /// Held for as long as it takes to look or to apply, never while a file is written.
+    state: RwLock<State>,
     /// One change at a time.
-    change: Mutex<()>,
+    journal: Mutex<Kept>,
+    /// One batch of usage at a time.
+    pub(super) ledger: Mutex<Ledger>,
+    /// The feed's position, for those who wait for it to move.
+    pub(super) moved: watch::Sender<u64>,
+    /// Whether those who wait should stop.
+    pub(super) stopping: watch::Sender<bool>,
     /// Locked as long as the hub lives: two hubs on one folder would undo each other's changes.
     _lock: File,
 }
 
-#[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct State {
-    version: u32,
-    service_key_sha256: Option<KeyHash>,
-    tenants: BTreeMap<TenantId, TenantEntry>,
-    keys: BTreeMap<KeyHash, KeyEntry>,
-}
-
-/// A tenant in the hub's books.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TenantEntry {
-    /// Its name for people.
-    pub name: String,
-    /// Its plan's name.
-    pub plan: String,
-    /// Whether it may be served.
-    pub status: TenantStatus,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeyEntry {
-    id: KeyId,
-    permission: Permission,
-    /// `None`: cluster scope.
-    tenant: Option<TenantId>,
-    #[serde(with = "rfc3339")]
-    expires_at: Option<Timestamp>,
-    revoked: bool,
+struct Kept {
+    journal: Journal,
+    /// How large the journal may grow.
+    bytes_max: u64,
 }
 
 /// A key to be entered.
@@ -89,60 +87,46 @@ pub struct NewKey {
     pub expires_at: Option<Timestamp>,
 }
 
-/// Why the hub did not open or a change was not made.
-#[derive(Debug, thiserror::Error)]
-pub enum HubStoreError {
-    /// The disk failed. The change may or may not be found at the next start; nobody was told of it.
-    #[error("cannot read or write {}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file is not what was written. Nothing is changed or reset.
-    #[error("{} is damaged: {reason}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Another process runs a hub on this folder.
-    #[error("another hub is running on {}", folder.display())]
-    InUse {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// A tenant of this id exists.
-    #[error("tenant {0} exists")]
-    TenantExists(TenantId),
-    /// No tenant has this id.
-    #[error("there is no tenant {0}")]
-    NoSuchTenant(TenantId),
-    /// No key has this id.
-    #[error("there is no key {0}")]
-    NoSuchKey(KeyId),
-    /// This key, or another one of its id, is entered already.
-    #[error("key {0} exists")]
-    KeyExists(KeyId),
-    /// A key of cluster scope that is not an admin's has no meaning.
-    #[error("a key of cluster scope has to be ADMIN")]
-    LesserClusterKey,
-    /// The system gave no random bytes.
-    #[error("no random bytes for a new key")]
-    NoEntropy(#[source] getrandom::Error),
+/// What became of an event of usage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reported {
+    /// It is in the ledger now.
+    Accepted,
+    /// It was there already.
+    Duplicate,
+    /// It is not and will not be, for this reason.
+    Rejected(String),
+}
+
+impl From<Entry> for Reported {
+    fn from(entry: Entry) -> Self {
+        match entry {
+            Entry::Accepted => Self::Accepted,
+            Entry::Duplicate => Self::Duplicate,
+            Entry::Rejected(rejection) => Self::Rejected(rejection.to_string()),
+        }
+    }
+}
+
+/// A tenant to be entered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Its name for people.
+    pub name: DisplayName,
+    /// Its plan, which has to exist.
+    pub plan: PlanName,
+    /// What it may use instead of what the plan says.
+    pub overrides: Limits,
 }
 
 impl Hub {
-    /// The hub whose state is in `folder`, which is created if need be. An empty folder is a hub without
-    /// tenants, keys, and service key: it refuses every call until it has one.
+    /// The hub whose files are in `folder`, which is created if need be. An empty folder is a hub
+    /// without tenants, keys, and service key: it refuses every call until it has one.
     pub fn open(folder: &Path) -> Result<Self, HubStoreError> {
         let at_folder = |source| HubStoreError::Io { path: folder.to_owned(), source };
-        fs::create_dir_all(folder).map_err(at_folder)?;
-        if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            File::open(parent).and_then(|parent| parent.sync_all()).map_err(at_folder)?;
-        }
+        fs::create_dir_all(folder).and_then(|()| sync_folder_of(folder)).map_err(at_folder)?;
         let lock = File::create(folder.join(LOCK_FILE)).map_err(at_folder)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -150,29 +134,58 @@ impl Hub {
             Err(TryLockError::Error(source)) => return Err(at_folder(source)),
         }
         let path = folder.join(STATE_FILE);
-        let state = match read_bounded(&path, STATE_BYTES_MAX)? {
-            None => State { version: FORMAT_VERSION, ..State::default() },
+        let (found, state_bytes) = match read_bounded(&path, STATE_BYTES_MAX)? {
+            None => (None, 0),
             Some(bytes) => {
-                State::from_json(&bytes).map_err(|reason| HubStoreError::Damaged { path, reason })?
+                let damaged = |reason| HubStoreError::Damaged { path: path.clone(), reason };
+                (Some(State::from_json(&bytes).map_err(damaged)?), bytes.len() as u64)
             }
         };
-        Ok(Self {
+        let (mut state, is_new) = found.unwrap_or_else(|| (State::new(), true));
+        if is_new {
+            // At once, for the feed's id has to stay.
+            write_private(&path, &state)?;
+        }
+        let through = state.through;
+        let journal = Journal::open(&folder.join(JOURNAL_FILE), through + 1, &mut |line, _| {
+            if line.number <= through {
+                return Ok(());
+            }
+            let told: Told = serde_json::from_str(line.text).map_err(|error| error.to_string())?;
+            state.check(&told.change).map_err(|error| error.to_string())?;
+            state.apply(told);
+            state.through = line.number;
+            Ok(())
+        })?;
+        if state.through != journal.last() {
+            let reason = format!("it goes to {} and {STATE_FILE} to {through}", journal.last());
+            return Err(HubStoreError::Damaged { path: folder.join(JOURNAL_FILE), reason });
+        }
+        let ledger = Ledger::open(&folder.join(LEDGER_FILE))?;
+        let moved = watch::Sender::new(state.feed.cursor().position());
+        let bytes_max = JOURNAL_BYTES_USUAL.max(state_bytes);
+        let hub = Self {
             shared: Arc::new(Shared {
                 folder: folder.to_owned(),
-                state: RwLock::new(Arc::new(state)),
-                change: Mutex::default(),
+                state: RwLock::new(state),
+                journal: Mutex::new(Kept { journal, bytes_max }),
+                ledger: Mutex::new(ledger),
+                moved,
+                stopping: watch::Sender::new(false),
                 _lock: lock,
             }),
-        })
+        };
+        Ok(hub)
+    }
+
+    /// Whether a hub was ever opened in `folder`.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(STATE_FILE).exists()
     }
 
     /// Sets the key by which Vectorizer servers are known here, in place of the one before.
     pub fn set_service_key(&self, key: &Secret) -> Result<(), HubStoreError> {
-        let hash = KeyHash::of(key.expose());
-        self.change(|state| {
-            state.service_key_sha256 = Some(hash);
-            Ok(())
-        })
+        self.change(|_| Ok(Change::ServiceKeySet { sha256: KeyHash::of(key.expose()) })).map(drop)
     }
 
     /// Whether `key` is the service key. Takes as long for a wrong key as for the right one, as far as
@@ -181,64 +194,292 @@ impl Hub {
         self.state().service_key_sha256 == Some(KeyHash::of(key))
     }
 
-    /// Enters a new, active tenant.
-    pub fn create_tenant(&self, id: &TenantId, name: &str, plan: &str) -> Result<(), HubStoreError> {
-        self.change(|state| {
-            if state.tenants.contains_key(id) {
-                return Err(HubStoreError::TenantExists(id.clone()));
-            }
-            let entry =
-                TenantEntry { name: name.to_owned(), plan: plan.to_owned(), status: TenantStatus::Active };
-            state.tenants.insert(id.clone(), entry);
-            Ok(())
+    /// Whether `key` is an operator's: live, ADMIN, and of cluster scope.
+    pub fn is_operator_key(&self, key: &str) -> bool {
+        let Ok(key) = ApiKey::parse(key) else { return false };
+        self.state().keys.get(&key.sha256()).is_some_and(|key| {
+            key.is_live(Timestamp::now()) && key.tenant.is_none() && key.permission == Permission::Admin
         })
+    }
+
+    /// Sets what a plan allows, of an old plan or a new one.
+    pub fn set_plan(&self, name: &PlanName, limits: Limits) -> Result<(), HubStoreError> {
+        self.change(|_| Ok(Change::PlanSet { name: name.clone(), limits })).map(drop)
+    }
+
+    /// What a plan allows.
+    pub fn plan(&self, name: &PlanName) -> Result<Limits, HubStoreError> {
+        self.state().plans.get(name).copied().ok_or_else(|| HubStoreError::NoSuchPlan(name.clone()))
+    }
+
+    /// The first `count_max` plans behind `after`, by name.
+    pub fn plans(&self, after: Option<&PlanName>, count_max: usize) -> Vec<(PlanName, Limits)> {
+        let state = self.state();
+        let plans = state.plans.iter().filter(|(name, _)| after.is_none_or(|after| *name > after));
+        plans.take(count_max).map(|(name, limits)| (name.clone(), *limits)).collect()
+    }
+
+    /// Enters a new, active tenant. One that was deleted can be entered again: it has none of the keys
+    /// it had.
+    pub fn create_tenant(&self, new: &NewTenant) -> Result<(), HubStoreError> {
+        let NewTenant { id, name, plan, overrides } = new.clone();
+        self.change(|_| Ok(Change::TenantCreated { id, name, plan, overrides })).map(drop)
+    }
+
+    /// Changes what `change` changes of a tenant's name, plan and overrides.
+    pub fn set_tenant(
+        &self,
+        id: &TenantId,
+        change: impl FnOnce(&mut TenantEntry),
+    ) -> Result<(), HubStoreError> {
+        self.change(|state| {
+            let mut tenant = state.living_tenant(id)?.clone();
+            change(&mut tenant);
+            let TenantEntry { name, plan, overrides, .. } = tenant;
+            Ok(Change::TenantSet { id: id.clone(), name, plan, overrides })
+        })
+        .map(drop)
     }
 
     /// Suspends, resumes or deletes a tenant. A deleted one is kept by name, so that its keys are
-    /// refused for the right reason; it can be resumed here, its data cannot.
+    /// refused for the right reason, and cannot be resumed.
     pub fn set_tenant_status(&self, id: &TenantId, status: TenantStatus) -> Result<(), HubStoreError> {
-        self.change(|state| {
-            let entry = state.tenants.get_mut(id).ok_or_else(|| HubStoreError::NoSuchTenant(id.clone()))?;
-            entry.status = status;
-            Ok(())
-        })
+        self.change(|_| Ok(Change::TenantStatusSet { id: id.clone(), status })).map(drop)
     }
 
-    /// The tenants, by id.
-    pub fn tenants(&self) -> BTreeMap<TenantId, TenantEntry> {
-        self.state().tenants.clone()
+    /// A tenant and what it may use.
+    pub fn tenant(&self, id: &TenantId) -> Result<(TenantEntry, Limits), HubStoreError> {
+        let state = self.state();
+        Ok((state.tenant(id)?.clone(), state.quota(id).unwrap_or_default()))
+    }
+
+    /// The first `count_max` tenants behind `after` and what each may use, by id.
+    pub fn tenants(
+        &self,
+        after: Option<&TenantId>,
+        count_max: usize,
+    ) -> Vec<(TenantId, TenantEntry, Limits)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let state = self.state();
+        let tenants = state.tenants.range::<TenantId, _>((from, Bound::Unbounded)).take(count_max);
+        tenants
+            .map(|(id, tenant)| (id.clone(), tenant.clone(), state.quota(id).unwrap_or_default()))
+            .collect()
+    }
+
+    /// What a tenant may use, for servers.
+    pub fn quota(&self, id: &TenantId) -> Result<QuotaAnswer, HubStoreError> {
+        self.state().quota_answer(id)
     }
 
     /// Makes a key. Only its hash is kept: this is the one time the key is seen.
     pub fn create_key(&self, environment: Environment, new: &NewKey) -> Result<ApiKey, HubStoreError> {
-        let mut entropy = [0; ApiKey::ENTROPY_BYTES];
-        getrandom::fill(&mut entropy).map_err(HubStoreError::NoEntropy)?;
-        let key = ApiKey::generate(environment, &entropy);
+        let key = new_key(environment)?;
         self.enter_key(&key, new)?;
         Ok(key)
     }
 
     /// Enters a key made elsewhere.
     pub fn enter_key(&self, key: &ApiKey, new: &NewKey) -> Result<(), HubStoreError> {
-        self.change(|state| state.enter_key(key, new))
+        self.change(|_| Ok(Change::KeyEntered { sha256: key.sha256(), key: entry(key, new.clone()) }))
+            .map(drop)
+    }
+
+    /// Makes a key with the same rights as the key `id`, which goes on working for `overlap_seconds`.
+    /// The new key ends when the old one would have.
+    pub fn rotate_key(
+        &self,
+        environment: Environment,
+        id: &KeyId,
+        overlap_seconds: u32,
+    ) -> Result<ApiKey, HubStoreError> {
+        if overlap_seconds > OVERLAP_SECONDS_MAX {
+            return Err(HubStoreError::OverlapTooLong);
+        }
+        let key = new_key(environment)?;
+        let now = Timestamp::now();
+        let overlap_end = Timestamp::from_micros(now.micros() + i64::from(overlap_seconds) * 1_000_000);
+        self.change(|state| {
+            let (_, old) = state.key(id)?;
+            if !old.is_live(now) {
+                return Err(HubStoreError::KeyEnded(id.clone()));
+            }
+            let KeyEntry { permission, tenant, expires_at, .. } = old.clone();
+            let ends = expires_at.map_or(overlap_end, |end| end.min(overlap_end));
+            Ok(Change::KeyRotated {
+                id: id.clone(),
+                expires_at: Some(ends),
+                sha256: key.sha256(),
+                key: entry(&key, NewKey { permission, tenant, expires_at }),
+            })
+        })?;
+        Ok(key)
     }
 
     /// Revokes a key for good.
     pub fn revoke_key(&self, id: &KeyId) -> Result<(), HubStoreError> {
-        self.change(|state| {
-            let entry = state
-                .keys
-                .values_mut()
-                .find(|entry| entry.id == *id)
-                .ok_or_else(|| HubStoreError::NoSuchKey(id.clone()))?;
-            entry.revoked = true;
-            Ok(())
-        })
+        self.change(|_| Ok(Change::KeyRevoked { id: id.clone() })).map(drop)
     }
 
     /// Whether a key of this hash was entered, whatever became of it.
     pub fn knows_key(&self, key: &KeyHash) -> bool {
         self.state().keys.contains_key(key)
+    }
+
+    /// What the books say of a key.
+    pub fn key(&self, id: &KeyId) -> Result<KeyEntry, HubStoreError> {
+        self.state().key(id).map(|(_, key)| key.clone())
+    }
+
+    /// The first `count_max` keys behind `after`, by id: those of one tenant, or all.
+    pub fn keys(&self, of: Option<&TenantId>, after: Option<&KeyId>, count_max: usize) -> Vec<KeyEntry> {
+        let state = self.state();
+        let keys = state.keys_behind(after).filter(|key| of.is_none_or(|id| key.tenant.as_ref() == Some(id)));
+        keys.take(count_max).cloned().collect()
+    }
+
+    /// The place behind the policy feed's newest event.
+    pub fn policy_cursor(&self) -> PolicyCursor {
+        self.state().feed.cursor()
+    }
+
+    /// What the policy feed has behind `since`.
+    pub(super) fn policies(&self, since: PolicyCursor) -> Result<PoliciesAnswer, CursorLost> {
+        let events = self.state().feed.since(since, POLICY_EVENTS_MAX)?;
+        let position = events.last().map_or(since.position(), |event| event.position);
+        Ok(PoliciesAnswer { cursor: PolicyCursor::new(since.feed(), position), events })
+    }
+
+    /// What to wait on: the feed's moving, and the hub's stopping.
+    pub(super) fn waits(&self) -> (watch::Receiver<u64>, watch::Receiver<bool>) {
+        (self.shared.moved.subscribe(), self.shared.stopping.subscribe())
+    }
+
+    /// Enters usage into the ledger, each event once. What became of each is the answer; all that was
+    /// accepted, now or before, is on stable storage then.
+    pub fn report(&self, events: &[UsageEvent]) -> Result<Vec<Reported>, HubStoreError> {
+        let known: Vec<_> = {
+            let state = self.state();
+            // A deleted tenant's last bill comes after its end.
+            events.iter().map(|event| state.tenants.contains_key(&event.source.0)).collect()
+        };
+        let those_known = events.iter().zip(&known).filter(|(_, known)| **known);
+        let mut entries =
+            self.ledger().enter(those_known.map(|(event, _)| event))?.into_iter().map(Reported::from);
+        let unknown = || Reported::Rejected("there is no such tenant".to_owned());
+        Ok(known
+            .iter()
+            .map(|known| known.then(|| entries.next()).flatten().unwrap_or_else(unknown))
+            .collect())
+    }
+
+    /// A tenant's events that fit, behind the one numbered `after`, at most `count_max`. A page may hold
+    /// fewer and not be the last: what does not fit takes time, too.
+    pub fn usage(
+        &self,
+        tenant: &TenantId,
+        filter: &UsageFilter,
+        after: u64,
+        count_max: usize,
+    ) -> Result<UsagePage, HubStoreError> {
+        self.state().tenant(tenant)?;
+        let mut page = UsagePage { events: Vec::new(), next: None };
+        let mut seen = after;
+        while seen.saturating_sub(after) < SEEN_MAX {
+            let stretch = self.ledger().stretch(tenant, seen);
+            let Some(stretch) = stretch else { return Ok(page) };
+            for (number, event) in stretch.read()? {
+                if filter.fits(&event) {
+                    if page.events.len() == count_max {
+                        page.next = Some(seen);
+                        return Ok(page);
+                    }
+                    page.events.push(event);
+                }
+                seen = number;
+            }
+        }
+        page.next = Some(seen);
+        Ok(page)
+    }
+
+    /// What each of a tenant's meters adds up to.
+    pub fn usage_totals(&self, tenant: &TenantId) -> Result<Vec<Totals>, HubStoreError> {
+        self.state().tenant(tenant)?;
+        Ok(self.ledger().totals(tenant))
+    }
+
+    /// Lets those who wait for the feed go, now and later: the hub is about to stop.
+    pub fn stop_waiting(&self) {
+        self.shared.stopping.send_replace(true);
+    }
+
+    pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.shared.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes one change.
+    fn change(
+        &self,
+        decide: impl FnOnce(&State) -> Result<Change, HubStoreError>,
+    ) -> Result<Effect, HubStoreError> {
+        // IMPORTANT, the order: lock, decide, write, sync, apply, tell. Nothing is seen that is not durable.
+        let mut kept = self.shared.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let change = {
+            let state = self.state();
+            let change = decide(&state)?;
+            if state.check(&change)? == Effect::Nothing {
+                return Ok(Effect::Nothing);
+            }
+            change
+        };
+        let told = Told { at: Timestamp::now(), change };
+        let text = serde_json::to_string(&told).map_err(|error| HubStoreError::Io {
+            path: self.shared.folder.join(JOURNAL_FILE),
+            source: error.into(),
+        })?;
+        kept.journal.stage(&text);
+        kept.journal.commit()?;
+        let position = {
+            let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+            state.apply(told);
+            state.through = kept.journal.last();
+            state.feed.cursor().position()
+        };
+        self.shared.moved.send_if_modified(|seen| std::mem::replace(seen, position) != position);
+        if kept.journal.bytes() > kept.bytes_max
+            && let Err(error) = self.begin_journal_again(&mut kept)
+        {
+            // The change is made and durable. The journal goes on and is tried again after the next one,
+            // or breaks at it.
+            error!(%error, "the hub's journal could not be begun again");
+        }
+        Ok(Effect::Something)
+    }
+
+    /// Writes the whole state and begins the journal again behind it.
+    fn begin_journal_again(&self, kept: &mut Kept) -> Result<(), HubStoreError> {
+        let state_path = self.shared.folder.join(STATE_FILE);
+        let path = self.shared.folder.join(JOURNAL_FILE);
+        // Only changes are kept out by the journal's lock; those who look are not.
+        let state = self.state().clone();
+        write_private(&state_path, &state)?;
+        // From here on the old lines are skipped at a start, so losing them loses nothing.
+        let fresh = path.with_extension("journal.fresh");
+        let io = |source| HubStoreError::Io { path: path.clone(), source };
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
+        let fresh = Journal::open(&fresh, state.through + 1, &mut |_, _| Ok(()))?;
+        fresh.replace(&mut kept.journal, &path)?;
+        let bytes = fs::metadata(&state_path).map_err(io)?.len();
+        kept.bytes_max = JOURNAL_BYTES_USUAL.max(bytes);
+        Ok(())
     }
 
     /// The answer to the question who holds the key of this hash.
@@ -249,259 +490,19 @@ impl Hub {
     pub fn validate(&self, key: &KeyHash) -> ValidateAnswer {
         self.state().validate(key, Timestamp::now())
     }
-
-    fn state(&self) -> Arc<State> {
-        Arc::clone(&self.shared.state.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Makes one change: to a copy, then to the file, then visible.
-    fn change<F>(&self, change: F) -> Result<(), HubStoreError>
-    where
-        F: FnOnce(&mut State) -> Result<(), HubStoreError>,
-    {
-        let _one_at_a_time = self.shared.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = State::clone(&self.state());
-        change(&mut state)?;
-        let path = self.shared.folder.join(STATE_FILE);
-        write_private(&path, &state)?;
-        *self.shared.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
-        Ok(())
-    }
 }
 
-impl State {
-    fn from_json(bytes: &[u8]) -> Result<Self, String> {
-        let state: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if state.version != FORMAT_VERSION {
-            return Err(format!("its version is {}, this program reads {FORMAT_VERSION}", state.version));
-        }
-        let orphan = state
-            .keys
-            .values()
-            .find(|key| key.tenant.as_ref().is_some_and(|tenant| !state.tenants.contains_key(tenant)));
-        match orphan {
-            Some(key) => Err(format!("key {} belongs to a tenant that is not there", key.id)),
-            None => Ok(state),
-        }
-    }
-
-    fn enter_key(&mut self, key: &ApiKey, new: &NewKey) -> Result<(), HubStoreError> {
-        match &new.tenant {
-            Some(id) if !self.tenants.contains_key(id) => {
-                return Err(HubStoreError::NoSuchTenant(id.clone()));
-            }
-            None if new.permission != Permission::Admin => return Err(HubStoreError::LesserClusterKey),
-            Some(_) | None => {}
-        }
-        let id = key.id();
-        if self.keys.values().any(|entry| entry.id == id) {
-            return Err(HubStoreError::KeyExists(id));
-        }
-        let entry = KeyEntry {
-            id,
-            permission: new.permission,
-            tenant: new.tenant.clone(),
-            expires_at: new.expires_at,
-            revoked: false,
-        };
-        self.keys.insert(key.sha256(), entry);
-        Ok(())
-    }
-
-    fn validate(&self, key: &KeyHash, now: Timestamp) -> ValidateAnswer {
-        let refused = |reason| ValidateAnswer::Refused { reason: Open::Known(reason), policy_cursor: None };
-        let Some(key) = self.keys.get(key) else { return refused(Reason::Unknown) };
-        if key.revoked {
-            return refused(Reason::Revoked);
-        }
-        if key.expires_at.is_some_and(|end| end <= now) {
-            return refused(Reason::Expired);
-        }
-        let (scope, tenant) = match &key.tenant {
-            None => (Scope::Cluster, None),
-            Some(id) => match self.tenants.get(id) {
-                None => return refused(Reason::TenantDeleted),
-                Some(tenant) if tenant.status == TenantStatus::Deleted => {
-                    return refused(Reason::TenantDeleted);
-                }
-                Some(tenant) => (
-                    Scope::Tenant,
-                    Some(TenantFacts {
-                        id: id.clone(),
-                        name: tenant.name.clone(),
-                        plan: tenant.plan.clone(),
-                        status: Open::Known(tenant.status),
-                    }),
-                ),
-            },
-        };
-        ValidateAnswer::Valid(KeyFacts {
-            key_id: key.id.clone(),
-            permission: Open::Known(key.permission),
-            scope: Open::Known(scope),
-            expires_at: key.expires_at,
-            tenant,
-            policy_cursor: None,
-        })
-    }
+fn new_key(environment: Environment) -> Result<ApiKey, HubStoreError> {
+    let mut entropy = [0; ApiKey::ENTROPY_BYTES];
+    getrandom::fill(&mut entropy).map_err(HubStoreError::NoEntropy)?;
+    Ok(ApiKey::generate(environment, &entropy))
 }
 
-/// The file's content, or `None` if there is no such file.
-pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, HubStoreError> {
-    let mut bytes = Vec::new();
-    match File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(HubStoreError::Io { path: path.to_owned(), source }),
-        Ok(_) if bytes.len() as u64 > bytes_max => {
-            let reason = format!("it is larger than {bytes_max} bytes");
-            Err(HubStoreError::Damaged { path: path.to_owned(), reason })
-        }
-        Ok(_) => Ok(Some(bytes)),
-    }
-}
-
-/// Writes `content` as JSON to a file that only its owner may read. Either the whole of it is there
-/// afterwards, on stable storage, or what was there before.
-pub(super) fn write_private(path: &Path, content: &impl Serialize) -> Result<(), HubStoreError> {
-    let write = || {
-        let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut json = serde_json::to_vec_pretty(content)?;
-        json.push(b'\n');
-        // Temporary files are created with mode 0600.
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(&json)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(|source| HubStoreError::Io { path: path.to_owned(), source })
+fn entry(key: &ApiKey, NewKey { permission, tenant, expires_at }: NewKey) -> KeyEntry {
+    let created_at = Some(Timestamp::now());
+    KeyEntry { id: key.id(), permission, tenant, expires_at, revoked: false, created_at }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    fn acme() -> TenantId {
-        "acme".parse().unwrap()
-    }
-
-    fn reader() -> NewKey {
-        NewKey { permission: Permission::ReadOnly, tenant: Some(acme()), expires_at: None }
-    }
-
-    #[test]
-    fn what_a_hub_was_told_it_knows_after_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let hub = Hub::open(folder.path()).unwrap();
-        hub.set_service_key(&Secret::new("service")).unwrap();
-        hub.create_tenant(&acme(), "Acme", "pro").unwrap();
-        let kept = hub.create_key(Environment::Live, &reader()).unwrap();
-        let revoked = hub.create_key(Environment::Live, &reader()).unwrap();
-        hub.revoke_key(&revoked.id()).unwrap();
-        let answers = [hub.validate(&kept.sha256()), hub.validate(&revoked.sha256())];
-        assert!(matches!(answers[0], ValidateAnswer::Valid(_)), "{:?}", answers[0]);
-        let no = ValidateAnswer::Refused { reason: Open::Known(Reason::Revoked), policy_cursor: None };
-        assert_eq!(answers[1], no);
-        drop(hub);
-
-        let hub = Hub::open(folder.path()).unwrap();
-        assert_eq!([hub.validate(&kept.sha256()), hub.validate(&revoked.sha256())], answers);
-        assert!(hub.is_service_key("service") && !hub.is_service_key("servicf"));
-        assert_eq!(hub.tenants()[&acme()].plan, "pro");
-    }
-
-    #[test]
-    fn the_file_is_its_owners_and_holds_no_key() {
-        let folder = tempfile::tempdir().unwrap();
-        let hub = Hub::open(folder.path()).unwrap();
-        hub.create_tenant(&acme(), "Acme", "pro").unwrap();
-        let key = hub.create_key(Environment::Live, &reader()).unwrap();
-        let path = folder.path().join(STATE_FILE);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let text = fs::read_to_string(path).unwrap();
-        let secret = key.expose().split('_').nth(3).unwrap();
-        assert!(text.contains(&key.sha256().to_string()) && !text.contains(secret));
-    }
-
-    #[test]
-    fn damage_is_an_error_and_not_a_reset() {
-        let folder = tempfile::tempdir().unwrap();
-        let hub = Hub::open(folder.path()).unwrap();
-        hub.create_tenant(&acme(), "Acme", "pro").unwrap();
-        hub.create_key(Environment::Live, &reader()).unwrap();
-        drop(hub);
-        let path = folder.path().join(STATE_FILE);
-        let whole = fs::read_to_string(&path).unwrap();
-        for damaged in [
-            String::new(),
-            whole[..whole.len() / 2].to_owned(),
-            whole.replace("\"version\": 1", "\"version\": 2"),
-            whole.replace("READ_ONLY", "READ_ALL"),
-            whole.replace("\"acme\": {", "\"other\": {"),
-        ] {
-            fs::write(&path, &damaged).unwrap();
-            let refusal = Hub::open(folder.path()).err().unwrap();
-            assert!(matches!(refusal, HubStoreError::Damaged { .. }), "{refusal}");
-            assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
-        }
-        fs::write(&path, whole).unwrap();
-        assert!(Hub::open(folder.path()).is_ok());
-    }
-
-    #[test]
-    fn a_folder_has_one_hub_at_a_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let hub = Hub::open(folder.path()).unwrap();
-        assert!(matches!(Hub::open(folder.path()), Err(HubStoreError::InUse { .. })));
-        drop(hub);
-        assert!(Hub::open(folder.path()).is_ok());
-    }
-
-    #[test]
-    fn a_change_that_was_not_written_was_not_made() {
-        let folder = tempfile::tempdir().unwrap();
-        let inner = folder.path().join("hub");
-        let hub = Hub::open(&inner).unwrap();
-        fs::remove_dir_all(&inner).unwrap();
-        assert!(matches!(hub.create_tenant(&acme(), "Acme", "pro"), Err(HubStoreError::Io { .. })));
-        assert!(hub.tenants().is_empty());
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let hub = Hub::open(folder.path()).unwrap();
-        let create = |new: &NewKey| hub.create_key(Environment::Test, new);
-        assert!(matches!(create(&reader()), Err(HubStoreError::NoSuchTenant(_))));
-        assert!(matches!(create(&NewKey { tenant: None, ..reader() }), Err(HubStoreError::LesserClusterKey)));
-        let status = hub.set_tenant_status(&acme(), TenantStatus::Suspended);
-        assert!(matches!(status, Err(HubStoreError::NoSuchTenant(_))));
-        hub.create_tenant(&acme(), "Acme", "pro").unwrap();
-        assert!(matches!(hub.create_tenant(&acme(), "Acme", "pro"), Err(HubStoreError::TenantExists(_))));
-        let key = create(&reader()).unwrap();
-        assert!(matches!(hub.enter_key(&key, &reader()), Err(HubStoreError::KeyExists(_))));
-        let absent = ApiKey::generate(Environment::Test, &[1; ApiKey::ENTROPY_BYTES]).id();
-        assert!(matches!(hub.revoke_key(&absent), Err(HubStoreError::NoSuchKey(_))));
-    }
-
-    #[test]
-    fn a_key_ends_at_its_time_and_with_its_tenant() {
-        let folder = tempfile::tempdir().unwrap();
-        let hub = Hub::open(folder.path()).unwrap();
-        hub.create_tenant(&acme(), "Acme", "pro").unwrap();
-        let end = Timestamp::from_micros(1_000_000);
-        let key = hub.create_key(Environment::Live, &NewKey { expires_at: Some(end), ..reader() }).unwrap();
-        let reason = |micros| match hub.state().validate(&key.sha256(), Timestamp::from_micros(micros)) {
-            ValidateAnswer::Valid(facts) => Err(facts.tenant.unwrap().status),
-            ValidateAnswer::Refused { reason, .. } => Ok(reason),
-        };
-        assert_eq!(reason(999_999), Err(Open::Known(TenantStatus::Active)));
-        assert_eq!(reason(1_000_000), Ok(Open::Known(Reason::Expired)));
-        hub.set_tenant_status(&acme(), TenantStatus::Suspended).unwrap();
-        assert_eq!(reason(1), Err(Open::Known(TenantStatus::Suspended)));
-        hub.set_tenant_status(&acme(), TenantStatus::Deleted).unwrap();
-        assert_eq!(reason(1), Ok(Open::Known(Reason::TenantDeleted)));
-    }
-}
+#[path = "store_tests.rs"]
+mod tests;

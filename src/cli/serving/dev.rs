@@ -44,16 +44,17 @@ impl Dev {
             streams.report(format_args!("metrics on http://{}/metrics", address?))?;
         }
         let stopped = tokio_util::sync::CancellationToken::new();
-        let hub = tokio::spawn(server::serve(
+        let serving = tokio::spawn(server::serve(
             hub_listener,
-            hub::router(hub),
+            hub::router(hub.clone()),
             GRACE,
             stopped.clone().cancelled_owned(),
         ));
         server.run(stop).await;
         // Last, so that requests under way can still have their keys checked.
+        hub.stop_waiting();
         stopped.cancel();
-        hub.await?;
+        serving.await?;
         Ok(())
     }
 }

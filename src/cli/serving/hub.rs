@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{Failure, start_logging, stop};
 use crate::cli::Streams;
+use crate::cli::hub::HubCommand;
 use crate::hub::demo::{Demo, KEYS_FILE};
 use crate::{hub, server};
 
@@ -15,8 +16,11 @@ use crate::{hub, server};
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Hub {
-    /// Where it keeps its tenants and keys
+    #[command(subcommand)]
+    pub(in crate::cli) command: Option<HubCommand>,
+    /// Where it keeps what it is told
     #[arg(long, value_name = "DIR", default_value = "./data")]
     data_dir: PathBuf,
     /// Where it listens
@@ -36,9 +40,18 @@ impl Hub {
             "vectorizer hub: listening on http://{address}, keys in {keys}\n\n\
              A server that asks this HiveHub:\n\n  \
              export HIVEHUB_API_KEY=<hivehub_api_key in {keys}>\n  \
-             vectorizer serve --cluster-enabled --hivehub-api-url http://{address}\n",
+             vectorizer serve --cluster-enabled --hivehub-api-url http://{address}\n\n\
+             A tenant of your own:\n\n  \
+             export VECTORIZER_KEY=<operator in {keys}>\n  \
+             vectorizer hub tenants create initech --plan generous --url http://{address}\n  \
+             vectorizer hub keys create --tenant initech --permission ADMIN --url http://{address}\n",
             keys = keys.display(),
         ))?;
+        let waited_for = demo.hub.clone();
+        let stop = async move {
+            stop.await;
+            waited_for.stop_waiting();
+        };
         server::serve(listener, hub::router(demo.hub), GRACE, stop).await;
         Ok(())
     }

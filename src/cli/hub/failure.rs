@@ -1,0 +1,49 @@
+//! Why a hub could not be asked.
+
+use std::path::PathBuf;
+
+use crate::hivehub::ErrorAnswer;
+use crate::hub::HubStoreError;
+
+/// Why a hub did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::cli) enum HubFailure {
+    /// It said no: there is no such thing, or there is one already.
+    #[error("{}", .0.details)]
+    No(ErrorAnswer),
+    /// There is none to ask.
+    #[error("there is no hub in {0:?}; `vectorizer hub` begins one")]
+    NoHub(PathBuf),
+    /// One runs, and has the folder's files to itself.
+    #[error("a hub is running on {0:?}; stop it, or ask it with --url and --key")]
+    Running(PathBuf),
+    /// Its files cannot be used.
+    #[error("the hub's files cannot be used")]
+    Store(#[source] HubStoreError),
+    /// The client could not be set up.
+    #[error("cannot set up the client")]
+    Client(#[source] reqwest::Error),
+    /// The key has characters that no key has.
+    #[error("the key (--key or VECTORIZER_KEY) is none: it cannot stand in a header")]
+    Key,
+    /// Not connected, or cut off.
+    #[error("the hub cannot be reached")]
+    Unreachable(#[source] reqwest::Error),
+    /// It did not do as asked.
+    #[error("the hub answered {status}: {details}")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// Why.
+        details: String,
+    },
+    /// It answered too much.
+    #[error("the hub's answer is longer than {0} bytes")]
+    TooLong(usize),
+    /// It answered something else.
+    #[error("the hub's answer is not what the contract says")]
+    Garbage(#[source] serde_json::Error),
+    /// The arguments do not say where it is.
+    #[error("give either --data-dir or --url")]
+    Nowhere,
+}

@@ -1,0 +1,239 @@
+//! Where a hub is, and how it is asked there.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, header};
+use clap::{ArgGroup, Args};
+use http_body_util::BodyExt as _;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::redirect;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+use super::HubFailure;
+use crate::cli::interruption::on_disk;
+use crate::config::{HubUrl, Secret};
+use crate::hivehub::ErrorAnswer;
+use crate::hub::demo::HUB_FOLDER;
+use crate::hub::{Hub, HubStoreError, unguarded_admin};
+
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
+/// A thousand events have less than a mebibyte.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The arguments that say where the hub is.
+#[derive(Clone, Debug, Args)]
+#[command(
+    next_help_heading = "Where the hub is",
+    group = ArgGroup::new("place").args(["data_dir", "url"]).required(true),
+    after_help = "Exit code: 0 done, 1 there is no such thing or there is one already, 2 it could not be asked"
+)]
+pub(super) struct PlaceArgs {
+    /// Its data folder, while no hub has it open
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// The address of a running hub
+    #[arg(long, value_name = "URL")]
+    url: Option<HubUrl>,
+
+    // No rule binds it to --url: in the environment it must not disturb --data-dir.
+    /// The operator's key, with --url; better in the environment, for arguments can be seen by other
+    /// users of this machine
+    #[arg(long, value_name = "KEY", env = "VECTORIZER_KEY", hide_env_values = true, value_parser = secret)]
+    key: Option<Secret>,
+
+    /// Print JSON, an object a line, instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A parser that cannot fail, so that no message repeats the key.
+#[expect(clippy::unnecessary_wraps, reason = "what clap calls")]
+fn secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text))
+}
+
+/// A hub that can be asked.
+pub(super) enum Place {
+    /// Its folder, opened here.
+    Folder(Router),
+    /// Where it runs. Redirects are not followed and the environment's proxies not used: the key goes to
+    /// the given address and nowhere else.
+    Server { http: reqwest::Client, url: HubUrl },
+}
+
+impl PlaceArgs {
+    /// Opens the folder, or prepares to ask.
+    pub(super) async fn open(&self) -> Result<Place, HubFailure> {
+        if let Some(url) = &self.url {
+            return Place::at(url.clone(), self.key.as_ref().filter(|key| !key.expose().is_empty()));
+        }
+        let data = self.data_dir.clone().ok_or(HubFailure::Nowhere)?;
+        on_disk(move || {
+            let folder = data.join(HUB_FOLDER);
+            if !Hub::is_in(&folder) {
+                return Err(HubFailure::NoHub(data));
+            }
+            match Hub::open(&folder) {
+                Ok(hub) => Ok(Place::Folder(unguarded_admin(hub))),
+                Err(HubStoreError::InUse { .. }) => Err(HubFailure::Running(data)),
+                Err(error) => Err(HubFailure::Store(error)),
+            }
+        })
+        .await
+    }
+}
+
+impl Place {
+    fn at(url: HubUrl, key: Option<&Secret>) -> Result<Self, HubFailure> {
+        let mut headers = HeaderMap::new();
+        if let Some(key) = key {
+            let mut value =
+                HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| HubFailure::Key)?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let http = crate::outgoing::client()
+            .user_agent(concat!("vectorizer/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT_TIME_MAX)
+            .timeout(ANSWER_TIME_MAX)
+            .build()
+            .map_err(HubFailure::Client)?;
+        Ok(Self::Server { http, url })
+    }
+
+    /// Asks for what is at `path`.
+    pub(super) async fn get<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &impl Serialize,
+    ) -> Result<A, HubFailure> {
+        let query = query_of(query)?;
+        self.ask("GET", path, &query, Vec::new()).await
+    }
+
+    /// Tells it something without a body.
+    pub(super) async fn tell<A: DeserializeOwned>(&self, method: &str, path: &str) -> Result<A, HubFailure> {
+        self.ask(method, path, "", Vec::new()).await
+    }
+
+    /// Sends it something.
+    pub(super) async fn send<A: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<A, HubFailure> {
+        let body = serde_json::to_vec(body).map_err(HubFailure::Garbage)?;
+        self.ask(method, path, "", body).await
+    }
+
+    async fn ask<A: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        query: &str,
+        body: Vec<u8>,
+    ) -> Result<A, HubFailure> {
+        let (status, answer) = match self {
+            Self::Folder(router) => ask_here(router.clone(), method, path, query, body).await?,
+            Self::Server { http, url } => {
+                let mut url = url.join(path);
+                url.set_query(Some(query).filter(|query| !query.is_empty()));
+                let method = method.parse().unwrap_or(reqwest::Method::GET);
+                let mut request = http.request(method, url);
+                if !body.is_empty() {
+                    request = request.header(header::CONTENT_TYPE, "application/json").body(body);
+                }
+                let unreachable = |error: reqwest::Error| HubFailure::Unreachable(error.without_url());
+                let mut response = request.send().await.map_err(unreachable)?;
+                let mut answer = Vec::new();
+                while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+                    if answer.len() + chunk.len() > ANSWER_BYTES_MAX {
+                        return Err(HubFailure::TooLong(ANSWER_BYTES_MAX));
+                    }
+                    answer.extend_from_slice(&chunk);
+                }
+                (response.status().as_u16(), answer)
+            }
+        };
+        if (200..300).contains(&status) {
+            return serde_json::from_slice(&answer).map_err(HubFailure::Garbage);
+        }
+        let said: Option<ErrorAnswer> = serde_json::from_slice(&answer).ok();
+        Err(match said {
+            Some(said) if status == 409 || status == 404 && said.error.starts_with("unknown_") => {
+                HubFailure::No(ErrorAnswer { details: printable(&said.details), ..said })
+            }
+            Some(said) => HubFailure::Refused { status, details: printable(&said.details) },
+            None => HubFailure::Refused { status, details: "it does not say why".to_owned() },
+        })
+    }
+}
+
+/// The call, made without a connection: what is open here is this process's own.
+async fn ask_here(
+    router: Router,
+    method: &str,
+    path: &str,
+    query: &str,
+    body: Vec<u8>,
+) -> Result<(u16, Vec<u8>), HubFailure> {
+    let uri = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
+    let refused = |details: String| HubFailure::Refused { status: 500, details };
+    let request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(body))
+        .map_err(|error| refused(error.to_string()))?;
+    let Ok(response) = router.oneshot(request).await;
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.map_err(|error| refused(error.to_string()))?;
+    Ok((status, body.to_bytes().into()))
+}
+
+/// The query of an object of words and numbers.
+fn query_of(query: &impl Serialize) -> Result<String, HubFailure> {
+    let fields = serde_json::to_value(query).map_err(HubFailure::Garbage)?;
+    let mut pairs = Vec::new();
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        match value {
+            Value::Null => {}
+            Value::String(text) => pairs.push(format!("{name}={}", escaped(text))),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                pairs.push(format!("{name}={value}"));
+            }
+        }
+    }
+    Ok(pairs.join("&"))
+}
+
+/// A text as it stands in a query.
+fn escaped(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+        escaped
+    })
+}
+
+/// A stranger's text without what would steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}

@@ -1,0 +1,151 @@
+//! `hub tenants`.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use vectorizer_log::TenantId;
+
+use super::limits::{LimitArgs, NAMES, words};
+use super::place::PlaceArgs;
+use super::table::{Table, write_facts};
+use super::{moment, word, write_json};
+use crate::cli::Streams;
+use crate::cli::failure::Failure;
+use crate::hub::models::{CreateTenant, SetTenant, TenantView, TenantsAnswer};
+use crate::hub::{DisplayName, Limits, PlanName};
+
+const TENANTS: &str = "/api/admin/tenants";
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum TenantsCommand {
+    /// List the tenants
+    List(ListArgs),
+    /// Show a tenant and what it may use
+    Show(OneArgs),
+    /// Create a tenant; one that was deleted starts empty and without keys
+    Create(CreateArgs),
+    /// Change a tenant's name, plan and limits; what is not given stays
+    Set(SetArgs),
+    /// Stop a tenant's being served, for now
+    Suspend(OneArgs),
+    /// Have a suspended tenant served again
+    Resume(OneArgs),
+    /// Delete a tenant: its keys are refused and servers erase its data
+    Delete(OneArgs),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ListArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct OneArgs {
+    /// The tenant
+    tenant: TenantId,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct CreateArgs {
+    /// The tenant's id: lower-case letters, digits, `_` and `-`
+    tenant: TenantId,
+    /// Its plan, which has to exist
+    #[arg(long)]
+    plan: PlanName,
+    /// Its name for people; its id if not given
+    #[arg(long)]
+    name: Option<DisplayName>,
+    #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct SetArgs {
+    /// The tenant
+    tenant: TenantId,
+    /// Its plan
+    #[arg(long)]
+    plan: Option<PlanName>,
+    /// Its name for people
+    #[arg(long)]
+    name: Option<DisplayName>,
+    #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+pub(super) async fn run(command: TenantsCommand, streams: &Streams) -> Result<(), Failure> {
+    match command {
+        TenantsCommand::List(args) => list(args, streams).await,
+        TenantsCommand::Show(OneArgs { tenant, place }) => {
+            let shown = place.open().await?.get(&format!("{TENANTS}/{tenant}"), &()).await?;
+            write(&shown, &place, streams)
+        }
+        TenantsCommand::Create(CreateArgs { tenant: id, plan, name, limits, place }) => {
+            let mut overrides = Limits::default();
+            limits.changes().apply(&mut overrides);
+            let new = CreateTenant { id, name, plan, overrides };
+            let created = place.open().await?.send("POST", TENANTS, &new).await?;
+            write(&created, &place, streams)
+        }
+        TenantsCommand::Set(SetArgs { tenant, plan, name, limits, place }) => {
+            let change = SetTenant { name, plan, overrides: limits.changes() };
+            let set = place.open().await?.send("PATCH", &format!("{TENANTS}/{tenant}"), &change).await?;
+            write(&set, &place, streams)
+        }
+        TenantsCommand::Suspend(args) => tell(args, "POST", "/suspend", streams).await,
+        TenantsCommand::Resume(args) => tell(args, "POST", "/resume", streams).await,
+        TenantsCommand::Delete(args) => tell(args, "DELETE", "", streams).await,
+    }
+}
+
+async fn tell(args: OneArgs, method: &str, what: &str, streams: &Streams) -> Result<(), Failure> {
+    let OneArgs { tenant, place } = args;
+    let told = place.open().await?.tell(method, &format!("{TENANTS}/{tenant}{what}")).await?;
+    write(&told, &place, streams)
+}
+
+async fn list(ListArgs { place }: ListArgs, streams: &Streams) -> Result<(), Failure> {
+    let hub = place.open().await?;
+    let mut table = Table::new(["tenant", "status", "plan", "name", "created"]);
+    let mut after = None;
+    loop {
+        let page: TenantsAnswer = hub.get(TENANTS, &json!({"after": after})).await?;
+        for tenant in page.tenants {
+            if place.json {
+                write_json(streams, &tenant)?;
+            } else {
+                let TenantView { id, name, plan, status, created_at, .. } = tenant;
+                let created = moment(created_at, "-");
+                table.row([id.to_string(), word(&status), plan.to_string(), name.to_string(), created]);
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    if place.json { Ok(()) } else { table.write(streams) }
+}
+
+fn write(tenant: &TenantView, place: &PlaceArgs, streams: &Streams) -> Result<(), Failure> {
+    if place.json {
+        return write_json(streams, tenant);
+    }
+    let mut facts = vec![
+        ("tenant", tenant.id.to_string()),
+        ("name", tenant.name.to_string()),
+        ("status", word(&tenant.status)),
+        ("plan", tenant.plan.to_string()),
+        ("created", moment(tenant.created_at, "-")),
+    ];
+    let overridden = words(&tenant.overrides, "").map(|own| if own.is_empty() { "" } else { "  (its own)" });
+    let quota = words(&tenant.quota, "default").into_iter().zip(overridden);
+    facts.extend(NAMES.into_iter().zip(quota.map(|(number, own)| format!("{number}{own}"))));
+    write_facts(streams, &facts)
+}

@@ -1,0 +1,177 @@
+//! The operator's commands, on a folder and against a hub that runs.
+
+use clap::Parser as _;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::cli::stage::{Said, vectorizer};
+use crate::cli::{Arguments, Exit};
+use crate::hub::demo::{Demo, DemoKeys};
+use crate::hub::router;
+
+struct Stage {
+    data: TempDir,
+    keys: DemoKeys,
+}
+
+impl Stage {
+    /// The demo's hub, which nobody runs.
+    fn new() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let Demo { hub, keys } = Demo::open(data.path()).unwrap();
+        drop(hub);
+        Self { data, keys }
+    }
+
+    async fn ask(&self, command: &str) -> Said {
+        let mut words: Vec<_> = std::iter::once("hub").chain(command.split_whitespace()).collect();
+        words.extend(["--data-dir", self.data.path().to_str().unwrap()]);
+        vectorizer(&words).await
+    }
+
+    /// Runs the hub; its address.
+    fn serve(&self) -> String {
+        let listener = crate::server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = router(Demo::open(self.data.path()).unwrap().hub);
+        let grace = std::time::Duration::from_secs(1);
+        tokio::spawn(crate::server::serve(listener, router, grace, std::future::pending()));
+        url
+    }
+}
+
+async fn ask_running(url: &str, key: &str, command: &str) -> Said {
+    let mut words: Vec<_> = std::iter::once("hub").chain(command.split_whitespace()).collect();
+    words.extend(["--url", url, "--key", key]);
+    vectorizer(&words).await
+}
+
+#[tokio::test]
+async fn a_folder_and_a_running_hub_give_the_same_answers() {
+    let stage = Stage::new();
+    let commands = [
+        "tenants list",
+        "tenants list --json",
+        "tenants show acme",
+        "plans list",
+        "plans show generous --json",
+        "keys list",
+        "keys list --tenant globex --json",
+        "usage list --tenant acme",
+        "usage totals --tenant acme --meter searches --from 2026-01-01T00:00:00+01:00",
+        "tenants show nobody",
+        "plans show none",
+        "keys show none",
+        "keys list --tenant nobody",
+    ];
+    let mut offline = Vec::new();
+    for command in commands {
+        offline.push(stage.ask(command).await);
+    }
+    let url = stage.serve();
+    let operator = stage.keys.operator.expose();
+    for (command, offline) in commands.iter().zip(offline) {
+        let online = ask_running(&url, operator, command).await;
+        assert_eq!(online.exit, offline.exit, "{command}");
+        assert_eq!((online.output, online.remarks), (offline.output, offline.remarks), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_with_a_key_is_three_commands() {
+    let stage = Stage::new();
+    assert_eq!(stage.ask("plans set small --vectors 10 --collections 2").await.exit, Exit::Holds);
+    assert_eq!(stage.ask("tenants create initech --plan small --log-bytes 5").await.exit, Exit::Holds);
+    let made = stage.ask("keys create --tenant initech --permission READ_WRITE").await;
+    assert_eq!(made.exit, Exit::Holds, "{}", made.remarks);
+    // The output is the key and nothing else.
+    let key = crate::auth::ApiKey::parse(made.output.trim_end()).unwrap();
+    assert!(!made.remarks.contains(key.expose()) && made.remarks.contains(key.id().as_str()));
+
+    let shown = stage.ask("tenants show initech").await.output;
+    assert!(shown.contains("vectors              10\n"), "{shown}");
+    assert!(shown.contains("log_bytes            5  (its own)\n"), "{shown}");
+    stage.ask("plans set small --vectors default").await;
+    stage.ask("tenants set initech --log-bytes default --collections 7").await;
+    let shown: Value = serde_json::from_str(&stage.ask("tenants show initech --json").await.output).unwrap();
+    let quota = &shown["quota"];
+    assert!(
+        quota["vectors"].is_null() && quota["log_bytes"].is_null() && quota["collections"] == 7,
+        "{shown}"
+    );
+
+    let listed = stage.ask("keys list --tenant initech").await.output;
+    assert!(
+        listed.starts_with("key ") && listed.contains(key.id().as_str()) && !listed.contains(key.expose())
+    );
+    let rotated = stage.ask(&format!("keys rotate {} --overlap 60 --environment test", key.id())).await;
+    assert!(rotated.output.starts_with("hh_test_"));
+    assert_eq!(stage.ask(&format!("keys revoke {}", key.id())).await.exit, Exit::Holds);
+    let listed = stage.ask("keys list --tenant initech --json").await.output;
+    let status = |id: &str| {
+        let keys = listed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        keys.filter(|key| key["id"] == id).map(|key| key["status"].as_str().unwrap().to_owned()).next()
+    };
+    assert_eq!(listed.lines().count(), 2);
+    assert_eq!(status(key.id().as_str()).as_deref(), Some("revoked"));
+}
+
+#[tokio::test]
+async fn what_does_not_hold_and_what_could_not_be_asked_are_told_apart() {
+    let stage = Stage::new();
+    for (command, exit) in [
+        ("tenants create acme --plan generous", Exit::DoesNotHold),
+        ("tenants create new --plan none", Exit::DoesNotHold),
+        ("tenants suspend nobody", Exit::DoesNotHold),
+        ("keys create --tenant nobody --permission MCP", Exit::DoesNotHold),
+        ("keys create --cluster --permission MCP", Exit::CouldNotAsk),
+        ("tenants suspend acme", Exit::Holds),
+        ("tenants resume acme", Exit::Holds),
+        ("tenants delete acme", Exit::Holds),
+        ("tenants resume acme", Exit::DoesNotHold),
+    ] {
+        let said = stage.ask(command).await;
+        assert_eq!(said.exit, exit, "{command}: {}", said.remarks);
+        assert_eq!(said.remarks.is_empty(), exit == Exit::Holds, "{command}: {}", said.remarks);
+    }
+    let url = stage.serve();
+    let running = stage.ask("tenants list").await;
+    assert_eq!(running.exit, Exit::CouldNotAsk);
+    assert!(running.remarks.contains("stop it, or ask it with --url and --key"), "{}", running.remarks);
+    let tenants_key = stage.keys.tenants[1].keys.admin.expose();
+    for key in [tenants_key, "", stage.keys.hivehub_api_key.expose(), "a\nb"] {
+        let said = ask_running(&url, key, "tenants list").await;
+        assert_eq!((said.exit, said.output.as_str()), (Exit::CouldNotAsk, ""), "{}", said.remarks);
+        assert!(key.is_empty() || !said.remarks.contains(key));
+    }
+    let nobody = ask_running("http://127.0.0.1:9", "k", "tenants list").await;
+    assert_eq!(nobody.exit, Exit::CouldNotAsk);
+    let empty = tempfile::tempdir().unwrap();
+    let data = empty.path().to_str().unwrap();
+    let none = vectorizer(&["hub", "tenants", "list", "--data-dir", data]).await;
+    assert_eq!(none.exit, Exit::CouldNotAsk);
+    assert!(none.remarks.contains("there is no hub in"), "{}", none.remarks);
+    assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0, "asking made something");
+}
+
+#[test]
+fn a_command_line_that_says_too_little_or_too_much_is_refused() {
+    for line in [
+        "hub tenants list",
+        "hub tenants list --data-dir d --url http://h",
+        "hub keys create --permission ADMIN --data-dir d",
+        "hub keys create --permission ADMIN --tenant t --cluster --data-dir d",
+        "hub keys create --permission admin --tenant t --data-dir d",
+        "hub keys rotate k --overlap 2592001 --data-dir d",
+        "hub tenants create UPPER --plan p --data-dir d",
+        "hub tenants create t --plan p --vectors -1 --data-dir d",
+        "hub plans set p --vectors many --data-dir d",
+        "hub usage list --tenant t --meter moonlight --data-dir d",
+        "hub --listen 127.0.0.1:1 tenants list --data-dir d",
+    ] {
+        let words = std::iter::once("vectorizer").chain(line.split_whitespace());
+        assert!(Arguments::try_parse_from(words).is_err(), "{line}");
+    }
+    let words = ["vectorizer", "hub", "--data-dir", "d", "--listen", "127.0.0.1:1"];
+    assert!(Arguments::try_parse_from(words).is_ok());
+}

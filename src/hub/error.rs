@@ -1,0 +1,66 @@
+//! Why the hub did not open, or did not do what it was told.
+
+use std::io;
+use std::path::PathBuf;
+
+use vectorizer_log::TenantId;
+
+use super::limits::PlanName;
+use crate::auth::KeyId;
+
+/// Why the hub did not open or a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum HubStoreError {
+    /// The disk failed. The change may or may not be found at the next start; nobody was told of it.
+    #[error("cannot read or write {}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is not what was written. Nothing is changed or reset.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process runs a hub on this folder.
+    #[error("another hub is running on {}", folder.display())]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A tenant of this id exists.
+    #[error("tenant {0} exists")]
+    TenantExists(TenantId),
+    /// No tenant has this id.
+    #[error("there is no tenant {0}")]
+    NoSuchTenant(TenantId),
+    /// The tenant was deleted, and its data with it. It can be created again, which starts empty.
+    #[error("tenant {0} was deleted")]
+    TenantDeleted(TenantId),
+    /// No plan has this name.
+    #[error("there is no plan {0}")]
+    NoSuchPlan(PlanName),
+    /// No key has this id.
+    #[error("there is no key {0}")]
+    NoSuchKey(KeyId),
+    /// This key, or another one of its id, is entered already.
+    #[error("key {0} exists")]
+    KeyExists(KeyId),
+    /// A key that was revoked or has expired gives no rights, so none can be handed on.
+    #[error("key {0} was revoked or has expired")]
+    KeyEnded(KeyId),
+    /// A key of cluster scope that is not an admin's has no meaning.
+    #[error("a key of cluster scope has to be ADMIN")]
+    LesserClusterKey,
+    /// Both keys of a rotation work for so long at most.
+    #[error("two keys may overlap for {} s at most", super::store::OVERLAP_SECONDS_MAX)]
+    OverlapTooLong,
+    /// The system gave no random bytes.
+    #[error("no random bytes for a new key")]
+    NoEntropy(#[source] getrandom::Error),
+}

@@ -1,0 +1,217 @@
+//! What a tenant may use: plans and what departs from them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A plan's name: `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PlanName(Box<str>);
+
+/// A text that is no [`PlanName`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a plan's name is of the form [A-Za-z0-9][A-Za-z0-9_.-]{{0,63}}")]
+pub struct InvalidPlanName;
+
+impl PlanName {
+    /// The name as a text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PlanName {
+    type Err = InvalidPlanName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = (1..=64).contains(&text.len())
+            && text.as_bytes()[0].is_ascii_alphanumeric()
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+        if fits { Ok(Self(text.into())) } else { Err(InvalidPlanName) }
+    }
+}
+
+impl TryFrom<String> for PlanName {
+    type Error = InvalidPlanName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<PlanName> for String {
+    fn from(name: PlanName) -> Self {
+        name.0.into()
+    }
+}
+
+impl fmt::Display for PlanName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A name for people: 1 to 256 bytes without control characters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DisplayName(Box<str>);
+
+/// A text that is no [`DisplayName`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a name is 1 to 256 bytes without control characters")]
+pub struct InvalidDisplayName;
+
+impl DisplayName {
+    /// The name as a text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for DisplayName {
+    type Err = InvalidDisplayName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
+        if fits { Ok(Self(text.into())) } else { Err(InvalidDisplayName) }
+    }
+}
+
+impl TryFrom<String> for DisplayName {
+    type Error = InvalidDisplayName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<DisplayName> for String {
+    fn from(name: DisplayName) -> Self {
+        name.0.into()
+    }
+}
+
+impl fmt::Display for DisplayName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A number that every reader of JSON reads exactly: at most 2^53 - 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct Limit(u64);
+
+/// A number that is no [`Limit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a limit is a whole number of at most {}", Limit::MAX)]
+pub struct InvalidLimit;
+
+impl Limit {
+    /// The largest.
+    pub const MAX: u64 = (1 << 53) - 1;
+
+    /// The limit of this number, if it is one.
+    pub const fn new(number: u64) -> Option<Self> {
+        if number <= Self::MAX { Some(Self(number)) } else { None }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for Limit {
+    type Error = InvalidLimit;
+
+    fn try_from(number: u64) -> Result<Self, Self::Error> {
+        Self::new(number).ok_or(InvalidLimit)
+    }
+}
+
+impl From<Limit> for u64 {
+    fn from(limit: Limit) -> Self {
+        limit.0
+    }
+}
+
+impl FromStr for Limit {
+    type Err = InvalidLimit;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().ok().and_then(Self::new).ok_or(InvalidLimit)
+    }
+}
+
+/// The six numbers of a quota. In a plan, `None` leaves a number to the server's configuration; in a
+/// tenant's overrides, to the plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Logical bytes of vectors, ids and payloads.
+    pub storage_bytes: Option<Limit>,
+    /// Bytes of the tenant's log.
+    pub log_bytes: Option<Limit>,
+    /// Vectors in all collections.
+    pub vectors: Option<Limit>,
+    /// Collections.
+    pub collections: Option<Limit>,
+    /// Requests in a minute.
+    pub requests_per_minute: Option<Limit>,
+    /// Requests in an hour.
+    pub requests_per_hour: Option<Limit>,
+}
+
+impl Limits {
+    /// The quota of a tenant with these overrides whose plan is `plan`.
+    #[must_use]
+    pub fn over(self, plan: Self) -> Self {
+        Self {
+            storage_bytes: self.storage_bytes.or(plan.storage_bytes),
+            log_bytes: self.log_bytes.or(plan.log_bytes),
+            vectors: self.vectors.or(plan.vectors),
+            collections: self.collections.or(plan.collections),
+            requests_per_minute: self.requests_per_minute.or(plan.requests_per_minute),
+            requests_per_hour: self.requests_per_hour.or(plan.requests_per_hour),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_override_goes_before_the_plan_number_by_number() {
+        let limit = |number| Some(Limit::new(number).unwrap());
+        let plan = Limits { vectors: limit(10), collections: limit(3), ..Limits::default() };
+        let overrides = Limits { vectors: limit(0), log_bytes: limit(7), ..Limits::default() };
+        let quota = overrides.over(plan);
+        assert_eq!((quota.vectors, quota.collections, quota.log_bytes), (limit(0), limit(3), limit(7)));
+        assert_eq!(quota.storage_bytes, None);
+    }
+
+    #[test]
+    fn what_cannot_be_written_exactly_is_no_limit() {
+        assert!(serde_json::from_str::<Limits>(r#"{"vectors": 9007199254740991}"#).is_ok());
+        for bad in ["9007199254740992", "-1", "1.5", "\"7\""] {
+            assert!(serde_json::from_str::<Limits>(&format!(r#"{{"vectors": {bad}}}"#)).is_err(), "{bad}");
+        }
+        assert!(serde_json::from_str::<Limits>(r#"{"vector": 1}"#).is_err());
+    }
+
+    #[test]
+    fn a_name_has_its_grammar() {
+        assert!("generous".parse::<PlanName>().is_ok() && "2026-Q1_x.y".parse::<PlanName>().is_ok());
+        for bad in ["", "-x", "a b", "a/b", "ä", &"x".repeat(65)] {
+            assert!(bad.parse::<PlanName>().is_err(), "{bad}");
+        }
+        assert!("Ümläut & Söhne".parse::<DisplayName>().is_ok());
+        for bad in ["", "a\nb", "\u{1b}[31m", &"x".repeat(257)] {
+            assert!(bad.parse::<DisplayName>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What the operator asks and tells.
+
+pub(super) mod keys;
+pub mod models;
+pub(super) mod plans;
+pub(super) mod tenants;

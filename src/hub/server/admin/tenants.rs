@@ -1,0 +1,119 @@
+//! Tenants.
+
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Json, Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use vectorizer_log::TenantId;
+
+use super::models::{CreateTenant, PAGE_MAX, SetTenant, TenantView, TenantsAnswer};
+use crate::hivehub::TenantStatus;
+use crate::hub::error::HubStoreError;
+use crate::hub::server::rejection::HubRejection;
+use crate::hub::server::{Served, with_hub};
+use crate::hub::store::{Hub, NewTenant};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::hub::server) struct Page {
+    after: Option<TenantId>,
+    limit: Option<u16>,
+}
+
+pub(in crate::hub::server) async fn list(
+    State(served): State<Served>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<TenantsAnswer>, HubRejection> {
+    let Query(Page { after, limit }) = page.map_err(HubRejection::Query)?;
+    let limit = limit.map_or(PAGE_MAX, usize::from).clamp(1, PAGE_MAX);
+    let mut found = served.hub.tenants(after.as_ref(), limit + 1);
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|(id, ..)| id.clone());
+    let tenants = found.into_iter().map(|(id, entry, quota)| TenantView::new(id, entry, quota)).collect();
+    Ok(Json(TenantsAnswer { tenants, next }))
+}
+
+pub(in crate::hub::server) async fn create(
+    State(served): State<Served>,
+    request: Result<Json<CreateTenant>, JsonRejection>,
+) -> Result<(StatusCode, Json<TenantView>), HubRejection> {
+    let Json(CreateTenant { id, name, plan, overrides }) = request.map_err(HubRejection::Body)?;
+    let name = match name {
+        Some(name) => name,
+        None => id.as_str().parse().map_err(|_| HubRejection::Contradiction("the tenant has no name"))?,
+    };
+    let new = NewTenant { id, name, plan, overrides };
+    let view = with_hub(&served, move |hub| {
+        hub.create_tenant(&new)?;
+        view(hub, &new.id)
+    });
+    Ok((StatusCode::CREATED, Json(view.await?)))
+}
+
+pub(in crate::hub::server) async fn show(
+    State(served): State<Served>,
+    Path(id): Path<String>,
+) -> Result<Json<TenantView>, HubRejection> {
+    view(&served.hub, &tenant(&id)?).map(Json).map_err(HubRejection::Store)
+}
+
+pub(in crate::hub::server) async fn set(
+    State(served): State<Served>,
+    Path(id): Path<String>,
+    request: Result<Json<SetTenant>, JsonRejection>,
+) -> Result<Json<TenantView>, HubRejection> {
+    let id = tenant(&id)?;
+    let Json(SetTenant { name, plan, overrides }) = request.map_err(HubRejection::Body)?;
+    let view = with_hub(&served, move |hub| {
+        hub.set_tenant(&id, |tenant| {
+            tenant.name = name.unwrap_or(tenant.name.clone());
+            tenant.plan = plan.unwrap_or(tenant.plan.clone());
+            overrides.apply(&mut tenant.overrides);
+        })?;
+        view(hub, &id)
+    });
+    Ok(Json(view.await?))
+}
+
+pub(in crate::hub::server) async fn suspend(
+    served: State<Served>,
+    id: Path<String>,
+) -> Result<Json<TenantView>, HubRejection> {
+    set_status(served, id, TenantStatus::Suspended).await
+}
+
+pub(in crate::hub::server) async fn resume(
+    served: State<Served>,
+    id: Path<String>,
+) -> Result<Json<TenantView>, HubRejection> {
+    set_status(served, id, TenantStatus::Active).await
+}
+
+pub(in crate::hub::server) async fn delete(
+    served: State<Served>,
+    id: Path<String>,
+) -> Result<Json<TenantView>, HubRejection> {
+    set_status(served, id, TenantStatus::Deleted).await
+}
+
+async fn set_status(
+    State(served): State<Served>,
+    Path(id): Path<String>,
+    status: TenantStatus,
+) -> Result<Json<TenantView>, HubRejection> {
+    let id = tenant(&id)?;
+    let view = with_hub(&served, move |hub| {
+        hub.set_tenant_status(&id, status)?;
+        view(hub, &id)
+    });
+    Ok(Json(view.await?))
+}
+
+fn tenant(id: &str) -> Result<TenantId, HubRejection> {
+    id.parse().map_err(|_| HubRejection::UnknownTenant)
+}
+
+fn view(hub: &Hub, id: &TenantId) -> Result<TenantView, HubStoreError> {
+    hub.tenant(id).map(|(entry, quota)| TenantView::new(id.clone(), entry, quota))
+}

@@ -1,0 +1,9 @@
+//! What the hub promises over real HTTP. Every answer that any of these tests gets is held against
+//! `docs/hivehub.openapi.yaml`.
+
+mod admin;
+mod contract;
+mod doors;
+mod policies;
+mod stage;
+mod usage;

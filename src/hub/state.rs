@@ -1,0 +1,323 @@
+//! What a hub knows: a fold of the changes it was told.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use vectorizer_log::{TenantId, Timestamp};
+
+use super::change::{Change, KeyEntry, Told};
+use super::error::HubStoreError;
+use super::feed::Feed;
+use super::limits::{DisplayName, Limit, Limits, PlanName};
+use crate::auth::{KeyHash, KeyId};
+use crate::hivehub::{
+    KeyFacts, Open, Permission, PolicyChange, QuotaAnswer, Reason, Scope, TenantFacts, TenantStatus,
+    ValidateAnswer, rfc3339,
+};
+
+const FORMAT_VERSION: u32 = 2;
+/// Without plans, overrides, feed and journal.
+const FIRST_FORMAT_VERSION: u32 = 1;
+
+/// Everything but the ledger. What `hub.json` holds.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
+    version: u32,
+    /// The journal's last line that is in here.
+    #[serde(default)]
+    pub(super) through: u64,
+    #[serde(default = "Feed::new")]
+    pub(super) feed: Feed,
+    pub(super) service_key_sha256: Option<KeyHash>,
+    #[serde(default)]
+    pub(super) plans: BTreeMap<PlanName, Limits>,
+    pub(super) tenants: BTreeMap<TenantId, TenantEntry>,
+    pub(super) keys: BTreeMap<KeyHash, KeyEntry>,
+    #[serde(skip)]
+    by_id: BTreeMap<KeyId, KeyHash>,
+}
+
+/// A tenant in the hub's books.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantEntry {
+    /// Its name for people.
+    pub name: DisplayName,
+    /// Its plan's name.
+    pub plan: PlanName,
+    /// Whether it may be served.
+    pub status: TenantStatus,
+    /// What it may use instead of what its plan says.
+    #[serde(default)]
+    pub overrides: Limits,
+    /// When it was created, as far as that is known.
+    #[serde(default, with = "rfc3339")]
+    pub created_at: Option<Timestamp>,
+}
+
+/// Whether there is anything to a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It is so already.
+    Nothing,
+    /// It makes a difference.
+    Something,
+}
+
+impl State {
+    /// The state of a hub that was told nothing.
+    pub(super) fn new() -> Self {
+        Self {
+            version: FORMAT_VERSION,
+            through: 0,
+            feed: Feed::new(),
+            service_key_sha256: None,
+            plans: BTreeMap::new(),
+            tenants: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+        }
+    }
+
+    /// The state, and whether it was written in an older format.
+    pub(super) fn from_json(bytes: &[u8]) -> Result<(Self, bool), String> {
+        let mut state: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if ![FIRST_FORMAT_VERSION, FORMAT_VERSION].contains(&state.version) {
+            return Err(format!("its version is {}, this program reads {FORMAT_VERSION}", state.version));
+        }
+        let is_old = std::mem::replace(&mut state.version, FORMAT_VERSION) != FORMAT_VERSION;
+        let orphan = state
+            .keys
+            .values()
+            .find(|key| key.tenant.as_ref().is_some_and(|tenant| !state.tenants.contains_key(tenant)));
+        if let Some(key) = orphan {
+            return Err(format!("key {} belongs to a tenant that is not there", key.id));
+        }
+        if !state.feed.is_whole() {
+            return Err("the feed has other events than it says".to_owned());
+        }
+        state.by_id = state.keys.iter().map(|(hash, key)| (key.id.clone(), *hash)).collect();
+        if state.by_id.len() != state.keys.len() {
+            return Err("two keys have the same id".to_owned());
+        }
+        Ok((state, is_old))
+    }
+
+    /// Whether the change is possible, and makes a difference. One that is can always be applied.
+    pub(super) fn check(&self, change: &Change) -> Result<Effect, HubStoreError> {
+        let differs = match change {
+            Change::ServiceKeySet { sha256 } => self.service_key_sha256 != Some(*sha256),
+            Change::PlanSet { name, limits } => self.plans.get(name) != Some(limits),
+            Change::TenantCreated { id, plan, .. } => {
+                if self.tenants.get(id).is_some_and(|tenant| tenant.status != TenantStatus::Deleted) {
+                    return Err(HubStoreError::TenantExists(id.clone()));
+                }
+                self.check_plan(plan)?;
+                true
+            }
+            Change::TenantSet { id, name, plan, overrides } => {
+                let tenant = self.living_tenant(id)?;
+                if tenant.plan != *plan {
+                    self.check_plan(plan)?;
+                }
+                (&tenant.name, &tenant.plan, &tenant.overrides) != (name, plan, overrides)
+            }
+            Change::TenantStatusSet { id, status } => {
+                let tenant = self.tenant(id)?;
+                if tenant.status == TenantStatus::Deleted && *status != TenantStatus::Deleted {
+                    return Err(HubStoreError::TenantDeleted(id.clone()));
+                }
+                tenant.status != *status
+            }
+            Change::KeyEntered { sha256, key } => {
+                self.check_new_key(*sha256, key)?;
+                true
+            }
+            Change::KeyRotated { id, sha256, key, .. } => {
+                self.key(id)?;
+                self.check_new_key(*sha256, key)?;
+                true
+            }
+            Change::KeyRevoked { id } => !self.key(id)?.1.revoked,
+        };
+        Ok(if differs { Effect::Something } else { Effect::Nothing })
+    }
+
+    /// Makes a change that [`Self::check`] has found possible. Depends on nothing but state and change.
+    pub(super) fn apply(&mut self, Told { at, change }: Told) {
+        match change {
+            Change::ServiceKeySet { sha256 } => self.service_key_sha256 = Some(sha256),
+            Change::PlanSet { name, limits } => {
+                let before = self.plans.insert(name.clone(), limits).unwrap_or_default();
+                for (id, tenant) in &self.tenants {
+                    let changes = tenant.overrides.over(before) != tenant.overrides.over(limits);
+                    if tenant.plan == name && changes && tenant.status != TenantStatus::Deleted {
+                        self.feed.push(at, PolicyChange::QuotaChanged { tenant: id.clone() });
+                    }
+                }
+            }
+            Change::TenantCreated { id, name, plan, overrides } => {
+                let (status, created_at) = (TenantStatus::Active, Some(at));
+                let entry = TenantEntry { name, plan, status, overrides, created_at };
+                if self.tenants.insert(id.clone(), entry).is_some() {
+                    // Whoever held a key to the tenant of that name holds none to the one that has it now.
+                    for key in self.keys.values_mut().filter(|key| key.tenant.as_ref() == Some(&id)) {
+                        key.revoked = true;
+                    }
+                    self.feed.push(at, PolicyChange::TenantResumed { tenant: id });
+                }
+            }
+            Change::TenantSet { id, name, plan, overrides } => {
+                let before = self.quota(&id);
+                if let Some(tenant) = self.tenants.get_mut(&id) {
+                    let moves = tenant.plan != plan;
+                    (tenant.name, tenant.plan, tenant.overrides) = (name, plan, overrides);
+                    if moves || self.quota(&id) != before {
+                        self.feed.push(at, PolicyChange::QuotaChanged { tenant: id });
+                    }
+                }
+            }
+            Change::TenantStatusSet { id, status } => {
+                if let Some(tenant) = self.tenants.get_mut(&id) {
+                    tenant.status = status;
+                    let tenant = id;
+                    let change = match status {
+                        TenantStatus::Active => PolicyChange::TenantResumed { tenant },
+                        TenantStatus::Suspended => PolicyChange::TenantSuspended { tenant },
+                        TenantStatus::Deleted => PolicyChange::TenantDeleted { tenant },
+                    };
+                    self.feed.push(at, change);
+                }
+            }
+            Change::KeyEntered { sha256, key } => self.insert_key(sha256, key),
+            Change::KeyRotated { id, expires_at, sha256, key } => {
+                if let Some((key_sha256, old)) = self.key_mut(&id) {
+                    old.expires_at = expires_at;
+                    let tenant = old.tenant.clone();
+                    self.feed.push(at, PolicyChange::KeyChanged { key_id: id, key_sha256, tenant });
+                }
+                self.insert_key(sha256, key);
+            }
+            Change::KeyRevoked { id } => {
+                if let Some((key_sha256, key)) = self.key_mut(&id) {
+                    key.revoked = true;
+                    let tenant = key.tenant.clone();
+                    self.feed.push(at, PolicyChange::KeyRevoked { key_id: id, key_sha256, tenant });
+                }
+            }
+        }
+    }
+
+    pub(super) fn tenant(&self, id: &TenantId) -> Result<&TenantEntry, HubStoreError> {
+        self.tenants.get(id).ok_or_else(|| HubStoreError::NoSuchTenant(id.clone()))
+    }
+
+    pub(super) fn living_tenant(&self, id: &TenantId) -> Result<&TenantEntry, HubStoreError> {
+        let tenant = self.tenant(id)?;
+        match tenant.status {
+            TenantStatus::Active | TenantStatus::Suspended => Ok(tenant),
+            TenantStatus::Deleted => Err(HubStoreError::TenantDeleted(id.clone())),
+        }
+    }
+
+    /// What a tenant may use: its overrides over its plan. A plan that is not there limits nothing by
+    /// itself.
+    pub(super) fn quota(&self, id: &TenantId) -> Option<Limits> {
+        let tenant = self.tenants.get(id)?;
+        Some(tenant.overrides.over(self.plans.get(&tenant.plan).copied().unwrap_or_default()))
+    }
+
+    pub(super) fn key(&self, id: &KeyId) -> Result<(KeyHash, &KeyEntry), HubStoreError> {
+        let found = self.by_id.get(id).and_then(|hash| Some((*hash, self.keys.get(hash)?)));
+        found.ok_or_else(|| HubStoreError::NoSuchKey(id.clone()))
+    }
+
+    /// The keys in the order of their ids, behind `after`.
+    pub(super) fn keys_behind(&self, after: Option<&KeyId>) -> impl Iterator<Item = &KeyEntry> {
+        use std::ops::Bound;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_id.range((from, Bound::Unbounded)).filter_map(|(_, hash)| self.keys.get(hash))
+    }
+
+    /// Who holds the key of this hash.
+    pub(super) fn validate(&self, key: &KeyHash, now: Timestamp) -> ValidateAnswer {
+        let policy_cursor = Some(self.feed.cursor());
+        let refused = |reason| ValidateAnswer::Refused { reason: Open::Known(reason), policy_cursor };
+        let Some(key) = self.keys.get(key) else { return refused(Reason::Unknown) };
+        if key.revoked {
+            return refused(Reason::Revoked);
+        }
+        if !key.is_live(now) {
+            return refused(Reason::Expired);
+        }
+        let (scope, tenant) = match &key.tenant {
+            None => (Scope::Cluster, None),
+            Some(id) => match self.tenants.get(id) {
+                None => return refused(Reason::TenantDeleted),
+                Some(tenant) if tenant.status == TenantStatus::Deleted => {
+                    return refused(Reason::TenantDeleted);
+                }
+                Some(tenant) => (
+                    Scope::Tenant,
+                    Some(TenantFacts {
+                        id: id.clone(),
+                        name: tenant.name.to_string(),
+                        plan: tenant.plan.to_string(),
+                        status: Open::Known(tenant.status),
+                    }),
+                ),
+            },
+        };
+        ValidateAnswer::Valid(KeyFacts {
+            key_id: key.id.clone(),
+            permission: Open::Known(key.permission),
+            scope: Open::Known(scope),
+            expires_at: key.expires_at,
+            tenant,
+            policy_cursor,
+        })
+    }
+
+    /// What a tenant may use, for servers.
+    pub(super) fn quota_answer(&self, id: &TenantId) -> Result<QuotaAnswer, HubStoreError> {
+        let status = self.tenant(id)?.status;
+        let limits = self.quota(id).unwrap_or_default();
+        Ok(QuotaAnswer {
+            storage_bytes: limits.storage_bytes.map(Limit::get),
+            log_bytes: limits.log_bytes.map(Limit::get),
+            vectors: limits.vectors.map(Limit::get),
+            collections: limits.collections.map(Limit::get),
+            requests_per_minute: limits.requests_per_minute.map(Limit::get),
+            requests_per_hour: limits.requests_per_hour.map(Limit::get),
+            status: Some(Open::Known(status)),
+            policy_cursor: Some(self.feed.cursor()),
+        })
+    }
+
+    fn key_mut(&mut self, id: &KeyId) -> Option<(KeyHash, &mut KeyEntry)> {
+        let hash = *self.by_id.get(id)?;
+        Some((hash, self.keys.get_mut(&hash)?))
+    }
+
+    fn insert_key(&mut self, sha256: KeyHash, key: KeyEntry) {
+        self.by_id.insert(key.id.clone(), sha256);
+        self.keys.insert(sha256, key);
+    }
+
+    fn check_plan(&self, plan: &PlanName) -> Result<(), HubStoreError> {
+        if self.plans.contains_key(plan) { Ok(()) } else { Err(HubStoreError::NoSuchPlan(plan.clone())) }
+    }
+
+    fn check_new_key(&self, sha256: KeyHash, key: &KeyEntry) -> Result<(), HubStoreError> {
+        match &key.tenant {
+            Some(id) => drop(self.living_tenant(id)?),
+            None if key.permission != Permission::Admin => return Err(HubStoreError::LesserClusterKey),
+            None => {}
+        }
+        if self.by_id.contains_key(&key.id) || self.keys.contains_key(&sha256) {
+            return Err(HubStoreError::KeyExists(key.id.clone()));
+        }
+        Ok(())
+    }
+}
