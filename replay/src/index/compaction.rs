@@ -31,17 +31,15 @@ impl Snapshot {
     }
 
     /// Moves the points together, and their graph with them, and gathers what their payloads hold. Asks
-    /// `stop` between two points.
+    /// `stop` all along.
     pub fn compact(&self, stop: &impl Fn() -> bool) -> Result<Compaction, LinkingStopped> {
-        let (slots, moved) = self.slots.compacted();
+        let (slots, moved) = self.slots.compacted(stop)?;
         let graph = OnceLock::new();
         if let Some(old) = self.graph.get() {
-            #[expect(clippy::cast_possible_truncation, reason = "no number grows by being moved")]
-            let number = |node| moved.number(node as usize).map(|number| number as u32);
-            let moved = old.moved(number, stop)?;
+            let moved = old.moved(|node| moved.number(node), stop)?;
             graph.get_or_init(|| moved);
         }
-        let postings = Postings::of(&slots);
+        let postings = Postings::of(&slots, stop)?;
         let of = Arc::clone(&self.graph);
         Ok(Compaction { then: self.slots.clone(), slots, moved, postings, graph: Arc::new(graph), of })
     }

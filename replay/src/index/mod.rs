@@ -1,6 +1,6 @@
 //! Collections, their points, and search over them.
 //!
-//! - `collection`: one collection; where each id's point lies.
+//! - `collection`: one collection; `ids`: where each id's point lies.
 //! - `slots`: the points themselves, in append-only blocks that readers share with the writer.
 //! - `snapshot`: a collection as of one moment, readable without a lock while writes go on.
 //! - `search`, `distance`: the best points by score, and the scores.
@@ -19,6 +19,7 @@ mod compaction;
 mod distance;
 mod filter;
 mod graph;
+mod ids;
 mod linking;
 mod postings;
 mod prefetch;

@@ -92,14 +92,14 @@ fn apply(collection: &mut Collection, step: &Step, pending: &mut Option<Compacti
 
 fn expected(collection: &Collection, filter: &Filter) -> Vec<PointId> {
     let points = collection.points().filter(|point| filter.matches(point.id(), point.payload()));
-    points.map(|point| point.id().clone()).collect()
+    points.map(|point| id(point.id())).collect()
 }
 
 fn candidates(selection: &Selection, snapshot: &Snapshot) -> Option<(Vec<PointId>, bool)> {
     let Candidates { slots, exact } = selection.candidates_in(&snapshot.slots)?;
     let entry = |number| {
         let (block, offset) = snapshot.slots.at(number as usize);
-        PointId::clone(&block.entries()[offset].as_ref().expect("a candidate is a point").id)
+        id(block.entry(offset).expect("a candidate is a point").id())
     };
     let mut ids: Vec<PointId> = slots.iter().map(entry).collect();
     ids.sort_unstable();

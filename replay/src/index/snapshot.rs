@@ -129,15 +129,16 @@ impl Snapshot {
     /// The ids of the points that fulfil the filter, in order.
     pub fn matching(&self, filter: &Selection) -> Vec<PointId> {
         let found = self.found(Sought::of(Some(filter), &self.slots));
-        let mut ids: Vec<PointId> = found.map(|entry| PointId::clone(&entry.id)).collect();
+        let mut ids: Vec<&str> = found.map(Entry::id).collect();
         ids.sort_unstable();
-        ids
+        let id = |text| PointId::text(text).expect("it was an id when it was stored");
+        ids.into_iter().map(id).collect()
     }
 
-    fn found<'a>(&'a self, sought: Sought<'a>) -> impl Iterator<Item = &'a Entry> {
+    fn found<'a>(&'a self, sought: Sought<'a>) -> impl Iterator<Item = Entry<'a>> {
         let all = sought.among.is_none().then(|| self.entries()).into_iter().flatten();
         let some = sought.among.into_iter().flatten().filter_map(|number| self.entry(number));
-        all.chain(some).filter(move |entry| sought.filter.is_none_or(|filter| fulfils(entry, filter)))
+        all.chain(some).filter(move |entry| sought.filter.is_none_or(|filter| fulfils(*entry, filter)))
     }
 
     fn search_by(&self, request: &SearchRequest<'_>, score: impl Fn(&Block, usize) -> f32) -> Vec<Hit> {
@@ -179,8 +180,8 @@ impl Snapshot {
             }
             for node in nodes {
                 let (block, offset) = self.slots.at(*node as usize);
-                if let Some(entry) = &block.entries()[offset] {
-                    best.offer(score(block, offset), entry, block, offset);
+                if let Some(entry) = block.entry(offset) {
+                    best.offer(score(block, offset), entry);
                 }
             }
         };
@@ -226,9 +227,9 @@ impl Snapshot {
         }
         let (skipped, mut start) = (first / self.slots.block_len(), first % self.slots.block_len());
         for block in self.slots.blocks().iter().skip(skipped) {
-            for (offset, entry) in block.entries().iter().enumerate().skip(std::mem::take(&mut start)) {
+            for (offset, entry) in block.entries().enumerate().skip(std::mem::take(&mut start)) {
                 if let Some(entry) = entry {
-                    best.offer(score(block, offset), entry, block, offset);
+                    best.offer(score(block, offset), entry);
                 }
             }
         }
@@ -250,22 +251,22 @@ impl Snapshot {
                 block.prefetch(offset);
             }
             let (block, offset) = self.slots.at(number as usize);
-            if let Some(entry) = &block.entries()[offset] {
-                best.offer(score(block, offset), entry, block, offset);
+            if let Some(entry) = block.entry(offset) {
+                best.offer(score(block, offset), entry);
             }
         }
     }
 
-    fn entry(&self, number: u32) -> Option<&Entry> {
+    fn entry(&self, number: u32) -> Option<Entry<'_>> {
         let (block, offset) = self.slots.at(number as usize);
-        block.entries()[offset].as_deref()
+        block.entry(offset)
     }
 
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.slots.blocks().iter().flat_map(|block| block.entries().iter().flatten().map(AsRef::as_ref))
+    fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.slots.blocks().iter().flat_map(|block| block.entries().flatten())
     }
 }
 
-fn fulfils(entry: &Entry, filter: &Filter) -> bool {
-    filter.matches(&entry.id, entry.payload.as_ref())
+fn fulfils(entry: Entry<'_>, filter: &Filter) -> bool {
+    filter.matches(entry.id(), entry.payload())
 }

@@ -137,7 +137,8 @@ fn all_that_match_are_found_when_they_are_fewer_than_asked_for() {
         for filter in [collection.select(parsed(&condition)), parsed(&condition).into()] {
             for effort in [Effort::Usual, Effort::Candidates(1), Effort::Exact] {
                 let hits = search(collection, &random.vector(), Some(&filter), effort);
-                let mut ids: Vec<PointId> = hits.iter().map(|hit| hit.point.id().clone()).collect();
+                let mut ids: Vec<PointId> =
+                    hits.iter().map(|hit| PointId::text(hit.point.id()).unwrap()).collect();
                 ids.sort_by_key(|id| id.as_str().parse::<u64>().unwrap());
                 assert_eq!(ids, expected);
             }
@@ -165,7 +166,7 @@ fn counting_and_matching_by_the_index_agree_with_looking() {
             let expected: Vec<PointId> = collection
                 .points()
                 .filter(|point| filter.matches(point.id(), point.payload()))
-                .map(|point| point.id().clone())
+                .map(|point| PointId::text(point.id()).unwrap())
                 .collect();
             for filter in [collection.select(filter.clone()), filter.into()] {
                 assert_eq!(snapshot.count(Some(&filter)), expected.len(), "{condition}");

@@ -42,7 +42,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vectorizer_log::{Dimension, Metric, PointId};
+use vectorizer_log::{Dimension, Metric};
 
 use self::blocks::Block;
 pub(super) use self::codes::Probe;
@@ -60,7 +60,7 @@ pub(super) type Node = u32;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot<'a> {
     /// `None` if it was emptied.
-    pub(super) id: Option<&'a PointId>,
+    pub(super) id: Option<&'a str>,
     /// There until a compaction, emptied or not.
     pub(super) vector: &'a [f32],
 }
