@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error};
 use vectorizer_log::{Draft, Head, TenantLog, Timestamp};
-use vectorizer_replay::{Applied, Collection, Outcome, Projection, Projector as _};
+use vectorizer_replay::{Applied, Collection, Outcome, Projection};
 
 use super::command::{Command, Committed, Refusal};
 use super::decision::{Decision, decide};
@@ -163,6 +163,8 @@ impl Writer {
             }
             waiting.extend(commands);
         }
+        // Dropping it takes time, which nobody who waits for the state shall wait for.
+        let mut removed = Vec::new();
         let records = commit.commit().map_err(|error| failed(&error))?;
         if !records.is_empty() {
             for record in &records {
@@ -170,10 +172,13 @@ impl Writer {
             }
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             for (record, answer) in records.iter().zip(staged) {
-                let change = match state.projection.apply(record) {
-                    Ok(Applied::Changed(change)) => change,
+                let change = match state.projection.apply_and_keep(record) {
+                    Ok((Applied::Changed(change), kept)) => {
+                        removed.extend(kept);
+                        change
+                    }
                     // Both contradict invariant 2: the record was validated against this state.
-                    Ok(Applied::Skipped) => return Err(failed(&NotNew)),
+                    Ok((Applied::Skipped, _)) => return Err(failed(&NotNew)),
                     Err(error) => return Err(failed(&error)),
                 };
                 let outcome = Outcome::of(&record.event, &change);
@@ -186,6 +191,9 @@ impl Writer {
         for (sender, answer) in answered {
             // Whoever asked may be gone; what was done stays done.
             let _ = sender.send(answer);
+        }
+        if !removed.is_empty() {
+            tokio::task::spawn_blocking(move || drop(removed));
         }
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! One collection: its definition, and where the point of each id lies.
 
+use std::sync::Arc;
+
 use vectorizer_log::{
     CollectionId, CollectionName, Dimension, IndexParameters, Metric, Payload, Point, PointId, Seq, Timestamp,
 };
 
 use super::change::{Change, Misfit};
-use super::compaction::Compaction;
+use super::compaction::{Compaction, Removed};
 use super::filter::Filter;
 use super::ids::Ids;
 use super::linking::{OwnGraph, unlinked_max};
@@ -254,21 +256,23 @@ impl Collection {
         }
         if self.slots.wants_compaction()
             && self.graph.is_missing()
-            && let Ok((slots, moved)) = self.slots.compacted(&|| false)
-            && let Ok(postings) = Postings::of(&slots, &|| false)
+            && let Ok((mut slots, moved)) = self.slots.compacted(&|| false)
+            && let Ok(mut postings) = Postings::of(&slots, &|| false)
         {
-            self.take_place(slots, &moved, postings, OwnGraph::default());
+            self.graph = OwnGraph::default();
+            self.take_place(&mut slots, &moved, &mut postings);
         }
         change
     }
 
-    /// Puts a compaction in place, brought up to date, unless another one came first.
-    pub(super) fn install(&mut self, compaction: Compaction) -> bool {
-        let Compaction { then, mut slots, mut moved, mut postings, graph, of } = compaction;
-        if !self.graph.is(&of) {
-            return false;
+    /// Puts a compaction in place, brought up to date, unless another one came first. Gives back what is not
+    /// needed any more: what was there, or the compaction.
+    pub(super) fn install(&mut self, mut compaction: Compaction) -> (bool, Removed) {
+        if !self.graph.is(&compaction.of) {
+            return (false, compaction.into());
         }
-        self.slots.catch_up(&then, &mut slots, &mut moved, |slot, before, after| {
+        let Compaction { then, slots, moved, postings, graph, of: _ } = &mut compaction;
+        self.slots.catch_up(then, slots, moved, |slot, before, after| {
             if let Some(before) = before {
                 postings.remove(slot.number(), before.payload());
             }
@@ -276,15 +280,15 @@ impl Collection {
                 postings.add(slot.number(), after.payload());
             }
         });
-        self.take_place(slots, &moved, postings, graph.into());
-        true
+        self.graph = Arc::clone(graph).into();
+        self.take_place(slots, moved, postings);
+        (true, compaction.into())
     }
 
-    /// The same points in other slots.
-    fn take_place(&mut self, slots: Slots, moved: &Moved, postings: Postings, graph: OwnGraph) {
-        self.slots = slots;
-        self.postings = postings;
-        self.graph = graph;
+    /// The same points in other slots. What they lay in until now takes the place of those.
+    fn take_place(&mut self, slots: &mut Slots, moved: &Moved, postings: &mut Postings) {
+        std::mem::swap(&mut self.slots, slots);
+        std::mem::swap(&mut self.postings, postings);
         self.ids.renumber(moved);
     }
 

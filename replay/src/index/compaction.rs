@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::collection::Collection;
 use super::graph::{Graph, LinkingStopped};
 use super::postings::Postings;
 use super::slots::{Moved, Slots};
@@ -22,6 +23,32 @@ pub struct Compaction {
     pub(super) graph: Arc<OnceLock<Graph>>,
     /// The graph this was made from: the one who still has it has the slots that `moved` speaks of.
     pub(super) of: Arc<OnceLock<Graph>>,
+}
+
+/// What a change has taken out of a projection. Freeing it takes time in proportion to what it held, so it is
+/// handed to whoever changed it, to be dropped where nobody waits.
+#[derive(Debug)]
+#[must_use = "it is to be dropped where nobody waits"]
+pub struct Removed {
+    _kept: Kept,
+}
+
+#[derive(Debug)]
+enum Kept {
+    Collection { _collection: Box<Collection> },
+    Compaction { _compaction: Box<Compaction> },
+}
+
+impl From<Collection> for Removed {
+    fn from(collection: Collection) -> Self {
+        Self { _kept: Kept::Collection { _collection: Box::new(collection) } }
+    }
+}
+
+impl From<Compaction> for Removed {
+    fn from(compaction: Compaction) -> Self {
+        Self { _kept: Kept::Compaction { _compaction: Box::new(compaction) } }
+    }
 }
 
 impl Snapshot {

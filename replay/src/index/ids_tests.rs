@@ -104,7 +104,9 @@ proptest! {
                     let between = one.clone().min(other.clone())..one.max(other);
                     let names: Vec<String> =
                         model.expected.range(between).map(|(name, _)| name.clone()).collect();
-                    names.iter().for_each(|name| model.delete(name));
+                    for name in names {
+                        model.delete(&name);
+                    }
                 }
                 Step::Compact => {
                     let (slots, moved) = model.slots.compacted(&|| false).unwrap();

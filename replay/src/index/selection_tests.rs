@@ -73,7 +73,7 @@ fn apply(collection: &mut Collection, step: &Step, pending: &mut Option<Compacti
         Step::Compact => {
             let begun = collection.snapshot().compact(&|| false).unwrap();
             if let Some(compaction) = pending.replace(begun) {
-                collection.install(compaction);
+                drop(collection.install(compaction));
                 *pending = Some(collection.snapshot().compact(&|| false).unwrap());
             }
         }
@@ -176,7 +176,7 @@ fn a_selection_of_another_moment_is_not_believed() {
     assert!(candidates(&selected_earlier, &earlier).is_some());
 
     collection.delete(SEQ, &[id("x")]);
-    collection.install(collection.snapshot().compact(&|| false).unwrap());
+    drop(collection.install(collection.snapshot().compact(&|| false).unwrap()));
     collection.upsert(SEQ, &[point("z", None)]);
     let (later, selected_later) = (collection.snapshot(), collection.select(filter.clone()));
     assert_eq!(candidates(&selected_later, &later), Some((vec![id("y")], true)));

@@ -180,7 +180,7 @@ fn copies_of_one_vector_are_in_nobodys_way() {
         assert_eq!(search(&written.snapshot(), &copied, 900, Effort::Usual).len(), 900);
         written.delete(2_000);
         let compaction = written.snapshot().compact(&|| false).unwrap();
-        assert!(written.projection.install(collection(1), compaction));
+        assert!(written.projection.install(collection(1), compaction).0);
         let recall = written.recall(Effort::Usual);
         assert!(recall >= 0.95, "{metric:?}, after a compaction: {recall}");
     }
@@ -240,7 +240,7 @@ fn no_history_of_writes_linking_and_compaction_shows_what_is_not_there() {
                     // Made at one time, put in place at another, or never.
                     None => pending = Some(written.snapshot().compact(&|| false).unwrap()),
                     Some(compaction) => {
-                        written.projection.install(collection(1), compaction);
+                        drop(written.projection.install(collection(1), compaction));
                     }
                 },
             }
@@ -270,8 +270,8 @@ fn a_compaction_of_older_slots_is_refused() {
     let [first, second] =
         [written.snapshot().compact(&|| false).unwrap(), written.snapshot().compact(&|| false).unwrap()];
     assert!(written.snapshot().wants_compaction());
-    assert!(written.projection.install(collection(1), first));
-    assert!(!written.projection.install(collection(1), second));
+    assert!(written.projection.install(collection(1), first).0);
+    assert!(!written.projection.install(collection(1), second).0);
     assert!(!written.snapshot().wants_compaction());
     assert_eq!(written.snapshot().unlinked(), 0);
     assert!(written.recall(Effort::Usual) >= 0.97);

@@ -79,7 +79,7 @@ fn ranges_are_exact_at_the_edges_of_integers_and_fractions() {
             let expected = (0..)
                 .zip(numbers)
                 .filter(|(_, number)| {
-                    filter.matches(&id, Some(&Payload::new(format!("{{\"n\":{number}}}")).unwrap()))
+                    filter.matches(id, Some(&Payload::new(format!("{{\"n\":{number}}}")).unwrap()))
                 })
                 .map(|(slot, _)| slot);
             assert_eq!(select(&postings, &condition), Some((expected.collect(), true)), "{name} {bound}");
