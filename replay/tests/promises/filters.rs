@@ -175,3 +175,36 @@ fn counting_and_matching_by_the_index_agree_with_looking() {
         }
     }
 }
+
+#[test]
+fn a_brief_search_finds_what_a_search_finds_or_nothing() {
+    let projection = linked(Metric::Cosine);
+    let collection = stored(&projection);
+    let snapshot = collection.snapshot();
+    let half = collection.select(parsed(&below("thousandth", 500)));
+    let unknown = Selection::from(parsed(&below("thousandth", 500)));
+    let mut random = Random(9);
+    for _ in 0..50 {
+        let vector = random.vector_near(3);
+        let briefly = |filter, compared_max| {
+            let effort = Effort::Usual;
+            let request =
+                SearchRequest { vector: &vector, limit: LIMIT, filter, score_threshold: None, effort };
+            snapshot.search_briefly(&request, compared_max).unwrap()
+        };
+        // Some slots are emptied, so that both walks have nodes to pass over.
+        for filter in [None, Some(&half)] {
+            // Too little for comparing all points.
+            let hits = briefly(filter, 5_000).expect("a walk takes less");
+            let expected = search(collection, &vector, filter, Effort::Usual);
+            let named = |hits: &[Hit]| -> Vec<(String, f32)> {
+                hits.iter().map(|hit| (hit.point.id().to_owned(), hit.score)).collect()
+            };
+            assert_eq!(named(&hits), named(&expected));
+            // What is not linked, and hardly more.
+            assert!(briefly(filter, 220).is_none());
+        }
+        // Payloads would have to be read.
+        assert!(briefly(Some(&unknown), usize::MAX).is_none());
+    }
+}
