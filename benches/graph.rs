@@ -98,7 +98,7 @@ fn round(snapshot: &Snapshot, queries: &Matrix<f32>, neighbours: &Matrix<i32>, e
     for (query, hits) in found.iter().enumerate() {
         let nearest = &neighbours.row(query)[..LIMIT];
         let known = |id: &str| id.parse().is_ok_and(|row| nearest.contains(&row));
-        right += hits.iter().filter(|hit| known(hit.point.id().as_str())).count();
+        right += hits.iter().filter(|hit| known(hit.point.id())).count();
     }
     let recall = number(right) / number(queries.rows * LIMIT);
     Ok(json!({ "ef": ef, "recall": recall, "queries_per_second": number(queries.rows) / seconds }))

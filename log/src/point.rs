@@ -1,6 +1,7 @@
 //! What a collection holds: points, each an id, a vector and perhaps a payload.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -64,13 +65,6 @@ impl PointId {
     /// The id that is this text.
     pub fn text(text: impl Into<Box<str>>) -> Result<Self, InvalidPoint> {
         TextId::new(text).map(Self::Text)
-    }
-
-    /// What the id adds to a point's logical size, in bytes.
-    pub fn logical_bytes(&self) -> u64 {
-        match self {
-            Self::Text(id) => id.0.len() as u64,
-        }
     }
 
     /// The id as the text a tenant knows it by.
@@ -204,9 +198,9 @@ impl<'de> Deserialize<'de> for DenseVector {
 }
 
 /// A JSON object about a point, kept as the text it was sent as: numbers of any size and the order
-/// of keys survive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Payload(Box<str>);
+/// of keys survive. A clone shares the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload(Arc<str>);
 
 impl Payload {
     /// The largest payload, in bytes of JSON.
@@ -227,7 +221,7 @@ impl Payload {
         } else if bytes > Self::BYTES_MAX {
             Err(InvalidPoint::PayloadTooLarge { bytes })
         } else {
-            Ok(Self(json.into()))
+            Ok(Self(Box::<str>::from(json).into()))
         }
     }
 
@@ -239,6 +233,19 @@ impl Payload {
     /// What the payload adds to a point's logical size, in bytes.
     pub fn logical_bytes(&self) -> u64 {
         self.0.len() as u64
+    }
+}
+
+/// What was checked when it was written.
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<str>::deserialize(deserializer).map(|json| Self(json.into()))
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

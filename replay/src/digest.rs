@@ -91,7 +91,7 @@ impl FieldHasher {
         self.seq(collection.last_change());
         self.number(collection.len() as u64);
         for point in collection.points() {
-            self.bytes(point.id().as_str().as_bytes());
+            self.bytes(point.id().as_bytes());
             self.bytes(&vector_le_bytes(point.vector()));
             match point.payload() {
                 Some(payload) => {

@@ -27,7 +27,7 @@ pub use answers::{Answer, Answers, Outcome};
 pub use digest::StateDigest;
 pub use index::{
     Change, Collection, Compaction, Effort, Filter, Hit, Index, InvalidFilter, InvalidQuery, LinkingStopped,
-    Misfit, SearchRequest, Selection, Snapshot, StoredPoint, UnusableGraph,
+    Misfit, Removed, SearchRequest, Selection, Snapshot, StoredPoint, UnusableGraph,
 };
 pub use metering::{METERING_VERSION, VECTOR_OVERHEAD_BYTES, vector_logical_bytes};
 pub use projection::{Applied, ApplyError, Projection, Projector};

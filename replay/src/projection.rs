@@ -4,7 +4,7 @@ use vectorizer_log::{CollectionId, LogId, Record, Seq};
 
 use crate::answers::Answers;
 use crate::digest::StateDigest;
-use crate::index::{Change, Compaction, Index, Misfit};
+use crate::index::{Change, Compaction, Index, Misfit, Removed};
 use crate::usage::Usage;
 
 /// A pure fold of one tenant's log.
@@ -112,9 +112,36 @@ impl Projection {
     }
 
     /// Puts a compaction of a collection in place; `false` if it came too late. Changes nothing that
-    /// anybody can see, and no digest.
-    pub fn install(&mut self, id: CollectionId, compaction: Compaction) -> bool {
+    /// anybody can see, and no digest. Frees nothing: what is not needed any more is given back.
+    pub fn install(&mut self, id: CollectionId, compaction: Compaction) -> (bool, Removed) {
         self.index.install(id, compaction)
+    }
+
+    /// Like [`apply`](Projector::apply), for whoever holds a lock meanwhile: a collection that is deleted is
+    /// given back rather than freed.
+    pub fn apply_and_keep(&mut self, record: &Record) -> Result<(Applied, Option<Removed>), ApplyError> {
+        if record.log_id != self.log_id {
+            return Err(ApplyError::ForeignLog { expected: self.log_id, found: record.log_id });
+        }
+        if record.seq <= self.applied {
+            return Ok((Applied::Skipped, None));
+        }
+        let expected = self.applied.next();
+        if record.seq != expected {
+            return Err(ApplyError::Gap { expected, found: record.seq });
+        }
+        // IMPORTANT: the index is the only part that can refuse, so it goes first.
+        let (change, removed) = self
+            .index
+            .apply(record)
+            .map_err(|reason| ApplyError::DoesNotApply { seq: record.seq, reason })?;
+        self.usage = self.usage.after(&change);
+        self.answers.apply(record, &change);
+        if record.event.changes_data() {
+            self.data_seq = record.seq;
+        }
+        self.applied = record.seq;
+        Ok((Applied::Changed(change), removed))
     }
 
     /// The hash of all of it, except of which log it is and how far it was read.
@@ -131,27 +158,6 @@ impl Projector for Projection {
     }
 
     fn apply(&mut self, record: &Record) -> Result<Applied, ApplyError> {
-        if record.log_id != self.log_id {
-            return Err(ApplyError::ForeignLog { expected: self.log_id, found: record.log_id });
-        }
-        if record.seq <= self.applied {
-            return Ok(Applied::Skipped);
-        }
-        let expected = self.applied.next();
-        if record.seq != expected {
-            return Err(ApplyError::Gap { expected, found: record.seq });
-        }
-        // IMPORTANT: the index is the only part that can refuse, so it goes first.
-        let change = self
-            .index
-            .apply(record)
-            .map_err(|reason| ApplyError::DoesNotApply { seq: record.seq, reason })?;
-        self.usage = self.usage.after(&change);
-        self.answers.apply(record, &change);
-        if record.event.changes_data() {
-            self.data_seq = record.seq;
-        }
-        self.applied = record.seq;
-        Ok(Applied::Changed(change))
+        self.apply_and_keep(record).map(|(applied, _)| applied)
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn shown_bytes(
     let payload =
         point.payload().filter(|_| with_payload.unwrap_or(true)).map_or(0, |payload| payload.as_str().len());
     let vector = if with_vector.unwrap_or(false) { NUMBER_BYTES * point.vector().len() } else { 0 };
-    64 + point.id().as_str().len() + payload + vector
+    64 + point.id().len() + payload + vector
 }
 
 /// Refuses an answer of about this many bytes if nobody should hold so much.

@@ -129,7 +129,7 @@ pub(super) struct PointAnswer<'a> {
 impl<'a> PointAnswer<'a> {
     pub(super) fn of(point: &'a StoredPoint, with_payload: Option<bool>, with_vector: Option<bool>) -> Self {
         Self {
-            id: point.id().as_str(),
+            id: point.id(),
             payload: if with_payload.unwrap_or(true) { point.payload().and_then(raw) } else { None },
             vector: with_vector.unwrap_or(false).then(|| point.vector()),
         }
@@ -261,8 +261,8 @@ pub(super) async fn list(
 
 /// A cursor is the last id of its page. It names a place in an order, so it stays good whatever is
 /// written meanwhile, and means nothing outside the tenant that uses it.
-fn write_cursor(id: &PointId) -> String {
-    URL_SAFE_NO_PAD.encode(id.as_str())
+fn write_cursor(id: &str) -> String {
+    URL_SAFE_NO_PAD.encode(id)
 }
 
 fn read_cursor(cursor: &str) -> Result<PointId, Problem> {

@@ -12,7 +12,7 @@ use vectorizer_replay::{ApplyError, Projection, Recovery};
 
 use super::graph_files::GraphFiles;
 use super::linker::{Linker, Turns};
-use super::pace::Pace;
+use super::pace::{Linking, Pace};
 use super::share::Share;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
 use crate::audit::TenantDenials;
@@ -144,7 +144,7 @@ impl Woken {
         let (publish, published) = watch::channel(head);
         // The writer outlives the request that wakes it, and works for others too.
         let span = error_span!(parent: None, "writer", tenant = %id);
-        let (tell, linked) = watch::channel(());
+        let (tell, linked) = watch::channel(Linking::Going);
         let failed = CancellationToken::new();
         let linker = Linker {
             state: Arc::clone(&state),

@@ -223,6 +223,9 @@ pub enum Refusal {
     /// The tenant has more writes waiting than it may.
     #[error("too many writes are waiting")]
     Busy,
+    /// The collection has as many unlinked vectors as it may, and they cannot be linked.
+    #[error("vectors cannot be linked; this collection takes no more until the server starts again")]
+    LinkingFailed,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,

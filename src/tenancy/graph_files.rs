@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
+use tokio_util::sync::CancellationToken;
 use vectorizer_log::{CollectionId, TenantFolder};
 use vectorizer_replay::Snapshot;
 
@@ -31,11 +32,17 @@ impl GraphFiles {
         }
     }
 
-    /// Writes the snapshot's graph in the place of an older one; says how many bytes.
-    pub(super) fn write(&self, id: CollectionId, snapshot: &Snapshot) -> io::Result<u64> {
+    /// Writes the snapshot's graph in the place of an older one; says how many bytes. Fails when `stop` is
+    /// cancelled meanwhile, and leaves the older one.
+    pub(super) fn write(
+        &self,
+        id: CollectionId,
+        snapshot: &Snapshot,
+        stop: &CancellationToken,
+    ) -> io::Result<u64> {
         fs::create_dir_all(&self.0)?;
         let unfinished = self.0.join("unfinished");
-        let written = write_durably(&unfinished, snapshot).inspect_err(|_| {
+        let written = write_durably(&unfinished, snapshot, stop).inspect_err(|_| {
             // Half a file helps nobody, least of all on the full disk that may be the cause.
             let _ = fs::remove_file(&unfinished);
         })?;
@@ -65,11 +72,31 @@ impl GraphFiles {
     }
 }
 
-fn write_durably(path: &Path, snapshot: &Snapshot) -> io::Result<u64> {
-    let mut file = BufWriter::with_capacity(BUFFER_BYTES, File::create(path)?);
+/// A file that takes no more bytes once `stop` is cancelled.
+struct UntilStopped<'a> {
+    file: File,
+    stop: &'a CancellationToken,
+}
+
+impl io::Write for UntilStopped<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.stop.is_cancelled() {
+            return Err(io::Error::other("the server is stopping"));
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn write_durably(path: &Path, snapshot: &Snapshot, stop: &CancellationToken) -> io::Result<u64> {
+    let file = UntilStopped { file: File::create(path)?, stop };
+    let mut file = BufWriter::with_capacity(BUFFER_BYTES, file);
     snapshot.write_graph(&mut file)?;
     file.flush()?;
-    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let UntilStopped { file, .. } = file.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;
     Ok(file.metadata()?.len())
 }

@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error, info, warn};
 use vectorizer_log::{CollectionId, Head};
@@ -19,6 +19,7 @@ use vectorizer_replay::{Collection, LinkingStopped, Snapshot, UnusableGraph};
 
 use super::background::Background;
 use super::graph_files::GraphFiles;
+use super::pace::Linking;
 use super::writer::State;
 
 /// How many tenants' vectors are linked at the same time: each takes all cores that nothing else wants.
@@ -29,6 +30,8 @@ const UPKEEP_MAX: usize = 1;
 const TURN: Duration = Duration::from_millis(200);
 /// How many vectors are linked in one turn; as many as [`TURN`] was enough for in the one before.
 const TURN_VECTORS: RangeInclusive<usize> = 16..=4096;
+/// So many panics of one tenant's linker are taken for bad luck: what it was at is begun again.
+const PANICS_MAX: usize = 1;
 /// A few vectors are left for a moment, more may be coming.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// A graph is written again when this share of it, and at least so many vectors, have come or gone since:
@@ -41,8 +44,8 @@ pub(super) struct Linker {
     pub(super) state: Arc<RwLock<State>>,
     pub(super) published: watch::Receiver<Head>,
     pub(super) files: GraphFiles,
-    /// Told of every turn.
-    pub(super) linked: watch::Sender<()>,
+    /// Told of every turn, and of the end of all turns.
+    pub(super) linked: watch::Sender<Linking>,
     pub(super) turns: Turns,
     pub(super) stop: CancellationToken,
     /// Cancelled when the state can be trusted no more.
@@ -56,6 +59,9 @@ pub(super) struct Turns {
     /// For what takes longer than a turn: nobody's links wait for it.
     upkeep: Arc<Semaphore>,
     background: Background,
+    /// How many of the next turns are to panic.
+    #[cfg(test)]
+    pub(super) panics: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl Default for Turns {
@@ -64,6 +70,8 @@ impl Default for Turns {
             linking: Arc::new(Semaphore::new(LINKING_MAX)),
             upkeep: Arc::new(Semaphore::new(UPKEEP_MAX)),
             background: Background::new(LINKING_MAX + UPKEEP_MAX),
+            #[cfg(test)]
+            panics: Arc::default(),
         }
     }
 }
@@ -91,21 +99,15 @@ impl Linker {
         // How many slots of a collection were linked when its graph was read or written last.
         let mut kept = HashMap::new();
         let mut vectors_max = *TURN_VECTORS.end();
+        let mut panics = 0;
         loop {
             self.published.borrow_and_update();
-            while let Some(task) = self.next(&kept) {
+            while let Some(task) = self.next(&kept, true) {
                 // The writer has ended; another life of this tenant may have begun.
                 if self.published.has_changed().is_err() {
                     return;
                 }
-                let turns = match task.work {
-                    Work::Link => &self.turns.linking,
-                    Work::Read | Work::Compact | Work::Write => &self.turns.upkeep,
-                };
-                let turn = tokio::select! {
-                    turn = turns.acquire() => turn,
-                    () = self.stop.cancelled() => return,
-                };
+                let Some((task, turn)) = self.turn(task, &kept).await else { return };
                 let (work, id) = (task.work, task.id);
                 let started = Instant::now();
                 let done = self.away(task, vectors_max).await;
@@ -117,16 +119,24 @@ impl Linker {
                         Work::Link | Work::Compact if linked == 0 => break,
                         Work::Link => {
                             vectors_max = fitting(linked, started.elapsed());
-                            self.linked.send_replace(());
+                            self.linked.send_replace(Linking::Going);
                         }
                         Work::Compact => {}
                     },
                     Some(Err(LinkingStopped)) => return,
-                    // Searches still find everything, one by one.
+                    None if self.state.is_poisoned() => {
+                        self.failed.cancel();
+                        return;
+                    }
+                    // Nothing of a turn that panicked is in use.
+                    None if panics < PANICS_MAX => {
+                        panics += 1;
+                        warn!("linking panicked and is begun again");
+                    }
+                    // Searches still find everything, one by one; so there must not be ever more of it.
                     None => {
-                        if self.state.is_poisoned() {
-                            self.failed.cancel();
-                        }
+                        error!("linking panicked again and is given up until the tenant wakes again");
+                        self.linked.send_replace(Linking::GivenUp);
                         return;
                     }
                 }
@@ -141,21 +151,62 @@ impl Linker {
         }
     }
 
+    /// A turn for the task, or for linking while others keep this one waiting; `None` if there is to be none.
+    async fn turn(
+        &self,
+        task: Task,
+        kept: &HashMap<CollectionId, usize>,
+    ) -> Option<(Task, OwnedSemaphorePermit)> {
+        let (linking, upkeep) = (Arc::clone(&self.turns.linking), Arc::clone(&self.turns.upkeep));
+        let mut published = self.published.clone();
+        let upkeep = match task.work {
+            Work::Link => None,
+            Work::Read | Work::Compact | Work::Write => Some(upkeep),
+        };
+        let Some(upkeep) = upkeep else {
+            return tokio::select! {
+                turn = linking.acquire_owned() => Some((task, turn.ok()?)),
+                () = self.stop.cancelled() => None,
+            };
+        };
+        let upkeep = upkeep.acquire_owned();
+        tokio::pin!(upkeep);
+        loop {
+            // What is to be linked after this may be told of by a change.
+            published.borrow_and_update();
+            let link = self.next(kept, false);
+            let links = link.is_some();
+            tokio::select! {
+                biased;
+                turn = &mut upkeep => return Some((task, turn.ok()?)),
+                turn = Arc::clone(&linking).acquire_owned(), if links => return Some((link?, turn.ok()?)),
+                changed = published.changed(), if !links => changed.ok()?,
+                () = self.stop.cancelled() => return None,
+            }
+        }
+    }
+
     /// What is needed most. Compactions come before linking, which may never be done while writes come.
-    fn next(&self, kept: &HashMap<CollectionId, usize>) -> Option<Task> {
+    /// Without `upkeep` it is linking or nothing.
+    fn next(&self, kept: &HashMap<CollectionId, usize>, upkeep: bool) -> Option<Task> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let collections = || state.projection.index().collections();
-        let behind = collections().filter(|collection| collection.unlinked() > 0);
+        let known = |collection: &&Collection| collection.has_graph() || kept.contains_key(&collection.id());
+        let behind = collections()
+            .filter(|collection| collection.unlinked() > 0 && (upkeep || known(collection)))
+            .max_by_key(|collection| collection.unlinked());
         let task = |work, collection: &Collection| {
             Some(Task { work, id: collection.id(), snapshot: collection.snapshot() })
         };
         let compacted = |collection: &&Collection| collection.has_graph() && collection.wants_compaction();
+        if !upkeep {
+            return task(Work::Link, behind?);
+        }
         if let Some(collection) = collections().find(compacted) {
             return task(Work::Compact, collection);
         }
-        if let Some(collection) = behind.max_by_key(|collection| collection.unlinked()) {
-            let known = collection.has_graph() || kept.contains_key(&collection.id());
-            return task(if known { Work::Link } else { Work::Read }, collection);
+        if let Some(collection) = behind {
+            return task(if known(&collection) { Work::Link } else { Work::Read }, collection);
         }
         let grown = |collection: &&Collection| {
             let linked = collection.linked();
@@ -170,12 +221,14 @@ impl Linker {
     async fn away(&self, task: Task, vectors_max: usize) -> Option<Result<usize, LinkingStopped>> {
         let span = Span::current();
         let (state, files, stop) = (Arc::clone(&self.state), self.files.clone(), self.stop.clone());
-        let work = move || span.in_scope(|| task.run(&state, &files, vectors_max, &stop));
-        let done = self.turns.background.run(work).await;
-        if done.is_none() {
-            error!("linking panicked and is given up until the tenant wakes again");
-        }
-        done
+        #[cfg(test)]
+        let panics = Arc::clone(&self.turns.panics);
+        let work = move || {
+            #[cfg(test)]
+            tests::panic_if_told(&panics);
+            span.in_scope(|| task.run(&state, &files, vectors_max, &stop))
+        };
+        self.turns.background.run(work).await
     }
 }
 
@@ -193,8 +246,11 @@ impl Task {
             Work::Link => snapshot.link(vectors_max, threads(), &|| stop.is_cancelled()),
             Work::Compact => {
                 let compaction = snapshot.compact(&|| stop.is_cancelled())?;
-                let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
-                let installed = state.projection.install(id, compaction);
+                let (installed, removed) = {
+                    let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+                    state.projection.install(id, compaction)
+                };
+                drop(removed);
                 debug!(collection = %id.seq(), installed, "compacted");
                 Ok(usize::from(installed))
             }
@@ -203,8 +259,9 @@ impl Task {
                     let state = state.read().unwrap_or_else(PoisonError::into_inner);
                     state.projection.index().collections().map(Collection::id).collect()
                 };
-                match files.erase_others(&existing).and_then(|()| files.write(id, &snapshot)) {
+                match files.erase_others(&existing).and_then(|()| files.write(id, &snapshot, stop)) {
                     Ok(bytes) => debug!(collection = %id.seq(), bytes, "kept the graph"),
+                    Err(_) if stop.is_cancelled() => return Err(LinkingStopped),
                     // It only saves time, and is tried again when the graph has grown.
                     Err(error) => warn!(collection = %id.seq(), %error, "the graph could not be kept"),
                 }
@@ -252,3 +309,7 @@ fn read(
         }
     }
 }
+
+#[cfg(test)]
+#[path = "linker_tests.rs"]
+mod tests;

@@ -33,9 +33,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, Span, error, info};
+use tracing::{Instrument as _, Span, error, info, warn};
 use vectorizer_log::{TenantFolder, TenantId};
 use vectorizer_replay::Collection;
 
@@ -62,6 +63,11 @@ const WAKING_MAX: usize = 2;
 /// How long a tenant that could not be woken is left alone: damage does not heal by being read again,
 /// and its owner's retries must not keep the disk busy.
 const WAKE_BACKOFF: Duration = Duration::from_secs(5);
+
+/// How long writers, linkers and wakings may take to end, and how often those left are told of. All of them
+/// ask often whether they are to stop; what takes long is a disk that does.
+const STOPPING_PATIENCE: Duration = Duration::from_mins(1);
+const STOPPING_REPORT: Duration = Duration::from_secs(5);
 
 /// All tenants of this node.
 #[derive(Clone, Debug)]
@@ -203,11 +209,22 @@ impl Tenancy {
         Ok(Tenant::new(awake, pass))
     }
 
-    /// Lets every writer finish what was handed to it and closes the logs. Nobody enters any more.
+    /// Lets every writer finish what was handed to it and closes the logs. Nobody enters any more. What
+    /// has not ended when patience is at its end is left to the end of the process: what was acknowledged
+    /// is durable, and logs are recovered like after a crash.
     pub async fn stop(&self) {
         self.shared.stop.cancel();
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
+        let tasks = &self.shared.tasks;
+        tasks.close();
+        let started = Instant::now();
+        while timeout(STOPPING_REPORT, tasks.wait()).await.is_err() {
+            let (left, seconds) = (tasks.len(), started.elapsed().as_secs());
+            if started.elapsed() >= STOPPING_PATIENCE {
+                warn!(left, seconds, "writers and linkers have not ended and are left behind");
+                return;
+            }
+            info!(left, seconds, "waiting for writers and linkers to end");
+        }
         self.beds().clear();
     }
 

@@ -20,15 +20,28 @@ pub(super) struct Pace {
     /// all of them together bring no more than were linked.
     first: Mutex<()>,
     /// Changes when vectors were linked, and closes when none will be any more.
-    linked: watch::Receiver<()>,
+    linked: watch::Receiver<Linking>,
 }
 
-/// Linking does not keep up.
-#[derive(Debug)]
-pub(super) struct TooFast;
+/// How linking goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Linking {
+    Going,
+    /// What is not linked will not be, until the tenant wakes again.
+    GivenUp,
+}
+
+/// Why an upsert is not let through.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// Linking does not keep up.
+    TooFast,
+    /// Nothing will be linked any more.
+    GivenUp,
+}
 
 impl Pace {
-    pub(super) fn new(linked: watch::Receiver<()>) -> Self {
+    pub(super) fn new(linked: watch::Receiver<Linking>) -> Self {
         Self { first: Mutex::default(), linked }
     }
 
@@ -38,7 +51,7 @@ impl Pace {
         state: &RwLock<State>,
         name: &CollectionName,
         vectors: usize,
-    ) -> Result<(), TooFast> {
+    ) -> Result<(), Held> {
         // How many slots are linked of a collection that is behind.
         let behind = || {
             let state = state.read().unwrap_or_else(PoisonError::into_inner);
@@ -54,15 +67,20 @@ impl Pace {
             let mut before = behind();
             while let (Some(start), Some(now)) = (before, behind()) {
                 if now >= start + vectors {
-                    return;
+                    return Ok(());
+                }
+                if *turns.borrow_and_update() == Linking::GivenUp {
+                    return Err(Held::GivenUp);
                 }
                 // A compaction has renumbered what was linked.
                 before = Some(start.min(now));
-                if turns.changed().await.is_err() {
-                    return;
+                // The writer has ended too, and says why.
+                if turns.changed().await.is_err() && *turns.borrow() != Linking::GivenUp {
+                    return Ok(());
                 }
             }
+            Ok(())
         };
-        timeout(PATIENCE, wait).await.map_err(|_| TooFast)
+        timeout(PATIENCE, wait).await.unwrap_or(Err(Held::TooFast))
     }
 }

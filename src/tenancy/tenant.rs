@@ -11,7 +11,7 @@ use vectorizer_replay::{Collection, Filter, Selection, Snapshot, StoredPoint};
 
 use super::awake::Awake;
 use super::command::{Change, CollectionChange, Command, Committed, Refusal, VectorChange, Write};
-use super::pace::TooFast;
+use super::pace::Held;
 use super::share::Share;
 use super::writer::{Queued, State};
 use crate::auth::{self, Admin, Pass};
@@ -198,7 +198,11 @@ impl Tenant<auth::Write> {
     pub async fn change_vectors(&self, write: Write<VectorChange>) -> Result<Committed, Refusal> {
         if let VectorChange::Upsert(points) = &write.change {
             let Awake { pace, state, .. } = &*self.awake;
-            pace.keep(state, &write.collection, points.len()).await.map_err(|TooFast| Refusal::Busy)?;
+            let kept = pace.keep(state, &write.collection, points.len()).await;
+            kept.map_err(|held| match held {
+                Held::TooFast => Refusal::Busy,
+                Held::GivenUp => Refusal::LinkingFailed,
+            })?;
         }
         self.submit(write.erase()).await
     }

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error};
 use vectorizer_log::{Actor, Commit, Draft, Error, Head, Record, TenantLog, Timestamp, Via};
-use vectorizer_replay::{Applied, Collection, Outcome, Projection, Projector as _};
+use vectorizer_replay::{Applied, Collection, Outcome, Projection};
 
 use super::command::{Command, Committed, Refusal};
 use super::decision::{Decision, decide};
@@ -187,6 +187,8 @@ impl Writer {
             commit.stage(draft, now).map_err(|error| failed(&error))?;
             staged.push(None);
         }
+        // Dropping it takes time, which nobody who waits for the state shall wait for.
+        let mut removed = Vec::new();
         let records = commit.commit().map_err(|error| failed(&error))?;
         denials.kept();
         if !records.is_empty() {
@@ -196,10 +198,13 @@ impl Writer {
             }
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             for (record, answer) in records.iter().zip(staged) {
-                let change = match state.projection.apply(record) {
-                    Ok(Applied::Changed(change)) => change,
+                let change = match state.projection.apply_and_keep(record) {
+                    Ok((Applied::Changed(change), kept)) => {
+                        removed.extend(kept);
+                        change
+                    }
                     // Both contradict invariant 2: the record was validated against this state.
-                    Ok(Applied::Skipped) => return Err(failed(&NotNew)),
+                    Ok((Applied::Skipped, _)) => return Err(failed(&NotNew)),
                     Err(error) => return Err(failed(&error)),
                 };
                 // Nobody has asked for the others.
@@ -214,6 +219,9 @@ impl Writer {
         for (sender, answer) in answered {
             // Whoever asked may be gone; what was done stays done.
             let _ = sender.send(answer);
+        }
+        if !removed.is_empty() {
+            tokio::task::spawn_blocking(move || drop(removed));
         }
         Ok(())
     }

@@ -1,7 +1,5 @@
 //! One collection: its definition, and where the point of each id lies.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use vectorizer_log::{
@@ -9,12 +7,13 @@ use vectorizer_log::{
 };
 
 use super::change::{Change, Misfit};
-use super::compaction::Compaction;
+use super::compaction::{Compaction, Removed};
 use super::filter::Filter;
+use super::ids::Ids;
 use super::linking::{OwnGraph, unlinked_max};
 use super::postings::{Allowance, Postings};
 use super::selection::Selection;
-use super::slots::{Moved, Slot, Slots, StoredPoint};
+use super::slots::{Entry, Moved, Slot, Slots, StoredPoint};
 use super::snapshot::Snapshot;
 use crate::metering::vector_logical_bytes;
 
@@ -29,8 +28,8 @@ pub struct Collection {
     created_at: Timestamp,
     last_change: Seq,
     logical_bytes: u64,
-    /// Ordered, so that pages and digests are. The id is shared with the slot's entry.
-    points: BTreeMap<Arc<PointId>, Slot>,
+    /// Ordered, so that pages and digests are.
+    ids: Ids,
     slots: Slots,
     /// Of what is in these slots. Not part of snapshots: a writer would have to copy it for each.
     postings: Postings,
@@ -56,7 +55,7 @@ impl Collection {
             created_at,
             last_change: id.seq(),
             logical_bytes: 0,
-            points: BTreeMap::new(),
+            ids: Ids::default(),
             slots: Slots::new(dimension, metric),
             postings: Postings::default(),
             graph: OwnGraph::default(),
@@ -100,12 +99,12 @@ impl Collection {
 
     /// How many points it has.
     pub fn len(&self) -> usize {
-        self.points.len()
+        self.ids.len()
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
-        self.points.is_empty()
+        self.ids.is_empty()
     }
 
     /// The logical size of its points, in bytes
@@ -141,27 +140,27 @@ impl Collection {
 
     /// Whether it has a point with this id.
     pub fn contains(&self, id: &PointId) -> bool {
-        self.points.contains_key(id)
+        self.slot_of(id).is_some()
     }
 
     /// The point with this id.
     pub fn get(&self, id: &PointId) -> Option<StoredPoint> {
-        self.slots.point(*self.points.get(id)?)
+        Some(self.slots.entry(self.slot_of(id)?)?.point())
     }
 
     /// Every point, in the order of ids.
     pub fn points(&self) -> impl Iterator<Item = StoredPoint> {
-        self.points.values().filter_map(|slot| self.slots.point(*slot))
+        self.points_beyond(None)
     }
 
     /// Up to `limit` points in the order of ids, from the first one beyond `after`.
     pub fn page(&self, after: Option<&PointId>, limit: usize) -> Vec<StoredPoint> {
-        let beyond = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.points
-            .range::<PointId, _>((beyond, Bound::Unbounded))
-            .filter_map(|(_, slot)| self.slots.point(*slot))
-            .take(limit)
-            .collect()
+        self.points_beyond(after.map(PointId::as_str)).take(limit).collect()
+    }
+
+    fn points_beyond(&self, after: Option<&str>) -> impl Iterator<Item = StoredPoint> {
+        let slots = self.ids.beyond(&self.slots, after);
+        slots.filter_map(|slot| Some(self.slots.entry(slot)?.point()))
     }
 
     /// The collection as of now. Cheap: it copies nothing, and later writes copy at most the
@@ -184,7 +183,7 @@ impl Collection {
     }
 
     pub(super) fn select_by(&self, filter: Filter, allowance: &mut Allowance) -> Selection {
-        let slot_of = |id: &PointId| self.points.get(id).map(|slot| slot.number());
+        let slot_of = |id: &str| self.ids.get(&self.slots, id).map(Slot::number);
         match self.postings.select(&filter, &slot_of, allowance) {
             Some(candidates) => Selection::among(filter, candidates, self.slots.clone()),
             None => filter.into(),
@@ -192,17 +191,20 @@ impl Collection {
     }
 
     pub(super) fn existing(&self, id: &PointId) -> Result<Slot, Misfit> {
-        self.points.get(id).copied().ok_or_else(|| Misfit::UnknownPoint { id: id.clone() })
+        self.slot_of(id).ok_or_else(|| Misfit::UnknownPoint { id: id.clone() })
+    }
+
+    fn slot_of(&self, id: &PointId) -> Option<Slot> {
+        self.ids.get(&self.slots, id.as_str())
     }
 
     /// Writes points of its dimension with distinct ids.
     pub(super) fn upsert(&mut self, seq: Seq, points: &[Point]) -> Change {
         let mut change = Change::default();
         for point in points {
-            let id = Arc::new(point.id.clone());
-            let slot = self.slots.push(point.vector.as_dense(), Arc::clone(&id), point.payload.clone());
+            let slot = self.slots.push(point.vector.as_dense(), &point.id, point.payload.clone());
             self.postings.add(slot.number(), point.payload.as_ref());
-            match self.points.insert(id, slot) {
+            match self.ids.insert(&self.slots, slot) {
                 Some(replaced) => {
                     change.vectors_replaced += 1;
                     change.bytes_removed += self.logical_bytes_at(replaced);
@@ -219,7 +221,7 @@ impl Collection {
     pub(super) fn delete(&mut self, seq: Seq, ids: &[PointId]) -> Change {
         let mut change = Change::default();
         for id in ids {
-            if let Some(slot) = self.points.remove(id) {
+            if let Some(slot) = self.ids.remove(&self.slots, id.as_str()) {
                 change.vectors_removed += 1;
                 change.bytes_removed += self.logical_bytes_at(slot);
                 self.bury(slot);
@@ -231,11 +233,11 @@ impl Collection {
     /// Gives a point a payload; an id without a point is passed over.
     pub(super) fn change_payload(&mut self, seq: Seq, id: &PointId, payload: &Payload) -> Change {
         let mut change = Change::default();
-        if let Some((id, slot)) = self.points.get_key_value(id) {
-            let (id, slot) = (Arc::clone(id), *slot);
+        if let Some(slot) = self.slot_of(id) {
             change.bytes_removed = self.logical_bytes_at(slot);
-            let replaced = self.slots.set_payload(slot, id, payload.clone());
-            self.postings.remove(slot.number(), replaced.as_ref().and_then(|entry| entry.payload.as_ref()));
+            let replaced = self.slots.entry(slot).and_then(Entry::payload);
+            self.postings.remove(slot.number(), replaced);
+            self.slots.set_payload(slot, Some(payload.clone()));
             self.postings.add(slot.number(), Some(payload));
             change.bytes_added = self.logical_bytes_at(slot);
         }
@@ -243,9 +245,8 @@ impl Collection {
     }
 
     fn bury(&mut self, slot: Slot) {
-        if let Some(buried) = self.slots.bury(slot) {
-            self.postings.remove(slot.number(), buried.payload.as_ref());
-        }
+        self.postings.remove(slot.number(), self.slots.entry(slot).and_then(Entry::payload));
+        self.slots.bury(slot);
     }
 
     fn conclude(&mut self, seq: Seq, changed: bool, change: Change) -> Change {
@@ -253,45 +254,47 @@ impl Collection {
         if changed {
             self.last_change = seq;
         }
-        if self.slots.wants_compaction() && self.graph.is_missing() {
-            let (slots, moved) = self.slots.compacted();
-            let postings = Postings::of(&slots);
-            self.take_place(slots, &moved, postings, OwnGraph::default());
+        if self.slots.wants_compaction()
+            && self.graph.is_missing()
+            && let Ok((mut slots, moved)) = self.slots.compacted(&|| false)
+            && let Ok(mut postings) = Postings::of(&slots, &|| false)
+        {
+            self.graph = OwnGraph::default();
+            self.take_place(&mut slots, &moved, &mut postings);
         }
         change
     }
 
-    /// Puts a compaction in place, brought up to date, unless another one came first.
-    pub(super) fn install(&mut self, compaction: Compaction) -> bool {
-        let Compaction { then, mut slots, mut moved, mut postings, graph, of } = compaction;
-        if !self.graph.is(&of) {
-            return false;
+    /// Puts a compaction in place, brought up to date, unless another one came first. Gives back what is not
+    /// needed any more: what was there, or the compaction.
+    pub(super) fn install(&mut self, mut compaction: Compaction) -> (bool, Removed) {
+        if !self.graph.is(&compaction.of) {
+            return (false, compaction.into());
         }
-        self.slots.catch_up(&then, &mut slots, &mut moved, |slot, before, after| {
+        let Compaction { then, slots, moved, postings, graph, of: _ } = &mut compaction;
+        self.slots.catch_up(then, slots, moved, |slot, before, after| {
             if let Some(before) = before {
-                postings.remove(slot.number(), before.payload.as_ref());
+                postings.remove(slot.number(), before.payload());
             }
             if let Some(after) = after {
-                postings.add(slot.number(), after.payload.as_ref());
+                postings.add(slot.number(), after.payload());
             }
         });
-        self.take_place(slots, &moved, postings, graph.into());
-        true
+        self.graph = Arc::clone(graph).into();
+        self.take_place(slots, moved, postings);
+        (true, compaction.into())
     }
 
-    /// The same points in other slots.
-    fn take_place(&mut self, slots: Slots, moved: &Moved, postings: Postings, graph: OwnGraph) {
-        self.slots = slots;
-        self.postings = postings;
-        self.graph = graph;
-        for slot in self.points.values_mut() {
-            *slot = moved.of(*slot);
-        }
+    /// The same points in other slots. What they lay in until now takes the place of those.
+    fn take_place(&mut self, slots: &mut Slots, moved: &Moved, postings: &mut Postings) {
+        std::mem::swap(&mut self.slots, slots);
+        std::mem::swap(&mut self.postings, postings);
+        self.ids.renumber(moved);
     }
 
     fn logical_bytes_at(&self, slot: Slot) -> u64 {
         self.slots
             .entry(slot)
-            .map_or(0, |entry| vector_logical_bytes(self.dimension, &entry.id, entry.payload.as_ref()))
+            .map_or(0, |entry| vector_logical_bytes(self.dimension, entry.id(), entry.payload()))
     }
 }

@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::collection::Collection;
 use super::graph::{Graph, LinkingStopped};
 use super::postings::Postings;
 use super::slots::{Moved, Slots};
@@ -24,6 +25,32 @@ pub struct Compaction {
     pub(super) of: Arc<OnceLock<Graph>>,
 }
 
+/// What a change has taken out of a projection. Freeing it takes time in proportion to what it held, so it is
+/// handed to whoever changed it, to be dropped where nobody waits.
+#[derive(Debug)]
+#[must_use = "it is to be dropped where nobody waits"]
+pub struct Removed {
+    _kept: Kept,
+}
+
+#[derive(Debug)]
+enum Kept {
+    Collection { _collection: Box<Collection> },
+    Compaction { _compaction: Box<Compaction> },
+}
+
+impl From<Collection> for Removed {
+    fn from(collection: Collection) -> Self {
+        Self { _kept: Kept::Collection { _collection: Box::new(collection) } }
+    }
+}
+
+impl From<Compaction> for Removed {
+    fn from(compaction: Compaction) -> Self {
+        Self { _kept: Kept::Compaction { _compaction: Box::new(compaction) } }
+    }
+}
+
 impl Snapshot {
     /// Whether emptied slots have become many.
     pub fn wants_compaction(&self) -> bool {
@@ -31,17 +58,15 @@ impl Snapshot {
     }
 
     /// Moves the points together, and their graph with them, and gathers what their payloads hold. Asks
-    /// `stop` between two points.
+    /// `stop` all along.
     pub fn compact(&self, stop: &impl Fn() -> bool) -> Result<Compaction, LinkingStopped> {
-        let (slots, moved) = self.slots.compacted();
+        let (slots, moved) = self.slots.compacted(stop)?;
         let graph = OnceLock::new();
         if let Some(old) = self.graph.get() {
-            #[expect(clippy::cast_possible_truncation, reason = "no number grows by being moved")]
-            let number = |node| moved.number(node as usize).map(|number| number as u32);
-            let moved = old.moved(number, stop)?;
+            let moved = old.moved(|node| moved.number(node), stop)?;
             graph.get_or_init(|| moved);
         }
-        let postings = Postings::of(&slots);
+        let postings = Postings::of(&slots, stop)?;
         let of = Arc::clone(&self.graph);
         Ok(Compaction { then: self.slots.clone(), slots, moved, postings, graph: Arc::new(graph), of })
     }

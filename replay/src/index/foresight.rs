@@ -32,8 +32,8 @@ impl Index {
                 let Some(point) = collection.get(id) else { return Change::default() };
                 let dimension = collection.dimension();
                 Change {
-                    bytes_added: vector_logical_bytes(dimension, id, Some(payload)),
-                    bytes_removed: vector_logical_bytes(dimension, id, point.payload()),
+                    bytes_added: vector_logical_bytes(dimension, id.as_str(), Some(payload)),
+                    bytes_removed: vector_logical_bytes(dimension, id.as_str(), point.payload()),
                     ..Change::default()
                 }
             }
@@ -82,6 +82,6 @@ fn deleted(collection: &Collection, ids: &[PointId]) -> Change {
 }
 
 fn bytes(collection: &Collection, points: &[Point]) -> u64 {
-    let one = |point: &Point| vector_logical_bytes(collection.dimension(), &point.id, point.payload.as_ref());
+    let one = |point: &Point| vector_logical_bytes(collection.dimension(), point.id.as_str(), point.payload.as_ref());
     points.iter().map(one).sum()
 }

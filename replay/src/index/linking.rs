@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use vectorizer_log::Dimension;
 
 use super::graph::{Degrees, Graph, LinkingStopped, Node, Slot, UnusableGraph, name};
-use super::slots::Slots;
+use super::slots::{Entry, Slots};
 use super::snapshot::Snapshot;
 
 /// A smaller collection has no graph: scanning it takes no longer than a walk.
@@ -148,7 +148,7 @@ impl Snapshot {
 
     fn slot(&self, node: Node) -> Slot<'_> {
         let (block, offset) = self.slots.at(node as usize);
-        let id = block.entries()[offset].as_ref().map(|entry| &*entry.id);
+        let id = block.entry(offset).map(Entry::id);
         Slot { id, vector: block.vector(offset) }
     }
 }

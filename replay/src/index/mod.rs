@@ -1,6 +1,6 @@
 //! Collections, their points, and search over them.
 //!
-//! - `collection`: one collection; where each id's point lies.
+//! - `collection`: one collection; `ids`: where each id's point lies.
 //! - `slots`: the points themselves, in append-only blocks that readers share with the writer.
 //! - `snapshot`: a collection as of one moment, readable without a lock while writes go on.
 //! - `search`, `distance`: the best points by score, and the scores.
@@ -20,6 +20,7 @@ mod distance;
 mod filter;
 mod foresight;
 mod graph;
+mod ids;
 mod linking;
 mod postings;
 mod prefetch;
@@ -29,13 +30,13 @@ mod slots;
 mod snapshot;
 mod sought;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 
 use vectorizer_log::{CollectionId, CollectionName, Event, PointId, Record};
 
 pub use change::{Change, Misfit};
 pub use collection::Collection;
-pub use compaction::Compaction;
+pub use compaction::{Compaction, Removed};
 pub use filter::{Filter, InvalidFilter};
 pub use graph::{LinkingStopped, UnusableGraph};
 pub use search::{Effort, Hit, InvalidQuery, SearchRequest};
@@ -114,8 +115,9 @@ impl Index {
         }
     }
 
-    /// Folds in one record, or refuses it and changes nothing.
-    pub(crate) fn apply(&mut self, record: &Record) -> Result<Change, Misfit> {
+    /// Folds in one record, or refuses it and changes nothing. A collection that it deletes is left to the
+    /// caller.
+    pub(crate) fn apply(&mut self, record: &Record) -> Result<(Change, Option<Removed>), Misfit> {
         // IMPORTANT: after this check nothing below can fail, so no event is applied by half.
         self.check(&record.event)?;
         match &record.event {
@@ -124,35 +126,39 @@ impl Index {
                 let collection = Collection::new(id, name.clone(), *dimension, *metric, *index, record.at);
                 self.collections.insert(id, collection);
                 self.ids.insert(name.clone(), id);
-                Ok(Change { collections_created: 1, ..Change::default() })
+                Ok((Change { collections_created: 1, ..Change::default() }, None))
             }
             Event::CollectionDeleted { collection: id } => {
                 let collection =
                     self.collections.remove(id).ok_or(Misfit::UnknownCollection { collection: *id })?;
                 self.ids.remove(collection.name());
-                Ok(Change {
+                let change = Change {
                     collections_deleted: 1,
                     vectors_removed: collection.len() as u64,
                     bytes_removed: collection.logical_bytes(),
                     ..Change::default()
-                })
+                };
+                Ok((change, Some(collection.into())))
             }
             Event::VectorsUpserted { collection, points } => {
-                Ok(self.existing_mut(*collection)?.upsert(record.seq, points))
+                Ok((self.existing_mut(*collection)?.upsert(record.seq, points), None))
             }
             Event::VectorsDeleted { collection, ids } => {
-                Ok(self.existing_mut(*collection)?.delete(record.seq, ids))
+                Ok((self.existing_mut(*collection)?.delete(record.seq, ids), None))
             }
             Event::PayloadChanged { collection, id, payload } => {
-                Ok(self.existing_mut(*collection)?.change_payload(record.seq, id, payload))
+                Ok((self.existing_mut(*collection)?.change_payload(record.seq, id, payload), None))
             }
-            Event::AccessDenied { .. } => Ok(Change::default()),
+            Event::AccessDenied { .. } => Ok((Change::default(), None)),
         }
     }
 
     /// Puts a compaction of the collection with this id in place; `false` if it came too late.
-    pub(crate) fn install(&mut self, id: CollectionId, compaction: Compaction) -> bool {
-        self.collections.get_mut(&id).is_some_and(|collection| collection.install(compaction))
+    pub(crate) fn install(&mut self, id: CollectionId, compaction: Compaction) -> (bool, Removed) {
+        match self.collections.get_mut(&id) {
+            Some(collection) => collection.install(compaction),
+            None => (false, compaction.into()),
+        }
     }
 
     fn existing(&self, id: CollectionId) -> Result<&Collection, Misfit> {
@@ -165,7 +171,7 @@ impl Index {
 }
 
 fn distinct<'a>(ids: impl IntoIterator<Item = &'a PointId>) -> Result<(), Misfit> {
-    let mut seen = BTreeSet::new();
+    let mut seen = HashSet::new();
     match ids.into_iter().find(|id| !seen.insert(*id)) {
         Some(id) => Err(Misfit::RepeatedPoint { id: id.clone() }),
         None => Ok(()),

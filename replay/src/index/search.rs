@@ -3,11 +3,11 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use vectorizer_log::{Metric, PointId};
+use vectorizer_log::Metric;
 
 use super::filter::Filter;
 use super::selection::Selection;
-use super::slots::{Block, Entry, StoredPoint};
+use super::slots::{Entry, StoredPoint};
 
 /// What to look for.
 #[derive(Clone, Copy, Debug)]
@@ -119,9 +119,7 @@ pub(super) struct Best<'a> {
 
 struct Candidate<'a> {
     rank: f32,
-    entry: &'a Entry,
-    block: &'a Block,
-    offset: usize,
+    entry: Entry<'a>,
 }
 
 impl<'a> Best<'a> {
@@ -144,10 +142,10 @@ impl<'a> Best<'a> {
     /// Takes the point if it is among the best. The filter, which may have to parse a payload, is
     /// asked last, and only about a point that would enter.
     #[inline]
-    pub(super) fn offer(&mut self, score: f32, entry: &'a Entry, block: &'a Block, offset: usize) {
+    pub(super) fn offer(&mut self, score: f32, entry: Entry<'a>) {
         let rank = self.order.rank(score);
         if rank <= self.rank_max {
-            self.consider(Candidate { rank, entry, block, offset });
+            self.consider(Candidate { rank, entry });
         }
     }
 
@@ -157,7 +155,7 @@ impl<'a> Best<'a> {
             return;
         }
         let entry = candidate.entry;
-        if self.filter.is_some_and(|filter| !filter.matches(&entry.id, entry.payload.as_ref())) {
+        if self.filter.is_some_and(|filter| !filter.matches(entry.id(), entry.payload())) {
             return;
         }
         if full {
@@ -174,24 +172,15 @@ impl<'a> Best<'a> {
     /// The hits, best first.
     pub(super) fn into_hits(self) -> Vec<Hit> {
         let order = self.order;
-        let hit = |candidate: Candidate<'_>| {
-            let point = candidate.block.point(candidate.offset)?;
-            Some(Hit { point, score: order.rank(candidate.rank) })
-        };
-        self.heap.into_sorted_vec().into_iter().filter_map(hit).collect()
-    }
-}
-
-impl Candidate<'_> {
-    fn id(&self) -> &PointId {
-        &self.entry.id
+        let hit = |Candidate { rank, entry }| Hit { point: entry.point(), score: order.rank(rank) };
+        self.heap.into_sorted_vec().into_iter().map(hit).collect()
     }
 }
 
 /// By rank, equal ranks by id: the order of results.
 impl Ord for Candidate<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.rank.total_cmp(&other.rank).then_with(|| self.id().cmp(other.id()))
+        self.rank.total_cmp(&other.rank).then_with(|| self.entry.id().cmp(other.entry.id()))
     }
 }
 

@@ -73,7 +73,7 @@ fn apply(collection: &mut Collection, step: &Step, pending: &mut Option<Compacti
         Step::Compact => {
             let begun = collection.snapshot().compact(&|| false).unwrap();
             if let Some(compaction) = pending.replace(begun) {
-                collection.install(compaction);
+                drop(collection.install(compaction));
                 *pending = Some(collection.snapshot().compact(&|| false).unwrap());
             }
         }
@@ -92,14 +92,14 @@ fn apply(collection: &mut Collection, step: &Step, pending: &mut Option<Compacti
 
 fn expected(collection: &Collection, filter: &Filter) -> Vec<PointId> {
     let points = collection.points().filter(|point| filter.matches(point.id(), point.payload()));
-    points.map(|point| point.id().clone()).collect()
+    points.map(|point| id(point.id())).collect()
 }
 
 fn candidates(selection: &Selection, snapshot: &Snapshot) -> Option<(Vec<PointId>, bool)> {
     let Candidates { slots, exact } = selection.candidates_in(&snapshot.slots)?;
     let entry = |number| {
         let (block, offset) = snapshot.slots.at(number as usize);
-        PointId::clone(&block.entries()[offset].as_ref().expect("a candidate is a point").id)
+        id(block.entry(offset).expect("a candidate is a point").id())
     };
     let mut ids: Vec<PointId> = slots.iter().map(entry).collect();
     ids.sort_unstable();
@@ -176,7 +176,7 @@ fn a_selection_of_another_moment_is_not_believed() {
     assert!(candidates(&selected_earlier, &earlier).is_some());
 
     collection.delete(SEQ, &[id("x")]);
-    collection.install(collection.snapshot().compact(&|| false).unwrap());
+    drop(collection.install(collection.snapshot().compact(&|| false).unwrap()));
     collection.upsert(SEQ, &[point("z", None)]);
     let (later, selected_later) = (collection.snapshot(), collection.select(filter.clone()));
     assert_eq!(candidates(&selected_later, &later), Some((vec![id("y")], true)));

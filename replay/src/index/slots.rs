@@ -6,13 +6,18 @@
 //!
 //! Everything is behind `Arc`s and changed with [`Arc::make_mut`]: cloning [`Slots`] is cheap, and
 //! whoever holds a clone sees it unchanged for ever. A writer copies a block only while a reader
-//! holds it: the list of its entries, and its vectors only if it is the block written to.
+//! holds it: which of its slots hold a point and with what payload, and its vectors and ids only if it is
+//! the block written to.
+//!
+//! A point costs its numbers, its norm, the bytes of its id, four to say where they end and one to say that
+//! it is there; whatever is kept apart for a single point would cost more than all that is kept of it.
 
 use std::sync::Arc;
 
 use vectorizer_log::{Dimension, Metric, Payload, PointId};
 
 use super::distance::inverse_norm;
+use super::graph::LinkingStopped;
 use super::prefetch::prefetch;
 
 /// The numbers in a block, about: 512 KiB of f32. Large enough for a scan to stream, small enough
@@ -27,13 +32,14 @@ const COMPACTION_EMPTIED_MIN: usize = 1024;
 
 /// A place for one point. Valid until the next compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot(usize);
+pub(super) struct Slot(u32);
 
-/// What a slot holds beside its vector.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) id: Arc<PointId>,
-    pub(super) payload: Option<Payload>,
+/// The texts of ids, one behind the other.
+#[derive(Clone, Debug, Default)]
+struct Texts {
+    all: String,
+    /// Where each ends.
+    ends: Vec<u32>,
 }
 
 /// A run of slots with their vectors side by side.
@@ -44,8 +50,19 @@ pub(super) struct Block {
     vectors: Arc<Vec<f32>>,
     /// One for each slot under cosine, none otherwise.
     inverse_norms: Vec<f32>,
-    /// `None` for an emptied slot.
-    entries: Vec<Option<Arc<Entry>>>,
+    /// Slot after slot, shared like the vectors.
+    ids: Arc<Texts>,
+    /// Whether each slot holds a point, rather than being emptied.
+    live: Vec<bool>,
+    /// As far as the last slot that has had one: points without payloads take no room here.
+    payloads: Vec<Option<Payload>>,
+}
+
+/// A slot that holds a point, and what it holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a> {
+    block: &'a Block,
+    offset: usize,
 }
 
 /// All slots of a collection. A clone is a snapshot.
@@ -67,23 +84,27 @@ pub(super) struct Moved(Vec<Slot>);
 
 impl Slot {
     #[expect(clippy::cast_possible_truncation, reason = "2^32 points and their vectors fit in no memory")]
+    fn of(number: usize) -> Self {
+        Self(number as u32)
+    }
+
     pub(super) fn number(self) -> u32 {
-        self.0 as u32
+        self.0
     }
 }
 
 impl Moved {
     /// No point lay here, so nothing will ask for its new place.
-    const NOWHERE: Slot = Slot(usize::MAX);
+    const NOWHERE: Slot = Slot(u32::MAX);
 
     /// The new place of a slot that held a point.
     pub(super) fn of(&self, slot: Slot) -> Slot {
-        self.0[slot.0]
+        self.0[slot.0 as usize]
     }
 
     /// The new number of a slot, if it held a point.
-    pub(super) fn number(&self, number: usize) -> Option<usize> {
-        self.0.get(number).filter(|slot| **slot != Self::NOWHERE).map(|slot| slot.0)
+    pub(super) fn number(&self, number: u32) -> Option<u32> {
+        self.0.get(number as usize).filter(|slot| **slot != Self::NOWHERE).map(|slot| slot.0)
     }
 }
 
@@ -91,37 +112,85 @@ impl Moved {
 /// goes on.
 #[derive(Clone, Debug)]
 pub struct StoredPoint {
-    entry: Arc<Entry>,
     vectors: Arc<Vec<f32>>,
-    start: usize,
+    ids: Arc<Texts>,
+    payload: Option<Payload>,
+    offset: usize,
     dimension: usize,
 }
 
 impl StoredPoint {
-    /// Its id.
-    pub fn id(&self) -> &PointId {
-        &self.entry.id
+    /// The text of its id.
+    pub fn id(&self) -> &str {
+        self.ids.get(self.offset)
     }
 
     /// Its vector, bit for bit as it was sent.
     pub fn vector(&self) -> &[f32] {
-        &self.vectors[self.start..self.start + self.dimension]
+        &self.vectors[self.offset * self.dimension..][..self.dimension]
     }
 
     /// Its payload.
     pub fn payload(&self) -> Option<&Payload> {
-        self.entry.payload.as_ref()
+        self.payload.as_ref()
+    }
+}
+
+impl Texts {
+    fn get(&self, offset: usize) -> &str {
+        let start = offset.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.all[start as usize..self.ends[offset] as usize]
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a thousand ids of a few hundred bytes")]
+    fn push(&mut self, text: &str) {
+        self.all.push_str(text);
+        self.ends.push(self.all.len() as u32);
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// The text of the point's id.
+    pub(super) fn id(self) -> &'a str {
+        self.block.ids.get(self.offset)
+    }
+
+    pub(super) fn payload(self) -> Option<&'a Payload> {
+        self.block.payload(self.offset)
+    }
+
+    pub(super) fn point(self) -> StoredPoint {
+        let Self { block, offset } = self;
+        let (vectors, ids) = (Arc::clone(&block.vectors), Arc::clone(&block.ids));
+        StoredPoint { vectors, ids, payload: self.payload().cloned(), offset, dimension: block.dimension }
     }
 }
 
 impl Block {
     fn new(dimension: usize) -> Self {
-        Self { dimension, vectors: Arc::default(), inverse_norms: Vec::new(), entries: Vec::new() }
+        Self {
+            dimension,
+            vectors: Arc::default(),
+            inverse_norms: Vec::new(),
+            ids: Arc::default(),
+            live: Vec::new(),
+            payloads: Vec::new(),
+        }
     }
 
-    /// The entries of its slots, in order; `None` for an emptied one.
-    pub(super) fn entries(&self) -> &[Option<Arc<Entry>>] {
-        &self.entries
+    /// What its slots hold, in order; `None` for an emptied one.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Option<Entry<'_>>> {
+        self.live.iter().enumerate().map(|(offset, live)| live.then_some(Entry { block: self, offset }))
+    }
+
+    /// What the slot at `offset` holds, unless it was emptied.
+    #[inline]
+    pub(super) fn entry(&self, offset: usize) -> Option<Entry<'_>> {
+        self.live.get(offset)?.then_some(Entry { block: self, offset })
+    }
+
+    fn payload(&self, offset: usize) -> Option<&Payload> {
+        self.payloads.get(offset)?.as_ref()
     }
 
     /// The vector of the slot at `offset`.
@@ -140,14 +209,14 @@ impl Block {
         self.inverse_norms[offset]
     }
 
-    /// The point at `offset`, unless that slot was emptied.
-    pub(super) fn point(&self, offset: usize) -> Option<StoredPoint> {
-        let entry = Arc::clone(self.entries.get(offset)?.as_ref()?);
-        let start = offset * self.dimension;
-        Some(StoredPoint { entry, vectors: Arc::clone(&self.vectors), start, dimension: self.dimension })
-    }
-
-    fn push(&mut self, vector: &[f32], inverse_norm: Option<f32>, entry: Arc<Entry>, slots_max: usize) {
+    fn push(
+        &mut self,
+        vector: &[f32],
+        inverse_norm: Option<f32>,
+        id: &str,
+        payload: Option<Payload>,
+        slots_max: usize,
+    ) {
         let vectors = Arc::make_mut(&mut self.vectors);
         // Doubles like any `Vec`, but never beyond what the block will hold.
         if vectors.capacity() - vectors.len() < vector.len() {
@@ -156,7 +225,26 @@ impl Block {
         }
         vectors.extend_from_slice(vector);
         self.inverse_norms.extend(inverse_norm);
-        self.entries.push(Some(entry));
+        self.set_payload(self.live.len(), payload);
+        self.live.push(true);
+        let ids = Arc::make_mut(&mut self.ids);
+        ids.push(id);
+        // Nothing follows in a full one.
+        if self.live.len() == slots_max {
+            ids.all.shrink_to_fit();
+            ids.ends.shrink_to_fit();
+            self.live.shrink_to_fit();
+            self.inverse_norms.shrink_to_fit();
+        }
+    }
+
+    fn set_payload(&mut self, offset: usize, payload: Option<Payload>) {
+        if payload.is_some() && self.payloads.len() <= offset {
+            self.payloads.resize(offset + 1, None);
+        }
+        if let Some(place) = self.payloads.get_mut(offset) {
+            *place = payload;
+        }
     }
 }
 
@@ -203,53 +291,66 @@ impl Slots {
         (&self.blocks[number / self.block_len], number % self.block_len)
     }
 
-    pub(super) fn entry(&self, slot: Slot) -> Option<&Arc<Entry>> {
+    /// What the slot holds, unless it was emptied.
+    pub(super) fn entry(&self, slot: Slot) -> Option<Entry<'_>> {
         let (block, offset) = self.place(slot);
-        self.blocks.get(block)?.entries.get(offset)?.as_ref()
+        self.blocks.get(block)?.entry(offset)
     }
 
-    pub(super) fn point(&self, slot: Slot) -> Option<StoredPoint> {
-        let (block, offset) = self.place(slot);
-        self.blocks.get(block)?.point(offset)
+    /// The text of the id of the point that the slot holds, or held before it was emptied.
+    #[inline]
+    pub(super) fn id(&self, slot: Slot) -> &str {
+        let (block, offset) = self.at(slot.0 as usize);
+        block.ids.get(offset)
     }
 
     /// Puts a point of the collection's dimension into the next slot.
-    pub(super) fn push(&mut self, vector: &[f32], id: Arc<PointId>, payload: Option<Payload>) -> Slot {
+    pub(super) fn push(&mut self, vector: &[f32], id: &PointId, payload: Option<Payload>) -> Slot {
         let norm = match self.metric {
             Metric::Cosine => Some(inverse_norm(vector)),
             Metric::Dot | Metric::Euclidean => None,
         };
-        self.push_entry(vector, norm, Arc::new(Entry { id, payload }))
+        self.push_with(vector, norm, id.as_str(), payload)
     }
 
-    fn push_entry(&mut self, vector: &[f32], inverse_norm: Option<f32>, entry: Arc<Entry>) -> Slot {
-        let slot = Slot(self.live + self.emptied);
+    fn push_with(
+        &mut self,
+        vector: &[f32],
+        inverse_norm: Option<f32>,
+        id: &str,
+        payload: Option<Payload>,
+    ) -> Slot {
+        let slot = Slot::of(self.len());
         let (block, _) = self.place(slot);
         let blocks = Arc::make_mut(&mut self.blocks);
         if block == blocks.len() {
             blocks.push(Arc::new(Block::new(self.dimension.get())));
         }
-        Arc::make_mut(&mut blocks[block]).push(vector, inverse_norm, entry, self.block_len);
+        Arc::make_mut(&mut blocks[block]).push(vector, inverse_norm, id, payload, self.block_len);
         self.live += 1;
         slot
     }
 
-    /// Empties a slot that holds a point; says what it held.
-    pub(super) fn bury(&mut self, slot: Slot) -> Option<Arc<Entry>> {
-        let buried = self.entry_mut(slot).take()?;
-        self.live -= 1;
-        self.emptied += 1;
-        Some(buried)
+    fn push_entry(&mut self, entry: Entry<'_>) -> Slot {
+        let Entry { block, offset } = entry;
+        let norm = block.inverse_norms.get(offset).copied();
+        self.push_with(block.vector(offset), norm, entry.id(), entry.payload().cloned())
     }
 
-    /// Gives the point in `slot`, whose id is `id`, another payload; says what it was.
-    pub(super) fn set_payload(
-        &mut self,
-        slot: Slot,
-        id: Arc<PointId>,
-        payload: Payload,
-    ) -> Option<Arc<Entry>> {
-        self.entry_mut(slot).replace(Arc::new(Entry { id, payload: Some(payload) }))
+    /// Empties a slot if it holds a point. Its id and its vector stay readable for whoever passes over it.
+    pub(super) fn bury(&mut self, slot: Slot) {
+        let (block, offset) = self.block_mut(slot);
+        if std::mem::take(&mut block.live[offset]) {
+            block.set_payload(offset, None);
+            self.live -= 1;
+            self.emptied += 1;
+        }
+    }
+
+    /// Gives the point in `slot` another payload.
+    pub(super) fn set_payload(&mut self, slot: Slot, payload: Option<Payload>) {
+        let (block, offset) = self.block_mut(slot);
+        block.set_payload(offset, payload);
     }
 
     /// Whether these are the same slots as of the same moment. Whoever holds a clone can be sure of it:
@@ -264,22 +365,19 @@ impl Slots {
     }
 
     /// All points together, in their order. Takes time in proportion to them, which the writes that
-    /// emptied as many slots have paid for.
-    pub(super) fn compacted(&self) -> (Self, Moved) {
+    /// emptied as many slots have paid for. Asks `stop` between two blocks.
+    pub(super) fn compacted(&self, stop: &impl Fn() -> bool) -> Result<(Self, Moved), LinkingStopped> {
         let mut compacted = Self::new(self.dimension, self.metric);
-        let mut moved = Vec::with_capacity(self.live + self.emptied);
+        let mut moved = Vec::with_capacity(self.len());
         for block in self.blocks.iter() {
-            for (offset, entry) in block.entries.iter().enumerate() {
-                moved.push(match entry {
-                    Some(entry) => {
-                        let norm = block.inverse_norms.get(offset).copied();
-                        compacted.push_entry(block.vector(offset), norm, Arc::clone(entry))
-                    }
-                    None => Moved::NOWHERE,
-                });
+            if stop() {
+                return Err(LinkingStopped);
+            }
+            for entry in block.entries() {
+                moved.push(entry.map_or(Moved::NOWHERE, |entry| compacted.push_entry(entry)));
             }
         }
-        (compacted, Moved(moved))
+        Ok((compacted, Moved(moved)))
     }
 
     /// Brings a compaction of what these slots were at an earlier time, `then`, up to what they are now.
@@ -289,31 +387,30 @@ impl Slots {
         then: &Self,
         compacted: &mut Self,
         moved: &mut Moved,
-        mut changed: impl FnMut(Slot, Option<&Entry>, Option<&Entry>),
+        mut changed: impl FnMut(Slot, Option<Entry<'_>>, Option<Entry<'_>>),
     ) {
         for (index, (now, then)) in self.blocks.iter().zip(then.blocks.iter()).enumerate() {
             if Arc::ptr_eq(now, then) {
                 continue;
             }
-            for (offset, (now, then)) in now.entries.iter().zip(&then.entries).enumerate() {
+            for (offset, then) in then.entries().enumerate() {
                 let Some(then) = then else { continue };
-                if now.as_ref().is_some_and(|now| Arc::ptr_eq(now, then)) {
-                    continue;
-                }
                 let slot = moved.0[index * self.block_len + offset];
+                let now = now.entry(offset);
                 match now {
-                    Some(now) => *compacted.entry_mut(slot) = Some(Arc::clone(now)),
-                    None => drop(compacted.bury(slot)),
+                    // The same one is told by its place, without looking at it.
+                    Some(now) if now.payload() == then.payload() => continue,
+                    Some(now) => compacted.set_payload(slot, now.payload().cloned()),
+                    None => compacted.bury(slot),
                 }
-                changed(slot, Some(then), now.as_deref());
+                changed(slot, Some(then), now);
             }
         }
         for number in then.len()..self.len() {
             let (block, offset) = self.at(number);
-            moved.0.push(match &block.entries[offset] {
+            moved.0.push(match block.entry(offset) {
                 Some(entry) => {
-                    let norm = block.inverse_norms.get(offset).copied();
-                    let slot = compacted.push_entry(block.vector(offset), norm, Arc::clone(entry));
+                    let slot = compacted.push_entry(entry);
                     changed(slot, None, Some(entry));
                     slot
                 }
@@ -322,14 +419,15 @@ impl Slots {
         }
     }
 
-    fn entry_mut(&mut self, slot: Slot) -> &mut Option<Arc<Entry>> {
+    fn block_mut(&mut self, slot: Slot) -> (&mut Block, usize) {
         let (block, offset) = self.place(slot);
         let blocks = Arc::make_mut(&mut self.blocks);
-        &mut Arc::make_mut(&mut blocks[block]).entries[offset]
+        (Arc::make_mut(&mut blocks[block]), offset)
     }
 
     fn place(&self, slot: Slot) -> (usize, usize) {
-        (slot.0 / self.block_len, slot.0 % self.block_len)
+        let number = slot.0 as usize;
+        (number / self.block_len, number % self.block_len)
     }
 }
 

@@ -9,7 +9,7 @@ fn slots(dimension: u32, metric: Metric) -> Slots {
 fn push(slots: &mut Slots, number: usize) -> Slot {
     let mut vector = vec![0.5; slots.dimension().get()];
     vector[0] = f32::from(u16::try_from(number).unwrap());
-    slots.push(&vector, Arc::new(PointId::text(number.to_string()).unwrap()), None)
+    slots.push(&vector, &PointId::text(number.to_string()).unwrap(), None)
 }
 
 #[test]
@@ -30,6 +30,9 @@ fn a_full_block_has_no_room_to_spare() {
     assert_eq!(slots.blocks().len(), 2);
     assert_eq!(slots.blocks()[0].vectors.capacity(), slots.block_len * 700);
     assert_eq!(slots.blocks()[1].vectors.capacity(), 700);
+    let Block { ids, live, .. } = &*slots.blocks()[0];
+    assert_eq!(ids.all.capacity(), ids.all.len());
+    assert_eq!((ids.ends.capacity(), live.capacity()), (slots.block_len, slots.block_len));
 }
 
 #[test]
@@ -42,7 +45,8 @@ fn a_writer_copies_only_what_a_reader_holds_and_it_touches() {
     let shared = |slots: &Slots, block: usize| Arc::ptr_eq(&slots.blocks()[block], &reader.blocks()[block]);
     assert!(!shared(&slots, 0) && shared(&slots, 1) && shared(&slots, 2));
     assert!(Arc::ptr_eq(&slots.blocks()[0].vectors, &reader.blocks()[0].vectors));
-    assert!(reader.point(placed[0]).is_some() && slots.point(placed[0]).is_none());
+    assert!(Arc::ptr_eq(&slots.blocks()[0].ids, &reader.blocks()[0].ids));
+    assert!(reader.entry(placed[0]).is_some() && slots.entry(placed[0]).is_none());
 
     let before = Arc::as_ptr(&slots.blocks()[0]);
     slots.bury(placed[1]);
@@ -61,14 +65,15 @@ fn a_compaction_keeps_every_point_and_nothing_else() {
         }
         assert!(slots.wants_compaction());
 
-        let (compacted, moved) = slots.compacted();
+        let (compacted, moved) = slots.compacted(&|| false).unwrap();
         slots = compacted;
         assert!(!slots.wants_compaction());
         assert_eq!((slots.live(), slots.emptied), (kept.len(), 0));
         assert_eq!(slots.blocks().len(), kept.len().div_ceil(slots.block_len));
         for number in kept {
             let slot = moved.of(placed[number]);
-            let (point, before) = (slots.point(slot).unwrap(), reader.point(placed[number]).unwrap());
+            let (point, before) =
+                (slots.entry(slot).unwrap().point(), reader.entry(placed[number]).unwrap().point());
             assert_eq!((point.id(), point.vector()), (before.id(), before.vector()));
             let (block, offset) = slots.place(slot);
             if metric == Metric::Cosine {
@@ -89,10 +94,10 @@ fn replacing_the_same_points_for_ever_does_not_grow() {
         slots.bury(current);
         current = replacement;
         if slots.wants_compaction() {
-            let (compacted, moved) = slots.compacted();
+            let (compacted, moved) = slots.compacted(&|| false).unwrap();
             (slots, current) = (compacted, moved.of(current));
         }
         assert!(slots.live + slots.emptied <= COMPACTION_EMPTIED_MIN + 1);
     }
-    assert_eq!(slots.point(current).unwrap().vector()[0], 9_999.0);
+    assert_eq!(slots.entry(current).unwrap().point().vector()[0], 9_999.0);
 }

@@ -21,6 +21,8 @@ const AHEAD: usize = 4;
 
 /// A walk compares rows of a byte for each number, mostly.
 const CODE_SHARE: usize = 4;
+/// A walk that has to go elsewhere ranks so many whole vectors for each candidate it was to keep.
+const RANKED_PER_CANDIDATE: usize = 8;
 /// So many payloads are read in no time, whatever they hold.
 const PAYLOADS_FEW: usize = 256;
 
@@ -70,22 +72,51 @@ impl Snapshot {
     /// means that no more points fulfil the filter, whatever the effort. Those that reach a score threshold
     /// are, like the nearest, found as far as the effort goes.
     pub fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Hit>, InvalidQuery> {
+        // Without a bound there is an answer.
+        self.search_within(request, usize::MAX).map(Option::unwrap_or_default)
+    }
+
+    /// What [`search`](Self::search) finds, if a walk that passes over nodes finds it at about the cost of
+    /// comparing `compared_max` whole vectors; `None` after about as much work if it does not. Most such walks
+    /// take little, but how long one takes only shows on the way.
+    pub fn search_briefly(
+        &self,
+        request: &SearchRequest<'_>,
+        compared_max: usize,
+    ) -> Result<Option<Vec<Hit>>, InvalidQuery> {
+        let sought = Sought::of(request.filter, &self.slots);
+        // A node may stand for any number of others.
+        let Some(view) = self.view.as_ref().filter(|view| !view.has_twins()) else { return Ok(None) };
+        let passes_over = sought.among.is_some() || self.slots.has_emptied();
+        let ranked = self.candidates(request).map(|ef| ef.saturating_mul(RANKED_PER_CANDIDATE));
+        let left = compared_max.saturating_sub(self.slots.len() - view.len());
+        if !passes_over || sought.filter.is_some() || ranked.is_none_or(|ranked| ranked > left) {
+            return Ok(None);
+        }
+        self.search_within(request, left)
+    }
+
+    fn search_within(
+        &self,
+        request: &SearchRequest<'_>,
+        compared_max: usize,
+    ) -> Result<Option<Vec<Hit>>, InvalidQuery> {
         request.check(self.dimension().get())?;
         let vector = request.vector;
         // One search is compiled for each metric, so no vector has to ask which it is.
         match self.metric() {
             Metric::Cosine => {
                 let unit = distance::unit(vector).ok_or(InvalidQuery::ZeroVector)?;
-                Ok(self.search_by(request, |block, offset| {
+                Ok(self.search_by(request, compared_max, |block, offset| {
                     distance::cosine(&unit, block.vector(offset), block.inverse_norm(offset))
                 }))
             }
-            Metric::Dot => {
-                Ok(self.search_by(request, |block, offset| distance::dot(vector, block.vector(offset))))
-            }
-            Metric::Euclidean => {
-                Ok(self.search_by(request, |block, offset| distance::euclidean(vector, block.vector(offset))))
-            }
+            Metric::Dot => Ok(self.search_by(request, compared_max, |block, offset| {
+                distance::dot(vector, block.vector(offset))
+            })),
+            Metric::Euclidean => Ok(self.search_by(request, compared_max, |block, offset| {
+                distance::euclidean(vector, block.vector(offset))
+            })),
         }
     }
 
@@ -129,31 +160,41 @@ impl Snapshot {
     /// The ids of the points that fulfil the filter, in order.
     pub fn matching(&self, filter: &Selection) -> Vec<PointId> {
         let found = self.found(Sought::of(Some(filter), &self.slots));
-        let mut ids: Vec<PointId> = found.map(|entry| PointId::clone(&entry.id)).collect();
+        let mut ids: Vec<&str> = found.map(Entry::id).collect();
         ids.sort_unstable();
-        ids
+        let id = |text| PointId::text(text).expect("it was an id when it was stored");
+        ids.into_iter().map(id).collect()
     }
 
-    fn found<'a>(&'a self, sought: Sought<'a>) -> impl Iterator<Item = &'a Entry> {
+    fn found<'a>(&'a self, sought: Sought<'a>) -> impl Iterator<Item = Entry<'a>> {
         let all = sought.among.is_none().then(|| self.entries()).into_iter().flatten();
         let some = sought.among.into_iter().flatten().filter_map(|number| self.entry(number));
-        all.chain(some).filter(move |entry| sought.filter.is_none_or(|filter| fulfils(entry, filter)))
+        all.chain(some).filter(move |entry| sought.filter.is_none_or(|filter| fulfils(*entry, filter)))
     }
 
-    fn search_by(&self, request: &SearchRequest<'_>, score: impl Fn(&Block, usize) -> f32) -> Vec<Hit> {
+    /// `None` if a walk would compare more, or does not tell and a scan would.
+    fn search_by(
+        &self,
+        request: &SearchRequest<'_>,
+        compared_max: usize,
+        score: impl Fn(&Block, usize) -> f32,
+    ) -> Option<Vec<Hit>> {
         let sought = Sought::of(request.filter, &self.slots);
         if request.limit == 0 || sought.points_max == 0 {
-            return Vec::new();
+            return Some(Vec::new());
         }
         if let (Some(view), Some(ef)) = (&self.view, self.candidates(request))
             && sought.is_for_a_walk(ef, view.len())
-            && let Some(hits) = self.walk(request, sought, view, ef, &score)
+            && let Some(hits) = self.walk(request, sought, view, (ef, compared_max), &score)
         {
-            return hits;
+            return Some(hits);
+        }
+        if sought.points_max > compared_max {
+            return None;
         }
         let mut best = self.best(request, sought);
         self.scan_from(0, sought, &mut best, &score);
-        best.into_hits()
+        Some(best.into_hits())
     }
 
     fn best<'a>(&self, request: &SearchRequest<'_>, sought: Sought<'a>) -> Best<'a> {
@@ -166,7 +207,7 @@ impl Snapshot {
         request: &SearchRequest<'_>,
         sought: Sought<'_>,
         view: &View,
-        ef: usize,
+        (ef, compared_max): (usize, usize),
         score: &impl Fn(&Block, usize) -> f32,
     ) -> Option<Vec<Hit>> {
         let mut best = self.best(request, sought);
@@ -179,8 +220,8 @@ impl Snapshot {
             }
             for node in nodes {
                 let (block, offset) = self.slots.at(*node as usize);
-                if let Some(entry) = &block.entries()[offset] {
-                    best.offer(score(block, offset), entry, block, offset);
+                if let Some(entry) = block.entry(offset) {
+                    best.offer(score(block, offset), entry);
                 }
             }
         };
@@ -190,7 +231,8 @@ impl Snapshot {
         } else {
             let accept = |node| self.accepts(sought, node);
             let patience = sought.patience(view.len());
-            view.nearest_accepted(&probe, ef, patience, sought.points_max, accept, rank).ok()?;
+            let effort = sought.points_max.min(compared_max.saturating_mul(CODE_SHARE));
+            view.nearest_accepted(&probe, ef, patience, effort, accept, rank).ok()?;
         }
         if found < request.limit.min(sought.points_max) {
             return None;
@@ -226,9 +268,9 @@ impl Snapshot {
         }
         let (skipped, mut start) = (first / self.slots.block_len(), first % self.slots.block_len());
         for block in self.slots.blocks().iter().skip(skipped) {
-            for (offset, entry) in block.entries().iter().enumerate().skip(std::mem::take(&mut start)) {
+            for (offset, entry) in block.entries().enumerate().skip(std::mem::take(&mut start)) {
                 if let Some(entry) = entry {
-                    best.offer(score(block, offset), entry, block, offset);
+                    best.offer(score(block, offset), entry);
                 }
             }
         }
@@ -250,22 +292,22 @@ impl Snapshot {
                 block.prefetch(offset);
             }
             let (block, offset) = self.slots.at(number as usize);
-            if let Some(entry) = &block.entries()[offset] {
-                best.offer(score(block, offset), entry, block, offset);
+            if let Some(entry) = block.entry(offset) {
+                best.offer(score(block, offset), entry);
             }
         }
     }
 
-    fn entry(&self, number: u32) -> Option<&Entry> {
+    fn entry(&self, number: u32) -> Option<Entry<'_>> {
         let (block, offset) = self.slots.at(number as usize);
-        block.entries()[offset].as_deref()
+        block.entry(offset)
     }
 
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.slots.blocks().iter().flat_map(|block| block.entries().iter().flatten().map(AsRef::as_ref))
+    fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.slots.blocks().iter().flat_map(|block| block.entries().flatten())
     }
 }
 
-fn fulfils(entry: &Entry, filter: &Filter) -> bool {
-    filter.matches(&entry.id, entry.payload.as_ref())
+fn fulfils(entry: Entry<'_>, filter: &Filter) -> bool {
+    filter.matches(entry.id(), entry.payload())
 }

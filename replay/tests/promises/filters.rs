@@ -137,7 +137,8 @@ fn all_that_match_are_found_when_they_are_fewer_than_asked_for() {
         for filter in [collection.select(parsed(&condition)), parsed(&condition).into()] {
             for effort in [Effort::Usual, Effort::Candidates(1), Effort::Exact] {
                 let hits = search(collection, &random.vector(), Some(&filter), effort);
-                let mut ids: Vec<PointId> = hits.iter().map(|hit| hit.point.id().clone()).collect();
+                let mut ids: Vec<PointId> =
+                    hits.iter().map(|hit| PointId::text(hit.point.id()).unwrap()).collect();
                 ids.sort_by_key(|id| id.as_str().parse::<u64>().unwrap());
                 assert_eq!(ids, expected);
             }
@@ -165,12 +166,45 @@ fn counting_and_matching_by_the_index_agree_with_looking() {
             let expected: Vec<PointId> = collection
                 .points()
                 .filter(|point| filter.matches(point.id(), point.payload()))
-                .map(|point| point.id().clone())
+                .map(|point| PointId::text(point.id()).unwrap())
                 .collect();
             for filter in [collection.select(filter.clone()), filter.into()] {
                 assert_eq!(snapshot.count(Some(&filter)), expected.len(), "{condition}");
                 assert_eq!(snapshot.matching(&filter), expected, "{condition}");
             }
         }
+    }
+}
+
+#[test]
+fn a_brief_search_finds_what_a_search_finds_or_nothing() {
+    let projection = linked(Metric::Cosine);
+    let collection = stored(&projection);
+    let snapshot = collection.snapshot();
+    let half = collection.select(parsed(&below("thousandth", 500)));
+    let unknown = Selection::from(parsed(&below("thousandth", 500)));
+    let mut random = Random(9);
+    for _ in 0..50 {
+        let vector = random.vector_near(3);
+        let briefly = |filter, compared_max| {
+            let effort = Effort::Usual;
+            let request =
+                SearchRequest { vector: &vector, limit: LIMIT, filter, score_threshold: None, effort };
+            snapshot.search_briefly(&request, compared_max).unwrap()
+        };
+        // Some slots are emptied, so that both walks have nodes to pass over.
+        for filter in [None, Some(&half)] {
+            // Too little for comparing all points.
+            let hits = briefly(filter, 5_000).expect("a walk takes less");
+            let expected = search(collection, &vector, filter, Effort::Usual);
+            let named = |hits: &[Hit]| -> Vec<(String, f32)> {
+                hits.iter().map(|hit| (hit.point.id().to_owned(), hit.score)).collect()
+            };
+            assert_eq!(named(&hits), named(&expected));
+            // What is not linked, and hardly more.
+            assert!(briefly(filter, 220).is_none());
+        }
+        // Payloads would have to be read.
+        assert!(briefly(Some(&unknown), usize::MAX).is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! A projection is a fold of its log and of nothing else.
 
 use proptest::prelude::*;
-use vectorizer_log::{Event, Record, Timestamp};
+use vectorizer_log::{Event, PointId, Record, Timestamp};
 use vectorizer_replay::{Applied, Collection, Projection, Projector, StoredPoint};
 
 use crate::history::{collection, created, fold, history, id, log_id, point, record};
@@ -16,7 +16,8 @@ fn plain(point: &StoredPoint) -> (String, ModelPoint) {
 fn in_pages_of(collection: &Collection, limit: usize) -> Vec<(String, ModelPoint)> {
     let mut points: Vec<StoredPoint> = Vec::new();
     loop {
-        let page = collection.page(points.last().map(StoredPoint::id), limit);
+        let last = points.last().map(|point: &StoredPoint| PointId::text(point.id()).unwrap());
+        let page = collection.page(last.as_ref(), limit);
         if page.is_empty() {
             return points.iter().map(plain).collect();
         }

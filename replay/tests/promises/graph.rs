@@ -85,7 +85,7 @@ impl Written {
                 found += f64::from(u8::from(hits.iter().any(|found| found.point.id() == hit.point.id())));
             }
             for hit in &hits {
-                let stored = &self.model[hit.point.id()];
+                let stored = &self.model[&PointId::text(hit.point.id()).unwrap()];
                 assert_eq!(hit.point.vector(), stored, "a hit is not what was written last");
                 let same = exact.iter().find(|exact| exact.point.id() == hit.point.id());
                 assert!(same.is_none_or(|exact| exact.score == hit.score), "the score is not the exact one");
@@ -180,7 +180,7 @@ fn copies_of_one_vector_are_in_nobodys_way() {
         assert_eq!(search(&written.snapshot(), &copied, 900, Effort::Usual).len(), 900);
         written.delete(2_000);
         let compaction = written.snapshot().compact(&|| false).unwrap();
-        assert!(written.projection.install(collection(1), compaction));
+        assert!(written.projection.install(collection(1), compaction).0);
         let recall = written.recall(Effort::Usual);
         assert!(recall >= 0.95, "{metric:?}, after a compaction: {recall}");
     }
@@ -195,7 +195,7 @@ fn what_is_not_linked_yet_is_found_all_the_same() {
     let snapshot = written.snapshot();
     assert_eq!(snapshot.unlinked(), 500);
     for (id, vector) in written.model.iter().step_by(7) {
-        assert_eq!(search(&snapshot, vector, 1, Effort::Candidates(200))[0].point.id(), id);
+        assert_eq!(search(&snapshot, vector, 1, Effort::Candidates(200))[0].point.id(), id.as_str());
     }
 }
 
@@ -240,7 +240,7 @@ fn no_history_of_writes_linking_and_compaction_shows_what_is_not_there() {
                     // Made at one time, put in place at another, or never.
                     None => pending = Some(written.snapshot().compact(&|| false).unwrap()),
                     Some(compaction) => {
-                        written.projection.install(collection(1), compaction);
+                        drop(written.projection.install(collection(1), compaction));
                     }
                 },
             }
@@ -249,7 +249,10 @@ fn no_history_of_writes_linking_and_compaction_shows_what_is_not_there() {
             let vector = written.random.vector();
             let hits = search(&snapshot, &vector, 20, Effort::Candidates(20));
             assert_eq!(hits.len(), 20);
-            assert!(hits.iter().all(|hit| written.model[hit.point.id()] == hit.point.vector()));
+            assert!(
+                hits.iter()
+                    .all(|hit| written.model[&PointId::text(hit.point.id()).unwrap()] == hit.point.vector())
+            );
         }
         let recall = written.recall(Effort::Usual);
         assert!(recall >= 0.95, "seed {seed}: {recall}");
@@ -267,8 +270,8 @@ fn a_compaction_of_older_slots_is_refused() {
     let [first, second] =
         [written.snapshot().compact(&|| false).unwrap(), written.snapshot().compact(&|| false).unwrap()];
     assert!(written.snapshot().wants_compaction());
-    assert!(written.projection.install(collection(1), first));
-    assert!(!written.projection.install(collection(1), second));
+    assert!(written.projection.install(collection(1), first).0);
+    assert!(!written.projection.install(collection(1), second).0);
     assert!(!written.snapshot().wants_compaction());
     assert_eq!(written.snapshot().unlinked(), 0);
     assert!(written.recall(Effort::Usual) >= 0.97);

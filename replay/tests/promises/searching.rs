@@ -80,7 +80,7 @@ fn assert_search(collection: &Collection, model: &ModelCollection, wish: &Wish) 
         assert!(wish.score_threshold.is_none_or(|threshold| {
             if sign > 0.0 { hit.score >= threshold } else { hit.score <= threshold }
         }));
-        let point = &model.points[hit.point.id().as_str()];
+        let point = &model.points[hit.point.id()];
         assert!((f64::from(hit.score) - model.score(query, point)).abs() <= tolerance);
         assert_eq!(hit.point.vector(), point.vector);
         assert_eq!(hit.point.payload().map(Payload::as_str), point.payload.as_deref());

@@ -26,7 +26,7 @@ fn everything(snapshot: &Snapshot) -> BTreeMap<PointId, (Vec<u32>, Option<String
 
 fn plain(point: &StoredPoint) -> (PointId, (Vec<u32>, Option<String>)) {
     let vector = point.vector().iter().map(|number| number.to_bits()).collect();
-    (point.id().clone(), (vector, point.payload().map(|payload| payload.as_str().to_owned())))
+    (id(point.id()), (vector, point.payload().map(|payload| payload.as_str().to_owned())))
 }
 
 proptest! {
@@ -62,7 +62,7 @@ fn a_point_that_was_read_outlives_its_deletion() {
     let point = projection.index().by_id(collection(1)).unwrap().get(&id("p1")).unwrap();
     projection.apply(&record(3, 0, Event::CollectionDeleted { collection: collection(1) })).unwrap();
     assert_eq!(point.vector(), [1.0, 2.0]);
-    assert_eq!(point.id(), &id("p1"));
+    assert_eq!(point.id(), "p1");
 }
 
 #[test]

@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 
-use vectorizer_log::PointId;
-
 use super::Filter;
 use super::fields::{Fields, Key, Value};
 use super::number::Number;
@@ -22,7 +20,7 @@ pub(in super::super) enum Condition {
     /// A value at the key is null.
     IsNull(Key),
     /// The point has one of these ids.
-    HasId(HashSet<PointId>),
+    HasId(HashSet<Box<str>>),
     /// The point fulfils this filter.
     Nested(Filter),
 }
@@ -45,7 +43,7 @@ pub(in super::super) struct Range {
 }
 
 impl Condition {
-    pub(super) fn holds(&self, id: &PointId, fields: &Fields<'_>) -> bool {
+    pub(super) fn holds(&self, id: &str, fields: &Fields<'_>) -> bool {
         match self {
             Self::Any(key, values) => fields.any(key, &mut |value| values.contain(&value)),
             Self::Except(key, values) => {

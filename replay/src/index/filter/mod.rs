@@ -14,7 +14,7 @@ mod places;
 #[cfg(test)]
 pub(super) mod tests;
 
-use vectorizer_log::{Payload, PointId};
+use vectorizer_log::Payload;
 
 pub(super) use condition::{Condition, Range, Values};
 use fields::Fields;
@@ -68,11 +68,11 @@ impl Filter {
     pub const KEY_STEPS_MAX: usize = 32;
 
     /// Whether a point with this id and payload fulfils the filter.
-    pub fn matches(&self, id: &PointId, payload: Option<&Payload>) -> bool {
+    pub fn matches(&self, id: &str, payload: Option<&Payload>) -> bool {
         self.holds(id, &Fields::new(payload))
     }
 
-    fn holds(&self, id: &PointId, fields: &Fields<'_>) -> bool {
+    fn holds(&self, id: &str, fields: &Fields<'_>) -> bool {
         self.must.iter().all(|condition| condition.holds(id, fields))
             && !self.must_not.iter().any(|condition| condition.holds(id, fields))
             && (self.should.is_empty() || self.should.iter().any(|condition| condition.holds(id, fields)))

@@ -253,11 +253,14 @@ impl Parser {
         number.map_or_else(|| self.unexpected("a number", value), Ok)
     }
 
-    fn ids(&mut self, list: &Value) -> Result<HashSet<PointId>, InvalidFilter> {
+    fn ids(&mut self, list: &Value) -> Result<HashSet<Box<str>>, InvalidFilter> {
         let list = self.list(list)?;
         let id = |(position, value): (usize, &Value)| {
             self.within(&format!("[{position}]"), |parser| match value.as_str() {
-                Some(text) => PointId::text(text).or_else(|invalid| parser.fail(Problem::InvalidId(invalid))),
+                Some(text) => match PointId::text(text) {
+                    Ok(id) => Ok(id.as_str().into()),
+                    Err(invalid) => parser.fail(Problem::InvalidId(invalid)),
+                },
                 None => parser.unexpected("a string", value),
             })
         };

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use vectorizer_log::{Payload, PointId};
+use vectorizer_log::Payload;
 
 use super::Filter;
 
@@ -12,7 +12,7 @@ fn parse(json: &Value) -> Filter {
 }
 
 fn matches_text(filter: &Value, payload: &str) -> bool {
-    parse(filter).matches(&PointId::text("p").unwrap(), Some(&Payload::new(payload).unwrap()))
+    parse(filter).matches("p", Some(&Payload::new(payload).unwrap()))
 }
 
 fn matches(filter: &Value, payload: &Value) -> bool {
@@ -27,7 +27,7 @@ fn refusal(filter: &Value) -> String {
 fn an_empty_filter_matches_everything() {
     for filter in [json!({}), json!({"must": []}), json!({"must": [], "should": [], "must_not": []})] {
         assert!(matches(&filter, &json!({"a": 1})));
-        assert!(parse(&filter).matches(&PointId::text("p").unwrap(), None));
+        assert!(parse(&filter).matches("p", None));
     }
 }
 
@@ -105,8 +105,8 @@ fn emptiness_and_null_are_told_apart() {
         assert_eq!(matches(&empty, &payload), is_empty, "{payload}");
         assert_eq!(matches(&null, &payload), is_null, "{payload}");
     }
-    let point = PointId::text("p").unwrap();
-    assert!(parse(&empty).matches(&point, None) && !parse(&null).matches(&point, None));
+    let point = "p";
+    assert!(parse(&empty).matches(point, None) && !parse(&null).matches(point, None));
 }
 
 #[test]
@@ -124,8 +124,8 @@ fn keys_lead_through_objects_and_arrays() {
 #[test]
 fn ids_are_matched_without_a_payload() {
     let filter = parse(&json!({"must": {"has_id": ["a", "b"]}}));
-    assert!(filter.matches(&PointId::text("a").unwrap(), None));
-    assert!(!filter.matches(&PointId::text("c").unwrap(), None));
+    assert!(filter.matches("a", None));
+    assert!(!filter.matches("c", None));
 }
 
 #[test]
@@ -348,13 +348,13 @@ proptest! {
         filters in vec(filter(), 4),
         payloads in vec(payload(), 8),
     ) {
-        let id = PointId::text("p").unwrap();
+        let id = "p";
         for filter in &filters {
             let parsed = parse(filter);
             for payload in &payloads {
                 let kept = Payload::new(payload.to_string()).unwrap();
                 prop_assert_eq!(
-                    parsed.matches(&id, Some(&kept)),
+                    parsed.matches(id, Some(&kept)),
                     naive::matches(filter, "p", payload),
                     "{} on {}", filter, payload
                 );

@@ -1,13 +1,11 @@
 //! How high a node reaches: drawn from its id, so that every replay draws the same.
 
-use vectorizer_log::PointId;
-
 /// No level is higher, whatever the draw: with `m` of 2 that is one node in 65,536.
 const LEVEL_MAX: f64 = 15.0;
 
 /// The highest level of the node: the number of times a coin with `m` sides shows the first one.
-pub(super) fn level(id: &PointId, m: usize) -> usize {
-    let hash = blake3::hash(id.as_str().as_bytes());
+pub(super) fn level(id: &str, m: usize) -> usize {
+    let hash = blake3::hash(id.as_bytes());
     let bits = hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     #[expect(clippy::cast_precision_loss, reason = "53 random bits are enough")]
     let uniform = ((bits >> 11) + 1) as f64 / (1_u64 << 53) as f64;

@@ -42,7 +42,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vectorizer_log::{Dimension, Metric, PointId};
+use vectorizer_log::{Dimension, Metric};
 
 use self::blocks::Block;
 pub(super) use self::codes::Probe;
@@ -60,7 +60,7 @@ pub(super) type Node = u32;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot<'a> {
     /// `None` if it was emptied.
-    pub(super) id: Option<&'a PointId>,
+    pub(super) id: Option<&'a str>,
     /// There until a compaction, emptied or not.
     pub(super) vector: &'a [f32],
 }
@@ -162,7 +162,7 @@ impl Graph {
         let _alone = self.linking.lock().unwrap_or_else(PoisonError::into_inner);
         let mut view = View::clone(&self.view());
         let added = view.len..end.min(Key::NODES_MAX);
-        view.fit(slot, added.clone());
+        view.fit(slot, added.clone(), stop)?;
         #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
         let added: Vec<Node> = added.map(|node| node as Node).collect();
         for node in &added {
@@ -189,7 +189,12 @@ impl View {
 
     /// Gives the view another shape if its own does not serve the vectors that are to be added: their
     /// nearness must show in their rows. The neighbours of the nodes it has stay.
-    fn fit<'a>(&mut self, slot: &impl Fn(Node) -> Slot<'a>, added: Range<usize>) {
+    fn fit<'a>(
+        &mut self,
+        slot: &impl Fn(Node) -> Slot<'a>,
+        added: Range<usize>,
+        stop: &impl Fn() -> bool,
+    ) -> Result<(), LinkingStopped> {
         let sample = |range: Range<usize>, count: usize| {
             let step = range.len().div_ceil(count.max(1)).max(1);
             #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
@@ -198,18 +203,22 @@ impl View {
         let mut tested: Vec<&[f32]> = sample(added.clone(), TESTED / 2).collect();
         tested.extend(sample(0..added.start, TESTED - tested.len()));
         if added.is_empty() || (self.len > 0 && self.shape.serves(&tested)) {
-            return;
+            return Ok(());
         }
         let all: Vec<&[f32]> = sample(0..added.end, SAMPLE_MAX).collect();
         let shape = Shape::new(self.shape.dimension(), self.shape.metric(), Precision::Byte, &all);
         let shape = if shape.serves(&tested) { shape } else { shape.precise() };
         self.shape = Arc::new(shape);
         for (number, block) in (0..).zip(&mut self.blocks) {
+            if stop() {
+                return Err(LinkingStopped);
+            }
             let first = number * Block::NODES;
             let nodes = Block::NODES.min(self.len - first);
             #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
             block.rewrite(&self.shape, (first..first + nodes).map(|node| slot(node as Node).vector));
         }
+        Ok(())
     }
 
     fn link(

@@ -20,7 +20,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use vectorizer_log::{Metric, PointId};
+use vectorizer_log::Metric;
 
 use super::blocks::NONE;
 use super::codes::{Precision, Shape};
@@ -38,9 +38,9 @@ pub(in super::super) type Name = [u8; 16];
 const EMPTIED: Name = [0; 16];
 
 /// The name of a point.
-pub(in super::super) fn name(id: &PointId, vector: &[f32]) -> Name {
+pub(in super::super) fn name(id: &str, vector: &[f32]) -> Name {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(bytemuck::cast_slice(vector)).update(id.as_str().as_bytes());
+    hasher.update(bytemuck::cast_slice(vector)).update(id.as_bytes());
     let mut name = EMPTIED;
     hasher.finalize_xof().fill(&mut name);
     name
@@ -137,6 +137,9 @@ impl Graph {
         let mut unknown = Vec::new();
         #[expect(clippy::cast_possible_truncation, reason = "no more slots are taken")]
         for node in 0..end.min(Key::NODES_MAX) as Node {
+            if stop() {
+                return Err(LinkingStopped.into());
+            }
             let Slot { id, vector } = slot(node);
             if vector.len() != stored.dimension {
                 return Err(UnusableGraph::Other);

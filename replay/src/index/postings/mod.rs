@@ -35,6 +35,7 @@ use roaring::RoaringBitmap;
 use vectorizer_log::Payload;
 
 use super::filter::{Key, PATH_BYTES_MAX, Place, each_place};
+use super::graph::LinkingStopped;
 use super::slots::Slots;
 pub(super) use allowance::Allowance;
 pub(super) use candidates::Candidates;
@@ -61,15 +62,18 @@ pub(super) struct Postings {
 }
 
 impl Postings {
-    /// Of all points in these slots.
-    pub(super) fn of(slots: &Slots) -> Self {
+    /// Of all points in these slots. Asks `stop` between two payloads.
+    pub(super) fn of(slots: &Slots, stop: &impl Fn() -> bool) -> Result<Self, LinkingStopped> {
         let mut postings = Self::default();
         for (number, entry) in (0..).zip(slots.blocks().iter().flat_map(|block| block.entries())) {
+            if stop() {
+                return Err(LinkingStopped);
+            }
             if let Some(entry) = entry {
-                postings.add(number, entry.payload.as_ref());
+                postings.add(number, entry.payload());
             }
         }
-        postings
+        Ok(postings)
     }
 
     /// Takes in a point that now lies in `slot`.

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use roaring::RoaringBitmap;
-use vectorizer_log::PointId;
 
 use super::allowance::{Allowance, LOOK_UP};
 use super::candidates::{Candidates, Union};
@@ -16,7 +15,7 @@ use crate::index::filter::{Condition, Filter, Key, Range, Values};
 struct Selecting<'a> {
     postings: &'a Postings,
     /// The slot of the point with this id.
-    slot_of: &'a dyn Fn(&PointId) -> Option<u32>,
+    slot_of: &'a dyn Fn(&str) -> Option<u32>,
     allowance: &'a mut Allowance,
 }
 
@@ -25,7 +24,7 @@ impl Postings {
     pub(in super::super) fn select(
         &self,
         filter: &Filter,
-        slot_of: &dyn Fn(&PointId) -> Option<u32>,
+        slot_of: &dyn Fn(&str) -> Option<u32>,
         allowance: &mut Allowance,
     ) -> Option<Candidates> {
         Selecting { postings: self, slot_of, allowance }.filter(filter)
@@ -127,10 +126,10 @@ impl Selecting<'_> {
         }
     }
 
-    fn ids(&mut self, ids: &HashSet<PointId>) -> Option<Candidates> {
+    fn ids(&mut self, ids: &HashSet<Box<str>>) -> Option<Candidates> {
         self.allowance.spend(ids.len() * LOOK_UP)?;
         let mut union = Candidates::union();
-        for slot in ids.iter().filter_map(self.slot_of) {
+        for slot in ids.iter().filter_map(|id| (self.slot_of)(id)) {
             union.slot(slot);
         }
         Some(union.made())

@@ -1,0 +1,272 @@
+//! The slots of a collection's points in the order of their ids.
+//!
+//! The ids themselves lie in the slots. Here are the slots' numbers in runs of some hundred, and beside
+//! each the first bytes of its id behind those that all ids of the run begin with: nearly every comparison
+//! is one of two numbers, and looks at no id.
+
+use super::slots::{Moved, Slot, Slots};
+
+/// The most slots of a run: few enough to move half of them for each one that is put between them.
+const RUN_MAX: usize = 512;
+/// A full run gives to the one in front if that is no fuller than this. So ids that come in a row, in
+/// whatever place, leave runs behind that are fuller than half.
+const GIVES_BELOW: usize = RUN_MAX / 4 * 3;
+/// Two runs that are emptier together than this become one.
+const JOINED_BELOW: usize = RUN_MAX / 2;
+/// Keys are made anew when the ids of a run have so many more bytes in common than the keys leave out.
+const COMMON_MIN: usize = 4;
+
+/// All points' slots, by id.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ids {
+    /// None of them is empty.
+    runs: Vec<Run>,
+    /// The first slot of each.
+    firsts: Run,
+    len: usize,
+}
+
+/// Slots in the order of their ids.
+#[derive(Clone, Debug, Default)]
+struct Run {
+    /// How many bytes, which all of its ids begin with, the keys leave out.
+    skipped: usize,
+    keys: Vec<u64>,
+    slots: Vec<Slot>,
+}
+
+impl Ids {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The slot of the point with this id.
+    pub(super) fn get(&self, slots: &Slots, id: &str) -> Option<Slot> {
+        let run = self.runs.get(self.run_of(slots, id))?;
+        run.find(slots, id).ok().map(|at| run.slots[at])
+    }
+
+    /// Takes in a slot that holds a point; says which one held the point with its id until now.
+    pub(super) fn insert(&mut self, slots: &Slots, slot: Slot) -> Option<Slot> {
+        let id = slots.id(slot);
+        loop {
+            let number = self.run_of(slots, id);
+            let Some(run) = self.runs.get_mut(number) else {
+                self.begin_run(slots, number, slot);
+                return None;
+            };
+            match run.find(slots, id) {
+                Ok(at) => {
+                    let replaced = std::mem::replace(&mut run.slots[at], slot);
+                    if at == 0 {
+                        self.firsts.slots[number] = slot;
+                    }
+                    return Some(replaced);
+                }
+                Err(at) if run.len() < RUN_MAX => {
+                    run.insert(slots, at, slot);
+                    if at == 0 {
+                        self.firsts.set(slots, number, slot);
+                    }
+                    self.len += 1;
+                    return None;
+                }
+                // As ids do that only ever grow, or shrink: nothing will come in between.
+                Err(at) if at == RUN_MAX && number + 1 == self.runs.len() => {
+                    self.begin_run(slots, number + 1, slot);
+                    return None;
+                }
+                // In front of all others.
+                Err(0) => {
+                    self.begin_run(slots, 0, slot);
+                    return None;
+                }
+                Err(_) => self.make_room(slots, number),
+            }
+        }
+    }
+
+    /// Forgets the point with this id; says where it was.
+    pub(super) fn remove(&mut self, slots: &Slots, id: &str) -> Option<Slot> {
+        let number = self.run_of(slots, id);
+        let run = self.runs.get_mut(number)?;
+        let at = run.find(slots, id).ok()?;
+        let removed = run.remove(at);
+        self.len -= 1;
+        match run.slots.first() {
+            None => {
+                self.runs.remove(number);
+                self.firsts.remove(number);
+                return Some(removed);
+            }
+            Some(first) if at == 0 => self.firsts.set(slots, number, *first),
+            Some(_) => {}
+        }
+        let next = self.runs.get(number + 1).map(Run::len);
+        if next.is_some_and(|next| self.runs[number].len() + next < JOINED_BELOW) {
+            let next = self.runs.remove(number + 1);
+            self.firsts.remove(number + 1);
+            self.runs[number].append(slots, &next.slots);
+        }
+        Some(removed)
+    }
+
+    /// Every slot from the first one whose id is beyond `after`.
+    pub(super) fn beyond(&self, slots: &Slots, after: Option<&str>) -> impl Iterator<Item = Slot> {
+        let (first, skipped) = match after {
+            None => (0, 0),
+            Some(after) => {
+                let number = self.run_of(slots, after);
+                let place = self.runs.get(number).map(|run| run.find(slots, after));
+                (number, place.map_or(0, |place| place.map_or_else(|at| at, |at| at + 1)))
+            }
+        };
+        self.runs[first.min(self.runs.len())..].iter().flat_map(|run| &run.slots).copied().skip(skipped)
+    }
+
+    /// The same points in other slots.
+    pub(super) fn renumber(&mut self, moved: &Moved) {
+        for slot in self.runs.iter_mut().chain([&mut self.firsts]).flat_map(|run| &mut run.slots) {
+            *slot = moved.of(*slot);
+        }
+    }
+
+    /// The run that holds this id if any does, and where it belongs if none does.
+    fn run_of(&self, slots: &Slots, id: &str) -> usize {
+        self.firsts.find(slots, id).unwrap_or_else(|next| next.saturating_sub(1))
+    }
+
+    fn begin_run(&mut self, slots: &Slots, number: usize, slot: Slot) {
+        if let Some(before) = number.checked_sub(1).and_then(|before| self.runs.get_mut(before)) {
+            before.tighten(slots);
+        }
+        let mut run = Run::default();
+        run.insert(slots, 0, slot);
+        self.runs.insert(number, run);
+        self.firsts.insert(slots, number, slot);
+        self.firsts.tighten(slots);
+        self.len += 1;
+    }
+
+    fn make_room(&mut self, slots: &Slots, number: usize) {
+        let before = number.checked_sub(1).filter(|before| self.runs[*before].len() <= GIVES_BELOW);
+        if let Some(before) = before {
+            let given = (RUN_MAX - self.runs[before].len()) / 2;
+            let kept = self.runs[number].split_off(given);
+            let given = std::mem::replace(&mut self.runs[number], kept);
+            self.runs[before].append(slots, &given.slots);
+            self.firsts.set(slots, number, self.runs[number].slots[0]);
+        } else {
+            let mut behind = self.runs[number].split_off(RUN_MAX / 2);
+            self.runs[number].tighten(slots);
+            behind.tighten(slots);
+            self.firsts.insert(slots, number + 1, behind.slots[0]);
+            self.firsts.tighten(slots);
+            self.runs.insert(number + 1, behind);
+        }
+    }
+}
+
+impl Run {
+    fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Where this id is, or belongs.
+    fn find(&self, slots: &Slots, id: &str) -> Result<usize, usize> {
+        if let Some(first) = self.slots.first().filter(|_| self.skipped > 0) {
+            let common = &slots.id(*first).as_bytes()[..self.skipped];
+            let start = &id.as_bytes()[..self.skipped.min(id.len())];
+            if start != common {
+                return Err(if start < common { 0 } else { self.len() });
+            }
+        }
+        let key = key(id, self.skipped);
+        let start = self.keys.partition_point(|other| *other < key);
+        let same = self.keys[start..].partition_point(|other| *other == key);
+        // No id has a zero byte, so this one ends within its key, and nothing is left to compare.
+        if key.trailing_zeros() >= u8::BITS {
+            return if same > 0 { Ok(start) } else { Err(start) };
+        }
+        let found = self.slots[start..start + same].binary_search_by(|slot| slots.id(*slot).cmp(id));
+        found.map(|at| start + at).map_err(|at| start + at)
+    }
+
+    fn insert(&mut self, slots: &Slots, at: usize, slot: Slot) {
+        let id = slots.id(slot);
+        let common = self.slots.first().map_or(0, |other| common(slots.id(*other), id));
+        self.skip_at_most(slots, common);
+        self.keys.insert(at, key(id, self.skipped));
+        self.slots.insert(at, slot);
+    }
+
+    /// Puts a slot in the place of another one. Its order among the others is the same.
+    fn set(&mut self, slots: &Slots, at: usize, slot: Slot) {
+        let id = slots.id(slot);
+        self.skip_at_most(slots, common(slots.id(self.slots[at]), id));
+        self.keys[at] = key(id, self.skipped);
+        self.slots[at] = slot;
+    }
+
+    fn remove(&mut self, at: usize) -> Slot {
+        self.keys.remove(at);
+        self.slots.remove(at)
+    }
+
+    fn append(&mut self, slots: &Slots, behind: &[Slot]) {
+        for slot in behind {
+            self.insert(slots, self.len(), *slot);
+        }
+    }
+
+    fn split_off(&mut self, at: usize) -> Self {
+        Self { skipped: self.skipped, keys: self.keys.split_off(at), slots: self.slots.split_off(at) }
+    }
+
+    fn skip_at_most(&mut self, slots: &Slots, bytes: usize) {
+        if bytes < self.skipped {
+            self.skip(slots, bytes);
+        }
+    }
+
+    /// Leaves out of the keys what all ids have in common, if that has become much more.
+    fn tighten(&mut self, slots: &Slots) {
+        if let (Some(first), Some(last)) = (self.slots.first(), self.slots.last()) {
+            let common = common(slots.id(*first), slots.id(*last));
+            if self.len() > 1 && common >= self.skipped + COMMON_MIN {
+                self.skip(slots, common);
+            }
+        }
+    }
+
+    fn skip(&mut self, slots: &Slots, bytes: usize) {
+        self.skipped = bytes;
+        for (kept, slot) in self.keys.iter_mut().zip(&self.slots) {
+            *kept = key(slots.id(*slot), bytes);
+        }
+    }
+}
+
+/// The eight bytes of `id` behind the first `skipped`, so that keys order as ids do; zeros where it ends.
+fn key(id: &str, skipped: usize) -> u64 {
+    let rest = id.as_bytes().get(skipped..).unwrap_or_default();
+    let key = rest.first_chunk().copied().unwrap_or_else(|| {
+        let mut padded = [0; 8];
+        padded[..rest.len()].copy_from_slice(rest);
+        padded
+    });
+    u64::from_be_bytes(key)
+}
+
+/// How many bytes two ids begin with that are the same.
+fn common(left: &str, right: &str) -> usize {
+    left.bytes().zip(right.bytes()).take_while(|(left, right)| left == right).count()
+}
+
+#[cfg(test)]
+#[path = "ids_tests.rs"]
+mod tests;
