@@ -7,38 +7,38 @@
 
 use std::ops::RangeInclusive;
 
-use simsimd::SpatialSimilarity;
+use super::sums;
 
 /// Norms for which a product with a unit vector neither overflows in f32 nor loses anything to its
 /// smallest numbers.
 const ORDINARY_NORMS: RangeInclusive<f64> = 1e-18..=1e18;
 /// Squared distances of which f32 keeps every digit; below, squares of small differences vanish.
-const ORDINARY_SQUARES: RangeInclusive<f64> = 1e-30..=f32::MAX as f64;
+const ORDINARY_SQUARES: RangeInclusive<f32> = 1e-30..=f32::MAX;
 
 /// The inner product of two vectors, at most [`f32::MAX`] and at least [`f32::MIN`].
 pub(super) fn dot(left: &[f32], right: &[f32]) -> f32 {
-    let product = f32::dot(left, right).unwrap_or(f64::NAN);
-    narrow(if product.is_finite() { product } else { dot_in_f64(left, right) })
+    let product = sums::of_products(left, right);
+    if product.is_finite() { product + 0.0 } else { narrow(dot_in_f64(left, right)) }
 }
 
 /// The square of the straight distance of two vectors; infinite if no f32 holds it.
-#[expect(clippy::cast_possible_truncation, reason = "only its order counts")]
 pub(super) fn square(left: &[f32], right: &[f32]) -> f32 {
-    f32::l2sq(left, right).unwrap_or(f64::NAN) as f32
+    sums::of_squares(left, right)
 }
 
 /// The straight distance of two vectors, at most [`f32::MAX`].
 pub(super) fn euclidean(left: &[f32], right: &[f32]) -> f32 {
-    let square = f32::l2sq(left, right).unwrap_or(f64::NAN);
-    narrow(if ORDINARY_SQUARES.contains(&square) { square.sqrt() } else { euclidean_in_f64(left, right) })
+    let square = sums::of_squares(left, right);
+    if ORDINARY_SQUARES.contains(&square) { square.sqrt() } else { narrow(euclidean_in_f64(left, right)) }
 }
 
 /// The cosine of the angle between a unit vector and a vector with this [`inverse_norm`], -1 to 1.
 /// Zero for a vector that points nowhere.
 pub(super) fn cosine(unit: &[f32], vector: &[f32], inverse_norm: f32) -> f32 {
-    let cosine = f32::dot(unit, vector).unwrap_or(f64::NAN) * f64::from(inverse_norm);
-    let cosine = if cosine.is_finite() { cosine } else { dot_in_f64(unit, vector) / norm(vector) };
-    narrow(cosine.clamp(-1.0, 1.0))
+    let cosine = sums::of_products(unit, vector) * inverse_norm;
+    let cosine = if cosine.is_finite() { cosine } else { narrow(dot_in_f64(unit, vector) / norm(vector)) };
+    // One zero, as from `narrow`.
+    cosine.clamp(-1.0, 1.0) + 0.0
 }
 
 /// What makes a product with the vector a cosine: one through its norm, zero for a zero vector.

@@ -29,6 +29,7 @@ mod selection;
 mod slots;
 mod snapshot;
 mod sought;
+mod sums;
 
 use std::collections::{BTreeMap, HashSet};
 
