@@ -11,7 +11,7 @@ use vectorizer::api::location;
 use vectorizer::auth::{ApiKey, Environment, Operation, Requirement};
 use vectorizer::config::Secret;
 use vectorizer::hivehub::{Permission, TenantStatus};
-use vectorizer::hub::{self, Hub, NewKey};
+use vectorizer::hub::{self, Hub, Limits, NewKey, NewTenant, PlanName};
 use vectorizer::server;
 use vectorizer_log::Timestamp;
 
@@ -46,7 +46,15 @@ impl Cluster {
     }
 
     fn tenant(&self, name: &str) {
-        self.hub.create_tenant(&name.parse().unwrap(), name, "free").unwrap();
+        let plan: PlanName = "free".parse().unwrap();
+        self.hub.set_plan(&plan, Limits::default()).unwrap();
+        let new = NewTenant {
+            id: name.parse().unwrap(),
+            name: name.parse().unwrap(),
+            plan,
+            overrides: Limits::default(),
+        };
+        self.hub.create_tenant(&new).unwrap();
     }
 
     fn key(&self, tenant: Option<&str>, expires_at: Option<Timestamp>) -> ApiKey {

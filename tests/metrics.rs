@@ -65,7 +65,7 @@ async fn what_is_done_is_counted() {
     // A denial may have gone along with a commit; it was told after the last.
     assert!(value(&metrics, "vectorizer_committed_records_total") >= 2.0);
     assert!(value(&metrics, "vectorizer_commit_sync_duration_seconds_count") >= 2.0);
-    let calls = "vectorizer_hivehub_calls_total{call=\"validate_key\",outcome=\"answered\"}";
+    let calls = "vectorizer_hivehub_calls_total{call=\"validate\",outcome=\"answered\"}";
     assert!(value(&metrics, calls) >= 2.0);
 }
 

@@ -128,7 +128,10 @@ async fn every_operation_answers_with_the_status_type_and_fields_that_are_descri
         let path = template.replace("{name}", "words").replace("{id}", "a");
         let key = match operation.requirement() {
             Requirement::Cluster => Key::Operator,
-            Requirement::Tenant(_) | Requirement::Nothing => ACME,
+            Requirement::Tenant(_)
+            | Requirement::TenantOrCluster
+            | Requirement::AnyKey
+            | Requirement::Nothing => ACME,
         };
         let mut request = client.request_at(method.clone(), &path).bearer_auth(node.key(key));
         if !body.is_null() {

@@ -158,12 +158,7 @@ impl Commit<'_> {
     }
 
     /// Like [`Commit::stage`], unless the log would then hold more than `bytes_max`: then nothing is staged.
-    pub fn stage_within(
-        &mut self,
-        draft: Draft,
-        now: Timestamp,
-        bytes_max: u64,
-    ) -> Result<&Record, Error> {
+    pub fn stage_within(&mut self, draft: Draft, now: Timestamp, bytes_max: u64) -> Result<&Record, Error> {
         let Draft { actor, request_id, idempotency, event } = draft;
         let seq = self.head.seq.next();
         let at = now.max(self.last_at);

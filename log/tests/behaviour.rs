@@ -45,7 +45,9 @@ fn a_log_knows_its_bytes_and_stages_nothing_beyond_a_limit<G: Ground>() {
 
     let mut staged = log.begin().unwrap();
     let full = staged.stage_within(draft(upserted(1, 1)), at(9), bytes + 10).err().unwrap();
-    assert!(matches!(full, Error::LogFull { bytes: held, bytes_max, .. } if held == bytes && bytes_max == bytes + 10));
+    assert!(
+        matches!(full, Error::LogFull { bytes: held, bytes_max, .. } if held == bytes && bytes_max == bytes + 10)
+    );
     let seq = staged.last_seq();
     staged.stage_within(draft(upserted(1, 1)), at(9), bytes * 10).unwrap();
     assert_eq!(staged.last_seq(), seq.next());

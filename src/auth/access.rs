@@ -279,10 +279,20 @@ async fn holder(
 /// Somebody who is known.
 enum Caller<'check> {
     /// Whoever reaches a server without keys: its one tenant's administrator, and its operator.
-    Keyless { tenant: &'check TenantId, allowance: &'check Arc<Allowance> },
-    Tenant { tenant: TenantId, identity: Arc<KeyIdentity>, allowance: Arc<Allowance>, now: Duration },
+    Keyless {
+        tenant: &'check TenantId,
+        allowance: &'check Arc<Allowance>,
+    },
+    Tenant {
+        tenant: TenantId,
+        identity: Arc<KeyIdentity>,
+        allowance: Arc<Allowance>,
+        now: Duration,
+    },
     /// It has no tenant and sees no tenant's data.
-    Operator { identity: Arc<KeyIdentity> },
+    Operator {
+        identity: Arc<KeyIdentity>,
+    },
 }
 
 impl Caller<'_> {

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use vectorizer_log::TenantId;
 
 use super::limits::{DefaultLimits, Limits};
-use super::rate_limiter::{RequestLimiter, RateReport, RequestRefused};
+use super::rate_limiter::{RateReport, RequestLimiter, RequestRefused};
 use crate::catalogue::{Catalogue, NotedQuota};
 use crate::hivehub::{
     Clock, Garbage, HiveHubClient, HubError, PolicyChange, PolicyCursor, PolicySubscriber, QuotaAnswer,
@@ -232,7 +232,8 @@ impl QuotaManager {
     pub fn known(&self, tenant: &TenantId) -> Option<Limits> {
         let entry = self.shared.tenants().get(tenant).cloned();
         let in_memory = entry.and_then(|entry| entry.known.borrow().as_ref().map(|it| it.limits()));
-        in_memory.or_else(|| self.shared.remembered(tenant).map(|answer| self.shared.defaults.complete(&answer)))
+        in_memory
+            .or_else(|| self.shared.remembered(tenant).map(|answer| self.shared.defaults.complete(&answer)))
     }
 
     /// The limits of this tenant have changed: they are asked for at once, if it is known here.
@@ -394,7 +395,8 @@ impl Question {
                     }
                 }
                 Err(error) => {
-                    let pause = error.retry_after().unwrap_or(PAUSE).clamp(PAUSE, self.shared.interval.max(PAUSE));
+                    let pause =
+                        error.retry_after().unwrap_or(PAUSE).clamp(PAUSE, self.shared.interval.max(PAUSE));
                     let mut state = self.entry.state();
                     state.not_before = self.shared.clock.uptime() + pause;
                     drop(state);

@@ -17,5 +17,5 @@ mod storage_tracker;
 pub use self::limits::{DefaultLimits, Limits, RequestLimits};
 pub use self::manager::{Allowance, LimitsUnknown, QuotaManager, QuotaSource};
 pub use self::rate_limiter::{RateReport, RequestRefused, WindowReport};
-pub use self::storage_tracker::{QuotaExceeded, QuotaType};
 pub(crate) use self::storage_tracker::StorageTracker;
+pub use self::storage_tracker::{QuotaExceeded, QuotaType};

@@ -87,7 +87,8 @@ impl RequestLimiter {
         if windows.as_ref().map(|windows| windows.limits) == limits {
             return;
         }
-        let accounts = windows.as_ref().map(|windows| [&windows.minute, &windows.hour].map(|it| it.account.clone()));
+        let accounts =
+            windows.as_ref().map(|windows| [&windows.minute, &windows.hour].map(|it| it.account.clone()));
         *windows = limits.map(|limits| Windows::new(limits, &accounts.unwrap_or_default()));
     }
 
@@ -162,9 +163,7 @@ impl Window {
         self.hand.set(now);
         match &self.governor {
             None => Err(self.length),
-            Some(governor) => {
-                governor.check().map_err(|not_until| not_until.wait_time_from(self.hand.now()))
-            }
+            Some(governor) => governor.check().map_err(|not_until| not_until.wait_time_from(self.hand.now())),
         }
     }
 
@@ -175,11 +174,7 @@ impl Window {
             let room = interval.saturating_mul(u64::from(self.limit)).saturating_sub(used) / interval;
             u32::try_from(room).unwrap_or(self.limit).min(self.limit)
         });
-        WindowReport {
-            limit: self.limit,
-            remaining,
-            reset_seconds: used.div_ceil(1_000_000_000),
-        }
+        WindowReport { limit: self.limit, remaining, reset_seconds: used.div_ceil(1_000_000_000) }
     }
 }
 

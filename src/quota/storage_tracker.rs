@@ -108,9 +108,9 @@ impl<'state> StorageTracker<'state> {
     /// appended.
     pub(crate) fn log_bytes_max(&self, event: &Event) -> u64 {
         match event {
-            Event::CollectionCreated { .. } | Event::VectorsUpserted { .. } | Event::PayloadChanged { .. } => {
-                self.limits.log_bytes.unwrap_or(u64::MAX)
-            }
+            Event::CollectionCreated { .. }
+            | Event::VectorsUpserted { .. }
+            | Event::PayloadChanged { .. } => self.limits.log_bytes.unwrap_or(u64::MAX),
             Event::CollectionDeleted { .. } | Event::VectorsDeleted { .. } | Event::AccessDenied { .. } => {
                 u64::MAX
             }

@@ -107,7 +107,10 @@ impl Server {
                 );
                 let keys = KeyCache::new(client.clone(), config.auth.api_key_cache_ttl, clock);
                 let policies = PolicyFeed::new(client, keys.clone()).subscribe(Arc::new(quotas.clone()));
-                (AccessCheck::Keys { keys, failures: FailedAuthentications::default(), quotas }, Some(policies))
+                (
+                    AccessCheck::Keys { keys, failures: FailedAuthentications::default(), quotas },
+                    Some(policies),
+                )
             }
             None => (AccessCheck::keyless(single_tenant()), None),
         };

@@ -44,8 +44,7 @@ fn bench_within(limits: Limits) -> Bench {
     let state = Arc::new(RwLock::new(State { projection: Projection::new(LOG), head }));
     let (published, failed) = (watch::channel(head).0, CancellationToken::new());
     let allowance = Allowance::new(limits);
-    let writer =
-        Writer::new(log, allowance, state, published, failed, Arc::default(), Metrics::default());
+    let writer = Writer::new(log, allowance, state, published, failed, Arc::default(), Metrics::default());
     let (send, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
     Bench { storage, writer, send, queue }
 }

@@ -2,9 +2,9 @@
 
 use vectorizer_log::{Event, Point, PointId};
 
+use super::Index;
 use super::change::Change;
 use super::collection::Collection;
-use super::Index;
 use crate::metering::vector_logical_bytes;
 
 impl Index {
@@ -24,9 +24,9 @@ impl Index {
             Event::VectorsUpserted { collection, points } => self
                 .by_id(*collection)
                 .map_or_else(Change::default, |collection| upserted(collection, points)),
-            Event::VectorsDeleted { collection, ids } => self
-                .by_id(*collection)
-                .map_or_else(Change::default, |collection| deleted(collection, ids)),
+            Event::VectorsDeleted { collection, ids } => {
+                self.by_id(*collection).map_or_else(Change::default, |collection| deleted(collection, ids))
+            }
             Event::PayloadChanged { collection, id, payload } => {
                 let Some(collection) = self.by_id(*collection) else { return Change::default() };
                 let Some(point) = collection.get(id) else { return Change::default() };
@@ -82,6 +82,8 @@ fn deleted(collection: &Collection, ids: &[PointId]) -> Change {
 }
 
 fn bytes(collection: &Collection, points: &[Point]) -> u64 {
-    let one = |point: &Point| vector_logical_bytes(collection.dimension(), point.id.as_str(), point.payload.as_ref());
+    let one = |point: &Point| {
+        vector_logical_bytes(collection.dimension(), point.id.as_str(), point.payload.as_ref())
+    };
     points.iter().map(one).sum()
 }

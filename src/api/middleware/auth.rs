@@ -144,7 +144,11 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        parts.extensions.remove().map(Self).ok_or_else(|| missing("the operation does not ask whose key it is"))
+        parts
+            .extensions
+            .remove()
+            .map(Self)
+            .ok_or_else(|| missing("the operation does not ask whose key it is"))
     }
 }
 
