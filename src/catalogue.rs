@@ -72,8 +72,6 @@ pub struct NotedQuota {
 pub struct NotedSize {
     /// The last record.
     pub seq: u64,
-    /// When it was written, in microseconds since 1970.
-    pub at: i64,
     /// Collections.
     pub collections: u64,
     /// Vectors.
@@ -120,13 +118,6 @@ impl Catalogue {
     /// Notes down how large a tenant is.
     pub fn note_size(&self, tenant: &TenantId, size: &NotedSize) -> Result<(), CatalogueError> {
         note(&self.sizes, tenant, size)
-    }
-
-    /// Notes nothing of this tenant any more.
-    pub fn forget(&self, tenant: &TenantId) -> Result<(), CatalogueError> {
-        self.quotas.remove(tenant.as_str())?;
-        self.sizes.remove(tenant.as_str())?;
-        Ok(())
     }
 }
 

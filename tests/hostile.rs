@@ -18,16 +18,16 @@ use vectorizer_log::Timestamp;
 use crate::node::{ACME, Answer, Client, Key, Node};
 
 /// A HiveHub in this process, and a node that asks it.
-struct Cluster {
-    hub: Hub,
-    node: Node,
+pub(crate) struct Cluster {
+    pub(crate) hub: Hub,
+    pub(crate) node: Node,
     _stop: tokio_util::sync::DropGuard,
 }
 
 const SERVICE_KEY: &str = "service-key-of-the-hostile-tests-0123456789";
 
 impl Cluster {
-    async fn start(folder: &Path, flags: &[&str]) -> Self {
+    pub(crate) async fn start(folder: &Path, flags: &[&str]) -> Self {
         let hub = Hub::open(&folder.join("hub")).unwrap();
         hub.set_service_key(&Secret::new(SERVICE_KEY)).unwrap();
         let listener = server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -45,7 +45,7 @@ impl Cluster {
         Self { hub, node: node.await.unwrap(), _stop: stop.drop_guard() }
     }
 
-    fn tenant(&self, name: &str) {
+    pub(crate) fn tenant(&self, name: &str) {
         let plan: PlanName = "free".parse().unwrap();
         self.hub.set_plan(&plan, Limits::default()).unwrap();
         let new = NewTenant {
@@ -57,7 +57,7 @@ impl Cluster {
         self.hub.create_tenant(&new).unwrap();
     }
 
-    fn key(&self, tenant: Option<&str>, expires_at: Option<Timestamp>) -> ApiKey {
+    pub(crate) fn key(&self, tenant: Option<&str>, expires_at: Option<Timestamp>) -> ApiKey {
         let tenant = tenant.map(|tenant| tenant.parse().unwrap());
         let new = NewKey { permission: Permission::Admin, tenant, expires_at };
         self.hub.create_key(Environment::Live, &new).unwrap()

@@ -9,6 +9,7 @@
 mod audit;
 mod bad_input;
 mod bounds;
+mod cluster;
 mod conditions;
 mod crash;
 mod damage;
@@ -16,6 +17,7 @@ mod failing_disk;
 mod hostile;
 mod hub;
 mod isolation;
+mod limits;
 mod linking;
 mod loading;
 mod metrics;

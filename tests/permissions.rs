@@ -14,6 +14,8 @@ use crate::node::{ACME, Answer, Client, Key, Node};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Needs {
     Nothing,
+    /// Any tenant's key that REST knows, or the operator's.
+    AnyKey,
     ReadOnly,
     ReadWrite,
     Admin,
@@ -37,7 +39,8 @@ fn needs(operation: Operation) -> Needs {
         | Operation::ChangePayload
         | Operation::DeleteVectors => Needs::ReadWrite,
         Operation::CreateCollection | Operation::DeleteCollection | Operation::ReadLog => Needs::Admin,
-        Operation::Metrics => Needs::Cluster,
+        Operation::Usage | Operation::ValidateKey => Needs::AnyKey,
+        Operation::Metrics | Operation::ClusterHealth | Operation::ListTenants => Needs::Cluster,
     }
 }
 
@@ -82,6 +85,7 @@ impl Caller {
         match (needs(operation), self.reaches) {
             (Needs::Nothing, _) => Verdict::Allowed,
             (_, Err(verdict)) => verdict,
+            (Needs::AnyKey, Ok(reaches)) if reaches >= Needs::AnyKey => Verdict::Allowed,
             // Neither reaches what is the other's.
             (needs, Ok(reaches)) if (needs == Needs::Cluster) != (reaches == Needs::Cluster) => {
                 Verdict::Forbidden

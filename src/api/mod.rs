@@ -13,6 +13,7 @@
 mod answer;
 mod audit;
 mod body;
+mod cluster;
 mod collections;
 mod conditions;
 mod feed;
@@ -26,6 +27,7 @@ mod values;
 mod vectors;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::handler::Handler;
@@ -54,6 +56,7 @@ pub struct App {
 }
 
 struct Shared {
+    started: Instant,
     tenancy: Tenancy,
     access: AccessCheck,
     metrics: Metrics,
@@ -84,6 +87,7 @@ impl App {
         let answers = answer::node_room();
         let ending = CancellationToken::new();
         let shared = Shared {
+            started: Instant::now(),
             tenancy,
             access,
             metrics,
@@ -149,6 +153,10 @@ pub fn location(operation: Operation) -> (Method, &'static str) {
         Operation::ReadLog => (Method::GET, "/api/v1/log"),
         Operation::ReadLogHead => (Method::GET, "/api/v1/log/head"),
         Operation::Metrics => (Method::GET, "/metrics"),
+        Operation::ClusterHealth => (Method::GET, "/api/v1/cluster/health"),
+        Operation::ListTenants => (Method::GET, "/api/v1/cluster/tenants"),
+        Operation::Usage => (Method::GET, "/api/v1/cluster/usage"),
+        Operation::ValidateKey => (Method::POST, "/api/v1/cluster/keys/validate"),
         Operation::Health => (Method::GET, "/health"),
         Operation::Ready => (Method::GET, "/ready"),
         Operation::OpenApi => (Method::GET, "/api/v1/openapi.json"),
@@ -192,6 +200,10 @@ fn guarded(app: &App, operation: Operation) -> MethodRouter<App> {
         Operation::ReadLog => guard(app, operation, audit::read),
         Operation::ReadLogHead => guard(app, operation, audit::head),
         Operation::Metrics => guard(app, operation, metrics::serve),
+        Operation::ClusterHealth => guard(app, operation, cluster::health),
+        Operation::ListTenants => guard(app, operation, cluster::tenants),
+        Operation::Usage => guard(app, operation, cluster::usage),
+        Operation::ValidateKey => guard(app, operation, cluster::validate_key),
         Operation::Health => guard(app, operation, health::health),
         Operation::Ready => guard(app, operation, health::ready),
         Operation::OpenApi => guard(app, operation, openapi::serve),
@@ -220,6 +232,8 @@ const fn takes_parameters(operation: Operation) -> bool {
         | Operation::GetVector
         | Operation::ReadLog
         | Operation::Metrics
+        | Operation::ListTenants
+        | Operation::Usage
         | Operation::Health
         | Operation::Ready
         | Operation::OpenApi => true,
@@ -234,7 +248,9 @@ const fn takes_parameters(operation: Operation) -> bool {
         | Operation::Search
         | Operation::SearchBatch
         | Operation::Count
-        | Operation::ReadLogHead => false,
+        | Operation::ReadLogHead
+        | Operation::ClusterHealth
+        | Operation::ValidateKey => false,
     }
 }
 

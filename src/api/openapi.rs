@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{audit, collections, health, metrics, problem, search, vectors};
+use super::{audit, cluster, collections, health, metrics, problem, search, vectors};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -34,6 +34,10 @@ use super::{audit, collections, health, metrics, problem, search, vectors};
         audit::read,
         audit::head,
         metrics::serve,
+        cluster::health,
+        cluster::tenants,
+        cluster::usage,
+        cluster::validate_key,
         health::health,
         health::ready,
         serve,

@@ -209,6 +209,11 @@ impl AccessCheck {
         }
     }
 
+    /// Whether it asks for keys.
+    pub const fn is_cluster(&self) -> bool {
+        matches!(self, Self::Keys { .. })
+    }
+
     /// What is known of a tenant's limits, without asking anyone.
     pub fn known_limits(&self, tenant: &TenantId) -> Option<Limits> {
         match self {

@@ -11,6 +11,7 @@ pub use access::{
 };
 pub use denial::{DenialReason, Denied};
 pub use failures::FailedAuthentications;
+pub(crate) use permission::rest_level;
 pub use permission::{Level, Operation, Requirement};
 
 pub use key::{ApiKey, Environment, InvalidKeyHash, KeyHash, KeyId, MalformedKey};

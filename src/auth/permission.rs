@@ -38,6 +38,14 @@ pub enum Operation {
     ReadLogHead,
     /// Read the node's metrics, those of all its tenants among them.
     Metrics,
+    /// See how the node is.
+    ClusterHealth,
+    /// See which tenants the node has.
+    ListTenants,
+    /// See what a tenant uses, and what it may use.
+    Usage,
+    /// See what one's own key is and may do.
+    ValidateKey,
     /// Whether the process lives.
     Health,
     /// Whether the server takes requests.
@@ -74,7 +82,7 @@ pub enum Level {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::CreateCollection,
         Self::ListCollections,
         Self::DescribeCollection,
@@ -91,6 +99,10 @@ impl Operation {
         Self::ReadLog,
         Self::ReadLogHead,
         Self::Metrics,
+        Self::ClusterHealth,
+        Self::ListTenants,
+        Self::Usage,
+        Self::ValidateKey,
         Self::Health,
         Self::Ready,
         Self::OpenApi,
@@ -115,6 +127,10 @@ impl Operation {
             Self::ReadLog => "read_log",
             Self::ReadLogHead => "read_log_head",
             Self::Metrics => "metrics",
+            Self::ClusterHealth => "cluster_health",
+            Self::ListTenants => "list_tenants",
+            Self::Usage => "usage",
+            Self::ValidateKey => "validate_key",
             Self::Health => "health",
             Self::Ready => "ready",
             Self::OpenApi => "openapi",
@@ -139,13 +155,15 @@ impl Operation {
             Self::CreateCollection | Self::DeleteCollection | Self::ReadLog => {
                 Requirement::Tenant(Level::Admin)
             }
-            Self::Metrics => Requirement::Cluster,
+            Self::Metrics | Self::ClusterHealth | Self::ListTenants => Requirement::Cluster,
+            Self::Usage => Requirement::TenantOrCluster,
+            Self::ValidateKey => Requirement::AnyKey,
         }
     }
 }
 
 /// How far a key of this permission reaches over REST; `None` if it does not reach there at all.
-pub(super) const fn rest_level(permission: Permission) -> Option<Level> {
+pub(crate) const fn rest_level(permission: Permission) -> Option<Level> {
     match permission {
         Permission::Admin => Some(Level::Admin),
         Permission::ReadWrite => Some(Level::Write),
@@ -172,10 +190,12 @@ mod tests {
             O::SearchBatch,
             O::Count,
             O::ReadLogHead,
+            O::Usage,
+            O::ValidateKey,
         ];
         let writes = [O::UpsertVectors, O::DeleteVector, O::ChangePayload, O::DeleteVectors];
         let admin = [O::CreateCollection, O::DeleteCollection, O::ReadLog];
-        let cluster = [O::Metrics];
+        let cluster = [O::Metrics, O::ClusterHealth, O::ListTenants];
         let public = [O::Health, O::Ready, O::OpenApi];
         let named = reads.len() + writes.len() + admin.len() + cluster.len() + public.len();
         assert_eq!(named, Operation::ALL.len());

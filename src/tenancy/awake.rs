@@ -139,7 +139,7 @@ impl Woken {
         let Self { files, log, projection } = self;
         let head = log.head();
         let reader = log.reader();
-        let state = Arc::new(RwLock::new(State { projection, head }));
+        let state = Arc::new(RwLock::new(State { projection, head, log_bytes: log.bytes() }));
         let (commands, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (publish, published) = watch::channel(head);
         // The writer outlives the request that wakes it, and works for others too.

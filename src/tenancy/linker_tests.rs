@@ -52,7 +52,7 @@ fn behind() -> State {
     };
     let points = (0..VECTORS).map(point).collect();
     apply(Event::VectorsUpserted { collection: CollectionId::created_at(Seq::OLDEST), points });
-    State { projection, head: Head::genesis(LogId::new(uuid::Uuid::nil())) }
+    State { projection, head: Head::genesis(LogId::new(uuid::Uuid::nil())), log_bytes: 0 }
 }
 
 /// Runs a linker of which so many turns panic, and has it wait for room for one more vector.

@@ -6,11 +6,13 @@
 //! - `linker`: what follows a write behind it: links in the graph, compaction; `graph_files`: where
 //!   graphs are kept for the next waking; `pace`: who waits when linking does not keep up;
 //!   `background`: the threads that do it.
+//! - `census`: which tenants there are, for the operator.
 //! - `merge_patch`: how a payload changes.
 //! - `share`: what one tenant may take up.
 
 mod awake;
 mod background;
+mod census;
 mod command;
 mod decision;
 mod graph_files;
@@ -42,6 +44,7 @@ use vectorizer_replay::Collection;
 
 pub use self::awake::WakeError;
 use self::awake::{Awake, Watched, wake};
+pub use self::census::{TenantFacts, TenantState};
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
 use self::linker::Turns;
 pub use self::merge_patch::MergePatch;
@@ -216,6 +219,7 @@ impl Tenancy {
         self.shared.stop.cancel();
         let tasks = &self.shared.tasks;
         tasks.close();
+        self.note_sizes();
         let started = Instant::now();
         while timeout(STOPPING_REPORT, tasks.wait()).await.is_err() {
             let (left, seconds) = (tasks.len(), started.elapsed().as_secs());

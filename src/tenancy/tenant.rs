@@ -15,7 +15,9 @@ use super::pace::Held;
 use super::share::Share;
 use super::writer::{Queued, State};
 use crate::auth::{self, Admin, Pass};
+use crate::catalogue::NotedSize;
 use crate::metrics::TenantMetrics;
+use crate::quota::Limits;
 
 /// How long a write waits for a place in the writer's queue.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
@@ -101,6 +103,16 @@ impl<L> Tenant<L> {
     /// Whose data it is.
     pub fn id(&self) -> &TenantId {
         &self.awake.id
+    }
+
+    /// How large it is.
+    pub fn size(&self) -> NotedSize {
+        self.awake.size()
+    }
+
+    /// What it may use.
+    pub fn limits(&self) -> Limits {
+        self.pass.allowance().limits()
     }
 
     /// What it may take up of the node's memory.

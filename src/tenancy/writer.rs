@@ -42,6 +42,8 @@ pub(super) struct Queued {
 pub(super) struct State {
     pub(super) projection: Projection,
     pub(super) head: Head,
+    /// Stored bytes of the log up to there.
+    pub(super) log_bytes: u64,
 }
 
 pub(super) struct Writer {
@@ -213,6 +215,7 @@ impl Writer {
                 }
             }
             state.head = self.log.head();
+            state.log_bytes = self.log.bytes();
             drop(state);
             self.published.send_replace(self.log.head());
         }

@@ -41,7 +41,8 @@ fn bench_within(limits: Limits) -> Bench {
     let unverified = UnverifiedLog::new(Box::new(Arc::clone(&storage)), LOG).unwrap();
     let log = unverified.recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
     let head = log.head();
-    let state = Arc::new(RwLock::new(State { projection: Projection::new(LOG), head }));
+    let state =
+        Arc::new(RwLock::new(State { projection: Projection::new(LOG), head, log_bytes: log.bytes() }));
     let (published, failed) = (watch::channel(head).0, CancellationToken::new());
     let allowance = Allowance::new(limits);
     let writer = Writer::new(log, allowance, state, published, failed, Arc::default(), Metrics::default());

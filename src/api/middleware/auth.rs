@@ -14,7 +14,7 @@ use super::request::RequestId;
 use super::{address, rate_headers};
 use crate::api::{App, Problem};
 use crate::audit::Refused;
-use crate::auth::{AccessCheck, Admission, Admitted, ClusterPass, Holds, Operation, Pass, Reach};
+use crate::auth::{AccessCheck, Admission, Admitted, ClusterPass, Holds, Operation, Pass, Reach, Read};
 use crate::quota::RateReport;
 use crate::tenancy::{Share, Tenant};
 
@@ -133,6 +133,26 @@ impl FromRequestParts<App> for GrantedCluster {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
         parts.extensions.remove().map(Self).ok_or_else(|| missing("the operation is not the operator's"))
+    }
+}
+
+/// The right to see one tenant's use: the tenant's own, or the operator's to see any, as a handler's
+/// argument.
+pub enum GrantedUsage {
+    /// Of itself.
+    Tenant(Arc<Tenant<Read>>),
+    /// Of any.
+    Cluster(Arc<ClusterPass>),
+}
+
+impl FromRequestParts<App> for GrantedUsage {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        let extensions = &mut parts.extensions;
+        let own = extensions.remove().map(Self::Tenant);
+        own.or_else(|| extensions.remove().map(Self::Cluster))
+            .ok_or_else(|| missing("the operation does not show anybody's usage"))
     }
 }
 

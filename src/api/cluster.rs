@@ -1,0 +1,382 @@
+//! The node as its operator sees it, and a key as its holder does.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use vectorizer_log::TenantId;
+
+use super::App;
+use super::answer::json;
+use super::body::Parameters;
+use super::middleware::auth::{Caller, GrantedCluster, GrantedUsage};
+use super::problem::{Problem, ProblemBody};
+use crate::auth::{Holds, Level, Operation, Requirement, rest_level};
+
+use crate::catalogue::NotedSize;
+use crate::hivehub::{Call, Holder, Permission};
+use crate::quota::Limits;
+use crate::tenancy::TenantState;
+
+/// The most tenants on a page, and how many there are on one that does not say.
+const TENANTS_MAX: usize = 1_000;
+const TENANTS_DEFAULT: usize = 100;
+
+/// How the node is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ClusterHealth {
+    /// `ok`, or `degraded` while something that it needs does not answer: then `problems` says what.
+    status: &'static str,
+    /// What does not work, in sentences.
+    problems: Vec<&'static str>,
+    /// The server's version.
+    version: &'static str,
+    /// `cluster` or `single-tenant`.
+    mode: &'static str,
+    /// Seconds since the server started.
+    uptime_seconds: u64,
+    /// Tenants in memory.
+    tenants_awake: usize,
+    /// What is known of HiveHub; null in single-tenant mode.
+    hivehub: Option<HiveHubHealth>,
+}
+
+/// What is known of HiveHub.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HiveHubHealth {
+    /// Whether it answered when it was asked last.
+    answering: bool,
+    /// Whether the policy feed is up to date: revocations arrive within a second.
+    policies_current: bool,
+}
+
+/// Parameters of a page of tenants.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TenantsParameters {
+    /// How many at most: 1 to 1,000; 100 if not given.
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A page of tenants.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TenantsPage {
+    /// By id.
+    tenants: Vec<TenantAnswer>,
+    /// Where the next page starts; null on the last.
+    next_cursor: Option<String>,
+}
+
+/// A tenant, without anything of its data.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TenantAnswer {
+    /// Its id.
+    id: String,
+    /// `awake` or `asleep`.
+    state: &'static str,
+    /// How large it is; null if that was never noted down.
+    usage: Option<UsageNow>,
+}
+
+/// What a tenant uses.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(super) struct UsageNow {
+    /// Logical bytes of its vectors: for each 4 × dimension + id + payload + 32.
+    storage_bytes: u64,
+    /// Stored bytes of its log.
+    log_bytes: u64,
+    /// Vectors.
+    vectors: u64,
+    /// Collections.
+    collections: u64,
+    /// The last record of its log that this counts.
+    seq: u64,
+}
+
+/// What a tenant may use; null is no limit.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct QuotaNow {
+    /// Logical bytes of its vectors.
+    storage_bytes: Option<u64>,
+    /// Stored bytes of its log.
+    log_bytes: Option<u64>,
+    /// Vectors.
+    vectors: Option<u64>,
+    /// Collections.
+    collections: Option<u64>,
+    /// Requests within a minute.
+    requests_per_minute: Option<u32>,
+    /// Requests within an hour.
+    requests_per_hour: Option<u32>,
+}
+
+/// Whose usage to show.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct UsageParameters {
+    /// A tenant's id: for the operator, who has to name one. A tenant may name itself only.
+    tenant: Option<String>,
+}
+
+/// What a tenant uses of what it may use.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UsageAnswer {
+    /// The tenant.
+    tenant: String,
+    /// What it uses.
+    usage: UsageNow,
+    /// What it may use; null while that is not known.
+    quota: Option<QuotaNow>,
+}
+
+/// What a key is and may do.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct KeyAnswer {
+    /// Always true: a key that is not valid gets a 401.
+    valid: bool,
+    /// Its public name; null on a server without keys.
+    key_id: Option<String>,
+    /// `ADMIN`, `READ_WRITE` or `READ_ONLY`.
+    permission: &'static str,
+    /// `tenant`, or `cluster` for the operator's.
+    scope: &'static str,
+    /// When it ends; null is never.
+    expires_at: Option<String>,
+    /// Whose it is; null for the operator's.
+    tenant: Option<KeyTenant>,
+    /// The operations it may use, by the names of this document.
+    operations: Vec<&'static str>,
+}
+
+/// Whose key it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct KeyTenant {
+    /// The tenant's id.
+    id: String,
+    /// Its name for people.
+    name: String,
+    /// Its plan.
+    plan: String,
+}
+
+impl From<NotedSize> for UsageNow {
+    fn from(size: NotedSize) -> Self {
+        Self {
+            storage_bytes: size.storage_bytes,
+            log_bytes: size.log_bytes,
+            vectors: size.vectors,
+            collections: size.collections,
+            seq: size.seq,
+        }
+    }
+}
+
+impl From<Limits> for QuotaNow {
+    fn from(limits: Limits) -> Self {
+        Self {
+            storage_bytes: limits.storage_bytes,
+            log_bytes: limits.log_bytes,
+            vectors: limits.vectors,
+            collections: limits.collections,
+            requests_per_minute: limits.requests.map(|requests| requests.per_minute),
+            requests_per_hour: limits.requests.map(|requests| requests.per_hour),
+        }
+    }
+}
+
+/// See how the node is.
+#[utoipa::path(get, path = "/api/v1/cluster/health", operation_id = "cluster_health", responses(
+    (status = 200, body = ClusterHealth),
+    (status = 401, body = ProblemBody),
+    (status = 403, body = ProblemBody),
+))]
+pub(super) async fn health(State(app): State<App>, GrantedCluster(_): GrantedCluster) -> Response {
+    let shared = &app.shared;
+    let hivehub = shared.access.is_cluster().then(|| HiveHubHealth {
+        answering: [Call::Validate, Call::Quota].iter().all(|call| shared.metrics.hivehub_answers(*call)),
+        policies_current: shared.metrics.hivehub_answers(Call::Policies),
+    });
+    let mut problems = Vec::new();
+    if let Some(hivehub) = &hivehub {
+        if !hivehub.answering {
+            problems.push("HiveHub does not answer: known keys and limits are used");
+        }
+        if !hivehub.policies_current {
+            problems.push("policies do not arrive: a revoked key may be taken for a minute");
+        }
+    }
+    let answer = ClusterHealth {
+        status: if problems.is_empty() { "ok" } else { "degraded" },
+        problems,
+        version: env!("CARGO_PKG_VERSION"),
+        mode: if hivehub.is_some() { "cluster" } else { "single-tenant" },
+        uptime_seconds: shared.started.elapsed().as_secs(),
+        tenants_awake: shared.tenancy.awake_count(),
+        hivehub,
+    };
+    json(StatusCode::OK, &answer)
+}
+
+/// See which tenants the node has.
+#[utoipa::path(get, path = "/api/v1/cluster/tenants", operation_id = "list_tenants", params(TenantsParameters),
+    responses(
+        (status = 200, body = TenantsPage),
+        (status = 400, body = ProblemBody),
+        (status = 401, body = ProblemBody),
+        (status = 403, body = ProblemBody),
+        (status = 422, body = ProblemBody),
+    ))]
+pub(super) async fn tenants(
+    State(app): State<App>,
+    GrantedCluster(pass): GrantedCluster,
+    Parameters(TenantsParameters { limit, cursor }): Parameters<TenantsParameters>,
+) -> Result<Response, Problem> {
+    let limit = limit.unwrap_or(TENANTS_DEFAULT);
+    if !(1..=TENANTS_MAX).contains(&limit) {
+        let detail = format!("limit is {limit}, it must be 1 to {TENANTS_MAX}");
+        return Err(Problem::invalid("invalid-limit", detail));
+    }
+    let after = cursor.as_deref().map(|cursor| tenant_named(cursor, "cursor")).transpose()?;
+    let tenancy = app.shared.tenancy.clone();
+    // One more than asked for says whether there is a next page. Reads the disk.
+    let found = tokio::task::spawn_blocking(move || tenancy.tenants(&pass, after.as_ref(), limit + 1)).await;
+    let mut found = found.map_err(|_| Problem::internal())?.map_err(|error| {
+        tracing::error!(%error, "the tenants cannot be listed");
+        Problem::internal()
+    })?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next_cursor = found.last().filter(|_| more).map(|last| last.id.to_string());
+    let tenants = found.into_iter().map(|tenant| TenantAnswer {
+        id: tenant.id.to_string(),
+        state: match tenant.state {
+            TenantState::Awake => "awake",
+            TenantState::Asleep => "asleep",
+        },
+        usage: tenant.size.map(UsageNow::from),
+    });
+    Ok(json(StatusCode::OK, &TenantsPage { tenants: tenants.collect(), next_cursor }))
+}
+
+/// See what a tenant uses, and what it may use.
+#[utoipa::path(get, path = "/api/v1/cluster/usage", operation_id = "usage", params(UsageParameters), responses(
+    (status = 200, body = UsageAnswer),
+    (status = 400, body = ProblemBody),
+    (status = 401, body = ProblemBody),
+    (status = 403, body = ProblemBody),
+    (status = 404, body = ProblemBody),
+    (status = 422, body = ProblemBody),
+    (status = 503, body = ProblemBody),
+))]
+pub(super) async fn usage(
+    State(app): State<App>,
+    granted: GrantedUsage,
+    Parameters(UsageParameters { tenant: named }): Parameters<UsageParameters>,
+) -> Result<Response, Problem> {
+    let named = named.as_deref().map(|named| tenant_named(named, "tenant")).transpose()?;
+    let (tenant, size, limits) = match granted {
+        GrantedUsage::Tenant(own) => {
+            // Another's name answers like one's own that is wrong: nothing is learned about who exists.
+            if named.is_some_and(|named| named != *own.id()) {
+                return Err(Problem::new(
+                    StatusCode::FORBIDDEN,
+                    "insufficient-permission",
+                    "a tenant's key shows that tenant's usage; another's needs the operator's key",
+                ));
+            }
+            (own.id().clone(), own.size(), Some(own.limits()))
+        }
+        GrantedUsage::Cluster(pass) => {
+            let tenant = named.ok_or_else(|| {
+                Problem::invalid("no-tenant", "the operator's key has no tenant: name one, ?tenant=<id>")
+            })?;
+            let tenancy = app.shared.tenancy.clone();
+            let id = tenant.clone();
+            let size = tokio::task::spawn_blocking(move || tenancy.size(&pass, &id)).await;
+            let size = size.map_err(|_| Problem::internal())?.ok_or_else(|| no_such_tenant(&tenant))?;
+            let limits = app.shared.access.known_limits(&tenant);
+            (tenant, size, limits)
+        }
+    };
+    let answer =
+        UsageAnswer { tenant: tenant.to_string(), usage: size.into(), quota: limits.map(QuotaNow::from) };
+    Ok(json(StatusCode::OK, &answer))
+}
+
+/// See what one's own key is and may do.
+#[utoipa::path(post, path = "/api/v1/cluster/keys/validate", operation_id = "validate_key", responses(
+    (status = 200, body = KeyAnswer),
+    (status = 401, body = ProblemBody),
+    (status = 403, body = ProblemBody),
+    (status = 429, body = ProblemBody),
+    (status = 503, body = ProblemBody),
+))]
+pub(super) async fn validate_key(Caller(holds): Caller) -> Response {
+    let answer = match holds {
+        Holds::Keyless(tenant) => KeyAnswer {
+            valid: true,
+            key_id: None,
+            permission: "ADMIN",
+            scope: "tenant",
+            expires_at: None,
+            tenant: Some(KeyTenant { id: tenant.to_string(), name: tenant.to_string(), plan: String::new() }),
+            operations: names(|_| true),
+        },
+        Holds::Key(identity) => {
+            let reach = rest_level(identity.permission);
+            let (scope, tenant) = match &identity.holder {
+                Holder::Cluster => ("cluster", None),
+                Holder::Tenant(tenant) => {
+                    let (name, plan) = (tenant.name.clone(), tenant.plan.clone());
+                    ("tenant", Some(KeyTenant { id: tenant.id.to_string(), name, plan }))
+                }
+            };
+            let is_cluster = tenant.is_none();
+            KeyAnswer {
+                valid: true,
+                key_id: Some(identity.key_id.to_string()),
+                permission: word(identity.permission),
+                scope,
+                expires_at: identity.expires_at.map(|end| end.to_string()),
+                tenant,
+                operations: names(|requirement| may(requirement, is_cluster, reach)),
+            }
+        }
+    };
+    json(StatusCode::OK, &answer)
+}
+
+fn may(requirement: Requirement, is_cluster: bool, reach: Option<Level>) -> bool {
+    match requirement {
+        Requirement::Nothing | Requirement::AnyKey | Requirement::TenantOrCluster => true,
+        Requirement::Cluster => is_cluster,
+        Requirement::Tenant(level) => !is_cluster && reach.is_some_and(|reach| reach >= level),
+    }
+}
+
+fn names(may: impl Fn(Requirement) -> bool) -> Vec<&'static str> {
+    let allowed = Operation::ALL.into_iter().filter(|operation| may(operation.requirement()));
+    allowed.map(Operation::name).collect()
+}
+
+const fn word(permission: Permission) -> &'static str {
+    match permission {
+        Permission::Admin => "ADMIN",
+        Permission::ReadWrite => "READ_WRITE",
+        Permission::ReadOnly => "READ_ONLY",
+        Permission::Mcp => "MCP",
+    }
+}
+
+fn tenant_named(text: &str, what: &str) -> Result<TenantId, Problem> {
+    text.parse().map_err(|_| Problem::invalid("invalid-tenant", format!("{what} {text:?} is no tenant id")))
+}
+
+fn no_such_tenant(tenant: &TenantId) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no-such-tenant", format!("there is no tenant {tenant} on this node"))
+}

@@ -1,0 +1,95 @@
+//! The node for its operator, and a key for its holder.
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::node::{ACME, GLOBEX, Key, Node};
+
+async fn with_words(node: &Node, key: Key, vectors: usize) {
+    let client = node.client(key);
+    client.create("words", 2, "dot").await;
+    let points: Vec<Value> =
+        (0..vectors).map(|number| json!({"id": format!("p{number}"), "vector": [1, 2]})).collect();
+    client.put("/collections/words/vectors", &json!({"vectors": points})).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_is_what_the_tenant_has_and_shown_to_it_and_to_the_operator_only() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    with_words(&node, ACME, 3).await;
+    let usage = node.client(Key::ReadOnly(0)).get("/cluster/usage").await.expect(200);
+    assert_eq!(usage["tenant"], "acme");
+    assert_eq!(
+        (usage["usage"]["vectors"].as_u64(), usage["usage"]["collections"].as_u64()),
+        (Some(3), Some(1))
+    );
+    assert_eq!(usage["usage"]["storage_bytes"], 3 * (4 * 2 + 2 + 32));
+    assert_eq!(usage["quota"]["vectors"], 100_000_000);
+    assert!(usage["usage"]["log_bytes"].as_u64().unwrap() > 100);
+
+    let operator = node.client(Key::Operator);
+    assert_eq!(operator.get("/cluster/usage?tenant=acme").await.expect(200)["usage"], usage["usage"]);
+    operator.get("/cluster/usage").await.expect(422);
+    operator.get("/cluster/usage?tenant=nobody").await.expect(404);
+    // Whether the other exists or not, a tenant is told the same.
+    for other in ["acme", "nobody"] {
+        let refused = node.client(GLOBEX).get(&format!("/cluster/usage?tenant={other}")).await;
+        assert_eq!(refused.expect(403)["type"], "urn:vectorizer:problem:insufficient-permission");
+    }
+    assert_eq!(node.client(GLOBEX).get("/cluster/usage?tenant=globex").await.expect(200)["tenant"], "globex");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_sees_every_tenant_page_by_page_asleep_or_awake() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    with_words(&node, ACME, 2).await;
+    with_words(&node, GLOBEX, 5).await;
+    node.stop();
+    let node = Node::dev(data.path());
+    node.client(GLOBEX).get("/collections").await.expect(200);
+    let operator = node.client(Key::Operator);
+    let first = operator.get("/cluster/tenants?limit=1").await.expect(200);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = operator.get(&format!("/cluster/tenants?limit=1&cursor={cursor}")).await.expect(200);
+    assert_eq!(second["next_cursor"], Value::Null);
+    let [acme, globex] = [&first["tenants"][0], &second["tenants"][0]];
+    assert_eq!(
+        (&acme["id"], &acme["state"], &acme["usage"]["vectors"]),
+        (&json!("acme"), &json!("asleep"), &json!(2))
+    );
+    assert_eq!(
+        (&globex["id"], &globex["state"], &globex["usage"]["vectors"]),
+        (&json!("globex"), &json!("awake"), &json!(5))
+    );
+    for wrong in ["limit=0", "limit=1001", "cursor=../etc"] {
+        operator.get(&format!("/cluster/tenants?{wrong}")).await.expect(422);
+    }
+    operator.get("/cluster/tenants?page=2").await.expect(400);
+    let health = operator.get("/cluster/health").await.expect(200);
+    assert_eq!(
+        (&health["status"], &health["mode"], &health["tenants_awake"]),
+        (&json!("ok"), &json!("cluster"), &json!(1))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_told_what_it_is_and_may_do() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let validate = async |key| node.client(key).post("/cluster/keys/validate", &json!({})).await;
+    let has = |answer: &Value, operation: &str| {
+        answer["operations"].as_array().unwrap().contains(&json!(operation))
+    };
+    let reader = validate(Key::ReadOnly(0)).await.expect(200);
+    assert_eq!((&reader["permission"], &reader["scope"]), (&json!("READ_ONLY"), &json!("tenant")));
+    assert_eq!(reader["tenant"], json!({"id": "acme", "name": "Acme", "plan": "generous"}));
+    assert!(has(&reader, "search") && !has(&reader, "upsert_vectors") && !has(&reader, "list_tenants"));
+    let admin = validate(ACME).await.expect(200);
+    assert!(has(&admin, "create_collection") && !has(&admin, "cluster_health"));
+    let operator = validate(Key::Operator).await.expect(200);
+    assert_eq!((&operator["scope"], &operator["tenant"]), (&json!("cluster"), &Value::Null));
+    assert!(has(&operator, "cluster_health") && !has(&operator, "search"));
+    validate(Key::Mcp(0)).await.expect(403);
+}

@@ -1,0 +1,145 @@
+//! What a plan allows is what a tenant gets, to the unit.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use vectorizer::auth::ApiKey;
+use vectorizer::hivehub::TenantStatus;
+use vectorizer::hub::Limits;
+
+use crate::hostile::Cluster;
+use crate::node::Answer;
+
+fn limits(numbers: Value) -> Limits {
+    serde_json::from_value(numbers).unwrap()
+}
+
+async fn send(cluster: &Cluster, key: &ApiKey, method: &str, path: &str, body: &Value) -> Answer {
+    let client = cluster.node.keyless();
+    let request = client.request(method.parse().unwrap(), path).bearer_auth(key.expose());
+    let request = if body.is_null() { request } else { request.json(body) };
+    client.send(request).await
+}
+
+/// A tenant with these limits, and its key.
+fn tenant(cluster: &Cluster, numbers: Value) -> ApiKey {
+    cluster.tenant("acme");
+    cluster.hub.set_tenant(&"acme".parse().unwrap(), |entry| entry.overrides = limits(numbers)).unwrap();
+    cluster.key(Some("acme"), None)
+}
+
+async fn create(cluster: &Cluster, key: &ApiKey) {
+    let words = json!({"name": "words", "dimension": 2, "metric": "dot"});
+    send(cluster, key, "POST", "/collections", &words).await.expect(201);
+}
+
+async fn upsert(cluster: &Cluster, key: &ApiKey, id: usize) -> Answer {
+    let body = json!({"vectors": [{"id": format!("p{id}"), "vector": [1, 2]}]});
+    send(cluster, key, "PUT", "/collections/words/vectors", &body).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_two_writers_at_once_never_exceed_a_quota_and_use_all_of_it() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Arc::new(Cluster::start(folder.path(), &[]).await);
+    let key = tenant(&cluster, json!({"vectors": 40, "collections": 1, "requests_per_minute": 10_000}));
+    create(&cluster, &key).await;
+    let other = json!({"name": "others", "dimension": 2, "metric": "dot"});
+    let refused = send(&cluster, &key, "POST", "/collections", &other).await.expect(429);
+    assert_eq!(refused["type"], "urn:vectorizer:problem:quota-exceeded");
+    let writers: Vec<_> = (0..32)
+        .map(|writer| {
+            let (cluster, key) = (Arc::clone(&cluster), key.clone());
+            tokio::spawn(async move {
+                let mut written = 0;
+                for number in 0..4 {
+                    let answer = upsert(&cluster, &key, writer * 4 + number).await;
+                    if answer.status.as_u16() == 429 {
+                        assert!(answer.headers.contains_key("retry-after"));
+                    } else {
+                        answer.expect(200);
+                        written += 1;
+                    }
+                }
+                written
+            })
+        })
+        .collect();
+    let mut written = 0;
+    for writer in writers {
+        written += writer.await.unwrap();
+    }
+    assert_eq!(written, 40);
+    let usage = send(&cluster, &key, "GET", "/cluster/usage", &Value::Null).await.expect(200);
+    assert_eq!((&usage["usage"]["vectors"], &usage["quota"]["vectors"]), (&json!(40), &json!(40)));
+
+    // What can never fit is said to be too large, and a deletion makes room at once.
+    let many: Vec<Value> = (0..41).map(|id| json!({"id": format!("n{id}"), "vector": [1, 2]})).collect();
+    let too_large =
+        send(&cluster, &key, "PUT", "/collections/words/vectors", &json!({"vectors": many})).await;
+    assert_eq!(too_large.expect(413)["type"], "urn:vectorizer:problem:larger-than-quota");
+    let listed =
+        send(&cluster, &key, "GET", "/collections/words/vectors?limit=1", &Value::Null).await.expect(200);
+    let gone = listed["vectors"][0]["id"].as_str().unwrap().to_owned();
+    upsert(&cluster, &key, 999).await.expect(429);
+    send(&cluster, &key, "DELETE", &format!("/collections/words/vectors/{gone}"), &Value::Null)
+        .await
+        .expect(200);
+    upsert(&cluster, &key, 999).await.expect(200);
+    upsert(&cluster, &key, 1_000).await.expect(429);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_beyond_the_plan_are_refused_whichever_key_they_come_with_and_told_when_to_return() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &[]).await;
+    let key = tenant(&cluster, json!({"requests_per_minute": 6, "requests_per_hour": 1_000}));
+    let second = cluster.key(Some("acme"), None);
+    for left in (0..6).rev() {
+        let key = if left % 2 == 0 { &key } else { &second };
+        let answer = send(&cluster, key, "GET", "/collections", &Value::Null).await;
+        assert_eq!(answer.headers["ratelimit-policy"], "\"minute\";q=6;w=60, \"hour\";q=1000;w=3600");
+        let state = answer.headers["ratelimit"].to_str().unwrap().to_owned();
+        assert!(state.starts_with(&format!("\"minute\";r={left};t=")), "{state}");
+        answer.expect(200);
+    }
+    let refused = send(&cluster, &second, "GET", "/collections", &Value::Null).await;
+    let retry_after: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=10).contains(&retry_after), "{retry_after}");
+    assert!(refused.headers.contains_key("ratelimit"));
+    assert_eq!(refused.expect(429)["type"], "urn:vectorizer:problem:rate-limit-exceeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_plan_a_suspension_and_a_revocation_arrive_within_a_second() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &[]).await;
+    let key = tenant(&cluster, json!({"vectors": 1}));
+    let second = cluster.key(Some("acme"), None);
+    create(&cluster, &key).await;
+    upsert(&cluster, &key, 0).await.expect(200);
+    upsert(&cluster, &second, 1).await.expect(429);
+    let acme = "acme".parse().unwrap();
+    cluster.hub.set_tenant(&acme, |entry| entry.overrides = limits(json!({"vectors": 2}))).unwrap();
+    within_a_second(async || upsert(&cluster, &key, 1).await.status.as_u16() == 200).await;
+    cluster.hub.revoke_key(&second.id()).unwrap();
+    within_a_second(async || {
+        send(&cluster, &second, "GET", "/collections", &Value::Null).await.status.as_u16() == 401
+    })
+    .await;
+    cluster.hub.set_tenant_status(&acme, TenantStatus::Suspended).unwrap();
+    within_a_second(async || {
+        send(&cluster, &key, "GET", "/collections", &Value::Null).await.status.as_u16() == 403
+    })
+    .await;
+}
+
+async fn within_a_second(holds: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < Duration::from_secs(1), "it has not arrived");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
