@@ -29,6 +29,10 @@ use support::{Outcome, number};
 
 const CONNECTIONS: usize = 8;
 const VECTORS_PER_BATCH: usize = 500;
+/// The vectors of a load.
+const LOADED: usize = 100_000;
+/// More than are written in a round.
+const WRITTEN_MAX: usize = 250_000;
 const SEARCHING: Duration = Duration::from_secs(10);
 /// Rounds of the open loop, without and with a writer in turn.
 const ROUNDS: usize = 3;
@@ -48,32 +52,11 @@ fn main() -> Outcome<()> {
     let neighbours: Matrix<i32> = Matrix::read(&folder.join("neighbours.npy"))?;
     let server = Server::start()?;
     let mut client = server.client()?;
-    client.call(
-        "POST",
-        "/collections",
-        &format!(r#"{{"name":"w","dimension":{},"metric":"cosine"}}"#, base.columns),
-    )?;
-
-    let batches = batches(&base, 0);
-    let started = Instant::now();
-    let mut burst = None;
-    for (sent, batch) in (1..).zip(&batches) {
-        client.call("PUT", "/collections/w/vectors", batch)?;
-        if burst.is_none() && started.elapsed() >= Duration::from_millis(400) {
-            burst = Some(number(sent * VECTORS_PER_BATCH) / started.elapsed().as_secs_f64());
-        }
+    for _ in 0..ROUNDS {
+        load(&mut client, &base, LOADED)?;
+        client.call("DELETE", "/collections/w", "")?;
     }
-    let written = started.elapsed().as_secs_f64();
-    until_linked(&mut client)?;
-    let linked = started.elapsed().as_secs_f64();
-    let rows = number(base.rows);
-    println!(
-        "writing {} vectors, {VECTORS_PER_BATCH} a request, one connection: {:.0} vectors/s at first, \
-         {:.0} in all, linked after {linked:.1} s",
-        base.rows,
-        burst.unwrap_or(0.0),
-        rows / written
-    );
+    load(&mut client, &base, base.rows)?;
 
     let searches: Vec<String> = (0..queries.rows).map(|query| search(queries.row(query))).collect();
     println!("recall@10 at ef {EF}: {:.3}", recall(&mut client, &searches, &neighbours)?);
@@ -88,9 +71,10 @@ fn main() -> Outcome<()> {
     let (mut alone, mut beside, mut ingested) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         alone.extend(open_loop(&server, &searches, rate)?);
+        let batches = batches(&base, (round + 1) * WRITTEN_MAX, WRITTEN_MAX);
         let stop = AtomicBool::new(false);
         let (latencies, vectors) = std::thread::scope(|scope| {
-            let writer = scope.spawn(|| write_until(&server, &base, round, &stop));
+            let writer = scope.spawn(|| write_until(&server, &batches, &stop));
             let latencies = open_loop(&server, &searches, rate);
             stop.store(true, Ordering::Relaxed);
             (latencies, writer.join())
@@ -107,6 +91,31 @@ fn main() -> Outcome<()> {
         "open loop, {rate:.0} searches/s: p50 {alone_50:.2} ms, p99 {alone_99:.2} ms; while another client writes \
          {ingested:.0} vectors/s: p50 {beside_50:.2} ms, p99 {beside_99:.2} ms, {:.1} times",
         beside_99 / alone_99
+    );
+    Ok(())
+}
+
+/// Makes the collection and writes as many vectors.
+fn load(client: &mut Client, base: &Matrix<f32>, vectors: usize) -> Outcome<()> {
+    let collection = format!(r#"{{"name":"w","dimension":{},"metric":"cosine"}}"#, base.columns);
+    client.call("POST", "/collections", &collection)?;
+    let batches = batches(base, 0, vectors);
+    let started = Instant::now();
+    let mut burst = None;
+    for (sent, batch) in (1..).zip(&batches) {
+        client.call("PUT", "/collections/w/vectors", batch)?;
+        if burst.is_none() && started.elapsed() >= Duration::from_millis(400) {
+            burst = Some(number(sent * VECTORS_PER_BATCH) / started.elapsed().as_secs_f64());
+        }
+    }
+    let written = started.elapsed().as_secs_f64();
+    until_linked(client)?;
+    let linked = started.elapsed().as_secs_f64();
+    println!(
+        "writing {vectors} vectors, {VECTORS_PER_BATCH} a request, one connection: {:.0} vectors/s at first, \
+         {:.0} in all, linked after {linked:.1} s",
+        burst.unwrap_or(0.0),
+        number(vectors) / written
     );
     Ok(())
 }
@@ -130,14 +139,25 @@ fn numbers(vector: &[f32]) -> String {
     text + "]"
 }
 
-/// The bodies that write all rows, under ids from `first` on.
-fn batches(base: &Matrix<f32>, first: usize) -> Vec<String> {
-    let rows: Vec<usize> = (0..base.rows).collect();
-    let point = |row: &usize| format!(r#"{{"id":"{}","vector":{}}}"#, first + row, numbers(base.row(*row)));
-    let batch = |rows: &[usize]| {
-        format!(r#"{{"vectors":[{}]}}"#, rows.iter().map(point).collect::<Vec<_>>().join(","))
+/// The bodies that write so many vectors, under ids from `first` on: first the rows, then what lies between
+/// two of them, as copies are cheaper to link than vectors are.
+fn batches(base: &Matrix<f32>, first: usize, vectors: usize) -> Vec<String> {
+    let vector = |id: usize| {
+        let (row, round) = (id % base.rows, id / base.rows);
+        let other = (row + round * 7_919) % base.rows;
+        let between: Vec<f32> = base
+            .row(row)
+            .iter()
+            .zip(base.row(other))
+            .map(|(one, other)| f32::midpoint(*one, *other))
+            .collect();
+        numbers(&between)
     };
-    rows.chunks(VECTORS_PER_BATCH).map(batch).collect()
+    let point = |id: &usize| format!(r#"{{"id":"{id}","vector":{}}}"#, vector(*id));
+    let batch =
+        |ids: &[usize]| format!(r#"{{"vectors":[{}]}}"#, ids.iter().map(point).collect::<Vec<_>>().join(","));
+    let ids: Vec<usize> = (first..first + vectors).collect();
+    ids.chunks(VECTORS_PER_BATCH).map(batch).collect()
 }
 
 fn recall(client: &mut Client, searches: &[String], neighbours: &Matrix<i32>) -> Outcome<f64> {
@@ -243,12 +263,11 @@ fn open_loop(server: &Server, searches: &[String], rate: f64) -> Outcome<Vec<f64
 }
 
 /// Writes new vectors as fast as they are taken; vectors a second.
-fn write_until(server: &Server, base: &Matrix<f32>, round: usize, stop: &AtomicBool) -> Result<f64, String> {
-    let batches = batches(base, (round + 1) * base.rows);
+fn write_until(server: &Server, batches: &[String], stop: &AtomicBool) -> Result<f64, String> {
     let mut client = server.client().map_err(|error| error.to_string())?;
     let started = Instant::now();
     let mut written = 0;
-    for batch in &batches {
+    for batch in batches {
         if stop.load(Ordering::Relaxed) {
             break;
         }

@@ -63,7 +63,6 @@ impl DefaultLimits {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "bounded just before")]
 fn requests(planned: Option<u64>, default: u32) -> u32 {
     planned.map_or(default, |planned| planned.min(REQUESTS_MAX) as u32)
 }

@@ -127,14 +127,12 @@ impl Windows {
     fn charge(&mut self, now: Duration) -> Result<(), RequestRefused> {
         let asked = [self.minute.ask(now), self.hour.ask(now)];
         let wait = asked.iter().filter_map(|answer| answer.err()).max();
-        match wait {
-            Some(retry_after) => Err(RequestRefused { retry_after }),
-            None => {
-                self.minute.account.settle();
-                self.hour.account.settle();
-                Ok(())
-            }
+        if let Some(retry_after) = wait {
+            return Err(RequestRefused { retry_after });
         }
+        self.minute.account.settle();
+        self.hour.account.settle();
+        Ok(())
     }
 
     fn report(&self, now: Duration) -> RateReport {

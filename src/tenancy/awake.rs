@@ -79,6 +79,12 @@ pub(super) struct Watched {
     pub(super) denials: Arc<TenantDenials>,
 }
 
+/// What a tenant may take up of the node, and use by its plan.
+pub(super) struct Terms {
+    pub(super) share: Share,
+    pub(super) allowance: Arc<Allowance>,
+}
+
 /// A log and what it adds up to.
 pub(super) struct Woken {
     files: GraphFiles,
@@ -129,14 +135,14 @@ impl Woken {
     pub(super) fn start(
         self,
         id: TenantId,
-        allowance: Arc<Allowance>,
-        share: Share,
+        terms: Terms,
         watched: Watched,
         tasks: &TaskTracker,
         turns: Turns,
         stop: CancellationToken,
     ) -> Arc<Awake> {
         let Self { files, log, projection } = self;
+        let Terms { share, allowance } = terms;
         let head = log.head();
         let reader = log.reader();
         let state = Arc::new(RwLock::new(State { projection, head, log_bytes: log.bytes() }));

@@ -43,7 +43,7 @@ use vectorizer_log::{TenantFolder, TenantId};
 use vectorizer_replay::Collection;
 
 pub use self::awake::WakeError;
-use self::awake::{Awake, Watched, wake};
+use self::awake::{Awake, Terms, Watched, wake};
 pub use self::census::{TenantFacts, TenantState};
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
 use self::linker::Turns;
@@ -300,8 +300,7 @@ impl Tenancy {
         };
         Ok(woken.start(
             tenant,
-            allowance,
-            share,
+            Terms { share, allowance },
             watched,
             &self.shared.tasks,
             self.shared.turns.clone(),

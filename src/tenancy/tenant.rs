@@ -200,7 +200,11 @@ impl<L> Tenant<L> {
             }
             Err(SendTimeoutError::Closed(_)) => return Err(Refusal::StorageClosed),
         }
-        answered.await.unwrap_or(Err(Refusal::StorageFailed))
+        let answer = answered.await.unwrap_or(Err(Refusal::StorageFailed));
+        if let Err(Refusal::QuotaExceeded(exceeded)) = &answer {
+            self.awake.metrics.quota_exceeded(exceeded.quota);
+        }
+        answer
     }
 }
 

@@ -239,11 +239,12 @@ fn stage<'commit>(
 ) -> Result<&'commit Record, Refusal> {
     tracker.admit(&draft.event, commit.staged()).map_err(Refusal::QuotaExceeded)?;
     let bytes_max = tracker.log_bytes_max(&draft.event);
-    commit.stage_within(draft, now, bytes_max).map_err(|error| match error {
-        Error::LogFull { bytes, more, bytes_max } => {
+    commit.stage_within(draft, now, bytes_max).map_err(|error| {
+        if let Error::LogFull { bytes, more, bytes_max } = error {
             Refusal::QuotaExceeded(QuotaExceeded::of_the_log(bytes_max, bytes, more))
+        } else {
+            Refusal::TooLarge
         }
-        _ => Refusal::TooLarge,
     })
 }
 

@@ -14,7 +14,9 @@ use super::request::RequestId;
 use super::{address, rate_headers};
 use crate::api::{App, Problem};
 use crate::audit::Refused;
-use crate::auth::{AccessCheck, Admission, Admitted, ClusterPass, Holds, Operation, Pass, Reach, Read};
+use crate::auth::{
+    AccessCheck, Admission, Admitted, ClusterPass, Denial, Holds, Operation, Pass, Reach, Read,
+};
 use crate::quota::RateReport;
 use crate::tenancy::{Share, Tenant};
 
@@ -52,6 +54,9 @@ async fn admit(
     let entered = match outcome {
         Ok(admission) => enter_by(app, operation, admission, bearer, request).await,
         Err(denied) => {
+            if let (Denial::TooManyRequests { .. }, Some(tenant)) = (&denied.denial, &denied.tenant) {
+                app.shared.metrics.rate_limit_exceeded(tenant);
+            }
             if let Some(refused) = Refused::of(&denied, operation, from) {
                 app.shared.tenancy.audit().note(refused);
             }

@@ -25,18 +25,17 @@
 //! finds out, on a sample of what is about to be linked, whether bytes put the same vectors first as the
 //! numbers do; if not even a new mean helps, rows hold `x'` itself, and `|x-y|²` is computed as it stands.
 
-use simsimd::SpatialSimilarity;
 use vectorizer_log::Metric;
 
-use crate::index::distance;
+use crate::index::{distance, sums};
 
-/// What rows are made of: whole steps of the kernel, aligned for its loads.
+/// What rows are made of: whole lines of the cache, so that a walk waits for no more of them than it needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(32))]
-pub(super) struct Lane([i8; Lane::BYTES]);
+#[repr(C, align(64))]
+pub(super) struct Lane([[i8; 32]; 2]);
 
 impl Lane {
-    const BYTES: usize = 32;
+    const BYTES: usize = 64;
 }
 
 /// The bytes of a scale and a bias, at the end of a row.
@@ -207,8 +206,10 @@ impl Shape {
                 let step = if largest > 0.0 { largest / 127.0 } else { 1.0 };
                 let codes: &mut [i8] = bytemuck::cast_slice_mut(&mut lanes);
                 for (code, number) in codes.iter_mut().zip(moved) {
+                    // A step too small for f32 would make it infinite, and -128 is not for `sums`.
+                    let rounded = (number / step).round().clamp(-127.0, 127.0);
                     #[expect(clippy::cast_possible_truncation, reason = "between -127 and 127, and rounded")]
-                    let rounded = (number / step).round() as i8;
+                    let rounded = rounded as i8;
                     *code = rounded;
                 }
                 let scale = step * std::f32::consts::SQRT_2;
@@ -270,9 +271,9 @@ impl Probe {
             return self.rank_floats(row);
         }
         let (scale, bias) = trailer(row);
-        let product = i8::dot(bytemuck::cast_slice(&self.lanes), bytemuck::cast_slice(row));
-        #[expect(clippy::cast_possible_truncation, reason = "an integer below 2^28")]
-        let product = product.unwrap_or(0.0) as f32;
+        let product = sums::of_bytes(bytemuck::cast_slice(&self.lanes), bytemuck::cast_slice(row));
+        #[expect(clippy::cast_precision_loss, reason = "below 2^28, and codes are rounded more")]
+        let product = product as f32;
         self.bias + self.weight * bias - self.scale * scale * product
     }
 

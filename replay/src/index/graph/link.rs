@@ -123,9 +123,9 @@ impl<L: Fn(Node) -> bool> Linker<'_, L> {
     /// of the graph together until it is compacted.
     fn choose_live(&self, candidates: &[Key], space: &mut Space) -> Vec<Key> {
         let count = self.view.degrees.m;
-        let live: Vec<Key> = candidates.iter().filter(|key| (self.live)(key.node())).copied().collect();
-        let candidates = if live.len() < count { candidates } else { &live };
-        self.view.choose(candidates, count, space)
+        let live = |key: &Key| (self.live)(key.node());
+        let enough = candidates.iter().filter(|key| live(key)).take(count).count() == count;
+        self.view.choose_of(candidates, count, |key| !enough || live(key), space)
     }
 
     /// Gives `node` its neighbours, beside those that have found it meanwhile.
@@ -186,6 +186,17 @@ impl View {
     /// The paper's heuristic (algorithm 4): of the candidates, nearest first, those that are nearer to
     /// the node than to any chosen before, at most `count`.
     pub(super) fn choose(&self, candidates: &[Key], count: usize, space: &mut Space) -> Vec<Key> {
+        self.choose_of(candidates, count, |_| true, space)
+    }
+
+    /// The same, of the candidates that `accept` takes. It is asked last: about few of them.
+    fn choose_of(
+        &self,
+        candidates: &[Key],
+        count: usize,
+        accept: impl Fn(&Key) -> bool,
+        space: &mut Space,
+    ) -> Vec<Key> {
         let mut chosen: Vec<Key> = Vec::with_capacity(count);
         for candidate in candidates {
             if chosen.len() >= count {
@@ -193,7 +204,7 @@ impl View {
             }
             let row = self.row(candidate.node());
             let near = space.chosen[..chosen.len()].iter().any(|other| other.rank(row) < candidate.rank());
-            if !near {
+            if !near && accept(candidate) {
                 if space.chosen.len() == chosen.len() {
                     space.chosen.push(Probe::default());
                 }

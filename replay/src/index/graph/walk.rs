@@ -10,7 +10,7 @@ use super::{Entry, Node, View};
 use crate::index::prefetch::prefetch;
 
 /// How far ahead of the comparison codes are asked for.
-const AHEAD: usize = 4;
+const AHEAD: usize = 8;
 /// As many times more candidates are kept by a walk that has to go elsewhere.
 const CANDIDATES_ELSEWHERE: usize = 8;
 
@@ -168,18 +168,24 @@ impl View {
     #[inline]
     fn gather(&self, node: Node, level: usize, space: &mut Space) {
         let (block, offset) = self.block(node);
+        let neighbours = block.neighbours(offset, level);
         space.fresh.clear();
-        for neighbour in block.neighbours(offset, level) {
+        space.fresh.resize(neighbours.len(), NONE);
+        let mut count = 0;
+        for neighbour in neighbours {
             let node = neighbour.load(Ordering::Acquire);
             if node == NONE {
                 break;
             }
-            if (node as usize) < self.len && space.see(node) {
-                if space.fresh.len() < AHEAD {
-                    prefetch(self.row(node));
-                }
-                space.fresh.push(node);
+            if (node as usize) < self.len {
+                // Kept either way and written over if it was seen: nobody can foretell which it will be.
+                space.fresh[count] = node;
+                count += usize::from(space.see(node));
             }
+        }
+        space.fresh.truncate(count);
+        for node in space.fresh.iter().take(AHEAD) {
+            prefetch(self.row(*node));
         }
     }
 
