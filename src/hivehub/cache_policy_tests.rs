@@ -100,8 +100,11 @@ async fn an_answer_that_is_outdated_when_it_arrives_is_asked_for_again() {
         let lookup = bench.lookup_under_way().await;
         bench.learns(11, changed("a key"));
         drop(closed);
-        // The second question finds what was learned of.
-        while bench.calls() < 2 {
+        // One of the questions that follow finds what was learned of.
+        for _ in 0..1000 {
+            if bench.calls() > 1 {
+                break;
+            }
             tokio::task::yield_now().await;
         }
         bench.hub_says(after);

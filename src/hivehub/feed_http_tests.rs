@@ -75,7 +75,10 @@ struct Serving(Option<Runtime>);
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.take().unwrap().shutdown_background();
+        let runtime = self.0.take().unwrap();
+        // On a thread that may wait for the end: nobody is told anything after it.
+        let end = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(10)));
+        end.join().unwrap();
     }
 }
 
