@@ -12,7 +12,7 @@ use vectorizer_replay::{Projection, Projector as _};
 use super::super::pace::{Held, Pace};
 use super::*;
 
-const VECTORS: usize = 6_000;
+const VECTORS: usize = 20_000;
 
 pub(super) fn panic_if_told(panics: &AtomicUsize) {
     let told = panics.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
