@@ -380,17 +380,12 @@ impl Question {
             match self.answer().await {
                 Ok(answer) => {
                     let now = self.shared.clock.uptime();
-                    let is_current = {
-                        let mut state = self.entry.state();
-                        let is_current = state.changes == changes;
-                        if is_current {
-                            state.heard_at = Some(now);
-                        }
-                        is_current
-                    };
                     self.publish(&answer);
                     self.remember(answer).await;
-                    if is_current {
+                    // Last: what is announced up to here is still this question's to ask about.
+                    let mut state = self.entry.state();
+                    if state.changes == changes {
+                        state.heard_at = Some(now);
                         break;
                     }
                 }
