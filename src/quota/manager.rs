@@ -6,7 +6,8 @@
 //! ever served without limits: a tenant of which nothing is known waits.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -114,8 +115,6 @@ struct Shared {
 struct Entry {
     /// Empty until the first answer.
     known: watch::Sender<Option<Arc<Allowance>>>,
-    /// Whether a question is under way.
-    asking: AtomicBool,
     state: Mutex<EntryState>,
 }
 
@@ -128,6 +127,8 @@ struct EntryState {
     used_at: Duration,
     /// Counts the changes that were announced.
     changes: u64,
+    /// Whether a question is under way.
+    asking: bool,
 }
 
 impl Allowance {
@@ -211,7 +212,7 @@ impl QuotaManager {
         }
         let mut known = entry.known.subscribe();
         let unknown = LimitsUnknown { retry_after: PAUSE };
-        if !entry.asking.load(Ordering::Acquire) {
+        if !entry.state().asking {
             // The question has failed, now or a moment ago.
             return known.borrow().clone().ok_or(unknown);
         }
@@ -220,7 +221,7 @@ impl QuotaManager {
                 if let Some(allowance) = &*known.borrow_and_update() {
                     return Some(Arc::clone(allowance));
                 }
-                if !entry.asking.load(Ordering::Acquire) || known.changed().await.is_err() {
+                if !entry.state().asking || known.changed().await.is_err() {
                     return known.borrow().clone();
                 }
             }
@@ -306,18 +307,22 @@ impl Shared {
         }
         let entry = tenants.entry(tenant.clone()).or_insert_with(|| {
             let (known, _) = watch::channel(None);
-            Arc::new(Entry { known, asking: AtomicBool::new(false), state: Mutex::default() })
+            Arc::new(Entry { known, state: Mutex::default() })
         });
         Ok(Arc::clone(entry))
     }
 
     /// Asks about a tenant, unless that is being done.
     fn ask(self: &Arc<Self>, tenant: &TenantId, entry: &Arc<Entry>) {
-        if entry.asking.swap(true, Ordering::AcqRel) {
+        if std::mem::replace(&mut entry.state().asking, true) {
             return;
         }
-        let question =
-            Question { shared: Arc::clone(self), tenant: tenant.clone(), entry: Arc::clone(entry) };
+        let question = Question {
+            shared: Arc::clone(self),
+            tenant: tenant.clone(),
+            entry: Arc::clone(entry),
+            settled: false,
+        };
         tokio::spawn(question.put());
     }
 
@@ -347,60 +352,73 @@ struct Question {
     shared: Arc<Shared>,
     tenant: TenantId,
     entry: Arc<Entry>,
+    settled: bool,
 }
 
 impl Question {
-    async fn put(self) {
-        let is_unknown = self.entry.known.borrow().is_none();
-        if !is_unknown {
-            self.ask_hub().await;
-            return;
+    async fn put(mut self) {
+        let fallback = self.fallback().await;
+        for _ in 0..REPEATS_MAX {
+            let changes = self.entry.state().changes;
+            let outcome = self.ask_hub(fallback).await;
+            if self.settle(changes, outcome) {
+                break;
+            }
         }
-        let shared = Arc::clone(&self.shared);
-        let tenant = self.tenant.clone();
-        let remembered = tokio::task::spawn_blocking(move || shared.remembered(&tenant)).await.ok().flatten();
-        match remembered {
-            None => self.ask_hub().await,
-            Some(answer) => {
-                let mut asking = std::pin::pin!(self.ask_hub());
-                if tokio::time::timeout(PATIENCE, &mut asking).await.is_err() {
-                    self.publish(&answer);
-                    asking.await;
-                } else if self.entry.known.borrow().is_none() {
-                    self.publish(&answer);
-                }
+        self.shared.forget_some();
+    }
+
+    /// What an earlier life of the node knew of a tenant that this one knows nothing of.
+    async fn fallback(&self) -> Option<NotedQuota> {
+        if self.entry.known.borrow().is_some() {
+            return None;
+        }
+        let (shared, tenant) = (Arc::clone(&self.shared), self.tenant.clone());
+        tokio::task::spawn_blocking(move || shared.remembered(&tenant)).await.ok().flatten()
+    }
+
+    /// Takes in `HiveHub`'s answer, and says when it came or how long to leave `HiveHub` alone. Whoever waits
+    /// is given the fallback when it does not come soon.
+    async fn ask_hub(&self, fallback: Option<NotedQuota>) -> Result<Duration, Duration> {
+        let mut answering = pin!(self.answer());
+        let answer = match tokio::time::timeout(PATIENCE, &mut answering).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.publish_if_unknown(fallback);
+                answering.await
+            }
+        };
+        match answer {
+            Ok(answer) => {
+                let heard_at = self.shared.clock.uptime();
+                self.publish(&answer);
+                self.remember(answer).await;
+                Ok(heard_at)
+            }
+            Err(error) => {
+                self.publish_if_unknown(fallback);
+                warn!(tenant = %self.tenant, %error, "the tenant's limits cannot be asked for");
+                let pause = error.retry_after().unwrap_or(PAUSE);
+                Err(pause.clamp(PAUSE, self.shared.interval.max(PAUSE)))
             }
         }
     }
 
-    /// Takes in `HiveHub`'s answer. One that limits changed under is not the last word.
-    async fn ask_hub(&self) {
-        for _ in 0..REPEATS_MAX {
-            let changes = self.entry.state().changes;
-            match self.answer().await {
-                Ok(answer) => {
-                    let now = self.shared.clock.uptime();
-                    self.publish(&answer);
-                    self.remember(answer).await;
-                    // Last: what is announced up to here is still this question's to ask about.
-                    let mut state = self.entry.state();
-                    if state.changes == changes {
-                        state.heard_at = Some(now);
-                        break;
-                    }
-                }
-                Err(error) => {
-                    let pause =
-                        error.retry_after().unwrap_or(PAUSE).clamp(PAUSE, self.shared.interval.max(PAUSE));
-                    let mut state = self.entry.state();
-                    state.not_before = self.shared.clock.uptime() + pause;
-                    drop(state);
-                    warn!(tenant = %self.tenant, %error, "the tenant's limits cannot be asked for");
-                    break;
-                }
-            }
+    /// Ends the question, unless limits have changed since `changes` were counted: then the answer is not
+    /// the last word.
+    fn settle(&mut self, changes: u64, outcome: Result<Duration, Duration>) -> bool {
+        let mut state = self.entry.state();
+        match outcome {
+            Ok(heard_at) if state.changes == changes => state.heard_at = Some(heard_at),
+            Ok(_) => return false,
+            Err(pause) => state.not_before = self.shared.clock.uptime() + pause,
         }
-        self.shared.forget_some();
+        // INVARIANT: under the lock that changes are counted under, so one is either seen above or finds
+        // nobody asking and asks itself.
+        state.asking = false;
+        drop(state);
+        self.settled = true;
+        true
     }
 
     async fn answer(&self) -> Result<NotedQuota, HubError> {
@@ -426,6 +444,12 @@ impl Question {
         });
     }
 
+    fn publish_if_unknown(&self, fallback: Option<NotedQuota>) {
+        if let Some(fallback) = fallback.filter(|_| self.entry.known.borrow().is_none()) {
+            self.publish(&fallback);
+        }
+    }
+
     /// For a life of the node that begins without `HiveHub`.
     async fn remember(&self, answer: NotedQuota) {
         let (shared, tenant) = (Arc::clone(&self.shared), self.tenant.clone());
@@ -438,7 +462,9 @@ impl Question {
 
 impl Drop for Question {
     fn drop(&mut self) {
-        self.entry.asking.store(false, Ordering::Release);
+        if !self.settled {
+            self.entry.state().asking = false;
+        }
         // Whoever waits sees that nothing will come.
         self.entry.known.send_modify(|_| {});
     }

@@ -18,6 +18,7 @@ use crate::hivehub::{Clock, HubError};
 const INTERVAL: Duration = Duration::from_mins(1);
 /// Stands for a hub that does not answer.
 const DOWN: u64 = u64::MAX;
+const PERMITS: u32 = 64;
 
 #[derive(Default)]
 struct Hands(AtomicU64);
@@ -32,7 +33,7 @@ impl Clock for Hands {
     }
 }
 
-/// A hub whose plans all allow as many vectors, and that answers when it has a permit.
+/// A hub whose plans all allow as many vectors, and whose answers arrive when they have a permit.
 struct Double {
     vectors: AtomicU64,
     calls: AtomicUsize,
@@ -43,8 +44,9 @@ impl QuotaSource for Double {
     fn quota<'call>(&'call self, _: &'call TenantId) -> BoxFuture<'call, Result<NotedQuota, HubError>> {
         Box::pin(async {
             self.calls.fetch_add(1, Ordering::SeqCst);
-            let _answering = self.permits.acquire().await;
-            match self.vectors.load(Ordering::SeqCst) {
+            let answer = self.vectors.load(Ordering::SeqCst);
+            let _on_its_way = self.permits.acquire().await;
+            match answer {
                 DOWN => Err(HubError::Failing { status: 500, retry_after: None }),
                 vectors => Ok(NotedQuota { vectors: Some(vectors), ..NotedQuota::default() }),
             }
@@ -63,7 +65,7 @@ fn acme() -> TenantId {
 }
 
 fn bench(node: &Path, vectors: u64) -> Bench {
-    let permits = Semaphore::new(Semaphore::MAX_PERMITS);
+    let permits = Semaphore::new(PERMITS as usize);
     let hub = Arc::new(Double { vectors: vectors.into(), calls: AtomicUsize::new(0), permits });
     let hands = Arc::new(Hands::default());
     let defaults = DefaultLimits::from(&RateLimiting {
@@ -183,4 +185,24 @@ async fn limits_are_asked_for_again_behind_the_answer_when_their_time_is_over() 
     }
     bench.comes_to_allow(6).await;
     assert_eq!(bench.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_change_announced_while_an_answer_is_under_way_is_not_lost() {
+    let node = tempfile::tempdir().unwrap();
+    let bench = bench(node.path(), 5);
+    bench.vectors().await.unwrap();
+    for vectors in 6..26 {
+        let calls = bench.calls();
+        // An answer made before the change, on its way when the change is announced.
+        let answering = bench.hub.permits.acquire_many(PERMITS).await.unwrap();
+        bench.manager.changed(&acme());
+        while bench.calls() == calls {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        bench.says(vectors);
+        bench.manager.changed(&acme());
+        drop(answering);
+        bench.comes_to_allow(vectors).await;
+    }
 }
