@@ -115,6 +115,13 @@ impl Catalogue {
         read(&self.sizes, tenant)
     }
 
+    /// Forgets all that was noted down of a tenant.
+    pub fn forget(&self, tenant: &TenantId) -> Result<(), CatalogueError> {
+        self.quotas.remove(tenant.as_str())?;
+        self.sizes.remove(tenant.as_str())?;
+        Ok(())
+    }
+
     /// Notes down how large a tenant is.
     pub fn note_size(&self, tenant: &TenantId, size: &NotedSize) -> Result<(), CatalogueError> {
         note(&self.sizes, tenant, size)

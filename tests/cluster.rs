@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vectorizer_log::{Event, Record, TenantFolder};
 
 use crate::node::{ACME, GLOBEX, Key, Node};
 
@@ -92,4 +93,94 @@ async fn a_key_is_told_what_it_is_and_may_do() {
     assert_eq!((&operator["scope"], &operator["tenant"]), (&json!("cluster"), &Value::Null));
     assert!(has(&operator, "cluster_health") && !has(&operator, "search"));
     validate(Key::Mcp(0)).await.expect(403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_tenant_is_gone_at_once_and_comes_back_as_it_was() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    with_words(&node, ACME, 3).await;
+    with_words(&node, GLOBEX, 1).await;
+    let (acme, operator) = (node.client(ACME), node.client(Key::Operator));
+    let head = acme.head().await;
+
+    let deleted = operator.delete("/cluster/tenants/acme").await.expect(200);
+    assert_eq!(deleted["tenant"], "acme");
+    assert!(!data.path().join("acme").exists());
+    operator.delete("/cluster/tenants/acme").await.expect(404);
+    let listed = operator.get("/cluster/tenants").await.expect(200);
+    assert_eq!(listed["tenants"].as_array().unwrap().len(), 1, "{listed}");
+    node.client(GLOBEX).get("/collections/words").await.expect(200);
+
+    let restored = operator.post("/cluster/tenants/acme/restore", &json!({})).await.expect(200);
+    assert_eq!(restored, deleted);
+    assert_eq!(acme.head().await, head);
+    assert_eq!(acme.get("/collections/words").await.expect(200)["count"], 3);
+    acme.put("/collections/words/vectors", &json!({"vectors": [{"id": "x", "vector": [1, 2]}]}))
+        .await
+        .expect(200);
+    operator.post("/cluster/tenants/acme/restore", &json!({})).await.expect(404);
+    operator.delete("/cluster/tenants/nobody").await.expect(404);
+    operator.delete("/cluster/tenants/..%2Fglobex").await.expect(422);
+    acme.delete("/cluster/tenants/globex").await.expect(403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_created_again_starts_empty_and_its_past_is_erased_when_the_grace_is_over() {
+    let data = TempDir::new().unwrap();
+    let node = Node::start("dev", data.path(), &["--hub-listen", "127.0.0.1:0", "--delete-grace", "2"]);
+    with_words(&node, ACME, 3).await;
+    let (acme, operator) = (node.client(ACME), node.client(Key::Operator));
+    let deleted = operator.delete("/cluster/tenants/acme").await.expect(200);
+    let past = data.path().join("_deleted").join(deleted["log_id"].as_str().unwrap());
+    assert!(past.exists());
+    assert_eq!(acme.get("/collections").await.expect(200)["collections"], json!([]));
+    with_words(&node, ACME, 1).await;
+    let refused = operator.post("/cluster/tenants/acme/restore", &json!({})).await;
+    assert_eq!(refused.expect(409)["type"], "urn:vectorizer:problem:tenant-exists");
+    for _ in 0..200 {
+        if !past.exists() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(!past.exists());
+    assert_eq!(acme.get("/collections/words").await.expect(200)["count"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_is_deleted_while_it_is_written_to_and_nothing_acknowledged_is_lost() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    with_words(&node, ACME, 1).await;
+    let (acme, operator) = (node.client(ACME), node.client(Key::Operator));
+    let writing = tokio::spawn({
+        let acme = acme.clone();
+        async move {
+            let mut written = 0;
+            loop {
+                let body = json!({"vectors": [{"id": format!("w{written}"), "vector": [1, 2]}]});
+                let answer = acme.put("/collections/words/vectors", &body).await;
+                match answer.status.as_u16() {
+                    200 => written += 1,
+                    // While it goes, and when it has come again without collections.
+                    503 | 404 => return written,
+                    other => panic!("{other}: {}", answer.body),
+                }
+            }
+        }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let deleted = operator.delete("/cluster/tenants/acme").await.expect(200);
+    let written = writing.await.unwrap();
+    assert!(written > 0);
+    let tenant = deleted["log_id"].as_str().unwrap().parse().unwrap();
+    let past = TenantFolder::new(data.path().join("_deleted"), &tenant);
+    let mut upserted = 0;
+    let count = |record: Record| {
+        upserted += usize::from(matches!(record.event, Event::VectorsUpserted { .. }));
+        Ok::<_, vectorizer_log::Error>(())
+    };
+    past.open().unwrap().recover(count).unwrap();
+    assert!(upserted > written, "{upserted} records of {written} acknowledged writes and the first");
 }

@@ -1,68 +1,17 @@
 //! Callers who should not get in, over real HTTP, on every route there is.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 use vectorizer::api::location;
 use vectorizer::auth::{ApiKey, Environment, Operation, Requirement};
-use vectorizer::config::Secret;
-use vectorizer::hivehub::{Permission, TenantStatus};
-use vectorizer::hub::{self, Hub, Limits, NewKey, NewTenant, PlanName};
-use vectorizer::server;
+use vectorizer::hivehub::TenantStatus;
 use vectorizer_log::Timestamp;
 
+use crate::hub_and_node::Cluster;
 use crate::node::{ACME, Answer, Client, Key, Node};
-
-/// A HiveHub in this process, and a node that asks it.
-pub(crate) struct Cluster {
-    pub(crate) hub: Hub,
-    pub(crate) node: Node,
-    _stop: tokio_util::sync::DropGuard,
-}
-
-const SERVICE_KEY: &str = "service-key-of-the-hostile-tests-0123456789";
-
-impl Cluster {
-    pub(crate) async fn start(folder: &Path, flags: &[&str]) -> Self {
-        let hub = Hub::open(&folder.join("hub")).unwrap();
-        hub.set_service_key(&Secret::new(SERVICE_KEY)).unwrap();
-        let listener = server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let stop = CancellationToken::new();
-        let ended = stop.clone().cancelled_owned();
-        tokio::spawn(server::serve(listener, hub::router(hub.clone()), Duration::from_secs(1), ended));
-        let cluster = ["--cluster-enabled", "--hivehub-api-url", &url, "--hivehub-api-key", SERVICE_KEY];
-        let flags = [&cluster[..], flags].concat();
-        let data = folder.join("data");
-        let node = tokio::task::spawn_blocking({
-            let flags: Vec<String> = flags.into_iter().map(str::to_owned).collect();
-            move || Node::start("serve", &data, &flags.iter().map(String::as_str).collect::<Vec<_>>())
-        });
-        Self { hub, node: node.await.unwrap(), _stop: stop.drop_guard() }
-    }
-
-    pub(crate) fn tenant(&self, name: &str) {
-        let plan: PlanName = "free".parse().unwrap();
-        self.hub.set_plan(&plan, Limits::default()).unwrap();
-        let new = NewTenant {
-            id: name.parse().unwrap(),
-            name: name.parse().unwrap(),
-            plan,
-            overrides: Limits::default(),
-        };
-        self.hub.create_tenant(&new).unwrap();
-    }
-
-    pub(crate) fn key(&self, tenant: Option<&str>, expires_at: Option<Timestamp>) -> ApiKey {
-        let tenant = tenant.map(|tenant| tenant.parse().unwrap());
-        let new = NewKey { permission: Permission::Admin, tenant, expires_at };
-        self.hub.create_key(Environment::Live, &new).unwrap()
-    }
-}
 
 fn key_of_nobody(number: u64) -> ApiKey {
     let mut entropy = [0xA7; ApiKey::ENTROPY_BYTES];

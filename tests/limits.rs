@@ -9,35 +9,27 @@ use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::TenantStatus;
 use vectorizer::hub::Limits;
 
-use crate::hostile::Cluster;
+use crate::hub_and_node::Cluster;
 use crate::node::Answer;
 
-fn limits(numbers: Value) -> Limits {
+pub(crate) fn limits(numbers: Value) -> Limits {
     serde_json::from_value(numbers).unwrap()
-}
-
-async fn send(cluster: &Cluster, key: &ApiKey, method: &str, path: &str, body: &Value) -> Answer {
-    let client = cluster.node.keyless();
-    let request = client.request(method.parse().unwrap(), path).bearer_auth(key.expose());
-    let request = if body.is_null() { request } else { request.json(body) };
-    client.send(request).await
 }
 
 /// A tenant with these limits, and its key.
 fn tenant(cluster: &Cluster, numbers: Value) -> ApiKey {
-    cluster.tenant("acme");
-    cluster.hub.set_tenant(&"acme".parse().unwrap(), |entry| entry.overrides = limits(numbers)).unwrap();
+    cluster.tenant_with("acme", limits(numbers));
     cluster.key(Some("acme"), None)
 }
 
 async fn create(cluster: &Cluster, key: &ApiKey) {
     let words = json!({"name": "words", "dimension": 2, "metric": "dot"});
-    send(cluster, key, "POST", "/collections", &words).await.expect(201);
+    cluster.send(key, "POST", "/collections", &words).await.expect(201);
 }
 
 async fn upsert(cluster: &Cluster, key: &ApiKey, id: usize) -> Answer {
     let body = json!({"vectors": [{"id": format!("p{id}"), "vector": [1, 2]}]});
-    send(cluster, key, "PUT", "/collections/words/vectors", &body).await
+    cluster.send(key, "PUT", "/collections/words/vectors", &body).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +39,7 @@ async fn thirty_two_writers_at_once_never_exceed_a_quota_and_use_all_of_it() {
     let key = tenant(&cluster, json!({"vectors": 40, "collections": 1, "requests_per_minute": 10_000}));
     create(&cluster, &key).await;
     let other = json!({"name": "others", "dimension": 2, "metric": "dot"});
-    let refused = send(&cluster, &key, "POST", "/collections", &other).await.expect(429);
+    let refused = cluster.send(&key, "POST", "/collections", &other).await.expect(429);
     assert_eq!(refused["type"], "urn:vectorizer:problem:quota-exceeded");
     let writers: Vec<_> = (0..32)
         .map(|writer| {
@@ -72,19 +64,19 @@ async fn thirty_two_writers_at_once_never_exceed_a_quota_and_use_all_of_it() {
         written += writer.await.unwrap();
     }
     assert_eq!(written, 40);
-    let usage = send(&cluster, &key, "GET", "/cluster/usage", &Value::Null).await.expect(200);
+    let usage = cluster.send(&key, "GET", "/cluster/usage", &Value::Null).await.expect(200);
     assert_eq!((&usage["usage"]["vectors"], &usage["quota"]["vectors"]), (&json!(40), &json!(40)));
 
     // What can never fit is said to be too large, and a deletion makes room at once.
     let many: Vec<Value> = (0..41).map(|id| json!({"id": format!("n{id}"), "vector": [1, 2]})).collect();
-    let too_large =
-        send(&cluster, &key, "PUT", "/collections/words/vectors", &json!({"vectors": many})).await;
+    let too_large = cluster.send(&key, "PUT", "/collections/words/vectors", &json!({"vectors": many})).await;
     assert_eq!(too_large.expect(413)["type"], "urn:vectorizer:problem:larger-than-quota");
     let listed =
-        send(&cluster, &key, "GET", "/collections/words/vectors?limit=1", &Value::Null).await.expect(200);
+        cluster.send(&key, "GET", "/collections/words/vectors?limit=1", &Value::Null).await.expect(200);
     let gone = listed["vectors"][0]["id"].as_str().unwrap().to_owned();
     upsert(&cluster, &key, 999).await.expect(429);
-    send(&cluster, &key, "DELETE", &format!("/collections/words/vectors/{gone}"), &Value::Null)
+    cluster
+        .send(&key, "DELETE", &format!("/collections/words/vectors/{gone}"), &Value::Null)
         .await
         .expect(200);
     upsert(&cluster, &key, 999).await.expect(200);
@@ -99,13 +91,13 @@ async fn requests_beyond_the_plan_are_refused_whichever_key_they_come_with_and_t
     let second = cluster.key(Some("acme"), None);
     for left in (0..6).rev() {
         let key = if left % 2 == 0 { &key } else { &second };
-        let answer = send(&cluster, key, "GET", "/collections", &Value::Null).await;
+        let answer = cluster.send(key, "GET", "/collections", &Value::Null).await;
         assert_eq!(answer.headers["ratelimit-policy"], "\"minute\";q=6;w=60, \"hour\";q=1000;w=3600");
         let state = answer.headers["ratelimit"].to_str().unwrap().to_owned();
         assert!(state.starts_with(&format!("\"minute\";r={left};t=")), "{state}");
         answer.expect(200);
     }
-    let refused = send(&cluster, &second, "GET", "/collections", &Value::Null).await;
+    let refused = cluster.send(&second, "GET", "/collections", &Value::Null).await;
     let retry_after: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=10).contains(&retry_after), "{retry_after}");
     assert!(refused.headers.contains_key("ratelimit"));
@@ -126,17 +118,17 @@ async fn a_change_of_plan_a_suspension_and_a_revocation_arrive_within_a_second()
     within_a_second(async || upsert(&cluster, &key, 1).await.status.as_u16() == 200).await;
     cluster.hub.revoke_key(&second.id()).unwrap();
     within_a_second(async || {
-        send(&cluster, &second, "GET", "/collections", &Value::Null).await.status.as_u16() == 401
+        cluster.send(&second, "GET", "/collections", &Value::Null).await.status.as_u16() == 401
     })
     .await;
     cluster.hub.set_tenant_status(&acme, TenantStatus::Suspended).unwrap();
     within_a_second(async || {
-        send(&cluster, &key, "GET", "/collections", &Value::Null).await.status.as_u16() == 403
+        cluster.send(&key, "GET", "/collections", &Value::Null).await.status.as_u16() == 403
     })
     .await;
 }
 
-async fn within_a_second(holds: impl AsyncFn() -> bool) {
+pub(crate) async fn within_a_second(holds: impl AsyncFn() -> bool) {
     let start = Instant::now();
     while !holds().await {
         assert!(start.elapsed() < Duration::from_secs(1), "it has not arrived");

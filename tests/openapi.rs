@@ -116,6 +116,8 @@ fn part_in_the_story(operation: Operation) -> (usize, Value) {
         | Operation::OpenApi => (3, Value::Null),
         Operation::DeleteVector => (4, Value::Null),
         Operation::DeleteCollection => (5, Value::Null),
+        Operation::DeleteTenant => (6, Value::Null),
+        Operation::RestoreTenant => (7, Value::Null),
     }
 }
 
@@ -129,7 +131,8 @@ async fn every_operation_answers_with_the_status_type_and_fields_that_are_descri
     story.sort_by_key(|((place, _), _)| *place);
     for ((_, body), operation) in story {
         let (method, template) = location(operation);
-        let path = template.replace("{name}", "words").replace("{id}", "a");
+        let path = template.replace("{name}", "words").replace("tenants/{id}", "tenants/acme");
+        let path = path.replace("{id}", "a");
         let key = match operation.requirement() {
             Requirement::Cluster => Key::Operator,
             Requirement::Tenant(_)

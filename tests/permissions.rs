@@ -40,7 +40,11 @@ fn needs(operation: Operation) -> Needs {
         | Operation::DeleteVectors => Needs::ReadWrite,
         Operation::CreateCollection | Operation::DeleteCollection | Operation::ReadLog => Needs::Admin,
         Operation::Usage | Operation::ValidateKey => Needs::AnyKey,
-        Operation::Metrics | Operation::ClusterHealth | Operation::ListTenants => Needs::Cluster,
+        Operation::Metrics
+        | Operation::ClusterHealth
+        | Operation::ListTenants
+        | Operation::DeleteTenant
+        | Operation::RestoreTenant => Needs::Cluster,
     }
 }
 

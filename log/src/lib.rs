@@ -37,6 +37,7 @@
 //! CRC-32 of the three.
 
 mod damage;
+mod deleted;
 mod envelope;
 mod error;
 mod event;
@@ -56,6 +57,7 @@ mod verifier;
 mod verify;
 
 pub use damage::{Damage, DamageKind};
+pub use deleted::{DeletedTenants, Tombstone};
 pub use error::Error;
 pub use event::{
     CollectionId, CollectionName, Dimension, Event, IndexParameters, InvalidCollectionName, InvalidDimension,

@@ -5,13 +5,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use vectorizer_log::TenantId;
+use vectorizer_log::{TenantId, Tombstone};
 
 use super::App;
 use super::answer::json;
 use super::body::Parameters;
 use super::middleware::auth::{Caller, GrantedCluster, GrantedUsage};
 use super::problem::{Problem, ProblemBody};
+use super::values::{self, OfTenant};
 use crate::auth::{Holds, Level, Operation, Requirement, rest_level};
 
 use crate::catalogue::NotedSize;
@@ -80,6 +81,17 @@ pub(super) struct TenantAnswer {
     state: &'static str,
     /// How large it is; null if that was never noted down.
     usage: Option<UsageNow>,
+}
+
+/// A tenant that is or was deleted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DeletedTenant {
+    /// Its id.
+    tenant: String,
+    /// The id of its log.
+    log_id: String,
+    /// When it was deleted.
+    deleted_at: String,
 }
 
 /// What a tenant uses.
@@ -164,6 +176,16 @@ pub(super) struct KeyTenant {
     plan: String,
 }
 
+impl From<Tombstone> for DeletedTenant {
+    fn from(tombstone: Tombstone) -> Self {
+        Self {
+            tenant: tombstone.tenant.to_string(),
+            log_id: tombstone.log_id.to_string(),
+            deleted_at: tombstone.deleted_at.to_string(),
+        }
+    }
+}
+
 impl From<NotedSize> for UsageNow {
     fn from(size: NotedSize) -> Self {
         Self {
@@ -241,7 +263,7 @@ pub(super) async fn tenants(
         let detail = format!("limit is {limit}, it must be 1 to {TENANTS_MAX}");
         return Err(Problem::invalid("invalid-limit", detail));
     }
-    let after = cursor.as_deref().map(|cursor| tenant_named(cursor, "cursor")).transpose()?;
+    let after = cursor.as_deref().map(|cursor| values::tenant(cursor, "cursor")).transpose()?;
     let tenancy = app.shared.tenancy.clone();
     // One more than asked for says whether there is a next page. Reads the disk.
     let found = tokio::task::spawn_blocking(move || tenancy.tenants(&pass, after.as_ref(), limit + 1)).await;
@@ -263,6 +285,48 @@ pub(super) async fn tenants(
     Ok(json(StatusCode::OK, &TenantsPage { tenants: tenants.collect(), next_cursor }))
 }
 
+/// Delete a tenant with everything it has. It can be had back for `server.delete_grace` seconds; a tenant of
+/// the same id that comes meanwhile starts empty.
+#[utoipa::path(delete, path = "/api/v1/cluster/tenants/{id}", operation_id = "delete_tenant",
+    params(("id" = String, Path, description = "The tenant's id.")),
+    responses(
+        (status = 200, body = DeletedTenant),
+        (status = 401, body = ProblemBody),
+        (status = 403, body = ProblemBody),
+        (status = 404, body = ProblemBody),
+        (status = 422, body = ProblemBody),
+        (status = 503, body = ProblemBody),
+    ))]
+pub(super) async fn delete_tenant(
+    State(app): State<App>,
+    GrantedCluster(pass): GrantedCluster,
+    OfTenant(tenant): OfTenant,
+) -> Result<Response, Problem> {
+    let tombstone = app.shared.tenancy.delete(&pass, &tenant).await?;
+    Ok(json(StatusCode::OK, &DeletedTenant::from(tombstone)))
+}
+
+/// Have back the tenant that was deleted last under this id, as it was.
+#[utoipa::path(post, path = "/api/v1/cluster/tenants/{id}/restore", operation_id = "restore_tenant",
+    params(("id" = String, Path, description = "The tenant's id.")),
+    responses(
+        (status = 200, body = DeletedTenant),
+        (status = 401, body = ProblemBody),
+        (status = 403, body = ProblemBody),
+        (status = 404, body = ProblemBody),
+        (status = 409, body = ProblemBody),
+        (status = 422, body = ProblemBody),
+        (status = 503, body = ProblemBody),
+    ))]
+pub(super) async fn restore_tenant(
+    State(app): State<App>,
+    GrantedCluster(pass): GrantedCluster,
+    OfTenant(tenant): OfTenant,
+) -> Result<Response, Problem> {
+    let tombstone = app.shared.tenancy.restore(&pass, &tenant).await?;
+    Ok(json(StatusCode::OK, &DeletedTenant::from(tombstone)))
+}
+
 /// See what a tenant uses, and what it may use.
 #[utoipa::path(get, path = "/api/v1/cluster/usage", operation_id = "usage", params(UsageParameters), responses(
     (status = 200, body = UsageAnswer),
@@ -278,7 +342,7 @@ pub(super) async fn usage(
     granted: GrantedUsage,
     Parameters(UsageParameters { tenant: named }): Parameters<UsageParameters>,
 ) -> Result<Response, Problem> {
-    let named = named.as_deref().map(|named| tenant_named(named, "tenant")).transpose()?;
+    let named = named.as_deref().map(|named| values::tenant(named, "tenant")).transpose()?;
     let (tenant, size, limits) = match granted {
         GrantedUsage::Tenant(own) => {
             // Another's name answers like one's own that is wrong: nothing is learned about who exists.
@@ -371,10 +435,6 @@ const fn word(permission: Permission) -> &'static str {
         Permission::ReadOnly => "READ_ONLY",
         Permission::Mcp => "MCP",
     }
-}
-
-fn tenant_named(text: &str, what: &str) -> Result<TenantId, Problem> {
-    text.parse().map_err(|_| Problem::invalid("invalid-tenant", format!("{what} {text:?} is no tenant id")))
 }
 
 fn no_such_tenant(tenant: &TenantId) -> Problem {

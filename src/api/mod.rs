@@ -155,6 +155,8 @@ pub fn location(operation: Operation) -> (Method, &'static str) {
         Operation::Metrics => (Method::GET, "/metrics"),
         Operation::ClusterHealth => (Method::GET, "/api/v1/cluster/health"),
         Operation::ListTenants => (Method::GET, "/api/v1/cluster/tenants"),
+        Operation::DeleteTenant => (Method::DELETE, "/api/v1/cluster/tenants/{id}"),
+        Operation::RestoreTenant => (Method::POST, "/api/v1/cluster/tenants/{id}/restore"),
         Operation::Usage => (Method::GET, "/api/v1/cluster/usage"),
         Operation::ValidateKey => (Method::POST, "/api/v1/cluster/keys/validate"),
         Operation::Health => (Method::GET, "/health"),
@@ -202,6 +204,8 @@ fn guarded(app: &App, operation: Operation) -> MethodRouter<App> {
         Operation::Metrics => guard(app, operation, metrics::serve),
         Operation::ClusterHealth => guard(app, operation, cluster::health),
         Operation::ListTenants => guard(app, operation, cluster::tenants),
+        Operation::DeleteTenant => guard(app, operation, cluster::delete_tenant),
+        Operation::RestoreTenant => guard(app, operation, cluster::restore_tenant),
         Operation::Usage => guard(app, operation, cluster::usage),
         Operation::ValidateKey => guard(app, operation, cluster::validate_key),
         Operation::Health => guard(app, operation, health::health),
@@ -250,6 +254,8 @@ const fn takes_parameters(operation: Operation) -> bool {
         | Operation::Count
         | Operation::ReadLogHead
         | Operation::ClusterHealth
+        | Operation::DeleteTenant
+        | Operation::RestoreTenant
         | Operation::ValidateKey => false,
     }
 }

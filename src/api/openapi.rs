@@ -36,6 +36,8 @@ use super::{audit, cluster, collections, health, metrics, problem, search, vecto
         metrics::serve,
         cluster::health,
         cluster::tenants,
+        cluster::delete_tenant,
+        cluster::restore_tenant,
         cluster::usage,
         cluster::validate_key,
         health::health,

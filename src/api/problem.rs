@@ -13,7 +13,7 @@ use vectorizer_replay::{InvalidFilter, InvalidQuery};
 
 use crate::auth::{Denial, DenialReason};
 use crate::quota::QuotaType;
-use crate::tenancy::{Refusal, WakeError};
+use crate::tenancy::{DeletionError, Refusal, WakeError};
 
 /// A quota makes room when something is deleted or the plan changes, which nobody can foresee; plans are
 /// asked for every minute.
@@ -201,6 +201,12 @@ impl From<&WakeError> for Problem {
     fn from(error: &WakeError) -> Self {
         match error {
             WakeError::Stopping => Self::unavailable("stopping", error.to_string(), 5),
+            WakeError::Moving => Self::unavailable("tenant-unavailable", error.to_string(), 5),
+            WakeError::Deleted => {
+                let detail =
+                    "the tenant's log was deleted and is not served until an operator has restored it";
+                Self::unavailable("tenant-deleted", detail, 300)
+            }
             // Which record is damaged is the operator's to know and in the log; the tenant learns that
             // its data is not served rather than served in part.
             WakeError::Log(Error::Damaged(_) | Error::Manifest { .. }) | WakeError::Apply(_) => {
@@ -213,6 +219,22 @@ impl From<&WakeError> for Problem {
             }
             WakeError::Log(_) | WakeError::Panicked(_) => {
                 Self::unavailable("tenant-unavailable", "the tenant's data cannot be opened right now", 5)
+            }
+        }
+    }
+}
+
+impl From<DeletionError> for Problem {
+    fn from(error: DeletionError) -> Self {
+        let detail = error.to_string();
+        match error {
+            DeletionError::NotFound => Self::new(StatusCode::NOT_FOUND, "no-such-tenant", detail),
+            DeletionError::Exists => Self::new(StatusCode::CONFLICT, "tenant-exists", detail),
+            DeletionError::Busy => Self::unavailable("tenant-unavailable", detail, 5),
+            DeletionError::Stopping => Self::unavailable("stopping", detail, 5),
+            DeletionError::Log(_) => {
+                tracing::error!(detail, "a tenant could not be deleted or restored");
+                Self::unavailable("storage-failed", "the tenant's folder could not be moved", 5)
             }
         }
     }

@@ -9,7 +9,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use vectorizer_log::{CollectionName, DenseVector, Dimension, InvalidPoint, Payload, PointId, Vector};
+use vectorizer_log::{
+    CollectionName, DenseVector, Dimension, InvalidPoint, Payload, PointId, TenantId, Vector,
+};
 use vectorizer_replay::Filter;
 
 use super::App;
@@ -40,6 +42,25 @@ impl FromRequestParts<App> for InCollection {
         let Path(name) = path::<String>(parts, app).await?;
         Ok(Self(name.parse()?))
     }
+}
+
+/// The tenant that a path names.
+pub(super) struct OfTenant(pub TenantId);
+
+impl FromRequestParts<App> for OfTenant {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Path(id) = path::<String>(parts, app).await?;
+        Ok(Self(tenant(&id, "the tenant in the path")?))
+    }
+}
+
+/// A tenant's id, found in `place`.
+pub(super) fn tenant(text: &str, place: &str) -> Result<TenantId, Problem> {
+    text.parse().map_err(|_| {
+        Problem::invalid("invalid-tenant", format!("{place} is {text:?}, which is no tenant id"))
+    })
 }
 
 /// The vector that a path names, and its collection.

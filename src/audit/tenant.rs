@@ -8,6 +8,7 @@ use vectorizer_log::{Event, Timestamp};
 
 use super::WINDOW;
 use super::denials::{Denials, Kind, Span};
+use crate::auth::{Asked, DenialReason, KeyId};
 
 /// How many records a minute a tenant's log gets, beside the one for all others.
 const KINDS_MAX: usize = 8;
@@ -75,6 +76,12 @@ impl TenantDenials {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.waiting().denials.is_empty()
+    }
+
+    /// Takes note of a request that was let in, and refused for what it asked for.
+    pub fn note_refused(&self, key_id: Option<&KeyId>, asked: &Asked, reason: DenialReason) {
+        let Asked { operation, from, request_id: _ } = *asked;
+        self.note(Kind { key_id: key_id.cloned(), operation, reason, from }, Timestamp::now());
     }
 
     pub(super) fn note(&self, kind: Kind, at: Timestamp) {
@@ -149,7 +156,7 @@ mod tests {
     use tokio::time::{advance, timeout};
 
     use super::*;
-    use crate::auth::{DenialReason, Operation};
+    use crate::auth::Operation;
 
     fn kind(last: u8) -> Kind {
         Kind {

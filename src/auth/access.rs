@@ -49,17 +49,28 @@ pub struct Admitted {
 pub struct Pass<L> {
     tenant: TenantId,
     allowance: Arc<Allowance>,
-    actor: Actor,
-    request_id: String,
+    key_id: Option<KeyId>,
+    asked: Asked,
     level: PhantomData<L>,
+}
+
+/// What was asked for, by a request.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The operation.
+    pub operation: Operation,
+    /// The client's address, if that is known: where its failures count and its refusals are noted.
+    pub from: Option<IpAddr>,
+    /// The request's id.
+    pub request_id: Arc<str>,
 }
 
 /// The right to act for the operator of the whole node, on no tenant's data. Only [`AccessCheck::admit`]
 /// makes one.
 #[derive(Debug)]
 pub struct ClusterPass {
-    actor: Actor,
-    request_id: String,
+    key_id: Option<KeyId>,
+    asked: Asked,
 }
 
 /// Whose key it is that came, and what it may do. It reaches nothing.
@@ -171,29 +182,22 @@ impl AccessCheck {
     }
 
     /// Admits a caller to one operation of one request and charges its tenant for it. `bearer` is what the
-    /// `Authorization` header carries; nothing else about a request gives any right. `from` is the client's
-    /// address, if its failures are to count.
+    /// `Authorization` header carries; nothing else about a request gives any right.
     ///
     /// IMPORTANT, the order: who it is, whether it comes too often, whether it may. A caller that may not
     /// is charged all the same, so that trying costs what asking costs.
-    pub async fn admit(
-        &self,
-        operation: Operation,
-        bearer: Option<&str>,
-        from: Option<IpAddr>,
-        request_id: &str,
-    ) -> Admitted {
-        let requirement = operation.requirement();
+    pub async fn admit(&self, asked: &Asked, bearer: Option<&str>) -> Admitted {
+        let requirement = asked.operation.requirement();
         if requirement == Requirement::Nothing {
             return Admitted { outcome: Ok(Admission::Public), rate: None };
         }
-        let caller = match self.identify(bearer, from).await {
+        let caller = match self.identify(bearer, asked.from).await {
             Ok(caller) => caller,
             Err(denied) => return Admitted { outcome: Err(denied), rate: None },
         };
         let (rate, charged) = caller.charge();
         let outcome = match charged {
-            Ok(()) => caller.permit(requirement, request_id),
+            Ok(()) => caller.permit(asked),
             Err(RequestRefused { retry_after }) => {
                 Err(caller.denied(Denial::TooManyRequests { retry_after }))
             }
@@ -204,7 +208,10 @@ impl AccessCheck {
     /// Whether a caller that was admitted would still be: for what goes on for long. Charges nothing.
     pub async fn still_admits(&self, operation: Operation, bearer: Option<&str>) -> bool {
         match self.identify(bearer, None).await {
-            Ok(caller) => caller.permit(operation.requirement(), "").is_ok(),
+            Ok(caller) => {
+                let asked = Asked { operation, from: None, request_id: "".into() };
+                caller.permit(&asked).is_ok()
+            }
             Err(_) => operation.requirement() == Requirement::Nothing,
         }
     }
@@ -323,14 +330,14 @@ impl Caller<'_> {
         }
     }
 
-    fn permit(self, requirement: Requirement, request_id: &str) -> Result<Admission, Denied> {
-        match requirement {
+    fn permit(self, asked: &Asked) -> Result<Admission, Denied> {
+        match asked.operation.requirement() {
             Requirement::Nothing => Ok(Admission::Public),
-            Requirement::Tenant(needed) => self.permit_tenant(needed, request_id),
-            Requirement::Cluster => self.permit_operator(request_id).map(Admission::Cluster),
+            Requirement::Tenant(needed) => self.permit_tenant(needed, asked),
+            Requirement::Cluster => self.permit_operator(asked).map(Admission::Cluster),
             Requirement::TenantOrCluster => match &self {
-                Self::Operator { .. } => self.permit_operator(request_id).map(Admission::Cluster),
-                Self::Keyless { .. } | Self::Tenant { .. } => self.permit_tenant(Level::Read, request_id),
+                Self::Operator { .. } => self.permit_operator(asked).map(Admission::Cluster),
+                Self::Keyless { .. } | Self::Tenant { .. } => self.permit_tenant(Level::Read, asked),
             },
             Requirement::AnyKey => match self {
                 Self::Keyless { tenant, .. } => Ok(Admission::Holder(Holds::Keyless(tenant.clone()))),
@@ -346,30 +353,30 @@ impl Caller<'_> {
         }
     }
 
-    fn permit_tenant(self, needed: Level, request_id: &str) -> Result<Admission, Denied> {
-        let (tenant, allowance, actor) = match self {
-            Self::Keyless { tenant, allowance } => (tenant.clone(), Arc::clone(allowance), actor(None)),
+    fn permit_tenant(self, needed: Level, asked: &Asked) -> Result<Admission, Denied> {
+        let (tenant, allowance, key_id) = match self {
+            Self::Keyless { tenant, allowance } => (tenant.clone(), Arc::clone(allowance), None),
             Self::Tenant { tenant, identity, allowance, .. }
                 if rest_level(identity.permission).is_some_and(|reach| reach >= needed) =>
             {
-                (tenant, allowance, actor(Some(&identity.key_id)))
+                (tenant, allowance, Some(identity.key_id.clone()))
             }
             Self::Tenant { .. } | Self::Operator { .. } => {
                 return Err(self.denied(Denial::Insufficient { needed: name(needed) }));
             }
         };
         Ok(match needed {
-            Level::Read => Admission::Read(Pass::mint(tenant, allowance, actor, request_id)),
-            Level::Write => Admission::Write(Pass::mint(tenant, allowance, actor, request_id)),
-            Level::Admin => Admission::Admin(Pass::mint(tenant, allowance, actor, request_id)),
+            Level::Read => Admission::Read(Pass::mint(tenant, allowance, key_id, asked)),
+            Level::Write => Admission::Write(Pass::mint(tenant, allowance, key_id, asked)),
+            Level::Admin => Admission::Admin(Pass::mint(tenant, allowance, key_id, asked)),
         })
     }
 
-    fn permit_operator(self, request_id: &str) -> Result<ClusterPass, Denied> {
+    fn permit_operator(self, asked: &Asked) -> Result<ClusterPass, Denied> {
         match self {
-            Self::Keyless { .. } => Ok(ClusterPass::mint(actor(None), request_id)),
+            Self::Keyless { .. } => Ok(ClusterPass::mint(None, asked)),
             Self::Operator { identity } if identity.permission == Permission::Admin => {
-                Ok(ClusterPass::mint(actor(Some(&identity.key_id)), request_id))
+                Ok(ClusterPass::mint(Some(identity.key_id.clone()), asked))
             }
             Self::Operator { .. } | Self::Tenant { .. } => {
                 Err(self.denied(Denial::Insufficient { needed: "ADMIN of cluster scope" }))
@@ -394,35 +401,40 @@ impl<L> Pass<L> {
     }
 
     /// Who uses it.
-    pub fn actor(&self) -> &Actor {
-        &self.actor
+    pub fn actor(&self) -> Actor {
+        actor(self.key_id.as_ref())
     }
 
-    /// The request it was made for.
-    pub fn request_id(&self) -> &str {
-        &self.request_id
+    /// The public name of the key that is used, where there are keys.
+    pub fn key_id(&self) -> Option<&KeyId> {
+        self.key_id.as_ref()
+    }
+
+    /// What it was made for.
+    pub fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     /// Private, and that is what isolation rests on.
-    fn mint(tenant: TenantId, allowance: Arc<Allowance>, actor: Actor, request_id: &str) -> Self {
-        Self { tenant, allowance, actor, request_id: request_id.to_owned(), level: PhantomData }
+    fn mint(tenant: TenantId, allowance: Arc<Allowance>, key_id: Option<KeyId>, asked: &Asked) -> Self {
+        Self { tenant, allowance, key_id, asked: asked.clone(), level: PhantomData }
     }
 }
 
 impl ClusterPass {
-    /// Who uses it.
-    pub fn actor(&self) -> &Actor {
-        &self.actor
+    /// The public name of the operator's key, where there are keys.
+    pub fn key_id(&self) -> Option<&KeyId> {
+        self.key_id.as_ref()
     }
 
-    /// The request it was made for.
-    pub fn request_id(&self) -> &str {
-        &self.request_id
+    /// What it was made for.
+    pub fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     /// Private, so that nobody operates the node who was not let in for that.
-    fn mint(actor: Actor, request_id: &str) -> Self {
-        Self { actor, request_id: request_id.to_owned() }
+    fn mint(key_id: Option<KeyId>, asked: &Asked) -> Self {
+        Self { key_id, asked: asked.clone() }
     }
 }
 

@@ -42,6 +42,10 @@ pub enum Operation {
     ClusterHealth,
     /// See which tenants the node has.
     ListTenants,
+    /// Delete a tenant with everything it has.
+    DeleteTenant,
+    /// Have a deleted tenant back.
+    RestoreTenant,
     /// See what a tenant uses, and what it may use.
     Usage,
     /// See what one's own key is and may do.
@@ -82,7 +86,7 @@ pub enum Level {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::CreateCollection,
         Self::ListCollections,
         Self::DescribeCollection,
@@ -101,6 +105,8 @@ impl Operation {
         Self::Metrics,
         Self::ClusterHealth,
         Self::ListTenants,
+        Self::DeleteTenant,
+        Self::RestoreTenant,
         Self::Usage,
         Self::ValidateKey,
         Self::Health,
@@ -129,6 +135,8 @@ impl Operation {
             Self::Metrics => "metrics",
             Self::ClusterHealth => "cluster_health",
             Self::ListTenants => "list_tenants",
+            Self::DeleteTenant => "delete_tenant",
+            Self::RestoreTenant => "restore_tenant",
             Self::Usage => "usage",
             Self::ValidateKey => "validate_key",
             Self::Health => "health",
@@ -155,7 +163,11 @@ impl Operation {
             Self::CreateCollection | Self::DeleteCollection | Self::ReadLog => {
                 Requirement::Tenant(Level::Admin)
             }
-            Self::Metrics | Self::ClusterHealth | Self::ListTenants => Requirement::Cluster,
+            Self::Metrics
+            | Self::ClusterHealth
+            | Self::ListTenants
+            | Self::DeleteTenant
+            | Self::RestoreTenant => Requirement::Cluster,
             Self::Usage => Requirement::TenantOrCluster,
             Self::ValidateKey => Requirement::AnyKey,
         }
@@ -195,7 +207,7 @@ mod tests {
         ];
         let writes = [O::UpsertVectors, O::DeleteVector, O::ChangePayload, O::DeleteVectors];
         let admin = [O::CreateCollection, O::DeleteCollection, O::ReadLog];
-        let cluster = [O::Metrics, O::ClusterHealth, O::ListTenants];
+        let cluster = [O::Metrics, O::ClusterHealth, O::ListTenants, O::DeleteTenant, O::RestoreTenant];
         let public = [O::Health, O::Ready, O::OpenApi];
         let named = reads.len() + writes.len() + admin.len() + cluster.len() + public.len();
         assert_eq!(named, Operation::ALL.len());

@@ -47,6 +47,10 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
     pub shutdown_grace: Option<Seconds>,
 
+    /// How long a deleted tenant can be had back before it is erased [default: 604800]
+    #[arg(long, value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
+    pub delete_grace: Option<Seconds>,
+
     /// Many tenants, each with keys of its own [default: false]
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true",
         value_parser = from_flag::<bool>)]

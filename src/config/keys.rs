@@ -22,6 +22,7 @@ pub(super) const JSON_DEPTH_MAX: Key = key("server", "json_depth_max", "32");
 pub(super) const TRUSTED_PROXIES: Key = key("server", "trusted_proxies", "[]");
 pub(super) const METRICS_LISTEN: Key = key("server", "metrics_listen", "null");
 pub(super) const SHUTDOWN_GRACE: Key = key("server", "shutdown_grace", "30");
+pub(super) const DELETE_GRACE: Key = key("server", "delete_grace", "604800");
 pub(super) const CLUSTER_ENABLED: Key = key("cluster", "enabled", "false");
 pub(super) const HIVEHUB_API_URL: Key = key("cluster", "hivehub_api_url", "https://api.hivehub.io");
 pub(super) const HIVEHUB_API_KEY: Key = key("cluster", "hivehub_api_key", "${HIVEHUB_API_KEY}");
@@ -42,6 +43,7 @@ pub(super) const ALL: &[Key] = &[
     TRUSTED_PROXIES,
     METRICS_LISTEN,
     SHUTDOWN_GRACE,
+    DELETE_GRACE,
     CLUSTER_ENABLED,
     HIVEHUB_API_URL,
     HIVEHUB_API_KEY,

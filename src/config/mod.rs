@@ -62,6 +62,8 @@ pub struct Server {
     pub metrics_listen: Option<SocketAddr>,
     /// How long requests in flight may take to end after the server was told to stop.
     pub shutdown_grace: Seconds,
+    /// How long a deleted tenant can be had back.
+    pub delete_grace: Seconds,
 }
 
 /// Section `cluster`, where it is enabled.
@@ -147,6 +149,7 @@ impl Server {
             trusted_proxies: document.list(&keys::TRUSTED_PROXIES, flags.trusted_proxies.as_ref())?,
             metrics_listen: document.optional(&keys::METRICS_LISTEN, flags.metrics_listen.as_ref())?,
             shutdown_grace: document.value(&keys::SHUTDOWN_GRACE, flags.shutdown_grace.as_ref())?,
+            delete_grace: document.value(&keys::DELETE_GRACE, flags.delete_grace.as_ref())?,
         })
     }
 }

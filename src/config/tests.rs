@@ -39,6 +39,7 @@ fn an_empty_file_leaves_every_default() {
         assert_eq!(config.server.json_depth_max.get(), 32);
         assert_eq!(config.server.metrics_listen, None);
         assert_eq!(config.server.shutdown_grace.duration(), Duration::from_secs(30));
+        assert_eq!(config.server.delete_grace.duration(), Duration::from_hours(7 * 24));
         assert!(config.server.allowed_hosts.is_empty() && config.server.trusted_proxies.is_empty());
         assert_eq!(config.cluster, None);
         assert!(config.auth.require_authentication);
@@ -73,7 +74,7 @@ rate_limiting: { default_requests_per_minute: 1000, default_requests_per_hour: 1
 fn every_key_is_a_flag_and_the_flag_wins_over_the_file() {
     let file = r#"
 server: { listen: "127.0.0.1:1", data_dir: a, allowed_hosts: [a], body_bytes_max: 2000, json_depth_max: 3,
-          trusted_proxies: ["10.0.0.1"], metrics_listen: "127.0.0.1:2", shutdown_grace: 4 }
+          trusted_proxies: ["10.0.0.1"], metrics_listen: "127.0.0.1:2", shutdown_grace: 4, delete_grace: 10 }
 cluster: { enabled: true, hivehub_api_url: "http://a", hivehub_api_key: a, quota_check_interval: 5,
            usage_report_interval: 6 }
 auth: { require_authentication: true, api_key_cache_ttl: 7 }

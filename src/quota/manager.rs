@@ -381,12 +381,12 @@ impl Question {
     /// is given the fallback when it does not come soon.
     async fn ask_hub(&self, fallback: Option<NotedQuota>) -> Result<Duration, Duration> {
         let mut answering = pin!(self.answer());
-        let answer = match tokio::time::timeout(PATIENCE, &mut answering).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                self.publish_if_unknown(fallback);
-                answering.await
-            }
+        let soon = tokio::time::timeout(PATIENCE, &mut answering).await;
+        let answer = if let Ok(answer) = soon {
+            answer
+        } else {
+            self.publish_if_unknown(fallback);
+            answering.await
         };
         match answer {
             Ok(answer) => {

@@ -42,6 +42,8 @@ const HEADER_PATIENCE: Duration = Duration::from_secs(30);
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How long a reader of the metrics may take for what it was sent when the server ends.
 const METRICS_GRACE: Duration = Duration::from_secs(1);
+/// How often is looked for deleted tenants to erase and for sizes to note down.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A server that listens and does not serve yet.
 pub struct Server {
@@ -52,6 +54,7 @@ pub struct Server {
     /// In cluster mode.
     policies: Option<PolicyFeed<HiveHubClient, HiveHubClient>>,
     grace: Duration,
+    delete_grace: Duration,
 }
 
 /// Why a server cannot start.
@@ -106,7 +109,9 @@ impl Server {
                     Arc::clone(&clock),
                 );
                 let keys = KeyCache::new(client.clone(), config.auth.api_key_cache_ttl, clock);
-                let policies = PolicyFeed::new(client, keys.clone()).subscribe(Arc::new(quotas.clone()));
+                let policies = PolicyFeed::new(client, keys.clone())
+                    .subscribe(Arc::new(quotas.clone()))
+                    .subscribe(Arc::new(tenancy.clone()));
                 (
                     AccessCheck::Keys { keys, failures: FailedAuthentications::default(), quotas },
                     Some(policies),
@@ -127,7 +132,8 @@ impl Server {
             None => None,
         };
         let grace = config.server.shutdown_grace.duration();
-        Ok(Self { listener, metrics, app, tenancy, policies, grace })
+        let delete_grace = config.server.delete_grace.duration();
+        Ok(Self { listener, metrics, app, tenancy, policies, grace, delete_grace })
     }
 
     /// The address it listens on.
@@ -143,10 +149,12 @@ impl Server {
     /// Serves until `stop` is ready; then finishes what is under way, for as long as the grace lasts,
     /// and closes every tenant's log.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, metrics, app, tenancy, policies, grace } = self;
+        let Self { listener, metrics, app, tenancy, policies, grace, delete_grace } = self;
         let ended = CancellationToken::new();
         let mut beside = JoinSet::new();
         beside.spawn(tenancy.audit().clone().run(ended.clone()));
+        let interval = HOUSEKEEPING_INTERVAL.min(delete_grace);
+        beside.spawn(tenancy.clone().keep_house(delete_grace, interval, ended.clone()));
         if let Some(policies) = policies {
             // To the end: requests under way are to be refused too, if that is what HiveHub says.
             beside.spawn(policies.run(ended.clone()));

@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, error_span, info, warn};
-use vectorizer_log::{Head, LogReader, TenantFolder, TenantId, TenantLog};
+use vectorizer_log::{DeletedTenants, Head, LogReader, TenantFolder, TenantId, TenantLog};
 use vectorizer_replay::{ApplyError, Projection, Recovery};
 
 use super::graph_files::GraphFiles;
@@ -39,8 +39,11 @@ pub(super) struct Awake {
     pub(super) followers: Arc<Semaphore>,
     pub(super) share: Share,
     pub(super) metrics: Arc<TenantMetrics>,
-    /// Cancelled when the server stops.
+    pub(super) denials: Arc<TenantDenials>,
+    /// Cancelled when the server stops or the tenant is deleted.
     pub(super) stop: CancellationToken,
+    /// The writer and the linker.
+    pub(super) tasks: TaskTracker,
 }
 
 impl Awake {
@@ -67,6 +70,12 @@ pub enum WakeError {
     /// Opening the log panicked.
     #[error("opening the log panicked: {0}")]
     Panicked(String),
+    /// The log was deleted, and is there again without having been restored.
+    #[error("this log was deleted and not restored")]
+    Deleted,
+    /// The tenant is being deleted or restored.
+    #[error("the tenant is being deleted or restored")]
+    Moving,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -93,9 +102,10 @@ pub(super) struct Woken {
 }
 
 /// Opens the tenant's log, or creates it, and folds it, unless `stop` is cancelled meanwhile.
-/// `after_failure` says that a write to it has failed in this process.
+/// `after_failure` says that a write to it has failed in this process. None of the `deleted` wakes.
 pub(super) fn wake(
     folder: &TenantFolder,
+    deleted: &DeletedTenants,
     after_failure: bool,
     mut waking: Waking,
     stop: &CancellationToken,
@@ -104,7 +114,11 @@ pub(super) fn wake(
         let log_id = folder.create()?;
         info!(%log_id, "created the log");
     }
-    let mut projection = Projection::new(folder.log_id()?);
+    let log_id = folder.log_id()?;
+    if deleted.has(log_id) {
+        return Err(WakeError::Deleted);
+    }
+    let mut projection = Projection::new(log_id);
     let unverified = if after_failure { folder.open_after_failure()? } else { folder.open()? };
     let mut reported = Instant::now();
     let mut recovery = Recovery::new(&mut projection, unverified.acknowledged().seq, |progress| {
@@ -137,7 +151,7 @@ impl Woken {
         id: TenantId,
         terms: Terms,
         watched: Watched,
-        tasks: &TaskTracker,
+        node_tasks: &TaskTracker,
         turns: Turns,
         stop: CancellationToken,
     ) -> Arc<Awake> {
@@ -161,10 +175,12 @@ impl Woken {
             stop: stop.clone(),
             failed: failed.clone(),
         };
-        tasks.spawn(linker.run().instrument(span.clone()));
+        let tasks = TaskTracker::new();
+        node_tasks.spawn(tasks.track_future(linker.run().instrument(span.clone())));
         let Watched { metrics, of_tenant, denials } = watched;
-        let writer = Writer::new(log, allowance, Arc::clone(&state), publish, failed, denials, metrics);
-        tasks.spawn(writer.run(queue, stop.clone()).instrument(span));
+        let writer =
+            Writer::new(log, allowance, Arc::clone(&state), publish, failed, Arc::clone(&denials), metrics);
+        node_tasks.spawn(tasks.track_future(writer.run(queue, stop.clone()).instrument(span)));
         Arc::new(Awake {
             id,
             state,
@@ -176,7 +192,9 @@ impl Woken {
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             share,
             metrics: of_tenant,
+            denials,
             stop,
+            tasks,
         })
     }
 }

@@ -6,7 +6,7 @@
 //! - `linker`: what follows a write behind it: links in the graph, compaction; `graph_files`: where
 //!   graphs are kept for the next waking; `pace`: who waits when linking does not keep up;
 //!   `background`: the threads that do it.
-//! - `census`: which tenants there are, for the operator.
+//! - `census`: which tenants there are, for the operator; `deletion`: those that are no more.
 //! - `merge_patch`: how a payload changes.
 //! - `share`: what one tenant may take up.
 
@@ -15,6 +15,7 @@ mod background;
 mod census;
 mod command;
 mod decision;
+mod deletion;
 mod graph_files;
 mod group;
 mod linker;
@@ -39,13 +40,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span, error, info, warn};
-use vectorizer_log::{TenantFolder, TenantId};
+use vectorizer_log::{DeletedTenants, TenantFolder, TenantId};
 use vectorizer_replay::Collection;
 
 pub use self::awake::WakeError;
 use self::awake::{Awake, Terms, Watched, wake};
 pub use self::census::{TenantFacts, TenantState};
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
+pub use self::deletion::DeletionError;
 use self::linker::Turns;
 pub use self::merge_patch::MergePatch;
 pub use self::share::{Share, ShareSize};
@@ -82,6 +84,7 @@ pub struct Tenancy {
 struct Shared {
     data: PathBuf,
     catalogue: Catalogue,
+    deleted: DeletedTenants,
     tenants: Mutex<HashMap<TenantId, Arc<Bed>>>,
     waking: Semaphore,
     turns: Turns,
@@ -107,6 +110,10 @@ struct Rest {
     /// Everybody who comes while the tenant wakes waits for the same waking.
     waking: Option<watch::Receiver<Option<Outcome>>>,
     failure: Option<(Instant, Arc<WakeError>)>,
+    /// Ends the tenant's work, begun with the last waking.
+    stop: CancellationToken,
+    /// The tenant's folder is being moved: it does not wake.
+    moving: bool,
 }
 
 type Outcome = Result<Arc<Awake>, Arc<WakeError>>;
@@ -134,9 +141,11 @@ impl Tenancy {
         }
         TenantFolder::erase_unfinished(data)?;
         let catalogue = Catalogue::open(&node).map_err(io::Error::other)?;
+        let deleted = DeletedTenants::open(data).map_err(io::Error::other)?;
         let shared = Shared {
             data: data.to_owned(),
             catalogue,
+            deleted,
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
             turns: Turns::default(),
@@ -187,6 +196,9 @@ impl Tenancy {
             if let Some(awake) = rest.awake.as_ref().filter(serves) {
                 return Ok(Tenant::new(Arc::clone(awake), pass));
             }
+            if rest.moving {
+                return Err(Arc::new(WakeError::Moving));
+            }
             match (&rest.waking, &rest.failure) {
                 // One whose task is gone without a word will never be published.
                 (Some(waking), _) if waking.has_changed().is_ok() => waking.clone(),
@@ -196,10 +208,12 @@ impl Tenancy {
                 _ => {
                     let (publish, waking) = watch::channel(None);
                     rest.waking = Some(waking.clone());
+                    rest.stop = self.shared.stop.child_token();
                     let work = self.clone().wake(
                         pass.tenant().clone(),
                         Arc::clone(pass.allowance()),
                         Arc::clone(&bed),
+                        rest.stop.clone(),
                         publish,
                     );
                     self.shared.tasks.spawn(work.in_current_span());
@@ -245,11 +259,12 @@ impl Tenancy {
         tenant: TenantId,
         allowance: Arc<Allowance>,
         bed: Arc<Bed>,
+        stop: CancellationToken,
         publish: watch::Sender<Option<Outcome>>,
     ) {
         // Of one whose storage has failed, some may still be held.
         let share = bed.rest().awake.as_ref().map(|awake| awake.share.clone());
-        let outcome = self.open(tenant, allowance, share).await.map_err(Arc::new);
+        let outcome = self.open(tenant, allowance, share, stop).await.map_err(Arc::new);
         let replaced = {
             let mut rest = bed.rest();
             rest.waking = None;
@@ -276,16 +291,17 @@ impl Tenancy {
         tenant: TenantId,
         allowance: Arc<Allowance>,
         share: Option<Share>,
+        stop: CancellationToken,
     ) -> Result<Arc<Awake>, WakeError> {
         let turn = self.shared.waking.acquire().await.map_err(|_| WakeError::Stopping)?;
         let folder = TenantFolder::new(&self.shared.data, &tenant);
-        let stop = self.shared.stop.clone();
+        let (deleted, stopping) = (self.shared.deleted.clone(), stop.clone());
         let after_failure = share.is_some();
         let started = Instant::now();
         // Within the span of the request that wakes it, which knows tenant and request.
         let request = Span::current();
         let waking = self.shared.metrics.waking();
-        let work = move || request.in_scope(|| wake(&folder, after_failure, waking, &stop));
+        let work = move || request.in_scope(|| wake(&folder, &deleted, after_failure, waking, &stopping));
         let woken = tokio::task::spawn_blocking(work)
             .await
             .map_err(|panic| WakeError::Panicked(panic.to_string()))??;
@@ -304,7 +320,7 @@ impl Tenancy {
             watched,
             &self.shared.tasks,
             self.shared.turns.clone(),
-            self.shared.stop.clone(),
+            stop,
         ))
     }
 }

@@ -14,7 +14,7 @@ use super::command::{Change, CollectionChange, Command, Committed, Refusal, Vect
 use super::pace::Held;
 use super::share::Share;
 use super::writer::{Queued, State};
-use crate::auth::{self, Admin, Pass};
+use crate::auth::{self, Admin, DenialReason, Pass};
 use crate::catalogue::NotedSize;
 use crate::metrics::TenantMetrics;
 use crate::quota::Limits;
@@ -188,8 +188,8 @@ impl<L> Tenant<L> {
     }
 
     async fn submit(&self, write: Write<Change>) -> Result<Committed, Refusal> {
-        let actor = self.pass.actor().clone();
-        let command = Command { actor, request_id: self.pass.request_id().to_owned(), write };
+        let pass = &self.pass;
+        let command = Command { actor: pass.actor(), request_id: pass.asked().request_id.to_string(), write };
         let (answer, answered) = oneshot::channel();
         let queued = Queued { command, answer };
         match self.awake.commands.send_timeout(queued, QUEUE_PATIENCE).await {
@@ -203,6 +203,7 @@ impl<L> Tenant<L> {
         let answer = answered.await.unwrap_or(Err(Refusal::StorageFailed));
         if let Err(Refusal::QuotaExceeded(exceeded)) = &answer {
             self.awake.metrics.quota_exceeded(exceeded.quota);
+            self.awake.denials.note_refused(pass.key_id(), pass.asked(), DenialReason::QuotaExceeded);
         }
         answer
     }

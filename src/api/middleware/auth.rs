@@ -15,7 +15,7 @@ use super::{address, rate_headers};
 use crate::api::{App, Problem};
 use crate::audit::Refused;
 use crate::auth::{
-    AccessCheck, Admission, Admitted, ClusterPass, Denial, Holds, Operation, Pass, Reach, Read,
+    AccessCheck, Admission, Admitted, Asked, ClusterPass, Denial, Holds, Operation, Pass, Reach, Read,
 };
 use crate::quota::RateReport;
 use crate::tenancy::{Share, Tenant};
@@ -50,7 +50,8 @@ async fn admit(
     };
     let bearer = bearer(request.headers()).map(str::to_owned);
     let from = address::client(request, &app.shared.trusted_proxies);
-    let Admitted { outcome, rate } = app.shared.access.admit(operation, bearer.as_deref(), from, &id).await;
+    let asked = Asked { operation, from, request_id: id };
+    let Admitted { outcome, rate } = app.shared.access.admit(&asked, bearer.as_deref()).await;
     let entered = match outcome {
         Ok(admission) => enter_by(app, operation, admission, bearer, request).await,
         Err(denied) => {

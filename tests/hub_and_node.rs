@@ -1,0 +1,196 @@
+//! A HiveHub in this process, that can be told to fail, and a node that asks it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use vectorizer::auth::{ApiKey, Environment};
+use vectorizer::config::Secret;
+use vectorizer::hivehub::Permission;
+use vectorizer::hub::{self, Hub, Limits, NewKey, NewTenant, PlanName};
+use vectorizer::server;
+use vectorizer_log::Timestamp;
+
+use crate::node::{Answer, Node};
+
+const SERVICE_KEY: &str = "service-key-of-the-hostile-tests-0123456789";
+
+/// A HiveHub and a node.
+pub(crate) struct Cluster {
+    pub(crate) hub: Hub,
+    pub(crate) node: Node,
+    pub(crate) mood: Arc<Mutex<Mood>>,
+    calls: Arc<Mutex<Vec<String>>>,
+    url: String,
+    data: PathBuf,
+    running: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+/// How the hub answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// As it should.
+    #[default]
+    Good,
+    /// The same, but its answers are on their way for so long.
+    Slow(Duration),
+    /// With this status, and perhaps with the word to come again in so many seconds.
+    Status(u16, Option<u64>),
+    /// With what is no answer.
+    Garbage,
+    /// Breaking off within the answer.
+    Resetting,
+    /// With an error where it is asked for limits.
+    WithoutQuotas,
+}
+
+impl Cluster {
+    /// A hub without tenants, and a node with these flags.
+    pub(crate) async fn start(folder: &Path, flags: &[&str]) -> Self {
+        let hub = Hub::open(&folder.join("hub")).unwrap();
+        hub.set_service_key(&Secret::new(SERVICE_KEY)).unwrap();
+        let (mood, calls) = (Arc::default(), Arc::default());
+        let listener = server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let running = Some(serve(listener, &hub, &mood, &calls));
+        let data = folder.join("data");
+        let node = node(data.clone(), &url, flags).await;
+        Self { hub, node, mood, calls, url, data, running }
+    }
+
+    /// Kills the node, and starts another on its folder.
+    pub(crate) async fn restart_node(&mut self, flags: &[&str]) {
+        self.node.signal("KILL");
+        let other = node(self.data.clone(), &self.url, flags);
+        self.node = other.await;
+    }
+
+    /// From now on nobody listens where the hub was, and no connection to it is left.
+    pub(crate) async fn stop_hub(&mut self) {
+        let (stop, server) = self.running.take().unwrap();
+        stop.cancel();
+        server.await.unwrap();
+    }
+
+    pub(crate) fn start_hub(&mut self) {
+        let address = self.url.strip_prefix("http://").unwrap().parse().unwrap();
+        let listener = server::listen(address).unwrap();
+        self.running = Some(serve(listener, &self.hub, &self.mood, &self.calls));
+    }
+
+    pub(crate) fn feels(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
+    /// The paths the node has called since this was asked last.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.calls.lock().unwrap())
+    }
+
+    pub(crate) fn tenant(&self, name: &str) {
+        self.tenant_with(name, Limits::default());
+    }
+
+    pub(crate) fn tenant_with(&self, name: &str, overrides: Limits) {
+        let plan: PlanName = "free".parse().unwrap();
+        self.hub.set_plan(&plan, Limits::default()).unwrap();
+        let new = NewTenant { id: name.parse().unwrap(), name: name.parse().unwrap(), plan, overrides };
+        self.hub.create_tenant(&new).unwrap();
+    }
+
+    pub(crate) fn key(&self, tenant: Option<&str>, expires_at: Option<Timestamp>) -> ApiKey {
+        let tenant = tenant.map(|tenant| tenant.parse().unwrap());
+        let new = NewKey { permission: Permission::Admin, tenant, expires_at };
+        self.hub.create_key(Environment::Live, &new).unwrap()
+    }
+
+    /// A request with this key, and `body` unless that is null.
+    pub(crate) async fn send(
+        &self,
+        key: &ApiKey,
+        method: &str,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Answer {
+        let client = self.node.keyless();
+        let request = client.request(method.parse().unwrap(), path).bearer_auth(key.expose());
+        let request = if body.is_null() { request } else { request.json(body) };
+        client.send(request).await
+    }
+}
+
+async fn node(data: PathBuf, url: &str, flags: &[&str]) -> Node {
+    let cluster = ["--cluster-enabled", "--hivehub-api-url", url, "--hivehub-api-key", SERVICE_KEY];
+    let flags: Vec<String> = [&cluster[..], flags].concat().into_iter().map(str::to_owned).collect();
+    let start = move || Node::start("serve", &data, &flags.iter().map(String::as_str).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(start).await.unwrap()
+}
+
+#[derive(Clone)]
+struct Manners {
+    mood: Arc<Mutex<Mood>>,
+    calls: Arc<Mutex<Vec<String>>>,
+    stop: CancellationToken,
+}
+
+fn serve(
+    listener: TcpListener,
+    hub: &Hub,
+    mood: &Arc<Mutex<Mood>>,
+    calls: &Arc<Mutex<Vec<String>>>,
+) -> (CancellationToken, JoinHandle<()>) {
+    let stop = CancellationToken::new();
+    let manners = Manners { mood: Arc::clone(mood), calls: Arc::clone(calls), stop: stop.clone() };
+    let router = hub::router(hub.clone()).layer(from_fn_with_state(manners, answer));
+    let ended = stop.clone().cancelled_owned();
+    (stop, tokio::spawn(server::serve(listener, router, Duration::ZERO, ended)))
+}
+
+async fn answer(
+    State(Manners { mood, calls, stop }): State<Manners>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path().to_owned();
+    calls.lock().unwrap().push(path.clone());
+    let mood = *mood.lock().unwrap();
+    match mood {
+        Mood::WithoutQuotas if path.ends_with("/quota") => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Mood::Good | Mood::WithoutQuotas => {
+            // A hub that is stopped leaves nobody waiting for news, and has none.
+            let answer = stop.run_until_cancelled(next.run(request)).await;
+            answer.filter(|_| !stop.is_cancelled()).unwrap_or_else(broken_off)
+        }
+        // What it answers is older than its arrival, and news are not delayed.
+        Mood::Slow(_) if path.ends_with("/policies") => next.run(request).await,
+        Mood::Slow(delay) => {
+            let answer = next.run(request).await;
+            tokio::time::sleep(delay).await;
+            answer
+        }
+        Mood::Status(status, retry_after) => {
+            let mut answer = StatusCode::from_u16(status).unwrap().into_response();
+            if let Some(seconds) = retry_after {
+                answer.headers_mut().insert("retry-after", seconds.into());
+            }
+            answer
+        }
+        Mood::Garbage => "{\"valid\": [<html>".into_response(),
+        Mood::Resetting => broken_off(),
+    }
+}
+
+fn broken_off() -> Response {
+    let pieces =
+        [Ok(Bytes::from_static(b"{\"valid\": ")), Err(io::Error::from(io::ErrorKind::ConnectionReset))];
+    Body::from_stream(futures_util::stream::iter(pieces)).into_response()
+}

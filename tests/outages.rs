@@ -1,0 +1,179 @@
+//! While HiveHub fails, whoever is known is served within the limits that are known, and nobody else.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use vectorizer::auth::ApiKey;
+
+use crate::hub_and_node::{Cluster, Mood};
+use crate::limits::limits;
+use crate::node::Answer;
+
+/// Limits are asked for again all the time.
+const FLAGS: [&str; 2] = ["--quota-check-interval", "1"];
+
+async fn create(cluster: &Cluster, key: &ApiKey) -> Answer {
+    let words = json!({"name": "words", "dimension": 2, "metric": "dot"});
+    cluster.send(key, "POST", "/collections", &words).await
+}
+
+async fn upsert(cluster: &Cluster, key: &ApiKey, id: &str) -> Answer {
+    let body = json!({"vectors": [{"id": id, "vector": [1, 2]}]});
+    cluster.send(key, "PUT", "/collections/words/vectors", &body).await
+}
+
+async fn list(cluster: &Cluster, key: &ApiKey) -> Answer {
+    cluster.send(key, "GET", "/collections", &Value::Null).await
+}
+
+/// Asks again until this is answered, for as long as the longest pause of a client that was refused.
+async fn comes_to(cluster: &Cluster, key: &ApiKey, status: u16) {
+    let started = Instant::now();
+    loop {
+        let answer = list(cluster, key).await;
+        if answer.status.as_u16() == status {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(45), "{status} does not come: {}", answer.body);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// What happens to a hub, and to the tenants of its node.
+async fn through(fails: impl AsyncFn(&mut Cluster), recovers: impl AsyncFn(&mut Cluster)) {
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &FLAGS).await;
+    cluster.tenant_with("acme", limits(json!({"vectors": 2})));
+    cluster.tenant("globex");
+    let (known, unknown) = (cluster.key(Some("acme"), None), cluster.key(Some("globex"), None));
+    create(&cluster, &known).await.expect(201);
+    upsert(&cluster, &known, "a").await.expect(200);
+
+    fails(&mut cluster).await;
+    let started = Instant::now();
+    upsert(&cluster, &known, "b").await.expect(200);
+    let refused = upsert(&cluster, &known, "c").await;
+    assert_eq!(refused.problem(), "quota-exceeded", "{}", refused.body);
+    // The limits have grown old, and still hold; nobody waits for a hub that does not answer.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    for _ in 0..20 {
+        let asked = Instant::now();
+        list(&cluster, &known).await.expect(200);
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    }
+    assert_eq!(upsert(&cluster, &known, "c").await.problem(), "quota-exceeded");
+    let stranger = list(&cluster, &unknown).await;
+    assert_eq!(stranger.status.as_u16(), 503, "{}", stranger.body);
+    assert!(stranger.headers.contains_key("retry-after"));
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+
+    recovers(&mut cluster).await;
+    comes_to(&cluster, &unknown, 200).await;
+    let acme = "acme".parse().unwrap();
+    cluster.hub.set_tenant(&acme, |entry| entry.overrides = limits(json!({"vectors": 3}))).unwrap();
+    let started = Instant::now();
+    while upsert(&cluster, &known, "c").await.status.as_u16() != 200 {
+        assert!(started.elapsed() < Duration::from_secs(10), "the new limit does not come");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    upsert(&cluster, &known, "d").await.expect(429);
+}
+
+async fn through_mood(mood: Mood) {
+    through(async |cluster| cluster.feels(mood), async |cluster| cluster.feels(Mood::Good)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn known_tenants_are_served_within_their_limits_while_hivehub_is_slow() {
+    through_mood(Mood::Slow(Duration::from_secs(15))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn known_tenants_are_served_within_their_limits_while_hivehub_answers_garbage() {
+    through_mood(Mood::Garbage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn known_tenants_are_served_within_their_limits_while_hivehub_fails() {
+    through_mood(Mood::Status(500, None)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn known_tenants_are_served_within_their_limits_while_hivehub_has_no_time() {
+    through_mood(Mood::Status(429, Some(2))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn known_tenants_are_served_within_their_limits_while_hivehub_resets_connections() {
+    through_mood(Mood::Resetting).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn known_tenants_are_served_within_their_limits_while_hivehub_is_gone() {
+    through(async |cluster| cluster.stop_hub().await, async |cluster| cluster.start_hub()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_without_hivehub_lets_nobody_in_and_knows_the_limits_as_soon_as_it_knows_the_keys()
+{
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &FLAGS).await;
+    cluster.tenant_with("acme", limits(json!({"vectors": 1})));
+    cluster.tenant("globex");
+    let (known, unknown) = (cluster.key(Some("acme"), None), cluster.key(Some("globex"), None));
+    create(&cluster, &known).await.expect(201);
+    upsert(&cluster, &known, "a").await.expect(200);
+    // What is noted down outlasts the process half a second later.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+
+    cluster.stop_hub().await;
+    cluster.restart_node(&FLAGS).await;
+    let refused = list(&cluster, &known).await;
+    assert_eq!((refused.status.as_u16(), refused.problem()), (503, "keys-unavailable"));
+    cluster.feels(Mood::WithoutQuotas);
+    cluster.start_hub();
+    comes_to(&cluster, &known, 200).await;
+    assert_eq!(upsert(&cluster, &known, "b").await.problem(), "quota-exceeded");
+    // Whose limits nobody ever knew is not served without any.
+    let stranger = list(&cluster, &unknown).await;
+    assert_eq!((stranger.status.as_u16(), stranger.problem()), (503, "limits-unavailable"));
+    cluster.feels(Mood::Good);
+    comes_to(&cluster, &unknown, 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_revoked_while_hivehub_is_gone_is_refused_when_it_is_back() {
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &FLAGS).await;
+    cluster.tenant("acme");
+    let key = cluster.key(Some("acme"), None);
+    list(&cluster, &key).await.expect(200);
+    cluster.stop_hub().await;
+    // Nobody is on the line any more.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    cluster.hub.revoke_key(&key.id()).unwrap();
+    list(&cluster, &key).await.expect(200);
+    cluster.start_hub();
+    comes_to(&cluster, &key, 401).await;
+    list(&cluster, &key).await.expect(401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_revoked_while_its_validation_is_under_way_is_not_let_in() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &FLAGS).await;
+    cluster.tenant("acme");
+    let key = cluster.key(Some("acme"), None);
+    // The node has to follow the feed to see the revocation at all.
+    list(&cluster, &cluster.key(Some("acme"), None)).await.expect(200);
+    cluster.feels(Mood::Slow(Duration::from_secs(1)));
+    let asked = Instant::now();
+    let revoking = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        cluster.hub.revoke_key(&key.id()).unwrap();
+    };
+    let (answer, ()) = tokio::join!(list(&cluster, &key), revoking);
+    assert!(asked.elapsed() > Duration::from_millis(800), "it was not under way");
+    assert_eq!(answer.status.as_u16(), 401, "{}", answer.body);
+}
