@@ -8,11 +8,11 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 use tracing::{info, warn};
 use vectorizer_log::TenantId;
 
@@ -114,7 +114,9 @@ struct Shared {
 /// What is known of a tenant, and what is being asked.
 struct Entry {
     /// Empty until the first answer.
-    known: watch::Sender<Option<Arc<Allowance>>>,
+    known: OnceLock<Arc<Allowance>>,
+    /// Wakes who waits, when the answer is known and when a question has ended.
+    told: Notify,
     state: Mutex<EntryState>,
 }
 
@@ -207,32 +209,30 @@ impl QuotaManager {
         if is_due {
             shared.ask(tenant, &entry);
         }
-        if let Some(allowance) = &*entry.known.borrow() {
+        if let Some(allowance) = entry.known.get() {
             return Ok(Arc::clone(allowance));
-        }
-        let mut known = entry.known.subscribe();
-        let unknown = LimitsUnknown { retry_after: PAUSE };
-        if !entry.state().asking {
-            // The question has failed, now or a moment ago.
-            return known.borrow().clone().ok_or(unknown);
         }
         let answered = tokio::time::timeout(CALL_TIME_MAX, async {
             loop {
-                if let Some(allowance) = &*known.borrow_and_update() {
-                    return Some(Arc::clone(allowance));
+                // Before looking, so that nothing is told unheard.
+                let mut told = pin!(entry.told.notified());
+                told.as_mut().enable();
+                let is_asked = entry.state().asking;
+                if entry.known.get().is_some() || !is_asked {
+                    return;
                 }
-                if !entry.state().asking || known.changed().await.is_err() {
-                    return known.borrow().clone();
-                }
+                told.await;
             }
         });
-        answered.await.ok().flatten().ok_or(unknown)
+        // It is known now, or the question has failed.
+        let _ = answered.await;
+        entry.known.get().cloned().ok_or(LimitsUnknown { retry_after: PAUSE })
     }
 
     /// What is known of a tenant, without asking anyone.
     pub fn known(&self, tenant: &TenantId) -> Option<Limits> {
         let entry = self.shared.tenants().get(tenant).cloned();
-        let in_memory = entry.and_then(|entry| entry.known.borrow().as_ref().map(|it| it.limits()));
+        let in_memory = entry.and_then(|entry| entry.known.get().map(|allowance| allowance.limits()));
         in_memory
             .or_else(|| self.shared.remembered(tenant).map(|answer| self.shared.defaults.complete(&answer)))
     }
@@ -306,8 +306,7 @@ impl Shared {
             return Err(LimitsUnknown { retry_after: PAUSE });
         }
         let entry = tenants.entry(tenant.clone()).or_insert_with(|| {
-            let (known, _) = watch::channel(None);
-            Arc::new(Entry { known, state: Mutex::default() })
+            Arc::new(Entry { known: OnceLock::new(), told: Notify::new(), state: Mutex::default() })
         });
         Ok(Arc::clone(entry))
     }
@@ -341,7 +340,7 @@ impl Shared {
         let now = self.clock.uptime();
         self.tenants_mut().retain(|_, entry| {
             let is_held = Arc::strong_count(entry) > 1
-                || entry.known.borrow().as_ref().is_some_and(|allowance| Arc::strong_count(allowance) > 1);
+                || entry.known.get().is_some_and(|allowance| Arc::strong_count(allowance) > 1);
             is_held || now.saturating_sub(entry.state().used_at) < FORGOTTEN_AFTER
         });
     }
@@ -370,7 +369,7 @@ impl Question {
 
     /// What an earlier life of the node knew of a tenant that this one knows nothing of.
     async fn fallback(&self) -> Option<NotedQuota> {
-        if self.entry.known.borrow().is_some() {
+        if self.entry.known.get().is_some() {
             return None;
         }
         let (shared, tenant) = (Arc::clone(&self.shared), self.tenant.clone());
@@ -434,18 +433,16 @@ impl Question {
 
     fn publish(&self, answer: &NotedQuota) {
         let limits = self.shared.defaults.complete(answer);
-        self.entry.known.send_modify(|known| match known {
-            Some(allowance) if allowance.limits() == limits => {}
-            Some(allowance) => {
-                allowance.change(limits);
-                info!(tenant = %self.tenant, ?limits, "the tenant's limits have changed");
-            }
-            None => *known = Some(Allowance::new(limits)),
-        });
+        let allowance = self.entry.known.get_or_init(|| Allowance::new(limits));
+        if allowance.limits() != limits {
+            allowance.change(limits);
+            info!(tenant = %self.tenant, ?limits, "the tenant's limits have changed");
+        }
+        self.entry.told.notify_waiters();
     }
 
     fn publish_if_unknown(&self, fallback: Option<NotedQuota>) {
-        if let Some(fallback) = fallback.filter(|_| self.entry.known.borrow().is_none()) {
+        if let Some(fallback) = fallback.filter(|_| self.entry.known.get().is_none()) {
             self.publish(&fallback);
         }
     }
@@ -466,6 +463,6 @@ impl Drop for Question {
             self.entry.state().asking = false;
         }
         // Whoever waits sees that nothing will come.
-        self.entry.known.send_modify(|_| {});
+        self.entry.told.notify_waiters();
     }
 }
