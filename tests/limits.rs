@@ -81,6 +81,18 @@ async fn thirty_two_writers_at_once_never_exceed_a_quota_and_use_all_of_it() {
         .expect(200);
     upsert(&cluster, &key, 999).await.expect(200);
     upsert(&cluster, &key, 1_000).await.expect(429);
+
+    // Who was refused what is in the tenant's log, with the commit that came next.
+    let log = cluster.send(&key, "GET", "/log?with_payload=false", &Value::Null).await.body;
+    let denied = log.as_str().unwrap().lines().find(|line| line.contains("access_denied")).unwrap();
+    let denied: Value = serde_json::from_str(denied).unwrap();
+    let event = &denied["event"];
+    assert_eq!(
+        (&event["what"], &event["why"], &event["count"]),
+        (&json!("create_collection"), &json!("quota-exceeded"), &json!(1)),
+        "{denied}"
+    );
+    assert_eq!((&event["key_id"], &event["from"]), (&json!(key.id().to_string()), &json!("127.0.0.1")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,6 +138,29 @@ async fn a_change_of_plan_a_suspension_and_a_revocation_arrive_within_a_second()
         cluster.send(&key, "GET", "/collections", &Value::Null).await.status.as_u16() == 403
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_often_a_tenant_asks_hivehub_is_asked_once_for_its_key_and_its_limits() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Arc::new(Cluster::start(folder.path(), &[]).await);
+    let key = tenant(&cluster, json!({}));
+    let asking: Vec<_> = (0..32)
+        .map(|_| {
+            let (cluster, key) = (Arc::clone(&cluster), key.clone());
+            tokio::spawn(async move {
+                for _ in 0..5 {
+                    cluster.send(&key, "GET", "/collections", &Value::Null).await.expect(200);
+                }
+            })
+        })
+        .collect();
+    for asking in asking {
+        asking.await.unwrap();
+    }
+    let calls = cluster.calls();
+    let count = |end: &str| calls.iter().filter(|path| path.ends_with(end)).count();
+    assert_eq!((count("/validate"), count("/quota")), (1, 1), "{calls:?}");
 }
 
 pub(crate) async fn within_a_second(holds: impl AsyncFn() -> bool) {

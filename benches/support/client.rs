@@ -1,0 +1,108 @@
+//! A server process, and a plain connection to it.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::support::Outcome;
+
+/// A server of our own; it ends with this.
+pub(crate) struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    /// `vectorizer` with these arguments, a port of its own and this data folder.
+    pub(crate) fn start(arguments: &[&str], data: &Path) -> Outcome<Self> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vectorizer"))
+            .args(arguments)
+            .args(["--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut address = String::new();
+        let output = BufReader::new(child.stdout.take().ok_or("no output")?);
+        for line in output.lines() {
+            if let Some((_, rest)) = line?.split_once("http://") {
+                let end = rest.find(|it: char| !it.is_ascii_digit() && it != '.' && it != ':');
+                rest[..end.unwrap_or(rest.len())].clone_into(&mut address);
+                break;
+            }
+        }
+        let server = Self { child, address };
+        for _ in 0..200 {
+            if TcpStream::connect(&server.address).is_ok() {
+                return Ok(server);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err("the server does not listen".into())
+    }
+
+    /// A connection that shows this key, if it is one.
+    pub(crate) fn client(&self, key: &str) -> Outcome<Client> {
+        let stream = TcpStream::connect(&self.address)?;
+        stream.set_nodelay(true)?;
+        let authorization =
+            if key.is_empty() { String::new() } else { format!("Authorization: Bearer {key}\r\n") };
+        Ok(Client { stream: BufReader::new(stream), authorization, body: Vec::new() })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One connection that is kept.
+pub(crate) struct Client {
+    stream: BufReader<TcpStream>,
+    authorization: String,
+    body: Vec<u8>,
+}
+
+impl Client {
+    /// The answer's JSON; an error if it is none of success.
+    pub(crate) fn call(&mut self, method: &str, path: &str, body: &str) -> Outcome<Value> {
+        let status = self.send(method, path, body)?;
+        let answer = serde_json::from_slice(&self.body)?;
+        if status < 300 { Ok(answer) } else { Err(format!("{method} {path}: {answer}").into()) }
+    }
+
+    /// Sends a request and reads its answer; the status.
+    pub(crate) fn send(&mut self, method: &str, path: &str, body: &str) -> Outcome<u16> {
+        let request = format!(
+            "{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\n{}Content-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            self.authorization,
+            body.len()
+        );
+        self.stream.get_mut().write_all(request.as_bytes())?;
+        let mut line = String::new();
+        self.stream.read_line(&mut line)?;
+        let status = line.split(' ').nth(1).ok_or("no status")?.parse()?;
+        let mut length = 0;
+        loop {
+            line.clear();
+            self.stream.read_line(&mut line)?;
+            let header = line.trim_end().to_ascii_lowercase();
+            if header.is_empty() {
+                break;
+            }
+            if let Some(value) = header.strip_prefix("content-length:") {
+                length = value.trim().parse()?;
+            }
+        }
+        self.body.resize(length, 0);
+        self.stream.read_exact(&mut self.body)?;
+        Ok(status)
+    }
+}
