@@ -64,7 +64,7 @@ pub use event::{
     CollectionId, CollectionName, Dimension, Event, IndexParameters, InvalidCollectionName, InvalidDimension,
     Metric,
 };
-pub use export::{ExportDetail, ExportFormat, ExportedRecord, write_line};
+pub use export::{ExportDetail, ExportFormat, ExportPlace, ExportRange, ExportedRecord, write_line};
 pub use folder::TenantFolder;
 pub use head::{SLOT_BYTES, Slot};
 pub use meter::{Meter, MeterTotal, billed_lines};

@@ -3,10 +3,12 @@
 //!
 //! - `event`: an event as JSON, in either.
 //! - `csv`: the table.
+//! - `range`: which records are shown.
 //! - `whole`: numbers that outgrow those of JSON.
 
 mod csv;
 mod event;
+mod range;
 #[cfg(test)]
 mod tests;
 mod whole;
@@ -15,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+
+pub use self::range::{ExportPlace, ExportRange};
 
 use self::event::EventLine;
 use crate::position::{LogId, Seq};

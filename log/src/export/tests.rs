@@ -139,3 +139,33 @@ fn totals_beyond_two_to_the_53_are_texts() {
     assert_eq!(total(-(1 << 53) - 1), "-9007199254740993");
     assert_eq!(serde_json::to_value(whole::Whole(u128::MAX)).unwrap(), u128::MAX.to_string());
 }
+
+#[test]
+fn ranges_by_seq_include_their_end_and_ranges_by_time_do_not() {
+    let at = |micros: Option<i64>| micros.map(Timestamp::from_micros);
+    let range = |from: Option<u64>, to: Option<u64>, since, until| ExportRange {
+        from: from.map(Seq::new),
+        to: to.map(Seq::new),
+        since: at(since),
+        until: at(until),
+    };
+    // Records 1 to 6.
+    let times = [10, 10, 20, 20, 20, 30];
+    let shown = |range: ExportRange| {
+        let places = (1..).zip(times).map(|(seq, at)| range.place(Seq::new(seq), Timestamp::from_micros(at)));
+        let places: Vec<_> = places.collect();
+        let behind = places.iter().position(|place| *place == ExportPlace::Behind).unwrap_or(6);
+        assert!(places[behind..].iter().all(|place| *place == ExportPlace::Behind), "{range:?}");
+        let within = |number: &usize| places[number - 1] == ExportPlace::Within;
+        ((1..=6).filter(within).collect::<Vec<_>>(), behind)
+    };
+    assert_eq!(shown(ExportRange::default()), (vec![1, 2, 3, 4, 5, 6], 6));
+    assert_eq!(shown(range(Some(2), Some(4), None, None)), (vec![2, 3, 4], 4));
+    assert_eq!(shown(range(None, None, Some(20), Some(30))), (vec![3, 4, 5], 5));
+    assert_eq!(shown(range(None, None, Some(11), None)), (vec![3, 4, 5, 6], 6));
+    assert_eq!(shown(range(Some(4), None, Some(10), Some(30))), (vec![4, 5], 5));
+    assert_eq!(shown(range(None, Some(3), Some(20), None)), (vec![3], 3));
+    // Nothing is read in vain.
+    assert_eq!(shown(range(Some(5), Some(4), None, None)), (vec![], 0));
+    assert_eq!(shown(range(None, None, Some(20), Some(20))), (vec![], 0));
+}

@@ -158,9 +158,10 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Record>> {
         let mut clock = 1_700_000_000_000_000;
         for step in steps {
             clock += step.clock_micros;
-            let event = match &step.action {
-                Action::Billing(action) => billing_event(action, &projection, &records, &mut clock),
-                _ => event(&step, &model),
+            let event = if let Action::Billing(action) = &step.action {
+                billing_event(action, &projection, &records, &mut clock)
+            } else {
+                event(&step, &model)
             };
             let Some(event) = event else { continue };
             // As a log has it: never before the record in front.

@@ -16,9 +16,8 @@ use super::{bill, close, closed, hundred_bytes, seconds};
 use crate::history::{fold, history, log_id, record};
 
 fn discrepancies(entries: &[BillEntry]) -> Vec<Discrepancy> {
-    let discrepancy = |entry: &BillEntry| match entry {
-        BillEntry::Discrepancy(discrepancy) => Some(*discrepancy),
-        _ => None,
+    let discrepancy = |entry: &BillEntry| {
+        if let BillEntry::Discrepancy(discrepancy) = entry { Some(*discrepancy) } else { None }
     };
     entries.iter().filter_map(discrepancy).collect()
 }
@@ -31,10 +30,7 @@ fn wrong(entries: &[BillEntry]) -> Vec<Discrepancy> {
 }
 
 fn lines(entries: &[BillEntry]) -> Vec<BillingLine> {
-    let line = |entry: &BillEntry| match entry {
-        BillEntry::Line(line) => Some(*line),
-        _ => None,
-    };
+    let line = |entry: &BillEntry| if let BillEntry::Line(line) = entry { Some(*line) } else { None };
     entries.iter().filter_map(line).collect()
 }
 

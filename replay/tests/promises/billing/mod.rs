@@ -21,13 +21,9 @@ fn bill(records: &[Record]) -> (Bill, Vec<BillEntry>) {
 
 /// What a close says.
 fn closed(record: &Record) -> Option<(BilledWindow, Vec<u128>)> {
-    match &record.event {
-        Event::BillingClosed { since, through, first_seq, totals, .. } => {
-            let window = BilledWindow { since: *since, through: *through, first_seq: *first_seq };
-            Some((window, totals.iter().map(|total| total.value).collect()))
-        }
-        _ => None,
-    }
+    let Event::BillingClosed { since, through, first_seq, totals, .. } = &record.event else { return None };
+    let window = BilledWindow { since: *since, through: *through, first_seq: *first_seq };
+    Some((window, totals.iter().map(|total| total.value).collect()))
 }
 
 /// A collection and one vector of 100 bytes in it, from second 10 on.

@@ -42,9 +42,10 @@ impl PlainBill {
                     requests += u128::from(operation.requests);
                 }
             }
-            let closed_through = match &record.event {
-                Event::BillingClosed { through, .. } => Some(through.micros()),
-                _ => None,
+            let closed_through = if let Event::BillingClosed { through, .. } = &record.event {
+                Some(through.micros())
+            } else {
+                None
             };
             Moment {
                 seq: record.seq.get(),

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use vectorizer_log::{
     Event, JournalPosition, Meter, MeterTotal, ObservedOperation, PointId, Record, Seq, Timestamp,
 };
-use vectorizer_replay::{Billing, METERING_VERSION, Projection, Projector};
+use vectorizer_replay::{Billing, METERING_VERSION, OpenWindow, Projection, Projector};
 
 use super::events::upserts_and_closes;
 use super::model::PlainBill;
@@ -39,15 +39,14 @@ proptest! {
             prop_assert_eq!(totals, plain.totals(expected).to_vec());
         }
         let open = state.billing().totals(Timestamp::from_micros(now), state.usage());
-        match windows.next() {
-            Some(expected) => {
-                prop_assert_eq!(values(&open), plain.totals(expected).to_vec());
-                let window = state.billing().window().unwrap();
-                prop_assert_eq!(window.first_seq().get(), expected.first_seq);
-                prop_assert_eq!(window.since().micros(), expected.since);
-            }
-            None => prop_assert_eq!((values(&open), records.len()), (vec![0; 6], 0)),
-        }
+        let Some(expected) = windows.next() else {
+            prop_assert_eq!((values(&open), records.len()), (vec![0; 6], 0));
+            return Ok(());
+        };
+        prop_assert_eq!(values(&open), plain.totals(expected).to_vec());
+        let window = state.billing().window().unwrap();
+        prop_assert_eq!(window.first_seq().get(), expected.first_seq);
+        prop_assert_eq!(window.since().micros(), expected.since);
     }
 
     #[test]
@@ -56,7 +55,7 @@ proptest! {
         let open = values(&state.billing().totals(Timestamp::from_micros(later(&records)), state.usage()));
         let mut sums = open[..4].to_vec();
         // Along the links, from the newest close to the oldest: every record lies in one window.
-        let mut behind = state.billing().window().map_or(Seq::OLDEST, |window| window.first_seq());
+        let mut behind = state.billing().window().map_or(Seq::OLDEST, OpenWindow::first_seq);
         prop_assert_eq!(behind.previous().unwrap(), state.billing().last_close());
         while behind > Seq::OLDEST {
             let at = behind.previous().unwrap();
@@ -66,9 +65,8 @@ proptest! {
             behind = window.first_seq;
         }
         let observed = |count: fn(&ObservedOperation) -> u64| -> u128 {
-            let operations = records.iter().flat_map(|record| match &record.event {
-                Event::UsageObserved { operations, .. } => operations.as_slice(),
-                _ => &[],
+            let operations = records.iter().flat_map(|record| {
+                if let Event::UsageObserved { operations, .. } = &record.event { &operations[..] } else { &[] }
             });
             operations.map(|operation| u128::from(count(operation))).sum()
         };
@@ -303,7 +301,9 @@ fn numbers_that_no_server_would_write_are_counted_all_the_same() {
         reason: String::new(),
     };
     let mut records = hundred_bytes();
-    records.iter_mut().for_each(|record| record.at = end(i64::MIN));
+    for record in &mut records {
+        record.at = end(i64::MIN);
+    }
     let more = [
         (i64::MIN, observed),
         (0, closed(i64::MAX)),
