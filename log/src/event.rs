@@ -76,7 +76,7 @@ pub enum Event {
         /// When the last came.
         through: Timestamp,
     },
-    /// Requests were made that changed nothing, or not only: what the bill counts beside the changes.
+    /// Requests were made, which the bill counts beside what they changed.
     UsageObserved {
         /// How many of which operation: each once, ordered by name.
         operations: Vec<ObservedOperation>,

@@ -37,7 +37,8 @@ async fn an_export_is_the_same_from_the_folder_and_from_the_server() {
         &["--format", "csv"],
         &["--format", "csv", "--from", "2", "--limit", "3", "--with-payload", "false"],
         &["--format", "csv", "--from", "99"],
-        &["--since", "2026-01-02T04:04:05.000000+01:00"],
+        &["--since", "2026-01-02T04:04:05+01:00"],
+        &["--since", "2026-01-02T04:04:05.000001+01:00"],
         &["--until", "2026-01-02T03:04:05Z"],
     ];
     let mut offline = Vec::new();
