@@ -67,12 +67,14 @@ async fn the_export_is_the_same_over_http_and_from_the_folder() {
     let folder = data.path().to_str().unwrap();
     let remote = ["--url", &url, "--key", &key];
     let local = ["--data-dir", folder, "--tenant", "acme"];
-    let queries: [(&str, &[&str]); 5] = [
+    let queries: [(&str, &[&str]); 7] = [
         ("", &[]),
         ("?from=2&to=4", &["--from", "2", "--to", "4"]),
         ("?limit=2", &["--limit", "2"]),
         ("?with_vector=true&with_payload=false", &["--with-vector", "true", "--with-payload", "false"]),
         ("?with_stored=true", &["--with-stored"]),
+        ("?format=csv&from=2", &["--format", "csv", "--from", "2"]),
+        ("?since=2026-01-02T03:04:05Z&to=3", &["--since", "2026-01-02T03:04:05Z", "--to", "3"]),
     ];
     let export = |source: &[&str], flags: &[&str]| {
         let arguments = [&["log", "export"], source, flags].concat();
@@ -106,6 +108,43 @@ async fn the_export_is_the_same_over_http_and_from_the_folder() {
     assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stderr));
     let replayed = vectorizer([&["replay", "--expect", &digest], &local[..]].concat());
     assert_eq!(replayed.status.code(), Some(0), "{}", String::from_utf8_lossy(&replayed.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_the_log_is_asked_for_by_time_and_as_a_table() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    story(&node).await;
+    let client = node.client(ACME);
+    let whole = client.log("").await;
+    let third = whole[2]["at"].as_str().unwrap();
+    let last = whole[4]["at"].as_str().unwrap();
+    assert_eq!(client.log(&format!("?until={third}")).await, whole[..2]);
+    assert_eq!(client.log(&format!("?since={third}")).await, whole[2..]);
+    assert_eq!(client.log(&format!("?since={third}&until={last}")).await, whole[2..4]);
+    assert_eq!(client.log(&format!("?since={third}&from=4&limit=1")).await, whole[3..4]);
+    assert_eq!(client.log("?since=2999-01-01T00:00:00Z").await, whole[..0]);
+    // Followed, it ends with the first record behind the range.
+    assert_eq!(client.log(&format!("?follow=true&since={third}&until={last}")).await, whole[2..4]);
+
+    let table = |query: &str| {
+        let request = client.request(reqwest::Method::GET, &format!("/log?format=csv{query}"));
+        async move { request.send().await.unwrap() }
+    };
+    let answer = table(&format!("&since={third}")).await;
+    assert_eq!(answer.headers()["content-type"], "text/csv; charset=utf-8; header=present");
+    let text = answer.text().await.unwrap();
+    let rows: Vec<_> = text.lines().collect();
+    assert_eq!(rows[0], "seq,at,event,collection,key_id,via,request_id,count,details");
+    assert!(rows[1].starts_with(&format!("3,{third},payload_changed,1,")), "{text}");
+    assert_eq!(rows.len(), 4);
+    // Without a single record it is a table still.
+    let empty = table("&from=99").await.text().await.unwrap();
+    assert_eq!(empty.lines().collect::<Vec<_>>(), rows[..1]);
+    for wrong in ["?format=csv&with_stored=true", "?format=xlsx", "?since=yesterday", "?until=2026-01-02"] {
+        let refused = client.get(&format!("/log{wrong}")).await.expect(400);
+        assert_eq!(refused["type"], "urn:vectorizer:problem:invalid-parameter", "{wrong}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

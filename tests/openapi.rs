@@ -77,6 +77,45 @@ async fn the_description_is_whole_every_reference_leads_somewhere_and_every_plac
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_described_with_its_two_formats_and_every_parameter() {
+    let data = TempDir::new().unwrap();
+    let node = Node::serve(data.path());
+    let document = node.keyless().get("/openapi.json").await.expect(200);
+    let operation = &document["paths"]["/api/v1/log"]["get"];
+    let names: BTreeSet<&str> = operation["parameters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|parameter| parameter["name"].as_str().unwrap())
+        .collect();
+    let known = [
+        "follow",
+        "format",
+        "from",
+        "limit",
+        "since",
+        "to",
+        "until",
+        "with_payload",
+        "with_stored",
+        "with_vector",
+    ];
+    assert_eq!(names, BTreeSet::from(known));
+    let parameter = |name: &str| {
+        let parameters = operation["parameters"].as_array().unwrap();
+        parameters.iter().find(|parameter| parameter["name"] == name).unwrap()
+    };
+    for name in ["since", "until"] {
+        assert_eq!(parameter(name)["schema"]["format"], "date-time", "{name}");
+        assert_eq!(parameter(name)["required"], false, "{name}");
+    }
+    let formats = parameter("format").to_string();
+    assert!(formats.contains("\"ndjson\"") && formats.contains("\"csv\""), "{formats}");
+    let content = operation["responses"]["200"]["content"].as_object().unwrap();
+    assert_eq!(content.keys().collect::<Vec<_>>(), ["application/x-ndjson", "text/csv"]);
+}
+
 fn collect_references(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {

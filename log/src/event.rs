@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::billing::{JournalPosition, ObservedOperation, ParkedLine};
+use crate::meter::{Meter, MeterTotal};
 use crate::point::{Payload, Point, PointId};
 use crate::position::{Seq, Timestamp};
 
@@ -74,11 +76,65 @@ pub enum Event {
         /// When the last came.
         through: Timestamp,
     },
+    /// Requests were made, which the bill counts beside what they changed.
+    UsageObserved {
+        /// How many of which operation: each once, ordered by name.
+        operations: Vec<ObservedOperation>,
+        /// When the first came.
+        since: Timestamp,
+        /// When the last came.
+        through: Timestamp,
+        /// How far the node's journal of requests has been folded into this log with this record, so that
+        /// nobody folds it in twice.
+        journal: JournalPosition,
+    },
+    /// A window of the bill ended: the records behind the last close, or from the first record on, through
+    /// this record. It never changes again.
+    ///
+    /// The close before it is at `first_seq - 1`, so whoever has one close finds all before it.
+    BillingClosed {
+        /// The version of the rules it was measured by.
+        metering: u16,
+        /// When the window began: where the one before it ended.
+        since: Timestamp,
+        /// When it ended, not after this record. What was held from then on counts in the next window.
+        through: Timestamp,
+        /// Its first record.
+        first_seq: Seq,
+        /// What it came to: every meter, also at zero, in the order of [`Meter::ALL`].
+        totals: Vec<MeterTotal>,
+    },
+    /// A total of a window that is closed was wrong by this much.
+    BillingCorrected {
+        /// The close.
+        corrects: Seq,
+        /// The meter.
+        meter: Meter,
+        /// What has to be added to its total.
+        by: i128,
+        /// Why, of at most [`Event::REASON_BYTES_MAX`].
+        reason: String,
+    },
+    /// `HiveHub` has every line of the closes and corrections up to here, except for those it rejected.
+    BillingAcknowledged {
+        /// The last close or correction that it has.
+        through: Seq,
+        /// What it rejected of those that were not acknowledged before.
+        parked: Vec<ParkedLine>,
+    },
 }
 
 impl Event {
     /// What [`Event::AccessDenied`] says where it stands for requests of many kinds.
     pub const OTHERS: &str = "others";
+
+    /// The longest reason, in bytes. Whoever makes an event holds to it; see [`Event::reason`].
+    pub const REASON_BYTES_MAX: usize = 256;
+
+    /// As much of `text` as a reason may have.
+    pub fn reason(text: &str) -> String {
+        text[..text.floor_char_boundary(Self::REASON_BYTES_MAX)].to_owned()
+    }
 
     /// Whether the event changes collections, vectors or payloads, and so moves `data_seq`.
     pub fn changes_data(&self) -> bool {
@@ -88,7 +144,11 @@ impl Event {
             Self::CollectionCreated { .. } | Self::CollectionDeleted { .. } | Self::PayloadChanged { .. } => {
                 true
             }
-            Self::AccessDenied { .. } => false,
+            Self::AccessDenied { .. }
+            | Self::UsageObserved { .. }
+            | Self::BillingClosed { .. }
+            | Self::BillingCorrected { .. }
+            | Self::BillingAcknowledged { .. } => false,
         }
     }
 }

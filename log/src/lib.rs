@@ -36,6 +36,7 @@
 //! The **manifest** (`manifest.json`) holds the format, the log id and sled's segment size, with a
 //! CRC-32 of the three.
 
+mod billing;
 mod damage;
 mod deleted;
 mod envelope;
@@ -45,6 +46,7 @@ mod export;
 mod folder;
 mod head;
 mod manifest;
+mod meter;
 mod part;
 mod point;
 mod position;
@@ -56,6 +58,7 @@ mod tenant_log;
 mod verifier;
 mod verify;
 
+pub use billing::{JournalPosition, ObservedOperation, ParkedLine};
 pub use damage::{Damage, DamageKind};
 pub use deleted::{DeletedTenants, Tombstone};
 pub use error::Error;
@@ -63,12 +66,13 @@ pub use event::{
     CollectionId, CollectionName, Dimension, Event, IndexParameters, InvalidCollectionName, InvalidDimension,
     Metric,
 };
-pub use export::{ExportDetail, ExportedRecord, write_line};
+pub use export::{ExportDetail, ExportFormat, ExportPlace, ExportRange, ExportedRecord, write_line};
 pub use folder::TenantFolder;
 pub use head::{SLOT_BYTES, Slot};
+pub use meter::{Meter, MeterTotal, billed_lines};
 pub use part::PartKey;
 pub use point::{DenseVector, InvalidPoint, Payload, Point, PointId, TextId, Vector, vector_le_bytes};
-pub use position::{ChainHash, Head, LogId, Seq, Timestamp};
+pub use position::{ChainHash, Head, InvalidTimestamp, LogId, Seq, Timestamp};
 pub use record::{Actor, Draft, Idempotency, Record, Via};
 pub use recovery::{Cut, Recovered, UnverifiedLog, copy_acknowledged, initialize};
 pub use tenant_id::{InvalidTenantId, TenantId};

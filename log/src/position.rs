@@ -1,6 +1,7 @@
 //! Places in a log and in time.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -107,6 +108,21 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// A text that is no [`Timestamp`].
+#[derive(Debug, thiserror::Error)]
+#[error("it should be a moment of RFC 3339, such as 2026-01-02T03:04:05Z")]
+pub struct InvalidTimestamp(#[source] jiff::Error);
+
+/// RFC 3339, with any offset; what is finer than a microsecond is cut off.
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let moment: jiff::Timestamp = text.parse().map_err(InvalidTimestamp)?;
+        Ok(Self(moment.as_microsecond()))
+    }
+}
+
 /// The hash of a whole history: `chain(n) = BLAKE3(chain(n-1) ‖ stored bytes of n)`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChainHash([u8; 32]);
@@ -159,7 +175,7 @@ impl fmt::Debug for ChainHash {
     }
 }
 
-impl std::str::FromStr for ChainHash {
+impl FromStr for ChainHash {
     type Err = blake3::HexError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {

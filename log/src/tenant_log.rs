@@ -265,6 +265,21 @@ impl LogReader {
         *self.shared.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The first record at or after the moment `at`; the one behind the head if there is none yet. Reads a
+    /// few records, however long the log is: times never run backwards.
+    pub fn first_since(&self, at: Timestamp) -> Result<Seq, Error> {
+        // The first that may be it, and the first that is known to be it or behind it.
+        let (mut first, mut end) = (Seq::OLDEST, self.head().seq.next());
+        while first < end {
+            let middle = Seq::new(first.get().midpoint(end.get()));
+            match self.read(middle, 1, 0)?.first() {
+                Some(stored) if stored.record.at < at => first = middle.next(),
+                Some(_) | None => end = middle,
+            }
+        }
+        Ok(first)
+    }
+
     /// Reads records from `from` on: at most `records_max`, and no more once `bytes_max` of stored
     /// bytes are exceeded, but at least one if there is one. Empty behind the head.
     pub fn read(&self, from: Seq, records_max: usize, bytes_max: usize) -> Result<Vec<StoredRecord>, Error> {

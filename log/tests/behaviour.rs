@@ -22,6 +22,7 @@ on_every_ground!(
     records_of_any_size_come_back,
     seqs_start_at_one_and_have_no_gap,
     time_never_runs_backwards,
+    a_moments_first_record_is_found,
     a_dropped_commit_never_was,
     acknowledged_records_survive_the_end_of_the_process,
     readers_see_what_is_durable_and_nothing_else,
@@ -123,6 +124,24 @@ fn time_never_runs_backwards<G: Ground>() {
     }
     assert_eq!(times, [at(10), at(20), at(20), at(20), at(30)]);
     assert!(times[0] > Timestamp::default());
+}
+
+fn a_moments_first_record_is_found<G: Ground>() {
+    let ground = G::create();
+    let mut log = ground.log();
+    let reader = log.reader();
+    assert_eq!(reader.first_since(at(0)).unwrap(), Seq::OLDEST);
+    for times in [&[10][..], &[10, 10, 20], &[5, 30]] {
+        let mut commit = log.begin().unwrap();
+        for time in times {
+            commit.stage(draft(upserted(1, 1)), at(*time)).unwrap();
+        }
+        commit.commit().unwrap();
+    }
+    // At 10, 10, 10, 20, 20, 30.
+    for (time, first) in [(0, 1), (10, 1), (11, 4), (20, 4), (21, 6), (30, 6), (31, 7)] {
+        assert_eq!(reader.first_since(at(time)).unwrap(), Seq::new(first), "{time}");
+    }
 }
 
 fn a_dropped_commit_never_was<G: Ground>() {

@@ -32,6 +32,10 @@ fn name(event: &Event) -> &'static str {
         Event::VectorsDeleted { .. } => "vectors_deleted",
         Event::PayloadChanged { .. } => "payload_changed",
         Event::AccessDenied { .. } => "access_denied",
+        Event::UsageObserved { .. } => "usage_observed",
+        Event::BillingClosed { .. } => "billing_closed",
+        Event::BillingCorrected { .. } => "billing_corrected",
+        Event::BillingAcknowledged { .. } => "billing_acknowledged",
     }
 }
 

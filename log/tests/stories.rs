@@ -1,8 +1,10 @@
 //! Things that happen, to fill logs with.
 
+use uuid::Uuid;
 use vectorizer_log::{
-    Actor, CollectionId, Draft, Event, Idempotency, IndexParameters, Metric, Payload, Point, PointId, Record,
-    Seq, TenantLog, Timestamp, Vector, Via,
+    Actor, CollectionId, Draft, Event, Idempotency, IndexParameters, JournalPosition, Meter, MeterTotal,
+    Metric, ObservedOperation, ParkedLine, Payload, Point, PointId, Record, Seq, TenantLog, Timestamp,
+    Vector, Via,
 };
 
 pub(crate) fn at(micros: i64) -> Timestamp {
@@ -75,6 +77,40 @@ pub(crate) fn one_of_each() -> Vec<Event> {
             count: 300,
             since: at(-2),
             through: at(-1),
+        },
+        Event::UsageObserved {
+            operations: vec![
+                ObservedOperation { operation: "list_collections".to_owned(), requests: 1, searches: 0 },
+                ObservedOperation { operation: "search_batch".to_owned(), requests: 2, searches: 300 },
+            ],
+            since: at(-4),
+            through: at(-3),
+            journal: JournalPosition { journal: Uuid::from_u128(0xfedc_ba98_7654_3210), entry: 70_000 },
+        },
+        Event::BillingClosed {
+            metering: 1,
+            since: at(-5),
+            through: at(0),
+            first_seq: Seq::new(200),
+            totals: Meter::ALL
+                .into_iter()
+                .zip([0, 1, 127, 128, u128::MAX, 1 << 64])
+                .map(|(meter, value)| MeterTotal { meter, value })
+                .collect(),
+        },
+        Event::BillingCorrected {
+            corrects: Seq::new(8),
+            meter: Meter::StorageByteSeconds,
+            by: -(1 << 80),
+            reason: "measured twice".to_owned(),
+        },
+        Event::BillingAcknowledged {
+            through: Seq::new(9),
+            parked: vec![ParkedLine {
+                seq: Seq::new(8),
+                meter: Meter::Requests,
+                reason: "the tenant is unknown".to_owned(),
+            }],
         },
     ]
 }

@@ -65,7 +65,11 @@ impl Outcome {
             }
             Event::VectorsDeleted { .. } => Self::Deleted { count: change.vectors_removed },
             Event::PayloadChanged { .. } => Self::PayloadChanged,
-            Event::AccessDenied { .. } => return None,
+            Event::AccessDenied { .. }
+            | Event::UsageObserved { .. }
+            | Event::BillingClosed { .. }
+            | Event::BillingCorrected { .. }
+            | Event::BillingAcknowledged { .. } => return None,
         })
     }
 

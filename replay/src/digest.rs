@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use vectorizer_log::{Seq, vector_le_bytes};
+use vectorizer_log::{JournalPosition, Seq, Timestamp, vector_le_bytes};
 
 use crate::answers::{Answer, Answers, Outcome};
+use crate::billing::{Billing, LogicalWindow};
 use crate::index::{Collection, Index};
 use crate::usage::Usage;
 
-/// BLAKE3 of a projection's logical state: collections, points, counters, remembered answers and
-/// the last seq that changed data. Displays as lower-case hexadecimal.
+/// BLAKE3 of a projection's logical state: collections, points, counters, where the bill stands,
+/// remembered answers and the last seq that changed data. Displays as lower-case hexadecimal.
 ///
 /// Two projections with equal digests answer every request alike. The digest does not depend on
 /// how the state is laid out in memory, on the processor, or on which log the state came from.
@@ -22,7 +23,13 @@ impl StateDigest {
         &self.0
     }
 
-    pub(crate) fn of(index: &Index, usage: &Usage, answers: &Answers, data_seq: Seq) -> Self {
+    pub(crate) fn of(
+        index: &Index,
+        usage: &Usage,
+        billing: &Billing,
+        answers: &Answers,
+        data_seq: Seq,
+    ) -> Self {
         let mut hasher = FieldHasher::new();
         hasher.seq(data_seq);
         hasher.number(index.len() as u64);
@@ -30,6 +37,7 @@ impl StateDigest {
             hasher.collection(collection);
         }
         hasher.usage(usage);
+        hasher.billing(billing, usage);
         hasher.number(answers.len() as u64);
         for (key, answer) in answers.oldest_first() {
             hasher.bytes(key.as_bytes());
@@ -57,7 +65,7 @@ struct FieldHasher(blake3::Hasher);
 
 impl FieldHasher {
     fn new() -> Self {
-        Self(blake3::Hasher::new_derive_key("vectorizer state digest v1"))
+        Self(blake3::Hasher::new_derive_key("vectorizer state digest v2"))
     }
 
     fn number(&mut self, number: u64) {
@@ -66,6 +74,10 @@ impl FieldHasher {
 
     fn seq(&mut self, seq: Seq) {
         self.number(seq.get());
+    }
+
+    fn moment(&mut self, at: Timestamp) {
+        self.bytes(&at.micros().to_le_bytes());
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
@@ -87,7 +99,7 @@ impl FieldHasher {
         self.option(parameters.m);
         self.option(parameters.ef_construction);
         self.option(parameters.ef);
-        self.bytes(&collection.created_at().micros().to_le_bytes());
+        self.moment(collection.created_at());
         self.seq(collection.last_change());
         self.number(collection.len() as u64);
         for point in collection.points() {
@@ -111,9 +123,35 @@ impl FieldHasher {
         self.number(usage.vectors_deleted());
     }
 
+    fn billing(&mut self, billing: &Billing, usage: &Usage) {
+        match billing.window() {
+            Some(window) => {
+                let LogicalWindow { since, first_seq, numbers } = window.logical(usage.logical_bytes());
+                self.number(1);
+                self.moment(since);
+                self.seq(first_seq);
+                for number in numbers {
+                    self.bytes(&number.to_le_bytes());
+                }
+            }
+            None => self.number(0),
+        }
+        self.seq(billing.last_close());
+        self.seq(billing.last_correction());
+        self.seq(billing.acknowledged());
+        match billing.journal() {
+            Some(JournalPosition { journal, entry }) => {
+                self.number(1);
+                self.bytes(journal.as_bytes());
+                self.number(entry);
+            }
+            None => self.number(0),
+        }
+    }
+
     fn answer(&mut self, answer: &Answer) {
         self.seq(answer.seq);
-        self.bytes(&answer.at.micros().to_le_bytes());
+        self.moment(answer.at);
         self.bytes(&answer.body_hash);
         let (tag, count) = match answer.outcome {
             Outcome::CollectionCreated => (0, 0),

@@ -1,8 +1,8 @@
 //! Projections of a tenant's log: what its records add up to.
 //!
 //! A [`Projection`] is a pure fold of one log. It holds the collections and answers searches
-//! ([`Index`]), counts what the tenant uses ([`Usage`]), and remembers the answers given to
-//! idempotency keys ([`Answers`]). Delete it and nothing is lost: fold the log again ([`replay`],
+//! ([`Index`]), counts what the tenant uses ([`Usage`]), closes that into windows of the bill
+//! ([`Billing`]), and remembers the answers given to idempotency keys ([`Answers`]). Delete it and nothing is lost: fold the log again ([`replay`],
 //! [`Recovery`]) and it is back, with the same [`StateDigest`].
 //!
 //! What holds everywhere in this crate:
@@ -16,6 +16,7 @@
 //! - **Nothing here does I/O.** Records come from whoever reads the log.
 
 mod answers;
+mod billing;
 mod digest;
 mod index;
 mod metering;
@@ -24,6 +25,10 @@ mod recovery;
 mod usage;
 
 pub use answers::{Answer, Answers, Outcome};
+pub use billing::{
+    Bill, BillEntry, BilledTotal, BilledWindow, Billing, BillingCorrection, BillingLine, Discrepancy,
+    DiscrepancyKind, OpenWindow,
+};
 pub use digest::StateDigest;
 pub use index::{
     Change, Collection, Compaction, Effort, Filter, Hit, Index, InvalidFilter, InvalidQuery, LinkingStopped,

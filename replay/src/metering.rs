@@ -1,11 +1,15 @@
-//! How large a vector is, for quotas and for the bill.
+//! How large a vector is, for quotas and for the bill, and what a window of the bill counts.
 //!
 //! The size is *logical*: a function of what the tenant stored, the same on every machine and in
 //! every version of the index. What a vector costs in memory or on disk is another matter.
+//!
+//! A window of the bill ([`Billing`](crate::Billing)) counts vectors written, each time anew; vectors deleted,
+//! also with their collection; the requests and searches that were observed; and logical bytes times the
+//! seconds they were held for, to the microsecond, whole byte-seconds only, the rest in the next window.
 
 use vectorizer_log::{Dimension, Payload};
 
-/// The version of the rules on this page. A bill names the version it was computed with, so a
+/// The version of the rules on this page. A close of the bill names the version it was computed with, so a
 /// change to any size below is a new version.
 pub const METERING_VERSION: u16 = 1;
 

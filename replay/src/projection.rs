@@ -3,6 +3,7 @@
 use vectorizer_log::{CollectionId, LogId, Record, Seq};
 
 use crate::answers::Answers;
+use crate::billing::Billing;
 use crate::digest::StateDigest;
 use crate::index::{Change, Compaction, Index, Misfit, Removed};
 use crate::usage::Usage;
@@ -69,6 +70,7 @@ pub struct Projection {
     data_seq: Seq,
     index: Index,
     usage: Usage,
+    billing: Billing,
     answers: Answers,
 }
 
@@ -81,6 +83,7 @@ impl Projection {
             data_seq: Seq::NONE,
             index: Index::default(),
             usage: Usage::default(),
+            billing: Billing::default(),
             answers: Answers::default(),
         }
     }
@@ -104,6 +107,11 @@ impl Projection {
     /// The counters.
     pub fn usage(&self) -> &Usage {
         &self.usage
+    }
+
+    /// Where the bill stands.
+    pub fn billing(&self) -> &Billing {
+        &self.billing
     }
 
     /// The answers to idempotency keys.
@@ -135,6 +143,8 @@ impl Projection {
             .index
             .apply(record)
             .map_err(|reason| ApplyError::DoesNotApply { seq: record.seq, reason })?;
+        // IMPORTANT: the bill counts what was held in front of the record, so it goes before the counters.
+        self.billing = self.billing.after(record, &self.usage, &change);
         self.usage = self.usage.after(&change);
         self.answers.apply(record, &change);
         if record.event.changes_data() {
@@ -148,7 +158,7 @@ impl Projection {
     ///
     /// Reads everything: its time is that of hashing all vectors and payloads.
     pub fn digest(&self) -> StateDigest {
-        StateDigest::of(&self.index, &self.usage, &self.answers, self.data_seq)
+        StateDigest::of(&self.index, &self.usage, &self.billing, &self.answers, self.data_seq)
     }
 }
 

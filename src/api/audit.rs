@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tracing::Instrument as _;
 use utoipa::{IntoParams, ToSchema};
-use vectorizer_log::{ExportDetail, Seq};
+use vectorizer_log::{ExportDetail, ExportFormat, ExportRange, Seq, Timestamp};
 
 use super::App;
 use super::answer::json;
@@ -16,6 +16,7 @@ use super::feed::{Feed, channel};
 use super::middleware::auth::{Granted, Readmission};
 use super::problem::{Problem, ProblemBody};
 use crate::auth::{Admin, Read};
+use crate::hivehub::rfc3339;
 
 /// Which records to show, and how much of each.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
@@ -26,16 +27,48 @@ pub(super) struct LogParameters {
     from: Option<u64>,
     /// The last seq.
     to: Option<u64>,
+    /// Records of this moment or later, in RFC 3339.
+    #[serde(default, with = "rfc3339")]
+    #[param(value_type = Option<String>, format = DateTime)]
+    since: Option<Timestamp>,
+    /// Records before this moment, in RFC 3339.
+    #[serde(default, with = "rfc3339")]
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
     /// The most records.
     limit: Option<u64>,
+    /// How records are written; `ndjson`, one JSON object a line, unless said otherwise. `csv` is a table with the
+    /// columns seq, at, event, collection (its id), `key_id`, via, `request_id`, count and details (the event as
+    /// JSON). Texts are as they are: a spreadsheet may take one that begins with = + - or @ for a formula.
+    #[param(inline)]
+    format: Option<LogFormat>,
     /// Go on with what is written from now on.
     follow: Option<bool>,
     /// Show payloads; true unless said otherwise.
     with_payload: Option<bool>,
     /// Show vectors, as base64 of little-endian f32; false unless said otherwise.
     with_vector: Option<bool>,
-    /// Show each record's stored bytes as base64: enough to verify the chain and to replay.
+    /// Show each record's stored bytes as base64: enough to verify the chain and to replay. Not in a table.
     with_stored: Option<bool>,
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LogFormat {
+    /// One JSON object a line: everything.
+    Ndjson,
+    /// A table.
+    Csv,
+}
+
+impl From<LogFormat> for ExportFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Ndjson => Self::Ndjson,
+            LogFormat::Csv => Self::Csv,
+        }
+    }
 }
 
 /// Where a log ends.
@@ -58,9 +91,9 @@ pub(super) async fn head(Granted(tenant): Granted<Read>) -> Response {
     json(StatusCode::OK, &body)
 }
 
-/// Read the audit log: one JSON object a line, who did what, when, in which request.
+/// Read the audit log: a line for each record, who did what, when, in which request.
 #[utoipa::path(get, path = "/api/v1/log", operation_id = "read_log", params(LogParameters), responses(
-    (status = 200, content_type = "application/x-ndjson", body = String),
+    (status = 200, content((String = "application/x-ndjson"), (String = "text/csv"))),
     (status = 400, body = ProblemBody),
     (status = 503, body = ProblemBody, description = "Too many read the log"),
 ))]
@@ -70,6 +103,11 @@ pub(super) async fn read(
     readmission: Readmission,
     Parameters(parameters): Parameters<LogParameters>,
 ) -> Result<Response, Problem> {
+    let format: ExportFormat = parameters.format.map(Into::into).unwrap_or_default();
+    if format == ExportFormat::Csv && parameters.with_stored == Some(true) {
+        let detail = "with_stored=true needs format=ndjson: a table has no stored bytes";
+        return Err(Problem::malformed("invalid-parameter", detail));
+    }
     let follow = parameters.follow.unwrap_or(false);
     let (place, code, doing) = if follow {
         (tenant.follower(), "too-many-followers", "follow")
@@ -87,9 +125,16 @@ pub(super) async fn read(
         stop: app.shared.ending.clone(),
         _place: place,
         next: Seq::new(parameters.from.unwrap_or(1)).max(Seq::OLDEST),
-        last: parameters.to.map(Seq::new),
+        range: ExportRange {
+            from: parameters.from.map(Seq::new),
+            to: parameters.to.map(Seq::new),
+            since: parameters.since,
+            until: parameters.until,
+        },
+        is_sought: false,
         left: parameters.limit,
         follow,
+        format,
         detail: ExportDetail {
             payload: parameters.with_payload.unwrap_or(shown.payload),
             vector: parameters.with_vector.unwrap_or(shown.vector),
@@ -99,5 +144,5 @@ pub(super) async fn read(
     let (outlet, stream) = channel();
     tokio::spawn(feed.run(outlet).in_current_span());
     let body = Body::from_stream(stream);
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+    Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
 }

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
-use vectorizer_log::{ExportDetail, Head, LogReader, Seq, write_line};
+use vectorizer_log::{ExportDetail, ExportFormat, ExportPlace, ExportRange, Head, LogReader, Seq};
 
 use super::middleware::auth::Readmission;
 
@@ -29,9 +29,12 @@ pub(super) struct Feed {
     /// Among the few that the tenant has.
     pub(super) _place: OwnedSemaphorePermit,
     pub(super) next: Seq,
-    pub(super) last: Option<Seq>,
+    pub(super) range: ExportRange,
+    /// Whether `next` has been moved to where the range begins in time.
+    pub(super) is_sought: bool,
     pub(super) left: Option<u64>,
     pub(super) follow: bool,
+    pub(super) format: ExportFormat,
     pub(super) detail: ExportDetail,
 }
 
@@ -72,10 +75,27 @@ enum Step {
     End,
 }
 
+/// What was read at once.
+struct Slice {
+    /// The record to go on with.
+    next: Seq,
+    /// How many of the records are shown.
+    shown: u64,
+    /// Whether no other follows.
+    is_last: bool,
+    lines: Vec<u8>,
+}
+
 impl Feed {
     /// Sends until there is nothing more to send, or nobody who may have it.
     pub(super) async fn run(mut self, outlet: Outlet) {
         let Outlet { slices, ended } = outlet;
+        let mut begun = Vec::new();
+        self.format.begin(&mut begun);
+        // There is room for a first slice; and if nobody is there to take it, the next step finds out.
+        if !begun.is_empty() {
+            let _ = slices.try_send(Bytes::from(begun));
+        }
         if self.send(&slices).await.is_ok() {
             // Nobody may be there any more.
             let _ = ended.send(());
@@ -106,6 +126,8 @@ impl Feed {
                     let Ok(place) = place else { return self.cut() };
                     self.published.borrow_and_update();
                     match self.step().await? {
+                        // An empty one would end the stream.
+                        Step::Slice(slice) if slice.is_empty() => {}
                         Step::Slice(slice) => place.send(slice),
                         Step::UpToDate if self.follow => up_to_date = true,
                         Step::UpToDate | Step::End => return Ok(()),
@@ -128,21 +150,36 @@ impl Feed {
         if self.next > self.log.head().seq {
             return Ok(Step::UpToDate);
         }
-        let (log, next, detail) = (self.log.clone(), self.next, self.detail);
+        let (log, range, format, detail) = (self.log.clone(), self.range, self.format, self.detail);
+        let seek = range.since.filter(|_| !self.is_sought);
+        let from = self.next;
         let read = move || {
-            let records =
-                log.read(next, usize::try_from(records_max).unwrap_or(usize::MAX), SLICE_BYTES_MAX)?;
-            let mut lines = Vec::new();
-            for record in &records {
-                write_line(&mut lines, record, detail);
+            let from =
+                seek.map(|since| log.first_since(since)).transpose()?.map_or(from, |first| first.max(from));
+            let records_max = usize::try_from(records_max).unwrap_or(usize::MAX);
+            let mut slice = Slice { next: from, shown: 0, is_last: false, lines: Vec::new() };
+            for stored in log.read(from, records_max, SLICE_BYTES_MAX)? {
+                slice.next = stored.record.seq.next();
+                match range.place(stored.record.seq, stored.record.at) {
+                    ExportPlace::Before => {}
+                    ExportPlace::Within => {
+                        format.write(&mut slice.lines, &stored, detail);
+                        slice.shown += 1;
+                    }
+                    ExportPlace::Behind => {
+                        slice.is_last = true;
+                        break;
+                    }
+                }
             }
-            Ok::<_, vectorizer_log::Error>((records.len() as u64, Bytes::from(lines)))
+            Ok::<_, vectorizer_log::Error>(slice)
         };
         match tokio::task::spawn_blocking(read).await {
-            Ok(Ok((records, lines))) => {
-                self.next = Seq::new(self.next.get() + records);
-                self.left = self.left.map(|left| left - records);
-                Ok(Step::Slice(lines))
+            Ok(Ok(slice)) => {
+                self.next = slice.next;
+                self.is_sought = true;
+                self.left = if slice.is_last { Some(0) } else { self.left.map(|left| left - slice.shown) };
+                Ok(Step::Slice(slice.lines.into()))
             }
             Ok(Err(error)) => {
                 error!(%error, "the audit log could not be read");
@@ -154,7 +191,7 @@ impl Feed {
 
     /// How many records the next slice may have.
     fn records_max(&self) -> u64 {
-        let last = self.last.map_or(u64::MAX, Seq::get);
+        let last = self.range.to.map_or(u64::MAX, Seq::get);
         let through_last = last.saturating_add(1).saturating_sub(self.next.get());
         SLICE_RECORDS_MAX.min(through_last).min(self.left.unwrap_or(u64::MAX))
     }

@@ -43,6 +43,9 @@ pub(super) enum Failure {
     /// Following reads from a running server; a folder that can be read has none.
     #[error("--follow needs a running server: give --url instead of --data-dir")]
     FollowsNobody,
+    /// A table is for reading, not for verifying.
+    #[error("--with-stored needs --format ndjson: a table has no stored bytes")]
+    NothingStoredInTables,
     /// The output does not take any more.
     #[error("could not write the output")]
     Output(#[source] io::Error),

@@ -9,7 +9,8 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Response, Url, redirect};
 use serde::Deserialize;
 use vectorizer_log::{
-    ChainHash, Damage, DamageKind, ExportDetail, ExportedRecord, Head, Record, RemoteVerification, Seq,
+    ChainHash, Damage, DamageKind, ExportDetail, ExportFormat, ExportRange, ExportedRecord, Head, Record,
+    RemoteVerification, Seq, Timestamp,
 };
 
 use super::lines::{LINE_BYTES_MAX, Lines};
@@ -59,9 +60,9 @@ impl fmt::Display for ServerUrl {
 /// server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LogQuery {
-    pub(super) from: Option<Seq>,
-    pub(super) to: Option<Seq>,
+    pub(super) range: ExportRange,
     pub(super) limit: Option<u64>,
+    pub(super) format: ExportFormat,
     pub(super) detail: ExportDetail,
     /// Go on with what is written later.
     pub(super) follow: bool,
@@ -169,14 +170,29 @@ impl Server {
 
     /// A part of the log, a line for each record, as the server writes them.
     pub(super) async fn lines(&self, query: LogQuery) -> Result<Lines, ServerError> {
-        let LogQuery { from, to, limit, detail, follow } = query;
+        let LogQuery { range, limit, format, detail, follow } = query;
+        let ExportRange { from, to, since, until } = range;
         let mut url = self.path("log");
         {
             let mut pairs = url.query_pairs_mut();
-            let numbers = [("from", from.map(Seq::get)), ("to", to.map(Seq::get)), ("limit", limit)];
-            for (name, number) in numbers {
-                if let Some(number) = number {
-                    pairs.append_pair(name, &number.to_string());
+            let seq = |seq: Option<Seq>| seq.map(|seq| seq.to_string());
+            let moment = |at: Option<Timestamp>| at.map(|at| at.to_string());
+            let limits = [
+                ("from", seq(from)),
+                ("to", seq(to)),
+                ("since", moment(since)),
+                ("until", moment(until)),
+                ("limit", limit.map(|limit| limit.to_string())),
+            ];
+            for (name, value) in limits {
+                if let Some(value) = value {
+                    pairs.append_pair(name, &value);
+                }
+            }
+            match format {
+                ExportFormat::Ndjson => {}
+                ExportFormat::Csv => {
+                    pairs.append_pair("format", "csv");
                 }
             }
             let ExportDetail { payload, vector, stored } = detail;
@@ -204,8 +220,8 @@ impl Server {
             Reading { log_id: None, head: Some(head), records: 0, damage: Vec::new(), notes: Vec::new() };
         'answers: while reading.records < head.seq.get() {
             let next = Seq::new(reading.records).next();
-            let query =
-                LogQuery { from: Some(next), to: Some(head.seq), detail: STORED_ONLY, ..LogQuery::default() };
+            let range = ExportRange { from: Some(next), to: Some(head.seq), ..ExportRange::default() };
+            let query = LogQuery { range, detail: STORED_ONLY, ..LogQuery::default() };
             // A server may answer with less than it was asked for, so it is asked again from there on.
             let mut lines = self.lines(query).await?;
             while let Some(line) = lines.next().await? {

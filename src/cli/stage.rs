@@ -19,9 +19,9 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use vectorizer_log::{
-    Actor, CollectionId, Draft, Error, Event, ExportDetail, Head, IndexParameters, LogReader, Metric,
-    Payload, Point, PointId, Seq, StoredRecord, TenantFolder, TenantId, TenantLog, Timestamp, Vector, Via,
-    write_line,
+    Actor, CollectionId, Draft, Error, Event, ExportDetail, ExportFormat, ExportPlace, ExportRange, Head,
+    IndexParameters, LogReader, Metric, Payload, Point, PointId, Seq, StoredRecord, TenantFolder, TenantId,
+    TenantLog, Timestamp, Vector, Via, write_line,
 };
 
 use super::{Arguments, Exit, Streams, run};
@@ -148,11 +148,15 @@ pub(super) fn upserted(number: u32) -> Event {
 }
 
 pub(super) fn commit(log: &mut TenantLog, events: impl IntoIterator<Item = Event>) {
+    commit_at(log, Timestamp::from_micros(1_767_323_045_000_000), events);
+}
+
+pub(super) fn commit_at(log: &mut TenantLog, now: Timestamp, events: impl IntoIterator<Item = Event>) {
     let mut commit = log.begin().unwrap();
     for event in events {
         let actor = Actor { key_id: Some("k1".to_owned()), via: Via::Rest };
         let draft = Draft { actor, request_id: "request-1".to_owned(), idempotency: None, event };
-        commit.stage(draft, Timestamp::from_micros(1_767_323_045_000_000)).unwrap();
+        commit.stage(draft, now).unwrap();
     }
     commit.commit().unwrap();
 }
@@ -222,7 +226,10 @@ pub(super) async fn ask_server(url: &str, command: &[&str], options: &[&str]) ->
 struct Asked {
     from: Option<Seq>,
     to: Option<Seq>,
+    since: Option<String>,
+    until: Option<String>,
     limit: Option<usize>,
+    format: Option<String>,
     with_payload: bool,
     with_vector: bool,
     with_stored: bool,
@@ -245,6 +252,7 @@ async fn log(State(server): State<Server>, headers: HeaderMap, Query(asked): Que
     let detail =
         ExportDetail { payload: asked.with_payload, vector: asked.with_vector, stored: asked.with_stored };
     let from = asked.from.unwrap_or(Seq::OLDEST);
+    let mut format = ExportFormat::default();
     let body = if asked.follow {
         let followed = stream::unfold((from, 0), move |(next, sent)| {
             let server = server.clone();
@@ -265,17 +273,30 @@ async fn log(State(server): State<Server>, headers: HeaderMap, Query(asked): Que
         Body::from_stream(followed)
     } else {
         let records_max = asked.limit.unwrap_or(usize::MAX).min(server.answer_max);
-        let mut records = server.reader.read(from, records_max, usize::MAX).unwrap();
-        records.retain(|stored| asked.to.is_none_or(|to| stored.record.seq <= to));
+        let moment = |text: Option<&String>| text.map(|text| text.parse().unwrap());
+        let range = ExportRange {
+            from: Some(from),
+            to: asked.to,
+            since: moment(asked.since.as_ref()),
+            until: moment(asked.until.as_ref()),
+        };
+        let mut records = server.reader.read(from, usize::MAX, usize::MAX).unwrap();
+        records.retain(|stored| range.place(stored.record.seq, stored.record.at) == ExportPlace::Within);
+        records.truncate(records_max);
+        format = match asked.format.as_deref() {
+            Some("csv") => ExportFormat::Csv,
+            Some(_) | None => ExportFormat::Ndjson,
+        };
         let mut lines = Vec::new();
+        format.begin(&mut lines);
         for stored in (server.bend)(records) {
-            write_line(&mut lines, &stored, detail);
+            format.write(&mut lines, &stored, detail);
         }
         // Cut anywhere: a line is whatever ends in a line feed, not what arrives together.
         let pieces: Vec<_> = lines.chunks(100).map(|piece| Ok::<_, io::Error>(piece.to_vec())).collect();
         Body::from_stream(stream::iter(pieces))
     };
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+    ([(header::CONTENT_TYPE, format.content_type())], body).into_response()
 }
 
 fn refusal(headers: &HeaderMap) -> Option<Response> {

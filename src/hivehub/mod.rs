@@ -48,7 +48,7 @@ pub use report::UsageReceipts;
 
 pub(crate) use models::moment::optional as rfc3339;
 pub use models::{
-    CURSOR_LOST, Contradiction, ErrorAnswer, Holder, InvalidPolicyCursor, KeyFacts, KeyIdentity, Meter, Open,
+    CURSOR_LOST, Contradiction, ErrorAnswer, Holder, InvalidPolicyCursor, KeyFacts, KeyIdentity, Open,
     POLICIES_PATH, POLICY_EVENTS_MAX, POLICY_WAIT_SECONDS_MAX, Permission, PoliciesAnswer, PoliciesQuery,
     PolicyChange, PolicyCursor, PolicyEvent, QUOTA_PATH, QuotaAnswer, Reason, Refusal, Scope, TenantFacts,
     TenantProfile, TenantStatus, UNKNOWN_TENANT, USAGE_CONTENT_TYPE, USAGE_EVENT_TYPE, USAGE_PATH, Unit,

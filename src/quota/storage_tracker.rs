@@ -111,9 +111,13 @@ impl<'state> StorageTracker<'state> {
             Event::CollectionCreated { .. }
             | Event::VectorsUpserted { .. }
             | Event::PayloadChanged { .. } => self.limits.log_bytes.unwrap_or(u64::MAX),
-            Event::CollectionDeleted { .. } | Event::VectorsDeleted { .. } | Event::AccessDenied { .. } => {
-                u64::MAX
-            }
+            Event::CollectionDeleted { .. }
+            | Event::VectorsDeleted { .. }
+            | Event::AccessDenied { .. }
+            | Event::UsageObserved { .. }
+            | Event::BillingClosed { .. }
+            | Event::BillingCorrected { .. }
+            | Event::BillingAcknowledged { .. } => u64::MAX,
         }
     }
 

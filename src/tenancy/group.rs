@@ -63,7 +63,11 @@ impl Group {
             }
             Event::VectorsDeleted { collection, ids } => self.touch(*collection, ids),
             Event::PayloadChanged { collection, id, .. } => self.touch(*collection, [id]),
-            Event::AccessDenied { .. } => {}
+            Event::AccessDenied { .. }
+            | Event::UsageObserved { .. }
+            | Event::BillingClosed { .. }
+            | Event::BillingCorrected { .. }
+            | Event::BillingAcknowledged { .. } => {}
         }
     }
 

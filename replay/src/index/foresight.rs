@@ -37,7 +37,11 @@ impl Index {
                     ..Change::default()
                 }
             }
-            Event::AccessDenied { .. } => Change::default(),
+            Event::AccessDenied { .. }
+            | Event::UsageObserved { .. }
+            | Event::BillingClosed { .. }
+            | Event::BillingCorrected { .. }
+            | Event::BillingAcknowledged { .. } => Change::default(),
         }
     }
 
@@ -49,7 +53,12 @@ impl Index {
                 bytes_added: self.by_id(*collection).map_or(0, |collection| bytes(collection, points)),
                 ..Change::default()
             },
-            Event::VectorsDeleted { .. } | Event::AccessDenied { .. } => Change::default(),
+            Event::VectorsDeleted { .. }
+            | Event::AccessDenied { .. }
+            | Event::UsageObserved { .. }
+            | Event::BillingClosed { .. }
+            | Event::BillingCorrected { .. }
+            | Event::BillingAcknowledged { .. } => Change::default(),
             Event::CollectionCreated { .. }
             | Event::CollectionDeleted { .. }
             | Event::PayloadChanged { .. } => self.foresee(event),

@@ -89,8 +89,13 @@ impl Index {
             Event::CollectionCreated { name, .. } if self.ids.contains_key(name) => {
                 Err(Misfit::NameExists { name: name.clone() })
             }
-            // The latter is about the tenant's callers, not about its data.
-            Event::CollectionCreated { .. } | Event::AccessDenied { .. } => Ok(()),
+            // All but the first are about the tenant's callers and its bill, not about its data.
+            Event::CollectionCreated { .. }
+            | Event::AccessDenied { .. }
+            | Event::UsageObserved { .. }
+            | Event::BillingClosed { .. }
+            | Event::BillingCorrected { .. }
+            | Event::BillingAcknowledged { .. } => Ok(()),
             Event::CollectionDeleted { collection } => self.existing(*collection).map(|_| ()),
             Event::VectorsUpserted { collection, points } => {
                 let collection = self.existing(*collection)?;
@@ -150,7 +155,11 @@ impl Index {
             Event::PayloadChanged { collection, id, payload } => {
                 Ok((self.existing_mut(*collection)?.change_payload(record.seq, id, payload), None))
             }
-            Event::AccessDenied { .. } => Ok((Change::default(), None)),
+            Event::AccessDenied { .. }
+            | Event::UsageObserved { .. }
+            | Event::BillingClosed { .. }
+            | Event::BillingCorrected { .. }
+            | Event::BillingAcknowledged { .. } => Ok((Change::default(), None)),
         }
     }
 

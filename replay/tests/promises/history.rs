@@ -9,6 +9,7 @@ use vectorizer_log::{
 };
 use vectorizer_replay::{Applied, Projection, Projector};
 
+use crate::billing::{BillingAction, billing_action, billing_event};
 use crate::model::{Model, ModelCollection};
 
 pub(crate) fn log_id() -> LogId {
@@ -78,7 +79,8 @@ struct Step {
     action: Action,
     /// Picks one of the collections that exist.
     which: usize,
-    micros_later: i64,
+    /// How far the clock goes on; backwards where it is set.
+    clock_micros: i64,
     key: Option<u8>,
 }
 
@@ -109,6 +111,7 @@ enum Action {
     },
     /// A request is refused.
     Deny,
+    Billing(BillingAction),
 }
 
 fn payload() -> impl Strategy<Value = String> {
@@ -124,6 +127,7 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(name, dimension, metric, parameters)| Action::Create { name, dimension, metric, parameters }),
         1 => Just(Action::DeleteCollection),
         1 => Just(Action::Deny),
+        6 => billing_action().prop_map(Action::Billing),
         8 => vec((0..IDS, numbers(), option::of(payload())), 0..6).prop_map(Action::Upsert),
         3 => (0..300_usize, 0..900_usize, numbers())
             .prop_map(|(first, count, numbers)| Action::Burst { first, count, numbers }),
@@ -134,26 +138,40 @@ fn action() -> impl Strategy<Value = Action> {
 
 fn step() -> impl Strategy<Value = Step> {
     const HOUR: i64 = 60 * 60 * 1_000_000;
-    let later =
-        prop_oneof![6 => 0..1_000_i64, 2 => 1..HOUR, 1 => 11 * HOUR..13 * HOUR, 1 => 23 * HOUR..26 * HOUR];
-    (action(), any::<usize>(), later, option::of(0..4_u8))
-        .prop_map(|(action, which, micros_later, key)| Step { action, which, micros_later, key })
+    let clock = prop_oneof![
+        6 => 0..1_000_i64,
+        2 => 1..HOUR,
+        2 => -HOUR..HOUR,
+        1 => 11 * HOUR..13 * HOUR,
+        1 => 23 * HOUR..26 * HOUR,
+    ];
+    (action(), any::<usize>(), clock, option::of(0..4_u8))
+        .prop_map(|(action, which, clock_micros, key)| Step { action, which, clock_micros, key })
 }
 
 /// The records of one tenant, oldest first.
 pub(crate) fn history() -> impl Strategy<Value = Vec<Record>> {
     vec(step(), 0..40).prop_map(|steps| {
         let mut model = Model::default();
+        let mut projection = Projection::new(log_id());
         let mut records: Vec<Record> = Vec::new();
-        let mut at = 1_700_000_000_000_000;
+        let mut clock = 1_700_000_000_000_000;
         for step in steps {
-            at += step.micros_later;
-            let Some(event) = event(&step, &model) else { continue };
+            clock += step.clock_micros;
+            let event = if let Action::Billing(action) = &step.action {
+                billing_event(action, &projection, &records, &mut clock)
+            } else {
+                event(&step, &model)
+            };
+            let Some(event) = event else { continue };
+            // As a log has it: never before the record in front.
+            let at = records.last().map_or(clock, |last| last.at.micros().max(clock));
             let seq = records.len() as u64 + 1;
             let idempotency =
                 step.key.map(|key| Idempotency { key: format!("key-{key}"), body_hash: [key; 32] });
             let record = Record { idempotency, ..record(seq, at, event) };
             model.apply(&record);
+            projection.apply(&record).unwrap();
             records.push(record);
         }
         records
@@ -195,7 +213,7 @@ fn on_collection(action: &Action, collection: CollectionId, target: &ModelCollec
     let cut = |numbers: &Numbers| numbers[..target.dimension].to_vec();
     let ids = || target.points.keys();
     match action {
-        Action::Create { .. } | Action::Deny => None,
+        Action::Create { .. } | Action::Deny | Action::Billing(_) => None,
         Action::DeleteCollection => Some(Event::CollectionDeleted { collection }),
         Action::Upsert(chosen) => {
             let mut points: Vec<Point> = Vec::new();

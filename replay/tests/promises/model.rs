@@ -122,7 +122,11 @@ impl Model {
                 collection.points.get_mut(id.as_str()).unwrap().payload = Some(payload.as_str().to_owned());
                 Outcome::PayloadChanged
             }
-            Event::AccessDenied { .. } => return self.forget(record.at.micros()),
+            Event::AccessDenied { .. }
+            | Event::UsageObserved { .. }
+            | Event::BillingClosed { .. }
+            | Event::BillingCorrected { .. }
+            | Event::BillingAcknowledged { .. } => return self.forget(record.at.micros()),
         };
         let at = record.at.micros();
         self.forget(at);

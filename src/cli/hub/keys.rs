@@ -65,7 +65,7 @@ pub(in crate::cli) struct CreateArgs {
     #[arg(long, value_parser = PossibleValuesParser::new(PERMISSIONS).try_map(|word| permission(&word)))]
     permission: Permission,
     /// When it ends, such as 2030-01-31T00:00:00Z; never if not given
-    #[arg(long, value_name = "MOMENT", value_parser = super::usage::moment_of)]
+    #[arg(long, value_name = "MOMENT")]
     expires_at: Option<Timestamp>,
     /// Whether it begins with `hh_live_` or `hh_test_`
     #[arg(long, value_enum, default_value_t)]

@@ -3,14 +3,13 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
-use vectorizer_log::{LogId, Seq, TenantId, Timestamp};
+use vectorizer_log::{LogId, Meter, Seq, TenantId, Timestamp};
 
 use super::place::PlaceArgs;
 use super::table::Table;
 use super::{word, write_json};
 use crate::cli::Streams;
 use crate::cli::failure::Failure;
-use crate::hivehub::Meter;
 use crate::hub::models::{UsageAnswer, UsageQuery, UsageTotalsAnswer};
 
 #[derive(Debug, Subcommand)]
@@ -33,10 +32,10 @@ pub(in crate::cli) struct UsageArgs {
     #[arg(long, value_name = "UUID")]
     log_id: Option<Uuid>,
     /// Windows that end after this moment, such as 2026-01-31T00:00:00Z
-    #[arg(long, value_name = "MOMENT", value_parser = moment_of)]
+    #[arg(long, value_name = "MOMENT")]
     from: Option<Timestamp>,
     /// Windows that end at this moment or before
-    #[arg(long, value_name = "MOMENT", value_parser = moment_of)]
+    #[arg(long, value_name = "MOMENT")]
     to: Option<Timestamp>,
     /// Events that count this record or later ones
     #[arg(long, value_name = "SEQ")]
@@ -50,12 +49,6 @@ pub(in crate::cli) struct UsageArgs {
 
 fn meter(name: &str) -> Result<Meter, &'static str> {
     Meter::ALL.into_iter().find(|meter| meter.name() == name).ok_or("not a meter")
-}
-
-/// A moment in RFC 3339.
-pub(super) fn moment_of(text: &str) -> Result<Timestamp, String> {
-    let moment: jiff::Timestamp = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    Ok(Timestamp::from_micros(moment.as_microsecond()))
 }
 
 impl UsageArgs {

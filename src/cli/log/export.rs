@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use clap::Args;
-use vectorizer_log::{ExportDetail, Seq, write_line};
+use clap::{Args, ValueEnum};
+use vectorizer_log::{ExportDetail, ExportFormat, ExportPlace, ExportRange, Seq, Timestamp};
 
 use super::DetailArgs;
 use crate::cli::failure::Failure;
@@ -18,6 +18,10 @@ use crate::cli::{Exit, Streams};
 pub(super) struct ExportArgs {
     #[command(flatten)]
     range: RangeArgs,
+
+    /// How records are written
+    #[arg(long, value_enum, default_value_t = Format::Ndjson, help_heading = "What is shown")]
+    format: Format,
 
     #[command(flatten)]
     detail: DetailArgs,
@@ -39,49 +43,103 @@ struct RangeArgs {
     #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
     to: Option<u64>,
 
+    /// Records of this moment or later, such as 2026-01-31T00:00:00Z
+    #[arg(long, value_name = "MOMENT")]
+    since: Option<Timestamp>,
+
+    /// Records before this moment
+    #[arg(long, value_name = "MOMENT")]
+    until: Option<Timestamp>,
+
     /// How many records at most
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }
 
-pub(super) async fn run(args: ExportArgs, streams: Streams) -> Exit {
-    let interruption = Interruption::on_ctrl_c();
-    let (range, detail) = (args.range, args.detail.into());
-    let outcome = match args.source.source() {
-        Ok(Source::Folder(folder)) => {
-            let streams = streams.clone();
-            on_disk(move || from_folder(&folder, range, detail, &interruption, &streams)).await
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One JSON object a line: everything
+    Ndjson,
+    #[value(
+        help = "A table with the columns seq, at, event, collection (its id), key_id, via, request_id, count and \
+                details (the event as JSON). Import it as text: a spreadsheet may take a request id that begins \
+                with = + - or @ for a formula"
+    )]
+    Csv,
+}
+
+impl From<Format> for ExportFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Ndjson => Self::Ndjson,
+            Format::Csv => Self::Csv,
         }
-        Ok(Source::Server(server)) => interruption.or(from_server(&server, range, detail, &streams)).await,
+    }
+}
+
+/// What is exported, and how.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    range: ExportRange,
+    limit: Option<u64>,
+    format: ExportFormat,
+    detail: ExportDetail,
+}
+
+impl Wanted {
+    fn of(range: RangeArgs, format: Format, detail: DetailArgs) -> Result<Self, Failure> {
+        if format == Format::Csv && detail.with_stored {
+            return Err(Failure::NothingStoredInTables);
+        }
+        let RangeArgs { from, to, since, until, limit } = range;
+        let range = ExportRange { from: from.map(Seq::new), to: to.map(Seq::new), since, until };
+        Ok(Self { range, limit, format: format.into(), detail: detail.into() })
+    }
+}
+
+pub(super) async fn run(args: ExportArgs, streams: Streams) -> Exit {
+    let outcome = match Wanted::of(args.range, args.format, args.detail) {
+        Ok(wanted) => export(args.source, wanted, &streams).await,
         Err(failure) => Err(failure),
     };
     streams.end(outcome)
 }
 
+async fn export(source: SourceArgs, wanted: Wanted, streams: &Streams) -> Result<Exit, Failure> {
+    let interruption = Interruption::on_ctrl_c();
+    match source.source()? {
+        Source::Folder(folder) => {
+            let streams = streams.clone();
+            on_disk(move || from_folder(&folder, wanted, &interruption, &streams)).await
+        }
+        Source::Server(server) => interruption.or(from_server(&server, wanted, streams)).await,
+    }
+}
+
 fn from_folder(
     folder: &Folder,
-    range: RangeArgs,
-    detail: ExportDetail,
+    wanted: Wanted,
     interruption: &Interruption,
     streams: &Streams,
 ) -> Result<Exit, Failure> {
-    let from = range.from.map_or(Seq::OLDEST, Seq::new);
-    let last = range.to.map(Seq::new);
+    let Wanted { range, limit, format, detail } = wanted;
     let mut printed = 0;
     let mut line = Vec::new();
+    format.begin(&mut line);
+    streams.write(&line)?;
     let reading = folder.read(interruption, &mut |stored| {
         let seq = stored.record.seq;
-        if last.is_some_and(|last| seq > last || from > last) {
-            return Ok(ControlFlow::Break(()));
-        }
-        if seq < from {
-            return Ok(ControlFlow::Continue(()));
+        match range.place(seq, stored.record.at) {
+            ExportPlace::Before => return Ok(ControlFlow::Continue(())),
+            ExportPlace::Within => {}
+            ExportPlace::Behind => return Ok(ControlFlow::Break(())),
         }
         line.clear();
-        write_line(&mut line, &stored, detail);
+        format.write(&mut line, &stored, detail);
         streams.write(&line)?;
         printed += 1;
-        let done = Some(seq) == last || Some(printed) == range.limit;
+        let done = Some(seq) == range.to || Some(printed) == limit;
         Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     // What was readable comes first, also where both go to one terminal.
@@ -91,15 +149,9 @@ fn from_folder(
 }
 
 /// The lines pass as they are: a server and this program write them alike.
-async fn from_server(
-    server: &Server,
-    range: RangeArgs,
-    detail: ExportDetail,
-    streams: &Streams,
-) -> Result<Exit, Failure> {
-    let RangeArgs { from, to, limit } = range;
-    let query = LogQuery { from: from.map(Seq::new), to: to.map(Seq::new), limit, detail, follow: false };
-    let mut lines = server.lines(query).await?;
+async fn from_server(server: &Server, wanted: Wanted, streams: &Streams) -> Result<Exit, Failure> {
+    let Wanted { range, limit, format, detail } = wanted;
+    let mut lines = server.lines(LogQuery { range, limit, format, detail, follow: false }).await?;
     while let Some(line) = lines.next().await? {
         streams.write(&line)?;
     }

@@ -20,7 +20,7 @@ pub(super) struct LogArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum LogCommand {
-    /// Print the audit trail: who did what, when and in which request, one JSON object a line
+    /// Print the audit trail: who did what, when and in which request, as JSON lines or as a table
     Export(export::ExportArgs),
     /// Check every record, the chain that binds them and the head they must reach
     Verify(verify::VerifyArgs),

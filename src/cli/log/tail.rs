@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use clap::Args;
-use vectorizer_log::{ExportDetail, Seq, write_line};
+use vectorizer_log::{ExportDetail, ExportRange, Seq, write_line};
 
 use super::DetailArgs;
 use crate::cli::failure::Failure;
@@ -96,7 +96,8 @@ async fn from_server(
     }
     // One stream for the end and what follows it, so that nothing is lost or shown twice in between.
     let to = (!follow).then_some(head);
-    let query = LogQuery { from: Some(first), to, limit: None, detail, follow };
+    let range = ExportRange { from: Some(first), to, ..ExportRange::default() };
+    let query = LogQuery { range, detail, follow, ..LogQuery::default() };
     let mut arriving = server.lines(query).await?;
     while let Some(line) = arriving.next().await? {
         streams.write(&line)?;

@@ -4,10 +4,12 @@ use std::io::{self, Write};
 
 use clap::CommandFactory;
 use clap::Parser;
-use vectorizer_log::{ChainHash, DamageKind, Head, Seq};
+use vectorizer_log::{ChainHash, DamageKind, Head, Seq, Timestamp};
 
 use crate::cli::Arguments;
-use crate::cli::stage::{Heard, KEY, Server, Stage, ask_server, commit, upserted, vectorizer, vectorizer_to};
+use crate::cli::stage::{
+    Heard, KEY, Server, Stage, ask_server, commit, commit_at, upserted, vectorizer, vectorizer_to,
+};
 use crate::cli::{Exit, Streams};
 
 const EXPORT: &[&str] = &["log", "export"];
@@ -32,6 +34,12 @@ async fn an_export_is_the_same_from_the_folder_and_from_the_server() {
         &["--from", "5", "--to", "4"],
         &["--from", "99"],
         &["--with-stored", "--with-vector", "true"],
+        &["--format", "csv"],
+        &["--format", "csv", "--from", "2", "--limit", "3", "--with-payload", "false"],
+        &["--format", "csv", "--from", "99"],
+        &["--since", "2026-01-02T04:04:05+01:00"],
+        &["--since", "2026-01-02T04:04:05.000001+01:00"],
+        &["--until", "2026-01-02T03:04:05Z"],
     ];
     let mut offline = Vec::new();
     for options in choices {
@@ -57,6 +65,47 @@ async fn an_export_shows_the_part_and_the_detail_that_were_asked_for() {
     assert_eq!(seqs(&part), [2, 3, 4]);
     let bare = stage.ask(EXPORT, &["--with-payload", "false", "--with-vector"]).await.output;
     assert!(!bare.contains("\"number\"") && bare.contains("\"vector\""));
+}
+
+#[tokio::test]
+async fn an_export_by_time_ends_where_the_next_begins() {
+    let stage = Stage::of_upserts(2);
+    // Behind those, all of one moment, two of later ones.
+    let mut log = stage.log();
+    for later in [10, 20] {
+        commit_at(&mut log, Timestamp::from_micros(1_767_323_045_000_000 + later), [upserted(7)]);
+    }
+    drop(log);
+    for (options, expected) in [
+        (&["--until", "2026-01-02T03:04:05.000010Z"][..], &[1, 2, 3][..]),
+        (&["--since", "2026-01-02T03:04:05.000010Z", "--until", "2026-01-02T03:04:05.000020Z"], &[4]),
+        (&["--since", "2026-01-02T03:04:05.000011Z"], &[5]),
+        (&["--since", "2026-01-02T03:04:05.000011Z", "--to", "4"], &[]),
+    ] {
+        let said = stage.ask(EXPORT, options).await;
+        assert_eq!((said.exit, seqs(&said.output)), (Exit::Holds, expected.to_vec()), "{options:?}");
+    }
+    let parse = |options: &[&str]| {
+        let place = ["--data-dir", "d", "--tenant", "acme"];
+        Arguments::try_parse_from([&["vectorizer", "log", "export"], &place[..], options].concat())
+    };
+    for wrong in [&["--since", "yesterday"][..], &["--until", "2026-01-02"], &["--format", "xlsx"]] {
+        assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_has_a_row_for_each_record_and_no_stored_bytes() {
+    let stage = Stage::of_upserts(2);
+    let said = stage.ask(EXPORT, &["--format", "csv"]).await;
+    let rows: Vec<_> = said.output.lines().collect();
+    assert_eq!(rows[0], "seq,at,event,collection,key_id,via,request_id,count,details");
+    assert!(rows[1].starts_with("1,2026-01-02T03:04:05.000000Z,collection_created,1,k1,rest,request-1,,"));
+    assert!(rows[2].starts_with("2,2026-01-02T03:04:05.000000Z,vectors_upserted,1,k1,rest,request-1,1,"));
+    assert_eq!((said.exit, rows.len()), (Exit::Holds, 4));
+    let said = stage.ask(EXPORT, &["--format", "csv", "--with-stored"]).await;
+    assert_eq!((said.exit, said.output.as_str()), (Exit::CouldNotAsk, ""));
+    assert!(said.remarks.contains("--format ndjson"), "{}", said.remarks);
 }
 
 #[tokio::test]

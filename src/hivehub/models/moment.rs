@@ -14,8 +14,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 }
 
 fn parse<E: Error>(text: &str) -> Result<Timestamp, E> {
-    let moment: jiff::Timestamp = text.parse().map_err(E::custom)?;
-    Ok(Timestamp::from_micros(moment.as_microsecond()))
+    text.parse().map_err(E::custom)
 }
 
 /// A moment as RFC 3339, or null.

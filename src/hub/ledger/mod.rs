@@ -12,14 +12,14 @@ mod tests;
 use std::collections::HashMap;
 use std::path::Path;
 
-use vectorizer_log::{ChainHash, LogId, Seq, TenantId};
+use vectorizer_log::{ChainHash, LogId, Meter, Seq, TenantId};
 
 use self::account::{Account, Stream};
 use self::line::Links;
 pub use self::page::{Totals, UsageFilter, UsagePage};
 use super::error::HubStoreError;
 use super::journal::Journal;
-use crate::hivehub::{Meter, UsageEvent};
+use crate::hivehub::UsageEvent;
 
 /// Of how many of a tenant's events one is found without reading others.
 const MARK_EVERY: u64 = 64;

@@ -1,10 +1,10 @@
 //! Reading the ledger.
 
-use vectorizer_log::{LogId, Seq, TenantId, Timestamp};
+use vectorizer_log::{LogId, Meter, Seq, TenantId, Timestamp};
 
 use super::Ledger;
 use super::line;
-use crate::hivehub::{Meter, Unit, UsageEvent};
+use crate::hivehub::{Unit, UsageEvent};
 use crate::hub::error::HubStoreError;
 use crate::hub::journal::JournalReader;
 
@@ -65,7 +65,7 @@ impl UsageFilter {
 impl Totals {
     /// Of no event.
     pub fn of(meter: Meter) -> Self {
-        Self { meter, unit: meter.unit(), events: 0, value: 0, read_at: Timestamp::from_micros(i64::MIN) }
+        Self { meter, unit: Unit::of(meter), events: 0, value: 0, read_at: Timestamp::from_micros(i64::MIN) }
     }
 
     /// Adds an event of this meter.

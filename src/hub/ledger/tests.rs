@@ -6,6 +6,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::hivehub::Unit;
 use crate::hub::error::HubStoreError;
 
 const LOG: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
@@ -17,7 +18,7 @@ fn event_of(tenant: &str, log: &str, meter: Meter, seq: u64, value: u64) -> Usag
         "source": format!("/vectorizer/tenants/{tenant}"), "type": "io.hivehub.vectorizer.usage.v1",
         "time": "2026-01-02T03:05:00Z", "datacontenttype": "application/json",
         "data": {
-            "meter": meter, "value": value, "unit": meter.unit(),
+            "meter": meter, "value": value, "unit": Unit::of(meter),
             "window": {"from": "2026-01-02T03:00:00Z", "to": "2026-01-02T03:05:00Z"},
             "first_seq": 1, "last_seq": seq, "chain": format!("{seq:064x}"),
         },

@@ -2,12 +2,11 @@
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Json, Path, Query, State};
-use vectorizer_log::TenantId;
+use vectorizer_log::{Meter, TenantId};
 
 use super::admin::models::{MeterTotals, PAGE_MAX, UsageAnswer, UsageQuery, UsageTotalsAnswer};
 use super::rejection::HubRejection;
 use super::{Served, with_hub};
-use crate::hivehub::Meter;
 use crate::hub::ledger::{Totals, UsageFilter};
 
 pub(super) async fn usage(

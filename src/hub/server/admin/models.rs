@@ -1,10 +1,10 @@
 //! What is said between the operator and the hub (`docs/hivehub.openapi.yaml`, tag `admin`).
 
 use serde::{Deserialize, Deserializer, Serialize};
-use vectorizer_log::{LogId, Seq, TenantId, Timestamp};
+use vectorizer_log::{LogId, Meter, Seq, TenantId, Timestamp};
 
 use crate::auth::{ApiKey, Environment, KeyId};
-use crate::hivehub::{Meter, Permission, Scope, TenantStatus, Unit, UsageEvent, rfc3339};
+use crate::hivehub::{Permission, Scope, TenantStatus, Unit, UsageEvent, rfc3339};
 use crate::hub::change::KeyEntry;
 use crate::hub::ledger::{Totals, UsageFilter};
 use crate::hub::limits::{DisplayName, Limit, Limits, PlanName};

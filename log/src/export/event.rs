@@ -1,101 +1,21 @@
-//! The audit trail as text: one JSON object a line (NDJSON), the same over HTTP and on the command
-//! line.
-
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+//! An event as JSON.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
+use serde_json::value::RawValue;
 
+use super::ExportDetail;
+use super::whole::Whole;
+use crate::billing::{JournalPosition, ObservedOperation, ParkedLine};
 use crate::event::{CollectionId, Dimension, Event, IndexParameters, Metric};
-use crate::point::{Payload, Point, vector_le_bytes};
-use crate::position::{LogId, Seq};
-use crate::record::{Actor, Via};
-use crate::tenant_log::StoredRecord;
-
-/// How much of each record is shown. Who did what, when and in which request always is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExportDetail {
-    /// Show payloads.
-    pub payload: bool,
-    /// Show vectors, as base64 of little-endian f32.
-    pub vector: bool,
-    /// Show the stored bytes of each record as base64: enough to verify the chain and to replay.
-    pub stored: bool,
-}
-
-impl Default for ExportDetail {
-    fn default() -> Self {
-        Self { payload: true, vector: false, stored: false }
-    }
-}
-
-/// Appends one line for `record`, with its line feed.
-pub fn write_line(line: &mut Vec<u8>, stored: &StoredRecord, detail: ExportDetail) {
-    let StoredRecord { record, chain, stored } = stored;
-    let view = Line {
-        seq: record.seq,
-        at: record.at.to_string(),
-        log_id: record.log_id,
-        chain: chain.to_string(),
-        actor: ActorLine::of(&record.actor),
-        request_id: &record.request_id,
-        idempotency_key: record.idempotency.as_ref().map(|idempotency| idempotency.key.as_str()),
-        event: EventLine::of(&record.event, detail),
-        stored: detail.stored.then(|| BASE64.encode(stored)),
-    };
-    serde_json::to_writer(&mut *line, &view)
-        .expect("an export line has only JSON's own types and a Vec cannot fail");
-    line.push(b'\n');
-}
-
-/// What a line with `stored` says, for whoever reads it back.
-#[derive(Debug, Deserialize)]
-pub struct ExportedRecord {
-    /// The log it belongs to.
-    pub log_id: LogId,
-    /// The record's place.
-    pub seq: Seq,
-    /// The stored bytes.
-    #[serde(deserialize_with = "from_base64")]
-    pub stored: Vec<u8>,
-}
-
-fn from_base64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-    BASE64.decode(text.as_bytes()).map_err(serde::de::Error::custom)
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    seq: Seq,
-    at: String,
-    log_id: LogId,
-    chain: String,
-    actor: ActorLine<'a>,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    idempotency_key: Option<&'a str>,
-    event: EventLine<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stored: Option<String>,
-}
-
-#[derive(Serialize)]
-struct ActorLine<'a> {
-    key_id: Option<&'a str>,
-    via: Via,
-}
-
-impl<'a> ActorLine<'a> {
-    fn of(actor: &'a Actor) -> Self {
-        Self { key_id: actor.key_id.as_deref(), via: actor.via }
-    }
-}
+use crate::meter::{Meter, MeterTotal};
+use crate::point::{Payload, Point, PointId, vector_le_bytes};
+use crate::position::Seq;
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum EventLine<'a> {
+pub(super) enum EventLine<'a> {
     CollectionCreated {
         name: &'a str,
         dimension: Dimension,
@@ -130,10 +50,39 @@ enum EventLine<'a> {
         since: String,
         through: String,
     },
+    UsageObserved {
+        operations: &'a [ObservedOperation],
+        since: String,
+        through: String,
+        journal: JournalPosition,
+    },
+    BillingClosed {
+        metering: u16,
+        since: String,
+        through: String,
+        first_seq: Seq,
+        totals: Vec<TotalLine>,
+    },
+    BillingCorrected {
+        corrects: Seq,
+        meter: Meter,
+        by: Whole<i128>,
+        reason: &'a str,
+    },
+    BillingAcknowledged {
+        through: Seq,
+        parked: &'a [ParkedLine],
+    },
 }
 
 #[derive(Serialize)]
-struct PointLine<'a> {
+pub(super) struct TotalLine {
+    meter: Meter,
+    value: Whole<u128>,
+}
+
+#[derive(Serialize)]
+pub(super) struct PointLine<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a RawValue>,
@@ -142,7 +91,7 @@ struct PointLine<'a> {
 }
 
 impl<'a> EventLine<'a> {
-    fn of(event: &'a Event, detail: ExportDetail) -> Self {
+    pub(super) fn of(event: &'a Event, detail: ExportDetail) -> Self {
         match event {
             Event::CollectionCreated { name, dimension, metric, index } => Self::CollectionCreated {
                 name: name.as_str(),
@@ -159,7 +108,7 @@ impl<'a> EventLine<'a> {
             Event::VectorsDeleted { collection, ids } => Self::VectorsDeleted {
                 collection: *collection,
                 count: ids.len(),
-                ids: ids.iter().map(super::PointId::as_str).collect(),
+                ids: ids.iter().map(PointId::as_str).collect(),
             },
             Event::PayloadChanged { collection, id, payload } => Self::PayloadChanged {
                 collection: *collection,
@@ -175,7 +124,32 @@ impl<'a> EventLine<'a> {
                 since: since.to_string(),
                 through: through.to_string(),
             },
+            Event::UsageObserved { operations, since, through, journal } => Self::UsageObserved {
+                operations,
+                since: since.to_string(),
+                through: through.to_string(),
+                journal: *journal,
+            },
+            Event::BillingClosed { metering, since, through, first_seq, totals } => Self::BillingClosed {
+                metering: *metering,
+                since: since.to_string(),
+                through: through.to_string(),
+                first_seq: *first_seq,
+                totals: totals.iter().map(TotalLine::of).collect(),
+            },
+            Event::BillingCorrected { corrects, meter, by, reason } => {
+                Self::BillingCorrected { corrects: *corrects, meter: *meter, by: Whole(*by), reason }
+            }
+            Event::BillingAcknowledged { through, parked } => {
+                Self::BillingAcknowledged { through: *through, parked }
+            }
         }
+    }
+}
+
+impl TotalLine {
+    fn of(total: &MeterTotal) -> Self {
+        Self { meter: total.meter, value: Whole(total.value) }
     }
 }
 

@@ -1,0 +1,19 @@
+//! Whole numbers that survive JSON: many readers keep numbers as doubles, which are exact up to 2^53. What is
+//! larger is written as a text.
+
+use std::fmt::Display;
+
+use serde::{Serialize, Serializer};
+
+/// A number that may be larger than JSON's readers take.
+pub(super) struct Whole<N>(pub(super) N);
+
+impl<N: Copy + Display + TryInto<i64>> Serialize for Whole<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const EXACT_MAX: i64 = 1 << 53;
+        match self.0.try_into() {
+            Ok(number) if (-EXACT_MAX..=EXACT_MAX).contains(&number) => serializer.serialize_i64(number),
+            Ok(_) | Err(_) => serializer.collect_str(&self.0),
+        }
+    }
+}

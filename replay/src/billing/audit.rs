@@ -1,0 +1,40 @@
+//! What a close says, held against what its records come to.
+
+use vectorizer_log::{Meter, MeterTotal};
+
+use super::discrepancy::DiscrepancyKind;
+use super::entry::BilledWindow;
+use crate::metering::METERING_VERSION;
+
+/// What a close says.
+pub(super) struct Said<'a> {
+    pub(super) metering: u16,
+    pub(super) window: BilledWindow,
+    pub(super) totals: &'a [MeterTotal],
+}
+
+impl Said<'_> {
+    /// What it says of one meter.
+    pub(super) fn of(&self, meter: Meter) -> Option<u128> {
+        self.totals.iter().find(|total| total.meter == meter).map(|total| total.value)
+    }
+
+    /// Where it differs from what the records come to.
+    pub(super) fn against(&self, window: BilledWindow, totals: &[MeterTotal]) -> Vec<DiscrepancyKind> {
+        let mut found = Vec::new();
+        if self.metering != METERING_VERSION {
+            found.push(DiscrepancyKind::Metering { recorded: self.metering, known: METERING_VERSION });
+        }
+        if self.window != window {
+            found.push(DiscrepancyKind::Window { recorded: self.window, recomputed: window });
+        }
+        if !self.totals.iter().map(|total| total.meter).eq(Meter::ALL) {
+            found.push(DiscrepancyKind::Meters);
+        }
+        found.extend(totals.iter().filter_map(|&MeterTotal { meter, value: recomputed }| {
+            let recorded = self.of(meter);
+            (recorded != Some(recomputed)).then_some(DiscrepancyKind::Total { meter, recorded, recomputed })
+        }));
+        found
+    }
+}

@@ -1,0 +1,323 @@
+//! What a window comes to, held against a plain model.
+
+use proptest::prelude::*;
+use uuid::Uuid;
+use vectorizer_log::{
+    Event, JournalPosition, Meter, MeterTotal, ObservedOperation, PointId, Record, Seq, Timestamp,
+};
+use vectorizer_replay::{Billing, METERING_VERSION, OpenWindow, Projection, Projector};
+
+use super::events::upserts_and_closes;
+use super::model::PlainBill;
+use super::{close, closed, hundred_bytes, seconds};
+use crate::history::{collection, fold, history, log_id, record};
+
+fn values(totals: &[MeterTotal]) -> Vec<u128> {
+    assert!(totals.iter().map(|total| total.meter).eq(Meter::ALL));
+    totals.iter().map(|total| total.value).collect()
+}
+
+/// A while behind the last record, so that what is held then counts too.
+fn later(records: &[Record]) -> i64 {
+    records.last().map_or(0, |record| record.at.micros()) + 1_234_567
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn every_window_comes_to_what_a_recount_of_it_comes_to(records in history()) {
+        let (state, plain) = (fold(&records), PlainBill::of(&records));
+        let now = later(&records);
+        let mut windows = plain.windows(now).into_iter();
+        for (record, (window, totals)) in records.iter().filter_map(|record| Some((record, closed(record)?))) {
+            let expected = windows.next().unwrap();
+            prop_assert_eq!(record.seq.get(), expected.last_seq);
+            prop_assert_eq!(window.first_seq.get(), expected.first_seq);
+            prop_assert_eq!(window.since.micros(), expected.since);
+            prop_assert!(window.through <= record.at);
+            prop_assert_eq!(totals, plain.totals(expected).to_vec());
+        }
+        let open = state.billing().totals(Timestamp::from_micros(now), state.usage());
+        let Some(expected) = windows.next() else {
+            prop_assert_eq!((values(&open), records.len()), (vec![0; 6], 0));
+            return Ok(());
+        };
+        prop_assert_eq!(values(&open), plain.totals(expected).to_vec());
+        let window = state.billing().window().unwrap();
+        prop_assert_eq!(window.first_seq().get(), expected.first_seq);
+        prop_assert_eq!(window.since().micros(), expected.since);
+    }
+
+    #[test]
+    fn each_event_counts_in_exactly_one_window(records in history()) {
+        let state = fold(&records);
+        let open = values(&state.billing().totals(Timestamp::from_micros(later(&records)), state.usage()));
+        let mut sums = open[..4].to_vec();
+        // Along the links, from the newest close to the oldest: every record lies in one window.
+        let mut behind = state.billing().window().map_or(Seq::OLDEST, OpenWindow::first_seq);
+        prop_assert_eq!(behind.previous().unwrap(), state.billing().last_close());
+        while behind > Seq::OLDEST {
+            let at = behind.previous().unwrap();
+            let (window, totals) = closed(&records[usize::try_from(at.get()).unwrap() - 1]).unwrap();
+            sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total);
+            prop_assert!(window.first_seq < behind);
+            behind = window.first_seq;
+        }
+        let observed = |count: fn(&ObservedOperation) -> u64| -> u128 {
+            let operations = records.iter().flat_map(|record| {
+                if let Event::UsageObserved { operations, .. } = &record.event { &operations[..] } else { &[] }
+            });
+            operations.map(|operation| u128::from(count(operation))).sum()
+        };
+        let usage = state.usage();
+        let all = [
+            usage.vectors_upserted().into(),
+            usage.vectors_deleted().into(),
+            observed(|operation| operation.searches),
+            observed(|operation| operation.requests),
+        ];
+        prop_assert_eq!(sums, all.to_vec());
+    }
+
+    #[test]
+    fn byte_seconds_of_all_windows_add_up_to_the_unit(
+        records in prop_oneof![history(), upserts_and_closes()],
+    ) {
+        let (state, now) = (fold(&records), later(&records));
+        let open = values(&state.billing().totals(Timestamp::from_micros(now), state.usage()));
+        let sum = |all: u128, (_, totals): (_, Vec<u128>)| all + totals[4];
+        let all = records.iter().filter_map(closed).fold(open[4], sum);
+        prop_assert_eq!(all, PlainBill::of(&records).byte_micros(now) / 1_000_000);
+    }
+
+    #[test]
+    fn folding_twice_or_from_the_middle_gives_the_same_bill(
+        records in history(),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let live = fold(&records);
+        prop_assert_eq!(*fold(&records).billing(), *live.billing());
+        let mut resumed = fold(&records[..cut.index(records.len() + 1)]);
+        for record in &records {
+            resumed.apply(record).unwrap();
+        }
+        prop_assert_eq!(resumed.billing(), live.billing());
+        prop_assert_eq!(resumed.digest(), live.digest());
+    }
+}
+
+fn observed(seq: u64, journal: u128, entry: u64) -> Record {
+    let operation = |operation: &str, requests, searches| ObservedOperation {
+        operation: operation.to_owned(),
+        requests,
+        searches,
+    };
+    let event = Event::UsageObserved {
+        operations: vec![operation("count", 2, 0), operation("search_batch", 1, 5)],
+        since: Timestamp::from_micros(0),
+        through: Timestamp::from_micros(1),
+        journal: JournalPosition { journal: Uuid::from_u128(journal), entry },
+    };
+    record(seq, seconds(20), event)
+}
+
+#[test]
+fn what_is_held_after_the_moment_of_a_close_counts_in_the_next_window() {
+    let mut state = fold(&hundred_bytes());
+    // Made at second 30, and its record is three seconds late.
+    let late = close(&state, 3, seconds(30), seconds(33));
+    let (window, totals) = closed(&late).unwrap();
+    assert_eq!((window.since.micros(), window.through.micros()), (seconds(5), seconds(30)));
+    assert_eq!(totals, [1, 0, 0, 0, 2_000, 100]);
+    state.apply(&late).unwrap();
+    let next = state.billing().window().unwrap();
+    assert_eq!((next.since().micros(), next.counted_through().micros()), (seconds(30), seconds(33)));
+    assert_eq!((next.first_seq(), state.billing().last_close()), (Seq::new(4), Seq::new(3)));
+    let totals = state.billing().totals(Timestamp::from_micros(seconds(40)), state.usage());
+    assert_eq!(values(&totals), [0, 0, 0, 0, 1_000, 100]);
+}
+
+#[test]
+fn a_close_at_a_moment_before_the_last_record_is_one_at_that_record() {
+    let state = fold(&hundred_bytes());
+    let (window, totals) = closed(&close(&state, 3, seconds(-3_600), seconds(10))).unwrap();
+    assert_eq!(window.through.micros(), seconds(10));
+    assert_eq!(totals, [1, 0, 0, 0, 0, 100]);
+}
+
+#[test]
+fn a_close_says_what_it_was_measured_by_and_every_meter() {
+    let state = fold(&hundred_bytes());
+    let Event::BillingClosed { metering, totals, .. } = close(&state, 3, seconds(30), seconds(30)).event
+    else {
+        panic!("it is a close")
+    };
+    assert_eq!(metering, METERING_VERSION);
+    assert_eq!(values(&totals), [1, 0, 0, 0, 2_000, 100]);
+}
+
+#[test]
+fn a_window_with_nothing_in_it_is_not_closed_and_its_rest_is_not_lost() {
+    let now = |at: i64| Timestamp::from_micros(seconds(at));
+    assert_eq!(Billing::default().close(now(9), Projection::new(log_id()).usage()), None);
+    // Nothing but a collection without vectors.
+    let mut state = fold(&hundred_bytes()[..1]);
+    assert_eq!(state.billing().close(now(9), state.usage()), None);
+    // Half a byte-second, in a window of its own.
+    let deleted = |ids| Event::VectorsDeleted { collection: collection(1), ids };
+    let steps =
+        [hundred_bytes().remove(1), record(3, seconds(10), deleted(vec![PointId::text("p").unwrap()]))];
+    for record in &steps {
+        state.apply(record).unwrap();
+    }
+    state.apply(&close(&state, 4, seconds(10), seconds(10))).unwrap();
+    assert_eq!(state.billing().close(now(9_999), state.usage()), None);
+    for half in 0..2 {
+        let upserted = Record {
+            seq: state.applied().next(),
+            at: Timestamp::from_micros(seconds(20 + half)),
+            ..hundred_bytes().remove(1)
+        };
+        state.apply(&upserted).unwrap();
+        let at = seconds(20 + half) + 5_000;
+        let event = deleted(vec![PointId::text("p").unwrap()]);
+        state.apply(&record(state.applied().next().get(), at, event)).unwrap();
+        let closed = close(&state, state.applied().next().get(), at, at);
+        assert_eq!(super::closed(&closed).unwrap().1, [1, 1, 0, 0, u128::from(half == 1), 0]);
+        state.apply(&closed).unwrap();
+    }
+}
+
+#[test]
+fn a_place_in_the_journal_goes_forwards_or_to_another_journal() {
+    let mut state = fold(&hundred_bytes());
+    assert_eq!(state.billing().journal(), None);
+    let place = |state: &Projection| {
+        let JournalPosition { journal, entry } = state.billing().journal().unwrap();
+        (journal.as_u128(), entry)
+    };
+    let steps = [((7, 3), (7, 3)), ((7, 5), (7, 5)), ((7, 4), (7, 5)), ((8, 1), (8, 1)), ((8, 1), (8, 1))];
+    for (seq, ((journal, entry), expected)) in (3..).zip(steps) {
+        state.apply(&observed(seq, journal, entry)).unwrap();
+        assert_eq!(place(&state), expected);
+    }
+    // What a record says has been used counts, wherever it was read.
+    let totals = state.billing().totals(Timestamp::default(), state.usage());
+    assert_eq!(values(&totals)[2..4], [25, 15]);
+}
+
+#[test]
+fn what_is_delivered_is_known_and_never_taken_back() {
+    let mut state = fold(&hundred_bytes());
+    assert!(state.billing().is_delivered());
+    state.apply(&close(&state, 3, seconds(30), seconds(30))).unwrap();
+    assert!(!state.billing().is_delivered());
+    let acknowledged =
+        |seq, through| record(seq, seconds(40), Event::BillingAcknowledged { through, parked: Vec::new() });
+    state.apply(&acknowledged(4, Seq::new(3))).unwrap();
+    assert!(state.billing().is_delivered());
+    let corrected = Event::BillingCorrected {
+        corrects: Seq::new(3),
+        meter: Meter::Requests,
+        by: -1,
+        reason: String::new(),
+    };
+    state.apply(&record(5, seconds(50), corrected)).unwrap();
+    assert_eq!(state.billing().last_correction(), Seq::new(5));
+    assert!(!state.billing().is_delivered());
+    // Neither an older one nor one from the future changes what is known.
+    for (seq, through, acknowledged_then) in [(6, 2, 3), (7, 5, 5), (8, u64::MAX, 7)] {
+        state.apply(&acknowledged(seq, Seq::new(through))).unwrap();
+        assert_eq!(state.billing().acknowledged(), Seq::new(acknowledged_then));
+    }
+    state.apply(&close(&state, 9, seconds(60), seconds(60))).unwrap();
+    assert!(!state.billing().is_delivered());
+}
+
+#[test]
+fn a_state_is_as_large_after_any_number_of_windows() {
+    // Nothing in it points to anything else.
+    fn plain<T: Copy>() {}
+    plain::<Billing>();
+}
+
+#[test]
+fn the_digest_tells_bills_apart() {
+    let with = |more: &[Record]| fold(&[&hundred_bytes(), more].concat()).digest().to_string();
+    let state = fold(&hundred_bytes());
+    let closed = |at, recorded| close(&state, 3, at, recorded);
+    let correction = Event::BillingCorrected {
+        corrects: Seq::new(3),
+        meter: Meter::Requests,
+        by: 1,
+        reason: String::new(),
+    };
+    let acknowledgement = Event::BillingAcknowledged { through: Seq::new(3), parked: Vec::new() };
+    let mut digests = vec![
+        with(&[]),
+        with(&[observed(3, 7, 1)]),
+        with(&[observed(3, 7, 2)]),
+        with(&[observed(3, 8, 1)]),
+        with(&[closed(seconds(20), seconds(20))]),
+        with(&[closed(seconds(21), seconds(21))]),
+        with(&[closed(seconds(20), seconds(20)), record(4, seconds(20), correction)]),
+        with(&[closed(seconds(20), seconds(20)), record(4, seconds(20), acknowledgement)]),
+    ];
+    digests.sort_unstable();
+    let all = digests.len();
+    digests.dedup();
+    assert_eq!(digests.len(), all);
+    // The same line of byte-seconds, wherever on it the last record lies.
+    assert_eq!(with(&[closed(seconds(20), seconds(20))]), with(&[closed(seconds(20), seconds(25))]));
+    assert_eq!(with(&[]), with(&[record(3, seconds(99), acknowledged_nothing())]));
+}
+
+fn acknowledged_nothing() -> Event {
+    Event::BillingAcknowledged { through: Seq::NONE, parked: Vec::new() }
+}
+
+#[test]
+fn numbers_that_no_server_would_write_are_counted_all_the_same() {
+    let end = |at| Timestamp::from_micros(at);
+    let operation = ObservedOperation { operation: String::new(), requests: u64::MAX, searches: u64::MAX };
+    let observed = Event::UsageObserved {
+        operations: vec![operation.clone(), operation],
+        since: end(i64::MAX),
+        through: end(i64::MIN),
+        journal: JournalPosition { journal: Uuid::nil(), entry: u64::MAX },
+    };
+    let closed = |through| Event::BillingClosed {
+        metering: 0,
+        since: end(i64::MAX),
+        through: end(through),
+        first_seq: Seq::new(u64::MAX),
+        totals: vec![MeterTotal { meter: Meter::Requests, value: u128::MAX }; 2],
+    };
+    let corrected = Event::BillingCorrected {
+        corrects: Seq::new(u64::MAX),
+        meter: Meter::Requests,
+        by: i128::MIN,
+        reason: String::new(),
+    };
+    let mut records = hundred_bytes();
+    for record in &mut records {
+        record.at = end(i64::MIN);
+    }
+    let more = [
+        (i64::MIN, observed),
+        (0, closed(i64::MAX)),
+        (0, closed(i64::MIN)),
+        (i64::MAX, corrected),
+        (i64::MAX, Event::BillingAcknowledged { through: Seq::new(u64::MAX), parked: Vec::new() }),
+    ];
+    records.extend((3..).zip(more).map(|(seq, (at, event))| record(seq, at, event)));
+    let state = fold(&records);
+    let (bill, _) = super::bill(&records);
+    let totals = state.billing().totals(end(i64::MAX), state.usage());
+    let billed: Vec<u128> = bill.totals().iter().map(|total| total.recomputed).collect();
+    let before = 100 * u128::from(i64::MIN.unsigned_abs()) / 1_000_000;
+    let all = 100 * u128::from(u64::MAX) / 1_000_000;
+    assert_eq!(values(&totals), [0, 0, 0, 0, all - before, 100]);
+    assert_eq!(billed, [1, 0, 2 * u128::from(u64::MAX), 2 * u128::from(u64::MAX), before, 100]);
+}
