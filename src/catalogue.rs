@@ -13,10 +13,14 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use vectorizer_log::TenantId;
 
+use crate::hivehub::PolicyCursor;
+
 /// The catalogue's folder, within the node's.
 const FOLDER: &str = "catalogue";
 /// Where a catalogue that cannot be read is put aside, in place of an older one.
 const UNREADABLE: &str = "catalogue.unreadable";
+
+const POLICY_CURSOR: &str = "policy cursor";
 
 const CACHE_BYTES: u64 = 4 << 20;
 const SEGMENT_BYTES: usize = 512 << 10;
@@ -28,6 +32,10 @@ const FLUSH_EVERY_MILLISECONDS: u64 = 500;
 pub struct Catalogue {
     quotas: sled::Tree,
     sizes: sled::Tree,
+    /// Of tenants, to the place in the policy feed that says so.
+    deletions: sled::Tree,
+    /// Of the node itself.
+    node: sled::Tree,
 }
 
 /// The catalogue cannot be read or written.
@@ -97,22 +105,27 @@ impl Catalogue {
             fs::rename(&path, &aside).map_err(folder)?;
             open(&path).map_err(|reason| folder(io::Error::other(reason)))
         })?;
-        Ok(Self { quotas: database.open_tree("quotas")?, sizes: database.open_tree("sizes")? })
+        Ok(Self {
+            quotas: database.open_tree("quotas")?,
+            sizes: database.open_tree("sizes")?,
+            deletions: database.open_tree("deletions")?,
+            node: database.open_tree("node")?,
+        })
     }
 
     /// The limits that were heard of last.
     pub fn quota(&self, tenant: &TenantId) -> Result<Option<NotedQuota>, CatalogueError> {
-        read(&self.quotas, tenant)
+        read(&self.quotas, tenant.as_str())
     }
 
     /// Notes down limits, if they are others than before. They outlast the process half a second later.
     pub fn note_quota(&self, tenant: &TenantId, quota: &NotedQuota) -> Result<(), CatalogueError> {
-        note(&self.quotas, tenant, quota)
+        note(&self.quotas, tenant.as_str(), quota)
     }
 
     /// How large the tenant was when it was written to last, as far as that was noted.
     pub fn size(&self, tenant: &TenantId) -> Result<Option<NotedSize>, CatalogueError> {
-        read(&self.sizes, tenant)
+        read(&self.sizes, tenant.as_str())
     }
 
     /// Forgets all that was noted down of a tenant.
@@ -122,21 +135,59 @@ impl Catalogue {
         Ok(())
     }
 
+    /// Notes down that `HiveHub` has deleted a tenant, in the event at `at`, and that this is still to be done.
+    pub fn note_deletion(&self, tenant: &TenantId, at: PolicyCursor) -> Result<(), CatalogueError> {
+        note(&self.deletions, tenant.as_str(), &at)
+    }
+
+    /// The deletions that are still to be done.
+    pub fn deletions(&self) -> Result<Vec<(TenantId, PolicyCursor)>, CatalogueError> {
+        let mut deletions = Vec::new();
+        for noted in &self.deletions {
+            let (tenant, at) = noted?;
+            if let Some(tenant) = std::str::from_utf8(&tenant).ok().and_then(|tenant| tenant.parse().ok()) {
+                deletions.push((tenant, serde_json::from_slice(&at)?));
+            }
+        }
+        Ok(deletions)
+    }
+
+    /// The deletion is done. Durable when it returns, and so is that the feed was followed up to there.
+    pub fn deletion_done(&self, tenant: &TenantId, at: PolicyCursor) -> Result<(), CatalogueError> {
+        self.note_policy_cursor(at)?;
+        self.deletions.remove(tenant.as_str())?;
+        self.deletions.flush()?;
+        Ok(())
+    }
+
+    /// How far the policy feed was followed.
+    pub fn policy_cursor(&self) -> Result<Option<PolicyCursor>, CatalogueError> {
+        read(&self.node, POLICY_CURSOR)
+    }
+
+    /// Notes down how far the policy feed was followed, if that is further than before.
+    pub fn note_policy_cursor(&self, at: PolicyCursor) -> Result<(), CatalogueError> {
+        if self.policy_cursor()?.is_some_and(|before| at <= before) {
+            return Ok(());
+        }
+        note(&self.node, POLICY_CURSOR, &at)
+    }
+
     /// Notes down how large a tenant is.
     pub fn note_size(&self, tenant: &TenantId, size: &NotedSize) -> Result<(), CatalogueError> {
-        note(&self.sizes, tenant, size)
+        note(&self.sizes, tenant.as_str(), size)
     }
 }
 
-fn read<T: DeserializeOwned>(notes: &sled::Tree, tenant: &TenantId) -> Result<Option<T>, CatalogueError> {
-    let Some(note) = notes.get(tenant.as_str())? else { return Ok(None) };
+fn read<T: DeserializeOwned>(notes: &sled::Tree, key: &str) -> Result<Option<T>, CatalogueError> {
+    let Some(note) = notes.get(key)? else { return Ok(None) };
     Ok(Some(serde_json::from_slice(&note)?))
 }
 
-fn note<T: Serialize>(notes: &sled::Tree, tenant: &TenantId, note: &T) -> Result<(), CatalogueError> {
+fn note<T: Serialize>(notes: &sled::Tree, key: &str, note: &T) -> Result<(), CatalogueError> {
     let note = serde_json::to_vec(note)?;
-    if notes.get(tenant.as_str())?.is_none_or(|before| *before != *note) {
-        notes.insert(tenant.as_str(), note)?;
+    if notes.get(key)?.is_none_or(|before| *before != *note) {
+        notes.insert(key, note)?;
     }
     Ok(())
 }
@@ -170,6 +221,23 @@ mod tests {
         catalogue.note_quota(&acme(), &quota).unwrap();
         drop(catalogue);
         assert_eq!(Catalogue::open(node.path()).unwrap().quota(&acme()).unwrap(), Some(quota));
+    }
+
+    #[test]
+    fn the_feed_is_followed_forwards_only_until_there_is_another() {
+        let node = tempfile::tempdir().unwrap();
+        let catalogue = Catalogue::open(node.path()).unwrap();
+        let at = |feed, position| PolicyCursor::new(uuid::Uuid::from_u128(feed), position);
+        catalogue.note_deletion(&acme(), at(1, 5)).unwrap();
+        assert_eq!(catalogue.deletions().unwrap(), [(acme(), at(1, 5))]);
+        catalogue.note_policy_cursor(at(1, 9)).unwrap();
+        catalogue.deletion_done(&acme(), at(1, 5)).unwrap();
+        assert_eq!(
+            (catalogue.deletions().unwrap().len(), catalogue.policy_cursor().unwrap()),
+            (0, Some(at(1, 9)))
+        );
+        catalogue.note_policy_cursor(at(2, 1)).unwrap();
+        assert_eq!(catalogue.policy_cursor().unwrap(), Some(at(2, 1)));
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vectorizer::hivehub::TenantStatus;
 use vectorizer_log::{Event, Record, TenantFolder};
 
+use crate::hub_and_node::Cluster;
 use crate::node::{ACME, GLOBEX, Key, Node};
 
 async fn with_words(node: &Node, key: Key, vectors: usize) {
@@ -136,7 +138,8 @@ async fn a_tenant_created_again_starts_empty_and_its_past_is_erased_when_the_gra
     assert!(past.exists());
     assert_eq!(acme.get("/collections").await.expect(200)["collections"], json!([]));
     with_words(&node, ACME, 1).await;
-    let refused = operator.post("/cluster/tenants/acme/restore", &json!({})).await;
+    let restore = "/cluster/tenants/acme/restore";
+    let refused = operator.post(restore, &json!({})).await;
     assert_eq!(refused.expect(409)["type"], "urn:vectorizer:problem:tenant-exists");
     for _ in 0..200 {
         if !past.exists() {
@@ -183,4 +186,64 @@ async fn a_tenant_is_deleted_while_it_is_written_to_and_nothing_acknowledged_is_
     };
     past.open().unwrap().recover(count).unwrap();
     assert!(upserted > written, "{upserted} records of {written} acknowledged writes and the first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_came_again_can_be_exchanged_for_its_past() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    with_words(&node, ACME, 3).await;
+    let (acme, operator) = (node.client(ACME), node.client(Key::Operator));
+    let first = operator.delete("/cluster/tenants/acme").await.expect(200);
+    // Looking is enough to come again.
+    acme.get("/collections").await.expect(200);
+    operator.delete("/cluster/tenants/acme").await.expect(200);
+    let restore = format!("/cluster/tenants/acme/restore?log_id={}", first["log_id"].as_str().unwrap());
+    operator.post(&restore, &json!({})).await.expect(200);
+    assert_eq!(acme.get("/collections/words").await.expect(200)["count"], 3);
+    operator.post("/cluster/tenants/acme/restore?log_id=7", &json!({})).await.expect(400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hivehub_deletes_is_deleted_also_by_a_node_that_was_down_and_whoever_comes_again_is_somebody_else()
+ {
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &[]).await;
+    let words = json!({"name": "words", "dimension": 2, "metric": "dot"});
+    let acme = "acme".parse().unwrap();
+    let mut logs = 0;
+    for is_down in [false, true] {
+        cluster.tenant("acme");
+        let key = cluster.key(Some("acme"), None);
+        cluster.send(&key, "POST", "/collections", &words).await.expect(201);
+        if is_down {
+            // What was noted down outlasts the process half a second later.
+            tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
+            cluster.node.signal("KILL");
+        }
+        cluster.hub.set_tenant_status(&acme, TenantStatus::Deleted).unwrap();
+        if is_down {
+            cluster.restart_node(&[]).await;
+        }
+        logs += 1;
+        let deleted = cluster.node.data.join("_deleted");
+        for _ in 0..500 {
+            if tombstones(&deleted) == logs {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(tombstones(&deleted), logs);
+        assert!(!cluster.node.data.join("acme").exists());
+        assert_eq!(cluster.send(&key, "GET", "/collections", &Value::Null).await.status.as_u16(), 401);
+    }
+    cluster.tenant("acme");
+    let key = cluster.key(Some("acme"), None);
+    let listed = cluster.send(&key, "GET", "/collections", &Value::Null).await.expect(200);
+    assert_eq!(listed["collections"], json!([]));
+}
+
+fn tombstones(deleted: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(deleted).unwrap();
+    entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|it| it == "json")).count()
 }

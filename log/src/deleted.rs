@@ -14,6 +14,7 @@ use std::fs::{self, DirBuilder};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,11 +28,13 @@ use crate::tenant_id::TenantId;
 const DELETED: &str = "_deleted";
 const ERASED: &str = "erased";
 
-/// The deleted tenants of a data folder. One at a time, of the process that has the folder.
+/// The deleted tenants of a data folder. One for each folder; the clones share it, and move one folder at a
+/// time.
 #[derive(Clone, Debug)]
 pub struct DeletedTenants {
     data: PathBuf,
     deleted: PathBuf,
+    moving: Arc<Mutex<()>>,
 }
 
 /// Whose log was deleted, and when.
@@ -58,7 +61,7 @@ impl DeletedTenants {
     /// Those of `data`. Ends what a crash has interrupted. Tombstones that cannot be read are left as they
     /// are, and so are the folders they stand for: [`all`](Self::all) tells of them.
     pub fn open(data: &Path) -> Result<Self, Error> {
-        let opened = Self { data: data.to_owned(), deleted: data.join(DELETED) };
+        let opened = Self { data: data.to_owned(), deleted: data.join(DELETED), moving: Arc::default() };
         let erased = opened.deleted.join(ERASED);
         DirBuilder::new()
             .recursive(true)
@@ -75,6 +78,7 @@ impl DeletedTenants {
 
     /// Moves a tenant's folder out of the way. Nobody may have its log open for writing.
     pub fn delete(&self, tenant: &TenantId, at: Timestamp) -> Result<Tombstone, Error> {
+        let _one_at_a_time = self.lock();
         let folder = TenantFolder::new(&self.data, tenant);
         if !folder.exists() {
             return Err(Error::NotFound(folder.path().to_owned()));
@@ -111,6 +115,7 @@ impl DeletedTenants {
     ///
     /// [`Error::AlreadyExists`] if the tenant has a log again, [`Error::NotFound`] if it is being erased.
     pub fn restore(&self, tombstone: &Tombstone) -> Result<(), Error> {
+        let _one_at_a_time = self.lock();
         let folder = self.folder(tombstone.log_id);
         if !folder.exists() {
             return Err(Error::NotFound(folder));
@@ -119,13 +124,23 @@ impl DeletedTenants {
         if place.exists() {
             return Err(Error::AlreadyExists(place.path().to_owned()));
         }
-        let restored = Tombstone { way: Way::Restored, ..tombstone.clone() };
-        self.write(&restored)?;
-        self.end(&restored)
+        self.write(&Tombstone { way: Way::Restored, ..tombstone.clone() })?;
+        if let Err(error) = self.move_folder(&folder, place.path()) {
+            // Or the next start would do what nobody expects any more.
+            self.write(&Tombstone { way: Way::Deleted, ..tombstone.clone() })?;
+            return Err(error);
+        }
+        self.remove(tombstone.log_id)
     }
 
-    /// Erases the folder for good. What an interrupted erasure has left is erased too.
+    /// Erases the folder for good, unless it was restored or deleted once more since `tombstone` was read.
+    /// What an interrupted erasure has left is erased too.
     pub fn erase(&self, tombstone: &Tombstone) -> Result<(), Error> {
+        let _one_at_a_time = self.lock();
+        let is_as_it_was = |found: Result<Tombstone, Error>| found.is_ok_and(|found| found == *tombstone);
+        if !self.tombstones()?.into_iter().any(is_as_it_was) {
+            return Ok(());
+        }
         let folder = self.folder(tombstone.log_id);
         let erasing = folder.with_extension("erasing");
         // Under another name first: half a folder must not be restored.
@@ -157,12 +172,18 @@ impl DeletedTenants {
                 if deleted.exists() {
                     self.move_folder(&deleted, place.path())?;
                 }
-                let path = self.tombstone(log_id);
-                fs::remove_file(&path)
-                    .and_then(|()| sync_folder(&self.deleted))
-                    .map_err(failed("remove", &path))
+                self.remove(log_id)
             }
         }
+    }
+
+    fn remove(&self, log_id: LogId) -> Result<(), Error> {
+        let path = self.tombstone(log_id);
+        fs::remove_file(&path).and_then(|()| sync_folder(&self.deleted)).map_err(failed("remove", &path))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn move_folder(&self, from: &Path, to: &Path) -> Result<(), Error> {
@@ -301,6 +322,20 @@ mod tests {
         assert!(matches!(deleted.restore(&tombstone), Err(Error::NotFound(_))));
         deleted.erase(&tombstone).unwrap();
         assert!(!erasing.exists() && deleted.all().unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn what_was_restored_or_deleted_once_more_is_not_erased_by_an_old_list() {
+        let (data, folder, log_id) = stage();
+        let deleted = DeletedTenants::open(data.path()).unwrap();
+        let first = deleted.delete(&acme(), AT).unwrap();
+        deleted.restore(&first).unwrap();
+        deleted.erase(&first).unwrap();
+        assert!(folder.exists());
+        let second = deleted.delete(&acme(), Timestamp::from_micros(2_000_000)).unwrap();
+        deleted.erase(&first).unwrap();
+        assert!(deleted.folder(log_id).exists());
+        deleted.restore(&second).unwrap();
     }
 
     #[test]

@@ -62,6 +62,11 @@ impl TenantFolder {
         self.path.exists()
     }
 
+    /// How large the log's file is, without opening it; nothing if there is none.
+    pub fn file_bytes(&self) -> u64 {
+        fs::metadata(self.path.join("log/db")).map_or(0, |file| file.len())
+    }
+
     /// The tenants that have a folder in `data`, in no particular order.
     pub fn tenants(data: &Path) -> io::Result<Vec<TenantId>> {
         let mut tenants = Vec::new();

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::App;
-use super::middleware::auth::share;
+use super::middleware::auth::{Readmission, share};
 use super::problem::Problem;
 use crate::metrics as measured;
 use crate::tenancy::Room;
@@ -32,6 +32,9 @@ const BODY_PATIENCE: Duration = Duration::from_secs(30);
 const BODY_BYTES_EACH_SECOND: usize = 16 * 1024;
 /// How long it may pause.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a body may take before it is asked again whether its sender may.
+const ADMITTED_FOR: Duration = Duration::from_secs(1);
 
 /// How much may be read at the same time, and how.
 #[derive(Clone, Debug)]
@@ -114,6 +117,7 @@ impl Received {
         // What is stated is not believed before it comes.
         let mut bytes = BytesMut::with_capacity(stated.unwrap_or(0).min(INLINE_BYTES_MAX));
         let mut waited = Duration::ZERO;
+        let started = Instant::now();
         while let Some(data) = next_data(&mut body, bytes.len(), &mut waited).await? {
             if bytes.len() + data.len() > bytes_max {
                 return Err(too_large());
@@ -125,6 +129,12 @@ impl Received {
             of_share.merge(take(&share, missing(&of_share)).await?);
             of_node.merge(take(&limits.room, missing(&of_node)).await?);
             bytes.extend_from_slice(&data);
+        }
+        // A key may have been revoked meanwhile.
+        if started.elapsed() > ADMITTED_FOR
+            && let Some(readmission) = parts.extensions.get::<Readmission>()
+        {
+            readmission.check().await?;
         }
         Ok(Self { bytes: bytes.freeze(), room: [of_share, of_node].into() })
     }

@@ -5,7 +5,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use vectorizer_log::{TenantId, Tombstone};
+use uuid::Uuid;
+use vectorizer_log::{LogId, TenantId, Tombstone};
 
 use super::App;
 use super::answer::json;
@@ -81,6 +82,16 @@ pub(super) struct TenantAnswer {
     state: &'static str,
     /// How large it is; null if that was never noted down.
     usage: Option<UsageNow>,
+}
+
+/// Which of the logs that were deleted under an id.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RestoreParameters {
+    /// The `log_id` that the deletion was answered with.
+    #[param(value_type = Option<String>)]
+    log_id: Option<Uuid>,
 }
 
 /// A tenant that is or was deleted.
@@ -221,7 +232,7 @@ pub(super) async fn health(State(app): State<App>, GrantedCluster(_): GrantedClu
     let shared = &app.shared;
     let hivehub = shared.access.is_cluster().then(|| HiveHubHealth {
         answering: [Call::Validate, Call::Quota].iter().all(|call| shared.metrics.hivehub_answers(*call)),
-        policies_current: shared.metrics.hivehub_answers(Call::Policies),
+        policies_current: shared.access.hears_policies().unwrap_or(false),
     });
     let mut problems = Vec::new();
     if let Some(hivehub) = &hivehub {
@@ -229,7 +240,7 @@ pub(super) async fn health(State(app): State<App>, GrantedCluster(_): GrantedClu
             problems.push("HiveHub does not answer: known keys and limits are used");
         }
         if !hivehub.policies_current {
-            problems.push("policies do not arrive: a revoked key may be taken for a minute");
+            problems.push("policies do not arrive: a revoked key may be taken for as long as known keys are");
         }
     }
     let answer = ClusterHealth {
@@ -306,11 +317,12 @@ pub(super) async fn delete_tenant(
     Ok(json(StatusCode::OK, &DeletedTenant::from(tombstone)))
 }
 
-/// Have back the tenant that was deleted last under this id, as it was.
+/// Have back a deleted tenant, as it was: the log that is named, or the one that was deleted last under this id.
 #[utoipa::path(post, path = "/api/v1/cluster/tenants/{id}/restore", operation_id = "restore_tenant",
-    params(("id" = String, Path, description = "The tenant's id.")),
+    params(("id" = String, Path, description = "The tenant's id."), RestoreParameters),
     responses(
         (status = 200, body = DeletedTenant),
+        (status = 400, body = ProblemBody),
         (status = 401, body = ProblemBody),
         (status = 403, body = ProblemBody),
         (status = 404, body = ProblemBody),
@@ -322,8 +334,9 @@ pub(super) async fn restore_tenant(
     State(app): State<App>,
     GrantedCluster(pass): GrantedCluster,
     OfTenant(tenant): OfTenant,
+    Parameters(RestoreParameters { log_id }): Parameters<RestoreParameters>,
 ) -> Result<Response, Problem> {
-    let tombstone = app.shared.tenancy.restore(&pass, &tenant).await?;
+    let tombstone = app.shared.tenancy.restore(&pass, &tenant, log_id.map(LogId::new)).await?;
     Ok(json(StatusCode::OK, &DeletedTenant::from(tombstone)))
 }
 

@@ -237,6 +237,7 @@ const fn takes_parameters(operation: Operation) -> bool {
         | Operation::ReadLog
         | Operation::Metrics
         | Operation::ListTenants
+        | Operation::RestoreTenant
         | Operation::Usage
         | Operation::Health
         | Operation::Ready
@@ -255,7 +256,6 @@ const fn takes_parameters(operation: Operation) -> bool {
         | Operation::ReadLogHead
         | Operation::ClusterHealth
         | Operation::DeleteTenant
-        | Operation::RestoreTenant
         | Operation::ValidateKey => false,
     }
 }

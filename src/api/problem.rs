@@ -201,7 +201,9 @@ impl From<&WakeError> for Problem {
     fn from(error: &WakeError) -> Self {
         match error {
             WakeError::Stopping => Self::unavailable("stopping", error.to_string(), 5),
-            WakeError::Moving => Self::unavailable("tenant-unavailable", error.to_string(), 5),
+            WakeError::Moving | WakeError::Waking => {
+                Self::unavailable("tenant-unavailable", error.to_string(), 5)
+            }
             WakeError::Deleted => {
                 let detail =
                     "the tenant's log was deleted and is not served until an operator has restored it";

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use vectorizer_log::{TenantId, Timestamp};
 
-use self::denials::{Denials, Kind};
+use self::denials::{Denials, Kind, Span};
 use self::node_log::{Entry, NodeLog};
 pub use self::tenant::{TakenDenials, TenantDenials};
 use crate::auth::{DenialReason, Denied, KeyId, Operation};
@@ -34,8 +34,10 @@ const WINDOW: Duration = Duration::from_mins(1);
 /// How many sleeping tenants' denials wait for their tenant to wake. Those of further ones are in the
 /// node's file only.
 const SLEEPERS_MAX: usize = 1_024;
-/// How many entries a minute the node's file gets, beside the one for all others.
+/// How many entries a minute the node's file gets of tenants, and of callers who are nobody's; beside one each
+/// for all others.
 const NODE_KINDS_MAX: usize = 1_024;
+const STRANGERS_KINDS_MAX: usize = 128;
 
 /// Where refused requests are reported. Cheap to clone; the clones count together.
 #[derive(Clone, Debug)]
@@ -46,7 +48,10 @@ pub struct Audit {
 #[derive(Debug)]
 struct Shared {
     tenants: Mutex<Tenants>,
+    /// Of tenants.
     node: Mutex<Denials<(Option<TenantId>, Kind)>>,
+    /// Of strangers, who must not take the others' room.
+    strangers: Mutex<Denials<(Option<TenantId>, Kind)>>,
     log: Mutex<NodeLog>,
     metrics: Metrics,
 }
@@ -88,6 +93,7 @@ impl Audit {
         let shared = Shared {
             tenants: Mutex::default(),
             node: Mutex::new(Denials::new(NODE_KINDS_MAX)),
+            strangers: Mutex::new(Denials::new(STRANGERS_KINDS_MAX)),
             log: Mutex::new(NodeLog::new(folder)),
             metrics,
         };
@@ -113,7 +119,8 @@ impl Audit {
             }
         }
         // Of a tenant that sleeps too: it may do so for ever.
-        locked(&self.shared.node).note((tenant, kind), now);
+        let node = if tenant.is_some() { &self.shared.node } else { &self.shared.strangers };
+        locked(node).note((tenant, kind), now);
     }
 
     /// What waits for the log of a tenant that is awake from now on.
@@ -125,8 +132,25 @@ impl Audit {
 
     /// The tenant falls asleep: its writer has appended what there was.
     pub fn sleeps(&self, tenant: &TenantId) {
+        let left = locked(&self.shared.tenants).awake.remove(tenant);
+        self.keep_in_the_nodes_file(tenant, left.as_deref());
+    }
+
+    /// What came after the tenant's last commit.
+    fn keep_in_the_nodes_file(&self, tenant: &TenantId, left: Option<&TenantDenials>) {
+        let mut node = locked(&self.shared.node);
+        for (kind, span) in left.into_iter().flat_map(TenantDenials::leave) {
+            node.add(kind.map(|kind| (Some(tenant.clone()), kind)), span);
+        }
+    }
+
+    /// The tenant is deleted: whoever comes under its id is somebody else.
+    pub fn forget(&self, tenant: &TenantId) {
         let mut tenants = locked(&self.shared.tenants);
-        tenants.awake.remove(tenant);
+        tenants.asleep.remove(tenant);
+        let left = tenants.awake.remove(tenant);
+        drop(tenants);
+        self.keep_in_the_nodes_file(tenant, left.as_deref());
     }
 
     /// Writes the node's file once a minute, until `stop` is cancelled, and then once more.
@@ -144,16 +168,20 @@ impl Audit {
     }
 
     fn write(&self) {
-        let denials = locked(&self.shared.node).drain();
-        let entries: Vec<Entry> = denials
-            .into_iter()
-            .map(|(of, span)| match of {
-                Some((tenant, kind)) => Entry::of(tenant, &kind, span),
-                None => Entry::others(span),
-            })
-            .collect();
-        if let Err(error) = locked(&self.shared.log).append(&entries) {
-            warn!(%error, entries = entries.len(), "refused requests could not be written down");
+        for denials in [&self.shared.node, &self.shared.strangers] {
+            let drained = locked(denials).drain();
+            let entry = |(of, span): &(Option<(Option<TenantId>, Kind)>, Span)| match of {
+                Some((tenant, kind)) => Entry::of(tenant.clone(), kind, *span),
+                None => Entry::others(*span),
+            };
+            let entries: Vec<Entry> = drained.iter().map(entry).collect();
+            if let Err(error) = locked(&self.shared.log).append(&entries) {
+                warn!(%error, entries = entries.len(), "refused requests cannot be written down yet");
+                let mut denials = locked(denials);
+                for (of, span) in drained {
+                    denials.add(of, span);
+                }
+            }
         }
     }
 }

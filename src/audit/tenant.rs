@@ -68,6 +68,11 @@ impl TenantDenials {
         TakenDenials { from: self, taken }
     }
 
+    /// What no commit will take any more.
+    pub(super) fn leave(&self) -> Vec<(Option<Kind>, Span)> {
+        self.waiting().denials.drain()
+    }
+
     /// The next commit is the last and takes all.
     pub fn end(&self) {
         self.waiting().taken = None;

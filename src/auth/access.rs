@@ -206,19 +206,26 @@ impl AccessCheck {
     }
 
     /// Whether a caller that was admitted would still be: for what goes on for long. Charges nothing.
-    pub async fn still_admits(&self, operation: Operation, bearer: Option<&str>) -> bool {
-        match self.identify(bearer, None).await {
-            Ok(caller) => {
-                let asked = Asked { operation, from: None, request_id: "".into() };
-                caller.permit(&asked).is_ok()
-            }
-            Err(_) => operation.requirement() == Requirement::Nothing,
+    pub async fn still_admits(&self, operation: Operation, bearer: Option<&str>) -> Result<(), Denial> {
+        if operation.requirement() == Requirement::Nothing {
+            return Ok(());
         }
+        let asked = Asked { operation, from: None, request_id: "".into() };
+        let permitted = self.identify(bearer, None).await.and_then(|caller| caller.permit(&asked));
+        permitted.map(drop).map_err(|denied| denied.denial)
     }
 
     /// Whether it asks for keys.
     pub const fn is_cluster(&self) -> bool {
         matches!(self, Self::Keys { .. })
+    }
+
+    /// Whether revocations and suspensions arrive, where there is a `HiveHub` that tells of them.
+    pub fn hears_policies(&self) -> Option<bool> {
+        match self {
+            Self::Keyless { .. } => None,
+            Self::Keys { keys, .. } => Some(keys.hears_policies()),
+        }
     }
 
     /// What is known of a tenant's limits, without asking anyone.
@@ -258,13 +265,14 @@ async fn holder(
 ) -> Result<Arc<KeyIdentity>, Denied> {
     let key = ApiKey::parse(bearer.ok_or(Denial::NoKey)?).map_err(|_| Denial::MalformedKey)?;
     let hash = key.sha256();
-    let denied = |denial, tenant| Denied { denial, tenant, key_id: Some(key.id()) };
+    // Only what HiveHub has confirmed is a name; anybody can make up others, as many as they like.
+    let stranger = |denial| Denied { denial, tenant: None, key_id: None };
     if let Some(from) = from
         && let Err(wait) = failures.question(from, &hash)
         && !keys.holds(&hash)
     {
         let retry_after_seconds = wait.as_secs().max(1);
-        return Err(denied(Denial::TooManyFailures { retry_after_seconds }, None));
+        return Err(stranger(Denial::TooManyFailures { retry_after_seconds }));
     }
     match keys.lookup(&hash).await {
         Ok(identity) => {
@@ -273,17 +281,17 @@ async fn holder(
         }
         // Genuine: nobody has guessed.
         Err(LookupError::Refused { reason: Refusal::TenantSuspended(tenant) }) => {
-            Err(denied(Denial::Suspended, Some(tenant)))
+            Err(Denied { denial: Denial::Suspended, tenant: Some(tenant), key_id: Some(key.id()) })
         }
         Err(LookupError::Refused { .. }) => {
             if let Some(from) = from {
                 failures.failed(from);
             }
-            Err(denied(Denial::InvalidKey, None))
+            Err(stranger(Denial::InvalidKey))
         }
         Err(LookupError::Unavailable { retry_after }) => {
             let retry_after_seconds = retry_after.as_secs().max(1);
-            Err(denied(Denial::Unavailable { retry_after_seconds }, None))
+            Err(stranger(Denial::Unavailable { retry_after_seconds }))
         }
     }
 }

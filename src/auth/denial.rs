@@ -90,7 +90,7 @@ pub struct Denied {
     pub denial: Denial,
     /// The tenant whose key it showed, if HiveHub has said so.
     pub tenant: Option<TenantId>,
-    /// The public name of the key it showed; of a key that HiveHub does not know, the one that stands in it.
+    /// The public name of the key it showed, if HiveHub knows that key.
     pub key_id: Option<KeyId>,
 }
 

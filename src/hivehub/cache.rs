@@ -106,6 +106,8 @@ pub(super) struct Shared<S> {
     strangers: Lane,
     /// Whether the last question came to nothing.
     failing: AtomicBool,
+    /// Whether the policy feed is being followed.
+    hears_policies: AtomicBool,
 }
 
 struct ValidKey {
@@ -143,6 +145,7 @@ impl<S: KeySource> KeyCache<S> {
                 known: Lane::new(),
                 strangers: Lane::new(),
                 failing: AtomicBool::new(false),
+                hears_policies: AtomicBool::new(false),
             }),
         }
     }
@@ -220,6 +223,15 @@ pub(super) enum Settled {
 }
 
 impl<S: KeySource> KeyCache<S> {
+    /// Whether the policy feed is being followed, so that revocations arrive.
+    pub fn hears_policies(&self) -> bool {
+        self.shared.hears_policies.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_hearing(&self, hears: bool) {
+        self.shared.hears_policies.store(hears, Ordering::Relaxed);
+    }
+
     /// Whether the key of this hash is known to be valid, so that a lookup may do without `HiveHub`.
     pub fn holds(&self, key: &KeyHash) -> bool {
         matches!(self.shared.valid(key), Known::Valid(_))

@@ -56,6 +56,11 @@ pub trait PolicySubscriber: Send + Sync + 'static {
     /// Changes may have been missed: all that was learned before this call may be outdated. Called when
     /// the feed begins to be followed, too.
     fn lost(&self);
+
+    /// All that happened up to here was told of.
+    fn reached(&self, at: PolicyCursor) {
+        let _ = at;
+    }
 }
 
 /// The policy feed, being followed.
@@ -68,12 +73,30 @@ pub struct PolicyFeed<P, S> {
     failures: u32,
     /// Whether it was said that there is no feed.
     absence_noted: bool,
+    /// Whether the last question was answered.
+    hears: bool,
 }
 
 impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
     /// The feed that `source` tells and `cache` learns from. Nothing is asked yet.
     pub fn new(source: P, cache: KeyCache<S>) -> Self {
-        Self { source, cache, subscribers: Vec::new(), cursor: None, failures: 0, absence_noted: false }
+        Self {
+            source,
+            cache,
+            subscribers: Vec::new(),
+            cursor: None,
+            failures: 0,
+            absence_noted: false,
+            hears: false,
+        }
+    }
+
+    /// Goes on where an earlier life of the node was, as long as nothing has been learned in this one.
+    #[must_use]
+    pub fn resume(mut self, cursor: Option<PolicyCursor>) -> Self {
+        self.cursor = cursor;
+        self.cache.restart(cursor);
+        self
     }
 
     /// Somebody more who learns from it.
@@ -97,9 +120,12 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
 
     /// Asks once, and says when to ask again.
     pub(super) async fn poll(&mut self) -> Duration {
-        let wait = if self.cursor.is_some() { WAIT_SECONDS } else { 0 };
+        // Who has heard nothing yet wants to know at once whether there is a feed.
+        let wait = if self.cursor.is_some() && self.hears { WAIT_SECONDS } else { 0 };
         let start = Instant::now();
         let news = self.source.policies(&PoliciesQuery { since: self.cursor, wait }).await;
+        self.hears = matches!(news, Ok(PolicyNews::Answer(_)));
+        self.cache.note_hearing(self.hears);
         let answer = match news {
             Ok(PolicyNews::Answer(answer)) => answer,
             Ok(PolicyNews::CursorLost) => return self.lose_the_thread(),
@@ -118,15 +144,19 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
         }
         self.recover();
         let PoliciesAnswer { cursor, events } = answer;
-        if events.iter().any(|event| event.change == PolicyChange::NotUnderstood) {
+        let is_understood = |event: &&PolicyEvent| event.change != PolicyChange::NotUnderstood;
+        for event in events.iter().filter(is_understood) {
+            self.tell(cursor, event);
+        }
+        if !events.iter().all(|event| is_understood(&event)) {
             tracing::warn!("HiveHub's policy feed has an event that this server does not know");
             self.lose(Some(cursor));
             return IDLE_TIME_MIN;
         }
-        for event in &events {
-            self.tell(cursor, event);
-        }
         self.cursor = Some(cursor);
+        if !events.is_empty() {
+            self.reach(cursor);
+        }
         // Where something happened, more may have by now.
         if events.is_empty() { IDLE_TIME_MIN.saturating_sub(start.elapsed()) } else { Duration::ZERO }
     }
@@ -145,6 +175,15 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
         self.cache.restart(cursor);
         for subscriber in &self.subscribers {
             subscriber.lost();
+        }
+        if let Some(cursor) = cursor {
+            self.reach(cursor);
+        }
+    }
+
+    fn reach(&self, cursor: PolicyCursor) {
+        for subscriber in &self.subscribers {
+            subscriber.reached(cursor);
         }
     }
 

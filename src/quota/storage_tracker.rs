@@ -76,6 +76,13 @@ pub(crate) struct StorageTracker<'state> {
     exact_through: usize,
 }
 
+/// An event that fits.
+#[must_use]
+pub(crate) struct Admitted {
+    /// The most that can be in use after it.
+    most: Usage,
+}
+
 impl<'state> StorageTracker<'state> {
     /// In front of a group that is decided against `projection`.
     pub(crate) fn new(limits: Limits, projection: &'state Projection) -> Self {
@@ -83,16 +90,16 @@ impl<'state> StorageTracker<'state> {
         Self { limits, index: projection.index(), most: usage, exact: usage, exact_through: 0 }
     }
 
-    /// Whether `event` fits behind the records `staged` so far. The caller stages it then.
+    /// Whether `event` fits behind the records `staged` so far. The caller stages it then, and says
+    /// [`staged`](Self::staged) once that is done.
     pub(crate) fn admit<'r>(
         &mut self,
         event: &Event,
         staged: impl Iterator<Item = &'r Record>,
-    ) -> Result<(), QuotaExceeded> {
+    ) -> Result<Admitted, QuotaExceeded> {
         let most = self.most.after(&self.index.foresee_most(event));
         if self.exceeded(&self.most, &most).is_ok() {
-            self.most = most;
-            return Ok(());
+            return Ok(Admitted { most });
         }
         for record in staged.skip(self.exact_through) {
             self.exact = self.exact.after(&self.index.foresee(&record.event));
@@ -100,8 +107,12 @@ impl<'state> StorageTracker<'state> {
         }
         let after = self.exact.after(&self.index.foresee(event));
         self.exceeded(&self.exact, &after)?;
-        self.most = after;
-        Ok(())
+        Ok(Admitted { most: after })
+    }
+
+    /// What was admitted is staged. Before that it counts for nothing: it may not fit for another reason.
+    pub(crate) fn staged(&mut self, Admitted { most }: Admitted) {
+        self.most = most;
     }
 
     /// How large the log may become by `event`. What gives room back, and what only records, may always be
@@ -111,6 +122,8 @@ impl<'state> StorageTracker<'state> {
             Event::CollectionCreated { .. }
             | Event::VectorsUpserted { .. }
             | Event::PayloadChanged { .. } => self.limits.log_bytes.unwrap_or(u64::MAX),
+            // Gives nothing back.
+            Event::VectorsDeleted { ids, .. } if ids.is_empty() => self.limits.log_bytes.unwrap_or(u64::MAX),
             Event::CollectionDeleted { .. }
             | Event::VectorsDeleted { .. }
             | Event::AccessDenied { .. }

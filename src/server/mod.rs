@@ -1,6 +1,7 @@
 //! A server: the parts put together, listening, and stopping without losing anything.
 
 mod pace;
+mod peers;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use tracing::{debug, info, warn};
 use vectorizer_log::TenantId;
 
 use self::pace::{Paced, SEND_BUFFER_BYTES};
+use self::peers::Peers;
 use crate::api::{AllowedHosts, App, BodyLimits, Peer, metrics_router, router, share_size};
 use crate::auth::{AccessCheck, FailedAuthentications};
 use crate::config::Config;
@@ -34,6 +36,8 @@ use crate::tenancy::{ShareSize, Tenancy};
 const SINGLE_TENANT: &str = "default";
 /// How many connections are open at the same time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 4_096;
+/// How many of them one address may have, so that nobody keeps all others out.
+const CONNECTIONS_EACH_MAX: usize = 1_024;
 /// How many connections the system keeps until they are accepted.
 const BACKLOG: u32 = 1_024;
 /// How long a client may take to send the head of a request.
@@ -110,6 +114,7 @@ impl Server {
                 );
                 let keys = KeyCache::new(client.clone(), config.auth.api_key_cache_ttl, clock);
                 let policies = PolicyFeed::new(client, keys.clone())
+                    .resume(tenancy.policies_followed_through())
                     .subscribe(Arc::new(quotas.clone()))
                     .subscribe(Arc::new(tenancy.clone()));
                 (
@@ -155,6 +160,7 @@ impl Server {
         beside.spawn(tenancy.audit().clone().run(ended.clone()));
         let interval = HOUSEKEEPING_INTERVAL.min(delete_grace);
         beside.spawn(tenancy.clone().keep_house(delete_grace, interval, ended.clone()));
+        tenancy.resume_deletions();
         if let Some(policies) = policies {
             // To the end: requests under way are to be refused too, if that is what HiveHub says.
             beside.spawn(policies.run(ended.clone()));
@@ -202,6 +208,7 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 /// Serves `router` until `stop` is ready, then for at most `grace` what is under way.
 pub async fn serve(listener: TcpListener, router: Router, grace: Duration, stop: impl Future<Output = ()>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let peers = Peers::default();
     let graceful = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
@@ -222,6 +229,10 @@ pub async fn serve(listener: TcpListener, router: Router, grace: Duration, stop:
             },
             () = &mut stop => break,
         };
+        let Some(of_peer) = peers.admit(peer.0.ip()) else {
+            debug!(peer = %peer.0, "an address has as many connections as it may");
+            continue;
+        };
         // Answers are written whole; waiting to fill packets would only delay them.
         let _ = stream.set_nodelay(true);
         let service = router.clone().map_request(move |mut request: hyper::Request<Incoming>| {
@@ -235,7 +246,7 @@ pub async fn serve(listener: TcpListener, router: Router, grace: Duration, stop:
             if let Err(error) = connection.await {
                 debug!(%error, "a connection broke off");
             }
-            drop(place);
+            drop((place, of_peer));
         });
     }
     drop(listener);

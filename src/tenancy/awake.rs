@@ -73,6 +73,9 @@ pub enum WakeError {
     /// The log was deleted, and is there again without having been restored.
     #[error("this log was deleted and not restored")]
     Deleted,
+    /// It takes longer than whoever asked is let wait.
+    #[error("the tenant is being read from disk")]
+    Waking,
     /// The tenant is being deleted or restored.
     #[error("the tenant is being deleted or restored")]
     Moving,

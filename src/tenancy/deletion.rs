@@ -3,18 +3,25 @@
 //! A deleted tenant's folder is out of the way when the deletion is answered, and erased
 //! `server.delete_grace` later. Until then one call brings it back, as it was. A tenant of the same id that
 //! comes again meanwhile begins with a log of its own.
+//!
+//! What `HiveHub` has deleted is noted down before anything else, and nobody enters the tenant until it is
+//! done, however often that has to be tried and whatever the node lives through meanwhile: whoever comes
+//! under that id afterwards may be somebody else.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
-use vectorizer_log::{Error, TenantFolder, TenantId, Timestamp, Tombstone};
+use tracing::{Instrument as _, error, info, warn};
+use vectorizer_log::{Error, LogId, TenantFolder, TenantId, Timestamp, Tombstone};
 
 use super::{Bed, STOPPING_PATIENCE, Tenancy};
 use crate::auth::ClusterPass;
 use crate::hivehub::{PolicyChange, PolicyCursor, PolicySubscriber};
+
+/// How long after a deletion that did not succeed it is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why a tenant was not deleted or restored.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +33,9 @@ pub enum DeletionError {
     #[error("there is nothing of this tenant to delete or restore")]
     NotFound,
     /// A tenant of that id has come again since.
-    #[error("the tenant has come again since it was deleted")]
+    #[error(
+        "the tenant has come again since it was deleted: delete that one first, and name the log to restore"
+    )]
     Exists,
     /// The server is stopping.
     #[error("the server is stopping")]
@@ -75,13 +84,29 @@ impl Drop for Moving {
 impl Tenancy {
     /// Deletes a tenant: ends its work, moves its folder away and forgets it. What was begun is ended even if
     /// nobody waits for it any more.
-    pub async fn delete(&self, _: &ClusterPass, tenant: &TenantId) -> Result<Tombstone, DeletionError> {
-        self.finished(self.clone().delete_now(tenant.clone())).await
+    pub async fn delete(&self, pass: &ClusterPass, tenant: &TenantId) -> Result<Tombstone, DeletionError> {
+        // Before a bed is made: names of tenants that never were must leave nothing behind.
+        if !self.folder(tenant).exists() {
+            return Err(DeletionError::NotFound);
+        }
+        info!(%tenant, key_id = pass.key_id().map(ToString::to_string), "the operator deletes a tenant");
+        let moving = Moving::begin(self.bed(tenant))?;
+        let (tenancy, tenant) = (self.clone(), tenant.clone());
+        self.finished(async move { tenancy.delete_now(&moving, &tenant).await }).await
     }
 
-    /// Brings back the tenant as it was when it was deleted last.
-    pub async fn restore(&self, _: &ClusterPass, tenant: &TenantId) -> Result<Tombstone, DeletionError> {
-        self.finished(self.clone().restore_now(tenant.clone())).await
+    /// Brings back the tenant as it was when it was deleted: the log that is named, or the one that was
+    /// deleted last.
+    pub async fn restore(
+        &self,
+        pass: &ClusterPass,
+        tenant: &TenantId,
+        log_id: Option<LogId>,
+    ) -> Result<Tombstone, DeletionError> {
+        info!(%tenant, key_id = pass.key_id().map(ToString::to_string), "the operator restores a tenant");
+        let moving = Moving::begin(self.bed(tenant))?;
+        let (tenancy, tenant) = (self.clone(), tenant.clone());
+        self.finished(async move { tenancy.restore_now(&moving, tenant, log_id).await }).await
     }
 
     /// Runs until `stop`: erases deleted tenants whose `grace` is over, and notes down how large the others
@@ -99,6 +124,25 @@ impl Tenancy {
         }
     }
 
+    /// How far an earlier life of the node has followed the policy feed.
+    pub fn policies_followed_through(&self) -> Option<PolicyCursor> {
+        self.shared.catalogue.policy_cursor().unwrap_or_else(|error| {
+            warn!(%error, "it cannot be read how far the policy feed was followed");
+            None
+        })
+    }
+
+    /// Goes on with what `HiveHub` has deleted in an earlier life of the node. Before anybody enters.
+    pub fn resume_deletions(&self) {
+        let deletions = self.shared.catalogue.deletions().unwrap_or_else(|error| {
+            warn!(%error, "it cannot be read which deletions were under way");
+            Vec::new()
+        });
+        for (tenant, at) in deletions {
+            self.delete_for_hivehub(tenant, at);
+        }
+    }
+
     async fn finished<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, DeletionError>> + Send + 'static,
@@ -106,64 +150,82 @@ impl Tenancy {
         if self.shared.stop.is_cancelled() {
             return Err(DeletionError::Stopping);
         }
+        let work = work.in_current_span();
         self.shared.tasks.spawn(work).await.unwrap_or(Err(DeletionError::Stopping))
     }
 
-    async fn delete_now(self, tenant: TenantId) -> Result<Tombstone, DeletionError> {
-        // Before a bed is made: names of tenants that never were must leave nothing behind.
-        if !TenantFolder::new(&self.shared.data, &tenant).exists() {
-            return Err(DeletionError::NotFound);
-        }
-        let moving = Moving::begin(self.bed(&tenant))?;
-        self.lay_down(&moving.0).await?;
+    async fn delete_now(&self, moving: &Moving, tenant: &TenantId) -> Result<Tombstone, DeletionError> {
+        lay_down(&moving.0).await?;
         let (deleted, id) = (self.shared.deleted.clone(), tenant.clone());
         let tombstone = blocking(move || deleted.delete(&id, Timestamp::now())).await?;
-        self.shared.metrics.forget_tenant(&tenant);
-        self.shared.audit.sleeps(&tenant);
-        if let Err(error) = self.shared.catalogue.forget(&tenant) {
+        self.shared.metrics.forget_tenant(tenant);
+        self.shared.audit.forget(tenant);
+        if let Err(error) = self.shared.catalogue.forget(tenant) {
             warn!(%tenant, %error, "what was noted down of a deleted tenant is still there");
         }
         info!(%tenant, log_id = %tombstone.log_id, "the tenant is deleted");
         Ok(tombstone)
     }
 
-    async fn restore_now(self, tenant: TenantId) -> Result<Tombstone, DeletionError> {
-        let moving = Moving::begin(self.bed(&tenant))?;
-        let deleted = self.shared.deleted.clone();
-        let id = tenant.clone();
+    async fn restore_now(
+        &self,
+        moving: &Moving,
+        tenant: TenantId,
+        log_id: Option<LogId>,
+    ) -> Result<Tombstone, DeletionError> {
+        // What wakes may be about to begin a log.
+        timeout(STOPPING_PATIENCE, woken(&moving.0)).await.map_err(|_| DeletionError::Busy)?;
+        let (deleted, id) = (self.shared.deleted.clone(), tenant.clone());
+        let is_meant = move |tombstone: &Tombstone| {
+            tombstone.tenant == id && log_id.is_none_or(|log_id| log_id == tombstone.log_id)
+        };
         let tombstone = blocking(move || {
             let (all, _) = deleted.all()?;
-            let Some(last) = all.into_iter().rfind(|tombstone| tombstone.tenant == id) else {
-                return Err(Error::NotFound(id.as_str().into()));
-            };
-            deleted.restore(&last)?;
-            Ok(last)
+            let meant = all.into_iter().rfind(is_meant).ok_or(Error::NotFound("_deleted".into()))?;
+            deleted.restore(&meant)?;
+            Ok(meant)
         })
         .await?;
-        drop(moving);
         info!(%tenant, log_id = %tombstone.log_id, "the tenant is restored");
         Ok(tombstone)
     }
 
-    /// Ends whatever the tenant is at, so that its log is open no more.
-    async fn lay_down(&self, bed: &Bed) -> Result<(), DeletionError> {
-        let (waking, stop) = {
-            let rest = bed.rest();
-            (rest.waking.clone(), rest.stop.clone())
-        };
-        stop.cancel();
-        let ended = async {
-            if let Some(mut waking) = waking {
-                // One whose task is gone without a word has ended too.
-                let _ = waking.wait_for(Option::is_some).await;
+    /// Nobody enters the tenant from here on until it is deleted.
+    fn delete_for_hivehub(&self, tenant: TenantId, at: PolicyCursor) {
+        let tenancy = self.clone();
+        let mut begun = Moving::begin(self.bed(&tenant));
+        tokio::spawn(async move {
+            loop {
+                let outcome = match &begun {
+                    Ok(moving) => tenancy.delete_now(moving, &tenant).await,
+                    Err(_) => Err(DeletionError::Busy),
+                };
+                match outcome {
+                    // Or it was not one of this node's.
+                    Ok(_) | Err(DeletionError::NotFound) => break,
+                    Err(error) => {
+                        error!(%tenant, %error, "a tenant that HiveHub has deleted is still here");
+                    }
+                }
+                let pause = tokio::time::sleep(RETRY_PAUSE);
+                // The next start goes on.
+                if tenancy.shared.stop.run_until_cancelled(pause).await.is_none() {
+                    return;
+                }
+                begun = begun.or_else(|_| Moving::begin(tenancy.bed(&tenant)));
             }
-            let awake = bed.rest().awake.take();
-            if let Some(awake) = awake {
-                awake.tasks.close();
-                awake.tasks.wait().await;
-            }
-        };
-        timeout(STOPPING_PATIENCE, ended).await.map_err(|_| DeletionError::Busy)
+            // IMPORTANT: while nobody can enter yet. Whoever comes now must not be deleted for this.
+            tenancy.deletion_done(tenant, at).await;
+            drop(begun);
+        });
+    }
+
+    async fn deletion_done(&self, tenant: TenantId, at: PolicyCursor) {
+        let catalogue = self.shared.catalogue.clone();
+        let noted = tokio::task::spawn_blocking(move || catalogue.deletion_done(&tenant, at)).await;
+        if let Ok(Err(error)) = noted {
+            warn!(%error, "it cannot be noted down that a tenant is deleted");
+        }
     }
 
     fn erase_due(&self, grace: Duration) {
@@ -191,19 +253,62 @@ impl Tenancy {
             }
         }
     }
+
+    fn folder(&self, tenant: &TenantId) -> TenantFolder {
+        TenantFolder::new(&self.shared.data, tenant)
+    }
+}
+
+/// Ends whatever the tenant is at, so that its log is open no more.
+async fn lay_down(bed: &Bed) -> Result<(), DeletionError> {
+    let had_failed = {
+        let rest = bed.rest();
+        // Of one that is stopped it could not be seen any more.
+        let had_failed = rest.awake.as_ref().is_some_and(|awake| awake.has_failed());
+        rest.stop.cancel();
+        had_failed
+    };
+    let ended = async {
+        woken(bed).await;
+        let awake = bed.rest().awake.clone();
+        if let Some(awake) = &awake {
+            awake.tasks.close();
+            awake.tasks.wait().await;
+        }
+    };
+    timeout(STOPPING_PATIENCE, ended).await.map_err(|_| DeletionError::Busy)?;
+    let awake = {
+        let mut rest = bed.rest();
+        rest.write_failed |= had_failed;
+        rest.awake.take()
+    };
+    // A whole projection: not while the bed is locked.
+    drop(awake);
+    Ok(())
+}
+
+/// Ready when no waking is under way.
+async fn woken(bed: &Bed) {
+    let waking = bed.rest().waking.clone();
+    if let Some(mut waking) = waking {
+        // One whose task is gone without a word has ended too.
+        let _ = waking.wait_for(Option::is_some).await;
+    }
 }
 
 impl PolicySubscriber for Tenancy {
-    fn changed(&self, change: &PolicyChange, _: PolicyCursor) {
+    fn changed(&self, change: &PolicyChange, at: PolicyCursor) {
         let PolicyChange::TenantDeleted { tenant } = change else { return };
-        let (tenancy, tenant) = (self.clone(), tenant.clone());
-        tokio::spawn(async move {
-            match tenancy.finished(tenancy.clone().delete_now(tenant.clone())).await {
-                // Not one of this node's.
-                Ok(_) | Err(DeletionError::NotFound) => {}
-                Err(error) => error!(%tenant, %error, "a tenant that HiveHub has deleted is still here"),
-            }
-        });
+        if let Err(error) = self.shared.catalogue.note_deletion(tenant, at) {
+            warn!(%tenant, %error, "a deletion cannot be noted down: should the node stop now, it is lost");
+        }
+        self.delete_for_hivehub(tenant.clone(), at);
+    }
+
+    fn reached(&self, at: PolicyCursor) {
+        if let Err(error) = self.shared.catalogue.note_policy_cursor(at) {
+            warn!(%error, "it cannot be noted down how far the policy feed was followed");
+        }
     }
 
     fn lost(&self) {}

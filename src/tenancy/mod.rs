@@ -61,13 +61,19 @@ use crate::quota::Allowance;
 /// The node's own entry in the data folder. No tenant can have this name.
 const NODE_FOLDER: &str = "_node";
 
-/// How many tenants are read from disk at the same time. Reading is work for one core each, and two
-/// tenants waking must not keep the others' requests from being served.
+/// How many tenants are read from disk at the same time: of those with large logs, and of the others, who must not
+/// wait for them. Reading is work for one core each, and must not keep other requests from being served.
+const WAKING_LARGE_MAX: usize = 1;
 const WAKING_MAX: usize = 2;
+/// A log's file from here on is large: it may take a second to read.
+const LARGE_BYTES: u64 = 256 << 20;
+/// How long a request waits for its tenant to wake. The waking goes on.
+const WAKE_PATIENCE: Duration = Duration::from_mins(1);
 
-/// How long a tenant that could not be woken is left alone: damage does not heal by being read again,
-/// and its owner's retries must not keep the disk busy.
+/// How long a tenant that could not be woken is left alone, at least, and how many times as long as trying it took:
+/// damage does not heal by being read again, and its owner's retries must not keep the disk busy.
 const WAKE_BACKOFF: Duration = Duration::from_secs(5);
+const WAKE_BACKOFF_TIMES: u32 = 4;
 
 /// How long writers, linkers and wakings may take to end, and how often those left are told of. All of them
 /// ask often whether they are to stop; what takes long is a disk that does.
@@ -87,6 +93,7 @@ struct Shared {
     deleted: DeletedTenants,
     tenants: Mutex<HashMap<TenantId, Arc<Bed>>>,
     waking: Semaphore,
+    waking_large: Semaphore,
     turns: Turns,
     share: ShareSize,
     metrics: Metrics,
@@ -109,11 +116,14 @@ struct Rest {
     awake: Option<Arc<Awake>>,
     /// Everybody who comes while the tenant wakes waits for the same waking.
     waking: Option<watch::Receiver<Option<Outcome>>>,
+    /// Why it could not be woken, and until when it is left alone.
     failure: Option<(Instant, Arc<WakeError>)>,
     /// Ends the tenant's work, begun with the last waking.
     stop: CancellationToken,
-    /// The tenant's folder is being moved: it does not wake.
+    /// The tenant's folder is being moved: nobody enters.
     moving: bool,
+    /// A write has failed in this life of the node, of a tenant that is not in memory any more.
+    write_failed: bool,
 }
 
 type Outcome = Result<Arc<Awake>, Arc<WakeError>>;
@@ -148,6 +158,7 @@ impl Tenancy {
             deleted,
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
+            waking_large: Semaphore::new(WAKING_LARGE_MAX),
             turns: Turns::default(),
             share,
             audit: Audit::new(&node, metrics.clone()),
@@ -192,17 +203,17 @@ impl Tenancy {
         let mut waking = {
             let bed = self.bed(pass.tenant());
             let mut rest = bed.rest();
+            if rest.moving {
+                return Err(Arc::new(WakeError::Moving));
+            }
             let serves = |awake: &&Arc<Awake>| awake.is_readable() && (!L::WRITES || !awake.has_failed());
             if let Some(awake) = rest.awake.as_ref().filter(serves) {
                 return Ok(Tenant::new(Arc::clone(awake), pass));
             }
-            if rest.moving {
-                return Err(Arc::new(WakeError::Moving));
-            }
             match (&rest.waking, &rest.failure) {
                 // One whose task is gone without a word will never be published.
                 (Some(waking), _) if waking.has_changed().is_ok() => waking.clone(),
-                (_, Some((at, failure))) if at.elapsed() < WAKE_BACKOFF => {
+                (_, Some((until, failure))) if Instant::now() < *until => {
                     return Err(Arc::clone(failure));
                 }
                 _ => {
@@ -221,7 +232,10 @@ impl Tenancy {
                 }
             }
         };
-        let outcome = waking.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        let Ok(outcome) = timeout(WAKE_PATIENCE, waking.wait_for(Option::is_some)).await else {
+            return Err(Arc::new(WakeError::Waking));
+        };
+        let outcome = outcome.ok().and_then(|outcome| outcome.clone());
         let awake = outcome.unwrap_or_else(|| Err(Arc::new(WakeError::Stopping)))?;
         Ok(Tenant::new(awake, pass))
     }
@@ -263,19 +277,25 @@ impl Tenancy {
         publish: watch::Sender<Option<Outcome>>,
     ) {
         // Of one whose storage has failed, some may still be held.
-        let share = bed.rest().awake.as_ref().map(|awake| awake.share.clone());
-        let outcome = self.open(tenant, allowance, share, stop).await.map_err(Arc::new);
+        let (share, after_failure) = {
+            let rest = bed.rest();
+            (rest.awake.as_ref().map(|awake| awake.share.clone()), rest.awake.is_some() || rest.write_failed)
+        };
+        let started = Instant::now();
+        let outcome = self.open(tenant, allowance, share, after_failure, stop).await.map_err(Arc::new);
         let replaced = {
             let mut rest = bed.rest();
             rest.waking = None;
             match &outcome {
                 Ok(awake) => {
                     rest.failure = None;
+                    rest.write_failed = false;
                     rest.awake.replace(Arc::clone(awake))
                 }
                 Err(failure) => {
                     error!(error = %failure, "the tenant cannot be woken");
-                    rest.failure = Some((Instant::now(), Arc::clone(failure)));
+                    let pause = WAKE_BACKOFF.max(started.elapsed() * WAKE_BACKOFF_TIMES);
+                    rest.failure = Some((Instant::now() + pause, Arc::clone(failure)));
                     None
                 }
             }
@@ -285,18 +305,20 @@ impl Tenancy {
         drop(replaced);
     }
 
-    /// Opens the tenant's log. It has a `share` already if a write to it has failed in this process.
+    /// Opens the tenant's log. One that was in memory before has a `share` already.
     async fn open(
         &self,
         tenant: TenantId,
         allowance: Arc<Allowance>,
         share: Option<Share>,
+        after_failure: bool,
         stop: CancellationToken,
     ) -> Result<Arc<Awake>, WakeError> {
-        let turn = self.shared.waking.acquire().await.map_err(|_| WakeError::Stopping)?;
         let folder = TenantFolder::new(&self.shared.data, &tenant);
+        let is_large = folder.file_bytes() >= LARGE_BYTES;
+        let turns = if is_large { &self.shared.waking_large } else { &self.shared.waking };
+        let turn = turns.acquire().await.map_err(|_| WakeError::Stopping)?;
         let (deleted, stopping) = (self.shared.deleted.clone(), stop.clone());
-        let after_failure = share.is_some();
         let started = Instant::now();
         // Within the span of the request that wakes it, which knows tenant and request.
         let request = Span::current();

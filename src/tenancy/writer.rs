@@ -49,7 +49,7 @@ pub(super) struct State {
 pub(super) struct Writer {
     log: TenantLog,
     allowance: Arc<Allowance>,
-    state: Arc<RwLock<State>>,
+    pub(super) state: Arc<RwLock<State>>,
     published: watch::Sender<Head>,
     /// When the head was made durable for the last time.
     head_synced: Instant,
@@ -237,15 +237,17 @@ fn stage<'commit>(
     draft: Draft,
     now: Timestamp,
 ) -> Result<&'commit Record, Refusal> {
-    tracker.admit(&draft.event, commit.staged()).map_err(Refusal::QuotaExceeded)?;
+    let admitted = tracker.admit(&draft.event, commit.staged()).map_err(Refusal::QuotaExceeded)?;
     let bytes_max = tracker.log_bytes_max(&draft.event);
-    commit.stage_within(draft, now, bytes_max).map_err(|error| {
+    let record = commit.stage_within(draft, now, bytes_max).map_err(|error| {
         if let Error::LogFull { bytes, more, bytes_max } = error {
             Refusal::QuotaExceeded(QuotaExceeded::of_the_log(bytes_max, bytes, more))
         } else {
             Refusal::TooLarge
         }
-    })
+    })?;
+    tracker.staged(admitted);
+    Ok(record)
 }
 
 fn failed(error: &dyn std::error::Error) -> Failed {

@@ -317,6 +317,50 @@ async fn a_tenant_whose_log_is_full_can_still_delete() {
 }
 
 #[tokio::test]
+async fn a_write_that_the_log_has_no_room_for_makes_no_room_for_others() {
+    let payload = |bytes: usize| {
+        let json = serde_json::json!({"text": "x".repeat(bytes)});
+        MergePatch::new(&serde_json::value::to_raw_value(&json).unwrap()).unwrap()
+    };
+    let large = || write(VectorChange::ChangePayload { id: id(1), patch: payload(4_000) });
+    let first = || [write(create()), write(VectorChange::Upsert(vec![point(1, 1)])), large()];
+    let smaller = write(VectorChange::ChangePayload { id: id(1), patch: payload(2_000) });
+    // What the first three take up.
+    let Bench { writer, send, queue, .. } = {
+        let bench = bench();
+        for write in first() {
+            drop(bench.enqueue(write));
+        }
+        bench
+    };
+    drop(send);
+    let state = Arc::clone(&writer.state);
+    writer.run(queue, CancellationToken::new()).await;
+    let (storage_bytes, log_bytes) = {
+        let state = state.read().unwrap();
+        (state.projection.usage().logical_bytes(), state.log_bytes)
+    };
+    // The storage is full, and of the log is left what a vector needs.
+    let bench = bench_within(Limits {
+        storage_bytes: Some(storage_bytes),
+        log_bytes: Some(log_bytes + 1_000),
+        ..Limits::default()
+    });
+    let answers = first().map(|write| bench.enqueue(write));
+    let refused = [smaller, write(VectorChange::Upsert(vec![point(2, 1)]))].map(|write| bench.enqueue(write));
+    let Bench { writer, send, queue, .. } = bench;
+    drop(send);
+    writer.run(queue, CancellationToken::new()).await;
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+    for (answer, quota) in refused.into_iter().zip([QuotaType::LogBytes, QuotaType::StorageBytes]) {
+        let Err(Refusal::QuotaExceeded(exceeded)) = answer.await.unwrap() else { panic!("{quota:?}") };
+        assert_eq!(exceeded.quota, quota);
+    }
+}
+
+#[tokio::test]
 async fn what_waits_shares_one_sync() {
     let bench = bench();
     let mut answers = vec![bench.enqueue(write(create()))];

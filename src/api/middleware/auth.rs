@@ -194,7 +194,12 @@ pub struct Readmission {
 impl Readmission {
     /// Whether the caller would be let in now.
     pub async fn is_granted(&self) -> bool {
-        self.access.still_admits(self.operation, self.bearer.as_deref()).await
+        self.check().await.is_ok()
+    }
+
+    /// The same, and why not.
+    pub async fn check(&self) -> Result<(), Problem> {
+        Ok(self.access.still_admits(self.operation, self.bearer.as_deref()).await?)
     }
 }
 
