@@ -24,6 +24,11 @@ impl Folder {
         Self { place: TenantFolder::new(data, &tenant), tenant, scratch }
     }
 
+    /// Whose log it is.
+    pub(super) fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
     /// Whose log it is, for messages.
     pub(super) fn subject(&self) -> String {
         format!("tenant {}", self.tenant)

@@ -1,12 +1,14 @@
 //! The command line.
 //!
 //! - `serving`: the commands that run until they are asked to stop.
-//! - `log`, `replay`: the commands that read a log. `hub`: those that ask a hub and tell it.
-//! - `source`, `folder`, `server`: where the log is read from; `reading`: what reading it has shown.
+//! - `log`, `replay`, `bill`: the commands that read a log. `hub`: those that ask a hub and tell it.
+//! - `source`, `folder`, `server`: where the log is read from; `asking`: how keys are shown; `reading`: what reading it has shown.
 //! - `lines`, `problem`: a server's answers. `fold`: the state the records add up to.
 //! - `streams`, `progress`: what is written, and what is shown meanwhile.
 //! - `exit`, `failure`, `interruption`: how a command ends.
 
+mod asking;
+mod bill;
 mod exit;
 mod failure;
 mod fold;
@@ -63,6 +65,8 @@ enum Command {
     Log(log::LogArgs),
     /// Rebuild a tenant's state from its log, twice, and compare
     Replay(replay::ReplayArgs),
+    /// Compute a tenant's bill from its log, and hold it against a HiveHub's ledger
+    Bill(bill::BillArgs),
 }
 
 /// Runs a command, which writes to `streams`.
@@ -74,6 +78,7 @@ pub async fn run(arguments: Arguments, streams: Streams) -> Exit {
         Command::Hub(hub) => hub.run(&streams).await,
         Command::Log(args) => return log::run(args, streams).await,
         Command::Replay(args) => return replay::run(args, streams).await,
+        Command::Bill(args) => return bill::run(args, streams).await,
     };
     match served {
         Ok(()) => Exit::Holds,

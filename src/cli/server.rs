@@ -5,23 +5,23 @@ use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Client, Response, Url};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use vectorizer_log::{
     ChainHash, Damage, DamageKind, ExportDetail, ExportFormat, ExportRange, ExportedRecord, Head, Record,
-    RemoteVerification, Seq, Timestamp,
+    RemoteVerification, Seq, TenantId, Timestamp,
 };
 
+use super::asking::{Shown, client};
 use super::lines::{LINE_BYTES_MAX, Lines};
 use super::problem::Problem;
 use super::reading::Reading;
 use crate::config::Secret;
 
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a server may say nothing. A sleeping tenant wakes first, which takes as long as its log.
 const SILENCE_MAX: Duration = Duration::from_mins(5);
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// What is shown to verify a log: the stored bytes, and nothing a second time.
 const STORED_ONLY: ExportDetail = ExportDetail { payload: false, vector: false, stored: true };
@@ -86,9 +86,11 @@ pub(super) enum ServerError {
     /// It refused.
     #[error("{0}")]
     Refused(Problem),
-    /// The head is not what the contract says.
-    #[error("the server's head of the log cannot be read: {reason}")]
-    Head {
+    /// An answer is not what the contract says.
+    #[error("the server's answer to {of} cannot be read: {reason}")]
+    Answer {
+        /// To what.
+        of: &'static str,
         /// What is wrong with it.
         reason: String,
     },
@@ -110,15 +112,17 @@ pub(super) enum ServerError {
 }
 
 #[derive(Deserialize)]
+struct UsageAnswer {
+    tenant: TenantId,
+}
+
+#[derive(Deserialize)]
 struct HeadAnswer {
     seq: Seq,
     chain: String,
 }
 
 /// A server, and a key to it.
-///
-/// Redirects are not followed and the environment's proxies not used: the key goes to the given
-/// address and nowhere else.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     http: Client,
@@ -128,21 +132,8 @@ pub(super) struct Server {
 impl Server {
     /// The server at `url`. Nothing is sent yet.
     pub(super) fn new(url: ServerUrl, key: Option<&Secret>) -> Result<Self, ServerError> {
-        let mut headers = HeaderMap::new();
-        if let Some(key) = key {
-            let mut value =
-                HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| ServerError::Key)?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        let http = crate::outgoing::client()
-            .user_agent(concat!("vectorizer/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIME_MAX)
-            .build()
-            .map_err(ServerError::Client)?;
+        let http = client(key, Shown::Bearer).map_err(|_| ServerError::Key)?;
+        let http = http.build().map_err(ServerError::Client)?;
         Ok(Self { http, url })
     }
 
@@ -151,21 +142,31 @@ impl Server {
         format!("the log at {}", self.url)
     }
 
+    /// Whose key it is.
+    pub(super) async fn tenant(&self) -> Result<TenantId, ServerError> {
+        let UsageAnswer { tenant } = self.answer("cluster/usage").await?;
+        Ok(tenant)
+    }
+
     /// How far the log reaches.
     pub(super) async fn head(&self) -> Result<Head, ServerError> {
-        let mut response = self.get(self.path("log/head")).await?;
+        let HeadAnswer { seq, chain } = self.answer("log/head").await?;
+        let no_hash = |_| ServerError::Answer { of: "log/head", reason: "chain is no hash".to_owned() };
+        let chain: ChainHash = chain.parse().map_err(no_hash)?;
+        Ok(Head { seq, chain })
+    }
+
+    /// A small answer, read whole.
+    async fn answer<A: DeserializeOwned>(&self, of: &'static str) -> Result<A, ServerError> {
+        let mut response = self.get(self.path(of)).await?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(ServerError::Unreachable)? {
             body.extend_from_slice(&chunk);
-            if body.len() > HEAD_BYTES_MAX {
-                return Err(ServerError::Head { reason: "it is too long".to_owned() });
+            if body.len() > ANSWER_BYTES_MAX {
+                return Err(ServerError::Answer { of, reason: "it is too long".to_owned() });
             }
         }
-        let garbage = |reason: String| ServerError::Head { reason };
-        let HeadAnswer { seq, chain } =
-            serde_json::from_slice(&body).map_err(|error| garbage(error.to_string()))?;
-        let chain: ChainHash = chain.parse().map_err(|_| garbage("chain is no hash".to_owned()))?;
-        Ok(Head { seq, chain })
+        serde_json::from_slice(&body).map_err(|error| ServerError::Answer { of, reason: error.to_string() })
     }
 
     /// A part of the log, a line for each record, as the server writes them.

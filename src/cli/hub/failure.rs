@@ -24,7 +24,7 @@ pub(in crate::cli) enum HubFailure {
     #[error("cannot set up the client")]
     Client(#[source] reqwest::Error),
     /// The key has characters that no key has.
-    #[error("the key (--key or VECTORIZER_KEY) is none: it cannot stand in a header")]
+    #[error("the key is none: it cannot stand in a header")]
     Key,
     /// Not connected, or cut off.
     #[error("the hub cannot be reached")]
@@ -46,4 +46,23 @@ pub(in crate::cli) enum HubFailure {
     /// The arguments do not say where it is.
     #[error("give either --data-dir or --url")]
     Nowhere,
+}
+
+impl HubFailure {
+    /// An answer that is none of success.
+    pub(in crate::cli) fn refused(status: u16, answer: &[u8]) -> Self {
+        let said: Option<ErrorAnswer> = serde_json::from_slice(answer).ok();
+        match said {
+            Some(said) if status == 409 || status == 404 && said.error.starts_with("unknown_") => {
+                Self::No(ErrorAnswer { details: printable(&said.details), ..said })
+            }
+            Some(said) => Self::Refused { status, details: printable(&said.details) },
+            None => Self::Refused { status, details: "it does not say why".to_owned() },
+        }
+    }
+}
+
+/// A stranger's text without what would steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }

@@ -9,21 +9,18 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use clap::{ArgGroup, Args};
 use http_body_util::BodyExt as _;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::redirect;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::HubFailure;
+use crate::cli::asking::{Shown, client};
 use crate::cli::interruption::on_disk;
 use crate::config::{HubUrl, Secret};
-use crate::hivehub::ErrorAnswer;
 use crate::hub::demo::HUB_FOLDER;
 use crate::hub::{Hub, HubStoreError, unguarded_admin};
 
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
 /// A thousand events have less than a mebibyte.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -65,8 +62,7 @@ fn secret(text: &str) -> Result<Secret, Infallible> {
 pub(super) enum Place {
     /// Its folder, opened here.
     Folder(Router),
-    /// Where it runs. Redirects are not followed and the environment's proxies not used: the key goes to
-    /// the given address and nowhere else.
+    /// Where it runs.
     Server { http: reqwest::Client, url: HubUrl },
 }
 
@@ -94,22 +90,8 @@ impl PlaceArgs {
 
 impl Place {
     fn at(url: HubUrl, key: Option<&Secret>) -> Result<Self, HubFailure> {
-        let mut headers = HeaderMap::new();
-        if let Some(key) = key {
-            let mut value =
-                HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| HubFailure::Key)?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        let http = crate::outgoing::client()
-            .user_agent(concat!("vectorizer/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIME_MAX)
-            .timeout(ANSWER_TIME_MAX)
-            .build()
-            .map_err(HubFailure::Client)?;
+        let http = client(key, Shown::Bearer).map_err(|_| HubFailure::Key)?;
+        let http = http.timeout(ANSWER_TIME_MAX).build().map_err(HubFailure::Client)?;
         Ok(Self::Server { http, url })
     }
 
@@ -171,14 +153,7 @@ impl Place {
         if (200..300).contains(&status) {
             return serde_json::from_slice(&answer).map_err(HubFailure::Garbage);
         }
-        let said: Option<ErrorAnswer> = serde_json::from_slice(&answer).ok();
-        Err(match said {
-            Some(said) if status == 409 || status == 404 && said.error.starts_with("unknown_") => {
-                HubFailure::No(ErrorAnswer { details: printable(&said.details), ..said })
-            }
-            Some(said) => HubFailure::Refused { status, details: printable(&said.details) },
-            None => HubFailure::Refused { status, details: "it does not say why".to_owned() },
-        })
+        Err(HubFailure::refused(status, &answer))
     }
 }
 
@@ -231,9 +206,4 @@ fn escaped(text: &str) -> String {
         }
         escaped
     })
-}
-
-/// A stranger's text without what would steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
