@@ -122,7 +122,7 @@ fn recall_is_high_also_where_a_byte_for_each_number_is_not_enough() {
         // Farther away than this, the cosines themselves are equal in f32.
         let far = match metric {
             Metric::Cosine => 100.0,
-            // The largest products with far vectors are a few at the rim: 0.8 was seen at 1,000.
+            // Lengths tell most of such vectors apart, and so does the graph: 0.8 was seen at 1,000.
             Metric::Dot => 20.0,
             Metric::Euclidean => 1_000.0,
         };
@@ -164,6 +164,26 @@ fn recall_is_high_also_where_a_byte_for_each_number_is_not_enough() {
         written.link();
         let recall = written.recall_of(Effort::Usual, long);
         assert!(recall >= 0.95, "{metric:?}, a long direction: {recall}");
+    }
+}
+
+/// Where all vectors lie far from zero, lengths must not drown what else tells them apart.
+#[test]
+fn recall_is_high_under_dot_wherever_the_vectors_lie() {
+    let plain = |random: &mut Random| (0..DIMENSION).map(|_| random.unit()).collect::<Vec<f32>>();
+    let clustered = Random::vector;
+    for shift in [0.0, 10.0, 1_000.0] {
+        for vector in [plain, clustered] {
+            let shifted =
+                |random: &mut Random| vector(random).into_iter().map(|number| number + shift).collect();
+            let mut written = Written::new(Metric::Dot, 7);
+            written.upsert_with(6_000, u64::MAX, shifted);
+            written.link();
+            for recall in [written.recall_of(Effort::Usual, shifted), written.recall_of(Effort::Usual, plain)]
+            {
+                assert!(recall >= 0.92, "{shift} from zero: {recall}");
+            }
+        }
     }
 }
 
