@@ -108,7 +108,7 @@ impl Snapshot {
         let graph = self.graph.get_or_init(|| Graph::new(self.dimension(), self.metric(), self.degrees()));
         let linked = graph.view().len();
         let end = self.slots.len().min(linked.saturating_add(points_max));
-        graph.extend(&|node| self.slot(node), end, threads, stop)?;
+        graph.extend(&|node| self.slot(node), (end, self.slots.len()), threads, stop)?;
         Ok(graph.view().len() - linked)
     }
 

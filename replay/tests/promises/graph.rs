@@ -219,6 +219,46 @@ fn what_is_not_linked_yet_is_found_all_the_same() {
     }
 }
 
+/// Rows rule most of them out; never one that belongs to the answer.
+#[test]
+fn of_what_is_not_linked_yet_searches_miss_nothing() {
+    let plain = |random: &mut Random| (0..DIMENSION).map(|_| random.unit()).collect::<Vec<f32>>();
+    for metric in METRICS {
+        for (scale, shift) in
+            [(1.0, 0.0), (1.0, 4.0), (1.0, 1_000.0), (1e-17, 0.0), (1e-13, 0.0), (1e16, 0.0)]
+        {
+            let vector = |random: &mut Random| -> Vec<f32> {
+                plain(random).into_iter().map(|number| number * scale + shift).collect()
+            };
+            let mut written = Written::new(metric, 12);
+            written.upsert_with(4_500, u64::MAX, vector);
+            written.link();
+            let linked = written.model.clone();
+            written.upsert_with(3_000, u64::MAX, vector);
+            written.snapshot().link(1, 1, &|| false).unwrap();
+            let snapshot = written.snapshot();
+            assert_eq!(snapshot.unlinked(), 2_999);
+            // They are written in the order of ids, and one more was linked.
+            let first = written.model.keys().find(|id| !linked.contains_key(*id)).unwrap().clone();
+            for _ in 0..100 {
+                let query = vector(&mut written.random);
+                let hits = search(&snapshot, &query, 10, Effort::Candidates(20));
+                let found: Vec<_> = hits.iter().map(|hit| (hit.point.id(), hit.score)).collect();
+                for hit in search(&snapshot, &query, 10, Effort::Exact) {
+                    let id = PointId::text(hit.point.id()).unwrap();
+                    if id != first && !linked.contains_key(&id) {
+                        let missed = !found.contains(&(hit.point.id(), hit.score));
+                        assert!(
+                            !missed,
+                            "{metric:?}, {scale} times, {shift} away: {found:?} without {hit:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn deleting_and_rewriting_a_third_costs_no_recall() {
     for metric in METRICS {

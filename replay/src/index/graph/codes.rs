@@ -34,6 +34,7 @@ use std::ops::Range;
 
 use vectorizer_log::Metric;
 
+use super::bound::{Bound, Lengths};
 use crate::index::{distance, sums};
 
 /// What rows are made of: whole lines of the cache, so that a walk waits for no more of them than it needs.
@@ -232,6 +233,25 @@ impl Shape {
         }
     }
 
+    /// What rows are held against; `None` where they are not of bytes.
+    pub(super) fn bound(&self, vector: &[f32]) -> Option<Bound> {
+        if self.precision == Precision::Float {
+            return None;
+        }
+        let probe = self.query(vector);
+        let (own, product) = match self.metric {
+            Metric::Cosine | Metric::Euclidean => (self.moved(vector), 0.0),
+            Metric::Dot => (vector.to_vec(), distance::dot(vector, &self.center[..vector.len()])),
+        };
+        let length = |numbers: &[f32]| distance::dot(numbers, numbers).sqrt();
+        #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+        let numbers = self.center.len() as f32;
+        let missed = length(&probe.missed(&own));
+        let center = length(&self.center);
+        let lengths = Lengths { own: length(&own), missed, center, numbers, product };
+        Bound::new(self.metric, probe, &lengths)
+    }
+
     fn probe(&self, moved: &[f32]) -> Probe {
         let mut lanes = vec![Lane::default(); self.lanes];
         match self.precision {
@@ -309,11 +329,28 @@ impl Probe {
         if self.floats {
             return self.rank_floats(row);
         }
+        self.rank_and_trailer(row).0
+    }
+
+    /// The rank of a row of bytes, and its scale and bias.
+    #[inline]
+    pub(super) fn rank_and_trailer(&self, row: &[Lane]) -> (f32, f32, f32) {
         let (scale, bias) = trailer(row);
         let product = sums::of_bytes(bytemuck::cast_slice(&self.lanes), bytemuck::cast_slice(row));
         #[expect(clippy::cast_precision_loss, reason = "below 2^28, and codes are rounded more")]
         let product = product as f32;
-        self.bias + self.weight * bias - self.scale * scale * product
+        (self.bias + self.weight * bias - self.scale * scale * product, scale, bias)
+    }
+
+    pub(super) fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// What the codes miss of the vector that they were made of.
+    fn missed(&self, moved: &[f32]) -> Vec<f32> {
+        let step = self.scale / std::f32::consts::SQRT_2;
+        let codes: &[i8] = bytemuck::cast_slice(&self.lanes);
+        moved.iter().zip(codes).map(|(number, code)| number - step * f32::from(*code)).collect()
     }
 
     fn rank_floats(&self, row: &[Lane]) -> f32 {

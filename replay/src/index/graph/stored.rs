@@ -153,6 +153,7 @@ impl Graph {
                 None => unknown.push(node),
             }
         }
+        view.len = view.coded;
         stored.place(&places, &mut view);
         let live = |node: Node| slot(node).id.is_some();
         view.link(&unknown, &live, threads, stop)?;
