@@ -122,7 +122,10 @@ async fn one_large_write_holds_up_nothing_but_its_own_collection_and_that_not_fo
     let small = json!({"vectors": [{"id": "a", "vector": [1, 2]}]});
     client.put("/collections/other/vectors", &small).await.expect(200);
     assert!(started.elapsed() < Duration::from_secs(2), "another collection's write waited for linking");
+    let search = json!({"vector": numbers(7).collect::<Vec<u64>>(), "limit": 1});
     while client.get("/collections/large").await.expect(200)["index"]["state"] != "linked" {
+        let found = client.post("/collections/large/search", &search).await.expect(200);
+        assert!(found["results"][0]["score"].as_f64().unwrap() > 0.999);
         assert!(started.elapsed() < Duration::from_secs(100), "linking takes too long");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

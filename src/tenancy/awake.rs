@@ -13,6 +13,7 @@ use vectorizer_replay::{ApplyError, Projection, Recovery};
 use super::graph_files::GraphFiles;
 use super::linker::{Linker, Turns};
 use super::pace::{Linking, Pace};
+use super::searches::Searches;
 use super::share::Share;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
 use crate::audit::TenantDenials;
@@ -35,6 +36,7 @@ pub(super) struct Awake {
     pub(super) commands: mpsc::Sender<Queued>,
     pub(super) published: watch::Receiver<Head>,
     pub(super) pace: Pace,
+    pub(super) searches: Searches,
     pub(super) log_readers: Arc<Semaphore>,
     pub(super) followers: Arc<Semaphore>,
     pub(super) share: Share,
@@ -168,6 +170,7 @@ impl Woken {
         // The writer outlives the request that wakes it, and works for others too.
         let span = error_span!(parent: None, "writer", tenant = %id);
         let (tell, linked) = watch::channel(Linking::Going);
+        let searches = Searches::default();
         let failed = CancellationToken::new();
         let linker = Linker {
             state: Arc::clone(&state),
@@ -190,7 +193,8 @@ impl Woken {
             log: reader,
             commands,
             published,
-            pace: Pace::new(linked),
+            pace: Pace::new(linked, searches.clone()),
+            searches,
             log_readers: Arc::new(Semaphore::new(LOG_READERS_MAX)),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             share,

@@ -4,8 +4,8 @@
 //! - `awake`: a tenant in memory, and how it gets there.
 //! - `writer`, `decision`, `group`, `command`: what becomes of a write.
 //! - `linker`: what follows a write behind it: links in the graph, compaction; `graph_files`: where
-//!   graphs are kept for the next waking; `pace`: who waits when linking does not keep up;
-//!   `background`: the threads that do it.
+//!   graphs are kept for the next waking; `pace`: who waits when linking does not keep up; `searches`:
+//!   which collections are searched; `background`: the threads that do it.
 //! - `census`: which tenants there are, for the operator; `deletion`: those that are no more.
 //! - `merge_patch`: how a payload changes.
 //! - `share`: what one tenant may take up.
@@ -21,6 +21,7 @@ mod group;
 mod linker;
 mod merge_patch;
 mod pace;
+mod searches;
 mod share;
 mod tenant;
 mod writer;

@@ -147,7 +147,10 @@ impl<L> Tenant<L> {
         name: &CollectionName,
         filters: impl IntoIterator<Item = Option<Filter>>,
     ) -> Result<(Snapshot, Vec<Option<Selection>>), Refusal> {
-        self.read(name, |collection| (collection.snapshot(), collection.select_each(filters)))
+        self.read(name, |collection| {
+            self.awake.searches.note(collection.id());
+            (collection.snapshot(), collection.select_each(filters))
+        })
     }
 
     /// One vector.

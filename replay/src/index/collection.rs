@@ -10,7 +10,7 @@ use super::change::{Change, Misfit};
 use super::compaction::{Compaction, Removed};
 use super::filter::Filter;
 use super::ids::Ids;
-use super::linking::{OwnGraph, unlinked_max};
+use super::linking::{OwnGraph, UNLINKED_NUMBERS_MAX, UNSEARCHED_NUMBERS_MAX, vectors_of};
 use super::postings::{Allowance, Postings};
 use super::selection::Selection;
 use super::slots::{Entry, Moved, Slot, Slots, StoredPoint};
@@ -125,7 +125,12 @@ impl Collection {
 
     /// Whether more points are unlinked than every search should have to compare one by one.
     pub fn is_behind(&self) -> bool {
-        self.unlinked() > unlinked_max(self.dimension)
+        self.unlinked() > vectors_of(UNLINKED_NUMBERS_MAX, self.dimension)
+    }
+
+    /// Whether more points are unlinked than the first of many searches should find.
+    pub fn is_far_behind(&self) -> bool {
+        self.unlinked() > vectors_of(UNSEARCHED_NUMBERS_MAX, self.dimension)
     }
 
     /// Whether searches walk through a graph.

@@ -113,7 +113,7 @@ impl Index {
                 for id in ids {
                     collection.existing(id)?;
                 }
-                distinct(ids)
+                distinct(ids.iter())
             }
             Event::PayloadChanged { collection, id, .. } => {
                 self.existing(*collection)?.existing(id).map(|_| ())
@@ -180,9 +180,14 @@ impl Index {
     }
 }
 
-fn distinct<'a>(ids: impl IntoIterator<Item = &'a PointId>) -> Result<(), Misfit> {
+fn distinct<'a>(ids: impl Iterator<Item = &'a PointId> + Clone) -> Result<(), Misfit> {
+    // Those that a filter has found come in order, and may be a million.
+    if ids.clone().is_sorted_by(|one, next| one < next) {
+        return Ok(());
+    }
     let mut seen = HashSet::new();
-    match ids.into_iter().find(|id| !seen.insert(*id)) {
+    let mut ids = ids;
+    match ids.find(|id| !seen.insert(*id)) {
         Some(id) => Err(Misfit::RepeatedPoint { id: id.clone() }),
         None => Ok(()),
     }

@@ -139,6 +139,12 @@ impl<'a> Best<'a> {
         }
     }
 
+    /// No point of a higher rank can enter.
+    #[inline]
+    pub(super) fn rank_max(&self) -> f32 {
+        self.rank_max
+    }
+
     /// Takes the point if it is among the best. The filter, which may have to parse a payload, is
     /// asked last, and only about a point that would enter.
     #[inline]

@@ -89,7 +89,7 @@ impl Snapshot {
         let Some(view) = self.view.as_ref().filter(|view| !view.has_twins()) else { return Ok(None) };
         let passes_over = sought.among.is_some() || self.slots.has_emptied();
         let ranked = self.candidates(request).map(|ef| ef.saturating_mul(RANKED_PER_CANDIDATE));
-        let left = compared_max.saturating_sub(self.slots.len() - view.len());
+        let left = compared_max.saturating_sub(self.compared_unlinked(view));
         if !passes_over || sought.filter.is_some() || ranked.is_none_or(|ranked| ranked > left) {
             return Ok(None);
         }
@@ -132,10 +132,15 @@ impl Snapshot {
             (Some(view), Some(ef))
                 if request.filter.is_none() && !self.slots.has_emptied() && !view.has_twins() =>
             {
-                sought.walked(ef, view.len()) / CODE_SHARE + self.slots.len() - view.len()
+                sought.walked(ef, view.len()) / CODE_SHARE + self.compared_unlinked(view)
             }
             _ => sought.points_max,
         }
+    }
+
+    /// The same of what is not linked, where most rows rule out their vectors.
+    fn compared_unlinked(&self, view: &View) -> usize {
+        (view.coded() - view.len()) / CODE_SHARE + self.slots.len() - view.coded()
     }
 
     /// How many candidates its walk keeps; `None` if it is not to walk.
@@ -237,7 +242,8 @@ impl Snapshot {
         if found < request.limit.min(sought.points_max) {
             return None;
         }
-        self.scan_from(view.len(), sought, &mut best, score);
+        let rest = self.scan_coded(view, request.vector, sought, &mut best, score);
+        self.scan_from(rest, sought, &mut best, score);
         Some(best.into_hits())
     }
 
@@ -253,6 +259,29 @@ impl Snapshot {
             (None, Some(filter)) => self.entry(node).is_some_and(|entry| fulfils(entry, filter)),
             (None, None) => self.entry(node).is_some(),
         }
+    }
+
+    /// Offers the points in unlinked slots that their rows do not rule out. Says from which slot on there are no
+    /// rows that do.
+    fn scan_coded<'a>(
+        &'a self,
+        view: &View,
+        vector: &[f32],
+        sought: Sought<'_>,
+        best: &mut Best<'a>,
+        score: &impl Fn(&Block, usize) -> f32,
+    ) -> usize {
+        let (Some(bound), None) = (view.bound(vector), sought.among) else { return view.len() };
+        #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
+        for number in view.len() as Node..view.coded() as Node {
+            if !view.rules_out(&bound, number, best.rank_max()) {
+                let (block, offset) = self.slots.at(number as usize);
+                if let Some(entry) = block.entry(offset) {
+                    best.offer(score(block, offset), entry);
+                }
+            }
+        }
+        view.coded()
     }
 
     /// Offers every point sought in the slots from `first` on.

@@ -77,6 +77,10 @@ fn an_event_that_does_not_fit_leaves_no_trace() {
         ),
         (deleted(here, vec![id("a"), id("n")]), Misfit::UnknownPoint { id: id("n") }),
         (deleted(here, vec![id("a"), id("a")]), Misfit::RepeatedPoint { id: id("a") }),
+        (
+            upserted(here, ["n", "m", "n"].map(|id| point(id, &[1.0, 1.0], None)).to_vec()),
+            Misfit::RepeatedPoint { id: id("n") },
+        ),
         (changed(here, "n"), Misfit::UnknownPoint { id: id("n") }),
     ];
     for (event, reason) in cases {

@@ -122,7 +122,7 @@ fn recall_is_high_also_where_a_byte_for_each_number_is_not_enough() {
         // Farther away than this, the cosines themselves are equal in f32.
         let far = match metric {
             Metric::Cosine => 100.0,
-            // The largest products with far vectors are a few at the rim: 0.8 was seen at 1,000.
+            // Lengths tell most of such vectors apart, and so does the graph: 0.8 was seen at 1,000.
             Metric::Dot => 20.0,
             Metric::Euclidean => 1_000.0,
         };
@@ -167,6 +167,26 @@ fn recall_is_high_also_where_a_byte_for_each_number_is_not_enough() {
     }
 }
 
+/// Where all vectors lie far from zero, lengths must not drown what else tells them apart.
+#[test]
+fn recall_is_high_under_dot_wherever_the_vectors_lie() {
+    let plain = |random: &mut Random| (0..DIMENSION).map(|_| random.unit()).collect::<Vec<f32>>();
+    let clustered = Random::vector;
+    for shift in [0.0, 10.0, 1_000.0] {
+        for vector in [plain, clustered] {
+            let shifted =
+                |random: &mut Random| vector(random).into_iter().map(|number| number + shift).collect();
+            let mut written = Written::new(Metric::Dot, 7);
+            written.upsert_with(6_000, u64::MAX, shifted);
+            written.link();
+            for recall in [written.recall_of(Effort::Usual, shifted), written.recall_of(Effort::Usual, plain)]
+            {
+                assert!(recall >= 0.92, "{shift} from zero: {recall}");
+            }
+        }
+    }
+}
+
 #[test]
 fn copies_of_one_vector_are_in_nobodys_way() {
     for metric in METRICS {
@@ -196,6 +216,46 @@ fn what_is_not_linked_yet_is_found_all_the_same() {
     assert_eq!(snapshot.unlinked(), 500);
     for (id, vector) in written.model.iter().step_by(7) {
         assert_eq!(search(&snapshot, vector, 1, Effort::Candidates(200))[0].point.id(), id.as_str());
+    }
+}
+
+/// Rows rule most of them out; never one that belongs to the answer.
+#[test]
+fn of_what_is_not_linked_yet_searches_miss_nothing() {
+    let plain = |random: &mut Random| (0..DIMENSION).map(|_| random.unit()).collect::<Vec<f32>>();
+    for metric in METRICS {
+        for (scale, shift) in
+            [(1.0, 0.0), (1.0, 4.0), (1.0, 1_000.0), (1e-17, 0.0), (1e-13, 0.0), (1e16, 0.0)]
+        {
+            let vector = |random: &mut Random| -> Vec<f32> {
+                plain(random).into_iter().map(|number| number * scale + shift).collect()
+            };
+            let mut written = Written::new(metric, 12);
+            written.upsert_with(4_500, u64::MAX, vector);
+            written.link();
+            let linked = written.model.clone();
+            written.upsert_with(3_000, u64::MAX, vector);
+            written.snapshot().link(1, 1, &|| false).unwrap();
+            let snapshot = written.snapshot();
+            assert_eq!(snapshot.unlinked(), 2_999);
+            // They are written in the order of ids, and one more was linked.
+            let first = written.model.keys().find(|id| !linked.contains_key(*id)).unwrap().clone();
+            for _ in 0..100 {
+                let query = vector(&mut written.random);
+                let hits = search(&snapshot, &query, 10, Effort::Candidates(20));
+                let found: Vec<_> = hits.iter().map(|hit| (hit.point.id(), hit.score)).collect();
+                for hit in search(&snapshot, &query, 10, Effort::Exact) {
+                    let id = PointId::text(hit.point.id()).unwrap();
+                    if id != first && !linked.contains_key(&id) {
+                        let missed = !found.contains(&(hit.point.id(), hit.score));
+                        assert!(
+                            !missed,
+                            "{metric:?}, {scale} times, {shift} away: {found:?} without {hit:?}"
+                        );
+                    }
+                }
+            }
+        }
     }
 }
 

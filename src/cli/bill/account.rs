@@ -140,7 +140,8 @@ impl Account {
         let open = self.bill.as_ref().map(|bill| bill.open_totals(Timestamp::now())).unwrap_or_default();
         streams.report(format_args!("{:<22}{:>26}{:>26}", "meter", "closed windows", "open window"))?;
         for meter in Meter::ALL {
-            let mut of_lines = self.lines.iter().filter(|((_, of), _)| *of == meter).map(|(_, line)| line.value);
+            let mut of_lines =
+                self.lines.iter().filter(|((_, of), _)| *of == meter).map(|(_, line)| line.value);
             let closed = match meter {
                 // A reading: the newest counts, with its corrections.
                 Meter::StorageBytes if self.span.is_everything() => self

@@ -17,16 +17,24 @@
 //! - dot: the largest product is no neighbourhood (nothing need be near to itself), and a graph of it
 //!   loses its way. So a number is added to each vector that makes all equally long, `√(r² - |x|²)`: then
 //!   the nearest to a query with a zero there has the largest product (Bachrach et al., "Speeding up the
-//!   Xbox recommender system", 2014). Nodes compare by that distance; a query, which is not moved, by
-//!   `-2·q·x'` alone: its `weight` takes the bias away.
+//!   Xbox recommender system", 2014). Where all vectors lie far from zero, lengths would drown everything else
+//!   that tells them apart; but to take the same vector from all of them changes their products with a query by
+//!   the same number. So lengths are those of `x' + lean·c`, a shorter way from zero. Nodes compare by that
+//!   distance; a query, which is not moved, by `-2·q·x'` alone: its `weight` takes the bias away. A length `r`
+//!   of four in five vectors, the others getting a zero, found 0.97 rather than 0.76 where lengths differ a lot, but
+//!   0.94 rather than 1.00 for queries like the vectors. Two clusters a thousand times their spread apart stay
+//!   at 0.8.
 //!
 //! A byte is not always enough: where one direction spreads a thousand times as far as the others, or
 //! clusters lie that far apart, nearness is a matter of digits that a byte does not have. [`Shape::serves`]
 //! finds out, on a sample of what is about to be linked, whether bytes put the same vectors first as the
 //! numbers do; if not even a new mean helps, rows hold `x'` itself, and `|x-y|²` is computed as it stands.
 
+use std::ops::Range;
+
 use vectorizer_log::Metric;
 
+use super::bound::{Bound, Lengths};
 use crate::index::{distance, sums};
 
 /// What rows are made of: whole lines of the cache, so that a walk waits for no more of them than it needs.
@@ -52,6 +60,9 @@ const QUERY_EVERY: usize = 16;
 
 /// How much longer than nearly all others, by its square, a vector may be that sets the length under dot.
 const LENGTHS_MAX: f32 = 4.0;
+/// How many times as far from zero as from half of the vectors the middle may lie where lengths are measured.
+/// With less, searches for what resembles the vectors find fewer of the longest; with more, others do.
+const FAR_MAX: f32 = 2.0;
 
 /// What a number is kept as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +79,8 @@ pub(super) struct Shape {
     center: Box<[f32]>,
     /// Under dot, how long vectors are made; the square of it.
     length_squared: f32,
+    /// Under dot, as which part of the way from zero to the center lengths count it.
+    lean: f32,
     lanes: usize,
 }
 
@@ -85,21 +98,36 @@ pub(in super::super) struct Probe {
 impl Shape {
     /// A shape for vectors like these.
     pub(super) fn new(dimension: usize, metric: Metric, precision: Precision, sample: &[&[f32]]) -> Self {
-        // Neither the middle nor the length may be moved by a few that lie far out.
-        let mut squares: Vec<f32> = sample.iter().map(|vector| distance::dot(vector, vector)).collect();
-        let length_squared = quantile(&mut squares, 100).min(LENGTHS_MAX * quantile(&mut squares, 99));
         let numbers = dimension + usize::from(metric == Metric::Dot);
-        let mut shape = Self::of_parts(metric, precision, vec![0.0; numbers].into(), length_squared);
-        let moved: Vec<Vec<f32>> = sample.iter().map(|vector| shape.moved(vector)).collect();
-        let mut column = Vec::with_capacity(moved.len());
-        shape.center = (0..numbers)
-            .map(|number| {
-                column.clear();
-                column.extend(moved.iter().map(|vector| vector[number]));
-                quantile(&mut column, 50)
-            })
-            .collect();
+        let mut shape = Self::of_parts(metric, precision, vec![0.0; numbers].into(), (0.0, 1.0));
+        shape.center_on(sample, 0..dimension);
+        if metric == Metric::Dot {
+            let center = &shape.center[..dimension];
+            let mut squares: Vec<f32> =
+                sample.iter().map(|vector| distance::square(vector, center)).collect();
+            let spread = quantile(&mut squares, 50).sqrt();
+            let far = distance::dot(center, center).sqrt();
+            shape.lean = if far > FAR_MAX * spread { FAR_MAX * spread / far } else { 1.0 };
+            for (square, vector) in squares.iter_mut().zip(sample) {
+                *square = shape.leaning_square(&shape.moved(vector)[..dimension]);
+            }
+            // That is not moved by a few either.
+            shape.length_squared = quantile(&mut squares, 100).min(LENGTHS_MAX * quantile(&mut squares, 99));
+            shape.center_on(sample, dimension..numbers);
+        }
         shape
+    }
+
+    /// Finds the middle of these numbers, none of which has one yet. A few vectors that lie far out do not move
+    /// it.
+    fn center_on(&mut self, sample: &[&[f32]], numbers: Range<usize>) {
+        let moved: Vec<Vec<f32>> = sample.iter().map(|vector| self.moved(vector)).collect();
+        let mut column = Vec::with_capacity(moved.len());
+        for number in numbers {
+            column.clear();
+            column.extend(moved.iter().map(|vector| vector[number]));
+            self.center[number] = quantile(&mut column, 50);
+        }
     }
 
     /// A shape that was taken apart.
@@ -107,19 +135,19 @@ impl Shape {
         metric: Metric,
         precision: Precision,
         center: Box<[f32]>,
-        length_squared: f32,
+        (length_squared, lean): (f32, f32),
     ) -> Self {
         let bytes = match precision {
             Precision::Byte => center.len(),
             Precision::Float => center.len() * size_of::<f32>(),
         };
         let lanes = (bytes + TRAILER).div_ceil(Lane::BYTES);
-        Self { metric, precision, center, length_squared, lanes }
+        Self { metric, precision, center, length_squared, lean, lanes }
     }
 
     /// The same, with rows that hold the numbers.
     pub(super) fn precise(&self) -> Self {
-        Self::of_parts(self.metric, Precision::Float, self.center.clone(), self.length_squared)
+        Self::of_parts(self.metric, Precision::Float, self.center.clone(), self.lengths())
     }
 
     /// Whether rows of this shape put the same of these vectors first as the vectors do.
@@ -168,8 +196,9 @@ impl Shape {
         &self.center
     }
 
-    pub(super) fn length_squared(&self) -> f32 {
-        self.length_squared
+    /// What is made of lengths under dot.
+    pub(super) fn lengths(&self) -> (f32, f32) {
+        (self.length_squared, self.lean)
     }
 
     pub(super) fn lanes(&self) -> usize {
@@ -180,9 +209,20 @@ impl Shape {
     fn moved(&self, vector: &[f32]) -> Vec<f32> {
         let unit = if self.metric == Metric::Cosine { distance::unit(vector) } else { None };
         let vector = unit.as_deref().unwrap_or(vector);
-        let missing = || (self.length_squared - distance::dot(vector, vector)).max(0.0).sqrt();
-        let numbers = vector.iter().copied().chain((self.metric == Metric::Dot).then(missing));
-        numbers.zip(&self.center).map(|(number, center)| number - center).collect()
+        let mut moved = Vec::with_capacity(self.center.len());
+        moved.extend(vector.iter().zip(&self.center).map(|(number, center)| number - center));
+        if self.metric == Metric::Dot {
+            let missing = (self.length_squared - self.leaning_square(&moved)).max(0.0).sqrt();
+            moved.push(missing - self.center[moved.len()]);
+        }
+        moved
+    }
+
+    /// The square of a moved vector's length where lengths are measured.
+    fn leaning_square(&self, moved: &[f32]) -> f32 {
+        let leaning = |(number, center): (&f32, &f32)| number + self.lean * center;
+        let squares = moved.iter().zip(&self.center).map(leaning).map(|number| number * number);
+        squares.sum::<f32>().min(f32::MAX)
     }
 
     /// The probe of a query.
@@ -191,6 +231,25 @@ impl Shape {
             Metric::Cosine | Metric::Euclidean => self.probe(&self.moved(vector)),
             Metric::Dot => Probe { bias: 0.0, weight: 0.0, ..self.probe(vector) },
         }
+    }
+
+    /// What rows are held against; `None` where they are not of bytes.
+    pub(super) fn bound(&self, vector: &[f32]) -> Option<Bound> {
+        if self.precision == Precision::Float {
+            return None;
+        }
+        let probe = self.query(vector);
+        let (own, product) = match self.metric {
+            Metric::Cosine | Metric::Euclidean => (self.moved(vector), 0.0),
+            Metric::Dot => (vector.to_vec(), distance::dot(vector, &self.center[..vector.len()])),
+        };
+        let length = |numbers: &[f32]| distance::dot(numbers, numbers).sqrt();
+        #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+        let numbers = self.center.len() as f32;
+        let missed = length(&probe.missed(&own));
+        let center = length(&self.center);
+        let lengths = Lengths { own: length(&own), missed, center, numbers, product };
+        Bound::new(self.metric, probe, &lengths)
     }
 
     fn probe(&self, moved: &[f32]) -> Probe {
@@ -270,11 +329,28 @@ impl Probe {
         if self.floats {
             return self.rank_floats(row);
         }
+        self.rank_and_trailer(row).0
+    }
+
+    /// The rank of a row of bytes, and its scale and bias.
+    #[inline]
+    pub(super) fn rank_and_trailer(&self, row: &[Lane]) -> (f32, f32, f32) {
         let (scale, bias) = trailer(row);
         let product = sums::of_bytes(bytemuck::cast_slice(&self.lanes), bytemuck::cast_slice(row));
         #[expect(clippy::cast_precision_loss, reason = "below 2^28, and codes are rounded more")]
         let product = product as f32;
-        self.bias + self.weight * bias - self.scale * scale * product
+        (self.bias + self.weight * bias - self.scale * scale * product, scale, bias)
+    }
+
+    pub(super) fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// What the codes miss of the vector that they were made of.
+    fn missed(&self, moved: &[f32]) -> Vec<f32> {
+        let step = self.scale / std::f32::consts::SQRT_2;
+        let codes: &[i8] = bytemuck::cast_slice(&self.lanes);
+        moved.iter().zip(codes).map(|(number, code)| number - step * f32::from(*code)).collect()
     }
 
     fn rank_floats(&self, row: &[Lane]) -> f32 {

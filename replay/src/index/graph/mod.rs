@@ -1,5 +1,6 @@
 //! A graph over a collection's slots: HNSW (Malkov and Yashunin, 2016, arXiv:1603.09320).
 //!
+//! - `bound`: what a row rules out without a look at its vector.
 //! - `codes`: the compact copy of the vectors that the walk compares.
 //! - `blocks`: where codes and neighbour lists lie, and who may change them.
 //! - `level`: how high a node reaches.
@@ -28,6 +29,7 @@
 //! The graph is derived: it may be lost at any time, and no digest covers it.
 
 mod blocks;
+mod bound;
 mod codes;
 mod level;
 mod link;
@@ -45,6 +47,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vectorizer_log::{Dimension, Metric};
 
 use self::blocks::Block;
+pub(super) use self::bound::Bound;
 pub(super) use self::codes::Probe;
 use self::codes::{Precision, SAMPLE_MAX, Shape};
 use self::level::level;
@@ -121,8 +124,11 @@ pub(super) struct View {
     shape: Arc<Shape>,
     degrees: Degrees,
     blocks: Vec<Block>,
-    /// How many nodes have codes.
+    /// How many nodes are linked.
     len: usize,
+    /// How many have codes: these, and those that are linked next. Their rows spare whoever compares them one by
+    /// one most of the vectors.
+    coded: usize,
     entry: Option<Entry>,
     /// Nodes that are not linked because another one has the same row, by that one.
     twins: Arc<HashMap<Node, Vec<Node>>>,
@@ -150,25 +156,31 @@ impl Graph {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Links the slots that follow the linked ones, up to the one numbered `end`, on `threads` threads, and
-    /// shows the result to searches that begin then. Asks `stop` between two vectors.
+    /// Makes codes for all of the first `coded` slots. Then links those that follow the linked ones, up to the
+    /// one numbered `end`, on `threads` threads. Shows either to searches that begin then. Asks `stop` between
+    /// two vectors.
     pub(super) fn extend<'a>(
         &self,
         slot: &(impl Fn(Node) -> Slot<'a> + Sync),
-        end: usize,
+        (end, coded): (usize, usize),
         threads: usize,
         stop: &(impl Fn() -> bool + Sync),
     ) -> Result<(), LinkingStopped> {
         let _alone = self.linking.lock().unwrap_or_else(PoisonError::into_inner);
         let mut view = View::clone(&self.view());
-        let added = view.len..end.min(Key::NODES_MAX);
-        view.fit(slot, added.clone(), stop)?;
-        #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
-        let added: Vec<Node> = added.map(|node| node as Node).collect();
-        for node in &added {
-            let slot = slot(*node);
-            view.push(slot.id.map_or(0, |id| level(id, view.degrees.m)), slot.vector);
+        let coded = view.coded..coded.min(Key::NODES_MAX);
+        if !coded.is_empty() {
+            view.fit(slot, coded.clone(), stop)?;
+            #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
+            for node in coded.start as Node..coded.end as Node {
+                let slot = slot(node);
+                view.push(slot.id.map_or(0, |id| level(id, view.degrees.m)), slot.vector);
+            }
+            *self.current() = Arc::new(view.clone());
         }
+        #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
+        let added: Vec<Node> = (view.len..end.min(view.coded)).map(|node| node as Node).collect();
+        view.len += added.len();
         // One that was emptied before it was linked keeps its number and nothing else.
         let live = |node: Node| slot(node).id.is_some();
         let linked: Vec<Node> = added.into_iter().filter(|node| live(*node)).collect();
@@ -184,7 +196,8 @@ impl Graph {
 
 impl View {
     fn empty(shape: Arc<Shape>, degrees: Degrees) -> Self {
-        Self { shape, degrees, blocks: Vec::new(), len: 0, entry: None, twins: Arc::default(), mended: 0 }
+        let (blocks, twins) = (Vec::new(), Arc::default());
+        Self { shape, degrees, blocks, len: 0, coded: 0, entry: None, twins, mended: 0 }
     }
 
     /// Gives the view another shape if its own does not serve the vectors that are to be added: their
@@ -202,7 +215,7 @@ impl View {
         };
         let mut tested: Vec<&[f32]> = sample(added.clone(), TESTED / 2).collect();
         tested.extend(sample(0..added.start, TESTED - tested.len()));
-        if added.is_empty() || (self.len > 0 && self.shape.serves(&tested)) {
+        if added.is_empty() || (self.coded > 0 && self.shape.serves(&tested)) {
             return Ok(());
         }
         let all: Vec<&[f32]> = sample(0..added.end, SAMPLE_MAX).collect();
@@ -214,7 +227,7 @@ impl View {
                 return Err(LinkingStopped);
             }
             let first = number * Block::NODES;
-            let nodes = Block::NODES.min(self.len - first);
+            let nodes = Block::NODES.min(self.coded - first);
             #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
             block.rewrite(&self.shape, (first..first + nodes).map(|node| slot(node as Node).vector));
         }
@@ -255,6 +268,22 @@ impl View {
         self.len
     }
 
+    /// How many slots have rows, linked or not.
+    pub(super) fn coded(&self) -> usize {
+        self.coded
+    }
+
+    /// What the rows of slots are held against; `None` if they tell nothing.
+    pub(super) fn bound(&self, vector: &[f32]) -> Option<Bound> {
+        self.shape.bound(vector)
+    }
+
+    /// Whether the slot of this number, which has a row, is farther away than `rank_max`.
+    #[inline]
+    pub(super) fn rules_out(&self, bound: &Bound, number: Node, rank_max: f32) -> bool {
+        bound.rules_out(self.row(number), rank_max)
+    }
+
     /// The vector to look for, in the shape that the walk compares.
     pub(super) fn probe(&self, vector: &[f32]) -> Probe {
         self.shape.query(vector)
@@ -267,11 +296,11 @@ impl View {
     }
 
     fn grow(&mut self) -> (usize, Option<&mut Block>) {
-        let offset = self.len % Block::NODES;
+        let offset = self.coded % Block::NODES;
         if offset == 0 {
             self.blocks.push(Block::new(&self.shape, self.degrees));
         }
-        self.len += 1;
+        self.coded += 1;
         (offset, self.blocks.last_mut())
     }
 

@@ -30,6 +30,7 @@ impl Graph {
                 block.write(offset, level, old.degrees, |row| row.copy_from_slice(old.row(node)));
             }
         }
+        new.len = new.coded;
         let twins: HashSet<Node> = old.twins.values().flatten().copied().collect();
         let mut scratch = Scratch::take();
         let mut bereft = Vec::new();

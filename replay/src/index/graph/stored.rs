@@ -5,8 +5,8 @@
 //! are left out. Codes are not kept; they are made of the vectors in less time than it takes to read them.
 //!
 //! ```text
-//! "VZGRAPH1"  metric u8  precision u8  dimension u32  m u32  efConstruction u32
-//! length² f32  center f32 ×(dimension, one more under dot)
+//! "VZGRAPH2"  metric u8  precision u8  dimension u32  m u32  efConstruction u32
+//! length² f32  lean f32  center f32 ×(dimension, one more under dot)
 //! nodes u32  entry u32
 //! name 16 × nodes        zeros: an emptied slot, or one that another stands for
 //! level u8 × nodes
@@ -29,7 +29,7 @@ use super::link::{self, LinkingStopped, known};
 use super::scratch::Key;
 use super::{Degrees, Entry, Graph, Node, Slot, View, mend};
 
-const MAGIC: &[u8; 8] = b"VZGRAPH1";
+const MAGIC: &[u8; 8] = b"VZGRAPH2";
 const HASH_BYTES: usize = 32;
 
 /// What a node is known by.
@@ -73,8 +73,8 @@ impl View {
         for number in [self.shape.dimension(), self.degrees.m, self.degrees.ef_construction] {
             out.write_all(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes())?;
         }
-        out.write_all(&self.shape.length_squared().to_le_bytes())?;
-        for number in self.shape.center() {
+        let (length_squared, lean) = self.shape.lengths();
+        for number in [length_squared, lean].iter().chain(self.shape.center()) {
             out.write_all(&number.to_le_bytes())?;
         }
         #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
@@ -128,7 +128,7 @@ impl Graph {
         if (stored.metric, stored.degrees) != (metric_byte(metric), degrees) {
             return Err(UnusableGraph::Other);
         }
-        let shape = Shape::of_parts(metric, stored.precision, stored.center.clone(), stored.length_squared);
+        let shape = Shape::of_parts(metric, stored.precision, stored.center.clone(), stored.lengths);
         let mut view = View::empty(Arc::new(shape), degrees);
         let named = (0..).zip(&stored.names).filter(|(_, name)| **name != EMPTIED);
         let mut by_name: HashMap<Name, usize> = named.map(|(node, name)| (*name, node)).collect();
@@ -153,6 +153,7 @@ impl Graph {
                 None => unknown.push(node),
             }
         }
+        view.len = view.coded;
         stored.place(&places, &mut view);
         let live = |node: Node| slot(node).id.is_some();
         view.link(&unknown, &live, threads, stop)?;
@@ -168,7 +169,7 @@ struct Stored<'a> {
     precision: Precision,
     dimension: usize,
     degrees: Degrees,
-    length_squared: f32,
+    lengths: (f32, f32),
     center: Box<[f32]>,
     entry: Node,
     names: Vec<Name>,
@@ -184,7 +185,7 @@ impl<'a> Stored<'a> {
             .into_iter()
             .find(|known| precision_byte(*known) == precision)?;
         let [dimension, m, ef_construction] = [rest.number()?, rest.number()?, rest.number()?];
-        let length_squared = f32::from_le_bytes(rest.array()?);
+        let lengths = (f32::from_le_bytes(rest.array()?), f32::from_le_bytes(rest.array()?));
         let numbers = dimension + usize::from(metric == metric_byte(Metric::Dot));
         let center = rest.take(numbers.checked_mul(4)?)?.as_chunks().0;
         let center = center.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
@@ -195,18 +196,8 @@ impl<'a> Stored<'a> {
         let degrees = Degrees { m, ef_construction };
         let lists: usize = levels.iter().map(|level| (2 + usize::from(*level)) * m).sum();
         let neighbours = rest.take(lists.checked_mul(4)?)?;
-        let stored = Self {
-            metric,
-            precision,
-            dimension,
-            degrees,
-            length_squared,
-            center,
-            entry,
-            names,
-            levels,
-            neighbours,
-        };
+        let stored =
+            Self { metric, precision, dimension, degrees, lengths, center, entry, names, levels, neighbours };
         rest.0.is_empty().then_some(stored)
     }
 

@@ -50,7 +50,7 @@ impl Linked {
     }
 
     fn extend(&self, end: usize, stop: &(impl Fn() -> bool + Sync)) -> Result<(), LinkingStopped> {
-        self.graph.extend(&|node| self.slot(node), end, 2, stop)
+        self.graph.extend(&|node| self.slot(node), (end, self.vectors.len()), 2, stop)
     }
 
     fn slot(&self, node: Node) -> Slot<'_> {
@@ -125,7 +125,7 @@ fn a_compaction_keeps_the_graph_sound_and_leaves_no_emptied_node() {
     // Each is found about as well as in a graph of just these.
     let left: Vec<Node> = (0..5_000).filter(|node| numbers[*node as usize].is_some()).collect();
     let fresh = graph(Metric::Euclidean);
-    fresh.extend(&|node| linked.slot(left[node as usize]), left.len(), 2, &|| false).unwrap();
+    fresh.extend(&|node| linked.slot(left[node as usize]), (left.len(), left.len()), 2, &|| false).unwrap();
     let missed = |view: &View| {
         let mut missed = 0;
         for (number, node) in (0..).zip(&left) {
