@@ -204,6 +204,7 @@ impl Server {
         let router = Router::new()
             .route("/api/v1/log", get(log))
             .route("/api/v1/log/head", get(head))
+            .route("/api/v1/cluster/usage", get(usage))
             .with_state(self);
         serve(router).await
     }
@@ -243,6 +244,10 @@ async fn head(State(server): State<Server>, headers: HeaderMap) -> Response {
     }
     let Head { seq, chain } = (server.bend_head)(server.reader.head());
     axum::Json(json!({"seq": seq, "chain": chain.to_string(), "data_seq": seq})).into_response()
+}
+
+async fn usage(headers: HeaderMap) -> Response {
+    refusal(&headers).unwrap_or_else(|| axum::Json(json!({"tenant": "acme"})).into_response())
 }
 
 async fn log(State(server): State<Server>, headers: HeaderMap, Query(asked): Query<Asked>) -> Response {
