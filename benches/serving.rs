@@ -9,22 +9,23 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "what it is for")]
 
+#[path = "support/client.rs"]
+mod client;
 #[path = "support/npy.rs"]
 mod npy;
 #[expect(dead_code, unused_imports, reason = "the other measurements use more of it")]
 mod support;
 
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use client::{Client, Server};
 use npy::Matrix;
 use support::{Outcome, number};
 
@@ -53,7 +54,7 @@ fn main() -> Outcome<()> {
     let base = Matrix::read(&folder.join("base.npy"))?;
     let queries = Matrix::read(&folder.join("queries.npy"))?;
     let neighbours: Matrix<i32> = Matrix::read(&folder.join("neighbours.npy"))?;
-    let server = Server::start()?;
+    let server = Node::start()?;
     let mut client = server.client()?;
     for _ in 0..ROUNDS {
         load(&mut client, &base, LOADED)?;
@@ -106,7 +107,7 @@ impl Beside {
     /// One round, in which the writer begins so long before the searches.
     fn measure(
         &mut self,
-        server: &Server,
+        server: &Node,
         searches: &[String],
         rate: f64,
         batches: &[String],
@@ -210,7 +211,7 @@ fn recall(client: &mut Client, searches: &[String], neighbours: &Matrix<i32>) ->
 }
 
 /// Every connection asks as soon as it has its answer; searches a second.
-fn closed_loop(server: &Server, searches: &[String]) -> Outcome<f64> {
+fn closed_loop(server: &Node, searches: &[String]) -> Outcome<f64> {
     let answered = AtomicUsize::new(0);
     let started = Instant::now();
     let ask = |connection: usize| {
@@ -233,7 +234,7 @@ fn closed_loop(server: &Server, searches: &[String]) -> Outcome<f64> {
 }
 
 /// The same by `wrk`, whose client takes less of the machine; what it says of requests a second.
-fn wrk(server: &Server, searches: &[String]) -> Outcome<Option<String>> {
+fn wrk(server: &Node, searches: &[String]) -> Outcome<Option<String>> {
     let folder = TempDir::new()?;
     let [bodies, script] = ["bodies", "search.lua"].map(|name| folder.path().join(name));
     std::fs::write(&bodies, searches.join("\n"))?;
@@ -250,7 +251,7 @@ fn wrk(server: &Server, searches: &[String]) -> Outcome<Option<String>> {
         server.key
     );
     std::fs::write(&script, lua)?;
-    let url = format!("http://{}", server.address);
+    let url = format!("http://{}", server.server.address);
     let seconds = format!("{}s", SEARCHING.as_secs());
     let output = Command::new("wrk")
         .args(["-t2", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}"), "-s"])
@@ -269,7 +270,7 @@ fn wrk(server: &Server, searches: &[String]) -> Outcome<Option<String>> {
 
 /// Searches begin at fixed times, whether or not earlier ones are answered; the time of each in
 /// milliseconds from when it should have begun.
-fn open_loop(server: &Server, searches: &[String], rate: f64) -> Outcome<Vec<f64>> {
+fn open_loop(server: &Node, searches: &[String], rate: f64) -> Outcome<Vec<f64>> {
     let started = Instant::now();
     let ask = |connection: usize| {
         let mut client = server.client().map_err(|error| error.to_string())?;
@@ -300,7 +301,7 @@ fn open_loop(server: &Server, searches: &[String], rate: f64) -> Outcome<Vec<f64
 
 /// Writes new vectors as fast as they are taken, and counts them.
 fn write_until(
-    server: &Server,
+    server: &Node,
     batches: &[String],
     stop: &AtomicBool,
     written: &AtomicUsize,
@@ -327,98 +328,23 @@ fn quantiles(times: &mut [f64]) -> [f64; 2] {
     [0.5, 0.99].map(|share| times[(number(times.len() - 1) * share) as usize])
 }
 
-/// A server of our own; it ends with this.
-struct Server {
-    child: Child,
-    address: String,
+/// A server with a tenant, and that tenant's key.
+struct Node {
+    server: Server,
     key: String,
     _data: TempDir,
 }
 
-impl Server {
+impl Node {
     fn start() -> Outcome<Self> {
         let data = TempDir::new()?;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_vectorizer"))
-            .args(["dev", "--listen", "127.0.0.1:0", "--hub-listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut address = String::new();
-        let output = BufReader::new(child.stdout.take().ok_or("no output")?);
-        for line in output.lines() {
-            if let Some((_, rest)) = line?.split_once("http://") {
-                rest.split([' ', '/']).next().unwrap_or_default().trim().clone_into(&mut address);
-                break;
-            }
-        }
+        let server = Server::start(&["dev", "--hub-listen", "127.0.0.1:0"], data.path())?;
         let keys: Value = serde_json::from_slice(&std::fs::read(data.path().join("dev-keys.json"))?)?;
         let key = keys["tenants"][0]["keys"]["admin"].as_str().ok_or("no key")?.to_owned();
-        let server = Self { child, address, key, _data: data };
-        for _ in 0..200 {
-            if TcpStream::connect(&server.address).is_ok() {
-                return Ok(server);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Err("the server does not listen".into())
+        Ok(Self { server, key, _data: data })
     }
 
     fn client(&self) -> Outcome<Client> {
-        let stream = TcpStream::connect(&self.address)?;
-        stream.set_nodelay(true)?;
-        Ok(Client { stream: BufReader::new(stream), key: self.key.clone(), body: Vec::new() })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// One connection that is kept.
-struct Client {
-    stream: BufReader<TcpStream>,
-    key: String,
-    body: Vec<u8>,
-}
-
-impl Client {
-    /// The answer's JSON; an error if it is none of success.
-    fn call(&mut self, method: &str, path: &str, body: &str) -> Outcome<Value> {
-        let status = self.send(method, path, body)?;
-        let answer = serde_json::from_slice(&self.body)?;
-        if status < 300 { Ok(answer) } else { Err(format!("{method} {path}: {answer}").into()) }
-    }
-
-    /// Sends a request and reads its answer; the status.
-    fn send(&mut self, method: &str, path: &str, body: &str) -> Outcome<u16> {
-        let request = format!(
-            "{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            self.key,
-            body.len()
-        );
-        self.stream.get_mut().write_all(request.as_bytes())?;
-        let mut line = String::new();
-        self.stream.read_line(&mut line)?;
-        let status = line.split(' ').nth(1).ok_or("no status")?.parse()?;
-        let mut length = 0;
-        loop {
-            line.clear();
-            self.stream.read_line(&mut line)?;
-            let header = line.trim_end().to_ascii_lowercase();
-            if header.is_empty() {
-                break;
-            }
-            if let Some(value) = header.strip_prefix("content-length:") {
-                length = value.trim().parse()?;
-            }
-        }
-        self.body.resize(length, 0);
-        self.stream.read_exact(&mut self.body)?;
-        Ok(status)
+        self.server.client(&self.key)
     }
 }

@@ -13,7 +13,7 @@ use super::support::Outcome;
 /// A server of our own; it ends with this.
 pub(crate) struct Server {
     child: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Server {

@@ -180,7 +180,9 @@ async fn a_close_that_its_records_do_not_bear_out_does_not_hold() {
     }
     let mut closed = projection.billing().close(AT, projection.usage()).unwrap();
     if let Event::BillingClosed { totals, .. } = &mut closed {
-        totals.iter_mut().for_each(|MeterTotal { value, .. }| *value += 1);
+        for MeterTotal { value, .. } in totals {
+            *value += 1;
+        }
     }
     commit(&mut stage.log(), [closed]);
     let said = stage.ask(&["bill"], &[]).await;
