@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,11 @@ const POLICY_CURSOR: &str = "policy cursor";
 
 const CACHE_BYTES: u64 = 4 << 20;
 const SEGMENT_BYTES: usize = 512 << 10;
+/// How long a lock is given to be one that is just being released, and how often it is tried.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_POLL: Duration = Duration::from_millis(5);
+/// What sled says of a database that is held.
+const LOCKED: &str = "could not acquire lock";
 /// How long what was noted down may be lost with the process.
 const FLUSH_EVERY_MILLISECONDS: u64 = 500;
 
@@ -94,7 +100,7 @@ impl Catalogue {
     /// The catalogue in the `node` folder, which exists; an empty one if there is none that can be read.
     pub fn open(node: &Path) -> Result<Self, CatalogueError> {
         let path = node.join(FOLDER);
-        let database = open(&path).or_else(|reason| {
+        let database = open_when_free(&path).or_else(|reason| {
             warn!(reason, "the node's catalogue cannot be read and is begun anew");
             let aside = node.join(UNREADABLE);
             let folder = |source| CatalogueError::Folder { path: path.clone(), source };
@@ -192,6 +198,20 @@ fn note<T: Serialize>(notes: &sled::Tree, key: &str, note: &T) -> Result<(), Cat
     Ok(())
 }
 
+/// One that was closed in this process a moment ago may still be held by a thread of sled's, which says nothing of
+/// what is in it.
+fn open_when_free(path: &Path) -> Result<sled::Db, String> {
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match open(path) {
+            Err(reason) if reason.contains(LOCKED) && Instant::now() < patience => {
+                std::thread::sleep(LOCK_POLL);
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// sled may panic on damage.
 fn open(path: &Path) -> Result<sled::Db, String> {
     let config = sled::Config::new()
@@ -238,6 +258,21 @@ mod tests {
         );
         catalogue.note_policy_cursor(at(2, 1)).unwrap();
         assert_eq!(catalogue.policy_cursor().unwrap(), Some(at(2, 1)));
+    }
+
+    #[test]
+    fn a_catalogue_that_is_still_held_is_not_begun_anew() {
+        let node = tempfile::tempdir().unwrap();
+        let catalogue = Catalogue::open(node.path()).unwrap();
+        catalogue.note_quota(&acme(), &NotedQuota::default()).unwrap();
+        let other = std::thread::spawn({
+            let node = node.path().to_owned();
+            move || Catalogue::open(&node).unwrap().quota(&acme()).unwrap()
+        });
+        std::thread::sleep(Duration::from_millis(200));
+        drop(catalogue);
+        assert_eq!(other.join().unwrap(), Some(NotedQuota::default()));
+        assert!(!node.path().join(UNREADABLE).exists());
     }
 
     #[test]
