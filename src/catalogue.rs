@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use vectorizer_log::TenantId;
 
+use crate::quota::NotedBill;
+
 /// The catalogue's folder, within the node's.
 const FOLDER: &str = "catalogue";
 /// Where a catalogue that cannot be read is put aside, in place of an older one.
@@ -28,6 +30,7 @@ const FLUSH_EVERY_MILLISECONDS: u64 = 500;
 pub struct Catalogue {
     quotas: sled::Tree,
     sizes: sled::Tree,
+    bills: sled::Tree,
 }
 
 /// The catalogue cannot be read or written.
@@ -97,7 +100,8 @@ impl Catalogue {
             fs::rename(&path, &aside).map_err(folder)?;
             open(&path).map_err(|reason| folder(io::Error::other(reason)))
         })?;
-        Ok(Self { quotas: database.open_tree("quotas")?, sizes: database.open_tree("sizes")? })
+        let tree = |name| database.open_tree(name);
+        Ok(Self { quotas: tree("quotas")?, sizes: tree("sizes")?, bills: tree("bills")? })
     }
 
     /// The limits that were heard of last.
@@ -119,7 +123,27 @@ impl Catalogue {
     pub fn forget(&self, tenant: &TenantId) -> Result<(), CatalogueError> {
         self.quotas.remove(tenant.as_str())?;
         self.sizes.remove(tenant.as_str())?;
+        self.bills.remove(tenant.as_str())?;
         Ok(())
+    }
+
+    /// Where the tenant's bill stood when that was noted last.
+    pub fn bill(&self, tenant: &TenantId) -> Result<Option<NotedBill>, CatalogueError> {
+        read(&self.bills, tenant)
+    }
+
+    /// Notes down where a tenant's bill stands.
+    pub fn note_bill(&self, tenant: &TenantId, bill: &NotedBill) -> Result<(), CatalogueError> {
+        note(&self.bills, tenant, bill)
+    }
+
+    /// Every bill that was noted, by tenant. Notes that cannot be read are missing.
+    pub fn bills(&self) -> impl Iterator<Item = (TenantId, NotedBill)> {
+        self.bills.iter().filter_map(|found| {
+            let (tenant, note) = found.ok()?;
+            let tenant = std::str::from_utf8(&tenant).ok()?.parse().ok()?;
+            Some((tenant, serde_json::from_slice(&note).ok()?))
+        })
     }
 
     /// Notes down how large a tenant is.

@@ -51,6 +51,12 @@ pub(crate) enum Mood {
     Resetting,
     /// With an error where it is asked for limits.
     WithoutQuotas,
+    /// It enters the usage that is reported, and its answer never arrives.
+    LosingReceipts,
+    /// It enters the usage that is reported, and its answer breaks off half way.
+    HalfReceipts,
+    /// Of the usage that is reported it rejects the first line of each report.
+    RejectingFirst,
 }
 
 impl Cluster {
@@ -72,6 +78,25 @@ impl Cluster {
         self.node.signal("KILL");
         let other = node(self.data.clone(), &self.url, flags);
         self.node = other.await;
+    }
+
+    /// Lets the node finish, and gives its folder away.
+    pub(crate) async fn stop_node(self) -> (Hub, PathBuf) {
+        let Self { hub, node, data, running, .. } = self;
+        tokio::task::spawn_blocking(move || node.stop()).await.unwrap();
+        drop(running);
+        (hub, data)
+    }
+
+    /// Lets the node finish, and starts another on its folder.
+    pub(crate) async fn change_node(&mut self, flags: &[&str]) {
+        self.node.signal("TERM");
+        let patience = std::time::Instant::now() + crate::node::PATIENCE;
+        while !self.node.has_ended() {
+            assert!(std::time::Instant::now() < patience, "the node does not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.node = node(self.data.clone(), &self.url, flags).await;
     }
 
     /// From now on nobody listens where the hub was, and no connection to it is left.
@@ -184,13 +209,43 @@ async fn answer(
             }
             answer
         }
+        Mood::LosingReceipts | Mood::HalfReceipts | Mood::RejectingFirst if !path.ends_with("/usage") => {
+            let answer = stop.run_until_cancelled(next.run(request)).await;
+            answer.filter(|_| !stop.is_cancelled()).unwrap_or_else(broken_off)
+        }
+        Mood::LosingReceipts => {
+            whole(next.run(request).await.into_body()).await;
+            broken_off()
+        }
+        Mood::HalfReceipts => {
+            let receipts = whole(next.run(request).await.into_body()).await;
+            cut(receipts.slice(..receipts.len() / 2))
+        }
+        Mood::RejectingFirst => {
+            let (head, body) = request.into_parts();
+            let report = whole(body).await;
+            let end = report.iter().position(|byte| *byte == b'\n').map_or(report.len(), |at| at + 1);
+            let first: serde_json::Value = serde_json::from_slice(&report[..end]).unwrap();
+            let rest = Request::from_parts(head, Body::from(report.slice(end..)));
+            let receipts = whole(next.run(rest).await.into_body()).await;
+            let rejected =
+                serde_json::json!({"id": first["id"], "outcome": "rejected", "reason": "a bad mood"});
+            [format!("{rejected}\n").into_bytes(), receipts.to_vec()].concat().into_response()
+        }
         Mood::Garbage => "{\"valid\": [<html>".into_response(),
         Mood::Resetting => broken_off(),
     }
 }
 
+async fn whole(body: Body) -> Bytes {
+    axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default()
+}
+
 fn broken_off() -> Response {
-    let pieces =
-        [Ok(Bytes::from_static(b"{\"valid\": ")), Err(io::Error::from(io::ErrorKind::ConnectionReset))];
+    cut(Bytes::from_static(b"{\"valid\": "))
+}
+
+fn cut(begun: Bytes) -> Response {
+    let pieces = [Ok(begun), Err(io::Error::from(io::ErrorKind::ConnectionReset))];
     Body::from_stream(futures_util::stream::iter(pieces)).into_response()
 }

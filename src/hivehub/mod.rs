@@ -46,6 +46,8 @@ pub use feed::{PolicyFeed, PolicyNews, PolicySource, PolicySubscriber};
 pub use observer::{Call, CallObserver, CallOutcome};
 pub use report::UsageReceipts;
 
+pub(crate) use jitter::shortened;
+pub(crate) use models::integer;
 pub(crate) use models::moment::optional as rfc3339;
 pub use models::{
     CURSOR_LOST, Contradiction, ErrorAnswer, Holder, InvalidPolicyCursor, KeyFacts, KeyIdentity, Open,

@@ -10,7 +10,7 @@ use serde::{Deserializer, Serializer};
 
 const EXACT_MAX: u64 = 1 << 53;
 
-pub(super) fn serialize<N, S>(number: &N, serializer: S) -> Result<S::Ok, S::Error>
+pub(crate) fn serialize<N, S>(number: &N, serializer: S) -> Result<S::Ok, S::Error>
 where
     N: Copy + Into<u128>,
     S: Serializer,

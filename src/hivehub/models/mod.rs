@@ -6,7 +6,7 @@
 //! tolerated: a caller is a [`KeyIdentity`] or refused.
 
 mod error;
-mod integer;
+pub(crate) mod integer;
 mod keys;
 pub(crate) mod moment;
 mod open;

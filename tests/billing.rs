@@ -1,0 +1,295 @@
+//! The bill is right to the unit, whatever fails.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use vectorizer::auth::ApiKey;
+use vectorizer::hivehub::UsageEvent;
+use vectorizer::hub::{Hub, UsageFilter};
+use vectorizer_log::{ChainHash, Meter, Seq, TenantFolder, TenantId, Timestamp};
+use vectorizer_replay::{Bill, BillEntry, Projector as _};
+
+use crate::hub_and_node::{Cluster, Mood};
+use crate::node::Answer;
+
+/// Windows of a second, and nobody asks too often.
+const FLAGS: [&str; 6] = [
+    "--usage-report-interval",
+    "1",
+    "--default-requests-per-minute",
+    "1000000",
+    "--default-requests-per-hour",
+    "1000000",
+];
+/// The same, with windows that do not end.
+const QUIET: [&str; 6] = [
+    "--usage-report-interval",
+    "3600",
+    "--default-requests-per-minute",
+    "1000000",
+    "--default-requests-per-hour",
+    "1000000",
+];
+/// What a crash may cost of what was read: a second, and what a busy machine takes to write it down.
+const LOST_BY_A_CRASH: Duration = Duration::from_millis(2_500);
+
+/// A line of a bill, without what every line of one window has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Line {
+    through: Seq,
+    meter: Meter,
+    value: u128,
+    first_seq: Seq,
+    window: (Timestamp, Timestamp),
+    chain: String,
+}
+
+/// A tenant, and what the test itself did for it.
+struct Customer {
+    name: &'static str,
+    key: ApiKey,
+    ids: HashSet<usize>,
+    next: usize,
+    upserted: u128,
+    deleted: u128,
+    /// When each request was answered, and how many searches were in it.
+    asked: Vec<(Instant, u64)>,
+}
+
+impl Customer {
+    fn new(cluster: &Cluster, name: &'static str) -> Self {
+        cluster.tenant(name);
+        let key = cluster.key(Some(name), None);
+        let (ids, asked) = (HashSet::new(), Vec::new());
+        Self { name, key, ids, next: 0, upserted: 0, deleted: 0, asked }
+    }
+
+    async fn ask(&mut self, cluster: &Cluster, method: &str, path: &str, body: &Value) -> Answer {
+        let answer = cluster.send(&self.key, method, path, body).await;
+        let searches = match path.rsplit('/').next() {
+            Some("search") => 1,
+            Some("batch") => body["searches"].as_array().unwrap().len() as u64,
+            _ => 0,
+        };
+        let was_let_in = !["keys-unavailable", "limits-unavailable"]
+            .iter()
+            .any(|code| answer.body["type"] == format!("urn:vectorizer:problem:{code}"));
+        if was_let_in {
+            self.asked.push((Instant::now(), if answer.status.is_success() { searches } else { 0 }));
+        }
+        answer
+    }
+
+    async fn create(&mut self, cluster: &Cluster) {
+        let words = json!({"name": "words", "dimension": 2, "metric": "dot"});
+        self.ask(cluster, "POST", "/collections", &words).await.expect(201);
+    }
+
+    /// Something of what customers do; `false` if the node could not let it in.
+    async fn act(&mut self, cluster: &Cluster, random: &mut Random) -> bool {
+        const WORDS: &str = "/collections/words";
+        let search = json!({"vector": [1, 2]});
+        let answer = match random.below(5) {
+            0 | 1 => {
+                let ids: Vec<usize> = (self.next..).take(1 + random.below(5)).collect();
+                let points: Vec<Value> =
+                    ids.iter().map(|id| json!({"id": format!("p{id}"), "vector": [id, 2]})).collect();
+                let body = json!({"vectors": points});
+                let answer = self.ask(cluster, "PUT", &format!("{WORDS}/vectors"), &body).await;
+                if answer.status.is_success() {
+                    self.next += ids.len();
+                    self.upserted += ids.len() as u128;
+                    self.ids.extend(ids);
+                }
+                answer
+            }
+            2 => {
+                let ids: Vec<usize> = self.ids.iter().copied().take(random.below(4)).collect();
+                let names: Vec<String> = ids.iter().map(|id| format!("p{id}")).collect();
+                if names.is_empty() {
+                    return true;
+                }
+                let body = json!({"ids": names});
+                let answer = self.ask(cluster, "POST", &format!("{WORDS}/vectors/delete"), &body).await;
+                if answer.status.is_success() {
+                    self.deleted += ids.len() as u128;
+                    self.ids.retain(|id| !ids.contains(id));
+                }
+                answer
+            }
+            3 => self.ask(cluster, "POST", &format!("{WORDS}/search"), &search).await,
+            _ => {
+                let body = json!({"searches": vec![search; 1 + random.below(4)]});
+                self.ask(cluster, "POST", &format!("{WORDS}/search/batch"), &body).await
+            }
+        };
+        assert!(matches!(answer.status.as_u16(), 200 | 503), "{}", answer.body);
+        answer.status.as_u16() == 200
+    }
+
+    fn id(&self) -> TenantId {
+        self.name.parse().unwrap()
+    }
+
+    /// Requests and searches that were let in, all of them and those that no crash at `crashes` can have lost.
+    fn asked(&self, crashes: &[Instant]) -> [(u128, u128); 2] {
+        let safe = |at: &Instant| {
+            !crashes.iter().any(|crash| at <= crash && crash.duration_since(*at) < LOST_BY_A_CRASH)
+        };
+        let count = |only_safe: bool| {
+            let asked = self.asked.iter().filter(|(at, _)| !only_safe || safe(at));
+            asked.fold((0, 0), |sum, (_, searches)| (sum.0 + 1, sum.1 + u128::from(*searches)))
+        };
+        [count(true), count(false)]
+    }
+}
+
+/// The same numbers for the same seed (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
+/// The bill as the tenant's log comes to, and nothing in it that contradicts that.
+fn bill(data: &Path, tenant: &TenantId) -> (Bill, Vec<Line>) {
+    let folder = TenantFolder::new(data, tenant);
+    let log = folder.open().unwrap().recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
+    let reader = log.reader();
+    let mut bill = Bill::new(log.log_id());
+    let mut lines = Vec::new();
+    while bill.projection().applied() < log.head().seq {
+        let next = bill.projection().applied().next();
+        for stored in reader.read(next, 256, 1 << 20).unwrap() {
+            for entry in bill.push(&stored.record, Some(stored.chain)).unwrap() {
+                match entry {
+                    BillEntry::Line(line) => lines.push(Line {
+                        through: line.through,
+                        meter: line.meter,
+                        value: line.value,
+                        first_seq: line.first_seq(),
+                        window: (line.window.since, line.window.through),
+                        chain: line.chain.as_ref().map(ChainHash::to_string).unwrap(),
+                    }),
+                    BillEntry::Parked(_) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+    (bill, lines)
+}
+
+/// The lines in the hub's ledger.
+fn ledger(hub: &Hub, tenant: &TenantId) -> Vec<Line> {
+    let (mut lines, mut after) = (Vec::new(), Some(0));
+    while let Some(from) = after {
+        let page = hub.usage(tenant, &UsageFilter::default(), from, 100).unwrap();
+        lines.extend(page.events.into_iter().map(|UsageEvent { id, data, .. }| Line {
+            through: id.through,
+            meter: id.meter,
+            value: data.value,
+            first_seq: data.first_seq,
+            window: (data.window.from, data.window.to),
+            chain: data.chain.to_string(),
+        }));
+        after = page.next;
+    }
+    lines
+}
+
+/// What a meter comes to by these lines.
+fn sum(lines: &[Line], meter: Meter) -> u128 {
+    lines.iter().filter(|line| line.meter == meter).map(|line| line.value).sum()
+}
+
+async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < Duration::from_secs(100), "{what}: it does not come");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until everything is closed and delivered, stops the node, and holds the hub's ledger against the
+/// logs and against what the customers did. What is counted on the way is counted for them too.
+async fn everything_is_billed(mut cluster: Cluster, mut customers: Vec<Customer>, crashes: &[Instant]) {
+    cluster.feels(Mood::Good);
+    let mut delivered = BTreeMap::new();
+    for customer in &customers {
+        let hub = cluster.hub.clone();
+        eventually("what was written is billed", async || {
+            sum(&ledger(&hub, &customer.id()), Meter::VectorsUpserted) >= customer.upserted
+                && sum(&ledger(&hub, &customer.id()), Meter::VectorsDeleted) >= customer.deleted
+        })
+        .await;
+    }
+    // What was counted since the last close is closed too: two windows later.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    // From now on no window ends.
+    cluster.change_node(&QUIET).await;
+    let quiet = Instant::now();
+    for customer in &mut customers {
+        let started = Instant::now();
+        loop {
+            let answer = cluster.send(&customer.key, "GET", "/cluster/usage", &Value::Null).await;
+            let behind = cluster.hub.usage(&customer.id(), &UsageFilter::default(), 0, 1).unwrap();
+            if answer.status.is_success() && !behind.events.is_empty() {
+                delivered.insert(customer.name, answer.body["last_delivered"]["seq"].clone());
+                let health = cluster.send(&operator(&cluster), "GET", "/cluster/health", &Value::Null).await;
+                if health.expect(200)["usage"]["tenants"] == 0 {
+                    break;
+                }
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "{}", answer.body);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    let _ = quiet;
+    let (hub, data) = cluster.stop_node().await;
+    for customer in &customers {
+        let (bill, expected) = bill(&data, &customer.id());
+        let found = ledger(&hub, &customer.id());
+        let mut sorted = found.clone();
+        sorted.sort();
+        let mut wanted = expected.clone();
+        wanted.sort();
+        assert_eq!(sorted, wanted, "{}", customer.name);
+        for total in bill.totals() {
+            assert_eq!(total.recomputed, total.recorded, "{total:?}");
+        }
+        assert_eq!(sum(&found, Meter::VectorsUpserted), customer.upserted, "{}", customer.name);
+        assert_eq!(sum(&found, Meter::VectorsDeleted), customer.deleted, "{}", customer.name);
+        let [least, most] = customer.asked(crashes);
+        let (requests, searches) = (sum(&found, Meter::Requests), sum(&found, Meter::Searches));
+        assert!((least.0..=most.0).contains(&requests), "{}: {least:?} {most:?} {requests}", customer.name);
+        assert!((least.1..=most.1).contains(&searches), "{}: {least:?} {most:?} {searches}", customer.name);
+    }
+}
+
+fn operator(cluster: &Cluster) -> ApiKey {
+    cluster.key(None, None)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_line_of_the_bill_is_delivered_and_is_what_was_done() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &FLAGS).await;
+    let mut customers = vec![Customer::new(&cluster, "acme"), Customer::new(&cluster, "globex")];
+    let mut random = Random(7);
+    for customer in &mut customers {
+        customer.create(&cluster).await;
+        for _ in 0..30 {
+            assert!(customer.act(&cluster, &mut random).await);
+        }
+    }
+    everything_is_billed(cluster, customers, &[]).await;
+}
