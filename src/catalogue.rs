@@ -137,6 +137,17 @@ impl Catalogue {
         note(&self.bills, tenant, bill)
     }
 
+    /// Whether no bill was noted down ever since the catalogue was begun.
+    pub fn knows_no_bill(&self) -> bool {
+        self.bills.is_empty()
+    }
+
+    /// What was noted down outlasts the process from now on.
+    pub fn flush(&self) -> Result<(), CatalogueError> {
+        self.bills.flush()?;
+        Ok(())
+    }
+
     /// Every bill that was noted, by tenant. Notes that cannot be read are missing.
     pub fn bills(&self) -> impl Iterator<Item = (TenantId, NotedBill)> {
         self.bills.iter().filter_map(|found| {

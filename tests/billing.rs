@@ -293,3 +293,133 @@ async fn every_line_of_the_bill_is_delivered_and_is_what_was_done() {
     }
     everything_is_billed(cluster, customers, &[]).await;
 }
+
+/// Customers act while things happen, and at the end the bill is right.
+async fn through_chaos(seed: u64, rounds: usize) {
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &FLAGS).await;
+    let mut customers: Vec<_> =
+        ["acme", "globex", "initech"].into_iter().map(|name| Customer::new(&cluster, name)).collect();
+    let mut random = Random(seed);
+    for customer in &mut customers {
+        customer.create(&cluster).await;
+    }
+    let mut crashes = Vec::new();
+    let mut hub_is_there = true;
+    for _ in 0..rounds {
+        for _ in 0..random.below(12) {
+            let customer = random.below(customers.len());
+            // While the hub is away nobody may be let in after a restart.
+            customers[customer].act(&cluster, &mut random).await;
+        }
+        match random.below(15) {
+            0..=3 => {
+                crashes.push(Instant::now());
+                cluster.restart_node(&FLAGS).await;
+            }
+            4 if hub_is_there => {
+                cluster.stop_hub().await;
+                hub_is_there = false;
+            }
+            4 | 5 if !hub_is_there => {
+                cluster.start_hub();
+                hub_is_there = true;
+            }
+            6 => cluster.feels_about_usage(Mood::LosingReceipts),
+            7 => cluster.feels_about_usage(Mood::HalfReceipts),
+            8 => cluster.feels_about_usage(Mood::Status(500, None)),
+            9 => cluster.feels_about_usage(Mood::Status(429, Some(1))),
+            10 => cluster.feels_about_usage(Mood::Resetting),
+            11 => cluster.feels_about_usage(Mood::Slow(Duration::from_millis(300))),
+            12 => cluster.feels_about_usage(Mood::Garbage),
+            13 => cluster.feels(Mood::Status(503, None)),
+            _ => cluster.feels(Mood::Good),
+        }
+        tokio::time::sleep(Duration::from_millis(random.below(700) as u64)).await;
+    }
+    if !hub_is_there {
+        cluster.start_hub();
+    }
+    everything_is_billed(cluster, customers, &crashes).await;
+}
+
+/// With `VECTORIZER_SLOW_TESTS=1` for much longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_crashes_and_fails_every_line_is_delivered_once_and_nothing_is_billed_twice() {
+    let (seeds, rounds) =
+        if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { (100, 40) } else { (2, 15) };
+    for seed in 1..=seeds {
+        through_chaos(seed * 0x9e37_79b9, rounds).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_line_is_parked_with_its_reason_and_the_others_are_delivered() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &FLAGS).await;
+    let mut acme = Customer::new(&cluster, "acme");
+    acme.create(&cluster).await;
+    cluster.feels(Mood::RejectingFirst);
+    acme.act(&cluster, &mut Random(3)).await;
+    let parked = async || {
+        let log = cluster.send(&acme.key, "GET", "/log", &Value::Null).await.body;
+        let lines: Vec<Value> = log
+            .as_str()
+            .unwrap_or_default()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let parked = lines.iter().filter_map(|line| line["event"]["parked"].as_array()).flatten().next();
+        parked.cloned()
+    };
+    eventually("the reason is in the log", async || parked().await.is_some()).await;
+    let line = parked().await.unwrap();
+    assert_eq!(line["reason"], "a bad mood", "{line}");
+    let health = cluster.send(&operator(&cluster), "GET", "/cluster/health", &Value::Null).await.expect(200);
+    assert!(health["usage"]["parked_lines"].as_u64().unwrap() >= 1, "{health}");
+    let through = Seq::new(line["seq"].as_u64().unwrap());
+    let meters: Vec<_> = ledger(&cluster.hub, &acme.id())
+        .into_iter()
+        .filter(|it| it.through == through)
+        .map(|it| it.meter.name())
+        .collect();
+    assert!(!meters.is_empty() && !meters.contains(&line["meter"].as_str().unwrap()), "{meters:?} {line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_tenants_last_bill_is_delivered_however_long_hivehub_is_away() {
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &QUIET).await;
+    let mut customers = [Customer::new(&cluster, "acme"), Customer::new(&cluster, "globex")];
+    for customer in &mut customers {
+        customer.create(&cluster).await;
+        for _ in 0..10 {
+            customer.act(&cluster, &mut Random(5)).await;
+        }
+    }
+    // One of them sleeps when it is deleted, and HiveHub takes no reports.
+    cluster.change_node(&QUIET).await;
+    customers[0].act(&cluster, &mut Random(8)).await;
+    cluster.feels_about_usage(Mood::Status(500, None));
+    for customer in &customers {
+        let path = format!("/cluster/tenants/{}", customer.name);
+        cluster.send(&operator(&cluster), "DELETE", &path, &Value::Null).await.expect(200);
+    }
+    let health = cluster.send(&operator(&cluster), "GET", "/cluster/health", &Value::Null).await.expect(200);
+    assert_eq!(health["usage"]["tenants"], 2, "{health}");
+    for customer in &customers {
+        assert!(ledger(&cluster.hub, &customer.id()).is_empty());
+    }
+    cluster.restart_node(&QUIET).await;
+    cluster.feels(Mood::Good);
+    let health =
+        async || cluster.send(&operator(&cluster), "GET", "/cluster/health", &Value::Null).await.expect(200);
+    eventually("all is delivered", async || health().await["usage"]["tenants"] == 0).await;
+    for customer in &customers {
+        let lines = ledger(&cluster.hub, &customer.id());
+        assert_eq!(sum(&lines, Meter::VectorsUpserted), customer.upserted, "{}", customer.name);
+        assert_eq!(sum(&lines, Meter::VectorsDeleted), customer.deleted, "{}", customer.name);
+        let asked = customer.asked(&[])[1];
+        assert_eq!((sum(&lines, Meter::Requests), sum(&lines, Meter::Searches)), asked, "{}", customer.name);
+    }
+}

@@ -1,18 +1,20 @@
 //! What of each tenant's bill is closed, and how much of that `HiveHub` has.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
-use tracing::warn;
+use tracing::{error, warn};
 use vectorizer_log::{Event, LogId, LogReader, ParkedLine, Seq, TenantId, Timestamp};
 use vectorizer_replay::{Billing, OpenWindow};
 
-use super::reporter::Found;
+use super::reporter::{Found, Outbox};
 use crate::catalogue::Catalogue;
 use crate::hivehub::rfc3339;
 
@@ -38,6 +40,8 @@ pub struct NotedBill {
     /// When the open window began.
     #[serde(with = "rfc3339")]
     pub window_since: Option<Timestamp>,
+    /// Whether the tenant was awake: if it sleeps now, the node has crashed, and its log may say more.
+    pub awake: bool,
 }
 
 impl NotedBill {
@@ -76,6 +80,7 @@ struct Books {
     parked: Vec<ParkedLine>,
     /// When the oldest of what is not delivered was closed, as far as that is known.
     behind_since: Option<Timestamp>,
+    asleep: bool,
 }
 
 /// All of them. Cheap to clone.
@@ -87,6 +92,7 @@ pub struct Accounts {
 #[derive(Debug, Default)]
 struct Shared {
     tenants: Mutex<Tenants>,
+    outbox: Option<Outbox>,
     closed: Notify,
     /// `HiveHub` refuses this server's key when usage is reported.
     refused: AtomicBool,
@@ -118,6 +124,30 @@ impl Backlog {
 }
 
 impl Accounts {
+    /// With what the `node` folder has of tenants that are deleted.
+    pub fn open(node: &Path) -> io::Result<Self> {
+        let shared = Shared { outbox: Some(Outbox::open(node)?), ..Shared::default() };
+        shared.closed.notify_one();
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// What deleted tenants have left.
+    pub(super) fn outbox(&self) -> Option<&Outbox> {
+        self.shared.outbox.as_ref()
+    }
+
+    /// Keeps what is not delivered of a tenant that is being deleted. It is on stable storage afterwards.
+    pub fn take_over(&self, account: &TenantAccount) {
+        let Some(outbox) = self.outbox() else { return };
+        match outbox.take_over(account) {
+            Ok(()) => self.shared.closed.notify_one(),
+            Err(error) => {
+                let tenant = account.tenant();
+                error!(%tenant, %error, "the last bill of a deleted tenant is not delivered");
+            }
+        }
+    }
+
     /// The account of a tenant that is awake from now on, whose log says this.
     pub fn wakes(
         &self,
@@ -130,6 +160,7 @@ impl Accounts {
             warn!(%tenant, %error, "where the tenant's bill stands cannot be read: some lines are sent again");
             None
         });
+        let is_first = noted.is_none();
         // A note about another log, or one that the log does not bear out, says nothing.
         let closed = billing.last_close().max(billing.last_correction());
         let noted = noted.filter(|noted| noted.log_id == log.log_id() && noted.delivered <= closed);
@@ -142,7 +173,7 @@ impl Accounts {
             Some(_) | None => (acknowledged, Vec::new()),
         };
         let behind_since = billing.window().map(OpenWindow::since);
-        let books = Books { billing, delivered, parked, behind_since };
+        let books = Books { billing, delivered, parked, behind_since, asleep: false };
         let account = Arc::new(TenantAccount {
             tenant: tenant.clone(),
             log,
@@ -152,13 +183,19 @@ impl Accounts {
             is_final: AtomicBool::new(false),
         });
         account.note(&account.books());
+        if is_first {
+            // A tenant that nobody remembers would not be looked for after a crash.
+            if let Err(error) = catalogue.flush() {
+                warn!(%tenant, %error, "it cannot be noted down that there is this tenant");
+            }
+        }
         self.tenants().awake.insert(tenant.clone(), Arc::clone(&account));
         self.closed(&account);
         account
     }
 
     /// The tenant is gone.
-    pub fn sleeps(&self, tenant: &TenantId) {
+    pub fn forget(&self, tenant: &TenantId) {
         let mut tenants = self.tenants();
         tenants.awake.remove(tenant);
         tenants.behind.remove(tenant);
@@ -185,7 +222,9 @@ impl Accounts {
     pub fn backlog(&self) -> Backlog {
         let tenants = self.tenants();
         let since = tenants.behind.values().filter_map(|account| account.books().behind_since).min();
-        Backlog { tenants: tenants.behind.len(), since }
+        let (deleted, since_deleted) = self.outbox().map(Outbox::waiting).unwrap_or_default();
+        let since = since.into_iter().chain(since_deleted).min();
+        Backlog { tenants: tenants.behind.len() + deleted, since }
     }
 
     /// Whether `HiveHub` refuses this server's key when usage is reported.
@@ -239,6 +278,13 @@ impl TenantAccount {
     /// From where its lines are read.
     pub(super) fn log(&self) -> &LogReader {
         &self.log
+    }
+
+    /// The tenant falls asleep, and its log is closed as it should be.
+    pub fn sleeps(&self) {
+        let mut books = self.books();
+        books.asleep = true;
+        self.note(&books);
     }
 
     /// The tenant is being deleted: its writer's last commit closes the window, whenever it began.
@@ -314,6 +360,7 @@ impl TenantAccount {
             delivered_at: books.delivered.at,
             parked: books.parked.clone(),
             window_since: books.billing.window().map(OpenWindow::since),
+            awake: !books.asleep,
         };
         if let Err(error) = self.catalogue.note_bill(&self.tenant, &noted) {
             warn!(tenant = %self.tenant, %error, "where the tenant's bill stands cannot be noted down");

@@ -163,6 +163,8 @@ impl Server {
         beside.spawn(tenancy.clone().keep_house(delete_grace, interval, ended.clone()));
         if let Some(metering) = tenancy.metering() {
             beside.spawn(metering.clone().run(ended.clone()));
+            let access = app.access().clone();
+            beside.spawn(tenancy.clone().look_after_bills(access, ended.clone()));
         }
         if let Some(reporter) = reporter {
             beside.spawn(reporter.run(ended.clone()));

@@ -115,11 +115,13 @@ impl Tenancy {
             return Err(DeletionError::NotFound);
         }
         let moving = Moving::begin(self.bed(&tenant))?;
+        self.close_bill(&tenant, &moving.0).await;
         self.lay_down(&moving.0).await?;
         let (deleted, id) = (self.shared.deleted.clone(), tenant.clone());
         let tombstone = blocking(move || deleted.delete(&id, Timestamp::now())).await?;
         self.shared.metrics.forget_tenant(&tenant);
         self.shared.audit.sleeps(&tenant);
+        self.forget_bill(&tenant, tombstone.log_id);
         if let Err(error) = self.shared.catalogue.forget(&tenant) {
             warn!(%tenant, %error, "what was noted down of a deleted tenant is still there");
         }

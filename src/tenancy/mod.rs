@@ -156,7 +156,7 @@ impl Tenancy {
         let deleted = DeletedTenants::open(data).map_err(io::Error::other)?;
         let billed = billed.map(|interval| {
             let metering = Metering::open(&node)?;
-            io::Result::Ok(Billed { metering, accounts: Accounts::default(), interval })
+            io::Result::Ok(Billed { metering, accounts: Accounts::open(&node)?, interval })
         });
         let billed = billed.transpose()?;
         let shared = Shared {
@@ -213,12 +213,12 @@ impl Tenancy {
         let mut waking = {
             let bed = self.bed(pass.tenant());
             let mut rest = bed.rest();
+            if rest.moving {
+                return Err(Arc::new(WakeError::Moving));
+            }
             let serves = |awake: &&Arc<Awake>| awake.is_readable() && (!L::WRITES || !awake.has_failed());
             if let Some(awake) = rest.awake.as_ref().filter(serves) {
                 return Ok(Tenant::new(Arc::clone(awake), pass));
-            }
-            if rest.moving {
-                return Err(Arc::new(WakeError::Moving));
             }
             self.waking(&bed, &mut rest, pass.tenant(), pass.allowance())?
         };

@@ -133,8 +133,12 @@ impl Writer {
             if writer.commit_group(&mut Vec::new(), last).is_err() {
                 return;
             }
-            if let Err(error) = writer.log.close() {
-                error!(%error, "the tenant's log could not be closed cleanly");
+            if let Some(books) = writer.books.as_ref().filter(|_| deleted) {
+                books.accounts.take_over(&books.account);
+            }
+            match writer.log.close() {
+                Ok(()) => writer.books.iter().for_each(|books| books.account.sleeps()),
+                Err(error) => error!(%error, "the tenant's log could not be closed cleanly"),
             }
         })
         .await;

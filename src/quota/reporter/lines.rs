@@ -12,6 +12,9 @@ use crate::hivehub::{Unit, UsageData, UsageEvent, UsageEventId, UsageSource, Win
 
 /// How many closes are remembered of those that were come by on the way to the oldest one.
 const FOUND_MAX: usize = 512;
+/// How much of a log is read at once in search of corrections.
+const SCANNED_RECORDS: usize = 256;
+const SCANNED_BYTES: usize = 1 << 20;
 
 /// A close with its lines, as they are sent.
 pub(in crate::quota) struct Closed {
@@ -25,27 +28,61 @@ pub(in crate::quota) struct Closed {
 pub(in crate::quota) struct Found(VecDeque<Seq>);
 
 impl Found {
-    /// The oldest close behind `delivered`; `None` if there is none. Closes name the one before them, so the
-    /// way there begins with the last one; what is remembered of it has a bound.
+    /// The oldest close or correction behind `delivered`; `None` if there is none. Closes name the one before
+    /// them, so the way there begins with the last one; what is remembered of it has a bound.
     pub(in crate::quota) fn next(
         &mut self,
         log: &LogReader,
         billing: &Billing,
         delivered: Seq,
-    ) -> Result<Option<StoredRecord>, Error> {
+    ) -> Result<Option<Seq>, Error> {
         while self.0.front().is_some_and(|seq| *seq <= delivered) {
             self.0.pop_front();
         }
         if self.0.is_empty() {
-            let mut close = billing.last_close();
-            while close > delivered {
-                self.0.push_front(close);
-                self.0.truncate(FOUND_MAX);
-                close = before(&read(log, close)?);
-            }
+            self.0 = walk(log, billing, delivered, FOUND_MAX)?;
         }
-        self.0.front().map(|seq| read(log, *seq)).transpose()
+        Ok(self.0.front().copied())
     }
+}
+
+/// Everything that is not delivered, the oldest first.
+pub(in crate::quota) fn undelivered(
+    log: &LogReader,
+    billing: &Billing,
+    delivered: Seq,
+) -> Result<VecDeque<Seq>, Error> {
+    walk(log, billing, delivered, usize::MAX)
+}
+
+/// The oldest closes and corrections behind `delivered`.
+fn walk(log: &LogReader, billing: &Billing, delivered: Seq, most: usize) -> Result<VecDeque<Seq>, Error> {
+    if billing.last_correction() > delivered {
+        return scan(log, billing.last_correction().max(billing.last_close()), delivered, most);
+    }
+    let mut found = VecDeque::new();
+    let mut close = billing.last_close();
+    while close > delivered {
+        found.push_front(close);
+        found.truncate(most);
+        close = before(&read(log, close)?);
+    }
+    Ok(found)
+}
+
+/// The same from the front: corrections are not linked. They are rare.
+fn scan(log: &LogReader, last: Seq, delivered: Seq, most: usize) -> Result<VecDeque<Seq>, Error> {
+    let (mut found, mut next) = (VecDeque::new(), delivered.next());
+    while next <= last && found.len() < most {
+        let records = log.read(next, SCANNED_RECORDS, SCANNED_BYTES)?;
+        let Some(end) = records.last() else { break };
+        next = end.record.seq.next();
+        let billed =
+            |event: &Event| matches!(event, Event::BillingClosed { .. } | Event::BillingCorrected { .. });
+        found.extend(records.iter().filter(|it| billed(&it.record.event)).map(|it| it.record.seq));
+    }
+    found.truncate(most);
+    Ok(found)
 }
 
 fn read(log: &LogReader, seq: Seq) -> Result<StoredRecord, Error> {
@@ -73,25 +110,35 @@ fn before(close: &StoredRecord) -> Seq {
     }
 }
 
-/// What of a record is billed: the lines of a close, and nothing of any other.
-pub(in crate::quota) fn lines(tenant: &TenantId, stored: &StoredRecord) -> Result<Closed, serde_json::Error> {
-    let StoredRecord { record, chain, stored: _ } = stored;
-    let mut closed = Closed { seq: record.seq, at: record.at, lines: Vec::new() };
-    if let Event::BillingClosed { since, through, first_seq, totals, metering: _ } = &record.event {
-        for MeterTotal { meter, value } in billed_lines(totals) {
-            let id = UsageEventId { log_id: record.log_id, through: record.seq, meter };
-            let data = UsageData {
-                meter,
-                value,
-                unit: Unit::of(meter),
-                window: Window { from: *since, to: *through },
-                first_seq: *first_seq,
-                last_seq: record.seq,
-                chain: *chain,
-            };
-            let source = UsageSource(tenant.clone());
-            closed.lines.push((id, line(&UsageEvent { id, source, time: record.at, data })?));
+/// The lines of a close, or the one of a correction.
+pub(in crate::quota) fn lines(
+    tenant: &TenantId,
+    log: &LogReader,
+    seq: Seq,
+) -> Result<Closed, Box<dyn std::error::Error>> {
+    let StoredRecord { record, chain, stored: _ } = read(log, seq)?;
+    let source = UsageSource(tenant.clone());
+    let mut closed = Closed { seq, at: record.at, lines: Vec::new() };
+    match record.event {
+        Event::BillingClosed { since, through, first_seq, totals, metering: _ } => {
+            for MeterTotal { meter, value } in billed_lines(&totals) {
+                let id = UsageEventId { log_id: record.log_id, through: seq, meter };
+                let window = Window { from: since, to: through };
+                let unit = Unit::of(meter);
+                let data = UsageData { meter, value, unit, window, first_seq, last_seq: seq, chain };
+                let event = UsageEvent { id, source: source.clone(), time: record.at, data };
+                closed.lines.push((id, line(&event)?));
+            }
         }
+        Event::BillingCorrected { .. }
+        | Event::CollectionCreated { .. }
+        | Event::CollectionDeleted { .. }
+        | Event::VectorsUpserted { .. }
+        | Event::VectorsDeleted { .. }
+        | Event::PayloadChanged { .. }
+        | Event::AccessDenied { .. }
+        | Event::UsageObserved { .. }
+        | Event::BillingAcknowledged { .. } => {}
     }
     Ok(closed)
 }

@@ -12,6 +12,7 @@
 //! | 401, 403 | the same, with noise: every line is kept |
 
 mod lines;
+mod outbox;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,9 +27,11 @@ use tracing::{debug, error, info, warn};
 use vectorizer_log::{Event, ParkedLine, Seq, TenantId, Timestamp};
 
 pub(super) use self::lines::Found;
+pub(super) use self::outbox::Outbox;
+use self::outbox::Part;
 use super::account::{Accounts, TenantAccount};
 use crate::hivehub::{
-    Garbage, HiveHubClient, HubError, Open, UsageEventId, UsageOutcome, UsageReceipt, shortened,
+    Garbage, HiveHubClient, HubError, Open, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt, shortened,
 };
 use crate::metrics::Metrics;
 
@@ -140,7 +143,7 @@ impl Reporter {
     /// Sends one report and takes in its answer.
     async fn report(&mut self) -> Result<Reported, HubError> {
         let accounts = self.accounts.behind(self.last.as_ref(), TENANTS_MAX);
-        let Some(last) = accounts.last() else { return Ok(Reported::Nothing) };
+        let Some(last) = accounts.last() else { return self.report_deleted().await };
         let last = last.tenant().clone();
         let accounts: Arc<[_]> = accounts.into();
         let under_way = UnderWay::default();
@@ -173,10 +176,51 @@ impl Reporter {
             self.shouted = None;
         }
         if !all_sent || !locked(&under_way).is_empty() {
-            return Err(HubError::Unreachable("the answer to a report has ended too early".into()));
+            return Err(too_early());
         }
         self.failures = 0;
         Ok(if delivered > 0 { Reported::Delivered } else { Reported::Unreadable })
+    }
+
+    /// Sends some of the last lines of a deleted tenant.
+    async fn report_deleted(&mut self) -> Result<Reported, HubError> {
+        let accounts = self.accounts.clone();
+        let next = tokio::task::spawn_blocking(move || accounts.outbox().and_then(Outbox::next)).await;
+        let Some(part) = next.ok().flatten() else { return Ok(Reported::Nothing) };
+        let lines = futures_util::stream::iter(part.lines.clone());
+        let mut receipts = self.client.report_usage(lines).await?;
+        let mut answered = 0;
+        while let Some(receipt) = receipts.next().await? {
+            self.settle_deleted(&part, answered, &receipt)?;
+            answered += 1;
+        }
+        if answered < part.lines.len() {
+            return Err(too_early());
+        }
+        self.failures = 0;
+        if self.accounts.refuse(false) {
+            self.shouted = None;
+        }
+        if let Some(outbox) = self.accounts.outbox() {
+            outbox.delivered(&part);
+        }
+        Ok(Reported::Delivered)
+    }
+
+    fn settle_deleted(&self, part: &Part, number: usize, receipt: &UsageReceipt) -> Result<(), HubError> {
+        let sent: Option<UsageEvent> = part.lines.get(number).and_then(|it| serde_json::from_slice(it).ok());
+        let id =
+            sent.map(|event| event.id.to_string()).filter(|id| *id == receipt.id).ok_or_else(not_ours)?;
+        match &receipt.outcome {
+            Open::Known(UsageOutcome::Accepted | UsageOutcome::Duplicate) => Ok(()),
+            Open::Known(UsageOutcome::Rejected) => {
+                let reason = receipt.reason.as_deref().map(Event::reason);
+                error!(id, reason, "HiveHub rejects a line of a deleted tenant's last bill: it is dropped");
+                self.metrics.line_parked();
+                Ok(())
+            }
+            Open::Unknown(_) => Err(not_ours()),
+        }
     }
 
     /// Takes in what became of the next line under way.
@@ -187,7 +231,6 @@ impl Reporter {
         parked: &mut Vec<ParkedLine>,
         receipt: &UsageReceipt,
     ) -> Result<(), HubError> {
-        let not_ours = || HubError::Garbage(Garbage::Json { line: 0, column: 0 });
         // Receipts come in the order of the lines.
         let sent = locked(under_way).pop_front().ok_or_else(not_ours)?;
         let account = accounts.get(sent.account).ok_or_else(not_ours)?;
@@ -209,6 +252,15 @@ impl Reporter {
         }
         Ok(())
     }
+}
+
+/// A receipt for another line than the one that was sent.
+fn not_ours() -> HubError {
+    HubError::Garbage(Garbage::Json { line: 0, column: 0 })
+}
+
+fn too_early() -> HubError {
+    HubError::Unreachable("the answer to a report has ended too early".into())
 }
 
 /// Sends a few closes of each account; whether all of that was sent. What cannot be read is left for later.
@@ -266,7 +318,7 @@ impl TenantAccount {
     fn next_close(&self, through: Seq) -> Result<Option<lines::Closed>, Box<dyn std::error::Error>> {
         let billing = self.billing();
         let mut found = self.found().lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(record) = found.next(self.log(), &billing, through)? else { return Ok(None) };
-        Ok(Some(lines::lines(self.tenant(), &record)?))
+        let Some(seq) = found.next(self.log(), &billing, through)? else { return Ok(None) };
+        Ok(Some(lines::lines(self.tenant(), self.log(), seq)?))
     }
 }
