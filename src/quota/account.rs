@@ -37,6 +37,9 @@ pub struct NotedBill {
     /// What of it was rejected and is not in the log yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parked: Vec<ParkedLine>,
+    /// When the oldest of the rest was closed, as far as that is known.
+    #[serde(with = "rfc3339")]
+    pub behind_since: Option<Timestamp>,
     /// When the open window began.
     #[serde(with = "rfc3339")]
     pub window_since: Option<Timestamp>,
@@ -165,6 +168,7 @@ impl Accounts {
         let closed = billing.last_close().max(billing.last_correction());
         let noted = noted.filter(|noted| noted.log_id == log.log_id() && noted.delivered <= closed);
         let acknowledged = Delivered { seq: billing.acknowledged(), at: None };
+        let noted_since = noted.as_ref().and_then(|noted| noted.behind_since);
         let (delivered, parked) = match noted {
             Some(noted) if noted.delivered >= acknowledged.seq => {
                 let parked = noted.parked.into_iter().filter(|line| line.seq > acknowledged.seq).collect();
@@ -172,7 +176,9 @@ impl Accounts {
             }
             Some(_) | None => (acknowledged, Vec::new()),
         };
-        let behind_since = billing.window().map(OpenWindow::since);
+        let is_behind = delivered.seq < closed;
+        let behind_since = noted_since.or_else(|| billing.window().map(OpenWindow::since));
+        let behind_since = behind_since.filter(|_| is_behind);
         let books = Books { billing, delivered, parked, behind_since, asleep: false };
         let account = Arc::new(TenantAccount {
             tenant: tenant.clone(),
@@ -359,6 +365,7 @@ impl TenantAccount {
             delivered: books.delivered.seq,
             delivered_at: books.delivered.at,
             parked: books.parked.clone(),
+            behind_since: books.behind_since,
             window_since: books.billing.window().map(OpenWindow::since),
             awake: !books.asleep,
         };

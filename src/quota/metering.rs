@@ -40,7 +40,7 @@ impl Metering {
         Self::with(journal, entries)
     }
 
-    fn with(journal: UsageJournal, entries: Vec<super::meter::Entry>) -> io::Result<Self> {
+    pub(super) fn with(journal: UsageJournal, entries: Vec<super::meter::Entry>) -> io::Result<Self> {
         let positions = Arc::new(Positions::new(journal.id(), journal.first_place()));
         let mut meters = HashMap::new();
         for entry in entries {
@@ -116,7 +116,7 @@ impl Metering {
         }
     }
 
-    fn write(&self) -> Result<(), crate::hub::HubStoreError> {
+    pub(super) fn write(&self) -> Result<(), crate::hub::HubStoreError> {
         let mut journal = self.shared.journal.lock().unwrap_or_else(PoisonError::into_inner);
         let meters: Vec<_> = self.meters().values().cloned().collect();
         let mut entries = Vec::new();

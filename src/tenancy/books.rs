@@ -92,7 +92,11 @@ impl Books {
                 return Ok(along);
             }
             Purpose::Commands | Purpose::End => false,
-            Purpose::Window => self.left(projection.billing(), now).is_zero(),
+            // In a log without records the first window begins with the first requests.
+            Purpose::Window => {
+                let billing = projection.billing();
+                billing.window().is_none() || self.left(billing, now).is_zero()
+            }
             Purpose::Deletion => true,
         };
         if purpose == Purpose::Window && !is_over {

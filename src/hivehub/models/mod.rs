@@ -26,6 +26,6 @@ pub use policies::{
 };
 pub use quota::{QUOTA_PATH, QuotaAnswer, quota_path};
 pub use usage::{
-    USAGE_CONTENT_TYPE, USAGE_EVENT_TYPE, USAGE_PATH, Unit, UsageContradiction, UsageData, UsageEvent,
-    UsageEventId, UsageOutcome, UsageReceipt, UsageSource, Window,
+    Correction, USAGE_CONTENT_TYPE, USAGE_EVENT_TYPE, USAGE_PATH, Unit, UsageContradiction, UsageData,
+    UsageEvent, UsageEventId, UsageOutcome, UsageReceipt, UsageSource, Window,
 };

@@ -8,7 +8,7 @@ use vectorizer_log::{
 };
 use vectorizer_replay::Billing;
 
-use crate::hivehub::{Unit, UsageData, UsageEvent, UsageEventId, UsageSource, Window};
+use crate::hivehub::{Correction, Unit, UsageData, UsageEvent, UsageEventId, UsageSource, Window};
 
 /// How many closes are remembered of those that were come by on the way to the oldest one.
 const FOUND_MAX: usize = 512;
@@ -125,13 +125,37 @@ pub(in crate::quota) fn lines(
                 let id = UsageEventId { log_id: record.log_id, through: seq, meter };
                 let window = Window { from: since, to: through };
                 let unit = Unit::of(meter);
-                let data = UsageData { meter, value, unit, window, first_seq, last_seq: seq, chain };
+                let data =
+                    UsageData { meter, value, unit, window, first_seq, last_seq: seq, chain, corrects: None };
                 let event = UsageEvent { id, source: source.clone(), time: record.at, data };
                 closed.lines.push((id, line(&event)?));
             }
         }
-        Event::BillingCorrected { .. }
-        | Event::CollectionCreated { .. }
+        Event::BillingCorrected { corrects, meter, by, reason: _ } => {
+            let line_of = |through| UsageEventId { log_id: record.log_id, through, meter };
+            // The window is that of the line it corrects, if there was one.
+            let window =
+                if let Event::BillingClosed { since, through, .. } = read(log, corrects)?.record.event {
+                    Window { from: since, to: through }
+                } else {
+                    Window { from: record.at, to: record.at }
+                };
+            let correction = Correction { line: line_of(corrects), is_negative: by < 0 };
+            let data = UsageData {
+                meter,
+                value: by.unsigned_abs(),
+                unit: Unit::of(meter),
+                window,
+                first_seq: seq,
+                last_seq: seq,
+                chain,
+                corrects: Some(correction),
+            };
+            let id = line_of(seq);
+            let event = UsageEvent { id, source, time: record.at, data };
+            closed.lines.push((id, self::line(&event)?));
+        }
+        Event::CollectionCreated { .. }
         | Event::CollectionDeleted { .. }
         | Event::VectorsUpserted { .. }
         | Event::VectorsDeleted { .. }

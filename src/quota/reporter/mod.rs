@@ -12,6 +12,8 @@
 //! | 401, 403 | the same, with noise: every line is kept |
 
 mod lines;
+#[cfg(test)]
+mod lines_tests;
 mod outbox;
 
 use std::collections::VecDeque;
@@ -59,6 +61,8 @@ pub struct Reporter {
     metrics: Metrics,
     /// Whose turn it was last.
     last: Option<TenantId>,
+    /// Whether it is the turn of those that are deleted.
+    is_turn_of_deleted: bool,
     failures: u32,
     shouted: Option<Instant>,
 }
@@ -88,7 +92,8 @@ type UnderWay = Arc<Mutex<VecDeque<Sent>>>;
 impl Reporter {
     /// Delivers what the `accounts` have.
     pub fn new(accounts: Accounts, client: HiveHubClient, metrics: Metrics) -> Self {
-        Self { accounts, client, metrics, last: None, failures: 0, shouted: None }
+        let (last, is_turn_of_deleted, failures, shouted) = (None, false, 0, None);
+        Self { accounts, client, metrics, last, is_turn_of_deleted, failures, shouted }
     }
 
     /// Delivers until `stop` is cancelled.
@@ -142,6 +147,13 @@ impl Reporter {
 
     /// Sends one report and takes in its answer.
     async fn report(&mut self) -> Result<Reported, HubError> {
+        self.is_turn_of_deleted = !self.is_turn_of_deleted;
+        if self.is_turn_of_deleted {
+            match self.report_deleted().await? {
+                Reported::Nothing => {}
+                reported @ (Reported::Unreadable | Reported::Delivered) => return Ok(reported),
+            }
+        }
         let accounts = self.accounts.behind(self.last.as_ref(), TENANTS_MAX);
         let Some(last) = accounts.last() else { return self.report_deleted().await };
         let last = last.tenant().clone();

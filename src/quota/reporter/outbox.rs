@@ -121,10 +121,10 @@ impl Outbox {
             files.retain(|waiting| waiting.path != part.path);
             match fs::remove_file(&part.path) {
                 Ok(()) => {
-                    info!(path = %part.path.display(), "the last bill of a deleted tenant is delivered")
+                    info!(path = %part.path.display(), "the last bill of a deleted tenant is delivered");
                 }
                 Err(error) => {
-                    warn!(path = %part.path.display(), %error, "a delivered bill cannot be removed")
+                    warn!(path = %part.path.display(), %error, "a delivered bill cannot be removed");
                 }
             }
         } else if let Some(waiting) = files.iter_mut().find(|waiting| waiting.path == part.path) {
