@@ -15,6 +15,7 @@ use tracing::warn;
 use vectorizer_log::TenantId;
 
 use crate::hivehub::PolicyCursor;
+use crate::quota::NotedBill;
 
 /// The catalogue's folder, within the node's.
 const FOLDER: &str = "catalogue";
@@ -42,6 +43,7 @@ pub struct Catalogue {
     deletions: sled::Tree,
     /// Of the node itself.
     node: sled::Tree,
+    bills: sled::Tree,
 }
 
 /// The catalogue cannot be read or written.
@@ -111,11 +113,13 @@ impl Catalogue {
             fs::rename(&path, &aside).map_err(folder)?;
             open(&path).map_err(|reason| folder(io::Error::other(reason)))
         })?;
+        let tree = |name| database.open_tree(name);
         Ok(Self {
-            quotas: database.open_tree("quotas")?,
-            sizes: database.open_tree("sizes")?,
-            deletions: database.open_tree("deletions")?,
-            node: database.open_tree("node")?,
+            quotas: tree("quotas")?,
+            sizes: tree("sizes")?,
+            bills: tree("bills")?,
+            deletions: tree("deletions")?,
+            node: tree("node")?,
         })
     }
 
@@ -138,6 +142,7 @@ impl Catalogue {
     pub fn forget(&self, tenant: &TenantId) -> Result<(), CatalogueError> {
         self.quotas.remove(tenant.as_str())?;
         self.sizes.remove(tenant.as_str())?;
+        self.bills.remove(tenant.as_str())?;
         Ok(())
     }
 
@@ -177,6 +182,36 @@ impl Catalogue {
             return Ok(());
         }
         note(&self.node, POLICY_CURSOR, &at)
+    }
+
+    /// Where the tenant's bill stood when that was noted last.
+    pub fn bill(&self, tenant: &TenantId) -> Result<Option<NotedBill>, CatalogueError> {
+        read(&self.bills, tenant.as_str())
+    }
+
+    /// Notes down where a tenant's bill stands.
+    pub fn note_bill(&self, tenant: &TenantId, bill: &NotedBill) -> Result<(), CatalogueError> {
+        note(&self.bills, tenant.as_str(), bill)
+    }
+
+    /// Whether no bill was noted down ever since the catalogue was begun.
+    pub fn knows_no_bill(&self) -> bool {
+        self.bills.is_empty()
+    }
+
+    /// What was noted down outlasts the process from now on.
+    pub fn flush(&self) -> Result<(), CatalogueError> {
+        self.bills.flush()?;
+        Ok(())
+    }
+
+    /// Every bill that was noted, by tenant. Notes that cannot be read are missing.
+    pub fn bills(&self) -> impl Iterator<Item = (TenantId, NotedBill)> {
+        self.bills.iter().filter_map(|found| {
+            let (tenant, note) = found.ok()?;
+            let tenant = std::str::from_utf8(&tenant).ok()?.parse().ok()?;
+            Some((tenant, serde_json::from_slice(&note).ok()?))
+        })
     }
 
     /// Notes down how large a tenant is.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -20,7 +20,7 @@ use vectorizer::hub::{self, Hub, Limits, NewKey, NewTenant, PlanName};
 use vectorizer::server;
 use vectorizer_log::Timestamp;
 
-use crate::node::{Answer, Node};
+use crate::node::{Answer, Node, PATIENCE};
 
 const SERVICE_KEY: &str = "service-key-of-the-hostile-tests-0123456789";
 
@@ -28,11 +28,20 @@ const SERVICE_KEY: &str = "service-key-of-the-hostile-tests-0123456789";
 pub(crate) struct Cluster {
     pub(crate) hub: Hub,
     pub(crate) node: Node,
-    pub(crate) mood: Arc<Mutex<Mood>>,
+    pub(crate) mood: Arc<Mutex<Moods>>,
     calls: Arc<Mutex<Vec<String>>>,
     url: String,
     data: PathBuf,
     running: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+/// How the hub answers what.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moods {
+    /// Anything.
+    all: Mood,
+    /// Reports of usage, unless that is good.
+    usage: Mood,
 }
 
 /// How the hub answers.
@@ -51,6 +60,12 @@ pub(crate) enum Mood {
     Resetting,
     /// With an error where it is asked for limits.
     WithoutQuotas,
+    /// It enters the usage that is reported, and its answer never arrives.
+    LosingReceipts,
+    /// It enters the usage that is reported, and its answer breaks off half way.
+    HalfReceipts,
+    /// Of the usage that is reported it rejects the first line of each report.
+    RejectingFirst,
 }
 
 impl Cluster {
@@ -69,9 +84,31 @@ impl Cluster {
 
     /// Kills the node, and starts another on its folder.
     pub(crate) async fn restart_node(&mut self, flags: &[&str]) {
-        self.node.signal("KILL");
-        let other = node(self.data.clone(), &self.url, flags);
-        self.node = other.await;
+        self.end_node("KILL").await;
+        self.node = node(self.data.clone(), &self.url, flags).await;
+    }
+
+    /// Lets the node finish, and gives its folder away.
+    pub(crate) async fn stop_node(self) -> (Hub, PathBuf) {
+        let Self { hub, node, data, running, .. } = self;
+        tokio::task::spawn_blocking(move || node.stop()).await.unwrap();
+        drop(running);
+        (hub, data)
+    }
+
+    /// Lets the node finish, and starts another on its folder.
+    pub(crate) async fn change_node(&mut self, flags: &[&str]) {
+        self.end_node("TERM").await;
+        self.node = node(self.data.clone(), &self.url, flags).await;
+    }
+
+    async fn end_node(&mut self, signal: &str) {
+        self.node.signal(signal);
+        let patience = Instant::now() + PATIENCE;
+        while !self.node.has_ended() {
+            assert!(Instant::now() < patience, "the node does not end");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// From now on nobody listens where the hub was, and no connection to it is left.
@@ -88,7 +125,12 @@ impl Cluster {
     }
 
     pub(crate) fn feels(&self, mood: Mood) {
-        *self.mood.lock().unwrap() = mood;
+        *self.mood.lock().unwrap() = Moods { all: mood, usage: Mood::Good };
+    }
+
+    /// From now on reports of usage are answered in this mood, and all else as it should be.
+    pub(crate) fn feels_about_usage(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = Moods { all: Mood::Good, usage: mood };
     }
 
     /// The paths the node has called since this was asked last.
@@ -137,7 +179,7 @@ async fn node(data: PathBuf, url: &str, flags: &[&str]) -> Node {
 
 #[derive(Clone)]
 struct Manners {
-    mood: Arc<Mutex<Mood>>,
+    mood: Arc<Mutex<Moods>>,
     calls: Arc<Mutex<Vec<String>>>,
     stop: CancellationToken,
 }
@@ -145,7 +187,7 @@ struct Manners {
 fn serve(
     listener: TcpListener,
     hub: &Hub,
-    mood: &Arc<Mutex<Mood>>,
+    mood: &Arc<Mutex<Moods>>,
     calls: &Arc<Mutex<Vec<String>>>,
 ) -> (CancellationToken, JoinHandle<()>) {
     let stop = CancellationToken::new();
@@ -162,8 +204,9 @@ async fn answer(
 ) -> Response {
     let path = request.uri().path().to_owned();
     calls.lock().unwrap().push(path.clone());
-    let mood = *mood.lock().unwrap();
-    match mood {
+    let moods = *mood.lock().unwrap();
+    let reports = path.ends_with("/usage");
+    match if reports && moods.usage != Mood::Good { moods.usage } else { moods.all } {
         Mood::WithoutQuotas if path.ends_with("/quota") => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Mood::Good | Mood::WithoutQuotas => {
             // A hub that is stopped leaves nobody waiting for news, and has none.
@@ -184,13 +227,43 @@ async fn answer(
             }
             answer
         }
+        Mood::LosingReceipts | Mood::HalfReceipts | Mood::RejectingFirst if !reports => {
+            let answer = stop.run_until_cancelled(next.run(request)).await;
+            answer.filter(|_| !stop.is_cancelled()).unwrap_or_else(broken_off)
+        }
+        Mood::LosingReceipts => {
+            whole(next.run(request).await.into_body()).await;
+            broken_off()
+        }
+        Mood::HalfReceipts => {
+            let receipts = whole(next.run(request).await.into_body()).await;
+            cut(receipts.slice(..receipts.len() / 2))
+        }
+        Mood::RejectingFirst => {
+            let (head, body) = request.into_parts();
+            let report = whole(body).await;
+            let end = report.iter().position(|byte| *byte == b'\n').map_or(report.len(), |at| at + 1);
+            let first: serde_json::Value = serde_json::from_slice(&report[..end]).unwrap();
+            let rest = Request::from_parts(head, Body::from(report.slice(end..)));
+            let receipts = whole(next.run(rest).await.into_body()).await;
+            let rejected =
+                serde_json::json!({"id": first["id"], "outcome": "rejected", "reason": "a bad mood"});
+            [format!("{rejected}\n").into_bytes(), receipts.to_vec()].concat().into_response()
+        }
         Mood::Garbage => "{\"valid\": [<html>".into_response(),
         Mood::Resetting => broken_off(),
     }
 }
 
+async fn whole(body: Body) -> Bytes {
+    axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default()
+}
+
 fn broken_off() -> Response {
-    let pieces =
-        [Ok(Bytes::from_static(b"{\"valid\": ")), Err(io::Error::from(io::ErrorKind::ConnectionReset))];
+    cut(Bytes::from_static(b"{\"valid\": "))
+}
+
+fn cut(begun: Bytes) -> Response {
+    let pieces = [Ok(begun), Err(io::Error::from(io::ErrorKind::ConnectionReset))];
     Body::from_stream(futures_util::stream::iter(pieces)).into_response()
 }

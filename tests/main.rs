@@ -8,6 +8,7 @@
 
 mod audit;
 mod bad_input;
+mod billing;
 mod bounds;
 mod cluster;
 mod conditions;

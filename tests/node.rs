@@ -113,6 +113,11 @@ impl Node {
         assert!(done.success());
     }
 
+    /// Whether the process has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for the process to end by itself; whether it ended well.
     pub(crate) fn ended(mut self) -> bool {
         let patience = Instant::now() + PATIENCE;

@@ -1,12 +1,14 @@
 //! The node as its operator sees it, and a key as its holder does.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
-use vectorizer_log::{LogId, TenantId, Tombstone};
+use vectorizer_log::{LogId, Seq, TenantId, Tombstone};
 
 use super::App;
 use super::answer::json;
@@ -17,13 +19,16 @@ use super::values::{self, OfTenant};
 use crate::auth::{Holds, Level, Operation, Requirement, rest_level};
 
 use crate::catalogue::NotedSize;
-use crate::hivehub::{Call, Holder, Permission};
+use crate::hivehub::{Call, Holder, Permission, integer};
 use crate::quota::Limits;
-use crate::tenancy::TenantState;
+use crate::tenancy::{BillFacts, TenantState, WindowFacts};
 
 /// The most tenants on a page, and how many there are on one that does not say.
 const TENANTS_MAX: usize = 1_000;
 const TENANTS_DEFAULT: usize = 100;
+
+/// How old usage is when its not being delivered is a problem.
+const USAGE_LATE_SECONDS: u64 = 900;
 
 /// How the node is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -42,6 +47,19 @@ pub(super) struct ClusterHealth {
     tenants_awake: usize,
     /// What is known of HiveHub; null in single-tenant mode.
     hivehub: Option<HiveHubHealth>,
+    /// What of the bills is not delivered; null in single-tenant mode.
+    usage: Option<UsageBacklog>,
+}
+
+/// What of the bills is closed and not delivered.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UsageBacklog {
+    /// Tenants of which something is not.
+    tenants: usize,
+    /// How long ago the oldest of it was closed; null if there is none.
+    oldest_seconds: Option<u64>,
+    /// Lines that HiveHub has rejected since the server started. They are in their tenants' logs.
+    parked_lines: u64,
 }
 
 /// What is known of HiveHub.
@@ -155,6 +173,37 @@ pub(super) struct UsageAnswer {
     usage: UsageNow,
     /// What it may use; null while that is not known.
     quota: Option<QuotaNow>,
+    /// The window of the bill that is open; null for one that sleeps, and in single-tenant mode.
+    window: Option<WindowNow>,
+    /// What of the bill HiveHub has; null before it has anything.
+    last_delivered: Option<DeliveredNow>,
+}
+
+/// The window of the bill that is open.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WindowNow {
+    /// When it began; null before the first record of the log.
+    since: Option<String>,
+    /// Its first record.
+    first_seq: Option<u64>,
+    /// What it comes to now, by meter: `vectors_upserted`, `vectors_deleted`, `searches`, `requests`,
+    /// `storage_byte_seconds` and `storage_bytes`. As text above 2^53.
+    #[schema(value_type = BTreeMap<String, Object>)]
+    totals: BTreeMap<&'static str, MeterValue>,
+}
+
+/// A whole number, as a text above 2^53.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(super) struct MeterValue(#[serde(serialize_with = "integer::serialize")] u128);
+
+/// What of the bill HiveHub has.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DeliveredNow {
+    /// Every window closed at this record of the log or before.
+    seq: u64,
+    /// When that was; null if it was in an earlier life of the server that noted nothing down.
+    at: Option<String>,
 }
 
 /// What a key is and may do.
@@ -243,6 +292,17 @@ pub(super) async fn health(State(app): State<App>, GrantedCluster(_): GrantedClu
             problems.push("policies do not arrive: a revoked key may be taken for as long as known keys are");
         }
     }
+    let usage = shared.tenancy.backlog().map(|backlog| UsageBacklog {
+        tenants: backlog.tenants,
+        oldest_seconds: backlog.age().map(|age| age.as_secs()),
+        parked_lines: shared.metrics.parked_lines(),
+    });
+    if shared.tenancy.is_report_refused() {
+        problems.push("HiveHub does not accept this server's key: usage is kept and not billed");
+    }
+    if usage.as_ref().and_then(|usage| usage.oldest_seconds).is_some_and(|age| age >= USAGE_LATE_SECONDS) {
+        problems.push("usage is not delivered to HiveHub: it is kept");
+    }
     let answer = ClusterHealth {
         status: if problems.is_empty() { "ok" } else { "degraded" },
         problems,
@@ -251,6 +311,7 @@ pub(super) async fn health(State(app): State<App>, GrantedCluster(_): GrantedClu
         uptime_seconds: shared.started.elapsed().as_secs(),
         tenants_awake: shared.tenancy.awake_count(),
         hivehub,
+        usage,
     };
     json(StatusCode::OK, &answer)
 }
@@ -356,7 +417,7 @@ pub(super) async fn usage(
     Parameters(UsageParameters { tenant: named }): Parameters<UsageParameters>,
 ) -> Result<Response, Problem> {
     let named = named.as_deref().map(|named| values::tenant(named, "tenant")).transpose()?;
-    let (tenant, size, limits) = match granted {
+    let (tenant, size, limits, bill) = match granted {
         GrantedUsage::Tenant(own) => {
             // Another's name answers like one's own that is wrong: nothing is learned about who exists.
             if named.is_some_and(|named| named != *own.id()) {
@@ -366,7 +427,7 @@ pub(super) async fn usage(
                     "a tenant's key shows that tenant's usage; another's needs the operator's key",
                 ));
             }
-            (own.id().clone(), own.size(), Some(own.limits()))
+            (own.id().clone(), own.size(), Some(own.limits()), own.bill())
         }
         GrantedUsage::Cluster(pass) => {
             let tenant = named.ok_or_else(|| {
@@ -374,15 +435,36 @@ pub(super) async fn usage(
             })?;
             let tenancy = app.shared.tenancy.clone();
             let id = tenant.clone();
-            let size = tokio::task::spawn_blocking(move || tenancy.size(&pass, &id)).await;
-            let size = size.map_err(|_| Problem::internal())?.ok_or_else(|| no_such_tenant(&tenant))?;
+            let facts =
+                tokio::task::spawn_blocking(move || (tenancy.size(&pass, &id), tenancy.bill(&pass, &id)));
+            let (size, bill) = facts.await.map_err(|_| Problem::internal())?;
+            let size = size.ok_or_else(|| no_such_tenant(&tenant))?;
             let limits = app.shared.access.known_limits(&tenant);
-            (tenant, size, limits)
+            (tenant, size, limits, bill)
         }
     };
-    let answer =
-        UsageAnswer { tenant: tenant.to_string(), usage: size.into(), quota: limits.map(QuotaNow::from) };
+    let (window, last_delivered) = bill.map_or((None, None), shown);
+    let answer = UsageAnswer {
+        tenant: tenant.to_string(),
+        usage: size.into(),
+        quota: limits.map(QuotaNow::from),
+        window,
+        last_delivered,
+    };
     Ok(json(StatusCode::OK, &answer))
+}
+
+/// A bill as it is shown.
+fn shown(bill: BillFacts) -> (Option<WindowNow>, Option<DeliveredNow>) {
+    let BillFacts { window, delivered } = bill;
+    let window = window.map(|WindowFacts { since, first_seq, totals }| WindowNow {
+        since: since.map(|since| since.to_string()),
+        first_seq: first_seq.map(Seq::get),
+        totals: totals.into_iter().map(|total| (total.meter.name(), MeterValue(total.value))).collect(),
+    });
+    let delivered = (delivered.seq > Seq::NONE)
+        .then(|| DeliveredNow { seq: delivered.seq.get(), at: delivered.at.map(|at| at.to_string()) });
+    (window, delivered)
 }
 
 /// See what one's own key is and may do.

@@ -111,6 +111,11 @@ impl App {
         self.shared.ending.is_cancelled()
     }
 
+    /// Who is let in.
+    pub fn access(&self) -> &AccessCheck {
+        &self.shared.access
+    }
+
     fn metrics(&self) -> &Metrics {
         &self.shared.metrics
     }

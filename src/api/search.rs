@@ -20,7 +20,7 @@ use super::middleware::auth::Granted;
 use super::problem::{Problem, ProblemBody};
 use super::values::{InCollection, VectorInput, filter, limit};
 use super::vectors::PointAnswer;
-use crate::auth::Read;
+use crate::auth::{Operation, Read};
 
 /// How many results a search has unless it says otherwise.
 const RESULTS_DEFAULT: usize = 10;
@@ -206,16 +206,20 @@ pub(super) async fn search(
         && let Some(hits) = snapshot.search_briefly(&request, briefly)?
     {
         metrics.searched(started.elapsed());
-        return answers.json(search.bytes(&hits), &search.answer(&hits));
+        let answer = answers.json(search.bytes(&hits), &search.answer(&hits))?;
+        tenant.searched(Operation::Search, 1);
+        return Ok(answer);
     }
-    on_snapshot(&app, snapshot, points, numbers, move |snapshot| {
+    let answer = on_snapshot(&app, snapshot, points, numbers, move |snapshot| {
         let _room = room;
         let started = Instant::now();
         let hits = search.run(snapshot, selection.as_ref())?;
         metrics.searched(started.elapsed());
         answers.json(search.bytes(&hits), &search.answer(&hits))
     })
-    .await
+    .await?;
+    tenant.searched(Operation::Search, 1);
+    Ok(answer)
 }
 
 /// Several searches at once, against the same state.
@@ -249,8 +253,8 @@ pub(super) async fn search_batch(
         snapshot.compared(&search.request(selection.as_ref()))
     };
     let points = searches.iter().zip(&selections).map(compared).fold(0, usize::saturating_add);
-    let metrics = app.metrics().clone();
-    on_snapshot(&app, snapshot, points, numbers, move |snapshot| {
+    let (metrics, count) = (app.metrics().clone(), searches.len());
+    let answer = on_snapshot(&app, snapshot, points, numbers, move |snapshot| {
         let _room = room;
         let mut bytes = 0;
         let mut hits = Vec::with_capacity(searches.len());
@@ -265,7 +269,9 @@ pub(super) async fn search_batch(
         let searches = searches.iter().zip(&hits).map(|(search, hits)| search.answer(hits)).collect();
         answers.json(bytes, &SearchBatchAnswer { searches })
     })
-    .await
+    .await?;
+    tenant.searched(Operation::SearchBatch, count);
+    Ok(answer)
 }
 
 /// Count vectors.

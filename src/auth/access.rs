@@ -228,6 +228,14 @@ impl AccessCheck {
         }
     }
 
+    /// The allowance of a tenant that is woken for the server's own sake.
+    pub async fn allowance(&self, tenant: &TenantId) -> Result<Arc<Allowance>, LimitsUnknown> {
+        match self {
+            Self::Keyless { allowance, .. } => Ok(Arc::clone(allowance)),
+            Self::Keys { quotas, .. } => quotas.allowance(tenant).await,
+        }
+    }
+
     /// What is known of a tenant's limits, without asking anyone.
     pub fn known_limits(&self, tenant: &TenantId) -> Option<Limits> {
         match self {

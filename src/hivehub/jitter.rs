@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Between half of `span` and the whole of it.
-pub(super) fn shortened(span: Duration) -> Duration {
+pub(crate) fn shortened(span: Duration) -> Duration {
     let random = getrandom::u32().unwrap_or_default() % 1_024;
     span.saturating_sub(span / 2 * random / 1_024)
 }

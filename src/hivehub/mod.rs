@@ -46,12 +46,14 @@ pub use feed::{PolicyFeed, PolicyNews, PolicySource, PolicySubscriber};
 pub use observer::{Call, CallObserver, CallOutcome};
 pub use report::UsageReceipts;
 
+pub(crate) use jitter::shortened;
+pub(crate) use models::integer;
 pub(crate) use models::moment::optional as rfc3339;
 pub use models::{
-    CURSOR_LOST, Contradiction, ErrorAnswer, Holder, InvalidPolicyCursor, KeyFacts, KeyIdentity, Open,
-    POLICIES_PATH, POLICY_EVENTS_MAX, POLICY_WAIT_SECONDS_MAX, Permission, PoliciesAnswer, PoliciesQuery,
-    PolicyChange, PolicyCursor, PolicyEvent, QUOTA_PATH, QuotaAnswer, Reason, Refusal, Scope, TenantFacts,
-    TenantProfile, TenantStatus, UNKNOWN_TENANT, USAGE_CONTENT_TYPE, USAGE_EVENT_TYPE, USAGE_PATH, Unit,
-    UsageContradiction, UsageData, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt, UsageSource,
-    VALIDATE_PATH, ValidateAnswer, ValidateRequest, Verdict, Window, quota_path,
+    CURSOR_LOST, Contradiction, Correction, ErrorAnswer, Holder, InvalidPolicyCursor, KeyFacts, KeyIdentity,
+    Open, POLICIES_PATH, POLICY_EVENTS_MAX, POLICY_WAIT_SECONDS_MAX, Permission, PoliciesAnswer,
+    PoliciesQuery, PolicyChange, PolicyCursor, PolicyEvent, QUOTA_PATH, QuotaAnswer, Reason, Refusal, Scope,
+    TenantFacts, TenantProfile, TenantStatus, UNKNOWN_TENANT, USAGE_CONTENT_TYPE, USAGE_EVENT_TYPE,
+    USAGE_PATH, Unit, UsageContradiction, UsageData, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt,
+    UsageSource, VALIDATE_PATH, ValidateAnswer, ValidateRequest, Verdict, Window, quota_path,
 };

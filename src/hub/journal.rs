@@ -26,7 +26,7 @@ const LINE_BYTES_USUAL: usize = 1024;
 
 /// The open file. One writer; readers go their own way with a [`JournalReader`].
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     reader: JournalReader,
     /// Where the file ends.
     end: u64,
@@ -48,16 +48,16 @@ pub(super) struct JournalReader {
 
 /// A line that is whole.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line<'a> {
-    pub(super) number: u64,
+pub(crate) struct Line<'a> {
+    pub(crate) number: u64,
     first: u64,
-    pub(super) text: &'a str,
+    pub(crate) text: &'a str,
 }
 
 impl Journal {
     /// Opens the file, or creates it to begin with line `first`; shows every line and its place to
     /// `visit`, and makes durable what was read. What `visit` finds wrong is damage.
-    pub(super) fn open(
+    pub(crate) fn open(
         path: &Path,
         first: u64,
         visit: &mut dyn FnMut(&Line<'_>, u64) -> Result<(), String>,
@@ -116,7 +116,7 @@ impl Journal {
     }
 
     /// Adds a line to the group that [`Self::commit`] will write; its place is the answer.
-    pub(super) fn stage(&mut self, text: &str) -> u64 {
+    pub(crate) fn stage(&mut self, text: &str) -> u64 {
         debug_assert!(text.len() < LINE_BYTES_MAX / 2 && !text.contains('\n'), "no such thing is kept here");
         let place = self.end + self.staged.len() as u64;
         write_line(&mut self.staged, self.next + self.staged_lines, self.next, text);
@@ -126,7 +126,7 @@ impl Journal {
 
     /// Writes the group; it is on stable storage when this returns. After a failure nothing more is
     /// written: the next start finds out what is there.
-    pub(super) fn commit(&mut self) -> Result<(), HubStoreError> {
+    pub(crate) fn commit(&mut self) -> Result<(), HubStoreError> {
         if self.staged_lines == 0 && !self.broken {
             return Ok(());
         }
@@ -156,7 +156,7 @@ impl Journal {
     }
 
     /// What is wrong with the line at `place`.
-    pub(super) fn damage(&self, place: u64, what: impl std::fmt::Display) -> HubStoreError {
+    pub(crate) fn damage(&self, place: u64, what: impl std::fmt::Display) -> HubStoreError {
         self.reader.damage(place, what)
     }
 
@@ -172,7 +172,7 @@ impl Journal {
     }
 
     /// How large the file is.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.end
     }
 

@@ -12,7 +12,7 @@ pub mod demo;
 mod error;
 mod feed;
 mod files;
-mod journal;
+pub(crate) mod journal;
 mod ledger;
 mod limits;
 mod server;

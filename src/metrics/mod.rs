@@ -157,6 +157,16 @@ impl Metrics {
         self.shared.waking.begin()
     }
 
+    /// `HiveHub` has rejected a line of a bill.
+    pub fn line_parked(&self) {
+        self.shared.node.parked_lines.inc();
+    }
+
+    /// How many lines of bills `HiveHub` has rejected since the server started.
+    pub fn parked_lines(&self) -> u64 {
+        self.shared.node.parked_lines.get()
+    }
+
     /// How old the oldest usage is that HiveHub has not been told of; nothing if it has been told all.
     pub fn oldest_unreported_usage(&self, age: Duration) {
         self.shared.node.oldest_unreported_usage.set(age.as_secs_f64());

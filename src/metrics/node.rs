@@ -38,6 +38,7 @@ pub(super) struct NodeSeries {
     room_bytes: IntGaugeVec,
     room_used_bytes: IntGaugeVec,
     pub(super) oldest_unreported_usage: Gauge,
+    pub(super) parked_lines: IntCounter,
 }
 
 impl Default for NodeSeries {
@@ -58,6 +59,10 @@ impl Default for NodeSeries {
                 "Age of the oldest usage that HiveHub has not been told of; 0 if there is none.",
             )
             .expect("the name is well-formed"),
+            parked_lines: counter(
+                "vectorizer_parked_usage_lines_total",
+                "Lines of bills that HiveHub has rejected: each is in its tenant's log with the reason.",
+            ),
         }
     }
 }
@@ -72,13 +77,14 @@ impl NodeSeries {
         }
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 5] {
+    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 6] {
         [
             Box::new(self.awake_tenants.clone()),
             Box::new(self.unlinked_vectors.clone()),
             Box::new(self.room_bytes.clone()),
             Box::new(self.room_used_bytes.clone()),
             Box::new(self.oldest_unreported_usage.clone()),
+            Box::new(self.parked_lines.clone()),
         ]
     }
 }

@@ -29,7 +29,7 @@ use crate::auth::{AccessCheck, FailedAuthentications};
 use crate::config::Config;
 use crate::hivehub::{Clock, HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
 use crate::metrics::Metrics;
-use crate::quota::{DefaultLimits, QuotaManager};
+use crate::quota::{DefaultLimits, QuotaManager, Reporter};
 use crate::tenancy::{ShareSize, Tenancy};
 
 /// The tenant of a server without keys.
@@ -57,6 +57,8 @@ pub struct Server {
     tenancy: Tenancy,
     /// In cluster mode.
     policies: Option<PolicyFeed<HiveHubClient, HiveHubClient>>,
+    /// In cluster mode.
+    reporter: Option<Reporter>,
     grace: Duration,
     delete_grace: Duration,
 }
@@ -99,8 +101,9 @@ impl Server {
             config.server.body_bytes_max.get() as usize,
             config.server.json_depth_max.get() as usize,
         );
-        let tenancy = open_data(&config.server.data_dir, share_size(&limits), metrics.clone())?;
-        let (access, policies) = match &config.cluster {
+        let window = config.cluster.as_ref().map(|cluster| cluster.usage_report_interval.duration());
+        let tenancy = open_data(&config.server.data_dir, share_size(&limits), window, metrics.clone())?;
+        let (access, policies, reporter) = match &config.cluster {
             Some(cluster) => {
                 let client = HiveHubClient::new(&cluster.hivehub_api_url, &cluster.hivehub_api_key)?
                     .observed_by(Arc::new(metrics.clone()));
@@ -113,6 +116,8 @@ impl Server {
                     Arc::clone(&clock),
                 );
                 let keys = KeyCache::new(client.clone(), config.auth.api_key_cache_ttl, clock);
+                let accounts = tenancy.accounts().cloned().unwrap_or_default();
+                let reporter = Reporter::new(accounts, client.clone(), metrics.clone());
                 let policies = PolicyFeed::new(client, keys.clone())
                     .resume(tenancy.policies_followed_through())
                     .subscribe(Arc::new(quotas.clone()))
@@ -120,9 +125,10 @@ impl Server {
                 (
                     AccessCheck::Keys { keys, failures: FailedAuthentications::default(), quotas },
                     Some(policies),
+                    Some(reporter),
                 )
             }
-            None => (AccessCheck::keyless(single_tenant()), None),
+            None => (AccessCheck::keyless(single_tenant()), None, None),
         };
         let listener = listen(address)?;
         let trusted_proxies = config.server.trusted_proxies.clone();
@@ -138,7 +144,7 @@ impl Server {
         };
         let grace = config.server.shutdown_grace.duration();
         let delete_grace = config.server.delete_grace.duration();
-        Ok(Self { listener, metrics, app, tenancy, policies, grace, delete_grace })
+        Ok(Self { listener, metrics, app, tenancy, policies, reporter, grace, delete_grace })
     }
 
     /// The address it listens on.
@@ -154,13 +160,21 @@ impl Server {
     /// Serves until `stop` is ready; then finishes what is under way, for as long as the grace lasts,
     /// and closes every tenant's log.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, metrics, app, tenancy, policies, grace, delete_grace } = self;
+        let Self { listener, metrics, app, tenancy, policies, reporter, grace, delete_grace } = self;
         let ended = CancellationToken::new();
         let mut beside = JoinSet::new();
         beside.spawn(tenancy.audit().clone().run(ended.clone()));
         let interval = HOUSEKEEPING_INTERVAL.min(delete_grace);
         beside.spawn(tenancy.clone().keep_house(delete_grace, interval, ended.clone()));
         tenancy.resume_deletions();
+        if let Some(metering) = tenancy.metering() {
+            beside.spawn(metering.clone().run(ended.clone()));
+            let access = app.access().clone();
+            beside.spawn(tenancy.clone().look_after_bills(access, ended.clone()));
+        }
+        if let Some(reporter) = reporter {
+            beside.spawn(reporter.run(ended.clone()));
+        }
         if let Some(policies) = policies {
             // To the end: requests under way are to be refused too, if that is what HiveHub says.
             beside.spawn(policies.run(ended.clone()));
@@ -188,8 +202,14 @@ pub fn single_tenant() -> TenantId {
     SINGLE_TENANT.parse().expect("the name is a tenant id")
 }
 
-fn open_data(path: &Path, share: ShareSize, metrics: Metrics) -> Result<Tenancy, StartError> {
-    Tenancy::new(path, share, metrics).map_err(|source| StartError::Data { path: path.to_owned(), source })
+fn open_data(
+    path: &Path,
+    share: ShareSize,
+    window: Option<Duration>,
+    metrics: Metrics,
+) -> Result<Tenancy, StartError> {
+    Tenancy::new(path, share, window, metrics)
+        .map_err(|source| StartError::Data { path: path.to_owned(), source })
 }
 
 /// Listens on `address`.

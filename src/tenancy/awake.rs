@@ -10,6 +10,7 @@ use tracing::{Instrument as _, error_span, info, warn};
 use vectorizer_log::{DeletedTenants, Head, LogReader, TenantFolder, TenantId, TenantLog};
 use vectorizer_replay::{ApplyError, Projection, Recovery};
 
+use super::books::Books;
 use super::graph_files::GraphFiles;
 use super::linker::{Linker, Turns};
 use super::pace::{Linking, Pace};
@@ -17,8 +18,9 @@ use super::searches::Searches;
 use super::share::Share;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
 use crate::audit::TenantDenials;
+use crate::catalogue::Catalogue;
 use crate::metrics::{Metrics, TenantMetrics, Waking};
-use crate::quota::Allowance;
+use crate::quota::{Accounts, Allowance, Metering, TenantAccount, TenantMeter};
 
 /// How many clients may read one tenant's log at the same time, and how many more may follow it.
 const LOG_READERS_MAX: usize = 8;
@@ -42,6 +44,8 @@ pub(super) struct Awake {
     pub(super) share: Share,
     pub(super) metrics: Arc<TenantMetrics>,
     pub(super) denials: Arc<TenantDenials>,
+    /// In cluster mode.
+    pub(super) bill: Option<Bill>,
     /// Cancelled when the server stops or the tenant is deleted.
     pub(super) stop: CancellationToken,
     /// The writer and the linker.
@@ -93,10 +97,27 @@ pub(super) struct Watched {
     pub(super) denials: Arc<TenantDenials>,
 }
 
-/// What a tenant may take up of the node, and use by its plan.
+/// What a tenant's bill is made of while it is awake.
+#[derive(Clone, Debug)]
+pub(super) struct Bill {
+    pub(super) meter: Arc<TenantMeter>,
+    pub(super) account: Arc<TenantAccount>,
+}
+
+/// How bills are kept.
+#[derive(Clone, Debug)]
+pub(super) struct Billed {
+    pub(super) metering: Metering,
+    pub(super) accounts: Accounts,
+    /// How long a window is.
+    pub(super) interval: Duration,
+}
+
+/// What a tenant may take up of the node and use by its plan, and what it is billed for.
 pub(super) struct Terms {
     pub(super) share: Share,
     pub(super) allowance: Arc<Allowance>,
+    pub(super) bill: Option<(Bill, Books)>,
 }
 
 /// A log and what it adds up to.
@@ -150,6 +171,21 @@ impl Woken {
         self.log.head()
     }
 
+    /// The tenant's bill, kept by its writer.
+    pub(super) fn keep_bill(
+        &self,
+        tenant: &TenantId,
+        billed: &Billed,
+        catalogue: &Catalogue,
+    ) -> (Bill, Books) {
+        let Billed { metering, accounts, interval } = billed;
+        let billing = *self.projection.billing();
+        let meter = metering.wakes(tenant, self.log.log_id(), billing.journal());
+        let account = accounts.wakes(tenant, self.log.reader(), billing, catalogue);
+        let books = Books::new(Arc::clone(&meter), Arc::clone(&account), accounts.clone(), *interval);
+        (Bill { meter, account }, books)
+    }
+
     /// Starts the writer and the linker.
     pub(super) fn start(
         self,
@@ -161,7 +197,7 @@ impl Woken {
         stop: CancellationToken,
     ) -> Arc<Awake> {
         let Self { files, log, projection } = self;
-        let Terms { share, allowance } = terms;
+        let Terms { share, allowance, bill } = terms;
         let head = log.head();
         let reader = log.reader();
         let state = Arc::new(RwLock::new(State { projection, head, log_bytes: log.bytes() }));
@@ -184,8 +220,10 @@ impl Woken {
         let tasks = TaskTracker::new();
         node_tasks.spawn(tasks.track_future(linker.run().instrument(span.clone())));
         let Watched { metrics, of_tenant, denials } = watched;
+        let (bill, books) = bill.unzip();
         let writer =
-            Writer::new(log, allowance, Arc::clone(&state), publish, failed, Arc::clone(&denials), metrics);
+            Writer::new(log, allowance, Arc::clone(&state), publish, failed, Arc::clone(&denials), metrics)
+                .keeping(books);
         node_tasks.spawn(tasks.track_future(writer.run(queue, stop.clone()).instrument(span)));
         Arc::new(Awake {
             id,
@@ -200,6 +238,7 @@ impl Woken {
             share,
             metrics: of_tenant,
             denials,
+            bill,
             stop,
             tasks,
         })

@@ -155,11 +155,18 @@ impl Tenancy {
     }
 
     async fn delete_now(&self, moving: &Moving, tenant: &TenantId) -> Result<Tombstone, DeletionError> {
+        // What wakes may be about to begin a log, and nothing wakes that is not there.
+        timeout(STOPPING_PATIENCE, woken(&moving.0)).await.map_err(|_| DeletionError::Busy)?;
+        if !self.folder(tenant).exists() {
+            return Err(DeletionError::NotFound);
+        }
+        self.close_bill(tenant, &moving.0).await;
         lay_down(&moving.0).await?;
         let (deleted, id) = (self.shared.deleted.clone(), tenant.clone());
         let tombstone = blocking(move || deleted.delete(&id, Timestamp::now())).await?;
         self.shared.metrics.forget_tenant(tenant);
         self.shared.audit.forget(tenant);
+        self.forget_bill(tenant, tombstone.log_id);
         if let Err(error) = self.shared.catalogue.forget(tenant) {
             warn!(%tenant, %error, "what was noted down of a deleted tenant is still there");
         }

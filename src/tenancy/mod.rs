@@ -3,6 +3,7 @@
 //! - `tenant`: the handle through which alone a tenant's data is reached.
 //! - `awake`: a tenant in memory, and how it gets there.
 //! - `writer`, `decision`, `group`, `command`: what becomes of a write.
+//! - `books`: what the writer appends for the bill; `bills`: the bills of tenants that sleep or are deleted.
 //! - `linker`: what follows a write behind it: links in the graph, compaction; `graph_files`: where
 //!   graphs are kept for the next waking; `pace`: who waits when linking does not keep up; `searches`:
 //!   which collections are searched; `background`: the threads that do it.
@@ -12,6 +13,8 @@
 
 mod awake;
 mod background;
+mod bills;
+mod books;
 mod census;
 mod command;
 mod decision;
@@ -45,7 +48,8 @@ use vectorizer_log::{DeletedTenants, TenantFolder, TenantId};
 use vectorizer_replay::Collection;
 
 pub use self::awake::WakeError;
-use self::awake::{Awake, Terms, Watched, wake};
+use self::awake::{Awake, Billed, Terms, Watched, wake};
+pub use self::bills::{BillFacts, WindowFacts};
 pub use self::census::{TenantFacts, TenantState};
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
 pub use self::deletion::DeletionError;
@@ -57,7 +61,7 @@ use crate::audit::Audit;
 use crate::auth::{Pass, Reach};
 use crate::catalogue::Catalogue;
 use crate::metrics::{Metrics, Reading, TenantReading};
-use crate::quota::Allowance;
+use crate::quota::{Accounts, Allowance, Metering};
 
 /// The node's own entry in the data folder. No tenant can have this name.
 const NODE_FOLDER: &str = "_node";
@@ -99,6 +103,8 @@ struct Shared {
     share: ShareSize,
     metrics: Metrics,
     audit: Audit,
+    /// In cluster mode.
+    billed: Option<Billed>,
     /// Writers and wakings: what has to end before the node has stopped.
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -137,8 +143,14 @@ impl Bed {
 
 impl Tenancy {
     /// The tenants in `data`, all asleep. Reads no tenant's folder, so it does not matter how many
-    /// there are. The folder is this node's alone until the last clone is gone. Each gets a `share`.
-    pub fn new(data: &Path, share: ShareSize, metrics: Metrics) -> io::Result<Self> {
+    /// there are. The folder is this node's alone until the last clone is gone. Each gets a `share`, and a bill
+    /// whose windows are as long as `billed` says, if it does.
+    pub fn new(
+        data: &Path,
+        share: ShareSize,
+        billed: Option<Duration>,
+        metrics: Metrics,
+    ) -> io::Result<Self> {
         let node = data.join(NODE_FOLDER);
         DirBuilder::new().recursive(true).mode(0o700).create(&node)?;
         let lock = File::create(node.join("lock"))?;
@@ -153,6 +165,11 @@ impl Tenancy {
         TenantFolder::erase_unfinished(data)?;
         let catalogue = Catalogue::open(&node).map_err(io::Error::other)?;
         let deleted = DeletedTenants::open(data).map_err(io::Error::other)?;
+        let billed = billed.map(|interval| {
+            let metering = Metering::open(&node)?;
+            io::Result::Ok(Billed { metering, accounts: Accounts::open(&node)?, interval })
+        });
+        let billed = billed.transpose()?;
         let shared = Shared {
             data: data.to_owned(),
             catalogue,
@@ -164,6 +181,7 @@ impl Tenancy {
             share,
             audit: Audit::new(&node, metrics.clone()),
             metrics,
+            billed,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             _lock: lock,
@@ -186,6 +204,9 @@ impl Tenancy {
         let beds: Vec<Arc<Bed>> = self.beds().values().map(Arc::clone).collect();
         let awake: Vec<Arc<Awake>> = beds.iter().filter_map(|bed| bed.rest().awake.clone()).collect();
         reading.awake_tenants = awake.len();
+        if let Some(backlog) = self.backlog() {
+            self.shared.metrics.oldest_unreported_usage(backlog.age().unwrap_or_default());
+        }
         for awake in awake {
             let state = awake.state.read().unwrap_or_else(PoisonError::into_inner);
             reading.unlinked_vectors +=
@@ -211,27 +232,7 @@ impl Tenancy {
             if let Some(awake) = rest.awake.as_ref().filter(serves) {
                 return Ok(Tenant::new(Arc::clone(awake), pass));
             }
-            match (&rest.waking, &rest.failure) {
-                // One whose task is gone without a word will never be published.
-                (Some(waking), _) if waking.has_changed().is_ok() => waking.clone(),
-                (_, Some((until, failure))) if Instant::now() < *until => {
-                    return Err(Arc::clone(failure));
-                }
-                _ => {
-                    let (publish, waking) = watch::channel(None);
-                    rest.waking = Some(waking.clone());
-                    rest.stop = self.shared.stop.child_token();
-                    let work = self.clone().wake(
-                        pass.tenant().clone(),
-                        Arc::clone(pass.allowance()),
-                        Arc::clone(&bed),
-                        rest.stop.clone(),
-                        publish,
-                    );
-                    self.shared.tasks.spawn(work.in_current_span());
-                    waking
-                }
-            }
+            self.waking(&bed, &mut rest, pass.tenant(), pass.allowance())?
         };
         let Ok(outcome) = timeout(WAKE_PATIENCE, waking.wait_for(Option::is_some)).await else {
             return Err(Arc::new(WakeError::Waking));
@@ -239,6 +240,30 @@ impl Tenancy {
         let outcome = outcome.ok().and_then(|outcome| outcome.clone());
         let awake = outcome.unwrap_or_else(|| Err(Arc::new(WakeError::Stopping)))?;
         Ok(Tenant::new(awake, pass))
+    }
+
+    /// The waking that is under way, or one that begins.
+    fn waking(
+        &self,
+        bed: &Arc<Bed>,
+        rest: &mut Rest,
+        tenant: &TenantId,
+        allowance: &Arc<Allowance>,
+    ) -> Result<watch::Receiver<Option<Outcome>>, Arc<WakeError>> {
+        match (&rest.waking, &rest.failure) {
+            // One whose task is gone without a word will never be published.
+            (Some(waking), _) if waking.has_changed().is_ok() => Ok(waking.clone()),
+            (_, Some((until, failure))) if Instant::now() < *until => Err(Arc::clone(failure)),
+            _ => {
+                let (publish, waking) = watch::channel(None);
+                rest.waking = Some(waking.clone());
+                rest.stop = self.shared.stop.child_token();
+                let (bed, stop) = (Arc::clone(bed), rest.stop.clone());
+                let work = self.clone().wake(tenant.clone(), Arc::clone(allowance), bed, stop, publish);
+                self.shared.tasks.spawn(work.in_current_span());
+                Ok(waking)
+            }
+        }
     }
 
     /// Lets every writer finish what was handed to it and closes the logs. Nobody enters any more. What
@@ -331,6 +356,8 @@ impl Tenancy {
         drop(turn);
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(seq = %woken.head().seq, milliseconds, "awake");
+        let catalogue = &self.shared.catalogue;
+        let bill = self.shared.billed.as_ref().map(|billed| woken.keep_bill(&tenant, billed, catalogue));
         let share = share.unwrap_or_else(|| Share::new(self.shared.share));
         let watched = Watched {
             metrics: self.shared.metrics.clone(),
@@ -339,7 +366,7 @@ impl Tenancy {
         };
         Ok(woken.start(
             tenant,
-            Terms { share, allowance },
+            Terms { share, allowance, bill },
             watched,
             &self.shared.tasks,
             self.shared.turns.clone(),

@@ -10,13 +10,13 @@ use vectorizer_log::{
 use vectorizer_replay::{Collection, Filter, Selection, Snapshot, StoredPoint};
 
 use super::awake::Awake;
+use super::bills::BillFacts;
 use super::command::{Change, CollectionChange, Command, Committed, Refusal, VectorChange, Write};
 use super::pace::Held;
 use super::share::Share;
 use super::writer::{Queued, State};
-use crate::auth::{self, Admin, DenialReason, Pass};
+use crate::auth::{self, Admin, DenialReason, Operation, Pass};
 use crate::catalogue::NotedSize;
-use crate::metrics::TenantMetrics;
 use crate::quota::Limits;
 
 /// How long a write waits for a place in the writer's queue.
@@ -120,9 +120,24 @@ impl<L> Tenant<L> {
         &self.awake.share
     }
 
-    /// What is counted for it.
-    pub fn metrics(&self) -> &TenantMetrics {
-        &self.awake.metrics
+    /// A request was let in, which counts for the metrics and for the bill.
+    pub fn requested(&self, operation: Operation) {
+        self.awake.metrics.request(operation);
+        if let Some(bill) = &self.awake.bill {
+            bill.meter.request(operation);
+        }
+    }
+
+    /// This many searches were answered, which count for the bill.
+    pub fn searched(&self, operation: Operation, searches: usize) {
+        if let Some(bill) = &self.awake.bill {
+            bill.meter.searched(operation, searches as u64);
+        }
+    }
+
+    /// Where its bill stands; `None` where there is none.
+    pub fn bill(&self) -> Option<BillFacts> {
+        self.awake.bill_facts()
     }
 
     /// How many collections there are.

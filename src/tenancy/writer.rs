@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error};
-use vectorizer_log::{Actor, Commit, Draft, Error, Head, Record, TenantLog, Timestamp, Via};
+use vectorizer_log::{Actor, Commit, Draft, Error, Event, Head, Record, TenantLog, Timestamp, Via};
 use vectorizer_replay::{Applied, Collection, Outcome, Projection};
 
+use super::books::{Along, Books, Purpose};
 use super::command::{Command, Committed, Refusal};
 use super::decision::{Decision, decide};
 use super::group::Group;
@@ -57,6 +58,8 @@ pub(super) struct Writer {
     failed: CancellationToken,
     /// Refused requests, which go along.
     denials: Arc<TenantDenials>,
+    /// The bill, if there is one.
+    books: Option<Books>,
     metrics: Metrics,
 }
 
@@ -73,7 +76,25 @@ impl Writer {
         denials: Arc<TenantDenials>,
         metrics: Metrics,
     ) -> Self {
-        Self { log, allowance, state, published, head_synced: Instant::now(), failed, denials, metrics }
+        let (head_synced, books) = (Instant::now(), None);
+        Self { log, allowance, state, published, head_synced, failed, denials, books, metrics }
+    }
+
+    /// The same writer, keeping the tenant's bill too.
+    #[must_use]
+    pub(super) fn keeping(self, books: Option<Books>) -> Self {
+        Self { books, ..self }
+    }
+
+    /// Ready when the window of the bill may be over.
+    fn window(&self) -> impl Future<Output = ()> + use<> {
+        let look_at = self.books.as_ref().map(Books::look_at);
+        async move {
+            match look_at {
+                Some(look_at) => tokio::time::sleep_until(look_at).await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Takes commands until `stop` is cancelled and the queue is empty, or until a write fails. Then the
@@ -95,6 +116,7 @@ impl Writer {
                     },
                     () = tokio::time::sleep(HEAD_LAG_MAX), if !writer.log.head_is_durable() => {}
                     () = writer.denials.due() => {}
+                    () = writer.window() => {}
                     () = writer.failed.cancelled() => return,
                 }
             }
@@ -106,11 +128,17 @@ impl Writer {
         }
         on_disk(move || {
             writer.denials.end();
-            if !writer.denials.is_empty() && writer.commit_group(&mut Vec::new()).is_err() {
+            let deleted = writer.books.as_ref().is_some_and(|books| books.account.is_final());
+            let last = if deleted { Purpose::Deletion } else { Purpose::End };
+            if writer.commit_group(&mut Vec::new(), last).is_err() {
                 return;
             }
-            if let Err(error) = writer.log.close() {
-                error!(%error, "the tenant's log could not be closed cleanly");
+            if let Some(books) = writer.books.as_ref().filter(|_| deleted) {
+                books.accounts.take_over(&books.account);
+            }
+            match writer.log.close() {
+                Ok(()) => writer.books.iter().for_each(|books| books.account.sleeps()),
+                Err(error) => error!(%error, "the tenant's log could not be closed cleanly"),
             }
         })
         .await;
@@ -120,8 +148,16 @@ impl Writer {
     /// Returns the writer and what still waits; a writer that has failed is dropped, and its log with it.
     fn work(mut self, mut waiting: Vec<Queued>) -> Result<(Self, Vec<Queued>), Failed> {
         let idle = waiting.is_empty();
+        // By itself: a close says what everything in front of it comes to, which is known once that is applied.
+        if self.books.as_ref().is_some_and(|books| books.look_at() <= tokio::time::Instant::now()) {
+            self.commit_group(&mut Vec::new(), Purpose::Window)?;
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(books) = &mut self.books {
+                books.looked(state.projection.billing());
+            }
+        }
         if !idle || self.denials.are_due() {
-            self.commit_group(&mut waiting)?;
+            self.commit_group(&mut waiting, Purpose::Commands)?;
         }
         if idle || self.head_synced.elapsed() >= HEAD_LAG_MAX {
             self.log.sync_head().map_err(|error| failed(&error))?;
@@ -136,7 +172,7 @@ impl Writer {
     /// IMPORTANT, the order: decide against the state, append and sync, apply, publish, answer.
     /// Nobody is told of a write, or of anything that follows from it, before it is durable and
     /// visible.
-    fn commit_group(&mut self, waiting: &mut Vec<Queued>) -> Result<(), Failed> {
+    fn commit_group(&mut self, waiting: &mut Vec<Queued>, purpose: Purpose) -> Result<(), Failed> {
         let now = Timestamp::now();
         let mut commit = self.log.begin().map_err(|error| failed(&error))?;
         let mut group = Group::default();
@@ -184,11 +220,17 @@ impl Writer {
         }
         let denials = self.denials.take();
         for event in denials.events() {
-            let actor = Actor { key_id: None, via: Via::System };
-            let draft = Draft { actor, request_id: String::new(), idempotency: None, event };
-            commit.stage(draft, now).map_err(|error| failed(&error))?;
-            staged.push(None);
+            commit.stage(own_record(event), now).map_err(|error| failed(&error))?;
         }
+        let along = match &mut self.books {
+            Some(books) => {
+                let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+                books.stage(&mut commit, &state.projection, purpose, now).map_err(|error| failed(&error))?
+            }
+            None => Along::default(),
+        };
+        // Nobody waits for the writer's own.
+        staged.resize_with(commit.staged().count(), || None);
         // Dropping it takes time, which nobody who waits for the state shall wait for.
         let mut removed = Vec::new();
         let records = commit.commit().map_err(|error| failed(&error))?;
@@ -216,7 +258,11 @@ impl Writer {
             }
             state.head = self.log.head();
             state.log_bytes = self.log.bytes();
+            let billing = *state.projection.billing();
             drop(state);
+            if let Some(books) = &mut self.books {
+                books.committed(along, billing);
+            }
             self.published.send_replace(self.log.head());
         }
         for (sender, answer) in answered {
@@ -248,6 +294,12 @@ fn stage<'commit>(
     })?;
     tracker.staged(admitted);
     Ok(record)
+}
+
+/// A record that nobody has asked for.
+pub(super) fn own_record(event: Event) -> Draft {
+    let actor = Actor { key_id: None, via: Via::System };
+    Draft { actor, request_id: String::new(), idempotency: None, event }
 }
 
 fn failed(error: &dyn std::error::Error) -> Failed {

@@ -96,7 +96,7 @@ async fn enter<L: Reach + Send + Sync + 'static>(
     Span::current().record("tenant", pass.tenant().as_str());
     match app.shared.tenancy.enter(pass).await {
         Ok(tenant) => {
-            tenant.metrics().request(operation);
+            tenant.requested(operation);
             extensions.insert(tenant.share().clone());
             extensions.insert(Arc::new(tenant));
             Ok(())

@@ -23,6 +23,8 @@ pub(super) struct Line {
     pub(super) window: BilledWindow,
     /// Where it was read with the records.
     pub(super) chain: Option<ChainHash>,
+    /// Whether it is added to a line of before.
+    pub(super) is_correction: bool,
 }
 
 /// A bill that grows, record by record. Holds a line for each meter of each window, some hundred bytes, and what a
@@ -33,6 +35,8 @@ pub(super) struct Account {
     bill: Option<Bill>,
     log_id: Option<LogId>,
     lines: BTreeMap<LineId, Line>,
+    /// Of closes, whichever were asked for: corrections belong to them.
+    windows: BTreeMap<Seq, BilledWindow>,
     parked: Vec<LineId>,
     discrepancies: Vec<Discrepancy>,
     refused: Option<ApplyError>,
@@ -49,6 +53,7 @@ impl Account {
             bill: None,
             log_id: None,
             lines: BTreeMap::new(),
+            windows: BTreeMap::new(),
             parked: Vec::new(),
             discrepancies: Vec::new(),
             refused: None,
@@ -83,20 +88,18 @@ impl Account {
     fn enter(&mut self, entry: BillEntry) {
         match entry {
             BillEntry::Line(line) => {
+                self.windows.insert(line.through, line.window);
                 if self.span.has(line.window.through) {
                     let value = i128::try_from(line.value).unwrap_or(i128::MAX);
-                    let kept = Line { value, window: line.window, chain: line.chain };
+                    let kept = Line { value, window: line.window, chain: line.chain, is_correction: false };
                     self.lines.insert((line.through, line.meter), kept);
                 }
             }
             BillEntry::Correction(correction) => {
-                if self.span.has(correction.at) {
-                    let window = BilledWindow {
-                        since: correction.at,
-                        through: correction.at,
-                        first_seq: correction.seq,
-                    };
-                    let line = Line { value: correction.by, window, chain: correction.chain };
+                let window = self.windows.get(&correction.corrects);
+                if let Some(window) = window.copied().filter(|window| self.span.has(window.through)) {
+                    let (value, chain) = (correction.by, correction.chain);
+                    let line = Line { value, window, chain, is_correction: true };
                     self.lines.insert((correction.seq, correction.meter), line);
                 }
             }
@@ -140,8 +143,7 @@ impl Account {
         let open = self.bill.as_ref().map(|bill| bill.open_totals(Timestamp::now())).unwrap_or_default();
         streams.report(format_args!("{:<22}{:>26}{:>26}", "meter", "closed windows", "open window"))?;
         for meter in Meter::ALL {
-            let mut of_lines =
-                self.lines.iter().filter(|((_, of), _)| *of == meter).map(|(_, line)| line.value);
+            let of_lines = self.lines.iter().filter(|((_, of), _)| *of == meter).map(|(_, line)| line.value);
             let closed = match meter {
                 // A reading: the newest counts, with its corrections.
                 Meter::StorageBytes if self.span.is_everything() => self
@@ -149,7 +151,12 @@ impl Account {
                     .as_ref()
                     .and_then(|bill| bill.totals().iter().find(|total| total.meter == meter))
                     .map_or(0, billed),
-                Meter::StorageBytes => of_lines.next_back().unwrap_or(0),
+                // Of a part: the newest reading in it, as it was made.
+                Meter::StorageBytes => {
+                    let readings =
+                        self.lines.iter().filter(|((_, of), line)| *of == meter && !line.is_correction);
+                    readings.map(|(_, line)| line.value).next_back().unwrap_or(0)
+                }
                 Meter::VectorsUpserted
                 | Meter::VectorsDeleted
                 | Meter::Searches

@@ -145,13 +145,17 @@ impl Ledger {
 
 impl Comparison {
     fn enter(&mut self, event: &UsageEvent, line: Option<Line>) {
-        let ledger = i128::try_from(event.data.value).unwrap_or(i128::MAX);
+        let value = i128::try_from(event.data.value).unwrap_or(i128::MAX);
+        let ledger = if event.data.corrects.is_some_and(|it| it.is_negative) { -value } else { value };
         let kind = match line {
             None => DifferenceKind::OnlyInLedger { value: ledger },
             Some(line) if line.value != ledger => DifferenceKind::Value { log: line.value, ledger },
+            // A correction has the window of its line, and begins elsewhere.
+            Some(line) if line.is_correction != event.data.corrects.is_some() => DifferenceKind::Window,
             Some(line)
-                if (line.window.since, line.window.through, line.window.first_seq)
-                    != (event.data.window.from, event.data.window.to, event.data.first_seq) =>
+                if !line.is_correction
+                    && (line.window.since, line.window.through, line.window.first_seq)
+                        != (event.data.window.from, event.data.window.to, event.data.first_seq) =>
             {
                 DifferenceKind::Window
             }

@@ -74,6 +74,7 @@ fn lines(stage: &Stage, windows: RangeInclusive<usize>) -> Vec<UsageEvent> {
                         first_seq: line.first_seq(),
                         last_seq: line.last_seq(),
                         chain: line.chain.unwrap(),
+                        corrects: None,
                     },
                 });
             }

@@ -10,7 +10,7 @@ use serde::{Deserializer, Serializer};
 
 const EXACT_MAX: u64 = 1 << 53;
 
-pub(super) fn serialize<N, S>(number: &N, serializer: S) -> Result<S::Ok, S::Error>
+pub(crate) fn serialize<N, S>(number: &N, serializer: S) -> Result<S::Ok, S::Error>
 where
     N: Copy + Into<u128>,
     S: Serializer,
@@ -52,6 +52,63 @@ impl Visitor<'_> for Whole {
         let number: u128 = text.parse().map_err(E::custom)?;
         // One number, one text: no sign, no leading zeros.
         if number.to_string() == text { Ok(number) } else { Err(E::custom("not a plain whole number")) }
+    }
+}
+
+/// The same with a sign: whether it is negative, and how much it is.
+pub(super) mod signed {
+    use std::fmt;
+
+    use serde::de::{self, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    use super::{EXACT_MAX, Whole};
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        (is_negative, number): &(bool, u128),
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match i64::try_from(*number) {
+            Ok(small) if *is_negative && small.unsigned_abs() <= EXACT_MAX => {
+                serializer.serialize_i64(-small)
+            }
+            Ok(_) | Err(_) if *is_negative => serializer.collect_str(&format_args!("-{number}")),
+            Ok(_) | Err(_) => super::serialize(number, serializer),
+        }
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<(bool, u128), D::Error> {
+        deserializer.deserialize_any(Signed)
+    }
+
+    struct Signed;
+
+    impl Visitor<'_> for Signed {
+        type Value = (bool, u128);
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Whole.expecting(f)
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<(bool, u128), E> {
+            Ok((false, Whole.visit_u64(number)?))
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<(bool, u128), E> {
+            Ok((number < 0, Whole.visit_u64(number.unsigned_abs())?))
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<(bool, u128), E> {
+            let amount = text.strip_prefix('-');
+            let number = Whole.visit_str(amount.unwrap_or(text))?;
+            if amount.is_some() && number == 0 {
+                Err(E::custom("zero has no sign"))
+            } else {
+                Ok((amount.is_some(), number))
+            }
+        }
     }
 }
 

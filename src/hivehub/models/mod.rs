@@ -6,7 +6,7 @@
 //! tolerated: a caller is a [`KeyIdentity`] or refused.
 
 mod error;
-mod integer;
+pub(crate) mod integer;
 mod keys;
 pub(crate) mod moment;
 mod open;
@@ -26,6 +26,6 @@ pub use policies::{
 };
 pub use quota::{QUOTA_PATH, QuotaAnswer, quota_path};
 pub use usage::{
-    USAGE_CONTENT_TYPE, USAGE_EVENT_TYPE, USAGE_PATH, Unit, UsageContradiction, UsageData, UsageEvent,
-    UsageEventId, UsageOutcome, UsageReceipt, UsageSource, Window,
+    Correction, USAGE_CONTENT_TYPE, USAGE_EVENT_TYPE, USAGE_PATH, Unit, UsageContradiction, UsageData,
+    UsageEvent, UsageEventId, UsageOutcome, UsageReceipt, UsageSource, Window,
 };

@@ -83,25 +83,74 @@ pub struct UsageEvent {
 
 /// How much was used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Data", into = "Data")]
 pub struct UsageData {
     /// What was measured.
     pub meter: Meter,
     /// How much. Byte-seconds of a large tenant outgrow 64 bits.
-    #[serde(with = "integer")]
     pub value: u128,
     /// In what: the meter's unit.
     pub unit: Unit,
-    /// When.
+    /// When. Of a correction: the window of the line that it corrects.
     pub window: Window,
     /// The first record that counts.
-    #[serde(with = "integer::seq")]
     pub first_seq: Seq,
     /// The last record that counts.
-    #[serde(with = "integer::seq")]
     pub last_seq: Seq,
     /// The log's history through the last record, so that the bill can be held against the log.
-    #[serde(with = "chain")]
     pub chain: ChainHash,
+    /// Set if this is to be added to a line of before, whether or not there was one.
+    pub corrects: Option<Correction>,
+}
+
+/// What a line is added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Correction {
+    /// The line of before: of the same log and meter.
+    pub line: UsageEventId,
+    /// Whether the value is to be taken away instead.
+    pub is_negative: bool,
+}
+
+/// Data as it is sent.
+#[derive(Serialize, Deserialize)]
+struct Data {
+    meter: Meter,
+    #[serde(with = "integer::signed")]
+    value: (bool, u128),
+    unit: Unit,
+    window: Window,
+    #[serde(with = "integer::seq")]
+    first_seq: Seq,
+    #[serde(with = "integer::seq")]
+    last_seq: Seq,
+    #[serde(with = "chain")]
+    chain: ChainHash,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    corrects: Option<UsageEventId>,
+}
+
+impl From<UsageData> for Data {
+    fn from(data: UsageData) -> Self {
+        let UsageData { meter, value, unit, window, first_seq, last_seq, chain, corrects } = data;
+        let value = (corrects.is_some_and(|it| it.is_negative), value);
+        let corrects = corrects.map(|it| it.line);
+        Self { meter, value, unit, window, first_seq, last_seq, chain, corrects }
+    }
+}
+
+impl TryFrom<Data> for UsageData {
+    type Error = UsageContradiction;
+
+    fn try_from(data: Data) -> Result<Self, UsageContradiction> {
+        let Data { meter, value: (is_negative, value), unit, window, first_seq, last_seq, chain, corrects } =
+            data;
+        let corrects = corrects.map(|line| Correction { line, is_negative });
+        if is_negative && corrects.is_none() {
+            return Err(UsageContradiction::Negative);
+        }
+        Ok(Self { meter, value, unit, window, first_seq, last_seq, chain, corrects })
+    }
 }
 
 /// What became of one event; a line of the answer.
@@ -146,6 +195,12 @@ pub enum UsageContradiction {
     /// The unit is not the meter's.
     #[error("the unit is not the meter's")]
     Unit,
+    /// Less than nothing was used, and no line is corrected.
+    #[error("the value is negative, and corrects no line")]
+    Negative,
+    /// It corrects a line of another log or meter, or one that comes later.
+    #[error("a line corrects one of the same log and meter, and of before")]
+    Corrects,
     /// The records or the window end before they begin.
     #[error("the end is before the beginning")]
     Backwards,
@@ -259,6 +314,12 @@ impl TryFrom<Envelope> for UsageEvent {
         if data.first_seq > data.last_seq || data.window.from > data.window.to {
             return Err(UsageContradiction::Backwards);
         }
+        let is_of_before = |line: UsageEventId| {
+            line.log_id == id.log_id && line.meter == id.meter && line.through < id.through
+        };
+        if data.corrects.is_some_and(|it| !is_of_before(it.line)) {
+            return Err(UsageContradiction::Corrects);
+        }
         Ok(Self { id, source, time, data })
     }
 }
@@ -355,6 +416,39 @@ mod tests {
             let mut event = event();
             *event.pointer_mut(pointer).unwrap() = value.clone();
             assert!(read(&event).is_err(), "{pointer} {value}");
+        }
+    }
+
+    #[test]
+    fn a_correction_names_a_line_of_before_and_may_take_away() {
+        let mut correction = event();
+        correction["data"]["corrects"] = json!(format!("{LOG}:40:storage_byte_seconds"));
+        for (written, is_negative, value) in [
+            (json!(7), false, 7),
+            (json!(-7), true, 7),
+            (json!(-(1_i64 << 53)), true, 1 << 53),
+            (json!("-9007199254740993"), true, (1 << 53) + 1),
+        ] {
+            correction["data"]["value"] = written;
+            let event = read(&correction).unwrap();
+            assert_eq!(
+                event.data.corrects.map(|it| (it.line.through, it.is_negative)),
+                Some((Seq::new(40), is_negative))
+            );
+            assert_eq!(event.data.value, value);
+            assert_eq!(serde_json::to_value(event).unwrap(), correction);
+        }
+        for (pointer, value) in [
+            ("/data/value", json!("-007")),
+            ("/data/value", json!("--7")),
+            ("/data/value", json!(-(1_i64 << 53) - 1)),
+            ("/data/corrects", json!(format!("{LOG}:90:storage_byte_seconds"))),
+            ("/data/corrects", json!(format!("{LOG}:40:searches"))),
+            ("/data/corrects", json!("7f9619ff-8b86-4d01-b42d-00cf4fc964ff:40:storage_byte_seconds")),
+        ] {
+            let mut wrong = correction.clone();
+            *wrong.pointer_mut(pointer).unwrap() = value;
+            assert!(read(&wrong).is_err(), "{wrong}");
         }
     }
 

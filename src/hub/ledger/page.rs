@@ -72,7 +72,20 @@ impl Totals {
     pub fn add(&mut self, event: &UsageEvent) {
         self.events += 1;
         let value = event.data.value;
-        match self.meter {
+        let correct = |sum: u128, is_negative| {
+            if is_negative { sum.saturating_sub(value) } else { sum.saturating_add(value) }
+        };
+        match (self.meter, event.data.corrects) {
+            // Of readings only the latest one counts.
+            (Meter::StorageBytes, Some(_)) if event.data.window.to != self.read_at => {}
+            (_, Some(correction)) => self.value = correct(self.value, correction.is_negative),
+            (meter, None) => self.add_line(meter, event),
+        }
+    }
+
+    fn add_line(&mut self, meter: Meter, event: &UsageEvent) {
+        let value = event.data.value;
+        match meter {
             Meter::StorageBytes if event.data.window.to < self.read_at => {}
             Meter::StorageBytes => (self.value, self.read_at) = (value, event.data.window.to),
             Meter::VectorsUpserted

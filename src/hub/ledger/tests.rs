@@ -182,3 +182,33 @@ fn after_a_failed_write_nothing_is_acknowledged() {
     drop(ledger);
     assert_eq!(enter_one(&mut kept.open(), &event(2)), Entry::Accepted);
 }
+
+#[test]
+fn corrections_are_lines_that_the_totals_add_or_take_away() {
+    let kept = Kept::new();
+    let mut ledger = kept.open();
+    let correction = |meter: Meter, seq: u64, corrects: u64, by: i64| {
+        let mut event = serde_json::to_value(event_of("acme", LOG, meter, seq, 0)).unwrap();
+        event["data"]["value"] = json!(by);
+        event["data"]["corrects"] = json!(format!("{LOG}:{corrects}:{}", meter.name()));
+        serde_json::from_value::<UsageEvent>(event).unwrap()
+    };
+    let events = [
+        event_of("acme", LOG, Meter::Searches, 10, 100),
+        event_of("acme", LOG, Meter::StorageBytes, 10, 70),
+        correction(Meter::Searches, 11, 10, -30),
+        correction(Meter::StorageBytes, 11, 10, 5),
+        correction(Meter::Searches, 12, 10, 4),
+        // Of a window that had none, and so no line.
+        correction(Meter::Requests, 12, 10, 9),
+    ];
+    assert!(ledger.enter(&events).unwrap().iter().all(|entry| *entry == Entry::Accepted));
+    assert!(ledger.enter(&events).unwrap().iter().all(|entry| *entry == Entry::Duplicate));
+    let mut changed = events[2].clone();
+    changed.data.corrects = None;
+    assert_eq!(enter_one(&mut ledger, &changed), Entry::Rejected(Rejection::OtherContent));
+    drop(ledger);
+    let totals = kept.open().totals(&"acme".parse().unwrap());
+    let values: Vec<_> = totals.iter().map(|totals| (totals.meter, totals.value)).collect();
+    assert_eq!(values, [(Meter::Searches, 74), (Meter::Requests, 9), (Meter::StorageBytes, 75)]);
+}

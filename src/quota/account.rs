@@ -1,0 +1,390 @@
+//! What of each tenant's bill is closed, and how much of that `HiveHub` has.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tracing::{error, warn};
+use vectorizer_log::{Event, LogId, LogReader, ParkedLine, Seq, TenantId, Timestamp};
+use vectorizer_replay::{Billing, OpenWindow};
+
+use super::reporter::{Found, Outbox};
+use crate::catalogue::Catalogue;
+use crate::hivehub::rfc3339;
+
+/// How many lines that `HiveHub` has rejected wait for a tenant's log. A tenant that has more is not served
+/// until its log has taken them.
+pub(super) const PARKED_MAX: usize = 128;
+
+/// Where a tenant's bill stands, for the time when it sleeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotedBill {
+    /// The log that it is computed from.
+    pub log_id: LogId,
+    /// The newest close or correction.
+    pub closed: Seq,
+    /// Every close and correction through here is delivered.
+    pub delivered: Seq,
+    /// When that was.
+    #[serde(with = "rfc3339")]
+    pub delivered_at: Option<Timestamp>,
+    /// What of it was rejected and is not in the log yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parked: Vec<ParkedLine>,
+    /// When the oldest of the rest was closed, as far as that is known.
+    #[serde(with = "rfc3339")]
+    pub behind_since: Option<Timestamp>,
+    /// When the open window began.
+    #[serde(with = "rfc3339")]
+    pub window_since: Option<Timestamp>,
+    /// Whether the tenant was awake: if it sleeps now, the node has crashed, and its log may say more.
+    pub awake: bool,
+}
+
+impl NotedBill {
+    /// Whether something is closed and not delivered.
+    pub fn is_behind(&self) -> bool {
+        self.delivered < self.closed
+    }
+}
+
+/// What of a tenant's bill was delivered last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Every close and correction through here.
+    pub seq: Seq,
+    /// When; `None` if that was not noted down.
+    pub at: Option<Timestamp>,
+}
+
+/// The bill of a tenant in memory: what its writer closes and the reporter delivers.
+#[derive(Debug)]
+pub struct TenantAccount {
+    tenant: TenantId,
+    log: LogReader,
+    catalogue: Catalogue,
+    books: Mutex<Books>,
+    found: Mutex<Found>,
+    /// The tenant is being deleted.
+    is_final: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Books {
+    billing: Billing,
+    delivered: Delivered,
+    /// Those that the log does not have yet.
+    parked: Vec<ParkedLine>,
+    /// When the oldest of what is not delivered was closed, as far as that is known.
+    behind_since: Option<Timestamp>,
+    asleep: bool,
+}
+
+/// All of them. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Accounts {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    tenants: Mutex<Tenants>,
+    outbox: Option<Outbox>,
+    closed: Notify,
+    /// `HiveHub` refuses this server's key when usage is reported.
+    refused: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Tenants {
+    awake: HashMap<TenantId, Arc<TenantAccount>>,
+    /// Of which something is not delivered.
+    behind: BTreeMap<TenantId, Arc<TenantAccount>>,
+}
+
+/// What is not delivered of tenants in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Tenants of which something is not.
+    pub tenants: usize,
+    /// When the oldest of it was closed.
+    pub since: Option<Timestamp>,
+}
+
+impl Backlog {
+    /// How long ago the oldest of it was closed.
+    pub fn age(&self) -> Option<Duration> {
+        let since = self.since?;
+        let age = Timestamp::now().micros().saturating_sub(since.micros());
+        Some(Duration::from_micros(u64::try_from(age).unwrap_or(0)))
+    }
+}
+
+impl Accounts {
+    /// With what the `node` folder has of tenants that are deleted.
+    pub fn open(node: &Path) -> io::Result<Self> {
+        let shared = Shared { outbox: Some(Outbox::open(node)?), ..Shared::default() };
+        shared.closed.notify_one();
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// What deleted tenants have left.
+    pub(super) fn outbox(&self) -> Option<&Outbox> {
+        self.shared.outbox.as_ref()
+    }
+
+    /// Keeps what is not delivered of a tenant that is being deleted. It is on stable storage afterwards.
+    pub fn take_over(&self, account: &TenantAccount) {
+        let Some(outbox) = self.outbox() else { return };
+        match outbox.take_over(account) {
+            Ok(()) => self.shared.closed.notify_one(),
+            Err(error) => {
+                let tenant = account.tenant();
+                error!(%tenant, %error, "the last bill of a deleted tenant is not delivered");
+            }
+        }
+    }
+
+    /// The account of a tenant that is awake from now on, whose log says this.
+    pub fn wakes(
+        &self,
+        tenant: &TenantId,
+        log: LogReader,
+        billing: Billing,
+        catalogue: &Catalogue,
+    ) -> Arc<TenantAccount> {
+        let noted = catalogue.bill(tenant).unwrap_or_else(|error| {
+            warn!(%tenant, %error, "where the tenant's bill stands cannot be read: some lines are sent again");
+            None
+        });
+        let is_first = noted.is_none();
+        // A note about another log, or one that the log does not bear out, says nothing.
+        let closed = billing.last_close().max(billing.last_correction());
+        let noted = noted.filter(|noted| noted.log_id == log.log_id() && noted.delivered <= closed);
+        let acknowledged = Delivered { seq: billing.acknowledged(), at: None };
+        let noted_since = noted.as_ref().and_then(|noted| noted.behind_since);
+        let (delivered, parked) = match noted {
+            Some(noted) if noted.delivered >= acknowledged.seq => {
+                let parked = noted.parked.into_iter().filter(|line| line.seq > acknowledged.seq).collect();
+                (Delivered { seq: noted.delivered, at: noted.delivered_at }, parked)
+            }
+            Some(_) | None => (acknowledged, Vec::new()),
+        };
+        let is_behind = delivered.seq < closed;
+        let behind_since = noted_since.or_else(|| billing.window().map(OpenWindow::since));
+        let behind_since = behind_since.filter(|_| is_behind);
+        let books = Books { billing, delivered, parked, behind_since, asleep: false };
+        let account = Arc::new(TenantAccount {
+            tenant: tenant.clone(),
+            log,
+            catalogue: catalogue.clone(),
+            books: Mutex::new(books),
+            found: Mutex::default(),
+            is_final: AtomicBool::new(false),
+        });
+        account.note(&account.books());
+        if is_first {
+            // A tenant that nobody remembers would not be looked for after a crash.
+            if let Err(error) = catalogue.flush() {
+                warn!(%tenant, %error, "it cannot be noted down that there is this tenant");
+            }
+        }
+        self.tenants().awake.insert(tenant.clone(), Arc::clone(&account));
+        self.closed(&account);
+        account
+    }
+
+    /// The tenant is gone.
+    pub fn forget(&self, tenant: &TenantId) {
+        let mut tenants = self.tenants();
+        tenants.awake.remove(tenant);
+        tenants.behind.remove(tenant);
+    }
+
+    /// The account of a tenant in memory.
+    pub fn get(&self, tenant: &TenantId) -> Option<Arc<TenantAccount>> {
+        self.tenants().awake.get(tenant).cloned()
+    }
+
+    /// Looks whether there is something to deliver of this account, and tells the reporter.
+    pub fn closed(&self, account: &Arc<TenantAccount>) {
+        let mut tenants = self.tenants();
+        // One that has been opened again has another account.
+        let is_current = tenants.awake.get(&account.tenant).is_some_and(|it| Arc::ptr_eq(it, account));
+        if is_current && account.is_behind() {
+            tenants.behind.insert(account.tenant.clone(), Arc::clone(account));
+            drop(tenants);
+            self.shared.closed.notify_one();
+        }
+    }
+
+    /// What is not delivered.
+    pub fn backlog(&self) -> Backlog {
+        let tenants = self.tenants();
+        let since = tenants.behind.values().filter_map(|account| account.books().behind_since).min();
+        let (deleted, since_deleted) = self.outbox().map(Outbox::waiting).unwrap_or_default();
+        let since = since.into_iter().chain(since_deleted).min();
+        Backlog { tenants: tenants.behind.len() + deleted, since }
+    }
+
+    /// Whether `HiveHub` refuses this server's key when usage is reported.
+    pub fn is_refused(&self) -> bool {
+        self.shared.refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether that was so before.
+    pub(super) fn refuse(&self, refused: bool) -> bool {
+        self.shared.refused.swap(refused, Ordering::Relaxed)
+    }
+
+    /// Ready when something was closed since this was ready last.
+    pub(super) async fn something_closed(&self) {
+        self.shared.closed.notified().await;
+    }
+
+    /// Up to `most` tenants of which something can be delivered, in a ring, behind `last`.
+    pub(super) fn behind(&self, last: Option<&TenantId>, most: usize) -> Vec<Arc<TenantAccount>> {
+        let tenants = self.tenants();
+        let behind_last = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let first = tenants.behind.range::<TenantId, _>((behind_last, Bound::Unbounded));
+        let rest =
+            last.map(|last| tenants.behind.range::<TenantId, _>((Bound::Unbounded, Bound::Included(last))));
+        let ring = first.chain(rest.into_iter().flatten()).map(|(_, account)| account);
+        ring.filter(|account| account.books().parked.len() < PARKED_MAX).take(most).cloned().collect()
+    }
+
+    /// Takes those off the list of which everything is delivered.
+    pub(super) fn settle(&self, accounts: &[Arc<TenantAccount>]) {
+        let mut tenants = self.tenants();
+        for account in accounts {
+            let is_it = tenants.behind.get(&account.tenant).is_some_and(|it| Arc::ptr_eq(it, account));
+            if is_it && !account.is_behind() {
+                tenants.behind.remove(&account.tenant);
+            }
+        }
+    }
+
+    fn tenants(&self) -> MutexGuard<'_, Tenants> {
+        self.shared.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TenantAccount {
+    /// Whose it is.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// From where its lines are read.
+    pub(super) fn log(&self) -> &LogReader {
+        &self.log
+    }
+
+    /// The tenant falls asleep, and its log is closed as it should be.
+    pub fn sleeps(&self) {
+        let mut books = self.books();
+        books.asleep = true;
+        self.note(&books);
+    }
+
+    /// The tenant is being deleted: its writer's last commit closes the window, whenever it began.
+    pub fn make_final(&self) {
+        self.is_final.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the writer's last commit closes the window.
+    pub fn is_final(&self) -> bool {
+        self.is_final.load(Ordering::Relaxed)
+    }
+
+    /// The oldest closes that are not delivered.
+    pub(super) fn found(&self) -> &Mutex<Found> {
+        &self.found
+    }
+
+    /// Where the bill stands.
+    pub fn billing(&self) -> Billing {
+        self.books().billing
+    }
+
+    /// How far it is delivered.
+    pub fn delivered(&self) -> Delivered {
+        self.books().delivered
+    }
+
+    /// The writer has appended something; `closed_at` is set if it was a close.
+    pub fn moved(&self, billing: Billing, closed_at: Option<Timestamp>) {
+        let mut books = self.books();
+        if !books.is_behind() {
+            books.behind_since = closed_at;
+        }
+        books.billing = billing;
+        let acknowledged = billing.acknowledged();
+        books.parked.retain(|line| line.seq > acknowledged);
+        if closed_at.is_some() {
+            self.note(&books);
+        }
+    }
+
+    /// What the log does not know of what `HiveHub` has.
+    pub fn acknowledgement(&self) -> Option<Event> {
+        let books = self.books();
+        let Delivered { seq: through, at: _ } = books.delivered;
+        let parked = books.parked.iter().filter(|line| line.seq <= through).cloned().collect();
+        (through > books.billing.acknowledged()).then_some(Event::BillingAcknowledged { through, parked })
+    }
+
+    /// `HiveHub` has everything through `seq`, which was closed at `closed_at`, except for what it rejected.
+    pub(super) fn deliver(&self, seq: Seq, parked: Vec<ParkedLine>, closed_at: Timestamp) {
+        let mut books = self.books();
+        if seq <= books.delivered.seq {
+            return;
+        }
+        books.delivered = Delivered { seq, at: Some(Timestamp::now()) };
+        books.parked.extend(parked);
+        // The next one was closed no earlier.
+        books.behind_since = books.is_behind().then_some(closed_at);
+        self.note(&books);
+    }
+
+    /// Whether something is closed and not delivered.
+    pub fn is_behind(&self) -> bool {
+        self.books().is_behind()
+    }
+
+    fn note(&self, books: &Books) {
+        let noted = NotedBill {
+            log_id: self.log.log_id(),
+            closed: books.closed(),
+            delivered: books.delivered.seq,
+            delivered_at: books.delivered.at,
+            parked: books.parked.clone(),
+            behind_since: books.behind_since,
+            window_since: books.billing.window().map(OpenWindow::since),
+            awake: !books.asleep,
+        };
+        if let Err(error) = self.catalogue.note_bill(&self.tenant, &noted) {
+            warn!(tenant = %self.tenant, %error, "where the tenant's bill stands cannot be noted down");
+        }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    fn closed(&self) -> Seq {
+        self.billing.last_close().max(self.billing.last_correction())
+    }
+
+    fn is_behind(&self) -> bool {
+        self.delivered.seq < self.closed()
+    }
+}

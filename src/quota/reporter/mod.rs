@@ -1,0 +1,336 @@
+//! Delivers bills to `HiveHub`: at least once, and known there by their ids.
+//!
+//! A report is one request that streams the lines of many tenants, a few closes of each, in turns; their
+//! receipts are read while they are sent. Memory holds what is under way and nothing else: lines are made from
+//! the logs when they are sent, and are the same bytes each time.
+//!
+//! | answer | what follows |
+//! | --- | --- |
+//! | accepted, duplicate | the close is delivered when all its lines are |
+//! | rejected | the line is parked with its reason, and the close goes on |
+//! | 408, 429, 5xx, none, half of one, none that can be understood | the same bytes again, after a pause |
+//! | 401, 403 | the same, with noise: every line is kept |
+
+mod lines;
+#[cfg(test)]
+mod lines_tests;
+mod outbox;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+use vectorizer_log::{Event, ParkedLine, Seq, TenantId, Timestamp};
+
+pub(super) use self::lines::Found;
+pub(super) use self::outbox::Outbox;
+use self::outbox::Part;
+use super::account::{Accounts, TenantAccount};
+use crate::hivehub::{
+    Garbage, HiveHubClient, HubError, Open, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt, shortened,
+};
+use crate::metrics::Metrics;
+
+/// How many tenants share a report, and how many closes of each are in it.
+const TENANTS_MAX: usize = 64;
+const CLOSES_MAX: usize = 8;
+/// How many lines wait to be sent.
+const LINES_WAITING_MAX: usize = 64;
+/// How long is waited for others to close, so that they share a report.
+const GATHERING: Duration = Duration::from_millis(50);
+/// The first pause after a failure, twice as long after each further one, and the longest.
+const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The longest pause that `HiveHub` can ask for.
+const ASKED_PAUSE_MAX: Duration = Duration::from_mins(5);
+/// How long is waited before logs are looked at again that could not be read.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
+/// How often is said that `HiveHub` does not accept this server's key.
+const SHOUT_EVERY: Duration = Duration::from_mins(1);
+
+/// Delivers what is closed.
+pub struct Reporter {
+    accounts: Accounts,
+    client: HiveHubClient,
+    metrics: Metrics,
+    /// Whose turn it was last.
+    last: Option<TenantId>,
+    /// Whether it is the turn of those that are deleted.
+    is_turn_of_deleted: bool,
+    failures: u32,
+    shouted: Option<Instant>,
+}
+
+/// What became of a report that did not fail.
+enum Reported {
+    /// There is nothing to deliver.
+    Nothing,
+    /// There is, and none of it can be read.
+    Unreadable,
+    /// Something was delivered.
+    Delivered,
+}
+
+/// A line under way.
+struct Sent {
+    id: UsageEventId,
+    account: usize,
+    closed_at: Timestamp,
+    /// Whether it is the last line of its close.
+    is_last: bool,
+}
+
+/// What is under way, shared by who sends and who reads the receipts.
+type UnderWay = Arc<Mutex<VecDeque<Sent>>>;
+
+impl Reporter {
+    /// Delivers what the `accounts` have.
+    pub fn new(accounts: Accounts, client: HiveHubClient, metrics: Metrics) -> Self {
+        let (last, is_turn_of_deleted, failures, shouted) = (None, false, 0, None);
+        Self { accounts, client, metrics, last, is_turn_of_deleted, failures, shouted }
+    }
+
+    /// Delivers until `stop` is cancelled.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let Some(reported) = stop.run_until_cancelled(self.report()).await else { return };
+            let wait = match reported {
+                Ok(Reported::Delivered) => None,
+                Ok(Reported::Nothing) => {
+                    let closed = self.accounts.something_closed();
+                    if stop.run_until_cancelled(closed).await.is_none() {
+                        return;
+                    }
+                    Some(GATHERING)
+                }
+                Ok(Reported::Unreadable) => Some(UNREADABLE_PAUSE),
+                Err(error) => Some(self.pause(&error)),
+            };
+            if let Some(wait) = wait
+                && stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none()
+            {
+                return;
+            }
+        }
+    }
+
+    /// How long to leave the hub alone.
+    fn pause(&mut self, error: &HubError) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let doubled = PAUSE.saturating_mul(1 << (self.failures - 1).min(16)).min(PAUSE_MAX);
+        let pause = match error {
+            HubError::Failing { retry_after: Some(asked), .. } => {
+                (*asked).clamp(PAUSE, ASKED_PAUSE_MAX) + shortened(PAUSE)
+            }
+            HubError::LeftAlone { retry_after } => (*retry_after).min(ASKED_PAUSE_MAX) + shortened(PAUSE),
+            HubError::ServiceKeyRejected { .. } => {
+                self.accounts.refuse(true);
+                if self.shouted.is_none_or(|at| at.elapsed() >= SHOUT_EVERY) {
+                    error!(%error, "usage is not billed; every line of it is kept until this key is right");
+                    self.shouted = Some(Instant::now());
+                }
+                shortened(PAUSE_MAX)
+            }
+            HubError::Failing { retry_after: None, .. } | HubError::Unreachable(_) | HubError::Garbage(_) => {
+                shortened(doubled)
+            }
+        };
+        debug!(%error, ?pause, "usage is reported again later");
+        pause
+    }
+
+    /// Sends one report and takes in its answer.
+    async fn report(&mut self) -> Result<Reported, HubError> {
+        self.is_turn_of_deleted = !self.is_turn_of_deleted;
+        if self.is_turn_of_deleted {
+            match self.report_deleted().await? {
+                Reported::Nothing => {}
+                reported @ (Reported::Unreadable | Reported::Delivered) => return Ok(reported),
+            }
+        }
+        let accounts = self.accounts.behind(self.last.as_ref(), TENANTS_MAX);
+        let Some(last) = accounts.last() else { return self.report_deleted().await };
+        let last = last.tenant().clone();
+        let accounts: Arc<[_]> = accounts.into();
+        let under_way = UnderWay::default();
+        let (send, lines) = mpsc::channel(LINES_WAITING_MAX);
+        let sender = {
+            let (accounts, under_way) = (Arc::clone(&accounts), Arc::clone(&under_way));
+            tokio::task::spawn_blocking(move || send_lines(&accounts, &under_way, &send))
+        };
+        let mut delivered = 0;
+        let outcome: Result<(), HubError> = async {
+            let mut receipts = self.client.report_usage(ReceiverStream::new(lines)).await?;
+            let mut parked = Vec::new();
+            while let Some(receipt) = receipts.next().await? {
+                self.settle(&accounts, &under_way, &mut parked, &receipt)?;
+                delivered += 1;
+            }
+            Ok(())
+        }
+        .await;
+        // It ends with the request, which ends with its answer; not if the hub goes on reading.
+        let all_sent = matches!(tokio::time::timeout(PAUSE_MAX, sender).await, Ok(Ok(true)));
+        self.accounts.settle(&accounts);
+        self.last = Some(last);
+        if delivered > 0 {
+            self.failures = 0;
+        }
+        outcome?;
+        if self.accounts.refuse(false) {
+            info!("HiveHub accepts this server's key again: usage is billed");
+            self.shouted = None;
+        }
+        if !all_sent || !locked(&under_way).is_empty() {
+            return Err(too_early());
+        }
+        self.failures = 0;
+        Ok(if delivered > 0 { Reported::Delivered } else { Reported::Unreadable })
+    }
+
+    /// Sends some of the last lines of a deleted tenant.
+    async fn report_deleted(&mut self) -> Result<Reported, HubError> {
+        let accounts = self.accounts.clone();
+        let next = tokio::task::spawn_blocking(move || accounts.outbox().and_then(Outbox::next)).await;
+        let Some(part) = next.ok().flatten() else { return Ok(Reported::Nothing) };
+        let lines = futures_util::stream::iter(part.lines.clone());
+        let mut receipts = self.client.report_usage(lines).await?;
+        let mut answered = 0;
+        while let Some(receipt) = receipts.next().await? {
+            self.settle_deleted(&part, answered, &receipt)?;
+            answered += 1;
+        }
+        if answered < part.lines.len() {
+            return Err(too_early());
+        }
+        self.failures = 0;
+        if self.accounts.refuse(false) {
+            self.shouted = None;
+        }
+        if let Some(outbox) = self.accounts.outbox() {
+            outbox.delivered(&part);
+        }
+        Ok(Reported::Delivered)
+    }
+
+    fn settle_deleted(&self, part: &Part, number: usize, receipt: &UsageReceipt) -> Result<(), HubError> {
+        let sent: Option<UsageEvent> = part.lines.get(number).and_then(|it| serde_json::from_slice(it).ok());
+        let id =
+            sent.map(|event| event.id.to_string()).filter(|id| *id == receipt.id).ok_or_else(not_ours)?;
+        match &receipt.outcome {
+            Open::Known(UsageOutcome::Accepted | UsageOutcome::Duplicate) => Ok(()),
+            Open::Known(UsageOutcome::Rejected) => {
+                let reason = receipt.reason.as_deref().map(Event::reason);
+                error!(id, reason, "HiveHub rejects a line of a deleted tenant's last bill: it is dropped");
+                self.metrics.line_parked();
+                Ok(())
+            }
+            Open::Unknown(_) => Err(not_ours()),
+        }
+    }
+
+    /// Takes in what became of the next line under way.
+    fn settle(
+        &self,
+        accounts: &[Arc<TenantAccount>],
+        under_way: &UnderWay,
+        parked: &mut Vec<ParkedLine>,
+        receipt: &UsageReceipt,
+    ) -> Result<(), HubError> {
+        // Receipts come in the order of the lines.
+        let sent = locked(under_way).pop_front().ok_or_else(not_ours)?;
+        let account = accounts.get(sent.account).ok_or_else(not_ours)?;
+        if receipt.id != sent.id.to_string() {
+            return Err(not_ours());
+        }
+        match &receipt.outcome {
+            Open::Known(UsageOutcome::Accepted | UsageOutcome::Duplicate) => {}
+            Open::Known(UsageOutcome::Rejected) => {
+                let reason = Event::reason(receipt.reason.as_deref().unwrap_or("no reason was given"));
+                warn!(tenant = %account.tenant(), id = %sent.id, reason, "HiveHub rejects a line of the bill");
+                self.metrics.line_parked();
+                parked.push(ParkedLine { seq: sent.id.through, meter: sent.id.meter, reason });
+            }
+            Open::Unknown(_) => return Err(not_ours()),
+        }
+        if sent.is_last {
+            account.deliver(sent.id.through, std::mem::take(parked), sent.closed_at);
+        }
+        Ok(())
+    }
+}
+
+/// A receipt for another line than the one that was sent.
+fn not_ours() -> HubError {
+    HubError::Garbage(Garbage::Json { line: 0, column: 0 })
+}
+
+fn too_early() -> HubError {
+    HubError::Unreachable("the answer to a report has ended too early".into())
+}
+
+/// Sends a few closes of each account; whether all of that was sent. What cannot be read is left for later.
+fn send_lines(accounts: &[Arc<TenantAccount>], under_way: &UnderWay, send: &mpsc::Sender<Bytes>) -> bool {
+    for (number, account) in accounts.iter().enumerate() {
+        let mut through = account.delivered().seq;
+        for _ in 0..CLOSES_MAX {
+            match account.next_close(through) {
+                Ok(Some(closed)) => {
+                    through = closed.seq;
+                    if !send_close(number, account, closed, under_way, send) {
+                        return false;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    warn!(tenant = %account.tenant(), %error, "the tenant's bill cannot be read at the moment");
+                    break;
+                }
+            }
+        }
+    }
+    true
+}
+
+fn send_close(
+    number: usize,
+    account: &TenantAccount,
+    closed: lines::Closed,
+    under_way: &UnderWay,
+    send: &mpsc::Sender<Bytes>,
+) -> bool {
+    let lines::Closed { seq, at, lines } = closed;
+    let count = lines.len();
+    if count == 0 && locked(under_way).is_empty() {
+        // Nothing of it is billed, and nothing in front of it is under way.
+        account.deliver(seq, Vec::new(), at);
+    }
+    for (place, (id, line)) in lines.into_iter().enumerate() {
+        let sent = Sent { id, account: number, closed_at: at, is_last: place + 1 == count };
+        locked(under_way).push_back(sent);
+        if send.blocking_send(line).is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+fn locked(under_way: &UnderWay) -> MutexGuard<'_, VecDeque<Sent>> {
+    under_way.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl TenantAccount {
+    /// The oldest close behind `through`, with its lines.
+    fn next_close(&self, through: Seq) -> Result<Option<lines::Closed>, Box<dyn std::error::Error>> {
+        let billing = self.billing();
+        let mut found = self.found().lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(seq) = found.next(self.log(), &billing, through)? else { return Ok(None) };
+        Ok(Some(lines::lines(self.tenant(), self.log(), seq)?))
+    }
+}

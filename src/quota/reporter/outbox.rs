@@ -1,0 +1,166 @@
+//! The last lines of tenants that are deleted, until `HiveHub` has them.
+//!
+//! ```text
+//! data/_node/usage/deleted/{log_id}.ndjson    as they are sent
+//! ```
+//!
+//! They are on stable storage before the tenant's folder moves, and depend on it no more: neither a dead
+//! `HiveHub` nor the folder's erasure stands in anybody's way.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tempfile::NamedTempFile;
+use tracing::{info, warn};
+use vectorizer_log::{LogId, Timestamp};
+
+use super::super::account::TenantAccount;
+use super::lines;
+
+/// Within the node's folder.
+const FOLDER: &str = "usage/deleted";
+const EXTENSION: &str = "ndjson";
+/// How many lines of a file share a report.
+const LINES_MAX: usize = 512;
+
+/// All of them. They are delivered one after the other.
+#[derive(Debug)]
+pub(in crate::quota) struct Outbox {
+    folder: PathBuf,
+    files: Mutex<Vec<Waiting>>,
+}
+
+/// The lines of one deleted log.
+#[derive(Clone, Debug)]
+struct Waiting {
+    path: PathBuf,
+    since: Option<Timestamp>,
+    /// How much of it is delivered, in bytes.
+    delivered: u64,
+}
+
+/// Some lines of a file.
+pub(super) struct Part {
+    path: PathBuf,
+    pub(super) lines: Vec<Bytes>,
+    /// Where in the file they end.
+    end: u64,
+    is_last: bool,
+}
+
+impl Outbox {
+    /// What is in the `node` folder.
+    pub(in crate::quota) fn open(node: &Path) -> io::Result<Self> {
+        let folder = node.join(FOLDER);
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let mut files = Vec::new();
+        for found in fs::read_dir(&folder)? {
+            let found = found?;
+            let path = found.path();
+            if path.extension().is_some_and(|extension| extension == EXTENSION) {
+                files.push(Waiting { path, since: modified(&found.metadata()?), delivered: 0 });
+            }
+        }
+        Ok(Self { folder, files: Mutex::new(files) })
+    }
+
+    /// Takes in everything of the account that is not delivered. It is on stable storage afterwards.
+    pub(in crate::quota) fn take_over(
+        &self,
+        account: &TenantAccount,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        if !account.is_behind() {
+            return Ok(());
+        }
+        let (log, billing) = (account.log(), account.billing());
+        let closes = lines::undelivered(log, &billing, account.delivered().seq)?;
+        let mut file = NamedTempFile::new_in(&self.folder)?;
+        for seq in closes {
+            for (_, line) in lines::lines(account.tenant(), log, seq)?.lines {
+                file.write_all(&line)?;
+            }
+        }
+        file.as_file().sync_all()?;
+        let path = self.path(log.log_id());
+        file.persist(&path)?;
+        File::open(&self.folder)?.sync_all()?;
+        let mut files = self.files();
+        files.retain(|waiting| waiting.path != path);
+        files.push(Waiting { path, since: Some(Timestamp::now()), delivered: 0 });
+        Ok(())
+    }
+
+    /// How many logs have lines in it, and since when the oldest does.
+    pub(in crate::quota) fn waiting(&self) -> (usize, Option<Timestamp>) {
+        let files = self.files();
+        (files.len(), files.iter().filter_map(|waiting| waiting.since).min())
+    }
+
+    /// What is to be delivered next. Reads the disk.
+    pub(super) fn next(&self) -> Option<Part> {
+        let Waiting { path, delivered, .. } = self.files().first()?.clone();
+        match Part::read(&path, delivered) {
+            Ok(part) => Some(part),
+            Err(error) => {
+                warn!(path = %path.display(), %error, "the last lines of a deleted tenant cannot be read");
+                // The next one shall not wait for it; it is tried again after a start.
+                self.files().retain(|waiting| waiting.path != path);
+                None
+            }
+        }
+    }
+
+    /// The part is delivered. A file of which everything is goes.
+    pub(super) fn delivered(&self, part: &Part) {
+        let mut files = self.files();
+        if part.is_last {
+            files.retain(|waiting| waiting.path != part.path);
+            match fs::remove_file(&part.path) {
+                Ok(()) => {
+                    info!(path = %part.path.display(), "the last bill of a deleted tenant is delivered");
+                }
+                Err(error) => {
+                    warn!(path = %part.path.display(), %error, "a delivered bill cannot be removed");
+                }
+            }
+        } else if let Some(waiting) = files.iter_mut().find(|waiting| waiting.path == part.path) {
+            waiting.delivered = part.end;
+        }
+    }
+
+    fn path(&self, log_id: LogId) -> PathBuf {
+        self.folder.join(format!("{log_id}.{EXTENSION}"))
+    }
+
+    fn files(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Part {
+    fn read(path: &Path, from: u64) -> io::Result<Self> {
+        let mut file = BufReader::new(File::open(path)?);
+        file.seek(SeekFrom::Start(from))?;
+        let (mut lines, mut end) = (Vec::new(), from);
+        while lines.len() < LINES_MAX {
+            let mut line = Vec::new();
+            let length = file.read_until(b'\n', &mut line)?;
+            if length == 0 {
+                break;
+            }
+            end += length as u64;
+            lines.push(line.into());
+        }
+        let is_last = file.fill_buf()?.is_empty();
+        Ok(Self { path: path.to_owned(), lines, end, is_last })
+    }
+}
+
+fn modified(metadata: &fs::Metadata) -> Option<Timestamp> {
+    let since = metadata.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_micros(i64::try_from(since.as_micros()).ok()?))
+}

@@ -1,0 +1,242 @@
+//! The bills of tenants, seen from outside their writers.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+use vectorizer_log::{LogId, Meter, MeterTotal, Seq, TenantFolder, TenantId, Timestamp};
+use vectorizer_replay::OpenWindow;
+
+use super::awake::Awake;
+use super::{Bed, STOPPING_PATIENCE, Tenancy};
+use crate::auth::{AccessCheck, ClusterPass};
+use crate::quota::{Accounts, Allowance, Backlog, Delivered, Metering};
+
+/// How often is looked for tenants to wake, and how soon for the first time again if one could not be.
+const LOOK_EVERY: Duration = Duration::from_mins(5);
+const TRY_AFTER: Duration = Duration::from_millis(500);
+const DAY_MICROS: i64 = 86_400_000_000;
+
+/// Where a tenant's bill stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BillFacts {
+    /// The window that is open; `None` for a tenant that sleeps.
+    pub window: Option<WindowFacts>,
+    /// What of the closed ones `HiveHub` has.
+    pub delivered: Delivered,
+}
+
+/// A window that is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowFacts {
+    /// When it began; `None` before the first record.
+    pub since: Option<Timestamp>,
+    /// Its first record.
+    pub first_seq: Option<Seq>,
+    /// What it comes to now, with what is not in the log yet.
+    pub totals: Vec<MeterTotal>,
+}
+
+impl Tenancy {
+    /// What counts requests, where bills are kept.
+    pub fn metering(&self) -> Option<&Metering> {
+        self.shared.billed.as_ref().map(|billed| &billed.metering)
+    }
+
+    /// What the reporter delivers, where bills are kept.
+    pub fn accounts(&self) -> Option<&Accounts> {
+        self.shared.billed.as_ref().map(|billed| &billed.accounts)
+    }
+
+    /// Wakes tenants that sleep although something waits for their logs or is not delivered, and once a day
+    /// those that store something, so that their windows are closed. One at a time, until `stop`.
+    pub async fn look_after_bills(self, access: AccessCheck, stop: CancellationToken) {
+        let mut all = self.shared.catalogue.knows_no_bill();
+        let mut pause = TRY_AFTER;
+        loop {
+            let tenancy = self.clone();
+            let sleepers =
+                tokio::task::spawn_blocking(move || tenancy.to_be_woken(all, Timestamp::now())).await;
+            let mut is_done = true;
+            for tenant in sleepers.unwrap_or_default() {
+                let woken = self.wake_for_its_bill(&tenant, &access);
+                match stop.run_until_cancelled(woken).await {
+                    Some(woken) => is_done &= woken,
+                    None => return,
+                }
+            }
+            all &= !is_done;
+            pause = if is_done { LOOK_EVERY } else { (2 * pause).min(LOOK_EVERY) };
+            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn wake_for_its_bill(&self, tenant: &TenantId, access: &AccessCheck) -> bool {
+        if self.shared.stop.is_cancelled() {
+            return true;
+        }
+        let Ok(allowance) = access.allowance(tenant).await else { return false };
+        let waking = {
+            let bed = self.bed(tenant);
+            let mut rest = bed.rest();
+            if rest.moving || rest.awake.as_ref().is_some_and(|awake| !awake.has_failed()) {
+                return true;
+            }
+            self.waking(&bed, &mut rest, tenant, &allowance)
+        };
+        match waking {
+            Ok(mut waking) => {
+                let woken = waking.wait_for(Option::is_some).await;
+                woken.is_ok_and(|outcome| outcome.as_ref().is_some_and(Result::is_ok))
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// The tenants that sleep and should not at this moment; `all` that were never noted down, too. Reads the
+    /// node's notes.
+    fn to_be_woken(&self, all: bool, now: Timestamp) -> Vec<TenantId> {
+        let Some(billed) = &self.shared.billed else { return Vec::new() };
+        let data = &self.shared.data;
+        let mut found = BTreeSet::new();
+        let left_over = self.shared.deleted.all().map(|(deleted, _)| deleted).unwrap_or_default();
+        for (tenant, log_id) in billed.metering.pending() {
+            if TenantFolder::new(data, &tenant).log_id().is_ok_and(|current| current == log_id) {
+                found.insert(tenant);
+            } else if !left_over.iter().any(|tombstone| tombstone.log_id == log_id) {
+                warn!(%tenant, %log_id, "requests of a log that is not there any more are not billed");
+                billed.metering.forget(log_id);
+            }
+        }
+        let stores = |tenant: &TenantId| {
+            let size = self.shared.catalogue.size(tenant).ok().flatten();
+            size.is_none_or(|size| size.storage_bytes > 0)
+        };
+        let noted = self.shared.catalogue.bills().filter(|(tenant, bill)| {
+            let is_over = bill.window_since.is_some_and(|since| is_over_by_day(tenant, since, now));
+            bill.awake || bill.is_behind() || (is_over && stores(tenant))
+        });
+        found.extend(noted.map(|(tenant, _)| tenant));
+        if all {
+            found.extend(TenantFolder::tenants(data).unwrap_or_default());
+        }
+        found.retain(|tenant| {
+            let bed = self.beds().get(tenant).cloned();
+            let awake = bed.and_then(|bed| bed.rest().awake.clone());
+            awake.is_none_or(|awake| awake.has_failed()) && TenantFolder::new(data, tenant).exists()
+        });
+        found.into_iter().collect()
+    }
+
+    /// Before a tenant is deleted: its last commit will close its window, and what is not delivered will be
+    /// kept apart from its folder. One that sleeps is woken for that; one that cannot be is deleted all the
+    /// same.
+    pub(super) async fn close_bill(&self, tenant: &TenantId, bed: &Arc<Bed>) {
+        if self.shared.billed.is_none() {
+            return;
+        }
+        let waking = {
+            let mut rest = bed.rest();
+            let is_awake = rest.awake.as_ref().is_some_and(|awake| !awake.has_failed());
+            // Nobody enters: it is moving.
+            (!is_awake).then(|| self.waking(bed, &mut rest, tenant, &Allowance::unlimited()))
+        };
+        if let Some(Ok(mut waking)) = waking {
+            let woken = timeout(STOPPING_PATIENCE, waking.wait_for(Option::is_some)).await.is_ok();
+            debug!(%tenant, woken, "woken for its last bill");
+        }
+        let awake = bed.rest().awake.clone().filter(|awake| !awake.has_failed());
+        if let Some(bill) = awake.as_ref().and_then(|awake| awake.bill.as_ref()) {
+            bill.account.make_final();
+        } else {
+            error!(%tenant, "the last window of a deleted tenant cannot be closed: it is not billed");
+        }
+    }
+
+    /// The tenant is deleted.
+    pub(super) fn forget_bill(&self, tenant: &TenantId, log_id: LogId) {
+        if let Some(billed) = &self.shared.billed {
+            billed.metering.sleeps(log_id);
+            billed.accounts.forget(tenant);
+        }
+    }
+
+    /// What of the bills is not delivered, where bills are kept.
+    pub fn backlog(&self) -> Option<Backlog> {
+        self.accounts().map(Accounts::backlog)
+    }
+
+    /// Whether `HiveHub` refuses this server's key when usage is reported.
+    pub fn is_report_refused(&self) -> bool {
+        self.accounts().is_some_and(Accounts::is_refused)
+    }
+
+    /// Where a tenant's bill stands; of one that sleeps, as far as that was noted down.
+    pub fn bill(&self, _: &ClusterPass, tenant: &TenantId) -> Option<BillFacts> {
+        let bed = self.beds().get(tenant).cloned();
+        if let Some(awake) = bed.and_then(|bed| bed.rest().awake.clone()) {
+            return awake.bill_facts();
+        }
+        let noted = self.shared.catalogue.bill(tenant).unwrap_or_else(|error| {
+            warn!(%tenant, %error, "where the tenant's bill stands cannot be read");
+            None
+        })?;
+        let delivered = Delivered { seq: noted.delivered, at: noted.delivered_at };
+        Some(BillFacts { window: None, delivered })
+    }
+}
+
+/// Whether a window that began at `since` is over by the day, which begins at another time for each tenant.
+fn is_over_by_day(tenant: &TenantId, since: Timestamp, now: Timestamp) -> bool {
+    let hash = blake3::hash(tenant.as_str().as_bytes());
+    let random = hash.as_bytes().iter().take(7).fold(0_i64, |sum, byte| (sum << 8) | i64::from(*byte));
+    let day = |at: Timestamp| at.micros().saturating_sub(random % DAY_MICROS).div_euclid(DAY_MICROS);
+    day(since) < day(now)
+}
+
+impl Awake {
+    pub(super) fn bill_facts(&self) -> Option<BillFacts> {
+        let bill = self.bill.as_ref()?;
+        let delivered = bill.account.delivered();
+        let (requests, searches) = bill.meter.waiting();
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let billing = state.projection.billing();
+        let mut totals = billing.totals(Timestamp::now(), state.projection.usage());
+        for total in &mut totals {
+            total.value += u128::from(match total.meter {
+                Meter::Requests => requests,
+                Meter::Searches => searches,
+                Meter::VectorsUpserted
+                | Meter::VectorsDeleted
+                | Meter::StorageByteSeconds
+                | Meter::StorageBytes => 0,
+            });
+        }
+        let window = billing.window();
+        let (since, first_seq) = (window.map(OpenWindow::since), window.map(OpenWindow::first_seq));
+        Some(BillFacts { window: Some(WindowFacts { since, first_seq, totals }), delivered })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sleepers_windows_are_over_once_a_day_each_at_a_time_of_its_own() {
+        let hour = |hour: i64| Timestamp::from_micros(1_700_000_000_000_000 + hour * 3_600_000_000);
+        let mut by_hour = [0; 24];
+        for number in 0..2_400 {
+            let tenant: TenantId = format!("t{number}").parse().unwrap();
+            let over = (1..=24).position(|it| is_over_by_day(&tenant, hour(0), hour(it))).unwrap();
+            by_hour[over] += 1;
+            assert!(!is_over_by_day(&tenant, hour(i64::try_from(over).unwrap() + 1), hour(24)));
+        }
+        assert!(by_hour.iter().all(|tenants| (50..150).contains(tenants)), "{by_hour:?}");
+    }
+}
