@@ -8,95 +8,37 @@
 
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/cluster.rs"]
+#[expect(dead_code, reason = "the other measurements use more of it")]
+mod cluster;
 #[expect(dead_code, unused_imports, reason = "the other measurements use more of it")]
 mod support;
 
-use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
 use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use vectorizer::auth::{AccessCheck, ApiKey, Asked, Environment, FailedAuthentications, Operation};
+use vectorizer::auth::{AccessCheck, Asked, FailedAuthentications, Operation};
 use vectorizer::catalogue::{Catalogue, NotedQuota};
 use vectorizer::config::{RateLimiting, RequestCount, Seconds, Secret};
-use vectorizer::hivehub::{Clock, HiveHubClient, HubError, KeyCache, Permission, SystemClock};
-use vectorizer::hub::{self, Hub, Limits, NewKey, NewTenant};
+use vectorizer::hivehub::{Clock, HiveHubClient, HubError, KeyCache, SystemClock};
 use vectorizer::metrics::Metrics;
 use vectorizer::quota::{DefaultLimits, QuotaManager, QuotaSource};
-use vectorizer::server;
 use vectorizer_log::TenantId;
 
 use client::{Client, Server};
+use cluster::{Cluster, GENEROUS, SERVICE_KEY, together};
 use support::{Outcome, number};
 
-const SERVICE_KEY: &str = "service-key-of-the-measurements-0123456789";
 const TENANTS: usize = 100;
 const CONNECTIONS: usize = 8;
 const WRITERS: usize = 32;
 
 type Measurement = fn() -> Outcome<()>;
-type Calls = Arc<Mutex<HashMap<String, usize>>>;
-
-/// A HiveHub with tenants `t0`, `t1`, … of one plan, and an ADMIN key of each.
-struct Cluster {
-    runtime: Runtime,
-    url: String,
-    keys: Vec<ApiKey>,
-    calls: Calls,
-    folder: TempDir,
-}
-
-impl Cluster {
-    fn new(tenants: usize, plan: &str) -> Outcome<Self> {
-        let folder = TempDir::new()?;
-        let hub = Hub::open(&folder.path().join("hub"))?;
-        hub.set_service_key(&Secret::new(SERVICE_KEY))?;
-        let limits: Limits = serde_json::from_str(plan)?;
-        hub.set_plan(&"measured".parse()?, limits)?;
-        let mut keys = Vec::new();
-        for name in (0..tenants).map(|tenant| format!("t{tenant}")) {
-            let (id, plan) = (name.parse::<TenantId>()?, "measured".parse()?);
-            hub.create_tenant(&NewTenant {
-                id: id.clone(),
-                name: name.parse()?,
-                plan,
-                overrides: Limits::default(),
-            })?;
-            let new = NewKey { permission: Permission::Admin, tenant: Some(id), expires_at: None };
-            keys.push(hub.create_key(Environment::Live, &new)?);
-        }
-        let runtime = Runtime::new()?;
-        let calls = Calls::default();
-        let router = hub::router(hub).layer(from_fn_with_state(Arc::clone(&calls), count));
-        let listener = runtime.block_on(async {
-            server::listen("127.0.0.1:0".parse()?).map_err(Box::<dyn std::error::Error>::from)
-        })?;
-        let url = format!("http://{}", listener.local_addr()?);
-        runtime.spawn(server::serve(listener, router, Duration::ZERO, std::future::pending()));
-        Ok(Self { runtime, url, keys, calls, folder })
-    }
-
-    fn node(&self) -> Outcome<Server> {
-        let flags =
-            ["serve", "--cluster-enabled", "--hivehub-api-url", &self.url, "--hivehub-api-key", SERVICE_KEY];
-        Server::start(&flags, &self.folder.path().join("data"))
-    }
-}
-
-/// Counts a call by its path. What it asks about is told apart where the path says it.
-async fn count(State(calls): State<Calls>, request: Request, next: Next) -> Response {
-    if let Ok(mut calls) = calls.lock() {
-        *calls.entry(request.uri().path().to_owned()).or_default() += 1;
-    }
-    next.run(request).await
-}
 
 fn main() -> Outcome<()> {
     let named: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -119,7 +61,7 @@ fn main() -> Outcome<()> {
 /// Who it is, whether it comes too often, whether it may, and the counters: of a request whose key is known.
 fn cost() -> Outcome<()> {
     const REQUESTS: usize = 300_000;
-    let cluster = Cluster::new(1, r#"{"requests_per_minute":4000000000,"requests_per_hour":4000000000}"#)?;
+    let cluster = Cluster::new(1, GENEROUS)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let metrics = Metrics::default();
     let of_tenant = metrics.tenant(&"t0".parse()?);
@@ -166,10 +108,10 @@ fn manager(hub: Arc<dyn QuotaSource>, node: &Path, clock: Arc<dyn Clock>) -> Out
 fn throughput() -> Outcome<()> {
     const ROUNDS: usize = 7;
     const ROUND: Duration = Duration::from_secs(3);
-    let cluster = Cluster::new(1, r#"{"requests_per_minute":4000000000,"requests_per_hour":4000000000}"#)?;
+    let cluster = Cluster::new(1, GENEROUS)?;
     let alone = TempDir::new()?;
     let key = cluster.keys[0].expose();
-    let servers = [(Server::start(&["serve"], alone.path())?, ""), (cluster.node()?, key)];
+    let servers = [(Server::start(&["serve"], alone.path())?, ""), (cluster.node(&[])?, key)];
     for (server, key) in &servers {
         server.client(key)?.call("POST", "/collections", r#"{"name":"w","dimension":2,"metric":"dot"}"#)?;
     }
@@ -205,23 +147,11 @@ fn reads(server: &Server, key: &str, round: Duration) -> Outcome<f64> {
     Ok(number(answered) / started.elapsed().as_secs_f64())
 }
 
-/// The same work on as many threads.
-fn together<T: Send>(threads: usize, work: impl Fn(usize) -> Outcome<T> + Sync) -> Outcome<Vec<T>> {
-    let work = &work;
-    std::thread::scope(|scope| {
-        let working: Vec<_> = (0..threads)
-            .map(|thread| scope.spawn(move || work(thread).map_err(|error| error.to_string())))
-            .collect();
-        let ended = working.into_iter().map(|it| it.join().map_err(|_| "a thread panicked".to_owned())?);
-        Ok(ended.collect::<Result<Vec<_>, String>>()?)
-    })
-}
-
 /// What HiveHub hears of 100,000 requests of 100 tenants within a minute.
 fn calls() -> Outcome<()> {
     const REQUESTS: usize = 100_000;
     let cluster = Cluster::new(TENANTS, r#"{"requests_per_minute":10000,"requests_per_hour":1000000}"#)?;
-    let node = cluster.node()?;
+    let node = cluster.node(&[])?;
     let started = Instant::now();
     together(CONNECTIONS, |thread| {
         // A connection each, and tenants in turn on it.
@@ -239,16 +169,13 @@ fn calls() -> Outcome<()> {
         Ok(())
     })?;
     let took = started.elapsed().as_secs_f64();
-    let counted = cluster.calls.lock().map_err(|_| "poisoned")?.clone();
-    let of = |end: &'static str| {
-        counted.iter().filter(move |(path, _)| path.ends_with(end)).map(|(_, count)| *count)
-    };
-    let (validations, quotas, polls) =
-        (of("/validate").sum::<usize>(), of("/quota").sum::<usize>(), of("/policies").sum::<usize>());
+    let of = |end: &str| cluster.calls.of(end);
+    let sum = |end: &str| of(end).into_iter().sum::<usize>();
+    let (validations, quotas, polls) = (sum("/validate"), sum("/quota"), sum("/policies"));
     println!(
         "{REQUESTS} requests of {TENANTS} tenants in {took:.1} s: HiveHub was called {validations} times for keys, \
          {quotas} for limits ({} at most for one tenant), {polls} for news of all; {:.2} per tenant and minute",
-        of("/quota").max().unwrap_or(0),
+        of("/quota").into_iter().max().unwrap_or(0),
         number(validations + quotas + polls) / number(TENANTS) / (took / 60.0)
     );
     Ok(())
@@ -260,7 +187,7 @@ fn hammering() -> Outcome<()> {
     const LASTING: Duration = Duration::from_mins(2);
     let plan = format!(r#"{{"requests_per_minute":{PER_MINUTE},"requests_per_hour":1000000}}"#);
     let cluster = Cluster::new(TENANTS, &plan)?;
-    let node = cluster.node()?;
+    let node = cluster.node(&[])?;
     let rate = number(PER_MINUTE) / 60.0;
     let ended = together(TENANTS, |tenant| {
         let mut client = node.client(cluster.keys[tenant].expose())?;
@@ -308,7 +235,7 @@ fn quotas() -> Outcome<()> {
         ("collections", r#"{"collections":203,"requests_per_minute":10000000,"requests_per_hour":10000000}"#),
     ] {
         let cluster = Cluster::new(1, plan)?;
-        let node = cluster.node()?;
+        let node = cluster.node(&[])?;
         let key = cluster.keys[0].expose();
         node.client(key)?.call("POST", "/collections", r#"{"name":"w","dimension":2,"metric":"dot"}"#)?;
         let next = AtomicUsize::new(0);
