@@ -9,8 +9,11 @@ use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::UsageEvent;
 use vectorizer::hub::{Hub, UsageFilter};
-use vectorizer_log::{ChainHash, Meter, Seq, TenantFolder, TenantId, Timestamp};
-use vectorizer_replay::{Bill, BillEntry, Projector as _};
+use vectorizer_log::{
+    Actor, ChainHash, CollectionId, Draft, Event, IndexParameters, Meter, Metric, Point, PointId, Seq,
+    TenantFolder, TenantId, Timestamp, Vector, Via,
+};
+use vectorizer_replay::{Bill, BillEntry, Projection, Projector as _};
 
 use crate::hub_and_node::{Cluster, Mood};
 use crate::node::Answer;
@@ -424,6 +427,90 @@ async fn a_deleted_tenants_last_bill_is_delivered_however_long_hivehub_is_away()
         assert_eq!(sum(&lines, Meter::VectorsDeleted), customer.deleted, "{}", customer.name);
         let asked = customer.asked(&[])[1];
         assert_eq!((sum(&lines, Meter::Requests), sum(&lines, Meter::Searches)), asked, "{}", customer.name);
+    }
+}
+
+/// So many windows of five minutes, in each of which a vector was written and none of which was delivered.
+/// The last one has just been closed.
+fn undelivered(data: &Path, tenant: &TenantId, windows: i64) {
+    let folder = TenantFolder::new(data, tenant);
+    let log_id = folder.create().unwrap();
+    let mut log = folder.open().unwrap().recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
+    let mut projection = Projection::new(log_id);
+    let created = Event::CollectionCreated {
+        name: "words".parse().unwrap(),
+        dimension: 2.try_into().unwrap(),
+        metric: Metric::Dot,
+        index: IndexParameters::default(),
+    };
+    let mut events = vec![created];
+    let end = Timestamp::now().micros();
+    for window in 0..=windows {
+        let at = Timestamp::from_micros(end - (windows - window) * 300_000_000);
+        // First, for it is right behind what was folded.
+        let closed = projection.billing().close(at, projection.usage());
+        events.splice(0..0, closed);
+        if window < windows {
+            let id = PointId::text(format!("p{window}")).unwrap();
+            let point = Point { id, vector: Vector::dense(vec![1.0, 2.0]).unwrap(), payload: None };
+            let collection = CollectionId::created_at(Seq::OLDEST);
+            events.push(Event::VectorsUpserted { collection, points: vec![point] });
+        }
+        let mut commit = log.begin().unwrap();
+        for event in events.drain(..) {
+            let actor = Actor { key_id: None, via: Via::System };
+            commit.stage(Draft { actor, request_id: String::new(), idempotency: None, event }, at).unwrap();
+        }
+        for record in commit.commit().unwrap() {
+            projection.apply(&record).unwrap();
+        }
+    }
+    log.close().unwrap();
+}
+
+/// A day; with `VECTORIZER_SLOW_TESTS=1` a week.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_week_without_hivehub_costs_no_memory_and_is_delivered_to_the_last_line() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    let days = if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { 7 } else { 1 };
+    let windows = days * 24 * 12;
+    let tenants: [TenantId; 2] = ["acme".parse().unwrap(), "globex".parse().unwrap()];
+    for tenant in &tenants {
+        undelivered(&data, tenant, windows);
+    }
+    let cluster = Cluster::start(folder.path(), &QUIET).await;
+    for tenant in &tenants {
+        cluster.tenant(tenant.as_str());
+    }
+    // It has no time at first.
+    cluster.feels(Mood::Status(429, Some(1)));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(tenants.iter().all(|tenant| ledger(&cluster.hub, tenant).is_empty()));
+    cluster.feels(Mood::Good);
+    let health = async || {
+        let operator = operator(&cluster);
+        let answer = cluster.send(&operator, "GET", "/cluster/health", &Value::Null).await;
+        answer.expect(200)["usage"]["tenants"].as_u64()
+    };
+    eventually("the week is delivered", async || {
+        tenants.iter().all(|tenant| !ledger(&cluster.hub, tenant).is_empty()) && health().await == Some(0)
+    })
+    .await;
+    let peak = cluster.node.peak_kibibytes();
+    assert!(peak < 200 * 1024, "{peak} KiB");
+    let (hub, data) = cluster.stop_node().await;
+    for tenant in &tenants {
+        let (_, mut wanted) = bill(&data, tenant);
+        let mut found = ledger(&hub, tenant);
+        assert!(i64::try_from(found.len()).unwrap() >= 3 * windows, "{}", found.len());
+        // What the node itself has closed at its end, if anything, is not delivered yet.
+        let last = found.iter().map(|line| line.through).max().unwrap();
+        wanted.retain(|line| line.through <= last);
+        wanted.sort();
+        found.sort();
+        assert_eq!(found, wanted, "{tenant}");
     }
 }
 

@@ -136,6 +136,13 @@ impl Node {
         assert!(self.ended(), "the server did not end well");
     }
 
+    /// The most memory it has had so far.
+    pub(crate) fn peak_kibibytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
