@@ -24,8 +24,8 @@ pub(super) struct Books {
     interval: Duration,
     /// When is looked next whether the window is over.
     look_at: Instant,
-    /// When something was taken along for the last time.
-    taken_at: Option<Instant>,
+    /// When something was taken along for the last time, or this life began.
+    taken_at: Instant,
 }
 
 /// What a commit is for, beside the commands in it.
@@ -58,7 +58,8 @@ impl Books {
         interval: Duration,
     ) -> Self {
         let billing = account.billing();
-        let mut books = Self { meter, account, accounts, interval, look_at: Instant::now(), taken_at: None };
+        let now = Instant::now();
+        let mut books = Self { meter, account, accounts, interval, look_at: now, taken_at: now };
         books.look_at += books.left(&billing, Timestamp::now());
         books
     }
@@ -88,7 +89,7 @@ impl Books {
     ) -> Result<Along, Error> {
         let mut along = Along::default();
         let is_over = match purpose {
-            Purpose::Commands if self.taken_at.is_some_and(|at| at.elapsed() < TAKEN_EVERY) => {
+            Purpose::Commands if self.taken_at.elapsed() < TAKEN_EVERY => {
                 return Ok(along);
             }
             Purpose::Commands | Purpose::End => false,
@@ -120,7 +121,7 @@ impl Books {
         if !along.any {
             return;
         }
-        self.taken_at = Some(Instant::now());
+        self.taken_at = Instant::now();
         if let Some(taken) = along.taken {
             taken.kept();
         }
