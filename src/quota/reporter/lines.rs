@@ -23,26 +23,31 @@ pub(in crate::quota) struct Closed {
     pub(in crate::quota) lines: Vec<(UsageEventId, Bytes)>,
 }
 
-/// The oldest closes that are not delivered, as far as they were found.
+/// The oldest closes that are not delivered, as far as they were found: none is missing between two of them.
 #[derive(Debug, Default)]
 pub(in crate::quota) struct Found(VecDeque<Seq>);
 
 impl Found {
-    /// The oldest close or correction behind `delivered`; `None` if there is none. Closes name the one before
-    /// them, so the way there begins with the last one; what is remembered of it has a bound.
+    /// The oldest close or correction behind both `delivered` and `sent`; `None` if there is none. Closes name
+    /// the one before them, so the way there begins with the last one; what is remembered of it has a bound.
+    ///
+    /// IMPORTANT: what was sent and is not delivered stays here, or it would not be sent again.
     pub(in crate::quota) fn next(
         &mut self,
         log: &LogReader,
         billing: &Billing,
         delivered: Seq,
+        sent: Seq,
     ) -> Result<Option<Seq>, Error> {
         while self.0.front().is_some_and(|seq| *seq <= delivered) {
             self.0.pop_front();
         }
-        if self.0.is_empty() {
-            self.0 = walk(log, billing, delivered, FOUND_MAX)?;
+        let sent = sent.max(delivered);
+        let known = self.0.partition_point(|seq| *seq <= sent);
+        if known == self.0.len() {
+            self.0.extend(walk(log, billing, sent, FOUND_MAX)?);
         }
-        Ok(self.0.front().copied())
+        Ok(self.0.get(known).copied())
     }
 }
 

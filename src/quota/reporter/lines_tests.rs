@@ -60,7 +60,7 @@ impl Books {
 }
 
 #[test]
-fn closes_are_found_from_the_oldest_on_however_many_there_are() {
+fn closes_are_found_from_the_oldest_on_however_many_there_are_and_whatever_was_sent_in_vain() {
     let mut books = Books::new();
     let closes: Vec<_> = (1..=1_300).map(|at| books.window(1, at)).collect();
     let (reader, billing) = (books.log.reader(), *books.projection.billing());
@@ -68,14 +68,23 @@ fn closes_are_found_from_the_oldest_on_however_many_there_are() {
         let through = if delivered == 0 { Seq::NONE } else { closes[delivered - 1] };
         assert_eq!(undelivered(&reader, &billing, through).unwrap(), &closes[delivered..]);
     }
-    let (mut found, mut through) = (Found::default(), Seq::NONE);
-    for close in &closes {
-        assert_eq!(found.next(&reader, &billing, through).unwrap(), Some(*close));
-        // What was not answered is asked for again.
-        assert_eq!(found.next(&reader, &billing, through).unwrap(), Some(*close));
-        through = *close;
+    let (mut found, mut delivered) = (Found::default(), Seq::NONE);
+    for (place, close) in closes.iter().enumerate() {
+        // Several are sent, and nothing of that was answered the first time.
+        for _ in 0..2 {
+            let mut sent = delivered;
+            for expected in closes[place..].iter().take(600) {
+                let next = found.next(&reader, &billing, delivered, sent).unwrap();
+                assert_eq!(next, Some(*expected));
+                sent = *expected;
+                if place % 100 != 0 {
+                    break;
+                }
+            }
+        }
+        delivered = *close;
     }
-    assert_eq!(found.next(&reader, &billing, through).unwrap(), None);
+    assert_eq!(found.next(&reader, &billing, delivered, delivered).unwrap(), None);
 }
 
 #[test]

@@ -278,12 +278,12 @@ fn too_early() -> HubError {
 /// Sends a few closes of each account; whether all of that was sent. What cannot be read is left for later.
 fn send_lines(accounts: &[Arc<TenantAccount>], under_way: &UnderWay, send: &mpsc::Sender<Bytes>) -> bool {
     for (number, account) in accounts.iter().enumerate() {
-        let mut through = account.delivered().seq;
+        let mut sent = account.delivered().seq;
         for _ in 0..CLOSES_MAX {
-            match account.next_close(through) {
+            match account.next_close(sent) {
                 Ok(Some(closed)) => {
-                    through = closed.seq;
-                    if !send_close(number, account, closed, under_way, send) {
+                    let before = std::mem::replace(&mut sent, closed.seq);
+                    if !send_close(number, account, before, closed, under_way, send) {
                         return false;
                     }
                 }
@@ -298,17 +298,19 @@ fn send_lines(accounts: &[Arc<TenantAccount>], under_way: &UnderWay, send: &mpsc
     true
 }
 
+/// Sends a close, in front of which `before` is the last one that was sent.
 fn send_close(
     number: usize,
     account: &TenantAccount,
+    before: Seq,
     closed: lines::Closed,
     under_way: &UnderWay,
     send: &mpsc::Sender<Bytes>,
 ) -> bool {
     let lines::Closed { seq, at, lines } = closed;
     let count = lines.len();
-    if count == 0 && locked(under_way).is_empty() {
-        // Nothing of it is billed, and nothing in front of it is under way.
+    if count == 0 && account.delivered().seq >= before {
+        // Nothing of it is billed, and nothing in front of it waits for an answer.
         account.deliver(seq, Vec::new(), at);
     }
     for (place, (id, line)) in lines.into_iter().enumerate() {
@@ -326,11 +328,12 @@ fn locked(under_way: &UnderWay) -> MutexGuard<'_, VecDeque<Sent>> {
 }
 
 impl TenantAccount {
-    /// The oldest close behind `through`, with its lines.
-    fn next_close(&self, through: Seq) -> Result<Option<lines::Closed>, Box<dyn std::error::Error>> {
-        let billing = self.billing();
+    /// The oldest close behind what was `sent`, with its lines.
+    fn next_close(&self, sent: Seq) -> Result<Option<lines::Closed>, Box<dyn std::error::Error>> {
+        // In this order: what is delivered by now was closed before.
+        let (delivered, billing) = (self.delivered().seq, self.billing());
         let mut found = self.found().lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(seq) = found.next(self.log(), &billing, through)? else { return Ok(None) };
+        let Some(seq) = found.next(self.log(), &billing, delivered, sent)? else { return Ok(None) };
         Ok(Some(lines::lines(self.tenant(), self.log(), seq)?))
     }
 }
