@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::billing::{JournalPosition, ObservedOperation, ParkedLine};
+use crate::document::Document;
 use crate::meter::{Meter, MeterTotal};
 use crate::point::{Payload, Point, PointId};
 use crate::position::{Seq, Timestamp};
@@ -122,6 +123,21 @@ pub enum Event {
         /// What it rejected of those that were not acknowledged before.
         parked: Vec<ParkedLine>,
     },
+    /// A collection whose points may have texts exists from now on; this record's seq is its id.
+    TextCollectionCreated {
+        /// Its name, unique among the tenant's collections that exist.
+        name: CollectionName,
+        /// Of the vectors that its points have beside their texts; `None` if they have none.
+        vectors: Option<VectorParameters>,
+    },
+    /// These documents are now what their ids mean in a collection with texts; ids are distinct within one
+    /// event.
+    DocumentsUpserted {
+        /// Where.
+        collection: CollectionId,
+        /// The documents: each with a vector of the collection's dimension, or, if it has none, with a text.
+        documents: Vec<Document>,
+    },
 }
 
 impl Event {
@@ -141,9 +157,11 @@ impl Event {
         match self {
             Self::VectorsDeleted { ids, .. } => !ids.is_empty(),
             Self::VectorsUpserted { points, .. } => !points.is_empty(),
-            Self::CollectionCreated { .. } | Self::CollectionDeleted { .. } | Self::PayloadChanged { .. } => {
-                true
-            }
+            Self::DocumentsUpserted { documents, .. } => !documents.is_empty(),
+            Self::CollectionCreated { .. }
+            | Self::TextCollectionCreated { .. }
+            | Self::CollectionDeleted { .. }
+            | Self::PayloadChanged { .. } => true,
             Self::AccessDenied { .. }
             | Self::UsageObserved { .. }
             | Self::BillingClosed { .. }
@@ -277,6 +295,17 @@ impl Metric {
             Self::Euclidean => "euclidean",
         }
     }
+}
+
+/// What all vectors of a collection have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VectorParameters {
+    /// How many numbers each has.
+    pub dimension: Dimension,
+    /// How they compare.
+    pub metric: Metric,
+    /// What the tenant asked of their index.
+    pub index: IndexParameters,
 }
 
 /// What a tenant asked of a collection's index; `None` leaves the choice to the index.

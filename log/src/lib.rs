@@ -39,6 +39,7 @@
 mod billing;
 mod damage;
 mod deleted;
+mod document;
 mod envelope;
 mod error;
 mod event;
@@ -61,10 +62,11 @@ mod verify;
 pub use billing::{JournalPosition, ObservedOperation, ParkedLine};
 pub use damage::{Damage, DamageKind};
 pub use deleted::{DeletedTenants, Tombstone};
+pub use document::{Document, Text};
 pub use error::Error;
 pub use event::{
     CollectionId, CollectionName, Dimension, Event, IndexParameters, InvalidCollectionName, InvalidDimension,
-    Metric,
+    Metric, VectorParameters,
 };
 pub use export::{ExportDetail, ExportFormat, ExportPlace, ExportRange, ExportedRecord, write_line};
 pub use folder::TenantFolder;

@@ -7,6 +7,8 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::document::Text;
+
 /// What makes a value no part of a point.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidPoint {
@@ -51,6 +53,15 @@ pub enum InvalidPoint {
     /// A payload that is no JSON.
     #[error("a payload is not valid JSON")]
     PayloadNotJson,
+    /// A text without a single character.
+    #[error("a text must not be empty")]
+    TextEmpty,
+    /// A text over [`Text::BYTES_MAX`].
+    #[error("a text has {bytes} bytes, at most {max} are allowed", max = Text::BYTES_MAX)]
+    TextTooLarge {
+        /// Its length.
+        bytes: usize,
+    },
 }
 
 /// A point's name within its collection. Tagged, so that other kinds of id can join without a new

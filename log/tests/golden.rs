@@ -36,6 +36,8 @@ fn name(event: &Event) -> &'static str {
         Event::BillingClosed { .. } => "billing_closed",
         Event::BillingCorrected { .. } => "billing_corrected",
         Event::BillingAcknowledged { .. } => "billing_acknowledged",
+        Event::TextCollectionCreated { .. } => "text_collection_created",
+        Event::DocumentsUpserted { .. } => "documents_upserted",
     }
 }
 

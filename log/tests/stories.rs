@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 use vectorizer_log::{
-    Actor, CollectionId, Draft, Event, Idempotency, IndexParameters, JournalPosition, Meter, MeterTotal,
-    Metric, ObservedOperation, ParkedLine, Payload, Point, PointId, Record, Seq, TenantLog, Timestamp,
-    Vector, Via,
+    Actor, CollectionId, Document, Draft, Event, Idempotency, IndexParameters, JournalPosition, Meter,
+    MeterTotal, Metric, ObservedOperation, ParkedLine, Payload, Point, PointId, Record, Seq, TenantLog, Text,
+    Timestamp, Vector, VectorParameters, Via,
 };
 
 pub(crate) fn at(micros: i64) -> Timestamp {
@@ -112,6 +112,27 @@ pub(crate) fn one_of_each() -> Vec<Event> {
                 reason: "the tenant is unknown".to_owned(),
             }],
         },
+        Event::TextCollectionCreated {
+            name: "notes".parse().unwrap(),
+            vectors: Some(VectorParameters {
+                dimension: 3.try_into().unwrap(),
+                metric: Metric::Euclidean,
+                index: IndexParameters { m: None, ef_construction: Some(100), ef: None },
+            }),
+        },
+        Event::DocumentsUpserted {
+            collection: first_collection(),
+            documents: vec![
+                Document {
+                    id: id("a"),
+                    vector: Some(Vector::dense(vec![1.0, -2.5, f32::MIN_POSITIVE]).unwrap()),
+                    payload: Some(Payload::new("{}").unwrap()),
+                    text: Some(Text::new("Äpfel & \0").unwrap()),
+                },
+                Document { id: id("b"), vector: None, payload: None, text: None },
+            ],
+        },
+        Event::TextCollectionCreated { name: "words".parse().unwrap(), vectors: None },
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use vectorizer_log::{JournalPosition, Seq, Timestamp, vector_le_bytes};
+use vectorizer_log::{JournalPosition, Metric, Seq, Timestamp, vector_le_bytes};
 
 use crate::answers::{Answer, Answers, Outcome};
 use crate::billing::{Billing, LogicalWindow};
@@ -65,7 +65,7 @@ struct FieldHasher(blake3::Hasher);
 
 impl FieldHasher {
     fn new() -> Self {
-        Self(blake3::Hasher::new_derive_key("vectorizer state digest v2"))
+        Self(blake3::Hasher::new_derive_key("vectorizer state digest v3"))
     }
 
     fn number(&mut self, number: u64) {
@@ -93,8 +93,9 @@ impl FieldHasher {
     fn collection(&mut self, collection: &Collection) {
         self.seq(collection.id().seq());
         self.bytes(collection.name().as_str().as_bytes());
-        self.number(collection.dimension().get() as u64);
-        self.bytes(collection.metric().as_str().as_bytes());
+        self.number(u64::from(collection.has_texts()));
+        self.number(collection.dimension().map_or(0, |dimension| dimension.get() as u64));
+        self.bytes(collection.metric().map_or("", Metric::as_str).as_bytes());
         let parameters = collection.parameters();
         self.option(parameters.m);
         self.option(parameters.ef_construction);
@@ -109,6 +110,13 @@ impl FieldHasher {
                 Some(payload) => {
                     self.number(1);
                     self.bytes(payload.as_str().as_bytes());
+                }
+                None => self.number(0),
+            }
+            match point.text() {
+                Some(text) => {
+                    self.number(1);
+                    self.bytes(text.as_str().as_bytes());
                 }
                 None => self.number(0),
             }

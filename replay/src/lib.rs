@@ -1,7 +1,7 @@
 //! Projections of a tenant's log: what its records add up to.
 //!
 //! A [`Projection`] is a pure fold of one log. It holds the collections and answers searches
-//! ([`Index`]), counts what the tenant uses ([`Usage`]), closes that into windows of the bill
+//! ([`Index`]) by vector and by [words](TextQuery), counts what the tenant uses ([`Usage`]), closes that into windows of the bill
 //! ([`Billing`]), and remembers the answers given to idempotency keys ([`Answers`]). Delete it and nothing is lost: fold the log again ([`replay`],
 //! [`Recovery`]) and it is back, with the same [`StateDigest`].
 //!
@@ -22,6 +22,7 @@ mod index;
 mod metering;
 mod projection;
 mod recovery;
+mod text;
 mod usage;
 
 pub use answers::{Answer, Answers, Outcome};
@@ -32,9 +33,11 @@ pub use billing::{
 pub use digest::StateDigest;
 pub use index::{
     Change, Collection, Compaction, Effort, Filter, Hit, Index, InvalidFilter, InvalidQuery, LinkingStopped,
-    Misfit, Removed, SearchRequest, Selection, Snapshot, StoredPoint, UnusableGraph,
+    Misfit, Removed, SearchRequest, Selection, Snapshot, StoredPoint, TextMatches, TextRequest,
+    UnusableGraph, fused, fused_depth,
 };
 pub use metering::{METERING_VERSION, VECTOR_OVERHEAD_BYTES, vector_logical_bytes};
 pub use projection::{Applied, ApplyError, Projection, Projector};
 pub use recovery::{Incomplete, Progress, RECORDS_PER_PROGRESS, Recovery, ReplayError, replay};
+pub use text::{InvalidTextQuery, TextIndexSize, TextQuery};
 pub use usage::Usage;

@@ -34,18 +34,37 @@ pub(super) fn measured_room(node: &Semaphore) -> Room {
     Room { name: "answers", bytes: NODE_BYTES_MAX, used_bytes: taken }
 }
 
+/// What of each point is shown beside its id.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Show {
+    pub payload: bool,
+    pub text: bool,
+    pub vector: bool,
+}
+
+impl Show {
+    /// What is asked for: payloads and texts unless they are not wanted, vectors only if they are.
+    pub(super) fn asked(
+        with_payload: Option<bool>,
+        with_text: Option<bool>,
+        with_vector: Option<bool>,
+    ) -> Self {
+        Self {
+            payload: with_payload.unwrap_or(true),
+            text: with_text.unwrap_or(true),
+            vector: with_vector.unwrap_or(false),
+        }
+    }
+}
+
 /// About how many bytes of JSON show this point.
-pub(super) fn shown_bytes(
-    point: &StoredPoint,
-    with_payload: Option<bool>,
-    with_vector: Option<bool>,
-) -> usize {
+pub(super) fn shown_bytes(point: &StoredPoint, show: Show) -> usize {
     /// A number, with its comma; most f32 have eight or nine digits.
     const NUMBER_BYTES: usize = 12;
-    let payload =
-        point.payload().filter(|_| with_payload.unwrap_or(true)).map_or(0, |payload| payload.as_str().len());
-    let vector = if with_vector.unwrap_or(false) { NUMBER_BYTES * point.vector().len() } else { 0 };
-    64 + point.id().len() + payload + vector
+    let payload = point.payload().filter(|_| show.payload).map_or(0, |payload| payload.as_str().len());
+    let text = point.text().filter(|_| show.text).map_or(0, |text| text.as_str().len());
+    let vector = if show.vector { NUMBER_BYTES * point.vector().len() } else { 0 };
+    64 + point.id().len() + payload + text + vector
 }
 
 /// Refuses an answer of about this many bytes if nobody should hold so much.

@@ -5,7 +5,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use vectorizer_log::{CollectionName, Dimension, IndexParameters, InvalidDimension, Metric};
+use vectorizer_log::{
+    CollectionName, Dimension, IndexParameters, InvalidDimension, Metric, VectorParameters,
+};
 
 use super::answer::{expect_answer, json, made};
 use super::body::expect_content_type;
@@ -27,14 +29,48 @@ pub(super) struct NewCollection {
     /// `[A-Za-z0-9][A-Za-z0-9_.-]{0,127}`
     #[schema(example = "words")]
     name: String,
-    /// How many numbers each vector has: 1 to 16,384.
+    /// How many numbers each vector has: 1 to 16,384. With `text` it may be left out, together with the metric:
+    /// then there are texts and no vectors.
     #[schema(example = 3)]
-    dimension: u32,
+    dimension: Option<u32>,
     /// How vectors compare: `cosine`, `dot` or `euclidean`.
-    #[schema(value_type = String, example = "cosine")]
-    metric: Metric,
-    /// What is asked of the index; everything has a default.
+    #[schema(value_type = Option<String>, example = "cosine")]
+    metric: Option<Metric>,
+    /// Whether vectors may have texts, which are searched by their words; false unless said otherwise.
+    text: Option<bool>,
+    /// What is asked of the index of vectors; everything has a default.
     index: Option<IndexInput>,
+}
+
+impl NewCollection {
+    fn checked(self) -> Result<(CollectionName, CollectionChange), Problem> {
+        let Self { name, dimension, metric, text, index } = self;
+        let name = name.parse().map_err(|invalid| Problem::from(invalid).at("name"))?;
+        let texts = text.unwrap_or(false);
+        let missing = |field: &str| {
+            let detail = format!(
+                "missing field `{field}`: only a collection with `text: true` may do without dimension and metric, and then without both"
+            );
+            Problem::invalid("invalid-body", detail)
+        };
+        let vectors = match (dimension, metric) {
+            (Some(dimension), Some(metric)) => {
+                let dimension = Dimension::try_from(dimension).map_err(|invalid: InvalidDimension| {
+                    Problem::invalid("invalid-dimension", invalid.to_string())
+                })?;
+                Some(VectorParameters { dimension, metric, index: index.unwrap_or_default().checked()? })
+            }
+            (Some(_), None) => return Err(missing("metric")),
+            (None, Some(_)) => return Err(missing("dimension")),
+            (None, None) if !texts => return Err(missing("dimension")),
+            (None, None) if index.is_some() => {
+                let detail = "index is that of vectors, and a collection without a dimension has none";
+                return Err(Problem::invalid("invalid-index", detail));
+            }
+            (None, None) => None,
+        };
+        Ok((name, CollectionChange::Create { vectors, texts }))
+    }
 }
 
 /// What is asked of an index.
@@ -72,13 +108,15 @@ impl IndexInput {
 pub(super) struct CollectionAnswer {
     /// Its name.
     name: String,
-    /// Of all its vectors.
-    dimension: u32,
-    /// How they compare.
-    metric: &'static str,
-    /// How many vectors it has.
+    /// Of all its vectors; null if it has texts only.
+    dimension: Option<u32>,
+    /// How they compare; null if it has texts only.
+    metric: Option<&'static str>,
+    /// Whether its vectors may have texts.
+    text: bool,
+    /// How many vectors it has, or texts if it has nothing else.
     count: usize,
-    /// Their logical size: for each 4 × dimension + id + payload + 32.
+    /// Their logical size: for each 4 × dimension + id + payload + text + 32.
     bytes: u64,
     /// How searches are answered.
     index: IndexAnswer,
@@ -103,7 +141,11 @@ pub(super) struct IndexAnswer {
 
 impl From<CollectionFacts> for CollectionAnswer {
     fn from(facts: CollectionFacts) -> Self {
-        let IndexParameters { m, ef_construction, ef } = facts.parameters;
+        let vectors = facts.parameters;
+        let IndexParameters { m, ef_construction, ef } =
+            vectors.map(|vectors| vectors.index).unwrap_or_default();
+        let dimension =
+            |vectors: VectorParameters| u32::try_from(vectors.dimension.get()).unwrap_or(Dimension::MAX);
         let (state, unlinked) = match facts.search {
             SearchState::Exact => ("exact", 0),
             SearchState::Linking { unlinked } => ("linking", unlinked),
@@ -111,8 +153,9 @@ impl From<CollectionFacts> for CollectionAnswer {
         };
         Self {
             name: facts.name.to_string(),
-            dimension: u32::try_from(facts.dimension.get()).unwrap_or(Dimension::MAX),
-            metric: facts.metric.as_str(),
+            dimension: vectors.map(dimension),
+            metric: vectors.map(|vectors| vectors.metric.as_str()),
+            text: facts.texts,
             count: facts.vectors,
             bytes: facts.logical_bytes,
             index: IndexAnswer { state, unlinked, parameters: IndexInput { m, ef_construction, ef } },
@@ -159,13 +202,8 @@ pub(super) async fn create(
     submitted: Submitted,
 ) -> Result<Response, Problem> {
     expect_content_type(&submitted.headers, &["application/json"])?;
-    let NewCollection { name, dimension, metric, index } = submitted.body.json().await?;
-    let name: CollectionName = name.parse().map_err(|invalid| Problem::from(invalid).at("name"))?;
-    let dimension = Dimension::try_from(dimension)
-        .map_err(|invalid: InvalidDimension| Problem::invalid("invalid-dimension", invalid.to_string()))?;
-    let index = index.unwrap_or_default().checked()?;
-    let write = submitted.write(name.clone(), CollectionChange::Create { dimension, metric, index });
-    let committed = tenant.change_collections(write).await?;
+    let (name, change) = submitted.body.json::<NewCollection>().await?.checked()?;
+    let committed = tenant.change_collections(submitted.write(name.clone(), change)).await?;
     let body = CollectionCreated { seq: committed.seq.get(), name: name.as_str() };
     let mut response = vectors::written(StatusCode::CREATED, committed, &body);
     // The name's grammar is one that a header can hold.

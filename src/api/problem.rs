@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 use vectorizer_log::{Error, InvalidCollectionName, InvalidPoint};
-use vectorizer_replay::{InvalidFilter, InvalidQuery};
+use vectorizer_replay::{InvalidFilter, InvalidQuery, InvalidTextQuery};
 
 use crate::auth::{Denial, DenialReason};
 use crate::quota::QuotaType;
@@ -127,6 +127,10 @@ impl From<Refusal> for Problem {
             Refusal::NoSuchCollection(_) => Self::new(StatusCode::NOT_FOUND, "no-such-collection", detail),
             Refusal::NoSuchVector { .. } => Self::new(StatusCode::NOT_FOUND, "no-such-vector", detail),
             Refusal::WrongDimension { .. } => Self::invalid("wrong-dimension", detail),
+            Refusal::NoVector { .. } => Self::invalid("vector-missing", detail),
+            Refusal::UnexpectedVector { .. } => Self::invalid("vector-unexpected", detail),
+            Refusal::NoText { .. } => Self::invalid("text-missing", detail),
+            Refusal::UnexpectedText { .. } | Refusal::NoTexts(_) => Self::invalid("text-unexpected", detail),
             Refusal::ZeroVector { .. } => Self::invalid("zero-vector", detail),
             Refusal::RepeatedId { .. } => Self::invalid("repeated-id", detail),
             Refusal::Payload(invalid) => Self::from(invalid).at("after the change"),
@@ -252,6 +256,8 @@ impl From<InvalidPoint> for Problem {
             InvalidPoint::NotFinite { .. } => "not-finite",
             InvalidPoint::RaggedVector { .. } => "invalid-vector",
             InvalidPoint::PayloadNotAnObject | InvalidPoint::PayloadNotJson => "invalid-payload",
+            InvalidPoint::TextEmpty => "invalid-text",
+            InvalidPoint::TextTooLarge { .. } => return Self::too_large("text-too-large", detail),
             InvalidPoint::PayloadTooLarge { .. } => return Self::too_large("payload-too-large", detail),
         };
         Self::invalid(code, detail)
@@ -267,11 +273,18 @@ impl From<InvalidCollectionName> for Problem {
 impl From<InvalidQuery> for Problem {
     fn from(invalid: InvalidQuery) -> Self {
         let code = match invalid {
+            InvalidQuery::NoVectors => "vector-unexpected",
             InvalidQuery::WrongDimension { .. } => "wrong-dimension",
             InvalidQuery::NotFinite { .. } => "not-finite",
             InvalidQuery::ZeroVector => "zero-vector",
         };
         Self::invalid(code, invalid.to_string())
+    }
+}
+
+impl From<InvalidTextQuery> for Problem {
+    fn from(invalid: InvalidTextQuery) -> Self {
+        Self::invalid("invalid-text", invalid.to_string()).at("text")
     }
 }
 

@@ -11,10 +11,13 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 use vectorizer_log::Vector;
-use vectorizer_replay::{Effort, Filter, Hit, SearchRequest, Selection, Snapshot};
+use vectorizer_replay::{
+    Effort, Filter, Hit, SearchRequest, Selection, Snapshot, TextMatches, TextQuery, TextRequest, fused,
+    fused_depth,
+};
 
 use super::App;
-use super::answer::{expect_answer, json, shown_bytes};
+use super::answer::{Show, expect_answer, json, shown_bytes};
 use super::body::Json;
 use super::middleware::auth::Granted;
 use super::problem::{Problem, ProblemBody};
@@ -31,6 +34,8 @@ const EF_MAX: u32 = 4_096;
 /// A search over fewer numbers than this is done on the spot: handing one to another thread and back was
 /// measured to cost as much as comparing so many.
 const INLINE_NUMBERS_MAX: usize = 1024 * 1024;
+/// How much more it takes to read an entry of the index of words than to compare a number.
+const POSTING_WEIGHT: usize = 16;
 /// How long a search waits for a core.
 const TURN_PATIENCE: Duration = Duration::from_secs(5);
 /// How much more it takes to write a number as text than to compare with it.
@@ -40,9 +45,12 @@ const SHOWN_WEIGHT: usize = 16;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchInput {
-    /// Numbers, or base64 of little-endian f32.
-    #[schema(value_type = Vec<f32>)]
-    vector: VectorInput,
+    /// Numbers, or base64 of little-endian f32. With `text`, both are looked for.
+    #[schema(value_type = Option<Vec<f32>>)]
+    vector: Option<VectorInput>,
+    /// Words, up to 8 KiB and 256 different ones: what has any of them is found, ranked by BM25. Case, accents and
+    /// the order of words make no difference.
+    text: Option<String>,
     /// 1 to 1,000; 10 unless said otherwise.
     limit: Option<u64>,
     /// What a result must fulfil.
@@ -52,11 +60,13 @@ pub(super) struct SearchInput {
     ef: Option<u32>,
     /// Compare with every vector, graph or not.
     exact: Option<bool>,
-    /// The least similarity or the largest distance of a result. All that reach it are only sure to be found
-    /// with `exact`.
+    /// The least score of a result, or, for vectors alone under euclidean, its largest distance. Of vectors, all that
+    /// reach it are only sure to be found with `exact`.
     score_threshold: Option<f32>,
     /// Show payloads; true unless said otherwise.
     with_payload: Option<bool>,
+    /// Show texts; true unless said otherwise.
+    with_text: Option<bool>,
     /// Show vectors; false unless said otherwise.
     with_vector: Option<bool>,
 }
@@ -82,7 +92,9 @@ pub(super) struct Found<'a> {
     /// The vector.
     #[serde(flatten)]
     point: PointAnswer<'a>,
-    /// Similarity (cosine, dot: higher is better) or distance (euclidean: lower is better).
+    /// For a vector, its similarity (cosine, dot: higher is better) or distance (euclidean: lower is better). For a
+    /// text, its BM25 (higher is better). For both, the sum of 1 / (60 + place) over the two rankings (higher is
+    /// better).
     score: f32,
 }
 
@@ -111,12 +123,34 @@ pub(super) struct CountAnswer {
 
 /// A search that has been checked.
 struct Search {
-    vector: Vector,
+    sought: Asked,
     limit: usize,
     score_threshold: Option<f32>,
     effort: Effort,
-    with_payload: Option<bool>,
-    with_vector: Option<bool>,
+    show: Show,
+}
+
+/// What is looked for.
+enum Asked {
+    Vector(Vector),
+    Text(TextQuery),
+    Both(Vector, TextQuery),
+}
+
+impl Asked {
+    fn vector(&self) -> Option<&Vector> {
+        match self {
+            Self::Vector(vector) | Self::Both(vector, _) => Some(vector),
+            Self::Text(_) => None,
+        }
+    }
+
+    fn text(&self) -> Option<&TextQuery> {
+        match self {
+            Self::Text(text) | Self::Both(_, text) => Some(text),
+            Self::Vector(_) => None,
+        }
+    }
 }
 
 impl SearchInput {
@@ -128,8 +162,19 @@ impl SearchInput {
         if self.score_threshold.is_some_and(|score| !score.is_finite()) {
             return Err(Problem::invalid("not-finite", "score_threshold is beyond f32"));
         }
+        let vector = self.vector.map(VectorInput::into_vector).transpose();
+        let vector = vector.map_err(|problem| problem.at("vector"))?;
+        let text = self.text.as_deref().map(TextQuery::new).transpose()?;
+        let sought = match (vector, text) {
+            (Some(vector), None) => Asked::Vector(vector),
+            (None, Some(text)) => Asked::Text(text),
+            (Some(vector), Some(text)) => Asked::Both(vector, text),
+            (None, None) => {
+                return Err(Problem::invalid("nothing-sought", "give vector, text or both"));
+            }
+        };
         let search = Search {
-            vector: self.vector.into_vector().map_err(|problem| problem.at("vector"))?,
+            sought,
             limit: limit(self.limit, RESULTS_DEFAULT)?,
             score_threshold: self.score_threshold,
             effort: match (self.exact, self.ef) {
@@ -137,42 +182,84 @@ impl SearchInput {
                 (_, Some(ef)) => Effort::Candidates(ef as usize),
                 (_, None) => Effort::Usual,
             },
-            with_payload: self.with_payload,
-            with_vector: self.with_vector,
+            show: Show::asked(self.with_payload, self.with_text, self.with_vector),
         };
         Ok((search, filter(self.filter.as_deref(), depth_max)?))
     }
 }
 
+/// What a search is done on: a collection as of one moment, what its filter selects, and what its texts have in
+/// common with the words that are looked for.
+struct Ground {
+    selection: Option<Selection>,
+    matches: Option<TextMatches>,
+}
+
 impl Search {
-    fn run(&self, snapshot: &Snapshot, selection: Option<&Selection>) -> Result<Vec<Hit>, Problem> {
-        Ok(snapshot.search(&self.request(selection))?)
+    fn run(&self, snapshot: &Snapshot, ground: &Ground) -> Result<Vec<Hit>, Problem> {
+        let by_vector = self.request(ground).map(|request| snapshot.search(&request)).transpose()?;
+        let by_text = ground.matches.as_ref().map(|matches| matches.search(&self.text_request(ground)));
+        Ok(match (by_vector, by_text) {
+            (Some(by_vector), Some(by_text)) => fused([by_vector, by_text], self.limit, self.score_threshold),
+            (Some(hits), None) | (None, Some(hits)) => hits,
+            (None, None) => Vec::new(),
+        })
     }
 
-    fn request<'a>(&'a self, selection: Option<&'a Selection>) -> SearchRequest<'a> {
-        SearchRequest {
-            vector: self.vector.as_dense(),
-            limit: self.limit,
-            filter: selection,
-            score_threshold: self.score_threshold,
-            effort: self.effort,
+    /// How many hits of each kind there must be, and what each must reach: two rankings are fused first.
+    fn wanted(&self) -> (usize, Option<f32>) {
+        match self.sought {
+            Asked::Both(..) => (fused_depth(self.limit), None),
+            Asked::Vector(_) | Asked::Text(_) => (self.limit, self.score_threshold),
         }
+    }
+
+    /// The part that is for vectors.
+    fn request<'a>(&'a self, ground: &'a Ground) -> Option<SearchRequest<'a>> {
+        let (limit, score_threshold) = self.wanted();
+        Some(SearchRequest {
+            vector: self.sought.vector()?.as_dense(),
+            limit,
+            filter: ground.selection.as_ref(),
+            score_threshold,
+            effort: self.effort,
+        })
+    }
+
+    fn text_request<'a>(&self, ground: &'a Ground) -> TextRequest<'a> {
+        let (limit, score_threshold) = self.wanted();
+        TextRequest { limit, filter: ground.selection.as_ref(), score_threshold }
+    }
+
+    /// About how many numbers it compares at most.
+    fn compared(&self, snapshot: &Snapshot, ground: &Ground) -> usize {
+        let vectors = self
+            .request(ground)
+            .map_or(0, |request| snapshot.compared(&request).saturating_mul(snapshot.dimension()));
+        let texts = ground.matches.as_ref().map_or(0, |matches| {
+            if matches.reads_payloads(ground.selection.as_ref()) {
+                usize::MAX
+            } else {
+                POSTING_WEIGHT * matches.compared()
+            }
+        });
+        vectors.saturating_add(texts)
     }
 
     /// How many numbers it may show.
     fn numbers(&self) -> usize {
-        if self.with_vector.unwrap_or(false) { self.limit * self.vector.dimension() } else { self.limit }
+        match self.sought.vector() {
+            Some(vector) if self.show.vector => self.limit * vector.dimension(),
+            _ => self.limit,
+        }
     }
 
     fn bytes(&self, hits: &[Hit]) -> usize {
-        hits.iter().map(|hit| shown_bytes(&hit.point, self.with_payload, self.with_vector)).sum()
+        hits.iter().map(|hit| shown_bytes(&hit.point, self.show)).sum()
     }
 
     fn answer<'a>(&self, hits: &'a [Hit]) -> SearchAnswer<'a> {
-        let found = |hit: &'a Hit| Found {
-            point: PointAnswer::of(&hit.point, self.with_payload, self.with_vector),
-            score: hit.score,
-        };
+        let found = |hit: &'a Hit| Found { point: PointAnswer::of(&hit.point, self.show), score: hit.score };
         SearchAnswer { results: hits.iter().map(found).collect() }
     }
 }
@@ -194,26 +281,28 @@ pub(super) async fn search(
     let (search, filter) = input.checked(app.json_depth_max())?;
     let numbers = search.numbers();
     let answers = app.answer_room(&tenant);
-    let (snapshot, mut selections) = tenant.snapshot(&name, [filter])?;
-    let selection = selections.pop().flatten();
+    let (snapshot, selections, matches) =
+        tenant.snapshot_of_texts(&name, [filter], &[search.sought.text()])?;
+    let ground = grounds(selections, matches).next().ok_or_else(Problem::internal)?;
     let metrics = app.metrics().clone();
-    let request = search.request(selection.as_ref());
-    let points = snapshot.compared(&request);
+    let compared = search.compared(&snapshot, &ground);
     // At most about as much as may be done on the spot; if that is not enough, it was not much.
-    let briefly = INLINE_NUMBERS_MAX.saturating_sub(SHOWN_WEIGHT * numbers) / snapshot.dimension().get();
+    let briefly = INLINE_NUMBERS_MAX.saturating_sub(SHOWN_WEIGHT * numbers);
     let started = Instant::now();
-    if points > briefly
-        && let Some(hits) = snapshot.search_briefly(&request, briefly)?
+    if compared > briefly
+        && ground.matches.is_none()
+        && let Some(request) = search.request(&ground)
+        && let Some(hits) = snapshot.search_briefly(&request, briefly / snapshot.dimension().max(1))?
     {
         metrics.searched(started.elapsed());
         let answer = answers.json(search.bytes(&hits), &search.answer(&hits))?;
         tenant.searched(Operation::Search, 1);
         return Ok(answer);
     }
-    let answer = on_snapshot(&app, snapshot, points, numbers, move |snapshot| {
+    let answer = on_snapshot(&app, snapshot, compared, numbers, move |snapshot| {
         let _room = room;
         let started = Instant::now();
-        let hits = search.run(snapshot, selection.as_ref())?;
+        let hits = search.run(snapshot, &ground)?;
         metrics.searched(started.elapsed());
         answers.json(search.bytes(&hits), &search.answer(&hits))
     })
@@ -248,19 +337,19 @@ pub(super) async fn search_batch(
         .collect::<Result<_, _>>()?;
     let numbers = searches.iter().map(Search::numbers).sum();
     let answers = app.answer_room(&tenant);
-    let (snapshot, selections) = tenant.snapshot(&name, filters)?;
-    let compared = |(search, selection): (&Search, &Option<Selection>)| {
-        snapshot.compared(&search.request(selection.as_ref()))
-    };
-    let points = searches.iter().zip(&selections).map(compared).fold(0, usize::saturating_add);
+    let questions: Vec<_> = searches.iter().map(|search| search.sought.text()).collect();
+    let (snapshot, selections, matches) = tenant.snapshot_of_texts(&name, filters, &questions)?;
+    let grounds: Vec<Ground> = grounds(selections, matches).collect();
+    let compared = |(search, ground): (&Search, &Ground)| search.compared(&snapshot, ground);
+    let compared = searches.iter().zip(&grounds).map(compared).fold(0, usize::saturating_add);
     let (metrics, count) = (app.metrics().clone(), searches.len());
-    let answer = on_snapshot(&app, snapshot, points, numbers, move |snapshot| {
+    let answer = on_snapshot(&app, snapshot, compared, numbers, move |snapshot| {
         let _room = room;
         let mut bytes = 0;
         let mut hits = Vec::with_capacity(searches.len());
-        for (number, (search, selection)) in (0..).zip(searches.iter().zip(&selections)) {
+        for (number, (search, ground)) in (0..).zip(searches.iter().zip(&grounds)) {
             let started = Instant::now();
-            let found = search.run(snapshot, selection.as_ref()).map_err(at(number))?;
+            let found = search.run(snapshot, ground).map_err(at(number))?;
             metrics.searched(started.elapsed());
             bytes += search.bytes(&found);
             expect_answer(bytes)?;
@@ -305,17 +394,23 @@ pub(super) async fn count(
     .await
 }
 
-/// Runs `work`, which compares about `points` vectors of the snapshot and shows up to `shown` numbers: at once
+fn grounds(
+    selections: Vec<Option<Selection>>,
+    matches: Vec<Option<TextMatches>>,
+) -> impl Iterator<Item = Ground> {
+    selections.into_iter().zip(matches).map(|(selection, matches)| Ground { selection, matches })
+}
+
+/// Runs `work`, which compares about `compared` numbers of the snapshot and shows up to `shown` numbers: at once
 /// if it is short, else away from the async threads, as many at a time as there are cores. What `work` holds
 /// is held until it has been done.
 async fn on_snapshot(
     app: &App,
     snapshot: Snapshot,
-    points: usize,
+    compared: usize,
     shown: usize,
     work: impl FnOnce(&Snapshot) -> Result<Response, Problem> + Send + 'static,
 ) -> Result<Response, Problem> {
-    let compared = points.saturating_mul(snapshot.dimension().get());
     if compared.saturating_add(SHOWN_WEIGHT * shown) <= INLINE_NUMBERS_MAX {
         return work(&snapshot);
     }

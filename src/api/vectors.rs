@@ -8,11 +8,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
-use vectorizer_log::{Payload, Point, PointId};
+use vectorizer_log::{Document, Payload, PointId, Text};
 use vectorizer_replay::StoredPoint;
 
 use super::App;
-use super::answer::{expect_answer, json, made, shown_bytes};
+use super::answer::{Show, expect_answer, json, made, shown_bytes};
 use super::body::{Parameters, expect_content_type, parse_json};
 use super::conditions::Submitted;
 use super::middleware::auth::Granted;
@@ -43,21 +43,25 @@ pub(super) struct Upsert {
 pub(super) struct PointInput {
     /// 1 to 256 bytes without control characters.
     id: String,
-    /// Numbers, or base64 of little-endian f32.
-    #[schema(value_type = Vec<f32>)]
-    vector: VectorInput,
+    /// Numbers, or base64 of little-endian f32; needed in a collection with a dimension, and refused in one without.
+    #[schema(value_type = Option<Vec<f32>>)]
+    vector: Option<VectorInput>,
+    /// 1 byte to 64 KiB of any characters, found by its words. Only in a collection with texts; needed in one without
+    /// a dimension.
+    text: Option<String>,
     /// A JSON object of up to 64 KiB.
     #[schema(value_type = Option<Object>)]
     payload: Option<Box<RawValue>>,
 }
 
 impl PointInput {
-    fn into_point(self, depth_max: usize) -> Result<Point, Problem> {
+    fn into_document(self, depth_max: usize) -> Result<Document, Problem> {
         let id = PointId::text(self.id)?;
         let of = |problem: Problem| problem.at(format_args!("vector {:?}", id.as_str()));
-        let vector = self.vector.into_vector().map_err(of)?;
+        let vector = self.vector.map(VectorInput::into_vector).transpose().map_err(of)?;
         let payload = payload(self.payload, depth_max).map_err(of)?;
-        Ok(Point { id, vector, payload })
+        let text = self.text.map(Text::new).transpose().map_err(|invalid| of(invalid.into()))?;
+        Ok(Document { id, vector, payload, text })
     }
 }
 
@@ -93,6 +97,8 @@ pub(super) struct PayloadChanged {
 pub(super) struct Shown {
     /// Show payloads; true unless said otherwise.
     with_payload: Option<bool>,
+    /// Show texts; true unless said otherwise.
+    with_text: Option<bool>,
     /// Show vectors; false unless said otherwise.
     with_vector: Option<bool>,
 }
@@ -108,6 +114,8 @@ pub(super) struct PageParameters {
     cursor: Option<String>,
     /// Show payloads; true unless said otherwise.
     with_payload: Option<bool>,
+    /// Show texts; true unless said otherwise.
+    with_text: Option<bool>,
     /// Show vectors; false unless said otherwise.
     with_vector: Option<bool>,
 }
@@ -121,17 +129,21 @@ pub(super) struct PointAnswer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     payload: Option<&'a RawValue>,
-    /// Its numbers, if they were asked for; bit for bit as they were sent.
+    /// Its text, if it has one and it was asked for; as it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    /// Its numbers, if it has any and they were asked for; bit for bit as they were sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     vector: Option<&'a [f32]>,
 }
 
 impl<'a> PointAnswer<'a> {
-    pub(super) fn of(point: &'a StoredPoint, with_payload: Option<bool>, with_vector: Option<bool>) -> Self {
+    pub(super) fn of(point: &'a StoredPoint, show: Show) -> Self {
         Self {
             id: point.id(),
-            payload: if with_payload.unwrap_or(true) { point.payload().and_then(raw) } else { None },
-            vector: with_vector.unwrap_or(false).then(|| point.vector()),
+            payload: point.payload().filter(|_| show.payload).and_then(raw),
+            text: point.text().filter(|_| show.text).map(Text::as_str),
+            vector: Some(point.vector()).filter(|vector| show.vector && !vector.is_empty()),
         }
     }
 }
@@ -199,27 +211,27 @@ pub(super) async fn upsert(
     Ok(written(StatusCode::OK, committed, &Upserted { seq: committed.seq.get(), upserted }))
 }
 
-fn parse_batch(bytes: &[u8], depth_max: usize) -> Result<Vec<Point>, Problem> {
+fn parse_batch(bytes: &[u8], depth_max: usize) -> Result<Vec<Document>, Problem> {
     let Upsert { vectors } = parse_json(bytes)?;
     let point = |(number, point): (usize, PointInput)| {
-        point.into_point(depth_max).map_err(|problem| problem.at(format_args!("vectors[{number}]")))
+        point.into_document(depth_max).map_err(|problem| problem.at(format_args!("vectors[{number}]")))
     };
     not_empty(vectors.into_iter().enumerate().map(point).collect::<Result<_, _>>()?)
 }
 
-fn parse_lines(bytes: &[u8], depth_max: usize) -> Result<Vec<Point>, Problem> {
+fn parse_lines(bytes: &[u8], depth_max: usize) -> Result<Vec<Document>, Problem> {
     let mut points = Vec::new();
     for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let parse = || parse_json::<PointInput>(line)?.into_point(depth_max);
+        let parse = || parse_json::<PointInput>(line)?.into_document(depth_max);
         points.push(parse().map_err(|problem| problem.at(format_args!("line {number}")))?);
     }
     not_empty(points)
 }
 
-fn not_empty(points: Vec<Point>) -> Result<Vec<Point>, Problem> {
+fn not_empty(points: Vec<Document>) -> Result<Vec<Document>, Problem> {
     if points.is_empty() {
         Err(Problem::invalid("no-vectors", "vectors: there are none"))
     } else {
@@ -241,19 +253,20 @@ pub(super) async fn list(
     InCollection(name): InCollection,
     Parameters(parameters): Parameters<PageParameters>,
 ) -> Result<Response, Problem> {
-    let PageParameters { limit: asked, cursor, with_payload, with_vector } = parameters;
+    let PageParameters { limit: asked, cursor, with_payload, with_text, with_vector } = parameters;
+    let show = Show::asked(with_payload, with_text, with_vector);
     let limit = limit(asked, PAGE_DEFAULT)?;
     let after = cursor.as_deref().map(read_cursor).transpose()?;
     // One more than asked for, to know whether there is a next page.
     let mut points = tenant.page(&name, after.as_ref(), limit + 1)?;
     let more = points.len() > limit;
     points.truncate(limit);
-    let bytes = points.iter().map(|point| shown_bytes(point, with_payload, with_vector)).sum();
+    let bytes = points.iter().map(|point| shown_bytes(point, show)).sum();
     expect_answer(bytes)?;
     let answers = app.answer_room(&tenant);
     made(bytes, move || {
         let next_cursor = points.last().filter(|_| more).map(|point| write_cursor(point.id()));
-        let vectors = points.iter().map(|point| PointAnswer::of(point, with_payload, with_vector)).collect();
+        let vectors = points.iter().map(|point| PointAnswer::of(point, show)).collect();
         answers.json(bytes, &Page { vectors, next_cursor })
     })
     .await
@@ -284,11 +297,12 @@ pub(super) async fn get(
     State(app): State<App>,
     Granted(tenant): Granted<Read>,
     OfVector(name, id): OfVector,
-    Parameters(Shown { with_payload, with_vector }): Parameters<Shown>,
+    Parameters(Shown { with_payload, with_text, with_vector }): Parameters<Shown>,
 ) -> Result<Response, Problem> {
+    let show = Show::asked(with_payload, with_text, with_vector);
     let point = tenant.point(&name, &id)?;
-    let bytes = shown_bytes(&point, with_payload, with_vector);
-    app.answer_room(&tenant).json(bytes, &PointAnswer::of(&point, with_payload, with_vector))
+    let bytes = shown_bytes(&point, show);
+    app.answer_room(&tenant).json(bytes, &PointAnswer::of(&point, show))
 }
 
 /// Delete one vector.

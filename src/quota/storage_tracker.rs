@@ -120,7 +120,9 @@ impl<'state> StorageTracker<'state> {
     pub(crate) fn log_bytes_max(&self, event: &Event) -> u64 {
         match event {
             Event::CollectionCreated { .. }
+            | Event::TextCollectionCreated { .. }
             | Event::VectorsUpserted { .. }
+            | Event::DocumentsUpserted { .. }
             | Event::PayloadChanged { .. } => self.limits.log_bytes.unwrap_or(u64::MAX),
             // Gives nothing back.
             Event::VectorsDeleted { ids, .. } if ids.is_empty() => self.limits.log_bytes.unwrap_or(u64::MAX),

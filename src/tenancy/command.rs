@@ -2,8 +2,7 @@
 
 use tokio::sync::OwnedSemaphorePermit;
 use vectorizer_log::{
-    Actor, CollectionName, Dimension, Idempotency, IndexParameters, InvalidPoint, Metric, Payload, Point,
-    PointId, Seq,
+    Actor, CollectionName, Document, Idempotency, InvalidPoint, Payload, PointId, Seq, VectorParameters,
 };
 use vectorizer_replay::{Filter, Outcome};
 
@@ -51,12 +50,10 @@ impl From<[OwnedSemaphorePermit; 2]> for Room {
 pub enum CollectionChange {
     /// Make it.
     Create {
-        /// Of its vectors.
-        dimension: Dimension,
-        /// How they compare.
-        metric: Metric,
-        /// What is asked of its index.
-        index: IndexParameters,
+        /// Of its vectors; `None` if its points have texts only.
+        vectors: Option<VectorParameters>,
+        /// Whether its points may have texts. Without vectors they have them in any case.
+        texts: bool,
     },
     /// Delete it and everything in it.
     Delete,
@@ -66,7 +63,7 @@ pub enum CollectionChange {
 #[derive(Clone, Debug)]
 pub enum VectorChange {
     /// Write points.
-    Upsert(Vec<Point>),
+    Upsert(Vec<Document>),
     /// Delete one point, which must exist.
     DeleteOne(PointId),
     /// Delete those of these points that exist.
@@ -92,9 +89,11 @@ pub(super) enum Change {
 impl Change {
     /// About how many bytes it carries.
     pub(super) fn bytes(&self) -> usize {
-        let point = |point: &Point| {
+        let point = |point: &Document| {
+            let vector = point.vector.as_ref().map_or(0, |vector| 4 * vector.dimension());
             let payload = point.payload.as_ref().map_or(0, |payload| payload.as_str().len());
-            4 * point.vector.dimension() + point.id.as_str().len() + payload
+            let text = point.text.as_ref().map_or(0, |text| text.as_str().len());
+            vector + point.id.as_str().len() + payload + text
         };
         match self {
             Self::Vectors(VectorChange::Upsert(points)) => points.iter().map(point).sum(),
@@ -176,6 +175,43 @@ pub enum Refusal {
         expected: usize,
         /// The vector's.
         found: usize,
+    },
+    /// A point without a vector in a collection that has a dimension.
+    #[error("vector: {id:?} has none, and collection {name:?} has dimension {expected}", id = .id.as_str(), name = .name.as_str())]
+    NoVector {
+        /// The collection.
+        name: CollectionName,
+        /// The point's id.
+        id: PointId,
+        /// The collection's dimension.
+        expected: usize,
+    },
+    /// A vector for a collection without any.
+    #[error("vector: {id:?} has one, and collection {name:?} has no dimension, it takes texts only", id = .id.as_str(), name = .name.as_str())]
+    UnexpectedVector {
+        /// The collection.
+        name: CollectionName,
+        /// The point's id.
+        id: PointId,
+    },
+    /// A text for a collection without any.
+    #[error("text: {id:?} has one, and collection {name:?} was not created with `text: true`", id = .id.as_str(), name = .name.as_str())]
+    UnexpectedText {
+        /// The collection.
+        name: CollectionName,
+        /// The point's id.
+        id: PointId,
+    },
+    /// A search by words in a collection without any.
+    #[error("text: collection {name:?} was not created with `text: true`, its vectors have no words to search", name = .0.as_str())]
+    NoTexts(CollectionName),
+    /// No text for a collection of nothing else.
+    #[error("text: {id:?} has none, and collection {name:?} has no dimension, it takes texts only", id = .id.as_str(), name = .name.as_str())]
+    NoText {
+        /// The collection.
+        name: CollectionName,
+        /// The point's id.
+        id: PointId,
     },
     /// A zero vector, which has no cosine.
     #[error("vector {id:?} is zero, which has no direction and so no cosine", id = .id.as_str())]

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use vectorizer_log::{CollectionName, Event, Metric, Point, PointId, Timestamp};
+use vectorizer_log::{
+    CollectionName, Document, Event, Metric, Point, PointId, Timestamp, Vector, VectorParameters,
+};
 use vectorizer_replay::{Answer, Collection, Outcome, Projection};
 
 use super::command::{Change, CollectionChange, Committed, Precondition, Refusal, VectorChange, Write};
@@ -35,9 +37,13 @@ pub(super) fn decide(
         check(precondition, &name, found)?;
     }
     let event = match change {
-        Change::Collection(CollectionChange::Create { dimension, metric, index }) => match found {
-            Some(_) => return Err(Refusal::CollectionExists(name)),
-            None => Event::CollectionCreated { name, dimension, metric, index },
+        Change::Collection(CollectionChange::Create { vectors, texts }) => match (found, vectors) {
+            (Some(_), _) => return Err(Refusal::CollectionExists(name)),
+            // As it was written before there were texts.
+            (None, Some(VectorParameters { dimension, metric, index })) if !texts => {
+                Event::CollectionCreated { name, dimension, metric, index }
+            }
+            (None, vectors) => Event::TextCollectionCreated { name, vectors },
         },
         Change::Collection(CollectionChange::Delete) => {
             Event::CollectionDeleted { collection: found.ok_or(Refusal::NoSuchCollection(name))?.id() }
@@ -55,9 +61,9 @@ fn vectors(collection: &Collection, change: VectorChange) -> Result<Event, Refus
     let no_such_vector = |id| Refusal::NoSuchVector { name: collection.name().clone(), id };
     let deleted = |ids| Event::VectorsDeleted { collection: collection.id(), ids };
     Ok(match change {
-        VectorChange::Upsert(points) => {
-            validate(collection, &points)?;
-            Event::VectorsUpserted { collection: collection.id(), points }
+        VectorChange::Upsert(documents) => {
+            validate(collection, &documents)?;
+            upserted(collection, documents)
         }
         VectorChange::DeleteOne(id) if collection.contains(&id) => deleted(vec![id]),
         VectorChange::DeleteOne(id) => return Err(no_such_vector(id)),
@@ -97,20 +103,48 @@ fn check(
     if holds { Ok(()) } else { Err(Refusal::PreconditionFailed { name: name.clone(), found }) }
 }
 
-fn validate(collection: &Collection, points: &[Point]) -> Result<(), Refusal> {
-    let expected = collection.dimension().get();
-    for point in points {
-        let found = point.vector.dimension();
-        if found != expected {
-            let (name, id) = (collection.name().clone(), point.id.clone());
-            return Err(Refusal::WrongDimension { name, id, expected, found });
+/// What writes documents that are valid: as points where nothing else can be, as before there were texts.
+fn upserted(collection: &Collection, documents: Vec<Document>) -> Event {
+    if collection.has_texts() {
+        return Event::DocumentsUpserted { collection: collection.id(), documents };
+    }
+    let point = |Document { id, vector, payload, text: _ }| Some(Point { id, vector: vector?, payload });
+    Event::VectorsUpserted {
+        collection: collection.id(),
+        points: documents.into_iter().filter_map(point).collect(),
+    }
+}
+
+fn validate(collection: &Collection, documents: &[Document]) -> Result<(), Refusal> {
+    let name = || collection.name().clone();
+    for Document { id, vector, payload: _, text } in documents {
+        let id = || id.clone();
+        if text.is_some() && !collection.has_texts() {
+            return Err(Refusal::UnexpectedText { name: name(), id: id() });
         }
-        if collection.metric() == Metric::Cosine && point.vector.as_dense().iter().all(|value| *value == 0.0)
-        {
-            return Err(Refusal::ZeroVector { id: point.id.clone() });
+        match (collection.vectors(), vector) {
+            (Some(VectorParameters { dimension, metric, .. }), Some(vector)) => {
+                let (expected, found) = (dimension.get(), vector.dimension());
+                if found != expected {
+                    return Err(Refusal::WrongDimension { name: name(), id: id(), expected, found });
+                }
+                if metric == Metric::Cosine && is_zero(vector) {
+                    return Err(Refusal::ZeroVector { id: id() });
+                }
+            }
+            (Some(VectorParameters { dimension, .. }), None) => {
+                return Err(Refusal::NoVector { name: name(), id: id(), expected: dimension.get() });
+            }
+            (None, Some(_)) => return Err(Refusal::UnexpectedVector { name: name(), id: id() }),
+            (None, None) if text.is_none() => return Err(Refusal::NoText { name: name(), id: id() }),
+            (None, None) => {}
         }
     }
-    distinct(points.iter().map(|point| &point.id))
+    distinct(documents.iter().map(|document| &document.id))
+}
+
+fn is_zero(vector: &Vector) -> bool {
+    vector.as_dense().iter().all(|value| *value == 0.0)
 }
 
 fn distinct<'a>(ids: impl IntoIterator<Item = &'a PointId>) -> Result<(), Refusal> {

@@ -55,11 +55,16 @@ impl Group {
             self.idempotency_keys.insert(idempotency.key.clone());
         }
         match &record.event {
-            Event::CollectionCreated { .. } | Event::CollectionDeleted { .. } => {
+            Event::CollectionCreated { .. }
+            | Event::TextCollectionCreated { .. }
+            | Event::CollectionDeleted { .. } => {
                 self.names.insert(name.clone());
             }
             Event::VectorsUpserted { collection, points } => {
                 self.touch(*collection, points.iter().map(|point| &point.id));
+            }
+            Event::DocumentsUpserted { collection, documents } => {
+                self.touch(*collection, documents.iter().map(|document| &document.id));
             }
             Event::VectorsDeleted { collection, ids } => self.touch(*collection, ids),
             Event::PayloadChanged { collection, id, .. } => self.touch(*collection, [id]),

@@ -4,10 +4,8 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc::error::SendTimeoutError, oneshot, watch};
-use vectorizer_log::{
-    CollectionName, Dimension, Head, IndexParameters, LogReader, Metric, PointId, Seq, TenantId, Timestamp,
-};
-use vectorizer_replay::{Collection, Filter, Selection, Snapshot, StoredPoint};
+use vectorizer_log::{CollectionName, Head, LogReader, PointId, Seq, TenantId, Timestamp, VectorParameters};
+use vectorizer_replay::{Collection, Filter, Selection, Snapshot, StoredPoint, TextMatches, TextQuery};
 
 use super::awake::Awake;
 use super::bills::BillFacts;
@@ -36,12 +34,10 @@ pub struct Tenant<L> {
 pub struct CollectionFacts {
     /// Its name.
     pub name: CollectionName,
-    /// Of its vectors.
-    pub dimension: Dimension,
-    /// How they compare.
-    pub metric: Metric,
-    /// What was asked of its index.
-    pub parameters: IndexParameters,
+    /// What its vectors have in common; `None` if its points have texts only.
+    pub parameters: Option<VectorParameters>,
+    /// Whether its points may have texts.
+    pub texts: bool,
     /// How many vectors it has.
     pub vectors: usize,
     /// How searches of it are answered.
@@ -82,9 +78,8 @@ impl CollectionFacts {
     fn of(collection: &Collection) -> Self {
         Self {
             name: collection.name().clone(),
-            dimension: collection.dimension(),
-            metric: collection.metric(),
-            parameters: collection.parameters(),
+            parameters: collection.vectors(),
+            texts: collection.has_texts(),
             vectors: collection.len(),
             search: SearchState::of(collection),
             logical_bytes: collection.logical_bytes(),
@@ -166,6 +161,25 @@ impl<L> Tenant<L> {
             self.awake.searches.note(collection.id());
             (collection.snapshot(), collection.select_each(filters))
         })
+    }
+
+    /// The same with what the texts have in common with each of these questions, as of the same moment; `None`
+    /// for one that has no words. That a collection without texts is asked for some is an error.
+    pub fn snapshot_of_texts(
+        &self,
+        name: &CollectionName,
+        filters: impl IntoIterator<Item = Option<Filter>>,
+        questions: &[Option<&TextQuery>],
+    ) -> Result<(Snapshot, Vec<Option<Selection>>, Vec<Option<TextMatches>>), Refusal> {
+        self.read(name, |collection| {
+            self.awake.searches.note(collection.id());
+            let look_up = |question: &Option<&TextQuery>| {
+                let no_texts = || Refusal::NoTexts(name.clone());
+                question.map(|question| collection.look_up(question).ok_or_else(no_texts)).transpose()
+            };
+            let matches = questions.iter().map(look_up).collect::<Result<_, _>>()?;
+            Ok((collection.snapshot(), collection.select_each(filters), matches))
+        })?
     }
 
     /// One vector.

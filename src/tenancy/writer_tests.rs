@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use vectorizer_log::storage::{Fault, MemoryStorage};
 use vectorizer_log::{
-    Actor, Event, Idempotency, IndexParameters, LogId, Metric, Point, PointId, Record, Seq, Timestamp,
-    UnverifiedLog, Vector, Via, initialize,
+    Actor, Document, Event, Idempotency, IndexParameters, LogId, Metric, PointId, Record, Seq, Timestamp,
+    UnverifiedLog, Vector, VectorParameters, Via, initialize,
 };
 use vectorizer_replay::{Filter, Projection, Projector as _};
 
@@ -98,21 +98,18 @@ fn again(write: &Write<Change>) -> Write<Change> {
 }
 
 fn create() -> Change {
-    CollectionChange::Create {
-        dimension: 2.try_into().unwrap(),
-        metric: Metric::Dot,
-        index: IndexParameters::default(),
-    }
-    .into()
+    let (dimension, metric) = (2.try_into().unwrap(), Metric::Dot);
+    let vectors = Some(VectorParameters { dimension, metric, index: IndexParameters::default() });
+    CollectionChange::Create { vectors, texts: true }.into()
 }
 
 fn id(number: u8) -> PointId {
     PointId::text(format!("p{number}")).unwrap()
 }
 
-fn point(number: u8, value: u8) -> Point {
-    let vector = Vector::dense(vec![f32::from(value), 1.0]).unwrap();
-    Point { id: id(number), vector, payload: None }
+fn point(number: u8, value: u8) -> Document {
+    let vector = Some(Vector::dense(vec![f32::from(value), 1.0]).unwrap());
+    Document { id: id(number), vector, payload: None, text: None }
 }
 
 fn change() -> impl Strategy<Value = Change> {

@@ -46,12 +46,16 @@ fn columns(record: &Record) -> (&'static str, Option<u64>, Option<u64>) {
     match &record.event {
         // Its id from then on, so that a collection's rows are found by one number.
         Event::CollectionCreated { .. } => ("collection_created", Some(record.seq.get()), None),
+        Event::TextCollectionCreated { .. } => ("text_collection_created", Some(record.seq.get()), None),
         Event::CollectionDeleted { collection } => ("collection_deleted", Some(collection.seq().get()), None),
         Event::VectorsUpserted { collection, points } => {
             ("vectors_upserted", Some(collection.seq().get()), Some(points.len() as u64))
         }
         Event::VectorsDeleted { collection, ids } => {
             ("vectors_deleted", Some(collection.seq().get()), Some(ids.len() as u64))
+        }
+        Event::DocumentsUpserted { collection, documents } => {
+            ("documents_upserted", Some(collection.seq().get()), Some(documents.len() as u64))
         }
         Event::PayloadChanged { collection, .. } => {
             ("payload_changed", Some(collection.seq().get()), Some(1))

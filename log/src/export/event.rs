@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 use super::ExportDetail;
 use super::whole::Whole;
 use crate::billing::{JournalPosition, ObservedOperation, ParkedLine};
-use crate::event::{CollectionId, Dimension, Event, IndexParameters, Metric};
+use crate::document::{Document, Text};
+use crate::event::{CollectionId, Dimension, Event, IndexParameters, Metric, VectorParameters};
 use crate::meter::{Meter, MeterTotal};
-use crate::point::{Payload, Point, PointId, vector_le_bytes};
+use crate::point::{Payload, Point, PointId, Vector, vector_le_bytes};
 use crate::position::Seq;
 
 #[derive(Serialize)]
@@ -73,6 +74,15 @@ pub(super) enum EventLine<'a> {
         through: Seq,
         parked: &'a [ParkedLine],
     },
+    TextCollectionCreated {
+        name: &'a str,
+        vectors: Option<VectorParameters>,
+    },
+    DocumentsUpserted {
+        collection: CollectionId,
+        count: usize,
+        documents: Vec<DocumentLine<'a>>,
+    },
 }
 
 #[derive(Serialize)]
@@ -84,6 +94,17 @@ pub(super) struct TotalLine {
 #[derive(Serialize)]
 pub(super) struct PointLine<'a> {
     id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vector: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct DocumentLine<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,6 +164,14 @@ impl<'a> EventLine<'a> {
             Event::BillingAcknowledged { through, parked } => {
                 Self::BillingAcknowledged { through: *through, parked }
             }
+            Event::TextCollectionCreated { name, vectors } => {
+                Self::TextCollectionCreated { name: name.as_str(), vectors: *vectors }
+            }
+            Event::DocumentsUpserted { collection, documents } => Self::DocumentsUpserted {
+                collection: *collection,
+                count: documents.len(),
+                documents: documents.iter().map(|document| DocumentLine::of(document, detail)).collect(),
+            },
         }
     }
 }
@@ -158,9 +187,25 @@ impl<'a> PointLine<'a> {
         Self {
             id: point.id.as_str(),
             payload: detail.payload.then_some(point.payload.as_ref()).flatten().and_then(payload_line),
-            vector: detail.vector.then(|| BASE64.encode(vector_le_bytes(point.vector.as_dense()))),
+            vector: detail.vector.then(|| vector_line(&point.vector)),
         }
     }
+}
+
+impl<'a> DocumentLine<'a> {
+    /// A text is shown where payloads are: it is what they are, the tenant's own words.
+    fn of(document: &'a Document, detail: ExportDetail) -> Self {
+        Self {
+            id: document.id.as_str(),
+            text: document.text.as_ref().filter(|_| detail.payload).map(Text::as_str),
+            payload: document.payload.as_ref().filter(|_| detail.payload).and_then(payload_line),
+            vector: document.vector.as_ref().filter(|_| detail.vector).map(vector_line),
+        }
+    }
+}
+
+fn vector_line(vector: &Vector) -> String {
+    BASE64.encode(vector_le_bytes(vector.as_dense()))
 }
 
 /// A payload holds JSON from its making on; what is none after all (a decoded payload is not parsed

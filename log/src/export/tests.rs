@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::billing::{JournalPosition, ObservedOperation, ParkedLine};
+use crate::document::{Document, Text};
 use crate::event::{CollectionId, Event, IndexParameters, Metric};
 use crate::meter::{Meter, MeterTotal};
 use crate::point::{Payload, Point, PointId, Vector};
@@ -18,6 +19,8 @@ fn events() -> Vec<(Event, &'static str)> {
     let payload = Payload::new("{\"word\": \"=1+1\"}").unwrap();
     let point =
         Point { id: id.clone(), vector: Vector::dense(vec![1.0]).unwrap(), payload: Some(payload.clone()) };
+    let text = Some(Text::new("first\nsecond, \"line\"").unwrap());
+    let document = Document { text, ..point.clone().into() };
     let at = Timestamp::from_micros(1);
     let created = Event::CollectionCreated {
         name: "words".parse().unwrap(),
@@ -69,6 +72,14 @@ fn events() -> Vec<(Event, &'static str)> {
         (
             Event::BillingAcknowledged { through: Seq::OLDEST, parked: vec![parked] },
             "billing_acknowledged,,k1,rest,\"r,1\",1",
+        ),
+        (
+            Event::TextCollectionCreated { name: "notes".parse().unwrap(), vectors: None },
+            "text_collection_created,1,k1,rest,\"r,1\",",
+        ),
+        (
+            Event::DocumentsUpserted { collection, documents: vec![document] },
+            "documents_upserted,1,k1,rest,\"r,1\",1",
         ),
     ]
 }
@@ -168,4 +179,20 @@ fn ranges_by_seq_include_their_end_and_ranges_by_time_do_not() {
     // Nothing is read in vain.
     assert_eq!(shown(range(Some(5), Some(4), None, None)), (vec![], 0));
     assert_eq!(shown(range(None, None, Some(20), Some(20))), (vec![], 0));
+}
+
+#[test]
+fn a_text_is_shown_as_it_is_in_the_log_where_payloads_are_shown() {
+    let (event, _) = events().pop().unwrap();
+    let stored = stored(event);
+    let document = |detail| {
+        let line: Value = serde_json::from_str(&text(ExportFormat::Ndjson, &stored, detail)).unwrap();
+        line["event"]["documents"][0].clone()
+    };
+    let shown = document(ExportDetail { payload: true, ..ExportDetail::default() });
+    assert_eq!(shown["text"], "first\nsecond, \"line\"");
+    assert!(shown.get("vector").is_none());
+    let hidden = document(ExportDetail { payload: false, vector: true, ..ExportDetail::default() });
+    assert!(hidden.get("text").is_none() && hidden.get("payload").is_none());
+    assert_eq!(hidden["vector"], "AACAPw==");
 }

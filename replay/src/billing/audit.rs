@@ -4,7 +4,7 @@ use vectorizer_log::{Meter, MeterTotal};
 
 use super::discrepancy::DiscrepancyKind;
 use super::entry::BilledWindow;
-use crate::metering::METERING_VERSION;
+use crate::metering::{METERING_VERSION, METERING_VERSIONS_KNOWN};
 
 /// What a close says.
 pub(super) struct Said<'a> {
@@ -22,7 +22,7 @@ impl Said<'_> {
     /// Where it differs from what the records come to.
     pub(super) fn against(&self, window: BilledWindow, totals: &[MeterTotal]) -> Vec<DiscrepancyKind> {
         let mut found = Vec::new();
-        if self.metering != METERING_VERSION {
+        if !METERING_VERSIONS_KNOWN.contains(&self.metering) {
             found.push(DiscrepancyKind::Metering { recorded: self.metering, known: METERING_VERSION });
         }
         if self.window != window {

@@ -89,7 +89,9 @@ impl Bill {
             }
             Event::CollectionCreated { .. }
             | Event::CollectionDeleted { .. }
+            | Event::TextCollectionCreated { .. }
             | Event::VectorsUpserted { .. }
+            | Event::DocumentsUpserted { .. }
             | Event::VectorsDeleted { .. }
             | Event::PayloadChanged { .. }
             | Event::AccessDenied { .. } => {}

@@ -119,7 +119,9 @@ impl Billing {
             }
             Event::CollectionCreated { .. }
             | Event::CollectionDeleted { .. }
+            | Event::TextCollectionCreated { .. }
             | Event::VectorsUpserted { .. }
+            | Event::DocumentsUpserted { .. }
             | Event::VectorsDeleted { .. }
             | Event::PayloadChanged { .. }
             | Event::AccessDenied { .. } => {}

@@ -46,6 +46,32 @@ pub enum Misfit {
         /// The vector's.
         found: usize,
     },
+    /// A point without a vector in a collection with a dimension.
+    #[error("\"{id}\" has no vector, its collection has dimension {expected}")]
+    NoVector {
+        /// The point's id.
+        id: PointId,
+        /// The collection's dimension.
+        expected: usize,
+    },
+    /// A point with a vector in a collection without a dimension.
+    #[error("\"{id}\" has a vector, its collection has none")]
+    UnexpectedVector {
+        /// The point's id.
+        id: PointId,
+    },
+    /// A point with a text in a collection without texts.
+    #[error("\"{id}\" has a text, its collection has none")]
+    UnexpectedText {
+        /// The point's id.
+        id: PointId,
+    },
+    /// A point with neither.
+    #[error("\"{id}\" has no text, and its collection has nothing else")]
+    NoText {
+        /// The point's id.
+        id: PointId,
+    },
     /// One event names a point twice.
     #[error("vector \"{id}\" occurs more than once")]
     RepeatedPoint {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use vectorizer_log::{
-    CollectionId, CollectionName, Dimension, IndexParameters, Metric, Payload, Point, PointId, Seq, Timestamp,
+    CollectionId, CollectionName, Dimension, Document, IndexParameters, Metric, Payload, Point, PointId, Seq,
+    Text, Timestamp, Vector, VectorParameters,
 };
 
 use super::change::{Change, Misfit};
@@ -11,20 +12,21 @@ use super::compaction::{Compaction, Removed};
 use super::filter::Filter;
 use super::ids::Ids;
 use super::linking::{OwnGraph, UNLINKED_NUMBERS_MAX, UNSEARCHED_NUMBERS_MAX, vectors_of};
+use super::matches;
 use super::postings::{Allowance, Postings};
 use super::selection::Selection;
 use super::slots::{Entry, Moved, Slot, Slots, StoredPoint};
 use super::snapshot::Snapshot;
 use crate::metering::vector_logical_bytes;
+use crate::text::{TextIndex, TextIndexSize};
 
-/// Named vectors of one dimension that compare in one way.
+/// Named points: vectors of one dimension that compare in one way, or texts, or both.
 #[derive(Clone, Debug)]
 pub struct Collection {
     id: CollectionId,
     name: CollectionName,
-    dimension: Dimension,
-    metric: Metric,
-    parameters: IndexParameters,
+    /// `None` if its points have texts and no vectors.
+    vectors: Option<VectorParameters>,
     created_at: Timestamp,
     last_change: Seq,
     logical_bytes: u64,
@@ -33,6 +35,9 @@ pub struct Collection {
     slots: Slots,
     /// Of what is in these slots. Not part of snapshots: a writer would have to copy it for each.
     postings: Postings,
+    /// Of the texts in these slots, if its points may have some. No part of snapshots either: a search takes what
+    /// it needs of it.
+    texts: Option<TextIndex>,
     /// Over these slots; made once there are enough of them.
     graph: OwnGraph,
 }
@@ -41,25 +46,27 @@ impl Collection {
     pub(super) fn new(
         id: CollectionId,
         name: CollectionName,
-        dimension: Dimension,
-        metric: Metric,
-        parameters: IndexParameters,
+        vectors: Option<VectorParameters>,
         created_at: Timestamp,
     ) -> Self {
         Self {
             id,
             name,
-            dimension,
-            metric,
-            parameters,
+            vectors,
             created_at,
             last_change: id.seq(),
             logical_bytes: 0,
             ids: Ids::default(),
-            slots: Slots::new(dimension, metric),
+            slots: Slots::of(vectors),
             postings: Postings::default(),
+            texts: None,
             graph: OwnGraph::default(),
         }
+    }
+
+    /// The same, whose points may have texts.
+    pub(super) fn with_texts(self) -> Self {
+        Self { texts: Some(TextIndex::default()), ..self }
     }
 
     /// Its identity.
@@ -72,19 +79,42 @@ impl Collection {
         &self.name
     }
 
-    /// Of all its vectors.
-    pub fn dimension(&self) -> Dimension {
-        self.dimension
+    /// What all its vectors have in common; `None` if its points have texts and no vectors.
+    pub fn vectors(&self) -> Option<VectorParameters> {
+        self.vectors
     }
 
-    /// How its vectors compare.
-    pub fn metric(&self) -> Metric {
-        self.metric
+    /// Of all its vectors, if it has any.
+    pub fn dimension(&self) -> Option<Dimension> {
+        self.vectors.map(|vectors| vectors.dimension)
+    }
+
+    /// How its vectors compare, if it has any.
+    pub fn metric(&self) -> Option<Metric> {
+        self.vectors.map(|vectors| vectors.metric)
     }
 
     /// What its tenant asked of its index.
     pub fn parameters(&self) -> IndexParameters {
-        self.parameters
+        self.vectors.map(|vectors| vectors.index).unwrap_or_default()
+    }
+
+    /// Whether its points may have texts.
+    pub fn has_texts(&self) -> bool {
+        self.texts.is_some()
+    }
+
+    /// What the index of its texts takes up.
+    pub fn text_index_size(&self) -> TextIndexSize {
+        self.texts.as_ref().map(TextIndex::size).unwrap_or_default()
+    }
+
+    pub(super) fn texts(&self) -> Option<&TextIndex> {
+        self.texts.as_ref()
+    }
+
+    pub(super) fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     /// When it was created.
@@ -125,12 +155,12 @@ impl Collection {
 
     /// Whether more points are unlinked than every search should have to compare one by one.
     pub fn is_behind(&self) -> bool {
-        self.unlinked() > vectors_of(UNLINKED_NUMBERS_MAX, self.dimension)
+        self.unlinked() > vectors_of(UNLINKED_NUMBERS_MAX, self.slots.dimension())
     }
 
     /// Whether more points are unlinked than the first of many searches should find.
     pub fn is_far_behind(&self) -> bool {
-        self.unlinked() > vectors_of(UNSEARCHED_NUMBERS_MAX, self.dimension)
+        self.unlinked() > vectors_of(UNSEARCHED_NUMBERS_MAX, self.slots.dimension())
     }
 
     /// Whether searches walk through a graph.
@@ -171,7 +201,7 @@ impl Collection {
     /// The collection as of now. Cheap: it copies nothing, and later writes copy at most the
     /// blocks they touch for as long as it is held.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.slots.clone(), self.parameters, self.graph.share())
+        Snapshot::new(self.slots.clone(), self.parameters(), self.graph.share())
     }
 
     /// What `filter` selects of the points as of now, to be used with a snapshot of this moment (with any
@@ -203,12 +233,42 @@ impl Collection {
         self.ids.get(&self.slots, id.as_str())
     }
 
-    /// Writes points of its dimension with distinct ids.
-    pub(super) fn upsert(&mut self, seq: Seq, points: &[Point]) -> Change {
+    /// Whether it can hold this.
+    pub(super) fn check(&self, written: &Written<'_>) -> Result<(), Misfit> {
+        let Written { id, vector, payload: _, text } = written;
+        let id = || (*id).clone();
+        match (self.vectors, vector) {
+            (Some(vectors), Some(vector)) => {
+                let (expected, found) = (vectors.dimension.get(), vector.dimension());
+                if found != expected {
+                    return Err(Misfit::WrongDimension { id: id(), expected, found });
+                }
+            }
+            (Some(vectors), None) => {
+                return Err(Misfit::NoVector { id: id(), expected: vectors.dimension.get() });
+            }
+            (None, Some(_)) => return Err(Misfit::UnexpectedVector { id: id() }),
+            (None, None) if text.is_none() => return Err(Misfit::NoText { id: id() }),
+            (None, None) => {}
+        }
+        if text.is_some() && self.texts.is_none() {
+            return Err(Misfit::UnexpectedText { id: id() });
+        }
+        Ok(())
+    }
+
+    /// Writes what it can hold, with distinct ids.
+    pub(super) fn upsert<'a, P>(&mut self, seq: Seq, points: &'a [P]) -> Change
+    where
+        &'a P: Into<Written<'a>>,
+    {
         let mut change = Change::default();
         for point in points {
-            let slot = self.slots.push(point.vector.as_dense(), &point.id, point.payload.clone());
-            self.postings.add(slot.number(), point.payload.as_ref());
+            let Written { id, vector, payload, text } = point.into();
+            let vector = vector.map_or(&[][..], Vector::as_dense);
+            let slot = self.slots.push(vector, id, payload.cloned(), text.cloned());
+            self.postings.add(slot.number(), payload);
+            matches::add(&mut self.texts, slot, text);
             match self.ids.insert(&self.slots, slot) {
                 Some(replaced) => {
                     change.vectors_replaced += 1;
@@ -250,7 +310,9 @@ impl Collection {
     }
 
     fn bury(&mut self, slot: Slot) {
-        self.postings.remove(slot.number(), self.slots.entry(slot).and_then(Entry::payload));
+        let entry = self.slots.entry(slot);
+        self.postings.remove(slot.number(), entry.and_then(Entry::payload));
+        matches::remove(&mut self.texts, slot, entry.and_then(Entry::text));
         self.slots.bury(slot);
     }
 
@@ -265,7 +327,8 @@ impl Collection {
             && let Ok(mut postings) = Postings::of(&slots, &|| false)
         {
             self.graph = OwnGraph::default();
-            self.take_place(&mut slots, &moved, &mut postings);
+            let mut texts = self.texts.as_ref().map(|texts| texts.renumbered(|slot| moved.number(slot)));
+            self.take_place(&mut slots, &moved, &mut postings, &mut texts);
         }
         change
     }
@@ -276,7 +339,7 @@ impl Collection {
         if !self.graph.is(&compaction.of) {
             return (false, compaction.into());
         }
-        let Compaction { then, slots, moved, postings, graph, of: _ } = &mut compaction;
+        let Compaction { then, slots, moved, postings, texts, graph, of: _ } = &mut compaction;
         self.slots.catch_up(then, slots, moved, |slot, before, after| {
             if let Some(before) = before {
                 postings.remove(slot.number(), before.payload());
@@ -284,22 +347,58 @@ impl Collection {
             if let Some(after) = after {
                 postings.add(slot.number(), after.payload());
             }
+            // A point that stays where it is keeps its text.
+            match (before, after) {
+                (Some(before), None) => matches::remove(texts, slot, before.text()),
+                (None, Some(after)) => matches::add(texts, slot, after.text()),
+                (Some(_), Some(_)) | (None, None) => {}
+            }
         });
         self.graph = Arc::clone(graph).into();
-        self.take_place(slots, moved, postings);
+        // Of a collection without texts there is nothing to put in place.
+        let mut texts = self.texts.is_some().then_some(texts.take()).flatten();
+        self.take_place(slots, moved, postings, &mut texts);
+        compaction.texts = texts;
         (true, compaction.into())
     }
 
     /// The same points in other slots. What they lay in until now takes the place of those.
-    fn take_place(&mut self, slots: &mut Slots, moved: &Moved, postings: &mut Postings) {
+    fn take_place(
+        &mut self,
+        slots: &mut Slots,
+        moved: &Moved,
+        postings: &mut Postings,
+        texts: &mut Option<TextIndex>,
+    ) {
+        std::mem::swap(&mut self.texts, texts);
         std::mem::swap(&mut self.slots, slots);
         std::mem::swap(&mut self.postings, postings);
         self.ids.renumber(moved);
     }
 
     fn logical_bytes_at(&self, slot: Slot) -> u64 {
-        self.slots
-            .entry(slot)
-            .map_or(0, |entry| vector_logical_bytes(self.dimension, entry.id(), entry.payload()))
+        self.slots.entry(slot).map_or(0, |entry| {
+            vector_logical_bytes(self.dimension(), entry.id(), entry.payload(), entry.text())
+        })
+    }
+}
+
+/// A point to write, however it came.
+pub(super) struct Written<'a> {
+    pub(super) id: &'a PointId,
+    pub(super) vector: Option<&'a Vector>,
+    pub(super) payload: Option<&'a Payload>,
+    pub(super) text: Option<&'a Text>,
+}
+
+impl<'a> From<&'a Point> for Written<'a> {
+    fn from(Point { id, vector, payload }: &'a Point) -> Self {
+        Self { id, vector: Some(vector), payload: payload.as_ref(), text: None }
+    }
+}
+
+impl<'a> From<&'a Document> for Written<'a> {
+    fn from(Document { id, vector, payload, text }: &'a Document) -> Self {
+        Self { id, vector: vector.as_ref(), payload: payload.as_ref(), text: text.as_ref() }
     }
 }

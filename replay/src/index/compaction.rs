@@ -9,9 +9,11 @@ use std::sync::{Arc, OnceLock};
 
 use super::collection::Collection;
 use super::graph::{Graph, LinkingStopped};
+use super::matches;
 use super::postings::Postings;
 use super::slots::{Moved, Slots};
 use super::snapshot::Snapshot;
+use crate::text::TextIndex;
 
 /// A collection without its emptied slots, as of a snapshot.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub struct Compaction {
     pub(super) slots: Slots,
     pub(super) moved: Moved,
     pub(super) postings: Postings,
+    /// Of no use to a collection without texts.
+    pub(super) texts: Option<TextIndex>,
     pub(super) graph: Arc<OnceLock<Graph>>,
     /// The graph this was made from: the one who still has it has the slots that `moved` speaks of.
     pub(super) of: Arc<OnceLock<Graph>>,
@@ -67,7 +71,8 @@ impl Snapshot {
             graph.get_or_init(|| moved);
         }
         let postings = Postings::of(&slots, stop)?;
+        let texts = Some(matches::words_of(&slots, &|| if stop() { Err(LinkingStopped) } else { Ok(()) })?);
         let of = Arc::clone(&self.graph);
-        Ok(Compaction { then: self.slots.clone(), slots, moved, postings, graph: Arc::new(graph), of })
+        Ok(Compaction { then: self.slots.clone(), slots, moved, postings, texts, graph: Arc::new(graph), of })
     }
 }

@@ -1,10 +1,11 @@
 //! What an event would do, before it has happened: what quotas are held against.
 
-use vectorizer_log::{Event, Point, PointId};
+use vectorizer_log::{Event, PointId};
 
 use super::Index;
 use super::change::Change;
-use super::collection::Collection;
+use super::collection::{Collection, Written};
+use super::slots::StoredPoint;
 use crate::metering::vector_logical_bytes;
 
 impl Index {
@@ -12,7 +13,9 @@ impl Index {
     /// applying it gives.
     pub fn foresee(&self, event: &Event) -> Change {
         match event {
-            Event::CollectionCreated { .. } => Change { collections_created: 1, ..Change::default() },
+            Event::CollectionCreated { .. } | Event::TextCollectionCreated { .. } => {
+                Change { collections_created: 1, ..Change::default() }
+            }
             Event::CollectionDeleted { collection } => {
                 self.by_id(*collection).map_or_else(Change::default, |collection| Change {
                     collections_deleted: 1,
@@ -24,6 +27,9 @@ impl Index {
             Event::VectorsUpserted { collection, points } => self
                 .by_id(*collection)
                 .map_or_else(Change::default, |collection| upserted(collection, points)),
+            Event::DocumentsUpserted { collection, documents } => self
+                .by_id(*collection)
+                .map_or_else(Change::default, |collection| upserted(collection, documents)),
             Event::VectorsDeleted { collection, ids } => {
                 self.by_id(*collection).map_or_else(Change::default, |collection| deleted(collection, ids))
             }
@@ -32,8 +38,13 @@ impl Index {
                 let Some(point) = collection.get(id) else { return Change::default() };
                 let dimension = collection.dimension();
                 Change {
-                    bytes_added: vector_logical_bytes(dimension, id.as_str(), Some(payload)),
-                    bytes_removed: vector_logical_bytes(dimension, id.as_str(), point.payload()),
+                    bytes_added: vector_logical_bytes(dimension, id.as_str(), Some(payload), point.text()),
+                    bytes_removed: vector_logical_bytes(
+                        dimension,
+                        id.as_str(),
+                        point.payload(),
+                        point.text(),
+                    ),
                     ..Change::default()
                 }
             }
@@ -53,6 +64,11 @@ impl Index {
                 bytes_added: self.by_id(*collection).map_or(0, |collection| bytes(collection, points)),
                 ..Change::default()
             },
+            Event::DocumentsUpserted { collection, documents } => Change {
+                vectors_added: documents.len() as u64,
+                bytes_added: self.by_id(*collection).map_or(0, |collection| bytes(collection, documents)),
+                ..Change::default()
+            },
             Event::VectorsDeleted { .. }
             | Event::AccessDenied { .. }
             | Event::UsageObserved { .. }
@@ -60,20 +76,23 @@ impl Index {
             | Event::BillingCorrected { .. }
             | Event::BillingAcknowledged { .. } => Change::default(),
             Event::CollectionCreated { .. }
+            | Event::TextCollectionCreated { .. }
             | Event::CollectionDeleted { .. }
             | Event::PayloadChanged { .. } => self.foresee(event),
         }
     }
 }
 
-fn upserted(collection: &Collection, points: &[Point]) -> Change {
+fn upserted<'a, P>(collection: &Collection, points: &'a [P]) -> Change
+where
+    &'a P: Into<Written<'a>>,
+{
     let mut change = Change { bytes_added: bytes(collection, points), ..Change::default() };
     for point in points {
-        match collection.get(&point.id) {
+        match collection.get(point.into().id) {
             Some(replaced) => {
                 change.vectors_replaced += 1;
-                change.bytes_removed +=
-                    vector_logical_bytes(collection.dimension(), replaced.id(), replaced.payload());
+                change.bytes_removed += stored_bytes(collection, &replaced);
             }
             None => change.vectors_added += 1,
         }
@@ -85,14 +104,22 @@ fn deleted(collection: &Collection, ids: &[PointId]) -> Change {
     let mut change = Change::default();
     for point in ids.iter().filter_map(|id| collection.get(id)) {
         change.vectors_removed += 1;
-        change.bytes_removed += vector_logical_bytes(collection.dimension(), point.id(), point.payload());
+        change.bytes_removed += stored_bytes(collection, &point);
     }
     change
 }
 
-fn bytes(collection: &Collection, points: &[Point]) -> u64 {
-    let one = |point: &Point| {
-        vector_logical_bytes(collection.dimension(), point.id.as_str(), point.payload.as_ref())
+fn stored_bytes(collection: &Collection, point: &StoredPoint) -> u64 {
+    vector_logical_bytes(collection.dimension(), point.id(), point.payload(), point.text())
+}
+
+fn bytes<'a, P>(collection: &Collection, points: &'a [P]) -> u64
+where
+    &'a P: Into<Written<'a>>,
+{
+    let one = |point: &'a P| {
+        let Written { id, vector: _, payload, text } = point.into();
+        vector_logical_bytes(collection.dimension(), id.as_str(), payload, text)
     };
     points.iter().map(one).sum()
 }

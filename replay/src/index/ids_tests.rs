@@ -54,7 +54,7 @@ struct Model {
 
 impl Model {
     fn upsert(&mut self, name: &str) {
-        let slot = self.slots.push(&[1.0], &PointId::text(name).unwrap(), None);
+        let slot = self.slots.push(&[1.0], &PointId::text(name).unwrap(), None, None);
         let replaced = self.ids.insert(&self.slots, slot);
         assert_eq!(replaced, self.expected.insert(name.to_owned(), slot));
         if let Some(replaced) = replaced {
@@ -88,7 +88,7 @@ proptest! {
         steps in vec(step(), 1..60),
         asked in vec(name(), 1..8),
     ) {
-        let slots = Slots::new(1.try_into().unwrap(), Metric::Dot);
+        let slots = Slots::new(1, Metric::Dot);
         let mut model = Model { slots, ids: Ids::default(), expected: BTreeMap::new() };
         for step in steps {
             match step {
@@ -131,7 +131,7 @@ fn runs_are_more_than_half_full_in_whatever_order_ids_come() {
         &|number| format!("{:08x}", number.wrapping_mul(0x9e37_79b1)),
     ];
     for (order, name) in orders.into_iter().enumerate() {
-        let slots = Slots::new(1.try_into().unwrap(), Metric::Dot);
+        let slots = Slots::new(1, Metric::Dot);
         let mut model = Model { slots, ids: Ids::default(), expected: BTreeMap::new() };
         for number in 0..60_000 {
             model.upsert(&name(number));

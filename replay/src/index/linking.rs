@@ -3,8 +3,6 @@
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
-use vectorizer_log::Dimension;
-
 use super::graph::{Degrees, Graph, LinkingStopped, Node, Slot, UnusableGraph, name};
 use super::slots::{Entry, Slots};
 use super::snapshot::Snapshot;
@@ -28,11 +26,14 @@ pub(super) const UNSEARCHED_NUMBERS_MAX: usize = 3 << 20;
 const UNLINKED_MIN: usize = 1_024;
 
 /// How many vectors of this dimension come to so many numbers.
-pub(super) fn vectors_of(numbers: usize, dimension: Dimension) -> usize {
-    (numbers / dimension.get()).max(UNLINKED_MIN)
+pub(super) fn vectors_of(numbers: usize, dimension: usize) -> usize {
+    (numbers / dimension.max(1)).max(UNLINKED_MIN)
 }
 
 fn unlinked(slots: &Slots, graph: &OnceLock<Graph>) -> usize {
+    if slots.dimension() == 0 {
+        return 0;
+    }
     match graph.get() {
         // An older snapshot may ask about a newer graph.
         Some(_) => slots.len().saturating_sub(linked(graph)),

@@ -6,6 +6,7 @@
 //! - `search`, `distance`: the best points by score, and the scores.
 //! - `filter`: conditions on ids and payloads; `postings`: which slots hold which values; `selection`: what a
 //!   filter selects, as far as the postings tell; `sought`: whether that is for a scan or a walk.
+//! - `matches`: the best points by the words of their texts; `fusion`: one ranking of that and the one by vector.
 //! - `change`: what an event did, and why one cannot happen; `foresight`: what it would do.
 //!
 //! A collection of some size has a `graph` beside its slots, linked behind the writes (`linking`); searches
@@ -19,9 +20,11 @@ mod compaction;
 mod distance;
 mod filter;
 mod foresight;
+mod fusion;
 mod graph;
 mod ids;
 mod linking;
+mod matches;
 mod postings;
 mod prefetch;
 mod search;
@@ -33,13 +36,15 @@ mod sums;
 
 use std::collections::{BTreeMap, HashSet};
 
-use vectorizer_log::{CollectionId, CollectionName, Event, PointId, Record};
+use vectorizer_log::{CollectionId, CollectionName, Event, PointId, Record, VectorParameters};
 
 pub use change::{Change, Misfit};
 pub use collection::Collection;
 pub use compaction::{Compaction, Removed};
 pub use filter::{Filter, InvalidFilter};
+pub use fusion::{fused, fused_depth};
 pub use graph::{LinkingStopped, UnusableGraph};
+pub use matches::{TextMatches, TextRequest};
 pub use search::{Effort, Hit, InvalidQuery, SearchRequest};
 pub use selection::Selection;
 pub use slots::StoredPoint;
@@ -86,11 +91,14 @@ impl Index {
     /// Whether `event` can happen now. A writer asks before it appends; the fold asks again.
     pub fn check(&self, event: &Event) -> Result<(), Misfit> {
         match event {
-            Event::CollectionCreated { name, .. } if self.ids.contains_key(name) => {
+            Event::CollectionCreated { name, .. } | Event::TextCollectionCreated { name, .. }
+                if self.ids.contains_key(name) =>
+            {
                 Err(Misfit::NameExists { name: name.clone() })
             }
-            // All but the first are about the tenant's callers and its bill, not about its data.
+            // All but the first two are about the tenant's callers and its bill, not about its data.
             Event::CollectionCreated { .. }
+            | Event::TextCollectionCreated { .. }
             | Event::AccessDenied { .. }
             | Event::UsageObserved { .. }
             | Event::BillingClosed { .. }
@@ -99,14 +107,17 @@ impl Index {
             Event::CollectionDeleted { collection } => self.existing(*collection).map(|_| ()),
             Event::VectorsUpserted { collection, points } => {
                 let collection = self.existing(*collection)?;
-                let expected = collection.dimension().get();
                 for point in points {
-                    let found = point.vector.dimension();
-                    if found != expected {
-                        return Err(Misfit::WrongDimension { id: point.id.clone(), expected, found });
-                    }
+                    collection.check(&point.into())?;
                 }
                 distinct(points.iter().map(|point| &point.id))
+            }
+            Event::DocumentsUpserted { collection, documents } => {
+                let collection = self.existing(*collection)?;
+                for document in documents {
+                    collection.check(&document.into())?;
+                }
+                distinct(documents.iter().map(|document| &document.id))
             }
             Event::VectorsDeleted { collection, ids } => {
                 let collection = self.existing(*collection)?;
@@ -129,10 +140,12 @@ impl Index {
         match &record.event {
             Event::CollectionCreated { name, dimension, metric, index } => {
                 let id = CollectionId::created_at(record.seq);
-                let collection = Collection::new(id, name.clone(), *dimension, *metric, *index, record.at);
-                self.collections.insert(id, collection);
-                self.ids.insert(name.clone(), id);
-                Ok((Change { collections_created: 1, ..Change::default() }, None))
+                let vectors = VectorParameters { dimension: *dimension, metric: *metric, index: *index };
+                Ok((self.create(Collection::new(id, name.clone(), Some(vectors), record.at)), None))
+            }
+            Event::TextCollectionCreated { name, vectors } => {
+                let id = CollectionId::created_at(record.seq);
+                Ok((self.create(Collection::new(id, name.clone(), *vectors, record.at).with_texts()), None))
             }
             Event::CollectionDeleted { collection: id } => {
                 let collection =
@@ -148,6 +161,9 @@ impl Index {
             }
             Event::VectorsUpserted { collection, points } => {
                 Ok((self.existing_mut(*collection)?.upsert(record.seq, points), None))
+            }
+            Event::DocumentsUpserted { collection, documents } => {
+                Ok((self.existing_mut(*collection)?.upsert(record.seq, documents), None))
             }
             Event::VectorsDeleted { collection, ids } => {
                 Ok((self.existing_mut(*collection)?.delete(record.seq, ids), None))
@@ -169,6 +185,12 @@ impl Index {
             Some(collection) => collection.install(compaction),
             None => (false, compaction.into()),
         }
+    }
+
+    fn create(&mut self, collection: Collection) -> Change {
+        self.ids.insert(collection.name().clone(), collection.id());
+        self.collections.insert(collection.id(), collection);
+        Change { collections_created: 1, ..Change::default() }
     }
 
     fn existing(&self, id: CollectionId) -> Result<&Collection, Misfit> {

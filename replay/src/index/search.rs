@@ -49,6 +49,9 @@ pub struct Hit {
 /// Why a vector cannot be searched for.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidQuery {
+    /// The collection has texts, and no vectors to compare with.
+    #[error("the collection has no vectors to compare with")]
+    NoVectors,
     /// It is of another dimension than the collection.
     #[error("the vector has dimension {found}, the collection has {expected}")]
     WrongDimension {
@@ -70,6 +73,9 @@ pub enum InvalidQuery {
 
 impl SearchRequest<'_> {
     pub(super) fn check(&self, dimension: usize) -> Result<(), InvalidQuery> {
+        if dimension == 0 {
+            return Err(InvalidQuery::NoVectors);
+        }
         if self.vector.len() != dimension {
             return Err(InvalidQuery::WrongDimension { expected: dimension, found: self.vector.len() });
         }
@@ -125,17 +131,18 @@ struct Candidate<'a> {
 impl<'a> Best<'a> {
     /// Of `points` points or fewer, of which `filter` has yet to be asked.
     pub(super) fn new(
-        request: &SearchRequest<'_>,
+        limit: usize,
+        score_threshold: Option<f32>,
         filter: Option<&'a Filter>,
         order: Order,
         points: usize,
     ) -> Self {
         Self {
             order,
-            limit: request.limit,
+            limit,
             filter,
-            rank_max: request.score_threshold.map_or(f32::INFINITY, |score| order.rank(score)),
-            heap: BinaryHeap::with_capacity(request.limit.min(points)),
+            rank_max: score_threshold.map_or(f32::INFINITY, |score| order.rank(score)),
+            heap: BinaryHeap::with_capacity(limit.min(points)),
         }
     }
 

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 use vectorizer_log::{
-    CollectionId, IndexParameters, Metric, Payload, Point, PointId, Seq, Timestamp, Vector,
+    CollectionId, IndexParameters, Metric, Payload, Point, PointId, Seq, Timestamp, Vector, VectorParameters,
 };
 
 use super::*;
@@ -17,7 +17,9 @@ const SEQ: Seq = Seq::OLDEST;
 fn collection() -> Collection {
     let id = CollectionId::created_at(SEQ);
     let (name, dimension) = ("c".parse().unwrap(), 2.try_into().unwrap());
-    Collection::new(id, name, dimension, Metric::Dot, IndexParameters::default(), Timestamp::from_micros(0))
+    let index = IndexParameters::default();
+    let vectors = VectorParameters { dimension, metric: Metric::Dot, index };
+    Collection::new(id, name, Some(vectors), Timestamp::from_micros(0))
 }
 
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use vectorizer_log::{Dimension, Metric, Payload, PointId};
+use vectorizer_log::{Metric, Payload, PointId, Text, VectorParameters};
 
 use super::distance::inverse_norm;
 use super::graph::LinkingStopped;
@@ -56,6 +56,8 @@ pub(super) struct Block {
     live: Vec<bool>,
     /// As far as the last slot that has had one: points without payloads take no room here.
     payloads: Vec<Option<Payload>>,
+    /// The same of texts.
+    texts: Vec<Option<Text>>,
 }
 
 /// A slot that holds a point, and what it holds.
@@ -68,7 +70,8 @@ pub(super) struct Entry<'a> {
 /// All slots of a collection. A clone is a snapshot.
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
-    dimension: Dimension,
+    /// Zero if points have no vectors.
+    dimension: usize,
     metric: Metric,
     /// Slots in a full block.
     block_len: usize,
@@ -115,6 +118,7 @@ pub struct StoredPoint {
     vectors: Arc<Vec<f32>>,
     ids: Arc<Texts>,
     payload: Option<Payload>,
+    text: Option<Text>,
     offset: usize,
     dimension: usize,
 }
@@ -125,7 +129,7 @@ impl StoredPoint {
         self.ids.get(self.offset)
     }
 
-    /// Its vector, bit for bit as it was sent.
+    /// Its vector, bit for bit as it was sent; empty in a collection without vectors.
     pub fn vector(&self) -> &[f32] {
         &self.vectors[self.offset * self.dimension..][..self.dimension]
     }
@@ -133,6 +137,11 @@ impl StoredPoint {
     /// Its payload.
     pub fn payload(&self) -> Option<&Payload> {
         self.payload.as_ref()
+    }
+
+    /// Its text.
+    pub fn text(&self) -> Option<&Text> {
+        self.text.as_ref()
     }
 }
 
@@ -159,10 +168,15 @@ impl<'a> Entry<'a> {
         self.block.payload(self.offset)
     }
 
+    pub(super) fn text(self) -> Option<&'a Text> {
+        self.block.texts.get(self.offset)?.as_ref()
+    }
+
     pub(super) fn point(self) -> StoredPoint {
         let Self { block, offset } = self;
         let (vectors, ids) = (Arc::clone(&block.vectors), Arc::clone(&block.ids));
-        StoredPoint { vectors, ids, payload: self.payload().cloned(), offset, dimension: block.dimension }
+        let (payload, text) = (self.payload().cloned(), self.text().cloned());
+        StoredPoint { vectors, ids, payload, text, offset, dimension: block.dimension }
     }
 }
 
@@ -175,6 +189,7 @@ impl Block {
             ids: Arc::default(),
             live: Vec::new(),
             payloads: Vec::new(),
+            texts: Vec::new(),
         }
     }
 
@@ -214,7 +229,7 @@ impl Block {
         vector: &[f32],
         inverse_norm: Option<f32>,
         id: &str,
-        payload: Option<Payload>,
+        (payload, text): (Option<Payload>, Option<Text>),
         slots_max: usize,
     ) {
         let vectors = Arc::make_mut(&mut self.vectors);
@@ -225,7 +240,8 @@ impl Block {
         }
         vectors.extend_from_slice(vector);
         self.inverse_norms.extend(inverse_norm);
-        self.set_payload(self.live.len(), payload);
+        set(&mut self.payloads, self.live.len(), payload);
+        set(&mut self.texts, self.live.len(), text);
         self.live.push(true);
         let ids = Arc::make_mut(&mut self.ids);
         ids.push(id);
@@ -237,24 +253,31 @@ impl Block {
             self.inverse_norms.shrink_to_fit();
         }
     }
+}
 
-    fn set_payload(&mut self, offset: usize, payload: Option<Payload>) {
-        if payload.is_some() && self.payloads.len() <= offset {
-            self.payloads.resize(offset + 1, None);
-        }
-        if let Some(place) = self.payloads.get_mut(offset) {
-            *place = payload;
-        }
+/// Puts something, or nothing, at `offset` of what only reaches as far as there is something.
+fn set<T: Clone>(all: &mut Vec<Option<T>>, offset: usize, value: Option<T>) {
+    if value.is_some() && all.len() <= offset {
+        all.resize(offset + 1, None);
+    }
+    if let Some(place) = all.get_mut(offset) {
+        *place = value;
     }
 }
 
 impl Slots {
-    pub(super) fn new(dimension: Dimension, metric: Metric) -> Self {
-        let block_len = (BLOCK_NUMBERS / dimension.get()).clamp(BLOCK_SLOTS_MIN, BLOCK_SLOTS_MAX);
+    pub(super) fn of(vectors: Option<VectorParameters>) -> Self {
+        vectors
+            .map_or(Self::new(0, Metric::Dot), |vectors| Self::new(vectors.dimension.get(), vectors.metric))
+    }
+
+    pub(super) fn new(dimension: usize, metric: Metric) -> Self {
+        let block_len = (BLOCK_NUMBERS / dimension.max(1)).clamp(BLOCK_SLOTS_MIN, BLOCK_SLOTS_MAX);
         Self { dimension, metric, block_len, blocks: Arc::default(), live: 0, emptied: 0 }
     }
 
-    pub(super) fn dimension(&self) -> Dimension {
+    /// Zero if points have no vectors.
+    pub(super) fn dimension(&self) -> usize {
         self.dimension
     }
 
@@ -305,12 +328,18 @@ impl Slots {
     }
 
     /// Puts a point of the collection's dimension into the next slot.
-    pub(super) fn push(&mut self, vector: &[f32], id: &PointId, payload: Option<Payload>) -> Slot {
+    pub(super) fn push(
+        &mut self,
+        vector: &[f32],
+        id: &PointId,
+        payload: Option<Payload>,
+        text: Option<Text>,
+    ) -> Slot {
         let norm = match self.metric {
             Metric::Cosine => Some(inverse_norm(vector)),
             Metric::Dot | Metric::Euclidean => None,
         };
-        self.push_with(vector, norm, id.as_str(), payload)
+        self.push_with(vector, norm, id.as_str(), (payload, text))
     }
 
     fn push_with(
@@ -318,15 +347,15 @@ impl Slots {
         vector: &[f32],
         inverse_norm: Option<f32>,
         id: &str,
-        payload: Option<Payload>,
+        payload_and_text: (Option<Payload>, Option<Text>),
     ) -> Slot {
         let slot = Slot::of(self.len());
         let (block, _) = self.place(slot);
         let blocks = Arc::make_mut(&mut self.blocks);
         if block == blocks.len() {
-            blocks.push(Arc::new(Block::new(self.dimension.get())));
+            blocks.push(Arc::new(Block::new(self.dimension)));
         }
-        Arc::make_mut(&mut blocks[block]).push(vector, inverse_norm, id, payload, self.block_len);
+        Arc::make_mut(&mut blocks[block]).push(vector, inverse_norm, id, payload_and_text, self.block_len);
         self.live += 1;
         slot
     }
@@ -334,14 +363,20 @@ impl Slots {
     fn push_entry(&mut self, entry: Entry<'_>) -> Slot {
         let Entry { block, offset } = entry;
         let norm = block.inverse_norms.get(offset).copied();
-        self.push_with(block.vector(offset), norm, entry.id(), entry.payload().cloned())
+        self.push_with(
+            block.vector(offset),
+            norm,
+            entry.id(),
+            (entry.payload().cloned(), entry.text().cloned()),
+        )
     }
 
     /// Empties a slot if it holds a point. Its id and its vector stay readable for whoever passes over it.
     pub(super) fn bury(&mut self, slot: Slot) {
         let (block, offset) = self.block_mut(slot);
         if std::mem::take(&mut block.live[offset]) {
-            block.set_payload(offset, None);
+            set(&mut block.payloads, offset, None);
+            set(&mut block.texts, offset, None);
             self.live -= 1;
             self.emptied += 1;
         }
@@ -350,7 +385,7 @@ impl Slots {
     /// Gives the point in `slot` another payload.
     pub(super) fn set_payload(&mut self, slot: Slot, payload: Option<Payload>) {
         let (block, offset) = self.block_mut(slot);
-        block.set_payload(offset, payload);
+        set(&mut block.payloads, offset, payload);
     }
 
     /// Whether these are the same slots as of the same moment. Whoever holds a clone can be sure of it:

@@ -3,13 +3,13 @@
 use super::*;
 
 fn slots(dimension: u32, metric: Metric) -> Slots {
-    Slots::new(dimension.try_into().unwrap(), metric)
+    Slots::new(dimension as usize, metric)
 }
 
 fn push(slots: &mut Slots, number: usize) -> Slot {
-    let mut vector = vec![0.5; slots.dimension().get()];
+    let mut vector = vec![0.5; slots.dimension()];
     vector[0] = f32::from(u16::try_from(number).unwrap());
-    slots.push(&vector, &PointId::text(number.to_string()).unwrap(), None)
+    slots.push(&vector, &PointId::text(number.to_string()).unwrap(), None, None)
 }
 
 #[test]

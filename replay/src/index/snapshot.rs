@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
-use vectorizer_log::{Dimension, IndexParameters, Metric, PointId};
+use vectorizer_log::{IndexParameters, Metric, PointId};
 
 use super::distance;
 use super::filter::Filter;
@@ -48,8 +48,8 @@ impl Snapshot {
         self.view.as_deref()
     }
 
-    /// Of all its vectors.
-    pub fn dimension(&self) -> Dimension {
+    /// Of all its vectors; zero if there are none.
+    pub fn dimension(&self) -> usize {
         self.slots.dimension()
     }
 
@@ -101,7 +101,7 @@ impl Snapshot {
         request: &SearchRequest<'_>,
         compared_max: usize,
     ) -> Result<Option<Vec<Hit>>, InvalidQuery> {
-        request.check(self.dimension().get())?;
+        request.check(self.dimension())?;
         let vector = request.vector;
         // One search is compiled for each metric, so no vector has to ask which it is.
         match self.metric() {
@@ -203,7 +203,8 @@ impl Snapshot {
     }
 
     fn best<'a>(&self, request: &SearchRequest<'_>, sought: Sought<'a>) -> Best<'a> {
-        Best::new(request, sought.filter, Order::of(self.metric()), sought.points_max)
+        let SearchRequest { limit, score_threshold, .. } = *request;
+        Best::new(limit, score_threshold, sought.filter, Order::of(self.metric()), sought.points_max)
     }
 
     /// `None` if only a scan can tell.

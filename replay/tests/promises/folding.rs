@@ -1,16 +1,17 @@
 //! A projection is a fold of its log and of nothing else.
 
 use proptest::prelude::*;
-use vectorizer_log::{Event, PointId, Record, Timestamp};
+use vectorizer_log::{Dimension, Document, Event, PointId, Record, Text, Timestamp, VectorParameters};
 use vectorizer_replay::{Applied, Collection, Projection, Projector, StoredPoint};
 
 use crate::history::{collection, created, fold, history, id, log_id, point, record};
 use crate::model::{Model, ModelCollection, ModelPoint};
-use vectorizer_log::Metric;
+use vectorizer_log::{IndexParameters, Metric};
 
 fn plain(point: &StoredPoint) -> (String, ModelPoint) {
     let payload = point.payload().map(|payload| payload.as_str().to_owned());
-    (point.id().to_string(), ModelPoint { vector: point.vector().to_vec(), payload })
+    let text = point.text().map(|text| text.as_str().to_owned());
+    (point.id().to_string(), ModelPoint { vector: point.vector().to_vec(), payload, text })
 }
 
 fn in_pages_of(collection: &Collection, limit: usize) -> Vec<(String, ModelPoint)> {
@@ -28,8 +29,9 @@ fn in_pages_of(collection: &Collection, limit: usize) -> Vec<(String, ModelPoint
 
 fn assert_collection(found: &Collection, expected: &ModelCollection) {
     assert_eq!(found.name().as_str(), expected.name);
-    assert_eq!(found.dimension().get(), expected.dimension);
-    assert_eq!(found.metric(), expected.metric);
+    assert_eq!(found.has_texts(), expected.texts);
+    assert_eq!(found.dimension().map_or(0, Dimension::get), expected.dimension);
+    assert_eq!(found.metric(), (expected.dimension > 0).then_some(expected.metric));
     assert_eq!(found.parameters(), expected.parameters);
     assert_eq!(found.created_at().micros(), expected.created_at);
     assert_eq!(found.last_change().get(), expected.last_change);
@@ -157,6 +159,25 @@ fn the_digest_tells_every_difference_apart() {
             records.push(again);
         }),
     ];
+    // The same points in collections with texts, with and without them.
+    let created = |vectors| Event::TextCollectionCreated { name: "c".parse().unwrap(), vectors };
+    let (dimension, metric) = (2.try_into().unwrap(), Metric::Dot);
+    let vectors = VectorParameters { dimension, metric, index: IndexParameters::default() };
+    let documents = |text: Option<&str>, vector: bool| {
+        let Event::VectorsUpserted { collection, points } = small_history().pop().unwrap().event else {
+            panic!()
+        };
+        let documents = points.into_iter().map(|point| {
+            let document = Document { text: text.map(|text| Text::new(text).unwrap()), ..point.into() };
+            if vector { document } else { Document { vector: None, ..document } }
+        });
+        record(2, 20, Event::DocumentsUpserted { collection, documents: documents.collect() })
+    };
+    for text in [None, Some("a"), Some("b")] {
+        digests
+            .push(fold(&[record(1, 10, created(Some(vectors))), documents(text, true)]).digest().to_string());
+    }
+    digests.push(fold(&[record(1, 10, created(None)), documents(Some("a"), false)]).digest().to_string());
     digests.sort_unstable();
     let all = digests.len();
     digests.dedup();

@@ -4,8 +4,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use vectorizer_log::{
-    Actor, CollectionId, Event, Idempotency, IndexParameters, LogId, Metric, Payload, Point, PointId, Record,
-    Seq, Timestamp, Vector, Via,
+    Actor, CollectionId, Document, Event, Idempotency, IndexParameters, LogId, Metric, Payload, Point,
+    PointId, Record, Seq, Text, Timestamp, Vector, VectorParameters, Via,
 };
 use vectorizer_replay::{Applied, Projection, Projector};
 
@@ -91,9 +91,10 @@ enum Action {
         dimension: u32,
         metric: Metric,
         parameters: IndexParameters,
+        texts: Texts,
     },
     DeleteCollection,
-    Upsert(Vec<(usize, Numbers, Option<String>)>),
+    Upsert(Vec<(usize, Numbers, Option<String>, Option<String>)>),
     /// Many points at once, mostly the same ones again: fills blocks and makes them worth compacting.
     Burst {
         first: usize,
@@ -114,6 +115,20 @@ enum Action {
     Billing(BillingAction),
 }
 
+/// Whether a collection's points may have texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Texts {
+    None,
+    BesideVectors,
+    Only,
+}
+
+/// Few words, some of them common, so that scores tie.
+pub(crate) fn text() -> impl Strategy<Value = String> {
+    let word = prop_oneof![4 => Just("the"), 2 => Just("Cat"), 1 => Just("zebra"), 1 => Just("東京"), 1 => Just("—")];
+    vec(word, 1..8).prop_map(|words| words.join(" "))
+}
+
 fn payload() -> impl Strategy<Value = String> {
     (0..3_u8, "[ab]", any::<bool>())
         .prop_map(|(number, tag, flag)| format!(r#"{{"n": {number}, "tags": ["{tag}"], "flag": {flag}}}"#))
@@ -122,13 +137,14 @@ fn payload() -> impl Strategy<Value = String> {
 fn action() -> impl Strategy<Value = Action> {
     let metric = prop_oneof![Just(Metric::Cosine), Just(Metric::Dot), Just(Metric::Euclidean)];
     let parameters = option::of(1_u16..64).prop_map(|m| IndexParameters { m, ..IndexParameters::default() });
+    let texts = prop_oneof![3 => Just(Texts::None), 2 => Just(Texts::BesideVectors), 2 => Just(Texts::Only)];
     prop_oneof![
-        3 => (0..3_u8, 1..=DIMENSION_MAX, metric, parameters)
-            .prop_map(|(name, dimension, metric, parameters)| Action::Create { name, dimension, metric, parameters }),
+        3 => (0..3_u8, 1..=DIMENSION_MAX, metric, parameters, texts)
+            .prop_map(|(name, dimension, metric, parameters, texts)| Action::Create { name, dimension, metric, parameters, texts }),
         1 => Just(Action::DeleteCollection),
         1 => Just(Action::Deny),
         6 => billing_action().prop_map(Action::Billing),
-        8 => vec((0..IDS, numbers(), option::of(payload())), 0..6).prop_map(Action::Upsert),
+        8 => vec((0..IDS, numbers(), option::of(payload()), option::of(text())), 0..6).prop_map(Action::Upsert),
         3 => (0..300_usize, 0..900_usize, numbers())
             .prop_map(|(first, count, numbers)| Action::Burst { first, count, numbers }),
         4 => (1..6_usize, 0..6_usize).prop_map(|(stride, first)| Action::Delete { stride, first }),
@@ -180,14 +196,15 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Record>> {
 
 /// What the step comes to in the state that `model` is in; `None` if it makes no sense there.
 fn event(step: &Step, model: &Model) -> Option<Event> {
-    if let Action::Create { name, dimension, metric, parameters } = &step.action {
+    if let Action::Create { name, dimension, metric, parameters, texts } = &step.action {
         let name = format!("c{name}");
         let free = model.collections.values().all(|collection| collection.name != name);
-        return free.then(|| Event::CollectionCreated {
-            name: name.parse().unwrap(),
-            dimension: (*dimension).try_into().unwrap(),
-            metric: *metric,
-            index: *parameters,
+        let (name, dimension) = (name.parse().unwrap(), (*dimension).try_into().unwrap());
+        let vectors = VectorParameters { dimension, metric: *metric, index: *parameters };
+        return free.then_some(match texts {
+            Texts::None => Event::CollectionCreated { name, dimension, metric: *metric, index: *parameters },
+            Texts::BesideVectors => Event::TextCollectionCreated { name, vectors: Some(vectors) },
+            Texts::Only => Event::TextCollectionCreated { name, vectors: None },
         });
     }
     if matches!(step.action, Action::Deny) {
@@ -216,24 +233,28 @@ fn on_collection(action: &Action, collection: CollectionId, target: &ModelCollec
         Action::Create { .. } | Action::Deny | Action::Billing(_) => None,
         Action::DeleteCollection => Some(Event::CollectionDeleted { collection }),
         Action::Upsert(chosen) => {
-            let mut points: Vec<Point> = Vec::new();
-            for (number, numbers, payload) in chosen {
+            let (mut points, mut texts): (Vec<Point>, Vec<_>) = (Vec::new(), Vec::new());
+            for (number, numbers, payload, text) in chosen {
                 let point = point(&format!("p{number}"), &cut(numbers), payload.as_deref());
                 if points.iter().all(|other| other.id != point.id) {
                     points.push(point);
+                    texts.push(text.clone());
                 }
             }
-            Some(Event::VectorsUpserted { collection, points })
+            Some(upserted(collection, target, points, texts))
         }
         Action::Burst { first, count, numbers } => {
             let points = (*first..first + count)
                 .map(|number| {
                     let mut vector = cut(numbers);
-                    vector[number % target.dimension] = numbers[number % numbers.len()];
+                    if let Some(place) = number.checked_rem(target.dimension) {
+                        vector[place] = numbers[number % numbers.len()];
+                    }
                     point(&format!("p{number}"), &vector, None)
                 })
                 .collect();
-            Some(Event::VectorsUpserted { collection, points })
+            let texts = (0..*count).map(|number| Some(format!("the {}", number % 7))).collect();
+            Some(upserted(collection, target, points, texts))
         }
         Action::Delete { stride, first } => {
             let ids = ids().skip(*first).step_by(*stride).map(|name| id(name)).collect();
@@ -245,4 +266,26 @@ fn on_collection(action: &Action, collection: CollectionId, target: &ModelCollec
             Some(Event::PayloadChanged { collection, id: id(name), payload })
         }
     }
+}
+
+/// The points as `target` takes them.
+fn upserted(
+    collection: CollectionId,
+    target: &ModelCollection,
+    points: Vec<Point>,
+    texts: Vec<Option<String>>,
+) -> Event {
+    if !target.texts {
+        return Event::VectorsUpserted { collection, points };
+    }
+    let document = |(point, text): (Point, Option<String>)| {
+        let document = Document::from(point);
+        let words = |text: String| Text::new(text).unwrap();
+        if target.dimension > 0 {
+            return Document { text: text.map(words), ..document };
+        }
+        // Nothing but a text, so there must be one.
+        Document { vector: None, text: Some(words(text.unwrap_or_else(|| "nothing".to_owned()))), ..document }
+    };
+    Event::DocumentsUpserted { collection, documents: points.into_iter().zip(texts).map(document).collect() }
 }

@@ -14,3 +14,4 @@ mod random;
 mod recovery;
 mod searching;
 mod snapshots;
+mod texts;

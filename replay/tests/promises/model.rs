@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use vectorizer_log::{Event, IndexParameters, Metric, Record};
+use vectorizer_log::{
+    CollectionId, CollectionName, Document, Event, IndexParameters, Metric, Record, VectorParameters,
+};
 use vectorizer_replay::Outcome;
 
 pub(crate) const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
@@ -18,8 +20,10 @@ pub(crate) struct Model {
 #[derive(Clone, Debug)]
 pub(crate) struct ModelCollection {
     pub(crate) name: String,
+    /// Zero if it has texts and no vectors.
     pub(crate) dimension: usize,
     pub(crate) metric: Metric,
+    pub(crate) texts: bool,
     pub(crate) parameters: IndexParameters,
     pub(crate) created_at: i64,
     pub(crate) last_change: u64,
@@ -30,6 +34,7 @@ pub(crate) struct ModelCollection {
 pub(crate) struct ModelPoint {
     pub(crate) vector: Vec<f32>,
     pub(crate) payload: Option<String>,
+    pub(crate) text: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -42,11 +47,9 @@ pub(crate) struct ModelAnswer {
 
 impl ModelCollection {
     pub(crate) fn logical_bytes(&self) -> u64 {
-        let payload = |point: &ModelPoint| point.payload.as_ref().map_or(0, String::len);
-        self.points
-            .iter()
-            .map(|(id, point)| (4 * self.dimension + id.len() + payload(point) + 32) as u64)
-            .sum()
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let bytes = |point: &ModelPoint| text(&point.payload) + text(&point.text);
+        self.points.iter().map(|(id, point)| (4 * self.dimension + id.len() + bytes(point) + 32) as u64).sum()
     }
 
     /// The score of `point` in f64.
@@ -77,12 +80,14 @@ impl Model {
     pub(crate) fn apply(&mut self, record: &Record) {
         let seq = record.seq.get();
         let outcome = match &record.event {
-            Event::CollectionCreated { name, dimension, metric, index } => {
+            Event::CollectionCreated { .. } | Event::TextCollectionCreated { .. } => {
+                let (name, vectors, texts) = definition(&record.event);
                 let collection = ModelCollection {
                     name: name.as_str().to_owned(),
-                    dimension: dimension.get(),
-                    metric: *metric,
-                    parameters: *index,
+                    dimension: vectors.map_or(0, |vectors| vectors.dimension.get()),
+                    metric: vectors.map_or(Metric::Dot, |vectors| vectors.metric),
+                    texts,
+                    parameters: vectors.map(|vectors| vectors.index).unwrap_or_default(),
                     created_at: record.at.micros(),
                     last_change: seq,
                     points: BTreeMap::new(),
@@ -97,16 +102,9 @@ impl Model {
                 Outcome::CollectionDeleted { vectors }
             }
             Event::VectorsUpserted { collection, points } => {
-                let collection = self.collections.get_mut(&collection.seq().get()).unwrap();
-                for point in points {
-                    let payload = point.payload.as_ref().map(|payload| payload.as_str().to_owned());
-                    let vector = point.vector.as_dense().to_vec();
-                    collection.points.insert(point.id.to_string(), ModelPoint { vector, payload });
-                    collection.last_change = seq;
-                }
-                self.vectors_upserted += points.len() as u64;
-                Outcome::Upserted { count: points.len() as u64 }
+                self.upsert(seq, *collection, &points.iter().cloned().map(Document::from).collect::<Vec<_>>())
             }
+            Event::DocumentsUpserted { collection, documents } => self.upsert(seq, *collection, documents),
             Event::VectorsDeleted { collection, ids } => {
                 let collection = self.collections.get_mut(&collection.seq().get()).unwrap();
                 for id in ids {
@@ -135,7 +133,34 @@ impl Model {
             self.answers.insert(idempotency.key.clone(), answer);
         }
     }
+
+    fn upsert(&mut self, seq: u64, collection: CollectionId, documents: &[Document]) -> Outcome {
+        let collection = self.collections.get_mut(&collection.seq().get()).unwrap();
+        for Document { id, vector, payload, text } in documents {
+            let point = ModelPoint {
+                vector: vector.as_ref().map(|vector| vector.as_dense().to_vec()).unwrap_or_default(),
+                payload: payload.as_ref().map(|payload| payload.as_str().to_owned()),
+                text: text.as_ref().map(|text| text.as_str().to_owned()),
+            };
+            collection.points.insert(id.to_string(), point);
+            collection.last_change = seq;
+        }
+        self.vectors_upserted += documents.len() as u64;
+        Outcome::Upserted { count: documents.len() as u64 }
+    }
+
     fn forget(&mut self, at: i64) {
         self.answers.retain(|_, answer| at - answer.at < DAY_MICROS);
+    }
+}
+
+/// What a creation says.
+fn definition(event: &Event) -> (&CollectionName, Option<VectorParameters>, bool) {
+    match event {
+        Event::CollectionCreated { name, dimension, metric, index } => {
+            (name, Some(VectorParameters { dimension: *dimension, metric: *metric, index: *index }), false)
+        }
+        Event::TextCollectionCreated { name, vectors } => (name, *vectors, true),
+        other => panic!("{other:?} creates nothing"),
     }
 }

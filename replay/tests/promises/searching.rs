@@ -51,6 +51,10 @@ fn assert_search(collection: &Collection, model: &ModelCollection, wish: &Wish) 
         score_threshold: wish.score_threshold,
         effort: Effort::Usual,
     };
+    if model.dimension == 0 {
+        assert_eq!(snapshot.search(&request).unwrap_err(), InvalidQuery::NoVectors);
+        return;
+    }
     if model.metric == Metric::Cosine && query.iter().all(|number| *number == 0.0) {
         assert_eq!(snapshot.search(&request).unwrap_err(), InvalidQuery::ZeroVector);
         return;

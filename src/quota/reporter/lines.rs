@@ -105,7 +105,9 @@ fn before(close: &StoredRecord) -> Seq {
         }
         Event::CollectionCreated { .. }
         | Event::CollectionDeleted { .. }
+        | Event::TextCollectionCreated { .. }
         | Event::VectorsUpserted { .. }
+        | Event::DocumentsUpserted { .. }
         | Event::VectorsDeleted { .. }
         | Event::PayloadChanged { .. }
         | Event::AccessDenied { .. }
@@ -162,7 +164,9 @@ pub(in crate::quota) fn lines(
         }
         Event::CollectionCreated { .. }
         | Event::CollectionDeleted { .. }
+        | Event::TextCollectionCreated { .. }
         | Event::VectorsUpserted { .. }
+        | Event::DocumentsUpserted { .. }
         | Event::VectorsDeleted { .. }
         | Event::PayloadChanged { .. }
         | Event::AccessDenied { .. }

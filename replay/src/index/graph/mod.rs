@@ -44,7 +44,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vectorizer_log::{Dimension, Metric};
+use vectorizer_log::Metric;
 
 use self::blocks::Block;
 pub(super) use self::bound::Bound;
@@ -138,8 +138,8 @@ pub(super) struct View {
 
 impl Graph {
     /// A graph without nodes.
-    pub(super) fn new(dimension: Dimension, metric: Metric, degrees: Degrees) -> Self {
-        let shape = Shape::new(dimension.get(), metric, Precision::Byte, &[]);
+    pub(super) fn new(dimension: usize, metric: Metric, degrees: Degrees) -> Self {
+        let shape = Shape::new(dimension, metric, Precision::Byte, &[]);
         Self::of(View::empty(Arc::new(shape), degrees))
     }
 

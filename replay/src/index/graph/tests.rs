@@ -30,7 +30,7 @@ struct Linked {
 }
 
 fn graph(metric: Metric) -> Graph {
-    Graph::new(Dimension::try_from(u32::try_from(DIMENSION).unwrap()).unwrap(), metric, DEGREES)
+    Graph::new(DIMENSION, metric, DEGREES)
 }
 
 impl Linked {

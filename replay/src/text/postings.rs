@@ -1,0 +1,148 @@
+//! Which documents have a term.
+
+use std::sync::Arc;
+
+use super::block::{BLOCK_POSTINGS_MAX, Block, Posting};
+
+/// The postings of one term: at least one. A clone shares them, and stays as it is while they go on.
+#[derive(Clone, Debug)]
+pub(super) enum Postings {
+    /// As most terms of any collection have it.
+    One(Posting),
+    /// Up to a block.
+    Few(Arc<Block>),
+    /// More.
+    Many(Arc<Blocks>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Blocks {
+    /// None of them is empty.
+    all: Vec<Arc<Block>>,
+    len: usize,
+}
+
+impl Postings {
+    /// How many documents have the term.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Few(block) => block.len(),
+            Self::Many(blocks) => blocks.len,
+        }
+    }
+
+    /// Takes in a posting of a document behind all others.
+    pub(super) fn push(&mut self, posting: Posting) {
+        match self {
+            Self::One(first) => {
+                let mut block = Block::new(*first);
+                block.push(posting);
+                *self = Self::Few(Arc::new(block));
+            }
+            Self::Few(block) if block.is_full() => {
+                let all = vec![Arc::clone(block), Arc::new(Block::new(posting))];
+                *self = Self::Many(Arc::new(Blocks { all, len: BLOCK_POSTINGS_MAX + 1 }));
+            }
+            Self::Few(block) => Arc::make_mut(block).push(posting),
+            Self::Many(blocks) => {
+                let Blocks { all, len } = Arc::make_mut(blocks);
+                *len += 1;
+                match all.last_mut().filter(|block| !block.is_full()) {
+                    Some(block) => Arc::make_mut(block).push(posting),
+                    None => all.push(Arc::new(Block::new(posting))),
+                }
+            }
+        }
+    }
+
+    /// Takes out the document, if it is there; says whether none is left.
+    pub(super) fn remove(&mut self, document: u32) -> bool {
+        match self {
+            Self::One(posting) => posting.document == document,
+            Self::Few(block) => match without(block, document) {
+                Some(rest) if rest.len() == 1 => {
+                    *self = Self::One(rest[0]);
+                    false
+                }
+                Some(rest) => Block::of(&rest).is_none_or(|rest| {
+                    *block = Arc::new(rest);
+                    false
+                }),
+                None => false,
+            },
+            Self::Many(blocks) => {
+                let Blocks { all, len } = Arc::make_mut(blocks);
+                let at = all.partition_point(|block| block.last < document);
+                let Some(rest) = all.get(at).and_then(|block| without(block, document)) else { return false };
+                *len -= 1;
+                match Block::of(&rest) {
+                    Some(mut block) => {
+                        // So that blocks stay half full or more, but for those whose neighbours are fuller.
+                        if let Some(next) = all.get(at + 1)
+                            && block.len() + next.len() <= BLOCK_POSTINGS_MAX / 2
+                        {
+                            next.postings().for_each(|posting| block.push(posting));
+                            all.remove(at + 1);
+                        }
+                        all[at] = Arc::new(block);
+                    }
+                    None => drop(all.remove(at)),
+                }
+                if let [only] = &**all {
+                    *self = Self::Few(Arc::clone(only));
+                }
+                false
+            }
+        }
+    }
+
+    /// The same with other numbers for its documents, in the same order; `None` if none of them has one.
+    pub(super) fn renumbered(&self, renumber: &impl Fn(u32) -> Option<u32>) -> Option<Self> {
+        let mut postings: Option<Self> = None;
+        let mut push = |posting: Posting| {
+            let Some(document) = renumber(posting.document) else { return };
+            let posting = Posting { document, ..posting };
+            match &mut postings {
+                Some(postings) => postings.push(posting),
+                None => postings = Some(Self::One(posting)),
+            }
+        };
+        match self {
+            Self::One(posting) => push(*posting),
+            Self::Few(block) => block.postings().for_each(push),
+            Self::Many(blocks) => blocks.all.iter().flat_map(|block| block.postings()).for_each(push),
+        }
+        postings
+    }
+
+    /// Its blocks.
+    pub(super) fn blocks(self) -> Vec<Arc<Block>> {
+        match self {
+            Self::One(posting) => vec![Arc::new(Block::new(posting))],
+            Self::Few(block) => vec![block],
+            Self::Many(blocks) => blocks.all.clone(),
+        }
+    }
+
+    /// About how much memory it takes beside itself.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::One(_) => 0,
+            Self::Few(block) => block.bytes(),
+            Self::Many(blocks) => {
+                let table = super::allocated(blocks.all.capacity() * size_of::<Arc<Block>>());
+                let itself = super::allocated(16 + size_of::<Blocks>());
+                itself + table + blocks.all.iter().map(|block| block.bytes()).sum::<usize>()
+            }
+        }
+    }
+}
+
+/// The block's postings without the document's; `None` if it has none.
+fn without(block: &Block, document: u32) -> Option<Vec<Posting>> {
+    let mut postings: Vec<Posting> = block.postings().collect();
+    let at = postings.binary_search_by_key(&document, |posting| posting.document).ok()?;
+    postings.remove(at);
+    Some(postings)
+}

@@ -1,0 +1,219 @@
+//! The index against a scorer that knows nothing but texts.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use roaring::RoaringBitmap;
+
+use super::words::Words;
+use super::*;
+
+/// BM25 written down as it stands in books, of every document.
+fn naive(texts: &BTreeMap<u32, String>, query: &TextQuery) -> BTreeMap<u32, f32> {
+    let counted = |text: &str| -> BTreeMap<String, u32> {
+        Words::of(text).counted().map(|(term, count)| (term.to_owned(), count)).collect()
+    };
+    let words: BTreeMap<u32, BTreeMap<String, u32>> =
+        texts.iter().map(|(document, text)| (*document, counted(text))).collect();
+    let length = |words: &BTreeMap<String, u32>| f64::from(words.values().sum::<u32>());
+    #[expect(clippy::cast_precision_loss, reason = "few")]
+    let documents = texts.len() as f64;
+    let mean = words.values().map(length).sum::<f64>() / documents.max(1.0);
+    let mut scores = BTreeMap::new();
+    for (document, words) in &words {
+        let mut score = None;
+        for term in query.terms() {
+            let Some(count) = words_with(words, term) else { continue };
+            #[expect(clippy::cast_precision_loss, reason = "few")]
+            let having = texts.values().filter(|text| counted(text).contains_key(term)).count() as f64;
+            let idf = (1.0 + (documents - having + 0.5) / (having + 0.5)).ln();
+            let count = f64::from(count);
+            let norm = 1.2 * (1.0 - 0.75 + 0.75 * (length(words) / mean));
+            *score.get_or_insert(0.0) += idf * count * (1.2 + 1.0) / (count + norm);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "as scores are")]
+        scores.extend(score.map(|score| (*document, score as f32)));
+    }
+    scores
+}
+
+fn words_with(words: &BTreeMap<String, u32>, term: &str) -> Option<u32> {
+    words.get(term).copied()
+}
+
+/// The best `limit` by the index, best first, and how many documents it has offered.
+fn found(
+    index: &TextIndex,
+    query: &TextQuery,
+    among: Option<&RoaringBitmap>,
+    limit: usize,
+) -> (Vec<(u32, f32)>, usize) {
+    let mut best: Vec<(u32, f32)> = Vec::new();
+    let mut offered = 0;
+    index.look_up(query).each_best(among, |document, score| {
+        offered += 1;
+        best.push((document, score));
+        best.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+        best.truncate(limit);
+        if best.len() == limit { best[limit - 1].1 } else { f32::NEG_INFINITY }
+    });
+    (best, offered)
+}
+
+fn expected(scores: &BTreeMap<u32, f32>, among: Option<&RoaringBitmap>, limit: usize) -> Vec<(u32, f32)> {
+    let accepted = |document: &u32| among.is_none_or(|among| among.contains(*document));
+    let mut all: Vec<(u32, f32)> = scores
+        .iter()
+        .map(|(document, score)| (*document, *score))
+        .filter(|(document, _)| accepted(document))
+        .collect();
+    all.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+    all.truncate(limit);
+    all
+}
+
+/// Few words, some of them common.
+fn text() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        6 => Just("the"), 3 => Just("cat"), 2 => Just("Dög"), 1 => Just("東"), 1 => Just("zebra"), 1 => Just("!"),
+    ];
+    vec(word, 1..12).prop_map(|words| words.join(" "))
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Add(Vec<String>),
+    /// Every so many-th, from one on.
+    Remove(usize, usize),
+    Renumber,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => vec(text(), 0..50).prop_map(Step::Add),
+        2 => (1..5_usize, 0..5_usize).prop_map(|(every, first)| Step::Remove(every, first)),
+        1 => Just(Step::Renumber),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn the_best_are_those_of_a_plain_scorer_to_the_bit_after_any_history(
+        steps in vec(step(), 1..16),
+        questions in vec(text(), 1..4),
+        limit in 1..20_usize,
+        every in 1..7_u32,
+    ) {
+        let mut index = TextIndex::default();
+        let mut texts: BTreeMap<u32, String> = BTreeMap::new();
+        let mut next = 0;
+        for step in steps {
+            match step {
+                Step::Add(added) => for text in added {
+                    index.add(next, &text);
+                    texts.insert(next, text);
+                    // Numbers may be left out.
+                    next += 1 + next % 3;
+                },
+                Step::Remove(every, first) => {
+                    let removed: Vec<u32> = texts.keys().copied().skip(first).step_by(every).collect();
+                    for document in removed {
+                        index.remove(document, &texts.remove(&document).unwrap());
+                    }
+                }
+                Step::Renumber => {
+                    let numbers: BTreeMap<u32, u32> = texts.keys().copied().zip(0..).collect();
+                    index = index.renumbered(|document| numbers.get(&document).copied());
+                    texts = texts.into_iter().map(|(document, text)| (numbers[&document], text)).collect();
+                    next = u32::try_from(texts.len()).unwrap();
+                }
+            }
+            for question in &questions {
+                let Ok(query) = TextQuery::new(question) else { continue };
+                let scores = naive(&texts, &query);
+                let among: RoaringBitmap = (0..next).filter(|number| number % every == 0).collect();
+                for among in [None, Some(&among)] {
+                    prop_assert_eq!(found(&index, &query, among, limit).0, expected(&scores, among, limit));
+                }
+            }
+        }
+        for (document, text) in std::mem::take(&mut texts) {
+            index.remove(document, &text);
+        }
+        let size = index.size();
+        prop_assert_eq!((size.terms, size.postings, index.documents, index.length), (0, 0, 0, 0));
+    }
+}
+
+/// 20,000 documents with one common word each, and rare ones among them.
+fn common_and_rare() -> TextIndex {
+    let mut index = TextIndex::default();
+    for number in 0..20_000_u32 {
+        let common = "common ".repeat(1 + number as usize % 3);
+        let rare = if number % 100 == 7 { "rare" } else { "other" };
+        index.add(number, &format!("{common} {rare} word{number}"));
+    }
+    index
+}
+
+#[test]
+fn most_documents_that_cannot_be_among_the_best_are_passed_over() {
+    let index = common_and_rare();
+    let query = TextQuery::new("common rare").unwrap();
+    let (best, offered) = found(&index, &query, None, 10);
+    assert_eq!(best.len(), 10);
+    assert!(best.iter().all(|(document, _)| document % 100 == 7), "{best:?}");
+    assert!(offered < 2_000, "{offered} of 20,000 were looked at");
+}
+
+#[test]
+fn what_was_taken_hold_of_stays_as_it_was_while_the_index_goes_on() {
+    let mut index = common_and_rare();
+    let query = TextQuery::new("common word19999").unwrap();
+    let before = index.look_up(&query);
+    let all = |found: &Found| {
+        let mut all = Vec::new();
+        found.each_best(None, |document, score| {
+            all.push((document, score));
+            f32::NEG_INFINITY
+        });
+        all
+    };
+    let then = all(&before);
+    index.remove(19_999, "common common common other word19999");
+    index.add(20_000, "common and more");
+    assert_eq!(all(&before), then);
+    let now = all(&index.look_up(&query));
+    assert_eq!((now.len(), now.last().map(|(document, _)| *document)), (20_000, Some(20_000)));
+}
+
+#[test]
+fn a_posting_takes_few_bytes_and_a_term_that_one_document_has_takes_no_block() {
+    let mut index = TextIndex::default();
+    for number in 0..20_000 {
+        index.add(number, "the same few words in every one of these");
+    }
+    let size = index.size();
+    assert_eq!((size.terms, size.postings), (9, 180_000));
+    // Three bytes, and a share of their block's 80 or so.
+    assert!(size.bytes < 180_000 * 4, "{size:?}");
+    let mut index = TextIndex::default();
+    for number in 0..20_000 {
+        index.add(number, &format!("word{number}"));
+    }
+    assert!(index.size().bytes < 20_000 * 120, "{:?}", index.size());
+}
+
+#[test]
+fn a_question_has_words_and_not_too_many() {
+    assert_eq!(TextQuery::new(" ?! "), Err(InvalidTextQuery::NoWord));
+    assert_eq!(TextQuery::new("Wörter worter"), TextQuery::new("worter"));
+    let long = "a ".repeat(TextQuery::BYTES_MAX / 2 + 1);
+    assert_eq!(TextQuery::new(&long), Err(InvalidTextQuery::TooLong { bytes: long.len() }));
+    let words = |count: usize| (0..count).map(|number| format!("w{number} ")).collect::<String>();
+    assert!(TextQuery::new(&words(TextQuery::WORDS_MAX)).is_ok());
+    assert_eq!(TextQuery::new(&words(257)), Err(InvalidTextQuery::TooManyWords { words: 257 }));
+}
