@@ -562,13 +562,13 @@ async fn a_body_that_is_not_what_it_should_be_is_refused_on_every_route() {
     for (point, says) in [
         (r#"{"id":"bad","vector":[1,2,3],"extra":1}"#, "unknown field `extra`"),
         (r#"{"vector":[1,2,3]}"#, "missing field `id`"),
-        (r#"{"id":"bad"}"#, "missing field `vector`"),
         (r#"{"id":"bad","id":"bad","vector":[1,2,3]}"#, "duplicate field `id`"),
         ("5", "5"),
     ] {
         let [whole, lines] = upserts(point, 422, "invalid-body", &[says]);
         cases.extend([whole.says(["vectors[1]"]), lines.says(["line 3"])]);
     }
+    cases.extend(upserts(r#"{"id":"bad"}"#, 422, "vector-missing", &["vector", "\"bad\"", "dimension 3"]));
     let nested = r#"{"name":"new","dimension":3,"metric":"dot","index":{"surprise":1}}"#;
     let nested = Case::new(Method::POST, CREATE, 422, "invalid-body").body(JSON, nested);
     cases.push(nested.says(["index", "unknown field `surprise`"]));

@@ -30,4 +30,5 @@ mod permissions;
 mod readme;
 mod single_tenant;
 mod stopping;
+mod text;
 mod writes;

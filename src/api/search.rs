@@ -12,8 +12,7 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 use vectorizer_log::Vector;
 use vectorizer_replay::{
-    Effort, Filter, Hit, SearchRequest, Selection, Snapshot, TextMatches, TextQuery, TextRequest, fused,
-    fused_depth,
+    Effort, Filter, Hit, SearchRequest, Snapshot, TextQuery, TextRequest, fused, fused_depth,
 };
 
 use super::App;
@@ -24,6 +23,7 @@ use super::problem::{Problem, ProblemBody};
 use super::values::{InCollection, VectorInput, filter, limit};
 use super::vectors::PointAnswer;
 use crate::auth::{Operation, Read};
+use crate::tenancy::Ground;
 
 /// How many results a search has unless it says otherwise.
 const RESULTS_DEFAULT: usize = 10;
@@ -188,13 +188,6 @@ impl SearchInput {
     }
 }
 
-/// What a search is done on: a collection as of one moment, what its filter selects, and what its texts have in
-/// common with the words that are looked for.
-struct Ground {
-    selection: Option<Selection>,
-    matches: Option<TextMatches>,
-}
-
 impl Search {
     fn run(&self, snapshot: &Snapshot, ground: &Ground) -> Result<Vec<Hit>, Problem> {
         let by_vector = self.request(ground).map(|request| snapshot.search(&request)).transpose()?;
@@ -281,9 +274,8 @@ pub(super) async fn search(
     let (search, filter) = input.checked(app.json_depth_max())?;
     let numbers = search.numbers();
     let answers = app.answer_room(&tenant);
-    let (snapshot, selections, matches) =
-        tenant.snapshot_of_texts(&name, [filter], &[search.sought.text()])?;
-    let ground = grounds(selections, matches).next().ok_or_else(Problem::internal)?;
+    let (snapshot, mut grounds) = tenant.snapshot_of_texts(&name, [filter], &[search.sought.text()])?;
+    let ground = grounds.pop().ok_or_else(Problem::internal)?;
     let metrics = app.metrics().clone();
     let compared = search.compared(&snapshot, &ground);
     // At most about as much as may be done on the spot; if that is not enough, it was not much.
@@ -338,8 +330,7 @@ pub(super) async fn search_batch(
     let numbers = searches.iter().map(Search::numbers).sum();
     let answers = app.answer_room(&tenant);
     let questions: Vec<_> = searches.iter().map(|search| search.sought.text()).collect();
-    let (snapshot, selections, matches) = tenant.snapshot_of_texts(&name, filters, &questions)?;
-    let grounds: Vec<Ground> = grounds(selections, matches).collect();
+    let (snapshot, grounds) = tenant.snapshot_of_texts(&name, filters, &questions)?;
     let compared = |(search, ground): (&Search, &Ground)| search.compared(&snapshot, ground);
     let compared = searches.iter().zip(&grounds).map(compared).fold(0, usize::saturating_add);
     let (metrics, count) = (app.metrics().clone(), searches.len());
@@ -392,13 +383,6 @@ pub(super) async fn count(
         Ok(json(StatusCode::OK, &CountAnswer { count }))
     })
     .await
-}
-
-fn grounds(
-    selections: Vec<Option<Selection>>,
-    matches: Vec<Option<TextMatches>>,
-) -> impl Iterator<Item = Ground> {
-    selections.into_iter().zip(matches).map(|(selection, matches)| Ground { selection, matches })
 }
 
 /// Runs `work`, which compares about `compared` numbers of the snapshot and shows up to `shown` numbers: at once

@@ -94,6 +94,7 @@ pub(super) struct PayloadChanged {
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "they are the names of parameters")]
 pub(super) struct Shown {
     /// Show payloads; true unless said otherwise.
     with_payload: Option<bool>,

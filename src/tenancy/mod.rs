@@ -56,7 +56,7 @@ pub use self::deletion::DeletionError;
 use self::linker::Turns;
 pub use self::merge_patch::MergePatch;
 pub use self::share::{Share, ShareSize};
-pub use self::tenant::{CollectionFacts, SearchState, Tenant};
+pub use self::tenant::{CollectionFacts, Ground, SearchState, Tenant};
 use crate::audit::Audit;
 use crate::auth::{Pass, Reach};
 use crate::catalogue::Catalogue;

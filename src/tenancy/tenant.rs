@@ -50,6 +50,15 @@ pub struct CollectionFacts {
     pub last_change: Seq,
 }
 
+/// What a search is done on beside a snapshot of the same moment.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    /// What its filter selects.
+    pub selection: Option<Selection>,
+    /// What the texts have in common with the words that it looks for.
+    pub matches: Option<TextMatches>,
+}
+
 /// How searches of a collection are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SearchState {
@@ -170,15 +179,17 @@ impl<L> Tenant<L> {
         name: &CollectionName,
         filters: impl IntoIterator<Item = Option<Filter>>,
         questions: &[Option<&TextQuery>],
-    ) -> Result<(Snapshot, Vec<Option<Selection>>, Vec<Option<TextMatches>>), Refusal> {
+    ) -> Result<(Snapshot, Vec<Ground>), Refusal> {
         self.read(name, |collection| {
             self.awake.searches.note(collection.id());
-            let look_up = |question: &Option<&TextQuery>| {
-                let no_texts = || Refusal::NoTexts(name.clone());
-                question.map(|question| collection.look_up(question).ok_or_else(no_texts)).transpose()
+            let look_up = |question: &TextQuery| {
+                collection.look_up(question).ok_or_else(|| Refusal::NoTexts(name.clone()))
             };
-            let matches = questions.iter().map(look_up).collect::<Result<_, _>>()?;
-            Ok((collection.snapshot(), collection.select_each(filters), matches))
+            let selections = collection.select_each(filters).into_iter();
+            let ground = |(selection, question): (Option<Selection>, &Option<_>)| {
+                Ok(Ground { selection, matches: question.map(look_up).transpose()? })
+            };
+            Ok((collection.snapshot(), selections.zip(questions).map(ground).collect::<Result<_, _>>()?))
         })?
     }
 

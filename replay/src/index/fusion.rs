@@ -23,12 +23,11 @@ pub fn fused(rankings: [Vec<Hit>; 2], limit: usize, score_threshold: Option<f32>
         let mut divisor = K;
         for hit in ranking {
             divisor += 1.0;
-            match places.get(hit.point.id()) {
-                Some(place) => fused[*place].0 += divisor.recip(),
-                None => {
-                    places.insert(hit.point.id().to_owned(), fused.len());
-                    fused.push((divisor.recip(), hit));
-                }
+            if let Some(place) = places.get(hit.point.id()) {
+                fused[*place].0 += divisor.recip();
+            } else {
+                places.insert(hit.point.id().to_owned(), fused.len());
+                fused.push((divisor.recip(), hit));
             }
         }
     }

@@ -5,7 +5,7 @@ use vectorizer_log::Text;
 use super::collection::Collection;
 use super::search::{Best, Hit, Order};
 use super::selection::Selection;
-use super::slots::{Slot, Slots};
+use super::slots::{Entry, Slot, Slots};
 use super::sought::Sought;
 use crate::text::{Found, TextIndex, TextQuery};
 
@@ -72,7 +72,7 @@ pub(super) fn words_of<E>(slots: &Slots, stop: &impl Fn() -> Result<(), E>) -> R
     let mut texts = TextIndex::default();
     for (number, entry) in (0..).zip(slots.blocks().iter().flat_map(|block| block.entries())) {
         stop()?;
-        if let Some(text) = entry.and_then(|entry| entry.text()) {
+        if let Some(text) = entry.and_then(Entry::text) {
             texts.add(number, text.as_str());
         }
     }

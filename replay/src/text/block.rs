@@ -47,7 +47,9 @@ impl Block {
     pub(super) fn of(postings: &[Posting]) -> Option<Self> {
         let (first, rest) = postings.split_first()?;
         let mut block = Self::new(*first);
-        rest.iter().for_each(|posting| block.push(*posting));
+        for posting in rest {
+            block.push(*posting);
+        }
         block.bytes.shrink_to_fit();
         Some(block)
     }

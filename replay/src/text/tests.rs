@@ -213,7 +213,7 @@ fn a_question_has_words_and_not_too_many() {
     assert_eq!(TextQuery::new("Wörter worter"), TextQuery::new("worter"));
     let long = "a ".repeat(TextQuery::BYTES_MAX / 2 + 1);
     assert_eq!(TextQuery::new(&long), Err(InvalidTextQuery::TooLong { bytes: long.len() }));
-    let words = |count: usize| (0..count).map(|number| format!("w{number} ")).collect::<String>();
+    let words = |count: usize| (0..count).map(|number| format!("w{number}")).collect::<Vec<_>>().join(" ");
     assert!(TextQuery::new(&words(TextQuery::WORDS_MAX)).is_ok());
     assert_eq!(TextQuery::new(&words(257)), Err(InvalidTextQuery::TooManyWords { words: 257 }));
 }

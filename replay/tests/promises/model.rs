@@ -80,21 +80,11 @@ impl Model {
     pub(crate) fn apply(&mut self, record: &Record) {
         let seq = record.seq.get();
         let outcome = match &record.event {
-            Event::CollectionCreated { .. } | Event::TextCollectionCreated { .. } => {
-                let (name, vectors, texts) = definition(&record.event);
-                let collection = ModelCollection {
-                    name: name.as_str().to_owned(),
-                    dimension: vectors.map_or(0, |vectors| vectors.dimension.get()),
-                    metric: vectors.map_or(Metric::Dot, |vectors| vectors.metric),
-                    texts,
-                    parameters: vectors.map(|vectors| vectors.index).unwrap_or_default(),
-                    created_at: record.at.micros(),
-                    last_change: seq,
-                    points: BTreeMap::new(),
-                };
-                self.collections.insert(seq, collection);
-                Outcome::CollectionCreated
+            Event::CollectionCreated { name, dimension, metric, index } => {
+                let vectors = VectorParameters { dimension: *dimension, metric: *metric, index: *index };
+                self.create(record, name, Some(vectors), false)
             }
+            Event::TextCollectionCreated { name, vectors } => self.create(record, name, *vectors, true),
             Event::CollectionDeleted { collection } => {
                 let gone = self.collections.remove(&collection.seq().get()).unwrap();
                 let vectors = gone.points.len() as u64;
@@ -134,6 +124,27 @@ impl Model {
         }
     }
 
+    fn create(
+        &mut self,
+        record: &Record,
+        name: &CollectionName,
+        vectors: Option<VectorParameters>,
+        texts: bool,
+    ) -> Outcome {
+        let collection = ModelCollection {
+            name: name.as_str().to_owned(),
+            dimension: vectors.map_or(0, |vectors| vectors.dimension.get()),
+            metric: vectors.map_or(Metric::Dot, |vectors| vectors.metric),
+            texts,
+            parameters: vectors.map(|vectors| vectors.index).unwrap_or_default(),
+            created_at: record.at.micros(),
+            last_change: record.seq.get(),
+            points: BTreeMap::new(),
+        };
+        self.collections.insert(record.seq.get(), collection);
+        Outcome::CollectionCreated
+    }
+
     fn upsert(&mut self, seq: u64, collection: CollectionId, documents: &[Document]) -> Outcome {
         let collection = self.collections.get_mut(&collection.seq().get()).unwrap();
         for Document { id, vector, payload, text } in documents {
@@ -151,16 +162,5 @@ impl Model {
 
     fn forget(&mut self, at: i64) {
         self.answers.retain(|_, answer| at - answer.at < DAY_MICROS);
-    }
-}
-
-/// What a creation says.
-fn definition(event: &Event) -> (&CollectionName, Option<VectorParameters>, bool) {
-    match event {
-        Event::CollectionCreated { name, dimension, metric, index } => {
-            (name, Some(VectorParameters { dimension: *dimension, metric: *metric, index: *index }), false)
-        }
-        Event::TextCollectionCreated { name, vectors } => (name, *vectors, true),
-        other => panic!("{other:?} creates nothing"),
     }
 }
