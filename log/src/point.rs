@@ -236,6 +236,11 @@ impl Payload {
         }
     }
 
+    /// What [`as_str`](Self::as_str) has said of one before; `None` if it cannot have been that.
+    pub fn restored(json: &str) -> Option<Self> {
+        (json.starts_with('{') && json.len() <= Self::BYTES_MAX).then(|| Self(json.into()))
+    }
+
     /// The JSON text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use vectorizer_log::{Event, Record, Seq, Timestamp};
 
 use crate::index::Change;
@@ -18,7 +19,7 @@ pub struct Answers {
 }
 
 /// What was answered to a request with an idempotency key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// The record that the request appended.
     pub seq: Seq,
@@ -31,7 +32,7 @@ pub struct Answer {
 }
 
 /// What a request came to: all that its answer says beside the seq.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// A collection was created.
     CollectionCreated,
@@ -110,6 +111,17 @@ impl Answers {
     /// Every remembered answer with its key, oldest first.
     pub fn oldest_first(&self) -> impl Iterator<Item = (&str, &Answer)> {
         self.oldest_first.iter().filter_map(|(seq, key)| Some((&**key, self.remembered(*seq, key)?)))
+    }
+
+    /// What [`oldest_first`](Self::oldest_first) has told.
+    pub(crate) fn restored(oldest_first: Vec<(Box<str>, Answer)>) -> Self {
+        let mut answers = Self::default();
+        for (key, answer) in oldest_first {
+            let key: Arc<str> = key.into();
+            answers.oldest_first.push_back((answer.seq, Arc::clone(&key)));
+            answers.by_key.insert(key, answer);
+        }
+        answers
     }
 
     /// Forgets what is due at the record's time, then remembers the record if it has a key.

@@ -13,10 +13,12 @@
 //!   next is a gap, one of another log is refused.
 //! - **A record applies whole or not at all.** It is checked against the state first and changes
 //!   the state only then.
+//! - **A [`Checkpoint`] only saves time.** One that is not exactly what was written is refused, and the log folded.
 //! - **Nothing here does I/O.** Records come from whoever reads the log.
 
 mod answers;
 mod billing;
+mod checkpoint;
 mod digest;
 mod index;
 mod metering;
@@ -30,6 +32,7 @@ pub use billing::{
     Bill, BillEntry, BilledTotal, BilledWindow, Billing, BillingCorrection, BillingLine, Discrepancy,
     DiscrepancyKind, OpenWindow,
 };
+pub use checkpoint::{Checkpoint, Restored, UnusableCheckpoint};
 pub use digest::StateDigest;
 pub use index::{
     Change, Collection, Compaction, Effort, Filter, Hit, Index, InvalidFilter, InvalidQuery, LinkingStopped,

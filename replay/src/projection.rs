@@ -65,13 +65,13 @@ pub enum ApplyError {
 /// Everything a tenant's log adds up to.
 #[derive(Clone, Debug)]
 pub struct Projection {
-    log_id: LogId,
-    applied: Seq,
-    data_seq: Seq,
-    index: Index,
-    usage: Usage,
-    billing: Billing,
-    answers: Answers,
+    pub(crate) log_id: LogId,
+    pub(crate) applied: Seq,
+    pub(crate) data_seq: Seq,
+    pub(crate) index: Index,
+    pub(crate) usage: Usage,
+    pub(crate) billing: Billing,
+    pub(crate) answers: Answers,
 }
 
 impl Projection {

@@ -1,9 +1,11 @@
 //! What a tenant uses, counted exactly.
 
+use serde::{Deserialize, Serialize};
+
 use crate::index::Change;
 
 /// The counters of one tenant, folded from the changes its records made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     collections: u64,
     vectors: u64,

@@ -18,6 +18,7 @@ mod discrepancy;
 mod entry;
 mod window;
 
+use serde::{Deserialize, Serialize};
 use vectorizer_log::{Event, JournalPosition, MeterTotal, Record, Seq, Timestamp};
 
 pub use bill::{Bill, BilledTotal};
@@ -32,7 +33,7 @@ use crate::usage::Usage;
 
 /// Where a tenant's bill stands: the window that is open, and how far those before it are delivered. Its
 /// size does not depend on how long the log is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Billing {
     window: Option<OpenWindow>,
     last_close: Seq,

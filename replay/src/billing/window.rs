@@ -1,5 +1,6 @@
 //! What has come together since the last close.
 
+use serde::{Deserialize, Serialize};
 use vectorizer_log::{Meter, MeterTotal, ObservedOperation, Seq, Timestamp};
 
 use super::entry::BilledWindow;
@@ -8,7 +9,7 @@ use crate::index::Change;
 const MICROS_PER_SECOND: u128 = 1_000_000;
 
 /// A window of the bill that is still open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenWindow {
     since: Timestamp,
     first_seq: Seq,

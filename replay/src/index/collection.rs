@@ -1,5 +1,7 @@
 //! One collection: its definition, and where the point of each id lies.
 
+mod stored;
+
 use std::sync::Arc;
 
 use vectorizer_log::{
@@ -19,6 +21,7 @@ use super::slots::{Entry, Moved, Slot, Slots, StoredPoint};
 use super::snapshot::Snapshot;
 use crate::metering::vector_logical_bytes;
 use crate::text::{TextIndex, TextIndexSize};
+pub(super) use stored::{FrozenCollection, StoredCollection};
 
 /// Named points: vectors of one dimension that compare in one way, or texts, or both.
 #[derive(Clone, Debug)]

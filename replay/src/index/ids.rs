@@ -36,6 +36,16 @@ struct Run {
 }
 
 impl Ids {
+    /// Of these slots, which hold points whose ids ascend; `None` if they do not.
+    pub(super) fn of_ordered(slots: &Slots, ordered: &[Slot]) -> Option<Self> {
+        if !ordered.is_sorted_by(|one, next| slots.id(*one) < slots.id(*next)) {
+            return None;
+        }
+        let runs: Vec<Run> = ordered.chunks(GIVES_BELOW).map(|run| Run::of(slots, run)).collect();
+        let firsts: Vec<Slot> = runs.iter().filter_map(|run| run.slots.first().copied()).collect();
+        Some(Self { firsts: Run::of(slots, &firsts), runs, len: ordered.len() })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -172,6 +182,17 @@ impl Ids {
 }
 
 impl Run {
+    /// Of slots in the order of their ids.
+    fn of(slots: &Slots, ordered: &[Slot]) -> Self {
+        let mut run = Self { skipped: 0, keys: vec![0; ordered.len()], slots: ordered.to_vec() };
+        let skipped = match ordered {
+            [first, .., last] => common(slots.id(*first), slots.id(*last)),
+            [_] | [] => 0,
+        };
+        run.skip(slots, skipped);
+        run
+    }
+
     fn len(&self) -> usize {
         self.slots.len()
     }

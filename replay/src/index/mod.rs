@@ -32,6 +32,7 @@ mod selection;
 mod slots;
 mod snapshot;
 mod sought;
+mod stored;
 mod sums;
 
 use std::collections::{BTreeMap, HashSet};
@@ -49,6 +50,7 @@ pub use search::{Effort, Hit, InvalidQuery, SearchRequest};
 pub use selection::Selection;
 pub use slots::StoredPoint;
 pub use snapshot::Snapshot;
+pub(crate) use stored::FrozenIndex;
 
 /// All collections of a tenant.
 #[derive(Clone, Debug, Default)]

@@ -12,6 +12,8 @@
 //! A point costs its numbers, its norm, the bytes of its id, four to say where they end and one to say that
 //! it is there; whatever is kept apart for a single point would cost more than all that is kept of it.
 
+mod stored;
+
 use std::sync::Arc;
 
 use vectorizer_log::{Metric, Payload, PointId, Text, VectorParameters};
@@ -392,6 +394,21 @@ impl Slots {
     /// no write changes in place what somebody else holds.
     pub(super) fn are(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.blocks, &other.blocks)
+    }
+
+    /// The slot of this number, if it holds a point.
+    pub(super) fn holds(&self, number: u32) -> Option<Slot> {
+        let slot = Slot(number);
+        self.entry(slot).map(|_| slot)
+    }
+
+    /// The numbers of the slots that hold a point, in the order of ids.
+    pub(super) fn in_order(&self) -> Vec<u32> {
+        let entries = self.blocks.iter().flat_map(|block| block.entries());
+        let mut order: Vec<(&str, u32)> =
+            (0..).zip(entries).filter_map(|(number, entry)| Some((entry?.id(), number))).collect();
+        order.sort_unstable();
+        order.into_iter().map(|(_, number)| number).collect()
     }
 
     /// Whether emptied slots outnumber points, and are many.
