@@ -1,7 +1,7 @@
 //! The server and the command line of Vectorizer.
 //!
 //! A request comes in through [`api`], is let in by [`auth`] (which asks [`hivehub`]), gets a handle to
-//! its tenant's data from [`tenancy`], and leaves with an answer. [`hub`] is a small HiveHub to run
+//! its tenant's data from [`tenancy`], and leaves with an answer; [`embedding`] makes vectors of its texts. [`hub`] is a small HiveHub to run
 //! yourself; [`server`] puts the parts together; [`config`] says how; [`metrics`] counts; [`audit`] keeps
 //! what was refused; [`outgoing`] is where requests to others start.
 
@@ -11,6 +11,7 @@ pub mod auth;
 pub mod catalogue;
 pub mod cli;
 pub mod config;
+pub mod embedding;
 pub mod hivehub;
 pub mod hub;
 pub mod metrics;

@@ -14,6 +14,7 @@ mod cluster;
 mod conditions;
 mod crash;
 mod damage;
+mod embedding;
 mod failing_disk;
 mod hostile;
 mod hub;

@@ -146,7 +146,7 @@ async fn what_does_not_fit_a_collection_with_or_without_texts_is_refused_whole()
             "vector: \"x\"",
         ),
         ("notes", json!({"id": "x"}), 422, "text-missing", "text: \"x\""),
-        ("notes", json!({"id": "x", "text": null}), 422, "text-missing", "text: \"x\""),
+        ("notes", json!({"id": "x", "text": null}), 422, "invalid-body", "null"),
         ("notes", json!({"id": "x", "text": ""}), 422, "invalid-text", "empty"),
         ("notes", json!({"id": "x", "text": 5}), 422, "invalid-body", "text"),
         ("notes", json!({"id": "x", "text": long}), 413, "text-too-large", "65537"),

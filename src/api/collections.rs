@@ -14,7 +14,7 @@ use super::body::expect_content_type;
 use super::conditions::Submitted;
 use super::middleware::auth::Granted;
 use super::problem::{Problem, ProblemBody};
-use super::values::InCollection;
+use super::values::{InCollection, given};
 use super::{App, vectors};
 use crate::auth::{Admin, Read};
 use crate::tenancy::{CollectionChange, CollectionFacts, SearchState};
@@ -32,9 +32,11 @@ pub(super) struct NewCollection {
     /// How many numbers each vector has: 1 to 16,384. With `text` it may be left out, together with the metric:
     /// then there are texts and no vectors.
     #[schema(example = 3)]
+    #[serde(default, deserialize_with = "given")]
     dimension: Option<u32>,
     /// How vectors compare: `cosine`, `dot` or `euclidean`.
     #[schema(value_type = Option<String>, example = "cosine")]
+    #[serde(default, deserialize_with = "given")]
     metric: Option<Metric>,
     /// Whether vectors may have texts, which are searched by their words; false unless said otherwise.
     text: Option<bool>,

@@ -26,6 +26,11 @@ pub(super) struct Submitted {
 }
 
 impl Submitted {
+    /// The key under which it is done once.
+    pub(super) fn idempotency(&self) -> Option<&Idempotency> {
+        self.idempotency.as_ref()
+    }
+
     /// A write of `change` to `collection` under the request's conditions.
     pub(super) fn write<C>(self, collection: CollectionName, change: C) -> Write<C> {
         let Self { body, headers: _, idempotency, precondition } = self;

@@ -46,6 +46,7 @@ pub use self::openapi::document;
 pub use self::problem::Problem;
 use crate::auth::{AccessCheck, Operation};
 use crate::config::Network;
+use crate::embedding::Embedder;
 use crate::metrics::Metrics;
 use crate::tenancy::{ShareSize, Tenancy, Tenant};
 
@@ -63,6 +64,7 @@ struct Shared {
     body_limits: BodyLimits,
     allowed_hosts: Option<AllowedHosts>,
     trusted_proxies: Vec<Network>,
+    embedder: Option<Embedder>,
     searching: Arc<Semaphore>,
     answers: Arc<Semaphore>,
     /// Held by the one who reads the metrics.
@@ -73,7 +75,7 @@ struct Shared {
 impl App {
     /// An app over these tenants, which lets in whom `access` lets in and shows `metrics`. `allowed_hosts` is what a
     /// `Host` header may say, for a server without keys; `None` does not look at it. `trusted_proxies` are
-    /// those whose word about a client's address is taken.
+    /// those whose word about a client's address is taken. `embedder` makes vectors of texts.
     pub fn new(
         tenancy: Tenancy,
         access: AccessCheck,
@@ -81,6 +83,7 @@ impl App {
         body_limits: BodyLimits,
         allowed_hosts: Option<AllowedHosts>,
         trusted_proxies: Vec<Network>,
+        embedder: Option<Embedder>,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let searching = Arc::new(Semaphore::new(cores));
@@ -94,6 +97,7 @@ impl App {
             body_limits,
             allowed_hosts,
             trusted_proxies,
+            embedder,
             searching,
             answers,
             measuring: Arc::new(Semaphore::new(1)),
@@ -127,6 +131,10 @@ impl App {
     fn answer_room<L>(&self, tenant: &Tenant<L>) -> AnswerRoom {
         let (node, share) = (&self.shared.answers, &tenant.share().answers);
         AnswerRoom { node: Arc::clone(node), share: Arc::clone(share) }
+    }
+
+    fn embedder(&self) -> Option<&Embedder> {
+        self.shared.embedder.as_ref()
     }
 
     fn json_depth_max(&self) -> usize {

@@ -12,6 +12,7 @@ use vectorizer_log::{Error, InvalidCollectionName, InvalidPoint};
 use vectorizer_replay::{InvalidFilter, InvalidQuery, InvalidTextQuery};
 
 use crate::auth::{Denial, DenialReason};
+use crate::embedding::NotEmbedded;
 use crate::quota::QuotaType;
 use crate::tenancy::{DeletionError, Refusal, WakeError};
 
@@ -285,6 +286,24 @@ impl From<InvalidQuery> for Problem {
 impl From<InvalidTextQuery> for Problem {
     fn from(invalid: InvalidTextQuery) -> Self {
         Self::invalid("invalid-text", invalid.to_string()).at("text")
+    }
+}
+
+/// What is wrong with the service is the operator's to know and in the log.
+const EMBEDDING_FAILED: &str =
+    "the embeddings service could not be asked or did not answer as it should; nothing was done";
+const EMBEDDING_RETRY_SECONDS: u64 = 5;
+
+impl From<NotEmbedded> for Problem {
+    fn from(not: NotEmbedded) -> Self {
+        let detail = not.to_string();
+        match not {
+            NotEmbedded::WrongDimension { .. } => Self::invalid("embedding-dimension", detail),
+            NotEmbedded::TooMany { .. } => Self::invalid("too-many-texts", detail),
+            NotEmbedded::Failed(_) => {
+                Self::unavailable("embedding-unavailable", EMBEDDING_FAILED, EMBEDDING_RETRY_SECONDS)
+            }
+        }
     }
 }
 

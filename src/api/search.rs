@@ -20,10 +20,10 @@ use super::answer::{Show, expect_answer, json, shown_bytes};
 use super::body::Json;
 use super::middleware::auth::Granted;
 use super::problem::{Problem, ProblemBody};
-use super::values::{InCollection, VectorInput, filter, limit};
+use super::values::{InCollection, VectorInput, filter, given, limit};
 use super::vectors::PointAnswer;
 use crate::auth::{Operation, Read};
-use crate::tenancy::Ground;
+use crate::tenancy::{CollectionFacts, Ground};
 
 /// How many results a search has unless it says otherwise.
 const RESULTS_DEFAULT: usize = 10;
@@ -47,10 +47,16 @@ const SHOWN_WEIGHT: usize = 16;
 pub(super) struct SearchInput {
     /// Numbers, or base64 of little-endian f32. With `text`, both are looked for.
     #[schema(value_type = Option<Vec<f32>>)]
+    #[serde(default, deserialize_with = "given")]
     vector: Option<VectorInput>,
     /// Words, up to 8 KiB and 256 different ones: what has any of them is found, ranked by BM25. Case, accents and
     /// the order of words make no difference.
+    #[serde(default, deserialize_with = "given")]
     text: Option<String>,
+    /// What the ranking is made of: `text`, `vector` or `both`. Unless said otherwise, what was sent; a text alone is
+    /// also looked for by its embedding, if the server makes embeddings of the collection's dimension.
+    #[schema(value_type = Option<String>)]
+    rank_by: Option<RankBy>,
     /// 1 to 1,000; 10 unless said otherwise.
     limit: Option<u64>,
     /// What a result must fulfil.
@@ -69,6 +75,15 @@ pub(super) struct SearchInput {
     with_text: Option<bool>,
     /// Show vectors; false unless said otherwise.
     with_vector: Option<bool>,
+}
+
+/// What a ranking is made of.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum RankBy {
+    Text,
+    Vector,
+    Both,
 }
 
 /// Several things to look for.
@@ -130,32 +145,83 @@ struct Search {
     show: Show,
 }
 
-/// What is looked for.
-enum Asked {
-    Vector(Vector),
-    Text(TextQuery),
-    Both(Vector, TextQuery),
+/// What is looked for: a vector, words, or both.
+struct Asked {
+    vector: Option<Vector>,
+    /// What has yet to become the vector.
+    embed: Option<String>,
+    words: Option<TextQuery>,
 }
 
 impl Asked {
-    fn vector(&self) -> Option<&Vector> {
-        match self {
-            Self::Vector(vector) | Self::Both(vector, _) => Some(vector),
-            Self::Text(_) => None,
+    /// `embeds` says whether embeddings of this collection's dimension are made.
+    fn of(
+        vector: Option<Vector>,
+        text: Option<String>,
+        rank_by: Option<RankBy>,
+        embeds: bool,
+    ) -> Result<Self, Problem> {
+        let no_sense = |detail: &str| Err(Problem::invalid("invalid-rank-by", format!("rank_by: {detail}")));
+        let (words, embed) = match (&vector, &text, rank_by) {
+            (None, None, _) => {
+                return Err(Problem::invalid("nothing-sought", "give vector, text or both"));
+            }
+            (Some(_), Some(_), None | Some(RankBy::Both)) | (None, Some(_), Some(RankBy::Text)) => {
+                (true, false)
+            }
+            (Some(_), None, None | Some(RankBy::Vector)) => (false, false),
+            (Some(_), _, Some(RankBy::Text)) => return no_sense("text, and a vector is given"),
+            (Some(_), Some(_), Some(RankBy::Vector)) => {
+                return no_sense("vector, and a text is given beside one");
+            }
+            (Some(_), None, Some(RankBy::Both)) => return no_sense("both, and no text is given"),
+            (None, Some(_), None) => (true, embeds),
+            (None, Some(_), Some(RankBy::Vector)) => (false, true),
+            (None, Some(_), Some(RankBy::Both)) => (true, true),
+        };
+        let words = text.as_deref().filter(|_| words).map(TextQuery::new).transpose()?;
+        let embed = text.filter(|_| embed);
+        if let Some(text) = embed.as_ref().filter(|text| text.is_empty() || text.len() > TextQuery::BYTES_MAX)
+        {
+            let (bytes, max) = (text.len(), TextQuery::BYTES_MAX);
+            let detail = format!("text: it has {bytes} bytes, a search takes 1 to {max}");
+            return Err(Problem::invalid("invalid-text", detail));
         }
+        Ok(Self { vector, embed, words })
     }
+}
 
-    fn text(&self) -> Option<&TextQuery> {
-        match self {
-            Self::Text(text) | Self::Both(_, text) => Some(text),
-            Self::Vector(_) => None,
-        }
+/// Whether embeddings of this collection's dimension are made.
+fn embeds(app: &App, facts: Option<&CollectionFacts>) -> bool {
+    app.embedder().zip(facts).is_some_and(|(embedder, facts)| facts.texts && embedder.fits(facts))
+}
+
+/// Turns the texts that are to be looked for by their embeddings into vectors.
+async fn embed(
+    app: &App,
+    facts: Option<&CollectionFacts>,
+    searches: impl Iterator<Item = &mut Search>,
+) -> Result<(), Problem> {
+    let mut asked: Vec<&mut Asked> =
+        searches.map(|search| &mut search.sought).filter(|asked| asked.embed.is_some()).collect();
+    let texts: Vec<String> = asked.iter_mut().filter_map(|asked| asked.embed.take()).collect();
+    if texts.is_empty() {
+        return Ok(());
     }
+    let (Some(embedder), Some(facts)) = (app.embedder(), facts) else {
+        let detail = "rank_by: this server makes no embeddings, so a vector has to be given";
+        return Err(Problem::invalid("invalid-rank-by", detail));
+    };
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    for (asked, vector) in asked.into_iter().zip(embedder.embed_for(facts, &texts).await?) {
+        asked.vector = Some(vector);
+    }
+    Ok(())
 }
 
 impl SearchInput {
     /// The search, and what its results must fulfil.
-    fn checked(self, depth_max: usize) -> Result<(Search, Option<Filter>), Problem> {
+    fn checked(self, depth_max: usize, embeds: bool) -> Result<(Search, Option<Filter>), Problem> {
         if let Some(ef) = self.ef.filter(|ef| !(1..=EF_MAX).contains(ef)) {
             return Err(Problem::invalid("invalid-ef", format!("ef is {ef}, it must be 1 to {EF_MAX}")));
         }
@@ -164,15 +230,7 @@ impl SearchInput {
         }
         let vector = self.vector.map(VectorInput::into_vector).transpose();
         let vector = vector.map_err(|problem| problem.at("vector"))?;
-        let text = self.text.as_deref().map(TextQuery::new).transpose()?;
-        let sought = match (vector, text) {
-            (Some(vector), None) => Asked::Vector(vector),
-            (None, Some(text)) => Asked::Text(text),
-            (Some(vector), Some(text)) => Asked::Both(vector, text),
-            (None, None) => {
-                return Err(Problem::invalid("nothing-sought", "give vector, text or both"));
-            }
-        };
+        let sought = Asked::of(vector, self.text, self.rank_by, embeds)?;
         let search = Search {
             sought,
             limit: limit(self.limit, RESULTS_DEFAULT)?,
@@ -202,8 +260,8 @@ impl Search {
     /// How many hits of each kind there must be, and what each must reach: two rankings are fused first.
     fn wanted(&self) -> (usize, Option<f32>) {
         match self.sought {
-            Asked::Both(..) => (fused_depth(self.limit), None),
-            Asked::Vector(_) | Asked::Text(_) => (self.limit, self.score_threshold),
+            Asked { vector: Some(_), words: Some(_), .. } => (fused_depth(self.limit), None),
+            Asked { .. } => (self.limit, self.score_threshold),
         }
     }
 
@@ -211,7 +269,7 @@ impl Search {
     fn request<'a>(&'a self, ground: &'a Ground) -> Option<SearchRequest<'a>> {
         let (limit, score_threshold) = self.wanted();
         Some(SearchRequest {
-            vector: self.sought.vector()?.as_dense(),
+            vector: self.sought.vector.as_ref()?.as_dense(),
             limit,
             filter: ground.selection.as_ref(),
             score_threshold,
@@ -241,7 +299,7 @@ impl Search {
 
     /// How many numbers it may show.
     fn numbers(&self) -> usize {
-        match self.sought.vector() {
+        match &self.sought.vector {
             Some(vector) if self.show.vector => self.limit * vector.dimension(),
             _ => self.limit,
         }
@@ -271,10 +329,14 @@ pub(super) async fn search(
     InCollection(name): InCollection,
     Json { value: input, room }: Json<SearchInput>,
 ) -> Result<Response, Problem> {
-    let (search, filter) = input.checked(app.json_depth_max())?;
+    // Whether embeddings are made of its texts; that it does not exist is said later.
+    let facts = app.embedder().filter(|_| input.text.is_some()).and_then(|_| tenant.collection(&name).ok());
+    let (mut search, filter) = input.checked(app.json_depth_max(), embeds(&app, facts.as_ref()))?;
+    embed(&app, facts.as_ref(), std::iter::once(&mut search)).await?;
     let numbers = search.numbers();
     let answers = app.answer_room(&tenant);
-    let (snapshot, mut grounds) = tenant.snapshot_of_texts(&name, [filter], &[search.sought.text()])?;
+    let (snapshot, mut grounds) =
+        tenant.snapshot_of_texts(&name, [filter], &[search.sought.words.as_ref()])?;
     let ground = grounds.pop().ok_or_else(Problem::internal)?;
     let metrics = app.metrics().clone();
     let compared = search.compared(&snapshot, &ground);
@@ -323,13 +385,16 @@ pub(super) async fn search_batch(
     }
     let at = |number: usize| move |problem: Problem| problem.at(format_args!("searches[{number}]"));
     let depth_max = app.json_depth_max();
-    let (searches, filters): (Vec<Search>, Vec<Option<Filter>>) = (0..)
+    let facts = app.embedder().and_then(|_| tenant.collection(&name).ok());
+    let embeds = embeds(&app, facts.as_ref());
+    let (mut searches, filters): (Vec<Search>, Vec<Option<Filter>>) = (0..)
         .zip(searches)
-        .map(|(number, search)| search.checked(depth_max).map_err(at(number)))
+        .map(|(number, search)| search.checked(depth_max, embeds).map_err(at(number)))
         .collect::<Result<_, _>>()?;
+    embed(&app, facts.as_ref(), searches.iter_mut()).await?;
     let numbers = searches.iter().map(Search::numbers).sum();
     let answers = app.answer_room(&tenant);
-    let questions: Vec<_> = searches.iter().map(|search| search.sought.text()).collect();
+    let questions: Vec<_> = searches.iter().map(|search| search.sought.words.as_ref()).collect();
     let (snapshot, grounds) = tenant.snapshot_of_texts(&name, filters, &questions)?;
     let compared = |(search, ground): (&Search, &Ground)| search.compared(&snapshot, ground);
     let compared = searches.iter().zip(&grounds).map(compared).fold(0, usize::saturating_add);

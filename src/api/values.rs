@@ -145,6 +145,14 @@ impl<'de> Visitor<'de> for NumbersOrBase64 {
     }
 }
 
+/// A field that may be left out, and is none of those that are null then: half of what was meant to be there is
+/// nothing to guess about.
+pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 /// A payload, or `None` for null.
 pub(super) fn payload(json: Option<Box<RawValue>>, depth_max: usize) -> Result<Option<Payload>, Problem> {
     let Some(json) = json.filter(|json| json.get() != "null") else { return Ok(None) };

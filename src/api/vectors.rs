@@ -17,7 +17,7 @@ use super::body::{Parameters, expect_content_type, parse_json};
 use super::conditions::Submitted;
 use super::middleware::auth::Granted;
 use super::problem::{Problem, ProblemBody};
-use super::values::{InCollection, OfVector, VectorInput, expect_plain, filter, limit, payload};
+use super::values::{InCollection, OfVector, VectorInput, expect_plain, filter, given, limit, payload};
 use crate::auth::{Read, Write};
 use crate::tenancy::{Committed, MergePatch, VectorChange};
 
@@ -43,11 +43,14 @@ pub(super) struct Upsert {
 pub(super) struct PointInput {
     /// 1 to 256 bytes without control characters.
     id: String,
-    /// Numbers, or base64 of little-endian f32; needed in a collection with a dimension, and refused in one without.
+    /// Numbers, or base64 of little-endian f32; needed in a collection with a dimension, unless the server
+    /// is configured to make embeddings of texts; refused in a collection without.
     #[schema(value_type = Option<Vec<f32>>)]
+    #[serde(default, deserialize_with = "given")]
     vector: Option<VectorInput>,
     /// 1 byte to 64 KiB of any characters, found by its words. Only in a collection with texts; needed in one without
     /// a dimension.
+    #[serde(default, deserialize_with = "given")]
     text: Option<String>,
     /// A JSON object of up to 64 KiB.
     #[schema(value_type = Option<Object>)]
@@ -192,6 +195,7 @@ pub(super) fn written<T: Serialize>(status: StatusCode, committed: Committed, bo
         (status = 412, body = ProblemBody),
         (status = 413, body = ProblemBody),
         (status = 422, body = ProblemBody),
+        (status = 503, body = ProblemBody),
     ))]
 pub(super) async fn upsert(
     State(app): State<App>,
@@ -201,13 +205,21 @@ pub(super) async fn upsert(
 ) -> Result<Response, Problem> {
     let lines = expect_content_type(&submitted.headers, &[JSON, NDJSON])? == NDJSON;
     let depth_max = app.json_depth_max();
-    let points = submitted
+    let mut documents = submitted
         .body
         .parsed(
             move |bytes| if lines { parse_lines(bytes, depth_max) } else { parse_batch(bytes, depth_max) },
         )
         .await?;
-    let committed = tenant.change_vectors(submitted.write(name, VectorChange::Upsert(points))).await?;
+    // What was answered before is answered again, whoever can be asked for embeddings now.
+    let answered = submitted.idempotency().is_some_and(|idempotency| tenant.has_answered(idempotency));
+    if let Some(embedder) = app.embedder()
+        && !answered
+        && let Ok(facts) = tenant.collection(&name)
+    {
+        embedder.complete(&facts, &mut documents).await?;
+    }
+    let committed = tenant.change_vectors(submitted.write(name, VectorChange::Upsert(documents))).await?;
     let upserted = committed.outcome.vectors();
     Ok(written(StatusCode::OK, committed, &Upserted { seq: committed.seq.get(), upserted }))
 }

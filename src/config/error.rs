@@ -87,6 +87,14 @@ pub enum ConfigError {
         /// The key.
         key: Key,
     },
+    /// A key that another one needs has no value.
+    #[error("{key} has no value, and {beside} is of no use without one")]
+    Incomplete {
+        /// The key.
+        key: Key,
+        /// The one that needs it.
+        beside: Key,
+    },
     /// Cluster mode would serve every tenant's data to anyone.
     #[error(
         "cluster.enabled is true and auth.require_authentication is false: many tenants cannot be told apart \

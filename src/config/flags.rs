@@ -3,8 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use vectorizer_log::Dimension;
+
 use super::secret::Secret;
-use super::values::{BodyBytes, HostName, HubUrl, JsonDepth, Network, RequestCount, Seconds, from_flag};
+use super::values::{
+    BodyBytes, HostName, HubUrl, JsonDepth, ModelName, Network, RequestCount, Seconds, from_flag,
+};
 
 /// Where the configuration file is, and values that win over it.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -89,4 +93,20 @@ pub struct ConfigFlags {
     /// A tenant's requests per hour, where its plan names no number [default: 10000]
     #[arg(long, value_name = "COUNT", value_parser = from_flag::<RequestCount>)]
     pub default_requests_per_hour: Option<RequestCount>,
+
+    /// A service that turns texts into vectors: POST {url}/embeddings, as OpenAI has it [default: none]
+    #[arg(long, value_name = "URL", value_parser = from_flag::<HubUrl>)]
+    pub embedding_url: Option<HubUrl>,
+
+    /// Its model
+    #[arg(long, value_name = "NAME", value_parser = from_flag::<ModelName>)]
+    pub embedding_model: Option<ModelName>,
+
+    /// This server's key for it; better left to a variable in the file [default: none]
+    #[arg(long, value_name = "KEY", value_parser = from_flag::<Secret>)]
+    pub embedding_key: Option<Secret>,
+
+    /// How many numbers its vectors have
+    #[arg(long, value_name = "COUNT", value_parser = from_flag::<Dimension>)]
+    pub embedding_dimension: Option<Dimension>,
 }

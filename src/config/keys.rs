@@ -32,6 +32,10 @@ pub(super) const REQUIRE_AUTHENTICATION: Key = key("auth", "require_authenticati
 pub(super) const API_KEY_CACHE_TTL: Key = key("auth", "api_key_cache_ttl", "300");
 pub(super) const REQUESTS_PER_MINUTE: Key = key("rate_limiting", "default_requests_per_minute", "1000");
 pub(super) const REQUESTS_PER_HOUR: Key = key("rate_limiting", "default_requests_per_hour", "10000");
+pub(super) const EMBEDDING_URL: Key = key("embedding", "url", "null");
+pub(super) const EMBEDDING_MODEL: Key = key("embedding", "model", "null");
+pub(super) const EMBEDDING_KEY: Key = key("embedding", "key", "null");
+pub(super) const EMBEDDING_DIMENSION: Key = key("embedding", "dimension", "null");
 
 /// All of them, in the order of the documentation.
 pub(super) const ALL: &[Key] = &[
@@ -53,6 +57,10 @@ pub(super) const ALL: &[Key] = &[
     API_KEY_CACHE_TTL,
     REQUESTS_PER_MINUTE,
     REQUESTS_PER_HOUR,
+    EMBEDDING_URL,
+    EMBEDDING_MODEL,
+    EMBEDDING_KEY,
+    EMBEDDING_DIMENSION,
 ];
 
 impl fmt::Display for Key {

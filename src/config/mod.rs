@@ -18,11 +18,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use document::Document;
+use vectorizer_log::Dimension;
 
 pub use error::ConfigError;
 pub use flags::ConfigFlags;
 pub use secret::Secret;
-pub use values::{BodyBytes, HostName, HubUrl, JsonDepth, Network, RequestCount, Seconds};
+pub use values::{BodyBytes, HostName, HubUrl, JsonDepth, ModelName, Network, RequestCount, Seconds};
 
 /// The file that is read when the command line names none, if it is there.
 pub const DEFAULT_FILE: &str = "config.yml";
@@ -41,6 +42,8 @@ pub struct Config {
     pub auth: Auth,
     /// The limits of a tenant whose plan names none.
     pub rate_limiting: RateLimiting,
+    /// What turns texts into vectors, if anything does.
+    pub embedding: Option<Embedding>,
 }
 
 /// Section `server`.
@@ -97,6 +100,19 @@ pub struct RateLimiting {
     pub default_requests_per_hour: RequestCount,
 }
 
+/// Section `embedding`, where it has a url.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Embedding {
+    /// Where the service is: `/embeddings` is added.
+    pub url: HubUrl,
+    /// Its model.
+    pub model: ModelName,
+    /// The key this server shows to it.
+    pub key: Option<Secret>,
+    /// How many numbers its vectors have.
+    pub dimension: Dimension,
+}
+
 impl Config {
     /// The configuration from the file that `flags` name (or [`DEFAULT_FILE`], if there is one), the
     /// `environment`, and `flags`.
@@ -130,6 +146,7 @@ impl Config {
             cluster: Cluster::read_if_enabled(&document, flags)?,
             auth: Auth::read(&document, flags)?,
             rate_limiting: RateLimiting::read(&document, flags)?,
+            embedding: Embedding::read(&document, flags)?,
         };
         if config.cluster.is_some() && !config.auth.require_authentication {
             return Err(ConfigError::ClusterWithoutAuthentication);
@@ -200,6 +217,33 @@ impl RateLimiting {
             default_requests_per_hour: document
                 .value(&keys::REQUESTS_PER_HOUR, flags.default_requests_per_hour.as_ref())?,
         })
+    }
+}
+
+impl Embedding {
+    /// Without a url the section is not in use, and says so if it has anything else.
+    fn read(document: &Document<'_>, flags: &ConfigFlags) -> Result<Option<Self>, ConfigError> {
+        let url = document.optional(&keys::EMBEDDING_URL, flags.embedding_url.as_ref())?;
+        let model = document.optional(&keys::EMBEDDING_MODEL, flags.embedding_model.as_ref())?;
+        let dimension = document.optional(&keys::EMBEDDING_DIMENSION, flags.embedding_dimension.as_ref())?;
+        let missing = |key, beside| ConfigError::Incomplete { key, beside };
+        let Some(url) = url else {
+            return match (model, dimension) {
+                (None, None) => Ok(None),
+                (Some(_), _) => Err(missing(keys::EMBEDDING_URL, keys::EMBEDDING_MODEL)),
+                (None, Some(_)) => Err(missing(keys::EMBEDDING_URL, keys::EMBEDDING_DIMENSION)),
+            };
+        };
+        // Last, as in `cluster`: where the section is not in use, its variable may be unset.
+        let key: Option<Secret> = document.optional(&keys::EMBEDDING_KEY, flags.embedding_key.as_ref())?;
+        let sendable =
+            |key: Secret| key.sendable().ok_or(ConfigError::UnusableSecret { key: keys::EMBEDDING_KEY });
+        Ok(Some(Self {
+            url,
+            model: model.ok_or(missing(keys::EMBEDDING_MODEL, keys::EMBEDDING_URL))?,
+            key: key.map(sendable).transpose()?,
+            dimension: dimension.ok_or(missing(keys::EMBEDDING_DIMENSION, keys::EMBEDDING_URL))?,
+        }))
     }
 }
 

@@ -79,16 +79,18 @@ cluster: { enabled: true, hivehub_api_url: "http://a", hivehub_api_key: a, quota
            usage_report_interval: 6 }
 auth: { require_authentication: true, api_key_cache_ttl: 7 }
 rate_limiting: { default_requests_per_minute: 8, default_requests_per_hour: 9 }
+embedding: { url: "http://a/v1", model: a, key: a, dimension: 11 }
 "#;
     let from_file = config(file).unwrap();
     for key in keys::ALL {
         let flag = match (key.section, key.name) {
             ("cluster", "enabled") => "--cluster-enabled".to_owned(),
+            ("embedding", name) => format!("--embedding-{name}"),
             (_, name) => format!("--{}", name.replace('_', "-")),
         };
         let value = match key.name {
             "listen" | "metrics_listen" => "127.0.0.1:99",
-            "hivehub_api_url" => "http://b",
+            "hivehub_api_url" | "url" => "http://b",
             "trusted_proxies" => "10.0.0.2,10.1.0.0/16",
             "enabled" | "require_authentication" => "false",
             "body_bytes_max" => "9999",
@@ -99,6 +101,35 @@ rate_limiting: { default_requests_per_minute: 8, default_requests_per_hour: 9 }
             Err(ConfigError::ClusterWithoutAuthentication) => assert_eq!(key.name, "require_authentication"),
             Err(error) => panic!("{flag}: {error}"),
         }
+    }
+}
+
+#[test]
+fn embeddings_are_asked_for_where_there_is_a_url_and_then_all_of_it_is_needed() {
+    let text =
+        |url: &str| format!("embedding: {{ {url} model: m, key: \"${{EMBEDDING_KEY}}\", dimension: 384 }}");
+    let environment = |name: &str| (name == "EMBEDDING_KEY").then(|| "s3cret".to_owned());
+    let read = |text: &str| Config::from_yaml(text, &ConfigFlags::default(), &environment);
+    let embedding = read(&text("url: \"http://127.0.0.1:11434/v1/\",")).unwrap().embedding.unwrap();
+    assert_eq!(embedding.url.join("/embeddings").as_str(), "http://127.0.0.1:11434/v1/embeddings");
+    assert_eq!((embedding.model.as_str(), embedding.dimension.get()), ("m", 384));
+    assert!(!format!("{embedding:?}").contains("s3cret"));
+    assert_eq!(embedding.key.unwrap().expose(), "s3cret");
+    assert_eq!(config("").unwrap().embedding, None);
+    assert_eq!(config("embedding: { key: \"${UNSET}\" }").unwrap().embedding, None);
+    let unset = "embedding: { url: \"http://a\", model: m, dimension: 2, key: \"${UNSET}\" }";
+    assert!(refusal(unset).contains("embedding.key needs the environment variable UNSET"));
+    for (text, says) in [
+        ("embedding: { model: m }", "embedding.url has no value, and embedding.model"),
+        ("embedding: { dimension: 2 }", "embedding.url has no value, and embedding.dimension"),
+        ("embedding: { url: \"http://a\", dimension: 2 }", "embedding.model has no value"),
+        ("embedding: { url: \"http://a\", model: m }", "embedding.dimension has no value"),
+        ("embedding: { url: \"http://a\", model: m, dimension: 0 }", "16384"),
+        ("embedding: { url: \"http://u:p@a\", model: m, dimension: 2 }", "embedding.url"),
+        ("embedding: { url: \"http://a\", model: m, dimension: 2, key: \"\" }", "embedding.key"),
+        ("embedding: { ulr: \"http://a\" }", "embedding.url"),
+    ] {
+        assert!(refusal(text).contains(says), "{}", refusal(text));
     }
 }
 

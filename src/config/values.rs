@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use vectorizer_log::Dimension;
+
 use super::secret::Secret;
 
 /// A type that a key may have. The file and the command line are read by the same function.
@@ -109,6 +111,20 @@ impl std::str::FromStr for HubUrl {
     }
 }
 
+/// The name of a model that makes embeddings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelName(Box<str>);
+
+impl ModelName {
+    /// The longest name, in bytes.
+    pub const BYTES_MAX: usize = 256;
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A name under which this server may be addressed: a host, without a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostName(Box<str>);
@@ -195,6 +211,24 @@ impl Value for HubUrl {
             && url.query().is_none()
             && url.fragment().is_none();
         plain.then_some(Self(url))
+    }
+}
+
+impl Value for ModelName {
+    const WANTED: &'static str = "a model's name of 1 to 256 bytes without control characters";
+    const IS_TEXT: bool = true;
+
+    fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=Self::BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
+        fits.then(|| Self(text.into()))
+    }
+}
+
+impl Value for Dimension {
+    const WANTED: &'static str = "a dimension from 1 to 16384";
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse::<u32>().ok()?.try_into().ok()
     }
 }
 

@@ -27,6 +27,7 @@ use self::peers::Peers;
 use crate::api::{AllowedHosts, App, BodyLimits, Peer, metrics_router, router, share_size};
 use crate::auth::{AccessCheck, FailedAuthentications};
 use crate::config::Config;
+use crate::embedding::{Embedder, UnusableEmbedder};
 use crate::hivehub::{Clock, HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
 use crate::metrics::Metrics;
 use crate::quota::{DefaultLimits, QuotaManager, Reporter};
@@ -82,6 +83,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// Embeddings cannot be asked for with this configuration.
+    #[error(transparent)]
+    Embedding(#[from] UnusableEmbedder),
     /// HiveHub cannot be asked with this configuration.
     #[error(transparent)]
     HiveHub(#[from] UnusableClient),
@@ -132,7 +136,9 @@ impl Server {
         };
         let listener = listen(address)?;
         let trusted_proxies = config.server.trusted_proxies.clone();
-        let app = App::new(tenancy.clone(), access, metrics, limits, allowed_hosts, trusted_proxies);
+        let embedder = config.embedding.as_ref().map(Embedder::new).transpose()?;
+        let app =
+            App::new(tenancy.clone(), access, metrics, limits, allowed_hosts, trusted_proxies, embedder);
         let metrics = match config.server.metrics_listen {
             // A page in a browser must not read them by a name of its own for loopback.
             Some(address) if address.ip().is_loopback() => Some((listen(address)?, Some(hosts(address)))),

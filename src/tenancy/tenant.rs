@@ -4,7 +4,9 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc::error::SendTimeoutError, oneshot, watch};
-use vectorizer_log::{CollectionName, Head, LogReader, PointId, Seq, TenantId, Timestamp, VectorParameters};
+use vectorizer_log::{
+    CollectionName, Head, Idempotency, LogReader, PointId, Seq, TenantId, Timestamp, VectorParameters,
+};
 use vectorizer_replay::{Collection, Filter, Selection, Snapshot, StoredPoint, TextMatches, TextQuery};
 
 use super::awake::Awake;
@@ -253,6 +255,11 @@ impl<L> Tenant<L> {
 }
 
 impl Tenant<auth::Write> {
+    /// Whether this key has been answered, so that another request under it will not be done again.
+    pub fn has_answered(&self, idempotency: &Idempotency) -> bool {
+        self.state().projection.answers().get(&idempotency.key, Timestamp::now()).is_some()
+    }
+
     /// Changes vectors. Returns when the change is durable and visible; whoever stops waiting does not
     /// undo it.
     pub async fn change_vectors(&self, write: Write<VectorChange>) -> Result<Committed, Refusal> {
