@@ -24,6 +24,7 @@ mod limits;
 mod linking;
 mod loading;
 mod metrics;
+mod migration;
 mod node;
 mod openapi;
 mod outages;

@@ -188,7 +188,10 @@ impl TenantFolder {
     /// before it does lets "somebody has it open" be told from damage. A log that was closed in this
     /// process a moment ago may still be held by a thread of sled's, so a lock is only believed after
     /// a while.
-    fn lock(&self, try_lock: fn(&File) -> Result<(), TryLockError>) -> Result<Option<File>, Error> {
+    pub(crate) fn lock(
+        &self,
+        try_lock: fn(&File) -> Result<(), TryLockError>,
+    ) -> Result<Option<File>, Error> {
         let patience = Instant::now() + LOCK_PATIENCE;
         // A missing file is damage, which opening will find.
         let Ok(data) = File::open(self.path.join("log/db")) else { return Ok(None) };

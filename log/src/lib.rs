@@ -48,6 +48,7 @@ mod folder;
 mod head;
 mod manifest;
 mod meter;
+mod migration;
 mod part;
 mod point;
 mod position;
@@ -72,6 +73,7 @@ pub use export::{ExportDetail, ExportFormat, ExportPlace, ExportRange, ExportedR
 pub use folder::TenantFolder;
 pub use head::{SLOT_BYTES, Slot};
 pub use meter::{Meter, MeterTotal, billed_lines};
+pub use migration::{Begun, Destination, Migration, MigrationError, destination};
 pub use part::PartKey;
 pub use point::{DenseVector, InvalidPoint, Payload, Point, PointId, TextId, Vector, vector_le_bytes};
 pub use position::{ChainHash, Head, InvalidTimestamp, LogId, Seq, Timestamp};

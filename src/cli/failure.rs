@@ -8,6 +8,7 @@ use vectorizer_log::TenantId;
 
 use super::exit::Exit;
 use super::hub::HubFailure;
+use super::migrate::MigrateFailure;
 use super::server::ServerError;
 
 /// What kept a command from its end. Damage is none of these: finding it is an answer.
@@ -37,6 +38,9 @@ pub(super) enum Failure {
     /// The hub did not do what it was asked.
     #[error(transparent)]
     Hub(#[from] HubFailure),
+    /// The folder does not become a tenant.
+    #[error(transparent)]
+    Migrate(#[from] MigrateFailure),
     /// The arguments do not say where the log is.
     #[error("give either --data-dir and --tenant, or --url")]
     Nowhere,
@@ -62,6 +66,9 @@ impl Failure {
 
     /// How a command that fails like this ends.
     pub(super) fn exit(&self) -> Exit {
+        if let Self::Migrate(failure) = self {
+            return failure.exit();
+        }
         if self.is_closed_output() { Exit::Holds } else { Exit::CouldNotAsk }
     }
 }

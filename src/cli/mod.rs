@@ -2,6 +2,7 @@
 //!
 //! - `serving`: the commands that run until they are asked to stop.
 //! - `log`, `replay`, `bill`: the commands that read a log. `hub`: those that ask a hub and tell it.
+//! - `migrate`: a single-tenant data folder becomes a tenant.
 //! - `source`, `folder`, `server`: where the log is read from; `asking`: how keys are shown; `reading`: what reading it has shown.
 //! - `lines`, `problem`: a server's answers. `fold`: the state the records add up to.
 //! - `streams`, `progress`: what is written, and what is shown meanwhile.
@@ -17,6 +18,7 @@ mod hub;
 mod interruption;
 mod lines;
 mod log;
+mod migrate;
 mod problem;
 mod progress;
 mod reading;
@@ -67,6 +69,11 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Compute a tenant's bill from its log, and hold it against a HiveHub's ledger
     Bill(bill::BillArgs),
+    /// Make an existing single-tenant data folder a tenant of a cluster
+    ///
+    /// Copies the log's files, verifies them, and moves the source's folder aside at the end. Its bill
+    /// begins with the migration.
+    Migrate(migrate::MigrateArgs),
 }
 
 /// Runs a command, which writes to `streams`.
@@ -79,6 +86,7 @@ pub async fn run(arguments: Arguments, streams: Streams) -> Exit {
         Command::Log(args) => return log::run(args, streams).await,
         Command::Replay(args) => return replay::run(args, streams).await,
         Command::Bill(args) => return bill::run(args, streams).await,
+        Command::Migrate(args) => return migrate::run(args, streams).await,
     };
     match served {
         Ok(()) => Exit::Holds,

@@ -43,6 +43,25 @@ impl ProgressDisplay {
         }
     }
 
+    /// Shows that bytes are being moved.
+    pub(super) fn of_bytes(doing: &'static str, streams: &Streams) -> Self {
+        let display = Self::new(doing, None, streams);
+        let template = "{msg} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        Self { bar: display.bar.map(|bar| bar.with_style(style)), ..display }
+    }
+
+    /// Shows how many bytes of how many are there.
+    pub(super) fn report_bytes(&mut self, done: u64, all: u64, streams: &Streams) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(all);
+            bar.set_position(done);
+        } else if self.last_line.elapsed() >= LINE_INTERVAL {
+            self.last_line = Instant::now();
+            streams.remark(format_args!("{}: {done} of {all} bytes", self.doing));
+        }
+    }
+
     /// Makes room for the answer.
     pub(super) fn clear(&self) {
         if let Some(bar) = &self.bar {

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::{debug, info, warn};
-use vectorizer_log::TenantId;
+use vectorizer_log::{Destination, TenantId, destination};
 
 use self::pace::{Paced, SEND_BUFFER_BYTES};
 use self::peers::Peers;
@@ -89,6 +89,17 @@ pub enum StartError {
     /// HiveHub cannot be asked with this configuration.
     #[error(transparent)]
     HiveHub(#[from] UnusableClient),
+    /// What would be served is a tenant of a cluster now. An empty one in its place would be a surprise.
+    #[error(
+        "the data of {path:?} has become tenant {} in {:?}: choose another folder, or move the one in _migrated \
+         back to {:?}", .to.tenant, .to.data, .to.source.as_str()
+    )]
+    Migrated {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// Where it went.
+        to: Destination,
+    },
 }
 
 impl Server {
@@ -105,6 +116,9 @@ impl Server {
             config.server.body_bytes_max.get() as usize,
             config.server.json_depth_max.get() as usize,
         );
+        if config.cluster.is_none() {
+            not_migrated(&config.server.data_dir)?;
+        }
         let window = config.cluster.as_ref().map(|cluster| cluster.usage_report_interval.duration());
         let tenancy = open_data(&config.server.data_dir, share_size(&limits), window, metrics.clone())?;
         let (access, policies, reporter) = match &config.cluster {
@@ -206,6 +220,14 @@ impl Server {
 /// The tenant of a server without keys.
 pub fn single_tenant() -> TenantId {
     SINGLE_TENANT.parse().expect("the name is a tenant id")
+}
+
+fn not_migrated(path: &Path) -> Result<(), StartError> {
+    match destination(path, &single_tenant()) {
+        Ok(None) => Ok(()),
+        Ok(Some(to)) => Err(StartError::Migrated { path: path.to_owned(), to }),
+        Err(error) => Err(StartError::Data { path: path.to_owned(), source: io::Error::other(error) }),
+    }
 }
 
 fn open_data(

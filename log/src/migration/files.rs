@@ -1,0 +1,149 @@
+//! A tenant's files, copied in pieces so that a copy that breaks off can go on.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{MigrationError, failed, private_folder};
+use crate::storage::sync_folder;
+
+/// A piece is durable before the next one is begun. So of a file that is longer than a number of pieces, these
+/// pieces are on stable storage, whatever was lost of the last one.
+const PIECE_BYTES: u64 = 16 << 20;
+
+/// The log's own files, also of a replacement that broke off, and the graphs, which are derived and would cost
+/// time. What else is there belongs to the server that wrote it.
+fn is_copied(name: &str) -> bool {
+    let of_log = ["log", "head", "condemned"];
+    name == "manifest.json"
+        || name == "graphs"
+        || of_log
+            .iter()
+            .any(|it| name.strip_prefix(it).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}
+
+/// The files of a tenant's folder that belong to a copy of it.
+#[derive(Debug)]
+pub(super) struct CopiedFiles {
+    from: PathBuf,
+    /// Paths within the folder, and how long the files are.
+    files: Vec<(PathBuf, u64)>,
+    fingerprint: blake3::Hash,
+}
+
+impl CopiedFiles {
+    pub(super) fn of(from: &Path) -> Result<Self, MigrationError> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(from).map_err(failed("read", from))? {
+            let entry = entry.map_err(failed("read", from))?;
+            if entry.file_name().to_str().is_some_and(is_copied) {
+                list(&entry.path(), &mut found)?;
+            }
+        }
+        found.sort();
+        let mut fingerprint = blake3::Hasher::new();
+        let mut files = Vec::new();
+        for path in found {
+            let metadata = fs::metadata(&path).map_err(failed("read", &path))?;
+            let within = path.strip_prefix(from).unwrap_or(&path).to_owned();
+            let line = format!(
+                "{} {} {} {}\n",
+                within.display(),
+                metadata.len(),
+                metadata.mtime(),
+                metadata.mtime_nsec()
+            );
+            fingerprint.update(line.as_bytes());
+            files.push((within, metadata.len()));
+        }
+        Ok(Self { from: from.to_owned(), files, fingerprint: fingerprint.finalize() })
+    }
+
+    pub(super) fn fingerprint(&self) -> String {
+        self.fingerprint.to_string()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.files.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// How much of them is at `to` already.
+    pub(super) fn copied_to(&self, to: &Path) -> u64 {
+        let there =
+            |path: &PathBuf, bytes: u64| fs::metadata(to.join(path)).map_or(0, |it| it.len().min(bytes));
+        self.files.iter().map(|(path, bytes)| there(path, *bytes)).sum()
+    }
+
+    /// Copies what is missing. Everything is durable afterwards, unless `report` stops it.
+    pub(super) fn copy(
+        &self,
+        to: &Path,
+        report: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, MigrationError> {
+        let all = self.bytes();
+        let mut before = 0;
+        for (path, bytes) in &self.files {
+            let target = to.join(path);
+            if let Some(folder) = target.parent() {
+                private_folder(folder)?;
+            }
+            let mut report = |done| report(before + done, all);
+            let copied = copy_file(&self.from.join(path), &target, *bytes, &mut report);
+            if copied.map_err(failed("copy to", &target))?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            before += bytes;
+        }
+        sync_tree(to).map_err(failed("sync", to))?;
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+fn list(path: &Path, found: &mut Vec<PathBuf>) -> Result<(), MigrationError> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).map_err(failed("read", path))? {
+            list(&entry.map_err(failed("read", path))?.path(), found)?;
+        }
+    } else {
+        found.push(path.to_owned());
+    }
+    Ok(())
+}
+
+fn copy_file(
+    from: &Path,
+    to: &Path,
+    bytes: u64,
+    report: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> io::Result<ControlFlow<()>> {
+    let mut source = File::open(from)?;
+    let mut target = OpenOptions::new().create(true).truncate(false).write(true).open(to)?;
+    let there = target.metadata()?.len().min(bytes);
+    let mut done = there.saturating_sub(1) / PIECE_BYTES * PIECE_BYTES;
+    target.set_len(done)?;
+    source.seek(SeekFrom::Start(done))?;
+    target.seek(SeekFrom::Start(done))?;
+    loop {
+        let copied = io::copy(&mut (&mut source).take(PIECE_BYTES), &mut target)?;
+        target.sync_data()?;
+        done += copied;
+        if report(done).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        if copied < PIECE_BYTES {
+            target.sync_all()?;
+            return Ok(ControlFlow::Continue(()));
+        }
+    }
+}
+
+/// Makes every file below `folder` durable, and the folders too.
+pub(super) fn sync_tree(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { sync_tree(&path)? } else { File::open(&path)?.sync_all()? }
+    }
+    sync_folder(folder)
+}

@@ -1,0 +1,410 @@
+//! A single-tenant data folder becomes a tenant of a cluster.
+//!
+//! ```text
+//! data/_migrating/{tenant}.json   what is being migrated, and how far it is
+//! data/_migrating/{tenant}/       the copy, until it is put in its place
+//! from/_migrated/{log_id}.json    where a log has gone
+//! from/_migrated/{log_id}/        the folder it was copied from
+//! ```
+//!
+//! What is copied are the log's files; nothing is written to the source until the copy is the tenant's folder,
+//! durable. Then the source's folder moves aside, so that its history does not go on in two places. Each
+//! step is durable before the next begins: whatever moment it is interrupted at, beginning again goes on.
+
+mod files;
+mod note;
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use self::files::CopiedFiles;
+pub use self::note::{Destination, destination};
+use self::note::{Note, Step};
+use crate::damage::{Damage, DamageKind};
+use crate::deleted::DeletedTenants;
+use crate::error::Error;
+use crate::folder::TenantFolder;
+use crate::head;
+use crate::position::{Head, LogId, Seq};
+use crate::storage::sync_folder;
+use crate::tenant_id::TenantId;
+
+/// Beside the tenants. No tenant can have these names.
+const MIGRATING: &str = "_migrating";
+const MIGRATED: &str = "_migrated";
+const NODE_LOCK: &str = "_node/lock";
+
+/// Room that has to be left beside the copy, for what is appended to it and for the file system's own.
+const ROOM_BYTES: u64 = 16 << 20;
+
+/// A migration that has begun. Nobody else opens either of the folders for as long as it lives.
+#[derive(Debug)]
+pub struct Migration {
+    from: PathBuf,
+    source: TenantFolder,
+    data: PathBuf,
+    tenant: TenantId,
+    note: Note,
+    _locks: Vec<File>,
+}
+
+/// What beginning has shown.
+#[derive(Debug)]
+pub enum Begun {
+    /// There is something to do.
+    Migration(Box<Migration>),
+    /// All of it is done, by an earlier run.
+    Done(Destination),
+}
+
+/// Why there is no migrating.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrationError {
+    /// A server has one of the folders open, or another migration has.
+    #[error("{0:?} is in use: stop the server that has it open")]
+    InUse(PathBuf),
+    /// There is nothing to migrate.
+    #[error("there is no single-tenant data in {0:?}")]
+    NoSource(PathBuf),
+    /// The source was migrated before, to somewhere else.
+    #[error("the data of {from:?} was migrated to tenant {} in {:?} before", .to.tenant, .to.data)]
+    MigratedElsewhere {
+        /// The source.
+        from: PathBuf,
+        /// Where it went.
+        to: Destination,
+    },
+    /// The cluster has this tenant.
+    #[error("tenant {tenant} exists already in {data:?}")]
+    TenantExists {
+        /// The tenant.
+        tenant: TenantId,
+        /// The cluster's folder.
+        data: PathBuf,
+    },
+    /// The cluster has this log, under another name.
+    #[error("log {log_id} is there already, as tenant {tenant}: one log cannot be two tenants")]
+    LogExists {
+        /// The log.
+        log_id: LogId,
+        /// Whose it is.
+        tenant: TenantId,
+    },
+    /// The log was a tenant of the cluster once.
+    #[error("log {0} was deleted in this cluster: restore it there, or remove its tombstone")]
+    LogDeleted(LogId),
+    /// The tenant is being made of another folder.
+    #[error(
+        "tenant {tenant} is being migrated from {from:?}: end that first, or give it up by removing \
+         _migrating/{tenant} and _migrating/{tenant}.json"
+    )]
+    OtherUnderWay {
+        /// The tenant.
+        tenant: TenantId,
+        /// From where.
+        from: PathBuf,
+    },
+    /// The copy is the tenant's, and the source says something else than it did when it was copied.
+    #[error("{0:?} was written to after it became a tenant: what was written then is in no tenant's log")]
+    SourceWentOn(PathBuf),
+    /// The disk is too small.
+    #[error("{data:?} has room for {available} bytes, and {needed} are needed")]
+    TooSmall {
+        /// The cluster's folder.
+        data: PathBuf,
+        /// What is needed.
+        needed: u64,
+        /// What there is.
+        available: u64,
+    },
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] Error),
+    /// A file or folder cannot be read or written.
+    #[error("could not {doing} {path:?}")]
+    File {
+        /// What was attempted.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl MigrationError {
+    /// Whether it is an answer: something that should be equal is not, or damaged.
+    pub fn is_finding(&self) -> bool {
+        matches!(self, Self::SourceWentOn(_) | Self::Log(Error::Damaged(_)))
+    }
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> MigrationError {
+    let path = path.to_owned();
+    move |source| MigrationError::File { doing, path, source }
+}
+
+impl Migration {
+    /// Locks both folders and looks how far it is. Of a new one only its note is written.
+    pub fn begin(
+        from: &Path,
+        source: &TenantId,
+        data: &Path,
+        tenant: &TenantId,
+    ) -> Result<Begun, MigrationError> {
+        let from = from.canonicalize().map_err(|_| MigrationError::NoSource(from.to_owned()))?;
+        private_folder(&data.join("_node"))?;
+        let data = data.canonicalize().map_err(failed("find", data))?;
+        let mut locks = vec![lock(&data, File::create(data.join(NODE_LOCK)))?];
+        // A folder that was never served as it lies there may have none, and gets none.
+        if from != data && from.join(NODE_LOCK).exists() {
+            locks.push(lock(&from, File::open(from.join(NODE_LOCK)))?);
+        }
+        let place = TenantFolder::new(&data, tenant);
+        let folder = TenantFolder::new(&from, source);
+        let staging = data.join(MIGRATING);
+        let note = Note::read(&staging, tenant)?;
+        if let Some(note) = &note
+            && (note.from != from || note.source != *source)
+        {
+            let (tenant, from) = (tenant.clone(), note.from.clone());
+            return Err(MigrationError::OtherUnderWay { tenant, from });
+        }
+        if !folder.exists() {
+            return ended_before(&from, source, &data, &place, tenant);
+        }
+        let held = folder.lock(File::try_lock_shared).map_err(|error| {
+            if let Error::Locked(path) = error { MigrationError::InUse(path) } else { error.into() }
+        })?;
+        locks.extend(held);
+        let log_id = folder.log_id()?;
+        let files = CopiedFiles::of(folder.path())?;
+        let mut migration = Self {
+            note: Note::new(
+                from.clone(),
+                source.clone(),
+                log_id,
+                acknowledged(&folder)?,
+                files.fingerprint(),
+            ),
+            source: folder,
+            from,
+            data,
+            tenant: tenant.clone(),
+            _locks: locks,
+        };
+        match note {
+            // A crash may have come between putting the copy in its place and noting that down.
+            Some(mut before) if place.exists() && place.log_id().is_ok_and(|it| it == before.log_id) => {
+                if (before.log_id, before.seq, before.chain)
+                    != (log_id, migration.note.seq, migration.note.chain)
+                {
+                    return Err(MigrationError::SourceWentOn(migration.source.path().to_owned()));
+                }
+                before.step = Step::Placed;
+                migration.note = before;
+            }
+            Some(_) | None if place.exists() => {
+                let Self { tenant, data, .. } = migration;
+                return Err(MigrationError::TenantExists { tenant, data });
+            }
+            Some(before) if before.is_of(&migration.note) => migration.note = before,
+            // The source was used since: what was copied may be half of one and half of the other.
+            Some(_) => {
+                migration.erase_copy()?;
+                migration.write_note()?;
+            }
+            None => {
+                migration.look_for(log_id)?;
+                migration.erase_copy()?;
+                migration.write_note()?;
+            }
+        }
+        Ok(Begun::Migration(Box::new(migration)))
+    }
+
+    /// The log, which keeps its id.
+    pub fn log_id(&self) -> LogId {
+        self.note.log_id
+    }
+
+    /// The tenant it becomes.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The cluster's node folder.
+    pub fn node(&self) -> PathBuf {
+        self.data.join("_node")
+    }
+
+    /// The end of the source's history.
+    pub fn head(&self) -> Head {
+        Head { seq: self.note.seq, chain: self.note.chain }
+    }
+
+    /// Whether the copy is the tenant's folder already.
+    pub fn is_placed(&self) -> bool {
+        self.note.step == Step::Placed
+    }
+
+    /// The copy, while it is not in its place: a tenant's folder like any other.
+    pub fn copied(&self) -> TenantFolder {
+        TenantFolder::new(self.data.join(MIGRATING), &self.tenant)
+    }
+
+    /// Copies the files, or what is missing of them, and makes them durable; `report` hears of how many bytes
+    /// of how many are there, and may stop it.
+    pub fn copy(
+        &mut self,
+        report: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, MigrationError> {
+        if self.note.step != Step::Copying {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let to = self.copied().path().to_owned();
+        let files = CopiedFiles::of(self.source.path())?;
+        private_folder(&to)?;
+        let bytes = files.bytes();
+        // A log whose storage has failed is copied once more when it is opened.
+        let times = if self.source.path().join("condemned").exists() { 2 } else { 1 };
+        let needed = (times * bytes).saturating_sub(files.copied_to(&to)).saturating_add(ROOM_BYTES);
+        let available = available(&self.data)?;
+        if available < needed {
+            return Err(MigrationError::TooSmall { data: self.data.clone(), needed, available });
+        }
+        if files.copy(&to, report)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        self.note.step = Step::Copied;
+        self.write_note()?;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The copy is not what it should be: it is made anew the next time.
+    pub fn give_up_copy(&mut self) -> Result<(), MigrationError> {
+        self.erase_copy()?;
+        self.note.step = Step::Copying;
+        self.write_note()
+    }
+
+    /// Puts the copy in its place: from here on the tenant exists. Nobody may have its log open.
+    pub fn place(&mut self) -> Result<(), MigrationError> {
+        if self.is_placed() {
+            return Ok(());
+        }
+        let (copied, place) = (self.copied(), TenantFolder::new(&self.data, &self.tenant));
+        // A rename would take the place of an empty folder.
+        if place.exists() {
+            return Err(MigrationError::TenantExists {
+                tenant: self.tenant.clone(),
+                data: self.data.clone(),
+            });
+        }
+        files::sync_tree(copied.path())
+            .and_then(|()| fs::rename(copied.path(), place.path()))
+            .and_then(|()| sync_folder(&self.data.join(MIGRATING)))
+            .and_then(|()| sync_folder(&self.data))
+            .map_err(failed("put in place", place.path()))?;
+        self.note.step = Step::Placed;
+        self.write_note()
+    }
+
+    /// Moves the source's folder aside, and forgets the migration.
+    pub fn retire_source(self) -> Result<Destination, MigrationError> {
+        let migrated = self.from.join(MIGRATED);
+        private_folder(&migrated)?;
+        let retired = migrated.join(self.note.log_id.to_string());
+        let destination = Destination {
+            source: self.note.source.clone(),
+            tenant: self.tenant.clone(),
+            data: self.data.clone(),
+        };
+        destination.write(&retired.with_extension("json"))?;
+        fs::rename(self.source.path(), &retired)
+            .and_then(|()| sync_folder(&migrated))
+            .and_then(|()| sync_folder(&self.from))
+            .map_err(failed("move aside", self.source.path()))?;
+        Note::remove(&self.data.join(MIGRATING), &self.tenant)?;
+        Ok(destination)
+    }
+
+    fn write_note(&self) -> Result<(), MigrationError> {
+        self.note.write(&self.data.join(MIGRATING), &self.tenant)
+    }
+
+    fn erase_copy(&self) -> Result<(), MigrationError> {
+        let copied = self.copied();
+        match fs::remove_dir_all(copied.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("erase", copied.path())(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a log that this cluster has or had. Reads every tenant's manifest.
+    fn look_for(&self, log_id: LogId) -> Result<(), MigrationError> {
+        if self.data.join("_deleted").exists() && DeletedTenants::open(&self.data)?.has(log_id) {
+            return Err(MigrationError::LogDeleted(log_id));
+        }
+        let source = self.source.path();
+        for tenant in TenantFolder::tenants(&self.data).map_err(failed("read", &self.data))? {
+            let folder = TenantFolder::new(&self.data, &tenant);
+            if folder.path() != source && folder.log_id().is_ok_and(|found| found == log_id) {
+                return Err(MigrationError::LogExists { log_id, tenant });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Without a source: it may be that all is done, or all but forgetting it.
+fn ended_before(
+    from: &Path,
+    source: &TenantId,
+    data: &Path,
+    place: &TenantFolder,
+    tenant: &TenantId,
+) -> Result<Begun, MigrationError> {
+    let Some(to) = note::destinations(from)?.into_iter().find(|it| it.source == *source) else {
+        return Err(MigrationError::NoSource(from.to_owned()));
+    };
+    if to.tenant != *tenant || to.data != data || !place.exists() {
+        return Err(MigrationError::MigratedElsewhere { from: from.to_owned(), to });
+    }
+    Note::remove(&data.join(MIGRATING), tenant)?;
+    Ok(Begun::Done(to))
+}
+
+/// What the log has acknowledged, read without opening it.
+fn acknowledged(folder: &TenantFolder) -> Result<Head, Error> {
+    let unreadable = |_| Damage { seq: Seq::OLDEST, kind: DamageKind::Head };
+    let file = fs::read(folder.path().join("head")).map_err(unreadable)?;
+    Ok(head::acknowledged(&file)?.0)
+}
+
+fn lock(folder: &Path, file: io::Result<File>) -> Result<File, MigrationError> {
+    let file = file.map_err(failed("lock", folder))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(MigrationError::InUse(folder.to_owned())),
+        Err(TryLockError::Error(error)) => Err(failed("lock", folder)(error)),
+    }
+}
+
+fn private_folder(path: &Path) -> Result<(), MigrationError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create", path))
+}
+
+fn available(path: &Path) -> Result<u64, MigrationError> {
+    let system = rustix::fs::statvfs(path).map_err(|error| failed("measure", path)(error.into()))?;
+    Ok(system.f_bavail.saturating_mul(system.f_frsize))
+}
+
+#[cfg(test)]
+mod tests;

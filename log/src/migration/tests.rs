@@ -1,0 +1,177 @@
+use std::fs;
+
+use super::*;
+use crate::event::Event;
+use crate::position::Timestamp;
+use crate::record::{Actor, Draft, Via};
+
+struct Stage {
+    _folders: tempfile::TempDir,
+    from: PathBuf,
+    data: PathBuf,
+}
+
+fn default() -> TenantId {
+    "default".parse().unwrap()
+}
+
+fn acme() -> TenantId {
+    "acme".parse().unwrap()
+}
+
+impl Stage {
+    fn new() -> Self {
+        let folders = tempfile::tempdir().unwrap();
+        let (from, data) = (folders.path().join("from"), folders.path().join("data"));
+        fs::create_dir_all(from.join("_node")).unwrap();
+        fs::create_dir_all(&data).unwrap();
+        fs::write(from.join(NODE_LOCK), "").unwrap();
+        TenantFolder::new(&from, &default()).create().unwrap();
+        let stage = Self { _folders: folders, from, data };
+        append(&TenantFolder::new(&stage.from, &default()), 7);
+        stage
+    }
+
+    fn begin(&self) -> Result<Begun, MigrationError> {
+        Migration::begin(&self.from, &default(), &self.data, &acme())
+    }
+
+    fn migration(&self) -> Box<Migration> {
+        match self.begin().unwrap() {
+            Begun::Migration(migration) => migration,
+            Begun::Done(_) => panic!("it is done"),
+        }
+    }
+
+    fn source(&self) -> TenantFolder {
+        TenantFolder::new(&self.from, &default())
+    }
+}
+
+fn append(folder: &TenantFolder, records: usize) {
+    let mut log = folder.open().unwrap().recover(|_| Ok::<_, Error>(())).unwrap().log;
+    for _ in 0..records {
+        let mut commit = log.begin().unwrap();
+        let event = Event::CollectionDeleted { collection: crate::CollectionId::created_at(Seq::OLDEST) };
+        let actor = Actor { key_id: None, via: Via::Rest };
+        let draft = Draft { actor, request_id: String::new(), idempotency: None, event };
+        commit.stage(draft, Timestamp::now()).unwrap();
+        commit.commit().unwrap();
+    }
+    log.close().unwrap();
+}
+
+fn head(folder: &TenantFolder) -> Head {
+    folder.open().unwrap().recover(|_| Ok::<_, Error>(())).unwrap().log.head()
+}
+
+fn go_on(_: u64, _: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+#[test]
+fn whatever_step_it_breaks_off_at_beginning_again_ends_it() {
+    // After how many steps each attempt breaks off.
+    for steps in 0..4 {
+        let stage = Stage::new();
+        let (log_id, expected) = (stage.source().log_id().unwrap(), acknowledged(&stage.source()).unwrap());
+        let mut migration = stage.migration();
+        if steps > 0 {
+            assert!(migration.copy(&mut |_, _| ControlFlow::Break(())).unwrap().is_break());
+        }
+        if steps > 1 {
+            assert!(migration.copy(&mut go_on).unwrap().is_continue());
+        }
+        if steps > 2 {
+            migration.place().unwrap();
+        }
+        assert_eq!(acknowledged(&stage.source()).unwrap(), expected, "the source is touched");
+        assert!(!stage.from.join(MIGRATED).exists());
+        drop(migration);
+        let mut migration = stage.migration();
+        assert!(migration.copy(&mut go_on).unwrap().is_continue());
+        migration.place().unwrap();
+        migration.retire_source().unwrap();
+        let place = TenantFolder::new(&stage.data, &acme());
+        assert_eq!((place.log_id().unwrap(), head(&place)), (log_id, expected));
+        assert!(!stage.source().exists() && !stage.data.join(MIGRATING).exists());
+        assert!(stage.from.join(MIGRATED).join(log_id.to_string()).join("log").is_dir());
+        // Once more, and nothing is left to do.
+        assert!(matches!(stage.begin().unwrap(), Begun::Done(to) if to.tenant == acme()));
+        let other = Migration::begin(&stage.from, &default(), &stage.data, &"globex".parse().unwrap());
+        assert!(matches!(other, Err(MigrationError::MigratedElsewhere { .. })));
+    }
+}
+
+#[test]
+fn a_crash_between_the_last_moves_leaves_nothing_undone() {
+    let stage = Stage::new();
+    let mut migration = stage.migration();
+    assert!(migration.copy(&mut go_on).unwrap().is_continue());
+    let note = fs::read(stage.data.join("_migrating/acme.json")).unwrap();
+    migration.place().unwrap();
+    // The place is taken and the note does not say so.
+    fs::write(stage.data.join("_migrating/acme.json"), &note).unwrap();
+    drop(migration);
+    let migration = stage.migration();
+    assert!(migration.is_placed());
+    migration.retire_source().unwrap();
+    // The source is moved and the note is not gone.
+    fs::create_dir_all(stage.data.join(MIGRATING)).unwrap();
+    fs::write(stage.data.join("_migrating/acme.json"), &note).unwrap();
+    assert!(matches!(stage.begin().unwrap(), Begun::Done(_)));
+    assert!(!stage.data.join(MIGRATING).exists());
+}
+
+#[test]
+fn a_source_that_was_used_meanwhile_is_copied_anew_and_one_that_went_on_too_late_is_told_of() {
+    let stage = Stage::new();
+    let mut migration = stage.migration();
+    assert!(migration.copy(&mut go_on).unwrap().is_continue());
+    drop(migration);
+    append(&stage.source(), 1);
+    let mut migration = stage.migration();
+    assert_eq!(migration.head().seq, Seq::new(8));
+    assert!(migration.copy(&mut go_on).unwrap().is_continue());
+    assert_eq!(head(&migration.copied()).seq, Seq::new(8));
+    migration.place().unwrap();
+    drop(migration);
+    append(&stage.source(), 1);
+    assert!(matches!(stage.begin(), Err(MigrationError::SourceWentOn(_))));
+}
+
+#[test]
+fn what_cannot_be_right_is_refused_before_anything_is_written() {
+    let stage = Stage::new();
+    let nowhere = Migration::begin(&stage.data, &default(), &stage.from, &acme());
+    assert!(matches!(nowhere, Err(MigrationError::NoSource(_))));
+    // A server has the one or the other folder.
+    for folder in [&stage.from, &stage.data] {
+        let lock = File::create(folder.join(NODE_LOCK)).unwrap();
+        lock.lock().unwrap();
+        assert!(matches!(stage.begin(), Err(MigrationError::InUse(_))), "{folder:?}");
+    }
+    // Somebody has the log itself.
+    let log = stage.source().open().unwrap();
+    assert!(matches!(stage.begin(), Err(MigrationError::InUse(_))));
+    drop(log);
+    // The same log under another name.
+    let copy = TenantFolder::new(&stage.data, &"globex".parse().unwrap());
+    fs::create_dir(copy.path()).unwrap();
+    fs::copy(stage.source().path().join("manifest.json"), copy.path().join("manifest.json")).unwrap();
+    assert!(matches!(stage.begin(), Err(MigrationError::LogExists { .. })));
+    let deleted = DeletedTenants::open(&stage.data).unwrap();
+    deleted.delete(&"globex".parse().unwrap(), Timestamp::now()).unwrap();
+    assert!(matches!(stage.begin(), Err(MigrationError::LogDeleted(_))));
+    fs::remove_dir_all(stage.data.join("_deleted")).unwrap();
+    // The tenant itself.
+    TenantFolder::new(&stage.data, &acme()).create().unwrap();
+    assert!(matches!(stage.begin(), Err(MigrationError::TenantExists { .. })));
+    assert!(!stage.data.join(MIGRATING).exists());
+    // Another folder, for the same tenant.
+    fs::remove_dir_all(stage.data.join("acme")).unwrap();
+    drop(stage.migration());
+    let other = Stage::new();
+    let begun = Migration::begin(&other.from, &default(), &stage.data, &acme());
+    assert!(matches!(begun, Err(MigrationError::OtherUnderWay { .. })));
+}

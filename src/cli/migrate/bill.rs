@@ -1,0 +1,64 @@
+//! Where the bill of a migrated log begins.
+//!
+//! What a server without keys has recorded was never anybody's to pay, and in the log it is one window that has been
+//! open since the first record. Its end is now: it is closed, every total of it that adds up is corrected to nothing, and
+//! all of these lines are acknowledged as not to be delivered, with the reason. So the log itself says, and a
+//! recomputed bill with it, that the customer pays from the migration on.
+
+use vectorizer_log::{Actor, Draft, Error, Event, Meter, ParkedLine, Record, Timestamp, Via, billed_lines};
+use vectorizer_replay::{Change, Projector as _};
+
+use super::history::History;
+
+/// Why nothing of before is billed, as it stands in the log.
+const REASON: &str = "recorded before the log became a tenant of a cluster";
+
+/// Whether the record is one that [`begin`] appends.
+pub(super) fn begins_bill(record: &Record) -> bool {
+    record.actor.via == Via::CommandLine
+}
+
+/// Begins the bill, unless that was done before or the log holds nothing that could be billed; whether the bill
+/// begins with this migration. Durable afterwards.
+pub(super) fn begin(history: &mut History) -> Result<bool, Error> {
+    if history.is_bill_begun {
+        return Ok(true);
+    }
+    let now = Timestamp::now();
+    let (usage, mut billing) = (*history.projection.usage(), *history.projection.billing());
+    // The log's clock does not run backwards, and the close is to be right as its next record.
+    let at = billing.window().map_or(now, |window| now.max(window.counted_through()));
+    let Some(close) = billing.close(at, &usage) else { return Ok(false) };
+    let mut commit = history.log.begin()?;
+    let closed = commit.stage(own(close), at)?.clone();
+    billing = billing.after(&closed, &usage, &Change::default());
+    let Event::BillingClosed { totals, .. } = &closed.event else { return Ok(false) };
+    let mut parked = Vec::new();
+    let mut park = |seq, meter| parked.push(ParkedLine { seq, meter, reason: REASON.to_owned() });
+    for total in billed_lines(totals) {
+        park(closed.seq, total.meter);
+        // A reading is what is held, whoever pays, and the next one takes its place.
+        if total.meter == Meter::StorageBytes {
+            continue;
+        }
+        let by = -i128::try_from(total.value).unwrap_or(i128::MAX);
+        let (corrects, meter, reason) = (closed.seq, total.meter, REASON.to_owned());
+        let corrected = commit.stage(own(Event::BillingCorrected { corrects, meter, by, reason }), at)?;
+        billing = billing.after(corrected, &usage, &Change::default());
+        park(corrected.seq, meter);
+    }
+    let through = billing.last_close().max(billing.last_correction());
+    commit.stage(own(Event::BillingAcknowledged { through, parked }), at)?;
+    for record in commit.commit()? {
+        // They say what they were made from.
+        if history.projection.apply(&record).is_err() {
+            debug_assert!(false, "a record of the bill's beginning does not apply");
+        }
+    }
+    Ok(true)
+}
+
+fn own(event: Event) -> Draft {
+    let actor = Actor { key_id: None, via: Via::CommandLine };
+    Draft { actor, request_id: String::new(), idempotency: None, event }
+}
