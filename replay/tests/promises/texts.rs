@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use vectorizer_log::{Document, Event, Metric, Text};
+use vectorizer_log::{ChainHash, Document, Event, Head, Metric, Text};
 use vectorizer_replay::{
-    Collection, Effort, Filter, Hit, Projection, Projector as _, SearchRequest, TextQuery, TextRequest,
-    fused, fused_depth,
+    Collection, Effort, Filter, Hit, Projection, Projector as _, Restored, SearchRequest, TextQuery,
+    TextRequest, fused, fused_depth,
 };
 
 use crate::history::{collection, fold, history, id, log_id, record, text};
@@ -90,6 +90,14 @@ fn assert_found(found: &Collection, expected: &ModelCollection, question: &str, 
     }
 }
 
+/// What a checkpoint of it comes to.
+fn restored(projection: &Projection) -> Projection {
+    let head = Head { seq: projection.applied(), chain: ChainHash::from_bytes([0; 32]) };
+    let mut bytes = Vec::new();
+    projection.freeze(head, 0).write(&mut bytes).unwrap();
+    Restored::read(&*bytes, bytes.len() as u64, log_id(), &|| false).unwrap().projection
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -113,8 +121,11 @@ proptest! {
                 (matches, then)
             }));
         }
+        // Once as it goes on, once from a checkpoint of that moment.
+        let mut restored = restored(&projection);
         for record in &records[middle..] {
             projection.apply(record).unwrap();
+            restored.apply(record).unwrap();
         }
         for (matches, then) in held {
             let request = TextRequest { limit, filter: None, score_threshold: None };
@@ -122,6 +133,7 @@ proptest! {
         }
         for (seq, expected) in &Model::of(&records).collections {
             assert_found(projection.index().by_id(collection(*seq)).unwrap(), expected, &question, limit);
+            assert_found(restored.index().by_id(collection(*seq)).unwrap(), expected, &question, limit);
         }
     }
 }
