@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
-use vectorizer_log::TenantId;
+use vectorizer_log::{TenantId, Timestamp};
 
 use crate::hivehub::PolicyCursor;
 use crate::quota::NotedBill;
@@ -83,7 +83,7 @@ pub struct NotedQuota {
     pub requests_per_hour: Option<u64>,
 }
 
-/// How large a tenant was when it was written to last.
+/// How large a tenant was, and when it was used last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotedSize {
     /// The last record.
@@ -96,6 +96,9 @@ pub struct NotedSize {
     pub storage_bytes: u64,
     /// Stored bytes of the log.
     pub log_bytes: u64,
+    /// When it was used last, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_use: Option<Timestamp>,
 }
 
 impl Catalogue {

@@ -31,6 +31,7 @@ mod outages;
 mod permissions;
 mod readme;
 mod single_tenant;
+mod sleeping;
 mod stopping;
 mod text;
 mod writes;

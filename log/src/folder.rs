@@ -5,7 +5,9 @@
 //! data/{tenant}/head            what was acknowledged
 //! data/{tenant}/log/            sled
 //! data/{tenant}/condemned       exists after a failed write or sync
-//! data/{tenant}/graphs/         derived, not this crate's
+//! data/{tenant}/closed          exists while the log is closed, if it was closed cleanly
+//! data/{tenant}/checkpoint      derived, not this crate's, as is
+//! data/{tenant}/graphs/
 //! ```
 
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -17,10 +19,12 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::closed::{self, ClosedFile, ClosedLog};
 use crate::damage::{Damage, DamageKind};
 use crate::error::Error;
+use crate::head;
 use crate::manifest::Manifest;
-use crate::position::{LogId, Seq};
+use crate::position::{Head, LogId, Seq};
 use crate::recovery::{UnverifiedLog, copy_acknowledged, initialize};
 use crate::storage::{SledPaths, SledStorage, StorageError, sync_folder};
 use crate::tenant_id::TenantId;
@@ -135,9 +139,56 @@ impl TenantFolder {
         self.open_after(true)
     }
 
+    /// What the log was when it was closed; `None` if it has been opened since, was not closed cleanly, or
+    /// has left nothing that can be believed. Opens nothing, and changes nothing.
+    pub fn closed(&self) -> Result<Option<ClosedLog>, Error> {
+        let log_id = self.log_id()?;
+        let paths = paths(&self.path);
+        if paths.condemned.exists() {
+            return Ok(None);
+        }
+        let Some(closed) = self.closed_file()?.and_then(|file| file.read(log_id)) else { return Ok(None) };
+        let acknowledged = fs::read(&paths.head).map_err(|source| Error::File {
+            doing: "read",
+            path: paths.head.clone(),
+            source,
+        })?;
+        let is_at_head = head::decode(&acknowledged).is_some_and(|(head, _)| head == closed.head);
+        Ok(is_at_head.then_some(closed))
+    }
+
+    /// Leaves word that the log is closed, at `head`, where it has `bytes`. The `records` are those behind `base`.
+    /// For whoever has closed it and knows that nobody opens it meanwhile.
+    pub fn leave_closed(
+        &self,
+        log_id: LogId,
+        between: [Head; 2],
+        bytes: u64,
+        records: &[StoredRecord],
+    ) -> Result<(), Error> {
+        closed::write(&self.path, log_id, between, bytes, records).map_err(self.of_closed("write"))
+    }
+
+    /// The word that the log is closed, as it stands: opening takes it away.
+    pub fn closed_file(&self) -> Result<Option<ClosedFile>, Error> {
+        closed::file(&self.path).map_err(self.of_closed("read"))
+    }
+
+    /// Puts it back, for whoever has not come to write anything.
+    pub fn put_back(&self, file: &ClosedFile) -> Result<(), Error> {
+        closed::put_back(&self.path, file).map_err(self.of_closed("write"))
+    }
+
+    fn of_closed(&self, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+        let path = self.path.join(closed::FILE);
+        move |source| Error::File { doing, path, source }
+    }
+
     fn open_after(&self, failure: bool) -> Result<UnverifiedLog, Error> {
         let manifest = self.manifest()?;
         let paths = paths(&self.path);
+        // IMPORTANT: before anything can be written. From here on the log may be ahead of what is said there.
+        closed::remove(&self.path).map_err(self.of_closed("remove"))?;
         self.finish_replacement(&paths)?;
         drop(self.lock(File::try_lock)?);
         if failure {

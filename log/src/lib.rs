@@ -33,10 +33,16 @@
 //! after each sync, the newer valid one counts. A slot is `VLH1`, the seq (8), the chain hash (32) and
 //! the CRC-32 of these.
 //!
+//! The **closed** file stands beside a log that was closed cleanly, for as long as it is closed:
+//! `VZCLOSE1`, the log id (16), seq (8) and chain hash (32) of the record in front of those that follow and
+//! of the last one, the stored bytes of the whole log (8), the records, each with its length (4) in front of
+//! its envelope, and the BLAKE3 hash of all that (32).
+//!
 //! The **manifest** (`manifest.json`) holds the format, the log id and sled's segment size, with a
 //! CRC-32 of the three.
 
 mod billing;
+mod closed;
 mod damage;
 mod deleted;
 mod document;
@@ -61,6 +67,7 @@ mod verifier;
 mod verify;
 
 pub use billing::{JournalPosition, ObservedOperation, ParkedLine};
+pub use closed::{ClosedFile, ClosedLog};
 pub use damage::{Damage, DamageKind};
 pub use deleted::{DeletedTenants, Tombstone};
 pub use document::{Document, Text};

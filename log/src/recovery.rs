@@ -62,11 +62,21 @@ impl UnverifiedLog {
     /// Verifies every record, hands it to `fold`, and cuts what lies beyond the acknowledged head and
     /// is not a whole commit. Anything missing or wrong at or below the head is an error, and then
     /// nothing has been changed.
-    pub fn recover<E: From<Error>>(
+    pub fn recover<E: From<Error>>(self, fold: impl FnMut(Record) -> Result<(), E>) -> Result<Recovered, E> {
+        let genesis = Head::genesis(self.log_id);
+        self.recover_behind(genesis, fold)
+    }
+
+    /// The same for whoever has folded everything up to `base`: every record is verified, and those behind it
+    /// are handed over. That another record is there, or none, is damage at its seq; so a `base` that was
+    /// believed wrongly is found, and nothing has been changed.
+    pub fn recover_behind<E: From<Error>>(
         self,
+        base: Head,
         mut fold: impl FnMut(Record) -> Result<(), E>,
     ) -> Result<Recovered, E> {
         let Self { storage, log_id, acknowledged, slot } = self;
+        let mut fold = |record: Record| if record.seq > base.seq { fold(record) } else { Ok(()) };
         let mut committed = Head::genesis(log_id);
         let mut last_at = Timestamp::default();
         // Of what is committed, and of all that was met.
@@ -78,6 +88,10 @@ impl UnverifiedLog {
         let end = walk(storage.as_ref(), &mut verifier, &mut |verified| {
             let head = verified.head;
             met_bytes += verified.stored.len() as u64;
+            if head.seq == base.seq && head.chain != base.chain {
+                failure = Some(Error::from(other_history(head, base)).into());
+                return ControlFlow::Break(());
+            }
             if head.seq == acknowledged.seq
                 && let Err(damage) = is_acknowledged(head, verified.mark, acknowledged)
             {
@@ -133,6 +147,9 @@ impl UnverifiedLog {
             WalkEnd::Whole if uncommitted.is_empty() => None,
             WalkEnd::Whole => Some(Damage { seq: beyond, kind: DamageKind::CommitUnfinished }),
         };
+        if committed.seq < base.seq {
+            return Err(Error::from(Damage { seq: beyond, kind: DamageKind::Missing { found: None } }).into());
+        }
         // The genesis head has no record whose chain could have been compared.
         if acknowledged.seq == Seq::NONE {
             is_acknowledged(Head::genesis(log_id), Mark::EndsCommit, acknowledged).map_err(Error::from)?;
@@ -153,13 +170,18 @@ impl UnverifiedLog {
 
 fn is_acknowledged(found: Head, mark: Mark, acknowledged: Head) -> Result<(), Damage> {
     let kind = if found.chain != acknowledged.chain {
-        DamageKind::OtherHistory { found: found.chain, acknowledged: acknowledged.chain }
+        return Err(other_history(found, acknowledged));
     } else if mark != Mark::EndsCommit {
         DamageKind::CommitUnfinished
     } else {
         return Ok(());
     };
     Err(Damage { seq: found.seq, kind })
+}
+
+fn other_history(found: Head, acknowledged: Head) -> Damage {
+    let kind = DamageKind::OtherHistory { found: found.chain, acknowledged: acknowledged.chain };
+    Damage { seq: found.seq, kind }
 }
 
 /// Whether a commit ends at the record at `seq` or behind it. Parts are written in order and a commit's end

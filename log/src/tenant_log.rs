@@ -104,6 +104,17 @@ impl TenantLog {
         LogReader { shared: Arc::clone(&self.shared) }
     }
 
+    /// Lets whoever reads by this `reader` of an earlier opening of the log read this one.
+    #[must_use]
+    pub fn read_by(mut self, reader: &LogReader) -> Self {
+        debug_assert_eq!(self.log_id(), reader.log_id(), "a reader of another log");
+        let storage = self.shared.storage.lock().unwrap_or_else(PoisonError::into_inner).take();
+        *reader.shared.durable.lock().unwrap_or_else(PoisonError::into_inner) = self.head;
+        *reader.shared.storage.lock().unwrap_or_else(PoisonError::into_inner) = storage;
+        self.shared = Arc::clone(&reader.shared);
+        self
+    }
+
     /// Starts a commit; fails if an earlier one has failed.
     pub fn begin(&mut self) -> Result<Commit<'_>, Error> {
         match &self.poison {
@@ -255,6 +266,12 @@ pub struct StoredRecord {
 }
 
 impl LogReader {
+    /// A reader of a log that is closed, until one that is open is [read by](TenantLog::read_by) it.
+    pub fn closed(log_id: LogId, head: Head) -> Self {
+        let (storage, durable) = (Mutex::new(None), Mutex::new(head));
+        Self { shared: Arc::new(Shared { storage, log_id, durable }) }
+    }
+
     /// The log's identity.
     pub fn log_id(&self) -> LogId {
         self.shared.log_id

@@ -25,6 +25,11 @@ impl Verifier {
         Self { log_id, seq: Seq::NONE, chain: Some(ChainHash::genesis(log_id)) }
     }
 
+    /// Starts behind a record that was verified before.
+    pub(crate) fn continuing(log_id: LogId, head: Head) -> Self {
+        Self { log_id, seq: head.seq, chain: Some(head.chain) }
+    }
+
     /// Starts in front of the record at `next`, whose chain hash is taken at its word unless it is
     /// the first.
     pub fn starting_at(log_id: LogId, next: Seq) -> Self {

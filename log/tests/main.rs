@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test an error is a failure")]
 
 mod behaviour;
+mod closed;
 mod damage;
 mod faults;
 mod golden;

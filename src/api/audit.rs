@@ -119,7 +119,7 @@ pub(super) async fn read(
     };
     let shown = ExportDetail::default();
     let feed = Feed {
-        log: tenant.log().clone(),
+        log: tenant.log().await.map_err(|error| Problem::from(error.as_ref()))?,
         published: tenant.published(),
         readmission,
         stop: app.shared.ending.clone(),

@@ -100,6 +100,8 @@ pub(super) struct TenantAnswer {
     state: &'static str,
     /// How large it is; null if that was never noted down.
     usage: Option<UsageNow>,
+    /// When it was used last, in RFC 3339, to the minute; null if that was never noted down.
+    last_used: Option<String>,
 }
 
 /// Which of the logs that were deleted under an id.
@@ -352,6 +354,7 @@ pub(super) async fn tenants(
             TenantState::Awake => "awake",
             TenantState::Asleep => "asleep",
         },
+        last_used: tenant.size.and_then(|size| size.last_use).map(|at| at.to_string()),
         usage: tenant.size.map(UsageNow::from),
     });
     Ok(json(StatusCode::OK, &TenantsPage { tenants: tenants.collect(), next_cursor }))

@@ -9,9 +9,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
-use vectorizer_log::{ExportDetail, ExportFormat, ExportPlace, ExportRange, Head, LogReader, Seq};
+use vectorizer_log::{ExportDetail, ExportFormat, ExportPlace, ExportRange, Head, Seq};
 
 use super::middleware::auth::Readmission;
+use crate::tenancy::OpenLog;
 
 /// How much is read from the log at once.
 const SLICE_RECORDS_MAX: u64 = 256;
@@ -22,7 +23,7 @@ const READMISSION_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What is still to be sent of a log, and for whom.
 pub(super) struct Feed {
-    pub(super) log: LogReader,
+    pub(super) log: OpenLog,
     pub(super) published: watch::Receiver<Head>,
     pub(super) readmission: Readmission,
     pub(super) stop: CancellationToken,
@@ -147,10 +148,10 @@ impl Feed {
         if records_max == 0 {
             return Ok(Step::End);
         }
-        if self.next > self.log.head().seq {
+        if self.next > self.log.reader().head().seq {
             return Ok(Step::UpToDate);
         }
-        let (log, range, format, detail) = (self.log.clone(), self.range, self.format, self.detail);
+        let (log, range, format, detail) = (self.log.reader().clone(), self.range, self.format, self.detail);
         let seek = range.since.filter(|_| !self.is_sought);
         let from = self.next;
         let read = move || {

@@ -48,7 +48,7 @@ use crate::auth::{AccessCheck, Operation};
 use crate::config::Network;
 use crate::embedding::Embedder;
 use crate::metrics::Metrics;
-use crate::tenancy::{ShareSize, Tenancy, Tenant};
+use crate::tenancy::{Background, ShareSize, Tenancy, Tenant};
 
 /// Everything the handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -66,6 +66,10 @@ struct Shared {
     trusted_proxies: Vec<Network>,
     embedder: Option<Embedder>,
     searching: Arc<Semaphore>,
+    /// Searches that are under way or wait.
+    waiting_searches: Arc<Semaphore>,
+    /// Where searches run that take long: they give way to all others.
+    long_searches: Background,
     answers: Arc<Semaphore>,
     /// Held by the one who reads the metrics.
     measuring: Arc<Semaphore>,
@@ -85,8 +89,9 @@ impl App {
         trusted_proxies: Vec<Network>,
         embedder: Option<Embedder>,
     ) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let searching = Arc::new(Semaphore::new(cores));
+        let searching = Arc::new(Semaphore::new(cores()));
+        let waiting_searches = Arc::new(Semaphore::new(cores() + search::WAITING_MAX));
+        let long_searches = Background::new(cores());
         let answers = answer::node_room();
         let ending = CancellationToken::new();
         let shared = Shared {
@@ -99,6 +104,8 @@ impl App {
             trusted_proxies,
             embedder,
             searching,
+            waiting_searches,
+            long_searches,
             answers,
             measuring: Arc::new(Semaphore::new(1)),
             ending,
@@ -144,7 +151,17 @@ impl App {
 
 /// What every tenant may take up, if bodies are bounded by `limits`.
 pub fn share_size(limits: &BodyLimits) -> ShareSize {
-    ShareSize { bodies: limits.share_kibibytes(), answers: answer::SHARE_KIBIBYTES }
+    ShareSize {
+        bodies: limits.share_kibibytes(),
+        answers: answer::SHARE_KIBIBYTES,
+        // One core is always left for the others.
+        searches: cores().saturating_sub(1).max(1),
+        waiting_searches: search::WAITING_EACH_MAX,
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Where an operation is served: its method and path template.

@@ -206,6 +206,7 @@ impl From<&WakeError> for Problem {
     fn from(error: &WakeError) -> Self {
         match error {
             WakeError::Stopping => Self::unavailable("stopping", error.to_string(), 5),
+            WakeError::Crowded | WakeError::NoRoom => Self::unavailable("busy", error.to_string(), 5),
             WakeError::Moving | WakeError::Waking => {
                 Self::unavailable("tenant-unavailable", error.to_string(), 5)
             }

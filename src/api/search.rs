@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 use vectorizer_log::Vector;
@@ -23,7 +24,7 @@ use super::problem::{Problem, ProblemBody};
 use super::values::{InCollection, VectorInput, filter, given, limit};
 use super::vectors::PointAnswer;
 use crate::auth::{Operation, Read};
-use crate::tenancy::{CollectionFacts, Ground};
+use crate::tenancy::{CollectionFacts, Ground, Share};
 
 /// How many results a search has unless it says otherwise.
 const RESULTS_DEFAULT: usize = 10;
@@ -38,6 +39,11 @@ const INLINE_NUMBERS_MAX: usize = 1024 * 1024;
 const POSTING_WEIGHT: usize = 16;
 /// How long a search waits for a core.
 const TURN_PATIENCE: Duration = Duration::from_secs(5);
+/// How many searches wait for a core, all together and of one tenant: more would only wait in vain.
+pub(super) const WAITING_MAX: usize = 256;
+pub(super) const WAITING_EACH_MAX: usize = 64;
+/// A search over more numbers than this takes long: it gives way to those that do not.
+const LONG_NUMBERS: usize = 8 * 1024 * 1024;
 /// How much more it takes to write a number as text than to compare with it.
 const SHOWN_WEIGHT: usize = 16;
 
@@ -353,7 +359,7 @@ pub(super) async fn search(
         tenant.searched(Operation::Search, 1);
         return Ok(answer);
     }
-    let answer = on_snapshot(&app, snapshot, compared, numbers, move |snapshot| {
+    let answer = on_snapshot(&app, tenant.share(), snapshot, compared, numbers, move |snapshot| {
         let _room = room;
         let started = Instant::now();
         let hits = search.run(snapshot, &ground)?;
@@ -399,7 +405,7 @@ pub(super) async fn search_batch(
     let compared = |(search, ground): (&Search, &Ground)| search.compared(&snapshot, ground);
     let compared = searches.iter().zip(&grounds).map(compared).fold(0, usize::saturating_add);
     let (metrics, count) = (app.metrics().clone(), searches.len());
-    let answer = on_snapshot(&app, snapshot, compared, numbers, move |snapshot| {
+    let answer = on_snapshot(&app, tenant.share(), snapshot, compared, numbers, move |snapshot| {
         let _room = room;
         let mut bytes = 0;
         let mut hits = Vec::with_capacity(searches.len());
@@ -442,7 +448,7 @@ pub(super) async fn count(
         // Payloads may be large, and there may be many.
         Some(_) => usize::MAX,
     };
-    on_snapshot(&app, snapshot, points, 1, move |snapshot| {
+    on_snapshot(&app, tenant.share(), snapshot, points, 1, move |snapshot| {
         let _room = room;
         let count = snapshot.count(selection.as_ref());
         Ok(json(StatusCode::OK, &CountAnswer { count }))
@@ -451,27 +457,39 @@ pub(super) async fn count(
 }
 
 /// Runs `work`, which compares about `compared` numbers of the snapshot and shows up to `shown` numbers: at once
-/// if it is short, else away from the async threads, as many at a time as there are cores. What `work` holds
-/// is held until it has been done.
+/// if it is short, else away from the async threads, as many at a time as there are cores, and one less of one
+/// tenant. What `work` holds is held until it has been done.
 async fn on_snapshot(
     app: &App,
+    share: &Share,
     snapshot: Snapshot,
     compared: usize,
     shown: usize,
     work: impl FnOnce(&Snapshot) -> Result<Response, Problem> + Send + 'static,
 ) -> Result<Response, Problem> {
-    if compared.saturating_add(SHOWN_WEIGHT * shown) <= INLINE_NUMBERS_MAX {
+    let numbers = compared.saturating_add(SHOWN_WEIGHT * shown);
+    if numbers <= INLINE_NUMBERS_MAX {
         return work(&snapshot);
     }
-    let turn = timeout(TURN_PATIENCE, Arc::clone(&app.shared.searching).acquire_owned()).await;
-    let Ok(Ok(turn)) = turn else {
-        return Err(Problem::unavailable("busy", "too many searches are under way", 1));
+    let busy = || Problem::unavailable("busy", "too many searches are under way", 1);
+    let place = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().map_err(|_| busy());
+    let places = [place(&share.waiting_searches)?, place(&app.shared.waiting_searches)?];
+    let turns = async {
+        // IMPORTANT, the order: whoever waits for its own tenant's must not keep one of the node's.
+        let own = Arc::clone(&share.searches).acquire_owned().await;
+        (own, Arc::clone(&app.shared.searching).acquire_owned().await)
     };
+    let Ok((Ok(own), Ok(turn))) = timeout(TURN_PATIENCE, turns).await else { return Err(busy()) };
     let span = tracing::Span::current();
     let work = move || {
         // Kept for as long as the work lasts, also when nobody waits for it any more.
-        let _turn = turn;
+        let _turns = (own, turn, places);
         span.in_scope(|| work(&snapshot))
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Problem::internal()))
+    let done = if numbers > LONG_NUMBERS {
+        app.shared.long_searches.run(work).await
+    } else {
+        tokio::task::spawn_blocking(work).await.ok()
+    };
+    done.unwrap_or_else(|| Err(Problem::internal()))
 }

@@ -7,7 +7,7 @@ use vectorizer_log::Dimension;
 
 use super::secret::Secret;
 use super::values::{
-    BodyBytes, HostName, HubUrl, JsonDepth, ModelName, Network, RequestCount, Seconds, from_flag,
+    BodyBytes, HostName, HubUrl, JsonDepth, MemoryBytes, ModelName, Network, RequestCount, Seconds, from_flag,
 };
 
 /// Where the configuration file is, and values that win over it.
@@ -54,6 +54,14 @@ pub struct ConfigFlags {
     /// How long a deleted tenant can be had back before it is erased [default: 604800]
     #[arg(long, value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
     pub delete_grace: Option<Seconds>,
+
+    /// How long nobody uses a tenant of a cluster before it sleeps [default: 600]
+    #[arg(long, value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
+    pub tenant_idle: Option<Seconds>,
+
+    /// How much memory tenants may take up before they sleep sooner [default: three quarters of all]
+    #[arg(long, value_name = "BYTES", value_parser = from_flag::<MemoryBytes>)]
+    pub memory_budget: Option<MemoryBytes>,
 
     /// Many tenants, each with keys of its own [default: false]
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true",

@@ -23,6 +23,8 @@ pub(super) const TRUSTED_PROXIES: Key = key("server", "trusted_proxies", "[]");
 pub(super) const METRICS_LISTEN: Key = key("server", "metrics_listen", "null");
 pub(super) const SHUTDOWN_GRACE: Key = key("server", "shutdown_grace", "30");
 pub(super) const DELETE_GRACE: Key = key("server", "delete_grace", "604800");
+pub(super) const TENANT_IDLE: Key = key("server", "tenant_idle", "600");
+pub(super) const MEMORY_BUDGET: Key = key("server", "memory_budget", "null");
 pub(super) const CLUSTER_ENABLED: Key = key("cluster", "enabled", "false");
 pub(super) const HIVEHUB_API_URL: Key = key("cluster", "hivehub_api_url", "https://api.hivehub.io");
 pub(super) const HIVEHUB_API_KEY: Key = key("cluster", "hivehub_api_key", "${HIVEHUB_API_KEY}");
@@ -48,6 +50,8 @@ pub(super) const ALL: &[Key] = &[
     METRICS_LISTEN,
     SHUTDOWN_GRACE,
     DELETE_GRACE,
+    TENANT_IDLE,
+    MEMORY_BUDGET,
     CLUSTER_ENABLED,
     HIVEHUB_API_URL,
     HIVEHUB_API_KEY,

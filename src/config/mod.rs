@@ -23,7 +23,9 @@ use vectorizer_log::Dimension;
 pub use error::ConfigError;
 pub use flags::ConfigFlags;
 pub use secret::Secret;
-pub use values::{BodyBytes, HostName, HubUrl, JsonDepth, ModelName, Network, RequestCount, Seconds};
+pub use values::{
+    BodyBytes, HostName, HubUrl, JsonDepth, MemoryBytes, ModelName, Network, RequestCount, Seconds,
+};
 
 /// The file that is read when the command line names none, if it is there.
 pub const DEFAULT_FILE: &str = "config.yml";
@@ -67,6 +69,10 @@ pub struct Server {
     pub shutdown_grace: Seconds,
     /// How long a deleted tenant can be had back.
     pub delete_grace: Seconds,
+    /// How long nobody uses a tenant of a cluster before it sleeps.
+    pub tenant_idle: Seconds,
+    /// How much memory tenants may take up before they sleep sooner; `None` is three quarters of all.
+    pub memory_budget: Option<MemoryBytes>,
 }
 
 /// Section `cluster`, where it is enabled.
@@ -167,6 +173,8 @@ impl Server {
             metrics_listen: document.optional(&keys::METRICS_LISTEN, flags.metrics_listen.as_ref())?,
             shutdown_grace: document.value(&keys::SHUTDOWN_GRACE, flags.shutdown_grace.as_ref())?,
             delete_grace: document.value(&keys::DELETE_GRACE, flags.delete_grace.as_ref())?,
+            tenant_idle: document.value(&keys::TENANT_IDLE, flags.tenant_idle.as_ref())?,
+            memory_budget: document.optional(&keys::MEMORY_BUDGET, flags.memory_budget.as_ref())?,
         })
     }
 }

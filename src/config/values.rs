@@ -77,6 +77,28 @@ whole_number!(
     Seconds, 1 to 604_800, "a whole number of seconds"
 );
 
+/// A share of the machine's memory, in bytes: at least 16 MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MemoryBytes(u64);
+
+impl MemoryBytes {
+    /// The least.
+    pub const MIN: u64 = 16 << 20;
+
+    /// The bytes.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl Value for MemoryBytes {
+    const WANTED: &'static str = "a number of bytes, at least 16777216";
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().filter(|bytes| *bytes >= Self::MIN).map(Self)
+    }
+}
+
 impl Seconds {
     /// The span.
     pub const fn duration(self) -> Duration {

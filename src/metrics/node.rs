@@ -92,6 +92,7 @@ impl NodeSeries {
 /// How far tenants are that wake.
 #[derive(Clone, Debug)]
 pub(super) struct WakingSeries {
+    wakings: IntCounter,
     tenants: IntGauge,
     vectors: IntGauge,
     records: IntCounter,
@@ -100,6 +101,7 @@ pub(super) struct WakingSeries {
 impl Default for WakingSeries {
     fn default() -> Self {
         Self {
+            wakings: counter("vectorizer_wakings_total", "How often a tenant was read from disk."),
             tenants: gauge("vectorizer_waking_tenants", "Tenants that are being read from disk."),
             vectors: gauge("vectorizer_waking_vectors", "Vectors that those tenants have back so far."),
             records: counter("vectorizer_recovered_records_total", "Records read to wake tenants."),
@@ -109,12 +111,18 @@ impl Default for WakingSeries {
 
 impl WakingSeries {
     pub(super) fn begin(&self) -> Waking {
+        self.wakings.inc();
         self.tenants.inc();
         Waking { series: self.clone(), records: 0, vectors: 0 }
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 3] {
-        [Box::new(self.tenants.clone()), Box::new(self.vectors.clone()), Box::new(self.records.clone())]
+    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 4] {
+        [
+            Box::new(self.wakings.clone()),
+            Box::new(self.tenants.clone()),
+            Box::new(self.vectors.clone()),
+            Box::new(self.records.clone()),
+        ]
     }
 }
 

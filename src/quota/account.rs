@@ -286,7 +286,14 @@ impl TenantAccount {
         &self.log
     }
 
-    /// The tenant falls asleep, and its log is closed as it should be.
+    /// The tenant's log is opened, and may say more from now on.
+    pub fn wakes(&self) {
+        let mut books = self.books();
+        books.asleep = false;
+        self.note(&books);
+    }
+
+    /// The tenant's log is closed as it should be, and says all.
     pub fn sleeps(&self) {
         let mut books = self.books();
         books.asleep = true;

@@ -1,5 +1,6 @@
 //! A server: the parts put together, listening, and stopping without losing anything.
 
+mod memory;
 mod pace;
 mod peers;
 
@@ -22,16 +23,17 @@ use tower::ServiceExt as _;
 use tracing::{debug, info, warn};
 use vectorizer_log::{Destination, TenantId, destination};
 
+use self::memory::memory_bytes;
 use self::pace::{Paced, SEND_BUFFER_BYTES};
 use self::peers::Peers;
 use crate::api::{AllowedHosts, App, BodyLimits, Peer, metrics_router, router, share_size};
 use crate::auth::{AccessCheck, FailedAuthentications};
-use crate::config::Config;
+use crate::config::{Config, MemoryBytes};
 use crate::embedding::{Embedder, UnusableEmbedder};
 use crate::hivehub::{Clock, HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
 use crate::metrics::Metrics;
 use crate::quota::{DefaultLimits, QuotaManager, Reporter};
-use crate::tenancy::{ShareSize, Tenancy};
+use crate::tenancy::{Rules, ShareSize, Tenancy};
 
 /// The tenant of a server without keys.
 const SINGLE_TENANT: &str = "default";
@@ -120,7 +122,13 @@ impl Server {
             not_migrated(&config.server.data_dir)?;
         }
         let window = config.cluster.as_ref().map(|cluster| cluster.usage_report_interval.duration());
-        let tenancy = open_data(&config.server.data_dir, share_size(&limits), window, metrics.clone())?;
+        let rules = Rules {
+            // There is nobody else to make room for.
+            idle: config.cluster.as_ref().map(|_| config.server.tenant_idle.duration()),
+            memory_bytes_max: config.server.memory_budget.map_or_else(memory_bytes, MemoryBytes::get),
+        };
+        let share = share_size(&limits);
+        let tenancy = open_data(&config.server.data_dir, share, rules, window, metrics.clone())?;
         let (access, policies, reporter) = match &config.cluster {
             Some(cluster) => {
                 let client = HiveHubClient::new(&cluster.hivehub_api_url, &cluster.hivehub_api_key)?
@@ -186,6 +194,7 @@ impl Server {
         beside.spawn(tenancy.audit().clone().run(ended.clone()));
         let interval = HOUSEKEEPING_INTERVAL.min(delete_grace);
         beside.spawn(tenancy.clone().keep_house(delete_grace, interval, ended.clone()));
+        beside.spawn(tenancy.clone().put_to_sleep(ended.clone()));
         tenancy.resume_deletions();
         if let Some(metering) = tenancy.metering() {
             beside.spawn(metering.clone().run(ended.clone()));
@@ -233,10 +242,11 @@ fn not_migrated(path: &Path) -> Result<(), StartError> {
 fn open_data(
     path: &Path,
     share: ShareSize,
+    rules: Rules,
     window: Option<Duration>,
     metrics: Metrics,
 ) -> Result<Tenancy, StartError> {
-    Tenancy::new(path, share, window, metrics)
+    Tenancy::new(path, share, rules, window, metrics)
         .map_err(|source| StartError::Data { path: path.to_owned(), source })
 }
 

@@ -1,19 +1,27 @@
 //! A tenant in memory, and how it gets there.
 
-use std::sync::{Arc, RwLock};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, error_span, info, warn};
-use vectorizer_log::{DeletedTenants, Head, LogReader, TenantFolder, TenantId, TenantLog};
-use vectorizer_replay::{ApplyError, Projection, Recovery};
+use vectorizer_log::{
+    ClosedLog, Damage, DamageKind, DeletedTenants, Error, Head, LogId, LogReader, TenantFolder, TenantId,
+    TenantLog, Timestamp,
+};
+use vectorizer_replay::{ApplyError, Projection, Projector as _, Recovery, Restored};
 
 use super::books::Books;
+use super::checkpoints::Checkpoints;
+use super::door::{Door, HeldOpen};
 use super::graph_files::GraphFiles;
 use super::linker::{Linker, Turns};
 use super::pace::{Linking, Pace};
+use super::place::{Place, PlaceTurns, or_put_back};
 use super::searches::Searches;
 use super::share::Share;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
@@ -34,7 +42,11 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Awake {
     pub(super) id: TenantId,
     pub(super) state: Arc<RwLock<State>>,
+    /// Reads the log while it is held open.
     pub(super) log: LogReader,
+    pub(super) door: Arc<Door>,
+    pub(super) checkpoints: Arc<Checkpoints>,
+    uses: Uses,
     pub(super) commands: mpsc::Sender<Queued>,
     pub(super) published: watch::Receiver<Head>,
     pub(super) pace: Pace,
@@ -52,7 +64,90 @@ pub(super) struct Awake {
     pub(super) tasks: TaskTracker,
 }
 
+/// Who uses a tenant in memory.
+#[derive(Debug)]
+struct Uses {
+    count: AtomicUsize,
+    last: Mutex<(Instant, Timestamp)>,
+}
+
+impl Default for Uses {
+    fn default() -> Self {
+        Self { count: AtomicUsize::new(0), last: Mutex::new((Instant::now(), Timestamp::now())) }
+    }
+}
+
+/// A tenant in memory that somebody uses: it is not forgotten meanwhile.
+#[derive(Debug)]
+pub(super) struct InUse(Arc<Awake>);
+
+impl InUse {
+    /// IMPORTANT: made while the tenant's bed is locked, as forgetting it is decided there.
+    pub(super) fn new(awake: &Arc<Awake>) -> Self {
+        awake.uses.count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(awake))
+    }
+}
+
+impl Deref for InUse {
+    type Target = Awake;
+
+    fn deref(&self) -> &Awake {
+        &self.0
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        *self.uses.last.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), Timestamp::now());
+        self.uses.count.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A tenant's log, open for as long as this is held.
+#[derive(Debug)]
+pub struct OpenLog {
+    log: LogReader,
+    _in_use: InUse,
+    _held: HeldOpen,
+}
+
+impl OpenLog {
+    /// What reads it.
+    pub fn reader(&self) -> &LogReader {
+        &self.log
+    }
+}
+
+impl InUse {
+    /// Opens the log for reading.
+    pub(super) async fn open_log(&self) -> Result<OpenLog, Arc<WakeError>> {
+        let held = self.door.open().await?;
+        Ok(OpenLog { log: self.log.clone(), _in_use: Self::new(&self.0), _held: held })
+    }
+}
+
 impl Awake {
+    /// When it was used last; now, if it is.
+    pub(super) fn last_use(&self) -> (Instant, Timestamp) {
+        if self.uses.count.load(Ordering::SeqCst) > 0 {
+            return (Instant::now(), Timestamp::now());
+        }
+        *self.uses.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether anybody uses it.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.uses.count.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether nothing waits for its log.
+    pub(super) fn is_settled(&self) -> bool {
+        let waits = |bill: &Bill| !bill.meter.is_empty() || bill.account.acknowledgement().is_some();
+        let queued = self.commands.max_capacity() - self.commands.capacity();
+        queued == 0 && self.denials.is_empty() && !self.bill.as_ref().is_some_and(waits)
+    }
+
     /// Whether what is in memory is what the log says: not if the writer has panicked while applying.
     pub(super) fn is_readable(&self) -> bool {
         !self.state.is_poisoned()
@@ -79,6 +174,12 @@ pub enum WakeError {
     /// The log was deleted, and is there again without having been restored.
     #[error("this log was deleted and not restored")]
     Deleted,
+    /// As many wait for it as may.
+    #[error("too many requests wait for the tenant to be read from disk")]
+    Crowded,
+    /// The tenants that are in use take up all the memory they may.
+    #[error("the tenants in use take up all the memory there is for them")]
+    NoRoom,
     /// It takes longer than whoever asked is let wait.
     #[error("the tenant is being read from disk")]
     Waking,
@@ -95,6 +196,13 @@ pub(super) struct Watched {
     pub(super) metrics: Metrics,
     pub(super) of_tenant: Arc<TenantMetrics>,
     pub(super) denials: Arc<TenantDenials>,
+}
+
+/// What all tenants' tasks share, each in turn.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NodeTurns {
+    pub(super) linking: Turns,
+    pub(super) places: PlaceTurns,
 }
 
 /// What a tenant's bill is made of while it is awake.
@@ -120,23 +228,30 @@ pub(super) struct Terms {
     pub(super) bill: Option<(Bill, Books)>,
 }
 
-/// A log and what it adds up to.
+/// What a log adds up to, and where it is.
 pub(super) struct Woken {
-    files: GraphFiles,
-    log: TenantLog,
+    folder: TenantFolder,
+    checkpoints: Checkpoints,
+    /// `None` if it did not have to be opened.
+    log: Option<TenantLog>,
+    reader: LogReader,
     projection: Projection,
+    head: Head,
+    log_bytes: u64,
 }
 
-/// Opens the tenant's log, or creates it, and folds it, unless `stop` is cancelled meanwhile.
-/// `after_failure` says that a write to it has failed in this process. None of the `deleted` wakes.
+/// Reads what the tenant's log adds up to: from where it was closed, or by opening it. Makes a log if there is
+/// none. Ends early if `stop` is cancelled meanwhile. `after_failure` says that a write to it has failed in this
+/// process. None of the `deleted` wakes.
 pub(super) fn wake(
-    folder: &TenantFolder,
+    folder: TenantFolder,
     deleted: &DeletedTenants,
     after_failure: bool,
-    mut waking: Waking,
+    waking: Waking,
     stop: &CancellationToken,
 ) -> Result<Woken, WakeError> {
-    if !folder.exists() {
+    let is_new = !folder.exists();
+    if is_new {
         let log_id = folder.create()?;
         info!(%log_id, "created the log");
     }
@@ -144,31 +259,119 @@ pub(super) fn wake(
     if deleted.has(log_id) {
         return Err(WakeError::Deleted);
     }
-    let mut projection = Projection::new(log_id);
-    let unverified = if after_failure { folder.open_after_failure()? } else { folder.open()? };
-    let mut reported = Instant::now();
-    let mut recovery = Recovery::new(&mut projection, unverified.acknowledged().seq, |progress| {
-        waking.progressed(&progress);
-        if reported.elapsed() >= PROGRESS_INTERVAL {
-            reported = Instant::now();
-            info!(seq = %progress.applied, of = %progress.through, vectors = progress.vectors, "recovering");
-        }
-    });
-    let recovered = unverified.recover(|record| {
-        if stop.is_cancelled() {
-            return Err(WakeError::Stopping);
-        }
-        Ok(recovery.push(&record)?)
-    })?;
-    if let Some(cut) = &recovered.cut {
-        warn!(from = %cut.from, parts = cut.parts, reason = %cut.reason, "cut an unfinished, unacknowledged end");
+    let checkpoints = Checkpoints::new(&folder, log_id);
+    let stopping = || stop.is_cancelled();
+    let restored = (!is_new).then(|| checkpoints.read(&stopping)).flatten();
+    // What cannot be read of it does not matter: opening the log says why.
+    let closed = (!is_new && !after_failure).then(|| folder.closed().ok().flatten()).flatten();
+    let mut restored = restored;
+    if let Some(Asleep { projection, head, log_bytes }) =
+        closed.and_then(|closed| fold_closed(closed, &mut restored))
+    {
+        let reader = LogReader::closed(log_id, head);
+        return Ok(Woken { folder, checkpoints, log: None, reader, projection, head, log_bytes });
     }
-    Ok(Woken { files: GraphFiles::new(folder), log: recovered.log, projection })
+    if stopping() {
+        return Err(WakeError::Stopping);
+    }
+    let opening = Opening { folder: &folder, after_failure, stop };
+    let (log, projection) = or_put_back(&folder, || opening.open(log_id, &checkpoints, restored, waking))?;
+    let (reader, head, log_bytes) = (log.reader(), log.head(), log.bytes());
+    Ok(Woken { folder, checkpoints, log: Some(log), reader, projection, head, log_bytes })
+}
+
+/// What a closed log adds up to.
+struct Asleep {
+    projection: Projection,
+    head: Head,
+    log_bytes: u64,
+}
+
+/// Folds what the closed log has left, behind what was `restored` of it, which is left alone unless they fit.
+fn fold_closed(closed: ClosedLog, restored: &mut Option<Restored>) -> Option<Asleep> {
+    let ClosedLog { log_id, base, head, bytes, records } = closed;
+    if restored.as_ref().map_or(Head::genesis(log_id), |restored| restored.head) != base {
+        return None;
+    }
+    let mut projection =
+        restored.take().map_or_else(|| Projection::new(log_id), |restored| restored.projection);
+    for record in &records {
+        projection.apply(record).ok()?;
+    }
+    Some(Asleep { projection, head, log_bytes: bytes })
+}
+
+/// A log that is being opened.
+struct Opening<'a> {
+    folder: &'a TenantFolder,
+    after_failure: bool,
+    stop: &'a CancellationToken,
+}
+
+impl Opening<'_> {
+    /// Opens the log and folds it, behind what was `restored` if that is of its history.
+    fn open(
+        &self,
+        log_id: LogId,
+        checkpoints: &Checkpoints,
+        restored: Option<Restored>,
+        mut waking: Waking,
+    ) -> Result<(TenantLog, Projection), WakeError> {
+        if let Some(Restored { mut projection, head, .. }) = restored {
+            match self.fold(&mut projection, head, &mut waking) {
+                Err(WakeError::Log(Error::Damaged(damage))) if is_other_history(&damage, head) => {
+                    warn!("the checkpoint is not of this log's history, and the log is folded instead");
+                    checkpoints.forget();
+                }
+                opened => return Ok((opened?, projection)),
+            }
+        }
+        let mut projection = Projection::new(log_id);
+        let log = self.fold(&mut projection, Head::genesis(log_id), &mut waking)?;
+        Ok((log, projection))
+    }
+
+    fn fold(
+        &self,
+        projection: &mut Projection,
+        base: Head,
+        waking: &mut Waking,
+    ) -> Result<TenantLog, WakeError> {
+        let Self { folder, after_failure, stop } = self;
+        let unverified = if *after_failure { folder.open_after_failure()? } else { folder.open()? };
+        let mut reported = Instant::now();
+        let mut recovery = Recovery::new(projection, unverified.acknowledged().seq, |progress| {
+            waking.progressed(&progress);
+            if reported.elapsed() >= PROGRESS_INTERVAL {
+                reported = Instant::now();
+                info!(seq = %progress.applied, of = %progress.through, vectors = progress.vectors, "recovering");
+            }
+        });
+        let recovered = unverified.recover_behind(base, |record| {
+            if stop.is_cancelled() {
+                return Err(WakeError::Stopping);
+            }
+            Ok(recovery.push(&record)?)
+        })?;
+        if let Some(cut) = &recovered.cut {
+            warn!(from = %cut.from, parts = cut.parts, reason = %cut.reason, "cut an unfinished, unacknowledged end");
+        }
+        Ok(recovered.log)
+    }
+}
+
+fn is_other_history(damage: &Damage, base: Head) -> bool {
+    damage.seq == base.seq && matches!(damage.kind, DamageKind::OtherHistory { .. })
 }
 
 impl Woken {
     pub(super) fn head(&self) -> Head {
-        self.log.head()
+        self.head
+    }
+
+    /// Whether the log is open.
+    pub(super) fn is_open(&self) -> bool {
+        self.log.is_some()
     }
 
     /// The tenant's bill, kept by its writer.
@@ -180,8 +383,12 @@ impl Woken {
     ) -> (Bill, Books) {
         let Billed { metering, accounts, interval } = billed;
         let billing = *self.projection.billing();
-        let meter = metering.wakes(tenant, self.log.log_id(), billing.journal());
-        let account = accounts.wakes(tenant, self.log.reader(), billing, catalogue);
+        let meter = metering.wakes(tenant, self.reader.log_id(), billing.journal());
+        let account = accounts.wakes(tenant, self.reader.clone(), billing, catalogue);
+        if self.log.is_none() {
+            // All that it says is known; nothing more is looked for after a crash.
+            account.sleeps();
+        }
         let books = Books::new(Arc::clone(&meter), Arc::clone(&account), accounts.clone(), *interval);
         (Bill { meter, account }, books)
     }
@@ -193,14 +400,21 @@ impl Woken {
         terms: Terms,
         watched: Watched,
         node_tasks: &TaskTracker,
-        turns: Turns,
+        turns: NodeTurns,
         stop: CancellationToken,
     ) -> Arc<Awake> {
-        let Self { files, log, projection } = self;
+        let Self { folder, checkpoints, log, reader, projection, head, log_bytes } = self;
         let Terms { share, allowance, bill } = terms;
-        let head = log.head();
-        let reader = log.reader();
-        let state = Arc::new(RwLock::new(State { projection, head, log_bytes: log.bytes() }));
+        let state = Arc::new(RwLock::new(State { projection, head, log_bytes }));
+        let (door, checkpoints) = (Arc::new(Door::new(log.is_some())), Arc::new(checkpoints));
+        let files = GraphFiles::new(&folder);
+        let place = Place {
+            folder,
+            checkpoints: Arc::clone(&checkpoints),
+            reader: reader.clone(),
+            door: Arc::clone(&door),
+            turns: turns.places.clone(),
+        };
         let (commands, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (publish, published) = watch::channel(head);
         // The writer outlives the request that wakes it, and works for others too.
@@ -213,7 +427,7 @@ impl Woken {
             published: published.clone(),
             files,
             linked: tell,
-            turns,
+            turns: turns.linking,
             stop: stop.clone(),
             failed: failed.clone(),
         };
@@ -223,12 +437,16 @@ impl Woken {
         let (bill, books) = bill.unzip();
         let writer =
             Writer::new(log, allowance, Arc::clone(&state), publish, failed, Arc::clone(&denials), metrics)
-                .keeping(books);
+                .keeping(books)
+                .at(place);
         node_tasks.spawn(tasks.track_future(writer.run(queue, stop.clone()).instrument(span)));
         Arc::new(Awake {
             id,
             state,
             log: reader,
+            door,
+            checkpoints,
+            uses: Uses::default(),
             commands,
             published,
             pace: Pace::new(linked, searches.clone()),

@@ -1,4 +1,4 @@
-//! Threads for work that nobody waits for.
+//! Threads for work that others must not wait for.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -11,15 +11,15 @@ const NICENESS: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A few threads that give way to all others: searches must not wait for links.
+/// A few threads that give way to all others: searches must not wait for links, nor short ones for long ones.
 #[derive(Clone, Debug)]
-pub(super) struct Background {
+pub struct Background {
     jobs: mpsc::Sender<Job>,
 }
 
 impl Background {
     /// They end when the last clone of this is gone.
-    pub(super) fn new(threads: usize) -> Self {
+    pub fn new(threads: usize) -> Self {
         let (jobs, taken) = mpsc::channel::<Job>();
         let taken = Arc::new(Mutex::new(taken));
         for number in 0..threads {
@@ -27,7 +27,7 @@ impl Background {
             let work = move || {
                 // Linux counts by threads, and `None` is the calling one.
                 if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-                    warn!(%error, "linking cannot be made to give way to searches");
+                    warn!(%error, "what takes long cannot be made to give way to what does not");
                 }
                 loop {
                     let job = taken.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -43,10 +43,7 @@ impl Background {
     }
 
     /// Does `work` and says what came of it; `None` if it panicked.
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<T> {
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (tell, told) = oneshot::channel();
         let job = move || {
             // AssertUnwindSafe: whoever asked learns that it panicked, and trusts nothing it touched.

@@ -64,6 +64,11 @@ impl Books {
         books
     }
 
+    /// Whether something is to be appended that waits for a commit.
+    pub(super) fn has_something_to_take(&self) -> bool {
+        !self.meter.is_empty() || self.account.acknowledgement().is_some()
+    }
+
     /// When is to be looked whether the window is over.
     pub(super) fn look_at(&self) -> Instant {
         self.look_at

@@ -93,6 +93,7 @@ impl Awake {
             vectors: usage.vectors(),
             storage_bytes: usage.logical_bytes(),
             log_bytes: state.log_bytes,
+            last_use: Some(self.last_use().1),
         }
     }
 }

@@ -3,16 +3,15 @@
 //! A file saves the work of linking and nothing else. It is checksummed, written beside the old one and
 //! renamed over it; one that is damaged, missing or of another time costs time only.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
 use vectorizer_log::{CollectionId, TenantFolder};
 use vectorizer_replay::Snapshot;
 
-/// Large enough that a write is no call for every node.
-const BUFFER_BYTES: usize = 1 << 20;
+use super::replaced_file::replace;
 
 /// The folder `graphs` of one tenant.
 #[derive(Clone, Debug)]
@@ -41,14 +40,7 @@ impl GraphFiles {
         stop: &CancellationToken,
     ) -> io::Result<u64> {
         fs::create_dir_all(&self.0)?;
-        let unfinished = self.0.join("unfinished");
-        let written = write_durably(&unfinished, snapshot, stop).inspect_err(|_| {
-            // Half a file helps nobody, least of all on the full disk that may be the cause.
-            let _ = fs::remove_file(&unfinished);
-        })?;
-        fs::rename(&unfinished, self.file(id))?;
-        File::open(&self.0)?.sync_all()?;
-        Ok(written)
+        replace(&self.file(id), stop, |file| snapshot.write_graph(file))
     }
 
     /// Erases the files of collections that are not among `kept`.
@@ -70,33 +62,4 @@ impl GraphFiles {
     fn file(&self, id: CollectionId) -> PathBuf {
         self.0.join(id.seq().to_string())
     }
-}
-
-/// A file that takes no more bytes once `stop` is cancelled.
-struct UntilStopped<'a> {
-    file: File,
-    stop: &'a CancellationToken,
-}
-
-impl io::Write for UntilStopped<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.stop.is_cancelled() {
-            return Err(io::Error::other("the server is stopping"));
-        }
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-fn write_durably(path: &Path, snapshot: &Snapshot, stop: &CancellationToken) -> io::Result<u64> {
-    let file = UntilStopped { file: File::create(path)?, stop };
-    let mut file = BufWriter::with_capacity(BUFFER_BYTES, file);
-    snapshot.write_graph(&mut file)?;
-    file.flush()?;
-    let UntilStopped { file, .. } = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    Ok(file.metadata()?.len())
 }

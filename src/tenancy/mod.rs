@@ -2,11 +2,13 @@
 //!
 //! - `tenant`: the handle through which alone a tenant's data is reached.
 //! - `awake`: a tenant in memory, and how it gets there.
-//! - `writer`, `decision`, `group`, `command`: what becomes of a write.
+//! - `sleeping`: who is put to sleep, and when; `checkpoints`: what makes waking fast.
+//! - `writer`, `decision`, `group`, `command`: what becomes of a write; `door`, `place`: its log, which is open
+//!   only while it is needed.
 //! - `books`: what the writer appends for the bill; `bills`: the bills of tenants that sleep or are deleted.
 //! - `linker`: what follows a write behind it: links in the graph, compaction; `graph_files`: where
 //!   graphs are kept for the next waking; `pace`: who waits when linking does not keep up; `searches`:
-//!   which collections are searched; `background`: the threads that do it.
+//!   which collections are searched; `background`: the threads that do it; `replaced_file`: files that save time.
 //! - `census`: which tenants there are, for the operator; `deletion`: those that are no more.
 //! - `merge_patch`: how a payload changes.
 //! - `share`: what one tenant may take up.
@@ -16,16 +18,21 @@ mod background;
 mod bills;
 mod books;
 mod census;
+mod checkpoints;
 mod command;
 mod decision;
 mod deletion;
+mod door;
 mod graph_files;
 mod group;
 mod linker;
 mod merge_patch;
 mod pace;
+mod place;
+mod replaced_file;
 mod searches;
 mod share;
+mod sleeping;
 mod tenant;
 mod writer;
 #[cfg(test)]
@@ -47,15 +54,17 @@ use tracing::{Instrument as _, Span, error, info, warn};
 use vectorizer_log::{DeletedTenants, TenantFolder, TenantId};
 use vectorizer_replay::Collection;
 
-pub use self::awake::WakeError;
-use self::awake::{Awake, Billed, Terms, Watched, wake};
+use self::awake::{Awake, Billed, InUse, NodeTurns, Terms, Watched, wake};
+pub use self::awake::{OpenLog, WakeError};
+pub use self::background::Background;
 pub use self::bills::{BillFacts, WindowFacts};
 pub use self::census::{TenantFacts, TenantState};
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
 pub use self::deletion::DeletionError;
-use self::linker::Turns;
 pub use self::merge_patch::MergePatch;
 pub use self::share::{Share, ShareSize};
+use self::sleeping::Budget;
+pub use self::sleeping::Rules;
 pub use self::tenant::{CollectionFacts, Ground, SearchState, Tenant};
 use crate::audit::Audit;
 use crate::auth::{Pass, Reach};
@@ -74,6 +83,10 @@ const WAKING_MAX: usize = 2;
 const LARGE_BYTES: u64 = 256 << 20;
 /// How long a request waits for its tenant to wake. The waking goes on.
 const WAKE_PATIENCE: Duration = Duration::from_mins(1);
+/// How many requests may wait for one tenant to wake.
+const WAITING_MAX: usize = 256;
+/// How often a request begins anew that finds its tenant asleep again the moment it woke.
+const ENTRIES_MAX: usize = 3;
 
 /// How long a tenant that could not be woken is left alone, at least, and how many times as long as trying it took:
 /// damage does not heal by being read again, and its owner's retries must not keep the disk busy.
@@ -99,7 +112,8 @@ struct Shared {
     tenants: Mutex<HashMap<TenantId, Arc<Bed>>>,
     waking: Semaphore,
     waking_large: Semaphore,
-    turns: Turns,
+    turns: NodeTurns,
+    budget: Budget,
     share: ShareSize,
     metrics: Metrics,
     audit: Audit,
@@ -125,12 +139,42 @@ struct Rest {
     waking: Option<watch::Receiver<Option<Outcome>>>,
     /// Why it could not be woken, and until when it is left alone.
     failure: Option<(Instant, Arc<WakeError>)>,
+    /// How many wait for the waking.
+    waiting: usize,
     /// Ends the tenant's work, begun with the last waking.
     stop: CancellationToken,
     /// The tenant's folder is being moved: nobody enters.
     moving: bool,
     /// A write has failed in this life of the node, of a tenant that is not in memory any more.
     write_failed: bool,
+}
+
+impl Rest {
+    /// Whether nothing has to be remembered of the tenant.
+    fn is_empty(&self) -> bool {
+        let is_left_alone = self.failure.as_ref().is_some_and(|(until, _)| Instant::now() < *until);
+        self.awake.is_none() && self.waking.is_none() && !is_left_alone && !self.moving && !self.write_failed
+    }
+}
+
+/// One of those who wait for a waking.
+struct Waiter<'a>(&'a Bed);
+
+impl<'a> Waiter<'a> {
+    /// Among those on the bed, whose rest this is.
+    fn join(bed: &'a Bed, rest: &mut Rest) -> Result<Self, Arc<WakeError>> {
+        if rest.waiting >= WAITING_MAX {
+            return Err(Arc::new(WakeError::Crowded));
+        }
+        rest.waiting += 1;
+        Ok(Self(bed))
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.rest().waiting -= 1;
+    }
 }
 
 type Outcome = Result<Arc<Awake>, Arc<WakeError>>;
@@ -144,10 +188,11 @@ impl Bed {
 impl Tenancy {
     /// The tenants in `data`, all asleep. Reads no tenant's folder, so it does not matter how many
     /// there are. The folder is this node's alone until the last clone is gone. Each gets a `share`, and a bill
-    /// whose windows are as long as `billed` says, if it does.
+    /// whose windows are as long as `billed` says, if it does. They sleep by these `rules`.
     pub fn new(
         data: &Path,
         share: ShareSize,
+        rules: Rules,
         billed: Option<Duration>,
         metrics: Metrics,
     ) -> io::Result<Self> {
@@ -177,7 +222,8 @@ impl Tenancy {
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
             waking_large: Semaphore::new(WAKING_LARGE_MAX),
-            turns: Turns::default(),
+            turns: NodeTurns::default(),
+            budget: Budget::new(rules),
             share,
             audit: Audit::new(&node, metrics.clone()),
             metrics,
@@ -219,27 +265,46 @@ impl Tenancy {
     /// The tenant that `pass` is for, woken if it sleeps and created if it has never been here. A waking
     /// goes on when whoever asked for it has gone: the next one who asks will want it.
     pub async fn enter<L: Reach>(&self, pass: Pass<L>) -> Result<Tenant<L>, Arc<WakeError>> {
+        let mut pass = pass;
+        for _ in 0..ENTRIES_MAX {
+            pass = match self.enter_once(pass).await? {
+                Ok(tenant) => {
+                    tenant.ready().await?;
+                    return Ok(tenant);
+                }
+                Err(pass) => pass,
+            };
+        }
+        Err(Arc::new(WakeError::Waking))
+    }
+
+    /// The pass is given back if the tenant has woken meanwhile.
+    async fn enter_once<L: Reach>(
+        &self,
+        pass: Pass<L>,
+    ) -> Result<Result<Tenant<L>, Pass<L>>, Arc<WakeError>> {
         if self.shared.stop.is_cancelled() {
             return Err(Arc::new(WakeError::Stopping));
         }
-        let mut waking = {
-            let bed = self.bed(pass.tenant());
+        let bed = self.bed(pass.tenant());
+        let (mut waking, _waiter) = {
             let mut rest = bed.rest();
             if rest.moving {
                 return Err(Arc::new(WakeError::Moving));
             }
             let serves = |awake: &&Arc<Awake>| awake.is_readable() && (!L::WRITES || !awake.has_failed());
             if let Some(awake) = rest.awake.as_ref().filter(serves) {
-                return Ok(Tenant::new(Arc::clone(awake), pass));
+                return Ok(Ok(Tenant::new(InUse::new(awake), pass)));
             }
-            self.waking(&bed, &mut rest, pass.tenant(), pass.allowance())?
+            let waking = self.waking(&bed, &mut rest, pass.tenant(), pass.allowance())?;
+            (waking, Waiter::join(&bed, &mut rest)?)
         };
         let Ok(outcome) = timeout(WAKE_PATIENCE, waking.wait_for(Option::is_some)).await else {
             return Err(Arc::new(WakeError::Waking));
         };
         let outcome = outcome.ok().and_then(|outcome| outcome.clone());
-        let awake = outcome.unwrap_or_else(|| Err(Arc::new(WakeError::Stopping)))?;
-        Ok(Tenant::new(awake, pass))
+        outcome.unwrap_or_else(|| Err(Arc::new(WakeError::Stopping)))?;
+        Ok(Err(pass))
     }
 
     /// The waking that is under way, or one that begins.
@@ -341,6 +406,7 @@ impl Tenancy {
         stop: CancellationToken,
     ) -> Result<Arc<Awake>, WakeError> {
         let folder = TenantFolder::new(&self.shared.data, &tenant);
+        self.make_room(&tenant, &folder).await?;
         let is_large = folder.file_bytes() >= LARGE_BYTES;
         let turns = if is_large { &self.shared.waking_large } else { &self.shared.waking };
         let turn = turns.acquire().await.map_err(|_| WakeError::Stopping)?;
@@ -349,13 +415,13 @@ impl Tenancy {
         // Within the span of the request that wakes it, which knows tenant and request.
         let request = Span::current();
         let waking = self.shared.metrics.waking();
-        let work = move || request.in_scope(|| wake(&folder, &deleted, after_failure, waking, &stopping));
+        let work = move || request.in_scope(|| wake(folder, &deleted, after_failure, waking, &stopping));
         let woken = tokio::task::spawn_blocking(work)
             .await
             .map_err(|panic| WakeError::Panicked(panic.to_string()))??;
         drop(turn);
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        info!(seq = %woken.head().seq, milliseconds, "awake");
+        info!(seq = %woken.head().seq, open = woken.is_open(), milliseconds, "awake");
         let catalogue = &self.shared.catalogue;
         let bill = self.shared.billed.as_ref().map(|billed| woken.keep_bill(&tenant, billed, catalogue));
         let share = share.unwrap_or_else(|| Share::new(self.shared.share));

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc::error::SendTimeoutError, oneshot, watch};
 use vectorizer_log::{
-    CollectionName, Head, Idempotency, LogReader, PointId, Seq, TenantId, Timestamp, VectorParameters,
+    CollectionName, Head, Idempotency, PointId, Seq, TenantId, Timestamp, VectorParameters,
 };
 use vectorizer_replay::{Collection, Filter, Selection, Snapshot, StoredPoint, TextMatches, TextQuery};
 
-use super::awake::Awake;
+use super::awake::{Awake, InUse, OpenLog, WakeError};
 use super::bills::BillFacts;
 use super::command::{Change, CollectionChange, Command, Committed, Refusal, VectorChange, Write};
 use super::pace::Held;
 use super::share::Share;
 use super::writer::{Queued, State};
-use crate::auth::{self, Admin, DenialReason, Operation, Pass};
+use crate::auth::{self, Admin, DenialReason, Operation, Pass, Reach};
 use crate::catalogue::NotedSize;
 use crate::quota::Limits;
 
@@ -27,7 +27,7 @@ const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
 /// by mistake or on purpose.
 #[derive(Debug)]
 pub struct Tenant<L> {
-    awake: Arc<Awake>,
+    awake: InUse,
     pass: Pass<L>,
 }
 
@@ -101,7 +101,7 @@ impl CollectionFacts {
 }
 
 impl<L> Tenant<L> {
-    pub(super) fn new(awake: Arc<Awake>, pass: Pass<L>) -> Self {
+    pub(super) fn new(awake: InUse, pass: Pass<L>) -> Self {
         debug_assert_eq!(&awake.id, pass.tenant(), "a pass for another tenant");
         Self { awake, pass }
     }
@@ -254,6 +254,16 @@ impl<L> Tenant<L> {
     }
 }
 
+impl<L: Reach> Tenant<L> {
+    /// Opens the log, if there is something that may be written to it.
+    pub(super) async fn ready(&self) -> Result<(), Arc<WakeError>> {
+        if L::WRITES {
+            self.awake.door.open().await?;
+        }
+        Ok(())
+    }
+}
+
 impl Tenant<auth::Write> {
     /// Whether this key has been answered, so that another request under it will not be done again.
     pub fn has_answered(&self, idempotency: &Idempotency) -> bool {
@@ -281,9 +291,9 @@ impl Tenant<Admin> {
         self.submit(write.erase()).await
     }
 
-    /// The audit log.
-    pub fn log(&self) -> &LogReader {
-        &self.awake.log
+    /// The audit log, open for as long as it is held.
+    pub async fn log(&self) -> Result<OpenLog, Arc<WakeError>> {
+        self.awake.open_log().await
     }
 
     /// The head, now and whenever it moves; it ends with the tenant's writer.

@@ -12,7 +12,9 @@ use vectorizer_replay::{Applied, Collection, Outcome, Projection};
 use super::books::{Along, Books, Purpose};
 use super::command::{Command, Committed, Refusal};
 use super::decision::{Decision, decide};
+use super::door::Door;
 use super::group::Group;
+use super::place::Place;
 use crate::audit::TenantDenials;
 use crate::metrics::Metrics;
 use crate::quota::{Allowance, QuotaExceeded, StorageTracker};
@@ -48,7 +50,10 @@ pub(super) struct State {
 }
 
 pub(super) struct Writer {
-    log: TenantLog,
+    /// `None` while it is closed.
+    log: Option<TenantLog>,
+    /// Where it is opened again; without one it is never closed before the end.
+    place: Option<Place>,
     allowance: Arc<Allowance>,
     pub(super) state: Arc<RwLock<State>>,
     published: watch::Sender<Head>,
@@ -66,9 +71,34 @@ pub(super) struct Writer {
 /// The writer cannot go on; its tenant has to be opened again.
 struct Failed;
 
+/// What a turn away from the async threads is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    /// Whatever waits.
+    Work,
+    /// The same, and somebody wants to read the log.
+    Open,
+    /// Nobody has needed the log for a while.
+    Close,
+}
+
+async fn wanted(door: Option<&Door>) {
+    match door {
+        Some(door) => door.wanted().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn to_close(door: Option<&Door>) {
+    match door {
+        Some(door) => door.to_close().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Writer {
     pub(super) fn new(
-        log: TenantLog,
+        log: impl Into<Option<TenantLog>>,
         allowance: Arc<Allowance>,
         state: Arc<RwLock<State>>,
         published: watch::Sender<Head>,
@@ -76,8 +106,14 @@ impl Writer {
         denials: Arc<TenantDenials>,
         metrics: Metrics,
     ) -> Self {
-        let (head_synced, books) = (Instant::now(), None);
-        Self { log, allowance, state, published, head_synced, failed, denials, books, metrics }
+        let (log, place, head_synced, books) = (log.into(), None, Instant::now(), None);
+        Self { log, place, allowance, state, published, head_synced, failed, denials, books, metrics }
+    }
+
+    /// The same writer, which opens and closes its log where that is.
+    #[must_use]
+    pub(super) fn at(self, place: Place) -> Self {
+        Self { place: Some(place), ..self }
     }
 
     /// The same writer, keeping the tenant's bill too.
@@ -101,9 +137,18 @@ impl Writer {
     /// log is closed, and after that the queue.
     pub(super) async fn run(self, mut queue: mpsc::Receiver<Queued>, stop: CancellationToken) {
         let mut writer = self;
+        let door = writer.place.as_ref().map(|place| Arc::clone(&place.door));
+        if let Some(door) = &door
+            && writer.books.as_ref().is_some_and(|books| books.account.is_behind())
+        {
+            // What is not delivered is read from the log.
+            door.want();
+        }
         let mut waiting: Vec<Queued> = Vec::new();
         loop {
+            let mut task = Task::Work;
             if waiting.is_empty() {
+                let is_lagging = writer.log.as_ref().is_some_and(|log| !log.head_is_durable());
                 tokio::select! {
                     biased;
                     () = stop.cancelled(), if !queue.is_closed() => {
@@ -114,56 +159,162 @@ impl Writer {
                     received = queue.recv_many(&mut waiting, GROUP_COMMANDS_MAX) => if received == 0 {
                         break;
                     },
-                    () = tokio::time::sleep(HEAD_LAG_MAX), if !writer.log.head_is_durable() => {}
+                    () = tokio::time::sleep(HEAD_LAG_MAX), if is_lagging => {}
                     () = writer.denials.due() => {}
                     () = writer.window() => {}
+                    () = wanted(door.as_deref()), if writer.log.is_none() => task = Task::Open,
+                    () = to_close(door.as_deref()) => task = Task::Close,
                     () = writer.failed.cancelled() => return,
                 }
             }
+            let turn = match &writer.place {
+                Some(place) if writer.log.is_none() || task == Task::Close => place.turn().await,
+                Some(_) | None => None,
+            };
             let group = waiting;
-            match on_disk(move || writer.work(group)).await {
+            let done = on_disk(move || {
+                let _turn = turn;
+                writer.work(group, task)
+            });
+            match done.await {
                 Some(Ok((same, rest))) => (writer, waiting) = (same, rest),
                 Some(Err(Failed)) | None => return,
             }
         }
+        let turn = match &writer.place {
+            Some(place) => place.turn().await,
+            None => None,
+        };
         on_disk(move || {
-            writer.denials.end();
-            let deleted = writer.books.as_ref().is_some_and(|books| books.account.is_final());
-            let last = if deleted { Purpose::Deletion } else { Purpose::End };
-            if writer.commit_group(&mut Vec::new(), last).is_err() {
-                return;
-            }
-            if let Some(books) = writer.books.as_ref().filter(|_| deleted) {
-                books.accounts.take_over(&books.account);
-            }
-            match writer.log.close() {
-                Ok(()) => writer.books.iter().for_each(|books| books.account.sleeps()),
-                Err(error) => error!(%error, "the tenant's log could not be closed cleanly"),
-            }
+            let _turn = turn;
+            writer.end();
         })
         .await;
     }
 
+    /// The last commit, and the end of the log.
+    fn end(mut self) {
+        let deleted = self.books.as_ref().is_some_and(|books| books.account.is_final());
+        if self.log.is_none() && !(deleted || self.has_something_to_take()) {
+            self.books.iter().for_each(|books| books.account.sleeps());
+            return;
+        }
+        if self.log.is_none() && self.open().is_err() {
+            return;
+        }
+        self.denials.end();
+        let last = if deleted { Purpose::Deletion } else { Purpose::End };
+        if self.commit_group(&mut Vec::new(), last).is_err() {
+            return;
+        }
+        if let Some(books) = self.books.as_ref().filter(|_| deleted) {
+            books.accounts.take_over(&books.account);
+            self.place = None;
+        }
+        // It says what has become of it.
+        let _ = self.close();
+    }
+
     /// One turn away from the async threads: a group if any command or denial waits, and the head if it is due.
     /// Returns the writer and what still waits; a writer that has failed is dropped, and its log with it.
-    fn work(mut self, mut waiting: Vec<Queued>) -> Result<(Self, Vec<Queued>), Failed> {
+    fn work(mut self, mut waiting: Vec<Queued>, task: Task) -> Result<(Self, Vec<Queued>), Failed> {
+        if task == Task::Close {
+            self.settle()?;
+            return Ok((self, waiting));
+        }
         let idle = waiting.is_empty();
+        let is_over = self.books.as_ref().is_some_and(|books| books.look_at() <= tokio::time::Instant::now());
+        if self.log.is_none() {
+            if idle && !is_over && !self.denials.are_due() && task != Task::Open {
+                return Ok((self, waiting));
+            }
+            if let Err(failed) = self.open() {
+                for Queued { answer, .. } in waiting {
+                    // Whoever asked may be gone; nothing was done.
+                    let _ = answer.send(Err(Refusal::StorageClosed));
+                }
+                return Err(failed);
+            }
+        }
         // By itself: a close says what everything in front of it comes to, which is known once that is applied.
-        if self.books.as_ref().is_some_and(|books| books.look_at() <= tokio::time::Instant::now()) {
+        if is_over {
             self.commit_group(&mut Vec::new(), Purpose::Window)?;
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(books) = &mut self.books {
                 books.looked(state.projection.billing());
             }
         }
+        if !idle {
+            self.place.iter().for_each(|place| place.door.used());
+        }
         if !idle || self.denials.are_due() {
             self.commit_group(&mut waiting, Purpose::Commands)?;
         }
         if idle || self.head_synced.elapsed() >= HEAD_LAG_MAX {
-            self.log.sync_head().map_err(|error| failed(&error))?;
+            if let Some(log) = &mut self.log {
+                log.sync_head().map_err(|error| failed(&error))?;
+            }
             self.head_synced = Instant::now();
         }
         Ok((self, waiting))
+    }
+
+    /// Opens the log.
+    fn open(&mut self) -> Result<(), Failed> {
+        let Some(place) = self.place.as_ref().filter(|place| place.door.begin_opening()) else {
+            return Err(Failed);
+        };
+        match place.open(&self.state) {
+            Ok(log) => {
+                self.log = Some(log);
+                place.door.opened();
+                if let Some(books) = &self.books {
+                    books.account.wakes();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let failed = failed(&error);
+                place.door.stuck(Arc::new(error));
+                Err(failed)
+            }
+        }
+    }
+
+    /// Closes the log for now, with everything in it that waits for it; unless somebody reads it.
+    fn settle(&mut self) -> Result<(), Failed> {
+        if self.log.is_none() {
+            if !self.has_something_to_take() {
+                return Ok(());
+            }
+            self.open()?;
+        }
+        if self.place.as_ref().is_none_or(|place| !place.door.begin_closing()) {
+            return Ok(());
+        }
+        self.denials.end();
+        self.commit_group(&mut Vec::new(), Purpose::End)?;
+        self.close()
+    }
+
+    fn close(&mut self) -> Result<(), Failed> {
+        let Some(log) = self.log.take() else { return Ok(()) };
+        let closed = match &self.place {
+            Some(place) => place.close(log, &self.state),
+            None => log.close(),
+        };
+        closed.map_err(|error| {
+            error!(%error, "the tenant's log could not be closed cleanly");
+            Failed
+        })?;
+        self.books.iter().for_each(|books| books.account.sleeps());
+        self.place.iter().for_each(|place| place.door.closed());
+        Ok(())
+    }
+
+    /// Whether something waits for the log that nobody asks for.
+    fn has_something_to_take(&self) -> bool {
+        !self.denials.is_empty() || self.books.as_ref().is_some_and(Books::has_something_to_take)
     }
 
     /// Commits as many of the first `waiting` commands as can share a commit, answers them, and leaves
@@ -174,7 +325,8 @@ impl Writer {
     /// visible.
     fn commit_group(&mut self, waiting: &mut Vec<Queued>, purpose: Purpose) -> Result<(), Failed> {
         let now = Timestamp::now();
-        let mut commit = self.log.begin().map_err(|error| failed(&error))?;
+        let log = self.log.as_mut().ok_or(Failed)?;
+        let mut commit = log.begin().map_err(|error| failed(&error))?;
         let mut group = Group::default();
         let mut bytes = 0;
         let mut staged = Vec::new();
@@ -236,7 +388,7 @@ impl Writer {
         let records = commit.commit().map_err(|error| failed(&error))?;
         denials.kept();
         if !records.is_empty() {
-            self.metrics.committed(records.len(), self.log.last_commit());
+            self.metrics.committed(records.len(), log.last_commit());
             for record in &records {
                 debug!(seq = %record.seq, request_id = record.request_id, "committed");
             }
@@ -256,14 +408,14 @@ impl Writer {
                     answered.push((answer, Ok(Committed { seq: record.seq, outcome, repeated: false })));
                 }
             }
-            state.head = self.log.head();
-            state.log_bytes = self.log.bytes();
+            state.head = log.head();
+            state.log_bytes = log.bytes();
             let billing = *state.projection.billing();
             drop(state);
             if let Some(books) = &mut self.books {
                 books.committed(along, billing);
             }
-            self.published.send_replace(self.log.head());
+            self.published.send_replace(log.head());
         }
         for (sender, answer) in answered {
             // Whoever asked may be gone; what was done stays done.

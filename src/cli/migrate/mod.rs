@@ -151,6 +151,7 @@ fn note(migration: &Migration, history: &History) -> Result<(), Failure> {
         vectors: usage.vectors(),
         storage_bytes: usage.logical_bytes(),
         log_bytes: history.log.bytes(),
+        last_use: None,
     };
     let noted = Catalogue::open(&migration.node()).and_then(|catalogue| {
         catalogue.forget(tenant)?;

@@ -1,0 +1,105 @@
+//! Where a tenant's log is, for the writer that opens and closes it.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+use vectorizer_log::{Error, LogReader, TenantFolder, TenantLog};
+use vectorizer_replay::Projector as _;
+
+use super::awake::WakeError;
+use super::checkpoints::Checkpoints;
+use super::door::Door;
+use super::writer::State;
+
+/// How many logs of tenants in memory are opened or closed at the same time.
+const TURNS: usize = 2;
+
+/// What opening and closing logs has to share.
+#[derive(Clone, Debug)]
+pub(super) struct PlaceTurns(Arc<Semaphore>);
+
+impl Default for PlaceTurns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(TURNS)))
+    }
+}
+
+/// One tenant's log on disk.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) folder: TenantFolder,
+    pub(super) checkpoints: Arc<Checkpoints>,
+    /// Reads the log in this opening and in each later one.
+    pub(super) reader: LogReader,
+    pub(super) door: Arc<Door>,
+    pub(super) turns: PlaceTurns,
+}
+
+impl Place {
+    /// A turn to open or close the log; `None` if there will be none.
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.turns.0).acquire_owned().await.ok()
+    }
+
+    /// Opens the log, all of which is verified; the state in memory has to be what it adds up to.
+    pub(super) fn open(&self, state: &RwLock<State>) -> Result<TenantLog, WakeError> {
+        let base = state.read().unwrap_or_else(PoisonError::into_inner).head;
+        let opened = or_put_back(&self.folder, || {
+            let recovered = self.folder.open()?.recover_behind(base, |record| {
+                // There are none behind a log that was closed cleanly.
+                let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+                state.projection.apply(&record).map(drop).map_err(WakeError::from)
+            })?;
+            Ok::<_, WakeError>(recovered.log.read_by(&self.reader))
+        })?;
+        let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+        (state.head, state.log_bytes) = (opened.head(), opened.bytes());
+        drop(state);
+        debug!("opened the log");
+        Ok(opened)
+    }
+
+    /// Closes the log, and leaves beside it what it takes to read it without opening it. Only that the log
+    /// could not be closed is an error.
+    pub(super) fn close(&self, log: TenantLog, state: &RwLock<State>) -> Result<(), Error> {
+        let (log_id, head, bytes) = (log.log_id(), log.head(), log.bytes());
+        if self.checkpoints.is_behind(bytes)
+            && let Err(error) = self.checkpoints.write(state, &CancellationToken::new())
+        {
+            warn!(%error, "the checkpoint could not be written: waking will take longer");
+        }
+        // One that could not be written for long has left too much to be kept anywhere else.
+        let tail = (!self.checkpoints.is_behind(bytes)).then(|| self.checkpoints.tail(&log.reader()));
+        log.close()?;
+        let left = tail.map_or(Ok(()), |tail| {
+            let (base, records) = tail?;
+            self.folder.leave_closed(log_id, [base, head], bytes, &records)
+        });
+        if let Err(error) = left {
+            warn!(%error, "it could not be kept where the log was closed: waking will take longer");
+        }
+        debug!("closed the log");
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.door.end();
+    }
+}
+
+/// Opens a log, which takes away the word that it is closed. If that comes to nothing, nothing was written,
+/// and the word is put back: it can still be read as it was.
+pub(super) fn or_put_back<T, E>(folder: &TenantFolder, open: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    let closed = folder.closed_file().ok().flatten();
+    open().inspect_err(|_| {
+        if let Some(closed) = closed
+            && let Err(error) = folder.put_back(&closed)
+        {
+            warn!(%error, "it could not be kept where the log was closed");
+        }
+    })
+}

@@ -1,0 +1,267 @@
+//! Tenants fall asleep when nobody has used them for a while, and sooner where memory is short.
+//!
+//! A tenant's log is closed first, with everything in it that waits for it; that is the work, and searches are
+//! answered meanwhile. What is left is memory, which can be given up at any moment: then nobody has to wait
+//! for a tenant to fall asleep before it can wake again.
+//!
+//! How much a tenant takes up is estimated from what it stores. What the system says of the process does not
+//! fall when a tenant sleeps, so it could not tell when it is enough.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use vectorizer_log::{TenantFolder, TenantId};
+
+use super::awake::{Awake, WakeError};
+use super::{Bed, Tenancy};
+use crate::hivehub::Call;
+
+/// What an open log takes up, measured with segments of 512 KiB.
+const OPEN_LOG_BYTES: u64 = 3 << 20;
+/// What a tenant takes up that stores nothing.
+const AWAKE_BYTES: u64 = 64 << 10;
+/// What is kept of a stored byte: itself, and what finds it.
+const BYTES_FOR_EACH: u64 = 2;
+
+/// How often is looked for tenants to put to sleep: some times within the time after which they are.
+const LOOKS: u32 = 4;
+const LOOK_EVERY_MIN: Duration = Duration::from_millis(50);
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
+/// How long a log is left open that somebody may be about to use again, where memory is short.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a tenant waits for others to fall asleep, and how often it looks.
+const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+const ROOM_POLL: Duration = Duration::from_millis(50);
+
+/// When tenants sleep.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// After so long without a request; `None` is never.
+    pub idle: Option<Duration>,
+    /// Sooner, if all of them take up more.
+    pub memory_bytes_max: u64,
+}
+
+/// What tenants in memory take up.
+#[derive(Debug)]
+pub(super) struct Budget {
+    rules: Rules,
+    /// As of the last look, with those that have woken since.
+    taken: AtomicU64,
+}
+
+impl Budget {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self { rules, taken: AtomicU64::new(0) }
+    }
+
+    fn excess(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed).saturating_sub(self.rules.memory_bytes_max)
+    }
+}
+
+/// A tenant that might sleep.
+struct Candidate {
+    tenant: TenantId,
+    bed: Arc<Bed>,
+    awake: Arc<Awake>,
+    last_use: Instant,
+    bytes: u64,
+}
+
+impl Awake {
+    /// About what it takes up.
+    fn memory_bytes(&self) -> u64 {
+        let stored = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            state.projection.usage().logical_bytes()
+        };
+        let log = if self.door.is_open() { OPEN_LOG_BYTES } else { 0 };
+        AWAKE_BYTES + BYTES_FOR_EACH * stored + log
+    }
+}
+
+impl Tenancy {
+    /// Puts tenants to sleep and writes checkpoints of the others, until `stop`.
+    pub async fn put_to_sleep(self, stop: CancellationToken) {
+        let idle = self.shared.budget.rules.idle.unwrap_or(LOOK_EVERY_MAX);
+        let every = (idle / LOOKS).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
+        while timeout(every, stop.cancelled()).await.is_err() {
+            let tenancy = self.clone();
+            let looked = tokio::task::spawn_blocking(move || {
+                tenancy.look_for_sleepers();
+                tenancy.write_checkpoints();
+            });
+            if looked.await.is_err() {
+                error!("looking for tenants to put to sleep panicked");
+            }
+        }
+    }
+
+    /// One look at all tenants in memory.
+    fn look_for_sleepers(&self) {
+        let budget = &self.shared.budget;
+        let idle = budget.rules.idle;
+        let delivers = self.shared.metrics.hivehub_answers(Call::Usage);
+        let mut candidates = self.candidates();
+        budget.taken.store(candidates.iter().map(|it| it.bytes).sum(), Ordering::Relaxed);
+        candidates.retain(|candidate| {
+            let Candidate { awake, last_use, .. } = candidate;
+            let is_idle = |since: Duration| idle.is_some_and(|idle| since >= idle);
+            if is_idle(last_use.elapsed()) {
+                return !self.rest(candidate);
+            }
+            if awake.door.idle_for().is_some_and(is_idle) {
+                awake.door.close();
+            } else if delivers && awake.door.is_closed() && awake.owes() {
+                awake.door.want();
+            }
+            true
+        });
+        self.keep_within_budget(candidates);
+        // IMPORTANT: with the list locked, so that a bed that only the list has stays so.
+        self.beds().retain(|_, bed| Arc::strong_count(bed) > 1 || !bed.rest().is_empty());
+    }
+
+    /// Closes logs, and then puts tenants to sleep, the least recently used first, until there is room.
+    fn keep_within_budget(&self, mut candidates: Vec<Candidate>) {
+        let excess = self.shared.budget.excess();
+        if excess == 0 {
+            return;
+        }
+        candidates.retain(|candidate| !candidate.awake.is_in_use());
+        candidates.sort_unstable_by_key(|candidate| candidate.last_use);
+        let mut freed = 0;
+        let idle_logs =
+            |candidate: &&Candidate| candidate.awake.door.idle_for().is_some_and(|idle| idle >= LOG_PATIENCE);
+        for candidate in candidates.iter().filter(idle_logs) {
+            if freed >= excess {
+                return;
+            }
+            candidate.awake.door.close();
+            freed += OPEN_LOG_BYTES;
+        }
+        freed = 0;
+        for candidate in &candidates {
+            if freed >= excess {
+                return;
+            }
+            self.rest(candidate);
+            freed += candidate.bytes;
+        }
+    }
+
+    /// Waits until what the tenant's folder holds has room in memory, and takes it.
+    pub(super) async fn make_room(&self, tenant: &TenantId, folder: &TenantFolder) -> Result<(), WakeError> {
+        let noted = self.shared.catalogue.size(tenant).ok().flatten();
+        let stored = noted.map_or_else(|| folder.file_bytes(), |size| size.storage_bytes);
+        let bytes = AWAKE_BYTES + BYTES_FOR_EACH * stored;
+        let budget = &self.shared.budget;
+        let started = Instant::now();
+        loop {
+            let taken = budget.taken.fetch_add(bytes, Ordering::Relaxed);
+            // One that is larger than all there is may be there alone.
+            if taken == 0 || taken.saturating_add(bytes) <= budget.rules.memory_bytes_max {
+                return Ok(());
+            }
+            let tenancy = self.clone();
+            let look = move || {
+                // With what is wanted still counted: so much has to go.
+                let candidates = tenancy.candidates();
+                tenancy.keep_within_budget(candidates);
+                let taken: u64 = tenancy.candidates().iter().map(|it| it.bytes).sum();
+                tenancy.shared.budget.taken.store(taken, Ordering::Relaxed);
+            };
+            if tokio::task::spawn_blocking(look).await.is_err() || started.elapsed() >= ROOM_PATIENCE {
+                return Err(WakeError::NoRoom);
+            }
+            if budget.taken.load(Ordering::Relaxed).saturating_add(bytes) > budget.rules.memory_bytes_max {
+                tokio::time::sleep(ROOM_POLL).await;
+            }
+        }
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let beds: Vec<_> =
+            self.beds().iter().map(|(tenant, bed)| (tenant.clone(), Arc::clone(bed))).collect();
+        let candidate = |(tenant, bed): (TenantId, Arc<Bed>)| {
+            let awake = bed.rest().awake.clone()?;
+            let (last_use, bytes) = (awake.last_use().0, awake.memory_bytes());
+            Some(Candidate { tenant, bed, awake, last_use, bytes })
+        };
+        beds.into_iter().filter_map(candidate).collect()
+    }
+
+    /// Puts a tenant to sleep that nobody uses, if nothing of it waits for its log; otherwise its writer is asked
+    /// to see to that. Whether it sleeps.
+    fn rest(&self, candidate: &Candidate) -> bool {
+        let Candidate { tenant, bed, awake, .. } = candidate;
+        let mut rest = bed.rest();
+        let is_it = rest.awake.as_ref().is_some_and(|it| Arc::ptr_eq(it, awake));
+        // IMPORTANT: looked at while the bed is locked, where others begin to use it.
+        if !is_it || rest.moving || rest.waking.is_some() || awake.is_in_use() {
+            return false;
+        }
+        let has_failed = awake.has_failed();
+        let rests = has_failed || (awake.is_settled() && awake.door.retire());
+        if !rests {
+            drop(rest);
+            awake.door.close();
+            return false;
+        }
+        rest.write_failed |= has_failed && !awake.door.is_stuck();
+        rest.awake = None;
+        rest.stop.cancel();
+        // IMPORTANT: before anybody can wake it again, and counts anew.
+        self.note_size(awake);
+        self.shared.audit.sleeps(tenant);
+        self.shared.metrics.forget_tenant(tenant);
+        if let Some(billed) = &self.shared.billed {
+            billed.metering.sleeps(awake.log.log_id());
+            billed.accounts.forget(tenant);
+        }
+        if let Some(bill) = awake.bill.as_ref().filter(|_| !has_failed) {
+            bill.account.sleeps();
+        }
+        drop(rest);
+        info!(%tenant, "asleep");
+        // Dropping a whole projection takes time.
+        let awake = Arc::clone(awake);
+        self.shared.tasks.spawn(async move {
+            awake.tasks.close();
+            awake.tasks.wait().await;
+            let _ = tokio::task::spawn_blocking(move || drop(awake)).await;
+        });
+        true
+    }
+
+    /// Writes checkpoints of tenants whose logs have grown much since the last one, one after the other.
+    fn write_checkpoints(&self) {
+        let is_due = |awake: &Awake| {
+            let log_bytes = awake.state.read().unwrap_or_else(PoisonError::into_inner).log_bytes;
+            awake.is_readable() && awake.door.is_open() && awake.checkpoints.is_due(log_bytes)
+        };
+        for Candidate { tenant, awake, .. } in self.candidates() {
+            if self.shared.stop.is_cancelled() {
+                return;
+            }
+            if is_due(&awake)
+                && let Err(error) = awake.checkpoints.write(&awake.state, &awake.stop)
+                && !awake.stop.is_cancelled()
+            {
+                warn!(%tenant, %error, "the checkpoint could not be written: waking will take longer");
+            }
+        }
+    }
+}
+
+impl Awake {
+    /// Whether `HiveHub` has not been told all of what is closed of its bill.
+    fn owes(&self) -> bool {
+        self.bill.as_ref().is_some_and(|bill| bill.account.is_behind())
+    }
+}

@@ -1,0 +1,329 @@
+//! Tenants sleep when nobody uses them: then they cost nothing, and wake as they were.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use vectorizer::auth::ApiKey;
+
+use crate::hub_and_node::Cluster;
+use crate::node::{ACME, Client, GLOBEX, Key, Node, PATIENCE};
+
+const IDLE: [&str; 2] = ["--tenant-idle", "1"];
+
+fn dev(data: &Path) -> Node {
+    Node::start("dev", data, &[&["--hub-listen", "127.0.0.1:0"], &IDLE[..]].concat())
+}
+
+async fn write(client: &Client, vectors: usize) {
+    client.create("words", 64, "dot").await;
+    let vectors: Vec<Value> = (0..vectors)
+        .map(|at| json!({"id": format!("v{at}"), "vector": vec![at; 64], "payload": {"at": at}}))
+        .collect();
+    client.put("/collections/words/vectors", &json!({ "vectors": vectors })).await.expect(200);
+}
+
+async fn search(client: &Client) -> Value {
+    let sought = json!({"vector": vec![1; 64], "limit": 3, "filter": {"must_not": [{"key": "at", "match": {"value": 1}}]}});
+    client.post("/collections/words/search", &sought).await.expect(200)["results"].clone()
+}
+
+async fn tenant(node: &Node, id: &str) -> Value {
+    let page = node.client(Key::Operator).get("/cluster/tenants?limit=1000").await.expect(200);
+    page["tenants"].as_array().unwrap().iter().find(|tenant| tenant["id"] == id).unwrap().clone()
+}
+
+async fn asleep(node: &Node, id: &str) -> Value {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        let tenant = tenant(node, id).await;
+        if tenant["state"] == "asleep" {
+            return tenant;
+        }
+        assert!(Instant::now() < patience, "{id} does not sleep");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The files of this tenant that the node has open.
+fn open_files(node: &Node, tenant: &str) -> Vec<String> {
+    let folder = node.data.canonicalize().unwrap().join(tenant);
+    let files = fs::read_dir(format!("/proc/{}/fd", node.process())).unwrap();
+    let open = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
+    open.filter(|file| file.starts_with(&folder)).map(|file| file.display().to_string()).collect()
+}
+
+async fn metrics(node: &Node) -> String {
+    let operator = node.client(Key::Operator).request_at(reqwest::Method::GET, "/metrics");
+    operator.bearer_auth(node.key(Key::Operator)).send().await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_nobody_uses_keeps_nothing_open_and_wakes_as_it_was() {
+    let data = TempDir::new().unwrap();
+    let node = dev(data.path());
+    let acme = node.client(ACME);
+    write(&acme, 2_000).await;
+    write(&node.client(GLOBEX), 1).await;
+    let found = search(&acme).await;
+    assert!(!open_files(&node, "acme").is_empty());
+
+    let facts = asleep(&node, "acme").await;
+    assert_eq!(facts["usage"]["vectors"], 2_000);
+    assert!(facts["last_used"].as_str().unwrap().starts_with("20"), "{facts}");
+    assert_eq!(open_files(&node, "acme"), [""; 0]);
+    assert!(!metrics(&node).await.contains("acme"));
+    // What it has is known although it sleeps, and asking does not wake it.
+    let usage = node.client(Key::Operator).get("/cluster/usage?tenant=acme").await.expect(200);
+    assert_eq!(usage["usage"]["vectors"], 2_000);
+    assert_eq!(asleep(&node, "acme").await["state"], "asleep");
+
+    // Whoever reads is answered without the log being opened.
+    let reader = node.client(Key::ReadOnly(0));
+    assert_eq!(search(&reader).await, found);
+    assert_eq!(open_files(&node, "acme"), [""; 0]);
+    assert!(metrics(&node).await.contains("tenant_id=\"acme\""));
+    let before = acme.data_seq().await;
+    // Whoever writes goes on where it ended.
+    let more = json!({"vectors": [{"id": "more", "vector": vec![9_999; 64]}]});
+    acme.put("/collections/words/vectors", &more).await.expect(200);
+    assert!(acme.data_seq().await > before);
+    assert_eq!(search(&reader).await[0]["id"], "more");
+    let log = acme.log("").await;
+    assert_eq!(log.len() as u64, log.last().unwrap()["seq"].as_u64().unwrap());
+    // Requests made while nothing was open are in the log, each once.
+    asleep(&node, "acme").await;
+    let log = acme.log("").await;
+    let observed = log.iter().filter(|line| line["event"]["type"] == "usage_observed");
+    let searches: u64 = observed
+        .flat_map(|line| line["event"]["operations"].as_array().unwrap().clone())
+        .map(|it| it["searches"].as_u64().unwrap())
+        .sum();
+    assert_eq!(searches, 3, "{log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sleeper_that_many_ask_for_at_once_is_woken_once_for_all_of_them() {
+    let data = TempDir::new().unwrap();
+    let node = dev(data.path());
+    write(&node.client(ACME), 2_000).await;
+    let found = search(&node.client(ACME)).await;
+    let wakings = |text: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with("vectorizer_wakings_total ")).unwrap();
+        line.split(' ').nth(1).unwrap().parse().unwrap()
+    };
+    for round in 0..3 {
+        asleep(&node, "acme").await;
+        let before = wakings(&metrics(&node).await);
+        let reader = node.client(if round == 1 { ACME } else { Key::ReadOnly(0) });
+        let searches: Vec<_> = (0..50)
+            .map(|_| {
+                let reader = reader.clone();
+                tokio::spawn(async move { search(&reader).await })
+            })
+            .collect();
+        for search in searches {
+            assert_eq!(search.await.unwrap(), found);
+        }
+        assert!(wakings(&metrics(&node).await) - before < 2.0, "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_of_a_sleeper_can_be_damaged_or_lost_and_costs_time_only() {
+    let data = TempDir::new().unwrap();
+    let node = dev(data.path());
+    let acme = node.client(ACME);
+    write(&acme, 2_000).await;
+    let found = search(&acme).await;
+    let data_seq = acme.data_seq().await;
+    let files = ["checkpoint", "closed"].map(|file| data.path().join("acme").join(file));
+    for round in 0..8 {
+        asleep(&node, "acme").await;
+        assert!(files.iter().all(|file| file.exists()), "round {round}");
+        for (at, file) in files.iter().enumerate() {
+            let mut bytes = fs::read(file).unwrap();
+            match (round + at) % 4 {
+                0 => fs::remove_file(file).unwrap(),
+                1 => fs::write(file, &bytes[..bytes.len() / 2]).unwrap(),
+                2 => {
+                    let middle = bytes.len() / 2;
+                    bytes[middle] ^= 1;
+                    fs::write(file, bytes).unwrap();
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(search(&acme).await, found, "round {round}");
+        assert_eq!(acme.data_seq().await, data_seq);
+        if round == 3 {
+            // A checkpoint of another time is one that does not fit.
+            let old = fs::read(&files[0]).ok();
+            let same = json!({"vectors": [{"id": "v0", "vector": vec![0; 64], "payload": {"at": 0}}]});
+            acme.put("/collections/words/vectors", &same).await.expect(200);
+            asleep(&node, "acme").await;
+            if let Some(old) = old {
+                fs::write(&files[0], old).unwrap();
+            }
+            assert_eq!(search(&acme).await, found);
+            break;
+        }
+    }
+    node.kill();
+    let node = dev(data.path());
+    assert_eq!(search(&node.client(ACME)).await, found);
+}
+
+/// `SplitMix64`.
+struct Random(u64);
+
+impl Random {
+    /// A number below `end`.
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end
+    }
+}
+
+/// What a tenant should have: the number of each of its vectors.
+type Model = BTreeMap<String, u32>;
+
+/// Does one thing, and checks its answer against the model.
+async fn step(cluster: &Cluster, key: &ApiKey, model: &mut Model, random: &mut Random) {
+    let id = format!("v{}", random.below(20));
+    match random.below(10) {
+        0..4 => {
+            let number = random.below(1_000) as u32 + 1;
+            let body = json!({"vectors": [{"id": id, "vector": [1, number], "payload": {"number": number}}]});
+            cluster.send(key, "PUT", "/collections/words/vectors", &body).await.expect(200);
+            model.insert(id, number);
+        }
+        4 => {
+            let status = if model.remove(&id).is_some() { 200 } else { 404 };
+            let path = format!("/collections/words/vectors/{id}");
+            cluster.send(key, "DELETE", &path, &Value::Null).await.expect(status);
+        }
+        5..8 => {
+            let body = json!({"vector": [0, 1], "limit": 100});
+            let found = cluster.send(key, "POST", "/collections/words/search", &body).await.expect(200);
+            let found: Model = found["results"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|hit| {
+                    let number = hit["payload"]["number"].as_u64().unwrap();
+                    (hit["id"].as_str().unwrap().to_owned(), number as u32)
+                })
+                .collect();
+            assert_eq!(found, *model);
+        }
+        8 => {
+            let number = random.below(1_000) as u32 + 1;
+            let body = json!({"filter": {"must": [{"key": "number", "range": {"gte": number}}]}});
+            let count = cluster.send(key, "POST", "/collections/words/count", &body).await.expect(200);
+            assert_eq!(count["count"], model.values().filter(|it| **it >= number).count());
+        }
+        _ => {
+            let pause = Duration::from_millis(random.below(2_500));
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_that_sleep_and_wake_at_any_moment_have_what_they_were_given_and_nothing_else() {
+    let folder = TempDir::new().unwrap();
+    // Room for a few open logs.
+    let flags = ["--tenant-idle", "1", "--memory-budget", "16777216", "--usage-report-interval", "2"];
+    let mut cluster = Cluster::start(folder.path(), &flags).await;
+    let names: Vec<String> = (0..12).map(|number| format!("t{number}")).collect();
+    let mut keys = Vec::new();
+    for name in &names {
+        cluster.tenant(name);
+        let key = cluster.key(Some(name), None);
+        let body = json!({"name": "words", "dimension": 2, "metric": "dot"});
+        cluster.send(&key, "POST", "/collections", &body).await.expect(201);
+        keys.push(key);
+    }
+    let mut models = vec![Model::new(); names.len()];
+    for life in 0..3 {
+        let until = Instant::now() + Duration::from_secs(8);
+        let work = keys.iter().zip(&mut models).enumerate().map(|(number, (key, model))| {
+            let cluster = &cluster;
+            async move {
+                let mut random = Random(life * 100 + number as u64);
+                while Instant::now() < until {
+                    step(cluster, key, model, &mut random).await;
+                }
+            }
+        });
+        futures_util::future::join_all(work).await;
+        if life == 0 {
+            cluster.restart_node(&flags).await;
+        } else {
+            cluster.change_node(&flags).await;
+        }
+    }
+    for (key, model) in keys.iter().zip(&mut models) {
+        let count = cluster.send(key, "POST", "/collections/words/count", &json!({})).await.expect(200);
+        assert_eq!(count["count"], model.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_is_deleted_whatever_state_it_is_in() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &["--tenant-idle", "1"]).await;
+    let operator = cluster.key(None, None);
+    for state in ["awake", "asleep", "waking", "written to"] {
+        let name = state.replace(' ', "-");
+        cluster.tenant(&name);
+        let key = cluster.key(Some(&name), None);
+        let body = json!({"name": "words", "dimension": 2, "metric": "dot"});
+        cluster.send(&key, "POST", "/collections", &body).await.expect(201);
+        let point = |number: u32| json!({"vectors": [{"id": format!("v{number}"), "vector": [1, number]}]});
+        cluster.send(&key, "PUT", "/collections/words/vectors", &point(0)).await.expect(200);
+        if state == "asleep" || state == "waking" {
+            let patience = Instant::now() + PATIENCE;
+            loop {
+                let page = cluster.send(&operator, "GET", "/cluster/tenants?limit=1000", &Value::Null).await;
+                let page = page.expect(200);
+                let tenants = page["tenants"].as_array().unwrap();
+                if tenants.iter().any(|it| it["id"] == *name && it["state"] == "asleep") {
+                    break;
+                }
+                assert!(Instant::now() < patience);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        let path = format!("/cluster/tenants/{name}");
+        let delete = cluster.send(&operator, "DELETE", &path, &Value::Null);
+        let beside = async {
+            match state {
+                "waking" => {
+                    let count = cluster.send(&key, "POST", "/collections/words/count", &json!({})).await;
+                    assert!([200, 404, 503].contains(&count.status.as_u16()), "{}", count.body);
+                }
+                "written to" => {
+                    for number in 1..200 {
+                        let body = point(number);
+                        let written = cluster.send(&key, "PUT", "/collections/words/vectors", &body).await;
+                        assert!([200, 404, 503].contains(&written.status.as_u16()), "{}", written.body);
+                    }
+                }
+                _ => {}
+            }
+        };
+        let (deleted, ()) = tokio::join!(delete, beside);
+        deleted.expect(200);
+        // Whoever comes under the same id starts empty.
+        let collections = cluster.send(&key, "GET", "/collections", &Value::Null).await.expect(200);
+        assert_eq!(collections["collections"], json!([]), "{state}");
+        assert!(!cluster.node.data.join(&name).join("checkpoint").exists());
+    }
+}
