@@ -89,6 +89,11 @@ impl Block {
             .map_or(0, |found| self.upper[found].1.len() / self.upper_degree)
     }
 
+    /// The offsets of those that reach above the ground, and their highest levels.
+    pub(super) fn upper(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.upper.iter().map(|(offset, links)| (*offset, links.len() / self.upper_degree))
+    }
+
     pub(super) fn code_bytes(&self) -> usize {
         size_of_val(&*self.codes)
     }

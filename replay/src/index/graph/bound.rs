@@ -27,11 +27,12 @@ pub(in super::super) struct Bound {
     per_length: f32,
     per_bias: f32,
     anyway: f32,
-    /// Under dot, the product of the query and the center.
+    /// Under dot, the product of the query and the center, in units.
     product: f32,
+    unit: f32,
 }
 
-/// Lengths that matter to a bound.
+/// Lengths that matter to a bound, in units.
 pub(super) struct Lengths {
     /// Of the probe's vector, and of what its codes miss of it.
     pub(super) own: f32,
@@ -41,12 +42,14 @@ pub(super) struct Lengths {
     pub(super) numbers: f32,
     /// Under dot, the product of the query and the center.
     pub(super) product: f32,
+    /// What a number of a vector is multiplied by in its row.
+    pub(super) unit: f32,
 }
 
 impl Bound {
     /// `None` if it would tell nothing.
     pub(super) fn new(metric: Metric, probe: Probe, lengths: &Lengths) -> Option<Self> {
-        let Lengths { own, missed, center, numbers, product } = *lengths;
+        let Lengths { own, missed, center, numbers, product, unit } = *lengths;
         if !(own.max(center).powi(2) < SQUARE_MAX && probe.scale() > SCALE_MIN) {
             return None;
         }
@@ -66,6 +69,7 @@ impl Bound {
             per_bias,
             anyway,
             product,
+            unit,
         })
     }
 
@@ -74,15 +78,15 @@ impl Bound {
     #[inline]
     pub(super) fn rules_out(&self, row: &[Lane], rank_max: f32) -> bool {
         let (rank, scale, bias) = self.probe.rank_and_trailer(row);
-        if !(bias < SQUARE_MAX && scale > SCALE_MIN) {
+        if !(bias < SQUARE_MAX && scale > SCALE_MIN && rank_max.abs() < f32::MAX) {
             return false;
         }
         let wrong =
             self.per_scale * scale + self.per_length * bias.sqrt() + self.per_bias * bias + self.anyway;
         let rank_max = match self.metric {
-            Metric::Euclidean => rank_max * rank_max,
+            Metric::Euclidean => (rank_max * self.unit).powi(2),
             Metric::Cosine => 2.0 * (rank_max + 1.0),
-            Metric::Dot => 2.0 * (rank_max + self.product),
+            Metric::Dot => 2.0 * (rank_max * self.unit + self.product),
         };
         // Not if either is no number.
         rank - wrong > rank_max

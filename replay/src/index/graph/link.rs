@@ -4,8 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::blocks::NONE;
+use super::codes::{Lane, Precision};
 use super::scratch::{Key, Scratch, Space};
-use super::{Entry, Node, Probe, View};
+use super::{Degrees, Entry, Node, Probe, View};
+
+/// Where neighbours are of two kinds, one in so many is the nearest; the others have the largest product.
+const NEAR_EVERY: usize = 4;
 
 /// Linking was asked to stop before its end.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
@@ -95,10 +99,7 @@ impl<L: Fn(Node) -> bool> Linker<'_, L> {
         for (entry, level) in
             entry.into_iter().flat_map(|entry| (0..=top.unwrap_or(0)).map(move |level| (entry, level)))
         {
-            let start = view.descend(&probe, entry, level);
-            view.search_level(&probe, &[start], level, view.degrees.ef_construction, space);
-            space.found.retain(|key| key.node() != node);
-            let found: Vec<Key> = space.found.iter().map(|key| Key::new(key.rank(), key.node())).collect();
+            let mut found = view.candidates(node, &probe, (entry, level), space);
             if level == 0
                 && let Some(first) = view.same_row(node, &probe, &found)
             {
@@ -106,7 +107,19 @@ impl<L: Fn(Node) -> bool> Linker<'_, L> {
                 space.probe = probe;
                 return;
             }
-            let chosen = self.choose_live(&found, space);
+            if view.shape.links_by_products() {
+                let mut product = std::mem::take(&mut space.product);
+                product.set_product(block.row(offset), view.shape.precision());
+                for key in view.candidates(node, &product, (entry, level), space) {
+                    let key = view.key(&probe, key.node());
+                    if !found.contains(&key) {
+                        found.push(key);
+                    }
+                }
+                space.product = product;
+                found.sort_unstable();
+            }
+            let chosen = self.choose_live(node, &found, space);
             self.write(node, level, &chosen, &probe, space);
             for key in chosen {
                 let _lock = self.locks.of(key.node());
@@ -121,11 +134,11 @@ impl<L: Fn(Node) -> bool> Linker<'_, L> {
 
     /// Neighbours for a new node. Where too few points are left, emptied slots will do: they keep parts
     /// of the graph together until it is compacted.
-    fn choose_live(&self, candidates: &[Key], space: &mut Space) -> Vec<Key> {
+    fn choose_live(&self, node: Node, candidates: &[Key], space: &mut Space) -> Vec<Key> {
         let count = self.view.degrees.m;
         let live = |key: &Key| (self.live)(key.node());
         let enough = candidates.iter().filter(|key| live(key)).take(count).count() == count;
-        self.view.choose_of(candidates, count, |key| !enough || live(key), space)
+        self.view.choose_of(node, candidates, count, |key| !enough || live(key), space)
     }
 
     /// Gives `node` its neighbours, beside those that have found it meanwhile.
@@ -141,13 +154,31 @@ impl<L: Fn(Node) -> bool> Linker<'_, L> {
         }
         if all.len() > places.len() {
             all.sort_unstable();
-            all = self.view.choose(&all, places.len(), space);
+            all = self.view.choose(node, &all, places.len(), space);
         }
         replace(places, &all);
     }
 }
 
 impl View {
+    /// Candidates for the neighbours of `node` on a level: those nearest to the probe, nearest first.
+    fn candidates(
+        &self,
+        node: Node,
+        probe: &Probe,
+        (entry, level): (Entry, usize),
+        space: &mut Space,
+    ) -> Vec<Key> {
+        let start = self.descend(probe, entry, level);
+        let Degrees { m, ef_construction } = self.degrees;
+        // Half of them by the distance, half by the product.
+        let count =
+            if self.shape.links_by_products() { (ef_construction / 2).max(m) } else { ef_construction };
+        self.search_level(probe, &[start], level, count, space);
+        space.found.retain(|key| key.node() != node);
+        space.found.iter().map(|key| Key::new(key.rank(), key.node())).collect()
+    }
+
     /// The node among the found ones that has the same row as this one. Many of them would fill each
     /// other's lists, and a walk that came upon one would find no way out.
     fn same_row(&self, node: Node, probe: &Probe, found: &[Key]) -> Option<Node> {
@@ -179,21 +210,59 @@ impl View {
         space.probe = probe;
         all.push(key);
         all.sort_unstable();
-        let chosen = self.choose(&all, places.len(), space);
+        let chosen = self.choose(node, &all, places.len(), space);
         replace(places, &chosen);
     }
 
-    /// The paper's heuristic (algorithm 4): of the candidates, nearest first, those that are nearer to
-    /// the node than to any chosen before, at most `count`.
-    pub(super) fn choose(&self, candidates: &[Key], count: usize, space: &mut Space) -> Vec<Key> {
-        self.choose_of(candidates, count, |_| true, space)
+    /// Neighbours for `node`: of the candidates, nearest first, at most `count`.
+    pub(super) fn choose(&self, node: Node, candidates: &[Key], count: usize, space: &mut Space) -> Vec<Key> {
+        self.choose_of(node, candidates, count, |_| true, space)
     }
 
     /// The same, of the candidates that `accept` takes. It is asked last: about few of them.
     fn choose_of(
         &self,
+        node: Node,
         candidates: &[Key],
         count: usize,
+        accept: impl Fn(&Key) -> bool,
+        space: &mut Space,
+    ) -> Vec<Key> {
+        let near = self.choose_by(candidates, count, Probe::set, &accept, space);
+        if !self.shape.links_by_products() {
+            return near;
+        }
+        let mut probe = std::mem::take(&mut space.product);
+        probe.set_product(self.row(node), self.shape.precision());
+        let mut products: Vec<Key> = candidates.iter().map(|key| self.key(&probe, key.node())).collect();
+        space.product = probe;
+        products.sort_unstable();
+        let products = self.choose_by(&products, count, Probe::set_product, &accept, space);
+        let by_product =
+            products.iter().filter_map(|key| candidates.iter().find(|known| known.node() == key.node()));
+        let (mut near, mut by_product) = (near.iter(), by_product);
+        let mut chosen: Vec<Key> = Vec::with_capacity(count);
+        for turn in 0.. {
+            let next = if turn % NEAR_EVERY == 0 {
+                near.next().or_else(|| by_product.next())
+            } else {
+                by_product.next().or_else(|| near.next())
+            };
+            let Some(key) = next.filter(|_| chosen.len() < count) else { break };
+            if !chosen.contains(key) {
+                chosen.push(*key);
+            }
+        }
+        chosen
+    }
+
+    /// The paper's heuristic (algorithm 4): of the candidates, those that are nearer to the node than to any
+    /// chosen before.
+    fn choose_by(
+        &self,
+        candidates: &[Key],
+        count: usize,
+        set: impl Fn(&mut Probe, &[Lane], Precision),
         accept: impl Fn(&Key) -> bool,
         space: &mut Space,
     ) -> Vec<Key> {
@@ -208,7 +277,7 @@ impl View {
                 if space.chosen.len() == chosen.len() {
                     space.chosen.push(Probe::default());
                 }
-                space.chosen[chosen.len()].set(row, self.shape.precision());
+                set(&mut space.chosen[chosen.len()], row, self.shape.precision());
                 chosen.push(*candidate);
             }
         }

@@ -70,6 +70,11 @@ pub(super) struct Slot<'a> {
 
 /// How many vectors it takes to find out whether their rows serve.
 const TESTED: usize = 512;
+/// No more numbers than these are in a sample, unless so many vectors hold more.
+const SAMPLED_NUMBERS_MAX: usize = 1 << 22;
+
+/// At how many nodes a walk may begin.
+const STARTS_MAX: usize = 128;
 
 /// How the graph is built; see the paper for what each does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,10 +135,15 @@ pub(super) struct View {
     /// one most of the vectors.
     coded: usize,
     entry: Option<Entry>,
+    /// Where neighbours are of two kinds, the nodes that reach highest: a walk begins at the best of them. What
+    /// lies apart from all else, the way there is against what is sought.
+    starts: Arc<[Node]>,
     /// Nodes that are not linked because another one has the same row, by that one.
     twins: Arc<HashMap<Node, Vec<Node>>>,
     /// How many nodes it had when nodes that no walk can reach were looked for.
     mended: usize,
+    /// How many slots had rows when it was tested most thoroughly whether they serve.
+    tested: usize,
 }
 
 impl Graph {
@@ -189,6 +199,7 @@ impl Graph {
             mend::mend(&view, &live, stop)?;
             view.mended = view.len;
         }
+        view.find_starts();
         *self.current() = Arc::new(view);
         Ok(())
     }
@@ -197,7 +208,8 @@ impl Graph {
 impl View {
     fn empty(shape: Arc<Shape>, degrees: Degrees) -> Self {
         let (blocks, twins) = (Vec::new(), Arc::default());
-        Self { shape, degrees, blocks, len: 0, coded: 0, entry: None, twins, mended: 0 }
+        let starts = Arc::default();
+        Self { shape, degrees, blocks, len: 0, coded: 0, entry: None, starts, twins, mended: 0, tested: 0 }
     }
 
     /// Gives the view another shape if its own does not serve the vectors that are to be added: their
@@ -210,16 +222,42 @@ impl View {
     ) -> Result<(), LinkingStopped> {
         let sample = |range: Range<usize>, count: usize| {
             let step = range.len().div_ceil(count.max(1)).max(1);
-            #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
-            range.step_by(step).map(|node| slot(node as Node).vector)
+            range.clone().step_by(step).map(move |start| {
+                // Not at regular distances: what comes in turns would show one of its sides only.
+                let place = (start + astray(start) % step).min(range.end - 1);
+                #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
+                slot(place as Node).vector
+            })
         };
-        let mut tested: Vec<&[f32]> = sample(added.clone(), TESTED / 2).collect();
-        tested.extend(sample(0..added.start, TESTED - tested.len()));
-        if added.is_empty() || (self.coded > 0 && self.shape.serves(&tested)) {
+        if added.is_empty() {
             return Ok(());
         }
-        let all: Vec<&[f32]> = sample(0..added.end, SAMPLE_MAX).collect();
-        let shape = Shape::new(self.shape.dimension(), self.shape.metric(), Precision::Byte, &all);
+        // Samples do not tell whether all vectors are equally long.
+        #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
+        let as_long = |shape: &Shape, mut among: Range<usize>| {
+            among.all(|node| shape.is_as_long_as(slot(node as Node).vector))
+        };
+        if self.coded > 0 && !as_long(&self.shape, added.clone()) {
+            Arc::make_mut(&mut self.shape).lengths_differ();
+        }
+        // The more there are, the nearer are the nearest, and the more it takes to tell them apart.
+        let thorough = added.end / 2 >= self.tested;
+        let many = (SAMPLED_NUMBERS_MAX / self.shape.dimension()).clamp(TESTED, SAMPLE_MAX);
+        let count = if thorough { many } else { TESTED };
+        let of_added = if added.start == 0 { count } else { count / 2 };
+        let mut tested: Vec<&[f32]> = sample(added.clone(), of_added).collect();
+        tested.extend(sample(0..added.start, count - tested.len()));
+        if thorough {
+            self.tested = added.end;
+        }
+        if self.coded > 0 && self.shape.serves(&tested) {
+            return Ok(());
+        }
+        let all: Vec<&[f32]> = sample(0..added.end, many).collect();
+        let mut shape = Shape::new(self.shape.dimension(), self.shape.metric(), Precision::Byte, &all);
+        if !as_long(&shape, 0..added.end) {
+            shape.lengths_differ();
+        }
         let shape = if shape.serves(&tested) { shape } else { shape.precise() };
         self.shape = Arc::new(shape);
         for (number, block) in (0..).zip(&mut self.blocks) {
@@ -251,6 +289,21 @@ impl View {
             }
         }
         Ok(())
+    }
+
+    /// Finds out where walks are to begin, if that matters.
+    fn find_starts(&mut self) {
+        if !self.shape.links_by_products() {
+            return;
+        }
+        let mut high: Vec<(usize, Node)> = Vec::new();
+        for (number, block) in (0..).step_by(Block::NODES).zip(&self.blocks) {
+            #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
+            high.extend(block.upper().map(|(offset, level)| (level, (number + offset) as Node)));
+        }
+        high.retain(|(_, node)| (*node as usize) < self.len);
+        high.sort_unstable_by_key(|(level, node)| (std::cmp::Reverse(*level), *node));
+        self.starts = high.into_iter().take(STARTS_MAX).map(|(_, node)| node).collect();
     }
 
     /// Whether any node stands for others.
@@ -315,6 +368,12 @@ impl View {
         let node = node as usize;
         (&self.blocks[node / Block::NODES], node % Block::NODES)
     }
+}
+
+/// A number that has nothing to do with `number`, and is always the same.
+#[expect(clippy::cast_possible_truncation, reason = "32 bits of it are enough")]
+fn astray(number: usize) -> usize {
+    ((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
 }
 
 #[cfg(test)]

@@ -69,6 +69,8 @@ impl Graph {
         }
         mend::mend(&new, &|_| true, stop)?;
         new.mended = new.len;
+        new.tested = old.tested.min(new.len);
+        new.find_starts();
         Ok(Self::of(new))
     }
 }
@@ -123,6 +125,6 @@ impl View {
         let mut candidates: Vec<Key> = left.into_iter().map(|node| self.key(&probe, node)).collect();
         space.probe = probe;
         candidates.sort_unstable();
-        (renumbered(&self.choose(&candidates, self.degrees.at(level), space)), true)
+        (renumbered(&self.choose(node, &candidates, self.degrees.at(level), space)), true)
     }
 }

@@ -28,6 +28,7 @@ pub(super) struct Space {
     pub(super) fresh: Vec<Node>,
     pub(super) chosen: Vec<Probe>,
     pub(super) probe: Probe,
+    pub(super) product: Probe,
 }
 
 impl Scratch {

@@ -5,8 +5,8 @@
 //! are left out. Codes are not kept; they are made of the vectors in less time than it takes to read them.
 //!
 //! ```text
-//! "VZGRAPH2"  metric u8  precision u8  dimension u32  m u32  efConstruction u32
-//! length² f32  lean f32  center f32 ×(dimension, one more under dot)
+//! "VZGRAPH3"  metric u8  precision u8  dimension u32  m u32  efConstruction u32
+//! unit f32  length² f32  center f32 × dimension
 //! nodes u32  entry u32
 //! name 16 × nodes        zeros: an emptied slot, or one that another stands for
 //! level u8 × nodes
@@ -29,7 +29,7 @@ use super::link::{self, LinkingStopped, known};
 use super::scratch::Key;
 use super::{Degrees, Entry, Graph, Node, Slot, View, mend};
 
-const MAGIC: &[u8; 8] = b"VZGRAPH2";
+const MAGIC: &[u8; 8] = b"VZGRAPH3";
 const HASH_BYTES: usize = 32;
 
 /// What a node is known by.
@@ -73,8 +73,8 @@ impl View {
         for number in [self.shape.dimension(), self.degrees.m, self.degrees.ef_construction] {
             out.write_all(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes())?;
         }
-        let (length_squared, lean) = self.shape.lengths();
-        for number in [length_squared, lean].iter().chain(self.shape.center()) {
+        let (unit, length_squared) = self.shape.measures();
+        for number in [unit, length_squared].iter().chain(self.shape.center()) {
             out.write_all(&number.to_le_bytes())?;
         }
         #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
@@ -128,7 +128,10 @@ impl Graph {
         if (stored.metric, stored.degrees) != (metric_byte(metric), degrees) {
             return Err(UnusableGraph::Other);
         }
-        let shape = Shape::of_parts(metric, stored.precision, stored.center.clone(), stored.lengths);
+        let shape = Shape::of_parts(metric, stored.precision, stored.center.clone(), stored.measures);
+        if !shape.is_sound() {
+            return Err(UnusableGraph::Other);
+        }
         let mut view = View::empty(Arc::new(shape), degrees);
         let named = (0..).zip(&stored.names).filter(|(_, name)| **name != EMPTIED);
         let mut by_name: HashMap<Name, usize> = named.map(|(node, name)| (*name, node)).collect();
@@ -159,6 +162,7 @@ impl Graph {
         view.link(&unknown, &live, threads, stop)?;
         mend::mend(&view, &live, stop)?;
         view.mended = view.len;
+        view.find_starts();
         Ok(Self::of(view))
     }
 }
@@ -169,7 +173,7 @@ struct Stored<'a> {
     precision: Precision,
     dimension: usize,
     degrees: Degrees,
-    lengths: (f32, f32),
+    measures: (f32, f32),
     center: Box<[f32]>,
     entry: Node,
     names: Vec<Name>,
@@ -185,19 +189,28 @@ impl<'a> Stored<'a> {
             .into_iter()
             .find(|known| precision_byte(*known) == precision)?;
         let [dimension, m, ef_construction] = [rest.number()?, rest.number()?, rest.number()?];
-        let lengths = (f32::from_le_bytes(rest.array()?), f32::from_le_bytes(rest.array()?));
-        let numbers = dimension + usize::from(metric == metric_byte(Metric::Dot));
-        let center = rest.take(numbers.checked_mul(4)?)?.as_chunks().0;
+        let measures = (f32::from_le_bytes(rest.array()?), f32::from_le_bytes(rest.array()?));
+        let center = rest.take(dimension.checked_mul(4)?)?.as_chunks().0;
         let center = center.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         let nodes = rest.number()?;
         let entry = Node::from_le_bytes(rest.array()?);
         let names = rest.take(nodes.checked_mul(16)?)?.as_chunks().0.to_vec();
         let levels = rest.take(nodes)?;
         let degrees = Degrees { m, ef_construction };
-        let lists: usize = levels.iter().map(|level| (2 + usize::from(*level)) * m).sum();
-        let neighbours = rest.take(lists.checked_mul(4)?)?;
-        let stored =
-            Self { metric, precision, dimension, degrees, lengths, center, entry, names, levels, neighbours };
+        let lists: usize = levels.iter().map(|level| 2 + usize::from(*level)).sum();
+        let neighbours = rest.take(lists.checked_mul(m)?.checked_mul(4)?)?;
+        let stored = Self {
+            metric,
+            precision,
+            dimension,
+            degrees,
+            measures,
+            center,
+            entry,
+            names,
+            levels,
+            neighbours,
+        };
         rest.0.is_empty().then_some(stored)
     }
 

@@ -17,7 +17,7 @@ const CANDIDATES_ELSEWHERE: usize = 8;
 impl View {
     /// About `ef` nodes that are near to the probe, nearest first.
     pub(in super::super) fn nearest(&self, probe: &Probe, ef: usize, mut found: impl FnMut(&[Node])) {
-        let Some(entry) = self.entry else { return };
+        let Some(entry) = self.start(probe) else { return };
         let mut scratch = Scratch::take();
         let start = self.descend(probe, entry, 0);
         self.search_level(probe, &[start], 0, ef, &mut scratch);
@@ -42,7 +42,7 @@ impl View {
         accept: impl Fn(Node) -> bool,
         mut found: impl FnMut(&[Node]),
     ) -> Result<(), TooFar> {
-        let Some(entry) = self.entry else { return Ok(()) };
+        let Some(entry) = self.start(probe) else { return Ok(()) };
         let mut scratch = Scratch::take();
         let space = &mut *scratch;
         let start = self.descend(probe, entry, 0);
@@ -98,6 +98,15 @@ impl View {
             keep(found, Key::new(key.rank(), *twin), ef);
         }
         accepted
+    }
+
+    /// Where a walk to the probe begins.
+    fn start(&self, probe: &Probe) -> Option<Entry> {
+        let Some(best) = self.starts.iter().map(|node| self.key(probe, *node)).min() else {
+            return self.entry;
+        };
+        let (block, offset) = self.block(best.node());
+        Some(Entry { node: best.node(), level: block.level(offset) })
     }
 
     /// From level to level down to the one above `level`, always to the nearest neighbour.
