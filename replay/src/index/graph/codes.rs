@@ -20,7 +20,7 @@
 //!   which is what the formula is without the biases; to take the same vector from all changes their products
 //!   with a query by the same number. A query, which is not moved, compares by `-2·q·x'`: its `weight` takes
 //!   the bias away. Where all vectors are equally long, distances alone say it all, in half the time to link.
-//!   Measured on words of GloVe with lengths spread by a factor e, recall at the usual effort was 0.27 with
+//!   Measured on words of `GloVe` with lengths spread by a factor e, recall at the usual effort was 0.27 with
 //!   vectors brought to one length by one more number (Bachrach et al., 2014), 0.97 with neighbours by the
 //!   product only, and 0.99 with both; for clusters apart from each other 0.97, 0.64 and 0.99.
 //!

@@ -371,7 +371,6 @@ impl View {
 }
 
 /// A number that has nothing to do with `number`, and is always the same.
-#[expect(clippy::cast_possible_truncation, reason = "32 bits of it are enough")]
 fn astray(number: usize) -> usize {
     ((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
 }
