@@ -1,10 +1,17 @@
 //! A disk that takes no more: nothing acknowledged is lost, reads go on, and writes come back only after
 //! the log was copied into fresh files.
 
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vectorizer::auth::ApiKey;
 
-use crate::node::{ACME, GLOBEX, Node};
+use crate::disk::{Ailment, Disk, Survival};
+use crate::hub_and_node::Cluster;
+use crate::node::{ACME, Answer, Client, GLOBEX, Node, PATIENCE};
+use crate::random::Random;
 
 fn batch(number: usize) -> Value {
     let vectors: Vec<Value> =
@@ -55,4 +62,134 @@ async fn what_was_acknowledged_survives_a_disk_that_fails_and_is_read_all_the_wh
     let folder = data.path().to_str().unwrap();
     let verified = crate::node::vectorizer(["log", "verify", "--data-dir", folder, "--tenant", "acme"]);
     assert_eq!(verified.status.code(), Some(0));
+}
+
+/// What a tenant was told of the writes it made.
+struct Writer {
+    client: Client,
+    key: ApiKey,
+    acknowledged: usize,
+}
+
+impl Writer {
+    async fn start(cluster: &Cluster, name: &str) -> Self {
+        cluster.tenant(name);
+        let writer =
+            Self { client: cluster.node.keyless(), key: cluster.key(Some(name), None), acknowledged: 0 };
+        let body = json!({"name": "words", "dimension": 64, "metric": "dot"});
+        writer.send("POST", "/collections", &body).await.expect(201);
+        writer
+    }
+
+    async fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let request = self.client.request(method.parse().unwrap(), path).bearer_auth(self.key.expose());
+        self.client.send(if body.is_null() { request } else { request.json(body) }).await
+    }
+
+    async fn write(&mut self) -> Answer {
+        let answer = self.send("PUT", "/collections/words/vectors", &batch(self.acknowledged)).await;
+        self.acknowledged += usize::from(answer.status == 200);
+        answer
+    }
+
+    /// Everything that was acknowledged is found, and at most what was being written when the disk failed, too.
+    async fn reads(&self) {
+        let count =
+            self.send("POST", "/collections/words/count", &json!({})).await.expect(200)["count"].as_u64();
+        assert!(
+            [self.acknowledged, self.acknowledged + 1].contains(&(count.unwrap() as usize / 50)),
+            "{count:?}"
+        );
+        let search = json!({"vector": vec![1; 64], "limit": 1});
+        let found = self.send("POST", "/collections/words/search", &search).await.expect(200);
+        assert_eq!(found["results"].as_array().unwrap().len(), 1);
+        self.send("GET", "/collections/words/vectors/0-0", &Value::Null).await.expect(200);
+    }
+
+    /// Writes until it is refused; with what.
+    async fn write_until_refused(&mut self) -> Answer {
+        for _ in 0..2_000 {
+            let answer = self.write().await;
+            if answer.status != 200 {
+                return answer;
+            }
+        }
+        panic!("the disk takes all that is written");
+    }
+
+    /// Writes until it is taken again.
+    async fn write_until_taken(&mut self) {
+        let patience = Instant::now() + PATIENCE;
+        while self.write().await.status != 200 {
+            assert!(Instant::now() < patience, "writes are never taken again");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// A disk that suffers, under a server with two tenants that write: refused with this, both read on, and write again
+/// when the disk is well. Then the power fails, as after a failed sync memory may say more than the disk holds.
+async fn lives_through(ailment: impl FnOnce(&Disk) -> Ailment, status: u16, problem: &str) {
+    let folder = TempDir::new().unwrap();
+    let Some(disk) = Disk::mount(&folder.path().join("data")) else { return };
+    let mut cluster = Cluster::start(folder.path(), &[]).await;
+    let mut writers = [Writer::start(&cluster, "acme").await, Writer::start(&cluster, "globex").await];
+    for writer in &mut writers {
+        writer.write().await.expect(200);
+    }
+    disk.suffers(Some(ailment(&disk)));
+    for writer in &mut writers {
+        let refused = writer.write_until_refused().await;
+        assert_eq!((refused.status.as_u16(), refused.problem()), (status, problem), "{}", refused.body);
+        assert!(refused.headers.contains_key("retry-after"), "{:?}", refused.headers);
+    }
+    for _ in 0..3 {
+        for writer in &mut writers {
+            let refused = writer.write().await;
+            assert_eq!((refused.status.as_u16(), refused.problem()), (status, problem), "{}", refused.body);
+            writer.reads().await;
+        }
+    }
+    let health = cluster.node.keyless();
+    health.send(health.request_at(Method::GET, "/ready")).await.expect(200);
+    disk.suffers(None);
+    for writer in &mut writers {
+        writer.write_until_taken().await;
+        writer.reads().await;
+        // What failed was copied into fresh files, and nothing is left of what it was.
+        for left in ["condemned", "log.fresh", "log.retired", "head.fresh"] {
+            assert!(!folder.path().join("data/acme").join(left).exists(), "{left}");
+        }
+    }
+    disk.power_off(Survival::Nothing, &mut Random::new(1));
+    cluster.node.signal("KILL");
+    disk.power_on();
+    cluster.restart_node(&[]).await;
+    for writer in &mut writers {
+        writer.client = cluster.node.keyless();
+        writer.reads().await;
+        writer.write().await.expect(200);
+    }
+    drop(cluster);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_takes_no_writes_and_answers_reads_until_there_is_room_again() {
+    let ailment = |disk: &Disk| Ailment::Full { bytes: disk.bytes() + (3 << 19) };
+    lives_through(ailment, 507, "storage-full").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_became_read_only_answers_reads() {
+    lives_through(|_| Ailment::ReadOnly, 503, "storage-failed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_to_write_answers_reads() {
+    lives_through(|_| Ailment::FailsToWrite, 503, "storage-failed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_failed_is_never_taken_for_done_by_trying_it_again() {
+    lives_through(|_| Ailment::FailsToSync, 503, "storage-failed").await;
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::damage::Damage;
-use crate::storage::StorageError;
+use crate::storage::{StorageError, StorageFailure};
 
 /// An operation on a log failed.
 #[derive(Debug, thiserror::Error)]
@@ -63,4 +63,23 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+}
+
+impl Error {
+    /// Whether there was no room left for what was to be stored: less has to be kept, or more given, before it helps
+    /// to come again.
+    pub fn is_storage_full(&self) -> bool {
+        match self {
+            Self::Storage(error) | Self::Poisoned(error) => error.kind == StorageFailure::Full,
+            Self::File { source, .. } => StorageFailure::of(source) == StorageFailure::Full,
+            Self::Closed
+            | Self::Damaged(_)
+            | Self::NotFound(_)
+            | Self::AlreadyExists(_)
+            | Self::Locked(_)
+            | Self::Manifest { .. }
+            | Self::RecordTooLarge { .. }
+            | Self::LogFull { .. } => false,
+        }
+    }
 }

@@ -26,7 +26,7 @@ use crate::head;
 use crate::manifest::Manifest;
 use crate::position::{Head, LogId, Seq};
 use crate::recovery::{UnverifiedLog, copy_acknowledged, initialize};
-use crate::storage::{SledPaths, SledStorage, StorageError, sync_folder};
+use crate::storage::{SledPaths, SledStorage, StorageError, StorageFailure, sync_folder};
 use crate::tenant_id::TenantId;
 use crate::tenant_log::StoredRecord;
 use crate::verify::{Verification, verify};
@@ -334,7 +334,7 @@ fn paths(tenant: &Path) -> SledPaths {
 /// A database that sled finds damaged as a whole is damage of everything in it.
 fn open_storage(paths: &SledPaths, segment_bytes: usize) -> Result<SledStorage, Error> {
     SledStorage::open(paths, segment_bytes).map_err(|error| match error {
-        StorageError { reason, is_corruption: true, .. } => {
+        StorageError { reason, kind: StorageFailure::Corrupt, .. } => {
             Damage { seq: Seq::OLDEST, kind: DamageKind::Storage { reason } }.into()
         }
         error => error.into(),

@@ -7,8 +7,8 @@ mod sled;
 #[cfg(test)]
 mod sled_tests;
 
-use std::fmt;
 use std::ops::ControlFlow;
+use std::{fmt, io};
 
 #[cfg(any(test, feature = "memory-storage"))]
 pub use self::memory::{Fault, MemoryStorage};
@@ -69,12 +69,36 @@ pub struct StorageError {
     pub doing: &'static str,
     /// What the storage says.
     pub reason: String,
-    /// Whether it says that what is stored is wrong, rather than that it could not be reached.
-    pub is_corruption: bool,
+    /// What kind of failure that is.
+    pub kind: StorageFailure,
+}
+
+/// What is the matter with a storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageFailure {
+    /// It cannot be reached or does not work.
+    Broken,
+    /// There is no room left for what it was given.
+    Full,
+    /// What is stored is wrong.
+    Corrupt,
+}
+
+impl StorageFailure {
+    /// What the system's answer stands for.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        if is_full { Self::Full } else { Self::Broken }
+    }
 }
 
 impl StorageError {
-    pub(crate) fn new(doing: &'static str, reason: impl fmt::Display) -> Self {
-        Self { doing, reason: reason.to_string(), is_corruption: false }
+    pub(crate) fn of_file(doing: &'static str, error: &io::Error) -> Self {
+        Self { doing, reason: error.to_string(), kind: StorageFailure::of(error) }
+    }
+
+    #[cfg(any(test, feature = "memory-storage"))]
+    pub(crate) fn arranged(doing: &'static str) -> Self {
+        Self { doing, reason: "arranged to fail".to_owned(), kind: StorageFailure::Broken }
     }
 }

@@ -198,6 +198,7 @@ pub(super) struct CollectionDeleted {
     (status = 201, body = CollectionCreated),
     (status = 409, body = ProblemBody, description = "The name is taken"),
     (status = 422, body = ProblemBody),
+    (status = 507, body = ProblemBody),
 ))]
 pub(super) async fn create(
     Granted(tenant): Granted<Admin>,
@@ -260,6 +261,7 @@ pub(super) async fn describe(
     (status = 200, body = CollectionDeleted),
     (status = 404, body = ProblemBody),
     (status = 412, body = ProblemBody),
+    (status = 507, body = ProblemBody),
 ))]
 pub(super) async fn delete(
     Granted(tenant): Granted<Admin>,

@@ -73,6 +73,12 @@ impl Problem {
             .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds))
     }
 
+    /// 507: not before the operator has made room.
+    fn storage_full(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage-full", detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from(STORAGE_FULL_RETRY_SECONDS))
+    }
+
     /// 429: the caller has had what it may have, for now.
     pub fn too_many(code: &'static str, detail: impl Into<String>, retry_after_seconds: u64) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail)
@@ -148,6 +154,7 @@ impl From<Refusal> for Problem {
             Refusal::QuotaExceeded(_) => Self::too_many("quota-exceeded", detail, QUOTA_RETRY_SECONDS),
             Refusal::TooLarge => Self::too_large("write-too-large", detail),
             Refusal::StorageFailed | Refusal::StorageClosed => Self::unavailable("storage-failed", detail, 5),
+            Refusal::StorageFull | Refusal::StorageFullBefore => Self::storage_full(detail),
             Refusal::Busy => Self::unavailable("busy", detail, 1),
             Refusal::LinkingFailed => Self::unavailable("linking-failed", detail, 60),
             Refusal::Stopping => Self::unavailable("stopping", detail, 5),
@@ -197,6 +204,9 @@ impl From<Denial> for Problem {
     }
 }
 
+/// A disk is not emptied in a moment.
+const STORAGE_FULL_RETRY_SECONDS: u64 = 30;
+
 /// Whole seconds, so that nobody comes back too early.
 fn seconds_up(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
@@ -220,6 +230,9 @@ impl From<&WakeError> for Problem {
             WakeError::Log(Error::Damaged(_) | Error::Manifest { .. }) | WakeError::Apply(_) => {
                 let detail = "the tenant's log is damaged and not served until an operator has looked at it";
                 Self::unavailable("tenant-damaged", detail, 300)
+            }
+            WakeError::Log(error) if error.is_storage_full() => {
+                Self::storage_full("there is no room left on the server's disk; nothing was done")
             }
             // Only the operator's log says what of it; no write was begun.
             WakeError::Log(Error::Storage(_) | Error::Poisoned(_) | Error::File { .. }) => {
@@ -322,6 +335,8 @@ mod tests {
     fn storage_that_fails_is_called_so_also_when_the_log_is_opened() {
         let code = |error: Error| Problem::from(&WakeError::Log(error)).code;
         let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        assert_eq!(code(Error::File { doing: "write", path: "head".into(), source }), "storage-full");
+        let source = std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
         assert_eq!(code(Error::File { doing: "write", path: "head".into(), source }), "storage-failed");
         assert_eq!(code(Error::Locked("log".into())), "tenant-unavailable");
         assert_eq!(Problem::from(Refusal::StorageClosed).code, "storage-failed");

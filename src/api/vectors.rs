@@ -196,6 +196,7 @@ pub(super) fn written<T: Serialize>(status: StatusCode, committed: Committed, bo
         (status = 413, body = ProblemBody),
         (status = 422, body = ProblemBody),
         (status = 503, body = ProblemBody),
+        (status = 507, body = ProblemBody),
     ))]
 pub(super) async fn upsert(
     State(app): State<App>,
@@ -324,6 +325,7 @@ pub(super) async fn get(
     (status = 200, body = Deleted),
     (status = 404, body = ProblemBody),
     (status = 412, body = ProblemBody),
+    (status = 507, body = ProblemBody),
 ))]
 pub(super) async fn delete(
     Granted(tenant): Granted<Write>,
@@ -342,6 +344,7 @@ pub(super) async fn delete(
     (status = 404, body = ProblemBody),
     (status = 412, body = ProblemBody),
     (status = 422, body = ProblemBody),
+    (status = 507, body = ProblemBody),
 ))]
 pub(super) async fn delete_many(
     State(app): State<App>,
@@ -380,6 +383,7 @@ fn deleted(committed: Committed) -> Response {
     (status = 404, body = ProblemBody),
     (status = 412, body = ProblemBody),
     (status = 422, body = ProblemBody),
+    (status = 507, body = ProblemBody),
 ))]
 pub(super) async fn change_payload(
     State(app): State<App>,

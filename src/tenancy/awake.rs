@@ -18,6 +18,7 @@ use vectorizer_replay::{ApplyError, Projection, Projector as _, Recovery, Restor
 use super::books::Books;
 use super::checkpoints::Checkpoints;
 use super::door::{Door, HeldOpen};
+use super::failure::Failure;
 use super::graph_files::GraphFiles;
 use super::linker::{Linker, Turns};
 use super::pace::{Linking, Pace};
@@ -56,6 +57,8 @@ pub(super) struct Awake {
     pub(super) share: Share,
     pub(super) metrics: Arc<TenantMetrics>,
     pub(super) denials: Arc<TenantDenials>,
+    /// Why the writer has ended, if it has.
+    pub(super) failure: Failure,
     /// In cluster mode.
     pub(super) bill: Option<Bill>,
     /// Cancelled when the server stops or the tenant is deleted.
@@ -439,6 +442,7 @@ impl Woken {
             Writer::new(log, allowance, Arc::clone(&state), publish, failed, Arc::clone(&denials), metrics)
                 .keeping(books)
                 .at(place);
+        let failure = writer.failure();
         node_tasks.spawn(tasks.track_future(writer.run(queue, stop.clone()).instrument(span)));
         Arc::new(Awake {
             id,
@@ -456,6 +460,7 @@ impl Woken {
             share,
             metrics: of_tenant,
             denials,
+            failure,
             bill,
             stop,
             tasks,

@@ -256,6 +256,12 @@ pub enum Refusal {
     /// The tenant's storage had failed before the write could be handed over.
     #[error("the tenant's storage has failed; the write was not done")]
     StorageClosed,
+    /// There is no room left where the tenant's log is kept. Whether the write was done is open, as it was begun.
+    #[error("there is no room left on the server's disk; whether the write was done is open")]
+    StorageFull,
+    /// There was no room left before the write could be handed over.
+    #[error("there is no room left on the server's disk; the write was not done")]
+    StorageFullBefore,
     /// The tenant has more writes waiting than it may.
     #[error("too many writes are waiting")]
     Busy,

@@ -3,7 +3,7 @@
 //! - `tenant`: the handle through which alone a tenant's data is reached.
 //! - `awake`: a tenant in memory, and how it gets there.
 //! - `sleeping`: who is put to sleep, and when; `checkpoints`: what makes waking fast.
-//! - `writer`, `decision`, `group`, `command`: what becomes of a write; `door`, `place`: its log, which is open
+//! - `writer`, `decision`, `group`, `command`: what becomes of a write; `failure`: why there are no more; `door`, `place`: its log, which is open
 //!   only while it is needed.
 //! - `books`: what the writer appends for the bill; `bills`: the bills of tenants that sleep or are deleted.
 //! - `linker`: what follows a write behind it: links in the graph, compaction; `graph_files`: where
@@ -23,6 +23,7 @@ mod command;
 mod decision;
 mod deletion;
 mod door;
+mod failure;
 mod graph_files;
 mod group;
 mod linker;

@@ -243,9 +243,9 @@ impl<L> Tenant<L> {
             Err(SendTimeoutError::Closed(_)) if self.awake.stop.is_cancelled() => {
                 return Err(Refusal::Stopping);
             }
-            Err(SendTimeoutError::Closed(_)) => return Err(Refusal::StorageClosed),
+            Err(SendTimeoutError::Closed(_)) => return Err(self.awake.failure.of_refused()),
         }
-        let answer = answered.await.unwrap_or(Err(Refusal::StorageFailed));
+        let answer = answered.await.unwrap_or_else(|_| Err(self.awake.failure.of_begun()));
         if let Err(Refusal::QuotaExceeded(exceeded)) = &answer {
             self.awake.metrics.quota_exceeded(exceeded.quota);
             self.awake.denials.note_refused(pass.key_id(), pass.asked(), DenialReason::QuotaExceeded);

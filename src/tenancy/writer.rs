@@ -13,6 +13,7 @@ use super::books::{Along, Books, Purpose};
 use super::command::{Command, Committed, Refusal};
 use super::decision::{Decision, decide};
 use super::door::Door;
+use super::failure::{Failed, Failure};
 use super::group::Group;
 use super::place::Place;
 use crate::audit::TenantDenials;
@@ -61,15 +62,13 @@ pub(super) struct Writer {
     head_synced: Instant,
     /// Cancelled when the state can be trusted no more.
     failed: CancellationToken,
+    failure: Failure,
     /// Refused requests, which go along.
     denials: Arc<TenantDenials>,
     /// The bill, if there is one.
     books: Option<Books>,
     metrics: Metrics,
 }
-
-/// The writer cannot go on; its tenant has to be opened again.
-struct Failed;
 
 /// What a turn away from the async threads is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +106,20 @@ impl Writer {
         metrics: Metrics,
     ) -> Self {
         let (log, place, head_synced, books) = (log.into(), None, Instant::now(), None);
-        Self { log, place, allowance, state, published, head_synced, failed, denials, books, metrics }
+        let failure = Failure::default();
+        Self {
+            log,
+            place,
+            allowance,
+            state,
+            published,
+            head_synced,
+            failed,
+            failure,
+            denials,
+            books,
+            metrics,
+        }
     }
 
     /// The same writer, which opens and closes its log where that is.
@@ -120,6 +132,11 @@ impl Writer {
     #[must_use]
     pub(super) fn keeping(self, books: Option<Books>) -> Self {
         Self { books, ..self }
+    }
+
+    /// Why it ends, if it does so by itself.
+    pub(super) fn failure(&self) -> Failure {
+        self.failure.clone()
     }
 
     /// Ready when the window of the bill may be over.
@@ -231,7 +248,7 @@ impl Writer {
             if let Err(failed) = self.open() {
                 for Queued { answer, .. } in waiting {
                     // Whoever asked may be gone; nothing was done.
-                    let _ = answer.send(Err(Refusal::StorageClosed));
+                    let _ = answer.send(Err(self.failure.of_refused()));
                 }
                 return Err(failed);
             }
@@ -252,7 +269,7 @@ impl Writer {
         }
         if idle || self.head_synced.elapsed() >= HEAD_LAG_MAX {
             if let Some(log) = &mut self.log {
-                log.sync_head().map_err(|error| failed(&error))?;
+                log.sync_head().map_err(|error| self.failure.by_log(&error))?;
             }
             self.head_synced = Instant::now();
         }
@@ -274,7 +291,7 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
-                let failed = failed(&error);
+                let failed = self.failure.by_waking(&error);
                 place.door.stuck(Arc::new(error));
                 Err(failed)
             }
@@ -326,7 +343,7 @@ impl Writer {
     fn commit_group(&mut self, waiting: &mut Vec<Queued>, purpose: Purpose) -> Result<(), Failed> {
         let now = Timestamp::now();
         let log = self.log.as_mut().ok_or(Failed)?;
-        let mut commit = log.begin().map_err(|error| failed(&error))?;
+        let mut commit = log.begin().map_err(|error| self.failure.by_log(&error))?;
         let mut group = Group::default();
         let mut bytes = 0;
         let mut staged = Vec::new();
@@ -372,12 +389,14 @@ impl Writer {
         }
         let denials = self.denials.take();
         for event in denials.events() {
-            commit.stage(own_record(event), now).map_err(|error| failed(&error))?;
+            commit.stage(own_record(event), now).map_err(|error| self.failure.by_log(&error))?;
         }
         let along = match &mut self.books {
             Some(books) => {
                 let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-                books.stage(&mut commit, &state.projection, purpose, now).map_err(|error| failed(&error))?
+                books
+                    .stage(&mut commit, &state.projection, purpose, now)
+                    .map_err(|error| self.failure.by_log(&error))?
             }
             None => Along::default(),
         };
@@ -385,7 +404,7 @@ impl Writer {
         staged.resize_with(commit.staged().count(), || None);
         // Dropping it takes time, which nobody who waits for the state shall wait for.
         let mut removed = Vec::new();
-        let records = commit.commit().map_err(|error| failed(&error))?;
+        let records = commit.commit().map_err(|error| self.failure.by_log(&error))?;
         denials.kept();
         if !records.is_empty() {
             self.metrics.committed(records.len(), log.last_commit());
@@ -400,8 +419,8 @@ impl Writer {
                         change
                     }
                     // Both contradict invariant 2: the record was validated against this state.
-                    Ok((Applied::Skipped, _)) => return Err(failed(&NotNew)),
-                    Err(error) => return Err(failed(&error)),
+                    Ok((Applied::Skipped, _)) => return Err(self.failure.by_fold(&NotNew)),
+                    Err(error) => return Err(self.failure.by_fold(&error)),
                 };
                 // Nobody has asked for the others.
                 if let (Some(answer), Some(outcome)) = (answer, Outcome::of(&record.event, &change)) {
@@ -452,11 +471,6 @@ fn stage<'commit>(
 pub(super) fn own_record(event: Event) -> Draft {
     let actor = Actor { key_id: None, via: Via::System };
     Draft { actor, request_id: String::new(), idempotency: None, event }
-}
-
-fn failed(error: &dyn std::error::Error) -> Failed {
-    error!(%error, "the tenant takes no more writes until its log has been opened again");
-    Failed
 }
 
 /// Does `work` where it may block, within the current span; `None` if it panicked.

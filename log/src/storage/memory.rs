@@ -133,7 +133,7 @@ impl State {
             match matching(&mut self.faults[at]) {
                 Some(0) => {
                     self.faults.remove(at);
-                    return Err(StorageError::new(doing, "arranged to fail"));
+                    return Err(StorageError::arranged(doing));
                 }
                 Some(after) => *after -= 1,
                 None => {}

@@ -12,6 +12,8 @@
 //!   the rest of the last segment, and zeros over every free one, a megabyte and more. They hold
 //!   nothing that is still needed, since all that sled has read is durable; `db` is synced again before
 //!   the first change, so that they do not add to what that causes to be written.
+//! - It also replaces its snapshot and zeroes what that calls free. The names are synced before `db` is again:
+//!   zeros and appends that are durable beside the snapshot of before are nothing that sled has a test for.
 //! - Recovery drops damaged data without a word, or panics: the head file catches the one,
 //!   `catch_unwind` the other.
 //! - Large leaves would become separate, unsynced blob files: values stay below 1/80 of a segment.
@@ -23,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Storage, StorageError, Visit};
+use super::{Storage, StorageError, StorageFailure, Visit};
 use crate::head::{HEAD_FILE_BYTES, SLOT_BYTES, Slot};
 use crate::part::PartKey;
 
@@ -72,7 +74,7 @@ impl SledStorage {
     /// Makes an empty database and head file and syncs them. The caller syncs the folders above.
     pub(crate) fn create(paths: &SledPaths, segment_bytes: usize) -> Result<Self, StorageError> {
         let doing = "create the log";
-        let failed = |error: io::Error| StorageError::new(doing, error);
+        let failed = |error: io::Error| StorageError::of_file(doing, &error);
         fs::create_dir_all(&paths.log).map_err(failed)?;
         let head = OpenOptions::new()
             .read(true)
@@ -93,7 +95,7 @@ impl SledStorage {
 
     /// Opens an existing database after preparing it: see the module's header.
     pub(crate) fn open(paths: &SledPaths, segment_bytes: usize) -> Result<Self, StorageError> {
-        let failed = |error: io::Error| StorageError::new("open the log", error);
+        let failed = |error: io::Error| StorageError::of_file("open the log", &error);
         let head = OpenOptions::new().read(true).write(true).open(&paths.head).map_err(failed)?;
         // IMPORTANT: before sled reads it. What recovery finds in the page cache counts as durable.
         File::open(paths.data()).and_then(|data| data.sync_data()).map_err(failed)?;
@@ -101,13 +103,15 @@ impl SledStorage {
         let db = match open_sled(&paths.log, segment_bytes) {
             // A snapshot is derived from the data; without it sled reads the data again.
             Err(error)
-                if error.is_corruption
+                if error.kind == StorageFailure::Corrupt
                     && set_aside_snapshots(&paths.log, SnapshotsToSetAside::All).map_err(failed)? =>
             {
                 open_sled(&paths.log, segment_bytes)?
             }
             opened => opened?,
         };
+        // IMPORTANT, the order: the snapshot before anything else that opening has changed.
+        sync_folder(&paths.log).map_err(failed)?;
         let storage = Self::assemble(db, paths, head, segment_bytes)?;
         // Without limit: the first change syncs before it is made.
         storage.unsynced_bytes.store(segment_bytes, Ordering::Relaxed);
@@ -120,7 +124,7 @@ impl SledStorage {
         head: File,
         segment_bytes: usize,
     ) -> Result<Self, StorageError> {
-        let data = File::open(paths.data()).map_err(|error| StorageError::new("open the log", error))?;
+        let data = File::open(paths.data()).map_err(|error| StorageError::of_file("open the log", &error))?;
         let condemned = paths.condemned.clone();
         Ok(Self { db: Some(db), data, head, condemned, segment_bytes, unsynced_bytes: AtomicUsize::new(0) })
     }
@@ -172,7 +176,7 @@ impl Storage for SledStorage {
     fn sync(&self) -> Result<(), StorageError> {
         let doing = "sync the log";
         guarded(doing, || self.db().flush())?;
-        self.data.sync_data().map_err(|error| StorageError::new(doing, error))?;
+        self.data.sync_data().map_err(|error| StorageError::of_file(doing, &error))?;
         self.unsynced_bytes.store(0, Ordering::Relaxed);
         Ok(())
     }
@@ -203,7 +207,7 @@ impl Storage for SledStorage {
     fn write_head(&self, slot: Slot, bytes: &[u8; SLOT_BYTES]) -> Result<(), StorageError> {
         self.head
             .write_all_at(bytes, slot.offset() as u64)
-            .map_err(|error| StorageError::new("write the head", error))
+            .map_err(|error| StorageError::of_file("write the head", &error))
     }
 
     fn read_head(&self) -> Result<Vec<u8>, StorageError> {
@@ -214,11 +218,11 @@ impl Storage for SledStorage {
             self.head.read_exact_at(&mut bytes, 0)?;
             Ok(bytes)
         };
-        read().map_err(|error: io::Error| StorageError::new("read the head", error))
+        read().map_err(|error: io::Error| StorageError::of_file("read the head", &error))
     }
 
     fn sync_head(&self) -> Result<(), StorageError> {
-        self.head.sync_data().map_err(|error| StorageError::new("sync the head", error))
+        self.head.sync_data().map_err(|error| StorageError::of_file("sync the head", &error))
     }
 
     fn condemn(&self) {
@@ -245,9 +249,16 @@ fn guarded<T>(doing: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Re
     // AssertUnwindSafe: after an error nothing of this storage is trusted before it has been opened
     // and verified again.
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| {
-            let is_corruption = matches!(error, sled::Error::Corruption { .. });
-            StorageError { is_corruption, ..StorageError::new(doing, error) }
+        Ok(result) => result.map_err(|error| StorageError {
+            doing,
+            kind: match &error {
+                sled::Error::Corruption { .. } => StorageFailure::Corrupt,
+                sled::Error::Io(source) => StorageFailure::of(source),
+                sled::Error::CollectionNotFound(_)
+                | sled::Error::Unsupported(_)
+                | sled::Error::ReportableBug(_) => StorageFailure::Broken,
+            },
+            reason: error.to_string(),
         }),
         Err(panic) => {
             let reason = panic
@@ -255,9 +266,17 @@ fn guarded<T>(doing: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Re
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("unknown");
-            let error = StorageError::new(doing, format_args!("sled panicked: {reason}"));
-            Err(StorageError { is_corruption: true, ..error })
+            Err(StorageError { doing, reason: format!("sled panicked: {reason}"), kind: of_panic(reason) })
         }
+    }
+}
+
+/// sled unwraps what the system says of some syncs and reads, and panics at much that it does not expect of its data.
+fn of_panic(reason: &str) -> StorageFailure {
+    match reason.split_once("Os { code: ") {
+        Some((_, system)) if system.contains("kind: StorageFull") => StorageFailure::Full,
+        Some(_) => StorageFailure::Broken,
+        None => StorageFailure::Corrupt,
     }
 }
 

@@ -1,0 +1,62 @@
+//! Why a writer has ended, for those who wait for it.
+
+use std::sync::{Arc, OnceLock};
+
+use tracing::error;
+use vectorizer_log::Error;
+
+use super::awake::WakeError;
+use super::command::Refusal;
+
+/// The writer cannot go on; its tenant has to be opened again.
+pub(super) struct Failed;
+
+/// What a writer that cannot go on has failed at. It is set before anybody can learn that the writer has ended.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Failure(Arc<OnceLock<Cause>>);
+
+#[derive(Clone, Copy, Debug)]
+enum Cause {
+    Storage,
+    StorageFull,
+    /// What was read or written could not be applied.
+    Fold,
+}
+
+impl Failure {
+    /// What a command is told that was handed over.
+    pub(super) fn of_begun(&self) -> Refusal {
+        match self.0.get() {
+            Some(Cause::StorageFull) => Refusal::StorageFull,
+            Some(Cause::Storage | Cause::Fold) | None => Refusal::StorageFailed,
+        }
+    }
+
+    /// What a command is told that was not.
+    pub(super) fn of_refused(&self) -> Refusal {
+        match self.0.get() {
+            Some(Cause::StorageFull) => Refusal::StorageFullBefore,
+            Some(Cause::Storage | Cause::Fold) | None => Refusal::StorageClosed,
+        }
+    }
+
+    pub(super) fn by_log(&self, error: &Error) -> Failed {
+        let cause = if error.is_storage_full() { Cause::StorageFull } else { Cause::Storage };
+        self.by(cause, error)
+    }
+
+    pub(super) fn by_waking(&self, error: &WakeError) -> Failed {
+        if let WakeError::Log(error) = error { self.by_log(error) } else { self.by_fold(error) }
+    }
+
+    pub(super) fn by_fold(&self, error: &dyn std::error::Error) -> Failed {
+        self.by(Cause::Fold, error)
+    }
+
+    fn by(&self, cause: Cause, error: &dyn std::error::Error) -> Failed {
+        // The first is the cause of all others.
+        let _ = self.0.set(cause);
+        error!(%error, "the tenant takes no more writes until its log has been opened again");
+        Failed
+    }
+}

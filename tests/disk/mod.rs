@@ -1,0 +1,95 @@
+//! A disk that loses power, fills up and fails when a test says so: a file system of this process, mounted for real
+//! programs to use.
+
+mod file_system;
+mod model;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use fuser::{BackgroundSession, Config, MountOption};
+
+use self::file_system::{FileSystem, Shared};
+pub(crate) use self::model::Survival;
+use crate::random::Random;
+
+/// What ails a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ailment {
+    /// It holds this much.
+    Full {
+        /// In bytes.
+        bytes: u64,
+    },
+    /// Nothing on it may be changed.
+    ReadOnly,
+    /// No change comes about, and no sync.
+    FailsToWrite,
+    /// No sync comes about, and what it was for is never written, though it is read as if it were.
+    FailsToSync,
+}
+
+/// What a server that is negligent would leave out, done by the disk in its place: whether nobody asks for a sync or
+/// nobody does it is the same to what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Negligence {
+    /// Files of this name are not synced.
+    SkipsFile(&'static str),
+    /// No folder is synced.
+    SkipsFolders,
+    /// Whoever asks for a sync goes on before it is done.
+    SyncsLate(Duration),
+}
+
+/// A mounted disk. Whatever uses it has to end before it goes.
+pub(crate) struct Disk {
+    shared: Shared,
+    _session: BackgroundSession,
+}
+
+impl Disk {
+    /// An empty disk at this folder; nothing, and a word about it, where none can be mounted.
+    pub(crate) fn mount(folder: &Path) -> Option<Self> {
+        std::fs::create_dir_all(folder).unwrap();
+        let file_system = FileSystem::default();
+        let shared = file_system.shared.clone();
+        shared.lock().has_power = true;
+        let mut config = Config::default();
+        config.mount_options = vec![MountOption::FSName("vectorizer-test".to_owned())];
+        match fuser::spawn_mount(file_system, folder, &config) {
+            Ok(session) => Some(Self { shared, _session: session }),
+            Err(error) => {
+                // Past the capture of a test's output: it has not shown what it is for.
+                let word = "SKIPPED: no file system of a test's own can be mounted here, which takes /dev/fuse and root";
+                let _ = writeln!(std::io::stderr(), "{word} ({error})");
+                None
+            }
+        }
+    }
+
+    /// Takes the power away. What was not synced survives as `survival` says; nothing is read or written until
+    /// [`Disk::power_on`].
+    pub(crate) fn power_off(&self, survival: Survival, random: &mut Random) {
+        let mut platter = self.shared.lock();
+        platter.has_power = false;
+        platter.model = std::mem::take(&mut platter.model).survivor(survival, random);
+    }
+
+    pub(crate) fn power_on(&self) {
+        self.shared.lock().has_power = true;
+    }
+
+    pub(crate) fn suffers(&self, ailment: Option<Ailment>) {
+        self.shared.lock().ailment = ailment;
+    }
+
+    pub(crate) fn neglects(&self, negligence: Option<Negligence>) {
+        self.shared.lock().negligence = negligence;
+    }
+
+    /// How many bytes are in use.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.shared.lock().model.bytes()
+    }
+}

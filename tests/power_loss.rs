@@ -1,0 +1,273 @@
+//! Durable before acknowledged, when the power fails too: on a disk that forgets what was not synced, tears it and
+//! keeps parts of it in any order, nothing that was acknowledged is lost. And a server that left out a sync would be
+//! found out.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use vectorizer::auth::ApiKey;
+use vectorizer_log::{Actor, CollectionId, Draft, Event, Seq, TenantFolder, TenantLog, Timestamp, Via};
+
+use crate::disk::{Disk, Negligence, Survival};
+use crate::hub_and_node::Cluster;
+use crate::node::Client;
+use crate::random::Random;
+
+/// Windows of the bill are closed, its journal is written and tenants fall asleep all the while.
+const FLAGS: [&str; 4] = ["--usage-report-interval", "1", "--tenant-idle", "1"];
+const COLLECTION: &str = "/collections/load/vectors";
+
+/// `VECTORIZER_SLOW_TESTS` asks for the long run; `VECTORIZER_SEED` for another story.
+fn rounds() -> usize {
+    if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { 300 } else { 12 }
+}
+
+fn seed() -> u64 {
+    let seed = std::env::var("VECTORIZER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    eprintln!("VECTORIZER_SEED={seed}");
+    seed
+}
+
+fn batch(number: u64) -> Value {
+    let size = number * 7 % 60 + 1;
+    let vectors: Vec<Value> = (0..size)
+        .map(|at| json!({"id": format!("{number}-{at}"), "vector": [number, at, 1], "payload": {"batch": number}}))
+        .collect();
+    json!({ "vectors": vectors })
+}
+
+/// A tenant that writes, and what it was told of that.
+struct Customer {
+    name: String,
+    key: ApiKey,
+    /// Whether its collection was.
+    created: bool,
+    /// Number of the batch and its place in the log.
+    acknowledged: Vec<(u64, u64)>,
+    next: u64,
+}
+
+impl Customer {
+    fn new(cluster: &Cluster, name: String) -> Self {
+        cluster.tenant(&name);
+        let key = cluster.key(Some(&name), None);
+        Self { name, key, created: false, acknowledged: Vec::new(), next: 0 }
+    }
+
+    /// Writes so many batches, or until the first answer that is none or an error.
+    async fn write(mut self, client: Client, batches: usize) -> Self {
+        let send = async |method: &str, path: &str, body: &Value| -> Option<(u16, Value)> {
+            let request = client.request(method.parse().unwrap(), path).bearer_auth(self.key.expose());
+            let answer = request.json(body).send().await.ok()?;
+            Some((answer.status().as_u16(), answer.json().await.ok()?))
+        };
+        if !self.created {
+            let body = json!({"name": "load", "dimension": 3, "metric": "euclidean"});
+            match send("POST", "/collections", &body).await {
+                // It may have been created without a word about it.
+                Some((201 | 409, _)) => self.created = true,
+                _ => return self,
+            }
+        }
+        for _ in 0..batches {
+            let Some((200, body)) = send("PUT", COLLECTION, &batch(self.next)).await else { break };
+            self.acknowledged.push((self.next, body["seq"].as_u64().unwrap()));
+            self.next += 1;
+        }
+        self
+    }
+
+    /// What is missing of what was acknowledged, if anything is. From here on it goes on with what is there.
+    async fn check(&mut self, client: &Client) -> Result<(), String> {
+        let ask = async |method: &str, path: &str, body: &Value| {
+            let request = client.request(method.parse().unwrap(), path).bearer_auth(self.key.expose());
+            let request = if body.is_null() { request } else { request.json(body) };
+            let answer = request.send().await.unwrap();
+            let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+            if status == 200 { Ok(text) } else { Err(format!("{}: {path}: {status} {text}", self.name)) }
+        };
+        let text = ask("GET", "/log", &Value::Null).await?;
+        let log: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        if let Some(at) = (0..log.len()).find(|at| log[*at]["seq"] != at + 1) {
+            return Err(format!("{}: a gap in front of {}", self.name, log[at]));
+        }
+        for (number, seq) in &self.acknowledged {
+            let found = log.get(*seq as usize - 1).map_or(&Value::Null, |line| &line["event"]["points"]);
+            let expected = batch(*number);
+            let expected = expected["vectors"].as_array().unwrap();
+            let is_there = found.as_array().is_some_and(|points| {
+                points.len() == expected.len()
+                    && points.iter().zip(expected).all(|(point, expected)| {
+                        (&point["id"], &point["payload"]) == (&expected["id"], &expected["payload"])
+                    })
+            });
+            if !is_there {
+                return Err(format!("{}: batch {number} is not at {seq}, there is {found}", self.name));
+            }
+        }
+        let batches: Vec<(u64, u64)> = log
+            .iter()
+            .filter_map(|line| {
+                Some((line["event"]["points"][0]["payload"]["batch"].as_u64()?, line["seq"].as_u64()?))
+            })
+            .collect();
+        let exists = log.iter().any(|line| line["event"]["type"] == "collection_created");
+        if self.created && !exists {
+            return Err(format!("{}: its collection is gone", self.name));
+        }
+        if exists {
+            let expected: u64 = batches.iter().map(|(number, _)| number * 7 % 60 + 1).sum();
+            let count: Value =
+                serde_json::from_str(&ask("POST", "/collections/load/count", &json!({})).await?).unwrap();
+            if count["count"] != expected {
+                return Err(format!("{}: {count} vectors of {expected}", self.name));
+            }
+        }
+        self.created = exists;
+        self.next = batches.last().map_or(0, |(number, _)| number + 1);
+        self.acknowledged = batches;
+        Ok(())
+    }
+}
+
+/// Tenants come, write and go while the power fails and the process is killed; what was lost first, if anything was.
+async fn live(seed: u64, rounds: usize, negligence: Option<Negligence>) -> Option<Result<(), String>> {
+    let folder = TempDir::new().unwrap();
+    let disk = Disk::mount(&folder.path().join("data"))?;
+    disk.neglects(negligence);
+    let mut random = Random::new(seed);
+    let mut cluster = Cluster::start(folder.path(), &FLAGS).await;
+    let operator = cluster.key(None, None);
+    let mut customers = vec![Customer::new(&cluster, "first".to_owned())];
+    let mut written = 0;
+    for round in 0..rounds {
+        customers.push(Customer::new(&cluster, format!("tenant-{round}")));
+        let client = cluster.node.keyless();
+        let mut writing = JoinSet::new();
+        for customer in customers.drain(..) {
+            // Some have time to fall asleep behind that.
+            let batches = if random.coin() { random.below(20) } else { usize::MAX };
+            writing.spawn(customer.write(client.clone(), batches));
+        }
+        let milliseconds_max = if random.below(4) == 0 { 3_000 } else { 500 };
+        let milliseconds = random.below(milliseconds_max);
+        tokio::time::sleep(Duration::from_millis(milliseconds as u64)).await;
+        let mut deleted = None;
+        if random.below(4) == 0 {
+            let answer = cluster.send(&operator, "DELETE", "/cluster/tenants/first", &Value::Null).await;
+            deleted = (answer.status == 200).then_some("first");
+        }
+        if random.below(3) > 0 {
+            let survivals = [Survival::Nothing, Survival::Beginning, Survival::Anything];
+            disk.power_off(survivals[random.below(3)], &mut random);
+        }
+        cluster.node.signal("KILL");
+        customers = writing.join_all().await;
+        customers.sort_by(|one, other| one.name.cmp(&other.name));
+        disk.power_on();
+        cluster.restart_node(&FLAGS).await;
+        let client = cluster.node.keyless();
+        for customer in &mut customers {
+            if deleted == Some(&customer.name) {
+                // It begins anew, and with nothing of what was.
+                (customer.created, customer.acknowledged) = (false, Vec::new());
+                let listed = cluster.send(&customer.key, "GET", "/collections", &Value::Null).await;
+                if listed.status == 200 && listed.body["collections"] != json!([]) {
+                    return Some(Err(format!("{}: {} was deleted", customer.name, listed.body)));
+                }
+            }
+            written += customer.acknowledged.len();
+            if let Err(loss) = customer.check(&client).await {
+                return Some(Err(format!("round {round}: {loss}")));
+            }
+        }
+        // Enough of them to write at the same time.
+        customers.truncate(4);
+    }
+    drop(cluster);
+    assert!(written > rounds, "only {written} batches in {rounds} rounds");
+    Some(Ok(()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_the_power_fails_at_any_moment() {
+    if let Some(lived) = live(seed(), rounds(), None).await {
+        lived.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_is_left_out_or_comes_too_late_is_found_out() {
+    for negligence in [
+        Negligence::SkipsFile("db"),
+        Negligence::SkipsFolders,
+        Negligence::SyncsLate(Duration::from_millis(300)),
+    ] {
+        let mut found = None;
+        for seed in 1..=10 {
+            match live(seed, 4, Some(negligence)).await {
+                None => return,
+                Some(Ok(())) => {}
+                Some(Err(loss)) => {
+                    found = Some(loss);
+                    break;
+                }
+            }
+        }
+        let loss = found.unwrap_or_else(|| panic!("{negligence:?} goes unnoticed"));
+        eprintln!("{negligence:?}: {loss}");
+    }
+}
+
+/// Appends some records of up to so many bytes; how many.
+fn append(log: &mut TenantLog, bytes: usize, random: &mut Random) -> Result<usize, vectorizer_log::Error> {
+    let mut commit = log.begin()?;
+    for _ in 0..=random.below(5) {
+        let event = Event::CollectionDeleted { collection: CollectionId::created_at(Seq::OLDEST) };
+        let actor = Actor { key_id: None, via: Via::System };
+        // As good as any payload.
+        let request_id = "x".repeat(random.below(bytes));
+        commit.stage(Draft { actor, request_id, idempotency: None, event }, Timestamp::now())?;
+    }
+    commit.commit().map(|records| records.len())
+}
+
+/// The log alone, whose lives are shorter than a server's: so that every way of ending meets every state of sled's,
+/// of logs within their first segment and beyond it.
+#[test]
+fn a_log_that_is_opened_again_and_again_loses_nothing_with_the_power() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let Some(disk) = Disk::mount(&data) else { return };
+    let mut random = Random::new(seed());
+    for story in 0..rounds() {
+        let tenant = TenantFolder::new(&data, &format!("tenant-{story}").parse().unwrap());
+        tenant.create().unwrap();
+        let bytes = [100, 1_000, 8_000][story % 3];
+        let mut acknowledged = 0;
+        for life in 0..40 {
+            let recovered = tenant.open().and_then(|log| log.recover(|_| Ok::<_, vectorizer_log::Error>(())));
+            let mut log = recovered.unwrap_or_else(|error| panic!("story {story}, life {life}: {error}")).log;
+            let found = usize::try_from(log.head().seq.get()).unwrap();
+            assert!(found >= acknowledged, "story {story}, life {life}: {found} of {acknowledged} records");
+            acknowledged = found;
+            for _ in 0..random.below(12) {
+                acknowledged += append(&mut log, bytes, &mut random).unwrap();
+            }
+            match random.below(4) {
+                0 => log.close().unwrap(),
+                // As at the end of the process.
+                1 => drop(log),
+                _ => {
+                    let survivals = [Survival::Nothing, Survival::Beginning, Survival::Anything];
+                    disk.power_off(survivals[random.below(3)], &mut random);
+                    drop(log);
+                    disk.power_on();
+                }
+            }
+        }
+        assert!(acknowledged > 200, "only {acknowledged} records");
+    }
+}
