@@ -37,4 +37,5 @@ mod single_tenant;
 mod sleeping;
 mod stopping;
 mod text;
+mod tls;
 mod writes;

@@ -89,7 +89,8 @@ impl Node {
         let url = loop {
             let line = lines.next().expect("the server ended before it listened").unwrap();
             let found = line.split_whitespace().find(|word| {
-                word.starts_with("http://127.0.0.1:") && (command != "dev" || word.ends_with("/api/v1"))
+                ["http://127.0.0.1:", "https://127.0.0.1:"].iter().any(|start| word.starts_with(start))
+                    && (command != "dev" || word.ends_with("/api/v1"))
             });
             if let Some(url) = found {
                 break url.trim_end_matches([',', '/']).trim_end_matches("/api/v1").to_owned();
@@ -189,7 +190,7 @@ impl Node {
 
     /// Address and port.
     pub(crate) fn authority(&self) -> &str {
-        self.url().strip_prefix("http://").unwrap()
+        self.url().split_once("://").unwrap().1
     }
 
     /// A client without a key.

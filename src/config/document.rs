@@ -23,7 +23,7 @@ impl<'e> Document<'e> {
             .map_err(|error| ConfigError::Syntax(Box::new(error)))?;
         let sections = match root.unwrap_or(Node::Null) {
             Node::Null => Map::new(),
-            Node::Object(sections) => sections,
+            Node::Object(sections) => sections.into_iter().map(ungrouped).collect(),
             other @ (Node::Bool(_) | Node::Number(_) | Node::String(_) | Node::Array(_)) => {
                 return Err(ConfigError::NoSections { found: kind(&other) });
             }
@@ -112,6 +112,24 @@ impl<'e> Document<'e> {
         text.push_str(rest);
         Ok(text)
     }
+}
+
+/// A section whose groups are laid open: `tls: { cert: a }` is `tls.cert: a`.
+fn ungrouped((section, content): (String, Node)) -> (String, Node) {
+    let Node::Object(values) = content else { return (section, content) };
+    let mut open = Map::new();
+    for (name, value) in values {
+        let is_group = keys::is_group(&section, &name);
+        if is_group && value.is_null() {
+            continue;
+        }
+        if is_group && let Node::Object(group) = value {
+            open.extend(group.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
+        } else {
+            open.insert(name, value);
+        }
+    }
+    (section, Node::Object(open))
 }
 
 fn check_section(section: &str, content: &Node) -> Result<(), ConfigError> {

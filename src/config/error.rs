@@ -95,6 +95,14 @@ pub enum ConfigError {
         /// The one that needs it.
         beside: Key,
     },
+    /// A certificate without its key, or a key without its certificate.
+    #[error("{given} is there and {missing} is not: a server that speaks TLS needs both")]
+    HalfTls {
+        /// The one.
+        given: Key,
+        /// The other.
+        missing: Key,
+    },
     /// Cluster mode would serve every tenant's data to anyone.
     #[error(
         "cluster.enabled is true and auth.require_authentication is false: many tenants cannot be told apart \

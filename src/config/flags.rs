@@ -7,7 +7,8 @@ use vectorizer_log::Dimension;
 
 use super::secret::Secret;
 use super::values::{
-    BodyBytes, HostName, HubUrl, JsonDepth, MemoryBytes, ModelName, Network, RequestCount, Seconds, from_flag,
+    BodyBytes, FilePath, HostName, HubUrl, JsonDepth, MemoryBytes, ModelName, Network, RequestCount, Seconds,
+    from_flag,
 };
 
 /// Where the configuration file is, and values that win over it.
@@ -46,6 +47,14 @@ pub struct ConfigFlags {
     /// A listener of its own for /metrics [default: none]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = from_flag::<SocketAddr>)]
     pub metrics_listen: Option<SocketAddr>,
+
+    /// The server's certificate and those that vouch for it, as PEM; with --tls-key [default: none, plain HTTP]
+    #[arg(long, value_name = "FILE", value_parser = from_flag::<FilePath>)]
+    pub tls_cert: Option<FilePath>,
+
+    /// The certificate's private key, as PEM
+    #[arg(long, value_name = "FILE", value_parser = from_flag::<FilePath>)]
+    pub tls_key: Option<FilePath>,
 
     /// How long requests in flight may take to end when the server stops [default: 30]
     #[arg(long, value_name = "SECONDS", value_parser = from_flag::<Seconds>)]

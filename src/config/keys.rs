@@ -21,6 +21,9 @@ pub(super) const BODY_BYTES_MAX: Key = key("server", "body_bytes_max", "33554432
 pub(super) const JSON_DEPTH_MAX: Key = key("server", "json_depth_max", "32");
 pub(super) const TRUSTED_PROXIES: Key = key("server", "trusted_proxies", "[]");
 pub(super) const METRICS_LISTEN: Key = key("server", "metrics_listen", "null");
+/// A key within a mapping of its section: `tls: { cert, key }`.
+pub(super) const TLS_CERT: Key = key("server", "tls.cert", "null");
+pub(super) const TLS_KEY: Key = key("server", "tls.key", "null");
 pub(super) const SHUTDOWN_GRACE: Key = key("server", "shutdown_grace", "30");
 pub(super) const DELETE_GRACE: Key = key("server", "delete_grace", "604800");
 pub(super) const TENANT_IDLE: Key = key("server", "tenant_idle", "600");
@@ -48,6 +51,8 @@ pub(super) const ALL: &[Key] = &[
     JSON_DEPTH_MAX,
     TRUSTED_PROXIES,
     METRICS_LISTEN,
+    TLS_CERT,
+    TLS_KEY,
     SHUTDOWN_GRACE,
     DELETE_GRACE,
     TENANT_IDLE,
@@ -75,6 +80,12 @@ impl fmt::Display for Key {
 
 pub(super) fn is_section(name: &str) -> bool {
     ALL.iter().any(|key| key.section == name)
+}
+
+/// Whether keys of the section lie in a mapping of this name.
+pub(super) fn is_group(section: &str, name: &str) -> bool {
+    let within = |key: &Key| key.name.split_once('.').is_some_and(|(group, _)| group == name);
+    ALL.iter().any(|key| key.section == section && within(key))
 }
 
 pub(super) fn is_known(section: &str, name: &str) -> bool {

@@ -24,7 +24,7 @@ pub use error::ConfigError;
 pub use flags::ConfigFlags;
 pub use secret::Secret;
 pub use values::{
-    BodyBytes, HostName, HubUrl, JsonDepth, MemoryBytes, ModelName, Network, RequestCount, Seconds,
+    BodyBytes, FilePath, HostName, HubUrl, JsonDepth, MemoryBytes, ModelName, Network, RequestCount, Seconds,
 };
 
 /// The file that is read when the command line names none, if it is there.
@@ -65,6 +65,8 @@ pub struct Server {
     pub trusted_proxies: Vec<Network>,
     /// A listener of its own for `/metrics`.
     pub metrics_listen: Option<SocketAddr>,
+    /// What connections are encrypted with; `None` is plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// How long requests in flight may take to end after the server was told to stop.
     pub shutdown_grace: Seconds,
     /// How long a deleted tenant can be had back.
@@ -73,6 +75,15 @@ pub struct Server {
     pub tenant_idle: Seconds,
     /// How much memory tenants may take up before they sleep sooner; `None` is three quarters of all.
     pub memory_budget: Option<MemoryBytes>,
+}
+
+/// `server.tls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and those that vouch for it, as PEM.
+    pub cert: FilePath,
+    /// Its private key, as PEM.
+    pub key: FilePath,
 }
 
 /// Section `cluster`, where it is enabled.
@@ -171,11 +182,26 @@ impl Server {
             json_depth_max: document.value(&keys::JSON_DEPTH_MAX, flags.json_depth_max.as_ref())?,
             trusted_proxies: document.list(&keys::TRUSTED_PROXIES, flags.trusted_proxies.as_ref())?,
             metrics_listen: document.optional(&keys::METRICS_LISTEN, flags.metrics_listen.as_ref())?,
+            tls: TlsFiles::read(document, flags)?,
             shutdown_grace: document.value(&keys::SHUTDOWN_GRACE, flags.shutdown_grace.as_ref())?,
             delete_grace: document.value(&keys::DELETE_GRACE, flags.delete_grace.as_ref())?,
             tenant_idle: document.value(&keys::TENANT_IDLE, flags.tenant_idle.as_ref())?,
             memory_budget: document.optional(&keys::MEMORY_BUDGET, flags.memory_budget.as_ref())?,
         })
+    }
+}
+
+impl TlsFiles {
+    fn read(document: &Document<'_>, flags: &ConfigFlags) -> Result<Option<Self>, ConfigError> {
+        let cert = document.optional(&keys::TLS_CERT, flags.tls_cert.as_ref())?;
+        let key = document.optional(&keys::TLS_KEY, flags.tls_key.as_ref())?;
+        let half = |given, missing| Err(ConfigError::HalfTls { given, missing });
+        match (cert, key) {
+            (None, None) => Ok(None),
+            (Some(cert), Some(key)) => Ok(Some(Self { cert, key })),
+            (Some(_), None) => half(keys::TLS_CERT, keys::TLS_KEY),
+            (None, Some(_)) => half(keys::TLS_KEY, keys::TLS_CERT),
+        }
     }
 }
 

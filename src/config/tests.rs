@@ -74,7 +74,7 @@ rate_limiting: { default_requests_per_minute: 1000, default_requests_per_hour: 1
 fn every_key_is_a_flag_and_the_flag_wins_over_the_file() {
     let file = r#"
 server: { listen: "127.0.0.1:1", data_dir: a, allowed_hosts: [a], body_bytes_max: 2000, json_depth_max: 3,
-          trusted_proxies: ["10.0.0.1"], metrics_listen: "127.0.0.1:2", shutdown_grace: 4, delete_grace: 10 }
+          trusted_proxies: ["10.0.0.1"], metrics_listen: "127.0.0.1:2", tls: { cert: a, key: b }, shutdown_grace: 4, delete_grace: 10 }
 cluster: { enabled: true, hivehub_api_url: "http://a", hivehub_api_key: a, quota_check_interval: 5,
            usage_report_interval: 6 }
 auth: { require_authentication: true, api_key_cache_ttl: 7 }
@@ -86,7 +86,7 @@ embedding: { url: "http://a/v1", model: a, key: a, dimension: 11 }
         let flag = match (key.section, key.name) {
             ("cluster", "enabled") => "--cluster-enabled".to_owned(),
             ("embedding", name) => format!("--embedding-{name}"),
-            (_, name) => format!("--{}", name.replace('_', "-")),
+            (_, name) => format!("--{}", name.replace(['_', '.'], "-")),
         };
         let value = match key.name {
             "listen" | "metrics_listen" => "127.0.0.1:99",
@@ -146,6 +146,7 @@ fn an_unknown_key_is_an_error_that_names_the_nearest_one() {
         ("server: { listn: x }", "listn", "server.listen"),
         ("cluster: { hivehub_url: x }", "hivehub_url", "cluster.hivehub_api_url"),
         ("server: { api_key_cache_ttl: 1 }", "api_key_cache_ttl", "auth.api_key_cache_ttl"),
+        ("server: { tls: { crt: x } }", "tls.crt", "server.tls.cert"),
         ("sever: { listen: x }", "sever", "server"),
         ("listen: x", "listen", "server.listen"),
     ] {
@@ -266,4 +267,20 @@ fn a_network_contains_its_addresses_and_no_others() {
     }
     let one: Network = values::from_flag("2001:db8::1").unwrap();
     assert!(one.contains("2001:db8::1".parse().unwrap()) && !one.contains("2001:db8::2".parse().unwrap()));
+}
+
+#[test]
+fn a_certificate_and_its_key_are_given_together_or_not_at_all() {
+    for text in ["server: { tls: }", "server: { tls: {} }", "server: { tls: { cert: null } }"] {
+        assert_eq!(config(text).unwrap().server.tls, None, "{text}");
+    }
+    let tls = config("server: { tls: { cert: /a/c.pem, key: /a/k.pem } }").unwrap().server.tls.unwrap();
+    assert_eq!((tls.cert.path(), tls.key.path()), (Path::new("/a/c.pem"), Path::new("/a/k.pem")));
+    assert_eq!(
+        refusal("server: { tls: { cert: c } }"),
+        "server.tls.cert is there and server.tls.key is not: a server that speaks TLS needs both"
+    );
+    assert!(refusal("server: { tls: { key: k } }").starts_with("server.tls.key is there"));
+    assert!(refusal("server: { tls: { cert: 7, key: k } }").contains("server.tls.cert is 7"));
+    assert!(refusal("server: { tls: true }").contains("\"server.tls."));
 }

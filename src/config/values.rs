@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use vectorizer_log::Dimension;
@@ -147,6 +147,17 @@ impl ModelName {
     }
 }
 
+/// Where a file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilePath(PathBuf);
+
+impl FilePath {
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
 /// A name under which this server may be addressed: a host, without a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostName(Box<str>);
@@ -205,6 +216,15 @@ impl Value for PathBuf {
 
     fn parse(text: &str) -> Option<Self> {
         (!text.is_empty() && !text.contains('\0')).then(|| text.into())
+    }
+}
+
+impl Value for FilePath {
+    const WANTED: &'static str = "the path of a file";
+    const IS_TEXT: bool = true;
+
+    fn parse(text: &str) -> Option<Self> {
+        PathBuf::parse(text).map(Self)
     }
 }
 

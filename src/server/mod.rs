@@ -3,6 +3,7 @@
 mod memory;
 mod pace;
 mod peers;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,9 +13,11 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -26,6 +29,8 @@ use vectorizer_log::{Destination, TenantId, destination};
 use self::memory::memory_bytes;
 use self::pace::{Paced, SEND_BUFFER_BYTES};
 use self::peers::Peers;
+use self::tls::Tls;
+pub use self::tls::TlsError;
 use crate::api::{AllowedHosts, App, BodyLimits, Peer, metrics_router, router, share_size};
 use crate::auth::{AccessCheck, FailedAuthentications};
 use crate::config::{Config, MemoryBytes};
@@ -56,6 +61,8 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_mins(1);
 pub struct Server {
     listener: TcpListener,
     metrics: Option<(TcpListener, Option<AllowedHosts>)>,
+    /// Where connections are encrypted.
+    tls: Option<Tls>,
     app: App,
     tenancy: Tenancy,
     /// In cluster mode.
@@ -91,6 +98,9 @@ pub enum StartError {
     /// HiveHub cannot be asked with this configuration.
     #[error(transparent)]
     HiveHub(#[from] UnusableClient),
+    /// Connections cannot be encrypted.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// What would be served is a tenant of a cluster now. An empty one in its place would be a surprise.
     #[error(
         "the data of {path:?} has become tenant {} in {:?}: choose another folder, or move the one in _migrated \
@@ -108,6 +118,7 @@ impl Server {
     /// Takes the address and the data folder. Wakes no tenant.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let address = config.server.listen;
+        let tls = config.server.tls.as_ref().map(Tls::load).transpose()?;
         let metrics = Metrics::default();
         let hosts = |address| {
             let names = config.server.allowed_hosts.iter().map(|host| host.as_str().to_owned());
@@ -172,12 +183,17 @@ impl Server {
         };
         let grace = config.server.shutdown_grace.duration();
         let delete_grace = config.server.delete_grace.duration();
-        Ok(Self { listener, metrics, app, tenancy, policies, reporter, grace, delete_grace })
+        Ok(Self { listener, metrics, tls, app, tenancy, policies, reporter, grace, delete_grace })
     }
 
     /// The address it listens on.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// How its addresses begin.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// The address it serves metrics on, if that is another one.
@@ -188,7 +204,7 @@ impl Server {
     /// Serves until `stop` is ready; then finishes what is under way, for as long as the grace lasts,
     /// and closes every tenant's log.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, metrics, app, tenancy, policies, reporter, grace, delete_grace } = self;
+        let Self { listener, metrics, tls, app, tenancy, policies, reporter, grace, delete_grace } = self;
         let ended = CancellationToken::new();
         let mut beside = JoinSet::new();
         beside.spawn(tenancy.audit().clone().run(ended.clone()));
@@ -212,13 +228,16 @@ impl Server {
             let router = metrics_router(app.clone(), hosts);
             beside.spawn(serve(listener, router, METRICS_GRACE, ended.clone().cancelled_owned()));
         }
+        if let Some(tls) = tls.clone() {
+            beside.spawn(tls.follow(ended.clone()));
+        }
         let ending = app.clone();
         let stop = async move {
             stop.await;
             info!("stopping: finishing the requests under way");
             ending.stop_taking_work();
         };
-        serve(listener, router(app), grace, stop).await;
+        serve_over(listener, tls, router(app), grace, stop).await;
         tenancy.stop().await;
         ended.cancel();
         beside.join_all().await;
@@ -265,10 +284,22 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 
 /// Serves `router` until `stop` is ready, then for at most `grace` what is under way.
 pub async fn serve(listener: TcpListener, router: Router, grace: Duration, stop: impl Future<Output = ()>) {
+    serve_over(listener, None, router, grace, stop).await;
+}
+
+/// The same, where connections are encrypted if there is a certificate.
+async fn serve_over(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    router: Router,
+    grace: Duration,
+    stop: impl Future<Output = ()>,
+) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let peers = Peers::default();
+    let peers = Peers::with_each(CONNECTIONS_EACH_MAX);
     let graceful = GracefulShutdown::new();
-    let mut http = hyper::server::conn::http1::Builder::new();
+    let stopping = CancellationToken::new();
+    let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -293,22 +324,50 @@ pub async fn serve(listener: TcpListener, router: Router, grace: Duration, stop:
         };
         // Answers are written whole; waiting to fill packets would only delay them.
         let _ = stream.set_nodelay(true);
-        let service = router.clone().map_request(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            request.map(axum::body::Body::new)
-        });
-        let stream = TokioIo::new(Paced::new(stream));
-        let connection = http.serve_connection(stream, TowerToHyperService::new(service));
-        let connection = graceful.watch(connection);
+        let conversation = Conversation { http: http.clone(), router: router.clone(), peer };
+        let watcher = graceful.watcher();
+        let (tls, stopping) = (tls.clone(), stopping.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(%error, "a connection broke off");
+            match tls {
+                None => conversation.hold(Paced::new(stream), watcher).await,
+                Some(tls) => {
+                    // Who has not agreed upon keys when the server stops has asked for nothing yet.
+                    let shaken = stopping.run_until_cancelled(tls.shake_hands(stream, peer)).await;
+                    if let Some(stream) = shaken.flatten() {
+                        conversation.hold(stream, watcher).await;
+                    }
+                }
             }
             drop((place, of_peer));
         });
     }
     drop(listener);
+    stopping.cancel();
     if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
         warn!("some requests were not finished in time and are broken off");
+    }
+}
+
+/// What is served to one client, over one connection.
+struct Conversation {
+    http: http1::Builder,
+    router: Router,
+    peer: Peer,
+}
+
+impl Conversation {
+    async fn hold<S>(self, stream: S, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let Self { http, router, peer } = self;
+        let service = router.map_request(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            request.map(axum::body::Body::new)
+        });
+        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        if let Err(error) = watcher.watch(connection).await {
+            debug!(%error, "a connection broke off");
+        }
     }
 }

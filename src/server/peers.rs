@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::CONNECTIONS_EACH_MAX;
-
 /// The addresses that have connections. Cheap to clone; the clones count together.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+#[derive(Clone, Debug)]
+pub(super) struct Peers {
+    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    each_max: usize,
+}
 
 /// A connection that counts until this is dropped.
 #[derive(Debug)]
@@ -18,11 +19,16 @@ pub(super) struct OfPeer {
 }
 
 impl Peers {
+    /// None yet; each address may have so many.
+    pub(super) fn with_each(each_max: usize) -> Self {
+        Self { counts: Arc::default(), each_max }
+    }
+
     /// One more connection of `address`, unless it has as many as it may.
     pub(super) fn admit(&self, address: IpAddr) -> Option<OfPeer> {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = peers.entry(address).or_default();
-        if *count >= CONNECTIONS_EACH_MAX {
+        if *count >= self.each_max {
             return None;
         }
         *count += 1;
@@ -32,7 +38,7 @@ impl Peers {
 
 impl Drop for OfPeer {
     fn drop(&mut self) {
-        let mut peers = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = self.peers.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = peers.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -48,12 +54,12 @@ mod tests {
 
     #[test]
     fn one_address_cannot_take_the_room_of_all_and_leaves_nothing_behind() {
-        let peers = Peers::default();
-        let greedy: Vec<_> = (0..CONNECTIONS_EACH_MAX).map(|_| peers.admit([192, 0, 2, 1].into())).collect();
+        let peers = Peers::with_each(8);
+        let greedy: Vec<_> = (0..8).map(|_| peers.admit([192, 0, 2, 1].into())).collect();
         assert!(greedy.iter().all(Option::is_some));
         assert!(peers.admit([192, 0, 2, 1].into()).is_none());
         assert!(peers.admit([192, 0, 2, 2].into()).is_some());
         drop(greedy);
-        assert!(peers.0.lock().unwrap().is_empty());
+        assert!(peers.counts.lock().unwrap().is_empty());
     }
 }

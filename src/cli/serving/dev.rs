@@ -38,7 +38,7 @@ impl Dev {
         self.flags.hivehub_api_key = Some(keys.hivehub_api_key.clone());
         let config = Config::load(&self.flags, &|name| std::env::var(name).ok())?;
         let server = Server::bind(&config)?;
-        let text = welcome(server.address()?, hub_address, &config, &keys)?;
+        let text = welcome((server.scheme(), server.address()?), hub_address, &config, &keys)?;
         streams.report(text)?;
         if let Some(address) = server.metrics_address() {
             streams.report(format_args!("metrics on http://{}/metrics", address?))?;
@@ -60,7 +60,7 @@ impl Dev {
 }
 
 fn welcome(
-    address: SocketAddr,
+    (scheme, address): (&str, SocketAddr),
     hub_address: SocketAddr,
     config: &Config,
     keys: &DemoKeys,
@@ -68,7 +68,7 @@ fn welcome(
     let data_dir = &config.server.data_dir;
     let mut text = format!(
         "vectorizer {}: cluster mode with a HiveHub of its own, for trying things out\n\n  \
-         API      http://{address}/api/v1\n  \
+         API      {scheme}://{address}/api/v1\n  \
          HiveHub  http://{hub_address}\n  \
          data     {}\n  \
          keys     {}\n\n",
@@ -93,7 +93,7 @@ fn welcome(
             text,
             "Take {}'s ADMIN key and make a collection:\n\n  \
              export KEY=<the key>\n  \
-             curl http://{address}/api/v1/collections -H \"Authorization: Bearer $KEY\" \\\n    \
+             curl {scheme}://{address}/api/v1/collections -H \"Authorization: Bearer $KEY\" \\\n    \
              --json '{{\"name\": \"words\", \"dimension\": 3, \"metric\": \"cosine\"}}'\n\n\
              Ctrl-C stops it; everything acknowledged stays.\n",
             tenant.id,

@@ -21,8 +21,9 @@ impl Serve {
         let server = Server::bind(&config)?;
         let mode = if config.cluster.is_some() { "cluster mode" } else { "one tenant, no keys" };
         streams.report(format_args!(
-            "vectorizer {}: {mode}, listening on http://{}, data in {}",
+            "vectorizer {}: {mode}, listening on {}://{}, data in {}",
             env!("CARGO_PKG_VERSION"),
+            server.scheme(),
             server.address()?,
             config.server.data_dir.display(),
         ))?;
