@@ -12,7 +12,7 @@ use super::support::Outcome;
 
 /// A server of our own; it ends with this.
 pub(crate) struct Server {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) address: String,
 }
 

@@ -13,11 +13,14 @@ use vectorizer_replay::OpenWindow;
 use super::awake::Awake;
 use super::{Bed, STOPPING_PATIENCE, Tenancy};
 use crate::auth::{AccessCheck, ClusterPass};
-use crate::quota::{Accounts, Allowance, Backlog, Delivered, Metering};
+use crate::hivehub::Call;
+use crate::quota::{Accounts, Allowance, Backlog, Delivered, Metering, NotedBill};
 
 /// How often is looked for tenants to wake, and how soon for the first time again if one could not be.
 const LOOK_EVERY: Duration = Duration::from_mins(5);
 const TRY_AFTER: Duration = Duration::from_millis(500);
+/// How many are woken at once for what is not delivered while `HiveHub` takes nothing: to find out when it does.
+const TRIED_MAX: usize = 8;
 const DAY_MICROS: i64 = 86_400_000_000;
 
 /// Where a tenant's bill stands.
@@ -117,9 +120,16 @@ impl Tenancy {
             let size = self.shared.catalogue.size(tenant).ok().flatten();
             size.is_none_or(|size| size.storage_bytes > 0)
         };
+        let takes_bills = self.shared.metrics.hivehub_answers(Call::Usage);
+        let mut behind_left = if takes_bills { usize::MAX } else { TRIED_MAX };
+        let mut is_tried = |bill: &NotedBill| {
+            let is_tried = bill.is_behind() && behind_left > 0;
+            behind_left -= usize::from(is_tried);
+            is_tried
+        };
         let noted = self.shared.catalogue.bills().filter(|(tenant, bill)| {
             let is_over = bill.window_since.is_some_and(|since| is_over_by_day(tenant, since, now));
-            bill.awake || bill.is_behind() || (is_over && stores(tenant))
+            bill.awake || is_tried(bill) || (is_over && stores(tenant))
         });
         found.extend(noted.map(|(tenant, _)| tenant));
         if all {

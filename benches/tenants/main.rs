@@ -1,0 +1,120 @@
+//! Many tenants on one machine: starting, waking, working at the same time, and living beside bad neighbours.
+//!
+//! ```text
+//! cargo build --release && cargo bench --bench tenants [-- start first large mixed neighbours] [short]
+//! ```
+#![expect(clippy::print_stdout, reason = "what it is for")]
+
+#[path = "../support/client.rs"]
+mod client;
+#[path = "../support/cluster.rs"]
+#[expect(dead_code, reason = "the other measurements use more of it")]
+mod cluster;
+mod mixed;
+mod neighbours;
+mod start;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the other measurements use more of it")]
+mod support;
+mod waking;
+
+use std::time::{Duration, Instant};
+
+use vectorizer::auth::ApiKey;
+use vectorizer_log::vector_le_bytes;
+
+use client::{Client, Server};
+use cluster::Cluster;
+use support::Outcome;
+use support::workload::Workload;
+
+/// How long, and how much of it, is measured.
+#[derive(Clone, Copy)]
+struct Scale {
+    short: bool,
+}
+
+impl Scale {
+    /// The second number in a short run.
+    fn of(self, long: usize, short: usize) -> usize {
+        if self.short { short } else { long }
+    }
+}
+
+type Measurement = fn(Scale) -> Outcome<()>;
+
+fn main() -> Outcome<()> {
+    let named: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let scale = Scale { short: named.iter().any(|it| it == "short") };
+    let named: Vec<_> = named.into_iter().filter(|it| it != "short").collect();
+    let measurements: [(&str, Measurement); 5] = [
+        ("start", start::measure),
+        ("first", waking::first),
+        ("large", waking::large),
+        ("mixed", mixed::measure),
+        ("neighbours", neighbours::measure),
+    ];
+    for (name, measure) in measurements {
+        if named.is_empty() || named.iter().any(|it| it == name) {
+            measure(scale)?;
+        }
+    }
+    Ok(())
+}
+
+/// The value below which this share of the sorted ones lie.
+fn quantile(sorted: &[Duration], hundredths: usize) -> Duration {
+    sorted[(sorted.len() * hundredths / 100).min(sorted.len() - 1)]
+}
+
+/// What the system says of the server's memory, in MiB: `VmRSS` now, `VmHWM` the most so far.
+fn mebibytes(node: &Server, field: &str) -> Outcome<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.child.id()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or("no such field")?;
+    let kibibytes: f64 = line.trim_start_matches(':').trim().trim_end_matches(" kB").parse()?;
+    Ok(kibibytes / 1024.0)
+}
+
+/// A vector as it is sent.
+fn encoded(workload: &mut Workload) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(vector_le_bytes(&workload.vector()))
+}
+
+/// Fills a collection `w` of 384 numbers with so many vectors.
+fn fill(client: &mut Client, vectors: usize, payload: &str) -> Outcome<()> {
+    client.call("POST", "/collections", r#"{"name":"w","dimension":384,"metric":"cosine"}"#)?;
+    let mut workload = Workload::new(384);
+    for first in (0..vectors).step_by(1_000) {
+        let last = vectors.min(first + 1_000);
+        let points: Vec<String> = (first..last)
+            .map(|at| {
+                let vector = encoded(&mut workload);
+                format!(r#"{{"id":"v{at}","vector":"{vector}","payload":{{"at":{at}{payload}}}}}"#)
+            })
+            .collect();
+        let body = format!(r#"{{"vectors":[{}]}}"#, points.join(","));
+        client.call("PUT", "/collections/w/vectors", &body)?;
+    }
+    Ok(())
+}
+
+/// Waits until no tenant is in memory.
+fn all_asleep(node: &Server, operator: &ApiKey) -> Outcome<()> {
+    let mut client = node.client(operator.expose())?;
+    let started = Instant::now();
+    while client.call("GET", "/cluster/health", "")?["tenants_awake"] != 0 {
+        if started.elapsed() > Duration::from_mins(3) {
+            return Err("they do not sleep".into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// An operator's key.
+fn operator(cluster: &Cluster) -> Outcome<ApiKey> {
+    use vectorizer::hub::NewKey;
+    let new = NewKey { permission: vectorizer::hivehub::Permission::Admin, tenant: None, expires_at: None };
+    Ok(cluster.hub.create_key(vectorizer::auth::Environment::Live, &new)?)
+}
