@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
@@ -326,4 +328,32 @@ async fn a_tenant_is_deleted_whatever_state_it_is_in() {
         assert_eq!(collections["collections"], json!([]), "{state}");
         assert!(!cluster.node.data.join(&name).join("checkpoint").exists());
     }
+}
+
+/// A crash must not cost the folding of everything that was ever written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_never_sleeps_is_kept_in_checkpoints_too() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let acme = node.client(ACME);
+    acme.create("words", 4_096, "dot").await;
+    for batch in 0..24_u32 {
+        let bytes: Vec<u8> = (0..4_096).flat_map(|_| (batch as f32).to_le_bytes()).collect();
+        let vector = STANDARD.encode(bytes);
+        let vectors: Vec<Value> =
+            (0..100).map(|at| json!({"id": format!("{batch}-{at}"), "vector": vector})).collect();
+        acme.put("/collections/words/vectors", &json!({ "vectors": vectors })).await.expect(200);
+    }
+    let checkpoint = data.path().join("acme/checkpoint");
+    let patience = Instant::now() + PATIENCE;
+    while !checkpoint.exists() {
+        assert!(Instant::now() < patience, "no checkpoint is written");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    node.kill();
+    let node = Node::dev(data.path());
+    let count = node.client(Key::ReadOnly(0)).post("/collections/words/count", &json!({})).await.expect(200);
+    assert_eq!(count["count"], 2_400);
+    let found = node.client(ACME).get("/collections/words/vectors/23-99?with_vector=true").await.expect(200);
+    assert_eq!(found["vector"][0], 23.0);
 }

@@ -33,7 +33,7 @@ use self::tls::Tls;
 pub use self::tls::TlsError;
 use crate::api::{AllowedHosts, App, BodyLimits, Peer, metrics_router, router, share_size};
 use crate::auth::{AccessCheck, FailedAuthentications};
-use crate::config::{Config, MemoryBytes};
+use crate::config::Config;
 use crate::embedding::{Embedder, UnusableEmbedder};
 use crate::hivehub::{Clock, HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
 use crate::metrics::Metrics;
@@ -136,7 +136,11 @@ impl Server {
         let rules = Rules {
             // There is nobody else to make room for.
             idle: config.cluster.as_ref().map(|_| config.server.tenant_idle.duration()),
-            memory_bytes_max: config.server.memory_budget.map_or_else(memory_bytes, MemoryBytes::get),
+            memory_bytes_max: match (&config.cluster, config.server.memory_budget) {
+                (None, _) => u64::MAX,
+                (Some(_), Some(budget)) => budget.get(),
+                (Some(_), None) => memory_bytes(),
+            },
         };
         let share = share_size(&limits);
         let tenancy = open_data(&config.server.data_dir, share, rules, window, metrics.clone())?;
@@ -211,6 +215,7 @@ impl Server {
         let interval = HOUSEKEEPING_INTERVAL.min(delete_grace);
         beside.spawn(tenancy.clone().keep_house(delete_grace, interval, ended.clone()));
         beside.spawn(tenancy.clone().put_to_sleep(ended.clone()));
+        beside.spawn(tenancy.clone().keep_checkpoints(ended.clone()));
         tenancy.resume_deletions();
         if let Some(metering) = tenancy.metering() {
             beside.spawn(metering.clone().run(ended.clone()));

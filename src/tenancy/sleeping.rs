@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use vectorizer_log::{TenantFolder, TenantId};
 
 use super::awake::{Awake, WakeError};
-use super::{Bed, Tenancy};
+use super::{Background, Bed, Tenancy};
 use crate::hivehub::Call;
 
 /// What an open log takes up, measured with segments of 512 KiB.
@@ -31,8 +31,12 @@ const BYTES_FOR_EACH: u64 = 2;
 const LOOKS: u32 = 4;
 const LOOK_EVERY_MIN: Duration = Duration::from_millis(50);
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
+/// How many times as long a tenant stays awake of whose bill `HiveHub` is being told.
+const OWING_IDLES: u32 = 3;
 /// How long a log is left open that somebody may be about to use again, where memory is short.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
+/// How often is looked for tenants whose logs have grown much since their checkpoints.
+const CHECKPOINTS_EVERY: Duration = Duration::from_secs(5);
 /// How long a tenant waits for others to fall asleep, and how often it looks.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 const ROOM_POLL: Duration = Duration::from_millis(50);
@@ -86,18 +90,25 @@ impl Awake {
 }
 
 impl Tenancy {
-    /// Puts tenants to sleep and writes checkpoints of the others, until `stop`.
+    /// Puts tenants to sleep, until `stop`.
     pub async fn put_to_sleep(self, stop: CancellationToken) {
         let idle = self.shared.budget.rules.idle.unwrap_or(LOOK_EVERY_MAX);
         let every = (idle / LOOKS).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
         while timeout(every, stop.cancelled()).await.is_err() {
             let tenancy = self.clone();
-            let looked = tokio::task::spawn_blocking(move || {
-                tenancy.look_for_sleepers();
-                tenancy.write_checkpoints();
-            });
-            if looked.await.is_err() {
+            if tokio::task::spawn_blocking(move || tenancy.look_for_sleepers()).await.is_err() {
                 error!("looking for tenants to put to sleep panicked");
+            }
+        }
+    }
+
+    /// Writes checkpoints of tenants in memory, one after the other, on what others leave of the cores, until `stop`.
+    pub async fn keep_checkpoints(self, stop: CancellationToken) {
+        let background = Background::new(1);
+        while timeout(CHECKPOINTS_EVERY, stop.cancelled()).await.is_err() {
+            let tenancy = self.clone();
+            if background.run(move || tenancy.write_checkpoints()).await.is_none() {
+                error!("writing checkpoints panicked");
             }
         }
     }
@@ -111,14 +122,20 @@ impl Tenancy {
         budget.taken.store(candidates.iter().map(|it| it.bytes).sum(), Ordering::Relaxed);
         candidates.retain(|candidate| {
             let Candidate { awake, last_use, .. } = candidate;
-            let is_idle = |since: Duration| idle.is_some_and(|idle| since >= idle);
-            if is_idle(last_use.elapsed()) {
+            let is_idle = |since: Duration, times: u32| idle.is_some_and(|idle| since >= idle * times);
+            let unused = last_use.elapsed();
+            // What is being delivered is read from the log; for a while, since it may never come to that.
+            if delivers && awake.owes() && !is_idle(unused, OWING_IDLES) {
+                if awake.door.is_closed() {
+                    awake.door.want();
+                }
+                return true;
+            }
+            if is_idle(unused, 1) {
                 return !self.rest(candidate);
             }
-            if awake.door.idle_for().is_some_and(is_idle) {
+            if awake.door.idle_for().is_some_and(|unused| is_idle(unused, 1)) {
                 awake.door.close();
-            } else if delivers && awake.door.is_closed() && awake.owes() {
-                awake.door.want();
             }
             true
         });
@@ -135,6 +152,8 @@ impl Tenancy {
         }
         candidates.retain(|candidate| !candidate.awake.is_in_use());
         candidates.sort_unstable_by_key(|candidate| candidate.last_use);
+        // One that is larger than all there is would be woken again at once.
+        candidates.pop();
         let mut freed = 0;
         let idle_logs =
             |candidate: &&Candidate| candidate.awake.door.idle_for().is_some_and(|idle| idle >= LOG_PATIENCE);
@@ -215,7 +234,7 @@ impl Tenancy {
         }
         rest.write_failed |= has_failed && !awake.door.is_stuck();
         rest.awake = None;
-        rest.stop.cancel();
+        awake.stop.cancel();
         // IMPORTANT: before anybody can wake it again, and counts anew.
         self.note_size(awake);
         self.shared.audit.sleeps(tenant);
