@@ -3,8 +3,8 @@
 //! A file saves the work of linking and nothing else. It is checksummed, written beside the old one and
 //! renamed over it; one that is damaged, missing or of another time costs time only.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
@@ -22,13 +22,26 @@ impl GraphFiles {
         Self(folder.path().join("graphs"))
     }
 
-    /// The bytes written last for this collection, if any were.
-    pub(super) fn read(&self, id: CollectionId) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.file(id)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+    /// Whether anything was written for this collection.
+    pub(super) fn has(&self, id: CollectionId) -> bool {
+        self.file(id).exists()
+    }
+
+    /// The bytes written last for this collection, if any were. Reads no file of more than `bytes_max`.
+    pub(super) fn read(&self, id: CollectionId, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+        let mut file = match File::open(self.file(id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let size = file.metadata()?.len();
+        if size > bytes_max {
+            let reason = format!("it has {size} bytes, and {bytes_max} would be enough");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
         }
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        // It may have grown since.
+        file.by_ref().take(bytes_max).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
     }
 
     /// Writes the snapshot's graph in the place of an older one; says how many bytes. Fails when `stop` is
@@ -57,6 +70,13 @@ impl GraphFiles {
             }
         }
         Ok(())
+    }
+
+    /// The collections for which something was written.
+    #[cfg(test)]
+    pub(super) fn ids(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
     }
 
     fn file(&self, id: CollectionId) -> PathBuf {

@@ -7,7 +7,6 @@
 //! wait beyond a bound (see `pace`).
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error, info, warn};
 use vectorizer_log::{CollectionId, Head};
-use vectorizer_replay::{Collection, LinkingStopped, Snapshot, UnusableGraph};
+use vectorizer_replay::{Collection, Compaction, LinkingStopped, Snapshot, UnusableGraph};
 
 use super::background::Background;
 use super::graph_files::GraphFiles;
@@ -24,12 +23,16 @@ use super::writer::State;
 
 /// How many tenants' vectors are linked at the same time: each takes all cores that nothing else wants.
 const LINKING_MAX: usize = 1;
-/// How many tenants' graphs are read, compacted or written at the same time.
+/// How many tenants' graphs are compacted or written at the same time.
 const UPKEEP_MAX: usize = 1;
-/// How long a turn is meant to take: meanwhile no other tenant's vectors are linked.
+/// How many are read.
+const READ_MAX: usize = 1;
+/// How long a turn takes: meanwhile no other collection's vectors are linked, nor any other tenant's.
 const TURN: Duration = Duration::from_millis(200);
-/// How many vectors are linked in one turn; as many as [`TURN`] was enough for in the one before.
-const TURN_VECTORS: RangeInclusive<usize> = 16..=4096;
+/// How long nothing may have been written before all of a graph is looked at.
+const QUIET: Duration = Duration::from_secs(2);
+/// How often a compaction is brought up to date before it is put in place.
+const CATCH_UPS: usize = 3;
 /// So many panics of one tenant's linker are taken for bad luck: what it was at is begun again.
 const PANICS_MAX: usize = 1;
 /// A few vectors are left for a moment, more may be coming.
@@ -58,6 +61,8 @@ pub(super) struct Turns {
     linking: Arc<Semaphore>,
     /// For what takes longer than a turn: nobody's links wait for it.
     upkeep: Arc<Semaphore>,
+    /// For graphs that were kept: what there is of one is linked when it was read.
+    reading: Arc<Semaphore>,
     background: Background,
     /// How many of the next turns are to panic.
     #[cfg(test)]
@@ -69,7 +74,8 @@ impl Default for Turns {
         Self {
             linking: Arc::new(Semaphore::new(LINKING_MAX)),
             upkeep: Arc::new(Semaphore::new(UPKEEP_MAX)),
-            background: Background::new(LINKING_MAX + UPKEEP_MAX),
+            reading: Arc::new(Semaphore::new(READ_MAX)),
+            background: Background::new(LINKING_MAX + UPKEEP_MAX + READ_MAX),
             #[cfg(test)]
             panics: Arc::default(),
         }
@@ -81,6 +87,8 @@ enum Work {
     /// Take the graph of an earlier life.
     Read,
     Link,
+    /// See to it that all that is linked is found.
+    Mend,
     Compact,
     /// Keep the graph for a later life.
     Write,
@@ -93,35 +101,64 @@ struct Task {
     snapshot: Snapshot,
 }
 
+/// What came of a task.
+enum Done {
+    /// So much was linked, or is linked by now if it was read or written.
+    Linked(usize),
+    /// It is yet to be put in place.
+    Compacted(Box<Compaction>),
+}
+
+/// What a linker knows of the collections.
+#[derive(Default)]
+struct Progress {
+    /// How many slots of each were linked when its graph was read or written last.
+    kept: HashMap<CollectionId, usize>,
+    /// Which turn was the last to link each.
+    linked_in: HashMap<CollectionId, u64>,
+    turns: u64,
+}
+
 impl Linker {
     /// Works until the writer ends or `stop` is cancelled.
     pub(super) async fn run(mut self) {
-        // How many slots of a collection were linked when its graph was read or written last.
-        let mut kept = HashMap::new();
-        let mut vectors_max = *TURN_VECTORS.end();
-        let mut panics = 0;
+        let mut progress = Progress::default();
+        let (mut panics, mut mends) = (0, true);
+        self.sweep().await;
         loop {
             self.published.borrow_and_update();
-            while let Some(task) = self.next(&kept, true) {
+            while let Some(task) = self.next(&progress, true) {
                 // The writer has ended; another life of this tenant may have begun.
                 if self.published.has_changed().is_err() {
                     return;
                 }
-                let Some((task, turn)) = self.turn(task, &kept).await else { return };
+                let id = task.id;
+                // Then there is nothing to wait for.
+                if matches!(task.work, Work::Read) && !self.files.has(id) {
+                    progress.kept.insert(id, 0);
+                    continue;
+                }
+                let Some((task, turn)) = self.turn(task, &progress).await else { return };
                 let (work, id) = (task.work, task.id);
-                let started = Instant::now();
-                let done = self.away(task, vectors_max).await;
+                let done = self.away(task).await;
                 drop(turn);
+                let done = match done {
+                    Some(Ok(Done::Compacted(compaction))) => self.install(id, compaction).await.map(Ok),
+                    Some(Ok(Done::Linked(linked))) => Some(Ok(linked)),
+                    Some(Err(stopped)) => Some(Err(stopped)),
+                    None => None,
+                };
                 match done {
                     Some(Ok(linked)) => match work {
-                        Work::Read | Work::Write => drop(kept.insert(id, linked)),
+                        Work::Read | Work::Write => drop(progress.kept.insert(id, linked)),
                         // Nothing more can be done for now.
                         Work::Link | Work::Compact if linked == 0 => break,
                         Work::Link => {
-                            vectors_max = fitting(linked, started.elapsed());
+                            progress.turns += 1;
+                            progress.linked_in.insert(id, progress.turns);
                             self.linked.send_replace(Linking::Going);
                         }
-                        Work::Compact => {}
+                        Work::Compact | Work::Mend => {}
                     },
                     Some(Err(LinkingStopped)) => return,
                     None if self.state.is_poisoned() => {
@@ -141,9 +178,27 @@ impl Linker {
                     }
                 }
             }
+            if self.forget_deleted(&mut progress) {
+                self.sweep().await;
+            }
+            let unmended = self.unmended();
             tokio::select! {
                 changed = self.published.changed() => if changed.is_err() {
                     return;
+                },
+                () = tokio::time::sleep(QUIET), if mends && unmended.is_some() => {
+                    let Some(task) = unmended else { continue };
+                    let Some((task, turn)) = self.turn(task, &progress).await else { return };
+                    let mended = self.away(task).await;
+                    drop(turn);
+                    match mended {
+                        Some(Ok(_)) => {}
+                        Some(Err(LinkingStopped)) => return,
+                        None => {
+                            mends = false;
+                            warn!("looking for what no search comes upon panicked and is given up");
+                        }
+                    }
                 },
                 () = self.stop.cancelled() => return,
             }
@@ -151,17 +206,59 @@ impl Linker {
         }
     }
 
+    /// Erases the kept graphs of collections that are no more.
+    async fn sweep(&self) {
+        let existing: Vec<CollectionId> = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            state.projection.index().collections().map(Collection::id).collect()
+        };
+        let files = self.files.clone();
+        let swept = tokio::task::spawn_blocking(move || files.erase_others(&existing)).await;
+        // They only take room, and this is tried again.
+        if let Ok(Err(error)) = swept {
+            warn!(%error, "graphs of deleted collections could not be erased");
+        }
+    }
+
+    /// Forgets what it knows of collections that are no more; says whether there were any.
+    fn forget_deleted(&self, progress: &mut Progress) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let exists = |id: &CollectionId| state.projection.index().by_id(*id).is_some();
+        let before = progress.kept.len();
+        progress.kept.retain(|id, _| exists(id));
+        progress.linked_in.retain(|id, _| exists(id));
+        progress.kept.len() < before
+    }
+
+    /// A collection in which it is yet to be made sure that everything can be found.
+    fn unmended(&self) -> Option<Task> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let collection = state.projection.index().collections().find(|collection| !collection.is_mended())?;
+        Some(Task { work: Work::Mend, id: collection.id(), snapshot: collection.snapshot() })
+    }
+
+    /// Puts a compaction in place, on a thread that gives way to nobody: writes and searches wait meanwhile. Says
+    /// whether it was in time; `None` if it panicked.
+    async fn install(&self, id: CollectionId, compaction: Box<Compaction>) -> Option<usize> {
+        let state = Arc::clone(&self.state);
+        let install = move || {
+            let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+            state.projection.install(id, *compaction)
+        };
+        let (installed, removed) = tokio::task::spawn_blocking(install).await.ok()?;
+        self.turns.background.run(move || drop(removed)).await;
+        debug!(collection = %id.seq(), installed, "compacted");
+        Some(usize::from(installed))
+    }
+
     /// A turn for the task, or for linking while others keep this one waiting; `None` if there is to be none.
-    async fn turn(
-        &self,
-        task: Task,
-        kept: &HashMap<CollectionId, usize>,
-    ) -> Option<(Task, OwnedSemaphorePermit)> {
-        let (linking, upkeep) = (Arc::clone(&self.turns.linking), Arc::clone(&self.turns.upkeep));
+    async fn turn(&self, task: Task, progress: &Progress) -> Option<(Task, OwnedSemaphorePermit)> {
+        let linking = Arc::clone(&self.turns.linking);
         let mut published = self.published.clone();
         let upkeep = match task.work {
-            Work::Link => None,
-            Work::Read | Work::Compact | Work::Write => Some(upkeep),
+            Work::Link | Work::Mend => None,
+            Work::Read => Some(Arc::clone(&self.turns.reading)),
+            Work::Compact | Work::Write => Some(Arc::clone(&self.turns.upkeep)),
         };
         let Some(upkeep) = upkeep else {
             return tokio::select! {
@@ -174,7 +271,7 @@ impl Linker {
         loop {
             // What is to be linked after this may be told of by a change.
             published.borrow_and_update();
-            let link = self.next(kept, false);
+            let link = self.next(progress, false);
             let links = link.is_some();
             tokio::select! {
                 biased;
@@ -186,23 +283,22 @@ impl Linker {
         }
     }
 
-    /// What is needed most. Compactions come before linking, which may never be done while writes come.
-    /// Without `upkeep` it is linking or nothing.
-    fn next(&self, kept: &HashMap<CollectionId, usize>, upkeep: bool) -> Option<Task> {
+    /// What is needed most. Compactions come before linking, which may never be done while writes come. Collections
+    /// are linked in turns, whichever has waited longest. Without `upkeep` it is linking or nothing.
+    fn next(&self, Progress { kept, linked_in, .. }: &Progress, upkeep: bool) -> Option<Task> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let collections = || state.projection.index().collections();
         let known = |collection: &&Collection| collection.has_graph() || kept.contains_key(&collection.id());
         let behind = collections()
             .filter(|collection| collection.unlinked() > 0 && (upkeep || known(collection)))
-            .max_by_key(|collection| collection.unlinked());
+            .min_by_key(|collection| linked_in.get(&collection.id()));
         let task = |work, collection: &Collection| {
             Some(Task { work, id: collection.id(), snapshot: collection.snapshot() })
         };
-        let compacted = |collection: &&Collection| collection.has_graph() && collection.wants_compaction();
         if !upkeep {
             return task(Work::Link, behind?);
         }
-        if let Some(collection) = collections().find(compacted) {
+        if let Some(collection) = collections().find(|collection| collection.wants_compaction()) {
             return task(Work::Compact, collection);
         }
         if let Some(collection) = behind {
@@ -216,9 +312,8 @@ impl Linker {
         task(Work::Write, collections().find(grown)?)
     }
 
-    /// Does the task away from the async threads; says how much was done, or how much is linked if it was
-    /// read or written. `None` if it panicked.
-    async fn away(&self, task: Task, vectors_max: usize) -> Option<Result<usize, LinkingStopped>> {
+    /// Does the task away from the async threads; `None` if it panicked.
+    async fn away(&self, task: Task) -> Option<Result<Done, LinkingStopped>> {
         let span = Span::current();
         let (state, files, stop) = (Arc::clone(&self.state), self.files.clone(), self.stop.clone());
         #[cfg(test)]
@@ -226,7 +321,7 @@ impl Linker {
         let work = move || {
             #[cfg(test)]
             tests::panic_if_told(&panics);
-            span.in_scope(|| task.run(&state, &files, vectors_max, &stop))
+            span.in_scope(|| task.run(&state, &files, &stop))
         };
         self.turns.background.run(work).await
     }
@@ -237,35 +332,40 @@ impl Task {
         self,
         state: &RwLock<State>,
         files: &GraphFiles,
-        vectors_max: usize,
         stop: &CancellationToken,
-    ) -> Result<usize, LinkingStopped> {
+    ) -> Result<Done, LinkingStopped> {
         let Self { work, id, snapshot } = self;
+        let stopped = || stop.is_cancelled();
         match work {
-            Work::Read => read(files, id, &snapshot, stop),
-            Work::Link => snapshot.link(vectors_max, threads(), &|| stop.is_cancelled()),
+            Work::Read => read(files, id, &snapshot, stop).map(Done::Linked),
+            Work::Link => {
+                let started = Instant::now();
+                let enough = || started.elapsed() >= TURN;
+                snapshot.link_until(usize::MAX, threads(), &stopped, &enough).map(Done::Linked)
+            }
+            Work::Mend => snapshot.mend(&stopped).map(|()| Done::Linked(snapshot.linked())),
             Work::Compact => {
-                let compaction = snapshot.compact(&|| stop.is_cancelled())?;
-                let (installed, removed) = {
-                    let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
-                    state.projection.install(id, compaction)
-                };
-                drop(removed);
-                debug!(collection = %id.seq(), installed, "compacted");
-                Ok(usize::from(installed))
+                let mut compaction = snapshot.compact(&stopped)?;
+                // What was written meanwhile, as far as possible without holding anybody up.
+                for _ in 0..CATCH_UPS {
+                    let now = {
+                        let state = state.read().unwrap_or_else(PoisonError::into_inner);
+                        state.projection.index().by_id(id).map(Collection::snapshot)
+                    };
+                    if let Some(now) = now {
+                        compaction.catch_up_with(&now);
+                    }
+                }
+                Ok(Done::Compacted(Box::new(compaction)))
             }
             Work::Write => {
-                let existing: Vec<CollectionId> = {
-                    let state = state.read().unwrap_or_else(PoisonError::into_inner);
-                    state.projection.index().collections().map(Collection::id).collect()
-                };
-                match files.erase_others(&existing).and_then(|()| files.write(id, &snapshot, stop)) {
+                match files.write(id, &snapshot, stop) {
                     Ok(bytes) => debug!(collection = %id.seq(), bytes, "kept the graph"),
                     Err(_) if stop.is_cancelled() => return Err(LinkingStopped),
                     // It only saves time, and is tried again when the graph has grown.
                     Err(error) => warn!(collection = %id.seq(), %error, "the graph could not be kept"),
                 }
-                Ok(snapshot.linked())
+                Ok(Done::Linked(snapshot.linked()))
             }
         }
     }
@@ -276,20 +376,13 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// How many vectors [`TURN`] is enough for, if so many took so long.
-fn fitting(vectors: usize, took: Duration) -> usize {
-    let each = took / u32::try_from(vectors).unwrap_or(u32::MAX).max(1);
-    let fitting = TURN.as_nanos() / each.as_nanos().max(1);
-    usize::try_from(fitting).unwrap_or(usize::MAX).clamp(*TURN_VECTORS.start(), *TURN_VECTORS.end())
-}
-
 fn read(
     files: &GraphFiles,
     id: CollectionId,
     snapshot: &Snapshot,
     stop: &CancellationToken,
 ) -> Result<usize, LinkingStopped> {
-    let bytes = match files.read(id) {
+    let bytes = match files.read(id, snapshot.graph_bytes_max()) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(0),
         Err(error) => {

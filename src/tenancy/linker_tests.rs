@@ -23,27 +23,36 @@ pub(super) fn panic_if_told(panics: &AtomicUsize) {
     assert!(told.is_err(), "a turn was told to panic");
 }
 
+fn apply(projection: &mut Projection, event: Event) {
+    let record = Record {
+        log_id: projection.log_id(),
+        seq: projection.applied().next(),
+        at: Timestamp::default(),
+        actor: Actor { key_id: None, via: Via::System },
+        request_id: String::new(),
+        idempotency: None,
+        event,
+    };
+    projection.apply(&record).unwrap();
+}
+
 /// A tenant with so many unlinked vectors.
 fn behind(vectors: usize) -> State {
     let mut projection = Projection::new(LogId::new(uuid::Uuid::nil()));
-    let mut apply = |event| {
-        let record = Record {
-            log_id: projection.log_id(),
-            seq: projection.applied().next(),
-            at: Timestamp::default(),
-            actor: Actor { key_id: None, via: Via::System },
-            request_id: String::new(),
-            idempotency: None,
-            event,
-        };
-        projection.apply(&record).unwrap();
-    };
-    apply(Event::CollectionCreated {
-        name: "a".parse().unwrap(),
+    add(&mut projection, "a", vectors);
+    State { projection, head: Head::genesis(LogId::new(uuid::Uuid::nil())), log_bytes: 0 }
+}
+
+/// Adds a collection of so many unlinked vectors.
+fn add(projection: &mut Projection, name: &str, vectors: usize) {
+    let created = projection.applied().next();
+    let event = Event::CollectionCreated {
+        name: name.parse().unwrap(),
         dimension: 64.try_into().unwrap(),
         metric: Metric::Dot,
         index: IndexParameters { m: Some(4), ef_construction: Some(8), ef: None },
-    });
+    };
+    apply(projection, event);
     let point = |number: usize| {
         let bits = blake3::hash(&number.to_le_bytes());
         let numbers: Vec<f32> =
@@ -55,8 +64,7 @@ fn behind(vectors: usize) -> State {
         }
     };
     let points = (0..vectors).map(point).collect();
-    apply(Event::VectorsUpserted { collection: CollectionId::created_at(Seq::OLDEST), points });
-    State { projection, head: Head::genesis(LogId::new(uuid::Uuid::nil())), log_bytes: 0 }
+    apply(projection, Event::VectorsUpserted { collection: CollectionId::created_at(created), points });
 }
 
 /// Runs a linker of which so many turns panic, and has it wait for room for one more vector.
@@ -132,9 +140,90 @@ async fn a_tenant_that_waits_for_the_upkeep_of_others_links_meanwhile() {
     };
     let id = CollectionId::created_at(Seq::OLDEST);
     // Its graph was read, and it would keep the graph now.
-    let kept = HashMap::from([(id, 0)]);
+    let progress = Progress { kept: HashMap::from([(id, 0)]), ..Progress::default() };
     let snapshot = linker.state.read().unwrap().projection.index().by_id(id).unwrap().snapshot();
-    let (task, _) = linker.turn(Task { work: Work::Write, id, snapshot }, &kept).await.unwrap();
+    let (task, _) = linker.turn(Task { work: Work::Write, id, snapshot }, &progress).await.unwrap();
     assert!(matches!(task.work, Work::Link));
     drop(publish);
+}
+
+/// A linker of this tenant, whose upkeep somebody else has taken.
+fn linker(data: &std::path::Path, state: State) -> (Linker, Sender<Head>, OwnedSemaphorePermit) {
+    let (publish, published) = watch::channel(Head::genesis(LogId::new(uuid::Uuid::nil())));
+    let turns = Turns::default();
+    let others = Arc::clone(&turns.upkeep).try_acquire_owned().unwrap();
+    let linker = Linker {
+        state: Arc::new(RwLock::new(state)),
+        published,
+        files: GraphFiles::new(&TenantFolder::new(data, &"t".parse().unwrap())),
+        linked: watch::channel(Linking::Going).0,
+        turns,
+        stop: CancellationToken::new(),
+        failed: CancellationToken::new(),
+    };
+    (linker, publish, others)
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..3_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(holds(), "{what} does not come true");
+}
+
+#[tokio::test]
+async fn the_first_vectors_of_a_tenant_are_linked_whatever_upkeep_others_are_at() {
+    let data = tempfile::tempdir().unwrap();
+    let (linker, publish, _others) = linker(data.path(), behind(VECTORS));
+    let state = Arc::clone(&linker.state);
+    let running = tokio::spawn(linker.run());
+    let all =
+        |holds: fn(&Collection) -> bool| state.read().unwrap().projection.index().collections().all(holds);
+    until("that all is linked", || all(|collection| collection.linked() == VECTORS)).await;
+    // Its graph is to be written, and waits for the others.
+    assert!(!running.is_finished());
+    drop(publish);
+}
+
+#[test]
+fn two_collections_are_linked_in_turns() {
+    let data = tempfile::tempdir().unwrap();
+    let mut state = behind(VECTORS);
+    let created = state.projection.applied().next();
+    add(&mut state.projection, "b", VECTORS);
+    let (linker, _publish, _others) = linker(data.path(), state);
+    let first = CollectionId::created_at(Seq::OLDEST);
+    let second = CollectionId::created_at(created);
+    let mut progress = Progress { kept: HashMap::from([(first, 0), (second, 0)]), ..Progress::default() };
+    let mut turns = Vec::new();
+    for turn in 1..=6 {
+        let task = linker.next(&progress, true).unwrap();
+        turns.push(task.id);
+        progress.linked_in.insert(task.id, turn);
+    }
+    assert!(turns.chunks(2).all(|pair| pair.contains(&first) && pair.contains(&second)), "{turns:?}");
+}
+
+#[tokio::test]
+async fn the_kept_graph_of_a_deleted_collection_is_erased_also_if_it_was_the_last() {
+    let data = tempfile::tempdir().unwrap();
+    let (linker, publish, others) = linker(data.path(), behind(VECTORS));
+    drop(others);
+    let (state, files) = (Arc::clone(&linker.state), linker.files.clone());
+    tokio::spawn(linker.run());
+    until("that the graph is kept", || files.ids() == ["1"]).await;
+    let mended = || state.read().unwrap().projection.index().collections().all(Collection::is_mended);
+    until("that all can be found", mended).await;
+    {
+        let mut state = state.write().unwrap();
+        apply(
+            &mut state.projection,
+            Event::CollectionDeleted { collection: CollectionId::created_at(Seq::OLDEST) },
+        );
+    }
+    publish.send_replace(Head::genesis(LogId::new(uuid::Uuid::nil())));
+    until("that no graph is kept", || files.ids().is_empty()).await;
 }

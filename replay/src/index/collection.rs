@@ -23,6 +23,9 @@ use crate::metering::vector_logical_bytes;
 use crate::text::{TextIndex, TextIndexSize};
 pub(super) use stored::{FrozenCollection, StoredCollection};
 
+/// So many logical bytes are compacted within the write that makes it due: it takes some milliseconds.
+const COMPACTED_AT_ONCE_MAX: u64 = 1 << 20;
+
 /// Named points: vectors of one dimension that compare in one way, or texts, or both.
 #[derive(Clone, Debug)]
 pub struct Collection {
@@ -164,6 +167,11 @@ impl Collection {
     /// Whether more points are unlinked than the first of many searches should find.
     pub fn is_far_behind(&self) -> bool {
         self.unlinked() > vectors_of(UNSEARCHED_NUMBERS_MAX, self.slots.dimension())
+    }
+
+    /// Whether it was made sure that searches can come upon all that is linked.
+    pub fn is_mended(&self) -> bool {
+        self.graph.is_mended()
     }
 
     /// Whether searches walk through a graph.
@@ -324,8 +332,11 @@ impl Collection {
         if changed {
             self.last_change = seq;
         }
+        // Linkers do it otherwise; but not everything that is folded has one.
+        let small = self.logical_bytes <= COMPACTED_AT_ONCE_MAX || self.slots.is_overdue();
         if self.slots.wants_compaction()
             && self.graph.is_missing()
+            && small
             && let Ok((mut slots, moved)) = self.slots.compacted(&|| false)
             && let Ok(mut postings) = Postings::of(&slots, &|| false)
         {
@@ -342,21 +353,8 @@ impl Collection {
         if !self.graph.is(&compaction.of) {
             return (false, compaction.into());
         }
-        let Compaction { then, slots, moved, postings, texts, graph, of: _ } = &mut compaction;
-        self.slots.catch_up(then, slots, moved, |slot, before, after| {
-            if let Some(before) = before {
-                postings.remove(slot.number(), before.payload());
-            }
-            if let Some(after) = after {
-                postings.add(slot.number(), after.payload());
-            }
-            // A point that stays where it is keeps its text.
-            match (before, after) {
-                (Some(before), None) => matches::remove(texts, slot, before.text()),
-                (None, Some(after)) => matches::add(texts, slot, after.text()),
-                (Some(_), Some(_)) | (None, None) => {}
-            }
-        });
+        compaction.catch_up(&self.slots);
+        let Compaction { slots, moved, postings, texts, graph, then: _, of: _ } = &mut compaction;
         self.graph = Arc::clone(graph).into();
         // Of a collection without texts there is nothing to put in place.
         let mut texts = self.texts.is_some().then_some(texts.take()).flatten();

@@ -1,7 +1,7 @@
 //! Giving back the room of emptied slots.
 //!
-//! Without a graph it takes little time and happens at once, within the write that makes it due. With
-//! one it is work for whoever links: [`Snapshot::compact`] does it behind the scenes, and
+//! Where there is little of it, and no graph, it happens at once, within the write that makes it due. Otherwise
+//! it is work for whoever links: [`Snapshot::compact`] does it behind the scenes, and
 //! [`Collection::install`](super::Collection) puts the result in the place of what it was made from,
 //! together with what has been written meanwhile.
 
@@ -52,6 +52,35 @@ impl From<Collection> for Removed {
 impl From<Compaction> for Removed {
     fn from(compaction: Compaction) -> Self {
         Self { _kept: Kept::Compaction { _compaction: Box::new(compaction) } }
+    }
+}
+
+impl Compaction {
+    /// Brings it up to what the collection holds in this later snapshot, so that little is left to do when it is
+    /// put in its place. Does nothing if another compaction was, meanwhile.
+    pub fn catch_up_with(&mut self, now: &Snapshot) {
+        if Arc::ptr_eq(&self.of, &now.graph) {
+            self.catch_up(&now.slots);
+            self.then = now.slots.clone();
+        }
+    }
+
+    pub(super) fn catch_up(&mut self, now: &Slots) {
+        let Self { then, slots, moved, postings, texts, graph: _, of: _ } = self;
+        now.catch_up(then, slots, moved, |slot, before, after| {
+            if let Some(before) = before {
+                postings.remove(slot.number(), before.payload());
+            }
+            if let Some(after) = after {
+                postings.add(slot.number(), after.payload());
+            }
+            // A point that stays where it is keeps its text.
+            match (before, after) {
+                (Some(before), None) => matches::remove(texts, slot, before.text()),
+                (None, Some(after)) => matches::add(texts, slot, after.text()),
+                (Some(_), Some(_)) | (None, None) => {}
+            }
+        });
     }
 }
 

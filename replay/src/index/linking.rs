@@ -25,6 +25,13 @@ pub(super) const UNSEARCHED_NUMBERS_MAX: usize = 3 << 20;
 /// However long the vectors, so many.
 const UNLINKED_MIN: usize = 1_024;
 
+/// How many times as many nodes as there are slots a kept graph may have: one of more is of little use.
+const GROWN_MAX: usize = 4;
+/// What a node takes there besides its neighbours, and more than all that is not of nodes takes besides its numbers.
+const NODE_BYTES: usize = 128;
+/// How many lists of `m` neighbours a node has on average, at most: two on the ground, and one in so many above.
+const LISTS_MAX: usize = 4;
+
 /// How many vectors of this dimension come to so many numbers.
 pub(super) fn vectors_of(numbers: usize, dimension: usize) -> usize {
     (numbers / dimension.max(1)).max(UNLINKED_MIN)
@@ -69,6 +76,11 @@ impl OwnGraph {
         self.0.get().is_none()
     }
 
+    /// Whether all that is linked can be reached, as far as anybody knows.
+    pub(super) fn is_mended(&self) -> bool {
+        self.0.get().is_none_or(Graph::is_mended)
+    }
+
     pub(super) fn is(&self, shared: &Arc<OnceLock<Graph>>) -> bool {
         Arc::ptr_eq(&self.0, shared)
     }
@@ -107,14 +119,39 @@ impl Snapshot {
         threads: usize,
         stop: &(impl Fn() -> bool + Sync),
     ) -> Result<usize, LinkingStopped> {
+        self.link_until(points_max, threads, stop, &|| false)
+    }
+
+    /// The same, until it is `enough`: what is left then is for another time. Some are linked in any case.
+    pub fn link_until(
+        &self,
+        points_max: usize,
+        threads: usize,
+        stop: &(impl Fn() -> bool + Sync),
+        enough: &(impl Fn() -> bool + Sync),
+    ) -> Result<usize, LinkingStopped> {
         if self.unlinked() == 0 {
             return Ok(0);
         }
         let graph = self.graph.get_or_init(|| Graph::new(self.dimension(), self.metric(), self.degrees()));
         let linked = graph.view().len();
         let end = self.slots.len().min(linked.saturating_add(points_max));
-        graph.extend(&|node| self.slot(node), (end, self.slots.len()), threads, stop)?;
+        graph.extend(&|node| self.slot(node), (end, self.slots.len()), threads, stop, enough)?;
         Ok(graph.view().len() - linked)
+    }
+
+    /// Looks for points that were linked and that no search would come upon, and leads to them. Now and then one
+    /// gets lost by the links of others; while many are linked, this is done along the way.
+    pub fn mend(&self, stop: &impl Fn() -> bool) -> Result<(), LinkingStopped> {
+        self.graph.get().map_or(Ok(()), |graph| graph.mend(&|node| self.slot(node), stop))
+    }
+
+    /// No graph of a collection like this takes more bytes when it is written, unless it has become much smaller.
+    pub fn graph_bytes_max(&self) -> u64 {
+        let nodes = GROWN_MAX.saturating_mul(self.slots.len().max(LINKED_FROM));
+        let node = NODE_BYTES + LISTS_MAX * self.degrees().m * size_of::<Node>();
+        let shared = NODE_BYTES + self.slots.dimension() * size_of::<f32>();
+        nodes.saturating_mul(node).saturating_add(shared) as u64
     }
 
     /// Writes the graph as it is in this snapshot; nothing if it has none.

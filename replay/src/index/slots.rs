@@ -32,6 +32,9 @@ const BLOCK_SLOTS_MIN: usize = 16;
 /// Fewer emptied slots than this are never worth a compaction.
 const COMPACTION_EMPTIED_MIN: usize = 1024;
 
+/// This many times as many emptied slots as points wait no longer for whoever compacts behind the scenes.
+const OVERDUE: usize = 8;
+
 /// A place for one point. Valid until the next compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot(u32);
@@ -414,6 +417,11 @@ impl Slots {
     /// Whether emptied slots outnumber points, and are many.
     pub(super) fn wants_compaction(&self) -> bool {
         self.emptied >= COMPACTION_EMPTIED_MIN && self.emptied > self.live
+    }
+
+    /// Whether nobody has compacted them for long.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.emptied > OVERDUE * self.live.max(COMPACTION_EMPTIED_MIN)
     }
 
     /// All points together, in their order. Takes time in proportion to them, which the writes that

@@ -85,10 +85,11 @@ impl Snapshot {
         compared_max: usize,
     ) -> Result<Option<Vec<Hit>>, InvalidQuery> {
         let sought = Sought::of(request.filter, &self.slots);
-        // A node may stand for any number of others.
-        let Some(view) = self.view.as_ref().filter(|view| !view.has_twins()) else { return Ok(None) };
+        let Some(view) = &self.view else { return Ok(None) };
         let passes_over = sought.among.is_some() || self.slots.has_emptied();
         let ranked = self.candidates(request).map(|ef| ef.saturating_mul(RANKED_PER_CANDIDATE));
+        // A node may stand for others.
+        let ranked = ranked.map(|ranked| ranked.saturating_add(view.twins_of(ranked)));
         let left = compared_max.saturating_sub(self.compared_unlinked(view));
         if !passes_over || sought.filter.is_some() || ranked.is_none_or(|ranked| ranked > left) {
             return Ok(None);
@@ -128,11 +129,10 @@ impl Snapshot {
             return usize::MAX;
         }
         match (&self.view, self.candidates(request)) {
-            // A walk that has to pass over nodes may meet all of them first, and one may stand for many.
-            (Some(view), Some(ef))
-                if request.filter.is_none() && !self.slots.has_emptied() && !view.has_twins() =>
-            {
-                sought.walked(ef, view.len()) / CODE_SHARE + self.compared_unlinked(view)
+            // A walk that has to pass over nodes may meet all of them first.
+            (Some(view), Some(ef)) if request.filter.is_none() && !self.slots.has_emptied() => {
+                let compared = sought.walked(ef, view.len()) / CODE_SHARE + view.twins_of(ef);
+                compared + self.compared_unlinked(view)
             }
             _ => sought.points_max,
         }

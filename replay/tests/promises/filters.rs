@@ -83,7 +83,7 @@ fn recall(collection: &Collection, filter: Option<&Selection>, centres: u64, eff
 
 #[test]
 fn recall_under_a_filter_is_at_least_that_without() {
-    for metric in [Metric::Cosine, Metric::Euclidean] {
+    for metric in [Metric::Cosine, Metric::Dot, Metric::Euclidean] {
         let projection = linked(metric);
         let collection = stored(&projection);
         for effort in [Effort::Usual, Effort::Candidates(15)] {

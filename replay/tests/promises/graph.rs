@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use vectorizer_log::{Event, Metric, Point, PointId, Vector};
+use vectorizer_log::{Event, Metric, Payload, Point, PointId, Vector};
 use vectorizer_replay::{
     Effort, Hit, LinkingStopped, Projection, Projector, SearchRequest, Snapshot, UnusableGraph,
 };
@@ -367,13 +367,25 @@ fn no_history_of_writes_linking_and_compaction_shows_what_is_not_there() {
         let mut written = Written::new(metric, 100 + seed);
         written.upsert(4_500, 8_000);
         let mut pending = None;
+        // A graph that was written at one time, and is read at another in a life without a graph.
+        let mut kept = Vec::new();
         for _ in 0..25 {
-            match written.random.below(6) {
+            match written.random.below(8) {
                 0 | 1 => written.upsert(200, 8_000),
                 2 => written.delete(400),
                 3 => written.link(),
                 4 => {
                     written.snapshot().link(100, 1, &|| false).unwrap();
+                }
+                5 => {
+                    kept.clear();
+                    written.snapshot().write_graph(&mut kept).unwrap();
+                }
+                6 if !kept.is_empty() => {
+                    written.projection = written.projection.clone();
+                    pending = None;
+                    written.snapshot().read_graph(&kept, 2, &|| false).unwrap();
+                    assert_eq!(written.snapshot().unlinked(), 0);
                 }
                 _ => match pending.take() {
                     // Made at one time, put in place at another, or never.
@@ -398,6 +410,45 @@ fn no_history_of_writes_linking_and_compaction_shows_what_is_not_there() {
         let digest = written.projection.digest();
         assert_eq!(digest, written.projection.clone().digest());
     }
+}
+
+/// It would hold up whoever waits for the write, and is done behind it; but not never, if nobody does.
+#[test]
+fn a_collection_without_a_graph_is_compacted_behind_the_write_if_it_holds_much() {
+    let mut written = Written::new(Metric::Dot, 18);
+    let payload = Payload::new(format!("{{\"text\":\"{}\"}}", "x".repeat(2_000))).unwrap();
+    let rewrite = |written: &mut Written| {
+        let points = (0..1_100).map(|number: u32| Point {
+            id: PointId::text(number.to_string()).unwrap(),
+            vector: Vector::dense(written.random.vector()).unwrap(),
+            payload: Some(payload.clone()),
+        });
+        let points = points.collect();
+        written.apply(Event::VectorsUpserted { collection: collection(1), points });
+    };
+    rewrite(&mut written);
+    rewrite(&mut written);
+    rewrite(&mut written);
+    assert!(written.snapshot().wants_compaction());
+    let mut compaction = written.snapshot().compact(&|| false).unwrap();
+    rewrite(&mut written);
+    compaction.catch_up_with(&written.snapshot());
+    rewrite(&mut written);
+    assert!(written.projection.install(collection(1), compaction).0);
+    let query = written.random.vector();
+    let hits = search(&written.snapshot(), &query, 1_100, Effort::Exact);
+    assert_eq!(hits.len(), 1_100);
+    for hit in &hits {
+        let id = PointId::text(hit.point.id()).unwrap();
+        let stored = written.projection.index().by_id(collection(1)).unwrap().get(&id).unwrap();
+        assert_eq!(stored.vector(), hit.point.vector());
+        assert_eq!(stored.payload(), Some(&payload));
+    }
+    let compacted = (0..12).any(|_| {
+        rewrite(&mut written);
+        !written.snapshot().wants_compaction()
+    });
+    assert!(compacted);
 }
 
 #[test]
@@ -435,6 +486,104 @@ fn a_graph_comes_back_from_its_bytes_whatever_was_written_since() {
         assert_eq!(written.snapshot().unlinked(), 0);
         let recall = written.recall(Effort::Usual);
         assert!(recall >= 0.97, "{metric:?}: {recall}");
+    }
+}
+
+/// What was kept has holes where points are gone: as many as stay, in whole regions.
+#[test]
+fn a_kept_graph_of_which_half_is_gone_finds_as_much_as_a_fresh_one() {
+    for metric in METRICS {
+        let mut written = Written::new(metric, 16);
+        written.upsert(9_000, u64::MAX);
+        written.link();
+        let mut bytes = Vec::new();
+        written.snapshot().write_graph(&mut bytes).unwrap();
+        written.delete(4_400);
+        written.projection = written.projection.clone();
+        written.snapshot().read_graph(&bytes, 2, &|| false).unwrap();
+        assert_eq!(written.snapshot().unlinked(), 0);
+        let seed = written.random.0;
+        let recalls = |written: &mut Written| {
+            [20, 40].map(|ef| {
+                written.random = Random(seed);
+                written.recall(Effort::Candidates(ef))
+            })
+        };
+        let kept = recalls(&mut written);
+        written.projection = written.projection.clone();
+        written.link();
+        let fresh = recalls(&mut written);
+        for (kept, fresh) in kept.iter().zip(fresh) {
+            assert!(
+                *kept >= fresh - 0.015,
+                "{metric:?}: {kept} with the kept graph, {fresh} with a fresh one"
+            );
+        }
+    }
+}
+
+/// A writer, a linker and compactions go on while others search: all find nearly everything, at all times.
+#[test]
+fn searches_find_nearly_all_while_others_write_link_and_compact() {
+    use std::sync::RwLock;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    for metric in METRICS {
+        let mut written = Written::new(metric, 17);
+        written.upsert(4_500, 6_000);
+        written.link();
+        let (written, done) = (RwLock::new(written), AtomicBool::new(false));
+        let (searched, compacted) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let snapshot = || written.read().unwrap().snapshot();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..40 {
+                    let mut written = written.write().unwrap();
+                    if round % 4 == 3 {
+                        written.delete(300);
+                    } else {
+                        written.upsert(200, 6_000);
+                    }
+                    drop(written);
+                    std::thread::yield_now();
+                }
+                // Until each has had its turn, or has failed.
+                for _ in 0..5_000 {
+                    if searched.load(Ordering::Relaxed) >= 60 && compacted.load(Ordering::Relaxed) >= 2 {
+                        break;
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    snapshot().link(200, 1, &|| false).unwrap();
+                    let mut compaction = snapshot().compact(&|| false).unwrap();
+                    compaction.catch_up_with(&snapshot());
+                    let installed = written.write().unwrap().projection.install(collection(1), compaction).0;
+                    assert!(installed, "nobody else compacts");
+                    compacted.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            for seed in 0..2 {
+                let (searched, done) = (&searched, &done);
+                scope.spawn(move || {
+                    let mut random = Random(seed);
+                    let (mut found, mut expected) = (0, 0);
+                    while !done.load(Ordering::Relaxed) {
+                        let (snapshot, vector) = (snapshot(), random.vector());
+                        let exact = search(&snapshot, &vector, 10, Effort::Exact);
+                        let hits = search(&snapshot, &vector, 10, Effort::Usual);
+                        assert_eq!(hits.len(), 10);
+                        let has = |hit: &&Hit| hits.iter().any(|hits| hits.point.id() == hit.point.id());
+                        found += exact.iter().filter(has).count();
+                        expected += 10;
+                        searched.fetch_add(1, Ordering::Relaxed);
+                    }
+                    assert!(found * 100 >= expected * 95, "{metric:?}: {found} of {expected}");
+                });
+            }
+        });
     }
 }
 

@@ -32,15 +32,16 @@ impl Locks {
 }
 
 /// Links these nodes of `view`. `entry` is moved along. A node whose row is that of another one is not
-/// linked: the two are among the pairs that are returned.
+/// linked: the two are among the pairs that are returned. Says how many of the nodes it has gone through, the
+/// first ones: all of them, or some if it was `enough` before.
 pub(super) fn link_all(
     view: &View,
     entry: &AtomicU64,
     nodes: &[Node],
     live: &(impl Fn(Node) -> bool + Sync),
     threads: usize,
-    stop: &(impl Fn() -> bool + Sync),
-) -> Result<Vec<(Node, Node)>, LinkingStopped> {
+    (stop, enough): (&(impl Fn() -> bool + Sync), &(impl Fn() -> bool + Sync)),
+) -> Result<(usize, Vec<(Node, Node)>), LinkingStopped> {
     let next = AtomicUsize::new(0);
     let linker =
         Linker { view, entry, live, locks: Locks::new(), rising: Mutex::default(), twins: Mutex::default() };
@@ -48,6 +49,10 @@ pub(super) fn link_all(
     let work = || {
         let mut scratch = Scratch::take();
         loop {
+            // Asked in front of taking one: whatever was taken is linked.
+            if next.load(Ordering::Relaxed) >= threads && enough() {
+                return;
+            }
             let Some(node) = nodes.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
             if stopped.load(Ordering::Relaxed) || stop() {
                 stopped.store(true, Ordering::Relaxed);
@@ -66,7 +71,8 @@ pub(super) fn link_all(
     if stopped.into_inner() {
         return Err(LinkingStopped);
     }
-    Ok(linker.twins.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let twins = linker.twins.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok((next.into_inner().min(nodes.len()), twins))
 }
 
 struct Linker<'a, L> {

@@ -73,6 +73,9 @@ const TESTED: usize = 512;
 /// No more numbers than these are in a sample, unless so many vectors hold more.
 const SAMPLED_NUMBERS_MAX: usize = 1 << 22;
 
+/// How many rows are written between two looks at whether it is enough.
+const CODED_AT_ONCE: usize = 16 * Block::NODES;
+
 /// At how many nodes a walk may begin.
 const STARTS_MAX: usize = 128;
 
@@ -140,6 +143,9 @@ pub(super) struct View {
     starts: Arc<[Node]>,
     /// Nodes that are not linked because another one has the same row, by that one.
     twins: Arc<HashMap<Node, Vec<Node>>>,
+    /// How many of those there are, and for how many one node stands at most.
+    twins_all: usize,
+    twins_most: usize,
     /// How many nodes it had when nodes that no walk can reach were looked for.
     mended: usize,
     /// How many slots had rows when it was tested most thoroughly whether they serve.
@@ -168,21 +174,24 @@ impl Graph {
 
     /// Makes codes for all of the first `coded` slots. Then links those that follow the linked ones, up to the
     /// one numbered `end`, on `threads` threads. Shows either to searches that begin then. Asks `stop` between
-    /// two vectors.
+    /// two vectors; and whether it is `enough`, which leaves the rest for another time, but not nothing done.
     pub(super) fn extend<'a>(
         &self,
         slot: &(impl Fn(Node) -> Slot<'a> + Sync),
         (end, coded): (usize, usize),
         threads: usize,
         stop: &(impl Fn() -> bool + Sync),
+        enough: &(impl Fn() -> bool + Sync),
     ) -> Result<(), LinkingStopped> {
         let _alone = self.linking.lock().unwrap_or_else(PoisonError::into_inner);
         let mut view = View::clone(&self.view());
-        let coded = view.coded..coded.min(Key::NODES_MAX);
-        if !coded.is_empty() {
-            view.fit(slot, coded.clone(), stop)?;
+        let coded = coded.min(Key::NODES_MAX);
+        // What is linked needs rows, and some of it will be.
+        while view.coded < coded && !(view.coded > view.len && enough()) {
+            let some = view.coded..coded.min(view.coded + CODED_AT_ONCE);
+            view.fit(slot, some.clone(), stop)?;
             #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
-            for node in coded.start as Node..coded.end as Node {
+            for node in some.start as Node..some.end as Node {
                 let slot = slot(node);
                 view.push(slot.id.map_or(0, |id| level(id, view.degrees.m)), slot.vector);
             }
@@ -194,12 +203,35 @@ impl Graph {
         // One that was emptied before it was linked keeps its number and nothing else.
         let live = |node: Node| slot(node).id.is_some();
         let linked: Vec<Node> = added.into_iter().filter(|node| live(*node)).collect();
-        view.link(&linked, &live, threads, stop)?;
+        let done = view.link(&linked, &live, threads, stop, enough)?;
+        if let Some(next) = linked.get(done) {
+            view.len = *next as usize;
+        }
         if view.len >= view.mended + view.len / MENDED_SHARE {
             mend::mend(&view, &live, stop)?;
             view.mended = view.len;
         }
         view.find_starts();
+        *self.current() = Arc::new(view);
+        Ok(())
+    }
+
+    /// Whether nodes that no walk can reach were looked for since the last one was linked.
+    pub(super) fn is_mended(&self) -> bool {
+        let view = self.view();
+        view.mended == view.len
+    }
+
+    /// Looks for nodes that no walk can reach, and leads to them.
+    pub(super) fn mend<'a>(
+        &self,
+        slot: &impl Fn(Node) -> Slot<'a>,
+        stop: &impl Fn() -> bool,
+    ) -> Result<(), LinkingStopped> {
+        let _alone = self.linking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut view = View::clone(&self.view());
+        mend::mend(&view, &|node| slot(node).id.is_some(), stop)?;
+        view.mended = view.len;
         *self.current() = Arc::new(view);
         Ok(())
     }
@@ -209,7 +241,23 @@ impl View {
     fn empty(shape: Arc<Shape>, degrees: Degrees) -> Self {
         let (blocks, twins) = (Vec::new(), Arc::default());
         let starts = Arc::default();
-        Self { shape, degrees, blocks, len: 0, coded: 0, entry: None, starts, twins, mended: 0, tested: 0 }
+        let (twins_all, twins_most) = (0, 0);
+        let (len, coded, mended, tested) = (0, 0, 0, 0);
+        let entry = None;
+        Self {
+            shape,
+            degrees,
+            blocks,
+            len,
+            coded,
+            entry,
+            starts,
+            twins,
+            twins_all,
+            twins_most,
+            mended,
+            tested,
+        }
     }
 
     /// Gives the view another shape if its own does not serve the vectors that are to be added: their
@@ -242,7 +290,7 @@ impl View {
         }
         // The more there are, the nearer are the nearest, and the more it takes to tell them apart.
         let thorough = added.end / 2 >= self.tested;
-        let many = (SAMPLED_NUMBERS_MAX / self.shape.dimension()).clamp(TESTED, SAMPLE_MAX);
+        let many = (SAMPLED_NUMBERS_MAX / self.shape.dimension().max(1)).clamp(TESTED, SAMPLE_MAX);
         let count = if thorough { many } else { TESTED };
         let of_added = if added.start == 0 { count } else { count / 2 };
         let mut tested: Vec<&[f32]> = sample(added.clone(), of_added).collect();
@@ -272,23 +320,39 @@ impl View {
         Ok(())
     }
 
+    /// Says how many of the nodes were linked, the first ones.
     fn link(
         &mut self,
         nodes: &[Node],
         live: &(impl Fn(Node) -> bool + Sync),
         threads: usize,
         stop: &(impl Fn() -> bool + Sync),
-    ) -> Result<(), LinkingStopped> {
+        enough: &(impl Fn() -> bool + Sync),
+    ) -> Result<usize, LinkingStopped> {
         let entry = AtomicU64::new(self.entry.map_or(0, Entry::pack));
-        let twins = link::link_all(self, &entry, nodes, live, threads, stop)?;
+        let (done, twins) = link::link_all(self, &entry, nodes, live, threads, (stop, enough))?;
         self.entry = Entry::unpack(entry.into_inner());
         if !twins.is_empty() {
-            let all = Arc::make_mut(&mut self.twins);
-            for (first, twin) in twins {
-                all.entry(first).or_default().push(twin);
+            let mut first_of: HashMap<Node, Node> = HashMap::new();
+            let root = |first_of: &HashMap<Node, Node>, mut node: Node| {
+                while let Some(first) = first_of.get(&node) {
+                    node = *first;
+                }
+                node
+            };
+            for (first, twin) in &twins {
+                // Two that were linked by a turn that came to nothing find each other, and both stay.
+                if root(&first_of, *first) != *twin {
+                    first_of.insert(*twin, *first);
+                }
             }
+            let all = Arc::make_mut(&mut self.twins);
+            for (_, twin) in twins.iter().filter(|(_, twin)| first_of.contains_key(twin)) {
+                all.entry(root(&first_of, *twin)).or_default().push(*twin);
+            }
+            self.count_twins();
         }
-        Ok(())
+        Ok(done)
     }
 
     /// Finds out where walks are to begin, if that matters.
@@ -306,9 +370,14 @@ impl View {
         self.starts = high.into_iter().take(STARTS_MAX).map(|(_, node)| node).collect();
     }
 
-    /// Whether any node stands for others.
-    pub(super) fn has_twins(&self) -> bool {
-        !self.twins.is_empty()
+    /// For how many others so many nodes stand at most.
+    pub(super) fn twins_of(&self, nodes: usize) -> usize {
+        nodes.saturating_mul(self.twins_most).min(self.twins_all)
+    }
+
+    fn count_twins(&mut self) {
+        self.twins_all = self.twins.values().map(Vec::len).sum();
+        self.twins_most = self.twins.values().map(Vec::len).max().unwrap_or(0);
     }
 
     /// The nodes with the same row as this one, which stands for them.

@@ -31,6 +31,7 @@ impl Graph {
             }
         }
         new.len = new.coded;
+        let len = old.len;
         let twins: HashSet<Node> = old.twins.values().flatten().copied().collect();
         let mut scratch = Scratch::take();
         let mut bereft = Vec::new();
@@ -45,7 +46,11 @@ impl Graph {
                 new.entry = Some(Entry { node: renumbered, level: top });
             }
             for level in 0..=top {
-                let (neighbours, anew) = old.surviving(node, level, &place, &mut scratch);
+                let neighbours = |of: Node| {
+                    let (block, offset) = old.block(of);
+                    known(block.neighbours(offset, level)).filter(move |known| (*known as usize) < len)
+                };
+                let (neighbours, anew) = new.surviving(node, level, &neighbours, &place, len, &mut scratch);
                 let (block, offset) = new.block(renumbered);
                 replace(block.neighbours(offset, level), &neighbours);
                 if anew {
@@ -53,12 +58,7 @@ impl Graph {
                 }
             }
         }
-        // Those that led to them are gone, too.
-        for (node, level, neighbours) in bereft {
-            for key in neighbours {
-                new.add(key.node(), level, Key::new(key.rank(), node), &mut scratch);
-            }
-        }
+        new.lead_back(bereft, &mut scratch);
         for (first, twins) in old.twins.iter() {
             let heir = place(*first);
             let left: Vec<Node> =
@@ -67,6 +67,7 @@ impl Graph {
                 Arc::make_mut(&mut new.twins).insert(heir, left);
             }
         }
+        new.count_twins();
         mend::mend(&new, &|_| true, stop)?;
         new.mended = new.len;
         new.tested = old.tested.min(new.len);
@@ -83,48 +84,59 @@ impl View {
         gone.filter_map(|(first, twins)| Some((*first, *twins.iter().find(|twin| stays(twin))?))).collect()
     }
 
-    /// The neighbours of `node` by their new numbers, and whether they were chosen anew.
-    fn surviving(
+    /// What is left of the neighbours that `node` had among `nodes` nodes, by their new numbers, and whether they
+    /// were chosen anew. This is the graph that the new numbers are of, with all its rows.
+    pub(super) fn surviving<N: Iterator<Item = Node>>(
         &self,
         node: Node,
         level: usize,
+        neighbours: &impl Fn(Node) -> N,
         moved: &impl Fn(Node) -> Option<Node>,
+        nodes: usize,
         space: &mut Space,
     ) -> (Vec<Key>, bool) {
-        let neighbours = |of: Node| {
-            let (block, offset) = self.block(of);
-            known(block.neighbours(offset, level)).filter(|known| (*known as usize) < self.len)
-        };
-        let (mut left, gone): (Vec<Node>, Vec<Node>) =
-            neighbours(node).partition(|node| moved(*node).is_some());
-        let renumbered = |nodes: &[Key]| -> Vec<Key> {
-            nodes.iter().filter_map(|key| Some(Key::new(key.rank(), moved(key.node())?))).collect()
-        };
+        let Some(own) = moved(node) else { return (Vec::new(), false) };
+        let (left, gone): (Vec<Node>, Vec<Node>) = neighbours(node).partition(|node| moved(*node).is_some());
         if gone.is_empty() {
-            let keys: Vec<Key> = left.iter().map(|node| Key::new(0.0, *node)).collect();
-            return (renumbered(&keys), false);
+            let renumbered = left.into_iter().filter_map(moved).filter(|node| *node != own);
+            return (renumbered.map(|node| Key::new(0.0, node)).collect(), false);
         }
         // Through emptied nodes to those behind them, until there are enough to choose from.
-        space.start(self.len);
+        space.start(nodes);
         space.see(node);
         for known in left.iter().chain(&gone) {
             space.see(*known);
         }
+        let mut found: Vec<Node> = left.into_iter().filter_map(moved).collect();
         let mut open = VecDeque::from(gone);
         for _ in 0..self.degrees.ef_construction {
             let Some(gone) = open.pop_front() else { break };
             for next in neighbours(gone).filter(|next| space.see(*next)) {
-                if moved(next).is_some() { left.push(next) } else { open.push_back(next) }
+                match moved(next) {
+                    Some(next) => found.push(next),
+                    None => open.push_back(next),
+                }
             }
-            if left.len() >= self.degrees.ef_construction {
+            if found.len() >= self.degrees.ef_construction {
                 break;
             }
         }
         let mut probe = std::mem::take(&mut space.probe);
-        probe.set(self.row(node), self.shape.precision());
-        let mut candidates: Vec<Key> = left.into_iter().map(|node| self.key(&probe, node)).collect();
+        probe.set(self.row(own), self.shape.precision());
+        let found = found.into_iter().filter(|node| *node != own);
+        let mut candidates: Vec<Key> = found.map(|node| self.key(&probe, node)).collect();
         space.probe = probe;
         candidates.sort_unstable();
-        (renumbered(&self.choose(node, &candidates, self.degrees.at(level), space)), true)
+        candidates.dedup();
+        (self.choose(own, &candidates, self.degrees.at(level), space), true)
+    }
+
+    /// Has the neighbours that nodes have found anew lead to them: those that did are gone, too.
+    pub(super) fn lead_back(&self, found: Vec<(Node, usize, Vec<Key>)>, space: &mut Space) {
+        for (node, level, neighbours) in found {
+            for key in neighbours {
+                self.add(key.node(), level, Key::new(key.rank(), node), space);
+            }
+        }
     }
 }

@@ -26,7 +26,7 @@ use super::blocks::NONE;
 use super::codes::{Precision, Shape};
 use super::level::level;
 use super::link::{self, LinkingStopped, known};
-use super::scratch::Key;
+use super::scratch::{Key, Scratch, Space};
 use super::{Degrees, Entry, Graph, Node, Slot, View, mend};
 
 const MAGIC: &[u8; 8] = b"VZGRAPH3";
@@ -157,9 +157,9 @@ impl Graph {
             }
         }
         view.len = view.coded;
-        stored.place(&places, &mut view);
+        stored.place(&places, &mut view, &mut Scratch::take());
         let live = |node: Node| slot(node).id.is_some();
-        view.link(&unknown, &live, threads, stop)?;
+        view.link(&unknown, &live, threads, stop, &|| false)?;
         mend::mend(&view, &live, stop)?;
         view.mended = view.len;
         view.find_starts();
@@ -214,33 +214,53 @@ impl<'a> Stored<'a> {
         rest.0.is_empty().then_some(stored)
     }
 
-    /// Writes the neighbours of every node that still has a place there, as far as they have one.
-    fn place(&self, places: &[Option<Node>], view: &mut View) {
+    /// Where the lists of each node begin among the neighbours; it was made sure that they are all there.
+    fn starts(&self) -> Vec<usize> {
+        let lists = |level: &u8| 4 * (2 + usize::from(*level)) * self.degrees.m;
+        let next = |start: &mut usize, level| Some(std::mem::replace(start, *start + lists(level)));
+        self.levels.iter().scan(0, next).collect()
+    }
+
+    /// The neighbours of a node on a level.
+    fn neighbours(&self, starts: &[usize], node: Node, level: usize) -> impl Iterator<Item = Node> {
+        let reaches = self.levels.get(node as usize).is_some_and(|top| usize::from(*top) >= level);
+        let before = if level == 0 { 0 } else { 4 * (level + 1) * self.degrees.m };
+        let start = starts.get(node as usize).filter(|_| reaches).map(|start| start + before);
+        let list = start.and_then(|start| self.neighbours.get(start..start + 4 * self.degrees.at(level)));
+        let known = list.unwrap_or_default().as_chunks().0.iter().map(|bytes| Node::from_le_bytes(*bytes));
+        // What names no node is no neighbour.
+        known.filter(|known| (*known as usize) < self.levels.len())
+    }
+
+    /// Writes the neighbours of every node that still has a place there. Whoever has lost one chooses anew among
+    /// the others and those behind the lost ones.
+    fn place(&self, places: &[Option<Node>], view: &mut View, space: &mut Space) {
         let place = |node: Node| places.get(node as usize).copied().flatten();
-        let mut lists = self.neighbours;
+        let starts = self.starts();
         let mut highest: Option<Entry> = None;
-        for (own, top) in places.iter().zip(self.levels) {
+        let mut bereft = Vec::new();
+        for (node, (own, top)) in (0..).zip(places.iter().zip(self.levels)) {
+            let Some(own) = *own else { continue };
             let top = usize::from(*top);
             for level in 0..=top {
-                let (list, rest) = lists.split_at(4 * self.degrees.at(level));
-                lists = rest;
-                let Some(own) = own else { continue };
-                let known = list.as_chunks().0.iter().map(|bytes| Node::from_le_bytes(*bytes));
-                let reaches = |node: &Node| {
-                    let (block, offset) = view.block(*node);
-                    block.level(offset) >= level && node != own
+                let reaches = |node: Node| {
+                    let (block, offset) = view.block(node);
+                    (block.level(offset) >= level).then_some(node)
                 };
-                let known: Vec<Key> =
-                    known.filter_map(place).filter(reaches).map(|node| Key::new(0.0, node)).collect();
-                let (block, offset) = view.block(*own);
+                let moved = |node: Node| place(node).and_then(reaches);
+                let neighbours = |node: Node| self.neighbours(&starts, node, level);
+                let (known, anew) = view.surviving(node, level, &neighbours, &moved, places.len(), space);
+                let (block, offset) = view.block(own);
                 link::replace(block.neighbours(offset, level), &known);
+                if anew {
+                    bereft.push((own, level, known));
+                }
             }
-            if let Some(node) = *own
-                && highest.is_none_or(|entry| top > entry.level)
-            {
-                highest = Some(Entry { node, level: top });
+            if highest.is_none_or(|entry| top > entry.level) {
+                highest = Some(Entry { node: own, level: top });
             }
         }
+        view.lead_back(bereft, space);
         let entry = place(self.entry).map(|node| {
             let (block, offset) = view.block(node);
             Entry { node, level: block.level(offset) }

@@ -50,7 +50,7 @@ impl Linked {
     }
 
     fn extend(&self, end: usize, stop: &(impl Fn() -> bool + Sync)) -> Result<(), LinkingStopped> {
-        self.graph.extend(&|node| self.slot(node), (end, self.vectors.len()), 2, stop)
+        self.graph.extend(&|node| self.slot(node), (end, self.vectors.len()), 2, stop, &|| false)
     }
 
     fn slot(&self, node: Node) -> Slot<'_> {
@@ -125,7 +125,9 @@ fn a_compaction_keeps_the_graph_sound_and_leaves_no_emptied_node() {
     // Each is found about as well as in a graph of just these.
     let left: Vec<Node> = (0..5_000).filter(|node| numbers[*node as usize].is_some()).collect();
     let fresh = graph(Metric::Euclidean);
-    fresh.extend(&|node| linked.slot(left[node as usize]), (left.len(), left.len()), 2, &|| false).unwrap();
+    fresh
+        .extend(&|node| linked.slot(left[node as usize]), (left.len(), left.len()), 2, &|| false, &|| false)
+        .unwrap();
     let missed = |view: &View| {
         let mut missed = 0;
         for (number, node) in (0..).zip(&left) {
@@ -173,6 +175,56 @@ fn linking_that_was_stopped_is_done_again_also_in_smaller_steps() {
         assert_eq!(linked.graph.view().len(), end);
     }
     assert_sound(&linked.graph.view(), |node| linked.is_point(node));
+}
+
+#[test]
+fn linking_that_is_told_that_it_is_enough_keeps_what_is_done_and_always_does_some() {
+    for threads in [1, 2] {
+        let linked = Linked::new(Metric::Euclidean, 3_000);
+        let graph = graph(Metric::Euclidean);
+        let count = linked.vectors.len();
+        let extend = |enough: &(dyn Fn() -> bool + Sync)| {
+            graph
+                .extend(&|node| linked.slot(node), (count, count), threads, &|| false, &|| enough())
+                .unwrap();
+            graph.view().len()
+        };
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let first = extend(&|| asked.fetch_add(1, Ordering::Relaxed) > 500);
+        assert!((300..1_000).contains(&first), "{first} are linked");
+        let mut before = first;
+        for _ in 0..50 {
+            let now = extend(&|| true);
+            assert!(now > before && now < before + 20, "{before}, then {now}");
+            before = now;
+        }
+        assert_eq!(extend(&|| false), count);
+        assert_sound(&graph.view(), |node| linked.is_point(node));
+    }
+}
+
+/// Both may be linked, by a turn that came to nothing, and find each other in the next one.
+#[test]
+fn of_two_equal_vectors_that_were_linked_at_once_neither_is_shown_twice() {
+    let mut linked = Linked::new(Metric::Euclidean, 1_000);
+    let copied: Vec<f32> = linked.vectors[0].iter().map(|number| number + 0.25).collect();
+    for _ in 0..40 {
+        linked.push(copied.clone());
+        linked.push(copied.iter().map(|number| -number).collect());
+    }
+    for round in 0..20 {
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        // Stopped ever later.
+        let _stopped = linked.extend(1_080, &|| asked.fetch_add(1, Ordering::Relaxed) > 4 * round);
+    }
+    linked.extend(1_080, &|| false).unwrap();
+    let view = linked.graph.view();
+    view.nearest(&view.probe(&copied), 100, |found| {
+        let distinct: std::collections::HashSet<&Node> = found.iter().collect();
+        assert_eq!(distinct.len(), found.len(), "one is shown twice");
+        let copies = found.iter().filter(|node| linked.vectors[**node as usize] == copied).count();
+        assert_eq!(copies, 40);
+    });
 }
 
 #[test]
