@@ -15,6 +15,8 @@ mod conditions;
 mod crash;
 mod damage;
 mod disk;
+mod deployment;
+mod documents;
 mod embedding;
 mod failing_disk;
 mod hostile;

@@ -1,5 +1,6 @@
 //! Stopping loses nothing and ends; whoever follows the log sees it grow and sees it end.
 
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -103,6 +104,56 @@ async fn a_stopping_server_takes_no_more_work_and_ends_what_would_go_on_for_ever
     assert!(std::net::TcpStream::connect(&authority).is_err());
     assert!(tokio::task::spawn_blocking(|| node.ended()).await.unwrap());
     assert!(asked.elapsed() < GRACE / 3, "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_server_that_is_to_stop_says_so_while_it_serves_then_listens_no_more_and_ends_what_is_under_way() {
+    let data = TempDir::new().unwrap();
+    let flags = ["--hub-listen", "127.0.0.1:0", "--shutdown-delay", "3"];
+    let node = Node::start("dev", data.path(), &flags);
+    let key = node.key(ACME);
+    let head = |method: &str, path: &str, length: usize| {
+        format!(
+            "{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        )
+    };
+    let ready = || node.raw(head("GET", "/ready", 0).as_bytes());
+    let create = |name: &str| json!({"name": name, "dimension": 1, "metric": "dot"}).to_string();
+    assert_eq!(ready().status, 200);
+    // Under way: the half of it is here.
+    let body = create("slow");
+    let mut slow = std::net::TcpStream::connect(node.authority()).unwrap();
+    slow.set_read_timeout(Some(PATIENCE)).unwrap();
+    slow.write_all(head("POST", "/api/v1/collections", body.len()).as_bytes()).unwrap();
+    slow.write_all(&body.as_bytes()[..10]).unwrap();
+
+    let asked = Instant::now();
+    node.signal("TERM");
+    let refused = loop {
+        let answer = ready();
+        if answer.status != 200 {
+            break answer;
+        }
+        assert!(asked.elapsed() < PATIENCE, "it says that it takes work");
+    };
+    assert_eq!((refused.status.as_u16(), refused.problem()), (503, "stopping"));
+    assert!(refused.headers.contains_key("retry-after"));
+    // Who has not looked yet is served, and the process lives.
+    let body_of_late = create("late");
+    let late = head("POST", "/api/v1/collections", body_of_late.len()) + &body_of_late;
+    node.raw(late.as_bytes()).expect(201);
+    node.raw(head("GET", "/health", 0).as_bytes()).expect(200);
+    while std::net::TcpStream::connect(node.authority()).is_ok() {
+        assert!(asked.elapsed() < PATIENCE, "it listens on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(asked.elapsed() >= Duration::from_millis(2_900), "{:?}", asked.elapsed());
+    slow.write_all(&body.as_bytes()[10..]).unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert!(node.ended(), "it did not end well");
 }
 
 /// The lines of an answer that is still coming in.

@@ -73,6 +73,8 @@ struct Shared {
     answers: Arc<Semaphore>,
     /// Held by the one who reads the metrics.
     measuring: Arc<Semaphore>,
+    /// Nobody should begin anything here any more: another one takes work, or soon will.
+    leaving: CancellationToken,
     ending: CancellationToken,
 }
 
@@ -93,6 +95,7 @@ impl App {
         let waiting_searches = Arc::new(Semaphore::new(cores() + search::WAITING_MAX));
         let long_searches = Background::new(cores());
         let answers = answer::node_room();
+        let leaving = CancellationToken::new();
         let ending = CancellationToken::new();
         let shared = Shared {
             started: Instant::now(),
@@ -108,18 +111,25 @@ impl App {
             long_searches,
             answers,
             measuring: Arc::new(Semaphore::new(1)),
+            leaving,
             ending,
         };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Says on `/ready` that no more work should come, and ends the answers that would go on for ever.
+    /// Says on `/ready` that no more work should come. What comes all the same is done.
+    pub fn turn_work_away(&self) {
+        self.shared.leaving.cancel();
+    }
+
+    /// The same, and ends the answers that would go on for ever.
     pub fn stop_taking_work(&self) {
+        self.turn_work_away();
         self.shared.ending.cancel();
     }
 
     fn is_stopping(&self) -> bool {
-        self.shared.ending.is_cancelled()
+        self.shared.leaving.is_cancelled()
     }
 
     /// Who is let in.

@@ -56,6 +56,10 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "FILE", value_parser = from_flag::<FilePath>)]
     pub tls_key: Option<FilePath>,
 
+    /// How long everything is served still while /ready says 503, before the server stops [default: none]
+    #[arg(long, value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
+    pub shutdown_delay: Option<Seconds>,
+
     /// How long requests in flight may take to end when the server stops [default: 30]
     #[arg(long, value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
     pub shutdown_grace: Option<Seconds>,

@@ -24,6 +24,7 @@ pub(super) const METRICS_LISTEN: Key = key("server", "metrics_listen", "null");
 /// A key within a mapping of its section: `tls: { cert, key }`.
 pub(super) const TLS_CERT: Key = key("server", "tls.cert", "null");
 pub(super) const TLS_KEY: Key = key("server", "tls.key", "null");
+pub(super) const SHUTDOWN_DELAY: Key = key("server", "shutdown_delay", "null");
 pub(super) const SHUTDOWN_GRACE: Key = key("server", "shutdown_grace", "30");
 pub(super) const DELETE_GRACE: Key = key("server", "delete_grace", "604800");
 pub(super) const TENANT_IDLE: Key = key("server", "tenant_idle", "600");
@@ -53,6 +54,7 @@ pub(super) const ALL: &[Key] = &[
     METRICS_LISTEN,
     TLS_CERT,
     TLS_KEY,
+    SHUTDOWN_DELAY,
     SHUTDOWN_GRACE,
     DELETE_GRACE,
     TENANT_IDLE,

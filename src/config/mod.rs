@@ -67,6 +67,8 @@ pub struct Server {
     pub metrics_listen: Option<SocketAddr>,
     /// What connections are encrypted with; `None` is plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// How long everything is served still after `/ready` has begun to say 503, when the server stops.
+    pub shutdown_delay: Option<Seconds>,
     /// How long requests in flight may take to end after the server was told to stop.
     pub shutdown_grace: Seconds,
     /// How long a deleted tenant can be had back.
@@ -183,6 +185,7 @@ impl Server {
             trusted_proxies: document.list(&keys::TRUSTED_PROXIES, flags.trusted_proxies.as_ref())?,
             metrics_listen: document.optional(&keys::METRICS_LISTEN, flags.metrics_listen.as_ref())?,
             tls: TlsFiles::read(document, flags)?,
+            shutdown_delay: document.optional(&keys::SHUTDOWN_DELAY, flags.shutdown_delay.as_ref())?,
             shutdown_grace: document.value(&keys::SHUTDOWN_GRACE, flags.shutdown_grace.as_ref())?,
             delete_grace: document.value(&keys::DELETE_GRACE, flags.delete_grace.as_ref())?,
             tenant_idle: document.value(&keys::TENANT_IDLE, flags.tenant_idle.as_ref())?,

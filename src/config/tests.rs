@@ -74,8 +74,8 @@ rate_limiting: { default_requests_per_minute: 1000, default_requests_per_hour: 1
 fn every_key_is_a_flag_and_the_flag_wins_over_the_file() {
     let file = r#"
 server: { listen: "127.0.0.1:1", data_dir: a, allowed_hosts: [a], body_bytes_max: 2000, json_depth_max: 3,
-          trusted_proxies: ["10.0.0.1"], metrics_listen: "127.0.0.1:2", tls: { cert: a, key: b }, shutdown_grace: 4,
-          delete_grace: 10, tenant_idle: 12, memory_budget: 20000000 }
+          trusted_proxies: ["10.0.0.1"], metrics_listen: "127.0.0.1:2", tls: { cert: a, key: b }, shutdown_delay: 3,
+          shutdown_grace: 4, delete_grace: 10, tenant_idle: 12, memory_budget: 20000000 }
 cluster: { enabled: true, hivehub_api_url: "http://a", hivehub_api_key: a, quota_check_interval: 5,
            usage_report_interval: 6 }
 auth: { require_authentication: true, api_key_cache_ttl: 7 }

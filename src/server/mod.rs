@@ -33,7 +33,7 @@ use self::tls::Tls;
 pub use self::tls::TlsError;
 use crate::api::{AllowedHosts, App, BodyLimits, Peer, metrics_router, router, share_size};
 use crate::auth::{AccessCheck, FailedAuthentications};
-use crate::config::Config;
+use crate::config::{Config, Seconds};
 use crate::embedding::{Embedder, UnusableEmbedder};
 use crate::hivehub::{Clock, HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
 use crate::metrics::Metrics;
@@ -69,6 +69,8 @@ pub struct Server {
     policies: Option<PolicyFeed<HiveHubClient, HiveHubClient>>,
     /// In cluster mode.
     reporter: Option<Reporter>,
+    /// How long everything is served still after `/ready` has said that it will not be.
+    delay: Option<Duration>,
     grace: Duration,
     delete_grace: Duration,
 }
@@ -185,9 +187,10 @@ impl Server {
             }
             None => None,
         };
+        let delay = config.server.shutdown_delay.map(Seconds::duration);
         let grace = config.server.shutdown_grace.duration();
         let delete_grace = config.server.delete_grace.duration();
-        Ok(Self { listener, metrics, tls, app, tenancy, policies, reporter, grace, delete_grace })
+        Ok(Self { listener, metrics, tls, app, tenancy, policies, reporter, delay, grace, delete_grace })
     }
 
     /// The address it listens on.
@@ -208,7 +211,8 @@ impl Server {
     /// Serves until `stop` is ready; then finishes what is under way, for as long as the grace lasts,
     /// and closes every tenant's log.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, metrics, tls, app, tenancy, policies, reporter, grace, delete_grace } = self;
+        let Self { listener, metrics, tls, app, tenancy, policies, reporter, delay, grace, delete_grace } =
+            self;
         let ended = CancellationToken::new();
         let mut beside = JoinSet::new();
         beside.spawn(tenancy.audit().clone().run(ended.clone()));
@@ -239,6 +243,11 @@ impl Server {
         let ending = app.clone();
         let stop = async move {
             stop.await;
+            if let Some(delay) = delay {
+                info!(?delay, "stopping soon: /ready says so, and everything is served still");
+                ending.turn_work_away();
+                tokio::time::sleep(delay).await;
+            }
             info!("stopping: finishing the requests under way");
             ending.stop_taking_work();
         };

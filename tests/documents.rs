@@ -1,0 +1,202 @@
+//! The documents are true, as far as a program can tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::node::vectorizer;
+
+const ALERTS: &str = include_str!("../deploy/prometheus/alerts.yml");
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// The documents for people, by their paths.
+fn documents() -> BTreeMap<&'static str, String> {
+    ["README.md", "ARCHITECTURE.md", "docs/operating.md", "docs/cluster.md", "docs/security.md"]
+        .map(|path| (path, read(path)))
+        .into()
+}
+
+/// What stands in backquotes on a line.
+fn quoted(text: &str) -> Vec<&str> {
+    let of_line = |line| str::split(line, '`').skip(1).step_by(2);
+    text.lines().filter(|line| !line.starts_with("```")).flat_map(of_line).collect()
+}
+
+/// Lines within blocks of shell, where those that a backslash ends are one with the next.
+fn shell(text: &str) -> Vec<String> {
+    let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let joined = blocks.map(|block| block.replace("\\\n", " ")).collect::<String>();
+    joined.lines().map(str::to_owned).collect()
+}
+
+/// The program's commands in a text: in blocks of shell, and in backquotes.
+fn commands(text: &str) -> Vec<String> {
+    let shell = shell(text);
+    let all = shell.iter().map(String::as_str).chain(quoted(text));
+    all.filter_map(|line| {
+        let at = line.strip_prefix("vectorizer ").or_else(|| line.strip_prefix("cargo run --release -- "))?;
+        Some(at.split(" #").next().unwrap().to_owned())
+    })
+    .collect()
+}
+
+#[test]
+fn every_command_in_the_documents_is_one_and_knows_the_flags_it_is_given() {
+    let mut helps: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut checked = 0;
+    for (path, text) in documents() {
+        for command in commands(&text) {
+            let words: Vec<&str> = command.split_whitespace().collect();
+            // What comes before the first flag, without arguments: as much of it as is a command.
+            let named: Vec<&str> = words
+                .iter()
+                .copied()
+                .take_while(|word| word.chars().all(|it| it.is_ascii_lowercase()))
+                .take(3)
+                .collect();
+            let help = (1..=named.len()).rev().find_map(|depth| {
+                let command = &named[..depth];
+                let help = helps.entry(command.join(" ")).or_insert_with(|| {
+                    let output = vectorizer(command.iter().copied().chain(["--help"]));
+                    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+                });
+                help.clone()
+            });
+            let help = help.or_else(|| {
+                // `vectorizer --help` itself.
+                words[0].starts_with("--").then(|| String::from_utf8(vectorizer(["--help"]).stdout).unwrap())
+            });
+            let help = help.unwrap_or_else(|| panic!("{path}: there is no command `{command}`"));
+            for flag in words.iter().filter(|word| word.starts_with("--")) {
+                let flag = flag.split('=').next().unwrap();
+                assert!(help.contains(flag), "{path}: `{command}` does not know {flag}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 30, "{checked}");
+}
+
+#[test]
+fn every_test_that_the_documents_name_is_there() {
+    let mut checked = 0;
+    for (path, text) in documents().into_iter().filter(|(path, _)| *path == "docs/security.md") {
+        for name in quoted(&text) {
+            let Some((file, test)) = name.split_once("::") else { continue };
+            let source = read(&format!("tests/{file}.rs"));
+            assert!(source.contains(&format!("fn {test}(")), "{path} names `{name}`, which is not there");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 30, "{checked}");
+}
+
+#[test]
+fn every_alert_has_its_paragraph_in_the_operations_guide_and_the_other_way_round() {
+    let alerts: BTreeSet<&str> =
+        ALERTS.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let guide = read("docs/operating.md");
+    let mut told = BTreeSet::new();
+    for section in guide.split("\n### Vectorizer").skip(1) {
+        let (name, rest) = section.split_once('\n').unwrap();
+        let paragraph = rest.split("\n#").next().unwrap();
+        assert!(paragraph.split_whitespace().count() >= 20, "Vectorizer{name} has hardly a word");
+        told.insert(format!("Vectorizer{name}"));
+    }
+    assert_eq!(told.iter().map(String::as_str).collect::<BTreeSet<_>>(), alerts);
+}
+
+/// How a heading is linked to.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase();
+    let kept = kept.chars().filter(|it| it.is_alphanumeric() || " -_".contains(*it));
+    kept.map(|it| if it == ' ' { '-' } else { it }).collect()
+}
+
+#[test]
+fn every_link_between_the_documents_leads_somewhere() {
+    let mut checked = 0;
+    for (path, text) in documents() {
+        let folder = root().join(path).parent().unwrap().to_owned();
+        for rest in text.split("](").skip(1) {
+            let link = rest.split(')').next().unwrap();
+            if link.starts_with("http") {
+                continue;
+            }
+            let (file, part) = link.split_once('#').map_or((link, None), |(file, part)| (file, Some(part)));
+            let target: PathBuf = if file.is_empty() { root().join(path) } else { folder.join(file) };
+            assert!(target.exists(), "{path} links to {link}");
+            if let Some(part) = part {
+                let text = std::fs::read_to_string(&target).unwrap();
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                let found = headings.any(|line| anchor(line.trim_start_matches('#').trim()) == part);
+                assert!(found, "{path} links to {link}, and there is no such heading");
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked >= 20, "{checked}");
+}
+
+#[test]
+fn every_key_of_the_configuration_that_the_documents_name_is_a_flag() {
+    let help = String::from_utf8(vectorizer(["serve", "--help"]).stdout).unwrap();
+    let flags: BTreeSet<&str> = help.split_whitespace().filter_map(|word| word.strip_prefix("--")).collect();
+    let mut checked = 0;
+    for (path, text) in documents() {
+        for name in quoted(&text) {
+            let name = name.split([':', ' ']).next().unwrap();
+            let Some((section, key)) = name.split_once('.') else { continue };
+            let of_configuration =
+                ["server", "cluster", "auth", "rate_limiting", "embedding"].contains(&section);
+            if !of_configuration || !key.chars().all(|it| it.is_ascii_lowercase() || "_.".contains(it)) {
+                continue;
+            }
+            let flag = match section {
+                "embedding" => format!("embedding-{key}"),
+                "cluster" if key == "enabled" => "cluster-enabled".to_owned(),
+                _ => key.replace(['_', '.'], "-"),
+            };
+            // `server.tls` has two.
+            let known = flags.contains(flag.as_str()) || flags.contains(format!("{flag}-cert").as_str());
+            assert!(known, "{path} names `{name}`");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 20, "{checked}");
+}
+
+#[test]
+fn every_problem_that_the_documents_name_is_one_that_the_server_has() {
+    let mut sources = String::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                sources.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut checked = 0;
+    for (path, text) in documents() {
+        for status in ["400", "401", "403", "404", "409", "412", "413", "422", "429", "503", "507"] {
+            for rest in text.split(&format!("{status} `")).skip(1) {
+                let code = rest.split('`').next().unwrap();
+                let quoted = sources.contains(&format!("\"{code}\""));
+                let known = quoted || sources.contains(&format!("urn:vectorizer:problem:{code}\""));
+                assert!(known, "{path} names {status} `{code}`");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 10, "{checked}");
+}
