@@ -97,6 +97,13 @@ pub(super) fn is_known(section: &str, name: &str) -> bool {
 /// The key that `name`, found in `section`, was most likely meant to be. A key of the same section
 /// wins a tie; one of another section wins where the key was right and its place wrong.
 pub(super) fn nearest(section: Option<&str>, name: &str) -> Key {
+    // A mapping with a value in its place.
+    let within = |key: &&Key| {
+        section == Some(key.section) && key.name.split_once('.').is_some_and(|(group, _)| group == name)
+    };
+    if let Some(key) = ALL.iter().find(within) {
+        return *key;
+    }
     let distance = |key: &Key| {
         let elsewhere = usize::from(section != Some(key.section));
         2 * strsim::damerau_levenshtein(name, key.name) + elsewhere
