@@ -63,7 +63,7 @@ fn stop_seconds(config: &str) -> u64 {
 }
 
 /// The words behind a Dockerfile's instruction, each time that it is there.
-fn instructions<'a>(name: &'a str) -> impl Iterator<Item = Vec<&'a str>> {
+fn instructions(name: &str) -> impl Iterator<Item = Vec<&str>> {
     DOCKERFILE.lines().filter_map(move |line| {
         let (first, rest) = line.split_once(' ')?;
         (first == name).then(|| rest.split_whitespace().collect())
@@ -77,7 +77,7 @@ fn exec(name: &str) -> Vec<String> {
 }
 
 /// The values of a key of the unit.
-fn unit<'a>(key: &'a str) -> impl Iterator<Item = &'a str> {
+fn unit(key: &str) -> impl Iterator<Item = &str> {
     UNIT.lines().filter_map(move |line| line.strip_prefix(key)?.strip_prefix('='))
 }
 
