@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::error::HubError;
+use super::error::{Garbage, HubError};
 use super::jitter::shortened;
 use super::observer::Call;
 
@@ -145,8 +145,8 @@ impl Try {
         let probes = std::mem::take(&mut self.probes);
         let mut state = self.breaker.locked();
         match outcome {
-            // An answer that cannot be understood may be about this one key or tenant.
-            Ok(_) | Err(HubError::Garbage(_)) => state.close(),
+            // What was understood and contradicts itself is about this one key or tenant.
+            Ok(_) | Err(HubError::Garbage(Garbage::Contradiction(_))) => state.close(),
             Err(HubError::Failing { status: 429, retry_after }) => {
                 // The hub is well, and this one call was made too often.
                 state.close();
@@ -156,7 +156,8 @@ impl Try {
             Err(HubError::Failing { retry_after, .. }) => {
                 state.fail(now, probes, retry_after.filter(|pause| !pause.is_zero()));
             }
-            Err(HubError::Unreachable(_) | HubError::ServiceKeyRejected { .. }) => {
+            // Whatever answers there speaks another language, and helps no more than one that is silent.
+            Err(HubError::Unreachable(_) | HubError::ServiceKeyRejected { .. } | HubError::Garbage(_)) => {
                 state.fail(now, probes, None);
             }
             Err(HubError::LeftAlone { .. }) => {}

@@ -7,6 +7,7 @@ use super::breaker::{Breaker, Try};
 use super::cache_tests::HandClock;
 use super::clock::Clock;
 use super::error::{Garbage, HubError};
+use super::models::Contradiction;
 use super::observer::Call;
 
 struct Bench {
@@ -133,10 +134,23 @@ fn too_many_calls_of_a_kind_hold_up_that_kind_alone() {
 }
 
 #[test]
-fn an_answer_that_is_not_understood_is_an_answer() {
+fn an_answer_that_is_not_understood_is_a_failure_and_one_that_contradicts_itself_an_answer() {
+    let garbage = |garbage: Garbage| Err::<(), _>(HubError::Garbage(garbage));
+    for of in [|| Garbage::Status(404), || Garbage::TooLong(7), || Garbage::Json { line: 1, column: 1 }] {
+        let bench = Bench::open();
+        bench.clock.pass(1);
+        bench.admitted().ended(&garbage(of()));
+        assert!(bench.waits() > Duration::ZERO, "a probe that is answered by nonsense has failed");
+        let bench = Bench::new();
+        for _ in 0..5 {
+            assert_eq!(bench.waits(), Duration::ZERO);
+            bench.admitted().ended(&garbage(of()));
+        }
+        assert!(bench.waits() > Duration::ZERO);
+    }
     let bench = Bench::open();
     bench.clock.pass(1);
-    bench.admitted().ended(&Err::<(), _>(HubError::Garbage(Garbage::Status(404))));
+    bench.admitted().ended(&garbage(Garbage::Contradiction(Contradiction::NoTenant)));
     assert_eq!(bench.waits(), Duration::ZERO);
 }
 

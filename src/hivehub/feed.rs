@@ -25,8 +25,10 @@ const IDLE_TIME_MIN: Duration = Duration::from_millis(500);
 /// The pause after a failure; each further one is twice as long, shortened by chance.
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// The longest pause that `HiveHub` can ask for.
+/// The longest pause that a `HiveHub` that fails can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+/// The same of one that is well and was asked too often: meanwhile nobody hears of what it revokes.
+const RETRY_AFTER_TOO_MANY_MAX: Duration = Duration::from_secs(2);
 /// How often a hub without a policy feed is asked whether it has one by now.
 const ABSENT_PAUSE: Duration = Duration::from_mins(10);
 
@@ -222,7 +224,9 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
             | HubError::ServiceKeyRejected { .. } => {}
         }
         let pause = self.next_pause();
-        error.retry_after().map_or(pause, |asked| asked.min(RETRY_AFTER_MAX).max(pause))
+        let is_well = matches!(error, HubError::Failing { status: 429, .. });
+        let longest = if is_well { RETRY_AFTER_TOO_MANY_MAX } else { RETRY_AFTER_MAX };
+        error.retry_after().map_or(pause, |asked| asked.min(longest).max(pause))
     }
 
     fn next_pause(&mut self) -> Duration {

@@ -27,7 +27,14 @@ const HOUR: Duration = Duration::from_hours(1);
 
 /// One tenant's requests, whichever of its keys they come with.
 #[derive(Debug)]
-pub(super) struct RequestLimiter(Mutex<Option<Windows>>);
+pub(super) struct RequestLimiter(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    windows: Option<Windows>,
+    /// The minute's and the hour's. They outlive the limits, also while there are none.
+    accounts: [Account; 2],
+}
 
 #[derive(Debug)]
 struct Windows {
@@ -78,25 +85,23 @@ pub struct RequestRefused {
 
 impl RequestLimiter {
     pub(super) fn new(limits: Option<RequestLimits>) -> Self {
-        Self(Mutex::new(limits.map(|limits| Windows::new(limits, &[Account::default(), Account::default()]))))
+        let accounts = <[Account; 2]>::default();
+        Self(Mutex::new(State { windows: limits.map(|limits| Windows::new(limits, &accounts)), accounts }))
     }
 
-    /// Takes other limits; what was used stays used.
+    /// Takes other limits; what was used stays used, also if there are none in between.
     pub(super) fn change(&self, limits: Option<RequestLimits>) {
-        let mut windows = self.windows();
-        if windows.as_ref().map(|windows| windows.limits) == limits {
-            return;
+        let State { windows, accounts } = &mut *self.state();
+        if windows.as_ref().map(|windows| windows.limits) != limits {
+            *windows = limits.map(|limits| Windows::new(limits, accounts));
         }
-        let accounts =
-            windows.as_ref().map(|windows| [&windows.minute, &windows.hour].map(|it| it.account.clone()));
-        *windows = limits.map(|limits| Windows::new(limits, &accounts.unwrap_or_default()));
     }
 
     /// Charges one request at `now`, the time since a fixed moment, unless a limit is in its way. Says how
     /// things stand afterwards; `None` if there is no limit.
     pub(super) fn charge(&self, now: Duration) -> (Option<RateReport>, Result<(), RequestRefused>) {
-        let mut windows = self.windows();
-        match windows.as_mut() {
+        let mut state = self.state();
+        match state.windows.as_mut() {
             None => (None, Ok(())),
             Some(windows) => {
                 let outcome = windows.charge(now);
@@ -107,10 +112,10 @@ impl RequestLimiter {
 
     /// How things stand at `now`.
     pub(super) fn report(&self, now: Duration) -> Option<RateReport> {
-        self.windows().as_ref().map(|windows| windows.report(now))
+        self.state().windows.as_ref().map(|windows| windows.report(now))
     }
 
-    fn windows(&self) -> MutexGuard<'_, Option<Windows>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

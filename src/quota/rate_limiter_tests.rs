@@ -68,6 +68,21 @@ fn other_limits_hold_at_once_and_what_was_used_stays_used() {
 }
 
 #[test]
+fn what_was_used_stays_used_also_if_there_is_no_limit_in_between() {
+    let limits = Some(RequestLimits { per_minute: 10, per_hour: 20 });
+    let limiter = RequestLimiter::new(limits);
+    for _ in 0..10 {
+        assert_eq!(limiter.charge(seconds(1)).1, Ok(()));
+    }
+    limiter.change(None);
+    assert_eq!(limiter.charge(seconds(1)), (None, Ok(())));
+    limiter.change(limits);
+    assert!(limiter.charge(seconds(1)).1.is_err());
+    let report = limiter.report(seconds(7)).unwrap();
+    assert_eq!((report.minute.remaining, report.hour.remaining), (1, 10));
+}
+
+#[test]
 fn a_large_limit_is_held_too() {
     let limiter = limiter(1_000_000_000, 1_000_000_000);
     for _ in 0..1_000 {

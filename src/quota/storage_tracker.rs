@@ -136,7 +136,8 @@ impl<'state> StorageTracker<'state> {
         }
     }
 
-    /// A tenant beyond a limit, which was lowered perhaps, may still do what does not take it further.
+    /// A tenant beyond a limit, which was lowered perhaps, may still do what does not take it further. Of
+    /// several limits that are in the way, one that no waiting helps against is named before the others.
     fn exceeded(&self, before: &Usage, after: &Usage) -> Result<(), QuotaExceeded> {
         let Limits { storage_bytes, vectors, collections, log_bytes: _, requests: _ } = self.limits;
         let quotas = [
@@ -144,14 +145,11 @@ impl<'state> StorageTracker<'state> {
             (QuotaType::Vectors, vectors, before.vectors(), after.vectors()),
             (QuotaType::Collections, collections, before.collections(), after.collections()),
         ];
-        for (quota, limit, used, wanted) in quotas {
-            if let Some(limit) = limit
-                && wanted > limit
-                && wanted > used
-            {
-                return Err(QuotaExceeded { quota, limit, used, more: wanted - used });
-            }
-        }
-        Ok(())
+        let exceeded = quotas.into_iter().filter_map(|(quota, limit, used, wanted)| {
+            let limit = limit.filter(|limit| wanted > *limit && wanted > used)?;
+            Some(QuotaExceeded { quota, limit, used, more: wanted - used })
+        });
+        // The first of those that are alike.
+        exceeded.min_by_key(|exceeded| !exceeded.never_fits()).map_or(Ok(()), Err)
     }
 }
