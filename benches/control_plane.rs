@@ -294,7 +294,7 @@ fn memory() -> Outcome<()> {
     runtime.block_on(async {
         for tenant in 0..KNOWN {
             let tenant: TenantId = format!("tenant-{tenant:06}").parse()?;
-            let allowance = manager.allowance(&tenant).await?;
+            let allowance = manager.allowance(&tenant, None).await?;
             let now = manager.uptime();
             allowance.charge(now).1.map_err(|_| "refused")?;
         }

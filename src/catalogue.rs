@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
-use vectorizer_log::{TenantId, Timestamp};
+use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
 use crate::hivehub::PolicyCursor;
 use crate::quota::NotedBill;
@@ -23,6 +23,7 @@ const FOLDER: &str = "catalogue";
 const UNREADABLE: &str = "catalogue.unreadable";
 
 const POLICY_CURSOR: &str = "policy cursor";
+const POLICY_GAP: &str = "policy gap";
 
 const CACHE_BYTES: u64 = 4 << 20;
 const SEGMENT_BYTES: usize = 512 << 10;
@@ -81,6 +82,19 @@ pub struct NotedQuota {
     pub requests_per_minute: Option<u64>,
     /// Requests within an hour.
     pub requests_per_hour: Option<u64>,
+    /// Whose limits they are, of those who have had the tenant's id, as far as that is known.
+    #[serde(default)]
+    pub incarnation: Option<Incarnation>,
+}
+
+/// A deletion that is still to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotedDeletion {
+    /// The event that says so.
+    pub at: PolicyCursor,
+    /// Who was deleted, of those who have had the tenant's id, as far as that is known.
+    #[serde(default)]
+    pub incarnation: Option<Incarnation>,
 }
 
 /// How large a tenant was, and when it was used last.
@@ -149,18 +163,23 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Notes down that `HiveHub` has deleted a tenant, in the event at `at`, and that this is still to be done.
-    pub fn note_deletion(&self, tenant: &TenantId, at: PolicyCursor) -> Result<(), CatalogueError> {
-        note(&self.deletions, tenant.as_str(), &at)
+    /// Notes down that `HiveHub` has deleted a tenant, and that this is still to be done.
+    pub fn note_deletion(&self, tenant: &TenantId, deletion: &NotedDeletion) -> Result<(), CatalogueError> {
+        note(&self.deletions, tenant.as_str(), deletion)
     }
 
     /// The deletions that are still to be done.
-    pub fn deletions(&self) -> Result<Vec<(TenantId, PolicyCursor)>, CatalogueError> {
+    pub fn deletions(&self) -> Result<Vec<(TenantId, NotedDeletion)>, CatalogueError> {
         let mut deletions = Vec::new();
         for noted in &self.deletions {
-            let (tenant, at) = noted?;
+            let (tenant, note) = noted?;
             if let Some(tenant) = std::str::from_utf8(&tenant).ok().and_then(|tenant| tenant.parse().ok()) {
-                deletions.push((tenant, serde_json::from_slice(&at)?));
+                // By an earlier version the place in the feed alone was noted down.
+                let deletion = serde_json::from_slice(&note).or_else(|error| {
+                    let at = serde_json::from_slice(&note).map_err(|_| error)?;
+                    Ok::<_, serde_json::Error>(NotedDeletion { at, incarnation: None })
+                })?;
+                deletions.push((tenant, deletion));
             }
         }
         Ok(deletions)
@@ -185,6 +204,16 @@ impl Catalogue {
             return Ok(());
         }
         note(&self.node, POLICY_CURSOR, &at)
+    }
+
+    /// Whether the policy feed had a gap after which not every tenant was asked about yet.
+    pub fn has_gap(&self) -> Result<bool, CatalogueError> {
+        Ok(read(&self.node, POLICY_GAP)?.unwrap_or_default())
+    }
+
+    /// Notes down whether it had.
+    pub fn note_gap(&self, gap: bool) -> Result<(), CatalogueError> {
+        note(&self.node, POLICY_GAP, &gap)
     }
 
     /// Where the tenant's bill stood when that was noted last.
@@ -286,8 +315,15 @@ mod tests {
         let node = tempfile::tempdir().unwrap();
         let catalogue = Catalogue::open(node.path()).unwrap();
         let at = |feed, position| PolicyCursor::new(uuid::Uuid::from_u128(feed), position);
-        catalogue.note_deletion(&acme(), at(1, 5)).unwrap();
-        assert_eq!(catalogue.deletions().unwrap(), [(acme(), at(1, 5))]);
+        let incarnation = Some(Incarnation::at_millis(7, &[1; 10]));
+        for deletion in
+            [NotedDeletion { at: at(1, 5), incarnation }, NotedDeletion { at: at(1, 5), incarnation: None }]
+        {
+            catalogue.note_deletion(&acme(), &deletion).unwrap();
+            assert_eq!(catalogue.deletions().unwrap(), [(acme(), deletion)]);
+        }
+        note(&catalogue.deletions, "acme", &at(1, 5)).unwrap();
+        assert_eq!(catalogue.deletions().unwrap()[0].1.at, at(1, 5), "as an earlier version noted it down");
         catalogue.note_policy_cursor(at(1, 9)).unwrap();
         catalogue.deletion_done(&acme(), at(1, 5)).unwrap();
         assert_eq!(

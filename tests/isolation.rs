@@ -5,6 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vectorizer::api::location;
+use vectorizer::auth::Operation;
 
 use crate::node::{ACME, Answer, Client, GLOBEX, Node};
 
@@ -192,10 +194,24 @@ async fn what_is_anothers_answers_exactly_like_what_never_was() {
         (Method::DELETE, "", json!({})),
         (Method::PATCH, "/payload", json!({"a": 1})),
     ];
-    let cases = in_collection
+    let cases: Vec<_> = in_collection
         .into_iter()
         .map(|case| ("/collections/", "secret", case))
-        .chain(of_vector.into_iter().map(|case| ("/collections/words/vectors/", "hidden", case)));
+        .chain(of_vector.into_iter().map(|case| ("/collections/words/vectors/", "hidden", case)))
+        .collect();
+    // Whatever names a collection is among them, a new operation too.
+    for operation in Operation::ALL {
+        let (method, template) = location(operation);
+        let is_it = |(base, name, (by, rest, _)): &(&str, &str, (Method, &str, Value))| {
+            let path = format!("/api/v1{base}{name}{rest}");
+            let path = path.split('?').next().unwrap();
+            let (path, template): (Vec<_>, Vec<_>) =
+                (path.split('/').collect(), template.split('/').collect());
+            let fits = |(wanted, part): (&&str, &&str)| wanted.starts_with('{') || wanted == part;
+            *by == method && path.len() == template.len() && template.iter().zip(&path).all(fits)
+        };
+        assert!(!template.contains("{name}") || cases.iter().any(is_it), "{operation:?} is not tried");
+    }
     for (base, present, (method, rest, body)) in cases {
         // A name of the same length that is nobody's.
         let absent = "absent";

@@ -95,6 +95,69 @@ async fn thirty_two_writers_at_once_never_exceed_a_quota_and_use_all_of_it() {
     assert_eq!((&event["key_id"], &event["from"]), (&json!(key.id().to_string()), &json!("127.0.0.1")));
 }
 
+/// What 32 writers at once, four times each, get written of what `write` writes.
+async fn written(
+    cluster: &Arc<Cluster>,
+    key: &ApiKey,
+    write: fn(usize) -> (&'static str, &'static str, Value),
+) -> usize {
+    let writers = (0..32).map(|writer| {
+        let (cluster, key) = (Arc::clone(cluster), key.clone());
+        tokio::spawn(async move {
+            let mut written = 0;
+            for number in 0..4 {
+                let (method, path, body) = write(writer * 4 + number);
+                let answer = cluster.send(&key, method, path, &body).await;
+                match answer.status.as_u16() {
+                    200 | 201 => written += 1,
+                    _ => assert_eq!(answer.problem(), "quota-exceeded", "{}", answer.body),
+                }
+            }
+            written
+        })
+    });
+    let mut sum = 0;
+    for writer in writers.collect::<Vec<_>>() {
+        sum += writer.await.unwrap();
+    }
+    sum
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_two_writers_at_once_never_exceed_the_collections_and_bytes_of_a_plan_and_use_all_of_them() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Arc::new(Cluster::start(folder.path(), &[]).await);
+    let key = tenant(&cluster, json!({"collections": 41, "requests_per_minute": 10_000}));
+    create(&cluster, &key).await;
+    let usage =
+        async || cluster.send(&key, "GET", "/cluster/usage", &Value::Null).await.expect(200)["usage"].clone();
+    let created = written(&cluster, &key, |number| {
+        ("POST", "/collections", json!({"name": format!("c{number:03}"), "dimension": 2, "metric": "dot"}))
+    });
+    assert_eq!((created.await, &usage().await["collections"]), (40, &json!(41)));
+
+    // As many bytes as 40 of these vectors have, and some, which are not enough for one more.
+    let vector = |number: usize| {
+        let vectors = json!({"vectors": [{"id": format!("p{number:03}"), "vector": [1, 2]}]});
+        ("PUT", "/collections/words/vectors", vectors)
+    };
+    let before = usage().await["storage_bytes"].as_u64().unwrap();
+    let (method, path, body) = vector(999);
+    cluster.send(&key, method, path, &body).await.expect(200);
+    let each = usage().await["storage_bytes"].as_u64().unwrap() - before;
+    assert!(each > 8, "{each}");
+    let limit = before + 41 * each + each / 2;
+    let plan = json!({"storage_bytes": limit, "collections": 41, "requests_per_minute": 10_000});
+    cluster.hub.set_tenant(&"acme".parse().unwrap(), |entry| entry.overrides = limits(plan.clone())).unwrap();
+    within_a_second(async || {
+        let usage = cluster.send(&key, "GET", "/cluster/usage", &Value::Null).await.expect(200);
+        usage["quota"]["storage_bytes"] == json!(limit)
+    })
+    .await;
+    let upserted = written(&cluster, &key, vector).await;
+    assert_eq!((upserted, &usage().await["storage_bytes"]), (40, &json!(before + 41 * each)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_beyond_the_plan_are_refused_whichever_key_they_come_with_and_told_when_to_return() {
     let folder = TempDir::new().unwrap();
@@ -108,6 +171,13 @@ async fn requests_beyond_the_plan_are_refused_whichever_key_they_come_with_and_t
         let state = answer.headers["ratelimit"].to_str().unwrap().to_owned();
         assert!(state.starts_with(&format!("\"minute\";r={left};t=")), "{state}");
         answer.expect(200);
+    }
+    // Every answer says how things stand, also one for which nothing was asked of the tenant.
+    for (method, path, status) in [("GET", "/nowhere", 404), ("DELETE", "/collections", 405)] {
+        let answer = cluster.send(&key, method, path, &Value::Null).await;
+        assert_eq!(answer.headers["ratelimit-policy"], "\"minute\";q=6;w=60, \"hour\";q=1000;w=3600");
+        assert!(answer.headers["ratelimit"].to_str().unwrap().starts_with("\"minute\";r=0;t="));
+        answer.expect(status);
     }
     let refused = cluster.send(&second, "GET", "/collections", &Value::Null).await;
     let retry_after: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();

@@ -41,11 +41,13 @@ async fn what_is_done_is_counted() {
     client.post("/collections/nowhere/search", &json!({"vector": [1, 0, 0]})).await.expect(404);
     node.client(Key::ReadOnly(0)).delete("/collections/words").await.expect(403);
     node.keyless().get("/collections").await.expect(401);
+    client.post("/cluster/keys/validate", &json!({})).await.expect(200);
     let bytes = client.get("/collections/words").await.expect(200)["bytes"].as_f64().unwrap();
     let metrics = metrics(&node).await;
     for (series, expected) in [
         ("vectorizer_tenant_requests_total{operation=\"search\",tenant_id=\"acme\"}", 4.0),
         ("vectorizer_tenant_requests_total{operation=\"upsert_vectors\",tenant_id=\"acme\"}", 1.0),
+        ("vectorizer_tenant_requests_total{operation=\"validate_key\",tenant_id=\"acme\"}", 1.0),
         ("vectorizer_tenant_storage_bytes{tenant_id=\"acme\"}", bytes),
         ("vectorizer_tenant_rate_limit_exceeded_total{tenant_id=\"acme\"}", 0.0),
         ("vectorizer_request_duration_seconds_count{operation=\"search\",status=\"2xx\"}", 3.0),

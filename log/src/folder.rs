@@ -1,7 +1,7 @@
 //! A tenant's folder: everything of one tenant, in one place.
 //!
 //! ```text
-//! data/{tenant}/manifest.json   log id, segment size
+//! data/{tenant}/manifest.json   log id, segment size, the tenant's incarnation
 //! data/{tenant}/head            what was acknowledged
 //! data/{tenant}/log/            sled
 //! data/{tenant}/condemned       exists after a failed write or sync
@@ -23,6 +23,7 @@ use crate::closed::{self, ClosedFile, ClosedLog};
 use crate::damage::{Damage, DamageKind};
 use crate::error::Error;
 use crate::head;
+use crate::incarnation::Incarnation;
 use crate::manifest::Manifest;
 use crate::position::{Head, LogId, Seq};
 use crate::recovery::{UnverifiedLog, copy_acknowledged, initialize};
@@ -85,9 +86,15 @@ impl TenantFolder {
         Ok(tenants)
     }
 
-    /// Creates an empty log with a random id. It is built beside the tenants and renamed into place,
-    /// so a folder that exists is whole, whatever moment the power failed at.
+    /// Creates an empty log with a random id, of a tenant whose incarnation is not known. It is built beside
+    /// the tenants and renamed into place, so a folder that exists is whole, whatever moment the power failed
+    /// at.
     pub fn create(&self) -> Result<LogId, Error> {
+        self.create_for(None)
+    }
+
+    /// The same, of this incarnation of the tenant.
+    pub fn create_for(&self, incarnation: Option<Incarnation>) -> Result<LogId, Error> {
         if self.exists() {
             return Err(Error::AlreadyExists(self.path.clone()));
         }
@@ -97,7 +104,7 @@ impl TenantFolder {
         let create = || {
             // Nobody but the server's own user reads other people's data.
             DirBuilder::new().recursive(true).mode(0o700).create(&building)?;
-            Manifest::new(log_id, SEGMENT_BYTES).write(&building.join("manifest.json"))
+            Manifest::new(log_id, SEGMENT_BYTES, incarnation).write(&building.join("manifest.json"))
         };
         create().map_err(|source| Error::File { doing: "create", path: building.clone(), source })?;
         let storage = SledStorage::create(&paths(&building), SEGMENT_BYTES)?;
@@ -125,6 +132,26 @@ impl TenantFolder {
     /// The log's identity, as the manifest says.
     pub fn log_id(&self) -> Result<LogId, Error> {
         Ok(self.manifest()?.log_id)
+    }
+
+    /// Whose log it is, of those who have had the tenant's id, as far as that is known.
+    pub fn incarnation(&self) -> Result<Option<Incarnation>, Error> {
+        Ok(self.manifest()?.incarnation)
+    }
+
+    /// Makes the log that of `incarnation`, durably, unless it is somebody's already. Whose it is then is the
+    /// answer. For one caller at a time.
+    pub fn bind(&self, incarnation: Incarnation) -> Result<Incarnation, Error> {
+        let manifest = self.manifest()?;
+        if let Some(bound) = manifest.incarnation {
+            return Ok(bound);
+        }
+        let path = self.path.join("manifest.json");
+        Manifest::new(manifest.log_id, manifest.segment_bytes, Some(incarnation))
+            .replace(&path)
+            .and_then(|()| sync_folder(&self.path))
+            .map_err(|source| Error::File { doing: "write", path, source })?;
+        Ok(incarnation)
     }
 
     /// Opens the log for recovery. If a write has failed in an earlier life, the log is first copied,

@@ -38,8 +38,8 @@
 //! of the last one, the stored bytes of the whole log (8), the records, each with its length (4) in front of
 //! its envelope, and the BLAKE3 hash of all that (32).
 //!
-//! The **manifest** (`manifest.json`) holds the format, the log id and sled's segment size, with a
-//! CRC-32 of the three.
+//! The **manifest** (`manifest.json`) holds the format, the log id, sled's segment size and, once that is
+//! known, the tenant's incarnation, with a CRC-32 of them.
 
 mod billing;
 mod closed;
@@ -52,6 +52,7 @@ mod event;
 mod export;
 mod folder;
 mod head;
+mod incarnation;
 mod manifest;
 mod meter;
 mod migration;
@@ -79,6 +80,7 @@ pub use event::{
 pub use export::{ExportDetail, ExportFormat, ExportPlace, ExportRange, ExportedRecord, write_line};
 pub use folder::TenantFolder;
 pub use head::{SLOT_BYTES, Slot};
+pub use incarnation::Incarnation;
 pub use meter::{Meter, MeterTotal, billed_lines};
 pub use migration::{Begun, Destination, Migration, MigrationError, destination};
 pub use part::PartKey;

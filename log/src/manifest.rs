@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::incarnation::Incarnation;
 use crate::position::LogId;
 
 const FORMAT: u32 = 1;
 
-/// Written once, when the log is created.
+/// Written when the log is created, and once more if whose it is becomes known later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     format: u32,
@@ -19,12 +20,15 @@ pub(crate) struct Manifest {
     pub(crate) log_id: LogId,
     /// sled's segment size, which a database keeps for life.
     pub(crate) segment_bytes: usize,
+    /// Whose log it is, of those who have had the tenant's id; `None` until that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) incarnation: Option<Incarnation>,
     checksum: u32,
 }
 
 impl Manifest {
-    pub(crate) fn new(log_id: LogId, segment_bytes: usize) -> Self {
-        let mut manifest = Self { format: FORMAT, log_id, segment_bytes, checksum: 0 };
+    pub(crate) fn new(log_id: LogId, segment_bytes: usize, incarnation: Option<Incarnation>) -> Self {
+        let mut manifest = Self { format: FORMAT, log_id, segment_bytes, incarnation, checksum: 0 };
         manifest.checksum = manifest.expected_checksum();
         manifest
     }
@@ -33,6 +37,18 @@ impl Manifest {
         let mut file = File::create_new(path)?;
         file.write_all(&serde_json::to_vec_pretty(self)?)?;
         file.sync_all()
+    }
+
+    /// Takes the place of the one at `path`, whole, whatever moment the power fails at. The folder is the
+    /// caller's to sync.
+    pub(crate) fn replace(&self, path: &Path) -> io::Result<()> {
+        let fresh = path.with_extension("json.fresh");
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.write(&fresh)?;
+        fs::rename(&fresh, path)
     }
 
     pub(crate) fn read(path: PathBuf) -> Result<Self, Error> {
@@ -54,6 +70,10 @@ impl Manifest {
     }
 
     fn expected_checksum(&self) -> u32 {
-        crc32fast::hash(format!("{} {} {}", self.format, self.log_id, self.segment_bytes).as_bytes())
+        let mut text = format!("{} {} {}", self.format, self.log_id, self.segment_bytes);
+        if let Some(incarnation) = self.incarnation {
+            text = format!("{text} {incarnation}");
+        }
+        crc32fast::hash(text.as_bytes())
     }
 }

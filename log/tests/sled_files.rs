@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use tempfile::TempDir;
-use vectorizer_log::{Error, Record, Seq, TenantFolder, Verification};
+use vectorizer_log::{Error, Incarnation, Record, Seq, TenantFolder, Verification};
 
 use crate::grounds::{Ground, OnSled, copy};
 use crate::stories::{commit, fill, upserted};
@@ -238,7 +238,17 @@ fn a_folder_is_whole_or_does_not_exist() {
     TenantFolder::erase_unfinished(data.path()).unwrap();
     assert_eq!(TenantFolder::tenants(data.path()).unwrap(), ["acme".parse().unwrap()]);
     let manifest = folder.path().join("manifest.json");
+    assert_eq!(folder.incarnation().unwrap(), None);
+    fs::write(manifest.with_extension("json.fresh"), "what a crash has left").unwrap();
+    let (first, second) = (Incarnation::at_millis(1, &[7; 10]), Incarnation::at_millis(2, &[7; 10]));
+    let log_id = folder.log_id().unwrap();
+    assert_eq!(folder.bind(first).unwrap(), first);
+    assert_eq!(folder.bind(second).unwrap(), first, "it is somebody's already");
+    assert_eq!((folder.incarnation().unwrap(), folder.log_id().unwrap()), (Some(first), log_id));
+    folder.open().unwrap();
     let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace(&first.to_string(), &second.to_string())).unwrap();
+    assert!(matches!(folder.incarnation(), Err(Error::Manifest { .. })));
     fs::write(&manifest, text.replace("524288", "262144")).unwrap();
     assert!(matches!(folder.open(), Err(Error::Manifest { .. })));
 }

@@ -30,9 +30,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
+use axum::extract::State;
 use axum::handler::Handler;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -300,11 +302,14 @@ const fn takes_parameters(operation: Operation) -> bool {
     }
 }
 
-async fn no_such_route(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "no-such-route", format!("there is nothing at {}", uri.path()))
+async fn no_such_route(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Response {
+    let detail = format!("there is nothing at {}", uri.path());
+    let problem = Problem::new(StatusCode::NOT_FOUND, "no-such-route", detail);
+    middleware::auth::tell_rate(&app, &headers, problem.into_response())
 }
 
-async fn no_such_method(method: Method, uri: Uri) -> Problem {
+async fn no_such_method(State(app): State<App>, headers: HeaderMap, method: Method, uri: Uri) -> Response {
     let detail = format!("{} does not take {method}", uri.path());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail);
+    middleware::auth::tell_rate(&app, &headers, problem.into_response())
 }

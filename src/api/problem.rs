@@ -220,6 +220,8 @@ impl From<&WakeError> for Problem {
             WakeError::Moving | WakeError::Waking => {
                 Self::unavailable("tenant-unavailable", error.to_string(), 5)
             }
+            WakeError::OfThePast => Self::unavailable("tenant-unavailable", error.to_string(), 5),
+            WakeError::Outdated => Denial::InvalidKey.into(),
             WakeError::Deleted => {
                 let detail =
                     "the tenant's log was deleted and is not served until an operator has restored it";

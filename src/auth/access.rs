@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vectorizer_log::{Actor, TenantId, Via};
+use vectorizer_log::{Actor, Incarnation, TenantId, Via};
 
 use super::denial::Denied;
 use super::failures::FailedAuthentications;
 use super::key::{ApiKey, KeyId};
 use super::permission::{Level, Operation, Requirement, rest_level};
 use crate::hivehub::{HiveHubClient, Holder, KeyCache, KeyIdentity, LookupError, Permission, Refusal};
-use crate::quota::{Allowance, Limits, LimitsUnknown, QuotaManager, RateReport, RequestRefused};
+use crate::quota::{Allowance, Limits, NoAllowance, QuotaManager, RateReport, RequestRefused};
 
 /// Who may enter.
 #[derive(Clone)]
@@ -48,6 +48,7 @@ pub struct Admitted {
 #[derive(Debug)]
 pub struct Pass<L> {
     tenant: TenantId,
+    incarnation: Option<Incarnation>,
     allowance: Arc<Allowance>,
     key_id: Option<KeyId>,
     asked: Asked,
@@ -80,6 +81,19 @@ pub enum Holds {
     Keyless(TenantId),
     /// This one.
     Key(Arc<KeyIdentity>),
+}
+
+impl Holds {
+    /// The tenant whose key it is, if it is a tenant's.
+    pub fn tenant(&self) -> Option<&TenantId> {
+        match self {
+            Self::Keyless(tenant) => Some(tenant),
+            Self::Key(identity) => match &identity.holder {
+                Holder::Tenant(tenant) => Some(&tenant.id),
+                Holder::Cluster => None,
+            },
+        }
+    }
 }
 
 /// A level as a type, so that a handler's signature says how far it reaches.
@@ -215,6 +229,17 @@ impl AccessCheck {
         permitted.map(drop).map_err(|denied| denied.denial)
     }
 
+    /// How the limits of the tenant whose key this is stand, as far as that is known here. Asks nobody, charges
+    /// nothing and gives no right.
+    pub fn report(&self, bearer: Option<&str>) -> Option<RateReport> {
+        let Self::Keys { keys, quotas, .. } = self else { return None };
+        let identity = keys.known(&ApiKey::parse(bearer?).ok()?.sha256())?;
+        match &identity.holder {
+            Holder::Tenant(tenant) => quotas.report(&tenant.id),
+            Holder::Cluster => None,
+        }
+    }
+
     /// Whether it asks for keys.
     pub const fn is_cluster(&self) -> bool {
         matches!(self, Self::Keys { .. })
@@ -229,10 +254,10 @@ impl AccessCheck {
     }
 
     /// The allowance of a tenant that is woken for the server's own sake.
-    pub async fn allowance(&self, tenant: &TenantId) -> Result<Arc<Allowance>, LimitsUnknown> {
+    pub async fn allowance(&self, tenant: &TenantId) -> Result<Arc<Allowance>, NoAllowance> {
         match self {
             Self::Keyless { allowance, .. } => Ok(Arc::clone(allowance)),
-            Self::Keys { quotas, .. } => quotas.allowance(tenant).await,
+            Self::Keys { quotas, .. } => quotas.allowance(tenant, None).await,
         }
     }
 
@@ -250,17 +275,22 @@ impl AccessCheck {
             Self::Keys { keys, failures, quotas } => (keys, failures, quotas),
         };
         let identity = holder(keys, failures, bearer, from).await?;
-        let tenant = match &identity.holder {
+        let (tenant, incarnation) = match &identity.holder {
             Holder::Cluster => return Ok(Caller::Operator { identity }),
-            Holder::Tenant(tenant) => tenant.id.clone(),
+            Holder::Tenant(tenant) => (tenant.id.clone(), tenant.incarnation),
         };
-        match quotas.allowance(&tenant).await {
-            Ok(allowance) => Ok(Caller::Tenant { tenant, identity, allowance, now: quotas.uptime() }),
-            Err(LimitsUnknown { retry_after }) => {
-                let denial = Denial::LimitsUnknown { retry_after_seconds: retry_after.as_secs().max(1) };
-                Err(Denied { denial, tenant: Some(tenant), key_id: Some(identity.key_id.clone()) })
+        let denial = match quotas.allowance(&tenant, incarnation).await {
+            Ok(allowance) => {
+                let now = quotas.uptime();
+                return Ok(Caller::Tenant { tenant, incarnation, identity, allowance, now });
             }
-        }
+            Err(NoAllowance::Unknown { retry_after }) => {
+                Denial::LimitsUnknown { retry_after_seconds: retry_after.as_secs().max(1) }
+            }
+            // Of a tenant that is no more, whatever was heard of that.
+            Err(NoAllowance::Outdated) => Denial::InvalidKey,
+        };
+        Err(Denied { denial, tenant: Some(tenant), key_id: Some(identity.key_id.clone()) })
     }
 }
 
@@ -275,12 +305,18 @@ async fn holder(
     let hash = key.sha256();
     // Only what HiveHub has confirmed is a name; anybody can make up others, as many as they like.
     let stranger = |denial| Denied { denial, tenant: None, key_id: None };
+    // IMPORTANT, the order: a key that is known to be valid waits for nobody and takes nobody's turn.
     if let Some(from) = from
-        && let Err(wait) = failures.question(from, &hash)
         && !keys.holds(&hash)
     {
-        let retry_after_seconds = wait.as_secs().max(1);
-        return Err(stranger(Denial::TooManyFailures { retry_after_seconds }));
+        match failures.question(from, &hash) {
+            Ok(Duration::ZERO) => {}
+            Ok(turn) => tokio::time::sleep(turn).await,
+            Err(wait) => {
+                let retry_after_seconds = wait.as_secs().max(1);
+                return Err(stranger(Denial::TooManyFailures { retry_after_seconds }));
+            }
+        }
     }
     match keys.lookup(&hash).await {
         Ok(identity) => {
@@ -291,11 +327,12 @@ async fn holder(
         Err(LookupError::Refused { reason: Refusal::TenantSuspended(tenant) }) => {
             Err(Denied { denial: Denial::Suspended, tenant: Some(tenant), key_id: Some(key.id()) })
         }
-        Err(LookupError::Refused { .. }) => {
+        Err(LookupError::Refused { reason }) => {
             if let Some(from) = from {
                 failures.failed(from);
             }
-            Err(stranger(Denial::InvalidKey))
+            let key_id = is_confirmed(&reason).then(|| key.id());
+            Err(Denied { denial: Denial::InvalidKey, tenant: None, key_id })
         }
         Err(LookupError::Unavailable { retry_after }) => {
             let retry_after_seconds = retry_after.as_secs().max(1);
@@ -304,23 +341,27 @@ async fn holder(
     }
 }
 
+/// Whether what is refused is a key all the same: HiveHub has given it out once.
+fn is_confirmed(reason: &Refusal) -> bool {
+    match reason {
+        Refusal::Revoked | Refusal::Expired | Refusal::TenantDeleted | Refusal::TenantSuspended(_) => true,
+        Refusal::Unknown | Refusal::NotUnderstood => false,
+    }
+}
+
 /// Somebody who is known.
 enum Caller<'check> {
     /// Whoever reaches a server without keys: its one tenant's administrator, and its operator.
-    Keyless {
-        tenant: &'check TenantId,
-        allowance: &'check Arc<Allowance>,
-    },
+    Keyless { tenant: &'check TenantId, allowance: &'check Arc<Allowance> },
     Tenant {
         tenant: TenantId,
+        incarnation: Option<Incarnation>,
         identity: Arc<KeyIdentity>,
         allowance: Arc<Allowance>,
         now: Duration,
     },
     /// It has no tenant and sees no tenant's data.
-    Operator {
-        identity: Arc<KeyIdentity>,
-    },
+    Operator { identity: Arc<KeyIdentity> },
 }
 
 impl Caller<'_> {
@@ -370,21 +411,21 @@ impl Caller<'_> {
     }
 
     fn permit_tenant(self, needed: Level, asked: &Asked) -> Result<Admission, Denied> {
-        let (tenant, allowance, key_id) = match self {
-            Self::Keyless { tenant, allowance } => (tenant.clone(), Arc::clone(allowance), None),
-            Self::Tenant { tenant, identity, allowance, .. }
+        let (tenant, incarnation, allowance, key_id) = match self {
+            Self::Keyless { tenant, allowance } => (tenant.clone(), None, Arc::clone(allowance), None),
+            Self::Tenant { tenant, incarnation, identity, allowance, .. }
                 if rest_level(identity.permission).is_some_and(|reach| reach >= needed) =>
             {
-                (tenant, allowance, Some(identity.key_id.clone()))
+                (tenant, incarnation, allowance, Some(identity.key_id.clone()))
             }
             Self::Tenant { .. } | Self::Operator { .. } => {
                 return Err(self.denied(Denial::Insufficient { needed: name(needed) }));
             }
         };
         Ok(match needed {
-            Level::Read => Admission::Read(Pass::mint(tenant, allowance, key_id, asked)),
-            Level::Write => Admission::Write(Pass::mint(tenant, allowance, key_id, asked)),
-            Level::Admin => Admission::Admin(Pass::mint(tenant, allowance, key_id, asked)),
+            Level::Read => Admission::Read(Pass::mint(tenant, incarnation, allowance, key_id, asked)),
+            Level::Write => Admission::Write(Pass::mint(tenant, incarnation, allowance, key_id, asked)),
+            Level::Admin => Admission::Admin(Pass::mint(tenant, incarnation, allowance, key_id, asked)),
         })
     }
 
@@ -411,6 +452,11 @@ impl<L> Pass<L> {
         &self.tenant
     }
 
+    /// Which of those who have had the tenant's id; `None` where nobody tells them apart.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.incarnation
+    }
+
     /// What the tenant may use.
     pub fn allowance(&self) -> &Arc<Allowance> {
         &self.allowance
@@ -432,8 +478,14 @@ impl<L> Pass<L> {
     }
 
     /// Private, and that is what isolation rests on.
-    fn mint(tenant: TenantId, allowance: Arc<Allowance>, key_id: Option<KeyId>, asked: &Asked) -> Self {
-        Self { tenant, allowance, key_id, asked: asked.clone(), level: PhantomData }
+    fn mint(
+        tenant: TenantId,
+        incarnation: Option<Incarnation>,
+        allowance: Arc<Allowance>,
+        key_id: Option<KeyId>,
+        asked: &Asked,
+    ) -> Self {
+        Self { tenant, incarnation, allowance, key_id, asked: asked.clone(), level: PhantomData }
     }
 }
 

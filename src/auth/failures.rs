@@ -5,16 +5,19 @@
 //!
 //! - one in the cache needs no question and is not looked at here;
 //! - one that was valid here before is asked about, however often its address has failed;
-//! - one that has never been seen here shares a question a second with whatever else comes from a blocked
-//!   address. Whoever comes first gets it; the others are told to come again in a second.
+//! - one that has never been seen here takes its turn among whatever else comes from a blocked address: four
+//!   questions a second, in the order of their coming. Who tries keys out has to wait for each, on each
+//!   connection, so their number does not keep anybody out. Only when the turns of the next eight seconds are
+//!   given away is somebody told to come again.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock, MonotonicClock};
+use governor::clock::{Clock, MonotonicClock, Reference as _};
 use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use moka::sync::Cache;
@@ -23,8 +26,10 @@ use super::key::KeyHash;
 
 /// How many failures of an address are borne at once, and how many come to be borne again in a minute.
 const FAILURES_EACH_MINUTE: NonZeroU32 = NonZeroU32::new(20).expect("20 is not 0");
-/// How often HiveHub is asked on behalf of an address that has failed too often.
-const QUESTIONS_EACH_SECOND: NonZeroU32 = NonZeroU32::MIN;
+/// What lies between two questions on behalf of an address that has failed too often.
+const BETWEEN_QUESTIONS: Duration = Duration::from_millis(250);
+/// How long somebody there is let wait for their turn.
+const TURN_PATIENCE: Duration = Duration::from_secs(8);
 /// How many addresses are kept account of; which ones, if there are more, the cache decides.
 const ADDRESSES_MAX: u64 = 10_000;
 /// An address that has not failed for so long is as good as new.
@@ -51,11 +56,12 @@ impl Default for FailedAuthentications {
 }
 
 impl FailedAuthentications {
-    /// Whether HiveHub may be asked about a key that comes from this address; if not, after how long.
-    pub(super) fn question(&self, from: IpAddr, key: &KeyHash) -> Result<(), Duration> {
+    /// After how long HiveHub may be asked about a key that comes from this address. Whoever is not to wait
+    /// so long is told when to come again.
+    pub(super) fn question(&self, from: IpAddr, key: &KeyHash) -> Result<Duration, Duration> {
         match self.addresses.get(&origin(from)) {
             Some(failures) if !self.proven.contains_key(key) => failures.question(),
-            _ => Ok(()),
+            _ => Ok(Duration::ZERO),
         }
     }
 
@@ -85,35 +91,47 @@ fn origin(address: IpAddr) -> IpAddr {
 struct Failures<C: Clock> {
     clock: C,
     borne: Limiter<C>,
-    questions: Limiter<C>,
-    blocked_until: Mutex<Option<C::Instant>>,
+    standing: Mutex<Standing<C::Instant>>,
+}
+
+/// Until when an address is blocked, and from when on its turns are not given away.
+struct Standing<I> {
+    blocked_until: Option<I>,
+    next_turn: Option<I>,
 }
 
 impl<C: Clock + Clone> Failures<C> {
     fn new(clock: C) -> Self {
-        let limiter = |quota| RateLimiter::direct_with_clock(quota, clock.clone());
         Self {
-            borne: limiter(Quota::per_minute(FAILURES_EACH_MINUTE)),
-            questions: limiter(Quota::per_second(QUESTIONS_EACH_SECOND)),
-            blocked_until: Mutex::default(),
+            borne: RateLimiter::direct_with_clock(Quota::per_minute(FAILURES_EACH_MINUTE), clock.clone()),
+            standing: Mutex::new(Standing { blocked_until: None, next_turn: None }),
             clock,
         }
     }
 
     fn failed(&self) {
         if let Err(blocked) = self.borne.check() {
-            *self.blocked_until.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(blocked.earliest_possible());
+            self.standing().blocked_until = Some(blocked.earliest_possible());
         }
     }
 
-    fn question(&self) -> Result<(), Duration> {
-        let until = *self.blocked_until.lock().unwrap_or_else(PoisonError::into_inner);
+    fn question(&self) -> Result<Duration, Duration> {
         let now = self.clock.now();
-        if until.is_none_or(|until| until <= now) {
-            return Ok(());
+        let mut standing = self.standing();
+        if standing.blocked_until.is_none_or(|until| until <= now) {
+            return Ok(Duration::ZERO);
         }
-        self.questions.check().map_err(|early| early.wait_time_from(now))
+        let turn = standing.next_turn.map_or(now, |turn| turn.max(now));
+        let wait: Duration = turn.duration_since(now).into();
+        if wait > TURN_PATIENCE {
+            return Err(wait);
+        }
+        standing.next_turn = Some(turn + Nanos::from(BETWEEN_QUESTIONS));
+        Ok(wait)
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing<C::Instant>> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -128,28 +146,28 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_fails_too_often_has_one_question_a_second_until_it_has_paused() {
+    fn an_address_that_fails_too_often_has_turns_until_it_has_paused() {
         let clock = FakeRelativeClock::default();
         let failures = Failures::new(clock.clone());
-        for _ in 0..20 {
-            assert_eq!(failures.question(), Ok(()));
+        for _ in 0..21 {
+            assert_eq!(failures.question(), Ok(Duration::ZERO));
+            // The last is one more than is borne.
             failures.failed();
         }
-        // One more than is borne.
-        assert_eq!(failures.question(), Ok(()));
-        failures.failed();
-        for second in 0..2 {
-            assert_eq!(failures.question(), Ok(()), "{second}");
+        for turn in 0..=32 {
+            assert_eq!(failures.question(), Ok(BETWEEN_QUESTIONS * turn));
             failures.failed();
-            for _ in 0..100 {
-                let wait = failures.question().unwrap_err();
-                assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
-            }
-            clock.advance(Duration::from_secs(1));
         }
-        clock.advance(Duration::from_secs(58));
+        for _ in 0..100 {
+            assert_eq!(failures.question(), Err(TURN_PATIENCE + BETWEEN_QUESTIONS));
+        }
+        // Who comes when a turn is over has the next one, behind all others.
+        clock.advance(BETWEEN_QUESTIONS);
+        assert_eq!(failures.question(), Ok(TURN_PATIENCE));
+        assert_eq!(failures.question(), Err(TURN_PATIENCE + BETWEEN_QUESTIONS));
+        clock.advance(Duration::from_mins(1));
         for _ in 0..20 {
-            assert_eq!(failures.question(), Ok(()));
+            assert_eq!(failures.question(), Ok(Duration::ZERO));
             failures.failed();
         }
     }
@@ -164,14 +182,13 @@ mod tests {
             failures.failed(address("2001:db8:1:2::1"));
         }
         for blocked in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8:1:2:ffff::9"] {
-            // The question a second that the address has.
-            let _ = failures.question(address(blocked), &stranger);
-            assert!(failures.question(address(blocked), &stranger).is_err(), "{blocked}");
-            assert_eq!(failures.question(address(blocked), &proven), Ok(()), "{blocked}");
+            let waits = |key| failures.question(address(blocked), key);
+            while waits(&stranger).is_ok() {}
+            assert_eq!(waits(&proven), Ok(Duration::ZERO), "{blocked}");
         }
         for other in ["192.0.2.2", "2001:db8:1:3::1", "::1"] {
             for _ in 0..5 {
-                assert_eq!(failures.question(address(other), &stranger), Ok(()), "{other}");
+                assert_eq!(failures.question(address(other), &stranger), Ok(Duration::ZERO), "{other}");
             }
         }
     }

@@ -234,7 +234,15 @@ impl<S: KeySource> KeyCache<S> {
 
     /// Whether the key of this hash is known to be valid, so that a lookup may do without `HiveHub`.
     pub fn holds(&self, key: &KeyHash) -> bool {
-        matches!(self.shared.valid(key), Known::Valid(_))
+        self.known(key).is_some()
+    }
+
+    /// Who holds the key of this hash, if that is known to be valid. Asks nobody.
+    pub fn known(&self, key: &KeyHash) -> Option<Arc<KeyIdentity>> {
+        match self.shared.valid(key) {
+            Known::Valid(entry) => Some(Arc::clone(&entry.identity)),
+            Known::Refused(_) | Known::Nothing => None,
+        }
     }
 }
 

@@ -138,7 +138,7 @@ async fn an_answer_newer_than_the_event_that_comes_late_is_kept() {
 async fn a_suspended_or_deleted_tenants_keys_are_refused_at_once() {
     for (change, reason) in [
         (PolicyChange::TenantSuspended { tenant: acme() }, suspended()),
-        (PolicyChange::TenantDeleted { tenant: acme() }, Refusal::TenantDeleted),
+        (PolicyChange::TenantDeleted { tenant: acme(), incarnation: None }, Refusal::TenantDeleted),
     ] {
         let bench = Bench::new(Answer::Yes).follows(10);
         bench.lookup().await.unwrap();
@@ -165,7 +165,7 @@ async fn another_tenants_keys_are_not_asked_about() {
     bench.lookup().await.unwrap();
     let globex: TenantId = "globex".parse().unwrap();
     bench.learns(11, PolicyChange::TenantSuspended { tenant: globex.clone() });
-    bench.learns(12, PolicyChange::TenantDeleted { tenant: globex });
+    bench.learns(12, PolicyChange::TenantDeleted { tenant: globex, incarnation: None });
     bench.learns(13, PolicyChange::QuotaChanged { tenant: acme() });
     assert_eq!(bench.lookup().await, Ok(()));
     assert_eq!(bench.calls(), 1);

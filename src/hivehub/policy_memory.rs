@@ -120,7 +120,9 @@ impl PolicyMemory {
             PolicyChange::KeyChanged { key_sha256, .. } => (Subject::Key(*key_sha256), Word::AskAgain),
             PolicyChange::TenantSuspended { tenant } => (Subject::Tenant(tenant.clone()), Word::Suspended),
             PolicyChange::TenantResumed { tenant } => (Subject::Tenant(tenant.clone()), Word::AskAgain),
-            PolicyChange::TenantDeleted { tenant } => (Subject::Tenant(tenant.clone()), Word::Deleted),
+            PolicyChange::TenantDeleted { tenant, incarnation: _ } => {
+                (Subject::Tenant(tenant.clone()), Word::Deleted)
+            }
             PolicyChange::QuotaChanged { .. } => return,
             // Nobody knows whose rights it took.
             PolicyChange::NotUnderstood => {

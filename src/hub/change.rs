@@ -62,9 +62,26 @@ pub struct KeyEntry {
     /// When it was made, as far as that is known.
     #[serde(default, with = "rfc3339")]
     pub created_at: Option<Timestamp>,
+    /// Whether another key has taken its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated: Option<Rotated>,
+}
+
+/// What a rotation has changed of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotated {
+    /// When the key would have ended without. `None`: never.
+    #[serde(with = "rfc3339")]
+    pub would_end: Option<Timestamp>,
 }
 
 impl KeyEntry {
+    /// When it ends, or would have ended had no other key taken its place: when one does that takes its place.
+    pub fn term(&self) -> Option<Timestamp> {
+        self.rotated.map_or(self.expires_at, |rotated| rotated.would_end)
+    }
+
     /// Whether it gives rights at this moment, as far as the key itself is concerned.
     pub fn is_live(&self, now: Timestamp) -> bool {
         !self.revoked && self.expires_at.is_none_or(|end| end > now)

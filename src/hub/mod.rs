@@ -19,7 +19,7 @@ mod server;
 mod state;
 mod store;
 
-pub use change::KeyEntry;
+pub use change::{KeyEntry, Rotated};
 pub use error::HubStoreError;
 pub use ledger::{Totals, UsageFilter, UsagePage};
 pub use limits::{DisplayName, InvalidDisplayName, InvalidLimit, InvalidPlanName, Limit, Limits, PlanName};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use vectorizer_log::{TenantId, Timestamp};
+use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
-use super::change::{Change, KeyEntry, Told};
+use super::change::{Change, KeyEntry, Rotated, Told};
 use super::error::HubStoreError;
 use super::feed::Feed;
 use super::limits::{DisplayName, Limit, Limits, PlanName};
@@ -54,6 +54,9 @@ pub struct TenantEntry {
     /// When it was created, as far as that is known.
     #[serde(default, with = "rfc3339")]
     pub created_at: Option<Timestamp>,
+    /// Which of those who have had the id. Always there once a hub has read it.
+    #[serde(default)]
+    pub incarnation: Option<Incarnation>,
 }
 
 /// Whether there is anything to a change.
@@ -96,6 +99,12 @@ impl State {
         }
         if !state.feed.is_whole() {
             return Err("the feed has other events than it says".to_owned());
+        }
+        // Those of before are told apart from those to come.
+        for (id, tenant) in &mut state.tenants {
+            tenant.incarnation = tenant
+                .incarnation
+                .or_else(|| Some(incarnation(id, tenant.created_at.unwrap_or_default(), None)));
         }
         state.by_id = state.keys.iter().map(|(hash, key)| (key.id.clone(), *hash)).collect();
         if state.by_id.len() != state.keys.len() {
@@ -159,7 +168,9 @@ impl State {
             }
             Change::TenantCreated { id, name, plan, overrides } => {
                 let (status, created_at) = (TenantStatus::Active, Some(at));
-                let entry = TenantEntry { name, plan, status, overrides, created_at };
+                let before = self.tenants.get(&id).and_then(|tenant| tenant.incarnation);
+                let incarnation = Some(incarnation(&id, at, before));
+                let entry = TenantEntry { name, plan, status, overrides, created_at, incarnation };
                 if self.tenants.insert(id.clone(), entry).is_some() {
                     // Whoever held a key to the tenant of that name holds none to the one that has it now.
                     for key in self.keys.values_mut().filter(|key| key.tenant.as_ref() == Some(&id)) {
@@ -181,11 +192,11 @@ impl State {
             Change::TenantStatusSet { id, status } => {
                 if let Some(tenant) = self.tenants.get_mut(&id) {
                     tenant.status = status;
-                    let tenant = id;
+                    let (tenant, incarnation) = (id, tenant.incarnation);
                     let change = match status {
                         TenantStatus::Active => PolicyChange::TenantResumed { tenant },
                         TenantStatus::Suspended => PolicyChange::TenantSuspended { tenant },
-                        TenantStatus::Deleted => PolicyChange::TenantDeleted { tenant },
+                        TenantStatus::Deleted => PolicyChange::TenantDeleted { tenant, incarnation },
                     };
                     self.feed.push(at, change);
                 }
@@ -193,6 +204,7 @@ impl State {
             Change::KeyEntered { sha256, key } => self.insert_key(sha256, key),
             Change::KeyRotated { id, expires_at, sha256, key } => {
                 if let Some((key_sha256, old)) = self.key_mut(&id) {
+                    old.rotated = Some(Rotated { would_end: old.term() });
                     old.expires_at = expires_at;
                     let tenant = old.tenant.clone();
                     self.feed.push(at, PolicyChange::KeyChanged { key_id: id, key_sha256, tenant });
@@ -265,6 +277,7 @@ impl State {
                         name: tenant.name.to_string(),
                         plan: tenant.plan.to_string(),
                         status: Open::Known(tenant.status),
+                        incarnation: tenant.incarnation,
                     }),
                 ),
             },
@@ -281,7 +294,7 @@ impl State {
 
     /// What a tenant may use, for servers.
     pub(super) fn quota_answer(&self, id: &TenantId) -> Result<QuotaAnswer, HubStoreError> {
-        let status = self.tenant(id)?.status;
+        let TenantEntry { status, incarnation, .. } = *self.tenant(id)?;
         let limits = self.quota(id).unwrap_or_default();
         Ok(QuotaAnswer {
             storage_bytes: limits.storage_bytes.map(Limit::get),
@@ -291,6 +304,7 @@ impl State {
             requests_per_minute: limits.requests_per_minute.map(Limit::get),
             requests_per_hour: limits.requests_per_hour.map(Limit::get),
             status: Some(Open::Known(status)),
+            incarnation,
             policy_cursor: Some(self.feed.cursor()),
         })
     }
@@ -320,4 +334,15 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// The incarnation of a tenant of this id that is created at `at`, later than the one `before` by whatever the
+/// clock says. Depends on nothing else: the journal's fold makes the same one again.
+fn incarnation(id: &TenantId, at: Timestamp, before: Option<Incarnation>) -> Incarnation {
+    let milliseconds = u64::try_from(at.micros() / 1_000).unwrap_or_default();
+    let after_that = before.map_or(0, |before| before.millis().saturating_add(1));
+    let hash = blake3::hash(format!("{id} {}", at.micros()).as_bytes());
+    let mut random = [0; 10];
+    random.copy_from_slice(&hash.as_bytes()[..10]);
+    Incarnation::at_millis(milliseconds.max(after_that), &random)
 }

@@ -286,7 +286,7 @@ impl Hub {
     }
 
     /// Makes a key with the same rights as the key `id`, which goes on working for `overlap_seconds`.
-    /// The new key ends when the old one would have.
+    /// The new key ends when the old one would have, also if that was rotated before.
     pub fn rotate_key(
         &self,
         environment: Environment,
@@ -305,12 +305,13 @@ impl Hub {
                 return Err(HubStoreError::KeyEnded(id.clone()));
             }
             let KeyEntry { permission, tenant, expires_at, .. } = old.clone();
+            let term = old.term();
             let ends = expires_at.map_or(overlap_end, |end| end.min(overlap_end));
             Ok(Change::KeyRotated {
                 id: id.clone(),
                 expires_at: Some(ends),
                 sha256: key.sha256(),
-                key: entry(&key, NewKey { permission, tenant, expires_at }),
+                key: entry(&key, NewKey { permission, tenant, expires_at: term }),
             })
         })?;
         Ok(key)
@@ -500,7 +501,7 @@ fn new_key(environment: Environment) -> Result<ApiKey, HubStoreError> {
 
 fn entry(key: &ApiKey, NewKey { permission, tenant, expires_at }: NewKey) -> KeyEntry {
     let created_at = Some(Timestamp::now());
-    KeyEntry { id: key.id(), permission, tenant, expires_at, revoked: false, created_at }
+    KeyEntry { id: key.id(), permission, tenant, expires_at, revoked: false, created_at, rotated: None }
 }
 
 #[cfg(test)]

@@ -252,7 +252,10 @@ fn a_deleted_tenant_comes_back_as_another_one() {
     assert!(matches!(resumed, Err(HubStoreError::TenantDeleted(_))));
     assert!(matches!(hub.set_tenant(&acme(), |_| ()), Err(HubStoreError::TenantDeleted(_))));
     assert!(matches!(hub.create_key(Environment::Live, &reader()), Err(HubStoreError::TenantDeleted(_))));
+    let first = hub.quota(&acme()).unwrap().incarnation;
     hub.create_tenant(&new_acme()).unwrap();
+    let second = hub.quota(&acme()).unwrap().incarnation;
+    assert!(first.is_some() && first < second);
     assert_eq!(reason(hub.validate(&key.sha256())), Err(Reason::Revoked), "an old key opens the new tenant");
     assert!(hub.create_key(Environment::Live, &reader()).is_ok());
 }
@@ -278,6 +281,13 @@ fn both_keys_of_a_rotation_work_until_the_overlap_ends() {
     let end = Timestamp::from_micros(before + 50_000_000);
     let short = hub.create_key(Environment::Live, &NewKey { expires_at: Some(end), ..reader() }).unwrap();
     let heir = hub.rotate_key(Environment::Live, &short.id(), 100).unwrap();
+    // Once more, of a key that a rotation has already given an end, and after a restart.
+    let path = folder.path().to_owned();
+    drop(hub);
+    let hub = Hub::open(&path).unwrap();
+    let second = hub.rotate_key(Environment::Live, &old.id(), 10).unwrap();
+    assert_eq!(hub.key(&second.id()).unwrap().expires_at, None, "the new key got the old one's last moments");
+    assert!(hub.key(&old.id()).unwrap().expires_at.unwrap().micros() < before + 50_000_000);
     for key in [short, heir] {
         assert_eq!(hub.key(&key.id()).unwrap().expires_at, Some(end), "a rotation made a key live longer");
     }
@@ -302,7 +312,7 @@ fn servers_hear_of_what_takes_or_gives_rights_and_of_nothing_else() {
     hub.revoke_key(&key.id()).unwrap();
     hub.revoke_key(&key.id()).unwrap();
     hub.set_tenant_status(&acme(), TenantStatus::Deleted).unwrap();
-    let tenant = acme();
+    let (tenant, incarnation) = (acme(), hub.quota(&acme()).unwrap().incarnation);
     let quota = PolicyChange::QuotaChanged { tenant: acme() };
     let revoked =
         PolicyChange::KeyRevoked { key_id: key.id(), key_sha256: key.sha256(), tenant: Some(acme()) };
@@ -312,7 +322,7 @@ fn servers_hear_of_what_takes_or_gives_rights_and_of_nothing_else() {
         PolicyChange::TenantSuspended { tenant: acme() },
         PolicyChange::TenantResumed { tenant: acme() },
         revoked,
-        PolicyChange::TenantDeleted { tenant },
+        PolicyChange::TenantDeleted { tenant, incarnation },
     ];
     assert_eq!(events_since(&hub, start), expected);
 }

@@ -125,6 +125,11 @@ impl Metrics {
         self.shared.tenants.authentication_failed(tenant, reason);
     }
 
+    /// A request was let in that does not wake its tenant.
+    pub fn requested(&self, tenant: &TenantId, operation: Operation) {
+        self.shared.tenants.known_or_others(tenant).request(operation);
+    }
+
     /// A request was refused because its tenant makes too many.
     pub fn rate_limit_exceeded(&self, tenant: &TenantId) {
         self.shared.tenants.known_or_others(tenant).rate_limit_exceeded();

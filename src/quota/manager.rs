@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, Semaphore};
 use tracing::{info, warn};
-use vectorizer_log::TenantId;
+use vectorizer_log::{Incarnation, TenantId};
 
 use super::limits::{DefaultLimits, Limits};
 use super::rate_limiter::{RateReport, RequestLimiter, RequestRefused};
@@ -39,8 +39,6 @@ const CALL_TIME_MAX: Duration = Duration::from_secs(6);
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long after a failure the next question is asked, and when whoever waits should come back.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How often a question is asked again because the limits changed while it was answered.
-const REPEATS_MAX: usize = 3;
 
 /// Who knows the limits: `HiveHub`, or a double of it.
 pub trait QuotaSource: Send + Sync + 'static {
@@ -65,6 +63,7 @@ impl QuotaSource for HiveHubClient {
                 // Who may be served is the key's answer and the feed's, and what is older than a change is
                 // asked for again.
                 status: _,
+                incarnation,
                 policy_cursor: _,
             } = answer;
             Ok(NotedQuota {
@@ -74,6 +73,7 @@ impl QuotaSource for HiveHubClient {
                 collections,
                 requests_per_minute,
                 requests_per_hour,
+                incarnation,
             })
         })
     }
@@ -86,12 +86,18 @@ pub struct Allowance {
     requests: RequestLimiter,
 }
 
-/// Nothing is known of the tenant's limits, and `HiveHub` cannot be asked.
+/// Why there is no allowance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the tenant's limits cannot be asked for at the moment")]
-pub struct LimitsUnknown {
-    /// When to come back.
-    pub retry_after: Duration,
+pub enum NoAllowance {
+    /// Nothing is known of the tenant's limits, and `HiveHub` cannot be asked.
+    #[error("the tenant's limits cannot be asked for at the moment")]
+    Unknown {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// Another tenant has the id by now.
+    #[error("another tenant has this id by now")]
+    Outdated,
 }
 
 /// The allowances of all tenants. Cheap to clone.
@@ -113,6 +119,8 @@ struct Shared {
 
 /// What is known of a tenant, and what is being asked.
 struct Entry {
+    /// Of those who have had the tenant's id, the one this is about, once that is known.
+    incarnation: OnceLock<Incarnation>,
     /// Empty until the first answer.
     known: OnceLock<Arc<Allowance>>,
     /// Wakes who waits, when the answer is known and when a question has ended.
@@ -194,11 +202,19 @@ impl QuotaManager {
         self.shared.clock.uptime()
     }
 
-    /// The allowance of a tenant that came with a valid key. Waits only if nothing is known of it in memory.
-    pub async fn allowance(&self, tenant: &TenantId) -> Result<Arc<Allowance>, LimitsUnknown> {
+    /// The allowance of a tenant that came with a valid key; of this one of those who have had its id, if that
+    /// is known. Waits only if nothing is known of it in memory.
+    pub async fn allowance(
+        &self,
+        tenant: &TenantId,
+        incarnation: Option<Incarnation>,
+    ) -> Result<Arc<Allowance>, NoAllowance> {
         let shared = &self.shared;
         let known = shared.tenants().get(tenant).cloned();
-        let entry = known.map_or_else(|| shared.enter(tenant), Ok)?;
+        let entry = match known.filter(|entry| entry.is_of(incarnation)) {
+            Some(entry) => entry,
+            None => shared.enter(tenant, incarnation)?,
+        };
         let now = shared.clock.uptime();
         let is_due = {
             let mut state = entry.state();
@@ -226,7 +242,7 @@ impl QuotaManager {
         });
         // It is known now, or the question has failed.
         let _ = answered.await;
-        entry.known.get().cloned().ok_or(LimitsUnknown { retry_after: PAUSE })
+        entry.known.get().cloned().ok_or(NoAllowance::Unknown { retry_after: PAUSE })
     }
 
     /// What is known of a tenant, without asking anyone.
@@ -235,6 +251,12 @@ impl QuotaManager {
         let in_memory = entry.and_then(|entry| entry.known.get().map(|allowance| allowance.limits()));
         in_memory
             .or_else(|| self.shared.remembered(tenant).map(|answer| self.shared.defaults.complete(&answer)))
+    }
+
+    /// How a tenant's limits on requests stand, as far as they are known. Asks nobody and charges nothing.
+    pub fn report(&self, tenant: &TenantId) -> Option<RateReport> {
+        let entry = self.shared.tenants().get(tenant).cloned()?;
+        entry.known.get()?.report(self.shared.clock.uptime())
     }
 
     /// The limits of this tenant have changed: they are asked for at once, if it is known here.
@@ -279,6 +301,11 @@ impl PolicySubscriber for QuotaManager {
 }
 
 impl Entry {
+    /// Whether it is about this one of those who have had the id, for certain or as far as anybody says.
+    fn is_of(&self, incarnation: Option<Incarnation>) -> bool {
+        incarnation.is_none() || self.incarnation.get() == incarnation.as_ref()
+    }
+
     fn state(&self) -> MutexGuard<'_, EntryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -300,15 +327,30 @@ impl Shared {
         self.tenants.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, tenant: &TenantId) -> Result<Arc<Entry>, LimitsUnknown> {
+    /// The entry of this one of those who have had the id. What is known of an earlier one is forgotten: it
+    /// says nothing about this one.
+    fn enter(&self, tenant: &TenantId, incarnation: Option<Incarnation>) -> Result<Arc<Entry>, NoAllowance> {
         let mut tenants = self.tenants_mut();
-        if tenants.len() >= TENANTS_MAX {
-            return Err(LimitsUnknown { retry_after: PAUSE });
+        if let Some(entry) = tenants.get(tenant) {
+            let Some(incarnation) = incarnation else { return Ok(Arc::clone(entry)) };
+            let known = *entry.incarnation.get_or_init(|| incarnation);
+            if known > incarnation {
+                return Err(NoAllowance::Outdated);
+            }
+            if known == incarnation {
+                return Ok(Arc::clone(entry));
+            }
+        } else if tenants.len() >= TENANTS_MAX {
+            return Err(NoAllowance::Unknown { retry_after: PAUSE });
         }
-        let entry = tenants.entry(tenant.clone()).or_insert_with(|| {
-            Arc::new(Entry { known: OnceLock::new(), told: Notify::new(), state: Mutex::default() })
+        let entry = Arc::new(Entry {
+            incarnation: incarnation.map_or_else(OnceLock::new, OnceLock::from),
+            known: OnceLock::new(),
+            told: Notify::new(),
+            state: Mutex::default(),
         });
-        Ok(Arc::clone(entry))
+        tenants.insert(tenant.clone(), Arc::clone(&entry));
+        Ok(entry)
     }
 
     /// Asks about a tenant, unless that is being done.
@@ -357,7 +399,8 @@ struct Question {
 impl Question {
     async fn put(mut self) {
         let fallback = self.fallback().await;
-        for _ in 0..REPEATS_MAX {
+        // Once more for each change that is announced meanwhile, and no more often.
+        loop {
             let changes = self.entry.state().changes;
             let outcome = self.ask_hub(fallback).await;
             if self.settle(changes, outcome) {
@@ -373,7 +416,8 @@ impl Question {
             return None;
         }
         let (shared, tenant) = (Arc::clone(&self.shared), self.tenant.clone());
-        tokio::task::spawn_blocking(move || shared.remembered(&tenant)).await.ok().flatten()
+        let remembered = tokio::task::spawn_blocking(move || shared.remembered(&tenant)).await.ok().flatten();
+        remembered.filter(|fallback| self.is_meant(fallback))
     }
 
     /// Takes in `HiveHub`'s answer, and says when it came or how long to leave `HiveHub` alone. Whoever waits
@@ -388,6 +432,11 @@ impl Question {
             answering.await
         };
         match answer {
+            // Of another tenant of this id: either this is one of the past, or the answer is.
+            Ok(answer) if !self.is_meant(&answer) => {
+                warn!(tenant = %self.tenant, "the limits that were answered are those of another tenant of this id");
+                Err(PAUSE)
+            }
             Ok(answer) => {
                 let heard_at = self.shared.clock.uptime();
                 self.publish(&answer);
@@ -429,6 +478,11 @@ impl Question {
         tokio::time::timeout(CALL_TIME_MAX, call)
             .await
             .unwrap_or_else(|elapsed| Err(HubError::Unreachable(elapsed.into())))
+    }
+
+    /// Whether these are the limits of the one of those who have had the id that was asked about.
+    fn is_meant(&self, answer: &NotedQuota) -> bool {
+        answer.incarnation.is_none_or(|of| *self.entry.incarnation.get_or_init(|| of) == of)
     }
 
     fn publish(&self, answer: &NotedQuota) {

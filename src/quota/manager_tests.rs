@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use vectorizer_log::{TenantId, Timestamp};
 
 use super::limits::DefaultLimits;
-use super::manager::{LimitsUnknown, QuotaManager, QuotaSource};
+use super::manager::{NoAllowance, QuotaManager, QuotaSource};
 use crate::catalogue::{Catalogue, NotedQuota};
 use crate::config::{RateLimiting, RequestCount};
 use crate::hivehub::{Clock, HubError};
@@ -95,8 +95,8 @@ impl Bench {
         self.hands.0.store(seconds, Ordering::SeqCst);
     }
 
-    async fn vectors(&self) -> Result<Option<u64>, LimitsUnknown> {
-        Ok(self.manager.allowance(&acme()).await?.limits().vectors)
+    async fn vectors(&self) -> Result<Option<u64>, NoAllowance> {
+        Ok(self.manager.allowance(&acme(), None).await?.limits().vectors)
     }
 
     /// What is asked behind an answer lands soon.
@@ -118,7 +118,7 @@ async fn all_who_come_together_ask_once_and_what_a_plan_leaves_open_is_the_defau
     let came: Vec<_> = (0..32)
         .map(|_| {
             let manager = bench.manager.clone();
-            tokio::spawn(async move { manager.allowance(&acme()).await.unwrap() })
+            tokio::spawn(async move { manager.allowance(&acme(), None).await.unwrap() })
         })
         .collect();
     for allowance in came {

@@ -27,7 +27,7 @@ mod storage_tracker;
 
 pub use self::account::{Accounts, Backlog, Delivered, NotedBill, TenantAccount};
 pub use self::limits::{DefaultLimits, Limits, RequestLimits};
-pub use self::manager::{Allowance, LimitsUnknown, QuotaManager, QuotaSource};
+pub use self::manager::{Allowance, NoAllowance, QuotaManager, QuotaSource};
 pub use self::meter::{TakenUsage, TenantMeter};
 pub use self::metering::Metering;
 pub use self::rate_limiter::{RateReport, RequestRefused, WindowReport};

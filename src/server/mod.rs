@@ -69,6 +69,8 @@ pub struct Server {
     policies: Option<PolicyFeed<HiveHubClient, HiveHubClient>>,
     /// In cluster mode.
     reporter: Option<Reporter>,
+    /// In cluster mode.
+    hub: Option<HiveHubClient>,
     /// How long everything is served still after `/ready` has said that it will not be.
     delay: Option<Duration>,
     grace: Duration,
@@ -79,7 +81,7 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// Which.
         address: SocketAddr,
@@ -87,7 +89,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The data folder cannot be used.
-    #[error("cannot use the data folder {path:?}: {source}")]
+    #[error("cannot use the data folder {path:?}")]
     Data {
         /// Which.
         path: std::path::PathBuf,
@@ -132,6 +134,13 @@ impl Server {
             config.server.json_depth_max.get() as usize,
         );
         if config.cluster.is_none() {
+            if !address.ip().is_loopback() {
+                warn!(
+                    %address,
+                    "this server asks for no keys: anybody who reaches this address under a name of \
+                     server.allowed_hosts can read, change and delete everything"
+                );
+            }
             not_migrated(&config.server.data_dir)?;
         }
         let window = config.cluster.as_ref().map(|cluster| cluster.usage_report_interval.duration());
@@ -146,7 +155,7 @@ impl Server {
         };
         let share = share_size(&limits);
         let tenancy = open_data(&config.server.data_dir, share, rules, window, metrics.clone())?;
-        let (access, policies, reporter) = match &config.cluster {
+        let (access, policies, reporter, hub) = match &config.cluster {
             Some(cluster) => {
                 let client = HiveHubClient::new(&cluster.hivehub_api_url, &cluster.hivehub_api_key)?
                     .observed_by(Arc::new(metrics.clone()));
@@ -161,7 +170,7 @@ impl Server {
                 let keys = KeyCache::new(client.clone(), config.auth.api_key_cache_ttl, clock);
                 let accounts = tenancy.accounts().cloned().unwrap_or_default();
                 let reporter = Reporter::new(accounts, client.clone(), metrics.clone());
-                let policies = PolicyFeed::new(client, keys.clone())
+                let policies = PolicyFeed::new(client.clone(), keys.clone())
                     .resume(tenancy.policies_followed_through())
                     .subscribe(Arc::new(quotas.clone()))
                     .subscribe(Arc::new(tenancy.clone()));
@@ -169,9 +178,10 @@ impl Server {
                     AccessCheck::Keys { keys, failures: FailedAuthentications::default(), quotas },
                     Some(policies),
                     Some(reporter),
+                    Some(client),
                 )
             }
-            None => (AccessCheck::keyless(single_tenant()), None, None),
+            None => (AccessCheck::keyless(single_tenant()), None, None, None),
         };
         let listener = listen(address)?;
         let trusted_proxies = config.server.trusted_proxies.clone();
@@ -190,7 +200,7 @@ impl Server {
         let delay = config.server.shutdown_delay.map(Seconds::duration);
         let grace = config.server.shutdown_grace.duration();
         let delete_grace = config.server.delete_grace.duration();
-        Ok(Self { listener, metrics, tls, app, tenancy, policies, reporter, delay, grace, delete_grace })
+        Ok(Self { listener, metrics, tls, app, tenancy, policies, reporter, hub, delay, grace, delete_grace })
     }
 
     /// The address it listens on.
@@ -211,8 +221,19 @@ impl Server {
     /// Serves until `stop` is ready; then finishes what is under way, for as long as the grace lasts,
     /// and closes every tenant's log.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, metrics, tls, app, tenancy, policies, reporter, delay, grace, delete_grace } =
-            self;
+        let Self {
+            listener,
+            metrics,
+            tls,
+            app,
+            tenancy,
+            policies,
+            reporter,
+            hub,
+            delay,
+            grace,
+            delete_grace,
+        } = self;
         let ended = CancellationToken::new();
         let mut beside = JoinSet::new();
         beside.spawn(tenancy.audit().clone().run(ended.clone()));
@@ -221,6 +242,9 @@ impl Server {
         beside.spawn(tenancy.clone().put_to_sleep(ended.clone()));
         beside.spawn(tenancy.clone().keep_checkpoints(ended.clone()));
         tenancy.resume_deletions();
+        if let Some(hub) = hub {
+            beside.spawn(tenancy.clone().close_gaps(hub, ended.clone()));
+        }
         if let Some(metering) = tenancy.metering() {
             beside.spawn(metering.clone().run(ended.clone()));
             let access = app.access().clone();

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, error_span, info, warn};
 use vectorizer_log::{
-    ClosedLog, Damage, DamageKind, DeletedTenants, Error, Head, LogId, LogReader, TenantFolder, TenantId,
-    TenantLog, Timestamp,
+    ClosedLog, Damage, DamageKind, DeletedTenants, Error, Head, Incarnation, LogId, LogReader, TenantFolder,
+    TenantId, TenantLog, Timestamp,
 };
 use vectorizer_replay::{ApplyError, Projection, Projector as _, Recovery, Restored};
 
@@ -42,6 +42,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Awake {
     pub(super) id: TenantId,
+    /// Whose it is, of those who have had the id, once that is known.
+    pub(super) incarnation: OnceLock<Incarnation>,
     pub(super) state: Arc<RwLock<State>>,
     /// Reads the log while it is held open.
     pub(super) log: LogReader,
@@ -151,6 +153,11 @@ impl Awake {
         queued == 0 && self.denials.is_empty() && !self.bill.as_ref().is_some_and(waits)
     }
 
+    /// Whose it is, of those who have had the id, as far as that is known.
+    pub(super) fn incarnation(&self) -> Option<Incarnation> {
+        self.incarnation.get().copied()
+    }
+
     /// Whether what is in memory is what the log says: not if the writer has panicked while applying.
     pub(super) fn is_readable(&self) -> bool {
         !self.state.is_poisoned()
@@ -186,6 +193,12 @@ pub enum WakeError {
     /// It takes longer than whoever asked is let wait.
     #[error("the tenant is being read from disk")]
     Waking,
+    /// What is here is that of an earlier tenant of this id.
+    #[error("the tenant that had this id before is still here")]
+    OfThePast,
+    /// What is here is that of a later tenant of this id, or the one that comes is deleted.
+    #[error("this tenant is deleted")]
+    Outdated,
     /// The tenant is being deleted or restored.
     #[error("the tenant is being deleted or restored")]
     Moving,
@@ -224,8 +237,9 @@ pub(super) struct Billed {
     pub(super) interval: Duration,
 }
 
-/// What a tenant may take up of the node and use by its plan, and what it is billed for.
+/// Whose a log is, what they may take up of the node and use by their plan, and what they are billed for.
 pub(super) struct Terms {
+    pub(super) incarnation: Option<Incarnation>,
     pub(super) share: Share,
     pub(super) allowance: Arc<Allowance>,
     pub(super) bill: Option<(Bill, Books)>,
@@ -245,9 +259,10 @@ pub(super) struct Woken {
 
 /// Reads what the tenant's log adds up to: from where it was closed, or by opening it. Makes a log if there is
 /// none. Ends early if `stop` is cancelled meanwhile. `after_failure` says that a write to it has failed in this
-/// process. None of the `deleted` wakes.
+/// process. None of the `deleted` wakes. A log that is made is that of `incarnation`.
 pub(super) fn wake(
     folder: TenantFolder,
+    incarnation: Option<Incarnation>,
     deleted: &DeletedTenants,
     after_failure: bool,
     waking: Waking,
@@ -255,7 +270,7 @@ pub(super) fn wake(
 ) -> Result<Woken, WakeError> {
     let is_new = !folder.exists();
     if is_new {
-        let log_id = folder.create()?;
+        let log_id = folder.create_for(incarnation)?;
         info!(%log_id, "created the log");
     }
     let log_id = folder.log_id()?;
@@ -407,7 +422,7 @@ impl Woken {
         stop: CancellationToken,
     ) -> Arc<Awake> {
         let Self { folder, checkpoints, log, reader, projection, head, log_bytes } = self;
-        let Terms { share, allowance, bill } = terms;
+        let Terms { incarnation, share, allowance, bill } = terms;
         let state = Arc::new(RwLock::new(State { projection, head, log_bytes }));
         let (door, checkpoints) = (Arc::new(Door::new(log.is_some())), Arc::new(checkpoints));
         let files = GraphFiles::new(&folder);
@@ -446,6 +461,7 @@ impl Woken {
         node_tasks.spawn(tasks.track_future(writer.run(queue, stop.clone()).instrument(span)));
         Arc::new(Awake {
             id,
+            incarnation: incarnation.map_or_else(OnceLock::new, OnceLock::from),
             state,
             log: reader,
             door,

@@ -90,7 +90,7 @@ impl Tenancy {
             if rest.moving || rest.awake.as_ref().is_some_and(|awake| !awake.has_failed()) {
                 return true;
             }
-            self.waking(&bed, &mut rest, tenant, &allowance)
+            self.waking(&bed, &mut rest, tenant, None, &allowance)
         };
         match waking {
             Ok(mut waking) => {
@@ -154,7 +154,7 @@ impl Tenancy {
             let mut rest = bed.rest();
             let is_awake = rest.awake.as_ref().is_some_and(|awake| !awake.has_failed());
             // Nobody enters: it is moving.
-            (!is_awake).then(|| self.waking(bed, &mut rest, tenant, &Allowance::unlimited()))
+            (!is_awake).then(|| self.waking(bed, &mut rest, tenant, None, &Allowance::unlimited()))
         };
         if let Some(Ok(mut waking)) = waking {
             let woken = timeout(STOPPING_PATIENCE, waking.wait_for(Option::is_some)).await.is_ok();

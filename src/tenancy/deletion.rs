@@ -14,14 +14,15 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
-use vectorizer_log::{Error, LogId, TenantFolder, TenantId, Timestamp, Tombstone};
+use vectorizer_log::{Error, Incarnation, LogId, TenantFolder, TenantId, Timestamp, Tombstone};
 
 use super::{Bed, STOPPING_PATIENCE, Tenancy};
 use crate::auth::ClusterPass;
+use crate::catalogue::NotedDeletion;
 use crate::hivehub::{PolicyChange, PolicyCursor, PolicySubscriber};
 
 /// How long after a deletion that did not succeed it is tried again.
-const RETRY_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why a tenant was not deleted or restored.
 #[derive(Debug, thiserror::Error)]
@@ -64,20 +65,26 @@ impl From<Error> for DeletionError {
 }
 
 /// While a tenant's folder is moved nobody wakes it.
-struct Moving(Arc<Bed>);
+pub(super) struct Moving(Arc<Bed>);
 
 impl Moving {
-    fn begin(bed: Arc<Bed>) -> Result<Self, DeletionError> {
+    pub(super) fn begin(bed: Arc<Bed>) -> Result<Self, DeletionError> {
         if std::mem::replace(&mut bed.rest().moving, true) {
             return Err(DeletionError::Busy);
         }
         Ok(Self(bed))
+    }
+
+    /// For whoever has just said so in the bed.
+    pub(super) fn begun(bed: Arc<Bed>) -> Self {
+        Self(bed)
     }
 }
 
 impl Drop for Moving {
     fn drop(&mut self) {
         self.0.rest().moving = false;
+        self.0.moved.notify_waiters();
     }
 }
 
@@ -138,8 +145,8 @@ impl Tenancy {
             warn!(%error, "it cannot be read which deletions were under way");
             Vec::new()
         });
-        for (tenant, at) in deletions {
-            self.delete_for_hivehub(tenant, at);
+        for (tenant, deletion) in deletions {
+            self.delete_for_hivehub(tenant, deletion);
         }
     }
 
@@ -154,7 +161,11 @@ impl Tenancy {
         self.shared.tasks.spawn(work).await.unwrap_or(Err(DeletionError::Stopping))
     }
 
-    async fn delete_now(&self, moving: &Moving, tenant: &TenantId) -> Result<Tombstone, DeletionError> {
+    pub(super) async fn delete_now(
+        &self,
+        moving: &Moving,
+        tenant: &TenantId,
+    ) -> Result<Tombstone, DeletionError> {
         // What wakes may be about to begin a log, and nothing wakes that is not there.
         timeout(STOPPING_PATIENCE, woken(&moving.0)).await.map_err(|_| DeletionError::Busy)?;
         if !self.folder(tenant).exists() {
@@ -198,13 +209,15 @@ impl Tenancy {
     }
 
     /// Nobody enters the tenant from here on until it is deleted.
-    fn delete_for_hivehub(&self, tenant: TenantId, at: PolicyCursor) {
+    fn delete_for_hivehub(&self, tenant: TenantId, NotedDeletion { at, incarnation }: NotedDeletion) {
         let tenancy = self.clone();
-        let mut begun = Moving::begin(self.bed(&tenant));
+        let bed = self.bed(&tenant);
+        bed.ends(incarnation);
+        let mut begun = Moving::begin(bed);
         tokio::spawn(async move {
             loop {
                 let outcome = match &begun {
-                    Ok(moving) => tenancy.delete_now(moving, &tenant).await,
+                    Ok(moving) => tenancy.delete_ended(moving, &tenant, incarnation).await,
                     Err(_) => Err(DeletionError::Busy),
                 };
                 match outcome {
@@ -225,6 +238,24 @@ impl Tenancy {
             tenancy.deletion_done(tenant, at).await;
             drop(begun);
         });
+    }
+
+    /// Unless the id is a later tenant's by now.
+    pub(super) async fn delete_ended(
+        &self,
+        moving: &Moving,
+        tenant: &TenantId,
+        ended: Option<Incarnation>,
+    ) -> Result<Tombstone, DeletionError> {
+        // Whoever wakes may be about to begin a log.
+        timeout(STOPPING_PATIENCE, woken(&moving.0)).await.map_err(|_| DeletionError::Busy)?;
+        let folder = self.folder(tenant);
+        let bound = tokio::task::spawn_blocking(move || folder.incarnation()).await;
+        let is_a_later_ones = |bound: Incarnation| ended.is_some_and(|ended| bound > ended);
+        if matches!(bound, Ok(Ok(Some(bound))) if is_a_later_ones(bound)) {
+            return Err(DeletionError::NotFound);
+        }
+        self.delete_now(moving, tenant).await
     }
 
     async fn deletion_done(&self, tenant: TenantId, at: PolicyCursor) {
@@ -305,11 +336,12 @@ async fn woken(bed: &Bed) {
 
 impl PolicySubscriber for Tenancy {
     fn changed(&self, change: &PolicyChange, at: PolicyCursor) {
-        let PolicyChange::TenantDeleted { tenant } = change else { return };
-        if let Err(error) = self.shared.catalogue.note_deletion(tenant, at) {
+        let PolicyChange::TenantDeleted { tenant, incarnation } = change else { return };
+        let deletion = NotedDeletion { at, incarnation: *incarnation };
+        if let Err(error) = self.shared.catalogue.note_deletion(tenant, &deletion) {
             warn!(%tenant, %error, "a deletion cannot be noted down: should the node stop now, it is lost");
         }
-        self.delete_for_hivehub(tenant.clone(), at);
+        self.delete_for_hivehub(tenant.clone(), deletion);
     }
 
     fn reached(&self, at: PolicyCursor) {
@@ -318,7 +350,9 @@ impl PolicySubscriber for Tenancy {
         }
     }
 
-    fn lost(&self) {}
+    fn lost(&self) {
+        self.note_gap();
+    }
 }
 
 async fn blocking<T: Send + 'static>(

@@ -9,7 +9,8 @@
 //! - `linker`: what follows a write behind it: links in the graph, compaction; `graph_files`: where
 //!   graphs are kept for the next waking; `pace`: who waits when linking does not keep up; `searches`:
 //!   which collections are searched; `background`: the threads that do it; `replaced_file`: files that save time.
-//! - `census`: which tenants there are, for the operator; `deletion`: those that are no more.
+//! - `census`: which tenants there are, for the operator; `deletion`: those that are no more;
+//!   `incarnation`: who of those who have had an id is meant; `gap`: whom `HiveHub` has deleted unheard.
 //! - `merge_patch`: how a payload changes.
 //! - `share`: what one tenant may take up.
 
@@ -24,8 +25,10 @@ mod decision;
 mod deletion;
 mod door;
 mod failure;
+mod gap;
 mod graph_files;
 mod group;
+mod incarnation;
 mod linker;
 mod merge_patch;
 mod pace;
@@ -44,15 +47,17 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span, error, info, warn};
-use vectorizer_log::{DeletedTenants, TenantFolder, TenantId};
+use vectorizer_log::{DeletedTenants, Incarnation, TenantFolder, TenantId};
 use vectorizer_replay::Collection;
 
 use self::awake::{Awake, Billed, InUse, NodeTurns, Terms, Watched, wake};
@@ -62,6 +67,8 @@ pub use self::bills::{BillFacts, WindowFacts};
 pub use self::census::{TenantFacts, TenantState};
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
 pub use self::deletion::DeletionError;
+use self::deletion::Moving;
+use self::incarnation::{Standing, standing};
 pub use self::merge_patch::MergePatch;
 pub use self::share::{Share, ShareSize};
 use self::sleeping::Budget;
@@ -88,6 +95,8 @@ const WAKE_PATIENCE: Duration = Duration::from_mins(1);
 const WAITING_MAX: usize = 256;
 /// How often a request begins anew that finds its tenant asleep again the moment it woke.
 const ENTRIES_MAX: usize = 3;
+/// How long a request waits for whoever had its tenant's id before to be moved away.
+const MOVING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a tenant that could not be woken is left alone, at least, and how many times as long as trying it took:
 /// damage does not heal by being read again, and its owner's retries must not keep the disk busy.
@@ -110,6 +119,11 @@ struct Shared {
     data: PathBuf,
     catalogue: Catalogue,
     deleted: DeletedTenants,
+    /// One folder at a time becomes somebody's.
+    binding: Mutex<()>,
+    /// How often `HiveHub`'s feed had a gap, and word of it.
+    gaps: AtomicU64,
+    gap_found: Notify,
     tenants: Mutex<HashMap<TenantId, Arc<Bed>>>,
     waking: Semaphore,
     waking_large: Semaphore,
@@ -129,7 +143,11 @@ struct Shared {
 
 /// Where a tenant sleeps, wakes or is awake.
 #[derive(Debug, Default)]
-struct Bed(Mutex<Rest>);
+struct Bed {
+    rest: Mutex<Rest>,
+    /// Told when the folder is moved no more.
+    moved: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Rest {
@@ -146,6 +164,8 @@ struct Rest {
     stop: CancellationToken,
     /// The tenant's folder is being moved: nobody enters.
     moving: bool,
+    /// The latest of those who have had the id that is known to be deleted.
+    ended: Option<Incarnation>,
     /// A write has failed in this life of the node, of a tenant that is not in memory any more.
     write_failed: bool,
 }
@@ -178,11 +198,31 @@ impl Drop for Waiter<'_> {
     }
 }
 
+/// What is between somebody who comes and the tenant.
+enum Approach<'bed> {
+    /// Nothing.
+    Awake(InUse),
+    /// The folder is nobody's: it has to become theirs first.
+    Unbound(Arc<Awake>, Incarnation),
+    /// It is on its way, and this is the place among those who wait.
+    Waking(watch::Receiver<Option<Outcome>>, Waiter<'bed>),
+    /// The folder is being moved.
+    Moving,
+}
+
+/// Who makes a tenant wake.
+struct Came {
+    tenant: TenantId,
+    /// Which of those who have had the id; `None` is the one whose the folder is.
+    incarnation: Option<Incarnation>,
+    allowance: Arc<Allowance>,
+}
+
 type Outcome = Result<Arc<Awake>, Arc<WakeError>>;
 
 impl Bed {
     fn rest(&self) -> MutexGuard<'_, Rest> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -220,6 +260,9 @@ impl Tenancy {
             data: data.to_owned(),
             catalogue,
             deleted,
+            binding: Mutex::default(),
+            gaps: AtomicU64::new(0),
+            gap_found: Notify::new(),
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
             waking_large: Semaphore::new(WAKING_LARGE_MAX),
@@ -266,46 +309,95 @@ impl Tenancy {
     /// The tenant that `pass` is for, woken if it sleeps and created if it has never been here. A waking
     /// goes on when whoever asked for it has gone: the next one who asks will want it.
     pub async fn enter<L: Reach>(&self, pass: Pass<L>) -> Result<Tenant<L>, Arc<WakeError>> {
-        let mut pass = pass;
-        for _ in 0..ENTRIES_MAX {
-            pass = match self.enter_once(pass).await? {
-                Ok(tenant) => {
+        let moving_patience = tokio::time::Instant::now() + MOVING_PATIENCE;
+        let mut wakings = 0;
+        loop {
+            if self.shared.stop.is_cancelled() {
+                return Err(Arc::new(WakeError::Stopping));
+            }
+            let bed = self.bed(pass.tenant());
+            // Before looking, so that nothing is told unheard.
+            let mut moved = pin!(bed.moved.notified());
+            moved.as_mut().enable();
+            match self.approach::<L>(&bed, &pass)? {
+                Approach::Awake(awake) => {
+                    let tenant = Tenant::new(awake, pass);
                     tenant.ready().await?;
                     return Ok(tenant);
                 }
-                Err(pass) => pass,
-            };
+                Approach::Unbound(awake, comes) => match self.bind_awake(&awake, comes).await {
+                    // Which is seen at the next look.
+                    Ok(()) | Err(WakeError::OfThePast | WakeError::Outdated) => {}
+                    Err(error) => return Err(Arc::new(error)),
+                },
+                Approach::Moving => {
+                    if timeout_at(moving_patience, moved).await.is_err() {
+                        return Err(Arc::new(WakeError::Moving));
+                    }
+                }
+                Approach::Waking(mut waking, _waiter) => {
+                    wakings += 1;
+                    let Ok(outcome) = timeout(WAKE_PATIENCE, waking.wait_for(Option::is_some)).await else {
+                        return Err(Arc::new(WakeError::Waking));
+                    };
+                    let outcome = outcome.ok().and_then(|outcome| outcome.clone());
+                    match outcome.unwrap_or_else(|| Err(Arc::new(WakeError::Stopping))) {
+                        // Unless it is asleep again by now.
+                        Ok(_) if wakings <= ENTRIES_MAX => {}
+                        Ok(_) => return Err(Arc::new(WakeError::Waking)),
+                        Err(failure) => {
+                            // Somebody else may have begun the waking, as another one of those of the id.
+                            let is_of_another =
+                                matches!(*failure, WakeError::OfThePast | WakeError::Outdated);
+                            if !is_of_another || wakings > ENTRIES_MAX {
+                                return Err(failure);
+                            }
+                            if matches!(*failure, WakeError::OfThePast)
+                                && let Some(comes) = pass.incarnation()
+                                && let Ok(moving) = Moving::begin(Arc::clone(&bed))
+                            {
+                                self.supersede(moving, pass.tenant().clone(), comes);
+                            }
+                        }
+                    }
+                }
+            }
         }
-        Err(Arc::new(WakeError::Waking))
     }
 
-    /// The pass is given back if the tenant has woken meanwhile.
-    async fn enter_once<L: Reach>(
+    /// What is between whoever has the pass and the tenant.
+    fn approach<'bed, L: Reach>(
         &self,
-        pass: Pass<L>,
-    ) -> Result<Result<Tenant<L>, Pass<L>>, Arc<WakeError>> {
-        if self.shared.stop.is_cancelled() {
-            return Err(Arc::new(WakeError::Stopping));
+        bed: &'bed Arc<Bed>,
+        pass: &Pass<L>,
+    ) -> Result<Approach<'bed>, Arc<WakeError>> {
+        let comes = pass.incarnation();
+        let mut rest = bed.rest();
+        if comes.is_some() && comes <= rest.ended {
+            return Err(Arc::new(WakeError::Outdated));
         }
-        let bed = self.bed(pass.tenant());
-        let (mut waking, _waiter) = {
-            let mut rest = bed.rest();
-            if rest.moving {
-                return Err(Arc::new(WakeError::Moving));
+        if rest.moving {
+            // Of those whom nobody tells apart, who comes meanwhile may be the one that is deleted.
+            return comes.map(|_| Approach::Moving).ok_or_else(|| Arc::new(WakeError::Moving));
+        }
+        let serves = |awake: &&Arc<Awake>| awake.is_readable() && (!L::WRITES || !awake.has_failed());
+        if let Some(awake) = rest.awake.as_ref().filter(serves) {
+            match (standing(awake.incarnation(), comes), comes) {
+                (Standing::Nobodys, Some(comes)) => return Ok(Approach::Unbound(Arc::clone(awake), comes)),
+                (Standing::OfThePast, Some(comes)) => {
+                    rest.moving = true;
+                    drop(rest);
+                    self.supersede(Moving::begun(Arc::clone(bed)), pass.tenant().clone(), comes);
+                    return Ok(Approach::Moving);
+                }
+                (Standing::OfALater, _) => return Err(Arc::new(WakeError::Outdated)),
+                (Standing::Theirs | Standing::Nobodys | Standing::OfThePast, _) => {
+                    return Ok(Approach::Awake(InUse::new(awake)));
+                }
             }
-            let serves = |awake: &&Arc<Awake>| awake.is_readable() && (!L::WRITES || !awake.has_failed());
-            if let Some(awake) = rest.awake.as_ref().filter(serves) {
-                return Ok(Ok(Tenant::new(InUse::new(awake), pass)));
-            }
-            let waking = self.waking(&bed, &mut rest, pass.tenant(), pass.allowance())?;
-            (waking, Waiter::join(&bed, &mut rest)?)
-        };
-        let Ok(outcome) = timeout(WAKE_PATIENCE, waking.wait_for(Option::is_some)).await else {
-            return Err(Arc::new(WakeError::Waking));
-        };
-        let outcome = outcome.ok().and_then(|outcome| outcome.clone());
-        outcome.unwrap_or_else(|| Err(Arc::new(WakeError::Stopping)))?;
-        Ok(Err(pass))
+        }
+        let waking = self.waking(bed, &mut rest, pass.tenant(), comes, pass.allowance())?;
+        Ok(Approach::Waking(waking, Waiter::join(bed, &mut rest)?))
     }
 
     /// The waking that is under way, or one that begins.
@@ -314,6 +406,7 @@ impl Tenancy {
         bed: &Arc<Bed>,
         rest: &mut Rest,
         tenant: &TenantId,
+        comes: Option<Incarnation>,
         allowance: &Arc<Allowance>,
     ) -> Result<watch::Receiver<Option<Outcome>>, Arc<WakeError>> {
         match (&rest.waking, &rest.failure) {
@@ -325,7 +418,9 @@ impl Tenancy {
                 rest.waking = Some(waking.clone());
                 rest.stop = self.shared.stop.child_token();
                 let (bed, stop) = (Arc::clone(bed), rest.stop.clone());
-                let work = self.clone().wake(tenant.clone(), Arc::clone(allowance), bed, stop, publish);
+                let came =
+                    Came { tenant: tenant.clone(), incarnation: comes, allowance: Arc::clone(allowance) };
+                let work = self.clone().wake(came, bed, stop, publish);
                 self.shared.tasks.spawn(work.in_current_span());
                 Ok(waking)
             }
@@ -362,8 +457,7 @@ impl Tenancy {
 
     async fn wake(
         self,
-        tenant: TenantId,
-        allowance: Arc<Allowance>,
+        came: Came,
         bed: Arc<Bed>,
         stop: CancellationToken,
         publish: watch::Sender<Option<Outcome>>,
@@ -374,7 +468,7 @@ impl Tenancy {
             (rest.awake.as_ref().map(|awake| awake.share.clone()), rest.awake.is_some() || rest.write_failed)
         };
         let started = Instant::now();
-        let outcome = self.open(tenant, allowance, share, after_failure, stop).await.map_err(Arc::new);
+        let outcome = self.open(came, share, after_failure, stop).await.map_err(Arc::new);
         let replaced = {
             let mut rest = bed.rest();
             rest.waking = None;
@@ -384,6 +478,8 @@ impl Tenancy {
                     rest.write_failed = false;
                     rest.awake.replace(Arc::clone(awake))
                 }
+                // Which says nothing of the tenant that is here, or will be.
+                Err(failure) if matches!(**failure, WakeError::OfThePast | WakeError::Outdated) => None,
                 Err(failure) => {
                     error!(error = %failure, "the tenant cannot be woken");
                     let pause = WAKE_BACKOFF.max(started.elapsed() * WAKE_BACKOFF_TIMES);
@@ -400,8 +496,7 @@ impl Tenancy {
     /// Opens the tenant's log. One that was in memory before has a `share` already.
     async fn open(
         &self,
-        tenant: TenantId,
-        allowance: Arc<Allowance>,
+        Came { tenant, incarnation: comes, allowance }: Came,
         share: Option<Share>,
         after_failure: bool,
         stop: CancellationToken,
@@ -416,8 +511,14 @@ impl Tenancy {
         // Within the span of the request that wakes it, which knows tenant and request.
         let request = Span::current();
         let waking = self.shared.metrics.waking();
-        let work = move || request.in_scope(|| wake(folder, &deleted, after_failure, waking, &stopping));
-        let woken = tokio::task::spawn_blocking(work)
+        let tenancy = self.clone();
+        let work = move || {
+            request.in_scope(|| {
+                let bound = if folder.exists() { tenancy.bind(&folder, comes)? } else { comes };
+                Ok::<_, WakeError>((wake(folder, comes, &deleted, after_failure, waking, &stopping)?, bound))
+            })
+        };
+        let (woken, bound) = tokio::task::spawn_blocking(work)
             .await
             .map_err(|panic| WakeError::Panicked(panic.to_string()))??;
         drop(turn);
@@ -433,7 +534,7 @@ impl Tenancy {
         };
         Ok(woken.start(
             tenant,
-            Terms { share, allowance, bill },
+            Terms { incarnation: bound, share, allowance, bill },
             watched,
             &self.shared.tasks,
             self.shared.turns.clone(),

@@ -40,6 +40,15 @@ pub async fn gate(
     response
 }
 
+/// Tells how the limits of the tenant whose key came stand, on an answer for which nothing was asked of the
+/// tenant.
+pub fn tell_rate(app: &App, asked: &HeaderMap, mut answer: Response) -> Response {
+    if let Some(rate) = app.shared.access.report(bearer(asked)) {
+        rate_headers::tell(answer.headers_mut(), &rate);
+    }
+    answer
+}
+
 async fn admit(
     app: &App,
     operation: Operation,
@@ -81,7 +90,12 @@ async fn enter_by(
         Admission::Write(pass) => enter(app, operation, pass, extensions).await?,
         Admission::Admin(pass) => enter(app, operation, pass, extensions).await?,
         Admission::Cluster(pass) => drop(extensions.insert(Arc::new(pass))),
-        Admission::Holder(holds) => drop(extensions.insert(holds)),
+        Admission::Holder(holds) => {
+            if let Some(tenant) = holds.tenant() {
+                app.shared.metrics.requested(tenant, operation);
+            }
+            extensions.insert(holds);
+        }
     }
     extensions.insert(Readmission { access: app.shared.access.clone(), operation, bearer });
     Ok(())

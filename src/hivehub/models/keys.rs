@@ -1,7 +1,7 @@
 //! Who holds a key.
 
 use serde::{Deserialize, Serialize};
-use vectorizer_log::{TenantId, Timestamp};
+use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
 use super::moment::optional as rfc3339;
 use super::open::Open;
@@ -62,6 +62,9 @@ pub struct TenantFacts {
     pub plan: String,
     /// Whether it may be served.
     pub status: Open<TenantStatus>,
+    /// Which of those who have had the id; `None` from a `HiveHub` that does not tell them apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<Incarnation>,
 }
 
 /// What a key may do.
@@ -154,6 +157,8 @@ pub struct TenantProfile {
     pub name: String,
     /// Its plan's name.
     pub plan: String,
+    /// Which of those who have had the id; `None` where `HiveHub` does not tell them apart.
+    pub incarnation: Option<Incarnation>,
 }
 
 /// Why a caller is refused.
@@ -255,7 +260,8 @@ impl KeyFacts {
             (Scope::Cluster, None) => Holder::Cluster,
             (Scope::Tenant, Some(tenant)) => match tenant.status {
                 Open::Known(TenantStatus::Active) => {
-                    Holder::Tenant(TenantProfile { id: tenant.id, name: tenant.name, plan: tenant.plan })
+                    let TenantFacts { id, name, plan, status: _, incarnation } = tenant;
+                    Holder::Tenant(TenantProfile { id, name, plan, incarnation })
                 }
                 Open::Known(TenantStatus::Suspended) => {
                     return Ok(Verdict::Refused(Refusal::TenantSuspended(tenant.id)));
@@ -337,7 +343,9 @@ mod tests {
         dated["policy_cursor"] = json!(CURSOR);
         let refused = json!({"valid": false, "reason": "revoked"});
         let refused_at = json!({"valid": false, "reason": "revoked", "policy_cursor": CURSOR});
-        for answer in [answer(), dated, refused, refused_at] {
+        let mut told_apart = answer();
+        told_apart["tenant"]["incarnation"] = json!("0193a4b2-7c00-7000-8000-0000000000aa");
+        for answer in [answer(), dated, told_apart, refused, refused_at] {
             let read = ValidateAnswer::from_json(answer.to_string().as_bytes()).unwrap();
             assert_eq!(serde_json::to_value(read).unwrap(), answer);
         }
@@ -385,6 +393,7 @@ mod tests {
             ("/key_id", Value::Null),
             ("/key_id", json!("a\nb")),
             ("/tenant/id", json!("../acme")),
+            ("/tenant", json!({"id": "acme", "name": "", "plan": "", "status": "active", "incarnation": 7})),
             ("/expires_at", json!("soon")),
             ("/permission", json!(7)),
         ] {

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use vectorizer_log::{TenantId, Timestamp};
+use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
 use super::moment;
 use crate::auth::{KeyHash, KeyId};
@@ -109,6 +109,10 @@ pub enum PolicyChange {
     TenantDeleted {
         /// Which.
         tenant: TenantId,
+        /// Which of those who have had the id: a later one may be there already. `None` from a `HiveHub`
+        /// that does not tell them apart.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        incarnation: Option<Incarnation>,
     },
     /// A tenant's quota has to be asked for anew.
     QuotaChanged {

@@ -1,7 +1,7 @@
 //! What a tenant's plan allows.
 
 use serde::{Deserialize, Serialize};
-use vectorizer_log::TenantId;
+use vectorizer_log::{Incarnation, TenantId};
 
 use super::keys::TenantStatus;
 use super::open::Open;
@@ -33,6 +33,10 @@ pub struct QuotaAnswer {
     /// Whether the tenant is served; `None` from a `HiveHub` that does not say it here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Open<TenantStatus>>,
+    /// Whose limits they are, of those who have had the id; `None` from a `HiveHub` that does not tell them
+    /// apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<Incarnation>,
     /// The policies it was made under; `None` from a `HiveHub` without a policy feed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_cursor: Option<PolicyCursor>,

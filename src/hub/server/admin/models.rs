@@ -1,7 +1,7 @@
 //! What is said between the operator and the hub (`docs/hivehub.openapi.yaml`, tag `admin`).
 
 use serde::{Deserialize, Deserializer, Serialize};
-use vectorizer_log::{LogId, Meter, Seq, TenantId, Timestamp};
+use vectorizer_log::{Incarnation, LogId, Meter, Seq, TenantId, Timestamp};
 
 use crate::auth::{ApiKey, Environment, KeyId};
 use crate::hivehub::{Permission, Scope, TenantStatus, Unit, UsageEvent, rfc3339};
@@ -49,6 +49,9 @@ pub struct TenantView {
     /// When it was created; null if that is not known.
     #[serde(with = "rfc3339")]
     pub created_at: Option<Timestamp>,
+    /// Which of those who have had the id.
+    #[serde(default)]
+    pub incarnation: Option<Incarnation>,
 }
 
 /// Some tenants, by id.
@@ -293,8 +296,8 @@ impl UsageQuery {
 
 impl TenantView {
     pub(in crate::hub) fn new(id: TenantId, entry: TenantEntry, quota: Limits) -> Self {
-        let TenantEntry { name, plan, status, overrides, created_at } = entry;
-        Self { id, name, plan, status, overrides, quota, created_at }
+        let TenantEntry { name, plan, status, overrides, created_at, incarnation } = entry;
+        Self { id, name, plan, status, overrides, quota, created_at, incarnation }
     }
 }
 
@@ -308,7 +311,7 @@ impl KeyView {
             KeyStatus::Expired
         };
         let scope = if key.tenant.is_some() { Scope::Tenant } else { Scope::Cluster };
-        let KeyEntry { id, permission, tenant, expires_at, created_at, revoked: _ } = key;
+        let KeyEntry { id, permission, tenant, expires_at, created_at, revoked: _, rotated: _ } = key;
         Self { id, permission, scope, tenant, status, expires_at, created_at }
     }
 }

@@ -34,11 +34,7 @@ fn faults(schema: &Value, answer: &Value) -> Option<String> {
 /// Holds an answer against what the contract says of this call and status. Of a path that is in no
 /// contract only errors come, in their own form.
 pub(super) fn assert_fits(method: &str, path: &str, status: u16, answer: &Value) {
-    let paths = CONTRACT["paths"].as_object().unwrap();
-    let operation = paths
-        .iter()
-        .find(|(template, _)| stands_for(template, path))
-        .and_then(|(_, operations)| operations.get(method.to_lowercase()));
+    let operation = operation(method, path);
     let schema = match operation {
         None => json!({"$ref": "#/components/schemas/Error"}),
         Some(operation) => {
@@ -54,6 +50,52 @@ pub(super) fn assert_fits(method: &str, path: &str, status: u16, answer: &Value)
     };
     assert_eq!(faults(&schema, answer), None, "{method} {path} answered {answer}");
     assert!(operation.is_some() || status >= 400, "{method} {path} is served and not in the contract");
+}
+
+/// The operation of the contract that is called so.
+fn operation(method: &str, path: &str) -> Option<&'static Value> {
+    let paths = CONTRACT["paths"].as_object().unwrap();
+    let exact = paths.iter().find(|(template, _)| stands_for(template, path));
+    exact.and_then(|(_, operations)| operations.get(method.to_lowercase()))
+}
+
+/// Holds a request against what the contract says of this call: what was given fits, and what does not fit was
+/// refused.
+pub(super) fn assert_request_fits(method: &str, path: &str, status: u16, body: Option<&Value>) {
+    let Some(operation) = operation(method, path) else { return };
+    let fault = match (operation.get("requestBody"), body) {
+        (None, None) => None,
+        (None, Some(_)) => Some("it takes no body".to_owned()),
+        (Some(_), None) => Some("it needs a body".to_owned()),
+        (Some(wanted), Some(body)) => {
+            let content = wanted["content"].as_object().unwrap();
+            faults(&content.values().next().unwrap()["schema"], body)
+        }
+    };
+    if let Some(fault) = fault {
+        assert!(status >= 400, "{method} {path} took {body:?}, which is not the contract's: {fault}");
+    }
+}
+
+/// Holds what a server asks against the contract: the call, its parameters and its body.
+pub(super) fn assert_asks_as_promised(method: &str, path: &str, body: Option<&Value>) {
+    let operation =
+        operation(method, path).unwrap_or_else(|| panic!("{method} {path} is not in the contract"));
+    assert_eq!(operation["tags"], json!(["service"]), "{method} {path}");
+    assert_request_fits(method, path, 200, body);
+    let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);
+    let url = reqwest::Url::parse(&format!("http://hub{path}")).unwrap();
+    for (name, text) in url.query_pairs() {
+        let parameter = parameters
+            .iter()
+            .map(|it| CONTRACT.pointer(it["$ref"].as_str().unwrap().trim_start_matches('#')).unwrap())
+            .find(|parameter| parameter["in"] == "query" && parameter["name"] == *name)
+            .unwrap_or_else(|| panic!("{method} {path}: there is no parameter {name}"));
+        // Whatever is of another type is written as that type's JSON.
+        let written = serde_json::from_str(&text).ok().filter(Value::is_number);
+        let value = written.unwrap_or_else(|| json!(text));
+        assert_eq!(faults(&parameter["schema"], &value), None, "{method} {path}: {name}={text}");
+    }
 }
 
 #[test]

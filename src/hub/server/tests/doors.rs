@@ -114,7 +114,12 @@ async fn a_key_is_answered_by_its_hash_with_the_cursor_of_the_moment() {
         served.ok(By::Service, "POST", VALIDATE_PATH, Some(body)).await
     };
     let cursor = || Value::from(served.hub.policy_cursor().to_string());
-    let tenant = |status| json!({"id": "acme", "name": "Acme", "plan": "generous", "status": status});
+    let incarnation = served.hub.quota(&"acme".parse().unwrap()).unwrap().incarnation.unwrap().to_string();
+    let tenant = |status| {
+        json!({
+            "id": "acme", "name": "Acme", "plan": "generous", "status": status, "incarnation": incarnation,
+        })
+    };
     let mut expected = json!({
         "valid": true, "key_id": key.id(), "permission": "READ_WRITE", "scope": "tenant",
         "expires_at": null, "tenant": tenant("active"), "policy_cursor": cursor(),

@@ -2,6 +2,7 @@
 //! `docs/hivehub.openapi.yaml`.
 
 mod admin;
+mod client;
 mod contract;
 mod doors;
 mod policies;

@@ -4,7 +4,7 @@ use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::contract::assert_fits;
+use super::contract::{assert_fits, assert_request_fits};
 use crate::config::Secret;
 use crate::hub::demo::{Demo, DemoKeys, HUB_FOLDER};
 use crate::hub::{Hub, router};
@@ -75,13 +75,14 @@ impl Served {
         body: Option<Value>,
     ) -> (u16, Value) {
         let mut request = self.request(by, method, path);
-        if let Some(body) = body {
+        if let Some(body) = &body {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
         let answer = response.json().await.unwrap();
         assert_fits(method, path, status, &answer);
+        assert_request_fits(method, path, status, body.as_ref());
         (status, answer)
     }
 
@@ -102,7 +103,14 @@ impl Served {
     pub(super) async fn report(&self, lines: &str) -> Vec<Value> {
         let response =
             self.request(By::Service, "POST", crate::hivehub::USAGE_PATH).body(lines.to_owned()).send().await;
-        receipts(response.unwrap()).await
+        let receipts = receipts(response.unwrap()).await;
+        let events = lines.lines().filter(|line| !line.trim().is_empty());
+        for (event, receipt) in events.zip(&receipts) {
+            let status = if receipt["outcome"] == "rejected" { 422 } else { 200 };
+            let event = serde_json::from_str(event).unwrap_or(Value::Null);
+            assert_request_fits("POST", crate::hivehub::USAGE_PATH, status, Some(&event));
+        }
+        receipts
     }
 }
 

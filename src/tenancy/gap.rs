@@ -1,0 +1,137 @@
+//! After a gap in HiveHub's policy feed: which tenants were deleted meanwhile.
+//!
+//! Who comes again is told from whoever had the id before in any case (see `incarnation`). But a tenant that was
+//! deleted and never comes again would stay on the disk for ever: so after a gap HiveHub is asked about every
+//! tenant that has a folder here, one after the other, however often that has to be begun again.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use vectorizer_log::{Incarnation, TenantFolder, TenantId};
+
+use super::Tenancy;
+use super::deletion::{DeletionError, Moving};
+use crate::hivehub::{HiveHubClient, Open, QuotaVerdict, TenantStatus};
+
+/// What lies between two questions: HiveHub has others to answer.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long those are left alone of whom HiveHub did not answer.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+impl Tenancy {
+    /// Asks `hub` about every tenant here after each gap in its feed, until `stop`.
+    pub async fn close_gaps(self, hub: HiveHubClient, stop: CancellationToken) {
+        let work = async {
+            loop {
+                if self.has_gap().await {
+                    self.close_gap(&hub).await;
+                }
+                self.shared.gap_found.notified().await;
+            }
+        };
+        let _: Option<()> = stop.run_until_cancelled(work).await;
+    }
+
+    /// Changes may have been missed. Outlasts the process.
+    pub(super) fn note_gap(&self) {
+        self.shared.gaps.fetch_add(1, Ordering::SeqCst);
+        if let Err(error) = self.shared.catalogue.note_gap(true) {
+            warn!(%error, "it cannot be noted down that HiveHub's feed had a gap");
+        }
+        self.shared.gap_found.notify_one();
+    }
+
+    async fn has_gap(&self) -> bool {
+        let catalogue = self.shared.catalogue.clone();
+        let noted = tokio::task::spawn_blocking(move || catalogue.has_gap()).await;
+        // What cannot be read may have said so.
+        !matches!(noted, Ok(Ok(false)))
+    }
+
+    async fn close_gap(&self, hub: &HiveHubClient) {
+        let gaps = self.shared.gaps.load(Ordering::SeqCst);
+        let data = self.shared.data.clone();
+        let listed = tokio::task::spawn_blocking(move || TenantFolder::tenants(&data)).await;
+        let mut left = match listed {
+            Ok(Ok(tenants)) => tenants,
+            Ok(Err(error)) => {
+                warn!(%error, "the tenants cannot be listed to ask HiveHub about them");
+                return;
+            }
+            Err(_) => return,
+        };
+        info!(
+            tenants = left.len(),
+            "asking HiveHub whom it has deleted while its feed could not be followed"
+        );
+        while !left.is_empty() {
+            let mut unanswered = Vec::new();
+            for tenant in left {
+                if !self.follows(&tenant, hub).await {
+                    unanswered.push(tenant);
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            left = unanswered;
+            if !left.is_empty() {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        }
+        // Another one may have come meanwhile.
+        if self.shared.gaps.load(Ordering::SeqCst) == gaps {
+            let catalogue = self.shared.catalogue.clone();
+            let noted = tokio::task::spawn_blocking(move || catalogue.note_gap(false)).await;
+            if let Ok(Err(error)) = noted {
+                warn!(%error, "it cannot be noted down that all tenants were asked about");
+            }
+        }
+    }
+
+    /// Asks about one tenant and does what follows; whether that is done.
+    async fn follows(&self, tenant: &TenantId, hub: &HiveHubClient) -> bool {
+        let answer = match hub.quota(tenant).await {
+            Ok(QuotaVerdict::Quota(answer)) => answer,
+            // Nobody has said that it was deleted: it may be the wrong hub.
+            Ok(QuotaVerdict::NoSuchTenant) => {
+                warn!(%tenant, "there is a tenant here that HiveHub does not know");
+                return true;
+            }
+            Err(_) => return false,
+        };
+        let is_deleted = answer.status == Some(Open::Known(TenantStatus::Deleted));
+        let outcome = match (is_deleted, answer.incarnation) {
+            (true, ended) => self.delete_as_told(tenant, ended).await,
+            (false, Some(lives)) => self.delete_before(tenant, lives).await,
+            (false, None) => return true,
+        };
+        match outcome {
+            Ok(()) | Err(DeletionError::NotFound) => true,
+            Err(error) => {
+                warn!(%tenant, %error, "a tenant that HiveHub has deleted is still here");
+                false
+            }
+        }
+    }
+
+    async fn delete_as_told(
+        &self,
+        tenant: &TenantId,
+        ended: Option<Incarnation>,
+    ) -> Result<(), DeletionError> {
+        let bed = self.bed(tenant);
+        bed.ends(ended);
+        let moving = Moving::begin(bed)?;
+        self.delete_ended(&moving, tenant, ended).await.map(drop)
+    }
+
+    /// Deletes whoever had the id before the one that lives.
+    async fn delete_before(&self, tenant: &TenantId, lives: Incarnation) -> Result<(), DeletionError> {
+        let moving = Moving::begin(self.bed(tenant))?;
+        if self.is_of_one_before(tenant, lives).await {
+            self.delete_now(&moving, tenant).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! Whose a tenant's folder is, of those who have had its id.
+//!
+//! A folder is bound to the first incarnation that enters it, durably, before it enters. Whoever comes as a
+//! later one is somebody else, whatever this node has heard of the deletion in between: the folder is moved
+//! away like that of any deleted tenant, and the newcomer begins with a log of its own. Whoever comes as an
+//! earlier one is of a tenant that is no more.
+
+use std::sync::{Arc, PoisonError};
+
+use tracing::{error, info};
+use vectorizer_log::{Incarnation, TenantFolder, TenantId};
+
+use super::deletion::{Moving, RETRY_PAUSE};
+use super::{Awake, Bed, Tenancy, WakeError};
+
+/// How somebody who comes stands to the folder that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is theirs, or nobody tells.
+    Theirs,
+    /// It is nobody's yet.
+    Nobodys,
+    /// It is that of an earlier tenant of the id.
+    OfThePast,
+    /// It is that of a later one.
+    OfALater,
+}
+
+pub(super) fn standing(bound: Option<Incarnation>, comes: Option<Incarnation>) -> Standing {
+    match (bound, comes) {
+        (_, None) => Standing::Theirs,
+        (None, Some(_)) => Standing::Nobodys,
+        (Some(bound), Some(comes)) => match comes.cmp(&bound) {
+            std::cmp::Ordering::Equal => Standing::Theirs,
+            std::cmp::Ordering::Greater => Standing::OfThePast,
+            std::cmp::Ordering::Less => Standing::OfALater,
+        },
+    }
+}
+
+impl Tenancy {
+    /// Makes the folder that of `comes`, if it is nobody's; whose it is. Reads the disk.
+    pub(super) fn bind(
+        &self,
+        folder: &TenantFolder,
+        comes: Option<Incarnation>,
+    ) -> Result<Option<Incarnation>, WakeError> {
+        let _one_at_a_time = self.shared.binding.lock().unwrap_or_else(PoisonError::into_inner);
+        let bound = folder.incarnation()?;
+        match (standing(bound, comes), comes) {
+            (Standing::Nobodys, Some(comes)) => {
+                info!(incarnation = %comes, "the tenant's folder is that of the first who comes");
+                Ok(Some(folder.bind(comes)?))
+            }
+            (Standing::Theirs | Standing::Nobodys, _) => Ok(bound),
+            (Standing::OfThePast, _) => Err(WakeError::OfThePast),
+            (Standing::OfALater, _) => Err(WakeError::Outdated),
+        }
+    }
+
+    /// The same for one that is in memory.
+    pub(super) async fn bind_awake(&self, awake: &Arc<Awake>, comes: Incarnation) -> Result<(), WakeError> {
+        let (tenancy, tenant) = (self.clone(), Arc::clone(awake));
+        let binding = move || {
+            let folder = TenantFolder::new(&tenancy.shared.data, &tenant.id);
+            let bound = tenancy.bind(&folder, Some(comes))?;
+            if let Some(bound) = bound {
+                let _ = tenant.incarnation.set(bound);
+            }
+            Ok(())
+        };
+        // Whoever moves the folder waits for it.
+        awake
+            .tasks
+            .spawn_blocking(binding)
+            .await
+            .unwrap_or_else(|panic| Err(WakeError::Panicked(panic.to_string())))
+    }
+
+    /// Moves away the folder of whoever had the id before `comes`. Nobody enters until that is done, or has
+    /// failed. The caller has the bed locked, or has seen that nobody moves the folder.
+    pub(super) fn supersede(&self, moving: Moving, tenant: TenantId, comes: Incarnation) {
+        let tenancy = self.clone();
+        tokio::spawn(async move {
+            // Somebody may have done it meanwhile.
+            if !tenancy.is_of_one_before(&tenant, comes).await {
+                return;
+            }
+            info!(%tenant, incarnation = %comes, "another tenant has the id: the one before is deleted");
+            if let Err(error) = tenancy.delete_now(&moving, &tenant).await {
+                error!(%tenant, %error, "the tenant that had this id before is still here");
+                // Whoever comes then tries again.
+                tenancy.shared.stop.run_until_cancelled(tokio::time::sleep(RETRY_PAUSE)).await;
+            }
+        });
+    }
+}
+
+impl Tenancy {
+    /// Whether the folder is that of whoever had the id before `comes`.
+    pub(super) async fn is_of_one_before(&self, tenant: &TenantId, comes: Incarnation) -> bool {
+        let folder = TenantFolder::new(&self.shared.data, tenant);
+        let bound = tokio::task::spawn_blocking(move || folder.incarnation()).await;
+        matches!(bound, Ok(Ok(Some(bound))) if bound < comes)
+    }
+}
+
+impl Bed {
+    /// This one of those who have had the id is deleted.
+    pub(super) fn ends(&self, ended: Option<Incarnation>) {
+        let mut rest = self.rest();
+        rest.ended = rest.ended.max(ended);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_its_first_owners_and_nobody_elses() {
+        let (first, second) = (Incarnation::at_millis(1, &[9; 10]), Incarnation::at_millis(2, &[0; 10]));
+        assert_eq!(standing(None, None), Standing::Theirs);
+        assert_eq!(standing(Some(first), None), Standing::Theirs, "of a hub that does not tell them apart");
+        assert_eq!(standing(None, Some(first)), Standing::Nobodys);
+        assert_eq!(standing(Some(first), Some(first)), Standing::Theirs);
+        assert_eq!(standing(Some(first), Some(second)), Standing::OfThePast);
+        assert_eq!(standing(Some(second), Some(first)), Standing::OfALater);
+    }
+}

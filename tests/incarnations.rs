@@ -1,0 +1,204 @@
+//! A tenant that is deleted at HiveHub and created again is another one, whatever the node has heard of that.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use vectorizer::auth::ApiKey;
+use vectorizer::hivehub::TenantStatus;
+
+use crate::hub_and_node::{Cluster, Mood};
+use crate::node::{Answer, PATIENCE};
+
+/// Longer than what the node notes down may be lost with it.
+const NOTED: Duration = Duration::from_millis(1_200);
+
+async fn list(cluster: &Cluster, key: &ApiKey) -> Answer {
+    cluster.send(key, "GET", "/collections", &Value::Null).await
+}
+
+async fn create(cluster: &Cluster, key: &ApiKey, name: &str) {
+    let collection = json!({"name": name, "dimension": 2, "metric": "dot"});
+    cluster.send(key, "POST", "/collections", &collection).await.expect(201);
+}
+
+/// A tenant with a collection, and its key.
+async fn first_tenant(cluster: &Cluster) -> ApiKey {
+    cluster.tenant("acme");
+    let key = cluster.key(Some("acme"), None);
+    create(cluster, &key, "secret").await;
+    key
+}
+
+/// The same id, somebody else's, with a key.
+fn come_again(cluster: &Cluster) -> ApiKey {
+    cluster.hub.set_tenant_status(&"acme".parse().unwrap(), TenantStatus::Deleted).unwrap();
+    cluster.tenant("acme");
+    cluster.key(Some("acme"), None)
+}
+
+fn deleted(data: &Path) -> usize {
+    let entries = fs::read_dir(data.join("_deleted")).unwrap();
+    entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|it| it == "json")).count()
+}
+
+/// The newcomer begins with nothing and keeps what it makes, the predecessor's log is put away once, and its
+/// key opens nothing.
+async fn is_somebody_else(cluster: &Cluster, old: &ApiKey, new: &ApiKey) {
+    assert_eq!(list(cluster, new).await.expect(200)["collections"], json!([]));
+    create(cluster, new, "mine").await;
+    list(cluster, old).await.expect(401);
+    // What the feed has to tell of it may come later.
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(list(cluster, new).await.expect(200)["collections"][0]["name"], "mine");
+    }
+    assert_eq!(deleted(&cluster.node.data), 1);
+    list(cluster, old).await.expect(401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_came_again_while_the_node_was_down_and_its_place_in_the_feed_was_lost_is_somebody_else()
+ {
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &[]).await;
+    let old = first_tenant(&cluster).await;
+    tokio::time::sleep(NOTED).await;
+    cluster.node.signal("KILL");
+    let new = come_again(&cluster);
+    cluster.feels(Mood::Forgetful);
+    cluster.restart_node(&[]).await;
+    is_somebody_else(&cluster, &old, &new).await;
+    // And stays so.
+    cluster.restart_node(&[]).await;
+    assert_eq!(list(&cluster, &new).await.expect(200)["collections"][0]["name"], "mine");
+    assert_eq!(deleted(&cluster.node.data), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_was_deleted_in_a_gap_of_the_feed_goes_even_if_it_never_comes_again() {
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &[]).await;
+    first_tenant(&cluster).await;
+    cluster.tenant("globex");
+    let globex = cluster.key(Some("globex"), None);
+    create(&cluster, &globex, "theirs").await;
+    tokio::time::sleep(NOTED).await;
+    cluster.node.signal("KILL");
+    cluster.hub.set_tenant_status(&"acme".parse().unwrap(), TenantStatus::Deleted).unwrap();
+    cluster.feels(Mood::Forgetful);
+    cluster.restart_node(&[]).await;
+    let patience = std::time::Instant::now() + PATIENCE;
+    while deleted(&cluster.node.data) == 0 || cluster.node.data.join("acme").exists() {
+        assert!(std::time::Instant::now() < patience, "what HiveHub has deleted stays");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(list(&cluster, &globex).await.expect(200)["collections"][0]["name"], "theirs");
+    assert_eq!(deleted(&cluster.node.data), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_came_again_is_somebody_else_also_to_a_node_whose_catalogue_is_lost() {
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &[]).await;
+    let old = first_tenant(&cluster).await;
+    tokio::time::sleep(NOTED).await;
+    cluster.node.signal("KILL");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let new = come_again(&cluster);
+    fs::remove_dir_all(cluster.node.data.join("_node/catalogue")).unwrap();
+    cluster.restart_node(&[]).await;
+    is_somebody_else(&cluster, &old, &new).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_came_again_is_somebody_else_also_while_the_feed_fails() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &[]).await;
+    let old = first_tenant(&cluster).await;
+    cluster.feels(Mood::WithoutPolicies);
+    // Whoever waits for news has to notice first.
+    let more = crate::limits::limits(json!({"vectors": 7}));
+    cluster.hub.set_tenant(&"acme".parse().unwrap(), |entry| entry.overrides = more).unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let new = come_again(&cluster);
+    is_somebody_else(&cluster, &old, &new).await;
+    // The feed catches up, and what it tells is of the one before.
+    cluster.feels(Mood::Good);
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    is_somebody_else_still(&cluster, &new).await;
+}
+
+async fn is_somebody_else_still(cluster: &Cluster, new: &ApiKey) {
+    assert_eq!(list(cluster, new).await.expect(200)["collections"][0]["name"], "mine");
+    assert_eq!(deleted(&cluster.node.data), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_came_again_in_a_short_outage_is_somebody_else_and_keeps_what_it_makes() {
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &[]).await;
+    let old = first_tenant(&cluster).await;
+    cluster.stop_hub().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let new = come_again(&cluster);
+    cluster.start_hub();
+    let patience = std::time::Instant::now() + PATIENCE;
+    // As soon as HiveHub is asked again, wherever the feed is by then.
+    while list(&cluster, &new).await.status.as_u16() == 503 {
+        assert!(std::time::Instant::now() < patience, "the newcomer is never let in");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    is_somebody_else(&cluster, &old, &new).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_under_way_when_its_tenant_is_deleted_reaches_nothing_of_the_one_that_comes_again() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &[]).await;
+    let old = first_tenant(&cluster).await;
+    let body = json!({"vectors": [{"id": "late", "vector": [1, 2]}]}).to_string();
+    let mut upload = TcpStream::connect(cluster.node.authority()).unwrap();
+    upload.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!(
+        "PUT /api/v1/collections/secret/vectors HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        old.expose(),
+        body.len()
+    );
+    upload.write_all(head.as_bytes()).unwrap();
+    upload.write_all(&body.as_bytes()[..10]).unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let new = come_again(&cluster);
+    assert_eq!(list(&cluster, &new).await.expect(200)["collections"], json!([]));
+    create(&cluster, &new, "secret").await;
+    upload.write_all(&body.as_bytes()[10..]).unwrap();
+    let mut answer = String::new();
+    upload.read_to_string(&mut answer).unwrap();
+    assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
+    let listed = cluster.send(&new, "GET", "/collections/secret", &Value::Null).await.expect(200);
+    assert_eq!(listed["count"], 0);
+    assert_eq!(deleted(&cluster.node.data), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_brings_back_of_an_earlier_tenant_is_shown_to_no_later_one() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &[]).await;
+    first_tenant(&cluster).await;
+    let (new, operator) = (come_again(&cluster), cluster.key(None, None));
+    assert_eq!(list(&cluster, &new).await.expect(200)["collections"], json!([]));
+    let gone = cluster.send(&operator, "DELETE", "/cluster/tenants/acme", &Value::Null).await.expect(200);
+    let tombstones = fs::read_dir(cluster.node.data.join("_deleted")).unwrap();
+    let names = tombstones.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let logs: Vec<String> = names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect();
+    let first = logs.iter().find(|log| gone["log_id"] != json!(log)).unwrap();
+    let restore = format!("/cluster/tenants/acme/restore?log_id={first}");
+    cluster.send(&operator, "POST", &restore, &json!({})).await.expect(200);
+    assert_eq!(list(&cluster, &new).await.expect(200)["collections"], json!([]));
+    assert_eq!(deleted(&cluster.node.data), 2);
+}
