@@ -27,6 +27,7 @@ mod isolation;
 mod limits;
 mod linking;
 mod loading;
+mod mcp;
 mod metrics;
 mod migration;
 mod node;

@@ -139,6 +139,7 @@ fn part_in_the_story(operation: Operation) -> (usize, Value) {
         Operation::SearchBatch => (3, json!({"searches": [{"vector": [1]}]})),
         Operation::Count => (3, json!({})),
         Operation::DeleteVectors => (3, json!({"ids": ["never"]})),
+        Operation::Mcp => (3, json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}})),
         Operation::ListCollections
         | Operation::DescribeCollection
         | Operation::ListVectors
@@ -177,11 +178,15 @@ async fn every_operation_answers_with_the_status_type_and_fields_that_are_descri
             Requirement::Tenant(_)
             | Requirement::TenantOrCluster
             | Requirement::AnyKey
+            | Requirement::AnyTenant
             | Requirement::Nothing => ACME,
         };
         let mut request = client.request_at(method.clone(), &path).bearer_auth(node.key(key));
         if !body.is_null() {
             request = request.json(&body);
+        }
+        if operation == Operation::Mcp {
+            request = request.header("accept", "application/json, text/event-stream");
         }
         let answer = client.send(request).await;
         let responses = &document["paths"][template][method.as_str().to_lowercase()]["responses"];

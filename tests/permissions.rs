@@ -16,6 +16,8 @@ enum Needs {
     Nothing,
     /// Any tenant's key that REST knows, or the operator's.
     AnyKey,
+    /// Any tenant's key whatever its permission: what it may do is each tool's affair.
+    Tools,
     ReadOnly,
     ReadWrite,
     Admin,
@@ -40,6 +42,7 @@ fn needs(operation: Operation) -> Needs {
         | Operation::DeleteVectors => Needs::ReadWrite,
         Operation::CreateCollection | Operation::DeleteCollection | Operation::ReadLog => Needs::Admin,
         Operation::Usage | Operation::ValidateKey => Needs::AnyKey,
+        Operation::Mcp => Needs::Tools,
         Operation::Metrics
         | Operation::ClusterHealth
         | Operation::ListTenants
@@ -89,6 +92,7 @@ impl Caller {
         match (needs(operation), self.reaches) {
             (Needs::Nothing, _) => Verdict::Allowed,
             (_, Err(verdict)) => verdict,
+            (Needs::Tools, Ok(reaches)) if reaches != Needs::Cluster => Verdict::Allowed,
             (Needs::AnyKey, Ok(reaches)) if reaches >= Needs::AnyKey => Verdict::Allowed,
             // Neither reaches what is the other's.
             (needs, Ok(reaches)) if (needs == Needs::Cluster) != (reaches == Needs::Cluster) => {

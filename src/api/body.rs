@@ -162,6 +162,28 @@ impl Received {
     }
 }
 
+/// A body that is no tenant's yet, of at most `bytes_max`, and the room of the node that it takes.
+pub(super) async fn read_message(
+    limits: &BodyLimits,
+    mut body: Body,
+    bytes_max: usize,
+) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
+    let mut room = take(&limits.room, 0).await?;
+    let mut bytes = BytesMut::new();
+    let mut waited = Duration::ZERO;
+    while let Some(data) = next_data(&mut body, bytes.len(), &mut waited).await? {
+        if bytes.len() + data.len() > bytes_max {
+            let detail = format!("the message has more than {bytes_max} bytes");
+            return Err(Problem::too_large("body-too-large", detail));
+        }
+        let arrived = kibibytes(bytes.len() + data.len());
+        let held = u32::try_from(room.num_permits()).unwrap_or(u32::MAX);
+        room.merge(take(&limits.room, arrived.saturating_sub(held)).await?);
+        bytes.extend_from_slice(&data);
+    }
+    Ok((bytes.freeze(), room))
+}
+
 /// The next piece of a body of which `received` bytes have come. `waited` is for how long we have waited
 /// for the client so far; waiting for room is not its fault.
 async fn next_data(

@@ -517,6 +517,7 @@ fn may(requirement: Requirement, is_cluster: bool, reach: Option<Level>) -> bool
     match requirement {
         Requirement::Nothing | Requirement::AnyKey | Requirement::TenantOrCluster => true,
         Requirement::Cluster => is_cluster,
+        Requirement::AnyTenant => !is_cluster,
         Requirement::Tenant(level) => !is_cluster && reach.is_some_and(|reach| reach >= level),
     }
 }

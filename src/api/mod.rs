@@ -7,6 +7,7 @@
 //! - `collections`, `vectors`, `search`, `audit` (with `feed`), `metrics`, `health`: what the routes do.
 //! - `body`, `values`, `conditions`: what a client sends, checked on its way in.
 //! - `answer`: what a client gets: bounded, alone and in sum.
+//! - `mcp`: the door of the MCP server; `operations`: how its tools come to the operations.
 //! - `problem`: what a client is told when it goes wrong.
 //! - `openapi`: the description of all this, held against the routes by a test.
 
@@ -18,9 +19,11 @@ mod collections;
 mod conditions;
 mod feed;
 mod health;
+mod mcp;
 mod metrics;
 pub mod middleware;
 mod openapi;
+mod operations;
 mod problem;
 mod search;
 mod values;
@@ -45,10 +48,12 @@ pub use self::metrics::listener as metrics_router;
 pub use self::middleware::address::Peer;
 pub use self::middleware::host::AllowedHosts;
 pub use self::openapi::document;
+pub use self::operations::{Entered, Session};
 pub use self::problem::Problem;
 use crate::auth::{AccessCheck, Operation};
 use crate::config::Network;
 use crate::embedding::Embedder;
+use crate::mcp::Endpoint;
 use crate::metrics::Metrics;
 use crate::tenancy::{Background, ShareSize, Tenancy, Tenant};
 
@@ -65,6 +70,11 @@ struct Shared {
     metrics: Metrics,
     body_limits: BodyLimits,
     allowed_hosts: Option<AllowedHosts>,
+    /// Of the pages that may speak MCP, and of this server where it is told its names.
+    known_hosts: AllowedHosts,
+    mcp: Endpoint,
+    /// MCP messages that are being read or answered.
+    messages: Arc<Semaphore>,
     trusted_proxies: Vec<Network>,
     embedder: Option<Embedder>,
     searching: Arc<Semaphore>,
@@ -81,18 +91,19 @@ struct Shared {
 }
 
 impl App {
-    /// An app over these tenants, which lets in whom `access` lets in and shows `metrics`. `allowed_hosts` is what a
-    /// `Host` header may say, for a server without keys; `None` does not look at it. `trusted_proxies` are
-    /// those whose word about a client's address is taken. `embedder` makes vectors of texts.
+    /// An app over these tenants, which lets in whom `access` lets in and shows `metrics`. `known_hosts` is what a
+    /// `Host` header may say to a server without keys, and an `Origin` to any that is asked for tools.
+    /// `trusted_proxies` are those whose word about a client's address is taken. `embedder` makes vectors of texts.
     pub fn new(
         tenancy: Tenancy,
         access: AccessCheck,
         metrics: Metrics,
         body_limits: BodyLimits,
-        allowed_hosts: Option<AllowedHosts>,
+        known_hosts: AllowedHosts,
         trusted_proxies: Vec<Network>,
         embedder: Option<Embedder>,
     ) -> Self {
+        let allowed_hosts = (!access.is_cluster()).then(|| known_hosts.clone());
         let searching = Arc::new(Semaphore::new(cores()));
         let waiting_searches = Arc::new(Semaphore::new(cores() + search::WAITING_MAX));
         let long_searches = Background::new(cores());
@@ -106,6 +117,9 @@ impl App {
             metrics,
             body_limits,
             allowed_hosts,
+            known_hosts,
+            mcp: Endpoint::new(ending.clone()),
+            messages: Arc::new(Semaphore::new(mcp::MESSAGES_MAX)),
             trusted_proxies,
             embedder,
             searching,
@@ -201,6 +215,7 @@ pub fn location(operation: Operation) -> (Method, &'static str) {
         Operation::RestoreTenant => (Method::POST, "/api/v1/cluster/tenants/{id}/restore"),
         Operation::Usage => (Method::GET, "/api/v1/cluster/usage"),
         Operation::ValidateKey => (Method::POST, "/api/v1/cluster/keys/validate"),
+        Operation::Mcp => (Method::POST, "/mcp"),
         Operation::Health => (Method::GET, "/health"),
         Operation::Ready => (Method::GET, "/ready"),
         Operation::OpenApi => (Method::GET, "/api/v1/openapi.json"),
@@ -227,47 +242,53 @@ pub fn router(app: App) -> Router {
 
 /// The operation's handler behind the access check for exactly this operation.
 fn guarded(app: &App, operation: Operation) -> MethodRouter<App> {
+    served(operation).route_layer(from_fn_with_state((app.clone(), operation), middleware::auth::gate))
+}
+
+/// The operation's handler. Whoever routes to it without the gate has passed one that is as good.
+fn served(operation: Operation) -> MethodRouter<App> {
     match operation {
-        Operation::CreateCollection => guard(app, operation, collections::create),
-        Operation::ListCollections => guard(app, operation, collections::list),
-        Operation::DescribeCollection => guard(app, operation, collections::describe),
-        Operation::DeleteCollection => guard(app, operation, collections::delete),
-        Operation::UpsertVectors => guard(app, operation, vectors::upsert),
-        Operation::ListVectors => guard(app, operation, vectors::list),
-        Operation::GetVector => guard(app, operation, vectors::get),
-        Operation::DeleteVector => guard(app, operation, vectors::delete),
-        Operation::ChangePayload => guard(app, operation, vectors::change_payload),
-        Operation::DeleteVectors => guard(app, operation, vectors::delete_many),
-        Operation::Search => guard(app, operation, search::search),
-        Operation::SearchBatch => guard(app, operation, search::search_batch),
-        Operation::Count => guard(app, operation, search::count),
-        Operation::ReadLog => guard(app, operation, audit::read),
-        Operation::ReadLogHead => guard(app, operation, audit::head),
-        Operation::Metrics => guard(app, operation, metrics::serve),
-        Operation::ClusterHealth => guard(app, operation, cluster::health),
-        Operation::ListTenants => guard(app, operation, cluster::tenants),
-        Operation::DeleteTenant => guard(app, operation, cluster::delete_tenant),
-        Operation::RestoreTenant => guard(app, operation, cluster::restore_tenant),
-        Operation::Usage => guard(app, operation, cluster::usage),
-        Operation::ValidateKey => guard(app, operation, cluster::validate_key),
-        Operation::Health => guard(app, operation, health::health),
-        Operation::Ready => guard(app, operation, health::ready),
-        Operation::OpenApi => guard(app, operation, openapi::serve),
+        Operation::CreateCollection => route(operation, collections::create),
+        Operation::ListCollections => route(operation, collections::list),
+        Operation::DescribeCollection => route(operation, collections::describe),
+        Operation::DeleteCollection => route(operation, collections::delete),
+        Operation::UpsertVectors => route(operation, vectors::upsert),
+        Operation::ListVectors => route(operation, vectors::list),
+        Operation::GetVector => route(operation, vectors::get),
+        Operation::DeleteVector => route(operation, vectors::delete),
+        Operation::ChangePayload => route(operation, vectors::change_payload),
+        Operation::DeleteVectors => route(operation, vectors::delete_many),
+        Operation::Search => route(operation, search::search),
+        Operation::SearchBatch => route(operation, search::search_batch),
+        Operation::Count => route(operation, search::count),
+        Operation::ReadLog => route(operation, audit::read),
+        Operation::ReadLogHead => route(operation, audit::head),
+        Operation::Metrics => route(operation, metrics::serve),
+        Operation::ClusterHealth => route(operation, cluster::health),
+        Operation::ListTenants => route(operation, cluster::tenants),
+        Operation::DeleteTenant => route(operation, cluster::delete_tenant),
+        Operation::RestoreTenant => route(operation, cluster::restore_tenant),
+        Operation::Usage => route(operation, cluster::usage),
+        Operation::ValidateKey => route(operation, cluster::validate_key),
+        Operation::Mcp => route(operation, mcp::serve),
+        Operation::Health => route(operation, health::health),
+        Operation::Ready => route(operation, health::ready),
+        Operation::OpenApi => route(operation, openapi::serve),
     }
 }
 
-fn guard<H, T>(app: &App, operation: Operation, handler: H) -> MethodRouter<App>
+fn route<H, T>(operation: Operation, handler: H) -> MethodRouter<App>
 where
     H: Handler<T, App>,
     T: 'static,
 {
     let method = location(operation).0;
     let filter = MethodFilter::try_from(method).expect("every method in the table is one that can be routed");
-    let mut route = on(filter, handler);
-    if !takes_parameters(operation) {
-        route = route.route_layer(axum::middleware::from_fn(body::refuse_parameters));
+    let route = on(filter, handler);
+    if takes_parameters(operation) {
+        return route;
     }
-    route.route_layer(from_fn_with_state((app.clone(), operation), middleware::auth::gate))
+    route.route_layer(axum::middleware::from_fn(body::refuse_parameters))
 }
 
 /// Whether the operation has parameters in the query. Those that have refuse unknown ones themselves;
@@ -298,7 +319,8 @@ const fn takes_parameters(operation: Operation) -> bool {
         | Operation::ReadLogHead
         | Operation::ClusterHealth
         | Operation::DeleteTenant
-        | Operation::ValidateKey => false,
+        | Operation::ValidateKey
+        | Operation::Mcp => false,
     }
 }
 

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{audit, cluster, collections, health, metrics, problem, search, vectors};
+use super::{audit, cluster, collections, health, mcp, metrics, problem, search, vectors};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -40,6 +40,7 @@ use super::{audit, cluster, collections, health, metrics, problem, search, vecto
         cluster::restore_tenant,
         cluster::usage,
         cluster::validate_key,
+        mcp::serve,
         health::health,
         health::ready,
         serve,

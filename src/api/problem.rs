@@ -52,6 +52,21 @@ impl Problem {
         Self { status, code, detail: detail.into(), headers: Vec::new() }
     }
 
+    /// What kind of problem it is, for programs.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// What was wrong, for people.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// 400: the request cannot be read.
     pub fn malformed(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)

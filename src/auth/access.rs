@@ -10,7 +10,7 @@ use vectorizer_log::{Actor, Incarnation, TenantId, Via};
 use super::denial::Denied;
 use super::failures::FailedAuthentications;
 use super::key::{ApiKey, KeyId};
-use super::permission::{Level, Operation, Requirement, rest_level};
+use super::permission::{Level, Operation, Requirement, mcp_level, reaches, rest_level};
 use crate::hivehub::{HiveHubClient, Holder, KeyCache, KeyIdentity, LookupError, Permission, Refusal};
 use crate::quota::{Allowance, Limits, NoAllowance, QuotaManager, RateReport, RequestRefused};
 
@@ -51,8 +51,21 @@ pub struct Pass<L> {
     incarnation: Option<Incarnation>,
     allowance: Arc<Allowance>,
     key_id: Option<KeyId>,
+    via: Via,
     asked: Asked,
     level: PhantomData<L>,
+}
+
+/// The right to ask for tools, one request long. It reaches no data: [`McpPass::permit`] makes of it what one
+/// tool needs, by the same table as everywhere. Only [`AccessCheck::admit`] makes one.
+#[derive(Debug)]
+pub struct McpPass {
+    tenant: TenantId,
+    incarnation: Option<Incarnation>,
+    allowance: Arc<Allowance>,
+    key_id: Option<KeyId>,
+    reach: Level,
+    asked: Asked,
 }
 
 /// What was asked for, by a request.
@@ -139,6 +152,8 @@ pub enum Admission {
     Cluster(ClusterPass),
     /// To know what one's own key is.
     Holder(Holds),
+    /// To ask for tools.
+    Mcp(McpPass),
 }
 
 /// Why a caller is not admitted.
@@ -407,6 +422,7 @@ impl Caller<'_> {
                     Err(self.denied(Denial::Insufficient { needed: name(Level::Read) }))
                 }
             },
+            Requirement::AnyTenant => self.permit_mcp(asked).map(Admission::Mcp),
         }
     }
 
@@ -429,6 +445,22 @@ impl Caller<'_> {
         })
     }
 
+    fn permit_mcp(self, asked: &Asked) -> Result<McpPass, Denied> {
+        let (tenant, incarnation, allowance, key_id, reach) = match self {
+            Self::Keyless { tenant, allowance } => {
+                (tenant.clone(), None, Arc::clone(allowance), None, Level::Admin)
+            }
+            Self::Tenant { tenant, incarnation, identity, allowance, .. } => {
+                let reach = mcp_level(identity.permission);
+                (tenant, incarnation, allowance, Some(identity.key_id.clone()), reach)
+            }
+            Self::Operator { .. } => {
+                return Err(self.denied(Denial::Insufficient { needed: "a tenant's" }));
+            }
+        };
+        Ok(McpPass { tenant, incarnation, allowance, key_id, reach, asked: asked.clone() })
+    }
+
     fn permit_operator(self, asked: &Asked) -> Result<ClusterPass, Denied> {
         match self {
             Self::Keyless { .. } => Ok(ClusterPass::mint(None, asked)),
@@ -442,8 +474,8 @@ impl Caller<'_> {
     }
 }
 
-fn actor(key_id: Option<&KeyId>) -> Actor {
-    Actor { key_id: key_id.map(ToString::to_string), via: Via::Rest }
+fn actor(key_id: Option<&KeyId>, via: Via) -> Actor {
+    Actor { key_id: key_id.map(ToString::to_string), via }
 }
 
 impl<L> Pass<L> {
@@ -464,7 +496,7 @@ impl<L> Pass<L> {
 
     /// Who uses it.
     pub fn actor(&self) -> Actor {
-        actor(self.key_id.as_ref())
+        actor(self.key_id.as_ref(), self.via)
     }
 
     /// The public name of the key that is used, where there are keys.
@@ -485,7 +517,53 @@ impl<L> Pass<L> {
         key_id: Option<KeyId>,
         asked: &Asked,
     ) -> Self {
-        Self { tenant, incarnation, allowance, key_id, asked: asked.clone(), level: PhantomData }
+        let (via, asked) = (Via::Rest, asked.clone());
+        Self { tenant, incarnation, allowance, key_id, via, asked, level: PhantomData }
+    }
+
+    fn for_mcp(pass: &McpPass, asked: Asked) -> Self {
+        let McpPass { tenant, incarnation, allowance, key_id, .. } = pass;
+        let (tenant, allowance, key_id) = (tenant.clone(), Arc::clone(allowance), key_id.clone());
+        let incarnation = *incarnation;
+        Self { tenant, incarnation, allowance, key_id, via: Via::Mcp, asked, level: PhantomData }
+    }
+}
+
+impl McpPass {
+    /// What it was made for.
+    pub fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    /// Whether it lets `operation` be used as a tool.
+    pub fn may(&self, operation: Operation) -> bool {
+        reaches(self.reach, operation.requirement()).is_some()
+    }
+
+    /// The right to do what one tool does.
+    pub fn permit(&self, operation: Operation) -> Result<Admission, Denied> {
+        let requirement = operation.requirement();
+        let asked = || Asked { operation, ..self.asked.clone() };
+        match reaches(self.reach, requirement) {
+            Some(Level::Read) => Ok(Admission::Read(Pass::for_mcp(self, asked()))),
+            Some(Level::Write) => Ok(Admission::Write(Pass::for_mcp(self, asked()))),
+            Some(Level::Admin) => Ok(Admission::Admin(Pass::for_mcp(self, asked()))),
+            None => {
+                let needed = match requirement {
+                    Requirement::Tenant(level) => name(level),
+                    Requirement::Nothing
+                    | Requirement::Cluster
+                    | Requirement::TenantOrCluster
+                    | Requirement::AnyKey
+                    | Requirement::AnyTenant => "the operator's",
+                };
+                Err(Denied {
+                    denial: Denial::Insufficient { needed },
+                    tenant: Some(self.tenant.clone()),
+                    key_id: self.key_id.clone(),
+                })
+            }
+        }
     }
 }
 

@@ -7,7 +7,8 @@ mod key;
 mod permission;
 
 pub use access::{
-    AccessCheck, Admin, Admission, Admitted, Asked, ClusterPass, Denial, Holds, Pass, Reach, Read, Write,
+    AccessCheck, Admin, Admission, Admitted, Asked, ClusterPass, Denial, Holds, McpPass, Pass, Reach, Read,
+    Write,
 };
 pub use denial::{DenialReason, Denied};
 pub use failures::FailedAuthentications;

@@ -50,6 +50,8 @@ pub enum Operation {
     Usage,
     /// See what one's own key is and may do.
     ValidateKey,
+    /// Speak MCP: what is asked for by that, each tool asks for itself.
+    Mcp,
     /// Whether the process lives.
     Health,
     /// Whether the server takes requests.
@@ -71,6 +73,8 @@ pub enum Requirement {
     TenantOrCluster,
     /// Any key that REST knows.
     AnyKey,
+    /// A tenant's key of any permission: its tools each have a requirement of their own.
+    AnyTenant,
 }
 
 /// How far a key reaches inside its tenant, each level including those above it here.
@@ -86,7 +90,7 @@ pub enum Level {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::CreateCollection,
         Self::ListCollections,
         Self::DescribeCollection,
@@ -109,6 +113,7 @@ impl Operation {
         Self::RestoreTenant,
         Self::Usage,
         Self::ValidateKey,
+        Self::Mcp,
         Self::Health,
         Self::Ready,
         Self::OpenApi,
@@ -139,6 +144,7 @@ impl Operation {
             Self::RestoreTenant => "restore_tenant",
             Self::Usage => "usage",
             Self::ValidateKey => "validate_key",
+            Self::Mcp => "mcp",
             Self::Health => "health",
             Self::Ready => "ready",
             Self::OpenApi => "openapi",
@@ -170,6 +176,7 @@ impl Operation {
             | Self::RestoreTenant => Requirement::Cluster,
             Self::Usage => Requirement::TenantOrCluster,
             Self::ValidateKey => Requirement::AnyKey,
+            Self::Mcp => Requirement::AnyTenant,
         }
     }
 }
@@ -183,6 +190,29 @@ pub(crate) const fn rest_level(permission: Permission) -> Option<Level> {
         // The MCP endpoint has tools of its own; such a key must not become a REST key by leaking.
         Permission::Mcp => None,
     }
+}
+
+/// How far a key of this permission reaches over MCP.
+pub(crate) const fn mcp_level(permission: Permission) -> Level {
+    match permission {
+        Permission::Admin => Level::Admin,
+        // Data, and nothing else.
+        Permission::ReadWrite | Permission::Mcp => Level::Write,
+        Permission::ReadOnly => Level::Read,
+    }
+}
+
+/// Whether a tenant's caller who reaches as far as `reach` may use an operation as a tool. What is no
+/// tenant's has no tool whoever asks.
+pub(crate) const fn reaches(reach: Level, requirement: Requirement) -> Option<Level> {
+    let needed = match requirement {
+        Requirement::Tenant(needed) => needed,
+        Requirement::TenantOrCluster => Level::Read,
+        Requirement::Nothing | Requirement::Cluster | Requirement::AnyKey | Requirement::AnyTenant => {
+            return None;
+        }
+    };
+    if reach as u8 >= needed as u8 { Some(needed) } else { None }
 }
 
 #[cfg(test)]
@@ -208,18 +238,19 @@ mod tests {
         let writes = [O::UpsertVectors, O::DeleteVector, O::ChangePayload, O::DeleteVectors];
         let admin = [O::CreateCollection, O::DeleteCollection, O::ReadLog];
         let cluster = [O::Metrics, O::ClusterHealth, O::ListTenants, O::DeleteTenant, O::RestoreTenant];
+        let any = [O::Mcp];
         let public = [O::Health, O::Ready, O::OpenApi];
-        let named = reads.len() + writes.len() + admin.len() + cluster.len() + public.len();
+        let named = reads.len() + writes.len() + admin.len() + cluster.len() + any.len() + public.len();
         assert_eq!(named, Operation::ALL.len());
         for operation in Operation::ALL {
             let allowed = |permission| match operation.requirement() {
-                Requirement::Nothing => true,
+                Requirement::Nothing | Requirement::AnyTenant => true,
                 Requirement::Tenant(level) => rest_level(permission).is_some_and(|reach| reach >= level),
                 // Whatever the permission: these are tenants' keys.
                 Requirement::Cluster => false,
                 Requirement::TenantOrCluster | Requirement::AnyKey => rest_level(permission).is_some(),
             };
-            let is_public = public.contains(&operation);
+            let is_public = public.contains(&operation) || any.contains(&operation);
             assert_eq!(allowed(Permission::Mcp), is_public, "{operation:?}");
             assert_eq!(
                 allowed(Permission::ReadOnly),
@@ -232,6 +263,37 @@ mod tests {
                 "{operation:?}"
             );
             assert_eq!(allowed(Permission::Admin), !cluster.contains(&operation), "{operation:?}");
+        }
+    }
+
+    /// The same for MCP: an MCP key reaches data, and nothing but that.
+    #[test]
+    fn every_permission_reaches_exactly_its_tools() {
+        use Operation as O;
+        let reads = [
+            O::ListCollections,
+            O::DescribeCollection,
+            O::ListVectors,
+            O::GetVector,
+            O::Search,
+            O::SearchBatch,
+            O::Count,
+            O::ReadLogHead,
+            O::Usage,
+        ];
+        let writes = [O::UpsertVectors, O::DeleteVector, O::ChangePayload, O::DeleteVectors];
+        let admin = [O::CreateCollection, O::DeleteCollection, O::ReadLog];
+        for operation in Operation::ALL {
+            let allowed = |permission| reaches(mcp_level(permission), operation.requirement()).is_some();
+            let (read, write) = (reads.contains(&operation), writes.contains(&operation));
+            assert_eq!(allowed(Permission::ReadOnly), read, "{operation:?}");
+            assert_eq!(allowed(Permission::ReadWrite), read || write, "{operation:?}");
+            assert_eq!(allowed(Permission::Mcp), read || write, "{operation:?}");
+            assert_eq!(
+                allowed(Permission::Admin),
+                read || write || admin.contains(&operation),
+                "{operation:?}"
+            );
         }
     }
 }

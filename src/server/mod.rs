@@ -128,7 +128,7 @@ impl Server {
             let names = config.server.allowed_hosts.iter().map(|host| host.as_str().to_owned());
             AllowedHosts::new(address, names)
         };
-        let allowed_hosts = config.cluster.is_none().then(|| hosts(address));
+        let known_hosts = hosts(address);
         let limits = BodyLimits::new(
             config.server.body_bytes_max.get() as usize,
             config.server.json_depth_max.get() as usize,
@@ -186,8 +186,7 @@ impl Server {
         let listener = listen(address)?;
         let trusted_proxies = config.server.trusted_proxies.clone();
         let embedder = config.embedding.as_ref().map(Embedder::new).transpose()?;
-        let app =
-            App::new(tenancy.clone(), access, metrics, limits, allowed_hosts, trusted_proxies, embedder);
+        let app = App::new(tenancy.clone(), access, metrics, limits, known_hosts, trusted_proxies, embedder);
         let metrics = match config.server.metrics_listen {
             // A page in a browser must not read them by a name of its own for loopback.
             Some(address) if address.ip().is_loopback() => Some((listen(address)?, Some(hosts(address)))),

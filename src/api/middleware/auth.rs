@@ -15,7 +15,8 @@ use super::{address, rate_headers};
 use crate::api::{App, Problem};
 use crate::audit::Refused;
 use crate::auth::{
-    AccessCheck, Admission, Admitted, Asked, ClusterPass, Denial, Holds, Operation, Pass, Reach, Read,
+    AccessCheck, Admission, Admitted, Asked, ClusterPass, Denial, Holds, McpPass, Operation, Pass, Reach,
+    Read,
 };
 use crate::quota::RateReport;
 use crate::tenancy::{Share, Tenant};
@@ -62,7 +63,12 @@ async fn admit(
     let asked = Asked { operation, from, request_id: id };
     let Admitted { outcome, rate } = app.shared.access.admit(&asked, bearer.as_deref()).await;
     let entered = match outcome {
-        Ok(admission) => enter_by(app, operation, admission, bearer, request).await,
+        Ok(admission) => {
+            let entered = enter_by(app, operation, admission, request.extensions_mut()).await;
+            let access = app.shared.access.clone();
+            request.extensions_mut().insert(Readmission { access, operation, bearer });
+            entered
+        }
         Err(denied) => {
             if let (Denial::TooManyRequests { .. }, Some(tenant)) = (&denied.denial, &denied.tenant) {
                 app.shared.metrics.rate_limit_exceeded(tenant);
@@ -76,14 +82,13 @@ async fn admit(
     (rate, entered)
 }
 
-async fn enter_by(
+/// Puts what `admission` is the right to where the operation's handler looks for it.
+pub(in crate::api) async fn enter_by(
     app: &App,
     operation: Operation,
     admission: Admission,
-    bearer: Option<String>,
-    request: &mut Request,
+    extensions: &mut Extensions,
 ) -> Result<(), Problem> {
-    let extensions = request.extensions_mut();
     match admission {
         Admission::Public => {}
         Admission::Read(pass) => enter(app, operation, pass, extensions).await?,
@@ -96,8 +101,8 @@ async fn enter_by(
             }
             extensions.insert(holds);
         }
+        Admission::Mcp(pass) => drop(extensions.insert(Arc::new(pass))),
     }
-    extensions.insert(Readmission { access: app.shared.access.clone(), operation, bearer });
     Ok(())
 }
 
@@ -173,6 +178,17 @@ impl FromRequestParts<App> for GrantedUsage {
         let own = extensions.remove().map(Self::Tenant);
         own.or_else(|| extensions.remove().map(Self::Cluster))
             .ok_or_else(|| missing("the operation does not show anybody's usage"))
+    }
+}
+
+/// The right to ask for tools, as a handler's argument.
+pub struct GrantedMcp(pub Arc<McpPass>);
+
+impl FromRequestParts<App> for GrantedMcp {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        parts.extensions.remove().map(Self).ok_or_else(|| missing("the operation is not MCP"))
     }
 }
 

@@ -25,7 +25,19 @@ impl AllowedHosts {
         Self { names: names.into_iter().collect(), listen: listen.ip() }
     }
 
-    fn allow(&self, host: &str) -> bool {
+    /// Whether there are names beside the addresses.
+    pub(in crate::api) fn has_names(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// Whether a page of this origin (RFC 6454) is on a host that is known.
+    pub(in crate::api) fn allow_origin(&self, origin: &str) -> bool {
+        let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        authority.is_some_and(|authority| !authority.contains(['/', '@']) && self.allow(authority))
+    }
+
+    /// Whether this is what a known host is called, with or without its port.
+    pub(in crate::api) fn allow(&self, host: &str) -> bool {
         let name = match host.rsplit_once(':') {
             // The colon of a port, not one within an IPv6 address.
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => {

@@ -1,0 +1,97 @@
+//! The door of the MCP server: what may come in, and how much of it.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts as _, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use tokio::time::timeout;
+use utoipa::ToSchema;
+
+use super::App;
+use super::body::read_message;
+use super::middleware::auth::{GrantedMcp, Readmission};
+use super::operations::Session;
+use super::problem::{Problem, ProblemBody};
+
+/// The largest message, in bytes. What is more is for REST.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// How many messages are read or answered at the same time, and how long another waits for that.
+pub(super) const MESSAGES_MAX: usize = 128;
+const MESSAGE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A message of JSON-RPC 2.0, as MCP has it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is described here, and written and read by rmcp")]
+struct Message {
+    /// Always `2.0`.
+    jsonrpc: String,
+    /// Which request it is or answers; none in a notification.
+    #[schema(value_type = Option<Object>)]
+    id: Option<u64>,
+    /// In a request: what is asked for.
+    method: Option<String>,
+    /// In a request: with what.
+    #[schema(value_type = Option<Object>)]
+    params: Option<()>,
+    /// In an answer: what was asked for.
+    #[schema(value_type = Option<Object>)]
+    result: Option<()>,
+    /// In an answer: why it was not done.
+    #[schema(value_type = Option<Object>)]
+    error: Option<()>,
+}
+
+/// Speak MCP (streamable HTTP, without sessions): tools for agents, as far as the key reaches.
+#[utoipa::path(post, path = "/mcp", operation_id = "mcp",
+    request_body = Message, responses(
+    (status = 200, description = "The answer to a request; a notification is answered by 202 and nothing", body = Message),
+    (status = 400, body = ProblemBody),
+    (status = 401, body = ProblemBody),
+    (status = 403, body = ProblemBody, description = "A page or a host that is not known here, or a key that has no tools"),
+    (status = 413, body = ProblemBody),
+    (status = 429, body = ProblemBody),
+    (status = 503, body = ProblemBody),
+))]
+pub(super) async fn serve(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let (mut parts, body) = request.into_parts();
+    check_origin(&app, &parts.headers)?;
+    let GrantedMcp(pass) = GrantedMcp::from_request_parts(&mut parts, &app).await?;
+    let readmission = Readmission::from_request_parts(&mut parts, &app).await?;
+    let _place = timeout(MESSAGE_PATIENCE, app.shared.messages.acquire())
+        .await
+        .map_err(|_| Problem::unavailable("busy", "too many messages are being answered", 1))?
+        .map_err(|_| Problem::internal())?;
+    let (message, _room) = read_message(app.body_limits(), body, MESSAGE_BYTES_MAX).await?;
+    parts.extensions.insert(Session::new(app.clone(), pass, readmission));
+    let answer = app.shared.mcp.answer(Request::from_parts(parts, Body::from(message))).await;
+    Ok(answer.into_response())
+}
+
+/// What the MCP specification asks for against pages that make a browser speak to a server it should not (DNS
+/// rebinding): no page but one of a known host, and where the server is told its names, no other name.
+fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+    let refused = |detail: String| Err(Problem::new(StatusCode::FORBIDDEN, "origin-not-allowed", detail));
+    let known = &app.shared.known_hosts;
+    for origin in headers.get_all(header::ORIGIN) {
+        if !origin.to_str().is_ok_and(|origin| known.allow_origin(origin)) {
+            return refused(format!(
+                "pages of {origin:?} may not speak to this server; server.allowed_hosts names the hosts of those that may"
+            ));
+        }
+    }
+    if known.has_names() {
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let host = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => host.to_str().unwrap_or_default(),
+            _ => "",
+        };
+        if !known.allow(host) {
+            return refused(format!(
+                "host {host:?} is not served here; server.allowed_hosts names those that are"
+            ));
+        }
+    }
+    Ok(())
+}

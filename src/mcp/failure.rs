@@ -1,0 +1,90 @@
+//! What an agent is told when a tool fails: what was wrong, and what it can do about it.
+
+use axum::http::StatusCode;
+use rmcp::model::CallToolResult;
+use serde_json::json;
+
+use crate::api::Problem;
+
+/// Why a tool did not do what it was asked for.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: &'static str,
+    detail: String,
+}
+
+impl Failure {
+    /// The arguments make no sense.
+    pub(super) fn arguments(detail: impl Into<String>) -> Self {
+        Self { code: "invalid-argument", detail: detail.into() }
+    }
+
+    /// What is nobody's fault but the server's; what it was is in the log.
+    pub(super) fn internal(error: &dyn std::error::Error) -> Self {
+        tracing::error!(%error, "a tool has failed");
+        Self { code: "internal", detail: "the server has failed at this call".to_owned() }
+    }
+
+    /// Whether it is this kind of problem.
+    pub(super) fn is(&self, code: &str) -> bool {
+        self.code == code
+    }
+
+    pub(super) fn into_result(self) -> CallToolResult {
+        let Self { code, detail } = self;
+        CallToolResult::structured_error(
+            json!({"problem": code, "detail": detail, "what_to_do": advice(code)}),
+        )
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        let detail = match (problem.code(), problem.status()) {
+            ("insufficient-permission", _) => format!("{}: this key may not use the tool", problem.detail()),
+            (_, StatusCode::INTERNAL_SERVER_ERROR) => "the server has failed at this call".to_owned(),
+            _ => problem.detail().to_owned(),
+        };
+        Self { code: problem.code(), detail }
+    }
+}
+
+/// What an agent can do about a problem of this kind.
+fn advice(code: &str) -> &'static str {
+    match code {
+        "no-such-collection" => {
+            "Call list_collections for the names there are, or create_collection if you may."
+        }
+        "no-such-vector" => "Call get without ids, or search, for the ids there are.",
+        "collection-exists" => "Use the collection as it is (describe_collection), or choose another name.",
+        "insufficient-permission" => {
+            "Ask the user for a key that reaches further; do not try again with this one."
+        }
+        "quota-exceeded" | "larger-than-quota" => {
+            "Delete what is not needed, or tell the user that the plan's limit is reached; usage shows both."
+        }
+        "text-unexpected" => {
+            "This collection has no texts: send vectors, or use a collection made with text: true."
+        }
+        "vector-unexpected" => "This collection has texts only: leave vector out and send text.",
+        "vector-missing" | "wrong-dimension" => {
+            "Call describe_collection for the dimension, and send a vector of exactly so many numbers."
+        }
+        "idempotency-key-reused" => "Use a new idempotency_key for a different request.",
+        "invalid-cursor" => "Call the tool again without cursor, and take next_cursor as it is.",
+        "invalid-filter" => "Correct the filter: the schema of this tool describes its grammar.",
+        "tenant-damaged" | "tenant-deleted" => {
+            "Tell the user to ask the operator; trying again does not help."
+        }
+        "storage-full"
+        | "storage-failed"
+        | "embedding-unavailable"
+        | "busy"
+        | "stopping"
+        | "tenant-unavailable"
+        | "linking-failed"
+        | "too-many-readers"
+        | "internal" => "Wait some seconds and try again a few times.",
+        _ => "Correct the arguments as the detail says and call the tool again.",
+    }
+}

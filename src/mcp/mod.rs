@@ -1,0 +1,59 @@
+//! The MCP server: a tenant's collections as tools for agents, and nothing else.
+//!
+//! It speaks streamable HTTP (specification 2026-07-28, and those before it that `rmcp` serves) without sessions: each
+//! message carries its key, passes the gate like any request, and is answered at once. What it may use is decided by
+//! the one permission table; a tool is an operation said in an agent's words, done by REST's own handlers with their
+//! checks and limits.
+//!
+//! - `server`: what is said about the server, which tools there are and who they are for.
+//! - `tools`: one file each.
+//! - `call`: a tool's arguments, and how it asks for its operation.
+//! - `failure`: what an agent is told when it goes wrong.
+//! - `page`: answers that are cut, and where they go on.
+
+mod call;
+mod failure;
+mod page;
+mod server;
+mod tools;
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use self::server::Server;
+
+/// Answers MCP messages. Cheap to clone.
+#[derive(Clone)]
+pub struct Endpoint {
+    service: StreamableHttpService<Server, NeverSessionManager>,
+}
+
+impl Endpoint {
+    /// One that stops with `stop`.
+    pub fn new(stop: CancellationToken) -> Self {
+        let config = StreamableHttpServerConfig::default()
+            .with_legacy_session_mode(false)
+            .with_json_response(true)
+            .with_cancellation_token(stop)
+            // The door has looked at hosts, origins and sizes before.
+            .disable_allowed_hosts()
+            .with_max_request_body_bytes(usize::MAX);
+        Self {
+            service: StreamableHttpService::new(|| Ok(Server), NeverSessionManager::default().into(), config),
+        }
+    }
+
+    /// The answer to a message that passed the gate: it carries a [`Session`](crate::api::Session).
+    pub async fn answer(&self, message: Request) -> Response {
+        let answer: Result<_, Infallible> = self.service.clone().oneshot(message).await;
+        let Ok(answer) = answer;
+        answer.map(Body::new)
+    }
+}

@@ -1,0 +1,32 @@
+//! `create_collection`
+
+use serde_json::{Value, json};
+
+use super::{Description, Effect};
+use crate::mcp::call::{Arguments, Call, idempotency_schema};
+use crate::mcp::failure::Failure;
+
+pub(super) fn describe() -> Description {
+    Description {
+        title: "Create a collection",
+        text: "Makes an empty collection. For texts, give text: true and no dimension: records are then found by their words. For vectors you have computed yourself, give dimension and metric. With all three, records have both. What a collection is for cannot be changed later.",
+        effect: Effect::Adds,
+        arguments: json!({
+            "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$", "description": "A name that no collection has yet."},
+            "text": {"type": "boolean", "default": false, "description": "Whether records may have texts, searched by their words."},
+            "dimension": {"type": "integer", "minimum": 1, "maximum": 16384, "description": "How many numbers each vector has. Needs metric."},
+            "metric": {"type": "string", "enum": ["cosine", "dot", "euclidean"], "description": "How vectors compare: cosine for most embeddings."},
+            "idempotency_key": idempotency_schema()
+        }),
+        needed: &["name"],
+        answer: json!({
+            "name": {"type": "string"},
+            "seq": {"type": "integer", "description": "The place in the audit log of what was done."}
+        }),
+    }
+}
+
+pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value, Failure> {
+    let headers = arguments.idempotency()?;
+    call.send("/api/v1/collections", &headers, &arguments.rest()).await
+}

@@ -1,0 +1,32 @@
+//! `delete`
+
+use serde_json::{Value, json};
+
+use super::{Description, Effect};
+use crate::mcp::call::{Arguments, Call, collection_schema, filter_schema, idempotency_schema};
+use crate::mcp::failure::Failure;
+
+pub(super) fn describe() -> Description {
+    Description {
+        title: "Delete records",
+        text: "Deletes records by their ids, or all that fulfil a filter: give one of the two. Ids that no record has are passed over. This cannot be undone; count with the same filter tells before how many it would be.",
+        effect: Effect::Replaces,
+        arguments: json!({
+            "collection": collection_schema(),
+            "ids": {"type": "array", "items": {"type": "string"}, "description": "The ids of the records to delete."},
+            "filter": filter_schema(),
+            "idempotency_key": idempotency_schema()
+        }),
+        needed: &["collection"],
+        answer: json!({
+            "seq": {"type": "integer", "description": "The place in the audit log of what was done."},
+            "deleted": {"type": "integer", "description": "How many records existed and are gone."}
+        }),
+    }
+}
+
+pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value, Failure> {
+    let path = arguments.collection()?;
+    let headers = arguments.idempotency()?;
+    call.send(&format!("{path}/vectors/delete"), &headers, &arguments.rest()).await
+}

@@ -1,0 +1,28 @@
+//! `delete_collection`
+
+use serde_json::{Value, json};
+
+use super::{Description, Effect};
+use crate::mcp::call::{Arguments, Call, collection_schema};
+use crate::mcp::failure::Failure;
+
+pub(super) fn describe() -> Description {
+    Description {
+        title: "Delete a collection",
+        text: "Deletes a collection and every record in it. This cannot be undone: be sure that the user wants it. To delete some records only, use delete.",
+        effect: Effect::Replaces,
+        arguments: json!({"collection": collection_schema()}),
+        needed: &["collection"],
+        answer: json!({
+            "seq": {"type": "integer", "description": "The place in the audit log of what was done."},
+            "records_deleted": {"type": "integer", "description": "How many records went with it."}
+        }),
+    }
+}
+
+pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value, Failure> {
+    let path = arguments.collection()?;
+    arguments.end()?;
+    let answer = call.ask(&path).await?;
+    Ok(json!({"seq": answer["seq"], "records_deleted": answer["vectors_deleted"]}))
+}

@@ -1,0 +1,31 @@
+//! `describe_collection`
+
+use serde_json::{Value, json};
+
+use super::{Description, Effect};
+use crate::mcp::call::{Arguments, Call, collection_schema};
+use crate::mcp::failure::Failure;
+
+pub(super) fn describe() -> Description {
+    Description {
+        title: "Describe a collection",
+        text: "Shows one collection: whether its records have texts, vectors or both, the dimension and metric of the vectors, how many records there are and how many bytes they have.",
+        effect: Effect::Reads,
+        arguments: json!({"collection": collection_schema()}),
+        needed: &["collection"],
+        answer: json!({
+            "name": {"type": "string"},
+            "text": {"type": "boolean", "description": "Whether records may have texts, and are searched by them."},
+            "dimension": {"type": ["integer", "null"], "description": "How many numbers each vector has; null if there are texts only."},
+            "metric": {"type": ["string", "null"], "description": "cosine, dot (higher scores are better) or euclidean (a distance: lower is better)."},
+            "count": {"type": "integer", "description": "How many records it has."},
+            "bytes": {"type": "integer", "description": "Their logical size, which storage quotas count."}
+        }),
+    }
+}
+
+pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value, Failure> {
+    let path = arguments.collection()?;
+    arguments.end()?;
+    call.ask(&path).await
+}

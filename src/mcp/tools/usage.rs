@@ -1,0 +1,26 @@
+//! `usage`
+
+use serde_json::{Value, json};
+
+use super::{Description, Effect};
+use crate::mcp::call::{Arguments, Call};
+use crate::mcp::failure::Failure;
+
+pub(super) fn describe() -> Description {
+    Description {
+        title: "Usage and quota",
+        text: "Shows what is used (bytes, records, collections) and what the plan allows.",
+        effect: Effect::Reads,
+        arguments: json!({}),
+        needed: &[],
+        answer: json!({
+            "usage": {"type": "object", "description": "What there is now."},
+            "quota": {"type": ["object", "null"], "description": "What there may be; null where there is no plan."}
+        }),
+    }
+}
+
+pub(super) async fn call(call: &Call, arguments: Arguments) -> Result<Value, Failure> {
+    arguments.end()?;
+    call.ask("/api/v1/cluster/usage").await
+}

@@ -1,0 +1,438 @@
+//! MCP: an agent gets its tenant's collections, as far as its key reaches, and nothing else.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::hub_and_node::Cluster;
+use crate::node::{ACME, Answer, Client, GLOBEX, Key, Node};
+
+const READS: [&str; 6] = ["list_collections", "describe_collection", "search", "get", "count", "usage"];
+const WRITES: [&str; 2] = ["upsert", "delete"];
+const ADMINS: [&str; 3] = ["create_collection", "delete_collection", "recent_log"];
+
+/// An agent with a key.
+struct Agent {
+    client: Client,
+    key: Option<String>,
+}
+
+impl Agent {
+    fn new(node: &Node, key: Key) -> Self {
+        Self { client: node.keyless(), key: Some(node.key(key)) }
+    }
+
+    fn request(&self, message: &Value) -> reqwest::RequestBuilder {
+        let request = self.client.request_at(Method::POST, "/mcp");
+        let request = request.header("accept", "application/json, text/event-stream").json(message);
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
+    async fn say(&self, method: &str, params: Value) -> Answer {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        self.client.send(self.request(&message)).await
+    }
+
+    /// The result of a call, whatever it is.
+    async fn result(&self, tool: &str, arguments: Value) -> Value {
+        let answer = self.say("tools/call", json!({"name": tool, "arguments": arguments})).await.expect(200);
+        assert_eq!(answer["id"], 1, "{answer}");
+        answer["result"].clone()
+    }
+
+    /// What a call gives, which goes well.
+    #[track_caller]
+    fn call(&self, tool: &str, arguments: Value) -> impl Future<Output = Value> {
+        let tool = tool.to_owned();
+        async move {
+            let result = self.result(&tool, arguments).await;
+            assert_eq!(result["isError"], false, "{tool}: {result}");
+            // The same for clients that only know texts.
+            let text: Value = serde_json::from_str(result["content"][0]["text"].as_str().unwrap()).unwrap();
+            assert_eq!(text, result["structuredContent"]);
+            text
+        }
+    }
+
+    /// The problem of a call, which fails and says what to do.
+    async fn refused(&self, tool: &str, arguments: Value) -> String {
+        let result = self.result(tool, arguments).await;
+        assert_eq!(result["isError"], true, "{tool}: {result}");
+        let told = &result["structuredContent"];
+        assert!(told["detail"].as_str().unwrap().len() > 10, "{told}");
+        assert!(told["what_to_do"].as_str().unwrap().len() > 10, "{told}");
+        told["problem"].as_str().unwrap().to_owned()
+    }
+
+    async fn tools(&self) -> Vec<Value> {
+        let listed = self.say("tools/list", json!({})).await.expect(200);
+        listed["result"]["tools"].as_array().unwrap().clone()
+    }
+}
+
+async fn with_notes(agent: &Agent, texts: usize) {
+    agent.call("create_collection", json!({"name": "notes", "text": true})).await;
+    let records: Vec<Value> = (0..texts)
+        .map(|number| {
+            json!({"id": format!("n{number:03}"), "text": format!("note {number} of the crown"), "payload": {"number": number}})
+        })
+        .collect();
+    agent.call("upsert", json!({"collection": "notes", "records": records})).await;
+}
+
+/// Arguments with which each tool does something in the collection of [`with_notes`].
+fn arguments(tool: &str) -> Value {
+    match tool {
+        "create_collection" => json!({"name": "other", "text": true}),
+        "describe_collection" | "delete_collection" | "count" => json!({"collection": "notes"}),
+        "upsert" => json!({"collection": "notes", "records": [{"id": "n000", "text": "another crown"}]}),
+        "get" | "delete" => json!({"collection": "notes", "ids": ["n000"]}),
+        "search" => json!({"collection": "notes", "text": "crown"}),
+        _ => json!({}),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_keeps_texts_finds_them_and_clears_up() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let agent = Agent::new(&node, ACME);
+    let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}});
+    let hello = agent.say("initialize", hello).await.expect(200);
+    assert_eq!(hello["result"]["serverInfo"]["name"], "vectorizer");
+    assert!(hello["result"]["instructions"].as_str().unwrap().contains("list_collections"));
+    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    agent.client.send(agent.request(&ready)).await.expect(202);
+
+    assert_eq!(
+        agent.call("list_collections", json!({})).await,
+        json!({"collections": [], "next_cursor": null})
+    );
+    with_notes(&agent, 20).await;
+    let described = agent.call("describe_collection", json!({"collection": "notes"})).await;
+    assert_eq!((&described["count"], &described["text"]), (&json!(20), &json!(true)));
+    let search = json!({
+        "collection": "notes", "text": "Crowns note 7 crown",
+        "filter": {"must": [{"key": "number", "range": {"lt": 10}}]}
+    });
+    let found = agent.call("search", search).await;
+    assert_eq!(found["results"].as_array().unwrap().len(), 10);
+    assert_eq!(found["results"][0]["id"], "n007");
+    let filter = json!({"must": [{"key": "number", "range": {"gte": 10}}]});
+    assert_eq!(agent.call("count", json!({"collection": "notes", "filter": filter})).await["count"], 10);
+    assert_eq!(agent.call("delete", json!({"collection": "notes", "filter": filter})).await["deleted"], 10);
+    let got =
+        agent.call("get", json!({"collection": "notes", "ids": ["n001", "n011", "a/b?c", "n000"]})).await;
+    assert_eq!(got["records"][1]["text"], "note 0 of the crown");
+    assert_eq!(got["missing"], json!(["n011", "a/b?c"]));
+    assert_eq!(agent.call("usage", json!({})).await["usage"]["vectors"], 10);
+    let log = agent.call("recent_log", json!({"limit": 2})).await;
+    assert_eq!(log["records"][0]["event"]["type"], "vectors_deleted");
+    assert_eq!(log["records"][0]["actor"]["via"], "mcp");
+    assert_eq!(agent.call("delete_collection", json!({"collection": "notes"})).await["records_deleted"], 10);
+    // The same data as over REST.
+    assert_eq!(node.client(ACME).get("/collections").await.expect(200)["collections"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_key_sees_exactly_the_tools_that_it_may_call() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    with_notes(&Agent::new(&node, ACME), 3).await;
+    let all: BTreeSet<&str> = READS.into_iter().chain(WRITES).chain(ADMINS).collect();
+    let reads: BTreeSet<&str> = READS.into_iter().collect();
+    let data_tools: BTreeSet<&str> = READS.into_iter().chain(WRITES).collect();
+    for (key, may) in [
+        (Key::ReadOnly(0), &reads),
+        (Key::ReadWrite(0), &data_tools),
+        (Key::Mcp(0), &data_tools),
+        (ACME, &all),
+    ] {
+        let agent = Agent::new(&node, key);
+        let shown = agent.tools().await;
+        let names: BTreeSet<&str> = shown.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+        assert_eq!(&names, may, "{key:?}");
+        for tool in &all {
+            if may.contains(tool) {
+                if *tool != "delete_collection" {
+                    agent.call(tool, arguments(tool)).await;
+                }
+            } else {
+                assert_eq!(
+                    agent.refused(tool, arguments(tool)).await,
+                    "insufficient-permission",
+                    "{key:?} {tool}"
+                );
+            }
+        }
+        if may.contains("create_collection") {
+            agent.call("delete_collection", json!({"collection": "other"})).await;
+        }
+    }
+    // Every tool says what it does, to whom, and what it answers.
+    for tool in Agent::new(&node, ACME).tools().await {
+        let name = tool["name"].as_str().unwrap();
+        assert!(tool["description"].as_str().unwrap().len() > 50, "{name}");
+        assert_eq!(tool["inputSchema"]["type"], "object", "{name}");
+        assert_eq!(tool["outputSchema"]["type"], "object", "{name}");
+        let hints = &tool["annotations"];
+        assert_eq!(hints["readOnlyHint"], READS.contains(&name) || name == "recent_log", "{name}");
+        assert_eq!(
+            hints["destructiveHint"],
+            ["upsert", "delete", "delete_collection"].contains(&name),
+            "{name}"
+        );
+        assert_eq!(hints["idempotentHint"], name != "create_collection", "{name}");
+        assert_eq!(hints["openWorldHint"], false, "{name}");
+    }
+    // The operator has no tenant, and so no tools.
+    let operator = Agent::new(&node, Key::Operator).say("tools/list", json!({})).await;
+    assert_eq!((operator.status.as_u16(), operator.problem()), (403, "insufficient-permission"));
+    // What was refused is in the tenant's own log.
+    node.client(ACME).log("").await.iter().find(|line| line["event"]["type"] == "access_denied").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_tool_reaches_another_tenant_whatever_it_is_given() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let (acme, globex) = (Agent::new(&node, ACME), Agent::new(&node, GLOBEX));
+    with_notes(&acme, 30).await;
+    let seq = node.client(ACME).head().await["seq"].clone();
+    let cursor =
+        acme.call("search", json!({"collection": "notes", "text": "crown"})).await["next_cursor"].clone();
+    let log_cursor = acme.call("recent_log", json!({"limit": 1})).await["next_cursor"].clone();
+    for tool in ["describe_collection", "delete_collection", "count", "upsert", "get", "delete", "search"] {
+        let mut arguments = arguments(tool);
+        assert_eq!(globex.refused(tool, arguments.clone()).await, "no-such-collection", "{tool}");
+        for name in
+            ["../acme/notes", "acme/notes", "notes/../notes", "%2e%2e/acme", "..", "notes?tenant=acme"]
+        {
+            arguments["collection"] = json!(name);
+            let problem = globex.refused(tool, arguments.clone()).await;
+            assert!(
+                ["no-such-collection", "invalid-name", "invalid-argument"].contains(&problem.as_str()),
+                "{tool} {name}: {problem}"
+            );
+        }
+        arguments["collection"] = json!("notes");
+        arguments["tenant"] = json!("acme");
+        let problem = globex.refused(tool, arguments).await;
+        assert!(
+            ["no-such-collection", "invalid-argument", "invalid-body"].contains(&problem.as_str()),
+            "{tool}: {problem}"
+        );
+    }
+    assert_eq!(globex.call("list_collections", json!({})).await["collections"], json!([]));
+    assert_eq!(globex.call("usage", json!({})).await["usage"]["vectors"], 0);
+    assert_eq!(globex.refused("usage", json!({"tenant": "acme"})).await, "invalid-argument");
+    // A cursor is a place in one's own, and leads nowhere else.
+    let cursors = json!({"collection": "notes", "text": "crown", "cursor": cursor});
+    assert_eq!(globex.refused("search", cursors).await, "no-such-collection");
+    let log = globex.call("recent_log", json!({"cursor": log_cursor})).await;
+    assert!(!log.to_string().contains("notes"), "{log}");
+    assert_eq!(node.client(ACME).head().await["seq"], seq, "somebody has written to acme's log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_answers_are_cut_and_go_on_where_they_were() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let agent = Agent::new(&node, ACME);
+    with_notes(&agent, 25).await;
+    // Each a third of what is answered at once.
+    let records: Vec<Value> =
+        (0..4).map(|number| json!({"id": format!("long{number}"), "text": format!("elephant {}", "x".repeat(20_000))})).collect();
+    agent.call("upsert", json!({"collection": "notes", "records": records})).await;
+    let all = async |tool: &str, arguments: Value, list: &str| {
+        let (mut items, mut calls, mut cursor) = (Vec::new(), 0, Value::Null);
+        loop {
+            let mut arguments = arguments.clone();
+            arguments["cursor"] = cursor;
+            let answer = agent.call(tool, arguments).await;
+            items.extend(answer[list].as_array().unwrap().iter().cloned());
+            cursor = answer["next_cursor"].clone();
+            calls += 1;
+            if cursor.is_null() {
+                return (items, calls);
+            }
+            assert!(calls < 100, "{tool} never ends");
+        }
+    };
+    let ids = |items: &[Value]| {
+        items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (found, calls) =
+        all("search", json!({"collection": "notes", "text": "crown", "limit": 7}), "results").await;
+    let at_once = agent.call("search", json!({"collection": "notes", "text": "crown", "limit": 100})).await;
+    assert_eq!((ids(&found), calls), (ids(at_once["results"].as_array().unwrap()), 4));
+    let (found, calls) = all("search", json!({"collection": "notes", "text": "elephant"}), "results").await;
+    assert_eq!((found.len(), calls), (4, 2));
+    let wanted = json!({"collection": "notes", "ids": ["long3", "n001", "long1", "long0", "long2"]});
+    let (got, calls) = all("get", wanted.clone(), "records").await;
+    assert_eq!((json!(ids(&got)), calls), (wanted["ids"].clone(), 2));
+    let (log, _) = all("recent_log", json!({"limit": 1}), "records").await;
+    assert_eq!(log.iter().map(|record| record["seq"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 2, 1]);
+    for number in 0..5 {
+        agent.call("create_collection", json!({"name": format!("c{number}"), "text": true})).await;
+    }
+    let (collections, calls) = all("list_collections", json!({"limit": 4}), "collections").await;
+    assert_eq!((collections.len(), calls), (6, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_told_what_was_wrong_and_nothing_is_done() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let agent = Agent::new(&node, ACME);
+    with_notes(&agent, 1).await;
+    let seq = node.client(ACME).data_seq().await;
+    for (tool, arguments, problem) in [
+        ("search", json!({"text": "crown"}), "invalid-argument"),
+        ("search", json!({"collection": 7, "text": "crown"}), "invalid-argument"),
+        ("search", json!({"collection": "notes"}), "nothing-sought"),
+        ("search", json!({"collection": "notes", "text": "crown", "limit": 0}), "invalid-argument"),
+        ("search", json!({"collection": "notes", "text": "crown", "limit": 101}), "invalid-argument"),
+        ("search", json!({"collection": "notes", "text": "crown", "cursor": "!"}), "invalid-argument"),
+        ("search", json!({"collection": "notes", "text": "crown", "nonsense": 1}), "invalid-body"),
+        ("search", json!({"collection": "notes", "text": "crown", "filter": {"must": 7}}), "invalid-filter"),
+        ("search", json!({"collection": "nowhere", "text": "crown"}), "no-such-collection"),
+        ("upsert", json!({"collection": "notes"}), "invalid-argument"),
+        ("upsert", json!({"collection": "notes", "records": []}), "no-vectors"),
+        ("upsert", json!({"collection": "notes", "records": [{"id": "a"}]}), "text-missing"),
+        (
+            "upsert",
+            json!({"collection": "notes", "records": [{"id": "a", "text": "b", "vector": [1]}]}),
+            "vector-unexpected",
+        ),
+        (
+            "upsert",
+            json!({"collection": "notes", "records": [{"id": "a", "text": "b"}, {"id": "a", "text": "c"}]}),
+            "repeated-id",
+        ),
+        ("delete", json!({"collection": "notes"}), "invalid-selection"),
+        ("get", json!({"collection": "notes", "ids": []}), "invalid-argument"),
+        ("create_collection", json!({"name": "notes", "text": true}), "collection-exists"),
+        ("create_collection", json!({"name": "a/b", "text": true}), "invalid-name"),
+        ("create_collection", json!({"name": "bare"}), "invalid-body"),
+        ("count", json!({"collection": "notes", "idempotency_key": "a"}), "invalid-body"),
+        (
+            "upsert",
+            json!({"collection": "notes", "records": [{"id": "a", "text": "b"}], "idempotency_key": "\n"}),
+            "invalid-argument",
+        ),
+    ] {
+        assert_eq!(agent.refused(tool, arguments.clone()).await, problem, "{tool} {arguments}");
+    }
+    assert_eq!(node.client(ACME).data_seq().await, seq);
+    let unknown =
+        agent.say("tools/call", json!({"name": "drop_everything", "arguments": {}})).await.expect(200);
+    assert_eq!(unknown["error"]["code"], -32602);
+    let unknown = agent.say("cluster/tenants", json!({})).await;
+    assert_eq!(unknown.body["error"]["code"], -32601, "{}", unknown.body);
+
+    // Done once, whatever is repeated.
+    let write =
+        json!({"collection": "notes", "records": [{"id": "once", "text": "one"}], "idempotency_key": "k1"});
+    let first = agent.call("upsert", write.clone()).await;
+    assert_eq!(agent.call("upsert", write).await, first);
+    let other =
+        json!({"collection": "notes", "records": [{"id": "once", "text": "two"}], "idempotency_key": "k1"});
+    assert_eq!(agent.refused("upsert", other).await, "idempotency-key-reused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_message_or_too_large_a_one_is_refused() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let agent = Agent::new(&node, ACME);
+    let send = async |body: String| {
+        let request = agent.client.request_at(Method::POST, "/mcp").bearer_auth(node.key(ACME));
+        let request = request.header("accept", "application/json, text/event-stream");
+        agent.client.send(request.header("content-type", "application/json").body(body)).await
+    };
+    for body in ["", "{", "[]", "7", "{\"jsonrpc\": \"2.0\"}"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000))])
+    {
+        let answer = send(body.clone()).await;
+        assert!(
+            (400..500).contains(&answer.status.as_u16()),
+            "{}: {}",
+            &body[..body.len().min(20)],
+            answer.status
+        );
+    }
+    let large =
+        send(format!("{{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"{}\"}}", "x".repeat(5 << 20))).await;
+    assert_eq!((large.status.as_u16(), large.problem()), (413, "body-too-large"));
+    for method in [Method::GET, Method::DELETE] {
+        let request = agent.client.request_at(method, "/mcp").bearer_auth(node.key(ACME));
+        assert_eq!(agent.client.send(request).await.status, 405);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_message_carries_its_own_key_and_a_revoked_one_is_refused_within_a_second() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &[]).await;
+    cluster.tenant("acme");
+    let key = cluster.key(Some("acme"), None);
+    let mut agent = Agent { client: cluster.node.keyless(), key: None };
+    let refused = agent.say("tools/list", json!({})).await;
+    assert_eq!((refused.status.as_u16(), refused.problem()), (401, "no-key"));
+    assert!(refused.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer"));
+    agent.key = Some(key.expose().to_owned());
+    assert_eq!(agent.tools().await.len(), 11);
+    // What a session would be is no right: the name of one makes no difference.
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}});
+    let stolen = Agent { client: cluster.node.keyless(), key: None };
+    let request = stolen.request(&message).header("mcp-session-id", "01a21a64-75a6-730a-b13d-1e98881771b7");
+    assert_eq!(stolen.client.send(request).await.status, 401);
+
+    cluster.hub.revoke_key(&key.id()).unwrap();
+    let revoked = Instant::now();
+    while agent.say("tools/list", json!({})).await.status != 401 {
+        assert!(revoked.elapsed() < Duration::from_secs(1), "a revoked key is still let in");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_and_hosts_that_are_not_known_are_refused() {
+    let data = TempDir::new().unwrap();
+    let node = Node::start(
+        "dev",
+        data.path(),
+        &["--hub-listen", "127.0.0.1:0", "--allowed-hosts", "db.example.org"],
+    );
+    let agent = Agent::new(&node, ACME);
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}});
+    let status = async |name: &str, value: &str| {
+        let answer = agent.client.send(agent.request(&message).header(name, value)).await;
+        answer.status.as_u16()
+    };
+    for (origin, expected) in [
+        ("http://localhost:6274", 200),
+        ("https://db.example.org", 200),
+        ("http://evil.example.com", 403),
+        ("null", 403),
+        ("https://db.example.org.evil.com", 403),
+        ("https://evil.com/db.example.org", 403),
+        ("https://db.example.org@evil.com", 403),
+        ("file://localhost", 403),
+        ("", 403),
+    ] {
+        assert_eq!(status("origin", origin).await, expected, "{origin:?}");
+    }
+    for (host, expected) in [("db.example.org", 200), ("localhost:1", 200), ("evil.example.com", 403)] {
+        assert_eq!(status("host", host).await, expected, "{host:?}");
+    }
+}
