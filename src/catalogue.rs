@@ -24,6 +24,8 @@ const UNREADABLE: &str = "catalogue.unreadable";
 
 const POLICY_CURSOR: &str = "policy cursor";
 const POLICY_GAP: &str = "policy gap";
+const EVERY_BILL: &str = "every bill";
+const PARKED_LINES: &str = "parked lines";
 
 const CACHE_BYTES: u64 = 4 << 20;
 const SEGMENT_BYTES: usize = 512 << 10;
@@ -226,9 +228,26 @@ impl Catalogue {
         note(&self.bills, tenant.as_str(), bill)
     }
 
-    /// Whether no bill was noted down ever since the catalogue was begun.
-    pub fn knows_no_bill(&self) -> bool {
-        self.bills.is_empty()
+    /// Whether every tenant was looked at since the catalogue was begun, so that none is missing among the bills.
+    pub fn knows_every_bill(&self) -> bool {
+        matches!(self.node.get(EVERY_BILL), Ok(Some(_)))
+    }
+
+    /// Every tenant was looked at. Durable when it returns.
+    pub fn note_every_bill(&self) -> Result<(), CatalogueError> {
+        self.node.insert(EVERY_BILL, b"known")?;
+        self.node.flush()?;
+        Ok(())
+    }
+
+    /// How many lines HiveHub has rejected.
+    pub fn parked_lines(&self) -> Result<u64, CatalogueError> {
+        Ok(read(&self.node, PARKED_LINES)?.unwrap_or(0))
+    }
+
+    /// Notes down how many lines HiveHub has rejected.
+    pub fn note_parked_lines(&self, lines: u64) -> Result<(), CatalogueError> {
+        note(&self.node, PARKED_LINES, &lines)
     }
 
     /// What was noted down outlasts the process from now on.

@@ -16,7 +16,7 @@ use vectorizer_log::{
 use vectorizer_replay::{Bill, BillEntry, Projection, Projector as _};
 
 use crate::hub_and_node::{Cluster, Mood};
-use crate::node::Answer;
+use crate::node::{ACME, Answer, Key, Node, vectorizer};
 
 /// Windows of a second, and nobody asks too often.
 const FLAGS: [&str; 6] = [
@@ -310,6 +310,7 @@ async fn through_chaos(seed: u64, rounds: usize) {
     for customer in &mut customers {
         customer.create(&cluster).await;
     }
+    let operator = operator(&cluster);
     let mut crashes = Vec::new();
     let mut hub_is_there = true;
     for _ in 0..rounds {
@@ -318,7 +319,7 @@ async fn through_chaos(seed: u64, rounds: usize) {
             // While the hub is away nobody may be let in after a restart.
             customers[customer].act(&cluster, &mut random).await;
         }
-        match random.below(15) {
+        match random.below(22) {
             0..=3 => {
                 crashes.push(Instant::now());
                 cluster.restart_node(&FLAGS).await;
@@ -339,6 +340,19 @@ async fn through_chaos(seed: u64, rounds: usize) {
             11 => cluster.feels_about_usage(Mood::Slow(Duration::from_millis(300))),
             12 => cluster.feels_about_usage(Mood::Garbage),
             13 => cluster.feels(Mood::Status(503, None)),
+            14 => cluster.feels_about_usage(Mood::HalfRead),
+            15 => cluster.feels_about_usage(Mood::Reversed),
+            16 => cluster.feels_about_usage(Mood::Doubled),
+            17 => cluster.feels_about_usage(Mood::UnknownFor("acme")),
+            18 | 19 => {
+                let path = format!("/cluster/tenants/{}", customers[random.below(3)].name);
+                let deleted = cluster.send(&operator, "DELETE", &path, &Value::Null).await;
+                assert!(matches!(deleted.status.as_u16(), 200 | 503), "{}", deleted.body);
+                if deleted.status.is_success() {
+                    let path = format!("{path}/restore");
+                    cluster.send(&operator, "POST", &path, &Value::Null).await.expect(200);
+                }
+            }
             _ => cluster.feels(Mood::Good),
         }
         tokio::time::sleep(Duration::from_millis(random.below(700) as u64)).await;
@@ -349,13 +363,174 @@ async fn through_chaos(seed: u64, rounds: usize) {
     everything_is_billed(cluster, customers, &crashes).await;
 }
 
-/// With `VECTORIZER_SLOW_TESTS=1` for much longer.
+/// Says which rounds they were, should they fail.
+struct Rounds {
+    seed: u64,
+    rounds: usize,
+}
+
+impl Drop for Rounds {
+    fn drop(&mut self) {
+        let Self { seed, rounds } = self;
+        if std::thread::panicking() {
+            eprintln!("again: VECTORIZER_CHAOS_SEED={seed} VECTORIZER_CHAOS_ROUNDS={rounds}");
+        }
+    }
+}
+
+/// With `VECTORIZER_SLOW_TESTS=1` for much longer; with `VECTORIZER_CHAOS_SEED` that seed alone, and with
+/// `VECTORIZER_CHAOS_ROUNDS` so many rounds of each.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_crashes_and_fails_every_line_is_delivered_once_and_nothing_is_billed_twice() {
+    let number = |name| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
     let (seeds, rounds) =
         if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { (100, 40) } else { (2, 15) };
-    for seed in 1..=seeds {
-        through_chaos(seed * 0x9e37_79b9, rounds).await;
+    let rounds = number("VECTORIZER_CHAOS_ROUNDS").map_or(rounds, |rounds| usize::try_from(rounds).unwrap());
+    let seeds = number("VECTORIZER_CHAOS_SEED")
+        .map_or_else(|| (1..=seeds).map(|seed| seed * 0x9e37_79b9).collect(), |seed| vec![seed]);
+    for seed in seeds {
+        let _named = Rounds { seed, rounds };
+        through_chaos(seed, rounds).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_process_that_is_killed_at_any_moment_has_every_line_once_in_the_end() {
+    let folder = TempDir::new().unwrap();
+    let (data, hub_folder) = (folder.path().join("data"), folder.path().join("hub"));
+    let mut hub = Node::start("hub", &hub_folder, &[]);
+    let authority = hub.authority().to_owned();
+    let keys: Value =
+        serde_json::from_slice(&std::fs::read(hub_folder.join("dev-keys.json")).unwrap()).unwrap();
+    let service_key = keys["hivehub_api_key"].as_str().unwrap().to_owned();
+    let url = hub.url().to_owned();
+    let flags = |more: &[&'static str]| -> Vec<String> {
+        let asks = ["--cluster-enabled", "--hivehub-api-url", &url, "--hivehub-api-key", &service_key];
+        [&asks[..], more].concat().into_iter().map(str::to_owned).collect()
+    };
+    let start = |flags: Vec<String>| {
+        Node::start("serve", &data, &flags.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let mut node = start(flags(&FLAGS));
+    let (acme, operator): (TenantId, _) = ("acme".parse().unwrap(), hub.key(Key::Operator));
+    let key = hub.key(ACME);
+    let send = async |node: &Node, key: &str, method: &str, path: &str, body: &Value| {
+        let client = node.keyless();
+        let request = client.request(method.parse().unwrap(), path).bearer_auth(key);
+        client.send(if body.is_null() { request } else { request.json(body) }).await
+    };
+    let words = json!({"name": "words", "dimension": 2, "metric": "dot"});
+    send(&node, &key, "POST", "/collections", &words).await.expect(201);
+    let (mut random, mut upserted) = (Random(23), 0);
+    for round in 0..8 {
+        let killed_after = Duration::from_millis(random.below(900) as u64);
+        let started = Instant::now();
+        while started.elapsed() < killed_after {
+            let body = json!({"vectors": [{"id": format!("p{upserted}"), "vector": [1, 2]}]});
+            let answer = send(&node, &key, "PUT", "/collections/words/vectors", &body).await;
+            assert!(matches!(answer.status.as_u16(), 200 | 503), "{}", answer.body);
+            upserted += u128::from(answer.status.is_success());
+        }
+        hub.kill();
+        if round % 3 == 2 {
+            node.kill();
+            node = start(flags(&FLAGS));
+        }
+        tokio::time::sleep(Duration::from_millis(random.below(600) as u64)).await;
+        hub = Node::start("hub", &hub_folder, &["--listen", &authority]);
+    }
+    assert!(upserted > 0);
+    // Two windows later everything is closed; then no window ends any more, and all is delivered.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    node.stop();
+    let node = start(flags(&QUIET));
+    let health = async || send(&node, &operator, "GET", "/cluster/health", &Value::Null).await;
+    eventually("all is delivered", async || {
+        let health = health().await;
+        send(&node, &key, "GET", "/collections", &Value::Null).await.status.is_success()
+            && health.status.is_success()
+            && health.body["usage"]["tenants"] == 0
+    })
+    .await;
+    node.stop();
+    hub.stop();
+    let (_, mut expected) = bill(&data, &acme);
+    let mut found = ledger(&Hub::open(&hub_folder.join("_hub")).unwrap(), &acme);
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+    assert_eq!(sum(&found, Meter::VectorsUpserted), upserted);
+}
+
+/// A log of so many megabytes, in which one point is written again and again.
+fn of_megabytes(data: &Path, tenant: &TenantId, megabytes: usize) {
+    const DIMENSION: u16 = 8_192;
+    let folder = TenantFolder::new(data, tenant);
+    folder.create().unwrap();
+    let mut log = folder.open().unwrap().recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
+    let mut append = |events: Vec<Event>| {
+        let mut commit = log.begin().unwrap();
+        for event in events {
+            let actor = Actor { key_id: None, via: Via::System };
+            let draft = Draft { actor, request_id: String::new(), idempotency: None, event };
+            commit.stage(draft, Timestamp::now()).unwrap();
+        }
+        commit.commit().unwrap();
+    };
+    append(vec![Event::CollectionCreated {
+        name: "words".parse().unwrap(),
+        dimension: 8_192.try_into().unwrap(),
+        metric: Metric::Dot,
+        index: IndexParameters::default(),
+    }]);
+    let written = Event::VectorsUpserted {
+        collection: CollectionId::created_at(Seq::OLDEST),
+        points: vec![Point {
+            id: PointId::text("p").unwrap(),
+            vector: Vector::dense((0..DIMENSION).map(f32::from).collect::<Vec<_>>()).unwrap(),
+            payload: None,
+        }],
+    };
+    for _ in 0..megabytes {
+        append(vec![written.clone(); (1 << 20) / (4 * usize::from(DIMENSION))]);
+    }
+    log.close().unwrap();
+}
+
+/// The most memory that a command has taken, in KiB. It has to end well.
+fn peak_of(arguments: &[&str]) -> u64 {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_vectorizer"))
+        .args(arguments)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut peak = 0;
+    loop {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let now = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak = peak.max(now.map_or(0, |now| now.trim().trim_end_matches(" kB").parse().unwrap()));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{arguments:?}: {status}");
+            return peak;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_log_of_any_size_is_verified_exported_and_billed_in_the_same_memory() {
+    let data = TempDir::new().unwrap();
+    let tenants = [("small", 48), ("large", 192)];
+    for (tenant, megabytes) in tenants {
+        of_megabytes(data.path(), &tenant.parse().unwrap(), megabytes);
+    }
+    let folder = data.path().to_str().unwrap();
+    for command in [&["log", "verify"][..], &["log", "export", "--with-vector"], &["bill"]] {
+        let peaks = tenants.map(|(tenant, _)| {
+            peak_of(&[command, &["--data-dir", folder, "--tenant", tenant, "--scratch", folder]].concat())
+        });
+        let [small, large] = peaks;
+        assert!(large < small + 24 * 1024, "{command:?}: {small} KiB and {large} KiB");
     }
 }
 
@@ -381,8 +556,11 @@ async fn a_rejected_line_is_parked_with_its_reason_and_the_others_are_delivered(
     eventually("the reason is in the log", async || parked().await.is_some()).await;
     let line = parked().await.unwrap();
     assert_eq!(line["reason"], "a bad mood", "{line}");
-    let health = cluster.send(&operator(&cluster), "GET", "/cluster/health", &Value::Null).await.expect(200);
-    assert!(health["usage"]["parked_lines"].as_u64().unwrap() >= 1, "{health}");
+    let parked_lines = async |cluster: &Cluster| {
+        let health = cluster.send(&operator(cluster), "GET", "/cluster/health", &Value::Null).await;
+        health.expect(200)["usage"]["parked_lines"].as_u64().unwrap()
+    };
+    assert!(parked_lines(&cluster).await >= 1);
     let through = Seq::new(line["seq"].as_u64().unwrap());
     let meters: Vec<_> = ledger(&cluster.hub, &acme.id())
         .into_iter()
@@ -390,6 +568,170 @@ async fn a_rejected_line_is_parked_with_its_reason_and_the_others_are_delivered(
         .map(|it| it.meter.name())
         .collect();
     assert!(!meters.is_empty() && !meters.contains(&line["meter"].as_str().unwrap()), "{meters:?} {line}");
+    cluster.feels(Mood::Good);
+    let (before, mut cluster) = (parked_lines(&cluster).await, cluster);
+    cluster.change_node(&FLAGS).await;
+    assert!(parked_lines(&cluster).await >= before, "what was rejected is forgotten");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hivehub_says_of_one_tenant_that_nobody_understands_stands_in_no_others_way() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &FLAGS).await;
+    let mut customers = ["acme", "globex", "initech"].map(|name| Customer::new(&cluster, name));
+    for mood in [Mood::UnknownFor("acme"), Mood::RefusingTenant("acme")] {
+        cluster.feels_about_usage(mood);
+        for customer in &mut customers {
+            if customer.asked.is_empty() {
+                customer.create(&cluster).await;
+            }
+            while !customer.act(&cluster, &mut Random(5)).await {}
+        }
+        for customer in &customers[1..] {
+            let hub = cluster.hub.clone();
+            eventually("the others are billed", async || {
+                sum(&ledger(&hub, &customer.id()), Meter::VectorsUpserted) >= customer.upserted
+            })
+            .await;
+        }
+    }
+    everything_is_billed(cluster, customers.into(), &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_is_deleted_only_when_its_last_bill_is_on_stable_storage() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &QUIET).await;
+    let mut acme = Customer::new(&cluster, "acme");
+    acme.create(&cluster).await;
+    for seed in 1..10 {
+        acme.act(&cluster, &mut Random(seed)).await;
+    }
+    cluster.feels_about_usage(Mood::Status(500, None));
+    // Nothing can be kept there.
+    let outbox = folder.path().join("data/_node/usage/deleted");
+    std::fs::remove_dir(&outbox).unwrap();
+    std::fs::write(&outbox, "").unwrap();
+    let delete =
+        async || cluster.send(&operator(&cluster), "DELETE", "/cluster/tenants/acme", &Value::Null).await;
+    let refused = delete().await;
+    assert!(refused.headers.contains_key("retry-after"), "{}", refused.body);
+    assert_eq!(refused.expect(503)["type"], "urn:vectorizer:problem:tenant-unavailable");
+    acme.ask(&cluster, "GET", "/collections/words", &Value::Null).await.expect(200);
+    std::fs::remove_file(&outbox).unwrap();
+    std::fs::create_dir(&outbox).unwrap();
+    delete().await.expect(200);
+    cluster.feels(Mood::Good);
+    let lines = || ledger(&cluster.hub, &acme.id());
+    eventually("the last bill is delivered", async || sum(&lines(), Meter::Requests) == acme.asked(&[])[1].0)
+        .await;
+    assert_eq!(sum(&lines(), Meter::VectorsUpserted), acme.upserted);
+    assert_eq!(sum(&lines(), Meter::Searches), acme.asked(&[])[1].1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_log_can_be_deleted_although_nobody_can_say_what_it_comes_to() {
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &QUIET).await;
+    for (name, head) in [("acme", Some(vec![0xff; 8192])), ("globex", None)] {
+        let mut customer = Customer::new(&cluster, name);
+        customer.create(&cluster).await;
+        cluster.change_node(&QUIET).await;
+        let tenant = folder.path().join("data").join(name);
+        let _ = std::fs::remove_file(tenant.join("closed"));
+        match head {
+            Some(head) => std::fs::write(tenant.join("head"), head).unwrap(),
+            None => std::fs::remove_file(tenant.join("head")).unwrap(),
+        }
+        let path = format!("/cluster/tenants/{name}");
+        cluster.send(&operator(&cluster), "DELETE", &path, &Value::Null).await.expect(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_is_deleted_restored_and_deleted_again_is_billed_for_both_lives() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &QUIET).await;
+    let mut acme = Customer::new(&cluster, "acme");
+    acme.create(&cluster).await;
+    cluster.feels_about_usage(Mood::Status(500, None));
+    let ask = async |method: &str, path: &str| {
+        cluster.send(&operator(&cluster), method, path, &Value::Null).await.expect(200)
+    };
+    for seed in 1..4 {
+        acme.act(&cluster, &mut Random(seed)).await;
+        ask("DELETE", "/cluster/tenants/acme").await;
+        if seed < 3 {
+            ask("POST", "/cluster/tenants/acme/restore").await;
+        } else {
+            assert_eq!(
+                ask("GET", "/cluster/health").await["usage"]["tenants"],
+                3,
+                "a file for each deletion"
+            );
+        }
+    }
+    cluster.feels(Mood::Good);
+    eventually("all is delivered", async || ask("GET", "/cluster/health").await["usage"]["tenants"] == 0)
+        .await;
+    let lines = ledger(&cluster.hub, &acme.id());
+    assert_eq!(sum(&lines, Meter::VectorsUpserted), acme.upserted);
+    assert_eq!(sum(&lines, Meter::VectorsDeleted), acme.deleted);
+    assert_eq!((sum(&lines, Meter::Requests), sum(&lines, Meter::Searches)), acme.asked(&[])[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_that_nobody_remembers_are_looked_for_until_all_are_found() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    let tenants: [TenantId; 2] = ["acme".parse().unwrap(), "globex".parse().unwrap()];
+    for tenant in &tenants {
+        undelivered(&data, tenant, 3, Timestamp::now());
+    }
+    // HiveHub knows one of them, so that only that one can be looked at; and then the node crashes.
+    let mut cluster = Cluster::start(folder.path(), &QUIET).await;
+    cluster.tenant("acme");
+    let delivered = |cluster: &Cluster, tenant: &TenantId| !ledger(&cluster.hub, tenant).is_empty();
+    eventually("one is found", async || delivered(&cluster, &tenants[0])).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    cluster.restart_node(&QUIET).await;
+    cluster.tenant("globex");
+    eventually("the other one is found", async || delivered(&cluster, &tenants[1])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_by_an_hour_holds_no_bill_up_and_counts_nothing_twice() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    // To their logs it is an hour earlier than before, and an hour later.
+    let hour = 3_600_000_000;
+    let tenants: [TenantId; 2] = ["acme".parse().unwrap(), "globex".parse().unwrap()];
+    for (tenant, by) in tenants.iter().zip([hour, -hour]) {
+        undelivered(&data, tenant, 3, Timestamp::from_micros(Timestamp::now().micros() + by));
+    }
+    let cluster = Cluster::start(folder.path(), &FLAGS).await;
+    let mut customers = Vec::new();
+    for tenant in ["acme", "globex"] {
+        let mut customer = Customer::new(&cluster, tenant);
+        // What the log held before.
+        customer.upserted = 3;
+        customers.push(customer);
+    }
+    let mut random = Random(11);
+    for _ in 0..4 {
+        for customer in &mut customers {
+            for _ in 0..5 {
+                // The node has asked for the limits before HiveHub knew the tenant.
+                while !customer.act(&cluster, &mut random).await {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+    }
+    everything_is_billed(cluster, customers, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -430,9 +772,47 @@ async fn a_deleted_tenants_last_bill_is_delivered_however_long_hivehub_is_away()
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_corrects_is_a_line_of_its_own_and_the_bill_still_holds() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &FLAGS).await;
+    let mut acme = Customer::new(&cluster, "acme");
+    acme.create(&cluster).await;
+    let hub = cluster.hub.clone();
+    eventually("it is billed", async || sum(&ledger(&hub, &acme.id()), Meter::Requests) > 0).await;
+    let line = ledger(&hub, &acme.id()).into_iter().find(|line| line.meter == Meter::Requests).unwrap();
+    let data = folder.path().join("data");
+    let correct = |by: &str| {
+        let (window, data) = (line.through.to_string(), data.to_str().unwrap());
+        let of = ["correct", "--data-dir", data, "--tenant", "acme", "--window", &window];
+        vectorizer([&of[..], &["--meter", "requests", "--by", by, "--reason", "a gift"]].concat())
+    };
+    let refused = correct("-1");
+    assert_eq!(refused.status.code(), Some(2), "a server has the folder open: {refused:?}");
+    let mut cluster = cluster;
+    cluster.end_node("TERM").await;
+    let too_much = correct(&format!("-{}", line.value + 1));
+    assert_eq!(too_much.status.code(), Some(2), "{too_much:?}");
+    assert_eq!(correct("-1").status.code(), Some(0));
+    cluster.node = cluster.another_node(&FLAGS).await;
+    let corrected = || {
+        let page = hub.usage(&acme.id(), &UsageFilter::default(), 0, 1_000).unwrap();
+        page.events.into_iter().find_map(|event| event.data.corrects.map(|it| (it, event.data.value)))
+    };
+    eventually("the correction is delivered", async || corrected().is_some()).await;
+    let (correction, value) = corrected().unwrap();
+    assert_eq!((correction.line.through, correction.line.meter), (line.through, Meter::Requests));
+    assert_eq!((correction.is_negative, value), (true, 1));
+    cluster.end_node("TERM").await;
+    let (url, key) = cluster.ledger();
+    let place = ["bill", "--data-dir", data.to_str().unwrap(), "--tenant", "acme"];
+    let held = vectorizer([&place[..], &["--hub", url, "--hub-key", key]].concat());
+    assert_eq!(held.status.code(), Some(0), "{}", String::from_utf8_lossy(&held.stdout));
+}
+
 /// So many windows of five minutes, in each of which a vector was written and none of which was delivered.
-/// The last one has just been closed.
-fn undelivered(data: &Path, tenant: &TenantId, windows: i64) {
+/// The last one was closed at `end`.
+fn undelivered(data: &Path, tenant: &TenantId, windows: i64, end: Timestamp) {
     let folder = TenantFolder::new(data, tenant);
     let log_id = folder.create().unwrap();
     let mut log = folder.open().unwrap().recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
@@ -444,14 +824,14 @@ fn undelivered(data: &Path, tenant: &TenantId, windows: i64) {
         index: IndexParameters::default(),
     };
     let mut events = vec![created];
-    let end = Timestamp::now().micros();
+    let end = end.micros();
     for window in 0..=windows {
         let at = Timestamp::from_micros(end - (windows - window) * 300_000_000);
         // First, for it is right behind what was folded.
         let closed = projection.billing().close(at, projection.usage());
         events.splice(0..0, closed);
         if window < windows {
-            let id = PointId::text(format!("p{window}")).unwrap();
+            let id = PointId::text(format!("old{window}")).unwrap();
             let point = Point { id, vector: Vector::dense(vec![1.0, 2.0]).unwrap(), payload: None };
             let collection = CollectionId::created_at(Seq::OLDEST);
             events.push(Event::VectorsUpserted { collection, points: vec![point] });
@@ -478,7 +858,7 @@ async fn a_week_without_hivehub_costs_no_memory_and_is_delivered_to_the_last_lin
     let windows = days * 24 * 12;
     let tenants: [TenantId; 2] = ["acme".parse().unwrap(), "globex".parse().unwrap()];
     for tenant in &tenants {
-        undelivered(&data, tenant, windows);
+        undelivered(&data, tenant, windows, Timestamp::now());
     }
     let cluster = Cluster::start(folder.path(), &QUIET).await;
     for tenant in &tenants {

@@ -70,6 +70,16 @@ pub(crate) enum Mood {
     HalfReceipts,
     /// Of the usage that is reported it rejects the first line of each report.
     RejectingFirst,
+    /// It reads half of the usage that is reported, enters that, and breaks off.
+    HalfRead,
+    /// Its receipts come in another order than the lines.
+    Reversed,
+    /// Each of its receipts comes twice.
+    Doubled,
+    /// It says of this tenant's lines what nobody knows, and of the others what became of them.
+    UnknownFor(&'static str),
+    /// It refuses every report in which this tenant is.
+    RefusingTenant(&'static str),
 }
 
 impl Cluster {
@@ -106,7 +116,17 @@ impl Cluster {
         self.node = node(self.data.clone(), &self.url, flags).await;
     }
 
-    async fn end_node(&mut self, signal: &str) {
+    /// Another node on the folder of one that has ended.
+    pub(crate) async fn another_node(&self, flags: &[&str]) -> Node {
+        node(self.data.clone(), &self.url, flags).await
+    }
+
+    /// Where the hub's ledger is, and the key to it.
+    pub(crate) fn ledger(&self) -> (&str, &'static str) {
+        (&self.url, SERVICE_KEY)
+    }
+
+    pub(crate) async fn end_node(&mut self, signal: &str) {
         self.node.signal(signal);
         let patience = Instant::now() + PATIENCE;
         while !self.node.has_ended() {
@@ -237,7 +257,16 @@ async fn answer(
             }
             answer
         }
-        Mood::LosingReceipts | Mood::HalfReceipts | Mood::RejectingFirst if !reports => {
+        Mood::LosingReceipts
+        | Mood::HalfReceipts
+        | Mood::RejectingFirst
+        | Mood::HalfRead
+        | Mood::Reversed
+        | Mood::Doubled
+        | Mood::UnknownFor(_)
+        | Mood::RefusingTenant(_)
+            if !reports =>
+        {
             let answer = stop.run_until_cancelled(next.run(request)).await;
             answer.filter(|_| !stop.is_cancelled()).unwrap_or_else(broken_off)
         }
@@ -249,20 +278,70 @@ async fn answer(
             let receipts = whole(next.run(request).await.into_body()).await;
             cut(receipts.slice(..receipts.len() / 2))
         }
-        Mood::RejectingFirst => {
+        Mood::HalfRead => {
             let (head, body) = request.into_parts();
             let report = whole(body).await;
-            let end = report.iter().position(|byte| *byte == b'\n').map_or(report.len(), |at| at + 1);
-            let first: serde_json::Value = serde_json::from_slice(&report[..end]).unwrap();
-            let rest = Request::from_parts(head, Body::from(report.slice(end..)));
-            let receipts = whole(next.run(rest).await.into_body()).await;
-            let rejected =
-                serde_json::json!({"id": first["id"], "outcome": "rejected", "reason": "a bad mood"});
-            [format!("{rejected}\n").into_bytes(), receipts.to_vec()].concat().into_response()
+            let half = Request::from_parts(head, Body::from(report.slice(..report.len() / 2)));
+            whole(next.run(half).await.into_body()).await;
+            broken_off()
         }
+        Mood::Reversed | Mood::Doubled => {
+            let mut answer = next.run(request).await;
+            let receipts = whole(std::mem::take(answer.body_mut())).await;
+            let mut lines: Vec<&[u8]> = receipts.split_inclusive(|byte| *byte == b'\n').collect();
+            if moods.usage == Mood::Reversed {
+                lines.reverse();
+            } else {
+                lines = lines.into_iter().flat_map(|line| [line, line]).collect();
+            }
+            lines.concat().into_response()
+        }
+        Mood::RefusingTenant(tenant) => {
+            let (head, body) = request.into_parts();
+            let report = whole(body).await;
+            let source = format!("/vectorizer/tenants/{tenant}\"");
+            if report.windows(source.len()).any(|at| at == source.as_bytes()) {
+                return StatusCode::BAD_REQUEST.into_response();
+            }
+            next.run(Request::from_parts(head, Body::from(report))).await
+        }
+        Mood::UnknownFor(tenant) => postponed(tenant, request, next).await,
+        Mood::RejectingFirst => rejecting_first(request, next).await,
         Mood::Garbage => "{\"valid\": [<html>".into_response(),
         Mood::Resetting => broken_off(),
     }
+}
+
+/// The hub's answer to a report, but for the first line, which it never saw and rejects.
+async fn rejecting_first(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let report = whole(body).await;
+    let end = report.iter().position(|byte| *byte == b'\n').map_or(report.len(), |at| at + 1);
+    let first: serde_json::Value = serde_json::from_slice(&report[..end]).unwrap();
+    let rest = Request::from_parts(head, Body::from(report.slice(end..)));
+    let receipts = whole(next.run(rest).await.into_body()).await;
+    let rejected = serde_json::json!({"id": first["id"], "outcome": "rejected", "reason": "a bad mood"});
+    [format!("{rejected}\n").into_bytes(), receipts.to_vec()].concat().into_response()
+}
+
+/// The hub's answer to a report, but that it says of this tenant's lines what nobody knows.
+async fn postponed(tenant: &str, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let report = whole(body).await;
+    let source = serde_json::json!(format!("/vectorizer/tenants/{tenant}"));
+    let parsed = |lines: &Bytes| -> Vec<serde_json::Value> {
+        let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    };
+    let lines = parsed(&report);
+    let answer = next.run(Request::from_parts(head, Body::from(report))).await;
+    let receipts = parsed(&whole(answer.into_body()).await).into_iter().map(|mut receipt| {
+        if lines.iter().any(|line| line["id"] == receipt["id"] && line["source"] == source) {
+            receipt["outcome"] = "postponed".into();
+        }
+        [receipt.to_string().into_bytes(), b"\n".to_vec()].concat()
+    });
+    receipts.collect::<Vec<_>>().concat().into_response()
 }
 
 async fn whole(body: Body) -> Bytes {

@@ -76,8 +76,9 @@ impl Node {
     fn spawn(mut program: Command, command: &str, data: &Path, flags: &[&str]) -> Self {
         std::fs::create_dir_all(data).unwrap();
         let mut child = program
-            .args([command, "--listen", "127.0.0.1:0", "--data-dir"])
+            .args([command, "--data-dir"])
             .arg(data)
+            .args(if flags.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] })
             .args(flags)
             .current_dir(data)
             .env_remove("HIVEHUB_API_KEY")

@@ -109,6 +109,7 @@ fn generate(data: &Path, tenants: usize) -> Outcome<()> {
             parked: Vec::new(),
             behind_since: None,
             window_since: Some(Timestamp::now()),
+            window_counts: false,
             awake: false,
         };
         catalogue.note_bill(&tenant, &bill)?;

@@ -27,7 +27,7 @@ use crate::incarnation::Incarnation;
 use crate::manifest::Manifest;
 use crate::position::{Head, LogId, Seq};
 use crate::recovery::{UnverifiedLog, copy_acknowledged, initialize};
-use crate::storage::{SledPaths, SledStorage, StorageError, StorageFailure, sync_folder};
+use crate::storage::{SledCopy, SledPaths, SledStorage, StorageError, StorageFailure, sync_folder};
 use crate::tenant_id::TenantId;
 use crate::tenant_log::StoredRecord;
 use crate::verify::{Verification, verify};
@@ -251,7 +251,7 @@ impl TenantFolder {
             .and_then(|()| fs::copy(&from.head, &to.head))
             .map_err(|source| Error::File { doing: "copy", path: self.path.clone(), source })?;
         drop(unchanged);
-        let storage = open_storage(&to, manifest.segment_bytes)?;
+        let storage = SledCopy::open(to, manifest.segment_bytes).map_err(damaged_as_a_whole)?;
         verify(&storage, manifest.log_id, visit)
     }
 
@@ -358,14 +358,18 @@ fn paths(tenant: &Path) -> SledPaths {
     SledPaths { log: tenant.join("log"), head: tenant.join("head"), condemned: tenant.join("condemned") }
 }
 
-/// A database that sled finds damaged as a whole is damage of everything in it.
 fn open_storage(paths: &SledPaths, segment_bytes: usize) -> Result<SledStorage, Error> {
-    SledStorage::open(paths, segment_bytes).map_err(|error| match error {
+    SledStorage::open(paths, segment_bytes).map_err(damaged_as_a_whole)
+}
+
+/// A database that sled finds damaged as a whole is damage of everything in it.
+fn damaged_as_a_whole(error: StorageError) -> Error {
+    match error {
         StorageError { reason, kind: StorageFailure::Corrupt, .. } => {
             Damage { seq: Seq::OLDEST, kind: DamageKind::Storage { reason } }.into()
         }
         error => error.into(),
-    })
+    }
 }
 
 fn remove_tree(path: &Path) -> io::Result<()> {

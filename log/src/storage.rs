@@ -13,7 +13,7 @@ use std::{fmt, io};
 #[cfg(any(test, feature = "memory-storage"))]
 pub use self::memory::{Fault, MemoryStorage};
 pub use self::sled::SledStorage;
-pub(crate) use self::sled::{SledPaths, sync_folder};
+pub(crate) use self::sled::{SledCopy, SledPaths, sync_folder};
 use crate::head::{SLOT_BYTES, Slot};
 use crate::part::PartKey;
 

@@ -268,7 +268,9 @@ impl From<DeletionError> for Problem {
         match error {
             DeletionError::NotFound => Self::new(StatusCode::NOT_FOUND, "no-such-tenant", detail),
             DeletionError::Exists => Self::new(StatusCode::CONFLICT, "tenant-exists", detail),
-            DeletionError::Busy => Self::unavailable("tenant-unavailable", detail, 5),
+            DeletionError::Busy | DeletionError::Unbilled => {
+                Self::unavailable("tenant-unavailable", detail, 5)
+            }
             DeletionError::Stopping => Self::unavailable("stopping", detail, 5),
             DeletionError::Log(_) => {
                 tracing::error!(detail, "a tenant could not be deleted or restored");

@@ -4,8 +4,9 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
-use vectorizer_log::TenantId;
+use vectorizer_log::{TenantId, Timestamp};
 
+use super::correct::CorrectFailure;
 use super::exit::Exit;
 use super::hub::HubFailure;
 use super::migrate::MigrateFailure;
@@ -38,6 +39,9 @@ pub(super) enum Failure {
     /// The hub did not do what it was asked.
     #[error(transparent)]
     Hub(#[from] HubFailure),
+    /// Nothing was corrected.
+    #[error(transparent)]
+    Correct(#[from] CorrectFailure),
     /// The folder does not become a tenant.
     #[error(transparent)]
     Migrate(#[from] MigrateFailure),
@@ -47,6 +51,14 @@ pub(super) enum Failure {
     /// Following reads from a running server; a folder that can be read has none.
     #[error("--follow needs a running server: give --url instead of --data-dir")]
     FollowsNobody,
+    /// No window ends within such a span.
+    #[error("--from {from} is not before --to {to}: no window ends between them")]
+    NoSpan {
+        /// The first moment, not included.
+        from: Timestamp,
+        /// The last one.
+        to: Timestamp,
+    },
     /// A table is for reading, not for verifying.
     #[error("--with-stored needs --format ndjson: a table has no stored bytes")]
     NothingStoredInTables,

@@ -2,7 +2,7 @@
 //!
 //! - `serving`: the commands that run until they are asked to stop.
 //! - `log`, `replay`, `bill`: the commands that read a log. `hub`: those that ask a hub and tell it.
-//! - `migrate`: a single-tenant data folder becomes a tenant.
+//! - `correct`: a late correction of a bill. `migrate`: a single-tenant data folder becomes a tenant.
 //! - `source`, `folder`, `server`: where the log is read from; `asking`: how keys are shown; `reading`: what reading it has shown.
 //! - `lines`, `problem`: a server's answers. `fold`: the state the records add up to.
 //! - `streams`, `progress`: what is written, and what is shown meanwhile.
@@ -10,6 +10,7 @@
 
 mod asking;
 mod bill;
+mod correct;
 mod exit;
 mod failure;
 mod fold;
@@ -69,6 +70,11 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Compute a tenant's bill from its log, and hold it against a HiveHub's ledger
     Bill(bill::BillArgs),
+    /// Correct a closed window of a tenant's bill, while no server runs
+    ///
+    /// The window stays as it is: the correction is a record of its own, and a line of its own at HiveHub that
+    /// names the old one.
+    Correct(correct::CorrectArgs),
     /// Make an existing single-tenant data folder a tenant of a cluster
     ///
     /// Copies the log's files, verifies them, and moves the source's folder aside at the end. Its bill
@@ -86,6 +92,7 @@ pub async fn run(arguments: Arguments, streams: Streams) -> Exit {
         Command::Log(args) => return log::run(args, streams).await,
         Command::Replay(args) => return replay::run(args, streams).await,
         Command::Bill(args) => return bill::run(args, streams).await,
+        Command::Correct(args) => return correct::run(args, streams).await,
         Command::Migrate(args) => return migrate::run(args, streams).await,
     };
     match served {

@@ -162,12 +162,12 @@ impl Metrics {
         self.shared.waking.begin()
     }
 
-    /// `HiveHub` has rejected a line of a bill.
-    pub fn line_parked(&self) {
-        self.shared.node.parked_lines.inc();
+    /// `HiveHub` has rejected so many lines of bills.
+    pub fn lines_parked(&self, lines: u64) {
+        self.shared.node.parked_lines.inc_by(lines);
     }
 
-    /// How many lines of bills `HiveHub` has rejected since the server started.
+    /// How many lines of bills `HiveHub` has rejected, also before the server started.
     pub fn parked_lines(&self) -> u64 {
         self.shared.node.parked_lines.get()
     }

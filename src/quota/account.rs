@@ -5,16 +5,17 @@ use std::io;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tracing::{error, warn};
 use vectorizer_log::{Event, LogId, LogReader, ParkedLine, Seq, TenantId, Timestamp};
 use vectorizer_replay::{Billing, OpenWindow};
 
-use super::reporter::{Found, Outbox};
+use super::reporter::{Found, LeftAlone, Outbox};
 use crate::catalogue::Catalogue;
 use crate::hivehub::rfc3339;
 
@@ -43,8 +44,16 @@ pub struct NotedBill {
     /// When the open window began.
     #[serde(with = "rfc3339")]
     pub window_since: Option<Timestamp>,
+    /// Whether it has anything in it that is billed whatever is stored.
+    #[serde(default = "unknown")]
+    pub window_counts: bool,
     /// Whether the tenant was awake: if it sleeps now, the node has crashed, and its log may say more.
     pub awake: bool,
+}
+
+/// Nothing is lost by looking.
+fn unknown() -> bool {
+    true
 }
 
 impl NotedBill {
@@ -73,6 +82,11 @@ pub struct TenantAccount {
     found: Mutex<Found>,
     /// The tenant is being deleted.
     is_final: AtomicBool,
+    /// Its last window is closed, and all that is not delivered is on stable storage elsewhere.
+    is_handed_over: AtomicBool,
+    /// Somebody else notes down where the bill stands, or nobody any more.
+    is_over: AtomicBool,
+    left_alone: Mutex<LeftAlone>,
 }
 
 #[derive(Debug)]
@@ -106,9 +120,19 @@ struct Tenants {
     awake: HashMap<TenantId, Arc<TenantAccount>>,
     /// Of which something is not delivered.
     behind: BTreeMap<TenantId, Arc<TenantAccount>>,
+    /// The same of those that sleep, and since when.
+    asleep: HashMap<TenantId, Asleep>,
 }
 
-/// What is not delivered of tenants in memory.
+/// A tenant that sleeps, and of which something is not delivered.
+#[derive(Debug)]
+struct Asleep {
+    since: Option<Timestamp>,
+    /// While a report of it is under way.
+    account: Weak<TenantAccount>,
+}
+
+/// What is not delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Tenants of which something is not.
@@ -139,14 +163,18 @@ impl Accounts {
         self.shared.outbox.as_ref()
     }
 
-    /// Keeps what is not delivered of a tenant that is being deleted. It is on stable storage afterwards.
+    /// Keeps what is not delivered of a tenant that is being deleted. It is on stable storage afterwards if the
+    /// account [is handed over](TenantAccount::is_handed_over).
     pub fn take_over(&self, account: &TenantAccount) {
         let Some(outbox) = self.outbox() else { return };
         match outbox.take_over(account) {
-            Ok(()) => self.shared.closed.notify_one(),
+            Ok(()) => {
+                account.is_handed_over.store(true, Ordering::Release);
+                self.shared.closed.notify_one();
+            }
             Err(error) => {
                 let tenant = account.tenant();
-                error!(%tenant, %error, "the last bill of a deleted tenant is not delivered");
+                error!(%tenant, %error, "the last bill of a tenant that is to be deleted cannot be kept");
             }
         }
     }
@@ -187,6 +215,9 @@ impl Accounts {
             books: Mutex::new(books),
             found: Mutex::default(),
             is_final: AtomicBool::new(false),
+            is_handed_over: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+            left_alone: Mutex::default(),
         });
         account.note(&account.books());
         if is_first {
@@ -195,16 +226,53 @@ impl Accounts {
                 warn!(%tenant, %error, "it cannot be noted down that there is this tenant");
             }
         }
-        self.tenants().awake.insert(tenant.clone(), Arc::clone(&account));
+        let replaced = {
+            let mut tenants = self.tenants();
+            let asleep = tenants.asleep.remove(tenant).and_then(|asleep| asleep.account.upgrade());
+            tenants.awake.insert(tenant.clone(), Arc::clone(&account)).or(asleep)
+        };
+        if let Some(replaced) = replaced {
+            replaced.is_over.store(true, Ordering::Release);
+        }
         self.closed(&account);
         account
     }
 
-    /// The tenant is gone.
+    /// The tenant is in memory no more. What is not delivered of it is still counted.
+    pub fn sleeps(&self, tenant: &TenantId) {
+        let mut tenants = self.tenants();
+        tenants.behind.remove(tenant);
+        if let Some(account) = tenants.awake.remove(tenant) {
+            let books = account.books();
+            if books.is_behind() {
+                let asleep = Asleep { since: books.behind_since, account: Arc::downgrade(&account) };
+                tenants.asleep.insert(tenant.clone(), asleep);
+            }
+        }
+    }
+
+    /// The tenant is gone, and what was noted down of it is to be forgotten: nothing is noted any more.
     pub fn forget(&self, tenant: &TenantId) {
         let mut tenants = self.tenants();
-        tenants.awake.remove(tenant);
+        let asleep = tenants.asleep.remove(tenant).and_then(|asleep| asleep.account.upgrade());
+        let account = tenants.awake.remove(tenant).or(asleep);
         tenants.behind.remove(tenant);
+        drop(tenants);
+        if let Some(account) = account {
+            // Whoever is just noting something has done so when this has passed.
+            let _books = account.books();
+            account.is_over.store(true, Ordering::Release);
+        }
+    }
+
+    /// These sleep, and not everything of them is delivered. Those that are awake are known better.
+    pub fn asleep(&self, behind: impl IntoIterator<Item = (TenantId, Option<Timestamp>)>) {
+        let mut tenants = self.tenants();
+        for (tenant, since) in behind {
+            if !tenants.awake.contains_key(&tenant) {
+                tenants.asleep.entry(tenant).or_insert(Asleep { since, account: Weak::new() });
+            }
+        }
     }
 
     /// The account of a tenant in memory.
@@ -229,8 +297,9 @@ impl Accounts {
         let tenants = self.tenants();
         let since = tenants.behind.values().filter_map(|account| account.books().behind_since).min();
         let (deleted, since_deleted) = self.outbox().map(Outbox::waiting).unwrap_or_default();
-        let since = since.into_iter().chain(since_deleted).min();
-        Backlog { tenants: tenants.behind.len() + deleted, since }
+        let since_asleep = tenants.asleep.values().filter_map(|asleep| asleep.since).min();
+        let since = since.into_iter().chain(since_deleted).chain(since_asleep).min();
+        Backlog { tenants: tenants.behind.len() + tenants.asleep.len() + deleted, since }
     }
 
     /// Whether `HiveHub` refuses this server's key when usage is reported.
@@ -256,7 +325,18 @@ impl Accounts {
         let rest =
             last.map(|last| tenants.behind.range::<TenantId, _>((Bound::Unbounded, Bound::Included(last))));
         let ring = first.chain(rest.into_iter().flatten()).map(|(_, account)| account);
-        ring.filter(|account| account.books().parked.len() < PARKED_MAX).take(most).cloned().collect()
+        let now = Instant::now();
+        let is_ready = |account: &&Arc<TenantAccount>| {
+            account.books().parked.len() < PARKED_MAX && account.left_alone().until.is_none_or(|it| it <= now)
+        };
+        ring.filter(is_ready).take(most).cloned().collect()
+    }
+
+    /// When something can be delivered that is left alone; `None` if there is none.
+    pub(super) fn next_try(&self) -> Option<Instant> {
+        let of_deleted = self.outbox().and_then(Outbox::next_try);
+        let tenants = self.tenants();
+        tenants.behind.values().filter_map(|it| it.left_alone().until).chain(of_deleted).min()
     }
 
     /// Takes those off the list of which everything is delivered.
@@ -266,6 +346,10 @@ impl Accounts {
             let is_it = tenants.behind.get(&account.tenant).is_some_and(|it| Arc::ptr_eq(it, account));
             if is_it && !account.is_behind() {
                 tenants.behind.remove(&account.tenant);
+            }
+            let is_it = |asleep: &Asleep| std::ptr::eq(asleep.account.as_ptr(), Arc::as_ptr(account));
+            if tenants.asleep.get(&account.tenant).is_some_and(is_it) && !account.is_behind() {
+                tenants.asleep.remove(&account.tenant);
             }
         }
     }
@@ -308,6 +392,25 @@ impl TenantAccount {
     /// Whether the writer's last commit closes the window.
     pub fn is_final(&self) -> bool {
         self.is_final.load(Ordering::Relaxed)
+    }
+
+    /// Whether that has happened, and all that is not delivered is on stable storage apart from the log.
+    pub fn is_handed_over(&self) -> bool {
+        self.is_handed_over.load(Ordering::Acquire)
+    }
+
+    /// `HiveHub` does not say anything that could be understood of this account, however it is asked.
+    pub(super) fn leave_alone(&self) {
+        self.left_alone().leave();
+    }
+
+    /// Whether that was so the last time: it is not to stand in the way of others.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.left_alone().times > 0
+    }
+
+    fn left_alone(&self) -> MutexGuard<'_, LeftAlone> {
+        self.left_alone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The oldest closes that are not delivered.
@@ -353,6 +456,7 @@ impl TenantAccount {
         if seq <= books.delivered.seq {
             return;
         }
+        *self.left_alone() = LeftAlone::default();
         books.delivered = Delivered { seq, at: Some(Timestamp::now()) };
         books.parked.extend(parked);
         // The next one was closed no earlier.
@@ -366,6 +470,9 @@ impl TenantAccount {
     }
 
     fn note(&self, books: &Books) {
+        if self.is_over.load(Ordering::Acquire) {
+            return;
+        }
         let noted = NotedBill {
             log_id: self.log.log_id(),
             closed: books.closed(),
@@ -374,6 +481,7 @@ impl TenantAccount {
             parked: books.parked.clone(),
             behind_since: books.behind_since,
             window_since: books.billing.window().map(OpenWindow::since),
+            window_counts: books.billing.window().is_some_and(OpenWindow::has_counted),
             awake: !books.asleep,
         };
         if let Err(error) = self.catalogue.note_bill(&self.tenant, &noted) {

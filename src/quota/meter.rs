@@ -154,10 +154,12 @@ impl TenantMeter {
         Some(TakenUsage { meter: Arc::clone(self), operations: taken.operations(), since, through, journal })
     }
 
-    /// Requests and searches that are not in the log.
-    pub fn waiting(&self) -> (u64, u64) {
+    /// Requests and searches that are not in a log which was folded up to this place.
+    pub fn waiting(&self, folded: Option<JournalPosition>) -> (u64, u64) {
         let state = self.state();
-        let operations = state.segments.iter().flat_map(|segment| segment.counts.operations());
+        let waiting = |segment: &&Segment| !folded.is_some_and(|folded| segment.is_before(&folded));
+        let operations =
+            state.segments.iter().filter(waiting).flat_map(|segment| segment.counts.operations());
         operations.fold((0, 0), |(requests, searches), it| (requests + it.requests, searches + it.searches))
     }
 

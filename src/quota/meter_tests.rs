@@ -71,7 +71,7 @@ fn what_was_written_down_outlives_a_crash_and_what_is_in_the_log_is_not_counted_
     meter.request(Operation::Search);
     meter.searched(Operation::Search, 1);
     meter.request(Operation::ListCollections);
-    assert_eq!(meter.waiting(), (2, 1));
+    assert_eq!(meter.waiting(None), (2, 1));
     metering.write().unwrap();
     meter.request(Operation::Count);
     // A crash: what came after the last second is lost.
@@ -79,7 +79,7 @@ fn what_was_written_down_outlives_a_crash_and_what_is_in_the_log_is_not_counted_
     let metering = Metering::open(node.path()).unwrap();
     assert_eq!(metering.pending(), [(acme(), LOG)]);
     let meter = metering.wakes(&acme(), LOG, log.folded);
-    assert_eq!((meter.waiting(), metering.pending().len()), ((2, 1), 0));
+    assert_eq!((meter.waiting(None), metering.pending().len()), ((2, 1), 0));
     log.commit(&meter);
     assert_eq!((log.counted, meter.is_empty()), ((2, 1), true));
     // A crash in front of the next second: only the log knows that it has them.
@@ -161,7 +161,7 @@ fn a_new_file_begins_with_what_waits_and_the_old_ones_are_erased() {
     log.commit(&metering.wakes(&acme(), LOG, log.folded));
     assert_eq!(log.counted, (150, 0));
     let globex = metering.wakes(&"globex".parse().unwrap(), OTHER_LOG, None);
-    assert_eq!(globex.waiting(), (1, 0));
+    assert_eq!(globex.waiting(None), (1, 0));
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn an_end_torn_anywhere_costs_that_second_and_damage_does_not_stop_the_node() {
         fs::create_dir(node.path().join("usage")).unwrap();
         fs::write(node.path().join("usage").join(file.file_name().unwrap()), bytes).unwrap();
         let meter = Metering::open(node.path()).unwrap().wakes(&acme(), LOG, None);
-        meter.waiting().0
+        meter.waiting(None).0
     };
     for length in 0..whole.len() {
         let seconds = whole[..length].split(|byte| *byte == b'\n').count() as u64 - 1;

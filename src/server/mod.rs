@@ -169,7 +169,8 @@ impl Server {
                 );
                 let keys = KeyCache::new(client.clone(), config.auth.api_key_cache_ttl, clock);
                 let accounts = tenancy.accounts().cloned().unwrap_or_default();
-                let reporter = Reporter::new(accounts, client.clone(), metrics.clone());
+                let reporter =
+                    Reporter::new(accounts, client.clone(), metrics.clone(), tenancy.catalogue().clone());
                 let policies = PolicyFeed::new(client.clone(), keys.clone())
                     .resume(tenancy.policies_followed_through())
                     .subscribe(Arc::new(quotas.clone()))

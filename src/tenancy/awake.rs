@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, error_span, info, warn};
+use vectorizer_log::storage::StorageFailure;
 use vectorizer_log::{
     ClosedLog, Damage, DamageKind, DeletedTenants, Error, Head, Incarnation, LogId, LogReader, TenantFolder,
     TenantId, TenantLog, Timestamp,
@@ -205,6 +206,28 @@ pub enum WakeError {
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
+}
+
+impl WakeError {
+    /// Whether the log will never say more than now, however often it is opened.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            // Or it is deleted already.
+            Self::Log(Error::Damaged(_) | Error::Manifest { .. })
+            | Self::Apply(_)
+            | Self::Panicked(_)
+            | Self::Deleted => true,
+            Self::Log(Error::Storage(error)) => error.kind == StorageFailure::Corrupt,
+            Self::Log(_)
+            | Self::Crowded
+            | Self::NoRoom
+            | Self::Waking
+            | Self::OfThePast
+            | Self::Outdated
+            | Self::Moving
+            | Self::Stopping => false,
+        }
+    }
 }
 
 /// Where is told what happens to a tenant in memory.

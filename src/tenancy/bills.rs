@@ -1,20 +1,22 @@
 //! The bills of tenants, seen from outside their writers.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
-use vectorizer_log::{LogId, Meter, MeterTotal, Seq, TenantFolder, TenantId, Timestamp};
+use vectorizer_log::{Error, LogId, Meter, MeterTotal, Seq, TenantFolder, TenantId, Timestamp};
 use vectorizer_replay::OpenWindow;
 
-use super::awake::Awake;
+use super::awake::{Awake, WakeError};
+use super::deletion::DeletionError;
 use super::{Bed, STOPPING_PATIENCE, Tenancy};
 use crate::auth::{AccessCheck, ClusterPass};
 use crate::hivehub::Call;
-use crate::quota::{Accounts, Allowance, Backlog, Delivered, Metering, NotedBill};
+use crate::quota::{Accounts, Allowance, Backlog, Delivered, Metering, TenantAccount};
 
 /// How often is looked for tenants to wake, and how soon for the first time again if one could not be.
 const LOOK_EVERY: Duration = Duration::from_mins(5);
@@ -55,23 +57,43 @@ impl Tenancy {
     }
 
     /// Wakes tenants that sleep although something waits for their logs or is not delivered, and once a day
-    /// those that store something, so that their windows are closed. One at a time, until `stop`.
+    /// those that store something or have something in their window, so that it is closed. One at a time, until
+    /// `stop`.
     pub async fn look_after_bills(self, access: AccessCheck, stop: CancellationToken) {
-        let mut all = self.shared.catalogue.knows_no_bill();
+        // Until every one was looked at: a crash meanwhile must not leave some that nobody knows of.
+        let mut all = !self.shared.catalogue.knows_every_bill();
         let mut pause = TRY_AFTER;
         loop {
             let tenancy = self.clone();
             let sleepers =
                 tokio::task::spawn_blocking(move || tenancy.to_be_woken(all, Timestamp::now())).await;
             let mut is_done = true;
-            for tenant in sleepers.unwrap_or_default() {
+            let sleepers = match sleepers {
+                Ok(Ok(sleepers)) => sleepers,
+                Ok(Err(error)) => {
+                    warn!(%error, "the tenants cannot be listed, and some are not looked at");
+                    is_done = false;
+                    Vec::new()
+                }
+                Err(panic) => {
+                    error!(%panic, "looking for tenants to wake for their bills panicked");
+                    is_done = false;
+                    Vec::new()
+                }
+            };
+            for tenant in sleepers {
                 let woken = self.wake_for_its_bill(&tenant, &access);
                 match stop.run_until_cancelled(woken).await {
                     Some(woken) => is_done &= woken,
                     None => return,
                 }
             }
-            all &= !is_done;
+            if all && is_done {
+                all = false;
+                if let Err(error) = self.shared.catalogue.note_every_bill() {
+                    warn!(%error, "every tenant will be looked at again after the next start");
+                }
+            }
             pause = if is_done { LOOK_EVERY } else { (2 * pause).min(LOOK_EVERY) };
             if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;
@@ -81,7 +103,7 @@ impl Tenancy {
 
     async fn wake_for_its_bill(&self, tenant: &TenantId, access: &AccessCheck) -> bool {
         if self.shared.stop.is_cancelled() {
-            return true;
+            return false;
         }
         let Ok(allowance) = access.allowance(tenant).await else { return false };
         let waking = {
@@ -103,15 +125,25 @@ impl Tenancy {
 
     /// The tenants that sleep and should not at this moment; `all` that were never noted down, too. Reads the
     /// node's notes.
-    fn to_be_woken(&self, all: bool, now: Timestamp) -> Vec<TenantId> {
-        let Some(billed) = &self.shared.billed else { return Vec::new() };
+    fn to_be_woken(&self, all: bool, now: Timestamp) -> io::Result<Vec<TenantId>> {
+        let Some(billed) = &self.shared.billed else { return Ok(Vec::new()) };
         let data = &self.shared.data;
         let mut found = BTreeSet::new();
-        let left_over = self.shared.deleted.all().map(|(deleted, _)| deleted).unwrap_or_default();
+        let left_over = self.shared.deleted.all().ok();
         for (tenant, log_id) in billed.metering.pending() {
-            if TenantFolder::new(data, &tenant).log_id().is_ok_and(|current| current == log_id) {
-                found.insert(tenant);
-            } else if !left_over.iter().any(|tombstone| tombstone.log_id == log_id) {
+            let is_gone = match TenantFolder::new(data, &tenant).log_id() {
+                Ok(current) if current == log_id => {
+                    found.insert(tenant);
+                    continue;
+                }
+                Ok(_) | Err(Error::NotFound(_)) => true,
+                // What cannot be read now may be read later.
+                Err(_) => false,
+            };
+            let may_come_back = left_over.as_ref().is_none_or(|(deleted, unreadable)| {
+                !unreadable.is_empty() || deleted.iter().any(|tombstone| tombstone.log_id == log_id)
+            });
+            if is_gone && !may_come_back {
                 warn!(%tenant, %log_id, "requests of a log that is not there any more are not billed");
                 billed.metering.forget(log_id);
             }
@@ -122,33 +154,42 @@ impl Tenancy {
         };
         let takes_bills = self.shared.metrics.hivehub_answers(Call::Usage);
         let mut behind_left = if takes_bills { usize::MAX } else { TRIED_MAX };
-        let mut is_tried = |bill: &NotedBill| {
+        let mut behind = Vec::new();
+        for (tenant, bill) in self.shared.catalogue.bills() {
             let is_tried = bill.is_behind() && behind_left > 0;
             behind_left -= usize::from(is_tried);
-            is_tried
-        };
-        let noted = self.shared.catalogue.bills().filter(|(tenant, bill)| {
-            let is_over = bill.window_since.is_some_and(|since| is_over_by_day(tenant, since, now));
-            bill.awake || is_tried(bill) || (is_over && stores(tenant))
-        });
-        found.extend(noted.map(|(tenant, _)| tenant));
+            if bill.is_behind() {
+                behind.push((tenant.clone(), bill.behind_since));
+            }
+            let is_over = bill.window_since.is_some_and(|since| is_over_by_day(&tenant, since, now));
+            if bill.awake || is_tried || (is_over && (bill.window_counts || stores(&tenant))) {
+                found.insert(tenant);
+            }
+        }
+        billed.accounts.asleep(behind);
         if all {
-            found.extend(TenantFolder::tenants(data).unwrap_or_default());
+            let is_unknown = |tenant: &TenantId| !matches!(self.shared.catalogue.bill(tenant), Ok(Some(_)));
+            found.extend(TenantFolder::tenants(data)?.into_iter().filter(is_unknown));
         }
         found.retain(|tenant| {
             let bed = self.beds().get(tenant).cloned();
             let awake = bed.and_then(|bed| bed.rest().awake.clone());
             awake.is_none_or(|awake| awake.has_failed()) && TenantFolder::new(data, tenant).exists()
         });
-        found.into_iter().collect()
+        Ok(found.into_iter().collect())
     }
 
     /// Before a tenant is deleted: its last commit will close its window, and what is not delivered will be
-    /// kept apart from its folder. One that sleeps is woken for that; one that cannot be is deleted all the
-    /// same.
-    pub(super) async fn close_bill(&self, tenant: &TenantId, bed: &Arc<Bed>) {
+    /// kept apart from its folder. One that sleeps is woken for that. The account that will have been handed
+    /// over then; none where no bills are kept, or of a log that is damaged: nobody can ever tell what it
+    /// comes to, and it is to go like any other.
+    pub(super) async fn close_bill(
+        &self,
+        tenant: &TenantId,
+        bed: &Arc<Bed>,
+    ) -> Result<Option<Arc<TenantAccount>>, DeletionError> {
         if self.shared.billed.is_none() {
-            return;
+            return Ok(None);
         }
         let waking = {
             let mut rest = bed.rest();
@@ -156,15 +197,33 @@ impl Tenancy {
             // Nobody enters: it is moving.
             (!is_awake).then(|| self.waking(bed, &mut rest, tenant, None, &Allowance::unlimited()))
         };
-        if let Some(Ok(mut waking)) = waking {
-            let woken = timeout(STOPPING_PATIENCE, waking.wait_for(Option::is_some)).await.is_ok();
-            debug!(%tenant, woken, "woken for its last bill");
-        }
-        let awake = bed.rest().awake.clone().filter(|awake| !awake.has_failed());
-        if let Some(bill) = awake.as_ref().and_then(|awake| awake.bill.as_ref()) {
-            bill.account.make_final();
-        } else {
-            error!(%tenant, "the last window of a deleted tenant cannot be closed: it is not billed");
+        let woken = match waking {
+            Some(Ok(mut waking)) => {
+                let woken = timeout(STOPPING_PATIENCE, waking.wait_for(Option::is_some)).await;
+                let outcome = woken.map_err(|_| DeletionError::Busy)?;
+                let outcome = outcome.ok().and_then(|outcome| outcome.clone());
+                outcome.unwrap_or_else(|| Err(Arc::new(WakeError::Stopping)))
+            }
+            Some(Err(error)) => Err(error),
+            None => bed.rest().awake.clone().ok_or_else(|| Arc::new(WakeError::Stopping)),
+        };
+        match woken {
+            Ok(awake) => {
+                let account = awake.bill.as_ref().map(|bill| Arc::clone(&bill.account));
+                if let Some(account) = &account {
+                    account.make_final();
+                }
+                debug!(%tenant, "the last window is closed with the last commit");
+                Ok(account)
+            }
+            Err(error) if error.is_damage() => {
+                error!(%tenant, %error, "the last window of a damaged log cannot be closed: it is not billed");
+                Ok(None)
+            }
+            Err(error) => {
+                warn!(%tenant, %error, "the tenant's last bill cannot be closed yet: it is not deleted");
+                Err(DeletionError::Unbilled)
+            }
         }
     }
 
@@ -213,9 +272,10 @@ impl Awake {
     pub(super) fn bill_facts(&self) -> Option<BillFacts> {
         let bill = self.bill.as_ref()?;
         let delivered = bill.account.delivered();
-        let (requests, searches) = bill.meter.waiting();
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let billing = state.projection.billing();
+        // With the state held, so that nothing is in both or in neither.
+        let (requests, searches) = bill.meter.waiting(billing.journal());
         let mut totals = billing.totals(Timestamp::now(), state.projection.usage());
         for total in &mut totals {
             total.value += u128::from(match total.meter {

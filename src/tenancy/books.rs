@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use vectorizer_log::{Commit, Error, Event, Record, Timestamp};
-use vectorizer_replay::{Billing, Change, Projection};
+use vectorizer_log::{Commit, Error, Event, Record, Seq, Timestamp};
+use vectorizer_replay::{Billing, Change, OpenWindow, Projection};
 
 use super::writer::own_record;
 use crate::quota::{Accounts, TakenUsage, TenantAccount, TenantMeter};
@@ -26,6 +26,8 @@ pub(super) struct Books {
     look_at: Instant,
     /// When something was taken along for the last time, or this life began.
     taken_at: Instant,
+    /// The first record of the window that is open, and since when it has been.
+    open: (Option<Seq>, Instant),
 }
 
 /// What a commit is for, beside the commands in it.
@@ -59,7 +61,8 @@ impl Books {
     ) -> Self {
         let billing = account.billing();
         let now = Instant::now();
-        let mut books = Self { meter, account, accounts, interval, look_at: now, taken_at: now };
+        let open = (billing.window().map(OpenWindow::first_seq), now);
+        let mut books = Self { meter, account, accounts, interval, look_at: now, taken_at: now, open };
         books.look_at += books.left(&billing, Timestamp::now());
         books
     }
@@ -74,13 +77,16 @@ impl Books {
         self.look_at
     }
 
-    /// How long the window still is, by a clock that may have been set.
+    /// How long the window still is, by a clock that may have been set: one that was set back does not keep it
+    /// open for longer than it should be.
     fn left(&self, billing: &Billing, now: Timestamp) -> Duration {
         let Some(window) = billing.window() else { return self.interval };
+        let open_for = Some(self.open.1.elapsed()).filter(|_| self.open.0 == Some(window.first_seq()));
+        let left = self.interval.saturating_sub(open_for.unwrap_or_default());
         let age = now.micros().saturating_sub(window.since().micros());
         match u64::try_from(age) {
-            Ok(age) => self.interval.saturating_sub(Duration::from_micros(age)),
-            Err(_) => self.interval,
+            Ok(age) => self.interval.saturating_sub(Duration::from_micros(age)).min(left),
+            Err(_) => left,
         }
     }
 
@@ -130,12 +136,22 @@ impl Books {
         if let Some(taken) = along.taken {
             taken.kept();
         }
+        self.sees(&billing);
         self.account.moved(billing, along.closed_at);
         self.accounts.closed(&self.account);
     }
 
+    /// Notices that another window is open.
+    fn sees(&mut self, billing: &Billing) {
+        let first_seq = billing.window().map(OpenWindow::first_seq);
+        if self.open.0 != first_seq {
+            self.open = (first_seq, Instant::now());
+        }
+    }
+
     /// It was looked whether the window is over, and what followed is done.
     pub(super) fn looked(&mut self, billing: &Billing) {
+        self.sees(billing);
         let left = self.left(billing, Timestamp::now());
         // A window with nothing in it stays open, however old it is.
         self.look_at = Instant::now() + if left.is_zero() { self.interval } else { left };

@@ -38,6 +38,9 @@ pub enum DeletionError {
         "the tenant has come again since it was deleted: delete that one first, and name the log to restore"
     )]
     Exists,
+    /// Its last bill could not be put on stable storage.
+    #[error("the tenant's last bill could not be closed and kept yet")]
+    Unbilled,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -171,8 +174,12 @@ impl Tenancy {
         if !self.folder(tenant).exists() {
             return Err(DeletionError::NotFound);
         }
-        self.close_bill(tenant, &moving.0).await;
+        let account = self.close_bill(tenant, &moving.0).await?;
         lay_down(&moving.0).await?;
+        // IMPORTANT: before the folder moves, for with it goes all that says what is to be billed.
+        if account.is_some_and(|account| !account.is_handed_over()) {
+            return Err(DeletionError::Unbilled);
+        }
         let (deleted, id) = (self.shared.deleted.clone(), tenant.clone());
         let tombstone = blocking(move || deleted.delete(&id, Timestamp::now())).await?;
         self.shared.metrics.forget_tenant(tenant);

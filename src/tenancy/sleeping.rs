@@ -241,7 +241,7 @@ impl Tenancy {
         self.shared.metrics.forget_tenant(tenant);
         if let Some(billed) = &self.shared.billed {
             billed.metering.sleeps(awake.log.log_id());
-            billed.accounts.forget(tenant);
+            billed.accounts.sleeps(tenant);
         }
         if let Some(bill) = awake.bill.as_ref().filter(|_| !has_failed) {
             bill.account.sleeps();

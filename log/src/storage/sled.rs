@@ -20,10 +20,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{Storage, StorageError, StorageFailure, Visit};
 use crate::head::{HEAD_FILE_BYTES, SLOT_BYTES, Slot};
@@ -35,6 +38,15 @@ const SLICE_ENTRIES: usize = 512;
 
 /// What one log's sled may keep of its pages in memory.
 const CACHE_BYTES: u64 = 4 << 20;
+
+/// How long an open copy is given to be closed, and how often it is tried.
+const REOPENING_PATIENCE: Duration = Duration::from_secs(5);
+const REOPENING_POLL: Duration = Duration::from_millis(2);
+
+/// How much is read of a copy before it is opened anew. sled puts each page that is read on a list, and gives
+/// none back before a list of sixty-four is full, of which it has 256: that is a gigabyte and more of large
+/// leaves, each of which is read once.
+const READ_BEFORE_REOPENING: usize = 32 << 20;
 
 /// What sled writes of its own for every part, in bytes: key and headers.
 const PART_OVERHEAD_BYTES: usize = 64;
@@ -96,7 +108,13 @@ impl SledStorage {
     /// Opens an existing database after preparing it: see the module's header.
     pub(crate) fn open(paths: &SledPaths, segment_bytes: usize) -> Result<Self, StorageError> {
         let failed = |error: io::Error| StorageError::of_file("open the log", &error);
-        let head = OpenOptions::new().read(true).write(true).open(&paths.head).map_err(failed)?;
+        let head = OpenOptions::new().read(true).write(true).open(&paths.head).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                // Without it nobody can ever tell whether anything is missing.
+                return StorageError { kind: StorageFailure::Corrupt, ..failed(error) };
+            }
+            failed(error)
+        })?;
         // IMPORTANT: before sled reads it. What recovery finds in the page cache counts as durable.
         File::open(paths.data()).and_then(|data| data.sync_data()).map_err(failed)?;
         set_aside_snapshots(&paths.log, SnapshotsToSetAside::Unusable).map_err(failed)?;
@@ -133,6 +151,29 @@ impl SledStorage {
 impl SledStorage {
     fn db(&self) -> &sled::Db {
         self.db.as_ref().expect("the database is there until the storage is dropped")
+    }
+
+    fn scan_from(&self, from: Vec<u8>, visit: &mut Visit<'_>) -> Result<(), StorageError> {
+        let mut from = from;
+        loop {
+            let slice: Vec<_> = guarded("read the log", || {
+                self.db().range(from.as_slice()..).take(SLICE_ENTRIES).collect::<sled::Result<_>>()
+            })?;
+            for (key, value) in &slice {
+                if visit(key, value).is_break() {
+                    return Ok(());
+                }
+            }
+            match slice.last() {
+                Some((key, _)) if slice.len() == SLICE_ENTRIES => {
+                    from.clear();
+                    from.extend_from_slice(key);
+                    // The smallest key after this one.
+                    from.push(0);
+                }
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// Syncs if sled has been given as much as it may before this.
@@ -182,26 +223,7 @@ impl Storage for SledStorage {
     }
 
     fn scan(&self, from: PartKey, visit: &mut Visit<'_>) -> Result<(), StorageError> {
-        let mut from = from.to_bytes().to_vec();
-        loop {
-            let slice: Vec<_> = guarded("read the log", || {
-                self.db().range(from.as_slice()..).take(SLICE_ENTRIES).collect::<sled::Result<_>>()
-            })?;
-            for (key, value) in &slice {
-                if visit(key, value).is_break() {
-                    return Ok(());
-                }
-            }
-            match slice.last() {
-                Some((key, _)) if slice.len() == SLICE_ENTRIES => {
-                    from.clear();
-                    from.extend_from_slice(key);
-                    // The smallest key after this one.
-                    from.push(0);
-                }
-                _ => return Ok(()),
-            }
-        }
+        self.scan_from(from.to_bytes().to_vec(), visit)
     }
 
     fn write_head(&self, slot: Slot, bytes: &[u8; SLOT_BYTES]) -> Result<(), StorageError> {
@@ -230,6 +252,115 @@ impl Storage for SledStorage {
         // restart before the disk recovers would not know.
         let _ = File::create(&self.condemned).and_then(|mark| mark.sync_all());
     }
+}
+
+/// A copy that is only read, in constant memory however large it is.
+#[derive(Debug)]
+pub(crate) struct SledCopy {
+    paths: SledPaths,
+    segment_bytes: usize,
+    /// `None` only while it is opened anew.
+    open: Mutex<Option<SledStorage>>,
+}
+
+impl SledCopy {
+    pub(crate) fn open(paths: SledPaths, segment_bytes: usize) -> Result<Self, StorageError> {
+        let open = Mutex::new(Some(SledStorage::open(&paths, segment_bytes)?));
+        Ok(Self { paths, segment_bytes, open })
+    }
+
+    fn with<T>(&self, call: impl FnOnce(&SledStorage) -> Result<T, StorageError>) -> Result<T, StorageError> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = || StorageError {
+            doing: "read the log",
+            reason: "its copy could not be opened again".to_owned(),
+            kind: StorageFailure::Broken,
+        };
+        call(open.as_ref().ok_or_else(closed)?)
+    }
+
+    fn reopen(&self) -> Result<(), StorageError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // IMPORTANT: before it is opened again. sled locks its file.
+        drop(open.take());
+        let patience = Instant::now() + REOPENING_PATIENCE;
+        loop {
+            match SledStorage::open(&self.paths, self.segment_bytes) {
+                // A thread of sled's may still hold what was closed a moment ago.
+                Err(error) if error.kind != StorageFailure::Corrupt && Instant::now() < patience => {
+                    std::thread::sleep(REOPENING_POLL);
+                }
+                opened => {
+                    *open = Some(opened?);
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// What only a log that is written to is asked for.
+fn read_only() -> StorageError {
+    let reason = "it is a copy that is only read".to_owned();
+    StorageError { doing: "write to the log", reason, kind: StorageFailure::Broken }
+}
+
+impl Storage for SledCopy {
+    fn part_bytes_max(&self) -> usize {
+        self.segment_bytes / 80 - PartKey::BYTES
+    }
+
+    fn put(&self, _: PartKey, _: &[u8]) -> Result<(), StorageError> {
+        Err(read_only())
+    }
+
+    fn remove(&self, _: &[u8]) -> Result<(), StorageError> {
+        Err(read_only())
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        Err(read_only())
+    }
+
+    fn scan(&self, from: PartKey, visit: &mut Visit<'_>) -> Result<(), StorageError> {
+        let mut from = from.to_bytes().to_vec();
+        loop {
+            let (mut read, mut last, mut is_ended) = (0, None, false);
+            self.with(|storage| {
+                storage.scan_from(from.clone(), &mut |key, value| {
+                    read += key.len() + value.len();
+                    if visit(key, value).is_break() {
+                        is_ended = true;
+                        return ControlFlow::Break(());
+                    }
+                    if read < READ_BEFORE_REOPENING {
+                        return ControlFlow::Continue(());
+                    }
+                    last = Some(key.to_vec());
+                    ControlFlow::Break(())
+                })
+            })?;
+            let Some(mut next) = last.filter(|_| !is_ended) else { return Ok(()) };
+            // The smallest key after this one.
+            next.push(0);
+            from = next;
+            self.reopen()?;
+        }
+    }
+
+    fn write_head(&self, _: Slot, _: &[u8; SLOT_BYTES]) -> Result<(), StorageError> {
+        Err(read_only())
+    }
+
+    fn read_head(&self) -> Result<Vec<u8>, StorageError> {
+        self.with(Storage::read_head)
+    }
+
+    fn sync_head(&self) -> Result<(), StorageError> {
+        Err(read_only())
+    }
+
+    fn condemn(&self) {}
 }
 
 fn open_sled(path: &Path, segment_bytes: usize) -> Result<sled::Db, StorageError> {

@@ -34,11 +34,27 @@ pub struct BilledTotal {
     pub corrected: i128,
 }
 
+/// How often is looked whether there is room to be given back.
+const RECORDS_PER_COMPACTION: u64 = 1_024;
+
 impl Bill {
     /// The bill of an empty log.
     pub fn new(log_id: LogId) -> Self {
         let totals = Meter::ALL.map(BilledTotal::nothing);
         Self { projection: Projection::new(log_id), closes: RoaringTreemap::new(), totals }
+    }
+
+    /// Gives back what deleted and replaced points hold on to, where that is much: nobody else does so here, and a
+    /// bill would need as much memory as everything that was ever written.
+    fn compact(&mut self) {
+        let wanting =
+            self.projection.index().collections().filter(|collection| collection.wants_compaction());
+        let snapshots: Vec<_> = wanting.map(|collection| (collection.id(), collection.snapshot())).collect();
+        for (id, snapshot) in snapshots {
+            if let Ok(compaction) = snapshot.compact(&|| false) {
+                drop(self.projection.install(id, compaction));
+            }
+        }
     }
 
     /// Folds in the next record, with the history through it where that is known, and says what it puts on
@@ -48,6 +64,9 @@ impl Bill {
         let (billing, usage) = (*self.projection.billing(), *self.projection.usage());
         if self.projection.apply(record)? == Applied::Skipped {
             return Ok(Vec::new());
+        }
+        if record.seq.get().is_multiple_of(RECORDS_PER_COMPACTION) {
+            self.compact();
         }
         let discrepancy = |kind| BillEntry::Discrepancy(Discrepancy { seq: record.seq, kind });
         let mut entries = Vec::new();

@@ -116,6 +116,12 @@ impl OpenWindow {
         })
     }
 
+    /// Whether anything has come together that counts whatever is held from now on.
+    pub fn has_counted(&self) -> bool {
+        self.upserted + self.deleted + self.searches + self.requests > 0
+            || self.byte_micros >= MICROS_PER_SECOND
+    }
+
     /// Whether any meter has come to anything.
     pub(super) fn has_something(&self, bytes: u64) -> bool {
         self.totals(bytes).iter().any(|total| total.value > 0)

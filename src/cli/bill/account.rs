@@ -1,6 +1,6 @@
 //! The bill as the log's records come to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use vectorizer_log::{ChainHash, LogId, Meter, MeterTotal, Record, Seq, Timestamp};
@@ -37,7 +37,7 @@ pub(super) struct Account {
     lines: BTreeMap<LineId, Line>,
     /// Of closes, whichever were asked for: corrections belong to them.
     windows: BTreeMap<Seq, BilledWindow>,
-    parked: Vec<LineId>,
+    parked: BTreeSet<LineId>,
     discrepancies: Vec<Discrepancy>,
     refused: Option<ApplyError>,
     through: Option<Seq>,
@@ -54,7 +54,7 @@ impl Account {
             log_id: None,
             lines: BTreeMap::new(),
             windows: BTreeMap::new(),
-            parked: Vec::new(),
+            parked: BTreeSet::new(),
             discrepancies: Vec::new(),
             refused: None,
             through,
@@ -103,7 +103,9 @@ impl Account {
                     self.lines.insert((correction.seq, correction.meter), line);
                 }
             }
-            BillEntry::Parked(parked) => self.parked.push((parked.seq, parked.meter)),
+            BillEntry::Parked(parked) => {
+                self.parked.insert((parked.seq, parked.meter));
+            }
             BillEntry::Discrepancy(discrepancy) => self.discrepancies.push(discrepancy),
         }
     }
@@ -133,8 +135,18 @@ impl Account {
         self.log_id
     }
 
+    /// How far the log was read.
+    pub(super) fn through(&self) -> Seq {
+        self.bill.as_ref().map_or(Seq::NONE, |bill| bill.projection().applied())
+    }
+
+    /// How far HiveHub has the bill, by the log's own word.
+    pub(super) fn acknowledged(&self) -> Seq {
+        self.bill.as_ref().map_or(Seq::NONE, |bill| bill.projection().billing().acknowledged())
+    }
+
     /// Every line that was asked for, and those that HiveHub has rejected.
-    pub(super) fn into_lines(self) -> (BTreeMap<LineId, Line>, Vec<LineId>) {
+    pub(super) fn into_lines(self) -> (BTreeMap<LineId, Line>, BTreeSet<LineId>) {
         (self.lines, self.parked)
     }
 

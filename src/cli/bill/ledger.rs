@@ -1,6 +1,6 @@
 //! A HiveHub's ledger, and what a bill is held against it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
@@ -70,9 +70,23 @@ pub(super) struct Comparison {
     pending: u64,
     /// Lines that HiveHub has rejected.
     parked: u64,
+    /// Lines that it does not have, and of which a running server may not have said yet why.
+    unanswered: u64,
+    /// Lines of windows that a running server has closed since its log was read.
+    newer: u64,
     /// The first of those that do not agree, and how many there are.
     differences: Vec<Difference>,
     differing: u64,
+}
+
+/// How far a ledger has a bill.
+#[derive(Clone, Copy)]
+struct Reach {
+    /// By itself.
+    delivered: Seq,
+    /// By the log.
+    acknowledged: Seq,
+    is_live: bool,
 }
 
 /// A line of which bill and ledger do not say the same.
@@ -93,10 +107,18 @@ enum DifferenceKind {
 }
 
 impl Ledger {
-    /// Holds every line that was asked for against the ledger.
-    pub(super) async fn compare(&self, tenant: &TenantId, account: Account) -> Result<Comparison, Failure> {
+    /// Holds every line that was asked for against the ledger. `is_live` says that a server goes on writing and
+    /// reporting meanwhile.
+    pub(super) async fn compare(
+        &self,
+        tenant: &TenantId,
+        account: Account,
+        is_live: bool,
+    ) -> Result<Comparison, Failure> {
         let mut comparison = Comparison::default();
         let (span, log_id) = (account.span(), account.log_id());
+        let read_through = Some(account.through()).filter(|_| is_live);
+        let acknowledged = account.acknowledged();
         let (mut lines, parked) = account.into_lines();
         let Some(log_id) = log_id else { return Ok(comparison) };
         let mut delivered = Seq::NONE;
@@ -109,14 +131,26 @@ impl Ledger {
             let page: UsageAnswer = self.get(tenant, &query).await?;
             for event in &page.events {
                 delivered = delivered.max(event.data.last_seq);
-                comparison.enter(event, lines.remove(&(event.id.through, event.id.meter)));
+                let line = lines.remove(&(event.id.through, event.id.meter));
+                if line.is_none() && read_through.is_some_and(|read| event.id.through > read) {
+                    comparison.newer += 1;
+                } else {
+                    comparison.enter(event, line);
+                }
             }
             after = page.next;
             if after.is_none() {
                 break;
             }
         }
-        comparison.rest(lines, &parked, delivered);
+        // What came later may be all that tells a line that was lost from one that is still to come.
+        if let Some(to) = span.to.filter(|_| lines.keys().any(|(seq, _)| *seq > delivered.max(acknowledged)))
+        {
+            let query = [("log_id", log_id.to_string()), ("from", to.to_string())];
+            let later: UsageAnswer = self.get(tenant, &query).await?;
+            delivered = later.events.iter().map(|event| event.data.last_seq).fold(delivered, Seq::max);
+        }
+        comparison.rest(lines, &parked, Reach { delivered, acknowledged, is_live });
         Ok(comparison)
     }
 
@@ -171,12 +205,16 @@ impl Comparison {
     }
 
     /// What the ledger does not have.
-    fn rest(&mut self, lines: BTreeMap<LineId, Line>, parked: &[LineId], delivered: Seq) {
+    fn rest(&mut self, lines: BTreeMap<LineId, Line>, parked: &BTreeSet<LineId>, reach: Reach) {
+        let Reach { delivered, acknowledged, is_live } = reach;
         for (id, line) in lines {
             if parked.contains(&id) {
                 self.parked += 1;
-            } else if id.0 > delivered {
+            } else if id.0 > delivered.max(acknowledged) {
                 self.pending += 1;
+            } else if is_live && id.0 > acknowledged {
+                // Rejected perhaps: the reason is in the log when the next window is closed.
+                self.unanswered += 1;
             } else {
                 self.differ(id, line.window.through, DifferenceKind::OnlyInLog { value: line.value });
             }
@@ -203,7 +241,18 @@ impl Comparison {
         if more > 0 {
             streams.report(format_args!("differs      and {more} more"))?;
         }
-        let Self { equal, pending, parked, differing, .. } = self;
+        let Self { equal, pending, parked, unanswered, newer, differing, .. } = self;
+        if *unanswered > 0 {
+            streams.report(format_args!(
+                "unanswered   {unanswered} lines that the ledger does not have, though later ones: the log does not \
+                 say yet what became of them; ask again when another window is closed"
+            ))?;
+        }
+        if *newer > 0 {
+            streams.report(format_args!(
+                "newer        {newer} lines of windows closed since the log was read"
+            ))?;
+        }
         streams.report(format_args!(
             "ledger       {equal} lines are the same, {differing} differ, {pending} are not delivered yet, {parked} \
              were rejected"
@@ -226,7 +275,10 @@ impl fmt::Display for Difference {
                 write!(f, "the log's history is {log}, the ledger's {ledger}")
             }
             DifferenceKind::OnlyInLog { value } => {
-                write!(f, "the log comes to {value}, the ledger has no such line, and later ones")
+                write!(
+                    f,
+                    "the log comes to {value}, the ledger has no such line, although it was delivered or later ones were"
+                )
             }
             DifferenceKind::OnlyInLedger { value } => {
                 write!(f, "the ledger says {value}, the log has no such line")

@@ -60,6 +60,11 @@ impl Span {
 pub(super) async fn run(args: BillArgs, streams: Streams) -> Exit {
     let outcome = async {
         let BillArgs { from, to, ledger, source } = args;
+        if let (Some(from), Some(to)) = (from, to)
+            && from >= to
+        {
+            return Err(Failure::NoSpan { from, to });
+        }
         let ledger = ledger.ledger()?;
         bill(source.source()?, ledger, Span { from, to }, &streams).await
     };
@@ -74,6 +79,7 @@ async fn bill(
     streams: &Streams,
 ) -> Result<Exit, Failure> {
     let subject = source.subject();
+    let is_live = matches!(source, Source::Server(_));
     let interruption = Interruption::on_ctrl_c();
     let (tenant, reading, account) = read(source, span, streams, &interruption).await?;
     reading.remark(&subject, streams);
@@ -91,7 +97,7 @@ async fn bill(
         streams.report(format_args!("differs      {discrepancy}"))?;
     }
     if let Some(ledger) = ledger {
-        let comparison = interruption.or(ledger.compare(&tenant, account)).await?;
+        let comparison = interruption.or(ledger.compare(&tenant, account, is_live)).await?;
         holds &= comparison.holds();
         comparison.report(streams)?;
     }

@@ -10,7 +10,7 @@ use vectorizer_log::{Event, JournalPosition, MeterTotal, ObservedOperation, Seq,
 use vectorizer_replay::{Bill, BillEntry, Projection, Projector as _};
 
 use crate::cli::Exit;
-use crate::cli::stage::{Said, Server, Stage, commit, created, serve, upserted, vectorizer};
+use crate::cli::stage::{Said, Server, Stage, commit, commit_at, created, serve, upserted, vectorizer};
 use crate::hivehub::{HiveHubClient, Unit, UsageData, UsageEvent, UsageEventId, UsageSource, Window};
 use crate::hub::{self, demo::Demo};
 
@@ -169,6 +169,71 @@ async fn only_the_windows_that_were_asked_for_are_shown_and_compared() {
     assert_eq!(said.exit, Exit::Holds, "{}{}", said.output, said.remarks);
     assert_eq!(row(&said, "vectors_upserted"), ["0", "1"]);
     assert!(said.output.contains("0 lines are the same"), "{}", said.output);
+}
+
+#[tokio::test]
+async fn a_span_that_ends_before_it_begins_is_refused_with_both_ends() {
+    let span = ["--from", "2026-06-01T00:00:00Z", "--to", "2026-05-01T00:00:00Z"];
+    let said = stage().ask(&["bill"], &span).await;
+    assert_eq!((said.exit, said.output.as_str()), (Exit::CouldNotAsk, ""));
+    assert!(said.remarks.contains("2026-06-01") && said.remarks.contains("2026-05-01"), "{}", said.remarks);
+}
+
+/// A log with two windows, the first of which ends before the other begins.
+fn spread() -> Stage {
+    let stage = Stage::with(vec![created(), upserted(1), observed(5, 3, 1)]);
+    close(&stage);
+    let later = Timestamp::from_micros(AT.micros() + 3_600_000_000);
+    commit_at(&mut stage.log(), later, [upserted(2)]);
+    let records = records(&stage);
+    let mut projection = Projection::new(records[0].record.log_id);
+    for stored in &records {
+        projection.apply(&stored.record).unwrap();
+    }
+    let closed = projection.billing().close(later, projection.usage()).unwrap();
+    commit_at(&mut stage.log(), later, [closed]);
+    stage
+}
+
+#[tokio::test]
+async fn a_line_that_was_lost_is_not_called_pending_whatever_span_was_asked_for() {
+    let stage = spread();
+    let mut short = lines(&stage, 1..=2);
+    short.retain(|line| line.id.through > Seq::new(4));
+    let to = ["--to", "2026-01-02T03:04:05Z"];
+    let said = held_against(&stage, &told(short).await, &to).await;
+    assert_eq!(said.exit, Exit::DoesNotHold, "{}{}", said.output, said.remarks);
+    assert!(said.output.contains("the ledger has no such line"), "{}", said.output);
+
+    // Nothing came later, but the log knows that it was delivered.
+    let event = Event::BillingAcknowledged { through: Seq::new(4), parked: Vec::new() };
+    commit_at(&mut stage.log(), Timestamp::from_micros(AT.micros() + 3_600_000_000), [event]);
+    let said = held_against(&stage, &told(Vec::new()).await, &to).await;
+    assert_eq!(said.exit, Exit::DoesNotHold, "{}{}", said.output, said.remarks);
+}
+
+#[tokio::test]
+async fn what_a_running_server_has_not_said_yet_is_no_difference() {
+    let stage = stage();
+    let all = lines(&stage, 1..=2);
+    let log = stage.log();
+    let head = log.head().seq;
+    let url = Server::of(&log).start().await;
+    // A line was rejected, and the log does not know it yet; and a window was closed since it was read.
+    let mut told_lines = all;
+    told_lines.remove(0);
+    let mut newer = told_lines.last().unwrap().clone();
+    (newer.id.through, newer.data.first_seq, newer.data.last_seq) = (head.next(), head, head.next());
+    told_lines.push(newer);
+    let told = told(told_lines).await;
+    let server = ["bill", "--url", &url, "--key", crate::cli::stage::KEY];
+    let said = vectorizer(&[&server[..], &["--hub", &told.url, "--hub-key", &told.key]].concat()).await;
+    assert_eq!(said.exit, Exit::Holds, "{}{}", said.output, said.remarks);
+    assert!(
+        said.output.contains("unanswered   1 lines") && said.output.contains("newer        1 lines"),
+        "{}",
+        said.output
+    );
 }
 
 #[tokio::test]

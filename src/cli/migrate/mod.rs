@@ -143,6 +143,7 @@ fn note(migration: &Migration, history: &History) -> Result<(), Failure> {
         parked: Vec::new(),
         behind_since: None,
         window_since: billing.window().map(OpenWindow::since),
+        window_counts: billing.window().is_some_and(OpenWindow::has_counted),
         awake: false,
     };
     let size = NotedSize {

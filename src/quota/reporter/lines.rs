@@ -12,6 +12,9 @@ use crate::hivehub::{Correction, Unit, UsageData, UsageEvent, UsageEventId, Usag
 
 /// How many closes are remembered of those that were come by on the way to the oldest one.
 const FOUND_MAX: usize = 512;
+/// How many closes lie at least between two that are remembered as places to begin at, and how many are.
+const MARKS_APART_MIN: usize = 256;
+const MARKS_MAX: usize = 512;
 /// How much of a log is read at once in search of corrections.
 const SCANNED_RECORDS: usize = 256;
 const SCANNED_BYTES: usize = 1 << 20;
@@ -25,7 +28,51 @@ pub(in crate::quota) struct Closed {
 
 /// The oldest closes that are not delivered, as far as they were found: none is missing between two of them.
 #[derive(Debug, Default)]
-pub(in crate::quota) struct Found(VecDeque<Seq>);
+pub(in crate::quota) struct Found {
+    next: VecDeque<Seq>,
+    marks: Marks,
+}
+
+/// Closes far apart that were come by on the way to older ones, the newest first: the way back to what lies
+/// in front of one begins there, and so all ways together are about as long as the whole once.
+#[derive(Debug)]
+struct Marks {
+    closes: Vec<Seq>,
+    /// How many closes lie between two of them.
+    apart: usize,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self { closes: Vec::new(), apart: MARKS_APART_MIN }
+    }
+}
+
+impl Marks {
+    /// Remembers the `nth` close on the way if it is far enough from the one before.
+    fn pass(&mut self, close: Seq, nth: usize) {
+        if !nth.is_multiple_of(self.apart) {
+            return;
+        }
+        self.closes.push(close);
+        if self.closes.len() > MARKS_MAX {
+            let mut number = 0_usize;
+            self.closes.retain(|_| {
+                number += 1;
+                number.is_multiple_of(2)
+            });
+            self.apart *= 2;
+        }
+    }
+
+    /// The oldest one behind `sent`.
+    fn behind(&mut self, sent: Seq) -> Option<Seq> {
+        while self.closes.last().is_some_and(|close| *close <= sent) {
+            self.closes.pop();
+        }
+        self.closes.last().copied()
+    }
+}
 
 impl Found {
     /// The oldest close or correction behind both `delivered` and `sent`; `None` if there is none. Closes name
@@ -39,15 +86,27 @@ impl Found {
         delivered: Seq,
         sent: Seq,
     ) -> Result<Option<Seq>, Error> {
-        while self.0.front().is_some_and(|seq| *seq <= delivered) {
-            self.0.pop_front();
+        while self.next.front().is_some_and(|seq| *seq <= delivered) {
+            self.next.pop_front();
         }
         let sent = sent.max(delivered);
-        let known = self.0.partition_point(|seq| *seq <= sent);
-        if known == self.0.len() {
-            self.0.extend(walk(log, billing, sent, FOUND_MAX)?);
+        let known = self.next.partition_point(|seq| *seq <= sent);
+        if known == self.next.len() {
+            let more = if billing.last_correction() > sent {
+                scan(log, billing.last_correction().max(billing.last_close()), sent, FOUND_MAX)?
+            } else if let Some(mark) = self.marks.behind(sent) {
+                walk(log, mark, sent, FOUND_MAX, &mut |_, _| ())?
+            } else {
+                let mut marks = Marks::default();
+                let found = walk(log, billing.last_close(), sent, FOUND_MAX, &mut |close, nth| {
+                    marks.pass(close, nth);
+                })?;
+                self.marks = marks;
+                found
+            };
+            self.next.extend(more);
         }
-        Ok(self.0.get(known).copied())
+        Ok(self.next.get(known).copied())
     }
 }
 
@@ -57,19 +116,27 @@ pub(in crate::quota) fn undelivered(
     billing: &Billing,
     delivered: Seq,
 ) -> Result<VecDeque<Seq>, Error> {
-    walk(log, billing, delivered, usize::MAX)
+    if billing.last_correction() > delivered {
+        return scan(log, billing.last_correction().max(billing.last_close()), delivered, usize::MAX);
+    }
+    walk(log, billing.last_close(), delivered, usize::MAX, &mut |_, _| ())
 }
 
-/// The oldest closes and corrections behind `delivered`.
-fn walk(log: &LogReader, billing: &Billing, delivered: Seq, most: usize) -> Result<VecDeque<Seq>, Error> {
-    if billing.last_correction() > delivered {
-        return scan(log, billing.last_correction().max(billing.last_close()), delivered, most);
-    }
-    let mut found = VecDeque::new();
-    let mut close = billing.last_close();
-    while close > delivered {
+/// The oldest closes behind `sent` on the way back from `close`, which is one of them. Each is shown to `pass`
+/// with its number on the way, from 1.
+fn walk(
+    log: &LogReader,
+    close: Seq,
+    sent: Seq,
+    most: usize,
+    pass: &mut dyn FnMut(Seq, usize),
+) -> Result<VecDeque<Seq>, Error> {
+    let (mut found, mut close, mut nth) = (VecDeque::new(), close, 0);
+    while close > sent {
         found.push_front(close);
         found.truncate(most);
+        nth += 1;
+        pass(close, nth);
         close = before(&read(log, close)?);
     }
     Ok(found)

@@ -8,7 +8,9 @@
 //! | --- | --- |
 //! | accepted, duplicate | the close is delivered when all its lines are |
 //! | rejected | the line is parked with its reason, and the close goes on |
-//! | 408, 429, 5xx, none, half of one, none that can be understood | the same bytes again, after a pause |
+//! | 408, 429, 5xx, none, half of one | the same bytes again, after a pause |
+//! | an outcome that nobody knows | the tenant's lines again, alone and after a longer pause; the others go on |
+//! | 400 and the like, receipts that cannot be understood | the same of half as many tenants, until it is one |
 //! | 401, 403 | the same, with noise: every line is kept |
 
 mod lines;
@@ -16,7 +18,7 @@ mod lines;
 mod lines_tests;
 mod outbox;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +34,7 @@ pub(super) use self::lines::Found;
 pub(super) use self::outbox::Outbox;
 use self::outbox::Part;
 use super::account::{Accounts, TenantAccount};
+use crate::catalogue::Catalogue;
 use crate::hivehub::{
     Garbage, HiveHubClient, HubError, Open, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt, shortened,
 };
@@ -51,6 +54,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const ASKED_PAUSE_MAX: Duration = Duration::from_mins(5);
 /// How long is waited before logs are looked at again that could not be read.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
+/// How long a tenant is left alone at most of which nothing was said that could be understood.
+const LEFT_ALONE_MAX: Duration = Duration::from_mins(1);
 /// How often is said that `HiveHub` does not accept this server's key.
 const SHOUT_EVERY: Duration = Duration::from_mins(1);
 
@@ -59,6 +64,9 @@ pub struct Reporter {
     accounts: Accounts,
     client: HiveHubClient,
     metrics: Metrics,
+    catalogue: Catalogue,
+    /// How many tenants share the next report: fewer while it is found out which of them cannot be understood.
+    tenants_max: usize,
     /// Whose turn it was last.
     last: Option<TenantId>,
     /// Whether it is the turn of those that are deleted.
@@ -73,8 +81,34 @@ enum Reported {
     Nothing,
     /// There is, and none of it can be read.
     Unreadable,
-    /// Something was delivered.
+    /// Something was delivered, or is left alone.
     Delivered,
+}
+
+/// How long something is left alone of which nothing was said that could be understood.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LeftAlone {
+    pub(super) times: u32,
+    pub(super) until: Option<Instant>,
+}
+
+impl LeftAlone {
+    /// Each time for longer.
+    pub(super) fn leave(&mut self) {
+        let pause = PAUSE.saturating_mul(1 << self.times.min(16)).min(LEFT_ALONE_MAX);
+        self.times = self.times.saturating_add(1);
+        self.until = Some(Instant::now() + shortened(pause));
+    }
+}
+
+/// What the receipts of a report have come to so far.
+#[derive(Default)]
+struct Taken {
+    receipts: usize,
+    /// Of the close that is under way.
+    parked: Vec<ParkedLine>,
+    /// Accounts of which no more can be taken in.
+    held: BTreeSet<usize>,
 }
 
 /// A line under way.
@@ -91,9 +125,22 @@ type UnderWay = Arc<Mutex<VecDeque<Sent>>>;
 
 impl Reporter {
     /// Delivers what the `accounts` have.
-    pub fn new(accounts: Accounts, client: HiveHubClient, metrics: Metrics) -> Self {
-        let (last, is_turn_of_deleted, failures, shouted) = (None, false, 0, None);
-        Self { accounts, client, metrics, last, is_turn_of_deleted, failures, shouted }
+    pub fn new(accounts: Accounts, client: HiveHubClient, metrics: Metrics, catalogue: Catalogue) -> Self {
+        match catalogue.parked_lines() {
+            Ok(lines) => metrics.lines_parked(lines),
+            Err(error) => warn!(%error, "it cannot be read how many lines HiveHub has rejected"),
+        }
+        Self {
+            accounts,
+            client,
+            metrics,
+            catalogue,
+            tenants_max: TENANTS_MAX,
+            last: None,
+            is_turn_of_deleted: false,
+            failures: 0,
+            shouted: None,
+        }
     }
 
     /// Delivers until `stop` is cancelled.
@@ -103,8 +150,15 @@ impl Reporter {
             let wait = match reported {
                 Ok(Reported::Delivered) => None,
                 Ok(Reported::Nothing) => {
-                    let closed = self.accounts.something_closed();
-                    if stop.run_until_cancelled(closed).await.is_none() {
+                    let next_try = self.accounts.next_try();
+                    let something = async {
+                        let closed = self.accounts.something_closed();
+                        match next_try {
+                            Some(at) => tokio::time::timeout_at(at, closed).await.unwrap_or_default(),
+                            None => closed.await,
+                        }
+                    };
+                    if stop.run_until_cancelled(something).await.is_none() {
                         return;
                     }
                     Some(GATHERING)
@@ -154,7 +208,10 @@ impl Reporter {
                 reported @ (Reported::Unreadable | Reported::Delivered) => return Ok(reported),
             }
         }
-        let accounts = self.accounts.behind(self.last.as_ref(), TENANTS_MAX);
+        let mut accounts = self.accounts.behind(self.last.as_ref(), self.tenants_max);
+        // One that could not be understood goes by itself.
+        let others = accounts.iter().position(|account| account.is_suspect());
+        accounts.truncate(others.map_or(self.tenants_max, |suspect| suspect.max(1)));
         let Some(last) = accounts.last() else { return self.report_deleted().await };
         let last = last.tenant().clone();
         let accounts: Arc<[_]> = accounts.into();
@@ -164,13 +221,12 @@ impl Reporter {
             let (accounts, under_way) = (Arc::clone(&accounts), Arc::clone(&under_way));
             tokio::task::spawn_blocking(move || send_lines(&accounts, &under_way, &send))
         };
-        let mut delivered = 0;
+        let mut taken = Taken::default();
         let outcome: Result<(), HubError> = async {
             let mut receipts = self.client.report_usage(ReceiverStream::new(lines)).await?;
-            let mut parked = Vec::new();
             while let Some(receipt) = receipts.next().await? {
-                self.settle(&accounts, &under_way, &mut parked, &receipt)?;
-                delivered += 1;
+                self.settle(&accounts, &under_way, &mut taken, &receipt)?;
+                taken.receipts += 1;
             }
             Ok(())
         }
@@ -178,9 +234,23 @@ impl Reporter {
         // It ends with the request, which ends with its answer; not if the hub goes on reading.
         let all_sent = matches!(tokio::time::timeout(PAUSE_MAX, sender).await, Ok(Ok(true)));
         self.accounts.settle(&accounts);
-        self.last = Some(last);
-        if delivered > 0 {
-            self.failures = 0;
+        for held in &taken.held {
+            if let Some(account) = accounts.get(*held) {
+                account.leave_alone();
+            }
+        }
+        match &outcome {
+            Err(HubError::Garbage(_)) if accounts.len() > 1 => self.tenants_max = accounts.len() / 2,
+            Err(error @ HubError::Garbage(_)) => {
+                error!(tenant = %last, %error, "HiveHub does not take this tenant's usage: it is kept");
+                accounts.iter().for_each(|account| account.leave_alone());
+                self.last = Some(last);
+            }
+            Err(_) => self.last = Some(last),
+            Ok(()) => {
+                self.tenants_max = (2 * self.tenants_max).min(TENANTS_MAX);
+                self.last = Some(last);
+            }
         }
         outcome?;
         if self.accounts.refuse(false) {
@@ -191,7 +261,7 @@ impl Reporter {
             return Err(too_early());
         }
         self.failures = 0;
-        Ok(if delivered > 0 { Reported::Delivered } else { Reported::Unreadable })
+        Ok(if taken.receipts > 0 { Reported::Delivered } else { Reported::Unreadable })
     }
 
     /// Sends some of the last lines of a deleted tenant.
@@ -199,39 +269,42 @@ impl Reporter {
         let accounts = self.accounts.clone();
         let next = tokio::task::spawn_blocking(move || accounts.outbox().and_then(Outbox::next)).await;
         let Some(part) = next.ok().flatten() else { return Ok(Reported::Nothing) };
-        let lines = futures_util::stream::iter(part.lines.clone());
-        let mut receipts = self.client.report_usage(lines).await?;
-        let mut answered = 0;
-        while let Some(receipt) = receipts.next().await? {
-            self.settle_deleted(&part, answered, &receipt)?;
-            answered += 1;
+        let reported = self.report_part(&part).await;
+        if let (Err(HubError::Garbage(_)), Some(outbox)) = (&reported, self.accounts.outbox()) {
+            outbox.leave_alone(&part);
         }
-        if answered < part.lines.len() {
-            return Err(too_early());
-        }
+        let rejected = reported?;
         self.failures = 0;
         if self.accounts.refuse(false) {
             self.shouted = None;
         }
+        self.lines_parked(rejected);
         if let Some(outbox) = self.accounts.outbox() {
             outbox.delivered(&part);
         }
         Ok(Reported::Delivered)
     }
 
-    fn settle_deleted(&self, part: &Part, number: usize, receipt: &UsageReceipt) -> Result<(), HubError> {
-        let sent: Option<UsageEvent> = part.lines.get(number).and_then(|it| serde_json::from_slice(it).ok());
-        let id =
-            sent.map(|event| event.id.to_string()).filter(|id| *id == receipt.id).ok_or_else(not_ours)?;
-        match &receipt.outcome {
-            Open::Known(UsageOutcome::Accepted | UsageOutcome::Duplicate) => Ok(()),
-            Open::Known(UsageOutcome::Rejected) => {
-                let reason = receipt.reason.as_deref().map(Event::reason);
-                error!(id, reason, "HiveHub rejects a line of a deleted tenant's last bill: it is dropped");
-                self.metrics.line_parked();
-                Ok(())
-            }
-            Open::Unknown(_) => Err(not_ours()),
+    /// Sends the part; how many of its lines are rejected.
+    async fn report_part(&self, part: &Part) -> Result<usize, HubError> {
+        let lines = futures_util::stream::iter(part.lines.clone());
+        let mut receipts = self.client.report_usage(lines).await?;
+        let (mut answered, mut rejected) = (0, 0);
+        while let Some(receipt) = receipts.next().await? {
+            rejected += usize::from(settle_deleted(part, answered, &receipt)?);
+            answered += 1;
+        }
+        if answered < part.lines.len() { Err(too_early()) } else { Ok(rejected) }
+    }
+
+    /// Counts lines that HiveHub has rejected, for this life of the node and the next.
+    fn lines_parked(&self, lines: usize) {
+        if lines == 0 {
+            return;
+        }
+        self.metrics.lines_parked(lines as u64);
+        if let Err(error) = self.catalogue.note_parked_lines(self.metrics.parked_lines()) {
+            warn!(%error, "it cannot be noted down how many lines HiveHub has rejected");
         }
     }
 
@@ -240,7 +313,7 @@ impl Reporter {
         &self,
         accounts: &[Arc<TenantAccount>],
         under_way: &UnderWay,
-        parked: &mut Vec<ParkedLine>,
+        taken: &mut Taken,
         receipt: &UsageReceipt,
     ) -> Result<(), HubError> {
         // Receipts come in the order of the lines.
@@ -249,20 +322,45 @@ impl Reporter {
         if receipt.id != sent.id.to_string() {
             return Err(not_ours());
         }
+        if taken.held.contains(&sent.account) {
+            return Ok(());
+        }
         match &receipt.outcome {
             Open::Known(UsageOutcome::Accepted | UsageOutcome::Duplicate) => {}
             Open::Known(UsageOutcome::Rejected) => {
                 let reason = Event::reason(receipt.reason.as_deref().unwrap_or("no reason was given"));
                 warn!(tenant = %account.tenant(), id = %sent.id, reason, "HiveHub rejects a line of the bill");
-                self.metrics.line_parked();
-                parked.push(ParkedLine { seq: sent.id.through, meter: sent.id.meter, reason });
+                taken.parked.push(ParkedLine { seq: sent.id.through, meter: sent.id.meter, reason });
             }
-            Open::Unknown(_) => return Err(not_ours()),
+            Open::Unknown(_) => {
+                // Whether it was entered is open: it is sent again, and what follows it waits.
+                warn!(tenant = %account.tenant(), id = %sent.id, "HiveHub's word on a line of the bill is unknown");
+                taken.parked.clear();
+                taken.held.insert(sent.account);
+                return Ok(());
+            }
         }
         if sent.is_last {
-            account.deliver(sent.id.through, std::mem::take(parked), sent.closed_at);
+            let parked = std::mem::take(&mut taken.parked);
+            self.lines_parked(parked.len());
+            account.deliver(sent.id.through, parked, sent.closed_at);
         }
         Ok(())
+    }
+}
+
+/// Takes in what became of a line of the part; whether it is rejected.
+fn settle_deleted(part: &Part, number: usize, receipt: &UsageReceipt) -> Result<bool, HubError> {
+    let sent: Option<UsageEvent> = part.lines.get(number).and_then(|it| serde_json::from_slice(it).ok());
+    let id = sent.map(|event| event.id.to_string()).filter(|id| *id == receipt.id).ok_or_else(not_ours)?;
+    match &receipt.outcome {
+        Open::Known(UsageOutcome::Accepted | UsageOutcome::Duplicate) => Ok(false),
+        Open::Known(UsageOutcome::Rejected) => {
+            let reason = receipt.reason.as_deref().map(Event::reason);
+            error!(id, reason, "HiveHub rejects a line of a deleted tenant's last bill: it is dropped");
+            Ok(true)
+        }
+        Open::Unknown(_) => Err(not_ours()),
     }
 }
 

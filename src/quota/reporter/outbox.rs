@@ -1,8 +1,11 @@
 //! The last lines of tenants that are deleted, until `HiveHub` has them.
 //!
 //! ```text
-//! data/_node/usage/deleted/{log_id}.ndjson    as they are sent
+//! data/_node/usage/deleted/{log_id}-{uuid}.ndjson    as they are sent
 //! ```
+//!
+//! Each deletion has a file of its own: a log that is restored and deleted once more must not erase what is
+//! still on its way. What is in both is sent twice, and known there by its id.
 //!
 //! They are on stable storage before the tenant's folder moves, and depend on it no more: neither a dead
 //! `HiveHub` nor the folder's erasure stands in anybody's way.
@@ -15,11 +18,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tempfile::NamedTempFile;
+use tokio::time::Instant;
 use tracing::{info, warn};
+use uuid::Uuid;
 use vectorizer_log::{LogId, Timestamp};
 
 use super::super::account::TenantAccount;
-use super::lines;
+use super::{LeftAlone, lines};
 
 /// Within the node's folder.
 const FOLDER: &str = "usage/deleted";
@@ -41,6 +46,13 @@ struct Waiting {
     since: Option<Timestamp>,
     /// How much of it is delivered, in bytes.
     delivered: u64,
+    left_alone: LeftAlone,
+}
+
+impl Waiting {
+    fn at(path: PathBuf) -> Self {
+        Self { path, since: None, delivered: 0, left_alone: LeftAlone::default() }
+    }
 }
 
 /// Some lines of a file.
@@ -62,7 +74,7 @@ impl Outbox {
             let found = found?;
             let path = found.path();
             if path.extension().is_some_and(|extension| extension == EXTENSION) {
-                files.push(Waiting { path, since: modified(&found.metadata()?), delivered: 0 });
+                files.push(Waiting { since: modified(&found.metadata()?), ..Waiting::at(path) });
             }
         }
         Ok(Self { folder, files: Mutex::new(files) })
@@ -88,9 +100,7 @@ impl Outbox {
         let path = self.path(log.log_id());
         file.persist(&path)?;
         File::open(&self.folder)?.sync_all()?;
-        let mut files = self.files();
-        files.retain(|waiting| waiting.path != path);
-        files.push(Waiting { path, since: Some(Timestamp::now()), delivered: 0 });
+        self.files().push(Waiting { since: Some(Timestamp::now()), ..Waiting::at(path) });
         Ok(())
     }
 
@@ -102,7 +112,9 @@ impl Outbox {
 
     /// What is to be delivered next. Reads the disk.
     pub(super) fn next(&self) -> Option<Part> {
-        let Waiting { path, delivered, .. } = self.files().first()?.clone();
+        let now = Instant::now();
+        let is_ready = |waiting: &&Waiting| waiting.left_alone.until.is_none_or(|until| until <= now);
+        let Waiting { path, delivered, .. } = self.files().iter().find(is_ready)?.clone();
         match Part::read(&path, delivered) {
             Ok(part) => Some(part),
             Err(error) => {
@@ -111,6 +123,21 @@ impl Outbox {
                 self.files().retain(|waiting| waiting.path != path);
                 None
             }
+        }
+    }
+
+    /// When something can be sent that is left alone.
+    pub(in crate::quota) fn next_try(&self) -> Option<Instant> {
+        self.files().iter().filter_map(|waiting| waiting.left_alone.until).min()
+    }
+
+    /// `HiveHub` does not say anything of the part that could be understood: others come first.
+    pub(super) fn leave_alone(&self, part: &Part) {
+        let mut files = self.files();
+        if let Some(place) = files.iter().position(|waiting| waiting.path == part.path) {
+            let mut waiting = files.remove(place);
+            waiting.left_alone.leave();
+            files.push(waiting);
         }
     }
 
@@ -129,11 +156,12 @@ impl Outbox {
             }
         } else if let Some(waiting) = files.iter_mut().find(|waiting| waiting.path == part.path) {
             waiting.delivered = part.end;
+            waiting.left_alone = LeftAlone::default();
         }
     }
 
     fn path(&self, log_id: LogId) -> PathBuf {
-        self.folder.join(format!("{log_id}.{EXTENSION}"))
+        self.folder.join(format!("{log_id}-{}.{EXTENSION}", Uuid::new_v4()))
     }
 
     fn files(&self) -> MutexGuard<'_, Vec<Waiting>> {

@@ -1,0 +1,219 @@
+//! `vectorizer correct`: a late correction of a closed window, as a record of its own.
+
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
+
+use clap::Args;
+use vectorizer_log::{
+    Actor, Draft, Error, Event, Meter, Record, Seq, TenantFolder, TenantId, TenantLog, Timestamp, Via,
+};
+use vectorizer_replay::{ApplyError, Bill, BillEntry, Billing, OpenWindow};
+
+use super::failure::Failure;
+use super::interruption::on_disk;
+use super::{Exit, Streams};
+use crate::catalogue::{Catalogue, CatalogueError};
+use crate::quota::NotedBill;
+
+/// The node's folder and its lock, within the data folder.
+const NODE: &str = "_node";
+const LOCK: &str = "lock";
+
+/// The arguments of `correct`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct CorrectArgs {
+    /// The data folder, while no server has it open
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Whose bill
+    #[arg(long, value_name = "TENANT")]
+    tenant: TenantId,
+    /// The window, by the record that closed it: the number in the middle of a line's id
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
+    window: u64,
+    /// The meter, such as requests or `storage_byte_seconds`
+    #[arg(long, value_name = "METER", value_parser = meter)]
+    meter: Meter,
+    /// What is added to the line
+    #[arg(long, value_name = "UNITS", allow_negative_numbers = true)]
+    by: i128,
+    /// Why, for whoever reads the log
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+fn meter(text: &str) -> Result<Meter, String> {
+    Meter::ALL.into_iter().find(|meter| meter.name() == text).ok_or_else(|| {
+        let names: Vec<_> = Meter::ALL.iter().map(|meter| meter.name()).collect();
+        format!("the meters are {}", names.join(", "))
+    })
+}
+
+/// Why nothing was corrected.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CorrectFailure {
+    /// There is no such close.
+    #[error("tenant {tenant}: record {seq} closes no window")]
+    NoSuchWindow {
+        /// Whose log.
+        tenant: TenantId,
+        /// What was named.
+        seq: Seq,
+    },
+    /// Less than nothing would be left.
+    #[error("{by} is too much: {meter} of that window come to {value} with what was corrected before")]
+    BelowNothing {
+        /// The meter.
+        meter: &'static str,
+        /// What it comes to now.
+        value: i128,
+        /// What was to be added.
+        by: i128,
+    },
+    /// A correction of nothing, or without a word why.
+    #[error("a correction has a --by other than 0 and a --reason of 1 to {} bytes", Event::REASON_BYTES_MAX)]
+    SaysNothing,
+    /// A reading is no sum.
+    #[error("storage_bytes is a reading and adds up to nothing: correct storage_byte_seconds")]
+    Reading,
+    /// A server uses the folder, or it cannot be used.
+    #[error("{folder:?} cannot be locked: stop the server that uses it")]
+    Node {
+        /// Which.
+        folder: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A record does not follow from those in front of it.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The log cannot be opened or written.
+    #[error(transparent)]
+    Log(#[from] Error),
+    /// The node's notes cannot be written.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+}
+
+/// Runs `correct`.
+pub(super) async fn run(args: CorrectArgs, streams: Streams) -> Exit {
+    let outcome = on_disk({
+        let streams = streams.clone();
+        move || correct(&args, &streams)
+    });
+    let outcome = outcome.await;
+    streams.end(outcome)
+}
+
+fn correct(args: &CorrectArgs, streams: &Streams) -> Result<Exit, Failure> {
+    let CorrectArgs { data_dir, tenant, window, meter, by, reason } = args;
+    let seq = append(args)?;
+    streams.report(format_args!(
+        "record {seq}: {by:+} to {} of the window of tenant {tenant} that record {window} closed ({reason}), in {}. It \
+         is sent to HiveHub when the server has started.",
+        meter.name(),
+        data_dir.display()
+    ))?;
+    Ok(Exit::Holds)
+}
+
+fn append(args: &CorrectArgs) -> Result<Seq, CorrectFailure> {
+    let CorrectArgs { data_dir, tenant, window, meter, by, reason } = args;
+    let (by, corrects) = (*by, Seq::new(*window));
+    if by == 0 || reason.trim().is_empty() || reason.len() > Event::REASON_BYTES_MAX {
+        return Err(CorrectFailure::SaysNothing);
+    }
+    if *meter == Meter::StorageBytes {
+        return Err(CorrectFailure::Reading);
+    }
+    let folder = TenantFolder::new(data_dir, tenant);
+    if !folder.exists() {
+        return Err(Error::NotFound(folder.path().to_owned()).into());
+    }
+    let node = data_dir.join(NODE);
+    let locked = || -> std::io::Result<File> {
+        std::fs::create_dir_all(&node)?;
+        let lock = File::create(node.join(LOCK))?;
+        lock.try_lock().map_err(|locked| match locked {
+            TryLockError::WouldBlock => std::io::Error::other("another process uses it"),
+            TryLockError::Error(error) => error,
+        })?;
+        Ok(lock)
+    };
+    let _lock = locked().map_err(|source| CorrectFailure::Node { folder: node.clone(), source })?;
+    let (mut log, mut bill, value) = read(&folder, corrects, *meter)?;
+    let value =
+        value.ok_or_else(|| CorrectFailure::NoSuchWindow { tenant: tenant.clone(), seq: corrects })?;
+    if value.saturating_add(by) < 0 {
+        return Err(CorrectFailure::BelowNothing { meter: meter.name(), value, by });
+    }
+    let event = Event::BillingCorrected { corrects, meter: *meter, by, reason: reason.clone() };
+    let actor = Actor { key_id: None, via: Via::CommandLine };
+    let mut commit = log.begin()?;
+    commit.stage(Draft { actor, request_id: String::new(), idempotency: None, event }, Timestamp::now())?;
+    for record in commit.commit()? {
+        bill.push(&record, None)?;
+    }
+    let (log_id, seq) = (log.log_id(), log.head().seq);
+    log.close()?;
+    note(&Catalogue::open(&node)?, tenant, log_id, bill.projection().billing())?;
+    Ok(seq)
+}
+
+/// The log, its bill, and what the meter comes to in the window that was closed by `close`; `None` if that is no
+/// close.
+fn read(
+    folder: &TenantFolder,
+    close: Seq,
+    meter: Meter,
+) -> Result<(TenantLog, Bill, Option<i128>), CorrectFailure> {
+    let mut bill = Bill::new(folder.log_id()?);
+    let (mut value, mut is_close) = (0_i128, false);
+    let recovered = folder.open()?.recover(|record: Record| {
+        is_close |= record.seq == close && matches!(record.event, Event::BillingClosed { .. });
+        for entry in bill.push(&record, None)? {
+            match entry {
+                BillEntry::Line(line) if (line.through, line.meter) == (close, meter) => {
+                    value = value.saturating_add(i128::try_from(line.value).unwrap_or(i128::MAX));
+                }
+                BillEntry::Correction(it) if (it.corrects, it.meter) == (close, meter) => {
+                    value = value.saturating_add(it.by);
+                }
+                BillEntry::Line(_)
+                | BillEntry::Correction(_)
+                | BillEntry::Parked(_)
+                | BillEntry::Discrepancy(_) => {}
+            }
+        }
+        Ok::<_, CorrectFailure>(())
+    })?;
+    Ok((recovered.log, bill, is_close.then_some(value)))
+}
+
+/// Has the server look at the tenant when it starts.
+fn note(
+    catalogue: &Catalogue,
+    tenant: &TenantId,
+    log_id: vectorizer_log::LogId,
+    billing: &Billing,
+) -> Result<(), CatalogueError> {
+    let noted = catalogue.bill(tenant)?.filter(|noted| noted.log_id == log_id);
+    let closed = billing.last_close().max(billing.last_correction());
+    let bill = match noted {
+        Some(noted) => NotedBill { closed, awake: true, ..noted },
+        None => NotedBill {
+            log_id,
+            closed,
+            delivered: billing.acknowledged(),
+            delivered_at: None,
+            parked: Vec::new(),
+            behind_since: None,
+            window_since: billing.window().map(OpenWindow::since),
+            window_counts: billing.window().is_some_and(OpenWindow::has_counted),
+            awake: true,
+        },
+    };
+    catalogue.note_bill(tenant, &bill)?;
+    catalogue.flush()
+}
