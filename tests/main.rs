@@ -28,6 +28,7 @@ mod limits;
 mod linking;
 mod loading;
 mod mcp;
+mod mcp_clients;
 mod metrics;
 mod migration;
 mod node;
