@@ -14,6 +14,9 @@ const READS: [&str; 6] = ["list_collections", "describe_collection", "search", "
 const WRITES: [&str; 2] = ["upsert", "delete"];
 const ADMINS: [&str; 3] = ["create_collection", "delete_collection", "recent_log"];
 
+/// The largest message. One that is a little larger has come whole before it is refused.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
 /// An agent with a key.
 struct Agent {
     client: Client,
@@ -370,8 +373,11 @@ async fn what_is_no_message_or_too_large_a_one_is_refused() {
             answer.status
         );
     }
-    let large =
-        send(format!("{{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"{}\"}}", "x".repeat(5 << 20))).await;
+    let large = send(format!(
+        "{{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"{}\"}}",
+        "x".repeat(MESSAGE_BYTES_MAX)
+    ))
+    .await;
     assert_eq!((large.status.as_u16(), large.problem()), (413, "body-too-large"));
     for method in [Method::GET, Method::DELETE] {
         let request = agent.client.request_at(method, "/mcp").bearer_auth(node.key(ACME));
