@@ -5,9 +5,11 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::{ACME, Node};
+use crate::node::{ACME, Key, Node};
+use crate::readme;
 
 /// A Python that has the official SDK (`mcp`, 2.x); a word about it if there is none. `VECTORIZER_MCP_PYTHON` names it.
 fn python() -> Option<String> {
@@ -79,4 +81,73 @@ fn the_conformance_suite_finds_nothing_but_what_is_explained() {
     let expected = expected.lines().filter(|line| line.starts_with("  - "));
     let expected = expected.map(|line| line.split(" #").next().unwrap().to_owned());
     assert_eq!(expected.collect::<BTreeSet<_>>(), failed);
+}
+
+#[test]
+fn the_inspectors_command_line_is_shown_what_its_key_may_use() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    // What the inspector says, and how it ends.
+    let inspect = |key: &str, arguments: &[&str]| -> Option<(Option<i32>, Value)> {
+        // As it stands in the README.
+        let config = readme::client_configuration();
+        let config = config.replace("http://127.0.0.1:15002", node.url()).replace("hh_live_…", key);
+        std::fs::write(data.path().join("mcp.json"), config).unwrap();
+        let mut inspector = program("mcp-inspector")?;
+        inspector.args(["--cli", "--config", "mcp.json", "--server", "vectorizer"]).args(arguments);
+        inspector.args(["--format", "json", "--quiet", "--stored-auth-only"]);
+        // What it keeps of its own belongs to the test.
+        inspector
+            .current_dir(data.path())
+            .env("HOME", data.path())
+            .env("MCP_INSPECTOR_SECRET_STORE", "memory");
+        let output = inspector.output().unwrap();
+        let warned = String::from_utf8_lossy(&output.stderr);
+        assert!(!warned.contains("Warning: tool"), "{warned}");
+        let said = if output.stdout.is_empty() { &output.stderr } else { &output.stdout };
+        Some((output.status.code(), serde_json::from_slice(said).unwrap_or_default()))
+    };
+    let (admin, reader) = (node.key(ACME), node.key(Key::ReadOnly(0)));
+    let try_call = |key: &str, tool: &str, arguments: &Value| {
+        let arguments = arguments.to_string();
+        inspect(key, &["--method", "tools/call", "--tool-name", tool, "--tool-args-json", &arguments])
+    };
+    let tools = |key: &str, era: &str| {
+        // No schema is one that a client could not read.
+        let (code, answer) = inspect(key, &["--method", "tools/list", "--strict", "--protocol-era", era])?;
+        let names = answer["result"]["tools"].as_array().cloned().unwrap_or_default();
+        Some((code, names.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()))
+    };
+    let Some((code, all)) = tools(&admin, "auto") else { return };
+    assert_eq!((code, all.len()), (Some(0), 11), "{all:?}");
+    for era in ["legacy", "modern"] {
+        let (code, shown) = tools(&reader, era).unwrap();
+        assert_eq!(code, Some(0));
+        assert_eq!(
+            shown,
+            ["list_collections", "describe_collection", "search", "get", "count", "usage"],
+            "{era}"
+        );
+    }
+    let call = |key: &str, tool: &str, arguments: &Value| {
+        let (code, mut answer) = try_call(key, tool, arguments).unwrap();
+        assert_eq!(code, Some(0), "{tool}: {answer}");
+        answer["result"]["structuredContent"].take()
+    };
+    let made = call(&admin, "create_collection", &json!({"name": "notes", "text": true}));
+    assert_eq!(made["name"], "notes");
+    let records = json!([{"id": "a", "text": "The queen wears the crown."}]);
+    let written = call(&admin, "upsert", &json!({"collection": "notes", "records": records}));
+    assert_eq!(written["upserted"], 1);
+    let found = call(&reader, "search", &json!({"collection": "notes", "text": "crown"}));
+    assert_eq!(found["results"][0]["id"], "a", "{found}");
+    // 5: the tool has said that it failed, or there is none; 3: the server wants another key.
+    let (code, refused) =
+        try_call(&reader, "search", &json!({"collection": "other", "text": "crown"})).unwrap();
+    let problem = &refused["result"]["structuredContent"]["problem"];
+    assert_eq!((code, problem), (Some(5), &json!("no-such-collection")), "{refused}");
+    let (code, refused) = try_call(&reader, "delete_collection", &json!({"collection": "notes"})).unwrap();
+    assert_eq!((code, &refused["error"]["code"]), (Some(5), &json!("tool_not_found")), "{refused}");
+    let (code, refused) = inspect("hh_live_wrong", &["--method", "tools/list"]).unwrap();
+    assert_eq!((code, &refused["error"]["code"]), (Some(3), &json!("auth_required")), "{refused}");
 }

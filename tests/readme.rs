@@ -13,6 +13,13 @@ fn first_steps() -> String {
     section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
 }
 
+/// What it says to paste into the configuration of an MCP client.
+pub(crate) fn client_configuration() -> String {
+    let readme = include_str!("../README.md");
+    let section = readme.split("## Agents (MCP)").nth(1).unwrap();
+    section.split("```json\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
+}
+
 #[test]
 fn the_first_steps_do_what_the_readme_says() {
     if Command::new("curl").arg("--version").output().is_err() {

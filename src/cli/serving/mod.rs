@@ -33,8 +33,8 @@ fn start_logging() {
         Some(Ok(filter)) => (filter, None),
         Some(Err(reason)) => (EnvFilter::new("info"), Some(reason)),
     };
-    // What it says below that knows neither tenant nor request, and holds what agents have said.
-    let filter = filter.add_directive("rmcp=warn".parse().expect("it is a directive"));
+    // What it says below that is of agents' mistakes, as long as the agents like.
+    let filter = filter.add_directive("rmcp=error".parse().expect("it is a directive"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // The first to come wins; a second call changes nothing.
     let _ = if std::io::stderr().is_terminal() {

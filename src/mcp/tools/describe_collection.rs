@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Description, Effect};
+use super::{Description, Effect, nullable};
 use crate::mcp::call::{Arguments, Call, collection_schema};
 use crate::mcp::failure::Failure;
 
@@ -16,8 +16,8 @@ pub(super) fn describe() -> Description {
         answer: json!({
             "name": {"type": "string"},
             "text": {"type": "boolean", "description": "Whether records may have texts, and are searched by them."},
-            "dimension": {"type": ["integer", "null"], "description": "How many numbers each vector has; null if there are texts only."},
-            "metric": {"type": ["string", "null"], "description": "cosine, dot (higher scores are better) or euclidean (a distance: lower is better)."},
+            "dimension": nullable("integer", "How many numbers each vector has; null if there are texts only."),
+            "metric": nullable("string", "cosine, dot (higher scores are better) or euclidean (a distance: lower is better)."),
             "count": {"type": "integer", "description": "How many records it has."},
             "bytes": {"type": "integer", "description": "Their logical size, which storage quotas count."}
         }),

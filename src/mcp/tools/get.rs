@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Description, Effect};
+use super::{Description, Effect, nullable};
 use crate::mcp::call::{Arguments, Call, collection_schema, encoded};
 use crate::mcp::failure::Failure;
 use crate::mcp::page::{fitting, read_place, write_cursor};
@@ -24,7 +24,7 @@ pub(super) fn describe() -> Description {
         answer: json!({
             "records": {"type": "array", "items": {"type": "object"}, "description": "id, text, payload and, if asked for, vector."},
             "missing": {"type": "array", "items": {"type": "string"}, "description": "Ids that no record has, as far as this answer goes."},
-            "next_cursor": {"type": ["string", "null"], "description": "Where the next call goes on; null if this was all."}
+            "next_cursor": nullable("string", "Where the next call goes on; null if this was all.")
         }),
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Description, Effect};
+use super::{Description, Effect, nullable};
 use crate::mcp::call::{Arguments, Call, list};
 use crate::mcp::failure::Failure;
 use crate::mcp::page::{fitting, read_cursor, write_cursor};
@@ -22,7 +22,7 @@ pub(super) fn describe() -> Description {
         needed: &[],
         answer: json!({
             "collections": {"type": "array", "description": "Ordered by name.", "items": {"type": "object"}},
-            "next_cursor": {"type": ["string", "null"], "description": "Where the next call goes on; null if this was all."}
+            "next_cursor": nullable("string", "Where the next call goes on; null if this was all.")
         }),
     }
 }

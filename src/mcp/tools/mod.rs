@@ -15,7 +15,7 @@ mod usage;
 use std::sync::Arc;
 
 use rmcp::model::{CallToolResult, JsonObject, Tool, ToolAnnotations};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::call::Arguments;
 use super::failure::Failure;
@@ -146,6 +146,11 @@ pub(super) fn describe(tool: ToolName) -> Tool {
         .with_title(title)
         .with_raw_output_schema(object(answer, &[], false))
         .with_annotations(annotations)
+}
+
+/// What a schema says of what may be missing. A list of types in one place would say the same, but not to every client.
+fn nullable(kind: &str, description: &str) -> Value {
+    json!({"anyOf": [{"type": kind}, {"type": "null"}], "description": description})
 }
 
 pub(super) async fn call(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Description, Effect};
+use super::{Description, Effect, nullable};
 use crate::mcp::call::{Arguments, Call};
 use crate::mcp::failure::Failure;
 use crate::mcp::page::{fitting, read_place, write_cursor};
@@ -22,7 +22,7 @@ pub(super) fn describe() -> Description {
         needed: &[],
         answer: json!({
             "records": {"type": "array", "items": {"type": "object"}, "description": "Newest first: seq, at, actor, event."},
-            "next_cursor": {"type": ["string", "null"], "description": "Where the next call goes on with older ones; null if there are none."}
+            "next_cursor": nullable("string", "Where the next call goes on with older ones; null if there are none.")
         }),
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Description, Effect};
+use super::{Description, Effect, nullable};
 use crate::mcp::call::{Arguments, Call, collection_schema, filter_schema, list};
 use crate::mcp::failure::Failure;
 use crate::mcp::page::{fitting, read_place, write_cursor};
@@ -37,7 +37,7 @@ pub(super) fn describe() -> Description {
                 "type": "array", "description": "Best first.",
                 "items": {"type": "object", "properties": {"id": {"type": "string"}, "score": {"type": "number"}}}
             },
-            "next_cursor": {"type": ["string", "null"], "description": "Where the next call goes on; null if nothing else was found."}
+            "next_cursor": nullable("string", "Where the next call goes on; null if nothing else was found.")
         }),
     }
 }

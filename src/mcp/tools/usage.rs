@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Description, Effect};
+use super::{Description, Effect, nullable};
 use crate::mcp::call::{Arguments, Call};
 use crate::mcp::failure::Failure;
 
@@ -15,7 +15,7 @@ pub(super) fn describe() -> Description {
         needed: &[],
         answer: json!({
             "usage": {"type": "object", "description": "What there is now."},
-            "quota": {"type": ["object", "null"], "description": "What there may be; null where there is no plan."}
+            "quota": nullable("object", "What there may be; null where there is no plan.")
         }),
     }
 }
