@@ -57,9 +57,9 @@ pub(super) fn inverse_norm(vector: &[f32]) -> f32 {
 }
 
 /// The vector of length one in the same direction; `None` for a zero vector.
-pub(super) fn unit(vector: &[f32]) -> Option<Box<[f32]>> {
+pub(super) fn unit(vector: &[f32]) -> Option<impl Iterator<Item = f32>> {
     let norm = norm(vector);
-    (norm > 0.0).then(|| vector.iter().map(|number| narrow(f64::from(*number) / norm)).collect())
+    (norm > 0.0).then(|| vector.iter().map(move |number| narrow(f64::from(*number) / norm)))
 }
 
 fn norm(vector: &[f32]) -> f64 {

@@ -7,6 +7,7 @@
 //! - `filter`: conditions on ids and payloads; `postings`: which slots hold which values; `selection`: what a
 //!   filter selects, as far as the postings tell; `sought`: whether that is for a scan or a walk.
 //! - `matches`: the best points by the words of their texts; `fusion`: one ranking of that and the one by vector.
+//! - `pool`: room to work in, so that a search allocates nothing but its answer.
 //! - `change`: what an event did, and why one cannot happen; `foresight`: what it would do.
 //!
 //! A collection of some size has a `graph` beside its slots, linked behind the writes (`linking`); searches
@@ -25,6 +26,7 @@ mod graph;
 mod ids;
 mod linking;
 mod matches;
+mod pool;
 mod postings;
 mod prefetch;
 mod search;

@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use vectorizer_log::Metric;
 
 use super::filter::Filter;
+use super::pool::{Pool, Pooled};
 use super::selection::Selection;
 use super::slots::{Entry, StoredPoint};
 
@@ -111,6 +112,8 @@ impl Order {
     }
 }
 
+static CANDIDATES: Pool<Vec<Candidate<'static>>> = Pool::new();
+
 /// The best points seen so far, at most as many as were asked for.
 pub(super) struct Best<'a> {
     order: Order,
@@ -121,6 +124,8 @@ pub(super) struct Best<'a> {
     rank_max: f32,
     /// The worst on top.
     heap: BinaryHeap<Candidate<'a>>,
+    /// What the heap lies in came from here and goes back.
+    room: Pooled<Vec<Candidate<'static>>>,
 }
 
 struct Candidate<'a> {
@@ -137,12 +142,16 @@ impl<'a> Best<'a> {
         order: Order,
         points: usize,
     ) -> Self {
+        let mut room = CANDIDATES.take();
+        let mut heap: BinaryHeap<Candidate<'a>> = std::mem::take(&mut *room).into();
+        heap.reserve(limit.min(points));
         Self {
             order,
             limit,
             filter,
             rank_max: score_threshold.map_or(f32::INFINITY, |score| order.rank(score)),
-            heap: BinaryHeap::with_capacity(limit.min(points)),
+            heap,
+            room,
         }
     }
 
@@ -183,11 +192,22 @@ impl<'a> Best<'a> {
     }
 
     /// The hits, best first.
-    pub(super) fn into_hits(self) -> Vec<Hit> {
+    pub(super) fn into_hits(mut self) -> Vec<Hit> {
         let order = self.order;
         let hit = |Candidate { rank, entry }| Hit { point: entry.point(), score: order.rank(rank) };
-        self.heap.into_sorted_vec().into_iter().map(hit).collect()
+        let mut candidates = self.heap.into_sorted_vec();
+        let hits = candidates.drain(..).map(hit).collect();
+        *self.room = emptied(candidates);
+        hits
     }
+}
+
+/// The same room, for candidates of any other search: what is collected from a vector of the same layout is
+/// collected in its place.
+fn emptied<'any>(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'any>> {
+    candidates.clear();
+    #[expect(clippy::unnecessary_filter_map, reason = "a filter would hand on candidates of the old search")]
+    candidates.into_iter().filter_map(|_| None).collect()
 }
 
 /// By rank, equal ranks by id: the order of results.

@@ -7,7 +7,8 @@ use vectorizer_log::{IndexParameters, Metric, PointId};
 
 use super::distance;
 use super::filter::Filter;
-use super::graph::{Graph, Node, View};
+use super::graph::{Graph, Node, Query, View};
+use super::pool::Pool;
 use super::search::{Best, Effort, Hit, InvalidQuery, Order, SearchRequest};
 use super::selection::Selection;
 use super::slots::{Block, Entry, Slots};
@@ -25,6 +26,16 @@ const CODE_SHARE: usize = 4;
 const RANKED_PER_CANDIDATE: usize = 8;
 /// So many payloads are read in no time, whatever they hold.
 const PAYLOADS_FEW: usize = 256;
+
+static ROOMS: Pool<Room> = Pool::new();
+
+/// What a search needs besides the snapshot.
+#[derive(Default)]
+struct Room {
+    /// The vector searched for, of length one.
+    unit: Vec<f32>,
+    query: Query,
+}
 
 /// A collection as of the moment it was taken, whatever is written later. Needs no lock, so it can
 /// be searched at leisure; held for long, it keeps what was deleted since in memory.
@@ -104,18 +115,21 @@ impl Snapshot {
     ) -> Result<Option<Vec<Hit>>, InvalidQuery> {
         request.check(self.dimension())?;
         let vector = request.vector;
+        let mut room = ROOMS.take();
+        let Room { unit, query } = &mut *room;
         // One search is compiled for each metric, so no vector has to ask which it is.
         match self.metric() {
             Metric::Cosine => {
-                let unit = distance::unit(vector).ok_or(InvalidQuery::ZeroVector)?;
-                Ok(self.search_by(request, compared_max, |block, offset| {
-                    distance::cosine(&unit, block.vector(offset), block.inverse_norm(offset))
+                unit.clear();
+                unit.extend(distance::unit(vector).ok_or(InvalidQuery::ZeroVector)?);
+                Ok(self.search_by(request, compared_max, query, |block, offset| {
+                    distance::cosine(unit, block.vector(offset), block.inverse_norm(offset))
                 }))
             }
-            Metric::Dot => Ok(self.search_by(request, compared_max, |block, offset| {
+            Metric::Dot => Ok(self.search_by(request, compared_max, query, |block, offset| {
                 distance::dot(vector, block.vector(offset))
             })),
-            Metric::Euclidean => Ok(self.search_by(request, compared_max, |block, offset| {
+            Metric::Euclidean => Ok(self.search_by(request, compared_max, query, |block, offset| {
                 distance::euclidean(vector, block.vector(offset))
             })),
         }
@@ -182,6 +196,7 @@ impl Snapshot {
         &self,
         request: &SearchRequest<'_>,
         compared_max: usize,
+        query: &mut Query,
         score: impl Fn(&Block, usize) -> f32,
     ) -> Option<Vec<Hit>> {
         let sought = Sought::of(request.filter, &self.slots);
@@ -190,7 +205,7 @@ impl Snapshot {
         }
         if let (Some(view), Some(ef)) = (&self.view, self.candidates(request))
             && sought.is_for_a_walk(ef, view.len())
-            && let Some(hits) = self.walk(request, sought, view, (ef, compared_max), &score)
+            && let Some(hits) = self.walk(request, sought, view, (ef, compared_max), query, &score)
         {
             return Some(hits);
         }
@@ -214,6 +229,7 @@ impl Snapshot {
         sought: Sought<'_>,
         view: &View,
         (ef, compared_max): (usize, usize),
+        query: &mut Query,
         score: &impl Fn(&Block, usize) -> f32,
     ) -> Option<Vec<Hit>> {
         let mut best = self.best(request, sought);
@@ -231,19 +247,19 @@ impl Snapshot {
                 }
             }
         };
-        let probe = view.probe(request.vector);
+        view.ask(request.vector, query);
         if request.filter.is_none() && !self.slots.has_emptied() {
-            view.nearest(&probe, ef, rank);
+            view.nearest(query, ef, rank);
         } else {
             let accept = |node| self.accepts(sought, node);
             let patience = sought.patience(view.len());
             let effort = sought.points_max.min(compared_max.saturating_mul(CODE_SHARE));
-            view.nearest_accepted(&probe, ef, patience, effort, accept, rank).ok()?;
+            view.nearest_accepted(query, ef, patience, effort, accept, rank).ok()?;
         }
         if found < request.limit.min(sought.points_max) {
             return None;
         }
-        let rest = self.scan_coded(view, request.vector, sought, &mut best, score);
+        let rest = self.scan_coded(view, query, sought, &mut best, score);
         self.scan_from(rest, sought, &mut best, score);
         Some(best.into_hits())
     }
@@ -267,12 +283,12 @@ impl Snapshot {
     fn scan_coded<'a>(
         &'a self,
         view: &View,
-        vector: &[f32],
+        query: &mut Query,
         sought: Sought<'_>,
         best: &mut Best<'a>,
         score: &impl Fn(&Block, usize) -> f32,
     ) -> usize {
-        let (Some(bound), None) = (view.bound(vector), sought.among) else { return view.len() };
+        let (Some(bound), None) = (view.bound(query), sought.among) else { return view.len() };
         #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
         for number in view.len() as Node..view.coded() as Node {
             if !view.rules_out(&bound, number, best.rank_max()) {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use vectorizer_log::{Event, Metric, Payload, Point, PointId, Vector};
 use vectorizer_replay::{Collection, Effort, Filter, Hit, Projection, Projector, SearchRequest, Selection};
 
+use crate::allocations::allocations_of;
 use crate::history::{collection, created, id, log_id, record};
 use crate::random::{CENTRES, DIMENSION, Random};
 
@@ -79,6 +80,25 @@ fn recall(collection: &Collection, filter: Option<&Selection>, centres: u64, eff
         }
     }
     found / expected
+}
+
+#[test]
+fn a_search_with_a_selection_allocates_nothing_but_its_answer() {
+    for metric in [Metric::Cosine, Metric::Dot, Metric::Euclidean] {
+        let projection = linked(metric);
+        let (collection, vector) = (stored(&projection), Random(8).vector());
+        let snapshot = collection.snapshot();
+        for (name, bound) in [("half", 500), ("a hundredth", 10)] {
+            let selection = collection.select(parsed(&below("thousandth", bound)));
+            for effort in [Effort::Usual, Effort::Exact] {
+                let filter = Some(&selection);
+                let request =
+                    SearchRequest { vector: &vector, limit: LIMIT, filter, score_threshold: None, effort };
+                let allocated = allocations_of(|| snapshot.search(&request).unwrap());
+                assert_eq!(allocated, 1, "{metric:?} {effort:?}, {name}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use vectorizer_replay::{
     Effort, Hit, LinkingStopped, Projection, Projector, SearchRequest, Snapshot, UnusableGraph,
 };
 
+use crate::allocations::allocations_of;
 use crate::history::{collection, created, log_id, record};
 use crate::random::{DIMENSION, Random};
 
@@ -584,6 +585,28 @@ fn searches_find_nearly_all_while_others_write_link_and_compact() {
                 });
             }
         });
+    }
+}
+
+#[test]
+fn a_search_allocates_nothing_but_its_answer() {
+    for metric in METRICS {
+        let mut written = Written::new(metric, 12);
+        let check = |written: &mut Written, moment: &str| {
+            let (snapshot, vector) = (written.snapshot(), written.random.vector());
+            for effort in [Effort::Usual, Effort::Candidates(300), Effort::Exact] {
+                let allocated = allocations_of(|| search(&snapshot, &vector, 10, effort));
+                assert_eq!(allocated, 1, "{metric:?} {effort:?}, {moment}");
+            }
+        };
+        written.upsert(5_000, u64::MAX);
+        check(&mut written, "nothing is linked");
+        written.link();
+        check(&mut written, "all is linked");
+        written.upsert(100, u64::MAX);
+        check(&mut written, "the end is not linked");
+        written.delete(50);
+        check(&mut written, "some are deleted");
     }
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 #![expect(clippy::float_cmp, reason = "these scores are exact, or the same number twice")]
 
+mod allocations;
 mod billing;
 mod checkpoints;
 mod errors;

@@ -19,9 +19,9 @@ const SQUARE_MAX: f32 = 1e30;
 const SCALE_MIN: f32 = 1e-15;
 
 /// What the rows of vectors are held against in a search.
-pub(in super::super) struct Bound {
+pub(in super::super) struct Bound<'a> {
     metric: Metric,
-    probe: Probe,
+    probe: &'a Probe,
     /// By how much a rank can be wrong for each unit of a row's scale, of its length and of its bias, and anyway.
     per_scale: f32,
     per_length: f32,
@@ -46,9 +46,9 @@ pub(super) struct Lengths {
     pub(super) unit: f32,
 }
 
-impl Bound {
+impl<'a> Bound<'a> {
     /// `None` if it would tell nothing.
-    pub(super) fn new(metric: Metric, probe: Probe, lengths: &Lengths) -> Option<Self> {
+    pub(super) fn new(metric: Metric, probe: &'a Probe, lengths: &Lengths) -> Option<Self> {
         let Lengths { own, missed, center, numbers, product, unit } = *lengths;
         if !(own.max(center).powi(2) < SQUARE_MAX && probe.scale() > SCALE_MIN) {
             return None;

@@ -95,6 +95,21 @@ pub(in super::super) struct Probe {
     floats: bool,
 }
 
+/// What a search asks of a view, and the room to put it in the view's shape.
+#[derive(Debug, Default)]
+pub(in super::super) struct Query {
+    /// `x'` of the module's header; under dot the vector as it is.
+    numbers: Vec<f32>,
+    probe: Probe,
+    aside: Vec<f32>,
+}
+
+impl Query {
+    pub(super) fn probe(&self) -> &Probe {
+        &self.probe
+    }
+}
+
 impl Shape {
     /// A shape for vectors like these.
     pub(super) fn new(dimension: usize, metric: Metric, precision: Precision, sample: &[&[f32]]) -> Self {
@@ -234,53 +249,77 @@ impl Shape {
 
     /// `x'` of the module's header.
     fn moved(&self, vector: &[f32]) -> Vec<f32> {
-        let unit = if self.metric == Metric::Cosine { distance::unit(vector) } else { None };
-        let vector = unit.as_deref().unwrap_or(vector);
-        // Each is brought to units first: their difference may be no f32 before.
-        let moved = |(number, center): (&f32, &f32)| number * self.unit - center * self.unit;
-        let numbers = vector.iter().zip(&self.center).map(moved);
-        numbers.map(|number| number.clamp(-FAR_MAX, FAR_MAX)).collect()
+        let mut numbers = Vec::with_capacity(vector.len());
+        self.move_into(vector, &mut numbers);
+        numbers
     }
 
-    /// The probe of a query.
-    pub(super) fn query(&self, vector: &[f32]) -> Probe {
-        match self.metric {
-            Metric::Cosine | Metric::Euclidean => self.probe(&self.moved(vector)),
-            Metric::Dot => Probe { bias: 0.0, weight: 0.0, ..self.probe(vector) },
+    fn move_into(&self, vector: &[f32], numbers: &mut Vec<f32>) {
+        numbers.clear();
+        let unit = (self.metric == Metric::Cosine).then(|| distance::unit(vector)).flatten();
+        match unit {
+            Some(unit) => numbers.extend(unit),
+            None => numbers.extend_from_slice(vector),
+        }
+        for (number, center) in numbers.iter_mut().zip(&self.center) {
+            // Each is brought to units first: their difference may be no f32 before.
+            *number = (*number * self.unit - center * self.unit).clamp(-FAR_MAX, FAR_MAX);
         }
     }
 
-    /// What rows are held against; `None` where they are not of bytes.
-    pub(super) fn bound(&self, vector: &[f32]) -> Option<Bound> {
+    /// Has `query` ask for this vector.
+    pub(super) fn ask(&self, vector: &[f32], query: &mut Query) {
+        let Query { numbers, probe, aside: _ } = query;
+        let weight = match self.metric {
+            Metric::Cosine | Metric::Euclidean => {
+                self.move_into(vector, numbers);
+                1.0
+            }
+            Metric::Dot => {
+                numbers.clear();
+                numbers.extend_from_slice(vector);
+                0.0
+            }
+        };
+        probe.lanes.clear();
+        probe.lanes.resize(self.lanes, Lane::default());
+        let (scale, bias) = self.encode(numbers, &mut probe.lanes);
+        (probe.scale, probe.bias, probe.weight) = (scale, weight * bias, weight);
+        probe.floats = self.precision == Precision::Float;
+    }
+
+    /// What rows are held against to find what `query` asks for; `None` where they are not of bytes.
+    pub(super) fn bound<'a>(&self, query: &'a mut Query) -> Option<Bound<'a>> {
         if self.precision == Precision::Float {
             return None;
         }
-        let probe = self.query(vector);
-        let center: Vec<f32> = self.center.iter().map(|number| number * self.unit).collect();
-        let (own, product) = match self.metric {
-            Metric::Cosine | Metric::Euclidean => (self.moved(vector), 0.0),
-            Metric::Dot => (vector.to_vec(), distance::dot(vector, &center)),
-        };
+        let Query { numbers: own, probe, aside } = query;
         let length = |numbers: &[f32]| distance::dot(numbers, numbers).sqrt();
+        aside.clear();
+        aside.extend(self.center.iter().map(|number| number * self.unit));
+        let center = length(aside);
+        let product = if self.metric == Metric::Dot { distance::dot(own, aside) } else { 0.0 };
+        aside.clear();
+        aside.extend(probe.missed(own));
         #[expect(clippy::cast_precision_loss, reason = "some thousands")]
         let numbers = self.center.len() as f32;
-        let (missed, center) = (length(&probe.missed(&own)), length(&center));
-        let lengths = Lengths { own: length(&own), missed, center, numbers, product, unit: self.unit };
+        let (own, missed) = (length(own), length(aside));
+        let lengths = Lengths { own, missed, center, numbers, product, unit: self.unit };
         Bound::new(self.metric, probe, &lengths)
     }
 
-    fn probe(&self, moved: &[f32]) -> Probe {
-        let mut lanes = vec![Lane::default(); self.lanes];
+    /// Writes the numbers into empty lanes, and says their scale and their bias.
+    fn encode(&self, moved: &[f32], lanes: &mut [Lane]) -> (f32, f32) {
         match self.precision {
             Precision::Float => {
-                let floats: &mut [f32] = bytemuck::cast_slice_mut(&mut lanes);
+                let floats: &mut [f32] = bytemuck::cast_slice_mut(lanes);
                 floats[..moved.len()].copy_from_slice(moved);
-                Probe { lanes, scale: 0.0, bias: 0.0, weight: 1.0, floats: true }
+                (0.0, 0.0)
             }
             Precision::Byte => {
                 let largest = moved.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
                 let step = if largest > 0.0 { largest / 127.0 } else { 1.0 };
-                let codes: &mut [i8] = bytemuck::cast_slice_mut(&mut lanes);
+                let codes: &mut [i8] = bytemuck::cast_slice_mut(lanes);
                 for (code, number) in codes.iter_mut().zip(moved) {
                     // A step too small for f32 would make it infinite, and -128 is not for `sums`.
                     let rounded = (number / step).round().clamp(-127.0, 127.0);
@@ -288,8 +327,7 @@ impl Shape {
                     let rounded = rounded as i8;
                     *code = rounded;
                 }
-                let scale = step * std::f32::consts::SQRT_2;
-                Probe { lanes, scale, bias: distance::dot(moved, moved), weight: 1.0, floats: false }
+                (step * std::f32::consts::SQRT_2, distance::dot(moved, moved))
             }
         }
     }
@@ -302,12 +340,12 @@ impl Shape {
 
     /// Writes the vector's row.
     pub(super) fn write(&self, vector: &[f32], row: &mut [Lane]) {
-        let probe = self.probe(&self.moved(vector));
-        row.copy_from_slice(&probe.lanes);
+        row.fill(Lane::default());
+        let (scale, bias) = self.encode(&self.moved(vector), row);
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(row);
         let start = bytes.len() - TRAILER;
-        bytes[start..start + 4].copy_from_slice(&probe.scale.to_le_bytes());
-        bytes[start + 4..].copy_from_slice(&probe.bias.to_le_bytes());
+        bytes[start..start + 4].copy_from_slice(&scale.to_le_bytes());
+        bytes[start + 4..].copy_from_slice(&bias.to_le_bytes());
     }
 }
 
@@ -379,10 +417,10 @@ impl Probe {
     }
 
     /// What the codes miss of the vector that they were made of.
-    fn missed(&self, moved: &[f32]) -> Vec<f32> {
+    fn missed(&self, moved: &[f32]) -> impl Iterator<Item = f32> {
         let step = self.scale / std::f32::consts::SQRT_2;
         let codes: &[i8] = bytemuck::cast_slice(&self.lanes);
-        moved.iter().zip(codes).map(|(number, code)| number - step * f32::from(*code)).collect()
+        moved.iter().zip(codes).map(move |(number, code)| number - step * f32::from(*code))
     }
 
     fn rank_floats(&self, row: &[Lane]) -> f32 {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::blocks::NONE;
 use super::codes::{Lane, Precision};
-use super::scratch::{Key, Scratch, Space};
+use super::scratch::{Key, Space, scratch};
 use super::{Degrees, Entry, Node, Probe, View};
 
 /// Where neighbours are of two kinds, one in so many is the nearest; the others have the largest product.
@@ -47,7 +47,7 @@ pub(super) fn link_all(
         Linker { view, entry, live, locks: Locks::new(), rising: Mutex::default(), twins: Mutex::default() };
     let stopped = AtomicBool::new(false);
     let work = || {
-        let mut scratch = Scratch::take();
+        let mut scratch = scratch();
         loop {
             // Asked in front of taking one: whatever was taken is linked.
             if next.load(Ordering::Relaxed) >= threads && enough() {

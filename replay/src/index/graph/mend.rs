@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use super::link::{LinkingStopped, known};
-use super::scratch::{Key, Scratch};
+use super::scratch::{Key, scratch};
 use super::{Node, View};
 
 /// Every round reaches at least as much as the one before; one is nearly always enough.
@@ -23,7 +23,7 @@ pub(super) fn mend(
     let twins: HashSet<Node> = view.twins.values().flatten().copied().collect();
     let stands = |node: Node| live(node) || view.twins(node).iter().any(|twin| live(*twin));
     let linked = |node: &Node| stands(*node) && !twins.contains(node);
-    let mut scratch = Scratch::take();
+    let mut scratch = scratch();
     for _ in 0..ROUNDS_MAX {
         let mut reached = Reached::from(view, entry.node);
         #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]

@@ -48,7 +48,8 @@ use vectorizer_log::Metric;
 
 use self::blocks::Block;
 pub(super) use self::bound::Bound;
-pub(super) use self::codes::Probe;
+use self::codes::Probe;
+pub(super) use self::codes::Query;
 use self::codes::{Precision, SAMPLE_MAX, Shape};
 use self::level::level;
 pub use self::link::LinkingStopped;
@@ -395,20 +396,21 @@ impl View {
         self.coded
     }
 
-    /// What the rows of slots are held against; `None` if they tell nothing.
-    pub(super) fn bound(&self, vector: &[f32]) -> Option<Bound> {
-        self.shape.bound(vector)
+    /// What the rows of slots are held against to find what this view's query asks for; `None` if they tell
+    /// nothing.
+    pub(super) fn bound<'a>(&self, query: &'a mut Query) -> Option<Bound<'a>> {
+        self.shape.bound(query)
     }
 
     /// Whether the slot of this number, which has a row, is farther away than `rank_max`.
     #[inline]
-    pub(super) fn rules_out(&self, bound: &Bound, number: Node, rank_max: f32) -> bool {
+    pub(super) fn rules_out(&self, bound: &Bound<'_>, number: Node, rank_max: f32) -> bool {
         bound.rules_out(self.row(number), rank_max)
     }
 
-    /// The vector to look for, in the shape that the walk compares.
-    pub(super) fn probe(&self, vector: &[f32]) -> Probe {
-        self.shape.query(vector)
+    /// Has the query ask for this vector, in the shape that the walk compares.
+    pub(super) fn ask(&self, vector: &[f32], query: &mut Query) {
+        self.shape.ask(vector, query);
     }
 
     /// The bytes of codes, and of everything else.

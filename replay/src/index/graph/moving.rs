@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::link::{LinkingStopped, known, replace};
-use super::scratch::{Key, Scratch, Space};
+use super::scratch::{Key, Space, scratch};
 use super::{Entry, Graph, Node, View, mend};
 
 impl Graph {
@@ -33,7 +33,7 @@ impl Graph {
         new.len = new.coded;
         let len = old.len;
         let twins: HashSet<Node> = old.twins.values().flatten().copied().collect();
-        let mut scratch = Scratch::take();
+        let mut scratch = scratch();
         let mut bereft = Vec::new();
         for node in nodes().filter(|node| !twins.contains(node)) {
             let Some(renumbered) = place(node) else { continue };

@@ -2,19 +2,20 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
 
 use super::Node;
 use super::codes::Probe;
+use crate::index::pool::{Pool, Pooled};
 
-/// How many are kept: more walks than this at once make their own.
-const KEPT_MAX: usize = 16;
-
-static KEPT: Mutex<Vec<Space>> = Mutex::new(Vec::new());
+static SPACES: Pool<Space> = Pool::new();
 
 /// Borrowed from a pool and given back.
-pub(super) struct Scratch(Option<Space>);
+pub(super) type Scratch = Pooled<Space>;
+
+/// One that is free, or a new one.
+pub(super) fn scratch() -> Scratch {
+    SPACES.take()
+}
 
 /// Room to work in.
 #[derive(Default)]
@@ -29,36 +30,6 @@ pub(super) struct Space {
     pub(super) chosen: Vec<Probe>,
     pub(super) probe: Probe,
     pub(super) product: Probe,
-}
-
-impl Scratch {
-    pub(super) fn take() -> Self {
-        let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Self(Some(kept.unwrap_or_default()))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < KEPT_MAX {
-            kept.extend(self.0.take());
-        }
-    }
-}
-
-impl Deref for Scratch {
-    type Target = Space;
-
-    fn deref(&self) -> &Space {
-        self.0.as_ref().expect("it is there until it is dropped")
-    }
-}
-
-impl DerefMut for Scratch {
-    fn deref_mut(&mut self) -> &mut Space {
-        self.0.as_mut().expect("it is there until it is dropped")
-    }
 }
 
 impl Space {

@@ -26,7 +26,7 @@ use super::blocks::NONE;
 use super::codes::{Precision, Shape};
 use super::level::level;
 use super::link::{self, LinkingStopped, known};
-use super::scratch::{Key, Scratch, Space};
+use super::scratch::{Key, Space, scratch};
 use super::{Degrees, Entry, Graph, Node, Slot, View, mend};
 
 const MAGIC: &[u8; 8] = b"VZGRAPH3";
@@ -157,7 +157,7 @@ impl Graph {
             }
         }
         view.len = view.coded;
-        stored.place(&places, &mut view, &mut Scratch::take());
+        stored.place(&places, &mut view, &mut scratch());
         let live = |node: Node| slot(node).id.is_some();
         view.link(&unknown, &live, threads, stop, &|| false)?;
         mend::mend(&view, &live, stop)?;

@@ -29,6 +29,12 @@ struct Linked {
     graph: Graph,
 }
 
+fn asked(view: &View, vector: &[f32]) -> Query {
+    let mut query = Query::default();
+    view.ask(vector, &mut query);
+    query
+}
+
 fn graph(metric: Metric) -> Graph {
     Graph::new(DIMENSION, metric, DEGREES)
 }
@@ -131,8 +137,9 @@ fn a_compaction_keeps_the_graph_sound_and_leaves_no_emptied_node() {
     let missed = |view: &View| {
         let mut missed = 0;
         for (number, node) in (0..).zip(&left) {
-            let probe = view.probe(&linked.vectors[*node as usize]);
-            view.nearest(&probe, 16, |found| missed += usize::from(found[0] != number));
+            view.nearest(&asked(view, &linked.vectors[*node as usize]), 16, |found| {
+                missed += usize::from(found[0] != number);
+            });
         }
         missed
     };
@@ -151,7 +158,7 @@ fn a_view_never_shows_what_came_after_it() {
     }
     linked.extend(5_000, &|| false).unwrap();
     for vector in &linked.vectors[3_000..] {
-        before.nearest(&before.probe(vector), 20, |found| {
+        before.nearest(&asked(&before, vector), 20, |found| {
             assert_eq!(found.len(), 20);
             assert!(found.iter().all(|node| (*node as usize) < 3_000));
         });
@@ -219,7 +226,7 @@ fn of_two_equal_vectors_that_were_linked_at_once_neither_is_shown_twice() {
     }
     linked.extend(1_080, &|| false).unwrap();
     let view = linked.graph.view();
-    view.nearest(&view.probe(&copied), 100, |found| {
+    view.nearest(&asked(&view, &copied), 100, |found| {
         let distinct: std::collections::HashSet<&Node> = found.iter().collect();
         assert_eq!(distinct.len(), found.len(), "one is shown twice");
         let copies = found.iter().filter(|node| linked.vectors[**node as usize] == copied).count();
@@ -238,7 +245,7 @@ fn one_of_many_equal_vectors_stands_for_all_of_them_and_is_inherited_from() {
     let view = linked.graph.view();
     let count_of_copies = |view: &View, ef: usize| {
         let mut count = 0;
-        view.nearest(&view.probe(&copied), ef, |found| count = found.len());
+        view.nearest(&asked(view, &copied), ef, |found| count = found.len());
         count
     };
     assert!(count_of_copies(&view, 4) >= 3_001, "{}", count_of_copies(&view, 4));

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
 use super::blocks::NONE;
-use super::codes::{Lane, Probe};
-use super::scratch::{Key, Scratch, Space};
+use super::codes::{Lane, Probe, Query};
+use super::scratch::{Key, Space, scratch};
 use super::{Entry, Node, View};
 use crate::index::prefetch::prefetch;
 
@@ -15,10 +15,11 @@ const AHEAD: usize = 8;
 const CANDIDATES_ELSEWHERE: usize = 8;
 
 impl View {
-    /// About `ef` nodes that are near to the probe, nearest first.
-    pub(in super::super) fn nearest(&self, probe: &Probe, ef: usize, mut found: impl FnMut(&[Node])) {
+    /// About `ef` nodes that are near to what is sought, nearest first.
+    pub(in super::super) fn nearest(&self, query: &Query, ef: usize, mut found: impl FnMut(&[Node])) {
+        let probe = query.probe();
         let Some(entry) = self.start(probe) else { return };
-        let mut scratch = Scratch::take();
+        let mut scratch = scratch();
         let start = self.descend(probe, entry, 0);
         self.search_level(probe, &[start], 0, ef, &mut scratch);
         let space = &mut *scratch;
@@ -35,15 +36,16 @@ impl View {
     /// comes upon one side of it: it looks for more, so as not to take that for the nearest.
     pub(in super::super) fn nearest_accepted(
         &self,
-        probe: &Probe,
+        query: &Query,
         mut ef: usize,
         patience: usize,
         effort: usize,
         accept: impl Fn(Node) -> bool,
         mut found: impl FnMut(&[Node]),
     ) -> Result<(), TooFar> {
+        let probe = query.probe();
         let Some(entry) = self.start(probe) else { return Ok(()) };
-        let mut scratch = Scratch::take();
+        let mut scratch = scratch();
         let space = &mut *scratch;
         let start = self.descend(probe, entry, 0);
         space.start(self.len);
