@@ -21,6 +21,7 @@ use vectorizer::server;
 use vectorizer_log::Timestamp;
 
 use crate::node::{Answer, Node, PATIENCE};
+use crate::secrets::{self, Searched};
 
 const SERVICE_KEY: &str = "service-key-of-the-hostile-tests-0123456789";
 
@@ -33,6 +34,7 @@ pub(crate) struct Cluster {
     url: String,
     data: PathBuf,
     running: Option<(CancellationToken, JoinHandle<()>)>,
+    _hub_files: Searched,
 }
 
 /// How the hub answers what.
@@ -93,7 +95,7 @@ impl Cluster {
         let running = Some(serve(listener, &hub, &mood, &calls));
         let data = folder.join("data");
         let node = node(data.clone(), &url, flags).await;
-        Self { hub, node, mood, calls, url, data, running }
+        Self { hub, node, mood, calls, url, data, running, _hub_files: Searched(folder.join("hub")) }
     }
 
     /// Kills the node, and starts another on its folder.
@@ -176,7 +178,9 @@ impl Cluster {
     pub(crate) fn key(&self, tenant: Option<&str>, expires_at: Option<Timestamp>) -> ApiKey {
         let tenant = tenant.map(|tenant| tenant.parse().unwrap());
         let new = NewKey { permission: Permission::Admin, tenant, expires_at };
-        self.hub.create_key(Environment::Live, &new).unwrap()
+        let key = self.hub.create_key(Environment::Live, &new).unwrap();
+        secrets::watch(key.expose());
+        key
     }
 
     /// A request with this key, and `body` unless that is null.

@@ -38,6 +38,7 @@ mod permissions;
 mod power_loss;
 mod random;
 mod readme;
+mod secrets;
 mod single_tenant;
 mod sleeping;
 mod stopping;

@@ -1,23 +1,35 @@
 //! A real server process, and a client that talks to it.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use crate::secrets::{self, Searched};
 
 /// How long anything may take before the test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A child process that serves, killed when dropped.
+/// How much a server says: everything, so that a secret that is said anywhere is found.
+const LOG_FILTER: &str = "trace";
+
+/// A child process that serves, killed when dropped; what it has said and written down holds no secret then.
 pub(crate) struct Node {
     child: Child,
     url: String,
     pub(crate) data: PathBuf,
+    /// What it says on stderr.
+    stderr: NamedTempFile,
+    /// What it says on stdout, until it ends.
+    stdout: Option<JoinHandle<String>>,
 }
 
 /// Who makes a request.
@@ -56,16 +68,9 @@ impl Node {
         // In blocks of 512 bytes; without the trap the signal would end the process.
         let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);
         let mut limited = Command::new("sh");
-        limited.args(["-c", &script, env!("CARGO_BIN_EXE_vectorizer")]);
+        // What it says is in a file, too.
+        limited.args(["-c", &script, env!("CARGO_BIN_EXE_vectorizer")]).env("VECTORIZER_LOG", "warn");
         Self::spawn(limited, "dev", data, &["--hub-listen", "127.0.0.1:0"])
-    }
-
-    /// `vectorizer dev` that says everything it can, into this file.
-    pub(crate) fn dev_traced(data: &Path, stderr: &Path) -> Self {
-        let script = format!("exec env VECTORIZER_LOG=trace \"$0\" \"$@\" 2>'{}'", stderr.display());
-        let mut traced = Command::new("sh");
-        traced.args(["-c", &script, env!("CARGO_BIN_EXE_vectorizer")]);
-        Self::spawn(traced, "dev", data, &["--hub-listen", "127.0.0.1:0"])
     }
 
     /// A server command with these flags beside the folder and a free port.
@@ -75,6 +80,11 @@ impl Node {
 
     fn spawn(mut program: Command, command: &str, data: &Path, flags: &[&str]) -> Self {
         std::fs::create_dir_all(data).unwrap();
+        secrets::watch_flags(flags);
+        let stderr = NamedTempFile::new().unwrap();
+        if program.get_envs().all(|(name, _)| name != "VECTORIZER_LOG") {
+            program.env("VECTORIZER_LOG", LOG_FILTER);
+        }
         let mut child = program
             .args([command, "--data-dir"])
             .arg(data)
@@ -82,24 +92,45 @@ impl Node {
             .args(flags)
             .current_dir(data)
             .env_remove("HIVEHUB_API_KEY")
-            .env("VECTORIZER_LOG", "warn")
             .stdout(Stdio::piped())
+            .stderr(stderr.reopen().unwrap())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let is_dev = command == "dev";
+        // Whoever tries things out is shown the keys, once, on the terminal: that is what `dev` is for.
+        let is_heard = move |line: &String| !(is_dev && secrets::is_shown_key(line));
+        let mut said = Vec::new();
         let url = loop {
-            let line = lines.next().expect("the server ended before it listened").unwrap();
+            let Some(line) = lines.next() else {
+                panic!("the server ended before it listened\n{}", complaints(stderr.path()));
+            };
+            let line = line.unwrap();
             let found = line.split_whitespace().find(|word| {
                 ["http://127.0.0.1:", "https://127.0.0.1:"].iter().any(|start| word.starts_with(start))
-                    && (command != "dev" || word.ends_with("/api/v1"))
+                    && (!is_dev || word.ends_with("/api/v1"))
             });
-            if let Some(url) = found {
-                break url.trim_end_matches([',', '/']).trim_end_matches("/api/v1").to_owned();
+            let url =
+                found.map(|url| url.trim_end_matches([',', '/']).trim_end_matches("/api/v1").to_owned());
+            said.push(line);
+            if let Some(url) = url {
+                break url;
             }
         };
         // Whatever else it prints must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, url, data: data.to_owned() }
+        let stdout = std::thread::spawn(move || {
+            said.extend(lines.map_while(Result::ok));
+            said.retain(is_heard);
+            said.join("\n")
+        });
+        // Before anything is asked with one of its keys, these are known.
+        secrets::watch_keys_of(data);
+        Self { child, url, data: data.to_owned(), stderr, stdout: Some(stdout) }
+    }
+
+    /// The file that has what it says on stderr.
+    pub(crate) fn stderr(&self) -> &Path {
+        self.stderr.path()
     }
 
     /// SIGKILL, and nothing of it is left.
@@ -210,7 +241,27 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let stdout = self.stdout.take().and_then(|stdout| stdout.join().ok()).unwrap_or_default();
+        if std::thread::panicking() {
+            eprintln!("{}", complaints(self.stderr()));
+            return;
+        }
+        secrets::are_not_in("stdout", stdout.as_bytes());
+        let on_stderr = File::open(self.stderr()).and_then(secrets::found_in).unwrap();
+        assert_eq!(on_stderr, None, "stderr holds a part of a secret");
+        drop(Searched(self.data.clone()));
     }
+}
+
+/// What a server has complained about: all that it says for people, beside what it only traces.
+fn complaints(stderr: &Path) -> String {
+    let said = std::fs::read(stderr).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let is_traced = |line: &str| {
+        ["TRACE", "DEBUG", "INFO"].iter().any(|it| line.contains(&format!("\"level\":\"{it}\"")))
+    };
+    let lines: Vec<&str> = said.lines().filter(|line| !is_traced(line)).take(200).collect();
+    lines.join("\n")
 }
 
 /// A client of no node in particular.
@@ -220,11 +271,19 @@ pub(crate) fn http() -> reqwest::Client {
 
 /// Runs the command to its end.
 pub(crate) fn vectorizer<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_vectorizer"))
-        .args(arguments)
-        .env("VECTORIZER_LOG", "warn")
+    let arguments: Vec<&str> = arguments.into_iter().collect();
+    secrets::watch_flags(&arguments);
+    let output = Command::new(env!("CARGO_BIN_EXE_vectorizer"))
+        .args(&arguments)
+        .env("VECTORIZER_LOG", LOG_FILTER)
         .output()
-        .unwrap()
+        .unwrap();
+    // Whoever makes a key is shown it, this once.
+    if !arguments.contains(&"keys") {
+        secrets::are_not_in("stdout", &output.stdout);
+    }
+    secrets::are_not_in("stderr", &output.stderr);
+    output
 }
 
 /// Talks to one node with one key.
@@ -251,7 +310,10 @@ fn json_or_text(bytes: &[u8]) -> Value {
 impl Answer {
     pub(crate) async fn read(response: Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
-        Self { status, headers, body: json_or_text(&response.bytes().await.unwrap()) }
+        let body = response.bytes().await.unwrap();
+        secrets::are_not_in("an answer", &body);
+        secrets::are_not_in("an answer's head", format!("{headers:?}").as_bytes());
+        Self { status, headers, body: json_or_text(&body) }
     }
 
     /// Takes a whole answer apart.
