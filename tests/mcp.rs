@@ -333,6 +333,11 @@ async fn an_agent_is_told_what_was_wrong_and_nothing_is_done() {
     ] {
         assert_eq!(agent.refused(tool, arguments.clone()).await, problem, "{tool} {arguments}");
     }
+    // In the words of the tool, not of REST.
+    let wrong =
+        json!({"collection": "notes", "records": [{"id": "a", "text": "b"}, {"id": "", "text": "b"}]});
+    let told = agent.result("upsert", wrong).await["structuredContent"]["detail"].clone();
+    assert!(told.as_str().unwrap().starts_with("records[1]"), "{told}");
     assert_eq!(node.client(ACME).data_seq().await, seq);
     let unknown =
         agent.say("tools/call", json!({"name": "drop_everything", "arguments": {}})).await.expect(200);
@@ -379,9 +384,58 @@ async fn what_is_no_message_or_too_large_a_one_is_refused() {
     ))
     .await;
     assert_eq!((large.status.as_u16(), large.problem()), (413, "body-too-large"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_message_opens_a_session_or_a_stream_that_would_outlive_its_key() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let agent = Agent::new(&node, ACME);
+    with_notes(&agent, 3).await;
+    let version = "2026-07-28";
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": version, "io.modelcontextprotocol/clientCapabilities": {},
+        "progressToken": 1
+    });
+    let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}});
+    let listen = json!({"notifications": {"toolsListChanged": true}, "_meta": meta});
+    let search = json!({"name": "search", "arguments": arguments("search"), "_meta": meta});
+    for (method, params, version, name, status) in [
+        ("initialize", hello, "2025-11-25", None, 200),
+        ("tools/list", json!({}), "2025-11-25", None, 200),
+        ("tools/list", json!({"_meta": meta}), version, None, 200),
+        ("tools/call", search, version, Some("search"), 200),
+        ("subscriptions/listen", listen, version, None, 404),
+    ] {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let mut request = agent.request(&message).header("mcp-protocol-version", version);
+        request = request.header("mcp-method", method);
+        if let Some(name) = name {
+            request = request.header("mcp-name", name);
+        }
+        let answer = agent.client.send(request).await;
+        assert_eq!(answer.status, status, "{method}: {}", answer.body);
+        assert_eq!(answer.headers["content-type"], "application/json", "{method}");
+        assert!(!answer.headers.contains_key("mcp-session-id"), "{method}");
+        assert_eq!(answer.body["id"], 1, "{method}");
+    }
+    // What a client of sessions would do next.
     for method in [Method::GET, Method::DELETE] {
         let request = agent.client.request_at(method, "/mcp").bearer_auth(node.key(ACME));
-        assert_eq!(agent.client.send(request).await.status, 405);
+        let request = request.header("accept", "text/event-stream").header("mcp-session-id", "a");
+        let answer = agent.client.send(request).await;
+        assert_eq!((answer.status.as_u16(), answer.problem()), (405, "method-not-allowed"));
+        assert_eq!(answer.headers["allow"], "POST");
+    }
+    // The name of a session is no right, and keeps none of it.
+    let message = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_collections", "arguments": {}}
+    });
+    for (key, seen) in [(ACME, 1), (GLOBEX, 0)] {
+        let request = Agent::new(&node, key).request(&message).header("mcp-session-id", "a");
+        let answer = agent.client.send(request).await.expect(200);
+        let collections = answer["result"]["structuredContent"]["collections"].as_array().unwrap();
+        assert_eq!(collections.len(), seen, "{key:?}");
     }
 }
 

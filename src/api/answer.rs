@@ -18,7 +18,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// What all answers on their way may take up.
 const NODE_BYTES_MAX: usize = 4 * ANSWER_BYTES_MAX;
 /// What those of one tenant may: one of the largest, also if it is a quarter larger than expected.
-const TENANT_BYTES_MAX: usize = ANSWER_BYTES_MAX + ANSWER_BYTES_MAX / 4;
+pub(super) const TENANT_BYTES_MAX: usize = ANSWER_BYTES_MAX + ANSWER_BYTES_MAX / 4;
 
 /// Every tenant's share of the room for answers, in KiB.
 pub(super) const SHARE_KIBIBYTES: usize = TENANT_BYTES_MAX / 1024;

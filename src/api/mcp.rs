@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::App;
 use super::body::read_message;
 use super::middleware::auth::{GrantedMcp, Readmission};
+use super::middleware::host;
 use super::operations::Session;
 use super::problem::{Problem, ProblemBody};
 
@@ -72,26 +73,14 @@ pub(super) async fn serve(State(app): State<App>, request: Request) -> Result<Re
 /// What the MCP specification asks for against pages that make a browser speak to a server it should not (DNS
 /// rebinding): no page but one of a known host, and where the server is told its names, no other name.
 fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
-    let refused = |detail: String| Err(Problem::new(StatusCode::FORBIDDEN, "origin-not-allowed", detail));
     let known = &app.shared.known_hosts;
     for origin in headers.get_all(header::ORIGIN) {
         if !origin.to_str().is_ok_and(|origin| known.allow_origin(origin)) {
-            return refused(format!(
+            let detail = format!(
                 "pages of {origin:?} may not speak to this server; server.allowed_hosts names the hosts of those that may"
-            ));
+            );
+            return Err(Problem::new(StatusCode::FORBIDDEN, "origin-not-allowed", detail));
         }
     }
-    if known.has_names() {
-        let mut hosts = headers.get_all(header::HOST).iter();
-        let host = match (hosts.next(), hosts.next()) {
-            (Some(host), None) => host.to_str().unwrap_or_default(),
-            _ => "",
-        };
-        if !known.allow(host) {
-            return refused(format!(
-                "host {host:?} is not served here; server.allowed_hosts names those that are"
-            ));
-        }
-    }
-    Ok(())
+    if known.has_names() { host::check_name(known, headers) } else { Ok(()) }
 }

@@ -9,15 +9,13 @@ use axum::http::{Extensions, StatusCode};
 use tower::ServiceExt as _;
 use vectorizer_log::Seq;
 
+use super::answer::TENANT_BYTES_MAX;
 use super::middleware::auth::{Readmission, enter_by};
 use super::problem::Problem;
 use super::{App, location, served};
 use crate::audit::Refused;
 use crate::auth::{Admin, McpPass, Operation};
 use crate::tenancy::Tenant;
-
-/// What an operation has answered may be this large; more would have been refused by the tools' own limits.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// One request over MCP: the right to ask for operations, as far as its key reaches, and the way there.
 #[derive(Clone)]
@@ -98,7 +96,8 @@ impl Entered {
             tracing::error!(status = response.status().as_u16(), "an operation has failed without a problem");
             return Err(Problem::internal());
         }
-        let body = axum::body::to_bytes(response.into_body(), ANSWER_BYTES_MAX).await;
+        // No operation that is asked for here makes a larger answer.
+        let body = axum::body::to_bytes(response.into_body(), TENANT_BYTES_MAX).await;
         body.map(Into::into).map_err(|error| {
             tracing::error!(%error, "an operation's answer broke off");
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the answer broke off")

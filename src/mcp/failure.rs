@@ -25,6 +25,14 @@ impl Failure {
         Self { code: "internal", detail: "the server has failed at this call".to_owned() }
     }
 
+    /// The same about an argument that agents know by another name.
+    pub(super) fn renamed(mut self, from: &str, to: &str) -> Self {
+        if let Some(rest) = self.detail.strip_prefix(from) {
+            self.detail = format!("{to}{rest}");
+        }
+        self
+    }
+
     /// Whether it is this kind of problem.
     pub(super) fn is(&self, code: &str) -> bool {
         self.code == code
@@ -86,5 +94,25 @@ fn advice(code: &str) -> &'static str {
         | "too-many-readers"
         | "internal" => "Wait some seconds and try again a few times.",
         _ => "Correct the arguments as the detail says and call the tool again.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_failed_inside_is_not_told() {
+        for problem in [
+            Problem::internal(),
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "/var/lib/data: permission denied"),
+        ] {
+            let told = Failure::from(problem);
+            assert_eq!((told.code, told.detail.as_str()), ("internal", "the server has failed at this call"));
+        }
+        let told = Failure::internal(&std::io::Error::other("/var/lib/data: permission denied"));
+        assert!(!told.detail.contains("/var"));
+        let told = Failure::arguments("vectors[2]: it has no text").renamed("vectors", "records");
+        assert_eq!(told.detail, "records[2]: it has no text");
     }
 }

@@ -1,5 +1,7 @@
 //! Answers for readers with little room: cut, with the place where they go on.
 
+use std::io;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -9,14 +11,53 @@ use super::failure::Failure;
 /// About how many bytes of JSON a tool answers at once. A model reads no more with profit, and can ask for the rest.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
+/// What is left of the room of one answer.
+pub(super) struct Room {
+    bytes_left: usize,
+    is_empty: bool,
+}
+
+impl Room {
+    /// All of it.
+    pub(super) const fn new() -> Self {
+        Self { bytes_left: ANSWER_BYTES_MAX, is_empty: true }
+    }
+
+    /// Whether there is room for this item, which is taken up then. For the first there always is.
+    pub(super) fn take(&mut self, item: &Value) -> bool {
+        let bytes = written_bytes(item);
+        let fits = self.is_empty || bytes <= self.bytes_left;
+        if fits {
+            self.bytes_left = self.bytes_left.saturating_sub(bytes);
+            self.is_empty = false;
+        }
+        fits
+    }
+}
+
 /// How many of the first `items` fit into one answer: at least one.
 pub(super) fn fitting(items: &[Value]) -> usize {
-    let mut bytes = 0;
-    let fits = |item: &&Value| {
-        bytes += item.to_string().len();
-        bytes <= ANSWER_BYTES_MAX
-    };
-    items.iter().take_while(fits).count().max(1).min(items.len())
+    let mut room = Room::new();
+    items.iter().take_while(|item| room.take(item)).count()
+}
+
+/// How long a value is as JSON, without writing it down.
+fn written_bytes(value: &Value) -> usize {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Counting never fails, and neither does writing what was read as JSON.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 /// A place that only this tool understands.
@@ -52,6 +93,8 @@ mod tests {
         assert_eq!(fitting(&vec![small.clone(); 100]), 65);
         assert_eq!(fitting(&[large.clone(), small.clone()]), 1);
         assert_eq!(fitting(&[small, large]), 1);
+        let odd = serde_json::json!({"a\n": [1.5, null, "\u{1}ü"], "b": {}});
+        assert_eq!(written_bytes(&odd), odd.to_string().len());
     }
 
     #[test]

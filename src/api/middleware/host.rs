@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -55,6 +55,25 @@ impl AllowedHosts {
     }
 }
 
+/// The name that is asked for, if there is one and no other.
+fn named(headers: &HeaderMap) -> Option<&str> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().ok(),
+        _ => None,
+    }
+}
+
+/// Refuses to be asked by other names than these.
+pub(in crate::api) fn check_name(allowed: &AllowedHosts, headers: &HeaderMap) -> Result<(), Problem> {
+    let host = named(headers).unwrap_or_default();
+    if allowed.allow(host) {
+        return Ok(());
+    }
+    let detail = format!("host {host:?} is not served here; server.allowed_hosts names those that are");
+    Err(Problem::new(StatusCode::FORBIDDEN, "host-not-allowed", detail))
+}
+
 /// Refuses requests for names this server does not have.
 pub async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
     check_against(app.shared.allowed_hosts.as_ref(), request, next).await
@@ -62,17 +81,10 @@ pub async fn check(State(app): State<App>, request: Request, next: Next) -> Resp
 
 /// Refuses requests for other names than these; with none given, no request.
 pub async fn check_against(allowed: Option<&AllowedHosts>, request: Request, next: Next) -> Response {
-    if let Some(allowed) = allowed {
-        let mut hosts = request.headers().get_all(header::HOST).iter();
-        let host = match (hosts.next().map(|host| host.to_str()), hosts.next()) {
-            (Some(Ok(host)), None) => host,
-            _ => "",
-        };
-        if !allowed.allow(host) {
-            let detail =
-                format!("host {host:?} is not served here; server.allowed_hosts names those that are");
-            return Problem::new(StatusCode::FORBIDDEN, "host-not-allowed", detail).into_response();
-        }
+    if let Some(allowed) = allowed
+        && let Err(problem) = check_name(allowed, request.headers())
+    {
+        return problem.into_response();
     }
     next.run(request).await
 }

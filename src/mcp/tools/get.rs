@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Description, Effect, nullable};
 use crate::mcp::call::{Arguments, Call, collection_schema, encoded};
 use crate::mcp::failure::Failure;
-use crate::mcp::page::{fitting, read_place, write_cursor};
+use crate::mcp::page::{Room, read_place, write_cursor};
 
 const IDS_MAX: usize = 100;
 
@@ -39,18 +39,13 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value,
         return Err(Failure::arguments(format!("ids: there are {}, it takes 1 to {IDS_MAX}", ids.len())));
     }
     let first = read_place(cursor.as_deref())?.min(ids.len());
-    let (mut records, mut missing) = (Vec::new(), Vec::new());
+    let (mut records, mut missing, mut room) = (Vec::new(), Vec::new(), Room::new());
     let mut next = first;
     for id in &ids[first..] {
         let asked = call.ask(&format!("{path}/vectors/{}?with_vector={with_vector}", encoded(id)?)).await;
         match asked {
-            Ok(record) => {
-                records.push(record);
-                if fitting(&records) < records.len() {
-                    records.pop();
-                    break;
-                }
-            }
+            Ok(record) if room.take(&record) => records.push(record),
+            Ok(_) => break,
             Err(failure) if failure.is("no-such-vector") => missing.push(id),
             Err(failure) => return Err(failure),
         }

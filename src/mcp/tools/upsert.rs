@@ -47,5 +47,6 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value,
         let detail = format!("records: there are {}, one call writes at most {RECORDS_MAX}", records.len());
         return Err(Failure::arguments(detail));
     }
-    call.send(&format!("{path}/vectors"), &headers, &json!({"vectors": records})).await
+    let written = call.send(&format!("{path}/vectors"), &headers, &json!({"vectors": records})).await;
+    written.map_err(|failure| failure.renamed("vectors", "records"))
 }
