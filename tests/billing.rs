@@ -251,6 +251,7 @@ async fn everything_is_billed(mut cluster: Cluster, customers: Vec<Customer>, cr
                     "{}",
                     answer.body
                 );
+                shows_what_was_delivered(&answer.body, &ledger(&cluster.hub, &customer.id()));
                 let health = cluster.send(&operator(&cluster), "GET", "/cluster/health", &Value::Null).await;
                 if health.expect(200)["usage"]["tenants"] == 0 {
                     break;
@@ -279,6 +280,28 @@ async fn everything_is_billed(mut cluster: Cluster, customers: Vec<Customer>, cr
         assert!((least.0..=most.0).contains(&requests), "{}: {least:?} {most:?} {requests}", customer.name);
         assert!((least.1..=most.1).contains(&searches), "{}: {least:?} {most:?} {searches}", customer.name);
     }
+}
+
+/// The window that is shown as delivered last is in the ledger, line by line.
+fn shows_what_was_delivered(usage: &Value, ledger: &[Line]) {
+    let delivered = &usage["last_delivered"];
+    let window = &delivered["window"];
+    let through = Seq::new(window["last_seq"].as_u64().unwrap_or_else(|| panic!("{usage}")));
+    assert!(delivered["at"].is_string() && delivered["seq"].as_u64().unwrap() >= through.get(), "{usage}");
+    assert!(window["id"].as_str().unwrap().ends_with(&format!(":{through}")), "{usage}");
+    let lines: Vec<&Line> = ledger.iter().filter(|line| line.through == through).collect();
+    for line in &lines {
+        assert_eq!(window["first_seq"], line.first_seq.get(), "{usage}");
+        assert_eq!(
+            (&window["since"], &window["until"]),
+            (&json!(line.window.0.to_string()), &json!(line.window.1.to_string()))
+        );
+        assert_eq!(window["totals"][line.meter.name()], u64::try_from(line.value).unwrap(), "{usage}");
+    }
+    let is_line = |meter: &str| lines.iter().any(|line| line.meter.name() == meter);
+    let totals = window["totals"].as_object().unwrap();
+    assert_eq!(totals.len(), Meter::ALL.len(), "{usage}");
+    assert!(totals.iter().all(|(meter, value)| is_line(meter) || *value == 0), "{usage}");
 }
 
 fn operator(cluster: &Cluster) -> ApiKey {

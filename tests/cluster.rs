@@ -30,6 +30,7 @@ async fn usage_is_what_the_tenant_has_and_shown_to_it_and_to_the_operator_only()
     assert_eq!(usage["usage"]["storage_bytes"], 3 * (4 * 2 + 2 + 32));
     assert_eq!(usage["quota"]["vectors"], 100_000_000);
     assert!(usage["usage"]["log_bytes"].as_u64().unwrap() > 100);
+    assert_eq!(usage["last_delivered"], Value::Null, "no window has ended");
 
     let operator = node.client(Key::Operator);
     assert_eq!(operator.get("/cluster/usage?tenant=acme").await.expect(200)["usage"], usage["usage"]);

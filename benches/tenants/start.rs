@@ -106,6 +106,7 @@ fn generate(data: &Path, tenants: usize) -> Outcome<()> {
             closed: Seq::NONE,
             delivered: Seq::NONE,
             delivered_at: None,
+            delivered_window: None,
             parked: Vec::new(),
             behind_since: None,
             window_since: Some(Timestamp::now()),

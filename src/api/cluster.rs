@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
-use vectorizer_log::{LogId, Seq, TenantId, Tombstone};
+use vectorizer_log::{LogId, MeterTotal, Seq, TenantId, Tombstone};
 
 use super::App;
 use super::answer::json;
@@ -206,6 +206,27 @@ pub(super) struct DeliveredNow {
     seq: u64,
     /// When that was; null if it was in an earlier life of the server that noted nothing down.
     at: Option<String>,
+    /// The last window of it; null if that was not noted down.
+    window: Option<DeliveredWindowNow>,
+}
+
+/// A window of the bill that HiveHub has.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DeliveredWindowNow {
+    /// Its lines are known to HiveHub by this, a colon and the meter.
+    id: String,
+    /// When it began.
+    since: String,
+    /// When it ended.
+    until: String,
+    /// Its first record.
+    first_seq: u64,
+    /// Its last record, which closed it.
+    last_seq: u64,
+    /// What it came to, by meter, as in the window that is open. What is zero is no line, except for
+    /// `storage_bytes` where vectors were deleted.
+    #[schema(value_type = BTreeMap<String, Object>)]
+    totals: BTreeMap<&'static str, MeterValue>,
 }
 
 /// What a key is and may do.
@@ -459,15 +480,29 @@ pub(super) async fn usage(
 
 /// A bill as it is shown.
 fn shown(bill: BillFacts) -> (Option<WindowNow>, Option<DeliveredNow>) {
-    let BillFacts { window, delivered } = bill;
+    let BillFacts { log_id, window, delivered } = bill;
     let window = window.map(|WindowFacts { since, first_seq, totals }| WindowNow {
         since: since.map(|since| since.to_string()),
         first_seq: first_seq.map(Seq::get),
-        totals: totals.into_iter().map(|total| (total.meter.name(), MeterValue(total.value))).collect(),
+        totals: by_meter(totals),
     });
-    let delivered = (delivered.seq > Seq::NONE)
-        .then(|| DeliveredNow { seq: delivered.seq.get(), at: delivered.at.map(|at| at.to_string()) });
+    let delivered = (delivered.seq > Seq::NONE).then(|| DeliveredNow {
+        seq: delivered.seq.get(),
+        at: delivered.at.map(|at| at.to_string()),
+        window: delivered.window.map(|window| DeliveredWindowNow {
+            id: format!("{log_id}:{}", window.last_seq),
+            since: window.since.to_string(),
+            until: window.through.to_string(),
+            first_seq: window.first_seq.get(),
+            last_seq: window.last_seq.get(),
+            totals: by_meter(window.totals),
+        }),
+    });
     (window, delivered)
+}
+
+fn by_meter(totals: Vec<MeterTotal>) -> BTreeMap<&'static str, MeterValue> {
+    totals.into_iter().map(|total| (total.meter.name(), MeterValue(total.value))).collect()
 }
 
 /// See what one's own key is and may do.

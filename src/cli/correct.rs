@@ -207,6 +207,7 @@ fn note(
             closed,
             delivered: billing.acknowledged(),
             delivered_at: None,
+            delivered_window: None,
             parked: Vec::new(),
             behind_since: None,
             window_since: billing.window().map(OpenWindow::since),

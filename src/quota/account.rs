@@ -8,69 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{error, warn};
 use vectorizer_log::{Event, LogId, LogReader, ParkedLine, Seq, TenantId, Timestamp};
 use vectorizer_replay::{Billing, OpenWindow};
 
+use super::noted_bill::{Delivered, DeliveredWindow, NotedBill};
 use super::reporter::{Found, LeftAlone, Outbox};
 use crate::catalogue::Catalogue;
-use crate::hivehub::rfc3339;
 
 /// How many lines that `HiveHub` has rejected wait for a tenant's log. A tenant that has more is not served
 /// until its log has taken them.
 pub(super) const PARKED_MAX: usize = 128;
-
-/// Where a tenant's bill stands, for the time when it sleeps.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NotedBill {
-    /// The log that it is computed from.
-    pub log_id: LogId,
-    /// The newest close or correction.
-    pub closed: Seq,
-    /// Every close and correction through here is delivered.
-    pub delivered: Seq,
-    /// When that was.
-    #[serde(with = "rfc3339")]
-    pub delivered_at: Option<Timestamp>,
-    /// What of it was rejected and is not in the log yet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parked: Vec<ParkedLine>,
-    /// When the oldest of the rest was closed, as far as that is known.
-    #[serde(with = "rfc3339")]
-    pub behind_since: Option<Timestamp>,
-    /// When the open window began.
-    #[serde(with = "rfc3339")]
-    pub window_since: Option<Timestamp>,
-    /// Whether it has anything in it that is billed whatever is stored.
-    #[serde(default = "unknown")]
-    pub window_counts: bool,
-    /// Whether the tenant was awake: if it sleeps now, the node has crashed, and its log may say more.
-    pub awake: bool,
-}
-
-/// Nothing is lost by looking.
-fn unknown() -> bool {
-    true
-}
-
-impl NotedBill {
-    /// Whether something is closed and not delivered.
-    pub fn is_behind(&self) -> bool {
-        self.delivered < self.closed
-    }
-}
-
-/// What of a tenant's bill was delivered last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivered {
-    /// Every close and correction through here.
-    pub seq: Seq,
-    /// When; `None` if that was not noted down.
-    pub at: Option<Timestamp>,
-}
 
 /// The bill of a tenant in memory: what its writer closes and the reporter delivers.
 #[derive(Debug)]
@@ -195,12 +145,13 @@ impl Accounts {
         // A note about another log, or one that the log does not bear out, says nothing.
         let closed = billing.last_close().max(billing.last_correction());
         let noted = noted.filter(|noted| noted.log_id == log.log_id() && noted.delivered <= closed);
-        let acknowledged = Delivered { seq: billing.acknowledged(), at: None };
+        let acknowledged = Delivered { seq: billing.acknowledged(), at: None, window: None };
         let noted_since = noted.as_ref().and_then(|noted| noted.behind_since);
         let (delivered, parked) = match noted {
             Some(noted) if noted.delivered >= acknowledged.seq => {
+                let delivered = noted.delivered();
                 let parked = noted.parked.into_iter().filter(|line| line.seq > acknowledged.seq).collect();
-                (Delivered { seq: noted.delivered, at: noted.delivered_at }, parked)
+                (delivered, parked)
             }
             Some(_) | None => (acknowledged, Vec::new()),
         };
@@ -365,6 +316,11 @@ impl TenantAccount {
         &self.tenant
     }
 
+    /// The log that it is computed from.
+    pub fn log_id(&self) -> LogId {
+        self.log.log_id()
+    }
+
     /// From where its lines are read.
     pub(super) fn log(&self) -> &LogReader {
         &self.log
@@ -425,7 +381,12 @@ impl TenantAccount {
 
     /// How far it is delivered.
     pub fn delivered(&self) -> Delivered {
-        self.books().delivered
+        self.books().delivered.clone()
+    }
+
+    /// Every close and correction through here is delivered.
+    pub(super) fn delivered_seq(&self) -> Seq {
+        self.books().delivered.seq
     }
 
     /// The writer has appended something; `closed_at` is set if it was a close.
@@ -445,19 +406,27 @@ impl TenantAccount {
     /// What the log does not know of what `HiveHub` has.
     pub fn acknowledgement(&self) -> Option<Event> {
         let books = self.books();
-        let Delivered { seq: through, at: _ } = books.delivered;
+        let through = books.delivered.seq;
         let parked = books.parked.iter().filter(|line| line.seq <= through).cloned().collect();
         (through > books.billing.acknowledged()).then_some(Event::BillingAcknowledged { through, parked })
     }
 
-    /// `HiveHub` has everything through `seq`, which was closed at `closed_at`, except for what it rejected.
-    pub(super) fn deliver(&self, seq: Seq, parked: Vec<ParkedLine>, closed_at: Timestamp) {
+    /// `HiveHub` has everything through `seq`, which was closed at `closed_at`, except for what it rejected;
+    /// `window` is what was closed there, unless it is a correction.
+    pub(super) fn deliver(
+        &self,
+        seq: Seq,
+        window: Option<DeliveredWindow>,
+        parked: Vec<ParkedLine>,
+        closed_at: Timestamp,
+    ) {
         let mut books = self.books();
         if seq <= books.delivered.seq {
             return;
         }
         *self.left_alone() = LeftAlone::default();
-        books.delivered = Delivered { seq, at: Some(Timestamp::now()) };
+        let window = window.or_else(|| books.delivered.window.take());
+        books.delivered = Delivered { seq, at: Some(Timestamp::now()), window };
         books.parked.extend(parked);
         // The next one was closed no earlier.
         books.behind_since = books.is_behind().then_some(closed_at);
@@ -478,6 +447,7 @@ impl TenantAccount {
             closed: books.closed(),
             delivered: books.delivered.seq,
             delivered_at: books.delivered.at,
+            delivered_window: books.delivered.window.clone(),
             parked: books.parked.clone(),
             behind_since: books.behind_since,
             window_since: books.billing.window().map(OpenWindow::since),

@@ -6,7 +6,8 @@
 //! - `storage_tracker`: bytes, vectors, collections and the log, decided within the writer.
 //! - `meter`: what a tenant's requests come to until they are in its log; `counts`: the numbers; `metering`:
 //!   all meters; `journal`: where they are written down until then.
-//! - `account`: what of a tenant's bill is closed and delivered; `reporter`: delivers it.
+//! - `account`: what of a tenant's bill is closed and delivered; `noted_bill`: that, as it is noted down;
+//!   `reporter`: delivers it.
 
 mod account;
 mod counts;
@@ -19,17 +20,19 @@ mod meter;
 #[cfg(test)]
 mod meter_tests;
 mod metering;
+mod noted_bill;
 mod rate_limiter;
 #[cfg(test)]
 mod rate_limiter_tests;
 mod reporter;
 mod storage_tracker;
 
-pub use self::account::{Accounts, Backlog, Delivered, NotedBill, TenantAccount};
+pub use self::account::{Accounts, Backlog, TenantAccount};
 pub use self::limits::{DefaultLimits, Limits, RequestLimits};
 pub use self::manager::{Allowance, NoAllowance, QuotaManager, QuotaSource};
 pub use self::meter::{TakenUsage, TenantMeter};
 pub use self::metering::Metering;
+pub use self::noted_bill::{Delivered, NotedBill};
 pub use self::rate_limiter::{RateReport, RequestRefused, WindowReport};
 pub use self::reporter::Reporter;
 pub(crate) use self::storage_tracker::StorageTracker;

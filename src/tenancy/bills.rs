@@ -28,6 +28,8 @@ const DAY_MICROS: i64 = 86_400_000_000;
 /// Where a tenant's bill stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BillFacts {
+    /// The log that it is computed from.
+    pub log_id: LogId,
     /// The window that is open; `None` for a tenant that sleeps.
     pub window: Option<WindowFacts>,
     /// What of the closed ones `HiveHub` has.
@@ -255,8 +257,7 @@ impl Tenancy {
             warn!(%tenant, %error, "where the tenant's bill stands cannot be read");
             None
         })?;
-        let delivered = Delivered { seq: noted.delivered, at: noted.delivered_at };
-        Some(BillFacts { window: None, delivered })
+        Some(BillFacts { log_id: noted.log_id, window: None, delivered: noted.delivered() })
     }
 }
 
@@ -289,7 +290,8 @@ impl Awake {
         }
         let window = billing.window();
         let (since, first_seq) = (window.map(OpenWindow::since), window.map(OpenWindow::first_seq));
-        Some(BillFacts { window: Some(WindowFacts { since, first_seq, totals }), delivered })
+        let log_id = bill.account.log_id();
+        Some(BillFacts { log_id, window: Some(WindowFacts { since, first_seq, totals }), delivered })
     }
 }
 

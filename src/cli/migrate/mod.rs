@@ -140,6 +140,7 @@ fn note(migration: &Migration, history: &History) -> Result<(), Failure> {
         closed: billing.last_close().max(billing.last_correction()),
         delivered: billing.acknowledged(),
         delivered_at: None,
+        delivered_window: None,
         parked: Vec::new(),
         behind_since: None,
         window_since: billing.window().map(OpenWindow::since),

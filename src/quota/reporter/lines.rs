@@ -8,6 +8,7 @@ use vectorizer_log::{
 };
 use vectorizer_replay::Billing;
 
+use super::super::noted_bill::DeliveredWindow;
 use crate::hivehub::{Correction, Unit, UsageData, UsageEvent, UsageEventId, UsageSource, Window};
 
 /// How many closes are remembered of those that were come by on the way to the oldest one.
@@ -24,6 +25,8 @@ pub(in crate::quota) struct Closed {
     pub(in crate::quota) seq: Seq,
     pub(in crate::quota) at: Timestamp,
     pub(in crate::quota) lines: Vec<(UsageEventId, Bytes)>,
+    /// What was closed; `None` for a correction.
+    pub(in crate::quota) window: Option<DeliveredWindow>,
 }
 
 /// The oldest closes that are not delivered, as far as they were found: none is missing between two of them.
@@ -192,7 +195,7 @@ pub(in crate::quota) fn lines(
 ) -> Result<Closed, Box<dyn std::error::Error>> {
     let StoredRecord { record, chain, stored: _ } = read(log, seq)?;
     let source = UsageSource(tenant.clone());
-    let mut closed = Closed { seq, at: record.at, lines: Vec::new() };
+    let mut closed = Closed { seq, at: record.at, lines: Vec::new(), window: None };
     match record.event {
         Event::BillingClosed { since, through, first_seq, totals, metering: _ } => {
             for MeterTotal { meter, value } in billed_lines(&totals) {
@@ -204,6 +207,7 @@ pub(in crate::quota) fn lines(
                 let event = UsageEvent { id, source: source.clone(), time: record.at, data };
                 closed.lines.push((id, line(&event)?));
             }
+            closed.window = Some(DeliveredWindow { since, through, first_seq, last_seq: seq, totals });
         }
         Event::BillingCorrected { corrects, meter, by, reason: _ } => {
             let line_of = |through| UsageEventId { log_id: record.log_id, through, meter };

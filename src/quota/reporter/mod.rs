@@ -34,6 +34,7 @@ pub(super) use self::lines::Found;
 pub(super) use self::outbox::Outbox;
 use self::outbox::Part;
 use super::account::{Accounts, TenantAccount};
+use super::noted_bill::DeliveredWindow;
 use crate::catalogue::Catalogue;
 use crate::hivehub::{
     Garbage, HiveHubClient, HubError, Open, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt, shortened,
@@ -118,6 +119,8 @@ struct Sent {
     closed_at: Timestamp,
     /// Whether it is the last line of its close.
     is_last: bool,
+    /// The window that it is the last line of.
+    window: Option<DeliveredWindow>,
 }
 
 /// What is under way, shared by who sends and who reads the receipts.
@@ -343,7 +346,7 @@ impl Reporter {
         if sent.is_last {
             let parked = std::mem::take(&mut taken.parked);
             self.lines_parked(parked.len());
-            account.deliver(sent.id.through, parked, sent.closed_at);
+            account.deliver(sent.id.through, sent.window, parked, sent.closed_at);
         }
         Ok(())
     }
@@ -376,7 +379,7 @@ fn too_early() -> HubError {
 /// Sends a few closes of each account; whether all of that was sent. What cannot be read is left for later.
 fn send_lines(accounts: &[Arc<TenantAccount>], under_way: &UnderWay, send: &mpsc::Sender<Bytes>) -> bool {
     for (number, account) in accounts.iter().enumerate() {
-        let mut sent = account.delivered().seq;
+        let mut sent = account.delivered_seq();
         for _ in 0..CLOSES_MAX {
             match account.next_close(sent) {
                 Ok(Some(closed)) => {
@@ -405,14 +408,16 @@ fn send_close(
     under_way: &UnderWay,
     send: &mpsc::Sender<Bytes>,
 ) -> bool {
-    let lines::Closed { seq, at, lines } = closed;
+    let lines::Closed { seq, at, lines, mut window } = closed;
     let count = lines.len();
-    if count == 0 && account.delivered().seq >= before {
+    if count == 0 && account.delivered_seq() >= before {
         // Nothing of it is billed, and nothing in front of it waits for an answer.
-        account.deliver(seq, Vec::new(), at);
+        account.deliver(seq, window.take(), Vec::new(), at);
     }
     for (place, (id, line)) in lines.into_iter().enumerate() {
-        let sent = Sent { id, account: number, closed_at: at, is_last: place + 1 == count };
+        let is_last = place + 1 == count;
+        let window = window.take_if(|_| is_last);
+        let sent = Sent { id, account: number, closed_at: at, is_last, window };
         locked(under_way).push_back(sent);
         if send.blocking_send(line).is_err() {
             return false;
@@ -429,7 +434,7 @@ impl TenantAccount {
     /// The oldest close behind what was `sent`, with its lines.
     fn next_close(&self, sent: Seq) -> Result<Option<lines::Closed>, Box<dyn std::error::Error>> {
         // In this order: what is delivered by now was closed before.
-        let (delivered, billing) = (self.delivered().seq, self.billing());
+        let (delivered, billing) = (self.delivered_seq(), self.billing());
         let mut found = self.found().lock().unwrap_or_else(PoisonError::into_inner);
         let Some(seq) = found.next(self.log(), &billing, delivered, sent)? else { return Ok(None) };
         Ok(Some(lines::lines(self.tenant(), self.log(), seq)?))

@@ -89,7 +89,7 @@ impl Outbox {
             return Ok(());
         }
         let (log, billing) = (account.log(), account.billing());
-        let closes = lines::undelivered(log, &billing, account.delivered().seq)?;
+        let closes = lines::undelivered(log, &billing, account.delivered_seq())?;
         let mut file = NamedTempFile::new_in(&self.folder)?;
         for seq in closes {
             for (_, line) in lines::lines(account.tenant(), log, seq)?.lines {
