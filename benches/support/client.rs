@@ -66,7 +66,8 @@ impl Drop for Server {
 pub(crate) struct Client {
     stream: BufReader<TcpStream>,
     authorization: String,
-    body: Vec<u8>,
+    /// Of the last answer.
+    pub(crate) body: Vec<u8>,
 }
 
 impl Client {
@@ -79,8 +80,13 @@ impl Client {
 
     /// Sends a request and reads its answer; the status.
     pub(crate) fn send(&mut self, method: &str, path: &str, body: &str) -> Outcome<u16> {
+        self.send_at(method, &format!("/api/v1{path}"), "", body)
+    }
+
+    /// The same, to a whole path and with these header lines, each with its end.
+    pub(crate) fn send_at(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Outcome<u16> {
         let request = format!(
-            "{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\n{}Content-Type: application/json\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{}{headers}Content-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
             self.authorization,
             body.len()
