@@ -387,6 +387,64 @@ async fn what_is_no_message_or_too_large_a_one_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_answered_alike_on_the_short_way_and_on_the_long_one() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let agent = Agent::new(&node, ACME);
+    with_notes(&agent, 3).await;
+    let send = async |version: Option<&str>, params: &Value, named: &str| {
+        let message = json!({"jsonrpc": "2.0", "id": "one", "method": "tools/call", "params": params});
+        let mut request =
+            agent.request(&message).header("mcp-method", "tools/call").header("mcp-name", named);
+        if let Some(version) = version {
+            request = request.header("mcp-protocol-version", version);
+        }
+        agent.client.send(request).await
+    };
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {}
+    });
+    for version in [None, Some("2025-03-26"), Some("2025-06-18"), Some("2025-11-25"), Some("2026-07-28")] {
+        for (name, arguments) in [
+            ("search", arguments("search")),
+            ("search", json!({"collection": "nowhere", "text": "crown"})),
+            ("search", json!({})),
+            ("list_collections", Value::Null),
+            ("no_tool", json!({})),
+        ] {
+            let mut params = json!({"name": name, "arguments": arguments});
+            if version == Some("2026-07-28") {
+                params["_meta"] = meta.clone();
+            }
+            let short = send(version, &params, name).await;
+            // What no client says sends it the long way, where it is passed over.
+            params["of_no_meaning"] = json!(1);
+            let long = send(version, &params, name).await;
+            assert_eq!(short.status, long.status, "{version:?} {params}");
+            assert_eq!(short.body, long.body, "{version:?} {params}");
+            assert_eq!(short.headers["content-type"], long.headers["content-type"]);
+        }
+    }
+    // What does not agree with itself is no call, whichever tool it names.
+    let without = json!({"name": "usage", "arguments": {}});
+    let mut with = without.clone();
+    with["_meta"] = meta;
+    let mut incapable = with.clone();
+    incapable["_meta"]["io.modelcontextprotocol/clientCapabilities"].take();
+    for (version, params, named) in [
+        (Some("2026-07-28"), &with, "search"),
+        (Some("2026-07-28"), &without, "usage"),
+        (Some("2026-07-28"), &incapable, "usage"),
+        (Some("2025-11-25"), &with, "usage"),
+        (Some("2027-01-01"), &without, "usage"),
+        (None, &with, "usage"),
+    ] {
+        assert_eq!(send(version, params, named).await.status, 400, "{version:?} {params} {named}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_message_opens_a_session_or_a_stream_that_would_outlive_its_key() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
@@ -65,9 +64,8 @@ pub(super) async fn serve(State(app): State<App>, request: Request) -> Result<Re
         .map_err(|_| Problem::unavailable("busy", "too many messages are being answered", 1))?
         .map_err(|_| Problem::internal())?;
     let (message, _room) = read_message(app.body_limits(), body, MESSAGE_BYTES_MAX).await?;
-    parts.extensions.insert(Session::new(app.clone(), pass, readmission));
-    let answer = app.shared.mcp.answer(Request::from_parts(parts, Body::from(message))).await;
-    Ok(answer.into_response())
+    let session = Session::new(app.clone(), pass, readmission);
+    Ok(app.shared.mcp.answer(parts, message, session).await)
 }
 
 /// What the MCP specification asks for against pages that make a browser speak to a server it should not (DNS

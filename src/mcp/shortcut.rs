@@ -1,0 +1,116 @@
+//! The short way of a tool's call.
+//!
+//! rmcp reads a message through several forms, writes it down once more to hold its headers against it, and answers it in
+//! tasks of its own: more work than all that REST does for a search. Nearly every message is a call as clients make them,
+//! and those are read and answered here, to the letter as rmcp would. What differs in the least goes to rmcp, which knows
+//! what else there is, and what to say against it.
+
+use axum::Json;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse as _, Response};
+use rmcp::model::{CallToolResult, ClientCapabilities, JsonObject, RequestId};
+use serde::{Deserialize, Serialize};
+
+use super::call::Arguments;
+use super::failure::Failure;
+use super::tools::{self, ToolName};
+use crate::api::Session;
+
+/// The version whose messages carry what they are about in themselves and in headers.
+const CARRYING: &str = "2026-07-28";
+/// Those before it.
+const BEFORE: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+
+/// A call, and nothing beside it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Message {
+    jsonrpc: String,
+    id: RequestId,
+    method: String,
+    params: Params,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Params {
+    name: String,
+    arguments: Option<JsonObject>,
+    #[serde(rename = "_meta", default)]
+    meta: Meta,
+}
+
+/// What it says of itself that makes a difference.
+#[derive(Default, Deserialize)]
+struct Meta {
+    #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
+    version: Option<String>,
+    #[serde(rename = "io.modelcontextprotocol/clientCapabilities")]
+    capabilities: Option<ClientCapabilities>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    jsonrpc: &'static str,
+    id: RequestId,
+    result: CallToolResult,
+}
+
+/// The answer to a call as clients make them.
+pub(super) async fn answered(headers: &HeaderMap, message: &[u8], session: &Session) -> Option<Response> {
+    if !is_usual(headers) {
+        return None;
+    }
+    let Message { jsonrpc, id, method, params } = serde_json::from_slice(message).ok()?;
+    if jsonrpc != "2.0" || method != "tools/call" {
+        return None;
+    }
+    let tool = ToolName::find(&params.name)?;
+    let carries = carries(headers, &params)?;
+    let done = tools::call(tool, session, Arguments::new(params.arguments)).await;
+    let mut result = done.unwrap_or_else(Failure::into_result);
+    if !carries {
+        // Clients of that time do not know that there could be others.
+        result.result_type = None;
+    }
+    Some(Json(Answer { jsonrpc: "2.0", id, result }).into_response())
+}
+
+/// Whether it is JSON, and may be answered by JSON.
+fn is_usual(headers: &HeaderMap) -> bool {
+    let accepted = single(headers, header::ACCEPT.as_str()).ok().flatten();
+    let accepts = |kind: &str| {
+        accepted.is_some_and(|accepted| accepted.split(',').any(|it| it.trim().eq_ignore_ascii_case(kind)))
+    };
+    headers.contains_key(header::HOST)
+        && matches!(single(headers, header::CONTENT_TYPE.as_str()), Ok(Some("application/json")))
+        && accepts("application/json")
+        && accepts("text/event-stream")
+}
+
+/// Whether the call carries its version in itself; nothing if headers and message do not agree.
+fn carries(headers: &HeaderMap, params: &Params) -> Option<bool> {
+    let told = single(headers, "mcp-protocol-version").ok()?;
+    let Some(version) = params.meta.version.as_deref() else {
+        return told.is_none_or(|told| BEFORE.contains(&told)).then_some(false);
+    };
+    let agrees = version == CARRYING
+        && told == Some(version)
+        && params.meta.capabilities.is_some()
+        && single(headers, "mcp-method").ok()? == Some("tools/call")
+        && single(headers, "mcp-name").ok()? == Some(params.name.as_str());
+    agrees.then_some(true)
+}
+
+/// There are several headers of a name, or one that is no text.
+struct Unusual;
+
+/// A header's one value, or that there is none.
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Unusual> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| Unusual),
+        (Some(_), Some(_)) => Err(Unusual),
+    }
+}
