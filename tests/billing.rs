@@ -15,7 +15,7 @@ use vectorizer_log::{
 };
 use vectorizer_replay::{Bill, BillEntry, Projection, Projector as _};
 
-use crate::hub_and_node::{Cluster, Mood};
+use crate::hub_and_node::{self, Cluster, Mood};
 use crate::node::{ACME, Answer, Key, Node, vectorizer};
 
 /// Windows of a second, and nobody asks too often.
@@ -193,20 +193,23 @@ fn bill(data: &Path, tenant: &TenantId) -> (Bill, Vec<Line>) {
 
 /// The lines in the hub's ledger.
 fn ledger(hub: &Hub, tenant: &TenantId) -> Vec<Line> {
-    let (mut lines, mut after) = (Vec::new(), Some(0));
-    while let Some(from) = after {
-        let page = hub.usage(tenant, &UsageFilter::default(), from, 100).unwrap();
-        lines.extend(page.events.into_iter().map(|UsageEvent { id, data, .. }| Line {
-            through: id.through,
-            meter: id.meter,
-            value: data.value,
-            first_seq: data.first_seq,
-            window: (data.window.from, data.window.to),
-            chain: data.chain.to_string(),
-        }));
-        after = page.next;
+    hub_and_node::usage(hub, tenant).into_iter().map(line).collect()
+}
+
+fn line(UsageEvent { id, data, .. }: UsageEvent) -> Line {
+    Line {
+        through: id.through,
+        meter: id.meter,
+        value: data.value,
+        first_seq: data.first_seq,
+        window: (data.window.from, data.window.to),
+        chain: data.chain.to_string(),
     }
-    lines
+}
+
+/// The same of whatever hub the cluster has.
+async fn lines_of(cluster: &Cluster, tenant: &TenantId) -> Vec<Line> {
+    cluster.usage(tenant).await.into_iter().map(line).collect()
 }
 
 /// What a meter comes to by these lines.
@@ -227,10 +230,10 @@ async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
 async fn everything_is_billed(mut cluster: Cluster, customers: Vec<Customer>, crashes: &[Instant]) {
     cluster.feels(Mood::Good);
     for customer in &customers {
-        let hub = cluster.hub.clone();
         eventually("what was written is billed", async || {
-            sum(&ledger(&hub, &customer.id()), Meter::VectorsUpserted) >= customer.upserted
-                && sum(&ledger(&hub, &customer.id()), Meter::VectorsDeleted) >= customer.deleted
+            let lines = lines_of(&cluster, &customer.id()).await;
+            sum(&lines, Meter::VectorsUpserted) >= customer.upserted
+                && sum(&lines, Meter::VectorsDeleted) >= customer.deleted
         })
         .await;
     }
@@ -242,8 +245,8 @@ async fn everything_is_billed(mut cluster: Cluster, customers: Vec<Customer>, cr
         let started = Instant::now();
         loop {
             let answer = cluster.send(&customer.key, "GET", "/cluster/usage", &Value::Null).await;
-            let behind = cluster.hub.usage(&customer.id(), &UsageFilter::default(), 0, 1).unwrap();
-            if answer.status.is_success() && !behind.events.is_empty() {
+            let lines = lines_of(&cluster, &customer.id()).await;
+            if answer.status.is_success() && !lines.is_empty() {
                 let (window, last) = (&answer.body["window"], &answer.body["last_delivered"]["seq"]);
                 assert!(window["totals"]["requests"].as_u64().unwrap() >= 1, "{}", answer.body);
                 assert!(
@@ -251,7 +254,7 @@ async fn everything_is_billed(mut cluster: Cluster, customers: Vec<Customer>, cr
                     "{}",
                     answer.body
                 );
-                shows_what_was_delivered(&answer.body, &ledger(&cluster.hub, &customer.id()));
+                shows_what_was_delivered(&answer.body, &lines);
                 let health = cluster.send(&operator(&cluster), "GET", "/cluster/health", &Value::Null).await;
                 if health.expect(200)["usage"]["tenants"] == 0 {
                     break;
@@ -326,9 +329,9 @@ async fn every_line_of_the_bill_is_delivered_and_is_what_was_done() {
 /// Customers act while things happen, and at the end the bill is right.
 async fn through_chaos(seed: u64, rounds: usize) {
     let folder = TempDir::new().unwrap();
-    let mut cluster = Cluster::start(folder.path(), &FLAGS).await;
-    let mut customers: Vec<_> =
-        ["acme", "globex", "initech"].into_iter().map(|name| Customer::new(&cluster, name)).collect();
+    let names = ["acme", "globex", "initech"];
+    let mut cluster = Cluster::start_with_hub_process(folder.path(), &FLAGS, &names).await;
+    let mut customers: Vec<_> = names.into_iter().map(|name| Customer::new(&cluster, name)).collect();
     let mut random = Random(seed);
     for customer in &mut customers {
         customer.create(&cluster).await;
@@ -342,7 +345,25 @@ async fn through_chaos(seed: u64, rounds: usize) {
             // While the hub is away nobody may be let in after a restart.
             customers[customer].act(&cluster, &mut random).await;
         }
-        match random.below(22) {
+        match random.below(30) {
+            // Within a report, if one comes: wherever it is then.
+            step @ 22..=24 => {
+                cluster.calls();
+                let patience = Instant::now() + Duration::from_millis(1_500);
+                while Instant::now() < patience && !cluster.calls().iter().any(|it| it.ends_with("/usage")) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                tokio::time::sleep(Duration::from_micros(random.below(20_000) as u64)).await;
+                if step == 22 {
+                    crashes.push(Instant::now());
+                    cluster.restart_node(&FLAGS).await;
+                } else {
+                    cluster.hub_process().kill();
+                    cluster.hub_process().start_again();
+                }
+            }
+            25..=27 if cluster.hub_process().is_up() => cluster.hub_process().kill(),
+            25..=29 if !cluster.hub_process().is_up() => cluster.hub_process().start_again(),
             0..=3 => {
                 crashes.push(Instant::now());
                 cluster.restart_node(&FLAGS).await;
@@ -383,6 +404,7 @@ async fn through_chaos(seed: u64, rounds: usize) {
     if !hub_is_there {
         cluster.start_hub();
     }
+    cluster.hub_process().start_again();
     everything_is_billed(cluster, customers, &crashes).await;
 }
 

@@ -1,10 +1,12 @@
 //! A HiveHub in this process, that can be told to fail, and a node that asks it.
 
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -15,11 +17,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vectorizer::auth::{ApiKey, Environment};
 use vectorizer::config::Secret;
-use vectorizer::hivehub::Permission;
-use vectorizer::hub::{self, Hub, Limits, NewKey, NewTenant, PlanName};
+use vectorizer::hivehub::{Permission, UsageEvent};
+use vectorizer::hub::{self, Hub, Limits, NewKey, NewTenant, PlanName, UsageFilter};
 use vectorizer::server;
-use vectorizer_log::Timestamp;
+use vectorizer_log::{TenantId, Timestamp};
 
+use crate::hub_process::HubProcess;
 use crate::node::{Answer, Node, PATIENCE};
 use crate::secrets::{self, Searched};
 
@@ -27,14 +30,27 @@ const SERVICE_KEY: &str = "service-key-of-the-hostile-tests-0123456789";
 
 /// A HiveHub and a node.
 pub(crate) struct Cluster {
-    pub(crate) hub: Hub,
+    pub(crate) hub: Here,
+    process: Option<HubProcess>,
     pub(crate) node: Node,
     pub(crate) mood: Arc<Mutex<Moods>>,
     calls: Arc<Mutex<Vec<String>>>,
     url: String,
+    service_key: String,
     data: PathBuf,
     running: Option<(CancellationToken, JoinHandle<()>)>,
     _hub_files: Searched,
+}
+
+/// The hub that is in this process.
+pub(crate) struct Here(Option<Hub>);
+
+impl Deref for Here {
+    type Target = Hub;
+
+    fn deref(&self) -> &Hub {
+        self.0.as_ref().expect("this cluster's hub is a process of its own")
+    }
 }
 
 /// How the hub answers what.
@@ -89,43 +105,70 @@ impl Cluster {
     pub(crate) async fn start(folder: &Path, flags: &[&str]) -> Self {
         let hub = Hub::open(&folder.join("hub")).unwrap();
         hub.set_service_key(&Secret::new(SERVICE_KEY)).unwrap();
+        Self::with(Here(Some(hub)), None, folder, flags).await
+    }
+
+    /// The same, where the hub is a process of its own that has these tenants.
+    pub(crate) async fn start_with_hub_process(folder: &Path, flags: &[&str], tenants: &[&str]) -> Self {
+        let process = HubProcess::start(folder.join("hub"), tenants);
+        Self::with(Here(None), Some(process), folder, flags).await
+    }
+
+    async fn with(hub: Here, process: Option<HubProcess>, folder: &Path, flags: &[&str]) -> Self {
         let (mood, calls) = (Arc::default(), Arc::default());
         let listener = server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let running = Some(serve(listener, &hub, &mood, &calls));
+        let router = process.as_ref().map_or_else(|| hub::router(hub.clone()), HubProcess::way);
+        let running = Some(serve(listener, router, &mood, &calls));
         let data = folder.join("data");
-        let node = node(data.clone(), &url, flags).await;
-        Self { hub, node, mood, calls, url, data, running, _hub_files: Searched(folder.join("hub")) }
+        let service_key = process.as_ref().map_or(SERVICE_KEY, HubProcess::service_key).to_owned();
+        let node = node(data.clone(), &url, &service_key, flags).await;
+        let hub_files = Searched(folder.join("hub"));
+        Self { hub, process, node, mood, calls, url, service_key, data, running, _hub_files: hub_files }
     }
 
     /// Kills the node, and starts another on its folder.
     pub(crate) async fn restart_node(&mut self, flags: &[&str]) {
         self.end_node("KILL").await;
-        self.node = node(self.data.clone(), &self.url, flags).await;
+        self.node = node(self.data.clone(), &self.url, &self.service_key, flags).await;
     }
 
     /// Lets the node finish, and gives its folder away.
     pub(crate) async fn stop_node(self) -> (Hub, PathBuf) {
-        let Self { hub, node, data, running, .. } = self;
+        let Self { hub, process, node, data, running, .. } = self;
         tokio::task::spawn_blocking(move || node.stop()).await.unwrap();
         drop(running);
+        let hub = hub.0.unwrap_or_else(|| process.unwrap().end());
         (hub, data)
     }
 
     /// Lets the node finish, and starts another on its folder.
     pub(crate) async fn change_node(&mut self, flags: &[&str]) {
         self.end_node("TERM").await;
-        self.node = node(self.data.clone(), &self.url, flags).await;
+        self.node = node(self.data.clone(), &self.url, &self.service_key, flags).await;
     }
 
     /// Another node on the folder of one that has ended.
     pub(crate) async fn another_node(&self, flags: &[&str]) -> Node {
-        node(self.data.clone(), &self.url, flags).await
+        node(self.data.clone(), &self.url, &self.service_key, flags).await
     }
 
     /// Where the hub's ledger is, and the key to it.
-    pub(crate) fn ledger(&self) -> (&str, &'static str) {
-        (&self.url, SERVICE_KEY)
+    pub(crate) fn ledger(&self) -> (&str, &str) {
+        (&self.url, &self.service_key)
+    }
+
+    /// The tenant's lines in the hub's ledger; of a process that is down none.
+    pub(crate) async fn usage(&self, tenant: &TenantId) -> Vec<UsageEvent> {
+        match &self.process {
+            Some(process) => process.usage(tenant).await,
+            None => usage(&self.hub, tenant),
+        }
+    }
+
+    /// The hub, if it is a process of its own.
+    pub(crate) fn hub_process(&mut self) -> &mut HubProcess {
+        self.process.as_mut().unwrap()
     }
 
     pub(crate) async fn end_node(&mut self, signal: &str) {
@@ -147,7 +190,8 @@ impl Cluster {
     pub(crate) fn start_hub(&mut self) {
         let address = self.url.strip_prefix("http://").unwrap().parse().unwrap();
         let listener = server::listen(address).unwrap();
-        self.running = Some(serve(listener, &self.hub, &self.mood, &self.calls));
+        let router = self.process.as_ref().map_or_else(|| hub::router(self.hub.clone()), HubProcess::way);
+        self.running = Some(serve(listener, router, &self.mood, &self.calls));
     }
 
     pub(crate) fn feels(&self, mood: Mood) {
@@ -164,8 +208,11 @@ impl Cluster {
         std::mem::take(&mut self.calls.lock().unwrap())
     }
 
+    /// A process has its tenants from the beginning on.
     pub(crate) fn tenant(&self, name: &str) {
-        self.tenant_with(name, Limits::default());
+        if self.process.is_none() {
+            self.tenant_with(name, Limits::default());
+        }
     }
 
     pub(crate) fn tenant_with(&self, name: &str, overrides: Limits) {
@@ -176,6 +223,9 @@ impl Cluster {
     }
 
     pub(crate) fn key(&self, tenant: Option<&str>, expires_at: Option<Timestamp>) -> ApiKey {
+        if let Some(process) = &self.process {
+            return process.key(tenant);
+        }
         let tenant = tenant.map(|tenant| tenant.parse().unwrap());
         let new = NewKey { permission: Permission::Admin, tenant, expires_at };
         let key = self.hub.create_key(Environment::Live, &new).unwrap();
@@ -198,8 +248,19 @@ impl Cluster {
     }
 }
 
-async fn node(data: PathBuf, url: &str, flags: &[&str]) -> Node {
-    let cluster = ["--cluster-enabled", "--hivehub-api-url", url, "--hivehub-api-key", SERVICE_KEY];
+/// The tenant's lines in the ledger of a hub that is in this process.
+pub(crate) fn usage(hub: &Hub, tenant: &TenantId) -> Vec<UsageEvent> {
+    let (mut events, mut after) = (Vec::new(), Some(0));
+    while let Some(from) = after {
+        let page = hub.usage(tenant, &UsageFilter::default(), from, 100).unwrap();
+        events.extend(page.events);
+        after = page.next;
+    }
+    events
+}
+
+async fn node(data: PathBuf, url: &str, service_key: &str, flags: &[&str]) -> Node {
+    let cluster = ["--cluster-enabled", "--hivehub-api-url", url, "--hivehub-api-key", service_key];
     let flags: Vec<String> = [&cluster[..], flags].concat().into_iter().map(str::to_owned).collect();
     let start = move || Node::start("serve", &data, &flags.iter().map(String::as_str).collect::<Vec<_>>());
     tokio::task::spawn_blocking(start).await.unwrap()
@@ -214,13 +275,13 @@ struct Manners {
 
 fn serve(
     listener: TcpListener,
-    hub: &Hub,
+    router: Router,
     mood: &Arc<Mutex<Moods>>,
     calls: &Arc<Mutex<Vec<String>>>,
 ) -> (CancellationToken, JoinHandle<()>) {
     let stop = CancellationToken::new();
     let manners = Manners { mood: Arc::clone(mood), calls: Arc::clone(calls), stop: stop.clone() };
-    let router = hub::router(hub.clone()).layer(from_fn_with_state(manners, answer));
+    let router = router.layer(from_fn_with_state(manners, answer));
     let ended = stop.clone().cancelled_owned();
     (stop, tokio::spawn(server::serve(listener, router, Duration::ZERO, ended)))
 }
@@ -352,7 +413,8 @@ async fn whole(body: Body) -> Bytes {
     axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default()
 }
 
-fn broken_off() -> Response {
+/// The beginning of an answer, and no more.
+pub(crate) fn broken_off() -> Response {
     cut(Bytes::from_static(b"{\"valid\": "))
 }
 

@@ -22,6 +22,7 @@ mod failing_disk;
 mod hostile;
 mod hub;
 mod hub_and_node;
+mod hub_process;
 mod incarnations;
 mod isolation;
 mod limits;
