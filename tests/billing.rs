@@ -939,6 +939,59 @@ async fn a_week_without_hivehub_costs_no_memory_and_is_delivered_to_the_last_lin
     }
 }
 
+/// A dozen windows; with `VECTORIZER_SLOW_TESTS=1` as many as a week has hours.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_serves_for_long_without_hivehub_keeps_every_window_and_delivers_as_fast_as_it_may() {
+    let windows = if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { 168 } else { 12 };
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &FLAGS).await;
+    let mut customers = ["acme", "globex", "initech", "umbrella"].map(|name| Customer::new(&cluster, name));
+    for customer in &mut customers {
+        customer.create(&cluster).await;
+    }
+    cluster.stop_hub().await;
+    let (gone, mut random) = (Instant::now(), Random(31));
+    let mut peak_before = None;
+    // Whoever is known is served all the time.
+    while gone.elapsed() < Duration::from_secs(windows) {
+        for customer in &mut customers {
+            assert!(customer.act(&cluster, &mut random).await, "{} is not served", customer.name);
+        }
+        if gone.elapsed() > Duration::from_secs(windows / 3) {
+            peak_before.get_or_insert_with(|| cluster.node.peak_kibibytes());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let grown = cluster.node.peak_kibibytes() - peak_before.unwrap();
+    assert!(grown < 48 * 1024, "what waits for HiveHub is held in memory: {grown} KiB");
+    let operator = operator(&cluster);
+    // The operator's key was never seen here, so only a hub that is there can tell whose it is.
+    cluster.feels_about_usage(Mood::Status(429, Some(1)));
+    cluster.start_hub();
+    let health = async || cluster.send(&operator, "GET", "/cluster/health", &Value::Null).await;
+    eventually("the operator is let in", async || health().await.status.is_success()).await;
+    let backlog = health().await.expect(200)["usage"].clone();
+    assert_eq!(backlog["tenants"], customers.len(), "{backlog}");
+    assert!(backlog["oldest_seconds"].as_u64().unwrap() >= windows - 4, "{backlog}");
+    for customer in &customers {
+        let has = sum(&lines_of(&cluster, &customer.id()).await, Meter::VectorsUpserted);
+        assert!(has < customer.upserted, "nothing was kept back");
+    }
+    cluster.feels_about_usage(Mood::Strict);
+    for customer in &customers {
+        eventually("what waited is billed", async || {
+            sum(&lines_of(&cluster, &customer.id()).await, Meter::VectorsUpserted) == customer.upserted
+        })
+        .await;
+    }
+    {
+        let pace = cluster.pace.lock().unwrap();
+        assert!(pace.refused > 0, "it was never too much: {pace:?}");
+        assert_eq!(pace.impatient, 0, "{pace:?}");
+    }
+    everything_is_billed(cluster, customers.into(), &[]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_has_never_written_anything_is_billed_for_what_was_asked() {
     let folder = TempDir::new().unwrap();

@@ -35,6 +35,7 @@ pub(crate) struct Cluster {
     pub(crate) node: Node,
     pub(crate) mood: Arc<Mutex<Moods>>,
     calls: Arc<Mutex<Vec<String>>>,
+    pub(crate) pace: Arc<Mutex<Pace>>,
     url: String,
     service_key: String,
     data: PathBuf,
@@ -98,6 +99,35 @@ pub(crate) enum Mood {
     UnknownFor(&'static str),
     /// It refuses every report in which this tenant is.
     RefusingTenant(&'static str),
+    /// It takes a report every three seconds. Whoever brings another is to come again in a second.
+    Strict,
+}
+
+/// Who has come to a hub that takes only so much.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// When the last report came that was taken.
+    taken_at: Option<Instant>,
+    not_before: Option<Instant>,
+    /// How many were told to come again.
+    pub(crate) refused: usize,
+    /// How many came before they were to.
+    pub(crate) impatient: usize,
+}
+
+impl Pace {
+    fn admits(&mut self) -> bool {
+        let now = Instant::now();
+        self.impatient += usize::from(self.not_before.is_some_and(|at| now < at));
+        let admits = self.taken_at.is_none_or(|at| now.duration_since(at) >= Duration::from_secs(3));
+        if admits {
+            self.taken_at = Some(now);
+        } else {
+            self.refused += 1;
+            self.not_before = Some(now + Duration::from_secs(1));
+        }
+        admits
+    }
 }
 
 impl Cluster {
@@ -115,16 +145,16 @@ impl Cluster {
     }
 
     async fn with(hub: Here, process: Option<HubProcess>, folder: &Path, flags: &[&str]) -> Self {
-        let (mood, calls) = (Arc::default(), Arc::default());
+        let (mood, calls, pace) = (Arc::default(), Arc::default(), Arc::default());
         let listener = server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = process.as_ref().map_or_else(|| hub::router(hub.clone()), HubProcess::way);
-        let running = Some(serve(listener, router, &mood, &calls));
+        let running = Some(serve(listener, router, &mood, &calls, &pace));
         let data = folder.join("data");
         let service_key = process.as_ref().map_or(SERVICE_KEY, HubProcess::service_key).to_owned();
         let node = node(data.clone(), &url, &service_key, flags).await;
         let hub_files = Searched(folder.join("hub"));
-        Self { hub, process, node, mood, calls, url, service_key, data, running, _hub_files: hub_files }
+        Self { hub, process, node, mood, calls, pace, url, service_key, data, running, _hub_files: hub_files }
     }
 
     /// Kills the node, and starts another on its folder.
@@ -191,7 +221,7 @@ impl Cluster {
         let address = self.url.strip_prefix("http://").unwrap().parse().unwrap();
         let listener = server::listen(address).unwrap();
         let router = self.process.as_ref().map_or_else(|| hub::router(self.hub.clone()), HubProcess::way);
-        self.running = Some(serve(listener, router, &self.mood, &self.calls));
+        self.running = Some(serve(listener, router, &self.mood, &self.calls, &self.pace));
     }
 
     pub(crate) fn feels(&self, mood: Mood) {
@@ -270,6 +300,7 @@ async fn node(data: PathBuf, url: &str, service_key: &str, flags: &[&str]) -> No
 struct Manners {
     mood: Arc<Mutex<Moods>>,
     calls: Arc<Mutex<Vec<String>>>,
+    pace: Arc<Mutex<Pace>>,
     stop: CancellationToken,
 }
 
@@ -278,16 +309,22 @@ fn serve(
     router: Router,
     mood: &Arc<Mutex<Moods>>,
     calls: &Arc<Mutex<Vec<String>>>,
+    pace: &Arc<Mutex<Pace>>,
 ) -> (CancellationToken, JoinHandle<()>) {
     let stop = CancellationToken::new();
-    let manners = Manners { mood: Arc::clone(mood), calls: Arc::clone(calls), stop: stop.clone() };
+    let manners = Manners {
+        mood: Arc::clone(mood),
+        calls: Arc::clone(calls),
+        pace: Arc::clone(pace),
+        stop: stop.clone(),
+    };
     let router = router.layer(from_fn_with_state(manners, answer));
     let ended = stop.clone().cancelled_owned();
     (stop, tokio::spawn(server::serve(listener, router, Duration::ZERO, ended)))
 }
 
 async fn answer(
-    State(Manners { mood, calls, stop }): State<Manners>,
+    State(Manners { mood, calls, pace, stop }): State<Manners>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -330,6 +367,7 @@ async fn answer(
         | Mood::Doubled
         | Mood::UnknownFor(_)
         | Mood::RefusingTenant(_)
+        | Mood::Strict
             if !reports =>
         {
             let answer = stop.run_until_cancelled(next.run(request)).await;
@@ -370,6 +408,8 @@ async fn answer(
             }
             next.run(Request::from_parts(head, Body::from(report))).await
         }
+        Mood::Strict if pace.lock().unwrap().admits() => next.run(request).await,
+        Mood::Strict => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")]).into_response(),
         Mood::UnknownFor(tenant) => postponed(tenant, request, next).await,
         Mood::RejectingFirst => rejecting_first(request, next).await,
         Mood::Garbage => "{\"valid\": [<html>".into_response(),

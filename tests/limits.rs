@@ -240,3 +240,30 @@ pub(crate) async fn within_a_second(holds: impl AsyncFn() -> bool) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_never_fit_is_said_to_be_larger_than_the_quota_whatever_is_there() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &[]).await;
+    let key = tenant(&cluster, json!({"storage_bytes": 500, "collections": 1}));
+    create(&cluster, &key).await;
+    let put = async |bytes: usize| {
+        let point = json!({"id": "p", "vector": [1, 2], "payload": {"t": "x".repeat(bytes)}});
+        cluster.send(&key, "PUT", "/collections/words/vectors", &json!({"vectors": [point]})).await
+    };
+    let refused = put(600).await;
+    assert!(!refused.headers.contains_key("retry-after"), "no waiting makes it fit");
+    assert_eq!(refused.expect(413)["type"], "urn:vectorizer:problem:larger-than-quota");
+    put(300).await.expect(200);
+    // It would fit if there were nothing else.
+    let point = json!({"id": "q", "vector": [1, 2], "payload": {"t": "x".repeat(300)}});
+    let refused = cluster.send(&key, "PUT", "/collections/words/vectors", &json!({"vectors": [point]})).await;
+    assert!(refused.headers.contains_key("retry-after"));
+    assert_eq!(refused.expect(429)["type"], "urn:vectorizer:problem:quota-exceeded");
+    // Whoever may have no collections at all.
+    cluster.tenant_with("globex", limits(json!({"collections": 0})));
+    let none = cluster.key(Some("globex"), None);
+    let words = json!({"name": "words", "dimension": 2, "metric": "dot"});
+    let refused = cluster.send(&none, "POST", "/collections", &words).await.expect(422);
+    assert_eq!(refused["type"], "urn:vectorizer:problem:larger-than-quota");
+}

@@ -73,6 +73,13 @@ impl Node {
         Self::spawn(limited, "dev", data, &["--hub-listen", "127.0.0.1:0"])
     }
 
+    /// `vectorizer serve` that logs what this filter says.
+    pub(crate) fn serve_logging(data: &Path, filter: &str) -> Self {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_vectorizer"));
+        program.env("VECTORIZER_LOG", filter);
+        Self::spawn(program, "serve", data, &[])
+    }
+
     /// A server command with these flags beside the folder and a free port.
     pub(crate) fn start(command: &str, data: &Path, flags: &[&str]) -> Self {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_vectorizer")), command, data, flags)
@@ -107,7 +114,9 @@ impl Node {
             };
             let line = line.unwrap();
             let found = line.split_whitespace().find(|word| {
-                ["http://127.0.0.1:", "https://127.0.0.1:"].iter().any(|start| word.starts_with(start))
+                ["http://127.0.0.1:", "https://127.0.0.1:", "http://0.0.0.0:"]
+                    .iter()
+                    .any(|start| word.starts_with(start))
                     && (!is_dev || word.ends_with("/api/v1"))
             });
             let url =

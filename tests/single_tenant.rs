@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use vectorizer::api::location;
 use vectorizer::auth::Operation;
 
+use crate::hub_and_node::Cluster;
 use crate::node::{ACME, Client, Node, vectorizer};
 
 /// Every kind of request, good and bad, as method, path and body.
@@ -201,4 +202,48 @@ fn an_unknown_flag_or_key_is_refused_and_the_nearest_one_named() {
     }
     let text = refused(&data, &["--config", "/nowhere/config.yml"]);
     assert!(text.contains("/nowhere/config.yml"), "{text}");
+}
+
+/// What a server has complained about so far.
+fn warnings(node: &Node) -> Vec<Value> {
+    let said = std::fs::read_to_string(node.stderr()).unwrap();
+    let lines = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["level"] == "WARN").collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_keys_that_others_can_reach_says_so_and_one_with_keys_does_not() {
+    let folder = TempDir::new().unwrap();
+    let reachable = ["--listen", "0.0.0.0:0"];
+    let says_so = |node: &Node| {
+        let warned = warnings(node);
+        let of_it = |line: &&Value| line["message"].as_str().unwrap().contains("asks for no keys");
+        warned
+            .iter()
+            .filter(of_it)
+            .map(|line| line["address"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let node = Node::start("serve", &folder.path().join("open"), &reachable);
+    let [address] = &says_so(&node)[..] else { panic!("{:?}", warnings(&node)) };
+    assert!(address.starts_with("0.0.0.0:"), "{address}");
+    let node = Node::serve(&folder.path().join("closed"));
+    assert_eq!(says_so(&node), [""; 0]);
+    let cluster = Cluster::start(&folder.path().join("keys"), &reachable).await;
+    assert_eq!(says_so(&cluster.node), [""; 0]);
+}
+
+#[test]
+fn a_log_filter_that_cannot_be_read_is_told_of_and_stands_for_info() {
+    let data = TempDir::new().unwrap();
+    let filter = "vectorizer=loud";
+    let node = Node::serve_logging(data.path(), filter);
+    let warned = warnings(&node);
+    let of_it = |line: &&Value| line["message"].as_str().unwrap().contains("VECTORIZER_LOG cannot be read");
+    let warning = warned.iter().find(of_it).unwrap_or_else(|| panic!("{warned:?}"));
+    assert!(warning["value"].as_str().unwrap().contains(filter), "{warning}");
+    let said = std::fs::read_to_string(node.stderr()).unwrap();
+    assert!(!said.contains("\"DEBUG\"") && !said.contains("\"TRACE\""), "{said}");
+    let quiet = TempDir::new().unwrap();
+    assert_eq!(warnings(&Node::serve_logging(quiet.path(), "vectorizer=debug")), [Value::Null; 0]);
 }

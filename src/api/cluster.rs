@@ -206,7 +206,7 @@ pub(super) struct DeliveredNow {
     seq: u64,
     /// When that was; null if it was in an earlier life of the server that noted nothing down.
     at: Option<String>,
-    /// The last window of it; null if that was not noted down.
+    /// The last window of it; null while that is not known.
     window: Option<DeliveredWindowNow>,
 }
 

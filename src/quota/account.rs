@@ -15,7 +15,7 @@ use vectorizer_log::{Event, LogId, LogReader, ParkedLine, Seq, TenantId, Timesta
 use vectorizer_replay::{Billing, OpenWindow};
 
 use super::noted_bill::{Delivered, DeliveredWindow, NotedBill};
-use super::reporter::{Found, LeftAlone, Outbox};
+use super::reporter::{Found, LeftAlone, Outbox, closed_at};
 use crate::catalogue::Catalogue;
 
 /// How many lines that `HiveHub` has rejected wait for a tenant's log. A tenant that has more is not served
@@ -147,7 +147,7 @@ impl Accounts {
         let noted = noted.filter(|noted| noted.log_id == log.log_id() && noted.delivered <= closed);
         let acknowledged = Delivered { seq: billing.acknowledged(), at: None, window: None };
         let noted_since = noted.as_ref().and_then(|noted| noted.behind_since);
-        let (delivered, parked) = match noted {
+        let (mut delivered, parked) = match noted {
             Some(noted) if noted.delivered >= acknowledged.seq => {
                 let delivered = noted.delivered();
                 let parked = noted.parked.into_iter().filter(|line| line.seq > acknowledged.seq).collect();
@@ -155,6 +155,10 @@ impl Accounts {
             }
             Some(_) | None => (acknowledged, Vec::new()),
         };
+        if delivered.window.is_none() {
+            // What was not noted down is in the log, if that is open: after a crash it is.
+            delivered.window = closed_at(&log, delivered.seq);
+        }
         let is_behind = delivered.seq < closed;
         let behind_since = noted_since.or_else(|| billing.window().map(OpenWindow::since));
         let behind_since = behind_since.filter(|_| is_behind);

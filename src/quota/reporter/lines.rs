@@ -187,6 +187,16 @@ fn before(close: &StoredRecord) -> Seq {
     }
 }
 
+/// The window that was closed by this record, if it is a close and can be read.
+pub(in crate::quota) fn closed_at(log: &LogReader, seq: Seq) -> Option<DeliveredWindow> {
+    let close = (seq > Seq::NONE).then(|| read(log, seq).ok()).flatten()?;
+    if let Event::BillingClosed { since, through, first_seq, totals, metering: _ } = close.record.event {
+        Some(DeliveredWindow { since, through, first_seq, last_seq: seq, totals })
+    } else {
+        None
+    }
+}
+
 /// The lines of a close, or the one of a correction.
 pub(in crate::quota) fn lines(
     tenant: &TenantId,

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use vectorizer_log::{Event, ParkedLine, Seq, TenantId, Timestamp};
 
-pub(super) use self::lines::Found;
+pub(super) use self::lines::{Found, closed_at};
 pub(super) use self::outbox::Outbox;
 use self::outbox::Part;
 use super::account::{Accounts, TenantAccount};
