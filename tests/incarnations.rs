@@ -12,7 +12,7 @@ use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::TenantStatus;
 
 use crate::hub_and_node::{Cluster, Mood};
-use crate::node::{Answer, PATIENCE};
+use crate::node::{Answer, Node, PATIENCE};
 
 /// Longer than what the node notes down may be lost with it.
 const NOTED: Duration = Duration::from_millis(1_200);
@@ -201,4 +201,46 @@ async fn what_an_operator_brings_back_of_an_earlier_tenant_is_shown_to_no_later_
     cluster.send(&operator, "POST", &restore, &json!({})).await.expect(200);
     assert_eq!(list(&cluster, &new).await.expect(200)["collections"], json!([]));
     assert_eq!(deleted(&cluster.node.data), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_from_before_there_were_keys_is_that_of_the_first_who_comes_and_nobody_elses_after() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let node = Node::serve(&data);
+    let client = node.keyless();
+    client.create("words", 2, "dot").await;
+    let points = json!({"vectors": [{"id": "a", "vector": [1, 2]}]});
+    client.put("/collections/words/vectors", &points).await.expect(200);
+    let head = client.head().await;
+    tokio::task::spawn_blocking(|| node.stop()).await.unwrap();
+
+    // The same folder, in a cluster that has a tenant of this name.
+    let mut cluster = Cluster::start(folder.path(), &[]).await;
+    cluster.tenant("default");
+    let key = cluster.key(Some("default"), None);
+    // The node has looked after the folder's bill before HiveHub knew the tenant.
+    let patience = std::time::Instant::now() + PATIENCE;
+    while list(&cluster, &key).await.status.as_u16() == 503 {
+        assert!(std::time::Instant::now() < patience, "it is never let in");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let listed = cluster.send(&key, "GET", "/collections/words", &Value::Null).await.expect(200);
+    assert_eq!(listed["count"], 1);
+    // No record of before is another one now.
+    let path = format!("/log?to={}", head["seq"]);
+    let log = cluster.send(&key, "GET", &path, &Value::Null).await.body;
+    let last: Value = serde_json::from_str(log.as_str().unwrap().lines().last().unwrap()).unwrap();
+    assert_eq!((&last["seq"], &last["chain"]), (&head["seq"], &head["chain"]));
+    cluster.restart_node(&[]).await;
+    let listed = cluster.send(&key, "GET", "/collections/words", &Value::Null).await.expect(200);
+    assert_eq!(listed["count"], 1);
+
+    // It is bound to that one: whoever has the name later begins with nothing.
+    cluster.hub.set_tenant_status(&"default".parse().unwrap(), TenantStatus::Deleted).unwrap();
+    cluster.tenant("default");
+    let later = cluster.key(Some("default"), None);
+    assert_eq!(list(&cluster, &later).await.expect(200)["collections"], json!([]));
+    list(&cluster, &key).await.expect(401);
+    assert_eq!(deleted(&cluster.node.data), 1);
 }

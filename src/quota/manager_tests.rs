@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
-use vectorizer_log::{TenantId, Timestamp};
+use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
 use super::limits::DefaultLimits;
 use super::manager::{NoAllowance, QuotaManager, QuotaSource};
@@ -205,4 +205,18 @@ async fn a_change_announced_while_an_answer_is_under_way_is_not_lost() {
         drop(answering);
         bench.comes_to_allow(vectors).await;
     }
+}
+
+#[tokio::test]
+async fn whoever_had_the_id_before_is_let_in_no_more_and_nothing_of_theirs_is_known_of_the_next() {
+    let node = tempfile::tempdir().unwrap();
+    let bench = bench(node.path(), 5);
+    let [earlier, later] = [1, 2].map(|millis| Incarnation::at_millis(millis, &[0; 10]));
+    let allowance = async |of| bench.manager.allowance(&acme(), Some(of)).await.map(|it| it.limits().vectors);
+    assert_eq!(allowance(earlier).await, Ok(Some(5)));
+    bench.says(9);
+    assert_eq!(allowance(later).await, Ok(Some(9)), "what was known is another one's");
+    assert_eq!(allowance(earlier).await, Err(NoAllowance::Outdated));
+    assert_eq!(allowance(later).await, Ok(Some(9)));
+    assert_eq!(bench.calls(), 2);
 }

@@ -1,20 +1,93 @@
 //! What a window comes to, held against a plain model.
 
+use proptest::collection::vec;
 use proptest::prelude::*;
 use uuid::Uuid;
 use vectorizer_log::{
     Event, JournalPosition, Meter, MeterTotal, ObservedOperation, PointId, Record, Seq, Timestamp,
 };
-use vectorizer_replay::{Billing, METERING_VERSION, OpenWindow, Projection, Projector};
+use vectorizer_replay::{BillEntry, Billing, METERING_VERSION, OpenWindow, Projection, Projector};
 
 use super::events::upserts_and_closes;
-use super::model::PlainBill;
+use super::model::{PlainBill, PlainWindow};
 use super::{close, closed, hundred_bytes, seconds};
-use crate::history::{collection, fold, history, log_id, record};
+use crate::history::{collection, fold, history, log_id, point, record};
 
 fn values(totals: &[MeterTotal]) -> Vec<u128> {
     assert!(totals.iter().map(|total| total.meter).eq(Meter::ALL));
     totals.iter().map(|total| total.value).collect()
+}
+
+const INTERVAL: i64 = seconds(300);
+const HOUR: i64 = seconds(3_600);
+
+/// What passes until something happens, by how much the clock is set then, how many vectors are written, how
+/// many requests are counted, and whether that is in front of the close, should the window be over.
+type Step = (i64, i64, usize, u64, bool);
+
+fn step() -> impl Strategy<Value = Step> {
+    let passes = prop_oneof![
+        0..seconds(400),
+        // Around the border of a window that began with what happened before.
+        Just(0),
+        (-1_i64..=1).prop_map(|micros| INTERVAL + micros),
+    ];
+    let is_set = prop_oneof![6 => Just(0), 1 => Just(HOUR), 1 => Just(-HOUR)];
+    (passes, is_set, 0_usize..3, 0_u64..3, any::<bool>())
+}
+
+/// A log and its state.
+struct Life {
+    records: Vec<Record>,
+    state: Projection,
+}
+
+impl Life {
+    /// No log takes time back.
+    fn append(&mut self, clock: i64, event: Event) {
+        let at = self.records.last().map_or(clock, |last| clock.max(last.at.micros()));
+        let record = record(self.state.applied().next().get(), at, event);
+        self.state.apply(&record).unwrap();
+        self.records.push(record);
+    }
+}
+
+/// The records of a tenant to which this happens, by the rules of a node: a window is over when it is by the
+/// clock, or has been open for long enough however that is set.
+///
+/// A clock cannot be set for one server alone, so none is set here; these rules are all that ever sees it.
+fn lived(steps: &[Step]) -> Vec<Record> {
+    let records = hundred_bytes();
+    let mut life = Life { state: fold(&records), records };
+    let (mut clock, mut uptime, mut opened) = (seconds(10), 0, 0);
+    for (number, (passes, is_set, written, requests, in_front)) in steps.iter().enumerate() {
+        (clock, uptime) = (clock + passes + is_set, uptime + passes);
+        let points = (0..*written).map(|nth| point(&format!("{number}-{nth}"), &[1.0], None)).collect();
+        let (operation, now) = ("search".to_owned(), Timestamp::from_micros(clock));
+        let happens = [
+            (*written > 0).then_some(Event::VectorsUpserted { collection: collection(1), points }),
+            (*requests > 0).then_some(Event::UsageObserved {
+                operations: vec![ObservedOperation { operation, requests: *requests, searches: *requests }],
+                since: now,
+                through: now,
+                journal: JournalPosition { journal: Uuid::from_u128(7), entry: number as u64 + 1 },
+            }),
+        ];
+        let mut happens = happens.into_iter().flatten();
+        if *in_front {
+            happens.by_ref().for_each(|event| life.append(clock, event));
+        }
+        let billing = life.state.billing();
+        let age = clock - billing.window().unwrap().since().micros();
+        if (age >= INTERVAL || uptime - opened >= INTERVAL)
+            && let Some(closed) = billing.close(now, life.state.usage())
+        {
+            opened = uptime;
+            life.append(clock, closed);
+        }
+        happens.for_each(|event| life.append(clock, event));
+    }
+    life.records
 }
 
 /// A while behind the last record, so that what is held then counts too.
@@ -78,6 +151,37 @@ proptest! {
             observed(|operation| operation.requests),
         ];
         prop_assert_eq!(sums, all.to_vec());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_by_an_hour_leaves_each_event_in_exactly_one_window(steps in vec(step(), 1..60)) {
+        let records = lived(&steps);
+        let (plain, windows) = (PlainBill::of(&records), records.iter().filter_map(|it| Some((it, closed(it)?))));
+        let (mut first_seq, mut since) = (Seq::OLDEST, records[0].at);
+        let mut counted = [0; 6];
+        for (close, (window, totals)) in windows {
+            // Where one ends the next one begins, by seq and by time.
+            prop_assert_eq!((window.first_seq, window.since), (first_seq, since));
+            prop_assert!(window.since <= window.through && window.through <= close.at);
+            (first_seq, since) = (close.seq.next(), window.through);
+            let [first_seq, last_seq] = [window.first_seq.get(), close.seq.get()];
+            let window = PlainWindow {
+                first_seq, last_seq, since: window.since.micros(), through: window.through.micros(),
+            };
+            prop_assert_eq!(&totals, &plain.totals(window).to_vec());
+            counted.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total);
+        }
+        let state = fold(&records);
+        let open = values(&state.billing().totals(Timestamp::from_micros(later(&records)), state.usage()));
+        counted.iter_mut().zip(open).for_each(|(sum, total)| *sum += total);
+        let written: usize = steps.iter().map(|(_, _, written, ..)| written).sum();
+        let requests: u64 = steps.iter().map(|(_, _, _, requests, _)| requests).sum();
+        let [written, requests] = [1 + written as u128, u128::from(requests)];
+        prop_assert_eq!(&counted[..4], &[written, 0, requests, requests]);
+        prop_assert_eq!(counted[4], plain.byte_micros(later(&records)) / 1_000_000);
+        // Whoever computes the bill again finds nothing to object to.
+        let objections = super::bill(&records).1.into_iter().filter(|it| matches!(it, BillEntry::Discrepancy(_)));
+        prop_assert_eq!(objections.collect::<Vec<_>>(), Vec::new());
     }
 
     #[test]
