@@ -290,7 +290,8 @@ fn shows_what_was_delivered(usage: &Value, ledger: &[Line]) {
     let delivered = &usage["last_delivered"];
     let window = &delivered["window"];
     let through = Seq::new(window["last_seq"].as_u64().unwrap_or_else(|| panic!("{usage}")));
-    assert!(delivered["at"].is_string() && delivered["seq"].as_u64().unwrap() >= through.get(), "{usage}");
+    // When that was is not known any more if the server has crashed right after.
+    assert!(delivered["seq"].as_u64().unwrap() >= through.get(), "{usage}");
     assert!(window["id"].as_str().unwrap().ends_with(&format!(":{through}")), "{usage}");
     let lines: Vec<&Line> = ledger.iter().filter(|line| line.through == through).collect();
     for line in &lines {
