@@ -15,11 +15,11 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use super::App;
 use super::middleware::auth::{Readmission, share};
 use super::problem::Problem;
+use super::{App, cores};
 use crate::metrics as measured;
-use crate::tenancy::Room;
+use crate::tenancy::{Background, Room, Weight};
 
 /// JSON above this is read and written away from the async threads.
 pub(super) const INLINE_BYTES_MAX: usize = 64 * 1024;
@@ -45,6 +45,8 @@ pub struct BodyLimits {
     pub json_depth_max: usize,
     /// Room for bodies, in KiB.
     room: Arc<Semaphore>,
+    /// Where large ones are parsed: a search must not wait for a core until that is done.
+    parsers: Background,
 }
 
 impl BodyLimits {
@@ -52,7 +54,8 @@ impl BodyLimits {
     /// it for each tenant.
     pub fn new(body_bytes_max: usize, json_depth_max: usize) -> Self {
         let room = Semaphore::new(8 * kibibytes(body_bytes_max) as usize);
-        Self { body_bytes_max, json_depth_max, room: Arc::new(room) }
+        let parsers = Background::new(cores(), Weight::Third);
+        Self { body_bytes_max, json_depth_max, room: Arc::new(room), parsers }
     }
 }
 
@@ -90,6 +93,7 @@ pub(super) struct Received {
     /// The body.
     pub bytes: Bytes,
     room: Room,
+    parsers: Background,
 }
 
 impl Received {
@@ -136,7 +140,7 @@ impl Received {
         {
             readmission.check().await?;
         }
-        Ok(Self { bytes: bytes.freeze(), room: [of_share, of_node].into() })
+        Ok(Self { bytes: bytes.freeze(), room: [of_share, of_node].into(), parsers: limits.parsers.clone() })
     }
 
     /// The body's room, for what was made of it.
@@ -158,7 +162,7 @@ impl Received {
             return parse(&self.bytes);
         }
         let bytes = self.bytes.clone();
-        tokio::task::spawn_blocking(move || parse(&bytes)).await.unwrap_or_else(|_| Err(Problem::internal()))
+        self.parsers.run(move || parse(&bytes)).await.unwrap_or_else(|| Err(Problem::internal()))
     }
 }
 

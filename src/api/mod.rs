@@ -55,7 +55,7 @@ use crate::config::Network;
 use crate::embedding::Embedder;
 use crate::mcp::Endpoint;
 use crate::metrics::Metrics;
-use crate::tenancy::{Background, ShareSize, Tenancy, Tenant};
+use crate::tenancy::{Background, ShareSize, Tenancy, Tenant, Weight};
 
 /// Everything the handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -106,7 +106,7 @@ impl App {
         let allowed_hosts = (!access.is_cluster()).then(|| known_hosts.clone());
         let searching = Arc::new(Semaphore::new(cores()));
         let waiting_searches = Arc::new(Semaphore::new(cores() + search::WAITING_MAX));
-        let long_searches = Background::new(cores());
+        let long_searches = Background::new(cores(), Weight::Tenth);
         let answers = answer::node_room();
         let leaving = CancellationToken::new();
         let ending = CancellationToken::new();

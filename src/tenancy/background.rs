@@ -6,8 +6,23 @@ use std::thread;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-/// How much less such a thread counts than the others where both want a core: it gets a tenth of it.
-const NICENESS: i32 = 10;
+/// How much less such a thread counts than the others where both want a core.
+#[derive(Clone, Copy, Debug)]
+pub enum Weight {
+    /// A third: for what somebody waits for, who does not notice a few milliseconds.
+    Third,
+    /// A tenth.
+    Tenth,
+}
+
+impl Weight {
+    fn niceness(self) -> i32 {
+        match self {
+            Self::Third => 5,
+            Self::Tenth => 10,
+        }
+    }
+}
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -19,14 +34,14 @@ pub struct Background {
 
 impl Background {
     /// They end when the last clone of this is gone.
-    pub fn new(threads: usize) -> Self {
+    pub fn new(threads: usize, weight: Weight) -> Self {
         let (jobs, taken) = mpsc::channel::<Job>();
         let taken = Arc::new(Mutex::new(taken));
         for number in 0..threads {
             let taken = Arc::clone(&taken);
             let work = move || {
                 // Linux counts by threads, and `None` is the calling one.
-                if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+                if let Err(error) = rustix::process::setpriority_process(None, weight.niceness()) {
                     warn!(%error, "what takes long cannot be made to give way to what does not");
                 }
                 loop {

@@ -16,7 +16,7 @@ use tracing::{Span, debug, error, info, warn};
 use vectorizer_log::{CollectionId, Head};
 use vectorizer_replay::{Collection, Compaction, LinkingStopped, Snapshot, UnusableGraph};
 
-use super::background::Background;
+use super::background::{Background, Weight};
 use super::graph_files::GraphFiles;
 use super::pace::Linking;
 use super::writer::State;
@@ -75,7 +75,7 @@ impl Default for Turns {
             linking: Arc::new(Semaphore::new(LINKING_MAX)),
             upkeep: Arc::new(Semaphore::new(UPKEEP_MAX)),
             reading: Arc::new(Semaphore::new(READ_MAX)),
-            background: Background::new(LINKING_MAX + UPKEEP_MAX + READ_MAX),
+            background: Background::new(LINKING_MAX + UPKEEP_MAX + READ_MAX, Weight::Tenth),
             #[cfg(test)]
             panics: Arc::default(),
         }

@@ -62,7 +62,7 @@ use vectorizer_replay::Collection;
 
 use self::awake::{Awake, Billed, InUse, NodeTurns, Terms, Watched, wake};
 pub use self::awake::{OpenLog, WakeError};
-pub use self::background::Background;
+pub use self::background::{Background, Weight};
 pub use self::bills::{BillFacts, WindowFacts};
 pub use self::census::{TenantFacts, TenantState};
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};

@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use vectorizer_log::{TenantFolder, TenantId};
 
 use super::awake::{Awake, WakeError};
-use super::{Background, Bed, Tenancy};
+use super::{Background, Bed, Tenancy, Weight};
 use crate::hivehub::Call;
 
 /// What an open log takes up, measured with segments of 512 KiB.
@@ -104,7 +104,7 @@ impl Tenancy {
 
     /// Writes checkpoints of tenants in memory, one after the other, on what others leave of the cores, until `stop`.
     pub async fn keep_checkpoints(self, stop: CancellationToken) {
-        let background = Background::new(1);
+        let background = Background::new(1, Weight::Tenth);
         while timeout(CHECKPOINTS_EVERY, stop.cancelled()).await.is_err() {
             let tenancy = self.clone();
             if background.run(move || tenancy.write_checkpoints()).await.is_none() {
