@@ -48,7 +48,7 @@ pub enum DamageKind {
     /// The record is whole, but the commit it belongs to is not.
     #[error("the commit it belongs to is unfinished")]
     CommitUnfinished,
-    /// A key that no part has.
+    /// A key that no part of this record has.
     #[error("a key of {bytes} bytes stands where a part should")]
     Key {
         /// Its length.

@@ -116,7 +116,14 @@ pub(crate) fn walk(
                     Ok(visit(Verified { record, stored, head: Head { seq, chain }, mark }))
                 })
             })
-            .map_err(|kind| Damage { seq, kind });
+            .map_err(|kind| match seq.previous() {
+                // What stands between two records is damage of the one in front: whoever cuts what begins at the
+                // next one would leave it there.
+                Some(seq) if key < PartKey::first(seq.next()).to_bytes().as_slice() => {
+                    Damage { seq, kind: DamageKind::Key { bytes: key.len() } }
+                }
+                Some(_) | None => Damage { seq, kind },
+            });
         match step {
             Ok(None) => ControlFlow::Continue(()),
             Ok(Some(flow)) => {

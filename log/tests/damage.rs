@@ -123,6 +123,21 @@ fn a_foreign_key_among_the_parts_is_damage() {
     assert_eq!(damage, Err((Seq::new(2), DamageKind::Key { bytes: 13 })));
 }
 
+/// Cutting what begins at the next record would leave it, and the next record would be unreadable behind it.
+#[test]
+fn what_stands_behind_the_end_of_a_record_is_damage_of_that_record() {
+    for ending in [&[0, 0, 0, 99][..], &[0, 0, 0, 99, 0], &[0xff; 20]] {
+        for back in 0..3 {
+            let mut seq = 0;
+            let found = recovering_after(|parts| {
+                seq = seq_of(parts.keys().next_back().unwrap()) - back;
+                parts.insert([&seq.to_be_bytes()[..], ending].concat(), vec![1]);
+            });
+            assert_eq!(found, Err((Seq::new(seq), DamageKind::Key { bytes: 8 + ending.len() })));
+        }
+    }
+}
+
 #[test]
 fn a_history_other_than_the_acknowledged_one_is_refused() {
     let ground = InMemory::create();
