@@ -15,7 +15,7 @@ use vectorizer_log::{
     UnverifiedLog, Via, initialize,
 };
 
-use super::cluster::{Cluster, GENEROUS};
+use super::cluster::{Cluster, GENEROUS, together};
 use super::support::Outcome;
 use super::support::workload::{Workload, collection_created};
 use super::{Scale, all_asleep, mebibytes, operator};
@@ -23,14 +23,18 @@ use super::{Scale, all_asleep, mebibytes, operator};
 const VECTORS: usize = 20;
 const DIMENSION: usize = 32;
 /// Every so-many-th tenant has a log that can be opened; the others have what is read of one that is closed.
-const WHOLE_EVERY: usize = 100;
+const WHOLE_EVERY: usize = 1_000;
+/// Those whose requests are made: the first ones.
+const ASKED: usize = 10;
+/// Threads that make tenants.
+const GENERATORS: usize = 4;
 
 pub(crate) fn measure(scale: Scale) -> Outcome<()> {
     let rounds = scale.of(5, 2);
     let mut medians = Vec::new();
     for tenants in [scale.of(1_000, 100), scale.of(100_000, 2_000)] {
         // Whose requests are made is at the hub; the others are on the disk.
-        let cluster = Cluster::new(10, GENEROUS)?;
+        let cluster = Cluster::new(ASKED, GENEROUS)?;
         let generating = Instant::now();
         generate(&cluster.folder.path().join("data"), tenants)?;
         println!("{tenants} tenants made in {:.0} s", generating.elapsed().as_secs_f64());
@@ -39,7 +43,7 @@ pub(crate) fn measure(scale: Scale) -> Outcome<()> {
         for round in 0..rounds {
             let started = Instant::now();
             let node = cluster.node(&["--tenant-idle", "1"])?;
-            let mut client = node.client(cluster.keys[round % 10].expose())?;
+            let mut client = node.client(cluster.keys[round % ASKED].expose())?;
             let sought = format!(r#"{{"vector":{:?},"limit":3}}"#, vec![1.0; DIMENSION]);
             let found = client.call("POST", "/collections/measured/search", &sought)?;
             times.push(started.elapsed());
@@ -72,50 +76,58 @@ pub(crate) fn measure(scale: Scale) -> Outcome<()> {
     Ok(())
 }
 
+/// Tenants that were used a while ago, as nodes leave them.
 fn generate(data: &Path, tenants: usize) -> Outcome<()> {
     let node = data.join("_node");
     fs::create_dir_all(&node)?;
     let catalogue = Catalogue::open(&node)?;
     // Where a sync costs nothing.
     let memory = TempDir::new_in("/dev/shm")?;
-    for number in 0..tenants {
-        let tenant: TenantId = format!("t{number}").parse()?;
-        let (log_id, head, bytes) = if number % WHOLE_EVERY == 0 || number < 10 {
-            whole(&TenantFolder::new(data, &tenant))?
-        } else {
-            closed(data, memory.path(), &tenant)?
-        };
-        let size = NotedSize {
-            seq: head.seq.get(),
-            collections: 1,
-            vectors: VECTORS as u64,
-            storage_bytes: (VECTORS * (4 * DIMENSION + 48)) as u64,
-            log_bytes: bytes,
-            last_use: Some(Timestamp::now()),
-        };
-        catalogue.note_size(&tenant, &size)?;
-        let requests_per_minute = Some(4_000_000_000);
-        let quota = NotedQuota {
-            requests_per_minute,
-            requests_per_hour: requests_per_minute,
-            ..NotedQuota::default()
-        };
-        catalogue.note_quota(&tenant, &quota)?;
-        let bill = NotedBill {
-            log_id,
-            closed: Seq::NONE,
-            delivered: Seq::NONE,
-            delivered_at: None,
-            delivered_window: None,
-            parked: Vec::new(),
-            behind_since: None,
-            window_since: Some(Timestamp::now()),
-            window_counts: false,
-            awake: false,
-        };
-        catalogue.note_bill(&tenant, &bill)?;
-    }
+    together(GENERATORS, |first| {
+        for number in (first..tenants).step_by(GENERATORS) {
+            make(data, memory.path(), &catalogue, number)?;
+        }
+        Ok(())
+    })?;
+    // Each was seen by the node that has made it.
+    catalogue.note_every_bill()?;
     catalogue.flush()?;
+    Ok(())
+}
+
+fn make(data: &Path, memory: &Path, catalogue: &Catalogue, number: usize) -> Outcome<()> {
+    let tenant: TenantId = format!("t{number}").parse()?;
+    let (log_id, head, bytes) = if number < ASKED || number % WHOLE_EVERY == 0 {
+        whole(&TenantFolder::new(data, &tenant))?
+    } else {
+        closed(data, memory, &tenant)?
+    };
+    let size = NotedSize {
+        seq: head.seq.get(),
+        collections: 1,
+        vectors: VECTORS as u64,
+        storage_bytes: (VECTORS * (4 * DIMENSION + 48)) as u64,
+        log_bytes: bytes,
+        last_use: Some(Timestamp::now()),
+    };
+    catalogue.note_size(&tenant, &size)?;
+    let requests_per_minute = Some(4_000_000_000);
+    let quota =
+        NotedQuota { requests_per_minute, requests_per_hour: requests_per_minute, ..NotedQuota::default() };
+    catalogue.note_quota(&tenant, &quota)?;
+    let bill = NotedBill {
+        log_id,
+        closed: Seq::NONE,
+        delivered: Seq::NONE,
+        delivered_at: None,
+        delivered_window: None,
+        parked: Vec::new(),
+        behind_since: None,
+        window_since: Some(Timestamp::now()),
+        window_counts: false,
+        awake: false,
+    };
+    catalogue.note_bill(&tenant, &bill)?;
     Ok(())
 }
 

@@ -65,6 +65,10 @@ impl Tenancy {
         // Until every one was looked at: a crash meanwhile must not leave some that nobody knows of.
         let mut all = !self.shared.catalogue.knows_every_bill();
         let mut pause = TRY_AFTER;
+        // Looking reads a note of each tenant, and whoever has waited for this node comes first.
+        if stop.run_until_cancelled(tokio::time::sleep(TRY_AFTER)).await.is_none() {
+            return;
+        }
         loop {
             let tenancy = self.clone();
             let sleepers =

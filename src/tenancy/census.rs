@@ -1,7 +1,9 @@
 //! Which tenants there are and how large, for the operator. Nothing of their data.
 
-use std::io;
-use std::sync::PoisonError;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use std::{fs, io};
 
 use tracing::warn;
 use vectorizer_log::{TenantFolder, TenantId};
@@ -10,6 +12,11 @@ use super::Tenancy;
 use super::awake::Awake;
 use crate::auth::ClusterPass;
 use crate::catalogue::NotedSize;
+
+/// Of a folder that was changed so short a while ago, another change may leave no trace in its time.
+const CLOCK_GRAIN: Duration = Duration::from_millis(100);
+/// How long a list is kept for the next page.
+const LIST_KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// A tenant of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,23 +38,60 @@ pub enum TenantState {
     Asleep,
 }
 
+/// The tenants that have folders, as they were listed last: for whoever goes through the pages of very many.
+/// Kept for a moment only, and believed only while the folder has not changed.
+#[derive(Debug, Default)]
+pub(super) struct Listed(Mutex<Option<List>>);
+
+#[derive(Debug)]
+struct List {
+    /// In order.
+    ids: Arc<[TenantId]>,
+    /// When the folder had been changed last.
+    changed: SystemTime,
+    used: Instant,
+}
+
+impl Listed {
+    fn list(&self) -> MutexGuard<'_, Option<List>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tenants that have a folder in `data`, in order.
+    fn read(&self, data: &Path) -> io::Result<Arc<[TenantId]>> {
+        // Before it is read, so that what changes meanwhile shows next time.
+        let changed = fs::metadata(data)?.modified()?;
+        if let Some(list) = self.list().as_mut().filter(|list| list.changed == changed) {
+            list.used = Instant::now();
+            return Ok(Arc::clone(&list.ids));
+        }
+        let is_recent = changed.elapsed().map_or(true, |since| since < CLOCK_GRAIN);
+        let mut ids = TenantFolder::tenants(data)?;
+        ids.sort_unstable();
+        let ids: Arc<[TenantId]> = ids.into();
+        if !is_recent {
+            *self.list() = Some(List { ids: Arc::clone(&ids), changed, used: Instant::now() });
+        }
+        Ok(ids)
+    }
+
+    /// Forgets the list if nobody goes through it any more.
+    pub(super) fn forget_unused(&self) {
+        self.list().take_if(|list| list.used.elapsed() >= LIST_KEPT_FOR);
+    }
+}
+
 impl Tenancy {
-    /// Up to `limit` tenants behind `after`, by id. Reads the data folder, but no tenant's.
+    /// Up to `limit` tenants behind `after`, by id. Reads the data folder if that has changed, but no tenant's.
     pub fn tenants(
         &self,
         _: &ClusterPass,
         after: Option<&TenantId>,
         limit: usize,
     ) -> io::Result<Vec<TenantFacts>> {
-        let mut ids = TenantFolder::tenants(&self.shared.data)?;
-        ids.retain(|id| after.is_none_or(|after| id > after));
-        // Of very many only a page is put in order.
-        if limit < ids.len() {
-            ids.select_nth_unstable(limit);
-            ids.truncate(limit);
-        }
-        ids.sort_unstable();
-        Ok(ids.into_iter().map(|id| self.facts(id)).collect())
+        let ids = self.shared.listed.read(&self.shared.data)?;
+        let first = after.map_or(0, |after| ids.partition_point(|id| id <= after));
+        Ok(ids[first..].iter().take(limit).map(|id| self.facts(id.clone())).collect())
     }
 
     /// How large a tenant is; `None` if it is not on this node, or was never noted down.
@@ -98,6 +142,36 @@ impl Awake {
             storage_bytes: usage.logical_bytes(),
             log_bytes: state.log_bytes,
             last_use: Some(self.last_use().1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_come_or_gone_is_in_the_next_page_or_not_there_any_more() {
+        let data = tempfile::tempdir().unwrap();
+        let listed = Listed::default();
+        let names =
+            || -> Vec<String> { listed.read(data.path()).unwrap().iter().map(ToString::to_string).collect() };
+        let mut expected = Vec::new();
+        // As fast as it goes, and with pauses in which lists are kept.
+        for number in 0..300 {
+            if number % 100 == 99 {
+                std::thread::sleep(2 * CLOCK_GRAIN);
+                assert_eq!(names(), expected);
+                assert!(listed.list().is_some());
+            }
+            let name = format!("t{number:03}");
+            fs::create_dir(data.path().join(&name)).unwrap();
+            expected.push(name);
+            assert_eq!(names(), expected);
+            if number % 3 == 0 {
+                fs::remove_dir(data.path().join(expected.remove(number % expected.len()))).unwrap();
+                assert_eq!(names(), expected);
+            }
         }
     }
 }

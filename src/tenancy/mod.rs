@@ -64,6 +64,7 @@ use self::awake::{Awake, Billed, InUse, NodeTurns, Terms, Watched, wake};
 pub use self::awake::{OpenLog, WakeError};
 pub use self::background::{Background, Weight};
 pub use self::bills::{BillFacts, WindowFacts};
+use self::census::Listed;
 pub use self::census::{TenantFacts, TenantState};
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
 pub use self::deletion::DeletionError;
@@ -119,6 +120,7 @@ struct Shared {
     data: PathBuf,
     catalogue: Catalogue,
     deleted: DeletedTenants,
+    listed: Listed,
     /// One folder at a time becomes somebody's.
     binding: Mutex<()>,
     /// How often `HiveHub`'s feed had a gap, and word of it.
@@ -226,6 +228,25 @@ impl Bed {
     }
 }
 
+/// All else that a node has in its data folder.
+fn open_beside_the_catalogue(
+    data: &Path,
+    node: &Path,
+    billed: Option<Duration>,
+) -> io::Result<(DeletedTenants, Option<Billed>)> {
+    File::open(data)?.sync_all()?;
+    if let Some(parent) = data.canonicalize()?.parent() {
+        File::open(parent)?.sync_all()?;
+    }
+    TenantFolder::erase_unfinished(data)?;
+    let deleted = DeletedTenants::open(data).map_err(io::Error::other)?;
+    let billed = billed.map(|interval| {
+        let metering = Metering::open(node)?;
+        io::Result::Ok(Billed { metering, accounts: Accounts::open(node)?, interval })
+    });
+    Ok((deleted, billed.transpose()?))
+}
+
 impl Tenancy {
     /// The tenants in `data`, all asleep. Reads no tenant's folder, so it does not matter how many
     /// there are. The folder is this node's alone until the last clone is gone. Each gets a `share`, and a bill
@@ -244,22 +265,19 @@ impl Tenancy {
             TryLockError::WouldBlock => io::Error::other("another server uses it"),
             TryLockError::Error(error) => error,
         })?;
-        File::open(data)?.sync_all()?;
-        if let Some(parent) = data.canonicalize()?.parent() {
-            File::open(parent)?.sync_all()?;
-        }
-        TenantFolder::erase_unfinished(data)?;
-        let catalogue = Catalogue::open(&node).map_err(io::Error::other)?;
-        let deleted = DeletedTenants::open(data).map_err(io::Error::other)?;
-        let billed = billed.map(|interval| {
-            let metering = Metering::open(&node)?;
-            io::Result::Ok(Billed { metering, accounts: Accounts::open(&node)?, interval })
+        // Of very many tenants the catalogue takes longest, and all else waits for the disk.
+        let (catalogue, beside) = std::thread::scope(|scope| {
+            let catalogue = scope.spawn(|| Catalogue::open(&node));
+            let beside = open_beside_the_catalogue(data, &node, billed);
+            let panicked = |_| io::Error::other("opening the node's catalogue panicked");
+            (catalogue.join().map_err(panicked), beside)
         });
-        let billed = billed.transpose()?;
+        let (catalogue, (deleted, billed)) = (catalogue?.map_err(io::Error::other)?, beside?);
         let shared = Shared {
             data: data.to_owned(),
             catalogue,
             deleted,
+            listed: Listed::default(),
             binding: Mutex::default(),
             gaps: AtomicU64::new(0),
             gap_found: Notify::new(),
