@@ -28,6 +28,7 @@ mod isolation;
 mod limits;
 mod linking;
 mod loading;
+mod many_tenants;
 mod mcp;
 mod mcp_clients;
 mod metrics;

@@ -449,6 +449,9 @@ impl Woken {
         let state = Arc::new(RwLock::new(State { projection, head, log_bytes }));
         let (door, checkpoints) = (Arc::new(Door::new(log.is_some())), Arc::new(checkpoints));
         let files = GraphFiles::new(&folder);
+        if log.is_some() {
+            turns.places.opened();
+        }
         let place = Place {
             folder,
             checkpoints: Arc::clone(&checkpoints),

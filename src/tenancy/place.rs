@@ -1,8 +1,9 @@
 //! Where a tenant's log is, for the writer that opens and closes it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use vectorizer_log::{Error, LogReader, TenantFolder, TenantLog};
@@ -18,11 +19,41 @@ const TURNS: usize = 2;
 
 /// What opening and closing logs has to share.
 #[derive(Clone, Debug)]
-pub(super) struct PlaceTurns(Arc<Semaphore>);
+pub(super) struct PlaceTurns {
+    turns: Arc<Semaphore>,
+    opened: Arc<Opened>,
+}
+
+/// Logs that were opened, for whoever has to see that there is room for them.
+#[derive(Debug, Default)]
+struct Opened {
+    /// Since this was asked for last.
+    logs: AtomicU64,
+    told: Notify,
+}
 
 impl Default for PlaceTurns {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(TURNS)))
+        Self { turns: Arc::new(Semaphore::new(TURNS)), opened: Arc::default() }
+    }
+}
+
+impl PlaceTurns {
+    /// A log was opened.
+    pub(super) fn opened(&self) {
+        self.opened.logs.fetch_add(1, Ordering::Relaxed);
+        self.opened.told.notify_one();
+    }
+
+    /// Waits until one is opened. How many were since they were counted.
+    pub(super) async fn opening(&self) -> u64 {
+        self.opened.told.notified().await;
+        self.opened.logs.load(Ordering::Relaxed)
+    }
+
+    /// Those that were opened until now are counted.
+    pub(super) fn counted(&self) {
+        self.opened.logs.store(0, Ordering::Relaxed);
     }
 }
 
@@ -40,7 +71,7 @@ pub(super) struct Place {
 impl Place {
     /// A turn to open or close the log; `None` if there will be none.
     pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.turns.0).acquire_owned().await.ok()
+        Arc::clone(&self.turns.turns).acquire_owned().await.ok()
     }
 
     /// Opens the log, all of which is verified; the state in memory has to be what it adds up to.
@@ -57,6 +88,7 @@ impl Place {
         let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
         (state.head, state.log_bytes) = (opened.head(), opened.bytes());
         drop(state);
+        self.turns.opened();
         debug!("opened the log");
         Ok(opened)
     }

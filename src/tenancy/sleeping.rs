@@ -20,8 +20,8 @@ use super::awake::{Awake, WakeError};
 use super::{Background, Bed, Tenancy, Weight};
 use crate::hivehub::Call;
 
-/// What an open log takes up, measured with segments of 512 KiB.
-const OPEN_LOG_BYTES: u64 = 3 << 20;
+/// What an open log takes up that is written to, measured with segments of 512 KiB.
+const OPEN_LOG_BYTES: u64 = 7 << 20;
 /// What a tenant takes up that stores nothing.
 const AWAKE_BYTES: u64 = 64 << 10;
 /// What is kept of a stored byte: itself, and what finds it.
@@ -33,8 +33,12 @@ const LOOK_EVERY_MIN: Duration = Duration::from_millis(50);
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
 /// How many times as long a tenant stays awake of whose bill `HiveHub` is being told.
 const OWING_IDLES: u32 = 3;
-/// How long a log is left open that somebody may be about to use again, where memory is short.
-const LOG_PATIENCE: Duration = Duration::from_secs(1);
+/// How soon is looked again where memory is short and logs are opened.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a log is left open that somebody may be about to use again, where memory is short: at least this, and
+/// as long as it would take to open it again, which reads all of it.
+const LOG_PATIENCE: Duration = Duration::from_millis(50);
+const LOG_BYTES_EACH_MILLISECOND: u64 = 128 << 10;
 /// How often is looked for tenants whose logs have grown much since their checkpoints.
 const CHECKPOINTS_EVERY: Duration = Duration::from_secs(5);
 /// How long a tenant waits for others to fall asleep, and how often it looks.
@@ -61,6 +65,12 @@ pub(super) struct Budget {
 impl Budget {
     pub(super) fn new(rules: Rules) -> Self {
         Self { rules, taken: AtomicU64::new(0) }
+    }
+
+    /// Whether there is no room left when so many logs are open that were not when it was looked last.
+    fn is_short_with(&self, opened: u64) -> bool {
+        let opened = opened.saturating_mul(OPEN_LOG_BYTES);
+        self.taken.load(Ordering::Relaxed).saturating_add(opened) > self.rules.memory_bytes_max
     }
 
     fn excess(&self) -> u64 {
@@ -94,12 +104,25 @@ impl Tenancy {
     pub async fn put_to_sleep(self, stop: CancellationToken) {
         let idle = self.shared.budget.rules.idle.unwrap_or(LOOK_EVERY_MAX);
         let every = (idle / LOOKS).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
-        while timeout(every, stop.cancelled()).await.is_err() {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(every) => {}
+                () = self.shortage() => {}
+            }
             let tenancy = self.clone();
             if tokio::task::spawn_blocking(move || tenancy.look_for_sleepers()).await.is_err() {
                 error!("looking for tenants to put to sleep panicked");
             }
+            if timeout(LOOK_AGAIN, stop.cancelled()).await.is_ok() {
+                return;
+            }
         }
+    }
+
+    /// Ready when logs are opened for which there is no room.
+    async fn shortage(&self) {
+        while !self.shared.budget.is_short_with(self.shared.turns.places.opening().await) {}
     }
 
     /// Writes checkpoints of tenants in memory, one after the other, on what others leave of the cores, until `stop`.
@@ -115,9 +138,12 @@ impl Tenancy {
 
     /// One look at all tenants in memory.
     fn look_for_sleepers(&self) {
+        self.shared.listed.forget_unused();
         let budget = &self.shared.budget;
         let idle = budget.rules.idle;
         let delivers = self.shared.metrics.hivehub_answers(Call::Usage);
+        // Before they are looked at, so that none is missed.
+        self.shared.turns.places.counted();
         let mut candidates = self.candidates();
         budget.taken.store(candidates.iter().map(|it| it.bytes).sum(), Ordering::Relaxed);
         candidates.retain(|candidate| {
@@ -156,7 +182,7 @@ impl Tenancy {
         candidates.pop();
         let mut freed = 0;
         let idle_logs =
-            |candidate: &&Candidate| candidate.awake.door.idle_for().is_some_and(|idle| idle >= LOG_PATIENCE);
+            |candidate: &&Candidate| candidate.awake.door.idle_for() >= Some(candidate.awake.log_patience());
         for candidate in candidates.iter().filter(idle_logs) {
             if freed >= excess {
                 return;
@@ -279,6 +305,12 @@ impl Tenancy {
 }
 
 impl Awake {
+    /// How long its log is left open for nobody where memory is short.
+    fn log_patience(&self) -> Duration {
+        let bytes = self.state.read().unwrap_or_else(PoisonError::into_inner).log_bytes;
+        LOG_PATIENCE + Duration::from_millis(bytes / LOG_BYTES_EACH_MILLISECOND)
+    }
+
     /// Whether `HiveHub` has not been told all of what is closed of its bill.
     fn owes(&self) -> bool {
         self.bill.as_ref().is_some_and(|bill| bill.account.is_behind())
