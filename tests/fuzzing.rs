@@ -1,7 +1,7 @@
 //! The targets of `fuzz/`, on what was found with them and on some changes of what real encoders write: nothing
 //! panics, and memory stays within bounds.
 
-#[expect(dead_code, reason = "the other tests use more of it")]
+#[expect(dead_code, clippy::unwrap_used, reason = "it is for tests, and the others use more of it")]
 mod random;
 #[path = "../fuzz/src/targets/mod.rs"]
 #[expect(

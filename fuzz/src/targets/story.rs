@@ -88,7 +88,9 @@ pub(super) fn events() -> Vec<Event> {
     let point = |number: u8| Point {
         id: id(&format!("p{number}")),
         vector: vector(&[f32::from(number), 1.0, -0.5]),
-        payload: (number % 2 == 0).then(|| payload(&format!(r#"{{"n": {number}, "of": {{"s": "text"}}}}"#))),
+        payload: number
+            .is_multiple_of(2)
+            .then(|| payload(&format!(r#"{{"n": {number}, "of": {{"s": "text"}}}}"#))),
     };
     vec![
         created_points(),
