@@ -97,7 +97,7 @@ fn generate(data: &Path, tenants: usize) -> Outcome<()> {
 
 fn make(data: &Path, memory: &Path, catalogue: &Catalogue, number: usize) -> Outcome<()> {
     let tenant: TenantId = format!("t{number}").parse()?;
-    let (log_id, head, bytes) = if number < ASKED || number % WHOLE_EVERY == 0 {
+    let (log_id, head, bytes) = if number < ASKED || number.is_multiple_of(WHOLE_EVERY) {
         whole(&TenantFolder::new(data, &tenant))?
     } else {
         closed(data, memory, &tenant)?
