@@ -14,7 +14,12 @@ pub(super) fn run(bytes: &[u8]) {
     let mut pieces = pieces(bytes);
     let head = pieces.next().unwrap_or_default().to_vec();
     let storage = Arc::new(MemoryStorage::new(PART_BYTES_MAX));
-    storage.tamper_head(|stored| *stored = head);
+    storage.tamper_head(|stored| {
+        // A file grows by being written to, and what is in memory does not.
+        let length = stored.len().max(head.len());
+        *stored = head;
+        stored.resize(length, 0);
+    });
     storage.tamper(|parts| {
         while let (Some(key), Some(value)) = (pieces.next(), pieces.next()) {
             parts.insert(key.to_vec(), value.to_vec());
