@@ -409,7 +409,11 @@ async fn answer(
             next.run(Request::from_parts(head, Body::from(report))).await
         }
         Mood::Strict if pace.lock().unwrap().admits() => next.run(request).await,
-        Mood::Strict => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")]).into_response(),
+        Mood::Strict => {
+            // A connection that is reset while the report is still being sent takes the answer with it.
+            whole(request.into_body()).await;
+            (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")]).into_response()
+        }
         Mood::UnknownFor(tenant) => postponed(tenant, request, next).await,
         Mood::RejectingFirst => rejecting_first(request, next).await,
         Mood::Garbage => "{\"valid\": [<html>".into_response(),
