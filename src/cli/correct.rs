@@ -7,7 +7,7 @@ use clap::Args;
 use vectorizer_log::{
     Actor, Draft, Error, Event, Meter, Record, Seq, TenantFolder, TenantId, TenantLog, Timestamp, Via,
 };
-use vectorizer_replay::{ApplyError, Bill, BillEntry, Billing, OpenWindow};
+use vectorizer_replay::{ApplyError, Bill, BillEntry, Billing};
 
 use super::failure::Failure;
 use super::interruption::on_disk;
@@ -199,21 +199,10 @@ fn note(
     billing: &Billing,
 ) -> Result<(), CatalogueError> {
     let noted = catalogue.bill(tenant)?.filter(|noted| noted.log_id == log_id);
-    let closed = billing.last_close().max(billing.last_correction());
+    let told = NotedBill::of_log(log_id, billing, true);
     let bill = match noted {
-        Some(noted) => NotedBill { closed, awake: true, ..noted },
-        None => NotedBill {
-            log_id,
-            closed,
-            delivered: billing.acknowledged(),
-            delivered_at: None,
-            delivered_window: None,
-            parked: Vec::new(),
-            behind_since: None,
-            window_since: billing.window().map(OpenWindow::since),
-            window_counts: billing.window().is_some_and(OpenWindow::has_counted),
-            awake: true,
-        },
+        Some(noted) => NotedBill { closed: told.closed, awake: true, ..noted },
+        None => told,
     };
     catalogue.note_bill(tenant, &bill)?;
     catalogue.flush()

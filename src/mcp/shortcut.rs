@@ -8,7 +8,7 @@
 use axum::Json;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
-use rmcp::model::{CallToolResult, ClientCapabilities, JsonObject, RequestId};
+use rmcp::model::{CallToolResult, ClientCapabilities, JsonObject, ProtocolVersion, RequestId};
 use serde::{Deserialize, Serialize};
 
 use super::call::Arguments;
@@ -17,9 +17,7 @@ use super::tools::{self, ToolName};
 use crate::api::Session;
 
 /// The version whose messages carry what they are about in themselves and in headers.
-const CARRYING: &str = "2026-07-28";
-/// Those before it.
-const BEFORE: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+const CARRYING: ProtocolVersion = ProtocolVersion::V_2026_07_28;
 
 /// A call, and nothing beside it.
 #[derive(Deserialize)]
@@ -92,14 +90,19 @@ fn is_usual(headers: &HeaderMap) -> bool {
 fn carries(headers: &HeaderMap, params: &Params) -> Option<bool> {
     let told = single(headers, "mcp-protocol-version").ok()?;
     let Some(version) = params.meta.version.as_deref() else {
-        return told.is_none_or(|told| BEFORE.contains(&told)).then_some(false);
+        return told.is_none_or(is_before).then_some(false);
     };
-    let agrees = version == CARRYING
+    let agrees = version == CARRYING.as_str()
         && told == Some(version)
         && params.meta.capabilities.is_some()
         && single(headers, "mcp-method").ok()? == Some("tools/call")
         && single(headers, "mcp-name").ok()? == Some(params.name.as_str());
     agrees.then_some(true)
+}
+
+/// Whether a session of this version would begin with a handshake.
+fn is_before(version: &str) -> bool {
+    ProtocolVersion::KNOWN_VERSIONS.iter().any(|known| known.has_initialize() && known.as_str() == version)
 }
 
 /// There are several headers of a name, or one that is no text.

@@ -143,7 +143,7 @@ impl Accounts {
         });
         let is_first = noted.is_none();
         // A note about another log, or one that the log does not bear out, says nothing.
-        let closed = billing.last_close().max(billing.last_correction());
+        let closed = billing.last_entry();
         let noted = noted.filter(|noted| noted.log_id == log.log_id() && noted.delivered <= closed);
         let acknowledged = Delivered { seq: billing.acknowledged(), at: None, window: None };
         let noted_since = noted.as_ref().and_then(|noted| noted.behind_since);
@@ -447,16 +447,12 @@ impl TenantAccount {
             return;
         }
         let noted = NotedBill {
-            log_id: self.log.log_id(),
-            closed: books.closed(),
             delivered: books.delivered.seq,
             delivered_at: books.delivered.at,
             delivered_window: books.delivered.window.clone(),
             parked: books.parked.clone(),
             behind_since: books.behind_since,
-            window_since: books.billing.window().map(OpenWindow::since),
-            window_counts: books.billing.window().is_some_and(OpenWindow::has_counted),
-            awake: !books.asleep,
+            ..NotedBill::of_log(self.log_id(), &books.billing, !books.asleep)
         };
         if let Err(error) = self.catalogue.note_bill(&self.tenant, &noted) {
             warn!(tenant = %self.tenant, %error, "where the tenant's bill stands cannot be noted down");
@@ -470,7 +466,7 @@ impl TenantAccount {
 
 impl Books {
     fn closed(&self) -> Seq {
-        self.billing.last_close().max(self.billing.last_correction())
+        self.billing.last_entry()
     }
 
     fn is_behind(&self) -> bool {

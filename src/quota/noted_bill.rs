@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use vectorizer_log::{LogId, MeterTotal, ParkedLine, Seq, Timestamp};
+use vectorizer_replay::{Billing, OpenWindow};
 
 use crate::hivehub::rfc3339;
 
@@ -42,6 +43,22 @@ fn unknown() -> bool {
 }
 
 impl NotedBill {
+    /// As far as a log tells, of a tenant that is awake or not: who has delivered what of it is noted down elsewhere.
+    pub fn of_log(log_id: LogId, billing: &Billing, awake: bool) -> Self {
+        Self {
+            log_id,
+            closed: billing.last_entry(),
+            delivered: billing.acknowledged(),
+            delivered_at: None,
+            delivered_window: None,
+            parked: Vec::new(),
+            behind_since: None,
+            window_since: billing.window().map(OpenWindow::since),
+            window_counts: billing.window().is_some_and(OpenWindow::has_counted),
+            awake,
+        }
+    }
+
     /// Whether something is closed and not delivered.
     pub fn is_behind(&self) -> bool {
         self.delivered < self.closed

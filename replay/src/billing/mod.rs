@@ -60,6 +60,11 @@ impl Billing {
         self.last_correction
     }
 
+    /// The newer one of the two.
+    pub fn last_entry(&self) -> Seq {
+        self.last_close.max(self.last_correction)
+    }
+
     /// Every close and correction at or below it is delivered.
     pub fn acknowledged(&self) -> Seq {
         self.acknowledged

@@ -47,7 +47,7 @@ pub(super) fn begin(history: &mut History) -> Result<bool, Error> {
         billing = billing.after(corrected, &usage, &Change::default());
         park(corrected.seq, meter);
     }
-    let through = billing.last_close().max(billing.last_correction());
+    let through = billing.last_entry();
     commit.stage(own(Event::BillingAcknowledged { through, parked }), at)?;
     for record in commit.commit()? {
         // They say what they were made from.

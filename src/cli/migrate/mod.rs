@@ -135,18 +135,7 @@ fn verify(
 fn note(migration: &Migration, history: &History) -> Result<(), Failure> {
     let tenant = migration.tenant();
     let (billing, usage) = (history.projection.billing(), history.projection.usage());
-    let bill = NotedBill {
-        log_id: migration.log_id(),
-        closed: billing.last_close().max(billing.last_correction()),
-        delivered: billing.acknowledged(),
-        delivered_at: None,
-        delivered_window: None,
-        parked: Vec::new(),
-        behind_since: None,
-        window_since: billing.window().map(OpenWindow::since),
-        window_counts: billing.window().is_some_and(OpenWindow::has_counted),
-        awake: false,
-    };
+    let bill = NotedBill::of_log(migration.log_id(), billing, false);
     let size = NotedSize {
         seq: history.projection.applied().get(),
         collections: usage.collections(),

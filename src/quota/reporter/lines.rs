@@ -96,7 +96,7 @@ impl Found {
         let known = self.next.partition_point(|seq| *seq <= sent);
         if known == self.next.len() {
             let more = if billing.last_correction() > sent {
-                scan(log, billing.last_correction().max(billing.last_close()), sent, FOUND_MAX)?
+                scan(log, billing.last_entry(), sent, FOUND_MAX)?
             } else if let Some(mark) = self.marks.behind(sent) {
                 walk(log, mark, sent, FOUND_MAX, &mut |_, _| ())?
             } else {
@@ -120,7 +120,7 @@ pub(in crate::quota) fn undelivered(
     delivered: Seq,
 ) -> Result<VecDeque<Seq>, Error> {
     if billing.last_correction() > delivered {
-        return scan(log, billing.last_correction().max(billing.last_close()), delivered, usize::MAX);
+        return scan(log, billing.last_entry(), delivered, usize::MAX);
     }
     walk(log, billing.last_close(), delivered, usize::MAX, &mut |_, _| ())
 }
