@@ -37,6 +37,11 @@ impl Agent {
         }
     }
 
+    /// The same of a message that is written already.
+    fn written(&self, message: &str) -> reqwest::RequestBuilder {
+        self.request(&Value::Null).body(message.to_owned())
+    }
+
     async fn say(&self, method: &str, params: Value) -> Answer {
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         self.client.send(self.request(&message)).await
@@ -350,6 +355,11 @@ async fn an_agent_is_told_what_was_wrong_and_nothing_is_done() {
         json!({"collection": "notes", "records": [{"id": "once", "text": "one"}], "idempotency_key": "k1"});
     let first = agent.call("upsert", write.clone()).await;
     assert_eq!(agent.call("upsert", write).await, first);
+    // However it is written: agents do not say the same in the same letters.
+    let otherwise = r#"{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "upsert", "arguments":
+        {"records": [ {"text": "on\u0065", "id": "once"} ], "idempotency_key": "k1", "collection": "notes"}}}"#;
+    let answer = agent.client.send(agent.written(otherwise)).await.expect(200);
+    assert_eq!(answer["result"]["structuredContent"], first, "{answer}");
     let other =
         json!({"collection": "notes", "records": [{"id": "once", "text": "two"}], "idempotency_key": "k1"});
     assert_eq!(agent.refused("upsert", other).await, "idempotency-key-reused");
@@ -401,6 +411,11 @@ async fn a_call_is_answered_alike_on_the_short_way_and_on_the_long_one() {
         }
         agent.client.send(request).await
     };
+    // What is kept as it was written, with all that JSON allows, is passed on and stands in the message as JSON.
+    let odd = r#"{"vectors": [{"id": "odd \"n\"", "text": "crown \\ \u00fc", "payload": {"z" :
+        1.50e0, "a":[null]}}]}"#;
+    let put = node.client(ACME).request(Method::PUT, "/collections/notes/vectors").body(odd);
+    node.client(ACME).send(put.header("content-type", "application/json")).await.expect(200);
     let meta = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {}
@@ -411,6 +426,8 @@ async fn a_call_is_answered_alike_on_the_short_way_and_on_the_long_one() {
             ("search", json!({"collection": "nowhere", "text": "crown"})),
             ("search", json!({})),
             ("list_collections", Value::Null),
+            ("get", json!({"collection": "notes", "ids": ["odd \"n\"", "nobody"]})),
+            ("count", json!({"collection": "notes", "filter": null})),
             ("no_tool", json!({})),
         ] {
             let mut params = json!({"name": name, "arguments": arguments});

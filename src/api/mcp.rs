@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
@@ -12,7 +13,7 @@ use super::App;
 use super::body::read_message;
 use super::middleware::auth::{GrantedMcp, Readmission};
 use super::middleware::host;
-use super::operations::Session;
+use super::operations::{Session, Ways};
 use super::problem::{Problem, ProblemBody};
 
 /// The largest message, in bytes. What is more is for REST.
@@ -54,7 +55,11 @@ struct Message {
     (status = 429, body = ProblemBody),
     (status = 503, body = ProblemBody),
 ))]
-pub(super) async fn serve(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+pub(super) async fn serve(
+    State(app): State<App>,
+    Extension(ways): Extension<Ways>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
     check_origin(&app, &parts.headers)?;
     let GrantedMcp(pass) = GrantedMcp::from_request_parts(&mut parts, &app).await?;
@@ -64,7 +69,7 @@ pub(super) async fn serve(State(app): State<App>, request: Request) -> Result<Re
         .map_err(|_| Problem::unavailable("busy", "too many messages are being answered", 1))?
         .map_err(|_| Problem::internal())?;
     let (message, _room) = read_message(app.body_limits(), body, MESSAGE_BYTES_MAX).await?;
-    let session = Session::new(app.clone(), pass, readmission);
+    let session = Session::new(app.clone(), ways, pass, readmission);
     Ok(app.shared.mcp.answer(parts, message, session).await)
 }
 

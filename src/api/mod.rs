@@ -32,13 +32,13 @@ mod vectors;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
 use axum::extract::State;
 use axum::handler::Handler;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -226,7 +226,12 @@ pub fn location(operation: Operation) -> (Method, &'static str) {
 pub fn router(app: App) -> Router {
     let mut router = Router::new();
     for operation in Operation::ALL {
-        router = router.route(location(operation).1, guarded(&app, operation));
+        let mut route = guarded(&app, operation);
+        if operation == Operation::Mcp {
+            // Its tools ask for the others.
+            route = route.layer(Extension(operations::Ways::new(&app)));
+        }
+        router = router.route(location(operation).1, route);
     }
     // This path is also that of a vector with the id "delete".
     for operation in [Operation::GetVector, Operation::DeleteVector] {

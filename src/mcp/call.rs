@@ -1,11 +1,16 @@
 //! A tool's arguments, and how it asks for its operation.
 
-use axum::body::Body;
+use std::collections::BTreeMap;
+
+use axum::body::{Body, Bytes};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rmcp::model::JsonObject;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::answer::{self, Json};
 use super::failure::Failure;
 use crate::api::{Entered, Session};
 use crate::auth::Operation;
@@ -13,26 +18,35 @@ use crate::auth::Operation;
 /// What stands for itself in a path (RFC 3986, section 2.3).
 const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The arguments of one call. Each is taken once; what nobody has taken is an error.
-pub(super) struct Arguments(JsonObject);
+/// The arguments of one call, each as it was written. Each is taken once; what nobody has taken is an error, or looked
+/// at by the operation itself.
+#[derive(Default, Deserialize, Serialize)]
+pub(super) struct Arguments(BTreeMap<String, Box<RawValue>>);
 
 impl Arguments {
-    pub(super) fn new(arguments: Option<JsonObject>) -> Self {
-        Self(arguments.unwrap_or_default())
+    /// Those that have been read already.
+    pub(super) fn of(arguments: JsonObject) -> Result<Self, Failure> {
+        let written = arguments.into_iter().map(|(name, value)| Ok((name, answer::json(&value)?)));
+        Ok(Self(written.collect::<Result<_, Failure>>()?))
     }
 
     /// An argument, if it is given; `null` is not.
     pub(super) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Failure> {
-        let value = self.0.remove(name).filter(|value| !value.is_null());
-        value
-            .map(|value| serde_json::from_value(value))
-            .transpose()
-            .map_err(|error| Failure::arguments(format!("{name}: {error}")))
+        let Some(written) = self.0.remove(name) else { return Ok(None) };
+        // By way of a value, so that an error does not name a line of what has none.
+        let read = serde_json::from_str(written.get()).and_then(serde_json::from_value::<Option<T>>);
+        read.map_err(|error| Failure::arguments(format!("{name}: {error}")))
     }
 
     /// An argument without which the call makes no sense.
     pub(super) fn need<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, Failure> {
         self.take(name)?.ok_or_else(|| Failure::arguments(format!("{name} is missing")))
+    }
+
+    /// Puts an argument in the place of what is there, if anything is.
+    pub(super) fn put<T: Serialize>(&mut self, name: &str, value: &T) -> Result<(), Failure> {
+        self.0.insert(name.to_owned(), answer::json(value)?);
+        Ok(())
     }
 
     /// A number of results from 1 to `most`.
@@ -50,15 +64,15 @@ impl Arguments {
         Ok(format!("/api/v1/collections/{}", encoded(&name)?))
     }
 
-    /// The header under which a write is done once, if there is to be one.
-    pub(super) fn idempotency(&mut self) -> Result<Vec<(&'static str, String)>, Failure> {
-        let key = self.take::<String>("idempotency_key")?;
-        Ok(key.map(|key| ("idempotency-key", key)).into_iter().collect())
+    /// The key under which a write is done once, if there is to be one.
+    pub(super) fn idempotency(&mut self) -> Result<Option<String>, Failure> {
+        self.take("idempotency_key")
     }
 
     /// Everything that has not been taken, which the operation itself looks at.
-    pub(super) fn rest(self) -> Value {
-        Value::Object(self.0.into_iter().filter(|(_, value)| !value.is_null()).collect())
+    pub(super) fn rest(mut self) -> Self {
+        self.0.retain(|_, value| value.get() != "null");
+        self
     }
 
     /// There are no others.
@@ -89,51 +103,68 @@ impl Call {
     }
 
     /// Asks without a body.
-    pub(super) async fn ask(&self, path: &str) -> Result<Value, Failure> {
-        self.parsed(path, &[], Body::empty()).await
+    pub(super) async fn ask(&self, path: &str) -> Result<Told, Failure> {
+        Ok(Told(self.0.ask(path, &[], Body::empty()).await?))
     }
 
     /// Asks with a body.
-    pub(super) async fn send(
+    pub(super) async fn send<T: Serialize>(&self, path: &str, body: &T) -> Result<Told, Failure> {
+        self.with_body(path, None, body).await
+    }
+
+    /// Asks for a write, to be done once under this key. It is the same write however its arguments were written, which
+    /// the key, for whom every byte counts, would not know.
+    pub(super) async fn write<T: Serialize>(
         &self,
         path: &str,
-        headers: &[(&'static str, String)],
-        body: &Value,
-    ) -> Result<Value, Failure> {
-        let mut headers = headers.to_vec();
-        headers.push(("content-type", "application/json".to_owned()));
-        self.parsed(path, &headers, Body::from(body.to_string())).await
+        idempotency: Option<&str>,
+        body: &T,
+    ) -> Result<Told, Failure> {
+        let body = serde_json::to_value(body).map_err(|error| Failure::arguments(error.to_string()))?;
+        self.with_body(path, idempotency, &body).await
+    }
+
+    async fn with_body<T: Serialize>(
+        &self,
+        path: &str,
+        idempotency: Option<&str>,
+        body: &T,
+    ) -> Result<Told, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Failure::internal(&error))?;
+        let json = ("content-type", "application/json");
+        let headers: Vec<_> =
+            idempotency.map(|key| ("idempotency-key", key)).into_iter().chain([json]).collect();
+        Ok(Told(self.0.ask(path, &headers, Body::from(body)).await?))
     }
 
     /// The last place in the log, for an operation that reads it.
     pub(super) fn log_end(&self) -> Result<usize, Failure> {
         Ok(usize::try_from(self.0.log_end()?.get()).unwrap_or(usize::MAX))
     }
+}
 
-    /// The lines of an answer that is one JSON value a line.
-    pub(super) async fn lines(&self, path: &str) -> Result<Vec<Value>, Failure> {
-        let bytes = self.0.ask(path, &[], Body::empty()).await?;
-        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).map_err(|error| Failure::internal(&error))).collect()
+/// What an operation has answered.
+pub(super) struct Told(Bytes);
+
+impl Told {
+    /// All of it, as it is.
+    pub(super) fn json(&self) -> Result<Json, Failure> {
+        self.read()
     }
 
-    async fn parsed(
-        &self,
-        path: &str,
-        headers: &[(&'static str, String)],
-        body: Body,
-    ) -> Result<Value, Failure> {
-        let bytes = self.0.ask(path, headers, body).await?;
-        serde_json::from_slice(&bytes).map_err(|error| Failure::internal(&error))
+    /// What matters of it.
+    pub(super) fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failure> {
+        read(&self.0)
+    }
+
+    /// The lines, if it is one JSON value a line.
+    pub(super) fn lines(&self) -> Result<Vec<&RawValue>, Failure> {
+        self.0.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(read).collect()
     }
 }
 
-/// Takes a list out of an answer.
-pub(super) fn list(answer: &mut Value, name: &str) -> Vec<Value> {
-    match answer.get_mut(name).map(Value::take) {
-        Some(Value::Array(items)) => items,
-        Some(_) | None => Vec::new(),
-    }
+fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| Failure::internal(&error))
 }
 
 /// What a schema says of the collection's name.

@@ -8,10 +8,11 @@
 //! - `server`: what is said about the server, which tools there are and who they are for.
 //! - `shortcut`: calls as clients make them, read and answered without the detours that other messages take.
 //! - `tools`: one file each.
-//! - `call`: a tool's arguments, and how it asks for its operation.
+//! - `call`: a tool's arguments, and how it asks for its operation; `answer`: what it answers.
 //! - `failure`: what an agent is told when it goes wrong.
 //! - `page`: answers that are cut, and where they go on.
 
+mod answer;
 mod call;
 mod failure;
 mod page;

@@ -8,7 +8,9 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 
+use super::answer;
 use super::call::Arguments;
+use super::failure::Failure;
 use super::tools::{self, ToolName};
 use crate::api::Session;
 
@@ -55,8 +57,12 @@ impl ServerHandler for Server {
             let detail = format!("there is no tool {:?}; tools/list shows those there are", request.name);
             return Err(ErrorData::invalid_params(detail, None));
         };
-        let done = tools::call(tool, session, Arguments::new(request.arguments)).await;
-        Ok(done.unwrap_or_else(super::failure::Failure::into_result).into())
+        let done = match Arguments::of(request.arguments.unwrap_or_default()) {
+            Ok(arguments) => tools::call(tool, session, arguments).await,
+            Err(failure) => Err(failure),
+        };
+        let result = done.and_then(|answer| answer::result(&answer));
+        Ok(result.unwrap_or_else(Failure::into_result).into())
     }
 }
 

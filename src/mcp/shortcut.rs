@@ -4,17 +4,19 @@
 //! tasks of its own: more work than all that REST does for a search. Nearly every message is a call as clients make them,
 //! and those are read and answered here, to the letter as rmcp would. What differs in the least goes to rmcp, which knows
 //! what else there is, and what to say against it.
+//!
+//! Arguments and answer pass through as they are written: to make values of them, only to write those down again, took
+//! longer than the search itself.
 
-use axum::Json;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
-use rmcp::model::{CallToolResult, ClientCapabilities, JsonObject, ProtocolVersion, RequestId};
+use rmcp::model::{ClientCapabilities, ProtocolVersion, RequestId, ResultType};
 use serde::{Deserialize, Serialize};
 
+use super::answer::Success;
 use super::call::Arguments;
-use super::failure::Failure;
 use super::tools::{self, ToolName};
-use crate::api::Session;
+use crate::api::{Problem, Session};
 
 /// The version whose messages carry what they are about in themselves and in headers.
 const CARRYING: ProtocolVersion = ProtocolVersion::V_2026_07_28;
@@ -33,7 +35,7 @@ struct Message {
 #[serde(deny_unknown_fields)]
 struct Params {
     name: String,
-    arguments: Option<JsonObject>,
+    arguments: Option<Arguments>,
     #[serde(rename = "_meta", default)]
     meta: Meta,
 }
@@ -48,10 +50,10 @@ struct Meta {
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct Answer<R> {
     jsonrpc: &'static str,
     id: RequestId,
-    result: CallToolResult,
+    result: R,
 }
 
 /// The answer to a call as clients make them.
@@ -65,13 +67,29 @@ pub(super) async fn answered(headers: &HeaderMap, message: &[u8], session: &Sess
     }
     let tool = ToolName::find(&params.name)?;
     let carries = carries(headers, &params)?;
-    let done = tools::call(tool, session, Arguments::new(params.arguments)).await;
-    let mut result = done.unwrap_or_else(Failure::into_result);
-    if !carries {
-        // Clients of that time do not know that there could be others.
-        result.result_type = None;
+    // Clients of before do not know that there could be others.
+    let result_type = carries.then_some(ResultType::COMPLETE);
+    match tools::call(tool, session, params.arguments.unwrap_or_default()).await {
+        // As text it is a little longer.
+        Ok(answer) => Some(written(id, Success::of(&answer, result_type), 3 * answer.get().len())),
+        Err(failure) => {
+            let mut result = failure.into_result();
+            result.result_type = result_type;
+            Some(written(id, result, 0))
+        }
     }
-    Some(Json(Answer { jsonrpc: "2.0", id, result }).into_response())
+}
+
+/// The result, which has about `bytes` bytes, in a message.
+fn written<R: Serialize>(id: RequestId, result: R, bytes: usize) -> Response {
+    let mut message = Vec::with_capacity(bytes + 256);
+    match serde_json::to_writer(&mut message, &Answer { jsonrpc: "2.0", id, result }) {
+        Ok(()) => ([(header::CONTENT_TYPE, "application/json")], message).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a tool's answer could not be written as JSON");
+            Problem::internal().into_response()
+        }
+    }
 }
 
 /// Whether it is JSON, and may be answered by JSON.

@@ -1,8 +1,9 @@
 //! `count`
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Description, Effect};
+use crate::mcp::answer::Json;
 use crate::mcp::call::{Arguments, Call, collection_schema, filter_schema};
 use crate::mcp::failure::Failure;
 
@@ -17,7 +18,7 @@ pub(super) fn describe() -> Description {
     }
 }
 
-pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value, Failure> {
+pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let path = arguments.collection()?;
-    call.send(&format!("{path}/count"), &[], &arguments.rest()).await
+    call.send(&format!("{path}/count"), &arguments.rest()).await?.json()
 }

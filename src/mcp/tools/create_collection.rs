@@ -1,8 +1,9 @@
 //! `create_collection`
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Description, Effect};
+use crate::mcp::answer::Json;
 use crate::mcp::call::{Arguments, Call, idempotency_schema};
 use crate::mcp::failure::Failure;
 
@@ -26,7 +27,7 @@ pub(super) fn describe() -> Description {
     }
 }
 
-pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value, Failure> {
-    let headers = arguments.idempotency()?;
-    call.send("/api/v1/collections", &headers, &arguments.rest()).await
+pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
+    let key = arguments.idempotency()?;
+    call.write("/api/v1/collections", key.as_deref(), &arguments.rest()).await?.json()
 }

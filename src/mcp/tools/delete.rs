@@ -1,8 +1,9 @@
 //! `delete`
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Description, Effect};
+use crate::mcp::answer::Json;
 use crate::mcp::call::{Arguments, Call, collection_schema, filter_schema, idempotency_schema};
 use crate::mcp::failure::Failure;
 
@@ -25,8 +26,8 @@ pub(super) fn describe() -> Description {
     }
 }
 
-pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value, Failure> {
+pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let path = arguments.collection()?;
-    let headers = arguments.idempotency()?;
-    call.send(&format!("{path}/vectors/delete"), &headers, &arguments.rest()).await
+    let key = arguments.idempotency()?;
+    call.write(&format!("{path}/vectors/delete"), key.as_deref(), &arguments.rest()).await?.json()
 }

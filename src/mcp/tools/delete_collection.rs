@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Description, Effect};
+use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call, collection_schema};
 use crate::mcp::failure::Failure;
 
@@ -20,9 +21,9 @@ pub(super) fn describe() -> Description {
     }
 }
 
-pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value, Failure> {
+pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let path = arguments.collection()?;
     arguments.end()?;
-    let answer = call.ask(&path).await?;
-    Ok(json!({"seq": answer["seq"], "records_deleted": answer["vectors_deleted"]}))
+    let deleted: Value = call.ask(&path).await?.read()?;
+    answer::json(&json!({"seq": deleted["seq"], "records_deleted": deleted["vectors_deleted"]}))
 }

@@ -1,8 +1,9 @@
 //! `describe_collection`
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Description, Effect, nullable};
+use crate::mcp::answer::Json;
 use crate::mcp::call::{Arguments, Call, collection_schema};
 use crate::mcp::failure::Failure;
 
@@ -24,8 +25,8 @@ pub(super) fn describe() -> Description {
     }
 }
 
-pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value, Failure> {
+pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let path = arguments.collection()?;
     arguments.end()?;
-    call.ask(&path).await
+    call.ask(&path).await?.json()
 }

@@ -1,8 +1,10 @@
 //! `get`
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::{Description, Effect, nullable};
+use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call, collection_schema, encoded};
 use crate::mcp::failure::Failure;
 use crate::mcp::page::{Room, read_place, write_cursor};
@@ -29,7 +31,14 @@ pub(super) fn describe() -> Description {
     }
 }
 
-pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value, Failure> {
+#[derive(Serialize)]
+struct Answer<'a> {
+    records: Vec<Json>,
+    missing: Vec<&'a String>,
+    next_cursor: Option<String>,
+}
+
+pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let path = arguments.collection()?;
     let ids: Vec<String> = arguments.need("ids")?;
     let with_vector = arguments.take::<bool>("with_vector")?.unwrap_or(false);
@@ -39,11 +48,11 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value,
         return Err(Failure::arguments(format!("ids: there are {}, it takes 1 to {IDS_MAX}", ids.len())));
     }
     let first = read_place(cursor.as_deref())?.min(ids.len());
-    let (mut records, mut missing, mut room) = (Vec::new(), Vec::new(), Room::new());
+    let (mut records, mut missing, mut room) = (Vec::<Json>::new(), Vec::new(), Room::new());
     let mut next = first;
     for id in &ids[first..] {
         let asked = call.ask(&format!("{path}/vectors/{}?with_vector={with_vector}", encoded(id)?)).await;
-        match asked {
+        match asked.and_then(|told| told.json()) {
             Ok(record) if room.take(&record) => records.push(record),
             Ok(_) => break,
             Err(failure) if failure.is("no-such-vector") => missing.push(id),
@@ -52,5 +61,5 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value,
         next += 1;
     }
     let next_cursor = (next < ids.len()).then(|| write_cursor(&next.to_string()));
-    Ok(json!({"records": records, "missing": missing, "next_cursor": next_cursor}))
+    answer::json(&Answer { records, missing, next_cursor })
 }

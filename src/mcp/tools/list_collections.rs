@@ -1,9 +1,12 @@
 //! `list_collections`
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::{Description, Effect, nullable};
-use crate::mcp::call::{Arguments, Call, list};
+use crate::mcp::answer::{self, Json};
+use crate::mcp::call::{Arguments, Call};
 use crate::mcp::failure::Failure;
 use crate::mcp::page::{fitting, read_cursor, write_cursor};
 
@@ -27,20 +30,34 @@ pub(super) fn describe() -> Description {
     }
 }
 
-pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value, Failure> {
+/// What the operation tells.
+#[derive(Deserialize)]
+struct Listed<T> {
+    collections: Vec<T>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    collections: &'a [&'a RawValue],
+    next_cursor: Option<String>,
+}
+
+pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let limit = arguments.limit(USUAL, MOST)?;
     let cursor: Option<String> = arguments.take("cursor")?;
     arguments.end()?;
     let after = cursor.as_deref().map(read_cursor).transpose()?;
-    let mut answer = call.ask("/api/v1/collections").await?;
-    let mut collections = list(&mut answer, "collections");
-    if let Some(after) = after {
-        collections.retain(|collection| collection["name"].as_str() > Some(after.as_str()));
-    }
-    let kept = fitting(&collections).min(limit);
-    let more = kept < collections.len();
-    collections.truncate(kept);
-    let last = collections.last().and_then(|last| last["name"].as_str()).filter(|_| more);
-    let next_cursor = last.map(write_cursor);
-    Ok(json!({"collections": collections, "next_cursor": next_cursor}))
+    let told = call.ask("/api/v1/collections").await?;
+    let Listed::<&RawValue> { collections } = told.read()?;
+    let Listed::<Named> { collections: named } = told.read()?;
+    let first = after.map_or(0, |after| named.partition_point(|collection| collection.name <= after));
+    let next = first + fitting(&collections[first..]).min(limit);
+    let last = named[..next].last().filter(|_| next < named.len());
+    let next_cursor = last.map(|last| write_cursor(&last.name));
+    answer::json(&Answer { collections: &collections[first..next], next_cursor })
 }

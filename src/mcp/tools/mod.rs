@@ -14,9 +14,10 @@ mod usage;
 
 use std::sync::Arc;
 
-use rmcp::model::{CallToolResult, JsonObject, Tool, ToolAnnotations};
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
 
+use super::answer::Json;
 use super::call::Arguments;
 use super::failure::Failure;
 use crate::api::Session;
@@ -153,13 +154,10 @@ fn nullable(kind: &str, description: &str) -> Value {
     json!({"anyOf": [{"type": kind}, {"type": "null"}], "description": description})
 }
 
-pub(super) async fn call(
-    tool: ToolName,
-    session: &Session,
-    arguments: Arguments,
-) -> Result<CallToolResult, Failure> {
+/// What it answers.
+pub(super) async fn call(tool: ToolName, session: &Session, arguments: Arguments) -> Result<Json, Failure> {
     let call = super::call::Call::enter(session, tool.operation()).await?;
-    let answer = match tool {
+    match tool {
         ToolName::ListCollections => list_collections::call(&call, arguments).await,
         ToolName::DescribeCollection => describe_collection::call(&call, arguments).await,
         ToolName::CreateCollection => create_collection::call(&call, arguments).await,
@@ -171,6 +169,5 @@ pub(super) async fn call(
         ToolName::Count => count::call(&call, arguments).await,
         ToolName::Usage => usage::call(&call, arguments).await,
         ToolName::RecentLog => recent_log::call(&call, arguments).await,
-    };
-    answer.map(CallToolResult::structured)
+    }
 }

@@ -1,8 +1,11 @@
 //! `recent_log`
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::{Description, Effect, nullable};
+use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call};
 use crate::mcp::failure::Failure;
 use crate::mcp::page::{fitting, read_place, write_cursor};
@@ -27,7 +30,13 @@ pub(super) fn describe() -> Description {
     }
 }
 
-pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value, Failure> {
+#[derive(Serialize)]
+struct Answer<'a> {
+    records: Vec<&'a RawValue>,
+    next_cursor: Option<String>,
+}
+
+pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let limit = arguments.limit(USUAL, MOST)?;
     let cursor: Option<String> = arguments.take("cursor")?;
     arguments.end()?;
@@ -36,15 +45,16 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value,
         None => call.log_end()?,
     };
     if last == 0 {
-        return Ok(json!({"records": [], "next_cursor": null}));
+        return answer::json(&Answer { records: Vec::new(), next_cursor: None });
     }
     let first = last.saturating_sub(limit - 1).max(1);
     let path = format!("/api/v1/log?from={first}&to={last}&limit={limit}&with_payload=false");
-    let mut records = call.lines(&path).await?;
+    let told = call.ask(&path).await?;
+    let mut records = told.lines()?;
     records.reverse();
     let kept = fitting(&records);
     records.truncate(kept);
     let oldest = last.saturating_sub(kept);
     let next_cursor = (kept > 0 && oldest > 0).then(|| write_cursor(&oldest.to_string()));
-    Ok(json!({"records": records, "next_cursor": next_cursor}))
+    answer::json(&Answer { records, next_cursor })
 }

@@ -1,9 +1,12 @@
 //! `search`
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::{Description, Effect, nullable};
-use crate::mcp::call::{Arguments, Call, collection_schema, filter_schema, list};
+use crate::mcp::answer::{self, Json};
+use crate::mcp::call::{Arguments, Call, collection_schema, filter_schema};
 use crate::mcp::failure::Failure;
 use crate::mcp::page::{fitting, read_place, write_cursor};
 
@@ -42,7 +45,20 @@ pub(super) fn describe() -> Description {
     }
 }
 
-pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value, Failure> {
+/// What the operation tells.
+#[derive(Deserialize)]
+struct Found<'a> {
+    #[serde(borrow)]
+    results: Vec<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    results: Vec<&'a RawValue>,
+    next_cursor: Option<String>,
+}
+
+pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let path = arguments.collection()?;
     let limit = arguments.limit(USUAL, MOST)?;
     let cursor: Option<String> = arguments.take("cursor")?;
@@ -52,15 +68,14 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value,
             "cursor: a search goes {DEPTH_MAX} results deep; narrow it down by a filter"
         )));
     }
-    let mut body = arguments.rest();
     // One more than is shown, to know whether there are more.
-    body["limit"] = (skipped + limit + 1).min(DEPTH_MAX).into();
-    let mut answer = call.send(&format!("{path}/search"), &[], &body).await?;
-    let mut results = list(&mut answer, "results");
+    arguments.put("limit", &(skipped + limit + 1).min(DEPTH_MAX))?;
+    let told = call.send(&format!("{path}/search"), &arguments.rest()).await?;
+    let Found { mut results } = told.read()?;
     results.drain(..skipped.min(results.len()));
     let kept = fitting(&results).min(limit);
     let more = kept < results.len();
     results.truncate(kept);
     let next_cursor = more.then(|| write_cursor(&(skipped + kept).to_string()));
-    Ok(json!({"results": results, "next_cursor": next_cursor}))
+    answer::json(&Answer { results, next_cursor })
 }

@@ -1,8 +1,10 @@
 //! `upsert`
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Description, Effect};
+use crate::mcp::answer::Json;
 use crate::mcp::call::{Arguments, Call, collection_schema, idempotency_schema};
 use crate::mcp::failure::Failure;
 
@@ -38,15 +40,21 @@ pub(super) fn describe() -> Description {
     }
 }
 
-pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Value, Failure> {
+#[derive(Serialize)]
+struct Body {
+    vectors: Vec<Value>,
+}
+
+pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let path = arguments.collection()?;
-    let headers = arguments.idempotency()?;
+    let key = arguments.idempotency()?;
     let records: Vec<Value> = arguments.need("records")?;
     arguments.end()?;
     if records.len() > RECORDS_MAX {
         let detail = format!("records: there are {}, one call writes at most {RECORDS_MAX}", records.len());
         return Err(Failure::arguments(detail));
     }
-    let written = call.send(&format!("{path}/vectors"), &headers, &json!({"vectors": records})).await;
-    written.map_err(|failure| failure.renamed("vectors", "records"))
+    let body = Body { vectors: records };
+    let written = call.write(&format!("{path}/vectors"), key.as_deref(), &body).await;
+    written.map_err(|failure| failure.renamed("vectors", "records"))?.json()
 }

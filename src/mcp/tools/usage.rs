@@ -1,8 +1,9 @@
 //! `usage`
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Description, Effect, nullable};
+use crate::mcp::answer::Json;
 use crate::mcp::call::{Arguments, Call};
 use crate::mcp::failure::Failure;
 
@@ -20,7 +21,7 @@ pub(super) fn describe() -> Description {
     }
 }
 
-pub(super) async fn call(call: &Call, arguments: Arguments) -> Result<Value, Failure> {
+pub(super) async fn call(call: &Call, arguments: Arguments) -> Result<Json, Failure> {
     arguments.end()?;
-    call.ask("/api/v1/cluster/usage").await
+    call.ask("/api/v1/cluster/usage").await?.json()
 }
