@@ -355,14 +355,17 @@ async fn an_agent_is_told_what_was_wrong_and_nothing_is_done() {
         json!({"collection": "notes", "records": [{"id": "once", "text": "one"}], "idempotency_key": "k1"});
     let first = agent.call("upsert", write.clone()).await;
     assert_eq!(agent.call("upsert", write).await, first);
-    // However it is written: agents do not say the same in the same letters.
-    let otherwise = r#"{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "upsert", "arguments":
-        {"records": [ {"text": "on\u0065", "id": "once"} ], "idempotency_key": "k1", "collection": "notes"}}}"#;
-    let answer = agent.client.send(agent.written(otherwise)).await.expect(200);
-    assert_eq!(answer["result"]["structuredContent"], first, "{answer}");
     let other =
         json!({"collection": "notes", "records": [{"id": "once", "text": "two"}], "idempotency_key": "k1"});
     assert_eq!(agent.refused("upsert", other).await, "idempotency-key-reused");
+    // However it is written: agents do not say the same in the same letters.
+    let delete = json!({"collection": "notes", "ids": ["once"], "idempotency_key": "k2"});
+    let first = agent.call("delete", delete).await;
+    assert_eq!(first["deleted"], 1);
+    let otherwise = r#"{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "delete", "arguments":
+        {"ids": [ "onc\u0065" ], "idempotency_key": "k2", "collection": "notes"}}}"#;
+    let answer = agent.client.send(agent.written(otherwise)).await.expect(200);
+    assert_eq!(answer["result"]["structuredContent"], first, "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
