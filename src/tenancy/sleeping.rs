@@ -20,7 +20,8 @@ use super::awake::{Awake, WakeError};
 use super::{Background, Bed, Tenancy, Weight};
 use crate::hivehub::Call;
 
-/// What an open log takes up that is written to, measured with segments of 512 KiB.
+/// What an open log takes up at most that is written to: tables and buffers, some 0.6 MiB as measured with segments of
+/// 512 KiB, and with what is in it the pages that sled keeps, and more while all of it is read.
 const OPEN_LOG_BYTES: u64 = 7 << 20;
 /// What a tenant takes up that stores nothing.
 const AWAKE_BYTES: u64 = 64 << 10;
