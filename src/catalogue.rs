@@ -1,12 +1,16 @@
 //! What the node notes down about tenants, so that it knows it without waking them.
 //!
-//! A database of its own in `data/_node/catalogue`. Nothing in it is the only copy of anything: what is lost
+//! Two databases of its own: in `data/_node/standing` how the node stands with `HiveHub`, which is little, and in
+//! `data/_node/catalogue` notes about every tenant. Opening those takes longer the more there are, so it is done
+//! beside all else, and whoever asks for one waits for it. Nothing here is the only copy of anything: what is lost
 //! with it is asked for again, so damage costs time, and it is begun anew.
 
 use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -17,10 +21,11 @@ use vectorizer_log::{Incarnation, TenantId, Timestamp};
 use crate::hivehub::PolicyCursor;
 use crate::quota::NotedBill;
 
-/// The catalogue's folder, within the node's.
-const FOLDER: &str = "catalogue";
-/// Where a catalogue that cannot be read is put aside, in place of an older one.
-const UNREADABLE: &str = "catalogue.unreadable";
+/// The databases' folders, within the node's.
+const STANDING: &str = "standing";
+const NOTES: &str = "catalogue";
+/// What is added to the name of one that cannot be read when it is put aside, in place of an older one.
+const UNREADABLE: &str = ".unreadable";
 
 const POLICY_CURSOR: &str = "policy cursor";
 const POLICY_GAP: &str = "policy gap";
@@ -37,16 +42,26 @@ const LOCKED: &str = "could not acquire lock";
 /// How long what was noted down may be lost with the process.
 const FLUSH_EVERY_MILLISECONDS: u64 = 500;
 
-/// The catalogue. Cheap to clone; the clones share it. Its calls may read the disk.
+/// The catalogue. Cheap to clone; the clones share it. Its calls may read the disk, and those about tenants' limits,
+/// sizes and bills wait until it [is open](Self::is_open).
 #[derive(Clone, Debug)]
 pub struct Catalogue {
-    quotas: sled::Tree,
-    sizes: sled::Tree,
     /// Of tenants, to the place in the policy feed that says so.
     deletions: sled::Tree,
     /// Of the node itself.
     node: sled::Tree,
+    /// Empty while it is opened.
+    notes: Arc<OnceLock<Result<Notes, Arc<CatalogueError>>>>,
+}
+
+/// What is noted down of each tenant.
+#[derive(Debug)]
+struct Notes {
+    quotas: sled::Tree,
+    sizes: sled::Tree,
     bills: sled::Tree,
+    /// Of the notes themselves.
+    node: sled::Tree,
 }
 
 /// The catalogue cannot be read or written.
@@ -64,6 +79,9 @@ pub enum CatalogueError {
         #[source]
         source: io::Error,
     },
+    /// The notes about tenants could not be opened.
+    #[error("the node's catalogue could not be opened")]
+    Unopened(#[source] Arc<CatalogueError>),
     /// What was noted down cannot be understood.
     #[error("a note in the node's catalogue cannot be read")]
     Note(#[from] serde_json::Error),
@@ -118,50 +136,63 @@ pub struct NotedSize {
 }
 
 impl Catalogue {
-    /// The catalogue in the `node` folder, which exists; an empty one if there is none that can be read.
+    /// The catalogue in the `node` folder, which exists; an empty one if there is none that can be read. The notes
+    /// about tenants are still being opened.
     pub fn open(node: &Path) -> Result<Self, CatalogueError> {
-        let path = node.join(FOLDER);
-        let database = open_when_free(&path).or_else(|reason| {
-            warn!(reason, "the node's catalogue cannot be read and is begun anew");
-            let aside = node.join(UNREADABLE);
-            let folder = |source| CatalogueError::Folder { path: path.clone(), source };
-            match fs::remove_dir_all(&aside) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(folder(error)),
-                Ok(()) | Err(_) => {}
+        let notes = Arc::new(OnceLock::new());
+        let (opened, folder) = (Arc::clone(&notes), node.to_owned());
+        let open = move || {
+            // IMPORTANT: whatever happens there is an outcome, which others wait for.
+            let outcome = catch_unwind(AssertUnwindSafe(|| Notes::open(&folder)))
+                .unwrap_or_else(|_| Err(sled::Error::ReportableBug("it is damaged".to_owned()).into()))
+                .map_err(Arc::new);
+            if let Err(error) = &outcome {
+                warn!(
+                    error = &**error as &dyn std::error::Error,
+                    "the node's catalogue cannot be opened: sleeping tenants are not known"
+                );
             }
-            fs::rename(&path, &aside).map_err(folder)?;
-            open(&path).map_err(|reason| folder(io::Error::other(reason)))
-        })?;
-        let tree = |name| database.open_tree(name);
-        Ok(Self {
-            quotas: tree("quotas")?,
-            sizes: tree("sizes")?,
-            bills: tree("bills")?,
-            deletions: tree("deletions")?,
-            node: tree("node")?,
-        })
+            // Nobody else does.
+            let _ = opened.set(outcome);
+        };
+        thread::Builder::new()
+            .name("catalogue".to_owned())
+            .spawn(open)
+            .map_err(|source| CatalogueError::Folder { path: node.join(NOTES), source })?;
+        let standing = open_or_begin_anew(node, STANDING)?;
+        Ok(Self { deletions: standing.open_tree("deletions")?, node: standing.open_tree("node")?, notes })
+    }
+
+    /// Whether nobody has to wait for the notes about tenants any more.
+    pub fn is_open(&self) -> bool {
+        self.notes.get().is_some()
+    }
+
+    fn notes(&self) -> Result<&Notes, CatalogueError> {
+        self.notes.wait().as_ref().map_err(|error| CatalogueError::Unopened(Arc::clone(error)))
     }
 
     /// The limits that were heard of last.
     pub fn quota(&self, tenant: &TenantId) -> Result<Option<NotedQuota>, CatalogueError> {
-        read(&self.quotas, tenant.as_str())
+        read(&self.notes()?.quotas, tenant.as_str())
     }
 
     /// Notes down limits, if they are others than before. They outlast the process half a second later.
     pub fn note_quota(&self, tenant: &TenantId, quota: &NotedQuota) -> Result<(), CatalogueError> {
-        note(&self.quotas, tenant.as_str(), quota)
+        note(&self.notes()?.quotas, tenant.as_str(), quota)
     }
 
     /// How large the tenant was when it was written to last, as far as that was noted.
     pub fn size(&self, tenant: &TenantId) -> Result<Option<NotedSize>, CatalogueError> {
-        read(&self.sizes, tenant.as_str())
+        read(&self.notes()?.sizes, tenant.as_str())
     }
 
     /// Forgets all that was noted down of a tenant.
     pub fn forget(&self, tenant: &TenantId) -> Result<(), CatalogueError> {
-        self.quotas.remove(tenant.as_str())?;
-        self.sizes.remove(tenant.as_str())?;
-        self.bills.remove(tenant.as_str())?;
+        let Notes { quotas, sizes, bills, node: _ } = self.notes()?;
+        quotas.remove(tenant.as_str())?;
+        sizes.remove(tenant.as_str())?;
+        bills.remove(tenant.as_str())?;
         Ok(())
     }
 
@@ -220,23 +251,25 @@ impl Catalogue {
 
     /// Where the tenant's bill stood when that was noted last.
     pub fn bill(&self, tenant: &TenantId) -> Result<Option<NotedBill>, CatalogueError> {
-        read(&self.bills, tenant.as_str())
+        read(&self.notes()?.bills, tenant.as_str())
     }
 
     /// Notes down where a tenant's bill stands.
     pub fn note_bill(&self, tenant: &TenantId, bill: &NotedBill) -> Result<(), CatalogueError> {
-        note(&self.bills, tenant.as_str(), bill)
+        note(&self.notes()?.bills, tenant.as_str(), bill)
     }
 
     /// Whether every tenant was looked at since the catalogue was begun, so that none is missing among the bills.
     pub fn knows_every_bill(&self) -> bool {
-        matches!(self.node.get(EVERY_BILL), Ok(Some(_)))
+        // Beside them, so that it is lost with them.
+        self.notes().is_ok_and(|notes| matches!(notes.node.get(EVERY_BILL), Ok(Some(_))))
     }
 
     /// Every tenant was looked at. Durable when it returns.
     pub fn note_every_bill(&self) -> Result<(), CatalogueError> {
-        self.node.insert(EVERY_BILL, b"known")?;
-        self.node.flush()?;
+        let notes = self.notes()?;
+        notes.node.insert(EVERY_BILL, b"known")?;
+        notes.node.flush()?;
         Ok(())
     }
 
@@ -252,13 +285,15 @@ impl Catalogue {
 
     /// What was noted down outlasts the process from now on.
     pub fn flush(&self) -> Result<(), CatalogueError> {
-        self.bills.flush()?;
+        self.notes()?.bills.flush()?;
+        self.node.flush()?;
         Ok(())
     }
 
     /// Every bill that was noted, by tenant. Notes that cannot be read are missing.
     pub fn bills(&self) -> impl Iterator<Item = (TenantId, NotedBill)> {
-        self.bills.iter().filter_map(|found| {
+        let bills = self.notes().into_iter().flat_map(|notes| notes.bills.iter());
+        bills.filter_map(|found| {
             let (tenant, note) = found.ok()?;
             let tenant = std::str::from_utf8(&tenant).ok()?.parse().ok()?;
             Some((tenant, serde_json::from_slice(&note).ok()?))
@@ -267,8 +302,37 @@ impl Catalogue {
 
     /// Notes down how large a tenant is.
     pub fn note_size(&self, tenant: &TenantId, size: &NotedSize) -> Result<(), CatalogueError> {
-        note(&self.sizes, tenant.as_str(), size)
+        note(&self.notes()?.sizes, tenant.as_str(), size)
     }
+}
+
+impl Notes {
+    fn open(node: &Path) -> Result<Self, CatalogueError> {
+        let database = open_or_begin_anew(node, NOTES)?;
+        let tree = |name| database.open_tree(name);
+        Ok(Self {
+            quotas: tree("quotas")?,
+            sizes: tree("sizes")?,
+            bills: tree("bills")?,
+            node: tree("node")?,
+        })
+    }
+}
+
+/// The database in this folder of the node's; an empty one if there is none that can be read.
+fn open_or_begin_anew(node: &Path, folder: &str) -> Result<sled::Db, CatalogueError> {
+    let path = node.join(folder);
+    open_when_free(&path).or_else(|reason| {
+        warn!(reason, ?path, "what the node has noted down cannot be read and is begun anew");
+        let aside = node.join(format!("{folder}{UNREADABLE}"));
+        let failed = |source| CatalogueError::Folder { path: path.clone(), source };
+        match fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Ok(()) | Err(_) => {}
+        }
+        fs::rename(&path, &aside).map_err(failed)?;
+        open(&path).map_err(|reason| failed(io::Error::other(reason)))
+    })
 }
 
 fn read<T: DeserializeOwned>(notes: &sled::Tree, key: &str) -> Result<Option<T>, CatalogueError> {
@@ -365,19 +429,27 @@ mod tests {
         std::thread::sleep(Duration::from_millis(200));
         drop(catalogue);
         assert_eq!(other.join().unwrap(), Some(NotedQuota::default()));
-        assert!(!node.path().join(UNREADABLE).exists());
+        for folder in [STANDING, NOTES] {
+            assert!(!node.path().join(format!("{folder}{UNREADABLE}")).exists());
+        }
     }
 
     #[test]
     fn a_catalogue_that_cannot_be_read_costs_what_is_in_it_and_nothing_else() {
         let node = tempfile::tempdir().unwrap();
-        drop(Catalogue::open(node.path()).unwrap());
-        for round in 0..2 {
-            fs::write(node.path().join(FOLDER).join("conf"), format!("nonsense {round}")).unwrap();
+        let catalogue = Catalogue::open(node.path()).unwrap();
+        catalogue.flush().unwrap();
+        drop(catalogue);
+        for (round, folder) in [(0, NOTES), (1, NOTES), (2, STANDING)] {
+            fs::write(node.path().join(folder).join("conf"), format!("nonsense {round}")).unwrap();
             let catalogue = Catalogue::open(node.path()).unwrap();
-            assert_eq!(catalogue.quota(&acme()).unwrap(), None);
-            assert!(node.path().join(UNREADABLE).is_dir());
+            let found = catalogue.quota(&acme()).unwrap();
+            assert_eq!(found, (folder == STANDING).then(NotedQuota::default));
+            assert_eq!(catalogue.has_gap().unwrap(), folder == NOTES && round > 0);
+            assert!(node.path().join(format!("{folder}{UNREADABLE}")).is_dir());
             catalogue.note_quota(&acme(), &NotedQuota::default()).unwrap();
+            catalogue.note_gap(true).unwrap();
+            catalogue.flush().unwrap();
         }
     }
 }

@@ -110,7 +110,9 @@ async fn a_tenant_that_came_again_is_somebody_else_also_to_a_node_whose_catalogu
     cluster.node.signal("KILL");
     tokio::time::sleep(Duration::from_millis(200)).await;
     let new = come_again(&cluster);
-    fs::remove_dir_all(cluster.node.data.join("_node/catalogue")).unwrap();
+    for lost in ["standing", "catalogue"] {
+        fs::remove_dir_all(cluster.node.data.join("_node").join(lost)).unwrap();
+    }
     cluster.restart_node(&[]).await;
     is_somebody_else(&cluster, &old, &new).await;
 }

@@ -1,8 +1,9 @@
 //! Tenants sleep when nobody uses them: then they cost nothing, and wake as they were.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -61,6 +62,30 @@ fn open_files(node: &Node, tenant: &str) -> Vec<String> {
 async fn metrics(node: &Node) -> String {
     let operator = node.client(Key::Operator).request_at(reqwest::Method::GET, "/metrics");
     operator.bearer_auth(node.key(Key::Operator)).send().await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_search_after_a_start_waits_for_no_notes_about_all_tenants_and_a_write_does() {
+    let data = TempDir::new().unwrap();
+    let node = dev(data.path());
+    write(&node.client(ACME), 20).await;
+    let found = search(&node.client(ACME)).await;
+    asleep(&node, "acme").await;
+    let notes = File::open(node.data.join("_node/catalogue/db")).unwrap();
+    node.stop();
+    // As if there were so many of them that opening them takes long.
+    notes.lock().unwrap();
+    let node = dev(data.path());
+    let acme = node.client(ACME);
+    assert_eq!(search(&acme).await, found);
+    let more = json!({"vectors": [{"id": "more", "vector": vec![9_999; 64]}]});
+    let mut writing = pin!(acme.put("/collections/words/vectors", &more));
+    // What is written counts towards a bill, and a crash must not leave one that nobody knows of.
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut writing).await.is_err());
+    notes.unlock().unwrap();
+    writing.await.expect(200);
+    assert_eq!(search(&acme).await[0]["id"], "more");
+    assert_eq!(asleep(&node, "acme").await["usage"]["vectors"], 21);
 }
 
 #[tokio::test(flavor = "multi_thread")]

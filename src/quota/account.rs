@@ -48,6 +48,8 @@ struct Books {
     /// When the oldest of what is not delivered was closed, as far as that is known.
     behind_since: Option<Timestamp>,
     asleep: bool,
+    /// What was noted down of it before is taken in. Until then nothing is noted down.
+    is_remembered: bool,
 }
 
 /// All of them. Cheap to clone.
@@ -129,40 +131,28 @@ impl Accounts {
         }
     }
 
-    /// The account of a tenant that is awake from now on, whose log says this.
+    /// The account of a tenant that is awake from now on, whose log says this, and is open or not.
+    ///
+    /// Where everything that is closed is acknowledged in a log that is closed, the node's notes add only when
+    /// that was: they are not waited for while they are being opened.
     pub fn wakes(
         &self,
         tenant: &TenantId,
         log: LogReader,
+        is_open: bool,
         billing: Billing,
         catalogue: &Catalogue,
     ) -> Arc<TenantAccount> {
-        let noted = catalogue.bill(tenant).unwrap_or_else(|error| {
-            warn!(%tenant, %error, "where the tenant's bill stands cannot be read: some lines are sent again");
-            None
-        });
-        let is_first = noted.is_none();
-        // A note about another log, or one that the log does not bear out, says nothing.
-        let closed = billing.last_entry();
-        let noted = noted.filter(|noted| noted.log_id == log.log_id() && noted.delivered <= closed);
-        let acknowledged = Delivered { seq: billing.acknowledged(), at: None, window: None };
-        let noted_since = noted.as_ref().and_then(|noted| noted.behind_since);
-        let (mut delivered, parked) = match noted {
-            Some(noted) if noted.delivered >= acknowledged.seq => {
-                let delivered = noted.delivered();
-                let parked = noted.parked.into_iter().filter(|line| line.seq > acknowledged.seq).collect();
-                (delivered, parked)
-            }
-            Some(_) | None => (acknowledged, Vec::new()),
+        let delivered = Delivered { seq: billing.acknowledged(), at: None, window: None };
+        let books = Books {
+            billing,
+            delivered,
+            parked: Vec::new(),
+            behind_since: None,
+            asleep: !is_open,
+            is_remembered: false,
         };
-        if delivered.window.is_none() {
-            // What was not noted down is in the log, if that is open: after a crash it is.
-            delivered.window = closed_at(&log, delivered.seq);
-        }
-        let is_behind = delivered.seq < closed;
-        let behind_since = noted_since.or_else(|| billing.window().map(OpenWindow::since));
-        let behind_since = behind_since.filter(|_| is_behind);
-        let books = Books { billing, delivered, parked, behind_since, asleep: false };
+        let is_told_by_log = !is_open && !books.is_behind();
         let account = Arc::new(TenantAccount {
             tenant: tenant.clone(),
             log,
@@ -174,12 +164,8 @@ impl Accounts {
             is_over: AtomicBool::new(false),
             left_alone: Mutex::default(),
         });
-        account.note(&account.books());
-        if is_first {
-            // A tenant that nobody remembers would not be looked for after a crash.
-            if let Err(error) = catalogue.flush() {
-                warn!(%tenant, %error, "it cannot be noted down that there is this tenant");
-            }
+        if catalogue.is_open() || !is_told_by_log {
+            account.remember();
         }
         let replaced = {
             let mut tenants = self.tenants();
@@ -195,6 +181,10 @@ impl Accounts {
 
     /// The tenant is in memory no more. What is not delivered of it is still counted.
     pub fn sleeps(&self, tenant: &TenantId) {
+        if let Some(account) = self.get(tenant) {
+            // IMPORTANT: now. The next one of this tenant's notes down what it knows.
+            account.remember();
+        }
         let mut tenants = self.tenants();
         tenants.behind.remove(tenant);
         if let Some(account) = tenants.awake.remove(tenant) {
@@ -227,6 +217,14 @@ impl Accounts {
             if !tenants.awake.contains_key(&tenant) {
                 tenants.asleep.entry(tenant).or_insert(Asleep { since, account: Weak::new() });
             }
+        }
+    }
+
+    /// Takes in what was noted down of the tenants in memory, and notes down where their bills stand now.
+    pub fn remember(&self) {
+        let awake: Vec<_> = self.tenants().awake.values().cloned().collect();
+        for account in awake {
+            account.remember();
         }
     }
 
@@ -330,8 +328,39 @@ impl TenantAccount {
         &self.log
     }
 
+    /// Takes in what was noted down of it, unless that is done, and notes down where it stands now. May wait for
+    /// the notes to be opened.
+    fn remember(&self) {
+        if self.books().is_remembered {
+            return;
+        }
+        // IMPORTANT: without the books, which others look at while they hold the list of all tenants.
+        let noted = self.catalogue.bill(&self.tenant).unwrap_or_else(|error| {
+            let tenant = &self.tenant;
+            warn!(%tenant, %error, "where the tenant's bill stands cannot be read: some lines are sent again");
+            None
+        });
+        let is_first = noted.is_none();
+        let mut books = self.books();
+        if std::mem::replace(&mut books.is_remembered, true) {
+            return;
+        }
+        books.take_in(noted.filter(|noted| noted.log_id == self.log_id()));
+        if books.delivered.window.is_none() {
+            // What was not noted down is in the log, if that is open: after a crash it is.
+            books.delivered.window = closed_at(&self.log, books.delivered.seq);
+        }
+        self.note(&books);
+        drop(books);
+        if is_first && let Err(error) = self.catalogue.flush() {
+            // A tenant that nobody remembers would not be looked for after a crash.
+            warn!(tenant = %self.tenant, %error, "it cannot be noted down that there is this tenant");
+        }
+    }
+
     /// The tenant's log is opened, and may say more from now on.
     pub fn wakes(&self) {
+        self.remember();
         let mut books = self.books();
         books.asleep = false;
         self.note(&books);
@@ -339,6 +368,7 @@ impl TenantAccount {
 
     /// The tenant's log is closed as it should be, and says all.
     pub fn sleeps(&self) {
+        self.remember();
         let mut books = self.books();
         books.asleep = true;
         self.note(&books);
@@ -385,6 +415,7 @@ impl TenantAccount {
 
     /// How far it is delivered.
     pub fn delivered(&self) -> Delivered {
+        self.remember();
         self.books().delivered.clone()
     }
 
@@ -443,7 +474,7 @@ impl TenantAccount {
     }
 
     fn note(&self, books: &Books) {
-        if self.is_over.load(Ordering::Acquire) {
+        if self.is_over.load(Ordering::Acquire) || !books.is_remembered {
             return;
         }
         let noted = NotedBill {
@@ -465,6 +496,19 @@ impl TenantAccount {
 }
 
 impl Books {
+    /// What was noted down of this log, unless that does not bear it out.
+    fn take_in(&mut self, noted: Option<NotedBill>) {
+        let noted = noted.filter(|noted| noted.delivered <= self.closed());
+        let noted_since = noted.as_ref().and_then(|noted| noted.behind_since);
+        let acknowledged = self.delivered.seq;
+        if let Some(noted) = noted.filter(|noted| noted.delivered >= acknowledged) {
+            self.delivered = noted.delivered();
+            self.parked = noted.parked.into_iter().filter(|line| line.seq > acknowledged).collect();
+        }
+        let since = noted_since.or_else(|| self.billing.window().map(OpenWindow::since));
+        self.behind_since = since.filter(|_| self.is_behind());
+    }
+
     fn closed(&self) -> Seq {
         self.billing.last_entry()
     }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join};
 use tokio::sync::{Notify, Semaphore};
 use tracing::{info, warn};
 use vectorizer_log::{Incarnation, TenantId};
@@ -398,11 +398,10 @@ struct Question {
 
 impl Question {
     async fn put(mut self) {
-        let fallback = self.fallback().await;
         // Once more for each change that is announced meanwhile, and no more often.
         loop {
             let changes = self.entry.state().changes;
-            let outcome = self.ask_hub(fallback).await;
+            let outcome = self.ask_hub().await;
             if self.settle(changes, outcome) {
                 break;
             }
@@ -422,14 +421,13 @@ impl Question {
 
     /// Takes in `HiveHub`'s answer, and says when it came or how long to leave `HiveHub` alone. Whoever waits
     /// is given the fallback when it does not come soon.
-    async fn ask_hub(&self, fallback: Option<NotedQuota>) -> Result<Duration, Duration> {
+    async fn ask_hub(&self) -> Result<Duration, Duration> {
         let mut answering = pin!(self.answer());
         let soon = tokio::time::timeout(PATIENCE, &mut answering).await;
         let answer = if let Ok(answer) = soon {
             answer
         } else {
-            self.publish_if_unknown(fallback);
-            answering.await
+            join(self.publish_fallback_if_unknown(), answering).await.1
         };
         match answer {
             // Of another tenant of this id: either this is one of the past, or the answer is.
@@ -444,7 +442,7 @@ impl Question {
                 Ok(heard_at)
             }
             Err(error) => {
-                self.publish_if_unknown(fallback);
+                self.publish_fallback_if_unknown().await;
                 warn!(tenant = %self.tenant, %error, "the tenant's limits cannot be asked for");
                 let pause = error.retry_after().unwrap_or(PAUSE);
                 Err(pause.clamp(PAUSE, self.shared.interval.max(PAUSE)))
@@ -495,8 +493,10 @@ impl Question {
         self.entry.told.notify_waiters();
     }
 
-    fn publish_if_unknown(&self, fallback: Option<NotedQuota>) {
-        if let Some(fallback) = fallback.filter(|_| self.entry.known.get().is_none()) {
+    async fn publish_fallback_if_unknown(&self) {
+        if let Some(fallback) = self.fallback().await
+            && self.entry.known.get().is_none()
+        {
             self.publish(&fallback);
         }
     }

@@ -425,11 +425,8 @@ impl Woken {
         let Billed { metering, accounts, interval } = billed;
         let billing = *self.projection.billing();
         let meter = metering.wakes(tenant, self.reader.log_id(), billing.journal());
-        let account = accounts.wakes(tenant, self.reader.clone(), billing, catalogue);
-        if self.log.is_none() {
-            // All that it says is known; nothing more is looked for after a crash.
-            account.sleeps();
-        }
+        // Of one whose log is closed all that it says is known; nothing more is looked for after a crash.
+        let account = accounts.wakes(tenant, self.reader.clone(), self.log.is_some(), billing, catalogue);
         let books = Books::new(Arc::clone(&meter), Arc::clone(&account), accounts.clone(), *interval);
         (Bill { meter, account }, books)
     }

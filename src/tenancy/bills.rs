@@ -62,13 +62,15 @@ impl Tenancy {
     /// those that store something or have something in their window, so that it is closed. One at a time, until
     /// `stop`.
     pub async fn look_after_bills(self, access: AccessCheck, stop: CancellationToken) {
-        // Until every one was looked at: a crash meanwhile must not leave some that nobody knows of.
-        let mut all = !self.shared.catalogue.knows_every_bill();
         let mut pause = TRY_AFTER;
         // Looking reads a note of each tenant, and whoever has waited for this node comes first.
         if stop.run_until_cancelled(tokio::time::sleep(TRY_AFTER)).await.is_none() {
             return;
         }
+        // Until every one was looked at: a crash meanwhile must not leave some that nobody knows of.
+        let catalogue = self.shared.catalogue.clone();
+        let knows_all = tokio::task::spawn_blocking(move || catalogue.knows_every_bill()).await;
+        let mut all = !knows_all.is_ok_and(|knows_all| knows_all);
         loop {
             let tenancy = self.clone();
             let sleepers =
@@ -133,6 +135,8 @@ impl Tenancy {
     /// node's notes.
     fn to_be_woken(&self, all: bool, now: Timestamp) -> io::Result<Vec<TenantId>> {
         let Some(billed) = &self.shared.billed else { return Ok(Vec::new()) };
+        // Before they are read.
+        billed.accounts.remember();
         let data = &self.shared.data;
         let mut found = BTreeSet::new();
         let left_over = self.shared.deleted.all().ok();

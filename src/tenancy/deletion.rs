@@ -185,7 +185,9 @@ impl Tenancy {
         self.shared.metrics.forget_tenant(tenant);
         self.shared.audit.forget(tenant);
         self.forget_bill(tenant, tombstone.log_id);
-        if let Err(error) = self.shared.catalogue.forget(tenant) {
+        let (catalogue, id) = (self.shared.catalogue.clone(), tenant.clone());
+        let forgotten = tokio::task::spawn_blocking(move || catalogue.forget(&id)).await;
+        if let Ok(Err(error)) = forgotten {
             warn!(%tenant, %error, "what was noted down of a deleted tenant is still there");
         }
         info!(%tenant, log_id = %tombstone.log_id, "the tenant is deleted");

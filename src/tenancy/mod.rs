@@ -265,14 +265,9 @@ impl Tenancy {
             TryLockError::WouldBlock => io::Error::other("another server uses it"),
             TryLockError::Error(error) => error,
         })?;
-        // Of very many tenants the catalogue takes longest, and all else waits for the disk.
-        let (catalogue, beside) = std::thread::scope(|scope| {
-            let catalogue = scope.spawn(|| Catalogue::open(&node));
-            let beside = open_beside_the_catalogue(data, &node, billed);
-            let panicked = |_| io::Error::other("opening the node's catalogue panicked");
-            (catalogue.join().map_err(panicked), beside)
-        });
-        let (catalogue, (deleted, billed)) = (catalogue?.map_err(io::Error::other)?, beside?);
+        // What it has of tenants is opened beside all else: of very many it takes longest.
+        let catalogue = Catalogue::open(&node).map_err(io::Error::other)?;
+        let (deleted, billed) = open_beside_the_catalogue(data, &node, billed)?;
         let shared = Shared {
             data: data.to_owned(),
             catalogue,
@@ -542,8 +537,15 @@ impl Tenancy {
         drop(turn);
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(seq = %woken.head().seq, open = woken.is_open(), milliseconds, "awake");
-        let catalogue = &self.shared.catalogue;
-        let bill = self.shared.billed.as_ref().map(|billed| woken.keep_bill(&tenant, billed, catalogue));
+        let (tenancy, id) = (self.clone(), tenant.clone());
+        // What was noted down of it may have to be waited for.
+        let (woken, bill) = tokio::task::spawn_blocking(move || {
+            let Shared { billed, catalogue, .. } = &*tenancy.shared;
+            let bill = billed.as_ref().map(|billed| woken.keep_bill(&id, billed, catalogue));
+            (woken, bill)
+        })
+        .await
+        .map_err(|panic| WakeError::Panicked(panic.to_string()))?;
         let share = share.unwrap_or_else(|| Share::new(self.shared.share));
         let watched = Watched {
             metrics: self.shared.metrics.clone(),

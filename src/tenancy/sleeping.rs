@@ -203,7 +203,9 @@ impl Tenancy {
 
     /// Waits until what the tenant's folder holds has room in memory, and takes it.
     pub(super) async fn make_room(&self, tenant: &TenantId, folder: &TenantFolder) -> Result<(), WakeError> {
-        let noted = self.shared.catalogue.size(tenant).ok().flatten();
+        let catalogue = &self.shared.catalogue;
+        // Whoever comes first after a start is not kept waiting for notes about all tenants.
+        let noted = catalogue.is_open().then(|| catalogue.size(tenant).ok().flatten()).flatten();
         let stored = noted.map_or_else(|| folder.file_bytes(), |size| size.storage_bytes);
         let bytes = AWAKE_BYTES + BYTES_FOR_EACH * stored;
         let budget = &self.shared.budget;
