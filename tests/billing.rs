@@ -819,6 +819,77 @@ async fn a_deleted_tenants_last_bill_is_delivered_however_long_hivehub_is_away()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_tenants_last_bill_holds_no_other_up_and_what_is_rejected_of_it_is_counted() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &QUIET).await;
+    let mut customers = [Customer::new(&cluster, "acme"), Customer::new(&cluster, "globex")];
+    for customer in &mut customers {
+        customer.create(&cluster).await;
+        let mut random = Random(5);
+        while customer.upserted == 0 {
+            customer.act(&cluster, &mut random).await;
+        }
+    }
+    let [acme, globex] = customers;
+    cluster.feels_about_usage(Mood::RefusingTenant("acme"));
+    for customer in [&acme, &globex] {
+        let path = format!("/cluster/tenants/{}", customer.name);
+        cluster.send(&operator(&cluster), "DELETE", &path, &Value::Null).await.expect(200);
+    }
+    let backlog = async || {
+        let health = cluster.send(&operator(&cluster), "GET", "/cluster/health", &Value::Null).await;
+        health.expect(200)["usage"].clone()
+    };
+    let billed = |customer: &Customer| ledger(&cluster.hub, &customer.id());
+    eventually("the other is billed", async || backlog().await["tenants"] == 1).await;
+    assert_eq!(sum(&billed(&globex), Meter::VectorsUpserted), globex.upserted);
+    assert_eq!(billed(&acme), []);
+    cluster.feels_about_usage(Mood::RejectingFirst);
+    eventually("all is delivered", async || backlog().await["tenants"] == 0).await;
+    assert_eq!(backlog().await["parked_lines"], 1);
+    assert_ne!(billed(&acme), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_a_log_that_somebody_took_away_are_given_up_with_a_word_and_their_tenant_begins_anew() {
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &QUIET).await;
+    let mut acme = Customer::new(&cluster, "acme");
+    acme.create(&cluster).await;
+    acme.act(&cluster, &mut Random(5)).await;
+    tokio::time::sleep(LOST_BY_A_CRASH).await;
+    cluster.node.signal("KILL");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    std::fs::remove_dir_all(cluster.node.data.join("acme")).unwrap();
+    cluster.restart_node(&QUIET).await;
+    eventually("it is said", async || {
+        let said = std::fs::read_to_string(cluster.node.stderr()).unwrap();
+        said.contains("requests of a log that is not there any more are not billed")
+    })
+    .await;
+    acme.create(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_hivehub_refuses_the_nodes_key_the_operator_is_told_and_nothing_is_lost() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &FLAGS).await;
+    let mut acme = Customer::new(&cluster, "acme");
+    acme.create(&cluster).await;
+    let is_told = async || {
+        let health = cluster.send(&operator(&cluster), "GET", "/cluster/health", &Value::Null).await;
+        health.expect(200)["problems"].to_string().contains("does not accept this server's key")
+    };
+    assert!(!is_told().await);
+    cluster.feels_about_usage(Mood::Status(401, None));
+    while !acme.act(&cluster, &mut Random(3)).await {}
+    eventually("the operator is told", is_told).await;
+    cluster.feels_about_usage(Mood::Good);
+    eventually("the key is accepted again", async || !is_told().await).await;
+    everything_is_billed(cluster, vec![acme], &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_an_operator_corrects_is_a_line_of_its_own_and_the_bill_still_holds() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &FLAGS).await;

@@ -4,11 +4,14 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vectorizer::hivehub::TenantStatus;
 
-use crate::node::{ACME, Client, GLOBEX, Key, Node, vectorizer};
+use crate::hub_and_node::Cluster;
+use crate::node::{ACME, Client, GLOBEX, Key, Node, PATIENCE, vectorizer};
 
 /// Two tenants with data, and the server that wrote it stopped.
 struct Written {
@@ -247,4 +250,65 @@ fn put(db: &sled::Db, record: &Entries, seq: u64) {
         db.insert(key, value.as_slice()).unwrap();
     }
     db.flush().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_node_has_noted_down_can_be_unreadable_and_everybody_has_what_they_wrote() {
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &[]).await;
+    let operator = cluster.key(None, None);
+    let keys = ["acme", "globex"].map(|name| {
+        cluster.tenant(name);
+        cluster.key(Some(name), None)
+    });
+    let collection = json!({"name": "words", "dimension": 2, "metric": "dot"});
+    for key in &keys {
+        cluster.send(key, "POST", "/collections", &collection).await.expect(201);
+    }
+    cluster.tenant("initech");
+    let gone = cluster.key(Some("initech"), None);
+    cluster.send(&gone, "POST", "/collections", &collection).await.expect(201);
+    // So that there are notes of each kind, of a deletion that the disk holds up too.
+    cluster.change_node(&[]).await;
+    let (place, away) = (cluster.node.data.join("_deleted"), cluster.node.data.join("_away"));
+    fs::rename(&place, &away).unwrap();
+    fs::write(&place, "").unwrap();
+    cluster.hub.set_tenant_status(&"initech".parse().unwrap(), TenantStatus::Deleted).unwrap();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    cluster.node.signal("KILL");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    fs::remove_file(&place).unwrap();
+    fs::rename(&away, &place).unwrap();
+    let mut notes = 0;
+    {
+        let catalogue = sled::open(cluster.node.data.join("_node/catalogue")).unwrap();
+        for name in catalogue.tree_names() {
+            let tree = catalogue.open_tree(name).unwrap();
+            for entry in tree.iter().keys() {
+                tree.insert(entry.unwrap(), "{").unwrap();
+                notes += 1;
+            }
+        }
+        catalogue.flush().unwrap();
+    }
+    assert!(notes > 5, "{notes}");
+    cluster.restart_node(&[]).await;
+    let ids = async || {
+        let listed = cluster.send(&operator, "GET", "/cluster/tenants", &Value::Null).await.expect(200);
+        let tenants = listed["tenants"].as_array().unwrap().iter();
+        tenants.map(|it| it["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    // HiveHub's feed is heard from its beginning, and tells of the deletion again.
+    let patience = Instant::now() + PATIENCE;
+    while ids().await != ["acme", "globex"] {
+        assert!(Instant::now() < patience, "{:?}", ids().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for key in &keys {
+        let found = cluster.send(key, "GET", "/collections", &Value::Null).await.expect(200);
+        assert_eq!(found["collections"][0]["name"], "words");
+        let point = json!({"vectors": [{"id": "a", "vector": [1, 2]}]});
+        cluster.send(key, "PUT", "/collections/words/vectors", &point).await.expect(200);
+        cluster.send(key, "GET", "/cluster/usage", &Value::Null).await.expect(200);
+    }
 }

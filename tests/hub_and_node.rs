@@ -83,6 +83,8 @@ pub(crate) enum Mood {
     WithoutPolicies,
     /// It does not know what has changed since any place in its feed.
     Forgetful,
+    /// The same, with an error where it is asked for limits.
+    ForgetfulWithoutQuotas,
     /// It enters the usage that is reported, and its answer never arrives.
     LosingReceipts,
     /// It enters the usage that is reported, and its answer breaks off half way.
@@ -333,14 +335,22 @@ async fn answer(
     let moods = *mood.lock().unwrap();
     let reports = path.ends_with("/usage");
     match if reports && moods.usage != Mood::Good { moods.usage } else { moods.all } {
-        Mood::WithoutQuotas if path.ends_with("/quota") => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Mood::WithoutQuotas | Mood::ForgetfulWithoutQuotas if path.ends_with("/quota") => {
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
         Mood::WithoutPolicies if path.ends_with("/policies") => {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
-        Mood::Forgetful if request.uri().query().is_some_and(|query| query.contains("since=")) => {
+        Mood::Forgetful | Mood::ForgetfulWithoutQuotas
+            if request.uri().query().is_some_and(|query| query.contains("since=")) =>
+        {
             (StatusCode::GONE, "{\"error\": \"cursor_lost\", \"details\": \"\"}").into_response()
         }
-        Mood::Good | Mood::WithoutQuotas | Mood::WithoutPolicies | Mood::Forgetful => {
+        Mood::Good
+        | Mood::WithoutQuotas
+        | Mood::WithoutPolicies
+        | Mood::Forgetful
+        | Mood::ForgetfulWithoutQuotas => {
             // A hub that is stopped leaves nobody waiting for news, and has none.
             let answer = stop.run_until_cancelled(next.run(request)).await;
             answer.filter(|_| !stop.is_cancelled()).unwrap_or_else(broken_off)

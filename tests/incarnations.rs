@@ -90,8 +90,20 @@ async fn a_tenant_that_was_deleted_in_a_gap_of_the_feed_goes_even_if_it_never_co
     tokio::time::sleep(NOTED).await;
     cluster.node.signal("KILL");
     cluster.hub.set_tenant_status(&"acme".parse().unwrap(), TenantStatus::Deleted).unwrap();
-    cluster.feels(Mood::Forgetful);
+    // At first it says of nobody whether they are deleted.
+    cluster.feels(Mood::ForgetfulWithoutQuotas);
     cluster.restart_node(&[]).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(cluster.node.data.join("acme").exists());
+    // Then the disk is in the way.
+    let (place, away) = (cluster.node.data.join("_deleted"), cluster.node.data.join("_away"));
+    fs::rename(&place, &away).unwrap();
+    fs::write(&place, "").unwrap();
+    cluster.feels(Mood::Forgetful);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(cluster.node.data.join("acme").exists());
+    fs::remove_file(&place).unwrap();
+    fs::rename(&away, &place).unwrap();
     let patience = std::time::Instant::now() + PATIENCE;
     while deleted(&cluster.node.data) == 0 || cluster.node.data.join("acme").exists() {
         assert!(std::time::Instant::now() < patience, "what HiveHub has deleted stays");
@@ -99,6 +111,45 @@ async fn a_tenant_that_was_deleted_in_a_gap_of_the_feed_goes_even_if_it_never_co
     }
     assert_eq!(list(&cluster, &globex).await.expect(200)["collections"][0]["name"], "theirs");
     assert_eq!(deleted(&cluster.node.data), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hivehub_deletes_goes_when_the_disk_lets_it_and_nobody_enters_before_a_kill_or_not() {
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &[]).await;
+    let acme = first_tenant(&cluster).await;
+    cluster.tenant("globex");
+    let globex = cluster.key(Some("globex"), None);
+    create(&cluster, &globex, "theirs").await;
+    let data = cluster.node.data.clone();
+    let gone = async |tenant: &str, of: usize| {
+        let patience = std::time::Instant::now() + PATIENCE;
+        while deleted(&data) < of || data.join(tenant).exists() {
+            assert!(std::time::Instant::now() < patience, "what HiveHub has deleted stays");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    for (tenant, key, is_killed) in [("acme", acme, true), ("globex", globex, false)] {
+        // Nothing can be moved there.
+        let (place, away) = (data.join("_deleted"), data.join("_away"));
+        fs::rename(&place, &away).unwrap();
+        fs::write(&place, "").unwrap();
+        cluster.hub.set_tenant_status(&tenant.parse().unwrap(), TenantStatus::Deleted).unwrap();
+        tokio::time::sleep(NOTED).await;
+        assert_ne!(list(&cluster, &key).await.status, 200);
+        assert!(data.join(tenant).exists());
+        if is_killed {
+            cluster.node.signal("KILL");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        fs::remove_file(&place).unwrap();
+        fs::rename(&away, &place).unwrap();
+        if is_killed {
+            cluster.restart_node(&[]).await;
+        }
+        gone(tenant, if is_killed { 1 } else { 2 }).await;
+        assert_ne!(list(&cluster, &key).await.status, 200);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,10 @@ async fn load(client: &Client) {
     let index = json!({"m": 16, "ef_construction": 1_000});
     let collection = json!({"name": "words", "dimension": DIMENSION, "metric": "euclidean", "index": index});
     client.post("/collections", &collection).await.expect(201);
+    fill(client).await;
+}
+
+async fn fill(client: &Client) {
     for batch in 0..VECTORS / 500 {
         let numbers = batch * 500..(batch + 1) * 500;
         let vectors: Vec<Value> =
@@ -137,4 +141,42 @@ async fn one_large_write_holds_up_nothing_but_its_own_collection_and_that_not_fo
     let started = Instant::now();
     node.stop();
     assert!(started.elapsed() < Duration::from_secs(5), "stopping took too long");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_a_linked_collection_is_moved_together_and_found_all_the_while() {
+    const LEFT: u64 = 2_000;
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let client = node.client(ACME);
+    client.create("words", DIMENSION as usize, "euclidean").await;
+    fill(&client).await;
+    linked(&client).await;
+    // A kept graph that is larger than any could be is not read, and costs time only.
+    let kept = kept_graph(data.path(), "acme").await;
+    node.kill();
+    fs::OpenOptions::new().write(true).open(kept).unwrap().set_len(1 << 40).unwrap();
+    let node = Node::dev(data.path());
+    let client = node.client(ACME);
+    linked(&client).await;
+    // Quiet for long enough that it is looked for what no search comes upon.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for first in (LEFT..VECTORS).step_by(500) {
+        let ids: Vec<String> = (first..first + 500).map(|number| number.to_string()).collect();
+        client.post("/collections/words/vectors/delete", &json!({ "ids": ids })).await.expect(200);
+    }
+    let started = Instant::now();
+    let is_moved = || fs::read_to_string(node.stderr()).unwrap().contains("\"message\":\"compacted\"");
+    for number in (0..LEFT).cycle().step_by(97) {
+        assert_eq!(nearest(&client, number).await, number.to_string());
+        if is_moved() {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_mins(1), "nothing is moved together");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for number in (0..LEFT).step_by(13) {
+        assert_eq!(nearest(&client, number).await, number.to_string());
+    }
+    assert_eq!(client.get("/collections/words").await.expect(200)["count"], LEFT);
 }

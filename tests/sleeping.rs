@@ -355,6 +355,24 @@ async fn a_tenant_is_deleted_whatever_state_it_is_in() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sleeper_whose_checkpoint_cannot_be_written_wakes_from_its_log() {
+    let data = TempDir::new().unwrap();
+    let node = dev(data.path());
+    let client = node.client(ACME);
+    client.get("/collections").await.expect(200);
+    let folder = data.path().join("acme");
+    // Nothing can be put in its place.
+    fs::create_dir(folder.join("checkpoint")).unwrap();
+    write(&client, 2_000).await;
+    asleep(&node, "acme").await;
+    let found = search(&client).await;
+    node.stop();
+    fs::remove_dir(folder.join("checkpoint")).unwrap();
+    let node = dev(data.path());
+    assert_eq!(search(&node.client(ACME)).await, found);
+}
+
 /// A crash must not cost the folding of everything that was ever written.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_never_sleeps_is_kept_in_checkpoints_too() {
