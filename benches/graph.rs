@@ -52,7 +52,7 @@ fn main() -> Outcome<()> {
     let snapshot = || Some(projection.index().by_id(COLLECTION)?.snapshot());
     let taken = snapshot().ok_or("the collection was just created")?;
     let started = Instant::now();
-    taken.link(usize::MAX, arguments.or("threads", "2").parse()?, &|| false)?;
+    taken.link(usize::MAX, arguments.or("threads", "2").parse::<usize>()?, &|| false)?;
     let built = started.elapsed().as_secs_f64();
     let snapshot = snapshot().ok_or("the collection was just created")?;
     let (compact, links) = snapshot.graph_bytes();

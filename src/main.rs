@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use tikv_jemallocator::Jemalloc;
-use vectorizer::cli::{Arguments, Streams, run};
+use vectorizer::cli::{Arguments, Exit, Streams, run};
+use vectorizer::scheduling::runtime;
 
 /// Each open log of sled's takes tables of six mebibytes, zeroed, of which it uses some kilobytes. Where an allocator
 /// gives it memory that was used before, it has to write all of them, and each log takes up as much. The system's
@@ -14,7 +15,13 @@ use vectorizer::cli::{Arguments, Streams, run};
 #[global_allocator]
 static MEMORY: Jemalloc = Jemalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    run(Arguments::parse(), Streams::standard()).await.into()
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match runtime() {
+        Ok(runtime) => runtime.block_on(run(arguments, Streams::standard())).into(),
+        Err(error) => {
+            eprintln!("vectorizer: threads cannot be started: {error}");
+            Exit::CouldNotAsk.into()
+        }
+    }
 }

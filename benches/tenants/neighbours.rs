@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::client::{Client, Server};
+use super::client::Server;
 use super::cluster::{Cluster, GENEROUS, together};
 use super::support::Outcome;
 use super::support::workload::Workload;
@@ -17,7 +17,14 @@ const CONNECTIONS: usize = 4;
 const BAD_CONNECTIONS: usize = 8;
 
 /// What the bad one does all the time.
-type Misdeed = fn(&mut Client, &mut Workload, usize) -> Outcome<u16>;
+struct Misdeed {
+    name: &'static str,
+    method: &'static str,
+    path: &'static str,
+    /// Made in front of the measurement: a client that makes them meanwhile takes the cores that it shares with the
+    /// server, and what is measured is the client.
+    bodies: Vec<String>,
+}
 
 pub(crate) fn measure(scale: Scale) -> Outcome<()> {
     let length = Duration::from_secs(scale.of(10, 2) as u64);
@@ -27,30 +34,10 @@ pub(crate) fn measure(scale: Scale) -> Outcome<()> {
     // Too long to be found without looking.
     let text = format!(r#","text":"{}""#, "x".repeat(100));
     fill(&mut node.client(cluster.keys[1].expose())?, scale.of(100_000, 3_000), &text)?;
-    let misdeeds: [(&str, Misdeed); 4] = [
-        ("searches a huge collection exactly", |client, workload, _| {
-            let body = format!(r#"{{"vector":"{}","limit":1000,"exact":true}}"#, encoded(workload));
-            client.send("POST", "/collections/w/search", &body)
-        }),
-        ("counts by a filter that reads everything", |client, _, _| {
-            let filter = format!(r#"{{"key":"text","match":{{"value":"{}y"}}}}"#, "x".repeat(100));
-            let filters = vec![filter; 20].join(",");
-            client.send("POST", "/collections/w/count", &format!(r#"{{"filter":{{"should":[{filters}]}}}}"#))
-        }),
-        ("writes as fast as it can", |client, workload, nth| {
-            let point =
-                |at| format!(r#"{{"id":"s{}","vector":"{}"}}"#, (nth * 100 + at) % 20_000, encoded(workload));
-            let points: Vec<String> = (0..100).map(point).collect();
-            client.send("PUT", "/collections/w/vectors", &format!(r#"{{"vectors":[{}]}}"#, points.join(",")))
-        }),
-        ("writes single vectors", |client, workload, nth| {
-            let point = format!(r#"{{"id":"o{}","vector":"{}"}}"#, nth % 1_000, encoded(workload));
-            client.send("PUT", "/collections/w/vectors", &format!(r#"{{"vectors":[{point}]}}"#))
-        }),
-    ];
+    let misdeeds = misdeeds();
     // The graph of the huge one is to be linked.
     std::thread::sleep(Duration::from_secs(scale.of(30, 1) as u64));
-    for (name, misdeed) in misdeeds {
+    for misdeed in &misdeeds {
         let mut alone = Vec::new();
         let mut beside = Vec::new();
         let mut done = 0;
@@ -64,17 +51,46 @@ pub(crate) fn measure(scale: Scale) -> Outcome<()> {
         beside.sort_unstable();
         let [alone, beside] = [&alone, &beside].map(|times| quantile(times, 99));
         println!(
-            "{name} ({done} times): p99 {beside:?}, alone {alone:?}, ratio {:.2}",
+            "{} ({done} times): p99 {beside:?}, alone {alone:?}, ratio {:.2}",
+            misdeed.name,
             beside.as_secs_f64() / alone.as_secs_f64()
         );
     }
     Ok(())
 }
 
+fn misdeeds() -> [Misdeed; 4] {
+    let mut workload = Workload::new(384);
+    let filter = format!(r#"{{"key":"text","match":{{"value":"{}y"}}}}"#, "x".repeat(100));
+    let filters = vec![filter; 20].join(",");
+    let mut exact = || format!(r#"{{"vector":"{}","limit":1000,"exact":true}}"#, encoded(&mut workload));
+    let searches = (0..100).map(|_| exact()).collect();
+    let mut point = |id: String| format!(r#"{{"id":"{id}","vector":"{}"}}"#, encoded(&mut workload));
+    let mut batch = |nth: usize| {
+        let points: Vec<String> = (0..100).map(|at| point(format!("s{}", nth * 100 + at))).collect();
+        format!(r#"{{"vectors":[{}]}}"#, points.join(","))
+    };
+    let batches = (0..200).map(&mut batch).collect();
+    let singles = (0..1_000).map(|nth| format!(r#"{{"vectors":[{}]}}"#, point(format!("o{nth}")))).collect();
+    let (search, write) = ("/collections/w/search", "/collections/w/vectors");
+    [
+        ("searches a huge collection exactly", "POST", search, searches),
+        (
+            "counts by a filter that reads everything",
+            "POST",
+            "/collections/w/count",
+            vec![format!(r#"{{"filter":{{"should":[{filters}]}}}}"#)],
+        ),
+        ("writes as fast as it can", "PUT", write, batches),
+        ("writes single vectors", "PUT", write, singles),
+    ]
+    .map(|(name, method, path, bodies)| Misdeed { name, method, path, bodies })
+}
+
 fn beside_the_bad_one(
     node: &Server,
     cluster: &Cluster,
-    misdeed: Misdeed,
+    misdeed: &Misdeed,
     length: Duration,
 ) -> Outcome<(Vec<Duration>, usize)> {
     let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -86,10 +102,10 @@ fn beside_the_bad_one(
             return times;
         }
         let mut client = node.client(cluster.keys[1].expose())?;
-        let mut workload = Workload::new(384);
         while !stop.load(Ordering::Relaxed) {
             let nth = done.fetch_add(1, Ordering::Relaxed);
-            let status = misdeed(&mut client, &mut workload, nth)?;
+            let body = &misdeed.bodies[nth % misdeed.bodies.len()];
+            let status = client.send(misdeed.method, misdeed.path, body)?;
             if status >= 300 && status != 503 {
                 return Err(format!("a misdeed was answered with {status}").into());
             }

@@ -12,6 +12,7 @@ use vectorizer_replay::StoredPoint;
 use super::body::{INLINE_BYTES_MAX, kibibytes};
 use super::problem::Problem;
 use crate::metrics::Room;
+use crate::scheduling::in_bulk;
 
 /// The largest answer that is made in one piece, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -105,7 +106,7 @@ pub(super) async fn made(
     if bytes <= INLINE_BYTES_MAX {
         return make();
     }
-    tokio::task::spawn_blocking(make).await.unwrap_or_else(|_| Err(Problem::internal()))
+    in_bulk(make).await.unwrap_or_else(|_| Err(Problem::internal()))
 }
 
 /// Where large answers of one tenant get their room.

@@ -24,6 +24,7 @@ use super::problem::{Problem, ProblemBody};
 use super::values::{InCollection, VectorInput, filter, given, limit};
 use super::vectors::PointAnswer;
 use crate::auth::{Operation, Read};
+use crate::scheduling::in_bulk;
 use crate::tenancy::{CollectionFacts, Ground, Share};
 
 /// How many results a search has unless it says otherwise.
@@ -480,16 +481,16 @@ async fn on_snapshot(
         (own, Arc::clone(&app.shared.searching).acquire_owned().await)
     };
     let Ok((Ok(own), Ok(turn))) = timeout(TURN_PATIENCE, turns).await else { return Err(busy()) };
-    let span = tracing::Span::current();
     let work = move || {
         // Kept for as long as the work lasts, also when nobody waits for it any more.
         let _turns = (own, turn, places);
-        span.in_scope(|| work(&snapshot))
+        work(&snapshot)
     };
     let done = if numbers > LONG_NUMBERS {
-        app.shared.long_searches.run(work).await
+        let span = tracing::Span::current();
+        app.shared.long_searches.run(move || span.in_scope(work)).await
     } else {
-        tokio::task::spawn_blocking(work).await.ok()
+        in_bulk(work).await.ok()
     };
     done.unwrap_or_else(|| Err(Problem::internal()))
 }

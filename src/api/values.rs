@@ -17,6 +17,7 @@ use vectorizer_replay::Filter;
 use super::App;
 use super::body::parse_json;
 use super::problem::Problem;
+use crate::scheduling::pause;
 
 /// The most results or vectors one answer holds.
 const LIMIT_MAX: u64 = 1_000;
@@ -136,6 +137,8 @@ impl<'de> Visitor<'de> for NumbersOrBase64 {
                 return Err(de::Error::custom(format_args!("more than {} numbers", Dimension::MAX)));
             }
         }
+        // Between two vectors of many.
+        pause();
         Ok(VectorInput::Numbers(values))
     }
 

@@ -14,12 +14,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error, info, warn};
 use vectorizer_log::{CollectionId, Head};
-use vectorizer_replay::{Collection, Compaction, LinkingStopped, Snapshot, UnusableGraph};
+use vectorizer_replay::{Collection, Compaction, Crew, LinkingStopped, Snapshot, UnusableGraph};
 
 use super::background::{Background, Weight};
 use super::graph_files::GraphFiles;
 use super::pace::Linking;
 use super::writer::State;
+use crate::scheduling::{Turn, pause};
 
 /// How many tenants' vectors are linked at the same time: each takes all cores that nothing else wants.
 const LINKING_MAX: usize = 1;
@@ -335,13 +336,17 @@ impl Task {
         stop: &CancellationToken,
     ) -> Result<Done, LinkingStopped> {
         let Self { work, id, snapshot } = self;
-        let stopped = || stop.is_cancelled();
+        // Asked between two points.
+        let stopped = || {
+            pause();
+            stop.is_cancelled()
+        };
         match work {
-            Work::Read => read(files, id, &snapshot, stop).map(Done::Linked),
+            Work::Read => read(files, id, &snapshot, &stopped).map(Done::Linked),
             Work::Link => {
                 let started = Instant::now();
                 let enough = || started.elapsed() >= TURN;
-                snapshot.link_until(usize::MAX, threads(), &stopped, &enough).map(Done::Linked)
+                snapshot.link_until(usize::MAX, crew(), &stopped, &enough).map(Done::Linked)
             }
             Work::Mend => snapshot.mend(&stopped).map(|()| Done::Linked(snapshot.linked())),
             Work::Compact => {
@@ -371,16 +376,18 @@ impl Task {
     }
 }
 
-/// Threads to link with. Those that are started give way to all others, as the one that starts them does.
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// Who links: one thread that has its tenth of a core whatever else there is, and others for the cores that nobody
+/// wants. Where a core is taken only by such, a search finds it free.
+fn crew() -> Crew {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    Crew { threads, begin: || Turn::Idle.take() }
 }
 
 fn read(
     files: &GraphFiles,
     id: CollectionId,
     snapshot: &Snapshot,
-    stop: &CancellationToken,
+    stopped: &(impl Fn() -> bool + Sync),
 ) -> Result<usize, LinkingStopped> {
     let bytes = match files.read(id, snapshot.graph_bytes_max()) {
         Ok(Some(bytes)) => bytes,
@@ -390,7 +397,7 @@ fn read(
             return Ok(0);
         }
     };
-    match snapshot.read_graph(&bytes, threads(), &|| stop.is_cancelled()) {
+    match snapshot.read_graph(&bytes, crew(), stopped) {
         Ok(()) => {
             info!(collection = %id.seq(), vectors = snapshot.len(), "the kept graph is in use");
             Ok(snapshot.linked())

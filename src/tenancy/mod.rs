@@ -56,7 +56,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, Span, error, info, warn};
+use tracing::{Instrument as _, error, info, warn};
 use vectorizer_log::{DeletedTenants, Incarnation, TenantFolder, TenantId};
 use vectorizer_replay::Collection;
 
@@ -80,6 +80,7 @@ use crate::auth::{Pass, Reach};
 use crate::catalogue::Catalogue;
 use crate::metrics::{Metrics, Reading, TenantReading};
 use crate::quota::{Accounts, Allowance, Metering};
+use crate::scheduling::in_bulk;
 
 /// The node's own entry in the data folder. No tenant can have this name.
 const NODE_FOLDER: &str = "_node";
@@ -521,19 +522,15 @@ impl Tenancy {
         let turn = turns.acquire().await.map_err(|_| WakeError::Stopping)?;
         let (deleted, stopping) = (self.shared.deleted.clone(), stop.clone());
         let started = Instant::now();
-        // Within the span of the request that wakes it, which knows tenant and request.
-        let request = Span::current();
         let waking = self.shared.metrics.waking();
         let tenancy = self.clone();
         let work = move || {
-            request.in_scope(|| {
-                let bound = if folder.exists() { tenancy.bind(&folder, comes)? } else { comes };
-                Ok::<_, WakeError>((wake(folder, comes, &deleted, after_failure, waking, &stopping)?, bound))
-            })
+            let bound = if folder.exists() { tenancy.bind(&folder, comes)? } else { comes };
+            Ok::<_, WakeError>((wake(folder, comes, &deleted, after_failure, waking, &stopping)?, bound))
         };
-        let (woken, bound) = tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|panic| WakeError::Panicked(panic.to_string()))??;
+        // Within the span of the request that wakes it, which knows tenant and request.
+        let done = in_bulk(work).await;
+        let (woken, bound) = done.map_err(|panic| WakeError::Panicked(panic.to_string()))??;
         drop(turn);
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(seq = %woken.head().seq, open = woken.is_open(), milliseconds, "awake");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{Span, debug, error};
+use tracing::{debug, error};
 use vectorizer_log::{Actor, Commit, Draft, Error, Event, Head, Record, TenantLog, Timestamp, Via};
 use vectorizer_replay::{Applied, Collection, Outcome, Projection};
 
@@ -19,6 +19,7 @@ use super::place::Place;
 use crate::audit::TenantDenials;
 use crate::metrics::Metrics;
 use crate::quota::{Allowance, QuotaExceeded, StorageTracker};
+use crate::scheduling::in_bulk;
 
 /// How many commands may wait for one tenant's writer.
 pub(super) const QUEUE_COMMANDS_MAX: usize = 256;
@@ -441,7 +442,8 @@ impl Writer {
             let _ = sender.send(answer);
         }
         if !removed.is_empty() {
-            tokio::task::spawn_blocking(move || drop(removed));
+            // Nobody waits for it.
+            drop(tokio::spawn(in_bulk(move || drop(removed))));
         }
         Ok(())
     }
@@ -475,8 +477,7 @@ pub(super) fn own_record(event: Event) -> Draft {
 
 /// Does `work` where it may block, within the current span; `None` if it panicked.
 async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let span = Span::current();
-    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
+    match in_bulk(work).await {
         Ok(done) => Some(done),
         Err(panic) => {
             error!(%panic, "the tenant's writer panicked and is closed");

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
-use super::graph::{Degrees, Graph, LinkingStopped, Node, Slot, UnusableGraph, name};
+use super::graph::{Crew, Degrees, Graph, LinkingStopped, Node, Slot, UnusableGraph, name};
 use super::slots::{Entry, Slots};
 use super::snapshot::Snapshot;
 
@@ -110,23 +110,23 @@ impl Snapshot {
         linked(&self.graph)
     }
 
-    /// Links the next `points_max` points of this snapshot that are not linked yet, on `threads` threads.
+    /// Links the next `points_max` points of this snapshot that are not linked yet, by this crew.
     /// Searches go on meanwhile; those on later snapshots use what was linked. Asks `stop` between two
     /// points. Says how many slots it has gone through.
     pub fn link(
         &self,
         points_max: usize,
-        threads: usize,
+        crew: impl Into<Crew>,
         stop: &(impl Fn() -> bool + Sync),
     ) -> Result<usize, LinkingStopped> {
-        self.link_until(points_max, threads, stop, &|| false)
+        self.link_until(points_max, crew, stop, &|| false)
     }
 
     /// The same, until it is `enough`: what is left then is for another time. Some are linked in any case.
     pub fn link_until(
         &self,
         points_max: usize,
-        threads: usize,
+        crew: impl Into<Crew>,
         stop: &(impl Fn() -> bool + Sync),
         enough: &(impl Fn() -> bool + Sync),
     ) -> Result<usize, LinkingStopped> {
@@ -136,7 +136,7 @@ impl Snapshot {
         let graph = self.graph.get_or_init(|| Graph::new(self.dimension(), self.metric(), self.degrees()));
         let linked = graph.view().len();
         let end = self.slots.len().min(linked.saturating_add(points_max));
-        graph.extend(&|node| self.slot(node), (end, self.slots.len()), threads, stop, enough)?;
+        graph.extend(&|node| self.slot(node), (end, self.slots.len()), crew.into(), stop, enough)?;
         Ok(graph.view().len() - linked)
     }
 
@@ -169,11 +169,11 @@ impl Snapshot {
     pub fn read_graph(
         &self,
         bytes: &[u8],
-        threads: usize,
+        crew: impl Into<Crew>,
         stop: &(impl Fn() -> bool + Sync),
     ) -> Result<(), UnusableGraph> {
         let (metric, degrees, end) = (self.metric(), self.degrees(), self.slots.len());
-        let graph = Graph::read(bytes, metric, degrees, &|node| self.slot(node), end, threads, stop)?;
+        let graph = Graph::read(bytes, metric, degrees, &|node| self.slot(node), end, crew.into(), stop)?;
         self.graph.get_or_init(|| graph);
         Ok(())
     }

@@ -46,7 +46,7 @@ pub use collection::Collection;
 pub use compaction::{Compaction, Removed};
 pub use filter::{Filter, InvalidFilter};
 pub use fusion::{fused, fused_depth};
-pub use graph::{LinkingStopped, UnusableGraph};
+pub use graph::{Crew, LinkingStopped, UnusableGraph};
 pub use matches::{TextMatches, TextRequest};
 pub use search::{Effort, Hit, InvalidQuery, SearchRequest};
 pub use selection::Selection;

@@ -17,6 +17,8 @@ use super::sought::Sought;
 /// Candidates of a search that says nothing about them, in a collection that says nothing either.
 const EF_DEFAULT: usize = 100;
 
+/// Blocks compared, in about a third of a millisecond, before others get their turn.
+const SCANNED_AT_ONCE: usize = 8;
 /// How far ahead of the comparison scattered vectors are asked for.
 const AHEAD: usize = 4;
 
@@ -313,7 +315,11 @@ impl Snapshot {
             return self.scan_among(first, among, best, score);
         }
         let (skipped, mut start) = (first / self.slots.block_len(), first % self.slots.block_len());
-        for block in self.slots.blocks().iter().skip(skipped) {
+        for (nth, block) in (1..).zip(self.slots.blocks().iter().skip(skipped)) {
+            if nth % SCANNED_AT_ONCE == 0 {
+                // Linux would let others wait for up to 4 ms, until the next tick of its clock.
+                std::thread::yield_now();
+            }
             for (offset, entry) in block.entries().enumerate().skip(std::mem::take(&mut start)) {
                 if let Some(entry) = entry {
                     best.offer(score(block, offset), entry);
@@ -350,7 +356,9 @@ impl Snapshot {
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.slots.blocks().iter().flat_map(|block| block.entries().flatten())
+        // Whoever asks every one of them reads payloads: others get their turn after each block.
+        let blocks = self.slots.blocks().iter().inspect(|_| std::thread::yield_now());
+        blocks.flat_map(|block| block.entries().flatten())
     }
 }
 

@@ -16,6 +16,22 @@ const NEAR_EVERY: usize = 4;
 #[error("linking was stopped")]
 pub struct LinkingStopped;
 
+/// The threads that link.
+#[derive(Clone, Copy, Debug)]
+pub struct Crew {
+    /// How many, the calling one among them.
+    pub threads: usize,
+    /// What each of the others begins with: they may give way to more than the calling one does.
+    pub begin: fn(),
+}
+
+/// So many threads that are all alike.
+impl From<usize> for Crew {
+    fn from(threads: usize) -> Self {
+        Self { threads, begin: || () }
+    }
+}
+
 /// Locks for the neighbour lists: a node's is that of its number.
 struct Locks(Vec<Mutex<()>>);
 
@@ -39,7 +55,7 @@ pub(super) fn link_all(
     entry: &AtomicU64,
     nodes: &[Node],
     live: &(impl Fn(Node) -> bool + Sync),
-    threads: usize,
+    Crew { threads, begin }: Crew,
     (stop, enough): (&(impl Fn() -> bool + Sync), &(impl Fn() -> bool + Sync)),
 ) -> Result<(usize, Vec<(Node, Node)>), LinkingStopped> {
     let next = AtomicUsize::new(0);
@@ -64,7 +80,10 @@ pub(super) fn link_all(
     std::thread::scope(|scope| {
         for _ in 1..threads {
             // One thread is enough, if need be.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
+            let _ = std::thread::Builder::new().spawn_scoped(scope, || {
+                begin();
+                work();
+            });
         }
         work();
     });

@@ -52,7 +52,7 @@ use self::codes::Probe;
 pub(super) use self::codes::Query;
 use self::codes::{Precision, SAMPLE_MAX, Shape};
 use self::level::level;
-pub use self::link::LinkingStopped;
+pub use self::link::{Crew, LinkingStopped};
 use self::scratch::Key;
 pub use self::stored::UnusableGraph;
 pub(super) use self::stored::name;
@@ -173,14 +173,21 @@ impl Graph {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Shows this to searches that begin from now on.
+    fn show(&self, view: View) {
+        let before = std::mem::replace(&mut *self.current(), Arc::new(view));
+        // IMPORTANT: not while the lock is held. It takes milliseconds, and every search that begins would wait.
+        drop(before);
+    }
+
     /// Makes codes for all of the first `coded` slots. Then links those that follow the linked ones, up to the
-    /// one numbered `end`, on `threads` threads. Shows either to searches that begin then. Asks `stop` between
+    /// one numbered `end`, by this crew. Shows either to searches that begin then. Asks `stop` between
     /// two vectors; and whether it is `enough`, which leaves the rest for another time, but not nothing done.
     pub(super) fn extend<'a>(
         &self,
         slot: &(impl Fn(Node) -> Slot<'a> + Sync),
         (end, coded): (usize, usize),
-        threads: usize,
+        crew: Crew,
         stop: &(impl Fn() -> bool + Sync),
         enough: &(impl Fn() -> bool + Sync),
     ) -> Result<(), LinkingStopped> {
@@ -196,7 +203,7 @@ impl Graph {
                 let slot = slot(node);
                 view.push(slot.id.map_or(0, |id| level(id, view.degrees.m)), slot.vector);
             }
-            *self.current() = Arc::new(view.clone());
+            self.show(view.clone());
         }
         #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
         let added: Vec<Node> = (view.len..end.min(view.coded)).map(|node| node as Node).collect();
@@ -204,7 +211,7 @@ impl Graph {
         // One that was emptied before it was linked keeps its number and nothing else.
         let live = |node: Node| slot(node).id.is_some();
         let linked: Vec<Node> = added.into_iter().filter(|node| live(*node)).collect();
-        let done = view.link(&linked, &live, threads, stop, enough)?;
+        let done = view.link(&linked, &live, crew, stop, enough)?;
         if let Some(next) = linked.get(done) {
             view.len = *next as usize;
         }
@@ -213,7 +220,7 @@ impl Graph {
             view.mended = view.len;
         }
         view.find_starts();
-        *self.current() = Arc::new(view);
+        self.show(view);
         Ok(())
     }
 
@@ -233,7 +240,7 @@ impl Graph {
         let mut view = View::clone(&self.view());
         mend::mend(&view, &|node| slot(node).id.is_some(), stop)?;
         view.mended = view.len;
-        *self.current() = Arc::new(view);
+        self.show(view);
         Ok(())
     }
 }
@@ -326,12 +333,12 @@ impl View {
         &mut self,
         nodes: &[Node],
         live: &(impl Fn(Node) -> bool + Sync),
-        threads: usize,
+        crew: Crew,
         stop: &(impl Fn() -> bool + Sync),
         enough: &(impl Fn() -> bool + Sync),
     ) -> Result<usize, LinkingStopped> {
         let entry = AtomicU64::new(self.entry.map_or(0, Entry::pack));
-        let (done, twins) = link::link_all(self, &entry, nodes, live, threads, (stop, enough))?;
+        let (done, twins) = link::link_all(self, &entry, nodes, live, crew, (stop, enough))?;
         self.entry = Entry::unpack(entry.into_inner());
         if !twins.is_empty() {
             let mut first_of: HashMap<Node, Node> = HashMap::new();

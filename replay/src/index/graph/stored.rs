@@ -25,7 +25,7 @@ use vectorizer_log::Metric;
 use super::blocks::NONE;
 use super::codes::{Precision, Shape};
 use super::level::level;
-use super::link::{self, LinkingStopped, known};
+use super::link::{self, Crew, LinkingStopped, known};
 use super::scratch::{Key, Space, scratch};
 use super::{Degrees, Entry, Graph, Node, Slot, View, mend};
 
@@ -117,7 +117,7 @@ impl Graph {
         degrees: Degrees,
         slot: &(impl Fn(Node) -> Slot<'a> + Sync),
         end: usize,
-        threads: usize,
+        crew: Crew,
         stop: &(impl Fn() -> bool + Sync),
     ) -> Result<Self, UnusableGraph> {
         let (body, hash) = bytes.split_last_chunk::<HASH_BYTES>().ok_or(UnusableGraph::Damaged)?;
@@ -159,7 +159,7 @@ impl Graph {
         view.len = view.coded;
         stored.place(&places, &mut view, &mut scratch());
         let live = |node: Node| slot(node).id.is_some();
-        view.link(&unknown, &live, threads, stop, &|| false)?;
+        view.link(&unknown, &live, crew, stop, &|| false)?;
         mend::mend(&view, &live, stop)?;
         view.mended = view.len;
         view.find_starts();

@@ -56,7 +56,7 @@ impl Linked {
     }
 
     fn extend(&self, end: usize, stop: &(impl Fn() -> bool + Sync)) -> Result<(), LinkingStopped> {
-        self.graph.extend(&|node| self.slot(node), (end, self.vectors.len()), 2, stop, &|| false)
+        self.graph.extend(&|node| self.slot(node), (end, self.vectors.len()), 2.into(), stop, &|| false)
     }
 
     fn slot(&self, node: Node) -> Slot<'_> {
@@ -132,7 +132,13 @@ fn a_compaction_keeps_the_graph_sound_and_leaves_no_emptied_node() {
     let left: Vec<Node> = (0..5_000).filter(|node| numbers[*node as usize].is_some()).collect();
     let fresh = graph(Metric::Euclidean);
     fresh
-        .extend(&|node| linked.slot(left[node as usize]), (left.len(), left.len()), 2, &|| false, &|| false)
+        .extend(
+            &|node| linked.slot(left[node as usize]),
+            (left.len(), left.len()),
+            2.into(),
+            &|| false,
+            &|| false,
+        )
         .unwrap();
     let missed = |view: &View| {
         let mut missed = 0;
@@ -192,7 +198,7 @@ fn linking_that_is_told_that_it_is_enough_keeps_what_is_done_and_always_does_som
         let count = linked.vectors.len();
         let extend = |enough: &(dyn Fn() -> bool + Sync)| {
             graph
-                .extend(&|node| linked.slot(node), (count, count), threads, &|| false, &|| enough())
+                .extend(&|node| linked.slot(node), (count, count), threads.into(), &|| false, &|| enough())
                 .unwrap();
             graph.view().len()
         };

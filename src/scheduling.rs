@@ -1,0 +1,180 @@
+//! Whose turn it is on a core: what answers somebody must not wait for what takes long.
+//!
+//! Niceness is little help with that. It says how much of the cores a thread gets, and not how soon: on Linux a thread
+//! that wakes and has just had its share, be it a microsecond more, waits until the running one has used up its slice,
+//! which is noticed at the next tick of the clock, up to 4 ms later. Three things are, and none needs a privilege:
+//!
+//! - A thread that asks for short slices takes the core at once from one that has asked for longer ones, if it has not
+//!   had more than its share (`sched_setattr(2)`, Linux 6.12 and later; an earlier one takes no notice).
+//! - What takes long [`pause`]s now and then, for whoever has had more than that.
+//! - Any thread takes the core from one that only wants what is idle.
+
+use std::cell::Cell;
+use std::sync::Once;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinError;
+use tracing::{Span, warn};
+
+/// How soon a thread gets a core, and how soon it has to let go of it. It says nothing of how much it gets in all, but
+/// for the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Soon, for a moment: what somebody waits for and is soon done.
+    Prompt,
+    /// Later, and until somebody wants it: what takes longer.
+    Bulk,
+    /// When nobody else wants it: what can be left for later altogether.
+    Idle,
+}
+
+impl Turn {
+    /// Linux takes 0.1 to 100 ms.
+    fn slice_nanoseconds(self) -> u64 {
+        match self {
+            Self::Prompt => 100_000,
+            // What is left of it is given up at every pause.
+            Self::Bulk | Self::Idle => 250_000,
+        }
+    }
+
+    /// Makes it so for the calling thread and those that it starts. It changes how long others wait and nothing else,
+    /// so where it cannot be had, that is said once and all goes on.
+    pub fn take(self) {
+        TAKEN.set(self);
+        if let Err(error) = self.ask() {
+            static SAID: Once = Once::new();
+            SAID.call_once(
+                || warn!(%error, "how soon threads get a core cannot be changed, searches wait longer"),
+            );
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn ask(self) -> std::io::Result<()> {
+        let policy = match self {
+            Self::Prompt | Self::Bulk => libc::SCHED_OTHER,
+            Self::Idle => libc::SCHED_IDLE,
+        };
+        // `None` is the calling thread; it stays as nice as it is.
+        let niceness = rustix::process::getpriority_process(None)?;
+        let attributes = libc::sched_attr {
+            size: u32::try_from(size_of::<libc::sched_attr>()).map_err(std::io::Error::other)?,
+            sched_policy: policy.cast_unsigned(),
+            sched_flags: 0,
+            sched_nice: niceness,
+            sched_priority: 0,
+            sched_runtime: self.slice_nanoseconds(),
+            sched_deadline: 0,
+            sched_period: 0,
+        };
+        let flags: libc::c_uint = 0;
+        // SAFETY: the call reads `size` bytes at the address it is given, which are those of `attributes` and live
+        // until it returns, and writes none: 0 is the calling thread, and there are no flags.
+        #[expect(
+            unsafe_code,
+            reason = "no library has a safe one; without it a search waits for writers (BENCHMARKS.md)"
+        )]
+        let done = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, flags) };
+        if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn ask(self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+thread_local! {
+    static TAKEN: Cell<Turn> = const { Cell::new(Turn::Prompt) };
+}
+
+/// Lets others go first, if what the calling thread does takes long. Half a microsecond where nobody waits.
+pub fn pause() {
+    if TAKEN.get() != Turn::Prompt {
+        std::thread::yield_now();
+    }
+}
+
+/// What async work is done on: all of its threads, and the calling one, are prompt unless they are [`in_bulk`].
+pub fn runtime() -> std::io::Result<Runtime> {
+    Turn::Prompt.take();
+    Builder::new_multi_thread().enable_all().on_thread_start(|| Turn::Prompt.take()).build()
+}
+
+/// The calling thread's turns are [`Turn::Bulk`] until this is dropped, and [`Turn::Prompt`] from then on.
+struct InBulk;
+
+impl InBulk {
+    fn begin() -> Self {
+        Turn::Bulk.take();
+        Self
+    }
+}
+
+impl Drop for InBulk {
+    fn drop(&mut self) {
+        Turn::Prompt.take();
+    }
+}
+
+/// Does `work` where it may block and may take long, within the current span; an error if it panicked.
+pub async fn in_bulk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    let span = Span::current();
+    let work = move || {
+        let _in_bulk = InBulk::begin();
+        span.in_scope(work)
+    };
+    tokio::task::spawn_blocking(work).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Linux says of the calling thread: its niceness, and by what policy it gets a core.
+    fn scheduled() -> (i64, i64) {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        // Behind the name, which may hold anything, stands the third field.
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let field = |number: usize| fields.split_whitespace().nth(number - 3).unwrap().parse().unwrap();
+        (field(19), field(41))
+    }
+
+    /// The slice that it has asked for, in nanoseconds, if this Linux tells.
+    fn slice() -> Option<u64> {
+        let told = std::fs::read_to_string("/proc/thread-self/sched").ok()?;
+        let line = told.lines().find(|line| line.starts_with("se.slice"))?;
+        line.split(':').nth(1)?.trim().parse().ok()
+    }
+
+    #[test]
+    fn a_thread_takes_its_turns_as_it_says_and_stays_as_nice_as_it_is() {
+        let work = || {
+            let (niceness, policy) = scheduled();
+            assert_eq!(policy, i64::from(libc::SCHED_OTHER));
+            for turn in [Turn::Bulk, Turn::Idle, Turn::Prompt] {
+                turn.ask().unwrap();
+                let expected = if turn == Turn::Idle { libc::SCHED_IDLE } else { libc::SCHED_OTHER };
+                assert_eq!(scheduled(), (niceness, expected.into()), "{turn:?}");
+                if let Some(slice) = slice() {
+                    assert_eq!(slice, turn.slice_nanoseconds(), "{turn:?}");
+                }
+            }
+        };
+        std::thread::spawn(work).join().unwrap();
+    }
+
+    #[test]
+    fn what_takes_long_is_told_from_what_does_not_on_every_thread_of_the_runtime() {
+        let runtime = runtime().unwrap();
+        runtime.block_on(async {
+            assert_eq!(tokio::spawn(async { TAKEN.get() }).await.unwrap(), Turn::Prompt);
+            assert_eq!(in_bulk(|| TAKEN.get()).await.unwrap(), Turn::Bulk);
+            let panicked = in_bulk(|| panic!("on purpose")).await;
+            assert!(panicked.is_err());
+            // Whatever comes after it on the same thread is not in bulk.
+            assert_eq!(tokio::task::spawn_blocking(|| TAKEN.get()).await.unwrap(), Turn::Prompt);
+        });
+    }
+}
