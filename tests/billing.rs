@@ -858,10 +858,9 @@ async fn requests_of_a_log_that_somebody_took_away_are_given_up_with_a_word_and_
     acme.create(&cluster).await;
     acme.act(&cluster, &mut Random(5)).await;
     tokio::time::sleep(LOST_BY_A_CRASH).await;
-    cluster.node.signal("KILL");
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    cluster.end_node("KILL").await;
     std::fs::remove_dir_all(cluster.node.data.join("acme")).unwrap();
-    cluster.restart_node(&QUIET).await;
+    cluster.node = cluster.another_node(&QUIET).await;
     eventually("it is said", async || {
         let said = std::fs::read_to_string(cluster.node.stderr()).unwrap();
         said.contains("requests of a log that is not there any more are not billed")

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::hivehub::TenantStatus;
 
-use crate::hub_and_node::Cluster;
+use crate::hub_and_node::{Cluster, Obstacle};
 use crate::node::{ACME, Client, GLOBEX, Key, Node, PATIENCE, vectorizer};
 
 /// Two tenants with data, and the server that wrote it stopped.
@@ -270,15 +270,11 @@ async fn what_the_node_has_noted_down_can_be_unreadable_and_everybody_has_what_t
     cluster.send(&gone, "POST", "/collections", &collection).await.expect(201);
     // So that there are notes of each kind, of a deletion that the disk holds up too.
     cluster.change_node(&[]).await;
-    let (place, away) = (cluster.node.data.join("_deleted"), cluster.node.data.join("_away"));
-    fs::rename(&place, &away).unwrap();
-    fs::write(&place, "").unwrap();
+    let obstacle = Obstacle::to_deletions(&cluster.node.data);
     cluster.hub.set_tenant_status(&"initech".parse().unwrap(), TenantStatus::Deleted).unwrap();
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    cluster.node.signal("KILL");
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    fs::remove_file(&place).unwrap();
-    fs::rename(&away, &place).unwrap();
+    cluster.end_node("KILL").await;
+    obstacle.remove();
     let mut notes = 0;
     {
         let catalogue = sled::open(cluster.node.data.join("_node/catalogue")).unwrap();
@@ -292,7 +288,7 @@ async fn what_the_node_has_noted_down_can_be_unreadable_and_everybody_has_what_t
         catalogue.flush().unwrap();
     }
     assert!(notes > 5, "{notes}");
-    cluster.restart_node(&[]).await;
+    cluster.node = cluster.another_node(&[]).await;
     let ids = async || {
         let listed = cluster.send(&operator, "GET", "/cluster/tenants", &Value::Null).await.expect(200);
         let tenants = listed["tenants"].as_array().unwrap().iter();

@@ -26,6 +26,26 @@ use crate::hub_process::HubProcess;
 use crate::node::{Answer, Node, PATIENCE};
 use crate::secrets::{self, Searched};
 
+/// Something in the way of whatever is to be deleted: nothing can be moved to where it would go.
+pub(crate) struct Obstacle {
+    place: PathBuf,
+    away: PathBuf,
+}
+
+impl Obstacle {
+    pub(crate) fn to_deletions(data: &Path) -> Self {
+        let (place, away) = (data.join("_deleted"), data.join("_away"));
+        std::fs::rename(&place, &away).unwrap();
+        std::fs::write(&place, "").unwrap();
+        Self { place, away }
+    }
+
+    pub(crate) fn remove(self) {
+        std::fs::remove_file(&self.place).unwrap();
+        std::fs::rename(&self.away, &self.place).unwrap();
+    }
+}
+
 const SERVICE_KEY: &str = "service-key-of-the-hostile-tests-0123456789";
 
 /// A HiveHub and a node.

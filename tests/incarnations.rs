@@ -4,14 +4,14 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::TenantStatus;
 
-use crate::hub_and_node::{Cluster, Mood};
+use crate::hub_and_node::{Cluster, Mood, Obstacle};
 use crate::node::{Answer, Node, PATIENCE};
 
 /// Longer than what the node notes down may be lost with it.
@@ -44,6 +44,15 @@ fn come_again(cluster: &Cluster) -> ApiKey {
 fn deleted(data: &Path) -> usize {
     let entries = fs::read_dir(data.join("_deleted")).unwrap();
     entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|it| it == "json")).count()
+}
+
+/// Waits until the tenant's folder is gone, and `all` of them have been put away.
+async fn is_put_away(data: &Path, tenant: &str, all: usize) {
+    let patience = Instant::now() + PATIENCE;
+    while deleted(data) < all || data.join(tenant).exists() {
+        assert!(Instant::now() < patience, "what HiveHub has deleted stays");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// The newcomer begins with nothing and keeps what it makes, the predecessor's log is put away once, and its
@@ -96,19 +105,12 @@ async fn a_tenant_that_was_deleted_in_a_gap_of_the_feed_goes_even_if_it_never_co
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(cluster.node.data.join("acme").exists());
     // Then the disk is in the way.
-    let (place, away) = (cluster.node.data.join("_deleted"), cluster.node.data.join("_away"));
-    fs::rename(&place, &away).unwrap();
-    fs::write(&place, "").unwrap();
+    let obstacle = Obstacle::to_deletions(&cluster.node.data);
     cluster.feels(Mood::Forgetful);
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert!(cluster.node.data.join("acme").exists());
-    fs::remove_file(&place).unwrap();
-    fs::rename(&away, &place).unwrap();
-    let patience = std::time::Instant::now() + PATIENCE;
-    while deleted(&cluster.node.data) == 0 || cluster.node.data.join("acme").exists() {
-        assert!(std::time::Instant::now() < patience, "what HiveHub has deleted stays");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    obstacle.remove();
+    is_put_away(&cluster.node.data, "acme", 1).await;
     assert_eq!(list(&cluster, &globex).await.expect(200)["collections"][0]["name"], "theirs");
     assert_eq!(deleted(&cluster.node.data), 1);
 }
@@ -122,32 +124,20 @@ async fn what_hivehub_deletes_goes_when_the_disk_lets_it_and_nobody_enters_befor
     let globex = cluster.key(Some("globex"), None);
     create(&cluster, &globex, "theirs").await;
     let data = cluster.node.data.clone();
-    let gone = async |tenant: &str, of: usize| {
-        let patience = std::time::Instant::now() + PATIENCE;
-        while deleted(&data) < of || data.join(tenant).exists() {
-            assert!(std::time::Instant::now() < patience, "what HiveHub has deleted stays");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    for (tenant, key, is_killed) in [("acme", acme, true), ("globex", globex, false)] {
-        // Nothing can be moved there.
-        let (place, away) = (data.join("_deleted"), data.join("_away"));
-        fs::rename(&place, &away).unwrap();
-        fs::write(&place, "").unwrap();
+    for (nth, tenant, key, is_killed) in [(1, "acme", acme, true), (2, "globex", globex, false)] {
+        let obstacle = Obstacle::to_deletions(&data);
         cluster.hub.set_tenant_status(&tenant.parse().unwrap(), TenantStatus::Deleted).unwrap();
         tokio::time::sleep(NOTED).await;
         assert_ne!(list(&cluster, &key).await.status, 200);
         assert!(data.join(tenant).exists());
         if is_killed {
-            cluster.node.signal("KILL");
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            cluster.end_node("KILL").await;
         }
-        fs::remove_file(&place).unwrap();
-        fs::rename(&away, &place).unwrap();
+        obstacle.remove();
         if is_killed {
-            cluster.restart_node(&[]).await;
+            cluster.node = cluster.another_node(&[]).await;
         }
-        gone(tenant, if is_killed { 1 } else { 2 }).await;
+        is_put_away(&data, tenant, nth).await;
         assert_ne!(list(&cluster, &key).await.status, 200);
     }
 }
@@ -158,13 +148,12 @@ async fn a_tenant_that_came_again_is_somebody_else_also_to_a_node_whose_catalogu
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let old = first_tenant(&cluster).await;
     tokio::time::sleep(NOTED).await;
-    cluster.node.signal("KILL");
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    cluster.end_node("KILL").await;
     let new = come_again(&cluster);
     for lost in ["standing", "catalogue"] {
         fs::remove_dir_all(cluster.node.data.join("_node").join(lost)).unwrap();
     }
-    cluster.restart_node(&[]).await;
+    cluster.node = cluster.another_node(&[]).await;
     is_somebody_else(&cluster, &old, &new).await;
 }
 
