@@ -11,6 +11,7 @@
 
 use std::cell::Cell;
 use std::sync::Once;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinError;
@@ -94,6 +95,25 @@ pub fn pause() {
     if TAKEN.get() != Turn::Prompt {
         std::thread::yield_now();
     }
+}
+
+/// Leaves nine tenths of the time to others: parks for so many times as long as the calling thread has worked since it
+/// did so last, unless it is unparked.
+pub fn rest() {
+    /// Whatever was done before the first time counts, too.
+    const LONGEST: Duration = Duration::from_millis(10);
+    thread_local! {
+        static WORKED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+    let worked = worked();
+    let since = worked.saturating_sub(WORKED.replace(worked));
+    std::thread::park_timeout(since.saturating_mul(9).min(LONGEST));
+}
+
+/// For how long the calling thread has had a core since it began.
+fn worked() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// What async work is done on: all of its threads, and the calling one, are prompt unless they are [`in_bulk`].

@@ -20,7 +20,7 @@ use super::background::{Background, Weight};
 use super::graph_files::GraphFiles;
 use super::pace::Linking;
 use super::writer::State;
-use crate::scheduling::{Turn, pause};
+use crate::scheduling::{Turn, pause, rest};
 
 /// How many tenants' vectors are linked at the same time: each takes all cores that nothing else wants.
 const LINKING_MAX: usize = 1;
@@ -376,11 +376,11 @@ impl Task {
     }
 }
 
-/// Who links: one thread that has its tenth of a core whatever else there is, and others for the cores that nobody
-/// wants. Where a core is taken only by such, a search finds it free.
+/// Who links: threads that take the cores nobody wants, and one that has its share whatever else there is. Where a core
+/// is taken only by the former, a search finds it free.
 fn crew() -> Crew {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    Crew { threads, begin: || Turn::Idle.take() }
+    let helpers = std::thread::available_parallelism().map_or(1, usize::from);
+    Crew { helpers, begin: || Turn::Idle.take(), rest }
 }
 
 fn read(

@@ -430,9 +430,7 @@ impl Slots {
         let mut compacted = Self::new(self.dimension, self.metric);
         let mut moved = Vec::with_capacity(self.len());
         for block in self.blocks.iter() {
-            if stop() {
-                return Err(LinkingStopped);
-            }
+            LinkingStopped::if_asked(stop)?;
             for entry in block.entries() {
                 moved.push(entry.map_or(Moved::NOWHERE, |entry| compacted.push_entry(entry)));
             }

@@ -91,7 +91,7 @@ impl StoredCollection {
         let ids =
             order.and_then(|order| Ids::of_ordered(&slots, &order)).ok_or(UnusableCheckpoint::Damaged)?;
         let postings = Postings::of(&slots, stop)?;
-        let going = || if stop() { Err(LinkingStopped) } else { Ok(()) };
+        let going = || LinkingStopped::if_asked(stop);
         let texts = about.has_texts.then(|| matches::words_of(&slots, &going)).transpose()?;
         let About { id, name, vectors, has_texts: _, created_at, last_change, logical_bytes, blocks: _ } =
             about;

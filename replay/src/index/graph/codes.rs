@@ -34,7 +34,9 @@
 
 use vectorizer_log::Metric;
 
+use super::ASKED_EVERY;
 use super::bound::{Bound, Lengths};
+use super::link::LinkingStopped;
 use crate::index::{distance, sums};
 
 /// What rows are made of: whole lines of the cache, so that a walk waits for no more of them than it needs.
@@ -186,17 +188,28 @@ impl Shape {
 
     /// Whether rows of this shape put the same of these vectors first as the vectors do, as far as some queries
     /// among them tell.
-    pub(super) fn serves(&self, sample: &[&[f32]]) -> bool {
+    pub(super) fn serves(
+        &self,
+        sample: &[&[f32]],
+        stop: &impl Fn() -> bool,
+    ) -> Result<bool, LinkingStopped> {
         if self.precision == Precision::Float || sample.len() <= NEAREST {
-            return true;
+            return Ok(true);
         }
         let precise = self.precise();
-        let rows =
-            |shape: &Self| -> Vec<Vec<Lane>> { sample.iter().map(|vector| shape.row(vector)).collect() };
-        let (rows, exact) = (rows(self), rows(&precise));
+        let rows = |shape: &Self| -> Result<Vec<Vec<Lane>>, LinkingStopped> {
+            let mut rows = Vec::with_capacity(sample.len());
+            for some in sample.chunks(ASKED_EVERY) {
+                LinkingStopped::if_asked(stop)?;
+                rows.extend(some.iter().map(|vector| shape.row(vector)));
+            }
+            Ok(rows)
+        };
+        let (rows, exact) = (rows(self)?, rows(&precise)?);
         let (mut right, mut all) = (0.0, 0.0);
         let (mut probe, mut exact_probe) = (Probe::default(), Probe::default());
         for query in (0..sample.len()).step_by(sample.len().div_ceil(QUERIES)) {
+            LinkingStopped::if_asked(stop)?;
             probe.set(&rows[query], Precision::Byte);
             exact_probe.set(&exact[query], Precision::Float);
             let mut ranked: Vec<(f32, f32)> = (0..sample.len())
@@ -212,7 +225,7 @@ impl Shape {
                 right += f32::from(u8::from(*exact <= last));
             }
         }
-        right >= SERVES_FROM * all
+        Ok(right >= SERVES_FROM * all)
     }
 
     pub(super) fn metric(&self) -> Metric {

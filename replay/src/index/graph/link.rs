@@ -16,19 +16,29 @@ const NEAR_EVERY: usize = 4;
 #[error("linking was stopped")]
 pub struct LinkingStopped;
 
+impl LinkingStopped {
+    /// An error if it is to stop.
+    pub(in crate::index) fn if_asked(stop: &impl Fn() -> bool) -> Result<(), Self> {
+        if stop() { Err(Self) } else { Ok(()) }
+    }
+}
+
 /// The threads that link.
 #[derive(Clone, Copy, Debug)]
 pub struct Crew {
-    /// How many, the calling one among them.
-    pub threads: usize,
-    /// What each of the others begins with: they may give way to more than the calling one does.
+    /// How many there are besides the calling one, at most.
+    pub helpers: usize,
+    /// What each of them begins with: they may give way to more than the calling one does.
     pub begin: fn(),
+    /// What the calling one does after each of its points, if there are others: it may leave most of them to those.
+    /// It is unparked when there is nothing left to link.
+    pub rest: fn(),
 }
 
 /// So many threads that are all alike.
 impl From<usize> for Crew {
     fn from(threads: usize) -> Self {
-        Self { threads, begin: || () }
+        Self { helpers: threads.saturating_sub(1), begin: || (), rest: || () }
     }
 }
 
@@ -55,37 +65,46 @@ pub(super) fn link_all(
     entry: &AtomicU64,
     nodes: &[Node],
     live: &(impl Fn(Node) -> bool + Sync),
-    Crew { threads, begin }: Crew,
+    Crew { helpers, begin, rest }: Crew,
     (stop, enough): (&(impl Fn() -> bool + Sync), &(impl Fn() -> bool + Sync)),
 ) -> Result<(usize, Vec<(Node, Node)>), LinkingStopped> {
     let next = AtomicUsize::new(0);
     let linker =
         Linker { view, entry, live, locks: Locks::new(), rising: Mutex::default(), twins: Mutex::default() };
     let stopped = AtomicBool::new(false);
-    let work = || {
-        let mut scratch = scratch();
-        loop {
-            // Asked in front of taking one: whatever was taken is linked.
-            if next.load(Ordering::Relaxed) >= threads && enough() {
-                return;
-            }
-            let Some(node) = nodes.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-            if stopped.load(Ordering::Relaxed) || stop() {
-                stopped.store(true, Ordering::Relaxed);
-                return;
-            }
-            linker.link(*node, &mut scratch);
+    // Says whether there may be more to link.
+    let link_next = |scratch: &mut Space| {
+        // Asked in front of taking one: whatever was taken is linked. Everybody has one, so that it comes to an end.
+        if next.load(Ordering::Relaxed) > helpers && enough() {
+            return false;
         }
+        let Some(node) = nodes.get(next.fetch_add(1, Ordering::Relaxed)) else { return false };
+        if stopped.load(Ordering::Relaxed) || stop() {
+            stopped.store(true, Ordering::Relaxed);
+            return false;
+        }
+        linker.link(*node, scratch);
+        true
     };
+    let caller = std::thread::current();
     std::thread::scope(|scope| {
-        for _ in 1..threads {
-            // One thread is enough, if need be.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, || {
-                begin();
-                work();
-            });
+        let help = || {
+            begin();
+            let mut scratch = scratch();
+            while link_next(&mut scratch) {}
+            caller.unpark();
+        };
+        // One thread is enough, if need be.
+        let helped = (1..nodes.len())
+            .take(helpers)
+            .filter(|_| std::thread::Builder::new().spawn_scoped(scope, help).is_ok())
+            .count();
+        let mut scratch = scratch();
+        while link_next(&mut scratch) {
+            if helped > 0 {
+                rest();
+            }
         }
-        work();
     });
     if stopped.into_inner() {
         return Err(LinkingStopped);

@@ -12,6 +12,8 @@ use super::{Node, View};
 
 /// Every round reaches at least as much as the one before; one is nearly always enough.
 const ROUNDS_MAX: usize = 4;
+/// After how many nodes it is asked whether to stop: some fifty microseconds.
+const ASKED_EVERY: usize = 256;
 
 /// Makes every live node reachable on the ground, from the entry. Only for whoever links alone.
 pub(super) fn mend(
@@ -25,7 +27,8 @@ pub(super) fn mend(
     let linked = |node: &Node| stands(*node) && !twins.contains(node);
     let mut scratch = scratch();
     for _ in 0..ROUNDS_MAX {
-        let mut reached = Reached::from(view, entry.node);
+        let mut reached = Reached(vec![false; view.len]);
+        reached.spread(view, entry.node, stop)?;
         #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
         let lost: Vec<Node> =
             (0..view.len as Node).filter(|node| !reached.has(*node) && linked(node)).collect();
@@ -36,9 +39,7 @@ pub(super) fn mend(
             if reached.has(node) {
                 continue;
             }
-            if stop() {
-                return Err(LinkingStopped);
-            }
+            LinkingStopped::if_asked(stop)?;
             let mut probe = std::mem::take(&mut scratch.probe);
             probe.set(view.row(node), view.shape.precision());
             // Not from a level above, which may lead to this very node.
@@ -46,7 +47,7 @@ pub(super) fn mend(
             view.search_level(&probe, &[start], 0, view.degrees.ef_construction, &mut scratch);
             lead(view, &scratch.found, node);
             scratch.probe = probe;
-            reached.spread(view, node);
+            reached.spread(view, node, stop)?;
         }
     }
     Ok(())
@@ -69,20 +70,23 @@ fn lead(view: &View, found: &[Key], node: Node) {
 struct Reached(Vec<bool>);
 
 impl Reached {
-    fn from(view: &View, entry: Node) -> Self {
-        let mut reached = Self(vec![false; view.len]);
-        reached.spread(view, entry);
-        reached
-    }
-
     fn has(&self, node: Node) -> bool {
         self.0[node as usize]
     }
 
-    fn spread(&mut self, view: &View, from: Node) {
+    fn spread(
+        &mut self,
+        view: &View,
+        from: Node,
+        stop: &impl Fn() -> bool,
+    ) -> Result<(), LinkingStopped> {
         let mut open = vec![from];
         self.0[from as usize] = true;
-        while let Some(node) = open.pop() {
+        for looked_at in 1_usize.. {
+            let Some(node) = open.pop() else { break };
+            if looked_at % ASKED_EVERY == 0 {
+                LinkingStopped::if_asked(stop)?;
+            }
             let (block, offset) = view.block(node);
             for next in known(block.neighbours(offset, 0)) {
                 if let Some(reached @ false) = self.0.get_mut(next as usize) {
@@ -91,5 +95,6 @@ impl Reached {
                 }
             }
         }
+        Ok(())
     }
 }

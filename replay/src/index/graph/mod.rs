@@ -76,6 +76,8 @@ const SAMPLED_NUMBERS_MAX: usize = 1 << 22;
 
 /// How many rows are written between two looks at whether it is enough.
 const CODED_AT_ONCE: usize = 16 * Block::NODES;
+/// After how many rows it is asked whether to stop: some fifty microseconds.
+const ASKED_EVERY: usize = 32;
 
 /// At how many nodes a walk may begin.
 const STARTS_MAX: usize = 128;
@@ -200,6 +202,9 @@ impl Graph {
             view.fit(slot, some.clone(), stop)?;
             #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
             for node in some.start as Node..some.end as Node {
+                if (node as usize).is_multiple_of(ASKED_EVERY) {
+                    LinkingStopped::if_asked(stop)?;
+                }
                 let slot = slot(node);
                 view.push(slot.id.map_or(0, |id| level(id, view.degrees.m)), slot.vector);
             }
@@ -306,7 +311,7 @@ impl View {
         if thorough {
             self.tested = added.end;
         }
-        if self.coded > 0 && self.shape.serves(&tested) {
+        if self.coded > 0 && self.shape.serves(&tested, stop)? {
             return Ok(());
         }
         let all: Vec<&[f32]> = sample(0..added.end, many).collect();
@@ -314,12 +319,10 @@ impl View {
         if !as_long(&shape, 0..added.end) {
             shape.lengths_differ();
         }
-        let shape = if shape.serves(&tested) { shape } else { shape.precise() };
+        let shape = if shape.serves(&tested, stop)? { shape } else { shape.precise() };
         self.shape = Arc::new(shape);
         for (number, block) in (0..).zip(&mut self.blocks) {
-            if stop() {
-                return Err(LinkingStopped);
-            }
+            LinkingStopped::if_asked(stop)?;
             let first = number * Block::NODES;
             let nodes = Block::NODES.min(self.coded - first);
             #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]

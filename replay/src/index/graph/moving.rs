@@ -37,9 +37,7 @@ impl Graph {
         let mut bereft = Vec::new();
         for node in nodes().filter(|node| !twins.contains(node)) {
             let Some(renumbered) = place(node) else { continue };
-            if stop() {
-                return Err(LinkingStopped);
-            }
+            LinkingStopped::if_asked(stop)?;
             let (block, offset) = old.block(node);
             let top = block.level(offset);
             if new.entry.is_none_or(|entry| top > entry.level) {

@@ -140,9 +140,7 @@ impl Graph {
         let mut unknown = Vec::new();
         #[expect(clippy::cast_possible_truncation, reason = "no more slots are taken")]
         for node in 0..end.min(Key::NODES_MAX) as Node {
-            if stop() {
-                return Err(LinkingStopped.into());
-            }
+            LinkingStopped::if_asked(stop)?;
             let Slot { id, vector } = slot(node);
             if vector.len() != stored.dimension {
                 return Err(UnusableGraph::Other);

@@ -66,9 +66,7 @@ impl Postings {
     pub(super) fn of(slots: &Slots, stop: &impl Fn() -> bool) -> Result<Self, LinkingStopped> {
         let mut postings = Self::default();
         for (number, entry) in (0..).zip(slots.blocks().iter().flat_map(|block| block.entries())) {
-            if stop() {
-                return Err(LinkingStopped);
-            }
+            LinkingStopped::if_asked(stop)?;
             if let Some(entry) = entry {
                 postings.add(number, entry.payload());
             }
