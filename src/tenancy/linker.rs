@@ -336,7 +336,7 @@ impl Task {
         stop: &CancellationToken,
     ) -> Result<Done, LinkingStopped> {
         let Self { work, id, snapshot } = self;
-        // Asked between two points.
+        // Asked every fifty microseconds, or between two points.
         let stopped = || {
             pause();
             stop.is_cancelled()

@@ -188,11 +188,7 @@ impl Shape {
 
     /// Whether rows of this shape put the same of these vectors first as the vectors do, as far as some queries
     /// among them tell.
-    pub(super) fn serves(
-        &self,
-        sample: &[&[f32]],
-        stop: &impl Fn() -> bool,
-    ) -> Result<bool, LinkingStopped> {
+    pub(super) fn serves(&self, sample: &[&[f32]], stop: &impl Fn() -> bool) -> Result<bool, LinkingStopped> {
         if self.precision == Precision::Float || sample.len() <= NEAREST {
             return Ok(true);
         }

@@ -87,21 +87,21 @@ pub(super) fn link_all(
         true
     };
     let caller = std::thread::current();
+    let help = || {
+        begin();
+        let mut scratch = scratch();
+        while link_next(&mut scratch) {}
+        caller.unpark();
+    };
     std::thread::scope(|scope| {
-        let help = || {
-            begin();
-            let mut scratch = scratch();
-            while link_next(&mut scratch) {}
-            caller.unpark();
-        };
-        // One thread is enough, if need be.
-        let helped = (1..nodes.len())
-            .take(helpers)
-            .filter(|_| std::thread::Builder::new().spawn_scoped(scope, help).is_ok())
-            .count();
+        let mut helped = false;
+        for _ in 0..helpers.min(nodes.len().saturating_sub(1)) {
+            // One thread is enough, if need be.
+            helped |= std::thread::Builder::new().spawn_scoped(scope, help).is_ok();
+        }
         let mut scratch = scratch();
         while link_next(&mut scratch) {
-            if helped > 0 {
+            if helped {
                 rest();
             }
         }

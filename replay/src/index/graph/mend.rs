@@ -74,17 +74,13 @@ impl Reached {
         self.0[node as usize]
     }
 
-    fn spread(
-        &mut self,
-        view: &View,
-        from: Node,
-        stop: &impl Fn() -> bool,
-    ) -> Result<(), LinkingStopped> {
+    fn spread(&mut self, view: &View, from: Node, stop: &impl Fn() -> bool) -> Result<(), LinkingStopped> {
         let mut open = vec![from];
         self.0[from as usize] = true;
-        for looked_at in 1_usize.. {
-            let Some(node) = open.pop() else { break };
-            if looked_at % ASKED_EVERY == 0 {
+        let mut looked_at: usize = 0;
+        while let Some(node) = open.pop() {
+            looked_at += 1;
+            if looked_at.is_multiple_of(ASKED_EVERY) {
                 LinkingStopped::if_asked(stop)?;
             }
             let (block, offset) = view.block(node);

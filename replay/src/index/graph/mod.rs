@@ -183,8 +183,8 @@ impl Graph {
     }
 
     /// Makes codes for all of the first `coded` slots. Then links those that follow the linked ones, up to the
-    /// one numbered `end`, by this crew. Shows either to searches that begin then. Asks `stop` between
-    /// two vectors; and whether it is `enough`, which leaves the rest for another time, but not nothing done.
+    /// one numbered `end`, by this crew. Shows either to searches that begin then. Asks `stop` every fifty
+    /// microseconds or between two vectors; and whether it is `enough`, which leaves the rest for another time, but not nothing done.
     pub(super) fn extend<'a>(
         &self,
         slot: &(impl Fn(Node) -> Slot<'a> + Sync),

@@ -1,4 +1,5 @@
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use super::*;
 
@@ -179,7 +180,7 @@ fn linking_that_was_stopped_is_done_again_also_in_smaller_steps() {
     for _ in 0..1_000 {
         linked.push(numbers.vector(DIMENSION));
     }
-    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let asked = AtomicUsize::new(0);
     let stop = || asked.fetch_add(1, Ordering::Relaxed) > 900;
     linked.extend(4_000, &stop).unwrap_err();
     assert_eq!(linked.graph.view().len(), 3_000);
@@ -202,7 +203,7 @@ fn linking_that_is_told_that_it_is_enough_keeps_what_is_done_and_always_does_som
                 .unwrap();
             graph.view().len()
         };
-        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let asked = AtomicUsize::new(0);
         let first = extend(&|| asked.fetch_add(1, Ordering::Relaxed) > 500);
         assert!((300..1_000).contains(&first), "{first} are linked");
         let mut before = first;
@@ -216,6 +217,43 @@ fn linking_that_is_told_that_it_is_enough_keeps_what_is_done_and_always_does_som
     }
 }
 
+#[test]
+fn who_links_now_and_then_is_woken_when_others_have_linked_the_rest() {
+    let linked = Linked::new(Metric::Euclidean, 2_000);
+    let graph = graph(Metric::Euclidean);
+    let rest = || std::thread::park_timeout(Duration::from_secs(60));
+    let crew = Crew { helpers: 2, begin: || (), rest };
+    let begun = Instant::now();
+    graph.extend(&|node| linked.slot(node), (2_000, 2_000), crew, &|| false, &|| false).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(60), "nobody woke it");
+    assert_eq!(graph.view().len(), 2_000);
+    assert_sound(&graph.view(), |node| linked.is_point(node));
+}
+
+/// What is asked whether to stop gives way to searches.
+#[test]
+fn it_is_asked_whether_to_stop_while_rows_are_written_and_nodes_looked_at_too() {
+    let linked = Linked::new(Metric::Euclidean, 5_000);
+    let asked = AtomicUsize::new(0);
+    let stop_at = |most: usize| {
+        asked.store(0, Ordering::Relaxed);
+        let asked = &asked;
+        move || asked.fetch_add(1, Ordering::Relaxed) >= most
+    };
+    linked.graph.mend(&|node| linked.slot(node), &stop_at(usize::MAX)).unwrap();
+    assert!(asked.load(Ordering::Relaxed) >= 5_000 / 400, "{asked:?}");
+    assert_eq!(linked.graph.mend(&|node| linked.slot(node), &stop_at(5)), Err(LinkingStopped));
+    let graph = graph(Metric::Euclidean);
+    let extend = |most| {
+        let stop = stop_at(most);
+        graph.extend(&|node| linked.slot(node), (1, 5_000), 1.into(), &stop, &|| false)
+    };
+    assert_eq!(extend(100), Err(LinkingStopped));
+    assert_eq!(graph.view().coded(), 0);
+    extend(usize::MAX).unwrap();
+    assert!(asked.load(Ordering::Relaxed) >= 5_000 / 40, "{asked:?}");
+}
+
 /// Both may be linked, by a turn that came to nothing, and find each other in the next one.
 #[test]
 fn of_two_equal_vectors_that_were_linked_at_once_neither_is_shown_twice() {
@@ -226,9 +264,9 @@ fn of_two_equal_vectors_that_were_linked_at_once_neither_is_shown_twice() {
         linked.push(copied.iter().map(|number| -number).collect());
     }
     for round in 0..20 {
-        let asked = std::sync::atomic::AtomicUsize::new(0);
-        // Stopped ever later.
-        let _stopped = linked.extend(1_080, &|| asked.fetch_add(1, Ordering::Relaxed) > 4 * round);
+        let asked = AtomicUsize::new(0);
+        // Stopped ever later; before linking begins it is asked 67 times.
+        let _stopped = linked.extend(1_080, &|| asked.fetch_add(1, Ordering::Relaxed) > 67 + 4 * round);
     }
     linked.extend(1_080, &|| false).unwrap();
     let view = linked.graph.view();
