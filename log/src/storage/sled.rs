@@ -39,9 +39,11 @@ const SLICE_ENTRIES: usize = 512;
 /// What one log's sled may keep of its pages in memory.
 const CACHE_BYTES: u64 = 4 << 20;
 
-/// How long an open copy is given to be closed, and how often it is tried.
-const REOPENING_PATIENCE: Duration = Duration::from_secs(5);
-const REOPENING_POLL: Duration = Duration::from_millis(2);
+/// How long what was closed a moment ago is given to let go of its lock, and how often it is tried.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_POLL: Duration = Duration::from_millis(2);
+/// What sled says of a log whose lock is held.
+const LOCKED: &str = "could not acquire lock";
 
 /// How much is read of a copy before it is opened anew. sled puts each page that is read on a list, and gives
 /// none back before a list of sixty-four is full, of which it has 256: that is a gigabyte and more of large
@@ -283,19 +285,8 @@ impl SledCopy {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         // IMPORTANT: before it is opened again. sled locks its file.
         drop(open.take());
-        let patience = Instant::now() + REOPENING_PATIENCE;
-        loop {
-            match SledStorage::open(&self.paths, self.segment_bytes) {
-                // A thread of sled's may still hold what was closed a moment ago.
-                Err(error) if error.kind != StorageFailure::Corrupt && Instant::now() < patience => {
-                    std::thread::sleep(REOPENING_POLL);
-                }
-                opened => {
-                    *open = Some(opened?);
-                    return Ok(());
-                }
-            }
-        }
+        *open = Some(SledStorage::open(&self.paths, self.segment_bytes)?);
+        Ok(())
     }
 }
 
@@ -363,8 +354,11 @@ impl Storage for SledCopy {
     fn condemn(&self) {}
 }
 
+/// Waits until sled's lock is free: nobody else opens what is ours, but a thread of sled's may still hold what was
+/// closed a moment ago.
 fn open_sled(path: &Path, segment_bytes: usize) -> Result<sled::Db, StorageError> {
-    guarded("open the log", || {
+    let patience = Instant::now() + LOCK_PATIENCE;
+    let open = || {
         sled::Config::new()
             .path(path)
             .segment_size(segment_bytes)
@@ -372,7 +366,15 @@ fn open_sled(path: &Path, segment_bytes: usize) -> Result<sled::Db, StorageError
             // Else a thread per log that syncs, and only logs its errors.
             .flush_every_ms(None)
             .open()
-    })
+    };
+    loop {
+        match guarded("open the log", open) {
+            Err(error) if error.reason.contains(LOCKED) && Instant::now() < patience => {
+                std::thread::sleep(LOCK_POLL);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Calls sled and takes a panic as the error it stands for.

@@ -14,14 +14,14 @@ const LINKED_FROM: usize = 4_096;
 const M_DEFAULT: usize = 16;
 const EF_CONSTRUCTION_DEFAULT: usize = 200;
 
-/// How many numbers in unlinked vectors a search may have to look at. It takes about as long as a walk. With
-/// four times as many a tenant that searched a thousand times a second beside its writes was measured to keep
-/// both cores busy with nothing else.
+/// How many numbers in unlinked vectors a search may have to look at. It takes less than a walk. With twice as many a
+/// search beside a writer took a seventh longer at the median; with eight times as many a tenant that searched a
+/// thousand times a second beside its writes was measured to keep both cores busy with nothing else.
 pub(super) const UNLINKED_NUMBERS_MAX: usize = 1 << 19;
 /// How many where nobody searches: the first moments of a load run at the pace of writing. Searches that come
 /// then compare mostly bytes, and take about as long as for a third of it in whole vectors until the rest is
-/// linked. With half as many more, loads were quicker by an eighth, and 9 of 10 such searches took 0.58 ms instead of 0.5.
-pub(super) const UNSEARCHED_NUMBERS_MAX: usize = 2 << 20;
+/// linked. With a fifth more, loads were quicker by a tenth and such searches slower by as much.
+pub(super) const UNSEARCHED_NUMBERS_MAX: usize = 5 << 19;
 /// However long the vectors, so many.
 const UNLINKED_MIN: usize = 1_024;
 
