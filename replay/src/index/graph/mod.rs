@@ -98,8 +98,9 @@ impl Degrees {
 }
 
 /// After how much growth the graph is searched for nodes that no walk can reach: a search of all nodes
-/// for every 64th part of them, or a twentieth of the time that linking these takes.
-const MENDED_SHARE: usize = 64;
+/// for every 16th part of them, or a hundredth of the time that linking these takes. All threads but one have
+/// nothing to link meanwhile.
+const MENDED_SHARE: usize = 16;
 
 /// Where walks begin.
 #[derive(Clone, Copy, Debug)]
