@@ -1,12 +1,14 @@
 //! The node for its operator, and a key for its holder.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::hivehub::TenantStatus;
 use vectorizer_log::{Event, Record, TenantFolder};
 
-use crate::hub_and_node::Cluster;
-use crate::node::{ACME, GLOBEX, Key, Node};
+use crate::hub_and_node::{Cluster, Obstacle};
+use crate::node::{ACME, GLOBEX, Key, Node, PATIENCE};
 
 async fn with_words(node: &Node, key: Key, vectors: usize) {
     let client = node.client(key);
@@ -143,14 +145,45 @@ async fn a_tenant_created_again_starts_empty_and_its_past_is_erased_when_the_gra
     let restore = "/cluster/tenants/acme/restore";
     let refused = operator.post(restore, &json!({})).await;
     assert_eq!(refused.expect(409)["type"], "urn:vectorizer:problem:tenant-exists");
-    for _ in 0..200 {
-        if !past.exists() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    assert!(!past.exists());
+    until(|| !past.exists()).await;
     assert_eq!(acme.get("/collections/words").await.expect(200)["count"], 1);
+}
+
+/// Where the disk does not show them, and where one of them cannot be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hinders_the_erasure_of_one_deleted_tenant_hinders_no_other_and_ends_with_it() {
+    let data = TempDir::new().unwrap();
+    let node = Node::start("dev", data.path(), &["--hub-listen", "127.0.0.1:0", "--delete-grace", "2"]);
+    let operator = node.client(Key::Operator);
+    with_words(&node, ACME, 1).await;
+    with_words(&node, GLOBEX, 1).await;
+    let mut past = Vec::new();
+    for tenant in ["acme", "globex"] {
+        let deleted = operator.delete(&format!("/cluster/tenants/{tenant}")).await.expect(200);
+        past.push(data.path().join("_deleted").join(deleted["log_id"].as_str().unwrap()));
+    }
+    let tombstone = past[0].with_extension("json");
+    let written = std::fs::read(&tombstone).unwrap();
+    std::fs::write(&tombstone, "nonsense").unwrap();
+    let obstacle = Obstacle::to_deletions(data.path());
+    let says = async |words: &str| {
+        until(|| std::fs::read_to_string(node.stderr()).unwrap().contains(words)).await;
+    };
+    says("the deleted tenants cannot be listed").await;
+    obstacle.remove();
+    says("its tombstone cannot be read").await;
+    until(|| !past[1].exists()).await;
+    assert!(past[0].exists(), "nobody knows when it was deleted");
+    std::fs::write(&tombstone, written).unwrap();
+    until(|| !past[0].exists()).await;
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    let patience = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < patience, "it never came");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +208,7 @@ async fn a_tenant_is_deleted_while_it_is_written_to_and_nothing_acknowledged_is_
             }
         }
     });
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     let deleted = operator.delete("/cluster/tenants/acme").await.expect(200);
     let written = writing.await.unwrap();
     assert!(written > 0);
@@ -220,7 +253,7 @@ async fn what_hivehub_deletes_is_deleted_also_by_a_node_that_was_down_and_whoeve
         cluster.send(&key, "POST", "/collections", &words).await.expect(201);
         if is_down {
             // What was noted down outlasts the process half a second later.
-            tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
+            tokio::time::sleep(Duration::from_millis(1_200)).await;
             cluster.node.signal("KILL");
         }
         cluster.hub.set_tenant_status(&acme, TenantStatus::Deleted).unwrap();
@@ -234,7 +267,7 @@ async fn what_hivehub_deletes_is_deleted_also_by_a_node_that_was_down_and_whoeve
             if tombstones(&deleted) == logs && !cluster.node.data.join("acme").exists() {
                 break;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(tombstones(&deleted), logs);
         assert!(!cluster.node.data.join("acme").exists());
