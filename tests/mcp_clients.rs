@@ -89,11 +89,12 @@ fn the_inspectors_command_line_is_shown_what_its_key_may_use() {
     let node = Node::dev(data.path());
     // What the inspector says, and how it ends.
     let inspect = |key: &str, arguments: &[&str]| -> Option<(Option<i32>, Value)> {
+        // First: without it there is to be no file with a key either.
+        let mut inspector = program("mcp-inspector")?;
         // As it stands in the README.
         let config = readme::client_configuration();
         let config = config.replace("http://127.0.0.1:15002", node.url()).replace("hh_live_…", key);
         std::fs::write(data.path().join("mcp.json"), config).unwrap();
-        let mut inspector = program("mcp-inspector")?;
         inspector.args(["--cli", "--config", "mcp.json", "--server", "vectorizer"]).args(arguments);
         inspector.args(["--format", "json", "--quiet", "--stored-auth-only"]);
         // What it keeps of its own belongs to the test.
