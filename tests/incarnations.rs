@@ -260,11 +260,19 @@ async fn a_folder_from_before_there_were_keys_is_that_of_the_first_who_comes_and
     // The same folder, in a cluster that has a tenant of this name.
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     cluster.tenant("default");
+    // The node looks after the folder's bill before anybody comes: it is nobody's, and awake.
+    let operator = cluster.key(None, None);
+    let patience = Instant::now() + PATIENCE;
+    while cluster.send(&operator, "GET", "/cluster/tenants", &Value::Null).await.body["tenants"][0]["state"]
+        != "awake"
+    {
+        assert!(Instant::now() < patience, "it is never awake");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let key = cluster.key(Some("default"), None);
-    // The node has looked after the folder's bill before HiveHub knew the tenant.
-    let patience = std::time::Instant::now() + PATIENCE;
+    let patience = Instant::now() + PATIENCE;
     while list(&cluster, &key).await.status.as_u16() == 503 {
-        assert!(std::time::Instant::now() < patience, "it is never let in");
+        assert!(Instant::now() < patience, "it is never let in");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let listed = cluster.send(&key, "GET", "/collections/words", &Value::Null).await.expect(200);

@@ -60,3 +60,23 @@ impl Failure {
         Failed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn who_handed_a_command_over_is_not_told_that_nothing_was_done_and_the_first_failure_counts() {
+        let failure = Failure::default();
+        assert!(matches!(failure.of_begun(), Refusal::StorageFailed));
+        assert!(matches!(failure.of_refused(), Refusal::StorageClosed));
+        let _failed = failure.by_waking(&WakeError::Log(Error::NotFound(PathBuf::new())));
+        let _failed = failure.by_waking(&WakeError::Stopping);
+        assert!(matches!(failure.0.get(), Some(Cause::Storage)));
+        let full = Failure(Arc::new(OnceLock::from(Cause::StorageFull)));
+        assert!(matches!(full.of_begun(), Refusal::StorageFull));
+        assert!(matches!(full.of_refused(), Refusal::StorageFullBefore));
+    }
+}
