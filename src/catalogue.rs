@@ -11,11 +11,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
+use vectorizer_log::storage::open_when_free;
 use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
 use crate::hivehub::PolicyCursor;
@@ -34,11 +35,8 @@ const PARKED_LINES: &str = "parked lines";
 
 const CACHE_BYTES: u64 = 4 << 20;
 const SEGMENT_BYTES: usize = 512 << 10;
-/// How long a lock is given to be one that is just being released, and how often it is tried.
+/// How long a lock is given to be one that is just being released.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
-const LOCK_POLL: Duration = Duration::from_millis(5);
-/// What sled says of a database that is held.
-const LOCKED: &str = "could not acquire lock";
 /// How long what was noted down may be lost with the process.
 const FLUSH_EVERY_MILLISECONDS: u64 = 500;
 
@@ -322,7 +320,8 @@ impl Notes {
 /// The database in this folder of the node's; an empty one if there is none that can be read.
 fn open_or_begin_anew(node: &Path, folder: &str) -> Result<sled::Db, CatalogueError> {
     let path = node.join(folder);
-    open_when_free(&path).or_else(|reason| {
+    // A lock that is held says nothing of what is in it.
+    open_when_free(LOCK_PATIENCE, || open(&path)).or_else(|reason| {
         warn!(reason, ?path, "what the node has noted down cannot be read and is begun anew");
         let aside = node.join(format!("{folder}{UNREADABLE}"));
         let failed = |source| CatalogueError::Folder { path: path.clone(), source };
@@ -346,20 +345,6 @@ fn note<T: Serialize>(notes: &sled::Tree, key: &str, note: &T) -> Result<(), Cat
         notes.insert(key, note)?;
     }
     Ok(())
-}
-
-/// One that was closed in this process a moment ago may still be held by a thread of sled's, which says nothing of
-/// what is in it.
-fn open_when_free(path: &Path) -> Result<sled::Db, String> {
-    let patience = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match open(path) {
-            Err(reason) if reason.contains(LOCKED) && Instant::now() < patience => {
-                std::thread::sleep(LOCK_POLL);
-            }
-            opened => return opened,
-        }
-    }
 }
 
 /// sled may panic on damage.

@@ -12,8 +12,8 @@ use std::{fmt, io};
 
 #[cfg(any(test, feature = "memory-storage"))]
 pub use self::memory::{Fault, MemoryStorage};
-pub use self::sled::SledStorage;
 pub(crate) use self::sled::{SledCopy, SledPaths, sync_folder};
+pub use self::sled::{SledStorage, open_when_free};
 use crate::head::{SLOT_BYTES, Slot};
 use crate::part::PartKey;
 

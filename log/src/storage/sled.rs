@@ -19,7 +19,6 @@
 //! - Large leaves would become separate, unsynced blob files: values stay below 1/80 of a segment.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use super::{Storage, StorageError, StorageFailure, Visit};
 use crate::head::{HEAD_FILE_BYTES, SLOT_BYTES, Slot};
@@ -39,10 +39,11 @@ const SLICE_ENTRIES: usize = 512;
 /// What one log's sled may keep of its pages in memory.
 const CACHE_BYTES: u64 = 4 << 20;
 
-/// How long what was closed a moment ago is given to let go of its lock, and how often it is tried.
+/// How long a log that was closed a moment ago is given to let go of its lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is tried: a lock that becomes free tells nobody.
 const LOCK_POLL: Duration = Duration::from_millis(2);
-/// What sled says of a log whose lock is held.
+/// What sled says of a database whose lock is held.
 const LOCKED: &str = "could not acquire lock";
 
 /// How much is read of a copy before it is opened anew. sled puts each page that is read on a list, and gives
@@ -354,10 +355,24 @@ impl Storage for SledCopy {
     fn condemn(&self) {}
 }
 
-/// Waits until sled's lock is free: nobody else opens what is ours, but a thread of sled's may still hold what was
-/// closed a moment ago.
+/// Opens a database of sled's by `open`, with patience for its lock: a thread of sled's may still hold one that was closed
+/// in this process a moment ago. Blocks; for databases that nobody else opens.
+pub fn open_when_free<T, E: fmt::Display>(
+    patience: Duration,
+    open: impl Fn() -> Result<T, E>,
+) -> Result<T, E> {
+    let until = Instant::now() + patience;
+    loop {
+        match open() {
+            Err(error) if error.to_string().contains(LOCKED) && Instant::now() < until => {
+                std::thread::sleep(LOCK_POLL);
+            }
+            opened => return opened,
+        }
+    }
+}
+
 fn open_sled(path: &Path, segment_bytes: usize) -> Result<sled::Db, StorageError> {
-    let patience = Instant::now() + LOCK_PATIENCE;
     let open = || {
         sled::Config::new()
             .path(path)
@@ -367,14 +382,7 @@ fn open_sled(path: &Path, segment_bytes: usize) -> Result<sled::Db, StorageError
             .flush_every_ms(None)
             .open()
     };
-    loop {
-        match guarded("open the log", open) {
-            Err(error) if error.reason.contains(LOCKED) && Instant::now() < patience => {
-                std::thread::sleep(LOCK_POLL);
-            }
-            opened => return opened,
-        }
-    }
+    open_when_free(LOCK_PATIENCE, || guarded("open the log", open))
 }
 
 /// Calls sled and takes a panic as the error it stands for.
