@@ -1,6 +1,7 @@
 //! The bill is right to the unit, whatever fails.
 
-use std::collections::HashSet;
+mod customers;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,9 @@ use vectorizer_log::{
 };
 use vectorizer_replay::{Bill, BillEntry, Projection, Projector as _};
 
+use self::customers::{Customer, LOST_BY_A_CRASH, Random};
 use crate::hub_and_node::{self, Cluster, Mood};
-use crate::node::{ACME, Answer, Key, Node, vectorizer};
+use crate::node::{self, ACME, Key, Node, vectorizer};
 
 /// Windows of a second, and nobody asks too often.
 const FLAGS: [&str; 6] = [
@@ -36,8 +38,6 @@ const QUIET: [&str; 6] = [
     "--default-requests-per-hour",
     "1000000",
 ];
-/// What a crash may cost of what was read: a second, and what a busy machine takes to write it down.
-const LOST_BY_A_CRASH: Duration = Duration::from_millis(2_500);
 
 /// A line of a bill, without what every line of one window has.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,118 +48,6 @@ struct Line {
     first_seq: Seq,
     window: (Timestamp, Timestamp),
     chain: String,
-}
-
-/// A tenant, and what the test itself did for it.
-struct Customer {
-    name: &'static str,
-    key: ApiKey,
-    ids: HashSet<usize>,
-    next: usize,
-    upserted: u128,
-    deleted: u128,
-    /// When each request was answered, and how many searches were in it.
-    asked: Vec<(Instant, u64)>,
-}
-
-impl Customer {
-    fn new(cluster: &Cluster, name: &'static str) -> Self {
-        cluster.tenant(name);
-        let key = cluster.key(Some(name), None);
-        let (ids, asked) = (HashSet::new(), Vec::new());
-        Self { name, key, ids, next: 0, upserted: 0, deleted: 0, asked }
-    }
-
-    async fn ask(&mut self, cluster: &Cluster, method: &str, path: &str, body: &Value) -> Answer {
-        let answer = cluster.send(&self.key, method, path, body).await;
-        let searches = match path.rsplit('/').next() {
-            Some("search") => 1,
-            Some("batch") => body["searches"].as_array().unwrap().len() as u64,
-            _ => 0,
-        };
-        let was_let_in = !["keys-unavailable", "limits-unavailable"]
-            .iter()
-            .any(|code| answer.body["type"] == format!("urn:vectorizer:problem:{code}"));
-        if was_let_in {
-            self.asked.push((Instant::now(), if answer.status.is_success() { searches } else { 0 }));
-        }
-        answer
-    }
-
-    async fn create(&mut self, cluster: &Cluster) {
-        let words = json!({"name": "words", "dimension": 2, "metric": "dot"});
-        self.ask(cluster, "POST", "/collections", &words).await.expect(201);
-    }
-
-    /// Something of what customers do; `false` if the node could not let it in.
-    async fn act(&mut self, cluster: &Cluster, random: &mut Random) -> bool {
-        const WORDS: &str = "/collections/words";
-        let search = json!({"vector": [1, 2]});
-        let answer = match random.below(5) {
-            0 | 1 => {
-                let ids: Vec<usize> = (self.next..).take(1 + random.below(5)).collect();
-                let points: Vec<Value> =
-                    ids.iter().map(|id| json!({"id": format!("p{id}"), "vector": [id, 2]})).collect();
-                let body = json!({"vectors": points});
-                let answer = self.ask(cluster, "PUT", &format!("{WORDS}/vectors"), &body).await;
-                if answer.status.is_success() {
-                    self.next += ids.len();
-                    self.upserted += ids.len() as u128;
-                    self.ids.extend(ids);
-                }
-                answer
-            }
-            2 => {
-                let ids: Vec<usize> = self.ids.iter().copied().take(random.below(4)).collect();
-                let names: Vec<String> = ids.iter().map(|id| format!("p{id}")).collect();
-                if names.is_empty() {
-                    return true;
-                }
-                let body = json!({"ids": names});
-                let answer = self.ask(cluster, "POST", &format!("{WORDS}/vectors/delete"), &body).await;
-                if answer.status.is_success() {
-                    self.deleted += ids.len() as u128;
-                    self.ids.retain(|id| !ids.contains(id));
-                }
-                answer
-            }
-            3 => self.ask(cluster, "POST", &format!("{WORDS}/search"), &search).await,
-            _ => {
-                let body = json!({"searches": vec![search; 1 + random.below(4)]});
-                self.ask(cluster, "POST", &format!("{WORDS}/search/batch"), &body).await
-            }
-        };
-        assert!(matches!(answer.status.as_u16(), 200 | 503), "{}", answer.body);
-        answer.status.as_u16() == 200
-    }
-
-    fn id(&self) -> TenantId {
-        self.name.parse().unwrap()
-    }
-
-    /// Requests and searches that were let in, all of them and those that no crash at `crashes` can have lost.
-    fn asked(&self, crashes: &[Instant]) -> [(u128, u128); 2] {
-        let safe = |at: &Instant| {
-            !crashes.iter().any(|crash| at <= crash && crash.duration_since(*at) < LOST_BY_A_CRASH)
-        };
-        let count = |only_safe: bool| {
-            let asked = self.asked.iter().filter(|(at, _)| !only_safe || safe(at));
-            asked.fold((0, 0), |sum, (_, searches)| (sum.0 + 1, sum.1 + u128::from(*searches)))
-        };
-        [count(true), count(false)]
-    }
-}
-
-/// The same numbers for the same seed (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
 }
 
 /// The bill as the tenant's log comes to, and nothing in it that contradicts that.
@@ -217,12 +105,9 @@ fn sum(lines: &[Line], meter: Meter) -> u128 {
     lines.iter().filter(|line| line.meter == meter).map(|line| line.value).sum()
 }
 
+/// What is billed comes some windows later.
 async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
-    let start = Instant::now();
-    while !holds().await {
-        assert!(start.elapsed() < Duration::from_secs(100), "{what}: it does not come");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    node::eventually(what, Duration::from_secs(100), holds).await;
 }
 
 /// Waits until everything is closed and delivered, stops the node, and holds the hub's ledger against the

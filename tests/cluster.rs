@@ -1,6 +1,7 @@
 //! The node for its operator, and a key for its holder.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -8,7 +9,8 @@ use vectorizer::hivehub::TenantStatus;
 use vectorizer_log::{Event, Record, TenantFolder};
 
 use crate::hub_and_node::{Cluster, Obstacle};
-use crate::node::{ACME, GLOBEX, Key, Node, PATIENCE};
+use crate::incarnations::{NOTED, deleted, is_put_away};
+use crate::node::{ACME, GLOBEX, Key, Node, PATIENCE, eventually};
 
 async fn with_words(node: &Node, key: Key, vectors: usize) {
     let client = node.client(key);
@@ -145,7 +147,7 @@ async fn a_tenant_created_again_starts_empty_and_its_past_is_erased_when_the_gra
     let restore = "/cluster/tenants/acme/restore";
     let refused = operator.post(restore, &json!({})).await;
     assert_eq!(refused.expect(409)["type"], "urn:vectorizer:problem:tenant-exists");
-    until(|| !past.exists()).await;
+    eventually("its past is erased", PATIENCE, async || !past.exists()).await;
     assert_eq!(acme.get("/collections/words").await.expect(200)["count"], 1);
 }
 
@@ -167,23 +169,16 @@ async fn what_hinders_the_erasure_of_one_deleted_tenant_hinders_no_other_and_end
     std::fs::write(&tombstone, "nonsense").unwrap();
     let obstacle = Obstacle::to_deletions(data.path());
     let says = async |words: &str| {
-        until(|| std::fs::read_to_string(node.stderr()).unwrap().contains(words)).await;
+        let said = async || std::fs::read_to_string(node.stderr()).unwrap().contains(words);
+        eventually(words, PATIENCE, said).await;
     };
     says("the deleted tenants cannot be listed").await;
     obstacle.remove();
     says("its tombstone cannot be read").await;
-    until(|| !past[1].exists()).await;
+    eventually("the other is erased", PATIENCE, async || !past[1].exists()).await;
     assert!(past[0].exists(), "nobody knows when it was deleted");
     std::fs::write(&tombstone, written).unwrap();
-    until(|| !past[0].exists()).await;
-}
-
-async fn until(holds: impl Fn() -> bool) {
-    let patience = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < patience, "it never came");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("it is erased as well", PATIENCE, async || !past[0].exists()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,15 +187,19 @@ async fn a_tenant_is_deleted_while_it_is_written_to_and_nothing_acknowledged_is_
     let node = Node::dev(data.path());
     with_words(&node, ACME, 1).await;
     let (acme, operator) = (node.client(ACME), node.client(Key::Operator));
+    let acknowledged = Arc::new(AtomicUsize::new(0));
     let writing = tokio::spawn({
-        let acme = acme.clone();
+        let (acme, acknowledged) = (acme.clone(), Arc::clone(&acknowledged));
         async move {
             let mut written = 0;
             loop {
                 let body = json!({"vectors": [{"id": format!("w{written}"), "vector": [1, 2]}]});
                 let answer = acme.put("/collections/words/vectors", &body).await;
                 match answer.status.as_u16() {
-                    200 => written += 1,
+                    200 => {
+                        written += 1;
+                        acknowledged.store(written, Ordering::Relaxed);
+                    }
                     // While it goes, and when it has come again without collections.
                     503 | 404 => return written,
                     other => panic!("{other}: {}", answer.body),
@@ -208,7 +207,8 @@ async fn a_tenant_is_deleted_while_it_is_written_to_and_nothing_acknowledged_is_
             }
         }
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let writes = async || acknowledged.load(Ordering::Relaxed) >= 20;
+    eventually("it is written to", PATIENCE, writes).await;
     let deleted = operator.delete("/cluster/tenants/acme").await.expect(200);
     let written = writing.await.unwrap();
     assert!(written > 0);
@@ -252,8 +252,7 @@ async fn what_hivehub_deletes_is_deleted_also_by_a_node_that_was_down_and_whoeve
         let key = cluster.key(Some("acme"), None);
         cluster.send(&key, "POST", "/collections", &words).await.expect(201);
         if is_down {
-            // What was noted down outlasts the process half a second later.
-            tokio::time::sleep(Duration::from_millis(1_200)).await;
+            tokio::time::sleep(NOTED).await;
             cluster.node.signal("KILL");
         }
         cluster.hub.set_tenant_status(&acme, TenantStatus::Deleted).unwrap();
@@ -261,25 +260,12 @@ async fn what_hivehub_deletes_is_deleted_also_by_a_node_that_was_down_and_whoeve
             cluster.restart_node(&[]).await;
         }
         logs += 1;
-        let deleted = cluster.node.data.join("_deleted");
-        for _ in 0..500 {
-            // The tombstone comes before the folder goes.
-            if tombstones(&deleted) == logs && !cluster.node.data.join("acme").exists() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        assert_eq!(tombstones(&deleted), logs);
-        assert!(!cluster.node.data.join("acme").exists());
+        is_put_away(&cluster.node.data, "acme", logs).await;
+        assert_eq!(deleted(&cluster.node.data), logs);
         assert_eq!(cluster.send(&key, "GET", "/collections", &Value::Null).await.status.as_u16(), 401);
     }
     cluster.tenant("acme");
     let key = cluster.key(Some("acme"), None);
     let listed = cluster.send(&key, "GET", "/collections", &Value::Null).await.expect(200);
     assert_eq!(listed["collections"], json!([]));
-}
-
-fn tombstones(deleted: &std::path::Path) -> usize {
-    let entries = std::fs::read_dir(deleted).unwrap();
-    entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|it| it == "json")).count()
 }

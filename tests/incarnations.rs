@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -12,10 +12,10 @@ use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::TenantStatus;
 
 use crate::hub_and_node::{Cluster, Mood, Obstacle};
-use crate::node::{Answer, Node, PATIENCE};
+use crate::node::{Answer, Node, PATIENCE, eventually};
 
 /// Longer than what the node notes down may be lost with it.
-const NOTED: Duration = Duration::from_millis(1_200);
+pub(crate) const NOTED: Duration = Duration::from_millis(1_200);
 
 async fn list(cluster: &Cluster, key: &ApiKey) -> Answer {
     cluster.send(key, "GET", "/collections", &Value::Null).await
@@ -41,18 +41,16 @@ fn come_again(cluster: &Cluster) -> ApiKey {
     cluster.key(Some("acme"), None)
 }
 
-fn deleted(data: &Path) -> usize {
+/// How many tombstones there are.
+pub(crate) fn deleted(data: &Path) -> usize {
     let entries = fs::read_dir(data.join("_deleted")).unwrap();
     entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|it| it == "json")).count()
 }
 
 /// Waits until the tenant's folder is gone, and `all` of them have been put away.
-async fn is_put_away(data: &Path, tenant: &str, all: usize) {
-    let patience = Instant::now() + PATIENCE;
-    while deleted(data) < all || data.join(tenant).exists() {
-        assert!(Instant::now() < patience, "what HiveHub has deleted stays");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+pub(crate) async fn is_put_away(data: &Path, tenant: &str, all: usize) {
+    let is_gone = async || deleted(data) >= all && !data.join(tenant).exists();
+    eventually("what HiveHub has deleted goes", PATIENCE, is_gone).await;
 }
 
 /// The newcomer begins with nothing and keeps what it makes, the predecessor's log is put away once, and its
@@ -262,19 +260,14 @@ async fn a_folder_from_before_there_were_keys_is_that_of_the_first_who_comes_and
     cluster.tenant("default");
     // The node looks after the folder's bill before anybody comes: it is nobody's, and awake.
     let operator = cluster.key(None, None);
-    let patience = Instant::now() + PATIENCE;
-    while cluster.send(&operator, "GET", "/cluster/tenants", &Value::Null).await.body["tenants"][0]["state"]
-        != "awake"
-    {
-        assert!(Instant::now() < patience, "it is never awake");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let is_awake = async || {
+        let shown = cluster.send(&operator, "GET", "/cluster/tenants", &Value::Null).await;
+        shown.body["tenants"][0]["state"] == "awake"
+    };
+    eventually("the node looks after it", PATIENCE, is_awake).await;
     let key = cluster.key(Some("default"), None);
-    let patience = Instant::now() + PATIENCE;
-    while list(&cluster, &key).await.status.as_u16() == 503 {
-        assert!(Instant::now() < patience, "it is never let in");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let is_let_in = async || list(&cluster, &key).await.status.as_u16() != 503;
+    eventually("it is let in", PATIENCE, is_let_in).await;
     let listed = cluster.send(&key, "GET", "/collections/words", &Value::Null).await.expect(200);
     assert_eq!(listed["count"], 1);
     // No record of before is another one now.

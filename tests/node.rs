@@ -18,6 +18,15 @@ use crate::secrets::{self, Searched};
 /// How long anything may take before the test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Waits until it holds: another process tells nobody when.
+pub(crate) async fn eventually(what: &str, patience: Duration, holds: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < patience, "{what}: it does not come");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// How much a server says: everything, so that a secret that is said anywhere is found.
 const LOG_FILTER: &str = "trace";
 
