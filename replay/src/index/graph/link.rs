@@ -74,7 +74,7 @@ pub(super) fn link_all(
     let stopped = AtomicBool::new(false);
     // Says whether there may be more to link.
     let link_next = |scratch: &mut Space| {
-        // Asked in front of taking one: whatever was taken is linked. Everybody has one, so that it comes to an end.
+        // Asked in front of taking one: whatever was taken is linked. The first ones are in any case, or it might never end.
         if next.load(Ordering::Relaxed) > helpers && enough() {
             return false;
         }

@@ -98,7 +98,7 @@ impl Degrees {
 }
 
 /// After how much growth the graph is searched for nodes that no walk can reach: a search of all nodes
-/// for every 16th part of them, or a hundredth of the time that linking these takes. All threads but one have
+/// for every 16th part of them, or about an eightieth of the time that linking these takes. All threads but one have
 /// nothing to link meanwhile.
 const MENDED_SHARE: usize = 16;
 
@@ -185,7 +185,8 @@ impl Graph {
 
     /// Makes codes for all of the first `coded` slots. Then links those that follow the linked ones, up to the
     /// one numbered `end`, by this crew. Shows either to searches that begin then. Asks `stop` every fifty
-    /// microseconds or between two vectors; and whether it is `enough`, which leaves the rest for another time, but not nothing done.
+    /// microseconds or between two vectors; and whether it is `enough`, which leaves the rest for another time, but
+    /// not nothing done.
     pub(super) fn extend<'a>(
         &self,
         slot: &(impl Fn(Node) -> Slot<'a> + Sync),
