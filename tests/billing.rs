@@ -131,14 +131,11 @@ async fn everything_is_billed(mut cluster: Cluster, customers: Vec<Customer>, cr
         loop {
             let answer = cluster.send(&customer.key, "GET", "/cluster/usage", &Value::Null).await;
             let lines = lines_of(&cluster, &customer.id()).await;
-            if answer.status.is_success() && !lines.is_empty() {
+            // The hub has a line before the node knows: whoever stops in between delivers it once more.
+            if answer.status.is_success() && !answer.body["last_delivered"].is_null() {
                 let (window, last) = (&answer.body["window"], &answer.body["last_delivered"]["seq"]);
                 assert!(window["totals"]["requests"].as_u64().unwrap() >= 1, "{}", answer.body);
-                assert!(
-                    window["first_seq"].as_u64().unwrap() > last.as_u64().unwrap_or(0),
-                    "{}",
-                    answer.body
-                );
+                assert!(window["first_seq"].as_u64().unwrap() > last.as_u64().unwrap(), "{}", answer.body);
                 shows_what_was_delivered(&answer.body, &lines);
                 let health = cluster.send(&operator(&cluster), "GET", "/cluster/health", &Value::Null).await;
                 if health.expect(200)["usage"]["tenants"] == 0 {
