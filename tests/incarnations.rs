@@ -100,7 +100,8 @@ async fn a_tenant_that_was_deleted_in_a_gap_of_the_feed_goes_even_if_it_never_co
     // At first it says of nobody whether they are deleted.
     cluster.feels(Mood::ForgetfulWithoutQuotas);
     cluster.restart_node(&[]).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // It asks half a second after its start.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert!(cluster.node.data.join("acme").exists());
     // Then the disk is in the way.
     let obstacle = Obstacle::to_deletions(&cluster.node.data);

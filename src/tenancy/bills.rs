@@ -13,7 +13,7 @@ use vectorizer_replay::OpenWindow;
 
 use super::awake::{Awake, WakeError};
 use super::deletion::DeletionError;
-use super::{Bed, STOPPING_PATIENCE, Tenancy};
+use super::{Bed, FIRST_ANSWERS, STOPPING_PATIENCE, Tenancy};
 use crate::auth::{AccessCheck, ClusterPass};
 use crate::hivehub::Call;
 use crate::quota::{Accounts, Allowance, Backlog, Delivered, Metering, TenantAccount};
@@ -63,8 +63,7 @@ impl Tenancy {
     /// `stop`.
     pub async fn look_after_bills(self, access: AccessCheck, stop: CancellationToken) {
         let mut pause = TRY_AFTER;
-        // Looking reads a note of each tenant, and whoever has waited for this node comes first.
-        if stop.run_until_cancelled(tokio::time::sleep(TRY_AFTER)).await.is_none() {
+        if stop.run_until_cancelled(tokio::time::sleep(FIRST_ANSWERS)).await.is_none() {
             return;
         }
         // Until every one was looked at: a crash meanwhile must not leave some that nobody knows of.

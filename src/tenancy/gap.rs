@@ -11,22 +11,24 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use vectorizer_log::{Incarnation, TenantFolder, TenantId};
 
-use super::Tenancy;
 use super::deletion::{DeletionError, Moving};
+use super::{FIRST_ANSWERS, Tenancy};
 use crate::hivehub::{HiveHubClient, Open, QuotaVerdict, TenantStatus};
+use crate::scheduling::in_bulk;
 
 /// What lies between two questions: HiveHub has others to answer.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long those are left alone of whom HiveHub did not answer.
+/// How long those are left alone of whom HiveHub did not answer, and a folder that could not be listed.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 impl Tenancy {
     /// Asks `hub` about every tenant here after each gap in its feed, until `stop`.
     pub async fn close_gaps(self, hub: HiveHubClient, stop: CancellationToken) {
         let work = async {
+            tokio::time::sleep(FIRST_ANSWERS).await;
             loop {
-                if self.has_gap().await {
-                    self.close_gap(&hub).await;
+                while self.has_gap().await && !self.close_gap(&hub).await {
+                    tokio::time::sleep(RETRY_PAUSE).await;
                 }
                 self.shared.gap_found.notified().await;
             }
@@ -50,17 +52,18 @@ impl Tenancy {
         !matches!(noted, Ok(Ok(false)))
     }
 
-    async fn close_gap(&self, hub: &HiveHubClient) {
+    /// Asks about every tenant that is here now; `false` if it could not be told who is.
+    async fn close_gap(&self, hub: &HiveHubClient) -> bool {
         let gaps = self.shared.gaps.load(Ordering::SeqCst);
         let data = self.shared.data.clone();
-        let listed = tokio::task::spawn_blocking(move || TenantFolder::tenants(&data)).await;
+        let listed = in_bulk(move || TenantFolder::tenants(&data)).await;
         let mut left = match listed {
             Ok(Ok(tenants)) => tenants,
             Ok(Err(error)) => {
                 warn!(%error, "the tenants cannot be listed to ask HiveHub about them");
-                return;
+                return false;
             }
-            Err(_) => return,
+            Err(_) => return false,
         };
         info!(
             tenants = left.len(),
@@ -87,6 +90,7 @@ impl Tenancy {
                 warn!(%error, "it cannot be noted down that all tenants were asked about");
             }
         }
+        true
     }
 
     /// Asks about one tenant and does what follows; whether that is done.
@@ -133,5 +137,33 @@ impl Tenancy {
             self.delete_now(&moving, tenant).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::Secret;
+    use crate::metrics::Metrics;
+    use crate::tenancy::{Rules, ShareSize};
+
+    #[tokio::test]
+    async fn a_gap_is_not_closed_while_nobody_can_tell_which_tenants_are_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, elsewhere) = (folder.path().join("data"), folder.path().join("elsewhere"));
+        let share = ShareSize { bodies: 1, answers: 1, searches: 1, waiting_searches: 1 };
+        let rules = Rules { idle: None, memory_bytes_max: u64::MAX };
+        let tenancy = Tenancy::new(&data, share, rules, None, Metrics::default()).unwrap();
+        // There is nobody to be asked about.
+        let hub = HiveHubClient::new(&"http://127.0.0.1:9".parse().unwrap(), &Secret::new("k")).unwrap();
+        tenancy.note_gap();
+        fs::rename(&data, &elsewhere).unwrap();
+        assert!(!tenancy.close_gap(&hub).await);
+        fs::rename(&elsewhere, &data).unwrap();
+        assert!(tenancy.has_gap().await);
+        assert!(tenancy.close_gap(&hub).await);
+        assert!(!tenancy.has_gap().await);
     }
 }

@@ -85,6 +85,10 @@ use crate::scheduling::in_bulk;
 /// The node's own entry in the data folder. No tenant can have this name.
 const NODE_FOLDER: &str = "_node";
 
+/// How long a node that has just started only answers: going through all tenants takes a core for as long as there are
+/// tenants, and whoever has waited for this node comes first.
+const FIRST_ANSWERS: Duration = Duration::from_millis(500);
+
 /// How many tenants are read from disk at the same time: of those with large logs, and of the others, who must not
 /// wait for them. Reading is work for one core each, and must not keep other requests from being served.
 const WAKING_LARGE_MAX: usize = 1;
