@@ -45,7 +45,7 @@ impl Tenancy {
         self.shared.gap_found.notify_one();
     }
 
-    async fn has_gap(&self) -> bool {
+    pub(super) async fn has_gap(&self) -> bool {
         let catalogue = self.shared.catalogue.clone();
         let noted = tokio::task::spawn_blocking(move || catalogue.has_gap()).await;
         // What cannot be read may have said so.
@@ -53,7 +53,7 @@ impl Tenancy {
     }
 
     /// Asks about every tenant that is here now; `false` if it could not be told who is.
-    async fn close_gap(&self, hub: &HiveHubClient) -> bool {
+    pub(super) async fn close_gap(&self, hub: &HiveHubClient) -> bool {
         let gaps = self.shared.gaps.load(Ordering::SeqCst);
         let data = self.shared.data.clone();
         let listed = in_bulk(move || TenantFolder::tenants(&data)).await;
@@ -137,33 +137,5 @@ impl Tenancy {
             self.delete_now(&moving, tenant).await?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::config::Secret;
-    use crate::metrics::Metrics;
-    use crate::tenancy::{Rules, ShareSize};
-
-    #[tokio::test]
-    async fn a_gap_is_not_closed_while_nobody_can_tell_which_tenants_are_here() {
-        let folder = tempfile::tempdir().unwrap();
-        let (data, elsewhere) = (folder.path().join("data"), folder.path().join("elsewhere"));
-        let share = ShareSize { bodies: 1, answers: 1, searches: 1, waiting_searches: 1 };
-        let rules = Rules { idle: None, memory_bytes_max: u64::MAX };
-        let tenancy = Tenancy::new(&data, share, rules, None, Metrics::default()).unwrap();
-        // There is nobody to be asked about.
-        let hub = HiveHubClient::new(&"http://127.0.0.1:9".parse().unwrap(), &Secret::new("k")).unwrap();
-        tenancy.note_gap();
-        fs::rename(&data, &elsewhere).unwrap();
-        assert!(!tenancy.close_gap(&hub).await);
-        fs::rename(&elsewhere, &data).unwrap();
-        assert!(tenancy.has_gap().await);
-        assert!(tenancy.close_gap(&hub).await);
-        assert!(!tenancy.has_gap().await);
     }
 }

@@ -30,6 +30,8 @@ mod graph_files;
 mod group;
 mod incarnation;
 mod linker;
+#[cfg(test)]
+mod listing_tests;
 mod merge_patch;
 mod pace;
 mod place;
