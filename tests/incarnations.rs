@@ -127,7 +127,7 @@ async fn what_hivehub_deletes_goes_when_the_disk_lets_it_and_nobody_enters_befor
         let obstacle = Obstacle::to_deletions(&data);
         cluster.hub.set_tenant_status(&tenant.parse().unwrap(), TenantStatus::Deleted).unwrap();
         tokio::time::sleep(NOTED).await;
-        assert_ne!(list(&cluster, &key).await.status, 200);
+        eventually("nobody enters", PATIENCE, async || list(&cluster, &key).await.status != 200).await;
         assert!(data.join(tenant).exists());
         if is_killed {
             cluster.end_node("KILL").await;

@@ -44,6 +44,7 @@ mod secrets;
 mod single_tenant;
 mod sleeping;
 mod stopping;
+mod stopwatch;
 mod text;
 mod tls;
 mod writes;

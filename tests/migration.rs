@@ -172,7 +172,7 @@ async fn whatever_moment_it_is_killed_at_the_same_command_ends_it_and_the_source
     let original = folder.path().join("original");
     single(&original).await;
     let digest = digest_of(&original, "default");
-    let took = {
+    let mut took = {
         let (from, data) = (folder.path().join("timed"), folder.path().join("timed-data"));
         copy(&original, &from);
         let started = Instant::now();
@@ -193,6 +193,8 @@ async fn whatever_moment_it_is_killed_at_the_same_command_ends_it_and_the_source
             let _ = child.kill();
             let status = child.wait().unwrap();
             if status.success() {
+                // Another time the machine may have been busier.
+                took = took.min(lives);
                 break;
             }
             assert_eq!(status.code(), None, "it failed by itself");

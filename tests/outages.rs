@@ -9,6 +9,7 @@ use vectorizer::auth::ApiKey;
 use crate::hub_and_node::{Cluster, Mood};
 use crate::limits::limits;
 use crate::node::Answer;
+use crate::stopwatch::Stopwatch;
 
 /// Limits are asked for again all the time.
 const FLAGS: [&str; 2] = ["--quota-check-interval", "1"];
@@ -58,7 +59,7 @@ async fn through(fails: impl AsyncFn(&mut Cluster), recovers: impl AsyncFn(&mut 
     // The limits have grown old, and still hold; nobody waits for a hub that does not answer.
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     for _ in 0..20 {
-        let asked = Instant::now();
+        let asked = Stopwatch::start();
         list(&cluster, &known).await.expect(200);
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
     }
@@ -124,8 +125,8 @@ async fn a_node_that_starts_without_hivehub_lets_nobody_in_and_knows_the_limits_
     let (known, unknown) = (cluster.key(Some("acme"), None), cluster.key(Some("globex"), None));
     create(&cluster, &known).await.expect(201);
     upsert(&cluster, &known, "a").await.expect(200);
-    // What is noted down outlasts the process half a second later.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    // What is noted down outlasts the process half a second later, on a machine that goes on.
+    tokio::time::sleep(Duration::from_secs(4)).await;
 
     cluster.stop_hub().await;
     cluster.restart_node(&FLAGS).await;
@@ -167,13 +168,13 @@ async fn a_key_revoked_while_its_validation_is_under_way_is_not_let_in() {
     let key = cluster.key(Some("acme"), None);
     // The node has to follow the feed to see the revocation at all.
     list(&cluster, &cluster.key(Some("acme"), None)).await.expect(200);
-    cluster.feels(Mood::Slow(Duration::from_secs(1)));
+    cluster.feels(Mood::Slow(Duration::from_secs(3)));
     let asked = Instant::now();
     let revoking = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         cluster.hub.revoke_key(&key.id()).unwrap();
     };
     let (answer, ()) = tokio::join!(list(&cluster, &key), revoking);
-    assert!(asked.elapsed() > Duration::from_millis(800), "it was not under way");
+    assert!(asked.elapsed() > Duration::from_millis(2_800), "it was not under way");
     assert_eq!(answer.status.as_u16(), 401, "{}", answer.body);
 }
