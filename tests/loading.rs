@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -10,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::{ACME, Client, GLOBEX, Node};
+use crate::node::{ACME, Client, GLOBEX, Node, PATIENCE};
 
 /// Rows of little-endian four-byte numbers, as numpy writes them.
 struct Matrix {
@@ -49,7 +50,17 @@ async fn upsert(client: &Client, collection: &str, first: usize, rows: &[&[u8]])
         .zip(rows)
         .map(|(number, row)| json!({"id": number.to_string(), "vector": BASE64.encode(row)}))
         .collect();
-    client.put(&format!("/collections/{collection}/vectors"), &json!({"vectors": vectors})).await.expect(200)
+    let (path, body) = (format!("/collections/{collection}/vectors"), json!({"vectors": vectors}));
+    let since = Instant::now();
+    loop {
+        let answer = client.put(&path, &body).await;
+        // Where others take the cores, linking does not keep up, and writes are told to come again.
+        if answer.status != 503 || since.elapsed() > PATIENCE {
+            return answer.expect(200);
+        }
+        assert_eq!(answer.problem(), "busy", "{}", answer.body);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 async fn nearest(client: &Client, query: &[u8], exact: bool) -> Vec<String> {
