@@ -35,7 +35,7 @@ const PARKED_LINES: &str = "parked lines";
 
 const CACHE_BYTES: u64 = 4 << 20;
 const SEGMENT_BYTES: usize = 512 << 10;
-/// How long a lock is given to be one that is just being released.
+/// How long a lock is given to be one that is just being released; in tests as long as a machine may stand still.
 const LOCK_PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 2 });
 /// How long what was noted down may be lost with the process.
 const FLUSH_EVERY_MILLISECONDS: u64 = 500;

@@ -157,8 +157,7 @@ async fn live(seed: u64, rounds: usize, negligence: Option<Negligence>) -> Optio
         let milliseconds = random.below(milliseconds_max);
         tokio::time::sleep(Duration::from_millis(milliseconds as u64)).await;
         let mut deleted = None;
-        let deletes = random.below(4) == 0;
-        if deletes && first_is_there {
+        if random.below(4) == 0 && first_is_there {
             let answer = cluster.send(&operator, "DELETE", "/cluster/tenants/first", &Value::Null).await;
             deleted = (answer.status == 200).then_some("first");
         }

@@ -1,6 +1,6 @@
 //! Time that is measured against a promise, on machines that may stand still.
 
-use std::sync::OnceLock;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,33 +17,31 @@ pub(crate) struct Stopwatch {
 
 impl Stopwatch {
     pub(crate) fn start() -> Self {
-        let halted = halted().load(Ordering::Relaxed);
-        Self { started: Instant::now(), halted }
+        Self { halted: halted(), started: Instant::now() }
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
         // The looking thread has to have been woken, too, to have noticed.
         std::thread::sleep(LOOK_EVERY);
-        let halted = halted().load(Ordering::Relaxed) - self.halted;
-        self.started.elapsed().saturating_sub(Duration::from_micros(halted))
+        self.started.elapsed().saturating_sub(Duration::from_micros(halted() - self.halted))
     }
 }
 
 /// For how many microseconds in all the machine stood still since somebody first asked.
-fn halted() -> &'static AtomicU64 {
-    static HALTED: OnceLock<&AtomicU64> = OnceLock::new();
-    HALTED.get_or_init(|| {
-        let halted: &AtomicU64 = Box::leak(Box::default());
-        std::thread::spawn(move || {
+fn halted() -> u64 {
+    static HALTED: AtomicU64 = AtomicU64::new(0);
+    static LOOKING: Once = Once::new();
+    LOOKING.call_once(|| {
+        std::thread::spawn(|| {
             loop {
                 let asleep = Instant::now();
                 std::thread::sleep(LOOK_EVERY);
                 let late = asleep.elapsed().saturating_sub(LOOK_EVERY);
                 if late > LATE {
-                    halted.fetch_add(late.as_micros() as u64, Ordering::Relaxed);
+                    HALTED.fetch_add(late.as_micros() as u64, Ordering::Relaxed);
                 }
             }
         });
-        halted
-    })
+    });
+    HALTED.load(Ordering::Relaxed)
 }

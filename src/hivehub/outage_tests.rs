@@ -200,14 +200,18 @@ async fn a_dead_hub_slows_no_request_whose_key_is_known() {
     for lookup in strangers {
         assert!(matches!(lookup.await.unwrap(), Err(LookupError::Unavailable { .. })));
     }
-    let start = Instant::now();
+    let (start, mut took) = (Instant::now(), Vec::new());
     for _ in 0..100 {
+        let asked = Instant::now();
         assert_eq!(cluster.lookup(&key).await, Ok(Permission::ReadWrite));
         let answer = cluster.cache.lookup(&stranger(99)).await;
         assert!(matches!(answer, Err(LookupError::Unavailable { .. })), "{answer:?}");
+        took.push(asked.elapsed());
     }
-    // One question that nobody answers takes that long.
+    // One question that nobody answers takes five seconds; the machine itself may stand still for one.
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    took.sort_unstable();
+    assert!(took[50] < Duration::from_millis(10), "{took:?}");
 }
 
 #[tokio::test]
