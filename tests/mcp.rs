@@ -85,7 +85,7 @@ impl Agent {
 }
 
 async fn with_notes(agent: &Agent, texts: usize) {
-    agent.call("create_collection", json!({"name": "notes", "text": true})).await;
+    agent.call("create_collection", json!({"collection": "notes", "text": true})).await;
     let records: Vec<Value> = (0..texts)
         .map(|number| {
             json!({"id": format!("n{number:03}"), "text": format!("note {number} of the crown"), "payload": {"number": number}})
@@ -97,7 +97,7 @@ async fn with_notes(agent: &Agent, texts: usize) {
 /// Arguments with which each tool does something in the collection of [`with_notes`].
 fn arguments(tool: &str) -> Value {
     match tool {
-        "create_collection" => json!({"name": "other", "text": true}),
+        "create_collection" => json!({"collection": "other", "text": true}),
         "describe_collection" | "delete_collection" | "count" => json!({"collection": "notes"}),
         "upsert" => json!({"collection": "notes", "records": [{"id": "n000", "text": "another crown"}]}),
         "get" | "delete" => json!({"collection": "notes", "ids": ["n000"]}),
@@ -243,7 +243,8 @@ async fn no_tool_reaches_another_tenant_whatever_it_is_given() {
     // A cursor is a place in one's own, and leads nowhere else.
     let cursors = json!({"collection": "notes", "text": "crown", "cursor": cursor});
     assert_eq!(globex.refused("search", cursors).await, "no-such-collection");
-    let log = globex.call("recent_log", json!({"cursor": log_cursor})).await;
+    assert_eq!(globex.refused("recent_log", json!({"cursor": log_cursor})).await, "invalid-cursor");
+    let log = globex.call("recent_log", json!({})).await;
     assert!(!log.to_string().contains("notes"), "{log}");
     assert_eq!(node.client(ACME).head().await["seq"], seq, "somebody has written to acme's log");
 }
@@ -288,10 +289,302 @@ async fn long_answers_are_cut_and_go_on_where_they_were() {
     let (log, _) = all("recent_log", json!({"limit": 1}), "records").await;
     assert_eq!(log.iter().map(|record| record["seq"].as_u64().unwrap()).collect::<Vec<_>>(), [3, 2, 1]);
     for number in 0..5 {
-        agent.call("create_collection", json!({"name": format!("c{number}"), "text": true})).await;
+        agent.call("create_collection", json!({"collection": format!("c{number}"), "text": true})).await;
     }
     let (collections, calls) = all("list_collections", json!({"limit": 4}), "collections").await;
     assert_eq!((collections.len(), calls), (6, 2));
+}
+
+/// All results of a search, page by page; how many pages there were, and their notes.
+async fn paged(agent: &Agent, arguments: &Value) -> (Vec<(String, f64)>, usize, Vec<String>) {
+    let (mut results, mut pages, mut notes, mut cursor) = (Vec::new(), 0, Vec::new(), Value::Null);
+    loop {
+        let mut arguments = arguments.clone();
+        arguments["cursor"] = cursor;
+        let page = agent.call("search", arguments).await;
+        results.extend(page["results"].as_array().unwrap().iter().map(scored));
+        notes.extend(page["note"].as_str().map(str::to_owned));
+        cursor = page["next_cursor"].clone();
+        pages += 1;
+        if cursor.is_null() {
+            return (results, pages, notes);
+        }
+        assert!(pages < 200, "it never ends");
+    }
+}
+
+fn scored(hit: &Value) -> (String, f64) {
+    (hit["id"].as_str().unwrap().to_owned(), hit["score"].as_f64().unwrap())
+}
+
+/// Numbers that look random and are the same every time.
+fn numbers(seed: usize, count: usize) -> Vec<f64> {
+    let mut state = seed as u64 * 2 + 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        #[expect(clippy::cast_precision_loss, reason = "any number will do")]
+        let number = ((state >> 33) % 2_000) as f64 / 1_000.0 - 1.0;
+        number
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn random_texts(count: usize) -> Vec<Value> {
+    (0..count)
+        .map(|number| {
+            let words: Vec<String> = numbers(number, 12)
+                .into_iter()
+                .map(|word| format!("w{}", (word * 20.0).abs().round()))
+                .collect();
+            json!({"id": format!("d{number:05}"), "vector": numbers(number + 7, 8), "text": words.join(" ")})
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_of_a_search_are_one_ranking_whatever_it_ranks_by() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let (agent, client) = (Agent::new(&node, ACME), node.client(ACME));
+    let made = json!({"collection": "notes", "dimension": 8, "metric": "cosine", "text": true});
+    agent.call("create_collection", made).await;
+    let texts = random_texts(1_500);
+    for texts in texts.chunks(500) {
+        client.put("/collections/notes/vectors", &json!({"vectors": texts})).await.expect(200);
+    }
+    let (vector, text) = (json!(numbers(99, 8)), json!("w3 w17 w8"));
+    for question in
+        [json!({"vector": vector}), json!({"text": text}), json!({"vector": vector, "text": text})]
+    {
+        let mut rest = question.clone();
+        rest["limit"] = json!(1_000);
+        let rest = client.post("/collections/notes/search", &rest).await.expect(200);
+        let rest: Vec<(String, f64)> = rest["results"].as_array().unwrap().iter().map(scored).collect();
+        let mut arguments = question.clone();
+        arguments["collection"] = json!("notes");
+        for limit in [37, 100] {
+            arguments["limit"] = json!(limit);
+            let (results, _, notes) = paged(&agent, &arguments).await;
+            assert_eq!(results, rest, "{question}");
+            // What ends only because it is long says so.
+            assert_eq!(notes.len(), usize::from(results.len() == 1_000), "{notes:?}");
+            assert!(notes.iter().all(|note| note.contains("1000")), "{notes:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_of_a_search_are_one_ranking_while_vectors_are_linked() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let (agent, client) = (Agent::new(&node, ACME), node.client(ACME));
+    client.create("vectors", 16, "euclidean").await;
+    for batch in 0..12 {
+        let vectors: Vec<Value> = (batch * 1_000..(batch + 1) * 1_000)
+            .map(|number| json!({"id": format!("v{number}"), "vector": numbers(number, 16)}))
+            .collect();
+        client.put("/collections/vectors/vectors", &json!({"vectors": vectors})).await.expect(200);
+    }
+    // From the first moment on until all is linked, and once more then.
+    let (mut rounds, mut linked) = (0, false);
+    while !linked {
+        linked = client.get("/collections/vectors").await.expect(200)["index"]["state"] == "linked";
+        let question = json!({"collection": "vectors", "vector": numbers(70_000 + rounds, 16), "limit": 50});
+        let (results, pages, _) = paged(&agent, &question).await;
+        let ids: BTreeSet<&str> = results.iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!((results.len(), ids.len(), pages), (1_000, 1_000, 20), "round {rounds}");
+        assert!(results.is_sorted_by(|one, next| one.1 <= next.1), "round {rounds}");
+        rounds += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_goes_on_through_its_ranking_and_says_that_the_collection_has_changed() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let agent = Agent::new(&node, ACME);
+    with_notes(&agent, 25).await;
+    let question = json!({"collection": "notes", "text": "crown", "limit": 10});
+    let whole = paged(&agent, &question).await.0;
+    let next = async |cursor: &Value| {
+        let mut question = question.clone();
+        question["cursor"] = cursor.clone();
+        question
+    };
+    let first = agent.call("search", question.clone()).await;
+    let cursor = first["next_cursor"].clone();
+    // What is no change of this collection makes no difference, nor does a word in the log.
+    agent.call("create_collection", json!({"collection": "other", "text": true})).await;
+    Agent::new(&node, Key::ReadOnly(0)).refused("delete_collection", json!({"collection": "notes"})).await;
+    let second = agent.call("search", next(&cursor).await).await;
+    assert_eq!(second["note"], Value::Null);
+    // One is deleted, one is written again, a new one would be the best of all.
+    let page: Vec<String> = second["results"].as_array().unwrap().iter().map(|hit| scored(hit).0).collect();
+    agent.call("delete", json!({"collection": "notes", "ids": [page[0]]})).await;
+    let records = json!([{"id": page[1], "text": "another crown"}, {"id": "new", "text": "crown"}]);
+    agent.call("upsert", json!({"collection": "notes", "records": records})).await;
+    let again = agent.call("search", next(&cursor).await).await;
+    let shown: Vec<String> = again["results"].as_array().unwrap().iter().map(|hit| scored(hit).0).collect();
+    assert_eq!(shown, page[1..]);
+    assert_eq!(again["results"][0]["text"], "another crown");
+    assert!(again["note"].as_str().unwrap().contains("1 deleted"), "{again}");
+    let third = agent.call("search", next(&again["next_cursor"]).await).await;
+    let rest: Vec<_> = third["results"].as_array().unwrap().iter().map(|hit| scored(hit).0).collect();
+    assert_eq!(rest, whole[20..].iter().map(|(id, _)| id.clone()).collect::<Vec<_>>());
+    // With other arguments, for another tool, or changed, it is none.
+    let mut other = next(&cursor).await;
+    other["text"] = json!("note");
+    assert_eq!(agent.refused("search", other).await, "invalid-cursor");
+    let get = json!({"collection": "notes", "ids": ["n001"], "cursor": cursor});
+    assert_eq!(agent.refused("get", get).await, "invalid-cursor");
+    let text = cursor.as_str().unwrap();
+    let changed = format!("{}{}", &text[..text.len() - 2], if text.ends_with("AA") { "BB" } else { "AA" });
+    assert_eq!(agent.refused("search", next(&json!(changed)).await).await, "invalid-cursor");
+    // However the same arguments are written.
+    let written = format!(
+        r#"{{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {{"name": "search", "arguments":
+        {{"text": "cr\u006fwn", "limit" :10, "cursor": {cursor}, "with_text": null, "collection": "notes"}}}}}}"#
+    );
+    let answer = agent.client.send(agent.written(&written)).await.expect(200);
+    assert_eq!(answer["result"]["isError"], false, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_outlives_the_server_unless_the_collection_has_changed() {
+    let data = TempDir::new().unwrap();
+    let question = json!({"collection": "notes", "text": "crown", "limit": 10});
+    let (mut cursor, mut whole) = (Value::Null, Vec::new());
+    for life in 0..2 {
+        let node = Node::dev(data.path());
+        let agent = Agent::new(&node, ACME);
+        if life == 0 {
+            with_notes(&agent, 25).await;
+            whole = paged(&agent, &question).await.0;
+            cursor = agent.call("search", question.clone()).await["next_cursor"].clone();
+            continue;
+        }
+        let mut next = question.clone();
+        next["cursor"] = cursor.clone();
+        let page = agent.call("search", next.clone()).await;
+        let page: Vec<_> = page["results"].as_array().unwrap().iter().map(scored).collect();
+        assert_eq!(page, whole[10..20]);
+    }
+    let node = Node::dev(data.path());
+    let agent = Agent::new(&node, ACME);
+    agent.call("delete", json!({"collection": "notes", "ids": ["n000"]})).await;
+    let mut next = question;
+    next["cursor"] = cursor;
+    assert_eq!(agent.refused("search", next).await, "ranking-gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_larger_than_an_answer_is_cut_with_a_word_and_can_be_had_in_parts() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let agent = Agent::new(&node, ACME);
+    with_notes(&agent, 3).await;
+    let huge = json!({
+        "id": "huge", "text": format!("elephant \"ü\" {}", "lorem ipsüm \u{1}".repeat(3_000)), "payload": {"pad": "y\\".repeat(20_000)}
+    });
+    let records = json!([huge, {"id": "small", "text": "elephant"}]);
+    agent.call("upsert", json!({"collection": "notes", "records": records})).await;
+    let found = agent.say(
+        "tools/call",
+        json!({"name": "search", "arguments": {"collection": "notes", "text": "elephant"}}),
+    );
+    let found = found.await.expect(200);
+    assert!(found.to_string().len() < 80_000, "{}", found.to_string().len());
+    let results = found["result"]["structuredContent"]["results"].as_array().unwrap();
+    let shown = results.iter().find(|hit| hit["id"] == "huge").unwrap();
+    assert!(shown["text"].as_str().unwrap().starts_with("elephant \"ü\" lorem"), "{shown}");
+    assert!(shown["cut"].as_str().unwrap().contains("Call get"), "{shown}");
+    assert_eq!(results.len(), 2);
+    // Piece by piece it is the whole record, and what comes behind it follows.
+    let mut get = json!({"collection": "notes", "ids": ["n000", "huge", "small"]});
+    let (mut json, mut ids) = (String::new(), Vec::new());
+    loop {
+        let page = agent.call("get", get.clone()).await;
+        assert!(page.to_string().len() < 128_000);
+        for record in page["records"].as_array().unwrap() {
+            match record["part"].as_str() {
+                Some(part) => {
+                    assert_eq!(record["from"], json.len());
+                    json.push_str(part);
+                }
+                None => ids.push(record["id"].clone()),
+            }
+        }
+        get["cursor"] = page["next_cursor"].clone();
+        if get["cursor"].is_null() {
+            break;
+        }
+    }
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), huge);
+    assert_eq!(json!(ids), json!(["n000", "small"]));
+    // Parts of two records are never taken for one.
+    let first = agent.call("get", json!({"collection": "notes", "ids": ["huge"]})).await;
+    agent.call("upsert", json!({"collection": "notes", "records": [{"id": "huge", "text": "small"}]})).await;
+    let rest = json!({"collection": "notes", "ids": ["huge"], "cursor": first["next_cursor"]});
+    assert_eq!(agent.refused("get", rest).await, "record-changed");
+    // In the log, too.
+    let ids: Vec<String> = (0..9_000).map(|number| format!("{number:010}")).collect();
+    let records: Vec<Value> = ids.iter().map(|id| json!({"id": id, "text": "t"})).collect();
+    node.client(ACME).put("/collections/notes/vectors", &json!({"vectors": records})).await.expect(200);
+    agent.call("delete", json!({"collection": "notes", "ids": ids})).await;
+    let log = agent.call("recent_log", json!({"limit": 3})).await;
+    assert_eq!(log["records"].as_array().unwrap().len(), 3);
+    assert_eq!(log["records"][0]["event"], json!({"type": "vectors_deleted"}));
+    assert!(log["records"][0]["cut"].as_str().unwrap().contains("/api/v1/log?from="), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arguments_have_the_same_names_in_all_tools_and_other_names_are_answered_with_the_right_one() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let agent = Agent::new(&node, ACME);
+    with_notes(&agent, 3).await;
+    let names = [
+        "all",
+        "collection",
+        "cursor",
+        "dimension",
+        "exact",
+        "filter",
+        "ids",
+        "idempotency_key",
+        "limit",
+        "metric",
+        "rank_by",
+        "records",
+        "score_threshold",
+        "text",
+        "vector",
+        "with_payload",
+        "with_text",
+        "with_vector",
+    ];
+    for tool in agent.tools().await {
+        for (name, schema) in tool["inputSchema"]["properties"].as_object().unwrap() {
+            assert!(names.contains(&name.as_str()), "{}: {name}: {schema}", tool["name"]);
+        }
+    }
+    for (tool, mut arguments, other, meant) in [
+        ("create_collection", json!({"text": true}), "name", "collection"),
+        ("search", json!({"text": "crown"}), "name", "collection"),
+        ("search", json!({"collection": "notes"}), "query", "text"),
+        ("search", json!({"collection": "notes", "text": "crown"}), "top_k", "limit"),
+        ("search", json!({"collection": "notes", "text": "crown"}), "offset", "cursor"),
+        ("count", json!({"collection": "notes"}), "where", "filter"),
+        ("get", json!({"collection": "notes"}), "id", "ids"),
+        ("delete", json!({"collection": "notes"}), "id", "ids"),
+        ("upsert", json!({"collection": "notes"}), "vectors", "records"),
+    ] {
+        arguments[other] = json!("notes");
+        assert_eq!(agent.refused(tool, arguments.clone()).await, "invalid-argument", "{tool} {arguments}");
+        let told = agent.result(tool, arguments).await["structuredContent"]["detail"].clone();
+        let told = told.as_str().unwrap();
+        assert!(told.contains(&format!("{other:?}")) && told.contains(&format!("{meant:?}")), "{told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,7 +600,7 @@ async fn an_agent_is_told_what_was_wrong_and_nothing_is_done() {
         ("search", json!({"collection": "notes"}), "nothing-sought"),
         ("search", json!({"collection": "notes", "text": "crown", "limit": 0}), "invalid-argument"),
         ("search", json!({"collection": "notes", "text": "crown", "limit": 101}), "invalid-argument"),
-        ("search", json!({"collection": "notes", "text": "crown", "cursor": "!"}), "invalid-argument"),
+        ("search", json!({"collection": "notes", "text": "crown", "cursor": "!"}), "invalid-cursor"),
         ("search", json!({"collection": "notes", "text": "crown", "nonsense": 1}), "invalid-body"),
         ("search", json!({"collection": "notes", "text": "crown", "filter": {"must": 7}}), "invalid-filter"),
         ("search", json!({"collection": "nowhere", "text": "crown"}), "no-such-collection"),
@@ -326,9 +619,9 @@ async fn an_agent_is_told_what_was_wrong_and_nothing_is_done() {
         ),
         ("delete", json!({"collection": "notes"}), "invalid-selection"),
         ("get", json!({"collection": "notes", "ids": []}), "invalid-argument"),
-        ("create_collection", json!({"name": "notes", "text": true}), "collection-exists"),
-        ("create_collection", json!({"name": "a/b", "text": true}), "invalid-name"),
-        ("create_collection", json!({"name": "bare"}), "invalid-body"),
+        ("create_collection", json!({"collection": "notes", "text": true}), "collection-exists"),
+        ("create_collection", json!({"collection": "a/b", "text": true}), "invalid-name"),
+        ("create_collection", json!({"collection": "bare"}), "invalid-body"),
         ("count", json!({"collection": "notes", "idempotency_key": "a"}), "invalid-body"),
         (
             "upsert",

@@ -135,7 +135,7 @@ fn the_inspectors_command_line_is_shown_what_its_key_may_use() {
         assert_eq!(code, Some(0), "{tool}: {answer}");
         answer["result"]["structuredContent"].take()
     };
-    let made = call(&admin, "create_collection", &json!({"name": "notes", "text": true}));
+    let made = call(&admin, "create_collection", &json!({"collection": "notes", "text": true}));
     assert_eq!(made["name"], "notes");
     let records = json!([{"id": "a", "text": "The queen wears the crown."}]);
     let written = call(&admin, "upsert", &json!({"collection": "notes", "records": records}));

@@ -37,19 +37,18 @@ pub(super) fn measured_room(node: &Semaphore) -> Room {
 
 /// What of each point is shown beside its id.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Show {
+pub struct Show {
+    /// Its payload.
     pub payload: bool,
+    /// Its text.
     pub text: bool,
+    /// Its vector.
     pub vector: bool,
 }
 
 impl Show {
     /// What is asked for: payloads and texts unless they are not wanted, vectors only if they are.
-    pub(super) fn asked(
-        with_payload: Option<bool>,
-        with_text: Option<bool>,
-        with_vector: Option<bool>,
-    ) -> Self {
+    pub fn asked(with_payload: Option<bool>, with_text: Option<bool>, with_vector: Option<bool>) -> Self {
         Self {
             payload: with_payload.unwrap_or(true),
             text: with_text.unwrap_or(true),

@@ -43,6 +43,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::answer::AnswerRoom;
+pub use self::answer::Show;
 pub use self::body::BodyLimits;
 pub use self::metrics::listener as metrics_router;
 pub use self::middleware::address::Peer;

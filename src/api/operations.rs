@@ -7,15 +7,18 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{Extensions, StatusCode};
+use serde_json::value::RawValue;
 use tower::ServiceExt as _;
-use vectorizer_log::Seq;
+use vectorizer_log::{LogId, PointId, Seq};
 
-use super::answer::TENANT_BYTES_MAX;
+use super::answer::{Show, TENANT_BYTES_MAX};
 use super::middleware::auth::{Readmission, enter_by};
 use super::problem::Problem;
+use super::search::scored;
 use super::{App, location, served};
 use crate::audit::Refused;
-use crate::auth::{Admin, McpPass, Operation};
+use crate::auth::{Admin, McpPass, Operation, Read, Write};
+use crate::mcp::Rankings;
 use crate::tenancy::Tenant;
 
 /// The way to each operation for whoever has the right to it: its own handler, without the gate. Made once; cheap to
@@ -51,6 +54,11 @@ impl Session {
         Self(Arc::new(Inner { app, ways, pass, readmission }))
     }
 
+    /// The rankings that searches go on through.
+    pub fn rankings(&self) -> &Rankings {
+        self.0.app.shared.mcp.rankings()
+    }
+
     /// Whether its key may ask for this.
     pub fn may(&self, operation: Operation) -> bool {
         self.0.pass.may(operation)
@@ -80,6 +88,47 @@ pub struct Entered {
 }
 
 impl Entered {
+    /// The id of the tenant's log, which no other tenant has.
+    pub fn log_id(&self) -> Result<LogId, Problem> {
+        fn of<L: Send + Sync + 'static>(extensions: &Extensions) -> Option<LogId> {
+            Some(extensions.get::<Arc<Tenant<L>>>()?.log_id())
+        }
+        let extensions = &self.extensions;
+        of::<Read>(extensions)
+            .or_else(|| of::<Write>(extensions))
+            .or_else(|| of::<Admin>(extensions))
+            .ok_or_else(Problem::internal)
+    }
+
+    /// The last change of a collection, for an operation that reads it.
+    pub fn last_change(&self, collection: &str) -> Result<Seq, Problem> {
+        Ok(self.reader()?.collection(&collection.parse()?)?.last_change)
+    }
+
+    /// Up to as many records as `wanted` takes, of those with these ids, in their order, as JSON with their scores;
+    /// and the last change of the collection, of the same moment. `wanted` gets `None` for an id that no record has.
+    pub fn scored(
+        &self,
+        collection: &str,
+        ranked: &[(&str, f32)],
+        show: Show,
+        mut wanted: impl FnMut(Option<Box<RawValue>>) -> bool,
+    ) -> Result<Seq, Problem> {
+        let ids = ranked.iter().map(|(id, _)| PointId::text(*id)).collect::<Result<Vec<_>, _>>()?;
+        let (last_change, points) = self.reader()?.points(&collection.parse()?, ids.iter())?;
+        for ((_, score), point) in ranked.iter().zip(points) {
+            let record = point.map(|point| scored(&point, *score, show)).transpose()?;
+            if !wanted(record) {
+                break;
+            }
+        }
+        Ok(last_change)
+    }
+
+    fn reader(&self) -> Result<&Tenant<Read>, Problem> {
+        self.extensions.get::<Arc<Tenant<Read>>>().map(|tenant| &**tenant).ok_or_else(Problem::internal)
+    }
+
     /// Where the tenant's log ends, for an operation that may read it.
     pub fn log_end(&self) -> Result<Seq, Problem> {
         let tenant = self.extensions.get::<Arc<Tenant<Admin>>>().ok_or_else(Problem::internal)?;

@@ -7,13 +7,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 use vectorizer_log::Vector;
 use vectorizer_replay::{
-    Effort, Filter, Hit, SearchRequest, Snapshot, TextQuery, TextRequest, fused, fused_depth,
+    Effort, Filter, Hit, SearchRequest, Snapshot, StoredPoint, TextQuery, TextRequest, fused, fused_depth,
 };
 
 use super::App;
@@ -320,6 +320,14 @@ impl Search {
         let found = |hit: &'a Hit| Found { point: PointAnswer::of(&hit.point, self.show), score: hit.score };
         SearchAnswer { results: hits.iter().map(found).collect() }
     }
+}
+
+/// A result as a search shows it.
+pub(super) fn scored(point: &StoredPoint, score: f32, show: Show) -> Result<Box<RawValue>, Problem> {
+    to_raw_value(&Found { point: PointAnswer::of(point, show), score }).map_err(|error| {
+        tracing::error!(%error, "a result could not be written as JSON");
+        Problem::internal()
+    })
 }
 
 /// Search.

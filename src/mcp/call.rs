@@ -1,6 +1,6 @@
 //! A tool's arguments, and how it asks for its operation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::body::{Body, Bytes};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -9,14 +9,28 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use vectorizer_log::{LogId, Seq};
 
 use super::answer::{self, Json};
 use super::failure::Failure;
-use crate::api::{Entered, Session};
+use crate::api::{Entered, Session, Show};
 use crate::auth::Operation;
 
 /// What stands for itself in a path (RFC 3986, section 2.3).
 const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Arguments by the names they have elsewhere, and the one name that each has in all tools.
+const OTHER_NAMES: [(&str, &str); 9] = [
+    ("name collection_name index namespace", "collection"),
+    ("id record_ids", "ids"),
+    ("vectors points documents items", "records"),
+    ("query q query_text question", "text"),
+    ("query_vector embedding values", "vector"),
+    ("top_k k n n_results max_results size", "limit"),
+    ("offset page next_cursor page_token", "cursor"),
+    ("where filters conditions", "filter"),
+    ("min_score threshold", "score_threshold"),
+];
 
 /// The arguments of one call, each as it was written. Each is taken once; what nobody has taken is an error, or looked
 /// at by the operation itself.
@@ -58,10 +72,14 @@ impl Arguments {
         }
     }
 
-    /// The path of the collection that is named.
+    /// The name of a collection.
     pub(super) fn collection(&mut self) -> Result<String, Failure> {
-        let name: String = self.need("collection")?;
-        Ok(format!("/api/v1/collections/{}", encoded(&name)?))
+        self.need("collection")
+    }
+
+    /// The path of the collection that is named.
+    pub(super) fn path(&mut self) -> Result<String, Failure> {
+        collection_path(&self.collection()?)
     }
 
     /// The key under which a write is done once, if there is to be one.
@@ -75,6 +93,28 @@ impl Arguments {
         self
     }
 
+    /// The same text for the same arguments, however they were written.
+    pub(super) fn canonical(&self) -> Result<String, Failure> {
+        let value = serde_json::to_value(self).map_err(|error| Failure::arguments(error.to_string()))?;
+        Ok(value.to_string())
+    }
+
+    /// Refuses the names that other products, other tools or earlier versions have for one of these arguments, with the
+    /// name it has here.
+    pub(super) fn expect_names(&self, known: &BTreeSet<String>) -> Result<(), Failure> {
+        for name in self.0.keys().filter(|name| !known.contains(*name)) {
+            let meant = OTHER_NAMES.iter().find(|(others, meant)| {
+                known.contains(*meant) && others.split(' ').any(|other| other == name)
+            });
+            if let Some((_, meant)) = meant {
+                return Err(Failure::arguments(format!(
+                    "there is no argument {name:?}, it is called {meant:?} here"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// There are no others.
     pub(super) fn end(self) -> Result<(), Failure> {
         match self.0.keys().next() {
@@ -82,6 +122,11 @@ impl Arguments {
             Some(name) => Err(Failure::arguments(format!("there is no argument {name:?}"))),
         }
     }
+}
+
+/// The path of a collection.
+pub(super) fn collection_path(name: &str) -> Result<String, Failure> {
+    Ok(format!("/api/v1/collections/{}", encoded(name)?))
 }
 
 /// One segment of a path.
@@ -137,9 +182,30 @@ impl Call {
         Ok(Told(self.0.ask(path, &headers, Body::from(body)).await?))
     }
 
+    /// The id of the tenant's log.
+    pub(super) fn log_id(&self) -> Result<LogId, Failure> {
+        Ok(self.0.log_id()?)
+    }
+
+    /// The last change of a collection.
+    pub(super) fn last_change(&self, collection: &str) -> Result<Seq, Failure> {
+        Ok(self.0.last_change(collection)?)
+    }
+
+    /// Records of a ranking, as [`Entered::scored`] has them.
+    pub(super) fn scored(
+        &self,
+        collection: &str,
+        ranked: &[(&str, f32)],
+        show: Show,
+        wanted: impl FnMut(Option<Json>) -> bool,
+    ) -> Result<Seq, Failure> {
+        Ok(self.0.scored(collection, ranked, show, wanted)?)
+    }
+
     /// The last place in the log, for an operation that reads it.
-    pub(super) fn log_end(&self) -> Result<usize, Failure> {
-        Ok(usize::try_from(self.0.log_end()?.get()).unwrap_or(usize::MAX))
+    pub(super) fn log_end(&self) -> Result<u64, Failure> {
+        Ok(self.0.log_end()?.get())
     }
 }
 

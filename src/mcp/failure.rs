@@ -19,6 +19,24 @@ impl Failure {
         Self { code: "invalid-argument", detail: detail.into() }
     }
 
+    /// A cursor leads nowhere.
+    pub(super) fn cursor() -> Self {
+        let detail = "cursor: it was not given out for this tool with these arguments";
+        Self { code: "invalid-cursor", detail: detail.to_owned() }
+    }
+
+    /// A ranking can not be continued.
+    pub(super) fn ranking_gone(why: &str) -> Self {
+        let detail = format!("cursor: the ranking that it continues is no longer kept, and {why} since");
+        Self { code: "ranking-gone", detail }
+    }
+
+    /// A record that comes in parts is another one now.
+    pub(super) fn record_changed(id: &str) -> Self {
+        let detail = format!("cursor: record {id:?} has changed since its first part was shown");
+        Self { code: "record-changed", detail }
+    }
+
     /// What is nobody's fault but the server's; what it was is in the log.
     pub(super) fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(%error, "a tool has failed");
@@ -79,7 +97,11 @@ fn advice(code: &str) -> &'static str {
             "Call describe_collection for the dimension, and send a vector of exactly so many numbers."
         }
         "idempotency-key-reused" => "Use a new idempotency_key for a different request.",
-        "invalid-cursor" => "Call the tool again without cursor, and take next_cursor as it is.",
+        "invalid-cursor" => {
+            "Pass next_cursor as it is, with the arguments of the call before; or call the tool without cursor to begin anew."
+        }
+        "ranking-gone" => "Call the tool again without cursor: the ranking begins anew.",
+        "record-changed" => "Call the tool again without cursor: the record is shown as it is now.",
         "invalid-filter" => "Correct the filter: the schema of this tool describes its grammar.",
         "tenant-damaged" | "tenant-deleted" => {
             "Tell the user to ask the operator; trying again does not help."

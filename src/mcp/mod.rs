@@ -10,12 +10,13 @@
 //! - `tools`: one file each.
 //! - `call`: a tool's arguments, and how it asks for its operation; `answer`: what it answers.
 //! - `failure`: what an agent is told when it goes wrong.
-//! - `page`: answers that are cut, and where they go on.
+//! - `page`: answers that are cut, and where they go on; `ranking`: what a search goes on through.
 
 mod answer;
 mod call;
 mod failure;
 mod page;
+mod ranking;
 mod server;
 mod shortcut;
 mod tools;
@@ -31,6 +32,7 @@ use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+pub use self::ranking::Rankings;
 use self::server::Server;
 use crate::api::Session;
 
@@ -38,6 +40,7 @@ use crate::api::Session;
 #[derive(Clone)]
 pub struct Endpoint {
     service: StreamableHttpService<Server, NeverSessionManager>,
+    rankings: Rankings,
 }
 
 impl Endpoint {
@@ -52,7 +55,13 @@ impl Endpoint {
             .with_max_request_body_bytes(usize::MAX);
         Self {
             service: StreamableHttpService::new(|| Ok(Server), NeverSessionManager::default().into(), config),
+            rankings: Rankings::default(),
         }
+    }
+
+    /// The rankings that searches go on through.
+    pub fn rankings(&self) -> &Rankings {
+        &self.rankings
     }
 
     /// The answer to a message that passed the gate, as far as `session` reaches.

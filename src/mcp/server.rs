@@ -18,7 +18,7 @@ const INSTRUCTIONS: &str = "\
 Vectorizer keeps collections of records that are found by meaning (vectors), by words (texts) and by the fields of \
 their payload. Begin with list_collections. To keep and find texts: create_collection with text: true (if you may), \
 upsert records with an id and a text, then search with text. All you see is your own tenant's; nothing here reaches \
-another's. Answers that are cut have next_cursor: call the tool again with the same arguments and that cursor. An \
+another's. Answers that are cut have next_cursor: call the tool again with the same arguments and that cursor. Arguments have the same names in all tools. An \
 error says what was wrong and what to do.";
 
 /// The server. It has no state: what a message may do is in the message's own [`Session`].

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc::error::SendTimeoutError, oneshot, watch};
 use vectorizer_log::{
-    CollectionName, Head, Idempotency, PointId, Seq, TenantId, Timestamp, VectorParameters,
+    CollectionName, Head, Idempotency, LogId, PointId, Seq, TenantId, Timestamp, VectorParameters,
 };
 use vectorizer_replay::{Collection, Filter, Selection, Snapshot, StoredPoint, TextMatches, TextQuery};
 
@@ -111,6 +111,11 @@ impl<L> Tenant<L> {
         &self.awake.id
     }
 
+    /// The id of its log, which no other tenant has, nor this one after it was deleted and created again.
+    pub fn log_id(&self) -> LogId {
+        self.awake.log.log_id()
+    }
+
     /// How large it is.
     pub fn size(&self) -> NotedSize {
         self.awake.size()
@@ -199,6 +204,16 @@ impl<L> Tenant<L> {
     pub fn point(&self, name: &CollectionName, id: &PointId) -> Result<StoredPoint, Refusal> {
         self.read(name, |collection| collection.get(id))?
             .ok_or_else(|| Refusal::NoSuchVector { name: name.clone(), id: id.clone() })
+    }
+
+    /// The vectors with these ids, in their order, `None` for an id that no vector has; and the last change of the
+    /// collection, of the same moment.
+    pub fn points<'a>(
+        &self,
+        name: &CollectionName,
+        ids: impl Iterator<Item = &'a PointId>,
+    ) -> Result<(Seq, Vec<Option<StoredPoint>>), Refusal> {
+        self.read(name, |collection| (collection.last_change(), ids.map(|id| collection.get(id)).collect()))
     }
 
     /// Up to `limit` vectors behind `after`, in the order of ids.

@@ -31,7 +31,7 @@ async def main(url: str, key: str, mode: str) -> None:
         assert {"list_collections", "search", "upsert", "delete", "create_collection"} <= tools, tools
         name = f"facts-{mode}"
         assert name not in [it["name"] for it in (await call("list_collections"))["collections"]]
-        await call("create_collection", name=name, text=True)
+        await call("create_collection", collection=name, text=True)
         records = [{"id": f"f{n:02}", "text": text, "payload": {"number": n}} for n, text in enumerate(TEXTS)]
         assert (await call("upsert", collection=name, records=records))["upserted"] == 20
         found = (await call("search", collection=name, text="queen crown", limit=2))["results"]

@@ -31,7 +31,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         call("count", r#"{"collection": "points", "filter": {}}"#),
         call("upsert", r#"{"collection": "points", "records": [{"id": "m", "vector": [1, 2, 3], "payload": {"a": 1}}]}"#),
         call("delete", r#"{"collection": "points", "ids": ["m"]}"#),
-        call("create_collection", r#"{"name": "made", "dimension": 3, "metric": "dot"}"#),
+        call("create_collection", r#"{"collection": "made", "dimension": 3, "metric": "dot"}"#),
         call("delete_collection", r#"{"collection": "made"}"#),
         call("recent_log", r#"{"limit": 3, "cursor": "1"}"#),
         call("usage", "{}"),

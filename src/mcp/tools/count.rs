@@ -19,6 +19,6 @@ pub(super) fn describe() -> Description {
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
-    let path = arguments.collection()?;
+    let path = arguments.path()?;
     call.send(&format!("{path}/count"), &arguments.rest()).await?.json()
 }

@@ -13,13 +13,13 @@ pub(super) fn describe() -> Description {
         text: "Makes an empty collection. For texts, give text: true and no dimension: records are then found by their words. For vectors you have computed yourself, give dimension and metric. With all three, records have both. What a collection is for cannot be changed later.",
         effect: Effect::Adds,
         arguments: json!({
-            "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$", "description": "A name that no collection has yet."},
+            "collection": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$", "description": "A name that no collection has yet."},
             "text": {"type": "boolean", "default": false, "description": "Whether records may have texts, searched by their words."},
             "dimension": {"type": "integer", "minimum": 1, "maximum": 16384, "description": "How many numbers each vector has. Needs metric."},
             "metric": {"type": "string", "enum": ["cosine", "dot", "euclidean"], "description": "How vectors compare: cosine for most embeddings."},
             "idempotency_key": idempotency_schema()
         }),
-        needed: &["name"],
+        needed: &["collection"],
         answer: json!({
             "name": {"type": "string"},
             "seq": {"type": "integer", "description": "The place in the audit log of what was done."}
@@ -29,5 +29,8 @@ pub(super) fn describe() -> Description {
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let key = arguments.idempotency()?;
-    call.write("/api/v1/collections", key.as_deref(), &arguments.rest()).await?.json()
+    let name = arguments.collection()?;
+    arguments.put("name", &name)?;
+    let made = call.write("/api/v1/collections", key.as_deref(), &arguments.rest()).await;
+    made.map_err(|failure| failure.renamed("name", "collection"))?.json()
 }

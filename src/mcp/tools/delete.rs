@@ -27,7 +27,7 @@ pub(super) fn describe() -> Description {
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
-    let path = arguments.collection()?;
+    let path = arguments.path()?;
     let key = arguments.idempotency()?;
     call.write(&format!("{path}/vectors/delete"), key.as_deref(), &arguments.rest()).await?.json()
 }

@@ -22,7 +22,7 @@ pub(super) fn describe() -> Description {
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
-    let path = arguments.collection()?;
+    let path = arguments.path()?;
     arguments.end()?;
     let deleted: Value = call.ask(&path).await?.read()?;
     answer::json(&json!({"seq": deleted["seq"], "records_deleted": deleted["vectors_deleted"]}))

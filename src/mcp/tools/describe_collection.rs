@@ -26,7 +26,7 @@ pub(super) fn describe() -> Description {
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
-    let path = arguments.collection()?;
+    let path = arguments.path()?;
     arguments.end()?;
     call.ask(&path).await?.json()
 }

@@ -2,29 +2,34 @@
 
 use serde::Serialize;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::{Description, Effect, nullable};
 use crate::mcp::answer::{self, Json};
-use crate::mcp::call::{Arguments, Call, collection_schema, encoded};
+use crate::mcp::call::{Arguments, Call, collection_path, collection_schema, encoded};
 use crate::mcp::failure::Failure;
-use crate::mcp::page::{Room, read_place, write_cursor};
+use crate::mcp::page::{Cursors, Room, is_oversized};
 
 const IDS_MAX: usize = 100;
+/// How many bytes of a record that is larger than an answer are shown at once.
+const PART_BYTES: usize = 24 * 1024;
 
 pub(super) fn describe() -> Description {
     Description {
         title: "Get records by id",
-        text: "Shows records whose ids you know, in the order in which you name them. Ids that no record has are listed in missing. To find records by what they say, use search.",
+        text: "Shows records whose ids you know, in the order in which you name them. Ids that no record has are listed in missing. A record that is larger than an answer comes in parts. To find records by what they say, use search.",
         effect: Effect::Reads,
         arguments: json!({
             "collection": collection_schema(),
             "ids": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": IDS_MAX, "description": "The records' ids."},
+            "with_payload": {"type": "boolean", "default": true, "description": "Show payloads."},
+            "with_text": {"type": "boolean", "default": true, "description": "Show texts."},
             "with_vector": {"type": "boolean", "default": false, "description": "Show the numbers too, which are many."},
-            "cursor": {"type": "string", "description": "next_cursor of the answer before, with the same ids, to go on behind it."}
+            "cursor": {"type": "string", "description": "next_cursor of the answer before, with the same arguments, to go on behind it."}
         }),
         needed: &["collection", "ids"],
         answer: json!({
-            "records": {"type": "array", "items": {"type": "object"}, "description": "id, text, payload and, if asked for, vector."},
+            "records": {"type": "array", "items": {"type": "object"}, "description": "id, payload, text and, if asked for, vector. Of a record that is larger than an answer: id, part (a piece of its JSON), from (where the piece begins, in bytes), bytes (how many there are of all pieces); next_cursor leads to the next piece."},
             "missing": {"type": "array", "items": {"type": "string"}, "description": "Ids that no record has, as far as this answer goes."},
             "next_cursor": nullable("string", "Where the next call goes on; null if this was all.")
         }),
@@ -38,28 +43,105 @@ struct Answer<'a> {
     next_cursor: Option<String>,
 }
 
+/// Where an answer begins: at which id, at which byte of its record, and at what hash of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    number: usize,
+    from: usize,
+    hash: [u8; 8],
+}
+
+impl Place {
+    fn bytes(self) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&(self.number as u64).to_le_bytes());
+        bytes[8..16].copy_from_slice(&(self.from as u64).to_le_bytes());
+        bytes[16..].copy_from_slice(&self.hash);
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let number = |bytes: &[u8; 8]| usize::try_from(u64::from_le_bytes(*bytes)).ok();
+        let (ids, rest) = bytes.split_first_chunk()?;
+        let (from, hash) = rest.split_first_chunk()?;
+        Some(Self { number: number(ids)?, from: number(from)?, hash: hash.try_into().ok()? })
+    }
+}
+
+/// A piece of a record.
+#[derive(Serialize)]
+struct Piece<'a> {
+    id: &'a str,
+    part: &'a str,
+    from: usize,
+    bytes: usize,
+}
+
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
-    let path = arguments.collection()?;
+    let name = arguments.collection()?;
+    let path = collection_path(&name)?;
     let ids: Vec<String> = arguments.need("ids")?;
-    let with_vector = arguments.take::<bool>("with_vector")?.unwrap_or(false);
+    let [with_payload, with_text, with_vector] =
+        [("with_payload", true), ("with_text", true), ("with_vector", false)]
+            .map(|(name, usual)| Ok::<bool, Failure>(arguments.take(name)?.unwrap_or(usual)));
+    let (with_payload, with_text, with_vector) = (with_payload?, with_text?, with_vector?);
+    let shown = format!("with_payload={with_payload}&with_text={with_text}&with_vector={with_vector}");
     let cursor: Option<String> = arguments.take("cursor")?;
     arguments.end()?;
     if !(1..=IDS_MAX).contains(&ids.len()) {
         return Err(Failure::arguments(format!("ids: there are {}, it takes 1 to {IDS_MAX}", ids.len())));
     }
-    let first = read_place(cursor.as_deref())?.min(ids.len());
+    let question: Vec<&[u8]> =
+        [name.as_bytes(), shown.as_bytes()].into_iter().chain(ids.iter().map(String::as_bytes)).collect();
+    let cursors = Cursors::of(call.log_id()?, "get", &question);
+    let place = match cursor {
+        Some(cursor) => Place::read(&cursors.read(&cursor)?).ok_or_else(Failure::cursor)?,
+        None => Place::default(),
+    };
     let (mut records, mut missing, mut room) = (Vec::<Json>::new(), Vec::new(), Room::new());
-    let mut next = first;
-    for id in &ids[first..] {
-        let asked = call.ask(&format!("{path}/vectors/{}?with_vector={with_vector}", encoded(id)?)).await;
+    let mut next = Place { number: place.number.min(ids.len()), ..Place::default() };
+    for id in &ids[next.number..] {
+        let asked = call.ask(&format!("{path}/vectors/{}?{shown}", encoded(id)?)).await;
         match asked.and_then(|told| told.json()) {
+            // The rest of a record that is there no more, or that is a smaller one now.
+            Ok(record) if next.number == place.number && place.from > 0 && place.hash != hash(&record) => {
+                return Err(Failure::record_changed(id));
+            }
+            Ok(record) if is_oversized(&record) => {
+                if records.is_empty() {
+                    let from = if next.number == place.number { place.from } else { 0 };
+                    let (part, end) = part(id, &record, from)?;
+                    records.push(part);
+                    next = match end {
+                        Some(from) => Place { from, hash: hash(&record), ..next },
+                        None => Place { number: next.number + 1, ..Place::default() },
+                    };
+                }
+                break;
+            }
             Ok(record) if room.take(&record) => records.push(record),
             Ok(_) => break,
+            Err(failure) if failure.is("no-such-vector") && next.number == place.number && place.from > 0 => {
+                return Err(Failure::record_changed(id));
+            }
             Err(failure) if failure.is("no-such-vector") => missing.push(id),
             Err(failure) => return Err(failure),
         }
-        next += 1;
+        next.number += 1;
     }
-    let next_cursor = (next < ids.len()).then(|| write_cursor(&next.to_string()));
+    let next_cursor = (next.number < ids.len()).then(|| cursors.write(&next.bytes()));
     answer::json(&Answer { records, missing, next_cursor })
+}
+
+/// The piece of a record's JSON that begins at a byte, and where the next one does, if there is one.
+fn part(id: &str, record: &RawValue, from: usize) -> Result<(Json, Option<usize>), Failure> {
+    let json = record.get();
+    let from = json.floor_char_boundary(from);
+    let end = json.floor_char_boundary(from.saturating_add(PART_BYTES));
+    let part = Piece { id, part: &json[from..end], from, bytes: json.len() };
+    Ok((answer::json(&part)?, (end < json.len()).then_some(end)))
+}
+
+fn hash(record: &RawValue) -> [u8; 8] {
+    blake3::hash(record.get().as_bytes()).as_bytes().first_chunk().copied().unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use super::{Description, Effect, nullable};
 use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call};
 use crate::mcp::failure::Failure;
-use crate::mcp::page::{fitting, read_cursor, write_cursor};
+use crate::mcp::page::{Cursors, fitting};
 
 const USUAL: usize = 50;
 const MOST: usize = 200;
@@ -51,13 +51,15 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     let limit = arguments.limit(USUAL, MOST)?;
     let cursor: Option<String> = arguments.take("cursor")?;
     arguments.end()?;
-    let after = cursor.as_deref().map(read_cursor).transpose()?;
+    let cursors = Cursors::of(call.log_id()?, "list_collections", &[]);
+    let after = cursor.as_deref().map(|cursor| cursors.read(cursor)).transpose()?;
     let told = call.ask("/api/v1/collections").await?;
     let Listed::<&RawValue> { collections } = told.read()?;
     let Listed::<Named> { collections: named } = told.read()?;
-    let first = after.map_or(0, |after| named.partition_point(|collection| collection.name <= after));
+    let first =
+        after.map_or(0, |after| named.partition_point(|collection| collection.name.as_bytes() <= &*after));
     let next = first + fitting(&collections[first..]).min(limit);
     let last = named[..next].last().filter(|_| next < named.len());
-    let next_cursor = last.map(|last| write_cursor(&last.name));
+    let next_cursor = last.map(|last| cursors.write(last.name.as_bytes()));
     answer::json(&Answer { collections: &collections[first..next], next_cursor })
 }

@@ -12,7 +12,8 @@ mod search;
 mod upsert;
 mod usage;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
@@ -154,9 +155,24 @@ fn nullable(kind: &str, description: &str) -> Value {
     json!({"anyOf": [{"type": kind}, {"type": "null"}], "description": description})
 }
 
+/// The names of a tool's arguments.
+fn names(tool: ToolName) -> &'static BTreeSet<String> {
+    static NAMES: LazyLock<[BTreeSet<String>; ToolName::ALL.len()]> = LazyLock::new(|| {
+        ToolName::ALL.map(|tool| {
+            let schema = describe(tool).input_schema;
+            let properties = schema.get("properties").and_then(Value::as_object);
+            properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
+        })
+    });
+    static NONE: BTreeSet<String> = BTreeSet::new();
+    let place = ToolName::ALL.iter().position(|listed| *listed == tool);
+    place.map_or(&NONE, |place| &NAMES[place])
+}
+
 /// What it answers.
 pub(super) async fn call(tool: ToolName, session: &Session, arguments: Arguments) -> Result<Json, Failure> {
     let call = super::call::Call::enter(session, tool.operation()).await?;
+    arguments.expect_names(names(tool))?;
     match tool {
         ToolName::ListCollections => list_collections::call(&call, arguments).await,
         ToolName::DescribeCollection => describe_collection::call(&call, arguments).await,
@@ -165,7 +181,7 @@ pub(super) async fn call(tool: ToolName, session: &Session, arguments: Arguments
         ToolName::Upsert => upsert::call(&call, arguments).await,
         ToolName::Get => get::call(&call, arguments).await,
         ToolName::Delete => delete::call(&call, arguments).await,
-        ToolName::Search => search::call(&call, arguments).await,
+        ToolName::Search => search::call(&call, session, arguments).await,
         ToolName::Count => count::call(&call, arguments).await,
         ToolName::Usage => usage::call(&call, arguments).await,
         ToolName::RecentLog => recent_log::call(&call, arguments).await,

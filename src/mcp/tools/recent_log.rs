@@ -1,6 +1,6 @@
 //! `recent_log`
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -8,7 +8,7 @@ use super::{Description, Effect, nullable};
 use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call};
 use crate::mcp::failure::Failure;
-use crate::mcp::page::{fitting, read_place, write_cursor};
+use crate::mcp::page::{Cursors, Room, is_oversized};
 
 const USUAL: usize = 20;
 const MOST: usize = 100;
@@ -24,15 +24,15 @@ pub(super) fn describe() -> Description {
         }),
         needed: &[],
         answer: json!({
-            "records": {"type": "array", "items": {"type": "object"}, "description": "Newest first: seq, at, actor, event."},
+            "records": {"type": "array", "items": {"type": "object"}, "description": "Newest first: seq, at, actor, event. One that is larger than an answer has cut, which says how to get it."},
             "next_cursor": nullable("string", "Where the next call goes on with older ones; null if there are none.")
         }),
     }
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
-    records: Vec<&'a RawValue>,
+struct Answer {
+    records: Vec<Json>,
     next_cursor: Option<String>,
 }
 
@@ -40,21 +40,61 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     let limit = arguments.limit(USUAL, MOST)?;
     let cursor: Option<String> = arguments.take("cursor")?;
     arguments.end()?;
+    let cursors = Cursors::of(call.log_id()?, "recent_log", &[]);
     let last = match cursor {
-        Some(_) => read_place(cursor.as_deref())?,
+        Some(cursor) => cursors.read_number(&cursor)?,
         None => call.log_end()?,
     };
     if last == 0 {
         return answer::json(&Answer { records: Vec::new(), next_cursor: None });
     }
-    let first = last.saturating_sub(limit - 1).max(1);
+    let first = last.saturating_sub(limit as u64 - 1).max(1);
     let path = format!("/api/v1/log?from={first}&to={last}&limit={limit}&with_payload=false");
     let told = call.ask(&path).await?;
-    let mut records = told.lines()?;
-    records.reverse();
-    let kept = fitting(&records);
-    records.truncate(kept);
-    let oldest = last.saturating_sub(kept);
-    let next_cursor = (kept > 0 && oldest > 0).then(|| write_cursor(&oldest.to_string()));
+    let (mut records, mut room) = (Vec::new(), Room::new());
+    for line in told.lines()?.into_iter().rev() {
+        let record = shortened(line)?;
+        if !room.take(&record) {
+            break;
+        }
+        records.push(record);
+    }
+    let oldest = last.saturating_sub(records.len() as u64);
+    let next_cursor = (!records.is_empty() && oldest > 0).then(|| cursors.write_number(oldest));
     answer::json(&Answer { records, next_cursor })
+}
+
+/// A record as it is shown: one that is larger than an answer, without what it is about.
+fn shortened(record: &RawValue) -> Result<Json, Failure> {
+    #[derive(Deserialize)]
+    struct Whole<'a> {
+        seq: u64,
+        #[serde(borrow)]
+        at: &'a RawValue,
+        #[serde(borrow)]
+        actor: &'a RawValue,
+        event: Kind,
+    }
+    #[derive(Deserialize, Serialize)]
+    struct Kind {
+        r#type: String,
+    }
+    #[derive(Serialize)]
+    struct Short<'a> {
+        seq: u64,
+        at: &'a RawValue,
+        actor: &'a RawValue,
+        event: Kind,
+        cut: String,
+    }
+    if !is_oversized(record) {
+        return Ok(record.to_owned());
+    }
+    let Whole { seq, at, actor, event } =
+        serde_json::from_str(record.get()).map_err(|error| Failure::internal(&error))?;
+    let cut = format!(
+        "This record has {} bytes of JSON, more than an answer holds. GET /api/v1/log?from={seq}&to={seq} shows all of it.",
+        record.get().len()
+    );
+    answer::json(&Short { seq, at, actor, event, cut })
 }

@@ -46,7 +46,7 @@ struct Body {
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
-    let path = arguments.collection()?;
+    let path = arguments.path()?;
     let key = arguments.idempotency()?;
     let records: Vec<Value> = arguments.need("records")?;
     arguments.end()?;

@@ -1,0 +1,202 @@
+//! Rankings that searches go on through, page by page.
+//!
+//! A walk through a graph that is being linked finds other results from one moment to the next, and a write changes them
+//! altogether. A page therefore does not search again: it continues the ranking that the first page was cut from. One
+//! that is not kept any more is made again as long as the collection has not changed, and used only if it is the same.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::ops::compute::Op;
+use moka::sync::Cache;
+use vectorizer_log::{LogId, Seq};
+
+/// How many rankings of one tenant are kept; the oldest make room.
+const OF_TENANT_MAX: usize = 8;
+/// About how many bytes they have, and those of all tenants.
+const TENANT_BYTES_MAX: usize = 1 << 20;
+const NODE_BYTES_MAX: u64 = 64 << 20;
+/// How long a tenant's are kept after the last search.
+const KEPT_FOR: Duration = Duration::from_mins(15);
+
+/// What a search found, best first.
+pub(super) struct Ranking {
+    /// The search.
+    question: [u8; 32],
+    /// The last change of the collection when it was made, or an earlier one.
+    last_change: Seq,
+    /// The ids, one behind the other, and where each ends.
+    ids: Box<str>,
+    ends: Box<[u32]>,
+    scores: Box<[f32]>,
+    mark: RankingMark,
+}
+
+/// Tells one ranking from another: a hash of its ids and scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RankingMark(pub(super) [u8; 8]);
+
+impl Ranking {
+    pub(super) fn new<'a>(
+        question: [u8; 32],
+        last_change: Seq,
+        results: impl Iterator<Item = (&'a str, f32)>,
+    ) -> Self {
+        let (mut ids, mut ends, mut scores) = (String::new(), Vec::new(), Vec::new());
+        let mut hasher = blake3::Hasher::new();
+        for (id, score) in results {
+            ids.push_str(id);
+            // At most a thousand ids of 256 bytes.
+            ends.push(u32::try_from(ids.len()).unwrap_or(u32::MAX));
+            scores.push(score);
+            hasher
+                .update(&(id.len() as u64).to_le_bytes())
+                .update(id.as_bytes())
+                .update(&score.to_le_bytes());
+        }
+        let mark = hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default();
+        Self {
+            question,
+            last_change,
+            ids: ids.into(),
+            ends: ends.into(),
+            scores: scores.into(),
+            mark: RankingMark(mark),
+        }
+    }
+
+    /// How many results it has.
+    pub(super) fn len(&self) -> usize {
+        self.scores.len()
+    }
+
+    pub(super) fn mark(&self) -> RankingMark {
+        self.mark
+    }
+
+    /// The collection has not changed since if this is its last change.
+    pub(super) fn last_change(&self) -> Seq {
+        self.last_change
+    }
+
+    /// Up to `limit` results from the one at `first` on.
+    pub(super) fn page(&self, first: usize, limit: usize) -> Vec<(&str, f32)> {
+        let end = |number: usize| self.ends[number] as usize;
+        (first..self.len().min(first.saturating_add(limit)))
+            .map(|number| {
+                let start = number.checked_sub(1).map_or(0, end);
+                (&self.ids[start..end(number)], self.scores[number])
+            })
+            .collect()
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.ids.len() + 8 * self.len()
+    }
+}
+
+/// The rankings of all tenants that can be gone on through. Cheap to clone.
+#[derive(Clone)]
+pub struct Rankings(Cache<LogId, Arc<[Arc<Ranking>]>>);
+
+impl Default for Rankings {
+    fn default() -> Self {
+        let weigh = |_: &LogId, rankings: &Arc<[Arc<Ranking>]>| {
+            u32::try_from(bytes_of(rankings) + 128).unwrap_or(u32::MAX)
+        };
+        let cache = Cache::builder().max_capacity(NODE_BYTES_MAX).weigher(weigh).time_to_idle(KEPT_FOR);
+        Self(cache.build())
+    }
+}
+
+impl fmt::Debug for Rankings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Rankings").field(&self.0.weighted_size()).finish()
+    }
+}
+
+fn bytes_of(rankings: &[Arc<Ranking>]) -> usize {
+    rankings.iter().map(|ranking| ranking.bytes()).sum()
+}
+
+impl Rankings {
+    /// The ranking with this mark that this question had in this log.
+    pub(super) fn find(&self, log: LogId, question: &[u8; 32], mark: RankingMark) -> Option<Arc<Ranking>> {
+        let kept = self.0.get(&log)?;
+        kept.iter().find(|ranking| ranking.question == *question && ranking.mark == mark).cloned()
+    }
+
+    /// Keeps a ranking of this log, and drops its oldest ones if there are too many.
+    pub(super) fn keep(&self, log: LogId, ranking: &Arc<Ranking>) {
+        self.0.entry(log).and_compute_with(|kept| {
+            let mut rankings = vec![Arc::clone(ranking)];
+            let mut bytes = ranking.bytes();
+            for older in kept.iter().flat_map(|kept| kept.value().iter()) {
+                let is_same = older.question == ranking.question && older.mark == ranking.mark;
+                bytes += older.bytes();
+                if rankings.len() == OF_TENANT_MAX || bytes > TENANT_BYTES_MAX {
+                    break;
+                }
+                if !is_same {
+                    rankings.push(Arc::clone(older));
+                }
+            }
+            Op::Put(rankings.into())
+        });
+    }
+
+    /// Drops all, as if there were no room.
+    #[cfg(test)]
+    fn drop_all(&self) {
+        self.0.invalidate_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn ranking(question: u8, results: usize, id_bytes: usize) -> Arc<Ranking> {
+        let ids: Vec<String> = (0..results).map(|number| format!("{number:0id_bytes$}")).collect();
+        let results = ids.iter().map(|id| (id.as_str(), f32::from(question)));
+        Arc::new(Ranking::new([question; 32], Seq::new(1), results))
+    }
+
+    #[test]
+    fn a_ranking_is_cut_into_pages_and_told_from_another_by_its_mark() {
+        let five = ranking(1, 5, 3);
+        assert_eq!(five.page(0, 2), [("000", 1.0), ("001", 1.0)]);
+        assert_eq!(five.page(3, 10), [("003", 1.0), ("004", 1.0)]);
+        assert!(five.page(5, 10).is_empty() && five.page(usize::MAX, 10).is_empty());
+        assert_eq!(five.mark(), ranking(1, 5, 3).mark());
+        assert_ne!(five.mark(), ranking(1, 4, 3).mark());
+        assert_ne!(five.mark(), ranking(2, 5, 3).mark());
+        assert_eq!(ranking(1, 0, 3).page(0, 1), []);
+    }
+
+    #[test]
+    fn a_tenant_s_rankings_are_few_and_bounded_and_its_own() {
+        let rankings = Rankings::default();
+        let (one, other) = (LogId::new(Uuid::from_u128(1)), LogId::new(Uuid::from_u128(2)));
+        let all: Vec<_> = (0..10).map(|question| ranking(question, 10, 3)).collect();
+        for ranking in &all {
+            rankings.keep(one, ranking);
+            rankings.keep(one, ranking);
+        }
+        let kept = |ranking: &Arc<Ranking>| rankings.find(one, &ranking.question, ranking.mark).is_some();
+        assert_eq!(all.iter().map(kept).collect::<Vec<_>>(), [&[false; 2][..], &[true; 8]].concat());
+        assert!(rankings.find(other, &all[9].question, all[9].mark).is_none());
+        assert!(rankings.find(one, &[9; 32], all[8].mark).is_none());
+        // Of large ones fewer are kept, and one always.
+        for question in 0..10 {
+            rankings.keep(one, &ranking(question, 1_000, 256));
+        }
+        let kept = rankings.0.get(&one).unwrap();
+        assert!(kept.len() < 5 && bytes_of(&kept) <= TENANT_BYTES_MAX, "{}", bytes_of(&kept));
+        rankings.drop_all();
+        assert!(rankings.find(one, &[9; 32], kept[0].mark).is_none());
+    }
+}
