@@ -326,7 +326,7 @@ async fn whatever_crashes_and_fails_every_line_is_delivered_once_and_nothing_is_
 async fn a_hub_process_that_is_killed_at_any_moment_has_every_line_once_in_the_end() {
     let folder = TempDir::new().unwrap();
     let (data, hub_folder) = (folder.path().join("data"), folder.path().join("hub"));
-    let mut hub = Node::start("hub", &hub_folder, &[]);
+    let mut hub = Node::hub(&hub_folder, &[]);
     let authority = hub.authority().to_owned();
     let keys: Value =
         serde_json::from_slice(&std::fs::read(hub_folder.join("dev-keys.json")).unwrap()).unwrap();
@@ -365,7 +365,7 @@ async fn a_hub_process_that_is_killed_at_any_moment_has_every_line_once_in_the_e
             node = start(flags(&FLAGS));
         }
         tokio::time::sleep(Duration::from_millis(random.below(600) as u64)).await;
-        hub = Node::start("hub", &hub_folder, &["--listen", &authority]);
+        hub = Node::hub(&hub_folder, &["--listen", &authority]);
     }
     assert!(upserted > 0);
     // Two windows later everything is closed; then no window ends any more, and all is delivered.

@@ -57,7 +57,8 @@ fn every_command_in_the_documents_is_one_and_knows_the_flags_it_is_given() {
             let named: Vec<&str> = words
                 .iter()
                 .copied()
-                .take_while(|word| word.chars().all(|it| it.is_ascii_lowercase()))
+                .take_while(|word| word.chars().all(|it| it.is_ascii_lowercase() || it == '-'))
+                .take_while(|word| !word.starts_with('-'))
                 .take(3)
                 .collect();
             let help = (1..=named.len()).rev().find_map(|depth| {

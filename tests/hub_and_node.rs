@@ -123,6 +123,8 @@ pub(crate) enum Mood {
     RefusingTenant(&'static str),
     /// It takes a report every three seconds. Whoever brings another is to come again in a second.
     Strict,
+    /// Leaves this field out of its answers.
+    Without(&'static str),
 }
 
 /// Who has come to a hub that takes only so much.
@@ -444,11 +446,21 @@ async fn answer(
             whole(request.into_body()).await;
             (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")]).into_response()
         }
+        Mood::Without(_) if reports || path.ends_with("/policies") => next.run(request).await,
+        Mood::Without(field) => without(field, request, next).await,
         Mood::UnknownFor(tenant) => postponed(tenant, request, next).await,
         Mood::RejectingFirst => rejecting_first(request, next).await,
         Mood::Garbage => "{\"valid\": [<html>".into_response(),
         Mood::Resetting => broken_off(),
     }
+}
+
+/// The hub's answer, but for this field.
+async fn without(field: &str, request: Request, next: Next) -> Response {
+    let answer = whole(next.run(request).await.into_body()).await;
+    let mut answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+    answer.as_object_mut().unwrap().remove(field);
+    answer.to_string().into_response()
 }
 
 /// The hub's answer to a report, but for the first line, which it never saw and rejects.

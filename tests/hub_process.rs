@@ -34,6 +34,7 @@ impl HubProcess {
     pub(crate) fn start(folder: PathBuf, tenants: &[&str]) -> Self {
         // Before it is a process: it has its folder to itself.
         let Demo { hub, keys: demo } = Demo::open(&folder).unwrap();
+        let demo = demo.unwrap();
         let plan: PlanName = vectorizer::hub::demo::PLAN.parse().unwrap();
         let keys = tenants.iter().map(|name| {
             let id: TenantId = name.parse().unwrap();
@@ -48,7 +49,7 @@ impl HubProcess {
         });
         let keys = keys.collect();
         drop(hub);
-        let process = Node::start("hub", &folder, &[]);
+        let process = Node::hub(&folder, &[]);
         let authority = process.authority().to_owned();
         let service_key = demo.hivehub_api_key.expose().to_owned();
         Self { process: Some(process), folder, authority, operator: demo.operator, service_key, keys }
@@ -79,7 +80,7 @@ impl HubProcess {
     /// On the same folder and at the same address; nothing happens to one that is up.
     pub(crate) fn start_again(&mut self) {
         if self.process.is_none() {
-            self.process = Some(Node::start("hub", &self.folder, &["--listen", &self.authority]));
+            self.process = Some(Node::hub(&self.folder, &["--listen", &self.authority]));
         }
     }
 

@@ -178,3 +178,26 @@ async fn a_key_revoked_while_its_validation_is_under_way_is_not_let_in() {
     assert!(asked.elapsed() > Duration::from_millis(2_800), "it was not under way");
     assert_eq!(answer.status.as_u16(), 401, "{}", answer.body);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_a_field_that_the_contract_requires_grants_nothing_and_the_log_names_the_field() {
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &[]).await;
+    for (tenant, field, problem) in [
+        ("acme", "expires_at", "keys-unavailable"),
+        ("globex", "tenant", "keys-unavailable"),
+        ("initech", "vectors", "limits-unavailable"),
+        ("hooli", "requests_per_hour", "limits-unavailable"),
+    ] {
+        cluster.tenant(tenant);
+        let key = cluster.key(Some(tenant), None);
+        cluster.feels(Mood::Without(field));
+        let refused = list(&cluster, &key).await;
+        assert_eq!(refused.problem(), problem, "{field}: {}", refused.body);
+        let named = format!("the field \\\"{field}\\\" is missing");
+        let says = async || std::fs::read_to_string(cluster.node.stderr()).unwrap().contains(&named);
+        crate::node::eventually(&named, crate::node::PATIENCE, says).await;
+        cluster.feels(Mood::Good);
+        comes_to(&cluster, &key, 200).await;
+    }
+}

@@ -250,3 +250,24 @@ async fn few_may_follow_one_tenants_log_at_a_time_and_others_are_told_so() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_ends_no_server_that_serves_in_the_clear() {
+    let folder = TempDir::new().unwrap();
+    for (command, flags) in
+        [("serve", &[][..]), ("dev", &["--hub-listen", "127.0.0.1:0"][..]), ("hub", &[][..])]
+    {
+        let data = folder.path().join(command);
+        let mut node =
+            if command == "hub" { Node::hub(&data, flags) } else { Node::start(command, &data, flags) };
+        for _ in 0..2 {
+            node.signal("HUP");
+        }
+        let says = async || std::fs::read_to_string(node.stderr()).unwrap().contains("SIGHUP");
+        crate::node::eventually("it says what SIGHUP does", crate::node::PATIENCE, says).await;
+        assert!(!node.has_ended(), "{command} has ended");
+        let answer = crate::node::http().get(format!("{}/health", node.url())).send().await.unwrap();
+        assert!(answer.status() == 200 || command == "hub", "{command}: {}", answer.status());
+        node.stop();
+    }
+}

@@ -57,12 +57,12 @@ enum Command {
     /// Run the server in cluster mode with a HiveHub of its own and two demo tenants
     ///
     /// For trying things out. Prints the demo tenants' keys and writes them to dev-keys.json in the data
-    /// folder; the next start uses the same ones.
+    /// folder; the next start uses the same ones. Without that file the keys go on working and cannot be shown.
     Dev(serving::Dev),
-    /// Run a small HiveHub, or look after one: tenants, plans, keys, usage
+    /// Begin a small HiveHub, run it, or look after it: tenants, plans, keys, usage
     ///
-    /// Without a command it runs the hub; on an empty data folder it sets up the same two demo tenants as
-    /// `dev`. The commands ask a hub that runs, or its folder while none does.
+    /// Without a command it runs the hub, which `hub init` has begun. The commands ask a hub that runs, or its folder
+    /// while none does.
     Hub(serving::Hub),
     /// Read a tenant's log: export it, verify it, watch it
     Log(log::LogArgs),

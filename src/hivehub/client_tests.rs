@@ -156,16 +156,27 @@ async fn a_hub_that_fails_is_left_alone_and_then_found_again() {
     assert!(script.ask().await.is_ok());
 }
 
+fn quota_of_five() -> serde_json::Value {
+    json!({
+        "storage_bytes": 5, "log_bytes": null, "vectors": null, "collections": null,
+        "requests_per_minute": null, "requests_per_hour": null,
+    })
+}
+
 #[tokio::test]
 async fn a_quota_is_asked_for_by_its_tenant() {
     let script = script(&[
-        || axum::Json(json!({"storage_bytes": 5, "vectors": null})).into_response(),
+        || axum::Json(quota_of_five()).into_response(),
         || {
             (StatusCode::NOT_FOUND, axum::Json(json!({"error": "unknown_tenant", "details": ""})))
                 .into_response()
         },
         || (StatusCode::NOT_FOUND, axum::Json(json!({"error": "not_found", "details": ""}))).into_response(),
-        || axum::Json(json!({"storage_bytes": 5, "policy_cursor": "5"})).into_response(),
+        || {
+            let mut wrong = quota_of_five();
+            wrong["policy_cursor"] = json!("5");
+            axum::Json(wrong).into_response()
+        },
     ])
     .await;
     let acme = "acme".parse().unwrap();

@@ -58,6 +58,12 @@ pub enum Garbage {
         /// Where in it.
         column: usize,
     },
+    /// A field that the contract requires is not there.
+    #[error("the field {field:?} is missing")]
+    Missing {
+        /// Which.
+        field: String,
+    },
     /// It contradicts itself.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
@@ -81,10 +87,22 @@ impl HubError {
         }
     }
 
-    /// An error in the JSON of an answer. Only the place: serde's own message quotes what it met.
+    /// An error in the JSON of an answer. Only the place, or which field is missing: serde's own message quotes
+    /// what it met.
     pub(super) fn json(error: &serde_json::Error) -> Self {
-        Self::Garbage(Garbage::Json { line: error.line(), column: error.column() })
+        Self::Garbage(match missing_field(error) {
+            Some(field) => Garbage::Missing { field },
+            None => Garbage::Json { line: error.line(), column: error.column() },
+        })
     }
+}
+
+/// The field that is missing, if that is what is wrong. Its name is the contract's and not the answer's.
+pub(super) fn missing_field(error: &serde_json::Error) -> Option<String> {
+    let message = error.to_string();
+    let (field, _) = message.strip_prefix("missing field `")?.split_once('`')?;
+    let is_name = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_';
+    field.chars().all(is_name).then(|| field.to_owned())
 }
 
 /// A call that broke off.

@@ -47,7 +47,7 @@ pub use observer::{Call, CallObserver, CallOutcome};
 pub use report::UsageReceipts;
 
 pub(crate) use jitter::shortened;
-pub(crate) use models::integer;
+pub(crate) use models::moment;
 pub(crate) use models::moment::optional as rfc3339;
 pub use models::{
     CURSOR_LOST, Contradiction, Correction, ErrorAnswer, Holder, InvalidPolicyCursor, KeyFacts, KeyIdentity,
@@ -57,3 +57,4 @@ pub use models::{
     USAGE_PATH, Unit, UsageContradiction, UsageData, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt,
     UsageSource, VALIDATE_PATH, ValidateAnswer, ValidateRequest, Verdict, Window, quota_path,
 };
+pub(crate) use models::{integer, present};

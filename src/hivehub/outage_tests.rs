@@ -18,10 +18,14 @@ use super::clock::Clock;
 use super::models::{Holder, Permission, Refusal, TenantStatus};
 use crate::auth::{ApiKey, Environment};
 use crate::config::Seconds;
-use crate::hub::{self, demo::Demo};
+use crate::hub::{
+    self,
+    demo::{Demo, DemoKeys},
+};
 
 struct Cluster {
-    demo: Demo,
+    hub: hub::Hub,
+    keys: DemoKeys,
     cache: KeyCache<HiveHubClient>,
     clock: Arc<HandClock>,
     calls: Arc<AtomicUsize>,
@@ -33,17 +37,18 @@ struct Cluster {
 impl Cluster {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let demo = Demo::open(folder.path()).unwrap();
+        let Demo { hub, keys } = Demo::open(folder.path()).unwrap();
+        let keys = keys.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let url = format!("http://{address}").parse().unwrap();
-        let client = HiveHubClient::new(&url, &demo.keys.hivehub_api_key).unwrap();
+        let client = HiveHubClient::new(&url, &keys.hivehub_api_key).unwrap();
         let clock = Arc::new(HandClock::default());
         let client = client.on_clock(Arc::clone(&clock) as Arc<dyn Clock>);
         let ttl = Seconds::new(300).unwrap();
         let cache = KeyCache::new(client, ttl, Arc::clone(&clock) as Arc<dyn Clock>);
         let calls = Arc::default();
-        let mut cluster = Self { demo, cache, clock, calls, address, running: None, _folder: folder };
+        let mut cluster = Self { hub, keys, cache, clock, calls, address, running: None, _folder: folder };
         cluster.serve(listener);
         cluster
     }
@@ -54,7 +59,7 @@ impl Cluster {
             calls.fetch_add(1, Ordering::SeqCst);
             next.run(request)
         };
-        let router = hub::router(self.demo.hub.clone()).layer(middleware::from_fn(count));
+        let router = hub::router(self.hub.clone()).layer(middleware::from_fn(count));
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or_default() };
@@ -77,7 +82,7 @@ impl Cluster {
     }
 
     fn key(&self) -> ApiKey {
-        self.demo.keys.tenants[0].keys.read_write.clone()
+        self.keys.tenants[0].keys.read_write.clone()
     }
 
     async fn lookup(&self, key: &ApiKey) -> Result<Permission, LookupError> {
@@ -92,7 +97,7 @@ fn refused(reason: Refusal) -> Result<Permission, LookupError> {
 #[tokio::test]
 async fn every_demo_key_is_what_it_says() {
     let cluster = Cluster::start().await;
-    for tenant in &cluster.demo.keys.tenants {
+    for tenant in &cluster.keys.tenants {
         for (key, permission) in [
             (&tenant.keys.admin, Permission::Admin),
             (&tenant.keys.read_write, Permission::ReadWrite),
@@ -105,7 +110,7 @@ async fn every_demo_key_is_what_it_says() {
             assert_eq!(holder.id, tenant.id);
         }
     }
-    let operator = cluster.cache.lookup(&cluster.demo.keys.operator.sha256()).await.unwrap();
+    let operator = cluster.cache.lookup(&cluster.keys.operator.sha256()).await.unwrap();
     assert_eq!((&operator.holder, operator.permission), (&Holder::Cluster, Permission::Admin));
 }
 
@@ -141,7 +146,7 @@ async fn a_revoked_key_is_refused_as_soon_as_the_hub_is_asked() {
     let mut cluster = Cluster::start().await;
     let key = cluster.key();
     cluster.lookup(&key).await.unwrap();
-    cluster.demo.hub.revoke_key(&key.id()).unwrap();
+    cluster.hub.revoke_key(&key.id()).unwrap();
     cluster.clock.pass(60);
     assert_eq!(cluster.lookup(&key).await, refused(Refusal::Revoked));
     cluster.stop_hub().await;
@@ -151,13 +156,13 @@ async fn a_revoked_key_is_refused_as_soon_as_the_hub_is_asked() {
 #[tokio::test]
 async fn a_suspended_tenants_key_is_told_apart_from_an_unknown_one() {
     let cluster = Cluster::start().await;
-    let tenant = &cluster.demo.keys.tenants[1];
-    cluster.demo.hub.set_tenant_status(&tenant.id, TenantStatus::Suspended).unwrap();
+    let tenant = &cluster.keys.tenants[1];
+    cluster.hub.set_tenant_status(&tenant.id, TenantStatus::Suspended).unwrap();
     let answer = cluster.lookup(&tenant.keys.admin).await;
     assert_eq!(answer, refused(Refusal::TenantSuspended(tenant.id.clone())));
     let made_up = ApiKey::generate(Environment::Live, &[9; ApiKey::ENTROPY_BYTES]);
     assert_eq!(cluster.lookup(&made_up).await, refused(Refusal::Unknown));
-    cluster.demo.hub.set_tenant_status(&tenant.id, TenantStatus::Active).unwrap();
+    cluster.hub.set_tenant_status(&tenant.id, TenantStatus::Active).unwrap();
     cluster.clock.pass(10);
     assert_eq!(cluster.lookup(&tenant.keys.admin).await, Ok(Permission::Admin));
 }

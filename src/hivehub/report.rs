@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::answer::refuse_failures;
 use super::client::{HiveHubClient, accepted};
-use super::error::{Garbage, HubError};
+use super::error::{Garbage, HubError, missing_field};
 use super::models::{USAGE_CONTENT_TYPE, UsageReceipt};
 use super::observer::Call;
 
@@ -70,7 +70,10 @@ impl UsageReceipts {
                 continue;
             }
             return serde_json::from_slice(&line).map(Some).map_err(|error| {
-                HubError::Garbage(Garbage::Json { line: self.lines, column: error.column() })
+                HubError::Garbage(match missing_field(&error) {
+                    Some(field) => Garbage::Missing { field },
+                    None => Garbage::Json { line: self.lines, column: error.column() },
+                })
             });
         }
         Ok(None)

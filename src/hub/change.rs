@@ -5,7 +5,7 @@ use vectorizer_log::{TenantId, Timestamp};
 
 use super::limits::{DisplayName, Limits, PlanName};
 use crate::auth::{KeyHash, KeyId};
-use crate::hivehub::{Permission, TenantStatus, rfc3339};
+use crate::hivehub::{Permission, TenantStatus, moment, rfc3339};
 
 /// A line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,8 +20,18 @@ pub(super) struct Told {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Change {
-    /// Servers are known by this key, in place of the one before.
+    /// Servers are known by this key, in place of all before.
     ServiceKeySet { sha256: KeyHash },
+    /// The hub has its first service key and its first operator's key.
+    Initialised { service_key_sha256: KeyHash, sha256: KeyHash, key: KeyEntry },
+    /// Servers are known by this key, too, and by those before until `old_end_at`.
+    ServiceKeyRotated {
+        sha256: KeyHash,
+        #[serde(with = "moment")]
+        old_end_at: Timestamp,
+    },
+    /// A service key is accepted no more.
+    ServiceKeyRevoked { id: KeyId },
     /// A plan exists, with these limits.
     PlanSet { name: PlanName, limits: Limits },
     /// A tenant exists, and is active.

@@ -8,8 +8,9 @@ use vectorizer_log::TenantId;
 use super::error::HubStoreError;
 use super::files::{read_bounded, write_private};
 use super::limits::{Limit, Limits, PlanName};
-use super::store::{Hub, NewKey, NewTenant};
-use crate::auth::{ApiKey, Environment, KeyHash};
+use super::service_keys::new_service_key;
+use super::store::{self, Hub, NewKey, NewTenant};
+use crate::auth::{ApiKey, Environment};
 use crate::config::Secret;
 use crate::hivehub::{Permission, TenantStatus};
 
@@ -27,8 +28,8 @@ const KEYS_BYTES_MAX: u64 = 64 * 1024;
 pub struct Demo {
     /// The hub.
     pub hub: Hub,
-    /// The keys.
-    pub keys: DemoKeys,
+    /// The keys. `None` if the hub has keys that [`KEYS_FILE`] does not have: of those only hashes are left.
+    pub keys: Option<DemoKeys>,
 }
 
 /// All the keys of a demo.
@@ -67,25 +68,33 @@ pub struct DemoTenantKeys {
 }
 
 impl Demo {
-    /// The demo in `data_dir`; made there if [`KEYS_FILE`] is not there yet.
+    /// The demo in `data_dir`; made there if the hub has no keys yet.
     ///
-    /// The keys are written before the hub learns of them, and what the hub does not know it is told
-    /// at every start. A start that was cut short is so made good by the next one. What the hub does
-    /// know stays: a revoked key stays revoked, a suspended tenant suspended.
+    /// The keys are written before the hub learns of them, and what the hub does not know of its own file it is told
+    /// at every start, so that the next start completes one that was cut short. What the hub knows stays: a revoked
+    /// key stays revoked, a suspended tenant suspended, and a service key is never replaced.
     pub fn open(data_dir: &Path) -> Result<Self, HubStoreError> {
         let hub = Hub::open(&data_dir.join(HUB_FOLDER))?;
         let path = data_dir.join(KEYS_FILE);
-        let keys = if let Some(bytes) = read_bounded(&path, KEYS_BYTES_MAX)? {
+        let found = read_bounded(&path, KEYS_BYTES_MAX)?.map(|bytes| {
             let file = serde_json::from_slice::<KeysFile>(&bytes).ok();
             // The parser's words are left out: they may quote a key.
             let reason = "it does not hold the demo's keys".to_owned();
-            file.and_then(KeysFile::parsed).ok_or(HubStoreError::Damaged { path, reason })?
-        } else {
-            let keys = DemoKeys::generate()?;
-            write_private(&path, &KeysFile::of(&keys))?;
-            keys
+            file.and_then(KeysFile::parsed).ok_or(HubStoreError::Damaged { path: path.clone(), reason })
+        });
+        let keys = match found.transpose()? {
+            Some(keys) if !hub.is_initialised() || keys.are_of(&hub) => Some(keys),
+            None if !hub.is_initialised() => {
+                let keys = DemoKeys::generate()?;
+                write_private(&path, &KeysFile::of(&keys))?;
+                Some(keys)
+            }
+            // The keys that work go on working. Nothing that is made here replaces them.
+            Some(_) | None => None,
         };
-        keys.enter_into(&hub)?;
+        if let Some(keys) = &keys {
+            keys.enter_into(&hub)?;
+        }
         Ok(Self { hub, keys })
     }
 }
@@ -104,14 +113,18 @@ impl DemoKeys {
         });
         Ok(Self {
             operator: new_key()?,
-            // Its form is free: hubs and servers compare it as a whole.
-            hivehub_api_key: Secret::new(format!("hh_service_{}", KeyHash::of(new_key()?.expose()))),
+            hivehub_api_key: new_service_key()?,
             tenants: tenants.collect::<Result<_, HubStoreError>>()?,
         })
     }
 
+    /// Whether they were made for this hub.
+    fn are_of(&self, hub: &Hub) -> bool {
+        hub.knows_service_key(&self.hivehub_api_key) || hub.knows_key(&self.operator.sha256())
+    }
+
     fn enter_into(&self, hub: &Hub) -> Result<(), HubStoreError> {
-        if !hub.is_service_key(self.hivehub_api_key.expose()) {
+        if hub.service_keys().is_empty() {
             hub.set_service_key(&self.hivehub_api_key)?;
         }
         enter(hub, &self.operator, Permission::Admin, None)?;
@@ -166,9 +179,7 @@ fn enter(
 }
 
 fn new_key() -> Result<ApiKey, HubStoreError> {
-    let mut entropy = [0; ApiKey::ENTROPY_BYTES];
-    getrandom::fill(&mut entropy).map_err(HubStoreError::NoEntropy)?;
-    Ok(ApiKey::generate(Environment::Test, &entropy))
+    store::new_key(Environment::Test)
 }
 
 /// [`KEYS_FILE`]. The keys are plain text here and nowhere else, so this type stays in this file.
@@ -246,6 +257,11 @@ mod tests {
     use super::*;
     use crate::hivehub::{Open, Reason, ValidateAnswer};
 
+    fn opened(folder: &Path) -> (Hub, DemoKeys) {
+        let Demo { hub, keys } = Demo::open(folder).unwrap();
+        (hub, keys.unwrap())
+    }
+
     fn is_valid(hub: &Hub, key: &ApiKey) -> bool {
         matches!(hub.validate(&key.sha256()), ValidateAnswer::Valid(_))
     }
@@ -253,7 +269,7 @@ mod tests {
     #[test]
     fn the_next_start_finds_the_same_keys() {
         let folder = tempfile::tempdir().unwrap();
-        let Demo { hub, keys } = Demo::open(folder.path()).unwrap();
+        let (hub, keys) = opened(folder.path());
         assert!(is_valid(&hub, &keys.operator));
         let [acme, globex] = &keys.tenants[..] else { panic!("{keys:?}") };
         assert_eq!((acme.id.as_str(), globex.id.as_str()), ("acme", "globex"));
@@ -261,30 +277,59 @@ mod tests {
         hub.revoke_key(&revoked.id()).unwrap();
         drop(hub);
 
-        let again = Demo::open(folder.path()).unwrap();
-        assert_eq!(again.keys, keys);
-        assert!(is_valid(&again.hub, &globex.keys.read_only));
-        let answer = again.hub.validate(&revoked.sha256());
-        let policy_cursor = Some(again.hub.policy_cursor());
+        let (hub, again) = opened(folder.path());
+        assert_eq!(again, keys);
+        assert!(is_valid(&hub, &globex.keys.read_only));
+        let answer = hub.validate(&revoked.sha256());
+        let policy_cursor = Some(hub.policy_cursor());
         assert_eq!(answer, ValidateAnswer::Refused { reason: Open::Known(Reason::Revoked), policy_cursor });
+    }
+
+    #[test]
+    fn a_start_whose_keys_file_is_gone_or_another_hubs_replaces_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let (hub, keys) = opened(folder.path());
+        let rotated = hub.rotate_service_key(0).unwrap();
+        drop(hub);
+        // The file has the old service key.
+        let (hub, _) = opened(folder.path());
+        assert!(hub.is_service_key(rotated.expose()) && !hub.is_service_key(keys.hivehub_api_key.expose()));
+        drop(hub);
+        let elsewhere = tempfile::tempdir().unwrap();
+        drop(opened(elsewhere.path()));
+        let path = folder.path().join(KEYS_FILE);
+        for is_there in [false, true] {
+            fs::remove_file(&path).unwrap();
+            if is_there {
+                fs::copy(elsewhere.path().join(KEYS_FILE), &path).unwrap();
+            }
+            let Demo { hub, keys: none } = Demo::open(folder.path()).unwrap();
+            assert_eq!(none, None);
+            assert_eq!(path.exists(), is_there, "keys were made");
+            assert!(hub.is_service_key(rotated.expose()) && is_valid(&hub, &keys.operator));
+            // The one that the rotation has ended is listed, too.
+            assert_eq!((hub.service_keys().len(), hub.keys(None, None, 99).len()), (2, 9));
+            drop(hub);
+            fs::write(&path, "").unwrap();
+        }
     }
 
     #[test]
     fn a_start_that_was_cut_short_is_made_good() {
         let folder = tempfile::tempdir().unwrap();
-        let Demo { hub, keys } = Demo::open(folder.path()).unwrap();
+        let (hub, keys) = opened(folder.path());
         drop(hub);
         fs::remove_dir_all(folder.path().join(HUB_FOLDER)).unwrap();
-        let again = Demo::open(folder.path()).unwrap();
-        assert_eq!(again.keys, keys);
-        assert!(again.hub.is_service_key(keys.hivehub_api_key.expose()));
-        assert!(is_valid(&again.hub, &keys.operator) && is_valid(&again.hub, &keys.tenants[1].keys.mcp));
+        let (hub, again) = opened(folder.path());
+        assert_eq!(again, keys);
+        assert!(hub.is_service_key(keys.hivehub_api_key.expose()));
+        assert!(is_valid(&hub, &keys.operator) && is_valid(&hub, &keys.tenants[1].keys.mcp));
     }
 
     #[test]
     fn the_keys_file_is_its_owners_and_has_exactly_the_documented_shape() {
         let folder = tempfile::tempdir().unwrap();
-        let Demo { keys, .. } = Demo::open(folder.path()).unwrap();
+        let (_, keys) = opened(folder.path());
         let path = folder.path().join(KEYS_FILE);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let file: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
@@ -298,7 +343,7 @@ mod tests {
     #[test]
     fn a_damaged_keys_file_is_an_error_that_quotes_no_key() {
         let folder = tempfile::tempdir().unwrap();
-        let Demo { hub, keys } = Demo::open(folder.path()).unwrap();
+        let (hub, keys) = opened(folder.path());
         drop(hub);
         let path = folder.path().join(KEYS_FILE);
         let text = fs::read_to_string(&path).unwrap();

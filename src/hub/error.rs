@@ -57,6 +57,15 @@ pub enum HubStoreError {
     /// A key of cluster scope that is not an admin's has no meaning.
     #[error("a key of cluster scope has to be ADMIN")]
     LesserClusterKey,
+    /// A hub gets its first keys once.
+    #[error("the hub has keys: `vectorizer hub keys create` and `hub service-key rotate` make others")]
+    Initialised,
+    /// Each rotation whose overlap has not ended keeps a key.
+    #[error("{} service keys are accepted at the same time at most", super::service_keys::SERVICE_KEYS_MAX)]
+    TooManyServiceKeys,
+    /// Without it no server is known.
+    #[error("service key {0} is the only one that is accepted: rotate it, with an overlap of 0 if need be")]
+    OnlyServiceKey(KeyId),
     /// Both keys of a rotation work for so long at most.
     #[error("two keys may overlap for {} s at most", super::store::OVERLAP_SECONDS_MAX)]
     OverlapTooLong,

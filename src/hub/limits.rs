@@ -180,9 +180,95 @@ impl Limits {
     }
 }
 
+/// What a server of no configuration of its own gives a tenant whose plan names no number.
+const DEFAULT_REQUESTS_PER_MINUTE: u64 = 1_000;
+const DEFAULT_REQUESTS_PER_HOUR: u64 = 10_000;
+/// The logical bytes of the smallest vector: one number, an id of one byte, no payload.
+const VECTOR_BYTES_MIN: u64 = 4 + 1 + 32;
+
+impl Limits {
+    /// Which of these numbers can never be reached because of another, in sentences.
+    pub fn unreachable(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let get = |limit: Option<Limit>| limit.map(Limit::get);
+        match (get(self.requests_per_minute), get(self.requests_per_hour)) {
+            (Some(minute), Some(hour)) if minute > hour => found.push(format!(
+                "requests_per_minute {minute} is never reached: requests_per_hour is {hour}"
+            )),
+            (Some(minute), Some(hour)) if hour > minute.saturating_mul(60) => found.push(format!(
+                "requests_per_hour {hour} is never reached: requests_per_minute {minute} allows {} in an hour",
+                minute.saturating_mul(60)
+            )),
+            (Some(minute), None) if minute.saturating_mul(60) > DEFAULT_REQUESTS_PER_HOUR => found.push(format!(
+                "requests_per_minute {minute} is not kept up for an hour: requests_per_hour is left to the server's \
+                 rate_limiting.default_requests_per_hour, which is {DEFAULT_REQUESTS_PER_HOUR} unless it is configured"
+            )),
+            (None, Some(hour)) if hour > DEFAULT_REQUESTS_PER_MINUTE * 60 => found.push(format!(
+                "requests_per_hour {hour} is never reached: requests_per_minute is left to the server's \
+                 rate_limiting.default_requests_per_minute, which is {DEFAULT_REQUESTS_PER_MINUTE} unless it is \
+                 configured"
+            )),
+            (Some(_) | None, Some(_) | None) => {}
+        }
+        if let (Some(vectors), Some(bytes)) = (get(self.vectors), get(self.storage_bytes))
+            && vectors.saturating_mul(VECTOR_BYTES_MIN) > bytes
+        {
+            found.push(format!(
+                "vectors {vectors} is never reached: storage_bytes {bytes} has room for {} of the smallest",
+                bytes / VECTOR_BYTES_MIN
+            ));
+        }
+        if let (Some(stored), Some(log)) = (get(self.storage_bytes), get(self.log_bytes))
+            && stored > log
+        {
+            found.push(format!(
+                "storage_bytes {stored} is hardly reached: log_bytes is {log}, and the log has all that is stored"
+            ));
+        }
+        found
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_that_another_makes_pointless_is_named() {
+        let limit = |number| Some(Limit::new(number).unwrap());
+        let rate = |minute, hour| Limits {
+            requests_per_minute: minute,
+            requests_per_hour: hour,
+            ..Limits::default()
+        };
+        for (limits, words) in [
+            (rate(limit(600), None), "requests_per_minute 600 is not kept up"),
+            (rate(limit(600), limit(10)), "requests_per_minute 600 is never reached"),
+            (rate(limit(600), limit(36_001)), "requests_per_hour 36001 is never reached"),
+            (rate(None, limit(60_001)), "requests_per_hour 60001 is never reached"),
+            (
+                Limits { vectors: limit(1_000), storage_bytes: limit(36_999), ..Limits::default() },
+                "vectors 1000 is never reached",
+            ),
+            (
+                Limits { log_bytes: limit(9), storage_bytes: limit(10), ..Limits::default() },
+                "storage_bytes 10 is hardly reached",
+            ),
+        ] {
+            let found = limits.unreachable();
+            assert!(found.len() == 1 && found[0].starts_with(words), "{found:?}");
+        }
+        for limits in [
+            Limits::default(),
+            rate(limit(600), limit(36_000)),
+            rate(limit(600), limit(10_000)),
+            rate(limit(100), None),
+            rate(None, limit(60_000)),
+            Limits { vectors: limit(1_000), storage_bytes: limit(37_000), ..Limits::default() },
+        ] {
+            assert_eq!(limits.unreachable(), [""; 0], "{limits:?}");
+        }
+    }
 
     #[test]
     fn an_override_goes_before_the_plan_number_by_number() {

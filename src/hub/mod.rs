@@ -3,6 +3,7 @@
 //!
 //! - `store`: the hub, and the one way to change what it knows. `state` is what it knows, `change` what
 //!   it can be told, `limits` what a tenant may use, `feed` what servers have to hear of.
+//! - `service_keys`: by which keys servers are known here.
 //! - `ledger`: the usage that was reported, each event once.
 //! - `journal`, `files`: how all of it lies on disk.
 //! - `server`: the hub over HTTP. `demo`: something to try.
@@ -16,6 +17,7 @@ pub(crate) mod journal;
 mod ledger;
 mod limits;
 mod server;
+mod service_keys;
 mod state;
 mod store;
 
@@ -25,5 +27,6 @@ pub use ledger::{Totals, UsageFilter, UsagePage};
 pub use limits::{DisplayName, InvalidDisplayName, InvalidLimit, InvalidPlanName, Limit, Limits, PlanName};
 pub(crate) use server::unguarded_admin;
 pub use server::{Call, Caller, models, router};
+pub use service_keys::{FirstKeys, SERVICE_KEYS_MAX, ServiceKeyEntry};
 pub use state::TenantEntry;
 pub use store::{Hub, NewKey, NewTenant, OVERLAP_SECONDS_MAX, Reported};

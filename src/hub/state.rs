@@ -9,6 +9,7 @@ use super::change::{Change, KeyEntry, Rotated, Told};
 use super::error::HubStoreError;
 use super::feed::Feed;
 use super::limits::{DisplayName, Limit, Limits, PlanName};
+use super::service_keys::ServiceKeyEntry;
 use crate::auth::{KeyHash, KeyId};
 use crate::hivehub::{
     KeyFacts, Open, Permission, PolicyChange, QuotaAnswer, Reason, Scope, TenantFacts, TenantStatus,
@@ -29,7 +30,12 @@ pub(super) struct State {
     pub(super) through: u64,
     #[serde(default = "Feed::new")]
     pub(super) feed: Feed,
-    pub(super) service_key_sha256: Option<KeyHash>,
+    /// The one service key, as hubs without rotation kept it. Always `None` once a hub has read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    service_key_sha256: Option<KeyHash>,
+    /// In the order in which they were made.
+    #[serde(default)]
+    pub(super) service_keys: Vec<ServiceKeyEntry>,
     #[serde(default)]
     pub(super) plans: BTreeMap<PlanName, Limits>,
     pub(super) tenants: BTreeMap<TenantId, TenantEntry>,
@@ -76,6 +82,7 @@ impl State {
             through: 0,
             feed: Feed::new(),
             service_key_sha256: None,
+            service_keys: Vec::new(),
             plans: BTreeMap::new(),
             tenants: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -90,6 +97,8 @@ impl State {
             return Err(format!("its version is {}, this program reads {FORMAT_VERSION}", state.version));
         }
         let is_old = std::mem::replace(&mut state.version, FORMAT_VERSION) != FORMAT_VERSION;
+        let only = state.service_key_sha256.take();
+        state.service_keys.extend(only.map(|sha256| ServiceKeyEntry::new(sha256, None)));
         let orphan = state
             .keys
             .values()
@@ -116,7 +125,20 @@ impl State {
     /// Whether the change is possible, and makes a difference. One that is can always be applied.
     pub(super) fn check(&self, change: &Change) -> Result<Effect, HubStoreError> {
         let differs = match change {
-            Change::ServiceKeySet { sha256 } => self.service_key_sha256 != Some(*sha256),
+            Change::ServiceKeySet { sha256 } => {
+                let is_it =
+                    |key: &ServiceKeyEntry| key.sha256 == *sha256 && !key.revoked && key.expires_at.is_none();
+                !matches!(&self.service_keys[..], [only] if is_it(only))
+            }
+            Change::Initialised { sha256, key, .. } => {
+                if self.is_initialised() {
+                    return Err(HubStoreError::Initialised);
+                }
+                self.check_new_key(*sha256, key)?;
+                true
+            }
+            Change::ServiceKeyRotated { .. } => true,
+            Change::ServiceKeyRevoked { id } => !self.service_key(id)?.revoked,
             Change::PlanSet { name, limits } => self.plans.get(name) != Some(limits),
             Change::TenantCreated { id, plan, .. } => {
                 if self.tenants.get(id).is_some_and(|tenant| tenant.status != TenantStatus::Deleted) {
@@ -156,7 +178,25 @@ impl State {
     /// Makes a change that [`Self::check`] has found possible. Depends on nothing but state and change.
     pub(super) fn apply(&mut self, Told { at, change }: Told) {
         match change {
-            Change::ServiceKeySet { sha256 } => self.service_key_sha256 = Some(sha256),
+            Change::ServiceKeySet { sha256 } => {
+                self.service_keys = vec![ServiceKeyEntry::new(sha256, Some(at))];
+            }
+            Change::Initialised { service_key_sha256, sha256, key } => {
+                self.service_keys = vec![ServiceKeyEntry::new(service_key_sha256, Some(at))];
+                self.insert_key(sha256, key);
+            }
+            Change::ServiceKeyRotated { sha256, old_end_at } => {
+                self.service_keys.retain(|key| key.is_live(at));
+                for key in &mut self.service_keys {
+                    key.expires_at = Some(key.expires_at.map_or(old_end_at, |end| end.min(old_end_at)));
+                }
+                self.service_keys.push(ServiceKeyEntry::new(sha256, Some(at)));
+            }
+            Change::ServiceKeyRevoked { id } => {
+                for key in self.service_keys.iter_mut().filter(|key| key.id() == id) {
+                    key.revoked = true;
+                }
+            }
             Change::PlanSet { name, limits } => {
                 let before = self.plans.insert(name.clone(), limits).unwrap_or_default();
                 for (id, tenant) in &self.tenants {
@@ -219,6 +259,16 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Whether there is, or was, a service key or an operator's key.
+    pub(super) fn is_initialised(&self) -> bool {
+        !self.service_keys.is_empty() || self.keys.values().any(|key| key.tenant.is_none())
+    }
+
+    pub(super) fn service_key(&self, id: &KeyId) -> Result<&ServiceKeyEntry, HubStoreError> {
+        let found = self.service_keys.iter().find(|key| key.id() == *id);
+        found.ok_or_else(|| HubStoreError::NoSuchKey(id.clone()))
     }
 
     pub(super) fn tenant(&self, id: &TenantId) -> Result<&TenantEntry, HubStoreError> {

@@ -23,7 +23,6 @@ use super::ledger::{Entry, Ledger, Totals, UsageFilter, UsagePage};
 use super::limits::{DisplayName, Limits, PlanName};
 use super::state::{Effect, State, TenantEntry};
 use crate::auth::{ApiKey, Environment, KeyHash, KeyId};
-use crate::config::Secret;
 use crate::hivehub::{
     POLICY_EVENTS_MAX, Permission, PoliciesAnswer, PolicyCursor, QuotaAnswer, TenantStatus, UsageEvent,
     ValidateAnswer,
@@ -66,6 +65,8 @@ pub(super) struct Shared {
     pub(super) moved: watch::Sender<u64>,
     /// Whether those who wait should stop.
     pub(super) stopping: watch::Sender<bool>,
+    /// Of the server in this process, if one was lent.
+    pub(super) lent_service_key: RwLock<Option<KeyHash>>,
     /// Locked as long as the hub lives: two hubs on one folder would undo each other's changes.
     _lock: File,
 }
@@ -172,6 +173,7 @@ impl Hub {
                 ledger: Mutex::new(ledger),
                 moved,
                 stopping: watch::Sender::new(false),
+                lent_service_key: RwLock::default(),
                 _lock: lock,
             }),
         };
@@ -181,17 +183,6 @@ impl Hub {
     /// Whether a hub was ever opened in `folder`.
     pub fn is_in(folder: &Path) -> bool {
         folder.join(STATE_FILE).exists()
-    }
-
-    /// Sets the key by which Vectorizer servers are known here, in place of the one before.
-    pub fn set_service_key(&self, key: &Secret) -> Result<(), HubStoreError> {
-        self.change(|_| Ok(Change::ServiceKeySet { sha256: KeyHash::of(key.expose()) })).map(drop)
-    }
-
-    /// Whether `key` is the service key. Takes as long for a wrong key as for the right one, as far as
-    /// the key is concerned: hashes are compared.
-    pub fn is_service_key(&self, key: &str) -> bool {
-        self.state().service_key_sha256 == Some(KeyHash::of(key))
     }
 
     /// Whether `key` is an operator's: live, ADMIN, and of cluster scope.
@@ -424,7 +415,7 @@ impl Hub {
     }
 
     /// Makes one change.
-    fn change(
+    pub(super) fn change(
         &self,
         decide: impl FnOnce(&State) -> Result<Change, HubStoreError>,
     ) -> Result<Effect, HubStoreError> {
@@ -493,13 +484,13 @@ impl Hub {
     }
 }
 
-fn new_key(environment: Environment) -> Result<ApiKey, HubStoreError> {
+pub(super) fn new_key(environment: Environment) -> Result<ApiKey, HubStoreError> {
     let mut entropy = [0; ApiKey::ENTROPY_BYTES];
     getrandom::fill(&mut entropy).map_err(HubStoreError::NoEntropy)?;
     Ok(ApiKey::generate(environment, &entropy))
 }
 
-fn entry(key: &ApiKey, NewKey { permission, tenant, expires_at }: NewKey) -> KeyEntry {
+pub(super) fn entry(key: &ApiKey, NewKey { permission, tenant, expires_at }: NewKey) -> KeyEntry {
     let created_at = Some(Timestamp::now());
     KeyEntry { id: key.id(), permission, tenant, expires_at, revoked: false, created_at, rotated: None }
 }

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::config::Secret;
 use crate::hivehub::{Open, PolicyChange, Reason};
 use crate::hub::Limit;
 

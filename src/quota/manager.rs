@@ -443,7 +443,8 @@ impl Question {
             }
             Err(error) => {
                 self.publish_fallback_if_unknown().await;
-                warn!(tenant = %self.tenant, %error, "the tenant's limits cannot be asked for");
+                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                warn!(tenant = %self.tenant, %error, cause, "the tenant's limits cannot be asked for");
                 let pause = error.retry_after().unwrap_or(PAUSE);
                 Err(pause.clamp(PAUSE, self.shared.interval.max(PAUSE)))
             }

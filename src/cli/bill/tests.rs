@@ -93,6 +93,7 @@ struct Told {
 async fn told(lines: Vec<UsageEvent>) -> Told {
     let folder = tempfile::tempdir().unwrap();
     let Demo { hub, keys } = Demo::open(folder.path()).unwrap();
+    let keys = keys.unwrap();
     let url = serve(hub::router(hub)).await;
     let client = HiveHubClient::new(&url.parse().unwrap(), &keys.hivehub_api_key).unwrap();
     let bytes = lines.into_iter().map(|line| {

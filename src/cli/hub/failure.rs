@@ -12,7 +12,7 @@ pub(in crate::cli) enum HubFailure {
     #[error("{}", .0.details)]
     No(ErrorAnswer),
     /// There is none to ask.
-    #[error("there is no hub in {0:?}; `vectorizer hub` begins one")]
+    #[error("there is no hub in {0:?}; `vectorizer hub init` begins one")]
     NoHub(PathBuf),
     /// One runs, and has the folder's files to itself.
     #[error("a hub is running on {0:?}; stop it, or ask it with --url and --key")]

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::cli::Streams;
 use crate::hub::models::SetOverrides;
 use crate::hub::{Limit, Limits};
 
@@ -51,6 +52,13 @@ impl LimitArgs {
             requests_per_minute: self.requests_per_minute.map(|given| given.0),
             requests_per_hour: self.requests_per_hour.map(|given| given.0),
         }
+    }
+}
+
+/// Says which of the numbers can never be reached because of another. They are set all the same.
+pub(super) fn warn_of_unreachable(quota: &Limits, streams: &Streams) {
+    for sentence in quota.unreachable() {
+        streams.remark(format_args!("warning: {sentence}"));
     }
 }
 

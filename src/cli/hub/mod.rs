@@ -4,10 +4,12 @@
 //! does, in this process on its folder: one answer, wherever it comes from.
 
 mod failure;
+mod init;
 mod keys;
 mod limits;
 mod place;
 mod plans;
+mod service_key;
 mod table;
 mod tenants;
 #[cfg(test)]
@@ -25,6 +27,11 @@ use super::{Exit, Streams};
 /// What can be asked of a hub.
 #[derive(Debug, Subcommand)]
 pub(super) enum HubCommand {
+    /// Begin a hub: make its first service key and its first operator's key, and print them
+    ///
+    /// The keys are printed once, as lines for an environment file; of each only its SHA-256 is kept. A hub that has
+    /// keys is left as it is.
+    Init(init::InitArgs),
     /// Tenants: list, create, show, set, suspend, resume, delete
     #[command(subcommand)]
     Tenants(tenants::TenantsCommand),
@@ -34,6 +41,9 @@ pub(super) enum HubCommand {
     /// Keys: list, show, create, rotate, revoke
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// The keys by which servers are known: list, rotate, revoke
+    #[command(subcommand)]
+    ServiceKey(service_key::ServiceKeyCommand),
     /// The usage that servers have reported: list, totals
     #[command(subcommand)]
     Usage(usage::UsageCommand),
@@ -47,6 +57,8 @@ pub(super) async fn run(command: HubCommand, streams: Streams) -> Exit {
             HubCommand::Tenants(command) => tenants::run(command, &streams).await,
             HubCommand::Plans(command) => plans::run(command, &streams).await,
             HubCommand::Keys(command) => keys::run(command, &streams).await,
+            HubCommand::Init(args) => init::run(args, &streams).await,
+            HubCommand::ServiceKey(command) => service_key::run(command, &streams).await,
             HubCommand::Usage(command) => usage::run(command, &streams).await,
         };
         match done {

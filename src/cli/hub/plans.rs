@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::limits::{LimitArgs, NAMES, words};
+use super::limits::{LimitArgs, NAMES, warn_of_unreachable, words};
 use super::place::PlaceArgs;
 use super::table::{Table, write_facts};
 use super::{HubFailure, write_json};
@@ -63,6 +63,7 @@ pub(super) async fn run(command: PlansCommand, streams: &Streams) -> Result<(), 
             };
             limits.changes().apply(&mut quota);
             let set: PlanView = hub.send("PUT", &path(&plan), &quota).await?;
+            warn_of_unreachable(&set.quota, streams);
             write(&set, &place, streams)
         }
     }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use vectorizer_log::TenantId;
 
-use super::limits::{LimitArgs, NAMES, words};
+use super::limits::{LimitArgs, NAMES, warn_of_unreachable, words};
 use super::place::PlaceArgs;
 use super::table::{Table, write_facts};
 use super::{moment, word, write_json};
@@ -90,12 +90,15 @@ pub(super) async fn run(command: TenantsCommand, streams: &Streams) -> Result<()
             let mut overrides = Limits::default();
             limits.changes().apply(&mut overrides);
             let new = CreateTenant { id, name, plan, overrides };
-            let created = place.open().await?.send("POST", TENANTS, &new).await?;
+            let created: TenantView = place.open().await?.send("POST", TENANTS, &new).await?;
+            warn_of_unreachable(&created.quota, streams);
             write(&created, &place, streams)
         }
         TenantsCommand::Set(SetArgs { tenant, plan, name, limits, place }) => {
             let change = SetTenant { name, plan, overrides: limits.changes() };
-            let set = place.open().await?.send("PATCH", &format!("{TENANTS}/{tenant}"), &change).await?;
+            let set: TenantView =
+                place.open().await?.send("PATCH", &format!("{TENANTS}/{tenant}"), &change).await?;
+            warn_of_unreachable(&set.quota, streams);
             write(&set, &place, streams)
         }
         TenantsCommand::Suspend(args) => tell(args, "POST", "/suspend", streams).await,

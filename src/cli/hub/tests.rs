@@ -19,6 +19,7 @@ impl Stage {
     fn new() -> Self {
         let data = tempfile::tempdir().unwrap();
         let Demo { hub, keys } = Demo::open(data.path()).unwrap();
+        let keys = keys.unwrap();
         drop(hub);
         Self { data, keys }
     }

@@ -35,10 +35,13 @@ impl Dev {
         let hub_address = hub_listener.local_addr()?;
         self.flags.cluster_enabled = Some(true);
         self.flags.hivehub_api_url = Some(format!("http://{hub_address}").parse()?);
-        self.flags.hivehub_api_key = Some(keys.hivehub_api_key.clone());
+        // Of a service key that was rotated the file has the old one.
+        let service_key = keys.as_ref().map(|keys| keys.hivehub_api_key.clone());
+        let accepted = service_key.filter(|key| hub.is_service_key(key.expose()));
+        self.flags.hivehub_api_key = Some(accepted.map_or_else(|| hub.lend_service_key(), Ok)?);
         let config = Config::load(&self.flags, &|name| std::env::var(name).ok())?;
         let server = Server::bind(&config)?;
-        let text = welcome((server.scheme(), server.address()?), hub_address, &config, &keys)?;
+        let text = welcome((server.scheme(), server.address()?), hub_address, &config, keys.as_ref())?;
         streams.report(text)?;
         if let Some(address) = server.metrics_address() {
             streams.report(format_args!("metrics on http://{}/metrics", address?))?;
@@ -63,7 +66,7 @@ fn welcome(
     (scheme, address): (&str, SocketAddr),
     hub_address: SocketAddr,
     config: &Config,
-    keys: &DemoKeys,
+    keys: Option<&DemoKeys>,
 ) -> Result<String, std::fmt::Error> {
     let data_dir = &config.server.data_dir;
     let mut text = format!(
@@ -76,6 +79,18 @@ fn welcome(
         data_dir.display(),
         data_dir.join(KEYS_FILE).display(),
     );
+    let Some(keys) = keys else {
+        writeln!(
+            text,
+            "The keys that were made here before go on working. {KEYS_FILE} does not have them, and they cannot be\n\
+             shown again: of each only its SHA-256 is kept. Others are made by\n\n  \
+             vectorizer hub keys create --tenant acme --permission ADMIN --data-dir {data}\n  \
+             vectorizer hub keys create --cluster --permission ADMIN --data-dir {data}\n\n\
+             while this is stopped, or with an operator's key and --url http://{hub_address} while it runs.\n",
+            data = data_dir.display(),
+        )?;
+        return Ok(text);
+    };
     for tenant in &keys.tenants {
         writeln!(text, "  {} ({})", tenant.id, tenant.name)?;
         for (level, key) in [

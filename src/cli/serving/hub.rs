@@ -9,7 +9,7 @@ use clap::Args;
 use super::{Failure, start_logging, stop};
 use crate::cli::Streams;
 use crate::cli::hub::HubCommand;
-use crate::hub::demo::{Demo, KEYS_FILE};
+use crate::hub::demo::HUB_FOLDER;
 use crate::{hub, server};
 
 /// Its answers take milliseconds.
@@ -32,27 +32,44 @@ impl Hub {
     pub(crate) async fn run(self, streams: &Streams) -> Result<(), Failure> {
         start_logging();
         let stop = stop::asked()?;
-        let demo = Demo::open(&self.data_dir)?;
+        let hub = self.opened()?;
         let listener = server::listen(self.listen)?;
         let address = listener.local_addr()?;
-        let keys = self.data_dir.join(KEYS_FILE);
         streams.report(format_args!(
-            "vectorizer hub: listening on http://{address}, keys in {keys}\n\n\
-             A server that asks this HiveHub:\n\n  \
-             export HIVEHUB_API_KEY=<hivehub_api_key in {keys}>\n  \
+            "vectorizer hub: listening on http://{address}, data in {data}\n\n\
+             A server that asks this HiveHub, with the key that `vectorizer hub init` has printed:\n\n  \
+             export HIVEHUB_API_KEY=...\n  \
              vectorizer serve --cluster-enabled --hivehub-api-url http://{address}\n\n\
-             A tenant of your own:\n\n  \
-             export VECTORIZER_KEY=<operator in {keys}>\n  \
-             vectorizer hub tenants create initech --plan generous --url http://{address}\n  \
+             A tenant, with the operator's key:\n\n  \
+             export VECTORIZER_KEY=...\n  \
+             vectorizer hub plans set small --vectors 100000 --url http://{address}\n  \
+             vectorizer hub tenants create initech --plan small --url http://{address}\n  \
              vectorizer hub keys create --tenant initech --permission ADMIN --url http://{address}\n",
-            keys = keys.display(),
+            data = self.data_dir.display(),
         ))?;
-        let waited_for = demo.hub.clone();
+        let waited_for = hub.clone();
         let stop = async move {
             stop.await;
             waited_for.stop_waiting();
         };
-        server::serve(listener, hub::router(demo.hub), GRACE, stop).await;
+        server::serve(listener, hub::router(hub), GRACE, stop).await;
         Ok(())
+    }
+
+    /// The hub in the folder. Without one nothing is made.
+    fn opened(&self) -> Result<hub::Hub, Failure> {
+        let folder = self.data_dir.join(HUB_FOLDER);
+        if hub::Hub::is_in(&folder) {
+            let hub = hub::Hub::open(&folder)?;
+            if hub.is_initialised() {
+                return Ok(hub);
+            }
+        }
+        let data = self.data_dir.display();
+        Err(format!(
+            "there is no hub with keys in {data}: `vectorizer hub init --data-dir {data}` makes its first ones and \
+             prints them"
+        )
+        .into())
     }
 }

@@ -6,6 +6,7 @@ use vectorizer_log::{Incarnation, TenantId, Timestamp};
 use super::moment::optional as rfc3339;
 use super::open::Open;
 use super::policies::PolicyCursor;
+use super::present;
 use crate::auth::{KeyHash, KeyId};
 
 /// Where keys are validated, below `HiveHub`'s address.
@@ -42,9 +43,10 @@ pub struct KeyFacts {
     /// On whose data.
     pub scope: Open<Scope>,
     /// When it ends; `None` is never.
-    #[serde(default, with = "rfc3339")]
+    #[serde(with = "rfc3339")]
     pub expires_at: Option<Timestamp>,
     /// Whose it is; `None` for a key of cluster scope.
+    #[serde(deserialize_with = "present")]
     pub tenant: Option<TenantFacts>,
     /// The policies it was made under; `None` from a `HiveHub` without a policy feed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -359,6 +361,7 @@ mod tests {
             let answer = with(pointer, json!(word));
             assert_eq!(verdict(&answer), Ok(Verdict::Refused(Refusal::NotUnderstood)), "{word}");
         }
+        // A no without a reason is one all the same.
         for answer in [json!({"valid": false, "reason": "full moon"}), json!({"valid": false})] {
             assert_eq!(verdict(&answer), Ok(Verdict::Refused(Refusal::NotUnderstood)));
         }

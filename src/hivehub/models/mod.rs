@@ -2,7 +2,7 @@
 //!
 //! The types of the contract (`docs/hivehub.openapi.yaml`) tolerate what a newer `HiveHub` may add:
 //! fields are ignored, an unknown word of an enumeration is kept as [`Open::Unknown`], and an unknown
-//! kind of policy event as [`PolicyChange::NotUnderstood`]. Past [`ValidateAnswer::verdict`] nothing is
+//! kind of policy event as [`PolicyChange::NotUnderstood`]. What the contract requires has to be there. Past [`ValidateAnswer::verdict`] nothing is
 //! tolerated: a caller is a [`KeyIdentity`] or refused.
 
 mod error;
@@ -13,6 +13,8 @@ mod open;
 mod policies;
 mod quota;
 mod usage;
+
+use serde::{Deserialize, Deserializer};
 
 pub use error::{CURSOR_LOST, ErrorAnswer, UNKNOWN_TENANT};
 pub use keys::{
@@ -29,3 +31,16 @@ pub use usage::{
     Correction, USAGE_CONTENT_TYPE, USAGE_EVENT_TYPE, USAGE_PATH, Unit, UsageContradiction, UsageData,
     UsageEvent, UsageEventId, UsageOutcome, UsageReceipt, UsageSource, Window,
 };
+
+/// Reads a field that has to be there: null is a value, and its absence an error. Serde reads the absence of an
+/// `Option` as `None` unless it is told how to read the field.
+pub(crate) fn present<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    T::deserialize(deserializer)
+}
+
+#[cfg(test)]
+mod required_tests;

@@ -6,6 +6,7 @@ use vectorizer_log::{Incarnation, TenantId};
 use super::keys::TenantStatus;
 use super::open::Open;
 use super::policies::PolicyCursor;
+use super::present;
 
 /// Where a tenant's quota is asked for, below `HiveHub`'s address; `{id}` stands for the tenant.
 pub const QUOTA_PATH: &str = "/api/internal/vectorizer/tenants/{id}/quota";
@@ -19,16 +20,22 @@ pub fn quota_path(tenant: &TenantId) -> String {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaAnswer {
     /// Logical bytes of all vectors.
+    #[serde(deserialize_with = "present")]
     pub storage_bytes: Option<u64>,
     /// Bytes of the tenant's log.
+    #[serde(deserialize_with = "present")]
     pub log_bytes: Option<u64>,
     /// Vectors in all collections.
+    #[serde(deserialize_with = "present")]
     pub vectors: Option<u64>,
     /// Collections.
+    #[serde(deserialize_with = "present")]
     pub collections: Option<u64>,
     /// Requests within a minute; 0 lets nothing in.
+    #[serde(deserialize_with = "present")]
     pub requests_per_minute: Option<u64>,
     /// Requests within an hour; 0 lets nothing in.
+    #[serde(deserialize_with = "present")]
     pub requests_per_hour: Option<u64>,
     /// Whether the tenant is served; `None` from a `HiveHub` that does not say it here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,7 +79,10 @@ mod tests {
         });
         assert_eq!(answer, expected);
         for number in [json!(-1), json!(1.5), json!("7")] {
-            assert!(serde_json::from_value::<QuotaAnswer>(json!({"vectors": number})).is_err(), "{number}");
+            let mut wrong = expected.clone();
+            assert!(serde_json::from_value::<QuotaAnswer>(wrong.clone()).is_ok());
+            wrong["vectors"] = number;
+            assert!(serde_json::from_value::<QuotaAnswer>(wrong.clone()).is_err(), "{wrong}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use axum::routing::{MethodRouter, get, on, post};
 
-use super::admin::{keys, plans, tenants};
+use super::admin::{keys, plans, service_keys, tenants};
 use super::{Served, internal, ledger, policies, usage};
 use crate::hivehub::{POLICIES_PATH, QUOTA_PATH, USAGE_PATH, VALIDATE_PATH};
 
@@ -64,11 +64,17 @@ pub enum Call {
     RotateKey,
     /// It gives no rights any more.
     RevokeKey,
+    /// By which keys are servers known?
+    ListServiceKeys,
+    /// Another one, beside those before for a while.
+    RotateServiceKey,
+    /// Servers are known by it no more.
+    RevokeServiceKey,
 }
 
 impl Call {
     /// Every call.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Validate,
         Self::Quota,
         Self::Policies,
@@ -92,6 +98,9 @@ impl Call {
         Self::ShowKey,
         Self::RotateKey,
         Self::RevokeKey,
+        Self::ListServiceKeys,
+        Self::RotateServiceKey,
+        Self::RevokeServiceKey,
     ];
 
     /// Its path; `{id}` and `{name}` stand for what is meant.
@@ -115,6 +124,9 @@ impl Call {
             Self::ShowKey => "/api/admin/keys/{id}",
             Self::RotateKey => "/api/admin/keys/{id}/rotate",
             Self::RevokeKey => "/api/admin/keys/{id}/revoke",
+            Self::ListServiceKeys => "/api/admin/service-keys",
+            Self::RotateServiceKey => "/api/admin/service-keys/rotate",
+            Self::RevokeServiceKey => "/api/admin/service-keys/{id}/revoke",
         }
     }
 
@@ -132,7 +144,8 @@ impl Call {
             | Self::Usage
             | Self::Totals
             | Self::ListKeys
-            | Self::ShowKey => "GET",
+            | Self::ShowKey
+            | Self::ListServiceKeys => "GET",
             Self::Validate
             | Self::Report
             | Self::CreateTenant
@@ -140,7 +153,9 @@ impl Call {
             | Self::ResumeTenant
             | Self::CreateKey
             | Self::RotateKey
-            | Self::RevokeKey => "POST",
+            | Self::RevokeKey
+            | Self::RotateServiceKey
+            | Self::RevokeServiceKey => "POST",
             Self::SetPlan => "PUT",
             Self::SetTenant => "PATCH",
             Self::DeleteTenant => "DELETE",
@@ -172,7 +187,10 @@ impl Call {
             | Self::CreateKey
             | Self::ShowKey
             | Self::RotateKey
-            | Self::RevokeKey => Caller::Operator,
+            | Self::RevokeKey
+            | Self::ListServiceKeys
+            | Self::RotateServiceKey
+            | Self::RevokeServiceKey => Caller::Operator,
         }
     }
 
@@ -205,6 +223,9 @@ impl Call {
             Self::ShowKey => get(keys::show),
             Self::RotateKey => post(keys::rotate),
             Self::RevokeKey => post(keys::revoke),
+            Self::ListServiceKeys => get(service_keys::list),
+            Self::RotateServiceKey => post(service_keys::rotate),
+            Self::RevokeServiceKey => post(service_keys::revoke),
         }
     }
 }

@@ -110,6 +110,11 @@ impl HubRejection {
                     HubStoreError::TenantDeleted(_) => (StatusCode::CONFLICT, "tenant_deleted", details),
                     HubStoreError::KeyExists(_) => (StatusCode::CONFLICT, "key_exists", details),
                     HubStoreError::KeyEnded(_) => (StatusCode::CONFLICT, "key_ended", details),
+                    HubStoreError::Initialised => (StatusCode::CONFLICT, "initialised", details),
+                    HubStoreError::OnlyServiceKey(_) => (StatusCode::CONFLICT, "only_service_key", details),
+                    HubStoreError::TooManyServiceKeys => {
+                        (StatusCode::CONFLICT, "too_many_service_keys", details)
+                    }
                     HubStoreError::LesserClusterKey | HubStoreError::OverlapTooLong => {
                         (StatusCode::UNPROCESSABLE_ENTITY, INVALID_REQUEST, details)
                     }

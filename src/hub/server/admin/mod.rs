@@ -3,4 +3,5 @@
 pub(super) mod keys;
 pub mod models;
 pub(super) mod plans;
+pub(super) mod service_keys;
 pub(super) mod tenants;

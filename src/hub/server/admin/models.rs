@@ -4,10 +4,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use vectorizer_log::{Incarnation, LogId, Meter, Seq, TenantId, Timestamp};
 
 use crate::auth::{ApiKey, Environment, KeyId};
-use crate::hivehub::{Permission, Scope, TenantStatus, Unit, UsageEvent, rfc3339};
+use crate::hivehub::{Permission, Scope, TenantStatus, Unit, UsageEvent, present, rfc3339};
 use crate::hub::change::KeyEntry;
 use crate::hub::ledger::{Totals, UsageFilter};
 use crate::hub::limits::{DisplayName, Limit, Limits, PlanName};
+use crate::hub::service_keys::ServiceKeyEntry;
 use crate::hub::state::TenantEntry;
 
 /// The most that one answer lists.
@@ -28,6 +29,7 @@ pub struct PlansAnswer {
     /// The plans.
     pub plans: Vec<PlanView>,
     /// Behind which to go on; null if there are no more.
+    #[serde(deserialize_with = "present")]
     pub next: Option<PlanName>,
 }
 
@@ -60,6 +62,7 @@ pub struct TenantsAnswer {
     /// The tenants.
     pub tenants: Vec<TenantView>,
     /// Behind which to go on; null if there are no more.
+    #[serde(deserialize_with = "present")]
     pub next: Option<TenantId>,
 }
 
@@ -127,6 +130,7 @@ pub struct KeyView {
     /// On whose data.
     pub scope: Scope,
     /// Whose it is; null for a key of cluster scope.
+    #[serde(deserialize_with = "present")]
     pub tenant: Option<TenantId>,
     /// Whether it gives rights, as far as the key itself is concerned.
     pub status: KeyStatus,
@@ -156,6 +160,7 @@ pub struct KeysAnswer {
     /// The keys.
     pub keys: Vec<KeyView>,
     /// Behind which to go on; null if there are no more.
+    #[serde(deserialize_with = "present")]
     pub next: Option<KeyId>,
 }
 
@@ -209,6 +214,45 @@ pub struct NewKeyAnswer {
     pub key: KeyView,
 }
 
+/// A service key, without the key itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceKeyView {
+    /// What may be shown of it: the first half of its SHA-256.
+    pub id: KeyId,
+    /// Whether servers that show it are known.
+    pub status: KeyStatus,
+    /// When it ends; null is never.
+    #[serde(with = "rfc3339")]
+    pub expires_at: Option<Timestamp>,
+    /// When it was made; null if that is not known.
+    #[serde(with = "rfc3339")]
+    pub created_at: Option<Timestamp>,
+}
+
+/// The service keys, the oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceKeysAnswer {
+    /// The keys.
+    pub keys: Vec<ServiceKeyView>,
+}
+
+/// A service key to be made beside those there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotateServiceKey {
+    /// For how long those of before are still accepted.
+    pub overlap_seconds: u32,
+}
+
+/// A new service key: the one time that it is seen.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NewServiceKeyAnswer {
+    /// The key itself. A secret.
+    pub secret: String,
+    /// What is kept of it.
+    pub key: ServiceKeyView,
+}
+
 /// Which events are asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -245,6 +289,7 @@ pub struct UsageAnswer {
     /// The events. There may be none and still more to come.
     pub events: Vec<UsageEvent>,
     /// Behind which event to go on; null if there are no more.
+    #[serde(deserialize_with = "present")]
     pub next: Option<u64>,
 }
 
@@ -316,6 +361,19 @@ impl KeyView {
     }
 }
 
+impl ServiceKeyView {
+    pub(in crate::hub) fn new(key: &ServiceKeyEntry, now: Timestamp) -> Self {
+        let status = if key.revoked {
+            KeyStatus::Revoked
+        } else if key.is_live(now) {
+            KeyStatus::Active
+        } else {
+            KeyStatus::Expired
+        };
+        Self { id: key.id(), status, expires_at: key.expires_at, created_at: key.created_at }
+    }
+}
+
 impl NewKeyAnswer {
     pub(in crate::hub) fn new(secret: &ApiKey, key: KeyEntry) -> Self {
         Self { secret: secret.expose().to_owned(), key: KeyView::new(key, Timestamp::now()) }
@@ -326,6 +384,13 @@ impl NewKeyAnswer {
 impl std::fmt::Debug for NewKeyAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NewKeyAnswer").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// Without the secret.
+impl std::fmt::Debug for NewServiceKeyAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewServiceKeyAnswer").field("key", &self.key).finish_non_exhaustive()
     }
 }
 

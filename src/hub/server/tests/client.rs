@@ -30,6 +30,7 @@ async fn note(State(asked): State<Asked>, request: Request, next: Next) -> Respo
 async fn every_call_of_a_server_is_in_the_contract_with_its_parameters_and_its_body() {
     let folder = tempfile::tempdir().unwrap();
     let Demo { hub, keys } = Demo::open(folder.path()).unwrap();
+    let keys = keys.unwrap();
     let asked = Asked::default();
     let listener = crate::server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

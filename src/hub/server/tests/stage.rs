@@ -35,6 +35,7 @@ impl Served {
     pub(super) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let Demo { hub, keys } = Demo::open(folder.path()).unwrap();
+        let keys = keys.unwrap();
         let url = serve(hub.clone());
         let client = crate::outgoing::client().no_proxy().build().unwrap();
         Self { hub, keys, url, folder, client }

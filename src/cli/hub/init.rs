@@ -1,0 +1,82 @@
+//! `hub init`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{HubFailure, write_json};
+use crate::auth::ApiKey;
+use crate::cli::Streams;
+use crate::cli::failure::Failure;
+use crate::cli::interruption::on_disk;
+use crate::config::Secret;
+use crate::hivehub::ErrorAnswer;
+use crate::hub::demo::{Demo, HUB_FOLDER, KEYS_FILE};
+use crate::hub::{Hub, HubStoreError};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Exit code: 0 done, 1 the hub has keys already, 2 it could not be done")]
+pub(in crate::cli) struct InitArgs {
+    /// Where the hub keeps what it is told
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    data_dir: PathBuf,
+    /// Make two demo tenants on a generous plan, too, and write all keys to dev-keys.json in the folder
+    #[arg(long)]
+    demo: bool,
+    /// Print the keys as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(
+    InitArgs { data_dir, demo, json }: InitArgs,
+    streams: &Streams,
+) -> Result<(), Failure> {
+    let folder = data_dir.clone();
+    let (service, operator) = on_disk(move || made(&folder, demo)).await?;
+    if json {
+        let keys = json!({"hivehub_api_key": service.expose(), "operator": operator.expose()});
+        write_json(streams, &keys)?;
+    } else {
+        let (service, operator) = (service.expose(), operator.expose());
+        streams.write(format!("HIVEHUB_API_KEY={service}\nVECTORIZER_KEY={operator}\n").as_bytes())?;
+    }
+    streams.flush()?;
+    streams.remark(
+        "keep both, they are not shown again: HIVEHUB_API_KEY is for the nodes, VECTORIZER_KEY is the operator's",
+    );
+    if demo {
+        let file = data_dir.join(KEYS_FILE);
+        streams.remark(format_args!("the demo tenants' keys are in {}", file.display()));
+    }
+    Ok(())
+}
+
+/// The first keys, once the hub has them.
+fn made(data_dir: &Path, demo: bool) -> Result<(Secret, ApiKey), HubFailure> {
+    let refused = |error: HubStoreError| {
+        if matches!(error, HubStoreError::Initialised) {
+            HubFailure::No(ErrorAnswer { error: "initialised".to_owned(), details: error.to_string() })
+        } else if matches!(error, HubStoreError::InUse { .. }) {
+            HubFailure::Running(data_dir.to_owned())
+        } else {
+            HubFailure::Store(error)
+        }
+    };
+    let io = |source| HubFailure::Store(HubStoreError::Io { path: data_dir.to_owned(), source });
+    std::fs::create_dir_all(data_dir).map_err(io)?;
+    let hub = Hub::open(&data_dir.join(HUB_FOLDER)).map_err(refused)?;
+    if hub.is_initialised() {
+        return Err(refused(HubStoreError::Initialised));
+    }
+    if demo {
+        // It is opened again.
+        drop(hub);
+        let keys = Demo::open(data_dir).map_err(refused)?.keys;
+        let keys = keys.ok_or_else(|| refused(HubStoreError::Initialised))?;
+        return Ok((keys.hivehub_api_key, keys.operator));
+    }
+    let keys = hub.init().map_err(refused)?;
+    Ok((keys.service, keys.operator))
+}
