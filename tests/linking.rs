@@ -109,6 +109,46 @@ async fn a_graph_outlives_a_kill_and_a_damaged_one_costs_time_only() {
     linked(&node.client(ACME)).await;
 }
 
+/// Of more vectors than may be unlinked: none of them is, as their graph was kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_upsert_after_a_restart_is_answered_at_once() {
+    const LARGE: usize = 600;
+    let data = TempDir::new().unwrap();
+    let mut node = Node::dev(data.path());
+    let mut client = node.client(ACME);
+    let index = json!({"m": 4, "ef_construction": 8});
+    let collection = json!({"name": "words", "dimension": LARGE, "metric": "dot", "index": index});
+    client.post("/collections", &collection).await.expect(201);
+    let point = |number: usize| {
+        let numbers = (0..LARGE).map(|at| (number * 31 + number * at + at * at) % 97);
+        json!({"id": number.to_string(), "vector": numbers.collect::<Vec<_>>()})
+    };
+    for first in (0..4_200).step_by(600) {
+        let vectors: Vec<Value> = (first..first + 600).map(point).collect();
+        client.put("/collections/words/vectors", &json!({ "vectors": vectors })).await.expect(200);
+    }
+    linked(&client).await;
+    kept_graph(data.path(), "acme").await;
+    for life in 0..3 {
+        if life == 0 {
+            node.stop();
+        } else {
+            node.kill();
+        }
+        node = Node::dev(data.path());
+        client = node.client(ACME);
+        if life == 1 {
+            let search = json!({"vector": point(7)["vector"], "limit": 1});
+            client.post("/collections/words/search", &search).await.expect(200);
+        }
+        let started = Stopwatch::start();
+        let vectors = json!({"vectors": [point(10_000 + life)]});
+        client.put("/collections/words/vectors", &vectors).await.expect(200);
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(2), "the upsert of life {life} took {took:?}");
+    }
+}
+
 /// A write of more vectors than may be unlinked is taken whole. What follows waits for linking only where it
 /// adds to the same collection, and never for longer than until everything is linked.
 #[tokio::test(flavor = "multi_thread")]

@@ -26,6 +26,7 @@ use super::pace::{Linking, Pace};
 use super::place::{Place, PlaceTurns, or_put_back};
 use super::searches::Searches;
 use super::share::Share;
+use super::unread_graphs::UnreadGraphs;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
 use crate::audit::TenantDenials;
 use crate::catalogue::Catalogue;
@@ -443,6 +444,7 @@ impl Woken {
     ) -> Arc<Awake> {
         let Self { folder, checkpoints, log, reader, projection, head, log_bytes } = self;
         let Terms { incarnation, share, allowance, bill } = terms;
+        let unread = UnreadGraphs::of(projection.index().collections());
         let state = Arc::new(RwLock::new(State { projection, head, log_bytes }));
         let (door, checkpoints) = (Arc::new(Door::new(log.is_some())), Arc::new(checkpoints));
         let files = GraphFiles::new(&folder);
@@ -467,6 +469,7 @@ impl Woken {
             state: Arc::clone(&state),
             published: published.clone(),
             files,
+            unread: unread.clone(),
             linked: tell,
             turns: turns.linking,
             stop: stop.clone(),
@@ -491,8 +494,8 @@ impl Woken {
             checkpoints,
             uses: Uses::default(),
             commands,
+            pace: Pace::new(linked, published.clone(), searches.clone(), unread),
             published,
-            pace: Pace::new(linked, searches.clone()),
             searches,
             log_readers: Arc::new(Semaphore::new(LOG_READERS_MAX)),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),

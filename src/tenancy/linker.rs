@@ -19,6 +19,7 @@ use vectorizer_replay::{Collection, Compaction, Crew, LinkingStopped, Snapshot, 
 use super::background::{Background, Weight};
 use super::graph_files::GraphFiles;
 use super::pace::Linking;
+use super::unread_graphs::UnreadGraphs;
 use super::writer::State;
 use crate::scheduling::{Turn, pause, rest};
 
@@ -48,7 +49,9 @@ pub(super) struct Linker {
     pub(super) state: Arc<RwLock<State>>,
     pub(super) published: watch::Receiver<Head>,
     pub(super) files: GraphFiles,
-    /// Told of every turn, and of the end of all turns.
+    /// Which of these were not looked at yet.
+    pub(super) unread: UnreadGraphs,
+    /// Told of every step, and of the end of all steps.
     pub(super) linked: watch::Sender<Linking>,
     pub(super) turns: Turns,
     pub(super) stop: CancellationToken,
@@ -80,6 +83,19 @@ impl Default for Turns {
             #[cfg(test)]
             panics: Arc::default(),
         }
+    }
+}
+
+#[cfg(test)]
+impl Turns {
+    /// Nothing is linked until this is dropped.
+    pub(super) fn hold_linking(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.linking).try_acquire_owned().unwrap()
+    }
+
+    /// No kept graph is read until this is dropped.
+    pub(super) fn hold_reading(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.reading).try_acquire_owned().unwrap()
     }
 }
 
@@ -137,18 +153,25 @@ impl Linker {
                 // Then there is nothing to wait for.
                 if matches!(task.work, Work::Read) && !self.files.has(id) {
                     progress.kept.insert(id, 0);
+                    self.unread.resolve(id);
+                    self.linked.send_replace(Linking::Going);
                     continue;
                 }
                 let Some((task, turn)) = self.turn(task, &progress).await else { return };
                 let (work, id) = (task.work, task.id);
                 let done = self.away(task).await;
                 drop(turn);
-                let done = match done {
+                let done: Option<Result<usize, LinkingStopped>> = match done {
                     Some(Ok(Done::Compacted(compaction))) => self.install(id, compaction).await.map(Ok),
                     Some(Ok(Done::Linked(linked))) => Some(Ok(linked)),
                     Some(Err(stopped)) => Some(Err(stopped)),
                     None => None,
                 };
+                if matches!(work, Work::Read) && done != Some(Err(LinkingStopped)) {
+                    self.unread.resolve(id);
+                }
+                // IMPORTANT: after every step, whichever it was: upserts wait for what it may have changed.
+                self.linked.send_replace(Linking::Going);
                 match done {
                     Some(Ok(linked)) => match work {
                         Work::Read | Work::Write => drop(progress.kept.insert(id, linked)),
@@ -157,7 +180,6 @@ impl Linker {
                         Work::Link => {
                             progress.turns += 1;
                             progress.linked_in.insert(id, progress.turns);
-                            self.linked.send_replace(Linking::Going);
                         }
                         Work::Compact | Work::Mend => {}
                     },
@@ -165,6 +187,11 @@ impl Linker {
                     None if self.state.is_poisoned() => {
                         self.failed.cancel();
                         return;
+                    }
+                    // A kept graph saves time and nothing else.
+                    None if matches!(work, Work::Read) => {
+                        progress.kept.insert(id, 0);
+                        warn!(collection = %id.seq(), "reading the kept graph panicked, and it is built anew");
                     }
                     // Nothing of a turn that panicked is in use.
                     None if panics < PANICS_MAX => {
@@ -397,9 +424,12 @@ fn read(
             return Ok(0);
         }
     };
-    match snapshot.read_graph(&bytes, crew(), stopped) {
+    let started = Instant::now();
+    // What came behind the kept graph is linked in turns, as it is without one.
+    let enough = || started.elapsed() >= TURN;
+    match snapshot.read_graph_until(&bytes, crew(), stopped, &enough) {
         Ok(()) => {
-            info!(collection = %id.seq(), vectors = snapshot.len(), "the kept graph is in use");
+            info!(collection = %id.seq(), vectors = snapshot.linked(), "the kept graph is in use");
             Ok(snapshot.linked())
         }
         Err(UnusableGraph::Stopped(stopped)) => Err(stopped),

@@ -76,17 +76,19 @@ async fn kept(panics: usize) -> (Result<(), Held>, Sender<Head>) {
     let (tell, linked) = watch::channel(Linking::Going);
     let turns = Turns::default();
     turns.panics.store(panics, Ordering::Relaxed);
+    let pace = Pace::new(linked, published.clone(), Searches::default(), UnreadGraphs::default());
     let linker = Linker {
         state: Arc::clone(&state),
         published,
         files: GraphFiles::new(&TenantFolder::new(data.path(), &"t".parse().unwrap())),
+        unread: UnreadGraphs::default(),
         linked: tell,
         turns,
         stop: CancellationToken::new(),
         failed: CancellationToken::new(),
     };
     let linker = tokio::spawn(linker.run());
-    let kept = Pace::new(linked, Searches::default()).keep(&state, &"a".parse().unwrap(), 1).await;
+    let kept = pace.keep(&state, &"a".parse().unwrap(), 1).await.map(drop);
     if kept.is_err() {
         linker.await.unwrap();
         assert!(state.read().unwrap().projection.index().collections().all(Collection::is_far_behind));
@@ -110,17 +112,19 @@ async fn an_upsert_into_what_somebody_searches_waits_while_less_is_unlinked() {
     let id = CollectionId::created_at(Seq::OLDEST);
     let name = "a".parse().unwrap();
     let (_tell, linked) = watch::channel(Linking::Going);
+    let (_publish, published) = watch::channel(Head::genesis(LogId::new(uuid::Uuid::nil())));
     let searches = Searches::default();
-    let pace = Pace::new(linked.clone(), searches.clone());
+    let pace = Pace::new(linked.clone(), published.clone(), searches.clone(), UnreadGraphs::default());
     let state = RwLock::new(behind(VECTORS));
-    assert_eq!(pace.keep(&state, &name, 1).now_or_never(), Some(Ok(())));
+    let kept = |pace: &Pace, state| pace.keep(state, &name, 1).now_or_never().map(|kept| kept.map(drop));
+    assert_eq!(kept(&pace, &state), Some(Ok(())));
     searches.note(CollectionId::created_at(Seq::OLDEST.next()));
-    assert_eq!(pace.keep(&state, &name, 1).now_or_never(), Some(Ok(())), "another one is searched");
+    assert_eq!(kept(&pace, &state), Some(Ok(())), "another one is searched");
     searches.note(id);
-    assert_eq!(pace.keep(&state, &name, 1).now_or_never(), None);
+    assert_eq!(kept(&pace, &state), None);
     let state = RwLock::new(behind(VECTORS_FAR));
-    let unsearched = Pace::new(linked, Searches::default());
-    assert_eq!(unsearched.keep(&state, &name, 1).now_or_never(), None);
+    let unsearched = Pace::new(linked, published, Searches::default(), UnreadGraphs::default());
+    assert_eq!(kept(&unsearched, &state), None);
 }
 
 #[tokio::test]
@@ -133,6 +137,7 @@ async fn a_tenant_that_waits_for_the_upkeep_of_others_links_meanwhile() {
         state: Arc::new(RwLock::new(behind(VECTORS))),
         published,
         files: GraphFiles::new(&TenantFolder::new(data.path(), &"t".parse().unwrap())),
+        unread: UnreadGraphs::default(),
         linked: watch::channel(Linking::Going).0,
         turns,
         stop: CancellationToken::new(),
@@ -156,6 +161,7 @@ fn linker(data: &std::path::Path, state: State) -> (Linker, Sender<Head>, OwnedS
         state: Arc::new(RwLock::new(state)),
         published,
         files: GraphFiles::new(&TenantFolder::new(data, &"t".parse().unwrap())),
+        unread: UnreadGraphs::default(),
         linked: watch::channel(Linking::Going).0,
         turns,
         stop: CancellationToken::new(),

@@ -40,6 +40,7 @@ mod searches;
 mod share;
 mod sleeping;
 mod tenant;
+mod unread_graphs;
 mod writer;
 #[cfg(test)]
 mod writer_tests;

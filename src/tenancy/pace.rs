@@ -1,18 +1,37 @@
-//! Writes that come faster than their vectors can be linked wait for linking: sooner where somebody searches,
-//! as searches compare what is not linked one by one.
+//! Upserts into a collection that is behind with linking wait for linking: sooner where it is searched, as searches
+//! compare one by one the vectors that are not linked.
+//!
+//! Whether an upsert has to wait depends on the following, and nothing else. Everything that can let it through is a
+//! change of one of three kinds, and [`Changes::next`] waits for all of them.
+//!
+//! | it depends on | which changes with | told by |
+//! | --- | --- | --- |
+//! | how many vectors are linked | a turn of linking; a kept graph that comes into use | the linker |
+//! | which graph it is | a compaction that is put in place | the linker |
+//! | whether a kept graph is still to be read ([`UnreadGraphs`]) | reading it, finding none or finding it unusable | the linker |
+//! | whether linking was given up | panics | the linker |
+//! | how many vectors there are | upserts, deletions, a compaction within a write | the writer |
+//! | whether the collection exists | its deletion | the writer |
+//! | whether it is searched | time | a timer |
+//! | whether the linker and the writer run | the tenant's end, a failure | the end of either channel |
+//!
+//! Looking for vectors that no search comes upon (`mend`) and keeping a graph change none of it; the linker tells of
+//! every step all the same.
 
-use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex as Queue, OwnedMutexGuard, watch};
 use tokio::time::timeout;
-use vectorizer_log::CollectionName;
-use vectorizer_replay::Collection;
+use vectorizer_log::{CollectionId, CollectionName, Head};
 
 use super::searches::Searches;
+use super::unread_graphs::UnreadGraphs;
 use super::writer::State;
 
-/// For each vector that is let in, so many are to be linked: what has piled up while nobody searched grows less.
+/// For each vector that an upsert has brought, so many are linked before the next upsert is let through: the
+/// vectors that have piled up become fewer.
 const LINKED_FOR_EACH: usize = 2;
 
 /// How long an upsert waits before its sender is told to come again.
@@ -21,19 +40,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Holds back upserts into collections that are behind with linking, and nothing else.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// Held by the one upsert whose turn it is to wait for more vectors to be linked than it brings; so
-    /// all of them together bring fewer than were linked.
-    first: Mutex<()>,
-    /// Changes when vectors were linked, and closes when none will be any more.
-    linked: watch::Receiver<Linking>,
+    changes: Changes,
     searches: Searches,
+    unread: UnreadGraphs,
+    /// Those of collections that are behind, or were.
+    queues: Mutex<HashMap<CollectionId, Arc<Queue<Owed>>>>,
 }
 
 /// How linking goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Linking {
     Going,
-    /// What is not linked will not be, until the tenant wakes again.
+    /// No more vectors are linked until the tenant wakes again.
     GivenUp,
 }
 
@@ -46,51 +64,173 @@ pub(super) enum Held {
     GivenUp,
 }
 
+/// An upsert's leave to be written. Held until it is, so that the next one in the queue finds what it has brought.
+#[derive(Debug)]
+pub(super) enum Passage {
+    /// The collection is not behind.
+    Free,
+    /// It was this one's turn, and the next one waits until so many more vectors are linked.
+    InTurn { owed: OwnedMutexGuard<Owed>, links: usize },
+}
+
+impl Passage {
+    /// It has brought no vectors after all.
+    pub(super) fn brought_none(self) {
+        if let Self::InTurn { mut owed, links } = self {
+            owed.links = owed.links.saturating_sub(links);
+        }
+    }
+}
+
+/// What the next upsert into a collection waits for. An upsert is let through before its own vectors are made up
+/// for, so its size does not decide how long it waits.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    /// So many vectors are to be linked.
+    links: usize,
+    /// How many were linked when this was looked at last.
+    linked: usize,
+}
+
+impl Owed {
+    /// Takes off what was linked since the last look. A compaction takes links away, which nobody has to make up for.
+    fn pay(&mut self, linked: usize) {
+        self.links = self.links.saturating_sub(linked.saturating_sub(self.linked));
+        self.linked = linked;
+    }
+}
+
+/// A collection that is behind.
+struct Backlog {
+    collection: CollectionId,
+    linked: usize,
+    /// Until when, if only because it is searched.
+    until: Option<Instant>,
+}
+
 impl Pace {
-    pub(super) fn new(linked: watch::Receiver<Linking>, searches: Searches) -> Self {
-        Self { first: Mutex::default(), linked, searches }
+    pub(super) fn new(
+        linked: watch::Receiver<Linking>,
+        published: watch::Receiver<Head>,
+        searches: Searches,
+        unread: UnreadGraphs,
+    ) -> Self {
+        Self { changes: Changes { linked, published }, searches, unread, queues: Mutex::default() }
     }
 
-    /// Waits until the collection may be given `vectors` more.
+    /// Waits until the collection may be given `vectors` more: until what the upserts before have brought is made up
+    /// for, and something was linked meanwhile.
     pub(super) async fn keep(
         &self,
         state: &RwLock<State>,
         name: &CollectionName,
         vectors: usize,
-    ) -> Result<(), Held> {
-        // How many slots are linked of a collection that is behind.
-        let behind = || {
-            let state = state.read().unwrap_or_else(PoisonError::into_inner);
-            let collection = state.projection.index().collection(name);
-            let searched = |collection: &Collection| self.searches.are_in(collection.id());
-            let is_behind = |collection: &&Collection| {
-                collection.is_far_behind() || (collection.is_behind() && searched(collection))
-            };
-            collection.filter(is_behind).map(Collection::linked)
+    ) -> Result<Passage, Held> {
+        let Some(Backlog { collection, linked, .. }) = self.backlog(state, name) else {
+            return Ok(Passage::Free);
         };
-        if behind().is_none() {
-            return Ok(());
-        }
-        let wait = async {
-            let _first = self.first.lock().await;
-            let mut turns = self.linked.clone();
-            let mut before = behind();
-            while let (Some(start), Some(now)) = (before, behind()) {
-                if now >= start.saturating_add(vectors.saturating_mul(LINKED_FOR_EACH)) {
-                    return Ok(());
-                }
-                if *turns.borrow_and_update() == Linking::GivenUp {
-                    return Err(Held::GivenUp);
-                }
-                // A compaction has renumbered what was linked.
-                before = Some(start.min(now));
-                // The writer has ended too, and says why.
-                if turns.changed().await.is_err() && *turns.borrow() != Linking::GivenUp {
-                    return Ok(());
-                }
+        let turn = self.queue(collection, state).lock_owned();
+        timeout(PATIENCE, self.wait(state, name, (collection, linked), turn, vectors))
+            .await
+            .unwrap_or(Err(Held::TooFast))
+    }
+
+    async fn wait(
+        &self,
+        state: &RwLock<State>,
+        name: &CollectionName,
+        (collection, mut before): (CollectionId, usize),
+        turn: impl Future<Output = OwnedMutexGuard<Owed>>,
+        vectors: usize,
+    ) -> Result<Passage, Held> {
+        let mut changes = self.changes.clone();
+        let mut turn = std::pin::pin!(turn);
+        let mut first: Option<OwnedMutexGuard<Owed>> = None;
+        loop {
+            // IMPORTANT: before looking, so that no change is missed.
+            let linking = changes.look();
+            let backlog = self.backlog(state, name).filter(|backlog| backlog.collection == collection);
+            let Some(Backlog { linked, until, .. }) = backlog else { return Ok(Passage::Free) };
+            if linking == Linking::GivenUp {
+                return Err(Held::GivenUp);
             }
-            Ok(())
+            let progresses = linked > before;
+            // A compaction takes links away.
+            before = before.min(linked);
+            if let Some(owed) = &mut first {
+                owed.pay(linked);
+            }
+            if progresses && let Some(mut owed) = first.take_if(|owed| owed.links == 0) {
+                let links = vectors.saturating_mul(LINKED_FOR_EACH);
+                owed.links = links;
+                return Ok(Passage::InTurn { owed, links });
+            }
+            tokio::select! {
+                owed = &mut turn, if first.is_none() => first = Some(owed),
+                // The writer has ended too, and says why.
+                more = changes.next(until) => if !more {
+                    return Ok(Passage::Free);
+                },
+            }
+        }
+    }
+
+    /// The collection, if it is behind.
+    fn backlog(&self, state: &RwLock<State>, name: &CollectionName) -> Option<Backlog> {
+        let state = state.read().unwrap_or_else(PoisonError::into_inner);
+        let collection = state.projection.index().collection(name)?;
+        // Most of what a kept graph may know will not have to be linked.
+        let unlinked = collection.unlinked().saturating_sub(self.unread.slots(collection));
+        let until = match unlinked {
+            _ if unlinked > collection.unlinked_max_unsearched() => None,
+            _ if unlinked > collection.unlinked_max() => Some(self.searches.until(collection.id())?),
+            _ => return None,
         };
-        timeout(PATIENCE, wait).await.unwrap_or(Err(Held::TooFast))
+        Some(Backlog { collection: collection.id(), linked: collection.linked(), until })
+    }
+
+    fn queue(&self, collection: CollectionId, state: &RwLock<State>) -> Arc<Queue<Owed>> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if !queues.contains_key(&collection) {
+            let state = state.read().unwrap_or_else(PoisonError::into_inner);
+            queues.retain(|id, _| state.projection.index().by_id(*id).is_some());
+        }
+        Arc::clone(queues.entry(collection).or_default())
     }
 }
+
+/// Every change that can let a waiting upsert through.
+#[derive(Clone, Debug)]
+struct Changes {
+    /// Told of every step of the linker.
+    linked: watch::Receiver<Linking>,
+    /// Told of every commit.
+    published: watch::Receiver<Head>,
+}
+
+impl Changes {
+    /// How linking goes now. The next change is one that comes after this.
+    fn look(&mut self) -> Linking {
+        self.published.borrow_and_update();
+        *self.linked.borrow_and_update()
+    }
+
+    /// Waits for the next change, at most until then; says whether there may be more.
+    async fn next(&mut self, until: Option<Instant>) -> bool {
+        let time = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = self.linked.changed() => changed.is_ok(),
+            changed = self.published.changed() => changed.is_ok(),
+            () = time => true,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "pace_tests.rs"]
+mod tests;

@@ -23,9 +23,10 @@ impl Searches {
         }
     }
 
-    /// Whether one has begun lately.
-    pub(super) fn are_in(&self, collection: CollectionId) -> bool {
-        self.last().get(&collection).is_some_and(|at| at.elapsed() < RECENTLY)
+    /// Until when the collection counts as searched, if it does now.
+    pub(super) fn until(&self, collection: CollectionId) -> Option<Instant> {
+        let until = *self.last().get(&collection)? + RECENTLY;
+        (until > Instant::now()).then_some(until)
     }
 
     fn last(&self) -> MutexGuard<'_, HashMap<CollectionId, Instant>> {

@@ -288,15 +288,19 @@ impl Tenant<auth::Write> {
     /// Changes vectors. Returns when the change is durable and visible; whoever stops waiting does not
     /// undo it.
     pub async fn change_vectors(&self, write: Write<VectorChange>) -> Result<Committed, Refusal> {
-        if let VectorChange::Upsert(points) = &write.change {
-            let Awake { pace, state, .. } = &*self.awake;
-            let kept = pace.keep(state, &write.collection, points.len()).await;
-            kept.map_err(|held| match held {
-                Held::TooFast => Refusal::Busy,
-                Held::GivenUp => Refusal::LinkingFailed,
-            })?;
+        let VectorChange::Upsert(points) = &write.change else {
+            return self.submit(write.erase()).await;
+        };
+        let Awake { pace, state, .. } = &*self.awake;
+        let passage = pace.keep(state, &write.collection, points.len()).await.map_err(|held| match held {
+            Held::TooFast => Refusal::Busy,
+            Held::GivenUp => Refusal::LinkingFailed,
+        })?;
+        let outcome = self.submit(write.erase()).await;
+        if outcome.as_ref().map_or(true, |committed| committed.repeated) {
+            passage.brought_none();
         }
-        self.submit(write.erase()).await
+        outcome
     }
 }
 

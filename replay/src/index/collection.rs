@@ -159,14 +159,25 @@ impl Collection {
         self.graph.linked()
     }
 
-    /// Whether more points are unlinked than every search should have to compare one by one.
-    pub fn is_behind(&self) -> bool {
-        self.unlinked() > vectors_of(UNLINKED_NUMBERS_MAX, self.slots.dimension())
+    /// How many slots it has, those of deleted points too.
+    pub fn slot_count(&self) -> usize {
+        self.slots.len()
     }
 
-    /// Whether more points are unlinked than the first of many searches should find.
+    /// How many points may be unlinked while it is searched: more are too many for every search to compare one by
+    /// one.
+    pub fn unlinked_max(&self) -> usize {
+        vectors_of(UNLINKED_NUMBERS_MAX, self.slots.dimension())
+    }
+
+    /// How many points may be unlinked while it is not searched: more are too many for the first of many searches.
+    pub fn unlinked_max_unsearched(&self) -> usize {
+        vectors_of(UNSEARCHED_NUMBERS_MAX, self.slots.dimension())
+    }
+
+    /// Whether more points are unlinked than may be while it is not searched.
     pub fn is_far_behind(&self) -> bool {
-        self.unlinked() > vectors_of(UNSEARCHED_NUMBERS_MAX, self.slots.dimension())
+        self.unlinked() > self.unlinked_max_unsearched()
     }
 
     /// Whether it was made sure that searches can come upon all that is linked.

@@ -172,8 +172,21 @@ impl Snapshot {
         crew: impl Into<Crew>,
         stop: &(impl Fn() -> bool + Sync),
     ) -> Result<(), UnusableGraph> {
+        self.read_graph_until(bytes, crew, stop, &|| false)
+    }
+
+    /// The same, but the points behind all that were known to the graph are linked until it is `enough`: what is
+    /// left then is for [`link`](Self::link). Some are linked in any case.
+    pub fn read_graph_until(
+        &self,
+        bytes: &[u8],
+        crew: impl Into<Crew>,
+        stop: &(impl Fn() -> bool + Sync),
+        enough: &(impl Fn() -> bool + Sync),
+    ) -> Result<(), UnusableGraph> {
         let (metric, degrees, end) = (self.metric(), self.degrees(), self.slots.len());
-        let graph = Graph::read(bytes, metric, degrees, &|node| self.slot(node), end, crew.into(), stop)?;
+        let slot = |node| self.slot(node);
+        let graph = Graph::read(bytes, metric, degrees, &slot, end, crew.into(), (stop, enough))?;
         self.graph.get_or_init(|| graph);
         Ok(())
     }

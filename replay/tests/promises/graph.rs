@@ -490,6 +490,29 @@ fn a_graph_comes_back_from_its_bytes_whatever_was_written_since() {
     }
 }
 
+#[test]
+fn points_behind_all_that_a_kept_graph_knows_are_linked_until_it_is_enough() {
+    for metric in METRICS {
+        let mut written = Written::new(metric, 6);
+        written.upsert(6_000, u64::MAX);
+        written.link();
+        let mut bytes = Vec::new();
+        written.snapshot().write_graph(&mut bytes).unwrap();
+        written.projection = written.projection.clone();
+        written.delete(300);
+        written.upsert(700, u64::MAX);
+        written.snapshot().read_graph_until(&bytes, 2, &|| false, &|| true).unwrap();
+        let unlinked = written.snapshot().unlinked();
+        assert!((600..700).contains(&unlinked), "{metric:?}: {unlinked} are left");
+        let recall = written.recall(Effort::Usual);
+        assert!(recall >= 0.97, "{metric:?}: {recall}");
+        written.link();
+        assert_eq!(written.snapshot().unlinked(), 0);
+        let recall = written.recall(Effort::Usual);
+        assert!(recall >= 0.97, "{metric:?}: {recall}");
+    }
+}
+
 /// What was kept has holes where points are gone: as many as stay, in whole regions.
 #[test]
 fn a_kept_graph_of_which_half_is_gone_finds_as_much_as_a_fresh_one() {

@@ -110,7 +110,8 @@ impl View {
 
 impl Graph {
     /// Reads a graph for these slots, the first `end` of the collection, and links those that it does not
-    /// know.
+    /// know. Those of them behind all that it knows are linked until it is `enough`; the others in any case, since
+    /// a view ends at its first slot that is not linked.
     pub(in super::super) fn read<'a>(
         bytes: &[u8],
         metric: Metric,
@@ -118,7 +119,7 @@ impl Graph {
         slot: &(impl Fn(Node) -> Slot<'a> + Sync),
         end: usize,
         crew: Crew,
-        stop: &(impl Fn() -> bool + Sync),
+        (stop, enough): (&(impl Fn() -> bool + Sync), &(impl Fn() -> bool + Sync)),
     ) -> Result<Self, UnusableGraph> {
         let (body, hash) = bytes.split_last_chunk::<HASH_BYTES>().ok_or(UnusableGraph::Damaged)?;
         if blake3::hash(body) != *hash {
@@ -157,7 +158,13 @@ impl Graph {
         view.len = view.coded;
         stored.place(&places, &mut view, &mut scratch());
         let live = |node: Node| slot(node).id.is_some();
-        view.link(&unknown, &live, crew, stop, &|| false)?;
+        let last_known = places.iter().flatten().max().copied();
+        let (among, behind) = unknown.split_at(unknown.partition_point(|node| Some(*node) < last_known));
+        view.link(among, &live, crew, stop, &|| false)?;
+        let done = view.link(behind, &live, crew, stop, enough)?;
+        if let Some(next) = behind.get(done) {
+            view.len = *next as usize;
+        }
         mend::mend(&view, &live, stop)?;
         view.mended = view.len;
         view.find_starts();
