@@ -16,6 +16,7 @@ pub mod hivehub;
 pub mod hub;
 pub mod mcp;
 pub mod metrics;
+mod origin;
 pub mod outgoing;
 pub mod quota;
 pub mod scheduling;

@@ -40,6 +40,7 @@ mod permissions;
 mod power_loss;
 mod random;
 mod readme;
+mod refusals;
 mod secrets;
 mod single_tenant;
 mod sleeping;

@@ -11,21 +11,21 @@ use tempfile::TempDir;
 use crate::node::{ACME, Key, Node};
 use crate::readme;
 
-/// A Python that has the official SDK (`mcp`, 2.x); a word about it if there is none. `VECTORIZER_MCP_PYTHON` names it.
-fn python() -> Option<String> {
+/// A Python that can do `import`; a message if there is none. `VECTORIZER_MCP_PYTHON` names it.
+pub(crate) fn python(import: &str, package: &str) -> Option<String> {
     let python = std::env::var("VECTORIZER_MCP_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let has_it = Command::new(&python).args(["-c", "import mcp; mcp.Client"]).output();
+    let has_it = Command::new(&python).args(["-c", import]).output();
     if has_it.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
     // Past the capture of a test's output: it has not shown what it is for.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {python:?} has no MCP SDK (pip install 'mcp>=2,<3')");
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {python:?} lacks a package (pip install '{package}')");
     None
 }
 
 /// A command of those that npm has put into the folder that `VECTORIZER_MCP_NODE` names, with a Node of its own; a word
 /// about it if there is none.
-fn program(name: &str) -> Option<Command> {
+pub(crate) fn program(name: &str) -> Option<Command> {
     let folder = std::env::var("VECTORIZER_MCP_NODE").unwrap_or_default();
     let program = Path::new(&folder).join(name);
     if folder.is_empty() || !program.exists() {
@@ -39,7 +39,7 @@ fn program(name: &str) -> Option<Command> {
 
 #[test]
 fn an_agent_with_the_official_python_sdk_keeps_finds_and_deletes_texts() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("import mcp; mcp.Client", "mcp>=2,<3") else { return };
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let (url, key) = (format!("{}/mcp", node.url()), node.key(ACME));

@@ -19,7 +19,7 @@ use crate::node::{Node, PATIENCE, vectorizer};
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const LEEWAY: Duration = Duration::from_secs(8);
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
 
 fn authority_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -29,23 +29,23 @@ fn authority_params(name: &str) -> CertificateParams {
     params
 }
 
-fn authority(name: &str) -> Authority {
+pub(crate) fn authority(name: &str) -> Authority {
     CertifiedIssuer::self_signed(authority_params(name), KeyPair::generate().unwrap()).unwrap()
 }
 
 /// A certificate and a key in files, as renewals leave them.
-struct Pair {
-    cert: PathBuf,
-    key: PathBuf,
+pub(crate) struct Pair {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Pair {
-    fn at(folder: &Path) -> Self {
+    pub(crate) fn at(folder: &Path) -> Self {
         Self { cert: folder.join("cert.pem"), key: folder.join("key.pem") }
     }
 
     /// Issued by an authority between the root and the server, which is in the chain.
-    fn issue(&self, root: &Authority) {
+    pub(crate) fn issue(&self, root: &Authority) {
         let key = KeyPair::generate().unwrap();
         let between =
             CertifiedIssuer::signed_by(authority_params("between"), KeyPair::generate().unwrap(), root)
@@ -75,7 +75,7 @@ fn client_from(root: &Authority, address: [u8; 4]) -> reqwest::Client {
     client.local_address(IpAddr::from(address)).build().unwrap()
 }
 
-fn client(root: &Authority) -> reqwest::Client {
+pub(crate) fn client(root: &Authority) -> reqwest::Client {
     client_from(root, [127, 0, 0, 1])
 }
 

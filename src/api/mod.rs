@@ -154,6 +154,11 @@ impl App {
         &self.shared.access
     }
 
+    /// The largest body that is taken.
+    pub fn body_bytes_max(&self) -> usize {
+        self.shared.body_limits.body_bytes_max
+    }
+
     fn metrics(&self) -> &Metrics {
         &self.shared.metrics
     }

@@ -119,11 +119,36 @@ impl Problem {
 
     /// The answer's body, now that the request's id is known.
     pub(super) fn body(&self, request_id: &str) -> Body {
+        Body::from(self.json(request_id))
+    }
+
+    /// The whole answer as HTTP/1.1 has it, after which the connection ends: for a client that cannot be answered by a
+    /// handler.
+    pub(crate) fn written(&self, request_id: &str) -> Vec<u8> {
+        let (status, body) = (self.status, self.json(request_id));
+        let mut answer = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+             x-request-id: {request_id}\r\nconnection: close\r\n",
+            body.len()
+        )
+        .into_bytes();
+        for (name, value) in &self.headers {
+            answer.extend_from_slice(name.as_str().as_bytes());
+            answer.extend_from_slice(b": ");
+            answer.extend_from_slice(value.as_bytes());
+            answer.extend_from_slice(b"\r\n");
+        }
+        answer.extend_from_slice(b"\r\n");
+        answer.extend_from_slice(&body);
+        answer
+    }
+
+    fn json(&self, request_id: &str) -> Vec<u8> {
         let title = self.status.canonical_reason().unwrap_or("Error");
         let kind = format!("urn:vectorizer:problem:{}", self.code);
         let body =
             ProblemBody { kind, title, status: self.status.as_u16(), detail: &self.detail, request_id };
-        Body::from(serde_json::to_vec(&body).expect("texts and a number are JSON"))
+        serde_json::to_vec(&body).expect("texts and a number are JSON")
     }
 }
 

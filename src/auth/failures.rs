@@ -10,7 +10,7 @@
 //!   connection, so their number does not keep anybody out. Only when the turns of the next eight seconds are
 //!   given away is somebody told to come again.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +23,7 @@ use governor::{Quota, RateLimiter};
 use moka::sync::Cache;
 
 use super::key::KeyHash;
+use crate::origin::Origin;
 
 /// How many failures of an address are borne at once, and how many come to be borne again in a minute.
 const FAILURES_EACH_MINUTE: NonZeroU32 = NonZeroU32::new(20).expect("20 is not 0");
@@ -42,7 +43,7 @@ type Limiter<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as C
 /// Who has failed how often. Cheap to clone; the clones count together.
 #[derive(Clone)]
 pub struct FailedAuthentications {
-    addresses: Cache<IpAddr, Arc<Failures<MonotonicClock>>>,
+    addresses: Cache<Origin, Arc<Failures<MonotonicClock>>>,
     proven: Cache<KeyHash, ()>,
 }
 
@@ -59,7 +60,7 @@ impl FailedAuthentications {
     /// After how long HiveHub may be asked about a key that comes from this address. Whoever is not to wait
     /// so long is told when to come again.
     pub(super) fn question(&self, from: IpAddr, key: &KeyHash) -> Result<Duration, Duration> {
-        match self.addresses.get(&origin(from)) {
+        match self.addresses.get(&Origin::from(from)) {
             Some(failures) if !self.proven.contains_key(key) => failures.question(),
             _ => Ok(Duration::ZERO),
         }
@@ -68,7 +69,7 @@ impl FailedAuthentications {
     /// A key from this address was refused.
     pub(super) fn failed(&self, from: IpAddr) {
         let start = || Arc::new(Failures::new(MonotonicClock));
-        self.addresses.get_with(origin(from), start).failed();
+        self.addresses.get_with(from.into(), start).failed();
     }
 
     /// The key is valid.
@@ -76,14 +77,6 @@ impl FailedAuthentications {
         if !self.proven.contains_key(key) {
             self.proven.insert(*key, ());
         }
-    }
-}
-
-/// What counts as one address. Who has one of IPv6 has all that share its first 64 bits.
-fn origin(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        address @ IpAddr::V4(_) => address,
     }
 }
 

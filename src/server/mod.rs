@@ -1,5 +1,8 @@
 //! A server: the parts put together, listening, and stopping without losing anything.
 
+mod exchange;
+mod farewell;
+mod heads;
 mod memory;
 mod pace;
 mod peers;
@@ -8,24 +11,24 @@ mod tls;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 use vectorizer_log::{Destination, TenantId, destination};
 
+use self::exchange::Exchanges;
+use self::farewell::{Connection, DISCARDED_BYTES_MIN, Farewell};
+use self::heads::{HEAD_BYTES_MAX, Head, HeadLimited, HeadRoom};
 use self::memory::memory_bytes;
 use self::pace::{Paced, SEND_BUFFER_BYTES};
 use self::peers::Peers;
@@ -44,12 +47,14 @@ use crate::tenancy::{Rules, ShareSize, Tenancy};
 const SINGLE_TENANT: &str = "default";
 /// How many connections are open at the same time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 4_096;
-/// How many of them one address may have, so that nobody keeps all others out.
+/// How many of them one client may have, so that none keeps all others out.
 const CONNECTIONS_EACH_MAX: usize = 1_024;
 /// How many connections the system keeps until they are accepted.
 const BACKLOG: u32 = 1_024;
 /// How long a client may take to send the head of a request.
 const HEADER_PATIENCE: Duration = Duration::from_secs(30);
+/// How much HTTP reads and writes at once. A head's own limit is held before, with a better answer.
+const BUFFER_BYTES_MAX: usize = 4 * HEAD_BYTES_MAX;
 /// How long to wait after the system has refused a connection, for want of descriptors perhaps.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How long a reader of the metrics may take for what it was sent when the server ends.
@@ -234,6 +239,8 @@ impl Server {
             grace,
             delete_grace,
         } = self;
+        // Of a body that is refused for its size, too.
+        let discarded_bytes_max = 2 * app.body_bytes_max() as u64;
         let ended = CancellationToken::new();
         let mut beside = JoinSet::new();
         beside.spawn(tenancy.audit().clone().run(ended.clone()));
@@ -275,7 +282,7 @@ impl Server {
             info!("stopping: finishing the requests under way");
             ending.stop_taking_work();
         };
-        serve_over(listener, tls, router(app), grace, stop).await;
+        serve_over(listener, tls, router(app), discarded_bytes_max, grace, stop).await;
         tenancy.stop().await;
         ended.cancel();
         beside.join_all().await;
@@ -322,23 +329,27 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 
 /// Serves `router` until `stop` is ready, then for at most `grace` what is under way.
 pub async fn serve(listener: TcpListener, router: Router, grace: Duration, stop: impl Future<Output = ()>) {
-    serve_over(listener, None, router, grace, stop).await;
+    serve_over(listener, None, router, DISCARDED_BYTES_MIN, grace, stop).await;
 }
 
-/// The same, where connections are encrypted if there is a certificate.
+/// The same, where connections are encrypted if there is a certificate, and up to `discarded_bytes_max` of a body that
+/// is not wanted are taken.
 async fn serve_over(
     listener: TcpListener,
     tls: Option<Tls>,
     router: Router,
+    discarded_bytes_max: u64,
     grace: Duration,
     stop: impl Future<Output = ()>,
 ) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let peers = Peers::with_each(CONNECTIONS_EACH_MAX);
-    let graceful = GracefulShutdown::new();
+    let tracker = TaskTracker::new();
     let stopping = CancellationToken::new();
+    let (heads, farewell) =
+        (HeadRoom::default(), Farewell::new(discarded_bytes_max.max(DISCARDED_BYTES_MIN), stopping.clone()));
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).max_buf_size(BUFFER_BYTES_MAX);
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = async {
@@ -356,23 +367,29 @@ async fn serve_over(
             },
             () = &mut stop => break,
         };
-        let Some(of_peer) = peers.admit(peer.0.ip()) else {
+        let Some(of_peer) = peers.admit(peer.0.ip().into()) else {
             debug!(peer = %peer.0, "an address has as many connections as it may");
             continue;
         };
         // Answers are written whole; waiting to fill packets would only delay them.
         let _ = stream.set_nodelay(true);
-        let conversation = Conversation { http: http.clone(), router: router.clone(), peer };
-        let watcher = graceful.watcher();
+        let conversation = Conversation {
+            http: http.clone(),
+            router: router.clone(),
+            peer,
+            heads: heads.clone(),
+            farewell: farewell.clone(),
+            stopping: stopping.clone(),
+        };
         let (tls, stopping) = (tls.clone(), stopping.clone());
-        tokio::spawn(async move {
+        tracker.spawn(async move {
             match tls {
-                None => conversation.hold(Paced::new(stream), watcher).await,
+                None => conversation.hold(Paced::new(stream)).await,
                 Some(tls) => {
                     // Who has not agreed upon keys when the server stops has asked for nothing yet.
                     let shaken = stopping.run_until_cancelled(tls.shake_hands(stream, peer)).await;
                     if let Some(stream) = shaken.flatten() {
-                        conversation.hold(stream, watcher).await;
+                        conversation.hold(stream).await;
                     }
                 }
             }
@@ -381,7 +398,8 @@ async fn serve_over(
     }
     drop(listener);
     stopping.cancel();
-    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+    tracker.close();
+    if tokio::time::timeout(grace, tracker.wait()).await.is_err() {
         warn!("some requests were not finished in time and are broken off");
     }
 }
@@ -391,21 +409,32 @@ struct Conversation {
     http: http1::Builder,
     router: Router,
     peer: Peer,
+    heads: HeadRoom,
+    farewell: Farewell,
+    stopping: CancellationToken,
 }
 
 impl Conversation {
-    async fn hold<S>(self, stream: S, watcher: Watcher)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let Self { http, router, peer } = self;
-        let service = router.map_request(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            request.map(axum::body::Body::new)
-        });
-        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        if let Err(error) = watcher.watch(connection).await {
+    async fn hold(self, stream: impl Connection) {
+        let Self { http, router, peer, heads, farewell, stopping } = self;
+        let origin = peer.0.ip().into();
+        let head = Head::new(heads, origin);
+        let stream = TokioIo::new(HeadLimited::new(stream, head.clone()));
+        let mut connection = http.serve_connection(stream, Exchanges { router, peer, head: head.clone() });
+        let ended = match stopping.run_until_cancelled(&mut connection).await {
+            Some(ended) => ended,
+            None => {
+                Pin::new(&mut connection).graceful_shutdown();
+                (&mut connection).await
+            }
+        };
+        let mut stream = connection.into_parts().io.into_inner().into_inner();
+        if let Err(error) = ended {
             debug!(%error, "a connection broke off");
+            if let Some(unheard) = head.unheard(error.is_timeout()) {
+                farewell::answer(&mut stream, unheard).await;
+            }
         }
+        farewell.take(stream, origin).await;
     }
 }

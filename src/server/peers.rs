@@ -1,13 +1,14 @@
-//! How many connections each address has.
+//! How many connections each client has.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The addresses that have connections. Cheap to clone; the clones count together.
+use crate::origin::Origin;
+
+/// The clients that have connections, by their addresses. Cheap to clone; the clones count together.
 #[derive(Clone, Debug)]
 pub(super) struct Peers {
-    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    counts: Arc<Mutex<HashMap<Origin, usize>>>,
     each_max: usize,
 }
 
@@ -15,34 +16,34 @@ pub(super) struct Peers {
 #[derive(Debug)]
 pub(super) struct OfPeer {
     peers: Peers,
-    address: IpAddr,
+    origin: Origin,
 }
 
 impl Peers {
-    /// None yet; each address may have so many.
+    /// None yet; each client may have so many.
     pub(super) fn with_each(each_max: usize) -> Self {
         Self { counts: Arc::default(), each_max }
     }
 
-    /// One more connection of `address`, unless it has as many as it may.
-    pub(super) fn admit(&self, address: IpAddr) -> Option<OfPeer> {
+    /// One more connection of `origin`, unless it has as many as it may.
+    pub(super) fn admit(&self, origin: Origin) -> Option<OfPeer> {
         let mut peers = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = peers.entry(address).or_default();
+        let count = peers.entry(origin).or_default();
         if *count >= self.each_max {
             return None;
         }
         *count += 1;
-        Some(OfPeer { peers: self.clone(), address })
+        Some(OfPeer { peers: self.clone(), origin })
     }
 }
 
 impl Drop for OfPeer {
     fn drop(&mut self) {
         let mut peers = self.peers.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = peers.get_mut(&self.address) {
+        if let Some(count) = peers.get_mut(&self.origin) {
             *count -= 1;
             if *count == 0 {
-                peers.remove(&self.address);
+                peers.remove(&self.origin);
             }
         }
     }
@@ -52,14 +53,23 @@ impl Drop for OfPeer {
 mod tests {
     use super::*;
 
+    fn origin(text: &str) -> Origin {
+        text.parse::<std::net::IpAddr>().unwrap().into()
+    }
+
     #[test]
-    fn one_address_cannot_take_the_room_of_all_and_leaves_nothing_behind() {
-        let peers = Peers::with_each(8);
-        let greedy: Vec<_> = (0..8).map(|_| peers.admit([192, 0, 2, 1].into())).collect();
-        assert!(greedy.iter().all(Option::is_some));
-        assert!(peers.admit([192, 0, 2, 1].into()).is_none());
-        assert!(peers.admit([192, 0, 2, 2].into()).is_some());
-        drop(greedy);
-        assert!(peers.counts.lock().unwrap().is_empty());
+    fn one_client_cannot_take_the_room_of_all_and_leaves_nothing_behind() {
+        for (own, other) in [
+            (["192.0.2.1", "::ffff:192.0.2.1"], "192.0.2.2"),
+            (["2001:db8:1:2::1", "2001:db8:1:2:3:4:5:6"], "2001:db8:1:3::1"),
+        ] {
+            let peers = Peers::with_each(8);
+            let greedy: Vec<_> = own.iter().cycle().take(8).map(|it| peers.admit(origin(it))).collect();
+            assert!(greedy.iter().all(Option::is_some));
+            assert!(own.iter().all(|it| peers.admit(origin(it)).is_none()));
+            assert!(peers.admit(origin(other)).is_some());
+            drop(greedy);
+            assert!(peers.counts.lock().unwrap().is_empty());
+        }
     }
 }

@@ -165,7 +165,7 @@ impl Tls {
         stream: TcpStream,
         peer: Peer,
     ) -> Option<TlsStream<Paced<TcpStream>>> {
-        let Some(_of_peer) = self.peers.admit(peer.0.ip()) else {
+        let Some(_of_peer) = self.peers.admit(peer.0.ip().into()) else {
             debug!(peer = %peer.0, "an address has as many handshakes as it may");
             return None;
         };

@@ -1,0 +1,132 @@
+//! The end of a connection. A system that gets bytes for a closed connection resets it, and the other end loses the
+//! answer that it has not read yet. So what a client goes on to send is read and discarded, within a bound.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::heads::{HEAD_BYTES_MAX, Unheard};
+use super::pace::Paced;
+use super::peers::Peers;
+use crate::api::Problem;
+use crate::origin::Origin;
+
+/// How long the last bytes may wait to be written.
+const LAST_WORD_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client is waited for that pauses, and for how long in all.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How long while the server stops.
+const STOPPING_PATIENCE: Duration = Duration::from_millis(500);
+/// How many connections end this way at the same time, and how many of one client. Others are closed at once.
+const LINGERING_MAX: usize = 1_024;
+const LINGERING_EACH_MAX: usize = 256;
+/// The least that is discarded of what a client sends after its answer.
+pub(super) const DISCARDED_BYTES_MIN: u64 = 64 << 20;
+/// How much is read at once.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// How connections end. Cheap to clone; the clones count together.
+#[derive(Clone, Debug)]
+pub(super) struct Farewell {
+    node: Arc<Semaphore>,
+    peers: Peers,
+    discarded_bytes_max: u64,
+    stopping: CancellationToken,
+}
+
+impl Farewell {
+    /// At most `discarded_bytes_max` are read on; next to nothing once `stopping` is cancelled.
+    pub(super) fn new(discarded_bytes_max: u64, stopping: CancellationToken) -> Self {
+        let node = Arc::new(Semaphore::new(LINGERING_MAX));
+        Self { node, peers: Peers::with_each(LINGERING_EACH_MAX), discarded_bytes_max, stopping }
+    }
+
+    /// Ends a connection, so that what was written to it arrives.
+    pub(super) async fn take<S: Connection>(&self, mut stream: S, origin: Origin) {
+        // Under TLS this says that the answer is whole, and then as without TLS that no more comes.
+        if !matches!(timeout(LAST_WORD_PATIENCE, stream.shutdown()).await, Ok(Ok(()))) {
+            return;
+        }
+        let (Some(_of_peer), Ok(_of_node)) = (self.peers.admit(origin), self.node.try_acquire()) else {
+            return;
+        };
+        let stopped = async {
+            self.stopping.cancelled().await;
+            sleep(STOPPING_PATIENCE).await;
+        };
+        tokio::select! {
+            _ = timeout(PATIENCE, discard(stream.beneath(), self.discarded_bytes_max)) => {}
+            () = stopped => {}
+        }
+    }
+}
+
+/// Reads until the end, an error, a pause, or so many bytes.
+async fn discard(stream: &mut (impl AsyncRead + Unpin), bytes_max: u64) {
+    let mut piece = BytesMut::with_capacity(PIECE_BYTES);
+    let mut bytes = 0;
+    while let Ok(Ok(read @ 1..)) = timeout(PAUSE_MAX, stream.read_buf(&mut piece)).await {
+        bytes += read as u64;
+        if bytes > bytes_max {
+            return;
+        }
+        piece.clear();
+    }
+}
+
+/// Answers a client whose head was not read to its end.
+pub(super) async fn answer(stream: &mut (impl AsyncWrite + Unpin), unheard: Unheard) {
+    let _ = timeout(LAST_WORD_PATIENCE, async {
+        stream.write_all(&Problem::from(unheard).written(&Uuid::now_v7().to_string())).await?;
+        stream.flush().await
+    })
+    .await;
+}
+
+impl From<Unheard> for Problem {
+    fn from(unheard: Unheard) -> Self {
+        match unheard {
+            Unheard::TooLarge => {
+                let detail = format!(
+                    "the head of the request has more than {HEAD_BYTES_MAX} bytes, the most that it may have"
+                );
+                Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", detail)
+            }
+            Unheard::Crowded => {
+                Self::unavailable("busy", "too many requests have begun whose heads are not whole", 1)
+            }
+            Unheard::TooSlow => {
+                let detail = "the head of the request did not arrive in time";
+                Self::new(StatusCode::REQUEST_TIMEOUT, "head-too-slow", detail)
+            }
+        }
+    }
+}
+
+/// A connection, and what it is made over.
+pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// The bytes as they come.
+    fn beneath(&mut self) -> &mut Paced<TcpStream>;
+}
+
+impl Connection for Paced<TcpStream> {
+    fn beneath(&mut self) -> &mut Paced<TcpStream> {
+        self
+    }
+}
+
+impl Connection for TlsStream<Paced<TcpStream>> {
+    fn beneath(&mut self) -> &mut Paced<TcpStream> {
+        self.get_mut().0
+    }
+}
