@@ -55,7 +55,10 @@ fn main() -> Outcome<()> {
         link(&fresh)?;
         let rewritten = rewritten(&base, &fresh)?;
         let selections = |share: u64| -> Outcome<Selection> {
-            let filter = Filter::parse(&json!({"must": {"key": "thousandth", "range": {"lt": share}}}))?;
+            let filter = Filter::parse(
+                &json!({"must": {"key": "thousandth", "range": {"lt": share}}}).to_string(),
+                32,
+            )?;
             Ok(stored(&fresh)?.select(filter))
         };
         let mut row = |name: String, projection: &Projection, filter: Option<&Selection>| -> Outcome<()> {

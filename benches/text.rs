@@ -77,9 +77,7 @@ fn main() -> Outcome<()> {
             ("best 10 of 1 %", LIMIT, Some(r#"{"must": {"key": "n", "match": {"value": 7}}}"#)),
             ("all", TEXTS, None),
         ] {
-            let filter = filter.map(|json| {
-                Ok::<_, Box<dyn std::error::Error>>(Filter::parse(&serde_json::from_str(json)?)?)
-            });
+            let filter = filter.map(|json| Ok::<_, Box<dyn std::error::Error>>(Filter::parse(json, 32)?));
             rows.push(measure(collection, &queries, (terms, what), limit, filter.transpose()?.as_ref()));
         }
     }

@@ -417,7 +417,11 @@ async fn bad_filters_and_selections_are_refused() {
         (r#"{"must":[{"key":"a","range":{"above":5}}]}"#, "invalid-filter", vec!["\"above\""]),
         (r#"{"must_not":[{"key":"a..b","match":{"value":1}}]}"#, "invalid-filter", vec!["\"a..b\""]),
         (r#"{"must":[{"is_null":{}}]}"#, "invalid-filter", vec!["missing field \"key\""]),
-        (&nested(16), "nested-too-deep", vec!["34", "32"]),
+        (r#"{"must_not":[{"is_null":{"key":"service\\.name"}}]}"#, "invalid-filter", vec!["outside quotes"]),
+        (r#"{"must_not":[{"is_null":{"key":"a[][]"}}]}"#, "invalid-filter", vec!["arrays within arrays"]),
+        (r#"{"must":[],"must":[]}"#, "invalid-filter", vec!["\"must\" occurs more than once"]),
+        (r#"{"must":[{"is_null":{"key":"\ud800"}}]}"#, "invalid-filter", vec!["filter.must[0].is_null.key"]),
+        (&nested(16), "nested-too-deep", vec!["more than 32 deep"]),
         (&nested(1_000), "nested-too-deep", vec!["32"]),
         (
             &format!(
@@ -432,7 +436,10 @@ async fn bad_filters_and_selections_are_refused() {
             cases.push(Case::new(Method::POST, path, 422, code).says(&says).body(JSON, body));
         }
     }
-    for body in [r#"{"ids":["good-1"],"filter":{}}"#, "{}", r#"{"ids":null}"#, r#"{"filter":null}"#] {
+    for body in [r#"{"ids":["good-1"],"filter":{}}"#, "{}", r#"{"ids":null}"#, r#"{"filter":null}"#]
+        .into_iter()
+        .chain([r#"{"all":false}"#, r#"{"all":true,"ids":["good-1"]}"#, r#"{"all":true,"filter":{}}"#])
+    {
         let case = Case::new(Method::POST, DELETE, 422, "invalid-selection").says(["either ids or filter"]);
         cases.push(case.body(JSON, body));
     }

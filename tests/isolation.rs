@@ -69,7 +69,7 @@ async fn collections_of_one_name_are_two_and_nothing_crosses_between_them() {
     // What one deletes stays with the other.
     let before = page(&globex, "?limit=1000").await;
     acme.delete("/collections/words/vectors/id-030").await.expect(200);
-    acme.post("/collections/words/vectors/delete", &json!({"filter": {}})).await.expect(200);
+    acme.post("/collections/words/vectors/delete", &json!({"all": true})).await.expect(200);
     acme.delete("/collections/words").await.expect(200);
     assert_eq!(page(&globex, "?limit=1000").await, before);
     assert_eq!(acme.get("/collections").await.expect(200), json!({"collections": []}));
@@ -183,7 +183,7 @@ async fn what_is_anothers_answers_exactly_like_what_never_was() {
         (Method::DELETE, "/vectors/hidden", json!({})),
         (Method::PATCH, "/vectors/hidden/payload", json!({"a": 1})),
         (Method::POST, "/vectors/delete", json!({"ids": ["hidden"]})),
-        (Method::POST, "/vectors/delete", json!({"filter": {}})),
+        (Method::POST, "/vectors/delete", json!({"all": true})),
         (Method::POST, "/search", search.clone()),
         (Method::POST, "/search", json!({"vector": [1]})),
         (Method::POST, "/search/batch", json!({"searches": [search]})),

@@ -19,6 +19,7 @@ mod disk;
 mod documents;
 mod embedding;
 mod failing_disk;
+mod filters;
 mod hostile;
 mod hub;
 mod hub_and_node;

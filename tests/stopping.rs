@@ -41,7 +41,7 @@ async fn a_stop_under_load_keeps_every_acknowledged_write_and_does_not_use_up_it
             client.create("words", 1, "dot").await;
             1
         } else {
-            client.post("/collections/words/vectors/delete", &json!({"filter": {}})).await.expect(200);
+            client.post("/collections/words/vectors/delete", &json!({"all": true})).await.expect(200);
             client.head().await["seq"].as_u64().unwrap()
         };
         let writing: Vec<_> =

@@ -535,7 +535,7 @@ async fn a_write_replaces_a_patch_merges_and_a_deletion_takes_what_it_names() {
         found.iter().collect::<HashSet<_>>(),
         left.iter().map(String::as_str).collect::<Vec<_>>().iter().collect()
     );
-    assert_eq!(delete(json!({"filter": {}})).await["deleted"], left.len() + 1);
+    assert_eq!(delete(json!({"all": true})).await["deleted"], left.len() + 1);
     assert_eq!(count(&client, "words").await, 0);
     // Deleting a collection frees its name, and nothing of it comes back.
     put(&client, "words", json!([{"id": "a", "vector": [2]}])).await;

@@ -367,7 +367,8 @@ impl From<NotEmbedded> for Problem {
 
 impl From<InvalidFilter> for Problem {
     fn from(invalid: InvalidFilter) -> Self {
-        Self::invalid("invalid-filter", invalid.to_string())
+        let code = if invalid.is_nested_too_deep() { "nested-too-deep" } else { "invalid-filter" };
+        Self::invalid(code, invalid.to_string())
     }
 }
 

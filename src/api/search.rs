@@ -66,7 +66,8 @@ pub(super) struct SearchInput {
     rank_by: Option<RankBy>,
     /// 1 to 1,000; 10 unless said otherwise.
     limit: Option<u64>,
-    /// What a result must fulfil.
+    /// What a result must fulfil. A filter without a condition (`{}`, clauses that are empty or hold nothing but such
+    /// filters) is fulfilled by every vector.
     #[schema(value_type = Option<Object>)]
     filter: Option<Box<RawValue>>,
     /// Candidates to keep while walking a graph: 1 to 4,096.
@@ -131,7 +132,7 @@ pub(super) struct SearchBatchAnswer<'a> {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CountInput {
-    /// Only what fulfils this.
+    /// Only what fulfils this; a filter without a condition is fulfilled by every vector.
     #[schema(value_type = Option<Object>)]
     filter: Option<Box<RawValue>>,
 }

@@ -15,7 +15,6 @@ use vectorizer_log::{
 use vectorizer_replay::Filter;
 
 use super::App;
-use super::body::parse_json;
 use super::problem::Problem;
 use crate::scheduling::pause;
 
@@ -166,10 +165,7 @@ pub(super) fn payload(json: Option<Box<RawValue>>, depth_max: usize) -> Result<O
 /// A filter, or `None` for null.
 pub(super) fn filter(json: Option<&RawValue>, depth_max: usize) -> Result<Option<Filter>, Problem> {
     let Some(json) = json.filter(|json| json.get() != "null") else { return Ok(None) };
-    expect_depth(json.get(), depth_max)?;
-    let value: serde_json::Value =
-        parse_json(json.get().as_bytes()).map_err(|problem| problem.at("filter"))?;
-    Ok(Some(Filter::parse(&value)?))
+    Ok(Some(Filter::parse(json.get(), depth_max)?))
 }
 
 /// Refuses JSON that is nested too deep, or that strict readers refuse: lone surrogates, and numbers

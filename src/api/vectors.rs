@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use vectorizer_log::{Document, Payload, PointId, Text};
-use vectorizer_replay::StoredPoint;
+use vectorizer_replay::{Filter, StoredPoint};
 
 use super::App;
 use super::answer::{Show, expect_answer, json, made, shown_bytes};
@@ -171,9 +171,11 @@ pub(super) struct Page<'a> {
 pub(super) struct DeleteSelection {
     /// These, as far as they exist.
     ids: Option<Vec<String>>,
-    /// Those that fulfil this filter.
+    /// Those that fulfil this filter, which must have a condition.
     #[schema(value_type = Option<Object>)]
     filter: Option<Box<RawValue>>,
+    /// Every vector of the collection, if it is true.
+    all: Option<bool>,
 }
 
 /// The answer to a write.
@@ -336,7 +338,10 @@ pub(super) async fn delete(
     Ok(deleted(committed))
 }
 
-/// Delete vectors by id or by filter.
+/// Delete vectors by id, by filter, or all of them.
+///
+/// A filter deletes only if it has a condition: an empty one, one with an empty alternative, and one whose conditions
+/// list no value where that selects every vector are refused with `filter-selects-all`.
 #[utoipa::path(post, path = "/api/v1/collections/{name}/vectors/delete", operation_id = "delete_vectors",
     params(("name" = String, Path)),
     request_body = DeleteSelection, responses(
@@ -353,18 +358,26 @@ pub(super) async fn delete_many(
     submitted: Submitted,
 ) -> Result<Response, Problem> {
     expect_content_type(&submitted.headers, &[JSON])?;
-    let DeleteSelection { ids, filter: selection } = submitted.body.json().await?;
-    let change = match (ids, filter(selection.as_deref(), app.json_depth_max())?) {
-        (Some(ids), None) => {
+    let DeleteSelection { ids, filter: selection, all } = submitted.body.json().await?;
+    let change = match (ids, filter(selection.as_deref(), app.json_depth_max())?, all.unwrap_or(false)) {
+        (Some(ids), None, false) => {
             let id = |(number, id): (usize, String)| {
                 let at = |invalid| Problem::from(invalid).at(format_args!("ids[{number}]"));
                 PointId::text(id).map_err(at)
             };
             VectorChange::DeleteMany(ids.into_iter().enumerate().map(id).collect::<Result<_, _>>()?)
         }
-        (None, Some(filter)) => VectorChange::DeleteMatching(filter),
-        (Some(_), Some(_)) | (None, None) => {
-            return Err(Problem::invalid("invalid-selection", "give either ids or filter"));
+        (None, Some(filter), false) => match filter.unconditional() {
+            None => VectorChange::DeleteMatching(filter),
+            Some(unconditional) => {
+                let detail = format!("filter: {unconditional}; `\"all\": true` deletes every vector");
+                return Err(Problem::invalid("filter-selects-all", detail));
+            }
+        },
+        (None, None, true) => VectorChange::DeleteMatching(Filter::default()),
+        (Some(_), _, _) | (_, Some(_), _) | (None, None, false) => {
+            let detail = "give either ids or filter, or `\"all\": true` to delete every vector";
+            return Err(Problem::invalid("invalid-selection", detail));
         }
     };
     Ok(deleted(tenant.change_vectors(submitted.write(name, change)).await?))

@@ -250,6 +250,6 @@ pub(super) fn idempotency_schema() -> Value {
 pub(super) fn filter_schema() -> Value {
     json!({
         "type": "object",
-        "description": "Which records, by the fields of their payload: {\"must\": [...], \"should\": [...], \"must_not\": [...]}, each a list of conditions (or such objects again); of should, one is enough. Conditions: {\"key\": \"lang\", \"match\": {\"value\": \"en\"}}, {\"key\": \"lang\", \"match\": {\"any\": [\"en\", \"de\"]}} (or except), {\"key\": \"price\", \"range\": {\"gte\": 10, \"lt\": 20}}, {\"is_empty\": {\"key\": \"price\"}}, {\"is_null\": {\"key\": \"price\"}}, {\"has_id\": [\"a\", \"b\"]}. Keys of nested fields have dots: author.name. A list fulfils a condition if one of its elements does."
+        "description": "Which records, by the fields of their payload: {\"must\": [...], \"should\": [...], \"must_not\": [...]}, each a list of conditions (or such objects again); of should, one is enough. Conditions: {\"key\": \"lang\", \"match\": {\"value\": \"en\"}}, {\"key\": \"lang\", \"match\": {\"any\": [\"en\", \"de\"]}} (or except), {\"key\": \"price\", \"range\": {\"gte\": 10, \"lt\": 20}}, {\"is_empty\": {\"key\": \"price\"}}, {\"is_null\": {\"key\": \"price\"}}, {\"has_id\": [\"a\", \"b\"]}. Keys of nested fields have dots: author.name; a field whose own name has a dot is quoted: \"service.name\". A list fulfils a condition if one of its elements does."
     })
 }

@@ -102,6 +102,9 @@ fn advice(code: &str) -> &'static str {
         }
         "ranking-gone" => "Call the tool again without cursor: the ranking begins anew.",
         "record-changed" => "Call the tool again without cursor: the record is shown as it is now.",
+        "filter-selects-all" => {
+            "Give the filter a condition; only if every record is to be deleted, call the tool with all: true and no filter."
+        }
         "invalid-filter" => "Correct the filter: the schema of this tool describes its grammar.",
         "tenant-damaged" | "tenant-deleted" => {
             "Tell the user to ask the operator; trying again does not help."

@@ -122,7 +122,7 @@ fn change() -> impl Strategy<Value = Change> {
     };
     let filter = |value: u8| {
         let json = serde_json::json!({"must": [{"key": "kind", "match": {"value": value}}]});
-        VectorChange::DeleteMatching(Filter::parse(&json).unwrap()).into()
+        VectorChange::DeleteMatching(Filter::parse(&json.to_string(), 32).unwrap()).into()
     };
     prop_oneof![
         2 => Just(create()),

@@ -2,7 +2,6 @@
 
 use std::str;
 
-use serde_json::Value;
 use vectorizer_log::{Event, Payload, Point, Vector};
 use vectorizer_replay::{Filter, Projection, Projector as _};
 
@@ -16,8 +15,8 @@ const JSON_DEPTH_MAX: usize = 32;
 pub(super) fn run(bytes: &[u8]) {
     let mut pieces = pieces(bytes);
     let Some(filter) = pieces.next() else { return };
-    let Ok(filter) = serde_json::from_slice::<Value>(filter) else { return };
-    let Ok(filter) = Filter::parse_with_depth(&filter, JSON_DEPTH_MAX) else { return };
+    let Ok(filter) = str::from_utf8(filter) else { return };
+    let Ok(filter) = Filter::parse(filter, JSON_DEPTH_MAX) else { return };
     let payload = |bytes| Payload::new(str::from_utf8(bytes).ok()?).ok();
     let points: Vec<Point> = (0..)
         .zip(pieces.take(16))
@@ -61,6 +60,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         r#"{"should": [{"key": "genre.name", "match": {"any": ["rock", "pop", 3, true]}}, {"has_id": ["p1", "p3"]}]}"#,
         r#"{"must_not": {"is_empty": {"key": "title"}}, "must": {"must": [{"is_null": {"key": "title"}}]}}"#,
         r#"{"must": [{"key": "year", "match": {"value": 1999}}, {"key": "deep.deep.deep", "match": {"except": [2]}}]}"#,
+        r#"{"must": [{"key": "\"deep\"[].deep[0]", "match": {"value": 2}}, {"is_empty": {"key": "genre[1].name"}}]}"#,
         "{}",
     ];
     let seed = |filter: &&str| {

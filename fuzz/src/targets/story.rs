@@ -176,7 +176,7 @@ pub(super) fn use_up(mut projection: Projection) {
         "must_not": {"key": "n", "match": {"value": 4}},
         "should": [{"is_null": {"key": "tags.b"}}, {"has_id": ["p3", "a"]}, {"key": "n", "range": {"gt": 2}}],
     });
-    let filter = Filter::parse(&filter).expect("it is a filter");
+    let filter = Filter::parse(&filter.to_string(), 32).expect("it is a filter");
     let mut following = Vec::new();
     for stored in projection.index().collections() {
         let snapshot = stored.snapshot();

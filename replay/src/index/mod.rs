@@ -44,7 +44,7 @@ use vectorizer_log::{CollectionId, CollectionName, Event, PointId, Record, Vecto
 pub use change::{Change, Misfit};
 pub use collection::Collection;
 pub use compaction::{Compaction, Removed};
-pub use filter::{Filter, InvalidFilter};
+pub use filter::{Filter, InvalidFilter, InvalidKey, Key, Unconditional};
 pub use fusion::{fused, fused_depth};
 pub use graph::{Crew, LinkingStopped, UnusableGraph};
 pub use matches::{TextMatches, TextRequest};

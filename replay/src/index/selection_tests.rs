@@ -118,7 +118,7 @@ proptest! {
     ) {
         let mut collection = collection();
         let mut pending = None;
-        let filters: Vec<Filter> = filters.iter().map(|json| Filter::parse(json).unwrap()).collect();
+        let filters: Vec<Filter> = filters.iter().map(|json| Filter::parse(&json.to_string(), 64).unwrap()).collect();
         for step in &steps {
             apply(&mut collection, step, &mut pending);
             for collection in [&collection, &collection.clone()] {
@@ -154,7 +154,7 @@ proptest! {
         collection.upsert(SEQ, &points);
         let snapshot = collection.snapshot();
         for json in &filters {
-            let filter = Filter::parse(json).unwrap();
+            let filter = Filter::parse(&json.to_string(), 64).unwrap();
             let expected = expected(&collection, &filter);
             let selection = collection.select_by(filter, &mut Allowance::of(units));
             if let Some((found, exact)) = candidates(&selection, &snapshot) {
@@ -172,7 +172,7 @@ proptest! {
 fn a_selection_of_another_moment_is_not_believed() {
     let mut collection = collection();
     let json = serde_json::json!({"a": 1});
-    let filter = Filter::parse(&serde_json::json!({"must": {"key": "a", "match": {"value": 1}}})).unwrap();
+    let filter = Filter::parse(r#"{"must": {"key": "a", "match": {"value": 1}}}"#, 64).unwrap();
     collection.upsert(SEQ, &[point("x", Some(&json)), point("y", Some(&json))]);
     let (earlier, selected_earlier) = (collection.snapshot(), collection.select(filter.clone()));
     assert!(candidates(&selected_earlier, &earlier).is_some());

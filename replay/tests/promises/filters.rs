@@ -48,7 +48,7 @@ fn stored(projection: &Projection) -> &Collection {
 }
 
 fn parsed(condition: &Value) -> Filter {
-    Filter::parse(&json!({"must": condition})).unwrap()
+    Filter::parse(&json!({"must": condition}).to_string(), 64).unwrap()
 }
 
 fn below(key: &str, bound: u64) -> Value {
@@ -173,7 +173,8 @@ fn counting_and_matching_by_the_index_agree_with_looking() {
     let projection = linked(Metric::Dot);
     let collection = stored(&projection);
     let snapshot = collection.snapshot();
-    let must_not = |condition: &Value| Filter::parse(&json!({"must_not": condition})).unwrap();
+    let must_not =
+        |condition: &Value| Filter::parse(&json!({"must_not": condition}).to_string(), 64).unwrap();
     for condition in [
         below("thousandth", 500),
         below("thousandth", 1),

@@ -1,7 +1,6 @@
 //! Search is exact: it finds what a loop over everything finds.
 
 use proptest::prelude::*;
-use serde_json::json;
 use vectorizer_log::{Event, Metric, Payload};
 use vectorizer_replay::{Collection, Effort, Filter, Hit, InvalidQuery, SearchRequest, Snapshot};
 
@@ -25,7 +24,7 @@ fn wish() -> impl Strategy<Value = Wish> {
 }
 
 fn filter() -> Filter {
-    Filter::parse(&json!({"must": [{"key": "tags", "match": {"value": "a"}}]})).unwrap()
+    Filter::parse(r#"{"must": [{"key": "tags", "match": {"value": "a"}}]}"#, 64).unwrap()
 }
 
 /// The same filter, on the model.

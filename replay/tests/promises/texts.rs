@@ -52,7 +52,7 @@ fn scores(target: &ModelCollection, question: &str) -> BTreeMap<String, f32> {
 }
 
 fn filter(json: &str) -> Filter {
-    Filter::parse(&serde_json::from_str(json).unwrap()).unwrap()
+    Filter::parse(json, 64).unwrap()
 }
 
 fn plain(hits: &[Hit]) -> Vec<(String, f32)> {

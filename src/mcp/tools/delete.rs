@@ -10,12 +10,13 @@ use crate::mcp::failure::Failure;
 pub(super) fn describe() -> Description {
     Description {
         title: "Delete records",
-        text: "Deletes records by their ids, or all that fulfil a filter: give one of the two. Ids that no record has are passed over. This cannot be undone; count with the same filter tells before how many it would be.",
+        text: "Deletes records by their ids, those that fulfil a filter, or all there are: give one of ids, filter and all. Ids that no record has are passed over. This cannot be undone; count with the same filter tells before how many it would be.",
         effect: Effect::Replaces,
         arguments: json!({
             "collection": collection_schema(),
             "ids": {"type": "array", "items": {"type": "string"}, "description": "The ids of the records to delete."},
             "filter": filter_schema(),
+            "all": {"type": "boolean", "default": false, "description": "Delete every record of the collection. A filter without a condition does not do that; it is refused."},
             "idempotency_key": idempotency_schema()
         }),
         needed: &["collection"],

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::Filter;
-use super::fields::{Fields, Key, Value};
+use super::fields::{Fields, Value};
+use super::key::Key;
 use super::number::Number;
 
 /// One condition of a filter.
@@ -43,6 +44,18 @@ pub(in super::super) struct Range {
 }
 
 impl Condition {
+    /// The key that it is about, if it is about one.
+    pub(in super::super) fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Any(key, _)
+            | Self::Except(key, _)
+            | Self::Range(key, _)
+            | Self::IsEmpty(key)
+            | Self::IsNull(key) => Some(key),
+            Self::HasId(_) | Self::Nested(_) => None,
+        }
+    }
+
     pub(super) fn holds(&self, id: &str, fields: &Fields<'_>) -> bool {
         match self {
             Self::Any(key, values) => fields.any(key, &mut |value| values.contain(&value)),
@@ -64,6 +77,11 @@ impl Condition {
 }
 
 impl Values {
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { texts, integers, booleans } = self;
+        texts.is_empty() && integers.is_empty() && booleans.is_empty()
+    }
+
     fn contain(&self, value: &Value<'_>) -> bool {
         match value {
             Value::Text(text) => self.texts.contains(&**text),
@@ -77,6 +95,11 @@ impl Values {
 impl Range {
     fn contains(&self, number: Number) -> bool {
         self.is_above_lower(number) && self.is_below_upper(number)
+    }
+
+    pub(super) fn is_unbounded(&self) -> bool {
+        let Self { gt, gte, lt, lte } = self;
+        [gt, gte, lt, lte].into_iter().all(Option::is_none)
     }
 
     /// The tighter of its lower bounds, whether it is inclusive or not.

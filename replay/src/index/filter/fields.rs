@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use vectorizer_log::Payload;
 
+use super::key::{Key, Step};
 use super::number::Number;
 
 /// The fields of a payload, split when first asked for.
@@ -21,10 +22,6 @@ pub(super) struct Fields<'a> {
     payload: Option<&'a Payload>,
     top: OnceCell<Object<'a>>,
 }
-
-/// The way to a value: the names of the objects' members that lead there.
-#[derive(Clone, Debug)]
-pub(in super::super) struct Key(pub(super) Box<[Box<str>]>);
 
 /// A value at a key.
 #[derive(Clone, Debug)]
@@ -39,14 +36,6 @@ pub(in super::super) enum Value<'a> {
     Unreadable,
 }
 
-impl Key {
-    /// Its steps with dots between them, as it was written; `None` if that is longer than `bytes_max`.
-    pub(in super::super) fn path(&self, bytes_max: usize) -> Option<String> {
-        let bytes: usize = self.0.iter().map(|step| step.len() + 1).sum();
-        (bytes <= bytes_max + 1).then(|| self.0.join("."))
-    }
-}
-
 impl<'a> Fields<'a> {
     pub(super) fn new(payload: Option<&'a Payload>) -> Self {
         Self { payload, top: OnceCell::new() }
@@ -54,39 +43,63 @@ impl<'a> Fields<'a> {
 
     /// Whether `fulfils` is true of any value at `key`, each array replaced by its elements.
     pub(super) fn any(&self, key: &Key, fulfils: &mut dyn FnMut(Value<'a>) -> bool) -> bool {
-        self.any_raw(key, &mut |raw| match elements(raw) {
-            Some(elements) => elements.into_iter().any(|element| fulfils(Value::read(element))),
-            None => fulfils(Value::read(raw)),
+        self.any_found(key, &mut |found| match found {
+            Found::Member(raw) => match elements(raw) {
+                Some(elements) => elements.into_iter().any(|element| fulfils(Value::read(element))),
+                None => fulfils(Value::read(raw)),
+            },
+            Found::Element(raw) => fulfils(Value::read(raw)),
         })
     }
 
     /// Whether there is anything at `key` but null and empty arrays.
     pub(super) fn any_content(&self, key: &Key) -> bool {
-        self.any_raw(key, &mut |raw| match elements(raw) {
-            Some(elements) => !elements.is_empty(),
-            None => is_content(raw),
+        self.any_found(key, &mut |found| {
+            let (Found::Member(raw) | Found::Element(raw)) = found;
+            match elements(raw) {
+                Some(elements) => !elements.is_empty(),
+                None => is_content(raw),
+            }
         })
     }
 
-    fn any_raw(&self, key: &Key, fulfils: &mut dyn FnMut(&'a RawValue) -> bool) -> bool {
+    fn any_found(&self, key: &Key, fulfils: &mut dyn FnMut(Found<'a>) -> bool) -> bool {
         let top = self.top.get_or_init(|| self.payload.map_or_else(Object::default, Object::read));
-        walk(top, &key.0, fulfils)
+        walk(top, key.steps(), fulfils)
     }
 }
 
+/// What the last step of a key leads to.
+enum Found<'a> {
+    /// An array stands for its elements.
+    Member(&'a RawValue),
+    /// One element of an array. If it is an array itself, it stands for nothing.
+    Element(&'a RawValue),
+}
+
 /// Follows `steps` from `object`. Recurses once for each step.
-fn walk<'a>(object: &Object<'a>, steps: &[Box<str>], fulfils: &mut dyn FnMut(&'a RawValue) -> bool) -> bool {
+fn walk<'a>(object: &Object<'a>, steps: &[Step], fulfils: &mut dyn FnMut(Found<'a>) -> bool) -> bool {
     let Some((step, further)) = steps.split_first() else { return false };
-    let Some(value) = object.member(step) else { return false };
+    let Some(value) = object.member(&step.name) else { return false };
+    let found = match step.element {
+        None => Found::Member(value),
+        Some(element) => match elements(value).and_then(|elements| elements.get(element).copied()) {
+            Some(value) => Found::Element(value),
+            None => return false,
+        },
+    };
     if further.is_empty() {
-        return fulfils(value);
+        return fulfils(found);
     }
     let mut descend = |value: &'a RawValue| {
         value.get().starts_with('{') && walk(&Object::of(value.get()), further, fulfils)
     };
-    match elements(value) {
-        Some(elements) => elements.into_iter().any(descend),
-        None => descend(value),
+    match found {
+        Found::Member(value) => match elements(value) {
+            Some(elements) => elements.into_iter().any(descend),
+            None => descend(value),
+        },
+        Found::Element(value) => descend(value),
     }
 }
 

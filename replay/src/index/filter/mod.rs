@@ -1,13 +1,16 @@
 //! Conditions on ids and payloads.
 //!
-//! - `parse`: from JSON to conditions, with limits.
+//! - `parse`: from JSON to conditions, with limits; `key`: how the way to a value is written.
 //! - `condition`: what a condition asks.
 //! - `fields`: what lies at a key in a payload's text, without parsing the rest of it.
 //! - `places`: every key that leads somewhere in a payload.
 //! - `number`: numbers that compare exactly.
+//! - `emptiness`: whether a filter says anything.
 
 mod condition;
+mod emptiness;
 mod fields;
+mod key;
 mod number;
 mod parse;
 mod places;
@@ -17,11 +20,13 @@ pub(super) mod tests;
 use vectorizer_log::Payload;
 
 pub(super) use condition::{Condition, Range, Values};
+pub use emptiness::Unconditional;
 use fields::Fields;
-pub(super) use fields::{Key, Value};
+pub(super) use fields::Value;
+pub use key::{InvalidKey, Key};
 pub(super) use number::Number;
 pub use parse::InvalidFilter;
-pub(super) use places::{PATH_BYTES_MAX, Place, each_place};
+pub(super) use places::{Place, each_place};
 
 /// Conditions that a point fulfils or not, in Qdrant's grammar:
 ///
@@ -47,9 +52,9 @@ pub(super) use places::{PATH_BYTES_MAX, Place, each_place};
 /// - `{"is_null": {"key"}}`: a value at the key is null.
 /// - `{"has_id": ["id", …]}`: the point has one of these ids.
 ///
-/// A dot in a key leads into an object. An array stands for its elements, on the way and at the
-/// end; an array within an array does not. What of a payload cannot be read (a text with half a
-/// surrogate pair, say) equals nothing.
+/// A dot in a key leads into an object; a name with a dot in it is quoted (see [`Key`]). An array stands for its
+/// elements, on the way and at the end; an array within an array does not. What of a payload cannot be read (a text
+/// with half a surrogate pair, say) equals nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub(super) must: Vec<Condition>,
@@ -62,8 +67,8 @@ impl Filter {
     pub const DEPTH_MAX: usize = 16;
     /// How many conditions a filter may have, all levels together.
     pub const CONDITIONS_MAX: usize = 1024;
-    /// How many values one `any`, `except` or `has_id` may list.
-    pub const VALUES_MAX: usize = 4096;
+    /// How many values all its `any`, `except` and `has_id` may list together.
+    pub const VALUES_MAX: usize = 16_384;
     /// How many steps a key may have.
     pub const KEY_STEPS_MAX: usize = 32;
 

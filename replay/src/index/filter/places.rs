@@ -3,11 +3,8 @@
 use serde_json::value::RawValue;
 use vectorizer_log::Payload;
 
-use super::Filter;
 use super::fields::{Object, elements, is_content};
-
-/// Where a longer path leads is not said.
-pub(in super::super) const PATH_BYTES_MAX: usize = 256;
+use super::key::{Key, write_name};
 
 /// What one member of one object holds.
 pub(in super::super) enum Place<'a> {
@@ -37,8 +34,8 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Visits every place that a key of at most [`Filter::KEY_STEPS_MAX`] steps and [`PATH_BYTES_MAX`] bytes
-/// leads to, always in the same order; a path that leads to several of them is visited for each.
+/// Visits every place that a key can lead to, always in the same order, with its path (see [`Key::path`]); a path that
+/// leads to several of them is visited for each.
 pub(in super::super) fn each_place(payload: &Payload, visit: &mut dyn FnMut(&str, &Place<'_>)) {
     descend(&Object::read(payload), &mut String::new(), 1, visit);
 }
@@ -47,18 +44,12 @@ pub(in super::super) fn each_place(payload: &Payload, visit: &mut dyn FnMut(&str
 fn descend(object: &Object<'_>, path: &mut String, steps: usize, visit: &mut dyn FnMut(&str, &Place<'_>)) {
     let above = path.len();
     for (name, value) in object.members() {
-        if name.is_empty() || name.contains('.') {
-            // No key leads there.
-            continue;
-        }
-        if above > 0 {
-            path.push('.');
-        }
-        path.push_str(name);
-        if path.len() <= PATH_BYTES_MAX {
+        write_name(path, name);
+        // No key is longer.
+        if path.len() <= Key::BYTES_MAX {
             let place = Place::of(value);
             visit(path, &place);
-            if steps < Filter::KEY_STEPS_MAX {
+            if steps < Key::STEPS_MAX {
                 for value in place.values().iter().filter(|value| value.get().starts_with('{')) {
                     descend(&Object::of(value.get()), path, steps + 1, visit);
                 }

@@ -7,8 +7,11 @@ use vectorizer_log::Payload;
 
 use super::Filter;
 
+/// Of objects and arrays within each other.
+const DEPTH_MAX: usize = 64;
+
 fn parse(json: &Value) -> Filter {
-    Filter::parse(json).unwrap_or_else(|refusal| panic!("{json}: {refusal}"))
+    Filter::parse(&json.to_string(), DEPTH_MAX).unwrap_or_else(|refusal| panic!("{json}: {refusal}"))
 }
 
 fn matches_text(filter: &Value, payload: &str) -> bool {
@@ -20,7 +23,7 @@ fn matches(filter: &Value, payload: &Value) -> bool {
 }
 
 fn refusal(filter: &Value) -> String {
-    Filter::parse(filter).unwrap_err().to_string()
+    Filter::parse(&filter.to_string(), DEPTH_MAX).unwrap_err().to_string()
 }
 
 #[test]
@@ -181,7 +184,7 @@ fn a_refusal_names_the_place_and_what_was_expected() {
         ),
         (
             json!({"should": [{"key": "a", "match": {"any": [1, 1.5]}}]}),
-            "filter.should[0].match.any[1]: expected a string, an integer or a boolean, found a number that is not an integer of 64 bits (use range)",
+            "filter.should[0].match.any[1]: expected a string, an integer or a boolean, found a number that is not an integer (use range)",
         ),
         (json!({"must": {"key": "a", "range": {}}}), "filter.must.range: no lower or upper bound"),
         (
@@ -207,6 +210,10 @@ fn a_refusal_names_the_place_and_what_was_expected() {
             "filter.must_not[0].must[0].has_id[0]: expected a string, found a number",
         ),
         (
+            json!({"must": {"key": r"service\.name", "match": {"value": 1}}}),
+            r#"filter.must.key: the key "service\\.name" has '\\' outside quotes; a name with dots, brackets, quotes or backslashes is written in double quotes"#,
+        ),
+        (
             json!({"must": {"has_id": ["a"], "is_null": {"key": "a"}}}),
             "filter.must: expected exactly one of key, is_empty, is_null, has_id, must, should or must_not",
         ),
@@ -216,11 +223,84 @@ fn a_refusal_names_the_place_and_what_was_expected() {
 }
 
 #[test]
+fn a_text_that_is_no_filter_is_refused_where_it_ceases_to_be_one() {
+    let refusal = |text: &str| Filter::parse(text, DEPTH_MAX).unwrap_err().to_string();
+    let twice = r#"{"must": [], "must": []}"#;
+    assert_eq!(refusal(twice), r#"filter: field "must" occurs more than once"#);
+    let twice = r#"{"must": {"key": "a", "range": {"gt": 1, "gt": 2}}}"#;
+    assert_eq!(refusal(twice), r#"filter.must.range: field "gt" occurs more than once"#);
+    assert!(refusal(r#"{"must": [{"key": "\ud800"}]}"#).starts_with("filter.must[0].key: not plain JSON: "));
+    assert!(refusal(r#"{"must": [{"key": "a", "is"#).starts_with("filter.must[0]: not plain JSON: "));
+    assert!(refusal("{} {}").starts_with("filter: not plain JSON: "));
+    let name = "ä".repeat(1_000_000);
+    assert!(refusal(&json!({ name: 1 }).to_string()).len() < 300);
+}
+
+/// What follows the first error is not read, and what is read is not kept beyond its limit.
+#[test]
+fn what_is_beyond_a_limit_costs_nothing() {
+    // Not even JSON: it would be said if it were read.
+    for (text, problem) in [
+        (r#"{"must":[{"":0},{"":0},nonsense"#, "unknown field"),
+        (r#"{"must":[{"is_null":{"key":5}},nonsense"#, "expected a string"),
+        (r#"[{"key":1},nonsense"#, "expected an object"),
+    ] {
+        let refused = Filter::parse(text, DEPTH_MAX).unwrap_err().to_string();
+        assert!(refused.contains(problem), "{refused}");
+    }
+    let many = |element: &str, count: usize| vec![element; count].join(",");
+    let conditions = many(r#"{"is_null":{"key":"a"}}"#, Filter::CONDITIONS_MAX + 1);
+    let ids = many("\"a\"", Filter::VALUES_MAX + 1);
+    for (text, problem) in [
+        (format!(r#"{{"must":[{conditions},nonsense"#), "more than 1024 conditions"),
+        (format!(r#"{{"must":[{{"has_id":[{ids},nonsense"#), "more than 16384 values"),
+        (r#"{"must":["#.repeat(17) + "nonsense", "nested more than 16 deep"),
+    ] {
+        let refused = Filter::parse(&text, DEPTH_MAX).unwrap_err().to_string();
+        assert!(refused.contains(problem), "{refused}");
+    }
+}
+
+#[test]
+fn one_element_of_an_array_is_told_from_the_others() {
+    let filter = json!({"must": {"key": "a[1].b", "match": {"value": 1}}});
+    assert!(matches(&filter, &json!({"a": [{"b": 0}, {"b": [0, 1]}]})));
+    assert!(!matches(&filter, &json!({"a": [{"b": 1}, {"b": 0}]})));
+    assert!(!matches(&filter, &json!({"a": {"b": 1}})));
+    let filter = json!({"must": {"key": "a[0]", "match": {"value": 1}}});
+    assert!(matches(&filter, &json!({"a": [1, 2]})));
+    assert!(!matches(&filter, &json!({"a": [[1], 1]})));
+    assert!(!matches(&filter, &json!({"a": 1})));
+    let empty = json!({"must": {"is_empty": {"key": "a[0]"}}});
+    for (payload, is_empty) in [
+        (json!({"a": []}), true),
+        (json!({"a": [null, 1]}), true),
+        (json!({"a": [[]]}), true),
+        (json!({"a": [1]}), false),
+        (json!({"a": [[1]]}), false),
+    ] {
+        assert_eq!(matches(&empty, &payload), is_empty, "{payload}");
+    }
+}
+
+#[test]
+fn names_with_dots_are_addressed_in_quotes() {
+    let flat = json!({"service.name": "api", "a": {"b.c": [{"": 1}]}});
+    let is = |key: &str, value: Value| json!({"must": {"key": key, "match": {"value": value}}});
+    assert!(matches(&is(r#""service.name""#, json!("api")), &flat));
+    assert!(matches(&is(r#"a."b.c"[]."""#, json!(1)), &flat));
+    assert!(matches(&is(r#"a[]."b.c".""[]"#, json!(1)), &flat));
+    assert!(!matches(&is("service.name", json!("api")), &flat));
+}
+
+#[test]
 fn depth_conditions_values_and_steps_have_limits() {
     let nested = |depth: usize| (1..depth).fold(json!({}), |filter, _| json!({ "must": filter }));
     parse(&nested(Filter::DEPTH_MAX));
     assert!(refusal(&nested(Filter::DEPTH_MAX + 1)).ends_with("filters are nested more than 16 deep"));
-    assert!(Filter::parse_with_depth(&nested(3), 2).is_err());
+    let refused = Filter::parse(&nested(3).to_string(), 2).unwrap_err();
+    assert_eq!(refused.to_string(), "filter.must.must: nesting is more than 2 deep, at most 2 is allowed");
+    assert!(refused.is_nested_too_deep());
 
     let is_null = json!({"is_null": {"key": "a"}});
     parse(&json!({"must": vec![is_null.clone(); Filter::CONDITIONS_MAX]}));
@@ -228,10 +308,17 @@ fn depth_conditions_values_and_steps_have_limits() {
     assert_eq!(refused, "filter.should: the filter has more than 1024 conditions");
 
     let refused = refusal(&json!({"must": {"has_id": vec!["a"; Filter::VALUES_MAX + 1]}}));
-    assert_eq!(refused, "filter.must.has_id: 4097 values, at most 4096 are allowed");
+    let place = format!("filter.must.has_id[{}]", Filter::VALUES_MAX);
+    let max = Filter::VALUES_MAX;
+    assert_eq!(refused, format!("{place}: the filter has more than {max} values in its lists, all together"));
+    let half = json!({"has_id": vec!["a"; Filter::VALUES_MAX / 2]});
+    parse(&json!({"must": [half, half]}));
+    assert!(
+        refusal(&json!({"must": [half, half, {"has_id": ["a"]}]})).starts_with("filter.must[2].has_id[0]")
+    );
 
     let refused = refusal(&json!({"must": {"is_null": {"key": vec!["a"; 33].join(".")}}}));
-    assert_eq!(refused, "filter.must.is_null.key: the key has 33 steps, at most 32 are allowed");
+    assert_eq!(refused, "filter.must.is_null.key: the key has more than 32 steps");
 }
 
 /// What the grammar says, evaluated on a parsed payload as directly as it can be put.

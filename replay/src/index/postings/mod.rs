@@ -11,7 +11,7 @@
 //! nothing.
 //!
 //! **Limits.** A collection has at most [`PATHS_MAX`] paths, each of at most
-//! [`PATH_BYTES_MAX`](super::filter::PATH_BYTES_MAX) bytes; those beyond are not indexed, until a
+//! [`Key::BYTES_MAX`] bytes; those beyond are not indexed, until a
 //! compaction finds room for them. Texts of more than [`TEXT_BYTES_MAX`] bytes are kept as that: one of
 //! them is there. Of one payload, no more than [`VALUES_MAX`] values are indexed; where there are more,
 //! that is kept. So what one point costs has a bound, whatever it is made of.
@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 use roaring::RoaringBitmap;
 use vectorizer_log::Payload;
 
-use super::filter::{Key, PATH_BYTES_MAX, Place, each_place};
+use super::filter::{Key, Place, each_place};
 use super::graph::LinkingStopped;
 use super::slots::Slots;
 pub(super) use allowance::Allowance;
@@ -114,7 +114,10 @@ impl Postings {
 
     /// `None` if it is not indexed.
     fn field(&self, key: &Key) -> Option<&Field> {
-        let path = key.path(PATH_BYTES_MAX)?;
+        let path = key.path();
+        if path.len() > Key::BYTES_MAX {
+            return None;
+        }
         self.fields.get(&*path).or((!self.left_out).then_some(&self.nothing))
     }
 }

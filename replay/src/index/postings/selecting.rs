@@ -99,6 +99,19 @@ impl Selecting<'_> {
     }
 
     fn condition(&mut self, condition: &Condition) -> Option<Candidates> {
+        if !condition.key().is_some_and(Key::has_element) {
+            return self.condition_on_all(condition);
+        }
+        // Which element a value is of is not known.
+        if matches!(condition, Condition::IsEmpty(_)) {
+            return None;
+        }
+        let found = self.condition_on_all(condition)?;
+        Some(Candidates { exact: found.slots.is_empty(), ..found })
+    }
+
+    /// Takes one element of an array for all.
+    fn condition_on_all(&mut self, condition: &Condition) -> Option<Candidates> {
         match condition {
             Condition::Any(key, values) => {
                 self.at(key, |field, union, allowance| any(field, values, union, allowance))

@@ -18,7 +18,7 @@ fn postings(payloads: &[Value]) -> Postings {
 }
 
 fn select_within(postings: &Postings, filter: &Value, mut allowance: Allowance) -> Option<(Vec<u32>, bool)> {
-    let filter = Filter::parse(filter).unwrap();
+    let filter = Filter::parse(&filter.to_string(), 64).unwrap();
     let slot_of = |id: &str| id.parse().ok();
     let candidates = postings.select(&filter, &slot_of, &mut allowance)?;
     Some((candidates.slots.into_iter().collect(), candidates.exact))
@@ -75,7 +75,7 @@ fn ranges_are_exact_at_the_edges_of_integers_and_fractions() {
             let Ok(range) = serde_json::from_str(&format!("{{\"{name}\":{bound}}}")) else { continue };
             let range: Value = range;
             let condition = json!({"key": "n", "range": range});
-            let filter = Filter::parse(&json!({"must": condition})).unwrap();
+            let filter = Filter::parse(&json!({"must": condition}).to_string(), 64).unwrap();
             let expected = (0..)
                 .zip(numbers)
                 .filter(|(_, number)| {
@@ -130,12 +130,15 @@ fn paths_beyond_the_limit_are_not_taken_for_missing() {
 
 #[test]
 fn paths_that_are_too_long_are_not_taken_for_missing() {
-    let long = "k".repeat(PATH_BYTES_MAX + 1);
-    let postings = postings(&[json!({&long[1..]: 1, long.as_str(): 1, "a.b": 1, "": 1})]);
-    assert_eq!(select(&postings, &matched(&long[1..], 1)), Some((vec![0], true)));
+    let (fits, long) = ("k".repeat(Key::BYTES_MAX), "k".repeat(Key::BYTES_MAX - 1) + "\"");
+    let mut postings = Postings::default();
+    postings.add(0, Some(&payload(&json!({&fits: 1, &long: 1, "a.b": 1, "": 1}))));
+    assert_eq!(select(&postings, &matched(&fits, 1)), Some((vec![0], true)));
     assert_eq!(select(&postings, &matched(&long, 1)), None);
     assert_eq!(select(&postings, &matched("a.b", 1)), Some((vec![], true)));
-    assert_eq!(postings.fields.len(), 1);
+    assert_eq!(select(&postings, &matched("\"a.b\"", 1)), Some((vec![0], true)));
+    assert_eq!(select(&postings, &matched("\"\"", 1)), Some((vec![0], true)));
+    assert_eq!(postings.fields.len(), 3);
 }
 
 #[test]

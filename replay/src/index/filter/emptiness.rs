@@ -1,0 +1,135 @@
+//! Whether a filter says anything: what deletes all that fulfils one asks first.
+
+use super::Filter;
+use super::condition::Condition;
+
+/// Why a filter selects without asking anything of a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unconditional {
+    /// There is no condition in it, however deep.
+    #[error("the filter has no condition")]
+    NoCondition,
+    /// Every point fulfils it: by an empty filter within it, or by a list without a value.
+    #[error(
+        "the filter matches every vector, by a filter without a condition or a list without a value in it"
+    )]
+    MatchesEvery,
+}
+
+/// What is known of a filter or condition without looking at a point.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Always,
+    Never,
+    /// It depends.
+    Unknown,
+}
+
+impl Filter {
+    /// Why it selects without asking anything of a point, if it does.
+    pub fn unconditional(&self) -> Option<Unconditional> {
+        if !self.has_condition() {
+            Some(Unconditional::NoCondition)
+        } else if self.known() == Known::Always {
+            Some(Unconditional::MatchesEvery)
+        } else {
+            None
+        }
+    }
+
+    fn has_condition(&self) -> bool {
+        let Self { must, should, must_not } = self;
+        [must, should, must_not].into_iter().flatten().any(|condition| match condition {
+            Condition::Nested(filter) => filter.has_condition(),
+            Condition::Any(..)
+            | Condition::Except(..)
+            | Condition::Range(..)
+            | Condition::IsEmpty(_)
+            | Condition::IsNull(_)
+            | Condition::HasId(_) => true,
+        })
+    }
+
+    fn known(&self) -> Known {
+        let must = self.must.iter().map(Condition::known);
+        let must_not = self.must_not.iter().map(|condition| condition.known().reversed());
+        let should = (!self.should.is_empty()).then(|| {
+            let should = self.should.iter().map(|condition| condition.known().reversed());
+            all(should).reversed()
+        });
+        all(must.chain(must_not).chain(should))
+    }
+}
+
+impl Condition {
+    fn known(&self) -> Known {
+        match self {
+            Self::Any(_, values) if values.is_empty() => Known::Never,
+            Self::HasId(ids) if ids.is_empty() => Known::Never,
+            Self::Nested(filter) => filter.known(),
+            Self::Any(..)
+            | Self::HasId(_)
+            | Self::Except(..)
+            | Self::Range(..)
+            | Self::IsEmpty(_)
+            | Self::IsNull(_) => Known::Unknown,
+        }
+    }
+}
+
+impl Known {
+    fn reversed(self) -> Self {
+        match self {
+            Self::Always => Self::Never,
+            Self::Never => Self::Always,
+            Self::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// Whether all of them are.
+fn all(known: impl Iterator<Item = Known>) -> Known {
+    known.fold(Known::Always, |all, one| match (all, one) {
+        (Known::Never, _) | (_, Known::Never) => Known::Never,
+        (Known::Unknown, _) | (_, Known::Unknown) => Known::Unknown,
+        (Known::Always, Known::Always) => Known::Always,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unconditional(json: &str) -> Option<Unconditional> {
+        Filter::parse(json, 32).unwrap().unconditional()
+    }
+
+    #[test]
+    fn a_filter_without_a_condition_is_told_from_one_with() {
+        for json in ["{}", r#"{"must":[]}"#, r#"{"should":[],"must_not":[]}"#, r#"{"must":[{}]}"#]
+            .into_iter()
+            .chain([r#"{"must":{"should":[{"must":[]}]}}"#, r#"{"must_not":[{}]}"#, r#"{"should":{}}"#])
+        {
+            assert_eq!(unconditional(json), Some(Unconditional::NoCondition), "{json}");
+        }
+        let condition = r#"{"key":"a","match":{"value":1}}"#;
+        for json in [
+            format!(r#"{{"should":[{{}},{condition}]}}"#),
+            format!(r#"{{"must":[{{}},{{"should":[{condition},{{"must":[]}}]}}]}}"#),
+            r#"{"must_not":[{"has_id":[]}]}"#.to_owned(),
+            r#"{"must_not":[{"key":"a","match":{"any":[]}}]}"#.to_owned(),
+        ] {
+            assert_eq!(unconditional(&json), Some(Unconditional::MatchesEvery), "{json}");
+        }
+        for json in [
+            format!(r#"{{"must":[{condition}]}}"#),
+            format!(r#"{{"must":[{{}},{condition}],"should":[]}}"#),
+            format!(r#"{{"should":[{condition}]}}"#),
+            format!(r#"{{"must_not":[{condition}]}}"#),
+            r#"{"must":[{"has_id":[]}]}"#.to_owned(),
+            r#"{"must":[{"key":"a","match":{"except":[]}}]}"#.to_owned(),
+        ] {
+            assert_eq!(unconditional(&json), None, "{json}");
+        }
+    }
+}
