@@ -758,6 +758,58 @@ async fn a_call_is_answered_alike_on_the_short_way_and_on_the_long_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn numbers_of_payloads_are_stored_as_they_were_sent() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let agent = Agent::new(&node, ACME);
+    agent.call("create_collection", json!({"collection": "numbers", "dimension": 1, "metric": "dot"})).await;
+    let numbers = "[1.10,1e2,-0.0,9007199254740993,0.1000000000000000055511151231257827,123456789012345678901234567890]";
+    for (number, (key, meaningless)) in
+        [("", ""), (r#","idempotency_key":"k""#, ""), ("", r#","of_no_meaning":1"#)].into_iter().enumerate()
+    {
+        let id = format!("n{number}");
+        let records = format!(r#"[{{"id":"{id}","vector":[1],"payload":{{"n":{numbers}}}}}]"#);
+        let message = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"upsert","arguments":{{"collection":"numbers","records":{records}{key}}}{meaningless}}}}}"#
+        );
+        for _ in 0..2 {
+            let answer = agent.client.send(agent.written(&message)).await.expect(200);
+            assert_eq!(answer["result"]["structuredContent"]["upserted"], 1, "{answer}");
+        }
+        let path = format!("/api/v1/collections/numbers/vectors/{id}");
+        let request = agent.client.request_at(Method::GET, &path).bearer_auth(node.key(ACME));
+        let stored = request.send().await.unwrap().text().await.unwrap();
+        assert!(stored.contains(&format!(r#"{{"n":{numbers}}}"#)), "{stored}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_write_under_one_key_is_done_once_however_it_is_written() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let agent = Agent::new(&node, ACME);
+    agent.call("create_collection", json!({"collection": "words", "dimension": 1, "metric": "dot"})).await;
+    let call = async |arguments: &str| {
+        let message = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"upsert","arguments":{{{arguments}}}}}}}"#
+        );
+        agent.client.send(agent.written(&message)).await.expect(200)["result"]["structuredContent"].clone()
+    };
+    let first = call(
+        r#""collection":"words","idempotency_key":"k","records":[{"id":"é","vector":[1],"payload":{"a":1,"b":[2]}}]"#,
+    );
+    let first = first.await;
+    let again = call(
+        r#""records": [ {"payload": {"b":[ 2 ],"a":1}, "vector":[1], "id":"\u00e9"} ], "idempotency_key":"k","collection":"words""#,
+    );
+    assert_eq!(again.await, first);
+    let other = call(
+        r#""collection":"words","idempotency_key":"k","records":[{"id":"é","vector":[1],"payload":{"a":2,"b":[2]}}]"#,
+    );
+    assert_eq!(other.await["problem"], "idempotency-key-reused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_message_opens_a_session_or_a_stream_that_would_outlive_its_key() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());

@@ -9,13 +9,15 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vectorizer_replay::StoredPoint;
 
-use super::body::{INLINE_BYTES_MAX, kibibytes};
 use super::problem::Problem;
+use super::room::kibibytes;
 use crate::metrics::Room;
 use crate::scheduling::in_bulk;
 
 /// The largest answer that is made in one piece, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Answers above this are written away from the async threads, and are counted.
+const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// What all answers on their way may take up.
 const NODE_BYTES_MAX: usize = 4 * ANSWER_BYTES_MAX;
 /// What those of one tenant may: one of the largest, also if it is a quarter larger than expected.

@@ -12,20 +12,16 @@ use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use super::App;
 use super::middleware::auth::{Readmission, share};
+use super::parsing::{INLINE_BYTES_MAX, Parsers};
 use super::problem::Problem;
-use super::{App, cores};
+use super::room::{BodyRoom, Taken, kibibytes};
+use crate::json::{self, Unreadable, Wrong};
 use crate::metrics as measured;
-use crate::tenancy::{Background, Room, Weight};
-
-/// JSON above this is read and written away from the async threads.
-pub(super) const INLINE_BYTES_MAX: usize = 64 * 1024;
-
-/// How long a body waits for room among those being worked on.
-const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+use crate::tenancy::{Room, Share};
 
 /// How long a body may keep us waiting, beside a second for every so many bytes of it that have come.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
@@ -43,57 +39,47 @@ pub struct BodyLimits {
     pub body_bytes_max: usize,
     /// The deepest nesting of a payload or filter.
     pub json_depth_max: usize,
-    /// Room for bodies, in KiB.
-    room: Arc<Semaphore>,
-    /// Where large ones are parsed: a search must not wait for a core until that is done.
-    parsers: Background,
+    room: Arc<BodyRoom>,
+    parsers: Parsers,
 }
 
 impl BodyLimits {
     /// Room for eight of the largest bodies at once, or for as many small ones as that makes; a quarter of
     /// it for each tenant.
     pub fn new(body_bytes_max: usize, json_depth_max: usize) -> Self {
-        let room = Semaphore::new(8 * kibibytes(body_bytes_max) as usize);
-        let parsers = Background::new(cores(), Weight::Third);
-        Self { body_bytes_max, json_depth_max, room: Arc::new(room), parsers }
+        let room = BodyRoom::new(8 * kibibytes(body_bytes_max) as usize);
+        Self { body_bytes_max, json_depth_max, room, parsers: Parsers::new() }
     }
-}
 
-impl BodyLimits {
     /// The room and how much of it is taken.
     pub(super) fn measured_room(&self) -> measured::Room {
-        let bytes = 1024 * self.room_kibibytes();
-        measured::Room { name: "bodies", bytes, used_bytes: bytes - 1024 * self.room.available_permits() }
-    }
-
-    fn room_kibibytes(&self) -> usize {
-        8 * kibibytes(self.body_bytes_max) as usize
+        let bytes = 1024 * self.room.kibibytes();
+        measured::Room { name: "bodies", bytes, used_bytes: bytes - 1024 * self.room.free_kibibytes() }
     }
 
     /// Every tenant's share of the room, in KiB.
     pub(super) fn share_kibibytes(&self) -> usize {
         2 * kibibytes(self.body_bytes_max) as usize
     }
-}
 
-async fn take(room: &Arc<Semaphore>, kibibytes: u32) -> Result<OwnedSemaphorePermit, Problem> {
-    match timeout(ROOM_PATIENCE, Arc::clone(room).acquire_many_owned(kibibytes)).await {
-        Ok(Ok(room)) => Ok(room),
-        _ => Err(Problem::unavailable("busy", "too many large requests are being worked on", 1)),
+    /// Where work on bodies is done.
+    pub(super) fn parsers(&self) -> &Parsers {
+        &self.parsers
     }
 }
 
-pub(super) fn kibibytes(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
-}
+/// What was charged already for a body that comes from another one, as an extension of the request.
+#[derive(Clone, Debug)]
+pub(super) struct Charged(pub(super) Arc<Taken>);
 
 /// A whole body, and its place among those being worked on.
 #[derive(Debug)]
 pub(super) struct Received {
     /// The body.
     pub bytes: Bytes,
-    room: Room,
-    parsers: Background,
+    taken: Arc<Taken>,
+    share: Share,
+    parsers: Parsers,
 }
 
 impl Received {
@@ -102,13 +88,26 @@ impl Received {
     /// Of the node's room it takes as much as has arrived, so that nobody holds more than they have sent.
     /// Of its tenant's share it takes all that is stated before the first byte is read: that makes nobody
     /// wait but the tenant, and its bodies do not wait for each other half read.
-    pub(super) async fn read(
+    pub(super) async fn read(limits: &BodyLimits, parts: &mut Parts, body: Body) -> Result<Self, Problem> {
+        let share = share(parts)?;
+        match parts.extensions.remove::<Charged>() {
+            None => Self::charged(limits, parts, body, share, limits.body_bytes_max, 1).await,
+            Some(Charged(taken)) => {
+                let bytes = body.collect().await.map_err(|_| incomplete())?.to_bytes();
+                Ok(Self { bytes, taken, share, parsers: limits.parsers.clone() })
+            }
+        }
+    }
+
+    /// Reads a body of at most `bytes_max` for the tenant that has this share; each byte is charged for so many.
+    pub(super) async fn charged(
         limits: &BodyLimits,
-        parts: &mut Parts,
+        parts: &Parts,
         mut body: Body,
+        share: Share,
+        bytes_max: usize,
+        charged_for: usize,
     ) -> Result<Self, Problem> {
-        let share = share(parts)?.bodies;
-        let bytes_max = limits.body_bytes_max;
         let too_large =
             || Problem::too_large("body-too-large", format!("the body has more than {bytes_max} bytes"));
         let stated = parts.headers.get(header::CONTENT_LENGTH);
@@ -116,22 +115,17 @@ impl Received {
         if stated.is_some_and(|stated| stated > bytes_max) {
             return Err(too_large());
         }
-        let mut of_share = take(&share, kibibytes(stated.unwrap_or(0))).await?;
-        let mut of_node = take(&limits.room, 0).await?;
+        let stated = stated.unwrap_or(0);
+        let mut taken = limits.room.begin(&share, kibibytes(charged_for * stated)).await?;
         // What is stated is not believed before it comes.
-        let mut bytes = BytesMut::with_capacity(stated.unwrap_or(0).min(INLINE_BYTES_MAX));
+        let mut bytes = BytesMut::with_capacity(stated.min(INLINE_BYTES_MAX));
         let mut waited = Duration::ZERO;
         let started = Instant::now();
         while let Some(data) = next_data(&mut body, bytes.len(), &mut waited).await? {
             if bytes.len() + data.len() > bytes_max {
                 return Err(too_large());
             }
-            let arrived = kibibytes(bytes.len() + data.len());
-            let missing = |held: &OwnedSemaphorePermit| {
-                arrived.saturating_sub(u32::try_from(held.num_permits()).unwrap_or(u32::MAX))
-            };
-            of_share.merge(take(&share, missing(&of_share)).await?);
-            of_node.merge(take(&limits.room, missing(&of_node)).await?);
+            taken.hold(kibibytes(charged_for * (bytes.len() + data.len()))).await?;
             bytes.extend_from_slice(&data);
         }
         // A key may have been revoked meanwhile.
@@ -140,52 +134,49 @@ impl Received {
         {
             readmission.check().await?;
         }
-        Ok(Self { bytes: bytes.freeze(), room: [of_share, of_node].into(), parsers: limits.parsers.clone() })
+        Ok(Self { bytes: bytes.freeze(), taken: Arc::new(taken), share, parsers: limits.parsers.clone() })
+    }
+
+    /// Whether work on it is more than can be done on the spot.
+    pub(super) fn is_large(&self) -> bool {
+        self.bytes.len() > INLINE_BYTES_MAX
+    }
+
+    /// What was charged for it, for what is made of it.
+    pub(super) fn taken(&self) -> Arc<Taken> {
+        Arc::clone(&self.taken)
     }
 
     /// The body's room, for what was made of it.
     pub(super) fn into_room(self) -> Room {
-        self.room
+        Room::of(self.taken)
     }
 
-    /// The body as JSON.
-    pub(super) async fn json<T: DeserializeOwned + Send + 'static>(&self) -> Result<T, Problem> {
-        self.parsed(|bytes| parse_json(bytes)).await
+    /// What `check` makes of the body's JSON.
+    pub(super) async fn checked<T: DeserializeOwned, U: Send + 'static>(
+        &self,
+        check: impl FnOnce(T) -> Result<U, Problem> + Send + 'static,
+    ) -> Result<U, Problem> {
+        self.parsed(|bytes| check(parse_body(bytes)?)).await
     }
 
-    /// What `parse` makes of the body; off the async threads if it is large.
+    /// What `parse` makes of the body; in turns and off the async threads if it is large.
     pub(super) async fn parsed<T: Send + 'static>(
         &self,
         parse: impl FnOnce(&[u8]) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        if self.bytes.len() <= INLINE_BYTES_MAX {
-            return parse(&self.bytes);
-        }
-        let bytes = self.bytes.clone();
-        self.parsers.run(move || parse(&bytes)).await.unwrap_or_else(|| Err(Problem::internal()))
+        let (bytes, taken) = (self.bytes.clone(), Arc::clone(&self.taken));
+        let work = move || {
+            let parsed = parse(&bytes);
+            drop((bytes, taken));
+            parsed
+        };
+        self.parsers.run(&self.share, self.bytes.len(), work).await
     }
 }
 
-/// A body that is no tenant's yet, of at most `bytes_max`, and the room of the node that it takes.
-pub(super) async fn read_message(
-    limits: &BodyLimits,
-    mut body: Body,
-    bytes_max: usize,
-) -> Result<(Bytes, OwnedSemaphorePermit), Problem> {
-    let mut room = take(&limits.room, 0).await?;
-    let mut bytes = BytesMut::new();
-    let mut waited = Duration::ZERO;
-    while let Some(data) = next_data(&mut body, bytes.len(), &mut waited).await? {
-        if bytes.len() + data.len() > bytes_max {
-            let detail = format!("the message has more than {bytes_max} bytes");
-            return Err(Problem::too_large("body-too-large", detail));
-        }
-        let arrived = kibibytes(bytes.len() + data.len());
-        let held = u32::try_from(room.num_permits()).unwrap_or(u32::MAX);
-        room.merge(take(&limits.room, arrived.saturating_sub(held)).await?);
-        bytes.extend_from_slice(&data);
-    }
-    Ok((bytes.freeze(), room))
+fn incomplete() -> Problem {
+    Problem::malformed("body-incomplete", "the body broke off")
 }
 
 /// The next piece of a body of which `received` bytes have come. `waited` is for how long we have waited
@@ -208,7 +199,7 @@ async fn next_data(
                 }
             }
             Ok(None) => return Ok(None),
-            Ok(Some(Err(_))) => return Err(Problem::malformed("body-incomplete", "the body broke off")),
+            Ok(Some(Err(_))) => return Err(incomplete()),
             Err(_) => {
                 let detail = "the body did not arrive in time";
                 return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", detail));
@@ -217,21 +208,32 @@ async fn next_data(
     }
 }
 
-/// `bytes` as JSON. The first attempt is the fast one; what fails is read again to name the field.
-pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let error = match serde_json::from_slice(bytes) {
-        Ok(value) => return Ok(value),
-        Err(error) => error,
-    };
-    if !error.is_data() {
-        return Err(Problem::malformed("malformed-json", format!("not JSON: {error}")));
+/// A whole body as JSON.
+pub(super) fn parse_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    json::read(bytes).map_err(|unreadable| match unreadable {
+        Unreadable::Wrong(wrong) if wrong.is_whole() => Problem::from(wrong).at("body"),
+        unreadable => unreadable.into(),
+    })
+}
+
+impl From<Unreadable> for Problem {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::NotJson(why) => Self::malformed("malformed-json", format!("not JSON: {why}")),
+            Unreadable::Wrong(wrong) => Self::from(wrong),
+        }
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let detail = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
-        Err(with_path) => with_path.to_string(),
-        Ok(_) => error.to_string(),
-    };
-    Err(Problem::invalid("invalid-body", detail))
+}
+
+impl From<Wrong> for Problem {
+    fn from(wrong: Wrong) -> Self {
+        let detail = wrong.to_string();
+        match wrong.code() {
+            Some("invalid-batch") => Self::invalid("invalid-batch", detail),
+            Some("write-too-large") => Self::too_large("write-too-large", detail),
+            Some(_) | None => Self::invalid("invalid-body", detail),
+        }
+    }
 }
 
 /// Refuses a body that does not say it is one of `expected`; says which.
@@ -247,20 +249,16 @@ pub(super) fn expect_content_type(
     })
 }
 
-/// A JSON body, and the room it took: what was made of it takes as much, until the work is done.
-pub(super) struct Json<T> {
-    pub value: T,
-    pub room: Room,
-}
+/// A body that says it is JSON.
+pub(super) struct JsonBody(pub Received);
 
-impl<T: DeserializeOwned + Send + 'static> FromRequest<App> for Json<T> {
+impl FromRequest<App> for JsonBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         expect_content_type(&parts.headers, &["application/json"])?;
-        let received = Received::read(app.body_limits(), &mut parts, body).await?;
-        Ok(Self { value: received.json().await?, room: received.into_room() })
+        Ok(Self(Received::read(app.body_limits(), &mut parts, body).await?))
     }
 }
 
@@ -271,10 +269,10 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Parameters<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        match Query::try_from_uri(&parts.uri) {
-            Ok(Query(parameters)) => Ok(Self(parameters)),
-            Err(rejection) => Err(Problem::malformed("invalid-parameter", rejection.body_text())),
-        }
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|_| Problem::malformed("invalid-parameter", "the query cannot be read"))?;
+        let parameters = json::parameters(pairs);
+        parameters.map(Self).map_err(|wrong| Problem::malformed("invalid-parameter", wrong.to_string()))
     }
 }
 
@@ -304,11 +302,11 @@ mod tests {
             #[expect(dead_code, reason = "only its type matters")]
             id: String,
         }
-        let refused = parse_json::<Vec<Named>>(br#"[{"id":"a"},{"id":5}]"#).unwrap_err();
-        assert!(format!("{refused:?}").contains("[1].id: invalid type"), "{refused:?}");
-        let refused = parse_json::<Vec<Named>>(br#"[{"id":"a","extra":1}]"#).unwrap_err();
-        assert!(format!("{refused:?}").contains("unknown field `extra`"), "{refused:?}");
-        let refused = parse_json::<Vec<Named>>(br#"[{"id":NaN}]"#).unwrap_err();
+        let refused = parse_body::<Vec<Named>>(br#"[{"id":"a"},{"id":5}]"#).unwrap_err();
+        assert_eq!(refused.detail(), "[1].id: expected a string, found 5");
+        let refused = parse_body::<Vec<Named>>(br#"[{"id":"a","extra":1}]"#).unwrap_err();
+        assert_eq!(refused.detail(), "[1]: unknown field \"extra\", expected id");
+        let refused = parse_body::<Vec<Named>>(br#"[{"id":NaN}]"#).unwrap_err();
         assert!(format!("{refused:?}").contains("malformed-json"), "{refused:?}");
     }
 }

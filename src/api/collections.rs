@@ -51,7 +51,7 @@ impl NewCollection {
         let texts = text.unwrap_or(false);
         let missing = |field: &str| {
             let detail = format!(
-                "missing field `{field}`: only a collection with `text: true` may do without dimension and metric, and then without both"
+                "missing field {field:?}: only a collection with `text: true` may do without dimension and metric, and then without both"
             );
             Problem::invalid("invalid-body", detail)
         };
@@ -205,7 +205,7 @@ pub(super) async fn create(
     submitted: Submitted,
 ) -> Result<Response, Problem> {
     expect_content_type(&submitted.headers, &["application/json"])?;
-    let (name, change) = submitted.body.json::<NewCollection>().await?.checked()?;
+    let (name, change) = submitted.body.checked(NewCollection::checked).await?;
     let committed = tenant.change_collections(submitted.write(name.clone(), change)).await?;
     let body = CollectionCreated { seq: committed.seq.get(), name: name.as_str() };
     let mut response = vectors::written(StatusCode::CREATED, committed, &body);

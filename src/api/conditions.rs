@@ -1,8 +1,7 @@
 //! The headers that put conditions on a write: `Idempotency-Key` and `If-Match`.
 
 use axum::extract::{FromRequest, Request};
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, Method, header};
 use vectorizer_log::{CollectionName, Idempotency, Seq};
 
 use super::App;
@@ -45,25 +44,36 @@ impl FromRequest<App> for Submitted {
         let (mut parts, body) = request.into_parts();
         let precondition = precondition(&parts.headers)?;
         let body = Received::read(app.body_limits(), &mut parts, body).await?;
-        let idempotency = idempotency(&parts, &body.bytes)?;
+        let idempotency = match key(&parts.headers)? {
+            None => None,
+            Some(key) => {
+                let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+                Some(body.parsed(move |body| Ok(idempotency(key, &method, &path, body))).await?)
+            }
+        };
         Ok(Self { body, headers: parts.headers, idempotency, precondition })
     }
 }
 
-/// The key, and the hash of everything that makes the request what it is.
-fn idempotency(parts: &Parts, body: &[u8]) -> Result<Option<Idempotency>, Problem> {
-    let Some(key) = single(&parts.headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
+/// The key that was given.
+fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(key) = single(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
     let printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     if !printable || !(1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) {
         let detail =
             format!("Idempotency-Key must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters");
         return Err(Problem::malformed("invalid-header", detail));
     }
+    Ok(Some(key.to_owned()))
+}
+
+/// The key, and the hash of everything that makes the request what it is.
+fn idempotency(key: String, method: &Method, path: &str, body: &[u8]) -> Idempotency {
     let mut hasher = blake3::Hasher::new();
-    for piece in [parts.method.as_str().as_bytes(), parts.uri.path().as_bytes(), body] {
+    for piece in [method.as_str().as_bytes(), path.as_bytes(), body] {
         hasher.update(&(piece.len() as u64).to_le_bytes()).update(piece);
     }
-    Ok(Some(Idempotency { key: key.to_owned(), body_hash: *hasher.finalize().as_bytes() }))
+    Idempotency { key, body_hash: *hasher.finalize().as_bytes() }
 }
 
 /// `If-Match` (RFC 9110, section 13.1.1): `*` or a list of entity tags, here the seq in quotes. A weak

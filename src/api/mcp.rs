@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::App;
-use super::body::read_message;
+use super::body::Received;
 use super::middleware::auth::{GrantedMcp, Readmission};
 use super::middleware::host;
 use super::operations::{Session, Ways};
@@ -18,9 +18,15 @@ use super::problem::{Problem, ProblemBody};
 
 /// The largest message, in bytes. What is more is for REST.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// How many messages are read or answered at the same time, and how long another waits for that.
+/// How many messages are answered at the same time, of all tenants and of one, and how long another waits for that.
+/// One that has not arrived yet is not among them: it takes room of its tenant's share, and nothing else.
 pub(super) const MESSAGES_MAX: usize = 128;
+pub(super) const MESSAGES_EACH_MAX: usize = MESSAGES_MAX / 4;
 const MESSAGE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many bytes each byte of a message is charged for: it is there once more as the body of the operation that the
+/// tool asks for.
+const CHARGED_FOR: usize = 2;
 
 /// A message of JSON-RPC 2.0, as MCP has it.
 #[derive(ToSchema)]
@@ -64,12 +70,21 @@ pub(super) async fn serve(
     check_origin(&app, &parts.headers)?;
     let GrantedMcp(pass) = GrantedMcp::from_request_parts(&mut parts, &app).await?;
     let readmission = Readmission::from_request_parts(&mut parts, &app).await?;
-    let _place = timeout(MESSAGE_PATIENCE, app.shared.messages.acquire())
-        .await
-        .map_err(|_| Problem::unavailable("busy", "too many messages are being answered", 1))?
-        .map_err(|_| Problem::internal())?;
-    let (message, _room) = read_message(app.body_limits(), body, MESSAGE_BYTES_MAX).await?;
-    let session = Session::new(app.clone(), ways, pass, readmission);
+    parts.extensions.insert(readmission.clone());
+    let share = app.shared.tenancy.share(pass.tenant());
+    let bytes_max = MESSAGE_BYTES_MAX.min(app.body_limits().body_bytes_max);
+    let message =
+        Received::charged(app.body_limits(), &parts, body, share.clone(), bytes_max, CHARGED_FOR).await?;
+    let places = async {
+        // IMPORTANT, the order: a message that waits for its own tenant's must not keep one of the node's.
+        let own = share.messages.acquire().await;
+        (own, app.shared.messages.acquire().await)
+    };
+    let Ok((Ok(_own), Ok(_place))) = timeout(MESSAGE_PATIENCE, places).await else {
+        return Err(Problem::unavailable("busy", "too many messages are being answered", 1));
+    };
+    let session = Session::new(app.clone(), ways, pass, readmission, &message, share.clone());
+    let message = message.bytes;
     Ok(app.shared.mcp.answer(parts, message, session).await)
 }
 

@@ -5,7 +5,8 @@
 //!
 //! - `middleware`: what every request passes: its id and span, the host check, the access check.
 //! - `collections`, `vectors`, `search`, `audit` (with `feed`), `metrics`, `health`: what the routes do.
-//! - `body`, `values`, `conditions`: what a client sends, checked on its way in.
+//! - `body`, `values`, `conditions`: what a client sends, checked on its way in; `room`: what of it there may be at
+//!   the same time; `parsing`: where it is parsed.
 //! - `answer`: what a client gets: bounded, alone and in sum.
 //! - `mcp`: the door of the MCP server; `operations`: how its tools come to the operations.
 //! - `problem`: what a client is told when it goes wrong.
@@ -24,7 +25,9 @@ mod metrics;
 pub mod middleware;
 mod openapi;
 mod operations;
+mod parsing;
 mod problem;
+mod room;
 mod search;
 mod values;
 mod vectors;
@@ -51,6 +54,7 @@ pub use self::middleware::host::AllowedHosts;
 pub use self::openapi::document;
 pub use self::operations::{Entered, Session};
 pub use self::problem::Problem;
+use self::values::ImpliedId;
 use crate::auth::{AccessCheck, Operation};
 use crate::config::Network;
 use crate::embedding::Embedder;
@@ -189,6 +193,9 @@ pub fn share_size(limits: &BodyLimits) -> ShareSize {
         // One core is always left for the others.
         searches: cores().saturating_sub(1).max(1),
         waiting_searches: search::WAITING_EACH_MAX,
+        parsing: parsing::share(),
+        waiting_parses: parsing::WAITING_EACH_MAX,
+        messages: mcp::MESSAGES_EACH_MAX,
     }
 }
 
@@ -228,6 +235,24 @@ pub fn location(operation: Operation) -> (Method, &'static str) {
     }
 }
 
+/// Paths that are also those of vectors with some ids.
+///
+/// One is that of the operation `delete`. The others are what clients make of the ids `.` and `..` before they send
+/// anything (RFC 3986, section 5.2.4): of `vectors/..` they leave the path of the collection with a slash behind it, and so
+/// on. No other operation has these paths, so they lead to the vectors that were meant.
+const OTHER_WAYS_TO_VECTORS: [(Operation, &str, &str); 10] = [
+    (Operation::GetVector, "/api/v1/collections/{name}/vectors/delete", "delete"),
+    (Operation::DeleteVector, "/api/v1/collections/{name}/vectors/delete", "delete"),
+    (Operation::GetVector, "/api/v1/collections/{name}/", ".."),
+    (Operation::DeleteVector, "/api/v1/collections/{name}/", ".."),
+    (Operation::ChangePayload, "/api/v1/collections/{name}/payload", ".."),
+    (Operation::GetVector, "/api/v1/collections/{name}/vectors/", "."),
+    (Operation::DeleteVector, "/api/v1/collections/{name}/vectors/", "."),
+    (Operation::ChangePayload, "/api/v1/collections/{name}/vectors/payload", "."),
+    (Operation::GetVector, "/api/v1/collections/{name}/vectors/payload", "payload"),
+    (Operation::DeleteVector, "/api/v1/collections/{name}/vectors/payload", "payload"),
+];
+
 /// The whole API.
 pub fn router(app: App) -> Router {
     let mut router = Router::new();
@@ -239,9 +264,8 @@ pub fn router(app: App) -> Router {
         }
         router = router.route(location(operation).1, route);
     }
-    // This path is also that of a vector with the id "delete".
-    for operation in [Operation::GetVector, Operation::DeleteVector] {
-        router = router.route(location(Operation::DeleteVectors).1, guarded(&app, operation));
+    for (operation, path, id) in OTHER_WAYS_TO_VECTORS {
+        router = router.route(path, guarded(&app, operation).layer(Extension(ImpliedId(id))));
     }
     router
         .fallback(no_such_route)

@@ -12,6 +12,7 @@ use tower::ServiceExt as _;
 use vectorizer_log::{LogId, PointId, Seq};
 
 use super::answer::{Show, TENANT_BYTES_MAX};
+use super::body::{Charged, Received};
 use super::middleware::auth::{Readmission, enter_by};
 use super::problem::Problem;
 use super::search::scored;
@@ -19,7 +20,7 @@ use super::{App, location, served};
 use crate::audit::Refused;
 use crate::auth::{Admin, McpPass, Operation, Read, Write};
 use crate::mcp::Rankings;
-use crate::tenancy::Tenant;
+use crate::tenancy::{Share, Tenant};
 
 /// The way to each operation for whoever has the right to it: its own handler, without the gate. Made once; cheap to
 /// clone.
@@ -47,11 +48,38 @@ struct Inner {
     ways: Ways,
     pass: Arc<McpPass>,
     readmission: Readmission,
+    /// What was charged for the message, and with it for all that is made of it.
+    charged: Charged,
+    share: Share,
 }
 
 impl Session {
-    pub(super) fn new(app: App, ways: Ways, pass: Arc<McpPass>, readmission: Readmission) -> Self {
-        Self(Arc::new(Inner { app, ways, pass, readmission }))
+    pub(super) fn new(
+        app: App,
+        ways: Ways,
+        pass: Arc<McpPass>,
+        readmission: Readmission,
+        message: &Received,
+        share: Share,
+    ) -> Self {
+        let charged = Charged(message.taken());
+        Self(Arc::new(Inner { app, ways, pass, readmission, charged, share }))
+    }
+
+    /// Does work on so many bytes of the message: in turns and off the async threads if they are many.
+    pub async fn work<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let Inner { app, charged, share, .. } = &*self.0;
+        let charged = charged.clone();
+        let work = move || {
+            let done = work();
+            drop(charged);
+            done
+        };
+        app.body_limits().parsers().run(share, bytes, work).await
     }
 
     /// The rankings that searches go on through.
@@ -66,7 +94,7 @@ impl Session {
 
     /// Comes in for one operation, which is one request to meter and counts as such. What is refused is in the audit.
     pub async fn enter(&self, operation: Operation) -> Result<Entered, Problem> {
-        let Inner { app, ways, pass, readmission } = &*self.0;
+        let Inner { app, ways, pass, readmission, charged, share: _ } = &*self.0;
         let admission = pass.permit(operation).map_err(|denied| {
             if let Some(refused) = Refused::of(&denied, operation, pass.asked().from) {
                 app.shared.tenancy.audit().note(refused);
@@ -76,7 +104,8 @@ impl Session {
         let mut extensions = Extensions::new();
         enter_by(app, operation, admission, &mut extensions).await?;
         extensions.insert(readmission.clone());
-        Ok(Entered { operation, way: ways.to(operation)?, extensions })
+        extensions.insert(charged.clone());
+        Ok(Entered { operation, way: ways.to(operation)?, extensions, session: self.clone() })
     }
 }
 
@@ -85,9 +114,15 @@ pub struct Entered {
     operation: Operation,
     way: Router,
     extensions: Extensions,
+    session: Session,
 }
 
 impl Entered {
+    /// The message that asks for it.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// The id of the tenant's log, which no other tenant has.
     pub fn log_id(&self) -> Result<LogId, Problem> {
         fn of<L: Send + Sync + 'static>(extensions: &Extensions) -> Option<LogId> {
@@ -147,9 +182,9 @@ impl Entered {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        // A header that is none is the caller's.
         let mut request = request.body(body).map_err(|error| {
-            Problem::malformed("invalid-argument", format!("it cannot be asked for: {error}"))
+            tracing::error!(%error, "an operation cannot be asked for");
+            Problem::internal()
         })?;
         *request.extensions_mut() = self.extensions.clone();
         let mut response = match self.way.clone().oneshot(request).await {

@@ -1,5 +1,6 @@
 //! Searching and counting.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,21 +12,22 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use utoipa::ToSchema;
-use vectorizer_log::Vector;
+use vectorizer_log::{CollectionName, Vector};
 use vectorizer_replay::{
     Effort, Filter, Hit, SearchRequest, Snapshot, StoredPoint, TextQuery, TextRequest, fused, fused_depth,
 };
 
 use super::App;
 use super::answer::{Show, expect_answer, json, shown_bytes};
-use super::body::Json;
+use super::body::{JsonBody, Received};
 use super::middleware::auth::Granted;
 use super::problem::{Problem, ProblemBody};
 use super::values::{InCollection, VectorInput, filter, given, limit};
 use super::vectors::PointAnswer;
 use crate::auth::{Operation, Read};
+use crate::json::{AtMost, Limit};
 use crate::scheduling::in_bulk;
-use crate::tenancy::{CollectionFacts, Ground, Share};
+use crate::tenancy::{CollectionFacts, Ground, Share, Tenant};
 
 /// How many results a search has unless it says otherwise.
 const RESULTS_DEFAULT: usize = 10;
@@ -94,12 +96,26 @@ enum RankBy {
     Both,
 }
 
+/// How many searches a batch may have.
+#[derive(Debug)]
+pub(super) struct InOneBatch;
+
+impl Limit for InOneBatch {
+    const MAX: usize = SEARCHES_MAX;
+    const CODE: &'static str = "invalid-batch";
+
+    fn refuse(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it holds {} or more, it must be 1 to {SEARCHES_MAX}", SEARCHES_MAX + 1)
+    }
+}
+
 /// Several things to look for.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchBatchInput {
     /// 1 to 100.
-    searches: Vec<SearchInput>,
+    #[schema(value_type = Vec<SearchInput>)]
+    searches: AtMost<SearchInput, InOneBatch>,
 }
 
 /// What was found.
@@ -202,6 +218,26 @@ impl Asked {
 /// Whether embeddings of this collection's dimension are made.
 fn embeds(app: &App, facts: Option<&CollectionFacts>) -> bool {
     app.embedder().zip(facts).is_some_and(|(embedder, facts)| facts.texts && embedder.fits(facts))
+}
+
+/// Refuses a large body for a collection that is not there before any work is done on it.
+fn expect_collection(tenant: &Tenant<Read>, name: &CollectionName, body: &Received) -> Result<(), Problem> {
+    if body.is_large() {
+        tenant.collection(name)?;
+    }
+    Ok(())
+}
+
+/// What has to be known of the collection to make embeddings of texts, where the server makes any. That it does not
+/// exist is said later if the body is small.
+fn facts(
+    app: &App,
+    tenant: &Tenant<Read>,
+    name: &CollectionName,
+    body: &Received,
+) -> Result<Option<CollectionFacts>, Problem> {
+    expect_collection(tenant, name, body)?;
+    Ok(app.embedder().and_then(|_| tenant.collection(name).ok()))
 }
 
 /// Turns the texts that are to be looked for by their embeddings into vectors.
@@ -343,11 +379,13 @@ pub(super) async fn search(
     State(app): State<App>,
     Granted(tenant): Granted<Read>,
     InCollection(name): InCollection,
-    Json { value: input, room }: Json<SearchInput>,
+    JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
-    // Whether embeddings are made of its texts; that it does not exist is said later.
-    let facts = app.embedder().filter(|_| input.text.is_some()).and_then(|_| tenant.collection(&name).ok());
-    let (mut search, filter) = input.checked(app.json_depth_max(), embeds(&app, facts.as_ref()))?;
+    let facts = facts(&app, &tenant, &name, &body)?;
+    let (depth_max, embeds) = (app.json_depth_max(), embeds(&app, facts.as_ref()));
+    let (mut search, filter) =
+        body.checked(move |input: SearchInput| input.checked(depth_max, embeds)).await?;
+    let room = body.into_room();
     embed(&app, facts.as_ref(), std::iter::once(&mut search)).await?;
     let numbers = search.numbers();
     let answers = app.answer_room(&tenant);
@@ -393,20 +431,22 @@ pub(super) async fn search_batch(
     State(app): State<App>,
     Granted(tenant): Granted<Read>,
     InCollection(name): InCollection,
-    Json { value: SearchBatchInput { searches }, room }: Json<SearchBatchInput>,
+    JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
-    if !(1..=SEARCHES_MAX).contains(&searches.len()) {
-        let detail = format!("searches holds {}, it must be 1 to {SEARCHES_MAX}", searches.len());
-        return Err(Problem::invalid("invalid-batch", detail));
-    }
+    let facts = facts(&app, &tenant, &name, &body)?;
+    let (depth_max, embeds) = (app.json_depth_max(), embeds(&app, facts.as_ref()));
     let at = |number: usize| move |problem: Problem| problem.at(format_args!("searches[{number}]"));
-    let depth_max = app.json_depth_max();
-    let facts = app.embedder().and_then(|_| tenant.collection(&name).ok());
-    let embeds = embeds(&app, facts.as_ref());
-    let (mut searches, filters): (Vec<Search>, Vec<Option<Filter>>) = (0..)
-        .zip(searches)
-        .map(|(number, search)| search.checked(depth_max, embeds).map_err(at(number)))
-        .collect::<Result<_, _>>()?;
+    let check = move |SearchBatchInput { searches: AtMost { elements, .. } }: SearchBatchInput| {
+        if elements.is_empty() {
+            let detail = format!("searches: it holds 0, it must be 1 to {SEARCHES_MAX}");
+            return Err(Problem::invalid("invalid-batch", detail));
+        }
+        let check =
+            |(number, search): (usize, SearchInput)| search.checked(depth_max, embeds).map_err(at(number));
+        elements.into_iter().enumerate().map(check).collect::<Result<(Vec<Search>, Vec<Option<Filter>>), _>>()
+    };
+    let (mut searches, filters) = body.checked(check).await?;
+    let room = body.into_room();
     embed(&app, facts.as_ref(), searches.iter_mut()).await?;
     let numbers = searches.iter().map(Search::numbers).sum();
     let answers = app.answer_room(&tenant);
@@ -447,9 +487,13 @@ pub(super) async fn count(
     State(app): State<App>,
     Granted(tenant): Granted<Read>,
     InCollection(name): InCollection,
-    Json { value: input, room }: Json<CountInput>,
+    JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
-    let filter = filter(input.filter.as_deref(), app.json_depth_max())?;
+    expect_collection(&tenant, &name, &body)?;
+    let depth_max = app.json_depth_max();
+    let check = move |input: CountInput| filter(input.filter.as_deref(), depth_max);
+    let filter = body.checked(check).await?;
+    let room = body.into_room();
     let (snapshot, mut selections) = tenant.snapshot(&name, [filter])?;
     let selection = selections.pop().flatten();
     let points = match &selection {

@@ -16,6 +16,7 @@ use vectorizer_replay::Filter;
 
 use super::App;
 use super::problem::Problem;
+use crate::json::{self, Plain, Unreadable};
 use crate::scheduling::pause;
 
 /// The most results or vectors one answer holds.
@@ -71,6 +72,8 @@ impl FromRequestParts<App> for OfVector {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let Path(VectorPath { name, id }) = path(parts, app).await?;
+        let implied = parts.extensions.get::<ImpliedId>().map(|implied| implied.0.to_owned());
+        let id = id.or(implied).ok_or_else(Problem::internal)?;
         Ok(Self(name.parse()?, PointId::text(id)?))
     }
 }
@@ -78,19 +81,18 @@ impl FromRequestParts<App> for OfVector {
 #[derive(Deserialize)]
 struct VectorPath {
     name: String,
-    /// Missing where the path is that of another route, too: `/collections/{name}/vectors/delete`.
-    #[serde(default = "id_like_a_route")]
-    id: String,
+    /// Missing where the route implies it.
+    id: Option<String>,
 }
 
-fn id_like_a_route() -> String {
-    "delete".to_owned()
-}
+/// The id of the vector that a path leads to without naming it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ImpliedId(pub &'static str);
 
 async fn path<T: de::DeserializeOwned + Send>(parts: &mut Parts, app: &App) -> Result<Path<T>, Problem> {
     Path::from_request_parts(parts, app)
         .await
-        .map_err(|rejection| Problem::malformed("invalid-path", rejection.body_text()))
+        .map_err(|_| Problem::malformed("invalid-path", "the path is not UTF-8 once it is percent-decoded"))
 }
 
 /// A vector as it is sent: an array of numbers, or base64 of little-endian f32.
@@ -175,12 +177,11 @@ pub(super) fn expect_plain(json: &RawValue, depth_max: usize) -> Result<(), Prob
         return Err(InvalidPoint::PayloadTooLarge { bytes: json.get().len() }.into());
     }
     expect_depth(json.get(), depth_max)?;
-    match serde_json::from_str::<serde_json::Value>(json.get()) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            Err(Problem::invalid("invalid-payload", format!("the payload is not plain JSON: {error}")))
-        }
-    }
+    let Plain = json::read(json.get().as_bytes()).map_err(|unreadable| match unreadable {
+        Unreadable::NotJson(why) => Problem::invalid("invalid-payload", format!("payload: not JSON: {why}")),
+        Unreadable::Wrong(wrong) => Problem::invalid("invalid-payload", wrong.of("payload").to_string()),
+    })?;
+    Ok(())
 }
 
 /// Refuses JSON that is nested deeper than `depth_max`.

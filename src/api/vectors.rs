@@ -1,5 +1,7 @@
 //! Writing, reading and deleting vectors.
 
+use std::fmt;
+
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
@@ -8,18 +10,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
-use vectorizer_log::{Document, Payload, PointId, Text};
+use vectorizer_log::{CollectionName, Document, Payload, PointId, Text};
 use vectorizer_replay::{Filter, StoredPoint};
 
 use super::App;
-use super::answer::{Show, expect_answer, json, made, shown_bytes};
-use super::body::{Parameters, expect_content_type, parse_json};
+use super::answer::{self, Show, expect_answer, made, shown_bytes};
+use super::body::{Parameters, expect_content_type, parse_body};
 use super::conditions::Submitted;
 use super::middleware::auth::Granted;
 use super::problem::{Problem, ProblemBody};
 use super::values::{InCollection, OfVector, VectorInput, expect_plain, filter, given, limit, payload};
 use crate::auth::{Read, Write};
-use crate::tenancy::{Committed, MergePatch, VectorChange};
+use crate::json::{self, AtMost, Limit, Unreadable};
+use crate::tenancy::{Committed, MergePatch, Tenant, VectorChange};
 
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const JSON: &str = "application/json";
@@ -29,12 +32,29 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 /// How many vectors a page has unless the request says otherwise.
 const PAGE_DEFAULT: usize = 100;
 
+/// The most vectors that one request writes or deletes by their ids.
+const VECTORS_MAX: usize = 100_000;
+
+/// How many vectors or ids one request may have.
+#[derive(Debug)]
+pub(super) struct InOneWrite;
+
+impl Limit for InOneWrite {
+    const MAX: usize = VECTORS_MAX;
+    const CODE: &'static str = "write-too-large";
+
+    fn refuse(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it holds more than {VECTORS_MAX}, the most that one request takes; send several")
+    }
+}
+
 /// Vectors to write.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Upsert {
-    /// One or more, with distinct ids.
-    vectors: Vec<PointInput>,
+    /// 1 to 100,000, with distinct ids.
+    #[schema(value_type = Vec<PointInput>)]
+    vectors: AtMost<PointInput, InOneWrite>,
 }
 
 /// One vector to write.
@@ -169,8 +189,9 @@ pub(super) struct Page<'a> {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeleteSelection {
-    /// These, as far as they exist.
-    ids: Option<Vec<String>>,
+    /// These, as far as they exist; up to 100,000.
+    #[schema(value_type = Option<Vec<String>>)]
+    ids: Option<AtMost<String, InOneWrite>>,
     /// Those that fulfil this filter, which must have a condition.
     #[schema(value_type = Option<Object>)]
     filter: Option<Box<RawValue>>,
@@ -180,7 +201,7 @@ pub(super) struct DeleteSelection {
 
 /// The answer to a write.
 pub(super) fn written<T: Serialize>(status: StatusCode, committed: Committed, body: &T) -> Response {
-    let mut response = json(status, body);
+    let mut response = answer::json(status, body);
     if committed.repeated {
         response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
     }
@@ -208,6 +229,7 @@ pub(super) async fn upsert(
 ) -> Result<Response, Problem> {
     let lines = expect_content_type(&submitted.headers, &[JSON, NDJSON])? == NDJSON;
     let depth_max = app.json_depth_max();
+    expect_collection(&tenant, &name, &submitted)?;
     let mut documents = submitted
         .body
         .parsed(
@@ -228,11 +250,11 @@ pub(super) async fn upsert(
 }
 
 fn parse_batch(bytes: &[u8], depth_max: usize) -> Result<Vec<Document>, Problem> {
-    let Upsert { vectors } = parse_json(bytes)?;
+    let Upsert { vectors } = parse_body(bytes)?;
     let point = |(number, point): (usize, PointInput)| {
         point.into_document(depth_max).map_err(|problem| problem.at(format_args!("vectors[{number}]")))
     };
-    not_empty(vectors.into_iter().enumerate().map(point).collect::<Result<_, _>>()?)
+    not_empty(vectors.elements.into_iter().enumerate().map(point).collect::<Result<_, _>>()?)
 }
 
 fn parse_lines(bytes: &[u8], depth_max: usize) -> Result<Vec<Document>, Problem> {
@@ -241,10 +263,28 @@ fn parse_lines(bytes: &[u8], depth_max: usize) -> Result<Vec<Document>, Problem>
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let parse = || parse_json::<PointInput>(line)?.into_document(depth_max);
+        if points.len() == VECTORS_MAX {
+            let detail = format!(
+                "line {number}: there are more than {VECTORS_MAX} vectors, the most that one request takes; send several"
+            );
+            return Err(Problem::too_large("write-too-large", detail));
+        }
+        let parse = || parse_line(line)?.into_document(depth_max);
         points.push(parse().map_err(|problem| problem.at(format_args!("line {number}")))?);
     }
     not_empty(points)
+}
+
+fn parse_line(line: &[u8]) -> Result<PointInput, Problem> {
+    json::read(line)
+        .map_err(|unreadable| match unreadable {
+            // Which line it is is said in front.
+            Unreadable::NotJson(why) => {
+                Unreadable::NotJson(why.replace(", at line 1, column", ", at column"))
+            }
+            Unreadable::Wrong(wrong) => Unreadable::Wrong(wrong),
+        })
+        .map_err(Problem::from)
 }
 
 fn not_empty(points: Vec<Document>) -> Result<Vec<Document>, Problem> {
@@ -358,29 +398,49 @@ pub(super) async fn delete_many(
     submitted: Submitted,
 ) -> Result<Response, Problem> {
     expect_content_type(&submitted.headers, &[JSON])?;
-    let DeleteSelection { ids, filter: selection, all } = submitted.body.json().await?;
-    let change = match (ids, filter(selection.as_deref(), app.json_depth_max())?, all.unwrap_or(false)) {
+    expect_collection(&tenant, &name, &submitted)?;
+    let depth_max = app.json_depth_max();
+    let change = submitted.body.checked(move |selection| deletion(selection, depth_max)).await?;
+    Ok(deleted(tenant.change_vectors(submitted.write(name, change)).await?))
+}
+
+fn deletion(selection: DeleteSelection, depth_max: usize) -> Result<VectorChange, Problem> {
+    let DeleteSelection { ids, filter: selection, all } = selection;
+    match (ids, filter(selection.as_deref(), depth_max)?, all.unwrap_or(false)) {
         (Some(ids), None, false) => {
             let id = |(number, id): (usize, String)| {
                 let at = |invalid| Problem::from(invalid).at(format_args!("ids[{number}]"));
                 PointId::text(id).map_err(at)
             };
-            VectorChange::DeleteMany(ids.into_iter().enumerate().map(id).collect::<Result<_, _>>()?)
+            let ids = ids.elements.into_iter().enumerate().map(id);
+            Ok(VectorChange::DeleteMany(ids.collect::<Result<_, _>>()?))
         }
         (None, Some(filter), false) => match filter.unconditional() {
-            None => VectorChange::DeleteMatching(filter),
+            None => Ok(VectorChange::DeleteMatching(filter)),
             Some(unconditional) => {
                 let detail = format!("filter: {unconditional}; `\"all\": true` deletes every vector");
-                return Err(Problem::invalid("filter-selects-all", detail));
+                Err(Problem::invalid("filter-selects-all", detail))
             }
         },
-        (None, None, true) => VectorChange::DeleteMatching(Filter::default()),
+        (None, None, true) => Ok(VectorChange::DeleteMatching(Filter::default())),
         (Some(_), _, _) | (_, Some(_), _) | (None, None, false) => {
             let detail = "give either ids or filter, or `\"all\": true` to delete every vector";
-            return Err(Problem::invalid("invalid-selection", detail));
+            Err(Problem::invalid("invalid-selection", detail))
         }
-    };
-    Ok(deleted(tenant.change_vectors(submitted.write(name, change)).await?))
+    }
+}
+
+/// Refuses a large body for a collection that is not there before any work is done on it. What was answered before is
+/// answered again, even if the collection has been deleted since.
+fn expect_collection(
+    tenant: &Tenant<Write>,
+    name: &CollectionName,
+    submitted: &Submitted,
+) -> Result<(), Problem> {
+    if submitted.body.is_large() && submitted.idempotency().is_none() {
+        tenant.collection(name)?;
+    }
+    Ok(())
 }
 
 fn deleted(committed: Committed) -> Response {
@@ -405,9 +465,13 @@ pub(super) async fn change_payload(
     submitted: Submitted,
 ) -> Result<Response, Problem> {
     expect_content_type(&submitted.headers, &[MERGE_PATCH, JSON])?;
-    let patch: Box<RawValue> = submitted.body.json().await?;
-    expect_plain(&patch, app.json_depth_max())?;
-    let patch = MergePatch::new(&patch)?;
+    expect_collection(&tenant, &name, &submitted)?;
+    let depth_max = app.json_depth_max();
+    let patch = submitted.body.checked(move |patch: Box<RawValue>| {
+        expect_plain(&patch, depth_max)?;
+        Ok(MergePatch::new(&patch)?)
+    });
+    let patch = patch.await?;
     let committed =
         tenant.change_vectors(submitted.write(name, VectorChange::ChangePayload { id, patch })).await?;
     Ok(written(StatusCode::OK, committed, &PayloadChanged { seq: committed.seq.get() }))

@@ -530,6 +530,11 @@ impl<L> Pass<L> {
 }
 
 impl McpPass {
+    /// Whose key it is.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
     /// What it was made for.
     pub fn asked(&self) -> &Asked {
         &self.asked

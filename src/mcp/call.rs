@@ -1,20 +1,25 @@
 //! A tool's arguments, and how it asks for its operation.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use axum::body::{Body, Bytes};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use rmcp::model::JsonObject;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use vectorizer_log::{LogId, Seq};
 
 use super::answer::{self, Json};
+use super::canonical;
 use super::failure::Failure;
 use crate::api::{Entered, Session, Show};
 use crate::auth::Operation;
+use crate::json::{self, Unreadable};
+
+/// The longest idempotency key, in bytes, as REST has it.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// What stands for itself in a path (RFC 3986, section 2.3).
 const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -32,24 +37,59 @@ const OTHER_NAMES: [(&str, &str); 9] = [
     ("min_score threshold", "score_threshold"),
 ];
 
-/// The arguments of one call, each as it was written. Each is taken once; what nobody has taken is an error, or looked
-/// at by the operation itself.
-#[derive(Default, Deserialize, Serialize)]
+/// The most arguments that a call has.
+const ARGUMENTS_MAX: usize = 64;
+
+/// The arguments of one call, each as it was written. Each is taken once; an argument that is not taken is an error, or
+/// looked at by the operation itself.
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Arguments(BTreeMap<String, Box<RawValue>>);
 
-impl Arguments {
-    /// Those that have been read already.
-    pub(super) fn of(arguments: JsonObject) -> Result<Self, Failure> {
-        let written = arguments.into_iter().map(|(name, value)| Ok((name, answer::json(&value)?)));
-        Ok(Self(written.collect::<Result<_, Failure>>()?))
+impl<'de> Deserialize<'de> for Arguments {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ArgumentsByName)
+    }
+}
+
+struct ArgumentsByName;
+
+impl<'de> Visitor<'de> for ArgumentsByName {
+    type Value = Arguments;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
     }
 
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Arguments, A::Error> {
+        let mut arguments = BTreeMap::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            if arguments.len() == ARGUMENTS_MAX {
+                return Err(A::Error::custom(format_args!("there are more than {ARGUMENTS_MAX}")));
+            }
+            if arguments.contains_key(&name) {
+                return Err(A::Error::custom(format_args!("{name:?} is given twice")));
+            }
+            arguments.insert(name, fields.next_value()?);
+        }
+        Ok(Arguments(arguments))
+    }
+}
+
+impl Arguments {
     /// An argument, if it is given; `null` is not.
     pub(super) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Failure> {
-        let Some(written) = self.0.remove(name) else { return Ok(None) };
-        // By way of a value, so that an error does not name a line of what has none.
-        let read = serde_json::from_str(written.get()).and_then(serde_json::from_value::<Option<T>>);
-        read.map_err(|error| Failure::arguments(format!("{name}: {error}")))
+        let Some(written) = self.take_raw(name) else { return Ok(None) };
+        read(name, &written).map(Some)
+    }
+
+    /// An argument as it was written, if it is given; `null` is not.
+    pub(super) fn take_raw(&mut self, name: &str) -> Option<Box<RawValue>> {
+        self.0.remove(name).filter(|written| written.get() != "null")
+    }
+
+    /// An argument as it was written, without which the call makes no sense.
+    pub(super) fn need_raw(&mut self, name: &str) -> Result<Box<RawValue>, Failure> {
+        self.take_raw(name).ok_or_else(|| Failure::arguments(format!("{name} is missing")))
     }
 
     /// An argument without which the call makes no sense.
@@ -84,19 +124,20 @@ impl Arguments {
 
     /// The key under which a write is done once, if there is to be one.
     pub(super) fn idempotency(&mut self) -> Result<Option<String>, Failure> {
-        self.take("idempotency_key")
+        let Some(key) = self.take::<String>("idempotency_key")? else { return Ok(None) };
+        let is_printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if !is_printable || !(1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) {
+            return Err(Failure::arguments(format!(
+                "idempotency_key: expected 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters"
+            )));
+        }
+        Ok(Some(key))
     }
 
     /// Everything that has not been taken, which the operation itself looks at.
     pub(super) fn rest(mut self) -> Self {
         self.0.retain(|_, value| value.get() != "null");
         self
-    }
-
-    /// The same text for the same arguments, however they were written.
-    pub(super) fn canonical(&self) -> Result<String, Failure> {
-        let value = serde_json::to_value(self).map_err(|error| Failure::arguments(error.to_string()))?;
-        Ok(value.to_string())
     }
 
     /// Refuses the names that other products, other tools or earlier versions have for one of these arguments, with the
@@ -119,21 +160,33 @@ impl Arguments {
     pub(super) fn end(self) -> Result<(), Failure> {
         match self.0.keys().next() {
             None => Ok(()),
-            Some(name) => Err(Failure::arguments(format!("there is no argument {name:?}"))),
+            Some(name) => {
+                let name: String = name.chars().take(64).collect();
+                Err(Failure::arguments(format!("there is no argument {name:?}")))
+            }
         }
     }
 }
 
 /// The path of a collection.
 pub(super) fn collection_path(name: &str) -> Result<String, Failure> {
-    Ok(format!("/api/v1/collections/{}", encoded(name)?))
+    Ok(format!("/api/v1/collections/{}", encoded("collection", name)?))
 }
 
-/// One segment of a path.
-pub(super) fn encoded(segment: &str) -> Result<String, Failure> {
-    // What a path would not lead to, however it is written.
-    if matches!(segment, "" | "." | "..") {
-        return Err(Failure::arguments(format!("{segment:?} is no name")));
+/// An argument that is read as it was written.
+pub(super) fn read<'a, T: Deserialize<'a>>(name: &str, written: &'a RawValue) -> Result<T, Failure> {
+    json::read(written.get().as_bytes()).map_err(|unreadable| {
+        Failure::arguments(match unreadable {
+            Unreadable::NotJson(why) => format!("{name}: not JSON: {why}"),
+            Unreadable::Wrong(wrong) => wrong.of(name).to_string(),
+        })
+    })
+}
+
+/// An argument as one segment of a path.
+pub(super) fn encoded(name: &str, segment: &str) -> Result<String, Failure> {
+    if segment.is_empty() {
+        return Err(Failure::arguments(format!("{name}: it must not be empty")));
     }
     Ok(utf8_percent_encode(segment, &UNRESERVED).to_string())
 }
@@ -158,14 +211,18 @@ impl Call {
     }
 
     /// Asks for a write, to be done once under this key. It is the same write however its arguments were written, which
-    /// the key, for whom every byte counts, would not know.
+    /// the key, for which every byte counts, would not know.
     pub(super) async fn write<T: Serialize>(
         &self,
         path: &str,
         idempotency: Option<&str>,
         body: &T,
     ) -> Result<Told, Failure> {
-        let body = serde_json::to_value(body).map_err(|error| Failure::arguments(error.to_string()))?;
+        let body = answer::json(body)?;
+        let body = match idempotency {
+            None => body,
+            Some(_) => self.work(body.get().len(), move || canonical::written(&body)).await?,
+        };
         self.with_body(path, idempotency, &body).await
     }
 
@@ -203,6 +260,21 @@ impl Call {
         Ok(self.0.scored(collection, ranked, show, wanted)?)
     }
 
+    /// The same text for the same arguments, however they were written.
+    pub(super) async fn canonical(&self, arguments: &Arguments) -> Result<Json, Failure> {
+        let written = answer::json(arguments)?;
+        self.work(written.get().len(), move || canonical::written(&written)).await
+    }
+
+    /// Does work on so many bytes of what was sent: in turns and off the async threads if they are many.
+    pub(super) async fn work<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.0.session().work(bytes, move || Ok(work())).await?
+    }
+
     /// The last place in the log, for an operation that reads it.
     pub(super) fn log_end(&self) -> Result<u64, Failure> {
         Ok(self.0.log_end()?.get())
@@ -220,16 +292,16 @@ impl Told {
 
     /// What matters of it.
     pub(super) fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failure> {
-        read(&self.0)
+        told(&self.0)
     }
 
     /// The lines, if it is one JSON value a line.
     pub(super) fn lines(&self) -> Result<Vec<&RawValue>, Failure> {
-        self.0.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(read).collect()
+        self.0.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(told).collect()
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
+fn told<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
     serde_json::from_slice(bytes).map_err(|error| Failure::internal(&error))
 }
 

@@ -69,7 +69,11 @@ impl From<Problem> for Failure {
         let detail = match (problem.code(), problem.status()) {
             ("insufficient-permission", _) => format!("{}: this key may not use the tool", problem.detail()),
             (_, StatusCode::INTERNAL_SERVER_ERROR) => "the server has failed at this call".to_owned(),
-            _ => problem.detail().to_owned(),
+            (_, _) => match problem.detail().strip_prefix("body: ") {
+                // What is a body to the operation is the arguments of the tool.
+                Some(detail) => format!("arguments: {detail}"),
+                None => problem.detail().to_owned(),
+            },
         };
         Self { code: problem.code(), detail }
     }

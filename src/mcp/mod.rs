@@ -7,14 +7,18 @@
 //!
 //! - `server`: what is said about the server, which tools there are and who they are for.
 //! - `shortcut`: calls as clients make them, read and answered without the detours that other messages take.
+//! - `message`: a message taken apart, so that arguments are never made values of.
 //! - `tools`: one file each.
 //! - `call`: a tool's arguments, and how it asks for its operation; `answer`: what it answers.
+//! - `canonical`: one way to write what can be written in many.
 //! - `failure`: what an agent is told when it goes wrong.
 //! - `page`: answers that are cut, and where they go on; `ranking`: what a search goes on through.
 
 mod answer;
 mod call;
+mod canonical;
 mod failure;
+mod message;
 mod page;
 mod ranking;
 mod server;
@@ -25,13 +29,15 @@ use std::convert::Infallible;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
+use axum::http::header;
 use axum::http::request::Parts;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use self::message::{Message, Sent};
 pub use self::ranking::Rankings;
 use self::server::Server;
 use crate::api::Session;
@@ -66,11 +72,19 @@ impl Endpoint {
 
     /// The answer to a message that passed the gate, as far as `session` reaches.
     pub async fn answer(&self, mut head: Parts, message: Bytes, session: Session) -> Response {
-        if let Some(answer) = shortcut::answered(&head.headers, &message, &session).await {
+        let taken_apart = session.work(message.len(), move || Message::take_apart(message)).await;
+        let Message { rest, arguments } = match taken_apart {
+            Ok(message) => message,
+            Err(problem) => return problem.into_response(),
+        };
+        let arguments = Sent::new(arguments);
+        if let Some(answer) = shortcut::answered(&head.headers, &rest, &arguments, &session).await {
             return answer;
         }
+        head.headers.remove(header::CONTENT_LENGTH);
         head.extensions.insert(session);
-        let message = Request::from_parts(head, Body::from(message));
+        head.extensions.insert(arguments);
+        let message = Request::from_parts(head, Body::from(rest));
         let answer: Result<_, Infallible> = self.service.clone().oneshot(message).await;
         let Ok(answer) = answer;
         answer.map(Body::new)

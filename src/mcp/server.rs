@@ -9,8 +9,8 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 
 use super::answer;
-use super::call::Arguments;
 use super::failure::Failure;
+use super::message::Sent;
 use super::tools::{self, ToolName};
 use crate::api::Session;
 
@@ -57,7 +57,7 @@ impl ServerHandler for Server {
             let detail = format!("there is no tool {:?}; tools/list shows those there are", request.name);
             return Err(ErrorData::invalid_params(detail, None));
         };
-        let done = match Arguments::of(request.arguments.unwrap_or_default()) {
+        let done = match carried::<Sent>(&context)?.arguments() {
             Ok(arguments) => tools::call(tool, session, arguments).await,
             Err(failure) => Err(failure),
         };
@@ -66,10 +66,15 @@ impl ServerHandler for Server {
     }
 }
 
-/// What the door has put into the message. Nothing else gives a right.
+/// The right that the message has. Nothing else gives one.
 fn session(context: &RequestContext<RoleServer>) -> Result<&Session, ErrorData> {
+    carried(context)
+}
+
+/// What was put into the message at the door.
+fn carried<T: Send + Sync + 'static>(context: &RequestContext<RoleServer>) -> Result<&T, ErrorData> {
     let parts = context.extensions.get::<Parts>();
-    parts.and_then(|parts| parts.extensions.get::<Session>()).ok_or_else(|| {
+    parts.and_then(|parts| parts.extensions.get::<T>()).ok_or_else(|| {
         tracing::error!("a message has not come through the door");
         ErrorData::internal_error("the server has failed at this message", None)
     })

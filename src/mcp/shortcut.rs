@@ -11,10 +11,11 @@
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use rmcp::model::{ClientCapabilities, ProtocolVersion, RequestId, ResultType};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Success;
-use super::call::Arguments;
+use super::message::Sent;
 use super::tools::{self, ToolName};
 use crate::api::{Problem, Session};
 
@@ -35,7 +36,9 @@ struct Message {
 #[serde(deny_unknown_fields)]
 struct Params {
     name: String,
-    arguments: Option<Arguments>,
+    /// Taken out before.
+    #[expect(dead_code, reason = "it may be there and is not looked at")]
+    arguments: Option<IgnoredAny>,
     #[serde(rename = "_meta", default)]
     meta: Meta,
 }
@@ -57,7 +60,12 @@ struct Answer<R> {
 }
 
 /// The answer to a call as clients make them.
-pub(super) async fn answered(headers: &HeaderMap, message: &[u8], session: &Session) -> Option<Response> {
+pub(super) async fn answered(
+    headers: &HeaderMap,
+    message: &[u8],
+    arguments: &Sent,
+    session: &Session,
+) -> Option<Response> {
     if !is_usual(headers) {
         return None;
     }
@@ -69,7 +77,11 @@ pub(super) async fn answered(headers: &HeaderMap, message: &[u8], session: &Sess
     let carries = carries(headers, &params)?;
     // Clients of before do not know that there could be others.
     let result_type = carries.then_some(ResultType::COMPLETE);
-    match tools::call(tool, session, params.arguments.unwrap_or_default()).await {
+    let done = match arguments.arguments() {
+        Ok(arguments) => tools::call(tool, session, arguments).await,
+        Err(failure) => Err(failure),
+    };
+    match done {
         // As text it is a little longer.
         Ok(answer) => Some(written(id, Success::of(&answer, result_type), 3 * answer.get().len())),
         Err(failure) => {

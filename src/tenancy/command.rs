@@ -1,6 +1,7 @@
 //! What a tenant can ask of its writer, and what it can be told.
 
-use tokio::sync::OwnedSemaphorePermit;
+use std::any::Any;
+
 use vectorizer_log::{
     Actor, CollectionName, Document, Idempotency, InvalidPoint, Payload, PointId, Seq, VectorParameters,
 };
@@ -36,12 +37,13 @@ pub struct Write<C> {
 /// nobody waits for it any more.
 #[derive(Debug, Default)]
 pub struct Room {
-    _permits: Option<[OwnedSemaphorePermit; 2]>,
+    _held: Option<Box<dyn Any + Send + Sync>>,
 }
 
-impl From<[OwnedSemaphorePermit; 2]> for Room {
-    fn from(permits: [OwnedSemaphorePermit; 2]) -> Self {
-        Self { _permits: Some(permits) }
+impl Room {
+    /// Until this is dropped, `held` is.
+    pub fn of(held: impl Send + Sync + 'static) -> Self {
+        Self { _held: Some(Box::new(held)) }
     }
 }
 

@@ -25,7 +25,15 @@ impl Away {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let (data, elsewhere) = (folder.path().join("data"), folder.path().join("elsewhere"));
-        let share = ShareSize { bodies: 1, answers: 1, searches: 1, waiting_searches: 1 };
+        let share = ShareSize {
+            bodies: 1,
+            answers: 1,
+            searches: 1,
+            waiting_searches: 1,
+            parsing: 1,
+            waiting_parses: 1,
+            messages: 1,
+        };
         let rules = Rules { idle: None, memory_bytes_max: u64::MAX };
         let window = Some(Duration::from_mins(1));
         let tenancy = Tenancy::new(&data, share, rules, window, Metrics::default()).unwrap();

@@ -74,6 +74,7 @@ pub use self::deletion::DeletionError;
 use self::deletion::Moving;
 use self::incarnation::{Standing, standing};
 pub use self::merge_patch::MergePatch;
+use self::share::Shares;
 pub use self::share::{Share, ShareSize};
 use self::sleeping::Budget;
 pub use self::sleeping::Rules;
@@ -139,7 +140,7 @@ struct Shared {
     waking_large: Semaphore,
     turns: NodeTurns,
     budget: Budget,
-    share: ShareSize,
+    shares: Shares,
     metrics: Metrics,
     audit: Audit,
     /// In cluster mode.
@@ -289,7 +290,7 @@ impl Tenancy {
             waking_large: Semaphore::new(WAKING_LARGE_MAX),
             turns: NodeTurns::default(),
             budget: Budget::new(rules),
-            share,
+            shares: Shares::new(share),
             audit: Audit::new(&node, metrics.clone()),
             metrics,
             billed,
@@ -303,6 +304,11 @@ impl Tenancy {
     /// What the node has noted down about its tenants.
     pub fn catalogue(&self) -> &Catalogue {
         &self.shared.catalogue
+    }
+
+    /// What this tenant may take up, asleep or awake.
+    pub fn share(&self, tenant: &TenantId) -> Share {
+        self.shared.shares.of(tenant)
     }
 
     /// Where refused requests are reported.
@@ -483,13 +489,12 @@ impl Tenancy {
         stop: CancellationToken,
         publish: watch::Sender<Option<Outcome>>,
     ) {
-        // Of one whose storage has failed, some may still be held.
-        let (share, after_failure) = {
+        let after_failure = {
             let rest = bed.rest();
-            (rest.awake.as_ref().map(|awake| awake.share.clone()), rest.awake.is_some() || rest.write_failed)
+            rest.awake.is_some() || rest.write_failed
         };
         let started = Instant::now();
-        let outcome = self.open(came, share, after_failure, stop).await.map_err(Arc::new);
+        let outcome = self.open(came, after_failure, stop).await.map_err(Arc::new);
         let replaced = {
             let mut rest = bed.rest();
             rest.waking = None;
@@ -514,11 +519,10 @@ impl Tenancy {
         drop(replaced);
     }
 
-    /// Opens the tenant's log. One that was in memory before has a `share` already.
+    /// Opens the tenant's log.
     async fn open(
         &self,
         Came { tenant, incarnation: comes, allowance }: Came,
-        share: Option<Share>,
         after_failure: bool,
         stop: CancellationToken,
     ) -> Result<Arc<Awake>, WakeError> {
@@ -550,7 +554,7 @@ impl Tenancy {
         })
         .await
         .map_err(|panic| WakeError::Panicked(panic.to_string()))?;
-        let share = share.unwrap_or_else(|| Share::new(self.shared.share));
+        let share = self.shared.shares.of(&tenant);
         let watched = Watched {
             metrics: self.shared.metrics.clone(),
             of_tenant: self.shared.metrics.tenant(&tenant),

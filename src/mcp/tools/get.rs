@@ -1,10 +1,13 @@
 //! `get`
 
+use std::fmt;
+
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::{Description, Effect, nullable};
+use crate::json::{AtMost, Limit};
 use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call, collection_path, collection_schema, encoded};
 use crate::mcp::failure::Failure;
@@ -33,6 +36,18 @@ pub(super) fn describe() -> Description {
             "missing": {"type": "array", "items": {"type": "string"}, "description": "Ids that no record has, as far as this answer goes."},
             "next_cursor": nullable("string", "Where the next call goes on; null if this was all.")
         }),
+    }
+}
+
+/// How many ids there may be.
+struct InOneCall;
+
+impl Limit for InOneCall {
+    const MAX: usize = IDS_MAX;
+    const CODE: &'static str = "invalid-argument";
+
+    fn refuse(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there are more than {IDS_MAX}, the most that one call shows")
     }
 }
 
@@ -80,7 +95,7 @@ struct Piece<'a> {
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let name = arguments.collection()?;
     let path = collection_path(&name)?;
-    let ids: Vec<String> = arguments.need("ids")?;
+    let AtMost::<String, InOneCall> { elements: ids, .. } = arguments.need("ids")?;
     let [with_payload, with_text, with_vector] =
         [("with_payload", true), ("with_text", true), ("with_vector", false)]
             .map(|(name, usual)| Ok::<bool, Failure>(arguments.take(name)?.unwrap_or(usual)));
@@ -88,8 +103,8 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     let shown = format!("with_payload={with_payload}&with_text={with_text}&with_vector={with_vector}");
     let cursor: Option<String> = arguments.take("cursor")?;
     arguments.end()?;
-    if !(1..=IDS_MAX).contains(&ids.len()) {
-        return Err(Failure::arguments(format!("ids: there are {}, it takes 1 to {IDS_MAX}", ids.len())));
+    if ids.is_empty() {
+        return Err(Failure::arguments(format!("ids: there are none, it takes 1 to {IDS_MAX}")));
     }
     let question: Vec<&[u8]> =
         [name.as_bytes(), shown.as_bytes()].into_iter().chain(ids.iter().map(String::as_bytes)).collect();
@@ -101,7 +116,7 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     let (mut records, mut missing, mut room) = (Vec::<Json>::new(), Vec::new(), Room::new());
     let mut next = Place { number: place.number.min(ids.len()), ..Place::default() };
     for id in &ids[next.number..] {
-        let asked = call.ask(&format!("{path}/vectors/{}?{shown}", encoded(id)?)).await;
+        let asked = call.ask(&format!("{path}/vectors/{}?{shown}", encoded("ids", id)?)).await;
         match asked.and_then(|told| told.json()) {
             // The rest of a record that is there no more, or that is a smaller one now.
             Ok(record) if next.number == place.number && place.from > 0 && place.hash != hash(&record) => {

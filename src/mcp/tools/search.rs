@@ -116,9 +116,9 @@ pub(super) async fn call(call: &Call, session: &Session, mut arguments: Argument
     let question = arguments.rest();
     // Of a moment before the search, so that no change in between goes unnoticed.
     let last_change = call.last_change(&name)?;
-    let asked = question.canonical()?;
+    let asked = call.canonical(&question).await?;
     let log = call.log_id()?;
-    let cursors = Cursors::of(log, "search", &[name.as_bytes(), asked.as_bytes()]);
+    let cursors = Cursors::of(log, "search", &[name.as_bytes(), asked.get().as_bytes()]);
     let (ranking, skipped) = match cursor {
         None => (searched(call, &path, question, &cursors, last_change).await?, 0),
         Some(cursor) => {

@@ -1,11 +1,15 @@
 //! `upsert`
 
+use std::fmt;
+
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::{Description, Effect};
+use crate::json::{AtMost, Limit};
 use crate::mcp::answer::Json;
-use crate::mcp::call::{Arguments, Call, collection_schema, idempotency_schema};
+use crate::mcp::call::{Arguments, Call, collection_schema, idempotency_schema, read};
 use crate::mcp::failure::Failure;
 
 const RECORDS_MAX: usize = 1_000;
@@ -42,19 +46,32 @@ pub(super) fn describe() -> Description {
 
 #[derive(Serialize)]
 struct Body {
-    vectors: Vec<Value>,
+    vectors: Box<RawValue>,
+}
+
+/// How many records there may be.
+struct InOneCall;
+
+impl Limit for InOneCall {
+    const MAX: usize = RECORDS_MAX;
+    const CODE: &'static str = "invalid-argument";
+
+    fn refuse(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there are more than {RECORDS_MAX}, the most that one call writes")
+    }
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let path = arguments.path()?;
     let key = arguments.idempotency()?;
-    let records: Vec<Value> = arguments.need("records")?;
+    let records = arguments.need_raw("records")?;
     arguments.end()?;
-    if records.len() > RECORDS_MAX {
-        let detail = format!("records: there are {}, one call writes at most {RECORDS_MAX}", records.len());
-        return Err(Failure::arguments(detail));
-    }
-    let body = Body { vectors: records };
-    let written = call.write(&format!("{path}/vectors"), key.as_deref(), &body).await;
+    let bytes = records.get().len();
+    let counted = move || {
+        let AtMost { .. }: AtMost<&RawValue, InOneCall> = read("records", &records)?;
+        Ok(records)
+    };
+    let vectors = call.work(bytes, counted).await?;
+    let written = call.write(&format!("{path}/vectors"), key.as_deref(), &Body { vectors }).await;
     written.map_err(|failure| failure.renamed("vectors", "records"))?.json()
 }

@@ -1,0 +1,115 @@
+//! One way to write what can be written in many: without spaces, and with the fields of objects in the order of their
+//! names. Numbers stay as they were written.
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::answer::Json;
+use super::failure::Failure;
+
+/// What is nested deeper is left as it was written: the operation takes less.
+const DEPTH_MAX: usize = 64;
+
+/// The same JSON, in the one way.
+pub(super) fn written(json: &RawValue) -> Result<Json, Failure> {
+    let mut out = Vec::with_capacity(json.get().len());
+    write(json, 0, &mut out);
+    let text = String::from_utf8(out).map_err(|error| Failure::internal(&error))?;
+    RawValue::from_string(text).map_err(|error| Failure::internal(&error))
+}
+
+fn write(json: &RawValue, depth: usize, out: &mut Vec<u8>) {
+    let text = json.get();
+    let known = match text.as_bytes().first() {
+        Some(b'{') if depth < DEPTH_MAX => write_object(text, depth, out),
+        Some(b'[') if depth < DEPTH_MAX => write_array(text, depth, out),
+        Some(b'"') => write_text(text, out),
+        _ => None,
+    };
+    if known.is_none() {
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+fn write_object(text: &str, depth: usize, out: &mut Vec<u8>) -> Option<()> {
+    let Fields(mut fields) = serde_json::from_str(text).ok()?;
+    // Fields of one name stay in their order.
+    fields.sort_by(|(left, _), (right, _)| left.cmp(right));
+    out.push(b'{');
+    for (number, (name, value)) in fields.iter().enumerate() {
+        if number > 0 {
+            out.push(b',');
+        }
+        serde_json::to_writer(&mut *out, name).ok()?;
+        out.push(b':');
+        write(value, depth + 1, out);
+    }
+    out.push(b'}');
+    Some(())
+}
+
+fn write_array(text: &str, depth: usize, out: &mut Vec<u8>) -> Option<()> {
+    let values: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+    out.push(b'[');
+    for (number, value) in values.into_iter().enumerate() {
+        if number > 0 {
+            out.push(b',');
+        }
+        write(value, depth + 1, out);
+    }
+    out.push(b']');
+    Some(())
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) -> Option<()> {
+    let text: String = serde_json::from_str(text).ok()?;
+    serde_json::to_writer(out, &text).ok()
+}
+
+/// An object's fields in the order in which they were written, of which there may be several of one name.
+pub(super) struct Fields<'a>(pub(super) Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Vec<(String, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(fields)
+            }
+        }
+
+        deserializer.deserialize_map(InOrder).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_same_is_written_in_one_way_and_numbers_stay_as_they_are() {
+        let canonical =
+            |text: &str| written(&RawValue::from_string(text.to_owned()).unwrap()).unwrap().get().to_owned();
+        let expected = r#"{"a":[1.10,{"x":null,"y":"é\n"}],"b":9007199254740993,"b":1e400}"#;
+        assert_eq!(
+            canonical(r#"{ "b" : 9007199254740993, "a":[ 1.10 , {"y":"\u00e9\n","x":null}], "b":1e400 }"#),
+            expected
+        );
+        assert_eq!(canonical(expected), expected);
+        let deep = format!("{}{}", "[ ".repeat(1_000), "]".repeat(1_000));
+        assert!(canonical(&deep).starts_with(&"[".repeat(64)));
+        assert_eq!(canonical(r#""\ud800""#), r#""\ud800""#);
+    }
+}
