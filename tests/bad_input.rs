@@ -406,7 +406,7 @@ async fn bad_filters_and_selections_are_refused() {
         (r#"{"must":[{"key":"a"}]}"#, "invalid-filter", vec!["filter.must[0]", "match or range"]),
         (r#"{"must":[{"match":{"value":1}}]}"#, "invalid-filter", vec!["missing field \"key\""]),
         (
-            r#"{"should":[{"key":"a","match":{"value":1.5}}]}"#,
+            r#"{"should":[{"key":"a","match":{"value":[1.5]}}]}"#,
             "invalid-filter",
             vec!["filter.should[0].match.value"],
         ),

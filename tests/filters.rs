@@ -109,3 +109,58 @@ async fn a_filter_of_many_megabytes_is_refused_at_its_first_error() {
     // It took 22 seconds when it was made a tree of values first.
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_numbers_are_equal_however_they_were_sent() {
+    let data = TempDir::new().unwrap();
+    let node = Node::serve(data.path());
+    let client = node.keyless();
+    client.create("words", 2, "dot").await;
+    let sent = [
+        ("int", "42"),
+        ("float", "42.0"),
+        ("exp", "4.2e1"),
+        ("text", "\"42\""),
+        ("big", "9007199254740993"),
+        ("less", "9007199254740992"),
+        ("minus", "-0.0"),
+        ("zero", "0"),
+        ("beyond", "18446744073709551617"),
+        ("tenth", "0.1"),
+        ("above", "0.1000000000000000055"),
+        ("pi", "3.141592653589793238462643383279"),
+    ];
+    let lines: Vec<String> = sent
+        .iter()
+        .map(|(id, number)| format!(r#"{{"id":"{id}","vector":[1,2],"payload":{{"n":{number}}}}}"#))
+        .collect();
+    let put = client.request(reqwest::Method::PUT, "/collections/words/vectors");
+    let put = put.header("content-type", "application/x-ndjson").body(lines.join("\n"));
+    client.send(put).await.expect(200);
+    let found = async |test: String| {
+        let body = format!(r#"{{"vector":[1,2],"limit":50,"filter":{{"must":[{{"key":"n",{test}}}]}}}}"#);
+        let search = client.request(reqwest::Method::POST, "/collections/words/search");
+        let search = search.header("content-type", "application/json").body(body);
+        let results = client.send(search).await.expect(200);
+        let ids =
+            results["results"].as_array().unwrap().iter().map(|hit| hit["id"].as_str().unwrap().to_owned());
+        let mut ids: Vec<String> = ids.collect();
+        ids.sort_unstable();
+        ids
+    };
+    for number in ["42", "42.0", "4.2e1", "420E-1"] {
+        assert_eq!(found(format!(r#""match":{{"value":{number}}}"#)).await, ["exp", "float", "int"]);
+        assert_eq!(
+            found(format!(r#""range":{{"gte":{number},"lte":{number}}}"#)).await,
+            ["exp", "float", "int"]
+        );
+    }
+    assert_eq!(found(r#""match":{"value":0}"#.to_owned()).await, ["minus", "zero"]);
+    // Each is found by what was sent, and nothing else is.
+    for (id, number) in
+        sent.iter().filter(|(id, _)| !["int", "float", "exp", "minus", "zero", "text"].contains(id))
+    {
+        assert_eq!(found(format!(r#""match":{{"value":{number}}}"#)).await, [*id]);
+        assert_eq!(found(format!(r#""range":{{"gte":{number},"lte":{number}}}"#)).await, [*id]);
+    }
+}

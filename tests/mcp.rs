@@ -662,6 +662,38 @@ async fn an_agent_is_told_what_was_wrong_and_nothing_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_number_is_kept_as_it_was_sent() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let agent = Agent::new(&node, ACME);
+    agent.call("create_collection", json!({"name": "notes", "text": true})).await;
+    let numbers = "[9007199254740993,18446744073709551617,0.1000000000000000055,1.10,42.0,-0.0,1e-7,8.41e21]";
+    let message = |id: &str, numbers: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"upsert","arguments":{{"collection":"notes",
+            "records":[{{"id":"{id}","text":"a","payload":{{"z":{numbers},"a":1}}}}],"idempotency_key":"{id}"}}}}}}"#
+        )
+    };
+    // Read here, and by rmcp.
+    for (id, content_type) in [("short", "application/json"), ("long", "application/json; charset=utf-8")] {
+        let send = async |numbers: &str| {
+            let request = agent.client.request_at(Method::POST, "/mcp").bearer_auth(node.key(ACME));
+            let request = request.header("accept", "application/json, text/event-stream");
+            let request = request.header("content-type", content_type).body(message(id, numbers));
+            agent.client.send(request).await.expect(200)["result"].clone()
+        };
+        let first = send(numbers).await;
+        assert_eq!(first["structuredContent"]["upserted"], 1, "{first}");
+        let request = node.client(ACME).request(Method::GET, &format!("/collections/notes/vectors/{id}"));
+        let kept = request.send().await.unwrap().text().await.unwrap();
+        assert!(kept.contains(&format!(r#""z":{numbers}"#)), "{kept}");
+        assert_eq!(send(numbers).await, first);
+        let other = send(&numbers.replace("9007199254740993", "9007199254740992")).await;
+        assert_eq!(other["structuredContent"]["problem"], "idempotency-key-reused", "{other}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_message_or_too_large_a_one_is_refused() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use vectorizer_log::{
     CollectionName, Dimension, IndexParameters, InvalidDimension, Metric, VectorParameters,
 };
+use vectorizer_replay::PayloadIndex;
 
 use super::answer::{expect_answer, json, made};
 use super::body::expect_content_type;
@@ -122,10 +123,25 @@ pub(super) struct CollectionAnswer {
     bytes: u64,
     /// How searches are answered.
     index: IndexAnswer,
+    /// How filters are answered.
+    payload_index: PayloadIndexAnswer,
     /// When it was created.
     created_at: String,
     /// The seq of its last change: what `If-Match` compares with.
     last_change: u64,
+}
+
+/// How filters are answered.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PayloadIndexAnswer {
+    /// How many paths of payloads are indexed: filters on them look at no payloads.
+    paths: usize,
+    /// How many are not, since there was no room for them: filters on them are as exact, and look at payloads.
+    left_out: usize,
+    /// The first sixteen of those, as the keys of filters are written.
+    left_out_first: Vec<String>,
+    /// About how many bytes of memory the index takes.
+    bytes: usize,
 }
 
 /// How searches are answered.
@@ -153,6 +169,8 @@ impl From<CollectionFacts> for CollectionAnswer {
             SearchState::Linking { unlinked } => ("linking", unlinked),
             SearchState::Linked => ("linked", 0),
         };
+        let PayloadIndex { indexed: paths, left_out, left_out_first, bytes } = facts.payload_index;
+        let payload_index = PayloadIndexAnswer { paths, left_out, left_out_first, bytes };
         Self {
             name: facts.name.to_string(),
             dimension: vectors.map(dimension),
@@ -161,6 +179,7 @@ impl From<CollectionFacts> for CollectionAnswer {
             count: facts.vectors,
             bytes: facts.logical_bytes,
             index: IndexAnswer { state, unlinked, parameters: IndexInput { m, ef_construction, ef } },
+            payload_index,
             created_at: facts.created_at.to_string(),
             last_change: facts.last_change.get(),
         }

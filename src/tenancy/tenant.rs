@@ -7,7 +7,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc::error::SendTimeoutError, oneshot, 
 use vectorizer_log::{
     CollectionName, Head, Idempotency, LogId, PointId, Seq, TenantId, Timestamp, VectorParameters,
 };
-use vectorizer_replay::{Collection, Filter, Selection, Snapshot, StoredPoint, TextMatches, TextQuery};
+use vectorizer_replay::{
+    Collection, Filter, PayloadIndex, Selection, Snapshot, StoredPoint, TextMatches, TextQuery,
+};
 
 use super::awake::{Awake, InUse, OpenLog, WakeError};
 use super::bills::BillFacts;
@@ -50,6 +52,8 @@ pub struct CollectionFacts {
     pub created_at: Timestamp,
     /// The last record that changed it.
     pub last_change: Seq,
+    /// How its payloads are indexed.
+    pub payload_index: PayloadIndex,
 }
 
 /// What a search is done on beside a snapshot of the same moment.
@@ -96,6 +100,7 @@ impl CollectionFacts {
             logical_bytes: collection.logical_bytes(),
             created_at: collection.created_at(),
             last_change: collection.last_change(),
+            payload_index: collection.payload_index(),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::filter::Filter;
 use super::ids::Ids;
 use super::linking::{OwnGraph, UNLINKED_NUMBERS_MAX, UNSEARCHED_NUMBERS_MAX, vectors_of};
 use super::matches;
-use super::postings::{Allowance, Postings};
+use super::postings::{Allowance, PayloadIndex, Postings};
 use super::selection::Selection;
 use super::slots::{Entry, Moved, Slot, Slots, StoredPoint};
 use super::snapshot::Snapshot;
@@ -113,6 +113,16 @@ impl Collection {
     /// What the index of its texts takes up.
     pub fn text_index_size(&self) -> TextIndexSize {
         self.texts.as_ref().map(TextIndex::size).unwrap_or_default()
+    }
+
+    /// About how many bytes of memory the index of its payloads takes.
+    pub fn payload_index_bytes(&self) -> usize {
+        self.postings.bytes()
+    }
+
+    /// How its payloads are indexed.
+    pub fn payload_index(&self) -> PayloadIndex {
+        self.postings.describe()
     }
 
     pub(super) fn texts(&self) -> Option<&TextIndex> {

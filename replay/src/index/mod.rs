@@ -48,6 +48,7 @@ pub use filter::{Filter, InvalidFilter, InvalidKey, Key, Unconditional};
 pub use fusion::{fused, fused_depth};
 pub use graph::{Crew, LinkingStopped, UnusableGraph};
 pub use matches::{TextMatches, TextRequest};
+pub use postings::PayloadIndex;
 pub use search::{Effort, Hit, InvalidQuery, SearchRequest};
 pub use selection::Selection;
 pub use slots::StoredPoint;

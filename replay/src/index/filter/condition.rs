@@ -1,6 +1,7 @@
 //! What one condition asks.
 
 use std::collections::HashSet;
+use std::ops::Bound;
 
 use super::Filter;
 use super::fields::{Fields, Value};
@@ -26,11 +27,11 @@ pub(in super::super) enum Condition {
     Nested(Filter),
 }
 
-/// A set of texts, integers and booleans.
+/// A set of texts, numbers and booleans.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Values {
     pub(in super::super) texts: HashSet<Box<str>>,
-    pub(in super::super) integers: HashSet<i128>,
+    pub(in super::super) numbers: HashSet<Number>,
     pub(in super::super) booleans: HashSet<bool>,
 }
 
@@ -63,7 +64,7 @@ impl Condition {
                 fields.any(key, &mut |value| !matches!(value, Value::Null) && !values.contain(&value))
             }
             Self::Range(key, range) => fields.any(key, &mut |value| match value {
-                Value::Number(number) => range.contains(number),
+                Value::Number(number) => range.contains(&number),
                 Value::Null | Value::Boolean(_) | Value::Text(_) | Value::Composite | Value::Unreadable => {
                     false
                 }
@@ -78,22 +79,26 @@ impl Condition {
 
 impl Values {
     pub(super) fn is_empty(&self) -> bool {
-        let Self { texts, integers, booleans } = self;
-        texts.is_empty() && integers.is_empty() && booleans.is_empty()
+        self.len() == 0
+    }
+
+    /// How many they are.
+    pub(in super::super) fn len(&self) -> usize {
+        self.texts.len() + self.numbers.len() + self.booleans.len()
     }
 
     fn contain(&self, value: &Value<'_>) -> bool {
         match value {
             Value::Text(text) => self.texts.contains(&**text),
-            Value::Number(Number::Integer(integer)) => self.integers.contains(integer),
+            Value::Number(number) => self.numbers.contains(number),
             Value::Boolean(boolean) => self.booleans.contains(boolean),
-            Value::Number(Number::Fraction(_)) | Value::Null | Value::Composite | Value::Unreadable => false,
+            Value::Null | Value::Composite | Value::Unreadable => false,
         }
     }
 }
 
 impl Range {
-    fn contains(&self, number: Number) -> bool {
+    fn contains(&self, number: &Number) -> bool {
         self.is_above_lower(number) && self.is_below_upper(number)
     }
 
@@ -102,21 +107,33 @@ impl Range {
         [gt, gte, lt, lte].into_iter().all(Option::is_none)
     }
 
-    /// The tighter of its lower bounds, whether it is inclusive or not.
-    pub(in super::super) fn lower(&self) -> Option<Number> {
-        match (self.gt, self.gte) {
-            (Some(gt), Some(gte)) if gt.compare(gte).is_lt() => Some(gte),
-            (gt, gte) => gt.or(gte),
+    /// The tighter of its lower bounds.
+    pub(in super::super) fn lower(&self) -> Bound<&Number> {
+        match (&self.gt, &self.gte) {
+            (Some(gt), Some(gte)) if gte > gt => Bound::Included(gte),
+            (Some(gt), _) => Bound::Excluded(gt),
+            (None, Some(gte)) => Bound::Included(gte),
+            (None, None) => Bound::Unbounded,
         }
     }
 
-    pub(in super::super) fn is_above_lower(&self, number: Number) -> bool {
-        self.gt.is_none_or(|bound| number.compare(bound).is_gt())
-            && self.gte.is_none_or(|bound| number.compare(bound).is_ge())
+    /// The tighter of its upper bounds.
+    pub(in super::super) fn upper(&self) -> Bound<&Number> {
+        match (&self.lt, &self.lte) {
+            (Some(lt), Some(lte)) if lte < lt => Bound::Included(lte),
+            (Some(lt), _) => Bound::Excluded(lt),
+            (None, Some(lte)) => Bound::Included(lte),
+            (None, None) => Bound::Unbounded,
+        }
     }
 
-    pub(in super::super) fn is_below_upper(&self, number: Number) -> bool {
-        self.lt.is_none_or(|bound| number.compare(bound).is_lt())
-            && self.lte.is_none_or(|bound| number.compare(bound).is_le())
+    pub(in super::super) fn is_above_lower(&self, number: &Number) -> bool {
+        self.gt.as_ref().is_none_or(|bound| number > bound)
+            && self.gte.as_ref().is_none_or(|bound| number >= bound)
+    }
+
+    pub(in super::super) fn is_below_upper(&self, number: &Number) -> bool {
+        self.lt.as_ref().is_none_or(|bound| number < bound)
+            && self.lte.as_ref().is_none_or(|bound| number <= bound)
     }
 }

@@ -109,7 +109,7 @@ pub(super) fn elements(value: &RawValue) -> Option<Vec<&RawValue>> {
 }
 
 /// Whether a value that is no array is anything but null.
-pub(super) fn is_content(value: &RawValue) -> bool {
+fn is_content(value: &RawValue) -> bool {
     value.get() != "null"
 }
 

@@ -5,7 +5,7 @@
 //! quote and backslash that belongs to the name: `"service.name"`, `log."a\"b".c`. An array stands for its elements,
 //! with `[]` behind its name as without; `[0]` behind it stands for that one element.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::Chars;
 
 use super::Filter;
@@ -124,7 +124,7 @@ impl fmt::Display for Key {
         for step in &self.0 {
             write_name(&mut text, &step.name);
             if let Some(element) = step.element {
-                text.push_str(&format!("[{element}]"));
+                write!(text, "[{element}]")?;
             }
         }
         f.write_str(&text)

@@ -43,8 +43,8 @@ pub(super) use places::{Place, each_place};
 /// list or a single condition, and a filter is a condition itself. An empty filter matches every
 /// point.
 ///
-/// - `{"key", "match": {"value": v}}`: a value at the key is `v`, a text, an integer or a boolean.
-///   Integers are compared exactly; `1.0` is no integer.
+/// - `{"key", "match": {"value": v}}`: a value at the key is `v`, a text, a number or a boolean. Numbers are compared
+///   as the decimals that they are: `1`, `1.0` and `10e-1` are equal, and no two others are.
 /// - `{"key", "match": {"any": [v, …]}}`: a value at the key is one of these.
 /// - `{"key", "match": {"except": [v, …]}}`: a value at the key, not null, is none of these.
 /// - `{"key", "range": {"gt", "gte", "lt", "lte"}}`: a number at the key is within these bounds.

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 use vectorizer_log::Payload;
 
-use super::fields::{Object, elements, is_content};
+use super::fields::{Object, elements};
 use super::key::{Key, write_name};
 
 /// What one member of one object holds.
@@ -22,14 +22,6 @@ impl<'a> Place<'a> {
         match self {
             Self::Value(value) => std::slice::from_ref(value),
             Self::Elements(elements) => elements,
-        }
-    }
-
-    /// Whether there is anything but null and an empty array.
-    pub(in super::super) fn has_content(&self) -> bool {
-        match self {
-            Self::Value(value) => is_content(value),
-            Self::Elements(elements) => !elements.is_empty(),
         }
     }
 }

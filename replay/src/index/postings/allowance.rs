@@ -1,5 +1,7 @@
 //! How much work selecting may be.
 
+use roaring::RoaringBitmap;
+
 /// A writer waits while a filter is answered, and so does whoever asks. What exceeds the allowance is
 /// left to whoever looks at payloads, without a lock.
 #[derive(Debug)]
@@ -8,10 +10,13 @@ pub(in super::super) struct Allowance {
     left: usize,
 }
 
-/// Looking up one value or id.
-pub(super) const LOOK_UP: usize = 8;
+/// Looking up one value, and one id.
+pub(super) const LOOK_UP: usize = 3;
+pub(super) const LOOK_UP_ID: usize = 6;
 /// Going through the bits of 65,536 slots.
 const BITS: usize = 24;
+/// So many slots of a bitmap are taken into another in one unit.
+const SLOTS_EACH: usize = 8;
 
 impl Default for Allowance {
     /// Ten milliseconds at most.
@@ -30,6 +35,14 @@ impl Allowance {
     pub(super) fn spend(&mut self, units: usize) -> Option<()> {
         self.left = self.left.checked_sub(units)?;
         Some(())
+    }
+
+    /// Spends what taking in a bitmap takes: fewer slots are gone through one by one.
+    pub(super) fn spend_on_slots(&mut self, slots: &RoaringBitmap) -> Option<()> {
+        let Some(last) = slots.max() else { return Some(()) };
+        let all = BITS * (1 + (last >> 16) as usize);
+        let some = usize::try_from(slots.len()).unwrap_or(usize::MAX) / SLOTS_EACH;
+        self.spend(all.min(1 + (last >> 16) as usize + some))
     }
 
     /// Spends what an operation on a bitmap of slots up to `slot` takes.

@@ -59,7 +59,7 @@ impl Union {
     /// All of these match.
     pub(super) fn all(&mut self, slots: &RoaringBitmap, allowance: &mut Allowance) -> Option<()> {
         if !slots.is_empty() {
-            allowance.spend_on_bits(slots.max())?;
+            allowance.spend_on_slots(slots)?;
             self.many |= slots;
         }
         Some(())

@@ -1,14 +1,21 @@
 //! The postings of all values at one path.
 
-use std::borrow::Borrow;
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use roaring::RoaringBitmap;
 
-use super::TEXT_BYTES_MAX;
-use super::posting::Posting;
-use crate::index::filter::{Number, Place, Range, Value};
+use super::numbers::Numbers;
+use super::posting::{Posting, Removed};
+use super::text_key::TextKey;
+use crate::index::filter::{Place, Value};
+
+/// About how many bytes a value takes, with its share of the tree that it is in.
+const VALUE_BYTES: usize = 64;
+/// About how many bytes it takes that one slot has one value.
+const ENTRY_BYTES: usize = 10;
+/// About how many bytes it takes that a slot has several values.
+const SEVERAL_BYTES: usize = 20;
 
 /// Whether what is posted is there from now on, or no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,142 +27,153 @@ pub(super) enum Presence {
 /// What the payloads have at one path.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Field {
-    pub(super) texts: BTreeMap<Box<str>, Posting>,
-    /// Apart from fractions: one equals only integers, a range holds both.
-    pub(super) integers: BTreeMap<i128, Posting>,
-    pub(super) fractions: BTreeMap<Fraction, Posting>,
+    pub(super) texts: BTreeMap<TextKey, Posting>,
+    pub(super) numbers: Numbers,
     pub(super) falses: RoaringBitmap,
     pub(super) trues: RoaringBitmap,
     pub(super) nulls: RoaringBitmap,
-    /// Slots with anything but null and empty arrays.
-    pub(super) content: RoaringBitmap,
+    /// Slots with null in an array, which is content.
+    inner_nulls: RoaringBitmap,
     /// Slots with a value that is not null, and yet equals nothing and is in no range.
     pub(super) incomparable: RoaringBitmap,
-    /// Slots with a text longer than is indexed.
-    pub(super) long_texts: RoaringBitmap,
-    /// Slots with more values than are indexed.
-    pub(super) unread: RoaringBitmap,
+    /// Slots with a text, a number or a boolean.
+    pub(super) valued: RoaringBitmap,
+    /// Those of them that have several different ones, and how many.
+    pub(super) several: RoaringBitmap,
+    counts: BTreeMap<u32, u32>,
+    /// How often any slot has any of all this.
+    entries: usize,
 }
 
-/// A number that is no integer as JSON has it. Not NaN; its zeros are one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Fraction(pub(super) f64);
-
 impl Field {
-    /// Takes in what is at one place, or forgets it: the first `values_max` values.
-    pub(super) fn post(&mut self, slot: u32, place: &Place<'_>, values_max: usize, presence: Presence) {
-        if place.has_content() {
-            mark(&mut self.content, slot, presence);
-        }
-        if place.values().len() > values_max {
-            mark(&mut self.unread, slot, presence);
-        }
-        for value in place.values().iter().take(values_max) {
+    /// Takes in what is at one place, or forgets it.
+    pub(super) fn post(&mut self, slot: u32, place: &Place<'_>, presence: Presence) {
+        let is_array = matches!(place, Place::Elements(_));
+        for value in place.values() {
             match Value::read(value) {
-                Value::Null => mark(&mut self.nulls, slot, presence),
-                Value::Boolean(false) => mark(&mut self.falses, slot, presence),
-                Value::Boolean(true) => mark(&mut self.trues, slot, presence),
-                Value::Text(text) if text.len() > TEXT_BYTES_MAX => {
-                    mark(&mut self.long_texts, slot, presence);
+                Value::Null => {
+                    self.mark(|field| &mut field.nulls, slot, presence);
+                    if is_array {
+                        self.mark(|field| &mut field.inner_nulls, slot, presence);
+                    }
                 }
-                Value::Text(text) => enter(&mut self.texts, &*text, slot, presence, |text| text.into()),
-                Value::Number(Number::Integer(integer)) => {
-                    enter(&mut self.integers, &integer, slot, presence, |integer| *integer);
+                Value::Composite | Value::Unreadable => {
+                    self.mark(|field| &mut field.incomparable, slot, presence);
                 }
-                Value::Number(Number::Fraction(fraction)) => {
-                    enter(&mut self.fractions, &Fraction(fraction), slot, presence, |fraction| *fraction);
+                Value::Boolean(false) => {
+                    let is_change = self.mark(|field| &mut field.falses, slot, presence);
+                    self.count(slot, is_change, presence);
                 }
-                Value::Composite | Value::Unreadable => mark(&mut self.incomparable, slot, presence),
+                Value::Boolean(true) => {
+                    let is_change = self.mark(|field| &mut field.trues, slot, presence);
+                    self.count(slot, is_change, presence);
+                }
+                Value::Text(text) => {
+                    let is_change = self.post_text(TextKey::of(&text), slot, presence);
+                    self.count_entry(is_change, presence);
+                    self.count(slot, is_change, presence);
+                }
+                Value::Number(number) => {
+                    let is_change = match presence {
+                        Presence::Added => self.numbers.insert(number, slot),
+                        Presence::Removed => self.numbers.remove(&number, slot),
+                    };
+                    self.count_entry(is_change, presence);
+                    self.count(slot, is_change, presence);
+                }
             }
         }
     }
 
     /// Whether no payload has anything here.
     pub(super) fn is_empty(&self) -> bool {
-        // Whatever has a value but null has content.
-        self.content.is_empty() && self.nulls.is_empty() && self.unread.is_empty()
+        self.valued.is_empty() && self.incomparable.is_empty() && self.nulls.is_empty()
     }
 
-    /// The postings of the numbers in a range.
-    pub(super) fn within<'a>(&'a self, range: &'a Range) -> impl Iterator<Item = &'a Posting> {
-        let lower = range.lower();
-        let contained = |number: Number, posting| range.is_above_lower(number).then_some(posting);
-        let integers = self
-            .integers
-            .range(lower.map_or(i128::MIN, integer_at_most)..)
-            .map(|(integer, posting)| (Number::Integer(*integer), posting));
-        let fractions = self
-            .fractions
-            .range(Fraction(lower.map_or(f64::NEG_INFINITY, nearest_fraction))..)
-            .map(|(fraction, posting)| (Number::Fraction(fraction.0), posting));
-        let integers = integers.take_while(|(number, _)| range.is_below_upper(*number));
-        let fractions = fractions.take_while(|(number, _)| range.is_below_upper(*number));
-        integers.chain(fractions).filter_map(move |(number, posting)| contained(number, posting))
+    /// Slots with anything but null and empty arrays.
+    pub(super) fn content(&self) -> RoaringBitmap {
+        let mut content = self.valued.clone();
+        content |= &self.incomparable;
+        content |= &self.inner_nulls;
+        content
     }
-}
 
-/// No integer above the bound is below it.
-fn integer_at_most(bound: Number) -> i128 {
-    match bound {
-        Number::Integer(integer) => integer,
-        #[expect(clippy::cast_possible_truncation, reason = "beyond all integers it is the last of them")]
-        Number::Fraction(fraction) => fraction.floor() as i128,
+    /// How many different values the slot has, if it has one.
+    pub(super) fn values_of(&self, slot: u32) -> u32 {
+        self.counts.get(&slot).copied().unwrap_or(1)
     }
-}
 
-/// No fraction above the bound is below it: none lies between an integer and the fraction nearest to it.
-fn nearest_fraction(bound: Number) -> f64 {
-    match bound {
-        #[expect(clippy::cast_precision_loss, reason = "the nearest is good enough, see above")]
-        Number::Integer(integer) => integer as f64,
-        Number::Fraction(fraction) => fraction,
+    /// About how many bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        (self.texts.len() + self.numbers.len()) * VALUE_BYTES
+            + self.numbers.heap_bytes()
+            + self.entries * ENTRY_BYTES
+            + self.counts.len() * SEVERAL_BYTES
     }
-}
 
-fn mark(slots: &mut RoaringBitmap, slot: u32, presence: Presence) {
-    match presence {
-        Presence::Added => slots.insert(slot),
-        Presence::Removed => slots.remove(slot),
-    };
-}
-
-fn enter<K: Ord + Borrow<Q>, Q: Ord + ?Sized>(
-    postings: &mut BTreeMap<K, Posting>,
-    value: &Q,
-    slot: u32,
-    presence: Presence,
-    owned: impl FnOnce(&Q) -> K,
-) {
-    match (presence, postings.get_mut(value)) {
-        (Presence::Added, Some(posting)) => posting.insert(slot),
-        (Presence::Added, None) => {
-            postings.insert(owned(value), Posting::One(slot));
-        }
-        (Presence::Removed, Some(posting)) => {
-            if posting.remove(slot) {
-                postings.remove(value);
+    fn post_text(&mut self, text: TextKey, slot: u32, presence: Presence) -> bool {
+        match (presence, self.texts.entry(text)) {
+            (Presence::Added, Entry::Occupied(mut posting)) => posting.get_mut().insert(slot),
+            (Presence::Added, Entry::Vacant(vacant)) => {
+                vacant.insert(Posting::One(slot));
+                true
             }
+            (Presence::Removed, Entry::Occupied(mut posting)) => match posting.get_mut().remove(slot) {
+                Removed::Nothing => false,
+                Removed::Slot => true,
+                Removed::Last => {
+                    posting.remove();
+                    true
+                }
+            },
+            (Presence::Removed, Entry::Vacant(_)) => false,
         }
-        (Presence::Removed, None) => {}
+    }
+
+    /// Whether that is a change.
+    fn mark(
+        &mut self,
+        slots: impl FnOnce(&mut Self) -> &mut RoaringBitmap,
+        slot: u32,
+        presence: Presence,
+    ) -> bool {
+        let slots = slots(self);
+        let is_change = match presence {
+            Presence::Added => slots.insert(slot),
+            Presence::Removed => slots.remove(slot),
+        };
+        self.count_entry(is_change, presence);
+        is_change
+    }
+
+    fn count_entry(&mut self, is_change: bool, presence: Presence) {
+        match presence {
+            Presence::Added => self.entries += usize::from(is_change),
+            Presence::Removed => self.entries -= usize::from(is_change),
+        }
+    }
+
+    /// Notes that the slot has one value more, or one less.
+    fn count(&mut self, slot: u32, is_change: bool, presence: Presence) {
+        if !is_change {
+            return;
+        }
+        match presence {
+            Presence::Added if self.valued.insert(slot) => {}
+            Presence::Added => {
+                self.several.insert(slot);
+                *self.counts.entry(slot).or_insert(1) += 1;
+            }
+            Presence::Removed => match self.counts.get_mut(&slot) {
+                Some(count) if *count > 2 => *count -= 1,
+                Some(_) => {
+                    self.counts.remove(&slot);
+                    self.several.remove(slot);
+                }
+                None => {
+                    self.valued.remove(slot);
+                }
+            },
+        }
     }
 }
-
-impl Ord for Fraction {
-    fn cmp(&self, other: &Self) -> Ordering {
-        Number::Fraction(self.0).compare(Number::Fraction(other.0))
-    }
-}
-
-impl PartialOrd for Fraction {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Fraction {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Fraction {}

@@ -1,20 +1,21 @@
 //! Which slots hold which values: what a filter is answered from without looking at payloads.
 //!
 //! - `posting`: the slots of one value, in little room if they are few.
+//! - `text_key`: what a text is found by; `numbers`: numbers in order, and stretches of them.
 //! - `field`: the postings of all values at one path.
 //! - `candidates`: what a filter comes to; `selecting`: from a filter to its candidates.
-//! - `allowance`: how much work that may be.
+//! - `allowance`: how much work that may be; `paths`: what is said about the paths.
 //!
 //! **What is indexed.** Every path of every payload, in the sense of the filters' keys: a dot leads into
-//! an object, an array stands for its elements, on the way and at the end. At each path: texts, integers,
-//! fractions and booleans by value, and which slots have null there, content, or something that equals
+//! an object, an array stands for its elements, on the way and at the end. At each path: texts, numbers
+//! and booleans by value, whole, and which slots have null there, content, or something that equals
 //! nothing.
 //!
-//! **Limits.** A collection has at most [`PATHS_MAX`] paths, each of at most
-//! [`Key::BYTES_MAX`] bytes; those beyond are not indexed, until a
-//! compaction finds room for them. Texts of more than [`TEXT_BYTES_MAX`] bytes are kept as that: one of
-//! them is there. Of one payload, no more than [`VALUES_MAX`] values are indexed; where there are more,
-//! that is kept. So what one point costs has a bound, whatever it is made of.
+//! **Limits.** What one point costs is in proportion to its payload but for the paths that nothing else has: each
+//! takes a field. All fields together take at most [`FIELDS_BYTES_MIN`], or the bytes of all payloads if that is
+//! more. A path that comes when there is no room is left out, for as long as some payload has it: how often it occurs
+//! is counted, so that it is never taken for missing. A compaction, which reads
+//! all payloads, gives a field to each path that there is room for by then.
 //!
 //! **Exactness.** [`Candidates`] are never too few. Whether they are exactly the matching ones is said
 //! with them: where a limit or the allowance came in between, they are more, and payloads decide.
@@ -24,10 +25,13 @@
 mod allowance;
 mod candidates;
 mod field;
+mod numbers;
+mod paths;
 mod posting;
 mod selecting;
 #[cfg(test)]
 mod tests;
+mod text_key;
 
 use std::collections::BTreeMap;
 
@@ -40,13 +44,14 @@ use super::slots::Slots;
 pub(super) use allowance::Allowance;
 pub(super) use candidates::Candidates;
 use field::{Field, Presence};
+pub use paths::PayloadIndex;
 
-/// The most paths of a collection that are indexed: the first ones.
-const PATHS_MAX: usize = 256;
-/// The most values of one payload that are indexed: the first ones.
-const VALUES_MAX: usize = 256;
-/// The longest text that is indexed by value, in bytes.
-const TEXT_BYTES_MAX: usize = 64;
+/// About how many bytes a field takes beside its values and the text of its path.
+const FIELD_BYTES: usize = 1024;
+/// About how many bytes a path without a field takes.
+const LEFT_OUT_BYTES: usize = 128;
+/// All fields may take so much at least.
+const FIELDS_BYTES_MIN: usize = 16 << 20;
 
 /// For the points of one collection.
 #[derive(Clone, Debug, Default)]
@@ -54,11 +59,16 @@ pub(super) struct Postings {
     /// The slots that hold a point.
     points: RoaringBitmap,
     fields: BTreeMap<Box<str>, Field>,
-    /// What is at an indexed path that no payload has.
+    /// What all fields take without their values.
+    fields_bytes: usize,
+    /// Of all values in them.
+    values_bytes: usize,
+    /// What is at a path that no payload has.
     nothing: Field,
-    /// A path was left out, so that none that is not among `fields` can be taken for missing, nor taken
-    /// in: payloads that have it have gone by.
-    left_out: bool,
+    /// Paths that have no field, and in how many places they occur. None of them is among `fields`.
+    left_out: BTreeMap<Box<str>, usize>,
+    /// Of all points.
+    payload_bytes: usize,
 }
 
 impl Postings {
@@ -88,36 +98,69 @@ impl Postings {
 
     fn post(&mut self, slot: u32, payload: Option<&Payload>, presence: Presence) {
         let Some(payload) = payload else { return };
-        // Counted whether the path is indexed or not: what is removed must come to the same as when it
-        // was added, from the same payload.
-        let mut values_left = VALUES_MAX;
+        match presence {
+            Presence::Added => self.payload_bytes += payload.as_str().len(),
+            Presence::Removed => self.payload_bytes -= payload.as_str().len(),
+        }
         each_place(payload, &mut |path, place| {
-            let values_max = values_left;
-            values_left = values_left.saturating_sub(place.values().len());
-            let Some(field) = self.field_mut(path, place, presence) else { return };
-            field.post(slot, place, values_max, presence);
-            if presence == Presence::Removed && field.is_empty() {
-                self.fields.remove(path);
+            // There is nothing in an empty array.
+            if !place.values().is_empty() {
+                self.post_place(slot, path, place, presence);
             }
         });
     }
 
-    fn field_mut(&mut self, path: &str, place: &Place<'_>, presence: Presence) -> Option<&mut Field> {
-        if presence == Presence::Added && !place.values().is_empty() && !self.fields.contains_key(path) {
-            self.left_out |= self.fields.len() >= PATHS_MAX;
-            if !self.left_out {
-                self.fields.insert(path.into(), Field::default());
-            }
+    fn post_place(&mut self, slot: u32, path: &str, place: &Place<'_>, presence: Presence) {
+        let Some(field) = self.field_mut(path, presence) else { return };
+        let before = field.bytes();
+        field.post(slot, place, presence);
+        let (after, is_empty) = (field.bytes(), field.is_empty());
+        self.values_bytes = self.values_bytes + after - before;
+        if is_empty {
+            self.fields.remove(path);
+            self.fields_bytes -= FIELD_BYTES + path.len();
         }
-        self.fields.get_mut(path)
+    }
+
+    /// The field of a path, made if there is room; the place is counted if there is none.
+    fn field_mut(&mut self, path: &str, presence: Presence) -> Option<&mut Field> {
+        if self.fields.contains_key(path) {
+            return self.fields.get_mut(path);
+        }
+        if let Some(places) = self.left_out.get_mut(path) {
+            match presence {
+                Presence::Added => *places += 1,
+                Presence::Removed => *places -= 1,
+            }
+            if *places == 0 {
+                self.left_out.remove(path);
+            }
+            return None;
+        }
+        if presence == Presence::Removed {
+            return None;
+        }
+        let bytes = FIELD_BYTES + path.len();
+        if self.fields_bytes + bytes > FIELDS_BYTES_MIN.max(self.payload_bytes) {
+            self.left_out.insert(path.into(), 1);
+            return None;
+        }
+        self.fields_bytes += bytes;
+        Some(self.fields.entry(path.into()).or_default())
+    }
+
+    /// About how many bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let left_out = self.left_out.len() * LEFT_OUT_BYTES;
+        self.fields_bytes + self.values_bytes + left_out + self.points.serialized_size()
     }
 
     /// `None` if it is not indexed.
     fn field(&self, key: &Key) -> Option<&Field> {
         let path = key.path();
-        if path.len() > Key::BYTES_MAX {
+        if path.len() > Key::BYTES_MAX || self.left_out.contains_key(&*path) {
             return None;
         }
-        self.fields.get(&*path).or((!self.left_out).then_some(&self.nothing))
+        Some(self.fields.get(&*path).unwrap_or(&self.nothing))
     }
 }

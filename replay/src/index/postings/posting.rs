@@ -17,43 +17,68 @@ pub(super) enum Posting {
     Many(Box<RoaringBitmap>),
 }
 
+/// What taking a slot out of a posting has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removed {
+    /// It was not there.
+    Nothing,
+    /// There are others.
+    Slot,
+    /// It was the only one, and the posting is to be dropped.
+    Last,
+}
+
 impl Posting {
-    pub(super) fn insert(&mut self, slot: u32) {
+    /// Whether the slot is new.
+    pub(super) fn insert(&mut self, slot: u32) -> bool {
         match self {
-            Self::One(only) if *only == slot => {}
-            Self::One(only) => *self = Self::Few(vec![slot.min(*only), slot.max(*only)]),
+            Self::One(only) if *only == slot => false,
+            Self::One(only) => {
+                *self = Self::Few(vec![slot.min(*only), slot.max(*only)]);
+                true
+            }
             Self::Few(slots) => {
-                let Err(at) = slots.binary_search(&slot) else { return };
+                let Err(at) = slots.binary_search(&slot) else { return false };
                 slots.insert(at, slot);
                 if slots.len() > FEW_MAX {
                     *self = Self::Many(Box::new(slots.iter().copied().collect()));
                 }
+                true
+            }
+            Self::Many(slots) => slots.insert(slot),
+        }
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) -> Removed {
+        match self {
+            Self::One(only) if *only == slot => Removed::Last,
+            Self::One(_) => Removed::Nothing,
+            Self::Few(slots) => {
+                let Ok(at) = slots.binary_search(&slot) else { return Removed::Nothing };
+                slots.remove(at);
+                if let [only] = **slots {
+                    *self = Self::One(only);
+                }
+                Removed::Slot
             }
             Self::Many(slots) => {
-                slots.insert(slot);
+                if !slots.remove(slot) {
+                    return Removed::Nothing;
+                }
+                if slots.len() <= FEW_AGAIN {
+                    *self = Self::Few(slots.iter().collect());
+                }
+                Removed::Slot
             }
         }
     }
 
-    /// Whether none is left, and the posting is to be dropped.
-    pub(super) fn remove(&mut self, slot: u32) -> bool {
+    /// Those that are in `slots` too, each handed to `visit`.
+    pub(super) fn each_among(&self, slots: &RoaringBitmap, visit: &mut impl FnMut(u32)) {
         match self {
-            Self::One(only) => return *only == slot,
-            Self::Few(slots) => {
-                if let Ok(at) = slots.binary_search(&slot) {
-                    slots.remove(at);
-                }
-                if let [only] = **slots {
-                    *self = Self::One(only);
-                }
-            }
-            Self::Many(slots) => {
-                slots.remove(slot);
-                if slots.len() <= FEW_AGAIN {
-                    *self = Self::Few(slots.iter().collect());
-                }
-            }
+            Self::One(only) => std::iter::once(*only).filter(|slot| slots.contains(*slot)).for_each(visit),
+            Self::Few(few) => few.iter().copied().filter(|slot| slots.contains(*slot)).for_each(visit),
+            Self::Many(many) => (&**many & slots).into_iter().for_each(visit),
         }
-        false
     }
 }

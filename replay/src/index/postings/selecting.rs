@@ -1,14 +1,15 @@
 //! From a filter to its candidates.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use roaring::RoaringBitmap;
 
-use super::allowance::{Allowance, LOOK_UP};
+use super::Postings;
+use super::allowance::{Allowance, LOOK_UP, LOOK_UP_ID};
 use super::candidates::{Candidates, Union};
 use super::field::Field;
 use super::posting::Posting;
-use super::{Postings, TEXT_BYTES_MAX};
+use super::text_key::TextKey;
 use crate::index::filter::{Condition, Filter, Key, Range, Values};
 
 /// What is asked while a filter is answered. Everywhere `None` means: any point may match.
@@ -125,13 +126,12 @@ impl Selecting<'_> {
             Condition::IsEmpty(key) => {
                 let field = self.postings.field(key)?;
                 self.allowance.spend_on_bits(self.postings.points.max())?;
-                Some(Candidates::exactly(&self.postings.points - &field.content))
+                Some(Candidates::exactly(&self.postings.points - field.content()))
             }
             Condition::IsNull(key) => {
                 let field = self.postings.field(key)?;
                 let mut union = Candidates::union();
                 union.all(&field.nulls, self.allowance)?;
-                union.perhaps(&field.unread, self.allowance)?;
                 Some(union.made())
             }
             Condition::HasId(ids) => self.ids(ids),
@@ -140,7 +140,7 @@ impl Selecting<'_> {
     }
 
     fn ids(&mut self, ids: &HashSet<Box<str>>) -> Option<Candidates> {
-        self.allowance.spend(ids.len() * LOOK_UP)?;
+        self.allowance.spend(ids.len() * LOOK_UP_ID)?;
         let mut union = Candidates::union();
         for slot in ids.iter().filter_map(|id| (self.slot_of)(id)) {
             union.slot(slot);
@@ -159,7 +159,7 @@ impl Selecting<'_> {
         let gathered = self.allowance.halved(|allowance| gather(field, &mut union, allowance));
         if gathered.is_none() {
             union = Candidates::union();
-            union.perhaps(&field.content, self.allowance)?;
+            union.perhaps(&field.content(), self.allowance)?;
         }
         Some(union.made())
     }
@@ -178,58 +178,62 @@ impl Narrowed {
     }
 }
 
-fn any(field: &Field, values: &Values, union: &mut Union, allowance: &mut Allowance) -> Option<()> {
-    allowance.spend((values.texts.len() + values.integers.len()) * LOOK_UP)?;
-    for posting in values.texts.iter().filter_map(|text| field.texts.get(text)) {
-        union.posting(posting, allowance)?;
-    }
-    for posting in values.integers.iter().filter_map(|integer| field.integers.get(integer)) {
-        union.posting(posting, allowance)?;
-    }
-    for boolean in &values.booleans {
-        union.all(if *boolean { &field.trues } else { &field.falses }, allowance)?;
-    }
-    if has_long_text(values) {
-        union.perhaps(&field.long_texts, allowance)?;
-    }
-    union.perhaps(&field.unread, allowance)
+/// The postings of those values that are in the field.
+fn postings<'a>(field: &'a Field, values: &'a Values) -> impl Iterator<Item = &'a Posting> {
+    let texts = values.texts.iter().filter_map(|text| field.texts.get(&TextKey::of(text)));
+    texts.chain(values.numbers.iter().filter_map(|number| field.numbers.get(number)))
 }
 
+fn booleans<'a>(field: &'a Field, values: &'a Values) -> impl Iterator<Item = &'a RoaringBitmap> {
+    values.booleans.iter().map(|boolean| if *boolean { &field.trues } else { &field.falses })
+}
+
+fn any(field: &Field, values: &Values, union: &mut Union, allowance: &mut Allowance) -> Option<()> {
+    allowance.spend(values.len() * LOOK_UP)?;
+    for posting in postings(field, values) {
+        union.posting(posting, allowance)?;
+    }
+    for slots in booleans(field, values) {
+        union.all(slots, allowance)?;
+    }
+    Some(())
+}
+
+/// All that have a value but those whose every value is excluded.
 fn except(field: &Field, values: &Values, union: &mut Union, allowance: &mut Allowance) -> Option<()> {
-    let mut others = |posting: Option<&Posting>| {
-        allowance.spend(1)?;
-        posting.map_or(Some(()), |posting| union.posting(posting, allowance))
-    };
-    for (text, posting) in &field.texts {
-        others((!values.texts.contains(text)).then_some(posting))?;
+    let mut excluded = Candidates::union();
+    any(field, values, &mut excluded, allowance)?;
+    let excluded = excluded.made().slots;
+    allowance.spend_on_bits(field.valued.max())?;
+    union.all(&(&field.valued - &excluded), allowance)?;
+    union.all(&field.incomparable, allowance)?;
+    let several = excluded & &field.several;
+    if several.is_empty() {
+        return Some(());
     }
-    for (integer, posting) in &field.integers {
-        others((!values.integers.contains(integer)).then_some(posting))?;
+    let mut left = HashMap::new();
+    for posting in postings(field, values) {
+        let visited = left.len();
+        posting.each_among(&several, &mut |slot| {
+            *left.entry(slot).or_insert_with(|| field.values_of(slot)) -= 1;
+        });
+        allowance.spend(1 + left.len() - visited)?;
     }
-    for posting in field.fractions.values() {
-        others(Some(posting))?;
-    }
-    for (boolean, slots) in [(false, &field.falses), (true, &field.trues)] {
-        if !values.booleans.contains(&boolean) {
-            union.all(slots, allowance)?;
+    for slots in booleans(field, values) {
+        allowance.spend_on_bits(slots.max())?;
+        for slot in slots & &several {
+            *left.entry(slot).or_insert_with(|| field.values_of(slot)) -= 1;
         }
     }
-    if has_long_text(values) {
-        union.perhaps(&field.long_texts, allowance)?;
-    } else {
-        union.all(&field.long_texts, allowance)?;
+    allowance.spend(left.len())?;
+    for (slot, left) in left {
+        if left > 0 {
+            union.slot(slot);
+        }
     }
-    union.all(&field.incomparable, allowance)?;
-    union.perhaps(&field.unread, allowance)
+    Some(())
 }
 
 fn within(field: &Field, range: &Range, union: &mut Union, allowance: &mut Allowance) -> Option<()> {
-    for posting in field.within(range) {
-        union.posting(posting, allowance)?;
-    }
-    union.perhaps(&field.unread, allowance)
-}
-
-fn has_long_text(values: &Values) -> bool {
-    values.texts.iter().any(|text| text.len() > TEXT_BYTES_MAX)
+    field.numbers.within(range, union, allowance)
 }

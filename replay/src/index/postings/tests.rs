@@ -63,6 +63,11 @@ fn ranges_are_exact_at_the_edges_of_integers_and_fractions() {
         "170141183460469231731687303715884105727",
         "-170141183460469231731687303715884105728",
         "1.7014118346046923e38",
+        "1e400",
+        "1.00000000000000000000001e400",
+        "0.1",
+        "0.1000000000000000055511151231257827",
+        "-1e-400",
     ];
     let mut postings = Postings::default();
     for (slot, number) in (0..).zip(numbers) {
@@ -71,61 +76,106 @@ fn ranges_are_exact_at_the_edges_of_integers_and_fractions() {
     let id = "p";
     for bound in numbers.into_iter().chain(["0.5", "-0.5", "9007199254740992", "1e300", "-1e300"]) {
         for name in ["gt", "gte", "lt", "lte"] {
-            // As text: serde_json's numbers do not hold the largest of these.
-            let Ok(range) = serde_json::from_str(&format!("{{\"{name}\":{bound}}}")) else { continue };
-            let range: Value = range;
-            let condition = json!({"key": "n", "range": range});
-            let filter = Filter::parse(&json!({"must": condition}).to_string(), 64).unwrap();
+            let filter = format!(r#"{{"must": {{"key": "n", "range": {{"{name}": {bound}}}}}}}"#);
+            let filter = Filter::parse(&filter, 64).unwrap();
             let expected = (0..)
                 .zip(numbers)
                 .filter(|(_, number)| {
                     filter.matches(id, Some(&Payload::new(format!("{{\"n\":{number}}}")).unwrap()))
                 })
                 .map(|(slot, _)| slot);
-            assert_eq!(select(&postings, &condition), Some((expected.collect(), true)), "{name} {bound}");
+            let slot_of = |_: &str| None;
+            let found = postings.select(&filter, &slot_of, &mut Allowance::default()).unwrap();
+            assert!(found.exact && found.slots.iter().eq(expected), "{name} {bound}");
         }
     }
 }
 
 #[test]
-fn a_long_text_is_asked_of_payloads_only_if_a_long_one_is_sought() {
-    let long = "x".repeat(TEXT_BYTES_MAX + 1);
-    let postings = postings(&[json!({"a": long}), json!({"a": "y"})]);
-    assert_eq!(select(&postings, &matched("a", "y")), Some((vec![1], true)));
-    assert_eq!(select(&postings, &matched("a", long.as_str())), Some((vec![0], false)));
-    let except = |text: &str| json!({"key": "a", "match": {"except": [text]}});
-    assert_eq!(select(&postings, &except("y")), Some((vec![0], true)));
-    assert_eq!(select(&postings, &except(&long)), Some((vec![0, 1], false)));
+fn a_text_is_indexed_whole_whatever_its_length() {
+    let url = |number: usize| format!("https://example.com/{}/document-{number}", "x".repeat(10_000));
+    let short = "a".repeat(15);
+    let longer = "a".repeat(16);
+    let postings = postings(&[
+        json!({"a": url(1)}),
+        json!({"a": [url(2), short]}),
+        json!({"a": longer}),
+        json!({"a": ""}),
+        json!({"a": "\u{0}"}),
+    ]);
+    assert_eq!(select(&postings, &matched("a", url(1))), Some((vec![0], true)));
+    assert_eq!(select(&postings, &matched("a", url(3))), Some((vec![], true)));
+    assert_eq!(select(&postings, &matched("a", short.as_str())), Some((vec![1], true)));
+    assert_eq!(select(&postings, &matched("a", longer)), Some((vec![2], true)));
+    assert_eq!(select(&postings, &matched("a", "")), Some((vec![3], true)));
+    assert_eq!(select(&postings, &matched("a", "\u{0}")), Some((vec![4], true)));
+    let except = json!({"key": "a", "match": {"except": [url(1), url(2)]}});
+    assert_eq!(select(&postings, &except), Some((vec![1, 2, 3, 4], true)));
 }
 
 #[test]
-fn what_is_beyond_the_values_of_one_payload_is_asked_of_it() {
-    let many: Vec<usize> = (0..VALUES_MAX + 10).collect();
-    let mut postings = postings(&[json!({"a": many, "b": 1}), json!({"a": 3, "b": 1})]);
-    assert_eq!(select(&postings, &matched("a", 3)), Some((vec![0, 1], false)));
-    assert_eq!(select(&postings, &matched("b", 1)), Some((vec![0, 1], false)));
-    assert_eq!(select(&postings, &json!({"is_empty": {"key": "a"}})), Some((vec![], true)));
-    postings.remove(0, Some(&payload(&json!({"a": many, "b": 1}))));
+fn an_array_is_indexed_whole_however_long_it_is() {
+    let many: Vec<usize> = (0..9_000).collect();
+    let all = json!({"a": many, "b": 1});
+    let mut postings = postings(&[all.clone(), json!({"a": 3, "b": 1})]);
+    assert_eq!(select(&postings, &matched("a", 3)), Some((vec![0, 1], true)));
+    assert_eq!(select(&postings, &matched("a", 8_999)), Some((vec![0], true)));
+    assert_eq!(select(&postings, &matched("b", 1)), Some((vec![0, 1], true)));
+    postings.remove(0, Some(&payload(&all)));
     assert_eq!(select(&postings, &matched("a", 3)), Some((vec![1], true)));
-    assert_eq!(select(&postings, &matched("b", 1)), Some((vec![1], true)));
+    assert_eq!(select(&postings, &matched("a", 8_999)), Some((vec![], true)));
 }
 
 #[test]
-fn paths_beyond_the_limit_are_not_taken_for_missing() {
-    let wide = |from: usize| {
-        let members = (from..from + PATHS_MAX).map(|number| (format!("k{number}"), json!(1)));
-        Value::Object(members.collect())
+fn except_finds_whoever_has_another_value_without_looking_at_the_others() {
+    let mut payloads: Vec<Value> = (0..20_000).map(|number| json!({"a": number})).collect();
+    payloads[0] = json!({"a": [0, 1]});
+    payloads[1] = json!({"a": [0, 0.0, "0"]});
+    payloads[2] = json!({"a": [0, true, null]});
+    payloads[3] = json!({"a": [0, {}]});
+    payloads[4] = json!({"a": [null]});
+    payloads[5] = json!({"a": [{"a": 0}, 0]});
+    let postings = postings(&payloads);
+    let except = |values: Value| {
+        let found = select(&postings, &json!({"key": "a", "match": {"except": values}}));
+        let (slots, exact) = found.unwrap();
+        (slots.len(), slots.into_iter().filter(|slot| *slot < 6).collect::<Vec<_>>(), exact)
     };
-    let mut postings = postings(&[wide(0), wide(1)]);
-    assert_eq!(postings.fields.len(), PATHS_MAX);
-    assert_eq!(select(&postings, &matched("k1", 1)), Some((vec![0, 1], true)));
-    assert_eq!(select(&postings, &matched(&format!("k{PATHS_MAX}"), 1)), None);
-    assert_eq!(select(&postings, &matched("missing", 1)), None);
-    // Room that comes free is not used: what has gone by is not known.
-    postings.remove(0, Some(&payload(&wide(0))));
-    postings.remove(1, Some(&payload(&wide(1))));
-    postings.add(2, Some(&payload(&wide(0))));
-    assert_eq!(select(&postings, &matched("k0", 1)), None);
+    assert_eq!(except(json!([])), (19_999, vec![0, 1, 2, 3, 5], true));
+    assert_eq!(except(json!([0])), (19_999, vec![0, 1, 2, 3, 5], true));
+    assert_eq!(except(json!([0, 1])), (19_998, vec![1, 2, 3, 5], true));
+    assert_eq!(except(json!([0, 1, "0"])), (19_997, vec![2, 3, 5], true));
+    assert_eq!(except(json!([0, 1, "0", true])), (19_996, vec![3, 5], true));
+    let many: Vec<usize> = (0..10_000).collect();
+    assert_eq!(except(json!(many)), (10_004, vec![1, 2, 3, 5], true));
+}
+
+#[test]
+fn a_path_is_left_out_only_where_there_is_no_room_and_is_not_taken_for_missing() {
+    let path = |number: usize| format!("{number:0>1000}");
+    let fit = FIELDS_BYTES_MIN / (FIELD_BYTES + 1000);
+    let one = |number: usize| payload(&json!({ path(number): 1 }));
+    let mut postings = Postings::default();
+    for number in 0..fit + 10 {
+        postings.add(u32::try_from(number).unwrap(), Some(&one(number)));
+    }
+    assert_eq!((postings.fields.len(), postings.left_out.len()), (fit, 10));
+    let slot = |number: usize| u32::try_from(number).unwrap();
+    assert_eq!(select(&postings, &matched(&path(fit - 1), 1)), Some((vec![slot(fit - 1)], true)));
+    assert_eq!(select(&postings, &matched(&path(fit), 1)), None);
+    assert_eq!(select(&postings, &matched("missing", 1)), Some((vec![], true)));
+    // A path that was left out has gone by; as long as some payload has it, it stays so.
+    postings.remove(0, Some(&one(0)));
+    postings.remove(1, Some(&one(1)));
+    postings.add(0, Some(&one(fit)));
+    assert_eq!(select(&postings, &matched(&path(fit), 1)), None);
+    // The room of paths that no payload has any more is for others.
+    postings.remove(0, Some(&one(fit)));
+    postings.remove(slot(fit), Some(&one(fit)));
+    postings.add(0, Some(&one(fit)));
+    postings.add(1, Some(&one(1_000_000)));
+    assert_eq!(select(&postings, &matched(&path(fit), 1)), Some((vec![0], true)));
+    assert_eq!(select(&postings, &matched(&path(1_000_000), 1)), Some((vec![1], true)));
 }
 
 #[test]
@@ -144,7 +194,7 @@ fn paths_that_are_too_long_are_not_taken_for_missing() {
 #[test]
 fn nothing_is_left_of_what_is_removed() {
     let json =
-        json!({"a": [{"b": null}, {"b": [1, 1, "x", 2.5, [], {}]}, true, null], "c": [], "d": {"e": {}}});
+        json!({"a": [{"b": null}, {"b": [1, 1.0, "x", 2.5, [], {}]}, true, null], "c": [], "d": {"e": {}}});
     let mut postings = postings(&[json.clone(), json.clone()]);
     for slot in 0..2 {
         assert!(!postings.fields.is_empty());
@@ -152,6 +202,7 @@ fn nothing_is_left_of_what_is_removed() {
     }
     assert!(postings.fields.is_empty());
     assert!(postings.points.is_empty());
+    assert_eq!((postings.fields_bytes, postings.values_bytes, postings.payload_bytes), (0, 0, 0));
 }
 
 #[test]
@@ -173,6 +224,7 @@ fn a_filter_beyond_the_allowance_has_more_candidates_or_says_nothing() {
 
 #[test]
 fn postings_hold_what_was_put_in_whatever_their_form() {
+    use posting::Removed;
     let mut posting = posting::Posting::One(500);
     let mut slots: std::collections::BTreeSet<u32> = [500].into();
     let listed = |posting: &posting::Posting| match posting {
@@ -182,18 +234,18 @@ fn postings_hold_what_was_put_in_whatever_their_form() {
     };
     for step in 0..400_u32 {
         let slot = step * 7919 % 211;
-        posting.insert(slot);
-        slots.insert(slot);
+        assert_eq!(posting.insert(slot), slots.insert(slot));
         assert!(listed(&posting).into_iter().eq(slots.iter().copied()));
     }
     assert!(matches!(posting, posting::Posting::Many(_)));
     while slots.len() > 1 {
         let slot = *slots.iter().nth(slots.len() / 2).unwrap();
-        assert!(!posting.remove(slot));
+        assert_eq!(posting.remove(slot), Removed::Slot);
+        assert_eq!(posting.remove(slot), Removed::Nothing);
         slots.remove(&slot);
         assert!(listed(&posting).into_iter().eq(slots.iter().copied()));
     }
     assert!(matches!(posting, posting::Posting::One(_)));
-    assert!(!posting.remove(100_000));
-    assert!(posting.remove(*slots.first().unwrap()));
+    assert_eq!(posting.remove(100_000), Removed::Nothing);
+    assert_eq!(posting.remove(*slots.first().unwrap()), Removed::Last);
 }

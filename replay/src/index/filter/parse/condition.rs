@@ -14,7 +14,7 @@ use crate::index::filter::{Filter, Key};
 const CONDITIONS: &str = "key, is_empty, is_null, has_id, must, should or must_not";
 const TESTS: &str = "match or range";
 const MATCHES: &str = "value, any or except";
-const VALUES: &str = "a string, an integer or a boolean";
+const VALUES: &str = "a string, a number or a boolean";
 
 /// The clauses of one filter.
 pub(super) struct Clauses {
@@ -186,13 +186,11 @@ impl Parts {
             };
         }
         let alone = is_empty.map(Condition::IsEmpty).or(is_null.map(Condition::IsNull));
-        match alone.or(has_id.map(Condition::HasId)) {
-            Some(condition) => Ok(condition),
-            None => {
-                parser.expect_depth(nested.depth)?;
-                Ok(Condition::Nested(nested.into_filter()))
-            }
+        if let Some(condition) = alone.or(has_id.map(Condition::HasId)) {
+            return Ok(condition);
         }
+        parser.expect_depth(nested.depth)?;
+        Ok(Condition::Nested(nested.into_filter()))
     }
 }
 
@@ -311,11 +309,7 @@ fn take<E: Error>(parser: &mut Parser, written: Scalar<'_>, values: &mut Values)
         "true" => values.booleans.insert(true),
         "false" => values.booleans.insert(false),
         number => match Number::from_json(number) {
-            Some(Number::Integer(integer)) => values.integers.insert(integer),
-            Some(Number::Fraction(_)) => {
-                let found = "a number that is not an integer (use range)";
-                return Err(parser.unexpected(VALUES, found));
-            }
+            Some(number) => values.numbers.insert(number),
             None => return Err(parser.unexpected(VALUES, written.kind())),
         },
     };
