@@ -70,7 +70,8 @@ fn cost() -> Outcome<()> {
     let quotas = manager(hub, &cluster.folder.path().join("node"), Arc::clone(&clock))?;
     let ttl = Seconds::new(300).ok_or("no seconds")?;
     let keys = KeyCache::new(client, ttl, clock);
-    let access = AccessCheck::Keys { keys, failures: FailedAuthentications::default(), quotas };
+    let access =
+        AccessCheck::Keys { keys, failures: FailedAuthentications::default(), quotas, deployment: None };
     let key = cluster.keys[0].expose().to_owned();
     let mut times = cluster.runtime.block_on(async {
         let mut times = Vec::with_capacity(REQUESTS);

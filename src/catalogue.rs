@@ -113,6 +113,9 @@ pub struct NotedDeletion {
     /// Who was deleted, of those who have had the tenant's id, as far as that is known.
     #[serde(default)]
     pub incarnation: Option<Incarnation>,
+    /// Whether the event takes a deletion back, which is to be undone.
+    #[serde(default)]
+    pub is_undone: bool,
 }
 
 /// How large a tenant was, and when it was used last.
@@ -205,12 +208,7 @@ impl Catalogue {
         for noted in &self.deletions {
             let (tenant, note) = noted?;
             if let Some(tenant) = std::str::from_utf8(&tenant).ok().and_then(|tenant| tenant.parse().ok()) {
-                // By an earlier version the place in the feed alone was noted down.
-                let deletion = serde_json::from_slice(&note).or_else(|error| {
-                    let at = serde_json::from_slice(&note).map_err(|_| error)?;
-                    Ok::<_, serde_json::Error>(NotedDeletion { at, incarnation: None })
-                })?;
-                deletions.push((tenant, deletion));
+                deletions.push((tenant, noted_deletion(&note)?));
             }
         }
         Ok(deletions)
@@ -219,7 +217,12 @@ impl Catalogue {
     /// The deletion is done. Durable when it returns, and so is that the feed was followed up to there.
     pub fn deletion_done(&self, tenant: &TenantId, at: PolicyCursor) -> Result<(), CatalogueError> {
         self.note_policy_cursor(at)?;
-        self.deletions.remove(tenant.as_str())?;
+        // Not what was noted down since.
+        if let Some(note) = self.deletions.get(tenant.as_str())?
+            && noted_deletion(&note)?.at == at
+        {
+            let _ = self.deletions.compare_and_swap(tenant.as_str(), Some(&note), None::<&[u8]>)?;
+        }
         self.deletions.flush()?;
         Ok(())
     }
@@ -334,6 +337,14 @@ fn open_or_begin_anew(node: &Path, folder: &str) -> Result<sled::Db, CatalogueEr
     })
 }
 
+/// By an earlier version the place in the feed alone was noted down.
+fn noted_deletion(note: &[u8]) -> Result<NotedDeletion, serde_json::Error> {
+    serde_json::from_slice(note).or_else(|error| {
+        let at = serde_json::from_slice(note).map_err(|_| error)?;
+        Ok(NotedDeletion { at, incarnation: None, is_undone: false })
+    })
+}
+
 fn read<T: DeserializeOwned>(notes: &sled::Tree, key: &str) -> Result<Option<T>, CatalogueError> {
     let Some(note) = notes.get(key)? else { return Ok(None) };
     Ok(Some(serde_json::from_slice(&note)?))
@@ -384,8 +395,8 @@ mod tests {
         let catalogue = Catalogue::open(node.path()).unwrap();
         let at = |feed, position| PolicyCursor::new(uuid::Uuid::from_u128(feed), position);
         let incarnation = Some(Incarnation::at_millis(7, &[1; 10]));
-        for deletion in
-            [NotedDeletion { at: at(1, 5), incarnation }, NotedDeletion { at: at(1, 5), incarnation: None }]
+        for deletion in [(incarnation, false), (None, false), (None, true), (None, false)]
+            .map(|(incarnation, is_undone)| NotedDeletion { at: at(1, 5), incarnation, is_undone })
         {
             catalogue.note_deletion(&acme(), &deletion).unwrap();
             assert_eq!(catalogue.deletions().unwrap(), [(acme(), deletion)]);
@@ -393,6 +404,8 @@ mod tests {
         note(&catalogue.deletions, "acme", &at(1, 5)).unwrap();
         assert_eq!(catalogue.deletions().unwrap()[0].1.at, at(1, 5), "as an earlier version noted it down");
         catalogue.note_policy_cursor(at(1, 9)).unwrap();
+        catalogue.deletion_done(&acme(), at(1, 4)).unwrap();
+        assert_eq!(catalogue.deletions().unwrap().len(), 1, "what was noted down later is forgotten");
         catalogue.deletion_done(&acme(), at(1, 5)).unwrap();
         assert_eq!(
             (catalogue.deletions().unwrap().len(), catalogue.policy_cursor().unwrap()),

@@ -946,11 +946,17 @@ async fn a_node_that_serves_for_long_without_hivehub_keeps_every_window_and_deli
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_has_never_written_anything_is_billed_for_what_was_asked() {
+async fn who_has_never_written_anything_has_no_log_and_is_billed_from_the_first_write_on() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &FLAGS).await;
     let mut acme = Customer::new(&cluster, "acme");
     for _ in 0..5 {
+        acme.ask(&cluster, "GET", "/collections", &Value::Null).await.expect(200);
+    }
+    assert!(!cluster.node.data.join("acme").exists());
+    let words = json!({"name": "words", "dimension": 2, "metric": "dot"});
+    acme.ask(&cluster, "POST", "/collections", &words).await.expect(201);
+    for _ in 0..4 {
         acme.ask(&cluster, "GET", "/collections", &Value::Null).await.expect(200);
     }
     let requests = || sum(&ledger(&cluster.hub, &acme.id()), Meter::Requests);

@@ -135,20 +135,28 @@ async fn a_deleted_tenant_is_gone_at_once_and_comes_back_as_it_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_created_again_starts_empty_and_its_past_is_erased_when_the_grace_is_over() {
-    let data = TempDir::new().unwrap();
-    let node = Node::start("dev", data.path(), &["--hub-listen", "127.0.0.1:0", "--delete-grace", "2"]);
-    with_words(&node, ACME, 3).await;
-    let (acme, operator) = (node.client(ACME), node.client(Key::Operator));
-    let deleted = operator.delete("/cluster/tenants/acme").await.expect(200);
-    let past = data.path().join("_deleted").join(deleted["log_id"].as_str().unwrap());
+    let folder = TempDir::new().unwrap();
+    let cluster = Cluster::start(folder.path(), &["--delete-grace", "2"]).await;
+    let operator = cluster.key(None, None);
+    let words = json!({"name": "words", "dimension": 2, "metric": "dot"});
+    let create = async |key| cluster.send(key, "POST", "/collections", &words).await.expect(201);
+    cluster.tenant("acme");
+    let first = cluster.key(Some("acme"), None);
+    create(&first).await;
+    let deleted = cluster.send(&operator, "DELETE", "/cluster/tenants/acme", &Value::Null).await.expect(200);
+    let past = folder.path().join("data/_deleted").join(deleted["log_id"].as_str().unwrap());
     assert!(past.exists());
-    assert_eq!(acme.get("/collections").await.expect(200)["collections"], json!([]));
-    with_words(&node, ACME, 1).await;
-    let restore = "/cluster/tenants/acme/restore";
-    let refused = operator.post(restore, &json!({})).await;
-    assert_eq!(refused.expect(409)["type"], "urn:vectorizer:problem:tenant-exists");
+    cluster.hub.set_tenant_status(&"acme".parse().unwrap(), TenantStatus::Deleted).unwrap();
+    cluster.tenant("acme");
+    let acme = cluster.key(Some("acme"), None);
+    let list = async || cluster.send(&acme, "GET", "/collections", &Value::Null).await.expect(200);
+    assert_eq!(list().await["collections"], json!([]));
+    create(&acme).await;
+    // Nobody could be whom it would bring back.
+    let refused = cluster.send(&operator, "POST", "/cluster/tenants/acme/restore", &json!({})).await;
+    assert_eq!(refused.expect(409)["type"], "urn:vectorizer:problem:deleted-at-hivehub");
     eventually("its past is erased", PATIENCE, async || !past.exists()).await;
-    assert_eq!(acme.get("/collections/words").await.expect(200)["count"], 1);
+    assert_eq!(list().await["collections"][0]["name"], "words");
 }
 
 /// Where the disk does not show them, and where one of them cannot be read.
@@ -200,8 +208,8 @@ async fn a_tenant_is_deleted_while_it_is_written_to_and_nothing_acknowledged_is_
                         written += 1;
                         acknowledged.store(written, Ordering::Relaxed);
                     }
-                    // While it goes, and when it has come again without collections.
-                    503 | 404 => return written,
+                    // While it goes, and when it is gone.
+                    503 | 410 => return written,
                     other => panic!("{other}: {}", answer.body),
                 }
             }
@@ -226,17 +234,23 @@ async fn a_tenant_is_deleted_while_it_is_written_to_and_nothing_acknowledged_is_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_came_again_can_be_exchanged_for_its_past() {
     let data = TempDir::new().unwrap();
-    let node = Node::dev(data.path());
-    with_words(&node, ACME, 3).await;
-    let (acme, operator) = (node.client(ACME), node.client(Key::Operator));
-    let first = operator.delete("/cluster/tenants/acme").await.expect(200);
-    // Looking is enough to come again.
-    acme.get("/collections").await.expect(200);
-    operator.delete("/cluster/tenants/acme").await.expect(200);
-    let restore = format!("/cluster/tenants/acme/restore?log_id={}", first["log_id"].as_str().unwrap());
-    operator.post(&restore, &json!({})).await.expect(200);
-    assert_eq!(acme.get("/collections/words").await.expect(200)["count"], 3);
-    operator.post("/cluster/tenants/acme/restore?log_id=7", &json!({})).await.expect(400);
+    // Without keys whoever comes is the operator, who may begin anew.
+    let node = Node::serve(data.path());
+    let client = node.keyless();
+    client.create("words", 2, "dot").await;
+    let first = client.delete("/cluster/tenants/default").await.expect(200);
+    // Looking is not enough to come again.
+    assert_eq!(client.get("/collections").await.expect(200)["collections"], json!([]));
+    client.delete("/cluster/tenants/default").await.expect(404);
+    client.create("others", 2, "dot").await;
+    let restore = format!("/cluster/tenants/default/restore?log_id={}", first["log_id"].as_str().unwrap());
+    let exists = client.post(&restore, &json!({})).await;
+    assert_eq!(exists.expect(409)["type"], "urn:vectorizer:problem:tenant-exists");
+    client.delete("/cluster/tenants/default").await.expect(200);
+    assert_eq!(client.get("/collections").await.expect(200)["collections"], json!([]));
+    client.post(&restore, &json!({})).await.expect(200);
+    assert_eq!(client.get("/collections").await.expect(200)["collections"][0]["name"], "words");
+    client.post("/cluster/tenants/default/restore?log_id=7", &json!({})).await.expect(400);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,8 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use crate::node::vectorizer;
+use tempfile::TempDir;
+
+use vectorizer::auth::ApiKey;
+
+use crate::node::{Node, vectorizer};
+use crate::secrets;
 
 const ALERTS: &str = include_str!("../deploy/prometheus/alerts.yml");
 
@@ -82,6 +88,64 @@ fn every_command_in_the_documents_is_one_and_knows_the_flags_it_is_given() {
         }
     }
     assert!(checked >= 30, "{checked}");
+}
+
+/// The shell of one section of a document.
+fn shell_of(path: &str, section: &str) -> String {
+    let text = read(path);
+    let section = text.split(&format!("\n## {section}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
+    shell(section).join("\n")
+}
+
+/// What the program says when a shell runs this in `folder`, where it does not end before its end.
+fn said_by(script: &str, folder: &Path) -> String {
+    let program = format!("vectorizer() {{ '{}' \"$@\"; }}\n{script}", env!("CARGO_BIN_EXE_vectorizer"));
+    let done = Command::new("sh").args(["-euc", &program]).current_dir(folder).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let remarks = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(!remarks.contains("warning"), "{remarks}");
+    String::from_utf8(done.stdout).unwrap()
+}
+
+#[test]
+fn a_hub_its_keys_and_its_first_tenant_are_made_as_the_guides_say() {
+    let folder = TempDir::new().unwrap();
+    let begins = shell_of("docs/cluster.md", "1. HiveHub");
+    let runs = |line: &&str| line.starts_with("vectorizer hub --data-dir hub --listen");
+    assert_eq!(begins.lines().filter(runs).count(), 1);
+    let (before, after): (Vec<&str>, Vec<&str>) = {
+        let at = begins.lines().position(|line| runs(&line)).unwrap();
+        let lines: Vec<&str> = begins.lines().collect();
+        (lines[..at].to_vec(), lines[at + 1..].to_vec())
+    };
+    assert_eq!(said_by(&before.join("\n"), folder.path()), "");
+    let keys = std::fs::read_to_string(folder.path().join("hub.env")).unwrap();
+    let key = |name: &str| keys.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap();
+    let (service, operator) = (key("HIVEHUB_API_KEY"), key("VECTORIZER_KEY"));
+    [service, operator].into_iter().for_each(secrets::watch);
+    std::fs::remove_file(folder.path().join("hub.env")).unwrap();
+    let hub = Node::start("hub", &folder.path().join("hub"), &[]);
+    let with_hub = |script: &str| {
+        let script = script.replace("http://127.0.0.1:12000", hub.url());
+        let script = script.replace("=...", &format!("={operator}")).replace("<operator>", operator);
+        said_by(&script, folder.path())
+    };
+    let rotated = with_hub(&after.join("\n"));
+    secrets::watch(rotated.lines().next().unwrap());
+    assert!(rotated.starts_with("hh_service_") && rotated.contains("active"), "it is rotated and listed");
+
+    let first = shell_of("docs/cluster.md", "4. The first tenant");
+    let at_hub: Vec<&str> = first.lines().filter(|line| !line.starts_with("curl")).collect();
+    let made = with_hub(&at_hub.join("\n"));
+    let key = ApiKey::parse(made.lines().last().unwrap()).unwrap();
+    secrets::watch(key.expose());
+
+    let looked_after = shell_of("docs/operating.md", "Running a HiveHub of one's own");
+    let looked_after = looked_after.replace("KEY_ID", key.id().as_str()).replace("initech", "umbrella");
+    // The key that is rotated is the one that was made above.
+    for line in with_hub(&looked_after).lines() {
+        line.split_whitespace().filter(|word| ApiKey::parse(word).is_ok()).for_each(secrets::watch);
+    }
 }
 
 #[test]
@@ -189,7 +253,9 @@ fn every_problem_that_the_documents_name_is_one_that_the_server_has() {
     }
     let mut checked = 0;
     for (path, text) in documents() {
-        for status in ["400", "401", "403", "404", "409", "412", "413", "422", "429", "503", "507"] {
+        for status in
+            ["400", "401", "403", "404", "409", "410", "412", "413", "421", "422", "429", "503", "507"]
+        {
             for rest in text.split(&format!("{status} `")).skip(1) {
                 let code = rest.split('`').next().unwrap();
                 let quoted = sources.contains(&format!("\"{code}\""));

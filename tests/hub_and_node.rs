@@ -272,7 +272,13 @@ impl Cluster {
     pub(crate) fn tenant_with(&self, name: &str, overrides: Limits) {
         let plan: PlanName = "free".parse().unwrap();
         self.hub.set_plan(&plan, Limits::default()).unwrap();
-        let new = NewTenant { id: name.parse().unwrap(), name: name.parse().unwrap(), plan, overrides };
+        let new = NewTenant {
+            id: name.parse().unwrap(),
+            name: name.parse().unwrap(),
+            plan,
+            overrides,
+            deployment: None,
+        };
         self.hub.create_tenant(&new).unwrap();
     }
 

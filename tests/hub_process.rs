@@ -42,7 +42,14 @@ impl HubProcess {
                 return (id, known.keys.admin.clone());
             }
             let (name, overrides) = (name.parse().unwrap(), Limits::default());
-            hub.create_tenant(&NewTenant { id: id.clone(), name, plan: plan.clone(), overrides }).unwrap();
+            hub.create_tenant(&NewTenant {
+                id: id.clone(),
+                name,
+                plan: plan.clone(),
+                overrides,
+                deployment: None,
+            })
+            .unwrap();
             let admin = vectorizer::hivehub::Permission::Admin;
             let new = NewKey { permission: admin, tenant: Some(id.clone()), expires_at: None };
             (id, hub.create_key(vectorizer::auth::Environment::Live, &new).unwrap())

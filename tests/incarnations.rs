@@ -233,15 +233,22 @@ async fn what_an_operator_brings_back_of_an_earlier_tenant_is_shown_to_no_later_
     first_tenant(&cluster).await;
     let (new, operator) = (come_again(&cluster), cluster.key(None, None));
     assert_eq!(list(&cluster, &new).await.expect(200)["collections"], json!([]));
+    create(&cluster, &new, "mine").await;
     let gone = cluster.send(&operator, "DELETE", "/cluster/tenants/acme", &Value::Null).await.expect(200);
     let tombstones = fs::read_dir(cluster.node.data.join("_deleted")).unwrap();
     let names = tombstones.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let logs: Vec<String> = names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect();
     let first = logs.iter().find(|log| gone["log_id"] != json!(log)).unwrap();
     let restore = format!("/cluster/tenants/acme/restore?log_id={first}");
+    // It is not brought back, since nobody could be whom it is.
+    let refused = cluster.send(&operator, "POST", &restore, &json!({})).await;
+    assert_eq!(refused.problem(), "deleted-at-hivehub");
+    assert!(!cluster.node.data.join("acme").exists());
+    assert_ne!(list(&cluster, &new).await.status, 200, "what the operator has deleted came back");
+    let restore = format!("/cluster/tenants/acme/restore?log_id={}", gone["log_id"].as_str().unwrap());
     cluster.send(&operator, "POST", &restore, &json!({})).await.expect(200);
-    assert_eq!(list(&cluster, &new).await.expect(200)["collections"], json!([]));
-    assert_eq!(deleted(&cluster.node.data), 2);
+    assert_eq!(list(&cluster, &new).await.expect(200)["collections"][0]["name"], "mine");
+    assert_eq!(deleted(&cluster.node.data), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

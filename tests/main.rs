@@ -52,4 +52,5 @@ mod stopping;
 mod stopwatch;
 mod text;
 mod tls;
+mod undeletion;
 mod writes;

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
+use vectorizer::hivehub::TenantStatus;
 
 use crate::hub_and_node::Cluster;
 use crate::node::{ACME, Client, GLOBEX, Key, Node, PATIENCE};
@@ -339,13 +340,13 @@ async fn a_tenant_is_deleted_whatever_state_it_is_in() {
             match state {
                 "waking" => {
                     let count = cluster.send(&key, "POST", "/collections/words/count", &json!({})).await;
-                    assert!([200, 404, 503].contains(&count.status.as_u16()), "{}", count.body);
+                    assert!([200, 410, 503].contains(&count.status.as_u16()), "{}", count.body);
                 }
                 "written to" => {
                     for number in 1..200 {
                         let body = point(number);
                         let written = cluster.send(&key, "PUT", "/collections/words/vectors", &body).await;
-                        assert!([200, 404, 503].contains(&written.status.as_u16()), "{}", written.body);
+                        assert!([200, 410, 503].contains(&written.status.as_u16()), "{}", written.body);
                     }
                 }
                 _ => {}
@@ -353,8 +354,12 @@ async fn a_tenant_is_deleted_whatever_state_it_is_in() {
         };
         let (deleted, ()) = tokio::join!(delete, beside);
         deleted.expect(200);
-        // Whoever comes under the same id starts empty.
-        let collections = cluster.send(&key, "GET", "/collections", &Value::Null).await.expect(200);
+        cluster.send(&key, "GET", "/collections", &Value::Null).await.expect(410);
+        // The next tenant of the same id starts empty.
+        cluster.hub.set_tenant_status(&name.parse().unwrap(), TenantStatus::Deleted).unwrap();
+        cluster.tenant(&name);
+        let next = cluster.key(Some(&name), None);
+        let collections = cluster.send(&next, "GET", "/collections", &Value::Null).await.expect(200);
         assert_eq!(collections["collections"], json!([]), "{state}");
         assert!(!cluster.node.data.join(&name).join("checkpoint").exists());
     }
@@ -365,7 +370,7 @@ async fn a_sleeper_whose_checkpoint_cannot_be_written_wakes_from_its_log() {
     let data = TempDir::new().unwrap();
     let node = dev(data.path());
     let client = node.client(ACME);
-    client.get("/collections").await.expect(200);
+    client.create("first", 2, "dot").await;
     let folder = data.path().join("acme");
     // Nothing can be put in its place.
     fs::create_dir(folder.join("checkpoint")).unwrap();

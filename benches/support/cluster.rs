@@ -62,7 +62,13 @@ impl Cluster {
         for name in (0..tenants).map(|tenant| format!("t{tenant}")) {
             let (id, plan) = (name.parse::<TenantId>()?, "measured".parse()?);
             let overrides = Limits::default();
-            hub.create_tenant(&NewTenant { id: id.clone(), name: name.parse()?, plan, overrides })?;
+            hub.create_tenant(&NewTenant {
+                id: id.clone(),
+                name: name.parse()?,
+                plan,
+                overrides,
+                deployment: None,
+            })?;
             let new = NewKey { permission: Permission::Admin, tenant: Some(id), expires_at: None };
             keys.push(hub.create_key(Environment::Live, &new)?);
         }

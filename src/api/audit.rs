@@ -117,6 +117,12 @@ pub(super) async fn read(
     let Some(place) = place else {
         return Err(Problem::unavailable(code, format!("too many {doing} this log at the moment"), 5));
     };
+    if !tenant.is_begun() {
+        // It has no record, and reading makes none. Who follows comes again.
+        let mut nothing = Vec::new();
+        format.begin(&mut nothing);
+        return Ok(([(header::CONTENT_TYPE, format.content_type())], nothing).into_response());
+    }
     let shown = ExportDetail::default();
     let feed = Feed {
         log: tenant.log().await.map_err(|error| Problem::from(error.as_ref()))?,

@@ -1,6 +1,7 @@
 //! The node as its operator sees it, and a key as its holder does.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,12 +17,12 @@ use super::body::Parameters;
 use super::middleware::auth::{Caller, GrantedCluster, GrantedUsage};
 use super::problem::{Problem, ProblemBody};
 use super::values::{self, OfTenant};
-use crate::auth::{Holds, Level, Operation, Requirement, rest_level};
+use crate::auth::{ClusterPass, Holds, Level, Operation, Requirement, rest_level};
 
 use crate::catalogue::NotedSize;
-use crate::hivehub::{Call, Holder, Permission, integer};
+use crate::hivehub::{Call, Holder, Open, Permission, QuotaVerdict, TenantStatus, integer};
 use crate::quota::Limits;
-use crate::tenancy::{BillFacts, TenantState, WindowFacts};
+use crate::tenancy::{AtHiveHub, BillFacts, DeletedFacts, DeletionError, EndedBy, TenantState, WindowFacts};
 
 /// The most tenants on a page, and how many there are on one that does not say.
 const TENANTS_MAX: usize = 1_000;
@@ -80,15 +81,36 @@ pub(super) struct TenantsParameters {
     limit: Option<usize>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Show those that were deleted and can be had back, in place of those that are here.
+    deleted: Option<bool>,
 }
 
 /// A page of tenants.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TenantsPage {
-    /// By id.
+    /// By id. None of them if those that were deleted are asked for.
     tenants: Vec<TenantAnswer>,
+    /// With `deleted=true`: those that were deleted and can be had back, by id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted: Option<Vec<RestorableTenant>>,
     /// Where the next page starts; null on the last.
     next_cursor: Option<String>,
+}
+
+/// A deleted tenant that can be had back.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RestorableTenant {
+    /// Its id.
+    tenant: String,
+    /// The id of its log.
+    log_id: String,
+    /// When it was deleted.
+    deleted_at: String,
+    /// Until when it can be had back.
+    restorable_until: String,
+    /// `operator`: by this node's operator, who restores it here. `hivehub`: by HiveHub, where its deletion is taken back.
+    /// null if that was not noted down.
+    deleted_by: Option<&'static str>,
 }
 
 /// A tenant, without anything of its data.
@@ -351,12 +373,15 @@ pub(super) async fn health(State(app): State<App>, GrantedCluster(_): GrantedClu
 pub(super) async fn tenants(
     State(app): State<App>,
     GrantedCluster(pass): GrantedCluster,
-    Parameters(TenantsParameters { limit, cursor }): Parameters<TenantsParameters>,
+    Parameters(TenantsParameters { limit, cursor, deleted }): Parameters<TenantsParameters>,
 ) -> Result<Response, Problem> {
     let limit = limit.unwrap_or(TENANTS_DEFAULT);
     if !(1..=TENANTS_MAX).contains(&limit) {
         let detail = format!("limit is {limit}, it must be 1 to {TENANTS_MAX}");
         return Err(Problem::invalid("invalid-limit", detail));
+    }
+    if deleted == Some(true) {
+        return deleted_tenants(&app, pass, cursor, limit).await;
     }
     let after = cursor.as_deref().map(|cursor| values::tenant(cursor, "cursor")).transpose()?;
     let tenancy = app.shared.tenancy.clone();
@@ -378,11 +403,42 @@ pub(super) async fn tenants(
         last_used: tenant.size.and_then(|size| size.last_use).map(|at| at.to_string()),
         usage: tenant.size.map(UsageNow::from),
     });
-    Ok(json(StatusCode::OK, &TenantsPage { tenants: tenants.collect(), next_cursor }))
+    Ok(json(StatusCode::OK, &TenantsPage { tenants: tenants.collect(), deleted: None, next_cursor }))
 }
 
-/// Delete a tenant with everything it has. It can be had back for `server.delete_grace` seconds; a tenant of
-/// the same id that comes meanwhile starts empty.
+async fn deleted_tenants(
+    app: &App,
+    pass: Arc<ClusterPass>,
+    cursor: Option<String>,
+    limit: usize,
+) -> Result<Response, Problem> {
+    let tenancy = app.shared.tenancy.clone();
+    let found = tokio::task::spawn_blocking(move || tenancy.deleted_tenants(&pass)).await;
+    let found = found.map_err(|_| Problem::internal())?.map_err(|error| {
+        tracing::error!(%error, "the deleted tenants cannot be listed");
+        Problem::internal()
+    })?;
+    let is_behind = |it: &DeletedFacts| cursor.as_ref().is_none_or(|cursor| it.place() > *cursor);
+    let mut found: Vec<_> = found.into_iter().filter(is_behind).collect();
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next_cursor = found.last().filter(|_| more).map(DeletedFacts::place);
+    let shown = found.into_iter().map(|DeletedFacts { tombstone, until, by }| RestorableTenant {
+        tenant: tombstone.tenant.to_string(),
+        log_id: tombstone.log_id.to_string(),
+        deleted_at: tombstone.deleted_at.to_string(),
+        restorable_until: until.to_string(),
+        deleted_by: by.map(|by| match by {
+            EndedBy::Operator => "operator",
+            EndedBy::Hivehub => "hivehub",
+        }),
+    });
+    let page = TenantsPage { tenants: Vec::new(), deleted: Some(shown.collect()), next_cursor };
+    Ok(json(StatusCode::OK, &page))
+}
+
+/// Delete a tenant with everything it has. It can be had back for `server.delete_grace` seconds. In a cluster its keys
+/// are answered with 410 until it is restored, or HiveHub has created the tenant anew, which then starts empty.
 #[utoipa::path(delete, path = "/api/v1/cluster/tenants/{id}", operation_id = "delete_tenant",
     params(("id" = String, Path, description = "The tenant's id.")),
     responses(
@@ -402,7 +458,8 @@ pub(super) async fn delete_tenant(
     Ok(json(StatusCode::OK, &DeletedTenant::from(tombstone)))
 }
 
-/// Have back a deleted tenant, as it was: the log that is named, or the one that was deleted last under this id.
+/// Have back a deleted tenant, as it was: the log that is named, or the one that was deleted last under this id. One that
+/// HiveHub has deleted is had back there: 409 `deleted-at-hivehub`.
 #[utoipa::path(post, path = "/api/v1/cluster/tenants/{id}/restore", operation_id = "restore_tenant",
     params(("id" = String, Path, description = "The tenant's id."), RestoreParameters),
     responses(
@@ -421,7 +478,18 @@ pub(super) async fn restore_tenant(
     OfTenant(tenant): OfTenant,
     Parameters(RestoreParameters { log_id }): Parameters<RestoreParameters>,
 ) -> Result<Response, Problem> {
-    let tombstone = app.shared.tenancy.restore(&pass, &tenant, log_id.map(LogId::new)).await?;
+    let at_hivehub = match app.shared.access.at_hivehub(&tenant).await {
+        None | Some(Ok(QuotaVerdict::NoSuchTenant)) => AtHiveHub::Silent,
+        Some(Ok(QuotaVerdict::Quota(answer))) => match answer.status {
+            Some(Open::Known(TenantStatus::Deleted)) => AtHiveHub::Deleted(answer.incarnation),
+            Some(Open::Known(TenantStatus::Active | TenantStatus::Suspended)) => {
+                AtHiveHub::Lives(answer.incarnation)
+            }
+            Some(Open::Unknown(_)) | None => AtHiveHub::Silent,
+        },
+        Some(Err(_)) => return Err(DeletionError::HiveHubUnknown.into()),
+    };
+    let tombstone = app.shared.tenancy.restore(&pass, &tenant, log_id.map(LogId::new), at_hivehub).await?;
     Ok(json(StatusCode::OK, &DeletedTenant::from(tombstone)))
 }
 

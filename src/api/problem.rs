@@ -224,6 +224,10 @@ impl From<Denial> for Problem {
             Denial::Insufficient { .. } => {
                 (StatusCode::FORBIDDEN, DenialReason::InsufficientPermission.code(), CHALLENGE_INSUFFICIENT)
             }
+            Denial::Elsewhere { .. } => {
+                let code = DenialReason::TenantElsewhere.code();
+                return Self::new(StatusCode::MISDIRECTED_REQUEST, code, detail);
+            }
             Denial::TooManyFailures { retry_after_seconds } => {
                 let code = DenialReason::TooManyFailedAuthentications.code();
                 return Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail)
@@ -260,6 +264,8 @@ impl From<&WakeError> for Problem {
             WakeError::Moving | WakeError::Waking => {
                 Self::unavailable("tenant-unavailable", error.to_string(), 5)
             }
+            WakeError::DeletedHere => Self::new(StatusCode::GONE, "tenant-deleted", error.to_string()),
+            WakeError::InDoubt => Self::unavailable("tenant-unavailable", error.to_string(), 1),
             WakeError::OfThePast => Self::unavailable("tenant-unavailable", error.to_string(), 5),
             WakeError::Outdated => Denial::InvalidKey.into(),
             WakeError::Deleted => {
@@ -292,6 +298,10 @@ impl From<DeletionError> for Problem {
         let detail = error.to_string();
         match error {
             DeletionError::NotFound => Self::new(StatusCode::NOT_FOUND, "no-such-tenant", detail),
+            DeletionError::DeletedAtHiveHub | DeletionError::AnotherAtHiveHub => {
+                Self::new(StatusCode::CONFLICT, "deleted-at-hivehub", detail)
+            }
+            DeletionError::HiveHubUnknown => Self::unavailable("hivehub-unavailable", detail, 5),
             DeletionError::Exists => Self::new(StatusCode::CONFLICT, "tenant-exists", detail),
             DeletionError::Busy | DeletionError::Unbilled => {
                 Self::unavailable("tenant-unavailable", detail, 5)

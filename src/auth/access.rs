@@ -11,7 +11,10 @@ use super::denial::Denied;
 use super::failures::FailedAuthentications;
 use super::key::{ApiKey, KeyId};
 use super::permission::{Level, Operation, Requirement, mcp_level, reaches, rest_level};
-use crate::hivehub::{HiveHubClient, Holder, KeyCache, KeyIdentity, LookupError, Permission, Refusal};
+use crate::config::DeploymentName;
+use crate::hivehub::{
+    HiveHubClient, Holder, HubError, KeyCache, KeyIdentity, LookupError, Permission, QuotaVerdict, Refusal,
+};
 use crate::quota::{Allowance, Limits, NoAllowance, QuotaManager, RateReport, RequestRefused};
 
 /// Who may enter.
@@ -25,6 +28,8 @@ pub enum AccessCheck {
         failures: FailedAuthentications,
         /// What which tenant may use.
         quotas: QuotaManager,
+        /// The deployment that this node is of.
+        deployment: Option<DeploymentName>,
     },
     /// Single-tenant mode: everybody who reaches the server is this tenant's administrator.
     Keyless {
@@ -172,6 +177,12 @@ pub enum Denial {
     /// The key's tenant is suspended.
     #[error("the tenant is suspended")]
     Suspended,
+    /// Another deployment serves the key's tenant.
+    #[error("the tenant is of deployment {deployment:?}, which this server is not")]
+    Elsewhere {
+        /// Which.
+        deployment: String,
+    },
     /// The key does not reach this far.
     #[error("this needs a key of level {needed}")]
     Insufficient {
@@ -268,6 +279,14 @@ impl AccessCheck {
         }
     }
 
+    /// What HiveHub says of a tenant now; `None` where there is none.
+    pub async fn at_hivehub(&self, tenant: &TenantId) -> Option<Result<QuotaVerdict, HubError>> {
+        match self {
+            Self::Keyless { .. } => None,
+            Self::Keys { keys, .. } => Some(keys.source().quota(tenant).await),
+        }
+    }
+
     /// The allowance of a tenant that is woken for the server's own sake.
     pub async fn allowance(&self, tenant: &TenantId) -> Result<Arc<Allowance>, NoAllowance> {
         match self {
@@ -285,14 +304,25 @@ impl AccessCheck {
     }
 
     async fn identify(&self, bearer: Option<&str>, from: Option<IpAddr>) -> Result<Caller<'_>, Denied> {
-        let (keys, failures, quotas) = match self {
+        let (keys, failures, quotas, deployment) = match self {
             Self::Keyless { tenant, allowance } => return Ok(Caller::Keyless { tenant, allowance }),
-            Self::Keys { keys, failures, quotas } => (keys, failures, quotas),
+            Self::Keys { keys, failures, quotas, deployment } => (keys, failures, quotas, deployment),
         };
         let identity = holder(keys, failures, bearer, from).await?;
         let (tenant, incarnation) = match &identity.holder {
             Holder::Cluster => return Ok(Caller::Operator { identity }),
-            Holder::Tenant(tenant) => (tenant.id.clone(), tenant.incarnation),
+            Holder::Tenant(tenant) => {
+                // IMPORTANT: before anything is asked or made for the tenant. A server without a name is of no
+                // deployment.
+                if let Some(theirs) = &tenant.deployment
+                    && deployment.as_ref() != Some(theirs)
+                {
+                    let denial = Denial::Elsewhere { deployment: theirs.to_string() };
+                    let (tenant, key_id) = (Some(tenant.id.clone()), Some(identity.key_id.clone()));
+                    return Err(Denied { denial, tenant, key_id });
+                }
+                (tenant.id.clone(), tenant.incarnation)
+            }
         };
         let denial = match quotas.allowance(&tenant, incarnation).await {
             Ok(allowance) => {

@@ -24,11 +24,13 @@ pub enum DenialReason {
     RateLimitExceeded,
     /// Its tenant has used up what its plan gives.
     QuotaExceeded,
+    /// Another deployment serves its tenant.
+    TenantElsewhere,
 }
 
 impl DenialReason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoKey,
         Self::MalformedKey,
         Self::InvalidKey,
@@ -37,6 +39,7 @@ impl DenialReason {
         Self::InsufficientPermission,
         Self::RateLimitExceeded,
         Self::QuotaExceeded,
+        Self::TenantElsewhere,
     ];
 
     /// The code of the problem that is answered, as the audit trail and the metrics show it too.
@@ -50,6 +53,7 @@ impl DenialReason {
             Self::InsufficientPermission => "insufficient-permission",
             Self::RateLimitExceeded => "rate-limit-exceeded",
             Self::QuotaExceeded => "quota-exceeded",
+            Self::TenantElsewhere => "tenant-elsewhere",
         }
     }
 
@@ -61,6 +65,7 @@ impl DenialReason {
             | Self::InvalidKey
             | Self::TooManyFailedAuthentications
             | Self::TenantSuspended
+            | Self::TenantElsewhere
             | Self::InsufficientPermission => true,
             Self::RateLimitExceeded | Self::QuotaExceeded => false,
         }
@@ -76,6 +81,7 @@ impl Denial {
             Self::InvalidKey => Some(DenialReason::InvalidKey),
             Self::TooManyFailures { .. } => Some(DenialReason::TooManyFailedAuthentications),
             Self::Suspended => Some(DenialReason::TenantSuspended),
+            Self::Elsewhere { .. } => Some(DenialReason::TenantElsewhere),
             Self::Insufficient { .. } => Some(DenialReason::InsufficientPermission),
             Self::TooManyRequests { .. } => Some(DenialReason::RateLimitExceeded),
             Self::Unavailable { .. } | Self::LimitsUnknown { .. } => None,

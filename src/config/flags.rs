@@ -7,8 +7,8 @@ use vectorizer_log::Dimension;
 
 use super::secret::Secret;
 use super::values::{
-    BodyBytes, FilePath, HostName, HubUrl, JsonDepth, MemoryBytes, ModelName, Network, RequestCount, Seconds,
-    from_flag,
+    BodyBytes, DeploymentName, FilePath, HostName, HubUrl, JsonDepth, MemoryBytes, ModelName, Network,
+    RequestCount, Seconds, from_flag,
 };
 
 /// Where the configuration file is, and values that win over it.
@@ -89,6 +89,10 @@ pub struct ConfigFlags {
     /// do not see it [default: $HIVEHUB_API_KEY]
     #[arg(long, value_name = "KEY", value_parser = from_flag::<Secret>)]
     pub hivehub_api_key: Option<Secret>,
+
+    /// The deployment that this server is of: tenants that HiveHub says are of another are not served [default: none]
+    #[arg(long, value_name = "NAME", value_parser = from_flag::<DeploymentName>)]
+    pub deployment: Option<DeploymentName>,
 
     /// How often quotas are asked for anew [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = from_flag::<Seconds>)]

@@ -32,6 +32,7 @@ pub(super) const MEMORY_BUDGET: Key = key("server", "memory_budget", "null");
 pub(super) const CLUSTER_ENABLED: Key = key("cluster", "enabled", "false");
 pub(super) const HIVEHUB_API_URL: Key = key("cluster", "hivehub_api_url", "https://api.hivehub.io");
 pub(super) const HIVEHUB_API_KEY: Key = key("cluster", "hivehub_api_key", "${HIVEHUB_API_KEY}");
+pub(super) const DEPLOYMENT: Key = key("cluster", "deployment", "null");
 pub(super) const QUOTA_CHECK_INTERVAL: Key = key("cluster", "quota_check_interval", "60");
 pub(super) const USAGE_REPORT_INTERVAL: Key = key("cluster", "usage_report_interval", "300");
 pub(super) const REQUIRE_AUTHENTICATION: Key = key("auth", "require_authentication", "true");
@@ -62,6 +63,7 @@ pub(super) const ALL: &[Key] = &[
     CLUSTER_ENABLED,
     HIVEHUB_API_URL,
     HIVEHUB_API_KEY,
+    DEPLOYMENT,
     QUOTA_CHECK_INTERVAL,
     USAGE_REPORT_INTERVAL,
     REQUIRE_AUTHENTICATION,

@@ -24,7 +24,8 @@ pub use error::ConfigError;
 pub use flags::ConfigFlags;
 pub use secret::Secret;
 pub use values::{
-    BodyBytes, FilePath, HostName, HubUrl, JsonDepth, MemoryBytes, ModelName, Network, RequestCount, Seconds,
+    BodyBytes, DeploymentName, FilePath, HostName, HubUrl, JsonDepth, MemoryBytes, ModelName, Network,
+    RequestCount, Seconds,
 };
 
 /// The file that is read when the command line names none, if it is there.
@@ -95,6 +96,8 @@ pub struct Cluster {
     pub hivehub_api_url: HubUrl,
     /// The key this server shows to `HiveHub`.
     pub hivehub_api_key: Secret,
+    /// The deployment that this server is of. A tenant of another one is not served; `None` is of none.
+    pub deployment: Option<DeploymentName>,
     /// How often a tenant's quota is asked for anew.
     pub quota_check_interval: Seconds,
     /// How often usage is reported.
@@ -224,6 +227,7 @@ impl Cluster {
     fn read(document: &Document<'_>, flags: &ConfigFlags) -> Result<Self, ConfigError> {
         Ok(Self {
             hivehub_api_url: document.value(&keys::HIVEHUB_API_URL, flags.hivehub_api_url.as_ref())?,
+            deployment: document.optional(&keys::DEPLOYMENT, flags.deployment.as_ref())?,
             quota_check_interval: document
                 .value(&keys::QUOTA_CHECK_INTERVAL, flags.quota_check_interval.as_ref())?,
             usage_report_interval: document

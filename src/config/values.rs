@@ -147,6 +147,49 @@ impl ModelName {
     }
 }
 
+/// The name of a deployment: of the nodes that have certain tenants. `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DeploymentName(Box<str>);
+
+impl DeploymentName {
+    /// The longest name, in bytes.
+    pub const BYTES_MAX: usize = 64;
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeploymentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<DeploymentName> for String {
+    fn from(name: DeploymentName) -> Self {
+        name.0.into()
+    }
+}
+
+impl TryFrom<String> for DeploymentName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        from_flag(&text)
+    }
+}
+
+impl std::str::FromStr for DeploymentName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        from_flag(text)
+    }
+}
+
 /// Where a file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePath(PathBuf);
@@ -262,6 +305,18 @@ impl Value for ModelName {
 
     fn parse(text: &str) -> Option<Self> {
         let fits = (1..=Self::BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
+        fits.then(|| Self(text.into()))
+    }
+}
+
+impl Value for DeploymentName {
+    const WANTED: &'static str = "a deployment's name of the form [A-Za-z0-9][A-Za-z0-9_.-]{0,63}";
+    const IS_TEXT: bool = true;
+
+    fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=Self::BYTES_MAX).contains(&text.len())
+            && text.as_bytes()[0].is_ascii_alphanumeric()
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
         fits.then(|| Self(text.into()))
     }
 }

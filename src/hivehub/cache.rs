@@ -232,6 +232,11 @@ impl<S: KeySource> KeyCache<S> {
         self.shared.hears_policies.store(hears, Ordering::Relaxed);
     }
 
+    /// Who is asked about keys.
+    pub fn source(&self) -> &S {
+        &self.shared.source
+    }
+
     /// Whether the key of this hash is known to be valid, so that a lookup may do without `HiveHub`.
     pub fn holds(&self, key: &KeyHash) -> bool {
         self.known(key).is_some()
@@ -281,6 +286,9 @@ impl<S: KeySource> Shared<S> {
         if age >= REFUSED {
             return None;
         }
+        if entry.reason == Refusal::TenantDeleted && self.policies.has_undeleted_since(entry.stamp) {
+            return None;
+        }
         match self.policies.standing(key, suspended_tenant_of(&entry.reason), entry.stamp) {
             Standing::Current => Some(entry.reason.clone()),
             Standing::Refused(reason) => Some(reason),
@@ -320,6 +328,10 @@ impl<S: KeySource> Shared<S> {
             Verdict::Valid(identity) => tenant_of(identity),
             Verdict::Refused(reason) => suspended_tenant_of(reason),
         };
+        let is_of_the_deleted = verdict == Verdict::Refused(Refusal::TenantDeleted);
+        if is_of_the_deleted && self.policies.has_undeleted_since(stamp) {
+            return Settled::AskAgain;
+        }
         match self.policies.standing(key, tenant, stamp) {
             Standing::Current => {}
             Standing::Refused(reason) => {

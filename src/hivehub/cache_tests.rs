@@ -98,7 +98,13 @@ pub(super) fn suspended() -> Refusal {
 }
 
 fn identity(expires_at: Option<Timestamp>) -> KeyIdentity {
-    let tenant = TenantProfile { id: acme(), name: "Acme".into(), plan: "pro".into(), incarnation: None };
+    let tenant = TenantProfile {
+        id: acme(),
+        name: "Acme".into(),
+        plan: "pro".into(),
+        incarnation: None,
+        deployment: None,
+    };
     let key_id = KeyId::try_from("k1".to_owned()).unwrap();
     KeyIdentity { key_id, permission: Permission::Admin, holder: Holder::Tenant(tenant), expires_at }
 }

@@ -53,6 +53,8 @@ struct State {
     feed: Option<Uuid>,
     /// Everything before this is outdated.
     floor: Moment,
+    /// When a deletion was taken back last. An answer that refuses a key names no tenant.
+    undeleted: Moment,
     keys: HashMap<KeyHash, Mark>,
     tenants: HashMap<TenantId, Mark>,
     /// Every mark ever made, oldest first, among them some that a later one has replaced.
@@ -113,13 +115,23 @@ impl PolicyMemory {
         self.read(|state| state.standing(key, tenant, stamp))
     }
 
+    /// Whether a deletion was taken back since an answer of this stamp, which refuses a key because its tenant was
+    /// deleted.
+    pub(super) fn has_undeleted_since(&self, stamp: Stamp) -> bool {
+        self.read(|state| state.outdates(state.undeleted, stamp))
+    }
+
     /// Takes note of an event of `feed`.
     pub(super) fn apply(&self, feed: Uuid, event: &PolicyEvent) {
         let (subject, word) = match &event.change {
             PolicyChange::KeyRevoked { key_sha256, .. } => (Subject::Key(*key_sha256), Word::Revoked),
             PolicyChange::KeyChanged { key_sha256, .. } => (Subject::Key(*key_sha256), Word::AskAgain),
             PolicyChange::TenantSuspended { tenant } => (Subject::Tenant(tenant.clone()), Word::Suspended),
-            PolicyChange::TenantResumed { tenant } => (Subject::Tenant(tenant.clone()), Word::AskAgain),
+            PolicyChange::TenantResumed { tenant }
+            | PolicyChange::TenantChanged { tenant }
+            | PolicyChange::TenantUndeleted { tenant, incarnation: _ } => {
+                (Subject::Tenant(tenant.clone()), Word::AskAgain)
+            }
             PolicyChange::TenantDeleted { tenant, incarnation: _ } => {
                 (Subject::Tenant(tenant.clone()), Word::Deleted)
             }
@@ -133,6 +145,9 @@ impl PolicyMemory {
             state.generation += 1;
             let moment = Moment { position: event.position, generation: state.generation };
             let mark = Mark { moment, word };
+            if matches!(event.change, PolicyChange::TenantUndeleted { .. }) {
+                state.undeleted = moment;
+            }
             match &subject {
                 Subject::Key(key) => state.keys.insert(*key, mark),
                 Subject::Tenant(tenant) => state.tenants.insert(tenant.clone(), mark),

@@ -5,6 +5,7 @@ use vectorizer_log::{TenantId, Timestamp};
 
 use super::limits::{DisplayName, Limits, PlanName};
 use crate::auth::{KeyHash, KeyId};
+use crate::config::DeploymentName;
 use crate::hivehub::{Permission, TenantStatus, moment, rfc3339};
 
 /// A line of the journal.
@@ -35,11 +36,27 @@ pub(super) enum Change {
     /// A plan exists, with these limits.
     PlanSet { name: PlanName, limits: Limits },
     /// A tenant exists, and is active.
-    TenantCreated { id: TenantId, name: DisplayName, plan: PlanName, overrides: Limits },
+    TenantCreated {
+        id: TenantId,
+        name: DisplayName,
+        plan: PlanName,
+        overrides: Limits,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deployment: Option<DeploymentName>,
+    },
     /// A tenant is called so, and may use so much.
-    TenantSet { id: TenantId, name: DisplayName, plan: PlanName, overrides: Limits },
+    TenantSet {
+        id: TenantId,
+        name: DisplayName,
+        plan: PlanName,
+        overrides: Limits,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deployment: Option<DeploymentName>,
+    },
     /// A tenant is served, or not.
     TenantStatusSet { id: TenantId, status: TenantStatus },
+    /// A tenant's deletion is taken back.
+    TenantUndeleted { id: TenantId },
     /// A key gives rights.
     KeyEntered { sha256: KeyHash, key: KeyEntry },
     /// A key has another one beside it, with the same rights, and ends.

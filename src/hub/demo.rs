@@ -140,7 +140,7 @@ impl DemoKeys {
                 };
                 let name = tenant.name.parse().map_err(damaged)?;
                 let (id, plan, overrides) = (tenant.id.clone(), plan.clone(), Limits::default());
-                hub.create_tenant(&NewTenant { id, name, plan, overrides })?;
+                hub.create_tenant(&NewTenant { id, name, plan, overrides, deployment: None })?;
             }
             let keys = &tenant.keys;
             enter(hub, &keys.admin, Permission::Admin, Some(&tenant.id))?;

@@ -42,6 +42,19 @@ pub enum HubStoreError {
     /// The tenant was deleted, and its data with it. It can be created again, which starts empty.
     #[error("tenant {0} was deleted")]
     TenantDeleted(TenantId),
+    /// The tenant was not deleted, or was created again since.
+    #[error("tenant {0} is not deleted")]
+    TenantNotDeleted(TenantId),
+    /// Its deletion is final.
+    #[error(
+        "tenant {tenant} was deleted longer ago than {grace} s, or at a time that is not known: that is final"
+    )]
+    GraceOver {
+        /// Which.
+        tenant: TenantId,
+        /// For how many seconds a deletion can be taken back.
+        grace: u64,
+    },
     /// No plan has this name.
     #[error("there is no plan {0}")]
     NoSuchPlan(PlanName),

@@ -60,6 +60,11 @@ impl Feed {
         Ok(self.kept.iter().skip(skipped).take(count_max).cloned().collect())
     }
 
+    /// Those that are kept, the oldest first.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &PolicyEvent> {
+        self.kept.iter()
+    }
+
     /// What contradicts itself was not written by a hub.
     pub(super) fn is_whole(&self) -> bool {
         let count = usize::try_from(self.position).map_or(KEPT_MAX, |position| position.min(KEPT_MAX));

@@ -28,5 +28,5 @@ pub use limits::{DisplayName, InvalidDisplayName, InvalidLimit, InvalidPlanName,
 pub(crate) use server::unguarded_admin;
 pub use server::{Call, Caller, models, router};
 pub use service_keys::{FirstKeys, SERVICE_KEYS_MAX, ServiceKeyEntry};
-pub use state::TenantEntry;
-pub use store::{Hub, NewKey, NewTenant, OVERLAP_SECONDS_MAX, Reported};
+pub use state::{Deletion, TenantEntry};
+pub use store::{DELETE_GRACE_SECONDS, Hub, NewKey, NewTenant, OVERLAP_SECONDS_MAX, Reported};

@@ -11,6 +11,7 @@ use super::feed::Feed;
 use super::limits::{DisplayName, Limit, Limits, PlanName};
 use super::service_keys::ServiceKeyEntry;
 use crate::auth::{KeyHash, KeyId};
+use crate::config::DeploymentName;
 use crate::hivehub::{
     KeyFacts, Open, Permission, PolicyChange, QuotaAnswer, Reason, Scope, TenantFacts, TenantStatus,
     ValidateAnswer, rfc3339,
@@ -63,6 +64,22 @@ pub struct TenantEntry {
     /// Which of those who have had the id. Always there once a hub has read it.
     #[serde(default)]
     pub incarnation: Option<Incarnation>,
+    /// The deployment that serves it; `None` is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<DeploymentName>,
+    /// Of a deleted tenant: how it came to that, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<Deletion>,
+}
+
+/// How a tenant was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deletion {
+    /// When.
+    pub at: Timestamp,
+    /// Whether it was suspended then.
+    pub was_suspended: bool,
 }
 
 /// Whether there is anything to a change.
@@ -115,6 +132,7 @@ impl State {
                 .incarnation
                 .or_else(|| Some(incarnation(id, tenant.created_at.unwrap_or_default(), None)));
         }
+        state.date_deletions();
         state.by_id = state.keys.iter().map(|(hash, key)| (key.id.clone(), *hash)).collect();
         if state.by_id.len() != state.keys.len() {
             return Err("two keys have the same id".to_owned());
@@ -147,12 +165,13 @@ impl State {
                 self.check_plan(plan)?;
                 true
             }
-            Change::TenantSet { id, name, plan, overrides } => {
+            Change::TenantSet { id, name, plan, overrides, deployment } => {
                 let tenant = self.living_tenant(id)?;
                 if tenant.plan != *plan {
                     self.check_plan(plan)?;
                 }
-                (&tenant.name, &tenant.plan, &tenant.overrides) != (name, plan, overrides)
+                (&tenant.name, &tenant.plan, &tenant.overrides, &tenant.deployment)
+                    != (name, plan, overrides, deployment)
             }
             Change::TenantStatusSet { id, status } => {
                 let tenant = self.tenant(id)?;
@@ -160,6 +179,12 @@ impl State {
                     return Err(HubStoreError::TenantDeleted(id.clone()));
                 }
                 tenant.status != *status
+            }
+            Change::TenantUndeleted { id } => {
+                if self.tenant(id)?.status != TenantStatus::Deleted {
+                    return Err(HubStoreError::TenantNotDeleted(id.clone()));
+                }
+                true
             }
             Change::KeyEntered { sha256, key } => {
                 self.check_new_key(*sha256, key)?;
@@ -206,11 +231,20 @@ impl State {
                     }
                 }
             }
-            Change::TenantCreated { id, name, plan, overrides } => {
+            Change::TenantCreated { id, name, plan, overrides, deployment } => {
                 let (status, created_at) = (TenantStatus::Active, Some(at));
                 let before = self.tenants.get(&id).and_then(|tenant| tenant.incarnation);
                 let incarnation = Some(incarnation(&id, at, before));
-                let entry = TenantEntry { name, plan, status, overrides, created_at, incarnation };
+                let entry = TenantEntry {
+                    name,
+                    plan,
+                    status,
+                    overrides,
+                    created_at,
+                    incarnation,
+                    deployment,
+                    deletion: None,
+                };
                 if self.tenants.insert(id.clone(), entry).is_some() {
                     // Whoever held a key to the tenant of that name holds none to the one that has it now.
                     for key in self.keys.values_mut().filter(|key| key.tenant.as_ref() == Some(&id)) {
@@ -219,28 +253,23 @@ impl State {
                     self.feed.push(at, PolicyChange::TenantResumed { tenant: id });
                 }
             }
-            Change::TenantSet { id, name, plan, overrides } => {
+            Change::TenantSet { id, name, plan, overrides, deployment } => {
                 let before = self.quota(&id);
                 if let Some(tenant) = self.tenants.get_mut(&id) {
                     let moves = tenant.plan != plan;
                     (tenant.name, tenant.plan, tenant.overrides) = (name, plan, overrides);
+                    let is_elsewhere =
+                        std::mem::replace(&mut tenant.deployment, deployment) != tenant.deployment;
+                    if is_elsewhere {
+                        self.feed.push(at, PolicyChange::TenantChanged { tenant: id.clone() });
+                    }
                     if moves || self.quota(&id) != before {
                         self.feed.push(at, PolicyChange::QuotaChanged { tenant: id });
                     }
                 }
             }
-            Change::TenantStatusSet { id, status } => {
-                if let Some(tenant) = self.tenants.get_mut(&id) {
-                    tenant.status = status;
-                    let (tenant, incarnation) = (id, tenant.incarnation);
-                    let change = match status {
-                        TenantStatus::Active => PolicyChange::TenantResumed { tenant },
-                        TenantStatus::Suspended => PolicyChange::TenantSuspended { tenant },
-                        TenantStatus::Deleted => PolicyChange::TenantDeleted { tenant, incarnation },
-                    };
-                    self.feed.push(at, change);
-                }
-            }
+            Change::TenantStatusSet { id, status } => self.set_status(at, id, status),
+            Change::TenantUndeleted { id } => self.undelete(at, id),
             Change::KeyEntered { sha256, key } => self.insert_key(sha256, key),
             Change::KeyRotated { id, expires_at, sha256, key } => {
                 if let Some((key_sha256, old)) = self.key_mut(&id) {
@@ -257,6 +286,43 @@ impl State {
                     let tenant = key.tenant.clone();
                     self.feed.push(at, PolicyChange::KeyRevoked { key_id: id, key_sha256, tenant });
                 }
+            }
+        }
+    }
+
+    fn set_status(&mut self, at: Timestamp, id: TenantId, status: TenantStatus) {
+        let Some(tenant) = self.tenants.get_mut(&id) else { return };
+        let was_suspended = tenant.status == TenantStatus::Suspended;
+        let is_deleted = status == TenantStatus::Deleted;
+        tenant.deletion = is_deleted.then_some(Deletion { at, was_suspended });
+        tenant.status = status;
+        let (tenant, incarnation) = (id, tenant.incarnation);
+        let change = match status {
+            TenantStatus::Active => PolicyChange::TenantResumed { tenant },
+            TenantStatus::Suspended => PolicyChange::TenantSuspended { tenant },
+            TenantStatus::Deleted => PolicyChange::TenantDeleted { tenant, incarnation },
+        };
+        self.feed.push(at, change);
+    }
+
+    fn undelete(&mut self, at: Timestamp, id: TenantId) {
+        let Some(tenant) = self.tenants.get_mut(&id) else { return };
+        let was_suspended = tenant.deletion.take().is_some_and(|it| it.was_suspended);
+        tenant.status = if was_suspended { TenantStatus::Suspended } else { TenantStatus::Active };
+        let incarnation = tenant.incarnation;
+        self.feed.push(at, PolicyChange::TenantUndeleted { tenant: id, incarnation });
+    }
+
+    /// Finds in the feed when tenants were deleted of which a hub of before has not kept that.
+    fn date_deletions(&mut self) {
+        for event in self.feed.kept() {
+            let PolicyChange::TenantDeleted { tenant, incarnation } = &event.change else { continue };
+            if let Some(entry) = self.tenants.get_mut(tenant)
+                && entry.status == TenantStatus::Deleted
+                && entry.deletion.is_none()
+                && entry.incarnation == *incarnation
+            {
+                entry.deletion = Some(Deletion { at: event.at, was_suspended: false });
             }
         }
     }
@@ -328,6 +394,7 @@ impl State {
                         plan: tenant.plan.to_string(),
                         status: Open::Known(tenant.status),
                         incarnation: tenant.incarnation,
+                        deployment: tenant.deployment.clone(),
                     }),
                 ),
             },

@@ -8,7 +8,9 @@
 use std::fs::{self, File, TryLockError};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::error;
@@ -21,8 +23,9 @@ use super::files::{read_bounded, sync_folder_of, write_private};
 use super::journal::Journal;
 use super::ledger::{Entry, Ledger, Totals, UsageFilter, UsagePage};
 use super::limits::{DisplayName, Limits, PlanName};
-use super::state::{Effect, State, TenantEntry};
+use super::state::{Deletion, Effect, State, TenantEntry};
 use crate::auth::{ApiKey, Environment, KeyHash, KeyId};
+use crate::config::DeploymentName;
 use crate::hivehub::{
     POLICY_EVENTS_MAX, Permission, PoliciesAnswer, PolicyCursor, QuotaAnswer, TenantStatus, UsageEvent,
     ValidateAnswer,
@@ -40,6 +43,10 @@ const JOURNAL_BYTES_USUAL: u64 = 4 * 1024 * 1024;
 
 /// How many of a tenant's events are looked at for one page.
 const SEEN_MAX: u64 = 10_000;
+
+/// For how long a tenant's deletion can be taken back unless it is said otherwise: a week, as long as nodes keep the
+/// data of deleted tenants.
+pub const DELETE_GRACE_SECONDS: u64 = 7 * 24 * 60 * 60;
 
 /// For how long the two keys of a rotation may both work: 30 days.
 pub const OVERLAP_SECONDS_MAX: u32 = 30 * 24 * 60 * 60;
@@ -65,6 +72,7 @@ pub(super) struct Shared {
     pub(super) moved: watch::Sender<u64>,
     /// Whether those who wait should stop.
     pub(super) stopping: watch::Sender<bool>,
+    delete_grace_seconds: AtomicU64,
     /// Of the server in this process, if one was lent.
     pub(super) lent_service_key: RwLock<Option<KeyHash>>,
     /// Locked as long as the hub lives: two hubs on one folder would undo each other's changes.
@@ -120,6 +128,8 @@ pub struct NewTenant {
     pub plan: PlanName,
     /// What it may use instead of what the plan says.
     pub overrides: Limits,
+    /// The deployment that serves it; `None` is any.
+    pub deployment: Option<DeploymentName>,
 }
 
 impl Hub {
@@ -173,6 +183,7 @@ impl Hub {
                 ledger: Mutex::new(ledger),
                 moved,
                 stopping: watch::Sender::new(false),
+                delete_grace_seconds: AtomicU64::new(DELETE_GRACE_SECONDS),
                 lent_service_key: RwLock::default(),
                 _lock: lock,
             }),
@@ -213,11 +224,11 @@ impl Hub {
     /// Enters a new, active tenant. One that was deleted can be entered again: it has none of the keys
     /// it had.
     pub fn create_tenant(&self, new: &NewTenant) -> Result<(), HubStoreError> {
-        let NewTenant { id, name, plan, overrides } = new.clone();
-        self.change(|_| Ok(Change::TenantCreated { id, name, plan, overrides })).map(drop)
+        let NewTenant { id, name, plan, overrides, deployment } = new.clone();
+        self.change(|_| Ok(Change::TenantCreated { id, name, plan, overrides, deployment })).map(drop)
     }
 
-    /// Changes what `change` changes of a tenant's name, plan and overrides.
+    /// Changes what `change` changes of a tenant's name, plan, overrides and deployment.
     pub fn set_tenant(
         &self,
         id: &TenantId,
@@ -226,8 +237,8 @@ impl Hub {
         self.change(|state| {
             let mut tenant = state.living_tenant(id)?.clone();
             change(&mut tenant);
-            let TenantEntry { name, plan, overrides, .. } = tenant;
-            Ok(Change::TenantSet { id: id.clone(), name, plan, overrides })
+            let TenantEntry { name, plan, overrides, deployment, .. } = tenant;
+            Ok(Change::TenantSet { id: id.clone(), name, plan, overrides, deployment })
         })
         .map(drop)
     }
@@ -236,6 +247,33 @@ impl Hub {
     /// refused for the right reason, and cannot be resumed.
     pub fn set_tenant_status(&self, id: &TenantId, status: TenantStatus) -> Result<(), HubStoreError> {
         self.change(|_| Ok(Change::TenantStatusSet { id: id.clone(), status })).map(drop)
+    }
+
+    /// Takes a tenant's deletion back, within the grace: it is the one that it was, with the keys it had.
+    pub fn undelete_tenant(&self, id: &TenantId) -> Result<(), HubStoreError> {
+        let (grace, now) = (self.delete_grace(), Timestamp::now());
+        self.change(|state| {
+            let tenant = state.tenant(id)?;
+            if tenant.status != TenantStatus::Deleted {
+                return Err(HubStoreError::TenantNotDeleted(id.clone()));
+            }
+            if tenant.deletion.is_none_or(|deletion| until(deletion, grace) <= now) {
+                return Err(HubStoreError::GraceOver { tenant: id.clone(), grace: grace.as_secs() });
+            }
+            Ok(Change::TenantUndeleted { id: id.clone() })
+        })
+        .map(drop)
+    }
+
+    /// For how long a tenant's deletion can be taken back.
+    pub fn delete_grace(&self) -> Duration {
+        Duration::from_secs(self.shared.delete_grace_seconds.load(Ordering::Relaxed))
+    }
+
+    /// Sets for how long a tenant's deletion can be taken back. It should be no longer than the nodes keep the data
+    /// of deleted tenants.
+    pub fn set_delete_grace(&self, grace: Duration) {
+        self.shared.delete_grace_seconds.store(grace.as_secs(), Ordering::Relaxed);
     }
 
     /// A tenant and what it may use.
@@ -482,6 +520,12 @@ impl Hub {
     pub fn validate(&self, key: &KeyHash) -> ValidateAnswer {
         self.state().validate(key, Timestamp::now())
     }
+}
+
+/// Until when a deletion can be taken back.
+pub(super) fn until(deletion: Deletion, grace: Duration) -> Timestamp {
+    let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_micros(deletion.at.micros().saturating_add(grace))
 }
 
 pub(super) fn new_key(environment: Environment) -> Result<ApiKey, HubStoreError> {

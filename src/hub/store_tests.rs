@@ -16,7 +16,13 @@ fn pro() -> PlanName {
 }
 
 fn new_acme() -> NewTenant {
-    NewTenant { id: acme(), name: "Acme".parse().unwrap(), plan: pro(), overrides: Limits::default() }
+    NewTenant {
+        id: acme(),
+        name: "Acme".parse().unwrap(),
+        plan: pro(),
+        overrides: Limits::default(),
+        deployment: None,
+    }
 }
 
 fn reader() -> NewKey {
@@ -356,4 +362,73 @@ fn an_answer_is_never_older_than_the_cursor_it_carries() {
     for asker in askers {
         asker.join().unwrap();
     }
+}
+
+#[test]
+fn a_deletion_is_taken_back_within_the_grace_with_the_same_incarnation_and_keys_and_only_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub_in(folder.path());
+    let key = hub.create_key(Environment::Live, &reader()).unwrap();
+    let revoked = hub.create_key(Environment::Live, &reader()).unwrap();
+    hub.revoke_key(&revoked.id()).unwrap();
+    assert!(matches!(hub.undelete_tenant(&acme()), Err(HubStoreError::TenantNotDeleted(_))));
+    let before = hub.quota(&acme()).unwrap().incarnation;
+    for status in [TenantStatus::Active, TenantStatus::Suspended] {
+        hub.set_tenant_status(&acme(), status).unwrap();
+        hub.set_tenant_status(&acme(), TenantStatus::Deleted).unwrap();
+        let start = hub.policy_cursor();
+        let again = killed(folder.path());
+        // From the journal, as from the file.
+        for hub in [&Hub::open(again.path()).unwrap(), &hub] {
+            assert_eq!(reason(hub.validate(&key.sha256())), Err(Reason::TenantDeleted));
+            hub.undelete_tenant(&acme()).unwrap();
+            assert_eq!(reason(hub.validate(&key.sha256())), Ok(status));
+            assert_eq!(reason(hub.validate(&revoked.sha256())), Err(Reason::Revoked));
+            assert_eq!(hub.quota(&acme()).unwrap().incarnation, before);
+            let told = PolicyChange::TenantUndeleted { tenant: acme(), incarnation: before };
+            assert_eq!(events_since(hub, start), [told]);
+        }
+    }
+    hub.set_tenant_status(&acme(), TenantStatus::Deleted).unwrap();
+    hub.set_delete_grace(Duration::ZERO);
+    assert!(matches!(hub.undelete_tenant(&acme()), Err(HubStoreError::GraceOver { .. })));
+    hub.set_delete_grace(Duration::from_secs(60));
+    hub.create_tenant(&new_acme()).unwrap();
+    assert!(matches!(hub.undelete_tenant(&acme()), Err(HubStoreError::TenantNotDeleted(_))));
+}
+
+#[test]
+fn a_tenant_that_an_older_hub_has_deleted_can_be_undeleted_as_long_as_the_feed_says_when_that_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub_in(folder.path());
+    hub.set_tenant_status(&acme(), TenantStatus::Deleted).unwrap();
+    hub.shared.journal.lock().unwrap().bytes_max = 0;
+    hub.set_plan(&pro(), Limits::default()).unwrap();
+    drop(hub);
+    let path = folder.path().join(STATE_FILE);
+    let mut state: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert!(state["tenants"]["acme"].as_object_mut().unwrap().remove("deletion").is_some());
+    fs::write(&path, state.to_string()).unwrap();
+    Hub::open(folder.path()).unwrap().undelete_tenant(&acme()).unwrap();
+}
+
+#[test]
+fn a_tenant_that_moves_to_another_deployment_is_told_of_and_keeps_all_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub_in(folder.path());
+    let key = hub.create_key(Environment::Live, &reader()).unwrap();
+    let start = hub.policy_cursor();
+    let before = hub.tenant(&acme()).unwrap();
+    for name in [Some("eu-1"), Some("eu-1"), None] {
+        let name = name.map(|name| name.parse().unwrap());
+        hub.set_tenant(&acme(), |tenant| tenant.deployment = name.clone()).unwrap();
+        let again = killed(folder.path());
+        for hub in [&Hub::open(again.path()).unwrap(), &hub] {
+            let ValidateAnswer::Valid(facts) = hub.validate(&key.sha256()) else { panic!("it is valid") };
+            assert_eq!(facts.tenant.unwrap().deployment, name);
+        }
+    }
+    let told = PolicyChange::TenantChanged { tenant: acme() };
+    assert_eq!(events_since(&hub, start), [told.clone(), told]);
+    assert_eq!(hub.tenant(&acme()).unwrap(), before);
 }

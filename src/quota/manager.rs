@@ -284,12 +284,15 @@ impl QuotaManager {
 impl PolicySubscriber for QuotaManager {
     fn changed(&self, change: &PolicyChange, _: PolicyCursor) {
         match change {
-            PolicyChange::QuotaChanged { tenant } | PolicyChange::TenantResumed { tenant } => {
+            PolicyChange::QuotaChanged { tenant }
+            | PolicyChange::TenantResumed { tenant }
+            | PolicyChange::TenantUndeleted { tenant, .. } => {
                 self.changed(tenant);
             }
             PolicyChange::KeyRevoked { .. }
             | PolicyChange::KeyChanged { .. }
             | PolicyChange::TenantSuspended { .. }
+            | PolicyChange::TenantChanged { .. }
             | PolicyChange::TenantDeleted { .. } => {}
             PolicyChange::NotUnderstood => self.all_changed(),
         }

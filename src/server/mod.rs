@@ -157,6 +157,7 @@ impl Server {
                 (Some(_), Some(budget)) => budget.get(),
                 (Some(_), None) => memory_bytes(),
             },
+            delete_grace: config.server.delete_grace.duration(),
         };
         let share = share_size(&limits);
         let tenancy = open_data(&config.server.data_dir, share, rules, window, metrics.clone())?;
@@ -180,8 +181,14 @@ impl Server {
                     .resume(tenancy.policies_followed_through())
                     .subscribe(Arc::new(quotas.clone()))
                     .subscribe(Arc::new(tenancy.clone()));
+                let deployment = cluster.deployment.clone();
                 (
-                    AccessCheck::Keys { keys, failures: FailedAuthentications::default(), quotas },
+                    AccessCheck::Keys {
+                        keys,
+                        failures: FailedAuthentications::default(),
+                        quotas,
+                        deployment,
+                    },
                     Some(policies),
                     Some(reporter),
                     Some(client),

@@ -43,6 +43,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// A tenant in memory. Its writer runs until the server stops or a write fails.
 #[derive(Debug)]
 pub(super) struct Awake {
+    is_unbegun: bool,
     pub(super) id: TenantId,
     /// Whose it is, of those who have had the id, once that is known.
     pub(super) incarnation: OnceLock<Incarnation>,
@@ -165,6 +166,54 @@ impl Awake {
         !self.state.is_poisoned()
     }
 
+    /// Whether it has no log yet: it has never been written to. Then it has no writer either.
+    pub(super) fn is_unbegun(&self) -> bool {
+        self.is_unbegun
+    }
+
+    /// A tenant without a log, for those who only read: it answers with nothing, and nothing is on the disk. Whoever
+    /// writes has a log made, which takes its place.
+    pub(super) fn unbegun(
+        folder: &TenantFolder,
+        id: TenantId,
+        incarnation: Option<Incarnation>,
+        share: Share,
+        metrics: Arc<TenantMetrics>,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let log_id = LogId::new(uuid::Uuid::new_v4());
+        let head = Head::genesis(log_id);
+        let state = State { projection: Projection::new(log_id), head, log_bytes: 0 };
+        let (linked, searches) = (watch::channel(Linking::Going).1, Searches::default());
+        let (commands, published) = (mpsc::channel(1).0, watch::channel(head).1);
+        let door = Arc::new(Door::new(false));
+        door.end();
+        Arc::new(Self {
+            is_unbegun: true,
+            id,
+            incarnation: incarnation.map_or_else(OnceLock::new, OnceLock::from),
+            state: Arc::new(RwLock::new(state)),
+            log: LogReader::closed(log_id, head),
+            door,
+            checkpoints: Arc::new(Checkpoints::new(folder, log_id)),
+            uses: Uses::default(),
+            commands,
+            pace: Pace::new(linked, published.clone(), searches.clone(), UnreadGraphs::default()),
+            published,
+            searches,
+            log_readers: Arc::new(Semaphore::new(LOG_READERS_MAX)),
+            followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            share,
+            metrics,
+            // What is refused of a tenant without a log is in the node's own file.
+            denials: Arc::default(),
+            failure: Failure::default(),
+            bill: None,
+            stop,
+            tasks: TaskTracker::new(),
+        })
+    }
+
     /// Whether the writer has ended: only opening the log again makes the tenant take writes.
     pub(super) fn has_failed(&self) -> bool {
         self.commands.is_closed()
@@ -183,6 +232,12 @@ pub enum WakeError {
     /// Opening the log panicked.
     #[error("opening the log panicked: {0}")]
     Panicked(String),
+    /// The operator of this node has deleted the tenant.
+    #[error("the tenant was deleted on this node, and is not served until its operator restores it")]
+    DeletedHere,
+    /// HiveHub has deleted the tenant, and lets it in again.
+    #[error("HiveHub has deleted the tenant and lets it in again: it is being asked whether that is undone")]
+    InDoubt,
     /// The log was deleted, and is there again without having been restored.
     #[error("this log was deleted and not restored")]
     Deleted,
@@ -225,9 +280,16 @@ impl WakeError {
             | Self::Waking
             | Self::OfThePast
             | Self::Outdated
+            | Self::DeletedHere
+            | Self::InDoubt
             | Self::Moving
             | Self::Stopping => false,
         }
+    }
+
+    /// Whether it says something of the one who comes, and nothing of the tenant that is here or will be.
+    pub(super) fn is_of_who_comes(&self) -> bool {
+        matches!(self, Self::OfThePast | Self::Outdated | Self::DeletedHere | Self::InDoubt)
     }
 }
 
@@ -486,6 +548,7 @@ impl Woken {
         let failure = writer.failure();
         node_tasks.spawn(tasks.track_future(writer.run(queue, stop.clone()).instrument(span)));
         Arc::new(Awake {
+            is_unbegun: false,
             id,
             incarnation: incarnation.map_or_else(OnceLock::new, OnceLock::from),
             state,

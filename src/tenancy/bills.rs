@@ -119,7 +119,7 @@ impl Tenancy {
             if rest.moving || rest.awake.as_ref().is_some_and(|awake| !awake.has_failed()) {
                 return true;
             }
-            self.waking(&bed, &mut rest, tenant, None, &allowance)
+            self.waking(&bed, &mut rest, tenant, None, &allowance, false)
         };
         match waking {
             Ok(mut waking) => {
@@ -204,7 +204,7 @@ impl Tenancy {
             let mut rest = bed.rest();
             let is_awake = rest.awake.as_ref().is_some_and(|awake| !awake.has_failed());
             // Nobody enters: it is moving.
-            (!is_awake).then(|| self.waking(bed, &mut rest, tenant, None, &Allowance::unlimited()))
+            (!is_awake).then(|| self.waking(bed, &mut rest, tenant, None, &Allowance::unlimited(), false))
         };
         let woken = match waking {
             Some(Ok(mut waking)) => {

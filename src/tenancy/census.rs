@@ -107,7 +107,8 @@ impl Tenancy {
     /// Notes down how large each tenant in memory is, for the time when it sleeps.
     pub(super) fn note_sizes(&self) {
         let beds: Vec<_> = self.beds().values().cloned().collect();
-        for awake in beds.iter().filter_map(|bed| bed.rest().awake.clone()) {
+        let begun = beds.iter().filter_map(|bed| bed.rest().awake.clone()).filter(|it| !it.is_unbegun());
+        for awake in begun {
             self.note_size(&awake);
         }
     }

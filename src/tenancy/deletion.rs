@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
 use vectorizer_log::{Error, Incarnation, LogId, TenantFolder, TenantId, Timestamp, Tombstone};
 
+use super::ending::{EndedBy, Ending};
 use super::{Bed, STOPPING_PATIENCE, Tenancy};
 use crate::auth::ClusterPass;
 use crate::catalogue::NotedDeletion;
@@ -23,6 +24,9 @@ use crate::hivehub::{PolicyChange, PolicyCursor, PolicySubscriber};
 
 /// How long after a deletion that did not succeed it is tried again.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// How soon it is tried again where the folder is being moved.
+const BUSY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why a tenant was not deleted or restored.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +42,20 @@ pub enum DeletionError {
         "the tenant has come again since it was deleted: delete that one first, and name the log to restore"
     )]
     Exists,
+    /// HiveHub has deleted it, too.
+    #[error(
+        "HiveHub has deleted this tenant, so nobody could use it here: take that back at HiveHub \
+         (`vectorizer hub tenants undelete`), which brings it back on this node as well"
+    )]
+    DeletedAtHiveHub,
+    /// HiveHub has given the id to another one.
+    #[error(
+        "HiveHub has a later tenant of this id, or had one: what is kept here is of the one before, whom nobody can be"
+    )]
+    AnotherAtHiveHub,
+    /// HiveHub could not be asked.
+    #[error("HiveHub cannot be asked whether it has deleted the tenant")]
+    HiveHubUnknown,
     /// Its last bill could not be put on stable storage.
     #[error("the tenant's last bill could not be closed and kept yet")]
     Unbilled,
@@ -65,6 +83,64 @@ impl From<Error> for DeletionError {
             | Error::File { .. } => Self::Log(error),
         }
     }
+}
+
+/// What HiveHub says of a tenant that the operator wants back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtHiveHub {
+    /// Nothing: there is none, it does not know the tenant, or it does not say.
+    Silent,
+    /// The latest of the id is deleted.
+    Deleted(Option<Incarnation>),
+    /// The latest of the id is not.
+    Lives(Option<Incarnation>),
+}
+
+impl AtHiveHub {
+    /// Whether the one of this incarnation could be used if it was here.
+    fn allows(self, kept: Option<Incarnation>) -> Result<(), DeletionError> {
+        let (said, is_deleted) = match self {
+            Self::Silent => return Ok(()),
+            Self::Deleted(said) => (said, true),
+            Self::Lives(said) => (said, false),
+        };
+        if kept.is_some() && said.is_some() && kept != said {
+            return Err(DeletionError::AnotherAtHiveHub);
+        }
+        if is_deleted { Err(DeletionError::DeletedAtHiveHub) } else { Ok(()) }
+    }
+}
+
+/// A deleted tenant that can be had back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedFacts {
+    /// Whose log it was, and since when it is deleted.
+    pub tombstone: Tombstone,
+    /// Until when.
+    pub until: Timestamp,
+    /// Who deleted it, if that was noted down.
+    pub by: Option<EndedBy>,
+}
+
+impl DeletedFacts {
+    /// Where it is among all others.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.tombstone.tenant, self.tombstone.log_id)
+    }
+}
+
+/// What became of a tenant that HiveHub has undeleted.
+enum Returned {
+    /// It is back.
+    Back(LogId),
+    /// It was here.
+    Here,
+    /// The operator has deleted it, which stands.
+    StaysDeleted,
+    /// It is not here any more.
+    Erased,
+    /// It never was here.
+    Unknown,
 }
 
 /// While a tenant's folder is moved nobody wakes it.
@@ -102,21 +178,38 @@ impl Tenancy {
         info!(%tenant, key_id = pass.key_id().map(ToString::to_string), "the operator deletes a tenant");
         let moving = Moving::begin(self.bed(tenant))?;
         let (tenancy, tenant) = (self.clone(), tenant.clone());
-        self.finished(async move { tenancy.delete_now(&moving, &tenant).await }).await
+        self.finished(async move { tenancy.delete_now(&moving, &tenant, EndedBy::Operator, None).await })
+            .await
     }
 
     /// Brings back the tenant as it was when it was deleted: the log that is named, or the one that was
-    /// deleted last.
+    /// deleted last. Not one that nobody could use, by what HiveHub says.
     pub async fn restore(
         &self,
         pass: &ClusterPass,
         tenant: &TenantId,
         log_id: Option<LogId>,
+        at_hivehub: AtHiveHub,
     ) -> Result<Tombstone, DeletionError> {
         info!(%tenant, key_id = pass.key_id().map(ToString::to_string), "the operator restores a tenant");
         let moving = Moving::begin(self.bed(tenant))?;
         let (tenancy, tenant) = (self.clone(), tenant.clone());
-        self.finished(async move { tenancy.restore_now(&moving, tenant, log_id).await }).await
+        self.finished(async move { tenancy.restore_now(&moving, tenant, log_id, at_hivehub).await }).await
+    }
+
+    /// The deleted tenants that can be had back, by tenant and log. Reads the disk.
+    pub fn deleted_tenants(&self, _: &ClusterPass) -> Result<Vec<DeletedFacts>, Error> {
+        let grace = i64::try_from(self.shared.delete_grace.as_micros()).unwrap_or(i64::MAX);
+        let (all, _) = self.shared.deleted.all()?;
+        let facts = |tombstone: Tombstone| {
+            let until = Timestamp::from_micros(tombstone.deleted_at.micros().saturating_add(grace));
+            let ending = self.shared.endings.of(&tombstone.tenant).ok().flatten();
+            let by = ending.filter(|ending| ending.log_id == Some(tombstone.log_id)).map(|ending| ending.by);
+            DeletedFacts { tombstone, until, by }
+        };
+        let mut found: Vec<_> = all.into_iter().map(facts).collect();
+        found.sort_by_cached_key(DeletedFacts::place);
+        Ok(found)
     }
 
     /// Runs until `stop`: erases deleted tenants whose `grace` is over, and notes down how large the others
@@ -149,7 +242,7 @@ impl Tenancy {
             Vec::new()
         });
         for (tenant, deletion) in deletions {
-            self.delete_for_hivehub(tenant, deletion);
+            self.follow_hivehub(tenant, deletion);
         }
     }
 
@@ -168,6 +261,8 @@ impl Tenancy {
         &self,
         moving: &Moving,
         tenant: &TenantId,
+        by: EndedBy,
+        named: Option<Incarnation>,
     ) -> Result<Tombstone, DeletionError> {
         // What wakes may be about to begin a log, and nothing wakes that is not there.
         timeout(STOPPING_PATIENCE, woken(&moving.0)).await.map_err(|_| DeletionError::Busy)?;
@@ -180,8 +275,18 @@ impl Tenancy {
         if account.is_some_and(|account| !account.is_handed_over()) {
             return Err(DeletionError::Unbilled);
         }
-        let (deleted, id) = (self.shared.deleted.clone(), tenant.clone());
-        let tombstone = blocking(move || deleted.delete(&id, Timestamp::now())).await?;
+        let (deleted, endings, id) =
+            (self.shared.deleted.clone(), self.shared.endings.clone(), tenant.clone());
+        let place = self.folder(tenant);
+        let tombstone = blocking(move || {
+            let at = Timestamp::now();
+            let incarnation = place.incarnation().ok().flatten().or(named);
+            let log_id = place.log_id().ok();
+            // IMPORTANT: before the folder moves, so that there is no moment at which anybody begins anew.
+            endings.write(&id, &Ending { by, incarnation, log_id, at, is_erased: false })?;
+            deleted.delete(&id, at)
+        })
+        .await?;
         self.shared.metrics.forget_tenant(tenant);
         self.shared.audit.forget(tenant);
         self.forget_bill(tenant, tombstone.log_id);
@@ -199,32 +304,164 @@ impl Tenancy {
         moving: &Moving,
         tenant: TenantId,
         log_id: Option<LogId>,
+        at_hivehub: AtHiveHub,
     ) -> Result<Tombstone, DeletionError> {
         // What wakes may be about to begin a log.
         timeout(STOPPING_PATIENCE, woken(&moving.0)).await.map_err(|_| DeletionError::Busy)?;
-        let (deleted, id) = (self.shared.deleted.clone(), tenant.clone());
+        let (tenancy, id) = (self.clone(), tenant.clone());
         let is_meant = move |tombstone: &Tombstone| {
             tombstone.tenant == id && log_id.is_none_or(|log_id| log_id == tombstone.log_id)
         };
-        let tombstone = blocking(move || {
-            let (all, _) = deleted.all()?;
+        let (meant, kept) = blocking(move || {
+            let (all, _) = tenancy.shared.deleted.all()?;
             let meant = all.into_iter().rfind(is_meant).ok_or(Error::NotFound("_deleted".into()))?;
-            deleted.restore(&meant)?;
+            let kept = tenancy.kept_incarnation(&meant);
+            Ok((meant, kept))
+        })
+        .await?;
+        at_hivehub.allows(kept)?;
+        let tenancy = self.clone();
+        let tombstone = blocking(move || {
+            tenancy.shared.deleted.restore(&meant)?;
+            tenancy.shared.endings.remove(&meant.tenant)?;
             Ok(meant)
         })
         .await?;
+        moving.0.returns(kept);
         info!(%tenant, log_id = %tombstone.log_id, "the tenant is restored");
         Ok(tombstone)
     }
 
+    /// Does what HiveHub has said of a tenant's life.
+    fn follow_hivehub(&self, tenant: TenantId, noted: NotedDeletion) {
+        if noted.is_undone {
+            self.undelete_for_hivehub(tenant, noted);
+        } else {
+            self.delete_for_hivehub(tenant, noted);
+        }
+    }
+
+    /// Nobody enters the tenant from here on until it is back, or it is known that it does not come back.
+    fn undelete_for_hivehub(&self, tenant: TenantId, noted: NotedDeletion) {
+        let NotedDeletion { at, incarnation, .. } = noted;
+        let tenancy = self.clone();
+        let bed = self.bed(&tenant);
+        bed.is_told(at);
+        let mut begun = Moving::begin(Arc::clone(&bed));
+        tokio::spawn(async move {
+            // Unless HiveHub says otherwise meanwhile.
+            while bed.is_told_last(at) {
+                let outcome = match &begun {
+                    Ok(moving) => tenancy.return_now(moving, &tenant, incarnation).await,
+                    Err(_) => Err(DeletionError::Busy),
+                };
+                match outcome {
+                    Ok(()) => {
+                        tenancy.deletion_done(tenant, at).await;
+                        break;
+                    }
+                    // Its deletion may still be under way.
+                    Err(DeletionError::Busy) => {}
+                    Err(error) => {
+                        error!(%tenant, %error, "a tenant that HiveHub has undeleted is not back yet");
+                    }
+                }
+                let pause = tokio::time::sleep(if begun.is_ok() { RETRY_PAUSE } else { BUSY_PAUSE });
+                // The next start goes on.
+                if tenancy.shared.stop.run_until_cancelled(pause).await.is_none() {
+                    return;
+                }
+                begun = begun.or_else(|_| Moving::begin(Arc::clone(&bed)));
+            }
+        });
+    }
+
+    /// Brings back what HiveHub has deleted, as it was.
+    pub(super) async fn return_now(
+        &self,
+        moving: &Moving,
+        tenant: &TenantId,
+        incarnation: Option<Incarnation>,
+    ) -> Result<(), DeletionError> {
+        timeout(STOPPING_PATIENCE, woken(&moving.0)).await.map_err(|_| DeletionError::Busy)?;
+        let (tenancy, id) = (self.clone(), tenant.clone());
+        let returned = blocking(move || tenancy.bring_back(&id, incarnation)).await?;
+        moving.0.returns(incarnation);
+        match returned {
+            Returned::Back(log_id) => info!(%tenant, %log_id, "HiveHub has undeleted the tenant: it is back"),
+            Returned::Here | Returned::Unknown => {}
+            Returned::StaysDeleted => {
+                warn!(%tenant, "HiveHub has undeleted a tenant that this node's operator has deleted: it stays deleted");
+            }
+            Returned::Erased => error!(%tenant, "HiveHub has undeleted a tenant whose data is erased here"),
+        }
+        Ok(())
+    }
+
+    /// The same where it may block.
+    fn bring_back(&self, tenant: &TenantId, incarnation: Option<Incarnation>) -> Result<Returned, Error> {
+        let endings = &self.shared.endings;
+        let ending = endings.of(tenant)?;
+        if self.folder(tenant).exists() {
+            if ending.is_some_and(|ending| ending.by == EndedBy::Hivehub) {
+                endings.remove(tenant)?;
+            }
+            return Ok(Returned::Here);
+        }
+        let is_of_it = |ending: &&Ending| ending.incarnation == incarnation;
+        if ending.as_ref().filter(is_of_it).is_some_and(|ending| ending.by == EndedBy::Operator) {
+            return Ok(Returned::StaysDeleted);
+        }
+        let log_id = ending.as_ref().filter(is_of_it).and_then(|ending| ending.log_id);
+        let is_it = |tombstone: &Tombstone| {
+            let is_bound = incarnation.is_some() && self.kept_incarnation(tombstone) == incarnation;
+            tombstone.tenant == *tenant && (is_bound || log_id == Some(tombstone.log_id))
+        };
+        if let Some(tombstone) = self.shared.deleted.all()?.0.into_iter().rfind(is_it) {
+            match self.shared.deleted.restore(&tombstone) {
+                Ok(()) => {
+                    endings.remove(tenant)?;
+                    return Ok(Returned::Back(tombstone.log_id));
+                }
+                // It is being erased.
+                Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match ending.filter(|ending| is_of_it(&ending)) {
+            Some(ending) => {
+                endings.write(tenant, &Ending { is_erased: true, ..ending })?;
+                Ok(Returned::Erased)
+            }
+            None => Ok(Returned::Unknown),
+        }
+    }
+
+    /// Which of those who have had the id a deleted folder belongs to, as far as that is known.
+    fn kept_incarnation(&self, tombstone: &Tombstone) -> Option<Incarnation> {
+        let name = tombstone.log_id.to_string().parse().ok()?;
+        let folder = TenantFolder::new(self.shared.data.join("_deleted"), &name);
+        let noted = || {
+            let ending = self.shared.endings.of(&tombstone.tenant).ok().flatten()?;
+            ending.incarnation.filter(|_| ending.log_id == Some(tombstone.log_id))
+        };
+        folder.incarnation().ok().flatten().or_else(noted)
+    }
+
     /// Nobody enters the tenant from here on until it is deleted.
-    fn delete_for_hivehub(&self, tenant: TenantId, NotedDeletion { at, incarnation }: NotedDeletion) {
+    fn delete_for_hivehub(&self, tenant: TenantId, noted: NotedDeletion) {
+        let NotedDeletion { at, incarnation, .. } = noted;
         let tenancy = self.clone();
         let bed = self.bed(&tenant);
         bed.ends(incarnation);
-        let mut begun = Moving::begin(bed);
+        bed.is_told(at);
+        let mut begun = Moving::begin(Arc::clone(&bed));
         tokio::spawn(async move {
             loop {
+                // HiveHub may have taken it back meanwhile.
+                if !bed.is_told_last(at) {
+                    return;
+                }
                 let outcome = match &begun {
                     Ok(moving) => tenancy.delete_ended(moving, &tenant, incarnation).await,
                     Err(_) => Err(DeletionError::Busy),
@@ -259,12 +496,29 @@ impl Tenancy {
         // Whoever wakes may be about to begin a log.
         timeout(STOPPING_PATIENCE, woken(&moving.0)).await.map_err(|_| DeletionError::Busy)?;
         let folder = self.folder(tenant);
+        let (tenancy, id) = (self.clone(), tenant.clone());
+        blocking(move || tenancy.note_hivehubs_ending(&id, ended)).await?;
         let bound = tokio::task::spawn_blocking(move || folder.incarnation()).await;
         let is_a_later_ones = |bound: Incarnation| ended.is_some_and(|ended| bound > ended);
         if matches!(bound, Ok(Ok(Some(bound))) if is_a_later_ones(bound)) {
             return Err(DeletionError::NotFound);
         }
-        self.delete_now(moving, tenant).await
+        self.delete_now(moving, tenant, EndedBy::Hivehub, ended).await
+    }
+
+    /// HiveHub has deleted a tenant that this node's operator has deleted before. Where nobody tells those who have
+    /// had the id apart, who comes from now on is somebody else.
+    fn note_hivehubs_ending(&self, tenant: &TenantId, ended: Option<Incarnation>) -> Result<(), Error> {
+        if self.folder(tenant).exists() {
+            return Ok(());
+        }
+        match self.shared.endings.of(tenant)? {
+            Some(ending) if ending.incarnation.is_none() || ended.is_none() => {
+                let incarnation = ending.incarnation.max(ended);
+                self.shared.endings.write(tenant, &Ending { by: EndedBy::Hivehub, incarnation, ..ending })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     async fn deletion_done(&self, tenant: TenantId, at: PolicyCursor) {
@@ -311,7 +565,7 @@ async fn lay_down(bed: &Bed) -> Result<(), DeletionError> {
     let had_failed = {
         let rest = bed.rest();
         // Of one that is stopped it could not be seen any more.
-        let had_failed = rest.awake.as_ref().is_some_and(|awake| awake.has_failed());
+        let had_failed = rest.awake.as_ref().is_some_and(|awake| awake.has_failed() && !awake.is_unbegun());
         rest.stop.cancel();
         had_failed
     };
@@ -345,12 +599,22 @@ async fn woken(bed: &Bed) {
 
 impl PolicySubscriber for Tenancy {
     fn changed(&self, change: &PolicyChange, at: PolicyCursor) {
-        let PolicyChange::TenantDeleted { tenant, incarnation } = change else { return };
-        let deletion = NotedDeletion { at, incarnation: *incarnation };
-        if let Err(error) = self.shared.catalogue.note_deletion(tenant, &deletion) {
-            warn!(%tenant, %error, "a deletion cannot be noted down: should the node stop now, it is lost");
+        let (tenant, incarnation, is_undone) = match change {
+            PolicyChange::TenantDeleted { tenant, incarnation } => (tenant, *incarnation, false),
+            PolicyChange::TenantUndeleted { tenant, incarnation } => (tenant, *incarnation, true),
+            PolicyChange::KeyRevoked { .. }
+            | PolicyChange::KeyChanged { .. }
+            | PolicyChange::TenantSuspended { .. }
+            | PolicyChange::TenantResumed { .. }
+            | PolicyChange::TenantChanged { .. }
+            | PolicyChange::QuotaChanged { .. }
+            | PolicyChange::NotUnderstood => return,
+        };
+        let noted = NotedDeletion { at, incarnation, is_undone };
+        if let Err(error) = self.shared.catalogue.note_deletion(tenant, &noted) {
+            warn!(%tenant, %error, "a deletion or its end cannot be noted down: should the node stop now, it is lost");
         }
-        self.delete_for_hivehub(tenant.clone(), deletion);
+        self.follow_hivehub(tenant.clone(), noted);
     }
 
     fn reached(&self, at: PolicyCursor) {

@@ -4,20 +4,26 @@
 //! deleted and never comes again would stay on the disk for ever: so after a gap HiveHub is asked about every
 //! tenant that has a folder here, one after the other, however often that has to be begun again.
 
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use vectorizer_log::{Incarnation, TenantFolder, TenantId};
 
 use super::deletion::{DeletionError, Moving};
+use super::ending::{EndedBy, Ending};
 use super::{FIRST_ANSWERS, Tenancy};
 use crate::hivehub::{HiveHubClient, Open, QuotaVerdict, TenantStatus};
 use crate::scheduling::in_bulk;
 
 /// What lies between two questions: HiveHub has others to answer.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How many tenants may be in doubt at the same time.
+const DOUBTED_MAX: usize = 1_024;
 /// How long those are left alone of whom HiveHub did not answer, and a folder that could not be listed.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
@@ -30,7 +36,12 @@ impl Tenancy {
                 while self.has_gap().await && !self.close_gap(&hub).await {
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
-                self.shared.gap_found.notified().await;
+                let found = self.shared.gap_found.notified();
+                if self.settle_doubts(&hub).await {
+                    found.await;
+                } else {
+                    let _ = timeout(RETRY_PAUSE, found).await;
+                }
             }
         };
         let _: Option<()> = stop.run_until_cancelled(work).await;
@@ -56,9 +67,17 @@ impl Tenancy {
     pub(super) async fn close_gap(&self, hub: &HiveHubClient) -> bool {
         let gaps = self.shared.gaps.load(Ordering::SeqCst);
         let data = self.shared.data.clone();
-        let listed = in_bulk(move || TenantFolder::tenants(&data)).await;
+        let deleted = self.shared.deleted.clone();
+        let listed = in_bulk(move || {
+            let mut tenants: BTreeSet<_> = TenantFolder::tenants(&data)?.into_iter().collect();
+            // Of those that are deleted here, which may be undeleted at HiveHub.
+            let (deleted, _) = deleted.all().map_err(std::io::Error::other)?;
+            tenants.extend(deleted.into_iter().map(|tombstone| tombstone.tenant));
+            std::io::Result::Ok(tenants)
+        })
+        .await;
         let mut left = match listed {
-            Ok(Ok(tenants)) => tenants,
+            Ok(Ok(tenants)) => tenants.into_iter().collect::<Vec<_>>(),
             Ok(Err(error)) => {
                 warn!(%error, "the tenants cannot be listed to ask HiveHub about them");
                 return false;
@@ -107,7 +126,10 @@ impl Tenancy {
         let is_deleted = answer.status == Some(Open::Known(TenantStatus::Deleted));
         let outcome = match (is_deleted, answer.incarnation) {
             (true, ended) => self.delete_as_told(tenant, ended).await,
-            (false, Some(lives)) => self.delete_before(tenant, lives).await,
+            (false, Some(lives)) => match self.delete_before(tenant, lives).await {
+                Ok(()) => self.return_as_told(tenant, lives).await,
+                Err(error) => Err(error),
+            },
             (false, None) => return true,
         };
         match outcome {
@@ -130,11 +152,53 @@ impl Tenancy {
         self.delete_ended(&moving, tenant, ended).await.map(drop)
     }
 
+    /// Brings back the one that lives, if it was deleted here because HiveHub had said so.
+    async fn return_as_told(&self, tenant: &TenantId, lives: Incarnation) -> Result<(), DeletionError> {
+        let (tenancy, id) = (self.clone(), tenant.clone());
+        let was_deleted = tokio::task::spawn_blocking(move || {
+            let is_here = TenantFolder::new(&tenancy.shared.data, &id).exists();
+            let ending = tenancy.shared.endings.of(&id).ok().flatten();
+            let is_it =
+                |it: &Ending| it.by == EndedBy::Hivehub && it.incarnation == Some(lives) && !it.is_erased;
+            !is_here && ending.is_some_and(|ending| is_it(&ending))
+        });
+        if !was_deleted.await.unwrap_or(false) {
+            return Ok(());
+        }
+        let moving = Moving::begin(self.bed(tenant))?;
+        self.return_now(&moving, tenant, Some(lives)).await
+    }
+
+    /// Somebody comes with a valid key to a tenant that HiveHub has deleted.
+    pub(super) fn doubt(&self, tenant: &TenantId) {
+        let mut doubted = self.shared.doubted.lock().unwrap_or_else(PoisonError::into_inner);
+        if doubted.len() < DOUBTED_MAX {
+            doubted.insert(tenant.clone());
+        }
+        drop(doubted);
+        self.shared.gap_found.notify_one();
+    }
+
+    /// Asks about those in doubt; whether all were answered.
+    async fn settle_doubts(&self, hub: &HiveHubClient) -> bool {
+        let doubted =
+            std::mem::take(&mut *self.shared.doubted.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut all = true;
+        for tenant in doubted {
+            tokio::time::sleep(PAUSE).await;
+            if !self.follows(&tenant, hub).await {
+                all = false;
+                self.shared.doubted.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant);
+            }
+        }
+        all
+    }
+
     /// Deletes whoever had the id before the one that lives.
     async fn delete_before(&self, tenant: &TenantId, lives: Incarnation) -> Result<(), DeletionError> {
         let moving = Moving::begin(self.bed(tenant))?;
         if self.is_of_one_before(tenant, lives).await {
-            self.delete_now(&moving, tenant).await?;
+            self.delete_now(&moving, tenant, EndedBy::Hivehub, None).await?;
         }
         Ok(())
     }

@@ -11,7 +11,9 @@ use tracing::{error, info};
 use vectorizer_log::{Incarnation, TenantFolder, TenantId};
 
 use super::deletion::{Moving, RETRY_PAUSE};
+use super::ending::EndedBy;
 use super::{Awake, Bed, Tenancy, WakeError};
+use crate::hivehub::PolicyCursor;
 
 /// How somebody who comes stands to the folder that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +89,7 @@ impl Tenancy {
                 return;
             }
             info!(%tenant, incarnation = %comes, "another tenant has the id: the one before is deleted");
-            if let Err(error) = tenancy.delete_now(&moving, &tenant).await {
+            if let Err(error) = tenancy.delete_now(&moving, &tenant, EndedBy::Hivehub, None).await {
                 error!(%tenant, %error, "the tenant that had this id before is still here");
                 // Whoever comes then tries again.
                 tenancy.shared.stop.run_until_cancelled(tokio::time::sleep(RETRY_PAUSE)).await;
@@ -110,6 +112,28 @@ impl Bed {
     pub(super) fn ends(&self, ended: Option<Incarnation>) {
         let mut rest = self.rest();
         rest.ended = rest.ended.max(ended);
+    }
+
+    /// This one of those who have had the id is here again, or may come.
+    pub(super) fn returns(&self, back: Option<Incarnation>) {
+        let unbegun = {
+            let mut rest = self.rest();
+            if back.is_none() || rest.ended <= back {
+                rest.ended = None;
+            }
+            rest.awake.take_if(|awake| awake.is_unbegun())
+        };
+        drop(unbegun);
+    }
+
+    /// HiveHub's feed says at this place whether the tenant is deleted.
+    pub(super) fn is_told(&self, at: PolicyCursor) {
+        self.rest().told_at = Some(at);
+    }
+
+    /// Whether it has said nothing of that since.
+    pub(super) fn is_told_last(&self, at: PolicyCursor) -> bool {
+        self.rest().told_at == Some(at)
     }
 }
 

@@ -34,7 +34,7 @@ impl Away {
             waiting_parses: 1,
             messages: 1,
         };
-        let rules = Rules { idle: None, memory_bytes_max: u64::MAX };
+        let rules = Rules { idle: None, memory_bytes_max: u64::MAX, delete_grace: Duration::from_secs(1) };
         let window = Some(Duration::from_mins(1));
         let tenancy = Tenancy::new(&data, share, rules, window, Metrics::default()).unwrap();
         // Its databases are open then.

@@ -9,7 +9,7 @@
 //! - `linker`: what follows a write behind it: links in the graph, compaction; `graph_files`: where
 //!   graphs are kept for the next waking; `pace`: who waits when linking does not keep up; `searches`:
 //!   which collections are searched; `background`: the threads that do it; `replaced_file`: files that save time.
-//! - `census`: which tenants there are, for the operator; `deletion`: those that are no more;
+//! - `census`: which tenants there are, for the operator; `deletion`: those that are no more; `ending`: who deleted them;
 //!   `incarnation`: who of those who have had an id is meant; `gap`: whom `HiveHub` has deleted unheard.
 //! - `merge_patch`: how a payload changes.
 //! - `share`: what one tenant may take up.
@@ -24,6 +24,7 @@ mod command;
 mod decision;
 mod deletion;
 mod door;
+mod ending;
 mod failure;
 mod gap;
 mod graph_files;
@@ -45,7 +46,7 @@ mod writer;
 #[cfg(test)]
 mod writer_tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -70,8 +71,10 @@ pub use self::bills::{BillFacts, WindowFacts};
 use self::census::Listed;
 pub use self::census::{TenantFacts, TenantState};
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
-pub use self::deletion::DeletionError;
 use self::deletion::Moving;
+pub use self::deletion::{AtHiveHub, DeletedFacts, DeletionError};
+pub use self::ending::EndedBy;
+use self::ending::Endings;
 use self::incarnation::{Standing, standing};
 pub use self::merge_patch::MergePatch;
 use self::share::Shares;
@@ -80,8 +83,9 @@ use self::sleeping::Budget;
 pub use self::sleeping::Rules;
 pub use self::tenant::{CollectionFacts, Ground, SearchState, Tenant};
 use crate::audit::Audit;
-use crate::auth::{Pass, Reach};
+use crate::auth::{Operation, Pass, Reach};
 use crate::catalogue::Catalogue;
+use crate::hivehub::PolicyCursor;
 use crate::metrics::{Metrics, Reading, TenantReading};
 use crate::quota::{Accounts, Allowance, Metering};
 use crate::scheduling::in_bulk;
@@ -135,6 +139,11 @@ struct Shared {
     /// How often `HiveHub`'s feed had a gap, and word of it.
     gaps: AtomicU64,
     gap_found: Notify,
+    /// Tenants about whose deletion HiveHub has to be asked.
+    doubted: Mutex<BTreeSet<TenantId>>,
+    endings: Endings,
+    /// How long a deleted tenant can be had back.
+    delete_grace: Duration,
     tenants: Mutex<HashMap<TenantId, Arc<Bed>>>,
     waking: Semaphore,
     waking_large: Semaphore,
@@ -177,6 +186,8 @@ struct Rest {
     moving: bool,
     /// The latest of those who have had the id that is known to be deleted.
     ended: Option<Incarnation>,
+    /// Where `HiveHub`'s feed has said last that the tenant is deleted, or is not after all.
+    told_at: Option<PolicyCursor>,
     /// A write has failed in this life of the node, of a tenant that is not in memory any more.
     write_failed: bool,
 }
@@ -227,6 +238,8 @@ struct Came {
     /// Which of those who have had the id; `None` is the one whose the folder is.
     incarnation: Option<Incarnation>,
     allowance: Arc<Allowance>,
+    /// Whether a log is made if there is none. Nothing is made for those who only read.
+    begins: bool,
 }
 
 type Outcome = Result<Arc<Awake>, Arc<WakeError>>;
@@ -235,6 +248,11 @@ impl Bed {
     fn rest(&self) -> MutexGuard<'_, Rest> {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether this pass makes a log if its tenant has none. Reading the log does not, though it takes an administrator.
+fn begins_log<L: Reach>(pass: &Pass<L>) -> bool {
+    L::WRITES && pass.asked().operation != Operation::ReadLog
 }
 
 /// All else that a node has in its data folder.
@@ -285,6 +303,9 @@ impl Tenancy {
             binding: Mutex::default(),
             gaps: AtomicU64::new(0),
             gap_found: Notify::new(),
+            doubted: Mutex::default(),
+            endings: Endings::new(data),
+            delete_grace: rules.delete_grace,
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
             waking_large: Semaphore::new(WAKING_LARGE_MAX),
@@ -401,13 +422,25 @@ impl Tenancy {
         let comes = pass.incarnation();
         let mut rest = bed.rest();
         if comes.is_some() && comes <= rest.ended {
+            if comes == rest.ended {
+                // HiveHub may have undeleted it, and its feed not have told of that.
+                self.doubt(pass.tenant());
+            }
             return Err(Arc::new(WakeError::Outdated));
         }
         if rest.moving {
             // Of those whom nobody tells apart, who comes meanwhile may be the one that is deleted.
             return comes.map(|_| Approach::Moving).ok_or_else(|| Arc::new(WakeError::Moving));
         }
-        let serves = |awake: &&Arc<Awake>| awake.is_readable() && (!L::WRITES || !awake.has_failed());
+        let begins = begins_log(pass);
+        let serves = |awake: &&Arc<Awake>| {
+            if awake.is_unbegun() {
+                // Of another of those who have had the id nothing can be said by it.
+                !begins && awake.incarnation() == comes
+            } else {
+                awake.is_readable() && (!L::WRITES || !awake.has_failed())
+            }
+        };
         if let Some(awake) = rest.awake.as_ref().filter(serves) {
             match (standing(awake.incarnation(), comes), comes) {
                 (Standing::Nobodys, Some(comes)) => return Ok(Approach::Unbound(Arc::clone(awake), comes)),
@@ -423,7 +456,7 @@ impl Tenancy {
                 }
             }
         }
-        let waking = self.waking(bed, &mut rest, pass.tenant(), comes, pass.allowance())?;
+        let waking = self.waking(bed, &mut rest, pass.tenant(), comes, pass.allowance(), begins)?;
         Ok(Approach::Waking(waking, Waiter::join(bed, &mut rest)?))
     }
 
@@ -435,6 +468,7 @@ impl Tenancy {
         tenant: &TenantId,
         comes: Option<Incarnation>,
         allowance: &Arc<Allowance>,
+        begins: bool,
     ) -> Result<watch::Receiver<Option<Outcome>>, Arc<WakeError>> {
         match (&rest.waking, &rest.failure) {
             // One whose task is gone without a word will never be published.
@@ -445,8 +479,8 @@ impl Tenancy {
                 rest.waking = Some(waking.clone());
                 rest.stop = self.shared.stop.child_token();
                 let (bed, stop) = (Arc::clone(bed), rest.stop.clone());
-                let came =
-                    Came { tenant: tenant.clone(), incarnation: comes, allowance: Arc::clone(allowance) };
+                let (tenant, allowance) = (tenant.clone(), Arc::clone(allowance));
+                let came = Came { tenant, incarnation: comes, allowance, begins };
                 let work = self.clone().wake(came, bed, stop, publish);
                 self.shared.tasks.spawn(work.in_current_span());
                 Ok(waking)
@@ -491,7 +525,8 @@ impl Tenancy {
     ) {
         let after_failure = {
             let rest = bed.rest();
-            rest.awake.is_some() || rest.write_failed
+            let is_begun = rest.awake.as_ref().is_some_and(|awake| !awake.is_unbegun());
+            is_begun || rest.write_failed
         };
         let started = Instant::now();
         let outcome = self.open(came, after_failure, stop).await.map_err(Arc::new);
@@ -505,7 +540,7 @@ impl Tenancy {
                     rest.awake.replace(Arc::clone(awake))
                 }
                 // Which says nothing of the tenant that is here, or will be.
-                Err(failure) if matches!(**failure, WakeError::OfThePast | WakeError::Outdated) => None,
+                Err(failure) if failure.is_of_who_comes() => None,
                 Err(failure) => {
                     error!(error = %failure, "the tenant cannot be woken");
                     let pause = WAKE_BACKOFF.max(started.elapsed() * WAKE_BACKOFF_TIMES);
@@ -522,11 +557,20 @@ impl Tenancy {
     /// Opens the tenant's log.
     async fn open(
         &self,
-        Came { tenant, incarnation: comes, allowance }: Came,
+        Came { tenant, incarnation: comes, allowance, begins }: Came,
         after_failure: bool,
         stop: CancellationToken,
     ) -> Result<Arc<Awake>, WakeError> {
         let folder = TenantFolder::new(&self.shared.data, &tenant);
+        let (tenancy, id, place) = (self.clone(), tenant.clone(), folder.clone());
+        let is_there = tokio::task::spawn_blocking(move || {
+            if place.exists() { Ok(true) } else { tenancy.may_begin(&id, comes).map(|()| false) }
+        });
+        if !is_there.await.map_err(|panic| WakeError::Panicked(panic.to_string()))?? && !begins {
+            let share = self.shared.shares.of(&tenant);
+            let metrics = self.shared.metrics.tenant(&tenant);
+            return Ok(Awake::unbegun(&folder, tenant, comes, share, metrics, stop));
+        }
         self.make_room(&tenant, &folder).await?;
         let is_large = folder.file_bytes() >= LARGE_BYTES;
         let turns = if is_large { &self.shared.waking_large } else { &self.shared.waking };

@@ -53,6 +53,8 @@ pub struct Rules {
     pub idle: Option<Duration>,
     /// Sooner, if all of them take up more.
     pub memory_bytes_max: u64,
+    /// How long one that is deleted can be had back.
+    pub delete_grace: Duration,
 }
 
 /// What tenants in memory take up.
@@ -261,11 +263,14 @@ impl Tenancy {
             awake.door.close();
             return false;
         }
-        rest.write_failed |= has_failed && !awake.door.is_stuck();
+        let is_begun = !awake.is_unbegun();
+        rest.write_failed |= is_begun && has_failed && !awake.door.is_stuck();
         rest.awake = None;
         awake.stop.cancel();
         // IMPORTANT: before anybody can wake it again, and counts anew.
-        self.note_size(awake);
+        if is_begun {
+            self.note_size(awake);
+        }
         self.shared.audit.sleeps(tenant);
         self.shared.metrics.forget_tenant(tenant);
         if let Some(billed) = &self.shared.billed {

@@ -277,7 +277,7 @@ impl<L> Tenant<L> {
 impl<L: Reach> Tenant<L> {
     /// Opens the log, if there is something that may be written to it.
     pub(super) async fn ready(&self) -> Result<(), Arc<WakeError>> {
-        if L::WRITES {
+        if L::WRITES && !self.awake.is_unbegun() {
             self.awake.door.open().await?;
         }
         Ok(())
@@ -313,6 +313,11 @@ impl Tenant<Admin> {
     /// Creates or deletes a collection; otherwise like [`Tenant::change_vectors`].
     pub async fn change_collections(&self, write: Write<CollectionChange>) -> Result<Committed, Refusal> {
         self.submit(write.erase()).await
+    }
+
+    /// Whether it has a log: whether it was ever written to.
+    pub fn is_begun(&self) -> bool {
+        !self.awake.is_unbegun()
     }
 
     /// The audit log, open for as long as it is held.

@@ -44,7 +44,8 @@ impl Server {
         let data = folder();
         let metrics = Metrics::default();
         let limits = BodyLimits::new(BODY_BYTES_MAX, JSON_DEPTH_MAX);
-        let rules = Rules { idle: None, memory_bytes_max: u64::MAX };
+        let rules =
+            Rules { idle: None, memory_bytes_max: u64::MAX, delete_grace: std::time::Duration::from_secs(1) };
         let tenancy = Tenancy::new(data.path(), share_size(&limits), rules, None, metrics.clone())
             .expect("the folder can be written to");
         let access = AccessCheck::keyless(single_tenant());

@@ -32,7 +32,7 @@ pub(super) enum HubCommand {
     /// The keys are printed once, as lines for an environment file; of each only its SHA-256 is kept. A hub that has
     /// keys is left as it is.
     Init(init::InitArgs),
-    /// Tenants: list, create, show, set, suspend, resume, delete
+    /// Tenants: list, create, show, set, suspend, resume, delete, undelete
     #[command(subcommand)]
     Tenants(tenants::TenantsCommand),
     /// Plans: list, show, set

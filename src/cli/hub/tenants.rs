@@ -10,6 +10,8 @@ use super::table::{Table, write_facts};
 use super::{moment, word, write_json};
 use crate::cli::Streams;
 use crate::cli::failure::Failure;
+use crate::config::DeploymentName;
+use crate::hivehub::TenantStatus;
 use crate::hub::models::{CreateTenant, SetTenant, TenantView, TenantsAnswer};
 use crate::hub::{DisplayName, Limits, PlanName};
 
@@ -29,12 +31,17 @@ pub(in crate::cli) enum TenantsCommand {
     Suspend(OneArgs),
     /// Have a suspended tenant served again
     Resume(OneArgs),
-    /// Delete a tenant: its keys are refused and servers erase its data
+    /// Delete a tenant: its keys are refused, and servers erase its data when the grace is over
     Delete(OneArgs),
+    /// Take a tenant's deletion back, within the grace: it has its data and its keys again
+    Undelete(OneArgs),
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ListArgs {
+    /// Only those that were deleted and not created again, and until when that can be taken back
+    #[arg(long)]
+    deleted: bool,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -57,6 +64,9 @@ pub(in crate::cli) struct CreateArgs {
     /// Its name for people; its id if not given
     #[arg(long)]
     name: Option<DisplayName>,
+    /// The deployment that serves it (`cluster.deployment` of its nodes); any if not given
+    #[arg(long, value_name = "NAME")]
+    deployment: Option<DeploymentName>,
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
@@ -73,6 +83,12 @@ pub(in crate::cli) struct SetArgs {
     /// Its name for people
     #[arg(long)]
     name: Option<DisplayName>,
+    /// The deployment that serves it: nodes of another one refuse it
+    #[arg(long, value_name = "NAME")]
+    deployment: Option<DeploymentName>,
+    /// Have any deployment serve it
+    #[arg(long, conflicts_with = "deployment")]
+    any_deployment: bool,
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
@@ -86,16 +102,17 @@ pub(super) async fn run(command: TenantsCommand, streams: &Streams) -> Result<()
             let shown = place.open().await?.get(&format!("{TENANTS}/{tenant}"), &()).await?;
             write(&shown, &place, streams)
         }
-        TenantsCommand::Create(CreateArgs { tenant: id, plan, name, limits, place }) => {
+        TenantsCommand::Create(CreateArgs { tenant: id, plan, name, deployment, limits, place }) => {
             let mut overrides = Limits::default();
             limits.changes().apply(&mut overrides);
-            let new = CreateTenant { id, name, plan, overrides };
+            let new = CreateTenant { id, name, plan, overrides, deployment };
             let created: TenantView = place.open().await?.send("POST", TENANTS, &new).await?;
             warn_of_unreachable(&created.quota, streams);
             write(&created, &place, streams)
         }
-        TenantsCommand::Set(SetArgs { tenant, plan, name, limits, place }) => {
-            let change = SetTenant { name, plan, overrides: limits.changes() };
+        TenantsCommand::Set(SetArgs { tenant, plan, name, deployment, any_deployment, limits, place }) => {
+            let deployment = if any_deployment { Some(None) } else { deployment.map(Some) };
+            let change = SetTenant { name, plan, overrides: limits.changes(), deployment };
             let set: TenantView =
                 place.open().await?.send("PATCH", &format!("{TENANTS}/{tenant}"), &change).await?;
             warn_of_unreachable(&set.quota, streams);
@@ -104,6 +121,7 @@ pub(super) async fn run(command: TenantsCommand, streams: &Streams) -> Result<()
         TenantsCommand::Suspend(args) => tell(args, "POST", "/suspend", streams).await,
         TenantsCommand::Resume(args) => tell(args, "POST", "/resume", streams).await,
         TenantsCommand::Delete(args) => tell(args, "DELETE", "", streams).await,
+        TenantsCommand::Undelete(args) => tell(args, "POST", "/undelete", streams).await,
     }
 }
 
@@ -113,19 +131,27 @@ async fn tell(args: OneArgs, method: &str, what: &str, streams: &Streams) -> Res
     write(&told, &place, streams)
 }
 
-async fn list(ListArgs { place }: ListArgs, streams: &Streams) -> Result<(), Failure> {
+async fn list(ListArgs { deleted, place }: ListArgs, streams: &Streams) -> Result<(), Failure> {
     let hub = place.open().await?;
-    let mut table = Table::new(["tenant", "status", "plan", "name", "created"]);
+    let dated = if deleted { ["deleted", "can be undeleted until"] } else { ["created", "deployment"] };
+    let mut table = Table::new(["tenant", "status", "plan", "name", dated[0], dated[1]]);
     let mut after = None;
     loop {
         let page: TenantsAnswer = hub.get(TENANTS, &json!({"after": after})).await?;
         for tenant in page.tenants {
+            if deleted && tenant.status != TenantStatus::Deleted {
+                continue;
+            }
             if place.json {
                 write_json(streams, &tenant)?;
             } else {
-                let TenantView { id, name, plan, status, created_at, .. } = tenant;
-                let created = moment(created_at, "-");
-                table.row([id.to_string(), word(&status), plan.to_string(), name.to_string(), created]);
+                let TenantView { id, name, plan, status, created_at, deployment, .. } = tenant;
+                let [first, second] = if deleted {
+                    [moment(tenant.deleted_at, "-"), moment(tenant.undelete_until, "-")]
+                } else {
+                    [moment(created_at, "-"), deployment.map_or_else(|| "(any)".to_owned(), String::from)]
+                };
+                table.row([id.to_string(), word(&status), plan.to_string(), name.to_string(), first, second]);
             }
         }
         after = page.next;
@@ -146,7 +172,12 @@ fn write(tenant: &TenantView, place: &PlaceArgs, streams: &Streams) -> Result<()
         ("status", word(&tenant.status)),
         ("plan", tenant.plan.to_string()),
         ("created", moment(tenant.created_at, "-")),
+        ("deployment", tenant.deployment.as_ref().map_or_else(|| "(any)".to_owned(), ToString::to_string)),
     ];
+    if tenant.status == TenantStatus::Deleted {
+        facts.push(("deleted", moment(tenant.deleted_at, "-")));
+        facts.push(("can be undeleted until", moment(tenant.undelete_until, "-")));
+    }
     let overridden = words(&tenant.overrides, "").map(|own| if own.is_empty() { "" } else { "  (its own)" });
     let quota = words(&tenant.quota, "default").into_iter().zip(overridden);
     facts.extend(NAMES.into_iter().zip(quota.map(|(number, own)| format!("{number}{own}"))));

@@ -53,6 +53,8 @@ async fn a_folder_and_a_running_hub_give_the_same_answers() {
     let commands = [
         "tenants list",
         "tenants list --json",
+        "tenants list --deleted",
+        "service-key list --json",
         "tenants show acme",
         "plans list",
         "plans show generous --json",
@@ -130,6 +132,11 @@ async fn what_does_not_hold_and_what_could_not_be_asked_are_told_apart() {
         ("tenants resume acme", Exit::Holds),
         ("tenants delete acme", Exit::Holds),
         ("tenants resume acme", Exit::DoesNotHold),
+        ("tenants undelete globex", Exit::DoesNotHold),
+        ("tenants undelete acme", Exit::Holds),
+        ("tenants undelete acme", Exit::DoesNotHold),
+        ("tenants set acme --deployment eu-1", Exit::Holds),
+        ("tenants set acme --any-deployment", Exit::Holds),
     ] {
         let said = stage.ask(command).await;
         assert_eq!(said.exit, exit, "{command}: {}", said.remarks);
@@ -168,6 +175,9 @@ fn a_command_line_that_says_too_little_or_too_much_is_refused() {
         "hub tenants create t --plan p --vectors -1 --data-dir d",
         "hub plans set p --vectors many --data-dir d",
         "hub usage list --tenant t --meter moonlight --data-dir d",
+        "hub tenants set t --deployment eu --any-deployment --data-dir d",
+        "hub tenants set t --deployment e/u --data-dir d",
+        "hub service-key rotate --overlap 2592001 --data-dir d",
         "hub --listen 127.0.0.1:1 tenants list --data-dir d",
     ] {
         let words = std::iter::once("vectorizer").chain(line.split_whitespace());

@@ -40,6 +40,7 @@ impl Dev {
         let accepted = service_key.filter(|key| hub.is_service_key(key.expose()));
         self.flags.hivehub_api_key = Some(accepted.map_or_else(|| hub.lend_service_key(), Ok)?);
         let config = Config::load(&self.flags, &|name| std::env::var(name).ok())?;
+        hub.set_delete_grace(config.server.delete_grace.duration());
         let server = Server::bind(&config)?;
         let text = welcome((server.scheme(), server.address()?), hub_address, &config, keys.as_ref())?;
         streams.report(text)?;

@@ -26,6 +26,9 @@ pub(crate) struct Hub {
     /// Where it listens
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:12000")]
     listen: SocketAddr,
+    /// For how long a tenant's deletion can be taken back: no longer than the nodes' own `server.delete_grace`
+    #[arg(long, value_name = "SECONDS", default_value_t = hub::DELETE_GRACE_SECONDS)]
+    delete_grace: u64,
 }
 
 impl Hub {
@@ -33,6 +36,7 @@ impl Hub {
         start_logging();
         let stop = stop::asked()?;
         let hub = self.opened()?;
+        hub.set_delete_grace(Duration::from_secs(self.delete_grace));
         let listener = server::listen(self.listen)?;
         let address = listener.local_addr()?;
         streams.report(format_args!(

@@ -8,6 +8,7 @@ use super::open::Open;
 use super::policies::PolicyCursor;
 use super::present;
 use crate::auth::{KeyHash, KeyId};
+use crate::config::DeploymentName;
 
 /// Where keys are validated, below `HiveHub`'s address.
 pub const VALIDATE_PATH: &str = "/api/internal/access-keys/validate";
@@ -67,6 +68,9 @@ pub struct TenantFacts {
     /// Which of those who have had the id; `None` from a `HiveHub` that does not tell them apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
+    /// The deployment that serves it; `None` is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<DeploymentName>,
 }
 
 /// What a key may do.
@@ -161,6 +165,8 @@ pub struct TenantProfile {
     pub plan: String,
     /// Which of those who have had the id; `None` where `HiveHub` does not tell them apart.
     pub incarnation: Option<Incarnation>,
+    /// The deployment that serves it; `None` is any.
+    pub deployment: Option<DeploymentName>,
 }
 
 /// Why a caller is refused.
@@ -262,8 +268,8 @@ impl KeyFacts {
             (Scope::Cluster, None) => Holder::Cluster,
             (Scope::Tenant, Some(tenant)) => match tenant.status {
                 Open::Known(TenantStatus::Active) => {
-                    let TenantFacts { id, name, plan, status: _, incarnation } = tenant;
-                    Holder::Tenant(TenantProfile { id, name, plan, incarnation })
+                    let TenantFacts { id, name, plan, status: _, incarnation, deployment } = tenant;
+                    Holder::Tenant(TenantProfile { id, name, plan, incarnation, deployment })
                 }
                 Open::Known(TenantStatus::Suspended) => {
                     return Ok(Verdict::Refused(Refusal::TenantSuspended(tenant.id)));
@@ -347,6 +353,7 @@ mod tests {
         let refused_at = json!({"valid": false, "reason": "revoked", "policy_cursor": CURSOR});
         let mut told_apart = answer();
         told_apart["tenant"]["incarnation"] = json!("0193a4b2-7c00-7000-8000-0000000000aa");
+        told_apart["tenant"]["deployment"] = json!("eu-1");
         for answer in [answer(), dated, told_apart, refused, refused_at] {
             let read = ValidateAnswer::from_json(answer.to_string().as_bytes()).unwrap();
             assert_eq!(serde_json::to_value(read).unwrap(), answer);
@@ -399,6 +406,10 @@ mod tests {
             ("/tenant", json!({"id": "acme", "name": "", "plan": "", "status": "active", "incarnation": 7})),
             ("/expires_at", json!("soon")),
             ("/permission", json!(7)),
+            (
+                "/tenant",
+                json!({"id": "acme", "name": "", "plan": "", "status": "active", "deployment": "a b"}),
+            ),
         ] {
             assert!(verdict(&with(pointer, value.clone())).is_err(), "{pointer} {value}");
         }

@@ -114,6 +114,19 @@ pub enum PolicyChange {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         incarnation: Option<Incarnation>,
     },
+    /// HiveHub has taken a deletion back: the tenant is the one that it was.
+    TenantUndeleted {
+        /// Which.
+        tenant: TenantId,
+        /// Which of those who have had the id. `None` from a `HiveHub` that does not tell them apart.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        incarnation: Option<Incarnation>,
+    },
+    /// Something else about a tenant changed: its keys have to be asked about anew.
+    TenantChanged {
+        /// Which.
+        tenant: TenantId,
+    },
     /// A tenant's quota has to be asked for anew.
     QuotaChanged {
         /// Whose.
@@ -233,8 +246,10 @@ mod tests {
             {"position": 4, "at": at, "type": "tenant_resumed", "tenant": "acme"},
             {"position": 5, "at": at, "type": "tenant_deleted", "tenant": "acme"},
             {"position": 6, "at": at, "type": "quota_changed", "tenant": "acme"},
+            {"position": 7, "at": at, "type": "tenant_undeleted", "tenant": "acme"},
+            {"position": 8, "at": at, "type": "tenant_changed", "tenant": "acme"},
         ]);
-        let answer = json!({"cursor": format!("{FEED}:6"), "events": events});
+        let answer = json!({"cursor": format!("{FEED}:8"), "events": events});
         let read: PoliciesAnswer = serde_json::from_value(answer.clone()).unwrap();
         assert_eq!(read.events[2].change, PolicyChange::TenantSuspended { tenant: "acme".parse().unwrap() });
         assert_eq!(read.events[5].position, 6);

@@ -50,6 +50,8 @@ pub enum Call {
     SuspendTenant,
     /// It is to be served again.
     ResumeTenant,
+    /// Its deletion is taken back.
+    UndeleteTenant,
     /// What did it use, event by event?
     Usage,
     /// What does that add up to?
@@ -74,7 +76,7 @@ pub enum Call {
 
 impl Call {
     /// Every call.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Validate,
         Self::Quota,
         Self::Policies,
@@ -91,6 +93,7 @@ impl Call {
         Self::DeleteTenant,
         Self::SuspendTenant,
         Self::ResumeTenant,
+        Self::UndeleteTenant,
         Self::Usage,
         Self::Totals,
         Self::ListKeys,
@@ -118,6 +121,7 @@ impl Call {
             Self::ShowTenant | Self::SetTenant | Self::DeleteTenant => "/api/admin/tenants/{id}",
             Self::SuspendTenant => "/api/admin/tenants/{id}/suspend",
             Self::ResumeTenant => "/api/admin/tenants/{id}/resume",
+            Self::UndeleteTenant => "/api/admin/tenants/{id}/undelete",
             Self::Usage => "/api/admin/tenants/{id}/usage",
             Self::Totals => "/api/admin/tenants/{id}/usage/totals",
             Self::ListKeys | Self::CreateKey => "/api/admin/keys",
@@ -151,6 +155,7 @@ impl Call {
             | Self::CreateTenant
             | Self::SuspendTenant
             | Self::ResumeTenant
+            | Self::UndeleteTenant
             | Self::CreateKey
             | Self::RotateKey
             | Self::RevokeKey
@@ -181,6 +186,7 @@ impl Call {
             | Self::DeleteTenant
             | Self::SuspendTenant
             | Self::ResumeTenant
+            | Self::UndeleteTenant
             | Self::Usage
             | Self::Totals
             | Self::ListKeys
@@ -218,6 +224,7 @@ impl Call {
             Self::DeleteTenant => on(MethodFilter::DELETE, tenants::delete),
             Self::SuspendTenant => post(tenants::suspend),
             Self::ResumeTenant => post(tenants::resume),
+            Self::UndeleteTenant => post(tenants::undelete),
             Self::ListKeys => get(keys::list),
             Self::CreateKey => post(keys::create),
             Self::ShowKey => get(keys::show),

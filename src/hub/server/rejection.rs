@@ -108,6 +108,10 @@ impl HubRejection {
                     HubStoreError::NoSuchKey(_) => no_key(),
                     HubStoreError::TenantExists(_) => (StatusCode::CONFLICT, "tenant_exists", details),
                     HubStoreError::TenantDeleted(_) => (StatusCode::CONFLICT, "tenant_deleted", details),
+                    HubStoreError::TenantNotDeleted(_) => {
+                        (StatusCode::CONFLICT, "tenant_not_deleted", details)
+                    }
+                    HubStoreError::GraceOver { .. } => (StatusCode::CONFLICT, "grace_over", details),
                     HubStoreError::KeyExists(_) => (StatusCode::CONFLICT, "key_exists", details),
                     HubStoreError::KeyEnded(_) => (StatusCode::CONFLICT, "key_ended", details),
                     HubStoreError::Initialised => (StatusCode::CONFLICT, "initialised", details),

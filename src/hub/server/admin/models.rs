@@ -1,15 +1,19 @@
 //! What is said between the operator and the hub (`docs/hivehub.openapi.yaml`, tag `admin`).
 
+use std::time::Duration;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use vectorizer_log::{Incarnation, LogId, Meter, Seq, TenantId, Timestamp};
 
 use crate::auth::{ApiKey, Environment, KeyId};
+use crate::config::DeploymentName;
 use crate::hivehub::{Permission, Scope, TenantStatus, Unit, UsageEvent, present, rfc3339};
 use crate::hub::change::KeyEntry;
 use crate::hub::ledger::{Totals, UsageFilter};
 use crate::hub::limits::{DisplayName, Limit, Limits, PlanName};
 use crate::hub::service_keys::ServiceKeyEntry;
 use crate::hub::state::TenantEntry;
+use crate::hub::store::until;
 
 /// The most that one answer lists.
 pub const PAGE_MAX: usize = 1_000;
@@ -54,6 +58,15 @@ pub struct TenantView {
     /// Which of those who have had the id.
     #[serde(default)]
     pub incarnation: Option<Incarnation>,
+    /// The deployment that serves it; null is any.
+    #[serde(default)]
+    pub deployment: Option<DeploymentName>,
+    /// Of a deleted tenant: when it was; null if that is not known.
+    #[serde(default, with = "rfc3339")]
+    pub deleted_at: Option<Timestamp>,
+    /// Of a deleted tenant: until when the deletion can be taken back.
+    #[serde(default, with = "rfc3339")]
+    pub undelete_until: Option<Timestamp>,
 }
 
 /// Some tenants, by id.
@@ -80,6 +93,9 @@ pub struct CreateTenant {
     /// What it may use instead of what the plan says.
     #[serde(default)]
     pub overrides: Limits,
+    /// The deployment that serves it; any if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<DeploymentName>,
 }
 
 /// What is to change of a tenant; what is not there stays.
@@ -94,6 +110,9 @@ pub struct SetTenant {
     pub plan: Option<PlanName>,
     /// Its overrides.
     pub overrides: SetOverrides,
+    /// The deployment that serves it; null is any.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<Option<DeploymentName>>,
 }
 
 /// What is to change of a tenant's overrides: a number overrides the plan's, null goes back to it.
@@ -340,9 +359,23 @@ impl UsageQuery {
 }
 
 impl TenantView {
-    pub(in crate::hub) fn new(id: TenantId, entry: TenantEntry, quota: Limits) -> Self {
-        let TenantEntry { name, plan, status, overrides, created_at, incarnation } = entry;
-        Self { id, name, plan, status, overrides, quota, created_at, incarnation }
+    pub(in crate::hub) fn new(id: TenantId, entry: TenantEntry, quota: Limits, grace: Duration) -> Self {
+        let TenantEntry { name, plan, status, overrides, created_at, incarnation, deployment, deletion } =
+            entry;
+        let (deleted_at, undelete_until) = (deletion.map(|it| it.at), deletion.map(|it| until(it, grace)));
+        Self {
+            id,
+            name,
+            plan,
+            status,
+            overrides,
+            quota,
+            created_at,
+            incarnation,
+            deployment,
+            deleted_at,
+            undelete_until,
+        }
     }
 }
 
@@ -411,6 +444,10 @@ impl From<Totals> for MeterTotals {
 
 /// Tells null from what is not there.
 #[expect(clippy::option_option, reason = "that is the difference")]
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Limit>>, D::Error> {
+fn given<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
     Deserialize::deserialize(deserializer).map(Some)
 }

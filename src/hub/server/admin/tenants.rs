@@ -30,7 +30,10 @@ pub(in crate::hub::server) async fn list(
     let more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| more).map(|(id, ..)| id.clone());
-    let tenants = found.into_iter().map(|(id, entry, quota)| TenantView::new(id, entry, quota)).collect();
+    let tenants = found
+        .into_iter()
+        .map(|(id, entry, quota)| TenantView::new(id, entry, quota, served.hub.delete_grace()))
+        .collect();
     Ok(Json(TenantsAnswer { tenants, next }))
 }
 
@@ -38,12 +41,12 @@ pub(in crate::hub::server) async fn create(
     State(served): State<Served>,
     request: Result<Json<CreateTenant>, JsonRejection>,
 ) -> Result<(StatusCode, Json<TenantView>), HubRejection> {
-    let Json(CreateTenant { id, name, plan, overrides }) = request.map_err(HubRejection::Body)?;
+    let Json(CreateTenant { id, name, plan, overrides, deployment }) = request.map_err(HubRejection::Body)?;
     let name = match name {
         Some(name) => name,
         None => id.as_str().parse().map_err(|_| HubRejection::Contradiction("the tenant has no name"))?,
     };
-    let new = NewTenant { id, name, plan, overrides };
+    let new = NewTenant { id, name, plan, overrides, deployment };
     let view = with_hub(&served, move |hub| {
         hub.create_tenant(&new)?;
         view(hub, &new.id)
@@ -64,12 +67,15 @@ pub(in crate::hub::server) async fn set(
     request: Result<Json<SetTenant>, JsonRejection>,
 ) -> Result<Json<TenantView>, HubRejection> {
     let id = tenant(&id)?;
-    let Json(SetTenant { name, plan, overrides }) = request.map_err(HubRejection::Body)?;
+    let Json(SetTenant { name, plan, overrides, deployment }) = request.map_err(HubRejection::Body)?;
     let view = with_hub(&served, move |hub| {
         hub.set_tenant(&id, |tenant| {
             tenant.name = name.unwrap_or(tenant.name.clone());
             tenant.plan = plan.unwrap_or(tenant.plan.clone());
             overrides.apply(&mut tenant.overrides);
+            if let Some(deployment) = deployment {
+                tenant.deployment = deployment;
+            }
         })?;
         view(hub, &id)
     });
@@ -97,6 +103,18 @@ pub(in crate::hub::server) async fn delete(
     set_status(served, id, TenantStatus::Deleted).await
 }
 
+pub(in crate::hub::server) async fn undelete(
+    State(served): State<Served>,
+    Path(id): Path<String>,
+) -> Result<Json<TenantView>, HubRejection> {
+    let id = tenant(&id)?;
+    let view = with_hub(&served, move |hub| {
+        hub.undelete_tenant(&id)?;
+        view(hub, &id)
+    });
+    Ok(Json(view.await?))
+}
+
 async fn set_status(
     State(served): State<Served>,
     Path(id): Path<String>,
@@ -115,5 +133,5 @@ fn tenant(id: &str) -> Result<TenantId, HubRejection> {
 }
 
 fn view(hub: &Hub, id: &TenantId) -> Result<TenantView, HubStoreError> {
-    hub.tenant(id).map(|(entry, quota)| TenantView::new(id.clone(), entry, quota))
+    hub.tenant(id).map(|(entry, quota)| TenantView::new(id.clone(), entry, quota, hub.delete_grace()))
 }
