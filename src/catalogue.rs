@@ -3,70 +3,69 @@
 //! Two databases of its own: in `data/_node/standing` how the node stands with `HiveHub`, which is little, and in
 //! `data/_node/catalogue` notes about every tenant. Opening those takes longer the more there are, so it is done
 //! beside all else, and whoever asks for one waits for it. Nothing here is the only copy of anything: what is lost
-//! with it is asked for again, so damage costs time, and it is begun anew.
+//! with it is asked for again, so damage costs time, and it is begun anew. What cannot be opened for want of room,
+//! descriptors or permissions is not damaged: it is left as it is and tried again, and how the node stands is kept in
+//! memory until then.
 
-use std::fs;
+mod database;
+
+use std::collections::BTreeMap;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tracing::warn;
-use vectorizer_log::storage::open_when_free;
+use vectorizer_log::storage::StorageFailure;
 use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
+use self::database::Database;
 use crate::hivehub::PolicyCursor;
 use crate::quota::NotedBill;
 
 /// The databases' folders, within the node's.
 const STANDING: &str = "standing";
 const NOTES: &str = "catalogue";
-/// What is added to the name of one that cannot be read when it is put aside, in place of an older one.
-const UNREADABLE: &str = ".unreadable";
-
 const POLICY_CURSOR: &str = "policy cursor";
 const POLICY_GAP: &str = "policy gap";
 const EVERY_BILL: &str = "every bill";
 const PARKED_LINES: &str = "parked lines";
 
-const CACHE_BYTES: u64 = 4 << 20;
-const SEGMENT_BYTES: usize = 512 << 10;
-/// How long a lock is given to be one that is just being released; in tests as long as a machine may stand still.
-const LOCK_PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 2 });
-/// How long what was noted down may be lost with the process.
-const FLUSH_EVERY_MILLISECONDS: u64 = 500;
+/// In both databases.
+const NODE: &str = "node";
+/// In `standing`.
+const DELETIONS: &str = "deletions";
+/// In `catalogue`.
+const QUOTAS: &str = "quotas";
+const SIZES: &str = "sizes";
+const BILLS: &str = "bills";
 
 /// The catalogue. Cheap to clone; the clones share it. Its calls may read the disk, and those about tenants' limits,
 /// sizes and bills wait until it [is open](Self::is_open).
 #[derive(Clone, Debug)]
 pub struct Catalogue {
-    /// Of tenants, to the place in the policy feed that says so.
-    deletions: sled::Tree,
-    /// Of the node itself.
-    node: sled::Tree,
-    /// Empty while it is opened.
-    notes: Arc<OnceLock<Result<Notes, Arc<CatalogueError>>>>,
+    standing: Arc<Standing>,
+    /// Of each tenant, and of the notes themselves.
+    notes: Arc<Database>,
 }
 
-/// What is noted down of each tenant.
+/// How the node stands with `HiveHub`.
 #[derive(Debug)]
-struct Notes {
-    quotas: sled::Tree,
-    sizes: sled::Tree,
-    bills: sled::Tree,
-    /// Of the notes themselves.
-    node: sled::Tree,
+struct Standing {
+    /// Of tenants, to the place in the policy feed that says so; and of the node itself.
+    database: Arc<Database>,
+    /// What could not be written there for want, by tree and key; nothing for what was removed.
+    waiting: Mutex<BTreeMap<(&'static str, String), Option<Vec<u8>>>>,
 }
 
 /// The catalogue cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
     /// The database has failed.
-    #[error("the node's catalogue has failed")]
+    #[error("the node's catalogue has failed: {0}")]
     Database(#[from] sled::Error),
     /// The folder cannot be used.
     #[error("cannot use {path:?}")]
@@ -80,9 +79,31 @@ pub enum CatalogueError {
     /// The notes about tenants could not be opened.
     #[error("the node's catalogue could not be opened")]
     Unopened(#[source] Arc<CatalogueError>),
+    /// The database cannot be used for now.
+    #[error("the node's catalogue cannot be used for now: {0}")]
+    Wanting(String),
+    /// The database is damaged.
+    #[error("the node's catalogue is damaged: {0}")]
+    Damaged(String),
+    /// There is no tree of this name in the database.
+    #[error("the node's catalogue has no such tree")]
+    NoSuchTree,
     /// What was noted down cannot be understood.
     #[error("a note in the node's catalogue cannot be read")]
     Note(#[from] serde_json::Error),
+}
+
+impl CatalogueError {
+    /// Whether the process lacks something, and nothing is known of what is stored.
+    pub fn is_want(&self) -> bool {
+        match self {
+            Self::Database(error) => StorageFailure::of_sled(error).is_want(),
+            Self::Folder { source, .. } => StorageFailure::of(source).is_want(),
+            Self::Unopened(error) => error.is_want(),
+            Self::Wanting(_) => true,
+            Self::Damaged(_) | Self::NoSuchTree | Self::Note(_) => false,
+        }
+    }
 }
 
 /// A plan's limits as they were heard of last; `None` leaves one to the configuration.
@@ -137,77 +158,80 @@ pub struct NotedSize {
 }
 
 impl Catalogue {
-    /// The catalogue in the `node` folder, which exists; an empty one if there is none that can be read. The notes
-    /// about tenants are still being opened.
+    /// The catalogue in the `node` folder, which exists; an empty one if that is damaged. The notes about tenants are
+    /// still being opened.
     pub fn open(node: &Path) -> Result<Self, CatalogueError> {
-        let notes = Arc::new(OnceLock::new());
-        let (opened, folder) = (Arc::clone(&notes), node.to_owned());
+        let notes = Database::new(node, NOTES, &[QUOTAS, SIZES, BILLS, NODE]);
+        let opened = Arc::clone(&notes);
         let open = move || {
-            // IMPORTANT: whatever happens there is an outcome, which others wait for.
-            let outcome = catch_unwind(AssertUnwindSafe(|| Notes::open(&folder)))
-                .unwrap_or_else(|_| Err(sled::Error::ReportableBug("it is damaged".to_owned()).into()))
-                .map_err(Arc::new);
-            if let Err(error) = &outcome {
+            if let Err(error) = opened.open() {
                 warn!(
-                    error = &**error as &dyn std::error::Error,
+                    error = &*error as &dyn std::error::Error,
                     "the node's catalogue cannot be opened: sleeping tenants are not known"
                 );
             }
-            // Nobody else does.
-            let _ = opened.set(outcome);
         };
         thread::Builder::new()
             .name("catalogue".to_owned())
             .spawn(open)
             .map_err(|source| CatalogueError::Folder { path: node.join(NOTES), source })?;
-        let standing = open_or_begin_anew(node, STANDING)?;
-        Ok(Self { deletions: standing.open_tree("deletions")?, node: standing.open_tree("node")?, notes })
+        let database = Database::new(node, STANDING, &[DELETIONS, NODE]);
+        database.open().map_err(CatalogueError::Unopened)?;
+        Ok(Self { standing: Arc::new(Standing { database, waiting: Mutex::default() }), notes })
     }
 
     /// Whether nobody has to wait for the notes about tenants any more.
     pub fn is_open(&self) -> bool {
-        self.notes.get().is_some()
+        self.notes.is_settled()
     }
 
-    fn notes(&self) -> Result<&Notes, CatalogueError> {
-        self.notes.wait().as_ref().map_err(|error| CatalogueError::Unopened(Arc::clone(error)))
+    /// Whether something of it cannot be read or written for want of room, descriptors or permissions.
+    pub fn is_wanting(&self) -> bool {
+        self.notes.is_wanting() || self.standing.database.is_wanting()
+    }
+
+    /// Tells each time that how the node stands was opened: which deletions are under way may be known only then.
+    pub fn openings(&self) -> watch::Receiver<u64> {
+        self.standing.database.openings()
+    }
+
+    fn noted<T: DeserializeOwned>(&self, tree: &str, key: &str) -> Result<Option<T>, CatalogueError> {
+        self.notes.with(tree, |tree| read(tree, key))
     }
 
     /// The limits that were heard of last.
     pub fn quota(&self, tenant: &TenantId) -> Result<Option<NotedQuota>, CatalogueError> {
-        read(&self.notes()?.quotas, tenant.as_str())
+        self.noted(QUOTAS, tenant.as_str())
     }
 
     /// Notes down limits, if they are others than before. They outlast the process half a second later.
     pub fn note_quota(&self, tenant: &TenantId, quota: &NotedQuota) -> Result<(), CatalogueError> {
-        note(&self.notes()?.quotas, tenant.as_str(), quota)
+        self.notes.with(QUOTAS, |tree| note(tree, tenant.as_str(), quota))
     }
 
     /// How large the tenant was when it was written to last, as far as that was noted.
     pub fn size(&self, tenant: &TenantId) -> Result<Option<NotedSize>, CatalogueError> {
-        read(&self.notes()?.sizes, tenant.as_str())
+        self.noted(SIZES, tenant.as_str())
     }
 
     /// Forgets all that was noted down of a tenant.
     pub fn forget(&self, tenant: &TenantId) -> Result<(), CatalogueError> {
-        let Notes { quotas, sizes, bills, node: _ } = self.notes()?;
-        quotas.remove(tenant.as_str())?;
-        sizes.remove(tenant.as_str())?;
-        bills.remove(tenant.as_str())?;
+        for tree in [QUOTAS, SIZES, BILLS] {
+            self.notes.with(tree, |tree| Ok(tree.remove(tenant.as_str())?))?;
+        }
         Ok(())
     }
 
     /// Notes down that `HiveHub` has deleted a tenant, and that this is still to be done.
     pub fn note_deletion(&self, tenant: &TenantId, deletion: &NotedDeletion) -> Result<(), CatalogueError> {
-        note(&self.deletions, tenant.as_str(), deletion)
+        self.standing.note(DELETIONS, tenant.as_str(), deletion)
     }
 
     /// The deletions that are still to be done.
     pub fn deletions(&self) -> Result<Vec<(TenantId, NotedDeletion)>, CatalogueError> {
         let mut deletions = Vec::new();
-        for noted in &self.deletions {
-            let (tenant, note) = noted?;
-            if let Some(tenant) = std::str::from_utf8(&tenant).ok().and_then(|tenant| tenant.parse().ok()) {
+        for (tenant, note) in self.standing.all(DELETIONS)? {
+            if let Ok(tenant) = tenant.parse() {
                 deletions.push((tenant, noted_deletion(&note)?));
             }
         }
@@ -218,82 +242,80 @@ impl Catalogue {
     pub fn deletion_done(&self, tenant: &TenantId, at: PolicyCursor) -> Result<(), CatalogueError> {
         self.note_policy_cursor(at)?;
         // Not what was noted down since.
-        if let Some(note) = self.deletions.get(tenant.as_str())?
-            && noted_deletion(&note)?.at == at
-        {
-            let _ = self.deletions.compare_and_swap(tenant.as_str(), Some(&note), None::<&[u8]>)?;
-        }
-        self.deletions.flush()?;
-        Ok(())
+        let is_meant = |note: &[u8]| Ok(noted_deletion(note)?.at == at);
+        self.standing.remove_if(DELETIONS, tenant.as_str(), is_meant)?;
+        self.standing.flush()
     }
 
     /// How far the policy feed was followed.
     pub fn policy_cursor(&self) -> Result<Option<PolicyCursor>, CatalogueError> {
-        read(&self.node, POLICY_CURSOR)
+        self.standing.read(POLICY_CURSOR)
     }
 
     /// Notes down how far the policy feed was followed, if that is further than before.
     pub fn note_policy_cursor(&self, at: PolicyCursor) -> Result<(), CatalogueError> {
-        if self.policy_cursor()?.is_some_and(|before| at <= before) {
-            return Ok(());
+        match self.policy_cursor() {
+            Ok(Some(before)) if at <= before => return Ok(()),
+            Err(error) if !error.is_want() => return Err(error),
+            Ok(_) | Err(_) => {}
         }
-        note(&self.node, POLICY_CURSOR, &at)
+        self.standing.note(NODE, POLICY_CURSOR, &at)
     }
 
     /// Whether the policy feed had a gap after which not every tenant was asked about yet.
     pub fn has_gap(&self) -> Result<bool, CatalogueError> {
-        Ok(read(&self.node, POLICY_GAP)?.unwrap_or_default())
+        Ok(self.standing.read(POLICY_GAP)?.unwrap_or_default())
     }
 
     /// Notes down whether it had.
     pub fn note_gap(&self, gap: bool) -> Result<(), CatalogueError> {
-        note(&self.node, POLICY_GAP, &gap)
+        self.standing.note(NODE, POLICY_GAP, &gap)
     }
 
     /// Where the tenant's bill stood when that was noted last.
     pub fn bill(&self, tenant: &TenantId) -> Result<Option<NotedBill>, CatalogueError> {
-        read(&self.notes()?.bills, tenant.as_str())
+        self.noted(BILLS, tenant.as_str())
     }
 
     /// Notes down where a tenant's bill stands.
     pub fn note_bill(&self, tenant: &TenantId, bill: &NotedBill) -> Result<(), CatalogueError> {
-        note(&self.notes()?.bills, tenant.as_str(), bill)
+        self.notes.with(BILLS, |tree| note(tree, tenant.as_str(), bill))
     }
 
     /// Whether every tenant was looked at since the catalogue was begun, so that none is missing among the bills.
     pub fn knows_every_bill(&self) -> bool {
         // Beside them, so that it is lost with them.
-        self.notes().is_ok_and(|notes| matches!(notes.node.get(EVERY_BILL), Ok(Some(_))))
+        self.notes.with(NODE, |tree| Ok(tree.contains_key(EVERY_BILL)?)).unwrap_or(false)
     }
 
     /// Every tenant was looked at. Durable when it returns.
     pub fn note_every_bill(&self) -> Result<(), CatalogueError> {
-        let notes = self.notes()?;
-        notes.node.insert(EVERY_BILL, b"known")?;
-        notes.node.flush()?;
-        Ok(())
+        self.notes.with(NODE, |tree| {
+            tree.insert(EVERY_BILL, b"known")?;
+            tree.flush()?;
+            Ok(())
+        })
     }
 
     /// How many lines HiveHub has rejected.
     pub fn parked_lines(&self) -> Result<u64, CatalogueError> {
-        Ok(read(&self.node, PARKED_LINES)?.unwrap_or(0))
+        Ok(self.standing.read(PARKED_LINES)?.unwrap_or(0))
     }
 
     /// Notes down how many lines HiveHub has rejected.
     pub fn note_parked_lines(&self, lines: u64) -> Result<(), CatalogueError> {
-        note(&self.node, PARKED_LINES, &lines)
+        self.standing.note(NODE, PARKED_LINES, &lines)
     }
 
     /// What was noted down outlasts the process from now on.
     pub fn flush(&self) -> Result<(), CatalogueError> {
-        self.notes()?.bills.flush()?;
-        self.node.flush()?;
-        Ok(())
+        self.notes.with(BILLS, |tree| Ok(tree.flush().map(drop)?))?;
+        self.standing.flush()
     }
 
     /// Every bill that was noted, by tenant. Notes that cannot be read are missing.
     pub fn bills(&self) -> impl Iterator<Item = (TenantId, NotedBill)> {
-        let bills = self.notes().into_iter().flat_map(|notes| notes.bills.iter());
+        let bills = self.notes.with(BILLS, |tree| Ok(tree.iter())).into_iter().flatten();
         bills.filter_map(|found| {
             let (tenant, note) = found.ok()?;
             let tenant = std::str::from_utf8(&tenant).ok()?.parse().ok()?;
@@ -303,38 +325,118 @@ impl Catalogue {
 
     /// Notes down how large a tenant is.
     pub fn note_size(&self, tenant: &TenantId, size: &NotedSize) -> Result<(), CatalogueError> {
-        note(&self.notes()?.sizes, tenant.as_str(), size)
+        self.notes.with(SIZES, |tree| note(tree, tenant.as_str(), size))
     }
 }
 
-impl Notes {
-    fn open(node: &Path) -> Result<Self, CatalogueError> {
-        let database = open_or_begin_anew(node, NOTES)?;
-        let tree = |name| database.open_tree(name);
-        Ok(Self {
-            quotas: tree("quotas")?,
-            sizes: tree("sizes")?,
-            bills: tree("bills")?,
-            node: tree("node")?,
-        })
-    }
-}
-
-/// The database in this folder of the node's; an empty one if there is none that can be read.
-fn open_or_begin_anew(node: &Path, folder: &str) -> Result<sled::Db, CatalogueError> {
-    let path = node.join(folder);
-    // A lock that is held says nothing of what is in it.
-    open_when_free(LOCK_PATIENCE, || open(&path)).or_else(|reason| {
-        warn!(reason, ?path, "what the node has noted down cannot be read and is begun anew");
-        let aside = node.join(format!("{folder}{UNREADABLE}"));
-        let failed = |source| CatalogueError::Folder { path: path.clone(), source };
-        match fs::remove_dir_all(&aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            Ok(()) | Err(_) => {}
+impl Standing {
+    fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, CatalogueError> {
+        self.settle();
+        if let Some(waiting) = self.waiting().get(&(NODE, key.to_owned())) {
+            return Ok(waiting.as_ref().map(|note| serde_json::from_slice(note)).transpose()?);
         }
-        fs::rename(&path, &aside).map_err(failed)?;
-        open(&path).map_err(|reason| failed(io::Error::other(reason)))
-    })
+        self.database.with(NODE, |tree| read(tree, key))
+    }
+
+    fn note<T: Serialize>(&self, tree: &'static str, key: &str, note: &T) -> Result<(), CatalogueError> {
+        self.put(tree, key, Some(serde_json::to_vec(note)?))
+    }
+
+    /// Writes a note, or removes it; in memory, if that cannot be for now.
+    fn put(&self, tree: &'static str, key: &str, note: Option<Vec<u8>>) -> Result<(), CatalogueError> {
+        self.settle();
+        match self.database.with(tree, |tree| put(tree, key, note.as_deref())) {
+            Err(error) if error.is_want() => {
+                self.waiting().insert((tree, key.to_owned()), note);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Removes a note that says what is meant.
+    fn remove_if(
+        &self,
+        tree: &'static str,
+        key: &str,
+        is_meant: impl Fn(&[u8]) -> Result<bool, CatalogueError>,
+    ) -> Result<(), CatalogueError> {
+        self.settle();
+        if let Some(waiting) = self.waiting().get_mut(&(tree, key.to_owned())) {
+            if let Some(note) = waiting
+                && is_meant(note)?
+            {
+                *waiting = None;
+            }
+            return Ok(());
+        }
+        let removed = self.database.with(tree, |tree| {
+            if let Some(note) = tree.get(key)?
+                && is_meant(&note)?
+            {
+                let _ = tree.compare_and_swap(key, Some(&note), None::<&[u8]>)?;
+            }
+            Ok(())
+        });
+        match removed {
+            Err(error) if error.is_want() => {
+                self.waiting().insert((tree, key.to_owned()), None);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// All notes of a tree that can be read.
+    fn all(&self, tree: &'static str) -> Result<Vec<(String, Vec<u8>)>, CatalogueError> {
+        self.settle();
+        let mut all = self.database.with(tree, |tree| {
+            let mut all = BTreeMap::new();
+            for noted in tree {
+                let (key, note) = noted?;
+                if let Ok(key) = String::from_utf8(key.to_vec()) {
+                    all.insert(key, note.to_vec());
+                }
+            }
+            Ok(all)
+        })?;
+        for ((of, key), note) in self.waiting().iter() {
+            match note {
+                _ if *of != tree => {}
+                Some(note) => drop(all.insert(key.clone(), note.clone())),
+                None => drop(all.remove(key)),
+            }
+        }
+        Ok(all.into_iter().collect())
+    }
+
+    fn flush(&self) -> Result<(), CatalogueError> {
+        match self.database.with(NODE, |tree| Ok(tree.flush().map(drop)?)) {
+            // It is in memory, and written down as soon as that can be.
+            Err(error) if error.is_want() => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Writes down what waits in memory, if it can be by now.
+    fn settle(&self) {
+        if self.database.is_wanting() {
+            return;
+        }
+        let mut waiting = self.waiting();
+        while let Some(((tree, key), note)) = waiting.pop_first() {
+            if let Err(error) = self.database.with(tree, |tree| put(tree, &key, note.as_deref())) {
+                if error.is_want() {
+                    waiting.insert((tree, key), note);
+                }
+                return;
+            }
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), Option<Vec<u8>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// By an earlier version the place in the feed alone was noted down.
@@ -351,27 +453,26 @@ fn read<T: DeserializeOwned>(notes: &sled::Tree, key: &str) -> Result<Option<T>,
 }
 
 fn note<T: Serialize>(notes: &sled::Tree, key: &str, note: &T) -> Result<(), CatalogueError> {
-    let note = serde_json::to_vec(note)?;
-    if notes.get(key)?.is_none_or(|before| *before != *note) {
-        notes.insert(key, note)?;
+    put(notes, key, Some(&serde_json::to_vec(note)?))
+}
+
+fn put(notes: &sled::Tree, key: &str, note: Option<&[u8]>) -> Result<(), CatalogueError> {
+    match note {
+        None => drop(notes.remove(key)?),
+        Some(note) if notes.get(key)?.is_none_or(|before| *before != *note) => {
+            notes.insert(key, note)?;
+        }
+        Some(_) => {}
     }
     Ok(())
 }
 
-/// sled may panic on damage.
-fn open(path: &Path) -> Result<sled::Db, String> {
-    let config = sled::Config::new()
-        .path(path)
-        .cache_capacity(CACHE_BYTES)
-        .segment_size(SEGMENT_BYTES)
-        .flush_every_ms(Some(FLUSH_EVERY_MILLISECONDS));
-    catch_unwind(AssertUnwindSafe(|| config.open()))
-        .map_err(|_| "it is damaged".to_owned())?
-        .map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::database::UNREADABLE;
     use super::*;
 
     fn acme() -> TenantId {
@@ -401,7 +502,7 @@ mod tests {
             catalogue.note_deletion(&acme(), &deletion).unwrap();
             assert_eq!(catalogue.deletions().unwrap(), [(acme(), deletion)]);
         }
-        note(&catalogue.deletions, "acme", &at(1, 5)).unwrap();
+        catalogue.standing.note(DELETIONS, "acme", &at(1, 5)).unwrap();
         assert_eq!(catalogue.deletions().unwrap()[0].1.at, at(1, 5), "as an earlier version noted it down");
         catalogue.note_policy_cursor(at(1, 9)).unwrap();
         catalogue.deletion_done(&acme(), at(1, 4)).unwrap();

@@ -1,7 +1,7 @@
 //! What a plan allows is what a tenant gets, to the unit.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -269,4 +269,56 @@ async fn what_can_never_fit_is_said_to_be_larger_than_the_quota_whatever_is_ther
     let words = json!({"name": "words", "dimension": 2, "metric": "dot"});
     let refused = cluster.send(&none, "POST", "/collections", &words).await.expect(422);
     assert_eq!(refused["type"], "urn:vectorizer:problem:larger-than-quota");
+}
+
+/// How many requests are let in at once.
+async fn let_in(cluster: &Cluster, key: &ApiKey) -> u64 {
+    let mut count = 0;
+    loop {
+        let answer = cluster.send(key, "GET", "/collections", &Value::Null).await;
+        if answer.status == 429 {
+            assert!(answer.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
+            return count;
+        }
+        answer.expect(200);
+        count += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_gives_back_nothing_of_what_was_used_of_the_minute_and_the_hour() {
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &[]).await;
+    let [by_minute, by_hour] = [("acme", 30, 1_000), ("globex", 1_000, 50)].map(|(name, minute, hour)| {
+        let numbers = json!({"requests_per_minute": minute, "requests_per_hour": hour});
+        cluster.tenant_with(name, limits(numbers));
+        cluster.key(Some(name), None)
+    });
+    // What comes back by itself meanwhile.
+    let since = Instant::now();
+    let minutes_share = || since.elapsed().as_secs() / 2 + 1;
+    let hours_share = || since.elapsed().as_secs() * 50 / 3_600 + 1;
+    let (mut of_minute, mut of_hour) = (let_in(&cluster, &by_minute).await, let_in(&cluster, &by_hour).await);
+    assert!((30..=30 + minutes_share()).contains(&of_minute), "{of_minute}");
+    assert!((50..=50 + hours_share()).contains(&of_hour), "{of_hour}");
+    for signal in ["TERM", "KILL", "KILL", "TERM"] {
+        if signal == "KILL" {
+            // What was used in the last second may be lost.
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+        }
+        cluster.end_node(signal).await;
+        cluster.node = cluster.another_node(&[]).await;
+        of_minute += let_in(&cluster, &by_minute).await;
+        of_hour += let_in(&cluster, &by_hour).await;
+        assert!(of_minute <= 30 + minutes_share(), "{of_minute} after {:?} and {signal}", since.elapsed());
+        assert!(of_hour <= 50 + hours_share(), "{of_hour} after {:?} and {signal}", since.elapsed());
+    }
+    // A file that is damaged costs what is in it, and the next one is kept as before.
+    cluster.end_node("TERM").await;
+    let path = cluster.node.data.join("_node/requests.journal");
+    std::fs::write(&path, "nonsense\nmore of it\n").unwrap();
+    cluster.node = cluster.another_node(&[]).await;
+    assert!(let_in(&cluster, &by_hour).await <= 51);
+    cluster.change_node(&[]).await;
+    assert!(let_in(&cluster, &by_hour).await <= 1);
 }

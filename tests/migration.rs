@@ -245,6 +245,10 @@ async fn what_cannot_become_a_tenant_is_refused_and_the_source_stays_as_it_is() 
     let billed = folder.path().join("billed");
     std::fs::create_dir_all(&billed).unwrap();
     std::fs::rename(data.join("acme"), billed.join("default")).unwrap();
+    refused(&migrate(&billed, &data, "initech"), 2, "its manifest is that of tenant \"acme\"");
+    // As of a version whose manifests did not name their tenant.
+    let manifest = billed.join("default/manifest.json");
+    std::fs::write(&manifest, crate::foreign_files::without_tenant(&manifest)).unwrap();
     refused(&migrate(&billed, &data, "initech"), 2, "belongs to a bill");
     assert!(!data.join("initech").exists());
     std::fs::remove_dir_all(data.join("_migrating")).unwrap();

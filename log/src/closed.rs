@@ -3,8 +3,8 @@
 //! Opening sled costs milliseconds and megabytes, and writes. Whoever only reads needs what the log adds up
 //! to: what was folded up to some record before, and the records behind it, which are kept here.
 //!
-//! The file is durable only while the log is closed: it is removed, and that made durable, before the log
-//! is opened. So where it stands and says the same head as the head's file, nothing was written since,
+//! The file is durable only while the log is closed: it is moved aside, and that made durable, before the log
+//! is opened, and moved back if the log does not open. So where it stands and says the same head as the head's file, nothing was written since,
 //! also after a loss of power that took the head back.
 
 use std::fs::{self, File};
@@ -19,6 +19,10 @@ use crate::verifier::Verifier;
 
 /// The file, within the tenant's folder.
 pub(crate) const FILE: &str = "closed";
+/// The file while it is written. Always the same, so that a killed process leaves at most one.
+pub(crate) const FRESH: &str = "closed.fresh";
+/// The file while the log is being opened.
+pub(crate) const ASIDE: &str = "closed.aside";
 const MAGIC: &[u8; 8] = b"VZCLOSE1";
 const HASH_BYTES: usize = 32;
 /// No closed log leaves as much.
@@ -69,10 +73,22 @@ pub(crate) fn write(
 }
 
 pub(crate) fn put_back(folder: &Path, file: &ClosedFile) -> io::Result<()> {
-    let mut unfinished = tempfile::Builder::new().prefix("closed-").tempfile_in(folder)?;
-    unfinished.write_all(&file.0)?;
-    unfinished.as_file().sync_all()?;
-    unfinished.persist(folder.join(FILE))?;
+    // Which takes no room, and so succeeds on the full disk that may be why the log could not be opened.
+    match fs::rename(folder.join(ASIDE), folder.join(FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        renamed => return renamed.and_then(|()| sync_folder(folder)),
+    }
+    let fresh = folder.join(FRESH);
+    let write = || {
+        let mut unfinished = File::create(&fresh)?;
+        unfinished.write_all(&file.0)?;
+        unfinished.sync_all()
+    };
+    write().inspect_err(|_| {
+        // Half a file takes up room, perhaps on the full disk that is the cause.
+        let _ = fs::remove_file(&fresh);
+    })?;
+    fs::rename(&fresh, folder.join(FILE))?;
     sync_folder(folder)
 }
 
@@ -87,11 +103,20 @@ pub(crate) fn file(folder: &Path) -> io::Result<Option<ClosedFile>> {
     }
 }
 
-/// Removes the file, durably.
-pub(crate) fn remove(folder: &Path) -> io::Result<()> {
-    match fs::remove_file(folder.join(FILE)) {
+/// Takes the file away, durably, and keeps it aside until it is known whether the log opens.
+pub(crate) fn set_aside(folder: &Path) -> io::Result<()> {
+    match fs::rename(folder.join(FILE), folder.join(ASIDE)) {
+        // One that is aside already is of an opening in an earlier life, and perhaps of before a write.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => forget(folder),
+        renamed => renamed.and_then(|()| sync_folder(folder)),
+    }
+}
+
+/// Removes the file that is kept aside.
+pub(crate) fn forget(folder: &Path) -> io::Result<()> {
+    match fs::remove_file(folder.join(ASIDE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.and_then(|()| File::open(folder)?.sync_all()),
+        removed => removed.and_then(|()| sync_folder(folder)),
     }
 }
 

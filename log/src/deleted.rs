@@ -9,6 +9,10 @@
 //! A tombstone is durable before the folder moves, in either direction: whatever moment the power fails at,
 //! [`DeletedTenants::open`] ends what was begun. It stays when the folder is erased, so that a copy of the
 //! log that turns up again is known for what it is.
+//!
+//! Manifests and tombstones are small files that can be copied over each other. So a folder is filed under its log's
+//! id only if the log's records prove that id, and otherwise under an id of the tombstone's own; a tombstone counts
+//! only under its own name and for its own tenant; and a folder is erased only if it is the tombstone's.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write as _};
@@ -19,7 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::folder::TenantFolder;
+use crate::folder::{TenantFolder, exists, sweep};
+use crate::manifest::Manifest;
 use crate::position::{LogId, Timestamp};
 use crate::storage::sync_folder;
 use crate::tenant_id::TenantId;
@@ -27,6 +32,8 @@ use crate::tenant_id::TenantId;
 /// Beside the tenants. No tenant can have this name.
 const DELETED: &str = "_deleted";
 const ERASED: &str = "erased";
+/// How the name of a tombstone begins that is being written.
+const TEMPORARY: &str = ".tmp";
 
 /// The deleted tenants of a data folder. One for each folder; the clones share it, and move one folder at a
 /// time.
@@ -42,11 +49,14 @@ pub struct DeletedTenants {
 pub struct Tombstone {
     /// The tenant.
     pub tenant: TenantId,
-    /// Its log. Of a tenant whose manifest could not be read, an id of the tombstone's own.
+    /// Its log. Of a folder whose records do not prove the manifest, an id of the tombstone's own.
     pub log_id: LogId,
     /// When.
     pub deleted_at: Timestamp,
     way: Way,
+    /// Whether the id is the tombstone's own, and not that of the folder's log.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    own_id: bool,
 }
 
 /// Where the folder is to be.
@@ -70,8 +80,16 @@ impl DeletedTenants {
             .and_then(|()| sync_folder(&opened.deleted))
             .and_then(|()| sync_folder(data))
             .map_err(failed("create", &erased))?;
+        // What a killed write of a tombstone has left.
+        sweep(&opened.deleted, |name| name.starts_with(TEMPORARY))
+            .map_err(failed("sweep", &opened.deleted))?;
         for tombstone in opened.tombstones()?.into_iter().flatten() {
-            opened.end(&tombstone)?;
+            match opened.end(&tombstone) {
+                // As on a disk without room. The tombstone stands, so that the log is not served, and the next start
+                // goes on.
+                Err(error) if error.is_want() => {}
+                ended => ended?,
+            }
         }
         Ok(opened)
     }
@@ -80,12 +98,20 @@ impl DeletedTenants {
     pub fn delete(&self, tenant: &TenantId, at: Timestamp) -> Result<Tombstone, Error> {
         let _one_at_a_time = self.lock();
         let folder = TenantFolder::new(&self.data, tenant);
-        if !folder.exists() {
+        if !folder.try_exists()? {
             return Err(Error::NotFound(folder.path().to_owned()));
         }
-        // One that is damaged is to go like any other.
-        let log_id = folder.log_id().unwrap_or_else(|_| LogId::new(uuid::Uuid::new_v4()));
-        let tombstone = Tombstone { tenant: tenant.clone(), log_id, deleted_at: at, way: Way::Deleted };
+        // A folder that is damaged is deleted like any other, but never under the id of a log that may be another
+        // tenant's.
+        let proven = folder.proven_log_id().ok().filter(|log_id| self.is_free(*log_id, &folder));
+        let tombstone = Tombstone {
+            tenant: tenant.clone(),
+            log_id: proven.unwrap_or_else(|| LogId::new(uuid::Uuid::new_v4())),
+            deleted_at: at,
+            way: Way::Deleted,
+            own_id: proven.is_none(),
+        };
+        let log_id = tombstone.log_id;
         self.write(&tombstone)?;
         self.move_folder(folder.path(), &self.folder(log_id))?;
         Ok(tombstone)
@@ -105,8 +131,30 @@ impl DeletedTenants {
     }
 
     /// Whether a log of this id was deleted, and not restored.
-    pub fn has(&self, log_id: LogId) -> bool {
-        self.tombstone(log_id).exists() || self.erased(log_id).exists()
+    pub fn has(&self, log_id: LogId) -> Result<bool, Error> {
+        Ok(exists(&self.tombstone(log_id))? || exists(&self.erased(log_id))?)
+    }
+
+    /// Whether the log in this folder was deleted, and not restored. The tombstone of another tenant says nothing of a
+    /// folder that is this tenant's by its manifest, and neither does one that was copied under another name.
+    pub fn has_deleted(&self, folder: &TenantFolder) -> Result<bool, Error> {
+        let (log_id, tenant) = folder.identity()?;
+        for path in [self.tombstone(log_id), self.erased(log_id)] {
+            if !exists(&path)? {
+                continue;
+            }
+            let is_another = match (read(&path), &tenant) {
+                (Ok(found), _) if found.log_id != log_id => true,
+                (Ok(found), Some(tenant)) => found.tenant != *tenant,
+                (Err(error), _) if error.is_want() => return Err(error),
+                // One that cannot be read may be this tenant's.
+                (Ok(_), None) | (Err(_), _) => false,
+            };
+            if !is_another {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Puts the folder back where it was.
@@ -117,11 +165,12 @@ impl DeletedTenants {
     pub fn restore(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let _one_at_a_time = self.lock();
         let folder = self.folder(tombstone.log_id);
-        if !folder.exists() {
+        if !exists(&folder)? {
             return Err(Error::NotFound(folder));
         }
+        self.check(tombstone)?;
         let place = TenantFolder::new(&self.data, &tombstone.tenant);
-        if place.exists() {
+        if place.try_exists()? {
             return Err(Error::AlreadyExists(place.path().to_owned()));
         }
         self.write(&Tombstone { way: Way::Restored, ..tombstone.clone() })?;
@@ -141,6 +190,7 @@ impl DeletedTenants {
         if !self.tombstones()?.into_iter().any(is_as_it_was) {
             return Ok(());
         }
+        self.check(tombstone)?;
         let folder = self.folder(tombstone.log_id);
         let erasing = folder.with_extension("erasing");
         // Under another name first: half a folder must not be restored.
@@ -160,21 +210,68 @@ impl DeletedTenants {
         let log_id = tombstone.log_id;
         let place = TenantFolder::new(&self.data, &tombstone.tenant);
         let deleted = self.folder(log_id);
-        let is_in_place = place.log_id().is_ok_and(|found| found == log_id);
+        let is_away = exists(&deleted)?;
         match tombstone.way {
-            Way::Deleted if is_in_place && !deleted.exists() => self.move_folder(place.path(), &deleted),
+            Way::Deleted if !is_away && place.log_id().is_ok_and(|found| found == log_id) => {
+                match place.proven_log_id() {
+                    Ok(_) => self.move_folder(place.path(), &deleted),
+                    Err(error) if error.is_want() => Err(error),
+                    // The manifest says so, and the records do not: it is another log that lies there.
+                    Err(_) => Ok(()),
+                }
+            }
             Way::Deleted => Ok(()),
             // The tenant has come again before it could be put back.
-            Way::Restored if deleted.exists() && place.exists() => {
+            Way::Restored if is_away && place.try_exists()? => {
                 self.write(&Tombstone { way: Way::Deleted, ..tombstone.clone() })
             }
-            Way::Restored => {
-                if deleted.exists() {
-                    self.move_folder(&deleted, place.path())?;
+            Way::Restored if is_away => {
+                if self.check(tombstone).is_err() {
+                    return Ok(());
                 }
+                self.move_folder(&deleted, place.path())?;
                 self.remove(log_id)
             }
+            Way::Restored => self.remove(log_id),
         }
+    }
+
+    /// That the folder which is filed under the tombstone's id is that of its tenant, as far as it has a manifest.
+    fn check(&self, tombstone: &Tombstone) -> Result<(), Error> {
+        if tombstone.own_id {
+            return Ok(());
+        }
+        let folder = self.folder(tombstone.log_id);
+        let found = match Manifest::read(folder.join("manifest.json")) {
+            Ok(found) => found,
+            Err(error) if error.is_want() => return Err(error),
+            // A damaged folder is erased like any other.
+            Err(_) => return Ok(()),
+        };
+        let tenant = found.tenant.unwrap_or_else(|| tombstone.tenant.clone());
+        if (found.log_id, &tenant) == (tombstone.log_id, &tombstone.tenant) {
+            return Ok(());
+        }
+        let reason = format!(
+            "it names log {} of tenant \"{}\", and the folder is that of log {} of tenant \"{tenant}\"",
+            tombstone.log_id, tombstone.tenant, found.log_id
+        );
+        Err(Error::Tombstone { path: self.tombstone(tombstone.log_id), reason })
+    }
+
+    /// Whether a folder may be filed under this id: nothing else is, and no other tenant has a log of this id.
+    fn is_free(&self, log_id: LogId, folder: &TenantFolder) -> bool {
+        let is_filed = |path: PathBuf| exists(&path).unwrap_or(true);
+        if is_filed(self.tombstone(log_id)) || is_filed(self.folder(log_id)) {
+            return false;
+        }
+        // Of a manifest that names its tenant there is no second one under another name.
+        if folder.identity().is_ok_and(|(_, tenant)| tenant.is_some()) {
+            return true;
+        }
+        let Ok(tenants) = TenantFolder::tenants(&self.data) else { return false };
+        let mut others = tenants.iter().map(|tenant| TenantFolder::new(&self.data, tenant));
+        !others.any(|other| other.path() != folder.path() && other.log_id().is_ok_and(|it| it == log_id))
     }
 
     fn remove(&self, log_id: LogId) -> Result<(), Error> {
@@ -210,8 +307,13 @@ impl DeletedTenants {
         for entry in fs::read_dir(&self.deleted).map_err(failed("read", &self.deleted))? {
             let path = entry.map_err(failed("read", &self.deleted))?.path();
             if path.extension().is_some_and(|extension| extension == "json") {
-                let read = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-                found.push(read.map_err(failed("read", &path)));
+                found.push(read(&path).and_then(|tombstone| {
+                    if path == self.tombstone(tombstone.log_id) {
+                        return Ok(tombstone);
+                    }
+                    let reason = format!("it names log {}", tombstone.log_id);
+                    Err(Error::Tombstone { path, reason })
+                }));
             }
         }
         Ok(found)
@@ -228,6 +330,12 @@ impl DeletedTenants {
     fn folder(&self, log_id: LogId) -> PathBuf {
         self.deleted.join(log_id.to_string())
     }
+}
+
+fn read(path: &Path) -> Result<Tombstone, Error> {
+    let bytes = fs::read(path).map_err(failed("read", path))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Error::Tombstone { path: path.to_owned(), reason: error.to_string() })
 }
 
 fn absent_or(done: io::Result<()>) -> io::Result<()> {
@@ -264,7 +372,7 @@ mod tests {
         let (data, folder, log_id) = stage();
         let deleted = DeletedTenants::open(data.path()).unwrap();
         let tombstone = deleted.delete(&acme(), AT).unwrap();
-        assert!(!folder.exists() && deleted.has(log_id));
+        assert!(!folder.exists() && deleted.has(log_id).unwrap());
         assert!(TenantFolder::tenants(data.path()).unwrap().is_empty());
         assert!(matches!(deleted.delete(&acme(), AT), Err(Error::NotFound(_))));
 
@@ -272,7 +380,7 @@ mod tests {
         assert_eq!(deleted.all().unwrap().0, std::slice::from_ref(&tombstone));
         deleted.restore(&tombstone).unwrap();
         assert_eq!(folder.log_id().unwrap(), log_id);
-        assert!(!deleted.has(log_id) && deleted.all().unwrap().0.is_empty());
+        assert!(!deleted.has(log_id).unwrap() && deleted.all().unwrap().0.is_empty());
     }
 
     #[test]
@@ -283,7 +391,7 @@ mod tests {
         let second = folder.create().unwrap();
         assert!(matches!(deleted.restore(&tombstone), Err(Error::AlreadyExists(_))));
         assert_eq!(folder.log_id().unwrap(), second);
-        assert!(!deleted.has(second));
+        assert!(!deleted.has(second).unwrap());
     }
 
     #[test]
@@ -292,7 +400,7 @@ mod tests {
         let deleted = DeletedTenants::open(data.path()).unwrap();
         let tombstone = deleted.delete(&acme(), AT).unwrap();
         deleted.erase(&tombstone).unwrap();
-        assert!(!deleted.folder(log_id).exists() && deleted.has(log_id));
+        assert!(!deleted.folder(log_id).exists() && deleted.has(log_id).unwrap());
         assert!(deleted.all().unwrap().0.is_empty());
         assert!(matches!(deleted.restore(&tombstone), Err(Error::NotFound(_))));
     }
@@ -301,7 +409,8 @@ mod tests {
     fn whatever_a_crash_interrupts_is_ended_when_the_node_starts() {
         let (data, folder, log_id) = stage();
         let deleted = DeletedTenants::open(data.path()).unwrap();
-        let tombstone = Tombstone { tenant: acme(), log_id, deleted_at: AT, way: Way::Deleted };
+        let tombstone =
+            Tombstone { tenant: acme(), log_id, deleted_at: AT, way: Way::Deleted, own_id: false };
         // A deletion, after its tombstone.
         deleted.write(&tombstone).unwrap();
         let deleted = DeletedTenants::open(data.path()).unwrap();
@@ -313,7 +422,7 @@ mod tests {
                 fs::rename(deleted.folder(log_id), folder.path()).unwrap();
             }
             DeletedTenants::open(data.path()).unwrap();
-            assert!(folder.exists() && !deleted.has(log_id));
+            assert!(folder.exists() && !deleted.has(log_id).unwrap());
             deleted.delete(&acme(), AT).unwrap();
         }
         // An erasure, half way.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::damage::Damage;
 use crate::storage::{StorageError, StorageFailure};
+use crate::tenant_id::TenantId;
 
 /// An operation on a log failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,24 @@ pub enum Error {
     /// The manifest cannot be read: it is no manifest, or of a newer version.
     #[error("the manifest {path:?} cannot be read: {reason}")]
     Manifest {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The manifest is that of another tenant: a folder or a file of it was copied here.
+    #[error("the folder {path:?} is tenant \"{expected}\"'s, and its manifest is that of tenant \"{found}\"")]
+    OtherTenant {
+        /// The folder.
+        path: PathBuf,
+        /// The tenant by the folder's name.
+        expected: TenantId,
+        /// The tenant by the manifest.
+        found: TenantId,
+    },
+    /// A tombstone cannot be read or says what the folder does not.
+    #[error("the tombstone {path:?} is not believed: {reason}")]
+    Tombstone {
         /// Which file.
         path: PathBuf,
         /// What is wrong with it.
@@ -66,20 +85,36 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether there was no room left for what was to be stored: less has to be kept, or more given, before it helps
-    /// to come again.
-    pub fn is_storage_full(&self) -> bool {
+    /// What the failure says about the stored data; `None` if it is about something else.
+    pub fn failure(&self) -> Option<StorageFailure> {
         match self {
-            Self::Storage(error) | Self::Poisoned(error) => error.kind == StorageFailure::Full,
-            Self::File { source, .. } => StorageFailure::of(source) == StorageFailure::Full,
+            Self::Storage(error) | Self::Poisoned(error) => Some(error.kind),
+            Self::File { source, .. } => Some(StorageFailure::of(source)),
+            Self::Damaged(_) | Self::Manifest { .. } | Self::OtherTenant { .. } | Self::Tombstone { .. } => {
+                Some(StorageFailure::Corrupt)
+            }
             Self::Closed
-            | Self::Damaged(_)
             | Self::NotFound(_)
             | Self::AlreadyExists(_)
             | Self::Locked(_)
-            | Self::Manifest { .. }
             | Self::RecordTooLarge { .. }
-            | Self::LogFull { .. } => false,
+            | Self::LogFull { .. } => None,
         }
+    }
+
+    /// Whether there was no room left for what was to be stored: less has to be kept, or more given, before it helps
+    /// to come again.
+    pub fn is_storage_full(&self) -> bool {
+        self.failure() == Some(StorageFailure::Full)
+    }
+
+    /// Whether the process lacks something, and nothing is known about the stored data.
+    pub fn is_want(&self) -> bool {
+        self.failure().is_some_and(StorageFailure::is_want)
+    }
+
+    /// Whether the stored data is wrong or missing, however often it is read.
+    pub fn is_damage(&self) -> bool {
+        self.failure().is_some_and(|failure| !failure.is_want())
     }
 }

@@ -1,7 +1,7 @@
 //! A tenant's folder: everything of one tenant, in one place.
 //!
 //! ```text
-//! data/{tenant}/manifest.json   log id, segment size, the tenant's incarnation
+//! data/{tenant}/manifest.json   log id, segment size, the tenant and its incarnation
 //! data/{tenant}/head            what was acknowledged
 //! data/{tenant}/log/            sled
 //! data/{tenant}/condemned       exists after a failed write or sync
@@ -21,11 +21,13 @@ use uuid::Uuid;
 
 use crate::closed::{self, ClosedFile, ClosedLog};
 use crate::damage::{Damage, DamageKind};
+use crate::elsewhere;
 use crate::error::Error;
 use crate::head;
 use crate::incarnation::Incarnation;
 use crate::manifest::Manifest;
 use crate::position::{Head, LogId, Seq};
+use crate::record::Record;
 use crate::recovery::{UnverifiedLog, copy_acknowledged, initialize};
 use crate::storage::{SledCopy, SledPaths, SledStorage, StorageError, StorageFailure, sync_folder};
 use crate::tenant_id::TenantId;
@@ -48,13 +50,14 @@ const CREATING: &str = "_creating";
 pub struct TenantFolder {
     data: PathBuf,
     path: PathBuf,
+    tenant: TenantId,
 }
 
 impl TenantFolder {
     /// Where the tenant's folder is or would be. Touches nothing.
     pub fn new(data: impl Into<PathBuf>, tenant: &TenantId) -> Self {
         let data = data.into();
-        Self { path: data.join(tenant.as_str()), data }
+        Self { path: data.join(tenant.as_str()), data, tenant: tenant.clone() }
     }
 
     /// The folder's path.
@@ -62,9 +65,14 @@ impl TenantFolder {
         &self.path
     }
 
-    /// Whether the tenant has a log.
+    /// Whether the tenant has a log, as far as that can be told.
     pub fn exists(&self) -> bool {
         self.path.exists()
+    }
+
+    /// Whether the tenant has a log. A folder that cannot be looked at is an error and not absent.
+    pub fn try_exists(&self) -> Result<bool, Error> {
+        exists(&self.path)
     }
 
     /// How large the log's file is, without opening it; nothing if there is none.
@@ -95,30 +103,44 @@ impl TenantFolder {
 
     /// The same, of this incarnation of the tenant.
     pub fn create_for(&self, incarnation: Option<Incarnation>) -> Result<LogId, Error> {
-        if self.exists() {
+        if self.try_exists()? {
             return Err(Error::AlreadyExists(self.path.clone()));
         }
         let log_id = LogId::new(Uuid::new_v4());
         let creating = self.data.join(CREATING);
         let building = creating.join(log_id.to_string());
+        self.build(log_id, incarnation, &creating, &building).inspect_err(|_| {
+            // Half a log takes up room, perhaps on the full disk that is the cause.
+            let _ = remove_tree(&building);
+        })?;
+        Ok(log_id)
+    }
+
+    fn build(
+        &self,
+        log_id: LogId,
+        incarnation: Option<Incarnation>,
+        creating: &Path,
+        building: &Path,
+    ) -> Result<(), Error> {
         let create = || {
             // Nobody but the server's own user reads other people's data.
-            DirBuilder::new().recursive(true).mode(0o700).create(&building)?;
-            Manifest::new(log_id, SEGMENT_BYTES, incarnation).write(&building.join("manifest.json"))
+            DirBuilder::new().recursive(true).mode(0o700).create(building)?;
+            Manifest::new(log_id, SEGMENT_BYTES, incarnation, Some(self.tenant.clone()))
+                .write(&building.join("manifest.json"))
         };
-        create().map_err(|source| Error::File { doing: "create", path: building.clone(), source })?;
-        let storage = SledStorage::create(&paths(&building), SEGMENT_BYTES)?;
+        create().map_err(|source| Error::File { doing: "create", path: building.to_owned(), source })?;
+        let storage = SledStorage::create(&paths(building), SEGMENT_BYTES)?;
         initialize(&storage, log_id)?;
         drop(storage);
         let publish = || {
             sync_files(&building.join("log"))?;
-            sync_folder(&building)?;
-            fs::rename(&building, &self.path)?;
-            sync_folder(&creating)?;
+            sync_folder(building)?;
+            fs::rename(building, &self.path)?;
+            sync_folder(creating)?;
             sync_folder(&self.data)
         };
-        publish().map_err(|source| Error::File { doing: "publish", path: self.path.clone(), source })?;
-        Ok(log_id)
+        publish().map_err(|source| Error::File { doing: "publish", path: self.path.clone(), source })
     }
 
     /// Erases what creations that never finished have left in `data`. For the start of a node.
@@ -134,30 +156,70 @@ impl TenantFolder {
         Ok(self.manifest()?.log_id)
     }
 
+    /// The log's identity as the manifest says, whichever tenant it names: for one who looks for copies.
+    pub(crate) fn stated_log_id(&self) -> Result<LogId, Error> {
+        Ok(Manifest::read(self.path.join("manifest.json"))?.log_id)
+    }
+
+    /// The log's identity, and the tenant that the manifest names, if it names one.
+    pub(crate) fn identity(&self) -> Result<(LogId, Option<TenantId>), Error> {
+        let Manifest { log_id, tenant, .. } = self.manifest()?;
+        Ok((log_id, tenant))
+    }
+
     /// Whose log it is, of those who have had the tenant's id, as far as that is known.
     pub fn incarnation(&self) -> Result<Option<Incarnation>, Error> {
         Ok(self.manifest()?.incarnation)
     }
 
-    /// Makes the log that of `incarnation`, durably, unless it is somebody's already. Whose it is then is the
-    /// answer. For one caller at a time.
-    pub fn bind(&self, incarnation: Incarnation) -> Result<Incarnation, Error> {
+    /// Makes the log that of `incarnation`, durably, unless it has one, and puts the tenant's name into a manifest that
+    /// has none. The incarnation that the log has then is the answer. For one caller at a time, who has seen that the
+    /// log's records belong to the manifest: afterwards the folder cannot be taken for another tenant's.
+    pub fn bind(&self, incarnation: Option<Incarnation>) -> Result<Option<Incarnation>, Error> {
         let manifest = self.manifest()?;
-        if let Some(bound) = manifest.incarnation {
+        let bound = manifest.incarnation.or(incarnation);
+        if manifest.tenant.is_some() && bound == manifest.incarnation {
             return Ok(bound);
         }
+        self.replace_manifest(&manifest, bound)?;
+        Ok(bound)
+    }
+
+    /// Makes the folder this tenant's, whosever it was: for a copy that becomes another tenant.
+    pub(crate) fn adopt(&self) -> Result<(), Error> {
+        let manifest = Manifest::read(self.path.join("manifest.json"))?;
+        self.replace_manifest(&manifest, manifest.incarnation)
+    }
+
+    fn replace_manifest(&self, manifest: &Manifest, incarnation: Option<Incarnation>) -> Result<(), Error> {
         let path = self.path.join("manifest.json");
-        Manifest::new(manifest.log_id, manifest.segment_bytes, Some(incarnation))
+        Manifest::new(manifest.log_id, manifest.segment_bytes, incarnation, Some(self.tenant.clone()))
             .replace(&path)
             .and_then(|()| sync_folder(&self.path))
-            .map_err(|source| Error::File { doing: "write", path, source })?;
-        Ok(incarnation)
+            .map_err(|source| Error::File { doing: "write", path, source })
+    }
+
+    /// The log's identity, held against its records: a manifest says whatever was copied into the folder. Nothing may
+    /// have the log open.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] if the records are those of another log.
+    pub fn proven_log_id(&self) -> Result<LogId, Error> {
+        let closed = self.closed_file()?;
+        let proven = self.open().and_then(|log| log.proven_log_id());
+        // Nothing was written, so what was left at the closing still holds.
+        if let Some(closed) = closed {
+            self.put_back(&closed)?;
+        }
+        proven
     }
 
     /// Opens the log for recovery. If a write has failed in an earlier life, the log is first copied,
     /// verified up to its head, into a fresh folder that takes its place.
     pub fn open(&self) -> Result<UnverifiedLog, Error> {
-        self.open_after(paths(&self.path).condemned.exists())
+        let is_condemned = exists(&paths(&self.path).condemned)?;
+        self.open_after(is_condemned)
     }
 
     /// The same for whoever knows that a write has failed in this life: a disk that failed may have
@@ -166,12 +228,24 @@ impl TenantFolder {
         self.open_after(true)
     }
 
+    /// Reads what is acknowledged of a log that cannot be opened where it is, as on a disk without room: from a copy in
+    /// memory or on another disk. Hands each record to `fold`; says where the log ends, and its bytes up to there.
+    /// Changes nothing in the folder.
+    pub fn read_elsewhere<E: From<Error>>(
+        &self,
+        mut fold: impl FnMut(Record) -> Result<(), E>,
+    ) -> Result<(Head, u64), E> {
+        let manifest = self.manifest()?;
+        let _unchanged = self.lock(File::try_lock_shared)?;
+        elsewhere::read(&paths(&self.path), manifest.segment_bytes, manifest.log_id, &mut fold)
+    }
+
     /// What the log was when it was closed; `None` if it has been opened since, was not closed cleanly, or
     /// has left nothing that can be believed. Opens nothing, and changes nothing.
     pub fn closed(&self) -> Result<Option<ClosedLog>, Error> {
         let log_id = self.log_id()?;
         let paths = paths(&self.path);
-        if paths.condemned.exists() {
+        if exists(&paths.condemned)? {
             return Ok(None);
         }
         let Some(closed) = self.closed_file()?.and_then(|file| file.read(log_id)) else { return Ok(None) };
@@ -201,6 +275,11 @@ impl TenantFolder {
         closed::file(&self.path).map_err(self.of_closed("read"))
     }
 
+    /// Forgets what opening has taken away: the log is open.
+    pub fn forget_closed(&self) -> Result<(), Error> {
+        closed::forget(&self.path).map_err(self.of_closed("remove"))
+    }
+
     /// Puts it back, for whoever has not come to write anything.
     pub fn put_back(&self, file: &ClosedFile) -> Result<(), Error> {
         closed::put_back(&self.path, file).map_err(self.of_closed("write"))
@@ -215,7 +294,7 @@ impl TenantFolder {
         let manifest = self.manifest()?;
         let paths = paths(&self.path);
         // IMPORTANT: before anything can be written. From here on the log may be ahead of what is said there.
-        closed::remove(&self.path).map_err(self.of_closed("remove"))?;
+        closed::set_aside(&self.path).map_err(self.of_closed("remove"))?;
         self.finish_replacement(&paths)?;
         drop(self.lock(File::try_lock)?);
         if failure {
@@ -224,6 +303,16 @@ impl TenantFolder {
         }
         let storage = open_storage(&paths, manifest.segment_bytes)?;
         UnverifiedLog::new(Box::new(storage), manifest.log_id)
+    }
+
+    /// Removes what writes have left in the folder that a killed process did not finish. For one who knows that nothing
+    /// else writes there.
+    pub fn sweep(&self) -> Result<(), Error> {
+        sweep(&self.path, is_left_over).map_err(|source| Error::File {
+            doing: "sweep",
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// Verifies the log and shows every whole record to `visit`, on a copy in `scratch`: opening a
@@ -255,11 +344,22 @@ impl TenantFolder {
         verify(&storage, manifest.log_id, visit)
     }
 
+    /// IMPORTANT: every reading of the manifest comes by here, so that none is believed in another tenant's folder.
     fn manifest(&self) -> Result<Manifest, Error> {
-        if !self.exists() {
+        if !self.try_exists()? {
             return Err(Error::NotFound(self.path.clone()));
         }
-        Manifest::read(self.path.join("manifest.json"))
+        let manifest = Manifest::read(self.path.join("manifest.json"))?;
+        match &manifest.tenant {
+            // The folder of a deleted tenant is named by its log.
+            Some(_) if self.tenant.as_str() == manifest.log_id.to_string() => Ok(manifest),
+            Some(found) if *found != self.tenant => Err(Error::OtherTenant {
+                path: self.path.clone(),
+                expected: self.tenant.clone(),
+                found: found.clone(),
+            }),
+            Some(_) | None => Ok(manifest),
+        }
     }
 
     /// Keeps others from opening the log for as long as the answer lives. sled locks `db`; asking
@@ -271,8 +371,15 @@ impl TenantFolder {
         try_lock: fn(&File) -> Result<(), TryLockError>,
     ) -> Result<Option<File>, Error> {
         let patience = Instant::now() + LOCK_PATIENCE;
-        // A missing file is damage, which opening will find.
-        let Ok(data) = File::open(self.path.join("log/db")) else { return Ok(None) };
+        let path = self.path.join("log/db");
+        let data = match File::open(&path) {
+            Ok(data) => data,
+            Err(source) if StorageFailure::of(&source).is_want() => {
+                return Err(Error::File { doing: "open", path, source });
+            }
+            // A missing file is damage, which opening will find.
+            Err(_) => return Ok(None),
+        };
         loop {
             match try_lock(&data) {
                 Err(TryLockError::WouldBlock) if Instant::now() < patience => {
@@ -307,7 +414,7 @@ impl TenantFolder {
         };
         publish().map_err(|source| self.not_replaced(source))?;
         self.finish_replacement(current)?;
-        if current.condemned.exists() {
+        if exists(&current.condemned)? {
             fs::remove_file(&current.condemned)
                 .and_then(|()| sync_folder(&self.path))
                 .map_err(|source| self.not_replaced(source))?;
@@ -320,15 +427,15 @@ impl TenantFolder {
     fn finish_replacement(&self, paths: &SledPaths) -> Result<(), Error> {
         let [fresh, retired] = ["log.fresh", "log.retired"].map(|name| self.path.join(name));
         let finish = || {
-            if paths.log.exists() {
+            if paths.log.try_exists()? {
                 // Its coming may not be durable yet, and a copy that is must not be erased before it is.
-                return if retired.exists() { sync_folder(&self.path) } else { Ok(()) };
+                return if retired.try_exists()? { sync_folder(&self.path) } else { Ok(()) };
             }
-            if fresh.exists() {
+            if fresh.try_exists()? {
                 fs::rename(&fresh, &paths.log)?;
                 sync_folder(&self.path)?;
                 remove_tree(&retired)?;
-            } else if retired.exists() {
+            } else if retired.try_exists()? {
                 fs::rename(&retired, &paths.log)?;
                 sync_folder(&self.path)?;
             }
@@ -354,6 +461,11 @@ fn copy_log(from: &SledPaths, to: &SledPaths, manifest: &Manifest) -> Result<(),
     sync_files(&to.log).map_err(file)
 }
 
+/// Whether something is at `path`. That it cannot be looked at does not say that nothing is.
+pub(crate) fn exists(path: &Path) -> Result<bool, Error> {
+    path.try_exists().map_err(|source| Error::File { doing: "look for", path: path.to_owned(), source })
+}
+
 fn paths(tenant: &Path) -> SledPaths {
     SledPaths { log: tenant.join("log"), head: tenant.join("head"), condemned: tenant.join("condemned") }
 }
@@ -363,13 +475,32 @@ fn open_storage(paths: &SledPaths, segment_bytes: usize) -> Result<SledStorage, 
 }
 
 /// A database that sled finds damaged as a whole is damage of everything in it.
-fn damaged_as_a_whole(error: StorageError) -> Error {
+pub(crate) fn damaged_as_a_whole(error: StorageError) -> Error {
     match error {
         StorageError { reason, kind: StorageFailure::Corrupt, .. } => {
             Damage { seq: Seq::OLDEST, kind: DamageKind::Storage { reason } }.into()
         }
         error => error.into(),
     }
+}
+
+/// Whether a file of this name is an unfinished write: of the manifest, of what is left at a closing (by earlier
+/// versions under a name of its own each time), of a checkpoint or a graph.
+fn is_left_over(name: &str) -> bool {
+    ["manifest.json.fresh", closed::FRESH, closed::ASIDE].contains(&name)
+        || name == "unfinished"
+        || name.strip_prefix("closed-").is_some_and(|rest| rest.len() == 6)
+}
+
+/// Removes the files in `folder` whose names are `left` by writes that a killed process did not finish.
+pub(crate) fn sweep(folder: &Path, left: impl Fn(&str) -> bool) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(&left) && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_tree(path: &Path) -> io::Result<()> {
@@ -388,7 +519,7 @@ fn sync_files(folder: &Path) -> io::Result<()> {
     sync_folder(folder)
 }
 
-fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

@@ -38,14 +38,15 @@
 //! of the last one, the stored bytes of the whole log (8), the records, each with its length (4) in front of
 //! its envelope, and the BLAKE3 hash of all that (32).
 //!
-//! The **manifest** (`manifest.json`) holds the format, the log id, sled's segment size and, once that is
-//! known, the tenant's incarnation, with a CRC-32 of them.
+//! The **manifest** (`manifest.json`) holds the format, the log id, sled's segment size, once that is known the tenant's
+//! incarnation, and the tenant's id, with a CRC-32 of them. It is believed only in a folder of that name.
 
 mod billing;
 mod closed;
 mod damage;
 mod deleted;
 mod document;
+mod elsewhere;
 mod envelope;
 mod error;
 mod event;

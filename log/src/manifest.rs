@@ -9,10 +9,16 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::incarnation::Incarnation;
 use crate::position::LogId;
+use crate::storage::StorageFailure;
+use crate::tenant_id::TenantId;
 
 const FORMAT: u32 = 1;
 
-/// Written when the log is created, and once more if whose it is becomes known later.
+/// Written when the log is created, and again when an incarnation or a tenant is added to it.
+///
+/// A manifest is a small file beside the log that it describes, so it can end up beside another one: copied by hand,
+/// restored from a backup, or with its whole folder under another name. Its tenant is held against the name of the
+/// folder at each reading. Its log id is proven by the log's records alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     format: u32,
@@ -23,12 +29,20 @@ pub(crate) struct Manifest {
     /// Whose log it is, of those who have had the tenant's id; `None` until that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) incarnation: Option<Incarnation>,
+    /// The tenant whose folder it is in; `None` in manifests of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<TenantId>,
     checksum: u32,
 }
 
 impl Manifest {
-    pub(crate) fn new(log_id: LogId, segment_bytes: usize, incarnation: Option<Incarnation>) -> Self {
-        let mut manifest = Self { format: FORMAT, log_id, segment_bytes, incarnation, checksum: 0 };
+    pub(crate) fn new(
+        log_id: LogId,
+        segment_bytes: usize,
+        incarnation: Option<Incarnation>,
+        tenant: Option<TenantId>,
+    ) -> Self {
+        let mut manifest = Self { format: FORMAT, log_id, segment_bytes, incarnation, tenant, checksum: 0 };
         manifest.checksum = manifest.expected_checksum();
         manifest
     }
@@ -55,6 +69,9 @@ impl Manifest {
         let refused = |path: PathBuf, reason: String| Err(Error::Manifest { path, reason });
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
+            Err(source) if StorageFailure::of(&source).is_want() => {
+                return Err(Error::File { doing: "read", path, source });
+            }
             Err(source) => return refused(path, source.to_string()),
         };
         match serde_json::from_slice::<Self>(&bytes) {
@@ -73,6 +90,9 @@ impl Manifest {
         let mut text = format!("{} {} {}", self.format, self.log_id, self.segment_bytes);
         if let Some(incarnation) = self.incarnation {
             text = format!("{text} {incarnation}");
+        }
+        if let Some(tenant) = &self.tenant {
+            text = format!("{text} {tenant}");
         }
         crc32fast::hash(text.as_bytes())
     }

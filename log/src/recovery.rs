@@ -59,6 +59,28 @@ impl UnverifiedLog {
         self.acknowledged
     }
 
+    /// The log's id, if the first record is of this log; of a log without records, if the head is.
+    pub(crate) fn proven_log_id(self) -> Result<LogId, Error> {
+        let Self { storage, log_id, acknowledged, .. } = self;
+        if acknowledged.seq == Seq::NONE {
+            is_acknowledged(Head::genesis(log_id), Mark::EndsCommit, acknowledged)?;
+            return Ok(log_id);
+        }
+        let mut found = false;
+        let mut verifier = Verifier::new(log_id);
+        let end = walk(storage.as_ref(), &mut verifier, &mut |_| {
+            found = true;
+            ControlFlow::Break(())
+        })?;
+        match end {
+            WalkEnd::Damaged(damage) => Err(damage.into()),
+            WalkEnd::Whole if !found => {
+                Err(Damage { seq: Seq::OLDEST, kind: DamageKind::Missing { found: None } }.into())
+            }
+            WalkEnd::Whole => Ok(log_id),
+        }
+    }
+
     /// Verifies every record, hands it to `fold`, and cuts what lies beyond the acknowledged head and
     /// is not a whole commit. Anything missing or wrong at or below the head is an error, and then
     /// nothing has been changed.
@@ -168,7 +190,7 @@ impl UnverifiedLog {
     }
 }
 
-fn is_acknowledged(found: Head, mark: Mark, acknowledged: Head) -> Result<(), Damage> {
+pub(crate) fn is_acknowledged(found: Head, mark: Mark, acknowledged: Head) -> Result<(), Damage> {
     let kind = if found.chain != acknowledged.chain {
         return Err(other_history(found, acknowledged));
     } else if mark != Mark::EndsCommit {

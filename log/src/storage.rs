@@ -73,7 +73,11 @@ pub struct StorageError {
     pub kind: StorageFailure,
 }
 
-/// What is the matter with a storage.
+/// What a failure of a storage says about the stored data. This is the one place that decides it.
+///
+/// `Broken` and `Full` are want: the process lacks something (room, descriptors, a permission, a disk that works), and
+/// the data may be whole. Want is never answered by repair, by a fresh start or as damage, since the same call may
+/// succeed a moment later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageFailure {
     /// It cannot be reached or does not work.
@@ -82,13 +86,53 @@ pub enum StorageFailure {
     Full,
     /// What is stored is wrong.
     Corrupt,
+    /// The file does not exist.
+    Absent,
 }
 
 impl StorageFailure {
     /// What the system's answer stands for.
-    pub(crate) fn of(error: &io::Error) -> Self {
-        let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        if is_full { Self::Full } else { Self::Broken }
+    pub fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Absent,
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::IsADirectory => {
+                Self::Corrupt
+            }
+            // EMFILE and ENFILE, EACCES and EPERM, EROFS, EINTR, ENOMEM, EIO, and all that has no kind of its own.
+            _ => Self::Broken,
+        }
+    }
+
+    /// What a panic with this message stands for: sled unwraps what the system says of some calls, and panics at much
+    /// that it does not expect of its data.
+    pub fn of_panic(message: &str) -> Self {
+        match message.split_once("Os { code: ") {
+            Some((_, system)) if system.contains("kind: StorageFull") => Self::Full,
+            Some((_, system)) if system.contains("kind: QuotaExceeded") => Self::Full,
+            Some(_) => Self::Broken,
+            None => Self::Corrupt,
+        }
+    }
+
+    /// What an error of sled's stands for.
+    pub fn of_sled(error: &::sled::Error) -> Self {
+        match error {
+            // What it does not support is a file that it would not have written so.
+            ::sled::Error::Corruption { .. }
+            | ::sled::Error::CollectionNotFound(_)
+            | ::sled::Error::Unsupported(_) => Self::Corrupt,
+            ::sled::Error::Io(source) => Self::of(source),
+            ::sled::Error::ReportableBug(_) => Self::Broken,
+        }
+    }
+
+    /// Whether the process lacks something, and nothing is known about the data.
+    pub fn is_want(self) -> bool {
+        match self {
+            Self::Broken | Self::Full => true,
+            Self::Corrupt | Self::Absent => false,
+        }
     }
 }
 

@@ -348,6 +348,10 @@ pub(super) async fn health(State(app): State<App>, GrantedCluster(_): GrantedClu
     if usage.as_ref().and_then(|usage| usage.oldest_seconds).is_some_and(|age| age >= USAGE_LATE_SECONDS) {
         problems.push("usage is not delivered to HiveHub: it is kept");
     }
+    if shared.tenancy.keeps_notes_in_memory() {
+        problems
+            .push("the data folder takes no notes: what is counted and noted down is lost if the node stops");
+    }
     let answer = ClusterHealth {
         status: if problems.is_empty() { "ok" } else { "degraded" },
         problems,

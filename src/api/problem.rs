@@ -8,7 +8,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
-use vectorizer_log::{Error, InvalidCollectionName, InvalidPoint};
+use vectorizer_log::{InvalidCollectionName, InvalidPoint};
 use vectorizer_replay::{InvalidFilter, InvalidQuery, InvalidTextQuery};
 
 use crate::auth::{Denial, DenialReason};
@@ -92,6 +92,12 @@ impl Problem {
     fn storage_full(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage-full", detail)
             .with_header(header::RETRY_AFTER, HeaderValue::from(STORAGE_FULL_RETRY_SECONDS))
+    }
+
+    /// 503: an operator has to look first.
+    fn tenant_damaged() -> Self {
+        let detail = "the tenant's log is damaged and not served until an operator has looked at it";
+        Self::unavailable("tenant-damaged", detail, 300)
     }
 
     /// 429: the caller has had what it may have, for now.
@@ -273,17 +279,15 @@ impl From<&WakeError> for Problem {
                     "the tenant's log was deleted and is not served until an operator has restored it";
                 Self::unavailable("tenant-deleted", detail, 300)
             }
-            // Which record is damaged is the operator's to know and in the log; the tenant learns that
-            // its data is not served rather than served in part.
-            WakeError::Log(Error::Damaged(_) | Error::Manifest { .. }) | WakeError::Apply(_) => {
-                let detail = "the tenant's log is damaged and not served until an operator has looked at it";
-                Self::unavailable("tenant-damaged", detail, 300)
-            }
+            // Which record is damaged, and whose file lies in the tenant's folder, is the operator's to know and in the
+            // log; the tenant learns that its data is not served rather than served in part.
+            WakeError::Log(error) if error.is_damage() => Self::tenant_damaged(),
+            WakeError::Apply(_) => Self::tenant_damaged(),
             WakeError::Log(error) if error.is_storage_full() => {
                 Self::storage_full("there is no room left on the server's disk; nothing was done")
             }
             // Only the operator's log says what of it; no write was begun.
-            WakeError::Log(Error::Storage(_) | Error::Poisoned(_) | Error::File { .. }) => {
+            WakeError::Log(error) if error.is_want() => {
                 Self::unavailable("storage-failed", "the tenant's storage has failed; nothing was done", 5)
             }
             WakeError::Log(_) | WakeError::Panicked(_) => {
@@ -384,6 +388,8 @@ impl From<InvalidFilter> for Problem {
 
 #[cfg(test)]
 mod tests {
+    use vectorizer_log::Error;
+
     use super::*;
 
     #[test]

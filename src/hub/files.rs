@@ -1,7 +1,8 @@
 //! Files that are the hub's own, whole or not there.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde::Serialize;
@@ -29,14 +30,24 @@ pub(super) fn write_private(path: &Path, content: &impl Serialize) -> Result<(),
         let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         let mut json = serde_json::to_vec_pretty(content)?;
         json.push(b'\n');
-        // Temporary files are created with mode 0600.
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        // Always the same one, so that a killed process leaves at most one, which the next write takes.
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let fresh = folder.join(format!(".{}.fresh", name.to_string_lossy()));
+        absent_or(std::fs::remove_file(&fresh))?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
         file.write_all(&json)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, path)?;
         sync_folder_of(path)
     };
     write().map_err(|source| HubStoreError::Io { path: path.to_owned(), source })
+}
+
+fn absent_or(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 /// Makes it durable that `path` is in its folder.

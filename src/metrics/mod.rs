@@ -172,6 +172,11 @@ impl Metrics {
         self.shared.node.parked_lines.get()
     }
 
+    /// Whether what the node notes down is in memory only for now.
+    pub fn notes_in_memory(&self, is_so: bool) {
+        self.shared.node.notes_in_memory.set(i64::from(is_so));
+    }
+
     /// How old the oldest usage is that HiveHub has not been told of; nothing if it has been told all.
     pub fn oldest_unreported_usage(&self, age: Duration) {
         self.shared.node.oldest_unreported_usage.set(age.as_secs_f64());

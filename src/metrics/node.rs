@@ -39,6 +39,7 @@ pub(super) struct NodeSeries {
     room_used_bytes: IntGaugeVec,
     pub(super) oldest_unreported_usage: Gauge,
     pub(super) parked_lines: IntCounter,
+    pub(super) notes_in_memory: IntGauge,
 }
 
 impl Default for NodeSeries {
@@ -63,6 +64,10 @@ impl Default for NodeSeries {
                 "vectorizer_parked_usage_lines_total",
                 "Lines of bills that HiveHub has rejected: each is in its tenant's log with the reason.",
             ),
+            notes_in_memory: gauge(
+                "vectorizer_notes_in_memory",
+                "1 while the data folder does not take what the node notes down, and a crash would lose it.",
+            ),
         }
     }
 }
@@ -77,7 +82,7 @@ impl NodeSeries {
         }
     }
 
-    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 6] {
+    pub(super) fn collectors(&self) -> [Box<dyn Collector>; 7] {
         [
             Box::new(self.awake_tenants.clone()),
             Box::new(self.unlinked_vectors.clone()),
@@ -85,6 +90,7 @@ impl NodeSeries {
             Box::new(self.room_used_bytes.clone()),
             Box::new(self.oldest_unreported_usage.clone()),
             Box::new(self.parked_lines.clone()),
+            Box::new(self.notes_in_memory.clone()),
         ]
     }
 }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::{error, warn};
 use uuid::Uuid;
+use vectorizer_log::storage::StorageFailure;
 
 use super::meter::Entry;
 use crate::hub::HubStoreError;
@@ -56,6 +57,12 @@ impl UsageJournal {
                 Ok(())
             });
             if let Err(error) = opened {
+                // What cannot be read for now is not begun anew.
+                if let HubStoreError::Io { source, .. } = &error
+                    && StorageFailure::of(source).is_want()
+                {
+                    return Err(io::Error::new(source.kind(), error));
+                }
                 // What was read of it stands; reads that nobody can read are not billed.
                 error!(%error, "the journal of requests is damaged: some requests will not be billed");
                 fs::rename(path, path.with_extension("damaged"))?;
@@ -89,7 +96,10 @@ impl UsageJournal {
         let mut file = Journal::open(&path, 1, &mut |_, _| Err("it was there before".to_owned()))?;
         // Whatever becomes of it, its places are given out once.
         self.number = number;
-        append(&mut file, entries)?;
+        append(&mut file, entries).inspect_err(|_| {
+            // On a full disk there would be another one each second.
+            let _ = fs::remove_file(&path);
+        })?;
         self.bytes_least = file.bytes();
         self.file = Some(file);
         for (_, _, old) in files(&self.folder).unwrap_or_default() {

@@ -6,18 +6,21 @@
 //! ever served without limits: a tenant of which nothing is known waits.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, join};
 use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use vectorizer_log::{Incarnation, TenantId};
+use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
 use super::limits::{DefaultLimits, Limits};
-use super::rate_limiter::{RateReport, RequestLimiter, RequestRefused};
+use super::rate_limiter::{RateReport, RequestLimiter, RequestRefused, Used};
+use super::request_journal::{Entry as JournalEntry, RequestJournal, Wanted};
 use crate::catalogue::{Catalogue, NotedQuota};
 use crate::hivehub::{
     Clock, Garbage, HiveHubClient, HubError, PolicyChange, PolicyCursor, PolicySubscriber, QuotaAnswer,
@@ -37,6 +40,10 @@ const CALLS_MAX: usize = 32;
 const CALL_TIME_MAX: Duration = Duration::from_secs(6);
 /// How long an answer is waited for where an older one could do.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How often what was used of the limits is written down. A crash gives back what was used since.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often is said that it cannot be.
+const SHOUT_EVERY: Duration = Duration::from_mins(1);
 /// How long after a failure the next question is asked, and when whoever waits should come back.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -84,6 +91,16 @@ impl QuotaSource for HiveHubClient {
 pub struct Allowance {
     limits: RwLock<Limits>,
     requests: RequestLimiter,
+    /// Where is told that a request was let in, for the next life of the node.
+    kept: Option<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    tenant: TenantId,
+    journal: RequestJournal,
+    /// Whether that was told since it was written down last.
+    is_told: AtomicBool,
 }
 
 /// Why there is no allowance.
@@ -115,6 +132,8 @@ struct Shared {
     tenants: RwLock<HashMap<TenantId, Arc<Entry>>>,
     calls: Semaphore,
     answers: AtomicU64,
+    /// Where what was used of the limits is kept, if it is.
+    journal: OnceLock<RequestJournal>,
 }
 
 /// What is known of a tenant, and what is being asked.
@@ -144,7 +163,27 @@ struct EntryState {
 impl Allowance {
     /// Of these limits.
     pub fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { requests: RequestLimiter::new(limits.requests), limits: RwLock::new(limits) })
+        Arc::new(Self::with(limits, None))
+    }
+
+    fn with(limits: Limits, kept: Option<Kept>) -> Self {
+        Self { requests: RequestLimiter::new(limits.requests), limits: RwLock::new(limits), kept }
+    }
+
+    /// The same, with what was used in an earlier life of the node, and kept for the next one.
+    fn keeping(
+        limits: Limits,
+        tenant: &TenantId,
+        incarnation: Option<Incarnation>,
+        journal: &RequestJournal,
+        now: Duration,
+    ) -> Self {
+        let kept = Kept { tenant: tenant.clone(), journal: journal.clone(), is_told: AtomicBool::new(false) };
+        let allowance = Self::with(limits, Some(kept));
+        if let Some(used) = journal.take_before(tenant, incarnation) {
+            allowance.requests.restore(now, used);
+        }
+        allowance
     }
 
     /// Of a tenant that nobody counts: the one of a server without keys.
@@ -160,7 +199,23 @@ impl Allowance {
     /// Charges a request at `now`, the uptime of the node, unless it comes too early; and how the limits
     /// stand then, if there are any.
     pub fn charge(&self, now: Duration) -> (Option<RateReport>, Result<(), RequestRefused>) {
-        self.requests.charge(now)
+        let (report, outcome) = self.requests.charge(now);
+        if report.is_some()
+            && outcome.is_ok()
+            && let Some(kept) = &self.kept
+            && !kept.is_told.swap(true, Ordering::AcqRel)
+        {
+            kept.journal.changed(kept.tenant.clone());
+        }
+        (report, outcome)
+    }
+
+    /// What is used at `now`, for the journal: what is used later is told anew.
+    fn used(&self, now: Duration) -> Used {
+        if let Some(kept) = &self.kept {
+            kept.is_told.store(false, Ordering::Release);
+        }
+        self.requests.used(now)
     }
 
     /// How the limits on requests stand.
@@ -193,7 +248,42 @@ impl QuotaManager {
                 tenants: RwLock::default(),
                 calls: Semaphore::new(CALLS_MAX),
                 answers: AtomicU64::new(0),
+                journal: OnceLock::new(),
             }),
+        }
+    }
+
+    /// What was used of the limits outlasts the process, in the `node` folder. Reads what an earlier life of the node
+    /// has left there. Before any tenant comes.
+    #[must_use]
+    pub fn keeping_requests_in(self, node: &Path) -> Self {
+        let _ = self.shared.journal.set(RequestJournal::open(node));
+        self
+    }
+
+    /// Writes down what was used of the limits, once a second, until `stop` is cancelled, and then once more.
+    pub async fn keep_requests(self, stop: CancellationToken) {
+        let mut shouted: Option<Instant> = None;
+        loop {
+            let is_ending = tokio::time::timeout(KEEP_EVERY, stop.cancelled()).await.is_ok();
+            let shared = Arc::clone(&self.shared);
+            let failure = match tokio::task::spawn_blocking(move || shared.write_requests()).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(format!("{error}: {:?}", std::error::Error::source(&error))),
+                Err(panic) => Some(panic.to_string()),
+            };
+            if let Some(failure) = failure
+                && shouted.is_none_or(|at| at.elapsed() >= SHOUT_EVERY)
+            {
+                warn!(
+                    failure,
+                    "what tenants use of their limits cannot be written down: a restart would give it back"
+                );
+                shouted = Some(Instant::now());
+            }
+            if is_ending {
+                return;
+            }
         }
     }
 
@@ -370,6 +460,49 @@ impl Shared {
         tokio::spawn(question.put());
     }
 
+    /// One writing of what was used of the limits.
+    fn write_requests(&self) -> Result<(), crate::hub::HubStoreError> {
+        let Some(journal) = self.journal.get() else { return Ok(()) };
+        let (now, at) = (self.clock.uptime(), Timestamp::now());
+        for tenant in journal.read() {
+            let entry = self.tenants().get(&tenant).cloned();
+            if let Some(entry) = entry
+                && let Some(allowance) = entry.known.get()
+                && let Some(used) = journal.take_before(&tenant, entry.incarnation.get().copied())
+            {
+                allowance.requests.restore(now, used);
+            }
+        }
+        let (mut changed, wanted) = (journal.take_changed(), journal.wanted());
+        // After a failure some are there once more.
+        changed.sort_unstable();
+        changed.dedup();
+        let entry_of = |tenant: &TenantId, entry: &Entry| {
+            let used = entry.known.get()?.used(now);
+            let incarnation = entry.incarnation.get().copied();
+            (used != Used::default()).then(|| JournalEntry::new(tenant.clone(), incarnation, at, used))
+        };
+        let entries: Vec<JournalEntry> = {
+            let tenants = self.tenants();
+            match wanted {
+                Wanted::Changed => {
+                    changed.iter().filter_map(|tenant| entry_of(tenant, tenants.get(tenant)?)).collect()
+                }
+                Wanted::All if changed.is_empty() => return Ok(()),
+                Wanted::All => tenants.iter().filter_map(|(tenant, entry)| entry_of(tenant, entry)).collect(),
+            }
+        };
+        if entries.is_empty() {
+            return Ok(());
+        }
+        journal.write(wanted, &entries).inspect_err(|_| {
+            // So that it is tried again when nothing more comes.
+            for tenant in changed {
+                journal.changed(tenant);
+            }
+        })
+    }
+
     fn remembered(&self, tenant: &TenantId) -> Option<NotedQuota> {
         self.catalogue.quota(tenant).unwrap_or_else(|error| {
             warn!(%tenant, %error, "the limits known before cannot be read");
@@ -489,7 +622,13 @@ impl Question {
 
     fn publish(&self, answer: &NotedQuota) {
         let limits = self.shared.defaults.complete(answer);
-        let allowance = self.entry.known.get_or_init(|| Allowance::new(limits));
+        let allowance = self.entry.known.get_or_init(|| match self.shared.journal.get() {
+            Some(journal) => {
+                let (incarnation, now) = (self.entry.incarnation.get().copied(), self.shared.clock.uptime());
+                Arc::new(Allowance::keeping(limits, &self.tenant, incarnation, journal, now))
+            }
+            None => Allowance::new(limits),
+        });
         if allowance.limits() != limits {
             allowance.change(limits);
             info!(tenant = %self.tenant, ?limits, "the tenant's limits have changed");

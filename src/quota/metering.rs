@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tracing::error;
+use vectorizer_log::storage::StorageFailure;
 use vectorizer_log::{JournalPosition, LogId, TenantId};
 
 use super::journal::UsageJournal;
 use super::meter::{Positions, TenantMeter, Wanted};
+use crate::hub::HubStoreError;
 
 /// How often what was counted is written down. A crash loses what was counted since.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -30,6 +33,8 @@ struct Shared {
     meters: Mutex<HashMap<LogId, Arc<TenantMeter>>>,
     /// Locked by whoever writes to the disk, and never while meters are waited for.
     journal: Mutex<UsageJournal>,
+    /// Whether the last writing failed.
+    is_failing: AtomicBool,
 }
 
 impl Metering {
@@ -51,9 +56,21 @@ impl Metering {
             meter.read(entry);
         }
         meters.retain(|_, meter| meter.is_pending());
-        let shared = Shared { positions, meters: Mutex::new(meters), journal: Mutex::new(journal) };
+        let shared = Shared {
+            positions,
+            meters: Mutex::new(meters),
+            journal: Mutex::new(journal),
+            is_failing: AtomicBool::new(false),
+        };
         let metering = Self { shared: Arc::new(shared) };
-        metering.write().map_err(io::Error::other)?;
+        match metering.write() {
+            // As on a full disk: it is tried again each second, and what waits is in the older files until then.
+            Err(HubStoreError::Io { source, .. }) if StorageFailure::of(&source).is_want() => {
+                error!(error = %source, "requests are counted in memory only: a crash would lose them");
+                metering.shared.is_failing.store(true, Ordering::Relaxed);
+            }
+            written => written.map_err(io::Error::other)?,
+        }
         Ok(metering)
     }
 
@@ -92,6 +109,11 @@ impl Metering {
         pending.map(|meter| (meter.tenant().clone(), meter.log_id())).collect()
     }
 
+    /// Whether what is counted is in memory only.
+    pub fn is_failing(&self) -> bool {
+        self.shared.is_failing.load(Ordering::Relaxed)
+    }
+
     /// Writes down what was counted, once a second, until `stop` is cancelled, and then once more.
     pub async fn run(self, stop: CancellationToken) {
         let mut shouted: Option<Instant> = None;
@@ -104,6 +126,7 @@ impl Metering {
                 Ok(Err(error)) => Some(format!("{error}: {:?}", std::error::Error::source(&error))),
                 Err(panic) => Some(panic.to_string()),
             };
+            self.shared.is_failing.store(failure.is_some(), Ordering::Relaxed);
             if let Some(failure) = failure
                 && shouted.is_none_or(|at| at.elapsed() >= SHOUT_EVERY)
             {
@@ -116,7 +139,7 @@ impl Metering {
         }
     }
 
-    pub(super) fn write(&self) -> Result<(), crate::hub::HubStoreError> {
+    pub(super) fn write(&self) -> Result<(), HubStoreError> {
         let mut journal = self.shared.journal.lock().unwrap_or_else(PoisonError::into_inner);
         let meters: Vec<_> = self.meters().values().cloned().collect();
         let mut entries = Vec::new();

@@ -2,7 +2,8 @@
 //!
 //! - `limits`: the numbers, from `HiveHub`'s answer and the configured defaults.
 //! - `manager`: who has which limits; asks `HiveHub`, remembers the answer beyond a restart.
-//! - `rate_limiter`: requests per minute and hour, as one decision.
+//! - `rate_limiter`: requests per minute and hour, as one decision; `request_journal`: what was used of them, for the
+//!   next life of the node.
 //! - `storage_tracker`: bytes, vectors, collections and the log, decided within the writer.
 //! - `meter`: what a tenant's requests come to until they are in its log; `counts`: the numbers; `metering`:
 //!   all meters; `journal`: where they are written down until then.
@@ -25,6 +26,7 @@ mod rate_limiter;
 #[cfg(test)]
 mod rate_limiter_tests;
 mod reporter;
+mod request_journal;
 mod storage_tracker;
 
 pub use self::account::{Accounts, Backlog, TenantAccount};

@@ -76,6 +76,13 @@ pub struct WindowReport {
     pub reset_seconds: u64,
 }
 
+/// For how long what was let in still takes up the two limits of a tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Used {
+    pub(super) minute: Duration,
+    pub(super) hour: Duration,
+}
+
 /// A request that came too early. It was charged to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRefused {
@@ -108,6 +115,20 @@ impl RequestLimiter {
                 (Some(windows.report(now)), outcome)
             }
         }
+    }
+
+    /// What is used at `now`.
+    pub(super) fn used(&self, now: Duration) -> Used {
+        let [minute, hour] = &self.state().accounts;
+        let used = |account: &Account| Duration::from_nanos(account.used_at(nanoseconds(now)));
+        Used { minute: used(minute), hour: used(hour) }
+    }
+
+    /// At least so much is used at `now`, and never more than a window.
+    pub(super) fn restore(&self, now: Duration, used: Used) {
+        let [minute, hour] = &self.state().accounts;
+        minute.restore(now, used.minute.min(MINUTE));
+        hour.restore(now, used.hour.min(HOUR));
     }
 
     /// How things stand at `now`.
@@ -197,6 +218,10 @@ struct Arrival {
 impl Account {
     fn settle(&self) {
         self.0.settled.store(self.0.staged.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    fn restore(&self, now: Duration, used: Duration) {
+        self.0.settled.fetch_max(nanoseconds(now.saturating_add(used)), Ordering::Relaxed);
     }
 
     /// The time that what was let in still takes up.

@@ -76,6 +76,8 @@ pub struct Server {
     reporter: Option<Reporter>,
     /// In cluster mode.
     hub: Option<HiveHubClient>,
+    /// In cluster mode.
+    quotas: Option<QuotaManager>,
     /// How long everything is served still after `/ready` has said that it will not be.
     delay: Option<Duration>,
     grace: Duration,
@@ -161,7 +163,7 @@ impl Server {
         };
         let share = share_size(&limits);
         let tenancy = open_data(&config.server.data_dir, share, rules, window, metrics.clone())?;
-        let (access, policies, reporter, hub) = match &config.cluster {
+        let (access, policies, reporter, hub, quotas) = match &config.cluster {
             Some(cluster) => {
                 let client = HiveHubClient::new(&cluster.hivehub_api_url, &cluster.hivehub_api_key)?
                     .observed_by(Arc::new(metrics.clone()));
@@ -172,7 +174,8 @@ impl Server {
                     DefaultLimits::from(&config.rate_limiting),
                     cluster.quota_check_interval.duration(),
                     Arc::clone(&clock),
-                );
+                )
+                .keeping_requests_in(&tenancy.node_folder());
                 let keys = KeyCache::new(client.clone(), config.auth.api_key_cache_ttl, clock);
                 let accounts = tenancy.accounts().cloned().unwrap_or_default();
                 let reporter =
@@ -186,15 +189,16 @@ impl Server {
                     AccessCheck::Keys {
                         keys,
                         failures: FailedAuthentications::default(),
-                        quotas,
+                        quotas: quotas.clone(),
                         deployment,
                     },
                     Some(policies),
                     Some(reporter),
                     Some(client),
+                    Some(quotas),
                 )
             }
-            None => (AccessCheck::keyless(single_tenant()), None, None, None),
+            None => (AccessCheck::keyless(single_tenant()), None, None, None, None),
         };
         let listener = listen(address)?;
         let trusted_proxies = config.server.trusted_proxies.clone();
@@ -212,7 +216,20 @@ impl Server {
         let delay = config.server.shutdown_delay.map(Seconds::duration);
         let grace = config.server.shutdown_grace.duration();
         let delete_grace = config.server.delete_grace.duration();
-        Ok(Self { listener, metrics, tls, app, tenancy, policies, reporter, hub, delay, grace, delete_grace })
+        Ok(Self {
+            listener,
+            metrics,
+            tls,
+            app,
+            tenancy,
+            policies,
+            reporter,
+            hub,
+            quotas,
+            delay,
+            grace,
+            delete_grace,
+        })
     }
 
     /// The address it listens on.
@@ -242,6 +259,7 @@ impl Server {
             policies,
             reporter,
             hub,
+            quotas,
             delay,
             grace,
             delete_grace,
@@ -263,6 +281,9 @@ impl Server {
             beside.spawn(metering.clone().run(ended.clone()));
             let access = app.access().clone();
             beside.spawn(tenancy.clone().look_after_bills(access, ended.clone()));
+        }
+        if let Some(quotas) = quotas {
+            beside.spawn(quotas.keep_requests(ended.clone()));
         }
         if let Some(reporter) = reporter {
             beside.spawn(reporter.run(ended.clone()));

@@ -266,16 +266,13 @@ pub enum WakeError {
 
 impl WakeError {
     /// Whether the log will never say more than now, however often it is opened.
-    pub(super) fn is_damage(&self) -> bool {
+    pub fn is_damage(&self) -> bool {
         match self {
             // Or it is deleted already.
-            Self::Log(Error::Damaged(_) | Error::Manifest { .. })
-            | Self::Apply(_)
-            | Self::Panicked(_)
-            | Self::Deleted => true,
-            Self::Log(Error::Storage(error)) => error.kind == StorageFailure::Corrupt,
-            Self::Log(_)
-            | Self::Crowded
+            Self::Apply(_) | Self::Deleted => true,
+            Self::Log(error) => error.is_damage(),
+            Self::Panicked(message) => !StorageFailure::of_panic(message).is_want(),
+            Self::Crowded
             | Self::NoRoom
             | Self::Waking
             | Self::OfThePast
@@ -354,14 +351,17 @@ pub(super) fn wake(
     waking: Waking,
     stop: &CancellationToken,
 ) -> Result<Woken, WakeError> {
-    let is_new = !folder.exists();
+    let is_new = !folder.try_exists()?;
     if is_new {
         let log_id = folder.create_for(incarnation)?;
         info!(%log_id, "created the log");
     }
     let log_id = folder.log_id()?;
-    if deleted.has(log_id) {
+    if deleted.has_deleted(&folder)? {
         return Err(WakeError::Deleted);
+    }
+    if let Err(error) = folder.sweep() {
+        warn!(%error, "what unfinished writes have left in the tenant's folder is still there");
     }
     let checkpoints = Checkpoints::new(&folder, log_id);
     let stopping = || stop.is_cancelled();
@@ -379,9 +379,36 @@ pub(super) fn wake(
         return Err(WakeError::Stopping);
     }
     let opening = Opening { folder: &folder, after_failure, stop };
-    let (log, projection) = or_put_back(&folder, || opening.open(log_id, &checkpoints, restored, waking))?;
+    let opened = or_put_back(&folder, || opening.open(log_id, &checkpoints, restored, waking));
+    let (log, projection) = match opened {
+        Err(WakeError::Log(error)) if error.is_storage_full() && !is_new => {
+            warn!(%error, "the log cannot be opened and is read from a copy elsewhere; it takes no writes for now");
+            return read_elsewhere(folder, checkpoints, log_id, stop);
+        }
+        opened => opened?,
+    };
     let (reader, head, log_bytes) = (log.reader(), log.head(), log.bytes());
     Ok(Woken { folder, checkpoints, log: Some(log), reader, projection, head, log_bytes })
+}
+
+/// Reads a log that cannot be opened where it is, for want of room. It is opened when it is written to.
+fn read_elsewhere(
+    folder: TenantFolder,
+    checkpoints: Checkpoints,
+    log_id: LogId,
+    stop: &CancellationToken,
+) -> Result<Woken, WakeError> {
+    let mut projection = Projection::new(log_id);
+    let (head, log_bytes) = folder.read_elsewhere(|record| {
+        if stop.is_cancelled() {
+            return Err(WakeError::Stopping);
+        }
+        Ok(projection.apply(&record).map(drop)?)
+    })?;
+    // What it says was not held against the records.
+    checkpoints.forget();
+    let reader = LogReader::closed(log_id, head);
+    Ok(Woken { folder, checkpoints, log: None, reader, projection, head, log_bytes })
 }
 
 /// What a closed log adds up to.

@@ -116,7 +116,11 @@ impl Tenancy {
         let waking = {
             let bed = self.bed(tenant);
             let mut rest = bed.rest();
-            if rest.moving || rest.awake.as_ref().is_some_and(|awake| !awake.has_failed()) {
+            // It may stay where it is, and nobody has looked at it then.
+            if rest.moving {
+                return false;
+            }
+            if rest.awake.as_ref().is_some_and(|awake| !awake.has_failed()) {
                 return true;
             }
             self.waking(&bed, &mut rest, tenant, None, &allowance, false)
@@ -140,12 +144,15 @@ impl Tenancy {
         let mut found = BTreeSet::new();
         let left_over = self.shared.deleted.all().ok();
         for (tenant, log_id) in billed.metering.pending() {
-            let is_gone = match TenantFolder::new(data, &tenant).log_id() {
+            let folder = TenantFolder::new(data, &tenant);
+            let is_gone = match folder.log_id() {
                 Ok(current) if current == log_id => {
                     found.insert(tenant);
                     continue;
                 }
-                Ok(_) | Err(Error::NotFound(_)) => true,
+                // The manifest of another log may have been copied there: then what is counted waits.
+                Ok(_) => folder.proven_log_id().is_ok(),
+                Err(Error::NotFound(_)) => true,
                 // What cannot be read now may be read later.
                 Err(_) => false,
             };

@@ -78,6 +78,8 @@ impl From<Error> for DeletionError {
             | Error::Damaged(_)
             | Error::Locked(_)
             | Error::Manifest { .. }
+            | Error::OtherTenant { .. }
+            | Error::Tombstone { .. }
             | Error::RecordTooLarge { .. }
             | Error::LogFull { .. }
             | Error::File { .. } => Self::Log(error),
@@ -235,8 +237,26 @@ impl Tenancy {
         })
     }
 
-    /// Goes on with what `HiveHub` has deleted in an earlier life of the node. Before anybody enters.
+    /// Goes on with what `HiveHub` has deleted in an earlier life of the node. Before anybody enters; and again when
+    /// the notes of it can be read only later, as on a disk without room.
     pub fn resume_deletions(&self) {
+        let mut openings = self.shared.catalogue.openings();
+        openings.mark_unchanged();
+        self.resume_noted_deletions();
+        let tenancy = self.clone();
+        tokio::spawn(async move {
+            let stop = tenancy.shared.stop.clone();
+            while let Some(Ok(())) = stop.run_until_cancelled(openings.changed()).await {
+                let tenancy = tenancy.clone();
+                let resumed = tokio::task::spawn_blocking(move || tenancy.resume_noted_deletions());
+                if resumed.await.is_err() {
+                    error!("going on with deletions panicked");
+                }
+            }
+        });
+    }
+
+    fn resume_noted_deletions(&self) {
         let deletions = self.shared.catalogue.deletions().unwrap_or_else(|error| {
             warn!(%error, "it cannot be read which deletions were under way");
             Vec::new()
@@ -499,6 +519,11 @@ impl Tenancy {
         let (tenancy, id) = (self.clone(), tenant.clone());
         blocking(move || tenancy.note_hivehubs_ending(&id, ended)).await?;
         let bound = tokio::task::spawn_blocking(move || folder.incarnation()).await;
+        // That it cannot be read for now does not say that it is not a later one's.
+        let bound = match bound {
+            Ok(Err(error)) if error.is_want() => return Err(DeletionError::Log(error)),
+            bound => bound,
+        };
         let is_a_later_ones = |bound: Incarnation| ended.is_some_and(|ended| bound > ended);
         if matches!(bound, Ok(Ok(Some(bound))) if is_a_later_ones(bound)) {
             return Err(DeletionError::NotFound);

@@ -41,7 +41,21 @@ pub(super) fn standing(bound: Option<Incarnation>, comes: Option<Incarnation>) -
 }
 
 impl Tenancy {
-    /// Makes the folder that of `comes`, if it is nobody's; whose it is. Reads the disk.
+    /// Whether `comes` may enter the folder, or has to wait until an earlier incarnation is moved away. Reads the disk,
+    /// and changes nothing.
+    pub(super) fn admit(&self, folder: &TenantFolder, comes: Option<Incarnation>) -> Result<(), WakeError> {
+        let refused = match standing(folder.incarnation()?, comes) {
+            Standing::Theirs | Standing::Nobodys => return Ok(()),
+            Standing::OfThePast => WakeError::OfThePast,
+            Standing::OfALater => WakeError::Outdated,
+        };
+        // IMPORTANT: the folder is moved away or a key refused on the word of the manifest, so the records have to prove
+        // that it is theirs.
+        folder.proven_log_id()?;
+        Err(refused)
+    }
+
+    /// Makes the folder that of `comes`, if it is nobody's; whose it is. Its records have been read. Reads the disk.
     pub(super) fn bind(
         &self,
         folder: &TenantFolder,
@@ -49,14 +63,17 @@ impl Tenancy {
     ) -> Result<Option<Incarnation>, WakeError> {
         let _one_at_a_time = self.shared.binding.lock().unwrap_or_else(PoisonError::into_inner);
         let bound = folder.incarnation()?;
-        match (standing(bound, comes), comes) {
-            (Standing::Nobodys, Some(comes)) => {
-                info!(incarnation = %comes, "the tenant's folder is that of the first who comes");
-                Ok(Some(folder.bind(comes)?))
+        match standing(bound, comes) {
+            Standing::Nobodys => {
+                info!(
+                    incarnation = comes.map(tracing::field::display),
+                    "the tenant's folder is that of the first who comes"
+                );
+                Ok(folder.bind(comes)?)
             }
-            (Standing::Theirs | Standing::Nobodys, _) => Ok(bound),
-            (Standing::OfThePast, _) => Err(WakeError::OfThePast),
-            (Standing::OfALater, _) => Err(WakeError::Outdated),
+            Standing::Theirs => Ok(folder.bind(bound)?),
+            Standing::OfThePast => Err(WakeError::OfThePast),
+            Standing::OfALater => Err(WakeError::Outdated),
         }
     }
 
@@ -99,11 +116,29 @@ impl Tenancy {
 }
 
 impl Tenancy {
-    /// Whether the folder is that of whoever had the id before `comes`.
+    /// Whether the folder is that of whoever had the id before `comes`. Of a tenant in memory, whose records were read,
+    /// memory says so; otherwise the manifest does, if the records prove it.
     pub(super) async fn is_of_one_before(&self, tenant: &TenantId, comes: Incarnation) -> bool {
+        let awake = self.bed(tenant).rest().awake.as_ref().and_then(|awake| awake.incarnation());
+        if let Some(bound) = awake {
+            return bound < comes;
+        }
         let folder = TenantFolder::new(&self.shared.data, tenant);
-        let bound = tokio::task::spawn_blocking(move || folder.incarnation()).await;
-        matches!(bound, Ok(Ok(Some(bound))) if bound < comes)
+        let bound = tokio::task::spawn_blocking(move || {
+            let bound = folder.incarnation()?.filter(|bound| *bound < comes);
+            if bound.is_some() {
+                folder.proven_log_id()?;
+            }
+            Ok::<_, vectorizer_log::Error>(bound.is_some())
+        });
+        match bound.await {
+            Ok(Ok(is_of_one_before)) => is_of_one_before,
+            Ok(Err(error)) => {
+                error!(%tenant, %error, "it cannot be told whose the folder is: it stays");
+                false
+            }
+            Err(_) => false,
+        }
     }
 }
 

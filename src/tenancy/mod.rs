@@ -322,6 +322,16 @@ impl Tenancy {
         Ok(Self { shared: Arc::new(shared) })
     }
 
+    /// The node's own entry in the data folder.
+    pub fn node_folder(&self) -> PathBuf {
+        self.shared.data.join(NODE_FOLDER)
+    }
+
+    /// Whether what the node notes down is in memory only, since the data folder does not take it for now.
+    pub fn keeps_notes_in_memory(&self) -> bool {
+        self.shared.catalogue.is_wanting() || self.metering().is_some_and(Metering::is_failing)
+    }
+
     /// What the node has noted down about its tenants.
     pub fn catalogue(&self) -> &Catalogue {
         &self.shared.catalogue
@@ -342,6 +352,7 @@ impl Tenancy {
         let beds: Vec<Arc<Bed>> = self.beds().values().map(Arc::clone).collect();
         let awake: Vec<Arc<Awake>> = beds.iter().filter_map(|bed| bed.rest().awake.clone()).collect();
         reading.awake_tenants = awake.len();
+        self.shared.metrics.notes_in_memory(self.keeps_notes_in_memory());
         if let Some(backlog) = self.backlog() {
             self.shared.metrics.oldest_unreported_usage(backlog.age().unwrap_or_default());
         }
@@ -580,8 +591,13 @@ impl Tenancy {
         let waking = self.shared.metrics.waking();
         let tenancy = self.clone();
         let work = move || {
-            let bound = if folder.exists() { tenancy.bind(&folder, comes)? } else { comes };
-            Ok::<_, WakeError>((wake(folder, comes, &deleted, after_failure, waking, &stopping)?, bound))
+            if folder.try_exists()? {
+                tenancy.admit(&folder, comes)?;
+            }
+            let woken = wake(folder.clone(), comes, &deleted, after_failure, waking, &stopping)?;
+            // IMPORTANT: after its records were read, which prove that the manifest is theirs.
+            let bound = tenancy.bind(&folder, comes)?;
+            Ok::<_, WakeError>((woken, bound))
         };
         // Within the span of the request that wakes it, which knows tenant and request.
         let done = in_bulk(work).await;

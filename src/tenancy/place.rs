@@ -127,7 +127,13 @@ impl Drop for Place {
 /// and the word is put back: it can still be read as it was.
 pub(super) fn or_put_back<T, E>(folder: &TenantFolder, open: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     let closed = folder.closed_file().ok().flatten();
-    open().inspect_err(|_| {
+    let opened = open();
+    if opened.is_ok()
+        && let Err(error) = folder.forget_closed()
+    {
+        warn!(%error, "what was left when the log was closed is still there and will be removed later");
+    }
+    opened.inspect_err(|_| {
         if let Some(closed) = closed
             && let Err(error) = folder.put_back(&closed)
         {

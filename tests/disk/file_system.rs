@@ -63,7 +63,20 @@ impl Platter {
             Some(Ailment::Full { bytes }) if more > 0 && self.model.bytes() + more > bytes => {
                 Err(Errno::ENOSPC)
             }
-            Some(Ailment::Full { .. } | Ailment::FailsToSync) | None => Ok(()),
+            Some(Ailment::Full { .. } | Ailment::FailsToSync | Ailment::FailsToOpen { .. }) | None => Ok(()),
+        }
+    }
+
+    /// Before a file is opened.
+    fn check_open(&self, inode: u64) -> Result<(), Errno> {
+        self.check()?;
+        match self.ailment {
+            Some(Ailment::FailsToOpen { name, error })
+                if name.is_none_or(|name| self.model.is_named(inode, name)) =>
+            {
+                Err(Errno::from_i32(error))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -258,8 +271,8 @@ impl Filesystem for FileSystem {
         }
     }
 
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        match self.platter().check() {
+    fn open(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        match self.platter().check_open(inode.0) {
             Ok(()) => reply.opened(self.handle(), FopenFlags::empty()),
             Err(error) => reply.error(error),
         }

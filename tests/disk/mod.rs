@@ -28,6 +28,14 @@ pub(crate) enum Ailment {
     FailsToWrite,
     /// No sync comes about, and what it was for is never written, though it is read as if it were.
     FailsToSync,
+    /// No file is opened, or none of this name: the system answers with this number, as where descriptors or permissions
+    /// are missing.
+    FailsToOpen {
+        /// Of which name; of any, if nothing.
+        name: Option<&'static str>,
+        /// With what.
+        error: i32,
+    },
 }
 
 /// What a server that is negligent would leave out, done by the disk in its place: whether nobody asks for a sync or

@@ -280,6 +280,7 @@ impl Migration {
         if files.copy(&to, report)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
+        self.copied().adopt()?;
         self.note.step = Step::Copied;
         self.write_note()?;
         Ok(ControlFlow::Continue(()))
@@ -349,13 +350,13 @@ impl Migration {
 
     /// Refuses a log that this cluster has or had. Reads every tenant's manifest.
     fn look_for(&self, log_id: LogId) -> Result<(), MigrationError> {
-        if self.data.join("_deleted").exists() && DeletedTenants::open(&self.data)?.has(log_id) {
+        if self.data.join("_deleted").exists() && DeletedTenants::open(&self.data)?.has(log_id)? {
             return Err(MigrationError::LogDeleted(log_id));
         }
         let source = self.source.path();
         for tenant in TenantFolder::tenants(&self.data).map_err(failed("read", &self.data))? {
             let folder = TenantFolder::new(&self.data, &tenant);
-            if folder.path() != source && folder.log_id().is_ok_and(|found| found == log_id) {
+            if folder.path() != source && folder.stated_log_id().is_ok_and(|found| found == log_id) {
                 return Err(MigrationError::LogExists { log_id, tenant });
             }
         }

@@ -110,14 +110,13 @@ impl SledStorage {
 
     /// Opens an existing database after preparing it: see the module's header.
     pub(crate) fn open(paths: &SledPaths, segment_bytes: usize) -> Result<Self, StorageError> {
-        let failed = |error: io::Error| StorageError::of_file("open the log", &error);
-        let head = OpenOptions::new().read(true).write(true).open(&paths.head).map_err(|error| {
-            if error.kind() == io::ErrorKind::NotFound {
-                // Without it nobody can ever tell whether anything is missing.
-                return StorageError { kind: StorageFailure::Corrupt, ..failed(error) };
-            }
-            failed(error)
-        })?;
+        // A file of the log that is not there is damage: a log that was created has all of them.
+        let failed = |error: io::Error| {
+            let error = StorageError::of_file("open the log", &error);
+            let is_absent = error.kind == StorageFailure::Absent;
+            if is_absent { StorageError { kind: StorageFailure::Corrupt, ..error } } else { error }
+        };
+        let head = OpenOptions::new().read(true).write(true).open(&paths.head).map_err(failed)?;
         // IMPORTANT: before sled reads it. What recovery finds in the page cache counts as durable.
         File::open(paths.data()).and_then(|data| data.sync_data()).map_err(failed)?;
         set_aside_snapshots(&paths.log, SnapshotsToSetAside::Unusable).map_err(failed)?;
@@ -392,13 +391,7 @@ fn guarded<T>(doing: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Re
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(|error| StorageError {
             doing,
-            kind: match &error {
-                sled::Error::Corruption { .. } => StorageFailure::Corrupt,
-                sled::Error::Io(source) => StorageFailure::of(source),
-                sled::Error::CollectionNotFound(_)
-                | sled::Error::Unsupported(_)
-                | sled::Error::ReportableBug(_) => StorageFailure::Broken,
-            },
+            kind: StorageFailure::of_sled(&error),
             reason: error.to_string(),
         }),
         Err(panic) => {
@@ -407,17 +400,9 @@ fn guarded<T>(doing: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Re
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("unknown");
-            Err(StorageError { doing, reason: format!("sled panicked: {reason}"), kind: of_panic(reason) })
+            let kind = StorageFailure::of_panic(reason);
+            Err(StorageError { doing, reason: format!("sled panicked: {reason}"), kind })
         }
-    }
-}
-
-/// sled unwraps what the system says of some syncs and reads, and panics at much that it does not expect of its data.
-fn of_panic(reason: &str) -> StorageFailure {
-    match reason.split_once("Os { code: ") {
-        Some((_, system)) if system.contains("kind: StorageFull") => StorageFailure::Full,
-        Some(_) => StorageFailure::Broken,
-        None => StorageFailure::Corrupt,
     }
 }
 

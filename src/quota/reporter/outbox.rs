@@ -64,6 +64,9 @@ pub(super) struct Part {
     is_last: bool,
 }
 
+/// How the name of a file begins that is being written.
+const TEMPORARY: &[u8] = b".tmp";
+
 impl Outbox {
     /// What is in the `node` folder.
     pub(in crate::quota) fn open(node: &Path) -> io::Result<Self> {
@@ -73,7 +76,10 @@ impl Outbox {
         for found in fs::read_dir(&folder)? {
             let found = found?;
             let path = found.path();
-            if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            // What a killed writing has left.
+            if found.file_name().as_encoded_bytes().starts_with(TEMPORARY) {
+                fs::remove_file(&path)?;
+            } else if path.extension().is_some_and(|extension| extension == EXTENSION) {
                 files.push(Waiting { since: modified(&found.metadata()?), ..Waiting::at(path) });
             }
         }
