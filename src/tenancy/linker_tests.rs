@@ -76,7 +76,9 @@ async fn kept(panics: usize) -> (Result<(), Held>, Sender<Head>) {
     let (tell, linked) = watch::channel(Linking::Going);
     let turns = Turns::default();
     turns.panics.store(panics, Ordering::Relaxed);
-    let pace = Pace::new(linked, published.clone(), Searches::default(), UnreadGraphs::default());
+    let mut pace = Pace::new(linked, published.clone(), Searches::default(), UnreadGraphs::default());
+    // The machine may be busy.
+    pace.patience = Duration::from_mins(5);
     let linker = Linker {
         state: Arc::clone(&state),
         published,

@@ -43,6 +43,8 @@ pub(super) struct Pace {
     changes: Changes,
     searches: Searches,
     unread: UnreadGraphs,
+    /// How long an upsert waits.
+    pub(super) patience: Duration,
     /// Those of collections that are behind, or were.
     queues: Mutex<HashMap<CollectionId, Arc<Queue<Owed>>>>,
 }
@@ -115,7 +117,8 @@ impl Pace {
         searches: Searches,
         unread: UnreadGraphs,
     ) -> Self {
-        Self { changes: Changes { linked, published }, searches, unread, queues: Mutex::default() }
+        let (changes, queues) = (Changes { linked, published }, Mutex::default());
+        Self { changes, searches, unread, patience: PATIENCE, queues }
     }
 
     /// Waits until the collection may be given `vectors` more: until what the upserts before have brought is made up
@@ -130,7 +133,7 @@ impl Pace {
             return Ok(Passage::Free);
         };
         let turn = self.queue(collection, state).lock_owned();
-        timeout(PATIENCE, self.wait(state, name, (collection, linked), turn, vectors))
+        timeout(self.patience, self.wait(state, name, (collection, linked), turn, vectors))
             .await
             .unwrap_or(Err(Held::TooFast))
     }

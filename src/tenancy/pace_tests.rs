@@ -79,7 +79,10 @@ impl Bench {
         let (publish, published) = watch::channel(head);
         let (tell, linked) = watch::channel(Linking::Going);
         let searches = Searches::default();
-        let pace = Arc::new(Pace::new(linked, published, searches.clone(), unread.clone()));
+        let mut pace = Pace::new(linked, published, searches.clone(), unread.clone());
+        // The machine may be busy, and only a change may let an upsert through.
+        pace.patience = Duration::from_mins(5);
+        let pace = Arc::new(pace);
         let turns = Turns::default();
         Self { state, publish, tell, searches, unread, pace, turns, name, collection }
     }
