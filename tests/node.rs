@@ -160,6 +160,12 @@ impl Node {
         self.stderr.path()
     }
 
+    /// Whether one line of its log contains all of these. Unlike a state that a request shows, a line stays.
+    pub(crate) fn has_logged(&self, parts: &[&str]) -> bool {
+        let logged = std::fs::read_to_string(self.stderr()).unwrap();
+        logged.lines().any(|line| parts.iter().all(|part| line.contains(part)))
+    }
+
     /// SIGKILL, and nothing of it is left.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{Instrument as _, debug, error, error_span, warn};
 use vectorizer_log::{Error, LogId, Meter, MeterTotal, Seq, TenantFolder, TenantId, Timestamp};
 use vectorizer_replay::OpenWindow;
 
@@ -89,7 +89,8 @@ impl Tenancy {
                 }
             };
             for tenant in sleepers {
-                let woken = self.wake_for_its_bill(&tenant, &access);
+                let span = error_span!(parent: None, "billing", %tenant);
+                let woken = self.wake_for_its_bill(&tenant, &access).instrument(span);
                 match stop.run_until_cancelled(woken).await {
                     Some(woken) => is_done &= woken,
                     None => return,
