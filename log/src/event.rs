@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::billing::{JournalPosition, ObservedOperation, ParkedLine};
 use crate::document::Document;
+use crate::language::Language;
 use crate::meter::{Meter, MeterTotal};
 use crate::point::{Payload, Point, PointId};
 use crate::position::{Seq, Timestamp};
@@ -138,6 +139,15 @@ pub enum Event {
         /// The documents: each with a vector of the collection's dimension, or, if it has none, with a text.
         documents: Vec<Document>,
     },
+    /// A collection whose points may have texts in one language exists from now on; this record's seq is its id.
+    LanguageCollectionCreated {
+        /// Its name, unique among the tenant's collections that exist.
+        name: CollectionName,
+        /// Of the vectors that its points have beside their texts; `None` if they have none.
+        vectors: Option<VectorParameters>,
+        /// Of the texts: words are found by their stems in it.
+        language: Language,
+    },
 }
 
 impl Event {
@@ -160,6 +170,7 @@ impl Event {
             Self::DocumentsUpserted { documents, .. } => !documents.is_empty(),
             Self::CollectionCreated { .. }
             | Self::TextCollectionCreated { .. }
+            | Self::LanguageCollectionCreated { .. }
             | Self::CollectionDeleted { .. }
             | Self::PayloadChanged { .. } => true,
             Self::AccessDenied { .. }

@@ -54,6 +54,7 @@ mod export;
 mod folder;
 mod head;
 mod incarnation;
+mod language;
 mod manifest;
 mod meter;
 mod migration;
@@ -82,6 +83,7 @@ pub use export::{ExportDetail, ExportFormat, ExportPlace, ExportRange, ExportedR
 pub use folder::TenantFolder;
 pub use head::{SLOT_BYTES, Slot};
 pub use incarnation::Incarnation;
+pub use language::{InvalidLanguage, Language, TextParameters};
 pub use meter::{Meter, MeterTotal, billed_lines};
 pub use migration::{Begun, Destination, Migration, MigrationError, destination};
 pub use part::PartKey;

@@ -38,6 +38,7 @@ fn name(event: &Event) -> &'static str {
         Event::BillingAcknowledged { .. } => "billing_acknowledged",
         Event::TextCollectionCreated { .. } => "text_collection_created",
         Event::DocumentsUpserted { .. } => "documents_upserted",
+        Event::LanguageCollectionCreated { .. } => "language_collection_created",
     }
 }
 

@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 use vectorizer_log::{
-    Actor, CollectionId, Document, Draft, Event, Idempotency, IndexParameters, JournalPosition, Meter,
-    MeterTotal, Metric, ObservedOperation, ParkedLine, Payload, Point, PointId, Record, Seq, TenantLog, Text,
-    Timestamp, Vector, VectorParameters, Via,
+    Actor, CollectionId, Document, Draft, Event, Idempotency, IndexParameters, JournalPosition, Language,
+    Meter, MeterTotal, Metric, ObservedOperation, ParkedLine, Payload, Point, PointId, Record, Seq,
+    TenantLog, Text, Timestamp, Vector, VectorParameters, Via,
 };
 
 pub(crate) fn at(micros: i64) -> Timestamp {
@@ -133,6 +133,11 @@ pub(crate) fn one_of_each() -> Vec<Event> {
             ],
         },
         Event::TextCollectionCreated { name: "words".parse().unwrap(), vectors: None },
+        Event::LanguageCollectionCreated {
+            name: "worte".parse().unwrap(),
+            vectors: None,
+            language: Language::German,
+        },
     ]
 }
 

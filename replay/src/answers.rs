@@ -59,7 +59,9 @@ impl Outcome {
     /// What `event` came to, given the `change` it made; `None` if it is not what anybody asked for.
     pub fn of(event: &Event, change: &Change) -> Option<Self> {
         Some(match event {
-            Event::CollectionCreated { .. } | Event::TextCollectionCreated { .. } => Self::CollectionCreated,
+            Event::CollectionCreated { .. }
+            | Event::TextCollectionCreated { .. }
+            | Event::LanguageCollectionCreated { .. } => Self::CollectionCreated,
             Event::CollectionDeleted { .. } => Self::CollectionDeleted { vectors: change.vectors_removed },
             Event::VectorsUpserted { .. } | Event::DocumentsUpserted { .. } => {
                 Self::Upserted { count: change.vectors_added + change.vectors_replaced }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use vectorizer_log::{JournalPosition, Metric, Seq, Timestamp, vector_le_bytes};
+use vectorizer_log::{JournalPosition, Metric, Seq, TextParameters, Timestamp, vector_le_bytes};
 
 use crate::answers::{Answer, Answers, Outcome};
 use crate::billing::{Billing, LogicalWindow};
@@ -93,7 +93,14 @@ impl FieldHasher {
     fn collection(&mut self, collection: &Collection) {
         self.seq(collection.id().seq());
         self.bytes(collection.name().as_str().as_bytes());
-        self.number(u64::from(collection.has_texts()));
+        match collection.text_parameters() {
+            None => self.number(0),
+            Some(TextParameters { language: None }) => self.number(1),
+            Some(TextParameters { language: Some(language) }) => {
+                self.number(2);
+                self.bytes(language.code().as_bytes());
+            }
+        }
         self.number(collection.dimension().map_or(0, |dimension| dimension.get() as u64));
         self.bytes(collection.metric().map_or("", Metric::as_str).as_bytes());
         let parameters = collection.parameters();

@@ -1,12 +1,17 @@
 //! Making, seeing and deleting collections.
 
+use std::fmt;
+
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use vectorizer_log::{
-    CollectionName, Dimension, IndexParameters, InvalidDimension, Metric, VectorParameters,
+    CollectionName, Dimension, IndexParameters, InvalidDimension, InvalidLanguage, Language, Metric,
+    TextParameters, VectorParameters,
 };
 use vectorizer_replay::PayloadIndex;
 
@@ -39,8 +44,10 @@ pub(super) struct NewCollection {
     #[schema(value_type = Option<String>, example = "cosine")]
     #[serde(default, deserialize_with = "given")]
     metric: Option<Metric>,
-    /// Whether vectors may have texts, which are searched by their words; false unless said otherwise.
-    text: Option<bool>,
+    /// Whether vectors may have texts, which are searched by their words; false unless said otherwise. With
+    /// `{"language": "en"}` words are found in all their forms in that language, and its stop words are not looked for
+    /// unless there is nothing else.
+    text: Option<TextInput>,
     /// What is asked of the index of vectors; everything has a default.
     index: Option<IndexInput>,
 }
@@ -49,7 +56,7 @@ impl NewCollection {
     fn checked(self) -> Result<(CollectionName, CollectionChange), Problem> {
         let Self { name, dimension, metric, text, index } = self;
         let name = name.parse().map_err(|invalid| Problem::from(invalid).at("name"))?;
-        let texts = text.unwrap_or(false);
+        let texts = text.map(TextInput::checked).transpose()?.flatten();
         let missing = |field: &str| {
             let detail = format!(
                 "missing field {field:?}: only a collection with `text: true` may do without dimension and metric, and then without both"
@@ -65,7 +72,7 @@ impl NewCollection {
             }
             (Some(_), None) => return Err(missing("metric")),
             (None, Some(_)) => return Err(missing("dimension")),
-            (None, None) if !texts => return Err(missing("dimension")),
+            (None, None) if texts.is_none() => return Err(missing("dimension")),
             (None, None) if index.is_some() => {
                 let detail = "index is that of vectors, and a collection without a dimension has none";
                 return Err(Problem::invalid("invalid-index", detail));
@@ -73,6 +80,64 @@ impl NewCollection {
             (None, None) => None,
         };
         Ok((name, CollectionChange::Create { vectors, texts }))
+    }
+}
+
+/// Whether there are texts, or how they are read.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum TextInput {
+    /// Whether there are some.
+    Whether(bool),
+    /// There are, and they are read like this.
+    Options(TextOptions),
+}
+
+/// How texts are read.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TextOptions {
+    /// The language that they are in: `ar`, `da`, `nl`, `en`, `fi`, `fr`, `de`, `el`, `hu`, `it`, `no`, `pt`, `ro`, `ru`,
+    /// `es`, `sv`, `ta` or `tr`. Without one, words are found as they are written.
+    #[schema(example = "en")]
+    language: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for TextInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = TextInput;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or an object with a language")
+            }
+
+            fn visit_bool<E: de::Error>(self, whether: bool) -> Result<TextInput, E> {
+                Ok(TextInput::Whether(whether))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<TextInput, A::Error> {
+                TextOptions::deserialize(MapAccessDeserializer::new(fields)).map(TextInput::Options)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl TextInput {
+    /// `None` if there are no texts.
+    fn checked(self) -> Result<Option<TextParameters>, Problem> {
+        let language = match self {
+            Self::Whether(false) => return Ok(None),
+            Self::Whether(true) => None,
+            Self::Options(TextOptions { language }) => language,
+        };
+        let language =
+            language.map(|code| code.parse()).transpose().map_err(|invalid: InvalidLanguage| {
+                Problem::invalid("invalid-language", invalid.to_string()).at("text")
+            })?;
+        Ok(Some(TextParameters { language }))
     }
 }
 
@@ -117,6 +182,8 @@ pub(super) struct CollectionAnswer {
     metric: Option<&'static str>,
     /// Whether its vectors may have texts.
     text: bool,
+    /// The language that they are read in; null if they are read as they are written.
+    language: Option<&'static str>,
     /// How many vectors it has, or texts if it has nothing else.
     count: usize,
     /// Their logical size: for each 4 × dimension + id + payload + text + 32.
@@ -175,7 +242,8 @@ impl From<CollectionFacts> for CollectionAnswer {
             name: facts.name.to_string(),
             dimension: vectors.map(dimension),
             metric: vectors.map(|vectors| vectors.metric.as_str()),
-            text: facts.texts,
+            text: facts.texts.is_some(),
+            language: facts.texts.and_then(|texts| texts.language).map(Language::code),
             count: facts.vectors,
             bytes: facts.logical_bytes,
             index: IndexAnswer { state, unlinked, parameters: IndexInput { m, ef_construction, ef } },

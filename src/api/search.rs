@@ -12,9 +12,10 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use utoipa::ToSchema;
-use vectorizer_log::{CollectionName, Vector};
+use vectorizer_log::{CollectionName, Language, Vector};
 use vectorizer_replay::{
-    Effort, Filter, Hit, SearchRequest, Snapshot, StoredPoint, TextQuery, TextRequest, fused, fused_depth,
+    Effort, FUSED_DEPTH, Filter, Hit, InvalidTextQuery, SearchRequest, Snapshot, StoredPoint, TextQuery,
+    TextRequest, fused,
 };
 
 use super::App;
@@ -31,6 +32,8 @@ use crate::tenancy::{CollectionFacts, Ground, Share, Tenant};
 
 /// How many results a search has unless it says otherwise.
 const RESULTS_DEFAULT: usize = 10;
+/// How far down two rankings are looked at, if more results of both are asked for than their first places have.
+const DEPTH_MAX: usize = 1_000;
 /// The most searches in one batch.
 const SEARCHES_MAX: usize = 100;
 /// The most candidates a search may keep.
@@ -58,15 +61,15 @@ pub(super) struct SearchInput {
     #[schema(value_type = Option<Vec<f32>>)]
     #[serde(default, deserialize_with = "given")]
     vector: Option<VectorInput>,
-    /// Words, up to 8 KiB and 256 different ones: what has any of them is found, ranked by BM25. Case, accents and
-    /// the order of words make no difference.
+    /// Words: what has any of them is found, ranked by BM25. Case, accents and the order of words make no difference. Of a
+    /// long text the first 64 KiB are looked at, and of more than 256 words that the collection has, the rarest.
     #[serde(default, deserialize_with = "given")]
     text: Option<String>,
     /// What the ranking is made of: `text`, `vector` or `both`. Unless said otherwise, what was sent; a text alone is
     /// also looked for by its embedding, if the server makes embeddings of the collection's dimension.
     #[schema(value_type = Option<String>)]
     rank_by: Option<RankBy>,
-    /// 1 to 1,000; 10 unless said otherwise.
+    /// 1 to 1,000; 10 unless said otherwise. The first results of a ranking by both do not depend on it.
     limit: Option<u64>,
     /// What a result must fulfil. A filter without a condition (`{}`, clauses that are empty or hold nothing but such
     /// filters) is fulfilled by every vector.
@@ -132,8 +135,8 @@ pub(super) struct Found<'a> {
     #[serde(flatten)]
     point: PointAnswer<'a>,
     /// For a vector, its similarity (cosine, dot: higher is better) or distance (euclidean: lower is better). For a
-    /// text, its BM25 (higher is better). For both, the sum of 1 / (60 + place) over the two rankings (higher is
-    /// better).
+    /// text, its BM25 (higher is better). For both (higher is better): the sum of 1 / (60 + place) over the rankings in
+    /// whose first 100 places it is; for a result that is in neither, and so comes behind those, 1 / (60 + its better place).
     score: f32,
 }
 
@@ -184,6 +187,7 @@ impl Asked {
         text: Option<String>,
         rank_by: Option<RankBy>,
         embeds: bool,
+        language: Option<Language>,
     ) -> Result<Self, Problem> {
         let no_sense = |detail: &str| Err(Problem::invalid("invalid-rank-by", format!("rank_by: {detail}")));
         let (words, embed) = match (&vector, &text, rank_by) {
@@ -203,13 +207,17 @@ impl Asked {
             (None, Some(_), Some(RankBy::Vector)) => (false, true),
             (None, Some(_), Some(RankBy::Both)) => (true, true),
         };
-        let words = text.as_deref().filter(|_| words).map(TextQuery::new).transpose()?;
-        let embed = text.filter(|_| embed);
-        if let Some(text) = embed.as_ref().filter(|text| text.is_empty() || text.len() > TextQuery::BYTES_MAX)
-        {
-            let (bytes, max) = (text.len(), TextQuery::BYTES_MAX);
-            let detail = format!("text: it has {bytes} bytes, a search takes 1 to {max}");
-            return Err(Problem::invalid("invalid-text", detail));
+        let words = text.as_deref().filter(|_| words).map(|text| TextQuery::for_language(text, language));
+        // What a text says without words, its vector may say.
+        if vector.is_none() && !embed && words.as_ref().is_some_and(TextQuery::is_empty) {
+            return Err(InvalidTextQuery.into());
+        }
+        let embed = text.filter(|_| embed).map(|mut text| {
+            text.truncate(text.floor_char_boundary(TextQuery::BYTES_MAX));
+            text
+        });
+        if embed.as_ref().is_some_and(String::is_empty) {
+            return Err(Problem::invalid("invalid-text", "text: it is empty"));
         }
         Ok(Self { vector, embed, words })
     }
@@ -217,7 +225,12 @@ impl Asked {
 
 /// Whether embeddings of this collection's dimension are made.
 fn embeds(app: &App, facts: Option<&CollectionFacts>) -> bool {
-    app.embedder().zip(facts).is_some_and(|(embedder, facts)| facts.texts && embedder.fits(facts))
+    app.embedder().zip(facts).is_some_and(|(embedder, facts)| facts.texts.is_some() && embedder.fits(facts))
+}
+
+/// The language of this collection's texts.
+fn language(facts: Option<&CollectionFacts>) -> Option<Language> {
+    facts.and_then(|facts| facts.texts).and_then(|texts| texts.language)
 }
 
 /// Refuses a large body for a collection that is not there before any work is done on it.
@@ -228,16 +241,15 @@ fn expect_collection(tenant: &Tenant<Read>, name: &CollectionName, body: &Receiv
     Ok(())
 }
 
-/// What has to be known of the collection to make embeddings of texts, where the server makes any. That it does not
-/// exist is said later if the body is small.
+/// What has to be known of the collection to read texts in its language and to make embeddings of them. That it does
+/// not exist is said later if the body is small.
 fn facts(
-    app: &App,
     tenant: &Tenant<Read>,
     name: &CollectionName,
     body: &Received,
 ) -> Result<Option<CollectionFacts>, Problem> {
     expect_collection(tenant, name, body)?;
-    Ok(app.embedder().and_then(|_| tenant.collection(name).ok()))
+    Ok(tenant.collection(name).ok())
 }
 
 /// Turns the texts that are to be looked for by their embeddings into vectors.
@@ -265,7 +277,12 @@ async fn embed(
 
 impl SearchInput {
     /// The search, and what its results must fulfil.
-    fn checked(self, depth_max: usize, embeds: bool) -> Result<(Search, Option<Filter>), Problem> {
+    fn checked(
+        self,
+        depth_max: usize,
+        embeds: bool,
+        language: Option<Language>,
+    ) -> Result<(Search, Option<Filter>), Problem> {
         if let Some(ef) = self.ef.filter(|ef| !(1..=EF_MAX).contains(ef)) {
             return Err(Problem::invalid("invalid-ef", format!("ef is {ef}, it must be 1 to {EF_MAX}")));
         }
@@ -274,7 +291,7 @@ impl SearchInput {
         }
         let vector = self.vector.map(VectorInput::into_vector).transpose();
         let vector = vector.map_err(|problem| problem.at("vector"))?;
-        let sought = Asked::of(vector, self.text, self.rank_by, embeds)?;
+        let sought = Asked::of(vector, self.text, self.rank_by, embeds, language)?;
         let search = Search {
             sought,
             limit: limit(self.limit, RESULTS_DEFAULT)?,
@@ -292,44 +309,68 @@ impl SearchInput {
 
 impl Search {
     fn run(&self, snapshot: &Snapshot, ground: &Ground) -> Result<Vec<Hit>, Problem> {
-        let by_vector = self.request(ground).map(|request| snapshot.search(&request)).transpose()?;
-        let by_text = ground.matches.as_ref().map(|matches| matches.search(&self.text_request(ground)));
-        Ok(match (by_vector, by_text) {
-            (Some(by_vector), Some(by_text)) => fused([by_vector, by_text], self.limit, self.score_threshold),
-            (Some(hits), None) | (None, Some(hits)) => hits,
-            (None, None) => Vec::new(),
-        })
-    }
-
-    /// How many hits of each kind there must be, and what each must reach: two rankings are fused first.
-    fn wanted(&self) -> (usize, Option<f32>) {
-        match self.sought {
-            Asked { vector: Some(_), words: Some(_), .. } => (fused_depth(self.limit), None),
-            Asked { .. } => (self.limit, self.score_threshold),
+        let depth = self.depth();
+        let by_vector = self.request(ground, depth).map(|request| snapshot.search(&request)).transpose()?;
+        let by_text =
+            ground.matches.as_ref().map(|matches| matches.search(&self.text_request(ground, depth)));
+        match (by_vector, by_text) {
+            (Some(by_vector), Some(by_text)) => {
+                let deeper = || self.deeper(snapshot, ground);
+                fused([by_vector, by_text], deeper, self.limit, self.score_threshold)
+            }
+            (Some(hits), None) | (None, Some(hits)) => Ok(hits),
+            (None, None) => Ok(Vec::new()),
         }
     }
 
+    /// Both rankings as deep as they can be asked for.
+    fn deeper(&self, snapshot: &Snapshot, ground: &Ground) -> Result<[Vec<Hit>; 2], Problem> {
+        let by_vector =
+            self.request(ground, DEPTH_MAX).map(|request| snapshot.search(&request)).transpose()?;
+        let request = self.text_request(ground, DEPTH_MAX);
+        let by_text = ground.matches.as_ref().map(|matches| matches.search(&request));
+        Ok([by_vector.unwrap_or_default(), by_text.unwrap_or_default()])
+    }
+
+    /// Whether two rankings are made one.
+    fn is_fused(&self) -> bool {
+        matches!(self.sought, Asked { vector: Some(_), words: Some(_), .. })
+    }
+
+    /// How many hits of each kind there must be at first.
+    fn depth(&self) -> usize {
+        if self.is_fused() { FUSED_DEPTH } else { self.limit }
+    }
+
+    /// How many there may have to be.
+    fn depth_max(&self) -> usize {
+        if self.is_fused() && self.limit > FUSED_DEPTH { DEPTH_MAX } else { self.depth() }
+    }
+
+    /// What each hit of one kind must reach: two rankings are fused first.
+    fn least(&self) -> Option<f32> {
+        self.score_threshold.filter(|_| !self.is_fused())
+    }
+
     /// The part that is for vectors.
-    fn request<'a>(&'a self, ground: &'a Ground) -> Option<SearchRequest<'a>> {
-        let (limit, score_threshold) = self.wanted();
+    fn request<'a>(&'a self, ground: &'a Ground, limit: usize) -> Option<SearchRequest<'a>> {
         Some(SearchRequest {
             vector: self.sought.vector.as_ref()?.as_dense(),
             limit,
             filter: ground.selection.as_ref(),
-            score_threshold,
+            score_threshold: self.least(),
             effort: self.effort,
         })
     }
 
-    fn text_request<'a>(&self, ground: &'a Ground) -> TextRequest<'a> {
-        let (limit, score_threshold) = self.wanted();
-        TextRequest { limit, filter: ground.selection.as_ref(), score_threshold }
+    fn text_request<'a>(&self, ground: &'a Ground, limit: usize) -> TextRequest<'a> {
+        TextRequest { limit, filter: ground.selection.as_ref(), score_threshold: self.least() }
     }
 
     /// About how many numbers it compares at most.
     fn compared(&self, snapshot: &Snapshot, ground: &Ground) -> usize {
         let vectors = self
-            .request(ground)
+            .request(ground, self.depth_max())
             .map_or(0, |request| snapshot.compared(&request).saturating_mul(snapshot.dimension()));
         let texts = ground.matches.as_ref().map_or(0, |matches| {
             if matches.reads_payloads(ground.selection.as_ref()) {
@@ -381,10 +422,11 @@ pub(super) async fn search(
     InCollection(name): InCollection,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
-    let facts = facts(&app, &tenant, &name, &body)?;
-    let (depth_max, embeds) = (app.json_depth_max(), embeds(&app, facts.as_ref()));
+    let facts = facts(&tenant, &name, &body)?;
+    let (embeds, language) = (embeds(&app, facts.as_ref()), language(facts.as_ref()));
+    let depth_max = app.json_depth_max();
     let (mut search, filter) =
-        body.checked(move |input: SearchInput| input.checked(depth_max, embeds)).await?;
+        body.checked(move |input: SearchInput| input.checked(depth_max, embeds, language)).await?;
     let room = body.into_room();
     embed(&app, facts.as_ref(), std::iter::once(&mut search)).await?;
     let numbers = search.numbers();
@@ -399,7 +441,7 @@ pub(super) async fn search(
     let started = Instant::now();
     if compared > briefly
         && ground.matches.is_none()
-        && let Some(request) = search.request(&ground)
+        && let Some(request) = search.request(&ground, search.limit)
         && let Some(hits) = snapshot.search_briefly(&request, briefly / snapshot.dimension().max(1))?
     {
         metrics.searched(started.elapsed());
@@ -433,16 +475,18 @@ pub(super) async fn search_batch(
     InCollection(name): InCollection,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
-    let facts = facts(&app, &tenant, &name, &body)?;
-    let (depth_max, embeds) = (app.json_depth_max(), embeds(&app, facts.as_ref()));
+    let facts = facts(&tenant, &name, &body)?;
+    let (embeds, language) = (embeds(&app, facts.as_ref()), language(facts.as_ref()));
+    let depth_max = app.json_depth_max();
     let at = |number: usize| move |problem: Problem| problem.at(format_args!("searches[{number}]"));
     let check = move |SearchBatchInput { searches: AtMost { elements, .. } }: SearchBatchInput| {
         if elements.is_empty() {
             let detail = format!("searches: it holds 0, it must be 1 to {SEARCHES_MAX}");
             return Err(Problem::invalid("invalid-batch", detail));
         }
-        let check =
-            |(number, search): (usize, SearchInput)| search.checked(depth_max, embeds).map_err(at(number));
+        let check = |(number, search): (usize, SearchInput)| {
+            search.checked(depth_max, embeds, language).map_err(at(number))
+        };
         elements.into_iter().enumerate().map(check).collect::<Result<(Vec<Search>, Vec<Option<Filter>>), _>>()
     };
     let (mut searches, filters) = body.checked(check).await?;

@@ -78,7 +78,7 @@ impl Embedder {
         facts: &CollectionFacts,
         documents: &mut [Document],
     ) -> Result<(), NotEmbedded> {
-        if !facts.texts || facts.parameters.is_none() {
+        if facts.texts.is_none() || facts.parameters.is_none() {
             return Ok(());
         }
         let text = |document: &Document| document.text.clone().filter(|_| document.vector.is_none());

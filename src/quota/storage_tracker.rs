@@ -121,6 +121,7 @@ impl<'state> StorageTracker<'state> {
         match event {
             Event::CollectionCreated { .. }
             | Event::TextCollectionCreated { .. }
+            | Event::LanguageCollectionCreated { .. }
             | Event::VectorsUpserted { .. }
             | Event::DocumentsUpserted { .. }
             | Event::PayloadChanged { .. } => self.limits.log_bytes.unwrap_or(u64::MAX),

@@ -3,7 +3,8 @@
 use std::any::Any;
 
 use vectorizer_log::{
-    Actor, CollectionName, Document, Idempotency, InvalidPoint, Payload, PointId, Seq, VectorParameters,
+    Actor, CollectionName, Document, Idempotency, InvalidPoint, Payload, PointId, Seq, TextParameters,
+    VectorParameters,
 };
 use vectorizer_replay::{Filter, Outcome};
 
@@ -54,8 +55,8 @@ pub enum CollectionChange {
     Create {
         /// Of its vectors; `None` if its points have texts only.
         vectors: Option<VectorParameters>,
-        /// Whether its points may have texts. Without vectors they have them in any case.
-        texts: bool,
+        /// How its texts are read; `None` if its points may have none. Without vectors they have them in any case.
+        texts: Option<TextParameters>,
     },
     /// Delete it and everything in it.
     Delete,

@@ -40,10 +40,14 @@ pub(super) fn decide(
         Change::Collection(CollectionChange::Create { vectors, texts }) => match (found, vectors) {
             (Some(_), _) => return Err(Refusal::CollectionExists(name)),
             // As it was written before there were texts.
-            (None, Some(VectorParameters { dimension, metric, index })) if !texts => {
+            (None, Some(VectorParameters { dimension, metric, index })) if texts.is_none() => {
                 Event::CollectionCreated { name, dimension, metric, index }
             }
-            (None, vectors) => Event::TextCollectionCreated { name, vectors },
+            // As it was written before there were languages.
+            (None, vectors) => match texts.and_then(|texts| texts.language) {
+                None => Event::TextCollectionCreated { name, vectors },
+                Some(language) => Event::LanguageCollectionCreated { name, vectors, language },
+            },
         },
         Change::Collection(CollectionChange::Delete) => {
             Event::CollectionDeleted { collection: found.ok_or(Refusal::NoSuchCollection(name))?.id() }

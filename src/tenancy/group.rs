@@ -57,6 +57,7 @@ impl Group {
         match &record.event {
             Event::CollectionCreated { .. }
             | Event::TextCollectionCreated { .. }
+            | Event::LanguageCollectionCreated { .. }
             | Event::CollectionDeleted { .. } => {
                 self.names.insert(name.clone());
             }

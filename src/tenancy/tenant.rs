@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc::error::SendTimeoutError, oneshot, watch};
 use vectorizer_log::{
-    CollectionName, Head, Idempotency, LogId, PointId, Seq, TenantId, Timestamp, VectorParameters,
+    CollectionName, Head, Idempotency, LogId, PointId, Seq, TenantId, TextParameters, Timestamp,
+    VectorParameters,
 };
 use vectorizer_replay::{
     Collection, Filter, PayloadIndex, Selection, Snapshot, StoredPoint, TextMatches, TextQuery,
@@ -40,8 +41,8 @@ pub struct CollectionFacts {
     pub name: CollectionName,
     /// What its vectors have in common; `None` if its points have texts only.
     pub parameters: Option<VectorParameters>,
-    /// Whether its points may have texts.
-    pub texts: bool,
+    /// How its texts are read; `None` if its points may have none.
+    pub texts: Option<TextParameters>,
     /// How many vectors it has.
     pub vectors: usize,
     /// How searches of it are answered.
@@ -94,7 +95,7 @@ impl CollectionFacts {
         Self {
             name: collection.name().clone(),
             parameters: collection.vectors(),
-            texts: collection.has_texts(),
+            texts: collection.text_parameters(),
             vectors: collection.len(),
             search: SearchState::of(collection),
             logical_bytes: collection.logical_bytes(),

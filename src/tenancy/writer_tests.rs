@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use vectorizer_log::storage::{Fault, MemoryStorage};
 use vectorizer_log::{
-    Actor, Document, Event, Idempotency, IndexParameters, LogId, Metric, PointId, Record, Seq, Timestamp,
-    UnverifiedLog, Vector, VectorParameters, Via, initialize,
+    Actor, Document, Event, Idempotency, IndexParameters, LogId, Metric, PointId, Record, Seq,
+    TextParameters, Timestamp, UnverifiedLog, Vector, VectorParameters, Via, initialize,
 };
 use vectorizer_replay::{Filter, Projection, Projector as _};
 
@@ -100,7 +100,7 @@ fn again(write: &Write<Change>) -> Write<Change> {
 fn create() -> Change {
     let (dimension, metric) = (2.try_into().unwrap(), Metric::Dot);
     let vectors = Some(VectorParameters { dimension, metric, index: IndexParameters::default() });
-    CollectionChange::Create { vectors, texts: true }.into()
+    CollectionChange::Create { vectors, texts: Some(TextParameters::default()) }.into()
 }
 
 fn id(number: u8) -> PointId {

@@ -46,7 +46,9 @@ fn columns(record: &Record) -> (&'static str, Option<u64>, Option<u64>) {
     match &record.event {
         // Its id from then on, so that a collection's rows are found by one number.
         Event::CollectionCreated { .. } => ("collection_created", Some(record.seq.get()), None),
-        Event::TextCollectionCreated { .. } => ("text_collection_created", Some(record.seq.get()), None),
+        Event::TextCollectionCreated { .. } | Event::LanguageCollectionCreated { .. } => {
+            ("text_collection_created", Some(record.seq.get()), None)
+        }
         Event::CollectionDeleted { collection } => ("collection_deleted", Some(collection.seq().get()), None),
         Event::VectorsUpserted { collection, points } => {
             ("vectors_upserted", Some(collection.seq().get()), Some(points.len() as u64))

@@ -10,6 +10,7 @@ use super::whole::Whole;
 use crate::billing::{JournalPosition, ObservedOperation, ParkedLine};
 use crate::document::{Document, Text};
 use crate::event::{CollectionId, Dimension, Event, IndexParameters, Metric, VectorParameters};
+use crate::language::Language;
 use crate::meter::{Meter, MeterTotal};
 use crate::point::{Payload, Point, PointId, Vector, vector_le_bytes};
 use crate::position::Seq;
@@ -77,6 +78,8 @@ pub(super) enum EventLine<'a> {
     TextCollectionCreated {
         name: &'a str,
         vectors: Option<VectorParameters>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        language: Option<Language>,
     },
     DocumentsUpserted {
         collection: CollectionId,
@@ -165,8 +168,13 @@ impl<'a> EventLine<'a> {
                 Self::BillingAcknowledged { through: *through, parked }
             }
             Event::TextCollectionCreated { name, vectors } => {
-                Self::TextCollectionCreated { name: name.as_str(), vectors: *vectors }
+                Self::TextCollectionCreated { name: name.as_str(), vectors: *vectors, language: None }
             }
+            Event::LanguageCollectionCreated { name, vectors, language } => Self::TextCollectionCreated {
+                name: name.as_str(),
+                vectors: *vectors,
+                language: Some(*language),
+            },
             Event::DocumentsUpserted { collection, documents } => Self::DocumentsUpserted {
                 collection: *collection,
                 count: documents.len(),

@@ -109,6 +109,7 @@ impl Bill {
             Event::CollectionCreated { .. }
             | Event::CollectionDeleted { .. }
             | Event::TextCollectionCreated { .. }
+            | Event::LanguageCollectionCreated { .. }
             | Event::VectorsUpserted { .. }
             | Event::DocumentsUpserted { .. }
             | Event::VectorsDeleted { .. }

@@ -126,6 +126,7 @@ impl Billing {
             Event::CollectionCreated { .. }
             | Event::CollectionDeleted { .. }
             | Event::TextCollectionCreated { .. }
+            | Event::LanguageCollectionCreated { .. }
             | Event::VectorsUpserted { .. }
             | Event::DocumentsUpserted { .. }
             | Event::VectorsDeleted { .. }

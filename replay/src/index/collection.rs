@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use vectorizer_log::{
     CollectionId, CollectionName, Dimension, Document, IndexParameters, Metric, Payload, Point, PointId, Seq,
-    Text, Timestamp, Vector, VectorParameters,
+    Text, TextParameters, Timestamp, Vector, VectorParameters,
 };
 
 use super::change::{Change, Misfit};
@@ -71,8 +71,8 @@ impl Collection {
     }
 
     /// The same, whose points may have texts.
-    pub(super) fn with_texts(self) -> Self {
-        Self { texts: Some(TextIndex::default()), ..self }
+    pub(super) fn with_texts(self, texts: TextParameters) -> Self {
+        Self { texts: Some(TextIndex::new(texts.language)), ..self }
     }
 
     /// Its identity.
@@ -108,6 +108,16 @@ impl Collection {
     /// Whether its points may have texts.
     pub fn has_texts(&self) -> bool {
         self.texts.is_some()
+    }
+
+    /// How its texts are read, if its points may have some.
+    pub fn text_parameters(&self) -> Option<TextParameters> {
+        self.texts.as_ref().map(|texts| TextParameters { language: texts.language() })
+    }
+
+    /// About how many bytes the index of its texts has in memory. Costs nothing to ask.
+    pub fn text_index_bytes(&self) -> usize {
+        self.texts.as_ref().map_or(0, TextIndex::bytes)
     }
 
     /// What the index of its texts takes up.
@@ -233,7 +243,8 @@ impl Collection {
     /// The collection as of now. Cheap: it copies nothing, and later writes copy at most the
     /// blocks they touch for as long as it is held.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.slots.clone(), self.parameters(), self.graph.share())
+        let texts = self.text_parameters().unwrap_or_default();
+        Snapshot::new(self.slots.clone(), self.parameters(), texts, self.graph.share())
     }
 
     /// What `filter` selects of the points as of now, to be used with a snapshot of this moment (with any

@@ -100,7 +100,7 @@ impl Snapshot {
             graph.get_or_init(|| moved);
         }
         let postings = Postings::of(&slots, stop)?;
-        let texts = Some(matches::words_of(&slots, &|| LinkingStopped::if_asked(stop))?);
+        let texts = Some(matches::words_of(&slots, self.texts, &|| LinkingStopped::if_asked(stop))?);
         let of = Arc::clone(&self.graph);
         Ok(Compaction { then: self.slots.clone(), slots, moved, postings, texts, graph: Arc::new(graph), of })
     }

@@ -13,7 +13,9 @@ impl Index {
     /// applying it gives.
     pub fn foresee(&self, event: &Event) -> Change {
         match event {
-            Event::CollectionCreated { .. } | Event::TextCollectionCreated { .. } => {
+            Event::CollectionCreated { .. }
+            | Event::TextCollectionCreated { .. }
+            | Event::LanguageCollectionCreated { .. } => {
                 Change { collections_created: 1, ..Change::default() }
             }
             Event::CollectionDeleted { collection } => {
@@ -77,6 +79,7 @@ impl Index {
             | Event::BillingAcknowledged { .. } => Change::default(),
             Event::CollectionCreated { .. }
             | Event::TextCollectionCreated { .. }
+            | Event::LanguageCollectionCreated { .. }
             | Event::CollectionDeleted { .. }
             | Event::PayloadChanged { .. } => self.foresee(event),
         }

@@ -1,6 +1,6 @@
 //! Searching by words.
 
-use vectorizer_log::Text;
+use vectorizer_log::{Text, TextParameters};
 
 use super::collection::Collection;
 use super::search::{Best, Hit, Order};
@@ -68,8 +68,12 @@ impl Collection {
 }
 
 /// The words of all points in these slots.
-pub(super) fn words_of<E>(slots: &Slots, stop: &impl Fn() -> Result<(), E>) -> Result<TextIndex, E> {
-    let mut texts = TextIndex::default();
+pub(super) fn words_of<E>(
+    slots: &Slots,
+    parameters: TextParameters,
+    stop: &impl Fn() -> Result<(), E>,
+) -> Result<TextIndex, E> {
+    let mut texts = TextIndex::new(parameters.language);
     for (number, entry) in (0..).zip(slots.blocks().iter().flat_map(|block| block.entries())) {
         stop()?;
         if let Some(text) = entry.and_then(Entry::text) {

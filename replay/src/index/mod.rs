@@ -39,13 +39,15 @@ mod sums;
 
 use std::collections::{BTreeMap, HashSet};
 
-use vectorizer_log::{CollectionId, CollectionName, Event, PointId, Record, VectorParameters};
+use vectorizer_log::{
+    CollectionId, CollectionName, Event, PointId, Record, TextParameters, VectorParameters,
+};
 
 pub use change::{Change, Misfit};
 pub use collection::Collection;
 pub use compaction::{Compaction, Removed};
 pub use filter::{Filter, InvalidFilter, InvalidKey, Key, Unconditional};
-pub use fusion::{fused, fused_depth};
+pub use fusion::{FUSED_DEPTH, fused};
 pub use graph::{Crew, LinkingStopped, UnusableGraph};
 pub use matches::{TextMatches, TextRequest};
 pub use postings::PayloadIndex;
@@ -96,7 +98,9 @@ impl Index {
     /// Whether `event` can happen now. A writer asks before it appends; the fold asks again.
     pub fn check(&self, event: &Event) -> Result<(), Misfit> {
         match event {
-            Event::CollectionCreated { name, .. } | Event::TextCollectionCreated { name, .. }
+            Event::CollectionCreated { name, .. }
+            | Event::TextCollectionCreated { name, .. }
+            | Event::LanguageCollectionCreated { name, .. }
                 if self.ids.contains_key(name) =>
             {
                 Err(Misfit::NameExists { name: name.clone() })
@@ -104,6 +108,7 @@ impl Index {
             // All but the first two are about the tenant's callers and its bill, not about its data.
             Event::CollectionCreated { .. }
             | Event::TextCollectionCreated { .. }
+            | Event::LanguageCollectionCreated { .. }
             | Event::AccessDenied { .. }
             | Event::UsageObserved { .. }
             | Event::BillingClosed { .. }
@@ -150,7 +155,19 @@ impl Index {
             }
             Event::TextCollectionCreated { name, vectors } => {
                 let id = CollectionId::created_at(record.seq);
-                Ok((self.create(Collection::new(id, name.clone(), *vectors, record.at).with_texts()), None))
+                let texts = TextParameters::default();
+                Ok((
+                    self.create(Collection::new(id, name.clone(), *vectors, record.at).with_texts(texts)),
+                    None,
+                ))
+            }
+            Event::LanguageCollectionCreated { name, vectors, language } => {
+                let id = CollectionId::created_at(record.seq);
+                let texts = TextParameters { language: Some(*language) };
+                Ok((
+                    self.create(Collection::new(id, name.clone(), *vectors, record.at).with_texts(texts)),
+                    None,
+                ))
             }
             Event::CollectionDeleted { collection: id } => {
                 let collection =

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
-use vectorizer_log::{IndexParameters, Metric, PointId};
+use vectorizer_log::{IndexParameters, Metric, PointId, TextParameters};
 
 use super::distance;
 use super::filter::Filter;
@@ -45,15 +45,22 @@ struct Room {
 pub struct Snapshot {
     pub(super) slots: Slots,
     pub(super) parameters: IndexParameters,
+    /// How its texts are read.
+    pub(super) texts: TextParameters,
     pub(super) graph: Arc<OnceLock<Graph>>,
     /// What was linked at that moment.
     view: Option<Arc<View>>,
 }
 
 impl Snapshot {
-    pub(super) fn new(slots: Slots, parameters: IndexParameters, graph: Arc<OnceLock<Graph>>) -> Self {
+    pub(super) fn new(
+        slots: Slots,
+        parameters: IndexParameters,
+        texts: TextParameters,
+        graph: Arc<OnceLock<Graph>>,
+    ) -> Self {
         let view = graph.get().map(Graph::view);
-        Self { slots, parameters, graph, view }
+        Self { slots, parameters, texts, graph, view }
     }
 
     /// What was linked.

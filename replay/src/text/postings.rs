@@ -20,6 +20,8 @@ pub(super) struct Blocks {
     /// None of them is empty.
     all: Vec<Arc<Block>>,
     len: usize,
+    /// Of the blocks, about.
+    bytes: usize,
 }
 
 impl Postings {
@@ -42,15 +44,24 @@ impl Postings {
             }
             Self::Few(block) if block.is_full() => {
                 let all = vec![Arc::clone(block), Arc::new(Block::new(posting))];
-                *self = Self::Many(Arc::new(Blocks { all, len: BLOCK_POSTINGS_MAX + 1 }));
+                let bytes = all.iter().map(|block| block.bytes()).sum();
+                *self = Self::Many(Arc::new(Blocks { all, len: BLOCK_POSTINGS_MAX + 1, bytes }));
             }
             Self::Few(block) => Arc::make_mut(block).push(posting),
             Self::Many(blocks) => {
-                let Blocks { all, len } = Arc::make_mut(blocks);
+                let Blocks { all, len, bytes } = Arc::make_mut(blocks);
                 *len += 1;
                 match all.last_mut().filter(|block| !block.is_full()) {
-                    Some(block) => Arc::make_mut(block).push(posting),
-                    None => all.push(Arc::new(Block::new(posting))),
+                    Some(block) => {
+                        *bytes -= block.bytes();
+                        Arc::make_mut(block).push(posting);
+                        *bytes += block.bytes();
+                    }
+                    None => {
+                        let block = Block::new(posting);
+                        *bytes += block.bytes();
+                        all.push(Arc::new(block));
+                    }
                 }
             }
         }
@@ -72,19 +83,22 @@ impl Postings {
                 None => false,
             },
             Self::Many(blocks) => {
-                let Blocks { all, len } = Arc::make_mut(blocks);
+                let Blocks { all, len, bytes } = Arc::make_mut(blocks);
                 let at = all.partition_point(|block| block.last < document);
                 let Some(rest) = all.get(at).and_then(|block| without(block, document)) else { return false };
                 *len -= 1;
+                *bytes -= all[at].bytes();
                 match Block::of(&rest) {
                     Some(mut block) => {
                         // So that blocks stay half full or more, but for those whose neighbours are fuller.
                         if let Some(next) = all.get(at + 1)
                             && block.len() + next.len() <= BLOCK_POSTINGS_MAX / 2
                         {
+                            *bytes -= next.bytes();
                             next.postings().for_each(|posting| block.push(posting));
                             all.remove(at + 1);
                         }
+                        *bytes += block.bytes();
                         all[at] = Arc::new(block);
                     }
                     None => drop(all.remove(at)),
@@ -133,7 +147,7 @@ impl Postings {
             Self::Many(blocks) => {
                 let table = super::allocated(blocks.all.capacity() * size_of::<Arc<Block>>());
                 let itself = super::allocated(16 + size_of::<Blocks>());
-                itself + table + blocks.all.iter().map(|block| block.bytes()).sum::<usize>()
+                itself + table + blocks.bytes
             }
         }
     }

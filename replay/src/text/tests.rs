@@ -6,30 +6,37 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
 
-use super::words::Words;
+use super::words::{Purpose, Words};
 use super::*;
 
 /// BM25 written down as it stands in books, of every document.
 fn naive(texts: &BTreeMap<u32, String>, query: &TextQuery) -> BTreeMap<u32, f32> {
-    let counted = |text: &str| -> BTreeMap<String, u32> {
-        Words::of(text).counted().map(|(term, count)| (term.to_owned(), count)).collect()
+    let counted = |text: &str| -> (BTreeMap<String, u32>, f64) {
+        let mut words = Words::of(text, Analysis::default(), Purpose::Document);
+        let length = f64::from(words.len());
+        (words.counted().map(|(term, count)| (term.to_owned(), count)).collect(), length)
     };
-    let words: BTreeMap<u32, BTreeMap<String, u32>> =
+    let words: BTreeMap<u32, (BTreeMap<String, u32>, f64)> =
         texts.iter().map(|(document, text)| (*document, counted(text))).collect();
-    let length = |words: &BTreeMap<String, u32>| f64::from(words.values().sum::<u32>());
     #[expect(clippy::cast_precision_loss, reason = "few")]
     let documents = texts.len() as f64;
-    let mean = words.values().map(length).sum::<f64>() / documents.max(1.0);
+    let mean = words.values().map(|(_, length)| length).sum::<f64>() / documents.max(1.0);
+    let having = |term: &str| words.values().filter(|(words, _)| words.contains_key(term)).count();
+    // Of many terms the rarest count.
+    let mut sought: Vec<&str> = query.terms().filter(|term| having(term) > 0).collect();
+    sought.sort_by_key(|term| having(term));
+    sought.truncate(TextQuery::TERMS_SOUGHT_MAX);
+    sought.sort_unstable();
     let mut scores = BTreeMap::new();
-    for (document, words) in &words {
+    for (document, (words, length)) in &words {
         let mut score = None;
-        for term in query.terms() {
+        for term in &sought {
             let Some(count) = words_with(words, term) else { continue };
             #[expect(clippy::cast_precision_loss, reason = "few")]
-            let having = texts.values().filter(|text| counted(text).contains_key(term)).count() as f64;
+            let having = having(term) as f64;
             let idf = (1.0 + (documents - having + 0.5) / (having + 0.5)).ln();
             let count = f64::from(count);
-            let norm = 1.2 * (1.0 - 0.75 + 0.75 * (length(words) / mean));
+            let norm = 1.2 * (1.0 - 0.75 + 0.75 * (length / mean));
             *score.get_or_insert(0.0) += idf * count * (1.2 + 1.0) / (count + norm);
         }
         #[expect(clippy::cast_possible_truncation, reason = "as scores are")]
@@ -77,6 +84,7 @@ fn expected(scores: &BTreeMap<u32, f32>, among: Option<&RoaringBitmap>, limit: u
 fn text() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         6 => Just("the"), 3 => Just("cat"), 2 => Just("Dög"), 1 => Just("東"), 1 => Just("zebra"), 1 => Just("!"),
+        1 => Just("東京"), 1 => Just("cat.pdf"), 1 => Just("the-cat"), 1 => Just("l\u{2019}cat"),
     ];
     vec(word, 1..12).prop_map(|words| words.join(" "))
 }
@@ -208,12 +216,71 @@ fn a_posting_takes_few_bytes_and_a_term_that_one_document_has_takes_no_block() {
 }
 
 #[test]
-fn a_question_has_words_and_not_too_many() {
-    assert_eq!(TextQuery::new(" ?! "), Err(InvalidTextQuery::NoWord));
-    assert_eq!(TextQuery::new("Wörter worter"), TextQuery::new("worter"));
-    let long = "a ".repeat(TextQuery::BYTES_MAX / 2 + 1);
-    assert_eq!(TextQuery::new(&long), Err(InvalidTextQuery::TooLong { bytes: long.len() }));
+fn what_an_index_takes_is_counted_as_it_changes() {
+    let mut index = TextIndex::default();
+    let text =
+        |number: u32| format!("common {} word{number} {}", number % 7, "again ".repeat(number as usize % 3));
+    for number in 0..3_000 {
+        index.add(number, &text(number));
+    }
+    let counted = |index: &TextIndex| {
+        index.terms.iter().map(|(term, postings)| allocated(term.len()) + postings.bytes()).sum::<usize>()
+    };
+    assert_eq!(index.bytes, counted(&index));
+    let held = index.look_up(&TextQuery::new("common again word7").unwrap());
+    for number in (0..3_000).filter(|number| number % 3 > 0) {
+        index.remove(number, &text(number));
+    }
+    drop(held);
+    assert_eq!(index.bytes, counted(&index));
+    index = index.renumbered(|number| Some(number / 3));
+    assert_eq!(index.bytes, counted(&index));
+    for number in 0..1_000 {
+        index.remove(number, &text(3 * number));
+    }
+    assert_eq!((index.bytes, index.terms.len()), (0, 0));
+}
+
+#[test]
+fn a_question_has_words_however_long_it_is() {
+    assert_eq!(TextQuery::new(" ?! "), Err(InvalidTextQuery));
+    assert_eq!(TextQuery::new("Wörter worter").unwrap().terms, TextQuery::new("worter").unwrap().terms);
     let words = |count: usize| (0..count).map(|number| format!("w{number}")).collect::<Vec<_>>().join(" ");
-    assert!(TextQuery::new(&words(TextQuery::WORDS_MAX)).is_ok());
-    assert_eq!(TextQuery::new(&words(257)), Err(InvalidTextQuery::TooManyWords { words: 257 }));
+    assert_eq!(TextQuery::new(&words(2_000)).unwrap().terms.len(), 2_000);
+    let long = TextQuery::new(&words(100_000)).unwrap();
+    assert_eq!(long.terms.len(), TextQuery::TERMS_MAX);
+    assert!(long.terms.is_sorted());
+}
+
+#[test]
+fn a_long_question_searches_by_its_rarest_words() {
+    let mut index = TextIndex::default();
+    let mut texts = BTreeMap::new();
+    // The words w0 to w399, each in one text more than the one before it, by fives.
+    for number in 0..100_u32 {
+        let text =
+            (0..400).filter(|word| word / 5 >= number).map(|word| format!("w{word} ")).collect::<String>();
+        let text = format!("{text} x");
+        index.add(number, &text);
+        texts.insert(number, text);
+    }
+    let question = (0..400).rev().map(|word| format!("w{word} ")).collect::<String>();
+    let query = TextQuery::new(&question).unwrap();
+    assert_eq!(query.terms.len(), 400);
+    let sought = index.look_up(&query);
+    assert_eq!(sought.postings(), (0..256).map(|word| word / 5 + 1).sum::<usize>());
+    assert_eq!(found(&index, &query, None, 50).0, expected(&naive(&texts, &query), None, 50));
+}
+
+#[test]
+fn a_question_made_for_another_language_is_read_by_that_of_the_texts() {
+    let mut index = TextIndex::new(Some(Language::English));
+    index.add(0, "two invoices");
+    for query in [
+        TextQuery::new("the invoice").unwrap(),
+        TextQuery::for_language("the invoice", Some(Language::English)),
+        TextQuery::for_language("the invoice", Some(Language::German)),
+    ] {
+        assert_eq!(found(&index, &query, None, 10).0.len(), 1);
+    }
 }

@@ -84,7 +84,10 @@ impl Model {
                 let vectors = VectorParameters { dimension: *dimension, metric: *metric, index: *index };
                 self.create(record, name, Some(vectors), false)
             }
-            Event::TextCollectionCreated { name, vectors } => self.create(record, name, *vectors, true),
+            Event::TextCollectionCreated { name, vectors }
+            | Event::LanguageCollectionCreated { name, vectors, language: _ } => {
+                self.create(record, name, *vectors, true)
+            }
             Event::CollectionDeleted { collection } => {
                 let gone = self.collections.remove(&collection.seq().get()).unwrap();
                 let vectors = gone.points.len() as u64;

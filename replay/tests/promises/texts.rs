@@ -5,21 +5,21 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use vectorizer_log::{ChainHash, Document, Event, Head, Metric, Text};
 use vectorizer_replay::{
-    Collection, Effort, Filter, Hit, Projection, Projector as _, Restored, SearchRequest, TextQuery,
-    TextRequest, fused, fused_depth,
+    Collection, Effort, FUSED_DEPTH, Filter, Hit, Projection, Projector as _, Restored, SearchRequest,
+    TextQuery, TextRequest, fused,
 };
 
 use crate::history::{collection, fold, history, id, log_id, record, text};
 use crate::model::{Model, ModelCollection};
 
-/// What one text is to a question: how many words they have in common. Enough to know what is found.
+/// What one text is to a question: how many terms they have in common. Enough to know what is found.
 fn words(text: &str) -> Vec<String> {
-    let word = |word: &str| word.to_lowercase();
-    let plain = text.split_whitespace().map(word);
-    plain
-        .flat_map(|word| if word == "東京" { vec!["東".into(), "京".into()] } else { vec![word] })
-        .filter(|word| word != "—")
-        .collect()
+    text.split_whitespace().map(str::to_lowercase).filter(|word| word != "—").collect()
+}
+
+/// How many words a text has: each Chinese character is one, of which a question looks for two at a time.
+fn length(words: &[String]) -> usize {
+    words.iter().map(|word| if word == "東京" { 2 } else { 1 }).sum()
 }
 
 /// BM25 of every text that has a word of the question, by the formula and nothing else.
@@ -29,7 +29,7 @@ fn scores(target: &ModelCollection, question: &str) -> BTreeMap<String, f32> {
     #[expect(clippy::cast_precision_loss, reason = "few")]
     let float = |count: usize| count as f64;
     let documents = float(texts.len());
-    let mean = float(texts.values().map(Vec::len).sum()) / documents.max(1.0);
+    let mean = float(texts.values().map(|words| length(words)).sum()) / documents.max(1.0);
     let mut question = words(question);
     question.sort_unstable();
     question.dedup();
@@ -41,7 +41,7 @@ fn scores(target: &ModelCollection, question: &str) -> BTreeMap<String, f32> {
             if count > 0.0 {
                 let having = float(texts.values().filter(|words| words.contains(term)).count());
                 let idf = (1.0 + (documents - having + 0.5) / (having + 0.5)).ln();
-                let norm = 1.2 * (1.0 - 0.75 + 0.75 * (float(words.len()) / mean));
+                let norm = 1.2 * (1.0 - 0.75 + 0.75 * (float(length(words)) / mean));
                 *score.get_or_insert(0.0) += idf * count * (1.2 + 1.0) / (count + norm);
             }
         }
@@ -172,14 +172,14 @@ fn both_rankings_together_are_reciprocal_rank_fusion() {
     let found = projection.index().by_id(collection(1)).unwrap();
     let request = SearchRequest {
         vector: &[0.0, 0.0],
-        limit: fused_depth(2),
+        limit: FUSED_DEPTH,
         filter: None,
         score_threshold: None,
         effort: Effort::Usual,
     };
     let by_vector = found.snapshot().search(&request).unwrap();
     let matches = found.look_up(&TextQuery::new("Apple").unwrap()).unwrap();
-    let by_text = matches.search(&TextRequest { limit: fused_depth(2), filter: None, score_threshold: None });
+    let by_text = matches.search(&TextRequest { limit: FUSED_DEPTH, filter: None, score_threshold: None });
     assert_eq!(by_text.iter().map(|hit| hit.point.id()).collect::<Vec<_>>(), ["word", "both"]);
     let score = |places: &[f64]| {
         #[expect(clippy::cast_possible_truncation, reason = "as scores are")]
@@ -187,6 +187,10 @@ fn both_rankings_together_are_reciprocal_rank_fusion() {
         score
     };
     let rankings = || [by_vector.clone(), by_text.clone()];
+    let fused = |rankings, limit, least| {
+        let none_deeper = || Err("there are no more to look for");
+        fused(rankings, none_deeper, limit, least).unwrap()
+    };
     assert_eq!(
         plain(&fused(rankings(), 10, None)),
         [

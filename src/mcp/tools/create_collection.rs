@@ -1,11 +1,22 @@
 //! `create_collection`
 
 use serde_json::json;
+use vectorizer_log::Language;
 
 use super::{Description, Effect};
 use crate::mcp::answer::Json;
 use crate::mcp::call::{Arguments, Call, idempotency_schema};
 use crate::mcp::failure::Failure;
+
+const LANGUAGES: [&str; Language::ALL.len()] = {
+    let mut codes = [""; Language::ALL.len()];
+    let mut at = 0;
+    while at < codes.len() {
+        codes[at] = Language::ALL[at].code();
+        at += 1;
+    }
+    codes
+};
 
 pub(super) fn describe() -> Description {
     Description {
@@ -14,7 +25,7 @@ pub(super) fn describe() -> Description {
         effect: Effect::Adds,
         arguments: json!({
             "collection": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$", "description": "A name that no collection has yet."},
-            "text": {"type": "boolean", "default": false, "description": "Whether records may have texts, searched by their words."},
+            "text": {"anyOf": [{"type": "boolean"}, {"type": "object", "additionalProperties": false, "properties": {"language": {"type": "string", "enum": LANGUAGES}}}], "default": false, "description": "Whether records may have texts, searched by their words. With {\"language\": \"en\"} words are found in all their forms in that language (invoice finds invoices), and words like the and of are not looked for; with true, as they are written."},
             "dimension": {"type": "integer", "minimum": 1, "maximum": 16384, "description": "How many numbers each vector has. Needs metric."},
             "metric": {"type": "string", "enum": ["cosine", "dot", "euclidean"], "description": "How vectors compare: cosine for most embeddings."},
             "idempotency_key": idempotency_schema()

@@ -17,6 +17,7 @@ pub(super) fn describe() -> Description {
         answer: json!({
             "name": {"type": "string"},
             "text": {"type": "boolean", "description": "Whether records may have texts, and are searched by them."},
+            "language": nullable("string", "The language whose forms of words texts are found by; null if words are found as they are written."),
             "dimension": nullable("integer", "How many numbers each vector has; null if there are texts only."),
             "metric": nullable("string", "cosine, dot (higher scores are better) or euclidean (a distance: lower is better)."),
             "count": {"type": "integer", "description": "How many records it has."},

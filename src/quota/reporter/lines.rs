@@ -176,6 +176,7 @@ fn before(close: &StoredRecord) -> Seq {
         Event::CollectionCreated { .. }
         | Event::CollectionDeleted { .. }
         | Event::TextCollectionCreated { .. }
+        | Event::LanguageCollectionCreated { .. }
         | Event::VectorsUpserted { .. }
         | Event::DocumentsUpserted { .. }
         | Event::VectorsDeleted { .. }
@@ -246,6 +247,7 @@ pub(in crate::quota) fn lines(
         Event::CollectionCreated { .. }
         | Event::CollectionDeleted { .. }
         | Event::TextCollectionCreated { .. }
+        | Event::LanguageCollectionCreated { .. }
         | Event::VectorsUpserted { .. }
         | Event::DocumentsUpserted { .. }
         | Event::VectorsDeleted { .. }

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
-use vectorizer_log::{CollectionId, CollectionName, Seq, Timestamp, VectorParameters};
+use vectorizer_log::{CollectionId, CollectionName, Seq, TextParameters, Timestamp, VectorParameters};
 
 use super::super::graph::LinkingStopped;
 use super::super::ids::Ids;
@@ -14,7 +14,7 @@ use super::super::slots::{Slot, Slots};
 use super::Collection;
 use crate::checkpoint::{Kind, Sections, StoredSections, UnusableCheckpoint, le_bytes};
 
-const COLLECTION: Kind = Kind { tag: *b"COLL", version: 1 };
+const COLLECTION: Kind = Kind { tag: *b"COLL", version: 2 };
 const ORDER: Kind = Kind { tag: *b"ORDR", version: 1 };
 
 /// All of a collection but its slots.
@@ -23,7 +23,7 @@ struct About {
     id: CollectionId,
     name: CollectionName,
     vectors: Option<VectorParameters>,
-    has_texts: bool,
+    texts: Option<TextParameters>,
     created_at: Timestamp,
     last_change: Seq,
     logical_bytes: u64,
@@ -51,7 +51,7 @@ impl Collection {
             id: self.id,
             name: self.name.clone(),
             vectors: self.vectors,
-            has_texts: self.has_texts(),
+            texts: self.text_parameters(),
             created_at: self.created_at,
             last_change: self.last_change,
             logical_bytes: self.logical_bytes,
@@ -92,9 +92,8 @@ impl StoredCollection {
             order.and_then(|order| Ids::of_ordered(&slots, &order)).ok_or(UnusableCheckpoint::Damaged)?;
         let postings = Postings::of(&slots, stop)?;
         let going = || LinkingStopped::if_asked(stop);
-        let texts = about.has_texts.then(|| matches::words_of(&slots, &going)).transpose()?;
-        let About { id, name, vectors, has_texts: _, created_at, last_change, logical_bytes, blocks: _ } =
-            about;
+        let words = about.texts.map(|texts| matches::words_of(&slots, texts, &going)).transpose()?;
+        let About { id, name, vectors, texts: _, created_at, last_change, logical_bytes, blocks: _ } = about;
         Ok(Collection {
             id,
             name,
@@ -105,7 +104,7 @@ impl StoredCollection {
             ids,
             slots,
             postings,
-            texts,
+            texts: words,
             graph: OwnGraph::default(),
         })
     }
