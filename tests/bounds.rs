@@ -2,8 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -212,4 +214,49 @@ async fn two_servers_never_share_a_data_folder() {
     assert_eq!(second.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&second.stderr).contains("another server uses it"));
     node.stop();
+}
+
+/// Each value is one that the index of payloads has not seen, so applying the record takes long. All reads of its
+/// tenant wait meanwhile, more than there are threads.
+#[tokio::test(flavor = "multi_thread")]
+async fn others_are_answered_while_a_long_record_is_applied() {
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(data.path());
+    let (busy, other) = (node.client(ACME), node.client(GLOBEX));
+    busy.create("words", 1, "dot").await;
+    other.create("words", 1, "dot").await;
+    let payload = |number: u32| -> Value {
+        (0..20).map(|key| (format!("k{key}"), json!(format!("{number}-{key}")))).collect()
+    };
+    let vectors: Vec<Value> = (0..3_000)
+        .map(|number| json!({"id": number.to_string(), "vector": [1], "payload": payload(number)}))
+        .collect();
+    let (answered, written) = (AtomicU32::new(0), AtomicBool::new(false));
+    let write = async {
+        busy.put("/collections/words/vectors", &json!({ "vectors": vectors })).await.expect(200);
+        written.store(true, Ordering::Relaxed);
+    };
+    let others = async {
+        while !written.load(Ordering::Relaxed) {
+            other.get("/collections/words").await.expect(200);
+            answered.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    // The longest that a read of the busy tenant took, and how many of the other one were answered meanwhile.
+    let reads = join_all((0..16).map(|_| async {
+        let mut longest = (Duration::ZERO, 0);
+        while !written.load(Ordering::Relaxed) {
+            let (started, before) = (Instant::now(), answered.load(Ordering::Relaxed));
+            busy.get("/collections/words").await.expect(200);
+            longest = longest.max((started.elapsed(), answered.load(Ordering::Relaxed) - before));
+        }
+        longest
+    }));
+    let ((), (), reads) = tokio::join!(write, others, reads);
+    let (waited, answered) = reads.into_iter().max().unwrap();
+    let expected = u32::try_from(waited.as_millis() / 100).unwrap();
+    assert!(
+        answered >= expected,
+        "while a read waited for {waited:?}, {answered} of another tenant were answered"
+    );
 }

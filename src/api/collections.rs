@@ -314,11 +314,12 @@ pub(super) async fn list(
     State(app): State<App>,
     Granted(tenant): Granted<Read>,
 ) -> Result<Response, Problem> {
-    let bytes = SHOWN_BYTES * tenant.collection_count();
+    let bytes = SHOWN_BYTES.saturating_mul(usize::try_from(tenant.collection_count()).unwrap_or(usize::MAX));
     expect_answer(bytes)?;
     let answers = app.answer_room(&tenant);
+    let collections = tenant.collections().await?;
     made(bytes, move || {
-        let collections = tenant.collections().into_iter().map(CollectionAnswer::from).collect();
+        let collections = collections.into_iter().map(CollectionAnswer::from).collect();
         answers.json(bytes, &CollectionList { collections })
     })
     .await
@@ -334,7 +335,7 @@ pub(super) async fn describe(
     Granted(tenant): Granted<Read>,
     InCollection(name): InCollection,
 ) -> Result<Response, Problem> {
-    let facts = tenant.collection(&name)?;
+    let facts = tenant.collection(&name).await?;
     let tag =
         HeaderValue::from_str(&format!("\"{}\"", facts.last_change)).map_err(|_| Problem::internal())?;
     let mut response = json(StatusCode::OK, &CollectionAnswer::from(facts));

@@ -136,13 +136,13 @@ impl Entered {
     }
 
     /// The last change of a collection, for an operation that reads it.
-    pub fn last_change(&self, collection: &str) -> Result<Seq, Problem> {
-        Ok(self.reader()?.collection(&collection.parse()?)?.last_change)
+    pub async fn last_change(&self, collection: &str) -> Result<Seq, Problem> {
+        Ok(self.reader()?.collection(&collection.parse()?).await?.last_change)
     }
 
     /// Up to as many records as `wanted` takes, of those with these ids, in their order, as JSON with their scores;
     /// and the last change of the collection, of the same moment. `wanted` gets `None` for an id that no record has.
-    pub fn scored(
+    pub async fn scored(
         &self,
         collection: &str,
         ranked: &[(&str, f32)],
@@ -150,7 +150,7 @@ impl Entered {
         mut wanted: impl FnMut(Option<Box<RawValue>>) -> bool,
     ) -> Result<Seq, Problem> {
         let ids = ranked.iter().map(|(id, _)| PointId::text(*id)).collect::<Result<Vec<_>, _>>()?;
-        let (last_change, points) = self.reader()?.points(&collection.parse()?, ids.iter())?;
+        let (last_change, points) = self.reader()?.points(&collection.parse()?, ids.iter()).await?;
         for ((_, score), point) in ranked.iter().zip(points) {
             let record = point.map(|point| scored(&point, *score, show)).transpose()?;
             if !wanted(record) {

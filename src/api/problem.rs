@@ -201,7 +201,7 @@ impl From<Refusal> for Problem {
             Refusal::TooLarge => Self::too_large("write-too-large", detail),
             Refusal::StorageFailed | Refusal::StorageClosed => Self::unavailable("storage-failed", detail, 5),
             Refusal::StorageFull | Refusal::StorageFullBefore => Self::storage_full(detail),
-            Refusal::Busy => Self::unavailable("busy", detail, 1),
+            Refusal::Busy | Refusal::ReadBusy => Self::unavailable("busy", detail, 1),
             Refusal::LinkingFailed => Self::unavailable("linking-failed", detail, 60),
             Refusal::Stopping => Self::unavailable("stopping", detail, 5),
         }

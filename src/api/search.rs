@@ -234,22 +234,26 @@ fn language(facts: Option<&CollectionFacts>) -> Option<Language> {
 }
 
 /// Refuses a large body for a collection that is not there before any work is done on it.
-fn expect_collection(tenant: &Tenant<Read>, name: &CollectionName, body: &Received) -> Result<(), Problem> {
+async fn expect_collection(
+    tenant: &Tenant<Read>,
+    name: &CollectionName,
+    body: &Received,
+) -> Result<(), Problem> {
     if body.is_large() {
-        tenant.collection(name)?;
+        tenant.collection(name).await?;
     }
     Ok(())
 }
 
 /// What has to be known of the collection to read texts in its language and to make embeddings of them. That it does
 /// not exist is said later if the body is small.
-fn facts(
+async fn facts(
     tenant: &Tenant<Read>,
     name: &CollectionName,
     body: &Received,
 ) -> Result<Option<CollectionFacts>, Problem> {
-    expect_collection(tenant, name, body)?;
-    Ok(tenant.collection(name).ok())
+    expect_collection(tenant, name, body).await?;
+    Ok(tenant.existing(name).await?)
 }
 
 /// Turns the texts that are to be looked for by their embeddings into vectors.
@@ -422,7 +426,7 @@ pub(super) async fn search(
     InCollection(name): InCollection,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
-    let facts = facts(&tenant, &name, &body)?;
+    let facts = facts(&tenant, &name, &body).await?;
     let (embeds, language) = (embeds(&app, facts.as_ref()), language(facts.as_ref()));
     let depth_max = app.json_depth_max();
     let (mut search, filter) =
@@ -432,7 +436,7 @@ pub(super) async fn search(
     let numbers = search.numbers();
     let answers = app.answer_room(&tenant);
     let (snapshot, mut grounds) =
-        tenant.snapshot_of_texts(&name, [filter], &[search.sought.words.as_ref()])?;
+        tenant.snapshot_of_texts(&name, [filter], &[search.sought.words.as_ref()]).await?;
     let ground = grounds.pop().ok_or_else(Problem::internal)?;
     let metrics = app.metrics().clone();
     let compared = search.compared(&snapshot, &ground);
@@ -475,7 +479,7 @@ pub(super) async fn search_batch(
     InCollection(name): InCollection,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
-    let facts = facts(&tenant, &name, &body)?;
+    let facts = facts(&tenant, &name, &body).await?;
     let (embeds, language) = (embeds(&app, facts.as_ref()), language(facts.as_ref()));
     let depth_max = app.json_depth_max();
     let at = |number: usize| move |problem: Problem| problem.at(format_args!("searches[{number}]"));
@@ -495,7 +499,7 @@ pub(super) async fn search_batch(
     let numbers = searches.iter().map(Search::numbers).sum();
     let answers = app.answer_room(&tenant);
     let questions: Vec<_> = searches.iter().map(|search| search.sought.words.as_ref()).collect();
-    let (snapshot, grounds) = tenant.snapshot_of_texts(&name, filters, &questions)?;
+    let (snapshot, grounds) = tenant.snapshot_of_texts(&name, filters, &questions).await?;
     let compared = |(search, ground): (&Search, &Ground)| search.compared(&snapshot, ground);
     let compared = searches.iter().zip(&grounds).map(compared).fold(0, usize::saturating_add);
     let (metrics, count) = (app.metrics().clone(), searches.len());
@@ -533,12 +537,12 @@ pub(super) async fn count(
     InCollection(name): InCollection,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
-    expect_collection(&tenant, &name, &body)?;
+    expect_collection(&tenant, &name, &body).await?;
     let depth_max = app.json_depth_max();
     let check = move |input: CountInput| filter(input.filter.as_deref(), depth_max);
     let filter = body.checked(check).await?;
     let room = body.into_room();
-    let (snapshot, mut selections) = tenant.snapshot(&name, [filter])?;
+    let (snapshot, mut selections) = tenant.snapshot(&name, [filter]).await?;
     let selection = selections.pop().flatten();
     let points = match &selection {
         None => 0,

@@ -229,7 +229,7 @@ pub(super) async fn upsert(
 ) -> Result<Response, Problem> {
     let lines = expect_content_type(&submitted.headers, &[JSON, NDJSON])? == NDJSON;
     let depth_max = app.json_depth_max();
-    expect_collection(&tenant, &name, &submitted)?;
+    expect_collection(&tenant, &name, &submitted).await?;
     let mut documents = submitted
         .body
         .parsed(
@@ -237,10 +237,13 @@ pub(super) async fn upsert(
         )
         .await?;
     // What was answered before is answered again, whoever can be asked for embeddings now.
-    let answered = submitted.idempotency().is_some_and(|idempotency| tenant.has_answered(idempotency));
+    let answered = match submitted.idempotency() {
+        Some(idempotency) => tenant.has_answered(idempotency).await?,
+        None => false,
+    };
     if let Some(embedder) = app.embedder()
         && !answered
-        && let Ok(facts) = tenant.collection(&name)
+        && let Some(facts) = tenant.existing(&name).await?
     {
         embedder.complete(&facts, &mut documents).await?;
     }
@@ -314,7 +317,7 @@ pub(super) async fn list(
     let limit = limit(asked, PAGE_DEFAULT)?;
     let after = cursor.as_deref().map(read_cursor).transpose()?;
     // One more than asked for, to know whether there is a next page.
-    let mut points = tenant.page(&name, after.as_ref(), limit + 1)?;
+    let mut points = tenant.page(&name, after.as_ref(), limit + 1).await?;
     let more = points.len() > limit;
     points.truncate(limit);
     let bytes = points.iter().map(|point| shown_bytes(point, show)).sum();
@@ -356,7 +359,7 @@ pub(super) async fn get(
     Parameters(Shown { with_payload, with_text, with_vector }): Parameters<Shown>,
 ) -> Result<Response, Problem> {
     let show = Show::asked(with_payload, with_text, with_vector);
-    let point = tenant.point(&name, &id)?;
+    let point = tenant.point(&name, &id).await?;
     let bytes = shown_bytes(&point, show);
     app.answer_room(&tenant).json(bytes, &PointAnswer::of(&point, show))
 }
@@ -398,7 +401,7 @@ pub(super) async fn delete_many(
     submitted: Submitted,
 ) -> Result<Response, Problem> {
     expect_content_type(&submitted.headers, &[JSON])?;
-    expect_collection(&tenant, &name, &submitted)?;
+    expect_collection(&tenant, &name, &submitted).await?;
     let depth_max = app.json_depth_max();
     let change = submitted.body.checked(move |selection| deletion(selection, depth_max)).await?;
     Ok(deleted(tenant.change_vectors(submitted.write(name, change)).await?))
@@ -432,13 +435,13 @@ fn deletion(selection: DeleteSelection, depth_max: usize) -> Result<VectorChange
 
 /// Refuses a large body for a collection that is not there before any work is done on it. What was answered before is
 /// answered again, even if the collection has been deleted since.
-fn expect_collection(
+async fn expect_collection(
     tenant: &Tenant<Write>,
     name: &CollectionName,
     submitted: &Submitted,
 ) -> Result<(), Problem> {
     if submitted.body.is_large() && submitted.idempotency().is_none() {
-        tenant.collection(name)?;
+        tenant.collection(name).await?;
     }
     Ok(())
 }
@@ -465,7 +468,7 @@ pub(super) async fn change_payload(
     submitted: Submitted,
 ) -> Result<Response, Problem> {
     expect_content_type(&submitted.headers, &[MERGE_PATCH, JSON])?;
-    expect_collection(&tenant, &name, &submitted)?;
+    expect_collection(&tenant, &name, &submitted).await?;
     let depth_max = app.json_depth_max();
     let patch = submitted.body.checked(move |patch: Box<RawValue>| {
         expect_plain(&patch, depth_max)?;

@@ -245,19 +245,19 @@ impl Call {
     }
 
     /// The last change of a collection.
-    pub(super) fn last_change(&self, collection: &str) -> Result<Seq, Failure> {
-        Ok(self.0.last_change(collection)?)
+    pub(super) async fn last_change(&self, collection: &str) -> Result<Seq, Failure> {
+        Ok(self.0.last_change(collection).await?)
     }
 
     /// Records of a ranking, as [`Entered::scored`] has them.
-    pub(super) fn scored(
+    pub(super) async fn scored(
         &self,
         collection: &str,
         ranked: &[(&str, f32)],
         show: Show,
         wanted: impl FnMut(Option<Json>) -> bool,
     ) -> Result<Seq, Failure> {
-        Ok(self.0.scored(collection, ranked, show, wanted)?)
+        Ok(self.0.scored(collection, ranked, show, wanted).await?)
     }
 
     /// The same text for the same arguments, however they were written.

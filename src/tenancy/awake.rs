@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -26,8 +26,9 @@ use super::pace::{Linking, Pace};
 use super::place::{Place, PlaceTurns, or_put_back};
 use super::searches::Searches;
 use super::share::Share;
+use super::shared_state::{SharedState, State};
 use super::unread_graphs::UnreadGraphs;
-use super::writer::{QUEUE_COMMANDS_MAX, Queued, State, Writer};
+use super::writer::{QUEUE_COMMANDS_MAX, Queued, Writer};
 use crate::audit::TenantDenials;
 use crate::catalogue::Catalogue;
 use crate::metrics::{Metrics, TenantMetrics, Waking};
@@ -47,7 +48,7 @@ pub(super) struct Awake {
     pub(super) id: TenantId,
     /// Whose it is, of those who have had the id, once that is known.
     pub(super) incarnation: OnceLock<Incarnation>,
-    pub(super) state: Arc<RwLock<State>>,
+    pub(super) state: Arc<SharedState>,
     /// Reads the log while it is held open.
     pub(super) log: LogReader,
     pub(super) door: Arc<Door>,
@@ -163,7 +164,7 @@ impl Awake {
 
     /// Whether what is in memory is what the log says: not if the writer has panicked while applying.
     pub(super) fn is_readable(&self) -> bool {
-        !self.state.is_poisoned()
+        self.state.is_trusted()
     }
 
     /// Whether it has no log yet: it has never been written to. Then it has no writer either.
@@ -192,7 +193,7 @@ impl Awake {
             is_unbegun: true,
             id,
             incarnation: incarnation.map_or_else(OnceLock::new, OnceLock::from),
-            state: Arc::new(RwLock::new(state)),
+            state: Arc::new(SharedState::new(state)),
             log: LogReader::closed(log_id, head),
             door,
             checkpoints: Arc::new(Checkpoints::new(folder, log_id)),
@@ -534,7 +535,7 @@ impl Woken {
         let Self { folder, checkpoints, log, reader, projection, head, log_bytes } = self;
         let Terms { incarnation, share, allowance, bill } = terms;
         let unread = UnreadGraphs::of(projection.index().collections());
-        let state = Arc::new(RwLock::new(State { projection, head, log_bytes }));
+        let state = Arc::new(SharedState::new(State { projection, head, log_bytes }));
         let (door, checkpoints) = (Arc::new(Door::new(log.is_some())), Arc::new(checkpoints));
         let files = GraphFiles::new(&folder);
         if log.is_some() {

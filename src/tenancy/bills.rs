@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -288,11 +288,11 @@ impl Awake {
     pub(super) fn bill_facts(&self) -> Option<BillFacts> {
         let bill = self.bill.as_ref()?;
         let delivered = bill.account.delivered();
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let billing = state.projection.billing();
-        // With the state held, so that nothing is in both or in neither.
+        let figures = self.state.figures();
+        let billing = &figures.billing;
+        // With the figures held, so that nothing is in both or in neither.
         let (requests, searches) = bill.meter.waiting(billing.journal());
-        let mut totals = billing.totals(Timestamp::now(), state.projection.usage());
+        let mut totals = billing.totals(Timestamp::now(), &figures.usage);
         for total in &mut totals {
             total.value += u128::from(match total.meter {
                 Meter::Requests => requests,

@@ -10,6 +10,7 @@ use vectorizer_log::{TenantFolder, TenantId};
 
 use super::Tenancy;
 use super::awake::Awake;
+use super::shared_state::Figures;
 use crate::auth::ClusterPass;
 use crate::catalogue::NotedSize;
 
@@ -134,14 +135,13 @@ impl Tenancy {
 
 impl Awake {
     pub(super) fn size(&self) -> NotedSize {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let usage = state.projection.usage();
+        let Figures { head, log_bytes, usage, .. } = *self.state.figures();
         NotedSize {
-            seq: state.head.seq.get(),
+            seq: head.seq.get(),
             collections: usage.collections(),
             vectors: usage.vectors(),
             storage_bytes: usage.logical_bytes(),
-            log_bytes: state.log_bytes,
+            log_bytes,
             last_use: Some(self.last_use().1),
         }
     }

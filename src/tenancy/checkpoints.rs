@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -15,7 +15,7 @@ use vectorizer_log::{Error, Head, LogId, LogReader, Seq, StoredRecord, TenantFol
 use vectorizer_replay::Restored;
 
 use super::replaced_file::replace;
-use super::writer::State;
+use super::shared_state::SharedState;
 
 /// The file, within the tenant's folder.
 const FILE: &str = "checkpoint";
@@ -107,10 +107,13 @@ impl Checkpoints {
     }
 
     /// Writes one of the state as it is now. Fails when `stop` is cancelled meanwhile.
-    pub(super) fn write(&self, state: &RwLock<State>, stop: &CancellationToken) -> io::Result<()> {
+    pub(super) fn write(&self, state: &SharedState, stop: &CancellationToken) -> io::Result<()> {
         let mut kept = self.kept();
         let (checkpoint, head, log_bytes) = {
-            let state = state.read().map_err(|_| io::Error::other("the state cannot be trusted"))?;
+            if !state.is_trusted() {
+                return Err(io::Error::other("the state cannot be trusted"));
+            }
+            let state = state.read();
             (state.projection.freeze(state.head, state.log_bytes), state.head, state.log_bytes)
         };
         if head.seq == kept.head.seq {

@@ -90,6 +90,16 @@ pub(super) enum Change {
 }
 
 impl Change {
+    /// How many vectors it names.
+    pub(super) fn vectors(&self) -> usize {
+        match self {
+            Self::Vectors(VectorChange::Upsert(points)) => points.len(),
+            Self::Vectors(VectorChange::DeleteMany(ids)) => ids.len(),
+            Self::Vectors(VectorChange::DeleteOne(_) | VectorChange::ChangePayload { .. }) => 1,
+            Self::Vectors(VectorChange::DeleteMatching(_)) | Self::Collection(_) => 0,
+        }
+    }
+
     /// About how many bytes it carries.
     pub(super) fn bytes(&self) -> usize {
         let point = |point: &Document| {
@@ -271,6 +281,9 @@ pub enum Refusal {
     /// The collection has as many unlinked vectors as it may, and they cannot be linked.
     #[error("vectors cannot be linked; this collection takes no more until the server starts again")]
     LinkingFailed,
+    /// The tenant's writer is at a long step, and as many requests wait for it as may, or this one has for as long.
+    #[error("too many requests wait for a write of this tenant to be applied")]
+    ReadBusy,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,

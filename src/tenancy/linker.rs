@@ -7,21 +7,21 @@
 //! wait beyond a bound (see `pace`).
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{Span, debug, error, info, warn};
+use tracing::{Span, debug, error, warn};
 use vectorizer_log::{CollectionId, Head};
-use vectorizer_replay::{Collection, Compaction, Crew, LinkingStopped, Snapshot, UnusableGraph};
+use vectorizer_replay::{Collection, Compaction, LinkingStopped};
 
 use super::background::{Background, Weight};
 use super::graph_files::GraphFiles;
+use super::linking_task::{Done, Task, Work};
 use super::pace::Linking;
+use super::shared_state::SharedState;
 use super::unread_graphs::UnreadGraphs;
-use super::writer::State;
-use crate::scheduling::{Turn, pause, rest};
 
 /// How many tenants' vectors are linked at the same time: each takes all cores that nothing else wants.
 const LINKING_MAX: usize = 1;
@@ -29,12 +29,8 @@ const LINKING_MAX: usize = 1;
 const UPKEEP_MAX: usize = 1;
 /// How many are read.
 const READ_MAX: usize = 1;
-/// How long a turn takes: meanwhile no other collection's vectors are linked, nor any other tenant's.
-const TURN: Duration = Duration::from_millis(200);
 /// How long nothing may have been written before all of a graph is looked at.
 const QUIET: Duration = Duration::from_secs(2);
-/// How often a compaction is brought up to date before it is put in place.
-const CATCH_UPS: usize = 3;
 /// So many panics of one tenant's linker are taken for bad luck: what it was at is begun again.
 const PANICS_MAX: usize = 1;
 /// A few vectors are left for a moment, more may be coming.
@@ -46,7 +42,7 @@ const KEPT_MIN: usize = 1024;
 
 /// What links one tenant's collections.
 pub(super) struct Linker {
-    pub(super) state: Arc<RwLock<State>>,
+    pub(super) state: Arc<SharedState>,
     pub(super) published: watch::Receiver<Head>,
     pub(super) files: GraphFiles,
     /// Which of these were not looked at yet.
@@ -99,33 +95,6 @@ impl Turns {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Work {
-    /// Take the graph of an earlier life.
-    Read,
-    Link,
-    /// See to it that all that is linked is found.
-    Mend,
-    Compact,
-    /// Keep the graph for a later life.
-    Write,
-}
-
-/// What is to be done next, and on what.
-struct Task {
-    work: Work,
-    id: CollectionId,
-    snapshot: Snapshot,
-}
-
-/// What came of a task.
-enum Done {
-    /// So much was linked, or is linked by now if it was read or written.
-    Linked(usize),
-    /// It is yet to be put in place.
-    Compacted(Box<Compaction>),
-}
-
 /// What a linker knows of the collections.
 #[derive(Default)]
 struct Progress {
@@ -134,17 +103,35 @@ struct Progress {
     /// Which turn was the last to link each.
     linked_in: HashMap<CollectionId, u64>,
     turns: u64,
+    /// How many steps have panicked.
+    panics: usize,
+}
+
+/// A task that was done.
+struct Step {
+    work: Work,
+    id: CollectionId,
+    /// How much was linked, or is; `None` if it panicked.
+    done: Option<Result<usize, LinkingStopped>>,
+}
+
+/// How a linker goes on after a step.
+enum Next {
+    More,
+    /// Nothing more can be done for now.
+    Pause,
+    End,
 }
 
 impl Linker {
     /// Works until the writer ends or `stop` is cancelled.
     pub(super) async fn run(mut self) {
         let mut progress = Progress::default();
-        let (mut panics, mut mends) = (0, true);
-        self.sweep().await;
+        let mut mends = true;
+        self.sweep(&mut progress).await;
         loop {
             self.published.borrow_and_update();
-            while let Some(task) = self.next(&progress, true) {
+            while let Some(task) = self.next(&progress).await {
                 // The writer has ended; another life of this tenant may have begun.
                 if self.published.has_changed().is_err() {
                     return;
@@ -158,58 +145,22 @@ impl Linker {
                     continue;
                 }
                 let Some((task, turn)) = self.turn(task, &progress).await else { return };
-                let (work, id) = (task.work, task.id);
-                let done = self.away(task).await;
-                drop(turn);
-                let done: Option<Result<usize, LinkingStopped>> = match done {
-                    Some(Ok(Done::Compacted(compaction))) => self.install(id, compaction).await.map(Ok),
-                    Some(Ok(Done::Linked(linked))) => Some(Ok(linked)),
-                    Some(Err(stopped)) => Some(Err(stopped)),
-                    None => None,
+                let next = match task.work {
+                    Work::Link | Work::Mend => self.settle(self.step(task, turn).await, &mut progress),
+                    Work::Read | Work::Compact | Work::Write => {
+                        self.link_beside(task, turn, &mut progress).await
+                    }
                 };
-                if matches!(work, Work::Read) && done != Some(Err(LinkingStopped)) {
-                    self.unread.resolve(id);
-                }
-                // IMPORTANT: after every step, whichever it was: upserts wait for what it may have changed.
-                self.linked.send_replace(Linking::Going);
-                match done {
-                    Some(Ok(linked)) => match work {
-                        Work::Read | Work::Write => drop(progress.kept.insert(id, linked)),
-                        // Nothing more can be done for now.
-                        Work::Link | Work::Compact if linked == 0 => break,
-                        Work::Link => {
-                            progress.turns += 1;
-                            progress.linked_in.insert(id, progress.turns);
-                        }
-                        Work::Compact | Work::Mend => {}
-                    },
-                    Some(Err(LinkingStopped)) => return,
-                    None if self.state.is_poisoned() => {
-                        self.failed.cancel();
-                        return;
-                    }
-                    // A kept graph saves time and nothing else.
-                    None if matches!(work, Work::Read) => {
-                        progress.kept.insert(id, 0);
-                        warn!(collection = %id.seq(), "reading the kept graph panicked, and it is built anew");
-                    }
-                    // Nothing of a turn that panicked is in use.
-                    None if panics < PANICS_MAX => {
-                        panics += 1;
-                        warn!("linking panicked and is begun again");
-                    }
-                    // Searches still find everything, one by one; so there must not be ever more of it.
-                    None => {
-                        error!("linking panicked again and is given up until the tenant wakes again");
-                        self.linked.send_replace(Linking::GivenUp);
-                        return;
-                    }
+                match next {
+                    Next::More => {}
+                    Next::Pause => break,
+                    Next::End => return,
                 }
             }
-            if self.forget_deleted(&mut progress) {
-                self.sweep().await;
+            if self.forget_deleted(&mut progress).await {
+                self.sweep(&mut progress).await;
             }
-            let unmended = self.unmended();
+            let unmended = self.unmended().await;
             tokio::select! {
                 changed = self.published.changed() => if changed.is_err() {
                     return;
@@ -217,9 +168,7 @@ impl Linker {
                 () = tokio::time::sleep(QUIET), if mends && unmended.is_some() => {
                     let Some(task) = unmended else { continue };
                     let Some((task, turn)) = self.turn(task, &progress).await else { return };
-                    let mended = self.away(task).await;
-                    drop(turn);
-                    match mended {
+                    match self.step(task, turn).await.done {
                         Some(Ok(_)) => {}
                         Some(Err(LinkingStopped)) => return,
                         None => {
@@ -234,23 +183,117 @@ impl Linker {
         }
     }
 
-    /// Erases the kept graphs of collections that are no more.
-    async fn sweep(&self) {
-        let existing: Vec<CollectionId> = {
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            state.projection.index().collections().map(Collection::id).collect()
+    /// Does the task, and gives the turn back.
+    async fn step(&self, task: Task, turn: OwnedSemaphorePermit) -> Step {
+        let (work, id) = (task.work, task.id);
+        let done = self.away(task).await;
+        drop(turn);
+        let done = match done {
+            Some(Ok(Done::Compacted(compaction))) => self.install(id, compaction).await.map(Ok),
+            Some(Ok(Done::Linked(linked))) => Some(Ok(linked)),
+            Some(Err(stopped)) => Some(Err(stopped)),
+            None => None,
         };
-        let files = self.files.clone();
-        let swept = tokio::task::spawn_blocking(move || files.erase_others(&existing)).await;
-        // They only take room, and this is tried again.
-        if let Ok(Err(error)) = swept {
-            warn!(%error, "graphs of deleted collections could not be erased");
+        if matches!(work, Work::Read) && done != Some(Err(LinkingStopped)) {
+            self.unread.resolve(id);
+        }
+        // IMPORTANT: after every step, whichever it was: upserts wait for what it may have changed.
+        self.linked.send_replace(Linking::Going);
+        Step { work, id, done }
+    }
+
+    /// Notes what came of a step.
+    fn settle(&self, Step { work, id, done }: Step, progress: &mut Progress) -> Next {
+        match done {
+            Some(Ok(linked)) => match work {
+                Work::Read | Work::Write => drop(progress.kept.insert(id, linked)),
+                Work::Link | Work::Compact if linked == 0 => return Next::Pause,
+                Work::Link => {
+                    progress.turns += 1;
+                    progress.linked_in.insert(id, progress.turns);
+                }
+                Work::Compact | Work::Mend => {}
+            },
+            Some(Err(LinkingStopped)) => return Next::End,
+            None if !self.state.is_trusted() => {
+                self.failed.cancel();
+                return Next::End;
+            }
+            // A kept graph saves time and nothing else.
+            None if matches!(work, Work::Read) => {
+                progress.kept.insert(id, 0);
+                warn!(collection = %id.seq(), "reading the kept graph panicked, and it is built anew");
+            }
+            // Nothing of a turn that panicked is in use.
+            None if progress.panics < PANICS_MAX => {
+                progress.panics += 1;
+                warn!("linking panicked and is begun again");
+            }
+            // Searches still find everything, one by one; so there must not be ever more of it.
+            None => {
+                error!("linking panicked again and is given up until the tenant wakes again");
+                self.linked.send_replace(Linking::GivenUp);
+                return Next::End;
+            }
+        }
+        Next::More
+    }
+
+    /// Does a task that may take longer than a turn, and links the tenant's other collections meanwhile.
+    async fn link_beside(&self, task: Task, turn: OwnedSemaphorePermit, progress: &mut Progress) -> Next {
+        let busy = task.id;
+        let mut published = self.published.clone();
+        let mut upkeep = std::pin::pin!(self.step(task, turn));
+        loop {
+            published.borrow_and_update();
+            let link = self.next_link(progress, Some(busy)).await;
+            let links = link.is_some();
+            let next = tokio::select! {
+                biased;
+                step = &mut upkeep => return self.settle(step, progress),
+                turn = Arc::clone(&self.turns.linking).acquire_owned(), if links => {
+                    let (Some(link), Ok(turn)) = (link, turn) else { return Next::End };
+                    self.settle(self.step(link, turn).await, progress)
+                }
+                // The end of the writer is seen after this.
+                changed = published.changed(), if !links => {
+                    if changed.is_ok() { Next::More } else { Next::Pause }
+                }
+            };
+            match next {
+                Next::More => {}
+                Next::Pause => return self.settle(upkeep.await, progress),
+                Next::End => return Next::End,
+            }
         }
     }
 
+    /// Erases the kept graphs of collections that are no more, and notes which collections have none.
+    async fn sweep(&self, progress: &mut Progress) {
+        let existing: Vec<CollectionId> = {
+            let state = self.state.wait().await;
+            state.projection.index().collections().map(Collection::id).collect()
+        };
+        let files = self.files.clone();
+        let sweep = move || {
+            let erased = files.erase_others(&existing);
+            (erased, existing.into_iter().filter(|id| !files.has(*id)).collect::<Vec<_>>())
+        };
+        let Ok((erased, without)) = tokio::task::spawn_blocking(sweep).await else { return };
+        // They only take room, and this is tried again.
+        if let Err(error) = erased {
+            warn!(%error, "graphs of deleted collections could not be erased");
+        }
+        for id in without {
+            progress.kept.entry(id).or_insert(0);
+            self.unread.resolve(id);
+        }
+        self.linked.send_replace(Linking::Going);
+    }
+
     /// Forgets what it knows of collections that are no more; says whether there were any.
-    fn forget_deleted(&self, progress: &mut Progress) -> bool {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+    async fn forget_deleted(&self, progress: &mut Progress) -> bool {
+        let state = self.state.wait().await;
         let exists = |id: &CollectionId| state.projection.index().by_id(*id).is_some();
         let before = progress.kept.len();
         progress.kept.retain(|id, _| exists(id));
@@ -259,8 +302,8 @@ impl Linker {
     }
 
     /// A collection in which it is yet to be made sure that everything can be found.
-    fn unmended(&self) -> Option<Task> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+    async fn unmended(&self) -> Option<Task> {
+        let state = self.state.wait().await;
         let collection = state.projection.index().collections().find(|collection| !collection.is_mended())?;
         Some(Task { work: Work::Mend, id: collection.id(), snapshot: collection.snapshot() })
     }
@@ -270,7 +313,7 @@ impl Linker {
     async fn install(&self, id: CollectionId, compaction: Box<Compaction>) -> Option<usize> {
         let state = Arc::clone(&self.state);
         let install = move || {
-            let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+            let mut state = state.write();
             state.projection.install(id, *compaction)
         };
         let (installed, removed) = tokio::task::spawn_blocking(install).await.ok()?;
@@ -299,7 +342,7 @@ impl Linker {
         loop {
             // What is to be linked after this may be told of by a change.
             published.borrow_and_update();
-            let link = self.next(progress, false);
+            let link = self.next_link(progress, None).await;
             let links = link.is_some();
             tokio::select! {
                 biased;
@@ -311,26 +354,41 @@ impl Linker {
         }
     }
 
+    /// What is to be linked next, of collections other than `busy` of which it is known whether they have a kept
+    /// graph.
+    async fn next_link(&self, progress: &Progress, busy: Option<CollectionId>) -> Option<Task> {
+        let state = self.state.wait().await;
+        let known = |collection: &Collection| {
+            let id = collection.id();
+            collection.has_graph() || progress.kept.contains_key(&id) || !self.unread.may_have(id)
+        };
+        let collection = state
+            .projection
+            .index()
+            .collections()
+            .filter(|collection| collection.unlinked() > 0 && known(collection))
+            .filter(|collection| Some(collection.id()) != busy)
+            .min_by_key(|collection| progress.linked_in.get(&collection.id()))?;
+        Some(Task { work: Work::Link, id: collection.id(), snapshot: collection.snapshot() })
+    }
+
     /// What is needed most. Compactions come before linking, which may never be done while writes come. Collections
-    /// are linked in turns, whichever has waited longest. Without `upkeep` it is linking or nothing.
-    fn next(&self, Progress { kept, linked_in, .. }: &Progress, upkeep: bool) -> Option<Task> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+    /// are linked in turns, whichever has waited longest.
+    async fn next(&self, Progress { kept, linked_in, .. }: &Progress) -> Option<Task> {
+        let state = self.state.wait().await;
         let collections = || state.projection.index().collections();
-        let known = |collection: &&Collection| collection.has_graph() || kept.contains_key(&collection.id());
+        let known = |collection: &Collection| collection.has_graph() || kept.contains_key(&collection.id());
         let behind = collections()
-            .filter(|collection| collection.unlinked() > 0 && (upkeep || known(collection)))
+            .filter(|collection| collection.unlinked() > 0)
             .min_by_key(|collection| linked_in.get(&collection.id()));
         let task = |work, collection: &Collection| {
             Some(Task { work, id: collection.id(), snapshot: collection.snapshot() })
         };
-        if !upkeep {
-            return task(Work::Link, behind?);
-        }
         if let Some(collection) = collections().find(|collection| collection.wants_compaction()) {
             return task(Work::Compact, collection);
         }
         if let Some(collection) = behind {
-            return task(if known(&collection) { Work::Link } else { Work::Read }, collection);
+            return task(if known(collection) { Work::Link } else { Work::Read }, collection);
         }
         let grown = |collection: &&Collection| {
             let linked = collection.linked();
@@ -352,91 +410,6 @@ impl Linker {
             span.in_scope(|| task.run(&state, &files, &stop))
         };
         self.turns.background.run(work).await
-    }
-}
-
-impl Task {
-    fn run(
-        self,
-        state: &RwLock<State>,
-        files: &GraphFiles,
-        stop: &CancellationToken,
-    ) -> Result<Done, LinkingStopped> {
-        let Self { work, id, snapshot } = self;
-        // Asked every fifty microseconds, or between two points.
-        let stopped = || {
-            pause();
-            stop.is_cancelled()
-        };
-        match work {
-            Work::Read => read(files, id, &snapshot, &stopped).map(Done::Linked),
-            Work::Link => {
-                let started = Instant::now();
-                let enough = || started.elapsed() >= TURN;
-                snapshot.link_until(usize::MAX, crew(), &stopped, &enough).map(Done::Linked)
-            }
-            Work::Mend => snapshot.mend(&stopped).map(|()| Done::Linked(snapshot.linked())),
-            Work::Compact => {
-                let mut compaction = snapshot.compact(&stopped)?;
-                // What was written meanwhile, as far as possible without holding anybody up.
-                for _ in 0..CATCH_UPS {
-                    let now = {
-                        let state = state.read().unwrap_or_else(PoisonError::into_inner);
-                        state.projection.index().by_id(id).map(Collection::snapshot)
-                    };
-                    if let Some(now) = now {
-                        compaction.catch_up_with(&now);
-                    }
-                }
-                Ok(Done::Compacted(Box::new(compaction)))
-            }
-            Work::Write => {
-                match files.write(id, &snapshot, stop) {
-                    Ok(bytes) => debug!(collection = %id.seq(), bytes, "kept the graph"),
-                    Err(_) if stop.is_cancelled() => return Err(LinkingStopped),
-                    // It only saves time, and is tried again when the graph has grown.
-                    Err(error) => warn!(collection = %id.seq(), %error, "the graph could not be kept"),
-                }
-                Ok(Done::Linked(snapshot.linked()))
-            }
-        }
-    }
-}
-
-/// Who links: threads that take the cores nobody wants, and one that has its share whatever else there is. Where a core
-/// is taken only by the former, a search finds it free.
-fn crew() -> Crew {
-    let helpers = std::thread::available_parallelism().map_or(1, usize::from);
-    Crew { helpers, begin: || Turn::Idle.take(), rest }
-}
-
-fn read(
-    files: &GraphFiles,
-    id: CollectionId,
-    snapshot: &Snapshot,
-    stopped: &(impl Fn() -> bool + Sync),
-) -> Result<usize, LinkingStopped> {
-    let bytes = match files.read(id, snapshot.graph_bytes_max()) {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return Ok(0),
-        Err(error) => {
-            warn!(collection = %id.seq(), %error, "the kept graph could not be read and is built anew");
-            return Ok(0);
-        }
-    };
-    let started = Instant::now();
-    // What came behind the kept graph is linked in turns, as it is without one.
-    let enough = || started.elapsed() >= TURN;
-    match snapshot.read_graph_until(&bytes, crew(), stopped, &enough) {
-        Ok(()) => {
-            info!(collection = %id.seq(), vectors = snapshot.linked(), "the kept graph is in use");
-            Ok(snapshot.linked())
-        }
-        Err(UnusableGraph::Stopped(stopped)) => Err(stopped),
-        Err(error @ (UnusableGraph::Damaged | UnusableGraph::Other)) => {
-            warn!(collection = %id.seq(), %error, "the kept graph is of no use and is built anew");
-            Ok(0)
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use vectorizer_replay::{Projection, Projector as _};
 
 use super::super::pace::{Held, Pace};
 use super::super::searches::Searches;
+use super::super::shared_state::State;
 use super::*;
 
 /// More than may be unlinked of a collection that is searched, and of any.
@@ -70,8 +71,8 @@ fn add(projection: &mut Projection, name: &str, vectors: usize) {
 /// Runs a linker of which so many turns panic, and has it wait for room for one more vector.
 async fn kept(panics: usize) -> (Result<(), Held>, Sender<Head>) {
     let data = tempfile::tempdir().unwrap();
-    let state = Arc::new(RwLock::new(behind(VECTORS_FAR)));
-    assert!(state.read().unwrap().projection.index().collections().all(Collection::is_far_behind));
+    let state = Arc::new(SharedState::new(behind(VECTORS_FAR)));
+    assert!(state.peek().projection.index().collections().all(Collection::is_far_behind));
     let (publish, published) = watch::channel(Head::genesis(LogId::new(uuid::Uuid::nil())));
     let (tell, linked) = watch::channel(Linking::Going);
     let turns = Turns::default();
@@ -93,7 +94,7 @@ async fn kept(panics: usize) -> (Result<(), Held>, Sender<Head>) {
     let kept = pace.keep(&state, &"a".parse().unwrap(), 1).await.map(drop);
     if kept.is_err() {
         linker.await.unwrap();
-        assert!(state.read().unwrap().projection.index().collections().all(Collection::is_far_behind));
+        assert!(state.peek().projection.index().collections().all(Collection::is_far_behind));
     }
     (kept, publish)
 }
@@ -117,14 +118,14 @@ async fn an_upsert_into_what_somebody_searches_waits_while_less_is_unlinked() {
     let (_publish, published) = watch::channel(Head::genesis(LogId::new(uuid::Uuid::nil())));
     let searches = Searches::default();
     let pace = Pace::new(linked.clone(), published.clone(), searches.clone(), UnreadGraphs::default());
-    let state = RwLock::new(behind(VECTORS));
+    let state = SharedState::new(behind(VECTORS));
     let kept = |pace: &Pace, state| pace.keep(state, &name, 1).now_or_never().map(|kept| kept.map(drop));
     assert_eq!(kept(&pace, &state), Some(Ok(())));
     searches.note(CollectionId::created_at(Seq::OLDEST.next()));
     assert_eq!(kept(&pace, &state), Some(Ok(())), "another one is searched");
     searches.note(id);
     assert_eq!(kept(&pace, &state), None);
-    let state = RwLock::new(behind(VECTORS_FAR));
+    let state = SharedState::new(behind(VECTORS_FAR));
     let unsearched = Pace::new(linked, published, Searches::default(), UnreadGraphs::default());
     assert_eq!(kept(&unsearched, &state), None);
 }
@@ -136,7 +137,7 @@ async fn a_tenant_that_waits_for_the_upkeep_of_others_links_meanwhile() {
     let turns = Turns::default();
     let _others = Arc::clone(&turns.upkeep).acquire_owned().await.unwrap();
     let linker = Linker {
-        state: Arc::new(RwLock::new(behind(VECTORS))),
+        state: Arc::new(SharedState::new(behind(VECTORS))),
         published,
         files: GraphFiles::new(&TenantFolder::new(data.path(), &"t".parse().unwrap())),
         unread: UnreadGraphs::default(),
@@ -148,7 +149,7 @@ async fn a_tenant_that_waits_for_the_upkeep_of_others_links_meanwhile() {
     let id = CollectionId::created_at(Seq::OLDEST);
     // Its graph was read, and it would keep the graph now.
     let progress = Progress { kept: HashMap::from([(id, 0)]), ..Progress::default() };
-    let snapshot = linker.state.read().unwrap().projection.index().by_id(id).unwrap().snapshot();
+    let snapshot = linker.state.peek().projection.index().by_id(id).unwrap().snapshot();
     let (task, _) = linker.turn(Task { work: Work::Write, id, snapshot }, &progress).await.unwrap();
     assert!(matches!(task.work, Work::Link));
     drop(publish);
@@ -160,7 +161,7 @@ fn linker(data: &std::path::Path, state: State) -> (Linker, Sender<Head>, OwnedS
     let turns = Turns::default();
     let others = Arc::clone(&turns.upkeep).try_acquire_owned().unwrap();
     let linker = Linker {
-        state: Arc::new(RwLock::new(state)),
+        state: Arc::new(SharedState::new(state)),
         published,
         files: GraphFiles::new(&TenantFolder::new(data, &"t".parse().unwrap())),
         unread: UnreadGraphs::default(),
@@ -188,16 +189,15 @@ async fn the_first_vectors_of_a_tenant_are_linked_whatever_upkeep_others_are_at(
     let (linker, publish, _others) = linker(data.path(), behind(VECTORS));
     let state = Arc::clone(&linker.state);
     let running = tokio::spawn(linker.run());
-    let all =
-        |holds: fn(&Collection) -> bool| state.read().unwrap().projection.index().collections().all(holds);
+    let all = |holds: fn(&Collection) -> bool| state.peek().projection.index().collections().all(holds);
     until("that all is linked", || all(|collection| collection.linked() == VECTORS)).await;
     // Its graph is to be written, and waits for the others.
     assert!(!running.is_finished());
     drop(publish);
 }
 
-#[test]
-fn two_collections_are_linked_in_turns() {
+#[tokio::test]
+async fn two_collections_are_linked_in_turns() {
     let data = tempfile::tempdir().unwrap();
     let mut state = behind(VECTORS);
     let created = state.projection.applied().next();
@@ -208,7 +208,7 @@ fn two_collections_are_linked_in_turns() {
     let mut progress = Progress { kept: HashMap::from([(first, 0), (second, 0)]), ..Progress::default() };
     let mut turns = Vec::new();
     for turn in 1..=6 {
-        let task = linker.next(&progress, true).unwrap();
+        let task = linker.next(&progress).await.unwrap();
         turns.push(task.id);
         progress.linked_in.insert(task.id, turn);
     }
@@ -223,10 +223,10 @@ async fn the_kept_graph_of_a_deleted_collection_is_erased_also_if_it_was_the_las
     let (state, files) = (Arc::clone(&linker.state), linker.files.clone());
     tokio::spawn(linker.run());
     until("that the graph is kept", || files.ids() == ["1"]).await;
-    let mended = || state.read().unwrap().projection.index().collections().all(Collection::is_mended);
+    let mended = || state.peek().projection.index().collections().all(Collection::is_mended);
     until("that all can be found", mended).await;
     {
-        let mut state = state.write().unwrap();
+        let mut state = state.poke();
         apply(
             &mut state.projection,
             Event::CollectionDeleted { collection: CollectionId::created_at(Seq::OLDEST) },

@@ -31,6 +31,7 @@ mod graph_files;
 mod group;
 mod incarnation;
 mod linker;
+mod linking_task;
 #[cfg(test)]
 mod listing_tests;
 mod merge_patch;
@@ -39,6 +40,7 @@ mod place;
 mod replaced_file;
 mod searches;
 mod share;
+mod shared_state;
 mod sleeping;
 mod tenant;
 mod unread_graphs;
@@ -347,7 +349,7 @@ impl Tenancy {
         &self.shared.audit
     }
 
-    /// What the tenants in memory have, for the metrics. Locks each of them for a moment.
+    /// What the tenants in memory have, for the metrics. Waits for the writer of each, on a thread that may block.
     pub fn read_into(&self, reading: &mut Reading) {
         let beds: Vec<Arc<Bed>> = self.beds().values().map(Arc::clone).collect();
         let awake: Vec<Arc<Awake>> = beds.iter().filter_map(|bed| bed.rest().awake.clone()).collect();
@@ -357,7 +359,7 @@ impl Tenancy {
             self.shared.metrics.oldest_unreported_usage(backlog.age().unwrap_or_default());
         }
         for awake in awake {
-            let state = awake.state.read().unwrap_or_else(PoisonError::into_inner);
+            let state = awake.state.read();
             reading.unlinked_vectors +=
                 state.projection.index().collections().map(Collection::unlinked).sum::<usize>();
             let bytes = state.projection.usage().logical_bytes();

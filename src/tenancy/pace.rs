@@ -19,16 +19,17 @@
 //! every step all the same.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as Queue, OwnedMutexGuard, watch};
 use tokio::time::timeout;
 use vectorizer_log::{CollectionId, CollectionName, Head};
+use vectorizer_replay::Collection;
 
 use super::searches::Searches;
+use super::shared_state::{Crowded, SharedState};
 use super::unread_graphs::UnreadGraphs;
-use super::writer::State;
 
 /// For each vector that an upsert has brought, so many are linked before the next upsert is let through: the
 /// vectors that have piled up become fewer.
@@ -60,10 +61,16 @@ pub(super) enum Linking {
 /// Why an upsert is not let through.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    /// Linking does not keep up.
+    /// Linking does not keep up, or many wait to know whether it does.
     TooFast,
     /// Nothing will be linked any more.
     GivenUp,
+}
+
+impl From<Crowded> for Held {
+    fn from(Crowded: Crowded) -> Self {
+        Self::TooFast
+    }
 }
 
 /// An upsert's leave to be written. Held until it is, so that the next one in the queue finds what it has brought.
@@ -125,14 +132,14 @@ impl Pace {
     /// for, and something was linked meanwhile.
     pub(super) async fn keep(
         &self,
-        state: &RwLock<State>,
+        state: &SharedState,
         name: &CollectionName,
         vectors: usize,
     ) -> Result<Passage, Held> {
-        let Some(Backlog { collection, linked, .. }) = self.backlog(state, name) else {
+        let Some(Backlog { collection, linked, .. }) = self.backlog(state, name).await? else {
             return Ok(Passage::Free);
         };
-        let turn = self.queue(collection, state).lock_owned();
+        let turn = self.queue(collection, state).await?.lock_owned();
         timeout(self.patience, self.wait(state, name, (collection, linked), turn, vectors))
             .await
             .unwrap_or(Err(Held::TooFast))
@@ -140,7 +147,7 @@ impl Pace {
 
     async fn wait(
         &self,
-        state: &RwLock<State>,
+        state: &SharedState,
         name: &CollectionName,
         (collection, mut before): (CollectionId, usize),
         turn: impl Future<Output = OwnedMutexGuard<Owed>>,
@@ -152,7 +159,7 @@ impl Pace {
         loop {
             // IMPORTANT: before looking, so that no change is missed.
             let linking = changes.look();
-            let backlog = self.backlog(state, name).filter(|backlog| backlog.collection == collection);
+            let backlog = self.backlog(state, name).await?.filter(|backlog| backlog.collection == collection);
             let Some(Backlog { linked, until, .. }) = backlog else { return Ok(Passage::Free) };
             if linking == Linking::GivenUp {
                 return Err(Held::GivenUp);
@@ -179,9 +186,12 @@ impl Pace {
     }
 
     /// The collection, if it is behind.
-    fn backlog(&self, state: &RwLock<State>, name: &CollectionName) -> Option<Backlog> {
-        let state = state.read().unwrap_or_else(PoisonError::into_inner);
-        let collection = state.projection.index().collection(name)?;
+    async fn backlog(&self, state: &SharedState, name: &CollectionName) -> Result<Option<Backlog>, Held> {
+        let state = state.look().await?;
+        Ok(state.projection.index().collection(name).and_then(|collection| self.backlog_of(collection)))
+    }
+
+    fn backlog_of(&self, collection: &Collection) -> Option<Backlog> {
         // Most of what a kept graph may know will not have to be linked.
         let unlinked = collection.unlinked().saturating_sub(self.unread.slots(collection));
         let until = match unlinked {
@@ -192,13 +202,13 @@ impl Pace {
         Some(Backlog { collection: collection.id(), linked: collection.linked(), until })
     }
 
-    fn queue(&self, collection: CollectionId, state: &RwLock<State>) -> Arc<Queue<Owed>> {
+    async fn queue(&self, collection: CollectionId, state: &SharedState) -> Result<Arc<Queue<Owed>>, Held> {
+        let state = state.look().await?;
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         if !queues.contains_key(&collection) {
-            let state = state.read().unwrap_or_else(PoisonError::into_inner);
             queues.retain(|id, _| state.projection.index().by_id(*id).is_some());
         }
-        Arc::clone(queues.entry(collection).or_default())
+        Ok(Arc::clone(queues.entry(collection).or_default()))
     }
 }
 

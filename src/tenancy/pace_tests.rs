@@ -14,6 +14,7 @@ use vectorizer_replay::{Collection, Projection, Projector as _};
 
 use super::super::graph_files::GraphFiles;
 use super::super::linker::{Linker, Turns};
+use super::super::shared_state::State;
 use super::*;
 
 /// Of a dimension in which few vectors come to many numbers.
@@ -52,7 +53,7 @@ fn points(numbers: std::ops::Range<usize>) -> Vec<Point> {
 
 /// A tenant with one collection, as its upserts, its writer and its linker see it.
 struct Bench {
-    state: Arc<RwLock<State>>,
+    state: Arc<SharedState>,
     publish: watch::Sender<Head>,
     tell: watch::Sender<Linking>,
     searches: Searches,
@@ -75,7 +76,7 @@ impl Bench {
         apply(&mut projection, Event::VectorsUpserted { collection, points: points(0..vectors) });
         let unread = UnreadGraphs::of(projection.index().collections());
         let head = Head::genesis(LogId::new(uuid::Uuid::nil()));
-        let state = Arc::new(RwLock::new(State { projection, head, log_bytes: 0 }));
+        let state = Arc::new(SharedState::new(State { projection, head, log_bytes: 0 }));
         let (publish, published) = watch::channel(head);
         let (tell, linked) = watch::channel(Linking::Going);
         let searches = Searches::default();
@@ -96,7 +97,7 @@ impl Bench {
 
     /// Commits as the writer does.
     fn commit(&self, event: Event) {
-        apply(&mut self.state.write().unwrap().projection, event);
+        apply(&mut self.state.poke().projection, event);
         self.publish.send_replace(Head::genesis(LogId::new(uuid::Uuid::nil())));
     }
 
@@ -104,8 +105,19 @@ impl Bench {
         self.commit(Event::VectorsUpserted { collection: self.collection, points: points(numbers) });
     }
 
+    /// Adds a collection with many vectors.
+    fn add_collection(&self) -> (CollectionName, CollectionId) {
+        let name: CollectionName = "b".parse().unwrap();
+        let collection = CollectionId::created_at(self.state.peek().projection.applied().next());
+        let index = IndexParameters { m: Some(4), ef_construction: Some(8), ef: None };
+        let (dimension, metric) = (DIMENSION.try_into().unwrap(), Metric::Dot);
+        self.commit(Event::CollectionCreated { name: name.clone(), dimension, metric, index });
+        self.commit(Event::VectorsUpserted { collection, points: points(0..MANY) });
+        (name, collection)
+    }
+
     fn look<T>(&self, look: impl FnOnce(&Collection) -> T) -> T {
-        look(self.state.read().unwrap().projection.index().by_id(self.collection).unwrap())
+        look(self.state.peek().projection.index().by_id(self.collection).unwrap())
     }
 
     /// Links as a turn of the linker does.
@@ -232,6 +244,23 @@ async fn a_compaction_that_is_put_in_place_lets_an_upsert_through() {
 }
 
 #[tokio::test]
+async fn an_upsert_waits_for_no_kept_graph_of_another_collection_to_be_read() {
+    let data = tempfile::tempdir().unwrap();
+    let kept = data.path().join("t/graphs/1");
+    std::fs::create_dir_all(kept.parent().unwrap()).unwrap();
+    // Reading it takes until something is written to it.
+    assert!(std::process::Command::new("mkfifo").arg(&kept).status().unwrap().success());
+    let bench = Bench::waking_with(MANY);
+    let (name, collection) = bench.add_collection();
+    let linker = tokio::spawn(bench.linker(data.path()).run());
+    bench.pace.keep(&bench.state, &name, 1).await.unwrap();
+    assert!(bench.state.peek().projection.index().by_id(collection).unwrap().linked() > 0);
+    assert_eq!(bench.look(Collection::linked), 0);
+    drop(std::fs::File::options().write(true).open(&kept).unwrap());
+    assert!(!linker.is_finished());
+}
+
+#[tokio::test]
 async fn vectors_that_are_deleted_let_an_upsert_through() {
     let bench = Bench::with(MANY);
     let ids = (0..MANY - 10).map(id).collect();
@@ -308,17 +337,10 @@ async fn upserts_into_one_collection_do_not_wait_for_those_into_another() {
     let bench = Bench::with(MANY);
     let mut waiting = pin!(bench.upsert(1));
     assert!(waiting.as_mut().now_or_never().is_none());
-    let (name, collection): (CollectionName, _) = (
-        "b".parse().unwrap(),
-        CollectionId::created_at(bench.state.read().unwrap().projection.applied().next()),
-    );
-    let index = IndexParameters { m: Some(4), ef_construction: Some(8), ef: None };
-    let (dimension, metric) = (DIMENSION.try_into().unwrap(), Metric::Dot);
-    bench.commit(Event::CollectionCreated { name: name.clone(), dimension, metric, index });
-    bench.commit(Event::VectorsUpserted { collection, points: points(0..MANY) });
+    let (name, collection) = bench.add_collection();
     let mut other = pin!(bench.pace.keep(&bench.state, &name, 1));
     assert!(other.as_mut().now_or_never().is_none());
-    let snapshot = bench.state.read().unwrap().projection.index().by_id(collection).unwrap().snapshot();
+    let snapshot = bench.state.peek().projection.index().by_id(collection).unwrap().snapshot();
     snapshot.link(1, 1, &|| false).unwrap();
     bench.tell.send_replace(Linking::Going);
     other.now_or_never().unwrap().unwrap();

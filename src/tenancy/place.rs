@@ -1,7 +1,7 @@
 //! Where a tenant's log is, for the writer that opens and closes it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use vectorizer_replay::Projector as _;
 use super::awake::WakeError;
 use super::checkpoints::Checkpoints;
 use super::door::Door;
-use super::writer::State;
+use super::shared_state::SharedState;
 
 /// How many logs of tenants in memory are opened or closed at the same time.
 const TURNS: usize = 2;
@@ -75,17 +75,17 @@ impl Place {
     }
 
     /// Opens the log, all of which is verified; the state in memory has to be what it adds up to.
-    pub(super) fn open(&self, state: &RwLock<State>) -> Result<TenantLog, WakeError> {
-        let base = state.read().unwrap_or_else(PoisonError::into_inner).head;
+    pub(super) fn open(&self, state: &SharedState) -> Result<TenantLog, WakeError> {
+        let base = state.read().head;
         let opened = or_put_back(&self.folder, || {
             let recovered = self.folder.open()?.recover_behind(base, |record| {
                 // There are none behind a log that was closed cleanly.
-                let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+                let mut state = state.write();
                 state.projection.apply(&record).map(drop).map_err(WakeError::from)
             })?;
             Ok::<_, WakeError>(recovered.log.read_by(&self.reader))
         })?;
-        let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = state.write();
         (state.head, state.log_bytes) = (opened.head(), opened.bytes());
         drop(state);
         self.turns.opened();
@@ -95,7 +95,7 @@ impl Place {
 
     /// Closes the log, and leaves beside it what it takes to read it without opening it. Only that the log
     /// could not be closed is an error.
-    pub(super) fn close(&self, log: TenantLog, state: &RwLock<State>) -> Result<(), Error> {
+    pub(super) fn close(&self, log: TenantLog, state: &SharedState) -> Result<(), Error> {
         let (log_id, head, bytes) = (log.log_id(), log.head(), log.bytes());
         if self.checkpoints.is_behind(bytes)
             && let Err(error) = self.checkpoints.write(state, &CancellationToken::new())

@@ -7,8 +7,8 @@
 //! How much a tenant takes up is estimated from what it stores. What the system says of the process does not
 //! fall when a tenant sleeps, so it could not tell when it is enough.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
@@ -93,10 +93,7 @@ struct Candidate {
 impl Awake {
     /// About what it takes up.
     fn memory_bytes(&self) -> u64 {
-        let stored = {
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            state.projection.usage().logical_bytes()
-        };
+        let stored = self.state.figures().usage.logical_bytes();
         let log = if self.door.is_open() { OPEN_LOG_BYTES } else { 0 };
         AWAKE_BYTES + BYTES_FOR_EACH * stored + log
     }
@@ -295,7 +292,7 @@ impl Tenancy {
     /// Writes checkpoints of tenants whose logs have grown much since the last one, one after the other.
     fn write_checkpoints(&self) {
         let is_due = |awake: &Awake| {
-            let log_bytes = awake.state.read().unwrap_or_else(PoisonError::into_inner).log_bytes;
+            let log_bytes = awake.state.figures().log_bytes;
             awake.is_readable() && awake.door.is_open() && awake.checkpoints.is_due(log_bytes)
         };
         for Candidate { tenant, awake, .. } in self.candidates() {
@@ -315,7 +312,7 @@ impl Tenancy {
 impl Awake {
     /// How long its log is left open for nobody where memory is short.
     fn log_patience(&self) -> Duration {
-        let bytes = self.state.read().unwrap_or_else(PoisonError::into_inner).log_bytes;
+        let bytes = self.state.figures().log_bytes;
         LOG_PATIENCE + Duration::from_millis(bytes / LOG_BYTES_EACH_MILLISECOND)
     }
 

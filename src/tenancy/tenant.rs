@@ -1,9 +1,9 @@
 //! The handle through which alone a tenant's data is reached.
 
-use std::sync::{Arc, PoisonError, RwLockReadGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc::error::SendTimeoutError, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, RwLockReadGuard, mpsc::error::SendTimeoutError, oneshot, watch};
 use vectorizer_log::{
     CollectionName, Head, Idempotency, LogId, PointId, Seq, TenantId, TextParameters, Timestamp,
     VectorParameters,
@@ -17,7 +17,8 @@ use super::bills::BillFacts;
 use super::command::{Change, CollectionChange, Command, Committed, Refusal, VectorChange, Write};
 use super::pace::Held;
 use super::share::Share;
-use super::writer::{Queued, State};
+use super::shared_state::{Crowded, Figures, State};
+use super::writer::Queued;
 use crate::auth::{self, Admin, DenialReason, Operation, Pass, Reach};
 use crate::catalogue::NotedSize;
 use crate::quota::Limits;
@@ -158,23 +159,32 @@ impl<L> Tenant<L> {
     }
 
     /// How many collections there are.
-    pub fn collection_count(&self) -> usize {
-        self.state().projection.index().collections().count()
+    pub fn collection_count(&self) -> u64 {
+        self.awake.state.figures().usage.collections()
     }
 
     /// Every collection, by name.
-    pub fn collections(&self) -> Vec<CollectionFacts> {
-        self.state().projection.index().collections().map(CollectionFacts::of).collect()
+    pub async fn collections(&self) -> Result<Vec<CollectionFacts>, Refusal> {
+        Ok(self.state().await?.projection.index().collections().map(CollectionFacts::of).collect())
     }
 
     /// One collection.
-    pub fn collection(&self, name: &CollectionName) -> Result<CollectionFacts, Refusal> {
-        self.read(name, CollectionFacts::of)
+    pub async fn collection(&self, name: &CollectionName) -> Result<CollectionFacts, Refusal> {
+        self.read(name, CollectionFacts::of).await
+    }
+
+    /// One collection, if it exists.
+    pub async fn existing(&self, name: &CollectionName) -> Result<Option<CollectionFacts>, Refusal> {
+        match self.collection(name).await {
+            Ok(facts) => Ok(Some(facts)),
+            Err(Refusal::NoSuchCollection(_)) => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// The collection as of now, to search at leisure while writes go on, and what each of these filters
     /// selects of it.
-    pub fn snapshot(
+    pub async fn snapshot(
         &self,
         name: &CollectionName,
         filters: impl IntoIterator<Item = Option<Filter>>,
@@ -183,11 +193,12 @@ impl<L> Tenant<L> {
             self.awake.searches.note(collection.id());
             (collection.snapshot(), collection.select_each(filters))
         })
+        .await
     }
 
     /// The same with what the texts have in common with each of these questions, as of the same moment; `None`
     /// for one that has no words. That a collection without texts is asked for some is an error.
-    pub fn snapshot_of_texts(
+    pub async fn snapshot_of_texts(
         &self,
         name: &CollectionName,
         filters: impl IntoIterator<Item = Option<Filter>>,
@@ -203,43 +214,51 @@ impl<L> Tenant<L> {
                 Ok(Ground { selection, matches: question.map(look_up).transpose()? })
             };
             Ok((collection.snapshot(), selections.zip(questions).map(ground).collect::<Result<_, _>>()?))
-        })?
+        })
+        .await?
     }
 
     /// One vector.
-    pub fn point(&self, name: &CollectionName, id: &PointId) -> Result<StoredPoint, Refusal> {
-        self.read(name, |collection| collection.get(id))?
+    pub async fn point(&self, name: &CollectionName, id: &PointId) -> Result<StoredPoint, Refusal> {
+        self.read(name, |collection| collection.get(id))
+            .await?
             .ok_or_else(|| Refusal::NoSuchVector { name: name.clone(), id: id.clone() })
     }
 
     /// The vectors with these ids, in their order, `None` for an id that no vector has; and the last change of the
     /// collection, of the same moment.
-    pub fn points<'a>(
+    pub async fn points<'a>(
         &self,
         name: &CollectionName,
         ids: impl Iterator<Item = &'a PointId>,
     ) -> Result<(Seq, Vec<Option<StoredPoint>>), Refusal> {
-        self.read(name, |collection| (collection.last_change(), ids.map(|id| collection.get(id)).collect()))
+        let read =
+            |collection: &Collection| (collection.last_change(), ids.map(|id| collection.get(id)).collect());
+        self.read(name, read).await
     }
 
     /// Up to `limit` vectors behind `after`, in the order of ids.
-    pub fn page(
+    pub async fn page(
         &self,
         name: &CollectionName,
         after: Option<&PointId>,
         limit: usize,
     ) -> Result<Vec<StoredPoint>, Refusal> {
-        self.read(name, |collection| collection.page(after, limit))
+        self.read(name, |collection| collection.page(after, limit)).await
     }
 
     /// Where the log ends, and the last record in it that changed data.
     pub fn head(&self) -> (Head, Seq) {
-        let state = self.state();
-        (state.head, state.projection.data_seq())
+        let Figures { head, data_seq, .. } = *self.awake.state.figures();
+        (head, data_seq)
     }
 
-    fn read<T>(&self, name: &CollectionName, read: impl FnOnce(&Collection) -> T) -> Result<T, Refusal> {
-        let state = self.state();
+    async fn read<T>(
+        &self,
+        name: &CollectionName,
+        read: impl FnOnce(&Collection) -> T,
+    ) -> Result<T, Refusal> {
+        let state = self.state().await?;
         let collection = state
             .projection
             .index()
@@ -249,8 +268,8 @@ impl<L> Tenant<L> {
     }
 
     /// For as short as possible: the writer waits for it, and other readers for the writer.
-    fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.awake.state.read().unwrap_or_else(PoisonError::into_inner)
+    async fn state(&self) -> Result<RwLockReadGuard<'_, State>, Refusal> {
+        self.awake.state.look().await.map_err(|Crowded| Refusal::ReadBusy)
     }
 
     async fn submit(&self, write: Write<Change>) -> Result<Committed, Refusal> {
@@ -287,8 +306,8 @@ impl<L: Reach> Tenant<L> {
 
 impl Tenant<auth::Write> {
     /// Whether this key has been answered, so that another request under it will not be done again.
-    pub fn has_answered(&self, idempotency: &Idempotency) -> bool {
-        self.state().projection.answers().get(&idempotency.key, Timestamp::now()).is_some()
+    pub async fn has_answered(&self, idempotency: &Idempotency) -> Result<bool, Refusal> {
+        Ok(self.state().await?.projection.answers().get(&idempotency.key, Timestamp::now()).is_some())
     }
 
     /// Changes vectors. Returns when the change is durable and visible; whoever stops waiting does not

@@ -27,6 +27,11 @@ impl UnreadGraphs {
         *slots
     }
 
+    /// Whether there may be a graph of this collection that is still to be read.
+    pub(super) fn may_have(&self, collection: CollectionId) -> bool {
+        self.unread().contains_key(&collection)
+    }
+
     /// The graph of this collection is in use, is of no use, or does not exist.
     pub(super) fn resolve(&self, collection: CollectionId) {
         self.unread().remove(&collection);

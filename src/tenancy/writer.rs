@@ -1,13 +1,13 @@
 //! A tenant's one writer: command ─► validate ─► append ─► apply ─► answer.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 use vectorizer_log::{Actor, Commit, Draft, Error, Event, Head, Record, TenantLog, Timestamp, Via};
-use vectorizer_replay::{Applied, Collection, Outcome, Projection};
+use vectorizer_replay::{Applied, Collection, Outcome};
 
 use super::books::{Along, Books, Purpose};
 use super::command::{Command, Committed, Refusal};
@@ -16,6 +16,7 @@ use super::door::Door;
 use super::failure::{Failed, Failure};
 use super::group::Group;
 use super::place::Place;
+use super::shared_state::SharedState;
 use crate::audit::TenantDenials;
 use crate::metrics::Metrics;
 use crate::quota::{Allowance, QuotaExceeded, StorageTracker};
@@ -28,6 +29,9 @@ const GROUP_COMMANDS_MAX: usize = 256;
 /// No command joins a commit that holds as many bytes already, so that the first of a group is not kept
 /// waiting by the last.
 const GROUP_BYTES_MAX: usize = 4 << 20;
+/// No command joins a commit that changes as many vectors already: all of them are applied in one step.
+/// Some ten milliseconds, as measured, where they have neither payloads nor texts.
+const GROUP_VECTORS_MAX: usize = 20_000;
 /// How far behind the log its durable head may be.
 const HEAD_LAG_MAX: Duration = Duration::from_secs(1);
 
@@ -42,22 +46,13 @@ pub(super) struct Queued {
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
-/// What the writer shares with readers: the projection, and the head it is at.
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) projection: Projection,
-    pub(super) head: Head,
-    /// Stored bytes of the log up to there.
-    pub(super) log_bytes: u64,
-}
-
 pub(super) struct Writer {
     /// `None` while it is closed.
     log: Option<TenantLog>,
     /// Where it is opened again; without one it is never closed before the end.
     place: Option<Place>,
     allowance: Arc<Allowance>,
-    pub(super) state: Arc<RwLock<State>>,
+    pub(super) state: Arc<SharedState>,
     published: watch::Sender<Head>,
     /// When the head was made durable for the last time.
     head_synced: Instant,
@@ -100,7 +95,7 @@ impl Writer {
     pub(super) fn new(
         log: impl Into<Option<TenantLog>>,
         allowance: Arc<Allowance>,
-        state: Arc<RwLock<State>>,
+        state: Arc<SharedState>,
         published: watch::Sender<Head>,
         failed: CancellationToken,
         denials: Arc<TenantDenials>,
@@ -257,7 +252,7 @@ impl Writer {
         // By itself: a close says what everything in front of it comes to, which is known once that is applied.
         if is_over {
             self.commit_group(&mut Vec::new(), Purpose::Window)?;
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            let state = self.state.read();
             if let Some(books) = &mut self.books {
                 books.looked(state.projection.billing());
             }
@@ -346,19 +341,20 @@ impl Writer {
         let log = self.log.as_mut().ok_or(Failed)?;
         let mut commit = log.begin().map_err(|error| self.failure.by_log(&error))?;
         let mut group = Group::default();
-        let mut bytes = 0;
+        let (mut bytes, mut vectors) = (0, 0);
         let mut staged = Vec::new();
         let mut answered = Vec::new();
         // Given back when the commit is done with what came in them.
         let mut rooms = Vec::new();
         {
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            let state = self.state.read();
             let mut tracker = StorageTracker::new(self.allowance.limits(), &state.projection);
             let mut commands = std::mem::take(waiting).into_iter();
             for queued in commands.by_ref() {
                 let write = &queued.command.write;
                 let collection = state.projection.index().collection(&write.collection).map(Collection::id);
-                if bytes >= GROUP_BYTES_MAX || group.influences(write, collection) {
+                let is_full = bytes >= GROUP_BYTES_MAX || vectors >= GROUP_VECTORS_MAX;
+                if is_full || group.influences(write, collection) {
                     waiting.push(queued);
                     break;
                 }
@@ -366,6 +362,7 @@ impl Writer {
                 rooms.push(std::mem::take(&mut write.room));
                 let name = write.collection.clone();
                 bytes += write.change.bytes();
+                vectors += write.change.vectors();
                 let idempotency = write.idempotency.clone();
                 match decide(&state.projection, write, now) {
                     Ok(Decision::Append(event)) => {
@@ -394,7 +391,7 @@ impl Writer {
         }
         let along = match &mut self.books {
             Some(books) => {
-                let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+                let state = self.state.read();
                 books
                     .stage(&mut commit, &state.projection, purpose, now)
                     .map_err(|error| self.failure.by_log(&error))?
@@ -412,7 +409,7 @@ impl Writer {
             for record in &records {
                 debug!(seq = %record.seq, request_id = record.request_id, "committed");
             }
-            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state.write();
             for (record, answer) in records.iter().zip(staged) {
                 let change = match state.projection.apply_and_keep(record) {
                     Ok((Applied::Changed(change), kept)) => {

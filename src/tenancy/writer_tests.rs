@@ -1,7 +1,7 @@
 //! The writer on the faulty double: groups that behave like one command after the other, and failures
 //! that nobody is told lies about.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -17,7 +17,8 @@ use vectorizer_replay::{Filter, Projection, Projector as _};
 
 use super::command::{Change, CollectionChange, Command, Precondition, Refusal, Room, VectorChange, Write};
 use super::merge_patch::MergePatch;
-use super::writer::{Answer, QUEUE_COMMANDS_MAX, Queued, State, Writer};
+use super::shared_state::{SharedState, State};
+use super::writer::{Answer, QUEUE_COMMANDS_MAX, Queued, Writer};
 use crate::metrics::Metrics;
 use crate::quota::{Allowance, Limits, QuotaExceeded, QuotaType};
 
@@ -42,7 +43,7 @@ fn bench_within(limits: Limits) -> Bench {
     let log = unverified.recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
     let head = log.head();
     let state =
-        Arc::new(RwLock::new(State { projection: Projection::new(LOG), head, log_bytes: log.bytes() }));
+        Arc::new(SharedState::new(State { projection: Projection::new(LOG), head, log_bytes: log.bytes() }));
     let (published, failed) = (watch::channel(head).0, CancellationToken::new());
     let allowance = Allowance::new(limits);
     let writer = Writer::new(log, allowance, state, published, failed, Arc::default(), Metrics::default());
@@ -334,7 +335,7 @@ async fn a_write_that_the_log_has_no_room_for_makes_no_room_for_others() {
     let state = Arc::clone(&writer.state);
     writer.run(queue, CancellationToken::new()).await;
     let (storage_bytes, log_bytes) = {
-        let state = state.read().unwrap();
+        let state = state.peek();
         (state.projection.usage().logical_bytes(), state.log_bytes)
     };
     // The storage is full, and of the log is left what a vector needs.

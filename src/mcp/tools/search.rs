@@ -115,7 +115,7 @@ pub(super) async fn call(call: &Call, session: &Session, mut arguments: Argument
     );
     let question = arguments.rest();
     // Of a moment before the search, so that no change in between goes unnoticed.
-    let last_change = call.last_change(&name)?;
+    let last_change = call.last_change(&name).await?;
     let asked = call.canonical(&question).await?;
     let log = call.log_id()?;
     let cursors = Cursors::of(log, "search", &[name.as_bytes(), asked.get().as_bytes()]);
@@ -140,7 +140,7 @@ pub(super) async fn call(call: &Call, session: &Session, mut arguments: Argument
     let page = ranking.page(skipped, limit);
     let (mut results, mut room, mut taken, mut missing) = (Vec::new(), Room::new(), 0, 0);
     let mut failed = Ok(());
-    let now = call.scored(&name, &page, show, |record| {
+    let wanted = |record: Option<Json>| {
         let record = match record.map(shortened).transpose() {
             Ok(record) => record,
             Err(failure) => {
@@ -155,7 +155,8 @@ pub(super) async fn call(call: &Call, session: &Session, mut arguments: Argument
         }
         taken += 1;
         true
-    })?;
+    };
+    let now = call.scored(&name, &page, show, wanted).await?;
     failed?;
     let next = skipped + taken;
     let next_cursor = (next < ranking.len()).then(|| {
