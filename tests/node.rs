@@ -13,6 +13,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
+use crate::described::{Asked, assert_described};
 use crate::secrets::{self, Searched};
 
 /// How long anything may take before the test gives up.
@@ -401,8 +402,14 @@ impl Client {
         self.http.request(method, format!("{root}{path}"))
     }
 
+    /// Sends it, and holds it and its answer against the description of the server.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Answer {
-        Answer::read(request.send().await.unwrap()).await
+        let (http, request) = request.build_split();
+        let request = request.unwrap();
+        let asked = Asked::of(&request);
+        let answer = Answer::read(http.execute(request).await.unwrap()).await;
+        assert_described(&asked, &answer);
+        answer
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -9,12 +9,12 @@ use tracing::Instrument as _;
 use utoipa::{IntoParams, ToSchema};
 use vectorizer_log::{ExportDetail, ExportFormat, ExportRange, Seq, Timestamp};
 
-use super::App;
 use super::answer::json;
 use super::body::Parameters;
 use super::feed::{Feed, channel};
 use super::middleware::auth::{Granted, Readmission};
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
+use super::{App, openapi};
 use crate::auth::{Admin, Read};
 use crate::hivehub::rfc3339;
 
@@ -24,8 +24,10 @@ use crate::hivehub::rfc3339;
 #[serde(deny_unknown_fields)]
 pub(super) struct LogParameters {
     /// The first seq; 1 unless said otherwise.
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     from: Option<u64>,
     /// The last seq.
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     to: Option<u64>,
     /// Records of this moment or later, in RFC 3339.
     #[serde(default, with = "rfc3339")]
@@ -36,6 +38,7 @@ pub(super) struct LogParameters {
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
     /// The most records.
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     limit: Option<u64>,
     /// How records are written; `ndjson`, one JSON object a line, unless said otherwise. `csv` is a table with the
     /// columns seq, at, event, collection (its id), `key_id`, via, `request_id`, count and details (the event as
@@ -77,6 +80,7 @@ pub(super) struct HeadAnswer {
     /// Its last record.
     seq: u64,
     /// The hash of everything up to it, in hexadecimal.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     chain: String,
     /// The last record that changed data.
     data_seq: u64,
@@ -93,9 +97,8 @@ pub(super) async fn head(Granted(tenant): Granted<Read>) -> Response {
 
 /// Read the audit log: a line for each record, who did what, when, in which request.
 #[utoipa::path(get, path = "/api/v1/log", operation_id = "read_log", params(LogParameters), responses(
-    (status = 200, content((String = "application/x-ndjson"), (String = "text/csv"))),
-    (status = 400, body = ProblemBody),
-    (status = 503, body = ProblemBody, description = "Too many read the log"),
+    (status = 200, content((openapi::LogRecord = "application/x-ndjson"), (String = "text/csv"))),
+    (status = 503, description = "As many requests as allowed read or follow this log, or the server is busy."),
 ))]
 pub(super) async fn read(
     State(app): State<App>,

@@ -11,12 +11,12 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 use vectorizer_log::{LogId, MeterTotal, Seq, TenantId, Tombstone};
 
-use super::App;
 use super::answer::json;
 use super::body::Parameters;
 use super::middleware::auth::{Caller, GrantedCluster, GrantedUsage};
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::values::{self, OfTenant};
+use super::{App, openapi};
 use crate::auth::{ClusterPass, Holds, Level, Operation, Requirement, rest_level};
 
 use crate::catalogue::NotedSize;
@@ -35,12 +35,14 @@ const USAGE_LATE_SECONDS: u64 = 900;
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ClusterHealth {
     /// `ok`, or `degraded` while something that it needs does not answer: then `problems` says what.
+    #[schema(pattern = "^(ok|degraded)$")]
     status: &'static str,
     /// What does not work, in sentences.
     problems: Vec<&'static str>,
     /// The server's version.
     version: &'static str,
     /// `cluster` or `single-tenant`.
+    #[schema(pattern = "^(cluster|single-tenant)$")]
     mode: &'static str,
     /// Seconds since the server started.
     uptime_seconds: u64,
@@ -78,6 +80,7 @@ pub(super) struct HiveHubHealth {
 #[into_params(parameter_in = Query)]
 pub(super) struct TenantsParameters {
     /// How many at most: 1 to 1,000; 100 if not given.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
@@ -92,6 +95,7 @@ pub(super) struct TenantsPage {
     tenants: Vec<TenantAnswer>,
     /// With `deleted=true`: those that were deleted and can be had back, by id.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     deleted: Option<Vec<RestorableTenant>>,
     /// Where the next page starts; null on the last.
     next_cursor: Option<String>,
@@ -107,6 +111,7 @@ pub(super) struct RestorableTenant {
     /// When it was deleted.
     deleted_at: String,
     /// Until when it can be had back.
+    #[schema(format = DateTime)]
     restorable_until: String,
     /// `operator`: by this node's operator, who restores it here. `hivehub`: by HiveHub, where its deletion is taken back.
     /// null if that was not noted down.
@@ -119,6 +124,7 @@ pub(super) struct TenantAnswer {
     /// Its id.
     id: String,
     /// `awake` or `asleep`.
+    #[schema(pattern = "^(awake|asleep)$")]
     state: &'static str,
     /// How large it is; null if that was never noted down.
     usage: Option<UsageNow>,
@@ -132,7 +138,7 @@ pub(super) struct TenantAnswer {
 #[into_params(parameter_in = Query)]
 pub(super) struct RestoreParameters {
     /// The `log_id` that the deletion was answered with.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = "uuid")]
     log_id: Option<Uuid>,
 }
 
@@ -144,6 +150,7 @@ pub(super) struct DeletedTenant {
     /// The id of its log.
     log_id: String,
     /// When it was deleted.
+    #[schema(format = DateTime)]
     deleted_at: String,
 }
 
@@ -174,8 +181,10 @@ pub(super) struct QuotaNow {
     /// Collections.
     collections: Option<u64>,
     /// Requests within a minute.
+    #[schema(value_type = Option<u64>)]
     requests_per_minute: Option<u32>,
     /// Requests within an hour.
+    #[schema(value_type = Option<u64>)]
     requests_per_hour: Option<u32>,
 }
 
@@ -207,12 +216,13 @@ pub(super) struct UsageAnswer {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WindowNow {
     /// When it began; null before the first record of the log.
+    #[schema(format = DateTime)]
     since: Option<String>,
     /// Its first record.
     first_seq: Option<u64>,
     /// What it comes to now, by meter: `vectors_upserted`, `vectors_deleted`, `searches`, `requests`,
     /// `storage_byte_seconds` and `storage_bytes`. As text above 2^53.
-    #[schema(value_type = BTreeMap<String, Object>)]
+    #[schema(value_type = BTreeMap<String, openapi::WholeNumber>)]
     totals: BTreeMap<&'static str, MeterValue>,
 }
 
@@ -227,6 +237,7 @@ pub(super) struct DeliveredNow {
     /// Every window closed at this record of the log or before.
     seq: u64,
     /// When that was; null if it was in an earlier life of the server that noted nothing down.
+    #[schema(format = DateTime)]
     at: Option<String>,
     /// The last window of it; null while that is not known.
     window: Option<DeliveredWindowNow>,
@@ -238,8 +249,10 @@ pub(super) struct DeliveredWindowNow {
     /// Its lines are known to HiveHub by this, a colon and the meter.
     id: String,
     /// When it began.
+    #[schema(format = DateTime)]
     since: String,
     /// When it ended.
+    #[schema(format = DateTime)]
     until: String,
     /// Its first record.
     first_seq: u64,
@@ -247,7 +260,7 @@ pub(super) struct DeliveredWindowNow {
     last_seq: u64,
     /// What it came to, by meter, as in the window that is open. What is zero is no line, except for
     /// `storage_bytes` where vectors were deleted.
-    #[schema(value_type = BTreeMap<String, Object>)]
+    #[schema(value_type = BTreeMap<String, openapi::WholeNumber>)]
     totals: BTreeMap<&'static str, MeterValue>,
 }
 
@@ -259,10 +272,13 @@ pub(super) struct KeyAnswer {
     /// Its public name; null on a server without keys.
     key_id: Option<String>,
     /// `ADMIN`, `READ_WRITE` or `READ_ONLY`.
+    #[schema(pattern = "^(ADMIN|READ_WRITE|READ_ONLY)$")]
     permission: &'static str,
     /// `tenant`, or `cluster` for the operator's.
+    #[schema(pattern = "^(tenant|cluster)$")]
     scope: &'static str,
     /// When it ends; null is never.
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
     /// Whose it is; null for the operator's.
     tenant: Option<KeyTenant>,
@@ -319,8 +335,6 @@ impl From<Limits> for QuotaNow {
 /// See how the node is.
 #[utoipa::path(get, path = "/api/v1/cluster/health", operation_id = "cluster_health", responses(
     (status = 200, body = ClusterHealth),
-    (status = 401, body = ProblemBody),
-    (status = 403, body = ProblemBody),
 ))]
 pub(super) async fn health(State(app): State<App>, GrantedCluster(_): GrantedCluster) -> Response {
     let shared = &app.shared;
@@ -369,10 +383,6 @@ pub(super) async fn health(State(app): State<App>, GrantedCluster(_): GrantedClu
 #[utoipa::path(get, path = "/api/v1/cluster/tenants", operation_id = "list_tenants", params(TenantsParameters),
     responses(
         (status = 200, body = TenantsPage),
-        (status = 400, body = ProblemBody),
-        (status = 401, body = ProblemBody),
-        (status = 403, body = ProblemBody),
-        (status = 422, body = ProblemBody),
     ))]
 pub(super) async fn tenants(
     State(app): State<App>,
@@ -447,11 +457,6 @@ async fn deleted_tenants(
     params(("id" = String, Path, description = "The tenant's id.")),
     responses(
         (status = 200, body = DeletedTenant),
-        (status = 401, body = ProblemBody),
-        (status = 403, body = ProblemBody),
-        (status = 404, body = ProblemBody),
-        (status = 422, body = ProblemBody),
-        (status = 503, body = ProblemBody),
     ))]
 pub(super) async fn delete_tenant(
     State(app): State<App>,
@@ -468,13 +473,7 @@ pub(super) async fn delete_tenant(
     params(("id" = String, Path, description = "The tenant's id."), RestoreParameters),
     responses(
         (status = 200, body = DeletedTenant),
-        (status = 400, body = ProblemBody),
-        (status = 401, body = ProblemBody),
-        (status = 403, body = ProblemBody),
-        (status = 404, body = ProblemBody),
-        (status = 409, body = ProblemBody),
-        (status = 422, body = ProblemBody),
-        (status = 503, body = ProblemBody),
+        (status = 409, description = "A tenant with this id exists, or HiveHub has deleted it."),
     ))]
 pub(super) async fn restore_tenant(
     State(app): State<App>,
@@ -500,12 +499,7 @@ pub(super) async fn restore_tenant(
 /// See what a tenant uses, and what it may use.
 #[utoipa::path(get, path = "/api/v1/cluster/usage", operation_id = "usage", params(UsageParameters), responses(
     (status = 200, body = UsageAnswer),
-    (status = 400, body = ProblemBody),
-    (status = 401, body = ProblemBody),
-    (status = 403, body = ProblemBody),
-    (status = 404, body = ProblemBody),
-    (status = 422, body = ProblemBody),
-    (status = 503, body = ProblemBody),
+    (status = 404, description = "This node has no such tenant."),
 ))]
 pub(super) async fn usage(
     State(app): State<App>,
@@ -580,10 +574,6 @@ fn by_meter(totals: Vec<MeterTotal>) -> BTreeMap<&'static str, MeterValue> {
 /// See what one's own key is and may do.
 #[utoipa::path(post, path = "/api/v1/cluster/keys/validate", operation_id = "validate_key", responses(
     (status = 200, body = KeyAnswer),
-    (status = 401, body = ProblemBody),
-    (status = 403, body = ProblemBody),
-    (status = 429, body = ProblemBody),
-    (status = 503, body = ProblemBody),
 ))]
 pub(super) async fn validate_key(Caller(holds): Caller) -> Response {
     let answer = match holds {

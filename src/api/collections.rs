@@ -19,9 +19,9 @@ use super::answer::{expect_answer, json, made};
 use super::body::expect_content_type;
 use super::conditions::Submitted;
 use super::middleware::auth::Granted;
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::values::{InCollection, given};
-use super::{App, vectors};
+use super::{App, openapi, vectors};
 use crate::auth::{Admin, Read};
 use crate::tenancy::{CollectionChange, CollectionFacts, SearchState};
 
@@ -33,15 +33,15 @@ const SHOWN_BYTES: usize = 320;
 #[serde(deny_unknown_fields)]
 pub(super) struct NewCollection {
     /// `[A-Za-z0-9][A-Za-z0-9_.-]{0,127}`
-    #[schema(example = "words")]
+    #[schema(value_type = openapi::CollectionName)]
     name: String,
     /// How many numbers each vector has: 1 to 16,384. With `text` it may be left out, together with the metric:
     /// then there are texts and no vectors.
-    #[schema(example = 3)]
+    #[schema(example = 3, minimum = 1, maximum = 16384, nullable = false)]
     #[serde(default, deserialize_with = "given")]
     dimension: Option<u32>,
     /// How vectors compare: `cosine`, `dot` or `euclidean`.
-    #[schema(value_type = Option<String>, example = "cosine")]
+    #[schema(value_type = Option<MetricName>, nullable = false)]
     #[serde(default, deserialize_with = "given")]
     metric: Option<Metric>,
     /// Whether vectors may have texts, which are searched by their words; false unless said otherwise. With
@@ -141,18 +141,28 @@ impl TextInput {
     }
 }
 
+/// How vectors compare.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it describes the words of `Metric`")]
+enum MetricName {
+    Cosine,
+    Dot,
+    Euclidean,
+}
+
 /// What is asked of an index.
-#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct IndexInput {
     /// Links per vector and level: 2 to 128.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 2, maximum = 128)]
     m: Option<u16>,
     /// Candidates kept while linking: 4 to 4,096.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 4, maximum = 4096)]
     ef_construction: Option<u16>,
     /// Candidates kept while searching, unless a search says otherwise: 1 to 4,096.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 4096)]
     ef: Option<u16>,
 }
 
@@ -175,10 +185,12 @@ impl IndexInput {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CollectionAnswer {
     /// Its name.
+    #[schema(value_type = openapi::CollectionName)]
     name: String,
     /// Of all its vectors; null if it has texts only.
     dimension: Option<u32>,
     /// How they compare; null if it has texts only.
+    #[schema(value_type = Option<MetricName>)]
     metric: Option<&'static str>,
     /// Whether its vectors may have texts.
     text: bool,
@@ -192,7 +204,8 @@ pub(super) struct CollectionAnswer {
     index: IndexAnswer,
     /// How filters are answered.
     payload_index: PayloadIndexAnswer,
-    /// When it was created.
+    /// When it was created, in RFC 3339.
+    #[schema(format = DateTime)]
     created_at: String,
     /// The seq of its last change: what `If-Match` compares with.
     last_change: u64,
@@ -211,17 +224,37 @@ pub(super) struct PayloadIndexAnswer {
     bytes: usize,
 }
 
+/// Whether there is a graph.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it describes the words of `SearchState`")]
+enum IndexState {
+    Exact,
+    Linking,
+    Linked,
+}
+
 /// How searches are answered.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct IndexAnswer {
     /// `exact`: every vector is compared. `linked`: by a graph. `linking`: by a graph, and what is not in
     /// it yet is compared one by one.
+    #[schema(value_type = IndexState)]
     state: &'static str,
     /// How many vectors are compared one by one beside the graph.
     unlinked: usize,
-    /// What was asked for when the collection was made.
-    #[serde(flatten)]
-    parameters: IndexInput,
+    /// Links per vector and level, if they were given when the collection was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    m: Option<u16>,
+    /// Candidates kept while linking, if they were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    ef_construction: Option<u16>,
+    /// Candidates kept while searching, if they were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    ef: Option<u16>,
 }
 
 impl From<CollectionFacts> for CollectionAnswer {
@@ -246,7 +279,7 @@ impl From<CollectionFacts> for CollectionAnswer {
             language: facts.texts.and_then(|texts| texts.language).map(Language::code),
             count: facts.vectors,
             bytes: facts.logical_bytes,
-            index: IndexAnswer { state, unlinked, parameters: IndexInput { m, ef_construction, ef } },
+            index: IndexAnswer { state, unlinked, m, ef_construction, ef },
             payload_index,
             created_at: facts.created_at.to_string(),
             last_change: facts.last_change.get(),
@@ -267,6 +300,7 @@ pub(super) struct CollectionCreated<'a> {
     /// The record that did it.
     seq: u64,
     /// Its name.
+    #[schema(value_type = openapi::CollectionName)]
     name: &'a str,
 }
 
@@ -282,10 +316,8 @@ pub(super) struct CollectionDeleted {
 /// Make a collection.
 #[utoipa::path(post, path = "/api/v1/collections", operation_id = "create_collection",
     request_body = NewCollection, responses(
-    (status = 201, body = CollectionCreated),
-    (status = 409, body = ProblemBody, description = "The name is taken"),
-    (status = 422, body = ProblemBody),
-    (status = 507, body = ProblemBody),
+    (status = 201, body = CollectionCreated, headers(("Location" = String, description = "Where the collection is."))),
+    (status = 409, description = "The name is taken."),
 ))]
 pub(super) async fn create(
     Granted(tenant): Granted<Admin>,
@@ -307,8 +339,7 @@ pub(super) async fn create(
 #[utoipa::path(get, path = "/api/v1/collections", operation_id = "list_collections",
     responses(
     (status = 200, body = CollectionList),
-    (status = 422, body = ProblemBody),
-    (status = 503, body = ProblemBody),
+    (status = 422, description = "There are too many to list in one answer."),
 ))]
 pub(super) async fn list(
     State(app): State<App>,
@@ -329,7 +360,6 @@ pub(super) async fn list(
 #[utoipa::path(get, path = "/api/v1/collections/{name}", operation_id = "describe_collection",
     params(("name" = String, Path)), responses(
     (status = 200, body = CollectionAnswer, headers(("ETag" = String, description = "The last change, for If-Match"))),
-    (status = 404, body = ProblemBody),
 ))]
 pub(super) async fn describe(
     Granted(tenant): Granted<Read>,
@@ -347,9 +377,6 @@ pub(super) async fn describe(
 #[utoipa::path(delete, path = "/api/v1/collections/{name}", operation_id = "delete_collection",
     params(("name" = String, Path)), responses(
     (status = 200, body = CollectionDeleted),
-    (status = 404, body = ProblemBody),
-    (status = 412, body = ProblemBody),
-    (status = 507, body = ProblemBody),
 ))]
 pub(super) async fn delete(
     Granted(tenant): Granted<Admin>,

@@ -21,14 +21,14 @@ pub(super) struct Status {
 const OK: Status = Status { status: "ok", version: env!("CARGO_PKG_VERSION") };
 
 /// Whether the process lives.
-#[utoipa::path(get, path = "/health", responses((status = 200, body = Status)), security(()))]
+#[utoipa::path(get, path = "/health", operation_id = "health", responses((status = 200, body = Status)), security(()))]
 pub(super) async fn health() -> Response {
     json(StatusCode::OK, &OK)
 }
 
 /// Whether the server takes requests: not while it stops.
-#[utoipa::path(get, path = "/ready", security(()), responses(
-    (status = 200, body = Status), (status = 503, description = "The server is stopping")
+#[utoipa::path(get, path = "/ready", operation_id = "ready", security(()), responses(
+    (status = 200, body = Status), (status = 503, description = "The server is stopping.")
 ))]
 pub(super) async fn ready(State(app): State<App>) -> Response {
     if app.is_stopping() {

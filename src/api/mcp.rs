@@ -9,12 +9,12 @@ use axum::response::Response;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use super::App;
-use super::body::Received;
+use super::body::{Received, expect_content_type};
 use super::middleware::auth::{GrantedMcp, Readmission};
 use super::middleware::host;
 use super::operations::{Session, Ways};
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
+use super::{App, openapi};
 
 /// The largest message, in bytes. What is more is for REST.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -28,38 +28,48 @@ const MESSAGE_PATIENCE: Duration = Duration::from_secs(5);
 /// tool asks for.
 const CHARGED_FOR: usize = 2;
 
-/// A message of JSON-RPC 2.0, as MCP has it.
+/// A request or a notification of JSON-RPC 2.0, as MCP has it.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "it is described here, and written and read by rmcp")]
+#[expect(dead_code, reason = "it describes JSON that rmcp reads")]
 struct Message {
     /// Always `2.0`.
+    #[schema(pattern = "^2\\.0$", example = "2.0")]
     jsonrpc: String,
-    /// Which request it is or answers; none in a notification.
-    #[schema(value_type = Option<Object>)]
+    /// Which request it is; a notification has none.
+    #[schema(value_type = Option<openapi::MessageId>, nullable = false)]
     id: Option<u64>,
-    /// In a request: what is asked for.
-    method: Option<String>,
-    /// In a request: with what.
-    #[schema(value_type = Option<Object>)]
+    /// What is asked for.
+    #[schema(example = "tools/list")]
+    method: String,
+    /// With what.
+    #[schema(value_type = Option<Object>, nullable = false)]
     params: Option<()>,
-    /// In an answer: what was asked for.
-    #[schema(value_type = Option<Object>)]
+}
+
+/// An answer of JSON-RPC 2.0.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes JSON that rmcp writes")]
+struct MessageAnswer {
+    /// Always `2.0`.
+    jsonrpc: String,
+    /// Which request it answers; null if that could not be read.
+    #[schema(value_type = Option<openapi::MessageId>)]
+    id: Option<u64>,
+    /// What was asked for.
+    #[schema(value_type = Option<Object>, nullable = false)]
     result: Option<()>,
-    /// In an answer: why it was not done.
-    #[schema(value_type = Option<Object>)]
+    /// Why it was not done.
+    #[schema(value_type = Option<Object>, nullable = false)]
     error: Option<()>,
 }
 
 /// Speak MCP (streamable HTTP, without sessions): tools for agents, as far as the key reaches.
 #[utoipa::path(post, path = "/mcp", operation_id = "mcp",
     request_body = Message, responses(
-    (status = 200, description = "The answer to a request; a notification is answered by 202 and nothing", body = Message),
-    (status = 400, body = ProblemBody),
-    (status = 401, body = ProblemBody),
-    (status = 403, body = ProblemBody, description = "A page or a host that is not known here, or a key that has no tools"),
-    (status = 413, body = ProblemBody),
-    (status = 429, body = ProblemBody),
-    (status = 503, body = ProblemBody),
+    (status = 200, description = "The answer to a request.", body = MessageAnswer),
+    (status = 202, description = "A notification was taken; there is no answer."),
+    (status = 406, description = "`Accept` does not name both `application/json` and `text/event-stream`."),
+    (status = 403, description = "The page or the host is not known here, or the key has no tools."),
 ))]
 pub(super) async fn serve(
     State(app): State<App>,
@@ -85,7 +95,27 @@ pub(super) async fn serve(
     };
     let session = Session::new(app.clone(), ways, pass, readmission, &message, share.clone());
     let message = message.bytes;
-    Ok(app.shared.mcp.answer(parts, message, session).await)
+    expect_content_type(&parts.headers, &["application/json"])?;
+    as_problem(app.shared.mcp.answer(parts, message, session).await).await
+}
+
+/// An answer as it is, unless the transport refuses the message in plain text: that becomes a problem.
+async fn as_problem(answer: Response) -> Result<Response, Problem> {
+    /// More than any such text has.
+    const TEXT_BYTES_MAX: usize = 4096;
+    let status = answer.status();
+    let content_type = answer.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if status.is_success() || content_type.is_some_and(|value| value.starts_with("application/json")) {
+        return Ok(answer);
+    }
+    let (status, code) = match status {
+        StatusCode::NOT_ACCEPTABLE => (status, "not-acceptable"),
+        // It is JSON by its type, and no message by what it says.
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-message"),
+        _ => (status, "invalid-message"),
+    };
+    let text = axum::body::to_bytes(answer.into_body(), TEXT_BYTES_MAX).await.unwrap_or_default();
+    Err(Problem::new(status, code, String::from_utf8_lossy(&text)))
 }
 
 /// What the MCP specification asks for against pages that make a browser speak to a server it should not (DNS

@@ -12,15 +12,13 @@ use axum::routing::get;
 use super::middleware::auth::GrantedCluster;
 use super::middleware::host::{AllowedHosts, check_against};
 use super::middleware::request;
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::{App, answer, no_such_method, no_such_route};
 use crate::metrics::{CONTENT_TYPE, Reading};
 
 /// Read the node's metrics, as Prometheus does. They name its tenants, so they are the operator's.
 #[utoipa::path(get, path = "/metrics", operation_id = "metrics", responses(
     (status = 200, content_type = "text/plain; version=0.0.4", body = String),
-    (status = 401, body = ProblemBody),
-    (status = 403, body = ProblemBody),
 ))]
 pub(super) async fn serve(
     State(app): State<App>,

@@ -34,13 +34,20 @@ pub struct Problem {
 #[schema(as = Problem)]
 pub(super) struct ProblemBody<'a> {
     /// `urn:vectorizer:problem:<code>`; the code is for programs and never changes its meaning.
+    #[schema(
+        pattern = "^urn:vectorizer:problem:[a-z0-9-]+$",
+        example = "urn:vectorizer:problem:no-such-collection"
+    )]
     #[serde(rename = "type")]
     kind: String,
     /// The status in words.
+    #[schema(example = "Not Found")]
     title: &'a str,
     /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599, example = 404)]
     status: u16,
     /// What was wrong with this request: the field, the value and the limit.
+    #[schema(example = "there is no collection named \"words\"")]
     detail: &'a str,
     /// The request, as it is named in the server's log and in the audit trail.
     request_id: &'a str,

@@ -18,13 +18,13 @@ use vectorizer_replay::{
     TextRequest, fused,
 };
 
-use super::App;
 use super::answer::{Show, expect_answer, json, shown_bytes};
 use super::body::{JsonBody, Received};
 use super::middleware::auth::Granted;
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::values::{InCollection, VectorInput, filter, given, limit};
 use super::vectors::PointAnswer;
+use super::{App, openapi};
 use crate::auth::{Operation, Read};
 use crate::json::{AtMost, Limit};
 use crate::scheduling::in_bulk;
@@ -58,29 +58,32 @@ const SHOWN_WEIGHT: usize = 16;
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchInput {
     /// Numbers, or base64 of little-endian f32. With `text`, both are looked for.
-    #[schema(value_type = Option<Vec<f32>>)]
+    #[schema(value_type = Option<openapi::Vector>, nullable = false)]
     #[serde(default, deserialize_with = "given")]
     vector: Option<VectorInput>,
     /// Words: what has any of them is found, ranked by BM25. Case, accents and the order of words make no difference. Of a
     /// long text the first 64 KiB are looked at, and of more than 256 words that the collection has, the rarest.
+    #[schema(nullable = false, min_length = 1)]
     #[serde(default, deserialize_with = "given")]
     text: Option<String>,
     /// What the ranking is made of: `text`, `vector` or `both`. Unless said otherwise, what was sent; a text alone is
     /// also looked for by its embedding, if the server makes embeddings of the collection's dimension.
-    #[schema(value_type = Option<String>)]
     rank_by: Option<RankBy>,
     /// 1 to 1,000; 10 unless said otherwise. The first results of a ranking by both do not depend on it.
+    #[schema(minimum = 1, maximum = 1000)]
     limit: Option<u64>,
     /// What a result must fulfil. A filter without a condition (`{}`, clauses that are empty or hold nothing but such
     /// filters) is fulfilled by every vector.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<openapi::Filter>)]
     filter: Option<Box<RawValue>>,
     /// Candidates to keep while walking a graph: 1 to 4,096.
+    #[schema(minimum = 1, maximum = 4096)]
     ef: Option<u32>,
     /// Compare with every vector, graph or not.
     exact: Option<bool>,
     /// The least score of a result, or, for vectors alone under euclidean, its largest distance. Of vectors, all that
     /// reach it are only sure to be found with `exact`.
+    #[schema(minimum = -3.402_823_466_385_288_6e38, maximum = 3.402_823_466_385_288_6e38)]
     score_threshold: Option<f32>,
     /// Show payloads; true unless said otherwise.
     with_payload: Option<bool>,
@@ -91,7 +94,7 @@ pub(super) struct SearchInput {
 }
 
 /// What a ranking is made of.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum RankBy {
     Text,
@@ -117,7 +120,7 @@ impl Limit for InOneBatch {
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchBatchInput {
     /// 1 to 100.
-    #[schema(value_type = Vec<SearchInput>)]
+    #[schema(value_type = Vec<SearchInput>, min_items = 1, max_items = 100)]
     searches: AtMost<SearchInput, InOneBatch>,
 }
 
@@ -131,9 +134,21 @@ pub(super) struct SearchAnswer<'a> {
 /// One result.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Found<'a> {
-    /// The vector.
-    #[serde(flatten)]
-    point: PointAnswer<'a>,
+    /// Its id.
+    #[schema(value_type = openapi::VectorId)]
+    id: &'a str,
+    /// Its payload, if it has one and it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<openapi::Payload>, nullable = false)]
+    payload: Option<&'a RawValue>,
+    /// Its text, if it has one and it was asked for; as it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    text: Option<&'a str>,
+    /// Its numbers, if it has any and they were asked for; bit for bit as they were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    vector: Option<&'a [f32]>,
     /// For a vector, its similarity (cosine, dot: higher is better) or distance (euclidean: lower is better). For a
     /// text, its BM25 (higher is better). For both (higher is better): the sum of 1 / (60 + place) over the rankings in
     /// whose first 100 places it is; for a result that is in neither, and so comes behind those, 1 / (60 + its better place).
@@ -152,7 +167,7 @@ pub(super) struct SearchBatchAnswer<'a> {
 #[serde(deny_unknown_fields)]
 pub(super) struct CountInput {
     /// Only what fulfils this; a filter without a condition is fulfilled by every vector.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<openapi::Filter>)]
     filter: Option<Box<RawValue>>,
 }
 
@@ -399,14 +414,18 @@ impl Search {
     }
 
     fn answer<'a>(&self, hits: &'a [Hit]) -> SearchAnswer<'a> {
-        let found = |hit: &'a Hit| Found { point: PointAnswer::of(&hit.point, self.show), score: hit.score };
+        let found = |hit: &'a Hit| {
+            let PointAnswer { id, payload, text, vector } = PointAnswer::of(&hit.point, self.show);
+            Found { id, payload, text, vector, score: hit.score }
+        };
         SearchAnswer { results: hits.iter().map(found).collect() }
     }
 }
 
 /// A result as a search shows it.
 pub(super) fn scored(point: &StoredPoint, score: f32, show: Show) -> Result<Box<RawValue>, Problem> {
-    to_raw_value(&Found { point: PointAnswer::of(point, show), score }).map_err(|error| {
+    let PointAnswer { id, payload, text, vector } = PointAnswer::of(point, show);
+    to_raw_value(&Found { id, payload, text, vector, score }).map_err(|error| {
         tracing::error!(%error, "a result could not be written as JSON");
         Problem::internal()
     })
@@ -416,9 +435,6 @@ pub(super) fn scored(point: &StoredPoint, score: f32, show: Show) -> Result<Box<
 #[utoipa::path(post, path = "/api/v1/collections/{name}/search", params(("name" = String, Path)),
     request_body = SearchInput, responses(
     (status = 200, body = SearchAnswer),
-    (status = 404, body = ProblemBody),
-    (status = 422, body = ProblemBody),
-    (status = 503, body = ProblemBody),
 ))]
 pub(super) async fn search(
     State(app): State<App>,
@@ -469,9 +485,6 @@ pub(super) async fn search(
 #[utoipa::path(post, path = "/api/v1/collections/{name}/search/batch", params(("name" = String, Path)),
     request_body = SearchBatchInput, responses(
     (status = 200, body = SearchBatchAnswer),
-    (status = 404, body = ProblemBody),
-    (status = 422, body = ProblemBody),
-    (status = 503, body = ProblemBody),
 ))]
 pub(super) async fn search_batch(
     State(app): State<App>,
@@ -527,9 +540,6 @@ pub(super) async fn search_batch(
 #[utoipa::path(post, path = "/api/v1/collections/{name}/count", params(("name" = String, Path)),
     request_body = CountInput, responses(
     (status = 200, body = CountAnswer),
-    (status = 404, body = ProblemBody),
-    (status = 422, body = ProblemBody),
-    (status = 503, body = ProblemBody),
 ))]
 pub(super) async fn count(
     State(app): State<App>,

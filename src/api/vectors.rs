@@ -13,13 +13,13 @@ use utoipa::{IntoParams, ToSchema};
 use vectorizer_log::{CollectionName, Document, Payload, PointId, Text};
 use vectorizer_replay::{Filter, StoredPoint};
 
-use super::App;
 use super::answer::{self, Show, expect_answer, made, shown_bytes};
 use super::body::{Parameters, expect_content_type, parse_body};
 use super::conditions::Submitted;
 use super::middleware::auth::Granted;
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::values::{InCollection, OfVector, VectorInput, expect_plain, filter, given, limit, payload};
+use super::{App, openapi};
 use crate::auth::{Read, Write};
 use crate::json::{self, AtMost, Limit, Unreadable};
 use crate::tenancy::{Committed, MergePatch, Tenant, VectorChange};
@@ -53,7 +53,7 @@ impl Limit for InOneWrite {
 #[serde(deny_unknown_fields)]
 pub(super) struct Upsert {
     /// 1 to 100,000, with distinct ids.
-    #[schema(value_type = Vec<PointInput>)]
+    #[schema(value_type = Vec<PointInput>, min_items = 1, max_items = 100_000)]
     vectors: AtMost<PointInput, InOneWrite>,
 }
 
@@ -62,18 +62,20 @@ pub(super) struct Upsert {
 #[serde(deny_unknown_fields)]
 pub(super) struct PointInput {
     /// 1 to 256 bytes without control characters.
+    #[schema(value_type = openapi::VectorId)]
     id: String,
     /// Numbers, or base64 of little-endian f32; needed in a collection with a dimension, unless the server
     /// is configured to make embeddings of texts; refused in a collection without.
-    #[schema(value_type = Option<Vec<f32>>)]
+    #[schema(value_type = Option<openapi::Vector>, nullable = false)]
     #[serde(default, deserialize_with = "given")]
     vector: Option<VectorInput>,
     /// 1 byte to 64 KiB of any characters, found by its words. Only in a collection with texts; needed in one without
     /// a dimension.
+    #[schema(nullable = false, min_length = 1, max_length = 65536)]
     #[serde(default, deserialize_with = "given")]
     text: Option<String>,
     /// A JSON object of up to 64 KiB.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<openapi::Payload>)]
     payload: Option<Box<RawValue>>,
 }
 
@@ -133,8 +135,10 @@ pub(super) struct Shown {
 #[serde(deny_unknown_fields)]
 pub(super) struct PageParameters {
     /// 1 to 1,000; 100 unless said otherwise.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u64>,
     /// `next_cursor` of the page before.
+    #[param(min_length = 2, max_length = 342, pattern = "^[A-Za-z0-9_-]+$")]
     cursor: Option<String>,
     /// Show payloads; true unless said otherwise.
     with_payload: Option<bool>,
@@ -148,17 +152,20 @@ pub(super) struct PageParameters {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PointAnswer<'a> {
     /// Its id.
-    id: &'a str,
+    #[schema(value_type = openapi::VectorId)]
+    pub(super) id: &'a str,
     /// Its payload, if it has one and it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    payload: Option<&'a RawValue>,
+    #[schema(value_type = Option<openapi::Payload>, nullable = false)]
+    pub(super) payload: Option<&'a RawValue>,
     /// Its text, if it has one and it was asked for; as it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<&'a str>,
+    #[schema(nullable = false)]
+    pub(super) text: Option<&'a str>,
     /// Its numbers, if it has any and they were asked for; bit for bit as they were sent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    vector: Option<&'a [f32]>,
+    #[schema(nullable = false)]
+    pub(super) vector: Option<&'a [f32]>,
 }
 
 impl<'a> PointAnswer<'a> {
@@ -190,10 +197,10 @@ pub(super) struct Page<'a> {
 #[serde(deny_unknown_fields)]
 pub(super) struct DeleteSelection {
     /// These, as far as they exist; up to 100,000.
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<Vec<openapi::VectorId>>, max_items = 100_000)]
     ids: Option<AtMost<String, InOneWrite>>,
     /// Those that fulfil this filter, which must have a condition.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<openapi::Filter>)]
     filter: Option<Box<RawValue>>,
     /// Every vector of the collection, if it is true.
     all: Option<bool>,
@@ -212,15 +219,7 @@ pub(super) fn written<T: Serialize>(status: StatusCode, committed: Committed, bo
 #[utoipa::path(put, path = "/api/v1/collections/{name}/vectors", operation_id = "upsert_vectors",
     params(("name" = String, Path)),
     request_body(content((Upsert = "application/json"), (PointInput = "application/x-ndjson"))),
-    responses(
-        (status = 200, body = Upserted),
-        (status = 404, body = ProblemBody),
-        (status = 412, body = ProblemBody),
-        (status = 413, body = ProblemBody),
-        (status = 422, body = ProblemBody),
-        (status = 503, body = ProblemBody),
-        (status = 507, body = ProblemBody),
-    ))]
+    responses((status = 200, body = Upserted)))]
 pub(super) async fn upsert(
     State(app): State<App>,
     Granted(tenant): Granted<Write>,
@@ -302,9 +301,6 @@ fn not_empty(points: Vec<Document>) -> Result<Vec<Document>, Problem> {
 #[utoipa::path(get, path = "/api/v1/collections/{name}/vectors", operation_id = "list_vectors",
     params(("name" = String, Path), PageParameters), responses(
     (status = 200, body = Page),
-    (status = 404, body = ProblemBody),
-    (status = 422, body = ProblemBody),
-    (status = 503, body = ProblemBody),
 ))]
 pub(super) async fn list(
     State(app): State<App>,
@@ -349,8 +345,6 @@ fn read_cursor(cursor: &str) -> Result<PointId, Problem> {
 #[utoipa::path(get, path = "/api/v1/collections/{name}/vectors/{id}", operation_id = "get_vector",
     params(("name" = String, Path), ("id" = String, Path), Shown), responses(
     (status = 200, body = PointAnswer),
-    (status = 404, body = ProblemBody),
-    (status = 503, body = ProblemBody),
 ))]
 pub(super) async fn get(
     State(app): State<App>,
@@ -368,9 +362,6 @@ pub(super) async fn get(
 #[utoipa::path(delete, path = "/api/v1/collections/{name}/vectors/{id}", operation_id = "delete_vector",
     params(("name" = String, Path), ("id" = String, Path)), responses(
     (status = 200, body = Deleted),
-    (status = 404, body = ProblemBody),
-    (status = 412, body = ProblemBody),
-    (status = 507, body = ProblemBody),
 ))]
 pub(super) async fn delete(
     Granted(tenant): Granted<Write>,
@@ -389,10 +380,6 @@ pub(super) async fn delete(
     params(("name" = String, Path)),
     request_body = DeleteSelection, responses(
     (status = 200, body = Deleted),
-    (status = 404, body = ProblemBody),
-    (status = 412, body = ProblemBody),
-    (status = 422, body = ProblemBody),
-    (status = 507, body = ProblemBody),
 ))]
 pub(super) async fn delete_many(
     State(app): State<App>,
@@ -452,14 +439,10 @@ fn deleted(committed: Committed) -> Response {
 }
 
 /// Change one vector's payload by a JSON merge patch (RFC 7396).
-#[utoipa::path(patch, path = "/api/v1/collections/{name}/vectors/{id}/payload",
+#[utoipa::path(patch, path = "/api/v1/collections/{name}/vectors/{id}/payload", operation_id = "change_payload",
     params(("name" = String, Path), ("id" = String, Path)),
-    request_body(content((Object = "application/merge-patch+json"), (Object = "application/json"))), responses(
+    request_body(content((openapi::MergePatch = "application/merge-patch+json"), (openapi::MergePatch = "application/json"))), responses(
     (status = 200, body = PayloadChanged),
-    (status = 404, body = ProblemBody),
-    (status = 412, body = ProblemBody),
-    (status = 422, body = ProblemBody),
-    (status = 507, body = ProblemBody),
 ))]
 pub(super) async fn change_payload(
     State(app): State<App>,

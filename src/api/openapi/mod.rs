@@ -1,4 +1,10 @@
 //! The description of the API (OpenAPI 3.1), written from the handlers themselves.
+//!
+//! - `schema`: values that Rust's types do not describe.
+//! - `shared`: what operations have in common, from the table of operations.
+
+mod schema;
+mod shared;
 
 use std::sync::LazyLock;
 
@@ -7,12 +13,17 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
+pub(super) use self::schema::{
+    CollectionName, Filter, LogRecord, MergePatch, MessageId, Payload, Vector, VectorId, WholeNumber,
+};
+use self::shared::Shared;
 use super::{audit, cluster, collections, health, mcp, metrics, problem, search, vectors};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Vectorizer",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
         description = "A vector database that many tenants share safely. Errors are application/problem+json \
                        (RFC 9457). Writes take Idempotency-Key and If-Match, and answer with the seq of the \
                        record that did them.",
@@ -46,16 +57,34 @@ use super::{audit, cluster, collections, health, mcp, metrics, problem, search, 
         serve,
     ),
     components(schemas(problem::ProblemBody)),
-    modifiers(&BearerKey),
+    tags(
+        (name = "collections", description = "Make, see and delete collections."),
+        (name = "vectors", description = "Write, read and delete vectors."),
+        (name = "search", description = "Find and count vectors."),
+        (name = "log", description = "The tenant's audit log."),
+        (name = "cluster", description = "The node and its tenants, for its operator; usage and keys, for everyone."),
+        (name = "agents", description = "Tools for agents."),
+        (name = "server", description = "Health, metrics and this description."),
+    ),
+    servers((url = "/", description = "The server that serves this description.")),
+    modifiers(&BearerKey, &Shared),
     security(("key" = [])),
 )]
 struct Description;
+
+/// What stands beside the security scheme.
+const KEYLESS: &str =
+    "A key of a tenant or of the operator. A server without keys (`vectorizer serve`) takes none.";
 
 struct BearerKey;
 
 impl Modify for BearerKey {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("hh_…").build();
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("hh_…")
+            .description(Some(KEYLESS))
+            .build();
         document.components.get_or_insert_default().add_security_scheme("key", SecurityScheme::Http(scheme));
     }
 }
