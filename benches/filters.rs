@@ -110,9 +110,9 @@ fn payload(point: usize) -> Value {
     let document = point / CHUNKS;
     let mut payload = json!({
         "document": document, "hash": hash(document), "source": source(document), "at": point,
-        "service.name": if point % 100 == 0 { "api" } else { "web" },
+        "service.name": if point.is_multiple_of(100) { "api" } else { "web" },
     });
-    if let Some(payload) = payload.as_object_mut().filter(|_| point % 10 == 0) {
+    if let Some(payload) = payload.as_object_mut().filter(|_| point.is_multiple_of(10)) {
         let readers: Vec<usize> = (0..400).map(|nth| (point * 13 + nth * 7) % 5_000).collect();
         payload.insert("readers".to_owned(), json!(readers));
         let attributes: Map<String, Value> =

@@ -52,13 +52,16 @@ pub struct Catalogue {
     notes: Arc<Database>,
 }
 
+/// Notes by tree and key; nothing for a note that was removed.
+type Unwritten = BTreeMap<(&'static str, String), Option<Vec<u8>>>;
+
 /// How the node stands with `HiveHub`.
 #[derive(Debug)]
 struct Standing {
     /// Of tenants, to the place in the policy feed that says so; and of the node itself.
     database: Arc<Database>,
-    /// What could not be written there for want, by tree and key; nothing for what was removed.
-    waiting: Mutex<BTreeMap<(&'static str, String), Option<Vec<u8>>>>,
+    /// What could not be written there for want.
+    waiting: Mutex<Unwritten>,
 }
 
 /// The catalogue cannot be read or written.
@@ -434,7 +437,7 @@ impl Standing {
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), Option<Vec<u8>>>> {
+    fn waiting(&self) -> MutexGuard<'_, Unwritten> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

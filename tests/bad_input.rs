@@ -593,7 +593,7 @@ async fn nothing_is_taken_field_by_field_from_an_array() {
         (Method::PUT, VECTORS, r#"[[{"id":"a","vector":[1,2,3]}]]"#, "body"),
         (Method::PUT, VECTORS, r#"{"vectors":[["a",[1,2,3],null,null]]}"#, "vectors[0]"),
         (Method::POST, DELETE, r#"[["good-1"],null]"#, "body"),
-        (Method::POST, SEARCH, r#"[[1,2,3],null,null,1,null,null,null,null,null,null,null]"#, "body"),
+        (Method::POST, SEARCH, "[[1,2,3],null,null,1,null,null,null,null,null,null,null]", "body"),
         (Method::POST, BATCH, r#"[[{"vector":[1,2,3]}]]"#, "body"),
         (Method::POST, BATCH, r#"{"searches":[[[1,2,3]]]}"#, "searches[0]"),
         (Method::POST, COUNT, "[null]", "body"),

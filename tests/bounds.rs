@@ -97,9 +97,8 @@ async fn searches_that_get_no_core_are_told_so() {
     let node = Node::dev(data.path());
     let client = node.client(ACME);
     client.create("words", 1, "dot").await;
-    // Longer than what is indexed, so that payloads have to be looked at.
     let kind = "a".repeat(65);
-    for batch in 0..4 {
+    for batch in 0..16 {
         let vectors: Vec<Value> = (0..5_000)
             .map(|id| json!({"id": format!("{batch}-{id}"), "vector": [id], "payload": {"kind": kind}}))
             .collect();

@@ -269,8 +269,8 @@ async fn a_tombstone_that_names_anothers_log_deletes_and_erases_nothing_of_it() 
     is_put_away(&stage.data(), "globex", 1).await;
     stage.cluster.end_node("KILL").await;
     let folder = stage.data().join("_deleted");
-    let tombstone = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-    let tombstone = tombstone.filter(|path| path.extension().is_some_and(|it| it == "json")).next().unwrap();
+    let mut tombstones = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let tombstone = tombstones.find(|path| path.extension().is_some_and(|it| it == "json")).unwrap();
     let manifest: Value =
         serde_json::from_slice(&fs::read(stage.data().join("acme/manifest.json")).unwrap()).unwrap();
     let acmes = folder.join(format!("{}.json", manifest["log_id"].as_str().unwrap()));

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::{ACME, Client, Node};
+use crate::node::{ACME, Client, Node, eventually};
 use crate::stopwatch::Stopwatch;
 
 const VECTORS: u64 = 6_000;
@@ -127,7 +127,8 @@ async fn the_first_upsert_after_a_restart_is_answered_at_once() {
         let vectors: Vec<Value> = (first..first + 600).map(point).collect();
         client.put("/collections/words/vectors", &json!({ "vectors": vectors })).await.expect(200);
     }
-    linked(&client).await;
+    let is_linked = async || client.get("/collections/words").await.expect(200)["index"]["state"] == "linked";
+    eventually("all is linked", Duration::from_secs(100), is_linked).await;
     kept_graph(data.path(), "acme").await;
     for life in 0..3 {
         if life == 0 {

@@ -666,7 +666,7 @@ async fn a_number_is_kept_as_it_was_sent() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let agent = Agent::new(&node, ACME);
-    agent.call("create_collection", json!({"name": "notes", "text": true})).await;
+    agent.call("create_collection", json!({"collection": "notes", "text": true})).await;
     let numbers = "[9007199254740993,18446744073709551617,0.1000000000000000055,1.10,42.0,-0.0,1e-7,8.41e21]";
     let message = |id: &str, numbers: &str| {
         format!(

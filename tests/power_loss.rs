@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use vectorizer::auth::ApiKey;
+use vectorizer::hivehub::TenantStatus;
 use vectorizer_log::{Actor, CollectionId, Draft, Event, Seq, TenantFolder, TenantLog, Timestamp, Via};
 
 use crate::disk::{Disk, Negligence, Survival};
@@ -173,7 +174,13 @@ async fn live(seed: u64, rounds: usize, negligence: Option<Negligence>) -> Optio
         let client = cluster.node.keyless();
         for customer in &mut customers {
             if deleted == Some(&customer.name) {
-                // It begins anew, and with nothing of what was.
+                // On the node it stays deleted. HiveHub makes it anew, with nothing of what was.
+                cluster
+                    .hub
+                    .set_tenant_status(&customer.name.parse().unwrap(), TenantStatus::Deleted)
+                    .unwrap();
+                cluster.tenant(&customer.name);
+                customer.key = cluster.key(Some(&customer.name), None);
                 (customer.created, customer.acknowledged) = (false, Vec::new());
                 let listed = cluster.send(&customer.key, "GET", "/collections", &Value::Null).await;
                 if listed.status == 200 && listed.body["collections"] != json!([]) {

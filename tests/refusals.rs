@@ -46,11 +46,11 @@ async fn cases(cluster: &Cluster, http: &reqwest::Client) -> Value {
     let (json, text) = ("application/json", "text/plain");
     json!([
         case("PUT", VECTORS, None, json, 401),
-        case("PUT", VECTORS, Some(&reader.expose()), json, 403),
-        case("PUT", "/api/v1/nothing", Some(&admin.expose()), json, 404),
-        case("POST", "/api/v1/log", Some(&admin.expose()), json, 405),
-        case("PUT", VECTORS, Some(&admin.expose()), text, 415),
-        case("PUT", VECTORS, Some(&poor.expose()), json, 429),
+        case("PUT", VECTORS, Some(reader.expose()), json, 403),
+        case("PUT", "/api/v1/nothing", Some(admin.expose()), json, 404),
+        case("POST", "/api/v1/log", Some(admin.expose()), json, 405),
+        case("PUT", VECTORS, Some(admin.expose()), text, 415),
+        case("PUT", VECTORS, Some(poor.expose()), json, 429),
     ])
 }
 
@@ -168,10 +168,10 @@ fn a_connection_goes_on_after_a_refused_body_that_is_small_and_its_end_is_announ
         }
     }
     // A client that takes its answer only after it has sent everything.
-    const LARGE: usize = 20 << 20;
-    stream.write_all(head(None, &format!("Content-Length: {LARGE}\r\n")).as_bytes()).unwrap();
+    let mebibyte = vec![b' '; 1 << 20];
+    stream.write_all(head(None, &format!("Content-Length: {}\r\n", 20 * mebibyte.len())).as_bytes()).unwrap();
     for _ in 0..20 {
-        stream.write_all(&[b' '; 1 << 20]).unwrap();
+        stream.write_all(&mebibyte).unwrap();
     }
     let (status, head, _) = answer(&mut stream);
     assert_eq!(status, 401);
@@ -185,9 +185,10 @@ fn a_refused_body_that_never_ends_is_not_read_for_ever() {
     let node = Node::dev(data.path());
     let mut stream = connected(&node);
     stream.write_all(head(None, "Content-Length: 1000000000000\r\n").as_bytes()).unwrap();
+    let mebibyte = vec![b' '; 1 << 20];
     let mut sent = 0_u64;
     let started = Instant::now();
-    while stream.write_all(&[b' '; 1 << 20]).is_ok() {
+    while stream.write_all(&mebibyte).is_ok() {
         sent += 1 << 20;
         assert!(sent < 1 << 30 && started.elapsed() < 2 * PATIENCE, "{sent} bytes were taken");
     }

@@ -207,7 +207,7 @@ impl TenantFolder {
     /// [`Error::Damaged`] if the records are those of another log.
     pub fn proven_log_id(&self) -> Result<LogId, Error> {
         let closed = self.closed_file()?;
-        let proven = self.open().and_then(|log| log.proven_log_id());
+        let proven = self.open().and_then(UnverifiedLog::proven_log_id);
         // Nothing was written, so what was left at the closing still holds.
         if let Some(closed) = closed {
             self.put_back(&closed)?;

@@ -93,14 +93,17 @@ pub enum StorageFailure {
 impl StorageFailure {
     /// What the system's answer stands for.
     pub fn of(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Absent,
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::IsADirectory => {
-                Self::Corrupt
-            }
+        use io::ErrorKind;
+        let is = |kinds: &[ErrorKind]| kinds.contains(&error.kind());
+        if is(&[ErrorKind::StorageFull, ErrorKind::QuotaExceeded]) {
+            Self::Full
+        } else if is(&[ErrorKind::NotFound, ErrorKind::NotADirectory]) {
+            Self::Absent
+        } else if is(&[ErrorKind::InvalidData, ErrorKind::UnexpectedEof, ErrorKind::IsADirectory]) {
+            Self::Corrupt
+        } else {
             // EMFILE and ENFILE, EACCES and EPERM, EROFS, EINTR, ENOMEM, EIO, and all that has no kind of its own.
-            _ => Self::Broken,
+            Self::Broken
         }
     }
 

@@ -212,7 +212,7 @@ async fn next_data(
 pub(super) fn parse_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     json::read(bytes).map_err(|unreadable| match unreadable {
         Unreadable::Wrong(wrong) if wrong.is_whole() => Problem::from(wrong).at("body"),
-        unreadable => unreadable.into(),
+        unreadable @ (Unreadable::NotJson(_) | Unreadable::Wrong(_)) => unreadable.into(),
     })
 }
 
@@ -305,7 +305,7 @@ mod tests {
         let refused = parse_body::<Vec<Named>>(br#"[{"id":"a"},{"id":5}]"#).unwrap_err();
         assert_eq!(refused.detail(), "[1].id: expected a string, found 5");
         let refused = parse_body::<Vec<Named>>(br#"[{"id":"a","extra":1}]"#).unwrap_err();
-        assert_eq!(refused.detail(), "[1]: unknown field \"extra\", expected id");
+        assert_eq!(refused.detail(), "[0]: unknown field \"extra\", expected id");
         let refused = parse_body::<Vec<Named>>(br#"[{"id":NaN}]"#).unwrap_err();
         assert!(format!("{refused:?}").contains("malformed-json"), "{refused:?}");
     }

@@ -392,7 +392,7 @@ fn a_deletion_is_taken_back_within_the_grace_with_the_same_incarnation_and_keys_
     hub.set_tenant_status(&acme(), TenantStatus::Deleted).unwrap();
     hub.set_delete_grace(Duration::ZERO);
     assert!(matches!(hub.undelete_tenant(&acme()), Err(HubStoreError::GraceOver { .. })));
-    hub.set_delete_grace(Duration::from_secs(60));
+    hub.set_delete_grace(Duration::from_mins(1));
     hub.create_tenant(&new_acme()).unwrap();
     assert!(matches!(hub.undelete_tenant(&acme()), Err(HubStoreError::TenantNotDeleted(_))));
 }

@@ -5,7 +5,7 @@
 //! refused, and an error has the path of the value, the value (shortened) and what is accepted there. The path comes
 //! from the calls that are open when reading fails, so nothing is read a second time to find it.
 //!
-//! - `reader`: the deserializer around serde_json's.
+//! - `reader`: the deserializer around `serde_json`'s.
 //! - `wrong`: what an error says.
 //! - `parameters`: the same for a query's parameters.
 //! - `plain`: JSON that every reader takes for the same.

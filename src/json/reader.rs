@@ -1,7 +1,7 @@
-//! The deserializer around serde_json's: it takes objects only for structs, and keeps errors in words of its own.
+//! The deserializer around `serde_json`'s: it takes objects only for structs, and keeps errors in words of its own.
 //!
 //! Errors of visitors are made here as [`Wrong`], kept in [`Reading`], and stand in for whatever comes out of
-//! serde_json on the way back; the path is gathered on that way.
+//! `serde_json` on the way back; the path is gathered on that way.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -15,7 +15,7 @@ use serde::forward_to_deserialize_any;
 use super::wrong::{Step, Wrong};
 use crate::scheduling::pause;
 
-/// What serde_json calls the newtype by which it hands over a value as it is written.
+/// What `serde_json` calls the newtype by which it hands over a value as it is written.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
 /// How much of a field's name is kept for the path.
 const NAME_BYTES_MAX: usize = 256;
@@ -31,13 +31,13 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Keeps an error of ours on its way through serde_json.
+    /// Keeps an error of ours on its way through `serde_json`.
     fn keep<E: de::Error>(&self, wrong: Wrong) -> E {
         self.wrong.replace(Some(wrong));
         E::custom("")
     }
 
-    /// The error that comes out of serde_json: ours if there is one, else its own.
+    /// The error that comes out of `serde_json`: ours if there is one, else its own.
     fn told<E: fmt::Display>(&self, error: &E) -> Wrong {
         self.wrong.take().unwrap_or_else(|| Wrong::of_json(error))
     }
@@ -248,7 +248,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<'_, A> {
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Wrong> {
         let reading = self.reading;
         let name = &mut self.name;
-        self.inner.next_key_seed(Name { seed, reading, name }).map_err(|error| reading.told(&error))
+        self.inner.next_key_seed(Name { seed, reading, noted: name }).map_err(|error| reading.told(&error))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Wrong> {
@@ -267,15 +267,15 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<'_, A> {
 struct Name<'r, S> {
     seed: S,
     reading: &'r Reading,
-    name: &'r mut String,
+    noted: &'r mut String,
 }
 
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Name<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
-        let Self { seed, reading, name } = self;
-        seed.deserialize(NameReader { inner, reading, name }).map_err(|wrong| reading.keep(wrong))
+        let Self { seed, reading, noted } = self;
+        seed.deserialize(NameReader { inner, reading, name: noted }).map_err(|wrong| reading.keep(wrong))
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) enum Step {
 enum What {
     /// Said in plain words, with the code of the error if it has one of its own.
     Value(String, Option<String>),
-    /// What serde_json says of a text that is not JSON.
+    /// What `serde_json` says of a text that is not JSON.
     NotJson(String),
 }
 
@@ -63,7 +63,7 @@ impl Wrong {
         self
     }
 
-    /// What serde_json has found.
+    /// What `serde_json` has found.
     pub(super) fn of_json(error: &impl fmt::Display) -> Self {
         let said = error.to_string();
         let (words, _) = place_of(&said);
@@ -257,13 +257,13 @@ pub(super) fn one_of(names: &[&str]) -> String {
     }
 }
 
-/// What serde_json says, and the place that it names behind it.
+/// What `serde_json` says, and the place that it names behind it.
 fn place_of(said: &str) -> (&str, Option<(&str, &str)>) {
     let Some((words, place)) = said.rsplit_once(" at line ") else { return (said, None) };
     (words, place.split_once(" column "))
 }
 
-/// What serde_json says of a text that is not JSON, in words of JSON.
+/// What `serde_json` says of a text that is not JSON, in words of JSON.
 fn plain_syntax(said: &str) -> String {
     let (words, place) = place_of(said);
     let words = match words {

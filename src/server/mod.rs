@@ -449,12 +449,11 @@ impl Conversation {
         let head = Head::new(heads, origin);
         let stream = TokioIo::new(HeadLimited::new(stream, head.clone()));
         let mut connection = http.serve_connection(stream, Exchanges { router, peer, head: head.clone() });
-        let ended = match stopping.run_until_cancelled(&mut connection).await {
-            Some(ended) => ended,
-            None => {
-                Pin::new(&mut connection).graceful_shutdown();
-                (&mut connection).await
-            }
+        let ended = if let Some(ended) = stopping.run_until_cancelled(&mut connection).await {
+            ended
+        } else {
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         };
         let mut stream = connection.into_parts().io.into_inner().into_inner();
         if let Err(error) = ended {

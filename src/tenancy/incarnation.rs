@@ -40,21 +40,21 @@ pub(super) fn standing(bound: Option<Incarnation>, comes: Option<Incarnation>) -
     }
 }
 
-impl Tenancy {
-    /// Whether `comes` may enter the folder, or has to wait until an earlier incarnation is moved away. Reads the disk,
-    /// and changes nothing.
-    pub(super) fn admit(&self, folder: &TenantFolder, comes: Option<Incarnation>) -> Result<(), WakeError> {
-        let refused = match standing(folder.incarnation()?, comes) {
-            Standing::Theirs | Standing::Nobodys => return Ok(()),
-            Standing::OfThePast => WakeError::OfThePast,
-            Standing::OfALater => WakeError::Outdated,
-        };
-        // IMPORTANT: the folder is moved away or a key refused on the word of the manifest, so the records have to prove
-        // that it is theirs.
-        folder.proven_log_id()?;
-        Err(refused)
-    }
+/// Whether `comes` may enter the folder, or has to wait until an earlier incarnation is moved away. Reads the disk, and
+/// changes nothing.
+pub(super) fn admit(folder: &TenantFolder, comes: Option<Incarnation>) -> Result<(), WakeError> {
+    let refused = match standing(folder.incarnation()?, comes) {
+        Standing::Theirs | Standing::Nobodys => return Ok(()),
+        Standing::OfThePast => WakeError::OfThePast,
+        Standing::OfALater => WakeError::Outdated,
+    };
+    // IMPORTANT: the folder is moved away or a key refused on the word of the manifest, so the records have to prove
+    // that it is theirs.
+    folder.proven_log_id()?;
+    Err(refused)
+}
 
+impl Tenancy {
     /// Makes the folder that of `comes`, if it is nobody's; whose it is. Its records have been read. Reads the disk.
     pub(super) fn bind(
         &self,

@@ -594,7 +594,7 @@ impl Tenancy {
         let tenancy = self.clone();
         let work = move || {
             if folder.try_exists()? {
-                tenancy.admit(&folder, comes)?;
+                incarnation::admit(&folder, comes)?;
             }
             let woken = wake(folder.clone(), comes, &deleted, after_failure, waking, &stopping)?;
             // IMPORTANT: after its records were read, which prove that the manifest is theirs.

@@ -160,8 +160,11 @@ fn what_cannot_be_right_is_refused_before_anything_is_written() {
     fs::create_dir(copy.path()).unwrap();
     fs::copy(stage.source().path().join("manifest.json"), copy.path().join("manifest.json")).unwrap();
     assert!(matches!(stage.begin(), Err(MigrationError::LogExists { .. })));
-    let deleted = DeletedTenants::open(&stage.data).unwrap();
-    deleted.delete(&"globex".parse().unwrap(), Timestamp::now()).unwrap();
+    fs::remove_dir_all(copy.path()).unwrap();
+    // A tombstone of the log, which may be that of an earlier migration.
+    DeletedTenants::open(&stage.data).unwrap();
+    let tombstone = format!("{}.json", stage.source().log_id().unwrap());
+    fs::write(stage.data.join("_deleted").join(tombstone), "{}").unwrap();
     assert!(matches!(stage.begin(), Err(MigrationError::LogDeleted(_))));
     fs::remove_dir_all(stage.data.join("_deleted")).unwrap();
     // The tenant itself.

@@ -75,16 +75,13 @@ impl TextIndex {
         let length = words.len();
         for (term, count) in words.counted() {
             let posting = Posting { document, count, length };
-            match self.terms.get_mut(term) {
-                Some(postings) => {
-                    let before = postings.bytes();
-                    postings.push(posting);
-                    self.bytes = self.bytes + postings.bytes() - before;
-                }
-                None => {
-                    self.bytes += allocated(term.len());
-                    self.terms.insert(term.into(), Postings::One(posting));
-                }
+            if let Some(postings) = self.terms.get_mut(term) {
+                let before = postings.bytes();
+                postings.push(posting);
+                self.bytes = self.bytes + postings.bytes() - before;
+            } else {
+                self.bytes += allocated(term.len());
+                self.terms.insert(term.into(), Postings::One(posting));
             }
         }
         self.documents += 1;

@@ -51,17 +51,14 @@ impl Postings {
             Self::Many(blocks) => {
                 let Blocks { all, len, bytes } = Arc::make_mut(blocks);
                 *len += 1;
-                match all.last_mut().filter(|block| !block.is_full()) {
-                    Some(block) => {
-                        *bytes -= block.bytes();
-                        Arc::make_mut(block).push(posting);
-                        *bytes += block.bytes();
-                    }
-                    None => {
-                        let block = Block::new(posting);
-                        *bytes += block.bytes();
-                        all.push(Arc::new(block));
-                    }
+                if let Some(block) = all.last_mut().filter(|block| !block.is_full()) {
+                    *bytes -= block.bytes();
+                    Arc::make_mut(block).push(posting);
+                    *bytes += block.bytes();
+                } else {
+                    let block = Block::new(posting);
+                    *bytes += block.bytes();
+                    all.push(Arc::new(block));
                 }
             }
         }

@@ -26,7 +26,7 @@ impl TextQuery {
     /// How many bytes of a question are looked at: as many as a text may have.
     pub const BYTES_MAX: usize = Text::BYTES_MAX;
     /// How many of its terms are looked up: the longest, which are rarer than others in every language.
-    pub const TERMS_MAX: usize = 2_048;
+    pub const TERMS_MAX: usize = 16_384;
     /// How many of those that the collection has are looked for: the rarest, as they say most.
     pub const TERMS_SOUGHT_MAX: usize = 256;
 

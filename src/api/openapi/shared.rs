@@ -176,11 +176,13 @@ fn complete(described: &mut Described, facts: &Facts, components: &Components) {
     parameters.push(RefOr::Ref(Ref::new("#/components/parameters/RequestId")));
     if let Some(RefOr::T(body)) = &mut described.request_body {
         body.required = Some(Required::True);
-        lines(body.content.get_mut(NDJSON));
+        if let Some(content) = body.content.get_mut(NDJSON) {
+            lines(content);
+        }
     }
     let responses = &mut described.responses.responses;
     for status in facts.problems() {
-        responses.entry(status.to_string()).or_insert_with(|| shared(status).into());
+        responses.entry(status.to_string()).or_insert_with(|| shared(status));
     }
     for (status, response) in responses {
         let status: u16 = status.parse().unwrap_or_default();
@@ -193,7 +195,9 @@ fn complete(described: &mut Described, facts: &Facts, components: &Components) {
                 response.description =
                     said(response, components).or_else(|| described.summary.clone()).unwrap_or_default();
             }
-            lines(response.content.get_mut(NDJSON));
+            if let Some(content) = response.content.get_mut(NDJSON) {
+                lines(content);
+            }
             response.headers.insert("X-Request-Id".into(), header("RequestId"));
             if facts.write {
                 response.headers.insert("Idempotency-Replayed".into(), header("IdempotencyReplayed"));
@@ -206,8 +210,8 @@ fn complete(described: &mut Described, facts: &Facts, components: &Components) {
 }
 
 /// NDJSON is text to OpenAPI 3.1; what a line is stands beside it.
-fn lines(content: Option<&mut RefOr<Content>>) {
-    if let Some(RefOr::T(content)) = content
+fn lines(content: &mut RefOr<Content>) {
+    if let RefOr::T(content) = content
         && let Some(line) = content.schema.take()
     {
         let text =

@@ -252,7 +252,7 @@ mod tests {
             ("", r#"the key "" has an empty step"#),
             ("a.", r#"the key "a." has an empty step"#),
             ("['service.name']", r#"the key "['service.name']" has an empty step"#),
-            ("a]", r#"has ']' outside quotes"#),
+            ("a]", "has ']' outside quotes"),
             (r"service\.name", r#"the key "service\\.name" has '\\' outside quotes"#),
             (r#""a"#, "without its closing quote"),
             (r#""a\n""#, "precedes neither a quote nor a backslash"),

@@ -268,7 +268,7 @@ mod tests {
             prop_assert!(numbers.stretches.is_empty() || least == numbers.len());
             for (from, to) in bounds {
                 for (json, has) in [
-                    (format!(r#"{{"gte":{from},"lt":{to}}}"#), (from..to).into()),
+                    (format!(r#"{{"gte":{from},"lt":{to}}}"#), from..to),
                     (format!(r#"{{"gt":{from}}}"#), (from + 1..u32::MAX)),
                     (format!(r#"{{"lte":{to}}}"#), (0..to + 1)),
                 ] {

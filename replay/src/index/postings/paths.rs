@@ -27,7 +27,7 @@ impl Postings {
         PayloadIndex {
             indexed: self.fields.len(),
             left_out: self.left_out.len(),
-            left_out_first: named.map(|path| path.to_string()).collect(),
+            left_out_first: named.map(ToString::to_string).collect(),
             bytes: self.bytes(),
         }
     }
