@@ -171,7 +171,7 @@ async fn a_tenant_wakes_although_whoever_woke_it_has_left() {
     for batch in 0..20 {
         let vectors: Vec<Value> =
             (0..1_000).map(|id| json!({"id": format!("{batch}-{id}"), "vector": vec![id; 128]})).collect();
-        client.put("/collections/words/vectors", &json!({ "vectors": vectors })).await.expect(200);
+        client.load("/collections/words/vectors", &json!({ "vectors": vectors })).await;
     }
     node.kill();
     let node = Node::dev(data.path());

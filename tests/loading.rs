@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::{ACME, Client, GLOBEX, Node, PATIENCE};
+use crate::node::{ACME, Client, GLOBEX, Node};
 
 /// Rows of little-endian four-byte numbers, as numpy writes them.
 struct Matrix {
@@ -50,17 +49,7 @@ async fn upsert(client: &Client, collection: &str, first: usize, rows: &[&[u8]])
         .zip(rows)
         .map(|(number, row)| json!({"id": number.to_string(), "vector": BASE64.encode(row)}))
         .collect();
-    let (path, body) = (format!("/collections/{collection}/vectors"), json!({"vectors": vectors}));
-    let since = Instant::now();
-    loop {
-        let answer = client.put(&path, &body).await;
-        // Where others take the cores, linking does not keep up, and writes are told to come again.
-        if answer.status != 503 || since.elapsed() > PATIENCE {
-            return answer.expect(200);
-        }
-        assert_eq!(answer.problem(), "busy", "{}", answer.body);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+    client.load(&format!("/collections/{collection}/vectors"), &json!({"vectors": vectors})).await
 }
 
 async fn nearest(client: &Client, query: &[u8], exact: bool) -> Vec<String> {

@@ -41,8 +41,8 @@ struct Message {
     /// What is asked for.
     #[schema(example = "tools/list")]
     method: String,
-    /// With what.
-    #[schema(value_type = Option<Object>, nullable = false)]
+    /// With what; null is nothing.
+    #[schema(value_type = Option<Object>)]
     params: Option<()>,
 }
 

@@ -89,7 +89,7 @@ impl Wrong {
         }
     }
 
-    /// The code of an error that has one of its own, as [`coded`] gave it.
+    /// The code of an error that has one of its own, as `coded` gave it.
     pub fn code(&self) -> Option<&str> {
         match &self.what {
             What::Value(_, code) => code.as_deref(),
