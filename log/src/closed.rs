@@ -3,9 +3,9 @@
 //! Opening sled costs milliseconds and megabytes, and writes. Whoever only reads needs what the log adds up
 //! to: what was folded up to some record before, and the records behind it, which are kept here.
 //!
-//! The file is durable only while the log is closed: it is moved aside, and that made durable, before the log
-//! is opened, and moved back if the log does not open. So where it stands and says the same head as the head's file, nothing was written since,
-//! also after a loss of power that took the head back.
+//! The file is durable only while the log is closed. It is moved aside, and that made durable, before the log is
+//! opened, and moved back if the log does not open. If the file exists and matches the head's file, the log has not
+//! changed since, also after a loss of power that took the head back.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

@@ -84,7 +84,7 @@ impl Taken {
             let taken = patiently(async {
                 loop {
                     let mut freed = std::pin::pin!(room.freed.notified());
-                    // Before looking, so that nothing is told unheard.
+                    // Subscribe before looking, or a wake-up is lost.
                     freed.as_mut().enable();
                     if let Some(taken) = taken_at_once(room, share, of_node) {
                         return Ok(taken);
