@@ -24,6 +24,7 @@ mod filters;
 mod foreign_files;
 mod greed;
 mod hostile;
+mod http;
 mod hub;
 mod hub_and_node;
 mod hub_process;

@@ -1,10 +1,11 @@
 //! Many tenants on one machine: starting, waking, working at the same time, and living beside bad neighbours.
 //!
 //! ```text
-//! cargo build --release && cargo bench --bench tenants [-- start first large mixed neighbours] [short]
+//! cargo build --release && cargo bench --bench tenants [-- start first large mixed neighbours attacks] [short]
 //! ```
 #![expect(clippy::print_stdout, reason = "what it is for")]
 
+mod attacks;
 #[path = "../support/client.rs"]
 mod client;
 #[path = "../support/cluster.rs"]
@@ -47,12 +48,18 @@ fn main() -> Outcome<()> {
     let named: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let scale = Scale { short: named.iter().any(|it| it == "short") };
     let named: Vec<_> = named.into_iter().filter(|it| it != "short").collect();
-    let measurements: [(&str, Measurement); 5] = [
+    if let [first, arguments @ ..] = &named[..]
+        && first == attacks::ATTACKER
+    {
+        return attacks::attack(arguments);
+    }
+    let measurements: [(&str, Measurement); 6] = [
         ("start", start::measure),
         ("first", waking::first),
         ("large", waking::large),
         ("mixed", mixed::measure),
         ("neighbours", neighbours::measure),
+        ("attacks", attacks::measure),
     ];
     for (name, measure) in measurements {
         if named.is_empty() || named.iter().any(|it| it == name) {

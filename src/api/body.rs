@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
 use super::App;
+use super::encoding::{Encoding, FIRST_PIECE_BYTES, PIECE_BYTES, Unpacking};
 use super::middleware::auth::{Readmission, share};
 use super::parsing::{INLINE_BYTES_MAX, Parsers};
 use super::problem::Problem;
@@ -58,8 +59,8 @@ impl BodyLimits {
     }
 
     /// Every tenant's share of the room, in KiB.
-    pub(super) fn share_kibibytes(&self) -> usize {
-        2 * kibibytes(self.body_bytes_max) as usize
+    pub(super) fn share_kibibytes(&self) -> u32 {
+        kibibytes(self.body_bytes_max).saturating_mul(2)
     }
 
     /// Where work on bodies is done.
@@ -99,7 +100,8 @@ impl Received {
         }
     }
 
-    /// Reads a body of at most `bytes_max` for the tenant that has this share; each byte is charged for so many.
+    /// Reads a body of at most `bytes_max`, packed and unpacked, for the tenant that has this share; each byte is
+    /// charged for so many.
     pub(super) async fn charged(
         limits: &BodyLimits,
         parts: &Parts,
@@ -110,6 +112,7 @@ impl Received {
     ) -> Result<Self, Problem> {
         let too_large =
             || Problem::too_large("body-too-large", format!("the body has more than {bytes_max} bytes"));
+        let encoding = Encoding::of(&parts.headers)?;
         let stated = parts.headers.get(header::CONTENT_LENGTH);
         let stated: Option<usize> = stated.and_then(|value| value.to_str().ok()?.parse().ok());
         if stated.is_some_and(|stated| stated > bytes_max) {
@@ -128,13 +131,37 @@ impl Received {
             taken.hold(kibibytes(charged_for * (bytes.len() + data.len()))).await?;
             bytes.extend_from_slice(&data);
         }
+        let mut bytes = bytes.freeze();
+        if let Some(encoding) = encoding {
+            let packed = charged_for * bytes.len() + encoding.window_bytes(&bytes);
+            let expected = encoding.expected_bytes(&bytes).min(bytes_max);
+            // All at once: bodies of a tenant that each hold a part do not wait for each other.
+            let charged = |bytes| kibibytes(packed + charged_for * bytes).min(limits.share_kibibytes());
+            taken.share_anew(charged(expected)).await?;
+            let mut unpacking = Unpacking::new(encoding, bytes)?;
+            let mut piece = FIRST_PIECE_BYTES;
+            loop {
+                taken.hold(charged(unpacking.bytes.len() + piece)).await?;
+                let is_end;
+                let step = move || unpacking.step(piece).map(|is_end| (unpacking, is_end));
+                (unpacking, is_end) = limits.parsers.run(&share, piece, step).await?;
+                if unpacking.bytes.len() > bytes_max {
+                    return Err(too_large());
+                }
+                if is_end {
+                    break;
+                }
+                piece = PIECE_BYTES;
+            }
+            bytes = unpacking.bytes.into();
+        }
         // A key may have been revoked meanwhile.
         if started.elapsed() > ADMITTED_FOR
             && let Some(readmission) = parts.extensions.get::<Readmission>()
         {
             readmission.check().await?;
         }
-        Ok(Self { bytes: bytes.freeze(), taken: Arc::new(taken), share, parsers: limits.parsers.clone() })
+        Ok(Self { bytes, taken: Arc::new(taken), share, parsers: limits.parsers.clone() })
     }
 
     /// Whether work on it is more than can be done on the spot.

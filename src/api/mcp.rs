@@ -123,9 +123,11 @@ async fn as_problem(answer: Response) -> Result<Response, Problem> {
 fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     let known = &app.shared.known_hosts;
     for origin in headers.get_all(header::ORIGIN) {
-        if !origin.to_str().is_ok_and(|origin| known.allow_origin(origin)) {
+        let is_known = app.shared.page_origins.allow(origin)
+            || origin.to_str().is_ok_and(|origin| known.allow_origin(origin));
+        if !is_known {
             let detail = format!(
-                "pages of {origin:?} may not speak to this server; server.allowed_hosts names the hosts of those that may"
+                "pages of {origin:?} may not speak to this server; server.cors_origins names the origins of those that may"
             );
             return Err(Problem::new(StatusCode::FORBIDDEN, "origin-not-allowed", detail));
         }

@@ -7,6 +7,7 @@
 //! - `collections`, `vectors`, `search`, `audit` (with `feed`), `metrics`, `health`: what the routes do.
 //! - `body`, `values`, `conditions`: what a client sends, checked on its way in; `room`: what of it there may be at
 //!   the same time; `parsing`: where it is parsed.
+//! - `encoding`: compressed bodies and answers.
 //! - `answer`: what a client gets: bounded, alone and in sum.
 //! - `mcp`: the door of the MCP server; `operations`: how its tools come to the operations.
 //! - `problem`: what a client is told when it goes wrong.
@@ -18,6 +19,7 @@ mod body;
 mod cluster;
 mod collections;
 mod conditions;
+mod encoding;
 mod feed;
 mod health;
 mod mcp;
@@ -44,12 +46,14 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower::util::option_layer;
 
 use self::answer::AnswerRoom;
 pub use self::answer::Show;
 pub use self::body::BodyLimits;
 pub use self::metrics::listener as metrics_router;
 pub use self::middleware::address::Peer;
+pub use self::middleware::cross_origin::PageOrigins;
 pub use self::middleware::host::AllowedHosts;
 pub use self::openapi::document;
 pub use self::operations::{Entered, Session};
@@ -77,6 +81,7 @@ struct Shared {
     allowed_hosts: Option<AllowedHosts>,
     /// Of the pages that may speak MCP, and of this server where it is told its names.
     known_hosts: AllowedHosts,
+    page_origins: PageOrigins,
     mcp: Endpoint,
     /// MCP messages that are being read or answered.
     messages: Arc<Semaphore>,
@@ -95,19 +100,29 @@ struct Shared {
     ending: CancellationToken,
 }
 
+/// What is believed of where requests come from.
+#[derive(Clone, Debug)]
+pub struct NetworkRules {
+    /// What a `Host` header may say to a server without keys, and an `Origin` to any that is asked for tools.
+    pub known_hosts: AllowedHosts,
+    /// The origins whose pages in browsers may use the API.
+    pub page_origins: PageOrigins,
+    /// The proxies whose word about a client's address is taken.
+    pub trusted_proxies: Vec<Network>,
+}
+
 impl App {
-    /// An app over these tenants, which lets in whom `access` lets in and shows `metrics`. `known_hosts` is what a
-    /// `Host` header may say to a server without keys, and an `Origin` to any that is asked for tools.
-    /// `trusted_proxies` are those whose word about a client's address is taken. `embedder` makes vectors of texts.
+    /// An app over these tenants, which lets in whom `access` lets in and shows `metrics`. `embedder` makes vectors of
+    /// texts.
     pub fn new(
         tenancy: Tenancy,
         access: AccessCheck,
         metrics: Metrics,
         body_limits: BodyLimits,
-        known_hosts: AllowedHosts,
-        trusted_proxies: Vec<Network>,
+        network: NetworkRules,
         embedder: Option<Embedder>,
     ) -> Self {
+        let NetworkRules { known_hosts, page_origins, trusted_proxies } = network;
         let allowed_hosts = (!access.is_cluster()).then(|| known_hosts.clone());
         let searching = Arc::new(Semaphore::new(cores()));
         let waiting_searches = Arc::new(Semaphore::new(cores() + search::WAITING_MAX));
@@ -123,6 +138,7 @@ impl App {
             body_limits,
             allowed_hosts,
             known_hosts,
+            page_origins,
             mcp: Endpoint::new(ending.clone()),
             messages: Arc::new(Semaphore::new(mcp::MESSAGES_MAX)),
             trusted_proxies,
@@ -188,7 +204,7 @@ impl App {
 /// What every tenant may take up, if bodies are bounded by `limits`.
 pub fn share_size(limits: &BodyLimits) -> ShareSize {
     ShareSize {
-        bodies: limits.share_kibibytes(),
+        bodies: limits.share_kibibytes() as usize,
         answers: answer::SHARE_KIBIBYTES,
         // One core is always left for the others.
         searches: cores().saturating_sub(1).max(1),
@@ -255,6 +271,7 @@ const OTHER_WAYS_TO_VECTORS: [(Operation, &str, &str); 10] = [
 
 /// The whole API.
 pub fn router(app: App) -> Router {
+    let cross_origin = app.shared.page_origins.layer();
     let mut router = Router::new();
     for operation in Operation::ALL {
         let mut route = guarded(&app, operation);
@@ -272,6 +289,8 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(no_such_method)
         .layer(from_fn_with_state(app.clone(), middleware::host::check))
         .layer(axum::middleware::from_fn(middleware::request::track))
+        .layer(axum::middleware::from_fn(encoding::compress))
+        .layer(option_layer(cross_origin))
         .with_state(app)
 }
 

@@ -68,6 +68,15 @@ struct Held {
 }
 
 impl Taken {
+    /// Gives back what it holds of its tenant's share, and takes `kibibytes` of it at once. What it holds of the node's
+    /// room stays.
+    pub(super) async fn share_anew(&mut self, kibibytes: u32) -> Result<(), Problem> {
+        let Some(held) = &mut self.held else { return Ok(()) };
+        drop(held.of_share.split(held.of_share.num_permits()));
+        held.of_share.merge(patiently(async { acquired(&self.share.bodies, kibibytes).await }).await?);
+        Ok(())
+    }
+
     /// Takes what is missing to hold `kibibytes`.
     pub(super) async fn hold(&mut self, kibibytes: u32) -> Result<(), Problem> {
         let Self { room, share, held } = self;

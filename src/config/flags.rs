@@ -8,7 +8,7 @@ use vectorizer_log::Dimension;
 use super::secret::Secret;
 use super::values::{
     BodyBytes, DeploymentName, FilePath, HostName, HubUrl, JsonDepth, MemoryBytes, ModelName, Network,
-    RequestCount, Seconds, from_flag,
+    PageOrigin, RequestCount, Seconds, from_flag,
 };
 
 /// Where the configuration file is, and values that win over it.
@@ -31,6 +31,11 @@ pub struct ConfigFlags {
     /// Names under which the server may be addressed, beside the loopback's
     #[arg(long, value_name = "HOST,...", value_delimiter = ',', value_parser = from_flag::<HostName>)]
     pub allowed_hosts: Option<Vec<HostName>>,
+
+    /// Origins whose pages in browsers may use the API, such as https://app.example.com; * is every one
+    /// [default: none]
+    #[arg(long, value_name = "ORIGIN,...", value_delimiter = ',', value_parser = from_flag::<PageOrigin>)]
+    pub cors_origins: Option<Vec<PageOrigin>>,
 
     /// The largest request body [default: 33554432]
     #[arg(long, value_name = "BYTES", value_parser = from_flag::<BodyBytes>)]

@@ -17,6 +17,7 @@ const fn key(section: &'static str, name: &'static str, default: &'static str) -
 pub(super) const LISTEN: Key = key("server", "listen", "127.0.0.1:15002");
 pub(super) const DATA_DIR: Key = key("server", "data_dir", "./data");
 pub(super) const ALLOWED_HOSTS: Key = key("server", "allowed_hosts", "[]");
+pub(super) const CORS_ORIGINS: Key = key("server", "cors_origins", "[]");
 pub(super) const BODY_BYTES_MAX: Key = key("server", "body_bytes_max", "33554432");
 pub(super) const JSON_DEPTH_MAX: Key = key("server", "json_depth_max", "32");
 pub(super) const TRUSTED_PROXIES: Key = key("server", "trusted_proxies", "[]");
@@ -49,6 +50,7 @@ pub(super) const ALL: &[Key] = &[
     LISTEN,
     DATA_DIR,
     ALLOWED_HOSTS,
+    CORS_ORIGINS,
     BODY_BYTES_MAX,
     JSON_DEPTH_MAX,
     TRUSTED_PROXIES,

@@ -25,7 +25,7 @@ pub use flags::ConfigFlags;
 pub use secret::Secret;
 pub use values::{
     BodyBytes, DeploymentName, FilePath, HostName, HubUrl, JsonDepth, MemoryBytes, ModelName, Network,
-    RequestCount, Seconds,
+    PageOrigin, RequestCount, Seconds,
 };
 
 /// The file that is read when the command line names none, if it is there.
@@ -58,6 +58,8 @@ pub struct Server {
     pub data_dir: PathBuf,
     /// Names under which the server may be addressed, beside those of this machine's loopback.
     pub allowed_hosts: Vec<HostName>,
+    /// The origins whose pages in browsers may use the API.
+    pub cors_origins: Vec<PageOrigin>,
     /// The largest request body.
     pub body_bytes_max: BodyBytes,
     /// The deepest nesting of a JSON body.
@@ -183,6 +185,7 @@ impl Server {
             listen: document.value(&keys::LISTEN, flags.listen.as_ref())?,
             data_dir: document.value(&keys::DATA_DIR, flags.data_dir.as_ref())?,
             allowed_hosts: document.list(&keys::ALLOWED_HOSTS, flags.allowed_hosts.as_ref())?,
+            cors_origins: document.list(&keys::CORS_ORIGINS, flags.cors_origins.as_ref())?,
             body_bytes_max: document.value(&keys::BODY_BYTES_MAX, flags.body_bytes_max.as_ref())?,
             json_depth_max: document.value(&keys::JSON_DEPTH_MAX, flags.json_depth_max.as_ref())?,
             trusted_proxies: document.list(&keys::TRUSTED_PROXIES, flags.trusted_proxies.as_ref())?,

@@ -73,7 +73,7 @@ rate_limiting: { default_requests_per_minute: 1000, default_requests_per_hour: 1
 #[test]
 fn every_key_is_a_flag_and_the_flag_wins_over_the_file() {
     let file = r#"
-server: { listen: "127.0.0.1:1", data_dir: a, allowed_hosts: [a], body_bytes_max: 2000, json_depth_max: 3,
+server: { listen: "127.0.0.1:1", data_dir: a, allowed_hosts: [a], cors_origins: ["http://a"], body_bytes_max: 2000, json_depth_max: 3,
           trusted_proxies: ["10.0.0.1"], metrics_listen: "127.0.0.1:2", tls: { cert: a, key: b }, shutdown_delay: 3,
           shutdown_grace: 4, delete_grace: 10, tenant_idle: 12, memory_budget: 20000000 }
 cluster: { enabled: true, hivehub_api_url: "http://a", hivehub_api_key: a, quota_check_interval: 5,
@@ -92,6 +92,7 @@ embedding: { url: "http://a/v1", model: a, key: a, dimension: 11 }
         let value = match key.name {
             "listen" | "metrics_listen" => "127.0.0.1:99",
             "hivehub_api_url" | "url" => "http://b",
+            "cors_origins" => "https://b,http://localhost:3000",
             "trusted_proxies" => "10.0.0.2,10.1.0.0/16",
             "enabled" | "require_authentication" => "false",
             "body_bytes_max" => "9999",
@@ -169,6 +170,9 @@ fn a_wrong_value_is_an_error_that_names_key_and_value() {
         ("server: { data_dir: '' }", "server.data_dir", "\"\""),
         ("server: { allowed_hosts: a }", "server.allowed_hosts", "\"a\""),
         ("server: { allowed_hosts: ['http://a'] }", "server.allowed_hosts", "\"http://a\""),
+        ("server: { cors_origins: ['a.example'] }", "server.cors_origins", "\"a.example\""),
+        ("server: { cors_origins: ['https://a.example/'] }", "server.cors_origins", "\"https://a.example/\""),
+        ("server: { cors_origins: ['https://a.example:443'] }", "server.cors_origins", "443"),
         ("server: { trusted_proxies: ['0.0.0.0/0'] }", "server.trusted_proxies", "\"0.0.0.0/0\""),
         ("server: { body_bytes_max: -1 }", "server.body_bytes_max", "-1"),
         ("server: { json_depth_max: 1.5 }", "server.json_depth_max", "1.5"),

@@ -212,6 +212,25 @@ impl HostName {
     }
 }
 
+/// The origin of pages in browsers (RFC 6454).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PageOrigin {
+    /// Every origin.
+    Any,
+    /// One, as browsers write it: a scheme, a host, and a port unless it is the scheme's own.
+    Named(Box<str>),
+}
+
+impl PageOrigin {
+    /// The origin, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Any => None,
+            Self::Named(origin) => Some(origin),
+        }
+    }
+}
+
 /// An address, or all addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -341,6 +360,22 @@ impl Value for HostName {
             .and_then(|rest| rest.strip_suffix(']'))
             .is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
         (is_name || is_bracketed).then(|| Self(text.to_ascii_lowercase().into()))
+    }
+}
+
+impl Value for PageOrigin {
+    const WANTED: &'static str = "an origin such as https://app.example.com (no path), or \"*\"";
+    const IS_TEXT: bool = true;
+
+    /// Takes only what a browser would send: another way to write the same origin would never match.
+    fn parse(text: &str) -> Option<Self> {
+        if text == "*" {
+            return Some(Self::Any);
+        }
+        let url = reqwest::Url::parse(text).ok()?;
+        let is_origin =
+            matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text;
+        is_origin.then(|| Self::Named(text.into()))
     }
 }
 

@@ -34,9 +34,11 @@ use self::pace::{Paced, SEND_BUFFER_BYTES};
 use self::peers::Peers;
 use self::tls::Tls;
 pub use self::tls::TlsError;
-use crate::api::{AllowedHosts, App, BodyLimits, Peer, metrics_router, router, share_size};
+use crate::api::{
+    AllowedHosts, App, BodyLimits, NetworkRules, PageOrigins, Peer, metrics_router, router, share_size,
+};
 use crate::auth::{AccessCheck, FailedAuthentications};
-use crate::config::{Config, Seconds};
+use crate::config::{self, Config, PageOrigin, Seconds};
 use crate::embedding::{Embedder, UnusableEmbedder};
 use crate::hivehub::{Clock, HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
 use crate::metrics::Metrics;
@@ -131,23 +133,12 @@ impl Server {
         let address = config.server.listen;
         let tls = config.server.tls.as_ref().map(Tls::load).transpose()?;
         let metrics = Metrics::default();
-        let hosts = |address| {
-            let names = config.server.allowed_hosts.iter().map(|host| host.as_str().to_owned());
-            AllowedHosts::new(address, names)
-        };
-        let known_hosts = hosts(address);
         let limits = BodyLimits::new(
             config.server.body_bytes_max.get() as usize,
             config.server.json_depth_max.get() as usize,
         );
         if config.cluster.is_none() {
-            if !address.ip().is_loopback() {
-                warn!(
-                    %address,
-                    "this server asks for no keys: anybody who reaches this address under a name of \
-                     server.allowed_hosts can read, change and delete everything"
-                );
-            }
+            warn_of_open_doors(&config.server);
             not_migrated(&config.server.data_dir)?;
         }
         let window = config.cluster.as_ref().map(|cluster| cluster.usage_report_interval.duration());
@@ -201,18 +192,10 @@ impl Server {
             None => (AccessCheck::keyless(single_tenant()), None, None, None, None),
         };
         let listener = listen(address)?;
-        let trusted_proxies = config.server.trusted_proxies.clone();
         let embedder = config.embedding.as_ref().map(Embedder::new).transpose()?;
-        let app = App::new(tenancy.clone(), access, metrics, limits, known_hosts, trusted_proxies, embedder);
-        let metrics = match config.server.metrics_listen {
-            // A page in a browser must not read them by a name of its own for loopback.
-            Some(address) if address.ip().is_loopback() => Some((listen(address)?, Some(hosts(address)))),
-            Some(address) => {
-                warn!(%address, "anybody who reaches this address can read the metrics, tenants' names among them");
-                Some((listen(address)?, None))
-            }
-            None => None,
-        };
+        let network = network_rules(&config.server);
+        let app = App::new(tenancy.clone(), access, metrics, limits, network, embedder);
+        let metrics = metrics_listener(&config.server)?;
         let delay = config.server.shutdown_delay.map(Seconds::duration);
         let grace = config.server.shutdown_grace.duration();
         let delete_grace = config.server.delete_grace.duration();
@@ -316,6 +299,50 @@ impl Server {
         beside.join_all().await;
         info!("stopped");
     }
+}
+
+/// Says who may do everything on a server without keys.
+fn warn_of_open_doors(config: &config::Server) {
+    let address = config.listen;
+    if !address.ip().is_loopback() {
+        warn!(
+            %address,
+            "this server asks for no keys: anybody who reaches this address under a name of \
+             server.allowed_hosts can read, change and delete everything"
+        );
+    }
+    if config.cors_origins.contains(&PageOrigin::Any) {
+        warn!(
+            "this server asks for no keys and server.cors_origins has \"*\": every page that a browser on this \
+             machine opens can read, change and delete everything"
+        );
+    }
+}
+
+/// The hosts that a listener at this address is known by.
+fn hosts(config: &config::Server, address: SocketAddr) -> AllowedHosts {
+    AllowedHosts::new(address, config.allowed_hosts.iter().map(|host| host.as_str().to_owned()))
+}
+
+fn network_rules(config: &config::Server) -> NetworkRules {
+    NetworkRules {
+        known_hosts: hosts(config, config.listen),
+        page_origins: PageOrigins::new(&config.cors_origins),
+        trusted_proxies: config.trusted_proxies.clone(),
+    }
+}
+
+/// The listener for metrics alone, and the hosts that it is known by.
+fn metrics_listener(
+    config: &config::Server,
+) -> Result<Option<(TcpListener, Option<AllowedHosts>)>, StartError> {
+    let Some(address) = config.metrics_listen else { return Ok(None) };
+    // A page in a browser must not read them by a name of its own for loopback.
+    let hosts = address.ip().is_loopback().then(|| hosts(config, address));
+    if hosts.is_none() {
+        warn!(%address, "anybody who reaches this address can read the metrics, tenants' names among them");
+    }
+    Ok(Some((listen(address)?, hosts)))
 }
 
 /// The tenant of a server without keys.

@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
-use vectorizer::api::{AllowedHosts, App, BodyLimits, Peer, router, share_size};
+use vectorizer::api::{AllowedHosts, App, BodyLimits, NetworkRules, PageOrigins, Peer, router, share_size};
 use vectorizer::auth::AccessCheck;
 use vectorizer::metrics::Metrics;
 use vectorizer::server::single_tenant;
@@ -49,8 +49,12 @@ impl Server {
         let tenancy = Tenancy::new(data.path(), share_size(&limits), rules, None, metrics.clone())
             .expect("the folder can be written to");
         let access = AccessCheck::keyless(single_tenant());
-        let hosts = AllowedHosts::new(peer(), []);
-        let app = App::new(tenancy.clone(), access, metrics, limits, hosts, Vec::new(), None);
+        let network = NetworkRules {
+            known_hosts: AllowedHosts::new(peer(), []),
+            page_origins: PageOrigins::new(&[]),
+            trusted_proxies: Vec::new(),
+        };
+        let app = App::new(tenancy.clone(), access, metrics, limits, network, None);
         Self { router: router(app), tenancy, asked: 0, _data: data }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod auth;
+pub mod cross_origin;
 pub mod host;
 mod rate_headers;
 pub mod request;

@@ -1,18 +1,17 @@
 //! What servers ask: who holds a key, and what a tenant may use.
 
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Json, Path, State};
 use vectorizer_log::TenantId;
 
 use super::Served;
 use super::rejection::HubRejection;
+use super::sent::JsonBody;
 use crate::hivehub::{QuotaAnswer, ValidateAnswer, ValidateRequest};
 
 pub(super) async fn validate(
     State(served): State<Served>,
-    request: Result<Json<ValidateRequest>, JsonRejection>,
+    JsonBody(request): JsonBody<ValidateRequest>,
 ) -> Result<Json<ValidateAnswer>, HubRejection> {
-    let Json(request) = request.map_err(HubRejection::Body)?;
     Ok(Json(served.hub.validate(&request.key_sha256)))
 }
 

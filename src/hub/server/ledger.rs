@@ -1,20 +1,19 @@
 //! Reading the ledger, for servers and for the operator.
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Json, Path, Query, State};
+use axum::extract::{Json, Path, State};
 use vectorizer_log::{Meter, TenantId};
 
 use super::admin::models::{MeterTotals, PAGE_MAX, UsageAnswer, UsageQuery, UsageTotalsAnswer};
 use super::rejection::HubRejection;
+use super::sent::Parameters;
 use super::{Served, with_hub};
 use crate::hub::ledger::{Totals, UsageFilter};
 
 pub(super) async fn usage(
     State(served): State<Served>,
     Path(id): Path<String>,
-    query: Result<Query<UsageQuery>, QueryRejection>,
+    Parameters(query): Parameters<UsageQuery>,
 ) -> Result<Json<UsageAnswer>, HubRejection> {
-    let Query(query) = query.map_err(HubRejection::Query)?;
     let id: TenantId = id.parse().map_err(|_| HubRejection::UnknownTenant)?;
     let (after, limit) = (query.after.unwrap_or_default(), query.limit.map_or(PAGE_MAX, usize::from));
     let filter = query.filter();
@@ -27,9 +26,8 @@ pub(super) async fn usage(
 pub(super) async fn totals(
     State(served): State<Served>,
     Path(id): Path<String>,
-    query: Result<Query<UsageQuery>, QueryRejection>,
+    Parameters(query): Parameters<UsageQuery>,
 ) -> Result<Json<UsageTotalsAnswer>, HubRejection> {
-    let Query(query) = query.map_err(HubRejection::Query)?;
     let id: TenantId = id.parse().map_err(|_| HubRejection::UnknownTenant)?;
     let filter = query.filter();
     let totals = if filter == UsageFilter::default() {

@@ -8,6 +8,7 @@ mod internal;
 mod ledger;
 mod policies;
 mod rejection;
+mod sent;
 #[cfg(test)]
 mod tests;
 mod usage;

@@ -2,21 +2,20 @@
 
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Json, Query, State};
+use axum::extract::{Json, State};
 use tokio::time::{Instant, timeout_at};
 
 use super::Served;
 use super::rejection::HubRejection;
+use super::sent::Parameters;
 use crate::hivehub::{POLICY_WAIT_SECONDS_MAX, PoliciesAnswer, PoliciesQuery};
 
 /// Answers as soon as something has happened behind the cursor, or when the wait is over. A longer wait
 /// than the longest is the longest.
 pub(super) async fn policies(
     State(served): State<Served>,
-    query: Result<Query<PoliciesQuery>, QueryRejection>,
+    Parameters(PoliciesQuery { since, wait }): Parameters<PoliciesQuery>,
 ) -> Result<Json<PoliciesAnswer>, HubRejection> {
-    let Query(PoliciesQuery { since, wait }) = query.map_err(HubRejection::Query)?;
     let Some(since) = since else {
         return Ok(Json(PoliciesAnswer { cursor: served.hub.policy_cursor(), events: Vec::new() }));
     };

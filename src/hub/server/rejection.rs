@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::extract::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -26,8 +25,16 @@ pub(super) enum HubRejection {
     NotFound,
     MethodNotAllowed,
     TooSlow(Duration),
-    Body(JsonRejection),
-    Query(QueryRejection),
+    /// The body is of another media type than JSON.
+    ContentType(String),
+    /// The body has more than so many bytes.
+    TooLarge(usize),
+    /// The body broke off.
+    Incomplete,
+    /// The body or the query cannot be read.
+    Malformed(String),
+    /// The body is JSON, but not what is accepted.
+    Invalid(String),
     /// What was sent contradicts itself.
     Contradiction(&'static str),
     UnknownTenant,
@@ -84,8 +91,19 @@ impl HubRejection {
                 "request_timeout",
                 format!("the request took longer than {} s", most.as_secs()),
             ),
-            Self::Body(rejection) => (rejection.status(), INVALID_REQUEST, rejection.body_text()),
-            Self::Query(rejection) => (StatusCode::BAD_REQUEST, INVALID_REQUEST, rejection.body_text()),
+            Self::ContentType(sent) => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                INVALID_REQUEST,
+                format!("Content-Type is {sent:?}, this takes application/json"),
+            ),
+            Self::TooLarge(most) => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                INVALID_REQUEST,
+                format!("the body has more than {most} bytes"),
+            ),
+            Self::Incomplete => (StatusCode::BAD_REQUEST, INVALID_REQUEST, "the body broke off".to_owned()),
+            Self::Malformed(why) => (StatusCode::BAD_REQUEST, INVALID_REQUEST, why),
+            Self::Invalid(why) => (StatusCode::UNPROCESSABLE_ENTITY, INVALID_REQUEST, why),
             Self::Contradiction(what) => (StatusCode::UNPROCESSABLE_ENTITY, INVALID_REQUEST, what.to_owned()),
             Self::UnknownTenant => no_tenant(),
             Self::UnknownPlan => no_plan(),

@@ -1,7 +1,6 @@
 //! Keys.
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Json, Path, Query, State};
+use axum::extract::{Json, Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use vectorizer_log::{TenantId, Timestamp};
@@ -10,6 +9,7 @@ use super::models::{CreateKey, KeyView, KeysAnswer, NewKeyAnswer, PAGE_MAX, Rota
 use crate::auth::KeyId;
 use crate::hivehub::Scope;
 use crate::hub::server::rejection::HubRejection;
+use crate::hub::server::sent::{JsonBody, Parameters};
 use crate::hub::server::{Served, with_hub};
 use crate::hub::store::NewKey;
 
@@ -23,9 +23,8 @@ pub(in crate::hub::server) struct Page {
 
 pub(in crate::hub::server) async fn list(
     State(served): State<Served>,
-    page: Result<Query<Page>, QueryRejection>,
+    Parameters(Page { tenant, after, limit }): Parameters<Page>,
 ) -> Result<Json<KeysAnswer>, HubRejection> {
-    let Query(Page { tenant, after, limit }) = page.map_err(HubRejection::Query)?;
     let limit = limit.map_or(PAGE_MAX, usize::from).clamp(1, PAGE_MAX);
     let mut found = served.hub.keys(tenant.as_ref(), after.as_ref(), limit + 1);
     let more = found.len() > limit;
@@ -38,9 +37,8 @@ pub(in crate::hub::server) async fn list(
 
 pub(in crate::hub::server) async fn create(
     State(served): State<Served>,
-    request: Result<Json<CreateKey>, JsonRejection>,
+    JsonBody(request): JsonBody<CreateKey>,
 ) -> Result<(StatusCode, Json<NewKeyAnswer>), HubRejection> {
-    let Json(request) = request.map_err(HubRejection::Body)?;
     let CreateKey { permission, scope, tenant, expires_at, environment } = request;
     if (scope == Scope::Tenant) != tenant.is_some() {
         let what = "a key of scope \"tenant\" has a tenant, and one of scope \"cluster\" has none";
@@ -65,10 +63,9 @@ pub(in crate::hub::server) async fn show(
 pub(in crate::hub::server) async fn rotate(
     State(served): State<Served>,
     Path(id): Path<String>,
-    request: Result<Json<RotateKey>, JsonRejection>,
+    JsonBody(RotateKey { overlap_seconds, environment }): JsonBody<RotateKey>,
 ) -> Result<(StatusCode, Json<NewKeyAnswer>), HubRejection> {
     let id = key_id(id)?;
-    let Json(RotateKey { overlap_seconds, environment }) = request.map_err(HubRejection::Body)?;
     let answer = with_hub(&served, move |hub| {
         let secret = hub.rotate_key(environment.into(), &id, overlap_seconds)?;
         hub.key(&secret.id()).map(|key| NewKeyAnswer::new(&secret, key))

@@ -1,12 +1,12 @@
 //! Plans.
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Json, Path, Query, State};
+use axum::extract::{Json, Path, State};
 use serde::Deserialize;
 
 use super::models::{PAGE_MAX, PlanView, PlansAnswer};
 use crate::hub::limits::{Limits, PlanName};
 use crate::hub::server::rejection::HubRejection;
+use crate::hub::server::sent::{JsonBody, Parameters};
 use crate::hub::server::{Served, with_hub};
 
 #[derive(Deserialize)]
@@ -18,9 +18,8 @@ pub(in crate::hub::server) struct Page {
 
 pub(in crate::hub::server) async fn list(
     State(served): State<Served>,
-    page: Result<Query<Page>, QueryRejection>,
+    Parameters(Page { after, limit }): Parameters<Page>,
 ) -> Result<Json<PlansAnswer>, HubRejection> {
-    let Query(Page { after, limit }) = page.map_err(HubRejection::Query)?;
     let limit = limit.map_or(PAGE_MAX, usize::from).clamp(1, PAGE_MAX);
     let mut found = served.hub.plans(after.as_ref(), limit + 1);
     let more = found.len() > limit;
@@ -42,12 +41,11 @@ pub(in crate::hub::server) async fn show(
 pub(in crate::hub::server) async fn set(
     State(served): State<Served>,
     Path(name): Path<String>,
-    quota: Result<Json<Limits>, JsonRejection>,
+    JsonBody(quota): JsonBody<Limits>,
 ) -> Result<Json<PlanView>, HubRejection> {
     let name: PlanName = name.parse().map_err(|_| {
         HubRejection::Contradiction("a plan's name is of the form [A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
     })?;
-    let Json(quota) = quota.map_err(HubRejection::Body)?;
     let plan = PlanView { name, quota };
     let told = plan.clone();
     with_hub(&served, move |hub| hub.set_plan(&told.name, told.quota)).await?;

@@ -1,6 +1,5 @@
 //! The keys by which servers are known.
 
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Json, Path, State};
 use axum::http::StatusCode;
 use vectorizer_log::Timestamp;
@@ -8,6 +7,7 @@ use vectorizer_log::Timestamp;
 use super::models::{NewServiceKeyAnswer, RotateServiceKey, ServiceKeyView, ServiceKeysAnswer};
 use crate::auth::{KeyHash, KeyId};
 use crate::hub::server::rejection::HubRejection;
+use crate::hub::server::sent::JsonBody;
 use crate::hub::server::{Served, with_hub};
 
 pub(in crate::hub::server) async fn list(State(served): State<Served>) -> Json<ServiceKeysAnswer> {
@@ -18,9 +18,8 @@ pub(in crate::hub::server) async fn list(State(served): State<Served>) -> Json<S
 
 pub(in crate::hub::server) async fn rotate(
     State(served): State<Served>,
-    request: Result<Json<RotateServiceKey>, JsonRejection>,
+    JsonBody(RotateServiceKey { overlap_seconds }): JsonBody<RotateServiceKey>,
 ) -> Result<(StatusCode, Json<NewServiceKeyAnswer>), HubRejection> {
-    let Json(RotateServiceKey { overlap_seconds }) = request.map_err(HubRejection::Body)?;
     let secret = with_hub(&served, move |hub| hub.rotate_service_key(overlap_seconds)).await?;
     let hash = KeyHash::of(secret.expose());
     let made = served.hub.service_keys().into_iter().find(|key| key.sha256 == hash);

@@ -1,7 +1,6 @@
 //! Tenants.
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Json, Path, Query, State};
+use axum::extract::{Json, Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use vectorizer_log::TenantId;
@@ -10,6 +9,7 @@ use super::models::{CreateTenant, PAGE_MAX, SetTenant, TenantView, TenantsAnswer
 use crate::hivehub::TenantStatus;
 use crate::hub::error::HubStoreError;
 use crate::hub::server::rejection::HubRejection;
+use crate::hub::server::sent::{JsonBody, Parameters};
 use crate::hub::server::{Served, with_hub};
 use crate::hub::store::{Hub, NewTenant};
 
@@ -22,9 +22,8 @@ pub(in crate::hub::server) struct Page {
 
 pub(in crate::hub::server) async fn list(
     State(served): State<Served>,
-    page: Result<Query<Page>, QueryRejection>,
+    Parameters(Page { after, limit }): Parameters<Page>,
 ) -> Result<Json<TenantsAnswer>, HubRejection> {
-    let Query(Page { after, limit }) = page.map_err(HubRejection::Query)?;
     let limit = limit.map_or(PAGE_MAX, usize::from).clamp(1, PAGE_MAX);
     let mut found = served.hub.tenants(after.as_ref(), limit + 1);
     let more = found.len() > limit;
@@ -39,9 +38,8 @@ pub(in crate::hub::server) async fn list(
 
 pub(in crate::hub::server) async fn create(
     State(served): State<Served>,
-    request: Result<Json<CreateTenant>, JsonRejection>,
+    JsonBody(CreateTenant { id, name, plan, overrides, deployment }): JsonBody<CreateTenant>,
 ) -> Result<(StatusCode, Json<TenantView>), HubRejection> {
-    let Json(CreateTenant { id, name, plan, overrides, deployment }) = request.map_err(HubRejection::Body)?;
     let name = match name {
         Some(name) => name,
         None => id.as_str().parse().map_err(|_| HubRejection::Contradiction("the tenant has no name"))?,
@@ -64,10 +62,9 @@ pub(in crate::hub::server) async fn show(
 pub(in crate::hub::server) async fn set(
     State(served): State<Served>,
     Path(id): Path<String>,
-    request: Result<Json<SetTenant>, JsonRejection>,
+    JsonBody(SetTenant { name, plan, overrides, deployment }): JsonBody<SetTenant>,
 ) -> Result<Json<TenantView>, HubRejection> {
     let id = tenant(&id)?;
-    let Json(SetTenant { name, plan, overrides, deployment }) = request.map_err(HubRejection::Body)?;
     let view = with_hub(&served, move |hub| {
         hub.set_tenant(&id, |tenant| {
             tenant.name = name.unwrap_or(tenant.name.clone());
