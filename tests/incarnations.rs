@@ -14,8 +14,8 @@ use vectorizer::hivehub::TenantStatus;
 use crate::hub_and_node::{Cluster, Mood, Obstacle};
 use crate::node::{Answer, Node, PATIENCE, eventually};
 
-/// Longer than what the node notes down may be lost with it.
-pub(crate) const NOTED: Duration = Duration::from_millis(1_200);
+/// Three times as long as what the node notes down may be lost with it: others may have the cores.
+pub(crate) const NOTED: Duration = Duration::from_secs(3);
 
 async fn list(cluster: &Cluster, key: &ApiKey) -> Answer {
     cluster.send(key, "GET", "/collections", &Value::Null).await
