@@ -11,6 +11,9 @@ use crate::index::slots::{Entry, Slots};
 /// A path that there was no room for comes in again when so large a part of the room is free: fields are made by
 /// reading all payloads, which must not be done for each path that fits.
 const FREE_SHARE: usize = 8;
+/// So many of these paths come in with one reading of all payloads, so that naming them and putting their fields in
+/// place take some milliseconds. Tests have fewer.
+const PATHS_AT_ONCE: usize = if cfg!(test) { 16 } else { 2_048 };
 
 /// The fields of some paths, of all points in some slots.
 #[derive(Debug, Default)]
@@ -59,14 +62,15 @@ impl Postings {
         self.building().next().is_some() || (!self.left_out.is_empty() && self.has_much_room())
     }
 
-    /// An empty field for each path that is to get one: the declared ones, and of the others as many as there is room
-    /// for.
+    /// An empty field for each path that is to get one next: the declared ones, and of the others as many as there is
+    /// room for, up to some.
     pub(in super::super) fn new_fields(&self) -> NewFields {
         let mut fields: BTreeMap<Box<str>, Field> =
             self.building().map(|path| (path.as_str().into(), Field::default())).collect();
         if self.has_much_room() {
             let mut bytes = self.fields_bytes;
-            for path in self.left_out.keys().filter(|path| !self.declared.contains(path)) {
+            let others = self.left_out.keys().filter(|path| !self.declared.contains(path));
+            for path in others.take(PATHS_AT_ONCE) {
                 bytes += FIELD_BYTES + path.len();
                 if bytes > self.fields_bytes_max() {
                     break;
