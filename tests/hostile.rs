@@ -28,7 +28,11 @@ fn key_of_nobody(number: u64) -> ApiKey {
 /// The operation's request, with something in every placeholder.
 fn request(client: &Client, operation: Operation, query: &str) -> reqwest::RequestBuilder {
     let (method, template) = location(operation);
-    let path = template.replace("{name}", "words").replace("{id}", "a").replace("{tenant}", "acme");
+    let path = template
+        .replace("{name}", "words")
+        .replace("{id}", "a")
+        .replace("{path}", "n")
+        .replace("{tenant}", "acme");
     let request = client.request_at(method.clone(), &format!("{path}{query}"));
     if [Method::GET, Method::DELETE].contains(&method) { request } else { request.json(&json!({})) }
 }

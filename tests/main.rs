@@ -30,6 +30,7 @@ mod hub_and_node;
 mod hub_process;
 mod ids;
 mod incarnations;
+mod indexes;
 mod isolation;
 mod limits;
 mod linking;

@@ -224,11 +224,12 @@ fn bodies() -> Vec<(Method, &'static str, &'static str, String)> {
     );
     all(Method::POST, "/collections/words/count", JSON, &["[]", "5", r#"{"filter":"x"}"#, r#"{"where":{}}"#]);
     all(Method::POST, "/collections/words/count", "text/plain", &["{}"]);
+    all(Method::PUT, "/collections/words/indexes/a", JSON, &["{}"]);
     bodies
 }
 
 /// Bad requests without a body.
-const WITHOUT_BODY: [(Method, &str); 29] = [
+const WITHOUT_BODY: [(Method, &str); 36] = [
     (Method::GET, "/nowhere"),
     (Method::PUT, "/collections"),
     (Method::GET, "/collections?limit=5"),
@@ -250,6 +251,13 @@ const WITHOUT_BODY: [(Method, &str); 29] = [
     (Method::GET, "/collections/words/vectors/a%00b"),
     (Method::GET, "/collections/words/vectors/one?limit=1"),
     (Method::DELETE, "/collections/words/vectors/none"),
+    (Method::PUT, "/collections/words/indexes/a."),
+    (Method::PUT, "/collections/words/indexes/a%5B0%5D.b"),
+    (Method::PUT, "/collections/words/indexes/a%5D"),
+    (Method::PUT, "/collections/words/indexes/%ff"),
+    (Method::PUT, "/collections/none/indexes/a"),
+    (Method::DELETE, "/collections/words/indexes/a"),
+    (Method::GET, "/collections/none/indexes"),
     (Method::GET, "/log?from=x"),
     (Method::GET, "/log?since=yesterday"),
     (Method::GET, "/log?since=2026-13-01T00:00:00Z"),

@@ -30,6 +30,7 @@ fn needs(operation: Operation) -> Needs {
         Operation::Health | Operation::Ready | Operation::OpenApi => Needs::Nothing,
         Operation::ListCollections
         | Operation::DescribeCollection
+        | Operation::ListIndexes
         | Operation::ListVectors
         | Operation::GetVector
         | Operation::Search
@@ -40,7 +41,11 @@ fn needs(operation: Operation) -> Needs {
         | Operation::DeleteVector
         | Operation::ChangePayload
         | Operation::DeleteVectors => Needs::ReadWrite,
-        Operation::CreateCollection | Operation::DeleteCollection | Operation::ReadLog => Needs::Admin,
+        Operation::CreateCollection
+        | Operation::DeleteCollection
+        | Operation::DeclareIndex
+        | Operation::DropIndex
+        | Operation::ReadLog => Needs::Admin,
         Operation::Usage | Operation::ValidateKey => Needs::AnyKey,
         Operation::Mcp => Needs::Tools,
         Operation::Metrics
@@ -105,7 +110,7 @@ impl Caller {
 
     async fn call(&self, client: &Client, operation: Operation) -> Answer {
         let (method, template) = location(operation);
-        let path = template.replace("{name}", "words").replace("{id}", "a");
+        let path = template.replace("{name}", "words").replace("{id}", "a").replace("{path}", "n");
         assert!(!path.contains('{'), "{path} has a placeholder this test does not fill");
         let mut request = client.request_at(method.clone(), &format!("{path}{}", self.query));
         for (name, value) in &self.headers {

@@ -90,7 +90,9 @@ async fn a_foreign_host_is_refused_on_every_route_and_a_named_one_is_served() {
     };
     let mut routes: Vec<(String, String)> = Operation::ALL
         .map(location)
-        .map(|(method, path)| (method.to_string(), path.replace("{name}", "words").replace("{id}", "a")))
+        .map(|(method, path)| {
+            (method.to_string(), path.replace("{name}", "words").replace("{id}", "a").replace("{path}", "n"))
+        })
         .to_vec();
     routes.push(("GET".to_owned(), "/nowhere".to_owned()));
     routes.push(("TRACE".to_owned(), "/api/v1/collections".to_owned()));

@@ -12,6 +12,7 @@ use crate::billing::{JournalPosition, ObservedOperation, ParkedLine};
 use crate::document::Document;
 use crate::language::Language;
 use crate::meter::{Meter, MeterTotal};
+use crate::path::PayloadPath;
 use crate::point::{Payload, Point, PointId};
 use crate::position::{Seq, Timestamp};
 
@@ -148,6 +149,21 @@ pub enum Event {
         /// Of the texts: words are found by their stems in it.
         language: Language,
     },
+    /// A path of a collection's payloads is declared from now on: it is indexed whatever other paths there are. It
+    /// may have been declared before, if a request with an idempotency key was answered so.
+    IndexDeclared {
+        /// Where.
+        collection: CollectionId,
+        /// The path.
+        path: PayloadPath,
+    },
+    /// A path, which was declared, is so no longer.
+    IndexDropped {
+        /// Where.
+        collection: CollectionId,
+        /// The path.
+        path: PayloadPath,
+    },
 }
 
 impl Event {
@@ -162,7 +178,8 @@ impl Event {
         text[..text.floor_char_boundary(Self::REASON_BYTES_MAX)].to_owned()
     }
 
-    /// Whether the event changes collections, vectors or payloads, and so moves `data_seq`.
+    /// Whether the event changes collections, vectors or payloads, and so moves `data_seq`. How payloads are indexed
+    /// changes none of them: every answer stays the same.
     pub fn changes_data(&self) -> bool {
         match self {
             Self::VectorsDeleted { ids, .. } => !ids.is_empty(),
@@ -177,7 +194,9 @@ impl Event {
             | Self::UsageObserved { .. }
             | Self::BillingClosed { .. }
             | Self::BillingCorrected { .. }
-            | Self::BillingAcknowledged { .. } => false,
+            | Self::BillingAcknowledged { .. }
+            | Self::IndexDeclared { .. }
+            | Self::IndexDropped { .. } => false,
         }
     }
 }

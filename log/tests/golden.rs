@@ -39,6 +39,8 @@ fn name(event: &Event) -> &'static str {
         Event::TextCollectionCreated { .. } => "text_collection_created",
         Event::DocumentsUpserted { .. } => "documents_upserted",
         Event::LanguageCollectionCreated { .. } => "language_collection_created",
+        Event::IndexDeclared { .. } => "index_declared",
+        Event::IndexDropped { .. } => "index_dropped",
     }
 }
 

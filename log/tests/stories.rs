@@ -3,8 +3,8 @@
 use uuid::Uuid;
 use vectorizer_log::{
     Actor, CollectionId, Document, Draft, Event, Idempotency, IndexParameters, JournalPosition, Language,
-    Meter, MeterTotal, Metric, ObservedOperation, ParkedLine, Payload, Point, PointId, Record, Seq,
-    TenantLog, Text, Timestamp, Vector, VectorParameters, Via,
+    Meter, MeterTotal, Metric, ObservedOperation, ParkedLine, Payload, PayloadPath, Point, PointId, Record,
+    Seq, TenantLog, Text, Timestamp, Vector, VectorParameters, Via,
 };
 
 pub(crate) fn at(micros: i64) -> Timestamp {
@@ -18,6 +18,10 @@ pub(crate) fn draft(event: Event) -> Draft {
         idempotency: None,
         event,
     }
+}
+
+pub(crate) fn path(text: &str) -> PayloadPath {
+    Box::<str>::from(text).try_into().unwrap()
 }
 
 pub(crate) fn created(name: &str) -> Event {
@@ -138,6 +142,8 @@ pub(crate) fn one_of_each() -> Vec<Event> {
             vectors: None,
             language: Language::German,
         },
+        Event::IndexDeclared { collection: first_collection(), path: path("author.name") },
+        Event::IndexDropped { collection: first_collection(), path: path(r#""a.b""#) },
     ]
 }
 

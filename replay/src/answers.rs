@@ -53,6 +53,13 @@ pub enum Outcome {
     },
     /// A payload was changed.
     PayloadChanged,
+    /// A path is declared.
+    IndexDeclared {
+        /// Whether it was not before.
+        is_new: bool,
+    },
+    /// A path is declared no longer.
+    IndexDropped,
 }
 
 impl Outcome {
@@ -68,6 +75,8 @@ impl Outcome {
             }
             Event::VectorsDeleted { .. } => Self::Deleted { count: change.vectors_removed },
             Event::PayloadChanged { .. } => Self::PayloadChanged,
+            Event::IndexDeclared { .. } => Self::IndexDeclared { is_new: change.indexes_declared > 0 },
+            Event::IndexDropped { .. } => Self::IndexDropped,
             Event::AccessDenied { .. }
             | Event::UsageObserved { .. }
             | Event::BillingClosed { .. }
@@ -81,7 +90,10 @@ impl Outcome {
         match self {
             Self::CollectionDeleted { vectors } => *vectors,
             Self::Upserted { count } | Self::Deleted { count } => *count,
-            Self::CollectionCreated | Self::PayloadChanged => 0,
+            Self::CollectionCreated
+            | Self::PayloadChanged
+            | Self::IndexDeclared { .. }
+            | Self::IndexDropped => 0,
         }
     }
 }

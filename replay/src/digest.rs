@@ -93,6 +93,16 @@ impl FieldHasher {
     fn collection(&mut self, collection: &Collection) {
         self.seq(collection.id().seq());
         self.bytes(collection.name().as_str().as_bytes());
+        // Only where there are some, so that other states have the digests that they had before. No number that tells
+        // of texts is this one.
+        let declared = collection.declared().count() as u64;
+        if declared > 0 {
+            self.number(3);
+            self.number(declared);
+        }
+        for path in collection.declared() {
+            self.bytes(path.as_str().as_bytes());
+        }
         match collection.text_parameters() {
             None => self.number(0),
             Some(TextParameters { language: None }) => self.number(1),
@@ -174,6 +184,8 @@ impl FieldHasher {
             Outcome::Upserted { count } => (2, count),
             Outcome::Deleted { count } => (3, count),
             Outcome::PayloadChanged => (4, 0),
+            Outcome::IndexDeclared { is_new } => (5, u64::from(is_new)),
+            Outcome::IndexDropped => (6, 0),
         };
         self.number(tag);
         self.number(count);

@@ -35,9 +35,10 @@ pub use billing::{
 pub use checkpoint::{Checkpoint, Restored, UnusableCheckpoint};
 pub use digest::StateDigest;
 pub use index::{
-    Change, Collection, Compaction, Crew, Effort, FUSED_DEPTH, Filter, Hit, Index, InvalidFilter, InvalidKey,
-    InvalidQuery, Key, LinkingStopped, Misfit, PayloadIndex, Removed, SearchRequest, Selection, Snapshot,
-    StoredPoint, TextMatches, TextRequest, Unconditional, UnusableGraph, fused,
+    Change, Collection, Compaction, Crew, Effort, FUSED_DEPTH, Filter, Hit, Index, IndexState, Indexes,
+    Indexing, InvalidFilter, InvalidIndexPath, InvalidKey, InvalidQuery, Key, LinkingStopped, Misfit,
+    PayloadIndex, Removed, SearchRequest, Selection, Snapshot, StoredPoint, TextMatches, TextRequest,
+    Unconditional, UnusableGraph, fused,
 };
 pub use metering::{METERING_VERSION, VECTOR_OVERHEAD_BYTES, vector_logical_bytes};
 pub use projection::{Applied, ApplyError, Projection, Projector};

@@ -5,7 +5,7 @@ use vectorizer_log::{CollectionId, LogId, Record, Seq};
 use crate::answers::Answers;
 use crate::billing::Billing;
 use crate::digest::StateDigest;
-use crate::index::{Change, Compaction, Index, Misfit, Removed};
+use crate::index::{Change, Compaction, Index, Indexing, Misfit, Removed};
 use crate::usage::Usage;
 
 /// A pure fold of one tenant's log.
@@ -123,6 +123,12 @@ impl Projection {
     /// anybody can see, and no digest. Frees nothing: what is not needed any more is given back.
     pub fn install(&mut self, id: CollectionId, compaction: Compaction) -> (bool, Removed) {
         self.index.install(id, compaction)
+    }
+
+    /// Puts indexes of more paths of a collection's payloads in place; `false` if they came too late. Otherwise like
+    /// [`install`](Self::install).
+    pub fn install_indexing(&mut self, id: CollectionId, indexing: Indexing) -> (bool, Removed) {
+        self.index.install_indexing(id, indexing)
     }
 
     /// Like [`apply`](Projector::apply), for whoever holds a lock meanwhile: a collection that is deleted is

@@ -26,7 +26,7 @@ use crate::auth::{Admin, Read};
 use crate::tenancy::{CollectionChange, CollectionFacts, SearchState};
 
 /// About how many bytes of JSON show a collection.
-const SHOWN_BYTES: usize = 320;
+const SHOWN_BYTES: usize = 352;
 
 /// A collection to make.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -216,7 +216,11 @@ pub(super) struct CollectionAnswer {
 pub(super) struct PayloadIndexAnswer {
     /// How many paths of payloads are indexed: filters on them look at no payloads.
     paths: usize,
-    /// How many are not, since there was no room for them: filters on them are as exact, and look at payloads.
+    /// How many paths were declared, those among them that no payload has too.
+    declared: usize,
+    /// How many declared paths are being indexed: until they are, filters on them look at payloads.
+    building: usize,
+    /// How many others are not, since there was no room for them: filters on them are as exact, and look at payloads.
     left_out: usize,
     /// The first sixteen of those, as the keys of filters are written.
     left_out_first: Vec<String>,
@@ -269,8 +273,9 @@ impl From<CollectionFacts> for CollectionAnswer {
             SearchState::Linking { unlinked } => ("linking", unlinked),
             SearchState::Linked => ("linked", 0),
         };
-        let PayloadIndex { indexed: paths, left_out, left_out_first, bytes } = facts.payload_index;
-        let payload_index = PayloadIndexAnswer { paths, left_out, left_out_first, bytes };
+        let PayloadIndex { indexed: paths, declared, building, left_out, left_out_first, bytes } =
+            facts.payload_index;
+        let payload_index = PayloadIndexAnswer { paths, declared, building, left_out, left_out_first, bytes };
         Self {
             name: facts.name.to_string(),
             dimension: vectors.map(dimension),

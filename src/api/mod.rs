@@ -4,7 +4,7 @@
 //! no route that the permission table does not know.
 //!
 //! - `middleware`: what every request passes: its id and span, the host check, the access check.
-//! - `collections`, `vectors`, `search`, `audit` (with `feed`), `metrics`, `health`: what the routes do.
+//! - `collections`, `indexes`, `vectors`, `search`, `audit` (with `feed`), `metrics`, `health`: what the routes do.
 //! - `body`, `values`, `conditions`: what a client sends, checked on its way in; `room`: what of it there may be at
 //!   the same time; `parsing`: where it is parsed.
 //! - `encoding`: compressed bodies and answers.
@@ -22,6 +22,7 @@ mod conditions;
 mod encoding;
 mod feed;
 mod health;
+mod indexes;
 mod mcp;
 mod metrics;
 pub mod middleware;
@@ -226,6 +227,9 @@ pub fn location(operation: Operation) -> (Method, &'static str) {
         Operation::ListCollections => (Method::GET, "/api/v1/collections"),
         Operation::DescribeCollection => (Method::GET, "/api/v1/collections/{name}"),
         Operation::DeleteCollection => (Method::DELETE, "/api/v1/collections/{name}"),
+        Operation::DeclareIndex => (Method::PUT, "/api/v1/collections/{name}/indexes/{path}"),
+        Operation::ListIndexes => (Method::GET, "/api/v1/collections/{name}/indexes"),
+        Operation::DropIndex => (Method::DELETE, "/api/v1/collections/{name}/indexes/{path}"),
         Operation::UpsertVectors => (Method::PUT, "/api/v1/collections/{name}/vectors"),
         Operation::ListVectors => (Method::GET, "/api/v1/collections/{name}/vectors"),
         Operation::GetVector => (Method::GET, "/api/v1/collections/{name}/vectors/{id}"),
@@ -306,6 +310,9 @@ fn served(operation: Operation) -> MethodRouter<App> {
         Operation::ListCollections => route(operation, collections::list),
         Operation::DescribeCollection => route(operation, collections::describe),
         Operation::DeleteCollection => route(operation, collections::delete),
+        Operation::DeclareIndex => route(operation, indexes::declare),
+        Operation::ListIndexes => route(operation, indexes::list),
+        Operation::DropIndex => route(operation, indexes::undeclare),
         Operation::UpsertVectors => route(operation, vectors::upsert),
         Operation::ListVectors => route(operation, vectors::list),
         Operation::GetVector => route(operation, vectors::get),
@@ -363,6 +370,9 @@ const fn takes_parameters(operation: Operation) -> bool {
         | Operation::ListCollections
         | Operation::DescribeCollection
         | Operation::DeleteCollection
+        | Operation::DeclareIndex
+        | Operation::ListIndexes
+        | Operation::DropIndex
         | Operation::UpsertVectors
         | Operation::DeleteVector
         | Operation::ChangePayload

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 use vectorizer_log::{InvalidCollectionName, InvalidPoint};
-use vectorizer_replay::{InvalidFilter, InvalidQuery, InvalidTextQuery};
+use vectorizer_replay::{InvalidFilter, InvalidIndexPath, InvalidQuery, InvalidTextQuery};
 
 use crate::auth::{Denial, DenialReason};
 use crate::embedding::NotEmbedded;
@@ -188,6 +188,8 @@ impl From<Refusal> for Problem {
             Refusal::CollectionExists(_) => Self::new(StatusCode::CONFLICT, "collection-exists", detail),
             Refusal::NoSuchCollection(_) => Self::new(StatusCode::NOT_FOUND, "no-such-collection", detail),
             Refusal::NoSuchVector { .. } => Self::new(StatusCode::NOT_FOUND, "no-such-vector", detail),
+            Refusal::NoSuchIndex { .. } => Self::new(StatusCode::NOT_FOUND, "no-such-index", detail),
+            Refusal::TooManyIndexes(_) => Self::new(StatusCode::CONFLICT, "too-many-indexes", detail),
             Refusal::WrongDimension { .. } => Self::invalid("wrong-dimension", detail),
             Refusal::NoVector { .. } => Self::invalid("vector-missing", detail),
             Refusal::UnexpectedVector { .. } => Self::invalid("vector-unexpected", detail),
@@ -349,6 +351,12 @@ impl From<InvalidPoint> for Problem {
 impl From<InvalidCollectionName> for Problem {
     fn from(invalid: InvalidCollectionName) -> Self {
         Self::invalid("invalid-name", invalid.to_string())
+    }
+}
+
+impl From<InvalidIndexPath> for Problem {
+    fn from(invalid: InvalidIndexPath) -> Self {
+        Self::invalid("invalid-index-path", invalid.to_string())
     }
 }
 

@@ -10,9 +10,9 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use vectorizer_log::{
-    CollectionName, DenseVector, Dimension, InvalidPoint, Payload, PointId, TenantId, Vector,
+    CollectionName, DenseVector, Dimension, InvalidPoint, Payload, PayloadPath, PointId, TenantId, Vector,
 };
-use vectorizer_replay::Filter;
+use vectorizer_replay::{Filter, Key};
 
 use super::App;
 use super::problem::Problem;
@@ -42,6 +42,18 @@ impl FromRequestParts<App> for InCollection {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let Path(name) = path::<String>(parts, app).await?;
         Ok(Self(name.parse()?))
+    }
+}
+
+/// The path of payloads that a path names, and its collection.
+pub(super) struct OfIndex(pub CollectionName, pub PayloadPath);
+
+impl FromRequestParts<App> for OfIndex {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Path((name, path)) = path::<(String, String)>(parts, app).await?;
+        Ok(Self(name.parse()?, Key::index_path(&path)?))
     }
 }
 

@@ -14,6 +14,12 @@ pub enum Operation {
     DescribeCollection,
     /// Delete a collection with everything in it.
     DeleteCollection,
+    /// Have a path of a collection's payloads indexed whatever other paths there are.
+    DeclareIndex,
+    /// See how a collection's payloads are indexed.
+    ListIndexes,
+    /// Make a declared path one like all others.
+    DropIndex,
     /// Write vectors.
     UpsertVectors,
     /// Page through vectors.
@@ -84,17 +90,20 @@ pub enum Level {
     Read,
     /// Change vectors.
     Write,
-    /// Manage collections, read the audit log.
+    /// Manage collections and their indexes, read the audit log.
     Admin,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::CreateCollection,
         Self::ListCollections,
         Self::DescribeCollection,
         Self::DeleteCollection,
+        Self::DeclareIndex,
+        Self::ListIndexes,
+        Self::DropIndex,
         Self::UpsertVectors,
         Self::ListVectors,
         Self::GetVector,
@@ -126,6 +135,9 @@ impl Operation {
             Self::ListCollections => "list_collections",
             Self::DescribeCollection => "describe_collection",
             Self::DeleteCollection => "delete_collection",
+            Self::DeclareIndex => "declare_index",
+            Self::ListIndexes => "list_indexes",
+            Self::DropIndex => "drop_index",
             Self::UpsertVectors => "upsert_vectors",
             Self::ListVectors => "list_vectors",
             Self::GetVector => "get_vector",
@@ -157,6 +169,7 @@ impl Operation {
             Self::Health | Self::Ready | Self::OpenApi => Requirement::Nothing,
             Self::ListCollections
             | Self::DescribeCollection
+            | Self::ListIndexes
             | Self::ListVectors
             | Self::GetVector
             | Self::Search
@@ -166,9 +179,11 @@ impl Operation {
             Self::UpsertVectors | Self::DeleteVector | Self::ChangePayload | Self::DeleteVectors => {
                 Requirement::Tenant(Level::Write)
             }
-            Self::CreateCollection | Self::DeleteCollection | Self::ReadLog => {
-                Requirement::Tenant(Level::Admin)
-            }
+            Self::CreateCollection
+            | Self::DeleteCollection
+            | Self::DeclareIndex
+            | Self::DropIndex
+            | Self::ReadLog => Requirement::Tenant(Level::Admin),
             Self::Metrics
             | Self::ClusterHealth
             | Self::ListTenants
@@ -226,6 +241,7 @@ mod tests {
         let reads = [
             O::ListCollections,
             O::DescribeCollection,
+            O::ListIndexes,
             O::ListVectors,
             O::GetVector,
             O::Search,
@@ -236,7 +252,7 @@ mod tests {
             O::ValidateKey,
         ];
         let writes = [O::UpsertVectors, O::DeleteVector, O::ChangePayload, O::DeleteVectors];
-        let admin = [O::CreateCollection, O::DeleteCollection, O::ReadLog];
+        let admin = [O::CreateCollection, O::DeleteCollection, O::DeclareIndex, O::DropIndex, O::ReadLog];
         let cluster = [O::Metrics, O::ClusterHealth, O::ListTenants, O::DeleteTenant, O::RestoreTenant];
         let any = [O::Mcp];
         let public = [O::Health, O::Ready, O::OpenApi];
@@ -273,6 +289,7 @@ mod tests {
         let reads = [
             O::ListCollections,
             O::DescribeCollection,
+            O::ListIndexes,
             O::ListVectors,
             O::GetVector,
             O::Search,
@@ -282,7 +299,7 @@ mod tests {
             O::Usage,
         ];
         let writes = [O::UpsertVectors, O::DeleteVector, O::ChangePayload, O::DeleteVectors];
-        let admin = [O::CreateCollection, O::DeleteCollection, O::ReadLog];
+        let admin = [O::CreateCollection, O::DeleteCollection, O::DeclareIndex, O::DropIndex, O::ReadLog];
         for operation in Operation::ALL {
             let allowed = |permission| reaches(mcp_level(permission), operation.requirement()).is_some();
             let (read, write) = (reads.contains(&operation), writes.contains(&operation));

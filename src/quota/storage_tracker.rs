@@ -124,10 +124,13 @@ impl<'state> StorageTracker<'state> {
             | Event::LanguageCollectionCreated { .. }
             | Event::VectorsUpserted { .. }
             | Event::DocumentsUpserted { .. }
-            | Event::PayloadChanged { .. } => self.limits.log_bytes.unwrap_or(u64::MAX),
+            | Event::PayloadChanged { .. }
+            | Event::IndexDeclared { .. } => self.limits.log_bytes.unwrap_or(u64::MAX),
             // Gives nothing back.
             Event::VectorsDeleted { ids, .. } if ids.is_empty() => self.limits.log_bytes.unwrap_or(u64::MAX),
+            // What is dropped was declared, and that was held against the limit.
             Event::CollectionDeleted { .. }
+            | Event::IndexDropped { .. }
             | Event::VectorsDeleted { .. }
             | Event::AccessDenied { .. }
             | Event::UsageObserved { .. }

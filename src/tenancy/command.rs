@@ -3,10 +3,10 @@
 use std::any::Any;
 
 use vectorizer_log::{
-    Actor, CollectionName, Document, Idempotency, InvalidPoint, Payload, PointId, Seq, TextParameters,
-    VectorParameters,
+    Actor, CollectionName, Document, Idempotency, InvalidPoint, Payload, PayloadPath, PointId, Seq,
+    TextParameters, VectorParameters,
 };
-use vectorizer_replay::{Filter, Outcome};
+use vectorizer_replay::{Filter, Outcome, PayloadIndex};
 
 use super::merge_patch::MergePatch;
 use crate::quota::QuotaExceeded;
@@ -60,6 +60,10 @@ pub enum CollectionChange {
     },
     /// Delete it and everything in it.
     Delete,
+    /// Have a path of its payloads indexed whatever other paths there are.
+    DeclareIndex(PayloadPath),
+    /// Make a declared path one like all others.
+    DropIndex(PayloadPath),
 }
 
 /// What can happen to the vectors in a collection.
@@ -177,6 +181,17 @@ pub enum Refusal {
         /// The id.
         id: PointId,
     },
+    /// The path is not declared.
+    #[error("no index on {path:?} was declared in collection {name:?}", name = .name.as_str(), path = .path.as_str())]
+    NoSuchIndex {
+        /// The collection.
+        name: CollectionName,
+        /// The path.
+        path: PayloadPath,
+    },
+    /// As many paths are declared as may be.
+    #[error("collection {name:?} has {max} declared indexes, as many as it may; delete one that is not needed", name = .0.as_str(), max = PayloadIndex::DECLARED_MAX)]
+    TooManyIndexes(CollectionName),
     /// A vector of another dimension than its collection's.
     #[error("vector {id:?} has dimension {found}, collection {name:?} has dimension {expected}", id = .id.as_str(), name = .name.as_str())]
     WrongDimension {

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use vectorizer_log::{
-    CollectionName, Document, Event, Metric, Point, PointId, Timestamp, Vector, VectorParameters,
+    CollectionName, Document, Event, Metric, PayloadPath, Point, PointId, Timestamp, Vector, VectorParameters,
 };
-use vectorizer_replay::{Answer, Collection, Outcome, Projection};
+use vectorizer_replay::{Answer, Collection, Outcome, PayloadIndex, Projection};
 
 use super::command::{Change, CollectionChange, Committed, Precondition, Refusal, VectorChange, Write};
 
@@ -52,13 +52,58 @@ pub(super) fn decide(
         Change::Collection(CollectionChange::Delete) => {
             Event::CollectionDeleted { collection: found.ok_or(Refusal::NoSuchCollection(name))?.id() }
         }
+        Change::Collection(CollectionChange::DeclareIndex(path)) => {
+            declared(found.ok_or(Refusal::NoSuchCollection(name))?, path)?
+        }
+        Change::Collection(CollectionChange::DropIndex(path)) => {
+            dropped(found.ok_or(Refusal::NoSuchCollection(name))?, path)?
+        }
         Change::Vectors(change) => vectors(found.ok_or(Refusal::NoSuchCollection(name))?, change)?,
     };
     // Nothing to do leaves no trace, unless a key asks for one: its repetition must find it done.
-    if !event.changes_data() && idempotency.is_none() {
-        return Ok(Decision::Nothing(Outcome::Deleted { count: 0 }));
+    match nothing(&event, found) {
+        Some(outcome) if idempotency.is_none() => Ok(Decision::Nothing(outcome)),
+        Some(_) | None => Ok(Decision::Append(event)),
     }
-    Ok(Decision::Append(event))
+}
+
+/// What an event comes to that leaves everything as it is.
+fn nothing(event: &Event, collection: Option<&Collection>) -> Option<Outcome> {
+    match event {
+        Event::IndexDeclared { path, .. } => {
+            let is_declared = collection.is_some_and(|collection| collection.has_declared(path));
+            is_declared.then_some(Outcome::IndexDeclared { is_new: false })
+        }
+        Event::VectorsUpserted { .. } | Event::DocumentsUpserted { .. } | Event::VectorsDeleted { .. } => {
+            (!event.changes_data()).then_some(Outcome::Deleted { count: 0 })
+        }
+        Event::CollectionCreated { .. }
+        | Event::TextCollectionCreated { .. }
+        | Event::LanguageCollectionCreated { .. }
+        | Event::CollectionDeleted { .. }
+        | Event::PayloadChanged { .. }
+        | Event::IndexDropped { .. }
+        | Event::AccessDenied { .. }
+        | Event::UsageObserved { .. }
+        | Event::BillingClosed { .. }
+        | Event::BillingCorrected { .. }
+        | Event::BillingAcknowledged { .. } => None,
+    }
+}
+
+fn declared(collection: &Collection, path: PayloadPath) -> Result<Event, Refusal> {
+    let is_full = collection.declared().count() >= PayloadIndex::DECLARED_MAX;
+    if is_full && !collection.has_declared(&path) {
+        return Err(Refusal::TooManyIndexes(collection.name().clone()));
+    }
+    Ok(Event::IndexDeclared { collection: collection.id(), path })
+}
+
+fn dropped(collection: &Collection, path: PayloadPath) -> Result<Event, Refusal> {
+    if !collection.has_declared(&path) {
+        return Err(Refusal::NoSuchIndex { name: collection.name().clone(), path });
+    }
+    Ok(Event::IndexDropped { collection: collection.id(), path })
 }
 
 fn vectors(collection: &Collection, change: VectorChange) -> Result<Event, Refusal> {

@@ -15,7 +15,7 @@ use super::command::{Change, VectorChange, Write};
 #[derive(Debug, Default)]
 pub(super) struct Group {
     idempotency_keys: HashSet<String>,
-    /// Names that came or went.
+    /// Names that came or went, and those of collections of which a path was declared or dropped.
     names: HashSet<CollectionName>,
     /// Points that were written or deleted.
     points: HashMap<CollectionId, HashSet<PointId>>,
@@ -58,7 +58,9 @@ impl Group {
             Event::CollectionCreated { .. }
             | Event::TextCollectionCreated { .. }
             | Event::LanguageCollectionCreated { .. }
-            | Event::CollectionDeleted { .. } => {
+            | Event::CollectionDeleted { .. }
+            | Event::IndexDeclared { .. }
+            | Event::IndexDropped { .. } => {
                 self.names.insert(name.clone());
             }
             Event::VectorsUpserted { collection, points } => {

@@ -1,5 +1,5 @@
-//! Links vectors into their collections' graphs behind the writes that brought them, and gives back the
-//! room of deleted ones.
+//! Links vectors into their collections' graphs behind the writes that brought them, gives back the
+//! room of deleted ones, and indexes payloads by paths that were declared after them.
 //!
 //! It also keeps the graphs on disk, so that a tenant that wakes need not link everything again.
 //!
@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error, warn};
 use vectorizer_log::{CollectionId, Head};
-use vectorizer_replay::{Collection, Compaction, LinkingStopped};
+use vectorizer_replay::{Collection, Compaction, Indexing, LinkingStopped};
 
 use super::background::{Background, Weight};
 use super::graph_files::GraphFiles;
@@ -59,7 +59,7 @@ pub(super) struct Linker {
 #[derive(Clone, Debug)]
 pub(super) struct Turns {
     linking: Arc<Semaphore>,
-    /// For what takes longer than a turn: nobody's links wait for it.
+    /// For what takes longer than a turn, indexing among it: nobody's links wait for it.
     upkeep: Arc<Semaphore>,
     /// For graphs that were kept: what there is of one is linked when it was read.
     reading: Arc<Semaphore>,
@@ -147,7 +147,7 @@ impl Linker {
                 let Some((task, turn)) = self.turn(task, &progress).await else { return };
                 let next = match task.work {
                     Work::Link | Work::Mend => self.settle(self.step(task, turn).await, &mut progress),
-                    Work::Read | Work::Compact | Work::Write => {
+                    Work::Read | Work::Compact | Work::Index | Work::Write => {
                         self.link_beside(task, turn, &mut progress).await
                     }
                 };
@@ -190,6 +190,7 @@ impl Linker {
         drop(turn);
         let done = match done {
             Some(Ok(Done::Compacted(compaction))) => self.install(id, compaction).await.map(Ok),
+            Some(Ok(Done::Indexed(indexing))) => self.install_indexing(id, indexing).await.map(Ok),
             Some(Ok(Done::Linked(linked))) => Some(Ok(linked)),
             Some(Err(stopped)) => Some(Err(stopped)),
             None => None,
@@ -212,7 +213,8 @@ impl Linker {
                     progress.turns += 1;
                     progress.linked_in.insert(id, progress.turns);
                 }
-                Work::Compact | Work::Mend => {}
+                // One that came too late is begun again.
+                Work::Compact | Work::Index | Work::Mend => {}
             },
             Some(Err(LinkingStopped)) => return Next::End,
             None if !self.state.is_trusted() => {
@@ -239,14 +241,18 @@ impl Linker {
         Next::More
     }
 
-    /// Does a task that may take longer than a turn, and links the tenant's other collections meanwhile.
+    /// Does a task that may take longer than a turn, and links the collections that it leaves alone meanwhile.
     async fn link_beside(&self, task: Task, turn: OwnedSemaphorePermit, progress: &mut Progress) -> Next {
-        let busy = task.id;
+        // Indexing leaves the graph alone, so that of the same collection grows meanwhile.
+        let busy = match task.work {
+            Work::Index => None,
+            Work::Read | Work::Link | Work::Mend | Work::Compact | Work::Write => Some(task.id),
+        };
         let mut published = self.published.clone();
         let mut upkeep = std::pin::pin!(self.step(task, turn));
         loop {
             published.borrow_and_update();
-            let link = self.next_link(progress, Some(busy)).await;
+            let link = self.next_link(progress, busy).await;
             let links = link.is_some();
             let next = tokio::select! {
                 biased;
@@ -322,6 +328,19 @@ impl Linker {
         Some(usize::from(installed))
     }
 
+    /// The same for indexes.
+    async fn install_indexing(&self, id: CollectionId, indexing: Box<Indexing>) -> Option<usize> {
+        let state = Arc::clone(&self.state);
+        let install = move || {
+            let mut state = state.write();
+            state.projection.install_indexing(id, *indexing)
+        };
+        let (installed, removed) = tokio::task::spawn_blocking(install).await.ok()?;
+        self.turns.background.run(move || drop(removed)).await;
+        debug!(collection = %id.seq(), installed, "indexed payloads");
+        Some(usize::from(installed))
+    }
+
     /// A turn for the task, or for linking while others keep this one waiting; `None` if there is to be none.
     async fn turn(&self, task: Task, progress: &Progress) -> Option<(Task, OwnedSemaphorePermit)> {
         let linking = Arc::clone(&self.turns.linking);
@@ -329,7 +348,7 @@ impl Linker {
         let upkeep = match task.work {
             Work::Link | Work::Mend => None,
             Work::Read => Some(Arc::clone(&self.turns.reading)),
-            Work::Compact | Work::Write => Some(Arc::clone(&self.turns.upkeep)),
+            Work::Compact | Work::Index | Work::Write => Some(Arc::clone(&self.turns.upkeep)),
         };
         let Some(upkeep) = upkeep else {
             return tokio::select! {
@@ -372,7 +391,7 @@ impl Linker {
         Some(Task { work: Work::Link, id: collection.id(), snapshot: collection.snapshot() })
     }
 
-    /// What is needed most. Compactions come before linking, which may never be done while writes come. Collections
+    /// What is needed most. Compactions and indexes come before linking, which may never be done while writes come. Collections
     /// are linked in turns, whichever has waited longest.
     async fn next(&self, Progress { kept, linked_in, .. }: &Progress) -> Option<Task> {
         let state = self.state.wait().await;
@@ -386,6 +405,9 @@ impl Linker {
         };
         if let Some(collection) = collections().find(|collection| collection.wants_compaction()) {
             return task(Work::Compact, collection);
+        }
+        if let Some(collection) = collections().find(|collection| collection.wants_indexing()) {
+            return task(Work::Index, collection);
         }
         if let Some(collection) = behind {
             return task(if known(collection) { Work::Link } else { Work::Read }, collection);

@@ -1,11 +1,11 @@
-//! What a linker does in one turn: linking, and the upkeep of graphs.
+//! What a linker does in one turn: linking, and the upkeep of graphs and of the index of payloads.
 
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use vectorizer_log::CollectionId;
-use vectorizer_replay::{Collection, Compaction, Crew, LinkingStopped, Snapshot, UnusableGraph};
+use vectorizer_replay::{Collection, Compaction, Crew, Indexing, LinkingStopped, Snapshot, UnusableGraph};
 
 use super::graph_files::GraphFiles;
 use super::shared_state::SharedState;
@@ -13,7 +13,7 @@ use crate::scheduling::{Turn, pause, rest};
 
 /// How long a turn takes: meanwhile no other collection's vectors are linked, nor any other tenant's.
 const TURN: Duration = Duration::from_millis(200);
-/// How often a compaction is brought up to date before it is put in place.
+/// How often a compaction, or an index, is brought up to date before it is put in place.
 const CATCH_UPS: usize = 3;
 
 #[derive(Clone, Copy)]
@@ -24,6 +24,8 @@ pub(super) enum Work {
     /// See to it that all that is linked is found.
     Mend,
     Compact,
+    /// Index payloads by paths that were declared, or that have got room.
+    Index,
     /// Keep the graph for a later life.
     Write,
 }
@@ -41,6 +43,8 @@ pub(super) enum Done {
     Linked(usize),
     /// It is yet to be put in place.
     Compacted(Box<Compaction>),
+    /// It is yet to be put in place.
+    Indexed(Box<Indexing>),
 }
 
 impl Task {
@@ -69,15 +73,24 @@ impl Task {
                 let mut compaction = snapshot.compact(&stopped)?;
                 // What was written meanwhile, as far as possible without holding anybody up.
                 for _ in 0..CATCH_UPS {
-                    let now = {
-                        let state = state.read();
-                        state.projection.index().by_id(id).map(Collection::snapshot)
-                    };
-                    if let Some(now) = now {
+                    if let Some(now) = look(state, id, Collection::snapshot) {
                         compaction.catch_up_with(&now);
                     }
                 }
                 Ok(Done::Compacted(Box::new(compaction)))
+            }
+            Work::Index => {
+                // It was deleted meanwhile.
+                let Some(mut indexing) = look(state, id, Collection::indexing) else {
+                    return Ok(Done::Linked(0));
+                };
+                indexing.gather(&stopped)?;
+                for _ in 0..CATCH_UPS {
+                    if let Some(now) = look(state, id, Collection::snapshot) {
+                        indexing.catch_up_with(&now);
+                    }
+                }
+                Ok(Done::Indexed(Box::new(indexing)))
             }
             Work::Write => {
                 match files.write(id, &snapshot, stop) {
@@ -90,6 +103,11 @@ impl Task {
             }
         }
     }
+}
+
+/// What is seen of a collection now, if it still exists.
+fn look<T>(state: &SharedState, id: CollectionId, see: impl FnOnce(&Collection) -> T) -> Option<T> {
+    state.read().projection.index().by_id(id).map(see)
 }
 
 /// Who links: threads that take the cores nobody wants, and one that has its share whatever else there is. Where a core

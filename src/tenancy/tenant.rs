@@ -9,7 +9,7 @@ use vectorizer_log::{
     VectorParameters,
 };
 use vectorizer_replay::{
-    Collection, Filter, PayloadIndex, Selection, Snapshot, StoredPoint, TextMatches, TextQuery,
+    Collection, Filter, Indexes, PayloadIndex, Selection, Snapshot, StoredPoint, TextMatches, TextQuery,
 };
 
 use super::awake::{Awake, InUse, OpenLog, WakeError};
@@ -173,6 +173,11 @@ impl<L> Tenant<L> {
         self.read(name, CollectionFacts::of).await
     }
 
+    /// How the payloads of one collection are indexed, path by path.
+    pub async fn indexes(&self, name: &CollectionName) -> Result<Indexes, Refusal> {
+        self.read(name, Collection::indexes).await
+    }
+
     /// One collection, if it exists.
     pub async fn existing(&self, name: &CollectionName) -> Result<Option<CollectionFacts>, Refusal> {
         match self.collection(name).await {
@@ -330,7 +335,7 @@ impl Tenant<auth::Write> {
 }
 
 impl Tenant<Admin> {
-    /// Creates or deletes a collection; otherwise like [`Tenant::change_vectors`].
+    /// Creates, deletes or otherwise changes a collection as a whole; otherwise like [`Tenant::change_vectors`].
     pub async fn change_collections(&self, write: Write<CollectionChange>) -> Result<Committed, Refusal> {
         self.submit(write.erase()).await
     }

@@ -6,8 +6,8 @@ use uuid::Uuid;
 use vectorizer_log::storage::MemoryStorage;
 use vectorizer_log::{
     Actor, ChainHash, CollectionId, Document, Draft, Error, Event, Head, Idempotency, IndexParameters,
-    JournalPosition, LogId, Meter, Metric, ObservedOperation, Payload, Point, PointId, Record, Seq,
-    StoredRecord, TenantLog, Text, Timestamp, UnverifiedLog, Vector, VectorParameters, Via, initialize,
+    JournalPosition, LogId, Meter, Metric, ObservedOperation, Payload, PayloadPath, Point, PointId, Record,
+    Seq, StoredRecord, TenantLog, Text, Timestamp, UnverifiedLog, Vector, VectorParameters, Via, initialize,
 };
 use vectorizer_replay::{Effort, Filter, Projection, Projector as _, SearchRequest, TextQuery, TextRequest};
 
@@ -41,6 +41,10 @@ fn vector(values: &[f32]) -> Vector {
 
 fn payload(json: &str) -> Payload {
     Payload::new(json).expect("it is an object")
+}
+
+fn path(text: &str) -> PayloadPath {
+    Box::<str>::from(text).try_into().expect("it is a path")
 }
 
 pub(super) fn collection(seq: u64) -> CollectionId {
@@ -133,6 +137,9 @@ pub(super) fn events() -> Vec<Event> {
             reason: "counted twice".to_owned(),
         },
         Event::BillingAcknowledged { through: Seq::new(11), parked: Vec::new() },
+        Event::IndexDeclared { collection: collection(1), path: path("n") },
+        Event::IndexDeclared { collection: collection(1), path: path("of.s") },
+        Event::IndexDropped { collection: collection(1), path: path("n") },
     ]
 }
 

@@ -50,6 +50,8 @@ fn columns(record: &Record) -> (&'static str, Option<u64>, Option<u64>) {
             ("text_collection_created", Some(record.seq.get()), None)
         }
         Event::CollectionDeleted { collection } => ("collection_deleted", Some(collection.seq().get()), None),
+        Event::IndexDeclared { collection, .. } => ("index_declared", Some(collection.seq().get()), None),
+        Event::IndexDropped { collection, .. } => ("index_dropped", Some(collection.seq().get()), None),
         Event::VectorsUpserted { collection, points } => {
             ("vectors_upserted", Some(collection.seq().get()), Some(points.len() as u64))
         }

@@ -86,6 +86,14 @@ pub(super) enum EventLine<'a> {
         count: usize,
         documents: Vec<DocumentLine<'a>>,
     },
+    IndexDeclared {
+        collection: CollectionId,
+        path: &'a str,
+    },
+    IndexDropped {
+        collection: CollectionId,
+        path: &'a str,
+    },
 }
 
 #[derive(Serialize)]
@@ -180,6 +188,12 @@ impl<'a> EventLine<'a> {
                 count: documents.len(),
                 documents: documents.iter().map(|document| DocumentLine::of(document, detail)).collect(),
             },
+            Event::IndexDeclared { collection, path } => {
+                Self::IndexDeclared { collection: *collection, path: path.as_str() }
+            }
+            Event::IndexDropped { collection, path } => {
+                Self::IndexDropped { collection: *collection, path: path.as_str() }
+            }
         }
     }
 }

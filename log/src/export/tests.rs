@@ -8,6 +8,7 @@ use crate::billing::{JournalPosition, ObservedOperation, ParkedLine};
 use crate::document::{Document, Text};
 use crate::event::{CollectionId, Event, IndexParameters, Metric};
 use crate::meter::{Meter, MeterTotal};
+use crate::path::PayloadPath;
 use crate::point::{Payload, Point, PointId, Vector};
 use crate::position::{ChainHash, Timestamp};
 use crate::record::Record;
@@ -58,6 +59,7 @@ fn events() -> Vec<(Event, &'static str)> {
         by: -4,
         reason: "counted\ntwice".into(),
     };
+    let path = PayloadPath::try_from(Box::from("\"a,b\".c")).unwrap();
     let parked = ParkedLine { seq: Seq::OLDEST, meter: Meter::Searches, reason: String::new() };
     vec![
         (created, "collection_created,1,k1,rest,\"r,1\","),
@@ -73,6 +75,8 @@ fn events() -> Vec<(Event, &'static str)> {
             Event::BillingAcknowledged { through: Seq::OLDEST, parked: vec![parked] },
             "billing_acknowledged,,k1,rest,\"r,1\",1",
         ),
+        (Event::IndexDeclared { collection, path: path.clone() }, "index_declared,1,k1,rest,\"r,1\","),
+        (Event::IndexDropped { collection, path }, "index_dropped,1,k1,rest,\"r,1\","),
         (
             Event::TextCollectionCreated { name: "notes".parse().unwrap(), vectors: None },
             "text_collection_created,1,k1,rest,\"r,1\",",

@@ -114,6 +114,8 @@ impl Bill {
             | Event::DocumentsUpserted { .. }
             | Event::VectorsDeleted { .. }
             | Event::PayloadChanged { .. }
+            | Event::IndexDeclared { .. }
+            | Event::IndexDropped { .. }
             | Event::AccessDenied { .. } => {}
         }
         Ok(entries)

@@ -131,6 +131,8 @@ impl Billing {
             | Event::DocumentsUpserted { .. }
             | Event::VectorsDeleted { .. }
             | Event::PayloadChanged { .. }
+            | Event::IndexDeclared { .. }
+            | Event::IndexDropped { .. }
             | Event::AccessDenied { .. } => {}
         }
         // What was held up to this record; what it changes is held from now on.

@@ -115,6 +115,17 @@ impl<R: Read> StoredSections<R> {
         }
     }
 
+    /// The same, if it is the section that comes next; there may be none of its kind.
+    pub(crate) fn optional_value<T: DeserializeOwned>(
+        &mut self,
+        kind: Kind,
+    ) -> Result<Option<T>, UnusableCheckpoint> {
+        if !self.next.starts_with(&kind.tag) {
+            return Ok(None);
+        }
+        self.expect_value(kind).map(Some)
+    }
+
     /// Nothing may follow, and everything has to be as it was written.
     pub(crate) fn end(mut self) -> Result<(), UnusableCheckpoint> {
         let written = self.hasher.finalize();

@@ -8,13 +8,16 @@
 //!   COLL  one collection, followed by its
 //!     BLCK  blocks of slots, as they lie in memory
 //!     ORDR  slots in the order of their ids
+//!     PATH  paths of payloads that were declared, if there are any
 //!   END   BLAKE3 of all in front
 //! ```
 //!
 //! A checkpoint saves the work of folding and nothing else. One that is not exactly what was written, of
 //! another log, or with sections that this version does not write, is not used at all: the log is the
 //! truth. So whoever adds to what a projection holds adds a section or gives one another version.
-//! What is derived from points, their postings, words and graphs, is no part of it.
+//! What is derived from points, their postings, words and graphs, is no part of it. A section that only some states have
+//! is missing in those of all others, so these are written as they were before there was such a section, and read as
+//! well; a version that does not know it uses none that has it.
 
 mod bytes;
 

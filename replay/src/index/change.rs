@@ -1,6 +1,6 @@
 //! What an event did to the index, and why one cannot happen.
 
-use vectorizer_log::{CollectionId, CollectionName, PointId};
+use vectorizer_log::{CollectionId, CollectionName, PayloadPath, PointId};
 
 /// What one event did, in numbers: all that counters need to know of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Change {
     pub bytes_added: u64,
     /// Logical bytes of what was deleted or replaced.
     pub bytes_removed: u64,
+    /// Paths that are declared and were not.
+    pub indexes_declared: u64,
 }
 
 /// Why an event cannot happen in the state it meets.
@@ -83,5 +85,11 @@ pub enum Misfit {
     UnknownPoint {
         /// Its id.
         id: PointId,
+    },
+    /// A path to drop was not declared.
+    #[error("no index on \"{path}\" was declared")]
+    UndeclaredIndex {
+        /// The path.
+        path: PayloadPath,
     },
 }

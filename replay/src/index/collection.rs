@@ -5,17 +5,18 @@ mod stored;
 use std::sync::Arc;
 
 use vectorizer_log::{
-    CollectionId, CollectionName, Dimension, Document, IndexParameters, Metric, Payload, Point, PointId, Seq,
-    Text, TextParameters, Timestamp, Vector, VectorParameters,
+    CollectionId, CollectionName, Dimension, Document, IndexParameters, Metric, Payload, PayloadPath, Point,
+    PointId, Seq, Text, TextParameters, Timestamp, Vector, VectorParameters,
 };
 
 use super::change::{Change, Misfit};
 use super::compaction::{Compaction, Removed};
 use super::filter::Filter;
 use super::ids::Ids;
+use super::indexing::Indexing;
 use super::linking::{OwnGraph, UNLINKED_NUMBERS_MAX, UNSEARCHED_NUMBERS_MAX, vectors_of};
 use super::matches;
-use super::postings::{Allowance, PayloadIndex, Postings};
+use super::postings::{Allowance, Indexes, PayloadIndex, Postings};
 use super::selection::Selection;
 use super::slots::{Entry, Moved, Slot, Slots, StoredPoint};
 use super::snapshot::Snapshot;
@@ -135,6 +136,25 @@ impl Collection {
         self.postings.describe()
     }
 
+    /// The same, path by path.
+    pub fn indexes(&self) -> Indexes {
+        self.postings.indexes()
+    }
+
+    /// Whether this path was declared.
+    pub fn has_declared(&self, path: &PayloadPath) -> bool {
+        self.postings.declared().contains(path.as_str())
+    }
+
+    /// The paths that were declared, in their order.
+    pub fn declared(&self) -> impl Iterator<Item = &PayloadPath> {
+        self.postings.declared().iter()
+    }
+
+    pub(super) fn postings(&self) -> &Postings {
+        &self.postings
+    }
+
     pub(super) fn texts(&self) -> Option<&TextIndex> {
         self.texts.as_ref()
     }
@@ -244,7 +264,8 @@ impl Collection {
     /// blocks they touch for as long as it is held.
     pub fn snapshot(&self) -> Snapshot {
         let texts = self.text_parameters().unwrap_or_default();
-        Snapshot::new(self.slots.clone(), self.parameters(), texts, self.graph.share())
+        let declared = self.postings.declared().clone();
+        Snapshot::new(self.slots.clone(), self.parameters(), texts, declared, self.graph.share())
     }
 
     /// What `filter` selects of the points as of now, to be used with a snapshot of this moment (with any
@@ -352,6 +373,16 @@ impl Collection {
         self.conclude(seq, true, change)
     }
 
+    /// Has a path indexed whatever other paths there are.
+    pub(super) fn declare_index(&mut self, path: &PayloadPath) -> Change {
+        Change { indexes_declared: u64::from(self.postings.declare(path)), ..Change::default() }
+    }
+
+    /// Makes a declared path one like all others. Its index is given back if there is no room for it any more.
+    pub(super) fn drop_index(&mut self, path: &PayloadPath) -> Option<Removed> {
+        self.postings.undeclare(path.as_str()).map(Removed::from)
+    }
+
     fn bury(&mut self, slot: Slot) {
         let entry = self.slots.entry(slot);
         self.postings.remove(slot.number(), entry.and_then(Entry::payload));
@@ -370,7 +401,7 @@ impl Collection {
             && self.graph.is_missing()
             && small
             && let Ok((mut slots, moved)) = self.slots.compacted(&|| false)
-            && let Ok(mut postings) = Postings::of(&slots, &|| false)
+            && let Ok(mut postings) = Postings::of(&slots, self.postings.declared(), &|| false)
         {
             self.graph = OwnGraph::default();
             let mut texts = self.texts.as_ref().map(|texts| texts.renumbered(|slot| moved.number(slot)));
@@ -386,13 +417,26 @@ impl Collection {
             return (false, compaction.into());
         }
         compaction.catch_up(&self.slots);
-        let Compaction { slots, moved, postings, texts, graph, then: _, of: _ } = &mut compaction;
+        let Compaction { slots, moved, postings, texts, graph, unindexed, then: _, of: _ } = &mut compaction;
+        // What was declared or dropped meanwhile.
+        *unindexed = postings.set_declared(self.postings.declared());
         self.graph = Arc::clone(graph).into();
         // Of a collection without texts there is nothing to put in place.
         let mut texts = self.texts.is_some().then_some(texts.take()).flatten();
         self.take_place(slots, moved, postings, &mut texts);
         compaction.texts = texts;
         (true, compaction.into())
+    }
+
+    /// Puts indexes of more paths in place, brought up to date, unless the slots are others by now. Gives back what is
+    /// not needed.
+    pub(super) fn install_indexing(&mut self, mut indexing: Indexing) -> (bool, Removed) {
+        let is_in_time = self.graph.is(&indexing.of);
+        if is_in_time {
+            indexing.catch_up(&self.slots);
+            self.postings.take_fields(&mut indexing.fields);
+        }
+        (is_in_time, indexing.into())
     }
 
     /// The same points in other slots. What they lay in until now takes the place of those.

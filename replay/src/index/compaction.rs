@@ -9,8 +9,9 @@ use std::sync::{Arc, OnceLock};
 
 use super::collection::Collection;
 use super::graph::{Graph, LinkingStopped};
+use super::indexing::Indexing;
 use super::matches;
-use super::postings::Postings;
+use super::postings::{Field, Postings};
 use super::slots::{Moved, Slots};
 use super::snapshot::Snapshot;
 use crate::text::TextIndex;
@@ -25,6 +26,8 @@ pub struct Compaction {
     /// Of no use to a collection without texts.
     pub(super) texts: Option<TextIndex>,
     pub(super) graph: Arc<OnceLock<Graph>>,
+    /// Indexes of paths that were dropped meanwhile and that there is no room for.
+    pub(super) unindexed: Vec<Field>,
     /// The graph this was made from: the one who still has it has the slots that `moved` speaks of.
     pub(super) of: Arc<OnceLock<Graph>>,
 }
@@ -41,6 +44,8 @@ pub struct Removed {
 enum Kept {
     Collection { _collection: Box<Collection> },
     Compaction { _compaction: Box<Compaction> },
+    Indexing { _indexing: Box<Indexing> },
+    Field { _field: Box<Field> },
 }
 
 impl From<Collection> for Removed {
@@ -55,6 +60,18 @@ impl From<Compaction> for Removed {
     }
 }
 
+impl From<Indexing> for Removed {
+    fn from(indexing: Indexing) -> Self {
+        Self { _kept: Kept::Indexing { _indexing: Box::new(indexing) } }
+    }
+}
+
+impl From<Field> for Removed {
+    fn from(field: Field) -> Self {
+        Self { _kept: Kept::Field { _field: Box::new(field) } }
+    }
+}
+
 impl Compaction {
     /// Brings it up to what the collection holds in this later snapshot, so that little is left to do when it is
     /// put in its place. Does nothing if another compaction was, meanwhile.
@@ -66,7 +83,7 @@ impl Compaction {
     }
 
     pub(super) fn catch_up(&mut self, now: &Slots) {
-        let Self { then, slots, moved, postings, texts, graph: _, of: _ } = self;
+        let Self { then, slots, moved, postings, texts, graph: _, unindexed: _, of: _ } = self;
         now.catch_up(then, slots, moved, |slot, before, after| {
             if let Some(before) = before {
                 postings.remove(slot.number(), before.payload());
@@ -99,9 +116,10 @@ impl Snapshot {
             let moved = old.moved(|node| moved.number(node), stop)?;
             graph.get_or_init(|| moved);
         }
-        let postings = Postings::of(&slots, stop)?;
+        let postings = Postings::of(&slots, &self.declared, stop)?;
         let texts = Some(matches::words_of(&slots, self.texts, &|| LinkingStopped::if_asked(stop))?);
         let of = Arc::clone(&self.graph);
-        Ok(Compaction { then: self.slots.clone(), slots, moved, postings, texts, graph: Arc::new(graph), of })
+        let (then, graph, unindexed) = (self.slots.clone(), Arc::new(graph), Vec::new());
+        Ok(Compaction { then, slots, moved, postings, texts, graph, unindexed, of })
     }
 }

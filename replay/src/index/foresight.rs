@@ -50,7 +50,14 @@ impl Index {
                     ..Change::default()
                 }
             }
-            Event::AccessDenied { .. }
+            Event::IndexDeclared { collection, path } => {
+                let has = |collection: &Collection| !collection.has_declared(path);
+                let indexes_declared =
+                    self.by_id(*collection).map_or(0, |collection| u64::from(has(collection)));
+                Change { indexes_declared, ..Change::default() }
+            }
+            Event::IndexDropped { .. }
+            | Event::AccessDenied { .. }
             | Event::UsageObserved { .. }
             | Event::BillingClosed { .. }
             | Event::BillingCorrected { .. }
@@ -81,7 +88,9 @@ impl Index {
             | Event::TextCollectionCreated { .. }
             | Event::LanguageCollectionCreated { .. }
             | Event::CollectionDeleted { .. }
-            | Event::PayloadChanged { .. } => self.foresee(event),
+            | Event::PayloadChanged { .. }
+            | Event::IndexDeclared { .. }
+            | Event::IndexDropped { .. } => self.foresee(event),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! - `search`, `distance`: the best points by score, and the scores.
 //! - `filter`: conditions on ids and payloads; `postings`: which slots hold which values; `selection`: what a
 //!   filter selects, as far as the postings tell; `sought`: whether that is for a scan or a walk.
+//! - `indexing`: postings for payloads that were there before their path was indexed.
 //! - `matches`: the best points by the words of their texts; `fusion`: one ranking of that and the one by vector.
 //! - `pool`: room to work in, so that a search allocates nothing but its answer.
 //! - `change`: what an event did, and why one cannot happen; `foresight`: what it would do.
@@ -24,6 +25,7 @@ mod foresight;
 mod fusion;
 mod graph;
 mod ids;
+mod indexing;
 mod linking;
 mod matches;
 mod pool;
@@ -46,11 +48,12 @@ use vectorizer_log::{
 pub use change::{Change, Misfit};
 pub use collection::Collection;
 pub use compaction::{Compaction, Removed};
-pub use filter::{Filter, InvalidFilter, InvalidKey, Key, Unconditional};
+pub use filter::{Filter, InvalidFilter, InvalidIndexPath, InvalidKey, Key, Unconditional};
 pub use fusion::{FUSED_DEPTH, fused};
 pub use graph::{Crew, LinkingStopped, UnusableGraph};
+pub use indexing::Indexing;
 pub use matches::{TextMatches, TextRequest};
-pub use postings::PayloadIndex;
+pub use postings::{IndexState, Indexes, PayloadIndex};
 pub use search::{Effort, Hit, InvalidQuery, SearchRequest};
 pub use selection::Selection;
 pub use slots::StoredPoint;
@@ -114,7 +117,13 @@ impl Index {
             | Event::BillingClosed { .. }
             | Event::BillingCorrected { .. }
             | Event::BillingAcknowledged { .. } => Ok(()),
-            Event::CollectionDeleted { collection } => self.existing(*collection).map(|_| ()),
+            Event::CollectionDeleted { collection } | Event::IndexDeclared { collection, .. } => {
+                self.existing(*collection).map(|_| ())
+            }
+            Event::IndexDropped { collection, path } if self.existing(*collection)?.has_declared(path) => {
+                Ok(())
+            }
+            Event::IndexDropped { path, .. } => Err(Misfit::UndeclaredIndex { path: path.clone() }),
             Event::VectorsUpserted { collection, points } => {
                 let collection = self.existing(*collection)?;
                 for point in points {
@@ -193,6 +202,12 @@ impl Index {
             Event::PayloadChanged { collection, id, payload } => {
                 Ok((self.existing_mut(*collection)?.change_payload(record.seq, id, payload), None))
             }
+            Event::IndexDeclared { collection, path } => {
+                Ok((self.existing_mut(*collection)?.declare_index(path), None))
+            }
+            Event::IndexDropped { collection, path } => {
+                Ok((Change::default(), self.existing_mut(*collection)?.drop_index(path)))
+            }
             Event::AccessDenied { .. }
             | Event::UsageObserved { .. }
             | Event::BillingClosed { .. }
@@ -206,6 +221,14 @@ impl Index {
         match self.collections.get_mut(&id) {
             Some(collection) => collection.install(compaction),
             None => (false, compaction.into()),
+        }
+    }
+
+    /// Puts indexes of more paths in place in the collection with this id; `false` if they came too late.
+    pub(crate) fn install_indexing(&mut self, id: CollectionId, indexing: Indexing) -> (bool, Removed) {
+        match self.collections.get_mut(&id) {
+            Some(collection) => collection.install_indexing(indexing),
+            None => (false, indexing.into()),
         }
     }
 

@@ -438,6 +438,32 @@ impl Slots {
         Ok((compacted, Moved(moved)))
     }
 
+    /// Tells `changed` of each slot that has changed since these were `then`, at an earlier time, what it held and what
+    /// it holds; and of each that is new.
+    pub(super) fn changes_since(
+        &self,
+        then: &Self,
+        mut changed: impl FnMut(usize, Option<Entry<'_>>, Option<Entry<'_>>),
+    ) {
+        for (index, (now, then)) in self.blocks.iter().zip(then.blocks.iter()).enumerate() {
+            if Arc::ptr_eq(now, then) {
+                continue;
+            }
+            for (offset, then) in then.entries().enumerate() {
+                let Some(then) = then else { continue };
+                let now = now.entry(offset);
+                // The same one is told by its place, without looking at it.
+                if now.is_none_or(|now| now.payload() != then.payload()) {
+                    changed(index * self.block_len + offset, Some(then), now);
+                }
+            }
+        }
+        for number in then.len()..self.len() {
+            let (block, offset) = self.at(number);
+            changed(number, None, block.entry(offset));
+        }
+    }
+
     /// Brings a compaction of what these slots were at an earlier time, `then`, up to what they are now.
     /// Tells `changed` of each slot in it what it held and what it holds.
     pub(super) fn catch_up(
@@ -447,34 +473,22 @@ impl Slots {
         moved: &mut Moved,
         mut changed: impl FnMut(Slot, Option<Entry<'_>>, Option<Entry<'_>>),
     ) {
-        for (index, (now, then)) in self.blocks.iter().zip(then.blocks.iter()).enumerate() {
-            if Arc::ptr_eq(now, then) {
-                continue;
-            }
-            for (offset, then) in then.entries().enumerate() {
-                let Some(then) = then else { continue };
-                let slot = moved.0[index * self.block_len + offset];
-                let now = now.entry(offset);
-                match now {
-                    // The same one is told by its place, without looking at it.
-                    Some(now) if now.payload() == then.payload() => continue,
-                    Some(now) => compacted.set_payload(slot, now.payload().cloned()),
+        self.changes_since(then, |number, before, after| match (before, after) {
+            (Some(_), after) => {
+                let slot = moved.0[number];
+                match after {
+                    Some(after) => compacted.set_payload(slot, after.payload().cloned()),
                     None => compacted.bury(slot),
                 }
-                changed(slot, Some(then), now);
+                changed(slot, before, after);
             }
-        }
-        for number in then.len()..self.len() {
-            let (block, offset) = self.at(number);
-            moved.0.push(match block.entry(offset) {
-                Some(entry) => {
-                    let slot = compacted.push_entry(entry);
-                    changed(slot, None, Some(entry));
-                    slot
-                }
-                None => Moved::NOWHERE,
-            });
-        }
+            (None, Some(after)) => {
+                let slot = compacted.push_entry(after);
+                changed(slot, None, Some(after));
+                moved.0.push(slot);
+            }
+            (None, None) => moved.0.push(Moved::NOWHERE),
+        });
     }
 
     fn block_mut(&mut self, slot: Slot) -> (&mut Block, usize) {

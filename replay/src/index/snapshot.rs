@@ -9,6 +9,7 @@ use super::distance;
 use super::filter::Filter;
 use super::graph::{Graph, Node, Query, View};
 use super::pool::Pool;
+use super::postings::Declared;
 use super::search::{Best, Effort, Hit, InvalidQuery, Order, SearchRequest};
 use super::selection::Selection;
 use super::slots::{Block, Entry, Slots};
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub(super) parameters: IndexParameters,
     /// How its texts are read.
     pub(super) texts: TextParameters,
+    /// Which paths of payloads were declared.
+    pub(super) declared: Declared,
     pub(super) graph: Arc<OnceLock<Graph>>,
     /// What was linked at that moment.
     view: Option<Arc<View>>,
@@ -57,10 +60,11 @@ impl Snapshot {
         slots: Slots,
         parameters: IndexParameters,
         texts: TextParameters,
+        declared: Declared,
         graph: Arc<OnceLock<Graph>>,
     ) -> Self {
         let view = graph.get().map(Graph::view);
-        Self { slots, parameters, texts, graph, view }
+        Self { slots, parameters, texts, declared, graph, view }
     }
 
     /// What was linked.

@@ -61,6 +61,25 @@ fn small() -> Vec<u8> {
     checkpoint(&fold(&records))
 }
 
+/// A version that knows of no declared paths reads a checkpoint as long as there are none.
+#[test]
+fn a_checkpoint_has_a_section_of_declared_paths_only_if_there_are_some() {
+    let section = |bytes: &[u8]| bytes.windows(4).any(|tag| tag == b"PATH");
+    assert!(!section(&small()));
+    let declared = vectorizer_log::Event::IndexDeclared {
+        collection: crate::history::collection(1),
+        path: crate::history::path("a.b"),
+    };
+    let projection = fold(&[record(1, 5, created("c", 2, Metric::Cosine)), record(2, 6, declared)]);
+    let bytes = checkpoint(&projection);
+    // Its tag, its version, its length, and one text behind its length.
+    let golden = b"PATH\x01\0\0\0\x05\0\0\0\0\0\0\0\x01\x03a.b";
+    assert!(bytes.windows(golden.len()).any(|window| window == golden));
+    let restored = restore(&bytes).unwrap().projection;
+    let collection = restored.index().by_id(crate::history::collection(1)).unwrap();
+    assert!(collection.declared().map(vectorizer_log::PayloadPath::as_str).eq(["a.b"]));
+}
+
 #[test]
 fn no_byte_of_a_checkpoint_can_be_another_unnoticed() {
     let bytes = small();

@@ -3,7 +3,7 @@
 use vectorizer_log::{Event, LogId, Metric, Payload, Record, Seq};
 use vectorizer_replay::{Applied, ApplyError, Misfit, Projection, Projector};
 
-use crate::history::{collection, created, fold, id, log_id, point, record};
+use crate::history::{collection, created, fold, id, log_id, path, point, record};
 
 fn projection() -> Projection {
     let points = vec![point("a", &[1.0, 2.0], None), point("b", &[3.0, 4.0], None)];
@@ -82,6 +82,12 @@ fn an_event_that_does_not_fit_leaves_no_trace() {
             Misfit::RepeatedPoint { id: id("n") },
         ),
         (changed(here, "n"), Misfit::UnknownPoint { id: id("n") }),
+        (Event::IndexDeclared { collection: nowhere, path: path("n") }, unknown()),
+        (Event::IndexDropped { collection: nowhere, path: path("n") }, unknown()),
+        (
+            Event::IndexDropped { collection: here, path: path("n") },
+            Misfit::UndeclaredIndex { path: path("n") },
+        ),
     ];
     for (event, reason) in cases {
         assert_eq!(projection().index().check(&event).unwrap_err(), reason);

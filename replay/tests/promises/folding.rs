@@ -1,10 +1,12 @@
 //! A projection is a fold of its log and of nothing else.
 
 use proptest::prelude::*;
-use vectorizer_log::{Dimension, Document, Event, PointId, Record, Text, Timestamp, VectorParameters};
+use vectorizer_log::{
+    Dimension, Document, Event, PayloadPath, PointId, Record, Text, Timestamp, VectorParameters,
+};
 use vectorizer_replay::{Applied, Collection, Projection, Projector, StoredPoint};
 
-use crate::history::{collection, created, fold, history, id, log_id, point, record};
+use crate::history::{collection, created, fold, history, id, log_id, path, point, record};
 use crate::model::{Model, ModelCollection, ModelPoint};
 use vectorizer_log::{IndexParameters, Metric};
 
@@ -35,6 +37,7 @@ fn assert_collection(found: &Collection, expected: &ModelCollection) {
     assert_eq!(found.parameters(), expected.parameters);
     assert_eq!(found.created_at().micros(), expected.created_at);
     assert_eq!(found.last_change().get(), expected.last_change);
+    assert!(found.declared().map(PayloadPath::as_str).eq(&expected.declared));
     assert_eq!(found.len(), expected.points.len());
     assert_eq!(found.logical_bytes(), expected.logical_bytes());
     assert_eq!(found.snapshot().len(), expected.points.len());
@@ -159,6 +162,14 @@ fn the_digest_tells_every_difference_apart() {
             records.push(again);
         }),
     ];
+    // The same points with declared paths.
+    let declared = |text: &str| Event::IndexDeclared { collection: collection(1), path: path(text) };
+    for paths in [&["a"][..], &["b"], &["a", "b"], &["ab"]] {
+        digests.push(with(&|records| {
+            let more = (3..).zip(paths).map(|(seq, text)| record(seq, 20, declared(text)));
+            records.extend(more);
+        }));
+    }
     // The same points in collections with texts, with and without them.
     let created = |vectors| Event::TextCollectionCreated { name: "c".parse().unwrap(), vectors };
     let (dimension, metric) = (2.try_into().unwrap(), Metric::Dot);

@@ -4,8 +4,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use vectorizer_log::{
-    Actor, CollectionId, Document, Event, Idempotency, IndexParameters, LogId, Metric, Payload, Point,
-    PointId, Record, Seq, Text, Timestamp, Vector, VectorParameters, Via,
+    Actor, CollectionId, Document, Event, Idempotency, IndexParameters, LogId, Metric, Payload, PayloadPath,
+    Point, PointId, Record, Seq, Text, Timestamp, Vector, VectorParameters, Via,
 };
 use vectorizer_replay::{Applied, Projection, Projector};
 
@@ -52,6 +52,10 @@ pub(crate) fn collection(seq: u64) -> CollectionId {
 
 pub(crate) fn id(text: &str) -> PointId {
     PointId::text(text).unwrap()
+}
+
+pub(crate) fn path(text: &str) -> PayloadPath {
+    Box::<str>::from(text).try_into().unwrap()
 }
 
 pub(crate) fn point(name: &str, vector: &[f32], payload: Option<&str>) -> Point {
@@ -110,6 +114,13 @@ enum Action {
         pick: usize,
         payload: String,
     },
+    Declare {
+        path: u8,
+    },
+    /// One of the declared paths.
+    Drop {
+        pick: usize,
+    },
     /// A request is refused.
     Deny,
     Billing(BillingAction),
@@ -143,6 +154,8 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(name, dimension, metric, parameters, texts)| Action::Create { name, dimension, metric, parameters, texts }),
         1 => Just(Action::DeleteCollection),
         1 => Just(Action::Deny),
+        2 => (0..4_u8).prop_map(|path| Action::Declare { path }),
+        1 => any::<usize>().prop_map(|pick| Action::Drop { pick }),
         6 => billing_action().prop_map(Action::Billing),
         8 => vec((0..IDS, numbers(), option::of(payload()), option::of(text())), 0..6).prop_map(Action::Upsert),
         3 => (0..300_usize, 0..900_usize, numbers())
@@ -255,6 +268,14 @@ fn on_collection(action: &Action, collection: CollectionId, target: &ModelCollec
                 .collect();
             let texts = (0..*count).map(|number| Some(format!("the {}", number % 7))).collect();
             Some(upserted(collection, target, points, texts))
+        }
+        Action::Declare { path } => {
+            let path = self::path(["n", "tags", "missing", "\"a.b\""][usize::from(*path)]);
+            Some(Event::IndexDeclared { collection, path })
+        }
+        Action::Drop { pick } => {
+            let declared = target.declared.iter().nth(pick.checked_rem(target.declared.len())?)?;
+            Some(Event::IndexDropped { collection, path: path(declared) })
         }
         Action::Delete { stride, first } => {
             let ids = ids().skip(*first).step_by(*stride).map(|name| id(name)).collect();

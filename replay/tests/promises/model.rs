@@ -1,6 +1,6 @@
 //! What a log adds up to, written down as plainly as possible: maps, loops and f64.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vectorizer_log::{
     CollectionId, CollectionName, Document, Event, IndexParameters, Metric, Record, VectorParameters,
@@ -28,6 +28,7 @@ pub(crate) struct ModelCollection {
     pub(crate) created_at: i64,
     pub(crate) last_change: u64,
     pub(crate) points: BTreeMap<String, ModelPoint>,
+    pub(crate) declared: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -113,6 +114,15 @@ impl Model {
                 collection.points.get_mut(id.as_str()).unwrap().payload = Some(payload.as_str().to_owned());
                 Outcome::PayloadChanged
             }
+            Event::IndexDeclared { collection, path } => {
+                let collection = self.collections.get_mut(&collection.seq().get()).unwrap();
+                Outcome::IndexDeclared { is_new: collection.declared.insert(path.to_string()) }
+            }
+            Event::IndexDropped { collection, path } => {
+                let collection = self.collections.get_mut(&collection.seq().get()).unwrap();
+                assert!(collection.declared.remove(path.as_str()));
+                Outcome::IndexDropped
+            }
             Event::AccessDenied { .. }
             | Event::UsageObserved { .. }
             | Event::BillingClosed { .. }
@@ -143,6 +153,7 @@ impl Model {
             created_at: record.at.micros(),
             last_change: record.seq.get(),
             points: BTreeMap::new(),
+            declared: BTreeSet::new(),
         };
         self.collections.insert(record.seq.get(), collection);
         Outcome::CollectionCreated

@@ -14,10 +14,11 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 pub(super) use self::schema::{
-    CollectionName, Filter, LogRecord, MergePatch, MessageId, Payload, Vector, VectorId, WholeNumber,
+    CollectionName, Filter, LogRecord, MergePatch, MessageId, Payload, PayloadPath, Vector, VectorId,
+    WholeNumber,
 };
 use self::shared::Shared;
-use super::{audit, cluster, collections, health, mcp, metrics, problem, search, vectors};
+use super::{audit, cluster, collections, health, indexes, mcp, metrics, problem, search, vectors};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -33,6 +34,9 @@ use super::{audit, cluster, collections, health, mcp, metrics, problem, search, 
         collections::list,
         collections::describe,
         collections::delete,
+        indexes::declare,
+        indexes::list,
+        indexes::undeclare,
         vectors::upsert,
         vectors::list,
         vectors::get,
@@ -58,7 +62,7 @@ use super::{audit, cluster, collections, health, mcp, metrics, problem, search, 
     ),
     components(schemas(problem::ProblemBody)),
     tags(
-        (name = "collections", description = "Make, see and delete collections."),
+        (name = "collections", description = "Make, see and delete collections, and say how their payloads are indexed."),
         (name = "vectors", description = "Write, read and delete vectors."),
         (name = "search", description = "Find and count vectors."),
         (name = "log", description = "The tenant's audit log."),

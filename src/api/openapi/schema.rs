@@ -28,4 +28,6 @@ macro_rules! stand_for {
     )*};
 }
 
-stand_for! { CollectionName Filter LogRecord MergePatch MessageId Payload Vector VectorId WholeNumber }
+stand_for! {
+    CollectionName Filter LogRecord MergePatch MessageId Payload PayloadPath Vector VectorId WholeNumber
+}

@@ -237,6 +237,10 @@ fn said(response: &Response, components: &Components) -> Option<String> {
 fn name_in_path(parameter: &mut Parameter, path: &str) {
     let (schema, description) = match parameter.name.as_str() {
         "name" => ("CollectionName", "The collection."),
+        "path" => (
+            "PayloadPath",
+            "The path of payloads, as the keys of filters are written: `a.b`, `a[].b`, `\"a.b\"`.",
+        ),
         "id" if path.contains("/tenants/") => ("TenantId", "The tenant."),
         "id" => ("VectorId", "The vector."),
         _ => return,

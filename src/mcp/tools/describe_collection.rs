@@ -21,7 +21,8 @@ pub(super) fn describe() -> Description {
             "dimension": nullable("integer", "How many numbers each vector has; null if there are texts only."),
             "metric": nullable("string", "cosine, dot (higher scores are better) or euclidean (a distance: lower is better)."),
             "count": {"type": "integer", "description": "How many records it has."},
-            "bytes": {"type": "integer", "description": "Their logical size, which storage quotas count."}
+            "bytes": {"type": "integer", "description": "Their logical size, which storage quotas count."},
+            "payload_index": {"type": "object", "description": "How filters are answered. paths: how many payload fields are indexed; declared: how many an administrator has declared; building: how many of those are still being indexed; left_out and left_out_first: how many others are not, and the first of them, on which filters are slow."}
         }),
     }
 }

@@ -181,6 +181,8 @@ fn before(close: &StoredRecord) -> Seq {
         | Event::DocumentsUpserted { .. }
         | Event::VectorsDeleted { .. }
         | Event::PayloadChanged { .. }
+        | Event::IndexDeclared { .. }
+        | Event::IndexDropped { .. }
         | Event::AccessDenied { .. }
         | Event::UsageObserved { .. }
         | Event::BillingCorrected { .. }
@@ -252,6 +254,8 @@ pub(in crate::quota) fn lines(
         | Event::DocumentsUpserted { .. }
         | Event::VectorsDeleted { .. }
         | Event::PayloadChanged { .. }
+        | Event::IndexDeclared { .. }
+        | Event::IndexDropped { .. }
         | Event::AccessDenied { .. }
         | Event::UsageObserved { .. }
         | Event::BillingAcknowledged { .. } => {}

@@ -3,19 +3,22 @@
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
-use vectorizer_log::{CollectionId, CollectionName, Seq, TextParameters, Timestamp, VectorParameters};
+use vectorizer_log::{
+    CollectionId, CollectionName, PayloadPath, Seq, TextParameters, Timestamp, VectorParameters,
+};
 
 use super::super::graph::LinkingStopped;
 use super::super::ids::Ids;
 use super::super::linking::OwnGraph;
 use super::super::matches;
-use super::super::postings::Postings;
+use super::super::postings::{Declared, Postings};
 use super::super::slots::{Slot, Slots};
 use super::Collection;
 use crate::checkpoint::{Kind, Sections, StoredSections, UnusableCheckpoint, le_bytes};
 
 const COLLECTION: Kind = Kind { tag: *b"COLL", version: 2 };
 const ORDER: Kind = Kind { tag: *b"ORDR", version: 1 };
+const PATHS: Kind = Kind { tag: *b"PATH", version: 1 };
 
 /// All of a collection but its slots.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +38,7 @@ struct About {
 pub(in super::super) struct FrozenCollection {
     about: About,
     slots: Slots,
+    declared: Declared,
 }
 
 /// A collection that is read, of which nothing is made yet.
@@ -43,6 +47,7 @@ pub(in super::super) struct StoredCollection {
     about: About,
     slots: Slots,
     order: Vec<u32>,
+    declared: Declared,
 }
 
 impl Collection {
@@ -57,7 +62,7 @@ impl Collection {
             logical_bytes: self.logical_bytes,
             blocks: self.slots.blocks().len() as u64,
         };
-        FrozenCollection { about, slots: self.slots.clone() }
+        FrozenCollection { about, slots: self.slots.clone(), declared: self.postings.declared().clone() }
     }
 }
 
@@ -65,7 +70,11 @@ impl FrozenCollection {
     pub(in super::super) fn write(&self, sections: &mut Sections<impl Write>) -> io::Result<()> {
         sections.write_value(COLLECTION, &self.about)?;
         self.slots.write(sections)?;
-        sections.write(ORDER, &[&le_bytes(&self.slots.in_order())])
+        sections.write(ORDER, &[&le_bytes(&self.slots.in_order())])?;
+        if self.declared.is_empty() {
+            return Ok(());
+        }
+        sections.write_value(PATHS, &self.declared.iter().collect::<Vec<_>>())
     }
 }
 
@@ -79,18 +88,19 @@ impl StoredCollection {
         let mut body = sections.expect(ORDER)?;
         let order = body.numbers(slots.live())?;
         body.end()?;
-        Ok(Self { about, slots, order })
+        let paths: Vec<PayloadPath> = sections.optional_value(PATHS)?.unwrap_or_default();
+        Ok(Self { about, slots, order, declared: paths.into_iter().collect() })
     }
 
     pub(in super::super) fn restored(
         self,
         stop: &impl Fn() -> bool,
     ) -> Result<Collection, UnusableCheckpoint> {
-        let Self { about, slots, order } = self;
+        let Self { about, slots, order, declared } = self;
         let order = order.into_iter().map(|number| slots.holds(number)).collect::<Option<Vec<Slot>>>();
         let ids =
             order.and_then(|order| Ids::of_ordered(&slots, &order)).ok_or(UnusableCheckpoint::Damaged)?;
-        let postings = Postings::of(&slots, stop)?;
+        let postings = Postings::of(&slots, &declared, stop)?;
         let going = || LinkingStopped::if_asked(stop);
         let words = about.texts.map(|texts| matches::words_of(&slots, texts, &going)).transpose()?;
         let About { id, name, vectors, texts: _, created_at, last_change, logical_bytes, blocks: _ } = about;

@@ -8,6 +8,8 @@
 use std::fmt::{self, Write as _};
 use std::str::Chars;
 
+use vectorizer_log::PayloadPath;
+
 use super::Filter;
 
 /// The way to a value: the names of the members that lead there. Never empty.
@@ -70,6 +72,30 @@ pub enum InvalidKey {
     ArrayInArray(String),
 }
 
+/// A text that names no path to index.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InvalidIndexPath {
+    /// It is no key.
+    #[error(transparent)]
+    Key(#[from] InvalidKey),
+    /// It leads to one element of an array.
+    #[error(
+        "the path {path:?} leads to one element of an array, and an index holds all elements: {whole:?} answers filters on each"
+    )]
+    OneElement {
+        /// As it was written.
+        path: String,
+        /// The path of all elements.
+        whole: String,
+    },
+    /// It is longer once every name that needs quotes has them.
+    #[error("the path has {bytes} bytes with its quotes, at most {max} are allowed", max = PayloadPath::BYTES_MAX)]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+}
+
 impl Key {
     /// How long a key may be written, in bytes.
     pub const BYTES_MAX: usize = 1024;
@@ -95,6 +121,17 @@ impl Key {
                 Some(found) => return Err(InvalidKey::Unseparated { key: text.to_owned(), found }),
             }
         }
+    }
+
+    /// The path to index that is written like this, as a key is.
+    pub fn index_path(text: &str) -> Result<PayloadPath, InvalidIndexPath> {
+        let key = Self::parse(text)?;
+        let path = key.path();
+        if key.has_element() {
+            return Err(InvalidIndexPath::OneElement { path: text.to_owned(), whole: path });
+        }
+        let path = PayloadPath::try_from(path.into_boxed_str());
+        path.map_err(|invalid| InvalidIndexPath::TooLong { bytes: invalid.bytes })
     }
 
     /// What leads to the value, step by step.
@@ -269,6 +306,28 @@ mod tests {
         }
         assert_eq!(refusal(&vec!["a"; 33].join(".")), "the key has more than 32 steps");
         assert_eq!(refusal(&"a".repeat(1025)), "the key has 1025 bytes, at most 1024 are allowed");
+    }
+
+    #[test]
+    fn a_path_to_index_has_one_form_and_holds_all_elements() {
+        let path = |text: &str| Key::index_path(text).map(|path| path.to_string());
+        let refusal = |text: &str| Key::index_path(text).unwrap_err().to_string();
+        for (text, form) in [
+            ("a.b", "a.b"),
+            ("a[].b[]", "a.b"),
+            (r#""a"."b""#, "a.b"),
+            (r#""a.b"[]"#, r#""a.b""#),
+            (r#""""#, r#""""#),
+        ] {
+            assert_eq!(path(text).unwrap(), form);
+            assert_eq!(path(form).unwrap(), form);
+        }
+        assert_eq!(path(r#"a"b"#).unwrap(), r#""a\"b""#);
+        assert!(refusal("a[0].b").ends_with(r#"holds all elements: "a.b" answers filters on each"#));
+        assert_eq!(refusal("a."), r#"the key "a." has an empty step"#);
+        let quoted = "a".repeat(1023) + "\"";
+        assert_eq!(refusal(&quoted), "the path has 1027 bytes with its quotes, at most 1024 are allowed");
+        assert_eq!(path(&"a".repeat(1024)).unwrap().len(), 1024);
     }
 
     proptest! {

@@ -23,7 +23,7 @@ pub(super) use condition::{Condition, Range, Values};
 pub use emptiness::Unconditional;
 use fields::Fields;
 pub(super) use fields::Value;
-pub use key::{InvalidKey, Key};
+pub use key::{InvalidIndexPath, InvalidKey, Key};
 pub(super) use number::Number;
 pub use parse::InvalidFilter;
 pub(super) use places::{Place, each_place};

@@ -26,7 +26,7 @@ pub(super) enum Presence {
 
 /// What the payloads have at one path.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Field {
+pub(in super::super) struct Field {
     pub(super) texts: BTreeMap<TextKey, Posting>,
     pub(super) numbers: Numbers,
     pub(super) falses: RoaringBitmap,
@@ -43,11 +43,17 @@ pub(super) struct Field {
     counts: BTreeMap<u32, u32>,
     /// How often any slot has any of all this.
     entries: usize,
+    /// In how many places of payloads the path occurs.
+    places: usize,
 }
 
 impl Field {
     /// Takes in what is at one place, or forgets it.
     pub(super) fn post(&mut self, slot: u32, place: &Place<'_>, presence: Presence) {
+        match presence {
+            Presence::Added => self.places += 1,
+            Presence::Removed => self.places -= 1,
+        }
         let is_array = matches!(place, Place::Elements(_));
         for value in place.values() {
             match Value::read(value) {
@@ -87,7 +93,12 @@ impl Field {
 
     /// Whether no payload has anything here.
     pub(super) fn is_empty(&self) -> bool {
-        self.valued.is_empty() && self.incomparable.is_empty() && self.nulls.is_empty()
+        self.places == 0
+    }
+
+    /// In how many places of payloads the path occurs.
+    pub(super) fn places(&self) -> usize {
+        self.places
     }
 
     /// Slots with anything but null and empty arrays.

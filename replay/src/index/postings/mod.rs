@@ -5,6 +5,7 @@
 //! - `field`: the postings of all values at one path.
 //! - `candidates`: what a filter comes to; `selecting`: from a filter to its candidates.
 //! - `allowance`: how much work that may be; `paths`: what is said about the paths.
+//! - `declared`: paths that are indexed in any case; `indexing`: fields for paths that have none yet.
 //!
 //! **What is indexed.** Every path of every payload, in the sense of the filters' keys: a dot leads into
 //! an object, an array stands for its elements, on the way and at the end. At each path: texts, numbers
@@ -15,7 +16,11 @@
 //! takes a field. All fields together take at most [`FIELDS_BYTES_MIN`], or the bytes of all payloads if that is
 //! more. A path that comes when there is no room is left out, for as long as some payload has it: how often it occurs
 //! is counted, so that it is never taken for missing. A compaction, which reads
-//! all payloads, gives a field to each path that there is room for by then.
+//! all payloads, gives a field to each path that there is room for by then; so does whoever makes fields beside the
+//! postings ([`NewFields`]), as soon as an eighth of the room is free.
+//!
+//! **Declared paths** have room of their own. One that was left out is `building` until its field is made and put in
+//! place: it stays left out meanwhile, and payloads decide.
 //!
 //! **Exactness.** [`Candidates`] are never too few. Whether they are exactly the matching ones is said
 //! with them: where a limit or the allowance came in between, they are more, and payloads decide.
@@ -24,7 +29,9 @@
 
 mod allowance;
 mod candidates;
+mod declared;
 mod field;
+mod indexing;
 mod numbers;
 mod paths;
 mod posting;
@@ -36,22 +43,25 @@ mod text_key;
 use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
-use vectorizer_log::Payload;
+use vectorizer_log::{Payload, PayloadPath};
 
 use super::filter::{Key, Place, each_place};
 use super::graph::LinkingStopped;
 use super::slots::Slots;
 pub(super) use allowance::Allowance;
 pub(super) use candidates::Candidates;
-use field::{Field, Presence};
-pub use paths::PayloadIndex;
+pub(super) use declared::Declared;
+pub(super) use field::Field;
+use field::Presence;
+pub(super) use indexing::NewFields;
+pub use paths::{IndexState, Indexes, PayloadIndex};
 
 /// About how many bytes a field takes beside its values and the text of its path.
 const FIELD_BYTES: usize = 1024;
 /// About how many bytes a path without a field takes.
 const LEFT_OUT_BYTES: usize = 128;
-/// All fields may take so much at least.
-const FIELDS_BYTES_MIN: usize = 16 << 20;
+/// All fields may take so much at least. Tests fill less of it.
+const FIELDS_BYTES_MIN: usize = if cfg!(test) { 32 << 10 } else { 16 << 20 };
 
 /// For the points of one collection.
 #[derive(Clone, Debug, Default)]
@@ -59,8 +69,12 @@ pub(super) struct Postings {
     /// The slots that hold a point.
     points: RoaringBitmap,
     fields: BTreeMap<Box<str>, Field>,
-    /// What all fields take without their values.
+    /// Paths whose fields have room of their own.
+    declared: Declared,
+    /// What the other fields take without their values: what is bounded.
     fields_bytes: usize,
+    /// What the fields of declared paths take without their values.
+    declared_bytes: usize,
     /// Of all values in them.
     values_bytes: usize,
     /// What is at a path that no payload has.
@@ -72,9 +86,13 @@ pub(super) struct Postings {
 }
 
 impl Postings {
-    /// Of all points in these slots. Asks `stop` between two payloads.
-    pub(super) fn of(slots: &Slots, stop: &impl Fn() -> bool) -> Result<Self, LinkingStopped> {
-        let mut postings = Self::default();
+    /// Of all points in these slots, with fields for these declared paths. Asks `stop` between two payloads.
+    pub(super) fn of(
+        slots: &Slots,
+        declared: &Declared,
+        stop: &impl Fn() -> bool,
+    ) -> Result<Self, LinkingStopped> {
+        let mut postings = Self { declared: declared.clone(), ..Self::default() };
         for (number, entry) in (0..).zip(slots.blocks().iter().flat_map(|block| block.entries())) {
             LinkingStopped::if_asked(stop)?;
             if let Some(entry) = entry {
@@ -118,8 +136,18 @@ impl Postings {
         self.values_bytes = self.values_bytes + after - before;
         if is_empty {
             self.fields.remove(path);
-            self.fields_bytes -= FIELD_BYTES + path.len();
+            *self.bytes_of_kind(path) -= FIELD_BYTES + path.len();
         }
+    }
+
+    /// What all fields take of which this path's is one.
+    fn bytes_of_kind(&mut self, path: &str) -> &mut usize {
+        if self.declared.contains(path) { &mut self.declared_bytes } else { &mut self.fields_bytes }
+    }
+
+    /// How much the fields of all paths that are not declared may take.
+    fn fields_bytes_max(&self) -> usize {
+        FIELDS_BYTES_MIN.max(self.payload_bytes)
     }
 
     /// The field of a path, made if there is room; the place is counted if there is none.
@@ -141,18 +169,67 @@ impl Postings {
             return None;
         }
         let bytes = FIELD_BYTES + path.len();
-        if self.fields_bytes + bytes > FIELDS_BYTES_MIN.max(self.payload_bytes) {
+        if !self.declared.contains(path) && self.fields_bytes + bytes > self.fields_bytes_max() {
             self.left_out.insert(path.into(), 1);
             return None;
         }
-        self.fields_bytes += bytes;
+        *self.bytes_of_kind(path) += bytes;
         Some(self.fields.entry(path.into()).or_default())
+    }
+
+    /// Paths that have room of their own.
+    pub(super) fn declared(&self) -> &Declared {
+        &self.declared
+    }
+
+    /// Gives a path room of its own from now on; whether it had none. If it was left out it is so until its field is
+    /// made.
+    pub(super) fn declare(&mut self, path: &PayloadPath) -> bool {
+        let is_new = self.declared.insert(path);
+        if is_new && self.fields.contains_key(path.as_str()) {
+            let bytes = FIELD_BYTES + path.as_str().len();
+            self.fields_bytes -= bytes;
+            self.declared_bytes += bytes;
+        }
+        is_new
+    }
+
+    /// Makes a declared path one like all others. Gives back its field if there is no room for it among theirs.
+    pub(super) fn undeclare(&mut self, path: &str) -> Option<Field> {
+        if !self.declared.remove(path) || !self.fields.contains_key(path) {
+            return None;
+        }
+        let bytes = FIELD_BYTES + path.len();
+        self.declared_bytes -= bytes;
+        if self.fields_bytes + bytes <= self.fields_bytes_max() {
+            self.fields_bytes += bytes;
+            return None;
+        }
+        let field = self.fields.remove(path)?;
+        self.values_bytes -= field.bytes();
+        self.left_out.insert(path.into(), field.places());
+        Some(field)
+    }
+
+    /// Gives these paths room of their own, and no others. Gives back the fields that there is no room for.
+    pub(super) fn set_declared(&mut self, declared: &Declared) -> Vec<Field> {
+        let gone: Vec<_> =
+            self.declared.iter().filter(|path| !declared.contains(path.as_str())).cloned().collect();
+        for path in declared.iter() {
+            self.declare(path);
+        }
+        gone.iter().filter_map(|path| self.undeclare(path.as_str())).collect()
+    }
+
+    /// Declared paths that have no field yet and need one.
+    fn building(&self) -> impl Iterator<Item = &PayloadPath> {
+        self.declared.iter().filter(|path| self.left_out.contains_key(path.as_str()))
     }
 
     /// About how many bytes it takes.
     pub(super) fn bytes(&self) -> usize {
         let left_out = self.left_out.len() * LEFT_OUT_BYTES;
-        self.fields_bytes + self.values_bytes + left_out + self.points.serialized_size()
+        self.fields_bytes + self.declared_bytes + self.values_bytes + left_out + self.points.serialized_size()
     }
 
     /// `None` if it is not indexed.
