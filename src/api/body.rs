@@ -9,7 +9,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bytes::BytesMut;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
@@ -120,18 +119,17 @@ impl Received {
         }
         let stated = stated.unwrap_or(0);
         let mut taken = limits.room.begin(&share, kibibytes(charged_for * stated)).await?;
-        // What is stated is not believed before it comes.
-        let mut bytes = BytesMut::with_capacity(stated.min(INLINE_BYTES_MAX));
+        let mut arrived = Arrived::default();
         let mut waited = Duration::ZERO;
         let started = Instant::now();
-        while let Some(data) = next_data(&mut body, bytes.len(), &mut waited).await? {
-            if bytes.len() + data.len() > bytes_max {
+        while let Some(data) = next_data(&mut body, arrived.bytes, &mut waited).await? {
+            if arrived.bytes + data.len() > bytes_max {
                 return Err(too_large());
             }
-            taken.hold(kibibytes(charged_for * (bytes.len() + data.len()))).await?;
-            bytes.extend_from_slice(&data);
+            taken.hold(kibibytes(charged_for * (arrived.bytes + data.len()))).await?;
+            arrived.add(&data);
         }
-        let mut bytes = bytes.freeze();
+        let mut bytes = limits.parsers.run(&share, arrived.bytes, move || Ok(arrived.whole())).await?;
         if let Some(encoding) = encoding {
             let packed = charged_for * bytes.len() + encoding.window_bytes(&bytes);
             let expected = encoding.expected_bytes(&bytes).min(bytes_max);
@@ -199,6 +197,44 @@ impl Received {
             parsed
         };
         self.parsers.run(&self.share, self.bytes.len(), work).await
+    }
+}
+
+/// What has arrived of a body, in blocks: one buffer that grows would be copied by an async thread each time it does.
+#[derive(Default)]
+struct Arrived {
+    blocks: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Arrived {
+    const BLOCK_BYTES: usize = 128 * 1024;
+
+    fn add(&mut self, mut data: &[u8]) {
+        self.bytes += data.len();
+        while !data.is_empty() {
+            let block = match self.blocks.last_mut() {
+                Some(block) if block.len() < block.capacity() => block,
+                // Most bodies are one piece.
+                None => self.blocks.push_mut(Vec::with_capacity(data.len().min(Self::BLOCK_BYTES))),
+                Some(_) => self.blocks.push_mut(Vec::with_capacity(Self::BLOCK_BYTES)),
+            };
+            let (fits, rest) = data.split_at(data.len().min(block.capacity() - block.len()));
+            block.extend_from_slice(fits);
+            data = rest;
+        }
+    }
+
+    /// All of it, in one piece. Work in proportion to it if it has more than one.
+    fn whole(mut self) -> Bytes {
+        if self.blocks.len() <= 1 {
+            return self.blocks.pop().unwrap_or_default().into();
+        }
+        let mut whole = Vec::with_capacity(self.bytes);
+        for block in self.blocks {
+            whole.extend_from_slice(&block);
+        }
+        whole.into()
     }
 }
 
