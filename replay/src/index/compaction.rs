@@ -5,10 +5,11 @@
 //! [`Collection::install`](super::Collection) puts the result in the place of what it was made from,
 //! together with what has been written meanwhile.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::collection::Collection;
-use super::graph::{Graph, LinkingStopped};
+use super::graph::LinkingStopped;
+use super::linking::GraphPlace;
 use super::matches;
 use super::postings::Postings;
 use super::slots::{Moved, Slots};
@@ -24,9 +25,9 @@ pub struct Compaction {
     pub(super) postings: Postings,
     /// Of no use to a collection without texts.
     pub(super) texts: Option<TextIndex>,
-    pub(super) graph: Arc<OnceLock<Graph>>,
+    pub(super) graph: Arc<GraphPlace>,
     /// The graph this was made from: the one who still has it has the slots that `moved` speaks of.
-    pub(super) of: Arc<OnceLock<Graph>>,
+    pub(super) of: Arc<GraphPlace>,
 }
 
 /// What a change has taken out of a projection. Freeing it takes time in proportion to what it held, so it is
@@ -94,7 +95,7 @@ impl Snapshot {
     /// `stop` all along.
     pub fn compact(&self, stop: &impl Fn() -> bool) -> Result<Compaction, LinkingStopped> {
         let (slots, moved) = self.slots.compacted(stop)?;
-        let graph = OnceLock::new();
+        let graph = self.graph.beside();
         if let Some(old) = self.graph.get() {
             let moved = old.moved(|node| moved.number(node), stop)?;
             graph.get_or_init(|| moved);

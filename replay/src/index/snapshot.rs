@@ -1,6 +1,6 @@
 //! A collection as of one moment.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use vectorizer_log::{IndexParameters, Metric, PointId, TextParameters};
@@ -8,6 +8,7 @@ use vectorizer_log::{IndexParameters, Metric, PointId, TextParameters};
 use super::distance;
 use super::filter::Filter;
 use super::graph::{Graph, Node, Query, View};
+use super::linking::GraphPlace;
 use super::pool::Pool;
 use super::search::{Best, Effort, Hit, InvalidQuery, Order, SearchRequest};
 use super::selection::Selection;
@@ -47,7 +48,7 @@ pub struct Snapshot {
     pub(super) parameters: IndexParameters,
     /// How its texts are read.
     pub(super) texts: TextParameters,
-    pub(super) graph: Arc<OnceLock<Graph>>,
+    pub(super) graph: Arc<GraphPlace>,
     /// What was linked at that moment.
     view: Option<Arc<View>>,
 }
@@ -57,7 +58,7 @@ impl Snapshot {
         slots: Slots,
         parameters: IndexParameters,
         texts: TextParameters,
-        graph: Arc<OnceLock<Graph>>,
+        graph: Arc<GraphPlace>,
     ) -> Self {
         let view = graph.get().map(Graph::view);
         Self { slots, parameters, texts, graph, view }

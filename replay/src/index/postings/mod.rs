@@ -23,6 +23,7 @@
 //! All of it is derived from the slots: no digest covers it, and a compaction makes it anew.
 
 mod allowance;
+mod bitmap;
 mod candidates;
 mod field;
 mod numbers;
@@ -35,21 +36,20 @@ mod text_key;
 
 use std::collections::BTreeMap;
 
-use roaring::RoaringBitmap;
 use vectorizer_log::Payload;
 
 use super::filter::{Key, Place, each_place};
 use super::graph::LinkingStopped;
 use super::slots::Slots;
+use crate::memory::{allocated, tree};
 pub(super) use allowance::Allowance;
+use bitmap::Bitmap;
 pub(super) use candidates::Candidates;
 use field::{Field, Presence};
 pub use paths::PayloadIndex;
 
-/// About how many bytes a field takes beside its values and the text of its path.
+/// What a field takes of the room for all fields, beside the text of its path.
 const FIELD_BYTES: usize = 1024;
-/// About how many bytes a path without a field takes.
-const LEFT_OUT_BYTES: usize = 128;
 /// All fields may take so much at least.
 const FIELDS_BYTES_MIN: usize = 16 << 20;
 
@@ -57,11 +57,13 @@ const FIELDS_BYTES_MIN: usize = 16 << 20;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Postings {
     /// The slots that hold a point.
-    points: RoaringBitmap,
+    points: Bitmap,
     fields: BTreeMap<Box<str>, Field>,
-    /// What all fields take without their values.
+    /// What all fields take of the room for them.
     fields_bytes: usize,
-    /// Of all values in them.
+    /// How much of the heap the texts of all paths take, with a field and without.
+    paths_bytes: usize,
+    /// And all that fields hold.
     values_bytes: usize,
     /// What is at a path that no payload has.
     nothing: Field,
@@ -112,12 +114,15 @@ impl Postings {
 
     fn post_place(&mut self, slot: u32, path: &str, place: &Place<'_>, presence: Presence) {
         let Some(field) = self.field_mut(path, presence) else { return };
-        let before = field.bytes();
+        let before = field.memory_bytes();
         field.post(slot, place, presence);
-        let (after, is_empty) = (field.bytes(), field.is_empty());
+        let (after, is_empty) = (field.memory_bytes(), field.is_empty());
         self.values_bytes = self.values_bytes + after - before;
         if is_empty {
+            // With it goes what its empty bitmaps may still be taken to have.
+            self.values_bytes -= after;
             self.fields.remove(path);
+            self.paths_bytes -= allocated(path.len());
             self.fields_bytes -= FIELD_BYTES + path.len();
         }
     }
@@ -133,6 +138,7 @@ impl Postings {
                 Presence::Removed => *places -= 1,
             }
             if *places == 0 {
+                self.paths_bytes -= allocated(path.len());
                 self.left_out.remove(path);
             }
             return None;
@@ -140,6 +146,7 @@ impl Postings {
         if presence == Presence::Removed {
             return None;
         }
+        self.paths_bytes += allocated(path.len());
         let bytes = FIELD_BYTES + path.len();
         if self.fields_bytes + bytes > FIELDS_BYTES_MIN.max(self.payload_bytes) {
             self.left_out.insert(path.into(), 1);
@@ -149,10 +156,11 @@ impl Postings {
         Some(self.fields.entry(path.into()).or_default())
     }
 
-    /// About how many bytes it takes.
-    pub(super) fn bytes(&self) -> usize {
-        let left_out = self.left_out.len() * LEFT_OUT_BYTES;
-        self.fields_bytes + self.values_bytes + left_out + self.points.serialized_size()
+    /// About how much of the heap it takes. Costs nothing to ask.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let fields = tree::<Box<str>, Field>(self.fields.len());
+        let left_out = tree::<Box<str>, usize>(self.left_out.len());
+        fields + left_out + self.paths_bytes + self.values_bytes + self.points.memory_bytes()
     }
 
     /// `None` if it is not indexed.

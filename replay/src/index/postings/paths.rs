@@ -28,7 +28,7 @@ impl Postings {
             indexed: self.fields.len(),
             left_out: self.left_out.len(),
             left_out_first: named.map(ToString::to_string).collect(),
-            bytes: self.bytes(),
+            bytes: self.memory_bytes(),
         }
     }
 }
