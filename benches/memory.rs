@@ -2,7 +2,8 @@
 //!
 //! Each shape has a node of its own. It is measured once the tenant is written, with all vectors linked and the log
 //! open; when its log is closed, as nobody has written for a while; and after a restart, when a search has woken it. What
-//! a node takes with a small tenant awake is taken off. Resident memory is that of `/proc/{pid}/statm`; what the
+//! a node takes with a small tenant of the same kind awake is taken off: some tens of megabytes are held back for
+//! requests of that size, whoever sends them. Resident memory is that of `/proc/{pid}/statm`; what the
 //! allocator still holds back is waited for.
 //!
 //! ```text
@@ -34,6 +35,8 @@ use support::{Outcome, number, print_table};
 /// There is room for all. Logs are closed after so many seconds, and tenants that are asked for something stay awake.
 const FLAGS: [&str; 4] = ["--memory-budget", "16000000000", "--tenant-idle", "8"];
 const RECORDS_PER_WRITE: usize = 500;
+/// What the small tenant has, at most half as much as the other.
+const WARMING_RECORDS: usize = 20_000;
 /// Connections by which small requests are sent.
 const CONNECTIONS: usize = 32;
 const PAGE: usize = 4096;
@@ -205,48 +208,47 @@ fn measure(shape: &Shape) -> Outcome<[Measured; 3]> {
         &NewKey { permission: Permission::Admin, tenant: None, expires_at: None },
     )?;
     let [small, large] = [0, 1].map(|tenant| cluster.keys[tenant].expose());
-    let (server, before) = node(&cluster)?;
+    let (server, before) = node(&cluster, shape)?;
     let mut client = server.client(large)?;
     create(&mut client, &(shape.collection)())?;
     if shape.is_single {
         write_singly(&server, large, shape)?;
     } else {
-        write(&mut client, shape)?;
+        write(&mut client, shape, shape.records)?;
     }
     let again = (shape.record)(0, &mut Random(1));
     let again = json!({"vectors": [again]}).to_string();
-    let keep_open = || client.call("PUT", "/collections/measured/vectors", &again).map(drop);
+    let keep_open = || server.client(large)?.call("PUT", "/collections/measured/vectors", &again).map(drop);
     let written = settled_bytes(&server, &[small, large], keep_open)?;
     let written = taken(&server, &operator, (written, before))?;
     let closed = closed_bytes(&server, &[small, large])?;
     let closed = taken(&server, &operator, (closed, before))?;
     stop(server)?;
-    let (server, before) = node(&cluster)?;
+    let (server, before) = node(&cluster, shape)?;
     let mut client = server.client(large)?;
     client.call("POST", "/collections/measured/search", &(shape.search)().to_string())?;
     let woken = settled_bytes(&server, &[small, large], || Ok(()))?;
     Ok([written, closed, taken(&server, &operator, (woken, before))?])
 }
 
-/// A node with a small tenant awake, whose log is closed, and what it takes.
-fn node(cluster: &Cluster) -> Outcome<(Server, usize)> {
+/// A node with a small tenant of the same kind awake, whose log is closed, and what it takes.
+fn node(cluster: &Cluster, shape: &Shape) -> Outcome<(Server, usize)> {
     let server = cluster.node(&FLAGS)?;
     let small = cluster.keys[0].expose();
-    warm_up(&server, small)?;
+    warm_up(&server, small, shape)?;
     let before = closed_bytes(&server, &[small])?;
     Ok((server, before))
 }
 
-/// What the server has for every tenant is there.
-fn warm_up(server: &Server, key: &str) -> Outcome<()> {
+/// What a server takes for requests of such a size is there, whoever sends them: buffers, and what its allocator holds
+/// back for each thread.
+fn warm_up(server: &Server, key: &str, shape: &Shape) -> Outcome<()> {
     let mut client = server.client(key)?;
     // Unless it is there already.
-    client.send("POST", "/collections", &collection(8).to_string())?;
-    let mut random = Random(7);
-    let records: Vec<Value> = (0..1_000).map(|number| record(number, &mut random, 8)).collect();
-    client.call("PUT", "/collections/measured/vectors", &json!({"vectors": records}).to_string())?;
+    client.send("POST", "/collections", &(shape.collection)().to_string())?;
+    write(&mut client, shape, WARMING_RECORDS.min(shape.records / 2))?;
     for _ in 0..100 {
-        client.call("POST", "/collections/measured/search", &vector_search(8).to_string())?;
+        client.call("POST", "/collections/measured/search", &(shape.search)().to_string())?;
     }
     Ok(())
 }
@@ -323,12 +325,14 @@ fn create(client: &mut Client, collection: &Value) -> Outcome<()> {
     client.call("POST", "/collections", &collection.to_string()).map(drop)
 }
 
-fn write(client: &mut Client, shape: &Shape) -> Outcome<()> {
+fn write(client: &mut Client, shape: &Shape, count: usize) -> Outcome<()> {
     let mut random = Random(1);
-    for first in (0..shape.records).step_by(RECORDS_PER_WRITE) {
-        let range = first..shape.records.min(first + RECORDS_PER_WRITE);
+    for first in (0..count).step_by(RECORDS_PER_WRITE) {
+        let range = first..count.min(first + RECORDS_PER_WRITE);
         let records: Vec<Value> = range.map(|number| (shape.record)(number, &mut random)).collect();
-        client.call("PUT", "/collections/measured/vectors", &json!({"vectors": records}).to_string())?;
+        let body = json!({"vectors": records}).to_string();
+        // Writes come at the pace of linking.
+        while client.send("PUT", "/collections/measured/vectors", &body)? == 503 {}
     }
     Ok(())
 }

@@ -36,6 +36,7 @@ mod loading;
 mod many_tenants;
 mod mcp;
 mod mcp_clients;
+mod memory;
 mod messages;
 mod metrics;
 mod migration;

@@ -21,9 +21,11 @@ use super::awake::{Awake, WakeError};
 use super::{Background, Bed, Tenancy, Weight};
 use crate::hivehub::Call;
 
-/// What an open log takes up at most that is written to: tables and buffers, some 0.6 MiB as measured with segments of
-/// 512 KiB, and with what is in it the pages that sled keeps, and more while all of it is read.
-const OPEN_LOG_BYTES: u64 = 7 << 20;
+/// What an open log takes up, as measured with segments of 512 KiB: tables and buffers, and with what is in it the pages
+/// that sled keeps, up to a bound. It takes more for the moment in which all of it is read.
+const OPEN_LOG_BYTES_MIN: u64 = 2 << 20;
+const OPEN_LOG_BYTES_MAX: u64 = 7 << 20;
+const LOG_BYTES_FOR_EACH: u64 = 32;
 /// What a tenant takes up that stores nothing.
 const AWAKE_BYTES: u64 = 64 << 10;
 /// What a tenant takes up for each byte of its checkpoint, or stored byte, where what it took up is not known: of one
@@ -74,7 +76,7 @@ impl Budget {
 
     /// Whether there is no room left when so many logs are open that were not when it was looked last.
     fn is_short_with(&self, opened: u64) -> bool {
-        let opened = opened.saturating_mul(OPEN_LOG_BYTES);
+        let opened = opened.saturating_mul(OPEN_LOG_BYTES_MAX);
         self.taken.load(Ordering::Relaxed).saturating_add(opened) > self.rules.memory_bytes_max
     }
 
@@ -95,8 +97,16 @@ struct Candidate {
 impl Awake {
     /// What it takes up.
     pub(super) fn memory_bytes(&self) -> u64 {
-        let log = if self.door.is_open() { OPEN_LOG_BYTES } else { 0 };
-        self.closed_bytes() + log
+        self.closed_bytes() + self.open_log_bytes()
+    }
+
+    /// What its log takes up of that.
+    fn open_log_bytes(&self) -> u64 {
+        if !self.door.is_open() {
+            return 0;
+        }
+        let stored = self.state.figures().log_bytes;
+        (OPEN_LOG_BYTES_MIN + stored / LOG_BYTES_FOR_EACH).min(OPEN_LOG_BYTES_MAX)
     }
 
     /// What it takes up with its log closed.
@@ -193,8 +203,8 @@ impl Tenancy {
             if freed >= excess {
                 return;
             }
+            freed += candidate.awake.open_log_bytes();
             candidate.awake.door.close();
-            freed += OPEN_LOG_BYTES;
         }
         freed = 0;
         for candidate in &candidates {
