@@ -61,18 +61,18 @@ struct Shape {
 const SHAPES: [Shape; 10] = [
     Shape {
         name: "vectors-128",
-        what: "60,000 vectors of 128 numbers",
+        what: "100,000 vectors of 128 numbers",
         collection: || collection(128),
-        records: 60_000,
+        records: 100_000,
         record: |number, random| record(number, random, 128),
         search: || vector_search(128),
         is_single: false,
     },
     Shape {
         name: "vectors-384",
-        what: "20,000 vectors of 384 numbers",
+        what: "40,000 vectors of 384 numbers",
         collection: || collection(384),
-        records: 20_000,
+        records: 40_000,
         record: |number, random| record(number, random, 384),
         search: || vector_search(384),
         is_single: false,
@@ -116,9 +116,9 @@ const SHAPES: [Shape; 10] = [
     },
     Shape {
         name: "paths",
-        what: "12,000 paths in payloads",
+        what: "15,000 paths in payloads",
         collection: || collection(2),
-        records: 12_000,
+        records: 15_000,
         record: |number, random| {
             let path = format!("attribute-{number}");
             with(record(number, random, 2), json!({path: {"of": random.below(100)}}))
@@ -128,9 +128,9 @@ const SHAPES: [Shape; 10] = [
     },
     Shape {
         name: "acls",
-        what: "50,000 lists of 40 of 5,000 users",
+        what: "80,000 lists of 40 of 5,000 users",
         collection: || collection(2),
-        records: 50_000,
+        records: 80_000,
         record: |number, random| {
             let users: Vec<String> = (0..40).map(|_| format!("user-{}", random.below(5_000))).collect();
             with(record(number, random, 2), json!({"users": users}))
@@ -140,9 +140,9 @@ const SHAPES: [Shape; 10] = [
     },
     Shape {
         name: "words",
-        what: "40,000 texts of 50 words, one in four of them rare",
+        what: "60,000 texts of 50 words, one in four of them rare",
         collection: || json!({"name": "measured", "text": true}),
-        records: 40_000,
+        records: 60_000,
         record: |number, random| json!({"id": format!("text-{number}"), "text": text(random)}),
         search: || json!({"text": "w1 w2"}),
         is_single: false,

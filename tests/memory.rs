@@ -109,7 +109,7 @@ async fn what_is_counted_for_a_tenant_is_what_it_adds_to_the_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_is_shown_while_a_tenant_is_awake_and_remembered_answers_count() {
+async fn memory_is_shown_for_as_long_as_a_tenant_is_awake() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &["--tenant-idle", "2"]).await;
     let operator = cluster.key(None, None);
