@@ -155,6 +155,9 @@ pub struct NotedSize {
     pub storage_bytes: u64,
     /// Stored bytes of the log.
     pub log_bytes: u64,
+    /// What it took up in memory with its log closed, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
     /// When it was used last, as far as that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_use: Option<Timestamp>,

@@ -38,6 +38,7 @@ mod loading;
 mod many_tenants;
 mod mcp;
 mod mcp_clients;
+mod memory;
 mod messages;
 mod metrics;
 mod migration;

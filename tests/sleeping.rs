@@ -271,10 +271,10 @@ async fn step(cluster: &Cluster, key: &ApiKey, model: &mut Model, random: &mut R
 #[tokio::test(flavor = "multi_thread")]
 async fn tenants_that_sleep_and_wake_at_any_moment_have_what_they_were_given_and_nothing_else() {
     let folder = TempDir::new().unwrap();
-    // Room for a few open logs.
+    // Room for some of their open logs.
     let flags = ["--tenant-idle", "1", "--memory-budget", "16777216", "--usage-report-interval", "2"];
     let mut cluster = Cluster::start(folder.path(), &flags).await;
-    let names: Vec<String> = (0..12).map(|number| format!("t{number}")).collect();
+    let names: Vec<String> = (0..20).map(|number| format!("t{number}")).collect();
     let mut keys = Vec::new();
     for name in &names {
         cluster.tenant(name);

@@ -108,6 +108,7 @@ fn make(data: &Path, memory: &Path, catalogue: &Catalogue, number: usize) -> Out
         vectors: VECTORS as u64,
         storage_bytes: (VECTORS * (4 * DIMENSION + 48)) as u64,
         log_bytes: bytes,
+        memory_bytes: None,
         last_use: Some(Timestamp::now()),
     };
     catalogue.note_size(&tenant, &size)?;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use vectorizer_log::{Event, Record, Seq, Timestamp};
 
 use crate::index::Change;
+use crate::memory::{list, shared, table};
 
 /// The remembered answers of one tenant: every one whose record is younger than 24 hours, by the
 /// time of the records.
@@ -16,6 +17,8 @@ pub struct Answers {
     /// Every remembered record's key, oldest first, for forgetting in order. Times never run
     /// backwards within a log, so the front is always the next to go.
     oldest_first: VecDeque<(Seq, Arc<str>)>,
+    /// What all keys take that are in `by_key`.
+    keys_bytes: usize,
 }
 
 /// What was answered to a request with an idempotency key.
@@ -133,7 +136,7 @@ impl Answers {
         for (key, answer) in oldest_first {
             let key: Arc<str> = key.into();
             answers.oldest_first.push_back((answer.seq, Arc::clone(&key)));
-            answers.by_key.insert(key, answer);
+            answers.insert(key, answer);
         }
         answers
     }
@@ -145,8 +148,20 @@ impl Answers {
         let Some(outcome) = Outcome::of(&record.event, change) else { return };
         let key: Arc<str> = idempotency.key.as_str().into();
         let answer = Answer { seq: record.seq, at: record.at, body_hash: idempotency.body_hash, outcome };
-        self.by_key.insert(Arc::clone(&key), answer);
+        self.insert(Arc::clone(&key), answer);
         self.oldest_first.push_back((record.seq, key));
+    }
+
+    fn insert(&mut self, key: Arc<str>, answer: Answer) {
+        // One that is taken over goes on, since it has its own place in the order.
+        self.keys_bytes += shared(key.len());
+        self.by_key.insert(key, answer);
+    }
+
+    /// How much of the heap they take. Costs nothing to ask.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let order = list::<(Seq, Arc<str>)>(self.oldest_first.capacity());
+        table::<Arc<str>, Answer>(self.by_key.capacity()) + order + self.keys_bytes
     }
 
     fn forget(&mut self, now: Timestamp) {
@@ -159,6 +174,7 @@ impl Answers {
                 // A later record took the key over, and has its own place further back.
                 None => {}
             }
+            self.keys_bytes -= shared(key.len());
             self.oldest_first.pop_front();
         }
     }

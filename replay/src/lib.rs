@@ -21,6 +21,7 @@ mod billing;
 mod checkpoint;
 mod digest;
 mod index;
+mod memory;
 mod metering;
 mod projection;
 mod recovery;
@@ -40,6 +41,7 @@ pub use index::{
     PayloadIndex, Removed, SearchRequest, Selection, Snapshot, StoredPoint, TextMatches, TextRequest,
     Unconditional, UnusableGraph, fused,
 };
+pub use memory::HeldBytes;
 pub use metering::{METERING_VERSION, VECTOR_OVERHEAD_BYTES, vector_logical_bytes};
 pub use projection::{Applied, ApplyError, Projection, Projector};
 pub use recovery::{Incomplete, Progress, RECORDS_PER_PROGRESS, Recovery, ReplayError, replay};

@@ -6,6 +6,7 @@ use crate::answers::Answers;
 use crate::billing::Billing;
 use crate::digest::StateDigest;
 use crate::index::{Change, Compaction, Index, Indexing, Misfit, Removed};
+use crate::memory::HeldBytes;
 use crate::usage::Usage;
 
 /// A pure fold of one tenant's log.
@@ -117,6 +118,18 @@ impl Projection {
     /// The answers to idempotency keys.
     pub fn answers(&self) -> &Answers {
         &self.answers
+    }
+
+    /// About how much of the heap it takes, but for its graphs. Costs nothing to ask, and is no part of the fold:
+    /// what is shared with snapshots is counted, what only they have is not.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.index.memory_bytes() + self.answers.memory_bytes()
+    }
+
+    /// How much of the heap its graphs take, by now and whenever it is asked later: they are linked while nothing is
+    /// folded.
+    pub fn graphs_bytes(&self) -> HeldBytes {
+        self.index.graphs_bytes().clone()
     }
 
     /// Puts a compaction of a collection in place; `false` if it came too late. Changes nothing that

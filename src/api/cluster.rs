@@ -128,6 +128,8 @@ pub(super) struct TenantAnswer {
     state: &'static str,
     /// How large it is; null if that was never noted down.
     usage: Option<UsageNow>,
+    /// Bytes of memory that it takes up now, as they are counted for `server.memory_budget`; 0 for one that sleeps.
+    memory_bytes: u64,
     /// When it was used last, in RFC 3339, to the minute; null if that was never noted down.
     last_used: Option<String>,
 }
@@ -416,6 +418,7 @@ pub(super) async fn tenants(
         },
         last_used: tenant.size.and_then(|size| size.last_use).map(|at| at.to_string()),
         usage: tenant.size.map(UsageNow::from),
+        memory_bytes: tenant.memory_bytes,
     });
     Ok(json(StatusCode::OK, &TenantsPage { tenants: tenants.collect(), deleted: None, next_cursor }))
 }

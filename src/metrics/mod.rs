@@ -97,7 +97,7 @@ impl Metrics {
     /// milliseconds with many tenants.
     pub fn text(&self, reading: &Reading) -> String {
         self.shared.node.set(reading);
-        self.shared.tenants.set_storage(&reading.tenants);
+        self.shared.tenants.set_sizes(&reading.tenants);
         TextEncoder::new().encode_to_string(&self.shared.registry.gather()).unwrap_or_else(|error| {
             tracing::error!(%error, "the metrics could not be written");
             String::new()
@@ -255,11 +255,13 @@ mod tests {
         metrics.quota_exceeded(&tenant("acme"), QuotaType::Vectors);
         metrics.authentication_failed(Some(&tenant("acme")), DenialReason::InsufficientPermission);
         metrics.authentication_failed(None, DenialReason::NoKey);
-        let reading = Reading { tenants: vec![TenantReading::new(acme, 4_000)], ..Reading::default() };
+        let reading =
+            Reading { tenants: vec![TenantReading::new(acme, 4_000, 70_000)], ..Reading::default() };
         let text = metrics.text(&reading);
         for line in [
             "vectorizer_tenant_requests_total{operation=\"search\",tenant_id=\"acme\"} 2",
             "vectorizer_tenant_storage_bytes{tenant_id=\"acme\"} 4000",
+            "vectorizer_tenant_memory_bytes{tenant_id=\"acme\"} 70000",
             "vectorizer_tenant_rate_limit_exceeded_total{tenant_id=\"acme\"} 1",
             "vectorizer_tenant_quota_exceeded_total{quota_type=\"vectors\",tenant_id=\"acme\"} 1",
             "vectorizer_authentication_failures_total{reason=\"insufficient-permission\",tenant_id=\"acme\"} 1",

@@ -27,6 +27,7 @@ pub struct TenantMetrics {
     quotas_exceeded: [AtomicU64; QuotaType::ALL.len()],
     failures: [AtomicU64; DenialReason::ALL.len()],
     storage_bytes: AtomicU64,
+    memory_bytes: AtomicU64,
 }
 
 impl Default for TenantMetrics {
@@ -37,6 +38,7 @@ impl Default for TenantMetrics {
             quotas_exceeded: from_fn(|_| AtomicU64::new(0)),
             failures: from_fn(|_| AtomicU64::new(0)),
             storage_bytes: AtomicU64::new(0),
+            memory_bytes: AtomicU64::new(0),
         }
     }
 }
@@ -66,17 +68,18 @@ fn increment(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// What an awake tenant stores.
+/// What an awake tenant stores, and takes up in memory.
 #[derive(Clone, Debug)]
 pub struct TenantReading {
     metrics: Arc<TenantMetrics>,
     storage_bytes: u64,
+    memory_bytes: u64,
 }
 
 impl TenantReading {
-    /// So many logical bytes.
-    pub fn new(metrics: Arc<TenantMetrics>, storage_bytes: u64) -> Self {
-        Self { metrics, storage_bytes }
+    /// So many logical bytes, and bytes in memory.
+    pub fn new(metrics: Arc<TenantMetrics>, storage_bytes: u64, memory_bytes: u64) -> Self {
+        Self { metrics, storage_bytes, memory_bytes }
     }
 }
 
@@ -94,6 +97,7 @@ pub(super) struct TenantSeries {
 struct Families {
     requests: Desc,
     storage_bytes: Desc,
+    memory_bytes: Desc,
     rate_limits_exceeded: Desc,
     quotas_exceeded: Desc,
     failures: Desc,
@@ -115,6 +119,11 @@ impl Default for TenantSeries {
             storage_bytes: desc(
                 "vectorizer_tenant_storage_bytes",
                 "Logical size of the vectors of a tenant that is awake.",
+                None,
+            ),
+            memory_bytes: desc(
+                "vectorizer_tenant_memory_bytes",
+                "Memory that a tenant that is awake takes up, as counted; held against server.memory_budget.",
                 None,
             ),
             rate_limits_exceeded: desc(
@@ -167,14 +176,17 @@ impl TenantSeries {
         self.known().remove(tenant);
     }
 
-    pub(super) fn set_storage(&self, readings: &[TenantReading]) {
+    pub(super) fn set_sizes(&self, readings: &[TenantReading]) {
         // Of several.
         self.others.storage_bytes.store(0, Ordering::Relaxed);
-        for TenantReading { metrics, storage_bytes } in readings {
+        self.others.memory_bytes.store(0, Ordering::Relaxed);
+        for TenantReading { metrics, storage_bytes, memory_bytes } in readings {
             if Arc::ptr_eq(metrics, &self.others) {
                 metrics.storage_bytes.fetch_add(*storage_bytes, Ordering::Relaxed);
+                metrics.memory_bytes.fetch_add(*memory_bytes, Ordering::Relaxed);
             } else {
                 metrics.storage_bytes.store(*storage_bytes, Ordering::Relaxed);
+                metrics.memory_bytes.store(*memory_bytes, Ordering::Relaxed);
             }
         }
     }
@@ -186,9 +198,15 @@ impl TenantSeries {
 
 impl Collector for TenantSeries {
     fn desc(&self) -> Vec<&Desc> {
-        let Families { requests, storage_bytes, rate_limits_exceeded, quotas_exceeded, failures } =
-            &*self.families;
-        vec![requests, storage_bytes, rate_limits_exceeded, quotas_exceeded, failures]
+        let Families {
+            requests,
+            storage_bytes,
+            memory_bytes,
+            rate_limits_exceeded,
+            quotas_exceeded,
+            failures,
+        } = &*self.families;
+        vec![requests, storage_bytes, memory_bytes, rate_limits_exceeded, quotas_exceeded, failures]
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -198,6 +216,7 @@ impl Collector for TenantSeries {
         let families = &self.families;
         let mut requests = Series::new(&families.requests, MetricType::COUNTER);
         let mut storage = Series::new(&families.storage_bytes, MetricType::GAUGE);
+        let mut memory = Series::new(&families.memory_bytes, MetricType::GAUGE);
         let mut rate_limits = Series::new(&families.rate_limits_exceeded, MetricType::COUNTER);
         let mut quotas = Series::new(&families.quotas_exceeded, MetricType::COUNTER);
         let mut failures = Series::new(&families.failures, MetricType::COUNTER);
@@ -208,6 +227,7 @@ impl Collector for TenantSeries {
                 requests.add(tenant, Some(("operation", operation.name())), count, zeroes);
             }
             storage.add(tenant, None, &metrics.storage_bytes, true);
+            memory.add(tenant, None, &metrics.memory_bytes, true);
             rate_limits.add(tenant, None, &metrics.rate_limits_exceeded, true);
             for (quota, count) in QuotaType::ALL.iter().zip(&metrics.quotas_exceeded) {
                 quotas.add(tenant, Some(("quota_type", quota.name())), count, zeroes);
@@ -215,7 +235,7 @@ impl Collector for TenantSeries {
             failed(&mut failures, tenant, metrics, false);
         }
         failed(&mut failures, NONE, &self.none, true);
-        [requests, storage, rate_limits, quotas, failures].map(Series::family).into()
+        [requests, storage, memory, rate_limits, quotas, failures].map(Series::family).into()
     }
 }
 

@@ -28,6 +28,8 @@ pub struct TenantFacts {
     pub state: TenantState,
     /// How large it is; of one that sleeps, what was noted down last.
     pub size: Option<NotedSize>,
+    /// What it takes up in memory now.
+    pub memory_bytes: u64,
 }
 
 /// Whether a tenant is in memory.
@@ -123,13 +125,14 @@ impl Tenancy {
     fn facts(&self, id: TenantId) -> TenantFacts {
         let bed = self.beds().get(&id).cloned();
         if let Some(awake) = bed.and_then(|bed| bed.rest().awake.clone()) {
-            return TenantFacts { id, state: TenantState::Awake, size: Some(awake.size()) };
+            let (size, memory_bytes) = (Some(awake.size()), awake.memory_bytes());
+            return TenantFacts { id, state: TenantState::Awake, size, memory_bytes };
         }
         let size = self.shared.catalogue.size(&id).unwrap_or_else(|error| {
             warn!(tenant = %id, %error, "the tenant's size cannot be read");
             None
         });
-        TenantFacts { id, state: TenantState::Asleep, size }
+        TenantFacts { id, state: TenantState::Asleep, size, memory_bytes: 0 }
     }
 }
 
@@ -142,6 +145,7 @@ impl Awake {
             vectors: usage.vectors(),
             storage_bytes: usage.logical_bytes(),
             log_bytes,
+            memory_bytes: Some(self.closed_bytes()),
             last_use: Some(self.last_use().1),
         }
     }

@@ -363,7 +363,9 @@ impl Tenancy {
             reading.unlinked_vectors +=
                 state.projection.index().collections().map(Collection::unlinked).sum::<usize>();
             let bytes = state.projection.usage().logical_bytes();
-            reading.tenants.push(TenantReading::new(Arc::clone(&awake.metrics), bytes));
+            drop(state);
+            let memory_bytes = awake.memory_bytes();
+            reading.tenants.push(TenantReading::new(Arc::clone(&awake.metrics), bytes, memory_bytes));
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 use tokio::time::timeout;
 use vectorizer_log::{Head, Seq};
-use vectorizer_replay::{Billing, Projection, Usage};
+use vectorizer_replay::{Billing, HeldBytes, Projection, Usage};
 
 /// How many requests may wait for one tenant's state at the same time.
 const WAITING_MAX: usize = 256;
@@ -39,6 +39,8 @@ pub(super) struct Figures {
     pub(super) data_seq: Seq,
     pub(super) usage: Usage,
     pub(super) billing: Billing,
+    /// What the projection takes up in memory, but for its graphs.
+    projection_bytes: usize,
 }
 
 impl Figures {
@@ -49,6 +51,7 @@ impl Figures {
             data_seq: projection.data_seq(),
             usage: *projection.usage(),
             billing: *projection.billing(),
+            projection_bytes: projection.memory_bytes(),
         }
     }
 }
@@ -62,6 +65,8 @@ pub(super) struct Crowded;
 pub(super) struct SharedState {
     state: RwLock<State>,
     figures: Mutex<Figures>,
+    /// What the projection's graphs take up in memory.
+    graphs: HeldBytes,
     waiting: Semaphore,
     /// Whether somebody has panicked while changing it.
     untrusted: AtomicBool,
@@ -70,8 +75,9 @@ pub(super) struct SharedState {
 impl SharedState {
     pub(super) fn new(state: State) -> Self {
         let figures = Mutex::new(Figures::of(&state));
+        let graphs = state.projection.graphs_bytes();
         let waiting = Semaphore::new(WAITING_MAX);
-        Self { state: RwLock::new(state), figures, waiting, untrusted: AtomicBool::new(false) }
+        Self { state: RwLock::new(state), figures, graphs, waiting, untrusted: AtomicBool::new(false) }
     }
 
     /// The state, for a request: at once if nothing changes it, otherwise within the bounds for requests.
@@ -125,6 +131,11 @@ impl SharedState {
     /// Waits for nobody who changes the state.
     pub(super) fn figures(&self) -> MutexGuard<'_, Figures> {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it takes up in memory. Waits for nobody who changes it.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        (self.figures().projection_bytes + self.graphs.get()) as u64
     }
 
     /// Whether the state is what the log says: not if somebody has panicked while changing it.

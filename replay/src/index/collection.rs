@@ -20,6 +20,7 @@ use super::postings::{Allowance, Indexes, PayloadIndex, Postings};
 use super::selection::Selection;
 use super::slots::{Entry, Moved, Slot, Slots, StoredPoint};
 use super::snapshot::Snapshot;
+use crate::memory::{HeldBytes, allocated};
 use crate::metering::vector_logical_bytes;
 use crate::text::{TextIndex, TextIndexSize};
 pub(super) use stored::{FrozenCollection, StoredCollection};
@@ -69,6 +70,11 @@ impl Collection {
             texts: None,
             graph: OwnGraph::default(),
         }
+    }
+
+    /// The same, whose graph counts with the others of `held`.
+    pub(super) fn counted_in(self, held: &HeldBytes) -> Self {
+        Self { graph: OwnGraph::counted_in(held.clone()), ..self }
     }
 
     /// The same, whose points may have texts.
@@ -128,7 +134,16 @@ impl Collection {
 
     /// About how many bytes of memory the index of its payloads takes.
     pub fn payload_index_bytes(&self) -> usize {
-        self.postings.bytes()
+        self.postings.memory_bytes()
+    }
+
+    /// About how much of the heap it takes, but for itself and its graph. Costs nothing to ask.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.slots.memory_bytes()
+            + self.ids.memory_bytes()
+            + self.postings.memory_bytes()
+            + self.texts.as_ref().map_or(0, TextIndex::bytes)
+            + allocated(self.name.as_str().len())
     }
 
     /// How its payloads are indexed.
@@ -403,7 +418,7 @@ impl Collection {
             && let Ok((mut slots, moved)) = self.slots.compacted(&|| false)
             && let Ok(mut postings) = Postings::of(&slots, self.postings.declared(), &|| false)
         {
-            self.graph = OwnGraph::default();
+            self.graph = self.graph.begun_anew();
             let mut texts = self.texts.as_ref().map(|texts| texts.renumbered(|slot| moved.number(slot)));
             self.take_place(&mut slots, &moved, &mut postings, &mut texts);
         }

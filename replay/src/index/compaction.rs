@@ -5,11 +5,12 @@
 //! [`Collection::install`](super::Collection) puts the result in the place of what it was made from,
 //! together with what has been written meanwhile.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::collection::Collection;
-use super::graph::{Graph, LinkingStopped};
+use super::graph::LinkingStopped;
 use super::indexing::Indexing;
+use super::linking::GraphPlace;
 use super::matches;
 use super::postings::{Field, Postings};
 use super::slots::{Moved, Slots};
@@ -25,11 +26,11 @@ pub struct Compaction {
     pub(super) postings: Postings,
     /// Of no use to a collection without texts.
     pub(super) texts: Option<TextIndex>,
-    pub(super) graph: Arc<OnceLock<Graph>>,
+    pub(super) graph: Arc<GraphPlace>,
     /// Indexes of paths that were dropped meanwhile and that there is no room for.
     pub(super) unindexed: Vec<Field>,
     /// The graph this was made from: the one who still has it has the slots that `moved` speaks of.
-    pub(super) of: Arc<OnceLock<Graph>>,
+    pub(super) of: Arc<GraphPlace>,
 }
 
 /// What a change has taken out of a projection. Freeing it takes time in proportion to what it held, so it is
@@ -111,7 +112,7 @@ impl Snapshot {
     /// `stop` all along.
     pub fn compact(&self, stop: &impl Fn() -> bool) -> Result<Compaction, LinkingStopped> {
         let (slots, moved) = self.slots.compacted(stop)?;
-        let graph = OnceLock::new();
+        let graph = self.graph.beside();
         if let Some(old) = self.graph.get() {
             let moved = old.moved(|node| moved.number(node), stop)?;
             graph.get_or_init(|| moved);

@@ -5,6 +5,7 @@
 //! is one of two numbers, and looks at no id.
 
 use super::slots::{Moved, Slot, Slots};
+use crate::memory::list;
 
 /// The most slots of a run: few enough to move half of them for each one that is put between them.
 const RUN_MAX: usize = 512;
@@ -24,6 +25,8 @@ pub(super) struct Ids {
     /// The first slot of each.
     firsts: Run,
     len: usize,
+    /// What all runs take beside their places.
+    runs_bytes: usize,
 }
 
 /// Slots in the order of their ids.
@@ -43,7 +46,8 @@ impl Ids {
         }
         let runs: Vec<Run> = ordered.chunks(GIVES_BELOW).map(|run| Run::of(slots, run)).collect();
         let firsts: Vec<Slot> = runs.iter().filter_map(|run| run.slots.first().copied()).collect();
-        Some(Self { firsts: Run::of(slots, &firsts), runs, len: ordered.len() })
+        let runs_bytes = runs.iter().map(Run::memory_bytes).sum();
+        Some(Self { firsts: Run::of(slots, &firsts), runs, len: ordered.len(), runs_bytes })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -52,6 +56,11 @@ impl Ids {
 
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// How much of the heap it takes. Costs nothing to ask.
+    pub(super) fn memory_bytes(&self) -> usize {
+        list::<Run>(self.runs.capacity()) + self.firsts.memory_bytes() + self.runs_bytes
     }
 
     /// The slot of the point with this id.
@@ -78,7 +87,9 @@ impl Ids {
                     return Some(replaced);
                 }
                 Err(at) if run.len() < RUN_MAX => {
+                    let before = run.memory_bytes();
                     run.insert(slots, at, slot);
+                    self.runs_bytes = self.runs_bytes + run.memory_bytes() - before;
                     if at == 0 {
                         self.firsts.set(slots, number, slot);
                     }
@@ -109,7 +120,7 @@ impl Ids {
         self.len -= 1;
         match run.slots.first() {
             None => {
-                self.runs.remove(number);
+                self.runs_bytes -= self.runs.remove(number).memory_bytes();
                 self.firsts.remove(number);
                 return Some(removed);
             }
@@ -120,7 +131,10 @@ impl Ids {
         if next.is_some_and(|next| self.runs[number].len() + next < JOINED_BELOW) {
             let next = self.runs.remove(number + 1);
             self.firsts.remove(number + 1);
-            self.runs[number].append(slots, &next.slots);
+            let run = &mut self.runs[number];
+            let before = run.memory_bytes() + next.memory_bytes();
+            run.append(slots, &next.slots);
+            self.runs_bytes = self.runs_bytes + run.memory_bytes() - before;
         }
         Some(removed)
     }
@@ -156,6 +170,7 @@ impl Ids {
         }
         let mut run = Run::default();
         run.insert(slots, 0, slot);
+        self.runs_bytes += run.memory_bytes();
         self.runs.insert(number, run);
         self.firsts.insert(slots, number, slot);
         self.firsts.tighten(slots);
@@ -166,14 +181,20 @@ impl Ids {
         let before = number.checked_sub(1).filter(|before| self.runs[*before].len() <= GIVES_BELOW);
         if let Some(before) = before {
             let given = (RUN_MAX - self.runs[before].len()) / 2;
+            let bytes = self.runs[before].memory_bytes() + self.runs[number].memory_bytes();
             let kept = self.runs[number].split_off(given);
             let given = std::mem::replace(&mut self.runs[number], kept);
             self.runs[before].append(slots, &given.slots);
+            let after = self.runs[before].memory_bytes() + self.runs[number].memory_bytes();
+            self.runs_bytes = self.runs_bytes + after - bytes;
             self.firsts.set(slots, number, self.runs[number].slots[0]);
         } else {
+            let bytes = self.runs[number].memory_bytes();
             let mut behind = self.runs[number].split_off(RUN_MAX / 2);
             self.runs[number].tighten(slots);
             behind.tighten(slots);
+            let after = self.runs[number].memory_bytes() + behind.memory_bytes();
+            self.runs_bytes = self.runs_bytes + after - bytes;
             self.firsts.insert(slots, number + 1, behind.slots[0]);
             self.firsts.tighten(slots);
             self.runs.insert(number + 1, behind);
@@ -195,6 +216,11 @@ impl Run {
 
     fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// What its keys and slots take.
+    fn memory_bytes(&self) -> usize {
+        list::<u64>(self.keys.capacity()) + list::<Slot>(self.slots.capacity())
     }
 
     /// Where this id is, or belongs.

@@ -76,6 +76,8 @@ impl Model {
         assert_eq!(self.ids.get(&self.slots, asked), self.expected.get(asked).copied());
         let beyond = self.expected.iter().filter(|(name, _)| name.as_str() > asked).map(|(_, slot)| *slot);
         assert!(self.ids.beyond(&self.slots, Some(asked)).eq(beyond));
+        let bytes: usize = self.ids.runs.iter().map(Run::memory_bytes).sum();
+        assert_eq!(self.ids.runs_bytes, bytes, "what runs take is counted as they change");
         assert!(self.ids.runs.iter().all(|run| (1..=RUN_MAX).contains(&run.len())));
     }
 }

@@ -4,10 +4,11 @@
 //! scenes, and [`Projection::install_indexing`](crate::Projection::install_indexing) puts the result in place, together
 //! with what has been written meanwhile. Until then filters on these paths look at payloads.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::collection::Collection;
-use super::graph::{Graph, LinkingStopped};
+use super::graph::LinkingStopped;
+use super::linking::GraphPlace;
 use super::postings::NewFields;
 use super::slots::Slots;
 use super::snapshot::Snapshot;
@@ -19,7 +20,7 @@ pub struct Indexing {
     /// What is gathered.
     pub(super) then: Slots,
     /// The graph of these slots: the collection that still has it has them too.
-    pub(super) of: Arc<OnceLock<Graph>>,
+    pub(super) of: Arc<GraphPlace>,
 }
 
 impl Collection {

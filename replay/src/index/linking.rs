@@ -1,11 +1,13 @@
 //! Bringing a collection's graph up to what the collection holds.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::graph::{Crew, Degrees, Graph, LinkingStopped, Node, Slot, UnusableGraph, name};
 use super::slots::{Entry, Slots};
 use super::snapshot::Snapshot;
+use crate::memory::HeldBytes;
 
 /// A smaller collection has no graph: scanning it takes no longer than a walk.
 const LINKED_FROM: usize = 4_096;
@@ -37,7 +39,53 @@ pub(super) fn vectors_of(numbers: usize, dimension: usize) -> usize {
     (numbers / dimension.max(1)).max(UNLINKED_MIN)
 }
 
-fn unlinked(slots: &Slots, graph: &OnceLock<Graph>) -> usize {
+/// The place of a collection's graph, for as long as its slots keep their numbers.
+#[derive(Debug, Default)]
+pub(super) struct GraphPlace {
+    graph: OnceLock<Graph>,
+    /// How much of `held` is the graph's.
+    bytes: AtomicUsize,
+    /// What all graphs of the tenant take.
+    held: HeldBytes,
+}
+
+impl GraphPlace {
+    /// A place without a graph, that counts with the others of `held`.
+    pub(super) fn counted_in(held: HeldBytes) -> Self {
+        Self { graph: OnceLock::new(), bytes: AtomicUsize::new(0), held }
+    }
+
+    /// A place without a graph, that counts where this one does.
+    pub(super) fn beside(&self) -> Self {
+        Self::counted_in(self.held.clone())
+    }
+
+    pub(super) fn get(&self) -> Option<&Graph> {
+        self.graph.get()
+    }
+
+    /// Puts a graph there, if there is none.
+    pub(super) fn get_or_init(&self, graph: impl FnOnce() -> Graph) -> &Graph {
+        let graph = self.graph.get_or_init(graph);
+        self.count();
+        graph
+    }
+
+    /// Counts what the graph takes by now.
+    fn count(&self) {
+        let (codes, links) = self.graph.get().map_or((0, 0), |graph| graph.view().bytes());
+        let before = self.bytes.swap(codes + links, Ordering::Relaxed);
+        self.held.replace(before, codes + links);
+    }
+}
+
+impl Drop for GraphPlace {
+    fn drop(&mut self) {
+        self.held.replace(*self.bytes.get_mut(), 0);
+    }
+}
+
+fn unlinked(slots: &Slots, graph: &GraphPlace) -> usize {
     if slots.dimension() == 0 {
         return 0;
     }
@@ -49,17 +97,17 @@ fn unlinked(slots: &Slots, graph: &OnceLock<Graph>) -> usize {
     }
 }
 
-fn linked(graph: &OnceLock<Graph>) -> usize {
+fn linked(graph: &GraphPlace) -> usize {
     graph.get().map_or(0, |graph| graph.view().len())
 }
 
 /// A collection's graph, made once there are enough points. Snapshots share it; a clone of the
 /// collection does not, for its slots go their own way.
 #[derive(Debug, Default)]
-pub(super) struct OwnGraph(Arc<OnceLock<Graph>>);
+pub(super) struct OwnGraph(Arc<GraphPlace>);
 
 impl OwnGraph {
-    pub(super) fn share(&self) -> Arc<OnceLock<Graph>> {
+    pub(super) fn share(&self) -> Arc<GraphPlace> {
         Arc::clone(&self.0)
     }
 
@@ -81,19 +129,29 @@ impl OwnGraph {
         self.0.get().is_none_or(Graph::is_mended)
     }
 
-    pub(super) fn is(&self, shared: &Arc<OnceLock<Graph>>) -> bool {
+    /// The place of another graph, for other slots.
+    pub(super) fn begun_anew(&self) -> Self {
+        Self(Arc::new(self.0.beside()))
+    }
+
+    /// A place that counts with the others of `held`.
+    pub(super) fn counted_in(held: HeldBytes) -> Self {
+        Self(Arc::new(GraphPlace::counted_in(held)))
+    }
+
+    pub(super) fn is(&self, shared: &Arc<GraphPlace>) -> bool {
         Arc::ptr_eq(&self.0, shared)
     }
 }
 
 impl Clone for OwnGraph {
     fn clone(&self) -> Self {
-        Self::default()
+        self.begun_anew()
     }
 }
 
-impl From<Arc<OnceLock<Graph>>> for OwnGraph {
-    fn from(graph: Arc<OnceLock<Graph>>) -> Self {
+impl From<Arc<GraphPlace>> for OwnGraph {
+    fn from(graph: Arc<GraphPlace>) -> Self {
         Self(graph)
     }
 }
@@ -136,7 +194,10 @@ impl Snapshot {
         let graph = self.graph.get_or_init(|| Graph::new(self.dimension(), self.metric(), self.degrees()));
         let linked = graph.view().len();
         let end = self.slots.len().min(linked.saturating_add(points_max));
-        graph.extend(&|node| self.slot(node), (end, self.slots.len()), crew.into(), stop, enough)?;
+        let extended =
+            graph.extend(&|node| self.slot(node), (end, self.slots.len()), crew.into(), stop, enough);
+        self.graph.count();
+        extended?;
         Ok(graph.view().len() - linked)
     }
 

@@ -60,11 +60,17 @@ pub use slots::StoredPoint;
 pub use snapshot::Snapshot;
 pub(crate) use stored::FrozenIndex;
 
+use crate::memory::{HeldBytes, tree};
+
 /// All collections of a tenant.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     collections: BTreeMap<CollectionId, Collection>,
     ids: BTreeMap<CollectionName, CollectionId>,
+    /// What all collections take, but for themselves and their graphs.
+    collections_bytes: usize,
+    /// What all graphs take: linking changes it while nothing is folded. A clone has none, and counts here.
+    graphs_bytes: HeldBytes,
 }
 
 impl Index {
@@ -96,6 +102,18 @@ impl Index {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.collections.is_empty()
+    }
+
+    /// About how much of the heap they take, but for their graphs. Costs nothing to ask.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        tree::<CollectionId, Collection>(self.collections.len())
+            + tree::<CollectionName, CollectionId>(self.ids.len())
+            + self.collections_bytes
+    }
+
+    /// What the graphs take: it changes while they are linked.
+    pub(crate) fn graphs_bytes(&self) -> &HeldBytes {
+        &self.graphs_bytes
     }
 
     /// Whether `event` can happen now. A writer asks before it appends; the fold asks again.
@@ -182,6 +200,7 @@ impl Index {
                 let collection =
                     self.collections.remove(id).ok_or(Misfit::UnknownCollection { collection: *id })?;
                 self.ids.remove(collection.name());
+                self.collections_bytes -= collection.memory_bytes();
                 let change = Change {
                     collections_deleted: 1,
                     vectors_removed: collection.len() as u64,
@@ -191,22 +210,24 @@ impl Index {
                 Ok((change, Some(collection.into())))
             }
             Event::VectorsUpserted { collection, points } => {
-                Ok((self.existing_mut(*collection)?.upsert(record.seq, points), None))
+                Ok((self.change(*collection, |collection| collection.upsert(record.seq, points))?, None))
             }
             Event::DocumentsUpserted { collection, documents } => {
-                Ok((self.existing_mut(*collection)?.upsert(record.seq, documents), None))
+                Ok((self.change(*collection, |collection| collection.upsert(record.seq, documents))?, None))
             }
             Event::VectorsDeleted { collection, ids } => {
-                Ok((self.existing_mut(*collection)?.delete(record.seq, ids), None))
+                Ok((self.change(*collection, |collection| collection.delete(record.seq, ids))?, None))
             }
             Event::PayloadChanged { collection, id, payload } => {
-                Ok((self.existing_mut(*collection)?.change_payload(record.seq, id, payload), None))
+                let change = |collection: &mut Collection| collection.change_payload(record.seq, id, payload);
+                Ok((self.change(*collection, change)?, None))
             }
             Event::IndexDeclared { collection, path } => {
-                Ok((self.existing_mut(*collection)?.declare_index(path), None))
+                Ok((self.change(*collection, |collection| collection.declare_index(path))?, None))
             }
             Event::IndexDropped { collection, path } => {
-                Ok((Change::default(), self.existing_mut(*collection)?.drop_index(path)))
+                let dropped = self.change(*collection, |collection| collection.drop_index(path))?;
+                Ok((Change::default(), dropped))
             }
             Event::AccessDenied { .. }
             | Event::UsageObserved { .. }
@@ -219,7 +240,9 @@ impl Index {
     /// Puts a compaction of the collection with this id in place; `false` if it came too late.
     pub(crate) fn install(&mut self, id: CollectionId, compaction: Compaction) -> (bool, Removed) {
         match self.collections.get_mut(&id) {
-            Some(collection) => collection.install(compaction),
+            Some(collection) => {
+                counted(&mut self.collections_bytes, collection, |collection| collection.install(compaction))
+            }
             None => (false, compaction.into()),
         }
     }
@@ -227,12 +250,16 @@ impl Index {
     /// Puts indexes of more paths in place in the collection with this id; `false` if they came too late.
     pub(crate) fn install_indexing(&mut self, id: CollectionId, indexing: Indexing) -> (bool, Removed) {
         match self.collections.get_mut(&id) {
-            Some(collection) => collection.install_indexing(indexing),
+            Some(collection) => counted(&mut self.collections_bytes, collection, |collection| {
+                collection.install_indexing(indexing)
+            }),
             None => (false, indexing.into()),
         }
     }
 
     fn create(&mut self, collection: Collection) -> Change {
+        let collection = collection.counted_in(&self.graphs_bytes);
+        self.collections_bytes += collection.memory_bytes();
         self.ids.insert(collection.name().clone(), collection.id());
         self.collections.insert(collection.id(), collection);
         Change { collections_created: 1, ..Change::default() }
@@ -242,9 +269,27 @@ impl Index {
         self.by_id(id).ok_or(Misfit::UnknownCollection { collection: id })
     }
 
-    fn existing_mut(&mut self, id: CollectionId) -> Result<&mut Collection, Misfit> {
-        self.collections.get_mut(&id).ok_or(Misfit::UnknownCollection { collection: id })
+    fn change<T>(
+        &mut self,
+        id: CollectionId,
+        change: impl FnOnce(&mut Collection) -> T,
+    ) -> Result<T, Misfit> {
+        let unknown = Misfit::UnknownCollection { collection: id };
+        let collection = self.collections.get_mut(&id).ok_or(unknown)?;
+        Ok(counted(&mut self.collections_bytes, collection, change))
     }
+}
+
+/// Changes a collection, and with it the sum of what all of them take.
+fn counted<T>(
+    collections_bytes: &mut usize,
+    collection: &mut Collection,
+    change: impl FnOnce(&mut Collection) -> T,
+) -> T {
+    let before = collection.memory_bytes();
+    let changed = change(collection);
+    *collections_bytes = *collections_bytes + collection.memory_bytes() - before;
+    changed
 }
 
 fn distinct<'a>(ids: impl Iterator<Item = &'a PointId> + Clone) -> Result<(), Misfit> {

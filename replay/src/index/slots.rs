@@ -21,6 +21,7 @@ use vectorizer_log::{Metric, Payload, PointId, Text, VectorParameters};
 use super::distance::inverse_norm;
 use super::graph::LinkingStopped;
 use super::prefetch::prefetch;
+use crate::memory::{list, shared};
 
 /// The numbers in a block, about: 512 KiB of f32. Large enough for a scan to stream, small enough
 /// to copy while a reader holds it.
@@ -63,6 +64,8 @@ pub(super) struct Block {
     payloads: Vec<Option<Payload>>,
     /// The same of texts.
     texts: Vec<Option<Text>>,
+    /// What these payloads and texts take beside their places.
+    held_bytes: usize,
 }
 
 /// A slot that holds a point, and what it holds.
@@ -84,6 +87,8 @@ pub(super) struct Slots {
     blocks: Arc<Vec<Arc<Block>>>,
     live: usize,
     emptied: usize,
+    /// What all blocks take.
+    blocks_bytes: usize,
 }
 
 /// Where a compaction moved each slot.
@@ -195,6 +200,7 @@ impl Block {
             live: Vec::new(),
             payloads: Vec::new(),
             texts: Vec::new(),
+            held_bytes: 0,
         }
     }
 
@@ -245,8 +251,8 @@ impl Block {
         }
         vectors.extend_from_slice(vector);
         self.inverse_norms.extend(inverse_norm);
-        set(&mut self.payloads, self.live.len(), payload);
-        set(&mut self.texts, self.live.len(), text);
+        self.set_payload(self.live.len(), payload);
+        self.set_text(self.live.len(), text);
         self.live.push(true);
         let ids = Arc::make_mut(&mut self.ids);
         ids.push(id);
@@ -258,16 +264,52 @@ impl Block {
             self.inverse_norms.shrink_to_fit();
         }
     }
+
+    fn set_payload(&mut self, offset: usize, payload: Option<Payload>) {
+        self.held_bytes += payload.as_ref().map_or(0, payload_bytes);
+        let replaced = set(&mut self.payloads, offset, payload);
+        self.held_bytes -= replaced.as_ref().map_or(0, payload_bytes);
+    }
+
+    fn set_text(&mut self, offset: usize, text: Option<Text>) {
+        self.held_bytes += text.as_ref().map_or(0, text_bytes);
+        let replaced = set(&mut self.texts, offset, text);
+        self.held_bytes -= replaced.as_ref().map_or(0, text_bytes);
+    }
+
+    /// How much of the heap it takes.
+    fn memory_bytes(&self) -> usize {
+        let vectors = shared(size_of::<Vec<f32>>()) + list::<f32>(self.vectors.capacity());
+        let ids = list::<u8>(self.ids.all.capacity()) + list::<u32>(self.ids.ends.capacity());
+        let norms = list::<f32>(self.inverse_norms.capacity());
+        let places = list::<Option<Payload>>(self.payloads.capacity())
+            + list::<Option<Text>>(self.texts.capacity())
+            + list::<bool>(self.live.capacity());
+        shared(size_of::<Self>())
+            + vectors
+            + shared(size_of::<Texts>())
+            + ids
+            + norms
+            + places
+            + self.held_bytes
+    }
 }
 
-/// Puts something, or nothing, at `offset` of what only reaches as far as there is something.
-fn set<T: Clone>(all: &mut Vec<Option<T>>, offset: usize, value: Option<T>) {
+/// What a payload takes beside its place.
+fn payload_bytes(payload: &Payload) -> usize {
+    shared(payload.as_str().len())
+}
+
+fn text_bytes(text: &Text) -> usize {
+    shared(text.as_str().len())
+}
+
+/// Puts something, or nothing, at `offset` of what only reaches as far as there is something. Says what was there.
+fn set<T: Clone>(all: &mut Vec<Option<T>>, offset: usize, value: Option<T>) -> Option<T> {
     if value.is_some() && all.len() <= offset {
         all.resize(offset + 1, None);
     }
-    if let Some(place) = all.get_mut(offset) {
-        *place = value;
-    }
+    all.get_mut(offset).and_then(|place| std::mem::replace(place, value))
 }
 
 impl Slots {
@@ -278,7 +320,7 @@ impl Slots {
 
     pub(super) fn new(dimension: usize, metric: Metric) -> Self {
         let block_len = (BLOCK_NUMBERS / dimension.max(1)).clamp(BLOCK_SLOTS_MIN, BLOCK_SLOTS_MAX);
-        Self { dimension, metric, block_len, blocks: Arc::default(), live: 0, emptied: 0 }
+        Self { dimension, metric, block_len, blocks: Arc::default(), live: 0, emptied: 0, blocks_bytes: 0 }
     }
 
     /// Zero if points have no vectors.
@@ -358,9 +400,12 @@ impl Slots {
         let (block, _) = self.place(slot);
         let blocks = Arc::make_mut(&mut self.blocks);
         if block == blocks.len() {
-            blocks.push(Arc::new(Block::new(self.dimension)));
+            let block = Block::new(self.dimension);
+            self.blocks_bytes += block.memory_bytes();
+            blocks.push(Arc::new(block));
         }
-        Arc::make_mut(&mut blocks[block]).push(vector, inverse_norm, id, payload_and_text, self.block_len);
+        let slots_max = self.block_len;
+        self.change(block, |block| block.push(vector, inverse_norm, id, payload_and_text, slots_max));
         self.live += 1;
         slot
     }
@@ -378,10 +423,16 @@ impl Slots {
 
     /// Empties a slot if it holds a point. Its id and its vector stay readable for whoever passes over it.
     pub(super) fn bury(&mut self, slot: Slot) {
-        let (block, offset) = self.block_mut(slot);
-        if std::mem::take(&mut block.live[offset]) {
-            set(&mut block.payloads, offset, None);
-            set(&mut block.texts, offset, None);
+        let (block, offset) = self.place(slot);
+        let was_live = self.change(block, |block| {
+            let was_live = std::mem::take(&mut block.live[offset]);
+            if was_live {
+                block.set_payload(offset, None);
+                block.set_text(offset, None);
+            }
+            was_live
+        });
+        if was_live {
             self.live -= 1;
             self.emptied += 1;
         }
@@ -389,8 +440,8 @@ impl Slots {
 
     /// Gives the point in `slot` another payload.
     pub(super) fn set_payload(&mut self, slot: Slot, payload: Option<Payload>) {
-        let (block, offset) = self.block_mut(slot);
-        set(&mut block.payloads, offset, payload);
+        let (block, offset) = self.place(slot);
+        self.change(block, |block| block.set_payload(offset, payload));
     }
 
     /// Whether these are the same slots as of the same moment. Whoever holds a clone can be sure of it:
@@ -491,10 +542,20 @@ impl Slots {
         });
     }
 
-    fn block_mut(&mut self, slot: Slot) -> (&mut Block, usize) {
-        let (block, offset) = self.place(slot);
-        let blocks = Arc::make_mut(&mut self.blocks);
-        (Arc::make_mut(&mut blocks[block]), offset)
+    /// Changes the block, a copy of it if somebody holds it.
+    fn change<T>(&mut self, block: usize, change: impl FnOnce(&mut Block) -> T) -> T {
+        let block = &mut Arc::make_mut(&mut self.blocks)[block];
+        // A copy may have less room than what it is of.
+        let before = block.memory_bytes();
+        let block = Arc::make_mut(block);
+        let changed = change(block);
+        self.blocks_bytes = self.blocks_bytes + block.memory_bytes() - before;
+        changed
+    }
+
+    /// How much of the heap they take, with all that is not shared with a snapshot any more. Costs nothing to ask.
+    pub(super) fn memory_bytes(&self) -> usize {
+        list::<Arc<Block>>(self.blocks.capacity()) + self.blocks_bytes
     }
 
     fn place(&self, slot: Slot) -> (usize, usize) {

@@ -54,6 +54,36 @@ fn a_writer_copies_only_what_a_reader_holds_and_it_touches() {
 }
 
 #[test]
+fn what_slots_take_is_counted_as_they_change() {
+    let counted = |slots: &Slots| slots.blocks().iter().map(|block| block.memory_bytes()).sum::<usize>();
+    let payload =
+        |number: usize| Payload::new(format!("{{\"n\": \"{}\"}}", "x".repeat(number % 90))).unwrap();
+    let mut slots = slots(200, Metric::Cosine);
+    let mut reader = slots.clone();
+    for number in 0..2_000 {
+        let slot = push(&mut slots, number);
+        slots.set_payload(slot, Some(payload(number)));
+        if number % 3 == 0 {
+            slots.bury(Slot::of(number / 2));
+        }
+        // A writer that copies has other room than before.
+        if number % 50 == 0 {
+            reader = slots.clone();
+        }
+        assert_eq!(slots.blocks_bytes, counted(&slots));
+    }
+    let with = slots.memory_bytes();
+    for number in 0..2_000 {
+        slots.bury(Slot::of(number));
+    }
+    assert_eq!(slots.blocks_bytes, counted(&slots));
+    assert!(slots.memory_bytes() + 1_000 * 50 < with, "{} {with}", slots.memory_bytes());
+    assert!(slots.blocks().iter().all(|block| block.held_bytes == 0));
+    let (compacted, _) = reader.compacted(&|| false).unwrap();
+    assert_eq!(compacted.blocks_bytes, counted(&compacted));
+}
+
+#[test]
 fn a_compaction_keeps_every_point_and_nothing_else() {
     for metric in [Metric::Cosine, Metric::Dot, Metric::Euclidean] {
         let mut slots = slots(200, metric);

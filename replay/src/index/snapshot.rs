@@ -1,6 +1,6 @@
 //! A collection as of one moment.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use vectorizer_log::{IndexParameters, Metric, PointId, TextParameters};
@@ -8,6 +8,7 @@ use vectorizer_log::{IndexParameters, Metric, PointId, TextParameters};
 use super::distance;
 use super::filter::Filter;
 use super::graph::{Graph, Node, Query, View};
+use super::linking::GraphPlace;
 use super::pool::Pool;
 use super::postings::Declared;
 use super::search::{Best, Effort, Hit, InvalidQuery, Order, SearchRequest};
@@ -50,7 +51,7 @@ pub struct Snapshot {
     pub(super) texts: TextParameters,
     /// Which paths of payloads were declared.
     pub(super) declared: Declared,
-    pub(super) graph: Arc<OnceLock<Graph>>,
+    pub(super) graph: Arc<GraphPlace>,
     /// What was linked at that moment.
     view: Option<Arc<View>>,
 }
@@ -61,7 +62,7 @@ impl Snapshot {
         parameters: IndexParameters,
         texts: TextParameters,
         declared: Declared,
-        graph: Arc<OnceLock<Graph>>,
+        graph: Arc<GraphPlace>,
     ) -> Self {
         let view = graph.get().map(Graph::view);
         Self { slots, parameters, texts, declared, graph, view }

@@ -39,7 +39,8 @@ impl StoredIndex {
         let mut index = Index::default();
         for stored in self.0 {
             let id = stored.id();
-            let collection = stored.restored(stop)?;
+            let collection = stored.restored(stop)?.counted_in(&index.graphs_bytes);
+            index.collections_bytes += collection.memory_bytes();
             let is_new = index.ids.insert(collection.name().clone(), id).is_none();
             if !is_new || index.collections.insert(id, collection).is_some() {
                 return Err(UnusableCheckpoint::Damaged);

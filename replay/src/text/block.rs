@@ -1,5 +1,7 @@
 //! Up to 128 postings of one term in little room.
 
+use crate::memory::{list, shared};
+
 /// How many postings a block has at most.
 pub(super) const BLOCK_POSTINGS_MAX: usize = 128;
 
@@ -88,7 +90,7 @@ impl Block {
 
     /// About how much memory it takes, with its counter of references.
     pub(super) fn bytes(&self) -> usize {
-        super::allocated(16 + size_of::<Self>()) + super::allocated(self.bytes.capacity())
+        shared(size_of::<Self>()) + list::<u8>(self.bytes.capacity())
     }
 }
 

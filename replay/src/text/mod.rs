@@ -46,6 +46,8 @@ pub(crate) use ranking::Found;
 use vectorizer_log::Language;
 use words::{Purpose, Words};
 
+use crate::memory::{allocated, table};
+
 /// The words of one collection's texts. Documents are numbers, which only grow.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TextIndex {
@@ -138,8 +140,7 @@ impl TextIndex {
 
     /// About how much memory it takes, in bytes. Costs nothing to ask.
     pub(crate) fn bytes(&self) -> usize {
-        // A table has an eighth of its places free, and a byte more for each.
-        self.terms.capacity() * 8 / 7 * (size_of::<(Box<str>, Postings)>() + 1) + self.bytes
+        table::<Box<str>, Postings>(self.terms.capacity()) + self.bytes
     }
 
     /// How many different terms there are, how many postings, and about how many bytes they take.
@@ -158,9 +159,4 @@ pub struct TextIndexSize {
     pub postings: usize,
     /// About how much memory all of it takes, in bytes.
     pub bytes: usize,
-}
-
-/// About how much of the heap an allocation of so many bytes takes.
-fn allocated(bytes: usize) -> usize {
-    (bytes + 8).next_multiple_of(16).max(32)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::block::{BLOCK_POSTINGS_MAX, Block, Posting};
+use crate::memory::{list, shared};
 
 /// The postings of one term: at least one. A clone shares them, and stays as it is while they go on.
 #[derive(Clone, Debug)]
@@ -142,8 +143,8 @@ impl Postings {
             Self::One(_) => 0,
             Self::Few(block) => block.bytes(),
             Self::Many(blocks) => {
-                let table = super::allocated(blocks.all.capacity() * size_of::<Arc<Block>>());
-                let itself = super::allocated(16 + size_of::<Blocks>());
+                let table = list::<Arc<Block>>(blocks.all.capacity());
+                let itself = shared(size_of::<Blocks>());
                 itself + table + blocks.bytes
             }
         }

@@ -11,6 +11,7 @@ mod filters;
 mod folding;
 mod graph;
 mod history;
+mod memory;
 mod model;
 mod random;
 mod recovery;

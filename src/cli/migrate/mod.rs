@@ -142,6 +142,7 @@ fn note(migration: &Migration, history: &History) -> Result<(), Failure> {
         vectors: usage.vectors(),
         storage_bytes: usage.logical_bytes(),
         log_bytes: history.log.bytes(),
+        memory_bytes: None,
         last_use: None,
     };
     let noted = Catalogue::open(&migration.node()).and_then(|catalogue| {

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::codes::{Lane, Shape};
 use super::{Degrees, Node};
+use crate::memory::{list, shared};
 
 /// The place of a neighbour that is not there; those behind it are not there either.
 pub(super) const NONE: Node = Node::MAX;
@@ -94,13 +95,21 @@ impl Block {
         self.upper.iter().map(|(offset, links)| (*offset, links.len() / self.upper_degree))
     }
 
-    pub(super) fn code_bytes(&self) -> usize {
-        size_of_val(&*self.codes)
+    /// What the codes of a block take.
+    pub(super) fn code_bytes(shape: &Shape) -> usize {
+        shared(Self::NODES * shape.lanes() * size_of::<Lane>())
     }
 
-    pub(super) fn link_bytes(&self) -> usize {
-        let upper = |(_, links): &(usize, Upper)| size_of_val(&**links) + 16 + size_of::<(usize, Upper)>();
-        size_of_val(&*self.ground) + self.upper.iter().map(upper).sum::<usize>() + size_of::<Self>()
+    /// What the neighbours on the ground of a block take.
+    pub(super) fn link_bytes(degrees: Degrees) -> usize {
+        shared(Self::NODES * degrees.at(0) * size_of::<Node>())
+    }
+
+    /// About what the neighbours above the ground take of so many nodes: one of `m` has some, of those one of `m`
+    /// more.
+    pub(super) fn upper_bytes(degrees: Degrees, nodes: usize) -> usize {
+        let node = shared(degrees.m * size_of::<Node>()) + list::<(usize, Upper)>(1);
+        nodes / degrees.m.saturating_sub(1).max(1) * node
     }
 }
 

@@ -46,6 +46,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vectorizer_log::Metric;
 
+use crate::memory::{list, table};
+
 use self::blocks::Block;
 pub(super) use self::bound::Bound;
 use self::codes::Probe;
@@ -425,10 +427,12 @@ impl View {
         self.shape.ask(vector, query);
     }
 
-    /// The bytes of codes, and of everything else.
+    /// How much of the heap codes take, and about how much everything else. Costs nothing to ask.
     pub(super) fn bytes(&self) -> (usize, usize) {
-        let codes = self.blocks.iter().map(Block::code_bytes).sum();
-        (codes, self.blocks.iter().map(Block::link_bytes).sum())
+        let twins = table::<Node, Vec<Node>>(self.twins.capacity()) + 2 * list::<Node>(self.twins_all);
+        let links = Block::link_bytes(self.degrees) + list::<Block>(1);
+        let upper = Block::upper_bytes(self.degrees, self.coded);
+        (self.blocks.len() * Block::code_bytes(&self.shape), self.blocks.len() * links + upper + twins)
     }
 
     fn grow(&mut self) -> (usize, Option<&mut Block>) {

@@ -5,17 +5,12 @@ use std::collections::btree_map::Entry;
 
 use roaring::RoaringBitmap;
 
+use super::bitmap::Bitmap;
 use super::numbers::Numbers;
 use super::posting::{Posting, Removed};
 use super::text_key::TextKey;
 use crate::index::filter::{Place, Value};
-
-/// About how many bytes a value takes, with its share of the tree that it is in.
-const VALUE_BYTES: usize = 64;
-/// About how many bytes it takes that one slot has one value.
-const ENTRY_BYTES: usize = 10;
-/// About how many bytes it takes that a slot has several values.
-const SEVERAL_BYTES: usize = 20;
+use crate::memory::tree;
 
 /// Whether what is posted is there from now on, or no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,22 +24,22 @@ pub(super) enum Presence {
 pub(in super::super) struct Field {
     pub(super) texts: BTreeMap<TextKey, Posting>,
     pub(super) numbers: Numbers,
-    pub(super) falses: RoaringBitmap,
-    pub(super) trues: RoaringBitmap,
-    pub(super) nulls: RoaringBitmap,
+    pub(super) falses: Bitmap,
+    pub(super) trues: Bitmap,
+    pub(super) nulls: Bitmap,
     /// Slots with null in an array, which is content.
-    inner_nulls: RoaringBitmap,
+    inner_nulls: Bitmap,
     /// Slots with a value that is not null, and yet equals nothing and is in no range.
-    pub(super) incomparable: RoaringBitmap,
+    pub(super) incomparable: Bitmap,
     /// Slots with a text, a number or a boolean.
-    pub(super) valued: RoaringBitmap,
+    pub(super) valued: Bitmap,
     /// Those of them that have several different ones, and how many.
-    pub(super) several: RoaringBitmap,
+    pub(super) several: Bitmap,
     counts: BTreeMap<u32, u32>,
-    /// How often any slot has any of all this.
-    entries: usize,
     /// In how many places of payloads the path occurs.
     places: usize,
+    /// What the postings of texts take beside their places.
+    pub(super) texts_bytes: usize,
 }
 
 impl Field {
@@ -76,7 +71,6 @@ impl Field {
                 }
                 Value::Text(text) => {
                     let is_change = self.post_text(TextKey::of(&text), slot, presence);
-                    self.count_entry(is_change, presence);
                     self.count(slot, is_change, presence);
                 }
                 Value::Number(number) => {
@@ -84,7 +78,6 @@ impl Field {
                         Presence::Added => self.numbers.insert(number, slot),
                         Presence::Removed => self.numbers.remove(&number, slot),
                     };
-                    self.count_entry(is_change, presence);
                     self.count(slot, is_change, presence);
                 }
             }
@@ -103,9 +96,9 @@ impl Field {
 
     /// Slots with anything but null and empty arrays.
     pub(super) fn content(&self) -> RoaringBitmap {
-        let mut content = self.valued.clone();
-        content |= &self.incomparable;
-        content |= &self.inner_nulls;
+        let mut content = RoaringBitmap::clone(&self.valued);
+        content |= &*self.incomparable;
+        content |= &*self.inner_nulls;
         content
     }
 
@@ -114,53 +107,62 @@ impl Field {
         self.counts.get(&slot).copied().unwrap_or(1)
     }
 
-    /// About how many bytes it takes.
-    pub(super) fn bytes(&self) -> usize {
-        (self.texts.len() + self.numbers.len()) * VALUE_BYTES
-            + self.numbers.heap_bytes()
-            + self.entries * ENTRY_BYTES
-            + self.counts.len() * SEVERAL_BYTES
+    /// About how much of the heap it takes beside itself. Costs nothing to ask.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let Self {
+            texts,
+            numbers,
+            falses,
+            trues,
+            nulls,
+            inner_nulls,
+            incomparable,
+            valued,
+            several,
+            counts,
+            places: _,
+            texts_bytes,
+        } = self;
+        let bitmaps = [falses, trues, nulls, inner_nulls, incomparable, valued, several];
+        tree::<TextKey, Posting>(texts.len())
+            + texts_bytes
+            + numbers.memory_bytes()
+            + bitmaps.into_iter().map(Bitmap::memory_bytes).sum::<usize>()
+            + tree::<u32, u32>(counts.len())
     }
 
     fn post_text(&mut self, text: TextKey, slot: u32, presence: Presence) -> bool {
-        match (presence, self.texts.entry(text)) {
-            (Presence::Added, Entry::Occupied(mut posting)) => posting.get_mut().insert(slot),
+        let mut occupied = match (presence, self.texts.entry(text)) {
+            (_, Entry::Occupied(occupied)) => occupied,
             (Presence::Added, Entry::Vacant(vacant)) => {
                 vacant.insert(Posting::One(slot));
-                true
+                return true;
             }
-            (Presence::Removed, Entry::Occupied(mut posting)) => match posting.get_mut().remove(slot) {
-                Removed::Nothing => false,
-                Removed::Slot => true,
-                Removed::Last => {
-                    posting.remove();
-                    true
-                }
-            },
-            (Presence::Removed, Entry::Vacant(_)) => false,
-        }
-    }
-
-    /// Whether that is a change.
-    fn mark(
-        &mut self,
-        slots: impl FnOnce(&mut Self) -> &mut RoaringBitmap,
-        slot: u32,
-        presence: Presence,
-    ) -> bool {
-        let slots = slots(self);
-        let is_change = match presence {
-            Presence::Added => slots.insert(slot),
-            Presence::Removed => slots.remove(slot),
+            (Presence::Removed, Entry::Vacant(_)) => return false,
         };
-        self.count_entry(is_change, presence);
+        let posting = occupied.get_mut();
+        let before = posting.memory_bytes();
+        let (is_change, is_last) = match presence {
+            Presence::Added => (posting.insert(slot), false),
+            Presence::Removed => match posting.remove(slot) {
+                Removed::Nothing => (false, false),
+                Removed::Slot => (true, false),
+                Removed::Last => (true, true),
+            },
+        };
+        self.texts_bytes = self.texts_bytes + posting.memory_bytes() - before;
+        if is_last {
+            occupied.remove();
+        }
         is_change
     }
 
-    fn count_entry(&mut self, is_change: bool, presence: Presence) {
+    /// Whether that is a change.
+    fn mark(&mut self, slots: impl FnOnce(&mut Self) -> &mut Bitmap, slot: u32, presence: Presence) -> bool {
+        let slots = slots(self);
         match presence {
-            Presence::Added => self.entries += usize::from(is_change),
-            Presence::Removed => self.entries -= usize::from(is_change),
+            Presence::Added => slots.insert(slot),
+            Presence::Removed => slots.remove(slot),
         }
     }
 

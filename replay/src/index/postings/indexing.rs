@@ -100,7 +100,7 @@ impl Postings {
             } else {
                 return false;
             }
-            self.values_bytes += field.bytes();
+            self.values_bytes += field.memory_bytes();
             self.left_out.remove(path);
             true
         });

@@ -28,6 +28,7 @@
 //! All of it is derived from the slots: no digest covers it, and a compaction makes it anew.
 
 mod allowance;
+mod bitmap;
 mod candidates;
 mod declared;
 mod field;
@@ -42,13 +43,14 @@ mod text_key;
 
 use std::collections::BTreeMap;
 
-use roaring::RoaringBitmap;
 use vectorizer_log::{Payload, PayloadPath};
 
 use super::filter::{Key, Place, each_place};
 use super::graph::LinkingStopped;
 use super::slots::Slots;
+use crate::memory::{allocated, tree};
 pub(super) use allowance::Allowance;
+use bitmap::Bitmap;
 pub(super) use candidates::Candidates;
 pub(super) use declared::Declared;
 pub(super) use field::Field;
@@ -56,10 +58,8 @@ use field::Presence;
 pub(super) use indexing::NewFields;
 pub use paths::{IndexState, Indexes, PayloadIndex};
 
-/// About how many bytes a field takes beside its values and the text of its path.
+/// What a field takes of the room for all fields, beside the text of its path.
 const FIELD_BYTES: usize = 1024;
-/// About how many bytes a path without a field takes.
-const LEFT_OUT_BYTES: usize = 128;
 /// All fields may take so much at least. Tests fill less of it.
 const FIELDS_BYTES_MIN: usize = if cfg!(test) { 32 << 10 } else { 16 << 20 };
 
@@ -67,15 +67,17 @@ const FIELDS_BYTES_MIN: usize = if cfg!(test) { 32 << 10 } else { 16 << 20 };
 #[derive(Clone, Debug, Default)]
 pub(super) struct Postings {
     /// The slots that hold a point.
-    points: RoaringBitmap,
+    points: Bitmap,
     fields: BTreeMap<Box<str>, Field>,
     /// Paths whose fields have room of their own.
     declared: Declared,
-    /// What the other fields take without their values: what is bounded.
+    /// What the other fields take of the room for them.
     fields_bytes: usize,
-    /// What the fields of declared paths take without their values.
+    /// What the fields of declared paths take of theirs.
     declared_bytes: usize,
-    /// Of all values in them.
+    /// How much of the heap the texts of all paths take, with a field and without.
+    paths_bytes: usize,
+    /// And all that fields hold.
     values_bytes: usize,
     /// What is at a path that no payload has.
     nothing: Field,
@@ -130,12 +132,15 @@ impl Postings {
 
     fn post_place(&mut self, slot: u32, path: &str, place: &Place<'_>, presence: Presence) {
         let Some(field) = self.field_mut(path, presence) else { return };
-        let before = field.bytes();
+        let before = field.memory_bytes();
         field.post(slot, place, presence);
-        let (after, is_empty) = (field.bytes(), field.is_empty());
+        let (after, is_empty) = (field.memory_bytes(), field.is_empty());
         self.values_bytes = self.values_bytes + after - before;
         if is_empty {
+            // With it goes what its empty bitmaps may still be taken to have.
+            self.values_bytes -= after;
             self.fields.remove(path);
+            self.paths_bytes -= allocated(path.len());
             *self.bytes_of_kind(path) -= FIELD_BYTES + path.len();
         }
     }
@@ -161,6 +166,7 @@ impl Postings {
                 Presence::Removed => *places -= 1,
             }
             if *places == 0 {
+                self.paths_bytes -= allocated(path.len());
                 self.left_out.remove(path);
             }
             return None;
@@ -168,6 +174,7 @@ impl Postings {
         if presence == Presence::Removed {
             return None;
         }
+        self.paths_bytes += allocated(path.len());
         let bytes = FIELD_BYTES + path.len();
         if !self.declared.contains(path) && self.fields_bytes + bytes > self.fields_bytes_max() {
             self.left_out.insert(path.into(), 1);
@@ -206,7 +213,7 @@ impl Postings {
             return None;
         }
         let field = self.fields.remove(path)?;
-        self.values_bytes -= field.bytes();
+        self.values_bytes -= field.memory_bytes();
         self.left_out.insert(path.into(), field.places());
         Some(field)
     }
@@ -226,10 +233,11 @@ impl Postings {
         self.declared.iter().filter(|path| self.left_out.contains_key(path.as_str()))
     }
 
-    /// About how many bytes it takes.
-    pub(super) fn bytes(&self) -> usize {
-        let left_out = self.left_out.len() * LEFT_OUT_BYTES;
-        self.fields_bytes + self.declared_bytes + self.values_bytes + left_out + self.points.serialized_size()
+    /// About how much of the heap it takes. Costs nothing to ask.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let fields = tree::<Box<str>, Field>(self.fields.len());
+        let left_out = tree::<Box<str>, usize>(self.left_out.len());
+        fields + left_out + self.paths_bytes + self.values_bytes + self.points.memory_bytes()
     }
 
     /// `None` if it is not indexed.

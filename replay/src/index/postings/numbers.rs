@@ -8,9 +8,11 @@ use std::ops::Bound;
 use roaring::RoaringBitmap;
 
 use super::allowance::Allowance;
+use super::bitmap::Bitmap;
 use super::candidates::Union;
 use super::posting::{Posting, Removed};
 use crate::index::filter::{Number, Range};
+use crate::memory::{list, tree};
 
 /// With no more distinct numbers than this there are no stretches.
 const UNDIVIDED_MAX: usize = 1024;
@@ -23,7 +25,8 @@ pub(super) struct Numbers {
     postings: BTreeMap<Number, Posting>,
     /// None, or together all numbers, in order.
     stretches: Vec<Stretch>,
-    heap_bytes: usize,
+    /// What the numbers, their postings and the slots of stretches take beside their places.
+    pub(super) held_bytes: usize,
 }
 
 /// Numbers that lie side by side.
@@ -34,18 +37,20 @@ struct Stretch {
     /// How many numbers it has.
     numbers: usize,
     /// All slots that have one of them.
-    slots: RoaringBitmap,
+    slots: Bitmap,
 }
 
 impl Numbers {
     /// How many different ones there are.
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.postings.len()
     }
 
-    /// What the numbers take beside their own sizes.
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.heap_bytes
+    /// About how much of the heap they take. Costs nothing to ask.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let stretches = list::<Stretch>(self.stretches.capacity());
+        tree::<Number, Posting>(self.postings.len()) + stretches + self.held_bytes
     }
 
     pub(super) fn get(&self, number: &Number) -> Option<&Posting> {
@@ -56,15 +61,23 @@ impl Numbers {
     pub(super) fn insert(&mut self, number: Number, slot: u32) -> bool {
         let stretch = self.stretch_of(&number);
         let (is_new, added) = match self.postings.entry(number) {
-            Entry::Occupied(mut posting) => (posting.get_mut().insert(slot), 0),
+            Entry::Occupied(mut occupied) => {
+                let posting = occupied.get_mut();
+                let before = posting.memory_bytes();
+                let is_new = posting.insert(slot);
+                self.held_bytes = self.held_bytes + posting.memory_bytes() - before;
+                (is_new, 0)
+            }
             Entry::Vacant(vacant) => {
-                self.heap_bytes += vacant.key().heap_bytes();
+                self.held_bytes += vacant.key().heap_bytes();
                 vacant.insert(Posting::One(slot));
                 (true, 1)
             }
         };
         if let Some(stretch) = self.stretches.get_mut(stretch) {
+            let before = stretch.slots.memory_bytes();
             stretch.slots.insert(slot);
+            self.held_bytes = self.held_bytes + stretch.slots.memory_bytes() - before;
             stretch.numbers += added;
         }
         if added > 0 {
@@ -76,18 +89,23 @@ impl Numbers {
     /// Whether the slot had the number. A slot loses all its numbers at once, before it is asked for again.
     pub(super) fn remove(&mut self, number: &Number, slot: u32) -> bool {
         let Some(posting) = self.postings.get_mut(number) else { return false };
+        let before = posting.memory_bytes();
         let removed = posting.remove(slot);
+        self.held_bytes = self.held_bytes + posting.memory_bytes() - before;
         if removed == Removed::Last {
-            self.heap_bytes -= number.heap_bytes();
+            self.held_bytes -= number.heap_bytes();
             self.postings.remove(number);
         }
         let at = self.stretch_of(number);
         if let Some(stretch) = self.stretches.get_mut(at) {
             // With the others, that it has any of them.
+            let before = stretch.slots.memory_bytes();
             stretch.slots.remove(slot);
+            self.held_bytes = self.held_bytes + stretch.slots.memory_bytes() - before;
             if removed == Removed::Last {
                 stretch.numbers -= 1;
                 if stretch.numbers == 0 {
+                    self.held_bytes -= stretch.slots.memory_bytes();
                     self.stretches.remove(at);
                 }
             }
@@ -136,6 +154,15 @@ impl Numbers {
         Some(())
     }
 
+    /// What is held, gathered anew.
+    #[cfg(test)]
+    pub(super) fn counted_bytes(&self) -> usize {
+        let postings =
+            self.postings.iter().map(|(number, posting)| number.heap_bytes() + posting.memory_bytes());
+        let stretches = self.stretches.iter().map(|stretch| stretch.slots.memory_bytes());
+        postings.sum::<usize>() + stretches.sum::<usize>()
+    }
+
     fn each(
         &self,
         from: Bound<&Number>,
@@ -159,7 +186,7 @@ impl Numbers {
         let total = self.postings.len();
         if self.stretches.is_empty() && total > UNDIVIDED_MAX {
             let Some((first, _)) = self.postings.first_key_value() else { return };
-            let slots = RoaringBitmap::new();
+            let slots = Bitmap::default();
             self.stretches.push(Stretch { first: first.clone(), numbers: total, slots });
         }
         let Some(stretch) = self.stretches.get(at) else { return };
@@ -175,8 +202,10 @@ impl Numbers {
         let mut postings = postings.peekable();
         let Some(first) = postings.peek().map(|(number, _)| (*number).clone()) else { return };
         let slots = slots_of(postings.map(|(_, posting)| posting));
+        self.held_bytes += lower.memory_bytes() + slots.memory_bytes();
         let upper = Stretch { first, numbers: numbers - half, slots };
         if let Some(stretch) = self.stretches.get_mut(at) {
+            self.held_bytes -= stretch.slots.memory_bytes();
             stretch.numbers = half;
             stretch.slots = lower;
         }
@@ -184,20 +213,20 @@ impl Numbers {
     }
 }
 
-fn slots_of<'a>(postings: impl Iterator<Item = &'a Posting>) -> RoaringBitmap {
+fn slots_of<'a>(postings: impl Iterator<Item = &'a Posting>) -> Bitmap {
     let mut few = Vec::new();
     let mut slots = RoaringBitmap::new();
     for posting in postings {
         match posting {
             Posting::One(slot) => few.push(*slot),
             Posting::Few(slots) => few.extend(slots),
-            Posting::Many(many) => slots |= &**many,
+            Posting::Many(many) => slots |= &***many,
         }
     }
     few.sort_unstable();
     few.dedup();
     slots |= few.into_iter().collect::<RoaringBitmap>();
-    slots
+    slots.into()
 }
 
 /// Whether no number lies between the bounds.

@@ -66,7 +66,7 @@ impl Postings {
             building,
             left_out: self.left_out.len() - building,
             left_out_first: self.left_out_others(PayloadIndex::NAMED_MAX),
-            bytes: self.bytes(),
+            bytes: self.memory_bytes(),
         }
     }
 

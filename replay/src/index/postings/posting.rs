@@ -2,6 +2,9 @@
 
 use roaring::RoaringBitmap;
 
+use super::bitmap::Bitmap;
+use crate::memory::{allocated, list};
+
 /// As many are kept in a plain list, which takes less room than a bitmap.
 const FEW_MAX: usize = 64;
 /// A bitmap with no more than this becomes a list again.
@@ -14,7 +17,7 @@ pub(super) enum Posting {
     /// In order.
     Few(Vec<u32>),
     // Boxed, so that the others are not as large.
-    Many(Box<RoaringBitmap>),
+    Many(Box<Bitmap>),
 }
 
 /// What taking a slot out of a posting has come to.
@@ -73,12 +76,21 @@ impl Posting {
         }
     }
 
+    /// How much of the heap it takes beside itself. Costs nothing to ask.
+    pub(super) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::One(_) => 0,
+            Self::Few(slots) => list::<u32>(slots.capacity()),
+            Self::Many(slots) => allocated(size_of::<Bitmap>()) + slots.memory_bytes(),
+        }
+    }
+
     /// Those that are in `slots` too, each handed to `visit`.
     pub(super) fn each_among(&self, slots: &RoaringBitmap, visit: &mut impl FnMut(u32)) {
         match self {
             Self::One(only) => std::iter::once(*only).filter(|slot| slots.contains(*slot)).for_each(visit),
             Self::Few(few) => few.iter().copied().filter(|slot| slots.contains(*slot)).for_each(visit),
-            Self::Many(many) => (&**many & slots).into_iter().for_each(visit),
+            Self::Many(many) => (&***many & slots).into_iter().for_each(visit),
         }
     }
 }

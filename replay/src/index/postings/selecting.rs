@@ -58,7 +58,7 @@ impl Selecting<'_> {
             Some(slots) => Some(Candidates { exact: exact || slots.is_empty(), slots }),
             None if exact => {
                 self.allowance.spend_on_bits(self.postings.points.max())?;
-                Some(Candidates::exactly(self.postings.points.clone()))
+                Some(Candidates::exactly(RoaringBitmap::clone(&self.postings.points)))
             }
             None => None,
         }
@@ -83,7 +83,7 @@ impl Selecting<'_> {
         match (found, affordable) {
             // Of those that only may match none can be taken off.
             (Some(Candidates { slots: found, exact: true }), Some(())) => {
-                *narrowed.slots.get_or_insert_with(|| self.postings.points.clone()) -= found;
+                *narrowed.slots.get_or_insert_with(|| RoaringBitmap::clone(&self.postings.points)) -= found;
             }
             _ => narrowed.exact = false,
         }
@@ -126,7 +126,7 @@ impl Selecting<'_> {
             Condition::IsEmpty(key) => {
                 let field = self.postings.field(key)?;
                 self.allowance.spend_on_bits(self.postings.points.max())?;
-                Some(Candidates::exactly(&self.postings.points - field.content()))
+                Some(Candidates::exactly(&*self.postings.points - field.content()))
             }
             Condition::IsNull(key) => {
                 let field = self.postings.field(key)?;
@@ -185,7 +185,7 @@ fn postings<'a>(field: &'a Field, values: &'a Values) -> impl Iterator<Item = &'
 }
 
 fn booleans<'a>(field: &'a Field, values: &'a Values) -> impl Iterator<Item = &'a RoaringBitmap> {
-    values.booleans.iter().map(|boolean| if *boolean { &field.trues } else { &field.falses })
+    values.booleans.iter().map(|boolean| if *boolean { &*field.trues } else { &*field.falses })
 }
 
 fn any(field: &Field, values: &Values, union: &mut Union, allowance: &mut Allowance) -> Option<()> {
@@ -205,9 +205,9 @@ fn except(field: &Field, values: &Values, union: &mut Union, allowance: &mut All
     any(field, values, &mut excluded, allowance)?;
     let excluded = excluded.made().slots;
     allowance.spend_on_bits(field.valued.max())?;
-    union.all(&(&field.valued - &excluded), allowance)?;
+    union.all(&(&*field.valued - &excluded), allowance)?;
     union.all(&field.incomparable, allowance)?;
-    let several = excluded & &field.several;
+    let several = excluded & &*field.several;
     if several.is_empty() {
         return Some(());
     }

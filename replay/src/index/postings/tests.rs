@@ -203,6 +203,41 @@ fn nothing_is_left_of_what_is_removed() {
     assert!(postings.fields.is_empty());
     assert!(postings.points.is_empty());
     assert_eq!((postings.fields_bytes, postings.values_bytes, postings.payload_bytes), (0, 0, 0));
+    assert_eq!((postings.paths_bytes, postings.memory_bytes()), (0, 0));
+}
+
+#[test]
+fn what_postings_take_is_counted_as_they_change() {
+    let counted = |postings: &Postings| {
+        let fields: usize = postings.fields.values().map(Field::memory_bytes).sum();
+        let held = |posting: &posting::Posting| posting.memory_bytes();
+        let texts = |field: &Field| field.texts.values().map(held).sum::<usize>();
+        for field in postings.fields.values() {
+            assert_eq!(field.texts_bytes, texts(field));
+            assert_eq!(field.numbers.held_bytes, field.numbers.counted_bytes());
+        }
+        fields
+    };
+    let json = |slot: u32| {
+        let list: Vec<u32> = (0..slot % 5).map(|step| slot * step % 3_001).collect();
+        payload(&json!({
+            "few": slot % 3, "own": format!("text-{slot}"), "list": list, "exact": format!("{}", slot % 200),
+            format!("path-{}", slot % 40): [null, slot.is_multiple_of(2), {}],
+        }))
+    };
+    let mut postings = Postings::default();
+    for slot in 0..4_000 {
+        postings.add(slot, Some(&json(slot)));
+    }
+    assert_eq!(postings.values_bytes, counted(&postings));
+    for slot in (0..4_000).filter(|slot| slot % 4 > 0) {
+        postings.remove(slot, Some(&json(slot)));
+    }
+    assert_eq!(postings.values_bytes, counted(&postings));
+    for slot in (0..4_000).filter(|slot| slot % 4 == 0) {
+        postings.remove(slot, Some(&json(slot)));
+    }
+    assert_eq!((postings.values_bytes, postings.memory_bytes()), (0, 0));
 }
 
 #[test]

@@ -35,6 +35,7 @@ impl Slots {
                 return Err(UnusableCheckpoint::Damaged);
             }
             let live = block.live.iter().filter(|live| **live).count();
+            slots.blocks_bytes += block.memory_bytes();
             slots.live += live;
             slots.emptied += block.live.len() - live;
             read.push(Arc::new(block));
@@ -111,6 +112,8 @@ impl Block {
             inverse_norms,
             ids: Arc::new(Texts { all, ends }),
             live,
+            held_bytes: payloads.iter().flatten().map(super::payload_bytes).sum::<usize>()
+                + texts.iter().flatten().map(super::text_bytes).sum::<usize>(),
             payloads,
             texts,
         })
