@@ -150,6 +150,28 @@ pub async fn in_bulk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
     tokio::task::spawn_blocking(work).await
 }
 
+/// The turns of a task that reads a stream: after so many bytes it lets the others go first.
+///
+/// tokio's own budget counts pieces, not bytes: 128 of them may be 16 MiB, which take milliseconds to copy. With 64
+/// streams, a task that is woken in between would wait for all of that.
+#[derive(Debug, Default)]
+pub struct StreamTurn {
+    bytes: usize,
+}
+
+impl StreamTurn {
+    const BYTES: usize = 128 * 1024;
+
+    /// So many bytes were read.
+    pub async fn took(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if self.bytes >= Self::BYTES {
+            self.bytes = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Instant;

@@ -21,6 +21,7 @@ use super::problem::Problem;
 use super::room::{BodyRoom, Taken, kibibytes};
 use crate::json::{self, Unreadable, Wrong};
 use crate::metrics as measured;
+use crate::scheduling::StreamTurn;
 use crate::tenancy::{Room, Share};
 
 /// How long a body may keep us waiting, beside a second for every so many bytes of it that have come.
@@ -120,7 +121,7 @@ impl Received {
         let stated = stated.unwrap_or(0);
         let mut taken = limits.room.begin(&share, kibibytes(charged_for * stated)).await?;
         let mut arrived = Arrived::default();
-        let mut waited = Duration::ZERO;
+        let (mut waited, mut turn) = (Duration::ZERO, StreamTurn::default());
         let started = Instant::now();
         while let Some(data) = next_data(&mut body, arrived.bytes, &mut waited).await? {
             if arrived.bytes + data.len() > bytes_max {
@@ -128,6 +129,7 @@ impl Received {
             }
             taken.hold(kibibytes(charged_for * (arrived.bytes + data.len()))).await?;
             arrived.add(&data);
+            turn.took(data.len()).await;
         }
         let mut bytes = limits.parsers.run(&share, arrived.bytes, move || Ok(arrived.whole())).await?;
         if let Some(encoding) = encoding {

@@ -17,6 +17,7 @@ use tower::ServiceExt as _;
 
 use super::heads::{Exchange, Head};
 use crate::api::Peer;
+use crate::scheduling::StreamTurn;
 
 /// How much is read on of a body that is not wanted so that its connection can serve the next request, and for how
 /// long. Of what exceeds this, the connection's end takes care.
@@ -76,10 +77,12 @@ async fn is_read_to_its_end(unread: Unread, waits_for_word: bool, status: Status
         return false;
     }
     let reading = async {
-        let mut bytes = 0;
+        let (mut bytes, mut turn) = (0, StreamTurn::default());
         while let Some(frame) = incoming.frame().await {
             let Ok(frame) = frame else { return false };
-            bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            let read = frame.data_ref().map_or(0, Bytes::len);
+            bytes += read as u64;
+            turn.took(read).await;
             if bytes > READ_ON_BYTES_MAX {
                 return false;
             }

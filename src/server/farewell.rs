@@ -19,6 +19,7 @@ use super::pace::Paced;
 use super::peers::Peers;
 use crate::api::Problem;
 use crate::origin::Origin;
+use crate::scheduling::StreamTurn;
 
 /// How long the last bytes may wait to be written.
 const LAST_WORD_PATIENCE: Duration = Duration::from_secs(5);
@@ -74,13 +75,14 @@ impl Farewell {
 /// Reads until the end, an error, a pause, or so many bytes.
 async fn discard(stream: &mut (impl AsyncRead + Unpin), bytes_max: u64) {
     let mut piece = BytesMut::with_capacity(PIECE_BYTES);
-    let mut bytes = 0;
+    let (mut bytes, mut turn) = (0, StreamTurn::default());
     while let Ok(Ok(read @ 1..)) = timeout(PAUSE_MAX, stream.read_buf(&mut piece)).await {
         bytes += read as u64;
         if bytes > bytes_max {
             return;
         }
         piece.clear();
+        turn.took(read).await;
     }
 }
 
