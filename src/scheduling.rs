@@ -167,6 +167,9 @@ impl StreamTurn {
         self.bytes += bytes;
         if self.bytes >= Self::BYTES {
             self.bytes = 0;
+            // And other threads, the kernel's too: a sync of the disk waits for several of them, each for a tick of the
+            // clock otherwise.
+            std::thread::yield_now();
             tokio::task::yield_now().await;
         }
     }

@@ -217,7 +217,7 @@ async fn however_often_a_tenant_asks_hivehub_is_asked_once_for_its_key_and_its_l
     let cluster = Arc::new(Cluster::start(folder.path(), &[]).await);
     let key = tenant(&cluster, json!({}));
     // What the feed says of its coming has to have been heard, or it is rightly asked about again.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     let asking: Vec<_> = (0..32)
         .map(|_| {
             let (cluster, key) = (Arc::clone(&cluster), key.clone());

@@ -13,7 +13,7 @@ const DASHBOARD: &str = include_str!("../deploy/grafana/vectorizer.json");
 const ALERTS: &str = include_str!("../deploy/prometheus/alerts.yml");
 
 /// The metrics, as the operator reads them.
-async fn metrics(node: &Node) -> String {
+pub(crate) async fn metrics(node: &Node) -> String {
     let request = node.keyless().request_at(Method::GET, "/metrics").bearer_auth(node.key(Key::Operator));
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status(), 200);
@@ -22,7 +22,7 @@ async fn metrics(node: &Node) -> String {
 
 /// The value of the series that is written like this.
 #[track_caller]
-fn value(metrics: &str, series: &str) -> f64 {
+pub(crate) fn value(metrics: &str, series: &str) -> f64 {
     let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("{series} is not in\n{metrics}")).parse().unwrap()
 }

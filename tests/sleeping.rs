@@ -14,6 +14,7 @@ use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::TenantStatus;
 
 use crate::hub_and_node::Cluster;
+use crate::metrics::metrics;
 use crate::node::{ACME, Client, GLOBEX, Key, Node, PATIENCE};
 
 const IDLE: [&str; 2] = ["--tenant-idle", "1"];
@@ -58,11 +59,6 @@ fn open_files(node: &Node, tenant: &str) -> Vec<String> {
     let files = fs::read_dir(format!("/proc/{}/fd", node.process())).unwrap();
     let open = files.filter_map(|file| fs::read_link(file.unwrap().path()).ok());
     open.filter(|file| file.starts_with(&folder)).map(|file| file.display().to_string()).collect()
-}
-
-async fn metrics(node: &Node) -> String {
-    let operator = node.client(Key::Operator).request_at(reqwest::Method::GET, "/metrics");
-    operator.bearer_auth(node.key(Key::Operator)).send().await.unwrap().text().await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

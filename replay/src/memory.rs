@@ -69,6 +69,27 @@ pub(crate) const fn tree<K, V>(len: usize) -> usize {
     }
 }
 
+/// Whether an allocation of so many bytes has pages of its own.
+pub(crate) const fn is_large(bytes: usize) -> bool {
+    bytes >= LARGE
+}
+
+/// What structures take of the heap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HeapBytes {
+    pub(crate) all: usize,
+    /// Of it in large allocations, between which there are no gaps.
+    pub(crate) large: usize,
+}
+
+impl HeapBytes {
+    /// The sum in which `after` takes the place of `before`.
+    pub(crate) fn replace(&mut self, before: Self, after: Self) {
+        self.all = self.all + after.all - before.all;
+        self.large = self.large + after.large - before.large;
+    }
+}
+
 /// A sum that several keep together, each for what is its own. The clones are one.
 #[derive(Clone, Debug, Default)]
 pub struct HeldBytes(Arc<AtomicUsize>);

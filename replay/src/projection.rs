@@ -126,6 +126,11 @@ impl Projection {
         size_of::<Self>() + self.index.memory_bytes() + self.answers.memory_bytes()
     }
 
+    /// What of that is in allocations with pages of their own: the allocator has no gaps between those.
+    pub fn large_bytes(&self) -> usize {
+        self.index.large_bytes()
+    }
+
     /// How much of the heap its graphs take, by now and whenever it is asked later: they are linked while nothing is
     /// folded.
     pub fn graphs_bytes(&self) -> HeldBytes {

@@ -41,6 +41,8 @@ pub(super) struct Figures {
     pub(super) billing: Billing,
     /// What the projection takes up in memory, but for its graphs.
     projection_bytes: usize,
+    /// What of that is in large allocations.
+    large_bytes: usize,
 }
 
 impl Figures {
@@ -52,6 +54,7 @@ impl Figures {
             usage: *projection.usage(),
             billing: *projection.billing(),
             projection_bytes: projection.memory_bytes(),
+            large_bytes: projection.large_bytes(),
         }
     }
 }
@@ -133,9 +136,11 @@ impl SharedState {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it takes up in memory. Waits for nobody who changes it.
-    pub(super) fn memory_bytes(&self) -> u64 {
-        (self.figures().projection_bytes + self.graphs.get()) as u64
+    /// What it takes up in memory, in small allocations and in large ones. Waits for nobody who changes it.
+    pub(super) fn memory_bytes(&self) -> (u64, u64) {
+        let Figures { projection_bytes, large_bytes, .. } = *self.figures();
+        // A graph is a few large lists.
+        (projection_bytes.saturating_sub(large_bytes) as u64, (large_bytes + self.graphs.get()) as u64)
     }
 
     /// Whether the state is what the log says: not if somebody has panicked while changing it.

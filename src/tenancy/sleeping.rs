@@ -26,7 +26,7 @@ use crate::hivehub::Call;
 const OPEN_LOG_BYTES_MIN: u64 = 2 << 20;
 const OPEN_LOG_BYTES_MAX: u64 = 7 << 20;
 const LOG_BYTES_FOR_EACH: u64 = 32;
-/// Gaps between what structures hold, which the allocator can give to nobody else: nothing of a tenant that has just
+/// Gaps between small allocations, which the allocator can give to nobody else: nothing of a tenant that has just
 /// woken, and up to a third more where all was written in small pieces. A tenth lies between, within about a fifth of both
 /// for most data (`benches/memory.rs`).
 const GAPS_SHARE: u64 = 10;
@@ -115,8 +115,8 @@ impl Awake {
 
     /// What it takes up with its log closed.
     pub(super) fn closed_bytes(&self) -> u64 {
-        let held = self.state.memory_bytes();
-        AWAKE_BYTES + held + held / GAPS_SHARE
+        let (small, large) = self.state.memory_bytes();
+        AWAKE_BYTES + small + small / GAPS_SHARE + large
     }
 }
 

@@ -20,7 +20,7 @@ use super::postings::{Allowance, Indexes, PayloadIndex, Postings};
 use super::selection::Selection;
 use super::slots::{Entry, Moved, Slot, Slots, StoredPoint};
 use super::snapshot::Snapshot;
-use crate::memory::{HeldBytes, allocated};
+use crate::memory::{HeapBytes, HeldBytes, allocated};
 use crate::metering::vector_logical_bytes;
 use crate::text::{TextIndex, TextIndexSize};
 pub(super) use stored::{FrozenCollection, StoredCollection};
@@ -144,6 +144,11 @@ impl Collection {
             + self.postings.memory_bytes()
             + self.texts.as_ref().map_or(0, TextIndex::bytes)
             + allocated(self.name.as_str().len())
+    }
+
+    /// The same, with what of it is in large allocations.
+    pub(super) fn heap_bytes(&self) -> HeapBytes {
+        HeapBytes { all: self.memory_bytes(), large: self.slots.large_bytes() }
     }
 
     /// How its payloads are indexed.

@@ -60,7 +60,7 @@ pub use slots::StoredPoint;
 pub use snapshot::Snapshot;
 pub(crate) use stored::FrozenIndex;
 
-use crate::memory::{HeldBytes, tree};
+use crate::memory::{HeapBytes, HeldBytes, tree};
 
 /// All collections of a tenant.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +68,7 @@ pub struct Index {
     collections: BTreeMap<CollectionId, Collection>,
     ids: BTreeMap<CollectionName, CollectionId>,
     /// What all collections take, but for themselves and their graphs.
-    collections_bytes: usize,
+    collections_bytes: HeapBytes,
     /// What all graphs take: linking changes it while nothing is folded. A clone has none, and counts here.
     graphs_bytes: HeldBytes,
 }
@@ -108,7 +108,12 @@ impl Index {
     pub(crate) fn memory_bytes(&self) -> usize {
         tree::<CollectionId, Collection>(self.collections.len())
             + tree::<CollectionName, CollectionId>(self.ids.len())
-            + self.collections_bytes
+            + self.collections_bytes.all
+    }
+
+    /// What of that is in large allocations.
+    pub(crate) fn large_bytes(&self) -> usize {
+        self.collections_bytes.large
     }
 
     /// What the graphs take: it changes while they are linked.
@@ -200,7 +205,7 @@ impl Index {
                 let collection =
                     self.collections.remove(id).ok_or(Misfit::UnknownCollection { collection: *id })?;
                 self.ids.remove(collection.name());
-                self.collections_bytes -= collection.memory_bytes();
+                self.collections_bytes.replace(collection.heap_bytes(), HeapBytes::default());
                 let change = Change {
                     collections_deleted: 1,
                     vectors_removed: collection.len() as u64,
@@ -259,7 +264,7 @@ impl Index {
 
     fn create(&mut self, collection: Collection) -> Change {
         let collection = collection.counted_in(&self.graphs_bytes);
-        self.collections_bytes += collection.memory_bytes();
+        self.collections_bytes.replace(HeapBytes::default(), collection.heap_bytes());
         self.ids.insert(collection.name().clone(), collection.id());
         self.collections.insert(collection.id(), collection);
         Change { collections_created: 1, ..Change::default() }
@@ -282,13 +287,13 @@ impl Index {
 
 /// Changes a collection, and with it the sum of what all of them take.
 fn counted<T>(
-    collections_bytes: &mut usize,
+    collections_bytes: &mut HeapBytes,
     collection: &mut Collection,
     change: impl FnOnce(&mut Collection) -> T,
 ) -> T {
-    let before = collection.memory_bytes();
+    let before = collection.heap_bytes();
     let changed = change(collection);
-    *collections_bytes = *collections_bytes + collection.memory_bytes() - before;
+    collections_bytes.replace(before, collection.heap_bytes());
     changed
 }
 

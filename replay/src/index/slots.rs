@@ -21,7 +21,7 @@ use vectorizer_log::{Metric, Payload, PointId, Text, VectorParameters};
 use super::distance::inverse_norm;
 use super::graph::LinkingStopped;
 use super::prefetch::prefetch;
-use crate::memory::{list, shared};
+use crate::memory::{is_large, list, shared};
 
 /// The numbers in a block, about: 512 KiB of f32. Large enough for a scan to stream, small enough
 /// to copy while a reader holds it.
@@ -551,6 +551,12 @@ impl Slots {
         let changed = change(block);
         self.blocks_bytes = self.blocks_bytes + block.memory_bytes() - before;
         changed
+    }
+
+    /// What the vectors of full blocks take, if each block has pages of its own.
+    pub(super) fn large_bytes(&self) -> usize {
+        let vectors = list::<f32>(self.block_len * self.dimension);
+        if is_large(vectors) { self.blocks.len().saturating_sub(1) * vectors } else { 0 }
     }
 
     /// How much of the heap they take, with all that is not shared with a snapshot any more. Costs nothing to ask.

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use super::Index;
 use super::collection::{FrozenCollection, StoredCollection};
 use crate::checkpoint::{Sections, StoredSections, UnusableCheckpoint};
+use crate::memory::HeapBytes;
 
 /// All collections as of one moment.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ impl StoredIndex {
         for stored in self.0 {
             let id = stored.id();
             let collection = stored.restored(stop)?.counted_in(&index.graphs_bytes);
-            index.collections_bytes += collection.memory_bytes();
+            index.collections_bytes.replace(HeapBytes::default(), collection.heap_bytes());
             let is_new = index.ids.insert(collection.name().clone(), id).is_none();
             if !is_new || index.collections.insert(id, collection).is_some() {
                 return Err(UnusableCheckpoint::Damaged);
