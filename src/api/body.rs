@@ -210,7 +210,8 @@ struct Arrived {
 }
 
 impl Arrived {
-    const BLOCK_BYTES: usize = 128 * 1024;
+    const BLOCK_BYTES_MIN: usize = 4 * 1024;
+    const BLOCK_BYTES_MAX: usize = 128 * 1024;
 
     fn add(&mut self, mut data: &[u8]) {
         self.bytes += data.len();
@@ -218,8 +219,11 @@ impl Arrived {
             let block = match self.blocks.last_mut() {
                 Some(block) if block.len() < block.capacity() => block,
                 // Most bodies are one piece.
-                None => self.blocks.push_mut(Vec::with_capacity(data.len().min(Self::BLOCK_BYTES))),
-                Some(_) => self.blocks.push_mut(Vec::with_capacity(Self::BLOCK_BYTES)),
+                None => self.blocks.push_mut(Vec::with_capacity(data.len().min(Self::BLOCK_BYTES_MAX))),
+                // Of as many bytes as have come, so that what is charged for is at least half of what is held.
+                Some(_) => self.blocks.push_mut(Vec::with_capacity(
+                    self.bytes.clamp(Self::BLOCK_BYTES_MIN, Self::BLOCK_BYTES_MAX),
+                )),
             };
             let (fits, rest) = data.split_at(data.len().min(block.capacity() - block.len()));
             block.extend_from_slice(fits);
@@ -358,6 +362,24 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+
+    #[test]
+    fn a_body_that_comes_in_pieces_is_put_together_and_holds_at_most_twice_what_has_come() {
+        for pieces in
+            [&[][..], &[5], &[1, 1, 1], &[40_000, 3], &[1, 200_000, 130_000, 7, 131_072], &[300_000; 9]]
+        {
+            let (mut arrived, mut sent) = (Arrived::default(), Vec::new());
+            for (nth, length) in pieces.iter().enumerate() {
+                let piece: Vec<u8> = (0..*length).map(|at| (at + 31 * nth) as u8).collect();
+                arrived.add(&piece);
+                sent.extend(piece);
+                let held: usize = arrived.blocks.iter().map(Vec::capacity).sum();
+                assert!(held <= 2 * sent.len() + Arrived::BLOCK_BYTES_MIN, "{held} for {}", sent.len());
+            }
+            assert_eq!(arrived.bytes, sent.len());
+            assert_eq!(arrived.whole(), sent, "{pieces:?}");
+        }
+    }
 
     #[test]
     fn an_error_in_a_body_names_the_field() {

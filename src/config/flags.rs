@@ -32,8 +32,7 @@ pub struct ConfigFlags {
     #[arg(long, value_name = "HOST,...", value_delimiter = ',', value_parser = from_flag::<HostName>)]
     pub allowed_hosts: Option<Vec<HostName>>,
 
-    /// Origins whose pages in browsers may use the API, such as https://app.example.com; * is every one
-    /// [default: none]
+    /// Origins whose pages in browsers may use the API, each with its scheme; * is every one [default: none]
     #[arg(long, value_name = "ORIGIN,...", value_delimiter = ',', value_parser = from_flag::<PageOrigin>)]
     pub cors_origins: Option<Vec<PageOrigin>>,
 

@@ -27,8 +27,7 @@ const OPEN_LOG_BYTES_MIN: u64 = 2 << 20;
 const OPEN_LOG_BYTES_MAX: u64 = 7 << 20;
 const LOG_BYTES_FOR_EACH: u64 = 32;
 /// Gaps between small allocations, which the allocator can give to nobody else: nothing of a tenant that has just
-/// woken, and up to a third more where all was written in small pieces. A tenth lies between, within about a fifth of both
-/// for most data (`benches/memory.rs`).
+/// woken, and up to a third more where all was written in small pieces. A tenth lies between (`benches/memory.rs`).
 const GAPS_SHARE: u64 = 10;
 /// What a tenant takes up that stores nothing.
 const AWAKE_BYTES: u64 = 64 << 10;
