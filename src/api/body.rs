@@ -369,8 +369,8 @@ mod tests {
             [&[][..], &[5], &[1, 1, 1], &[40_000, 3], &[1, 200_000, 130_000, 7, 131_072], &[300_000; 9]]
         {
             let (mut arrived, mut sent) = (Arrived::default(), Vec::new());
-            for (nth, length) in pieces.iter().enumerate() {
-                let piece: Vec<u8> = (0..*length).map(|at| (at + 31 * nth) as u8).collect();
+            for (nth, length) in (0_u8..).zip(pieces) {
+                let piece: Vec<u8> = (0..=u8::MAX).map(|at| at ^ nth).cycle().take(*length).collect();
                 arrived.add(&piece);
                 sent.extend(piece);
                 let held: usize = arrived.blocks.iter().map(Vec::capacity).sum();
