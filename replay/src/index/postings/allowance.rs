@@ -15,7 +15,7 @@ pub(super) const LOOK_UP: usize = 3;
 pub(super) const LOOK_UP_ID: usize = 6;
 /// Going through the bits of 65,536 slots.
 const BITS: usize = 24;
-/// So many slots of a bitmap are taken into another in one unit.
+/// So many slots of a list or a bitmap are taken into another bitmap in one unit.
 const SLOTS_EACH: usize = 8;
 
 impl Default for Allowance {
@@ -35,6 +35,11 @@ impl Allowance {
     pub(super) fn spend(&mut self, units: usize) -> Option<()> {
         self.left = self.left.checked_sub(units)?;
         Some(())
+    }
+
+    /// Spends what taking in a list of so many slots takes.
+    pub(super) fn spend_on_few(&mut self, slots: usize) -> Option<()> {
+        self.spend(1 + slots / SLOTS_EACH)
     }
 
     /// Spends what taking in a bitmap takes: fewer slots are gone through one by one.

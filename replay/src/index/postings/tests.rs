@@ -241,6 +241,21 @@ fn what_postings_take_is_counted_as_they_change() {
 }
 
 #[test]
+fn any_of_many_values_and_all_but_them_are_found_within_the_allowance() {
+    const VALUES: u32 = 12_000;
+    let payloads: Vec<Value> = (0..20 * VALUES).map(|number| json!({"n": number % VALUES})).collect();
+    let postings = postings(&payloads);
+    let sought: Vec<u32> = (0..VALUES).filter(|value| value % 3 == 1).collect();
+    for (match_, is_sought) in [(json!({"any": sought}), true), (json!({"except": sought}), false)] {
+        let filter = json!({"must": {"key": "n", "match": match_}});
+        let (slots, exact) = select_within(&postings, &filter, Allowance::default()).unwrap();
+        let expected: Vec<u32> =
+            (0..20 * VALUES).filter(|number| (number % VALUES % 3 == 1) == is_sought).collect();
+        assert!(exact && slots == expected, "{filter}: {} of {}", slots.len(), expected.len());
+    }
+}
+
+#[test]
 fn a_filter_beyond_the_allowance_has_more_candidates_or_says_nothing() {
     let payloads: Vec<Value> =
         (0..1_000).map(|number| json!({"n": number, "even": number % 2 == 0})).collect();
