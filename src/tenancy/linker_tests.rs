@@ -173,8 +173,9 @@ fn linker(data: &std::path::Path, state: State) -> (Linker, Sender<Head>, OwnedS
     (linker, publish, others)
 }
 
+/// Linking wants what no other program does: beside busy ones it takes ten times as long.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..3_000 {
+    for _ in 0..30_000 {
         if holds() {
             return;
         }
