@@ -17,7 +17,7 @@ use crate::described::{Asked, assert_described};
 use crate::secrets::{self, Searched};
 
 /// How long anything may take before the test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Waits until it holds: another process tells nobody when.
 pub(crate) async fn eventually(what: &str, patience: Duration, holds: impl AsyncFn() -> bool) {
