@@ -107,7 +107,7 @@ fn sum(lines: &[Line], meter: Meter) -> u128 {
 
 /// What is billed comes some windows later.
 async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
-    node::eventually(what, Duration::from_secs(100), holds).await;
+    node::eventually(what, 2 * node::PATIENCE, holds).await;
 }
 
 /// Waits until everything is closed and delivered, stops the node, and holds the hub's ledger against the
