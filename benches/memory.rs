@@ -1,9 +1,9 @@
 //! What a tenant adds to the memory of a node, and what the node counts for it, on ten shapes of data.
 //!
 //! Each shape has a node of its own. It is measured once the tenant is written, with all vectors linked and the log
-//! open; when its log is closed, as nobody has written for a while; and after a restart, when a search has woken it. What
+//! open; when its log is closed, after a while without a write; and after a restart, when a search has woken it. What
 //! a node takes with a small tenant of the same kind awake is taken off: some tens of megabytes are held back for
-//! requests of that size, whoever sends them. Resident memory is that of `/proc/{pid}/statm`; what the
+//! requests of that size of any tenant. Resident memory is that of `/proc/{pid}/statm`; what the
 //! allocator still holds back is waited for.
 //!
 //! ```text
@@ -240,7 +240,7 @@ fn node(cluster: &Cluster, shape: &Shape) -> Outcome<(Server, usize)> {
     Ok((server, before))
 }
 
-/// What a server takes for requests of such a size is there, whoever sends them: buffers, and what its allocator holds
+/// What a server takes for requests of such a size of any tenant is there: buffers, and what its allocator holds
 /// back for each thread.
 fn warm_up(server: &Server, key: &str, shape: &Shape) -> Outcome<()> {
     let mut client = server.client(key)?;
@@ -289,7 +289,7 @@ fn settled_bytes(
     Ok(lowest)
 }
 
-/// The same with all logs closed, since nobody writes.
+/// The same with all logs closed, after a while without a write.
 fn closed_bytes(server: &Server, keys: &[&str]) -> Outcome<usize> {
     for _ in 0..LOG_IDLE_SECONDS {
         touch(server, keys)?;

@@ -1,14 +1,14 @@
 //! What tenants take up in memory is counted as it is, shown, and held against the budget.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
 
 use crate::hub_and_node::Cluster;
-use crate::node::PATIENCE;
+use crate::node::{PATIENCE, eventually};
 use crate::random::Random;
 
 const RECORDS_PER_WRITE: usize = 500;
@@ -125,14 +125,9 @@ async fn memory_is_shown_for_as_long_as_a_tenant_is_awake() {
     let metrics = metrics.bearer_auth(operator.expose()).send().await.unwrap().text().await.unwrap();
     let measured = metrics.lines().find_map(|line| line.strip_prefix(series)).unwrap();
     assert!(measured.parse::<f64>().unwrap() > 1_000_000.0, "{measured}");
-    let patience = Instant::now() + PATIENCE;
-    let mut now = counted(&cluster, &operator).await;
-    while now[0]["state"] != "asleep" {
-        assert!(Instant::now() < patience, "{now}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        now = counted(&cluster, &operator).await;
-    }
-    assert_eq!(memory_of(&now, "acme"), 0);
+    let is_asleep = async || counted(&cluster, &operator).await[0]["state"] == "asleep";
+    eventually("the tenant sleeps", PATIENCE, is_asleep).await;
+    assert_eq!(memory_of(&counted(&cluster, &operator).await, "acme"), 0);
     // Awake again, with its log closed.
     cluster.send(&key, "GET", "/collections/words", &Value::Null).await.expect(200);
     let woken = memory_of(&counted(&cluster, &operator).await, "acme");
@@ -161,16 +156,11 @@ async fn tenants_with_many_different_words_stay_within_the_budget() {
         total += memory_of(&counted(&cluster, &operator).await, &name);
     }
     assert!(total > 3 * BUDGET, "{total} bytes are counted in all");
-    let patience = Instant::now() + PATIENCE;
-    loop {
+    let is_within = async || {
         let tenants = counted(&cluster, &operator).await;
-        let awake: u64 = (0..TENANTS).map(|number| memory_of(&tenants, &format!("t{number}"))).sum();
-        if awake <= BUDGET {
-            break;
-        }
-        assert!(Instant::now() < patience, "{tenants}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        (0..TENANTS).map(|number| memory_of(&tenants, &format!("t{number}"))).sum::<u64>() <= BUDGET
+    };
+    eventually("what is counted is within the budget", PATIENCE, is_within).await;
     let peak = cluster.node.peak_kibibytes() * 1024;
     assert!(peak < BUDGET + BESIDE_BYTES, "{peak} bytes of memory");
 }

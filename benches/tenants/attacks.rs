@@ -7,14 +7,13 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::client::Server;
+use super::client::{Client, Server};
 use super::cluster::{Cluster, GENEROUS, together};
 use super::support::Outcome;
 use super::support::workload::Workload;
-use super::{Scale, encoded, fill, mebibytes, quantile};
+use super::{Scale, at_a_rate, encoded, fill, mebibytes, quantile};
 
 /// The first argument of the process that attacks.
 pub(crate) const ATTACKER: &str = "attacker";
@@ -248,42 +247,23 @@ impl Times {
     }
 }
 
-/// Small requests at a fixed rate. One that has to wait for the ones before it began when its time had come.
+/// Small requests at a fixed rate.
 fn requests(node: &Server, key: &str, length: Duration) -> Outcome<Times> {
-    let started = Instant::now();
-    let nth = AtomicUsize::new(0);
-    let all = RATE * usize::try_from(length.as_secs())?;
-    let times = together(4, |_| {
-        let mut client = node.client(key)?;
-        let mut workload = Workload::new(384);
-        let mut times = Times::default();
-        loop {
-            let nth = nth.fetch_add(1, Ordering::Relaxed);
-            if nth >= all {
-                return Ok(times);
-            }
-            let due = started + Duration::from_secs(1) * u32::try_from(nth)? / u32::try_from(RATE)?;
-            let is_search = nth.is_multiple_of(2);
-            let vector = encoded(&mut workload);
-            let (method, path, body) = if is_search {
-                ("POST", "/collections/w/search", format!(r#"{{"vector":"{vector}","limit":10}}"#))
-            } else {
-                let id = nth % 1_000;
-                (
-                    "PUT",
-                    "/collections/w/vectors",
-                    format!(r#"{{"vectors":[{{"id":"v{id}","vector":"{vector}"}}]}}"#),
-                )
-            };
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            let status = client.send(method, path, &body)?;
-            times.failed += usize::from(status >= 300);
-            if is_search { &mut times.searches } else { &mut times.upserts }.push(due.elapsed());
+    let prepare = |nth: usize, workload: &mut Workload| {
+        let vector = encoded(workload);
+        if nth.is_multiple_of(2) {
+            return (true, "POST", "search", format!(r#"{{"vector":"{vector}","limit":10}}"#));
         }
-    })?;
-    let mut all = Times::default();
-    for times in times {
-        all.extend(times);
+        let id = nth % 1_000;
+        (false, "PUT", "vectors", format!(r#"{{"vectors":[{{"id":"v{id}","vector":"{vector}"}}]}}"#))
+    };
+    let send = |client: &mut Client, (is_search, method, path, body): (bool, &str, &str, String)| {
+        Ok((is_search, client.send(method, &format!("/collections/w/{path}"), &body)?))
+    };
+    let mut times = Times::default();
+    for (time, (is_search, status)) in at_a_rate(node, key, RATE, length, prepare, send)? {
+        times.failed += usize::from(status >= 300);
+        if is_search { &mut times.searches } else { &mut times.upserts }.push(time);
     }
-    Ok(all)
+    Ok(times)
 }

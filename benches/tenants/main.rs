@@ -19,6 +19,7 @@ mod start;
 mod support;
 mod waking;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use vectorizer::auth::ApiKey;
@@ -104,6 +105,39 @@ fn fill(client: &mut Client, vectors: usize, payload: &str) -> Outcome<()> {
         client.call("PUT", "/collections/w/vectors", &body)?;
     }
     Ok(())
+}
+
+/// Makes requests at a fixed rate over some connections, each ready when its time has come; what came of them. One that
+/// has to wait for the ones before it began when its time had come.
+fn at_a_rate<P, T: Send>(
+    node: &Server,
+    key: &str,
+    rate: usize,
+    length: Duration,
+    prepare: impl Fn(usize, &mut Workload) -> P + Sync,
+    send: impl Fn(&mut Client, P) -> Outcome<T> + Sync,
+) -> Outcome<Vec<(Duration, T)>> {
+    const CONNECTIONS: usize = 4;
+    let started = Instant::now();
+    let nth = AtomicUsize::new(0);
+    let all = rate * usize::try_from(length.as_secs())?;
+    let done = cluster::together(CONNECTIONS, |_| {
+        let mut client = node.client(key)?;
+        let mut workload = Workload::new(384);
+        let mut done = Vec::new();
+        loop {
+            let nth = nth.fetch_add(1, Ordering::Relaxed);
+            if nth >= all {
+                return Ok(done);
+            }
+            let due = started + Duration::from_secs(1) * u32::try_from(nth)? / u32::try_from(rate)?;
+            let prepared = prepare(nth, &mut workload);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let came = send(&mut client, prepared)?;
+            done.push((due.elapsed(), came));
+        }
+    })?;
+    Ok(done.into_iter().flatten().collect())
 }
 
 /// Waits until no tenant is in memory.

@@ -1,18 +1,16 @@
 //! What a tenant's searches take while another one does its worst.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::client::Server;
+use super::client::{Client, Server};
 use super::cluster::{Cluster, GENEROUS, together};
 use super::support::Outcome;
 use super::support::workload::Workload;
-use super::{Scale, encoded, fill, quantile};
+use super::{Scale, at_a_rate, encoded, fill, quantile};
 
 /// Searches a second of the good one, sent when their time has come, whatever became of the ones before.
 const RATE: usize = 100;
-/// Connections of the good one.
-const CONNECTIONS: usize = 4;
 /// Connections of the bad one.
 const BAD_CONNECTIONS: usize = 8;
 
@@ -115,26 +113,10 @@ fn beside_the_bad_one(
     Ok((outcome.into_iter().flatten().collect(), done.into_inner()))
 }
 
-/// Searches at a fixed rate. A search that has to wait for the ones before it began when its time had come.
+/// Searches at a fixed rate.
 fn searches(node: &Server, key: &str, length: Duration) -> Outcome<Vec<Duration>> {
-    let started = Instant::now();
-    let nth = AtomicUsize::new(0);
-    let all = RATE * usize::try_from(length.as_secs())?;
-    let times = together(CONNECTIONS, |_| {
-        let mut client = node.client(key)?;
-        let mut workload = Workload::new(384);
-        let mut times = Vec::new();
-        loop {
-            let nth = nth.fetch_add(1, Ordering::Relaxed);
-            if nth >= all {
-                return Ok(times);
-            }
-            let due = started + Duration::from_secs(1) * u32::try_from(nth)? / u32::try_from(RATE)?;
-            let body = format!(r#"{{"vector":"{}","limit":10}}"#, encoded(&mut workload));
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            client.call("POST", "/collections/w/search", &body)?;
-            times.push(due.elapsed());
-        }
-    })?;
-    Ok(times.into_iter().flatten().collect())
+    let body = |_, workload: &mut Workload| format!(r#"{{"vector":"{}","limit":10}}"#, encoded(workload));
+    let search = |client: &mut Client, body: String| client.call("POST", "/collections/w/search", &body);
+    let searched = at_a_rate(node, key, RATE, length, body, search)?;
+    Ok(searched.into_iter().map(|(time, _)| time).collect())
 }

@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
 use super::App;
-use super::encoding::{Encoding, FIRST_PIECE_BYTES, PIECE_BYTES, Unpacking};
+use super::encoding::{Encoding, Unpacking};
 use super::middleware::auth::{Readmission, share};
-use super::parsing::{INLINE_BYTES_MAX, Parsers};
+use super::parsing::{INLINE_BYTES_MAX, MEDIUM_BYTES_MAX, Parsers};
 use super::problem::Problem;
 use super::room::{BodyRoom, Taken, kibibytes};
 use crate::json::{self, Unreadable, Wrong};
@@ -139,7 +139,8 @@ impl Received {
             let charged = |bytes| kibibytes(packed + charged_for * bytes).min(limits.share_kibibytes());
             taken.share_anew(charged(expected)).await?;
             let mut unpacking = Unpacking::new(encoding, bytes)?;
-            let mut piece = FIRST_PIECE_BYTES;
+            // A small body is unpacked on the spot, a larger one in turns with other medium ones.
+            let mut piece = INLINE_BYTES_MAX;
             loop {
                 taken.hold(charged(unpacking.bytes.len() + piece)).await?;
                 let is_end;
@@ -151,7 +152,7 @@ impl Received {
                 if is_end {
                     break;
                 }
-                piece = PIECE_BYTES;
+                piece = MEDIUM_BYTES_MAX;
             }
             bytes = unpacking.bytes.into();
         }

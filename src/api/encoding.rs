@@ -18,23 +18,18 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use zstd::stream::raw::DParameter;
 
+use super::parsing::INLINE_BYTES_MAX;
 use super::problem::Problem;
 use crate::scheduling::in_bulk;
 
 /// The encodings that are taken, as `Accept-Encoding` names them.
 const ENCODINGS: &str = "gzip, zstd";
 
-/// The first piece that is unpacked of a body, in bytes, and each further one.
-pub(super) const FIRST_PIECE_BYTES: usize = 32 * 1024;
-pub(super) const PIECE_BYTES: usize = 1024 * 1024;
-
 /// The largest window of zstd that a decoder has to have (RFC 9659), as a power of two.
 const WINDOW_LOG_MAX: u32 = 23;
 
 /// Answers of fewer bytes are sent as they are: they fit in a packet.
 const COMPRESSED_BYTES_MIN: u64 = 1_024;
-/// Answers of at most so many bytes are compressed on the spot.
-const INLINE_BYTES_MAX: usize = 32 * 1024;
 /// How many bytes of a larger one are compressed at a time.
 const STEP_BYTES: usize = 256 * 1024;
 

@@ -18,7 +18,7 @@ use crate::tenancy::{Background, Share, Weight};
 /// Work on a body of at most so many bytes is done on the spot.
 pub(super) const INLINE_BYTES_MAX: usize = 32 * 1024;
 /// Up to so many it is done where no larger one is.
-const MEDIUM_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const MEDIUM_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long a body waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error, warn};
 use vectorizer_log::{CollectionId, Head};
-use vectorizer_replay::{Collection, Compaction, Indexing, LinkingStopped};
+use vectorizer_replay::{Collection, LinkingStopped, Projection, Removed};
 
 use super::background::{Background, Weight};
 use super::graph_files::GraphFiles;
@@ -189,8 +189,14 @@ impl Linker {
         let done = self.away(task).await;
         drop(turn);
         let done = match done {
-            Some(Ok(Done::Compacted(compaction))) => self.install(id, compaction).await.map(Ok),
-            Some(Ok(Done::Indexed(indexing))) => self.install_indexing(id, indexing).await.map(Ok),
+            Some(Ok(Done::Compacted(compaction))) => {
+                let install = move |projection: &mut Projection| projection.install(id, *compaction);
+                self.install(id, "compacted", install).await.map(Ok)
+            }
+            Some(Ok(Done::Indexed(indexing))) => {
+                let install = move |projection: &mut Projection| projection.install_indexing(id, *indexing);
+                self.install(id, "indexed payloads", install).await.map(Ok)
+            }
             Some(Ok(Done::Linked(linked))) => Some(Ok(linked)),
             Some(Err(stopped)) => Some(Err(stopped)),
             None => None,
@@ -314,30 +320,19 @@ impl Linker {
         Some(Task { work: Work::Mend, id: collection.id(), snapshot: collection.snapshot() })
     }
 
-    /// Puts a compaction in place, on a thread that gives way to nobody: writes and searches wait meanwhile. Says
-    /// whether it was in time; `None` if it panicked.
-    async fn install(&self, id: CollectionId, compaction: Box<Compaction>) -> Option<usize> {
+    /// Puts what was made beside the state in place, on a thread that gives way to no other: writes and searches wait
+    /// meanwhile. Returns whether it was in time; `None` if it panicked.
+    async fn install(
+        &self,
+        id: CollectionId,
+        what: &'static str,
+        install: impl FnOnce(&mut Projection) -> (bool, Removed) + Send + 'static,
+    ) -> Option<usize> {
         let state = Arc::clone(&self.state);
-        let install = move || {
-            let mut state = state.write();
-            state.projection.install(id, *compaction)
-        };
+        let install = move || install(&mut state.write().projection);
         let (installed, removed) = tokio::task::spawn_blocking(install).await.ok()?;
         self.turns.background.run(move || drop(removed)).await;
-        debug!(collection = %id.seq(), installed, "compacted");
-        Some(usize::from(installed))
-    }
-
-    /// The same for indexes.
-    async fn install_indexing(&self, id: CollectionId, indexing: Box<Indexing>) -> Option<usize> {
-        let state = Arc::clone(&self.state);
-        let install = move || {
-            let mut state = state.write();
-            state.projection.install_indexing(id, *indexing)
-        };
-        let (installed, removed) = tokio::task::spawn_blocking(install).await.ok()?;
-        self.turns.background.run(move || drop(removed)).await;
-        debug!(collection = %id.seq(), installed, "indexed payloads");
+        debug!(collection = %id.seq(), installed, "{what}");
         Some(usize::from(installed))
     }
 
@@ -391,8 +386,8 @@ impl Linker {
         Some(Task { work: Work::Link, id: collection.id(), snapshot: collection.snapshot() })
     }
 
-    /// What is needed most. Compactions and indexes come before linking, which may never be done while writes come. Collections
-    /// are linked in turns, whichever has waited longest.
+    /// What is needed most. Compactions and indexes come before linking, which may never be done while writes come.
+    /// Collections are linked in turns, whichever has waited longest.
     async fn next(&self, Progress { kept, linked_in, .. }: &Progress) -> Option<Task> {
         let state = self.state.wait().await;
         let collections = || state.projection.index().collections();
