@@ -1,11 +1,10 @@
 //! The server and the command line of Vectorizer.
 //!
-//! A request comes in through [`api`], is let in by [`auth`] (which asks [`hivehub`]), gets a handle to
+//! A request comes in through [`rest`], is let in by [`auth`] (which asks [`hivehub`]), gets a handle to
 //! its tenant's data from [`tenancy`], and leaves with an answer; [`embedding`] makes vectors of its texts. [`hub`] is a small HiveHub to run
 //! yourself; [`server`] puts the parts together; [`config`] says how; [`metrics`] counts; [`audit`] keeps
 //! what was refused; [`mcp`] gives agents tools for the same operations; [`json`] reads what clients send; [`outgoing`] is where requests to others start; [`scheduling`] says whose turn it is on a core.
 
-pub mod api;
 pub mod audit;
 pub mod auth;
 pub mod catalogue;
@@ -20,6 +19,9 @@ pub mod metrics;
 mod origin;
 pub mod outgoing;
 pub mod quota;
+pub mod rest;
 pub mod scheduling;
 pub mod server;
+pub mod service;
 pub mod tenancy;
+mod wire;

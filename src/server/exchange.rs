@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use super::heads::{Exchange, Head};
-use crate::api::Peer;
+use crate::rest::Peer;
 use crate::scheduling::StreamTurn;
 
 /// How much is read on of a body that is not wanted so that its connection can serve the next request, and for how

@@ -17,9 +17,10 @@ use uuid::Uuid;
 use super::heads::{HEAD_BYTES_MAX, Unheard};
 use super::pace::Paced;
 use super::peers::Peers;
-use crate::api::Problem;
 use crate::origin::Origin;
+use crate::rest::Problem;
 use crate::scheduling::StreamTurn;
+use crate::service::Error;
 
 /// How long the last bytes may wait to be written.
 const LAST_WORD_PATIENCE: Duration = Duration::from_secs(5);
@@ -105,7 +106,7 @@ impl From<Unheard> for Problem {
                 Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", detail)
             }
             Unheard::Crowded => {
-                Self::unavailable("busy", "too many requests have begun whose heads are not whole", 1)
+                Error::unavailable("busy", "too many requests have begun whose heads are not whole", 1).into()
             }
             Unheard::TooSlow => {
                 let detail = "the head of the request did not arrive in time";

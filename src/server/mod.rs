@@ -34,15 +34,14 @@ use self::pace::{Paced, SEND_BUFFER_BYTES};
 use self::peers::Peers;
 use self::tls::Tls;
 pub use self::tls::TlsError;
-use crate::api::{
-    AllowedHosts, App, BodyLimits, NetworkRules, PageOrigins, Peer, metrics_router, router, share_size,
-};
 use crate::auth::{AccessCheck, FailedAuthentications};
 use crate::config::{self, Config, PageOrigin, Seconds};
 use crate::embedding::{Embedder, UnusableEmbedder};
 use crate::hivehub::{Clock, HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
 use crate::metrics::Metrics;
 use crate::quota::{DefaultLimits, QuotaManager, Reporter};
+use crate::rest::{AllowedHosts, App, NetworkRules, PageOrigins, Peer, metrics_router, router};
+use crate::service::{RequestLimits, Service, share_size};
 use crate::tenancy::{Rules, ShareSize, Tenancy};
 
 /// The tenant of a server without keys.
@@ -133,10 +132,10 @@ impl Server {
         let address = config.server.listen;
         let tls = config.server.tls.as_ref().map(Tls::load).transpose()?;
         let metrics = Metrics::default();
-        let limits = BodyLimits::new(
-            config.server.body_bytes_max.get() as usize,
-            config.server.json_depth_max.get() as usize,
-        );
+        let limits = RequestLimits {
+            body_bytes_max: config.server.body_bytes_max.get() as usize,
+            json_depth_max: config.server.json_depth_max.get() as usize,
+        };
         if config.cluster.is_none() {
             warn_of_open_doors(&config.server);
             not_migrated(&config.server.data_dir)?;
@@ -194,7 +193,8 @@ impl Server {
         let listener = listen(address)?;
         let embedder = config.embedding.as_ref().map(Embedder::new).transpose()?;
         let network = network_rules(&config.server);
-        let app = App::new(tenancy.clone(), access, metrics, limits, network, embedder);
+        let service = Service::new(tenancy.clone(), access, metrics, limits, embedder);
+        let app = App::new(service, network);
         let metrics = metrics_listener(&config.server)?;
         let delay = config.server.shutdown_delay.map(Seconds::duration);
         let grace = config.server.shutdown_grace.duration();
@@ -248,7 +248,8 @@ impl Server {
             delete_grace,
         } = self;
         // Of a body that is refused for its size, too.
-        let discarded_bytes_max = 2 * app.body_bytes_max() as u64;
+        let service = app.service().clone();
+        let discarded_bytes_max = 2 * service.limits().body_bytes_max as u64;
         let ended = CancellationToken::new();
         let mut beside = JoinSet::new();
         beside.spawn(tenancy.audit().clone().run(ended.clone()));
@@ -262,7 +263,7 @@ impl Server {
         }
         if let Some(metering) = tenancy.metering() {
             beside.spawn(metering.clone().run(ended.clone()));
-            let access = app.access().clone();
+            let access = service.access().clone();
             beside.spawn(tenancy.clone().look_after_bills(access, ended.clone()));
         }
         if let Some(quotas) = quotas {
@@ -282,16 +283,15 @@ impl Server {
         if let Some(tls) = tls.clone() {
             beside.spawn(tls.follow(ended.clone()));
         }
-        let ending = app.clone();
         let stop = async move {
             stop.await;
             if let Some(delay) = delay {
                 info!(?delay, "stopping soon: /ready says so, and everything is served still");
-                ending.turn_work_away();
+                service.begin_drain();
                 tokio::time::sleep(delay).await;
             }
             info!("stopping: finishing the requests under way");
-            ending.stop_taking_work();
+            service.end();
         };
         serve_over(listener, tls, router(app), discarded_bytes_max, grace, stop).await;
         tenancy.stop().await;

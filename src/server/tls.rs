@@ -22,8 +22,8 @@ use tracing::{debug, error, info, warn};
 
 use super::pace::Paced;
 use super::peers::Peers;
-use crate::api::Peer;
 use crate::config::TlsFiles;
+use crate::rest::Peer;
 
 /// How long a client may take to agree upon keys.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
