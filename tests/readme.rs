@@ -49,7 +49,9 @@ fn expect_answers(script: &str) {
     let answers = script.lines().filter_map(|line| line.strip_prefix("# "));
     for answer in answers.filter(|comment| !comment.ends_with('.')) {
         let at = rest.find(answer);
-        let at = at.unwrap_or_else(|| panic!("the page promises {answer}\nbut what follows is {rest}"));
+        let shown = &rest[..rest.floor_char_boundary(500)];
+        let at =
+            at.unwrap_or_else(|| panic!("the page promises {answer}\nand the output goes on with {shown}"));
         rest = &rest[at + answer.len()..];
     }
 }
