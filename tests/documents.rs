@@ -240,7 +240,7 @@ fn every_key_of_the_configuration_that_the_documents_name_is_a_flag() {
 #[test]
 fn every_problem_that_the_documents_name_is_one_that_the_server_has() {
     let mut sources = String::new();
-    let mut folders = vec![root().join("src")];
+    let mut folders = ["src", "crates"].map(|folder| root().join(folder)).to_vec();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -13,7 +13,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::wrong::{Step, Wrong};
-use crate::scheduling::pause;
+use vectorizer_scheduling::pause;
 
 /// What `serde_json` calls the newtype by which it hands over a value as it is written.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";

@@ -10,6 +10,8 @@
 //! - Any thread takes the core from one that only wants what is idle, and a core that has only such is free to one that
 //!   wakes elsewhere: where another program takes a core for some milliseconds, who waits there goes to this one. So
 //!   what takes longest, linking, wants what is idle, but for a tenth of the time ([`rest`]).
+//!
+//! The crate knows threads and the system's scheduler. It knows nothing of tenants, requests or storage.
 
 use std::cell::Cell;
 use std::sync::Once;

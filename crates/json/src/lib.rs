@@ -1,7 +1,7 @@
 //! JSON as clients send it: read once, objects only where there are fields, and refused in plain words.
 //!
 //! serde's derived code takes a struct's fields by position from an array, and its messages name Rust's types. Bodies,
-//! tool arguments and query parameters are read by way of this module instead: an array where an object belongs is
+//! tool arguments and query parameters are read by way of this crate instead: an array where an object belongs is
 //! refused, and an error has the path of the value, the value (shortened) and what is accepted there. The path comes
 //! from the calls that are open when reading fails, so nothing is read a second time to find it.
 //!
@@ -10,6 +10,8 @@
 //! - `parameters`: the same for a query's parameters.
 //! - `plain`: JSON that every reader takes for the same.
 //! - `bounded`: lists that are refused at their first element too many.
+//!
+//! The crate knows JSON and nothing of what the values are for: no HTTP, no tenants.
 
 mod bounded;
 mod parameters;
