@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::Dimension;
 
 use super::secret::Secret;
@@ -103,33 +104,6 @@ impl Seconds {
     /// The span.
     pub const fn duration(self) -> Duration {
         Duration::from_secs(self.0 as u64)
-    }
-}
-
-/// Where a `HiveHub` is: an `http` or `https` address, perhaps with a path, and nothing else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HubUrl(reqwest::Url);
-
-impl HubUrl {
-    /// The address of a call, given its path with a leading slash.
-    pub(crate) fn join(&self, path: &str) -> reqwest::Url {
-        let mut url = self.0.clone();
-        url.set_path(&format!("{}{path}", self.0.path().trim_end_matches('/')));
-        url
-    }
-}
-
-impl fmt::Display for HubUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::str::FromStr for HubUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        from_flag(text)
     }
 }
 
@@ -302,19 +276,12 @@ impl Value for Secret {
     }
 }
 
-impl Value for HubUrl {
-    const WANTED: &'static str = "an http:// or https:// address without user name, query and fragment";
+impl Value for ServiceUrl {
+    const WANTED: &'static str = Self::WANTED;
     const IS_TEXT: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
-        let url = reqwest::Url::parse(text).ok()?;
-        let plain = matches!(url.scheme(), "http" | "https")
-            && url.has_host()
-            && url.username().is_empty()
-            && url.password().is_none()
-            && url.query().is_none()
-            && url.fragment().is_none();
-        plain.then_some(Self(url))
+        Self::parse(text)
     }
 }
 

@@ -22,7 +22,8 @@ use super::models::{
 };
 use super::observer::{Call, CallObserver, CallOutcome};
 use crate::auth::KeyHash;
-use crate::config::{HubUrl, Secret};
+use crate::config::Secret;
+use crate::http_client::ServiceUrl;
 
 /// The header in which this server shows its own key.
 pub const SERVICE_KEY_HEADER: HeaderName = HeaderName::from_static("x-service-key");
@@ -55,7 +56,7 @@ const POLICIES_BYTES_MAX: usize = 1024 * 1024;
 #[derive(Clone)]
 pub struct HiveHubClient {
     pub(super) http: reqwest::Client,
-    url: HubUrl,
+    url: ServiceUrl,
     breaker: Arc<Breaker>,
     observer: Arc<dyn CallObserver>,
 }
@@ -78,11 +79,11 @@ impl fmt::Debug for HiveHubClient {
 impl HiveHubClient {
     /// A client of the `HiveHub` at `url`, to which this server is known by `service_key`. Nothing is
     /// sent yet.
-    pub fn new(url: &HubUrl, service_key: &Secret) -> Result<Self, UnusableClient> {
+    pub fn new(url: &ServiceUrl, service_key: &Secret) -> Result<Self, UnusableClient> {
         let mut service_key =
             HeaderValue::from_str(service_key.expose()).map_err(|error| UnusableClient(error.into()))?;
         service_key.set_sensitive(true);
-        let http = crate::outgoing::client()
+        let http = crate::http_client::client()
             .user_agent(concat!("vectorizer/", env!("CARGO_PKG_VERSION")))
             .default_headers(HeaderMap::from_iter([(SERVICE_KEY_HEADER, service_key)]))
             .redirect(redirect::Policy::none())

@@ -37,7 +37,7 @@ impl Served {
         let Demo { hub, keys } = Demo::open(folder.path()).unwrap();
         let keys = keys.unwrap();
         let url = serve(hub.clone());
-        let client = crate::outgoing::client().no_proxy().build().unwrap();
+        let client = crate::http_client::client().no_proxy().build().unwrap();
         Self { hub, keys, url, folder, client }
     }
 
@@ -52,7 +52,7 @@ impl Served {
         }
         let hub = Hub::open(&copy).unwrap();
         let url = serve(hub.clone());
-        let client = crate::outgoing::client().no_proxy().build().unwrap();
+        let client = crate::http_client::client().no_proxy().build().unwrap();
         Self { hub, keys: self.keys.clone(), url, folder, client }
     }
 
