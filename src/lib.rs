@@ -18,7 +18,6 @@ pub use vectorizer_http_client as http_client;
 pub use vectorizer_json as json;
 pub mod mcp;
 pub mod metrics;
-mod origin;
 pub mod quota;
 pub use vectorizer_scheduling as scheduling;
 pub mod server;

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use vectorizer_log::{Actor, Incarnation, TenantId, Via};
 
-use super::denial::Denied;
+use vectorizer_access::{
+    ApiKey, Asked, Denial, Denied, KeyId, Level, Operation, Permission, Requirement, mcp_level, reaches,
+    rest_level,
+};
+
 use super::failures::FailedAuthentications;
-use super::key::{ApiKey, KeyId};
-use super::permission::{Level, Operation, Requirement, mcp_level, reaches, rest_level};
 use crate::config::DeploymentName;
 use crate::hivehub::{
-    HiveHubClient, Holder, HubError, KeyCache, KeyIdentity, LookupError, Permission, QuotaVerdict, Refusal,
+    HiveHubClient, Holder, HubError, KeyCache, KeyIdentity, LookupError, QuotaVerdict, Refusal,
 };
 use crate::quota::{Allowance, Limits, NoAllowance, QuotaManager, RateReport, RequestRefused};
 
@@ -71,17 +73,6 @@ pub struct McpPass {
     key_id: Option<KeyId>,
     reach: Level,
     asked: Asked,
-}
-
-/// What was asked for, by a request.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    /// The operation.
-    pub operation: Operation,
-    /// The client's address, if that is known: where its failures count and its refusals are noted.
-    pub from: Option<IpAddr>,
-    /// The request's id.
-    pub request_id: Arc<str>,
 }
 
 /// The right to act for the operator of the whole node, on no tenant's data. Only [`AccessCheck::admit`]
@@ -159,60 +150,6 @@ pub enum Admission {
     Holder(Holds),
     /// To ask for tools.
     Mcp(McpPass),
-}
-
-/// Why a caller is not admitted.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Denial {
-    /// No `Authorization: Bearer` header.
-    #[error("this needs an API key: Authorization: Bearer <key>")]
-    NoKey,
-    /// What was sent as a key is none.
-    #[error("what was sent is not an API key")]
-    MalformedKey,
-    /// HiveHub does not know the key, or it is revoked or expired. Which one is nobody's business but
-    /// its owner's, who can look it up.
-    #[error("the API key is not valid")]
-    InvalidKey,
-    /// The key's tenant is suspended.
-    #[error("the tenant is suspended")]
-    Suspended,
-    /// Another deployment serves the key's tenant.
-    #[error("the tenant is of deployment {deployment:?}, which this server is not")]
-    Elsewhere {
-        /// Which.
-        deployment: String,
-    },
-    /// The key does not reach this far.
-    #[error("this needs a key of level {needed}")]
-    Insufficient {
-        /// The least level that would.
-        needed: &'static str,
-    },
-    /// The tenant has asked too often.
-    #[error("the tenant's keys together ask more often than its plan allows")]
-    TooManyRequests {
-        /// When a request would be let in.
-        retry_after: Duration,
-    },
-    /// HiveHub cannot be asked for the tenant's limits, and none are known here.
-    #[error("the tenant's limits cannot be asked for right now")]
-    LimitsUnknown {
-        /// When to try again, in seconds.
-        retry_after_seconds: u64,
-    },
-    /// Too many keys from the caller's address were refused, and this one is not known here.
-    #[error("too many keys from this address were refused")]
-    TooManyFailures {
-        /// When to try again, in seconds.
-        retry_after_seconds: u64,
-    },
-    /// HiveHub cannot be asked, and the key is not known here.
-    #[error("the key cannot be checked right now")]
-    Unavailable {
-        /// When to try again, in seconds.
-        retry_after_seconds: u64,
-    },
 }
 
 impl AccessCheck {

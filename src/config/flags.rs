@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use vectorizer_access::Secret;
 use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::Dimension;
 
-use super::secret::Secret;
 use super::values::{
     BodyBytes, DeploymentName, FilePath, HostName, JsonDepth, MemoryBytes, ModelName, Network, PageOrigin,
     RequestCount, Seconds, from_flag,

@@ -7,7 +7,6 @@ mod document;
 mod error;
 mod flags;
 mod keys;
-mod secret;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -23,11 +22,11 @@ use vectorizer_log::Dimension;
 
 pub use error::ConfigError;
 pub use flags::ConfigFlags;
-pub use secret::Secret;
 pub use values::{
     BodyBytes, DeploymentName, FilePath, HostName, JsonDepth, MemoryBytes, ModelName, Network, PageOrigin,
     RequestCount, Seconds,
 };
+pub use vectorizer_access::Secret;
 
 /// The file that is read when the command line names none, if it is there.
 pub const DEFAULT_FILE: &str = "config.yml";

@@ -5,10 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use vectorizer_access::Secret;
 use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::Dimension;
-
-use super::secret::Secret;
 
 /// A type that a key may have. The file and the command line are read by the same function.
 pub(super) trait Value: Clone + Send + Sync + 'static {

@@ -18,8 +18,8 @@ use super::heads::{HEAD_BYTES_MAX, Unheard};
 use super::pace::Paced;
 use super::peers::Peers;
 use crate::api::Problem;
-use crate::origin::Origin;
 use crate::scheduling::StreamTurn;
+use vectorizer_access::Origin;
 
 /// How long the last bytes may wait to be written.
 const LAST_WORD_PATIENCE: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::peers::{OfPeer, Peers};
-use crate::origin::Origin;
+use vectorizer_access::Origin;
 
 /// The largest head, in bytes: the request line and all headers.
 pub(super) const HEAD_BYTES_MAX: usize = 32 * 1024;

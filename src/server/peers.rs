@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::origin::Origin;
+use vectorizer_access::Origin;
 
 /// The clients that have connections, by their addresses. Cheap to clone; the clones count together.
 #[derive(Clone, Debug)]

@@ -6,9 +6,9 @@ use vectorizer_log::{Incarnation, TenantId, Timestamp};
 use super::moment::optional as rfc3339;
 use super::open::Open;
 use super::policies::PolicyCursor;
-use super::present;
-use crate::auth::{KeyHash, KeyId};
+use super::{Permission, present};
 use crate::config::DeploymentName;
+use vectorizer_access::{KeyHash, KeyId};
 
 /// Where keys are validated, below `HiveHub`'s address.
 pub const VALIDATE_PATH: &str = "/api/internal/access-keys/validate";
@@ -71,20 +71,6 @@ pub struct TenantFacts {
     /// The deployment that serves it; `None` is any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<DeploymentName>,
-}
-
-/// What a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Permission {
-    /// Everything within its scope.
-    Admin,
-    /// Insert, update, delete, search.
-    ReadWrite,
-    /// Search and read.
-    ReadOnly,
-    /// The MCP endpoint only.
-    Mcp,
 }
 
 /// What a key's permission extends to.

@@ -18,8 +18,8 @@ use serde::{Deserialize, Deserializer};
 
 pub use error::{CURSOR_LOST, ErrorAnswer, UNKNOWN_TENANT};
 pub use keys::{
-    Contradiction, Holder, KeyFacts, KeyIdentity, Permission, Reason, Refusal, Scope, TenantFacts,
-    TenantProfile, TenantStatus, VALIDATE_PATH, ValidateAnswer, ValidateRequest, Verdict,
+    Contradiction, Holder, KeyFacts, KeyIdentity, Reason, Refusal, Scope, TenantFacts, TenantProfile,
+    TenantStatus, VALIDATE_PATH, ValidateAnswer, ValidateRequest, Verdict,
 };
 pub use open::Open;
 pub use policies::{
@@ -31,6 +31,7 @@ pub use usage::{
     Correction, USAGE_CONTENT_TYPE, USAGE_EVENT_TYPE, USAGE_PATH, Unit, UsageContradiction, UsageData,
     UsageEvent, UsageEventId, UsageOutcome, UsageReceipt, UsageSource, Window,
 };
+pub use vectorizer_access::Permission;
 
 /// Reads a field that has to be there: null is a value, and its absence an error. Serde reads the absence of an
 /// `Option` as `None` unless it is told how to read the field.

@@ -1,9 +1,64 @@
 //! Refused callers: why, and who they are as far as that is known.
 
+use std::time::Duration;
+
 use vectorizer_log::TenantId;
 
-use super::access::Denial;
 use super::key::KeyId;
+
+/// Why a caller is not admitted.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Denial {
+    /// No `Authorization: Bearer` header.
+    #[error("this needs an API key: Authorization: Bearer <key>")]
+    NoKey,
+    /// What was sent as a key is none.
+    #[error("what was sent is not an API key")]
+    MalformedKey,
+    /// HiveHub does not know the key, or it is revoked or expired. Which one is nobody's business but
+    /// its owner's, who can look it up.
+    #[error("the API key is not valid")]
+    InvalidKey,
+    /// The key's tenant is suspended.
+    #[error("the tenant is suspended")]
+    Suspended,
+    /// Another deployment serves the key's tenant.
+    #[error("the tenant is of deployment {deployment:?}, which this server is not")]
+    Elsewhere {
+        /// Which.
+        deployment: String,
+    },
+    /// The key does not reach this far.
+    #[error("this needs a key of level {needed}")]
+    Insufficient {
+        /// The least level that would.
+        needed: &'static str,
+    },
+    /// The tenant has asked too often.
+    #[error("the tenant's keys together ask more often than its plan allows")]
+    TooManyRequests {
+        /// When a request would be let in.
+        retry_after: Duration,
+    },
+    /// HiveHub cannot be asked for the tenant's limits, and none are known here.
+    #[error("the tenant's limits cannot be asked for right now")]
+    LimitsUnknown {
+        /// When to try again, in seconds.
+        retry_after_seconds: u64,
+    },
+    /// Too many keys from the caller's address were refused, and this one is not known here.
+    #[error("too many keys from this address were refused")]
+    TooManyFailures {
+        /// When to try again, in seconds.
+        retry_after_seconds: u64,
+    },
+    /// HiveHub cannot be asked, and the key is not known here.
+    #[error("the key cannot be checked right now")]
+    Unavailable {
+        /// When to try again, in seconds.
+        retry_after_seconds: u64,
+    },
+}
 
 /// Why a request is refused, without its details. Each has the code of the problem that is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

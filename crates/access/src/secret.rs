@@ -22,7 +22,7 @@ impl Secret {
     }
 
     /// The secret if it can stand in an HTTP header.
-    pub(super) fn sendable(self) -> Option<Self> {
+    pub fn sendable(self) -> Option<Self> {
         let fits = (1..=Self::BYTES_MAX).contains(&self.0.len());
         (fits && self.0.bytes().all(|byte| byte.is_ascii_graphic())).then_some(self)
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 /// The unit in which addresses are counted and limited: an IPv4 address, or the 64 leading bits of an IPv6 address,
 /// since a client with one IPv6 address has all that share them. An IPv4 address written as IPv6 is the IPv4 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Origin(IpAddr);
+pub struct Origin(IpAddr);
 
 impl From<IpAddr> for Origin {
     fn from(address: IpAddr) -> Self {

@@ -1,6 +1,20 @@
 //! Who may do what: one table for every door.
 
-use crate::hivehub::Permission;
+use serde::{Deserialize, Serialize};
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Permission {
+    /// Everything within its scope.
+    Admin,
+    /// Insert, update, delete, search.
+    ReadWrite,
+    /// Search and read.
+    ReadOnly,
+    /// The MCP endpoint only.
+    Mcp,
+}
 
 /// Everything a caller can ask for. A new operation does not compile until [`Operation::requirement`]
 /// has classified it, and until a door serves it.
@@ -197,7 +211,7 @@ impl Operation {
 }
 
 /// How far a key of this permission reaches over REST; `None` if it does not reach there at all.
-pub(crate) const fn rest_level(permission: Permission) -> Option<Level> {
+pub const fn rest_level(permission: Permission) -> Option<Level> {
     match permission {
         Permission::Admin => Some(Level::Admin),
         Permission::ReadWrite => Some(Level::Write),
@@ -208,7 +222,7 @@ pub(crate) const fn rest_level(permission: Permission) -> Option<Level> {
 }
 
 /// How far a key of this permission reaches over MCP.
-pub(crate) const fn mcp_level(permission: Permission) -> Level {
+pub const fn mcp_level(permission: Permission) -> Level {
     match permission {
         Permission::Admin => Level::Admin,
         // Data, and nothing else.
@@ -219,7 +233,7 @@ pub(crate) const fn mcp_level(permission: Permission) -> Level {
 
 /// Whether a tenant's caller who reaches as far as `reach` may use an operation as a tool. What is no
 /// tenant's has no tool whoever asks.
-pub(crate) const fn reaches(reach: Level, requirement: Requirement) -> Option<Level> {
+pub const fn reaches(reach: Level, requirement: Requirement) -> Option<Level> {
     let needed = match requirement {
         Requirement::Tenant(needed) => needed,
         Requirement::TenantOrCluster => Level::Read,
