@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use vectorizer_journal::JournalError;
 use vectorizer_log::TenantId;
 
 use super::limits::PlanName;
@@ -85,4 +86,13 @@ pub enum HubStoreError {
     /// The system gave no random bytes.
     #[error("no random bytes for a new key")]
     NoEntropy(#[source] getrandom::Error),
+}
+
+impl From<JournalError> for HubStoreError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Io { path, source } => Self::Io { path, source },
+            JournalError::Damaged { path, reason } => Self::Damaged { path, reason },
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //!   it can be told, `limits` what a tenant may use, `feed` what servers have to hear of.
 //! - `service_keys`: by which keys servers are known here.
 //! - `ledger`: the usage that was reported, each event once.
-//! - `journal`, `files`: how all of it lies on disk.
+//! - `files`: small files beside the journals that all of it lies in (`vectorizer-journal`).
 //! - `server`: the hub over HTTP. `demo`: something to try.
 
 mod change;
@@ -13,7 +13,6 @@ pub mod demo;
 mod error;
 mod feed;
 mod files;
-pub(crate) mod journal;
 mod ledger;
 mod limits;
 mod server;

@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::error;
+use vectorizer_journal::{Journal, sync_folder_of};
 use vectorizer_log::{TenantId, Timestamp};
 
 use super::change::{Change, KeyEntry, Told};
 use super::error::HubStoreError;
 use super::feed::CursorLost;
-use super::files::{read_bounded, sync_folder_of, write_private};
-use super::journal::Journal;
+use super::files::{read_bounded, write_private};
 use super::ledger::{Entry, Ledger, Totals, UsageFilter, UsagePage};
 use super::limits::{DisplayName, Limits, PlanName};
 use super::state::{Deletion, Effect, State, TenantEntry};

@@ -16,11 +16,10 @@ use std::path::{Path, PathBuf};
 
 use tracing::{error, warn};
 use uuid::Uuid;
+use vectorizer_journal::{Journal, JournalError};
 use vectorizer_log::storage::StorageFailure;
 
 use super::meter::Entry;
-use crate::hub::HubStoreError;
-use crate::hub::journal::Journal;
 
 /// The folder, within the node's.
 const FOLDER: &str = "usage";
@@ -58,7 +57,7 @@ impl UsageJournal {
             });
             if let Err(error) = opened {
                 // What cannot be read for now is not begun anew.
-                if let HubStoreError::Io { source, .. } = &error
+                if let JournalError::Io { source, .. } = &error
                     && StorageFailure::of(source).is_want()
                 {
                     return Err(io::Error::new(source.kind(), error));
@@ -90,7 +89,7 @@ impl UsageJournal {
     }
 
     /// Begins a new file with these entries, which have to be all, and erases the older ones.
-    pub(super) fn begin(&mut self, entries: &[Entry]) -> Result<(), HubStoreError> {
+    pub(super) fn begin(&mut self, entries: &[Entry]) -> Result<(), JournalError> {
         let number = self.number + 1;
         let path = self.folder.join(format!("{number:08}-{}.journal", self.id));
         let mut file = Journal::open(&path, 1, &mut |_, _| Err("it was there before".to_owned()))?;
@@ -113,7 +112,7 @@ impl UsageJournal {
     }
 
     /// Makes these entries durable, all at once. After a failure the next file has to be begun.
-    pub(super) fn write(&mut self, entries: &[Entry]) -> Result<(), HubStoreError> {
+    pub(super) fn write(&mut self, entries: &[Entry]) -> Result<(), JournalError> {
         let Some(mut file) = self.file.take() else { return Ok(()) };
         append(&mut file, entries)?;
         self.file = Some(file);
@@ -128,7 +127,7 @@ impl UsageJournal {
     }
 }
 
-fn append(file: &mut Journal, entries: &[Entry]) -> Result<(), HubStoreError> {
+fn append(file: &mut Journal, entries: &[Entry]) -> Result<(), JournalError> {
     for entry in entries {
         let line = serde_json::to_string(entry).map_err(|error| file.damage(file.bytes(), error))?;
         file.stage(&line);

@@ -16,6 +16,7 @@ use futures_util::future::{BoxFuture, join};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use vectorizer_journal::JournalError;
 use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
 use super::limits::{DefaultLimits, Limits};
@@ -461,7 +462,7 @@ impl Shared {
     }
 
     /// One writing of what was used of the limits.
-    fn write_requests(&self) -> Result<(), crate::hub::HubStoreError> {
+    fn write_requests(&self) -> Result<(), JournalError> {
         let Some(journal) = self.journal.get() else { return Ok(()) };
         let (now, at) = (self.clock.uptime(), Timestamp::now());
         for tenant in journal.read() {

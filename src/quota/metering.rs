@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tracing::error;
+use vectorizer_journal::JournalError;
 use vectorizer_log::storage::StorageFailure;
 use vectorizer_log::{JournalPosition, LogId, TenantId};
 
 use super::journal::UsageJournal;
 use super::meter::{Positions, TenantMeter, Wanted};
-use crate::hub::HubStoreError;
 
 /// How often what was counted is written down. A crash loses what was counted since.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ impl Metering {
         let metering = Self { shared: Arc::new(shared) };
         match metering.write() {
             // As on a full disk: it is tried again each second, and what waits is in the older files until then.
-            Err(HubStoreError::Io { source, .. }) if StorageFailure::of(&source).is_want() => {
+            Err(JournalError::Io { source, .. }) if StorageFailure::of(&source).is_want() => {
                 error!(error = %source, "requests are counted in memory only: a crash would lose them");
                 metering.shared.is_failing.store(true, Ordering::Relaxed);
             }
@@ -139,7 +139,7 @@ impl Metering {
         }
     }
 
-    pub(super) fn write(&self) -> Result<(), HubStoreError> {
+    pub(super) fn write(&self) -> Result<(), JournalError> {
         let mut journal = self.shared.journal.lock().unwrap_or_else(PoisonError::into_inner);
         let meters: Vec<_> = self.meters().values().cloned().collect();
         let mut entries = Vec::new();

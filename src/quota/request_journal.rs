@@ -20,12 +20,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tracing::{error, warn};
+use vectorizer_journal::{Journal, JournalError};
 use vectorizer_log::storage::StorageFailure;
 use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
 use super::rate_limiter::Used;
-use crate::hub::HubStoreError;
-use crate::hub::journal::Journal;
 
 /// The file, within the node's folder; while it is begun anew; and where one is put aside that is damaged.
 const FILE: &str = "requests.journal";
@@ -132,7 +131,7 @@ impl RequestJournal {
         });
         *file = match opened {
             Ok(journal) => File::Open { bytes_least: 0, journal },
-            Err(HubStoreError::Io { source, .. }) if StorageFailure::of(&source).is_want() => {
+            Err(JournalError::Io { source, .. }) if StorageFailure::of(&source).is_want() => {
                 warn!(error = %source, "what tenants have used of their limits cannot be read yet");
                 return Vec::new();
             }
@@ -182,7 +181,7 @@ impl RequestJournal {
     }
 
     /// Makes these entries durable, all at once. After a failure all are wanted.
-    pub(super) fn write(&self, wanted: Wanted, entries: &[Entry]) -> Result<(), HubStoreError> {
+    pub(super) fn write(&self, wanted: Wanted, entries: &[Entry]) -> Result<(), JournalError> {
         let mut file = self.file();
         match (std::mem::replace(&mut *file, File::None), wanted) {
             // IMPORTANT: never replaced before it was read.
@@ -203,9 +202,9 @@ impl RequestJournal {
         Ok(())
     }
 
-    fn begin(&self, entries: &[Entry]) -> Result<Journal, HubStoreError> {
+    fn begin(&self, entries: &[Entry]) -> Result<Journal, JournalError> {
         let [fresh, path] = [FRESH, FILE].map(|name| self.shared.node.join(name));
-        let failed = |source| HubStoreError::Io { path: fresh.clone(), source };
+        let failed = |source| JournalError::Io { path: fresh.clone(), source };
         match fs::remove_file(&fresh) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
@@ -231,7 +230,7 @@ impl RequestJournal {
     }
 }
 
-fn append(journal: &mut Journal, entries: &[Entry]) -> Result<(), HubStoreError> {
+fn append(journal: &mut Journal, entries: &[Entry]) -> Result<(), JournalError> {
     for entry in entries {
         let line = serde_json::to_string(entry).map_err(|error| journal.damage(journal.bytes(), error))?;
         journal.stage(&line);

@@ -12,13 +12,13 @@ mod tests;
 use std::collections::HashMap;
 use std::path::Path;
 
+use vectorizer_journal::Journal;
 use vectorizer_log::{ChainHash, LogId, Meter, Seq, TenantId};
 
 use self::account::{Account, Stream};
 use self::line::Links;
 pub use self::page::{Totals, UsageFilter, UsagePage};
 use super::error::HubStoreError;
-use super::journal::Journal;
 use crate::hivehub::UsageEvent;
 
 /// Of how many of a tenant's events one is found without reading others.
@@ -129,7 +129,7 @@ impl Ledger {
         let mut place = Some(stream.place_at_or_behind(seq));
         while let Some(at) = place {
             let text = self.journal.text_at(at)?;
-            let damaged = |reason| self.journal.damage(at, reason);
+            let damaged = |reason| HubStoreError::from(self.journal.damage(at, reason));
             let (links, rest) = line::links(&text).map_err(damaged)?;
             if links.last_seq == seq {
                 return line::event(rest).map(Some).map_err(damaged);

@@ -1,12 +1,4 @@
-//! A file that only grows: numbered lines with checksums.
-//!
-//! A line is `<checksum> <number> <first> <text>`: the CRC32 of all behind it as eight hexadecimal
-//! digits, the line's number, the number of the first line of its group, and a text without line feeds.
-//! A group is what is written together and synced once, so nothing of a group is in the file before all
-//! of the one in front of it is on stable storage. That tells a torn end from damage: where a line does
-//! not read and a later group begins behind it, it had been there and is gone, which is an error that
-//! changes nothing. Where none does, its writing was never finished and nobody was told of it: that end
-//! is cut off.
+//! The file: appending groups of lines, and reading them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
@@ -16,8 +8,8 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::error::HubStoreError;
-use super::files::sync_folder_of;
+use super::error::JournalError;
+use super::folder::sync_folder_of;
 
 /// The longest line, with its line feed.
 const LINE_BYTES_MAX: usize = 128 * 1024;
@@ -26,7 +18,7 @@ const LINE_BYTES_USUAL: usize = 1024;
 
 /// The open file. One writer; readers go their own way with a [`JournalReader`].
 #[derive(Debug)]
-pub(crate) struct Journal {
+pub struct Journal {
     reader: JournalReader,
     /// Where the file ends.
     end: u64,
@@ -41,29 +33,31 @@ pub(crate) struct Journal {
 
 /// Reads single lines of a journal. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct JournalReader {
+pub struct JournalReader {
     file: Arc<File>,
     path: Arc<Path>,
 }
 
 /// A line that is whole.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Line<'a> {
-    pub(crate) number: u64,
+pub struct Line<'a> {
+    /// Its number, which rises by one from line to line.
+    pub number: u64,
     first: u64,
-    pub(crate) text: &'a str,
+    /// What was staged.
+    pub text: &'a str,
 }
 
 impl Journal {
     /// Opens the file, or creates it to begin with line `first`; shows every line and its place to
     /// `visit`, and makes durable what was read. What `visit` finds wrong is damage.
-    pub(crate) fn open(
+    pub fn open(
         path: &Path,
         first: u64,
         visit: &mut dyn FnMut(&Line<'_>, u64) -> Result<(), String>,
-    ) -> Result<Self, HubStoreError> {
-        let at = |source| HubStoreError::Io { path: path.to_owned(), source };
-        let damaged = |reason| HubStoreError::Damaged { path: path.to_owned(), reason };
+    ) -> Result<Self, JournalError> {
+        let at = |source| JournalError::Io { path: path.to_owned(), source };
+        let damaged = |reason| JournalError::Damaged { path: path.to_owned(), reason };
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -105,8 +99,8 @@ impl Journal {
 
     /// Takes the place of `other`, which is at `path`. If that fails, `other` goes on or is broken:
     /// nothing is ever written to a file that a start would not find.
-    pub(super) fn replace(mut self, other: &mut Self, path: &Path) -> Result<(), HubStoreError> {
-        let at = |source| HubStoreError::Io { path: path.to_owned(), source };
+    pub fn replace(mut self, other: &mut Self, path: &Path) -> Result<(), JournalError> {
+        let at = |source| JournalError::Io { path: path.to_owned(), source };
         std::fs::rename(&self.reader.path, path).map_err(at)?;
         self.reader.path = path.into();
         let durable = sync_folder_of(path).map_err(at);
@@ -116,7 +110,7 @@ impl Journal {
     }
 
     /// Adds a line to the group that [`Self::commit`] will write; its place is the answer.
-    pub(crate) fn stage(&mut self, text: &str) -> u64 {
+    pub fn stage(&mut self, text: &str) -> u64 {
         debug_assert!(text.len() < LINE_BYTES_MAX / 2 && !text.contains('\n'), "no such thing is kept here");
         let place = self.end + self.staged.len() as u64;
         write_line(&mut self.staged, self.next + self.staged_lines, self.next, text);
@@ -126,19 +120,19 @@ impl Journal {
 
     /// Writes the group; it is on stable storage when this returns. After a failure nothing more is
     /// written: the next start finds out what is there.
-    pub(crate) fn commit(&mut self) -> Result<(), HubStoreError> {
+    pub fn commit(&mut self) -> Result<(), JournalError> {
         if self.staged_lines == 0 && !self.broken {
             return Ok(());
         }
         let file = &self.reader.file;
         let written = if self.broken {
-            Err(io::Error::other("a write to it failed before; the hub has to be started again"))
+            Err(io::Error::other("a write to it failed before; the process has to be started again"))
         } else {
             file.write_all_at(&self.staged, self.end).and_then(|()| file.sync_data())
         };
         if let Err(source) = written {
             self.broken = true;
-            return Err(HubStoreError::Io { path: self.reader.path.to_path_buf(), source });
+            return Err(JournalError::Io { path: self.reader.path.to_path_buf(), source });
         }
         self.end += self.staged.len() as u64;
         self.next += self.staged_lines;
@@ -148,7 +142,7 @@ impl Journal {
     }
 
     /// The text of the line at `place`, staged ones included.
-    pub(super) fn text_at(&self, place: u64) -> Result<String, HubStoreError> {
+    pub fn text_at(&self, place: u64) -> Result<String, JournalError> {
         let Some(at) = place.checked_sub(self.end) else { return self.reader.text_at(place) };
         let staged = usize::try_from(at).ok().and_then(|at| self.staged.get(at..));
         let line = staged.and_then(|bytes| bytes.split_inclusive(|byte| *byte == b'\n').next());
@@ -156,35 +150,36 @@ impl Journal {
     }
 
     /// What is wrong with the line at `place`.
-    pub(crate) fn damage(&self, place: u64, what: impl std::fmt::Display) -> HubStoreError {
+    pub fn damage(&self, place: u64, what: impl std::fmt::Display) -> JournalError {
         self.reader.damage(place, what)
     }
 
     /// From now on no write succeeds, as on a full disk.
-    #[cfg(test)]
-    pub(super) fn fail(&mut self) {
-        self.reader.file = Arc::new(File::options().write(true).open("/dev/full").unwrap());
+    #[cfg(any(test, feature = "faults"))]
+    pub fn fail(&mut self) {
+        self.reader.file =
+            Arc::new(File::options().write(true).open("/dev/full").expect("the system has it"));
     }
 
     /// The number of the last line that was committed; 0 if there never was one.
-    pub(super) fn last(&self) -> u64 {
+    pub fn last(&self) -> u64 {
         self.next - 1
     }
 
     /// How large the file is.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.end
     }
 
     /// For reading beside the writer.
-    pub(super) fn reader(&self) -> JournalReader {
+    pub fn reader(&self) -> JournalReader {
         self.reader.clone()
     }
 }
 
 impl JournalReader {
     /// The text of the line at `place`, which has to be a committed line's.
-    pub(super) fn text_at(&self, place: u64) -> Result<String, HubStoreError> {
+    pub fn text_at(&self, place: u64) -> Result<String, JournalError> {
         let mut bytes = vec![0; LINE_BYTES_USUAL];
         let mut filled = 0;
         loop {
@@ -205,17 +200,18 @@ impl JournalReader {
         }
     }
 
-    pub(super) fn no_line(&self, place: u64) -> HubStoreError {
+    /// No line begins at `place`, or it has no end.
+    pub fn no_line(&self, place: u64) -> JournalError {
         self.damage(place, "there is no whole line")
     }
 
     /// What is wrong with the line at `place`.
-    pub(super) fn damage(&self, place: u64, what: impl std::fmt::Display) -> HubStoreError {
-        HubStoreError::Damaged { path: self.path.to_path_buf(), reason: format!("at byte {place}: {what}") }
+    pub fn damage(&self, place: u64, what: impl std::fmt::Display) -> JournalError {
+        JournalError::Damaged { path: self.path.to_path_buf(), reason: format!("at byte {place}: {what}") }
     }
 
-    fn failed(&self, source: io::Error) -> HubStoreError {
-        HubStoreError::Io { path: self.path.to_path_buf(), source }
+    fn failed(&self, source: io::Error) -> JournalError {
+        JournalError::Io { path: self.path.to_path_buf(), source }
     }
 }
 
@@ -284,7 +280,7 @@ mod tests {
             self.folder.path().join("journal")
         }
 
-        fn open(&self) -> Result<(Journal, Vec<String>), HubStoreError> {
+        fn open(&self) -> Result<(Journal, Vec<String>), JournalError> {
             let mut texts = Vec::new();
             let journal = Journal::open(&self.path(), 1, &mut |line, place| {
                 assert_eq!(line.number, texts.len() as u64 + 1);
@@ -361,7 +357,7 @@ mod tests {
                 let lines = if at == ends[3] { 3 } else { 4 };
                 assert_eq!(opened.unwrap().1, ALL[..lines], "byte {at}");
             } else {
-                assert!(matches!(opened, Err(HubStoreError::Damaged { .. })), "byte {at}");
+                assert!(matches!(opened, Err(JournalError::Damaged { .. })), "byte {at}");
                 assert_eq!(fs::read(kept.path()).unwrap(), bytes, "damage was touched");
             }
         }
@@ -392,9 +388,9 @@ mod tests {
         let whole = journal.reader.file.clone();
         journal.fail();
         journal.stage("lost");
-        assert!(matches!(journal.commit(), Err(HubStoreError::Io { .. })));
+        assert!(matches!(journal.commit(), Err(JournalError::Io { .. })));
         journal.reader.file = whole;
-        assert!(matches!(journal.commit(), Err(HubStoreError::Io { .. })));
+        assert!(matches!(journal.commit(), Err(JournalError::Io { .. })));
         drop(journal);
         assert_eq!(kept.open().unwrap().1, ALL);
     }
