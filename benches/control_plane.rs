@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use vectorizer::auth::{AccessCheck, Asked, FailedAuthentications, Operation};
 use vectorizer::catalogue::{Catalogue, NotedQuota};
-use vectorizer::config::{RateLimiting, RequestCount, Seconds, Secret};
+use vectorizer::config::{RateLimiting, RequestCount, Secret};
 use vectorizer::hivehub::{Clock, HiveHubClient, HubError, KeyCache, SystemClock};
 use vectorizer::metrics::Metrics;
 use vectorizer::quota::{DefaultLimits, QuotaManager, QuotaSource};
@@ -68,7 +68,7 @@ fn cost() -> Outcome<()> {
     let client = HiveHubClient::new(&cluster.url.parse()?, &Secret::new(SERVICE_KEY))?;
     let hub: Arc<dyn QuotaSource> = Arc::new(client.clone());
     let quotas = manager(hub, &cluster.folder.path().join("node"), Arc::clone(&clock))?;
-    let ttl = Seconds::new(300).ok_or("no seconds")?;
+    let ttl = Duration::from_mins(5);
     let keys = KeyCache::new(client, ttl, clock);
     let access =
         AccessCheck::Keys { keys, failures: FailedAuthentications::default(), quotas, deployment: None };

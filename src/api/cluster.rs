@@ -20,7 +20,7 @@ use super::{App, openapi};
 use crate::auth::{ClusterPass, Holds, Level, Operation, Requirement, rest_level};
 
 use crate::catalogue::NotedSize;
-use crate::hivehub::{Call, Holder, Open, Permission, QuotaVerdict, TenantStatus, integer};
+use crate::hivehub::{Call, Extensible, Holder, Permission, QuotaVerdict, TenantStatus, integer};
 use crate::quota::Limits;
 use crate::tenancy::{AtHiveHub, BillFacts, DeletedFacts, DeletionError, EndedBy, TenantState, WindowFacts};
 
@@ -487,11 +487,11 @@ pub(super) async fn restore_tenant(
     let at_hivehub = match app.shared.access.at_hivehub(&tenant).await {
         None | Some(Ok(QuotaVerdict::NoSuchTenant)) => AtHiveHub::Silent,
         Some(Ok(QuotaVerdict::Quota(answer))) => match answer.status {
-            Some(Open::Known(TenantStatus::Deleted)) => AtHiveHub::Deleted(answer.incarnation),
-            Some(Open::Known(TenantStatus::Active | TenantStatus::Suspended)) => {
+            Some(Extensible::Known(TenantStatus::Deleted)) => AtHiveHub::Deleted(answer.incarnation),
+            Some(Extensible::Known(TenantStatus::Active | TenantStatus::Suspended)) => {
                 AtHiveHub::Lives(answer.incarnation)
             }
-            Some(Open::Unknown(_)) | None => AtHiveHub::Silent,
+            Some(Extensible::Unknown(_)) | None => AtHiveHub::Silent,
         },
         Some(Err(_)) => return Err(DeletionError::HiveHubUnknown.into()),
     };

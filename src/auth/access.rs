@@ -13,7 +13,7 @@ use vectorizer_access::{
 };
 
 use super::failures::FailedAuthentications;
-use crate::config::DeploymentName;
+use crate::hivehub::DeploymentName;
 use crate::hivehub::{
     HiveHubClient, Holder, HubError, KeyCache, KeyIdentity, LookupError, QuotaVerdict, Refusal,
 };

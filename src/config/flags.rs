@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use vectorizer_access::Secret;
+use vectorizer_hivehub::DeploymentName;
 use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::Dimension;
 
 use super::values::{
-    BodyBytes, DeploymentName, FilePath, HostName, JsonDepth, MemoryBytes, ModelName, Network, PageOrigin,
-    RequestCount, Seconds, from_flag,
+    BodyBytes, FilePath, HostName, JsonDepth, MemoryBytes, ModelName, Network, PageOrigin, RequestCount,
+    Seconds, from_flag,
 };
 
 /// Where the configuration file is, and values that win over it.

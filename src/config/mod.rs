@@ -17,14 +17,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use document::Document;
+use vectorizer_hivehub::DeploymentName;
 use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::Dimension;
 
 pub use error::ConfigError;
 pub use flags::ConfigFlags;
 pub use values::{
-    BodyBytes, DeploymentName, FilePath, HostName, JsonDepth, MemoryBytes, ModelName, Network, PageOrigin,
-    RequestCount, Seconds,
+    BodyBytes, FilePath, HostName, JsonDepth, MemoryBytes, ModelName, Network, PageOrigin, RequestCount,
+    Seconds,
 };
 pub use vectorizer_access::Secret;
 

@@ -5,7 +5,7 @@ use vectorizer_log::{TenantId, Timestamp};
 
 use super::limits::{DisplayName, Limits, PlanName};
 use crate::auth::{KeyHash, KeyId};
-use crate::config::DeploymentName;
+use crate::hivehub::DeploymentName;
 use crate::hivehub::{Permission, TenantStatus, moment, rfc3339};
 
 /// A line of the journal.

@@ -255,7 +255,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::hivehub::{Open, Reason, ValidateAnswer};
+    use crate::hivehub::{Extensible, Reason, ValidateAnswer};
 
     fn opened(folder: &Path) -> (Hub, DemoKeys) {
         let Demo { hub, keys } = Demo::open(folder).unwrap();
@@ -282,7 +282,10 @@ mod tests {
         assert!(is_valid(&hub, &globex.keys.read_only));
         let answer = hub.validate(&revoked.sha256());
         let policy_cursor = Some(hub.policy_cursor());
-        assert_eq!(answer, ValidateAnswer::Refused { reason: Open::Known(Reason::Revoked), policy_cursor });
+        assert_eq!(
+            answer,
+            ValidateAnswer::Refused { reason: Extensible::Known(Reason::Revoked), policy_cursor }
+        );
     }
 
     #[test]

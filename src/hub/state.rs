@@ -11,9 +11,9 @@ use super::feed::Feed;
 use super::limits::{DisplayName, Limit, Limits, PlanName};
 use super::service_keys::ServiceKeyEntry;
 use crate::auth::{KeyHash, KeyId};
-use crate::config::DeploymentName;
+use crate::hivehub::DeploymentName;
 use crate::hivehub::{
-    KeyFacts, Open, Permission, PolicyChange, QuotaAnswer, Reason, Scope, TenantFacts, TenantStatus,
+    Extensible, KeyFacts, Permission, PolicyChange, QuotaAnswer, Reason, Scope, TenantFacts, TenantStatus,
     ValidateAnswer, rfc3339,
 };
 
@@ -371,7 +371,7 @@ impl State {
     /// Who holds the key of this hash.
     pub(super) fn validate(&self, key: &KeyHash, now: Timestamp) -> ValidateAnswer {
         let policy_cursor = Some(self.feed.cursor());
-        let refused = |reason| ValidateAnswer::Refused { reason: Open::Known(reason), policy_cursor };
+        let refused = |reason| ValidateAnswer::Refused { reason: Extensible::Known(reason), policy_cursor };
         let Some(key) = self.keys.get(key) else { return refused(Reason::Unknown) };
         if key.revoked {
             return refused(Reason::Revoked);
@@ -392,7 +392,7 @@ impl State {
                         id: id.clone(),
                         name: tenant.name.to_string(),
                         plan: tenant.plan.to_string(),
-                        status: Open::Known(tenant.status),
+                        status: Extensible::Known(tenant.status),
                         incarnation: tenant.incarnation,
                         deployment: tenant.deployment.clone(),
                     }),
@@ -401,8 +401,8 @@ impl State {
         };
         ValidateAnswer::Valid(KeyFacts {
             key_id: key.id.clone(),
-            permission: Open::Known(key.permission),
-            scope: Open::Known(scope),
+            permission: Extensible::Known(key.permission),
+            scope: Extensible::Known(scope),
             expires_at: key.expires_at,
             tenant,
             policy_cursor,
@@ -420,7 +420,7 @@ impl State {
             collections: limits.collections.map(Limit::get),
             requests_per_minute: limits.requests_per_minute.map(Limit::get),
             requests_per_hour: limits.requests_per_hour.map(Limit::get),
-            status: Some(Open::Known(status)),
+            status: Some(Extensible::Known(status)),
             incarnation,
             policy_cursor: Some(self.feed.cursor()),
         })

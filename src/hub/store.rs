@@ -25,7 +25,7 @@ use super::ledger::{Entry, Ledger, Totals, UsageFilter, UsagePage};
 use super::limits::{DisplayName, Limits, PlanName};
 use super::state::{Deletion, Effect, State, TenantEntry};
 use crate::auth::{ApiKey, Environment, KeyHash, KeyId};
-use crate::config::DeploymentName;
+use crate::hivehub::DeploymentName;
 use crate::hivehub::{
     POLICY_EVENTS_MAX, Permission, PoliciesAnswer, PolicyCursor, QuotaAnswer, TenantStatus, UsageEvent,
     ValidateAnswer,

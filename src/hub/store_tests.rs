@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::config::Secret;
-use crate::hivehub::{Open, PolicyChange, Reason};
+use crate::hivehub::{Extensible, PolicyChange, Reason};
 use crate::hub::Limit;
 
 fn acme() -> TenantId {
@@ -350,7 +350,7 @@ fn an_answer_is_never_older_than_the_cursor_it_carries() {
                     // Every second change suspends.
                     let expected =
                         if positions % 2 == 0 { TenantStatus::Active } else { TenantStatus::Suspended };
-                    assert_eq!(quota.status, Some(Open::Known(expected)), "at {positions}");
+                    assert_eq!(quota.status, Some(Extensible::Known(expected)), "at {positions}");
                 }
             })
         })

@@ -167,7 +167,7 @@ impl Server {
                     Arc::clone(&clock),
                 )
                 .keeping_requests_in(&tenancy.node_folder());
-                let keys = KeyCache::new(client.clone(), config.auth.api_key_cache_ttl, clock);
+                let keys = KeyCache::new(client.clone(), config.auth.api_key_cache_ttl.duration(), clock);
                 let accounts = tenancy.accounts().cloned().unwrap_or_default();
                 let reporter =
                     Reporter::new(accounts, client.clone(), metrics.clone(), tenancy.catalogue().clone());

@@ -17,7 +17,7 @@ use vectorizer_log::{Incarnation, TenantFolder, TenantId};
 use super::deletion::{DeletionError, Moving};
 use super::ending::{EndedBy, Ending};
 use super::{FIRST_ANSWERS, Tenancy};
-use crate::hivehub::{HiveHubClient, Open, QuotaVerdict, TenantStatus};
+use crate::hivehub::{Extensible, HiveHubClient, QuotaVerdict, TenantStatus};
 use crate::scheduling::in_bulk;
 
 /// What lies between two questions: HiveHub has others to answer.
@@ -123,7 +123,7 @@ impl Tenancy {
             }
             Err(_) => return false,
         };
-        let is_deleted = answer.status == Some(Open::Known(TenantStatus::Deleted));
+        let is_deleted = answer.status == Some(Extensible::Known(TenantStatus::Deleted));
         let outcome = match (is_deleted, answer.incarnation) {
             (true, ended) => self.delete_as_told(tenant, ended).await,
             (false, Some(lives)) => match self.delete_before(tenant, lives).await {

@@ -19,7 +19,7 @@ use tracing::error;
 
 use super::rejection::HubRejection;
 use super::{Served, with_hub};
-use crate::hivehub::{Open, USAGE_CONTENT_TYPE, UsageEvent, UsageOutcome, UsageReceipt};
+use crate::hivehub::{Extensible, USAGE_CONTENT_TYPE, UsageEvent, UsageOutcome, UsageReceipt};
 use crate::hub::store::Reported;
 
 /// The longest line. An event has some six hundred bytes.
@@ -108,7 +108,7 @@ fn receipt(id: String, reported: Reported) -> UsageReceipt {
         Reported::Duplicate => (UsageOutcome::Duplicate, None),
         Reported::Rejected(reason) => (UsageOutcome::Rejected, Some(reason)),
     };
-    UsageReceipt { id, outcome: Open::Known(outcome), reason }
+    UsageReceipt { id, outcome: Extensible::Known(outcome), reason }
 }
 
 impl From<Line> for Read {

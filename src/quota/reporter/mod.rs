@@ -37,7 +37,8 @@ use super::account::{Accounts, TenantAccount};
 use super::noted_bill::DeliveredWindow;
 use crate::catalogue::Catalogue;
 use crate::hivehub::{
-    Garbage, HiveHubClient, HubError, Open, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt, shortened,
+    Extensible, Garbage, HiveHubClient, HubError, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt,
+    with_jitter,
 };
 use crate::metrics::Metrics;
 
@@ -98,7 +99,7 @@ impl LeftAlone {
     pub(super) fn leave(&mut self) {
         let pause = PAUSE.saturating_mul(1 << self.times.min(16)).min(LEFT_ALONE_MAX);
         self.times = self.times.saturating_add(1);
-        self.until = Some(Instant::now() + shortened(pause));
+        self.until = Some(Instant::now() + with_jitter(pause));
     }
 }
 
@@ -183,19 +184,19 @@ impl Reporter {
         let doubled = PAUSE.saturating_mul(1 << (self.failures - 1).min(16)).min(PAUSE_MAX);
         let pause = match error {
             HubError::Failing { retry_after: Some(asked), .. } => {
-                (*asked).clamp(PAUSE, ASKED_PAUSE_MAX) + shortened(PAUSE)
+                (*asked).clamp(PAUSE, ASKED_PAUSE_MAX) + with_jitter(PAUSE)
             }
-            HubError::LeftAlone { retry_after } => (*retry_after).min(ASKED_PAUSE_MAX) + shortened(PAUSE),
+            HubError::LeftAlone { retry_after } => (*retry_after).min(ASKED_PAUSE_MAX) + with_jitter(PAUSE),
             HubError::ServiceKeyRejected { .. } => {
                 self.accounts.refuse(true);
                 if self.shouted.is_none_or(|at| at.elapsed() >= SHOUT_EVERY) {
                     error!(%error, "usage is not billed; every line of it is kept until this key is right");
                     self.shouted = Some(Instant::now());
                 }
-                shortened(PAUSE_MAX)
+                with_jitter(PAUSE_MAX)
             }
             HubError::Failing { retry_after: None, .. } | HubError::Unreachable(_) | HubError::Garbage(_) => {
-                shortened(doubled)
+                with_jitter(doubled)
             }
         };
         debug!(%error, ?pause, "usage is reported again later");
@@ -329,13 +330,13 @@ impl Reporter {
             return Ok(());
         }
         match &receipt.outcome {
-            Open::Known(UsageOutcome::Accepted | UsageOutcome::Duplicate) => {}
-            Open::Known(UsageOutcome::Rejected) => {
+            Extensible::Known(UsageOutcome::Accepted | UsageOutcome::Duplicate) => {}
+            Extensible::Known(UsageOutcome::Rejected) => {
                 let reason = Event::reason(receipt.reason.as_deref().unwrap_or("no reason was given"));
                 warn!(tenant = %account.tenant(), id = %sent.id, reason, "HiveHub rejects a line of the bill");
                 taken.parked.push(ParkedLine { seq: sent.id.through, meter: sent.id.meter, reason });
             }
-            Open::Unknown(_) => {
+            Extensible::Unknown(_) => {
                 // Whether it was entered is open: it is sent again, and what follows it waits.
                 warn!(tenant = %account.tenant(), id = %sent.id, "HiveHub's word on a line of the bill is unknown");
                 taken.parked.clear();
@@ -357,13 +358,13 @@ fn settle_deleted(part: &Part, number: usize, receipt: &UsageReceipt) -> Result<
     let sent: Option<UsageEvent> = part.lines.get(number).and_then(|it| serde_json::from_slice(it).ok());
     let id = sent.map(|event| event.id.to_string()).filter(|id| *id == receipt.id).ok_or_else(not_ours)?;
     match &receipt.outcome {
-        Open::Known(UsageOutcome::Accepted | UsageOutcome::Duplicate) => Ok(false),
-        Open::Known(UsageOutcome::Rejected) => {
+        Extensible::Known(UsageOutcome::Accepted | UsageOutcome::Duplicate) => Ok(false),
+        Extensible::Known(UsageOutcome::Rejected) => {
             let reason = receipt.reason.as_deref().map(Event::reason);
             error!(id, reason, "HiveHub rejects a line of a deleted tenant's last bill: it is dropped");
             Ok(true)
         }
-        Open::Unknown(_) => Err(not_ours()),
+        Extensible::Unknown(_) => Err(not_ours()),
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use vectorizer_log::{Incarnation, LogId, Meter, Seq, TenantId, Timestamp};
 
 use crate::auth::{ApiKey, Environment, KeyId};
-use crate::config::DeploymentName;
+use crate::hivehub::DeploymentName;
 use crate::hivehub::{Permission, Scope, TenantStatus, Unit, UsageEvent, present, rfc3339};
 use crate::hub::change::KeyEntry;
 use crate::hub::ledger::{Totals, UsageFilter};

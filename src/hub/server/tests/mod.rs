@@ -5,6 +5,8 @@ mod admin;
 mod client;
 mod contract;
 mod doors;
+mod outages;
 mod policies;
+mod required;
 mod stage;
 mod usage;

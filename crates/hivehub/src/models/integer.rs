@@ -10,7 +10,8 @@ use serde::{Deserializer, Serializer};
 
 const EXACT_MAX: u64 = 1 << 53;
 
-pub(crate) fn serialize<N, S>(number: &N, serializer: S) -> Result<S::Ok, S::Error>
+/// Writes the number, as a text above 2^53.
+pub fn serialize<N, S>(number: &N, serializer: S) -> Result<S::Ok, S::Error>
 where
     N: Copy + Into<u128>,
     S: Serializer,

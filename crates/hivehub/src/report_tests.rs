@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 
 use super::client::HiveHubClient;
 use super::error::{Garbage, HubError};
-use super::models::{Open, UsageOutcome, UsageReceipt};
-use crate::config::Secret;
+use super::models::{Extensible, UsageOutcome, UsageReceipt};
+use vectorizer_access::Secret;
 
 /// A client of a server that answers every report like this.
 async fn client(answer: fn(HeaderMap, Bytes) -> Response) -> HiveHubClient {
@@ -50,9 +50,9 @@ async fn every_line_is_answered_however_the_answer_is_cut_up() {
     let receipts = receipts(&client).await.unwrap();
     let outcomes: Vec<_> = receipts.iter().map(|receipt| (&*receipt.id, receipt.outcome.clone())).collect();
     let expected = [
-        ("one", Open::Known(UsageOutcome::Accepted)),
-        ("two", Open::Known(UsageOutcome::Duplicate)),
-        ("three", Open::Known(UsageOutcome::Rejected)),
+        ("one", Extensible::Known(UsageOutcome::Accepted)),
+        ("two", Extensible::Known(UsageOutcome::Duplicate)),
+        ("three", Extensible::Known(UsageOutcome::Rejected)),
     ];
     assert_eq!(outcomes, expected);
     assert_eq!(receipts[2].reason.as_deref(), Some("no such tenant"));

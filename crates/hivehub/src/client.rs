@@ -12,18 +12,18 @@ use vectorizer_log::TenantId;
 use super::answer::{Answer, unexpected};
 use super::breaker::{Breaker, Try};
 use super::cache::{Judgement, KeySource};
-use super::clock::SystemClock;
+use super::clock::{Clock, SystemClock};
 use super::error::{HubError, UnusableClient};
 use super::feed::{PolicyNews, PolicySource};
-use super::jitter::shortened;
+use super::jitter::with_jitter;
 use super::models::{
     ErrorAnswer, POLICIES_PATH, POLICY_WAIT_SECONDS_MAX, PoliciesQuery, QuotaAnswer, UNKNOWN_TENANT,
     USAGE_PATH, VALIDATE_PATH, ValidateAnswer, ValidateRequest, quota_path,
 };
 use super::observer::{Call, CallObserver, CallOutcome};
-use crate::auth::KeyHash;
-use crate::config::Secret;
-use crate::http_client::ServiceUrl;
+use vectorizer_access::KeyHash;
+use vectorizer_access::Secret;
+use vectorizer_http_client::ServiceUrl;
 
 /// The header in which this server shows its own key.
 pub const SERVICE_KEY_HEADER: HeaderName = HeaderName::from_static("x-service-key");
@@ -83,7 +83,7 @@ impl HiveHubClient {
         let mut service_key =
             HeaderValue::from_str(service_key.expose()).map_err(|error| UnusableClient(error.into()))?;
         service_key.set_sensitive(true);
-        let http = crate::http_client::client()
+        let http = vectorizer_http_client::client()
             .user_agent(concat!("vectorizer/", env!("CARGO_PKG_VERSION")))
             .default_headers(HeaderMap::from_iter([(SERVICE_KEY_HEADER, service_key)]))
             .redirect(redirect::Policy::none())
@@ -105,8 +105,8 @@ impl HiveHubClient {
     }
 
     /// The same client, its pauses measured by this clock.
-    #[cfg(test)]
-    pub(super) fn on_clock(self, clock: Arc<dyn super::clock::Clock>) -> Self {
+    #[must_use]
+    pub fn on_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { breaker: Breaker::new(clock), ..self }
     }
 
@@ -259,7 +259,7 @@ fn says(answer: &Answer, word: &str) -> bool {
 /// How long to wait before another try has a chance: the connection broke, or one of several hubs
 /// stumbled. Not when it took its time, nor when it asked for more than anybody would wait for.
 fn pause_after(error: &HubError, tries: u32) -> Option<Duration> {
-    let pause = shortened(RETRY_PAUSE * tries);
+    let pause = with_jitter(RETRY_PAUSE * tries);
     match error {
         HubError::Unreachable(cause) => {
             let took_its_time = cause.downcast_ref().is_some_and(reqwest::Error::is_timeout);

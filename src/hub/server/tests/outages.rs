@@ -11,13 +11,10 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::cache::{KeyCache, LookupError};
-use super::cache_tests::HandClock;
-use super::client::HiveHubClient;
-use super::clock::Clock;
-use super::models::{Holder, Permission, Refusal, TenantStatus};
-use crate::auth::{ApiKey, Environment};
-use crate::config::Seconds;
+use crate::auth::{ApiKey, Environment, Permission};
+use crate::hivehub::{
+    Clock, HiveHubClient, Holder, KeyCache, LookupError, ManualClock, Refusal, TenantStatus,
+};
 use crate::hub::{
     self,
     demo::{Demo, DemoKeys},
@@ -27,7 +24,7 @@ struct Cluster {
     hub: hub::Hub,
     keys: DemoKeys,
     cache: KeyCache<HiveHubClient>,
-    clock: Arc<HandClock>,
+    clock: Arc<ManualClock>,
     calls: Arc<AtomicUsize>,
     address: String,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
@@ -43,9 +40,9 @@ impl Cluster {
         let address = listener.local_addr().unwrap().to_string();
         let url = format!("http://{address}").parse().unwrap();
         let client = HiveHubClient::new(&url, &keys.hivehub_api_key).unwrap();
-        let clock = Arc::new(HandClock::default());
+        let clock = Arc::new(ManualClock::default());
         let client = client.on_clock(Arc::clone(&clock) as Arc<dyn Clock>);
-        let ttl = Seconds::new(300).unwrap();
+        let ttl = Duration::from_mins(5);
         let cache = KeyCache::new(client, ttl, Arc::clone(&clock) as Arc<dyn Clock>);
         let calls = Arc::default();
         let mut cluster = Self { hub, keys, cache, clock, calls, address, running: None, _folder: folder };

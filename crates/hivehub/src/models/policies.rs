@@ -12,7 +12,7 @@ use uuid::Uuid;
 use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
 use super::moment;
-use crate::auth::{KeyHash, KeyId};
+use vectorizer_access::{KeyHash, KeyId};
 
 /// Where the policy feed is read, below `HiveHub`'s address.
 pub const POLICIES_PATH: &str = "/api/internal/vectorizer/policies";

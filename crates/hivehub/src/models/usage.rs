@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vectorizer_log::{ChainHash, LogId, Meter, Seq, TenantId, Timestamp};
 
-use super::open::Open;
+use super::extensible::Extensible;
 use super::{integer, moment};
 
 /// Where usage is reported, below `HiveHub`'s address.
@@ -159,7 +159,7 @@ pub struct UsageReceipt {
     /// The event's id as it was sent; empty if the line had none.
     pub id: String,
     /// What became of it.
-    pub outcome: Open<UsageOutcome>,
+    pub outcome: Extensible<UsageOutcome>,
     /// Why it was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -467,6 +467,6 @@ mod tests {
         assert_eq!((receipt.outcome.known(), receipt.reason), (None, None));
         let receipt: UsageReceipt =
             serde_json::from_value(json!({"id": "x", "outcome": "rejected", "reason": "why"})).unwrap();
-        assert_eq!(receipt.outcome, Open::Known(UsageOutcome::Rejected));
+        assert_eq!(receipt.outcome, Extensible::Known(UsageOutcome::Rejected));
     }
 }

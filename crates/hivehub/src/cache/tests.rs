@@ -8,32 +8,11 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 use vectorizer_log::{TenantId, Timestamp};
 
-use super::cache::{Judgement, KeyCache, KeySource, LookupError};
-use super::clock::Clock;
-use super::error::HubError;
-use super::models::{Holder, KeyIdentity, Permission, PolicyCursor, Refusal, TenantProfile, Verdict};
-use crate::auth::{KeyHash, KeyId};
-use crate::config::Seconds;
-
-/// A clock that stands still until it is moved.
-#[derive(Default)]
-pub(super) struct HandClock(Mutex<Duration>);
-
-impl HandClock {
-    pub(super) fn pass(&self, seconds: u64) {
-        *self.0.lock().unwrap() += Duration::from_secs(seconds);
-    }
-}
-
-impl Clock for HandClock {
-    fn uptime(&self) -> Duration {
-        *self.0.lock().unwrap()
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(i64::try_from(self.uptime().as_micros()).unwrap())
-    }
-}
+use super::{Judgement, KeyCache, KeySource, LookupError};
+use crate::clock::{Clock, ManualClock};
+use crate::error::HubError;
+use crate::models::{Holder, KeyIdentity, Permission, PolicyCursor, Refusal, TenantProfile, Verdict};
+use vectorizer_access::{KeyHash, KeyId};
 
 #[derive(Clone, Copy)]
 pub(super) enum Answer {
@@ -112,7 +91,7 @@ fn identity(expires_at: Option<Timestamp>) -> KeyIdentity {
 pub(super) struct Bench {
     pub(super) cache: KeyCache<Arc<Double>>,
     pub(super) hub: Arc<Double>,
-    pub(super) clock: Arc<HandClock>,
+    pub(super) clock: Arc<ManualClock>,
 }
 
 impl Bench {
@@ -120,12 +99,12 @@ impl Bench {
         Self::with_stale_max(answer, 300)
     }
 
-    fn with_stale_max(answer: Answer, seconds: u32) -> Self {
-        let clock = Arc::new(HandClock::default());
+    fn with_stale_max(answer: Answer, seconds: u64) -> Self {
+        let clock = Arc::new(ManualClock::default());
         let (calls, gate) = (AtomicUsize::default(), Semaphore::new(100_000));
         let (answer, left_alone, position) = (Mutex::new(answer), Mutex::default(), Mutex::default());
         let hub = Arc::new(Double { answer, calls, gate, left_alone, position });
-        let stale_max = Seconds::new(seconds).unwrap();
+        let stale_max = Duration::from_secs(seconds);
         let cache = KeyCache::new(Arc::clone(&hub), stale_max, Arc::clone(&clock) as Arc<dyn Clock>);
         Self { cache, hub, clock }
     }

@@ -3,10 +3,10 @@
 use tokio::task::JoinHandle;
 use vectorizer_log::{TenantId, Timestamp};
 
-use super::cache::LookupError;
-use super::cache_tests::{Answer, Bench, FEED, acme, cursor, refused, suspended, unavailable};
-use super::models::{PolicyChange, PolicyEvent, Refusal};
-use crate::auth::{KeyHash, KeyId};
+use super::LookupError;
+use super::tests::{Answer, Bench, FEED, acme, cursor, refused, suspended, unavailable};
+use crate::models::{PolicyChange, PolicyEvent, Refusal};
+use vectorizer_access::{KeyHash, KeyId};
 
 fn revoked(key: &str) -> PolicyChange {
     let key_id = KeyId::try_from("k1".to_owned()).unwrap();

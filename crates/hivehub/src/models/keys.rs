@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
+use super::deployment::DeploymentName;
+use super::extensible::Extensible;
 use super::moment::optional as rfc3339;
-use super::open::Open;
 use super::policies::PolicyCursor;
 use super::{Permission, present};
-use crate::config::DeploymentName;
 use vectorizer_access::{KeyHash, KeyId};
 
 /// Where keys are validated, below `HiveHub`'s address.
@@ -28,7 +28,7 @@ pub enum ValidateAnswer {
     /// `{"valid": false, "reason": …}`
     Refused {
         /// Why.
-        reason: Open<Reason>,
+        reason: Extensible<Reason>,
         /// The policies it was made under; `None` from a `HiveHub` without a policy feed.
         policy_cursor: Option<PolicyCursor>,
     },
@@ -40,9 +40,9 @@ pub struct KeyFacts {
     /// The key's public name.
     pub key_id: KeyId,
     /// What it may do.
-    pub permission: Open<Permission>,
+    pub permission: Extensible<Permission>,
     /// On whose data.
-    pub scope: Open<Scope>,
+    pub scope: Extensible<Scope>,
     /// When it ends; `None` is never.
     #[serde(with = "rfc3339")]
     pub expires_at: Option<Timestamp>,
@@ -64,7 +64,7 @@ pub struct TenantFacts {
     /// Its plan's name.
     pub plan: String,
     /// Whether it may be served.
-    pub status: Open<TenantStatus>,
+    pub status: Extensible<TenantStatus>,
     /// Which of those who have had the id; `None` from a `HiveHub` that does not tell them apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
@@ -207,7 +207,7 @@ impl ValidateAnswer {
         #[derive(Deserialize)]
         struct Validity {
             valid: bool,
-            reason: Option<Open<Reason>>,
+            reason: Option<Extensible<Reason>>,
             #[serde(default)]
             policy_cursor: Option<PolicyCursor>,
         }
@@ -215,7 +215,7 @@ impl ValidateAnswer {
         if valid {
             return serde_json::from_slice(body).map(Self::Valid);
         }
-        let reason = reason.unwrap_or_else(|| Open::Unknown(String::new()));
+        let reason = reason.unwrap_or_else(|| Extensible::Unknown(String::new()));
         Ok(Self::Refused { reason, policy_cursor })
     }
 
@@ -253,15 +253,17 @@ impl KeyFacts {
             }
             (Scope::Cluster, None) => Holder::Cluster,
             (Scope::Tenant, Some(tenant)) => match tenant.status {
-                Open::Known(TenantStatus::Active) => {
+                Extensible::Known(TenantStatus::Active) => {
                     let TenantFacts { id, name, plan, status: _, incarnation, deployment } = tenant;
                     Holder::Tenant(TenantProfile { id, name, plan, incarnation, deployment })
                 }
-                Open::Known(TenantStatus::Suspended) => {
+                Extensible::Known(TenantStatus::Suspended) => {
                     return Ok(Verdict::Refused(Refusal::TenantSuspended(tenant.id)));
                 }
-                Open::Known(TenantStatus::Deleted) => return Ok(Verdict::Refused(Refusal::TenantDeleted)),
-                Open::Unknown(_) => return Ok(Verdict::Refused(Refusal::NotUnderstood)),
+                Extensible::Known(TenantStatus::Deleted) => {
+                    return Ok(Verdict::Refused(Refusal::TenantDeleted));
+                }
+                Extensible::Unknown(_) => return Ok(Verdict::Refused(Refusal::NotUnderstood)),
             },
         };
         let expires_at = self.expires_at;
@@ -280,7 +282,7 @@ impl Serialize for ValidateAnswer {
         #[derive(Serialize)]
         struct Refused<'a> {
             valid: bool,
-            reason: &'a Open<Reason>,
+            reason: &'a Extensible<Reason>,
             #[serde(skip_serializing_if = "Option::is_none")]
             policy_cursor: &'a Option<PolicyCursor>,
         }

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::hivehub::HubError;
-use crate::hub::models::{KeysAnswer, PlansAnswer, TenantsAnswer, UsageAnswer, UsageTotalsAnswer};
+use crate::error::HubError;
 
 const CURSOR: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff:17";
 const AT: &str = "2026-01-02T03:04:05Z";
@@ -64,17 +63,13 @@ fn samples() -> Vec<Sample> {
             reads::<UsageReceipt>,
         ),
         sample("Error", &json!({"error": "x", "details": "y"}), "", reads::<ErrorAnswer>),
-        sample("UsagePage", &json!({"events": [], "next": null}), "", reads::<UsageAnswer>),
-        sample("UsageTotals", &json!({"totals": []}), "", reads::<UsageTotalsAnswer>),
-        sample("Plans", &json!({"plans": [], "next": null}), "", reads::<PlansAnswer>),
-        sample("Tenants", &json!({"tenants": [], "next": null}), "", reads::<TenantsAnswer>),
-        sample("Keys", &json!({"keys": [], "next": null}), "", reads::<KeysAnswer>),
     ]
 }
 
 #[test]
 fn what_the_contract_requires_has_to_be_there_and_what_it_does_not_may_be_missing() {
-    let contract: Value = serde_saphyr::from_str(include_str!("../../../docs/hivehub.openapi.yaml")).unwrap();
+    let contract: Value =
+        serde_saphyr::from_str(include_str!("../../../../docs/hivehub.openapi.yaml")).unwrap();
     for Sample { schema, answer, at, read } in samples() {
         let promised = &contract["components"]["schemas"][schema];
         let required: BTreeSet<&str> =

@@ -16,6 +16,13 @@
 //! before a change about its key or its tenant counts no more, be it remembered or still on its way (see
 //! `policy_memory`). A key that was revoked stays so.
 
+mod policy_memory;
+#[cfg(test)]
+mod policy_tests;
+mod single_flight;
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,13 +34,12 @@ use tokio::sync::watch;
 use uuid::Uuid;
 use vectorizer_log::TenantId;
 
+use self::policy_memory::{Freshness, PolicyMemory, Stamp};
+use self::single_flight::{Asked, Lane, Outcome, PAUSE};
 use super::clock::Clock;
 use super::error::HubError;
-use super::flight::{Asked, Landing, Lane, PAUSE};
 use super::models::{Holder, KeyIdentity, PolicyCursor, PolicyEvent, Refusal, Verdict};
-use super::policy_memory::{PolicyMemory, Stamp, Standing};
-use crate::auth::KeyHash;
-use crate::config::Seconds;
+use vectorizer_access::KeyHash;
 
 const FRESH: Duration = Duration::from_secs(30);
 const REFRESHED_BEHIND: Duration = Duration::from_mins(1);
@@ -94,10 +100,10 @@ pub struct KeyCache<S> {
 }
 
 /// What the clones share, and the questions under way.
-pub(super) struct Shared<S> {
-    pub(super) source: S,
-    pub(super) policies: PolicyMemory,
-    pub(super) flights: Mutex<HashMap<KeyHash, watch::Receiver<Option<Landing>>>>,
+struct Shared<S> {
+    source: S,
+    policies: PolicyMemory,
+    questions: Mutex<HashMap<KeyHash, watch::Receiver<Option<Outcome>>>>,
     clock: Arc<dyn Clock>,
     stale_max: Duration,
     valid: Cache<KeyHash, Arc<ValidKey>>,
@@ -130,13 +136,12 @@ impl<S> Clone for KeyCache<S> {
 
 impl<S: KeySource> KeyCache<S> {
     /// An empty cache in front of `source`. `stale_max` is `api_key_cache_ttl`.
-    pub fn new(source: S, stale_max: Seconds, clock: Arc<dyn Clock>) -> Self {
-        let stale_max = stale_max.duration();
+    pub fn new(source: S, stale_max: Duration, clock: Arc<dyn Clock>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 source,
                 policies: PolicyMemory::default(),
-                flights: Mutex::default(),
+                questions: Mutex::default(),
                 clock,
                 stale_max,
                 // The time to live only frees memory; what an entry is worth is decided by its age.
@@ -161,10 +166,10 @@ impl<S: KeySource> KeyCache<S> {
             Known::Valid(entry) => entry,
             Known::Refused(reason) => return Err(LookupError::Refused { reason }),
             Known::Nothing => {
-                return match shared.ask(key, &shared.strangers).landing().await {
-                    Landing::Valid(identity) => Ok(identity),
-                    Landing::Refused(reason) => Err(LookupError::Refused { reason }),
-                    Landing::Failed { retry_after } => Err(LookupError::Unavailable { retry_after }),
+                return match shared.ask(key, &shared.strangers).outcome().await {
+                    Outcome::Valid(identity) => Ok(identity),
+                    Outcome::Refused(reason) => Err(LookupError::Refused { reason }),
+                    Outcome::Failed { retry_after } => Err(LookupError::Unavailable { retry_after }),
                 };
             }
         };
@@ -176,19 +181,21 @@ impl<S: KeySource> KeyCache<S> {
         if age < REFRESHED_BEHIND {
             return match asked {
                 // It was left alone or found no seat: as good as not asked.
-                Asked::Landed(Landing::Failed { .. }) | Asked::Flying(_) => Ok(Arc::clone(&entry.identity)),
-                Asked::Landed(Landing::Valid(identity)) => Ok(identity),
-                Asked::Landed(Landing::Refused(reason)) => Err(LookupError::Refused { reason }),
+                Asked::Answered(Outcome::Failed { .. }) | Asked::Pending(_) => {
+                    Ok(Arc::clone(&entry.identity))
+                }
+                Asked::Answered(Outcome::Valid(identity)) => Ok(identity),
+                Asked::Answered(Outcome::Refused(reason)) => Err(LookupError::Refused { reason }),
             };
         }
         let failing = shared.failing.load(Ordering::Relaxed);
         let patience = if failing { PATIENCE_WITH_A_FAILING_HUB } else { PATIENCE };
-        let landing = tokio::time::timeout(patience, asked.landing()).await;
-        match landing.unwrap_or(Landing::Failed { retry_after: PAUSE }) {
-            Landing::Valid(identity) => Ok(identity),
-            Landing::Refused(reason) => Err(LookupError::Refused { reason }),
+        let outcome = tokio::time::timeout(patience, asked.outcome()).await;
+        match outcome.unwrap_or(Outcome::Failed { retry_after: PAUSE }) {
+            Outcome::Valid(identity) => Ok(identity),
+            Outcome::Refused(reason) => Err(LookupError::Refused { reason }),
             // Looked up again: the wait may have outlasted the entry.
-            Landing::Failed { retry_after } => match shared.valid(key) {
+            Outcome::Failed { retry_after } => match shared.valid(key) {
                 Known::Valid(entry) => Ok(Arc::clone(&entry.identity)),
                 Known::Refused(reason) => Err(LookupError::Refused { reason }),
                 Known::Nothing => Err(LookupError::Unavailable { retry_after }),
@@ -216,8 +223,9 @@ enum Known {
 }
 
 /// What an answer leads to.
-pub(super) enum Settled {
-    Landed(Landing),
+enum Settled {
+    /// This is the answer.
+    Final(Outcome),
     /// It is outdated: the question has to be put again.
     AskAgain,
 }
@@ -264,13 +272,13 @@ impl<S: KeySource> Shared<S> {
             self.valid.invalidate(key);
             return Known::Nothing;
         }
-        match self.policies.standing(key, tenant_of(&entry.identity), entry.stamp) {
-            Standing::Current => Known::Valid(entry),
-            Standing::Refused(reason) => {
+        match self.policies.freshness(key, tenant_of(&entry.identity), entry.stamp) {
+            Freshness::Current => Known::Valid(entry),
+            Freshness::Refused(reason) => {
                 self.refuse(key, &reason, self.stamp_of_now());
                 Known::Refused(reason)
             }
-            Standing::Outdated => {
+            Freshness::Outdated => {
                 self.valid.invalidate(key);
                 Known::Nothing
             }
@@ -289,38 +297,33 @@ impl<S: KeySource> Shared<S> {
         if entry.reason == Refusal::TenantDeleted && self.policies.has_undeleted_since(entry.stamp) {
             return None;
         }
-        match self.policies.standing(key, suspended_tenant_of(&entry.reason), entry.stamp) {
-            Standing::Current => Some(entry.reason.clone()),
-            Standing::Refused(reason) => Some(reason),
-            Standing::Outdated => None,
+        match self.policies.freshness(key, suspended_tenant_of(&entry.reason), entry.stamp) {
+            Freshness::Current => Some(entry.reason.clone()),
+            Freshness::Refused(reason) => Some(reason),
+            Freshness::Outdated => None,
         }
     }
 
     /// What can be said of `key` without asking, because it was learned just now.
-    pub(super) fn just_learned(&self, key: &KeyHash) -> Option<Landing> {
+    fn just_learned(&self, key: &KeyHash) -> Option<Outcome> {
         if let Some(reason) = self.refused(key) {
-            return Some(Landing::Refused(reason));
+            return Some(Outcome::Refused(reason));
         }
         match self.valid(key) {
             Known::Valid(entry) if self.age(&entry) < FRESH => {
-                Some(Landing::Valid(Arc::clone(&entry.identity)))
+                Some(Outcome::Valid(Arc::clone(&entry.identity)))
             }
-            Known::Refused(reason) => Some(Landing::Refused(reason)),
+            Known::Refused(reason) => Some(Outcome::Refused(reason)),
             Known::Valid(_) | Known::Nothing => None,
         }
     }
 
     /// Enters an answer into the caches, if it still counts. Changes may be learned of while it is
     /// entered: what counts is looked at again at every use.
-    pub(super) fn settle(
-        &self,
-        key: &KeyHash,
-        asked_at: u64,
-        outcome: Result<Judgement, HubError>,
-    ) -> Settled {
+    fn settle(&self, key: &KeyHash, asked_at: u64, outcome: Result<Judgement, HubError>) -> Settled {
         let Judgement { verdict, policy_cursor } = match outcome {
             Ok(judgement) => judgement,
-            Err(error) => return Settled::Landed(self.failed(&error)),
+            Err(error) => return Settled::Final(self.failed(&error)),
         };
         self.failing.store(false, Ordering::Relaxed);
         let stamp = Stamp { asked_at, cursor: policy_cursor };
@@ -332,14 +335,14 @@ impl<S: KeySource> Shared<S> {
         if is_of_the_deleted && self.policies.has_undeleted_since(stamp) {
             return Settled::AskAgain;
         }
-        match self.policies.standing(key, tenant, stamp) {
-            Standing::Current => {}
-            Standing::Refused(reason) => {
-                return Settled::Landed(self.refuse(key, &reason, self.stamp_of_now()));
+        match self.policies.freshness(key, tenant, stamp) {
+            Freshness::Current => {}
+            Freshness::Refused(reason) => {
+                return Settled::Final(self.refuse(key, &reason, self.stamp_of_now()));
             }
-            Standing::Outdated => return Settled::AskAgain,
+            Freshness::Outdated => return Settled::AskAgain,
         }
-        Settled::Landed(match verdict {
+        Settled::Final(match verdict {
             Verdict::Valid(identity) if identity.expires_at.is_some_and(|end| end <= self.clock.now()) => {
                 self.refuse(key, &Refusal::Expired, stamp)
             }
@@ -349,22 +352,22 @@ impl<S: KeySource> Shared<S> {
                 let entry = ValidKey { identity: Arc::clone(&identity), stamp, validated_at };
                 self.valid.insert(*key, Arc::new(entry));
                 self.refused.invalidate(key);
-                Landing::Valid(identity)
+                Outcome::Valid(identity)
             }
             Verdict::Refused(reason) => self.refuse(key, &reason, stamp),
         })
     }
 
-    fn refuse(&self, key: &KeyHash, reason: &Refusal, stamp: Stamp) -> Landing {
+    fn refuse(&self, key: &KeyHash, reason: &Refusal, stamp: Stamp) -> Outcome {
         self.valid.invalidate(key);
         let refused_at = self.clock.uptime();
         let entry = RefusedKey { reason: reason.clone(), stamp, refused_at };
         self.refused.insert(*key, Arc::new(entry));
-        Landing::Refused(reason.clone())
+        Outcome::Refused(reason.clone())
     }
 
     /// Takes note of a question that came to nothing.
-    pub(super) fn failed(&self, error: &HubError) -> Landing {
+    fn failed(&self, error: &HubError) -> Outcome {
         self.failing.store(true, Ordering::Relaxed);
         let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
         match error {
@@ -373,7 +376,7 @@ impl<S: KeySource> Shared<S> {
             HubError::Unreachable(_) | HubError::Failing { .. } => tracing::warn!(cause, "{error}"),
             HubError::ServiceKeyRejected { .. } | HubError::Garbage(_) => tracing::error!(cause, "{error}"),
         }
-        Landing::Failed { retry_after: error.retry_after().unwrap_or(PAUSE).max(PAUSE) }
+        Outcome::Failed { retry_after: error.retry_after().unwrap_or(PAUSE).max(PAUSE) }
     }
 
     /// For what is concluded here from what is known now.

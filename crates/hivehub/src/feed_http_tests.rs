@@ -26,8 +26,8 @@ use super::models::{
     POLICIES_PATH, PoliciesAnswer, PoliciesQuery, PolicyChange, PolicyEvent, Refusal, VALIDATE_PATH,
     ValidateRequest,
 };
-use crate::auth::KeyHash;
-use crate::config::{Seconds, Secret};
+use vectorizer_access::KeyHash;
+use vectorizer_access::Secret;
 
 fn revoked(key: &str) -> PolicyChange {
     let key_id = "k1".to_owned().try_into().unwrap();
@@ -131,7 +131,7 @@ impl Node {
         let url = format!("http://{address}").parse().unwrap();
         let client = HiveHubClient::new(&url, &Secret::new("k")).unwrap();
         let clock = Arc::new(SystemClock::default());
-        let cache = KeyCache::new(client.clone(), Seconds::new(300).unwrap(), clock);
+        let cache = KeyCache::new(client.clone(), Duration::from_secs(300), clock);
         let notes = Arc::<Notes>::default();
         let feed = PolicyFeed::new(client, cache.clone()).subscribe(Arc::clone(&notes) as Arc<_>);
         let stop = CancellationToken::new();

@@ -13,7 +13,7 @@ use super::clock::SystemClock;
 use super::error::{Garbage, HubError};
 use super::feed::{PolicyFeed, PolicyNews, PolicySource, PolicySubscriber};
 use super::models::{PoliciesAnswer, PoliciesQuery, PolicyChange, PolicyCursor, PolicyEvent};
-use crate::config::{Seconds, Secret};
+use vectorizer_access::Secret;
 
 pub(super) const FEED: Uuid = Uuid::from_u128(7);
 
@@ -79,7 +79,7 @@ impl Bench {
         let hub = Arc::new(Double { news: Mutex::new(news.into_iter().collect()), ..Double::default() });
         let notes = Arc::<Notes>::default();
         let client = HiveHubClient::new(&"http://127.0.0.1:1".parse().unwrap(), &Secret::new("k")).unwrap();
-        let cache = KeyCache::new(client, Seconds::new(300).unwrap(), Arc::new(SystemClock::default()));
+        let cache = KeyCache::new(client, Duration::from_secs(300), Arc::new(SystemClock::default()));
         let feed = PolicyFeed::new(Arc::clone(&hub), cache).subscribe(Arc::clone(&notes) as Arc<_>);
         Self { hub, notes, feed }
     }

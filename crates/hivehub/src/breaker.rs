@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::error::{Garbage, HubError};
-use super::jitter::shortened;
+use super::jitter::with_jitter;
 use super::observer::Call;
 
 /// Tries that fail one after the other before the hub is left alone.
@@ -120,7 +120,7 @@ impl State {
     /// Leaves the hub alone for `asked`, or for as long as it is the turn of.
     fn open(&mut self, now: Duration, asked: Option<Duration>) {
         let doubled = PAUSE.saturating_mul(1 << self.pauses.min(16)).min(PAUSE_MAX);
-        let pause = asked.unwrap_or_else(|| shortened(doubled)).min(PAUSE_MAX);
+        let pause = asked.unwrap_or_else(|| with_jitter(doubled)).min(PAUSE_MAX);
         tracing::warn!(?pause, "HiveHub fails and is left alone for a while");
         self.phase = Phase::Open { until: now + pause };
         self.pauses = self.pauses.saturating_add(1);

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cache::{KeyCache, KeySource};
 use super::error::HubError;
-use super::jitter::shortened;
+use super::jitter::with_jitter;
 use super::models::{
     POLICY_EVENTS_MAX, PoliciesAnswer, PoliciesQuery, PolicyChange, PolicyCursor, PolicyEvent,
 };
@@ -230,7 +230,7 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
     }
 
     fn next_pause(&mut self) -> Duration {
-        let pause = shortened(PAUSE.saturating_mul(1 << self.failures.min(16)).min(PAUSE_MAX));
+        let pause = with_jitter(PAUSE.saturating_mul(1 << self.failures.min(16)).min(PAUSE_MAX));
         self.failures = self.failures.saturating_add(1);
         pause
     }
@@ -244,7 +244,7 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
             self.absence_noted = true;
         }
         self.failures = 0;
-        shortened(ABSENT_PAUSE)
+        with_jitter(ABSENT_PAUSE)
     }
 }
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use vectorizer_log::{Incarnation, TenantId};
 
+use super::extensible::Extensible;
 use super::keys::TenantStatus;
-use super::open::Open;
 use super::policies::PolicyCursor;
 use super::present;
 
@@ -39,7 +39,7 @@ pub struct QuotaAnswer {
     pub requests_per_hour: Option<u64>,
     /// Whether the tenant is served; `None` from a `HiveHub` that does not say it here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<Open<TenantStatus>>,
+    pub status: Option<Extensible<TenantStatus>>,
     /// Whose limits they are, of those who have had the id; `None` from a `HiveHub` that does not tell them
     /// apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ mod tests {
         let quota: QuotaAnswer = serde_json::from_value(answer).unwrap();
         assert_eq!((quota.storage_bytes, quota.log_bytes), (Some(u64::MAX), None));
         assert_eq!((quota.requests_per_minute, quota.requests_per_hour), (Some(0), None));
-        assert_eq!(quota.status, Some(Open::Known(TenantStatus::Suspended)));
+        assert_eq!(quota.status, Some(Extensible::Known(TenantStatus::Suspended)));
         assert_eq!(quota.policy_cursor.unwrap().position(), 17);
     }
 

@@ -11,15 +11,15 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::cache_tests::HandClock;
 use super::client::{HiveHubClient, QuotaVerdict};
 use super::clock::Clock;
+use super::clock::ManualClock;
 use super::error::{Garbage, HubError};
 use super::feed::PolicyNews;
 use super::models::{PoliciesQuery, QuotaAnswer, Refusal, Verdict};
 use super::observer::{Call, CallObserver, CallOutcome};
-use crate::auth::KeyHash;
-use crate::config::Secret;
+use vectorizer_access::KeyHash;
+use vectorizer_access::Secret;
 
 /// A server that gives the n-th caller the n-th answer, and the last one from then on.
 struct Script {
@@ -135,7 +135,7 @@ async fn a_connection_that_breaks_is_made_anew() {
 #[tokio::test]
 async fn a_hub_that_fails_is_left_alone_and_then_found_again() {
     let (mut script, clock) =
-        (script(&[broken, broken, broken, broken, broken, no]).await, Arc::new(HandClock::default()));
+        (script(&[broken, broken, broken, broken, broken, no]).await, Arc::new(ManualClock::default()));
     script.client = script.client.on_clock(Arc::clone(&clock) as Arc<dyn Clock>);
     assert!(matches!(script.ask().await, Err(HubError::Failing { .. })));
     assert!(matches!(script.ask().await, Err(HubError::Failing { .. })));

@@ -14,8 +14,8 @@ use std::sync::{PoisonError, RwLock};
 use uuid::Uuid;
 use vectorizer_log::TenantId;
 
-use super::models::{PolicyChange, PolicyCursor, PolicyEvent, Refusal};
-use crate::auth::KeyHash;
+use crate::models::{PolicyChange, PolicyCursor, PolicyEvent, Refusal};
+use vectorizer_access::KeyHash;
 
 /// How many marks are remembered. What is older than the oldest of them is outdated altogether.
 const MARKS_MAX: usize = 50_000;
@@ -31,7 +31,7 @@ pub(super) struct Stamp {
 
 /// What an answer is worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Freshness {
     /// Nothing newer is known.
     Current,
     /// Something newer is: this.
@@ -111,8 +111,8 @@ impl PolicyMemory {
     }
 
     /// What an answer of this stamp about this key is worth; its tenant is known if the answer names it.
-    pub(super) fn standing(&self, key: &KeyHash, tenant: Option<&TenantId>, stamp: Stamp) -> Standing {
-        self.read(|state| state.standing(key, tenant, stamp))
+    pub(super) fn freshness(&self, key: &KeyHash, tenant: Option<&TenantId>, stamp: Stamp) -> Freshness {
+        self.read(|state| state.freshness(key, tenant, stamp))
     }
 
     /// Whether a deletion was taken back since an answer of this stamp, which refuses a key because its tenant was
@@ -183,25 +183,25 @@ impl PolicyMemory {
 }
 
 impl State {
-    fn standing(&self, key: &KeyHash, tenant: Option<&TenantId>, stamp: Stamp) -> Standing {
+    fn freshness(&self, key: &KeyHash, tenant: Option<&TenantId>, stamp: Stamp) -> Freshness {
         let key = self.keys.get(key);
         // For good, and therefore whatever an answer says.
         if key.is_some_and(|mark| matches!(mark.word, Word::Revoked)) {
-            return Standing::Refused(Refusal::Revoked);
+            return Freshness::Refused(Refusal::Revoked);
         }
         if let Some(tenant) = tenant
             && let Some(mark) = self.tenants.get(tenant)
             && self.outdates(mark.moment, stamp)
         {
             match mark.word {
-                Word::Suspended => return Standing::Refused(Refusal::TenantSuspended(tenant.clone())),
-                Word::Deleted => return Standing::Refused(Refusal::TenantDeleted),
-                Word::Revoked | Word::AskAgain => return Standing::Outdated,
+                Word::Suspended => return Freshness::Refused(Refusal::TenantSuspended(tenant.clone())),
+                Word::Deleted => return Freshness::Refused(Refusal::TenantDeleted),
+                Word::Revoked | Word::AskAgain => return Freshness::Outdated,
             }
         }
         let outdated =
             self.outdates(self.floor, stamp) || key.is_some_and(|mark| self.outdates(mark.moment, stamp));
-        if outdated { Standing::Outdated } else { Standing::Current }
+        if outdated { Freshness::Outdated } else { Freshness::Current }
     }
 
     /// Whether an answer of this stamp is from before `moment`.
@@ -267,14 +267,14 @@ mod tests {
         let memory = started();
         let asked_at = memory.generation();
         memory.apply(FEED, &at(12, changed(1)));
-        let standing = |position| memory.standing(&key(1), None, stamp(asked_at, position));
-        assert_eq!(standing(Some(11)), Standing::Outdated);
-        assert_eq!(standing(Some(12)), Standing::Current, "whenever it was asked for");
-        assert_eq!(standing(None), Standing::Outdated, "it may be from before the change");
-        assert_eq!(memory.standing(&key(1), None, stamp(memory.generation(), None)), Standing::Current);
+        let freshness = |position| memory.freshness(&key(1), None, stamp(asked_at, position));
+        assert_eq!(freshness(Some(11)), Freshness::Outdated);
+        assert_eq!(freshness(Some(12)), Freshness::Current, "whenever it was asked for");
+        assert_eq!(freshness(None), Freshness::Outdated, "it may be from before the change");
+        assert_eq!(memory.freshness(&key(1), None, stamp(memory.generation(), None)), Freshness::Current);
         let late = stamp(memory.generation(), Some(11));
-        assert_eq!(memory.standing(&key(1), None, late), Standing::Outdated, "from a hub that lags behind");
-        assert_eq!(memory.standing(&key(2), None, stamp(asked_at, Some(11))), Standing::Current);
+        assert_eq!(memory.freshness(&key(1), None, late), Freshness::Outdated, "from a hub that lags behind");
+        assert_eq!(memory.freshness(&key(2), None, stamp(asked_at, Some(11))), Freshness::Current);
     }
 
     #[test]
@@ -283,9 +283,9 @@ mod tests {
         let asked_at = memory.generation();
         memory.apply(FEED, &at(12, changed(1)));
         let foreign = Some(PolicyCursor::new(Uuid::nil(), 99));
-        assert_eq!(memory.standing(&key(1), None, Stamp { asked_at, cursor: foreign }), Standing::Outdated);
+        assert_eq!(memory.freshness(&key(1), None, Stamp { asked_at, cursor: foreign }), Freshness::Outdated);
         let asked_at = memory.generation();
-        assert_eq!(memory.standing(&key(1), None, Stamp { asked_at, cursor: foreign }), Standing::Current);
+        assert_eq!(memory.freshness(&key(1), None, Stamp { asked_at, cursor: foreign }), Freshness::Current);
     }
 
     #[test]
@@ -293,13 +293,13 @@ mod tests {
         let memory = started();
         let asked_at = memory.generation();
         memory.restart(None);
-        assert_eq!(memory.standing(&key(1), None, stamp(asked_at, Some(99))), Standing::Outdated);
+        assert_eq!(memory.freshness(&key(1), None, stamp(asked_at, Some(99))), Freshness::Outdated);
         let asked_at = memory.generation();
-        assert_eq!(memory.standing(&key(1), None, stamp(asked_at, None)), Standing::Current);
+        assert_eq!(memory.freshness(&key(1), None, stamp(asked_at, None)), Freshness::Current);
         memory.restart(Some(cursor(20)));
-        assert_eq!(memory.standing(&key(1), None, stamp(asked_at, None)), Standing::Outdated);
-        assert_eq!(memory.standing(&key(1), None, stamp(asked_at, Some(19))), Standing::Outdated);
-        assert_eq!(memory.standing(&key(1), None, stamp(asked_at, Some(20))), Standing::Current);
+        assert_eq!(memory.freshness(&key(1), None, stamp(asked_at, None)), Freshness::Outdated);
+        assert_eq!(memory.freshness(&key(1), None, stamp(asked_at, Some(19))), Freshness::Outdated);
+        assert_eq!(memory.freshness(&key(1), None, stamp(asked_at, Some(20))), Freshness::Current);
     }
 
     #[test]
@@ -310,10 +310,10 @@ mod tests {
             memory.apply(FEED, &at(10 + number, changed(number)));
         }
         for position in [Some(10), None] {
-            assert_eq!(memory.standing(&key(9), None, stamp(asked_at, position)), Standing::Outdated);
+            assert_eq!(memory.freshness(&key(9), None, stamp(asked_at, position)), Freshness::Outdated);
         }
-        assert_eq!(memory.standing(&key(1), None, stamp(asked_at, Some(11))), Standing::Current);
-        assert_eq!(memory.standing(&key(4), None, stamp(asked_at, Some(13))), Standing::Outdated);
+        assert_eq!(memory.freshness(&key(1), None, stamp(asked_at, Some(11))), Freshness::Current);
+        assert_eq!(memory.freshness(&key(4), None, stamp(asked_at, Some(13))), Freshness::Outdated);
         let state = memory.state.read().unwrap();
         assert_eq!((state.keys.len(), state.order.len()), (3, 3));
     }
@@ -324,8 +324,8 @@ mod tests {
         for position in 11..=30 {
             memory.apply(FEED, &at(position, changed(1)));
         }
-        assert_eq!(memory.standing(&key(1), None, stamp(0, Some(29))), Standing::Outdated);
-        assert_eq!(memory.standing(&key(1), None, stamp(0, Some(30))), Standing::Current);
+        assert_eq!(memory.freshness(&key(1), None, stamp(0, Some(29))), Freshness::Outdated);
+        assert_eq!(memory.freshness(&key(1), None, stamp(0, Some(30))), Freshness::Current);
         assert_eq!(memory.state.read().unwrap().keys.len(), 1);
     }
 }

@@ -1,18 +1,18 @@
-//! Words that may have grown.
+//! Enumerations that a later version of the contract may extend.
 
 use serde::{Deserialize, Serialize};
 
-/// A word of an enumeration that may have grown since this server was built.
+/// A word of an enumeration that a later version of the contract may have extended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Open<T> {
+pub enum Extensible<T> {
     /// A word this server knows.
     Known(T),
     /// One it does not.
     Unknown(String),
 }
 
-impl<T> Open<T> {
+impl<T> Extensible<T> {
     /// The word, if this server knows it.
     pub fn known(self) -> Option<T> {
         match self {

@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::breaker::{Breaker, Try};
-use super::cache_tests::HandClock;
 use super::clock::Clock;
+use super::clock::ManualClock;
 use super::error::{Garbage, HubError};
 use super::models::Contradiction;
 use super::observer::Call;
 
 struct Bench {
     breaker: Arc<Breaker>,
-    clock: Arc<HandClock>,
+    clock: Arc<ManualClock>,
 }
 
 impl Bench {
     fn new() -> Self {
-        let clock = Arc::new(HandClock::default());
+        let clock = Arc::new(ManualClock::default());
         Self { breaker: Breaker::new(Arc::clone(&clock) as Arc<dyn Clock>), clock }
     }
 
