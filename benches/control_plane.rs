@@ -23,10 +23,10 @@ use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use vectorizer::auth::{AccessCheck, Asked, FailedAuthentications, Operation};
-use vectorizer::catalogue::{Catalogue, NotedQuota};
 use vectorizer::config::{RateLimiting, RequestCount, Secret};
 use vectorizer::hivehub::{Clock, HiveHubClient, HubError, KeyCache, SystemClock};
 use vectorizer::metrics::Metrics;
+use vectorizer::node_store::{NodeStore, StoredQuota};
 use vectorizer::quota::{DefaultLimits, QuotaManager, QuotaSource};
 use vectorizer_log::TenantId;
 
@@ -102,7 +102,7 @@ fn manager(hub: Arc<dyn QuotaSource>, node: &Path, clock: Arc<dyn Clock>) -> Out
         default_requests_per_minute: RequestCount::new(1_000).ok_or("no count")?,
         default_requests_per_hour: RequestCount::new(10_000).ok_or("no count")?,
     });
-    Ok(QuotaManager::new(hub, Catalogue::open(node)?, defaults, Duration::from_mins(1), clock))
+    Ok(QuotaManager::new(hub, NodeStore::open(node)?, defaults, Duration::from_mins(1), clock))
 }
 
 /// A cheap read with keys and without, in turns.
@@ -280,8 +280,8 @@ fn quotas() -> Outcome<()> {
 struct SamePlan;
 
 impl QuotaSource for SamePlan {
-    fn quota<'call>(&'call self, _: &'call TenantId) -> BoxFuture<'call, Result<NotedQuota, HubError>> {
-        Box::pin(std::future::ready(Ok(NotedQuota { vectors: Some(1_000_000), ..NotedQuota::default() })))
+    fn quota<'call>(&'call self, _: &'call TenantId) -> BoxFuture<'call, Result<StoredQuota, HubError>> {
+        Box::pin(std::future::ready(Ok(StoredQuota { vectors: Some(1_000_000), ..StoredQuota::default() })))
     }
 }
 

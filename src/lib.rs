@@ -8,7 +8,6 @@
 pub mod api;
 pub mod audit;
 pub mod auth;
-pub mod catalogue;
 pub mod cli;
 pub mod config;
 pub mod embedding;
@@ -16,6 +15,7 @@ pub mod hub;
 pub use vectorizer_hivehub as hivehub;
 pub use vectorizer_http_client as http_client;
 pub use vectorizer_json as json;
+pub use vectorizer_node_store as node_store;
 pub mod mcp;
 pub mod metrics;
 pub mod quota;

@@ -19,8 +19,8 @@ use super::values::{self, OfTenant};
 use super::{App, openapi};
 use crate::auth::{ClusterPass, Holds, Level, Operation, Requirement, rest_level};
 
-use crate::catalogue::NotedSize;
 use crate::hivehub::{Call, Extensible, Holder, Permission, QuotaVerdict, TenantStatus, integer};
+use crate::node_store::StoredSize;
 use crate::quota::Limits;
 use crate::tenancy::{AtHiveHub, BillFacts, DeletedFacts, DeletionError, EndedBy, TenantState, WindowFacts};
 
@@ -309,8 +309,8 @@ impl From<Tombstone> for DeletedTenant {
     }
 }
 
-impl From<NotedSize> for UsageNow {
-    fn from(size: NotedSize) -> Self {
+impl From<StoredSize> for UsageNow {
+    fn from(size: StoredSize) -> Self {
         Self {
             storage_bytes: size.storage_bytes,
             log_bytes: size.log_bytes,

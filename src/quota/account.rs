@@ -14,9 +14,9 @@ use tracing::{error, warn};
 use vectorizer_log::{Event, LogId, LogReader, ParkedLine, Seq, TenantId, Timestamp};
 use vectorizer_replay::{Billing, OpenWindow};
 
-use super::noted_bill::{Delivered, DeliveredWindow, NotedBill};
 use super::reporter::{Found, LeftAlone, Outbox, closed_at};
-use crate::catalogue::Catalogue;
+use crate::node_store::NodeStore;
+use crate::node_store::{Delivered, DeliveredWindow, StoredBill};
 
 /// How many lines that `HiveHub` has rejected wait for a tenant's log. A tenant that has more is not served
 /// until its log has taken them.
@@ -27,7 +27,7 @@ pub(super) const PARKED_MAX: usize = 128;
 pub struct TenantAccount {
     tenant: TenantId,
     log: LogReader,
-    catalogue: Catalogue,
+    node_store: NodeStore,
     books: Mutex<Books>,
     found: Mutex<Found>,
     /// The tenant is being deleted.
@@ -141,7 +141,7 @@ impl Accounts {
         log: LogReader,
         is_open: bool,
         billing: Billing,
-        catalogue: &Catalogue,
+        node_store: &NodeStore,
     ) -> Arc<TenantAccount> {
         let delivered = Delivered { seq: billing.acknowledged(), at: None, window: None };
         let books = Books {
@@ -156,7 +156,7 @@ impl Accounts {
         let account = Arc::new(TenantAccount {
             tenant: tenant.clone(),
             log,
-            catalogue: catalogue.clone(),
+            node_store: node_store.clone(),
             books: Mutex::new(books),
             found: Mutex::default(),
             is_final: AtomicBool::new(false),
@@ -164,7 +164,7 @@ impl Accounts {
             is_over: AtomicBool::new(false),
             left_alone: Mutex::default(),
         });
-        if catalogue.is_open() || !is_told_by_log {
+        if node_store.is_open() || !is_told_by_log {
             account.remember();
         }
         let replaced = {
@@ -335,7 +335,7 @@ impl TenantAccount {
             return;
         }
         // IMPORTANT: without the books, which others look at while they hold the list of all tenants.
-        let noted = self.catalogue.bill(&self.tenant).unwrap_or_else(|error| {
+        let noted = self.node_store.bill(&self.tenant).unwrap_or_else(|error| {
             let tenant = &self.tenant;
             warn!(%tenant, %error, "where the tenant's bill stands cannot be read: some lines are sent again");
             None
@@ -352,7 +352,7 @@ impl TenantAccount {
         }
         self.note(&books);
         drop(books);
-        if is_first && let Err(error) = self.catalogue.flush() {
+        if is_first && let Err(error) = self.node_store.flush() {
             // A tenant that nobody remembers would not be looked for after a crash.
             warn!(tenant = %self.tenant, %error, "it cannot be noted down that there is this tenant");
         }
@@ -477,15 +477,15 @@ impl TenantAccount {
         if self.is_over.load(Ordering::Acquire) || !books.is_remembered {
             return;
         }
-        let noted = NotedBill {
+        let noted = StoredBill {
             delivered: books.delivered.seq,
             delivered_at: books.delivered.at,
             delivered_window: books.delivered.window.clone(),
             parked: books.parked.clone(),
             behind_since: books.behind_since,
-            ..NotedBill::of_log(self.log_id(), &books.billing, !books.asleep)
+            ..StoredBill::of_log(self.log_id(), &books.billing, !books.asleep)
         };
-        if let Err(error) = self.catalogue.note_bill(&self.tenant, &noted) {
+        if let Err(error) = self.node_store.store_bill(&self.tenant, &noted) {
             warn!(tenant = %self.tenant, %error, "where the tenant's bill stands cannot be noted down");
         }
     }
@@ -497,7 +497,7 @@ impl TenantAccount {
 
 impl Books {
     /// What was noted down of this log, unless that does not bear it out.
-    fn take_in(&mut self, noted: Option<NotedBill>) {
+    fn take_in(&mut self, noted: Option<StoredBill>) {
         let noted = noted.filter(|noted| noted.delivered <= self.closed());
         let noted_since = noted.as_ref().and_then(|noted| noted.behind_since);
         let acknowledged = self.delivered.seq;

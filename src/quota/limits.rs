@@ -1,7 +1,7 @@
 //! The limits of one tenant, as numbers.
 
-use crate::catalogue::NotedQuota;
 use crate::config::RateLimiting;
+use crate::node_store::StoredQuota;
 
 /// No limit on requests is finer than this: above it the time between two requests would be too few
 /// nanoseconds to count in. Larger numbers are taken for this one.
@@ -49,7 +49,7 @@ impl From<&RateLimiting> for DefaultLimits {
 
 impl DefaultLimits {
     /// The limits of a tenant of whose plan `HiveHub` says this.
-    pub fn complete(&self, answer: &NotedQuota) -> Limits {
+    pub fn complete(&self, answer: &StoredQuota) -> Limits {
         Limits {
             storage_bytes: answer.storage_bytes,
             log_bytes: answer.log_bytes,

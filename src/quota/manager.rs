@@ -22,11 +22,11 @@ use vectorizer_log::{Incarnation, TenantId, Timestamp};
 use super::limits::{DefaultLimits, Limits};
 use super::rate_limiter::{RateReport, RequestLimiter, RequestRefused, Used};
 use super::request_journal::{Entry as JournalEntry, RequestJournal, Wanted};
-use crate::catalogue::{Catalogue, NotedQuota};
 use crate::hivehub::{
     Clock, Garbage, HiveHubClient, HubError, PolicyChange, PolicyCursor, PolicySubscriber, QuotaAnswer,
     QuotaVerdict,
 };
+use crate::node_store::{NodeStore, StoredQuota};
 
 /// Tenants whose limits are in memory. Customers, not strangers: each came with a valid key.
 const TENANTS_MAX: usize = 1_000_000;
@@ -51,11 +51,11 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Who knows the limits: `HiveHub`, or a double of it.
 pub trait QuotaSource: Send + Sync + 'static {
     /// The limits of a tenant's plan. Ends within a bounded time.
-    fn quota<'call>(&'call self, tenant: &'call TenantId) -> BoxFuture<'call, Result<NotedQuota, HubError>>;
+    fn quota<'call>(&'call self, tenant: &'call TenantId) -> BoxFuture<'call, Result<StoredQuota, HubError>>;
 }
 
 impl QuotaSource for HiveHubClient {
-    fn quota<'call>(&'call self, tenant: &'call TenantId) -> BoxFuture<'call, Result<NotedQuota, HubError>> {
+    fn quota<'call>(&'call self, tenant: &'call TenantId) -> BoxFuture<'call, Result<StoredQuota, HubError>> {
         Box::pin(async move {
             // A tenant whose key is valid and whose plan nobody knows: as good as no answer.
             let QuotaVerdict::Quota(answer) = Self::quota(self, tenant).await? else {
@@ -74,7 +74,7 @@ impl QuotaSource for HiveHubClient {
                 incarnation,
                 policy_cursor: _,
             } = answer;
-            Ok(NotedQuota {
+            Ok(StoredQuota {
                 storage_bytes,
                 log_bytes,
                 vectors,
@@ -126,7 +126,7 @@ pub struct QuotaManager {
 
 struct Shared {
     source: Arc<dyn QuotaSource>,
-    catalogue: Catalogue,
+    node_store: NodeStore,
     defaults: DefaultLimits,
     interval: Duration,
     clock: Arc<dyn Clock>,
@@ -231,10 +231,10 @@ impl Allowance {
 }
 
 impl QuotaManager {
-    /// Asks `source`, at most every `interval` for each tenant, and remembers what it says in `catalogue`.
+    /// Asks `source`, at most every `interval` for each tenant, and remembers what it says in `node_store`.
     pub fn new(
         source: Arc<dyn QuotaSource>,
-        catalogue: Catalogue,
+        node_store: NodeStore,
         defaults: DefaultLimits,
         interval: Duration,
         clock: Arc<dyn Clock>,
@@ -242,7 +242,7 @@ impl QuotaManager {
         Self {
             shared: Arc::new(Shared {
                 source,
-                catalogue,
+                node_store,
                 defaults,
                 interval,
                 clock,
@@ -504,8 +504,8 @@ impl Shared {
         })
     }
 
-    fn remembered(&self, tenant: &TenantId) -> Option<NotedQuota> {
-        self.catalogue.quota(tenant).unwrap_or_else(|error| {
+    fn remembered(&self, tenant: &TenantId) -> Option<StoredQuota> {
+        self.node_store.quota(tenant).unwrap_or_else(|error| {
             warn!(%tenant, %error, "the limits known before cannot be read");
             None
         })
@@ -547,7 +547,7 @@ impl Question {
     }
 
     /// What an earlier life of the node knew of a tenant that this one knows nothing of.
-    async fn fallback(&self) -> Option<NotedQuota> {
+    async fn fallback(&self) -> Option<StoredQuota> {
         if self.entry.known.get().is_some() {
             return None;
         }
@@ -605,7 +605,7 @@ impl Question {
         true
     }
 
-    async fn answer(&self) -> Result<NotedQuota, HubError> {
+    async fn answer(&self) -> Result<StoredQuota, HubError> {
         let call = async {
             // Never closed; and if it were, asking without a permit would be the lesser harm.
             let _turn = self.shared.calls.acquire().await;
@@ -617,11 +617,11 @@ impl Question {
     }
 
     /// Whether these are the limits of the one of those who have had the id that was asked about.
-    fn is_meant(&self, answer: &NotedQuota) -> bool {
+    fn is_meant(&self, answer: &StoredQuota) -> bool {
         answer.incarnation.is_none_or(|of| *self.entry.incarnation.get_or_init(|| of) == of)
     }
 
-    fn publish(&self, answer: &NotedQuota) {
+    fn publish(&self, answer: &StoredQuota) {
         let limits = self.shared.defaults.complete(answer);
         let allowance = self.entry.known.get_or_init(|| match self.shared.journal.get() {
             Some(journal) => {
@@ -646,9 +646,9 @@ impl Question {
     }
 
     /// For a life of the node that begins without `HiveHub`.
-    async fn remember(&self, answer: NotedQuota) {
+    async fn remember(&self, answer: StoredQuota) {
         let (shared, tenant) = (Arc::clone(&self.shared), self.tenant.clone());
-        let kept = tokio::task::spawn_blocking(move || shared.catalogue.note_quota(&tenant, &answer)).await;
+        let kept = tokio::task::spawn_blocking(move || shared.node_store.store_quota(&tenant, &answer)).await;
         if let Ok(Err(error)) = kept {
             warn!(tenant = %self.tenant, %error, "the tenant's limits cannot be kept for a restart");
         }

@@ -11,9 +11,9 @@ use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
 use super::limits::DefaultLimits;
 use super::manager::{NoAllowance, QuotaManager, QuotaSource};
-use crate::catalogue::{Catalogue, NotedQuota};
 use crate::config::{RateLimiting, RequestCount};
 use crate::hivehub::{Clock, HubError};
+use crate::node_store::{NodeStore, StoredQuota};
 
 const INTERVAL: Duration = Duration::from_mins(1);
 /// Stands for a hub that does not answer.
@@ -41,14 +41,14 @@ struct Double {
 }
 
 impl QuotaSource for Double {
-    fn quota<'call>(&'call self, _: &'call TenantId) -> BoxFuture<'call, Result<NotedQuota, HubError>> {
+    fn quota<'call>(&'call self, _: &'call TenantId) -> BoxFuture<'call, Result<StoredQuota, HubError>> {
         Box::pin(async {
             self.calls.fetch_add(1, Ordering::SeqCst);
             let answer = self.vectors.load(Ordering::SeqCst);
             let _on_its_way = self.permits.acquire().await;
             match answer {
                 DOWN => Err(HubError::Failing { status: 500, retry_after: None }),
-                vectors => Ok(NotedQuota { vectors: Some(vectors), ..NotedQuota::default() }),
+                vectors => Ok(StoredQuota { vectors: Some(vectors), ..StoredQuota::default() }),
             }
         })
     }
@@ -74,7 +74,7 @@ fn bench(node: &Path, vectors: u64) -> Bench {
     });
     let manager = QuotaManager::new(
         Arc::clone(&hub) as Arc<dyn QuotaSource>,
-        Catalogue::open(node).unwrap(),
+        NodeStore::open(node).unwrap(),
         defaults,
         INTERVAL,
         Arc::clone(&hands) as Arc<dyn Clock>,

@@ -7,7 +7,7 @@
 //! - `storage_tracker`: bytes, vectors, collections and the log, decided within the writer.
 //! - `meter`: what a tenant's requests come to until they are in its log; `counts`: the numbers; `metering`:
 //!   all meters; `journal`: where they are written down until then.
-//! - `account`: what of a tenant's bill is closed and delivered; `noted_bill`: that, as it is noted down;
+//! - `account`: what of a tenant's bill is closed and delivered;
 //!   `reporter`: delivers it.
 
 mod account;
@@ -21,7 +21,6 @@ mod meter;
 #[cfg(test)]
 mod meter_tests;
 mod metering;
-mod noted_bill;
 mod rate_limiter;
 #[cfg(test)]
 mod rate_limiter_tests;
@@ -34,7 +33,6 @@ pub use self::limits::{DefaultLimits, Limits, RequestLimits};
 pub use self::manager::{Allowance, NoAllowance, QuotaManager, QuotaSource};
 pub use self::meter::{TakenUsage, TenantMeter};
 pub use self::metering::Metering;
-pub use self::noted_bill::{Delivered, NotedBill};
 pub use self::rate_limiter::{RateReport, RequestRefused, WindowReport};
 pub use self::reporter::Reporter;
 pub(crate) use self::storage_tracker::StorageTracker;

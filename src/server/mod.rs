@@ -161,7 +161,7 @@ impl Server {
                 let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
                 let quotas = QuotaManager::new(
                     Arc::new(client.clone()),
-                    tenancy.catalogue().clone(),
+                    tenancy.node_store().clone(),
                     DefaultLimits::from(&config.rate_limiting),
                     cluster.quota_check_interval.duration(),
                     Arc::clone(&clock),
@@ -170,7 +170,7 @@ impl Server {
                 let keys = KeyCache::new(client.clone(), config.auth.api_key_cache_ttl.duration(), clock);
                 let accounts = tenancy.accounts().cloned().unwrap_or_default();
                 let reporter =
-                    Reporter::new(accounts, client.clone(), metrics.clone(), tenancy.catalogue().clone());
+                    Reporter::new(accounts, client.clone(), metrics.clone(), tenancy.node_store().clone());
                 let policies = PolicyFeed::new(client.clone(), keys.clone())
                     .resume(tenancy.policies_followed_through())
                     .subscribe(Arc::new(quotas.clone()))

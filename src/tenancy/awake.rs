@@ -30,8 +30,8 @@ use super::shared_state::{SharedState, State};
 use super::unread_graphs::UnreadGraphs;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, Writer};
 use crate::audit::TenantDenials;
-use crate::catalogue::Catalogue;
 use crate::metrics::{Metrics, TenantMetrics, Waking};
+use crate::node_store::NodeStore;
 use crate::quota::{Accounts, Allowance, Metering, TenantAccount, TenantMeter};
 
 /// How many clients may read one tenant's log at the same time, and how many more may follow it.
@@ -511,13 +511,13 @@ impl Woken {
         &self,
         tenant: &TenantId,
         billed: &Billed,
-        catalogue: &Catalogue,
+        node_store: &NodeStore,
     ) -> (Bill, Books) {
         let Billed { metering, accounts, interval } = billed;
         let billing = *self.projection.billing();
         let meter = metering.wakes(tenant, self.reader.log_id(), billing.journal());
         // Of one whose log is closed all that it says is known; nothing more is looked for after a crash.
-        let account = accounts.wakes(tenant, self.reader.clone(), self.log.is_some(), billing, catalogue);
+        let account = accounts.wakes(tenant, self.reader.clone(), self.log.is_some(), billing, node_store);
         let books = Books::new(Arc::clone(&meter), Arc::clone(&account), accounts.clone(), *interval);
         (Bill { meter, account }, books)
     }

@@ -16,7 +16,8 @@ use super::deletion::DeletionError;
 use super::{Bed, FIRST_ANSWERS, STOPPING_PATIENCE, Tenancy};
 use crate::auth::{AccessCheck, ClusterPass};
 use crate::hivehub::Call;
-use crate::quota::{Accounts, Allowance, Backlog, Delivered, Metering, TenantAccount};
+use crate::node_store::Delivered;
+use crate::quota::{Accounts, Allowance, Backlog, Metering, TenantAccount};
 
 /// How often is looked for tenants to wake, and how soon for the first time again if one could not be.
 const LOOK_EVERY: Duration = Duration::from_mins(5);
@@ -67,8 +68,8 @@ impl Tenancy {
             return;
         }
         // Until every one was looked at: a crash meanwhile must not leave some that nobody knows of.
-        let catalogue = self.shared.catalogue.clone();
-        let knows_all = tokio::task::spawn_blocking(move || catalogue.knows_every_bill()).await;
+        let node_store = self.shared.node_store.clone();
+        let knows_all = tokio::task::spawn_blocking(move || node_store.knows_every_bill()).await;
         let mut all = !knows_all.is_ok_and(|knows_all| knows_all);
         loop {
             let tenancy = self.clone();
@@ -98,7 +99,7 @@ impl Tenancy {
             }
             if all && is_done {
                 all = false;
-                if let Err(error) = self.shared.catalogue.note_every_bill() {
+                if let Err(error) = self.shared.node_store.store_every_bill() {
                     warn!(%error, "every tenant will be looked at again after the next start");
                 }
             }
@@ -166,13 +167,13 @@ impl Tenancy {
             }
         }
         let stores = |tenant: &TenantId| {
-            let size = self.shared.catalogue.size(tenant).ok().flatten();
+            let size = self.shared.node_store.size(tenant).ok().flatten();
             size.is_none_or(|size| size.storage_bytes > 0)
         };
         let takes_bills = self.shared.metrics.hivehub_answers(Call::Usage);
         let mut behind_left = if takes_bills { usize::MAX } else { TRIED_MAX };
         let mut behind = Vec::new();
-        for (tenant, bill) in self.shared.catalogue.bills() {
+        for (tenant, bill) in self.shared.node_store.bills() {
             let is_tried = bill.is_behind() && behind_left > 0;
             behind_left -= usize::from(is_tried);
             if bill.is_behind() {
@@ -185,7 +186,7 @@ impl Tenancy {
         }
         billed.accounts.asleep(behind);
         if all {
-            let is_unknown = |tenant: &TenantId| !matches!(self.shared.catalogue.bill(tenant), Ok(Some(_)));
+            let is_unknown = |tenant: &TenantId| !matches!(self.shared.node_store.bill(tenant), Ok(Some(_)));
             found.extend(TenantFolder::tenants(data)?.into_iter().filter(is_unknown));
         }
         found.retain(|tenant| {
@@ -268,7 +269,7 @@ impl Tenancy {
         if let Some(awake) = bed.and_then(|bed| bed.rest().awake.clone()) {
             return awake.bill_facts();
         }
-        let noted = self.shared.catalogue.bill(tenant).unwrap_or_else(|error| {
+        let noted = self.shared.node_store.bill(tenant).unwrap_or_else(|error| {
             warn!(%tenant, %error, "where the tenant's bill stands cannot be read");
             None
         })?;

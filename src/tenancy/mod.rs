@@ -86,9 +86,9 @@ pub use self::sleeping::Rules;
 pub use self::tenant::{CollectionFacts, Ground, SearchState, Tenant};
 use crate::audit::Audit;
 use crate::auth::{Operation, Pass, Reach};
-use crate::catalogue::Catalogue;
 use crate::hivehub::PolicyCursor;
 use crate::metrics::{Metrics, Reading, TenantReading};
+use crate::node_store::NodeStore;
 use crate::quota::{Accounts, Allowance, Metering};
 use crate::scheduling::in_bulk;
 
@@ -133,7 +133,7 @@ pub struct Tenancy {
 #[derive(Debug)]
 struct Shared {
     data: PathBuf,
-    catalogue: Catalogue,
+    node_store: NodeStore,
     deleted: DeletedTenants,
     listed: Listed,
     /// One folder at a time becomes somebody's.
@@ -258,7 +258,7 @@ fn begins_log<L: Reach>(pass: &Pass<L>) -> bool {
 }
 
 /// All else that a node has in its data folder.
-fn open_beside_the_catalogue(
+fn open_beside_the_node_store(
     data: &Path,
     node: &Path,
     billed: Option<Duration>,
@@ -295,11 +295,11 @@ impl Tenancy {
             TryLockError::Error(error) => error,
         })?;
         // What it has of tenants is opened beside all else: of very many it takes longest.
-        let catalogue = Catalogue::open(&node).map_err(io::Error::other)?;
-        let (deleted, billed) = open_beside_the_catalogue(data, &node, billed)?;
+        let node_store = NodeStore::open(&node).map_err(io::Error::other)?;
+        let (deleted, billed) = open_beside_the_node_store(data, &node, billed)?;
         let shared = Shared {
             data: data.to_owned(),
-            catalogue,
+            node_store,
             deleted,
             listed: Listed::default(),
             binding: Mutex::default(),
@@ -331,12 +331,12 @@ impl Tenancy {
 
     /// Whether what the node notes down is in memory only, since the data folder does not take it for now.
     pub fn keeps_notes_in_memory(&self) -> bool {
-        self.shared.catalogue.is_wanting() || self.metering().is_some_and(Metering::is_failing)
+        self.shared.node_store.is_wanting() || self.metering().is_some_and(Metering::is_failing)
     }
 
     /// What the node has noted down about its tenants.
-    pub fn catalogue(&self) -> &Catalogue {
-        &self.shared.catalogue
+    pub fn node_store(&self) -> &NodeStore {
+        &self.shared.node_store
     }
 
     /// What this tenant may take up, asleep or awake.
@@ -612,8 +612,8 @@ impl Tenancy {
         let (tenancy, id) = (self.clone(), tenant.clone());
         // What was noted down of it may have to be waited for.
         let (woken, bill) = tokio::task::spawn_blocking(move || {
-            let Shared { billed, catalogue, .. } = &*tenancy.shared;
-            let bill = billed.as_ref().map(|billed| woken.keep_bill(&id, billed, catalogue));
+            let Shared { billed, node_store, .. } = &*tenancy.shared;
+            let bill = billed.as_ref().map(|billed| woken.keep_bill(&id, billed, node_store));
             (woken, bill)
         })
         .await

@@ -20,7 +20,7 @@ use super::share::Share;
 use super::shared_state::{Crowded, Figures, State};
 use super::writer::Queued;
 use crate::auth::{self, Admin, DenialReason, Operation, Pass, Reach};
-use crate::catalogue::NotedSize;
+use crate::node_store::StoredSize;
 use crate::quota::Limits;
 
 /// How long a write waits for a place in the writer's queue.
@@ -124,7 +124,7 @@ impl<L> Tenant<L> {
     }
 
     /// How large it is.
-    pub fn size(&self) -> NotedSize {
+    pub fn size(&self) -> StoredSize {
         self.awake.size()
     }
 

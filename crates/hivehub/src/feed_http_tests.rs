@@ -131,7 +131,7 @@ impl Node {
         let url = format!("http://{address}").parse().unwrap();
         let client = HiveHubClient::new(&url, &Secret::new("k")).unwrap();
         let clock = Arc::new(SystemClock::default());
-        let cache = KeyCache::new(client.clone(), Duration::from_secs(300), clock);
+        let cache = KeyCache::new(client.clone(), Duration::from_mins(5), clock);
         let notes = Arc::<Notes>::default();
         let feed = PolicyFeed::new(client, cache.clone()).subscribe(Arc::clone(&notes) as Arc<_>);
         let stop = CancellationToken::new();

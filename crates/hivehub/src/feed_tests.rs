@@ -79,7 +79,7 @@ impl Bench {
         let hub = Arc::new(Double { news: Mutex::new(news.into_iter().collect()), ..Double::default() });
         let notes = Arc::<Notes>::default();
         let client = HiveHubClient::new(&"http://127.0.0.1:1".parse().unwrap(), &Secret::new("k")).unwrap();
-        let cache = KeyCache::new(client, Duration::from_secs(300), Arc::new(SystemClock::default()));
+        let cache = KeyCache::new(client, Duration::from_mins(5), Arc::new(SystemClock::default()));
         let feed = PolicyFeed::new(Arc::clone(&hub), cache).subscribe(Arc::clone(&notes) as Arc<_>);
         Self { hub, notes, feed }
     }

@@ -8,8 +8,8 @@ use vectorizer_log::{
 };
 use vectorizer_replay::Billing;
 
-use super::super::noted_bill::DeliveredWindow;
 use crate::hivehub::{Correction, Unit, UsageData, UsageEvent, UsageEventId, UsageSource, Window};
+use crate::node_store::DeliveredWindow;
 
 /// How many closes are remembered of those that were come by on the way to the oldest one.
 const FOUND_MAX: usize = 512;

@@ -34,13 +34,13 @@ pub(super) use self::lines::{Found, closed_at};
 pub(super) use self::outbox::Outbox;
 use self::outbox::Part;
 use super::account::{Accounts, TenantAccount};
-use super::noted_bill::DeliveredWindow;
-use crate::catalogue::Catalogue;
 use crate::hivehub::{
     Extensible, Garbage, HiveHubClient, HubError, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt,
     with_jitter,
 };
 use crate::metrics::Metrics;
+use crate::node_store::DeliveredWindow;
+use crate::node_store::NodeStore;
 
 /// How many tenants share a report, and how many closes of each are in it.
 const TENANTS_MAX: usize = 64;
@@ -66,7 +66,7 @@ pub struct Reporter {
     accounts: Accounts,
     client: HiveHubClient,
     metrics: Metrics,
-    catalogue: Catalogue,
+    node_store: NodeStore,
     /// How many tenants share the next report: fewer while it is found out which of them cannot be understood.
     tenants_max: usize,
     /// Whose turn it was last.
@@ -129,8 +129,8 @@ type UnderWay = Arc<Mutex<VecDeque<Sent>>>;
 
 impl Reporter {
     /// Delivers what the `accounts` have.
-    pub fn new(accounts: Accounts, client: HiveHubClient, metrics: Metrics, catalogue: Catalogue) -> Self {
-        match catalogue.parked_lines() {
+    pub fn new(accounts: Accounts, client: HiveHubClient, metrics: Metrics, node_store: NodeStore) -> Self {
+        match node_store.parked_lines() {
             Ok(lines) => metrics.lines_parked(lines),
             Err(error) => warn!(%error, "it cannot be read how many lines HiveHub has rejected"),
         }
@@ -138,7 +138,7 @@ impl Reporter {
             accounts,
             client,
             metrics,
-            catalogue,
+            node_store,
             tenants_max: TENANTS_MAX,
             last: None,
             is_turn_of_deleted: false,
@@ -307,7 +307,7 @@ impl Reporter {
             return;
         }
         self.metrics.lines_parked(lines as u64);
-        if let Err(error) = self.catalogue.note_parked_lines(self.metrics.parked_lines()) {
+        if let Err(error) = self.node_store.store_parked_lines(self.metrics.parked_lines()) {
             warn!(%error, "it cannot be noted down how many lines HiveHub has rejected");
         }
     }

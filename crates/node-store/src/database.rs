@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use vectorizer_log::storage::{StorageFailure, open_when_free};
 
-use super::CatalogueError;
+use super::error::NodeStoreError;
 
 /// What is added to the name of one that is damaged when it is put aside, in place of an older one.
 pub(super) const UNREADABLE: &str = ".unreadable";
@@ -49,9 +49,9 @@ enum State {
     Opening,
     Open(Arc<Trees>),
     /// It cannot be opened for now, and is tried again.
-    Wanting(Arc<CatalogueError>),
+    Wanting(Arc<NodeStoreError>),
     /// It cannot be opened.
-    Failed(Arc<CatalogueError>),
+    Failed(Arc<NodeStoreError>),
 }
 
 /// An open database.
@@ -86,7 +86,7 @@ impl Database {
     /// # Errors
     ///
     /// That it cannot be opened for another reason.
-    pub(super) fn open(self: &Arc<Self>) -> Result<(), Arc<CatalogueError>> {
+    pub(super) fn open(self: &Arc<Self>) -> Result<(), Arc<NodeStoreError>> {
         let outcome = self.attempt();
         let wants = matches!(&outcome, Err(error) if error.is_want());
         let (state, outcome) = match outcome {
@@ -132,10 +132,10 @@ impl Database {
     pub(super) fn with<T>(
         self: &Arc<Self>,
         tree: &str,
-        call: impl FnOnce(&sled::Tree) -> Result<T, CatalogueError>,
-    ) -> Result<T, CatalogueError> {
+        call: impl FnOnce(&sled::Tree) -> Result<T, NodeStoreError>,
+    ) -> Result<T, NodeStoreError> {
         let trees = self.trees()?;
-        let (_, tree) = trees.0.iter().find(|(name, _)| *name == tree).ok_or(CatalogueError::NoSuchTree)?;
+        let (_, tree) = trees.0.iter().find(|(name, _)| *name == tree).ok_or(NodeStoreError::NoSuchTree)?;
         let done = guarded(|| call(tree));
         if let Err(error) = &done
             && error.is_want()
@@ -145,18 +145,18 @@ impl Database {
         done
     }
 
-    fn trees(&self) -> Result<Arc<Trees>, CatalogueError> {
+    fn trees(&self) -> Result<Arc<Trees>, NodeStoreError> {
         let is_opening = |state: &mut State| matches!(state, State::Opening);
         let state = self.settled.wait_while(self.state(), is_opening).unwrap_or_else(PoisonError::into_inner);
         match &*state {
             State::Open(trees) => Ok(Arc::clone(trees)),
-            State::Wanting(error) | State::Failed(error) => Err(CatalogueError::Unopened(Arc::clone(error))),
-            State::Opening => Err(CatalogueError::NoSuchTree),
+            State::Wanting(error) | State::Failed(error) => Err(NodeStoreError::Unopened(Arc::clone(error))),
+            State::Opening => Err(NodeStoreError::NoSuchTree),
         }
     }
 
     /// A call has failed for want.
-    fn lost(self: &Arc<Self>, failed: &Arc<Trees>, error: &CatalogueError) {
+    fn lost(self: &Arc<Self>, failed: &Arc<Trees>, error: &NodeStoreError) {
         let mut state = self.state();
         if !matches!(&*state, State::Open(trees) if Arc::ptr_eq(trees, failed)) {
             return;
@@ -166,7 +166,7 @@ impl Database {
             database = self.name,
             "the node's notes cannot be used for now"
         );
-        let reason = CatalogueError::Wanting(error.to_string());
+        let reason = NodeStoreError::Wanting(error.to_string());
         let before = std::mem::replace(&mut *state, State::Wanting(Arc::new(reason)));
         drop(state);
         drop(before);
@@ -197,17 +197,17 @@ impl Database {
                 return;
             }
         };
-        if let Err(error) = thread::Builder::new().name("catalogue".to_owned()).spawn(work) {
+        if let Err(error) = thread::Builder::new().name("node-store".to_owned()).spawn(work) {
             warn!(%error, database = self.name, "the node's notes will not be opened before the next start");
         }
     }
 
-    fn attempt(&self) -> Result<Trees, CatalogueError> {
+    fn attempt(&self) -> Result<Trees, NodeStoreError> {
         // IMPORTANT: whatever happens there is an outcome, which others wait for.
         guarded(|| {
             let database = open_or_begin_anew(&self.node, self.name)?;
             let tree = |name: &&'static str| Ok((*name, database.open_tree(name)?));
-            let trees = self.trees.iter().map(tree).collect::<Result<_, CatalogueError>>()?;
+            let trees = self.trees.iter().map(tree).collect::<Result<_, NodeStoreError>>()?;
             Ok(Trees(trees))
         })
     }
@@ -218,7 +218,7 @@ impl Database {
 }
 
 /// sled may panic on damage, and where the system refuses something.
-fn guarded<T>(call: impl FnOnce() -> Result<T, CatalogueError>) -> Result<T, CatalogueError> {
+fn guarded<T>(call: impl FnOnce() -> Result<T, NodeStoreError>) -> Result<T, NodeStoreError> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         let message = panic
             .downcast_ref::<String>()
@@ -227,15 +227,15 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, CatalogueError>) -> Result<T, Cat
             .unwrap_or("unknown");
         let reason = format!("sled panicked: {message}");
         Err(if StorageFailure::of_panic(message).is_want() {
-            CatalogueError::Wanting(reason)
+            NodeStoreError::Wanting(reason)
         } else {
-            CatalogueError::Damaged(reason)
+            NodeStoreError::Damaged(reason)
         })
     })
 }
 
 /// The database in this folder of the node's; an empty one if that is damaged.
-fn open_or_begin_anew(node: &Path, folder: &str) -> Result<sled::Db, CatalogueError> {
+fn open_or_begin_anew(node: &Path, folder: &str) -> Result<sled::Db, NodeStoreError> {
     let path = node.join(folder);
     // A lock that is held says nothing of what is in it.
     open_when_free(LOCK_PATIENCE, || open(&path)).or_else(|error| {
@@ -245,7 +245,7 @@ fn open_or_begin_anew(node: &Path, folder: &str) -> Result<sled::Db, CatalogueEr
         let reason = error.to_string();
         warn!(reason, ?path, "what the node has noted down cannot be read and is begun anew");
         let aside = node.join(format!("{folder}{UNREADABLE}"));
-        let failed = |source| CatalogueError::Folder { path: path.clone(), source };
+        let failed = |source| NodeStoreError::Folder { path: path.clone(), source };
         match fs::remove_dir_all(&aside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             Ok(()) | Err(_) => {}
@@ -255,7 +255,7 @@ fn open_or_begin_anew(node: &Path, folder: &str) -> Result<sled::Db, CatalogueEr
     })
 }
 
-fn open(path: &Path) -> Result<sled::Db, CatalogueError> {
+fn open(path: &Path) -> Result<sled::Db, NodeStoreError> {
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(CACHE_BYTES)

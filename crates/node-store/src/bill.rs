@@ -1,14 +1,13 @@
-//! Where a tenant's bill stands, as it is noted down.
+//! The state of a tenant's bill, as it is stored.
 
 use serde::{Deserialize, Serialize};
+use vectorizer_hivehub::rfc3339;
 use vectorizer_log::{LogId, MeterTotal, ParkedLine, Seq, Timestamp};
 use vectorizer_replay::{Billing, OpenWindow};
 
-use crate::hivehub::rfc3339;
-
-/// Where a tenant's bill stands, for the time when it sleeps.
+/// The state of a tenant's bill, for the time when the tenant sleeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NotedBill {
+pub struct StoredBill {
     /// The log that it is computed from.
     pub log_id: LogId,
     /// The newest close or correction.
@@ -42,8 +41,8 @@ fn unknown() -> bool {
     true
 }
 
-impl NotedBill {
-    /// As far as a log tells, of a tenant that is awake or not: who has delivered what of it is noted down elsewhere.
+impl StoredBill {
+    /// As far as a log tells, of a tenant that is awake or not. What was delivered when is not in the log.
     pub fn of_log(log_id: LogId, billing: &Billing, awake: bool) -> Self {
         Self {
             log_id,
@@ -75,9 +74,9 @@ impl NotedBill {
 pub struct Delivered {
     /// Every close and correction through here.
     pub seq: Seq,
-    /// When; `None` if that was not noted down.
+    /// When; `None` if that was not stored.
     pub at: Option<Timestamp>,
-    /// The last window of it; `None` if that was not noted down.
+    /// The last window of it; `None` if that was not stored.
     pub window: Option<DeliveredWindow>,
 }
 
@@ -104,8 +103,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_noted_down_is_read_again_and_what_older_servers_noted_too() {
-        let noted = NotedBill {
+    fn what_is_stored_is_read_again_and_what_older_servers_stored_too() {
+        let stored = StoredBill {
             log_id: LogId::new(Uuid::from_u128(7)),
             closed: Seq::new(9),
             delivered: Seq::new(8),
@@ -124,12 +123,12 @@ mod tests {
             window_counts: true,
             awake: true,
         };
-        let text = serde_json::to_vec(&noted).unwrap();
-        assert_eq!(serde_json::from_slice::<NotedBill>(&text).unwrap(), noted);
+        let text = serde_json::to_vec(&stored).unwrap();
+        assert_eq!(serde_json::from_slice::<StoredBill>(&text).unwrap(), stored);
         let mut older: serde_json::Value =
-            serde_json::to_value(&NotedBill { delivered_window: None, ..noted.clone() }).unwrap();
+            serde_json::to_value(&StoredBill { delivered_window: None, ..stored.clone() }).unwrap();
         assert_eq!(older.as_object_mut().unwrap().remove("delivered_window"), None);
-        let older: NotedBill = serde_json::from_value(older).unwrap();
-        assert_eq!(older.delivered(), Delivered { window: None, ..noted.delivered() });
+        let older: StoredBill = serde_json::from_value(older).unwrap();
+        assert_eq!(older.delivered(), Delivered { window: None, ..stored.delivered() });
     }
 }
