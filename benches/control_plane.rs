@@ -23,11 +23,11 @@ use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use vectorizer::auth::{AccessCheck, Asked, FailedAuthentications, Operation};
-use vectorizer::config::{RateLimiting, RequestCount, Secret};
+use vectorizer::config::Secret;
 use vectorizer::hivehub::{Clock, HiveHubClient, HubError, KeyCache, SystemClock};
+use vectorizer::limits::{DefaultLimits, QuotaManager, QuotaSource, RequestLimits};
 use vectorizer::metrics::Metrics;
 use vectorizer::node_store::{NodeStore, StoredQuota};
-use vectorizer::quota::{DefaultLimits, QuotaManager, QuotaSource};
 use vectorizer_log::TenantId;
 
 use client::{Client, Server};
@@ -98,10 +98,7 @@ fn cost() -> Outcome<()> {
 
 fn manager(hub: Arc<dyn QuotaSource>, node: &Path, clock: Arc<dyn Clock>) -> Outcome<QuotaManager> {
     std::fs::create_dir_all(node)?;
-    let defaults = DefaultLimits::from(&RateLimiting {
-        default_requests_per_minute: RequestCount::new(1_000).ok_or("no count")?,
-        default_requests_per_hour: RequestCount::new(10_000).ok_or("no count")?,
-    });
+    let defaults = DefaultLimits::new(RequestLimits { per_minute: 1_000, per_hour: 10_000 });
     Ok(QuotaManager::new(hub, NodeStore::open(node)?, defaults, Duration::from_mins(1), clock))
 }
 
@@ -295,9 +292,9 @@ fn memory() -> Outcome<()> {
     runtime.block_on(async {
         for tenant in 0..KNOWN {
             let tenant: TenantId = format!("tenant-{tenant:06}").parse()?;
-            let allowance = manager.allowance(&tenant, None).await?;
+            let tenant_limits = manager.limits_of(&tenant, None).await?;
             let now = manager.uptime();
-            allowance.charge(now).1.map_err(|_| "refused")?;
+            tenant_limits.charge(now).1.map_err(|_| "refused")?;
         }
         Outcome::Ok(())
     })?;

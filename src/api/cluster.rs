@@ -20,8 +20,8 @@ use super::{App, openapi};
 use crate::auth::{ClusterPass, Holds, Level, Operation, Requirement, rest_level};
 
 use crate::hivehub::{Call, Extensible, Holder, Permission, QuotaVerdict, TenantStatus, integer};
+use crate::limits::Limits;
 use crate::node_store::StoredSize;
-use crate::quota::Limits;
 use crate::tenancy::{AtHiveHub, BillFacts, DeletedFacts, DeletionError, EndedBy, TenantState, WindowFacts};
 
 /// The most tenants on a page, and how many there are on one that does not say.

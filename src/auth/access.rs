@@ -17,7 +17,7 @@ use crate::hivehub::DeploymentName;
 use crate::hivehub::{
     HiveHubClient, Holder, HubError, KeyCache, KeyIdentity, LookupError, QuotaVerdict, Refusal,
 };
-use crate::quota::{Allowance, Limits, NoAllowance, QuotaManager, RateReport, RequestRefused};
+use crate::limits::{Limits, LimitsUnavailable, QuotaManager, RateReport, RequestRefused, TenantLimits};
 
 /// Who may enter.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ pub enum AccessCheck {
         /// Which.
         tenant: TenantId,
         /// Of everything.
-        allowance: Arc<Allowance>,
+        tenant_limits: Arc<TenantLimits>,
     },
 }
 
@@ -56,7 +56,7 @@ pub struct Admitted {
 pub struct Pass<L> {
     tenant: TenantId,
     incarnation: Option<Incarnation>,
-    allowance: Arc<Allowance>,
+    tenant_limits: Arc<TenantLimits>,
     key_id: Option<KeyId>,
     via: Via,
     asked: Asked,
@@ -69,7 +69,7 @@ pub struct Pass<L> {
 pub struct McpPass {
     tenant: TenantId,
     incarnation: Option<Incarnation>,
-    allowance: Arc<Allowance>,
+    tenant_limits: Arc<TenantLimits>,
     key_id: Option<KeyId>,
     reach: Level,
     asked: Asked,
@@ -155,7 +155,7 @@ pub enum Admission {
 impl AccessCheck {
     /// Single-tenant mode, with this tenant.
     pub fn keyless(tenant: TenantId) -> Self {
-        Self::Keyless { tenant, allowance: Allowance::unlimited() }
+        Self::Keyless { tenant, tenant_limits: TenantLimits::unlimited() }
     }
 
     /// Admits a caller to one operation of one request and charges its tenant for it. `bearer` is what the
@@ -224,25 +224,25 @@ impl AccessCheck {
         }
     }
 
-    /// The allowance of a tenant that is woken for the server's own sake.
-    pub async fn allowance(&self, tenant: &TenantId) -> Result<Arc<Allowance>, NoAllowance> {
+    /// The limits of a tenant that is woken for the server's own sake.
+    pub async fn limits_of(&self, tenant: &TenantId) -> Result<Arc<TenantLimits>, LimitsUnavailable> {
         match self {
-            Self::Keyless { allowance, .. } => Ok(Arc::clone(allowance)),
-            Self::Keys { quotas, .. } => quotas.allowance(tenant, None).await,
+            Self::Keyless { tenant_limits, .. } => Ok(Arc::clone(tenant_limits)),
+            Self::Keys { quotas, .. } => quotas.limits_of(tenant, None).await,
         }
     }
 
     /// What is known of a tenant's limits, without asking anyone.
     pub fn known_limits(&self, tenant: &TenantId) -> Option<Limits> {
         match self {
-            Self::Keyless { allowance, .. } => Some(allowance.limits()),
+            Self::Keyless { tenant_limits, .. } => Some(tenant_limits.current()),
             Self::Keys { quotas, .. } => quotas.known(tenant),
         }
     }
 
     async fn identify(&self, bearer: Option<&str>, from: Option<IpAddr>) -> Result<Caller<'_>, Denied> {
         let (keys, failures, quotas, deployment) = match self {
-            Self::Keyless { tenant, allowance } => return Ok(Caller::Keyless { tenant, allowance }),
+            Self::Keyless { tenant, tenant_limits } => return Ok(Caller::Keyless { tenant, tenant_limits }),
             Self::Keys { keys, failures, quotas, deployment } => (keys, failures, quotas, deployment),
         };
         let identity = holder(keys, failures, bearer, from).await?;
@@ -261,16 +261,16 @@ impl AccessCheck {
                 (tenant.id.clone(), tenant.incarnation)
             }
         };
-        let denial = match quotas.allowance(&tenant, incarnation).await {
-            Ok(allowance) => {
+        let denial = match quotas.limits_of(&tenant, incarnation).await {
+            Ok(tenant_limits) => {
                 let now = quotas.uptime();
-                return Ok(Caller::Tenant { tenant, incarnation, identity, allowance, now });
+                return Ok(Caller::Tenant { tenant, incarnation, identity, tenant_limits, now });
             }
-            Err(NoAllowance::Unknown { retry_after }) => {
+            Err(LimitsUnavailable::Unknown { retry_after }) => {
                 Denial::LimitsUnknown { retry_after_seconds: retry_after.as_secs().max(1) }
             }
             // Of a tenant that is no more, whatever was heard of that.
-            Err(NoAllowance::Outdated) => Denial::InvalidKey,
+            Err(LimitsUnavailable::Outdated) => Denial::InvalidKey,
         };
         Err(Denied { denial, tenant: Some(tenant), key_id: Some(identity.key_id.clone()) })
     }
@@ -334,12 +334,12 @@ fn is_confirmed(reason: &Refusal) -> bool {
 /// Somebody who is known.
 enum Caller<'check> {
     /// Whoever reaches a server without keys: its one tenant's administrator, and its operator.
-    Keyless { tenant: &'check TenantId, allowance: &'check Arc<Allowance> },
+    Keyless { tenant: &'check TenantId, tenant_limits: &'check Arc<TenantLimits> },
     Tenant {
         tenant: TenantId,
         incarnation: Option<Incarnation>,
         identity: Arc<KeyIdentity>,
-        allowance: Arc<Allowance>,
+        tenant_limits: Arc<TenantLimits>,
         now: Duration,
     },
     /// It has no tenant and sees no tenant's data.
@@ -349,7 +349,7 @@ enum Caller<'check> {
 impl Caller<'_> {
     fn charge(&self) -> (Option<RateReport>, Result<(), RequestRefused>) {
         match self {
-            Self::Tenant { allowance, now, .. } => allowance.charge(*now),
+            Self::Tenant { tenant_limits, now, .. } => tenant_limits.charge(*now),
             Self::Keyless { .. } | Self::Operator { .. } => (None, Ok(())),
         }
     }
@@ -394,38 +394,40 @@ impl Caller<'_> {
     }
 
     fn permit_tenant(self, needed: Level, asked: &Asked) -> Result<Admission, Denied> {
-        let (tenant, incarnation, allowance, key_id) = match self {
-            Self::Keyless { tenant, allowance } => (tenant.clone(), None, Arc::clone(allowance), None),
-            Self::Tenant { tenant, incarnation, identity, allowance, .. }
+        let (tenant, incarnation, tenant_limits, key_id) = match self {
+            Self::Keyless { tenant, tenant_limits } => {
+                (tenant.clone(), None, Arc::clone(tenant_limits), None)
+            }
+            Self::Tenant { tenant, incarnation, identity, tenant_limits, .. }
                 if rest_level(identity.permission).is_some_and(|reach| reach >= needed) =>
             {
-                (tenant, incarnation, allowance, Some(identity.key_id.clone()))
+                (tenant, incarnation, tenant_limits, Some(identity.key_id.clone()))
             }
             Self::Tenant { .. } | Self::Operator { .. } => {
                 return Err(self.denied(Denial::Insufficient { needed: name(needed) }));
             }
         };
         Ok(match needed {
-            Level::Read => Admission::Read(Pass::mint(tenant, incarnation, allowance, key_id, asked)),
-            Level::Write => Admission::Write(Pass::mint(tenant, incarnation, allowance, key_id, asked)),
-            Level::Admin => Admission::Admin(Pass::mint(tenant, incarnation, allowance, key_id, asked)),
+            Level::Read => Admission::Read(Pass::mint(tenant, incarnation, tenant_limits, key_id, asked)),
+            Level::Write => Admission::Write(Pass::mint(tenant, incarnation, tenant_limits, key_id, asked)),
+            Level::Admin => Admission::Admin(Pass::mint(tenant, incarnation, tenant_limits, key_id, asked)),
         })
     }
 
     fn permit_mcp(self, asked: &Asked) -> Result<McpPass, Denied> {
-        let (tenant, incarnation, allowance, key_id, reach) = match self {
-            Self::Keyless { tenant, allowance } => {
-                (tenant.clone(), None, Arc::clone(allowance), None, Level::Admin)
+        let (tenant, incarnation, tenant_limits, key_id, reach) = match self {
+            Self::Keyless { tenant, tenant_limits } => {
+                (tenant.clone(), None, Arc::clone(tenant_limits), None, Level::Admin)
             }
-            Self::Tenant { tenant, incarnation, identity, allowance, .. } => {
+            Self::Tenant { tenant, incarnation, identity, tenant_limits, .. } => {
                 let reach = mcp_level(identity.permission);
-                (tenant, incarnation, allowance, Some(identity.key_id.clone()), reach)
+                (tenant, incarnation, tenant_limits, Some(identity.key_id.clone()), reach)
             }
             Self::Operator { .. } => {
                 return Err(self.denied(Denial::Insufficient { needed: "a tenant's" }));
             }
         };
-        Ok(McpPass { tenant, incarnation, allowance, key_id, reach, asked: asked.clone() })
+        Ok(McpPass { tenant, incarnation, tenant_limits, key_id, reach, asked: asked.clone() })
     }
 
     fn permit_operator(self, asked: &Asked) -> Result<ClusterPass, Denied> {
@@ -457,8 +459,8 @@ impl<L> Pass<L> {
     }
 
     /// What the tenant may use.
-    pub fn allowance(&self) -> &Arc<Allowance> {
-        &self.allowance
+    pub fn tenant_limits(&self) -> &Arc<TenantLimits> {
+        &self.tenant_limits
     }
 
     /// Who uses it.
@@ -480,19 +482,19 @@ impl<L> Pass<L> {
     fn mint(
         tenant: TenantId,
         incarnation: Option<Incarnation>,
-        allowance: Arc<Allowance>,
+        tenant_limits: Arc<TenantLimits>,
         key_id: Option<KeyId>,
         asked: &Asked,
     ) -> Self {
         let (via, asked) = (Via::Rest, asked.clone());
-        Self { tenant, incarnation, allowance, key_id, via, asked, level: PhantomData }
+        Self { tenant, incarnation, tenant_limits, key_id, via, asked, level: PhantomData }
     }
 
     fn for_mcp(pass: &McpPass, asked: Asked) -> Self {
-        let McpPass { tenant, incarnation, allowance, key_id, .. } = pass;
-        let (tenant, allowance, key_id) = (tenant.clone(), Arc::clone(allowance), key_id.clone());
+        let McpPass { tenant, incarnation, tenant_limits, key_id, .. } = pass;
+        let (tenant, tenant_limits, key_id) = (tenant.clone(), Arc::clone(tenant_limits), key_id.clone());
         let incarnation = *incarnation;
-        Self { tenant, incarnation, allowance, key_id, via: Via::Mcp, asked, level: PhantomData }
+        Self { tenant, incarnation, tenant_limits, key_id, via: Via::Mcp, asked, level: PhantomData }
     }
 }
 

@@ -38,11 +38,12 @@ use crate::api::{
     AllowedHosts, App, BodyLimits, NetworkRules, PageOrigins, Peer, metrics_router, router, share_size,
 };
 use crate::auth::{AccessCheck, FailedAuthentications};
+use crate::billing::Reporter;
 use crate::config::{self, Config, PageOrigin, Seconds};
 use crate::embedding::{Embedder, UnusableEmbedder};
 use crate::hivehub::{Clock, HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
+use crate::limits::{DefaultLimits, QuotaManager, RequestLimits};
 use crate::metrics::Metrics;
-use crate::quota::{DefaultLimits, QuotaManager, Reporter};
 use crate::tenancy::{Rules, ShareSize, Tenancy};
 
 /// The tenant of a server without keys.
@@ -162,7 +163,7 @@ impl Server {
                 let quotas = QuotaManager::new(
                     Arc::new(client.clone()),
                     tenancy.node_store().clone(),
-                    DefaultLimits::from(&config.rate_limiting),
+                    default_limits(&config.rate_limiting),
                     cluster.quota_check_interval.duration(),
                     Arc::clone(&clock),
                 )
@@ -299,6 +300,14 @@ impl Server {
         beside.join_all().await;
         info!("stopped");
     }
+}
+
+/// The limits of a tenant whose plan names none.
+fn default_limits(configured: &config::RateLimiting) -> DefaultLimits {
+    DefaultLimits::new(RequestLimits {
+        per_minute: configured.default_requests_per_minute.get(),
+        per_hour: configured.default_requests_per_hour.get(),
+    })
 }
 
 /// Says who may do everything on a server without keys.

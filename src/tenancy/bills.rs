@@ -15,9 +15,10 @@ use super::awake::{Awake, WakeError};
 use super::deletion::DeletionError;
 use super::{Bed, FIRST_ANSWERS, STOPPING_PATIENCE, Tenancy};
 use crate::auth::{AccessCheck, ClusterPass};
+use crate::billing::{Accounts, Backlog, Metering, TenantAccount};
 use crate::hivehub::Call;
+use crate::limits::TenantLimits;
 use crate::node_store::Delivered;
-use crate::quota::{Accounts, Allowance, Backlog, Metering, TenantAccount};
 
 /// How often is looked for tenants to wake, and how soon for the first time again if one could not be.
 const LOOK_EVERY: Duration = Duration::from_mins(5);
@@ -114,7 +115,7 @@ impl Tenancy {
         if self.shared.stop.is_cancelled() {
             return false;
         }
-        let Ok(allowance) = access.allowance(tenant).await else { return false };
+        let Ok(tenant_limits) = access.limits_of(tenant).await else { return false };
         let waking = {
             let bed = self.bed(tenant);
             let mut rest = bed.rest();
@@ -125,7 +126,7 @@ impl Tenancy {
             if rest.awake.as_ref().is_some_and(|awake| !awake.has_failed()) {
                 return true;
             }
-            self.waking(&bed, &mut rest, tenant, None, &allowance, false)
+            self.waking(&bed, &mut rest, tenant, None, &tenant_limits, false)
         };
         match waking {
             Ok(mut waking) => {
@@ -213,7 +214,7 @@ impl Tenancy {
             let mut rest = bed.rest();
             let is_awake = rest.awake.as_ref().is_some_and(|awake| !awake.has_failed());
             // Nobody enters: it is moving.
-            (!is_awake).then(|| self.waking(bed, &mut rest, tenant, None, &Allowance::unlimited(), false))
+            (!is_awake).then(|| self.waking(bed, &mut rest, tenant, None, &TenantLimits::unlimited(), false))
         };
         let woken = match waking {
             Some(Ok(mut waking)) => {

@@ -86,10 +86,11 @@ pub use self::sleeping::Rules;
 pub use self::tenant::{CollectionFacts, Ground, SearchState, Tenant};
 use crate::audit::Audit;
 use crate::auth::{Operation, Pass, Reach};
+use crate::billing::{Accounts, Metering};
 use crate::hivehub::PolicyCursor;
+use crate::limits::TenantLimits;
 use crate::metrics::{Metrics, Reading, TenantReading};
 use crate::node_store::NodeStore;
-use crate::quota::{Accounts, Allowance, Metering};
 use crate::scheduling::in_bulk;
 
 /// The node's own entry in the data folder. No tenant can have this name.
@@ -239,7 +240,7 @@ struct Came {
     tenant: TenantId,
     /// Which of those who have had the id; `None` is the one whose the folder is.
     incarnation: Option<Incarnation>,
-    allowance: Arc<Allowance>,
+    tenant_limits: Arc<TenantLimits>,
     /// Whether a log is made if there is none. Nothing is made for those who only read.
     begins: bool,
 }
@@ -471,7 +472,7 @@ impl Tenancy {
                 }
             }
         }
-        let waking = self.waking(bed, &mut rest, pass.tenant(), comes, pass.allowance(), begins)?;
+        let waking = self.waking(bed, &mut rest, pass.tenant(), comes, pass.tenant_limits(), begins)?;
         Ok(Approach::Waking(waking, Waiter::join(bed, &mut rest)?))
     }
 
@@ -482,7 +483,7 @@ impl Tenancy {
         rest: &mut Rest,
         tenant: &TenantId,
         comes: Option<Incarnation>,
-        allowance: &Arc<Allowance>,
+        tenant_limits: &Arc<TenantLimits>,
         begins: bool,
     ) -> Result<watch::Receiver<Option<Outcome>>, Arc<WakeError>> {
         match (&rest.waking, &rest.failure) {
@@ -494,8 +495,8 @@ impl Tenancy {
                 rest.waking = Some(waking.clone());
                 rest.stop = self.shared.stop.child_token();
                 let (bed, stop) = (Arc::clone(bed), rest.stop.clone());
-                let (tenant, allowance) = (tenant.clone(), Arc::clone(allowance));
-                let came = Came { tenant, incarnation: comes, allowance, begins };
+                let (tenant, tenant_limits) = (tenant.clone(), Arc::clone(tenant_limits));
+                let came = Came { tenant, incarnation: comes, tenant_limits, begins };
                 let work = self.clone().wake(came, bed, stop, publish);
                 self.shared.tasks.spawn(work.in_current_span());
                 Ok(waking)
@@ -572,7 +573,7 @@ impl Tenancy {
     /// Opens the tenant's log.
     async fn open(
         &self,
-        Came { tenant, incarnation: comes, allowance, begins }: Came,
+        Came { tenant, incarnation: comes, tenant_limits, begins }: Came,
         after_failure: bool,
         stop: CancellationToken,
     ) -> Result<Arc<Awake>, WakeError> {
@@ -626,7 +627,7 @@ impl Tenancy {
         };
         Ok(woken.start(
             tenant,
-            Terms { incarnation: bound, share, allowance, bill },
+            Terms { incarnation: bound, share, tenant_limits, bill },
             watched,
             &self.shared.tasks,
             self.shared.turns.clone(),

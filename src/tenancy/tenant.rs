@@ -20,8 +20,8 @@ use super::share::Share;
 use super::shared_state::{Crowded, Figures, State};
 use super::writer::Queued;
 use crate::auth::{self, Admin, DenialReason, Operation, Pass, Reach};
+use crate::limits::Limits;
 use crate::node_store::StoredSize;
-use crate::quota::Limits;
 
 /// How long a write waits for a place in the writer's queue.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
@@ -130,7 +130,7 @@ impl<L> Tenant<L> {
 
     /// What it may use.
     pub fn limits(&self) -> Limits {
-        self.pass.allowance().limits()
+        self.pass.tenant_limits().current()
     }
 
     /// What it may take up of the node's memory.

@@ -18,7 +18,7 @@ use crate::auth::{
     AccessCheck, Admission, Admitted, Asked, ClusterPass, Denial, Holds, McpPass, Operation, Pass, Reach,
     Read,
 };
-use crate::quota::RateReport;
+use crate::limits::RateReport;
 use crate::tenancy::{Share, Tenant};
 
 /// Lets a request through to its operation, with a handle that reaches as far as the operation needs.

@@ -23,8 +23,9 @@ use tracing::{info, warn};
 use uuid::Uuid;
 use vectorizer_log::{LogId, Timestamp};
 
-use super::super::account::TenantAccount;
-use super::{LeftAlone, lines};
+use super::account::TenantAccount;
+use super::backoff::Backoff;
+use super::lines;
 
 /// Within the node's folder.
 const FOLDER: &str = "usage/deleted";
@@ -34,7 +35,7 @@ const LINES_MAX: usize = 512;
 
 /// All of them. They are delivered one after the other.
 #[derive(Debug)]
-pub(in crate::quota) struct Outbox {
+pub(crate) struct Outbox {
     folder: PathBuf,
     files: Mutex<Vec<Waiting>>,
 }
@@ -46,19 +47,19 @@ struct Waiting {
     since: Option<Timestamp>,
     /// How much of it is delivered, in bytes.
     delivered: u64,
-    left_alone: LeftAlone,
+    backoff: Backoff,
 }
 
 impl Waiting {
     fn at(path: PathBuf) -> Self {
-        Self { path, since: None, delivered: 0, left_alone: LeftAlone::default() }
+        Self { path, since: None, delivered: 0, backoff: Backoff::default() }
     }
 }
 
 /// Some lines of a file.
-pub(super) struct Part {
+pub(crate) struct Part {
     path: PathBuf,
-    pub(super) lines: Vec<Bytes>,
+    pub(crate) lines: Vec<Bytes>,
     /// Where in the file they end.
     end: u64,
     is_last: bool,
@@ -69,7 +70,7 @@ const TEMPORARY: &[u8] = b".tmp";
 
 impl Outbox {
     /// What is in the `node` folder.
-    pub(in crate::quota) fn open(node: &Path) -> io::Result<Self> {
+    pub(crate) fn open(node: &Path) -> io::Result<Self> {
         let folder = node.join(FOLDER);
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let mut files = Vec::new();
@@ -87,10 +88,7 @@ impl Outbox {
     }
 
     /// Takes in everything of the account that is not delivered. It is on stable storage afterwards.
-    pub(in crate::quota) fn take_over(
-        &self,
-        account: &TenantAccount,
-    ) -> Result<(), Box<dyn std::error::Error>> {
+    pub(crate) fn take_over(&self, account: &TenantAccount) -> Result<(), Box<dyn std::error::Error>> {
         if !account.is_behind() {
             return Ok(());
         }
@@ -111,15 +109,15 @@ impl Outbox {
     }
 
     /// How many logs have lines in it, and since when the oldest does.
-    pub(in crate::quota) fn waiting(&self) -> (usize, Option<Timestamp>) {
+    pub(crate) fn waiting(&self) -> (usize, Option<Timestamp>) {
         let files = self.files();
         (files.len(), files.iter().filter_map(|waiting| waiting.since).min())
     }
 
     /// What is to be delivered next. Reads the disk.
-    pub(super) fn next(&self) -> Option<Part> {
+    pub(crate) fn next(&self) -> Option<Part> {
         let now = Instant::now();
-        let is_ready = |waiting: &&Waiting| waiting.left_alone.until.is_none_or(|until| until <= now);
+        let is_ready = |waiting: &&Waiting| waiting.backoff.until.is_none_or(|until| until <= now);
         let Waiting { path, delivered, .. } = self.files().iter().find(is_ready)?.clone();
         match Part::read(&path, delivered) {
             Ok(part) => Some(part),
@@ -133,22 +131,22 @@ impl Outbox {
     }
 
     /// When something can be sent that is left alone.
-    pub(in crate::quota) fn next_try(&self) -> Option<Instant> {
-        self.files().iter().filter_map(|waiting| waiting.left_alone.until).min()
+    pub(crate) fn next_try(&self) -> Option<Instant> {
+        self.files().iter().filter_map(|waiting| waiting.backoff.until).min()
     }
 
     /// `HiveHub` does not say anything of the part that could be understood: others come first.
-    pub(super) fn leave_alone(&self, part: &Part) {
+    pub(crate) fn back_off(&self, part: &Part) {
         let mut files = self.files();
         if let Some(place) = files.iter().position(|waiting| waiting.path == part.path) {
             let mut waiting = files.remove(place);
-            waiting.left_alone.leave();
+            waiting.backoff.extend();
             files.push(waiting);
         }
     }
 
     /// The part is delivered. A file of which everything is goes.
-    pub(super) fn delivered(&self, part: &Part) {
+    pub(crate) fn delivered(&self, part: &Part) {
         let mut files = self.files();
         if part.is_last {
             files.retain(|waiting| waiting.path != part.path);
@@ -162,7 +160,7 @@ impl Outbox {
             }
         } else if let Some(waiting) = files.iter_mut().find(|waiting| waiting.path == part.path) {
             waiting.delivered = part.end;
-            waiting.left_alone = LeftAlone::default();
+            waiting.backoff = Backoff::default();
         }
     }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use vectorizer_log::{ObservedOperation, Timestamp};
 
-use crate::auth::Operation;
+use vectorizer_access::Operation;
 
 /// Requests and searches, by operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     requests: [u64; Operation::ALL.len()],
     searches: [u64; Operation::ALL.len()],
     /// Operations that only another version of this server knows.
@@ -26,14 +26,14 @@ impl Default for Counts {
 
 impl Counts {
     /// Counts this many, asked for at this moment.
-    pub(super) fn count(&mut self, operation: Operation, requests: u64, searches: u64, at: Timestamp) {
+    pub(crate) fn count(&mut self, operation: Operation, requests: u64, searches: u64, at: Timestamp) {
         self.requests[operation as usize] += requests;
         self.searches[operation as usize] += searches;
         self.extend(at, at);
     }
 
     /// Counts what was counted elsewhere.
-    pub(super) fn add(&mut self, operations: &[ObservedOperation], since: Timestamp, through: Timestamp) {
+    pub(crate) fn add(&mut self, operations: &[ObservedOperation], since: Timestamp, through: Timestamp) {
         for ObservedOperation { operation, requests, searches } in operations {
             if let Some(known) = Operation::ALL.into_iter().find(|known| known.name() == operation) {
                 self.requests[known as usize] += requests;
@@ -47,14 +47,14 @@ impl Counts {
     }
 
     /// Counts all of `other`.
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         if let Some((since, through)) = other.span {
             self.add(&other.operations(), since, through);
         }
     }
 
     /// What was asked for, by name.
-    pub(super) fn operations(&self) -> Vec<ObservedOperation> {
+    pub(crate) fn operations(&self) -> Vec<ObservedOperation> {
         let known = Operation::ALL.into_iter().map(|known| {
             let (requests, searches) = (self.requests[known as usize], self.searches[known as usize]);
             ObservedOperation { operation: known.name().to_owned(), requests, searches }
@@ -70,7 +70,7 @@ impl Counts {
     }
 
     /// When the first and the last came; `None` if none did.
-    pub(super) fn span(&self) -> Option<(Timestamp, Timestamp)> {
+    pub(crate) fn span(&self) -> Option<(Timestamp, Timestamp)> {
         self.span
     }
 

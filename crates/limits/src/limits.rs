@@ -1,7 +1,6 @@
 //! The limits of one tenant, as numbers.
 
-use crate::config::RateLimiting;
-use crate::node_store::StoredQuota;
+use vectorizer_node_store::StoredQuota;
 
 /// No limit on requests is finer than this: above it the time between two requests would be too few
 /// nanoseconds to count in. Larger numbers are taken for this one.
@@ -37,17 +36,12 @@ pub struct DefaultLimits {
     requests: RequestLimits,
 }
 
-impl From<&RateLimiting> for DefaultLimits {
-    fn from(configured: &RateLimiting) -> Self {
-        let requests = RequestLimits {
-            per_minute: configured.default_requests_per_minute.get(),
-            per_hour: configured.default_requests_per_hour.get(),
-        };
+impl DefaultLimits {
+    /// These limits on requests, and no others.
+    pub const fn new(requests: RequestLimits) -> Self {
         Self { requests }
     }
-}
 
-impl DefaultLimits {
     /// The limits of a tenant of whose plan `HiveHub` says this.
     pub fn complete(&self, answer: &StoredQuota) -> Limits {
         Limits {

@@ -14,7 +14,7 @@ use vectorizer_log::{Event, JournalPosition, LogId, TenantId};
 use super::journal::UsageJournal;
 use super::meter::{Entry, TenantMeter};
 use super::metering::Metering;
-use crate::auth::Operation;
+use vectorizer_access::Operation;
 
 const LOG: LogId = LogId::new(Uuid::from_u128(1));
 const OTHER_LOG: LogId = LogId::new(Uuid::from_u128(2));

@@ -73,7 +73,7 @@ pub(super) struct RequestJournal {
 #[derive(Debug)]
 struct Shared {
     node: PathBuf,
-    /// Each tenant at most once, which its allowance sees to.
+    /// Each tenant at most once, which its limits see to.
     changed: Mutex<Vec<TenantId>>,
     /// Of an earlier life of the node, of tenants that have not come yet.
     before: Mutex<HashMap<TenantId, Entry>>,

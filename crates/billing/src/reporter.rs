@@ -13,11 +13,6 @@
 //! | 400 and the like, receipts that cannot be understood | the same of half as many tenants, until it is one |
 //! | 401, 403 | the same, with noise: every line is kept |
 
-mod lines;
-#[cfg(test)]
-mod lines_tests;
-mod outbox;
-
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,17 +25,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use vectorizer_log::{Event, ParkedLine, Seq, TenantId, Timestamp};
 
-pub(super) use self::lines::{Found, closed_at};
-pub(super) use self::outbox::Outbox;
-use self::outbox::Part;
-use super::account::{Accounts, TenantAccount};
-use crate::hivehub::{
+use super::account::TenantAccount;
+use super::accounts::Accounts;
+use super::backoff::PAUSE;
+use super::lines;
+use super::outbox::{Outbox, Part};
+use vectorizer_hivehub::{
     Extensible, Garbage, HiveHubClient, HubError, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt,
     with_jitter,
 };
-use crate::metrics::Metrics;
-use crate::node_store::DeliveredWindow;
-use crate::node_store::NodeStore;
+use vectorizer_metrics::Metrics;
+use vectorizer_node_store::DeliveredWindow;
+use vectorizer_node_store::NodeStore;
 
 /// How many tenants share a report, and how many closes of each are in it.
 const TENANTS_MAX: usize = 64;
@@ -49,15 +45,12 @@ const CLOSES_MAX: usize = 8;
 const LINES_WAITING_MAX: usize = 64;
 /// How long is waited for others to close, so that they share a report.
 const GATHERING: Duration = Duration::from_millis(50);
-/// The first pause after a failure, twice as long after each further one, and the longest.
-const PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause after failures.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// The longest pause that `HiveHub` can ask for.
 const ASKED_PAUSE_MAX: Duration = Duration::from_mins(5);
 /// How long is waited before logs are looked at again that could not be read.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
-/// How long a tenant is left alone at most of which nothing was said that could be understood.
-const LEFT_ALONE_MAX: Duration = Duration::from_mins(1);
 /// How often is said that `HiveHub` does not accept this server's key.
 const SHOUT_EVERY: Duration = Duration::from_mins(1);
 
@@ -85,22 +78,6 @@ enum Reported {
     Unreadable,
     /// Something was delivered, or is left alone.
     Delivered,
-}
-
-/// How long something is left alone of which nothing was said that could be understood.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LeftAlone {
-    pub(super) times: u32,
-    pub(super) until: Option<Instant>,
-}
-
-impl LeftAlone {
-    /// Each time for longer.
-    pub(super) fn leave(&mut self) {
-        let pause = PAUSE.saturating_mul(1 << self.times.min(16)).min(LEFT_ALONE_MAX);
-        self.times = self.times.saturating_add(1);
-        self.until = Some(Instant::now() + with_jitter(pause));
-    }
 }
 
 /// What the receipts of a report have come to so far.
@@ -240,14 +217,14 @@ impl Reporter {
         self.accounts.settle(&accounts);
         for held in &taken.held {
             if let Some(account) = accounts.get(*held) {
-                account.leave_alone();
+                account.back_off();
             }
         }
         match &outcome {
             Err(HubError::Garbage(_)) if accounts.len() > 1 => self.tenants_max = accounts.len() / 2,
             Err(error @ HubError::Garbage(_)) => {
                 error!(tenant = %last, %error, "HiveHub does not take this tenant's usage: it is kept");
-                accounts.iter().for_each(|account| account.leave_alone());
+                accounts.iter().for_each(|account| account.back_off());
                 self.last = Some(last);
             }
             Err(_) => self.last = Some(last),
@@ -275,7 +252,7 @@ impl Reporter {
         let Some(part) = next.ok().flatten() else { return Ok(Reported::Nothing) };
         let reported = self.report_part(&part).await;
         if let (Err(HubError::Garbage(_)), Some(outbox)) = (&reported, self.accounts.outbox()) {
-            outbox.leave_alone(&part);
+            outbox.back_off(&part);
         }
         let rejected = reported?;
         self.failures = 0;

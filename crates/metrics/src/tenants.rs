@@ -9,8 +9,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use vectorizer_log::TenantId;
 
-use crate::auth::{DenialReason, Operation};
-use crate::quota::QuotaType;
+use vectorizer_access::{DenialReason, Operation};
+use vectorizer_limits::QuotaType;
 
 /// How many tenants have series of their own.
 const TENANTS_MAX: usize = 10_000;

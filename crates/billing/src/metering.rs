@@ -45,7 +45,7 @@ impl Metering {
         Self::with(journal, entries)
     }
 
-    pub(super) fn with(journal: UsageJournal, entries: Vec<super::meter::Entry>) -> io::Result<Self> {
+    pub(crate) fn with(journal: UsageJournal, entries: Vec<super::meter::Entry>) -> io::Result<Self> {
         let positions = Arc::new(Positions::new(journal.id(), journal.first_place()));
         let mut meters = HashMap::new();
         for entry in entries {
@@ -139,7 +139,7 @@ impl Metering {
         }
     }
 
-    pub(super) fn write(&self) -> Result<(), JournalError> {
+    pub(crate) fn write(&self) -> Result<(), JournalError> {
         let mut journal = self.shared.journal.lock().unwrap_or_else(PoisonError::into_inner);
         let meters: Vec<_> = self.meters().values().cloned().collect();
         let mut entries = Vec::new();

@@ -20,22 +20,22 @@ use uuid::Uuid;
 use vectorizer_log::{Event, JournalPosition, LogId, ObservedOperation, TenantId, Timestamp};
 
 use super::counts::Counts;
-use crate::auth::Operation;
+use vectorizer_access::Operation;
 
 /// Gives out the places in the node's journal, each once.
 #[derive(Debug)]
-pub(super) struct Positions {
+pub(crate) struct Positions {
     journal: Uuid,
     next: AtomicU64,
 }
 
 impl Positions {
-    pub(super) fn new(journal: Uuid, first: u64) -> Self {
+    pub(crate) fn new(journal: Uuid, first: u64) -> Self {
         Self { journal, next: AtomicU64::new(first) }
     }
 
     /// From here on they lie at `first` or behind it.
-    pub(super) fn advance(&self, first: u64) {
+    pub(crate) fn advance(&self, first: u64) {
         self.next.fetch_max(first, Ordering::Relaxed);
     }
 
@@ -74,28 +74,28 @@ struct Segment {
 
 /// What the journal says of one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Entry {
-    pub(super) tenant: TenantId,
-    pub(super) log_id: LogId,
+pub(crate) struct Entry {
+    pub(crate) tenant: TenantId,
+    pub(crate) log_id: LogId,
     /// What began before this place is in the tenant's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) folded: Option<JournalPosition>,
+    pub(crate) folded: Option<JournalPosition>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) segment: Option<SegmentEntry>,
+    pub(crate) segment: Option<SegmentEntry>,
 }
 
 /// All that a segment holds so far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct SegmentEntry {
-    pub(super) begins: JournalPosition,
-    pub(super) operations: Vec<ObservedOperation>,
-    pub(super) since: Timestamp,
-    pub(super) through: Timestamp,
+pub(crate) struct SegmentEntry {
+    pub(crate) begins: JournalPosition,
+    pub(crate) operations: Vec<ObservedOperation>,
+    pub(crate) since: Timestamp,
+    pub(crate) through: Timestamp,
 }
 
 /// Which entries are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// What the journal does not have yet.
     New,
     /// Whatever is not in the log.
@@ -103,7 +103,7 @@ pub(super) enum Wanted {
 }
 
 impl TenantMeter {
-    pub(super) fn new(tenant: TenantId, log_id: LogId, positions: Arc<Positions>) -> Self {
+    pub(crate) fn new(tenant: TenantId, log_id: LogId, positions: Arc<Positions>) -> Self {
         Self { tenant, log_id, positions, state: Mutex::default() }
     }
 
@@ -169,7 +169,7 @@ impl TenantMeter {
     }
 
     /// The tenant is awake, and its log says that it has been folded up to this place.
-    pub(super) fn wakes(&self, folded: Option<JournalPosition>) {
+    pub(crate) fn wakes(&self, folded: Option<JournalPosition>) {
         let mut state = self.state();
         state.awake = true;
         if let Some(folded) = folded {
@@ -184,24 +184,24 @@ impl TenantMeter {
     }
 
     /// The tenant is awake no more, and what it has taken is in its log.
-    pub(super) fn sleeps(&self) {
+    pub(crate) fn sleeps(&self) {
         self.state().awake = false;
     }
 
     /// Whether nobody needs it any more: not even the journal.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         let state = self.state();
         !state.awake && !state.folded_is_new && state.is_empty()
     }
 
     /// Whether its tenant sleeps and should not, because something waits for its log.
-    pub(super) fn is_pending(&self) -> bool {
+    pub(crate) fn is_pending(&self) -> bool {
         let state = self.state();
         !state.awake && !state.is_empty()
     }
 
     /// Takes in what the journal said.
-    pub(super) fn read(&self, entry: Entry) {
+    pub(crate) fn read(&self, entry: Entry) {
         let mut state = self.state();
         if let Some(folded) = entry.folded {
             state.segments.retain(|segment| !segment.is_before(&folded));
@@ -216,7 +216,7 @@ impl TenantMeter {
     }
 
     /// What the journal has to say of it from now on, which is durable unless everything is asked for again.
-    pub(super) fn entries(&self, wanted: Wanted, into: &mut Vec<Entry>) {
+    pub(crate) fn entries(&self, wanted: Wanted, into: &mut Vec<Entry>) {
         let mut state = self.state();
         let mut folded = state.folded.filter(|_| std::mem::take(&mut state.folded_is_new));
         for segment in &mut state.segments {

@@ -52,7 +52,8 @@ pub struct QuotaExceeded {
 }
 
 impl QuotaExceeded {
-    pub(crate) fn of_the_log(limit: u64, used: u64, more: u64) -> Self {
+    /// The log would exceed its limit.
+    pub fn of_the_log(limit: u64, used: u64, more: u64) -> Self {
         Self { quota: QuotaType::LogBytes, limit, used, more }
     }
 
@@ -66,7 +67,7 @@ impl QuotaExceeded {
 ///
 /// First every vector is taken for a new one, which needs no look at the index; only where that exceeds a
 /// limit the exact change is worked out.
-pub(crate) struct StorageTracker<'state> {
+pub struct StorageTracker<'state> {
     limits: Limits,
     index: &'state Index,
     /// The most that can be in use after what is staged.
@@ -78,21 +79,21 @@ pub(crate) struct StorageTracker<'state> {
 
 /// An event that fits.
 #[must_use]
-pub(crate) struct Admitted {
+pub struct Admitted {
     /// The most that can be in use after it.
     most: Usage,
 }
 
 impl<'state> StorageTracker<'state> {
     /// In front of a group that is decided against `projection`.
-    pub(crate) fn new(limits: Limits, projection: &'state Projection) -> Self {
+    pub fn new(limits: Limits, projection: &'state Projection) -> Self {
         let usage = *projection.usage();
         Self { limits, index: projection.index(), most: usage, exact: usage, exact_through: 0 }
     }
 
     /// Whether `event` fits behind the records `staged` so far. The caller stages it then, and says
     /// [`staged`](Self::staged) once that is done.
-    pub(crate) fn admit<'r>(
+    pub fn admit<'r>(
         &mut self,
         event: &Event,
         staged: impl Iterator<Item = &'r Record>,
@@ -111,13 +112,13 @@ impl<'state> StorageTracker<'state> {
     }
 
     /// What was admitted is staged. Before that it counts for nothing: it may not fit for another reason.
-    pub(crate) fn staged(&mut self, Admitted { most }: Admitted) {
+    pub fn staged(&mut self, Admitted { most }: Admitted) {
         self.most = most;
     }
 
     /// How large the log may become by `event`. What gives room back, and what only records, may always be
     /// appended.
-    pub(crate) fn log_bytes_max(&self, event: &Event) -> u64 {
+    pub fn log_bytes_max(&self, event: &Event) -> u64 {
         match event {
             Event::CollectionCreated { .. }
             | Event::TextCollectionCreated { .. }

@@ -7,7 +7,7 @@ use prometheus::core::Collector;
 use prometheus::{HistogramVec, IntCounterVec, Opts};
 
 use super::latency;
-use crate::hivehub::{Call, CallOutcome};
+use vectorizer_hivehub::{Call, CallOutcome};
 
 #[derive(Debug)]
 pub(super) struct HiveHubSeries {

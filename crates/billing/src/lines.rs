@@ -8,8 +8,8 @@ use vectorizer_log::{
 };
 use vectorizer_replay::Billing;
 
-use crate::hivehub::{Correction, Unit, UsageData, UsageEvent, UsageEventId, UsageSource, Window};
-use crate::node_store::DeliveredWindow;
+use vectorizer_hivehub::{Correction, Unit, UsageData, UsageEvent, UsageEventId, UsageSource, Window};
+use vectorizer_node_store::DeliveredWindow;
 
 /// How many closes are remembered of those that were come by on the way to the oldest one.
 const FOUND_MAX: usize = 512;
@@ -21,17 +21,17 @@ const SCANNED_RECORDS: usize = 256;
 const SCANNED_BYTES: usize = 1 << 20;
 
 /// A close with its lines, as they are sent.
-pub(in crate::quota) struct Closed {
-    pub(in crate::quota) seq: Seq,
-    pub(in crate::quota) at: Timestamp,
-    pub(in crate::quota) lines: Vec<(UsageEventId, Bytes)>,
+pub(crate) struct Closed {
+    pub(crate) seq: Seq,
+    pub(crate) at: Timestamp,
+    pub(crate) lines: Vec<(UsageEventId, Bytes)>,
     /// What was closed; `None` for a correction.
-    pub(in crate::quota) window: Option<DeliveredWindow>,
+    pub(crate) window: Option<DeliveredWindow>,
 }
 
 /// The oldest closes that are not delivered, as far as they were found: none is missing between two of them.
 #[derive(Debug, Default)]
-pub(in crate::quota) struct Found {
+pub(crate) struct Found {
     next: VecDeque<Seq>,
     marks: Marks,
 }
@@ -82,7 +82,7 @@ impl Found {
     /// the one before them, so the way there begins with the last one; what is remembered of it has a bound.
     ///
     /// IMPORTANT: what was sent and is not delivered stays here, or it would not be sent again.
-    pub(in crate::quota) fn next(
+    pub(crate) fn next(
         &mut self,
         log: &LogReader,
         billing: &Billing,
@@ -114,7 +114,7 @@ impl Found {
 }
 
 /// Everything that is not delivered, the oldest first.
-pub(in crate::quota) fn undelivered(
+pub(crate) fn undelivered(
     log: &LogReader,
     billing: &Billing,
     delivered: Seq,
@@ -191,7 +191,7 @@ fn before(close: &StoredRecord) -> Seq {
 }
 
 /// The window that was closed by this record, if it is a close and can be read.
-pub(in crate::quota) fn closed_at(log: &LogReader, seq: Seq) -> Option<DeliveredWindow> {
+pub(crate) fn closed_at(log: &LogReader, seq: Seq) -> Option<DeliveredWindow> {
     let close = (seq > Seq::NONE).then(|| read(log, seq).ok()).flatten()?;
     if let Event::BillingClosed { since, through, first_seq, totals, metering: _ } = close.record.event {
         Some(DeliveredWindow { since, through, first_seq, last_seq: seq, totals })
@@ -201,7 +201,7 @@ pub(in crate::quota) fn closed_at(log: &LogReader, seq: Seq) -> Option<Delivered
 }
 
 /// The lines of a close, or the one of a correction.
-pub(in crate::quota) fn lines(
+pub(crate) fn lines(
     tenant: &TenantId,
     log: &LogReader,
     seq: Seq,

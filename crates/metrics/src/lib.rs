@@ -18,7 +18,7 @@ mod tenants;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use http::StatusCode;
 use prometheus::core::{Collector, Desc};
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder};
 use vectorizer_log::{CommitTimes, TenantId};
@@ -30,9 +30,9 @@ use self::process::Process;
 use self::requests::RequestSeries;
 use self::tenants::TenantSeries;
 pub use self::tenants::{TenantMetrics, TenantReading};
-use crate::auth::{DenialReason, Operation};
-use crate::hivehub::{Call, CallObserver, CallOutcome};
-use crate::quota::QuotaType;
+use vectorizer_access::{DenialReason, Operation};
+use vectorizer_hivehub::{Call, CallObserver, CallOutcome};
+use vectorizer_limits::QuotaType;
 
 /// The media type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;

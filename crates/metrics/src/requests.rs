@@ -3,12 +3,12 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramVec};
 
 use super::latency;
-use crate::auth::Operation;
+use vectorizer_access::Operation;
 
 /// The classes of statuses an answer has.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];

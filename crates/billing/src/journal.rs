@@ -30,7 +30,7 @@ const PLACE_BITS: u32 = 40;
 
 /// The open journal. One writer.
 #[derive(Debug)]
-pub(super) struct UsageJournal {
+pub(crate) struct UsageJournal {
     folder: PathBuf,
     id: Uuid,
     number: u32,
@@ -45,7 +45,7 @@ pub(super) struct UsageJournal {
 impl UsageJournal {
     /// The journal in the `node` folder. What its files say goes to `read`, the oldest first; a new file has
     /// to be [begun](Self::begin).
-    pub(super) fn open(node: &Path, read: &mut dyn FnMut(Entry)) -> io::Result<Self> {
+    pub(crate) fn open(node: &Path, read: &mut dyn FnMut(Entry)) -> io::Result<Self> {
         let folder = node.join(FOLDER);
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         File::open(node)?.sync_all()?;
@@ -72,24 +72,24 @@ impl UsageJournal {
     }
 
     /// The journal's id.
-    pub(super) fn id(&self) -> Uuid {
+    pub(crate) fn id(&self) -> Uuid {
         self.id
     }
 
     /// The first place in a file that is begun next.
-    pub(super) fn first_place(&self) -> u64 {
+    pub(crate) fn first_place(&self) -> u64 {
         (u64::from(self.number) + 1) << PLACE_BITS
     }
 
     /// Whether a new file has to be begun before anything is written.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         // Where what waits is as much as that, at least twice as large: else nothing else would be done.
         let bytes_max = self.bytes_max.max(2 * self.bytes_least);
         self.file.as_ref().is_none_or(|file| file.bytes() >= bytes_max)
     }
 
     /// Begins a new file with these entries, which have to be all, and erases the older ones.
-    pub(super) fn begin(&mut self, entries: &[Entry]) -> Result<(), JournalError> {
+    pub(crate) fn begin(&mut self, entries: &[Entry]) -> Result<(), JournalError> {
         let number = self.number + 1;
         let path = self.folder.join(format!("{number:08}-{}.journal", self.id));
         let mut file = Journal::open(&path, 1, &mut |_, _| Err("it was there before".to_owned()))?;
@@ -112,7 +112,7 @@ impl UsageJournal {
     }
 
     /// Makes these entries durable, all at once. After a failure the next file has to be begun.
-    pub(super) fn write(&mut self, entries: &[Entry]) -> Result<(), JournalError> {
+    pub(crate) fn write(&mut self, entries: &[Entry]) -> Result<(), JournalError> {
         let Some(mut file) = self.file.take() else { return Ok(()) };
         append(&mut file, entries)?;
         self.file = Some(file);
@@ -121,7 +121,7 @@ impl UsageJournal {
 
     /// With files of this size, and failing writes.
     #[cfg(test)]
-    pub(super) fn with_bytes_max(mut self, bytes_max: u64) -> Self {
+    pub(crate) fn with_bytes_max(mut self, bytes_max: u64) -> Self {
         self.bytes_max = bytes_max;
         self
     }

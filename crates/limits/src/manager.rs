@@ -22,11 +22,11 @@ use vectorizer_log::{Incarnation, TenantId, Timestamp};
 use super::limits::{DefaultLimits, Limits};
 use super::rate_limiter::{RateReport, RequestLimiter, RequestRefused, Used};
 use super::request_journal::{Entry as JournalEntry, RequestJournal, Wanted};
-use crate::hivehub::{
+use vectorizer_hivehub::{
     Clock, Garbage, HiveHubClient, HubError, PolicyChange, PolicyCursor, PolicySubscriber, QuotaAnswer,
     QuotaVerdict,
 };
-use crate::node_store::{NodeStore, StoredQuota};
+use vectorizer_node_store::{NodeStore, StoredQuota};
 
 /// Tenants whose limits are in memory. Customers, not strangers: each came with a valid key.
 const TENANTS_MAX: usize = 1_000_000;
@@ -89,7 +89,7 @@ impl QuotaSource for HiveHubClient {
 
 /// What one tenant may use and what it has used of its requests. All keys of a tenant share it.
 #[derive(Debug)]
-pub struct Allowance {
+pub struct TenantLimits {
     limits: RwLock<Limits>,
     requests: RequestLimiter,
     /// Where is told that a request was let in, for the next life of the node.
@@ -104,9 +104,9 @@ struct Kept {
     is_told: AtomicBool,
 }
 
-/// Why there is no allowance.
+/// Why there are no limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoAllowance {
+pub enum LimitsUnavailable {
     /// Nothing is known of the tenant's limits, and `HiveHub` cannot be asked.
     #[error("the tenant's limits cannot be asked for at the moment")]
     Unknown {
@@ -118,7 +118,7 @@ pub enum NoAllowance {
     Outdated,
 }
 
-/// The allowances of all tenants. Cheap to clone.
+/// The limits of all tenants. Cheap to clone.
 #[derive(Clone)]
 pub struct QuotaManager {
     shared: Arc<Shared>,
@@ -142,7 +142,7 @@ struct Entry {
     /// Of those who have had the tenant's id, the one this is about, once that is known.
     incarnation: OnceLock<Incarnation>,
     /// Empty until the first answer.
-    known: OnceLock<Arc<Allowance>>,
+    known: OnceLock<Arc<TenantLimits>>,
     /// Wakes who waits, when the answer is known and when a question has ended.
     told: Notify,
     state: Mutex<EntryState>,
@@ -161,7 +161,7 @@ struct EntryState {
     asking: bool,
 }
 
-impl Allowance {
+impl TenantLimits {
     /// Of these limits.
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self::with(limits, None))
@@ -180,11 +180,11 @@ impl Allowance {
         now: Duration,
     ) -> Self {
         let kept = Kept { tenant: tenant.clone(), journal: journal.clone(), is_told: AtomicBool::new(false) };
-        let allowance = Self::with(limits, Some(kept));
+        let tenant_limits = Self::with(limits, Some(kept));
         if let Some(used) = journal.take_before(tenant, incarnation) {
-            allowance.requests.restore(now, used);
+            tenant_limits.requests.restore(now, used);
         }
-        allowance
+        tenant_limits
     }
 
     /// Of a tenant that nobody counts: the one of a server without keys.
@@ -193,7 +193,7 @@ impl Allowance {
     }
 
     /// The limits as they are now.
-    pub fn limits(&self) -> Limits {
+    pub fn current(&self) -> Limits {
         *self.limits.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -293,13 +293,13 @@ impl QuotaManager {
         self.shared.clock.uptime()
     }
 
-    /// The allowance of a tenant that came with a valid key; of this one of those who have had its id, if that
+    /// The limits of a tenant that came with a valid key; of this one of those who have had its id, if that
     /// is known. Waits only if nothing is known of it in memory.
-    pub async fn allowance(
+    pub async fn limits_of(
         &self,
         tenant: &TenantId,
         incarnation: Option<Incarnation>,
-    ) -> Result<Arc<Allowance>, NoAllowance> {
+    ) -> Result<Arc<TenantLimits>, LimitsUnavailable> {
         let shared = &self.shared;
         let known = shared.tenants().get(tenant).cloned();
         let entry = match known.filter(|entry| entry.is_of(incarnation)) {
@@ -316,8 +316,8 @@ impl QuotaManager {
         if is_due {
             shared.ask(tenant, &entry);
         }
-        if let Some(allowance) = entry.known.get() {
-            return Ok(Arc::clone(allowance));
+        if let Some(tenant_limits) = entry.known.get() {
+            return Ok(Arc::clone(tenant_limits));
         }
         let answered = tokio::time::timeout(CALL_TIME_MAX, async {
             loop {
@@ -333,13 +333,14 @@ impl QuotaManager {
         });
         // It is known now, or the question has failed.
         let _ = answered.await;
-        entry.known.get().cloned().ok_or(NoAllowance::Unknown { retry_after: PAUSE })
+        entry.known.get().cloned().ok_or(LimitsUnavailable::Unknown { retry_after: PAUSE })
     }
 
     /// What is known of a tenant, without asking anyone.
     pub fn known(&self, tenant: &TenantId) -> Option<Limits> {
         let entry = self.shared.tenants().get(tenant).cloned();
-        let in_memory = entry.and_then(|entry| entry.known.get().map(|allowance| allowance.limits()));
+        let in_memory =
+            entry.and_then(|entry| entry.known.get().map(|tenant_limits| tenant_limits.current()));
         in_memory
             .or_else(|| self.shared.remembered(tenant).map(|answer| self.shared.defaults.complete(&answer)))
     }
@@ -423,19 +424,23 @@ impl Shared {
 
     /// The entry of this one of those who have had the id. What is known of an earlier one is forgotten: it
     /// says nothing about this one.
-    fn enter(&self, tenant: &TenantId, incarnation: Option<Incarnation>) -> Result<Arc<Entry>, NoAllowance> {
+    fn enter(
+        &self,
+        tenant: &TenantId,
+        incarnation: Option<Incarnation>,
+    ) -> Result<Arc<Entry>, LimitsUnavailable> {
         let mut tenants = self.tenants_mut();
         if let Some(entry) = tenants.get(tenant) {
             let Some(incarnation) = incarnation else { return Ok(Arc::clone(entry)) };
             let known = *entry.incarnation.get_or_init(|| incarnation);
             if known > incarnation {
-                return Err(NoAllowance::Outdated);
+                return Err(LimitsUnavailable::Outdated);
             }
             if known == incarnation {
                 return Ok(Arc::clone(entry));
             }
         } else if tenants.len() >= TENANTS_MAX {
-            return Err(NoAllowance::Unknown { retry_after: PAUSE });
+            return Err(LimitsUnavailable::Unknown { retry_after: PAUSE });
         }
         let entry = Arc::new(Entry {
             incarnation: incarnation.map_or_else(OnceLock::new, OnceLock::from),
@@ -468,10 +473,10 @@ impl Shared {
         for tenant in journal.read() {
             let entry = self.tenants().get(&tenant).cloned();
             if let Some(entry) = entry
-                && let Some(allowance) = entry.known.get()
+                && let Some(tenant_limits) = entry.known.get()
                 && let Some(used) = journal.take_before(&tenant, entry.incarnation.get().copied())
             {
-                allowance.requests.restore(now, used);
+                tenant_limits.requests.restore(now, used);
             }
         }
         let (mut changed, wanted) = (journal.take_changed(), journal.wanted());
@@ -519,7 +524,7 @@ impl Shared {
         let now = self.clock.uptime();
         self.tenants_mut().retain(|_, entry| {
             let is_held = Arc::strong_count(entry) > 1
-                || entry.known.get().is_some_and(|allowance| Arc::strong_count(allowance) > 1);
+                || entry.known.get().is_some_and(|tenant_limits| Arc::strong_count(tenant_limits) > 1);
             is_held || now.saturating_sub(entry.state().used_at) < FORGOTTEN_AFTER
         });
     }
@@ -623,15 +628,15 @@ impl Question {
 
     fn publish(&self, answer: &StoredQuota) {
         let limits = self.shared.defaults.complete(answer);
-        let allowance = self.entry.known.get_or_init(|| match self.shared.journal.get() {
+        let tenant_limits = self.entry.known.get_or_init(|| match self.shared.journal.get() {
             Some(journal) => {
                 let (incarnation, now) = (self.entry.incarnation.get().copied(), self.shared.clock.uptime());
-                Arc::new(Allowance::keeping(limits, &self.tenant, incarnation, journal, now))
+                Arc::new(TenantLimits::keeping(limits, &self.tenant, incarnation, journal, now))
             }
-            None => Allowance::new(limits),
+            None => TenantLimits::new(limits),
         });
-        if allowance.limits() != limits {
-            allowance.change(limits);
+        if tenant_limits.current() != limits {
+            tenant_limits.change(limits);
             info!(tenant = %self.tenant, ?limits, "the tenant's limits have changed");
         }
         self.entry.told.notify_waiters();

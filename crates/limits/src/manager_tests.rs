@@ -9,11 +9,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
-use super::limits::DefaultLimits;
-use super::manager::{NoAllowance, QuotaManager, QuotaSource};
-use crate::config::{RateLimiting, RequestCount};
-use crate::hivehub::{Clock, HubError};
-use crate::node_store::{NodeStore, StoredQuota};
+use super::limits::{DefaultLimits, RequestLimits};
+use super::manager::{LimitsUnavailable, QuotaManager, QuotaSource};
+use vectorizer_hivehub::{Clock, HubError};
+use vectorizer_node_store::{NodeStore, StoredQuota};
 
 const INTERVAL: Duration = Duration::from_mins(1);
 /// Stands for a hub that does not answer.
@@ -68,10 +67,7 @@ fn bench(node: &Path, vectors: u64) -> Bench {
     let permits = Semaphore::new(PERMITS as usize);
     let hub = Arc::new(Double { vectors: vectors.into(), calls: AtomicUsize::new(0), permits });
     let hands = Arc::new(Hands::default());
-    let defaults = DefaultLimits::from(&RateLimiting {
-        default_requests_per_minute: RequestCount::new(7).unwrap(),
-        default_requests_per_hour: RequestCount::new(70).unwrap(),
-    });
+    let defaults = DefaultLimits::new(RequestLimits { per_minute: 7, per_hour: 70 });
     let manager = QuotaManager::new(
         Arc::clone(&hub) as Arc<dyn QuotaSource>,
         NodeStore::open(node).unwrap(),
@@ -95,8 +91,8 @@ impl Bench {
         self.hands.0.store(seconds, Ordering::SeqCst);
     }
 
-    async fn vectors(&self) -> Result<Option<u64>, NoAllowance> {
-        Ok(self.manager.allowance(&acme(), None).await?.limits().vectors)
+    async fn vectors(&self) -> Result<Option<u64>, LimitsUnavailable> {
+        Ok(self.manager.limits_of(&acme(), None).await?.current().vectors)
     }
 
     /// What is asked behind an answer lands soon.
@@ -118,11 +114,11 @@ async fn all_who_come_together_ask_once_and_what_a_plan_leaves_open_is_the_defau
     let came: Vec<_> = (0..32)
         .map(|_| {
             let manager = bench.manager.clone();
-            tokio::spawn(async move { manager.allowance(&acme(), None).await.unwrap() })
+            tokio::spawn(async move { manager.limits_of(&acme(), None).await.unwrap() })
         })
         .collect();
-    for allowance in came {
-        let limits = allowance.await.unwrap().limits();
+    for tenant_limits in came {
+        let limits = tenant_limits.await.unwrap().current();
         assert_eq!((limits.vectors, limits.storage_bytes), (Some(5), None));
         assert_eq!(limits.requests.map(|it| (it.per_minute, it.per_hour)), Some((7, 70)));
     }
@@ -212,11 +208,12 @@ async fn whoever_had_the_id_before_is_let_in_no_more_and_nothing_of_theirs_is_kn
     let node = tempfile::tempdir().unwrap();
     let bench = bench(node.path(), 5);
     let [earlier, later] = [1, 2].map(|millis| Incarnation::at_millis(millis, &[0; 10]));
-    let allowance = async |of| bench.manager.allowance(&acme(), Some(of)).await.map(|it| it.limits().vectors);
-    assert_eq!(allowance(earlier).await, Ok(Some(5)));
+    let tenant_limits =
+        async |of| bench.manager.limits_of(&acme(), Some(of)).await.map(|it| it.current().vectors);
+    assert_eq!(tenant_limits(earlier).await, Ok(Some(5)));
     bench.says(9);
-    assert_eq!(allowance(later).await, Ok(Some(9)), "what was known is another one's");
-    assert_eq!(allowance(earlier).await, Err(NoAllowance::Outdated));
-    assert_eq!(allowance(later).await, Ok(Some(9)));
+    assert_eq!(tenant_limits(later).await, Ok(Some(9)), "what was known is another one's");
+    assert_eq!(tenant_limits(earlier).await, Err(LimitsUnavailable::Outdated));
+    assert_eq!(tenant_limits(later).await, Ok(Some(9)));
     assert_eq!(bench.calls(), 2);
 }
