@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use super::heads::{Exchange, Head};
-use crate::api::Peer;
-use crate::scheduling::StreamTurn;
+use super::peer::Peer;
+use vectorizer_scheduling::StreamTurn;
 
 /// How much is read on of a body that is not wanted so that its connection can serve the next request, and for how
 /// long. Of what exceeds this, the connection's end takes care.

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -12,14 +11,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use super::heads::{HEAD_BYTES_MAX, Unheard};
-use super::pace::Paced;
 use super::peers::Peers;
-use crate::api::Problem;
-use crate::scheduling::StreamTurn;
+use super::slow_client::SlowClientTimeout;
 use vectorizer_access::Origin;
+use vectorizer_scheduling::StreamTurn;
 
 /// How long the last bytes may wait to be written.
 const LAST_WORD_PATIENCE: Duration = Duration::from_secs(5);
@@ -38,14 +34,14 @@ const PIECE_BYTES: usize = 16 * 1024;
 
 /// How connections end. Cheap to clone; the clones count together.
 #[derive(Clone, Debug)]
-pub(super) struct Farewell {
+pub(super) struct LingeringClose {
     node: Arc<Semaphore>,
     peers: Peers,
     discarded_bytes_max: u64,
     stopping: CancellationToken,
 }
 
-impl Farewell {
+impl LingeringClose {
     /// At most `discarded_bytes_max` are read on; next to nothing once `stopping` is cancelled.
     pub(super) fn new(discarded_bytes_max: u64, stopping: CancellationToken) -> Self {
         let node = Arc::new(Semaphore::new(LINGERING_MAX));
@@ -53,7 +49,7 @@ impl Farewell {
     }
 
     /// Ends a connection, so that what was written to it arrives.
-    pub(super) async fn take<S: Connection>(&self, mut stream: S, origin: Origin) {
+    pub(super) async fn close<S: Connection>(&self, mut stream: S, origin: Origin) {
         // Under TLS this says that the answer is whole, and then as without TLS that no more comes.
         if !matches!(timeout(LAST_WORD_PATIENCE, stream.shutdown()).await, Ok(Ok(()))) {
             return;
@@ -87,48 +83,28 @@ async fn discard(stream: &mut (impl AsyncRead + Unpin), bytes_max: u64) {
 }
 
 /// Answers a client whose head was not read to its end.
-pub(super) async fn answer(stream: &mut (impl AsyncWrite + Unpin), unheard: Unheard) {
+pub(super) async fn answer(stream: &mut (impl AsyncWrite + Unpin), answer: &[u8]) {
     let _ = timeout(LAST_WORD_PATIENCE, async {
-        stream.write_all(&Problem::from(unheard).written(&Uuid::now_v7().to_string())).await?;
+        stream.write_all(answer).await?;
         stream.flush().await
     })
     .await;
 }
 
-impl From<Unheard> for Problem {
-    fn from(unheard: Unheard) -> Self {
-        match unheard {
-            Unheard::TooLarge => {
-                let detail = format!(
-                    "the head of the request has more than {HEAD_BYTES_MAX} bytes, the most that it may have"
-                );
-                Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", detail)
-            }
-            Unheard::Crowded => {
-                Self::unavailable("busy", "too many requests have begun whose heads are not whole", 1)
-            }
-            Unheard::TooSlow => {
-                let detail = "the head of the request did not arrive in time";
-                Self::new(StatusCode::REQUEST_TIMEOUT, "head-too-slow", detail)
-            }
-        }
-    }
-}
-
 /// A connection, and what it is made over.
 pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     /// The bytes as they come.
-    fn beneath(&mut self) -> &mut Paced<TcpStream>;
+    fn beneath(&mut self) -> &mut SlowClientTimeout<TcpStream>;
 }
 
-impl Connection for Paced<TcpStream> {
-    fn beneath(&mut self) -> &mut Paced<TcpStream> {
+impl Connection for SlowClientTimeout<TcpStream> {
+    fn beneath(&mut self) -> &mut SlowClientTimeout<TcpStream> {
         self
     }
 }
 
-impl Connection for TlsStream<Paced<TcpStream>> {
-    fn beneath(&mut self) -> &mut Paced<TcpStream> {
+impl Connection for TlsStream<SlowClientTimeout<TcpStream>> {
+    fn beneath(&mut self) -> &mut SlowClientTimeout<TcpStream> {
         self.get_mut().0
     }
 }

@@ -12,7 +12,7 @@ use super::peers::{OfPeer, Peers};
 use vectorizer_access::Origin;
 
 /// The largest head, in bytes: the request line and all headers.
-pub(super) const HEAD_BYTES_MAX: usize = 32 * 1024;
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// How many heads may have begun and not ended, and how many of one client. A head that arrives in one piece is never
 /// one of them. Together with [`HEAD_BYTES_MAX`] this bounds the memory of unfinished heads.
 const UNFINISHED_MAX: usize = 1_024;
@@ -40,7 +40,7 @@ struct Place {
 
 /// Why a head is not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unheard {
+pub enum HeadError {
     /// It has more than [`HEAD_BYTES_MAX`] bytes.
     TooLarge,
     /// There are too many unfinished ones.
@@ -64,7 +64,7 @@ enum State {
     /// A request's body is read, or its answer is written.
     Exchange,
     /// No more is read.
-    Unheard(Unheard),
+    Failed(HeadError),
 }
 
 impl State {
@@ -83,11 +83,11 @@ impl Head {
         Arc::new(Exchange { head: self.clone() })
     }
 
-    /// Notes that the client took too long, and says why the head was not read to its end, if it has begun.
-    pub(super) fn unheard(&self, timed_out: bool) -> Option<Unheard> {
+    /// Notes whether the client took too long, and says why the head was not read to its end, if it has begun.
+    pub(super) fn error(&self, timed_out: bool) -> Option<HeadError> {
         match &*self.state() {
-            State::Unheard(unheard) => Some(*unheard),
-            State::Reading { bytes, .. } if timed_out && *bytes > 0 => Some(Unheard::TooSlow),
+            State::Failed(head_error) => Some(*head_error),
+            State::Reading { bytes, .. } if timed_out && *bytes > 0 => Some(HeadError::TooSlow),
             State::Reading { .. } | State::Exchange => None,
         }
     }
@@ -95,20 +95,20 @@ impl Head {
     /// More is about to be read. Whatever is read while a head is not whole belongs to it.
     fn expect_more(&self) -> io::Result<()> {
         let mut state = self.state();
-        let unheard = match &mut *state {
+        let head_error = match &mut *state {
             State::Exchange | State::Reading { bytes: 0, .. } => return Ok(()),
-            State::Unheard(unheard) => *unheard,
-            State::Reading { bytes, .. } if *bytes >= HEAD_BYTES_MAX => Unheard::TooLarge,
+            State::Failed(head_error) => *head_error,
+            State::Reading { bytes, .. } if *bytes >= HEAD_BYTES_MAX => HeadError::TooLarge,
             State::Reading { place: Some(_), .. } => return Ok(()),
             State::Reading { place, .. } => match self.room.admit(self.origin) {
                 Some(admitted) => {
                     *place = Some(admitted);
                     return Ok(());
                 }
-                None => Unheard::Crowded,
+                None => HeadError::Crowded,
             },
         };
-        *state = State::Unheard(unheard);
+        *state = State::Failed(head_error);
         Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the head of a request is not read to its end"))
     }
 
@@ -231,7 +231,7 @@ mod tests {
         }
         let further = begun(&room, "192.0.2.1", 100);
         assert!(further.expect_more().is_err());
-        assert_eq!(further.unheard(false), Some(Unheard::Crowded));
+        assert_eq!(further.error(false), Some(HeadError::Crowded));
         begun(&room, "192.0.2.2", 100).expect_more().unwrap();
         let exchange = slow[0].end();
         begun(&room, "192.0.2.1", 100).expect_more().unwrap();
@@ -249,10 +249,10 @@ mod tests {
         let room = HeadRoom::default();
         let head = begun(&room, "192.0.2.1", HEAD_BYTES_MAX - 1);
         head.expect_more().unwrap();
-        assert_eq!(head.unheard(true), Some(Unheard::TooSlow));
+        assert_eq!(head.error(true), Some(HeadError::TooSlow));
         head.has_come(1);
         assert!(head.expect_more().is_err());
-        assert_eq!(head.unheard(false), Some(Unheard::TooLarge));
-        assert_eq!(begun(&room, "192.0.2.1", 0).unheard(true), None);
+        assert_eq!(head.error(false), Some(HeadError::TooLarge));
+        assert_eq!(begun(&room, "192.0.2.1", 0).error(true), None);
     }
 }

@@ -20,10 +20,9 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::pace::Paced;
+use super::peer::Peer;
 use super::peers::Peers;
-use crate::api::Peer;
-use crate::config::TlsFiles;
+use super::slow_client::SlowClientTimeout;
 
 /// How long a client may take to agree upon keys.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
@@ -86,9 +85,18 @@ pub enum TlsError {
     },
 }
 
+/// Where the certificate and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and those that vouch for it, as PEM.
+    pub cert: PathBuf,
+    /// Its private key, as PEM.
+    pub key: PathBuf,
+}
+
 /// What connections are encrypted with. Cheap to clone; the clones change together.
 #[derive(Clone, Debug)]
-pub(super) struct Tls {
+pub struct Tls {
     files: TlsFiles,
     current: Arc<RwLock<Current>>,
     handshakes: Arc<Semaphore>,
@@ -107,7 +115,7 @@ type FileVersion = (u64, u64, i64, i64);
 
 impl Tls {
     /// Reads the files.
-    pub(super) fn load(files: &TlsFiles) -> Result<Self, TlsError> {
+    pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
         let current = Arc::new(RwLock::new(Current::read(files)?));
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         Ok(Self { files: files.clone(), current, handshakes, peers: Peers::with_each(HANDSHAKES_EACH_MAX) })
@@ -115,7 +123,7 @@ impl Tls {
 
     /// Until `stop`, takes what the files hold when they change, and when SIGHUP comes. If that cannot be used, what was
     /// there before is shown on.
-    pub(super) async fn follow(self, stop: CancellationToken) {
+    pub async fn follow(self, stop: CancellationToken) {
         let mut hangup = match signal(SignalKind::hangup()) {
             Ok(hangup) => hangup,
             Err(error) => {
@@ -164,7 +172,7 @@ impl Tls {
         &self,
         stream: TcpStream,
         peer: Peer,
-    ) -> Option<TlsStream<Paced<TcpStream>>> {
+    ) -> Option<TlsStream<SlowClientTimeout<TcpStream>>> {
         let Some(_of_peer) = self.peers.admit(peer.0.ip().into()) else {
             debug!(peer = %peer.0, "an address has as many handshakes as it may");
             return None;
@@ -176,7 +184,7 @@ impl Tls {
                 return Some(Err(stream));
             }
             let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).config);
-            match TlsAcceptor::from(config).accept(Paced::new(stream)).await {
+            match TlsAcceptor::from(config).accept(SlowClientTimeout::new(stream)).await {
                 Ok(stream) => Some(Ok(stream)),
                 Err(error) => {
                     debug!(peer = %peer.0, %error, "a client did not agree upon keys");
@@ -226,13 +234,10 @@ impl Current {
     fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         // IMPORTANT, the order: should they change meanwhile, they are read once more.
         let version = versions(files);
-        let chain = chain(files.cert.path())?;
-        let key = private_key(files.key.path())?;
-        let unusable = |source| TlsError::Unusable {
-            cert: files.cert.path().to_owned(),
-            key: files.key.path().to_owned(),
-            source,
-        };
+        let chain = chain(&files.cert)?;
+        let key = private_key(&files.key)?;
+        let unusable =
+            |source| TlsError::Unusable { cert: files.cert.clone(), key: files.key.clone(), source };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -303,5 +308,5 @@ fn versions(files: &TlsFiles) -> Option<[FileVersion; 2]> {
         let metadata = std::fs::metadata(path).ok()?;
         Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
     };
-    Some([version(files.cert.path())?, version(files.key.path())?])
+    Some([version(&files.cert)?, version(&files.key)?])
 }

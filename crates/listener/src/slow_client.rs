@@ -23,7 +23,7 @@ pub(super) const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 /// on its way costs memory, and a byte now and then must not keep it for ever. A client for whom nothing
 /// waits is not slow.
 #[derive(Debug)]
-pub(super) struct Paced<S> {
+pub(super) struct SlowClientTimeout<S> {
     stream: S,
     /// Open while something waits to be taken.
     window: Option<Window>,
@@ -41,7 +41,7 @@ impl Window {
     }
 }
 
-impl<S> Paced<S> {
+impl<S> SlowClientTimeout<S> {
     pub(super) fn new(stream: S) -> Self {
         Self { stream, window: None }
     }
@@ -77,7 +77,7 @@ impl<S> Paced<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for SlowClientTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -112,7 +112,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for SlowClientTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -142,7 +142,7 @@ mod tests {
 
     fn connection(bytes: usize) -> (DuplexStream, tokio::task::JoinHandle<io::Result<()>>) {
         let (client, server) = duplex(BUFFER_BYTES);
-        let mut server = Paced::new(server);
+        let mut server = SlowClientTimeout::new(server);
         let sending = async move {
             server.write_all(&vec![0; bytes]).await?;
             // Long after the last byte there is nothing to be slow with.
