@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use uuid::Uuid;
 use vectorizer::auth::Operation;
+use vectorizer::billing::Metering;
 use vectorizer::hub::UsageFilter;
-use vectorizer::quota::Metering;
 use vectorizer_log::{
     Actor, CollectionId, Draft, Error, Event, IndexParameters, LogId, Metric, Point, PointId, Seq,
     TenantFolder, TenantId, Timestamp, Vector, Via,

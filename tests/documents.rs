@@ -6,8 +6,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use vectorizer::rest::location;
 use vectorizer::auth::{ApiKey, Level, Operation, Requirement};
+use vectorizer::rest::location;
 
 use crate::node::{Node, vectorizer};
 use crate::secrets;

@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use vectorizer_log::{Actor, Incarnation, TenantId, Via};
 
-use super::denial::Denied;
-use super::failures::FailedAuthentications;
-use super::key::{ApiKey, KeyId};
-use super::permission::{Level, Operation, Requirement, mcp_level, reaches, rest_level};
-use crate::config::DeploymentName;
-use crate::hivehub::{
-    HiveHubClient, Holder, HubError, KeyCache, KeyIdentity, LookupError, Permission, QuotaVerdict, Refusal,
+use vectorizer_access::{
+    ApiKey, Asked, Denial, Denied, KeyId, Level, Operation, Permission, Requirement, mcp_level, reaches,
+    rest_level,
 };
-use crate::quota::{Allowance, Limits, NoAllowance, QuotaManager, RateReport, RequestRefused};
+
+use super::failures::FailedAuthentications;
+use crate::hivehub::DeploymentName;
+use crate::hivehub::{
+    HiveHubClient, Holder, HubError, KeyCache, KeyIdentity, LookupError, QuotaVerdict, Refusal,
+};
+use crate::limits::{Limits, LimitsUnavailable, QuotaManager, RateReport, RequestRefused, TenantLimits};
 
 /// Who may enter.
 #[derive(Clone)]
@@ -36,7 +38,7 @@ pub enum AccessCheck {
         /// Which.
         tenant: TenantId,
         /// Of everything.
-        allowance: Arc<Allowance>,
+        tenant_limits: Arc<TenantLimits>,
     },
 }
 
@@ -54,7 +56,7 @@ pub struct Admitted {
 pub struct Pass<L> {
     tenant: TenantId,
     incarnation: Option<Incarnation>,
-    allowance: Arc<Allowance>,
+    tenant_limits: Arc<TenantLimits>,
     key_id: Option<KeyId>,
     via: Via,
     asked: Asked,
@@ -67,21 +69,10 @@ pub struct Pass<L> {
 pub struct McpPass {
     tenant: TenantId,
     incarnation: Option<Incarnation>,
-    allowance: Arc<Allowance>,
+    tenant_limits: Arc<TenantLimits>,
     key_id: Option<KeyId>,
     reach: Level,
     asked: Asked,
-}
-
-/// What was asked for, by a request.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    /// The operation.
-    pub operation: Operation,
-    /// The client's address, if that is known: where its failures count and its refusals are noted.
-    pub from: Option<IpAddr>,
-    /// The request's id.
-    pub request_id: Arc<str>,
 }
 
 /// The right to act for the operator of the whole node, on no tenant's data. Only [`AccessCheck::admit`]
@@ -161,64 +152,10 @@ pub enum Admission {
     Mcp(McpPass),
 }
 
-/// Why a caller is not admitted.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Denial {
-    /// No `Authorization: Bearer` header.
-    #[error("this needs an API key: Authorization: Bearer <key>")]
-    NoKey,
-    /// What was sent as a key is none.
-    #[error("what was sent is not an API key")]
-    MalformedKey,
-    /// HiveHub does not know the key, or it is revoked or expired. Which one is nobody's business but
-    /// its owner's, who can look it up.
-    #[error("the API key is not valid")]
-    InvalidKey,
-    /// The key's tenant is suspended.
-    #[error("the tenant is suspended")]
-    Suspended,
-    /// Another deployment serves the key's tenant.
-    #[error("the tenant is of deployment {deployment:?}, which this server is not")]
-    Elsewhere {
-        /// Which.
-        deployment: String,
-    },
-    /// The key does not reach this far.
-    #[error("this needs a key of level {needed}")]
-    Insufficient {
-        /// The least level that would.
-        needed: &'static str,
-    },
-    /// The tenant has asked too often.
-    #[error("the tenant's keys together ask more often than its plan allows")]
-    TooManyRequests {
-        /// When a request would be let in.
-        retry_after: Duration,
-    },
-    /// HiveHub cannot be asked for the tenant's limits, and none are known here.
-    #[error("the tenant's limits cannot be asked for right now")]
-    LimitsUnknown {
-        /// When to try again, in seconds.
-        retry_after_seconds: u64,
-    },
-    /// Too many keys from the caller's address were refused, and this one is not known here.
-    #[error("too many keys from this address were refused")]
-    TooManyFailures {
-        /// When to try again, in seconds.
-        retry_after_seconds: u64,
-    },
-    /// HiveHub cannot be asked, and the key is not known here.
-    #[error("the key cannot be checked right now")]
-    Unavailable {
-        /// When to try again, in seconds.
-        retry_after_seconds: u64,
-    },
-}
-
 impl AccessCheck {
     /// Single-tenant mode, with this tenant.
     pub fn keyless(tenant: TenantId) -> Self {
-        Self::Keyless { tenant, allowance: Allowance::unlimited() }
+        Self::Keyless { tenant, tenant_limits: TenantLimits::unlimited() }
     }
 
     /// Admits a caller to one operation of one request and charges its tenant for it. `bearer` is what the
@@ -287,25 +224,25 @@ impl AccessCheck {
         }
     }
 
-    /// The allowance of a tenant that is woken for the server's own sake.
-    pub async fn allowance(&self, tenant: &TenantId) -> Result<Arc<Allowance>, NoAllowance> {
+    /// The limits of a tenant that is woken for the server's own sake.
+    pub async fn limits_of(&self, tenant: &TenantId) -> Result<Arc<TenantLimits>, LimitsUnavailable> {
         match self {
-            Self::Keyless { allowance, .. } => Ok(Arc::clone(allowance)),
-            Self::Keys { quotas, .. } => quotas.allowance(tenant, None).await,
+            Self::Keyless { tenant_limits, .. } => Ok(Arc::clone(tenant_limits)),
+            Self::Keys { quotas, .. } => quotas.limits_of(tenant, None).await,
         }
     }
 
     /// What is known of a tenant's limits, without asking anyone.
     pub fn known_limits(&self, tenant: &TenantId) -> Option<Limits> {
         match self {
-            Self::Keyless { allowance, .. } => Some(allowance.limits()),
+            Self::Keyless { tenant_limits, .. } => Some(tenant_limits.current()),
             Self::Keys { quotas, .. } => quotas.known(tenant),
         }
     }
 
     async fn identify(&self, bearer: Option<&str>, from: Option<IpAddr>) -> Result<Caller<'_>, Denied> {
         let (keys, failures, quotas, deployment) = match self {
-            Self::Keyless { tenant, allowance } => return Ok(Caller::Keyless { tenant, allowance }),
+            Self::Keyless { tenant, tenant_limits } => return Ok(Caller::Keyless { tenant, tenant_limits }),
             Self::Keys { keys, failures, quotas, deployment } => (keys, failures, quotas, deployment),
         };
         let identity = holder(keys, failures, bearer, from).await?;
@@ -324,16 +261,16 @@ impl AccessCheck {
                 (tenant.id.clone(), tenant.incarnation)
             }
         };
-        let denial = match quotas.allowance(&tenant, incarnation).await {
-            Ok(allowance) => {
+        let denial = match quotas.limits_of(&tenant, incarnation).await {
+            Ok(tenant_limits) => {
                 let now = quotas.uptime();
-                return Ok(Caller::Tenant { tenant, incarnation, identity, allowance, now });
+                return Ok(Caller::Tenant { tenant, incarnation, identity, tenant_limits, now });
             }
-            Err(NoAllowance::Unknown { retry_after }) => {
+            Err(LimitsUnavailable::Unknown { retry_after }) => {
                 Denial::LimitsUnknown { retry_after_seconds: retry_after.as_secs().max(1) }
             }
             // Of a tenant that is no more, whatever was heard of that.
-            Err(NoAllowance::Outdated) => Denial::InvalidKey,
+            Err(LimitsUnavailable::Outdated) => Denial::InvalidKey,
         };
         Err(Denied { denial, tenant: Some(tenant), key_id: Some(identity.key_id.clone()) })
     }
@@ -397,12 +334,12 @@ fn is_confirmed(reason: &Refusal) -> bool {
 /// Somebody who is known.
 enum Caller<'check> {
     /// Whoever reaches a server without keys: its one tenant's administrator, and its operator.
-    Keyless { tenant: &'check TenantId, allowance: &'check Arc<Allowance> },
+    Keyless { tenant: &'check TenantId, tenant_limits: &'check Arc<TenantLimits> },
     Tenant {
         tenant: TenantId,
         incarnation: Option<Incarnation>,
         identity: Arc<KeyIdentity>,
-        allowance: Arc<Allowance>,
+        tenant_limits: Arc<TenantLimits>,
         now: Duration,
     },
     /// It has no tenant and sees no tenant's data.
@@ -412,7 +349,7 @@ enum Caller<'check> {
 impl Caller<'_> {
     fn charge(&self) -> (Option<RateReport>, Result<(), RequestRefused>) {
         match self {
-            Self::Tenant { allowance, now, .. } => allowance.charge(*now),
+            Self::Tenant { tenant_limits, now, .. } => tenant_limits.charge(*now),
             Self::Keyless { .. } | Self::Operator { .. } => (None, Ok(())),
         }
     }
@@ -457,38 +394,40 @@ impl Caller<'_> {
     }
 
     fn permit_tenant(self, needed: Level, asked: &Asked) -> Result<Admission, Denied> {
-        let (tenant, incarnation, allowance, key_id) = match self {
-            Self::Keyless { tenant, allowance } => (tenant.clone(), None, Arc::clone(allowance), None),
-            Self::Tenant { tenant, incarnation, identity, allowance, .. }
+        let (tenant, incarnation, tenant_limits, key_id) = match self {
+            Self::Keyless { tenant, tenant_limits } => {
+                (tenant.clone(), None, Arc::clone(tenant_limits), None)
+            }
+            Self::Tenant { tenant, incarnation, identity, tenant_limits, .. }
                 if rest_level(identity.permission).is_some_and(|reach| reach >= needed) =>
             {
-                (tenant, incarnation, allowance, Some(identity.key_id.clone()))
+                (tenant, incarnation, tenant_limits, Some(identity.key_id.clone()))
             }
             Self::Tenant { .. } | Self::Operator { .. } => {
                 return Err(self.denied(Denial::Insufficient { needed: name(needed) }));
             }
         };
         Ok(match needed {
-            Level::Read => Admission::Read(Pass::mint(tenant, incarnation, allowance, key_id, asked)),
-            Level::Write => Admission::Write(Pass::mint(tenant, incarnation, allowance, key_id, asked)),
-            Level::Admin => Admission::Admin(Pass::mint(tenant, incarnation, allowance, key_id, asked)),
+            Level::Read => Admission::Read(Pass::mint(tenant, incarnation, tenant_limits, key_id, asked)),
+            Level::Write => Admission::Write(Pass::mint(tenant, incarnation, tenant_limits, key_id, asked)),
+            Level::Admin => Admission::Admin(Pass::mint(tenant, incarnation, tenant_limits, key_id, asked)),
         })
     }
 
     fn permit_mcp(self, asked: &Asked) -> Result<McpPass, Denied> {
-        let (tenant, incarnation, allowance, key_id, reach) = match self {
-            Self::Keyless { tenant, allowance } => {
-                (tenant.clone(), None, Arc::clone(allowance), None, Level::Admin)
+        let (tenant, incarnation, tenant_limits, key_id, reach) = match self {
+            Self::Keyless { tenant, tenant_limits } => {
+                (tenant.clone(), None, Arc::clone(tenant_limits), None, Level::Admin)
             }
-            Self::Tenant { tenant, incarnation, identity, allowance, .. } => {
+            Self::Tenant { tenant, incarnation, identity, tenant_limits, .. } => {
                 let reach = mcp_level(identity.permission);
-                (tenant, incarnation, allowance, Some(identity.key_id.clone()), reach)
+                (tenant, incarnation, tenant_limits, Some(identity.key_id.clone()), reach)
             }
             Self::Operator { .. } => {
                 return Err(self.denied(Denial::Insufficient { needed: "a tenant's" }));
             }
         };
-        Ok(McpPass { tenant, incarnation, allowance, key_id, reach, asked: asked.clone() })
+        Ok(McpPass { tenant, incarnation, tenant_limits, key_id, reach, asked: asked.clone() })
     }
 
     fn permit_operator(self, asked: &Asked) -> Result<ClusterPass, Denied> {
@@ -520,8 +459,8 @@ impl<L> Pass<L> {
     }
 
     /// What the tenant may use.
-    pub fn allowance(&self) -> &Arc<Allowance> {
-        &self.allowance
+    pub fn tenant_limits(&self) -> &Arc<TenantLimits> {
+        &self.tenant_limits
     }
 
     /// Who uses it.
@@ -543,19 +482,19 @@ impl<L> Pass<L> {
     fn mint(
         tenant: TenantId,
         incarnation: Option<Incarnation>,
-        allowance: Arc<Allowance>,
+        tenant_limits: Arc<TenantLimits>,
         key_id: Option<KeyId>,
         asked: &Asked,
     ) -> Self {
         let (via, asked) = (Via::Rest, asked.clone());
-        Self { tenant, incarnation, allowance, key_id, via, asked, level: PhantomData }
+        Self { tenant, incarnation, tenant_limits, key_id, via, asked, level: PhantomData }
     }
 
     fn for_mcp(pass: &McpPass, asked: Asked) -> Self {
-        let McpPass { tenant, incarnation, allowance, key_id, .. } = pass;
-        let (tenant, allowance, key_id) = (tenant.clone(), Arc::clone(allowance), key_id.clone());
+        let McpPass { tenant, incarnation, tenant_limits, key_id, .. } = pass;
+        let (tenant, tenant_limits, key_id) = (tenant.clone(), Arc::clone(tenant_limits), key_id.clone());
         let incarnation = *incarnation;
-        Self { tenant, incarnation, allowance, key_id, via: Via::Mcp, asked, level: PhantomData }
+        Self { tenant, incarnation, tenant_limits, key_id, via: Via::Mcp, asked, level: PhantomData }
     }
 }
 

@@ -22,8 +22,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use moka::sync::Cache;
 
-use super::key::KeyHash;
-use crate::origin::Origin;
+use vectorizer_access::{KeyHash, Origin};
 
 /// How many failures of an address are borne at once, and how many come to be borne again in a minute.
 const FAILURES_EACH_MINUTE: NonZeroU32 = NonZeroU32::new(20).expect("20 is not 0");

@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use vectorizer_access::Secret;
+use vectorizer_hivehub::DeploymentName;
+use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::Dimension;
 
-use super::secret::Secret;
 use super::values::{
-    BodyBytes, DeploymentName, FilePath, HostName, HubUrl, JsonDepth, MemoryBytes, ModelName, Network,
-    PageOrigin, RequestCount, Seconds, from_flag,
+    BodyBytes, FilePath, HostName, JsonDepth, MemoryBytes, ModelName, Network, PageOrigin, RequestCount,
+    Seconds, from_flag,
 };
 
 /// Where the configuration file is, and values that win over it.
@@ -86,8 +88,8 @@ pub struct ConfigFlags {
     pub cluster_enabled: Option<bool>,
 
     /// Where HiveHub is [default: api.hivehub.io, by https]
-    #[arg(long, value_name = "URL", value_parser = from_flag::<HubUrl>)]
-    pub hivehub_api_url: Option<HubUrl>,
+    #[arg(long, value_name = "URL", value_parser = from_flag::<ServiceUrl>)]
+    pub hivehub_api_url: Option<ServiceUrl>,
 
     /// This server's key for HiveHub; better left to the environment, where other users of the machine
     /// do not see it [default: $HIVEHUB_API_KEY]
@@ -124,8 +126,8 @@ pub struct ConfigFlags {
     pub default_requests_per_hour: Option<RequestCount>,
 
     /// A service that turns texts into vectors: POST {url}/embeddings, as OpenAI has it [default: none]
-    #[arg(long, value_name = "URL", value_parser = from_flag::<HubUrl>)]
-    pub embedding_url: Option<HubUrl>,
+    #[arg(long, value_name = "URL", value_parser = from_flag::<ServiceUrl>)]
+    pub embedding_url: Option<ServiceUrl>,
 
     /// Its model
     #[arg(long, value_name = "NAME", value_parser = from_flag::<ModelName>)]

@@ -7,7 +7,6 @@ mod document;
 mod error;
 mod flags;
 mod keys;
-mod secret;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -18,15 +17,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use document::Document;
+use vectorizer_hivehub::DeploymentName;
+use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::Dimension;
 
 pub use error::ConfigError;
 pub use flags::ConfigFlags;
-pub use secret::Secret;
 pub use values::{
-    BodyBytes, DeploymentName, FilePath, HostName, HubUrl, JsonDepth, MemoryBytes, ModelName, Network,
-    PageOrigin, RequestCount, Seconds,
+    BodyBytes, FilePath, HostName, JsonDepth, MemoryBytes, ModelName, Network, PageOrigin, RequestCount,
+    Seconds,
 };
+pub use vectorizer_access::Secret;
 
 /// The file that is read when the command line names none, if it is there.
 pub const DEFAULT_FILE: &str = "config.yml";
@@ -95,7 +96,7 @@ pub struct TlsFiles {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     /// Where `HiveHub` is.
-    pub hivehub_api_url: HubUrl,
+    pub hivehub_api_url: ServiceUrl,
     /// The key this server shows to `HiveHub`.
     pub hivehub_api_key: Secret,
     /// The deployment that this server is of. A tenant of another one is not served; `None` is of none.
@@ -128,7 +129,7 @@ pub struct RateLimiting {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Embedding {
     /// Where the service is: `/embeddings` is added.
-    pub url: HubUrl,
+    pub url: ServiceUrl,
     /// Its model.
     pub model: ModelName,
     /// The key this server shows to it.

@@ -12,7 +12,7 @@ use crate::auth::{
     self, AccessCheck, Admin, Admission, Asked, ClusterPass, Denial, Denied, Holds, McpPass, Operation, Pass,
     Reach, Read, Write,
 };
-use crate::quota::RateReport;
+use crate::limits::RateReport;
 use crate::tenancy::{Share, Tenant};
 
 /// The right to one operation, one request long. Only [`Service::admit`] and [`Service::admit_tool`] make one.

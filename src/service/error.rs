@@ -10,7 +10,7 @@ use vectorizer_replay::{InvalidFilter, InvalidIndexPath, InvalidQuery, InvalidTe
 
 use crate::auth::{Denial, DenialReason};
 use crate::embedding::NotEmbedded;
-use crate::quota::QuotaType;
+use crate::limits::QuotaType;
 use crate::tenancy::{DeletionError, Refusal, WakeError};
 
 /// A quota has room again when something is deleted or the plan changes; plans are asked for every minute.

@@ -7,10 +7,10 @@ use vectorizer_log::{LogId, TenantId, Timestamp, Tombstone};
 use super::Service;
 use super::error::{Error, ErrorKind};
 use crate::auth::{ClusterPass, Holds, KeyId, Level, Operation, Read, Requirement, rest_level};
-use crate::catalogue::NotedSize;
-use crate::hivehub::{Call, Holder, Open, Permission, QuotaVerdict, TenantStatus};
+use crate::hivehub::{Call, Extensible, Holder, Permission, QuotaVerdict, TenantStatus};
+use crate::limits::Limits;
 use crate::metrics::Reading;
-use crate::quota::Limits;
+use crate::node_store::StoredSize;
 use crate::tenancy::{AtHiveHub, BillFacts, DeletedFacts, DeletionError, Tenant, TenantFacts};
 
 /// The most tenants on a page, and how many there are on one unless the request says otherwise.
@@ -71,7 +71,7 @@ pub struct TenantUsage {
     /// The tenant.
     pub tenant: TenantId,
     /// What it uses.
-    pub size: NotedSize,
+    pub size: StoredSize,
     /// What it may use, if that is known.
     pub limits: Option<Limits>,
     /// Where its bill stands, where there are bills.
@@ -206,11 +206,11 @@ impl Service {
         let at_hivehub = match self.access().at_hivehub(tenant).await {
             None | Some(Ok(QuotaVerdict::NoSuchTenant)) => AtHiveHub::Silent,
             Some(Ok(QuotaVerdict::Quota(answer))) => match answer.status {
-                Some(Open::Known(TenantStatus::Deleted)) => AtHiveHub::Deleted(answer.incarnation),
-                Some(Open::Known(TenantStatus::Active | TenantStatus::Suspended)) => {
+                Some(Extensible::Known(TenantStatus::Deleted)) => AtHiveHub::Deleted(answer.incarnation),
+                Some(Extensible::Known(TenantStatus::Active | TenantStatus::Suspended)) => {
                     AtHiveHub::Lives(answer.incarnation)
                 }
-                Some(Open::Unknown(_)) | None => AtHiveHub::Silent,
+                Some(Extensible::Unknown(_)) | None => AtHiveHub::Silent,
             },
             Some(Err(_)) => return Err(DeletionError::HiveHubUnknown.into()),
         };

@@ -30,9 +30,10 @@ use super::shared_state::{SharedState, State};
 use super::unread_graphs::UnreadGraphs;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, Writer};
 use crate::audit::TenantDenials;
-use crate::catalogue::Catalogue;
+use crate::billing::{Accounts, Metering, TenantAccount, TenantMeter};
+use crate::limits::TenantLimits;
 use crate::metrics::{Metrics, TenantMetrics, Waking};
-use crate::quota::{Accounts, Allowance, Metering, TenantAccount, TenantMeter};
+use crate::node_store::NodeStore;
 
 /// How many clients may read one tenant's log at the same time, and how many more may follow it.
 const LOG_READERS_MAX: usize = 8;
@@ -325,7 +326,7 @@ pub(super) struct Billed {
 pub(super) struct Terms {
     pub(super) incarnation: Option<Incarnation>,
     pub(super) share: Share,
-    pub(super) allowance: Arc<Allowance>,
+    pub(super) tenant_limits: Arc<TenantLimits>,
     pub(super) bill: Option<(Bill, Books)>,
 }
 
@@ -511,13 +512,13 @@ impl Woken {
         &self,
         tenant: &TenantId,
         billed: &Billed,
-        catalogue: &Catalogue,
+        node_store: &NodeStore,
     ) -> (Bill, Books) {
         let Billed { metering, accounts, interval } = billed;
         let billing = *self.projection.billing();
         let meter = metering.wakes(tenant, self.reader.log_id(), billing.journal());
         // Of one whose log is closed all that it says is known; nothing more is looked for after a crash.
-        let account = accounts.wakes(tenant, self.reader.clone(), self.log.is_some(), billing, catalogue);
+        let account = accounts.wakes(tenant, self.reader.clone(), self.log.is_some(), billing, node_store);
         let books = Books::new(Arc::clone(&meter), Arc::clone(&account), accounts.clone(), *interval);
         (Bill { meter, account }, books)
     }
@@ -533,7 +534,7 @@ impl Woken {
         stop: CancellationToken,
     ) -> Arc<Awake> {
         let Self { folder, checkpoints, log, reader, projection, head, log_bytes } = self;
-        let Terms { incarnation, share, allowance, bill } = terms;
+        let Terms { incarnation, share, tenant_limits, bill } = terms;
         let unread = UnreadGraphs::of(projection.index().collections());
         let state = Arc::new(SharedState::new(State { projection, head, log_bytes }));
         let (door, checkpoints) = (Arc::new(Door::new(log.is_some())), Arc::new(checkpoints));
@@ -569,10 +570,17 @@ impl Woken {
         node_tasks.spawn(tasks.track_future(linker.run().instrument(span.clone())));
         let Watched { metrics, of_tenant, denials } = watched;
         let (bill, books) = bill.unzip();
-        let writer =
-            Writer::new(log, allowance, Arc::clone(&state), publish, failed, Arc::clone(&denials), metrics)
-                .keeping(books)
-                .at(place);
+        let writer = Writer::new(
+            log,
+            tenant_limits,
+            Arc::clone(&state),
+            publish,
+            failed,
+            Arc::clone(&denials),
+            metrics,
+        )
+        .keeping(books)
+        .at(place);
         let failure = writer.failure();
         node_tasks.spawn(tasks.track_future(writer.run(queue, stop.clone()).instrument(span)));
         Arc::new(Awake {

@@ -15,8 +15,10 @@ use super::awake::{Awake, WakeError};
 use super::deletion::DeletionError;
 use super::{Bed, FIRST_ANSWERS, STOPPING_PATIENCE, Tenancy};
 use crate::auth::{AccessCheck, ClusterPass};
+use crate::billing::{Accounts, Backlog, Metering, TenantAccount};
 use crate::hivehub::Call;
-use crate::quota::{Accounts, Allowance, Backlog, Delivered, Metering, TenantAccount};
+use crate::limits::TenantLimits;
+use crate::node_store::Delivered;
 
 /// How often is looked for tenants to wake, and how soon for the first time again if one could not be.
 const LOOK_EVERY: Duration = Duration::from_mins(5);
@@ -67,8 +69,8 @@ impl Tenancy {
             return;
         }
         // Until every one was looked at: a crash meanwhile must not leave some that nobody knows of.
-        let catalogue = self.shared.catalogue.clone();
-        let knows_all = tokio::task::spawn_blocking(move || catalogue.knows_every_bill()).await;
+        let node_store = self.shared.node_store.clone();
+        let knows_all = tokio::task::spawn_blocking(move || node_store.knows_every_bill()).await;
         let mut all = !knows_all.is_ok_and(|knows_all| knows_all);
         loop {
             let tenancy = self.clone();
@@ -98,7 +100,7 @@ impl Tenancy {
             }
             if all && is_done {
                 all = false;
-                if let Err(error) = self.shared.catalogue.note_every_bill() {
+                if let Err(error) = self.shared.node_store.store_every_bill() {
                     warn!(%error, "every tenant will be looked at again after the next start");
                 }
             }
@@ -113,7 +115,7 @@ impl Tenancy {
         if self.shared.stop.is_cancelled() {
             return false;
         }
-        let Ok(allowance) = access.allowance(tenant).await else { return false };
+        let Ok(tenant_limits) = access.limits_of(tenant).await else { return false };
         let waking = {
             let bed = self.bed(tenant);
             let mut rest = bed.rest();
@@ -124,7 +126,7 @@ impl Tenancy {
             if rest.awake.as_ref().is_some_and(|awake| !awake.has_failed()) {
                 return true;
             }
-            self.waking(&bed, &mut rest, tenant, None, &allowance, false)
+            self.waking(&bed, &mut rest, tenant, None, &tenant_limits, false)
         };
         match waking {
             Ok(mut waking) => {
@@ -166,13 +168,13 @@ impl Tenancy {
             }
         }
         let stores = |tenant: &TenantId| {
-            let size = self.shared.catalogue.size(tenant).ok().flatten();
+            let size = self.shared.node_store.size(tenant).ok().flatten();
             size.is_none_or(|size| size.storage_bytes > 0)
         };
         let takes_bills = self.shared.metrics.hivehub_answers(Call::Usage);
         let mut behind_left = if takes_bills { usize::MAX } else { TRIED_MAX };
         let mut behind = Vec::new();
-        for (tenant, bill) in self.shared.catalogue.bills() {
+        for (tenant, bill) in self.shared.node_store.bills() {
             let is_tried = bill.is_behind() && behind_left > 0;
             behind_left -= usize::from(is_tried);
             if bill.is_behind() {
@@ -185,7 +187,7 @@ impl Tenancy {
         }
         billed.accounts.asleep(behind);
         if all {
-            let is_unknown = |tenant: &TenantId| !matches!(self.shared.catalogue.bill(tenant), Ok(Some(_)));
+            let is_unknown = |tenant: &TenantId| !matches!(self.shared.node_store.bill(tenant), Ok(Some(_)));
             found.extend(TenantFolder::tenants(data)?.into_iter().filter(is_unknown));
         }
         found.retain(|tenant| {
@@ -212,7 +214,7 @@ impl Tenancy {
             let mut rest = bed.rest();
             let is_awake = rest.awake.as_ref().is_some_and(|awake| !awake.has_failed());
             // Nobody enters: it is moving.
-            (!is_awake).then(|| self.waking(bed, &mut rest, tenant, None, &Allowance::unlimited(), false))
+            (!is_awake).then(|| self.waking(bed, &mut rest, tenant, None, &TenantLimits::unlimited(), false))
         };
         let woken = match waking {
             Some(Ok(mut waking)) => {
@@ -268,7 +270,7 @@ impl Tenancy {
         if let Some(awake) = bed.and_then(|bed| bed.rest().awake.clone()) {
             return awake.bill_facts();
         }
-        let noted = self.shared.catalogue.bill(tenant).unwrap_or_else(|error| {
+        let noted = self.shared.node_store.bill(tenant).unwrap_or_else(|error| {
             warn!(%tenant, %error, "where the tenant's bill stands cannot be read");
             None
         })?;

@@ -12,7 +12,7 @@ use super::Tenancy;
 use super::awake::Awake;
 use super::shared_state::Figures;
 use crate::auth::ClusterPass;
-use crate::catalogue::NotedSize;
+use crate::node_store::StoredSize;
 
 /// Of a folder that was changed so short a while ago, another change may leave no trace in its time.
 const CLOCK_GRAIN: Duration = Duration::from_millis(100);
@@ -27,7 +27,7 @@ pub struct TenantFacts {
     /// Whether it is in memory.
     pub state: TenantState,
     /// How large it is; of one that sleeps, what was noted down last.
-    pub size: Option<NotedSize>,
+    pub size: Option<StoredSize>,
     /// What it takes up in memory now.
     pub memory_bytes: u64,
 }
@@ -98,7 +98,7 @@ impl Tenancy {
     }
 
     /// How large a tenant is; `None` if it is not on this node, or was never noted down.
-    pub fn size(&self, _: &ClusterPass, tenant: &TenantId) -> Option<NotedSize> {
+    pub fn size(&self, _: &ClusterPass, tenant: &TenantId) -> Option<StoredSize> {
         TenantFolder::new(&self.shared.data, tenant).exists().then(|| self.facts(tenant.clone()).size)?
     }
 
@@ -112,12 +112,12 @@ impl Tenancy {
         let beds: Vec<_> = self.beds().values().cloned().collect();
         let begun = beds.iter().filter_map(|bed| bed.rest().awake.clone()).filter(|it| !it.is_unbegun());
         for awake in begun {
-            self.note_size(&awake);
+            self.store_size(&awake);
         }
     }
 
-    pub(super) fn note_size(&self, awake: &Awake) {
-        if let Err(error) = self.shared.catalogue.note_size(&awake.id, &awake.size()) {
+    pub(super) fn store_size(&self, awake: &Awake) {
+        if let Err(error) = self.shared.node_store.store_size(&awake.id, &awake.size()) {
             warn!(tenant = %awake.id, %error, "the tenant's size cannot be noted down");
         }
     }
@@ -128,7 +128,7 @@ impl Tenancy {
             let (size, memory_bytes) = (Some(awake.size()), awake.memory_bytes());
             return TenantFacts { id, state: TenantState::Awake, size, memory_bytes };
         }
-        let size = self.shared.catalogue.size(&id).unwrap_or_else(|error| {
+        let size = self.shared.node_store.size(&id).unwrap_or_else(|error| {
             warn!(tenant = %id, %error, "the tenant's size cannot be read");
             None
         });
@@ -137,9 +137,9 @@ impl Tenancy {
 }
 
 impl Awake {
-    pub(super) fn size(&self) -> NotedSize {
+    pub(super) fn size(&self) -> StoredSize {
         let Figures { head, log_bytes, usage, .. } = *self.state.figures();
-        NotedSize {
+        StoredSize {
             seq: head.seq.get(),
             collections: usage.collections(),
             vectors: usage.vectors(),

@@ -9,7 +9,7 @@ use vectorizer_log::{
 use vectorizer_replay::{Filter, Outcome, PayloadIndex};
 
 use super::merge_patch::MergePatch;
-use crate::quota::QuotaExceeded;
+use crate::limits::QuotaExceeded;
 
 /// One write: what, by whom, under which conditions.
 #[derive(Debug)]

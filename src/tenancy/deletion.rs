@@ -19,8 +19,8 @@ use vectorizer_log::{Error, Incarnation, LogId, TenantFolder, TenantId, Timestam
 use super::ending::{EndedBy, Ending};
 use super::{Bed, STOPPING_PATIENCE, Tenancy};
 use crate::auth::ClusterPass;
-use crate::catalogue::NotedDeletion;
 use crate::hivehub::{PolicyChange, PolicyCursor, PolicySubscriber};
+use crate::node_store::StoredDeletion;
 
 /// How long after a deletion that did not succeed it is tried again.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(5);
@@ -231,7 +231,7 @@ impl Tenancy {
 
     /// How far an earlier life of the node has followed the policy feed.
     pub fn policies_followed_through(&self) -> Option<PolicyCursor> {
-        self.shared.catalogue.policy_cursor().unwrap_or_else(|error| {
+        self.shared.node_store.policy_cursor().unwrap_or_else(|error| {
             warn!(%error, "it cannot be read how far the policy feed was followed");
             None
         })
@@ -240,7 +240,7 @@ impl Tenancy {
     /// Goes on with what `HiveHub` has deleted in an earlier life of the node. Before anybody enters; and again when
     /// the notes of it can be read only later, as on a disk without room.
     pub fn resume_deletions(&self) {
-        let mut openings = self.shared.catalogue.openings();
+        let mut openings = self.shared.node_store.openings();
         openings.mark_unchanged();
         self.resume_noted_deletions();
         let tenancy = self.clone();
@@ -257,7 +257,7 @@ impl Tenancy {
     }
 
     fn resume_noted_deletions(&self) {
-        let deletions = self.shared.catalogue.deletions().unwrap_or_else(|error| {
+        let deletions = self.shared.node_store.deletions().unwrap_or_else(|error| {
             warn!(%error, "it cannot be read which deletions were under way");
             Vec::new()
         });
@@ -310,8 +310,8 @@ impl Tenancy {
         self.shared.metrics.forget_tenant(tenant);
         self.shared.audit.forget(tenant);
         self.forget_bill(tenant, tombstone.log_id);
-        let (catalogue, id) = (self.shared.catalogue.clone(), tenant.clone());
-        let forgotten = tokio::task::spawn_blocking(move || catalogue.forget(&id)).await;
+        let (node_store, id) = (self.shared.node_store.clone(), tenant.clone());
+        let forgotten = tokio::task::spawn_blocking(move || node_store.forget(&id)).await;
         if let Ok(Err(error)) = forgotten {
             warn!(%tenant, %error, "what was noted down of a deleted tenant is still there");
         }
@@ -353,7 +353,7 @@ impl Tenancy {
     }
 
     /// Does what HiveHub has said of a tenant's life.
-    fn follow_hivehub(&self, tenant: TenantId, noted: NotedDeletion) {
+    fn follow_hivehub(&self, tenant: TenantId, noted: StoredDeletion) {
         if noted.is_undone {
             self.undelete_for_hivehub(tenant, noted);
         } else {
@@ -362,8 +362,8 @@ impl Tenancy {
     }
 
     /// Nobody enters the tenant from here on until it is back, or it is known that it does not come back.
-    fn undelete_for_hivehub(&self, tenant: TenantId, noted: NotedDeletion) {
-        let NotedDeletion { at, incarnation, .. } = noted;
+    fn undelete_for_hivehub(&self, tenant: TenantId, noted: StoredDeletion) {
+        let StoredDeletion { at, incarnation, .. } = noted;
         let tenancy = self.clone();
         let bed = self.bed(&tenant);
         bed.is_told(at);
@@ -469,8 +469,8 @@ impl Tenancy {
     }
 
     /// Nobody enters the tenant from here on until it is deleted.
-    fn delete_for_hivehub(&self, tenant: TenantId, noted: NotedDeletion) {
-        let NotedDeletion { at, incarnation, .. } = noted;
+    fn delete_for_hivehub(&self, tenant: TenantId, noted: StoredDeletion) {
+        let StoredDeletion { at, incarnation, .. } = noted;
         let tenancy = self.clone();
         let bed = self.bed(&tenant);
         bed.ends(incarnation);
@@ -547,8 +547,8 @@ impl Tenancy {
     }
 
     async fn deletion_done(&self, tenant: TenantId, at: PolicyCursor) {
-        let catalogue = self.shared.catalogue.clone();
-        let noted = tokio::task::spawn_blocking(move || catalogue.deletion_done(&tenant, at)).await;
+        let node_store = self.shared.node_store.clone();
+        let noted = tokio::task::spawn_blocking(move || node_store.deletion_done(&tenant, at)).await;
         if let Ok(Err(error)) = noted {
             warn!(%error, "it cannot be noted down that a tenant is deleted");
         }
@@ -635,21 +635,21 @@ impl PolicySubscriber for Tenancy {
             | PolicyChange::QuotaChanged { .. }
             | PolicyChange::NotUnderstood => return,
         };
-        let noted = NotedDeletion { at, incarnation, is_undone };
-        if let Err(error) = self.shared.catalogue.note_deletion(tenant, &noted) {
+        let noted = StoredDeletion { at, incarnation, is_undone };
+        if let Err(error) = self.shared.node_store.store_deletion(tenant, &noted) {
             warn!(%tenant, %error, "a deletion or its end cannot be noted down: should the node stop now, it is lost");
         }
         self.follow_hivehub(tenant.clone(), noted);
     }
 
     fn reached(&self, at: PolicyCursor) {
-        if let Err(error) = self.shared.catalogue.note_policy_cursor(at) {
+        if let Err(error) = self.shared.node_store.store_policy_cursor(at) {
             warn!(%error, "it cannot be noted down how far the policy feed was followed");
         }
     }
 
     fn lost(&self) {
-        self.note_gap();
+        self.store_gap();
     }
 }
 

@@ -17,7 +17,7 @@ use vectorizer_log::{Incarnation, TenantFolder, TenantId};
 use super::deletion::{DeletionError, Moving};
 use super::ending::{EndedBy, Ending};
 use super::{FIRST_ANSWERS, Tenancy};
-use crate::hivehub::{HiveHubClient, Open, QuotaVerdict, TenantStatus};
+use crate::hivehub::{Extensible, HiveHubClient, QuotaVerdict, TenantStatus};
 use crate::scheduling::in_bulk;
 
 /// What lies between two questions: HiveHub has others to answer.
@@ -48,17 +48,17 @@ impl Tenancy {
     }
 
     /// Changes may have been missed. Outlasts the process.
-    pub(super) fn note_gap(&self) {
+    pub(super) fn store_gap(&self) {
         self.shared.gaps.fetch_add(1, Ordering::SeqCst);
-        if let Err(error) = self.shared.catalogue.note_gap(true) {
+        if let Err(error) = self.shared.node_store.store_gap(true) {
             warn!(%error, "it cannot be noted down that HiveHub's feed had a gap");
         }
         self.shared.gap_found.notify_one();
     }
 
     pub(super) async fn has_gap(&self) -> bool {
-        let catalogue = self.shared.catalogue.clone();
-        let noted = tokio::task::spawn_blocking(move || catalogue.has_gap()).await;
+        let node_store = self.shared.node_store.clone();
+        let noted = tokio::task::spawn_blocking(move || node_store.has_gap()).await;
         // What cannot be read may have said so.
         !matches!(noted, Ok(Ok(false)))
     }
@@ -103,8 +103,8 @@ impl Tenancy {
         }
         // Another one may have come meanwhile.
         if self.shared.gaps.load(Ordering::SeqCst) == gaps {
-            let catalogue = self.shared.catalogue.clone();
-            let noted = tokio::task::spawn_blocking(move || catalogue.note_gap(false)).await;
+            let node_store = self.shared.node_store.clone();
+            let noted = tokio::task::spawn_blocking(move || node_store.store_gap(false)).await;
             if let Ok(Err(error)) = noted {
                 warn!(%error, "it cannot be noted down that all tenants were asked about");
             }
@@ -123,7 +123,7 @@ impl Tenancy {
             }
             Err(_) => return false,
         };
-        let is_deleted = answer.status == Some(Open::Known(TenantStatus::Deleted));
+        let is_deleted = answer.status == Some(Extensible::Known(TenantStatus::Deleted));
         let outcome = match (is_deleted, answer.incarnation) {
             (true, ended) => self.delete_as_told(tenant, ended).await,
             (false, Some(lives)) => match self.delete_before(tenant, lives).await {

@@ -38,7 +38,7 @@ impl Away {
         let window = Some(Duration::from_mins(1));
         let tenancy = Tenancy::new(&data, share, rules, window, Metrics::default()).unwrap();
         // Its databases are open then.
-        tenancy.catalogue().flush().unwrap();
+        tenancy.node_store().flush().unwrap();
         fs::rename(&data, &elsewhere).unwrap();
         Self { tenancy, data, elsewhere, _folder: folder }
     }
@@ -53,7 +53,7 @@ async fn a_gap_is_not_closed_before_it_is_known_which_tenants_are_here() {
     let away = Away::new();
     // Nobody is asked about.
     let hub = HiveHubClient::new(&"http://127.0.0.1:9".parse().unwrap(), &Secret::new("k")).unwrap();
-    away.tenancy.note_gap();
+    away.tenancy.store_gap();
     assert!(!away.tenancy.close_gap(&hub).await);
     away.is_back();
     assert!(away.tenancy.has_gap().await);
@@ -67,7 +67,7 @@ async fn not_every_bill_is_known_before_it_is_known_which_tenants_are_here() {
     let stop = CancellationToken::new();
     let access = AccessCheck::keyless("acme".parse().unwrap());
     let looking = tokio::spawn(away.tenancy.clone().look_after_bills(access, stop.clone()));
-    let knows_all = || away.tenancy.catalogue().knows_every_bill();
+    let knows_all = || away.tenancy.node_store().knows_every_bill();
     tokio::time::sleep(FIRST_ANSWERS + Duration::from_millis(400)).await;
     assert!(!knows_all());
     away.is_back();

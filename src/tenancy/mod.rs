@@ -89,10 +89,11 @@ pub use self::sleeping::Rules;
 pub use self::tenant::{CollectionFacts, Ground, SearchState, Tenant};
 use crate::audit::Audit;
 use crate::auth::{Operation, Pass, Reach};
-use crate::catalogue::Catalogue;
+use crate::billing::{Accounts, Metering};
 use crate::hivehub::PolicyCursor;
+use crate::limits::TenantLimits;
 use crate::metrics::{Metrics, Reading, TenantReading};
-use crate::quota::{Accounts, Allowance, Metering};
+use crate::node_store::NodeStore;
 use crate::scheduling::in_bulk;
 
 /// The node's own entry in the data folder. No tenant can have this name.
@@ -136,7 +137,7 @@ pub struct Tenancy {
 #[derive(Debug)]
 struct Shared {
     data: PathBuf,
-    catalogue: Catalogue,
+    node_store: NodeStore,
     deleted: DeletedTenants,
     listed: Listed,
     /// One folder at a time becomes somebody's.
@@ -242,7 +243,7 @@ struct Came {
     tenant: TenantId,
     /// Which of those who have had the id; `None` is the one whose the folder is.
     incarnation: Option<Incarnation>,
-    allowance: Arc<Allowance>,
+    tenant_limits: Arc<TenantLimits>,
     /// Whether a log is made if there is none. Nothing is made for those who only read.
     begins: bool,
 }
@@ -261,7 +262,7 @@ fn begins_log<L: Reach>(pass: &Pass<L>) -> bool {
 }
 
 /// All else that a node has in its data folder.
-fn open_beside_the_catalogue(
+fn open_beside_the_node_store(
     data: &Path,
     node: &Path,
     billed: Option<Duration>,
@@ -298,11 +299,11 @@ impl Tenancy {
             TryLockError::Error(error) => error,
         })?;
         // What it has of tenants is opened beside all else: of very many it takes longest.
-        let catalogue = Catalogue::open(&node).map_err(io::Error::other)?;
-        let (deleted, billed) = open_beside_the_catalogue(data, &node, billed)?;
+        let node_store = NodeStore::open(&node).map_err(io::Error::other)?;
+        let (deleted, billed) = open_beside_the_node_store(data, &node, billed)?;
         let shared = Shared {
             data: data.to_owned(),
-            catalogue,
+            node_store,
             deleted,
             listed: Listed::default(),
             binding: Mutex::default(),
@@ -334,12 +335,12 @@ impl Tenancy {
 
     /// Whether what the node notes down is in memory only, since the data folder does not take it for now.
     pub fn keeps_notes_in_memory(&self) -> bool {
-        self.shared.catalogue.is_wanting() || self.metering().is_some_and(Metering::is_failing)
+        self.shared.node_store.is_wanting() || self.metering().is_some_and(Metering::is_failing)
     }
 
     /// What the node has noted down about its tenants.
-    pub fn catalogue(&self) -> &Catalogue {
-        &self.shared.catalogue
+    pub fn node_store(&self) -> &NodeStore {
+        &self.shared.node_store
     }
 
     /// What this tenant may take up, asleep or awake.
@@ -474,7 +475,7 @@ impl Tenancy {
                 }
             }
         }
-        let waking = self.waking(bed, &mut rest, pass.tenant(), comes, pass.allowance(), begins)?;
+        let waking = self.waking(bed, &mut rest, pass.tenant(), comes, pass.tenant_limits(), begins)?;
         Ok(Approach::Waking(waking, Waiter::join(bed, &mut rest)?))
     }
 
@@ -485,7 +486,7 @@ impl Tenancy {
         rest: &mut Rest,
         tenant: &TenantId,
         comes: Option<Incarnation>,
-        allowance: &Arc<Allowance>,
+        tenant_limits: &Arc<TenantLimits>,
         begins: bool,
     ) -> Result<watch::Receiver<Option<Outcome>>, Arc<WakeError>> {
         match (&rest.waking, &rest.failure) {
@@ -497,8 +498,8 @@ impl Tenancy {
                 rest.waking = Some(waking.clone());
                 rest.stop = self.shared.stop.child_token();
                 let (bed, stop) = (Arc::clone(bed), rest.stop.clone());
-                let (tenant, allowance) = (tenant.clone(), Arc::clone(allowance));
-                let came = Came { tenant, incarnation: comes, allowance, begins };
+                let (tenant, tenant_limits) = (tenant.clone(), Arc::clone(tenant_limits));
+                let came = Came { tenant, incarnation: comes, tenant_limits, begins };
                 let work = self.clone().wake(came, bed, stop, publish);
                 self.shared.tasks.spawn(work.in_current_span());
                 Ok(waking)
@@ -575,7 +576,7 @@ impl Tenancy {
     /// Opens the tenant's log.
     async fn open(
         &self,
-        Came { tenant, incarnation: comes, allowance, begins }: Came,
+        Came { tenant, incarnation: comes, tenant_limits, begins }: Came,
         after_failure: bool,
         stop: CancellationToken,
     ) -> Result<Arc<Awake>, WakeError> {
@@ -615,8 +616,8 @@ impl Tenancy {
         let (tenancy, id) = (self.clone(), tenant.clone());
         // What was noted down of it may have to be waited for.
         let (woken, bill) = tokio::task::spawn_blocking(move || {
-            let Shared { billed, catalogue, .. } = &*tenancy.shared;
-            let bill = billed.as_ref().map(|billed| woken.keep_bill(&id, billed, catalogue));
+            let Shared { billed, node_store, .. } = &*tenancy.shared;
+            let bill = billed.as_ref().map(|billed| woken.keep_bill(&id, billed, node_store));
             (woken, bill)
         })
         .await
@@ -629,7 +630,7 @@ impl Tenancy {
         };
         Ok(woken.start(
             tenant,
-            Terms { incarnation: bound, share, allowance, bill },
+            Terms { incarnation: bound, share, tenant_limits, bill },
             watched,
             &self.shared.tasks,
             self.shared.turns.clone(),

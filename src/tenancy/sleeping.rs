@@ -222,9 +222,9 @@ impl Tenancy {
 
     /// Waits until what the tenant's folder holds has room in memory, and takes it.
     pub(super) async fn make_room(&self, tenant: &TenantId, folder: &TenantFolder) -> Result<(), WakeError> {
-        let catalogue = &self.shared.catalogue;
+        let node_store = &self.shared.node_store;
         // Whoever comes first after a start is not kept waiting for notes about all tenants.
-        let noted = catalogue.is_open().then(|| catalogue.size(tenant).ok().flatten()).flatten();
+        let noted = node_store.is_open().then(|| node_store.size(tenant).ok().flatten()).flatten();
         let estimated = |stored: u64| AWAKE_BYTES + BYTES_FOR_EACH * stored;
         let bytes = match noted {
             Some(size) => size.memory_bytes.unwrap_or_else(|| estimated(size.storage_bytes)),
@@ -289,7 +289,7 @@ impl Tenancy {
         awake.stop.cancel();
         // IMPORTANT: before anybody can wake it again, and counts anew.
         if is_begun {
-            self.note_size(awake);
+            self.store_size(awake);
         }
         self.shared.audit.sleeps(tenant);
         self.shared.metrics.forget_tenant(tenant);

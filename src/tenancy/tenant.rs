@@ -21,8 +21,8 @@ use super::share::Share;
 use super::shared_state::{Crowded, Figures, State};
 use super::writer::Queued;
 use crate::auth::{self, Admin, DenialReason, Operation, Pass, Reach};
-use crate::catalogue::NotedSize;
-use crate::quota::Limits;
+use crate::limits::Limits;
+use crate::node_store::StoredSize;
 
 /// How long a write waits for a place in the writer's queue.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
@@ -125,13 +125,13 @@ impl<L> Tenant<L> {
     }
 
     /// How large it is.
-    pub fn size(&self) -> NotedSize {
+    pub fn size(&self) -> StoredSize {
         self.awake.size()
     }
 
     /// What it may use.
     pub fn limits(&self) -> Limits {
-        self.pass.allowance().limits()
+        self.pass.tenant_limits().current()
     }
 
     /// What it may take up of the node's memory.

@@ -18,8 +18,8 @@ use super::group::Group;
 use super::place::Place;
 use super::shared_state::SharedState;
 use crate::audit::TenantDenials;
+use crate::limits::{QuotaExceeded, StorageTracker, TenantLimits};
 use crate::metrics::Metrics;
-use crate::quota::{Allowance, QuotaExceeded, StorageTracker};
 use crate::scheduling::in_bulk;
 
 /// How many commands may wait for one tenant's writer.
@@ -51,7 +51,7 @@ pub(super) struct Writer {
     log: Option<TenantLog>,
     /// Where it is opened again; without one it is never closed before the end.
     place: Option<Place>,
-    allowance: Arc<Allowance>,
+    tenant_limits: Arc<TenantLimits>,
     pub(super) state: Arc<SharedState>,
     published: watch::Sender<Head>,
     /// When the head was made durable for the last time.
@@ -94,7 +94,7 @@ async fn to_close(door: Option<&Door>) {
 impl Writer {
     pub(super) fn new(
         log: impl Into<Option<TenantLog>>,
-        allowance: Arc<Allowance>,
+        tenant_limits: Arc<TenantLimits>,
         state: Arc<SharedState>,
         published: watch::Sender<Head>,
         failed: CancellationToken,
@@ -106,7 +106,7 @@ impl Writer {
         Self {
             log,
             place,
-            allowance,
+            tenant_limits,
             state,
             published,
             head_synced,
@@ -348,7 +348,7 @@ impl Writer {
         let mut rooms = Vec::new();
         {
             let state = self.state.read();
-            let mut tracker = StorageTracker::new(self.allowance.limits(), &state.projection);
+            let mut tracker = StorageTracker::new(self.tenant_limits.current(), &state.projection);
             let mut commands = std::mem::take(waiting).into_iter();
             for queued in commands.by_ref() {
                 let write = &queued.command.write;

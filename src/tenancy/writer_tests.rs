@@ -19,8 +19,8 @@ use super::command::{Change, CollectionChange, Command, Precondition, Refusal, R
 use super::merge_patch::MergePatch;
 use super::shared_state::{SharedState, State};
 use super::writer::{Answer, QUEUE_COMMANDS_MAX, Queued, Writer};
+use crate::limits::{Limits, QuotaExceeded, QuotaType, TenantLimits};
 use crate::metrics::Metrics;
-use crate::quota::{Allowance, Limits, QuotaExceeded, QuotaType};
 
 const LOG: LogId = LogId::new(Uuid::from_u128(1));
 
@@ -45,8 +45,9 @@ fn bench_within(limits: Limits) -> Bench {
     let state =
         Arc::new(SharedState::new(State { projection: Projection::new(LOG), head, log_bytes: log.bytes() }));
     let (published, failed) = (watch::channel(head).0, CancellationToken::new());
-    let allowance = Allowance::new(limits);
-    let writer = Writer::new(log, allowance, state, published, failed, Arc::default(), Metrics::default());
+    let tenant_limits = TenantLimits::new(limits);
+    let writer =
+        Writer::new(log, tenant_limits, state, published, failed, Arc::default(), Metrics::default());
     let (send, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
     Bench { storage, writer, send, queue }
 }

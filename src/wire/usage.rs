@@ -7,9 +7,9 @@ use utoipa::ToSchema;
 use vectorizer_log::{MeterTotal, Seq};
 
 use super::schema;
-use crate::catalogue::NotedSize;
 use crate::hivehub::integer;
-use crate::quota::Limits;
+use crate::limits::Limits;
+use crate::node_store::StoredSize;
 use crate::service::TenantUsage;
 use crate::tenancy::{BillFacts, WindowFacts};
 
@@ -114,8 +114,8 @@ pub(crate) struct DeliveredWindowNow {
     totals: BTreeMap<&'static str, MeterValue>,
 }
 
-impl From<NotedSize> for UsageNow {
-    fn from(size: NotedSize) -> Self {
+impl From<StoredSize> for UsageNow {
+    fn from(size: StoredSize) -> Self {
         Self {
             storage_bytes: size.storage_bytes,
             log_bytes: size.log_bytes,

@@ -4,14 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName};
+pub use vectorizer_listener::Peer;
 
 use crate::config::Network;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-/// The other end of the connection a request came over.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
 
 /// The client's address: the other end of the connection, unless that is one of our own proxies; then the
 /// last address in `X-Forwarded-For` that is none of them. What stands in front of it, anybody may have

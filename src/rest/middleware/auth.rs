@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::request::RequestId;
 use super::{address, rate_headers};
 use crate::auth::{Asked, ClusterPass, Holds, McpPass, Operation};
-use crate::quota::RateReport;
+use crate::limits::RateReport;
 use crate::rest::{App, Problem};
 use crate::service::{Access, Admitted, Readmission, UsageOf};
 use crate::tenancy::{Share, Tenant};
