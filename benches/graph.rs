@@ -24,8 +24,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use vectorizer_index::{Effort, SearchRequest, Snapshot};
 use vectorizer_log::{CollectionId, Event, IndexParameters, LogId, Metric, Point, PointId, Seq, Vector};
-use vectorizer_replay::{Effort, Projection, SearchRequest, Snapshot};
+use vectorizer_replay::Projection;
 
 use fold::apply;
 use npy::Matrix;

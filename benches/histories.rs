@@ -23,10 +23,11 @@ use std::process::Command;
 use std::time::Instant;
 
 use serde_json::json;
+use vectorizer_index::{Collection, Effort, Filter, Hit, SearchRequest, Selection};
 use vectorizer_log::{
     CollectionId, Event, IndexParameters, LogId, Metric, Payload, Point, PointId, Seq, Vector,
 };
-use vectorizer_replay::{Collection, Effort, Filter, Hit, Projection, SearchRequest, Selection};
+use vectorizer_replay::Projection;
 
 use fold::apply;
 use npy::Matrix;

@@ -15,8 +15,9 @@ mod support;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use vectorizer_index::{Effort, SearchRequest, Snapshot};
 use vectorizer_log::{LogId, Metric};
-use vectorizer_replay::{Effort, Projection, SearchRequest, Snapshot};
+use vectorizer_replay::Projection;
 
 use fold::apply;
 use support::workload::{COLLECTION, Workload, collection_created};

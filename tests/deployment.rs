@@ -178,7 +178,7 @@ fn the_image_holds_what_it_is_made_of_and_runs_as_nobody() {
     }
     assert_eq!(copied.len(), let_in.len(), "{let_in:?} is let in, {copied:?} copied");
     // Whatever Cargo.toml names is there to be built.
-    for folder in ["log", "replay", "src", "benches", "tests", "Cargo.lock", ".cargo"] {
+    for folder in ["crates", "log", "replay", "src", "benches", "tests", "Cargo.lock", ".cargo"] {
         assert!(copied.contains(&folder), "{folder}");
     }
     let entry = exec("ENTRYPOINT");

@@ -7,7 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use vectorizer_replay::StoredPoint;
+use vectorizer_index::StoredPoint;
 
 use super::problem::Problem;
 use super::room::kibibytes;

@@ -9,11 +9,11 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
+use vectorizer_index::PayloadIndex;
 use vectorizer_log::{
     CollectionName, Dimension, IndexParameters, InvalidDimension, InvalidLanguage, Language, Metric,
     TextParameters, VectorParameters,
 };
-use vectorizer_replay::PayloadIndex;
 
 use super::answer::{expect_answer, json, made};
 use super::body::expect_content_type;

@@ -5,7 +5,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
-use vectorizer_replay::{IndexState, Indexes, Outcome};
+use vectorizer_index::{IndexState, Indexes};
+use vectorizer_replay::Outcome;
 
 use super::answer::made;
 use super::conditions::Submitted;

@@ -8,8 +8,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
+use vectorizer_index::{InvalidFilter, InvalidIndexPath, InvalidQuery, InvalidTextQuery};
 use vectorizer_log::{InvalidCollectionName, InvalidPoint};
-use vectorizer_replay::{InvalidFilter, InvalidIndexPath, InvalidQuery, InvalidTextQuery};
 
 use crate::auth::{Denial, DenialReason};
 use crate::embedding::NotEmbedded;

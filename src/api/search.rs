@@ -12,11 +12,11 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use utoipa::ToSchema;
-use vectorizer_log::{CollectionName, Language, Vector};
-use vectorizer_replay::{
+use vectorizer_index::{
     Effort, FUSED_DEPTH, Filter, Hit, InvalidTextQuery, SearchRequest, Snapshot, StoredPoint, TextQuery,
     TextRequest, fused,
 };
+use vectorizer_log::{CollectionName, Language, Vector};
 
 use super::answer::{Show, expect_answer, json, shown_bytes};
 use super::body::{JsonBody, Received};

@@ -9,10 +9,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use vectorizer_index::{Filter, Key};
 use vectorizer_log::{
     CollectionName, DenseVector, Dimension, InvalidPoint, Payload, PayloadPath, PointId, TenantId, Vector,
 };
-use vectorizer_replay::{Filter, Key};
 
 use super::App;
 use super::problem::Problem;

@@ -10,8 +10,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
+use vectorizer_index::{Filter, StoredPoint};
 use vectorizer_log::{CollectionName, Document, Payload, PointId, Text};
-use vectorizer_replay::{Filter, StoredPoint};
 
 use super::answer::{self, Show, expect_answer, made, shown_bytes};
 use super::body::{Parameters, expect_content_type, parse_body};

@@ -4,8 +4,9 @@
 //! group has staged, so no two writes can share the last room there is. What was staged counts only as
 //! long as its group lasts: a commit that fails leaves no reservation behind.
 
+use vectorizer_index::Index;
 use vectorizer_log::{Event, Record};
-use vectorizer_replay::{Index, Projection, Usage};
+use vectorizer_replay::{Projection, Usage};
 
 use super::limits::Limits;
 

@@ -13,8 +13,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error, warn};
+use vectorizer_index::{Collection, LinkingStopped, Removed};
 use vectorizer_log::{CollectionId, Head};
-use vectorizer_replay::{Collection, LinkingStopped, Projection, Removed};
+use vectorizer_replay::Projection;
 
 use super::background::{Background, Weight};
 use super::graph_files::GraphFiles;

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+use vectorizer_index::{Collection, Compaction, Crew, Indexing, LinkingStopped, Snapshot, UnusableGraph};
 use vectorizer_log::CollectionId;
-use vectorizer_replay::{Collection, Compaction, Crew, Indexing, LinkingStopped, Snapshot, UnusableGraph};
 
 use super::graph_files::GraphFiles;
 use super::shared_state::SharedState;

@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
+use vectorizer_index::Collection;
 use vectorizer_log::{
     Actor, Event, IndexParameters, LogId, Metric, Point, PointId, Record, Seq, TenantFolder, Timestamp,
     Vector, Via,
 };
-use vectorizer_replay::{Collection, Projection, Projector as _};
+use vectorizer_replay::{Projection, Projector as _};
 
 use super::super::graph_files::GraphFiles;
 use super::super::linker::{Linker, Turns};

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use uuid::Uuid;
+use vectorizer_index::{Effort, Filter, SearchRequest, TextQuery, TextRequest};
 use vectorizer_log::storage::MemoryStorage;
 use vectorizer_log::{
     Actor, ChainHash, CollectionId, Document, Draft, Error, Event, Head, Idempotency, IndexParameters,
     JournalPosition, LogId, Meter, Metric, ObservedOperation, Payload, PayloadPath, Point, PointId, Record,
     Seq, StoredRecord, TenantLog, Text, Timestamp, UnverifiedLog, Vector, VectorParameters, Via, initialize,
 };
-use vectorizer_replay::{Effort, Filter, Projection, Projector as _, SearchRequest, TextQuery, TextRequest};
+use vectorizer_replay::{Projection, Projector as _};
 
 /// Few enough that records have several.
 pub(super) const PART_BYTES_MAX: usize = 100;

@@ -1,7 +1,8 @@
 //! What a projection refuses, and that a refusal leaves no trace.
 
+use vectorizer_index::Misfit;
 use vectorizer_log::{Event, LogId, Metric, Payload, Record, Seq};
-use vectorizer_replay::{Applied, ApplyError, Misfit, Projection, Projector};
+use vectorizer_replay::{Applied, ApplyError, Projection, Projector};
 
 use crate::history::{collection, created, fold, id, log_id, path, point, record};
 

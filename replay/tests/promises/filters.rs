@@ -1,8 +1,9 @@
 //! Filters take nothing away from what a search finds, however many or few points they leave.
 
 use serde_json::{Value, json};
+use vectorizer_index::{Collection, Effort, Filter, Hit, SearchRequest, Selection};
 use vectorizer_log::{Event, Metric, Payload, Point, PointId, Vector};
-use vectorizer_replay::{Collection, Effort, Filter, Hit, Projection, Projector, SearchRequest, Selection};
+use vectorizer_replay::{Projection, Projector};
 
 use crate::allocations::allocations_of;
 use crate::history::{collection, created, id, log_id, record};

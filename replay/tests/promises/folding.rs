@@ -1,10 +1,11 @@
 //! A projection is a fold of its log and of nothing else.
 
 use proptest::prelude::*;
+use vectorizer_index::{Collection, StoredPoint};
 use vectorizer_log::{
     Dimension, Document, Event, PayloadPath, PointId, Record, Text, Timestamp, VectorParameters,
 };
-use vectorizer_replay::{Applied, Collection, Projection, Projector, StoredPoint};
+use vectorizer_replay::{Applied, Projection, Projector};
 
 use crate::history::{collection, created, fold, history, id, log_id, path, point, record};
 use crate::model::{Model, ModelCollection, ModelPoint};

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use vectorizer_index::{Effort, Hit, LinkingStopped, SearchRequest, Snapshot, UnusableGraph};
 use vectorizer_log::{Event, Metric, Payload, Point, PointId, Vector};
-use vectorizer_replay::{
-    Effort, Hit, LinkingStopped, Projection, Projector, SearchRequest, Snapshot, UnusableGraph,
-};
+use vectorizer_replay::{Projection, Projector};
 
 use crate::allocations::allocations_of;
 use crate::history::{collection, created, log_id, record};

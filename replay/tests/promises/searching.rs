@@ -1,8 +1,8 @@
 //! Search is exact: it finds what a loop over everything finds.
 
 use proptest::prelude::*;
+use vectorizer_index::{Collection, Effort, Filter, Hit, InvalidQuery, SearchRequest, Snapshot};
 use vectorizer_log::{Event, Metric, Payload};
-use vectorizer_replay::{Collection, Effort, Filter, Hit, InvalidQuery, SearchRequest, Snapshot};
 
 use crate::history::{Numbers, collection, created, fold, history, id, numbers, point, record};
 use crate::model::{Model, ModelCollection, ModelPoint};

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use vectorizer_log::{ChainHash, Document, Event, Head, Metric, Text};
-use vectorizer_replay::{
-    Collection, Effort, FUSED_DEPTH, Filter, Hit, Projection, Projector as _, Restored, SearchRequest,
-    TextQuery, TextRequest, fused,
+use vectorizer_index::{
+    Collection, Effort, FUSED_DEPTH, Filter, Hit, SearchRequest, TextQuery, TextRequest, fused,
 };
+use vectorizer_log::{ChainHash, Document, Event, Head, Metric, Text};
+use vectorizer_replay::{Projection, Projector as _, Restored};
 
 use crate::history::{collection, fold, history, id, log_id, record, text};
 use crate::model::{Model, ModelCollection};

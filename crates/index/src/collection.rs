@@ -1,0 +1,501 @@
+//! One collection: its definition, and where the point of each id lies.
+
+mod stored;
+
+use std::sync::Arc;
+
+use vectorizer_log::{
+    CollectionId, CollectionName, Dimension, Document, IndexParameters, Metric, Payload, PayloadPath, Point,
+    PointId, Seq, Text, TextParameters, Timestamp, Vector, VectorParameters,
+};
+
+use super::change::{Change, Misfit};
+use super::compaction::{Compaction, Removed};
+use super::filter::Filter;
+use super::ids::Ids;
+use super::indexing::Indexing;
+use super::linking::{OwnGraph, UNLINKED_NUMBERS_MAX, UNSEARCHED_NUMBERS_MAX, vectors_of};
+use super::matches;
+use super::postings::{Allowance, Indexes, PayloadIndex, Postings};
+use super::selection::Selection;
+use super::slots::{Entry, Moved, Slot, Slots, StoredPoint};
+use super::snapshot::Snapshot;
+use crate::logical_size::vector_logical_bytes;
+use crate::memory::{HeapBytes, HeldBytes, allocated};
+use crate::text::{TextIndex, TextIndexSize};
+pub(super) use stored::{FrozenCollection, StoredCollection};
+
+/// So many logical bytes are compacted within the write that makes it due: it takes some milliseconds.
+const COMPACTED_AT_ONCE_MAX: u64 = 1 << 20;
+
+/// Named points: vectors of one dimension that compare in one way, or texts, or both.
+#[derive(Clone, Debug)]
+pub struct Collection {
+    id: CollectionId,
+    name: CollectionName,
+    /// `None` if its points have texts and no vectors.
+    vectors: Option<VectorParameters>,
+    created_at: Timestamp,
+    last_change: Seq,
+    logical_bytes: u64,
+    /// Ordered, so that pages and digests are.
+    ids: Ids,
+    slots: Slots,
+    /// Of what is in these slots. Not part of snapshots: a writer would have to copy it for each.
+    postings: Postings,
+    /// Of the texts in these slots, if its points may have some. No part of snapshots either: a search takes what
+    /// it needs of it.
+    texts: Option<TextIndex>,
+    /// Over these slots; made once there are enough of them.
+    graph: OwnGraph,
+}
+
+impl Collection {
+    pub(super) fn new(
+        id: CollectionId,
+        name: CollectionName,
+        vectors: Option<VectorParameters>,
+        created_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            vectors,
+            created_at,
+            last_change: id.seq(),
+            logical_bytes: 0,
+            ids: Ids::default(),
+            slots: Slots::of(vectors),
+            postings: Postings::default(),
+            texts: None,
+            graph: OwnGraph::default(),
+        }
+    }
+
+    /// The same, whose graph counts with the others of `held`.
+    pub(super) fn counted_in(self, held: &HeldBytes) -> Self {
+        Self { graph: OwnGraph::counted_in(held.clone()), ..self }
+    }
+
+    /// The same, whose points may have texts.
+    pub(super) fn with_texts(self, texts: TextParameters) -> Self {
+        Self { texts: Some(TextIndex::new(texts.language)), ..self }
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> CollectionId {
+        self.id
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &CollectionName {
+        &self.name
+    }
+
+    /// What all its vectors have in common; `None` if its points have texts and no vectors.
+    pub fn vectors(&self) -> Option<VectorParameters> {
+        self.vectors
+    }
+
+    /// Of all its vectors, if it has any.
+    pub fn dimension(&self) -> Option<Dimension> {
+        self.vectors.map(|vectors| vectors.dimension)
+    }
+
+    /// How its vectors compare, if it has any.
+    pub fn metric(&self) -> Option<Metric> {
+        self.vectors.map(|vectors| vectors.metric)
+    }
+
+    /// What its tenant asked of its index.
+    pub fn parameters(&self) -> IndexParameters {
+        self.vectors.map(|vectors| vectors.index).unwrap_or_default()
+    }
+
+    /// Whether its points may have texts.
+    pub fn has_texts(&self) -> bool {
+        self.texts.is_some()
+    }
+
+    /// How its texts are read, if its points may have some.
+    pub fn text_parameters(&self) -> Option<TextParameters> {
+        self.texts.as_ref().map(|texts| TextParameters { language: texts.language() })
+    }
+
+    /// About how many bytes the index of its texts has in memory. Costs nothing to ask.
+    pub fn text_index_bytes(&self) -> usize {
+        self.texts.as_ref().map_or(0, TextIndex::bytes)
+    }
+
+    /// What the index of its texts takes up.
+    pub fn text_index_size(&self) -> TextIndexSize {
+        self.texts.as_ref().map(TextIndex::size).unwrap_or_default()
+    }
+
+    /// About how many bytes of memory the index of its payloads takes.
+    pub fn payload_index_bytes(&self) -> usize {
+        self.postings.memory_bytes()
+    }
+
+    /// About how much of the heap it takes, but for itself and its graph. Costs nothing to ask.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.slots.memory_bytes()
+            + self.ids.memory_bytes()
+            + self.postings.memory_bytes()
+            + self.texts.as_ref().map_or(0, TextIndex::bytes)
+            + allocated(self.name.as_str().len())
+    }
+
+    /// The same, with what of it is in large allocations.
+    pub(super) fn heap_bytes(&self) -> HeapBytes {
+        HeapBytes { all: self.memory_bytes(), large: self.slots.large_bytes() }
+    }
+
+    /// How its payloads are indexed.
+    pub fn payload_index(&self) -> PayloadIndex {
+        self.postings.describe()
+    }
+
+    /// The same, path by path.
+    pub fn indexes(&self) -> Indexes {
+        self.postings.indexes()
+    }
+
+    /// Whether this path was declared.
+    pub fn has_declared(&self, path: &PayloadPath) -> bool {
+        self.postings.declared().contains(path.as_str())
+    }
+
+    /// The paths that were declared, in their order.
+    pub fn declared(&self) -> impl Iterator<Item = &PayloadPath> {
+        self.postings.declared().iter()
+    }
+
+    pub(super) fn postings(&self) -> &Postings {
+        &self.postings
+    }
+
+    pub(super) fn texts(&self) -> Option<&TextIndex> {
+        self.texts.as_ref()
+    }
+
+    pub(super) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// When it was created.
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// The last record that created it or changed a point in it.
+    pub fn last_change(&self) -> Seq {
+        self.last_change
+    }
+
+    /// How many points it has.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The logical size of its points, in bytes
+    /// (see [`vector_logical_bytes`](crate::vector_logical_bytes)).
+    pub fn logical_bytes(&self) -> u64 {
+        self.logical_bytes
+    }
+
+    /// How many points are not linked into the graph that it is to have (see [`Snapshot::unlinked`]).
+    pub fn unlinked(&self) -> usize {
+        self.graph.unlinked(&self.slots)
+    }
+
+    /// How many slots, those of deleted points too, are linked into the graph.
+    pub fn linked(&self) -> usize {
+        self.graph.linked()
+    }
+
+    /// How many slots it has, those of deleted points too.
+    pub fn slot_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// How many points may be unlinked while it is searched: more are too many for every search to compare one by
+    /// one.
+    pub fn unlinked_max(&self) -> usize {
+        vectors_of(UNLINKED_NUMBERS_MAX, self.slots.dimension())
+    }
+
+    /// How many points may be unlinked while it is not searched: more are too many for the first of many searches.
+    pub fn unlinked_max_unsearched(&self) -> usize {
+        vectors_of(UNSEARCHED_NUMBERS_MAX, self.slots.dimension())
+    }
+
+    /// Whether more points are unlinked than may be while it is not searched.
+    pub fn is_far_behind(&self) -> bool {
+        self.unlinked() > self.unlinked_max_unsearched()
+    }
+
+    /// Whether it was made sure that searches can come upon all that is linked.
+    pub fn is_mended(&self) -> bool {
+        self.graph.is_mended()
+    }
+
+    /// Whether searches walk through a graph.
+    pub fn has_graph(&self) -> bool {
+        !self.graph.is_missing()
+    }
+
+    /// Whether deleted points hold on to as much room as those that exist, or more.
+    pub fn wants_compaction(&self) -> bool {
+        self.slots.wants_compaction()
+    }
+
+    /// Whether it has a point with this id.
+    pub fn contains(&self, id: &PointId) -> bool {
+        self.slot_of(id).is_some()
+    }
+
+    /// The point with this id.
+    pub fn get(&self, id: &PointId) -> Option<StoredPoint> {
+        Some(self.slots.entry(self.slot_of(id)?)?.point())
+    }
+
+    /// Every point, in the order of ids.
+    pub fn points(&self) -> impl Iterator<Item = StoredPoint> {
+        self.points_beyond(None)
+    }
+
+    /// Up to `limit` points in the order of ids, from the first one beyond `after`.
+    pub fn page(&self, after: Option<&PointId>, limit: usize) -> Vec<StoredPoint> {
+        self.points_beyond(after.map(PointId::as_str)).take(limit).collect()
+    }
+
+    fn points_beyond(&self, after: Option<&str>) -> impl Iterator<Item = StoredPoint> {
+        let slots = self.ids.beyond(&self.slots, after);
+        slots.filter_map(|slot| Some(self.slots.entry(slot)?.point()))
+    }
+
+    /// The collection as of now. Cheap: it copies nothing, and later writes copy at most the
+    /// blocks they touch for as long as it is held.
+    pub fn snapshot(&self) -> Snapshot {
+        let texts = self.text_parameters().unwrap_or_default();
+        let declared = self.postings.declared().clone();
+        Snapshot::new(self.slots.clone(), self.parameters(), texts, declared, self.graph.share())
+    }
+
+    /// What `filter` selects of the points as of now, to be used with a snapshot of this moment (with any
+    /// other it is right, and slow).
+    pub fn select(&self, filter: Filter) -> Selection {
+        self.select_by(filter, &mut Allowance::default())
+    }
+
+    /// The same for several filters, which share the time that one may take.
+    pub fn select_each(&self, filters: impl IntoIterator<Item = Option<Filter>>) -> Vec<Option<Selection>> {
+        let mut allowance = Allowance::default();
+        let selected = |filter: Option<Filter>| Some(self.select_by(filter?, &mut allowance));
+        filters.into_iter().map(selected).collect()
+    }
+
+    pub(super) fn select_by(&self, filter: Filter, allowance: &mut Allowance) -> Selection {
+        let slot_of = |id: &str| self.ids.get(&self.slots, id).map(Slot::number);
+        match self.postings.select(&filter, &slot_of, allowance) {
+            Some(candidates) => Selection::among(filter, candidates, self.slots.clone()),
+            None => filter.into(),
+        }
+    }
+
+    pub(super) fn existing(&self, id: &PointId) -> Result<Slot, Misfit> {
+        self.slot_of(id).ok_or_else(|| Misfit::UnknownPoint { id: id.clone() })
+    }
+
+    fn slot_of(&self, id: &PointId) -> Option<Slot> {
+        self.ids.get(&self.slots, id.as_str())
+    }
+
+    /// Whether it can hold this.
+    pub(super) fn check(&self, written: &Written<'_>) -> Result<(), Misfit> {
+        let Written { id, vector, payload: _, text } = written;
+        let id = || (*id).clone();
+        match (self.vectors, vector) {
+            (Some(vectors), Some(vector)) => {
+                let (expected, found) = (vectors.dimension.get(), vector.dimension());
+                if found != expected {
+                    return Err(Misfit::WrongDimension { id: id(), expected, found });
+                }
+            }
+            (Some(vectors), None) => {
+                return Err(Misfit::NoVector { id: id(), expected: vectors.dimension.get() });
+            }
+            (None, Some(_)) => return Err(Misfit::UnexpectedVector { id: id() }),
+            (None, None) if text.is_none() => return Err(Misfit::NoText { id: id() }),
+            (None, None) => {}
+        }
+        if text.is_some() && self.texts.is_none() {
+            return Err(Misfit::UnexpectedText { id: id() });
+        }
+        Ok(())
+    }
+
+    /// Writes what it can hold, with distinct ids.
+    pub(super) fn upsert<'a, P>(&mut self, seq: Seq, points: &'a [P]) -> Change
+    where
+        &'a P: Into<Written<'a>>,
+    {
+        let mut change = Change::default();
+        for point in points {
+            let Written { id, vector, payload, text } = point.into();
+            let vector = vector.map_or(&[][..], Vector::as_dense);
+            let slot = self.slots.push(vector, id, payload.cloned(), text.cloned());
+            self.postings.add(slot.number(), payload);
+            matches::add(&mut self.texts, slot, text);
+            match self.ids.insert(&self.slots, slot) {
+                Some(replaced) => {
+                    change.vectors_replaced += 1;
+                    change.bytes_removed += self.logical_bytes_at(replaced);
+                    self.bury(replaced);
+                }
+                None => change.vectors_added += 1,
+            }
+            change.bytes_added += self.logical_bytes_at(slot);
+        }
+        self.conclude(seq, !points.is_empty(), change)
+    }
+
+    /// Deletes points; an id without a point is passed over.
+    pub(super) fn delete(&mut self, seq: Seq, ids: &[PointId]) -> Change {
+        let mut change = Change::default();
+        for id in ids {
+            if let Some(slot) = self.ids.remove(&self.slots, id.as_str()) {
+                change.vectors_removed += 1;
+                change.bytes_removed += self.logical_bytes_at(slot);
+                self.bury(slot);
+            }
+        }
+        self.conclude(seq, !ids.is_empty(), change)
+    }
+
+    /// Gives a point a payload; an id without a point is passed over.
+    pub(super) fn change_payload(&mut self, seq: Seq, id: &PointId, payload: &Payload) -> Change {
+        let mut change = Change::default();
+        if let Some(slot) = self.slot_of(id) {
+            change.bytes_removed = self.logical_bytes_at(slot);
+            let replaced = self.slots.entry(slot).and_then(Entry::payload);
+            self.postings.remove(slot.number(), replaced);
+            self.slots.set_payload(slot, Some(payload.clone()));
+            self.postings.add(slot.number(), Some(payload));
+            change.bytes_added = self.logical_bytes_at(slot);
+        }
+        self.conclude(seq, true, change)
+    }
+
+    /// Has a path indexed whatever other paths there are.
+    pub(super) fn declare_index(&mut self, path: &PayloadPath) -> Change {
+        Change { indexes_declared: u64::from(self.postings.declare(path)), ..Change::default() }
+    }
+
+    /// Makes a declared path one like all others. Its index is given back if there is no room for it any more.
+    pub(super) fn drop_index(&mut self, path: &PayloadPath) -> Option<Removed> {
+        self.postings.undeclare(path.as_str()).map(Removed::from)
+    }
+
+    fn bury(&mut self, slot: Slot) {
+        let entry = self.slots.entry(slot);
+        self.postings.remove(slot.number(), entry.and_then(Entry::payload));
+        matches::remove(&mut self.texts, slot, entry.and_then(Entry::text));
+        self.slots.bury(slot);
+    }
+
+    fn conclude(&mut self, seq: Seq, changed: bool, change: Change) -> Change {
+        self.logical_bytes = self.logical_bytes + change.bytes_added - change.bytes_removed;
+        if changed {
+            self.last_change = seq;
+        }
+        // Linkers do it otherwise; but not everything that is folded has one.
+        let small = self.logical_bytes <= COMPACTED_AT_ONCE_MAX || self.slots.is_overdue();
+        if self.slots.wants_compaction()
+            && self.graph.is_missing()
+            && small
+            && let Ok((mut slots, moved)) = self.slots.compacted(&|| false)
+            && let Ok(mut postings) = Postings::of(&slots, self.postings.declared(), &|| false)
+        {
+            self.graph = self.graph.begun_anew();
+            let mut texts = self.texts.as_ref().map(|texts| texts.renumbered(|slot| moved.number(slot)));
+            self.take_place(&mut slots, &moved, &mut postings, &mut texts);
+        }
+        change
+    }
+
+    /// Puts a compaction in place, brought up to date, unless another one came first. Gives back what is not
+    /// needed any more: what was there, or the compaction.
+    pub(super) fn install(&mut self, mut compaction: Compaction) -> (bool, Removed) {
+        if !self.graph.is(&compaction.of) {
+            return (false, compaction.into());
+        }
+        compaction.catch_up(&self.slots);
+        let Compaction { slots, moved, postings, texts, graph, unindexed, then: _, of: _ } = &mut compaction;
+        // What was declared or dropped meanwhile.
+        *unindexed = postings.set_declared(self.postings.declared());
+        self.graph = Arc::clone(graph).into();
+        // Of a collection without texts there is nothing to put in place.
+        let mut texts = self.texts.is_some().then_some(texts.take()).flatten();
+        self.take_place(slots, moved, postings, &mut texts);
+        compaction.texts = texts;
+        (true, compaction.into())
+    }
+
+    /// Puts indexes of more paths in place, brought up to date, unless the slots are others by now. Gives back what is
+    /// not needed.
+    pub(super) fn install_indexing(&mut self, mut indexing: Indexing) -> (bool, Removed) {
+        let is_in_time = self.graph.is(&indexing.of);
+        if is_in_time {
+            indexing.catch_up(&self.slots);
+            self.postings.take_fields(&mut indexing.fields);
+        }
+        (is_in_time, indexing.into())
+    }
+
+    /// The same points in other slots. What they lay in until now takes the place of those.
+    fn take_place(
+        &mut self,
+        slots: &mut Slots,
+        moved: &Moved,
+        postings: &mut Postings,
+        texts: &mut Option<TextIndex>,
+    ) {
+        std::mem::swap(&mut self.texts, texts);
+        std::mem::swap(&mut self.slots, slots);
+        std::mem::swap(&mut self.postings, postings);
+        self.ids.renumber(moved);
+    }
+
+    fn logical_bytes_at(&self, slot: Slot) -> u64 {
+        self.slots.entry(slot).map_or(0, |entry| {
+            vector_logical_bytes(self.dimension(), entry.id(), entry.payload(), entry.text())
+        })
+    }
+}
+
+/// A point to write, however it came.
+pub(super) struct Written<'a> {
+    pub(super) id: &'a PointId,
+    pub(super) vector: Option<&'a Vector>,
+    pub(super) payload: Option<&'a Payload>,
+    pub(super) text: Option<&'a Text>,
+}
+
+impl<'a> From<&'a Point> for Written<'a> {
+    fn from(Point { id, vector, payload }: &'a Point) -> Self {
+        Self { id, vector: Some(vector), payload: payload.as_ref(), text: None }
+    }
+}
+
+impl<'a> From<&'a Document> for Written<'a> {
+    fn from(Document { id, vector, payload, text }: &'a Document) -> Self {
+        Self { id, vector: vector.as_ref(), payload: payload.as_ref(), text: text.as_ref() }
+    }
+}

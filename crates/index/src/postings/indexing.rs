@@ -1,0 +1,110 @@
+//! Fields for paths that were left out, made beside the postings from payloads that are there already.
+
+use std::collections::BTreeMap;
+
+use super::field::{Field, Presence};
+use super::{FIELD_BYTES, Postings};
+use crate::filter::each_place;
+use crate::graph::LinkingStopped;
+use crate::slots::{Entry, Slots};
+
+/// A path that there was no room for comes in again when so large a part of the room is free: fields are made by
+/// reading all payloads, which must not be done for each path that fits.
+const FREE_SHARE: usize = 8;
+/// So many of these paths come in with one reading of all payloads, so that naming them and putting their fields in
+/// place take some milliseconds. Tests have fewer.
+const PATHS_AT_ONCE: usize = if cfg!(test) { 16 } else { 2_048 };
+
+/// The fields of some paths, of all points in some slots.
+#[derive(Debug, Default)]
+pub(in super::super) struct NewFields(BTreeMap<Box<str>, Field>);
+
+impl NewFields {
+    /// Takes in all points in these slots. Asks `stop` between two payloads.
+    pub(in super::super) fn gather(
+        &mut self,
+        slots: &Slots,
+        stop: &impl Fn() -> bool,
+    ) -> Result<(), LinkingStopped> {
+        for (number, entry) in (0..).zip(slots.blocks().iter().flat_map(|block| block.entries())) {
+            LinkingStopped::if_asked(stop)?;
+            self.post(number, entry, Presence::Added);
+        }
+        Ok(())
+    }
+
+    /// Brings what was gathered of `then` up to what the slots hold now.
+    pub(in super::super) fn catch_up(&mut self, then: &Slots, now: &Slots) {
+        now.changes_since(then, |number, before, after| {
+            // No slot has a larger number.
+            let slot = u32::try_from(number).unwrap_or(u32::MAX);
+            self.post(slot, before, Presence::Removed);
+            self.post(slot, after, Presence::Added);
+        });
+    }
+
+    fn post(&mut self, slot: u32, entry: Option<Entry<'_>>, presence: Presence) {
+        let Some(payload) = entry.and_then(Entry::payload) else { return };
+        each_place(payload, &mut |path, place| {
+            // There is nothing in an empty array.
+            if !place.values().is_empty()
+                && let Some(field) = self.0.get_mut(path)
+            {
+                field.post(slot, place, presence);
+            }
+        });
+    }
+}
+
+impl Postings {
+    /// Whether fields are to be made for paths that have none.
+    pub(in super::super) fn wants_fields(&self) -> bool {
+        self.building().next().is_some() || (!self.left_out.is_empty() && self.has_much_room())
+    }
+
+    /// An empty field for each path that is to get one next: the declared ones, and of the others as many as there is
+    /// room for, up to some.
+    pub(in super::super) fn new_fields(&self) -> NewFields {
+        let mut fields: BTreeMap<Box<str>, Field> =
+            self.building().map(|path| (path.as_str().into(), Field::default())).collect();
+        if self.has_much_room() {
+            let mut bytes = self.fields_bytes;
+            let others = self.left_out.keys().filter(|path| !self.declared.contains(path));
+            for path in others.take(PATHS_AT_ONCE) {
+                bytes += FIELD_BYTES + path.len();
+                if bytes > self.fields_bytes_max() {
+                    break;
+                }
+                fields.insert(path.clone(), Field::default());
+            }
+        }
+        NewFields(fields)
+    }
+
+    fn has_much_room(&self) -> bool {
+        let max = self.fields_bytes_max();
+        max.saturating_sub(self.fields_bytes) >= max / FREE_SHARE
+    }
+
+    /// Takes over those of the fields, which hold what the slots hold, whose paths still have none. The others stay
+    /// where they are.
+    pub(in super::super) fn take_fields(&mut self, NewFields(fields): &mut NewFields) {
+        let taken = fields.extract_if(.., |path, field| {
+            let bytes = FIELD_BYTES + path.len();
+            let Some(places) = self.left_out.get(path) else { return false };
+            debug_assert_eq!(*places, field.places(), "{path} is not gathered as it is");
+            if self.declared.contains(path) {
+                self.declared_bytes += bytes;
+            } else if self.fields_bytes + bytes <= self.fields_bytes_max() {
+                self.fields_bytes += bytes;
+            } else {
+                return false;
+            }
+            self.values_bytes += field.memory_bytes();
+            self.left_out.remove(path);
+            true
+        });
+        let taken: Vec<_> = taken.collect();
+        self.fields.extend(taken);
+    }
+}

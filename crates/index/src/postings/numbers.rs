@@ -1,0 +1,332 @@
+//! The postings of all numbers at one path, in order, and of long stretches of them together: a range over many numbers
+//! is answered by a few unions, however many distinct numbers lie in it.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Bound;
+
+use roaring::RoaringBitmap;
+
+use super::allowance::Allowance;
+use super::bitmap::Bitmap;
+use super::candidates::Union;
+use super::posting::{Posting, Removed};
+use crate::filter::{Number, Range};
+use crate::memory::{list, tree};
+
+/// With no more distinct numbers than this there are no stretches.
+const UNDIVIDED_MAX: usize = 1024;
+/// A stretch holds so many, or one of so many shares of all if that is more.
+const STRETCH_MIN: usize = 512;
+const STRETCHES: usize = 128;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers {
+    postings: BTreeMap<Number, Posting>,
+    /// None, or together all numbers, in order.
+    stretches: Vec<Stretch>,
+    /// What the numbers, their postings and the slots of stretches take beside their places.
+    pub(super) held_bytes: usize,
+}
+
+/// Numbers that lie side by side.
+#[derive(Clone, Debug)]
+struct Stretch {
+    /// None of its numbers is less, unless it is the first stretch.
+    first: Number,
+    /// How many numbers it has.
+    numbers: usize,
+    /// All slots that have one of them.
+    slots: Bitmap,
+}
+
+impl Numbers {
+    /// How many different ones there are.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.postings.len()
+    }
+
+    /// About how much of the heap they take. Costs nothing to ask.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let stretches = list::<Stretch>(self.stretches.capacity());
+        tree::<Number, Posting>(self.postings.len()) + stretches + self.held_bytes
+    }
+
+    pub(super) fn get(&self, number: &Number) -> Option<&Posting> {
+        self.postings.get(number)
+    }
+
+    /// Whether the slot did not have the number.
+    pub(super) fn insert(&mut self, number: Number, slot: u32) -> bool {
+        let stretch = self.stretch_of(&number);
+        let (is_new, added) = match self.postings.entry(number) {
+            Entry::Occupied(mut occupied) => {
+                let posting = occupied.get_mut();
+                let before = posting.memory_bytes();
+                let is_new = posting.insert(slot);
+                self.held_bytes = self.held_bytes + posting.memory_bytes() - before;
+                (is_new, 0)
+            }
+            Entry::Vacant(vacant) => {
+                self.held_bytes += vacant.key().heap_bytes();
+                vacant.insert(Posting::One(slot));
+                (true, 1)
+            }
+        };
+        if let Some(stretch) = self.stretches.get_mut(stretch) {
+            let before = stretch.slots.memory_bytes();
+            stretch.slots.insert(slot);
+            self.held_bytes = self.held_bytes + stretch.slots.memory_bytes() - before;
+            stretch.numbers += added;
+        }
+        if added > 0 {
+            self.divide(stretch);
+        }
+        is_new
+    }
+
+    /// Whether the slot had the number. A slot loses all its numbers at once, before it is asked for again.
+    pub(super) fn remove(&mut self, number: &Number, slot: u32) -> bool {
+        let Some(posting) = self.postings.get_mut(number) else { return false };
+        let before = posting.memory_bytes();
+        let removed = posting.remove(slot);
+        self.held_bytes = self.held_bytes + posting.memory_bytes() - before;
+        if removed == Removed::Last {
+            self.held_bytes -= number.heap_bytes();
+            self.postings.remove(number);
+        }
+        let at = self.stretch_of(number);
+        if let Some(stretch) = self.stretches.get_mut(at) {
+            // With the others, that it has any of them.
+            let before = stretch.slots.memory_bytes();
+            stretch.slots.remove(slot);
+            self.held_bytes = self.held_bytes + stretch.slots.memory_bytes() - before;
+            if removed == Removed::Last {
+                stretch.numbers -= 1;
+                if stretch.numbers == 0 {
+                    self.held_bytes -= stretch.slots.memory_bytes();
+                    self.stretches.remove(at);
+                }
+            }
+        }
+        removed != Removed::Nothing
+    }
+
+    /// Adds the slots that have a number in the range.
+    pub(super) fn within(&self, range: &Range, union: &mut Union, allowance: &mut Allowance) -> Option<()> {
+        let (lower, upper) = (range.lower(), range.upper());
+        if is_nothing(lower, upper) {
+            return Some(());
+        }
+        let last = self.stretches.len().saturating_sub(1);
+        let stretch_at = |bound: Bound<&Number>, unbounded: usize| match bound {
+            Bound::Included(number) | Bound::Excluded(number) => self.stretch_of(number),
+            Bound::Unbounded => unbounded,
+        };
+        let (begin, end) = (stretch_at(lower, 0), stretch_at(upper, last));
+        for (at, stretch) in self.stretches.iter().enumerate().take(end + 1).skip(begin) {
+            let next = self.stretches.get(at + 1).map(|next| &next.first);
+            let least = if at == 0 {
+                self.postings.first_key_value().map(|(least, _)| least)
+            } else {
+                Some(&stretch.first)
+            };
+            let from_start = at > begin || least.is_some_and(|least| range.is_above_lower(least));
+            let to_end = at < end
+                || match next {
+                    Some(_) => false,
+                    None => {
+                        self.postings.last_key_value().is_some_and(|(most, _)| range.is_below_upper(most))
+                    }
+                };
+            if from_start && to_end {
+                union.all(&stretch.slots, allowance)?;
+                continue;
+            }
+            let from = if at == begin { lower } else { Bound::Included(&stretch.first) };
+            let to = if at == end { upper } else { next.map_or(Bound::Unbounded, Bound::Excluded) };
+            self.each(from, to, union, allowance)?;
+        }
+        if self.stretches.is_empty() {
+            self.each(lower, upper, union, allowance)?;
+        }
+        Some(())
+    }
+
+    /// What is held, gathered anew.
+    #[cfg(test)]
+    pub(super) fn counted_bytes(&self) -> usize {
+        let postings =
+            self.postings.iter().map(|(number, posting)| number.heap_bytes() + posting.memory_bytes());
+        let stretches = self.stretches.iter().map(|stretch| stretch.slots.memory_bytes());
+        postings.sum::<usize>() + stretches.sum::<usize>()
+    }
+
+    fn each(
+        &self,
+        from: Bound<&Number>,
+        to: Bound<&Number>,
+        union: &mut Union,
+        allowance: &mut Allowance,
+    ) -> Option<()> {
+        for (_, posting) in self.postings.range::<Number, _>((from, to)) {
+            union.posting(posting, allowance)?;
+        }
+        Some(())
+    }
+
+    /// Where the stretch lies that this number belongs to, if there are stretches.
+    fn stretch_of(&self, number: &Number) -> usize {
+        self.stretches.partition_point(|stretch| stretch.first <= *number).saturating_sub(1)
+    }
+
+    /// Halves the stretch if it has too many numbers.
+    fn divide(&mut self, at: usize) {
+        let total = self.postings.len();
+        if self.stretches.is_empty() && total > UNDIVIDED_MAX {
+            let Some((first, _)) = self.postings.first_key_value() else { return };
+            let slots = Bitmap::default();
+            self.stretches.push(Stretch { first: first.clone(), numbers: total, slots });
+        }
+        let Some(stretch) = self.stretches.get(at) else { return };
+        let numbers = stretch.numbers;
+        if numbers <= STRETCH_MIN.max(total / STRETCHES) {
+            return;
+        }
+        // Of numbers less than those of the first stretch, too.
+        let from = if at == 0 { Bound::Unbounded } else { Bound::Included(&stretch.first) };
+        let mut postings = self.postings.range::<Number, _>((from, Bound::Unbounded)).take(numbers);
+        let half = numbers / 2;
+        let lower = slots_of(postings.by_ref().take(half).map(|(_, posting)| posting));
+        let mut postings = postings.peekable();
+        let Some(first) = postings.peek().map(|(number, _)| (*number).clone()) else { return };
+        let slots = slots_of(postings.map(|(_, posting)| posting));
+        self.held_bytes += lower.memory_bytes() + slots.memory_bytes();
+        let upper = Stretch { first, numbers: numbers - half, slots };
+        if let Some(stretch) = self.stretches.get_mut(at) {
+            self.held_bytes -= stretch.slots.memory_bytes();
+            stretch.numbers = half;
+            stretch.slots = lower;
+        }
+        self.stretches.insert(at + 1, upper);
+    }
+}
+
+fn slots_of<'a>(postings: impl Iterator<Item = &'a Posting>) -> Bitmap {
+    let mut few = Vec::new();
+    let mut slots = RoaringBitmap::new();
+    for posting in postings {
+        match posting {
+            Posting::One(slot) => few.push(*slot),
+            Posting::Few(slots) => few.extend(slots),
+            Posting::Many(many) => slots |= &***many,
+        }
+    }
+    few.sort_unstable();
+    few.dedup();
+    slots |= few.into_iter().collect::<RoaringBitmap>();
+    slots.into()
+}
+
+/// Whether no number lies between the bounds.
+fn is_nothing(lower: Bound<&Number>, upper: Bound<&Number>) -> bool {
+    match (lower, upper) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(lower), Bound::Included(upper)) => lower > upper,
+        (
+            Bound::Included(lower) | Bound::Excluded(lower),
+            Bound::Included(upper) | Bound::Excluded(upper),
+        ) => lower >= upper,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::filter::{Condition, Filter};
+
+    fn number(number: u32) -> Number {
+        Number::from_json(&number.to_string()).unwrap()
+    }
+
+    fn range(json: &str) -> Range {
+        let filter = Filter::parse(&format!(r#"{{"must":{{"key":"a","range":{json}}}}}"#), 9).unwrap();
+        match filter.must.into_iter().next() {
+            Some(Condition::Range(_, range)) => range,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn found(numbers: &Numbers, json: &str) -> Vec<u32> {
+        let mut union = crate::postings::Candidates::union();
+        numbers.within(&range(json), &mut union, &mut Allowance::of(usize::MAX)).unwrap();
+        union.made().slots.into_iter().collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        /// Each slot has two numbers, so that stretches share slots.
+        #[test]
+        fn a_range_finds_what_a_look_at_every_number_finds(
+            shuffle in 1..1000_u32,
+            count in 900..6000_u32,
+            gone in proptest::collection::vec(0..6000_u32, 0..3000),
+            bounds in proptest::collection::vec((0..14_000_u32, 0..14_000_u32), 12),
+        ) {
+            let numbers_of = |slot: u32| [slot * shuffle % 12_007, slot * 7 % 9_001];
+            let mut numbers = Numbers::default();
+            let mut slots: BTreeSet<u32> = (0..count).collect();
+            for slot in 0..count {
+                for value in numbers_of(slot) {
+                    numbers.insert(number(value), slot);
+                }
+            }
+            for slot in gone {
+                if slots.remove(&slot) {
+                    for value in numbers_of(slot) {
+                        numbers.remove(&number(value), slot);
+                    }
+                }
+            }
+            let least = numbers.stretches.iter().map(|stretch| stretch.numbers).sum::<usize>();
+            prop_assert!(numbers.stretches.is_empty() || least == numbers.len());
+            for (from, to) in bounds {
+                for (json, has) in [
+                    (format!(r#"{{"gte":{from},"lt":{to}}}"#), from..to),
+                    (format!(r#"{{"gt":{from}}}"#), (from + 1..u32::MAX)),
+                    (format!(r#"{{"lte":{to}}}"#), (0..to + 1)),
+                ] {
+                    let has: std::ops::Range<u32> = has;
+                    let expected: Vec<u32> =
+                        slots.iter().copied().filter(|slot| numbers_of(*slot).iter().any(|value| has.contains(value))).collect();
+                    prop_assert_eq!(found(&numbers, &json), expected, "{}", json);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_over_most_of_many_numbers_is_a_few_unions() {
+        let mut numbers = Numbers::default();
+        for slot in 0..200_000 {
+            numbers.insert(number(slot), slot);
+        }
+        let mut union = crate::postings::Candidates::union();
+        let mut allowance = Allowance::default();
+        numbers.within(&range(r#"{"gte":1000,"lt":190000}"#), &mut union, &mut allowance).unwrap();
+        assert_eq!(union.made().len(), 189_000);
+        while numbers.len() > 0 {
+            let (first, slot) = match numbers.postings.first_key_value() {
+                Some((first, Posting::One(slot))) => (first.clone(), *slot),
+                other => panic!("{other:?}"),
+            };
+            numbers.remove(&first, slot);
+        }
+        assert!(numbers.stretches.is_empty());
+    }
+}
