@@ -1,44 +1,44 @@
-//! What an event did to the index, and why one cannot happen.
+//! What an event changes in the index, and why an event is invalid.
 
 use vectorizer_log::{CollectionId, CollectionName, PayloadPath, PointId};
 
-/// What one event did, in numbers: all that counters need to know of it.
+/// What one event has changed, as numbers for the counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// Collections that are new.
+    /// Collections created.
     pub collections_created: u64,
-    /// Collections that are gone.
+    /// Collections deleted.
     pub collections_deleted: u64,
-    /// Vectors whose id is new.
+    /// Vectors written under a new id.
     pub vectors_added: u64,
-    /// Vectors that took the place of one with their id.
+    /// Vectors written in place of one with the same id.
     pub vectors_replaced: u64,
-    /// Vectors that are gone, by id or with their collection.
+    /// Vectors deleted, by id or with their collection.
     pub vectors_removed: u64,
-    /// Logical bytes of what was written, replacements included.
+    /// Logical bytes written, replacements included.
     pub bytes_added: u64,
-    /// Logical bytes of what was deleted or replaced.
+    /// Logical bytes deleted or replaced.
     pub bytes_removed: u64,
-    /// Paths that are declared and were not.
+    /// Paths declared that were not declared before.
     pub indexes_declared: u64,
 }
 
-/// Why an event cannot happen in the state it meets.
+/// Why an event cannot be applied to the current state.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Misfit {
-    /// A collection of that name exists.
+    /// A collection of this name exists.
     #[error("a collection named \"{name}\" exists")]
     NameExists {
         /// The name.
         name: CollectionName,
     },
-    /// No such collection exists, or no longer.
+    /// The collection does not exist, or no longer.
     #[error("collection {collection} does not exist")]
     UnknownCollection {
         /// Its id.
         collection: CollectionId,
     },
-    /// A vector is not of its collection's dimension.
+    /// The vector has another dimension than the collection.
     #[error("vector \"{id}\" has dimension {found}, its collection has {expected}")]
     WrongDimension {
         /// The vector's id.
@@ -48,7 +48,7 @@ pub enum Misfit {
         /// The vector's.
         found: usize,
     },
-    /// A point without a vector in a collection with a dimension.
+    /// The point has no vector, but the collection has a dimension.
     #[error("\"{id}\" has no vector, its collection has dimension {expected}")]
     NoVector {
         /// The point's id.
@@ -56,19 +56,19 @@ pub enum Misfit {
         /// The collection's dimension.
         expected: usize,
     },
-    /// A point with a vector in a collection without a dimension.
+    /// The point has a vector, but the collection has no dimension.
     #[error("\"{id}\" has a vector, its collection has none")]
     UnexpectedVector {
         /// The point's id.
         id: PointId,
     },
-    /// A point with a text in a collection without texts.
+    /// The point has a text, but the collection has no texts.
     #[error("\"{id}\" has a text, its collection has none")]
     UnexpectedText {
         /// The point's id.
         id: PointId,
     },
-    /// A point with neither.
+    /// The point has neither a vector nor a text.
     #[error("\"{id}\" has no text, and its collection has nothing else")]
     NoText {
         /// The point's id.
@@ -80,13 +80,13 @@ pub enum Misfit {
         /// Its id.
         id: PointId,
     },
-    /// A point to change or delete does not exist.
+    /// The point to change or delete does not exist.
     #[error("vector \"{id}\" does not exist")]
     UnknownPoint {
         /// Its id.
         id: PointId,
     },
-    /// A path to drop was not declared.
+    /// The path to drop is not declared.
     #[error("no index on \"{path}\" was declared")]
     UndeclaredIndex {
         /// The path.

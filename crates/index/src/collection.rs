@@ -1,4 +1,4 @@
-//! One collection: its definition, and where the point of each id lies.
+//! One collection: its definition, and the indexes of its points.
 
 mod stored;
 
@@ -25,28 +25,27 @@ use crate::memory::{HeapBytes, HeldBytes, allocated};
 use crate::text::{TextIndex, TextIndexSize};
 pub(super) use stored::{FrozenCollection, StoredCollection};
 
-/// So many logical bytes are compacted within the write that makes it due: it takes some milliseconds.
+/// A write compacts at most this many logical bytes itself, which takes some milliseconds.
 const COMPACTED_AT_ONCE_MAX: u64 = 1 << 20;
 
-/// Named points: vectors of one dimension that compare in one way, or texts, or both.
+/// Named points with vectors of one dimension and metric, or with texts, or both.
 #[derive(Clone, Debug)]
 pub struct Collection {
     id: CollectionId,
     name: CollectionName,
-    /// `None` if its points have texts and no vectors.
+    /// `None` if points have texts and no vectors.
     vectors: Option<VectorParameters>,
     created_at: Timestamp,
     last_change: Seq,
     logical_bytes: u64,
-    /// Ordered, so that pages and digests are.
+    /// Ordered by id, and so are pages and digests.
     ids: Ids,
     slots: Slots,
-    /// Of what is in these slots. Not part of snapshots: a writer would have to copy it for each.
+    /// Not part of snapshots: a writer would have to copy them for each.
     postings: Postings,
-    /// Of the texts in these slots, if its points may have some. No part of snapshots either: a search takes what
-    /// it needs of it.
+    /// `Some` if points may have texts. Not part of snapshots either: a text search copies the postings it reads.
     texts: Option<TextIndex>,
-    /// Over these slots; made once there are enough of them.
+    /// Over these slots. Built once there are enough points.
     graph: OwnGraph,
 }
 
@@ -72,12 +71,12 @@ impl Collection {
         }
     }
 
-    /// The same, whose graph counts with the others of `held`.
+    /// Makes the collection count the memory of its graph in `held`.
     pub(super) fn counted_in(self, held: &HeldBytes) -> Self {
         Self { graph: OwnGraph::counted_in(held.clone()), ..self }
     }
 
-    /// The same, whose points may have texts.
+    /// Makes a collection whose points may have texts.
     pub(super) fn with_texts(self, texts: TextParameters) -> Self {
         Self { texts: Some(TextIndex::new(texts.language)), ..self }
     }
@@ -92,52 +91,52 @@ impl Collection {
         &self.name
     }
 
-    /// What all its vectors have in common; `None` if its points have texts and no vectors.
+    /// The parameters of its vectors; `None` if points have texts and no vectors.
     pub fn vectors(&self) -> Option<VectorParameters> {
         self.vectors
     }
 
-    /// Of all its vectors, if it has any.
+    /// The dimension of its vectors, if it has any.
     pub fn dimension(&self) -> Option<Dimension> {
         self.vectors.map(|vectors| vectors.dimension)
     }
 
-    /// How its vectors compare, if it has any.
+    /// The metric of its vectors, if it has any.
     pub fn metric(&self) -> Option<Metric> {
         self.vectors.map(|vectors| vectors.metric)
     }
 
-    /// What its tenant asked of its index.
+    /// The index parameters that the tenant has set.
     pub fn parameters(&self) -> IndexParameters {
         self.vectors.map(|vectors| vectors.index).unwrap_or_default()
     }
 
-    /// Whether its points may have texts.
+    /// Whether points may have texts.
     pub fn has_texts(&self) -> bool {
         self.texts.is_some()
     }
 
-    /// How its texts are read, if its points may have some.
+    /// The parameters of its texts, if points may have some.
     pub fn text_parameters(&self) -> Option<TextParameters> {
         self.texts.as_ref().map(|texts| TextParameters { language: texts.language() })
     }
 
-    /// About how many bytes the index of its texts has in memory. Costs nothing to ask.
+    /// The heap bytes of the full-text index, estimated in constant time.
     pub fn text_index_bytes(&self) -> usize {
         self.texts.as_ref().map_or(0, TextIndex::bytes)
     }
 
-    /// What the index of its texts takes up.
+    /// How large the full-text index is.
     pub fn text_index_size(&self) -> TextIndexSize {
         self.texts.as_ref().map(TextIndex::size).unwrap_or_default()
     }
 
-    /// About how many bytes of memory the index of its payloads takes.
+    /// The heap bytes of the payload indexes, estimated in constant time.
     pub fn payload_index_bytes(&self) -> usize {
         self.postings.memory_bytes()
     }
 
-    /// About how much of the heap it takes, but for itself and its graph. Costs nothing to ask.
+    /// The heap bytes without its graph and without `Self`, estimated in constant time.
     pub(super) fn memory_bytes(&self) -> usize {
         self.slots.memory_bytes()
             + self.ids.memory_bytes()
@@ -146,27 +145,27 @@ impl Collection {
             + allocated(self.name.as_str().len())
     }
 
-    /// The same, with what of it is in large allocations.
+    /// The same, with the part in large allocations.
     pub(super) fn heap_bytes(&self) -> HeapBytes {
         HeapBytes { all: self.memory_bytes(), large: self.slots.large_bytes() }
     }
 
-    /// How its payloads are indexed.
+    /// A summary of its payload indexes.
     pub fn payload_index(&self) -> PayloadIndex {
         self.postings.describe()
     }
 
-    /// The same, path by path.
+    /// Its payload indexes, path by path.
     pub fn indexes(&self) -> Indexes {
         self.postings.indexes()
     }
 
-    /// Whether this path was declared.
+    /// Whether this path is declared.
     pub fn has_declared(&self, path: &PayloadPath) -> bool {
         self.postings.declared().contains(path.as_str())
     }
 
-    /// The paths that were declared, in their order.
+    /// The declared paths, in ascending order.
     pub fn declared(&self) -> impl Iterator<Item = &PayloadPath> {
         self.postings.declared().iter()
     }
@@ -198,59 +197,58 @@ impl Collection {
         self.ids.len()
     }
 
-    /// Whether it has none.
+    /// Whether it has no points.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// The logical size of its points, in bytes
+    /// The logical size of its points in bytes
     /// (see [`vector_logical_bytes`](crate::vector_logical_bytes)).
     pub fn logical_bytes(&self) -> u64 {
         self.logical_bytes
     }
 
-    /// How many points are not linked into the graph that it is to have (see [`Snapshot::unlinked`]).
+    /// How many points are to be linked into the graph and are not (see [`Snapshot::unlinked`]).
     pub fn unlinked(&self) -> usize {
         self.graph.unlinked(&self.slots)
     }
 
-    /// How many slots, those of deleted points too, are linked into the graph.
+    /// How many slots are linked into the graph, deleted ones included.
     pub fn linked(&self) -> usize {
         self.graph.linked()
     }
 
-    /// How many slots it has, those of deleted points too.
+    /// How many slots it has, deleted ones included.
     pub fn slot_count(&self) -> usize {
         self.slots.len()
     }
 
-    /// How many points may be unlinked while it is searched: more are too many for every search to compare one by
-    /// one.
+    /// How many points may be unlinked while the collection is searched. Every search compares them one by one.
     pub fn unlinked_max(&self) -> usize {
         vectors_of(UNLINKED_NUMBERS_MAX, self.slots.dimension())
     }
 
-    /// How many points may be unlinked while it is not searched: more are too many for the first of many searches.
+    /// How many points may be unlinked while the collection is not searched. The first searches compare them.
     pub fn unlinked_max_unsearched(&self) -> usize {
         vectors_of(UNSEARCHED_NUMBERS_MAX, self.slots.dimension())
     }
 
-    /// Whether more points are unlinked than may be while it is not searched.
+    /// Whether more points are unlinked than the limit for a collection that is not searched.
     pub fn is_far_behind(&self) -> bool {
         self.unlinked() > self.unlinked_max_unsearched()
     }
 
-    /// Whether it was made sure that searches can come upon all that is linked.
+    /// Whether walks can reach all linked points, as of the last repair.
     pub fn is_mended(&self) -> bool {
         self.graph.is_mended()
     }
 
-    /// Whether searches walk through a graph.
+    /// Whether it has a graph.
     pub fn has_graph(&self) -> bool {
         !self.graph.is_missing()
     }
 
-    /// Whether deleted points hold on to as much room as those that exist, or more.
+    /// Whether deleted slots outnumber points, and are many.
     pub fn wants_compaction(&self) -> bool {
         self.slots.wants_compaction()
     }
@@ -265,12 +263,12 @@ impl Collection {
         Some(self.slots.entry(self.slot_of(id)?)?.point())
     }
 
-    /// Every point, in the order of ids.
+    /// All points, in the order of ids.
     pub fn points(&self) -> impl Iterator<Item = StoredPoint> {
         self.points_beyond(None)
     }
 
-    /// Up to `limit` points in the order of ids, from the first one beyond `after`.
+    /// Up to `limit` points whose ids are greater than `after`, in the order of ids.
     pub fn page(&self, after: Option<&PointId>, limit: usize) -> Vec<StoredPoint> {
         self.points_beyond(after.map(PointId::as_str)).take(limit).collect()
     }
@@ -280,21 +278,20 @@ impl Collection {
         slots.filter_map(|slot| Some(self.slots.entry(slot)?.point()))
     }
 
-    /// The collection as of now. Cheap: it copies nothing, and later writes copy at most the
-    /// blocks they touch for as long as it is held.
+    /// The collection as of now. Cheap: it copies nothing. While the snapshot is held, writes copy the blocks they change.
     pub fn snapshot(&self) -> Snapshot {
         let texts = self.text_parameters().unwrap_or_default();
         let declared = self.postings.declared().clone();
         Snapshot::new(self.slots.clone(), self.parameters(), texts, declared, self.graph.share())
     }
 
-    /// What `filter` selects of the points as of now, to be used with a snapshot of this moment (with any
-    /// other it is right, and slow).
+    /// Evaluates `filter` with the payload indexes. The selection is meant for a snapshot of the same moment; with any
+    /// other it is correct but slow.
     pub fn select(&self, filter: Filter) -> Selection {
         self.select_by(filter, &mut Allowance::default())
     }
 
-    /// The same for several filters, which share the time that one may take.
+    /// Evaluates several filters, which share the work that one may cost.
     pub fn select_each(&self, filters: impl IntoIterator<Item = Option<Filter>>) -> Vec<Option<Selection>> {
         let mut allowance = Allowance::default();
         let selected = |filter: Option<Filter>| Some(self.select_by(filter?, &mut allowance));
@@ -317,7 +314,7 @@ impl Collection {
         self.ids.get(&self.slots, id.as_str())
     }
 
-    /// Whether it can hold this.
+    /// Whether the collection can hold this point.
     pub(super) fn check(&self, written: &Written<'_>) -> Result<(), Misfit> {
         let Written { id, vector, payload: _, text } = written;
         let id = || (*id).clone();
@@ -341,7 +338,7 @@ impl Collection {
         Ok(())
     }
 
-    /// Writes what it can hold, with distinct ids.
+    /// Writes points that have passed [`check`](Self::check), with distinct ids.
     pub(super) fn upsert<'a, P>(&mut self, seq: Seq, points: &'a [P]) -> Change
     where
         &'a P: Into<Written<'a>>,
@@ -366,7 +363,7 @@ impl Collection {
         self.conclude(seq, !points.is_empty(), change)
     }
 
-    /// Deletes points; an id without a point is passed over.
+    /// Deletes points. An id without a point is ignored.
     pub(super) fn delete(&mut self, seq: Seq, ids: &[PointId]) -> Change {
         let mut change = Change::default();
         for id in ids {
@@ -379,7 +376,7 @@ impl Collection {
         self.conclude(seq, !ids.is_empty(), change)
     }
 
-    /// Gives a point a payload; an id without a point is passed over.
+    /// Replaces the payload of a point. An id without a point is ignored.
     pub(super) fn change_payload(&mut self, seq: Seq, id: &PointId, payload: &Payload) -> Change {
         let mut change = Change::default();
         if let Some(slot) = self.slot_of(id) {
@@ -393,12 +390,12 @@ impl Collection {
         self.conclude(seq, true, change)
     }
 
-    /// Has a path indexed whatever other paths there are.
+    /// Declares a path: it is indexed whatever the other paths take.
     pub(super) fn declare_index(&mut self, path: &PayloadPath) -> Change {
         Change { indexes_declared: u64::from(self.postings.declare(path)), ..Change::default() }
     }
 
-    /// Makes a declared path one like all others. Its index is given back if there is no room for it any more.
+    /// Makes a declared path like all others. Returns its index if there is no room for it any more.
     pub(super) fn drop_index(&mut self, path: &PayloadPath) -> Option<Removed> {
         self.postings.undeclare(path.as_str()).map(Removed::from)
     }
@@ -415,7 +412,7 @@ impl Collection {
         if changed {
             self.last_change = seq;
         }
-        // Linkers do it otherwise; but not everything that is folded has one.
+        // A linker compacts large collections in the background. A replay, for example, runs without one.
         let small = self.logical_bytes <= COMPACTED_AT_ONCE_MAX || self.slots.is_overdue();
         if self.slots.wants_compaction()
             && self.graph.is_missing()
@@ -430,26 +427,26 @@ impl Collection {
         change
     }
 
-    /// Puts a compaction in place, brought up to date, unless another one came first. Gives back what is not
-    /// needed any more: what was there, or the compaction.
+    /// Replaces the slots by a compaction, brought up to date. Returns `false` if another compaction came first. The
+    /// second value is the memory that is not needed any more: the old slots, or the compaction.
     pub(super) fn install(&mut self, mut compaction: Compaction) -> (bool, Removed) {
         if !self.graph.is(&compaction.of) {
             return (false, compaction.into());
         }
         compaction.catch_up(&self.slots);
         let Compaction { slots, moved, postings, texts, graph, unindexed, then: _, of: _ } = &mut compaction;
-        // What was declared or dropped meanwhile.
+        // Paths may have been declared or dropped meanwhile.
         *unindexed = postings.set_declared(self.postings.declared());
         self.graph = Arc::clone(graph).into();
-        // Of a collection without texts there is nothing to put in place.
+        // Without texts there is no full-text index to replace.
         let mut texts = self.texts.is_some().then_some(texts.take()).flatten();
         self.take_place(slots, moved, postings, &mut texts);
         compaction.texts = texts;
         (true, compaction.into())
     }
 
-    /// Puts indexes of more paths in place, brought up to date, unless the slots are others by now. Gives back what is
-    /// not needed.
+    /// Adds indexes of more paths, brought up to date. Returns `false` if the slots were compacted meanwhile. The second
+    /// value is the memory that is not needed any more.
     pub(super) fn install_indexing(&mut self, mut indexing: Indexing) -> (bool, Removed) {
         let is_in_time = self.graph.is(&indexing.of);
         if is_in_time {
@@ -459,7 +456,7 @@ impl Collection {
         (is_in_time, indexing.into())
     }
 
-    /// The same points in other slots. What they lay in until now takes the place of those.
+    /// Replaces the slots by others that hold the same points. The arguments receive the old values.
     fn take_place(
         &mut self,
         slots: &mut Slots,
@@ -480,7 +477,7 @@ impl Collection {
     }
 }
 
-/// A point to write, however it came.
+/// A point to write, from either kind of event.
 pub(super) struct Written<'a> {
     pub(super) id: &'a PointId,
     pub(super) vector: Option<&'a Vector>,

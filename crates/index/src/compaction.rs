@@ -1,9 +1,8 @@
-//! Giving back the room of emptied slots.
+//! Compaction: copying the points of a collection to slots without gaps.
 //!
-//! Where there is little of it, and no graph, it happens at once, within the write that makes it due. Otherwise
-//! it is work for whoever links: [`Snapshot::compact`] does it behind the scenes, and
-//! [`Collection::install`](super::Collection) puts the result in the place of what it was made from,
-//! together with what has been written meanwhile.
+//! A small collection without a graph is compacted by the write that makes it due. Otherwise the linker calls
+//! [`Snapshot::compact`] in the background, and [`Index::install`](super::Index::install) replaces the slots by the
+//! result, with all writes since applied to it.
 
 use std::sync::Arc;
 
@@ -17,26 +16,26 @@ use super::slots::{Moved, Slots};
 use super::snapshot::Snapshot;
 use crate::text::TextIndex;
 
-/// A collection without its emptied slots, as of a snapshot.
+/// The points of a snapshot in new slots, without the deleted ones, with their indexes and graph.
 #[derive(Debug)]
 pub struct Compaction {
     pub(super) then: Slots,
     pub(super) slots: Slots,
     pub(super) moved: Moved,
     pub(super) postings: Postings,
-    /// Of no use to a collection without texts.
+    /// Unused by a collection without texts.
     pub(super) texts: Option<TextIndex>,
     pub(super) graph: Arc<GraphPlace>,
-    /// Indexes of paths that were dropped meanwhile and that there is no room for.
+    /// Indexes of paths that were dropped meanwhile and have no room.
     pub(super) unindexed: Vec<Field>,
-    /// The graph this was made from: the one who still has it has the slots that `moved` speaks of.
+    /// The graph of the snapshot. A collection that still has it also has the slots that `moved` maps.
     pub(super) of: Arc<GraphPlace>,
 }
 
-/// What a change has taken out of a projection. Freeing it takes time in proportion to what it held, so it is
-/// handed to whoever changed it, to be dropped where nobody waits.
+/// Memory that a change has taken out of a projection. Dropping it takes time proportional to what it held, so it is
+/// returned to the caller, who drops it on a thread that no request waits for.
 #[derive(Debug)]
-#[must_use = "it is to be dropped where nobody waits"]
+#[must_use = "drop it on a thread that no request waits for"]
 pub struct Removed {
     _kept: Kept,
 }
@@ -74,8 +73,8 @@ impl From<Field> for Removed {
 }
 
 impl Compaction {
-    /// Brings it up to what the collection holds in this later snapshot, so that little is left to do when it is
-    /// put in its place. Does nothing if another compaction was, meanwhile.
+    /// Applies the changes up to a later snapshot, so that installing has little left to do. Does nothing if another
+    /// compaction was installed meanwhile.
     pub fn catch_up_with(&mut self, now: &Snapshot) {
         if Arc::ptr_eq(&self.of, &now.graph) {
             self.catch_up(&now.slots);
@@ -92,7 +91,7 @@ impl Compaction {
             if let Some(after) = after {
                 postings.add(slot.number(), after.payload());
             }
-            // A point that stays where it is keeps its text.
+            // A point that stays in its slot keeps its text.
             match (before, after) {
                 (Some(before), None) => matches::remove(texts, slot, before.text()),
                 (None, Some(after)) => matches::add(texts, slot, after.text()),
@@ -103,13 +102,13 @@ impl Compaction {
 }
 
 impl Snapshot {
-    /// Whether emptied slots have become many.
+    /// Whether deleted slots outnumber points, and are many.
     pub fn wants_compaction(&self) -> bool {
         self.slots.wants_compaction()
     }
 
-    /// Moves the points together, and their graph with them, and gathers what their payloads hold. Asks
-    /// `stop` all along.
+    /// Copies the points to new slots, remaps the graph, and rebuilds the payload and full-text indexes. Calls `stop` now
+    /// and then.
     pub fn compact(&self, stop: &impl Fn() -> bool) -> Result<Compaction, LinkingStopped> {
         let (slots, moved) = self.slots.compacted(stop)?;
         let graph = self.graph.beside();

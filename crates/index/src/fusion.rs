@@ -1,22 +1,22 @@
-//! One ranking of two: reciprocal rank fusion.
+//! Reciprocal rank fusion: one ranking made of two.
 
 use std::collections::{HashMap, HashSet};
 
 use super::search::Hit;
 
-/// How much less the first places are worth than the sum of all others (the paper's k).
+/// The constant k of the paper: how little the first ranks differ from the next.
 const K: f64 = 60.0;
-/// How many places of each ranking are fused, however many results are asked for: so the first results do not depend on
-/// how many follow them.
+/// How many ranks of each ranking are fused, whatever the limit is. So the first results do not depend on how many
+/// follow them.
 pub const FUSED_DEPTH: usize = 100;
 
-/// The best of both rankings, each best first.
+/// Fuses two rankings, each best first, and returns the best `limit` hits.
 ///
-/// - A hit among the first [`FUSED_DEPTH`] of a ranking or of both: its score is the sum of 1 / (60 + place) over those.
-/// - Other hits come behind all of these, by their better place: their score is 1 / (60 + place).
+/// - A hit within the first [`FUSED_DEPTH`] ranks of a ranking scores the sum of 1 / (60 + rank) over these ranks.
+/// - All other hits follow, by their better rank, and score 1 / (60 + rank).
 ///
-/// `rankings` are at least as deep as that if there are as many hits. `deeper` are as deep as can be asked for; they are
-/// searched only if `limit` hits are not found without them. Equal scores are in the order of ids.
+/// Each of `rankings` has at least [`FUSED_DEPTH`] hits if there are as many. `deeper` returns deeper rankings; it is
+/// called only if the first ones have fewer than `limit` hits. Equal scores are in the order of ids.
 pub fn fused<E>(
     rankings: [Vec<Hit>; 2],
     deeper: impl FnOnce() -> Result<[Vec<Hit>; 2], E>,
@@ -36,7 +36,7 @@ pub fn fused<E>(
         let mut scores = Scores::default();
         for ranking in deeper()? {
             for (place, hit) in (1..).zip(ranking).filter(|(_, hit)| !known.contains(hit.point.id())) {
-                // A walk that looks further may find one that would have been among the first.
+                // A deeper walk may find a hit that belongs among the first ranks.
                 scores.add(place.max(FUSED_DEPTH + 1), hit, |score, other| *score = score.max(other));
             }
         }
@@ -47,7 +47,7 @@ pub fn fused<E>(
     Ok(hits)
 }
 
-/// Hits and what they come to.
+/// Hits and their scores.
 #[derive(Default)]
 struct Scores {
     hits: Vec<(f64, Hit)>,
@@ -55,7 +55,7 @@ struct Scores {
 }
 
 impl Scores {
-    /// Takes in a hit of one ranking; `join` says what one that is there already comes to.
+    /// Adds a hit of one ranking; `join` merges the scores if the hit is known.
     fn add(&mut self, place: usize, hit: Hit, join: impl FnOnce(&mut f64, f64)) {
         #[expect(clippy::cast_precision_loss, reason = "a ranking is not that long")]
         let score = (K + place as f64).recip();

@@ -1,45 +1,45 @@
-//! The slots of a collection's points in the order of their ids.
+//! The slots of a collection's points, ordered by id.
 //!
-//! The ids themselves lie in the slots. Here are the slots' numbers in runs of some hundred, and beside
-//! each the first bytes of its id behind those that all ids of the run begin with: nearly every comparison
-//! is one of two numbers, and looks at no id.
+//! The ids themselves are in the slots. This index holds slot numbers in sorted runs of a few hundred. Beside each
+//! number it keeps eight bytes of the id, taken behind the prefix that all ids of the run share. So nearly every
+//! comparison is one of two integers and reads no id.
 
 use super::slots::{Moved, Slot, Slots};
 use crate::memory::list;
 
-/// The most slots of a run: few enough to move half of them for each one that is put between them.
+/// The most slots in a run: few enough to move half of them for each insertion.
 const RUN_MAX: usize = 512;
-/// A full run gives to the one in front if that is no fuller than this. So ids that come in a row, in
-/// whatever place, leave runs behind that are fuller than half.
+/// A full run moves slots to the run before it if that has at most this many. So ids inserted in ascending order
+/// leave runs that are more than half full, wherever they are inserted.
 const GIVES_BELOW: usize = RUN_MAX / 4 * 3;
-/// Two runs that are emptier together than this become one.
+/// Two adjacent runs with fewer slots than this are merged.
 const JOINED_BELOW: usize = RUN_MAX / 2;
-/// Keys are made anew when the ids of a run have so many more bytes in common than the keys leave out.
+/// Keys are rebuilt when the ids of a run share this many more bytes than the keys skip.
 const COMMON_MIN: usize = 4;
 
-/// All points' slots, by id.
+/// The slots of all points, ordered by id.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ids {
-    /// None of them is empty.
+    /// No run is empty.
     runs: Vec<Run>,
-    /// The first slot of each.
+    /// The first slot of each run.
     firsts: Run,
     len: usize,
-    /// What all runs take beside their places.
+    /// The heap bytes of all runs, without the entries of `runs` themselves.
     runs_bytes: usize,
 }
 
-/// Slots in the order of their ids.
+/// A sorted run of slots.
 #[derive(Clone, Debug, Default)]
 struct Run {
-    /// How many bytes, which all of its ids begin with, the keys leave out.
+    /// The length of the common prefix of all ids, which the keys skip.
     skipped: usize,
     keys: Vec<u64>,
     slots: Vec<Slot>,
 }
 
 impl Ids {
-    /// Of these slots, which hold points whose ids ascend; `None` if they do not.
+    /// An index of `ordered`, or `None` if the ids of these slots do not ascend.
     pub(super) fn of_ordered(slots: &Slots, ordered: &[Slot]) -> Option<Self> {
         if !ordered.is_sorted_by(|one, next| slots.id(*one) < slots.id(*next)) {
             return None;
@@ -58,7 +58,7 @@ impl Ids {
         self.len == 0
     }
 
-    /// How much of the heap it takes. Costs nothing to ask.
+    /// The heap bytes, in constant time.
     pub(super) fn memory_bytes(&self) -> usize {
         list::<Run>(self.runs.capacity()) + self.firsts.memory_bytes() + self.runs_bytes
     }
@@ -69,7 +69,7 @@ impl Ids {
         run.find(slots, id).ok().map(|at| run.slots[at])
     }
 
-    /// Takes in a slot that holds a point; says which one held the point with its id until now.
+    /// Inserts the slot of a point. Returns the slot that held the point with the same id before.
     pub(super) fn insert(&mut self, slots: &Slots, slot: Slot) -> Option<Slot> {
         let id = slots.id(slot);
         loop {
@@ -96,12 +96,12 @@ impl Ids {
                     self.len += 1;
                     return None;
                 }
-                // As ids do that only ever grow, or shrink: nothing will come in between.
+                // Ids that only ascend or only descend: nothing will be inserted between them.
                 Err(at) if at == RUN_MAX && number + 1 == self.runs.len() => {
                     self.begin_run(slots, number + 1, slot);
                     return None;
                 }
-                // In front of all others.
+                // Before all others.
                 Err(0) => {
                     self.begin_run(slots, 0, slot);
                     return None;
@@ -111,7 +111,7 @@ impl Ids {
         }
     }
 
-    /// Forgets the point with this id; says where it was.
+    /// Removes the point with this id and returns its slot.
     pub(super) fn remove(&mut self, slots: &Slots, id: &str) -> Option<Slot> {
         let number = self.run_of(slots, id);
         let run = self.runs.get_mut(number)?;
@@ -139,7 +139,7 @@ impl Ids {
         Some(removed)
     }
 
-    /// Every slot from the first one whose id is beyond `after`.
+    /// The slots of all points whose id is greater than `after`, in ascending order.
     pub(super) fn beyond(&self, slots: &Slots, after: Option<&str>) -> impl Iterator<Item = Slot> {
         let (first, skipped) = match after {
             None => (0, 0),
@@ -152,14 +152,14 @@ impl Ids {
         self.runs[first.min(self.runs.len())..].iter().flat_map(|run| &run.slots).copied().skip(skipped)
     }
 
-    /// The same points in other slots.
+    /// Replaces each slot by its new one.
     pub(super) fn renumber(&mut self, moved: &Moved) {
         for slot in self.runs.iter_mut().chain([&mut self.firsts]).flat_map(|run| &mut run.slots) {
             *slot = moved.of(*slot);
         }
     }
 
-    /// The run that holds this id if any does, and where it belongs if none does.
+    /// The run that holds this id, or the one to insert it into.
     fn run_of(&self, slots: &Slots, id: &str) -> usize {
         self.firsts.find(slots, id).unwrap_or_else(|next| next.saturating_sub(1))
     }
@@ -203,7 +203,7 @@ impl Ids {
 }
 
 impl Run {
-    /// Of slots in the order of their ids.
+    /// A run of slots that are in the order of their ids.
     fn of(slots: &Slots, ordered: &[Slot]) -> Self {
         let mut run = Self { skipped: 0, keys: vec![0; ordered.len()], slots: ordered.to_vec() };
         let skipped = match ordered {
@@ -218,12 +218,12 @@ impl Run {
         self.slots.len()
     }
 
-    /// What its keys and slots take.
+    /// The heap bytes of the keys and slots.
     fn memory_bytes(&self) -> usize {
         list::<u64>(self.keys.capacity()) + list::<Slot>(self.slots.capacity())
     }
 
-    /// Where this id is, or belongs.
+    /// The position of this id, or where to insert it.
     fn find(&self, slots: &Slots, id: &str) -> Result<usize, usize> {
         if let Some(first) = self.slots.first().filter(|_| self.skipped > 0) {
             let common = &slots.id(*first).as_bytes()[..self.skipped];
@@ -235,7 +235,7 @@ impl Run {
         let key = key(id, self.skipped);
         let start = self.keys.partition_point(|other| *other < key);
         let same = self.keys[start..].partition_point(|other| *other == key);
-        // No id has a zero byte, so this one ends within its key, and nothing is left to compare.
+        // No id has a zero byte, so this id ends within its key, and equal keys mean equal ids.
         if key.trailing_zeros() >= u8::BITS {
             return if same > 0 { Ok(start) } else { Err(start) };
         }
@@ -251,7 +251,7 @@ impl Run {
         self.slots.insert(at, slot);
     }
 
-    /// Puts a slot in the place of another one. Its order among the others is the same.
+    /// Replaces the slot at `at` by one whose id sorts at the same position.
     fn set(&mut self, slots: &Slots, at: usize, slot: Slot) {
         let id = slots.id(slot);
         self.skip_at_most(slots, common(slots.id(self.slots[at]), id));
@@ -280,7 +280,7 @@ impl Run {
         }
     }
 
-    /// Leaves out of the keys what all ids have in common, if that has become much more.
+    /// Makes the keys skip the common prefix of all ids, if it has become much longer.
     fn tighten(&mut self, slots: &Slots) {
         if let (Some(first), Some(last)) = (self.slots.first(), self.slots.last()) {
             let common = common(slots.id(*first), slots.id(*last));
@@ -298,7 +298,7 @@ impl Run {
     }
 }
 
-/// The eight bytes of `id` behind the first `skipped`, so that keys order as ids do; zeros where it ends.
+/// Eight bytes of `id` after the first `skipped`, as an integer that orders as they do; padded with zeros.
 fn key(id: &str, skipped: usize) -> u64 {
     let rest = id.as_bytes().get(skipped..).unwrap_or_default();
     let key = rest.first_chunk().copied().unwrap_or_else(|| {
@@ -309,7 +309,7 @@ fn key(id: &str, skipped: usize) -> u64 {
     u64::from_be_bytes(key)
 }
 
-/// How many bytes two ids begin with that are the same.
+/// The length of the common prefix of two ids, in bytes.
 fn common(left: &str, right: &str) -> usize {
     left.bytes().zip(right.bytes()).take_while(|(left, right)| left == right).count()
 }

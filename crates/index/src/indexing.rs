@@ -1,8 +1,8 @@
-//! Indexing payloads that are there already: for paths that were declared or have got room after they were left out.
+//! Indexing of stored payloads, for paths that were declared or that have got room after they were left out.
 //!
-//! It is work for whoever links: [`Collection::indexing`] begins it, [`Indexing::gather`] reads all payloads behind the
-//! scenes, and [`Projection::install_indexing`](crate::Index::install_indexing) puts the result in place, together
-//! with what has been written meanwhile. Until then filters on these paths look at payloads.
+//! The linker does it: [`Collection::indexing`] begins it, [`Indexing::gather`] reads all payloads in the background, and
+//! [`Index::install_indexing`](crate::Index::install_indexing) adds the result, with all writes since applied to it.
+//! Until then filters on these paths read payloads.
 
 use std::sync::Arc;
 
@@ -13,23 +13,23 @@ use super::postings::NewFields;
 use super::slots::Slots;
 use super::snapshot::Snapshot;
 
-/// Indexes of some paths, made beside a collection.
+/// Indexes of some paths, built beside a collection.
 #[derive(Debug)]
 pub struct Indexing {
     pub(super) fields: NewFields,
-    /// What is gathered.
+    /// The slots whose payloads are indexed.
     pub(super) then: Slots,
-    /// The graph of these slots: the collection that still has it has them too.
+    /// The graph of these slots. A collection that still has it also has these slots.
     pub(super) of: Arc<GraphPlace>,
 }
 
 impl Collection {
-    /// Whether there are paths to index in payloads that are there already.
+    /// Whether stored payloads have paths to index.
     pub fn wants_indexing(&self) -> bool {
         self.postings().wants_fields()
     }
 
-    /// Begins to index what is to be indexed now. Cheap.
+    /// Begins to index all paths that are due. Cheap.
     pub fn indexing(&self) -> Indexing {
         let Snapshot { slots, graph, .. } = self.snapshot();
         Indexing { fields: self.postings().new_fields(), then: slots, of: graph }
@@ -37,13 +37,13 @@ impl Collection {
 }
 
 impl Indexing {
-    /// Reads all payloads as of the beginning. Asks `stop` between two of them.
+    /// Reads all payloads, as of the beginning. Calls `stop` before each.
     pub fn gather(&mut self, stop: &impl Fn() -> bool) -> Result<(), LinkingStopped> {
         self.fields.gather(&self.then, stop)
     }
 
-    /// Brings it up to what the collection holds in this later snapshot, so that little is left to do when it is put
-    /// in place. Does nothing if the collection has been compacted since.
+    /// Applies the changes up to a later snapshot, so that installing has little left to do. Does nothing if the
+    /// collection was compacted meanwhile.
     pub fn catch_up_with(&mut self, now: &Snapshot) {
         if Arc::ptr_eq(&self.of, &now.graph) {
             self.catch_up(&now.slots);

@@ -1,4 +1,4 @@
-//! Bringing a collection's graph up to what the collection holds.
+//! Linking the points of a collection into its graph.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,53 +9,53 @@ use super::slots::{Entry, Slots};
 use super::snapshot::Snapshot;
 use crate::memory::HeldBytes;
 
-/// A smaller collection has no graph: scanning it takes no longer than a walk.
+/// A collection with fewer points has no graph: scanning it takes no longer than a walk.
 const LINKED_FROM: usize = 4_096;
 
-/// The paper's M and efConstruction where the collection says nothing.
+/// M and efConstruction of the HNSW paper, if the collection does not set them.
 const M_DEFAULT: usize = 16;
 const EF_CONSTRUCTION_DEFAULT: usize = 200;
 
-/// How many numbers in unlinked vectors a search may have to look at. It takes less than a walk. With twice as many a
-/// search beside a writer took a seventh longer at the median; with eight times as many a tenant that searched a
-/// thousand times a second beside its writes was measured to keep both cores busy with nothing else.
+/// How many numbers of unlinked vectors a search may have to compare, which takes less time than a walk. With twice as
+/// many, a search beside a writer took a seventh longer at the median. With eight times as many, a tenant with a
+/// thousand searches a second beside its writes kept both cores busy.
 pub(super) const UNLINKED_NUMBERS_MAX: usize = 1 << 19;
-/// How many where nobody searches: the first moments of a load run at the pace of writing. Searches that come
-/// then compare mostly bytes, and take about as long as for a third of it in whole vectors until the rest is
-/// linked. With a quarter more, loads were quicker by an eighth and the p99 of such searches higher by about as much.
+/// The same while the collection is not searched, so that a load begins at the speed of writing. Searches that come
+/// then compare mostly bytes, and take about as long as for a third of it in whole vectors until the rest is linked. With
+/// a quarter more, loads were faster by an eighth and the p99 of such searches was higher by about as much.
 pub(super) const UNSEARCHED_NUMBERS_MAX: usize = 2 << 20;
-/// However long the vectors, so many.
+/// At least this many vectors may be unlinked, however long they are.
 const UNLINKED_MIN: usize = 1_024;
 
-/// How many times as many nodes as there are slots a kept graph may have: one of more is of little use.
+/// A stored graph may have this many times as many nodes as the collection has slots. One with more is of little use.
 const GROWN_MAX: usize = 4;
-/// What a node takes there besides its neighbours, and more than all that is not of nodes takes besides its numbers.
+/// More than a stored node takes besides its neighbours, and more than the header takes besides the center.
 const NODE_BYTES: usize = 128;
-/// How many lists of `m` neighbours a node has on average, at most: two on the ground, and one in so many above.
+/// The most lists of `m` neighbours that a node has on average: two on level 0, and few above.
 const LISTS_MAX: usize = 4;
 
-/// How many vectors of this dimension come to so many numbers.
+/// How many vectors of this dimension have this many numbers.
 pub(super) fn vectors_of(numbers: usize, dimension: usize) -> usize {
     (numbers / dimension.max(1)).max(UNLINKED_MIN)
 }
 
-/// The place of a collection's graph, for as long as its slots keep their numbers.
+/// The cell of a collection's graph, for as long as its slots keep their numbers.
 #[derive(Debug, Default)]
 pub(super) struct GraphPlace {
     graph: OnceLock<Graph>,
-    /// How much of `held` is the graph's.
+    /// The part of `held` that this graph has added.
     bytes: AtomicUsize,
-    /// What all graphs of the tenant take.
+    /// The bytes of all graphs of the tenant.
     held: HeldBytes,
 }
 
 impl GraphPlace {
-    /// A place without a graph, that counts with the others of `held`.
+    /// An empty cell that counts in `held`.
     pub(super) fn counted_in(held: HeldBytes) -> Self {
         Self { graph: OnceLock::new(), bytes: AtomicUsize::new(0), held }
     }
 
-    /// A place without a graph, that counts where this one does.
+    /// Another empty cell that counts in the same sum.
     pub(super) fn beside(&self) -> Self {
         Self::counted_in(self.held.clone())
     }
@@ -64,14 +64,14 @@ impl GraphPlace {
         self.graph.get()
     }
 
-    /// Puts a graph there, if there is none.
+    /// Returns the graph, and creates it first if there is none.
     pub(super) fn get_or_init(&self, graph: impl FnOnce() -> Graph) -> &Graph {
         let graph = self.graph.get_or_init(graph);
         self.count();
         graph
     }
 
-    /// Counts what the graph takes by now.
+    /// Updates the sum by the current size of the graph.
     fn count(&self) {
         let (codes, links) = self.graph.get().map_or((0, 0), |graph| graph.view().bytes());
         let before = self.bytes.swap(codes + links, Ordering::Relaxed);
@@ -90,7 +90,7 @@ fn unlinked(slots: &Slots, graph: &GraphPlace) -> usize {
         return 0;
     }
     match graph.get() {
-        // An older snapshot may ask about a newer graph.
+        // The graph may be newer than the snapshot.
         Some(_) => slots.len().saturating_sub(linked(graph)),
         None if slots.live() < LINKED_FROM => 0,
         None => slots.len(),
@@ -101,8 +101,8 @@ fn linked(graph: &GraphPlace) -> usize {
     graph.get().map_or(0, |graph| graph.view().len())
 }
 
-/// A collection's graph, made once there are enough points. Snapshots share it; a clone of the
-/// collection does not, for its slots go their own way.
+/// A collection's handle to its graph. Snapshots share the graph; a clone of the collection gets an empty cell, as its
+/// slots will differ.
 #[derive(Debug, Default)]
 pub(super) struct OwnGraph(Arc<GraphPlace>);
 
@@ -124,17 +124,17 @@ impl OwnGraph {
         self.0.get().is_none()
     }
 
-    /// Whether all that is linked can be reached, as far as anybody knows.
+    /// Whether walks can reach all linked nodes, as of the last repair.
     pub(super) fn is_mended(&self) -> bool {
         self.0.get().is_none_or(Graph::is_mended)
     }
 
-    /// The place of another graph, for other slots.
+    /// An empty cell, for other slots.
     pub(super) fn begun_anew(&self) -> Self {
         Self(Arc::new(self.0.beside()))
     }
 
-    /// A place that counts with the others of `held`.
+    /// An empty cell that counts in `held`.
     pub(super) fn counted_in(held: HeldBytes) -> Self {
         Self(Arc::new(GraphPlace::counted_in(held)))
     }
@@ -157,20 +157,24 @@ impl From<Arc<GraphPlace>> for OwnGraph {
 }
 
 impl Snapshot {
-    /// How many points are not in the graph, and are compared one by one in every search; none where
-    /// there is to be no graph.
+    /// How many points are to be linked and are not. Every search compares them one by one. Zero while the collection is
+    /// too small for a graph.
     pub fn unlinked(&self) -> usize {
         unlinked(&self.slots, &self.graph)
     }
 
-    /// How many slots, those of deleted points too, are linked into the graph by now.
+    /// How many slots are linked into the graph now, deleted ones included.
     pub fn linked(&self) -> usize {
         linked(&self.graph)
     }
 
-    /// Links the next `points_max` points of this snapshot that are not linked yet, by this crew.
-    /// Searches go on meanwhile; those on later snapshots use what was linked. Asks `stop` every fifty
-    /// microseconds, but not while a point is linked. Says how many slots it has gone through.
+    /// Links the next `points_max` unlinked points of this snapshot. Searches go on meanwhile; those on later snapshots walk
+    /// over the new nodes. Calls `stop` every fifty microseconds, but not while it links a point. Returns how many slots it
+    /// has processed.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkingStopped`] once `stop` returns true.
     pub fn link(
         &self,
         points_max: usize,
@@ -180,7 +184,7 @@ impl Snapshot {
         self.link_until(points_max, crew, stop, &|| false)
     }
 
-    /// The same, until it is `enough`: what is left then is for another time. Some are linked in any case.
+    /// Like [`link`](Self::link), but ends early once `enough` returns true. It links some points in any case.
     pub fn link_until(
         &self,
         points_max: usize,
@@ -201,13 +205,13 @@ impl Snapshot {
         Ok(graph.view().len() - linked)
     }
 
-    /// Looks for points that were linked and that no search would come upon, and leads to them. Now and then one
-    /// gets lost by the links of others; while many are linked, this is done along the way.
+    /// Repairs linked points that no walk can reach. A point may become unreachable when its neighbours get nearer ones.
+    /// [`link`](Self::link) repairs them too, each time the graph has grown by a sixteenth.
     pub fn mend(&self, stop: &impl Fn() -> bool) -> Result<(), LinkingStopped> {
         self.graph.get().map_or(Ok(()), |graph| graph.mend(&|node| self.slot(node), stop))
     }
 
-    /// No graph of a collection like this takes more bytes when it is written, unless it has become much smaller.
+    /// An upper bound of the stored size of the graph in bytes, unless the collection has become much smaller.
     pub fn graph_bytes_max(&self) -> u64 {
         let nodes = GROWN_MAX.saturating_mul(self.slots.len().max(LINKED_FROM));
         let node = NODE_BYTES + LISTS_MAX * self.degrees().m * size_of::<Node>();
@@ -215,7 +219,7 @@ impl Snapshot {
         nodes.saturating_mul(node).saturating_add(shared) as u64
     }
 
-    /// Writes the graph as it is in this snapshot; nothing if it has none.
+    /// Writes the graph of this snapshot, or nothing if it has none.
     pub fn write_graph(&self, out: &mut impl Write) -> io::Result<()> {
         let Some(view) = self.view() else { return Ok(()) };
         let name_of = |node: Node| {
@@ -225,8 +229,8 @@ impl Snapshot {
         view.write(name_of, out)
     }
 
-    /// Takes a graph that [`write_graph`](Self::write_graph) has written at any time, and links what it
-    /// does not know. Later snapshots use it, if the collection has had none.
+    /// Restores a graph that [`write_graph`](Self::write_graph) has written at any earlier time, and links the points that
+    /// it does not contain. Later snapshots walk over it, unless the collection has a graph already.
     pub fn read_graph(
         &self,
         bytes: &[u8],
@@ -236,8 +240,8 @@ impl Snapshot {
         self.read_graph_until(bytes, crew, stop, &|| false)
     }
 
-    /// The same, but the points behind all that were known to the graph are linked until it is `enough`: what is
-    /// left then is for [`link`](Self::link). Some are linked in any case.
+    /// Like [`read_graph`](Self::read_graph), but once `enough` returns true it leaves points that are newer than all known
+    /// ones to [`link`](Self::link). It links some points in any case.
     pub fn read_graph_until(
         &self,
         bytes: &[u8],
@@ -252,7 +256,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The bytes of the graph's compact copy of the vectors, and of everything else of it.
+    /// The heap bytes of the graph: of the quantized codes, and of the rest.
     pub fn graph_bytes(&self) -> (usize, usize) {
         self.graph.get().map_or((0, 0), |graph| graph.view().bytes())
     }

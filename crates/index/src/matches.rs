@@ -1,4 +1,4 @@
-//! Searching by words.
+//! Full-text search in a collection.
 
 use vectorizer_log::{Text, TextParameters};
 
@@ -9,19 +9,18 @@ use super::slots::{Entry, Slot, Slots};
 use super::sought::Sought;
 use crate::text::{Found, TextIndex, TextQuery};
 
-/// What to look for among the texts that have a word in common with a question.
+/// A search among the texts that share a word with a query.
 #[derive(Clone, Copy, Debug)]
 pub struct TextRequest<'a> {
-    /// The most hits wanted.
+    /// The most hits to return.
     pub limit: usize,
-    /// What a hit must fulfil.
+    /// The filter that a hit must match.
     pub filter: Option<&'a Selection>,
     /// The least score of a hit, inclusive.
     pub score_threshold: Option<f32>,
 }
 
-/// What the texts of a collection have in common with a question, as of one moment, whatever is written later.
-/// Needs no lock.
+/// The texts of a collection that share a word with a query, as of one moment, whatever is written later. Needs no lock.
 #[derive(Clone, Debug)]
 pub struct TextMatches {
     found: Found,
@@ -29,8 +28,8 @@ pub struct TextMatches {
 }
 
 impl TextMatches {
-    /// The best points by BM25 (k1 = 1.2, b = 0.75), best first, equal scores in the order of ids: of all that
-    /// have a word of the question and fulfil the filter. Fewer than `limit` hits means that there are no more.
+    /// The best points by BM25 (k1 = 1.2, b = 0.75), best first, equal scores in the order of ids. If there are fewer than
+    /// `limit` hits, no more points share a word with the query, match the filter and reach the threshold.
     pub fn search(&self, request: &TextRequest<'_>) -> Vec<Hit> {
         let TextRequest { limit, filter, score_threshold } = *request;
         let sought = Sought::of(filter, &self.slots);
@@ -49,25 +48,25 @@ impl TextMatches {
         best.into_hits()
     }
 
-    /// How many entries of the index a search goes through at most.
+    /// How many postings a search reads at most.
     pub fn compared(&self) -> usize {
         self.found.postings()
     }
 
-    /// Whether a filter may have to read many payloads.
+    /// Whether a search with this filter may have to read payloads.
     pub fn reads_payloads(&self, filter: Option<&Selection>) -> bool {
         Sought::of(filter, &self.slots).filter.is_some()
     }
 }
 
 impl Collection {
-    /// What its texts have in common with a question, as of now; `None` if its points have no texts.
+    /// The texts that share a word with `query`, as of now; `None` if points have no texts.
     pub fn look_up(&self, query: &TextQuery) -> Option<TextMatches> {
         Some(TextMatches { found: self.texts()?.look_up(query), slots: self.slots().clone() })
     }
 }
 
-/// The words of all points in these slots.
+/// A full-text index of all points in these slots. Calls `stop` before each.
 pub(super) fn words_of<E>(
     slots: &Slots,
     parameters: TextParameters,
@@ -83,14 +82,14 @@ pub(super) fn words_of<E>(
     Ok(texts)
 }
 
-/// Takes in the text of a point that now lies in `slot`, or forgets it.
+/// Adds the text of the point in `slot`.
 pub(super) fn add(texts: &mut Option<TextIndex>, slot: Slot, text: Option<&Text>) {
     if let (Some(texts), Some(text)) = (texts, text) {
         texts.add(slot.number(), text.as_str());
     }
 }
 
-/// The reverse.
+/// Removes the text of the point in `slot`.
 pub(super) fn remove(texts: &mut Option<TextIndex>, slot: Slot, text: Option<&Text>) {
     if let (Some(texts), Some(text)) = (texts, text) {
         texts.remove(slot.number(), text.as_str());

@@ -1,15 +1,15 @@
-//! Room to work in that is borrowed and given back, so that a search allocates nothing but its answer.
+//! Pools of reusable buffers, so that a search allocates nothing but its answer.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-/// How many are kept: who works beside more than this makes its own.
+/// How many values a pool keeps. With more concurrent users, the others allocate.
 const KEPT_MAX: usize = 16;
 
-/// What is not in use.
+/// The values that are not in use.
 pub(super) struct Pool<T>(Mutex<Vec<T>>);
 
-/// Borrowed from a pool, and as its last borrower left it.
+/// A value borrowed from a pool, as its last user left it.
 pub(super) struct Pooled<T: Default + 'static> {
     room: T,
     pool: &'static Pool<T>,

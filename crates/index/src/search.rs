@@ -1,4 +1,4 @@
-//! What a search asks and finds, and keeping the best on the way.
+//! Search requests, their hits, and the heap of the best hits so far.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -10,64 +10,64 @@ use super::pool::{Pool, Pooled};
 use super::selection::Selection;
 use super::slots::{Entry, StoredPoint};
 
-/// What to look for.
+/// A search by vector.
 #[derive(Clone, Copy, Debug)]
 pub struct SearchRequest<'a> {
-    /// The vector to compare with, of the collection's dimension.
+    /// The query vector, of the collection's dimension.
     pub vector: &'a [f32],
-    /// The most hits wanted.
+    /// The most hits to return.
     pub limit: usize,
-    /// What a hit must fulfil.
+    /// The filter that a hit must match.
     pub filter: Option<&'a Selection>,
     /// The least similarity or the largest distance of a hit, inclusive.
     pub score_threshold: Option<f32>,
-    /// How much to look at.
+    /// Whether the search is exact, or how many candidates it keeps.
     pub effort: Effort,
 }
 
-/// How much a search looks at.
+/// How thorough a search is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Effort {
-    /// As the collection was told to, or what finds about 95 in 100 of the nearest.
+    /// As many candidates as the collection is set to, or a default that finds about 95 % of the nearest.
     #[default]
     Usual,
-    /// So many candidates in a walk through the graph (the paper's ef), or `limit` if that is more.
+    /// A walk with this many candidates (ef in the HNSW paper), or with `limit` if that is more.
     Candidates(usize),
-    /// Every vector.
+    /// Compares every vector.
     Exact,
 }
 
-/// A point that was found.
+/// A point that a search found.
 #[derive(Clone, Debug)]
 pub struct Hit {
-    /// The point; cheap to hold, its vector is not copied.
+    /// The point. Its vector is shared, not copied.
     pub point: StoredPoint,
-    /// Its similarity (cosine, dot: higher is better) or distance (euclidean: lower is better) to
-    /// the vector searched for. Always finite: what exceeds f32 is the largest or smallest f32.
+    /// The similarity (cosine, dot: higher is better) or distance (euclidean: lower is better) of the point to the query
+    /// vector. Always finite: values beyond the range of `f32` are clamped to it.
     pub score: f32,
 }
 
 /// Why a vector cannot be searched for.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidQuery {
-    /// The collection has texts, and no vectors to compare with.
+    /// The points of the collection have texts and no vectors.
     #[error("the collection has no vectors to compare with")]
     NoVectors,
-    /// It is of another dimension than the collection.
+    /// The vector has another dimension than the collection.
     #[error("the vector has dimension {found}, the collection has {expected}")]
     WrongDimension {
-        /// The collection's.
+        /// The collection's dimension.
         expected: usize,
-        /// The vector's.
+        /// The vector's dimension.
         found: usize,
     },
-    /// It has a NaN or an infinity.
+    /// The vector has a NaN or an infinity.
     #[error("component {position} of the vector is not a finite number")]
     NotFinite {
-        /// Where, from zero.
+        /// The position of that number, from zero.
         position: usize,
     },
-    /// It is a zero vector, which has no direction and so no cosine.
+    /// The vector is zero, so it has no direction and no cosine.
     #[error("a zero vector has no direction to compare by cosine")]
     ZeroVector,
 }
@@ -102,10 +102,10 @@ impl Order {
         }
     }
 
-    /// A number that is lower the better the score is, and the way back.
+    /// Turns a score into a rank, where lower is better, and a rank into a score.
     fn rank(self, score: f32) -> f32 {
         match self {
-            // Zero minus, not minus: there is only one zero among ranks, too.
+            // `0.0 - score` and not `-score`, so that there is only one zero among ranks.
             Self::HigherFirst => 0.0 - score,
             Self::LowerFirst => score,
         }
@@ -114,17 +114,17 @@ impl Order {
 
 static CANDIDATES: Pool<Vec<Candidate<'static>>> = Pool::new();
 
-/// The best points seen so far, at most as many as were asked for.
+/// The best points so far, at most `limit`.
 pub(super) struct Best<'a> {
     order: Order,
     limit: usize,
-    /// What is to be asked of candidates.
+    /// The filter that candidates must still match.
     filter: Option<&'a Filter>,
-    /// No candidate of a higher rank can enter.
+    /// A candidate with a higher rank cannot enter.
     rank_max: f32,
-    /// The worst on top.
+    /// The worst candidate is on top.
     heap: BinaryHeap<Candidate<'a>>,
-    /// What the heap lies in came from here and goes back.
+    /// The pooled buffer of the heap.
     room: Pooled<Vec<Candidate<'static>>>,
 }
 
@@ -134,7 +134,7 @@ struct Candidate<'a> {
 }
 
 impl<'a> Best<'a> {
-    /// Of `points` points or fewer, of which `filter` has yet to be asked.
+    /// For at most `points` points, which must match `filter`.
     pub(super) fn new(
         limit: usize,
         score_threshold: Option<f32>,
@@ -155,14 +155,14 @@ impl<'a> Best<'a> {
         }
     }
 
-    /// No point of a higher rank can enter.
+    /// A point with a higher rank cannot enter.
     #[inline]
     pub(super) fn rank_max(&self) -> f32 {
         self.rank_max
     }
 
-    /// Takes the point if it is among the best. The filter, which may have to parse a payload, is
-    /// asked last, and only about a point that would enter.
+    /// Adds the point if it is among the best. The filter, which may have to parse a payload, is evaluated last and only
+    /// for a point that would enter.
     #[inline]
     pub(super) fn offer(&mut self, score: f32, entry: Entry<'a>) {
         let rank = self.order.rank(score);
@@ -202,15 +202,15 @@ impl<'a> Best<'a> {
     }
 }
 
-/// The same room, for candidates of any other search: what is collected from a vector of the same layout is
-/// collected in its place.
+/// The same allocation, empty, for candidates of another lifetime: collecting into a vector of the same layout reuses
+/// its memory.
 fn emptied<'any>(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'any>> {
     candidates.clear();
-    #[expect(clippy::unnecessary_filter_map, reason = "a filter would hand on candidates of the old search")]
+    #[expect(clippy::unnecessary_filter_map, reason = "a filter would keep the type of the old candidates")]
     candidates.into_iter().filter_map(|_| None).collect()
 }
 
-/// By rank, equal ranks by id: the order of results.
+/// By rank, then by id: the order of results.
 impl Ord for Candidate<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.rank.total_cmp(&other.rank).then_with(|| self.entry.id().cmp(other.entry.id()))

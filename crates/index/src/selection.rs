@@ -1,12 +1,11 @@
-//! What a filter selects of a collection.
+//! A filter, evaluated with the payload indexes of a collection.
 
 use super::filter::Filter;
 use super::postings::Candidates;
 use super::slots::Slots;
 
-/// A filter, and what is known of the points that fulfil it as of one moment (see
-/// [`Collection::select`](super::Collection::select)). Made from nothing but a filter it knows nothing,
-/// and whoever uses it has to look at payloads.
+/// A filter and the points that may match it, as of one moment (see [`Collection::select`](super::Collection::select)).
+/// One made from a filter alone knows no candidates, so every point is checked.
 #[derive(Clone, Debug)]
 pub struct Selection {
     filter: Filter,
@@ -16,7 +15,7 @@ pub struct Selection {
 #[derive(Clone, Debug)]
 struct Known {
     candidates: Candidates,
-    /// What the candidates are numbers of. Of any other slots, earlier or later ones too, they say nothing.
+    /// The slots that the candidates are numbers of. For any other slots, earlier or later ones too, they mean nothing.
     of: Slots,
 }
 
@@ -25,19 +24,18 @@ impl Selection {
         Self { filter, known: Some(Known { candidates, of }) }
     }
 
-    /// What is to be fulfilled.
+    /// The filter.
     pub fn filter(&self) -> &Filter {
         &self.filter
     }
 
-    /// How many points there are to look at, and whether all of them fulfil the filter, so that there is
-    /// nothing to look for; `None` if they are all points.
+    /// How many candidates there are, and whether all of them match the filter; `None` if every point is a candidate.
     pub fn candidates(&self) -> Option<(usize, bool)> {
         let candidates = &self.known.as_ref()?.candidates;
         Some((candidates.len(), candidates.exact))
     }
 
-    /// The candidates among these slots, if it was made for them.
+    /// The candidates, if they are slot numbers of `slots`.
     pub(super) fn candidates_in(&self, slots: &Slots) -> Option<&Candidates> {
         self.known.as_ref().filter(|known| known.of.are(slots)).map(|known| &known.candidates)
     }

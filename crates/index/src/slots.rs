@@ -1,16 +1,15 @@
-//! Where points lie in memory: numbered slots in append-only blocks.
+//! The points of a collection in memory: numbered slots in append-only blocks.
 //!
-//! A point is written to the next free slot and stays there; replacing it takes a new slot and
-//! empties the old one, deleting it empties its slot. Emptied slots keep their vector's bytes until
-//! the whole is compacted, which happens when they outnumber the points.
+//! A point is written to the next free slot and stays there. Replacing a point takes a new slot and deletes the old
+//! one. A deleted slot keeps the bytes of its vector and its id until the next compaction, which is due when
+//! deleted slots outnumber points.
 //!
-//! Everything is behind `Arc`s and changed with [`Arc::make_mut`]: cloning [`Slots`] is cheap, and
-//! whoever holds a clone sees it unchanged for ever. A writer copies a block only while a reader
-//! holds it: which of its slots hold a point and with what payload, and its vectors and ids only if it is
-//! the block written to.
+//! All data is behind `Arc`s and changed with [`Arc::make_mut`]: cloning [`Slots`] is cheap, and a clone never
+//! changes. A writer copies a block only while a reader holds it: its flags and payloads, and its vectors and ids
+//! only if the write appends to that block.
 //!
-//! A point costs its numbers, its norm, the bytes of its id, four to say where they end and one to say that
-//! it is there; whatever is kept apart for a single point would cost more than all that is kept of it.
+//! A point costs the numbers of its vector, its norm, the bytes of its id, four bytes for their end and one flag. A
+//! separate allocation for each point would cost more than all of these.
 
 mod stored;
 
@@ -23,52 +22,52 @@ use super::graph::LinkingStopped;
 use super::prefetch::prefetch;
 use crate::memory::{is_large, list, shared};
 
-/// The numbers in a block, about: 512 KiB of f32. Large enough for a scan to stream, small enough
-/// to copy while a reader holds it.
+/// About how many numbers a block holds: 512 KiB of `f32`. Large enough for a scan to stream, small enough to copy
+/// while a reader holds it.
 const BLOCK_NUMBERS: usize = 128 * 1024;
-/// No block has more slots than this, however small its vectors.
+/// A block has at most this many slots, however short its vectors are.
 const BLOCK_SLOTS_MAX: usize = 1024;
-/// Nor fewer than this, however large.
+/// A block has at least this many slots, however long its vectors are.
 const BLOCK_SLOTS_MIN: usize = 16;
-/// Fewer emptied slots than this are never worth a compaction.
+/// With fewer deleted slots than this a compaction does not pay.
 const COMPACTION_EMPTIED_MIN: usize = 1024;
 
-/// This many times as many emptied slots as points wait no longer for whoever compacts behind the scenes.
+/// With this many times as many deleted slots as points, the write itself compacts instead of a background task.
 const OVERDUE: usize = 8;
 
-/// A place for one point. Valid until the next compaction.
+/// The number of a slot. Valid until the next compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot(u32);
 
-/// The texts of ids, one behind the other.
+/// Strings one behind the other.
 #[derive(Clone, Debug, Default)]
 struct Texts {
     all: String,
-    /// Where each ends.
+    /// The end of each string in `all`.
     ends: Vec<u32>,
 }
 
-/// A run of slots with their vectors side by side.
+/// A run of slots, with their vectors in one allocation.
 #[derive(Clone, Debug)]
 pub(super) struct Block {
     dimension: usize,
-    /// Slot after slot. Shared apart from the rest, so that emptying a slot copies no vector.
+    /// In the order of slots. Behind an `Arc` of its own, so that deleting a slot copies no vector.
     vectors: Arc<Vec<f32>>,
-    /// One for each slot under cosine, none otherwise.
+    /// One for each slot if the metric is cosine, otherwise empty.
     inverse_norms: Vec<f32>,
-    /// Slot after slot, shared like the vectors.
+    /// In the order of slots, behind an `Arc` of its own like the vectors.
     ids: Arc<Texts>,
-    /// Whether each slot holds a point, rather than being emptied.
+    /// Whether each slot holds a point; `false` if it was deleted.
     live: Vec<bool>,
-    /// As far as the last slot that has had one: points without payloads take no room here.
+    /// Up to the last slot that ever had a payload: points without payloads take no memory here.
     payloads: Vec<Option<Payload>>,
-    /// The same of texts.
+    /// Up to the last slot that ever had a text.
     texts: Vec<Option<Text>>,
-    /// What these payloads and texts take beside their places.
+    /// The heap bytes of these payloads and texts, without the entries of the two lists.
     held_bytes: usize,
 }
 
-/// A slot that holds a point, and what it holds.
+/// A slot that holds a point.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry<'a> {
     block: &'a Block,
@@ -81,17 +80,17 @@ pub(super) struct Slots {
     /// Zero if points have no vectors.
     dimension: usize,
     metric: Metric,
-    /// Slots in a full block.
+    /// How many slots a full block has.
     block_len: usize,
-    /// All full but the last.
+    /// All blocks but the last are full.
     blocks: Arc<Vec<Arc<Block>>>,
     live: usize,
     emptied: usize,
-    /// What all blocks take.
+    /// The heap bytes of all blocks.
     blocks_bytes: usize,
 }
 
-/// Where a compaction moved each slot.
+/// The new slot of each point after a compaction.
 #[derive(Debug)]
 pub(super) struct Moved(Vec<Slot>);
 
@@ -107,22 +106,21 @@ impl Slot {
 }
 
 impl Moved {
-    /// No point lay here, so nothing will ask for its new place.
+    /// For a deleted slot: it has no new one.
     const NOWHERE: Slot = Slot(u32::MAX);
 
-    /// The new place of a slot that held a point.
+    /// The new slot of a point that was in `slot`.
     pub(super) fn of(&self, slot: Slot) -> Slot {
         self.0[slot.0 as usize]
     }
 
-    /// The new number of a slot, if it held a point.
+    /// The new number of a slot, or `None` if it was deleted.
     pub(super) fn number(&self, number: u32) -> Option<u32> {
         self.0.get(number as usize).filter(|slot| **slot != Self::NOWHERE).map(|slot| slot.0)
     }
 }
 
-/// A point as a collection holds it: nothing is copied, and it stays as it is while the collection
-/// goes on.
+/// A point of a collection. It shares the collection's memory and never changes.
 #[derive(Clone, Debug)]
 pub struct StoredPoint {
     vectors: Arc<Vec<f32>>,
@@ -134,12 +132,12 @@ pub struct StoredPoint {
 }
 
 impl StoredPoint {
-    /// The text of its id.
+    /// Its id.
     pub fn id(&self) -> &str {
         self.ids.get(self.offset)
     }
 
-    /// Its vector, bit for bit as it was sent; empty in a collection without vectors.
+    /// Its vector, bit for bit as it was written; empty in a collection without vectors.
     pub fn vector(&self) -> &[f32] {
         &self.vectors[self.offset * self.dimension..][..self.dimension]
     }
@@ -169,7 +167,7 @@ impl Texts {
 }
 
 impl<'a> Entry<'a> {
-    /// The text of the point's id.
+    /// The point's id.
     pub(super) fn id(self) -> &'a str {
         self.block.ids.get(self.offset)
     }
@@ -204,12 +202,12 @@ impl Block {
         }
     }
 
-    /// What its slots hold, in order; `None` for an emptied one.
+    /// The points in its slots, in order; `None` for a deleted slot.
     pub(super) fn entries(&self) -> impl Iterator<Item = Option<Entry<'_>>> {
         self.live.iter().enumerate().map(|(offset, live)| live.then_some(Entry { block: self, offset }))
     }
 
-    /// What the slot at `offset` holds, unless it was emptied.
+    /// The point in the slot at `offset`, unless it was deleted.
     #[inline]
     pub(super) fn entry(&self, offset: usize) -> Option<Entry<'_>> {
         self.live.get(offset)?.then_some(Entry { block: self, offset })
@@ -219,18 +217,18 @@ impl Block {
         self.payloads.get(offset)?.as_ref()
     }
 
-    /// The vector of the slot at `offset`.
+    /// The vector of the slot at `offset`, deleted or not.
     pub(super) fn vector(&self, offset: usize) -> &[f32] {
         &self.vectors[offset * self.dimension..(offset + 1) * self.dimension]
     }
 
-    /// Brings the vector of the slot at `offset` closer.
+    /// Prefetches the vector of the slot at `offset`.
     #[inline]
     pub(super) fn prefetch(&self, offset: usize) {
         prefetch(self.vector(offset));
     }
 
-    /// The slot's [`inverse_norm`]; only under cosine.
+    /// The slot's [`inverse_norm`]. Only if the metric is cosine.
     pub(super) fn inverse_norm(&self, offset: usize) -> f32 {
         self.inverse_norms[offset]
     }
@@ -244,7 +242,7 @@ impl Block {
         slots_max: usize,
     ) {
         let vectors = Arc::make_mut(&mut self.vectors);
-        // Doubles like any `Vec`, but never beyond what the block will hold.
+        // Doubles like any `Vec`, but never beyond the length of a full block.
         if vectors.capacity() - vectors.len() < vector.len() {
             let grown = (vectors.len() * 2).clamp(vector.len(), slots_max * self.dimension);
             vectors.reserve_exact(grown - vectors.len());
@@ -256,7 +254,7 @@ impl Block {
         self.live.push(true);
         let ids = Arc::make_mut(&mut self.ids);
         ids.push(id);
-        // Nothing follows in a full one.
+        // Nothing is appended to a full block.
         if self.live.len() == slots_max {
             ids.all.shrink_to_fit();
             ids.ends.shrink_to_fit();
@@ -277,7 +275,7 @@ impl Block {
         self.held_bytes -= replaced.as_ref().map_or(0, text_bytes);
     }
 
-    /// How much of the heap it takes.
+    /// The heap bytes.
     fn memory_bytes(&self) -> usize {
         let vectors = shared(size_of::<Vec<f32>>()) + list::<f32>(self.vectors.capacity());
         let ids = list::<u8>(self.ids.all.capacity()) + list::<u32>(self.ids.ends.capacity());
@@ -295,7 +293,7 @@ impl Block {
     }
 }
 
-/// What a payload takes beside its place.
+/// The heap bytes of a payload.
 fn payload_bytes(payload: &Payload) -> usize {
     shared(payload.as_str().len())
 }
@@ -304,7 +302,7 @@ fn text_bytes(text: &Text) -> usize {
     shared(text.as_str().len())
 }
 
-/// Puts something, or nothing, at `offset` of what only reaches as far as there is something. Says what was there.
+/// Sets the value at `offset` of a list that ends at its last value. Returns the previous value.
 fn set<T: Clone>(all: &mut Vec<Option<T>>, offset: usize, value: Option<T>) -> Option<T> {
     if value.is_some() && all.len() <= offset {
         all.resize(offset + 1, None);
@@ -345,36 +343,36 @@ impl Slots {
         &self.blocks
     }
 
-    /// How many slots there are, emptied ones too.
+    /// How many slots there are, deleted ones included.
     pub(super) fn len(&self) -> usize {
         self.live + self.emptied
     }
 
-    /// Whether any slot was emptied since the last compaction.
+    /// Whether any slot was deleted since the last compaction.
     pub(super) fn has_emptied(&self) -> bool {
         self.emptied > 0
     }
 
-    /// The block that holds the slot of this number, and where in it.
+    /// The block that holds the slot of this number, and the offset in it.
     #[inline]
     pub(super) fn at(&self, number: usize) -> (&Block, usize) {
         (&self.blocks[number / self.block_len], number % self.block_len)
     }
 
-    /// What the slot holds, unless it was emptied.
+    /// The point in the slot, unless it was deleted.
     pub(super) fn entry(&self, slot: Slot) -> Option<Entry<'_>> {
         let (block, offset) = self.place(slot);
         self.blocks.get(block)?.entry(offset)
     }
 
-    /// The text of the id of the point that the slot holds, or held before it was emptied.
+    /// The id of the point in the slot, or of the point that was deleted from it.
     #[inline]
     pub(super) fn id(&self, slot: Slot) -> &str {
         let (block, offset) = self.at(slot.0 as usize);
         block.ids.get(offset)
     }
 
-    /// Puts a point of the collection's dimension into the next slot.
+    /// Appends a point, whose vector has the collection's dimension.
     pub(super) fn push(
         &mut self,
         vector: &[f32],
@@ -421,7 +419,7 @@ impl Slots {
         )
     }
 
-    /// Empties a slot if it holds a point. Its id and its vector stay readable for whoever passes over it.
+    /// Deletes the point in a slot, if it holds one. Its id and its vector stay readable for walks that pass over it.
     pub(super) fn bury(&mut self, slot: Slot) {
         let (block, offset) = self.place(slot);
         let was_live = self.change(block, |block| {
@@ -438,14 +436,14 @@ impl Slots {
         }
     }
 
-    /// Gives the point in `slot` another payload.
+    /// Replaces the payload of the point in `slot`.
     pub(super) fn set_payload(&mut self, slot: Slot, payload: Option<Payload>) {
         let (block, offset) = self.place(slot);
         self.change(block, |block| block.set_payload(offset, payload));
     }
 
-    /// Whether these are the same slots as of the same moment. Whoever holds a clone can be sure of it:
-    /// no write changes in place what somebody else holds.
+    /// Whether both are the same slots as of the same moment. Comparing pointers is enough: no write changes in place
+    /// data that a clone shares.
     pub(super) fn are(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.blocks, &other.blocks)
     }
@@ -465,18 +463,18 @@ impl Slots {
         order.into_iter().map(|(_, number)| number).collect()
     }
 
-    /// Whether emptied slots outnumber points, and are many.
+    /// Whether deleted slots outnumber points, and are many.
     pub(super) fn wants_compaction(&self) -> bool {
         self.emptied >= COMPACTION_EMPTIED_MIN && self.emptied > self.live
     }
 
-    /// Whether nobody has compacted them for long.
+    /// Whether a compaction is long overdue.
     pub(super) fn is_overdue(&self) -> bool {
         self.emptied > OVERDUE * self.live.max(COMPACTION_EMPTIED_MIN)
     }
 
-    /// All points together, in their order. Takes time in proportion to them, which the writes that
-    /// emptied as many slots have paid for. Asks `stop` between two blocks.
+    /// Copies all points to new slots without gaps, in the same order. Takes time proportional to their number, which the
+    /// writes that deleted as many slots have paid for. Calls `stop` before each block.
     pub(super) fn compacted(&self, stop: &impl Fn() -> bool) -> Result<(Self, Moved), LinkingStopped> {
         let mut compacted = Self::new(self.dimension, self.metric);
         let mut moved = Vec::with_capacity(self.len());
@@ -489,8 +487,8 @@ impl Slots {
         Ok((compacted, Moved(moved)))
     }
 
-    /// Tells `changed` of each slot that has changed since these were `then`, at an earlier time, what it held and what
-    /// it holds; and of each that is new.
+    /// Calls `changed` with the number, the earlier point and the current point of each slot that has changed since
+    /// `then`, an earlier state of these slots, and of each slot that was appended.
     pub(super) fn changes_since(
         &self,
         then: &Self,
@@ -503,7 +501,7 @@ impl Slots {
             for (offset, then) in then.entries().enumerate() {
                 let Some(then) = then else { continue };
                 let now = now.entry(offset);
-                // The same one is told by its place, without looking at it.
+                // An unchanged payload is the same allocation, so this compares pointers first.
                 if now.is_none_or(|now| now.payload() != then.payload()) {
                     changed(index * self.block_len + offset, Some(then), now);
                 }
@@ -515,8 +513,8 @@ impl Slots {
         }
     }
 
-    /// Brings a compaction of what these slots were at an earlier time, `then`, up to what they are now.
-    /// Tells `changed` of each slot in it what it held and what it holds.
+    /// Applies to `compacted`, a compaction of the earlier state `then`, all changes since. Calls `changed` with each slot
+    /// that changes in it, its earlier point and its current point.
     pub(super) fn catch_up(
         &self,
         then: &Self,
@@ -542,10 +540,10 @@ impl Slots {
         });
     }
 
-    /// Changes the block, a copy of it if somebody holds it.
+    /// Changes a block, or a copy of it if a reader holds it.
     fn change<T>(&mut self, block: usize, change: impl FnOnce(&mut Block) -> T) -> T {
         let block = &mut Arc::make_mut(&mut self.blocks)[block];
-        // A copy may have less room than what it is of.
+        // A copy may have less spare capacity than its original.
         let before = block.memory_bytes();
         let block = Arc::make_mut(block);
         let changed = change(block);
@@ -553,13 +551,13 @@ impl Slots {
         changed
     }
 
-    /// What the vectors of full blocks take, if each block has pages of its own.
+    /// The heap bytes of the vectors of full blocks, if these are large allocations.
     pub(super) fn large_bytes(&self) -> usize {
         let vectors = list::<f32>(self.block_len * self.dimension);
         if is_large(vectors) { self.blocks.len().saturating_sub(1) * vectors } else { 0 }
     }
 
-    /// How much of the heap they take, with all that is not shared with a snapshot any more. Costs nothing to ask.
+    /// The heap bytes, without what only snapshots hold. In constant time.
     pub(super) fn memory_bytes(&self) -> usize {
         list::<Arc<Block>>(self.blocks.capacity()) + self.blocks_bytes
     }

@@ -16,43 +16,43 @@ use super::selection::Selection;
 use super::slots::{Block, Entry, Slots};
 use super::sought::Sought;
 
-/// Candidates of a search that says nothing about them, in a collection that says nothing either.
+/// The candidates of a walk if neither the request nor the collection sets them.
 const EF_DEFAULT: usize = 100;
 
-/// Blocks compared, in about a third of a millisecond, before others get their turn.
+/// How many blocks a scan compares, in about a third of a millisecond, before it yields to other threads.
 const SCANNED_AT_ONCE: usize = 8;
-/// How far ahead of the comparison scattered vectors are asked for.
+/// How many candidates ahead of the comparison a scan prefetches.
 const AHEAD: usize = 4;
 
-/// A walk compares rows of a byte for each number, mostly.
+/// A walk reads rows of mostly one byte for each number, a quarter of a vector.
 const CODE_SHARE: usize = 4;
-/// A walk that has to go elsewhere ranks so many whole vectors for each candidate it was to keep.
+/// A walk that has to widen its search ranks this many whole vectors for each candidate it was to keep.
 const RANKED_PER_CANDIDATE: usize = 8;
-/// So many payloads are read in no time, whatever they hold.
+/// Filtering this many payloads takes negligible time, whatever they contain.
 const PAYLOADS_FEW: usize = 256;
 
 static ROOMS: Pool<Room> = Pool::new();
 
-/// What a search needs besides the snapshot.
+/// Reusable buffers of a search.
 #[derive(Default)]
 struct Room {
-    /// The vector searched for, of length one.
+    /// The query vector, scaled to length one.
     unit: Vec<f32>,
     query: Query,
 }
 
-/// A collection as of the moment it was taken, whatever is written later. Needs no lock, so it can
-/// be searched at leisure; held for long, it keeps what was deleted since in memory.
+/// A collection as of the moment it was taken, whatever is written later. It can be searched without a lock. While it
+/// is held, it keeps the memory of points that were deleted since.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub(super) slots: Slots,
     pub(super) parameters: IndexParameters,
-    /// How its texts are read.
+    /// The parameters of its texts.
     pub(super) texts: TextParameters,
-    /// Which paths of payloads were declared.
+    /// The declared payload paths.
     pub(super) declared: Declared,
     pub(super) graph: Arc<GraphPlace>,
-    /// What was linked at that moment.
+    /// The nodes linked at that moment.
     view: Option<Arc<View>>,
 }
 
@@ -68,17 +68,17 @@ impl Snapshot {
         Self { slots, parameters, texts, declared, graph, view }
     }
 
-    /// What was linked.
+    /// The nodes linked when it was taken.
     pub(super) fn view(&self) -> Option<&View> {
         self.view.as_deref()
     }
 
-    /// Of all its vectors; zero if there are none.
+    /// The dimension of its vectors; zero if points have none.
     pub fn dimension(&self) -> usize {
         self.slots.dimension()
     }
 
-    /// How its vectors compare.
+    /// The metric of its vectors.
     pub fn metric(&self) -> Metric {
         self.slots.metric()
     }
@@ -88,22 +88,25 @@ impl Snapshot {
         self.slots.live()
     }
 
-    /// Whether it has none.
+    /// Whether it has no points.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The best points by score, best first, equal scores in the order of ids. Fewer than `limit` hits
-    /// means that no more points fulfil the filter, whatever the effort. Those that reach a score threshold
-    /// are, like the nearest, found as far as the effort goes.
+    /// The best points by score, best first, equal scores in the order of ids. If there are fewer than `limit` hits,
+    /// no more points match the filter and reach the threshold, as far as the search mode looks.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidQuery`] if the vector cannot be compared with those of the collection.
     pub fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Hit>, InvalidQuery> {
-        // Without a bound there is an answer.
+        // Without a limit there is always an answer.
         self.search_within(request, usize::MAX).map(Option::unwrap_or_default)
     }
 
-    /// What [`search`](Self::search) finds, if a walk that passes over nodes finds it at about the cost of
-    /// comparing `compared_max` whole vectors; `None` after about as much work if it does not. Most such walks
-    /// take little, but how long one takes only shows on the way.
+    /// Like [`search`](Self::search), but only if the search is a walk that passes over nodes and costs no more than
+    /// comparing about `compared_max` whole vectors. Returns `None` for other searches, and after about that much work if
+    /// the walk has not finished. Most such walks are short, but only walking shows it.
     pub fn search_briefly(
         &self,
         request: &SearchRequest<'_>,
@@ -113,7 +116,7 @@ impl Snapshot {
         let Some(view) = &self.view else { return Ok(None) };
         let passes_over = sought.among.is_some() || self.slots.has_emptied();
         let ranked = self.candidates(request).map(|ef| ef.saturating_mul(RANKED_PER_CANDIDATE));
-        // A node may stand for others.
+        // A node may stand for duplicates.
         let ranked = ranked.map(|ranked| ranked.saturating_add(view.twins_of(ranked)));
         let left = compared_max.saturating_sub(self.compared_unlinked(view));
         if !passes_over || sought.filter.is_some() || ranked.is_none_or(|ranked| ranked > left) {
@@ -131,7 +134,7 @@ impl Snapshot {
         let vector = request.vector;
         let mut room = ROOMS.take();
         let Room { unit, query } = &mut *room;
-        // One search is compiled for each metric, so no vector has to ask which it is.
+        // The search is compiled once for each metric, so that no comparison branches on it.
         match self.metric() {
             Metric::Cosine => {
                 unit.clear();
@@ -149,15 +152,14 @@ impl Snapshot {
         }
     }
 
-    /// About how many whole vectors a search compares at most; no end of them if it may have to read many
-    /// payloads.
+    /// An upper estimate of how many whole vectors a search compares; `usize::MAX` if it may have to read many payloads.
     pub fn compared(&self, request: &SearchRequest<'_>) -> usize {
         let sought = Sought::of(request.filter, &self.slots);
         if sought.filter.is_some() && sought.points_max > PAYLOADS_FEW {
             return usize::MAX;
         }
         match (&self.view, self.candidates(request)) {
-            // A walk that has to pass over nodes may meet all of them first.
+            // A walk that has to pass over nodes may visit all of them.
             (Some(view), Some(ef)) if request.filter.is_none() && !self.slots.has_emptied() => {
                 let compared = sought.walked(ef, view.len()) / CODE_SHARE + view.twins_of(ef);
                 compared + self.compared_unlinked(view)
@@ -166,12 +168,12 @@ impl Snapshot {
         }
     }
 
-    /// The same of what is not linked, where most rows rule out their vectors.
+    /// The same for unlinked points: most of their rows rule out their vectors.
     fn compared_unlinked(&self, view: &View) -> usize {
         (view.coded() - view.len()) / CODE_SHARE + self.slots.len() - view.coded()
     }
 
-    /// How many candidates its walk keeps; `None` if it is not to walk.
+    /// How many candidates the walk keeps; `None` if the search must be exact.
     fn candidates(&self, request: &SearchRequest<'_>) -> Option<usize> {
         let ef = match request.effort {
             Effort::Exact => return None,
@@ -181,7 +183,7 @@ impl Snapshot {
         Some(ef.max(request.limit))
     }
 
-    /// How many points fulfil the filter.
+    /// How many points match the filter.
     pub fn count(&self, filter: Option<&Selection>) -> usize {
         let sought = Sought::of(filter, &self.slots);
         match sought.filter {
@@ -190,7 +192,7 @@ impl Snapshot {
         }
     }
 
-    /// The ids of the points that fulfil the filter, in order.
+    /// The ids of the points that match the filter, in ascending order.
     pub fn matching(&self, filter: &Selection) -> Vec<PointId> {
         let found = self.found(Sought::of(Some(filter), &self.slots));
         let mut ids: Vec<&str> = found.map(Entry::id).collect();
@@ -205,7 +207,7 @@ impl Snapshot {
         all.chain(some).filter(move |entry| sought.filter.is_none_or(|filter| fulfils(*entry, filter)))
     }
 
-    /// `None` if a walk would compare more, or does not tell and a scan would.
+    /// `None` if the search would compare more than `compared_max` vectors.
     fn search_by(
         &self,
         request: &SearchRequest<'_>,
@@ -236,7 +238,7 @@ impl Snapshot {
         Best::new(limit, score_threshold, sought.filter, Order::of(self.metric()), sought.points_max)
     }
 
-    /// `None` if only a scan can tell.
+    /// `None` if only a scan can answer.
     fn walk(
         &self,
         request: &SearchRequest<'_>,
@@ -278,11 +280,11 @@ impl Snapshot {
         Some(best.into_hits())
     }
 
-    /// Asked of fewer nodes than there are candidates, so it would not pay to make a set of them first that
-    /// answers faster.
+    /// Whether a search may return this node. A walk asks about fewer nodes than there are candidates, so a faster set
+    /// built from them would not pay.
     fn accepts(&self, sought: Sought<'_>, node: Node) -> bool {
         match (sought.among, sought.filter) {
-            // Every candidate is a point.
+            // Every candidate slot holds a point.
             (Some(among), None) => among.contains(node),
             (Some(among), Some(filter)) => {
                 among.contains(node) && self.entry(node).is_some_and(|entry| fulfils(entry, filter))
@@ -292,8 +294,7 @@ impl Snapshot {
         }
     }
 
-    /// Offers the points in unlinked slots that their rows do not rule out. Says from which slot on there are no
-    /// rows that do.
+    /// Offers the unlinked points that their rows do not rule out. Returns the first slot that has no row.
     fn scan_coded<'a>(
         &'a self,
         view: &View,
@@ -315,7 +316,7 @@ impl Snapshot {
         view.coded()
     }
 
-    /// Offers every point sought in the slots from `first` on.
+    /// Offers every planned point in the slots from `first` on.
     fn scan_from<'a>(
         &'a self,
         first: usize,
@@ -329,7 +330,7 @@ impl Snapshot {
         let (skipped, mut start) = (first / self.slots.block_len(), first % self.slots.block_len());
         for (nth, block) in (1..).zip(self.slots.blocks().iter().skip(skipped)) {
             if nth % SCANNED_AT_ONCE == 0 {
-                // Linux would let others wait for up to 4 ms, until the next tick of its clock.
+                // Otherwise Linux lets other threads wait for up to 4 ms, until its next tick.
                 std::thread::yield_now();
             }
             for (offset, entry) in block.entries().enumerate().skip(std::mem::take(&mut start)) {
@@ -368,7 +369,7 @@ impl Snapshot {
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        // Whoever asks every one of them reads payloads: others get their turn after each block.
+        // Callers that visit every point read payloads, so they yield after each block.
         let blocks = self.slots.blocks().iter().inspect(|_| std::thread::yield_now());
         blocks.flat_map(|block| block.entries().flatten())
     }

@@ -1,4 +1,5 @@
-//! What a search looks for, as far as points have it and not their vectors.
+//! How a search applies a selection: which slots it looks at, which filter it still has to evaluate, and whether it
+//! walks or scans.
 
 use roaring::RoaringBitmap;
 
@@ -6,25 +7,25 @@ use super::filter::Filter;
 use super::selection::Selection;
 use super::slots::Slots;
 
-/// About how many nodes a walk compares for each one that it expands, at most.
+/// About how many nodes a walk compares for each node that it expands, at most.
 const COMPARED_PER_EXPANDED: usize = 20;
-/// Of this many times as many points as hold one of those sought on average, one or more would be among the
-/// nearest if they lay there as everywhere.
+/// If matches were spread evenly, a walk would have found one after passing over this many times the average number of
+/// nodes for each match.
 const PATIENCE: usize = 4;
 
-/// What a selection comes to for one snapshot.
+/// A selection, applied to one snapshot.
 #[derive(Clone, Copy)]
 pub(super) struct Sought<'a> {
-    /// All of it is in these slots, which hold points.
+    /// The slots that may match, which all hold points; `None` for all slots.
     pub(super) among: Option<&'a RoaringBitmap>,
-    /// What is still to be asked of each point.
+    /// The filter that each point must still match.
     pub(super) filter: Option<&'a Filter>,
-    /// No more points than this are sought.
+    /// No more points than this match.
     pub(super) points_max: usize,
 }
 
 impl<'a> Sought<'a> {
-    /// What `selection` comes to among the points in these slots.
+    /// The plan of `selection` for the points in these slots.
     pub(super) fn of(selection: Option<&'a Selection>, slots: &Slots) -> Self {
         let Some(selection) = selection else {
             return Self { among: None, filter: None, points_max: slots.live() };
@@ -40,22 +41,22 @@ impl<'a> Sought<'a> {
         }
     }
 
-    /// About how many nodes a walk among `nodes` nodes compares. To find `ef` of those sought it expands as
-    /// many times as many as there are nodes for each of them.
+    /// About how many nodes a walk among `nodes` nodes compares. To find `ef` matches it expands `ef` nodes times the
+    /// number of nodes for each match.
     pub(super) fn walked(&self, ef: usize, nodes: usize) -> usize {
         ef.saturating_mul(nodes).saturating_mul(COMPARED_PER_EXPANDED) / self.points_max.max(1)
     }
 
-    /// Whether a walk among `nodes` nodes promises to compare fewer than a scan of the candidates.
+    /// Whether a walk among `nodes` nodes is likely to compare fewer vectors than a scan of the candidates.
     pub(super) fn is_for_a_walk(&self, ef: usize, nodes: usize) -> bool {
         self.among.is_none() || self.walked(ef, nodes) < self.points_max
     }
 
-    /// How many of `nodes` nodes a walk may pass over in front of the first that is sought.
+    /// How many of `nodes` nodes a walk may pass over before the first match.
     pub(super) fn patience(&self, nodes: usize) -> usize {
         match self.among {
             Some(_) => PATIENCE.saturating_mul(nodes) / self.points_max.max(1),
-            // How many are sought is not known.
+            // The number of matches is not known.
             None => usize::MAX,
         }
     }
