@@ -1,4 +1,4 @@
-//! Where nodes lie: runs of them, with their codes and their neighbours.
+//! Blocks of nodes, with their quantized codes and their neighbours.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -7,28 +7,28 @@ use super::codes::{Lane, Shape};
 use super::{Degrees, Node};
 use crate::memory::{list, shared};
 
-/// The place of a neighbour that is not there; those behind it are not there either.
+/// An unused place in a list of neighbours; all places after it are unused too.
 pub(super) const NONE: Node = Node::MAX;
 
-/// A run of nodes. A clone shares the neighbours, which linking goes on changing, and the codes until
-/// more of them are written.
+/// A block of nodes. A clone shares the neighbours, which linking goes on changing, and the codes until more of them are
+/// written.
 #[derive(Clone, Debug)]
 pub(super) struct Block {
     lanes: usize,
     codes: Arc<[Lane]>,
-    /// On the ground, twice `m` for each node.
+    /// The neighbours on level 0: `2 * m` places for each node.
     ground: Arc<[AtomicU32]>,
     ground_degree: usize,
-    /// For the few that reach higher, in their order: `m` for each level.
+    /// The neighbours above level 0 of the few nodes that have some, by offset: `m` places for each level.
     upper: Arc<Vec<(usize, Upper)>>,
     upper_degree: usize,
 }
 
-/// The neighbours of one node above the ground, level by level.
+/// The neighbours of one node above level 0, level by level.
 type Upper = Arc<[AtomicU32]>;
 
 impl Block {
-    /// How many nodes a block has room for.
+    /// How many nodes a block can hold.
     pub(super) const NODES: usize = 1024;
 
     pub(super) fn new(shape: &Shape, degrees: Degrees) -> Self {
@@ -42,7 +42,7 @@ impl Block {
         }
     }
 
-    /// Has `write` make the codes of the node at `offset`, which has none yet.
+    /// Adds the node at `offset`; `write` writes its codes.
     pub(super) fn write(
         &mut self,
         offset: usize,
@@ -57,7 +57,7 @@ impl Block {
         }
     }
 
-    /// Replaces all codes by those of another shape.
+    /// Replaces all codes by those of another quantizer.
     pub(super) fn rewrite<'a>(&mut self, shape: &Shape, vectors: impl Iterator<Item = &'a [f32]>) {
         self.lanes = shape.lanes();
         let mut codes = vec![Lane::default(); Self::NODES * self.lanes];
@@ -72,7 +72,7 @@ impl Block {
         &self.codes[offset * self.lanes..][..self.lanes]
     }
 
-    /// The neighbours of the node at `offset`; none on a level that it does not reach.
+    /// The neighbours of the node at `offset`; empty on a level above its highest.
     #[inline]
     pub(super) fn neighbours(&self, offset: usize, level: usize) -> &[AtomicU32] {
         if level == 0 {
@@ -90,23 +90,23 @@ impl Block {
             .map_or(0, |found| self.upper[found].1.len() / self.upper_degree)
     }
 
-    /// The offsets of those that reach above the ground, and their highest levels.
+    /// The offset and the highest level of each node above level 0.
     pub(super) fn upper(&self) -> impl Iterator<Item = (usize, usize)> {
         self.upper.iter().map(|(offset, links)| (*offset, links.len() / self.upper_degree))
     }
 
-    /// What the codes of a block take.
+    /// The heap bytes of a block's codes.
     pub(super) fn code_bytes(shape: &Shape) -> usize {
         shared(Self::NODES * shape.lanes() * size_of::<Lane>())
     }
 
-    /// What the neighbours on the ground of a block take.
+    /// The heap bytes of a block's neighbours on level 0.
     pub(super) fn link_bytes(degrees: Degrees) -> usize {
         shared(Self::NODES * degrees.at(0) * size_of::<Node>())
     }
 
-    /// About what the neighbours above the ground take of so many nodes: one of `m` has some, of those one of `m`
-    /// more.
+    /// About the heap bytes of the neighbours above level 0 of this many nodes: one in `m` has some, of those one in `m` has
+    /// two levels, and so on.
     pub(super) fn upper_bytes(degrees: Degrees, nodes: usize) -> usize {
         let node = shared(degrees.m * size_of::<Node>()) + list::<(usize, Upper)>(1);
         nodes / degrees.m.saturating_sub(1).max(1) * node

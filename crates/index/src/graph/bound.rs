@@ -1,63 +1,64 @@
-//! How near a vector can be at best, as far as its row tells: what is farther away even so need not be looked at.
+//! A lower bound of a vector's distance from its quantized row, so that a search can skip vectors that are too far.
 //!
-//! With `x' = x̃ + e` and `q' = q̃ + f`, what the codes stand for and what they miss, a rank is wrong by twice
+//! With `x' = x̃ + e` and `q' = q̃ + f`, where `x̃` and `q̃` are the quantized vectors and `e` and `f` the errors, the
+//! error of a rank is at most twice
 //!
 //! ```text
 //! |q'·x' - q̃·x̃| = |f·x' + q̃·e| ≤ |f|·|x'| + (|q'|+|f|)·|e|,   |e| ≤ √n·s/2
 //! ```
 //!
-//! at most. What f32 loses on the way is a ten thousandth of the lengths in it, and mostly a thousandth of that.
+//! The rounding of `f32` adds at most a ten thousandth of the lengths in it, and mostly a thousandth of that.
 
 use vectorizer_log::Metric;
 
 use super::codes::{Lane, Probe};
 
-/// More than f32 loses in a sum of 16,384 products, as a part of the product of the lengths.
+/// More than the rounding error of an `f32` sum of 16,384 products, relative to the product of the lengths.
 const ROUNDING: f32 = 1e-4;
-/// Codes of vectors that are longer, by the square, or whose numbers are smaller tell nothing: f32 loses more there.
+/// Rows of vectors with larger squared lengths or smaller scales bound nothing, as `f32` loses more there.
 const SQUARE_MAX: f32 = 1e30;
 const SCALE_MIN: f32 = 1e-15;
 
-/// What the rows of vectors are held against in a search.
+/// A query, prepared for bounds.
 pub(in super::super) struct Bound<'a> {
     metric: Metric,
     probe: &'a Probe,
-    /// By how much a rank can be wrong for each unit of a row's scale, of its length and of its bias, and anyway.
+    /// The error of a rank for each unit of a row's scale, of its length and of its bias, and a constant error.
     per_scale: f32,
     per_length: f32,
     per_bias: f32,
     anyway: f32,
-    /// Under dot, the product of the query and the center, in units.
+    /// For dot: the product of the query and the center, in units.
     product: f32,
     unit: f32,
 }
 
-/// Lengths that matter to a bound, in units.
+/// The lengths that a bound depends on, in units.
 pub(super) struct Lengths {
-    /// Of the probe's vector, and of what its codes miss of it.
+    /// The length of the query, and of its quantization error.
     pub(super) own: f32,
     pub(super) missed: f32,
     pub(super) center: f32,
-    /// How many numbers there are.
+    /// How many numbers a vector has.
     pub(super) numbers: f32,
-    /// Under dot, the product of the query and the center.
+    /// For dot: the product of the query and the center.
     pub(super) product: f32,
-    /// What a number of a vector is multiplied by in its row.
+    /// The factor of each number in a row.
     pub(super) unit: f32,
 }
 
 impl<'a> Bound<'a> {
-    /// `None` if it would tell nothing.
+    /// `None` if the bound would rule out nothing.
     pub(super) fn new(metric: Metric, probe: &'a Probe, lengths: &Lengths) -> Option<Self> {
         let Lengths { own, missed, center, numbers, product, unit } = *lengths;
         if !(own.max(center).powi(2) < SQUARE_MAX && probe.scale() > SCALE_MIN) {
             return None;
         }
-        // A scale is √2 steps, and a number is missed by half a step.
+        // The scale is √2 steps, and the error of a number is at most half a step.
         let each = numbers.sqrt() / std::f32::consts::SQRT_2;
         let (per_bias, anyway) = match metric {
             Metric::Euclidean => (2.0 * ROUNDING, 2.0 * ROUNDING * own * own),
-            // Scores are products of vectors of length one.
+            // Vectors have length one.
             Metric::Cosine => (2.0 * ROUNDING, 2.0 * ROUNDING * (own * own + 1.0)),
             Metric::Dot => (0.0, 4.0 * ROUNDING * own * center),
         };
@@ -73,8 +74,7 @@ impl<'a> Bound<'a> {
         })
     }
 
-    /// Whether the vector of this row is farther away than `rank_max`, which is a distance or a similarity with
-    /// its sign turned.
+    /// Whether the vector of this row is farther away than `rank_max`, a distance or a negated similarity.
     #[inline]
     pub(super) fn rules_out(&self, row: &[Lane], rank_max: f32) -> bool {
         let (rank, scale, bias) = self.probe.rank_and_trailer(row);
@@ -88,7 +88,7 @@ impl<'a> Bound<'a> {
             Metric::Cosine => 2.0 * (rank_max + 1.0),
             Metric::Dot => 2.0 * (rank_max * self.unit + self.product),
         };
-        // Not if either is no number.
+        // False if either is NaN.
         rank - wrong > rank_max
     }
 }

@@ -1,36 +1,34 @@
-//! The compact copy of the vectors: a byte per number, and a formula over the bytes for every metric.
+//! Scalar quantization: a compact copy of the vectors with a byte per number, and one formula for every metric.
 //!
-//! A vector is moved by the mean of the collection, `x' = x - c`, and kept as `x' = s·k + error`, where
-//! `k` are integers from -127 to 127 and `s` makes the largest of them 127. Taking the mean away is what
-//! makes a byte enough for vectors that all point the same way or lie far from zero. Vectors are near
-//! to each other as far as their straight distance goes,
+//! The quantizer subtracts the center `c` of the collection, `x' = x - c`, and stores `x' = s·k + error`, where `k` are
+//! integers from -127 to 127 and `s` makes the largest of them 127. Subtracting the center makes a byte enough for
+//! vectors that all point the same way or lie far from zero. Nodes are neighbours by their euclidean distance,
 //!
 //! ```text
 //! |x-y|² = |x'|² + |y'|² - 2·x'·y' = bias(x) + bias(y) - scale(x)·scale(y)·(k(x)·k(y)),
 //! bias(x) = |x'|²,   scale(x) = √2·s
 //! ```
 //!
-//! so the product of bytes is all that there is to compute.
+//! so a comparison computes a product of bytes.
 //!
 //! - euclidean: that is the distance.
-//! - cosine: the same, of the vectors brought to length one.
-//! - dot: the largest product is no neighbourhood (nothing need be near to itself), and a graph of it alone
-//!   loses its way, as one of distances alone does: the largest products are with the longest vectors, which
-//!   are near to nothing. So nodes have neighbours of both kinds, most of them by the product of `x'` and `y'`,
-//!   which is what the formula is without the biases; to take the same vector from all changes their products
-//!   with a query by the same number. A query, which is not moved, compares by `-2·q·x'`: its `weight` takes
-//!   the bias away. Where all vectors are equally long, distances alone say it all, in half the time to link.
-//!   Measured on words of `GloVe` with lengths spread by a factor e, recall at the usual effort was 0.27 with
-//!   vectors brought to one length by one more number (Bachrach et al., 2014), 0.97 with neighbours by the
-//!   product only, and 0.99 with both; for clusters apart from each other 0.97, 0.64 and 0.99.
+//! - cosine: the same, for vectors scaled to length one.
+//! - dot: a graph of the largest products alone is not navigable, as a node need not be its own nearest; neither is one
+//!   of distances alone, as the largest products are with the longest vectors, which are near to nothing. So nodes have
+//!   neighbours of both kinds, most of them by the product of `x'` and `y'`, which is the formula without the biases.
+//!   (Subtracting the same vector from all changes their products with a query by the same number.) A query is not
+//!   centered and compares by `-2·q·x'`: its `weight` of zero cancels the bias. If all vectors are equally long,
+//!   distances alone serve, in half the time to link. Measured on words of `GloVe` with lengths spread by a factor e,
+//!   recall in the default search mode was 0.27 with vectors extended to one length (Bachrach et al., 2014), 0.97 with
+//!   neighbours by the product only, and 0.99 with both; for separate clusters it was 0.97, 0.64 and 0.99.
 //!
-//! Numbers are counted in a power of two near to what they spread over: squares of very large or very small ones
-//! are no f32.
+//! Numbers are multiplied by a unit, a power of two near the inverse of their spread: otherwise squares of very large or
+//! very small numbers would exceed the range of `f32`.
 //!
-//! A byte is not always enough: where one direction spreads a thousand times as far as the others, or
-//! clusters lie that far apart, nearness is a matter of digits that a byte does not have. [`Shape::serves`]
-//! finds out, on a sample of what is about to be linked, whether bytes put the same vectors first as the
-//! numbers do; if not even a new mean helps, rows hold `x'` itself, and `|x-y|²` is computed as it stands.
+//! A byte is not always precise enough: if one direction spreads a thousand times as far as the others, or clusters lie
+//! that far apart, nearness depends on digits that a byte does not have. [`Quantizer::is_precise`] measures, on a sample
+//! of the vectors to link, whether bytes rank the same vectors first as floats do. If not even a new center helps, rows
+//! hold `x'` itself, and `|x-y|²` is computed directly.
 
 use vectorizer_log::Metric;
 
@@ -39,7 +37,7 @@ use super::bound::{Bound, Lengths};
 use super::link::LinkingStopped;
 use crate::{distance, sums};
 
-/// What rows are made of: whole lines of the cache, so that a walk waits for no more of them than it needs.
+/// The unit of rows: a whole cache line, so that a walk loads no line that it does not need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 pub(super) struct Lane([[i8; 32]; 2]);
@@ -48,48 +46,48 @@ impl Lane {
     const BYTES: usize = 64;
 }
 
-/// The bytes of a scale and a bias, at the end of a row.
+/// The size of the scale and the bias at the end of a row, in bytes.
 const TRAILER: usize = 8;
 
-/// How many vectors are enough to know their middle by.
+/// How many vectors are enough to find the center.
 pub(super) const SAMPLE_MAX: usize = 4_096;
 
-/// The share of the nearest that bytes have to find in a sample.
+/// The share of the nearest vectors of a sample that bytes have to find.
 const SERVES_FROM: f32 = 0.9;
-/// How many nearest are looked at, of how many vectors.
+/// How many nearest vectors are compared, for how many queries.
 const NEAREST: usize = 10;
 const QUERIES: usize = 32;
 
-/// How much the squares of lengths may differ, in units, of vectors that count as equally long. Most of them differ
-/// from the middle by more in one number alone.
+/// How much squared lengths may differ, in units, for vectors to count as equally long. Most vectors differ from the
+/// center by more in one number alone.
 const EQUAL_LENGTHS: f32 = 0.05;
-/// How far from the middle a number is taken to be at most, in units. Sums of squares of such are finite.
+/// The largest distance of a number from the center, in units. Sums of squares of such numbers are finite.
 const FAR_MAX: f32 = 1e15;
 
-/// What a number is kept as.
+/// How a row stores a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Precision {
     Byte,
     Float,
 }
 
-/// What all rows of a collection have in common.
+/// The quantization of all rows of a collection.
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
     metric: Metric,
     precision: Precision,
     center: Box<[f32]>,
-    /// What a number is multiplied by: a power of two.
+    /// The factor of each number: a power of two.
     unit: f32,
-    /// Under dot, the square of the length of all vectors, in units; zero if they differ.
+    /// For dot: the squared length of all vectors, in units; zero if they differ.
     length_squared: f32,
     lanes: usize,
 }
 
-/// A vector that others are compared with.
+/// A vector to compare rows with.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Probe {
-    /// Like a row, but with zeros for a trailer, so that those of rows do not count.
+    /// Like a row, but with zeros in place of the scale and the bias, so that those of rows do not count.
     lanes: Vec<Lane>,
     scale: f32,
     bias: f32,
@@ -97,10 +95,10 @@ pub(in super::super) struct Probe {
     floats: bool,
 }
 
-/// What a search asks of a view, and the room to put it in the view's shape.
+/// A query vector, prepared for a quantizer, and its buffers.
 #[derive(Debug, Default)]
 pub(in super::super) struct Query {
-    /// `x'` of the module's header; under dot the vector as it is.
+    /// `x'` of the module's documentation; for dot, the vector itself.
     numbers: Vec<f32>,
     probe: Probe,
     aside: Vec<f32>,
@@ -113,7 +111,7 @@ impl Query {
 }
 
 impl Shape {
-    /// A shape for vectors like these.
+    /// A quantizer for vectors like those of the sample.
     pub(super) fn new(dimension: usize, metric: Metric, precision: Precision, sample: &[&[f32]]) -> Self {
         let mut shape = Self::of_parts(metric, precision, vec![0.0; dimension].into(), (1.0, 0.0));
         shape.center = shape.middle(sample);
@@ -132,8 +130,8 @@ impl Shape {
         shape
     }
 
-    /// The middle of each number: between the lower and the upper quarter of the vectors, so that neither a few
-    /// that lie far out move it nor the more numerous one of two clusters has it.
+    /// The center: for each number, the midpoint of the first and the third quartile. A few outliers do not move it, and it
+    /// lies between two clusters of different sizes.
     fn middle(&self, sample: &[&[f32]]) -> Box<[f32]> {
         let moved: Vec<Vec<f32>> = sample.iter().map(|vector| self.moved(vector)).collect();
         let mut column = Vec::with_capacity(moved.len());
@@ -145,28 +143,28 @@ impl Shape {
         (0..self.center.len()).map(middle).collect()
     }
 
-    /// Whether vectors compare by distance alone when they are linked: under dot as long as all are equally long.
+    /// Whether nodes have neighbours by product too: for dot, unless all vectors are equally long.
     pub(super) fn links_by_products(&self) -> bool {
         self.metric == Metric::Dot && self.length_squared <= 0.0
     }
 
-    /// Whether this vector is as long as all others, as far as that matters.
+    /// Whether this vector is about as long as all others, if that matters.
     pub(super) fn is_as_long_as(&self, vector: &[f32]) -> bool {
         let differs = || (self.square(vector) - self.length_squared).abs() > EQUAL_LENGTHS;
         self.metric != Metric::Dot || self.links_by_products() || !differs()
     }
 
-    /// From now on vectors are not taken to be equally long.
+    /// Treats vectors as differently long from now on.
     pub(super) fn lengths_differ(&mut self) {
         self.length_squared = 0.0;
     }
 
-    /// The square of a vector's length, in units.
+    /// The squared length of a vector, in units.
     fn square(&self, vector: &[f32]) -> f32 {
         vector.iter().map(|number| (number * self.unit).powi(2)).sum()
     }
 
-    /// A shape that was taken apart.
+    /// A quantizer from its stored parts.
     pub(super) fn of_parts(
         metric: Metric,
         precision: Precision,
@@ -181,13 +179,13 @@ impl Shape {
         Self { metric, precision, center, unit, length_squared, lanes }
     }
 
-    /// The same, with rows that hold the numbers.
+    /// The same quantizer with rows of floats.
     pub(super) fn precise(&self) -> Self {
         Self::of_parts(self.metric, Precision::Float, self.center.clone(), self.measures())
     }
 
-    /// Whether rows of this shape put the same of these vectors first as the vectors do, as far as some queries
-    /// among them tell.
+    /// Whether rows rank the same vectors of the sample first as floats do, for a number of queries from the sample. Calls
+    /// `stop` now and then.
     pub(super) fn serves(&self, sample: &[&[f32]], stop: &impl Fn() -> bool) -> Result<bool, LinkingStopped> {
         if self.precision == Precision::Float || sample.len() <= NEAREST {
             return Ok(true);
@@ -213,7 +211,7 @@ impl Shape {
                 .map(|other| (probe.rank(&rows[other]), exact_probe.rank(&exact[other])))
                 .collect();
             ranked.sort_unstable_by(|left, right| left.1.total_cmp(&right.1));
-            // Equally near ones are as good.
+            // A vector at the same distance is as good.
             let last = ranked[NEAREST - 1].1;
             ranked.sort_unstable_by(|left, right| left.0.total_cmp(&right.0));
             for (_, exact) in &ranked[..NEAREST] {
@@ -240,12 +238,12 @@ impl Shape {
         &self.center
     }
 
-    /// The unit, and the square of the length of all vectors.
+    /// The unit, and the squared length of all vectors.
     pub(super) fn measures(&self) -> (f32, f32) {
         (self.unit, self.length_squared)
     }
 
-    /// Whether it can have been a shape of vectors.
+    /// Whether the parts can be those of a quantizer: all finite, and the unit positive.
     pub(super) fn is_sound(&self) -> bool {
         let finite =
             self.center.iter().chain([&self.unit, &self.length_squared]).all(|number| number.is_finite());
@@ -256,7 +254,7 @@ impl Shape {
         self.lanes
     }
 
-    /// `x'` of the module's header.
+    /// `x'` of the module's documentation.
     fn moved(&self, vector: &[f32]) -> Vec<f32> {
         let mut numbers = Vec::with_capacity(vector.len());
         self.move_into(vector, &mut numbers);
@@ -271,12 +269,12 @@ impl Shape {
             None => numbers.extend_from_slice(vector),
         }
         for (number, center) in numbers.iter_mut().zip(&self.center) {
-            // Each is brought to units first: their difference may be no f32 before.
+            // Scale first: the difference of the unscaled numbers may exceed the range of `f32`.
             *number = (*number * self.unit - center * self.unit).clamp(-FAR_MAX, FAR_MAX);
         }
     }
 
-    /// Has `query` ask for this vector.
+    /// Sets `query` to this vector.
     pub(super) fn ask(&self, vector: &[f32], query: &mut Query) {
         let Query { numbers, probe, aside: _ } = query;
         let weight = match self.metric {
@@ -297,7 +295,7 @@ impl Shape {
         probe.floats = self.precision == Precision::Float;
     }
 
-    /// What rows are held against to find what `query` asks for; `None` where they are not of bytes.
+    /// The bound for `query`; `None` if rows hold floats.
     pub(super) fn bound<'a>(&self, query: &'a mut Query) -> Option<Bound<'a>> {
         if self.precision == Precision::Float {
             return None;
@@ -317,7 +315,7 @@ impl Shape {
         Bound::new(self.metric, probe, &lengths)
     }
 
-    /// Writes the numbers into empty lanes, and says their scale and their bias.
+    /// Writes the codes of the numbers into zeroed cache lines. Returns their scale and their bias.
     fn encode(&self, moved: &[f32], lanes: &mut [Lane]) -> (f32, f32) {
         match self.precision {
             Precision::Float => {
@@ -330,7 +328,7 @@ impl Shape {
                 let step = if largest > 0.0 { largest / 127.0 } else { 1.0 };
                 let codes: &mut [i8] = bytemuck::cast_slice_mut(lanes);
                 for (code, number) in codes.iter_mut().zip(moved) {
-                    // A step too small for f32 would make it infinite, and -128 is not for `sums`.
+                    // If the step underflows, the quotient may be infinite; and `sums` allows no -128.
                     let rounded = (number / step).round().clamp(-127.0, 127.0);
                     #[expect(clippy::cast_possible_truncation, reason = "between -127 and 127, and rounded")]
                     let rounded = rounded as i8;
@@ -347,7 +345,7 @@ impl Shape {
         row
     }
 
-    /// Writes the vector's row.
+    /// Writes the row of a vector.
     pub(super) fn write(&self, vector: &[f32], row: &mut [Lane]) {
         row.fill(Lane::default());
         let (scale, bias) = self.encode(&self.moved(vector), row);
@@ -358,7 +356,7 @@ impl Shape {
     }
 }
 
-/// The value that `percent` of the values do not exceed; zero if there are none.
+/// The value at this percentile; zero if there are no values.
 fn quantile(values: &mut [f32], percent: usize) -> f32 {
     if values.is_empty() {
         return 0.0;
@@ -372,7 +370,7 @@ fn unit_for(size: f32) -> f32 {
     if !(size > 0.0 && size.is_finite()) {
         return 1.0;
     }
-    // Neither it nor its inverse is without a normal f32.
+    // Both the unit and its inverse are normal numbers.
     (-size.log2().floor()).clamp(-126.0, 126.0).exp2()
 }
 
@@ -384,13 +382,13 @@ fn trailer(row: &[Lane]) -> (f32, f32) {
 }
 
 impl Probe {
-    /// Becomes the probe by products of the vector that this row was written for.
+    /// Sets the probe to the vector of `row`, comparing by product.
     pub(super) fn set_product(&mut self, row: &[Lane], precision: Precision) {
         self.set(row, precision);
         (self.bias, self.weight) = (0.0, 0.0);
     }
 
-    /// Becomes the probe of the vector that this row was written for.
+    /// Sets the probe to the vector of `row`, comparing by distance.
     pub(super) fn set(&mut self, row: &[Lane], precision: Precision) {
         (self.scale, self.bias) = trailer(row);
         self.weight = 1.0;
@@ -402,7 +400,7 @@ impl Probe {
         bytes[start..].fill(0);
     }
 
-    /// Lower is nearer.
+    /// The rank of a row: lower is nearer.
     #[inline]
     pub(super) fn rank(&self, row: &[Lane]) -> f32 {
         if self.floats {
@@ -411,7 +409,7 @@ impl Probe {
         self.rank_and_trailer(row).0
     }
 
-    /// The rank of a row of bytes, and its scale and bias.
+    /// The rank, the scale and the bias of a row of bytes.
     #[inline]
     pub(super) fn rank_and_trailer(&self, row: &[Lane]) -> (f32, f32, f32) {
         let (scale, bias) = trailer(row);
@@ -425,7 +423,7 @@ impl Probe {
         self.scale
     }
 
-    /// What the codes miss of the vector that they were made of.
+    /// The quantization error of the vector that the codes were made of.
     fn missed(&self, moved: &[f32]) -> impl Iterator<Item = f32> {
         let step = self.scale / std::f32::consts::SQRT_2;
         let codes: &[i8] = bytemuck::cast_slice(&self.lanes);

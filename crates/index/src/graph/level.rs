@@ -1,9 +1,9 @@
-//! How high a node reaches: drawn from its id, so that every replay draws the same.
+//! The highest level of a node, derived from a hash of its id, so that every replay gets the same.
 
-/// No level is higher, whatever the draw: with `m` of 2 that is one node in 65,536.
+/// No node has a higher level. With `m` of 2, one in 65,536 would.
 const LEVEL_MAX: f64 = 15.0;
 
-/// The highest level of the node: the number of times a coin with `m` sides shows the first one.
+/// The highest level of a node: geometrically distributed with parameter `1/m`.
 pub(super) fn level(id: &str, m: usize) -> usize {
     let hash = blake3::hash(id.as_bytes());
     let bits = hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));

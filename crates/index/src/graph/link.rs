@@ -1,4 +1,4 @@
-//! Making new nodes part of the graph.
+//! Linking new nodes into the graph.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,16 +8,16 @@ use super::codes::{Lane, Precision};
 use super::scratch::{Key, Space, scratch};
 use super::{Degrees, Entry, Node, Probe, View};
 
-/// Where neighbours are of two kinds, one in so many is the nearest; the others have the largest product.
+/// Of neighbours by distance and by product, one in this many is by distance.
 const NEAR_EVERY: usize = 4;
 
-/// Linking was asked to stop before its end.
+/// Linking was stopped before its end.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("linking was stopped")]
 pub struct LinkingStopped;
 
 impl LinkingStopped {
-    /// An error if it is to stop.
+    /// An error if `stop` returns true.
     pub(crate) fn if_asked(stop: &impl Fn() -> bool) -> Result<(), Self> {
         if stop() { Err(Self) } else { Ok(()) }
     }
@@ -26,23 +26,23 @@ impl LinkingStopped {
 /// The threads that link.
 #[derive(Clone, Copy, Debug)]
 pub struct Crew {
-    /// How many there are besides the calling one, at most.
+    /// How many threads help the calling one, at most.
     pub helpers: usize,
-    /// What each of them begins with: they may give way to more than the calling one does.
+    /// Called by each helper first; it may lower the thread's priority.
     pub begin: fn(),
-    /// What the calling one does after each of its points, if there are others: it may leave most of them to those.
-    /// It is unparked when there is nothing left to link.
+    /// Called by the calling thread after each of its points while others help. It may park, to leave most points to the
+    /// helpers; it is unparked when nothing is left to link.
     pub rest: fn(),
 }
 
-/// So many threads that are all alike.
+/// This many threads of the same priority.
 impl From<usize> for Crew {
     fn from(threads: usize) -> Self {
         Self { helpers: threads.saturating_sub(1), begin: || (), rest: || () }
     }
 }
 
-/// Locks for the neighbour lists: a node's is that of its number.
+/// Locks of the neighbour lists, by node number modulo their count.
 struct Locks(Vec<Mutex<()>>);
 
 impl Locks {
@@ -57,9 +57,9 @@ impl Locks {
     }
 }
 
-/// Links these nodes of `view`. `entry` is moved along. A node whose row is that of another one is not
-/// linked: the two are among the pairs that are returned. Says how many of the nodes it has gone through, the
-/// first ones: all of them, or some if it was `enough` before.
+/// Links `nodes`, which `view` has codes for, and raises `entry` to the highest of them. A node whose row equals that of
+/// another node is not linked but returned as a pair with that one. Also returns how many nodes were processed: all, or
+/// the first ones if `enough` returned true.
 pub(super) fn link_all(
     view: &View,
     entry: &AtomicU64,
@@ -72,9 +72,9 @@ pub(super) fn link_all(
     let linker =
         Linker { view, entry, live, locks: Locks::new(), rising: Mutex::default(), twins: Mutex::default() };
     let stopped = AtomicBool::new(false);
-    // Says whether there may be more to link.
+    // Returns whether there may be more to link.
     let link_next = |scratch: &mut Space| {
-        // Asked in front of taking one: whatever was taken is linked. The first ones are in any case, or it might never end.
+        // Checked before a node is taken: all nodes taken are linked. The first ones are taken in any case, for progress.
         if next.load(Ordering::Relaxed) > helpers && enough() {
             return false;
         }
@@ -96,7 +96,7 @@ pub(super) fn link_all(
     std::thread::scope(|scope| {
         let mut helped = false;
         for _ in 0..helpers.min(nodes.len().saturating_sub(1)) {
-            // One thread is enough, if need be.
+            // If no thread can be spawned, this one links alone.
             helped |= std::thread::Builder::new().spawn_scoped(scope, help).is_ok();
         }
         let mut scratch = scratch();
@@ -116,12 +116,12 @@ pub(super) fn link_all(
 struct Linker<'a, L> {
     view: &'a View,
     entry: &'a AtomicU64,
-    /// Emptied slots lead on, but nobody links to them any more.
+    /// Whether a node still holds a point. Deleted nodes stay passable, but get no new links.
     live: &'a L,
     locks: Locks,
-    /// Held by whoever may become the entry.
+    /// Held while a node may become the entry.
     rising: Mutex<()>,
-    /// The node that is linked, and the one with the same row.
+    /// Pairs of a linked node and a node with the same row.
     twins: Mutex<Vec<(Node, Node)>>,
 }
 
@@ -139,7 +139,7 @@ impl<L: Fn(Node) -> bool> Linker<'_, L> {
             entry = Entry::unpack(self.entry.load(Ordering::Acquire));
         }
         let top = entry.map(|entry| own_level.min(entry.level));
-        // The ground first: whoever meets the node on a level above can go on from it.
+        // Level 0 first: a walk that meets the node on a higher level can go on from it.
         for (entry, level) in
             entry.into_iter().flat_map(|entry| (0..=top.unwrap_or(0)).map(move |level| (entry, level)))
         {
@@ -176,8 +176,8 @@ impl<L: Fn(Node) -> bool> Linker<'_, L> {
         space.probe = probe;
     }
 
-    /// Neighbours for a new node. Where too few points are left, emptied slots will do: they keep parts
-    /// of the graph together until it is compacted.
+    /// Selects neighbours for a new node. If too few live candidates are left, deleted ones are selected too: they keep
+    /// parts of the graph connected until it is compacted.
     fn choose_live(&self, node: Node, candidates: &[Key], space: &mut Space) -> Vec<Key> {
         let count = self.view.degrees.m;
         let live = |key: &Key| (self.live)(key.node());
@@ -185,7 +185,7 @@ impl<L: Fn(Node) -> bool> Linker<'_, L> {
         self.view.choose_of(node, candidates, count, |key| !enough || live(key), space)
     }
 
-    /// Gives `node` its neighbours, beside those that have found it meanwhile.
+    /// Writes the neighbours of `node`, and keeps those that have linked to it meanwhile.
     fn write(&self, node: Node, level: usize, chosen: &[Key], probe: &Probe, space: &mut Space) {
         let _lock = self.locks.of(node);
         let (block, offset) = self.view.block(node);
@@ -205,7 +205,7 @@ impl<L: Fn(Node) -> bool> Linker<'_, L> {
 }
 
 impl View {
-    /// Candidates for the neighbours of `node` on a level: those nearest to the probe, nearest first.
+    /// The candidates for neighbours of `node` on a level, nearest first.
     fn candidates(
         &self,
         node: Node,
@@ -215,7 +215,7 @@ impl View {
     ) -> Vec<Key> {
         let start = self.descend(probe, entry, level);
         let Degrees { m, ef_construction } = self.degrees;
-        // Half of them by the distance, half by the product.
+        // Half of them by distance, half by product.
         let count =
             if self.shape.links_by_products() { (ef_construction / 2).max(m) } else { ef_construction };
         self.search_level(probe, &[start], level, count, space);
@@ -223,8 +223,8 @@ impl View {
         space.found.iter().map(|key| Key::new(key.rank(), key.node())).collect()
     }
 
-    /// The node among the found ones that has the same row as this one. Many of them would fill each
-    /// other's lists, and a walk that came upon one would find no way out.
+    /// The node among the candidates that has the same row as `node`. Many nodes with one row would fill each other's lists,
+    /// and a walk that met one of them would find no way out.
     fn same_row(&self, node: Node, probe: &Probe, found: &[Key]) -> Option<Node> {
         let row = self.row(node);
         let rank = probe.rank(row).to_bits();
@@ -232,8 +232,8 @@ impl View {
         found.iter().find(same).map(|key| key.node())
     }
 
-    /// Makes `key.node()`, which is as near as `key` says, a neighbour of `node`, if it is among the
-    /// best that `node` could have. Whoever does not link alone holds the list's lock.
+    /// Adds `key.node()` to the neighbours of `node`, if it is among the best candidates. If several threads link, the caller
+    /// holds the lock of the list.
     pub(super) fn add(&self, node: Node, level: usize, key: Key, space: &mut Space) {
         let (block, offset) = self.block(node);
         let places = block.neighbours(offset, level);
@@ -258,12 +258,12 @@ impl View {
         replace(places, &chosen);
     }
 
-    /// Neighbours for `node`: of the candidates, nearest first, at most `count`.
+    /// Selects at most `count` neighbours of `node` from the candidates, which are sorted by rank.
     pub(super) fn choose(&self, node: Node, candidates: &[Key], count: usize, space: &mut Space) -> Vec<Key> {
         self.choose_of(node, candidates, count, |_| true, space)
     }
 
-    /// The same, of the candidates that `accept` takes. It is asked last: about few of them.
+    /// The same, from the candidates that `accept` takes. `accept` is called last, and for few of them.
     fn choose_of(
         &self,
         node: Node,
@@ -300,8 +300,8 @@ impl View {
         chosen
     }
 
-    /// The paper's heuristic (algorithm 4): of the candidates, those that are nearer to the node than to any
-    /// chosen before.
+    /// The heuristic of the paper (algorithm 4): selects the candidates that are nearer to the node than to any selected
+    /// before.
     fn choose_by(
         &self,
         candidates: &[Key],

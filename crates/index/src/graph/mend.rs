@@ -1,7 +1,7 @@
-//! Finding nodes that no walk can reach, and leading to them.
+//! Repair of unreachable nodes.
 //!
-//! A node chooses its neighbours, and they may drop it again for nearer ones: now and then (some in ten
-//! thousand) nobody is left who leads to it. The paper leaves it at that.
+//! The neighbours of a node may drop it for nearer ones. For a few nodes in ten thousand no link is left. The paper
+//! does not treat this.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -10,12 +10,12 @@ use super::link::{LinkingStopped, known};
 use super::scratch::{Key, scratch};
 use super::{Node, View};
 
-/// Every round reaches at least as much as the one before; one is nearly always enough.
+/// Each round reaches at least as many nodes as the one before. One is nearly always enough.
 const ROUNDS_MAX: usize = 4;
-/// After how many nodes it is asked whether to stop: some fifty microseconds.
+/// How many nodes are visited, in about fifty microseconds, between two calls of `stop`.
 const ASKED_EVERY: usize = 256;
 
-/// Makes every live node reachable on the ground, from the entry. Only for whoever links alone.
+/// Makes every live node reachable from the entry on level 0. No other thread may link meanwhile.
 pub(super) fn mend(
     view: &View,
     live: &impl Fn(Node) -> bool,
@@ -42,7 +42,7 @@ pub(super) fn mend(
             LinkingStopped::if_asked(stop)?;
             let mut probe = std::mem::take(&mut scratch.probe);
             probe.set(view.row(node), view.shape.precision());
-            // Not from a level above, which may lead to this very node.
+            // Not from a level above, where the only link may lead to this node.
             let start = view.key(&probe, entry.node);
             view.search_level(&probe, &[start], 0, view.degrees.ef_construction, &mut scratch);
             lead(view, &scratch.found, node);
@@ -53,8 +53,8 @@ pub(super) fn mend(
     Ok(())
 }
 
-/// Has the nearest of the found nodes that has room lead to `node`; if none has, the nearest one gives
-/// up its farthest neighbour.
+/// Links the nearest of the found nodes that has a free place to `node`. If none has, the nearest one loses its farthest
+/// neighbour.
 fn lead(view: &View, found: &[Key], node: Node) {
     let places = |from: &Key| {
         let (block, offset) = view.block(from.node());
@@ -66,7 +66,7 @@ fn lead(view: &View, found: &[Key], node: Node) {
     }
 }
 
-/// Which nodes a walk can reach.
+/// The set of nodes that a walk can reach.
 struct Reached(Vec<bool>);
 
 impl Reached {

@@ -1,32 +1,29 @@
 //! A graph over a collection's slots: HNSW (Malkov and Yashunin, 2016, arXiv:1603.09320).
 //!
-//! - `bound`: what a row rules out without a look at its vector.
-//! - `codes`: the compact copy of the vectors that the walk compares.
-//! - `blocks`: where codes and neighbour lists lie, and who may change them.
-//! - `level`: how high a node reaches.
-//! - `walk`: from an entry to the nodes nearest to a probe.
-//! - `link`: making new nodes part of the graph; `mend`: finding those that no walk can reach.
-//! - `moving`: the graph of the slots that are left after a compaction.
-//! - `stored`: the graph as bytes, and back.
-//! - `scratch`: what a walk needs besides, kept for the next one.
+//! - `quantizer`: the compact copy of the vectors that a walk compares; `bound`: which vectors a row rules out.
+//! - `blocks`: the memory of codes and neighbours.
+//! - `level`: the highest level of a node.
+//! - `walk`: from an entry point to the nodes nearest to a probe.
+//! - `link`: linking new nodes; `repair`: linking unreachable nodes again.
+//! - `remap`: the graph after a compaction.
+//! - `stored`: the bytes of a graph.
+//! - `scratch`: reusable buffers of walks.
 //!
-//! **Variants.** There is one distance: every vector is kept a second time in a byte per number, after
-//! the middle of the collection has been taken from it, and one formula over those bytes stands in for
-//! all three metrics (see `codes`, also for what happens where a byte is not enough). The walk and the linking see nothing else, so they touch a quarter
-//! of the memory; what a walk has found is then ranked and scored with the vectors themselves. There
-//! are two walks. [`View::nearest`] keeps one sorted list, which is both what it has found and what it
-//! still has to expand; [`View::nearest_accepted`] serves searches that must pass over nodes (filters,
-//! emptied slots): it walks over all of them and keeps a list of its own of those it may return.
+//! **Variants.** There is one distance: every vector has a quantized row of a byte per number, and one formula over these
+//! bytes stands in for all three metrics (see `quantizer`, also for vectors that a byte is not precise enough for).
+//! Walks and linking read only rows, a quarter of the memory of the vectors; the nodes that a walk has found are then
+//! ranked by the vectors themselves. There are two walks. [`View::nearest`] keeps one sorted list, both of the nodes found
+//! and of those to expand. [`View::nearest_accepted`] serves searches that must pass over nodes (filters, deleted
+//! slots): it walks over all nodes and keeps a separate list of those that it may return.
 //!
-//! Of vectors with equal rows one is linked, and stands for the others.
+//! Of vectors with equal rows, one is linked and stands for its duplicates.
 //!
-//! **Who sees what.** A node's codes are written once, before it is linked, and never change. Its
-//! neighbours are atomics, in an arena that all views share: linking changes them under readers, who
-//! see old or new neighbours, both of which are nodes. A [`View`] is what was linked at one moment; a
-//! walk passes over nodes that came later, because its view has no codes for them. Nothing waits for
-//! anything but two linkers for the same node.
+//! **Concurrency.** The codes of a node are written once, before it is linked, and never change. Its neighbours are
+//! atomics in an arena that all views share: linking changes them under readers, which see old or new neighbours, both
+//! of which are nodes. A [`View`] is the graph as of one moment; a walk ignores neighbours that are newer than its view.
+//! Readers never wait. Linking threads wait only for each other, for the lock of a list.
 //!
-//! The graph is derived: it may be lost at any time, and no digest covers it.
+//! The graph is derived data: it may be lost at any time, and no digest covers it.
 
 mod blocks;
 mod bound;
@@ -59,37 +56,37 @@ use self::scratch::Key;
 pub use self::stored::UnusableGraph;
 pub(super) use self::stored::name;
 
-/// A node is a slot: the same number.
+/// A node is a slot number.
 pub(super) type Node = u32;
 
-/// What a slot holds.
+/// The data of a node, from its slot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot<'a> {
-    /// `None` if it was emptied.
+    /// The id of the point; `None` if the slot was deleted.
     pub(super) id: Option<&'a str>,
-    /// There until a compaction, emptied or not.
+    /// The vector. Deleted slots keep theirs until the next compaction.
     pub(super) vector: &'a [f32],
 }
 
-/// How many vectors it takes to find out whether their rows serve.
+/// How many vectors are sampled to measure whether rows are precise enough.
 const TESTED: usize = 512;
-/// No more numbers than these are in a sample, unless so many vectors hold more.
+/// A sample has at most this many numbers, unless that is fewer than [`TESTED`] vectors.
 const SAMPLED_NUMBERS_MAX: usize = 1 << 22;
 
-/// How many rows are written between two looks at whether it is enough.
+/// How many rows are written between two calls of `enough`.
 const CODED_AT_ONCE: usize = 16 * Block::NODES;
-/// After how many rows it is asked whether to stop: some fifty microseconds.
+/// How many rows are written, in about fifty microseconds, between two calls of `stop`.
 const ASKED_EVERY: usize = 32;
 
-/// At how many nodes a walk may begin.
+/// A walk has at most this many starting points.
 const STARTS_MAX: usize = 128;
 
-/// How the graph is built; see the paper for what each does.
+/// How the graph is built; the paper explains each parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Degrees {
-    /// Neighbours a node looks for, and has at most above the ground level; twice that on it.
+    /// The most neighbours of a node above level 0. On level 0 it is twice that.
     pub(super) m: usize,
-    /// Candidates it chooses them from.
+    /// How many candidates the neighbours are selected from.
     pub(super) ef_construction: usize,
 }
 
@@ -99,12 +96,11 @@ impl Degrees {
     }
 }
 
-/// After how much growth the graph is searched for nodes that no walk can reach: a search of all nodes
-/// for every 16th part of them, or about an eightieth of the time that linking these takes. All threads but one have
-/// nothing to link meanwhile.
+/// The graph is repaired each time it has grown by one part in this many, which costs about an eightieth of the time of
+/// linking. Meanwhile all threads but one are idle.
 const MENDED_SHARE: usize = 16;
 
-/// Where walks begin.
+/// Where a walk begins.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     node: Node,
@@ -126,13 +122,13 @@ impl Entry {
 /// The graph of one collection, for as long as its slots keep their numbers.
 #[derive(Debug)]
 pub(super) struct Graph {
-    /// The newest; whoever searches takes it once.
+    /// The newest view. A search clones the `Arc` once.
     view: Mutex<Arc<View>>,
-    /// One linker at a time.
+    /// Held by the one thread that links.
     linking: Mutex<()>,
 }
 
-/// What was linked at one moment.
+/// The graph as of one moment.
 #[derive(Clone, Debug)]
 pub(super) struct View {
     shape: Arc<Shape>,
@@ -140,21 +136,21 @@ pub(super) struct View {
     blocks: Vec<Block>,
     /// How many nodes are linked.
     len: usize,
-    /// How many have codes: these, and those that are linked next. Their rows spare whoever compares them one by
-    /// one most of the vectors.
+    /// How many nodes have codes: the linked ones and those that are linked next. Codes rule out most of the vectors that a
+    /// search would compare one by one.
     coded: usize,
     entry: Option<Entry>,
-    /// Where neighbours are of two kinds, the nodes that reach highest: a walk begins at the best of them. What
-    /// lies apart from all else, the way there is against what is sought.
+    /// If nodes have neighbours of two kinds: the nodes of the highest levels. A walk begins at the best of them, as there may
+    /// be no path between parts of the graph against the direction of the query.
     starts: Arc<[Node]>,
-    /// Nodes that are not linked because another one has the same row, by that one.
+    /// Nodes that are not linked because another node has the same row, by that other node.
     twins: Arc<HashMap<Node, Vec<Node>>>,
-    /// How many of those there are, and for how many one node stands at most.
+    /// How many duplicates there are, and the most for one node.
     twins_all: usize,
     twins_most: usize,
-    /// How many nodes it had when nodes that no walk can reach were looked for.
+    /// How many nodes the view had at the last repair.
     mended: usize,
-    /// How many slots had rows when it was tested most thoroughly whether they serve.
+    /// How many slots had rows at the last thorough test of their precision.
     tested: usize,
 }
 
@@ -169,7 +165,7 @@ impl Graph {
         Self { view: Mutex::new(Arc::new(view)), linking: Mutex::default() }
     }
 
-    /// What is linked now.
+    /// The newest view.
     pub(super) fn view(&self) -> Arc<View> {
         Arc::clone(&self.current())
     }
@@ -178,17 +174,16 @@ impl Graph {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows this to searches that begin from now on.
+    /// Publishes a view to searches that begin from now on.
     fn show(&self, view: View) {
         let before = std::mem::replace(&mut *self.current(), Arc::new(view));
-        // IMPORTANT: not while the lock is held. It takes milliseconds, and every search that begins would wait.
+        // IMPORTANT: not while the lock is held. Freeing it takes milliseconds, and every search that begins would wait.
         drop(before);
     }
 
-    /// Makes codes for all of the first `coded` slots. Then links those that follow the linked ones, up to the
-    /// one numbered `end`, by this crew. Shows either to searches that begin then. Asks `stop` every fifty
-    /// microseconds or between two vectors; and whether it is `enough`, which leaves the rest for another time, but
-    /// not nothing done.
+    /// Writes codes for the first `coded` slots, then links the unlinked ones up to `end`. Publishes both to searches that
+    /// begin after. Calls `stop` every fifty microseconds or between two vectors, and ends early, with some progress, once
+    /// `enough` returns true.
     pub(super) fn extend<'a>(
         &self,
         slot: &(impl Fn(Node) -> Slot<'a> + Sync),
@@ -200,7 +195,7 @@ impl Graph {
         let _alone = self.linking.lock().unwrap_or_else(PoisonError::into_inner);
         let mut view = View::clone(&self.view());
         let coded = coded.min(Key::NODES_MAX);
-        // What is linked needs rows, and some of it will be.
+        // A node is linked only after its row is written, and some nodes must be linked for progress.
         while view.coded < coded && !(view.coded > view.len && enough()) {
             let some = view.coded..coded.min(view.coded + CODED_AT_ONCE);
             view.fit(slot, some.clone(), stop)?;
@@ -217,7 +212,7 @@ impl Graph {
         #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
         let added: Vec<Node> = (view.len..end.min(view.coded)).map(|node| node as Node).collect();
         view.len += added.len();
-        // One that was emptied before it was linked keeps its number and nothing else.
+        // A slot that was deleted before it was linked keeps its number and nothing else.
         let live = |node: Node| slot(node).id.is_some();
         let linked: Vec<Node> = added.into_iter().filter(|node| live(*node)).collect();
         let done = view.link(&linked, &live, crew, stop, enough)?;
@@ -233,13 +228,13 @@ impl Graph {
         Ok(())
     }
 
-    /// Whether nodes that no walk can reach were looked for since the last one was linked.
+    /// Whether the graph was repaired since the last node was linked.
     pub(super) fn is_mended(&self) -> bool {
         let view = self.view();
         view.mended == view.len
     }
 
-    /// Looks for nodes that no walk can reach, and leads to them.
+    /// Repairs unreachable nodes.
     pub(super) fn mend<'a>(
         &self,
         slot: &impl Fn(Node) -> Slot<'a>,
@@ -277,8 +272,7 @@ impl View {
         }
     }
 
-    /// Gives the view another shape if its own does not serve the vectors that are to be added: their
-    /// nearness must show in their rows. The neighbours of the nodes it has stay.
+    /// Replaces the quantizer if it is not precise enough for the vectors to be added. The links of existing nodes stay.
     fn fit<'a>(
         &mut self,
         slot: &impl Fn(Node) -> Slot<'a>,
@@ -288,7 +282,7 @@ impl View {
         let sample = |range: Range<usize>, count: usize| {
             let step = range.len().div_ceil(count.max(1)).max(1);
             range.clone().step_by(step).map(move |start| {
-                // Not at regular distances: what comes in turns would show one of its sides only.
+                // Not at regular distances, which would sample only one kind of vectors that alternate.
                 let place = (start + astray(start) % step).min(range.end - 1);
                 #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
                 slot(place as Node).vector
@@ -297,7 +291,7 @@ impl View {
         if added.is_empty() {
             return Ok(());
         }
-        // Samples do not tell whether all vectors are equally long.
+        // A sample cannot show that all vectors are equally long.
         #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
         let as_long = |shape: &Shape, mut among: Range<usize>| {
             among.all(|node| shape.is_as_long_as(slot(node as Node).vector))
@@ -305,7 +299,7 @@ impl View {
         if self.coded > 0 && !as_long(&self.shape, added.clone()) {
             Arc::make_mut(&mut self.shape).lengths_differ();
         }
-        // The more there are, the nearer are the nearest, and the more it takes to tell them apart.
+        // The more vectors there are, the nearer are the nearest ones, and the more precision it takes to rank them.
         let thorough = added.end / 2 >= self.tested;
         let many = (SAMPLED_NUMBERS_MAX / self.shape.dimension().max(1)).clamp(TESTED, SAMPLE_MAX);
         let count = if thorough { many } else { TESTED };
@@ -335,7 +329,7 @@ impl View {
         Ok(())
     }
 
-    /// Says how many of the nodes were linked, the first ones.
+    /// Links `nodes`. Returns how many of them were processed, the first ones.
     fn link(
         &mut self,
         nodes: &[Node],
@@ -356,7 +350,7 @@ impl View {
                 node
             };
             for (first, twin) in &twins {
-                // Two that were linked by a turn that came to nothing find each other, and both stay.
+                // Two nodes linked by a run that was stopped may name each other; then both stay linked.
                 if root(&first_of, *first) != *twin {
                     first_of.insert(*twin, *first);
                 }
@@ -370,7 +364,7 @@ impl View {
         Ok(done)
     }
 
-    /// Finds out where walks are to begin, if that matters.
+    /// Selects the starting points of walks, if neighbours are of two kinds.
     fn find_starts(&mut self) {
         if !self.shape.links_by_products() {
             return;
@@ -385,7 +379,7 @@ impl View {
         self.starts = high.into_iter().take(STARTS_MAX).map(|(_, node)| node).collect();
     }
 
-    /// For how many others so many nodes stand at most.
+    /// The most duplicates that this many nodes can have.
     pub(super) fn twins_of(&self, nodes: usize) -> usize {
         nodes.saturating_mul(self.twins_most).min(self.twins_all)
     }
@@ -395,12 +389,12 @@ impl View {
         self.twins_most = self.twins.values().map(Vec::len).max().unwrap_or(0);
     }
 
-    /// The nodes with the same row as this one, which stands for them.
+    /// The duplicates of a node, which it stands for.
     fn twins(&self, node: Node) -> &[Node] {
         if self.twins.is_empty() { &[] } else { self.twins.get(&node).map_or(&[], Vec::as_slice) }
     }
 
-    /// How many nodes it has: the slots below this number.
+    /// How many nodes are linked: the slots below this number.
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -410,24 +404,23 @@ impl View {
         self.coded
     }
 
-    /// What the rows of slots are held against to find what this view's query asks for; `None` if they tell
-    /// nothing.
+    /// The bound for a query of this view; `None` if it would rule out nothing.
     pub(super) fn bound<'a>(&self, query: &'a mut Query) -> Option<Bound<'a>> {
         self.shape.bound(query)
     }
 
-    /// Whether the slot of this number, which has a row, is farther away than `rank_max`.
+    /// Whether the vector of a slot with a row is farther away than `rank_max`.
     #[inline]
     pub(super) fn rules_out(&self, bound: &Bound<'_>, number: Node, rank_max: f32) -> bool {
         bound.rules_out(self.row(number), rank_max)
     }
 
-    /// Has the query ask for this vector, in the shape that the walk compares.
+    /// Sets `query` to this vector, quantized like the rows.
     pub(super) fn ask(&self, vector: &[f32], query: &mut Query) {
         self.shape.ask(vector, query);
     }
 
-    /// How much of the heap codes take, and about how much everything else. Costs nothing to ask.
+    /// The heap bytes of the codes, and about those of the rest. In constant time.
     pub(super) fn bytes(&self) -> (usize, usize) {
         let twins = table::<Node, Vec<Node>>(self.twins.capacity()) + 2 * list::<Node>(self.twins_all);
         let links = Block::link_bytes(self.degrees) + list::<Block>(1);
@@ -457,7 +450,7 @@ impl View {
     }
 }
 
-/// A number that has nothing to do with `number`, and is always the same.
+/// A pseudo-random number, derived from `number`.
 fn astray(number: usize) -> usize {
     ((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
 }

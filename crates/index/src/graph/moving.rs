@@ -1,4 +1,4 @@
-//! The graph of the slots that are left after a compaction: the same one, without the emptied nodes.
+//! Remapping a graph after a compaction: the same graph without the deleted nodes.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use super::scratch::{Key, Space, scratch};
 use super::{Entry, Graph, Node, View, mend};
 
 impl Graph {
-    /// This graph without the nodes that `moved` has no new number for. It numbers the others in their
-    /// order, from zero. Whoever had an emptied neighbour chooses anew among the others and the
-    /// neighbours of the emptied ones; the place of an emptied node that has twins goes to one of them.
+    /// This graph with the numbers of `moved`, without the nodes that have no new number. A node that had a deleted neighbour
+    /// selects its neighbours again, among the remaining ones and the neighbours of the deleted ones. The place of a deleted
+    /// node that has duplicates goes to one of them.
     pub(in super::super) fn moved(
         &self,
         moved: impl Fn(Node) -> Option<Node>,
@@ -75,15 +75,15 @@ impl Graph {
 }
 
 impl View {
-    /// For each node that goes and has twins, the first of them that stays.
+    /// For each deleted node with duplicates, its first duplicate that stays.
     fn heirs(&self, moved: &impl Fn(Node) -> Option<Node>) -> HashMap<Node, Node> {
         let stays = |node: &Node| moved(*node).is_some();
         let gone = self.twins.iter().filter(|(first, _)| !stays(first));
         gone.filter_map(|(first, twins)| Some((*first, *twins.iter().find(|twin| stays(twin))?))).collect()
     }
 
-    /// What is left of the neighbours that `node` had among `nodes` nodes, by their new numbers, and whether they
-    /// were chosen anew. This is the graph that the new numbers are of, with all its rows.
+    /// The new neighbours of `node`, by new numbers, and whether they were selected again. `self` is the new graph, with all its
+    /// rows; `nodes` is the number of nodes of the old one.
     pub(super) fn surviving<N: Iterator<Item = Node>>(
         &self,
         node: Node,
@@ -99,7 +99,7 @@ impl View {
             let renumbered = left.into_iter().filter_map(moved).filter(|node| *node != own);
             return (renumbered.map(|node| Key::new(0.0, node)).collect(), false);
         }
-        // Through emptied nodes to those behind them, until there are enough to choose from.
+        // Expand deleted nodes breadth-first until there are enough candidates.
         space.start(nodes);
         space.see(node);
         for known in left.iter().chain(&gone) {
@@ -129,7 +129,7 @@ impl View {
         (self.choose(own, &candidates, self.degrees.at(level), space), true)
     }
 
-    /// Has the neighbours that nodes have found anew lead to them: those that did are gone, too.
+    /// Links the selected neighbours back to their nodes: those that did so before may be deleted.
     pub(super) fn lead_back(&self, found: Vec<(Node, usize, Vec<Key>)>, space: &mut Space) {
         for (node, level, neighbours) in found {
             for key in neighbours {

@@ -1,4 +1,4 @@
-//! What a walk needs besides the graph, kept for the next walk.
+//! Reusable buffers of walks.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,18 +12,18 @@ static SPACES: Pool<Space> = Pool::new();
 /// Borrowed from a pool and given back.
 pub(super) type Scratch = Pooled<Space>;
 
-/// One that is free, or a new one.
+/// Buffers from the pool, or new ones.
 pub(super) fn scratch() -> Scratch {
     SPACES.take()
 }
 
-/// Room to work in.
+/// The buffers of a walk.
 #[derive(Default)]
 pub(super) struct Space {
-    /// For each node the walk that has seen it last.
+    /// For each node, the number of the last walk that has seen it.
     seen: Vec<u8>,
     walk: u8,
-    /// Nearest first.
+    /// The nodes found, nearest first.
     pub(super) found: Vec<Key>,
     pub(super) open: BinaryHeap<Reverse<Key>>,
     pub(super) fresh: Vec<Node>,
@@ -33,7 +33,7 @@ pub(super) struct Space {
 }
 
 impl Space {
-    /// Forgets what it has seen, for a walk among `nodes` nodes.
+    /// Prepares for a walk among `nodes` nodes.
     pub(super) fn start(&mut self, nodes: usize) {
         if self.seen.len() < nodes {
             self.seen.resize(nodes, 0);
@@ -47,7 +47,7 @@ impl Space {
         self.open.clear();
     }
 
-    /// Whether the node is seen for the first time.
+    /// Marks a node as seen. Returns whether this walk sees it for the first time.
     #[inline]
     pub(super) fn see(&mut self, node: Node) -> bool {
         let seen = &mut self.seen[node as usize];
@@ -57,19 +57,19 @@ impl Space {
     }
 }
 
-/// A node and its rank in one number that orders by rank, and whether it has been expanded.
+/// A node with its rank and a flag whether it was expanded, packed into an integer that orders by rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key(u64);
 
 impl Key {
     const EXPANDED: u64 = 1;
-    /// Nodes have a bit less than a `u32`, for the mark.
+    /// Nodes have 31 bits, as the flag takes one.
     pub(super) const NODES_MAX: usize = 1 << 31;
 
     #[inline]
     pub(super) fn new(rank: f32, node: Node) -> Self {
         let bits = rank.to_bits();
-        // The order of floats as the order of integers: all bits of a negative one turn, else the sign.
+        // Maps floats to integers of the same order: inverts all bits of negative numbers, and the sign bit of others.
         let ordered = bits ^ (((bits.cast_signed() >> 31).cast_unsigned()) | 1 << 31);
         Self(u64::from(ordered) << 32 | u64::from(node) << 1)
     }

@@ -1,17 +1,17 @@
-//! A graph as bytes, and back.
+//! The bytes of a graph.
 //!
-//! A node is named by a hash of its point's id and vector, so whoever reads the bytes needs nothing but
-//! its points: those that were written since, in whatever order, are linked anew, and those that are gone
-//! are left out. Codes are not kept; they are made of the vectors in less time than it takes to read them.
+//! A node is identified by a hash of its point's id and vector, so reading a graph needs nothing but the points:
+//! points written since, in whatever order, are linked, and deleted ones are left out. Codes are not stored, as
+//! computing them takes less time than reading them.
 //!
 //! ```text
 //! "VZGRAPH3"  metric u8  precision u8  dimension u32  m u32  efConstruction u32
 //! unit f32  length² f32  center f32 × dimension
 //! nodes u32  entry u32
-//! name 16 × nodes        zeros: an emptied slot, or one that another stands for
+//! name 16 × nodes        zeros: a deleted slot, or a duplicate
 //! level u8 × nodes
 //! neighbours u32 × (2m + level·m), node by node
-//! BLAKE3 of all that, 32
+//! BLAKE3 of all in front, 32
 //! ```
 //!
 //! All numbers are little-endian.
@@ -32,7 +32,7 @@ use super::{Degrees, Entry, Graph, Node, Slot, View, mend};
 const MAGIC: &[u8; 8] = b"VZGRAPH3";
 const HASH_BYTES: usize = 32;
 
-/// What a node is known by.
+/// The hash that identifies a node.
 pub(in super::super) type Name = [u8; 16];
 
 const EMPTIED: Name = [0; 16];
@@ -46,22 +46,22 @@ pub(in super::super) fn name(id: &str, vector: &[f32]) -> Name {
     name
 }
 
-/// Why bytes are no graph for these points. They are not needed: the graph can be built anew.
+/// Why a stored graph is not used. It is not needed either: the graph can be built again.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum UnusableGraph {
-    /// They are not what was written.
+    /// Its bytes are not those that were written.
     #[error("its checksum is wrong")]
     Damaged,
-    /// They were written by another version, or for another kind of collection.
+    /// It was written by another version, or for a collection of another kind.
     #[error("it is of another kind")]
     Other,
-    /// Linking what was written since was asked to stop.
+    /// Linking the points written since was stopped.
     #[error(transparent)]
     Stopped(#[from] LinkingStopped),
 }
 
 impl View {
-    /// Writes the graph. `name_of` names the point of a node, unless it was emptied.
+    /// Writes the graph. `name_of` returns the name of a node's point, or `None` if it was deleted.
     pub(in super::super) fn write(
         &self,
         name_of: impl Fn(Node) -> Option<Name>,
@@ -95,7 +95,7 @@ impl View {
             let (block, offset) = self.block(node);
             for level in 0..=block.level(offset) {
                 let places = block.neighbours(offset, level);
-                // Not those that came after this view.
+                // Without links to nodes that are newer than this view.
                 let known = known(places).filter(|node| (*node as usize) < self.len);
                 let padded = known.chain(std::iter::repeat(NONE)).take(places.len());
                 bytes.clear();
@@ -109,9 +109,9 @@ impl View {
 }
 
 impl Graph {
-    /// Reads a graph for these slots, the first `end` of the collection, and links those that it does not
-    /// know. Those of them behind all that it knows are linked until it is `enough`; the others in any case, since
-    /// a view ends at its first slot that is not linked.
+    /// Reads a graph for the first `end` slots of the collection, and links the nodes that it does not contain. Once `enough`
+    /// returns true, nodes that are newer than all known ones stay unlinked; the others are linked in any case, as a view
+    /// ends at its first unlinked slot.
     pub(in super::super) fn read<'a>(
         bytes: &[u8],
         metric: Metric,
@@ -136,7 +136,7 @@ impl Graph {
         let mut view = View::empty(Arc::new(shape), degrees);
         let named = (0..).zip(&stored.names).filter(|(_, name)| **name != EMPTIED);
         let mut by_name: HashMap<Name, usize> = named.map(|(node, name)| (*name, node)).collect();
-        // Where each stored node lies now, and the slots that no stored node is for.
+        // The slot of each stored node, and the slots without a stored node.
         let mut places: Vec<Option<Node>> = vec![None; stored.names.len()];
         let mut unknown = Vec::new();
         #[expect(clippy::cast_possible_truncation, reason = "no more slots are taken")]
@@ -172,7 +172,7 @@ impl Graph {
     }
 }
 
-/// What the bytes say, taken apart.
+/// The parsed bytes.
 struct Stored<'a> {
     metric: u8,
     precision: Precision,
@@ -219,7 +219,7 @@ impl<'a> Stored<'a> {
         rest.0.is_empty().then_some(stored)
     }
 
-    /// Where the lists of each node begin among the neighbours; it was made sure that they are all there.
+    /// The offset of each node's first list in `neighbours`; `parse` has checked that all lists are there.
     fn starts(&self) -> Vec<usize> {
         let lists = |level: &u8| 4 * (2 + usize::from(*level)) * self.degrees.m;
         let next = |start: &mut usize, level| Some(std::mem::replace(start, *start + lists(level)));
@@ -233,12 +233,11 @@ impl<'a> Stored<'a> {
         let start = starts.get(node as usize).filter(|_| reaches).map(|start| start + before);
         let list = start.and_then(|start| self.neighbours.get(start..start + 4 * self.degrees.at(level)));
         let known = list.unwrap_or_default().as_chunks().0.iter().map(|bytes| Node::from_le_bytes(*bytes));
-        // What names no node is no neighbour.
+        // Ignore numbers that are no node's.
         known.filter(|known| (*known as usize) < self.levels.len())
     }
 
-    /// Writes the neighbours of every node that still has a place there. Whoever has lost one chooses anew among
-    /// the others and those behind the lost ones.
+    /// Writes the neighbours of every node that still exists. A node that has lost one selects its neighbours again.
     fn place(&self, places: &[Option<Node>], view: &mut View, space: &mut Space) {
         let place = |node: Node| places.get(node as usize).copied().flatten();
         let starts = self.starts();
@@ -275,7 +274,7 @@ impl<'a> Stored<'a> {
     }
 }
 
-/// What has not been read yet.
+/// The bytes not yet parsed.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
@@ -294,7 +293,7 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// Writes on, and hashes what it writes.
+/// Hashes the bytes that it writes.
 struct Hashed<W> {
     out: W,
     hasher: blake3::Hasher,

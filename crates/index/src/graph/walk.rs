@@ -1,4 +1,4 @@
-//! From an entry to the nodes nearest to a probe.
+//! Walks from an entry point to the nodes nearest to a probe.
 
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
@@ -9,13 +9,13 @@ use super::scratch::{Key, Space, scratch};
 use super::{Entry, Node, View};
 use crate::prefetch::prefetch;
 
-/// How far ahead of the comparison codes are asked for.
+/// How many rows ahead of the comparison are prefetched.
 const AHEAD: usize = 8;
-/// As many times more candidates are kept by a walk that has to go elsewhere.
+/// A walk that finds matches late keeps this many times as many candidates.
 const CANDIDATES_ELSEWHERE: usize = 8;
 
 impl View {
-    /// About `ef` nodes that are near to what is sought, nearest first.
+    /// Calls `found` with about `ef` nodes that are near to the query, nearest first, and their duplicates.
     pub(in super::super) fn nearest(&self, query: &Query, ef: usize, mut found: impl FnMut(&[Node])) {
         let probe = query.probe();
         let Some(entry) = self.start(probe) else { return };
@@ -31,9 +31,9 @@ impl View {
         found(&space.fresh);
     }
 
-    /// The same, of nodes that `accept` takes. Gives up when it has compared more than `effort`. If it passes
-    /// over more than `patience` nodes before the first, then what is accepted lies elsewhere and the walk
-    /// comes upon one side of it: it looks for more, so as not to take that for the nearest.
+    /// Like [`nearest`](Self::nearest), but only with nodes that `accept` takes. Gives up after comparing more than `effort`
+    /// nodes. If the walk passes over more than `patience` nodes before the first match, the matches lie elsewhere and the walk
+    /// approaches them from one side; then it keeps more candidates, so as not to miss the nearest.
     pub(in super::super) fn nearest_accepted(
         &self,
         query: &Query,
@@ -83,7 +83,7 @@ impl View {
         Ok(())
     }
 
-    /// Keeps those of a node and its twins that `accept` takes, and says whether there were any.
+    /// Keeps the node and its duplicates that `accept` takes. Returns whether there were any.
     fn keep_accepted(
         &self,
         key: Key,
@@ -102,7 +102,7 @@ impl View {
         accepted
     }
 
-    /// Where a walk to the probe begins.
+    /// The entry point of a walk to the probe.
     fn start(&self, probe: &Probe) -> Option<Entry> {
         let Some(best) = self.starts.iter().map(|node| self.key(probe, *node)).min() else {
             return self.entry;
@@ -111,7 +111,7 @@ impl View {
         Some(Entry { node: best.node(), level: block.level(offset) })
     }
 
-    /// From level to level down to the one above `level`, always to the nearest neighbour.
+    /// Descends greedily from the entry point to the level above `level`, and returns the nearest node there.
     pub(super) fn descend(&self, probe: &Probe, entry: Entry, level: usize) -> Key {
         let mut best = self.key(probe, entry.node);
         for level in (level + 1..=entry.level).rev() {
@@ -135,7 +135,7 @@ impl View {
         best
     }
 
-    /// The best-first search of the paper (algorithm 2) with one sorted list, left in `space.found`.
+    /// The best-first search of the paper (algorithm 2) with one sorted list. Leaves the nodes in `space.found`.
     pub(super) fn search_level(
         &self,
         probe: &Probe,
@@ -157,7 +157,7 @@ impl View {
             }
             let node = key.node();
             *key = key.expanded();
-            // Unless something nearer is found meanwhile, that one is next.
+            // Unless a nearer node is found meanwhile, this one is expanded next.
             if let Some(key) = space.found.get(next + 1) {
                 let (block, offset) = self.block(key.node());
                 prefetch(block.neighbours(offset, level));
@@ -175,7 +175,7 @@ impl View {
         }
     }
 
-    /// The neighbours that were not seen before, into `space.fresh`, the first of them on their way.
+    /// Puts the neighbours that were not seen before into `space.fresh`, and prefetches the rows of the first ones.
     #[inline]
     fn gather(&self, node: Node, level: usize, space: &mut Space) {
         let (block, offset) = self.block(node);
@@ -189,7 +189,7 @@ impl View {
                 break;
             }
             if (node as usize) < self.len {
-                // Kept either way and written over if it was seen: nobody can foretell which it will be.
+                // Written in any case, and overwritten if it was seen before: the branch would be unpredictable.
                 space.fresh[count] = node;
                 count += usize::from(space.see(node));
             }
@@ -212,11 +212,11 @@ impl View {
     }
 }
 
-/// A walk that would take longer than looking at every node that may be returned.
+/// The walk would take longer than comparing every node that may match.
 #[derive(Debug)]
 pub(in super::super) struct TooFar;
 
-/// Puts `key` where it belongs among the nearest `ef`, and says where that is.
+/// Inserts `key` into the sorted nearest `ef`, and returns its position if it is among them.
 #[inline]
 fn keep(found: &mut Vec<Key>, key: Key, ef: usize) -> Option<usize> {
     if found.len() >= ef {
