@@ -1,4 +1,4 @@
-//! What one condition asks.
+//! The conditions of a filter, and their evaluation.
 
 use std::collections::HashSet;
 use std::ops::Bound;
@@ -11,23 +11,23 @@ use super::number::Number;
 /// One condition of a filter.
 #[derive(Clone, Debug)]
 pub(in super::super) enum Condition {
-    /// A value at the key is one of these.
+    /// A value at the key equals one of these.
     Any(Key, Values),
-    /// A value at the key, not null, is none of these.
+    /// A value at the key, other than null, equals none of these.
     Except(Key, Values),
     /// A number at the key is within these bounds.
     Range(Key, Range),
-    /// Nothing is at the key, or null or `[]`.
+    /// The key has no value but null or `[]`.
     IsEmpty(Key),
     /// A value at the key is null.
     IsNull(Key),
     /// The point has one of these ids.
     HasId(HashSet<Box<str>>),
-    /// The point fulfils this filter.
+    /// The point matches this filter.
     Nested(Filter),
 }
 
-/// A set of texts, numbers and booleans.
+/// A set of strings, numbers and booleans.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Values {
     pub(in super::super) texts: HashSet<Box<str>>,
@@ -35,7 +35,7 @@ pub(in super::super) struct Values {
     pub(in super::super) booleans: HashSet<bool>,
 }
 
-/// Bounds on a number, all of which hold.
+/// Bounds on a number, which must all hold.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Range {
     pub(super) gt: Option<Number>,
@@ -45,7 +45,7 @@ pub(in super::super) struct Range {
 }
 
 impl Condition {
-    /// The key that it is about, if it is about one.
+    /// The condition's key, if it has one.
     pub(in super::super) fn key(&self) -> Option<&Key> {
         match self {
             Self::Any(key, _)
@@ -82,7 +82,7 @@ impl Values {
         self.len() == 0
     }
 
-    /// How many they are.
+    /// How many values there are.
     pub(in super::super) fn len(&self) -> usize {
         self.texts.len() + self.numbers.len() + self.booleans.len()
     }

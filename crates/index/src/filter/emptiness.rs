@@ -1,32 +1,32 @@
-//! Whether a filter says anything: what deletes all that fulfils one asks first.
+//! Whether a filter is unconditional: a deletion by filter refuses one that matches every point.
 
 use super::Filter;
 use super::condition::Condition;
 
-/// Why a filter selects without asking anything of a point.
+/// Why a filter matches points without a condition on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unconditional {
-    /// There is no condition in it, however deep.
+    /// It has no condition at any depth.
     #[error("the filter has no condition")]
     NoCondition,
-    /// Every point fulfils it: by an empty filter within it, or by a list without a value.
+    /// Every point matches it, because of an empty filter or an empty list in it.
     #[error(
         "the filter matches every vector, by a filter without a condition or a list without a value in it"
     )]
     MatchesEvery,
 }
 
-/// What is known of a filter or condition without looking at a point.
+/// The result of a filter or condition, as far as it is the same for every point.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Known {
     Always,
     Never,
-    /// It depends.
+    /// It depends on the point.
     Unknown,
 }
 
 impl Filter {
-    /// Why it selects without asking anything of a point, if it does.
+    /// Why the filter is unconditional, or `None` if it is not.
     pub fn unconditional(&self) -> Option<Unconditional> {
         if !self.has_condition() {
             Some(Unconditional::NoCondition)
@@ -87,7 +87,7 @@ impl Known {
     }
 }
 
-/// Whether all of them are.
+/// The conjunction of all.
 fn all(known: impl Iterator<Item = Known>) -> Known {
     known.fold(Known::Always, |all, one| match (all, one) {
         (Known::Never, _) | (_, Known::Never) => Known::Never,

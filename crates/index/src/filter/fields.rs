@@ -1,8 +1,7 @@
-//! What lies at a key in a payload.
+//! The values at a key in a payload.
 //!
-//! A payload stays text: its top level is split into fields once for a point, and only the fields
-//! that a filter names are read further. No step here recurses by the payload's depth, so a payload
-//! of nothing but brackets costs no stack.
+//! A payload stays text. Its top level is split into members once for each point, and only members that a filter names are
+//! parsed further. No function here recurses by the depth of the payload, so deeply nested payloads cost no stack.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -17,7 +16,7 @@ use vectorizer_log::Payload;
 use super::key::{Key, Step};
 use super::number::Number;
 
-/// The fields of a payload, split when first asked for.
+/// The top level of a payload, split on first use.
 pub(super) struct Fields<'a> {
     payload: Option<&'a Payload>,
     top: OnceCell<Object<'a>>,
@@ -32,7 +31,7 @@ pub(in super::super) enum Value<'a> {
     Text(Cow<'a, str>),
     /// An object or an array.
     Composite,
-    /// Valid in JSON's grammar, but nothing that can be held.
+    /// Valid JSON, but not representable: a string with half a surrogate pair, for example.
     Unreadable,
 }
 
@@ -41,7 +40,7 @@ impl<'a> Fields<'a> {
         Self { payload, top: OnceCell::new() }
     }
 
-    /// Whether `fulfils` is true of any value at `key`, each array replaced by its elements.
+    /// Whether `matches` is true of any value at `key`; an array counts as its elements.
     pub(super) fn any(&self, key: &Key, fulfils: &mut dyn FnMut(Value<'a>) -> bool) -> bool {
         self.any_found(key, &mut |found| match found {
             Found::Member(raw) => match elements(raw) {
@@ -52,7 +51,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Whether there is anything at `key` but null and empty arrays.
+    /// Whether there is a value at `key` other than null and empty arrays.
     pub(super) fn any_content(&self, key: &Key) -> bool {
         self.any_found(key, &mut |found| {
             let (Found::Member(raw) | Found::Element(raw)) = found;
@@ -69,11 +68,11 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What the last step of a key leads to.
+/// The value at the last step of a key.
 enum Found<'a> {
-    /// An array stands for its elements.
+    /// A member's value. An array counts as its elements.
     Member(&'a RawValue),
-    /// One element of an array. If it is an array itself, it stands for nothing.
+    /// One element of an array. If it is an array itself, it is not expanded.
     Element(&'a RawValue),
 }
 
@@ -103,12 +102,12 @@ fn walk<'a>(object: &Object<'a>, steps: &[Step], fulfils: &mut dyn FnMut(Found<'
     }
 }
 
-/// The elements of an array; `None` for anything else.
+/// The elements of an array; `None` for any other value.
 pub(super) fn elements(value: &RawValue) -> Option<Vec<&RawValue>> {
     value.get().starts_with('[').then(|| serde_json::from_str(value.get()).unwrap_or_default())
 }
 
-/// Whether a value that is no array is anything but null.
+/// Whether a value other than an array is not null.
 fn is_content(value: &RawValue) -> bool {
     value.get() != "null"
 }
@@ -127,11 +126,11 @@ impl<'a> Value<'a> {
     }
 }
 
-/// A JSON text, copied only if it has escapes.
+/// A JSON string, copied only if it has escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The members of an object, in order. Of members with one name the last counts.
+/// The members of an object, in order. Of members with the same name, the last counts.
 #[derive(Default)]
 pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
@@ -140,12 +139,12 @@ impl<'a> Object<'a> {
         Self::of(payload.as_str())
     }
 
-    /// The object of this text; one that cannot be read has no members.
+    /// Parses an object. One that cannot be parsed has no members.
     pub(super) fn of(text: &'a str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
     }
 
-    /// Those that count, by name.
+    /// The members that count, by name.
     pub(super) fn members(&self) -> BTreeMap<&str, &'a RawValue> {
         self.0.iter().map(|(name, value)| (&**name, *value)).collect()
     }

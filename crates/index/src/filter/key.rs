@@ -1,9 +1,9 @@
-//! Keys: the way to a value in a payload, and how it is written.
+//! Keys: paths to values in a payload, and their syntax.
 //!
-//! A key is written as Qdrant writes it: names of members with dots between them. A name with dots, brackets,
-//! quotes or backslashes in it, and the empty name, is written in double quotes, where a backslash precedes each
-//! quote and backslash that belongs to the name: `"service.name"`, `log."a\"b".c`. An array stands for its elements,
-//! with `[]` behind its name as without; `[0]` behind it stands for that one element.
+//! The syntax is Qdrant's: names of members, separated by dots. A name with dots, brackets, quotes or backslashes, and the
+//! empty name, is written in double quotes, with a backslash before each quote and backslash of the name:
+//! `"service.name"`, `log."a\"b".c`. An array counts as its elements, with or without `[]` after its name; `[0]` selects
+//! one element.
 
 use std::fmt::{self, Write as _};
 use std::str::Chars;
@@ -12,33 +12,33 @@ use vectorizer_log::PayloadPath;
 
 use super::Filter;
 
-/// The way to a value: the names of the members that lead there. Never empty.
+/// A path to a value: the names of the members on it. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key(Box<[Step]>);
 
-/// One member, and perhaps one element of it.
+/// One member, and optionally one element of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) name: Box<str>,
     pub(super) element: Option<usize>,
 }
 
-/// A text that is no key.
+/// Why a string is not a key.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidKey {
-    /// It has more than [`Key::BYTES_MAX`].
+    /// It is longer than [`Key::BYTES_MAX`].
     #[error("the key has {bytes} bytes, at most {max} are allowed", max = Key::BYTES_MAX)]
     TooLong {
-        /// Its length.
+        /// Its length in bytes.
         bytes: usize,
     },
-    /// It has more than [`Key::STEPS_MAX`].
+    /// It has more steps than [`Key::STEPS_MAX`].
     #[error("the key has more than {max} steps", max = Key::STEPS_MAX)]
     TooManySteps,
-    /// There is no name in front of a dot, a bracket or the end.
+    /// A name is missing before a dot, a bracket or the end.
     #[error("the key {0:?} has an empty step")]
     EmptyStep(String),
-    /// A character that a name has in quotes only.
+    /// A character that may only occur in a quoted name.
     #[error(
         "the key {key:?} has {found:?} outside quotes; a name with dots, brackets, quotes or backslashes is written in double quotes"
     )]
@@ -48,13 +48,13 @@ pub enum InvalidKey {
         /// The character.
         found: char,
     },
-    /// A quoted name that does not end.
+    /// A quoted name has no closing quote.
     #[error("the key {0:?} has a quoted name without its closing quote")]
     Unclosed(String),
-    /// A backslash in front of something else than a quote or a backslash.
+    /// A backslash precedes neither a quote nor a backslash.
     #[error("the key {0:?} has a backslash in quotes that precedes neither a quote nor a backslash")]
     UnknownEscape(String),
-    /// Neither a dot nor a bracket behind a quoted name or a bracket.
+    /// A quoted name or a bracket is followed by neither a dot nor a bracket.
     #[error("the key {key:?} has {found:?} where a dot or the end is expected")]
     Unseparated {
         /// The key.
@@ -62,47 +62,47 @@ pub enum InvalidKey {
         /// The character.
         found: char,
     },
-    /// Something else than nothing or the number of an element between brackets.
+    /// The brackets contain neither nothing nor the number of an element.
     #[error(
         "the key {0:?} has brackets without the number of an element; [] stands for all elements, [0] for the first"
     )]
     InvalidElement(String),
-    /// Brackets behind brackets.
+    /// Brackets follow brackets.
     #[error("the key {0:?} leads into arrays within arrays, where filters find nothing")]
     ArrayInArray(String),
 }
 
-/// A text that names no path to index.
+/// Why a string is not a path to index.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidIndexPath {
-    /// It is no key.
+    /// It is not a key.
     #[error(transparent)]
     Key(#[from] InvalidKey),
-    /// It leads to one element of an array.
+    /// It selects one element of an array.
     #[error(
         "the path {path:?} leads to one element of an array, and an index holds all elements: {whole:?} answers filters on each"
     )]
     OneElement {
-        /// As it was written.
+        /// The path as it was written.
         path: String,
         /// The path of all elements.
         whole: String,
     },
-    /// It is longer once every name that needs quotes has them.
+    /// It is too long once every name that needs quotes has them.
     #[error("the path has {bytes} bytes with its quotes, at most {max} are allowed", max = PayloadPath::BYTES_MAX)]
     TooLong {
-        /// Its length.
+        /// Its length in bytes.
         bytes: usize,
     },
 }
 
 impl Key {
-    /// How long a key may be written, in bytes.
+    /// The longest key, in bytes.
     pub const BYTES_MAX: usize = 1024;
-    /// How many steps it may have.
+    /// The most steps of a key.
     pub const STEPS_MAX: usize = Filter::KEY_STEPS_MAX;
 
-    /// The key that is written like this.
+    /// Parses a key.
     pub fn parse(text: &str) -> Result<Self, InvalidKey> {
         if text.len() > Self::BYTES_MAX {
             return Err(InvalidKey::TooLong { bytes: text.len() });
@@ -123,7 +123,7 @@ impl Key {
         }
     }
 
-    /// The path to index that is written like this, as a key is.
+    /// Parses a path to index, which has the syntax of a key.
     pub fn index_path(text: &str) -> Result<PayloadPath, InvalidIndexPath> {
         let key = Self::parse(text)?;
         let path = key.path();
@@ -134,17 +134,17 @@ impl Key {
         path.map_err(|invalid| InvalidIndexPath::TooLong { bytes: invalid.bytes })
     }
 
-    /// What leads to the value, step by step.
+    /// The steps to the value.
     pub(super) fn steps(&self) -> &[Step] {
         &self.0
     }
 
-    /// Whether it leads to one element of an array only.
+    /// Whether it selects one element of an array.
     pub fn has_element(&self) -> bool {
         self.0.iter().any(|step| step.element.is_some())
     }
 
-    /// The path of all that it may lead to, as [`each_place`](super::each_place) says it: of an array all elements.
+    /// The path of all values that it may select, as [`each_place`](super::each_place) names it: all elements of an array.
     pub(in super::super) fn path(&self) -> String {
         let mut path = String::new();
         for step in &self.0 {
@@ -154,7 +154,7 @@ impl Key {
     }
 }
 
-/// As it is written with as few quotes as possible.
+/// Writes the key with as few quotes as possible.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
@@ -168,7 +168,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Writes a name behind those that lead to it.
+/// Appends a name to a path.
 pub(super) fn write_name(path: &mut String, name: &str) {
     if !path.is_empty() {
         path.push('.');
@@ -187,7 +187,7 @@ pub(super) fn write_name(path: &mut String, name: &str) {
     path.push('"');
 }
 
-/// Whether a name with this character in it is written in quotes.
+/// Whether a name with this character must be quoted.
 fn is_quoted(character: char) -> bool {
     matches!(character, '.' | '[' | ']' | '"' | '\\')
 }
@@ -216,7 +216,7 @@ impl Reader<'_> {
         if name.is_empty() {
             return Err(InvalidKey::EmptyStep(self.text.to_owned()));
         }
-        // A quote within a name has always been part of it.
+        // A quote within an unquoted name has always been part of it.
         if let Some(found) = name.chars().find(|found| matches!(found, ']' | '\\')) {
             return Err(InvalidKey::NotQuoted { key: self.text.to_owned(), found });
         }
@@ -239,7 +239,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What is between brackets, if there are some: `None` for all elements.
+    /// The element in brackets, if there are any: `None` for all elements.
     fn element(&mut self) -> Result<Option<usize>, InvalidKey> {
         if !self.next_is('[') {
             return Ok(None);
@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(names(r#""a\"b\\""#), [r#"a"b\"#]);
         assert_eq!(names(r#""""#), [""]);
         assert_eq!(names(r#""a[0]"[3]"#), ["a[0]"]);
-        // As keys were written before there were quotes.
+        // Keys in the syntax without quotes.
         assert_eq!(names("ä\""), ["ä\""]);
         assert_eq!(names("a b-c_d/e:f%2E"), ["a b-c_d/e:f%2E"]);
     }

@@ -1,11 +1,11 @@
-//! Conditions on ids and payloads.
+//! Filters: conditions on ids and payloads.
 //!
-//! - `parse`: from JSON to conditions, with limits; `key`: how the way to a value is written.
-//! - `condition`: what a condition asks.
-//! - `fields`: what lies at a key in a payload's text, without parsing the rest of it.
-//! - `places`: every key that leads somewhere in a payload.
+//! - `parse`: from JSON to conditions, with limits; `key`: the syntax of keys.
+//! - `condition`: evaluation.
+//! - `fields`: the values at a key in a payload's text, without parsing the rest.
+//! - `places`: all keys of a payload.
 //! - `number`: numbers that compare exactly.
-//! - `emptiness`: whether a filter says anything.
+//! - `emptiness`: unconditional filters.
 
 mod condition;
 mod emptiness;
@@ -28,7 +28,7 @@ pub(super) use number::Number;
 pub use parse::InvalidFilter;
 pub(super) use places::{Place, each_place};
 
-/// Conditions that a point fulfils or not, in Qdrant's grammar:
+/// Conditions that a point matches or not, in Qdrant's grammar:
 ///
 /// ```json
 /// {
@@ -39,22 +39,21 @@ pub(super) use places::{Place, each_place};
 /// }
 /// ```
 ///
-/// All of `must`, none of `must_not`, and at least one of `should` if it has any; each takes a
-/// list or a single condition, and a filter is a condition itself. An empty filter matches every
-/// point.
+/// A point matches if it matches all of `must`, none of `must_not`, and at least one of `should` if there are any. Each
+/// takes a list or a single condition, and a filter is a condition itself. An empty filter matches every point.
 ///
-/// - `{"key", "match": {"value": v}}`: a value at the key is `v`, a text, a number or a boolean. Numbers are compared
-///   as the decimals that they are: `1`, `1.0` and `10e-1` are equal, and no two others are.
-/// - `{"key", "match": {"any": [v, …]}}`: a value at the key is one of these.
-/// - `{"key", "match": {"except": [v, …]}}`: a value at the key, not null, is none of these.
+/// - `{"key", "match": {"value": v}}`: a value at the key equals `v`, a string, a number or a boolean. Numbers are compared
+///   as decimals: `1`, `1.0` and `10e-1` are equal, and no two other numbers are.
+/// - `{"key", "match": {"any": [v, …]}}`: a value at the key equals one of these.
+/// - `{"key", "match": {"except": [v, …]}}`: a value at the key, other than null, equals none of these.
 /// - `{"key", "range": {"gt", "gte", "lt", "lte"}}`: a number at the key is within these bounds.
-/// - `{"is_empty": {"key"}}`: there is nothing at the key but null or `[]`, or not even that.
+/// - `{"is_empty": {"key"}}`: the key has no value but null or `[]`.
 /// - `{"is_null": {"key"}}`: a value at the key is null.
 /// - `{"has_id": ["id", …]}`: the point has one of these ids.
 ///
-/// A dot in a key leads into an object; a name with a dot in it is quoted (see [`Key`]). An array stands for its
-/// elements, on the way and at the end; an array within an array does not. What of a payload cannot be read (a text
-/// with half a surrogate pair, say) equals nothing.
+/// A dot in a key leads into an object; a name with a dot in it is quoted (see [`Key`]). An array counts as its elements,
+/// on the way and at the end; an array within an array does not. A value that cannot be represented (a string with half a
+/// surrogate pair, for example) equals nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub(super) must: Vec<Condition>,
@@ -63,16 +62,16 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// How deep filters may be nested, the outermost included.
+    /// The deepest nesting of filters, the outermost included.
     pub const DEPTH_MAX: usize = 16;
-    /// How many conditions a filter may have, all levels together.
+    /// The most conditions of a filter, all levels together.
     pub const CONDITIONS_MAX: usize = 1024;
-    /// How many values all its `any`, `except` and `has_id` may list together.
+    /// The most values in all lists of `any`, `except` and `has_id` together.
     pub const VALUES_MAX: usize = 16_384;
-    /// How many steps a key may have.
+    /// The most steps of a key.
     pub const KEY_STEPS_MAX: usize = 32;
 
-    /// Whether a point with this id and payload fulfils the filter.
+    /// Whether a point with this id and payload matches the filter.
     pub fn matches(&self, id: &str, payload: Option<&Payload>) -> bool {
         self.holds(id, &Fields::new(payload))
     }

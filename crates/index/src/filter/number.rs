@@ -1,23 +1,23 @@
-//! Numbers of JSON, compared as the decimals that they are.
+//! JSON numbers that compare as exact decimals.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 
-/// Every decimal of so many digits is told from every other by the `f64` nearest to it,
+/// Decimals of at most this many digits differ if and only if their nearest `f64` do,
 const EXACT_DIGITS: usize = 15;
-/// if its first digit is no further from the point.
+/// provided that their exponent is at most this.
 const EXACT_EXPONENT: i64 = 290;
-/// An exponent that is written larger than this counts as this. No number of 64 KiB reaches it otherwise.
+/// A larger exponent counts as this one. A number of 64 KiB reaches it only by its exponent.
 const EXPONENT_MAX: i64 = 1 << 60;
 
-/// A decimal of any size and precision: `42`, `42.0` and `4.2e1` are the same, `9007199254740993` and
-/// `9007199254740992` are not. Takes 16 bytes, and more only if it is none that a program writes for an `f64`.
+/// A decimal of any size and precision: `42`, `42.0` and `4.2e1` are equal, `9007199254740993` and `9007199254740992` are
+/// not. It takes 16 bytes, and more only if it is not the shortest form of an `f64`.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Number {
-    /// The `f64` nearest to it, which keeps the order. Neither NaN nor -0.0.
+    /// The nearest `f64`, which preserves the order. Neither NaN nor -0.0.
     nearest: f64,
-    /// The number, unless it is the one of the fewest digits that `nearest` is nearest to.
+    /// The exact number, unless it is the shortest decimal whose nearest `f64` is `nearest`.
     exact: Option<Box<Decimal>>,
 }
 
@@ -26,7 +26,7 @@ pub(in super::super) struct Number {
 struct Decimal {
     sign: Sign,
     exponent: i64,
-    /// In ASCII; neither the first nor the last is zero. Of zero there are none.
+    /// ASCII digits; neither the first nor the last is zero. Empty for zero.
     digits: Box<[u8]>,
 }
 
@@ -38,10 +38,10 @@ enum Sign {
 }
 
 impl Number {
-    /// The number that this JSON text is; `None` if it is none.
+    /// Parses a JSON number; `None` if `text` is not one.
     pub(in super::super) fn from_json(text: &str) -> Option<Self> {
         let written = Written::read(text)?;
-        // One zero, whatever its sign.
+        // Adding 0.0 turns -0.0 into 0.0.
         let nearest = text.parse::<f64>().ok()? + 0.0;
         let sign = written.sign();
         let is_told = written.significant <= EXACT_DIGITS && written.exponent.abs() <= EXACT_EXPONENT;
@@ -53,7 +53,7 @@ impl Number {
         Some(Self { nearest, exact: (!is_shortest).then(|| Box::new(decimal)) })
     }
 
-    /// What it takes beside its own 16 bytes.
+    /// The heap bytes.
     pub(in super::super) fn heap_bytes(&self) -> usize {
         self.exact.as_ref().map_or(0, |exact| size_of::<Decimal>() + exact.digits.len())
     }
@@ -67,7 +67,7 @@ impl Number {
 }
 
 impl Decimal {
-    /// The number of the fewest digits that `nearest`, which is finite, is nearest to.
+    /// The shortest decimal whose nearest `f64` is `nearest`, which must be finite.
     fn shortest(nearest: f64) -> Self {
         let text = format!("{nearest:e}");
         Written::read(&text)
@@ -96,7 +96,7 @@ impl PartialOrd for Decimal {
 
 impl Ord for Number {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Neither is NaN, and there is one zero.
+        // Neither is NaN.
         let nearest = self.nearest.partial_cmp(&other.nearest).unwrap_or(Ordering::Equal);
         nearest.then_with(|| match (&self.exact, &other.exact) {
             (None, None) => Ordering::Equal,
@@ -121,22 +121,22 @@ impl Eq for Number {}
 
 impl Hash for Number {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Of numbers that are equal both are.
+        // Equal numbers have equal parts.
         self.nearest.to_bits().hash(state);
         self.exact.hash(state);
     }
 }
 
-/// The parts of a number as it is written.
+/// The parts of a written number.
 struct Written<'a> {
     is_negative: bool,
     whole: &'a [u8],
     fraction: &'a [u8],
-    /// Zeros in front of the first other digit, and behind the last one.
+    /// How many zeros are before the first non-zero digit.
     leading: usize,
-    /// Digits between them.
+    /// How many digits there are from the first to the last non-zero one.
     significant: usize,
-    /// Of 0.d₁d₂…
+    /// The exponent n of 0.d₁d₂… · 10ⁿ.
     exponent: i64,
 }
 
@@ -183,7 +183,7 @@ impl<'a> Written<'a> {
     }
 }
 
-/// The digits in front, at least one, and what follows.
+/// The leading digits, at least one, and the rest.
 fn digits(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let count = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     (count > 0).then(|| bytes.split_at(count))
@@ -273,12 +273,12 @@ mod tests {
             assert_eq!(Number::from_json(text).unwrap().heap_bytes(), 0, "{text}");
         }
         assert_eq!(size_of::<Number>(), 16);
-        // An exponent of any size is a few digits.
+        // A large exponent takes no more memory than a small one.
         let small = Number::from_json("1e999999999").unwrap();
         assert!(small.heap_bytes() < 100);
     }
 
-    /// Numbers that are near each other, in every form.
+    /// Numbers that are close to each other, in every form.
     fn number() -> impl Strategy<Value = String> {
         let near = prop_oneof![
             Just("9007199254740992".to_owned()),
@@ -296,7 +296,7 @@ mod tests {
             .prop_map(|(sign, whole, fraction, exponent)| sign + &whole + &fraction + &exponent)
     }
 
-    /// The same number, written otherwise.
+    /// The same number in another form.
     fn rewritten(text: &str, zeros: usize) -> String {
         let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
         let mantissa = if mantissa.contains('.') { mantissa.to_owned() } else { format!("{mantissa}.0") };

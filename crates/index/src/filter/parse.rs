@@ -1,5 +1,5 @@
-//! From JSON text to a filter, in one pass. Every limit is applied to what is being read, so that a text costs no more
-//! than what of it is within the limits; every refusal names the place and what was expected there.
+//! Parses a filter from JSON in one pass. Limits apply while parsing, so a text costs no more than its part within the
+//! limits. Every error names the place and what was expected there.
 
 mod condition;
 mod reading;
@@ -11,7 +11,7 @@ use self::reading::{Members, Object};
 use super::{Filter, InvalidKey};
 use vectorizer_log::InvalidPoint;
 
-/// A JSON text that is no filter.
+/// Why a JSON text is not a filter.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{at}: {problem}")]
 pub struct InvalidFilter {
@@ -20,12 +20,12 @@ pub struct InvalidFilter {
 }
 
 impl InvalidFilter {
-    /// Where, as in `filter.must[0].match`.
+    /// The place of the error, for example `filter.must[0].match`.
     pub fn at(&self) -> &str {
         &self.at
     }
 
-    /// Whether objects and arrays lie deeper within each other than was asked for.
+    /// Whether objects and arrays are nested deeper than allowed.
     pub fn is_nested_too_deep(&self) -> bool {
         matches!(self.problem, Problem::NestedTooDeep { .. })
     }
@@ -62,8 +62,8 @@ enum Problem {
 }
 
 impl Filter {
-    /// The filter that the JSON text describes, whose objects and arrays lie at most `depth_max` deep within each
-    /// other. Reading and asking a filter takes stack in proportion to its depth.
+    /// Parses a filter whose objects and arrays are nested at most `depth_max` deep. Parsing and evaluating a filter takes
+    /// stack proportional to its depth.
     pub fn parse(text: &str, depth_max: usize) -> Result<Self, InvalidFilter> {
         let mut parser = Parser {
             path: "filter".to_owned(),
@@ -87,21 +87,21 @@ impl Filter {
     }
 }
 
-/// Where reading has come to, and what it may still read.
+/// The position and the limits of the parser.
 struct Parser {
-    /// As in `filter.must[0].match`. Stays where it is when something is refused.
+    /// For example `filter.must[0].match`. After an error, the place of the error.
     path: String,
     /// How many objects and arrays are open.
     depth: usize,
     depth_max: usize,
-    /// Read so far, all levels together.
+    /// How many conditions and values were read so far, all levels together.
     conditions: usize,
     values: usize,
-    /// Why reading has ended.
+    /// The error that ended parsing.
     refused: Option<Problem>,
 }
 
-/// The filter itself.
+/// The outermost filter.
 struct Top(Clauses);
 
 impl Members for Top {

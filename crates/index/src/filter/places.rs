@@ -1,4 +1,4 @@
-//! Every key that leads somewhere in a payload: what [`fields`](super::fields) finds, the other way round.
+//! All keys of a payload: the reverse of what [`fields`](super::fields) looks up.
 
 use serde_json::value::RawValue;
 use vectorizer_log::Payload;
@@ -6,10 +6,10 @@ use vectorizer_log::Payload;
 use super::fields::{Object, elements};
 use super::key::{Key, write_name};
 
-/// What one member of one object holds.
+/// The value of one member of one object.
 pub(in super::super) enum Place<'a> {
     Value(&'a RawValue),
-    /// Of an array, for which they stand.
+    /// The elements of an array, which counts as these.
     Elements(Vec<&'a RawValue>),
 }
 
@@ -26,8 +26,8 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Visits every place that a key can lead to, always in the same order, with its path (see [`Key::path`]); a path that
-/// leads to several of them is visited for each.
+/// Visits every value that a key can select, always in the same order, with its path (see [`Key::path`]). A path that
+/// selects several values is visited for each.
 pub(in super::super) fn each_place(payload: &Payload, visit: &mut dyn FnMut(&str, &Place<'_>)) {
     descend(&Object::read(payload), &mut String::new(), 1, visit);
 }

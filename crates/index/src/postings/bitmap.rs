@@ -1,4 +1,4 @@
-//! A bitmap of slots that knows about how much memory it takes.
+//! A bitmap of slots with a running estimate of its memory.
 
 use std::ops::Deref;
 
@@ -6,26 +6,26 @@ use roaring::RoaringBitmap;
 
 use crate::memory::allocated;
 
-/// After so many changes it is measured again, or after as many as a quarter of its slots when it was measured last.
+/// A bitmap is measured again after at least this many changes, or after a quarter of its size.
 const MEASURED_EVERY: u32 = 32;
-/// What a slot takes until it is measured: two bytes, in a list that doubles.
+/// The estimate for a slot until the next measurement: two bytes, in a list that doubles.
 const SLOT_BYTES: u32 = 3;
-/// What a run of 65,536 slots takes beside the slots.
+/// The memory of a container of 65,536 slots, without the slots.
 const CONTAINER_BYTES: usize = 32;
-/// What its slots take as bits, where more than 4,096 of them are in it.
+/// The memory of a container's slots as bits, used for more than 4,096 slots.
 const BITS_BYTES: usize = 8 << 10;
 
-/// Measuring one takes time in proportion to the highest slot by 65,536: this does it now and then.
+/// Measuring takes time proportional to the number of containers, so it is done now and then.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bitmap {
     slots: RoaringBitmap,
     bytes: u32,
-    /// Changes until it is measured again.
+    /// How many changes until the next measurement.
     due: u32,
 }
 
 impl Bitmap {
-    /// Whether the slot is new.
+    /// Adds a slot. Returns whether it is new.
     pub(super) fn insert(&mut self, slot: u32) -> bool {
         let is_new = self.slots.insert(slot);
         if is_new {
@@ -35,7 +35,7 @@ impl Bitmap {
         is_new
     }
 
-    /// Whether the slot was there.
+    /// Removes a slot. Returns whether it was there.
     pub(super) fn remove(&mut self, slot: u32) -> bool {
         let was_there = self.slots.remove(slot);
         if self.slots.is_empty() {
@@ -46,7 +46,7 @@ impl Bitmap {
         was_there
     }
 
-    /// About how much of the heap it takes. Costs nothing to ask.
+    /// The heap bytes, estimated in constant time.
     pub(super) fn memory_bytes(&self) -> usize {
         self.bytes as usize
     }
@@ -61,7 +61,7 @@ impl Bitmap {
     fn measure(&mut self) {
         let statistics = self.slots.statistics();
         let containers = (statistics.n_containers as usize).next_power_of_two().max(4) * CONTAINER_BYTES;
-        // Reported as if slots in lists were of four bytes; they are of two.
+        // Reported with four bytes for each slot of a list, but lists hold two.
         let lists = usize::try_from(statistics.n_bytes_array_containers / 2).unwrap_or(usize::MAX);
         let bits = statistics.n_bitset_containers as usize * BITS_BYTES;
         let runs = usize::try_from(statistics.n_bytes_run_containers).unwrap_or(usize::MAX);

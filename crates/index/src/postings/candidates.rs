@@ -1,11 +1,11 @@
-//! What a filter, or a part of one, comes to.
+//! The candidates of a filter or a condition.
 
 use roaring::RoaringBitmap;
 
 use super::allowance::Allowance;
 use super::posting::Posting;
 
-/// Slots of points, all of those that match among them.
+/// Slots of points that may match: all matching ones are among them.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Candidates {
     pub(in super::super) slots: RoaringBitmap,
@@ -18,28 +18,28 @@ impl Candidates {
         Self { slots, exact: true }
     }
 
-    /// How many they are.
+    /// How many candidates there are.
     pub(in super::super) fn len(&self) -> usize {
         usize::try_from(self.slots.len()).unwrap_or(usize::MAX)
     }
 
-    /// Of several ones by which points may match, in the making.
+    /// Begins a union of candidates.
     pub(super) fn union() -> Union {
         Union { few: Vec::new(), bits: Vec::new(), many: RoaringBitmap::new(), exact: true }
     }
 }
 
 pub(super) struct Union {
-    /// Gathered and put in order once: one by one would take a search in `many` for each.
+    /// Sorted once at the end: adding them one by one would search `many` for each.
     few: Vec<u32>,
-    /// Where more of them come than are quickly put in order: a bit for each slot up to the last.
+    /// Used for too many slots to sort quickly: a bit for each slot up to the last.
     bits: Vec<u64>,
     many: RoaringBitmap,
     exact: bool,
 }
 
 impl Union {
-    /// So many are put in order in a tenth of a millisecond.
+    /// This many slots are sorted in a tenth of a millisecond.
     const FEW_MAX: usize = 4_096;
 
     pub(super) fn slot(&mut self, slot: u32) {
@@ -53,7 +53,7 @@ impl Union {
         }
         let last = self.few.iter().max().map_or(0, |slot| *slot as usize / 64);
         if last >= self.bits.len() {
-            // Cleared now, and read once.
+            // They are zeroed now, and read once.
             allowance.spend_on_bits(u32::try_from(64 * (last - self.bits.len())).ok())?;
             self.bits.resize(last + 1, 0);
         }
@@ -78,7 +78,7 @@ impl Union {
         Some(())
     }
 
-    /// All of these match.
+    /// Adds slots that match.
     pub(super) fn all(&mut self, slots: &RoaringBitmap, allowance: &mut Allowance) -> Option<()> {
         if !slots.is_empty() {
             allowance.spend_on_slots(slots)?;
@@ -87,7 +87,7 @@ impl Union {
         Some(())
     }
 
-    /// Each of these matches or not.
+    /// Adds slots that may match.
     pub(super) fn perhaps(&mut self, slots: &RoaringBitmap, allowance: &mut Allowance) -> Option<()> {
         self.exact &= slots.is_empty();
         self.all(slots, allowance)

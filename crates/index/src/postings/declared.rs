@@ -1,11 +1,11 @@
-//! Which paths a tenant has declared: these are indexed whatever other paths there are.
+//! Declared paths, which are indexed whatever the other paths take.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vectorizer_log::PayloadPath;
 
-/// Declared paths. Cheap to clone: snapshots carry them along.
+/// The declared paths of a collection. Cheap to clone, as snapshots contain them.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Declared(Arc<BTreeSet<PayloadPath>>);
 
@@ -14,7 +14,7 @@ impl Declared {
         self.0.contains(path)
     }
 
-    /// In their order.
+    /// All paths, in ascending order.
     pub(in super::super) fn iter(&self) -> impl Iterator<Item = &PayloadPath> {
         self.0.iter()
     }
@@ -27,12 +27,12 @@ impl Declared {
         self.0.is_empty()
     }
 
-    /// Whether it was not among them.
+    /// Adds a path. Returns whether it is new.
     pub(super) fn insert(&mut self, path: &PayloadPath) -> bool {
         Arc::make_mut(&mut self.0).insert(path.clone())
     }
 
-    /// Whether it was among them.
+    /// Removes a path. Returns whether it was there.
     pub(super) fn remove(&mut self, path: &str) -> bool {
         Arc::make_mut(&mut self.0).remove(path)
     }

@@ -12,14 +12,14 @@ use super::text_key::TextKey;
 use crate::filter::{Place, Value};
 use crate::memory::tree;
 
-/// Whether what is posted is there from now on, or no longer.
+/// Whether a value is added or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presence {
     Added,
     Removed,
 }
 
-/// What the payloads have at one path.
+/// The values of all payloads at one path.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Field {
     pub(super) texts: BTreeMap<TextKey, Posting>,
@@ -27,23 +27,23 @@ pub(in super::super) struct Field {
     pub(super) falses: Bitmap,
     pub(super) trues: Bitmap,
     pub(super) nulls: Bitmap,
-    /// Slots with null in an array, which is content.
+    /// Slots with null in an array, which is not empty.
     inner_nulls: Bitmap,
-    /// Slots with a value that is not null, and yet equals nothing and is in no range.
+    /// Slots with a value other than null that equals nothing and is in no range.
     pub(super) incomparable: Bitmap,
-    /// Slots with a text, a number or a boolean.
+    /// Slots with a string, a number or a boolean.
     pub(super) valued: Bitmap,
-    /// Those of them that have several different ones, and how many.
+    /// The slots among them with several different values, and how many each has.
     pub(super) several: Bitmap,
     counts: BTreeMap<u32, u32>,
-    /// In how many places of payloads the path occurs.
+    /// How many times the path occurs in payloads.
     places: usize,
-    /// What the postings of texts take beside their places.
+    /// The heap bytes of the postings of strings, without the entries of the map.
     pub(super) texts_bytes: usize,
 }
 
 impl Field {
-    /// Takes in what is at one place, or forgets it.
+    /// Adds or removes the values at one occurrence of the path.
     pub(super) fn post(&mut self, slot: u32, place: &Place<'_>, presence: Presence) {
         match presence {
             Presence::Added => self.places += 1,
@@ -84,17 +84,17 @@ impl Field {
         }
     }
 
-    /// Whether no payload has anything here.
+    /// Whether no payload has a value at this path.
     pub(super) fn is_empty(&self) -> bool {
         self.places == 0
     }
 
-    /// In how many places of payloads the path occurs.
+    /// How many times the path occurs in payloads.
     pub(super) fn places(&self) -> usize {
         self.places
     }
 
-    /// Slots with anything but null and empty arrays.
+    /// Slots with a value other than null and empty arrays.
     pub(super) fn content(&self) -> RoaringBitmap {
         let mut content = RoaringBitmap::clone(&self.valued);
         content |= &*self.incomparable;
@@ -102,12 +102,12 @@ impl Field {
         content
     }
 
-    /// How many different values the slot has, if it has one.
+    /// How many different values the slot has, if it has any.
     pub(super) fn values_of(&self, slot: u32) -> u32 {
         self.counts.get(&slot).copied().unwrap_or(1)
     }
 
-    /// About how much of the heap it takes beside itself. Costs nothing to ask.
+    /// The heap bytes without `Self`, estimated in constant time.
     pub(super) fn memory_bytes(&self) -> usize {
         let Self {
             texts,
@@ -157,7 +157,7 @@ impl Field {
         is_change
     }
 
-    /// Whether that is a change.
+    /// Adds or removes a slot. Returns whether that is a change.
     fn mark(&mut self, slots: impl FnOnce(&mut Self) -> &mut Bitmap, slot: u32, presence: Presence) -> bool {
         let slots = slots(self);
         match presence {
@@ -166,7 +166,7 @@ impl Field {
         }
     }
 
-    /// Notes that the slot has one value more, or one less.
+    /// Counts one value more or less for the slot.
     fn count(&mut self, slot: u32, is_change: bool, presence: Presence) {
         if !is_change {
             return;

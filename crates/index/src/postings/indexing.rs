@@ -1,4 +1,4 @@
-//! Fields for paths that were left out, made beside the postings from payloads that are there already.
+//! Fields for paths that were left out, built from stored payloads.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,19 @@ use crate::filter::each_place;
 use crate::graph::LinkingStopped;
 use crate::slots::{Entry, Slots};
 
-/// A path that there was no room for comes in again when so large a part of the room is free: fields are made by
-/// reading all payloads, which must not be done for each path that fits.
+/// Paths that were left out get fields once this share of the room is free. Building fields reads all payloads, so it is
+/// not done for each path that fits.
 const FREE_SHARE: usize = 8;
-/// So many of these paths come in with one reading of all payloads, so that naming them and putting their fields in
-/// place take some milliseconds. Tests have fewer.
+/// How many paths get fields in one pass over all payloads, so that naming them and adding their fields takes some
+/// milliseconds. Fewer in tests.
 const PATHS_AT_ONCE: usize = if cfg!(test) { 16 } else { 2_048 };
 
-/// The fields of some paths, of all points in some slots.
+/// The fields of some paths, for all points in some slots.
 #[derive(Debug, Default)]
 pub(in super::super) struct NewFields(BTreeMap<Box<str>, Field>);
 
 impl NewFields {
-    /// Takes in all points in these slots. Asks `stop` between two payloads.
+    /// Adds the payloads of all points in these slots. Calls `stop` before each.
     pub(in super::super) fn gather(
         &mut self,
         slots: &Slots,
@@ -33,10 +33,10 @@ impl NewFields {
         Ok(())
     }
 
-    /// Brings what was gathered of `then` up to what the slots hold now.
+    /// Applies the changes between `then` and `now`.
     pub(in super::super) fn catch_up(&mut self, then: &Slots, now: &Slots) {
         now.changes_since(then, |number, before, after| {
-            // No slot has a larger number.
+            // Slot numbers fit into a `u32`.
             let slot = u32::try_from(number).unwrap_or(u32::MAX);
             self.post(slot, before, Presence::Removed);
             self.post(slot, after, Presence::Added);
@@ -46,7 +46,7 @@ impl NewFields {
     fn post(&mut self, slot: u32, entry: Option<Entry<'_>>, presence: Presence) {
         let Some(payload) = entry.and_then(Entry::payload) else { return };
         each_place(payload, &mut |path, place| {
-            // There is nothing in an empty array.
+            // An empty array has no values.
             if !place.values().is_empty()
                 && let Some(field) = self.0.get_mut(path)
             {
@@ -57,13 +57,13 @@ impl NewFields {
 }
 
 impl Postings {
-    /// Whether fields are to be made for paths that have none.
+    /// Whether there are paths to build fields for.
     pub(in super::super) fn wants_fields(&self) -> bool {
         self.building().next().is_some() || (!self.left_out.is_empty() && self.has_much_room())
     }
 
-    /// An empty field for each path that is to get one next: the declared ones, and of the others as many as there is
-    /// room for, up to some.
+    /// An empty field for each path that is to get one next: all declared ones, and as many others as there is room for, up
+    /// to a limit.
     pub(in super::super) fn new_fields(&self) -> NewFields {
         let mut fields: BTreeMap<Box<str>, Field> =
             self.building().map(|path| (path.as_str().into(), Field::default())).collect();
@@ -86,8 +86,8 @@ impl Postings {
         max.saturating_sub(self.fields_bytes) >= max / FREE_SHARE
     }
 
-    /// Takes over those of the fields, which hold what the slots hold, whose paths still have none. The others stay
-    /// where they are.
+    /// Takes those fields whose paths still have none and for which there is room. `fields` must be up to date; the other
+    /// fields stay in it.
     pub(in super::super) fn take_fields(&mut self, NewFields(fields): &mut NewFields) {
         let taken = fields.extract_if(.., |path, field| {
             let bytes = FIELD_BYTES + path.len();

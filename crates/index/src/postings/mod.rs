@@ -1,31 +1,29 @@
-//! Which slots hold which values: what a filter is answered from without looking at payloads.
+//! Inverted indexes of payloads: the slots of each value, from which filters are answered without reading payloads.
 //!
-//! - `posting`: the slots of one value, in little room if they are few.
-//! - `text_key`: what a text is found by; `numbers`: numbers in order, and stretches of them.
+//! - `posting`: the slots of one value, compact if there are few.
+//! - `text_key`: the key of a string; `numbers`: numbers in order, and segments of them.
 //! - `field`: the postings of all values at one path.
-//! - `candidates`: what a filter comes to; `selecting`: from a filter to its candidates.
-//! - `allowance`: how much work that may be; `paths`: what is said about the paths.
-//! - `declared`: paths that are indexed in any case; `indexing`: fields for paths that have none yet.
+//! - `candidates`: slots that may match; `selecting`: from a filter to its candidates.
+//! - `work_budget`: the work that selecting may cost; `paths`: statistics of the paths.
+//! - `declared`: paths that are always indexed; `indexing`: fields for paths that have none yet.
 //!
-//! **What is indexed.** Every path of every payload, in the sense of the filters' keys: a dot leads into
-//! an object, an array stands for its elements, on the way and at the end. At each path: texts, numbers
-//! and booleans by value, whole, and which slots have null there, content, or something that equals
-//! nothing.
+//! **Indexed paths.** Every path of every payload is indexed, as keys of filters name it: a dot leads into an object, and
+//! an array counts as its elements, on the way and at the end. Each path has a field with the whole strings, numbers and
+//! booleans by value, and the slots that have null, any content, or a value that equals nothing.
 //!
-//! **Limits.** What one point costs is in proportion to its payload but for the paths that nothing else has: each
-//! takes a field. All fields together take at most [`FIELDS_BYTES_MIN`], or the bytes of all payloads if that is
-//! more. A path that comes when there is no room is left out, for as long as some payload has it: how often it occurs
-//! is counted, so that it is never taken for missing. A compaction, which reads
-//! all payloads, gives a field to each path that there is room for by then; so does whoever makes fields beside the
-//! postings ([`NewFields`]), as soon as an eighth of the room is free.
+//! **Limits.** A point costs memory in proportion to its payload, except for new paths, which take a field each. All
+//! fields together take at most [`FIELDS_BYTES_MIN`], or the bytes of all payloads if that is more. A path that occurs when
+//! there is no room is left out for as long as a payload has it; its occurrences are counted, so that it is never taken
+//! for absent. A compaction, which reads all payloads, gives fields to the paths that there is room for by then;
+//! [`NewFields`] does so as soon as an eighth of the room is free.
 //!
-//! **Declared paths** have room of their own. One that was left out is `building` until its field is made and put in
-//! place: it stays left out meanwhile, and payloads decide.
+//! **Declared paths** have room of their own. One that was left out is `building` until its field is built and added: until
+//! then it stays left out, and filters on it read payloads.
 //!
-//! **Exactness.** [`Candidates`] are never too few. Whether they are exactly the matching ones is said
-//! with them: where a limit or the allowance came in between, they are more, and payloads decide.
+//! **Exactness.** [`Candidates`] contain every matching point. They say whether they contain others too: if a limit or the
+//! work budget intervened, the filter is evaluated on their payloads.
 //!
-//! All of it is derived from the slots: no digest covers it, and a compaction makes it anew.
+//! All of it is derived from the slots: no digest covers it, and a compaction rebuilds it.
 
 mod allowance;
 mod bitmap;
@@ -58,12 +56,12 @@ use field::Presence;
 pub(super) use indexing::NewFields;
 pub use paths::{IndexState, Indexes, PayloadIndex};
 
-/// What a field takes of the room for all fields, beside the text of its path.
+/// What a field counts against the room of all fields, without the length of its path.
 const FIELD_BYTES: usize = 1024;
-/// All fields may take so much at least. Tests fill less of it.
+/// The least room of all fields. Less in tests, which fill it.
 const FIELDS_BYTES_MIN: usize = if cfg!(test) { 32 << 10 } else { 16 << 20 };
 
-/// For the points of one collection.
+/// The payload indexes of one collection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Postings {
     /// The slots that hold a point.
@@ -71,24 +69,24 @@ pub(super) struct Postings {
     fields: BTreeMap<Box<str>, Field>,
     /// Paths whose fields have room of their own.
     declared: Declared,
-    /// What the other fields take of the room for them.
+    /// What the fields of the other paths count.
     fields_bytes: usize,
-    /// What the fields of declared paths take of theirs.
+    /// What the fields of declared paths count.
     declared_bytes: usize,
-    /// How much of the heap the texts of all paths take, with a field and without.
+    /// The heap bytes of all paths' strings, with a field and without.
     paths_bytes: usize,
-    /// And all that fields hold.
+    /// The heap bytes of the values in all fields.
     values_bytes: usize,
-    /// What is at a path that no payload has.
+    /// The field of a path that no payload has.
     nothing: Field,
-    /// Paths that have no field, and in how many places they occur. None of them is among `fields`.
+    /// Paths without a field, and how many times each occurs. Disjoint from `fields`.
     left_out: BTreeMap<Box<str>, usize>,
-    /// Of all points.
+    /// The bytes of all payloads.
     payload_bytes: usize,
 }
 
 impl Postings {
-    /// Of all points in these slots, with fields for these declared paths. Asks `stop` between two payloads.
+    /// Indexes all points in these slots, with these declared paths. Calls `stop` before each.
     pub(super) fn of(
         slots: &Slots,
         declared: &Declared,
@@ -104,13 +102,13 @@ impl Postings {
         Ok(postings)
     }
 
-    /// Takes in a point that now lies in `slot`.
+    /// Adds the point in `slot`.
     pub(super) fn add(&mut self, slot: u32, payload: Option<&Payload>) {
         self.points.insert(slot);
         self.post(slot, payload, Presence::Added);
     }
 
-    /// Forgets a point that lay in `slot` with this payload.
+    /// Removes the point in `slot`, which had this payload.
     pub(super) fn remove(&mut self, slot: u32, payload: Option<&Payload>) {
         self.points.remove(slot);
         self.post(slot, payload, Presence::Removed);
@@ -123,7 +121,7 @@ impl Postings {
             Presence::Removed => self.payload_bytes -= payload.as_str().len(),
         }
         each_place(payload, &mut |path, place| {
-            // There is nothing in an empty array.
+            // An empty array has no values.
             if !place.values().is_empty() {
                 self.post_place(slot, path, place, presence);
             }
@@ -137,7 +135,7 @@ impl Postings {
         let (after, is_empty) = (field.memory_bytes(), field.is_empty());
         self.values_bytes = self.values_bytes + after - before;
         if is_empty {
-            // With it goes what its empty bitmaps may still be taken to have.
+            // Together with what its empty bitmaps are still estimated at.
             self.values_bytes -= after;
             self.fields.remove(path);
             self.paths_bytes -= allocated(path.len());
@@ -145,17 +143,17 @@ impl Postings {
         }
     }
 
-    /// What all fields take of which this path's is one.
+    /// The counter that the field of this path counts in.
     fn bytes_of_kind(&mut self, path: &str) -> &mut usize {
         if self.declared.contains(path) { &mut self.declared_bytes } else { &mut self.fields_bytes }
     }
 
-    /// How much the fields of all paths that are not declared may take.
+    /// The room of the fields of all paths that are not declared.
     fn fields_bytes_max(&self) -> usize {
         FIELDS_BYTES_MIN.max(self.payload_bytes)
     }
 
-    /// The field of a path, made if there is room; the place is counted if there is none.
+    /// The field of a path, created if there is room. Otherwise the occurrence is counted and `None` returned.
     fn field_mut(&mut self, path: &str, presence: Presence) -> Option<&mut Field> {
         if self.fields.contains_key(path) {
             return self.fields.get_mut(path);
@@ -184,13 +182,13 @@ impl Postings {
         Some(self.fields.entry(path.into()).or_default())
     }
 
-    /// Paths that have room of their own.
+    /// The declared paths.
     pub(super) fn declared(&self) -> &Declared {
         &self.declared
     }
 
-    /// Gives a path room of its own from now on; whether it had none. If it was left out it is so until its field is
-    /// made.
+    /// Declares a path. Returns whether it was not declared before. If it was left out, it remains so until its field is
+    /// built.
     pub(super) fn declare(&mut self, path: &PayloadPath) -> bool {
         let is_new = self.declared.insert(path);
         if is_new && self.fields.contains_key(path.as_str()) {
@@ -201,7 +199,7 @@ impl Postings {
         is_new
     }
 
-    /// Makes a declared path one like all others. Gives back its field if there is no room for it among theirs.
+    /// Removes a declaration. Returns the field if there is no room for it among the other paths.
     pub(super) fn undeclare(&mut self, path: &str) -> Option<Field> {
         if !self.declared.remove(path) || !self.fields.contains_key(path) {
             return None;
@@ -218,7 +216,7 @@ impl Postings {
         Some(field)
     }
 
-    /// Gives these paths room of their own, and no others. Gives back the fields that there is no room for.
+    /// Replaces the declared paths. Returns the fields that there is no room for.
     pub(super) fn set_declared(&mut self, declared: &Declared) -> Vec<Field> {
         let gone: Vec<_> =
             self.declared.iter().filter(|path| !declared.contains(path.as_str())).cloned().collect();
@@ -228,19 +226,19 @@ impl Postings {
         gone.iter().filter_map(|path| self.undeclare(path.as_str())).collect()
     }
 
-    /// Declared paths that have no field yet and need one.
+    /// Declared paths whose field is yet to be built.
     fn building(&self) -> impl Iterator<Item = &PayloadPath> {
         self.declared.iter().filter(|path| self.left_out.contains_key(path.as_str()))
     }
 
-    /// About how much of the heap it takes. Costs nothing to ask.
+    /// The heap bytes, estimated in constant time.
     pub(super) fn memory_bytes(&self) -> usize {
         let fields = tree::<Box<str>, Field>(self.fields.len());
         let left_out = tree::<Box<str>, usize>(self.left_out.len());
         fields + left_out + self.paths_bytes + self.values_bytes + self.points.memory_bytes()
     }
 
-    /// `None` if it is not indexed.
+    /// The field of a key, or `None` if its path is not indexed.
     fn field(&self, key: &Key) -> Option<&Field> {
         let path = key.path();
         if path.len() > Key::BYTES_MAX || self.left_out.contains_key(&*path) {

@@ -1,5 +1,5 @@
-//! The postings of all numbers at one path, in order, and of long stretches of them together: a range over many numbers
-//! is answered by a few unions, however many distinct numbers lie in it.
+//! The postings of all numbers at one path, in order, with precomputed unions of long segments: a range over many numbers
+//! takes a few unions, however many distinct numbers are in it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -14,40 +14,40 @@ use super::posting::{Posting, Removed};
 use crate::filter::{Number, Range};
 use crate::memory::{list, tree};
 
-/// With no more distinct numbers than this there are no stretches.
+/// With at most this many distinct numbers there are no segments.
 const UNDIVIDED_MAX: usize = 1024;
-/// A stretch holds so many, or one of so many shares of all if that is more.
+/// A segment holds at most this many numbers, or one in so many of all numbers if that is more.
 const STRETCH_MIN: usize = 512;
 const STRETCHES: usize = 128;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Numbers {
     postings: BTreeMap<Number, Posting>,
-    /// None, or together all numbers, in order.
+    /// Empty, or a partition of all numbers, in order.
     stretches: Vec<Stretch>,
-    /// What the numbers, their postings and the slots of stretches take beside their places.
+    /// The heap bytes of numbers, postings and the segments' slots, without the entries of the two containers.
     pub(super) held_bytes: usize,
 }
 
-/// Numbers that lie side by side.
+/// A run of consecutive numbers.
 #[derive(Clone, Debug)]
 struct Stretch {
-    /// None of its numbers is less, unless it is the first stretch.
+    /// No number of the segment is less, unless it is the first segment.
     first: Number,
     /// How many numbers it has.
     numbers: usize,
-    /// All slots that have one of them.
+    /// The slots of all its numbers.
     slots: Bitmap,
 }
 
 impl Numbers {
-    /// How many different ones there are.
+    /// How many distinct numbers there are.
     #[cfg(test)]
     fn len(&self) -> usize {
         self.postings.len()
     }
 
-    /// About how much of the heap they take. Costs nothing to ask.
+    /// The heap bytes, estimated in constant time.
     pub(super) fn memory_bytes(&self) -> usize {
         let stretches = list::<Stretch>(self.stretches.capacity());
         tree::<Number, Posting>(self.postings.len()) + stretches + self.held_bytes
@@ -57,7 +57,7 @@ impl Numbers {
         self.postings.get(number)
     }
 
-    /// Whether the slot did not have the number.
+    /// Adds a number of a slot. Returns whether the slot did not have it before.
     pub(super) fn insert(&mut self, number: Number, slot: u32) -> bool {
         let stretch = self.stretch_of(&number);
         let (is_new, added) = match self.postings.entry(number) {
@@ -86,7 +86,7 @@ impl Numbers {
         is_new
     }
 
-    /// Whether the slot had the number. A slot loses all its numbers at once, before it is asked for again.
+    /// Removes a number of a slot. Returns whether the slot had it. All numbers of a slot are removed before the next lookup.
     pub(super) fn remove(&mut self, number: &Number, slot: u32) -> bool {
         let Some(posting) = self.postings.get_mut(number) else { return false };
         let before = posting.memory_bytes();
@@ -98,7 +98,7 @@ impl Numbers {
         }
         let at = self.stretch_of(number);
         if let Some(stretch) = self.stretches.get_mut(at) {
-            // With the others, that it has any of them.
+            // The slot leaves the segment with its first number: the others are removed before the next lookup.
             let before = stretch.slots.memory_bytes();
             stretch.slots.remove(slot);
             self.held_bytes = self.held_bytes + stretch.slots.memory_bytes() - before;
@@ -113,7 +113,7 @@ impl Numbers {
         removed != Removed::Nothing
     }
 
-    /// Adds the slots that have a number in the range.
+    /// Adds the slots that have a number in the range to `union`.
     pub(super) fn within(&self, range: &Range, union: &mut Union, allowance: &mut Allowance) -> Option<()> {
         let (lower, upper) = (range.lower(), range.upper());
         if is_nothing(lower, upper) {
@@ -154,7 +154,7 @@ impl Numbers {
         Some(())
     }
 
-    /// What is held, gathered anew.
+    /// The bytes of `held_bytes`, computed again.
     #[cfg(test)]
     pub(super) fn counted_bytes(&self) -> usize {
         let postings =
@@ -176,12 +176,12 @@ impl Numbers {
         Some(())
     }
 
-    /// Where the stretch lies that this number belongs to, if there are stretches.
+    /// The position of the segment of this number, if there are segments.
     fn stretch_of(&self, number: &Number) -> usize {
         self.stretches.partition_point(|stretch| stretch.first <= *number).saturating_sub(1)
     }
 
-    /// Halves the stretch if it has too many numbers.
+    /// Splits the segment in two halves if it has too many numbers.
     fn divide(&mut self, at: usize) {
         let total = self.postings.len();
         if self.stretches.is_empty() && total > UNDIVIDED_MAX {
@@ -194,7 +194,7 @@ impl Numbers {
         if numbers <= STRETCH_MIN.max(total / STRETCHES) {
             return;
         }
-        // Of numbers less than those of the first stretch, too.
+        // The first segment also has numbers less than its `first`.
         let from = if at == 0 { Bound::Unbounded } else { Bound::Included(&stretch.first) };
         let mut postings = self.postings.range::<Number, _>((from, Bound::Unbounded)).take(numbers);
         let half = numbers / 2;
@@ -229,7 +229,7 @@ fn slots_of<'a>(postings: impl Iterator<Item = &'a Posting>) -> Bitmap {
     slots.into()
 }
 
-/// Whether no number lies between the bounds.
+/// Whether the range is empty.
 fn is_nothing(lower: Bound<&Number>, upper: Bound<&Number>) -> bool {
     match (lower, upper) {
         (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
@@ -270,7 +270,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
-        /// Each slot has two numbers, so that stretches share slots.
+        /// Each slot has two numbers, so that segments share slots.
         #[test]
         fn a_range_finds_what_a_look_at_every_number_finds(
             shuffle in 1..1000_u32,

@@ -1,63 +1,62 @@
-//! What is said about the paths of a collection's payloads.
+//! Statistics of the paths of a collection's payloads.
 
 use super::Postings;
 
-/// How the payloads of a collection are indexed.
+/// A summary of the payload indexes of a collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PayloadIndex {
-    /// Paths on which filters are answered without looking at payloads.
+    /// How many paths are indexed: filters on them are answered without reading payloads.
     pub indexed: usize,
-    /// Paths that were declared, those among them that no payload has too.
+    /// How many paths are declared, including those that no payload has.
     pub declared: usize,
-    /// Declared paths whose index is being made: until it is, filters on them look at payloads.
+    /// How many declared paths have an index that is not built yet. Filters on them read payloads.
     pub building: usize,
-    /// Other paths that there was no room for.
+    /// How many other paths have no index, for lack of room.
     pub left_out: usize,
-    /// The first of those that were left out, written as filters' keys are.
+    /// The first of the paths that were left out, as keys of filters.
     pub left_out_first: Vec<String>,
-    /// About how many bytes of memory all of it takes.
+    /// About how many bytes of memory all indexes take.
     pub bytes: usize,
 }
 
-/// How the payloads of a collection are indexed, path by path.
+/// The payload indexes of a collection, path by path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Indexes {
-    /// The paths that were declared, in their order.
+    /// The declared paths, in ascending order.
     pub declared: Vec<(String, IndexState)>,
-    /// How many others are indexed.
+    /// How many other paths are indexed.
     pub automatic: usize,
     /// The first of them.
     pub automatic_first: Vec<String>,
-    /// How many others there was no room for.
+    /// How many other paths have no index, for lack of room.
     pub left_out: usize,
     /// The first of them.
     pub left_out_first: Vec<String>,
 }
 
-/// Where the index of a declared path stands.
+/// The state of the index of a declared path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexState {
-    /// Filters on it are answered by the index.
+    /// The index answers filters on the path.
     Ready,
-    /// It is being made. Filters on it look at payloads.
+    /// The index is not built yet. Filters on the path read payloads.
     Building,
 }
 
 impl PayloadIndex {
-    /// How many of the paths that were left out are named.
+    /// The most paths that `left_out_first` names.
     pub const NAMED_MAX: usize = 16;
-    /// How many paths of one collection may be declared. What decides about a declaration holds to it; the fold does
-    /// not.
+    /// The most declared paths of one collection. Declarations are checked against it, but not the fold.
     pub const DECLARED_MAX: usize = 64;
 }
 
 impl Indexes {
-    /// How many paths of each kind are named.
+    /// The most paths of each kind that are named.
     pub const NAMED_MAX: usize = 100;
 }
 
 impl Postings {
-    /// How the payloads are indexed.
+    /// A summary of the payload indexes.
     pub(in super::super) fn describe(&self) -> PayloadIndex {
         let building = self.building().count();
         PayloadIndex {
@@ -70,7 +69,7 @@ impl Postings {
         }
     }
 
-    /// The same, path by path.
+    /// The payload indexes, path by path.
     pub(in super::super) fn indexes(&self) -> Indexes {
         let declared = self.declared.iter().map(|path| {
             let is_building = self.left_out.contains_key(path.as_str());
@@ -87,7 +86,7 @@ impl Postings {
         }
     }
 
-    /// The first paths that there was no room for, without the declared ones.
+    /// The first paths that were left out, without declared ones.
     fn left_out_others(&self, most: usize) -> Vec<String> {
         let others = self.left_out.keys().filter(|path| !self.declared.contains(path));
         others.take(most).map(ToString::to_string).collect()

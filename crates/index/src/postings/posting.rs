@@ -5,34 +5,34 @@ use roaring::RoaringBitmap;
 use super::bitmap::Bitmap;
 use crate::memory::{allocated, list};
 
-/// As many are kept in a plain list, which takes less room than a bitmap.
+/// Up to this many slots are kept in a list, which takes less memory than a bitmap.
 const FEW_MAX: usize = 64;
-/// A bitmap with no more than this becomes a list again.
+/// A bitmap with at most this many slots becomes a list again.
 const FEW_AGAIN: u64 = 16;
 
-/// At least one slot. Most values of most payloads are in few.
+/// The slots of one value: at least one. Most values of most payloads have few.
 #[derive(Clone, Debug)]
 pub(super) enum Posting {
     One(u32),
-    /// In order.
+    /// In ascending order.
     Few(Vec<u32>),
-    // Boxed, so that the others are not as large.
+    // Boxed, so that the other variants are not as large.
     Many(Box<Bitmap>),
 }
 
-/// What taking a slot out of a posting has come to.
+/// The result of removing a slot from a posting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Removed {
     /// It was not there.
     Nothing,
-    /// There are others.
+    /// Other slots remain.
     Slot,
-    /// It was the only one, and the posting is to be dropped.
+    /// It was the only slot, and the posting is to be dropped.
     Last,
 }
 
 impl Posting {
-    /// Whether the slot is new.
+    /// Adds a slot. Returns whether it is new.
     pub(super) fn insert(&mut self, slot: u32) -> bool {
         match self {
             Self::One(only) if *only == slot => false,
@@ -76,7 +76,7 @@ impl Posting {
         }
     }
 
-    /// How much of the heap it takes beside itself. Costs nothing to ask.
+    /// The heap bytes without `Self`, in constant time.
     pub(super) fn memory_bytes(&self) -> usize {
         match self {
             Self::One(_) => 0,
@@ -85,7 +85,7 @@ impl Posting {
         }
     }
 
-    /// Those that are in `slots` too, each handed to `visit`.
+    /// Calls `visit` with each slot that is also in `slots`.
     pub(super) fn each_among(&self, slots: &RoaringBitmap, visit: &mut impl FnMut(u32)) {
         match self {
             Self::One(only) => std::iter::once(*only).filter(|slot| slots.contains(*slot)).for_each(visit),

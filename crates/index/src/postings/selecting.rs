@@ -1,4 +1,4 @@
-//! From a filter to its candidates.
+//! Selection: from a filter to its candidates.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,16 +12,16 @@ use super::posting::Posting;
 use super::text_key::TextKey;
 use crate::filter::{Condition, Filter, Key, Range, Values};
 
-/// What is asked while a filter is answered. Everywhere `None` means: any point may match.
+/// The evaluation of a filter by postings. Everywhere, `None` means that any point may match.
 struct Selecting<'a> {
     postings: &'a Postings,
-    /// The slot of the point with this id.
+    /// Returns the slot of the point with this id.
     slot_of: &'a dyn Fn(&str) -> Option<u32>,
     allowance: &'a mut Allowance,
 }
 
 impl Postings {
-    /// The candidates for `filter`; `None` if those are all points.
+    /// The candidates of `filter`; `None` if any point may match.
     pub(in super::super) fn select(
         &self,
         filter: &Filter,
@@ -81,7 +81,7 @@ impl Selecting<'_> {
     fn take_off(&mut self, narrowed: &mut Narrowed, found: Option<Candidates>) {
         let affordable = self.allowance.spend_on_bits(self.postings.points.max());
         match (found, affordable) {
-            // Of those that only may match none can be taken off.
+            // Slots that only may match cannot be removed.
             (Some(Candidates { slots: found, exact: true }), Some(())) => {
                 *narrowed.slots.get_or_insert_with(|| RoaringBitmap::clone(&self.postings.points)) -= found;
             }
@@ -103,7 +103,7 @@ impl Selecting<'_> {
         if !condition.key().is_some_and(Key::has_element) {
             return self.condition_on_all(condition);
         }
-        // Which element a value is of is not known.
+        // The postings do not tell which element a value is of.
         if matches!(condition, Condition::IsEmpty(_)) {
             return None;
         }
@@ -111,7 +111,7 @@ impl Selecting<'_> {
         Some(Candidates { exact: found.slots.is_empty(), ..found })
     }
 
-    /// Takes one element of an array for all.
+    /// The candidates of a condition, as if it were on all elements of an array.
     fn condition_on_all(&mut self, condition: &Condition) -> Option<Candidates> {
         match condition {
             Condition::Any(key, values) => {
@@ -148,7 +148,7 @@ impl Selecting<'_> {
         Some(union.made())
     }
 
-    /// What `gather` finds in the field; if that is more work than is allowed, all that has content there.
+    /// The slots that `gather` collects from the field. If that exceeds the budget, all slots with content there.
     fn at(
         &mut self,
         key: &Key,
@@ -165,9 +165,9 @@ impl Selecting<'_> {
     }
 }
 
-/// What is left of all points.
+/// The points that are left.
 struct Narrowed {
-    /// `None`: all.
+    /// `None` for all points.
     slots: Option<RoaringBitmap>,
     exact: bool,
 }
@@ -178,7 +178,7 @@ impl Narrowed {
     }
 }
 
-/// The postings of those values that are in the field.
+/// The postings of those values that the field has.
 fn postings<'a>(field: &'a Field, values: &'a Values) -> impl Iterator<Item = &'a Posting> {
     let texts = values.texts.iter().filter_map(|text| field.texts.get(&TextKey::of(text)));
     texts.chain(values.numbers.iter().filter_map(|number| field.numbers.get(number)))
@@ -199,7 +199,7 @@ fn any(field: &Field, values: &Values, union: &mut Union, allowance: &mut Allowa
     Some(())
 }
 
-/// All that have a value but those whose every value is excluded.
+/// Adds all slots with a value, except those whose every value is excluded.
 fn except(field: &Field, values: &Values, union: &mut Union, allowance: &mut Allowance) -> Option<()> {
     let mut excluded = Candidates::union();
     any(field, values, &mut excluded, allowance)?;

@@ -1,12 +1,12 @@
-//! What a text is found by.
+//! The key of a string in an index.
 
-/// The longest text that is its own key.
+/// The longest string that is its own key, in bytes.
 const OWN_BYTES_MAX: usize = 15;
-/// In place of the length of a text that is longer.
+/// Marks the key of a longer string, in place of its length.
 const HASHED: u8 = u8::MAX;
 
-/// A text of up to fifteen bytes, or 120 bits of a longer one's BLAKE3 hash, in which no two texts were ever found to
-/// agree. So every text is indexed whole, whatever its length, and takes the same room.
+/// A string of up to fifteen bytes, or 120 bits of the BLAKE3 hash of a longer one, for which no collision is known. So
+/// every string is indexed whole and takes the same memory, whatever its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TextKey([u8; 16]);
 

@@ -1,32 +1,32 @@
-//! Up to 128 postings of one term in little room.
+//! Blocks of up to 128 compressed postings of one term.
 
 use crate::memory::{list, shared};
 
-/// How many postings a block has at most.
+/// The most postings of a block.
 pub(super) const BLOCK_POSTINGS_MAX: usize = 128;
 
-/// That a document has a term.
+/// The occurrence of a term in a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Posting {
-    /// Its number.
+    /// The document's number.
     pub(super) document: u32,
-    /// How often.
+    /// How many times the term occurs.
     pub(super) count: u32,
-    /// How many words the document has.
+    /// The length of the document in words.
     pub(super) length: u32,
 }
 
-/// Postings in the order of their documents, and bounds of what they hold.
+/// Postings in the order of their documents, with bounds of their scores.
 #[derive(Clone, Debug)]
 pub(super) struct Block {
     pub(super) first: u32,
     pub(super) last: u32,
-    /// No posting has a higher count.
+    /// The highest count of the postings.
     pub(super) count_max: u32,
-    /// Nor a shorter document.
+    /// The length of the shortest document.
     pub(super) length_min: u32,
     len: u8,
-    /// For each: how far its document is from the one in front, its count and its length, seven bits to a byte.
+    /// For each posting: the difference of its document to the previous one, its count and its length, as LEB128.
     bytes: Vec<u8>,
 }
 
@@ -45,7 +45,7 @@ impl Block {
         block
     }
 
-    /// The block of these postings; `None` if there are none.
+    /// A block of these postings; `None` if there are none.
     pub(super) fn of(postings: &[Posting]) -> Option<Self> {
         let (first, rest) = postings.split_first()?;
         let mut block = Self::new(*first);
@@ -64,7 +64,7 @@ impl Block {
         self.len() == BLOCK_POSTINGS_MAX
     }
 
-    /// Takes in a posting behind all others. It must not be full.
+    /// Adds a posting after all others. The block must not be full.
     pub(super) fn push(&mut self, posting: Posting) {
         let Posting { document, count, length } = posting;
         for number in [document - self.last, count, length] {
@@ -79,7 +79,7 @@ impl Block {
         }
     }
 
-    /// Every posting, in order.
+    /// All postings, in order.
     pub(super) fn postings(&self) -> impl Iterator<Item = Posting> {
         let (mut rest, mut document) = (self.bytes.as_slice(), self.first);
         (0..self.len).map(move |_| {
@@ -88,7 +88,7 @@ impl Block {
         })
     }
 
-    /// About how much memory it takes, with its counter of references.
+    /// The heap bytes, including the reference counts of its `Arc`.
     pub(super) fn bytes(&self) -> usize {
         shared(size_of::<Self>()) + list::<u8>(self.bytes.capacity())
     }

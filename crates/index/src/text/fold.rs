@@ -1,12 +1,12 @@
-//! Letters that stand for the same letter.
+//! Folding of letters: equivalent letters become the same.
 
 use std::borrow::Cow;
 
 use unicode_normalization::char::canonical_combining_class;
 use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfkc_quick};
 
-/// The text in one form (NFKC) and without the characters that show nothing: soft hyphens, joiners, marks of
-/// direction, the Arabic stroke that lengthens a word. Every apostrophe is `'`.
+/// The text in NFKC, without invisible characters: soft hyphens, joiners, marks of direction, the Arabic tatweel. Every
+/// apostrophe becomes `'`.
 pub(super) fn cleaned(text: &str) -> Cow<'_, str> {
     if text.is_ascii() && !text.contains('`') {
         return text.into();
@@ -29,14 +29,14 @@ pub(super) fn cleaned(text: &str) -> Cow<'_, str> {
             | '\u{2060}'..='\u{206f}'
             | '\u{fe00}'..='\u{fe0f}'
             | '\u{feff}' => None,
-            // Between words of scripts without spaces it is one.
+            // A zero-width space separates words of scripts without spaces.
             '\u{200b}' => is_without_spaces(before).then_some(' '),
-            // Within an emoji it holds the parts together.
+            // A zero-width joiner is part of an emoji.
             '\u{200d}' => (before >= '\u{2000}' && !before.is_alphabetic()).then_some(character),
             '\u{2018}' | '\u{2019}' | '\u{201b}' | '\u{2032}' | '\u{2bb}' | '\u{2bc}' | '\u{2bd}'
             | '\u{2b9}' | '\u{a78c}' | '\u{ff07}' | '\u{55a}' | '\u{5f3}' => Some('\''),
             '`' | '\u{b4}' if before.is_alphabetic() && after.is_alphabetic() => Some('\''),
-            // NFKC makes letters of them, which would be part of the word in front.
+            // NFKC makes letters of these, which would be part of the previous word.
             '\u{2122}' | '\u{2120}' | '\u{ae}' | '\u{a9}' => Some(' '),
             other => Some(other),
         };
@@ -49,8 +49,8 @@ pub(super) fn cleaned(text: &str) -> Cow<'_, str> {
     cleaned.nfkc().collect::<String>().into()
 }
 
-/// Appends a word so that case, accents, vowel points and the ways to write one letter make no difference.
-/// Apostrophes and the other marks that Unicode has within words are left out.
+/// Appends a folded word: without differences of case, accents, vowel points and letter variants, and without apostrophes
+/// and other marks that Unicode allows within words.
 pub(super) fn fold(word: &str, folded: &mut String) {
     let is_within = |character: char| matches!(character, '\'' | '\u{b7}' | '"' | '\u{5f4}' | '\u{2027}');
     if word.is_ascii() {
@@ -66,7 +66,7 @@ pub(super) fn fold(word: &str, folded: &mut String) {
             None => folded.push(digit(character).unwrap_or(character)),
         }
     }
-    // Syllables that were taken apart, and marks that make another letter.
+    // Decomposed syllables, and marks that make another letter, are composed again.
     if is_nfkc_quick(folded[start..].chars()) != IsNormalized::Yes {
         let composed: String = folded[start..].nfc().collect();
         folded.truncate(start);
@@ -74,8 +74,8 @@ pub(super) fn fold(word: &str, folded: &mut String) {
     }
 }
 
-/// Marks that the same word is written with and without: accents of any alphabet, vowel points of Hebrew, Arabic and
-/// Syriac. Vowel signs of other scripts, and what makes another syllable of one in kana, are letters.
+/// Whether a mark is optional in writing: accents of any alphabet, vowel points of Hebrew, Arabic and Syriac. Vowel signs of
+/// other scripts, and the voicing marks of kana, are not.
 fn is_mark(character: char) -> bool {
     if character < '\u{300}' {
         return false;
@@ -84,7 +84,7 @@ fn is_mark(character: char) -> bool {
     (10..=36).contains(&class) || class >= 200 || matches!(character, '\u{20dd}'..='\u{20e4}')
 }
 
-/// Letters that are written as others, where those are not at hand or in another tradition.
+/// The letter that a variant letter is folded to.
 fn alike(character: char) -> Option<&'static str> {
     Some(match character {
         'ß' => "ss",
@@ -104,7 +104,7 @@ fn alike(character: char) -> Option<&'static str> {
         'ƀ' => "b",
         'ǥ' => "g",
         'ʉ' => "u",
-        // Arabic as it is written for Persian and Urdu, or in haste.
+        // Arabic letters in their Persian and Urdu forms, or written carelessly.
         'ى' | 'ی' | 'ې' => "ي",
         'ک' | 'ڪ' => "ك",
         'ة' | 'ۀ' | 'ہ' | 'ھ' | 'ە' => "ه",
@@ -113,7 +113,7 @@ fn alike(character: char) -> Option<&'static str> {
     })
 }
 
-/// The digit of another script.
+/// The ASCII digit of a digit of another script.
 fn digit(character: char) -> Option<char> {
     const ZEROS: [char; 13] = [
         '\u{660}', '\u{6f0}', '\u{7c0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{b66}', '\u{be6}',
@@ -123,15 +123,15 @@ fn digit(character: char) -> Option<char> {
     char::from_digit(ZEROS.iter().find_map(above)?, 10)
 }
 
-/// How the words of a script are told apart.
+/// The way to find the words of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Script {
-    /// By what is between them.
+    /// Words are separated by spaces and punctuation.
     Spaced,
-    /// Katakana: a word is a run of it.
+    /// Katakana: a run of it is a word.
     Katakana,
-    /// Not at all: Chinese, hiragana, the scripts of South-East Asia; or they stand together with what belongs to them,
-    /// as in Korean.
+    /// Scripts without visible word boundaries: Chinese, hiragana, the scripts of South-East Asia. In Korean, particles are
+    /// attached to words.
     Han,
     Hiragana,
     Hangul,
@@ -143,7 +143,7 @@ pub(super) enum Script {
 
 impl Script {
     pub(super) fn of(character: char) -> Self {
-        // Most letters that there are.
+        // Most letters are below this one.
         if character < '\u{e00}' {
             return Self::Spaced;
         }

@@ -1,4 +1,4 @@
-//! What a language knows of its words: their stems, and those that say nothing.
+//! Stems and stop words of languages.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -8,7 +8,7 @@ use vectorizer_log::Language;
 
 use super::fold::fold;
 
-/// The longest word, in bytes, that has a stem.
+/// The longest word, in bytes, that is stemmed.
 const STEMMED_BYTES_MAX: usize = 64;
 
 /// The stop words of each language, as terms.
@@ -21,22 +21,22 @@ static STOP_WORDS: LazyLock<HashMap<Language, HashSet<String>>> = LazyLock::new(
     Language::ALL.into_iter().map(terms).collect()
 });
 
-/// How the words of a collection become terms: as they are, or by their stems in one language.
+/// How the words of a collection become terms: unchanged, or stemmed in one language.
 ///
-/// Documents and questions have to be read by the same analysis. Stop words are left out of questions only, so that a
-/// question that has nothing else still finds them.
+/// Documents and queries must use the same analysis. Stop words are removed from queries only, so that a query of nothing
+/// but stop words still finds them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Analysis(pub(super) Option<Language>);
 
 impl Analysis {
-    /// Whether a word says nothing in this language.
+    /// Whether a word is a stop word of the language.
     pub(super) fn is_stop_word(self, word: &str) -> bool {
         let words = self.0.and_then(|language| STOP_WORDS.get(&language));
         words.is_some_and(|words| words.contains(&folded(word)))
     }
 
-    /// The terms of a word by its stem: of the word as it is written, and of the word without accents, which are often
-    /// not typed and not in the rules of a stem. `None` if it is to be a term as it is.
+    /// The stems of a word: of the word as written, and of the word without accents, which are often not typed and which the
+    /// rules of a stemmer expect. `None` if the word is not stemmed.
     pub(super) fn stems(self, word: &str) -> Option<[String; 2]> {
         let language = self.0?;
         let of_language = |character: char| character == '\'' || is_letter_of(language, character);
@@ -58,7 +58,7 @@ fn folded(word: &str) -> String {
     term
 }
 
-/// Whether a letter is of the script that the language is written in; the rules for stems are for those only.
+/// Whether a letter belongs to the script of the language. Stemmers are defined for these letters only.
 fn is_letter_of(language: Language, character: char) -> bool {
     let is_in_script = match language {
         Language::Arabic => matches!(character, '\u{600}'..='\u{6ff}'),

@@ -1,29 +1,29 @@
-//! Texts that are found by their words: an inverted index, and BM25 over it.
+//! Full-text search: an inverted index, ranked by BM25.
 //!
 //! - `words`: from a text to its terms, by `fold` (letters), `parts` (of a word) and `language` (stems, stop words).
-//! - `query`: from a question to its terms.
-//! - `block`, `postings`: which documents have a term, how often, and how long they are.
-//! - `ranking`: the best documents by BM25, in one pass over what the question's terms have.
+//! - `query`: from a query text to its terms.
+//! - `block`, `postings`: the documents of a term, its counts, and the documents' lengths.
+//! - `ranking`: the best documents by BM25, in one pass over the postings of the query's terms.
 //!
-//! **Exact.** A search finds the best of all documents, not of some: what a bound rules out could not have
-//! entered. Statistics are those of the documents there are: one that is deleted or replaced is taken out of its
-//! terms' postings at once, by its text, which is kept.
+//! **Exact.** A search finds the best of all documents: a document that a bound rules out could not be among them.
+//! Statistics cover exactly the current documents: a document that is deleted or replaced is removed from the postings of
+//! its terms at once, by its stored text.
 //!
-//! **Shared.** A question takes hold of its own terms' postings in a moment, and is answered without a lock;
-//! a writer copies the blocks it touches while somebody holds them, and nothing else.
+//! **Shared.** A query clones the postings of its terms in a moment, and is answered without a lock. A writer copies only
+//! the blocks that it changes while a query holds them.
 //!
-//! **Compact.** A posting takes three bytes while its numbers are small and at most fifteen, beside 48 for each
-//! block of up to 128. A term that a single document has takes no block.
+//! **Compact.** A posting takes three bytes while its numbers are small, and at most fifteen; a block of up to 128 takes 48
+//! more. A term of a single document takes no block.
 //!
-//! All of it is derived from the texts: no digest covers it, and recovery makes it anew in its one pass over the
-//! records. So nothing on disk depends on how words are told apart: a version that does it better finds more in
-//! collections that are there already. All that a record says is the language of a collection's texts, if it has one.
+//! All of it is derived from the texts: no digest covers it, and recovery rebuilds it in its one pass over the records. So
+//! nothing on disk depends on the analysis of words: a version with a better one finds more in existing collections. A
+//! record names only the language of a collection's texts, if it has one.
 //!
-//! **Our own analysis** of words, over the tables of Unicode (`unicode-segmentation`, `unicode-normalization`) and Snowball's
-//! stems. `charabia` and the tokenizers of `tantivy` were looked at: they give each word one form, so that `report.pdf` is
-//! found either whole or in parts, cut `don't` into `don` and `t`, which `can't` has too, and guess the language of a text,
-//! which a short question does not show; dictionaries for Chinese and Japanese would be some 40 MB, and find `北京` in
-//! `北京市` only where they cut there.
+//! **Why not an existing analyzer?** The analysis of words is our own, over the tables of Unicode (`unicode-segmentation`,
+//! `unicode-normalization`) and Snowball's stemmers. `charabia` and the tokenizers of `tantivy` give each word one form: they
+//! find `report.pdf` either whole or in parts, split `don't` into `don` and `t`, which `can't` has too, and guess the
+//! language of a text, which fails on short queries. Dictionaries for Chinese and Japanese would take some 40 MB, and find
+//! `北京` in `北京市` only where they split there.
 
 mod block;
 mod fold;
@@ -48,30 +48,30 @@ use words::{Purpose, Words};
 
 use crate::memory::{allocated, table};
 
-/// The words of one collection's texts. Documents are numbers, which only grow.
+/// The full-text index of one collection. Documents are numbered, and numbers only grow.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TextIndex {
     terms: HashMap<Box<str>, Postings>,
     analysis: Analysis,
-    /// Of terms and postings beside the table, about.
+    /// About the heap bytes of terms and postings, without the table.
     bytes: usize,
     documents: u64,
-    /// Of all documents, in words.
+    /// The length of all documents together, in words.
     length: u64,
 }
 
 impl TextIndex {
-    /// One of texts in this language.
+    /// An empty index for texts in this language.
     pub(crate) fn new(language: Option<Language>) -> Self {
         Self { analysis: Analysis(language), ..Self::default() }
     }
 
-    /// The language of its texts.
+    /// The language of the texts.
     pub(crate) fn language(&self) -> Option<Language> {
         self.analysis.0
     }
 
-    /// Takes in a document whose number is higher than all before.
+    /// Adds a document, whose number is higher than all before.
     pub(crate) fn add(&mut self, document: u32, text: &str) {
         let mut words = Words::of(text, self.analysis, Purpose::Document);
         let length = words.len();
@@ -90,7 +90,7 @@ impl TextIndex {
         self.length += u64::from(length);
     }
 
-    /// Forgets a document that was taken in with this text.
+    /// Removes a document that was added with this text.
     pub(crate) fn remove(&mut self, document: u32, text: &str) {
         let mut words = Words::of(text, self.analysis, Purpose::Document);
         let length = words.len();
@@ -106,13 +106,13 @@ impl TextIndex {
         }
         self.documents -= 1;
         self.length -= u64::from(length);
-        // A vocabulary that has come and gone leaves no room behind.
+        // Free the table of a vocabulary that has mostly gone.
         if self.terms.len() < self.terms.capacity() / 8 {
             self.terms.shrink_to(2 * self.terms.len());
         }
     }
 
-    /// The same documents under other numbers, in the same order.
+    /// The same documents under new numbers, in the same order, without those that have none.
     pub(crate) fn renumbered(&self, renumber: impl Fn(u32) -> Option<u32>) -> Self {
         let renumbered = |postings: &Postings| postings.renumbered(&renumber);
         let terms =
@@ -122,13 +122,13 @@ impl TextIndex {
         Self { terms, bytes, ..*self }
     }
 
-    /// What the question's terms have, as of now: of more than [`TextQuery::TERMS_SOUGHT_MAX`] the rarest.
+    /// The postings of the query's terms, as of now: of at most [`TextQuery::TERMS_SOUGHT_MAX`] terms, the rarest.
     pub(crate) fn look_up(&self, query: &TextQuery) -> Found {
         let other = query.by(self.analysis);
         let query = other.as_ref().unwrap_or(query);
         let mut found: Vec<&Postings> = query.terms().filter_map(|term| self.terms.get(term)).collect();
         if found.len() > TextQuery::TERMS_SOUGHT_MAX {
-            // Their order stays, as scores are summed up in it; of equally rare ones the first count.
+            // Their order stays, as scores are summed up in it. Of equally rare terms, the first are kept.
             let mut rarest: Vec<usize> = (0..found.len()).collect();
             rarest.sort_by_key(|place| found[*place].len());
             rarest.truncate(TextQuery::TERMS_SOUGHT_MAX);
@@ -138,25 +138,25 @@ impl TextIndex {
         Found::new(found.into_iter().cloned().collect(), self.documents, self.length)
     }
 
-    /// About how much memory it takes, in bytes. Costs nothing to ask.
+    /// The heap bytes, estimated in constant time.
     pub(crate) fn bytes(&self) -> usize {
         table::<Box<str>, Postings>(self.terms.capacity()) + self.bytes
     }
 
-    /// How many different terms there are, how many postings, and about how many bytes they take.
+    /// How large the index is.
     pub(crate) fn size(&self) -> TextIndexSize {
         let postings = self.terms.values().map(Postings::len).sum();
         TextIndexSize { terms: self.terms.len(), postings, bytes: self.bytes() }
     }
 }
 
-/// What an index of texts takes up.
+/// How large a full-text index is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TextIndexSize {
-    /// Different terms.
+    /// How many distinct terms there are.
     pub terms: usize,
-    /// Terms of each document, summed up.
+    /// How many terms all documents have together.
     pub postings: usize,
-    /// About how much memory all of it takes, in bytes.
+    /// About how many bytes of memory the index takes.
     pub bytes: usize,
 }

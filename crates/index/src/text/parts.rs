@@ -1,36 +1,36 @@
-//! The parts of a word, and other ways to write it.
+//! The parts of a word, and other spellings of it.
 
 use std::borrow::Cow;
 
-/// What a word is found by.
+/// One of the forms by which a word is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part<'a> {
-    /// A word of its own, which counts to the length of the text.
+    /// A word of its own, which counts towards the length of the text.
     Word(Cow<'a, str>),
-    /// Another word that is in it.
+    /// Another word within it.
     Other(&'a str),
-    /// Several words written as one, which have no stem.
+    /// Several words written as one, which is not stemmed.
     Whole(Cow<'a, str>),
 }
 
-/// What stands in front of an apostrophe and belongs to the word behind it: articles and prepositions of French,
-/// Italian, Catalan and their like.
+/// Articles and prepositions of French, Italian, Catalan and similar languages that are joined to the next word by an
+/// apostrophe.
 const ELISIONS: [&str; 40] = [
     "l", "d", "j", "m", "t", "s", "n", "c", "qu", "jusqu", "lorsqu", "puisqu", "quoiqu", "quelqu", "presqu",
     "entr", "all", "dall", "dell", "nell", "sull", "coll", "pell", "un", "gl", "agl", "dagl", "degl", "negl",
     "sugl", "quell", "quest", "bell", "sant", "tutt", "anch", "mezz", "dov", "com", "cos",
 ];
-/// What stands behind an apostrophe and belongs to the word in front of it, which is one without, too.
+/// English suffixes that are joined to the word before them by an apostrophe.
 const CLITICS: [&str; 6] = ["s", "ll", "re", "ve", "d", "m"];
 
-/// Whether a word has no parts but itself: it has nothing but letters, none of them a capital behind the first.
+/// Whether a word has no parts: only letters, and no capital after the first.
 pub(super) fn is_plain(word: &str) -> bool {
     let mut characters = word.chars();
     characters.next().is_some_and(char::is_alphabetic)
         && characters.all(|character| character.is_alphabetic() && !character.is_uppercase())
 }
 
-/// The parts of a word (a segment of UAX #29 that has a letter or digit) of a script with spaces.
+/// The parts of a word, a segment of UAX #29 with a letter or digit, in a script with spaces.
 pub(super) fn parts(word: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     for word in word.split([':', ';']).filter(|word| word.contains(char::is_alphanumeric)) {
@@ -58,7 +58,7 @@ fn divide<'a>(word: &'a str, parts: &mut Vec<Part<'a>>) {
         return plain(word, parts);
     }
     let pieces: Vec<&str> = word.split(['.', ',']).filter(|piece| !piece.is_empty()).collect();
-    // An abbreviation, as U.S.A.: its letters are no words.
+    // An abbreviation such as U.S.A.: its letters are no words.
     if pieces.iter().all(|piece| piece.chars().count() == 1) {
         parts.push(Part::Word(pieces.concat().into()));
         return;
@@ -67,13 +67,13 @@ fn divide<'a>(word: &'a str, parts: &mut Vec<Part<'a>>) {
     if pieces.len() == 2 && pieces.iter().any(|piece| piece.chars().count() <= 2) {
         parts.push(Part::Whole(pieces.concat().into()));
     }
-    // Of a version, its numbers are no words.
+    // The numbers of a version are no words.
     for piece in pieces.into_iter().filter(|piece| piece.contains(char::is_alphabetic)) {
         plain(piece, parts);
     }
 }
 
-/// `1,000,000` is 1000000 too; `3.14` stays as it is, and `3,14` is the same number.
+/// `1,000,000` is also 1000000, and `3,14` is also `3.14`.
 fn number<'a>(word: &'a str, parts: &mut Vec<Part<'a>>) {
     let groups: Vec<&str> = word.split([',', '.', '\'']).collect();
     parts.push(Part::Word(word.into()));
@@ -90,7 +90,7 @@ fn number<'a>(word: &'a str, parts: &mut Vec<Part<'a>>) {
     }
 }
 
-/// A number with its unit, as `500mg`, is both of them; `90's`, `3rd` and `5G` are one word.
+/// A number with a unit, such as `500mg`, has both as parts; `90's`, `3rd` and `5G` have none.
 fn measure<'a>(word: &'a str, unit: &'a str, parts: &mut Vec<Part<'a>>) {
     parts.push(Part::Word(word.into()));
     let is_ordinal = ["st", "nd", "rd", "th"].iter().any(|end| unit.eq_ignore_ascii_case(end));
@@ -100,31 +100,31 @@ fn measure<'a>(word: &'a str, unit: &'a str, parts: &mut Vec<Part<'a>>) {
     }
 }
 
-/// A word with an apostrophe is one without; what belongs to a neighbour leaves another word.
+/// A word with an apostrophe is also found without it, and by the word that remains without an elision or a suffix.
 fn apostrophe<'a>(word: &'a str, head: &'a str, tail: &'a str, parts: &mut Vec<Part<'a>>) {
-    // All of it, as folding leaves the apostrophe out.
+    // The whole word: folding removes the apostrophe.
     parts.push(Part::Word(word.into()));
     let small = head.to_lowercase();
     let is_elision = ELISIONS.contains(&small.as_str());
     let end = tail.to_lowercase();
     let is_clitic = CLITICS.contains(&end.as_str());
-    // In don't, t is no word, and don is none either.
+    // In don't, neither don nor t is a word.
     if !is_clitic && end != "t" && (is_elision || tail.chars().count() >= 3) {
         parts.push(Part::Other(tail.rsplit('\'').next().filter(|last| last.len() > 2).unwrap_or(tail)));
     }
-    // 's and its like; in Turkish and Finnish names have longer ends.
+    // 's and the like. In Turkish and Finnish, names have longer suffixes.
     if !is_elision && end != "t" && head.chars().count() >= 2 && (is_clitic || ends_a_name(head, tail)) {
         parts.push(Part::Other(head));
     }
 }
 
-/// Whether this is a name with the end of a case, as Ankara'da and EU'nun: as long a name, and an end of few letters.
+/// Whether this is a name with a case suffix, as in Ankara'da and EU'nun: a name of some length, and a short suffix.
 fn ends_a_name(head: &str, tail: &str) -> bool {
     let is_name = head.starts_with(char::is_uppercase) && head.chars().count() >= 3;
     is_name && (1..=4).contains(&tail.chars().count()) && tail.chars().all(char::is_lowercase)
 }
 
-/// A word without marks inside: the parts of a name in a program, if it is one.
+/// A word without punctuation: an identifier has parts.
 fn plain<'a>(word: &'a str, parts: &mut Vec<Part<'a>>) {
     match humps(word) {
         Some(humps) => joined(word, humps.into_iter(), parts),
@@ -132,7 +132,7 @@ fn plain<'a>(word: &'a str, parts: &mut Vec<Part<'a>>) {
     }
 }
 
-/// A name of several words: each of them, each two neighbours, and all.
+/// The parts of an identifier: each word, each pair of adjacent words, and the whole.
 fn joined<'a>(word: &'a str, pieces: impl Iterator<Item = &'a str>, parts: &mut Vec<Part<'a>>) {
     let pieces: Vec<&str> = pieces.filter(|piece| piece.contains(char::is_alphanumeric)).collect();
     parts.push(Part::Whole(word.into()));
@@ -140,8 +140,8 @@ fn joined<'a>(word: &'a str, pieces: impl Iterator<Item = &'a str>, parts: &mut 
     parts.extend(pieces.into_iter().map(|piece| Part::Word(piece.into())));
 }
 
-/// The words of a name as programs have them: `getUserName`, or `HttpRequestHandler` with three or more. `JavaScript`
-/// and `YouTube` are one word, `iPhone` and `eBay` too.
+/// The words of an identifier: `getUserName`, or `HttpRequestHandler` with three or more. `JavaScript`, `YouTube`, `iPhone`
+/// and `eBay` are one word.
 fn humps(word: &str) -> Option<Vec<&str>> {
     if !word.is_ascii() || word.bytes().all(|byte| !byte.is_ascii_uppercase()) {
         return None;

@@ -1,27 +1,27 @@
-//! Which documents have a term.
+//! The documents of a term.
 
 use std::sync::Arc;
 
 use super::block::{BLOCK_POSTINGS_MAX, Block, Posting};
 use crate::memory::{list, shared};
 
-/// The postings of one term: at least one. A clone shares them, and stays as it is while they go on.
+/// The postings of one term: at least one. A clone shares them, and does not change with them.
 #[derive(Clone, Debug)]
 pub(super) enum Postings {
-    /// As most terms of any collection have it.
+    /// One document, as for most terms.
     One(Posting),
-    /// Up to a block.
+    /// Up to one block.
     Few(Arc<Block>),
-    /// More.
+    /// Several blocks.
     Many(Arc<Blocks>),
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Blocks {
-    /// None of them is empty.
+    /// No block is empty.
     all: Vec<Arc<Block>>,
     len: usize,
-    /// Of the blocks, about.
+    /// About the heap bytes of the blocks.
     bytes: usize,
 }
 
@@ -35,7 +35,7 @@ impl Postings {
         }
     }
 
-    /// Takes in a posting of a document behind all others.
+    /// Adds a posting whose document comes after all others.
     pub(super) fn push(&mut self, posting: Posting) {
         match self {
             Self::One(first) => {
@@ -65,7 +65,7 @@ impl Postings {
         }
     }
 
-    /// Takes out the document, if it is there; says whether none is left.
+    /// Removes a document, if it is there. Returns whether no posting is left.
     pub(super) fn remove(&mut self, document: u32) -> bool {
         match self {
             Self::One(posting) => posting.document == document,
@@ -88,7 +88,7 @@ impl Postings {
                 *bytes -= all[at].bytes();
                 match Block::of(&rest) {
                     Some(mut block) => {
-                        // So that blocks stay half full or more, but for those whose neighbours are fuller.
+                        // So that adjacent blocks are half full on average.
                         if let Some(next) = all.get(at + 1)
                             && block.len() + next.len() <= BLOCK_POSTINGS_MAX / 2
                         {
@@ -109,7 +109,7 @@ impl Postings {
         }
     }
 
-    /// The same with other numbers for its documents, in the same order; `None` if none of them has one.
+    /// The same postings with new numbers, in the same order, without those that have none; `None` if none is left.
     pub(super) fn renumbered(&self, renumber: &impl Fn(u32) -> Option<u32>) -> Option<Self> {
         let mut postings: Option<Self> = None;
         let mut push = |posting: Posting| {
@@ -128,7 +128,7 @@ impl Postings {
         postings
     }
 
-    /// Its blocks.
+    /// All blocks.
     pub(super) fn blocks(self) -> Vec<Arc<Block>> {
         match self {
             Self::One(posting) => vec![Arc::new(Block::new(posting))],
@@ -137,7 +137,7 @@ impl Postings {
         }
     }
 
-    /// About how much memory it takes beside itself.
+    /// The heap bytes without `Self`, estimated.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::One(_) => 0,
@@ -151,7 +151,7 @@ impl Postings {
     }
 }
 
-/// The block's postings without the document's; `None` if it has none.
+/// The block's postings without the document; `None` if the document is not in it.
 fn without(block: &Block, document: u32) -> Option<Vec<Posting>> {
     let mut postings: Vec<Posting> = block.postings().collect();
     let at = postings.binary_search_by_key(&document, |posting| posting.document).ok()?;

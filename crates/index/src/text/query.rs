@@ -1,4 +1,4 @@
-//! A question in words.
+//! Queries in words.
 
 use std::cmp::Reverse;
 
@@ -7,36 +7,40 @@ use vectorizer_log::{Language, Text};
 use super::language::Analysis;
 use super::words::{Purpose, Words};
 
-/// The words that a search looks for.
+/// The words of a text search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextQuery {
-    /// As much of it as is looked at.
+    /// The part of the query that is analyzed.
     text: Box<str>,
     analysis: Analysis,
-    /// Different ones, in order.
+    /// Distinct terms, in ascending order.
     pub(super) terms: Vec<Box<str>>,
 }
 
-/// Why words cannot be searched for: there are none.
+/// The query has no words.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the text has no word to look for")]
 pub struct InvalidTextQuery;
 
 impl TextQuery {
-    /// How many bytes of a question are looked at: as many as a text may have.
+    /// How many bytes of a query are analyzed: as many as a text may have.
     pub const BYTES_MAX: usize = Text::BYTES_MAX;
-    /// How many of its terms are looked up: the longest, which are rarer than others in every language.
+    /// How many of its terms are looked up: the longest, which are the rarest in every language.
     pub const TERMS_MAX: usize = 16_384;
-    /// How many of those that the collection has are looked for: the rarest, as they say most.
+    /// How many terms of the collection are searched for: the rarest, which have the most weight.
     pub const TERMS_SOUGHT_MAX: usize = 256;
 
-    /// The question for the words of `text`, in a collection without a language. One that occurs twice counts once.
+    /// A query for the words of `text`, for a collection without a language. A word that occurs twice counts once.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidTextQuery`] if the text has no words.
     pub fn new(text: &str) -> Result<Self, InvalidTextQuery> {
         let query = Self::for_language(text, None);
         if query.is_empty() { Err(InvalidTextQuery) } else { Ok(query) }
     }
 
-    /// The question for the words of `text`, if there are any, in a collection with texts of this language.
+    /// A query for the words of `text`, if it has any, for a collection with texts of this language.
     pub fn for_language(text: &str, language: Option<Language>) -> Self {
         Self::analysed(text[..text.floor_char_boundary(Self::BYTES_MAX)].into(), Analysis(language))
     }
@@ -57,7 +61,7 @@ impl TextQuery {
         self.terms.is_empty()
     }
 
-    /// The same question by another analysis: the collection is another one than it was made for.
+    /// The same query by another analysis; `None` if it is the same one.
     pub(super) fn by(&self, analysis: Analysis) -> Option<Self> {
         (self.analysis != analysis).then(|| Self::analysed(self.text.clone(), analysis))
     }

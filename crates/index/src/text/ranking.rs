@@ -1,8 +1,8 @@
 //! The best documents by BM25.
 //!
-//! Documents are gone through in order, all terms abreast, and those are passed over whose terms cannot come to
-//! enough (block-max WAND): first by what each term gives at most, then by what it gives at most in the block at
-//! hand. With two to four words this looks at a small share of the postings of the common ones.
+//! All terms are read side by side, in the order of documents, and documents whose terms cannot reach the least score are
+//! skipped (block-max WAND): first by the highest score of each term, then by its highest score within the current block.
+//! With two to four words, this reads a small share of the postings of common ones.
 
 use std::sync::Arc;
 
@@ -11,21 +11,20 @@ use roaring::RoaringBitmap;
 use super::block::{Block, Posting};
 use super::postings::Postings;
 
-/// How soon another occurrence of a word in a document counts less.
+/// How fast further occurrences of a word in a document lose weight.
 const K1: f64 = 1.2;
-/// How much a document's length counts.
+/// How much the length of a document counts.
 const B: f64 = 0.75;
-/// Bounds are sums in another order than scores, which are rounded to f32: what a bound rules out is worse than
-/// either can make up for.
+/// Bounds are summed in another order than scores, and scores are rounded to `f32`. This factor exceeds both errors.
 const SLACK: f64 = 1.0 + 1e-6;
 
-/// What the terms of a question have, as of one moment.
+/// The postings of a query's terms, as of one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     /// In the order of the terms.
     postings: Vec<Postings>,
     documents: u64,
-    /// In words, of a document on average.
+    /// The mean length of a document, in words.
     length_mean: f64,
 }
 
@@ -34,10 +33,10 @@ fn float(count: u64) -> f64 {
     count as f64
 }
 
-/// How the number of a term's occurrences becomes a score.
+/// Computes the score of a term in a document.
 #[derive(Clone, Copy)]
 struct Weight {
-    /// How much the term says.
+    /// The inverse document frequency of the term.
     idf: f64,
     length_mean: f64,
 }
@@ -50,26 +49,26 @@ impl Weight {
         self.idf * count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length))
     }
 
-    /// No posting of the block comes to more: a higher count or a shorter document would.
+    /// An upper bound of the scores in the block: it has no higher count and no shorter document.
     fn bound(self, block: &Block) -> f64 {
         self.score(block.count_max, block.length_min) * SLACK
     }
 }
 
-/// A way through one term's postings.
+/// A position in the postings of one term.
 struct Cursor {
     weight: Weight,
-    /// Which term it is.
+    /// The position of the term in the query.
     term: usize,
     blocks: Vec<Arc<Block>>,
-    /// No posting comes to more.
+    /// The highest score of any posting.
     bound: f64,
-    /// Where it is: in which block, and at which of its postings.
+    /// The position: a block, and a posting in it.
     block: usize,
     at: usize,
-    /// The block's, read.
+    /// The decoded postings of the block.
     postings: Vec<Posting>,
-    /// The document it is at.
+    /// The document at the position.
     document: u32,
 }
 
@@ -93,7 +92,7 @@ impl Cursor {
         self.at = 0;
     }
 
-    /// Goes on to the first document from `document` on; `false` if there is none.
+    /// Advances to the first document at or after `document`. Returns `false` if there is none.
     fn seek(&mut self, document: u32) -> bool {
         if self.document >= document {
             return true;
@@ -105,7 +104,7 @@ impl Cursor {
             }
             self.read();
         }
-        // It is in this block.
+        // The document is in this block.
         while self.postings[self.at].document < document {
             self.at += 1;
         }
@@ -113,7 +112,7 @@ impl Cursor {
         true
     }
 
-    /// The block that would have `document`, which is not behind the cursor.
+    /// The block that would contain `document`, which is not before the cursor.
     fn block_of(&self, document: u32) -> Option<&Block> {
         let mut blocks = self.blocks[self.block..].iter();
         blocks.find(|block| block.last >= document).map(|block| &**block)
@@ -130,13 +129,13 @@ impl Found {
         Self { postings, documents, length_mean: float(length) / float(documents.max(1)) }
     }
 
-    /// How many postings there are to go through, at most.
+    /// How many postings a search reads at most.
     pub(crate) fn postings(&self) -> usize {
         self.postings.iter().map(Postings::len).sum()
     }
 
-    /// Offers every document that has a term and may be among the best, with its score, in their order.
-    /// `offer` says the least score that could still enter. Only those in `among` are offered, if it is given.
+    /// Calls `offer` with every document that has a term and may be among the best, in order, with its score. `offer` returns
+    /// the least score that can still enter. If `among` is given, only documents in it are offered.
     pub(crate) fn each_best(&self, among: Option<&RoaringBitmap>, mut offer: impl FnMut(u32, f32) -> f32) {
         let cursor = |(term, postings): (usize, &Postings)| {
             Cursor::new(term, postings.clone(), self.documents, self.length_mean)
@@ -144,14 +143,14 @@ impl Found {
         let mut cursors: Vec<Cursor> = self.postings.iter().enumerate().map(cursor).collect();
         let mut least = f64::NEG_INFINITY;
         loop {
-            // Few, and nearly in order.
+            // Few, and nearly sorted.
             cursors.sort_by_key(|cursor| (cursor.document, cursor.term));
             let mut bound = 0.0;
             let reaches = cursors.iter().position(|cursor| {
                 bound += cursor.bound;
                 bound >= least
             });
-            // No document's terms come to enough any more.
+            // No document can reach the least score any more.
             let Some(pivot) = reaches else { return };
             let document = cursors[pivot].document;
             let next = match among.map(|among| among.range(document..).next()) {
@@ -163,9 +162,9 @@ impl Found {
                         Some(next) => next,
                         None if cursors[0].document < document => document,
                         None => {
-                            // In the order of the terms: the same documents come to the same scores.
+                            // In the order of the terms, so that the same documents always get the same scores.
                             let score = cursors[..here].iter().map(Cursor::score).sum::<f64>();
-                            #[expect(clippy::cast_possible_truncation, reason = "rounding is what is wanted")]
+                            #[expect(clippy::cast_possible_truncation, reason = "rounding is intended")]
                             let score = score as f32;
                             least = f64::from(offer(document, score));
                             match document.checked_add(1) {
@@ -180,8 +179,8 @@ impl Found {
         }
     }
 
-    /// The first document behind `document` whose terms may come to enough, if those of `document` do not: by
-    /// what the blocks at hand of the first `here` cursors, which are not beyond it, give at most.
+    /// If `document` cannot reach the least score, by the current blocks of the first `here` cursors, which are not after it:
+    /// the next document that may.
     fn passed_over(cursors: &[Cursor], here: usize, document: u32, least: f64) -> Option<u32> {
         let (mut bound, mut next) = (0.0, cursors.get(here).map_or(u32::MAX, |cursor| cursor.document));
         for cursor in &cursors[..here] {

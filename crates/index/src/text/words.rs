@@ -1,4 +1,4 @@
-//! What terms a text has.
+//! From a text to its terms.
 
 use unicode_properties::UnicodeEmoji as _;
 use unicode_segmentation::UnicodeSegmentation as _;
@@ -7,38 +7,37 @@ use super::fold::{Script, cleaned, fold};
 use super::language::Analysis;
 use super::parts::{Part, is_plain, parts};
 
-/// The most bytes of a term that tell it from others.
+/// A term has at most this many bytes; the rest of a longer word is ignored.
 const TERM_BYTES_MAX: usize = 128;
-/// How many words with hyphens between them are also one.
+/// Up to this many words with hyphens between them are also one word.
 const HYPHENATED_MAX: usize = 3;
 
-/// What the words are for.
+/// Whether the words are of a document or of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To be found.
+    /// A document, to be found.
     Document,
-    /// To find them.
+    /// A query.
     Question,
 }
 
 /// The words of a text (UAX #29), each as the terms by which it is found.
 ///
-/// - Case, width, accents, vowel points, soft hyphens and joiners make no difference (`fold`): `Crème` and `CREME` are
-///   one term.
-/// - A word with parts has its parts as terms too, and the ways to write it as one (`parts`): `report.pdf` is found by
-///   `report`, `l'école` by `école`, `U.S.A.` by `USA`, `e-mail` by `email`.
-/// - Chinese, hiragana, Korean, Thai and their like are found by each two neighbours, and by each character alone where
-///   a question has no more: their words have no bounds that could be seen. Katakana has words.
+/// - Case, width, accents, vowel points, soft hyphens and joiners are ignored (`fold`): `Crème` and `CREME` are one term.
+/// - A word with parts has its parts as terms too, and its other spellings (`parts`): `report.pdf` is found by `report`,
+///   `l'école` by `école`, `U.S.A.` by `USA`, `e-mail` by `email`.
+/// - Chinese, hiragana, Korean, Thai and similar scripts have no visible word boundaries. They are found by pairs of adjacent
+///   characters, and by single characters if a query has only one. Katakana has words.
 /// - An emoji is a word.
 ///
-/// **Counts.** A term's count is how many of the text's words have it, and a word has it once. The length of a text, which
-/// BM25 holds counts against, is its number of words, each part of `report.pdf` and each Chinese character one; the
-/// further terms of a word make a text no longer. So a text does not rank lower for having words with parts.
+/// **Counts.** The count of a term is the number of words that have it, and a word has it once. The length of a text, which
+/// BM25 relates counts to, is its number of words; each part of `report.pdf` and each Chinese character is one. Further
+/// terms of a word do not count, so a text does not rank lower because its words have parts.
 #[derive(Default)]
 pub(super) struct Words {
-    /// Terms, one behind the other.
+    /// All terms, one behind the other.
     all: String,
-    /// Where each begins and ends in there, and whether it is of a stop word.
+    /// The start and the end of each term in `all`, and whether it is a stop word.
     places: Vec<(u32, u32, bool)>,
     /// How many words there are.
     length: u32,
@@ -56,12 +55,12 @@ impl Words {
         words
     }
 
-    /// How many there are.
+    /// How many words there are.
     pub(super) fn len(&self) -> u32 {
         self.length
     }
 
-    /// Each different term and how many words have it, in order.
+    /// Each distinct term, in ascending order, and how many words have it.
     pub(super) fn counted(&mut self) -> impl Iterator<Item = (&str, u32)> {
         let Self { all, places, .. } = self;
         let term = |(start, end, _): (u32, u32, bool)| &all[start as usize..end as usize];
@@ -72,33 +71,33 @@ impl Words {
     }
 }
 
-/// A text has a few MiB of terms at most.
+/// A text has at most a few MiB of terms.
 #[expect(clippy::cast_possible_truncation, reason = "texts are short")]
 fn place(place: usize) -> u32 {
     place as u32
 }
 
-/// Goes through a text.
+/// Reads a text.
 struct Reader {
     words: Words,
     analysis: Analysis,
     purpose: Purpose,
-    /// Whether the word at hand is a stop word.
+    /// Whether the current word is a stop word.
     is_stop: bool,
 }
 
-/// Characters of one script that stand together.
+/// Consecutive characters of one script.
 struct Run<'a> {
     script: Script,
-    /// Where it ends in the text.
+    /// The end of the run in the text.
     end: usize,
     characters: Vec<&'a str>,
 }
 
-/// Words with nothing but a hyphen between them.
+/// Words separated by hyphens only.
 #[derive(Default)]
 struct Hyphenated {
-    /// As they are written, one behind the other.
+    /// The words without the hyphens.
     joined: String,
     count: usize,
 }
@@ -107,7 +106,7 @@ impl Reader {
     fn read(&mut self, text: &str) {
         let mut run: Option<Run<'_>> = None;
         let mut hyphenated = Hyphenated::default();
-        // Where the last word ends.
+        // The end of the last word.
         let mut last_end = 0;
         for (start, segment) in text.split_word_bound_indices() {
             if !segment.contains(char::is_alphanumeric) {
@@ -164,11 +163,11 @@ impl Reader {
         self.end_hyphenated(&mut hyphenated);
     }
 
-    /// A word of a script that has words.
+    /// Adds a word of a script that has words.
     fn spaced(&mut self, word: &str, script: Script, symbol: Option<&str>) {
         if script == Script::Katakana {
             self.is_stop = false;
-            // The long vowel at the end of a longer word is written or not.
+            // The long vowel at the end of a longer word is optional.
             let short = word.strip_suffix('ー').filter(|short| short.chars().count() >= 3);
             return self.word(short.unwrap_or(word));
         }
@@ -183,7 +182,7 @@ impl Reader {
             self.words.length += 1;
             return self.analysed(word);
         }
-        // The same term of two parts of one word counts once.
+        // A term that two parts of one word share counts once.
         let first = self.words.places.len();
         for part in parts(word) {
             match part {
@@ -198,8 +197,8 @@ impl Reader {
         self.distinct(first);
     }
 
-    /// Ends characters that stand together: each two neighbours are a term, and each alone; in a question only if it is
-    /// alone.
+    /// Ends a run. Each pair of adjacent characters is a term; a single character is a term too, but in a query only if it is
+    /// the whole run.
     fn end_run(&mut self, run: &mut Option<Run<'_>>) {
         let Some(Run { characters, .. }) = run.take() else { return };
         self.is_stop = false;
@@ -217,25 +216,25 @@ impl Reader {
         }
     }
 
-    /// Ends words with hyphens between them: two or three of them are also one word.
+    /// Ends words separated by hyphens: up to three of them are also one word.
     fn end_hyphenated(&mut self, hyphenated: &mut Hyphenated) {
         let Hyphenated { joined, count } = hyphenated;
         if (2..=HYPHENATED_MAX).contains(count) && joined.contains(char::is_alphabetic) {
             self.is_stop = false;
             self.analysed(joined);
         }
-        // The room is kept for the next ones.
+        // The buffer is reused.
         joined.clear();
         *count = 0;
     }
 
-    /// A word that is a term as it is.
+    /// Adds a word that is one term.
     fn word(&mut self, term: &str) {
         self.words.length += 1;
         self.term(term);
     }
 
-    /// A word in the forms that the language's analysis has.
+    /// Adds a word, stemmed if the language has stems.
     fn analysed(&mut self, word: &str) {
         let start = self.start();
         let Some([first, second]) = self.analysis.stems(word) else {
@@ -259,7 +258,7 @@ impl Reader {
         self.words.all.len()
     }
 
-    /// Makes a term of what was written since `start`.
+    /// Ends the term that was written since `start`.
     fn end_term(&mut self, start: usize) {
         let Self { words, is_stop, .. } = self;
         if words.all.len() - start > TERM_BYTES_MAX {
@@ -270,7 +269,7 @@ impl Reader {
         }
     }
 
-    /// Leaves out terms from the one at `first` on that are there twice.
+    /// Removes duplicate terms from the one at `first` on.
     fn distinct(&mut self, first: usize) {
         let Words { all, places, .. } = &mut self.words;
         if places.len() - first < 2 {
@@ -289,7 +288,7 @@ impl Reader {
     }
 }
 
-/// The pieces of a segment, each of one script. Marks go with what they are on.
+/// Splits a segment into pieces of one script each. Marks belong to the letter before them.
 fn by_script(segment: &str) -> impl Iterator<Item = &str> {
     let mut rest = segment;
     std::iter::from_fn(move || {
@@ -309,14 +308,14 @@ fn by_script(segment: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether what is between two words joins them: a hyphen, or one at the end of a line in front of a small letter.
+/// Whether the text between two words is a hyphen, or a hyphen at the end of a line before a lower-case letter.
 fn is_hyphen(between: &str, next: &str) -> bool {
     let Some(rest) = between.strip_prefix(['-', '\u{2010}', '\u{2011}', '\u{5be}']) else { return false };
     rest.is_empty()
         || rest.trim().is_empty() && rest.contains(['\n', '\r']) && next.starts_with(char::is_lowercase)
 }
 
-/// What belongs to the name of a language, as in C++ and C#.
+/// The symbol in the name of a programming language: C++ and C#.
 fn symbol(word: &str, rest: &str) -> Option<&'static str> {
     let symbol = ["++", "#"].into_iter().find(|symbol| rest.starts_with(symbol))?;
     let is_name = symbol == "++" || word.len() == 1;
@@ -324,7 +323,7 @@ fn symbol(word: &str, rest: &str) -> Option<&'static str> {
     (is_name && ends && word.ends_with(char::is_alphabetic)).then_some(symbol)
 }
 
-/// The segment without colours of skin, if it is an emoji.
+/// The segment without skin tones, if it is an emoji.
 fn emoji(segment: &str) -> Option<String> {
     let first = segment.chars().next()?;
     let is_emoji = first > '\u{ff}' && first.is_emoji_char();
@@ -352,7 +351,7 @@ mod tests {
         Words::of(text, Analysis::default(), Purpose::Document).len()
     }
 
-    /// Whether a question finds a document.
+    /// Whether a query finds a document.
     fn finds(question: &str, document: &str, language: Option<Language>) -> bool {
         let of = |text, purpose| {
             let mut words = Words::of(text, Analysis(language), purpose);
@@ -420,7 +419,7 @@ mod tests {
         ] {
             assert_eq!(len(text), length, "{text}");
         }
-        // Twice in one word is once; in two words twice.
+        // A word counts a term once; two words count it twice.
         assert_eq!(words("report.report report", Purpose::Document)[0], ("report".to_owned(), 2));
     }
 
@@ -545,7 +544,7 @@ mod tests {
                 terms(document)
             );
         }
-        // What it is written with counts, so that it is not the first.
+        // Its whole spelling is a term too, so it ranks first.
         assert!(terms("C++").contains(&"c++".to_owned()) && !terms("C").contains(&"c++".to_owned()));
     }
 

@@ -1,4 +1,4 @@
-//! Clauses, conditions and what they are made of.
+//! Parsing of clauses and conditions.
 
 use std::collections::HashSet;
 
@@ -25,7 +25,7 @@ pub(super) struct Clauses {
 }
 
 impl Clauses {
-    /// Those of a filter this deep within others, itself included.
+    /// The clauses of a filter at this depth, which counts from 1.
     pub(super) fn at(depth: usize) -> Self {
         Self { depth, must: None, should: None, must_not: None }
     }
@@ -40,7 +40,7 @@ impl Clauses {
         [&self.must, &self.should, &self.must_not].into_iter().all(Option::is_none)
     }
 
-    /// Reads a clause; `None` if the member is none.
+    /// Reads a clause; `None` if the member is not a clause.
     pub(super) fn member<'de, A: MapAccess<'de>>(
         &mut self,
         parser: &mut Parser,
@@ -92,7 +92,7 @@ impl Parser {
 
 /// The conditions of one clause.
 struct Conditions {
-    /// Of the filter that they are in.
+    /// The depth of the filter that they are in.
     depth: usize,
     read: Vec<Condition>,
 }
@@ -119,7 +119,7 @@ impl Elements for Conditions {
     }
 }
 
-/// One condition of a filter that is this deep.
+/// One condition of a filter at this depth.
 struct One<'p> {
     parser: &'p mut Parser,
     depth: usize,
@@ -231,7 +231,7 @@ impl Members for Parts {
     }
 }
 
-/// What a match asks of a value.
+/// A `match` condition.
 enum Match {
     Any(Values),
     Except(Values),
@@ -337,7 +337,7 @@ impl Elements for Ids {
     }
 }
 
-/// An object with nothing in it but a key.
+/// Reads an object whose only member is a key.
 fn lone_key<'de, A: MapAccess<'de>>(parser: &mut Parser, map: &mut A) -> Result<Key, A::Error> {
     let Lone(key) = map.next_value_seed(Object { parser: &mut *parser, members: Lone(None) })?;
     key.ok_or_else(|| parser.refuse(Problem::NoKey))

@@ -1,4 +1,4 @@
-//! Objects, lists and single values, as they come.
+//! Parsing of objects, lists and scalars.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,11 +9,11 @@ use serde_json::value::RawValue;
 
 use super::{Parser, Problem};
 
-/// How much of a name that is not known is shown.
+/// How many characters of an unknown name an error shows.
 const SHOWN_CHARACTERS: usize = 64;
 
 impl Parser {
-    /// Keeps why, and ends the reading.
+    /// Records the error and ends parsing.
     pub(super) fn refuse<E: Error>(&mut self, problem: Problem) -> E {
         self.refused.get_or_insert(problem);
         E::custom("refused")
@@ -31,21 +31,21 @@ impl Parser {
         self.refuse(Problem::UnknownField { field: shown, expected })
     }
 
-    /// Reads what lies one step further; `step` is what the place is called beyond the present one.
+    /// Reads the value at `step`, which is appended to the path meanwhile.
     pub(super) fn within<T, E>(
         &mut self,
         step: fmt::Arguments<'_>,
         read: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
         let here = self.path.len();
-        // Writing to a text does not fail.
+        // Writing to a `String` does not fail.
         let _ = fmt::write(&mut self.path, step);
         let read = read(self)?;
         self.path.truncate(here);
         Ok(read)
     }
 
-    /// Reads the inside of an object or array.
+    /// Reads the content of an object or array.
     fn inside<T, E: Error>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
         if self.depth == self.depth_max {
             return Err(self.refuse(Problem::NestedTooDeep { max: self.depth_max }));
@@ -56,7 +56,7 @@ impl Parser {
         Ok(read)
     }
 
-    /// Takes in the value of a field that there may be once.
+    /// Reads the value of a member that may occur once.
     pub(super) fn once<T, E: Error>(
         &mut self,
         field: &'static str,
@@ -71,7 +71,7 @@ impl Parser {
     }
 }
 
-/// What an object consists of.
+/// The members of an object.
 pub(super) trait Members {
     /// Reads the member of this name from `map`.
     fn member<'de, A: MapAccess<'de>>(
@@ -148,14 +148,14 @@ impl<'de, M: Members> Visitor<'de> for Object<'_, M> {
     }
 }
 
-/// Reads an array of elements that are made by `element`, or what else there may be in its place.
+/// Reads an array, or an object in place of an array.
 pub(super) struct List<'p, E> {
     pub(super) parser: &'p mut Parser,
     pub(super) expected: &'static str,
     pub(super) elements: E,
 }
 
-/// What a list consists of.
+/// The elements of a list.
 pub(super) trait Elements: Sized {
     /// Reads the next element, if there is one.
     fn element<'de, A: SeqAccess<'de>>(
@@ -263,7 +263,7 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'de, str>, D::
     deserializer.deserialize_str(Text)
 }
 
-/// A value that is neither an object nor an array, as it is written.
+/// A raw value, expected to be neither an object nor an array.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Scalar<'a> {
@@ -272,7 +272,7 @@ pub(super) struct Scalar<'a> {
 }
 
 impl<'a> Scalar<'a> {
-    /// What it is called.
+    /// The type of the value, for error messages.
     pub(super) fn kind(self) -> &'static str {
         match self.raw.get().as_bytes().first() {
             Some(b'n') => "null",
@@ -284,12 +284,12 @@ impl<'a> Scalar<'a> {
         }
     }
 
-    /// As it is written.
+    /// The raw JSON text.
     pub(super) fn written(self) -> &'a str {
         self.raw.get()
     }
 
-    /// What it says, if it is a string.
+    /// The string, if the value is one.
     pub(super) fn text<E: Error>(self, parser: &mut Parser) -> Result<Option<Cow<'a, str>>, E> {
         if self.kind() != "a string" {
             return Ok(None);
