@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Twice what rounding in f32 may cost a sum of `terms` products.
+/// Twice the rounding error of an `f32` sum of `terms` products.
 fn tolerance(terms: usize, magnitude: f64) -> f64 {
     let roundings = u32::try_from(terms).map_or(f64::NAN, f64::from) + 2.0;
     2.0 * f64::from(f32::EPSILON) * roundings * magnitude + f64::from(f32::MIN_POSITIVE)
@@ -84,7 +84,7 @@ fn a_vector_that_points_nowhere_is_like_nothing() {
 
 #[test]
 fn there_is_one_zero() {
-    // Products too small for f32 round to minus zero in every lane of a kernel.
+    // Products that underflow round to minus zero in every lane of a kernel.
     assert!(dot(&[-1e-30; 16], &[1e-30; 16]).is_sign_positive());
     assert!(narrow(-0.0).is_sign_positive() && narrow(-1e-60).is_sign_positive());
 }

@@ -1,4 +1,4 @@
-//! What an event would do, before it has happened: what quotas are held against.
+//! The change that an event would make, computed before it is applied: quotas are checked against it.
 
 use vectorizer_log::{Event, PointId};
 
@@ -9,8 +9,8 @@ use super::slots::StoredPoint;
 use crate::logical_size::vector_logical_bytes;
 
 impl Index {
-    /// What `event`, which has been validated against this state, will change. The same numbers as
-    /// applying it gives.
+    /// The change that `event` will make, exactly as [`apply`](Self::apply) will return it. The event must have passed
+    /// [`check`](Self::check).
     pub fn foresee(&self, event: &Event) -> Change {
         match event {
             Event::CollectionCreated { .. }
@@ -65,7 +65,7 @@ impl Index {
         }
     }
 
-    /// The most that `event` can add, known without looking anything up: as if every vector were new.
+    /// An upper bound of what `event` adds, without lookups: as if every vector were new.
     pub fn foresee_most(&self, event: &Event) -> Change {
         match event {
             Event::VectorsUpserted { collection, points } => Change {

@@ -1,4 +1,4 @@
-//! Whatever ids come and go, in whatever order, the slots stay in the order of the ids.
+//! The index by id stays sorted, whatever ids are inserted and removed in whatever order.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use vectorizer_log::{Metric, PointId};
 
 use super::*;
 
-/// What a tenant may call its points: short and long, with much and with nothing in common.
+/// Ids of points: short and long, with long common prefixes and with none.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         (0..3000_u32).prop_map(|number| number.to_string()),
@@ -23,14 +23,14 @@ fn name() -> impl Strategy<Value = String> {
 #[derive(Clone, Debug)]
 enum Step {
     Upsert(String),
-    /// Of ids that come in a row.
+    /// Consecutive ids.
     Run {
         from: u32,
         count: u32,
         backwards: bool,
     },
     Delete(String),
-    /// All between two.
+    /// All ids between two.
     DeleteRange(String, String),
     Compact,
 }

@@ -1,4 +1,4 @@
-//! All collections of a tenant, as records change them.
+//! All collections of a tenant, changed by records.
 
 mod stored;
 
@@ -15,14 +15,14 @@ use super::indexing::Indexing;
 use crate::memory::{HeapBytes, HeldBytes, tree};
 pub use stored::{FrozenIndex, StoredIndex};
 
-/// All collections of a tenant.
+/// The collections of a tenant.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     collections: BTreeMap<CollectionId, Collection>,
     ids: BTreeMap<CollectionName, CollectionId>,
-    /// What all collections take, but for themselves and their graphs.
+    /// The memory of all collections, without `Self` and the graphs.
     collections_bytes: HeapBytes,
-    /// What all graphs take: linking changes it while nothing is folded. A clone has none, and counts here.
+    /// The memory of all graphs. Linking changes it between records. Clones have no graphs, and count theirs here.
     graphs_bytes: HeldBytes,
 }
 
@@ -52,29 +52,29 @@ impl Index {
         self.collections.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no collections.
     pub fn is_empty(&self) -> bool {
         self.collections.is_empty()
     }
 
-    /// About how much of the heap they take, but for their graphs. Costs nothing to ask.
+    /// The heap bytes, without the graphs, estimated in constant time.
     pub fn memory_bytes(&self) -> usize {
         tree::<CollectionId, Collection>(self.collections.len())
             + tree::<CollectionName, CollectionId>(self.ids.len())
             + self.collections_bytes.all
     }
 
-    /// What of that is in large allocations.
+    /// The part of that in large allocations.
     pub fn large_bytes(&self) -> usize {
         self.collections_bytes.large
     }
 
-    /// What the graphs take: it changes while they are linked.
+    /// The memory of all graphs. It changes while they are linked.
     pub fn graphs_bytes(&self) -> &HeldBytes {
         &self.graphs_bytes
     }
 
-    /// Whether `event` can happen now. A writer asks before it appends; the fold asks again.
+    /// Checks that `event` can be applied now. A writer calls it before it appends the event.
     pub fn check(&self, event: &Event) -> Result<(), Misfit> {
         match event {
             Event::CollectionCreated { name, .. }
@@ -84,7 +84,7 @@ impl Index {
             {
                 Err(Misfit::NameExists { name: name.clone() })
             }
-            // All but the first two are about the tenant's callers and its bill, not about its data.
+            // The others concern callers and the bill, not data.
             Event::CollectionCreated { .. }
             | Event::TextCollectionCreated { .. }
             | Event::LanguageCollectionCreated { .. }
@@ -127,10 +127,10 @@ impl Index {
         }
     }
 
-    /// Folds in one record, or refuses it and changes nothing. A collection that it deletes is left to the
-    /// caller.
+    /// Applies a record, or returns an error and changes nothing. Returns what it has changed, and memory that the caller
+    /// drops.
     pub fn apply(&mut self, record: &Record) -> Result<(Change, Option<Removed>), Misfit> {
-        // IMPORTANT: after this check nothing below can fail, so no event is applied by half.
+        // IMPORTANT: nothing after this check can fail, so no event is applied in part.
         self.check(&record.event)?;
         match &record.event {
             Event::CollectionCreated { name, dimension, metric, index } => {
@@ -195,7 +195,7 @@ impl Index {
         }
     }
 
-    /// Puts a compaction of the collection with this id in place; `false` if it came too late.
+    /// Installs a compaction of the collection with this id. Returns `false` if the collection has changed its slots since.
     pub fn install(&mut self, id: CollectionId, compaction: Compaction) -> (bool, Removed) {
         match self.collections.get_mut(&id) {
             Some(collection) => {
@@ -205,7 +205,8 @@ impl Index {
         }
     }
 
-    /// Puts indexes of more paths in place in the collection with this id; `false` if they came too late.
+    /// Installs payload indexes in the collection with this id. Returns `false` if the collection has changed its slots
+    /// since.
     pub fn install_indexing(&mut self, id: CollectionId, indexing: Indexing) -> (bool, Removed) {
         match self.collections.get_mut(&id) {
             Some(collection) => counted(&mut self.collections_bytes, collection, |collection| {
@@ -238,7 +239,7 @@ impl Index {
     }
 }
 
-/// Changes a collection, and with it the sum of what all of them take.
+/// Changes a collection and updates the sum of all collections' memory.
 fn counted<T>(
     collections_bytes: &mut HeapBytes,
     collection: &mut Collection,
@@ -251,7 +252,7 @@ fn counted<T>(
 }
 
 fn distinct<'a>(ids: impl Iterator<Item = &'a PointId> + Clone) -> Result<(), Misfit> {
-    // Those that a filter has found come in order, and may be a million.
+    // Ids found by a filter are sorted, and there may be a million of them.
     if ids.clone().is_sorted_by(|one, next| one < next) {
         return Ok(());
     }

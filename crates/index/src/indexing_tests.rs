@@ -1,4 +1,4 @@
-//! Whatever is declared, dropped, written, compacted and indexed in whichever order: filters select what they say.
+//! Filters select the same points, whatever is declared, dropped, written, compacted and indexed in whatever order.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::checkpoint::{SectionReader, SectionWriter};
 use crate::postings::{IndexState, PayloadIndex};
 use crate::{Collection, Compaction, Filter, Index};
 
-/// More paths than there is room for in a test.
+/// More paths than there is room for in tests.
 const PATHS: usize = 60;
 const IDS: usize = 40;
 
@@ -25,7 +25,7 @@ fn name(path: usize) -> String {
     format!("p{path}")
 }
 
-/// The path of the values in it.
+/// The path of the values at this name.
 fn path(number: usize) -> PayloadPath {
     format!("p{number}.v").into_boxed_str().try_into().unwrap()
 }
@@ -60,7 +60,7 @@ fn stored(index: &Index) -> &Collection {
     index.by_id(COLLECTION).unwrap()
 }
 
-/// Checks that both hold the same.
+/// Checks that both collections hold the same.
 fn assert_same(left: &Collection, right: &Collection) {
     assert_eq!((left.id(), left.name(), left.vectors()), (right.id(), right.name(), right.vectors()));
     let facts = |it: &Collection| (it.created_at(), it.last_change(), it.logical_bytes(), it.len());
@@ -76,7 +76,7 @@ fn id(number: usize) -> PointId {
     PointId::text(format!("i{number}")).unwrap()
 }
 
-/// Each path twice, in an array of objects, so that one place more or less does not go unnoticed.
+/// Each path occurs twice, in an array of objects, so that a miscounted occurrence shows.
 fn payload(fields: &[(usize, u8)]) -> Payload {
     let fields: Map<_, _> = fields
         .iter()
@@ -102,10 +102,10 @@ enum Step {
     Change(usize, Vec<(usize, u8)>),
     Declare(usize),
     Drop(usize),
-    /// Begins to index, or puts what was indexed in place.
+    /// Begins to index, or installs the result.
     Index,
     CatchUp,
-    /// Begins to compact, or puts the compaction in place.
+    /// Begins to compact, or installs the result.
     Compact,
     Checkpoint,
 }
@@ -125,7 +125,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// An index, and what is made beside it.
+/// An index, and the background work on it.
 struct Story {
     index: Index,
     indexing: Option<Indexing>,
@@ -193,7 +193,7 @@ impl Story {
         }
     }
 
-    /// Every path, by every value and by none.
+    /// Checks filters on every path, by value and by absence.
     fn check(&self) {
         let collection = stored(&self.index);
         let snapshot = collection.snapshot();
@@ -237,7 +237,7 @@ proptest! {
             story.go_on(step);
             story.check();
         }
-        // What is left to do can be done, and then nothing is being made.
+        // The remaining work can be completed.
         let mut rounds = 0;
         while stored(&story.index).wants_indexing() {
             story.indexing = None;
@@ -251,7 +251,7 @@ proptest! {
     }
 }
 
-/// Paths that take all the room there is.
+/// An index whose paths take all the room.
 fn full() -> Index {
     let mut index = begun();
     for first in (0..PATHS).step_by(10) {
@@ -290,7 +290,7 @@ fn a_declared_path_has_room_where_there_is_none_and_takes_nobody_elses() {
     index_paths(&mut index);
     assert_eq!(facts(&index), (1, 0, left_out - 1));
     assert_eq!(stored(&index).payload_index().indexed, indexed + 1);
-    // Dropped it is like all others, and there is no room for it.
+    // Without its declaration it is like all other paths, and there is no room for it.
     let bytes = stored(&index).payload_index().bytes;
     apply(&mut index, Event::IndexDropped { collection: COLLECTION, path: last() });
     assert_eq!(facts(&index), (0, 0, left_out));
@@ -328,7 +328,7 @@ fn paths_that_were_left_out_come_in_again_when_there_is_much_room() {
     apply(&mut index, gone(0));
     assert!(stored(&index).wants_indexing());
     let mut rounds = 0;
-    // What has come in takes the room, so that soon nothing more is to be done.
+    // New fields take the room, so that soon none is left.
     while stored(&index).wants_indexing() {
         index_paths(&mut index);
         rounds += 1;
@@ -344,7 +344,7 @@ fn what_is_indexed_beside_a_compaction_that_was_put_in_place_comes_too_late() {
     indexing.gather(&|| false).unwrap();
     let mut compaction = stored(&index).snapshot().compact(&|| false).unwrap();
     compaction.catch_up_with(&stored(&index).snapshot());
-    // Declared and dropped while the compaction is made.
+    // Declared and dropped during the compaction.
     let other = path(PATHS - 2);
     apply(&mut index, Event::IndexDeclared { collection: COLLECTION, path: other.clone() });
     apply(&mut index, Event::IndexDropped { collection: COLLECTION, path: last() });

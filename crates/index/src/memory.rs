@@ -1,18 +1,18 @@
-//! How much of the heap structures take.
+//! Accounting of heap memory.
 //!
-//! What is counted is what the allocator gives (jemalloc, in size classes), not what is stored. Each structure keeps
-//! its own sum as it changes, so that asking for it costs no walk. The room inside of the standard library's trees
-//! cannot be asked for: [`tree`] goes by how full their nodes are on average.
+//! Sizes are those of the allocator's size classes (jemalloc), not of the stored data. Each structure updates its sum as it
+//! changes, so that reading it takes constant time. The standard library does not expose the memory of its trees:
+//! [`tree`] estimates it from the average fill of their nodes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// From here on an allocation has pages of its own.
+/// From this size on, an allocation has pages of its own.
 const LARGE: usize = 16 << 10;
 const PAGE: usize = 4 << 10;
 
-/// How much of the heap an allocation of so many bytes takes. What a large one has beyond its last page is never
-/// touched, and so takes nothing.
+/// The memory of an allocation of this many bytes. A large one takes whole pages: its size class may have more, but these
+/// are never touched.
 pub(crate) const fn allocated(bytes: usize) -> usize {
     match bytes {
         0 => 0,
@@ -23,18 +23,17 @@ pub(crate) const fn allocated(bytes: usize) -> usize {
     }
 }
 
-/// The same for what is behind an [`Arc`], which has two counters beside it.
+/// The memory of a value of this many bytes in an [`Arc`], with its two counters.
 pub const fn shared(bytes: usize) -> usize {
     allocated(2 * size_of::<usize>() + bytes)
 }
 
-/// What a list with room for so many takes.
+/// The memory of a `Vec` of this capacity.
 pub const fn list<T>(capacity: usize) -> usize {
     allocated(capacity * size_of::<T>())
 }
 
-/// What a `HashMap` takes that has room for so many entries: an eighth of its places stays free, and each has a byte
-/// beside it.
+/// The memory of a `HashMap` of this capacity: an eighth of its entries stays free, and each has one byte of metadata.
 pub const fn table<K, V>(capacity: usize) -> usize {
     let places = match capacity {
         0 => return 0,
@@ -45,14 +44,14 @@ pub const fn table<K, V>(capacity: usize) -> usize {
     allocated(places * (size_of::<(K, V)>() + 1) + 16)
 }
 
-/// About how much a `BTreeMap` with so many entries takes.
+/// About the memory of a `BTreeMap` with this many entries.
 pub(crate) const fn tree<K, V>(len: usize) -> usize {
-    /// As many entries fit in a node.
+    /// The capacity of a node.
     const ENTRIES: usize = 11;
-    /// Entries for each leaf, with its share of those in the nodes above it, in quarters: 7 where they came in order,
-    /// 8.6 where they came in any.
+    /// Four times the entries for each leaf, with its share of the nodes above it: 7 entries if they were inserted in order,
+    /// 8.6 if in random order.
     const QUARTERS_FOR_LEAF: usize = 31;
-    /// Leaves for each node above them.
+    /// How many leaves an inner node has.
     const LEAVES: usize = 7;
     let leaf = ENTRIES * (size_of::<K>() + size_of::<V>()) + 2 * size_of::<usize>();
     let inner = leaf + (ENTRIES + 1) * size_of::<usize>();
@@ -62,45 +61,45 @@ pub(crate) const fn tree<K, V>(len: usize) -> usize {
         _ => {
             let each = allocated(leaf) + allocated(inner) / LEAVES;
             let bytes = len * 4 * each / QUARTERS_FOR_LEAF;
-            // There are two leaves and a root at least.
+            // At least two leaves and a root.
             let least = 2 * allocated(leaf) + allocated(inner);
             if bytes < least { least } else { bytes }
         }
     }
 }
 
-/// Whether an allocation of so many bytes has pages of its own.
+/// Whether an allocation of this many bytes has pages of its own.
 pub(crate) const fn is_large(bytes: usize) -> bool {
     bytes >= LARGE
 }
 
-/// What structures take of the heap.
+/// The heap memory of structures, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HeapBytes {
     pub(crate) all: usize,
-    /// Of it in large allocations, between which there are no gaps.
+    /// The part in large allocations, which fragment no memory.
     pub(crate) large: usize,
 }
 
 impl HeapBytes {
-    /// The sum in which `after` takes the place of `before`.
+    /// Replaces one of the summands.
     pub(crate) fn replace(&mut self, before: Self, after: Self) {
         self.all = self.all + after.all - before.all;
         self.large = self.large + after.large - before.large;
     }
 }
 
-/// A sum that several keep together, each for what is its own. The clones are one.
+/// A sum of bytes with several contributors. Clones share the sum.
 #[derive(Clone, Debug, Default)]
 pub struct HeldBytes(Arc<AtomicUsize>);
 
 impl HeldBytes {
-    /// The sum as of now.
+    /// The current sum.
     pub fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Counts `after` bytes in place of `before`.
+    /// Replaces one of the summands, `before`, by `after`.
     pub(crate) fn replace(&self, before: usize, after: usize) {
         self.0.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
     }

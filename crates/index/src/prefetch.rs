@@ -1,6 +1,6 @@
-//! Asking for memory before it is needed.
+//! Prefetching of memory.
 
-/// Brings the cache lines of `values` closer, at no other effect.
+/// Prefetches the cache lines of `values`. Has no other effect.
 #[inline(always)]
 pub(super) fn prefetch<T>(values: &[T]) {
     const LINE: usize = 64;
@@ -9,8 +9,8 @@ pub(super) fn prefetch<T>(values: &[T]) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let start = values.as_ptr().cast::<i8>();
         for offset in (0..size_of_val(values)).step_by(LINE) {
-            // SAFETY: a prefetch of any address is allowed, it reads nothing that a program can see;
-            // `wrapping_add` makes no claim about the address, which lies in `values` all the same.
+            // SAFETY: prefetching is allowed at any address and has no effect that a program can observe. `wrapping_add`
+            // requires nothing of the address, which lies in `values` anyway.
             #[expect(
                 unsafe_code,
                 reason = "there is no safe prefetch; without it a walk waits for every vector"

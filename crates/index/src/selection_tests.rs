@@ -1,4 +1,4 @@
-//! Whatever was written, a selection never leaves out a point that matches, and says when it is exact.
+//! A selection contains every point that matches, whatever was written, and says whether it contains others.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -27,13 +27,13 @@ enum Step {
     Upsert(Vec<(String, Option<Value>)>),
     Delete(Vec<String>),
     ChangePayload(String, Value),
-    /// Begun now, put in place when the next one is begun.
+    /// Begins now, and is installed when the next one begins.
     Compact,
-    /// Many points, rewritten: compacts within the write.
+    /// Rewrites many points: the write compacts them.
     Burst,
 }
 
-/// Among them `p` and `q`, which filters ask for.
+/// Names of members, including `p` and `q`, which filters use.
 fn name() -> impl Strategy<Value = String> {
     "[p-z]"
 }
@@ -132,7 +132,7 @@ proptest! {
                 }
             }
             let snapshot = collection.snapshot();
-            // And whatever is asked of a snapshot comes out the same without an index.
+            // A snapshot answers the same without an index.
             for filter in filters.iter().cloned() {
                 let unindexed = Selection::from(filter.clone());
                 let indexed = collection.select(filter);
@@ -189,7 +189,7 @@ fn a_selection_of_another_moment_is_not_believed() {
         assert_eq!(snapshot.matching(selection), expected);
         assert_eq!(snapshot.count(Some(selection)), expected.len());
     }
-    // Also one of a payload only.
+    // Also a write that changes only a payload.
     collection.change_payload(SEQ, &id("y"), &Payload::new("{}").unwrap());
     assert_eq!(collection.snapshot().count(Some(&selected_later)), 0);
 }

@@ -66,7 +66,7 @@ fn what_slots_take_is_counted_as_they_change() {
         if number % 3 == 0 {
             slots.bury(Slot::of(number / 2));
         }
-        // A writer that copies has other room than before.
+        // A copied block may have another capacity than before.
         if number % 50 == 0 {
             reader = slots.clone();
         }

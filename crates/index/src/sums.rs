@@ -1,31 +1,31 @@
-//! Sums over the numbers of two vectors, by SIMD.
+//! Sums over two vectors, computed with SIMD.
 //!
-//! Of floats: a sum in one register makes every multiplication wait for the one before it: four cycles for eight
-//! numbers, which is slower than memory nearby delivers them. So there are several, added up at the end.
+//! Of floats: with a single accumulator, every multiplication waits for the one before it, four cycles for eight numbers,
+//! which is slower than the caches deliver them. So there are several accumulators, added at the end.
 //!
-//! Of bytes: what a walk does most. simsimd widens every byte before it multiplies, as some may be -128; here
-//! none is, which makes building a graph a sixth quicker.
+//! Of bytes: the inner loop of a walk. simsimd widens every byte before it multiplies, as some may be -128. Here none is,
+//! which makes building a graph faster by a sixth.
 
 #![expect(clippy::inline_always, reason = "what is not inlined is not compiled for the processor it runs on")]
 
 use fearless_simd::{Level, dispatch, i8x32, i32x8, prelude::*};
 use simsimd::SpatialSimilarity;
 
-/// A core has two units that take four cycles for a multiplication. Half of what would keep them busy is
-/// enough, as the next vector begins meanwhile.
+/// A core has two units that take four cycles for a multiplication. Half of the accumulators that would saturate them are
+/// enough, as the next vector overlaps.
 const SUMS: usize = 4;
 
-/// Of the products. Whatever f32 makes of it: infinite, or no number, if it grows too large on the way.
+/// The sum of the products. It may overflow to infinity or become NaN.
 pub(super) fn of_products(left: &[f32], right: &[f32]) -> f32 {
     dispatch!(Level::new(), simd => products(simd, left, right))
 }
 
-/// Of the squares of the differences, in the same manner.
+/// The sum of the squared differences. It may overflow to infinity or become NaN.
 pub(super) fn of_squares(left: &[f32], right: &[f32]) -> f32 {
     dispatch!(Level::new(), simd => squares(simd, left, right))
 }
 
-/// Of the products of bytes, exactly. Neither of two bytes is -128, unless the one of `left` is zero.
+/// The exact sum of the products of bytes. No byte may be -128, except where the byte of `left` is zero.
 #[inline]
 pub(super) fn of_bytes(left: &[i8], right: &[i8]) -> i32 {
     #[cfg(target_arch = "x86_64")]
@@ -39,7 +39,7 @@ pub(super) fn of_bytes(left: &[i8], right: &[i8]) -> i32 {
 
 #[cfg(target_arch = "x86_64")]
 fearless_simd::kernel!(
-    /// AVX2 multiplies bytes only if those on one side have no sign: it is given to the other side.
+    /// AVX2 multiplies unsigned by signed bytes, so the signs of the left ones are moved to the right ones.
     fn bytes_by_avx2(avx2: Avx2, left: &[i8], right: &[i8]) -> i32 {
         use std::arch::x86_64::{
             __m256i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_madd_epi16, _mm256_maddubs_epi16,
@@ -51,7 +51,7 @@ fearless_simd::kernel!(
         for (left, right) in lefts.iter().zip(rights) {
             let left: __m256i = i8x32::from_slice(avx2, left).into();
             let right: __m256i = i8x32::from_slice(avx2, right).into();
-            // Two products of 127 by 128 fit into sixteen bits.
+            // The sum of two products of 127 by 128 fits into sixteen bits.
             let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(left), _mm256_sign_epi8(right, left));
             sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
         }
@@ -75,7 +75,7 @@ fn squares<S: Simd>(simd: S, left: &[f32], right: &[f32]) -> f32 {
     sum(simd, left, right, add, |left, right| (left - right) * (left - right))
 }
 
-/// The vectors are equally long.
+/// Both vectors have the same length.
 #[inline(always)]
 fn sum<S: Simd>(
     simd: S,

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Codes, and behind them what a row has there: any bytes, which zeros on the left take away.
+/// Codes, followed by the trailer of a row: any bytes, opposite to zeros.
 fn rows() -> impl Strategy<Value = (Vec<i8>, Vec<i8>)> {
     (0_usize..300, 0_usize..40).prop_flat_map(|(codes, trailer)| {
         let rows = (vec(-127_i8..=127, codes), vec(-127_i8..=127, codes), vec(any::<i8>(), trailer));

@@ -1,4 +1,4 @@
-//! The grammar, its refusals, and a naive evaluation to hold the real one against.
+//! The grammar, its errors, and a naive evaluation that the real one is compared with.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use vectorizer_log::Payload;
 
 use super::Filter;
 
-/// Of objects and arrays within each other.
+/// The deepest nesting of objects and arrays.
 const DEPTH_MAX: usize = 64;
 
 fn parse(json: &Value) -> Filter {
@@ -247,10 +247,10 @@ fn a_text_that_is_no_filter_is_refused_where_it_ceases_to_be_one() {
     assert!(refusal(&json!({ name: 1 }).to_string()).len() < 300);
 }
 
-/// What follows the first error is not read, and what is read is not kept beyond its limit.
+/// Parsing ends at the first error, and reads no values beyond a limit.
 #[test]
 fn what_is_beyond_a_limit_costs_nothing() {
-    // Not even JSON: it would be said if it were read.
+    // Not even JSON: a parser that read it would report that.
     for (text, problem) in [
         (r#"{"must":[{"":0},{"":0},nonsense"#, "unknown field"),
         (r#"{"must":[{"is_null":{"key":5}},nonsense"#, "expected a string"),
@@ -332,7 +332,7 @@ fn depth_conditions_values_and_steps_have_limits() {
     assert_eq!(refused, "filter.must.is_null.key: the key has more than 32 steps");
 }
 
-/// What the grammar says, evaluated on a parsed payload as directly as it can be put.
+/// The semantics of the grammar, evaluated directly on a parsed payload.
 mod naive {
     use super::*;
 

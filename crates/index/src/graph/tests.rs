@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-/// Numbers from a fixed seed (`SplitMix64`), between -1 and 1.
+/// Pseudo-random numbers (`SplitMix64`) between -1 and 1.
 struct Numbers(u64);
 
 impl Numbers {
@@ -41,13 +41,13 @@ fn graph(metric: Metric) -> Graph {
 }
 
 impl Linked {
-    /// Two threads link batches of odd sizes, as writes would come.
+    /// Links batches of odd sizes with two threads.
     fn new(metric: Metric, count: usize) -> Self {
         let mut numbers = Numbers(7);
         let vectors = (0..count)
             .map(|_| numbers.vector(DIMENSION).iter().map(|number| number + 0.5).collect())
             .collect();
-        // A few were emptied before they were linked.
+        // Some slots are deleted before they are linked.
         let id = |node: usize| (node % 97 != 3).then(|| node.to_string());
         let linked = Self { ids: (0..count).map(id).collect(), vectors, graph: graph(metric) };
         for end in [count / 3 + 1, count / 2, count] {
@@ -74,8 +74,7 @@ impl Linked {
     }
 }
 
-/// Every list holds distinct other nodes and no more than its degree; every live node is reachable on
-/// the ground.
+/// Every list holds distinct other nodes, at most as many as its degree, and every live node is reachable on level 0.
 fn assert_sound(view: &View, live: impl Fn(Node) -> bool) {
     let mut reached = vec![false; view.len()];
     let mut open = vec![view.entry.unwrap().node];
@@ -114,7 +113,7 @@ fn every_live_node_is_reachable_and_no_list_is_too_long_or_repeats() {
 #[test]
 fn a_compaction_keeps_the_graph_sound_and_leaves_no_emptied_node() {
     let linked = Linked::new(Metric::Euclidean, 5_000);
-    // Two thirds go, among them whole neighbourhoods.
+    // Delete two thirds of the nodes, including whole neighbourhoods.
     let stays =
         |node: Node| linked.is_point(node) && node.is_multiple_of(3) && !(node / 100).is_multiple_of(5);
     let numbers: Vec<Option<Node>> = (0..5_000)
@@ -129,7 +128,7 @@ fn a_compaction_keeps_the_graph_sound_and_leaves_no_emptied_node() {
     let view = moved.view();
     assert_eq!(view.len(), numbers.iter().flatten().count());
     assert_sound(&view, |_| true);
-    // Each is found about as well as in a graph of just these.
+    // The recall is about that of a graph built from the remaining nodes.
     let left: Vec<Node> = (0..5_000).filter(|node| numbers[*node as usize].is_some()).collect();
     let fresh = graph(Metric::Euclidean);
     fresh
@@ -230,7 +229,7 @@ fn who_links_now_and_then_is_woken_when_others_have_linked_the_rest() {
     assert_sound(&graph.view(), |node| linked.is_point(node));
 }
 
-/// What is asked whether to stop gives way to searches.
+/// `stop` is also where searches get their turn.
 #[test]
 fn it_is_asked_whether_to_stop_while_rows_are_written_and_nodes_looked_at_too() {
     let linked = Linked::new(Metric::Euclidean, 5_000);
@@ -254,7 +253,7 @@ fn it_is_asked_whether_to_stop_while_rows_are_written_and_nodes_looked_at_too() 
     assert!(asked.load(Ordering::Relaxed) >= 5_000 / 40, "{asked:?}");
 }
 
-/// Both may be linked, by a turn that came to nothing, and find each other in the next one.
+/// A linking run that is stopped may link both; the next run then finds them in each other's candidates.
 #[test]
 fn of_two_equal_vectors_that_were_linked_at_once_neither_is_shown_twice() {
     let mut linked = Linked::new(Metric::Euclidean, 1_000);
@@ -267,7 +266,7 @@ fn of_two_equal_vectors_that_were_linked_at_once_neither_is_shown_twice() {
     linked.extend(1_000, &|| false).unwrap();
     for round in 0..20 {
         let asked = AtomicUsize::new(0);
-        // Stopped ever later.
+        // Stopped later in each round.
         let _stopped = linked.extend(1_080, &|| asked.fetch_add(1, Ordering::Relaxed) > 4 * round);
     }
     linked.extend(1_080, &|| false).unwrap();
@@ -298,7 +297,7 @@ fn one_of_many_equal_vectors_stands_for_all_of_them_and_is_inherited_from() {
     let twins: Vec<Node> = view.twins.values().flatten().copied().collect();
     assert!(twins.len() >= 2_990, "{} are not linked", twins.len());
     assert_sound(&view, |node| linked.is_point(node) && !twins.contains(&node));
-    // The one that stands for them goes, and some others.
+    // Delete the node that stands for the others, and some of them.
     let numbers: Vec<Option<Node>> =
         (0..5_000).map(|node: Node| (node >= 1_000).then_some(node.saturating_sub(1_000))).collect();
     let moved = linked.graph.moved(|node| numbers[node as usize], &|| false).unwrap().view();

@@ -1,4 +1,4 @@
-//! Each limit, and what is still said beyond it.
+//! Each limit, and the answers beyond it.
 
 use serde_json::{Value, json};
 
@@ -164,12 +164,12 @@ fn a_path_is_left_out_only_where_there_is_no_room_and_is_not_taken_for_missing()
     assert_eq!(select(&postings, &matched(&path(fit - 1), 1)), Some((vec![slot(fit - 1)], true)));
     assert_eq!(select(&postings, &matched(&path(fit), 1)), None);
     assert_eq!(select(&postings, &matched("missing", 1)), Some((vec![], true)));
-    // A path that was left out has gone by; as long as some payload has it, it stays so.
+    // A path that was left out stays so for as long as a payload has it.
     postings.remove(0, Some(&one(0)));
     postings.remove(1, Some(&one(1)));
     postings.add(0, Some(&one(fit)));
     assert_eq!(select(&postings, &matched(&path(fit), 1)), None);
-    // The room of paths that no payload has any more is for others.
+    // Room is freed by paths that no payload has any more.
     postings.remove(0, Some(&one(fit)));
     postings.remove(slot(fit), Some(&one(fit)));
     postings.add(0, Some(&one(fit)));

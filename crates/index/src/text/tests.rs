@@ -1,4 +1,4 @@
-//! The index against a scorer that knows nothing but texts.
+//! The index, compared with a scorer that reads the texts.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use roaring::RoaringBitmap;
 use super::words::{Purpose, Words};
 use super::*;
 
-/// BM25 written down as it stands in books, of every document.
+/// BM25 as in textbooks, for every document.
 fn naive(texts: &BTreeMap<u32, String>, query: &TextQuery) -> BTreeMap<u32, f32> {
     let counted = |text: &str| -> (BTreeMap<String, u32>, f64) {
         let mut words = Words::of(text, Analysis::default(), Purpose::Document);
@@ -22,7 +22,7 @@ fn naive(texts: &BTreeMap<u32, String>, query: &TextQuery) -> BTreeMap<u32, f32>
     let documents = texts.len() as f64;
     let mean = words.values().map(|(_, length)| length).sum::<f64>() / documents.max(1.0);
     let having = |term: &str| words.values().filter(|(words, _)| words.contains_key(term)).count();
-    // Of many terms the rarest count.
+    // Of many terms, the rarest are used.
     let mut sought: Vec<&str> = query.terms().filter(|term| having(term) > 0).collect();
     sought.sort_by_key(|term| having(term));
     sought.truncate(TextQuery::TERMS_SOUGHT_MAX);
@@ -49,7 +49,7 @@ fn words_with(words: &BTreeMap<String, u32>, term: &str) -> Option<u32> {
     words.get(term).copied()
 }
 
-/// The best `limit` by the index, best first, and how many documents it has offered.
+/// The best `limit` documents by the index, best first, and how many documents it has offered.
 fn found(
     index: &TextIndex,
     query: &TextQuery,
@@ -80,7 +80,7 @@ fn expected(scores: &BTreeMap<u32, f32>, among: Option<&RoaringBitmap>, limit: u
     all
 }
 
-/// Few words, some of them common.
+/// A text of few distinct words, some of them common.
 fn text() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         6 => Just("the"), 3 => Just("cat"), 2 => Just("Dög"), 1 => Just("東"), 1 => Just("zebra"), 1 => Just("!"),
@@ -92,7 +92,7 @@ fn text() -> impl Strategy<Value = String> {
 #[derive(Clone, Debug)]
 enum Step {
     Add(Vec<String>),
-    /// Every so many-th, from one on.
+    /// Every n-th document, from one on.
     Remove(usize, usize),
     Renumber,
 }
@@ -123,7 +123,7 @@ proptest! {
                 Step::Add(added) => for text in added {
                     index.add(next, &text);
                     texts.insert(next, text);
-                    // Numbers may be left out.
+                    // Numbers may be skipped.
                     next += 1 + next % 3;
                 },
                 Step::Remove(every, first) => {
@@ -156,7 +156,7 @@ proptest! {
     }
 }
 
-/// 20,000 documents with one common word each, and rare ones among them.
+/// 20,000 documents with one common word each, and some with rare words.
 fn common_and_rare() -> TextIndex {
     let mut index = TextIndex::default();
     for number in 0..20_000_u32 {
@@ -206,7 +206,7 @@ fn a_posting_takes_few_bytes_and_a_term_that_one_document_has_takes_no_block() {
     }
     let size = index.size();
     assert_eq!((size.terms, size.postings), (9, 180_000));
-    // Three bytes, and a share of their block's 80 or so.
+    // Three bytes, and a share of its block's 80 or so.
     assert!(size.bytes < 180_000 * 4, "{size:?}");
     let mut index = TextIndex::default();
     for number in 0..20_000 {
@@ -257,7 +257,7 @@ fn a_question_has_words_however_long_it_is() {
 fn a_long_question_searches_by_its_rarest_words() {
     let mut index = TextIndex::default();
     let mut texts = BTreeMap::new();
-    // The words w0 to w399, each in one text more than the one before it, by fives.
+    // The words w0 to w399, each in one more text than the word before it, in groups of five.
     for number in 0..100_u32 {
         let text = (0..400)
             .filter(|word| word / 5 >= number)
