@@ -15,7 +15,7 @@ mod support;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use vectorizer_index::{Effort, SearchRequest, Snapshot};
+use vectorizer_index::{SearchMode, SearchRequest, Snapshot};
 use vectorizer_log::{LogId, Metric};
 use vectorizer_replay::Projection;
 
@@ -54,7 +54,7 @@ fn measure(vectors: usize, dimension: usize, metric: Metric) -> Outcome<[String;
         limit: LIMIT,
         filter: None,
         score_threshold: None,
-        effort: Effort::Exact,
+        mode: SearchMode::Exact,
     };
     let bytes = vectors * dimension * 4;
     let array = vec![1_u64; bytes / 8];

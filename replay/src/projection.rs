@@ -7,7 +7,7 @@ use crate::billing::Billing;
 use crate::digest::StateDigest;
 use crate::usage::Usage;
 use vectorizer_index::HeldBytes;
-use vectorizer_index::{Change, Compaction, Index, Indexing, Misfit, Removed};
+use vectorizer_index::{Change, Compaction, Index, Indexing, InvalidEvent, Removed};
 
 /// A pure fold of one tenant's log.
 ///
@@ -59,7 +59,7 @@ pub enum ApplyError {
         seq: Seq,
         /// What does not fit.
         #[source]
-        reason: Misfit,
+        reason: InvalidEvent,
     },
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 use vectorizer_index::{
-    Effort, FUSED_DEPTH, Filter, Hit, InvalidTextQuery, SearchRequest, Snapshot, StoredPoint, TextQuery,
+    FUSED_DEPTH, Filter, Hit, InvalidTextQuery, SearchMode, SearchRequest, Snapshot, StoredPoint, TextQuery,
     TextRequest, fused,
 };
 use vectorizer_log::{CollectionName, Language, Vector};
@@ -183,7 +183,7 @@ struct Search {
     sought: Asked,
     limit: usize,
     score_threshold: Option<f32>,
-    effort: Effort,
+    mode: SearchMode,
     show: Show,
 }
 
@@ -315,10 +315,10 @@ impl SearchInput {
             sought,
             limit: limit(self.limit, RESULTS_DEFAULT)?,
             score_threshold: self.score_threshold,
-            effort: match (self.exact, self.ef) {
-                (Some(true), _) => Effort::Exact,
-                (_, Some(ef)) => Effort::Candidates(ef as usize),
-                (_, None) => Effort::Usual,
+            mode: match (self.exact, self.ef) {
+                (Some(true), _) => SearchMode::Exact,
+                (_, Some(ef)) => SearchMode::Candidates(ef as usize),
+                (_, None) => SearchMode::Default,
             },
             show: Show::asked(self.with_payload, self.with_text, self.with_vector),
         };
@@ -378,7 +378,7 @@ impl Search {
             limit,
             filter: ground.selection.as_ref(),
             score_threshold: self.least(),
-            effort: self.effort,
+            mode: self.mode,
         })
     }
 
@@ -462,7 +462,7 @@ pub(super) async fn search(
     if compared > briefly
         && ground.matches.is_none()
         && let Some(request) = search.request(&ground, search.limit)
-        && let Some(hits) = snapshot.search_briefly(&request, briefly / snapshot.dimension().max(1))?
+        && let Some(hits) = snapshot.search_bounded(&request, briefly / snapshot.dimension().max(1))?
     {
         metrics.searched(started.elapsed());
         let answer = answers.json(search.bytes(&hits), &search.answer(&hits))?;

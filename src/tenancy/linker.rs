@@ -317,7 +317,8 @@ impl Linker {
     /// A collection in which it is yet to be made sure that everything can be found.
     async fn unmended(&self) -> Option<Task> {
         let state = self.state.wait().await;
-        let collection = state.projection.index().collections().find(|collection| !collection.is_mended())?;
+        let collection =
+            state.projection.index().collections().find(|collection| !collection.is_connected())?;
         Some(Task { work: Work::Mend, id: collection.id(), snapshot: collection.snapshot() })
     }
 
@@ -399,10 +400,10 @@ impl Linker {
         let task = |work, collection: &Collection| {
             Some(Task { work, id: collection.id(), snapshot: collection.snapshot() })
         };
-        if let Some(collection) = collections().find(|collection| collection.wants_compaction()) {
+        if let Some(collection) = collections().find(|collection| collection.needs_compaction()) {
             return task(Work::Compact, collection);
         }
-        if let Some(collection) = collections().find(|collection| collection.wants_indexing()) {
+        if let Some(collection) = collections().find(|collection| collection.needs_indexing()) {
             return task(Work::Index, collection);
         }
         if let Some(collection) = behind {

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use vectorizer_index::{Collection, Compaction, Crew, Indexing, LinkingStopped, Snapshot, UnusableGraph};
+use vectorizer_index::{
+    Collection, Compaction, Indexing, LinkThreads, LinkingStopped, Snapshot, UnusableGraph,
+};
 use vectorizer_log::CollectionId;
 
 use super::graph_files::GraphFiles;
@@ -68,7 +70,7 @@ impl Task {
                 let enough = || started.elapsed() >= TURN;
                 snapshot.link_until(usize::MAX, crew(), &stopped, &enough).map(Done::Linked)
             }
-            Work::Mend => snapshot.mend(&stopped).map(|()| Done::Linked(snapshot.linked())),
+            Work::Mend => snapshot.repair(&stopped).map(|()| Done::Linked(snapshot.linked())),
             Work::Compact => {
                 let mut compaction = snapshot.compact(&stopped)?;
                 // What was written meanwhile, as far as possible without holding anybody up.
@@ -112,9 +114,9 @@ fn look<T>(state: &SharedState, id: CollectionId, see: impl FnOnce(&Collection) 
 
 /// Who links: threads that take the cores nobody wants, and one that has its share whatever else there is. Where a core
 /// is taken only by the former, a search finds it free.
-fn crew() -> Crew {
+fn crew() -> LinkThreads {
     let helpers = std::thread::available_parallelism().map_or(1, usize::from);
-    Crew { helpers, begin: || Turn::Idle.take(), rest }
+    LinkThreads { helpers, on_start: || Turn::Idle.take(), after_each: rest }
 }
 
 fn read(

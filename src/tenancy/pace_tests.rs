@@ -238,7 +238,7 @@ async fn a_compaction_that_is_put_in_place_lets_an_upsert_through() {
     // Of those that are left none has to wait.
     let ids = (SOME + 10..2 * MANY).map(id).collect();
     bench.commit(Event::VectorsDeleted { collection: bench.collection, ids });
-    assert!(bench.look(Collection::wants_compaction));
+    assert!(bench.look(Collection::needs_compaction));
     let _nothing_is_linked = bench.turns.hold_linking();
     bench.is_let_through_by(async || drop(tokio::spawn(bench.linker(data.path()).run()))).await;
     assert_eq!(bench.look(Collection::slot_count), SOME + 10);

@@ -25,7 +25,7 @@ pub struct Change {
 
 /// Why an event cannot be applied to the current state.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Misfit {
+pub enum InvalidEvent {
     /// A collection of this name exists.
     #[error("a collection named \"{name}\" exists")]
     NameExists {

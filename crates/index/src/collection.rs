@@ -9,16 +9,16 @@ use vectorizer_log::{
     PointId, Seq, Text, TextParameters, Timestamp, Vector, VectorParameters,
 };
 
-use super::change::{Change, Misfit};
+use super::change::{Change, InvalidEvent};
 use super::compaction::{Compaction, Removed};
 use super::filter::Filter;
 use super::ids::Ids;
 use super::indexing::Indexing;
-use super::linking::{OwnGraph, UNLINKED_NUMBERS_MAX, UNSEARCHED_NUMBERS_MAX, vectors_of};
+use super::linking::{CollectionGraph, UNLINKED_NUMBERS_MAX, UNSEARCHED_NUMBERS_MAX, vectors_of};
 use super::matches;
-use super::postings::{Allowance, Indexes, PayloadIndex, Postings};
+use super::postings::{Indexes, PayloadIndex, Postings, WorkBudget};
 use super::selection::Selection;
-use super::slots::{Entry, Moved, Slot, Slots, StoredPoint};
+use super::slots::{PointRef, Slot, SlotMap, Slots, StoredPoint};
 use super::snapshot::Snapshot;
 use crate::logical_size::vector_logical_bytes;
 use crate::memory::{HeapBytes, HeldBytes, allocated};
@@ -26,7 +26,7 @@ use crate::text::{TextIndex, TextIndexSize};
 pub(super) use stored::{FrozenCollection, StoredCollection};
 
 /// A write compacts at most this many logical bytes itself, which takes some milliseconds.
-const COMPACTED_AT_ONCE_MAX: u64 = 1 << 20;
+const INLINE_COMPACTION_BYTES_MAX: u64 = 1 << 20;
 
 /// Named points with vectors of one dimension and metric, or with texts, or both.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ pub struct Collection {
     /// `Some` if points may have texts. Not part of snapshots either: a text search copies the postings it reads.
     texts: Option<TextIndex>,
     /// Over these slots. Built once there are enough points.
-    graph: OwnGraph,
+    graph: CollectionGraph,
 }
 
 impl Collection {
@@ -67,13 +67,13 @@ impl Collection {
             slots: Slots::of(vectors),
             postings: Postings::default(),
             texts: None,
-            graph: OwnGraph::default(),
+            graph: CollectionGraph::default(),
         }
     }
 
     /// Makes the collection count the memory of its graph in `held`.
-    pub(super) fn counted_in(self, held: &HeldBytes) -> Self {
-        Self { graph: OwnGraph::counted_in(held.clone()), ..self }
+    pub(super) fn with_counter(self, held: &HeldBytes) -> Self {
+        Self { graph: CollectionGraph::with_counter(held.clone()), ..self }
     }
 
     /// Makes a collection whose points may have texts.
@@ -239,8 +239,8 @@ impl Collection {
     }
 
     /// Whether walks can reach all linked points, as of the last repair.
-    pub fn is_mended(&self) -> bool {
-        self.graph.is_mended()
+    pub fn is_connected(&self) -> bool {
+        self.graph.is_connected()
     }
 
     /// Whether it has a graph.
@@ -249,8 +249,8 @@ impl Collection {
     }
 
     /// Whether deleted slots outnumber points, and are many.
-    pub fn wants_compaction(&self) -> bool {
-        self.slots.wants_compaction()
+    pub fn needs_compaction(&self) -> bool {
+        self.slots.needs_compaction()
     }
 
     /// Whether it has a point with this id.
@@ -260,7 +260,7 @@ impl Collection {
 
     /// The point with this id.
     pub fn get(&self, id: &PointId) -> Option<StoredPoint> {
-        Some(self.slots.entry(self.slot_of(id)?)?.point())
+        Some(self.slots.point(self.slot_of(id)?)?.stored())
     }
 
     /// All points, in the order of ids.
@@ -275,7 +275,7 @@ impl Collection {
 
     fn points_beyond(&self, after: Option<&str>) -> impl Iterator<Item = StoredPoint> {
         let slots = self.ids.beyond(&self.slots, after);
-        slots.filter_map(|slot| Some(self.slots.entry(slot)?.point()))
+        slots.filter_map(|slot| Some(self.slots.point(slot)?.stored()))
     }
 
     /// The collection as of now. Cheap: it copies nothing. While the snapshot is held, writes copy the blocks they change.
@@ -288,26 +288,26 @@ impl Collection {
     /// Evaluates `filter` with the payload indexes. The selection is meant for a snapshot of the same moment; with any
     /// other it is correct but slow.
     pub fn select(&self, filter: Filter) -> Selection {
-        self.select_by(filter, &mut Allowance::default())
+        self.select_by(filter, &mut WorkBudget::default())
     }
 
     /// Evaluates several filters, which share the work that one may cost.
     pub fn select_each(&self, filters: impl IntoIterator<Item = Option<Filter>>) -> Vec<Option<Selection>> {
-        let mut allowance = Allowance::default();
-        let selected = |filter: Option<Filter>| Some(self.select_by(filter?, &mut allowance));
+        let mut budget = WorkBudget::default();
+        let selected = |filter: Option<Filter>| Some(self.select_by(filter?, &mut budget));
         filters.into_iter().map(selected).collect()
     }
 
-    pub(super) fn select_by(&self, filter: Filter, allowance: &mut Allowance) -> Selection {
+    pub(super) fn select_by(&self, filter: Filter, budget: &mut WorkBudget) -> Selection {
         let slot_of = |id: &str| self.ids.get(&self.slots, id).map(Slot::number);
-        match self.postings.select(&filter, &slot_of, allowance) {
+        match self.postings.select(&filter, &slot_of, budget) {
             Some(candidates) => Selection::among(filter, candidates, self.slots.clone()),
             None => filter.into(),
         }
     }
 
-    pub(super) fn existing(&self, id: &PointId) -> Result<Slot, Misfit> {
-        self.slot_of(id).ok_or_else(|| Misfit::UnknownPoint { id: id.clone() })
+    pub(super) fn existing(&self, id: &PointId) -> Result<Slot, InvalidEvent> {
+        self.slot_of(id).ok_or_else(|| InvalidEvent::UnknownPoint { id: id.clone() })
     }
 
     fn slot_of(&self, id: &PointId) -> Option<Slot> {
@@ -315,25 +315,25 @@ impl Collection {
     }
 
     /// Whether the collection can hold this point.
-    pub(super) fn check(&self, written: &Written<'_>) -> Result<(), Misfit> {
-        let Written { id, vector, payload: _, text } = written;
+    pub(super) fn check(&self, written: &PointWrite<'_>) -> Result<(), InvalidEvent> {
+        let PointWrite { id, vector, payload: _, text } = written;
         let id = || (*id).clone();
         match (self.vectors, vector) {
             (Some(vectors), Some(vector)) => {
                 let (expected, found) = (vectors.dimension.get(), vector.dimension());
                 if found != expected {
-                    return Err(Misfit::WrongDimension { id: id(), expected, found });
+                    return Err(InvalidEvent::WrongDimension { id: id(), expected, found });
                 }
             }
             (Some(vectors), None) => {
-                return Err(Misfit::NoVector { id: id(), expected: vectors.dimension.get() });
+                return Err(InvalidEvent::NoVector { id: id(), expected: vectors.dimension.get() });
             }
-            (None, Some(_)) => return Err(Misfit::UnexpectedVector { id: id() }),
-            (None, None) if text.is_none() => return Err(Misfit::NoText { id: id() }),
+            (None, Some(_)) => return Err(InvalidEvent::UnexpectedVector { id: id() }),
+            (None, None) if text.is_none() => return Err(InvalidEvent::NoText { id: id() }),
             (None, None) => {}
         }
         if text.is_some() && self.texts.is_none() {
-            return Err(Misfit::UnexpectedText { id: id() });
+            return Err(InvalidEvent::UnexpectedText { id: id() });
         }
         Ok(())
     }
@@ -341,11 +341,11 @@ impl Collection {
     /// Writes points that have passed [`check`](Self::check), with distinct ids.
     pub(super) fn upsert<'a, P>(&mut self, seq: Seq, points: &'a [P]) -> Change
     where
-        &'a P: Into<Written<'a>>,
+        &'a P: Into<PointWrite<'a>>,
     {
         let mut change = Change::default();
         for point in points {
-            let Written { id, vector, payload, text } = point.into();
+            let PointWrite { id, vector, payload, text } = point.into();
             let vector = vector.map_or(&[][..], Vector::as_dense);
             let slot = self.slots.push(vector, id, payload.cloned(), text.cloned());
             self.postings.add(slot.number(), payload);
@@ -354,13 +354,13 @@ impl Collection {
                 Some(replaced) => {
                     change.vectors_replaced += 1;
                     change.bytes_removed += self.logical_bytes_at(replaced);
-                    self.bury(replaced);
+                    self.delete_slot(replaced);
                 }
                 None => change.vectors_added += 1,
             }
             change.bytes_added += self.logical_bytes_at(slot);
         }
-        self.conclude(seq, !points.is_empty(), change)
+        self.finish_change(seq, !points.is_empty(), change)
     }
 
     /// Deletes points. An id without a point is ignored.
@@ -370,10 +370,10 @@ impl Collection {
             if let Some(slot) = self.ids.remove(&self.slots, id.as_str()) {
                 change.vectors_removed += 1;
                 change.bytes_removed += self.logical_bytes_at(slot);
-                self.bury(slot);
+                self.delete_slot(slot);
             }
         }
-        self.conclude(seq, !ids.is_empty(), change)
+        self.finish_change(seq, !ids.is_empty(), change)
     }
 
     /// Replaces the payload of a point. An id without a point is ignored.
@@ -381,13 +381,13 @@ impl Collection {
         let mut change = Change::default();
         if let Some(slot) = self.slot_of(id) {
             change.bytes_removed = self.logical_bytes_at(slot);
-            let replaced = self.slots.entry(slot).and_then(Entry::payload);
+            let replaced = self.slots.point(slot).and_then(PointRef::payload);
             self.postings.remove(slot.number(), replaced);
             self.slots.set_payload(slot, Some(payload.clone()));
             self.postings.add(slot.number(), Some(payload));
             change.bytes_added = self.logical_bytes_at(slot);
         }
-        self.conclude(seq, true, change)
+        self.finish_change(seq, true, change)
     }
 
     /// Declares a path: it is indexed whatever the other paths take.
@@ -400,29 +400,29 @@ impl Collection {
         self.postings.undeclare(path.as_str()).map(Removed::from)
     }
 
-    fn bury(&mut self, slot: Slot) {
-        let entry = self.slots.entry(slot);
-        self.postings.remove(slot.number(), entry.and_then(Entry::payload));
-        matches::remove(&mut self.texts, slot, entry.and_then(Entry::text));
-        self.slots.bury(slot);
+    fn delete_slot(&mut self, slot: Slot) {
+        let point = self.slots.point(slot);
+        self.postings.remove(slot.number(), point.and_then(PointRef::payload));
+        matches::remove(&mut self.texts, slot, point.and_then(PointRef::text));
+        self.slots.delete(slot);
     }
 
-    fn conclude(&mut self, seq: Seq, changed: bool, change: Change) -> Change {
+    fn finish_change(&mut self, seq: Seq, changed: bool, change: Change) -> Change {
         self.logical_bytes = self.logical_bytes + change.bytes_added - change.bytes_removed;
         if changed {
             self.last_change = seq;
         }
         // A linker compacts large collections in the background. A replay, for example, runs without one.
-        let small = self.logical_bytes <= COMPACTED_AT_ONCE_MAX || self.slots.is_overdue();
-        if self.slots.wants_compaction()
+        let small = self.logical_bytes <= INLINE_COMPACTION_BYTES_MAX || self.slots.is_overdue();
+        if self.slots.needs_compaction()
             && self.graph.is_missing()
             && small
-            && let Ok((mut slots, moved)) = self.slots.compacted(&|| false)
+            && let Ok((mut slots, slot_map)) = self.slots.compacted(&|| false)
             && let Ok(mut postings) = Postings::of(&slots, self.postings.declared(), &|| false)
         {
-            self.graph = self.graph.begun_anew();
-            let mut texts = self.texts.as_ref().map(|texts| texts.renumbered(|slot| moved.number(slot)));
-            self.take_place(&mut slots, &moved, &mut postings, &mut texts);
+            self.graph = self.graph.detached();
+            let mut texts = self.texts.as_ref().map(|texts| texts.renumbered(|slot| slot_map.number(slot)));
+            self.replace_slots(&mut slots, &slot_map, &mut postings, &mut texts);
         }
         change
     }
@@ -430,17 +430,18 @@ impl Collection {
     /// Replaces the slots by a compaction, brought up to date. Returns `false` if another compaction came first. The
     /// second value is the memory that is not needed any more: the old slots, or the compaction.
     pub(super) fn install(&mut self, mut compaction: Compaction) -> (bool, Removed) {
-        if !self.graph.is(&compaction.of) {
+        if !self.graph.is_same_as(&compaction.base_graph) {
             return (false, compaction.into());
         }
         compaction.catch_up(&self.slots);
-        let Compaction { slots, moved, postings, texts, graph, unindexed, then: _, of: _ } = &mut compaction;
+        let Compaction { slots, slot_map, postings, texts, graph, unindexed, base: _, base_graph: _ } =
+            &mut compaction;
         // Paths may have been declared or dropped meanwhile.
         *unindexed = postings.set_declared(self.postings.declared());
         self.graph = Arc::clone(graph).into();
         // Without texts there is no full-text index to replace.
         let mut texts = self.texts.is_some().then_some(texts.take()).flatten();
-        self.take_place(slots, moved, postings, &mut texts);
+        self.replace_slots(slots, slot_map, postings, &mut texts);
         compaction.texts = texts;
         (true, compaction.into())
     }
@@ -448,7 +449,7 @@ impl Collection {
     /// Adds indexes of more paths, brought up to date. Returns `false` if the slots were compacted meanwhile. The second
     /// value is the memory that is not needed any more.
     pub(super) fn install_indexing(&mut self, mut indexing: Indexing) -> (bool, Removed) {
-        let is_in_time = self.graph.is(&indexing.of);
+        let is_in_time = self.graph.is_same_as(&indexing.base_graph);
         if is_in_time {
             indexing.catch_up(&self.slots);
             self.postings.take_fields(&mut indexing.fields);
@@ -457,41 +458,41 @@ impl Collection {
     }
 
     /// Replaces the slots by others that hold the same points. The arguments receive the old values.
-    fn take_place(
+    fn replace_slots(
         &mut self,
         slots: &mut Slots,
-        moved: &Moved,
+        slot_map: &SlotMap,
         postings: &mut Postings,
         texts: &mut Option<TextIndex>,
     ) {
         std::mem::swap(&mut self.texts, texts);
         std::mem::swap(&mut self.slots, slots);
         std::mem::swap(&mut self.postings, postings);
-        self.ids.renumber(moved);
+        self.ids.renumber(slot_map);
     }
 
     fn logical_bytes_at(&self, slot: Slot) -> u64 {
-        self.slots.entry(slot).map_or(0, |entry| {
-            vector_logical_bytes(self.dimension(), entry.id(), entry.payload(), entry.text())
+        self.slots.point(slot).map_or(0, |point| {
+            vector_logical_bytes(self.dimension(), point.id(), point.payload(), point.text())
         })
     }
 }
 
 /// A point to write, from either kind of event.
-pub(super) struct Written<'a> {
+pub(super) struct PointWrite<'a> {
     pub(super) id: &'a PointId,
     pub(super) vector: Option<&'a Vector>,
     pub(super) payload: Option<&'a Payload>,
     pub(super) text: Option<&'a Text>,
 }
 
-impl<'a> From<&'a Point> for Written<'a> {
+impl<'a> From<&'a Point> for PointWrite<'a> {
     fn from(Point { id, vector, payload }: &'a Point) -> Self {
         Self { id, vector: Some(vector), payload: payload.as_ref(), text: None }
     }
 }
 
-impl<'a> From<&'a Document> for Written<'a> {
+impl<'a> From<&'a Document> for PointWrite<'a> {
     fn from(Document { id, vector, payload, text }: &'a Document) -> Self {
         Self { id, vector: vector.as_ref(), payload: payload.as_ref(), text: text.as_ref() }
     }

@@ -9,27 +9,27 @@ use std::sync::Arc;
 use super::collection::Collection;
 use super::graph::LinkingStopped;
 use super::indexing::Indexing;
-use super::linking::GraphPlace;
+use super::linking::GraphCell;
 use super::matches;
 use super::postings::{Field, Postings};
-use super::slots::{Moved, Slots};
+use super::slots::{SlotMap, Slots};
 use super::snapshot::Snapshot;
 use crate::text::TextIndex;
 
 /// The points of a snapshot in new slots, without the deleted ones, with their indexes and graph.
 #[derive(Debug)]
 pub struct Compaction {
-    pub(super) then: Slots,
+    pub(super) base: Slots,
     pub(super) slots: Slots,
-    pub(super) moved: Moved,
+    pub(super) slot_map: SlotMap,
     pub(super) postings: Postings,
     /// Unused by a collection without texts.
     pub(super) texts: Option<TextIndex>,
-    pub(super) graph: Arc<GraphPlace>,
+    pub(super) graph: Arc<GraphCell>,
     /// Indexes of paths that were dropped meanwhile and have no room.
     pub(super) unindexed: Vec<Field>,
-    /// The graph of the snapshot. A collection that still has it also has the slots that `moved` maps.
-    pub(super) of: Arc<GraphPlace>,
+    /// The graph of the snapshot. A collection that still has it also has the slots that `slot_map` maps.
+    pub(super) base_graph: Arc<GraphCell>,
 }
 
 /// Memory that a change has taken out of a projection. Dropping it takes time proportional to what it held, so it is
@@ -37,11 +37,11 @@ pub struct Compaction {
 #[derive(Debug)]
 #[must_use = "drop it on a thread that no request waits for"]
 pub struct Removed {
-    _kept: Kept,
+    _kind: RemovedKind,
 }
 
 #[derive(Debug)]
-enum Kept {
+enum RemovedKind {
     Collection { _collection: Box<Collection> },
     Compaction { _compaction: Box<Compaction> },
     Indexing { _indexing: Box<Indexing> },
@@ -50,25 +50,25 @@ enum Kept {
 
 impl From<Collection> for Removed {
     fn from(collection: Collection) -> Self {
-        Self { _kept: Kept::Collection { _collection: Box::new(collection) } }
+        Self { _kind: RemovedKind::Collection { _collection: Box::new(collection) } }
     }
 }
 
 impl From<Compaction> for Removed {
     fn from(compaction: Compaction) -> Self {
-        Self { _kept: Kept::Compaction { _compaction: Box::new(compaction) } }
+        Self { _kind: RemovedKind::Compaction { _compaction: Box::new(compaction) } }
     }
 }
 
 impl From<Indexing> for Removed {
     fn from(indexing: Indexing) -> Self {
-        Self { _kept: Kept::Indexing { _indexing: Box::new(indexing) } }
+        Self { _kind: RemovedKind::Indexing { _indexing: Box::new(indexing) } }
     }
 }
 
 impl From<Field> for Removed {
     fn from(field: Field) -> Self {
-        Self { _kept: Kept::Field { _field: Box::new(field) } }
+        Self { _kind: RemovedKind::Field { _field: Box::new(field) } }
     }
 }
 
@@ -76,15 +76,15 @@ impl Compaction {
     /// Applies the changes up to a later snapshot, so that installing has little left to do. Does nothing if another
     /// compaction was installed meanwhile.
     pub fn catch_up_with(&mut self, now: &Snapshot) {
-        if Arc::ptr_eq(&self.of, &now.graph) {
+        if Arc::ptr_eq(&self.base_graph, &now.graph) {
             self.catch_up(&now.slots);
-            self.then = now.slots.clone();
+            self.base = now.slots.clone();
         }
     }
 
     pub(super) fn catch_up(&mut self, now: &Slots) {
-        let Self { then, slots, moved, postings, texts, graph: _, unindexed: _, of: _ } = self;
-        now.catch_up(then, slots, moved, |slot, before, after| {
+        let Self { base, slots, slot_map, postings, texts, graph: _, unindexed: _, base_graph: _ } = self;
+        now.catch_up(base, slots, slot_map, |slot, before, after| {
             if let Some(before) = before {
                 postings.remove(slot.number(), before.payload());
             }
@@ -103,23 +103,23 @@ impl Compaction {
 
 impl Snapshot {
     /// Whether deleted slots outnumber points, and are many.
-    pub fn wants_compaction(&self) -> bool {
-        self.slots.wants_compaction()
+    pub fn needs_compaction(&self) -> bool {
+        self.slots.needs_compaction()
     }
 
     /// Copies the points to new slots, remaps the graph, and rebuilds the payload and full-text indexes. Calls `stop` now
     /// and then.
     pub fn compact(&self, stop: &impl Fn() -> bool) -> Result<Compaction, LinkingStopped> {
-        let (slots, moved) = self.slots.compacted(stop)?;
-        let graph = self.graph.beside();
+        let (slots, slot_map) = self.slots.compacted(stop)?;
+        let graph = self.graph.sibling();
         if let Some(old) = self.graph.get() {
-            let moved = old.moved(|node| moved.number(node), stop)?;
-            graph.get_or_init(|| moved);
+            let remapped = old.remapped(|node| slot_map.number(node), stop)?;
+            graph.get_or_init(|| remapped);
         }
         let postings = Postings::of(&slots, &self.declared, stop)?;
-        let texts = Some(matches::words_of(&slots, self.texts, &|| LinkingStopped::if_asked(stop))?);
-        let of = Arc::clone(&self.graph);
-        let (then, graph, unindexed) = (self.slots.clone(), Arc::new(graph), Vec::new());
-        Ok(Compaction { then, slots, moved, postings, texts, graph, unindexed, of })
+        let texts = Some(matches::text_index_of(&slots, self.texts, &|| LinkingStopped::if_asked(stop))?);
+        let base_graph = Arc::clone(&self.graph);
+        let (base, graph, unindexed) = (self.slots.clone(), Arc::new(graph), Vec::new());
+        Ok(Compaction { base, slots, slot_map, postings, texts, graph, unindexed, base_graph })
     }
 }

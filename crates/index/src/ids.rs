@@ -4,16 +4,16 @@
 //! number it keeps eight bytes of the id, taken behind the prefix that all ids of the run share. So nearly every
 //! comparison is one of two integers and reads no id.
 
-use super::slots::{Moved, Slot, Slots};
+use super::slots::{Slot, SlotMap, Slots};
 use crate::memory::list;
 
 /// The most slots in a run: few enough to move half of them for each insertion.
 const RUN_MAX: usize = 512;
 /// A full run moves slots to the run before it if that has at most this many. So ids inserted in ascending order
 /// leave runs that are more than half full, wherever they are inserted.
-const GIVES_BELOW: usize = RUN_MAX / 4 * 3;
+const MOVES_BELOW: usize = RUN_MAX / 4 * 3;
 /// Two adjacent runs with fewer slots than this are merged.
-const JOINED_BELOW: usize = RUN_MAX / 2;
+const MERGES_BELOW: usize = RUN_MAX / 2;
 /// Keys are rebuilt when the ids of a run share this many more bytes than the keys skip.
 const COMMON_MIN: usize = 4;
 
@@ -44,7 +44,7 @@ impl Ids {
         if !ordered.is_sorted_by(|one, next| slots.id(*one) < slots.id(*next)) {
             return None;
         }
-        let runs: Vec<Run> = ordered.chunks(GIVES_BELOW).map(|run| Run::of(slots, run)).collect();
+        let runs: Vec<Run> = ordered.chunks(MOVES_BELOW).map(|run| Run::of(slots, run)).collect();
         let firsts: Vec<Slot> = runs.iter().filter_map(|run| run.slots.first().copied()).collect();
         let runs_bytes = runs.iter().map(Run::memory_bytes).sum();
         Some(Self { firsts: Run::of(slots, &firsts), runs, len: ordered.len(), runs_bytes })
@@ -106,7 +106,7 @@ impl Ids {
                     self.begin_run(slots, 0, slot);
                     return None;
                 }
-                Err(_) => self.make_room(slots, number),
+                Err(_) => self.split_or_move(slots, number),
             }
         }
     }
@@ -128,7 +128,7 @@ impl Ids {
             Some(_) => {}
         }
         let next = self.runs.get(number + 1).map(Run::len);
-        if next.is_some_and(|next| self.runs[number].len() + next < JOINED_BELOW) {
+        if next.is_some_and(|next| self.runs[number].len() + next < MERGES_BELOW) {
             let next = self.runs.remove(number + 1);
             self.firsts.remove(number + 1);
             let run = &mut self.runs[number];
@@ -153,9 +153,9 @@ impl Ids {
     }
 
     /// Replaces each slot by its new one.
-    pub(super) fn renumber(&mut self, moved: &Moved) {
+    pub(super) fn renumber(&mut self, slot_map: &SlotMap) {
         for slot in self.runs.iter_mut().chain([&mut self.firsts]).flat_map(|run| &mut run.slots) {
-            *slot = moved.of(*slot);
+            *slot = slot_map.of(*slot);
         }
     }
 
@@ -177,8 +177,8 @@ impl Ids {
         self.len += 1;
     }
 
-    fn make_room(&mut self, slots: &Slots, number: usize) {
-        let before = number.checked_sub(1).filter(|before| self.runs[*before].len() <= GIVES_BELOW);
+    fn split_or_move(&mut self, slots: &Slots, number: usize) {
+        let before = number.checked_sub(1).filter(|before| self.runs[*before].len() <= MOVES_BELOW);
         if let Some(before) = before {
             let given = (RUN_MAX - self.runs[before].len()) / 2;
             let bytes = self.runs[before].memory_bytes() + self.runs[number].memory_bytes();

@@ -58,7 +58,7 @@ impl Model {
         let replaced = self.ids.insert(&self.slots, slot);
         assert_eq!(replaced, self.expected.insert(name.to_owned(), slot));
         if let Some(replaced) = replaced {
-            self.slots.bury(replaced);
+            self.slots.delete(replaced);
         }
     }
 
@@ -66,7 +66,7 @@ impl Model {
         let removed = self.ids.remove(&self.slots, name);
         assert_eq!(removed, self.expected.remove(name));
         if let Some(removed) = removed {
-            self.slots.bury(removed);
+            self.slots.delete(removed);
         }
     }
 

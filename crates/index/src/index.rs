@@ -8,7 +8,7 @@ use vectorizer_log::{
     CollectionId, CollectionName, Event, PointId, Record, TextParameters, VectorParameters,
 };
 
-use super::change::{Change, Misfit};
+use super::change::{Change, InvalidEvent};
 use super::collection::Collection;
 use super::compaction::{Compaction, Removed};
 use super::indexing::Indexing;
@@ -75,14 +75,14 @@ impl Index {
     }
 
     /// Checks that `event` can be applied now. A writer calls it before it appends the event.
-    pub fn check(&self, event: &Event) -> Result<(), Misfit> {
+    pub fn check(&self, event: &Event) -> Result<(), InvalidEvent> {
         match event {
             Event::CollectionCreated { name, .. }
             | Event::TextCollectionCreated { name, .. }
             | Event::LanguageCollectionCreated { name, .. }
                 if self.ids.contains_key(name) =>
             {
-                Err(Misfit::NameExists { name: name.clone() })
+                Err(InvalidEvent::NameExists { name: name.clone() })
             }
             // The others concern callers and the bill, not data.
             Event::CollectionCreated { .. }
@@ -99,7 +99,7 @@ impl Index {
             Event::IndexDropped { collection, path } if self.existing(*collection)?.has_declared(path) => {
                 Ok(())
             }
-            Event::IndexDropped { path, .. } => Err(Misfit::UndeclaredIndex { path: path.clone() }),
+            Event::IndexDropped { path, .. } => Err(InvalidEvent::UndeclaredIndex { path: path.clone() }),
             Event::VectorsUpserted { collection, points } => {
                 let collection = self.existing(*collection)?;
                 for point in points {
@@ -129,7 +129,7 @@ impl Index {
 
     /// Applies a record, or returns an error and changes nothing. Returns what it has changed, and memory that the caller
     /// drops.
-    pub fn apply(&mut self, record: &Record) -> Result<(Change, Option<Removed>), Misfit> {
+    pub fn apply(&mut self, record: &Record) -> Result<(Change, Option<Removed>), InvalidEvent> {
         // IMPORTANT: nothing after this check can fail, so no event is applied in part.
         self.check(&record.event)?;
         match &record.event {
@@ -156,7 +156,7 @@ impl Index {
             }
             Event::CollectionDeleted { collection: id } => {
                 let collection =
-                    self.collections.remove(id).ok_or(Misfit::UnknownCollection { collection: *id })?;
+                    self.collections.remove(id).ok_or(InvalidEvent::UnknownCollection { collection: *id })?;
                 self.ids.remove(collection.name());
                 self.collections_bytes.replace(collection.heap_bytes(), HeapBytes::default());
                 let change = Change {
@@ -217,23 +217,23 @@ impl Index {
     }
 
     fn create(&mut self, collection: Collection) -> Change {
-        let collection = collection.counted_in(&self.graphs_bytes);
+        let collection = collection.with_counter(&self.graphs_bytes);
         self.collections_bytes.replace(HeapBytes::default(), collection.heap_bytes());
         self.ids.insert(collection.name().clone(), collection.id());
         self.collections.insert(collection.id(), collection);
         Change { collections_created: 1, ..Change::default() }
     }
 
-    fn existing(&self, id: CollectionId) -> Result<&Collection, Misfit> {
-        self.by_id(id).ok_or(Misfit::UnknownCollection { collection: id })
+    fn existing(&self, id: CollectionId) -> Result<&Collection, InvalidEvent> {
+        self.by_id(id).ok_or(InvalidEvent::UnknownCollection { collection: id })
     }
 
     fn change<T>(
         &mut self,
         id: CollectionId,
         change: impl FnOnce(&mut Collection) -> T,
-    ) -> Result<T, Misfit> {
-        let unknown = Misfit::UnknownCollection { collection: id };
+    ) -> Result<T, InvalidEvent> {
+        let unknown = InvalidEvent::UnknownCollection { collection: id };
         let collection = self.collections.get_mut(&id).ok_or(unknown)?;
         Ok(counted(&mut self.collections_bytes, collection, change))
     }
@@ -251,7 +251,7 @@ fn counted<T>(
     changed
 }
 
-fn distinct<'a>(ids: impl Iterator<Item = &'a PointId> + Clone) -> Result<(), Misfit> {
+fn distinct<'a>(ids: impl Iterator<Item = &'a PointId> + Clone) -> Result<(), InvalidEvent> {
     // Ids found by a filter are sorted, and there may be a million of them.
     if ids.clone().is_sorted_by(|one, next| one < next) {
         return Ok(());
@@ -259,7 +259,7 @@ fn distinct<'a>(ids: impl Iterator<Item = &'a PointId> + Clone) -> Result<(), Mi
     let mut seen = HashSet::new();
     let mut ids = ids;
     match ids.find(|id| !seen.insert(*id)) {
-        Some(id) => Err(Misfit::RepeatedPoint { id: id.clone() }),
+        Some(id) => Err(InvalidEvent::RepeatedPoint { id: id.clone() }),
         None => Ok(()),
     }
 }

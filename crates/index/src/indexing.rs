@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::collection::Collection;
 use super::graph::LinkingStopped;
-use super::linking::GraphPlace;
+use super::linking::GraphCell;
 use super::postings::NewFields;
 use super::slots::Slots;
 use super::snapshot::Snapshot;
@@ -18,41 +18,41 @@ use super::snapshot::Snapshot;
 pub struct Indexing {
     pub(super) fields: NewFields,
     /// The slots whose payloads are indexed.
-    pub(super) then: Slots,
+    pub(super) base: Slots,
     /// The graph of these slots. A collection that still has it also has these slots.
-    pub(super) of: Arc<GraphPlace>,
+    pub(super) base_graph: Arc<GraphCell>,
 }
 
 impl Collection {
     /// Whether stored payloads have paths to index.
-    pub fn wants_indexing(&self) -> bool {
-        self.postings().wants_fields()
+    pub fn needs_indexing(&self) -> bool {
+        self.postings().needs_fields()
     }
 
     /// Begins to index all paths that are due. Cheap.
     pub fn indexing(&self) -> Indexing {
         let Snapshot { slots, graph, .. } = self.snapshot();
-        Indexing { fields: self.postings().new_fields(), then: slots, of: graph }
+        Indexing { fields: self.postings().new_fields(), base: slots, base_graph: graph }
     }
 }
 
 impl Indexing {
     /// Reads all payloads, as of the beginning. Calls `stop` before each.
     pub fn gather(&mut self, stop: &impl Fn() -> bool) -> Result<(), LinkingStopped> {
-        self.fields.gather(&self.then, stop)
+        self.fields.gather(&self.base, stop)
     }
 
     /// Applies the changes up to a later snapshot, so that installing has little left to do. Does nothing if the
     /// collection was compacted meanwhile.
     pub fn catch_up_with(&mut self, now: &Snapshot) {
-        if Arc::ptr_eq(&self.of, &now.graph) {
+        if Arc::ptr_eq(&self.base_graph, &now.graph) {
             self.catch_up(&now.slots);
         }
     }
 
     pub(super) fn catch_up(&mut self, now: &Slots) {
-        self.fields.catch_up(&self.then, now);
-        self.then = now.clone();
+        self.fields.catch_up(&self.base, now);
+        self.base = now.clone();
     }
 }
 

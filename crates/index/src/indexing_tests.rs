@@ -239,7 +239,7 @@ proptest! {
         }
         // The remaining work can be completed.
         let mut rounds = 0;
-        while stored(&story.index).wants_indexing() {
+        while stored(&story.index).needs_indexing() {
             story.indexing = None;
             story.go_on(Step::Index);
             story.go_on(Step::Index);
@@ -283,10 +283,10 @@ fn a_declared_path_has_room_where_there_is_none_and_takes_nobody_elses() {
     let mut index = full();
     let (_, _, left_out) = facts(&index);
     let indexed = stored(&index).payload_index().indexed;
-    assert!(left_out > 0 && indexed + left_out == 2 * PATHS && !stored(&index).wants_indexing());
+    assert!(left_out > 0 && indexed + left_out == 2 * PATHS && !stored(&index).needs_indexing());
     apply(&mut index, Event::IndexDeclared { collection: COLLECTION, path: last() });
     assert_eq!(facts(&index), (1, 1, left_out - 1));
-    assert!(stored(&index).wants_indexing());
+    assert!(stored(&index).needs_indexing());
     index_paths(&mut index);
     assert_eq!(facts(&index), (1, 0, left_out - 1));
     assert_eq!(stored(&index).payload_index().indexed, indexed + 1);
@@ -326,10 +326,10 @@ fn paths_that_were_left_out_come_in_again_when_there_is_much_room() {
     let left_out = facts(&index).2;
     let gone = |number| Event::VectorsDeleted { collection: COLLECTION, ids: vec![id(number)] };
     apply(&mut index, gone(0));
-    assert!(stored(&index).wants_indexing());
+    assert!(stored(&index).needs_indexing());
     let mut rounds = 0;
     // New fields take the room, so that soon none is left.
-    while stored(&index).wants_indexing() {
+    while stored(&index).needs_indexing() {
         index_paths(&mut index);
         rounds += 1;
     }

@@ -8,12 +8,12 @@
 //! - `snapshot`: a collection as of one moment, readable without a lock while writes go on.
 //! - `search`, `distance`: the best points by score, and the scores.
 //! - `filter`: conditions on ids and payloads; `postings`: which slots hold which values; `selection`: what a
-//!   filter selects, as far as the postings tell; `sought`: whether that is for a scan or a walk.
+//!   filter selects, as far as the postings tell; `filter_plan`: whether that is for a scan or a walk.
 //! - `indexing`: postings for payloads that were there before their path was indexed.
 //! - `text`: the full-text index; `matches`: the best points by the words of their texts; `fusion`: one ranking
 //!   of that and the one by vector.
 //! - `pool`: reusable working memory, so that a search allocates nothing but its answer.
-//! - `change`: what an event did, and why one cannot happen; `foresight`: what it would do.
+//! - `change`: what an event did, and why one cannot happen; `estimate`: what it would do.
 //! - `checkpoint`: the sections of a checkpoint; `memory`: accounting of the heap.
 //!
 //! A collection of some size has a `graph` beside its slots, linked behind the writes (`linking`); searches
@@ -26,8 +26,9 @@ pub mod checkpoint;
 mod collection;
 mod compaction;
 mod distance;
+mod estimate;
 mod filter;
-mod foresight;
+mod filter_plan;
 mod fusion;
 mod graph;
 mod ids;
@@ -44,23 +45,22 @@ mod search;
 mod selection;
 mod slots;
 mod snapshot;
-mod sought;
 mod sums;
 mod text;
 
-pub use change::{Change, Misfit};
+pub use change::{Change, InvalidEvent};
 pub use collection::Collection;
 pub use compaction::{Compaction, Removed};
 pub use filter::{Filter, InvalidFilter, InvalidIndexPath, InvalidKey, Key, Unconditional};
 pub use fusion::{FUSED_DEPTH, fused};
-pub use graph::{Crew, LinkingStopped, UnusableGraph};
+pub use graph::{LinkThreads, LinkingStopped, UnusableGraph};
 pub use index::{FrozenIndex, Index, StoredIndex};
 pub use indexing::Indexing;
 pub use logical_size::{VECTOR_OVERHEAD_BYTES, vector_logical_bytes};
 pub use matches::{TextMatches, TextRequest};
 pub use memory::HeldBytes;
 pub use postings::{IndexState, Indexes, PayloadIndex};
-pub use search::{Effort, Hit, InvalidQuery, SearchRequest};
+pub use search::{Hit, InvalidQuery, SearchMode, SearchRequest};
 pub use selection::Selection;
 pub use slots::StoredPoint;
 pub use snapshot::Snapshot;

@@ -4,8 +4,10 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::graph::{Crew, Degrees, Graph, LinkingStopped, Node, Slot, UnusableGraph, name};
-use super::slots::{Entry, Slots};
+use super::graph::{
+    BuildParameters, Graph, LinkThreads, LinkingStopped, Node, NodeData, UnusableGraph, name,
+};
+use super::slots::{PointRef, Slots};
 use super::snapshot::Snapshot;
 use crate::memory::HeldBytes;
 
@@ -41,7 +43,7 @@ pub(super) fn vectors_of(numbers: usize, dimension: usize) -> usize {
 
 /// The cell of a collection's graph, for as long as its slots keep their numbers.
 #[derive(Debug, Default)]
-pub(super) struct GraphPlace {
+pub(super) struct GraphCell {
     graph: OnceLock<Graph>,
     /// The part of `held` that this graph has added.
     bytes: AtomicUsize,
@@ -49,15 +51,15 @@ pub(super) struct GraphPlace {
     held: HeldBytes,
 }
 
-impl GraphPlace {
+impl GraphCell {
     /// An empty cell that counts in `held`.
-    pub(super) fn counted_in(held: HeldBytes) -> Self {
+    pub(super) fn with_counter(held: HeldBytes) -> Self {
         Self { graph: OnceLock::new(), bytes: AtomicUsize::new(0), held }
     }
 
     /// Another empty cell that counts in the same sum.
-    pub(super) fn beside(&self) -> Self {
-        Self::counted_in(self.held.clone())
+    pub(super) fn sibling(&self) -> Self {
+        Self::with_counter(self.held.clone())
     }
 
     pub(super) fn get(&self) -> Option<&Graph> {
@@ -79,13 +81,13 @@ impl GraphPlace {
     }
 }
 
-impl Drop for GraphPlace {
+impl Drop for GraphCell {
     fn drop(&mut self) {
         self.held.replace(*self.bytes.get_mut(), 0);
     }
 }
 
-fn unlinked(slots: &Slots, graph: &GraphPlace) -> usize {
+fn unlinked(slots: &Slots, graph: &GraphCell) -> usize {
     if slots.dimension() == 0 {
         return 0;
     }
@@ -97,17 +99,17 @@ fn unlinked(slots: &Slots, graph: &GraphPlace) -> usize {
     }
 }
 
-fn linked(graph: &GraphPlace) -> usize {
+fn linked(graph: &GraphCell) -> usize {
     graph.get().map_or(0, |graph| graph.view().len())
 }
 
 /// A collection's handle to its graph. Snapshots share the graph; a clone of the collection gets an empty cell, as its
 /// slots will differ.
 #[derive(Debug, Default)]
-pub(super) struct OwnGraph(Arc<GraphPlace>);
+pub(super) struct CollectionGraph(Arc<GraphCell>);
 
-impl OwnGraph {
-    pub(super) fn share(&self) -> Arc<GraphPlace> {
+impl CollectionGraph {
+    pub(super) fn share(&self) -> Arc<GraphCell> {
         Arc::clone(&self.0)
     }
 
@@ -125,33 +127,33 @@ impl OwnGraph {
     }
 
     /// Whether walks can reach all linked nodes, as of the last repair.
-    pub(super) fn is_mended(&self) -> bool {
-        self.0.get().is_none_or(Graph::is_mended)
+    pub(super) fn is_connected(&self) -> bool {
+        self.0.get().is_none_or(Graph::is_connected)
     }
 
     /// An empty cell, for other slots.
-    pub(super) fn begun_anew(&self) -> Self {
-        Self(Arc::new(self.0.beside()))
+    pub(super) fn detached(&self) -> Self {
+        Self(Arc::new(self.0.sibling()))
     }
 
     /// An empty cell that counts in `held`.
-    pub(super) fn counted_in(held: HeldBytes) -> Self {
-        Self(Arc::new(GraphPlace::counted_in(held)))
+    pub(super) fn with_counter(held: HeldBytes) -> Self {
+        Self(Arc::new(GraphCell::with_counter(held)))
     }
 
-    pub(super) fn is(&self, shared: &Arc<GraphPlace>) -> bool {
+    pub(super) fn is_same_as(&self, shared: &Arc<GraphCell>) -> bool {
         Arc::ptr_eq(&self.0, shared)
     }
 }
 
-impl Clone for OwnGraph {
+impl Clone for CollectionGraph {
     fn clone(&self) -> Self {
-        self.begun_anew()
+        self.detached()
     }
 }
 
-impl From<Arc<GraphPlace>> for OwnGraph {
-    fn from(graph: Arc<GraphPlace>) -> Self {
+impl From<Arc<GraphCell>> for CollectionGraph {
+    fn from(graph: Arc<GraphCell>) -> Self {
         Self(graph)
     }
 }
@@ -178,28 +180,29 @@ impl Snapshot {
     pub fn link(
         &self,
         points_max: usize,
-        crew: impl Into<Crew>,
+        threads: impl Into<LinkThreads>,
         stop: &(impl Fn() -> bool + Sync),
     ) -> Result<usize, LinkingStopped> {
-        self.link_until(points_max, crew, stop, &|| false)
+        self.link_until(points_max, threads, stop, &|| false)
     }
 
     /// Like [`link`](Self::link), but ends early once `enough` returns true. It links some points in any case.
     pub fn link_until(
         &self,
         points_max: usize,
-        crew: impl Into<Crew>,
+        threads: impl Into<LinkThreads>,
         stop: &(impl Fn() -> bool + Sync),
         enough: &(impl Fn() -> bool + Sync),
     ) -> Result<usize, LinkingStopped> {
         if self.unlinked() == 0 {
             return Ok(0);
         }
-        let graph = self.graph.get_or_init(|| Graph::new(self.dimension(), self.metric(), self.degrees()));
+        let graph =
+            self.graph.get_or_init(|| Graph::new(self.dimension(), self.metric(), self.build_parameters()));
         let linked = graph.view().len();
         let end = self.slots.len().min(linked.saturating_add(points_max));
         let extended =
-            graph.extend(&|node| self.slot(node), (end, self.slots.len()), crew.into(), stop, enough);
+            graph.extend(&|node| self.slot(node), (end, self.slots.len()), threads.into(), stop, enough);
         self.graph.count();
         extended?;
         Ok(graph.view().len() - linked)
@@ -207,14 +210,14 @@ impl Snapshot {
 
     /// Repairs linked points that no walk can reach. A point may become unreachable when its neighbours get nearer ones.
     /// [`link`](Self::link) repairs them too, each time the graph has grown by a sixteenth.
-    pub fn mend(&self, stop: &impl Fn() -> bool) -> Result<(), LinkingStopped> {
-        self.graph.get().map_or(Ok(()), |graph| graph.mend(&|node| self.slot(node), stop))
+    pub fn repair(&self, stop: &impl Fn() -> bool) -> Result<(), LinkingStopped> {
+        self.graph.get().map_or(Ok(()), |graph| graph.repair(&|node| self.slot(node), stop))
     }
 
     /// An upper bound of the stored size of the graph in bytes, unless the collection has become much smaller.
     pub fn graph_bytes_max(&self) -> u64 {
         let nodes = GROWN_MAX.saturating_mul(self.slots.len().max(LINKED_FROM));
-        let node = NODE_BYTES + LISTS_MAX * self.degrees().m * size_of::<Node>();
+        let node = NODE_BYTES + LISTS_MAX * self.build_parameters().m * size_of::<Node>();
         let shared = NODE_BYTES + self.slots.dimension() * size_of::<f32>();
         nodes.saturating_mul(node).saturating_add(shared) as u64
     }
@@ -223,7 +226,7 @@ impl Snapshot {
     pub fn write_graph(&self, out: &mut impl Write) -> io::Result<()> {
         let Some(view) = self.view() else { return Ok(()) };
         let name_of = |node: Node| {
-            let Slot { id, vector } = self.slot(node);
+            let NodeData { id, vector } = self.slot(node);
             Some(name(id?, vector))
         };
         view.write(name_of, out)
@@ -234,10 +237,10 @@ impl Snapshot {
     pub fn read_graph(
         &self,
         bytes: &[u8],
-        crew: impl Into<Crew>,
+        threads: impl Into<LinkThreads>,
         stop: &(impl Fn() -> bool + Sync),
     ) -> Result<(), UnusableGraph> {
-        self.read_graph_until(bytes, crew, stop, &|| false)
+        self.read_graph_until(bytes, threads, stop, &|| false)
     }
 
     /// Like [`read_graph`](Self::read_graph), but once `enough` returns true it leaves points that are newer than all known
@@ -245,13 +248,13 @@ impl Snapshot {
     pub fn read_graph_until(
         &self,
         bytes: &[u8],
-        crew: impl Into<Crew>,
+        threads: impl Into<LinkThreads>,
         stop: &(impl Fn() -> bool + Sync),
         enough: &(impl Fn() -> bool + Sync),
     ) -> Result<(), UnusableGraph> {
-        let (metric, degrees, end) = (self.metric(), self.degrees(), self.slots.len());
+        let (metric, build_parameters, end) = (self.metric(), self.build_parameters(), self.slots.len());
         let slot = |node| self.slot(node);
-        let graph = Graph::read(bytes, metric, degrees, &slot, end, crew.into(), (stop, enough))?;
+        let graph = Graph::read(bytes, metric, build_parameters, &slot, end, threads.into(), (stop, enough))?;
         self.graph.get_or_init(|| graph);
         Ok(())
     }
@@ -261,16 +264,16 @@ impl Snapshot {
         self.graph.get().map_or((0, 0), |graph| graph.view().bytes())
     }
 
-    fn degrees(&self) -> Degrees {
-        Degrees {
+    fn build_parameters(&self) -> BuildParameters {
+        BuildParameters {
             m: self.parameters.m.map_or(M_DEFAULT, usize::from),
             ef_construction: self.parameters.ef_construction.map_or(EF_CONSTRUCTION_DEFAULT, usize::from),
         }
     }
 
-    fn slot(&self, node: Node) -> Slot<'_> {
+    fn slot(&self, node: Node) -> NodeData<'_> {
         let (block, offset) = self.slots.at(node as usize);
-        let id = block.entry(offset).map(Entry::id);
-        Slot { id, vector: block.vector(offset) }
+        let id = block.point(offset).map(PointRef::id);
+        NodeData { id, vector: block.vector(offset) }
     }
 }

@@ -3,11 +3,11 @@
 use vectorizer_log::{Text, TextParameters};
 
 use super::collection::Collection;
+use super::filter_plan::FilterPlan;
 use super::search::{Best, Hit, Order};
 use super::selection::Selection;
-use super::slots::{Entry, Slot, Slots};
-use super::sought::Sought;
-use crate::text::{Found, TextIndex, TextQuery};
+use super::slots::{PointRef, Slot, Slots};
+use crate::text::{QueryPostings, TextIndex, TextQuery};
 
 /// A search among the texts that share a word with a query.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub struct TextRequest<'a> {
 /// The texts of a collection that share a word with a query, as of one moment, whatever is written later. Needs no lock.
 #[derive(Clone, Debug)]
 pub struct TextMatches {
-    found: Found,
+    found: QueryPostings,
     slots: Slots,
 }
 
@@ -32,16 +32,16 @@ impl TextMatches {
     /// `limit` hits, no more points share a word with the query, match the filter and reach the threshold.
     pub fn search(&self, request: &TextRequest<'_>) -> Vec<Hit> {
         let TextRequest { limit, filter, score_threshold } = *request;
-        let sought = Sought::of(filter, &self.slots);
-        if limit == 0 || sought.points_max == 0 {
+        let plan = FilterPlan::of(filter, &self.slots);
+        if limit == 0 || plan.points_max == 0 {
             return Vec::new();
         }
-        let points = self.found.postings().min(sought.points_max);
-        let mut best = Best::new(limit, score_threshold, sought.filter, Order::HigherFirst, points);
-        self.found.each_best(sought.among, |document, score| {
+        let points = self.found.postings().min(plan.points_max);
+        let mut best = Best::new(limit, score_threshold, plan.filter, Order::HigherFirst, points);
+        self.found.each_best(plan.slots, |document, score| {
             let (block, offset) = self.slots.at(document as usize);
-            if let Some(entry) = block.entry(offset) {
-                best.offer(score, entry);
+            if let Some(point) = block.point(offset) {
+                best.offer(score, point);
             }
             0.0 - best.rank_max()
         });
@@ -55,7 +55,7 @@ impl TextMatches {
 
     /// Whether a search with this filter may have to read payloads.
     pub fn reads_payloads(&self, filter: Option<&Selection>) -> bool {
-        Sought::of(filter, &self.slots).filter.is_some()
+        FilterPlan::of(filter, &self.slots).filter.is_some()
     }
 }
 
@@ -67,15 +67,15 @@ impl Collection {
 }
 
 /// A full-text index of all points in these slots. Calls `stop` before each.
-pub(super) fn words_of<E>(
+pub(super) fn text_index_of<E>(
     slots: &Slots,
     parameters: TextParameters,
     stop: &impl Fn() -> Result<(), E>,
 ) -> Result<TextIndex, E> {
     let mut texts = TextIndex::new(parameters.language);
-    for (number, entry) in (0..).zip(slots.blocks().iter().flat_map(|block| block.entries())) {
+    for (number, point) in (0..).zip(slots.blocks().iter().flat_map(|block| block.points())) {
         stop()?;
-        if let Some(text) = entry.and_then(Entry::text) {
+        if let Some(text) = point.and_then(PointRef::text) {
             texts.add(number, text.as_str());
         }
     }

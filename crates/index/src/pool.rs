@@ -11,7 +11,7 @@ pub(super) struct Pool<T>(Mutex<Vec<T>>);
 
 /// A value borrowed from a pool, as its last user left it.
 pub(super) struct Pooled<T: Default + 'static> {
-    room: T,
+    buffer: T,
     pool: &'static Pool<T>,
 }
 
@@ -21,8 +21,8 @@ impl<T: Default> Pool<T> {
     }
 
     pub(super) fn take(&'static self) -> Pooled<T> {
-        let room = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        Pooled { room, pool: self }
+        let buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        Pooled { buffer, pool: self }
     }
 }
 
@@ -30,7 +30,7 @@ impl<T: Default> Drop for Pooled<T> {
     fn drop(&mut self) {
         let mut kept = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < KEPT_MAX {
-            kept.push(std::mem::take(&mut self.room));
+            kept.push(std::mem::take(&mut self.buffer));
         }
     }
 }
@@ -39,12 +39,12 @@ impl<T: Default> Deref for Pooled<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.room
+        &self.buffer
     }
 }
 
 impl<T: Default> DerefMut for Pooled<T> {
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.room
+        &mut self.buffer
     }
 }

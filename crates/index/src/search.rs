@@ -8,7 +8,7 @@ use vectorizer_log::Metric;
 use super::filter::Filter;
 use super::pool::{Pool, Pooled};
 use super::selection::Selection;
-use super::slots::{Entry, StoredPoint};
+use super::slots::{PointRef, StoredPoint};
 
 /// A search by vector.
 #[derive(Clone, Copy, Debug)]
@@ -22,15 +22,15 @@ pub struct SearchRequest<'a> {
     /// The least similarity or the largest distance of a hit, inclusive.
     pub score_threshold: Option<f32>,
     /// Whether the search is exact, or how many candidates it keeps.
-    pub effort: Effort,
+    pub mode: SearchMode,
 }
 
 /// How thorough a search is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Effort {
+pub enum SearchMode {
     /// As many candidates as the collection is set to, or a default that finds about 95 % of the nearest.
     #[default]
-    Usual,
+    Default,
     /// A walk with this many candidates (ef in the HNSW paper), or with `limit` if that is more.
     Candidates(usize),
     /// Compares every vector.
@@ -125,12 +125,12 @@ pub(super) struct Best<'a> {
     /// The worst candidate is on top.
     heap: BinaryHeap<Candidate<'a>>,
     /// The pooled buffer of the heap.
-    room: Pooled<Vec<Candidate<'static>>>,
+    buffer: Pooled<Vec<Candidate<'static>>>,
 }
 
 struct Candidate<'a> {
     rank: f32,
-    entry: Entry<'a>,
+    point: PointRef<'a>,
 }
 
 impl<'a> Best<'a> {
@@ -142,8 +142,8 @@ impl<'a> Best<'a> {
         order: Order,
         points: usize,
     ) -> Self {
-        let mut room = CANDIDATES.take();
-        let mut heap: BinaryHeap<Candidate<'a>> = std::mem::take(&mut *room).into();
+        let mut buffer = CANDIDATES.take();
+        let mut heap: BinaryHeap<Candidate<'a>> = std::mem::take(&mut *buffer).into();
         heap.reserve(limit.min(points));
         Self {
             order,
@@ -151,7 +151,7 @@ impl<'a> Best<'a> {
             filter,
             rank_max: score_threshold.map_or(f32::INFINITY, |score| order.rank(score)),
             heap,
-            room,
+            buffer,
         }
     }
 
@@ -164,10 +164,10 @@ impl<'a> Best<'a> {
     /// Adds the point if it is among the best. The filter, which may have to parse a payload, is evaluated last and only
     /// for a point that would enter.
     #[inline]
-    pub(super) fn offer(&mut self, score: f32, entry: Entry<'a>) {
+    pub(super) fn offer(&mut self, score: f32, point: PointRef<'a>) {
         let rank = self.order.rank(score);
         if rank <= self.rank_max {
-            self.consider(Candidate { rank, entry });
+            self.consider(Candidate { rank, point });
         }
     }
 
@@ -176,8 +176,8 @@ impl<'a> Best<'a> {
         if full && self.heap.peek().is_none_or(|worst| candidate >= *worst) {
             return;
         }
-        let entry = candidate.entry;
-        if self.filter.is_some_and(|filter| !filter.matches(entry.id(), entry.payload())) {
+        let point = candidate.point;
+        if self.filter.is_some_and(|filter| !filter.matches(point.id(), point.payload())) {
             return;
         }
         if full {
@@ -194,17 +194,17 @@ impl<'a> Best<'a> {
     /// The hits, best first.
     pub(super) fn into_hits(mut self) -> Vec<Hit> {
         let order = self.order;
-        let hit = |Candidate { rank, entry }| Hit { point: entry.point(), score: order.rank(rank) };
+        let hit = |Candidate { rank, point }| Hit { point: point.stored(), score: order.rank(rank) };
         let mut candidates = self.heap.into_sorted_vec();
         let hits = candidates.drain(..).map(hit).collect();
-        *self.room = emptied(candidates);
+        *self.buffer = deleted(candidates);
         hits
     }
 }
 
 /// The same allocation, empty, for candidates of another lifetime: collecting into a vector of the same layout reuses
 /// its memory.
-fn emptied<'any>(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'any>> {
+fn deleted<'any>(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'any>> {
     candidates.clear();
     #[expect(clippy::unnecessary_filter_map, reason = "a filter would keep the type of the old candidates")]
     candidates.into_iter().filter_map(|_| None).collect()
@@ -213,7 +213,7 @@ fn emptied<'any>(mut candidates: Vec<Candidate<'_>>) -> Vec<Candidate<'any>> {
 /// By rank, then by id: the order of results.
 impl Ord for Candidate<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.rank.total_cmp(&other.rank).then_with(|| self.entry.id().cmp(other.entry.id()))
+        self.rank.total_cmp(&other.rank).then_with(|| self.point.id().cmp(other.point.id()))
     }
 }
 

@@ -37,7 +37,7 @@ impl Selection {
 
     /// The candidates, if they are slot numbers of `slots`.
     pub(super) fn candidates_in(&self, slots: &Slots) -> Option<&Candidates> {
-        self.known.as_ref().filter(|known| known.of.are(slots)).map(|known| &known.candidates)
+        self.known.as_ref().filter(|known| known.of.is_same_as(slots)).map(|known| &known.candidates)
     }
 }
 

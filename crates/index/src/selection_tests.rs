@@ -9,7 +9,7 @@ use vectorizer_log::{
 
 use super::*;
 use crate::filter::tests::{filter, payload};
-use crate::postings::Allowance;
+use crate::postings::WorkBudget;
 use crate::{Collection, Compaction, Snapshot};
 
 const SEQ: Seq = Seq::OLDEST;
@@ -101,7 +101,7 @@ fn candidates(selection: &Selection, snapshot: &Snapshot) -> Option<(Vec<PointId
     let Candidates { slots, exact } = selection.candidates_in(&snapshot.slots)?;
     let entry = |number| {
         let (block, offset) = snapshot.slots.at(number as usize);
-        id(block.entry(offset).expect("a candidate is a point").id())
+        id(block.point(offset).expect("a candidate is a point").id())
     };
     let mut ids: Vec<PointId> = slots.iter().map(entry).collect();
     ids.sort_unstable();
@@ -156,7 +156,7 @@ proptest! {
         for json in &filters {
             let filter = Filter::parse(&json.to_string(), 64).unwrap();
             let expected = expected(&collection, &filter);
-            let selection = collection.select_by(filter, &mut Allowance::of(units));
+            let selection = collection.select_by(filter, &mut WorkBudget::of(units));
             if let Some((found, exact)) = candidates(&selection, &snapshot) {
                 prop_assert!(expected.iter().all(|id| found.contains(id)), "{}", json);
                 prop_assert!(!exact || found.len() == expected.len(), "{}", json);

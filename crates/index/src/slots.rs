@@ -30,10 +30,10 @@ const BLOCK_SLOTS_MAX: usize = 1024;
 /// A block has at least this many slots, however long its vectors are.
 const BLOCK_SLOTS_MIN: usize = 16;
 /// With fewer deleted slots than this a compaction does not pay.
-const COMPACTION_EMPTIED_MIN: usize = 1024;
+const COMPACTION_DELETED_MIN: usize = 1024;
 
 /// With this many times as many deleted slots as points, the write itself compacts instead of a background task.
-const OVERDUE: usize = 8;
+const OVERDUE_FACTOR: usize = 8;
 
 /// The number of a slot. Valid until the next compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(super) struct Slot(u32);
 
 /// Strings one behind the other.
 #[derive(Clone, Debug, Default)]
-struct Texts {
+struct PackedStrings {
     all: String,
     /// The end of each string in `all`.
     ends: Vec<u32>,
@@ -56,7 +56,7 @@ pub(super) struct Block {
     /// One for each slot if the metric is cosine, otherwise empty.
     inverse_norms: Vec<f32>,
     /// In the order of slots, behind an `Arc` of its own like the vectors.
-    ids: Arc<Texts>,
+    ids: Arc<PackedStrings>,
     /// Whether each slot holds a point; `false` if it was deleted.
     live: Vec<bool>,
     /// Up to the last slot that ever had a payload: points without payloads take no memory here.
@@ -69,7 +69,7 @@ pub(super) struct Block {
 
 /// A slot that holds a point.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry<'a> {
+pub(super) struct PointRef<'a> {
     block: &'a Block,
     offset: usize,
 }
@@ -85,14 +85,14 @@ pub(super) struct Slots {
     /// All blocks but the last are full.
     blocks: Arc<Vec<Arc<Block>>>,
     live: usize,
-    emptied: usize,
+    deleted: usize,
     /// The heap bytes of all blocks.
     blocks_bytes: usize,
 }
 
 /// The new slot of each point after a compaction.
 #[derive(Debug)]
-pub(super) struct Moved(Vec<Slot>);
+pub(super) struct SlotMap(Vec<Slot>);
 
 impl Slot {
     #[expect(clippy::cast_possible_truncation, reason = "2^32 points and their vectors fit in no memory")]
@@ -105,7 +105,7 @@ impl Slot {
     }
 }
 
-impl Moved {
+impl SlotMap {
     /// For a deleted slot: it has no new one.
     const NOWHERE: Slot = Slot(u32::MAX);
 
@@ -124,7 +124,7 @@ impl Moved {
 #[derive(Clone, Debug)]
 pub struct StoredPoint {
     vectors: Arc<Vec<f32>>,
-    ids: Arc<Texts>,
+    ids: Arc<PackedStrings>,
     payload: Option<Payload>,
     text: Option<Text>,
     offset: usize,
@@ -153,7 +153,7 @@ impl StoredPoint {
     }
 }
 
-impl Texts {
+impl PackedStrings {
     fn get(&self, offset: usize) -> &str {
         let start = offset.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.all[start as usize..self.ends[offset] as usize]
@@ -166,7 +166,7 @@ impl Texts {
     }
 }
 
-impl<'a> Entry<'a> {
+impl<'a> PointRef<'a> {
     /// The point's id.
     pub(super) fn id(self) -> &'a str {
         self.block.ids.get(self.offset)
@@ -180,7 +180,7 @@ impl<'a> Entry<'a> {
         self.block.texts.get(self.offset)?.as_ref()
     }
 
-    pub(super) fn point(self) -> StoredPoint {
+    pub(super) fn stored(self) -> StoredPoint {
         let Self { block, offset } = self;
         let (vectors, ids) = (Arc::clone(&block.vectors), Arc::clone(&block.ids));
         let (payload, text) = (self.payload().cloned(), self.text().cloned());
@@ -203,14 +203,14 @@ impl Block {
     }
 
     /// The points in its slots, in order; `None` for a deleted slot.
-    pub(super) fn entries(&self) -> impl Iterator<Item = Option<Entry<'_>>> {
-        self.live.iter().enumerate().map(|(offset, live)| live.then_some(Entry { block: self, offset }))
+    pub(super) fn points(&self) -> impl Iterator<Item = Option<PointRef<'_>>> {
+        self.live.iter().enumerate().map(|(offset, live)| live.then_some(PointRef { block: self, offset }))
     }
 
     /// The point in the slot at `offset`, unless it was deleted.
     #[inline]
-    pub(super) fn entry(&self, offset: usize) -> Option<Entry<'_>> {
-        self.live.get(offset)?.then_some(Entry { block: self, offset })
+    pub(super) fn point(&self, offset: usize) -> Option<PointRef<'_>> {
+        self.live.get(offset)?.then_some(PointRef { block: self, offset })
     }
 
     fn payload(&self, offset: usize) -> Option<&Payload> {
@@ -285,7 +285,7 @@ impl Block {
             + list::<bool>(self.live.capacity());
         shared(size_of::<Self>())
             + vectors
-            + shared(size_of::<Texts>())
+            + shared(size_of::<PackedStrings>())
             + ids
             + norms
             + places
@@ -318,7 +318,7 @@ impl Slots {
 
     pub(super) fn new(dimension: usize, metric: Metric) -> Self {
         let block_len = (BLOCK_NUMBERS / dimension.max(1)).clamp(BLOCK_SLOTS_MIN, BLOCK_SLOTS_MAX);
-        Self { dimension, metric, block_len, blocks: Arc::default(), live: 0, emptied: 0, blocks_bytes: 0 }
+        Self { dimension, metric, block_len, blocks: Arc::default(), live: 0, deleted: 0, blocks_bytes: 0 }
     }
 
     /// Zero if points have no vectors.
@@ -345,12 +345,12 @@ impl Slots {
 
     /// How many slots there are, deleted ones included.
     pub(super) fn len(&self) -> usize {
-        self.live + self.emptied
+        self.live + self.deleted
     }
 
     /// Whether any slot was deleted since the last compaction.
-    pub(super) fn has_emptied(&self) -> bool {
-        self.emptied > 0
+    pub(super) fn has_deleted(&self) -> bool {
+        self.deleted > 0
     }
 
     /// The block that holds the slot of this number, and the offset in it.
@@ -360,9 +360,9 @@ impl Slots {
     }
 
     /// The point in the slot, unless it was deleted.
-    pub(super) fn entry(&self, slot: Slot) -> Option<Entry<'_>> {
+    pub(super) fn point(&self, slot: Slot) -> Option<PointRef<'_>> {
         let (block, offset) = self.place(slot);
-        self.blocks.get(block)?.entry(offset)
+        self.blocks.get(block)?.point(offset)
     }
 
     /// The id of the point in the slot, or of the point that was deleted from it.
@@ -408,19 +408,19 @@ impl Slots {
         slot
     }
 
-    fn push_entry(&mut self, entry: Entry<'_>) -> Slot {
-        let Entry { block, offset } = entry;
+    fn push_point(&mut self, point: PointRef<'_>) -> Slot {
+        let PointRef { block, offset } = point;
         let norm = block.inverse_norms.get(offset).copied();
         self.push_with(
             block.vector(offset),
             norm,
-            entry.id(),
-            (entry.payload().cloned(), entry.text().cloned()),
+            point.id(),
+            (point.payload().cloned(), point.text().cloned()),
         )
     }
 
     /// Deletes the point in a slot, if it holds one. Its id and its vector stay readable for walks that pass over it.
-    pub(super) fn bury(&mut self, slot: Slot) {
+    pub(super) fn delete(&mut self, slot: Slot) {
         let (block, offset) = self.place(slot);
         let was_live = self.change(block, |block| {
             let was_live = std::mem::take(&mut block.live[offset]);
@@ -432,7 +432,7 @@ impl Slots {
         });
         if was_live {
             self.live -= 1;
-            self.emptied += 1;
+            self.deleted += 1;
         }
     }
 
@@ -444,47 +444,47 @@ impl Slots {
 
     /// Whether both are the same slots as of the same moment. Comparing pointers is enough: no write changes in place
     /// data that a clone shares.
-    pub(super) fn are(&self, other: &Self) -> bool {
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.blocks, &other.blocks)
     }
 
     /// The slot of this number, if it holds a point.
-    pub(super) fn holds(&self, number: u32) -> Option<Slot> {
+    pub(super) fn occupied(&self, number: u32) -> Option<Slot> {
         let slot = Slot(number);
-        self.entry(slot).map(|_| slot)
+        self.point(slot).map(|_| slot)
     }
 
     /// The numbers of the slots that hold a point, in the order of ids.
     pub(super) fn in_order(&self) -> Vec<u32> {
-        let entries = self.blocks.iter().flat_map(|block| block.entries());
+        let entries = self.blocks.iter().flat_map(|block| block.points());
         let mut order: Vec<(&str, u32)> =
-            (0..).zip(entries).filter_map(|(number, entry)| Some((entry?.id(), number))).collect();
+            (0..).zip(entries).filter_map(|(number, point)| Some((point?.id(), number))).collect();
         order.sort_unstable();
         order.into_iter().map(|(_, number)| number).collect()
     }
 
     /// Whether deleted slots outnumber points, and are many.
-    pub(super) fn wants_compaction(&self) -> bool {
-        self.emptied >= COMPACTION_EMPTIED_MIN && self.emptied > self.live
+    pub(super) fn needs_compaction(&self) -> bool {
+        self.deleted >= COMPACTION_DELETED_MIN && self.deleted > self.live
     }
 
     /// Whether a compaction is long overdue.
     pub(super) fn is_overdue(&self) -> bool {
-        self.emptied > OVERDUE * self.live.max(COMPACTION_EMPTIED_MIN)
+        self.deleted > OVERDUE_FACTOR * self.live.max(COMPACTION_DELETED_MIN)
     }
 
     /// Copies all points to new slots without gaps, in the same order. Takes time proportional to their number, which the
     /// writes that deleted as many slots have paid for. Calls `stop` before each block.
-    pub(super) fn compacted(&self, stop: &impl Fn() -> bool) -> Result<(Self, Moved), LinkingStopped> {
+    pub(super) fn compacted(&self, stop: &impl Fn() -> bool) -> Result<(Self, SlotMap), LinkingStopped> {
         let mut compacted = Self::new(self.dimension, self.metric);
-        let mut moved = Vec::with_capacity(self.len());
+        let mut slot_map = Vec::with_capacity(self.len());
         for block in self.blocks.iter() {
             LinkingStopped::if_asked(stop)?;
-            for entry in block.entries() {
-                moved.push(entry.map_or(Moved::NOWHERE, |entry| compacted.push_entry(entry)));
+            for point in block.points() {
+                slot_map.push(point.map_or(SlotMap::NOWHERE, |point| compacted.push_point(point)));
             }
         }
-        Ok((compacted, Moved(moved)))
+        Ok((compacted, SlotMap(slot_map)))
     }
 
     /// Calls `changed` with the number, the earlier point and the current point of each slot that has changed since
@@ -492,15 +492,15 @@ impl Slots {
     pub(super) fn changes_since(
         &self,
         then: &Self,
-        mut changed: impl FnMut(usize, Option<Entry<'_>>, Option<Entry<'_>>),
+        mut changed: impl FnMut(usize, Option<PointRef<'_>>, Option<PointRef<'_>>),
     ) {
         for (index, (now, then)) in self.blocks.iter().zip(then.blocks.iter()).enumerate() {
             if Arc::ptr_eq(now, then) {
                 continue;
             }
-            for (offset, then) in then.entries().enumerate() {
+            for (offset, then) in then.points().enumerate() {
                 let Some(then) = then else { continue };
-                let now = now.entry(offset);
+                let now = now.point(offset);
                 // An unchanged payload is the same allocation, so this compares pointers first.
                 if now.is_none_or(|now| now.payload() != then.payload()) {
                     changed(index * self.block_len + offset, Some(then), now);
@@ -509,7 +509,7 @@ impl Slots {
         }
         for number in then.len()..self.len() {
             let (block, offset) = self.at(number);
-            changed(number, None, block.entry(offset));
+            changed(number, None, block.point(offset));
         }
     }
 
@@ -519,24 +519,24 @@ impl Slots {
         &self,
         then: &Self,
         compacted: &mut Self,
-        moved: &mut Moved,
-        mut changed: impl FnMut(Slot, Option<Entry<'_>>, Option<Entry<'_>>),
+        slot_map: &mut SlotMap,
+        mut changed: impl FnMut(Slot, Option<PointRef<'_>>, Option<PointRef<'_>>),
     ) {
         self.changes_since(then, |number, before, after| match (before, after) {
             (Some(_), after) => {
-                let slot = moved.0[number];
+                let slot = slot_map.0[number];
                 match after {
                     Some(after) => compacted.set_payload(slot, after.payload().cloned()),
-                    None => compacted.bury(slot),
+                    None => compacted.delete(slot),
                 }
                 changed(slot, before, after);
             }
             (None, Some(after)) => {
-                let slot = compacted.push_entry(after);
+                let slot = compacted.push_point(after);
                 changed(slot, None, Some(after));
-                moved.0.push(slot);
+                slot_map.0.push(slot);
             }
-            (None, None) => moved.0.push(Moved::NOWHERE),
+            (None, None) => slot_map.0.push(SlotMap::NOWHERE),
         });
     }
 

@@ -41,15 +41,15 @@ fn a_writer_copies_only_what_a_reader_holds_and_it_touches() {
     let placed: Vec<Slot> = (0..1_200).map(|number| push(&mut slots, number)).collect();
     let reader = slots.clone();
 
-    slots.bury(placed[0]);
+    slots.delete(placed[0]);
     let shared = |slots: &Slots, block: usize| Arc::ptr_eq(&slots.blocks()[block], &reader.blocks()[block]);
     assert!(!shared(&slots, 0) && shared(&slots, 1) && shared(&slots, 2));
     assert!(Arc::ptr_eq(&slots.blocks()[0].vectors, &reader.blocks()[0].vectors));
     assert!(Arc::ptr_eq(&slots.blocks()[0].ids, &reader.blocks()[0].ids));
-    assert!(reader.entry(placed[0]).is_some() && slots.entry(placed[0]).is_none());
+    assert!(reader.point(placed[0]).is_some() && slots.point(placed[0]).is_none());
 
     let before = Arc::as_ptr(&slots.blocks()[0]);
-    slots.bury(placed[1]);
+    slots.delete(placed[1]);
     assert_eq!(Arc::as_ptr(&slots.blocks()[0]), before, "copied again although no reader holds the copy");
 }
 
@@ -64,7 +64,7 @@ fn what_slots_take_is_counted_as_they_change() {
         let slot = push(&mut slots, number);
         slots.set_payload(slot, Some(payload(number)));
         if number % 3 == 0 {
-            slots.bury(Slot::of(number / 2));
+            slots.delete(Slot::of(number / 2));
         }
         // A copied block may have another capacity than before.
         if number % 50 == 0 {
@@ -74,7 +74,7 @@ fn what_slots_take_is_counted_as_they_change() {
     }
     let with = slots.memory_bytes();
     for number in 0..2_000 {
-        slots.bury(Slot::of(number));
+        slots.delete(Slot::of(number));
     }
     assert_eq!(slots.blocks_bytes, counted(&slots));
     assert!(slots.memory_bytes() + 1_000 * 50 < with, "{} {with}", slots.memory_bytes());
@@ -91,19 +91,19 @@ fn a_compaction_keeps_every_point_and_nothing_else() {
         let (kept, gone): (Vec<usize>, Vec<usize>) = (0..placed.len()).partition(|number| number % 3 == 0);
         let reader = slots.clone();
         for number in gone {
-            slots.bury(placed[number]);
+            slots.delete(placed[number]);
         }
-        assert!(slots.wants_compaction());
+        assert!(slots.needs_compaction());
 
         let (compacted, moved) = slots.compacted(&|| false).unwrap();
         slots = compacted;
-        assert!(!slots.wants_compaction());
-        assert_eq!((slots.live(), slots.emptied), (kept.len(), 0));
+        assert!(!slots.needs_compaction());
+        assert_eq!((slots.live(), slots.deleted), (kept.len(), 0));
         assert_eq!(slots.blocks().len(), kept.len().div_ceil(slots.block_len));
         for number in kept {
             let slot = moved.of(placed[number]);
             let (point, before) =
-                (slots.entry(slot).unwrap().point(), reader.entry(placed[number]).unwrap().point());
+                (slots.point(slot).unwrap().stored(), reader.point(placed[number]).unwrap().stored());
             assert_eq!((point.id(), point.vector()), (before.id(), before.vector()));
             let (block, offset) = slots.place(slot);
             if metric == Metric::Cosine {
@@ -121,13 +121,13 @@ fn replacing_the_same_points_for_ever_does_not_grow() {
     let mut current = push(&mut slots, 0);
     for number in 1..10_000 {
         let replacement = push(&mut slots, number);
-        slots.bury(current);
+        slots.delete(current);
         current = replacement;
-        if slots.wants_compaction() {
+        if slots.needs_compaction() {
             let (compacted, moved) = slots.compacted(&|| false).unwrap();
             (slots, current) = (compacted, moved.of(current));
         }
-        assert!(slots.live + slots.emptied <= COMPACTION_EMPTIED_MIN + 1);
+        assert!(slots.live + slots.deleted <= COMPACTION_DELETED_MIN + 1);
     }
-    assert_eq!(slots.entry(current).unwrap().point().vector()[0], 9_999.0);
+    assert_eq!(slots.point(current).unwrap().stored().vector()[0], 9_999.0);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use uuid::Uuid;
-use vectorizer_index::{Effort, Filter, SearchRequest, TextQuery, TextRequest};
+use vectorizer_index::{Filter, SearchMode, SearchRequest, TextQuery, TextRequest};
 use vectorizer_log::storage::MemoryStorage;
 use vectorizer_log::{
     Actor, ChainHash, CollectionId, Document, Draft, Error, Event, Head, Idempotency, IndexParameters,
@@ -196,7 +196,7 @@ pub(super) fn use_up(mut projection: Projection) {
                 limit: 3,
                 filter,
                 score_threshold: None,
-                effort: Effort::Usual,
+                mode: SearchMode::Default,
             };
             let _ = snapshot.search(&request);
             snapshot.count(filter);

@@ -75,8 +75,8 @@ proptest! {
     fn what_an_event_will_change_is_known_before_it_happens(records in history()) {
         let mut state = Projection::new(log_id());
         for record in &records {
-            let foreseen = state.index().foresee(&record.event);
-            let most = state.usage().after(&state.index().foresee_most(&record.event));
+            let foreseen = state.index().expected_change(&record.event);
+            let most = state.usage().after(&state.index().upper_bound(&record.event));
             let exact = state.usage().after(&foreseen);
             prop_assert!(exact.vectors() <= most.vectors());
             prop_assert!(exact.logical_bytes() <= most.logical_bytes());

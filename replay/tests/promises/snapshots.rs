@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use vectorizer_index::{Effort, SearchRequest, Snapshot, StoredPoint};
+use vectorizer_index::{SearchMode, SearchRequest, Snapshot, StoredPoint};
 use vectorizer_log::{Event, Metric, PointId, Record};
 use vectorizer_replay::{Projection, Projector};
 
@@ -17,7 +17,7 @@ fn everything(snapshot: &Snapshot) -> BTreeMap<PointId, (Vec<u32>, Option<String
         limit: usize::MAX,
         filter: None,
         score_threshold: None,
-        effort: Effort::Usual,
+        mode: SearchMode::Default,
     };
     assert_eq!(snapshot.count(None), snapshot.len());
     if snapshot.dimension() == 0 {

@@ -9,7 +9,7 @@ use vectorizer_log::{
 
 use super::super::graph::LinkingStopped;
 use super::super::ids::Ids;
-use super::super::linking::OwnGraph;
+use super::super::linking::CollectionGraph;
 use super::super::matches;
 use super::super::postings::{Declared, Postings};
 use super::super::slots::{Slot, Slots};
@@ -97,12 +97,12 @@ impl StoredCollection {
         stop: &impl Fn() -> bool,
     ) -> Result<Collection, UnusableCheckpoint> {
         let Self { about, slots, order, declared } = self;
-        let order = order.into_iter().map(|number| slots.holds(number)).collect::<Option<Vec<Slot>>>();
+        let order = order.into_iter().map(|number| slots.occupied(number)).collect::<Option<Vec<Slot>>>();
         let ids =
             order.and_then(|order| Ids::of_ordered(&slots, &order)).ok_or(UnusableCheckpoint::Damaged)?;
         let postings = Postings::of(&slots, &declared, stop)?;
         let going = || LinkingStopped::if_asked(stop);
-        let words = about.texts.map(|texts| matches::words_of(&slots, texts, &going)).transpose()?;
+        let words = about.texts.map(|texts| matches::text_index_of(&slots, texts, &going)).transpose()?;
         let About { id, name, vectors, texts: _, created_at, last_change, logical_bytes, blocks: _ } = about;
         Ok(Collection {
             id,
@@ -115,7 +115,7 @@ impl StoredCollection {
             slots,
             postings,
             texts: words,
-            graph: OwnGraph::default(),
+            graph: CollectionGraph::default(),
         })
     }
 

@@ -8,7 +8,7 @@ use super::fields::{Fields, Value};
 use super::key::Key;
 use super::number::Number;
 
-/// One condition of a filter.
+/// ConditionSeed condition of a filter.
 #[derive(Clone, Debug)]
 pub(in super::super) enum Condition {
     /// A value at the key equals one of these.
@@ -57,7 +57,7 @@ impl Condition {
         }
     }
 
-    pub(super) fn holds(&self, id: &str, fields: &Fields<'_>) -> bool {
+    pub(super) fn matches_fields(&self, id: &str, fields: &Fields<'_>) -> bool {
         match self {
             Self::Any(key, values) => fields.any(key, &mut |value| values.contain(&value)),
             Self::Except(key, values) => {
@@ -72,7 +72,7 @@ impl Condition {
             Self::IsEmpty(key) => !fields.any_content(key),
             Self::IsNull(key) => fields.any(key, &mut |value| matches!(value, Value::Null)),
             Self::HasId(ids) => ids.contains(id),
-            Self::Nested(filter) => filter.holds(id, fields),
+            Self::Nested(filter) => filter.matches_fields(id, fields),
         }
     }
 }

@@ -41,13 +41,13 @@ impl<'a> Fields<'a> {
     }
 
     /// Whether `matches` is true of any value at `key`; an array counts as its elements.
-    pub(super) fn any(&self, key: &Key, fulfils: &mut dyn FnMut(Value<'a>) -> bool) -> bool {
+    pub(super) fn any(&self, key: &Key, matches: &mut dyn FnMut(Value<'a>) -> bool) -> bool {
         self.any_found(key, &mut |found| match found {
             Found::Member(raw) => match elements(raw) {
-                Some(elements) => elements.into_iter().any(|element| fulfils(Value::read(element))),
-                None => fulfils(Value::read(raw)),
+                Some(elements) => elements.into_iter().any(|element| matches(Value::read(element))),
+                None => matches(Value::read(raw)),
             },
-            Found::Element(raw) => fulfils(Value::read(raw)),
+            Found::Element(raw) => matches(Value::read(raw)),
         })
     }
 
@@ -62,9 +62,9 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn any_found(&self, key: &Key, fulfils: &mut dyn FnMut(Found<'a>) -> bool) -> bool {
+    fn any_found(&self, key: &Key, matches: &mut dyn FnMut(Found<'a>) -> bool) -> bool {
         let top = self.top.get_or_init(|| self.payload.map_or_else(Object::default, Object::read));
-        walk(top, key.steps(), fulfils)
+        walk(top, key.steps(), matches)
     }
 }
 
@@ -72,12 +72,12 @@ impl<'a> Fields<'a> {
 enum Found<'a> {
     /// A member's value. An array counts as its elements.
     Member(&'a RawValue),
-    /// One element of an array. If it is an array itself, it is not expanded.
+    /// ConditionSeed element of an array. If it is an array itself, it is not expanded.
     Element(&'a RawValue),
 }
 
 /// Follows `steps` from `object`. Recurses once for each step.
-fn walk<'a>(object: &Object<'a>, steps: &[Step], fulfils: &mut dyn FnMut(Found<'a>) -> bool) -> bool {
+fn walk<'a>(object: &Object<'a>, steps: &[Step], matches: &mut dyn FnMut(Found<'a>) -> bool) -> bool {
     let Some((step, further)) = steps.split_first() else { return false };
     let Some(value) = object.member(&step.name) else { return false };
     let found = match step.element {
@@ -88,10 +88,10 @@ fn walk<'a>(object: &Object<'a>, steps: &[Step], fulfils: &mut dyn FnMut(Found<'
         },
     };
     if further.is_empty() {
-        return fulfils(found);
+        return matches(found);
     }
     let mut descend = |value: &'a RawValue| {
-        value.get().starts_with('{') && walk(&Object::of(value.get()), further, fulfils)
+        value.get().starts_with('{') && walk(&Object::of(value.get()), further, matches)
     };
     match found {
         Found::Member(value) => match elements(value) {
@@ -139,7 +139,7 @@ impl<'a> Object<'a> {
         Self::of(payload.as_str())
     }
 
-    /// Parses an object. One that cannot be parsed has no members.
+    /// Parses an object. ConditionSeed that cannot be parsed has no members.
     pub(super) fn of(text: &'a str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
     }

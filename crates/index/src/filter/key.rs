@@ -16,7 +16,7 @@ use super::Filter;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key(Box<[Step]>);
 
-/// One member, and optionally one element of it.
+/// ConditionSeed member, and optionally one element of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) name: Box<str>,
@@ -144,7 +144,7 @@ impl Key {
         self.0.iter().any(|step| step.element.is_some())
     }
 
-    /// The path of all values that it may select, as [`each_place`](super::each_place) names it: all elements of an array.
+    /// The path of all values that it may select, as [`each_member`](super::each_member) names it: all elements of an array.
     pub(in super::super) fn path(&self) -> String {
         let mut path = String::new();
         for step in &self.0 {

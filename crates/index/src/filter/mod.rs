@@ -3,30 +3,30 @@
 //! - `parse`: from JSON to conditions, with limits; `key`: the syntax of keys.
 //! - `condition`: evaluation.
 //! - `fields`: the values at a key in a payload's text, without parsing the rest.
-//! - `places`: all keys of a payload.
+//! - `members`: all keys of a payload.
 //! - `number`: numbers that compare exactly.
-//! - `emptiness`: unconditional filters.
+//! - `unconditional`: unconditional filters.
 
 mod condition;
-mod emptiness;
 mod fields;
 mod key;
+mod members;
 mod number;
 mod parse;
-mod places;
 #[cfg(test)]
 pub(super) mod tests;
+mod unconditional;
 
 use vectorizer_log::Payload;
 
 pub(super) use condition::{Condition, Range, Values};
-pub use emptiness::Unconditional;
 use fields::Fields;
 pub(super) use fields::Value;
 pub use key::{InvalidIndexPath, InvalidKey, Key};
+pub(super) use members::{MemberValue, each_member};
 pub(super) use number::Number;
 pub use parse::InvalidFilter;
-pub(super) use places::{Place, each_place};
+pub use unconditional::Unconditional;
 
 /// Conditions that a point matches or not, in Qdrant's grammar:
 ///
@@ -73,12 +73,13 @@ impl Filter {
 
     /// Whether a point with this id and payload matches the filter.
     pub fn matches(&self, id: &str, payload: Option<&Payload>) -> bool {
-        self.holds(id, &Fields::new(payload))
+        self.matches_fields(id, &Fields::new(payload))
     }
 
-    fn holds(&self, id: &str, fields: &Fields<'_>) -> bool {
-        self.must.iter().all(|condition| condition.holds(id, fields))
-            && !self.must_not.iter().any(|condition| condition.holds(id, fields))
-            && (self.should.is_empty() || self.should.iter().any(|condition| condition.holds(id, fields)))
+    fn matches_fields(&self, id: &str, fields: &Fields<'_>) -> bool {
+        self.must.iter().all(|condition| condition.matches_fields(id, fields))
+            && !self.must_not.iter().any(|condition| condition.matches_fields(id, fields))
+            && (self.should.is_empty()
+                || self.should.iter().any(|condition| condition.matches_fields(id, fields)))
     }
 }

@@ -2,12 +2,12 @@
 //! limits. Every error names the place and what was expected there.
 
 mod condition;
-mod reading;
+mod json;
 
 use serde::de::{DeserializeSeed as _, MapAccess};
 
 use self::condition::Clauses;
-use self::reading::{Members, Object};
+use self::json::{Members, Object};
 use super::{Filter, InvalidKey};
 use vectorizer_log::InvalidPoint;
 
@@ -65,21 +65,15 @@ impl Filter {
     /// Parses a filter whose objects and arrays are nested at most `depth_max` deep. Parsing and evaluating a filter takes
     /// stack proportional to its depth.
     pub fn parse(text: &str, depth_max: usize) -> Result<Self, InvalidFilter> {
-        let mut parser = Parser {
-            path: "filter".to_owned(),
-            depth: 0,
-            depth_max,
-            conditions: 0,
-            values: 0,
-            refused: None,
-        };
+        let mut parser =
+            Parser { path: "filter".to_owned(), depth: 0, depth_max, conditions: 0, values: 0, error: None };
         let mut json = serde_json::Deserializer::from_str(text);
         let read = Object { parser: &mut parser, members: Top(Clauses::at(1)) }.deserialize(&mut json);
         let read = read.and_then(|Top(clauses)| json.end().map(|()| clauses));
         match read {
             Ok(clauses) => Ok(clauses.into_filter()),
             Err(error) => {
-                let problem = parser.refused.take();
+                let problem = parser.error.take();
                 let problem = problem.unwrap_or_else(|| Problem::NotJson { reason: error.to_string() });
                 Err(InvalidFilter { at: parser.path, problem })
             }
@@ -98,7 +92,7 @@ struct Parser {
     conditions: usize,
     values: usize,
     /// The error that ended parsing.
-    refused: Option<Problem>,
+    error: Option<Problem>,
 }
 
 /// The outermost filter.

@@ -256,8 +256,8 @@ fn what_is_beyond_a_limit_costs_nothing() {
         (r#"{"must":[{"is_null":{"key":5}},nonsense"#, "expected a string"),
         (r#"[{"key":1},nonsense"#, "expected an object"),
     ] {
-        let refused = Filter::parse(text, DEPTH_MAX).unwrap_err().to_string();
-        assert!(refused.contains(problem), "{refused}");
+        let error = Filter::parse(text, DEPTH_MAX).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
     }
     let many = |element: &str, count: usize| vec![element; count].join(",");
     let conditions = many(r#"{"is_null":{"key":"a"}}"#, Filter::CONDITIONS_MAX + 1);
@@ -267,8 +267,8 @@ fn what_is_beyond_a_limit_costs_nothing() {
         (format!(r#"{{"must":[{{"has_id":[{ids},nonsense"#), "more than 16384 values"),
         (r#"{"must":["#.repeat(17) + "nonsense", "nested more than 16 deep"),
     ] {
-        let refused = Filter::parse(&text, DEPTH_MAX).unwrap_err().to_string();
-        assert!(refused.contains(problem), "{refused}");
+        let error = Filter::parse(&text, DEPTH_MAX).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
     }
 }
 
@@ -309,27 +309,27 @@ fn depth_conditions_values_and_steps_have_limits() {
     let nested = |depth: usize| (1..depth).fold(json!({}), |filter, _| json!({ "must": filter }));
     parse(&nested(Filter::DEPTH_MAX));
     assert!(refusal(&nested(Filter::DEPTH_MAX + 1)).ends_with("filters are nested more than 16 deep"));
-    let refused = Filter::parse(&nested(3).to_string(), 2).unwrap_err();
-    assert_eq!(refused.to_string(), "filter.must.must: nesting is more than 2 deep, at most 2 is allowed");
-    assert!(refused.is_nested_too_deep());
+    let error = Filter::parse(&nested(3).to_string(), 2).unwrap_err();
+    assert_eq!(error.to_string(), "filter.must.must: nesting is more than 2 deep, at most 2 is allowed");
+    assert!(error.is_nested_too_deep());
 
     let is_null = json!({"is_null": {"key": "a"}});
     parse(&json!({"must": vec![is_null.clone(); Filter::CONDITIONS_MAX]}));
-    let refused = refusal(&json!({"must": vec![is_null; Filter::CONDITIONS_MAX], "should": {"has_id": []}}));
-    assert_eq!(refused, "filter.should: the filter has more than 1024 conditions");
+    let error = refusal(&json!({"must": vec![is_null; Filter::CONDITIONS_MAX], "should": {"has_id": []}}));
+    assert_eq!(error, "filter.should: the filter has more than 1024 conditions");
 
-    let refused = refusal(&json!({"must": {"has_id": vec!["a"; Filter::VALUES_MAX + 1]}}));
+    let error = refusal(&json!({"must": {"has_id": vec!["a"; Filter::VALUES_MAX + 1]}}));
     let place = format!("filter.must.has_id[{}]", Filter::VALUES_MAX);
     let max = Filter::VALUES_MAX;
-    assert_eq!(refused, format!("{place}: the filter has more than {max} values in its lists, all together"));
+    assert_eq!(error, format!("{place}: the filter has more than {max} values in its lists, all together"));
     let half = json!({"has_id": vec!["a"; Filter::VALUES_MAX / 2]});
     parse(&json!({"must": [half, half]}));
     assert!(
         refusal(&json!({"must": [half, half, {"has_id": ["a"]}]})).starts_with("filter.must[2].has_id[0]")
     );
 
-    let refused = refusal(&json!({"must": {"is_null": {"key": vec!["a"; 33].join(".")}}}));
-    assert_eq!(refused, "filter.must.is_null.key: the key has more than 32 steps");
+    let error = refusal(&json!({"must": {"is_null": {"key": vec!["a"; 33].join(".")}}}));
+    assert_eq!(error, "filter.must.is_null.key: the key has more than 32 steps");
 }
 
 /// The semantics of the grammar, evaluated directly on a parsed payload.
@@ -346,12 +346,12 @@ mod naive {
 
     pub(super) fn matches(filter: &Value, id: &str, payload: &Value) -> bool {
         let should = clause(filter, "should");
-        clause(filter, "must").iter().all(|it| holds(it, id, payload))
-            && !clause(filter, "must_not").iter().any(|it| holds(it, id, payload))
-            && (should.is_empty() || should.iter().any(|it| holds(it, id, payload)))
+        clause(filter, "must").iter().all(|it| matches_fields(it, id, payload))
+            && !clause(filter, "must_not").iter().any(|it| matches_fields(it, id, payload))
+            && (should.is_empty() || should.iter().any(|it| matches_fields(it, id, payload)))
     }
 
-    fn holds(condition: &Value, id: &str, payload: &Value) -> bool {
+    fn matches_fields(condition: &Value, id: &str, payload: &Value) -> bool {
         if let Some(ids) = condition["has_id"].as_array() {
             return ids.iter().any(|it| it == id);
         }

@@ -11,7 +11,7 @@
 
 use vectorizer_log::Metric;
 
-use super::codes::{Lane, Probe};
+use super::quantizer::{CacheLine, Probe};
 
 /// More than the rounding error of an `f32` sum of 16,384 products, relative to the product of the lengths.
 const ROUNDING: f32 = 1e-4;
@@ -76,7 +76,7 @@ impl<'a> Bound<'a> {
 
     /// Whether the vector of this row is farther away than `rank_max`, a distance or a negated similarity.
     #[inline]
-    pub(super) fn rules_out(&self, row: &[Lane], rank_max: f32) -> bool {
+    pub(super) fn rules_out(&self, row: &[CacheLine], rank_max: f32) -> bool {
         let (rank, scale, bias) = self.probe.rank_and_trailer(row);
         if !(bias < SQUARE_MAX && scale > SCALE_MIN && rank_max.abs() < f32::MAX) {
             return false;

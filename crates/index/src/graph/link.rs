@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::blocks::NONE;
-use super::codes::{Lane, Precision};
-use super::scratch::{Key, Space, scratch};
-use super::{Degrees, Entry, Node, Probe, View};
+use super::quantizer::{CacheLine, Precision};
+use super::scratch::{RankedNode, WalkScratch, scratch};
+use super::{BuildParameters, EntryPoint, Node, Probe, View};
 
 /// Of neighbours by distance and by product, one in this many is by distance.
-const NEAR_EVERY: usize = 4;
+const DISTANCE_SHARE: usize = 4;
 
 /// Linking was stopped before its end.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
@@ -25,20 +25,20 @@ impl LinkingStopped {
 
 /// The threads that link.
 #[derive(Clone, Copy, Debug)]
-pub struct Crew {
+pub struct LinkThreads {
     /// How many threads help the calling one, at most.
     pub helpers: usize,
     /// Called by each helper first; it may lower the thread's priority.
-    pub begin: fn(),
+    pub on_start: fn(),
     /// Called by the calling thread after each of its points while others help. It may park, to leave most points to the
     /// helpers; it is unparked when nothing is left to link.
-    pub rest: fn(),
+    pub after_each: fn(),
 }
 
 /// This many threads of the same priority.
-impl From<usize> for Crew {
+impl From<usize> for LinkThreads {
     fn from(threads: usize) -> Self {
-        Self { helpers: threads.saturating_sub(1), begin: || (), rest: || () }
+        Self { helpers: threads.saturating_sub(1), on_start: || (), after_each: || () }
     }
 }
 
@@ -65,15 +65,21 @@ pub(super) fn link_all(
     entry: &AtomicU64,
     nodes: &[Node],
     live: &(impl Fn(Node) -> bool + Sync),
-    Crew { helpers, begin, rest }: Crew,
+    LinkThreads { helpers, on_start, after_each }: LinkThreads,
     (stop, enough): (&(impl Fn() -> bool + Sync), &(impl Fn() -> bool + Sync)),
 ) -> Result<(usize, Vec<(Node, Node)>), LinkingStopped> {
     let next = AtomicUsize::new(0);
-    let linker =
-        Linker { view, entry, live, locks: Locks::new(), rising: Mutex::default(), twins: Mutex::default() };
+    let linker = Linker {
+        view,
+        entry,
+        live,
+        locks: Locks::new(),
+        promotion: Mutex::default(),
+        duplicates: Mutex::default(),
+    };
     let stopped = AtomicBool::new(false);
     // Returns whether there may be more to link.
-    let link_next = |scratch: &mut Space| {
+    let link_next = |scratch: &mut WalkScratch| {
         // Checked before a node is taken: all nodes taken are linked. The first ones are taken in any case, for progress.
         if next.load(Ordering::Relaxed) > helpers && enough() {
             return false;
@@ -88,7 +94,7 @@ pub(super) fn link_all(
     };
     let caller = std::thread::current();
     let help = || {
-        begin();
+        on_start();
         let mut scratch = scratch();
         while link_next(&mut scratch) {}
         caller.unpark();
@@ -102,15 +108,15 @@ pub(super) fn link_all(
         let mut scratch = scratch();
         while link_next(&mut scratch) {
             if helped {
-                rest();
+                after_each();
             }
         }
     });
     if stopped.into_inner() {
         return Err(LinkingStopped);
     }
-    let twins = linker.twins.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok((next.into_inner().min(nodes.len()), twins))
+    let duplicates = linker.duplicates.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok((next.into_inner().min(nodes.len()), duplicates))
 }
 
 struct Linker<'a, L> {
@@ -120,85 +126,97 @@ struct Linker<'a, L> {
     live: &'a L,
     locks: Locks,
     /// Held while a node may become the entry.
-    rising: Mutex<()>,
+    promotion: Mutex<()>,
     /// Pairs of a linked node and a node with the same row.
-    twins: Mutex<Vec<(Node, Node)>>,
+    duplicates: Mutex<Vec<(Node, Node)>>,
 }
 
 impl<L: Fn(Node) -> bool> Linker<'_, L> {
-    fn link(&self, node: Node, space: &mut Space) {
+    fn link(&self, node: Node, scratch: &mut WalkScratch) {
         let view = self.view;
         let (block, offset) = view.block(node);
         let own_level = block.level(offset);
-        let mut probe = std::mem::take(&mut space.probe);
-        probe.set(block.row(offset), view.shape.precision());
-        let mut entry = Entry::unpack(self.entry.load(Ordering::Acquire));
-        let mut rising = None;
+        let mut probe = std::mem::take(&mut scratch.probe);
+        probe.set(block.row(offset), view.quantizer.precision());
+        let mut entry = EntryPoint::unpack(self.entry.load(Ordering::Acquire));
+        let mut promotion = None;
         if entry.is_none_or(|entry| own_level > entry.level) {
-            rising = Some(self.rising.lock().unwrap_or_else(PoisonError::into_inner));
-            entry = Entry::unpack(self.entry.load(Ordering::Acquire));
+            promotion = Some(self.promotion.lock().unwrap_or_else(PoisonError::into_inner));
+            entry = EntryPoint::unpack(self.entry.load(Ordering::Acquire));
         }
         let top = entry.map(|entry| own_level.min(entry.level));
         // Level 0 first: a walk that meets the node on a higher level can go on from it.
         for (entry, level) in
             entry.into_iter().flat_map(|entry| (0..=top.unwrap_or(0)).map(move |level| (entry, level)))
         {
-            let mut found = view.candidates(node, &probe, (entry, level), space);
+            let mut found = view.candidates(node, &probe, (entry, level), scratch);
             if level == 0
                 && let Some(first) = view.same_row(node, &probe, &found)
             {
-                self.twins.lock().unwrap_or_else(PoisonError::into_inner).push((first, node));
-                space.probe = probe;
+                self.duplicates.lock().unwrap_or_else(PoisonError::into_inner).push((first, node));
+                scratch.probe = probe;
                 return;
             }
-            if view.shape.links_by_products() {
-                let mut product = std::mem::take(&mut space.product);
-                product.set_product(block.row(offset), view.shape.precision());
-                for key in view.candidates(node, &product, (entry, level), space) {
-                    let key = view.key(&probe, key.node());
-                    if !found.contains(&key) {
-                        found.push(key);
+            if view.quantizer.links_by_products() {
+                let mut product = std::mem::take(&mut scratch.product);
+                product.set_product(block.row(offset), view.quantizer.precision());
+                for candidate in view.candidates(node, &product, (entry, level), scratch) {
+                    let candidate = view.ranked(&probe, candidate.node());
+                    if !found.contains(&candidate) {
+                        found.push(candidate);
                     }
                 }
-                space.product = product;
+                scratch.product = product;
                 found.sort_unstable();
             }
-            let chosen = self.choose_live(node, &found, space);
-            self.write(node, level, &chosen, &probe, space);
-            for key in chosen {
-                let _lock = self.locks.of(key.node());
-                view.add(key.node(), level, Key::new(key.rank(), node), space);
+            let selected = self.select_live(node, &found, scratch);
+            self.write(node, level, &selected, &probe, scratch);
+            for candidate in selected {
+                let _lock = self.locks.of(candidate.node());
+                view.add(candidate.node(), level, RankedNode::new(candidate.rank(), node), scratch);
             }
         }
-        if rising.is_some() && entry.is_none_or(|entry| own_level > entry.level) {
-            self.entry.store(Entry { node, level: own_level }.pack(), Ordering::Release);
+        if promotion.is_some() && entry.is_none_or(|entry| own_level > entry.level) {
+            self.entry.store(EntryPoint { node, level: own_level }.pack(), Ordering::Release);
         }
-        space.probe = probe;
+        scratch.probe = probe;
     }
 
     /// Selects neighbours for a new node. If too few live candidates are left, deleted ones are selected too: they keep
     /// parts of the graph connected until it is compacted.
-    fn choose_live(&self, node: Node, candidates: &[Key], space: &mut Space) -> Vec<Key> {
-        let count = self.view.degrees.m;
-        let live = |key: &Key| (self.live)(key.node());
-        let enough = candidates.iter().filter(|key| live(key)).take(count).count() == count;
-        self.view.choose_of(node, candidates, count, |key| !enough || live(key), space)
+    fn select_live(
+        &self,
+        node: Node,
+        candidates: &[RankedNode],
+        scratch: &mut WalkScratch,
+    ) -> Vec<RankedNode> {
+        let count = self.view.parameters.m;
+        let live = |candidate: &RankedNode| (self.live)(candidate.node());
+        let enough = candidates.iter().filter(|candidate| live(candidate)).take(count).count() == count;
+        self.view.select_accepted(node, candidates, count, |candidate| !enough || live(candidate), scratch)
     }
 
     /// Writes the neighbours of `node`, and keeps those that have linked to it meanwhile.
-    fn write(&self, node: Node, level: usize, chosen: &[Key], probe: &Probe, space: &mut Space) {
+    fn write(
+        &self,
+        node: Node,
+        level: usize,
+        selected: &[RankedNode],
+        probe: &Probe,
+        scratch: &mut WalkScratch,
+    ) {
         let _lock = self.locks.of(node);
         let (block, offset) = self.view.block(node);
         let places = block.neighbours(offset, level);
-        let mut all = chosen.to_vec();
-        for known in known(places).filter(|known| (*known as usize) < self.view.len) {
-            if !all.iter().any(|key| key.node() == known) {
-                all.push(self.view.key(probe, known));
+        let mut all = selected.to_vec();
+        for known in links(places).filter(|known| (*known as usize) < self.view.len) {
+            if !all.iter().any(|candidate| candidate.node() == known) {
+                all.push(self.view.ranked(probe, known));
             }
         }
         if all.len() > places.len() {
             all.sort_unstable();
-            all = self.view.choose(node, &all, places.len(), space);
+            all = self.view.select(node, &all, places.len(), scratch);
         }
         replace(places, &all);
     }
@@ -210,131 +228,141 @@ impl View {
         &self,
         node: Node,
         probe: &Probe,
-        (entry, level): (Entry, usize),
-        space: &mut Space,
-    ) -> Vec<Key> {
+        (entry, level): (EntryPoint, usize),
+        scratch: &mut WalkScratch,
+    ) -> Vec<RankedNode> {
         let start = self.descend(probe, entry, level);
-        let Degrees { m, ef_construction } = self.degrees;
+        let BuildParameters { m, ef_construction } = self.parameters;
         // Half of them by distance, half by product.
         let count =
-            if self.shape.links_by_products() { (ef_construction / 2).max(m) } else { ef_construction };
-        self.search_level(probe, &[start], level, count, space);
-        space.found.retain(|key| key.node() != node);
-        space.found.iter().map(|key| Key::new(key.rank(), key.node())).collect()
+            if self.quantizer.links_by_products() { (ef_construction / 2).max(m) } else { ef_construction };
+        self.search_level(probe, &[start], level, count, scratch);
+        scratch.found.retain(|candidate| candidate.node() != node);
+        scratch.found.iter().map(|candidate| RankedNode::new(candidate.rank(), candidate.node())).collect()
     }
 
     /// The node among the candidates that has the same row as `node`. Many nodes with one row would fill each other's lists,
     /// and a walk that met one of them would find no way out.
-    fn same_row(&self, node: Node, probe: &Probe, found: &[Key]) -> Option<Node> {
+    fn same_row(&self, node: Node, probe: &Probe, found: &[RankedNode]) -> Option<Node> {
         let row = self.row(node);
         let rank = probe.rank(row).to_bits();
-        let same = |key: &&Key| key.rank().to_bits() == rank && self.row(key.node()) == row;
-        found.iter().find(same).map(|key| key.node())
+        let same =
+            |candidate: &&RankedNode| candidate.rank().to_bits() == rank && self.row(candidate.node()) == row;
+        found.iter().find(same).map(|candidate| candidate.node())
     }
 
-    /// Adds `key.node()` to the neighbours of `node`, if it is among the best candidates. If several threads link, the caller
+    /// Adds `candidate.node()` to the neighbours of `node`, if it is among the best candidates. If several threads link, the caller
     /// holds the lock of the list.
-    pub(super) fn add(&self, node: Node, level: usize, key: Key, space: &mut Space) {
+    pub(super) fn add(&self, node: Node, level: usize, candidate: RankedNode, scratch: &mut WalkScratch) {
         let (block, offset) = self.block(node);
         let places = block.neighbours(offset, level);
-        let count = known(places).count();
-        if known(places).any(|known| known == key.node()) {
+        let count = links(places).count();
+        if links(places).any(|known| known == candidate.node()) {
             return;
         }
         if let Some(free) = places.get(count) {
-            free.store(key.node(), Ordering::Release);
+            free.store(candidate.node(), Ordering::Release);
             return;
         }
-        let mut probe = std::mem::take(&mut space.probe);
-        probe.set(block.row(offset), self.shape.precision());
-        let mut all: Vec<Key> = known(places)
+        let mut probe = std::mem::take(&mut scratch.probe);
+        probe.set(block.row(offset), self.quantizer.precision());
+        let mut all: Vec<RankedNode> = links(places)
             .filter(|known| (*known as usize) < self.len)
-            .map(|known| self.key(&probe, known))
+            .map(|known| self.ranked(&probe, known))
             .collect();
-        space.probe = probe;
-        all.push(key);
+        scratch.probe = probe;
+        all.push(candidate);
         all.sort_unstable();
-        let chosen = self.choose(node, &all, places.len(), space);
-        replace(places, &chosen);
+        let selected = self.select(node, &all, places.len(), scratch);
+        replace(places, &selected);
     }
 
     /// Selects at most `count` neighbours of `node` from the candidates, which are sorted by rank.
-    pub(super) fn choose(&self, node: Node, candidates: &[Key], count: usize, space: &mut Space) -> Vec<Key> {
-        self.choose_of(node, candidates, count, |_| true, space)
+    pub(super) fn select(
+        &self,
+        node: Node,
+        candidates: &[RankedNode],
+        count: usize,
+        scratch: &mut WalkScratch,
+    ) -> Vec<RankedNode> {
+        self.select_accepted(node, candidates, count, |_| true, scratch)
     }
 
     /// The same, from the candidates that `accept` takes. `accept` is called last, and for few of them.
-    fn choose_of(
+    fn select_accepted(
         &self,
         node: Node,
-        candidates: &[Key],
+        candidates: &[RankedNode],
         count: usize,
-        accept: impl Fn(&Key) -> bool,
-        space: &mut Space,
-    ) -> Vec<Key> {
-        let near = self.choose_by(candidates, count, Probe::set, &accept, space);
-        if !self.shape.links_by_products() {
+        accept: impl Fn(&RankedNode) -> bool,
+        scratch: &mut WalkScratch,
+    ) -> Vec<RankedNode> {
+        let near = self.select_by(candidates, count, Probe::set, &accept, scratch);
+        if !self.quantizer.links_by_products() {
             return near;
         }
-        let mut probe = std::mem::take(&mut space.product);
-        probe.set_product(self.row(node), self.shape.precision());
-        let mut products: Vec<Key> = candidates.iter().map(|key| self.key(&probe, key.node())).collect();
-        space.product = probe;
+        let mut probe = std::mem::take(&mut scratch.product);
+        probe.set_product(self.row(node), self.quantizer.precision());
+        let mut products: Vec<RankedNode> =
+            candidates.iter().map(|candidate| self.ranked(&probe, candidate.node())).collect();
+        scratch.product = probe;
         products.sort_unstable();
-        let products = self.choose_by(&products, count, Probe::set_product, &accept, space);
-        let by_product =
-            products.iter().filter_map(|key| candidates.iter().find(|known| known.node() == key.node()));
+        let products = self.select_by(&products, count, Probe::set_product, &accept, scratch);
+        let by_product = products
+            .iter()
+            .filter_map(|candidate| candidates.iter().find(|known| known.node() == candidate.node()));
         let (mut near, mut by_product) = (near.iter(), by_product);
-        let mut chosen: Vec<Key> = Vec::with_capacity(count);
+        let mut selected: Vec<RankedNode> = Vec::with_capacity(count);
         for turn in 0.. {
-            let next = if turn % NEAR_EVERY == 0 {
+            let next = if turn % DISTANCE_SHARE == 0 {
                 near.next().or_else(|| by_product.next())
             } else {
                 by_product.next().or_else(|| near.next())
             };
-            let Some(key) = next.filter(|_| chosen.len() < count) else { break };
-            if !chosen.contains(key) {
-                chosen.push(*key);
+            let Some(candidate) = next.filter(|_| selected.len() < count) else { break };
+            if !selected.contains(candidate) {
+                selected.push(*candidate);
             }
         }
-        chosen
+        selected
     }
 
     /// The heuristic of the paper (algorithm 4): selects the candidates that are nearer to the node than to any selected
     /// before.
-    fn choose_by(
+    fn select_by(
         &self,
-        candidates: &[Key],
+        candidates: &[RankedNode],
         count: usize,
-        set: impl Fn(&mut Probe, &[Lane], Precision),
-        accept: impl Fn(&Key) -> bool,
-        space: &mut Space,
-    ) -> Vec<Key> {
-        let mut chosen: Vec<Key> = Vec::with_capacity(count);
+        set: impl Fn(&mut Probe, &[CacheLine], Precision),
+        accept: impl Fn(&RankedNode) -> bool,
+        scratch: &mut WalkScratch,
+    ) -> Vec<RankedNode> {
+        let mut selected: Vec<RankedNode> = Vec::with_capacity(count);
         for candidate in candidates {
-            if chosen.len() >= count {
+            if selected.len() >= count {
                 break;
             }
             let row = self.row(candidate.node());
-            let near = space.chosen[..chosen.len()].iter().any(|other| other.rank(row) < candidate.rank());
+            let near =
+                scratch.selected[..selected.len()].iter().any(|other| other.rank(row) < candidate.rank());
             if !near && accept(candidate) {
-                if space.chosen.len() == chosen.len() {
-                    space.chosen.push(Probe::default());
+                if scratch.selected.len() == selected.len() {
+                    scratch.selected.push(Probe::default());
                 }
-                set(&mut space.chosen[chosen.len()], row, self.shape.precision());
-                chosen.push(*candidate);
+                set(&mut scratch.selected[selected.len()], row, self.quantizer.precision());
+                selected.push(*candidate);
             }
         }
-        chosen
+        selected
     }
 }
 
-pub(super) fn known(places: &[AtomicU32]) -> impl Iterator<Item = Node> {
+pub(super) fn links(places: &[AtomicU32]) -> impl Iterator<Item = Node> {
     places.iter().map(|place| place.load(Ordering::Acquire)).take_while(|node| *node != NONE)
 }
 
-pub(super) fn replace(places: &[AtomicU32], nodes: &[Key]) {
-    let nodes = nodes.iter().map(|key| key.node()).chain(std::iter::repeat(NONE));
+pub(super) fn replace(places: &[AtomicU32], nodes: &[RankedNode]) {
+    let nodes = nodes.iter().map(|candidate| candidate.node()).chain(std::iter::repeat(NONE));
     for (place, node) in places.iter().zip(nodes) {
         place.store(node, Ordering::Release);
     }

@@ -4,35 +4,35 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::Node;
-use super::codes::Probe;
+use super::quantizer::Probe;
 use crate::pool::{Pool, Pooled};
 
-static SPACES: Pool<Space> = Pool::new();
+static SCRATCHES: Pool<WalkScratch> = Pool::new();
 
 /// Borrowed from a pool and given back.
-pub(super) type Scratch = Pooled<Space>;
+pub(super) type PooledScratch = Pooled<WalkScratch>;
 
 /// Buffers from the pool, or new ones.
-pub(super) fn scratch() -> Scratch {
-    SPACES.take()
+pub(super) fn scratch() -> PooledScratch {
+    SCRATCHES.take()
 }
 
 /// The buffers of a walk.
 #[derive(Default)]
-pub(super) struct Space {
+pub(super) struct WalkScratch {
     /// For each node, the number of the last walk that has seen it.
     seen: Vec<u8>,
     walk: u8,
     /// The nodes found, nearest first.
-    pub(super) found: Vec<Key>,
-    pub(super) open: BinaryHeap<Reverse<Key>>,
+    pub(super) found: Vec<RankedNode>,
+    pub(super) open: BinaryHeap<Reverse<RankedNode>>,
     pub(super) fresh: Vec<Node>,
-    pub(super) chosen: Vec<Probe>,
+    pub(super) selected: Vec<Probe>,
     pub(super) probe: Probe,
     pub(super) product: Probe,
 }
 
-impl Space {
+impl WalkScratch {
     /// Prepares for a walk among `nodes` nodes.
     pub(super) fn start(&mut self, nodes: usize) {
         if self.seen.len() < nodes {
@@ -49,7 +49,7 @@ impl Space {
 
     /// Marks a node as seen. Returns whether this walk sees it for the first time.
     #[inline]
-    pub(super) fn see(&mut self, node: Node) -> bool {
+    pub(super) fn mark_seen(&mut self, node: Node) -> bool {
         let seen = &mut self.seen[node as usize];
         let first = *seen != self.walk;
         *seen = self.walk;
@@ -59,9 +59,9 @@ impl Space {
 
 /// A node with its rank and a flag whether it was expanded, packed into an integer that orders by rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key(u64);
+pub(super) struct RankedNode(u64);
 
-impl Key {
+impl RankedNode {
     const EXPANDED: u64 = 1;
     /// Nodes have 31 bits, as the flag takes one.
     pub(super) const NODES_MAX: usize = 1 << 31;

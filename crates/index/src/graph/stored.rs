@@ -23,11 +23,11 @@ use std::sync::Arc;
 use vectorizer_log::Metric;
 
 use super::blocks::NONE;
-use super::codes::{Precision, Shape};
 use super::level::level;
-use super::link::{self, Crew, LinkingStopped, known};
-use super::scratch::{Key, Space, scratch};
-use super::{Degrees, Entry, Graph, Node, Slot, View, mend};
+use super::link::{self, LinkThreads, LinkingStopped, links};
+use super::quantizer::{Precision, Quantizer};
+use super::scratch::{RankedNode, WalkScratch, scratch};
+use super::{BuildParameters, EntryPoint, Graph, Node, NodeData, View, repair};
 
 const MAGIC: &[u8; 8] = b"VZGRAPH3";
 const HASH_BYTES: usize = 32;
@@ -35,13 +35,13 @@ const HASH_BYTES: usize = 32;
 /// The hash that identifies a node.
 pub(in super::super) type Name = [u8; 16];
 
-const EMPTIED: Name = [0; 16];
+const NO_NAME: Name = [0; 16];
 
 /// The name of a point.
 pub(in super::super) fn name(id: &str, vector: &[f32]) -> Name {
     let mut hasher = blake3::Hasher::new();
     hasher.update(bytemuck::cast_slice(vector)).update(id.as_bytes());
-    let mut name = EMPTIED;
+    let mut name = NO_NAME;
     hasher.finalize_xof().fill(&mut name);
     name
 }
@@ -69,22 +69,22 @@ impl View {
     ) -> io::Result<()> {
         let mut out = Hashed { out, hasher: blake3::Hasher::new() };
         out.write_all(MAGIC)?;
-        out.write_all(&[metric_byte(self.shape.metric()), precision_byte(self.shape.precision())])?;
-        for number in [self.shape.dimension(), self.degrees.m, self.degrees.ef_construction] {
+        out.write_all(&[metric_byte(self.quantizer.metric()), precision_byte(self.quantizer.precision())])?;
+        for number in [self.quantizer.dimension(), self.parameters.m, self.parameters.ef_construction] {
             out.write_all(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes())?;
         }
-        let (unit, length_squared) = self.shape.measures();
-        for number in [unit, length_squared].iter().chain(self.shape.center()) {
+        let (unit, length_squared) = self.quantizer.measures();
+        for number in [unit, length_squared].iter().chain(self.quantizer.center()) {
             out.write_all(&number.to_le_bytes())?;
         }
         #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
         let nodes = 0..self.len as Node;
         out.write_all(&nodes.end.to_le_bytes())?;
         out.write_all(&self.entry.map_or(NONE, |entry| entry.node).to_le_bytes())?;
-        let twins: HashSet<Node> = self.twins.values().flatten().copied().collect();
+        let duplicates: HashSet<Node> = self.duplicates.values().flatten().copied().collect();
         for node in nodes.clone() {
-            let name = if twins.contains(&node) { None } else { name_of(node) };
-            out.write_all(&name.unwrap_or(EMPTIED))?;
+            let name = if duplicates.contains(&node) { None } else { name_of(node) };
+            out.write_all(&name.unwrap_or(NO_NAME))?;
         }
         for node in nodes.clone() {
             let (block, offset) = self.block(node);
@@ -96,7 +96,7 @@ impl View {
             for level in 0..=block.level(offset) {
                 let places = block.neighbours(offset, level);
                 // Without links to nodes that are newer than this view.
-                let known = known(places).filter(|node| (*node as usize) < self.len);
+                let known = links(places).filter(|node| (*node as usize) < self.len);
                 let padded = known.chain(std::iter::repeat(NONE)).take(places.len());
                 bytes.clear();
                 bytes.extend(padded.flat_map(u32::to_le_bytes));
@@ -115,38 +115,38 @@ impl Graph {
     pub(in super::super) fn read<'a>(
         bytes: &[u8],
         metric: Metric,
-        degrees: Degrees,
-        slot: &(impl Fn(Node) -> Slot<'a> + Sync),
+        parameters: BuildParameters,
+        slot: &(impl Fn(Node) -> NodeData<'a> + Sync),
         end: usize,
-        crew: Crew,
+        threads: LinkThreads,
         (stop, enough): (&(impl Fn() -> bool + Sync), &(impl Fn() -> bool + Sync)),
     ) -> Result<Self, UnusableGraph> {
         let (body, hash) = bytes.split_last_chunk::<HASH_BYTES>().ok_or(UnusableGraph::Damaged)?;
         if blake3::hash(body) != *hash {
             return Err(UnusableGraph::Damaged);
         }
-        let stored = Stored::parse(body).ok_or(UnusableGraph::Other)?;
-        if (stored.metric, stored.degrees) != (metric_byte(metric), degrees) {
+        let stored = StoredGraph::parse(body).ok_or(UnusableGraph::Other)?;
+        if (stored.metric, stored.parameters) != (metric_byte(metric), parameters) {
             return Err(UnusableGraph::Other);
         }
-        let shape = Shape::of_parts(metric, stored.precision, stored.center.clone(), stored.measures);
-        if !shape.is_sound() {
+        let quantizer = Quantizer::of_parts(metric, stored.precision, stored.center.clone(), stored.measures);
+        if !quantizer.is_valid() {
             return Err(UnusableGraph::Other);
         }
-        let mut view = View::empty(Arc::new(shape), degrees);
-        let named = (0..).zip(&stored.names).filter(|(_, name)| **name != EMPTIED);
+        let mut view = View::empty(Arc::new(quantizer), parameters);
+        let named = (0..).zip(&stored.names).filter(|(_, name)| **name != NO_NAME);
         let mut by_name: HashMap<Name, usize> = named.map(|(node, name)| (*name, node)).collect();
         // The slot of each stored node, and the slots without a stored node.
         let mut places: Vec<Option<Node>> = vec![None; stored.names.len()];
         let mut unknown = Vec::new();
         #[expect(clippy::cast_possible_truncation, reason = "no more slots are taken")]
-        for node in 0..end.min(Key::NODES_MAX) as Node {
+        for node in 0..end.min(RankedNode::NODES_MAX) as Node {
             LinkingStopped::if_asked(stop)?;
-            let Slot { id, vector } = slot(node);
+            let NodeData { id, vector } = slot(node);
             if vector.len() != stored.dimension {
                 return Err(UnusableGraph::Other);
             }
-            let level = id.map_or(0, |id| level(id, degrees.m));
+            let level = id.map_or(0, |id| level(id, parameters.m));
             view.push(level, vector);
             let Some(id) = id else { continue };
             let known = by_name.remove(&name(id, vector));
@@ -155,29 +155,29 @@ impl Graph {
                 None => unknown.push(node),
             }
         }
-        view.len = view.coded;
+        view.len = view.encoded;
         stored.place(&places, &mut view, &mut scratch());
         let live = |node: Node| slot(node).id.is_some();
         let last_known = places.iter().flatten().max().copied();
         let (among, behind) = unknown.split_at(unknown.partition_point(|node| Some(*node) < last_known));
-        view.link(among, &live, crew, stop, &|| false)?;
-        let done = view.link(behind, &live, crew, stop, enough)?;
+        view.link(among, &live, threads, stop, &|| false)?;
+        let done = view.link(behind, &live, threads, stop, enough)?;
         if let Some(next) = behind.get(done) {
             view.len = *next as usize;
         }
-        mend::mend(&view, &live, stop)?;
-        view.mended = view.len;
+        repair::repair(&view, &live, stop)?;
+        view.repaired_len = view.len;
         view.find_starts();
         Ok(Self::of(view))
     }
 }
 
 /// The parsed bytes.
-struct Stored<'a> {
+struct StoredGraph<'a> {
     metric: u8,
     precision: Precision,
     dimension: usize,
-    degrees: Degrees,
+    parameters: BuildParameters,
     measures: (f32, f32),
     center: Box<[f32]>,
     entry: Node,
@@ -186,7 +186,7 @@ struct Stored<'a> {
     neighbours: &'a [u8],
 }
 
-impl<'a> Stored<'a> {
+impl<'a> StoredGraph<'a> {
     fn parse(body: &'a [u8]) -> Option<Self> {
         let mut rest = Rest(body.strip_prefix(MAGIC)?);
         let [metric, precision] = rest.array()?;
@@ -201,14 +201,14 @@ impl<'a> Stored<'a> {
         let entry = Node::from_le_bytes(rest.array()?);
         let names = rest.take(nodes.checked_mul(16)?)?.as_chunks().0.to_vec();
         let levels = rest.take(nodes)?;
-        let degrees = Degrees { m, ef_construction };
+        let parameters = BuildParameters { m, ef_construction };
         let lists: usize = levels.iter().map(|level| 2 + usize::from(*level)).sum();
         let neighbours = rest.take(lists.checked_mul(m)?.checked_mul(4)?)?;
         let stored = Self {
             metric,
             precision,
             dimension,
-            degrees,
+            parameters,
             measures,
             center,
             entry,
@@ -221,7 +221,7 @@ impl<'a> Stored<'a> {
 
     /// The offset of each node's first list in `neighbours`; `parse` has checked that all lists are there.
     fn starts(&self) -> Vec<usize> {
-        let lists = |level: &u8| 4 * (2 + usize::from(*level)) * self.degrees.m;
+        let lists = |level: &u8| 4 * (2 + usize::from(*level)) * self.parameters.m;
         let next = |start: &mut usize, level| Some(std::mem::replace(start, *start + lists(level)));
         self.levels.iter().scan(0, next).collect()
     }
@@ -229,20 +229,20 @@ impl<'a> Stored<'a> {
     /// The neighbours of a node on a level.
     fn neighbours(&self, starts: &[usize], node: Node, level: usize) -> impl Iterator<Item = Node> {
         let reaches = self.levels.get(node as usize).is_some_and(|top| usize::from(*top) >= level);
-        let before = if level == 0 { 0 } else { 4 * (level + 1) * self.degrees.m };
+        let before = if level == 0 { 0 } else { 4 * (level + 1) * self.parameters.m };
         let start = starts.get(node as usize).filter(|_| reaches).map(|start| start + before);
-        let list = start.and_then(|start| self.neighbours.get(start..start + 4 * self.degrees.at(level)));
+        let list = start.and_then(|start| self.neighbours.get(start..start + 4 * self.parameters.at(level)));
         let known = list.unwrap_or_default().as_chunks().0.iter().map(|bytes| Node::from_le_bytes(*bytes));
         // Ignore numbers that are no node's.
         known.filter(|known| (*known as usize) < self.levels.len())
     }
 
     /// Writes the neighbours of every node that still exists. A node that has lost one selects its neighbours again.
-    fn place(&self, places: &[Option<Node>], view: &mut View, space: &mut Space) {
+    fn place(&self, places: &[Option<Node>], view: &mut View, scratch: &mut WalkScratch) {
         let place = |node: Node| places.get(node as usize).copied().flatten();
         let starts = self.starts();
-        let mut highest: Option<Entry> = None;
-        let mut bereft = Vec::new();
+        let mut highest: Option<EntryPoint> = None;
+        let mut reselected = Vec::new();
         for (node, (own, top)) in (0..).zip(places.iter().zip(self.levels)) {
             let Some(own) = *own else { continue };
             let top = usize::from(*top);
@@ -251,23 +251,24 @@ impl<'a> Stored<'a> {
                     let (block, offset) = view.block(node);
                     (block.level(offset) >= level).then_some(node)
                 };
-                let moved = |node: Node| place(node).and_then(reaches);
+                let new_slot = |node: Node| place(node).and_then(reaches);
                 let neighbours = |node: Node| self.neighbours(&starts, node, level);
-                let (known, anew) = view.surviving(node, level, &neighbours, &moved, places.len(), space);
+                let (known, is_reselected) =
+                    view.surviving_neighbours(node, level, &neighbours, &new_slot, places.len(), scratch);
                 let (block, offset) = view.block(own);
                 link::replace(block.neighbours(offset, level), &known);
-                if anew {
-                    bereft.push((own, level, known));
+                if is_reselected {
+                    reselected.push((own, level, known));
                 }
             }
             if highest.is_none_or(|entry| top > entry.level) {
-                highest = Some(Entry { node: own, level: top });
+                highest = Some(EntryPoint { node: own, level: top });
             }
         }
-        view.lead_back(bereft, space);
+        view.link_back(reselected, scratch);
         let entry = place(self.entry).map(|node| {
             let (block, offset) = view.block(node);
-            Entry { node, level: block.level(offset) }
+            EntryPoint { node, level: block.level(offset) }
         });
         view.entry =
             entry.filter(|entry| highest.is_none_or(|highest| highest.level == entry.level)).or(highest);

@@ -22,7 +22,7 @@ impl Numbers {
 }
 
 const DIMENSION: usize = 24;
-const DEGREES: Degrees = Degrees { m: 8, ef_construction: 64 };
+const DEGREES: BuildParameters = BuildParameters { m: 8, ef_construction: 64 };
 
 struct Linked {
     ids: Vec<Option<String>>,
@@ -32,7 +32,7 @@ struct Linked {
 
 fn asked(view: &View, vector: &[f32]) -> Query {
     let mut query = Query::default();
-    view.ask(vector, &mut query);
+    view.set_query(vector, &mut query);
     query
 }
 
@@ -60,8 +60,8 @@ impl Linked {
         self.graph.extend(&|node| self.slot(node), (end, self.vectors.len()), 2.into(), stop, &|| false)
     }
 
-    fn slot(&self, node: Node) -> Slot<'_> {
-        Slot { id: self.ids[node as usize].as_deref(), vector: &self.vectors[node as usize] }
+    fn slot(&self, node: Node) -> NodeData<'_> {
+        NodeData { id: self.ids[node as usize].as_deref(), vector: &self.vectors[node as usize] }
     }
 
     fn push(&mut self, vector: Vec<f32>) {
@@ -81,7 +81,7 @@ fn assert_sound(view: &View, live: impl Fn(Node) -> bool) {
     while let Some(node) = open.pop() {
         if !std::mem::replace(&mut reached[node as usize], true) {
             let (block, offset) = view.block(node);
-            open.extend(link::known(block.neighbours(offset, 0)));
+            open.extend(link::links(block.neighbours(offset, 0)));
         }
     }
     for node in 0..u32::try_from(view.len()).unwrap() {
@@ -89,8 +89,8 @@ fn assert_sound(view: &View, live: impl Fn(Node) -> bool) {
         let (block, offset) = view.block(node);
         for level in 0..=block.level(offset) {
             let places = block.neighbours(offset, level);
-            assert_eq!(places.len(), view.degrees.at(level));
-            let mut known: Vec<Node> = link::known(places).collect();
+            assert_eq!(places.len(), view.parameters.at(level));
+            let mut known: Vec<Node> = link::links(places).collect();
             assert!(known.iter().all(|known| (*known as usize) < view.len() && *known != node));
             known.sort_unstable();
             assert!(known.windows(2).all(|pair| pair[0] != pair[1]), "{node} has a neighbour twice");
@@ -124,7 +124,7 @@ fn a_compaction_keeps_the_graph_sound_and_leaves_no_emptied_node() {
             }))
         })
         .collect();
-    let moved = linked.graph.moved(|node| numbers[node as usize], &|| false).unwrap();
+    let moved = linked.graph.remapped(|node| numbers[node as usize], &|| false).unwrap();
     let view = moved.view();
     assert_eq!(view.len(), numbers.iter().flatten().count());
     assert_sound(&view, |_| true);
@@ -151,7 +151,7 @@ fn a_compaction_keeps_the_graph_sound_and_leaves_no_emptied_node() {
     };
     let (moved, fresh) = (missed(&view), missed(&fresh.view()));
     assert!(moved <= fresh + 20, "{moved} of {} are not found, {fresh} in a fresh graph", view.len());
-    assert!(linked.graph.moved(Some, &|| true).is_err());
+    assert!(linked.graph.remapped(Some, &|| true).is_err());
 }
 
 #[test]
@@ -221,9 +221,9 @@ fn who_links_now_and_then_is_woken_when_others_have_linked_the_rest() {
     let linked = Linked::new(Metric::Euclidean, 2_000);
     let graph = graph(Metric::Euclidean);
     let rest = || std::thread::park_timeout(Duration::from_mins(1));
-    let crew = Crew { helpers: 2, begin: || (), rest };
+    let threads = LinkThreads { helpers: 2, on_start: || (), after_each: rest };
     let begun = Instant::now();
-    graph.extend(&|node| linked.slot(node), (2_000, 2_000), crew, &|| false, &|| false).unwrap();
+    graph.extend(&|node| linked.slot(node), (2_000, 2_000), threads, &|| false, &|| false).unwrap();
     assert!(begun.elapsed() < Duration::from_mins(1), "nobody woke it");
     assert_eq!(graph.view().len(), 2_000);
     assert_sound(&graph.view(), |node| linked.is_point(node));
@@ -239,16 +239,16 @@ fn it_is_asked_whether_to_stop_while_rows_are_written_and_nodes_looked_at_too() 
         let asked = &asked;
         move || asked.fetch_add(1, Ordering::Relaxed) >= most
     };
-    linked.graph.mend(&|node| linked.slot(node), &stop_at(usize::MAX)).unwrap();
+    linked.graph.repair(&|node| linked.slot(node), &stop_at(usize::MAX)).unwrap();
     assert!(asked.load(Ordering::Relaxed) >= 5_000 / 400, "{asked:?}");
-    assert_eq!(linked.graph.mend(&|node| linked.slot(node), &stop_at(5)), Err(LinkingStopped));
+    assert_eq!(linked.graph.repair(&|node| linked.slot(node), &stop_at(5)), Err(LinkingStopped));
     let graph = graph(Metric::Euclidean);
     let extend = |most| {
         let stop = stop_at(most);
         graph.extend(&|node| linked.slot(node), (1, 5_000), 1.into(), &stop, &|| false)
     };
     assert_eq!(extend(100), Err(LinkingStopped));
-    assert_eq!(graph.view().coded(), 0);
+    assert_eq!(graph.view().encoded(), 0);
     extend(usize::MAX).unwrap();
     assert!(asked.load(Ordering::Relaxed) >= 5_000 / 40, "{asked:?}");
 }
@@ -294,13 +294,13 @@ fn one_of_many_equal_vectors_stands_for_all_of_them_and_is_inherited_from() {
         count
     };
     assert!(count_of_copies(&view, 4) >= 3_001, "{}", count_of_copies(&view, 4));
-    let twins: Vec<Node> = view.twins.values().flatten().copied().collect();
-    assert!(twins.len() >= 2_990, "{} are not linked", twins.len());
-    assert_sound(&view, |node| linked.is_point(node) && !twins.contains(&node));
+    let duplicates: Vec<Node> = view.duplicates.values().flatten().copied().collect();
+    assert!(duplicates.len() >= 2_990, "{} are not linked", duplicates.len());
+    assert_sound(&view, |node| linked.is_point(node) && !duplicates.contains(&node));
     // Delete the node that stands for the others, and some of them.
     let numbers: Vec<Option<Node>> =
         (0..5_000).map(|node: Node| (node >= 1_000).then_some(node.saturating_sub(1_000))).collect();
-    let moved = linked.graph.moved(|node| numbers[node as usize], &|| false).unwrap().view();
+    let moved = linked.graph.remapped(|node| numbers[node as usize], &|| false).unwrap().view();
     assert_eq!(moved.len(), 4_000);
     assert!(count_of_copies(&moved, 4) >= 3_000);
 }
@@ -309,10 +309,13 @@ fn one_of_many_equal_vectors_stands_for_all_of_them_and_is_inherited_from() {
 fn ranks_are_ordered_like_their_numbers_and_come_back() {
     let ranks = [f32::NEG_INFINITY, -3.5, -1e-40, -0.0, 0.0, 1e-40, 2.0, 7e30, f32::INFINITY];
     for pair in ranks.windows(2) {
-        assert!(scratch::Key::new(pair[0], 9) < scratch::Key::new(pair[1], 2), "{pair:?}");
+        assert!(scratch::RankedNode::new(pair[0], 9) < scratch::RankedNode::new(pair[1], 2), "{pair:?}");
     }
     for rank in ranks {
-        let key = scratch::Key::new(rank, 123_456).expanded();
-        assert_eq!((key.rank().to_bits(), key.node(), key.is_expanded()), (rank.to_bits(), 123_456, true));
+        let candidate = scratch::RankedNode::new(rank, 123_456).expanded();
+        assert_eq!(
+            (candidate.rank().to_bits(), candidate.node(), candidate.is_expanded()),
+            (rank.to_bits(), 123_456, true)
+        );
     }
 }

@@ -4,15 +4,15 @@ use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
 use super::blocks::NONE;
-use super::codes::{Lane, Probe, Query};
-use super::scratch::{Key, Space, scratch};
-use super::{Entry, Node, View};
+use super::quantizer::{CacheLine, Probe, Query};
+use super::scratch::{RankedNode, WalkScratch, scratch};
+use super::{EntryPoint, Node, View};
 use crate::prefetch::prefetch;
 
 /// How many rows ahead of the comparison are prefetched.
-const AHEAD: usize = 8;
+const PREFETCH_AHEAD: usize = 8;
 /// A walk that finds matches late keeps this many times as many candidates.
-const CANDIDATES_ELSEWHERE: usize = 8;
+const WIDENED_BY: usize = 8;
 
 impl View {
     /// Calls `found` with about `ef` nodes that are near to the query, nearest first, and their duplicates.
@@ -22,98 +22,99 @@ impl View {
         let mut scratch = scratch();
         let start = self.descend(probe, entry, 0);
         self.search_level(probe, &[start], 0, ef, &mut scratch);
-        let space = &mut *scratch;
-        space.fresh.clear();
-        for key in &space.found {
-            space.fresh.push(key.node());
-            space.fresh.extend_from_slice(self.twins(key.node()));
+        let scratch = &mut *scratch;
+        scratch.fresh.clear();
+        for candidate in &scratch.found {
+            scratch.fresh.push(candidate.node());
+            scratch.fresh.extend_from_slice(self.duplicates(candidate.node()));
         }
-        found(&space.fresh);
+        found(&scratch.fresh);
     }
 
-    /// Like [`nearest`](Self::nearest), but only with nodes that `accept` takes. Gives up after comparing more than `effort`
-    /// nodes. If the walk passes over more than `patience` nodes before the first match, the matches lie elsewhere and the walk
+    /// Like [`nearest`](Self::nearest), but only with nodes that `accept` takes. Gives up after comparing more than `compares_max`
+    /// nodes. If the walk passes over more than `skips_max` nodes before the first match, the matches lie elsewhere and the walk
     /// approaches them from one side; then it keeps more candidates, so as not to miss the nearest.
     pub(in super::super) fn nearest_accepted(
         &self,
         query: &Query,
         mut ef: usize,
-        patience: usize,
-        effort: usize,
+        skips_max: usize,
+        compares_max: usize,
         accept: impl Fn(Node) -> bool,
         mut found: impl FnMut(&[Node]),
-    ) -> Result<(), TooFar> {
+    ) -> Result<(), LimitExceeded> {
         let probe = query.probe();
         let Some(entry) = self.start(probe) else { return Ok(()) };
         let mut scratch = scratch();
-        let space = &mut *scratch;
+        let scratch = &mut *scratch;
         let start = self.descend(probe, entry, 0);
-        space.start(self.len);
-        space.see(start.node());
-        space.open.push(Reverse(start));
-        self.keep_accepted(start, ef, &accept, &mut space.found);
-        let (mut compared, mut passed_over) = (0, 0);
-        while let Some(Reverse(key)) = space.open.pop() {
-            if space.found.len() >= ef && space.found.last().is_some_and(|worst| key > *worst) {
+        scratch.start(self.len);
+        scratch.mark_seen(start.node());
+        scratch.open.push(Reverse(start));
+        self.keep_accepted(start, ef, &accept, &mut scratch.found);
+        let (mut compared, mut skipped) = (0, 0);
+        while let Some(Reverse(candidate)) = scratch.open.pop() {
+            if scratch.found.len() >= ef && scratch.found.last().is_some_and(|worst| candidate > *worst) {
                 break;
             }
-            self.gather(key.node(), 0, space);
-            compared += space.fresh.len();
-            if compared > effort {
-                return Err(TooFar);
+            self.gather(candidate.node(), 0, scratch);
+            compared += scratch.fresh.len();
+            if compared > compares_max {
+                return Err(LimitExceeded);
             }
-            for at in 0..space.fresh.len() {
-                let node = space.fresh[at];
-                let key = self.key(probe, node);
-                if space.found.len() >= ef && space.found.last().is_some_and(|worst| key >= *worst) {
+            for at in 0..scratch.fresh.len() {
+                let node = scratch.fresh[at];
+                let candidate = self.ranked(probe, node);
+                if scratch.found.len() >= ef && scratch.found.last().is_some_and(|worst| candidate >= *worst)
+                {
                     continue;
                 }
-                space.open.push(Reverse(key));
-                let was_empty = space.found.is_empty();
-                if !self.keep_accepted(key, ef, &accept, &mut space.found) {
-                    passed_over += 1;
-                } else if was_empty && passed_over > patience {
-                    ef = ef.saturating_mul(CANDIDATES_ELSEWHERE);
+                scratch.open.push(Reverse(candidate));
+                let was_empty = scratch.found.is_empty();
+                if !self.keep_accepted(candidate, ef, &accept, &mut scratch.found) {
+                    skipped += 1;
+                } else if was_empty && skipped > skips_max {
+                    ef = ef.saturating_mul(WIDENED_BY);
                 }
             }
         }
-        space.fresh.clear();
-        space.fresh.extend(space.found.iter().map(|key| key.node()));
-        found(&space.fresh);
+        scratch.fresh.clear();
+        scratch.fresh.extend(scratch.found.iter().map(|candidate| candidate.node()));
+        found(&scratch.fresh);
         Ok(())
     }
 
     /// Keeps the node and its duplicates that `accept` takes. Returns whether there were any.
     fn keep_accepted(
         &self,
-        key: Key,
+        candidate: RankedNode,
         ef: usize,
         accept: &impl Fn(Node) -> bool,
-        found: &mut Vec<Key>,
+        found: &mut Vec<RankedNode>,
     ) -> bool {
-        let mut accepted = accept(key.node());
+        let mut accepted = accept(candidate.node());
         if accepted {
-            keep(found, key, ef);
+            keep(found, candidate, ef);
         }
-        for twin in self.twins(key.node()).iter().filter(|twin| accept(**twin)) {
+        for duplicate in self.duplicates(candidate.node()).iter().filter(|duplicate| accept(**duplicate)) {
             accepted = true;
-            keep(found, Key::new(key.rank(), *twin), ef);
+            keep(found, RankedNode::new(candidate.rank(), *duplicate), ef);
         }
         accepted
     }
 
     /// The entry point of a walk to the probe.
-    fn start(&self, probe: &Probe) -> Option<Entry> {
-        let Some(best) = self.starts.iter().map(|node| self.key(probe, *node)).min() else {
+    fn start(&self, probe: &Probe) -> Option<EntryPoint> {
+        let Some(best) = self.starts.iter().map(|node| self.ranked(probe, *node)).min() else {
             return self.entry;
         };
         let (block, offset) = self.block(best.node());
-        Some(Entry { node: best.node(), level: block.level(offset) })
+        Some(EntryPoint { node: best.node(), level: block.level(offset) })
     }
 
     /// Descends greedily from the entry point to the level above `level`, and returns the nearest node there.
-    pub(super) fn descend(&self, probe: &Probe, entry: Entry, level: usize) -> Key {
-        let mut best = self.key(probe, entry.node);
+    pub(super) fn descend(&self, probe: &Probe, entry: EntryPoint, level: usize) -> RankedNode {
+        let mut best = self.ranked(probe, entry.node);
         for level in (level + 1..=entry.level).rev() {
             loop {
                 let from = best;
@@ -124,7 +125,7 @@ impl View {
                         break;
                     }
                     if (node as usize) < self.len {
-                        best = best.min(self.key(probe, node));
+                        best = best.min(self.ranked(probe, node));
                     }
                 }
                 if best == from {
@@ -135,53 +136,53 @@ impl View {
         best
     }
 
-    /// The best-first search of the paper (algorithm 2) with one sorted list. Leaves the nodes in `space.found`.
+    /// The best-first search of the paper (algorithm 2) with one sorted list. Leaves the nodes in `scratch.found`.
     pub(super) fn search_level(
         &self,
         probe: &Probe,
-        starts: &[Key],
+        starts: &[RankedNode],
         level: usize,
         ef: usize,
-        space: &mut Space,
+        scratch: &mut WalkScratch,
     ) {
-        space.start(self.len);
+        scratch.start(self.len);
         for start in starts {
-            space.see(start.node());
-            keep(&mut space.found, *start, ef);
+            scratch.mark_seen(start.node());
+            keep(&mut scratch.found, *start, ef);
         }
         let mut next = 0;
-        while let Some(key) = space.found.get_mut(next) {
-            if key.is_expanded() {
+        while let Some(candidate) = scratch.found.get_mut(next) {
+            if candidate.is_expanded() {
                 next += 1;
                 continue;
             }
-            let node = key.node();
-            *key = key.expanded();
+            let node = candidate.node();
+            *candidate = candidate.expanded();
             // Unless a nearer node is found meanwhile, this one is expanded next.
-            if let Some(key) = space.found.get(next + 1) {
-                let (block, offset) = self.block(key.node());
+            if let Some(candidate) = scratch.found.get(next + 1) {
+                let (block, offset) = self.block(candidate.node());
                 prefetch(block.neighbours(offset, level));
             }
-            self.gather(node, level, space);
-            for at in 0..space.fresh.len() {
-                if let Some(ahead) = space.fresh.get(at + AHEAD) {
+            self.gather(node, level, scratch);
+            for at in 0..scratch.fresh.len() {
+                if let Some(ahead) = scratch.fresh.get(at + PREFETCH_AHEAD) {
                     prefetch(self.row(*ahead));
                 }
-                let key = self.key(probe, space.fresh[at]);
-                if let Some(at) = keep(&mut space.found, key, ef) {
+                let candidate = self.ranked(probe, scratch.fresh[at]);
+                if let Some(at) = keep(&mut scratch.found, candidate, ef) {
                     next = next.min(at);
                 }
             }
         }
     }
 
-    /// Puts the neighbours that were not seen before into `space.fresh`, and prefetches the rows of the first ones.
+    /// Puts the neighbours that were not seen before into `scratch.fresh`, and prefetches the rows of the first ones.
     #[inline]
-    fn gather(&self, node: Node, level: usize, space: &mut Space) {
+    fn gather(&self, node: Node, level: usize, scratch: &mut WalkScratch) {
         let (block, offset) = self.block(node);
         let neighbours = block.neighbours(offset, level);
-        space.fresh.clear();
-        space.fresh.resize(neighbours.len(), NONE);
+        scratch.fresh.clear();
+        scratch.fresh.resize(neighbours.len(), NONE);
         let mut count = 0;
         for neighbour in neighbours {
             let node = neighbour.load(Ordering::Acquire);
@@ -190,23 +191,23 @@ impl View {
             }
             if (node as usize) < self.len {
                 // Written in any case, and overwritten if it was seen before: the branch would be unpredictable.
-                space.fresh[count] = node;
-                count += usize::from(space.see(node));
+                scratch.fresh[count] = node;
+                count += usize::from(scratch.mark_seen(node));
             }
         }
-        space.fresh.truncate(count);
-        for node in space.fresh.iter().take(AHEAD) {
+        scratch.fresh.truncate(count);
+        for node in scratch.fresh.iter().take(PREFETCH_AHEAD) {
             prefetch(self.row(*node));
         }
     }
 
     #[inline]
-    pub(super) fn key(&self, probe: &Probe, node: Node) -> Key {
-        Key::new(probe.rank(self.row(node)), node)
+    pub(super) fn ranked(&self, probe: &Probe, node: Node) -> RankedNode {
+        RankedNode::new(probe.rank(self.row(node)), node)
     }
 
     #[inline]
-    pub(super) fn row(&self, node: Node) -> &[Lane] {
+    pub(super) fn row(&self, node: Node) -> &[CacheLine] {
         let (block, offset) = self.block(node);
         block.row(offset)
     }
@@ -214,18 +215,18 @@ impl View {
 
 /// The walk would take longer than comparing every node that may match.
 #[derive(Debug)]
-pub(in super::super) struct TooFar;
+pub(in super::super) struct LimitExceeded;
 
-/// Inserts `key` into the sorted nearest `ef`, and returns its position if it is among them.
+/// Inserts `candidate` into the sorted nearest `ef`, and returns its position if it is among them.
 #[inline]
-fn keep(found: &mut Vec<Key>, key: Key, ef: usize) -> Option<usize> {
+fn keep(found: &mut Vec<RankedNode>, candidate: RankedNode, ef: usize) -> Option<usize> {
     if found.len() >= ef {
-        if found.last().is_some_and(|worst| key >= *worst) {
+        if found.last().is_some_and(|worst| candidate >= *worst) {
             return None;
         }
         found.pop();
     }
-    let at = found.partition_point(|kept| *kept < key);
-    found.insert(at, key);
+    let at = found.partition_point(|kept| *kept < candidate);
+    found.insert(at, candidate);
     Some(at)
 }

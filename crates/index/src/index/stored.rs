@@ -45,7 +45,7 @@ impl StoredIndex {
         let mut index = Index::default();
         for stored in self.0 {
             let id = stored.id();
-            let collection = stored.restored(stop)?.counted_in(&index.graphs_bytes);
+            let collection = stored.restored(stop)?.with_counter(&index.graphs_bytes);
             index.collections_bytes.replace(HeapBytes::default(), collection.heap_bytes());
             let is_new = index.ids.insert(collection.name().clone(), id).is_none();
             if !is_new || index.collections.insert(id, collection).is_some() {

@@ -2,8 +2,8 @@
 
 use roaring::RoaringBitmap;
 
-use super::allowance::Allowance;
 use super::posting::Posting;
+use super::work_budget::WorkBudget;
 
 /// Slots of points that may match: all matching ones are among them.
 #[derive(Clone, Debug)]
@@ -42,11 +42,11 @@ impl Union {
     /// This many slots are sorted in a tenth of a millisecond.
     const FEW_MAX: usize = 4_096;
 
-    pub(super) fn slot(&mut self, slot: u32) {
+    pub(super) fn add_slot(&mut self, slot: u32) {
         self.few.push(slot);
     }
 
-    fn slots(&mut self, slots: &[u32], allowance: &mut Allowance) -> Option<()> {
+    fn slots(&mut self, slots: &[u32], budget: &mut WorkBudget) -> Option<()> {
         self.few.extend(slots);
         if self.few.len() < Self::FEW_MAX {
             return Some(());
@@ -54,7 +54,7 @@ impl Union {
         let last = self.few.iter().max().map_or(0, |slot| *slot as usize / 64);
         if last >= self.bits.len() {
             // They are zeroed now, and read once.
-            allowance.spend_on_bits(u32::try_from(64 * (last - self.bits.len())).ok())?;
+            budget.spend_on_bits(u32::try_from(64 * (last - self.bits.len())).ok())?;
             self.bits.resize(last + 1, 0);
         }
         for slot in self.few.drain(..) {
@@ -63,42 +63,42 @@ impl Union {
         Some(())
     }
 
-    pub(super) fn posting(&mut self, posting: &Posting, allowance: &mut Allowance) -> Option<()> {
+    pub(super) fn add_posting(&mut self, posting: &Posting, budget: &mut WorkBudget) -> Option<()> {
         match posting {
             Posting::One(slot) => {
-                allowance.spend(1)?;
-                self.slots(std::slice::from_ref(slot), allowance)?;
+                budget.spend(1)?;
+                self.slots(std::slice::from_ref(slot), budget)?;
             }
             Posting::Few(slots) => {
-                allowance.spend_on_few(slots.len())?;
-                self.slots(slots, allowance)?;
+                budget.spend_on_list(slots.len())?;
+                self.slots(slots, budget)?;
             }
-            Posting::Many(slots) => self.all(slots, allowance)?,
+            Posting::Many(slots) => self.add_bitmap(slots, budget)?,
         }
         Some(())
     }
 
     /// Adds slots that match.
-    pub(super) fn all(&mut self, slots: &RoaringBitmap, allowance: &mut Allowance) -> Option<()> {
+    pub(super) fn add_bitmap(&mut self, slots: &RoaringBitmap, budget: &mut WorkBudget) -> Option<()> {
         if !slots.is_empty() {
-            allowance.spend_on_slots(slots)?;
+            budget.spend_on_bitmap(slots)?;
             self.many |= slots;
         }
         Some(())
     }
 
     /// Adds slots that may match.
-    pub(super) fn perhaps(&mut self, slots: &RoaringBitmap, allowance: &mut Allowance) -> Option<()> {
+    pub(super) fn add_inexact(&mut self, slots: &RoaringBitmap, budget: &mut WorkBudget) -> Option<()> {
         self.exact &= slots.is_empty();
-        self.all(slots, allowance)
+        self.add_bitmap(slots, budget)
     }
 
-    pub(super) fn with(&mut self, candidates: Candidates) {
+    pub(super) fn add_candidates(&mut self, candidates: Candidates) {
         self.exact &= candidates.exact;
         self.many |= candidates.slots;
     }
 
-    pub(super) fn made(mut self) -> Candidates {
+    pub(super) fn finish(mut self) -> Candidates {
         self.few.sort_unstable();
         self.few.dedup();
         self.many |= self.few.into_iter().collect::<RoaringBitmap>();

@@ -9,7 +9,7 @@ use super::bitmap::Bitmap;
 use super::numbers::Numbers;
 use super::posting::{Posting, Removed};
 use super::text_key::TextKey;
-use crate::filter::{Place, Value};
+use crate::filter::{MemberValue, Value};
 use crate::memory::tree;
 
 /// Whether a value is added or removed.
@@ -33,23 +33,23 @@ pub(in super::super) struct Field {
     pub(super) incomparable: Bitmap,
     /// Slots with a string, a number or a boolean.
     pub(super) valued: Bitmap,
-    /// The slots among them with several different values, and how many each has.
-    pub(super) several: Bitmap,
+    /// The slots among them with multi_valued different values, and how many each has.
+    pub(super) multi_valued: Bitmap,
     counts: BTreeMap<u32, u32>,
     /// How many times the path occurs in payloads.
-    places: usize,
+    occurrences: usize,
     /// The heap bytes of the postings of strings, without the entries of the map.
     pub(super) texts_bytes: usize,
 }
 
 impl Field {
     /// Adds or removes the values at one occurrence of the path.
-    pub(super) fn post(&mut self, slot: u32, place: &Place<'_>, presence: Presence) {
+    pub(super) fn update(&mut self, slot: u32, place: &MemberValue<'_>, presence: Presence) {
         match presence {
-            Presence::Added => self.places += 1,
-            Presence::Removed => self.places -= 1,
+            Presence::Added => self.occurrences += 1,
+            Presence::Removed => self.occurrences -= 1,
         }
-        let is_array = matches!(place, Place::Elements(_));
+        let is_array = matches!(place, MemberValue::Elements(_));
         for value in place.values() {
             match Value::read(value) {
                 Value::Null => {
@@ -70,7 +70,7 @@ impl Field {
                     self.count(slot, is_change, presence);
                 }
                 Value::Text(text) => {
-                    let is_change = self.post_text(TextKey::of(&text), slot, presence);
+                    let is_change = self.update_text(TextKey::of(&text), slot, presence);
                     self.count(slot, is_change, presence);
                 }
                 Value::Number(number) => {
@@ -86,12 +86,12 @@ impl Field {
 
     /// Whether no payload has a value at this path.
     pub(super) fn is_empty(&self) -> bool {
-        self.places == 0
+        self.occurrences == 0
     }
 
     /// How many times the path occurs in payloads.
-    pub(super) fn places(&self) -> usize {
-        self.places
+    pub(super) fn occurrences(&self) -> usize {
+        self.occurrences
     }
 
     /// Slots with a value other than null and empty arrays.
@@ -118,12 +118,12 @@ impl Field {
             inner_nulls,
             incomparable,
             valued,
-            several,
+            multi_valued,
             counts,
-            places: _,
+            occurrences: _,
             texts_bytes,
         } = self;
-        let bitmaps = [falses, trues, nulls, inner_nulls, incomparable, valued, several];
+        let bitmaps = [falses, trues, nulls, inner_nulls, incomparable, valued, multi_valued];
         tree::<TextKey, Posting>(texts.len())
             + texts_bytes
             + numbers.memory_bytes()
@@ -131,7 +131,7 @@ impl Field {
             + tree::<u32, u32>(counts.len())
     }
 
-    fn post_text(&mut self, text: TextKey, slot: u32, presence: Presence) -> bool {
+    fn update_text(&mut self, text: TextKey, slot: u32, presence: Presence) -> bool {
         let mut occupied = match (presence, self.texts.entry(text)) {
             (_, Entry::Occupied(occupied)) => occupied,
             (Presence::Added, Entry::Vacant(vacant)) => {
@@ -174,14 +174,14 @@ impl Field {
         match presence {
             Presence::Added if self.valued.insert(slot) => {}
             Presence::Added => {
-                self.several.insert(slot);
+                self.multi_valued.insert(slot);
                 *self.counts.entry(slot).or_insert(1) += 1;
             }
             Presence::Removed => match self.counts.get_mut(&slot) {
                 Some(count) if *count > 2 => *count -= 1,
                 Some(_) => {
                     self.counts.remove(&slot);
-                    self.several.remove(slot);
+                    self.multi_valued.remove(slot);
                 }
                 None => {
                     self.valued.remove(slot);

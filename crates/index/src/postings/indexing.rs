@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::field::{Field, Presence};
 use super::{FIELD_BYTES, Postings};
-use crate::filter::each_place;
+use crate::filter::each_member;
 use crate::graph::LinkingStopped;
-use crate::slots::{Entry, Slots};
+use crate::slots::{PointRef, Slots};
 
 /// Paths that were left out get fields once this share of the room is free. Building fields reads all payloads, so it is
 /// not done for each path that fits.
@@ -26,9 +26,9 @@ impl NewFields {
         slots: &Slots,
         stop: &impl Fn() -> bool,
     ) -> Result<(), LinkingStopped> {
-        for (number, entry) in (0..).zip(slots.blocks().iter().flat_map(|block| block.entries())) {
+        for (number, point) in (0..).zip(slots.blocks().iter().flat_map(|block| block.points())) {
             LinkingStopped::if_asked(stop)?;
-            self.post(number, entry, Presence::Added);
+            self.update(number, point, Presence::Added);
         }
         Ok(())
     }
@@ -38,19 +38,19 @@ impl NewFields {
         now.changes_since(then, |number, before, after| {
             // Slot numbers fit into a `u32`.
             let slot = u32::try_from(number).unwrap_or(u32::MAX);
-            self.post(slot, before, Presence::Removed);
-            self.post(slot, after, Presence::Added);
+            self.update(slot, before, Presence::Removed);
+            self.update(slot, after, Presence::Added);
         });
     }
 
-    fn post(&mut self, slot: u32, entry: Option<Entry<'_>>, presence: Presence) {
-        let Some(payload) = entry.and_then(Entry::payload) else { return };
-        each_place(payload, &mut |path, place| {
+    fn update(&mut self, slot: u32, point: Option<PointRef<'_>>, presence: Presence) {
+        let Some(payload) = point.and_then(PointRef::payload) else { return };
+        each_member(payload, &mut |path, place| {
             // An empty array has no values.
             if !place.values().is_empty()
                 && let Some(field) = self.0.get_mut(path)
             {
-                field.post(slot, place, presence);
+                field.update(slot, place, presence);
             }
         });
     }
@@ -58,7 +58,7 @@ impl NewFields {
 
 impl Postings {
     /// Whether there are paths to build fields for.
-    pub(in super::super) fn wants_fields(&self) -> bool {
+    pub(in super::super) fn needs_fields(&self) -> bool {
         self.building().next().is_some() || (!self.left_out.is_empty() && self.has_much_room())
     }
 
@@ -91,8 +91,8 @@ impl Postings {
     pub(in super::super) fn take_fields(&mut self, NewFields(fields): &mut NewFields) {
         let taken = fields.extract_if(.., |path, field| {
             let bytes = FIELD_BYTES + path.len();
-            let Some(places) = self.left_out.get(path) else { return false };
-            debug_assert_eq!(*places, field.places(), "{path} is not gathered as it is");
+            let Some(occurrences) = self.left_out.get(path) else { return false };
+            debug_assert_eq!(*occurrences, field.occurrences(), "{path} is not gathered as it is");
             if self.declared.contains(path) {
                 self.declared_bytes += bytes;
             } else if self.fields_bytes + bytes <= self.fields_bytes_max() {

@@ -25,7 +25,6 @@
 //!
 //! All of it is derived from the slots: no digest covers it, and a compaction rebuilds it.
 
-mod allowance;
 mod bitmap;
 mod candidates;
 mod declared;
@@ -38,16 +37,16 @@ mod selecting;
 #[cfg(test)]
 mod tests;
 mod text_key;
+mod work_budget;
 
 use std::collections::BTreeMap;
 
 use vectorizer_log::{Payload, PayloadPath};
 
-use super::filter::{Key, Place, each_place};
+use super::filter::{Key, MemberValue, each_member};
 use super::graph::LinkingStopped;
 use super::slots::Slots;
 use crate::memory::{allocated, tree};
-pub(super) use allowance::Allowance;
 use bitmap::Bitmap;
 pub(super) use candidates::Candidates;
 pub(super) use declared::Declared;
@@ -55,6 +54,7 @@ pub(super) use field::Field;
 use field::Presence;
 pub(super) use indexing::NewFields;
 pub use paths::{IndexState, Indexes, PayloadIndex};
+pub(super) use work_budget::WorkBudget;
 
 /// What a field counts against the room of all fields, without the length of its path.
 const FIELD_BYTES: usize = 1024;
@@ -78,7 +78,7 @@ pub(super) struct Postings {
     /// The heap bytes of the values in all fields.
     values_bytes: usize,
     /// The field of a path that no payload has.
-    nothing: Field,
+    absent: Field,
     /// Paths without a field, and how many times each occurs. Disjoint from `fields`.
     left_out: BTreeMap<Box<str>, usize>,
     /// The bytes of all payloads.
@@ -93,10 +93,10 @@ impl Postings {
         stop: &impl Fn() -> bool,
     ) -> Result<Self, LinkingStopped> {
         let mut postings = Self { declared: declared.clone(), ..Self::default() };
-        for (number, entry) in (0..).zip(slots.blocks().iter().flat_map(|block| block.entries())) {
+        for (number, point) in (0..).zip(slots.blocks().iter().flat_map(|block| block.points())) {
             LinkingStopped::if_asked(stop)?;
-            if let Some(entry) = entry {
-                postings.add(number, entry.payload());
+            if let Some(point) = point {
+                postings.add(number, point.payload());
             }
         }
         Ok(postings)
@@ -105,33 +105,33 @@ impl Postings {
     /// Adds the point in `slot`.
     pub(super) fn add(&mut self, slot: u32, payload: Option<&Payload>) {
         self.points.insert(slot);
-        self.post(slot, payload, Presence::Added);
+        self.update(slot, payload, Presence::Added);
     }
 
     /// Removes the point in `slot`, which had this payload.
     pub(super) fn remove(&mut self, slot: u32, payload: Option<&Payload>) {
         self.points.remove(slot);
-        self.post(slot, payload, Presence::Removed);
+        self.update(slot, payload, Presence::Removed);
     }
 
-    fn post(&mut self, slot: u32, payload: Option<&Payload>, presence: Presence) {
+    fn update(&mut self, slot: u32, payload: Option<&Payload>, presence: Presence) {
         let Some(payload) = payload else { return };
         match presence {
             Presence::Added => self.payload_bytes += payload.as_str().len(),
             Presence::Removed => self.payload_bytes -= payload.as_str().len(),
         }
-        each_place(payload, &mut |path, place| {
+        each_member(payload, &mut |path, place| {
             // An empty array has no values.
             if !place.values().is_empty() {
-                self.post_place(slot, path, place, presence);
+                self.update_path(slot, path, place, presence);
             }
         });
     }
 
-    fn post_place(&mut self, slot: u32, path: &str, place: &Place<'_>, presence: Presence) {
+    fn update_path(&mut self, slot: u32, path: &str, place: &MemberValue<'_>, presence: Presence) {
         let Some(field) = self.field_mut(path, presence) else { return };
         let before = field.memory_bytes();
-        field.post(slot, place, presence);
+        field.update(slot, place, presence);
         let (after, is_empty) = (field.memory_bytes(), field.is_empty());
         self.values_bytes = self.values_bytes + after - before;
         if is_empty {
@@ -158,12 +158,12 @@ impl Postings {
         if self.fields.contains_key(path) {
             return self.fields.get_mut(path);
         }
-        if let Some(places) = self.left_out.get_mut(path) {
+        if let Some(occurrences) = self.left_out.get_mut(path) {
             match presence {
-                Presence::Added => *places += 1,
-                Presence::Removed => *places -= 1,
+                Presence::Added => *occurrences += 1,
+                Presence::Removed => *occurrences -= 1,
             }
-            if *places == 0 {
+            if *occurrences == 0 {
                 self.paths_bytes -= allocated(path.len());
                 self.left_out.remove(path);
             }
@@ -212,7 +212,7 @@ impl Postings {
         }
         let field = self.fields.remove(path)?;
         self.values_bytes -= field.memory_bytes();
-        self.left_out.insert(path.into(), field.places());
+        self.left_out.insert(path.into(), field.occurrences());
         Some(field)
     }
 
@@ -244,6 +244,6 @@ impl Postings {
         if path.len() > Key::BYTES_MAX || self.left_out.contains_key(&*path) {
             return None;
         }
-        Some(self.fields.get(&*path).unwrap_or(&self.nothing))
+        Some(self.fields.get(&*path).unwrap_or(&self.absent))
     }
 }

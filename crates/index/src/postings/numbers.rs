@@ -7,31 +7,31 @@ use std::ops::Bound;
 
 use roaring::RoaringBitmap;
 
-use super::allowance::Allowance;
 use super::bitmap::Bitmap;
 use super::candidates::Union;
 use super::posting::{Posting, Removed};
+use super::work_budget::WorkBudget;
 use crate::filter::{Number, Range};
 use crate::memory::{list, tree};
 
 /// With at most this many distinct numbers there are no segments.
 const UNDIVIDED_MAX: usize = 1024;
 /// A segment holds at most this many numbers, or one in so many of all numbers if that is more.
-const STRETCH_MIN: usize = 512;
-const STRETCHES: usize = 128;
+const SEGMENT_NUMBERS_MIN: usize = 512;
+const SEGMENTS: usize = 128;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Numbers {
     postings: BTreeMap<Number, Posting>,
     /// Empty, or a partition of all numbers, in order.
-    stretches: Vec<Stretch>,
+    segments: Vec<Segment>,
     /// The heap bytes of numbers, postings and the segments' slots, without the entries of the two containers.
     pub(super) held_bytes: usize,
 }
 
 /// A run of consecutive numbers.
 #[derive(Clone, Debug)]
-struct Stretch {
+struct Segment {
     /// No number of the segment is less, unless it is the first segment.
     first: Number,
     /// How many numbers it has.
@@ -49,8 +49,8 @@ impl Numbers {
 
     /// The heap bytes, estimated in constant time.
     pub(super) fn memory_bytes(&self) -> usize {
-        let stretches = list::<Stretch>(self.stretches.capacity());
-        tree::<Number, Posting>(self.postings.len()) + stretches + self.held_bytes
+        let segments = list::<Segment>(self.segments.capacity());
+        tree::<Number, Posting>(self.postings.len()) + segments + self.held_bytes
     }
 
     pub(super) fn get(&self, number: &Number) -> Option<&Posting> {
@@ -59,7 +59,7 @@ impl Numbers {
 
     /// Adds a number of a slot. Returns whether the slot did not have it before.
     pub(super) fn insert(&mut self, number: Number, slot: u32) -> bool {
-        let stretch = self.stretch_of(&number);
+        let segment = self.segment_of(&number);
         let (is_new, added) = match self.postings.entry(number) {
             Entry::Occupied(mut occupied) => {
                 let posting = occupied.get_mut();
@@ -74,14 +74,14 @@ impl Numbers {
                 (true, 1)
             }
         };
-        if let Some(stretch) = self.stretches.get_mut(stretch) {
-            let before = stretch.slots.memory_bytes();
-            stretch.slots.insert(slot);
-            self.held_bytes = self.held_bytes + stretch.slots.memory_bytes() - before;
-            stretch.numbers += added;
+        if let Some(segment) = self.segments.get_mut(segment) {
+            let before = segment.slots.memory_bytes();
+            segment.slots.insert(slot);
+            self.held_bytes = self.held_bytes + segment.slots.memory_bytes() - before;
+            segment.numbers += added;
         }
         if added > 0 {
-            self.divide(stretch);
+            self.split(segment);
         }
         is_new
     }
@@ -96,17 +96,17 @@ impl Numbers {
             self.held_bytes -= number.heap_bytes();
             self.postings.remove(number);
         }
-        let at = self.stretch_of(number);
-        if let Some(stretch) = self.stretches.get_mut(at) {
+        let at = self.segment_of(number);
+        if let Some(segment) = self.segments.get_mut(at) {
             // The slot leaves the segment with its first number: the others are removed before the next lookup.
-            let before = stretch.slots.memory_bytes();
-            stretch.slots.remove(slot);
-            self.held_bytes = self.held_bytes + stretch.slots.memory_bytes() - before;
+            let before = segment.slots.memory_bytes();
+            segment.slots.remove(slot);
+            self.held_bytes = self.held_bytes + segment.slots.memory_bytes() - before;
             if removed == Removed::Last {
-                stretch.numbers -= 1;
-                if stretch.numbers == 0 {
-                    self.held_bytes -= stretch.slots.memory_bytes();
-                    self.stretches.remove(at);
+                segment.numbers -= 1;
+                if segment.numbers == 0 {
+                    self.held_bytes -= segment.slots.memory_bytes();
+                    self.segments.remove(at);
                 }
             }
         }
@@ -114,23 +114,23 @@ impl Numbers {
     }
 
     /// Adds the slots that have a number in the range to `union`.
-    pub(super) fn within(&self, range: &Range, union: &mut Union, allowance: &mut Allowance) -> Option<()> {
+    pub(super) fn within(&self, range: &Range, union: &mut Union, budget: &mut WorkBudget) -> Option<()> {
         let (lower, upper) = (range.lower(), range.upper());
-        if is_nothing(lower, upper) {
+        if is_empty_range(lower, upper) {
             return Some(());
         }
-        let last = self.stretches.len().saturating_sub(1);
-        let stretch_at = |bound: Bound<&Number>, unbounded: usize| match bound {
-            Bound::Included(number) | Bound::Excluded(number) => self.stretch_of(number),
+        let last = self.segments.len().saturating_sub(1);
+        let segment_at = |bound: Bound<&Number>, unbounded: usize| match bound {
+            Bound::Included(number) | Bound::Excluded(number) => self.segment_of(number),
             Bound::Unbounded => unbounded,
         };
-        let (begin, end) = (stretch_at(lower, 0), stretch_at(upper, last));
-        for (at, stretch) in self.stretches.iter().enumerate().take(end + 1).skip(begin) {
-            let next = self.stretches.get(at + 1).map(|next| &next.first);
+        let (begin, end) = (segment_at(lower, 0), segment_at(upper, last));
+        for (at, segment) in self.segments.iter().enumerate().take(end + 1).skip(begin) {
+            let next = self.segments.get(at + 1).map(|next| &next.first);
             let least = if at == 0 {
                 self.postings.first_key_value().map(|(least, _)| least)
             } else {
-                Some(&stretch.first)
+                Some(&segment.first)
             };
             let from_start = at > begin || least.is_some_and(|least| range.is_above_lower(least));
             let to_end = at < end
@@ -141,15 +141,15 @@ impl Numbers {
                     }
                 };
             if from_start && to_end {
-                union.all(&stretch.slots, allowance)?;
+                union.add_bitmap(&segment.slots, budget)?;
                 continue;
             }
-            let from = if at == begin { lower } else { Bound::Included(&stretch.first) };
+            let from = if at == begin { lower } else { Bound::Included(&segment.first) };
             let to = if at == end { upper } else { next.map_or(Bound::Unbounded, Bound::Excluded) };
-            self.each(from, to, union, allowance)?;
+            self.each(from, to, union, budget)?;
         }
-        if self.stretches.is_empty() {
-            self.each(lower, upper, union, allowance)?;
+        if self.segments.is_empty() {
+            self.each(lower, upper, union, budget)?;
         }
         Some(())
     }
@@ -159,8 +159,8 @@ impl Numbers {
     pub(super) fn counted_bytes(&self) -> usize {
         let postings =
             self.postings.iter().map(|(number, posting)| number.heap_bytes() + posting.memory_bytes());
-        let stretches = self.stretches.iter().map(|stretch| stretch.slots.memory_bytes());
-        postings.sum::<usize>() + stretches.sum::<usize>()
+        let segments = self.segments.iter().map(|segment| segment.slots.memory_bytes());
+        postings.sum::<usize>() + segments.sum::<usize>()
     }
 
     fn each(
@@ -168,34 +168,34 @@ impl Numbers {
         from: Bound<&Number>,
         to: Bound<&Number>,
         union: &mut Union,
-        allowance: &mut Allowance,
+        budget: &mut WorkBudget,
     ) -> Option<()> {
         for (_, posting) in self.postings.range::<Number, _>((from, to)) {
-            union.posting(posting, allowance)?;
+            union.add_posting(posting, budget)?;
         }
         Some(())
     }
 
     /// The position of the segment of this number, if there are segments.
-    fn stretch_of(&self, number: &Number) -> usize {
-        self.stretches.partition_point(|stretch| stretch.first <= *number).saturating_sub(1)
+    fn segment_of(&self, number: &Number) -> usize {
+        self.segments.partition_point(|segment| segment.first <= *number).saturating_sub(1)
     }
 
     /// Splits the segment in two halves if it has too many numbers.
-    fn divide(&mut self, at: usize) {
+    fn split(&mut self, at: usize) {
         let total = self.postings.len();
-        if self.stretches.is_empty() && total > UNDIVIDED_MAX {
+        if self.segments.is_empty() && total > UNDIVIDED_MAX {
             let Some((first, _)) = self.postings.first_key_value() else { return };
             let slots = Bitmap::default();
-            self.stretches.push(Stretch { first: first.clone(), numbers: total, slots });
+            self.segments.push(Segment { first: first.clone(), numbers: total, slots });
         }
-        let Some(stretch) = self.stretches.get(at) else { return };
-        let numbers = stretch.numbers;
-        if numbers <= STRETCH_MIN.max(total / STRETCHES) {
+        let Some(segment) = self.segments.get(at) else { return };
+        let numbers = segment.numbers;
+        if numbers <= SEGMENT_NUMBERS_MIN.max(total / SEGMENTS) {
             return;
         }
         // The first segment also has numbers less than its `first`.
-        let from = if at == 0 { Bound::Unbounded } else { Bound::Included(&stretch.first) };
+        let from = if at == 0 { Bound::Unbounded } else { Bound::Included(&segment.first) };
         let mut postings = self.postings.range::<Number, _>((from, Bound::Unbounded)).take(numbers);
         let half = numbers / 2;
         let lower = slots_of(postings.by_ref().take(half).map(|(_, posting)| posting));
@@ -203,13 +203,13 @@ impl Numbers {
         let Some(first) = postings.peek().map(|(number, _)| (*number).clone()) else { return };
         let slots = slots_of(postings.map(|(_, posting)| posting));
         self.held_bytes += lower.memory_bytes() + slots.memory_bytes();
-        let upper = Stretch { first, numbers: numbers - half, slots };
-        if let Some(stretch) = self.stretches.get_mut(at) {
-            self.held_bytes -= stretch.slots.memory_bytes();
-            stretch.numbers = half;
-            stretch.slots = lower;
+        let upper = Segment { first, numbers: numbers - half, slots };
+        if let Some(segment) = self.segments.get_mut(at) {
+            self.held_bytes -= segment.slots.memory_bytes();
+            segment.numbers = half;
+            segment.slots = lower;
         }
-        self.stretches.insert(at + 1, upper);
+        self.segments.insert(at + 1, upper);
     }
 }
 
@@ -230,7 +230,7 @@ fn slots_of<'a>(postings: impl Iterator<Item = &'a Posting>) -> Bitmap {
 }
 
 /// Whether the range is empty.
-fn is_nothing(lower: Bound<&Number>, upper: Bound<&Number>) -> bool {
+fn is_empty_range(lower: Bound<&Number>, upper: Bound<&Number>) -> bool {
     match (lower, upper) {
         (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
         (Bound::Included(lower), Bound::Included(upper)) => lower > upper,
@@ -264,8 +264,8 @@ mod tests {
 
     fn found(numbers: &Numbers, json: &str) -> Vec<u32> {
         let mut union = crate::postings::Candidates::union();
-        numbers.within(&range(json), &mut union, &mut Allowance::of(usize::MAX)).unwrap();
-        union.made().slots.into_iter().collect()
+        numbers.within(&range(json), &mut union, &mut WorkBudget::of(usize::MAX)).unwrap();
+        union.finish().slots.into_iter().collect()
     }
 
     proptest! {
@@ -293,8 +293,8 @@ mod tests {
                     }
                 }
             }
-            let least = numbers.stretches.iter().map(|stretch| stretch.numbers).sum::<usize>();
-            prop_assert!(numbers.stretches.is_empty() || least == numbers.len());
+            let least = numbers.segments.iter().map(|segment| segment.numbers).sum::<usize>();
+            prop_assert!(numbers.segments.is_empty() || least == numbers.len());
             for (from, to) in bounds {
                 for (json, has) in [
                     (format!(r#"{{"gte":{from},"lt":{to}}}"#), from..to),
@@ -317,9 +317,9 @@ mod tests {
             numbers.insert(number(slot), slot);
         }
         let mut union = crate::postings::Candidates::union();
-        let mut allowance = Allowance::default();
-        numbers.within(&range(r#"{"gte":1000,"lt":190000}"#), &mut union, &mut allowance).unwrap();
-        assert_eq!(union.made().len(), 189_000);
+        let mut budget = WorkBudget::default();
+        numbers.within(&range(r#"{"gte":1000,"lt":190000}"#), &mut union, &mut budget).unwrap();
+        assert_eq!(union.finish().len(), 189_000);
         while numbers.len() > 0 {
             let (first, slot) = match numbers.postings.first_key_value() {
                 Some((first, Posting::One(slot))) => (first.clone(), *slot),
@@ -327,6 +327,6 @@ mod tests {
             };
             numbers.remove(&first, slot);
         }
-        assert!(numbers.stretches.is_empty());
+        assert!(numbers.segments.is_empty());
     }
 }

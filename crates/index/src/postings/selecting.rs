@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use roaring::RoaringBitmap;
 
 use super::Postings;
-use super::allowance::{Allowance, LOOK_UP, LOOK_UP_ID};
 use super::candidates::{Candidates, Union};
 use super::field::Field;
 use super::posting::Posting;
 use super::text_key::TextKey;
+use super::work_budget::{LOOK_UP, LOOK_UP_ID, WorkBudget};
 use crate::filter::{Condition, Filter, Key, Range, Values};
 
 /// The evaluation of a filter by postings. Everywhere, `None` means that any point may match.
@@ -17,7 +17,7 @@ struct Selecting<'a> {
     postings: &'a Postings,
     /// Returns the slot of the point with this id.
     slot_of: &'a dyn Fn(&str) -> Option<u32>,
-    allowance: &'a mut Allowance,
+    budget: &'a mut WorkBudget,
 }
 
 impl Postings {
@@ -26,66 +26,67 @@ impl Postings {
         &self,
         filter: &Filter,
         slot_of: &dyn Fn(&str) -> Option<u32>,
-        allowance: &mut Allowance,
+        budget: &mut WorkBudget,
     ) -> Option<Candidates> {
-        Selecting { postings: self, slot_of, allowance }.filter(filter)
+        Selecting { postings: self, slot_of, budget }.filter(filter)
     }
 }
 
 impl Selecting<'_> {
     fn filter(&mut self, filter: &Filter) -> Option<Candidates> {
-        let mut narrowed = Narrowed { slots: None, exact: true };
+        let mut intersection = Intersection { slots: None, exact: true };
         for condition in &filter.must {
             let found = self.condition(condition);
-            self.narrow(&mut narrowed, found);
-            if narrowed.is_empty() {
+            self.intersect(&mut intersection, found);
+            if intersection.is_empty() {
                 break;
             }
         }
-        if !filter.should.is_empty() && !narrowed.is_empty() {
+        if !filter.should.is_empty() && !intersection.is_empty() {
             let found = self.any_of(&filter.should);
-            self.narrow(&mut narrowed, found);
+            self.intersect(&mut intersection, found);
         }
         for condition in &filter.must_not {
-            if narrowed.is_empty() {
+            if intersection.is_empty() {
                 break;
             }
             let found = self.condition(condition);
-            self.take_off(&mut narrowed, found);
+            self.subtract(&mut intersection, found);
         }
-        let Narrowed { slots, exact } = narrowed;
+        let Intersection { slots, exact } = intersection;
         match slots {
             Some(slots) => Some(Candidates { exact: exact || slots.is_empty(), slots }),
             None if exact => {
-                self.allowance.spend_on_bits(self.postings.points.max())?;
+                self.budget.spend_on_bits(self.postings.points.max())?;
                 Some(Candidates::exactly(RoaringBitmap::clone(&self.postings.points)))
             }
             None => None,
         }
     }
 
-    fn narrow(&mut self, narrowed: &mut Narrowed, found: Option<Candidates>) {
-        let affordable = self.allowance.spend_on_bits(self.postings.points.max());
+    fn intersect(&mut self, intersection: &mut Intersection, found: Option<Candidates>) {
+        let affordable = self.budget.spend_on_bits(self.postings.points.max());
         match (found, affordable) {
             (Some(found), Some(())) => {
-                narrowed.exact &= found.exact;
-                match &mut narrowed.slots {
+                intersection.exact &= found.exact;
+                match &mut intersection.slots {
                     Some(slots) => *slots &= found.slots,
-                    None => narrowed.slots = Some(found.slots),
+                    None => intersection.slots = Some(found.slots),
                 }
             }
-            _ => narrowed.exact = false,
+            _ => intersection.exact = false,
         }
     }
 
-    fn take_off(&mut self, narrowed: &mut Narrowed, found: Option<Candidates>) {
-        let affordable = self.allowance.spend_on_bits(self.postings.points.max());
+    fn subtract(&mut self, intersection: &mut Intersection, found: Option<Candidates>) {
+        let affordable = self.budget.spend_on_bits(self.postings.points.max());
         match (found, affordable) {
             // Slots that only may match cannot be removed.
             (Some(Candidates { slots: found, exact: true }), Some(())) => {
-                *narrowed.slots.get_or_insert_with(|| RoaringBitmap::clone(&self.postings.points)) -= found;
+                *intersection.slots.get_or_insert_with(|| RoaringBitmap::clone(&self.postings.points)) -=
+                    found;
             }
-            _ => narrowed.exact = false,
+            _ => intersection.exact = false,
         }
     }
 
@@ -93,10 +94,10 @@ impl Selecting<'_> {
         let mut union = Candidates::union();
         for condition in conditions {
             let found = self.condition(condition)?;
-            self.allowance.spend_on_bits(found.slots.max())?;
-            union.with(found);
+            self.budget.spend_on_bits(found.slots.max())?;
+            union.add_candidates(found);
         }
-        Some(union.made())
+        Some(union.finish())
     }
 
     fn condition(&mut self, condition: &Condition) -> Option<Candidates> {
@@ -115,24 +116,24 @@ impl Selecting<'_> {
     fn condition_on_all(&mut self, condition: &Condition) -> Option<Candidates> {
         match condition {
             Condition::Any(key, values) => {
-                self.at(key, |field, union, allowance| any(field, values, union, allowance))
+                self.on_field(key, |field, union, budget| any(field, values, union, budget))
             }
             Condition::Except(key, values) => {
-                self.at(key, |field, union, allowance| except(field, values, union, allowance))
+                self.on_field(key, |field, union, budget| except(field, values, union, budget))
             }
             Condition::Range(key, range) => {
-                self.at(key, |field, union, allowance| within(field, range, union, allowance))
+                self.on_field(key, |field, union, budget| within(field, range, union, budget))
             }
             Condition::IsEmpty(key) => {
                 let field = self.postings.field(key)?;
-                self.allowance.spend_on_bits(self.postings.points.max())?;
+                self.budget.spend_on_bits(self.postings.points.max())?;
                 Some(Candidates::exactly(&*self.postings.points - field.content()))
             }
             Condition::IsNull(key) => {
                 let field = self.postings.field(key)?;
                 let mut union = Candidates::union();
-                union.all(&field.nulls, self.allowance)?;
-                Some(union.made())
+                union.add_bitmap(&field.nulls, self.budget)?;
+                Some(union.finish())
             }
             Condition::HasId(ids) => self.ids(ids),
             Condition::Nested(filter) => self.filter(filter),
@@ -140,39 +141,39 @@ impl Selecting<'_> {
     }
 
     fn ids(&mut self, ids: &HashSet<Box<str>>) -> Option<Candidates> {
-        self.allowance.spend(ids.len() * LOOK_UP_ID)?;
+        self.budget.spend(ids.len() * LOOK_UP_ID)?;
         let mut union = Candidates::union();
         for slot in ids.iter().filter_map(|id| (self.slot_of)(id)) {
-            union.slot(slot);
+            union.add_slot(slot);
         }
-        Some(union.made())
+        Some(union.finish())
     }
 
     /// The slots that `gather` collects from the field. If that exceeds the budget, all slots with content there.
-    fn at(
+    fn on_field(
         &mut self,
         key: &Key,
-        gather: impl FnOnce(&Field, &mut Union, &mut Allowance) -> Option<()>,
+        gather: impl FnOnce(&Field, &mut Union, &mut WorkBudget) -> Option<()>,
     ) -> Option<Candidates> {
         let field = self.postings.field(key)?;
         let mut union = Candidates::union();
-        let gathered = self.allowance.halved(|allowance| gather(field, &mut union, allowance));
+        let gathered = self.budget.with_half(|budget| gather(field, &mut union, budget));
         if gathered.is_none() {
             union = Candidates::union();
-            union.perhaps(&field.content(), self.allowance)?;
+            union.add_inexact(&field.content(), self.budget)?;
         }
-        Some(union.made())
+        Some(union.finish())
     }
 }
 
 /// The points that are left.
-struct Narrowed {
+struct Intersection {
     /// `None` for all points.
     slots: Option<RoaringBitmap>,
     exact: bool,
 }
 
-impl Narrowed {
+impl Intersection {
     fn is_empty(&self) -> bool {
         self.slots.as_ref().is_some_and(RoaringBitmap::is_empty)
     }
@@ -188,52 +189,52 @@ fn booleans<'a>(field: &'a Field, values: &'a Values) -> impl Iterator<Item = &'
     values.booleans.iter().map(|boolean| if *boolean { &*field.trues } else { &*field.falses })
 }
 
-fn any(field: &Field, values: &Values, union: &mut Union, allowance: &mut Allowance) -> Option<()> {
-    allowance.spend(values.len() * LOOK_UP)?;
+fn any(field: &Field, values: &Values, union: &mut Union, budget: &mut WorkBudget) -> Option<()> {
+    budget.spend(values.len() * LOOK_UP)?;
     for posting in postings(field, values) {
-        union.posting(posting, allowance)?;
+        union.add_posting(posting, budget)?;
     }
     for slots in booleans(field, values) {
-        union.all(slots, allowance)?;
+        union.add_bitmap(slots, budget)?;
     }
     Some(())
 }
 
 /// Adds all slots with a value, except those whose every value is excluded.
-fn except(field: &Field, values: &Values, union: &mut Union, allowance: &mut Allowance) -> Option<()> {
+fn except(field: &Field, values: &Values, union: &mut Union, budget: &mut WorkBudget) -> Option<()> {
     let mut excluded = Candidates::union();
-    any(field, values, &mut excluded, allowance)?;
-    let excluded = excluded.made().slots;
-    allowance.spend_on_bits(field.valued.max())?;
-    union.all(&(&*field.valued - &excluded), allowance)?;
-    union.all(&field.incomparable, allowance)?;
-    let several = excluded & &*field.several;
-    if several.is_empty() {
+    any(field, values, &mut excluded, budget)?;
+    let excluded = excluded.finish().slots;
+    budget.spend_on_bits(field.valued.max())?;
+    union.add_bitmap(&(&*field.valued - &excluded), budget)?;
+    union.add_bitmap(&field.incomparable, budget)?;
+    let multi_valued = excluded & &*field.multi_valued;
+    if multi_valued.is_empty() {
         return Some(());
     }
     let mut left = HashMap::new();
     for posting in postings(field, values) {
         let visited = left.len();
-        posting.each_among(&several, &mut |slot| {
+        posting.each_among(&multi_valued, &mut |slot| {
             *left.entry(slot).or_insert_with(|| field.values_of(slot)) -= 1;
         });
-        allowance.spend(1 + left.len() - visited)?;
+        budget.spend(1 + left.len() - visited)?;
     }
     for slots in booleans(field, values) {
-        allowance.spend_on_bits(slots.max())?;
-        for slot in slots & &several {
+        budget.spend_on_bits(slots.max())?;
+        for slot in slots & &multi_valued {
             *left.entry(slot).or_insert_with(|| field.values_of(slot)) -= 1;
         }
     }
-    allowance.spend(left.len())?;
+    budget.spend(left.len())?;
     for (slot, left) in left {
         if left > 0 {
-            union.slot(slot);
+            union.add_slot(slot);
         }
     }
     Some(())
 }
 
-fn within(field: &Field, range: &Range, union: &mut Union, allowance: &mut Allowance) -> Option<()> {
-    field.numbers.within(range, union, allowance)
+fn within(field: &Field, range: &Range, union: &mut Union, budget: &mut WorkBudget) -> Option<()> {
+    field.numbers.within(range, union, budget)
 }

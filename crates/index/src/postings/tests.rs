@@ -17,15 +17,15 @@ fn postings(payloads: &[Value]) -> Postings {
     postings
 }
 
-fn select_within(postings: &Postings, filter: &Value, mut allowance: Allowance) -> Option<(Vec<u32>, bool)> {
+fn select_within(postings: &Postings, filter: &Value, mut budget: WorkBudget) -> Option<(Vec<u32>, bool)> {
     let filter = Filter::parse(&filter.to_string(), 64).unwrap();
     let slot_of = |id: &str| id.parse().ok();
-    let candidates = postings.select(&filter, &slot_of, &mut allowance)?;
+    let candidates = postings.select(&filter, &slot_of, &mut budget)?;
     Some((candidates.slots.into_iter().collect(), candidates.exact))
 }
 
 fn select(postings: &Postings, condition: &Value) -> Option<(Vec<u32>, bool)> {
-    select_within(postings, &json!({"must": condition}), Allowance::default())
+    select_within(postings, &json!({"must": condition}), WorkBudget::default())
 }
 
 fn matched(key: &str, value: impl Into<Value>) -> Value {
@@ -85,7 +85,7 @@ fn ranges_are_exact_at_the_edges_of_integers_and_fractions() {
                 })
                 .map(|(slot, _)| slot);
             let slot_of = |_: &str| None;
-            let found = postings.select(&filter, &slot_of, &mut Allowance::default()).unwrap();
+            let found = postings.select(&filter, &slot_of, &mut WorkBudget::default()).unwrap();
             assert!(found.exact && found.slots.iter().eq(expected), "{name} {bound}");
         }
     }
@@ -248,7 +248,7 @@ fn any_of_many_values_and_all_but_them_are_found_within_the_allowance() {
     let sought: Vec<u32> = (0..VALUES).filter(|value| value % 3 == 1).collect();
     for (match_, is_sought) in [(json!({"any": sought}), true), (json!({"except": sought}), false)] {
         let filter = json!({"must": {"key": "n", "match": match_}});
-        let (slots, exact) = select_within(&postings, &filter, Allowance::default()).unwrap();
+        let (slots, exact) = select_within(&postings, &filter, WorkBudget::default()).unwrap();
         let expected: Vec<u32> =
             (0..20 * VALUES).filter(|number| (number % VALUES % 3 == 1) == is_sought).collect();
         assert!(exact && slots == expected, "{filter}: {} of {}", slots.len(), expected.len());
@@ -262,13 +262,13 @@ fn a_filter_beyond_the_allowance_has_more_candidates_or_says_nothing() {
     let postings = postings(&payloads);
     let range = json!({"must": {"key": "n", "range": {"lt": 600}}});
     let length = |units| {
-        select_within(&postings, &range, Allowance::of(units)).map(|(slots, exact)| (slots.len(), exact))
+        select_within(&postings, &range, WorkBudget::of(units)).map(|(slots, exact)| (slots.len(), exact))
     };
     assert_eq!(length(10_000), Some((600, true)));
     assert_eq!(length(500), Some((1_000, false)));
     assert_eq!(length(10), None);
     let both = json!({"must": [{"key": "n", "range": {"lt": 600}}, matched("even", true)]});
-    let (slots, exact) = select_within(&postings, &both, Allowance::of(700)).unwrap();
+    let (slots, exact) = select_within(&postings, &both, WorkBudget::of(700)).unwrap();
     assert_eq!((slots.len(), exact), (500, false));
 }
 

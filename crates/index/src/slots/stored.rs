@@ -1,6 +1,6 @@
 //! Slots as bytes in a checkpoint, and back.
 //!
-//! A block is written as it lies in memory, emptied slots too: reading one back is little more than copying
+//! A block is written as it lies in memory, deleted slots too: reading one back is little more than copying
 //! it.
 
 use std::io::{self, Read, Write};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use vectorizer_log::{Metric, Payload, PointId, Text, VectorParameters};
 
-use super::{Block, Slots, Texts};
+use super::{Block, PackedStrings, Slots};
 use crate::checkpoint::{Section, SectionKind, SectionReader, SectionWriter, UnusableCheckpoint, le_bytes};
 
 const BLOCK: SectionKind = SectionKind { tag: *b"BLCK", version: 1 };
@@ -37,7 +37,7 @@ impl Slots {
             let live = block.live.iter().filter(|live| **live).count();
             slots.blocks_bytes += block.memory_bytes();
             slots.live += live;
-            slots.emptied += block.live.len() - live;
+            slots.deleted += block.live.len() - live;
             read.push(Arc::new(block));
         }
         slots.blocks = Arc::new(read);
@@ -110,7 +110,7 @@ impl Block {
             dimension,
             vectors: Arc::new(vectors),
             inverse_norms,
-            ids: Arc::new(Texts { all, ends }),
+            ids: Arc::new(PackedStrings { all, ends }),
             live,
             held_bytes: payloads.iter().flatten().map(super::payload_bytes).sum::<usize>()
                 + texts.iter().flatten().map(super::text_bytes).sum::<usize>(),
@@ -121,8 +121,8 @@ impl Block {
 }
 
 /// What there is of `all`, one behind the other; nothing is as long as nothing.
-fn joined<T>(all: &[Option<T>], text: impl Fn(&T) -> &str) -> io::Result<Texts> {
-    let mut joined = Texts::default();
+fn joined<T>(all: &[Option<T>], text: impl Fn(&T) -> &str) -> io::Result<PackedStrings> {
+    let mut joined = PackedStrings::default();
     for one in all {
         joined.all.push_str(one.as_ref().map_or("", &text));
         joined.ends.push(u32::try_from(joined.all.len()).map_err(io::Error::other)?);

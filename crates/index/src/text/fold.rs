@@ -30,7 +30,7 @@ pub(super) fn cleaned(text: &str) -> Cow<'_, str> {
             | '\u{fe00}'..='\u{fe0f}'
             | '\u{feff}' => None,
             // A zero-width space separates words of scripts without spaces.
-            '\u{200b}' => is_without_spaces(before).then_some(' '),
+            '\u{200b}' => is_unspaced(before).then_some(' '),
             // A zero-width joiner is part of an emoji.
             '\u{200d}' => (before >= '\u{2000}' && !before.is_alphabetic()).then_some(character),
             '\u{2018}' | '\u{2019}' | '\u{201b}' | '\u{2032}' | '\u{2bb}' | '\u{2bc}' | '\u{2bd}'
@@ -61,7 +61,7 @@ pub(super) fn fold(word: &str, folded: &mut String) {
     let plain = word.nfkd().filter(|character| !is_within(*character) && !is_mark(*character));
     let start = folded.len();
     for character in plain.flat_map(char::to_lowercase).filter(|character| !is_mark(*character)) {
-        match alike(character) {
+        match variant_of(character) {
             Some(letters) => folded.push_str(letters),
             None => folded.push(digit(character).unwrap_or(character)),
         }
@@ -85,7 +85,7 @@ fn is_mark(character: char) -> bool {
 }
 
 /// The letter that a variant letter is folded to.
-fn alike(character: char) -> Option<&'static str> {
+fn variant_of(character: char) -> Option<&'static str> {
     Some(match character {
         'ß' => "ss",
         'ς' => "σ",
@@ -168,6 +168,6 @@ impl Script {
     }
 }
 
-fn is_without_spaces(character: char) -> bool {
+fn is_unspaced(character: char) -> bool {
     !matches!(Script::of(character), Script::Spaced | Script::Hangul)
 }

@@ -39,8 +39,8 @@ impl Analysis {
     /// rules of a stemmer expect. `None` if the word is not stemmed.
     pub(super) fn stems(self, word: &str) -> Option<[String; 2]> {
         let language = self.0?;
-        let of_language = |character: char| character == '\'' || is_letter_of(language, character);
-        if word.len() > STEMMED_BYTES_MAX || !word.chars().all(of_language) {
+        let is_stemmable = |character: char| character == '\'' || is_letter_of(language, character);
+        if word.len() > STEMMED_BYTES_MAX || !word.chars().all(is_stemmable) {
             return None;
         }
         let stemmer = Stemmer::create(algorithm(language));

@@ -42,7 +42,7 @@ use block::Posting;
 use language::Analysis;
 use postings::Postings;
 pub use query::{InvalidTextQuery, TextQuery};
-pub(crate) use ranking::Found;
+pub(crate) use ranking::QueryPostings;
 use vectorizer_log::Language;
 use words::{Purpose, Words};
 
@@ -122,20 +122,20 @@ impl TextIndex {
         Self { terms, bytes, ..*self }
     }
 
-    /// The postings of the query's terms, as of now: of at most [`TextQuery::TERMS_SOUGHT_MAX`] terms, the rarest.
-    pub(crate) fn look_up(&self, query: &TextQuery) -> Found {
+    /// The postings of the query's terms, as of now: of at most [`TextQuery::TERMS_SEARCHED_MAX`] terms, the rarest.
+    pub(crate) fn look_up(&self, query: &TextQuery) -> QueryPostings {
         let other = query.by(self.analysis);
         let query = other.as_ref().unwrap_or(query);
         let mut found: Vec<&Postings> = query.terms().filter_map(|term| self.terms.get(term)).collect();
-        if found.len() > TextQuery::TERMS_SOUGHT_MAX {
+        if found.len() > TextQuery::TERMS_SEARCHED_MAX {
             // Their order stays, as scores are summed up in it. Of equally rare terms, the first are kept.
             let mut rarest: Vec<usize> = (0..found.len()).collect();
             rarest.sort_by_key(|place| found[*place].len());
-            rarest.truncate(TextQuery::TERMS_SOUGHT_MAX);
+            rarest.truncate(TextQuery::TERMS_SEARCHED_MAX);
             rarest.sort_unstable();
             found = rarest.into_iter().map(|place| found[place]).collect();
         }
-        Found::new(found.into_iter().cloned().collect(), self.documents, self.length)
+        QueryPostings::new(found.into_iter().cloned().collect(), self.documents, self.length)
     }
 
     /// The heap bytes, estimated in constant time.

@@ -34,12 +34,12 @@ pub(super) fn is_plain(word: &str) -> bool {
 pub(super) fn parts(word: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     for word in word.split([':', ';']).filter(|word| word.contains(char::is_alphanumeric)) {
-        divide(word, &mut parts);
+        split(word, &mut parts);
     }
     parts
 }
 
-fn divide<'a>(word: &'a str, parts: &mut Vec<Part<'a>>) {
+fn split<'a>(word: &'a str, parts: &mut Vec<Part<'a>>) {
     let is_of_number = |character: char| character.is_ascii_digit() || matches!(character, '.' | ',' | '\'');
     let unit = word.trim_start_matches(is_of_number);
     if unit.is_empty() {
@@ -126,8 +126,8 @@ fn ends_a_name(head: &str, tail: &str) -> bool {
 
 /// A word without punctuation: an identifier has parts.
 fn plain<'a>(word: &'a str, parts: &mut Vec<Part<'a>>) {
-    match humps(word) {
-        Some(humps) => joined(word, humps.into_iter(), parts),
+    match identifier_words(word) {
+        Some(identifier_words) => joined(word, identifier_words.into_iter(), parts),
         None => parts.push(Part::Word(word.into())),
     }
 }
@@ -142,7 +142,7 @@ fn joined<'a>(word: &'a str, pieces: impl Iterator<Item = &'a str>, parts: &mut 
 
 /// The words of an identifier: `getUserName`, or `HttpRequestHandler` with three or more. `JavaScript`, `YouTube`, `iPhone`
 /// and `eBay` are one word.
-fn humps(word: &str) -> Option<Vec<&str>> {
+fn identifier_words(word: &str) -> Option<Vec<&str>> {
     if !word.is_ascii() || word.bytes().all(|byte| !byte.is_ascii_uppercase()) {
         return None;
     }

@@ -28,7 +28,7 @@ impl TextQuery {
     /// How many of its terms are looked up: the longest, which are the rarest in every language.
     pub const TERMS_MAX: usize = 16_384;
     /// How many terms of the collection are searched for: the rarest, which have the most weight.
-    pub const TERMS_SOUGHT_MAX: usize = 256;
+    pub const TERMS_SEARCHED_MAX: usize = 256;
 
     /// A query for the words of `text`, for a collection without a language. A word that occurs twice counts once.
     ///
@@ -46,7 +46,7 @@ impl TextQuery {
     }
 
     fn analysed(text: Box<str>, analysis: Analysis) -> Self {
-        let mut words = Words::of(&text, analysis, Purpose::Question);
+        let mut words = Words::of(&text, analysis, Purpose::Query);
         let mut terms: Vec<Box<str>> = words.counted().map(|(term, _)| term.into()).collect();
         if terms.len() > Self::TERMS_MAX {
             terms.sort_by_key(|term| Reverse(term.chars().count()));

@@ -20,7 +20,7 @@ const SLACK: f64 = 1.0 + 1e-6;
 
 /// The postings of a query's terms, as of one moment.
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
+pub(crate) struct QueryPostings {
     /// In the order of the terms.
     postings: Vec<Postings>,
     documents: u64,
@@ -124,7 +124,7 @@ impl Cursor {
     }
 }
 
-impl Found {
+impl QueryPostings {
     pub(super) fn new(postings: Vec<Postings>, documents: u64, length: u64) -> Self {
         Self { postings, documents, length_mean: float(length) / float(documents.max(1)) }
     }
@@ -158,7 +158,7 @@ impl Found {
                 Some(Some(next)) if next > document => next,
                 _ => {
                     let here = cursors.iter().take_while(|cursor| cursor.document <= document).count();
-                    match Self::passed_over(&cursors, here, document, least) {
+                    match Self::skip_to(&cursors, here, document, least) {
                         Some(next) => next,
                         None if cursors[0].document < document => document,
                         None => {
@@ -181,7 +181,7 @@ impl Found {
 
     /// If `document` cannot reach the least score, by the current blocks of the first `here` cursors, which are not after it:
     /// the next document that may.
-    fn passed_over(cursors: &[Cursor], here: usize, document: u32, least: f64) -> Option<u32> {
+    fn skip_to(cursors: &[Cursor], here: usize, document: u32, least: f64) -> Option<u32> {
         let (mut bound, mut next) = (0.0, cursors.get(here).map_or(u32::MAX, |cursor| cursor.document));
         for cursor in &cursors[..here] {
             if let Some(block) = cursor.block_of(document) {

@@ -25,7 +25,7 @@ fn naive(texts: &BTreeMap<u32, String>, query: &TextQuery) -> BTreeMap<u32, f32>
     // Of many terms, the rarest are used.
     let mut sought: Vec<&str> = query.terms().filter(|term| having(term) > 0).collect();
     sought.sort_by_key(|term| having(term));
-    sought.truncate(TextQuery::TERMS_SOUGHT_MAX);
+    sought.truncate(TextQuery::TERMS_SEARCHED_MAX);
     sought.sort_unstable();
     let mut scores = BTreeMap::new();
     for (document, (words, length)) in &words {
@@ -139,8 +139,8 @@ proptest! {
                     next = u32::try_from(texts.len()).unwrap();
                 }
             }
-            for question in &questions {
-                let Ok(query) = TextQuery::new(question) else { continue };
+            for query in &questions {
+                let Ok(query) = TextQuery::new(query) else { continue };
                 let scores = naive(&texts, &query);
                 let among: RoaringBitmap = (0..next).filter(|number| number % every == 0).collect();
                 for among in [None, Some(&among)] {
@@ -182,7 +182,7 @@ fn what_was_taken_hold_of_stays_as_it_was_while_the_index_goes_on() {
     let mut index = common_and_rare();
     let query = TextQuery::new("common word19999").unwrap();
     let before = index.look_up(&query);
-    let all = |found: &Found| {
+    let all = |found: &QueryPostings| {
         let mut all = Vec::new();
         found.each_best(None, |document, score| {
             all.push((document, score));
@@ -268,8 +268,8 @@ fn a_long_question_searches_by_its_rarest_words() {
         index.add(number, &text);
         texts.insert(number, text);
     }
-    let question = (0..400).rev().map(|word| format!("w{word}")).collect::<Vec<_>>().join(" ");
-    let query = TextQuery::new(&question).unwrap();
+    let query = (0..400).rev().map(|word| format!("w{word}")).collect::<Vec<_>>().join(" ");
+    let query = TextQuery::new(&query).unwrap();
     assert_eq!(query.terms.len(), 400);
     let sought = index.look_up(&query);
     assert_eq!(sought.postings(), (0..256).map(|word| word / 5 + 1).sum::<usize>());

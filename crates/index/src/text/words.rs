@@ -18,7 +18,7 @@ pub(super) enum Purpose {
     /// A document, to be found.
     Document,
     /// A query.
-    Question,
+    Query,
 }
 
 /// The words of a text (UAX #29), each as the terms by which it is found.
@@ -49,7 +49,7 @@ impl Words {
         let mut reader = Reader { words: Self::default(), analysis, purpose, is_stop: false };
         reader.read(&text);
         let mut words = reader.words;
-        if purpose == Purpose::Question && words.places.iter().any(|(.., is_stop)| !is_stop) {
+        if purpose == Purpose::Query && words.places.iter().any(|(.., is_stop)| !is_stop) {
             words.places.retain(|(.., is_stop)| !is_stop);
         }
         words
@@ -171,7 +171,7 @@ impl Reader {
             let short = word.strip_suffix('ー').filter(|short| short.chars().count() >= 3);
             return self.word(short.unwrap_or(word));
         }
-        self.is_stop = self.purpose == Purpose::Question && self.analysis.is_stop_word(word);
+        self.is_stop = self.purpose == Purpose::Query && self.analysis.is_stop_word(word);
         if let Some(symbol) = symbol {
             let start = self.start();
             fold(word, &mut self.words.all);
@@ -352,13 +352,13 @@ mod tests {
     }
 
     /// Whether a query finds a document.
-    fn finds(question: &str, document: &str, language: Option<Language>) -> bool {
+    fn finds(query: &str, document: &str, language: Option<Language>) -> bool {
         let of = |text, purpose| {
             let mut words = Words::of(text, Analysis(language), purpose);
             words.counted().map(|(term, _)| term.to_owned()).collect::<Vec<_>>()
         };
         let document = of(document, Purpose::Document);
-        of(question, Purpose::Question).iter().any(|term| document.contains(term))
+        of(query, Purpose::Query).iter().any(|term| document.contains(term))
     }
 
     #[test]
@@ -394,8 +394,8 @@ mod tests {
         );
         assert!(words(" \0\n—!?… ++ ™ ®", Purpose::Document).is_empty());
         assert_eq!(terms("東京"), ["京", "東", "東京"]);
-        assert_eq!(words("東京", Purpose::Question), [("東京".to_owned(), 1)]);
-        assert_eq!(words("東", Purpose::Question), [("東".to_owned(), 1)]);
+        assert_eq!(words("東京", Purpose::Query), [("東京".to_owned(), 1)]);
+        assert_eq!(words("東", Purpose::Query), [("東".to_owned(), 1)]);
         assert_eq!(terms("don't"), ["dont"]);
         assert_eq!(terms("snake_case"), ["case", "snake", "snake_case", "snakecase"]);
         assert_eq!(terms("l'école"), ["ecole", "lecole"]);
@@ -425,7 +425,7 @@ mod tests {
 
     #[test]
     fn a_word_is_found_as_people_type_it() {
-        for (document, question) in [
+        for (document, query) in [
             ("We don\u{2019}t ship on Sundays", "don't"),
             ("We don't ship", "don\u{2019}t"),
             ("We don`t and don\u{b4}t", "dont"),
@@ -497,13 +497,13 @@ mod tests {
             ("to be or not to be", "to be"),
             ("Ankara\u{2019}da", "Ankara"),
         ] {
-            assert!(finds(question, document, None), "{question:?} in {document:?}: {:?}", terms(document));
+            assert!(finds(query, document, None), "{query:?} in {document:?}: {:?}", terms(document));
         }
     }
 
     #[test]
     fn another_word_is_not_found() {
-        for (document, question) in [
+        for (document, query) in [
             ("I can't", "don't"),
             ("Don Quixote", "don't"),
             ("a t-shirt", "don't"),
@@ -537,10 +537,10 @@ mod tests {
             ("Qur'an", "an"),
             ("10:30", "103"),
         ] {
-            let is_symbol = question == "C++";
+            let is_symbol = query == "C++";
             assert!(
-                is_symbol || !finds(question, document, None),
-                "{question:?} in {document:?}: {:?}",
+                is_symbol || !finds(query, document, None),
+                "{query:?} in {document:?}: {:?}",
                 terms(document)
             );
         }
@@ -551,7 +551,7 @@ mod tests {
     #[test]
     fn with_a_language_words_are_found_in_their_forms_and_stop_words_only_if_there_is_nothing_else() {
         use Language::{English, French, German};
-        for (language, document, question) in [
+        for (language, document, query) in [
             (English, "two invoices", "invoice"),
             (English, "the company\u{2019}s policies", "policy company"),
             (English, "to be or not to be", "to be"),
@@ -559,7 +559,7 @@ mod tests {
             (German, "Rechnungen", "Rechnung"),
             (French, "les écoles", "l'ecole"),
         ] {
-            assert!(finds(question, document, Some(language)), "{question:?} in {document:?}");
+            assert!(finds(query, document, Some(language)), "{query:?} in {document:?}");
         }
         assert!(!finds("the invoice", "the report", Some(English)));
         assert!(finds("the invoice", "the report", None));

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess};
 use vectorizer_log::PointId;
 
-use super::reading::{Elements, List, Members, Object, Scalar};
+use super::json::{Elements, List, Members, Object, Scalar};
 use super::{Parser, Problem};
 use crate::filter::condition::{Condition, Range, Values};
 use crate::filter::number::Number;
@@ -36,7 +36,7 @@ impl Clauses {
         Filter { must, should, must_not }
     }
 
-    fn are_missing(&self) -> bool {
+    fn is_empty(&self) -> bool {
         [&self.must, &self.should, &self.must_not].into_iter().all(Option::is_none)
     }
 
@@ -67,13 +67,13 @@ impl Clauses {
 impl Parser {
     fn expect_depth<E: Error>(&mut self, depth: usize) -> Result<(), E> {
         let max = Filter::DEPTH_MAX;
-        if depth > max { Err(self.refuse(Problem::TooDeep { max })) } else { Ok(()) }
+        if depth > max { Err(self.fail(Problem::TooDeep { max })) } else { Ok(()) }
     }
 
     fn count_value<E: Error>(&mut self) -> Result<(), E> {
         let max = Filter::VALUES_MAX;
         if self.values == max {
-            return Err(self.refuse(Problem::TooManyValues { max }));
+            return Err(self.fail(Problem::TooManyValues { max }));
         }
         self.values += 1;
         Ok(())
@@ -81,7 +81,7 @@ impl Parser {
 
     fn key<E: Error>(&mut self, written: Scalar<'_>) -> Result<Key, E> {
         let Some(text) = written.text(self)? else { return Err(self.unexpected("a string", written.kind())) };
-        Key::parse(&text).map_err(|invalid| self.refuse(Problem::InvalidKey(invalid)))
+        Key::parse(&text).map_err(|invalid| self.fail(Problem::InvalidKey(invalid)))
     }
 
     fn number<E: Error>(&mut self, written: Scalar<'_>) -> Result<Number, E> {
@@ -103,7 +103,7 @@ impl Elements for Conditions {
         parser: &mut Parser,
         list: &mut A,
     ) -> Result<Option<()>, A::Error> {
-        let condition = list.next_element_seed(One { parser, depth: self.depth })?;
+        let condition = list.next_element_seed(ConditionSeed { parser, depth: self.depth })?;
         Ok(condition.map(|condition| self.read.push(condition)))
     }
 
@@ -113,35 +113,35 @@ impl Elements for Conditions {
         _: &'static str,
         map: A,
     ) -> Result<(), A::Error> {
-        let condition = One { parser, depth: self.depth }.read(|object| object.read(map))?;
+        let condition = ConditionSeed { parser, depth: self.depth }.read(|object| object.read(map))?;
         self.read.push(condition);
         Ok(())
     }
 }
 
 /// One condition of a filter at this depth.
-struct One<'p> {
+struct ConditionSeed<'p> {
     parser: &'p mut Parser,
     depth: usize,
 }
 
-impl One<'_> {
+impl ConditionSeed<'_> {
     fn read<E: Error>(
         self,
-        read: impl FnOnce(Object<'_, Parts>) -> Result<Parts, E>,
+        read: impl FnOnce(Object<'_, ConditionMembers>) -> Result<ConditionMembers, E>,
     ) -> Result<Condition, E> {
         let Self { parser, depth } = self;
         let max = Filter::CONDITIONS_MAX;
         if parser.conditions == max {
-            return Err(parser.refuse(Problem::TooManyConditions { max }));
+            return Err(parser.fail(Problem::TooManyConditions { max }));
         }
         parser.conditions += 1;
-        let parts = read(Object { parser: &mut *parser, members: Parts::of_filter_at(depth) })?;
+        let parts = read(Object { parser: &mut *parser, members: ConditionMembers::of_filter_at(depth) })?;
         parts.into_condition(parser)
     }
 }
 
-impl<'de> DeserializeSeed<'de> for One<'_> {
+impl<'de> DeserializeSeed<'de> for ConditionSeed<'_> {
     type Value = Condition;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Condition, D::Error> {
@@ -150,7 +150,7 @@ impl<'de> DeserializeSeed<'de> for One<'_> {
 }
 
 /// The members of one condition.
-struct Parts {
+struct ConditionMembers {
     key: Option<Key>,
     matching: Option<Match>,
     range: Option<Range>,
@@ -160,7 +160,7 @@ struct Parts {
     nested: Clauses,
 }
 
-impl Parts {
+impl ConditionMembers {
     fn of_filter_at(depth: usize) -> Self {
         let nested = Clauses::at(depth + 1);
         Self { key: None, matching: None, range: None, is_empty: None, is_null: None, has_id: None, nested }
@@ -169,20 +169,17 @@ impl Parts {
     fn into_condition<E: Error>(self, parser: &mut Parser) -> Result<Condition, E> {
         let Self { key, matching, range, is_empty, is_null, has_id, nested } = self;
         let is_keyed = key.is_some() || matching.is_some() || range.is_some();
-        let kinds =
-            [is_keyed, is_empty.is_some(), is_null.is_some(), has_id.is_some(), !nested.are_missing()];
+        let kinds = [is_keyed, is_empty.is_some(), is_null.is_some(), has_id.is_some(), !nested.is_empty()];
         if kinds.into_iter().filter(|is_given| *is_given).count() > 1 {
-            return Err(parser.refuse(Problem::NotOneOf { expected: CONDITIONS }));
+            return Err(parser.fail(Problem::NotOneOf { expected: CONDITIONS }));
         }
         if is_keyed {
-            let Some(key) = key else { return Err(parser.refuse(Problem::NoKey)) };
+            let Some(key) = key else { return Err(parser.fail(Problem::NoKey)) };
             return match (matching, range) {
                 (Some(Match::Any(values)), None) => Ok(Condition::Any(key, values)),
                 (Some(Match::Except(values)), None) => Ok(Condition::Except(key, values)),
                 (None, Some(range)) => Ok(Condition::Range(key, range)),
-                (None, None) | (Some(_), Some(_)) => {
-                    Err(parser.refuse(Problem::NotOneOf { expected: TESTS }))
-                }
+                (None, None) | (Some(_), Some(_)) => Err(parser.fail(Problem::NotOneOf { expected: TESTS })),
             };
         }
         let alone = is_empty.map(Condition::IsEmpty).or(is_null.map(Condition::IsNull));
@@ -194,7 +191,7 @@ impl Parts {
     }
 }
 
-impl Members for Parts {
+impl Members for ConditionMembers {
     fn member<'de, A: MapAccess<'de>>(
         &mut self,
         parser: &mut Parser,
@@ -209,15 +206,15 @@ impl Members for Parts {
             "match" => parser.once("match", &mut self.matching, |parser| {
                 let Matching(read) =
                     map.next_value_seed(Object { parser: &mut *parser, members: Matching(None) })?;
-                read.ok_or_else(|| parser.refuse(Problem::NotOneOf { expected: MATCHES }))
+                read.ok_or_else(|| parser.fail(Problem::NotOneOf { expected: MATCHES }))
             }),
             "range" => parser.once("range", &mut self.range, |parser| {
                 let members = Range::default();
                 let range = map.next_value_seed(Object { parser: &mut *parser, members })?;
-                if range.is_unbounded() { Err(parser.refuse(Problem::NoBound)) } else { Ok(range) }
+                if range.is_unbounded() { Err(parser.fail(Problem::NoBound)) } else { Ok(range) }
             }),
-            "is_empty" => parser.once("is_empty", &mut self.is_empty, |parser| lone_key(parser, map)),
-            "is_null" => parser.once("is_null", &mut self.is_null, |parser| lone_key(parser, map)),
+            "is_empty" => parser.once("is_empty", &mut self.is_empty, |parser| only_key(parser, map)),
+            "is_null" => parser.once("is_null", &mut self.is_null, |parser| only_key(parser, map)),
             "has_id" => parser.once("has_id", &mut self.has_id, |parser| {
                 let elements = Ids(HashSet::new());
                 Ok(map.next_value_seed(List { parser, expected: "an array", elements })?.0)
@@ -247,12 +244,12 @@ impl Members for Matching {
         map: &mut A,
     ) -> Result<(), A::Error> {
         if self.0.is_some() && ["value", "any", "except"].contains(&name) {
-            return Err(parser.refuse(Problem::NotOneOf { expected: MATCHES }));
+            return Err(parser.fail(Problem::NotOneOf { expected: MATCHES }));
         }
         self.0 = Some(match name {
             "value" => parser.within(format_args!(".value"), |parser| {
                 let mut values = Values::default();
-                take(parser, map.next_value()?, &mut values)?;
+                add_value(parser, map.next_value()?, &mut values)?;
                 Ok(Match::Any(values))
             })?,
             "any" => Match::Any(parser.within(format_args!(".any"), |parser| values(parser, map))?),
@@ -296,11 +293,11 @@ impl Elements for Values {
     ) -> Result<Option<()>, A::Error> {
         let Some(written) = list.next_element()? else { return Ok(None) };
         parser.count_value()?;
-        take(parser, written, self).map(Some)
+        add_value(parser, written, self).map(Some)
     }
 }
 
-fn take<E: Error>(parser: &mut Parser, written: Scalar<'_>, values: &mut Values) -> Result<(), E> {
+fn add_value<E: Error>(parser: &mut Parser, written: Scalar<'_>, values: &mut Values) -> Result<(), E> {
     if let Some(text) = written.text(parser)? {
         values.texts.insert(text.into());
         return Ok(());
@@ -331,21 +328,21 @@ impl Elements for Ids {
         };
         match PointId::text(&*text) {
             Ok(id) => self.0.insert(id.as_str().into()),
-            Err(invalid) => return Err(parser.refuse(Problem::InvalidId(invalid))),
+            Err(invalid) => return Err(parser.fail(Problem::InvalidId(invalid))),
         };
         Ok(Some(()))
     }
 }
 
 /// Reads an object whose only member is a key.
-fn lone_key<'de, A: MapAccess<'de>>(parser: &mut Parser, map: &mut A) -> Result<Key, A::Error> {
-    let Lone(key) = map.next_value_seed(Object { parser: &mut *parser, members: Lone(None) })?;
-    key.ok_or_else(|| parser.refuse(Problem::NoKey))
+fn only_key<'de, A: MapAccess<'de>>(parser: &mut Parser, map: &mut A) -> Result<Key, A::Error> {
+    let OnlyKey(key) = map.next_value_seed(Object { parser: &mut *parser, members: OnlyKey(None) })?;
+    key.ok_or_else(|| parser.fail(Problem::NoKey))
 }
 
-struct Lone(Option<Key>);
+struct OnlyKey(Option<Key>);
 
-impl Members for Lone {
+impl Members for OnlyKey {
     fn member<'de, A: MapAccess<'de>>(
         &mut self,
         parser: &mut Parser,

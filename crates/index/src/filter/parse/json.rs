@@ -14,13 +14,13 @@ const SHOWN_CHARACTERS: usize = 64;
 
 impl Parser {
     /// Records the error and ends parsing.
-    pub(super) fn refuse<E: Error>(&mut self, problem: Problem) -> E {
-        self.refused.get_or_insert(problem);
+    pub(super) fn fail<E: Error>(&mut self, problem: Problem) -> E {
+        self.error.get_or_insert(problem);
         E::custom("refused")
     }
 
     pub(super) fn unexpected<E: Error>(&mut self, expected: &'static str, found: &'static str) -> E {
-        self.refuse(Problem::Unexpected { expected, found })
+        self.fail(Problem::Unexpected { expected, found })
     }
 
     pub(super) fn unknown<E: Error>(&mut self, field: &str, expected: &'static str) -> E {
@@ -28,7 +28,7 @@ impl Parser {
         if shown.len() < field.len() {
             shown.push('…');
         }
-        self.refuse(Problem::UnknownField { field: shown, expected })
+        self.fail(Problem::UnknownField { field: shown, expected })
     }
 
     /// Reads the value at `step`, which is appended to the path meanwhile.
@@ -48,7 +48,7 @@ impl Parser {
     /// Reads the content of an object or array.
     fn inside<T, E: Error>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
         if self.depth == self.depth_max {
-            return Err(self.refuse(Problem::NestedTooDeep { max: self.depth_max }));
+            return Err(self.fail(Problem::NestedTooDeep { max: self.depth_max }));
         }
         self.depth += 1;
         let read = read(self)?;
@@ -64,7 +64,7 @@ impl Parser {
         read: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<(), E> {
         if taken.is_some() {
-            return Err(self.refuse(Problem::RepeatedField { field }));
+            return Err(self.fail(Problem::RepeatedField { field }));
         }
         *taken = Some(self.within(format_args!(".{field}"), read)?);
         Ok(())
@@ -296,7 +296,7 @@ impl<'a> Scalar<'a> {
         }
         match serde_json::from_str(self.raw.get()) {
             Ok(Name(text)) => Ok(Some(text)),
-            Err(error) => Err(parser.refuse(Problem::NotJson { reason: error.to_string() })),
+            Err(error) => Err(parser.fail(Problem::NotJson { reason: error.to_string() })),
         }
     }
 }

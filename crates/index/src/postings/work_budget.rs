@@ -5,7 +5,7 @@ use roaring::RoaringBitmap;
 /// A budget of work. Selection holds up the writer, so it stops when the budget is used up; the rest of the filter is then
 /// evaluated on payloads, without a lock.
 #[derive(Debug)]
-pub(in super::super) struct Allowance {
+pub(in super::super) struct WorkBudget {
     /// In units of 40 to 80 ns.
     left: usize,
 }
@@ -18,14 +18,14 @@ const BITS: usize = 24;
 /// How many slots of a list or a bitmap are added to another bitmap in one unit.
 const SLOTS_EACH: usize = 8;
 
-impl Default for Allowance {
+impl Default for WorkBudget {
     /// At most about ten milliseconds.
     fn default() -> Self {
         Self { left: 1 << 17 }
     }
 }
 
-impl Allowance {
+impl WorkBudget {
     #[cfg(test)]
     pub(in super::super) fn of(units: usize) -> Self {
         Self { left: units }
@@ -38,12 +38,12 @@ impl Allowance {
     }
 
     /// Spends the cost of adding a list of this many slots to a bitmap.
-    pub(super) fn spend_on_few(&mut self, slots: usize) -> Option<()> {
+    pub(super) fn spend_on_list(&mut self, slots: usize) -> Option<()> {
         self.spend(1 + slots / SLOTS_EACH)
     }
 
     /// Spends the cost of adding a bitmap to another: by slot if it is sparse, otherwise by bits.
-    pub(super) fn spend_on_slots(&mut self, slots: &RoaringBitmap) -> Option<()> {
+    pub(super) fn spend_on_bitmap(&mut self, slots: &RoaringBitmap) -> Option<()> {
         let Some(last) = slots.max() else { return Some(()) };
         let all = BITS * (1 + (last >> 16) as usize);
         let some = usize::try_from(slots.len()).unwrap_or(usize::MAX) / SLOTS_EACH;
@@ -56,7 +56,7 @@ impl Allowance {
     }
 
     /// Runs `work` with half of the budget. The units that it leaves are returned to the budget.
-    pub(super) fn halved<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn with_half<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
         let mut half = Self { left: self.left / 2 };
         self.left -= half.left;
         let result = work(&mut half);

@@ -7,13 +7,13 @@ use super::fields::{Object, elements};
 use super::key::{Key, write_name};
 
 /// The value of one member of one object.
-pub(in super::super) enum Place<'a> {
+pub(in super::super) enum MemberValue<'a> {
     Value(&'a RawValue),
     /// The elements of an array, which counts as these.
     Elements(Vec<&'a RawValue>),
 }
 
-impl<'a> Place<'a> {
+impl<'a> MemberValue<'a> {
     fn of(value: &'a RawValue) -> Self {
         elements(value).map_or(Self::Value(value), Self::Elements)
     }
@@ -28,18 +28,23 @@ impl<'a> Place<'a> {
 
 /// Visits every value that a key can select, always in the same order, with its path (see [`Key::path`]). A path that
 /// selects several values is visited for each.
-pub(in super::super) fn each_place(payload: &Payload, visit: &mut dyn FnMut(&str, &Place<'_>)) {
+pub(in super::super) fn each_member(payload: &Payload, visit: &mut dyn FnMut(&str, &MemberValue<'_>)) {
     descend(&Object::read(payload), &mut String::new(), 1, visit);
 }
 
 /// Recurses once for each step.
-fn descend(object: &Object<'_>, path: &mut String, steps: usize, visit: &mut dyn FnMut(&str, &Place<'_>)) {
+fn descend(
+    object: &Object<'_>,
+    path: &mut String,
+    steps: usize,
+    visit: &mut dyn FnMut(&str, &MemberValue<'_>),
+) {
     let above = path.len();
     for (name, value) in object.members() {
         write_name(path, name);
         // No key is longer.
         if path.len() <= Key::BYTES_MAX {
-            let place = Place::of(value);
+            let place = MemberValue::of(value);
             visit(path, &place);
             if steps < Key::STEPS_MAX {
                 for value in place.values().iter().filter(|value| value.get().starts_with('{')) {

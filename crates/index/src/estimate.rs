@@ -4,14 +4,14 @@ use vectorizer_log::{Event, PointId};
 
 use super::Index;
 use super::change::Change;
-use super::collection::{Collection, Written};
+use super::collection::{Collection, PointWrite};
 use super::slots::StoredPoint;
 use crate::logical_size::vector_logical_bytes;
 
 impl Index {
     /// The change that `event` will make, exactly as [`apply`](Self::apply) will return it. The event must have passed
     /// [`check`](Self::check).
-    pub fn foresee(&self, event: &Event) -> Change {
+    pub fn expected_change(&self, event: &Event) -> Change {
         match event {
             Event::CollectionCreated { .. }
             | Event::TextCollectionCreated { .. }
@@ -66,7 +66,7 @@ impl Index {
     }
 
     /// An upper bound of what `event` adds, without lookups: as if every vector were new.
-    pub fn foresee_most(&self, event: &Event) -> Change {
+    pub fn upper_bound(&self, event: &Event) -> Change {
         match event {
             Event::VectorsUpserted { collection, points } => Change {
                 vectors_added: points.len() as u64,
@@ -90,14 +90,14 @@ impl Index {
             | Event::CollectionDeleted { .. }
             | Event::PayloadChanged { .. }
             | Event::IndexDeclared { .. }
-            | Event::IndexDropped { .. } => self.foresee(event),
+            | Event::IndexDropped { .. } => self.expected_change(event),
         }
     }
 }
 
 fn upserted<'a, P>(collection: &Collection, points: &'a [P]) -> Change
 where
-    &'a P: Into<Written<'a>>,
+    &'a P: Into<PointWrite<'a>>,
 {
     let mut change = Change { bytes_added: bytes(collection, points), ..Change::default() };
     for point in points {
@@ -127,10 +127,10 @@ fn stored_bytes(collection: &Collection, point: &StoredPoint) -> u64 {
 
 fn bytes<'a, P>(collection: &Collection, points: &'a [P]) -> u64
 where
-    &'a P: Into<Written<'a>>,
+    &'a P: Into<PointWrite<'a>>,
 {
     let one = |point: &'a P| {
-        let Written { id, vector: _, payload, text } = point.into();
+        let PointWrite { id, vector: _, payload, text } = point.into();
         vector_logical_bytes(collection.dimension(), id.as_str(), payload, text)
     };
     points.iter().map(one).sum()

@@ -18,7 +18,7 @@ pub enum Unconditional {
 
 /// The result of a filter or condition, as far as it is the same for every point.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Known {
+enum Truth {
     Always,
     Never,
     /// It depends on the point.
@@ -30,7 +30,7 @@ impl Filter {
     pub fn unconditional(&self) -> Option<Unconditional> {
         if !self.has_condition() {
             Some(Unconditional::NoCondition)
-        } else if self.known() == Known::Always {
+        } else if self.truth() == Truth::Always {
             Some(Unconditional::MatchesEvery)
         } else {
             None
@@ -50,35 +50,35 @@ impl Filter {
         })
     }
 
-    fn known(&self) -> Known {
-        let must = self.must.iter().map(Condition::known);
-        let must_not = self.must_not.iter().map(|condition| condition.known().reversed());
+    fn truth(&self) -> Truth {
+        let must = self.must.iter().map(Condition::truth);
+        let must_not = self.must_not.iter().map(|condition| condition.truth().negated());
         let should = (!self.should.is_empty()).then(|| {
-            let should = self.should.iter().map(|condition| condition.known().reversed());
-            all(should).reversed()
+            let should = self.should.iter().map(|condition| condition.truth().negated());
+            all(should).negated()
         });
         all(must.chain(must_not).chain(should))
     }
 }
 
 impl Condition {
-    fn known(&self) -> Known {
+    fn truth(&self) -> Truth {
         match self {
-            Self::Any(_, values) if values.is_empty() => Known::Never,
-            Self::HasId(ids) if ids.is_empty() => Known::Never,
-            Self::Nested(filter) => filter.known(),
+            Self::Any(_, values) if values.is_empty() => Truth::Never,
+            Self::HasId(ids) if ids.is_empty() => Truth::Never,
+            Self::Nested(filter) => filter.truth(),
             Self::Any(..)
             | Self::HasId(_)
             | Self::Except(..)
             | Self::Range(..)
             | Self::IsEmpty(_)
-            | Self::IsNull(_) => Known::Unknown,
+            | Self::IsNull(_) => Truth::Unknown,
         }
     }
 }
 
-impl Known {
-    fn reversed(self) -> Self {
+impl Truth {
+    fn negated(self) -> Self {
         match self {
             Self::Always => Self::Never,
             Self::Never => Self::Always,
@@ -88,11 +88,11 @@ impl Known {
 }
 
 /// The conjunction of all.
-fn all(known: impl Iterator<Item = Known>) -> Known {
-    known.fold(Known::Always, |all, one| match (all, one) {
-        (Known::Never, _) | (_, Known::Never) => Known::Never,
-        (Known::Unknown, _) | (_, Known::Unknown) => Known::Unknown,
-        (Known::Always, Known::Always) => Known::Always,
+fn all(known: impl Iterator<Item = Truth>) -> Truth {
+    known.fold(Truth::Always, |all, one| match (all, one) {
+        (Truth::Never, _) | (_, Truth::Never) => Truth::Never,
+        (Truth::Unknown, _) | (_, Truth::Unknown) => Truth::Unknown,
+        (Truth::Always, Truth::Always) => Truth::Always,
     })
 }
 

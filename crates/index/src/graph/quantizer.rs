@@ -18,7 +18,7 @@
 //!   neighbours of both kinds, most of them by the product of `x'` and `y'`, which is the formula without the biases.
 //!   (Subtracting the same vector from all changes their products with a query by the same number.) A query is not
 //!   centered and compares by `-2·q·x'`: its `weight` of zero cancels the bias. If all vectors are equally long,
-//!   distances alone serve, in half the time to link. Measured on words of `GloVe` with lengths spread by a factor e,
+//!   distances alone be precise, in half the time to link. Measured on words of `GloVe` with lengths spread by a factor e,
 //!   recall in the default search mode was 0.27 with vectors extended to one length (Bachrach et al., 2014), 0.97 with
 //!   neighbours by the product only, and 0.99 with both; for separate clusters it was 0.97, 0.64 and 0.99.
 //!
@@ -32,7 +32,7 @@
 
 use vectorizer_log::Metric;
 
-use super::ASKED_EVERY;
+use super::STOP_CHECK_INTERVAL;
 use super::bound::{Bound, Lengths};
 use super::link::LinkingStopped;
 use crate::{distance, sums};
@@ -40,9 +40,9 @@ use crate::{distance, sums};
 /// The unit of rows: a whole cache line, so that a walk loads no line that it does not need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
-pub(super) struct Lane([[i8; 32]; 2]);
+pub(super) struct CacheLine([[i8; 32]; 2]);
 
-impl Lane {
+impl CacheLine {
     const BYTES: usize = 64;
 }
 
@@ -53,7 +53,7 @@ const TRAILER: usize = 8;
 pub(super) const SAMPLE_MAX: usize = 4_096;
 
 /// The share of the nearest vectors of a sample that bytes have to find.
-const SERVES_FROM: f32 = 0.9;
+const PRECISE_FROM: f32 = 0.9;
 /// How many nearest vectors are compared, for how many queries.
 const NEAREST: usize = 10;
 const QUERIES: usize = 32;
@@ -73,7 +73,7 @@ pub(super) enum Precision {
 
 /// The quantization of all rows of a collection.
 #[derive(Clone, Debug)]
-pub(super) struct Shape {
+pub(super) struct Quantizer {
     metric: Metric,
     precision: Precision,
     center: Box<[f32]>,
@@ -81,14 +81,14 @@ pub(super) struct Shape {
     unit: f32,
     /// For dot: the squared length of all vectors, in units; zero if they differ.
     length_squared: f32,
-    lanes: usize,
+    lines: usize,
 }
 
 /// A vector to compare rows with.
 #[derive(Clone, Debug, Default)]
 pub(in super::super) struct Probe {
     /// Like a row, but with zeros in place of the scale and the bias, so that those of rows do not count.
-    lanes: Vec<Lane>,
+    lines: Vec<CacheLine>,
     scale: f32,
     bias: f32,
     weight: f32,
@@ -101,7 +101,7 @@ pub(in super::super) struct Query {
     /// `x'` of the module's documentation; for dot, the vector itself.
     numbers: Vec<f32>,
     probe: Probe,
-    aside: Vec<f32>,
+    buffer: Vec<f32>,
 }
 
 impl Query {
@@ -110,37 +110,37 @@ impl Query {
     }
 }
 
-impl Shape {
+impl Quantizer {
     /// A quantizer for vectors like those of the sample.
     pub(super) fn new(dimension: usize, metric: Metric, precision: Precision, sample: &[&[f32]]) -> Self {
-        let mut shape = Self::of_parts(metric, precision, vec![0.0; dimension].into(), (1.0, 0.0));
-        shape.center = shape.middle(sample);
+        let mut quantizer = Self::of_parts(metric, precision, vec![0.0; dimension].into(), (1.0, 0.0));
+        quantizer.center = quantizer.midpoint(sample);
         if metric != Metric::Cosine {
             let farthest = |vector: &&[f32]| {
-                let apart = vector.iter().zip(&shape.center).map(|(number, center)| number - center);
+                let apart = vector.iter().zip(&quantizer.center).map(|(number, center)| number - center);
                 apart.fold(0.0_f32, |farthest, number| farthest.max(number.abs()))
             };
             let mut farthest: Vec<f32> = sample.iter().map(farthest).collect();
-            shape.unit = unit_for(quantile(&mut farthest, 50));
+            quantizer.unit = unit_for(quantile(&mut farthest, 50));
         }
         if metric == Metric::Dot {
-            let mut squares: Vec<f32> = sample.iter().map(|vector| shape.square(vector)).collect();
-            shape.length_squared = quantile(&mut squares, 50);
+            let mut squares: Vec<f32> = sample.iter().map(|vector| quantizer.square(vector)).collect();
+            quantizer.length_squared = quantile(&mut squares, 50);
         }
-        shape
+        quantizer
     }
 
     /// The center: for each number, the midpoint of the first and the third quartile. A few outliers do not move it, and it
     /// lies between two clusters of different sizes.
-    fn middle(&self, sample: &[&[f32]]) -> Box<[f32]> {
-        let moved: Vec<Vec<f32>> = sample.iter().map(|vector| self.moved(vector)).collect();
-        let mut column = Vec::with_capacity(moved.len());
-        let middle = |number: usize| {
+    fn midpoint(&self, sample: &[&[f32]]) -> Box<[f32]> {
+        let centered: Vec<Vec<f32>> = sample.iter().map(|vector| self.centered(vector)).collect();
+        let mut column = Vec::with_capacity(centered.len());
+        let midpoint = |number: usize| {
             column.clear();
-            column.extend(moved.iter().map(|vector| vector[number]));
+            column.extend(centered.iter().map(|vector| vector[number]));
             f32::midpoint(quantile(&mut column, 25), quantile(&mut column, 75))
         };
-        (0..self.center.len()).map(middle).collect()
+        (0..self.center.len()).map(midpoint).collect()
     }
 
     /// Whether nodes have neighbours by product too: for dot, unless all vectors are equally long.
@@ -155,7 +155,7 @@ impl Shape {
     }
 
     /// Treats vectors as differently long from now on.
-    pub(super) fn lengths_differ(&mut self) {
+    pub(super) fn assume_lengths_differ(&mut self) {
         self.length_squared = 0.0;
     }
 
@@ -175,27 +175,31 @@ impl Shape {
             Precision::Byte => center.len(),
             Precision::Float => center.len() * size_of::<f32>(),
         };
-        let lanes = (bytes + TRAILER).div_ceil(Lane::BYTES);
-        Self { metric, precision, center, unit, length_squared, lanes }
+        let lines = (bytes + TRAILER).div_ceil(CacheLine::BYTES);
+        Self { metric, precision, center, unit, length_squared, lines }
     }
 
     /// The same quantizer with rows of floats.
-    pub(super) fn precise(&self) -> Self {
+    pub(super) fn with_floats(&self) -> Self {
         Self::of_parts(self.metric, Precision::Float, self.center.clone(), self.measures())
     }
 
     /// Whether rows rank the same vectors of the sample first as floats do, for a number of queries from the sample. Calls
     /// `stop` now and then.
-    pub(super) fn serves(&self, sample: &[&[f32]], stop: &impl Fn() -> bool) -> Result<bool, LinkingStopped> {
+    pub(super) fn is_precise(
+        &self,
+        sample: &[&[f32]],
+        stop: &impl Fn() -> bool,
+    ) -> Result<bool, LinkingStopped> {
         if self.precision == Precision::Float || sample.len() <= NEAREST {
             return Ok(true);
         }
-        let precise = self.precise();
-        let rows = |shape: &Self| -> Result<Vec<Vec<Lane>>, LinkingStopped> {
+        let precise = self.with_floats();
+        let rows = |quantizer: &Self| -> Result<Vec<Vec<CacheLine>>, LinkingStopped> {
             let mut rows = Vec::with_capacity(sample.len());
-            for some in sample.chunks(ASKED_EVERY) {
+            for some in sample.chunks(STOP_CHECK_INTERVAL) {
                 LinkingStopped::if_asked(stop)?;
-                rows.extend(some.iter().map(|vector| shape.row(vector)));
+                rows.extend(some.iter().map(|vector| quantizer.row(vector)));
             }
             Ok(rows)
         };
@@ -219,7 +223,7 @@ impl Shape {
                 right += f32::from(u8::from(*exact <= last));
             }
         }
-        Ok(right >= SERVES_FROM * all)
+        Ok(right >= PRECISE_FROM * all)
     }
 
     pub(super) fn metric(&self) -> Metric {
@@ -244,24 +248,24 @@ impl Shape {
     }
 
     /// Whether the parts can be those of a quantizer: all finite, and the unit positive.
-    pub(super) fn is_sound(&self) -> bool {
+    pub(super) fn is_valid(&self) -> bool {
         let finite =
             self.center.iter().chain([&self.unit, &self.length_squared]).all(|number| number.is_finite());
         finite && self.unit > 0.0
     }
 
-    pub(super) fn lanes(&self) -> usize {
-        self.lanes
+    pub(super) fn lines(&self) -> usize {
+        self.lines
     }
 
     /// `x'` of the module's documentation.
-    fn moved(&self, vector: &[f32]) -> Vec<f32> {
+    fn centered(&self, vector: &[f32]) -> Vec<f32> {
         let mut numbers = Vec::with_capacity(vector.len());
-        self.move_into(vector, &mut numbers);
+        self.center_into(vector, &mut numbers);
         numbers
     }
 
-    fn move_into(&self, vector: &[f32], numbers: &mut Vec<f32>) {
+    fn center_into(&self, vector: &[f32], numbers: &mut Vec<f32>) {
         numbers.clear();
         let unit = (self.metric == Metric::Cosine).then(|| distance::unit(vector)).flatten();
         match unit {
@@ -275,11 +279,11 @@ impl Shape {
     }
 
     /// Sets `query` to this vector.
-    pub(super) fn ask(&self, vector: &[f32], query: &mut Query) {
-        let Query { numbers, probe, aside: _ } = query;
+    pub(super) fn set_query(&self, vector: &[f32], query: &mut Query) {
+        let Query { numbers, probe, buffer: _ } = query;
         let weight = match self.metric {
             Metric::Cosine | Metric::Euclidean => {
-                self.move_into(vector, numbers);
+                self.center_into(vector, numbers);
                 1.0
             }
             Metric::Dot => {
@@ -288,9 +292,9 @@ impl Shape {
                 0.0
             }
         };
-        probe.lanes.clear();
-        probe.lanes.resize(self.lanes, Lane::default());
-        let (scale, bias) = self.encode(numbers, &mut probe.lanes);
+        probe.lines.clear();
+        probe.lines.resize(self.lines, CacheLine::default());
+        let (scale, bias) = self.encode(numbers, &mut probe.lines);
         (probe.scale, probe.bias, probe.weight) = (scale, weight * bias, weight);
         probe.floats = self.precision == Precision::Float;
     }
@@ -300,55 +304,55 @@ impl Shape {
         if self.precision == Precision::Float {
             return None;
         }
-        let Query { numbers: own, probe, aside } = query;
+        let Query { numbers: own, probe, buffer } = query;
         let length = |numbers: &[f32]| distance::dot(numbers, numbers).sqrt();
-        aside.clear();
-        aside.extend(self.center.iter().map(|number| number * self.unit));
-        let center = length(aside);
-        let product = if self.metric == Metric::Dot { distance::dot(own, aside) } else { 0.0 };
-        aside.clear();
-        aside.extend(probe.missed(own));
+        buffer.clear();
+        buffer.extend(self.center.iter().map(|number| number * self.unit));
+        let center = length(buffer);
+        let product = if self.metric == Metric::Dot { distance::dot(own, buffer) } else { 0.0 };
+        buffer.clear();
+        buffer.extend(probe.missed(own));
         #[expect(clippy::cast_precision_loss, reason = "some thousands")]
         let numbers = self.center.len() as f32;
-        let (own, missed) = (length(own), length(aside));
+        let (own, missed) = (length(own), length(buffer));
         let lengths = Lengths { own, missed, center, numbers, product, unit: self.unit };
         Bound::new(self.metric, probe, &lengths)
     }
 
     /// Writes the codes of the numbers into zeroed cache lines. Returns their scale and their bias.
-    fn encode(&self, moved: &[f32], lanes: &mut [Lane]) -> (f32, f32) {
+    fn encode(&self, centered: &[f32], lines: &mut [CacheLine]) -> (f32, f32) {
         match self.precision {
             Precision::Float => {
-                let floats: &mut [f32] = bytemuck::cast_slice_mut(lanes);
-                floats[..moved.len()].copy_from_slice(moved);
+                let floats: &mut [f32] = bytemuck::cast_slice_mut(lines);
+                floats[..centered.len()].copy_from_slice(centered);
                 (0.0, 0.0)
             }
             Precision::Byte => {
-                let largest = moved.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
+                let largest = centered.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
                 let step = if largest > 0.0 { largest / 127.0 } else { 1.0 };
-                let codes: &mut [i8] = bytemuck::cast_slice_mut(lanes);
-                for (code, number) in codes.iter_mut().zip(moved) {
+                let codes: &mut [i8] = bytemuck::cast_slice_mut(lines);
+                for (code, number) in codes.iter_mut().zip(centered) {
                     // If the step underflows, the quotient may be infinite; and `sums` allows no -128.
                     let rounded = (number / step).round().clamp(-127.0, 127.0);
                     #[expect(clippy::cast_possible_truncation, reason = "between -127 and 127, and rounded")]
                     let rounded = rounded as i8;
                     *code = rounded;
                 }
-                (step * std::f32::consts::SQRT_2, distance::dot(moved, moved))
+                (step * std::f32::consts::SQRT_2, distance::dot(centered, centered))
             }
         }
     }
 
-    fn row(&self, vector: &[f32]) -> Vec<Lane> {
-        let mut row = vec![Lane::default(); self.lanes];
+    fn row(&self, vector: &[f32]) -> Vec<CacheLine> {
+        let mut row = vec![CacheLine::default(); self.lines];
         self.write(vector, &mut row);
         row
     }
 
     /// Writes the row of a vector.
-    pub(super) fn write(&self, vector: &[f32], row: &mut [Lane]) {
-        row.fill(Lane::default());
-        let (scale, bias) = self.encode(&self.moved(vector), row);
+    pub(super) fn write(&self, vector: &[f32], row: &mut [CacheLine]) {
+        row.fill(CacheLine::default());
+        let (scale, bias) = self.encode(&self.centered(vector), row);
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(row);
         let start = bytes.len() - TRAILER;
         bytes[start..start + 4].copy_from_slice(&scale.to_le_bytes());
@@ -374,7 +378,7 @@ fn unit_for(size: f32) -> f32 {
     (-size.log2().floor()).clamp(-126.0, 126.0).exp2()
 }
 
-fn trailer(row: &[Lane]) -> (f32, f32) {
+fn trailer(row: &[CacheLine]) -> (f32, f32) {
     let bytes: &[u8] = bytemuck::cast_slice(row);
     let Some(trailer) = bytes.last_chunk::<TRAILER>() else { return (0.0, 0.0) };
     let number = |at: usize| f32::from_le_bytes(std::array::from_fn(|byte| trailer[at + byte]));
@@ -383,26 +387,26 @@ fn trailer(row: &[Lane]) -> (f32, f32) {
 
 impl Probe {
     /// Sets the probe to the vector of `row`, comparing by product.
-    pub(super) fn set_product(&mut self, row: &[Lane], precision: Precision) {
+    pub(super) fn set_product(&mut self, row: &[CacheLine], precision: Precision) {
         self.set(row, precision);
         (self.bias, self.weight) = (0.0, 0.0);
     }
 
     /// Sets the probe to the vector of `row`, comparing by distance.
-    pub(super) fn set(&mut self, row: &[Lane], precision: Precision) {
+    pub(super) fn set(&mut self, row: &[CacheLine], precision: Precision) {
         (self.scale, self.bias) = trailer(row);
         self.weight = 1.0;
         self.floats = precision == Precision::Float;
-        self.lanes.clear();
-        self.lanes.extend_from_slice(row);
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lanes);
+        self.lines.clear();
+        self.lines.extend_from_slice(row);
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
         let start = bytes.len() - TRAILER;
         bytes[start..].fill(0);
     }
 
     /// The rank of a row: lower is nearer.
     #[inline]
-    pub(super) fn rank(&self, row: &[Lane]) -> f32 {
+    pub(super) fn rank(&self, row: &[CacheLine]) -> f32 {
         if self.floats {
             return self.rank_floats(row);
         }
@@ -411,9 +415,9 @@ impl Probe {
 
     /// The rank, the scale and the bias of a row of bytes.
     #[inline]
-    pub(super) fn rank_and_trailer(&self, row: &[Lane]) -> (f32, f32, f32) {
+    pub(super) fn rank_and_trailer(&self, row: &[CacheLine]) -> (f32, f32, f32) {
         let (scale, bias) = trailer(row);
-        let product = sums::of_bytes(bytemuck::cast_slice(&self.lanes), bytemuck::cast_slice(row));
+        let product = sums::of_bytes(bytemuck::cast_slice(&self.lines), bytemuck::cast_slice(row));
         #[expect(clippy::cast_precision_loss, reason = "below 2^28, and codes are rounded more")]
         let product = product as f32;
         (self.bias + self.weight * bias - self.scale * scale * product, scale, bias)
@@ -424,14 +428,14 @@ impl Probe {
     }
 
     /// The quantization error of the vector that the codes were made of.
-    fn missed(&self, moved: &[f32]) -> impl Iterator<Item = f32> {
+    fn missed(&self, centered: &[f32]) -> impl Iterator<Item = f32> {
         let step = self.scale / std::f32::consts::SQRT_2;
-        let codes: &[i8] = bytemuck::cast_slice(&self.lanes);
-        moved.iter().zip(codes).map(move |(number, code)| number - step * f32::from(*code))
+        let codes: &[i8] = bytemuck::cast_slice(&self.lines);
+        centered.iter().zip(codes).map(move |(number, code)| number - step * f32::from(*code))
     }
 
-    fn rank_floats(&self, row: &[Lane]) -> f32 {
-        let (own, other): (&[f32], &[f32]) = (bytemuck::cast_slice(&self.lanes), bytemuck::cast_slice(row));
+    fn rank_floats(&self, row: &[CacheLine]) -> f32 {
+        let (own, other): (&[f32], &[f32]) = (bytemuck::cast_slice(&self.lines), bytemuck::cast_slice(row));
         if self.weight > 0.0 { distance::square(own, other) } else { -2.0 * distance::dot(own, other) }
     }
 }

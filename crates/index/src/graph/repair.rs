@@ -6,25 +6,25 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-use super::link::{LinkingStopped, known};
-use super::scratch::{Key, scratch};
+use super::link::{LinkingStopped, links};
+use super::scratch::{RankedNode, scratch};
 use super::{Node, View};
 
 /// Each round reaches at least as many nodes as the one before. One is nearly always enough.
 const ROUNDS_MAX: usize = 4;
 /// How many nodes are visited, in about fifty microseconds, between two calls of `stop`.
-const ASKED_EVERY: usize = 256;
+const STOP_CHECK_INTERVAL: usize = 256;
 
 /// Makes every live node reachable from the entry on level 0. No other thread may link meanwhile.
-pub(super) fn mend(
+pub(super) fn repair(
     view: &View,
     live: &impl Fn(Node) -> bool,
     stop: &impl Fn() -> bool,
 ) -> Result<(), LinkingStopped> {
     let Some(entry) = view.entry else { return Ok(()) };
-    let twins: HashSet<Node> = view.twins.values().flatten().copied().collect();
-    let stands = |node: Node| live(node) || view.twins(node).iter().any(|twin| live(*twin));
-    let linked = |node: &Node| stands(*node) && !twins.contains(node);
+    let duplicates: HashSet<Node> = view.duplicates.values().flatten().copied().collect();
+    let stands = |node: Node| live(node) || view.duplicates(node).iter().any(|duplicate| live(*duplicate));
+    let linked = |node: &Node| stands(*node) && !duplicates.contains(node);
     let mut scratch = scratch();
     for _ in 0..ROUNDS_MAX {
         let mut reached = Reached(vec![false; view.len]);
@@ -41,11 +41,11 @@ pub(super) fn mend(
             }
             LinkingStopped::if_asked(stop)?;
             let mut probe = std::mem::take(&mut scratch.probe);
-            probe.set(view.row(node), view.shape.precision());
+            probe.set(view.row(node), view.quantizer.precision());
             // Not from a level above, where the only link may lead to this node.
-            let start = view.key(&probe, entry.node);
-            view.search_level(&probe, &[start], 0, view.degrees.ef_construction, &mut scratch);
-            lead(view, &scratch.found, node);
+            let start = view.ranked(&probe, entry.node);
+            view.search_level(&probe, &[start], 0, view.parameters.ef_construction, &mut scratch);
+            link_to(view, &scratch.found, node);
             scratch.probe = probe;
             reached.spread(view, node, stop)?;
         }
@@ -55,12 +55,12 @@ pub(super) fn mend(
 
 /// Links the nearest of the found nodes that has a free place to `node`. If none has, the nearest one loses its farthest
 /// neighbour.
-fn lead(view: &View, found: &[Key], node: Node) {
-    let places = |from: &Key| {
+fn link_to(view: &View, found: &[RankedNode], node: Node) {
+    let places = |from: &RankedNode| {
         let (block, offset) = view.block(from.node());
         block.neighbours(offset, 0)
     };
-    let free = found.iter().find_map(|from| places(from).get(known(places(from)).count()));
+    let free = found.iter().find_map(|from| places(from).get(links(places(from)).count()));
     if let Some(place) = free.or_else(|| places(found.first()?).last()) {
         place.store(node, Ordering::Release);
     }
@@ -80,11 +80,11 @@ impl Reached {
         let mut looked_at: usize = 0;
         while let Some(node) = open.pop() {
             looked_at += 1;
-            if looked_at.is_multiple_of(ASKED_EVERY) {
+            if looked_at.is_multiple_of(STOP_CHECK_INTERVAL) {
                 LinkingStopped::if_asked(stop)?;
             }
             let (block, offset) = view.block(node);
-            for next in known(block.neighbours(offset, 0)) {
+            for next in links(block.neighbours(offset, 0)) {
                 if let Some(reached @ false) = self.0.get_mut(next as usize) {
                     *reached = true;
                     open.push(next);
