@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error, warn};
-use vectorizer_index::{Collection, LinkingStopped, Removed};
+use vectorizer_index::{Collection, Interrupted, Removed};
 use vectorizer_log::{CollectionId, Head};
 use vectorizer_replay::Projection;
 
@@ -113,7 +113,7 @@ struct Step {
     work: Work,
     id: CollectionId,
     /// How much was linked, or is; `None` if it panicked.
-    done: Option<Result<usize, LinkingStopped>>,
+    done: Option<Result<usize, Interrupted>>,
 }
 
 /// How a linker goes on after a step.
@@ -171,7 +171,7 @@ impl Linker {
                     let Some((task, turn)) = self.turn(task, &progress).await else { return };
                     match self.step(task, turn).await.done {
                         Some(Ok(_)) => {}
-                        Some(Err(LinkingStopped)) => return,
+                        Some(Err(Interrupted)) => return,
                         None => {
                             mends = false;
                             warn!("looking for what no search comes upon panicked and is given up");
@@ -202,7 +202,7 @@ impl Linker {
             Some(Err(stopped)) => Some(Err(stopped)),
             None => None,
         };
-        if matches!(work, Work::Read) && done != Some(Err(LinkingStopped)) {
+        if matches!(work, Work::Read) && done != Some(Err(Interrupted)) {
             self.unread.resolve(id);
         }
         // IMPORTANT: after every step, whichever it was: upserts wait for what it may have changed.
@@ -223,7 +223,7 @@ impl Linker {
                 // One that came too late is begun again.
                 Work::Compact | Work::Index | Work::Mend => {}
             },
-            Some(Err(LinkingStopped)) => return Next::End,
+            Some(Err(Interrupted)) => return Next::End,
             None if !self.state.is_trusted() => {
                 self.failed.cancel();
                 return Next::End;
@@ -418,7 +418,7 @@ impl Linker {
     }
 
     /// Does the task away from the async threads; `None` if it panicked.
-    async fn away(&self, task: Task) -> Option<Result<Done, LinkingStopped>> {
+    async fn away(&self, task: Task) -> Option<Result<Done, Interrupted>> {
         let span = Span::current();
         let (state, files, stop) = (Arc::clone(&self.state), self.files.clone(), self.stop.clone());
         #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use vectorizer_index::{
-    Collection, Compaction, Indexing, LinkThreads, LinkingStopped, Snapshot, UnusableGraph,
+    Collection, Compaction, Indexing, LinkThreads, Interrupted, Snapshot, UnusableGraph,
 };
 use vectorizer_log::CollectionId;
 
@@ -56,7 +56,7 @@ impl Task {
         state: &SharedState,
         files: &GraphFiles,
         stop: &CancellationToken,
-    ) -> Result<Done, LinkingStopped> {
+    ) -> Result<Done, Interrupted> {
         let Self { work, id, snapshot } = self;
         // Asked every fifty microseconds, or between two points.
         let stopped = || {
@@ -97,7 +97,7 @@ impl Task {
             Work::Write => {
                 match files.write(id, &snapshot, stop) {
                     Ok(bytes) => debug!(collection = %id.seq(), bytes, "kept the graph"),
-                    Err(_) if stop.is_cancelled() => return Err(LinkingStopped),
+                    Err(_) if stop.is_cancelled() => return Err(Interrupted),
                     // It only saves time, and is tried again when the graph has grown.
                     Err(error) => warn!(collection = %id.seq(), %error, "the graph could not be kept"),
                 }
@@ -124,7 +124,7 @@ fn read(
     id: CollectionId,
     snapshot: &Snapshot,
     stopped: &(impl Fn() -> bool + Sync),
-) -> Result<usize, LinkingStopped> {
+) -> Result<usize, Interrupted> {
     let bytes = match files.read(id, snapshot.graph_bytes_max()) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(0),
@@ -141,7 +141,7 @@ fn read(
             info!(collection = %id.seq(), vectors = snapshot.linked(), "the kept graph is in use");
             Ok(snapshot.linked())
         }
-        Err(UnusableGraph::Stopped(stopped)) => Err(stopped),
+        Err(UnusableGraph::Interrupted(stopped)) => Err(stopped),
         Err(error @ (UnusableGraph::Damaged | UnusableGraph::Other)) => {
             warn!(collection = %id.seq(), %error, "the kept graph is of no use and is built anew");
             Ok(0)

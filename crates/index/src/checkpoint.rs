@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::graph::LinkingStopped;
+use crate::graph::Interrupted;
 
 const MAGIC: &[u8; 8] = b"VZCHECK1";
 const HASH_BYTES: usize = 32;
@@ -36,8 +36,8 @@ pub enum UnusableCheckpoint {
     Unreadable(#[source] io::Error),
 }
 
-impl From<LinkingStopped> for UnusableCheckpoint {
-    fn from(LinkingStopped: LinkingStopped) -> Self {
+impl From<Interrupted> for UnusableCheckpoint {
+    fn from(Interrupted: Interrupted) -> Self {
         Self::Unreadable(io::ErrorKind::Interrupted.into())
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::collection::Collection;
-use super::graph::LinkingStopped;
+use super::graph::Interrupted;
 use super::indexing::Indexing;
 use super::linking::GraphCell;
 use super::matches;
@@ -109,7 +109,7 @@ impl Snapshot {
 
     /// Copies the points to new slots, remaps the graph, and rebuilds the payload and full-text indexes. Calls `stop` now
     /// and then.
-    pub fn compact(&self, stop: &impl Fn() -> bool) -> Result<Compaction, LinkingStopped> {
+    pub fn compact(&self, stop: &impl Fn() -> bool) -> Result<Compaction, Interrupted> {
         let (slots, slot_map) = self.slots.compacted(stop)?;
         let graph = self.graph.sibling();
         if let Some(old) = self.graph.get() {
@@ -117,7 +117,7 @@ impl Snapshot {
             graph.get_or_init(|| remapped);
         }
         let postings = Postings::of(&slots, &self.declared, stop)?;
-        let texts = Some(matches::text_index_of(&slots, self.texts, &|| LinkingStopped::if_asked(stop))?);
+        let texts = Some(matches::text_index_of(&slots, self.texts, &|| Interrupted::check(stop))?);
         let base_graph = Arc::clone(&self.graph);
         let (base, graph, unindexed) = (self.slots.clone(), Arc::new(graph), Vec::new());
         Ok(Compaction { base, slots, slot_map, postings, texts, graph, unindexed, base_graph })

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::collection::Collection;
-use super::graph::LinkingStopped;
+use super::graph::Interrupted;
 use super::linking::GraphCell;
 use super::postings::NewFields;
 use super::slots::Slots;
@@ -38,7 +38,7 @@ impl Collection {
 
 impl Indexing {
     /// Reads all payloads, as of the beginning. Calls `stop` before each.
-    pub fn gather(&mut self, stop: &impl Fn() -> bool) -> Result<(), LinkingStopped> {
+    pub fn gather(&mut self, stop: &impl Fn() -> bool) -> Result<(), Interrupted> {
         self.fields.gather(&self.base, stop)
     }
 

@@ -53,7 +53,7 @@ pub use collection::Collection;
 pub use compaction::{Compaction, Removed};
 pub use filter::{Filter, InvalidFilter, InvalidIndexPath, InvalidKey, Key, Unconditional};
 pub use fusion::{FUSED_DEPTH, fused};
-pub use graph::{LinkThreads, LinkingStopped, UnusableGraph};
+pub use graph::{LinkThreads, Interrupted, UnusableGraph};
 pub use index::{FrozenIndex, Index, StoredIndex};
 pub use indexing::Indexing;
 pub use logical_size::{VECTOR_OVERHEAD_BYTES, vector_logical_bytes};

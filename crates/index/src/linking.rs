@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::graph::{
-    BuildParameters, Graph, LinkThreads, LinkingStopped, Node, NodeData, UnusableGraph, name,
+    BuildParameters, Graph, LinkThreads, Interrupted, Node, NodeData, UnusableGraph, name,
 };
 use super::slots::{PointRef, Slots};
 use super::snapshot::Snapshot;
@@ -176,13 +176,13 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// [`LinkingStopped`] once `stop` returns true.
+    /// [`Interrupted`] once `stop` returns true.
     pub fn link(
         &self,
         points_max: usize,
         threads: impl Into<LinkThreads>,
         stop: &(impl Fn() -> bool + Sync),
-    ) -> Result<usize, LinkingStopped> {
+    ) -> Result<usize, Interrupted> {
         self.link_until(points_max, threads, stop, &|| false)
     }
 
@@ -193,7 +193,7 @@ impl Snapshot {
         threads: impl Into<LinkThreads>,
         stop: &(impl Fn() -> bool + Sync),
         enough: &(impl Fn() -> bool + Sync),
-    ) -> Result<usize, LinkingStopped> {
+    ) -> Result<usize, Interrupted> {
         if self.unlinked() == 0 {
             return Ok(0);
         }
@@ -210,7 +210,7 @@ impl Snapshot {
 
     /// Repairs linked points that no walk can reach. A point may become unreachable when its neighbours get nearer ones.
     /// [`link`](Self::link) repairs them too, each time the graph has grown by a sixteenth.
-    pub fn repair(&self, stop: &impl Fn() -> bool) -> Result<(), LinkingStopped> {
+    pub fn repair(&self, stop: &impl Fn() -> bool) -> Result<(), Interrupted> {
         self.graph.get().map_or(Ok(()), |graph| graph.repair(&|node| self.slot(node), stop))
     }
 

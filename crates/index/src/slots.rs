@@ -18,7 +18,7 @@ use std::sync::Arc;
 use vectorizer_log::{Metric, Payload, PointId, Text, VectorParameters};
 
 use super::distance::inverse_norm;
-use super::graph::LinkingStopped;
+use super::graph::Interrupted;
 use super::prefetch::prefetch;
 use crate::memory::{is_large, list, shared};
 
@@ -475,11 +475,11 @@ impl Slots {
 
     /// Copies all points to new slots without gaps, in the same order. Takes time proportional to their number, which the
     /// writes that deleted as many slots have paid for. Calls `stop` before each block.
-    pub(super) fn compacted(&self, stop: &impl Fn() -> bool) -> Result<(Self, SlotMap), LinkingStopped> {
+    pub(super) fn compacted(&self, stop: &impl Fn() -> bool) -> Result<(Self, SlotMap), Interrupted> {
         let mut compacted = Self::new(self.dimension, self.metric);
         let mut slot_map = Vec::with_capacity(self.len());
         for block in self.blocks.iter() {
-            LinkingStopped::if_asked(stop)?;
+            Interrupted::check(stop)?;
             for point in block.points() {
                 slot_map.push(point.map_or(SlotMap::NOWHERE, |point| compacted.push_point(point)));
             }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use vectorizer_index::{Hit, LinkingStopped, SearchMode, SearchRequest, Snapshot, UnusableGraph};
+use vectorizer_index::{Hit, Interrupted, SearchMode, SearchRequest, Snapshot, UnusableGraph};
 use vectorizer_log::{Event, Metric, Payload, Point, PointId, Vector};
 use vectorizer_replay::{Projection, Projector};
 
@@ -655,7 +655,7 @@ fn bytes_that_are_no_graph_of_the_collection_are_refused() {
     let mut other = Written::new(Metric::Dot, 6);
     other.upsert(4_200, u64::MAX);
     assert_eq!(other.snapshot().read_graph(&bytes, 1, &|| false), Err(UnusableGraph::Other));
-    let stopped = Err(UnusableGraph::Stopped(LinkingStopped));
+    let stopped = Err(UnusableGraph::Interrupted(Interrupted));
     written.upsert(10, u64::MAX);
     assert_eq!(written.snapshot().read_graph(&bytes, 1, &|| true), stopped);
     assert!(written.snapshot().unlinked() > 0, "a refused graph is in use");

@@ -7,7 +7,7 @@ use vectorizer_log::{
     CollectionId, CollectionName, PayloadPath, Seq, TextParameters, Timestamp, VectorParameters,
 };
 
-use super::super::graph::LinkingStopped;
+use super::super::graph::Interrupted;
 use super::super::ids::Ids;
 use super::super::linking::CollectionGraph;
 use super::super::matches;
@@ -101,7 +101,7 @@ impl StoredCollection {
         let ids =
             order.and_then(|order| Ids::of_ordered(&slots, &order)).ok_or(UnusableCheckpoint::Damaged)?;
         let postings = Postings::of(&slots, &declared, stop)?;
-        let going = || LinkingStopped::if_asked(stop);
+        let going = || Interrupted::check(stop);
         let words = about.texts.map(|texts| matches::text_index_of(&slots, texts, &going)).transpose()?;
         let About { id, name, vectors, texts: _, created_at, last_change, logical_bytes, blocks: _ } = about;
         Ok(Collection {

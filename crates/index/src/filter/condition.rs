@@ -8,7 +8,7 @@ use super::fields::{Fields, Value};
 use super::key::Key;
 use super::number::Number;
 
-/// ConditionSeed condition of a filter.
+/// One condition of a filter.
 #[derive(Clone, Debug)]
 pub(in super::super) enum Condition {
     /// A value at the key equals one of these.

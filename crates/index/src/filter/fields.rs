@@ -72,7 +72,7 @@ impl<'a> Fields<'a> {
 enum Found<'a> {
     /// A member's value. An array counts as its elements.
     Member(&'a RawValue),
-    /// ConditionSeed element of an array. If it is an array itself, it is not expanded.
+    /// One element of an array. If it is an array itself, it is not expanded.
     Element(&'a RawValue),
 }
 
@@ -139,7 +139,7 @@ impl<'a> Object<'a> {
         Self::of(payload.as_str())
     }
 
-    /// Parses an object. ConditionSeed that cannot be parsed has no members.
+    /// Parses an object. One that cannot be parsed has no members.
     pub(super) fn of(text: &'a str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
     }

@@ -16,7 +16,7 @@ use super::Filter;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key(Box<[Step]>);
 
-/// ConditionSeed member, and optionally one element of it.
+/// One member, and optionally one element of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) name: Box<str>,

@@ -11,14 +11,14 @@ use super::{BuildParameters, EntryPoint, Node, Probe, View};
 /// Of neighbours by distance and by product, one in this many is by distance.
 const DISTANCE_SHARE: usize = 4;
 
-/// Linking was stopped before its end.
+/// Background work was interrupted before its end, because `stop` returned true.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("linking was stopped")]
-pub struct LinkingStopped;
+#[error("it was interrupted")]
+pub struct Interrupted;
 
-impl LinkingStopped {
+impl Interrupted {
     /// An error if `stop` returns true.
-    pub(crate) fn if_asked(stop: &impl Fn() -> bool) -> Result<(), Self> {
+    pub(crate) fn check(stop: &impl Fn() -> bool) -> Result<(), Self> {
         if stop() { Err(Self) } else { Ok(()) }
     }
 }
@@ -67,7 +67,7 @@ pub(super) fn link_all(
     live: &(impl Fn(Node) -> bool + Sync),
     LinkThreads { helpers, on_start, after_each }: LinkThreads,
     (stop, enough): (&(impl Fn() -> bool + Sync), &(impl Fn() -> bool + Sync)),
-) -> Result<(usize, Vec<(Node, Node)>), LinkingStopped> {
+) -> Result<(usize, Vec<(Node, Node)>), Interrupted> {
     let next = AtomicUsize::new(0);
     let linker = Linker {
         view,
@@ -113,7 +113,7 @@ pub(super) fn link_all(
         }
     });
     if stopped.into_inner() {
-        return Err(LinkingStopped);
+        return Err(Interrupted);
     }
     let duplicates = linker.duplicates.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok((next.into_inner().min(nodes.len()), duplicates))

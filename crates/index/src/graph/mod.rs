@@ -13,7 +13,7 @@
 //! bytes stands in for all three metrics (see `quantizer`, also for vectors that a byte is not precise enough for).
 //! Walks and linking read only rows, a quarter of the memory of the vectors; the nodes that a walk has found are then
 //! ranked by the vectors themselves. There are two walks. [`View::nearest`] keeps one sorted list, both of the nodes found
-//! and of those to expand. [`View::nearest_accepted`] is_precise searches that must pass over nodes (filters, deleted
+//! and of those to expand. [`View::nearest_accepted`] serves searches that must pass over nodes (filters, deleted
 //! slots): it walks over all nodes and keeps a separate list of those that it may return.
 //!
 //! Of vectors with equal rows, one is linked and stands for its duplicates.
@@ -48,7 +48,7 @@ use crate::memory::{list, table};
 use self::blocks::Block;
 pub(super) use self::bound::Bound;
 use self::level::level;
-pub use self::link::{LinkThreads, LinkingStopped};
+pub use self::link::{LinkThreads, Interrupted};
 use self::quantizer::Probe;
 pub(super) use self::quantizer::Query;
 use self::quantizer::{Precision, Quantizer, SAMPLE_MAX};
@@ -174,7 +174,7 @@ impl Graph {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes a view to searches that on_start from now on.
+    /// Publishes a view to searches that begin from now on.
     fn publish(&self, view: View) {
         let before = std::mem::replace(&mut *self.current(), Arc::new(view));
         // IMPORTANT: not while the lock is held. Freeing it takes milliseconds, and every search that begins would wait.
@@ -182,7 +182,7 @@ impl Graph {
     }
 
     /// Writes codes for the first `encoded` slots, then links the unlinked ones up to `end`. Publishes both to searches that
-    /// on_start after. Calls `stop` every fifty microseconds or between two vectors, and ends early, with some progress, once
+    /// begin after. Calls `stop` every fifty microseconds or between two vectors, and ends early, with some progress, once
     /// `enough` returns true.
     pub(super) fn extend<'a>(
         &self,
@@ -191,7 +191,7 @@ impl Graph {
         threads: LinkThreads,
         stop: &(impl Fn() -> bool + Sync),
         enough: &(impl Fn() -> bool + Sync),
-    ) -> Result<(), LinkingStopped> {
+    ) -> Result<(), Interrupted> {
         let _alone = self.linking.lock().unwrap_or_else(PoisonError::into_inner);
         let mut view = View::clone(&self.view());
         let encoded = encoded.min(RankedNode::NODES_MAX);
@@ -202,7 +202,7 @@ impl Graph {
             #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
             for node in some.start as Node..some.end as Node {
                 if (node as usize).is_multiple_of(STOP_CHECK_INTERVAL) {
-                    LinkingStopped::if_asked(stop)?;
+                    Interrupted::check(stop)?;
                 }
                 let slot = slot(node);
                 view.push(slot.id.map_or(0, |id| level(id, view.parameters.m)), slot.vector);
@@ -239,7 +239,7 @@ impl Graph {
         &self,
         slot: &impl Fn(Node) -> NodeData<'a>,
         stop: &impl Fn() -> bool,
-    ) -> Result<(), LinkingStopped> {
+    ) -> Result<(), Interrupted> {
         let _alone = self.linking.lock().unwrap_or_else(PoisonError::into_inner);
         let mut view = View::clone(&self.view());
         repair::repair(&view, &|node| slot(node).id.is_some(), stop)?;
@@ -278,7 +278,7 @@ impl View {
         slot: &impl Fn(Node) -> NodeData<'a>,
         added: Range<usize>,
         stop: &impl Fn() -> bool,
-    ) -> Result<(), LinkingStopped> {
+    ) -> Result<(), Interrupted> {
         let sample = |range: Range<usize>, count: usize| {
             let step = range.len().div_ceil(count.max(1)).max(1);
             range.clone().step_by(step).map(move |start| {
@@ -322,7 +322,7 @@ impl View {
             if quantizer.is_precise(&tested, stop)? { quantizer } else { quantizer.with_floats() };
         self.quantizer = Arc::new(quantizer);
         for (number, block) in (0..).zip(&mut self.blocks) {
-            LinkingStopped::if_asked(stop)?;
+            Interrupted::check(stop)?;
             let first = number * Block::NODES;
             let nodes = Block::NODES.min(self.encoded - first);
             #[expect(clippy::cast_possible_truncation, reason = "a view holds no more nodes than that")]
@@ -339,7 +339,7 @@ impl View {
         threads: LinkThreads,
         stop: &(impl Fn() -> bool + Sync),
         enough: &(impl Fn() -> bool + Sync),
-    ) -> Result<usize, LinkingStopped> {
+    ) -> Result<usize, Interrupted> {
         let entry = AtomicU64::new(self.entry.map_or(0, EntryPoint::pack));
         let (done, duplicates) = link::link_all(self, &entry, nodes, live, threads, (stop, enough))?;
         self.entry = EntryPoint::unpack(entry.into_inner());

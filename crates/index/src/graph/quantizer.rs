@@ -34,7 +34,7 @@ use vectorizer_log::Metric;
 
 use super::STOP_CHECK_INTERVAL;
 use super::bound::{Bound, Lengths};
-use super::link::LinkingStopped;
+use super::link::Interrupted;
 use crate::{distance, sums};
 
 /// The unit of rows: a whole cache line, so that a walk loads no line that it does not need.
@@ -190,15 +190,15 @@ impl Quantizer {
         &self,
         sample: &[&[f32]],
         stop: &impl Fn() -> bool,
-    ) -> Result<bool, LinkingStopped> {
+    ) -> Result<bool, Interrupted> {
         if self.precision == Precision::Float || sample.len() <= NEAREST {
             return Ok(true);
         }
         let precise = self.with_floats();
-        let rows = |quantizer: &Self| -> Result<Vec<Vec<CacheLine>>, LinkingStopped> {
+        let rows = |quantizer: &Self| -> Result<Vec<Vec<CacheLine>>, Interrupted> {
             let mut rows = Vec::with_capacity(sample.len());
             for some in sample.chunks(STOP_CHECK_INTERVAL) {
-                LinkingStopped::if_asked(stop)?;
+                Interrupted::check(stop)?;
                 rows.extend(some.iter().map(|vector| quantizer.row(vector)));
             }
             Ok(rows)
@@ -207,7 +207,7 @@ impl Quantizer {
         let (mut right, mut all) = (0.0, 0.0);
         let (mut probe, mut exact_probe) = (Probe::default(), Probe::default());
         for query in (0..sample.len()).step_by(sample.len().div_ceil(QUERIES)) {
-            LinkingStopped::if_asked(stop)?;
+            Interrupted::check(stop)?;
             probe.set(&rows[query], Precision::Byte);
             exact_probe.set(&exact[query], Precision::Float);
             let mut ranked: Vec<(f32, f32)> = (0..sample.len())

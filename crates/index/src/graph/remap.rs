@@ -3,19 +3,19 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::link::{LinkingStopped, links, replace};
+use super::link::{Interrupted, links, replace};
 use super::scratch::{RankedNode, WalkScratch, scratch};
 use super::{EntryPoint, Graph, Node, View, repair};
 
 impl Graph {
-    /// This graph with the numbers of `new_number`, without the nodes that have no new number. A node that had a deleted neighbour
+    /// This graph with the numbers that `new_number` returns, without the nodes that have no new number. A node that had a deleted neighbour
     /// selects its neighbours again, among the remaining ones and the neighbours of the deleted ones. The place of a deleted
     /// node that has duplicates goes to one of them.
     pub(in super::super) fn remapped(
         &self,
         new_number: impl Fn(Node) -> Option<Node>,
         stop: &impl Fn() -> bool,
-    ) -> Result<Self, LinkingStopped> {
+    ) -> Result<Self, Interrupted> {
         let old = self.view();
         let mut new = View::empty(Arc::clone(&old.quantizer), old.parameters);
         let successors = old.successors(&new_number);
@@ -38,7 +38,7 @@ impl Graph {
         let mut reselected = Vec::new();
         for node in nodes().filter(|node| !duplicates.contains(node)) {
             let Some(renumbered) = place(node) else { continue };
-            LinkingStopped::if_asked(stop)?;
+            Interrupted::check(stop)?;
             let (block, offset) = old.block(node);
             let top = block.level(offset);
             if new.entry.is_none_or(|entry| top > entry.level) {

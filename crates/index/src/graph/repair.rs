@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-use super::link::{LinkingStopped, links};
+use super::link::{Interrupted, links};
 use super::scratch::{RankedNode, scratch};
 use super::{Node, View};
 
@@ -20,7 +20,7 @@ pub(super) fn repair(
     view: &View,
     live: &impl Fn(Node) -> bool,
     stop: &impl Fn() -> bool,
-) -> Result<(), LinkingStopped> {
+) -> Result<(), Interrupted> {
     let Some(entry) = view.entry else { return Ok(()) };
     let duplicates: HashSet<Node> = view.duplicates.values().flatten().copied().collect();
     let stands = |node: Node| live(node) || view.duplicates(node).iter().any(|duplicate| live(*duplicate));
@@ -39,7 +39,7 @@ pub(super) fn repair(
             if reached.has(node) {
                 continue;
             }
-            LinkingStopped::if_asked(stop)?;
+            Interrupted::check(stop)?;
             let mut probe = std::mem::take(&mut scratch.probe);
             probe.set(view.row(node), view.quantizer.precision());
             // Not from a level above, where the only link may lead to this node.
@@ -74,14 +74,14 @@ impl Reached {
         self.0[node as usize]
     }
 
-    fn spread(&mut self, view: &View, from: Node, stop: &impl Fn() -> bool) -> Result<(), LinkingStopped> {
+    fn spread(&mut self, view: &View, from: Node, stop: &impl Fn() -> bool) -> Result<(), Interrupted> {
         let mut open = vec![from];
         self.0[from as usize] = true;
         let mut looked_at: usize = 0;
         while let Some(node) = open.pop() {
             looked_at += 1;
             if looked_at.is_multiple_of(STOP_CHECK_INTERVAL) {
-                LinkingStopped::if_asked(stop)?;
+                Interrupted::check(stop)?;
             }
             let (block, offset) = view.block(node);
             for next in links(block.neighbours(offset, 0)) {

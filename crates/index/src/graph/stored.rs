@@ -24,7 +24,7 @@ use vectorizer_log::Metric;
 
 use super::blocks::NONE;
 use super::level::level;
-use super::link::{self, LinkThreads, LinkingStopped, links};
+use super::link::{self, LinkThreads, Interrupted, links};
 use super::quantizer::{Precision, Quantizer};
 use super::scratch::{RankedNode, WalkScratch, scratch};
 use super::{BuildParameters, EntryPoint, Graph, Node, NodeData, View, repair};
@@ -55,9 +55,9 @@ pub enum UnusableGraph {
     /// It was written by another version, or for a collection of another kind.
     #[error("it is of another kind")]
     Other,
-    /// Linking the points written since was stopped.
+    /// Linking the points written since was interrupted.
     #[error(transparent)]
-    Stopped(#[from] LinkingStopped),
+    Interrupted(#[from] Interrupted),
 }
 
 impl View {
@@ -141,7 +141,7 @@ impl Graph {
         let mut unknown = Vec::new();
         #[expect(clippy::cast_possible_truncation, reason = "no more slots are taken")]
         for node in 0..end.min(RankedNode::NODES_MAX) as Node {
-            LinkingStopped::if_asked(stop)?;
+            Interrupted::check(stop)?;
             let NodeData { id, vector } = slot(node);
             if vector.len() != stored.dimension {
                 return Err(UnusableGraph::Other);

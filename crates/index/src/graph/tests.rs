@@ -56,7 +56,7 @@ impl Linked {
         linked
     }
 
-    fn extend(&self, end: usize, stop: &(impl Fn() -> bool + Sync)) -> Result<(), LinkingStopped> {
+    fn extend(&self, end: usize, stop: &(impl Fn() -> bool + Sync)) -> Result<(), Interrupted> {
         self.graph.extend(&|node| self.slot(node), (end, self.vectors.len()), 2.into(), stop, &|| false)
     }
 
@@ -241,13 +241,13 @@ fn it_is_asked_whether_to_stop_while_rows_are_written_and_nodes_looked_at_too() 
     };
     linked.graph.repair(&|node| linked.slot(node), &stop_at(usize::MAX)).unwrap();
     assert!(asked.load(Ordering::Relaxed) >= 5_000 / 400, "{asked:?}");
-    assert_eq!(linked.graph.repair(&|node| linked.slot(node), &stop_at(5)), Err(LinkingStopped));
+    assert_eq!(linked.graph.repair(&|node| linked.slot(node), &stop_at(5)), Err(Interrupted));
     let graph = graph(Metric::Euclidean);
     let extend = |most| {
         let stop = stop_at(most);
         graph.extend(&|node| linked.slot(node), (1, 5_000), 1.into(), &stop, &|| false)
     };
-    assert_eq!(extend(100), Err(LinkingStopped));
+    assert_eq!(extend(100), Err(Interrupted));
     assert_eq!(graph.view().encoded(), 0);
     extend(usize::MAX).unwrap();
     assert!(asked.load(Ordering::Relaxed) >= 5_000 / 40, "{asked:?}");

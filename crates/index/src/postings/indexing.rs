@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::field::{Field, Presence};
 use super::{FIELD_BYTES, Postings};
 use crate::filter::each_member;
-use crate::graph::LinkingStopped;
+use crate::graph::Interrupted;
 use crate::slots::{PointRef, Slots};
 
 /// Paths that were left out get fields once this share of the room is free. Building fields reads all payloads, so it is
@@ -25,9 +25,9 @@ impl NewFields {
         &mut self,
         slots: &Slots,
         stop: &impl Fn() -> bool,
-    ) -> Result<(), LinkingStopped> {
+    ) -> Result<(), Interrupted> {
         for (number, point) in (0..).zip(slots.blocks().iter().flat_map(|block| block.points())) {
-            LinkingStopped::if_asked(stop)?;
+            Interrupted::check(stop)?;
             self.update(number, point, Presence::Added);
         }
         Ok(())

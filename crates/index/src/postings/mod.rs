@@ -44,7 +44,7 @@ use std::collections::BTreeMap;
 use vectorizer_log::{Payload, PayloadPath};
 
 use super::filter::{Key, MemberValue, each_member};
-use super::graph::LinkingStopped;
+use super::graph::Interrupted;
 use super::slots::Slots;
 use crate::memory::{allocated, tree};
 use bitmap::Bitmap;
@@ -91,10 +91,10 @@ impl Postings {
         slots: &Slots,
         declared: &Declared,
         stop: &impl Fn() -> bool,
-    ) -> Result<Self, LinkingStopped> {
+    ) -> Result<Self, Interrupted> {
         let mut postings = Self { declared: declared.clone(), ..Self::default() };
         for (number, point) in (0..).zip(slots.blocks().iter().flat_map(|block| block.points())) {
-            LinkingStopped::if_asked(stop)?;
+            Interrupted::check(stop)?;
             if let Some(point) = point {
                 postings.add(number, point.payload());
             }
