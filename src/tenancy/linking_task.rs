@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use vectorizer_index::{
-    Collection, Compaction, Indexing, LinkThreads, Interrupted, Snapshot, UnusableGraph,
-};
+use vectorizer_index::{Collection, Compaction, Indexing, Interrupted, LinkThreads, Snapshot, UnusableGraph};
 use vectorizer_log::CollectionId;
 
 use super::graph_files::GraphFiles;

@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::graph::Interrupted;
+use crate::interrupted::Interrupted;
 
 const MAGIC: &[u8; 8] = b"VZCHECK1";
 const HASH_BYTES: usize = 32;

@@ -10,19 +10,21 @@ use vectorizer_log::{
 };
 
 use super::change::{Change, InvalidEvent};
-use super::compaction::{Compaction, Removed};
+use super::compaction::Compaction;
 use super::filter::Filter;
+use super::graph_cell::{CollectionGraph, UNLINKED_NUMBERS_MAX, UNSEARCHED_NUMBERS_MAX, vectors_of};
 use super::ids::Ids;
 use super::indexing::Indexing;
-use super::linking::{CollectionGraph, UNLINKED_NUMBERS_MAX, UNSEARCHED_NUMBERS_MAX, vectors_of};
-use super::matches;
+use super::matches::TextMatches;
 use super::postings::{Indexes, PayloadIndex, Postings, WorkBudget};
+use super::removed::Removed;
 use super::selection::Selection;
 use super::slots::{PointRef, Slot, SlotMap, Slots, StoredPoint};
 use super::snapshot::Snapshot;
+use super::texts;
 use crate::logical_size::vector_logical_bytes;
 use crate::memory::{HeapBytes, HeldBytes, allocated};
-use crate::text::{TextIndex, TextIndexSize};
+use crate::text::{TextIndex, TextIndexSize, TextQuery};
 pub(super) use stored::{FrozenCollection, StoredCollection};
 
 /// A write compacts at most this many logical bytes itself, which takes some milliseconds.
@@ -170,18 +172,6 @@ impl Collection {
         self.postings.declared().iter()
     }
 
-    pub(super) fn postings(&self) -> &Postings {
-        &self.postings
-    }
-
-    pub(super) fn texts(&self) -> Option<&TextIndex> {
-        self.texts.as_ref()
-    }
-
-    pub(super) fn slots(&self) -> &Slots {
-        &self.slots
-    }
-
     /// When it was created.
     pub fn created_at(&self) -> Timestamp {
         self.created_at
@@ -306,6 +296,21 @@ impl Collection {
         }
     }
 
+    /// The texts that share a word with `query`, as of now; `None` if points have no texts.
+    pub fn look_up(&self, query: &TextQuery) -> Option<TextMatches> {
+        Some(TextMatches::new(self.texts.as_ref()?.look_up(query), self.slots.clone()))
+    }
+
+    /// Whether stored payloads have paths to index.
+    pub fn needs_indexing(&self) -> bool {
+        self.postings.needs_fields()
+    }
+
+    /// Begins to index all paths that are due. Cheap.
+    pub fn indexing(&self) -> Indexing {
+        Indexing::begin(&self.postings, self.snapshot())
+    }
+
     pub(super) fn existing(&self, id: &PointId) -> Result<Slot, InvalidEvent> {
         self.slot_of(id).ok_or_else(|| InvalidEvent::UnknownPoint { id: id.clone() })
     }
@@ -349,7 +354,7 @@ impl Collection {
             let vector = vector.map_or(&[][..], Vector::as_dense);
             let slot = self.slots.push(vector, id, payload.cloned(), text.cloned());
             self.postings.add(slot.number(), payload);
-            matches::add(&mut self.texts, slot, text);
+            texts::add(&mut self.texts, slot, text);
             match self.ids.insert(&self.slots, slot) {
                 Some(replaced) => {
                     change.vectors_replaced += 1;
@@ -397,13 +402,13 @@ impl Collection {
 
     /// Makes a declared path like all others. Returns its index if there is no room for it any more.
     pub(super) fn drop_index(&mut self, path: &PayloadPath) -> Option<Removed> {
-        self.postings.undeclare(path.as_str()).map(Removed::from)
+        self.postings.undeclare(path.as_str()).map(Removed::new)
     }
 
     fn delete_slot(&mut self, slot: Slot) {
         let point = self.slots.point(slot);
         self.postings.remove(slot.number(), point.and_then(PointRef::payload));
-        matches::remove(&mut self.texts, slot, point.and_then(PointRef::text));
+        texts::remove(&mut self.texts, slot, point.and_then(PointRef::text));
         self.slots.delete(slot);
     }
 
@@ -431,7 +436,7 @@ impl Collection {
     /// second value is the memory that is not needed any more: the old slots, or the compaction.
     pub(super) fn install(&mut self, mut compaction: Compaction) -> (bool, Removed) {
         if !self.graph.is_same_as(&compaction.base_graph) {
-            return (false, compaction.into());
+            return (false, Removed::new(compaction));
         }
         compaction.catch_up(&self.slots);
         let Compaction { slots, slot_map, postings, texts, graph, unindexed, base: _, base_graph: _ } =
@@ -443,7 +448,7 @@ impl Collection {
         let mut texts = self.texts.is_some().then_some(texts.take()).flatten();
         self.replace_slots(slots, slot_map, postings, &mut texts);
         compaction.texts = texts;
-        (true, compaction.into())
+        (true, Removed::new(compaction))
     }
 
     /// Adds indexes of more paths, brought up to date. Returns `false` if the slots were compacted meanwhile. The second
@@ -454,7 +459,7 @@ impl Collection {
             indexing.catch_up(&self.slots);
             self.postings.take_fields(&mut indexing.fields);
         }
-        (is_in_time, indexing.into())
+        (is_in_time, Removed::new(indexing))
     }
 
     /// Replaces the slots by others that hold the same points. The arguments receive the old values.

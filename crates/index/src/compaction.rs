@@ -6,14 +6,12 @@
 
 use std::sync::Arc;
 
-use super::collection::Collection;
-use super::graph::Interrupted;
-use super::indexing::Indexing;
-use super::linking::GraphCell;
-use super::matches;
+use super::graph_cell::GraphCell;
 use super::postings::{Field, Postings};
 use super::slots::{SlotMap, Slots};
 use super::snapshot::Snapshot;
+use super::texts;
+use crate::interrupted::Interrupted;
 use crate::text::TextIndex;
 
 /// The points of a snapshot in new slots, without the deleted ones, with their indexes and graph.
@@ -30,46 +28,6 @@ pub struct Compaction {
     pub(super) unindexed: Vec<Field>,
     /// The graph of the snapshot. A collection that still has it also has the slots that `slot_map` maps.
     pub(super) base_graph: Arc<GraphCell>,
-}
-
-/// Memory that a change has taken out of a projection. Dropping it takes time proportional to what it held, so it is
-/// returned to the caller, who drops it on a thread that no request waits for.
-#[derive(Debug)]
-#[must_use = "drop it on a thread that no request waits for"]
-pub struct Removed {
-    _kind: RemovedKind,
-}
-
-#[derive(Debug)]
-enum RemovedKind {
-    Collection { _collection: Box<Collection> },
-    Compaction { _compaction: Box<Compaction> },
-    Indexing { _indexing: Box<Indexing> },
-    Field { _field: Box<Field> },
-}
-
-impl From<Collection> for Removed {
-    fn from(collection: Collection) -> Self {
-        Self { _kind: RemovedKind::Collection { _collection: Box::new(collection) } }
-    }
-}
-
-impl From<Compaction> for Removed {
-    fn from(compaction: Compaction) -> Self {
-        Self { _kind: RemovedKind::Compaction { _compaction: Box::new(compaction) } }
-    }
-}
-
-impl From<Indexing> for Removed {
-    fn from(indexing: Indexing) -> Self {
-        Self { _kind: RemovedKind::Indexing { _indexing: Box::new(indexing) } }
-    }
-}
-
-impl From<Field> for Removed {
-    fn from(field: Field) -> Self {
-        Self { _kind: RemovedKind::Field { _field: Box::new(field) } }
-    }
 }
 
 impl Compaction {
@@ -93,8 +51,8 @@ impl Compaction {
             }
             // A point that stays in its slot keeps its text.
             match (before, after) {
-                (Some(before), None) => matches::remove(texts, slot, before.text()),
-                (None, Some(after)) => matches::add(texts, slot, after.text()),
+                (Some(before), None) => texts::remove(texts, slot, before.text()),
+                (None, Some(after)) => texts::add(texts, slot, after.text()),
                 (Some(_), Some(_)) | (None, None) => {}
             }
         });
@@ -117,7 +75,7 @@ impl Snapshot {
             graph.get_or_init(|| remapped);
         }
         let postings = Postings::of(&slots, &self.declared, stop)?;
-        let texts = Some(matches::text_index_of(&slots, self.texts, &|| Interrupted::check(stop))?);
+        let texts = Some(texts::index(&slots, self.texts, &|| Interrupted::check(stop))?);
         let base_graph = Arc::clone(&self.graph);
         let (base, graph, unindexed) = (self.slots.clone(), Arc::new(graph), Vec::new());
         Ok(Compaction { base, slots, slot_map, postings, texts, graph, unindexed, base_graph })

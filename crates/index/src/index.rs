@@ -10,8 +10,9 @@ use vectorizer_log::{
 
 use super::change::{Change, InvalidEvent};
 use super::collection::Collection;
-use super::compaction::{Compaction, Removed};
+use super::compaction::Compaction;
 use super::indexing::Indexing;
+use super::removed::Removed;
 use crate::memory::{HeapBytes, HeldBytes, tree};
 pub use stored::{FrozenIndex, StoredIndex};
 
@@ -165,7 +166,7 @@ impl Index {
                     bytes_removed: collection.logical_bytes(),
                     ..Change::default()
                 };
-                Ok((change, Some(collection.into())))
+                Ok((change, Some(Removed::new(collection))))
             }
             Event::VectorsUpserted { collection, points } => {
                 Ok((self.change(*collection, |collection| collection.upsert(record.seq, points))?, None))
@@ -201,7 +202,7 @@ impl Index {
             Some(collection) => {
                 counted(&mut self.collections_bytes, collection, |collection| collection.install(compaction))
             }
-            None => (false, compaction.into()),
+            None => (false, Removed::new(compaction)),
         }
     }
 
@@ -212,7 +213,7 @@ impl Index {
             Some(collection) => counted(&mut self.collections_bytes, collection, |collection| {
                 collection.install_indexing(indexing)
             }),
-            None => (false, indexing.into()),
+            None => (false, Removed::new(indexing)),
         }
     }
 

@@ -1,17 +1,16 @@
 //! Indexing of stored payloads, for paths that were declared or that have got room after they were left out.
 //!
-//! The linker does it: [`Collection::indexing`] begins it, [`Indexing::gather`] reads all payloads in the background, and
+//! The linker does it: [`Collection::indexing`](crate::Collection::indexing) begins it, [`Indexing::gather`] reads all payloads in the background, and
 //! [`Index::install_indexing`](crate::Index::install_indexing) adds the result, with all writes since applied to it.
 //! Until then filters on these paths read payloads.
 
 use std::sync::Arc;
 
-use super::collection::Collection;
-use super::graph::Interrupted;
-use super::linking::GraphCell;
-use super::postings::NewFields;
+use super::graph_cell::GraphCell;
+use super::postings::{NewFields, Postings};
 use super::slots::Slots;
 use super::snapshot::Snapshot;
+use crate::interrupted::Interrupted;
 
 /// Indexes of some paths, built beside a collection.
 #[derive(Debug)]
@@ -23,20 +22,13 @@ pub struct Indexing {
     pub(super) base_graph: Arc<GraphCell>,
 }
 
-impl Collection {
-    /// Whether stored payloads have paths to index.
-    pub fn needs_indexing(&self) -> bool {
-        self.postings().needs_fields()
-    }
-
-    /// Begins to index all paths that are due. Cheap.
-    pub fn indexing(&self) -> Indexing {
-        let Snapshot { slots, graph, .. } = self.snapshot();
-        Indexing { fields: self.postings().new_fields(), base: slots, base_graph: graph }
-    }
-}
-
 impl Indexing {
+    /// Begins to index all paths that are due in `postings`, which are of `snapshot`.
+    pub(super) fn begin(postings: &Postings, snapshot: Snapshot) -> Self {
+        let Snapshot { slots, graph, .. } = snapshot;
+        Self { fields: postings.new_fields(), base: slots, base_graph: graph }
+    }
+
     /// Reads all payloads, as of the beginning. Calls `stop` before each.
     pub fn gather(&mut self, stop: &impl Fn() -> bool) -> Result<(), Interrupted> {
         self.fields.gather(&self.base, stop)

@@ -3,23 +3,23 @@
 //! [`Index`] holds the collections of one tenant. It changes by [records](vectorizer_log::Record) alone, and
 //! answers searches by vector, by filter and by [words](TextQuery).
 //!
-//! - `index`: all collections of a tenant; `collection`: one collection; `ids`: the slot of each id.
+//! - `index`: all collections of a tenant; `collection`: one collection; `ids`: its slots in the order of ids.
 //! - `slots`: the points themselves, in append-only blocks that readers share with the writer.
 //! - `snapshot`: a collection as of one moment, readable without a lock while writes go on.
-//! - `search`, `distance`: the best points by score, and the scores.
-//! - `filter`: conditions on ids and payloads; `postings`: which slots hold which values; `selection`: what a
-//!   filter selects, as far as the postings tell; `filter_plan`: whether that is for a scan or a walk.
-//! - `indexing`: postings for payloads that were there before their path was indexed.
-//! - `text`: the full-text index; `matches`: the best points by the words of their texts; `fusion`: one ranking
-//!   of that and the one by vector.
-//! - `pool`: reusable working memory, so that a search allocates nothing but its answer.
-//! - `change`: what an event did, and why one cannot happen; `estimate`: what it would do.
-//! - `checkpoint`: the sections of a checkpoint; `memory`: accounting of the heap.
+//! - `search`, `distance`, `sums`: the best points by score, and the scores.
+//! - `filter`: conditions on ids and payloads; `postings`: the slots of each value; `selection`: the candidates of a
+//!   filter; `filter_plan`: whether a search walks or scans them.
+//! - `graph`: approximate search; `graph_cell`: a collection's graph; `linking`: linking points into it.
+//! - `text`: the full-text index; `texts`: that of a collection; `matches`: search in it; `fusion`: one ranking made of
+//!   two.
+//! - `compaction`, `indexing`: background work on a collection; `interrupted`: its end; `removed`: memory to drop later.
+//! - `change`: what an event changes, and why an event is invalid; `estimate`: the change before it is made.
+//! - `checkpoint`: the sections of a checkpoint; `memory`: accounting of heap memory; `logical_size`: the size of a point.
+//! - `pool`, `prefetch`: buffers and caches of searches.
 //!
-//! A collection of some size has a `graph` beside its slots, linked behind the writes (`linking`); searches
-//! of smaller ones are exact: they score every vector. A slot never changes its vector and is never used
-//! twice between compactions, so a graph links slots, postings list them, and a snapshot carries the
-//! graph along with the blocks.
+//! A collection of more than a few thousand points has a graph, which is linked in the background after the writes.
+//! Searches of smaller ones are exact: they compare every vector. A slot never changes its vector and is not reused
+//! before the next compaction. So a graph links slots, postings list slots, and a snapshot shares the graph and the blocks.
 
 mod change;
 pub mod checkpoint;
@@ -31,9 +31,11 @@ mod filter;
 mod filter_plan;
 mod fusion;
 mod graph;
+mod graph_cell;
 mod ids;
 mod index;
 mod indexing;
+mod interrupted;
 mod linking;
 mod logical_size;
 mod matches;
@@ -41,25 +43,29 @@ pub mod memory;
 mod pool;
 mod postings;
 mod prefetch;
+mod removed;
 mod search;
 mod selection;
 mod slots;
 mod snapshot;
 mod sums;
 mod text;
+mod texts;
 
 pub use change::{Change, InvalidEvent};
 pub use collection::Collection;
-pub use compaction::{Compaction, Removed};
+pub use compaction::Compaction;
 pub use filter::{Filter, InvalidFilter, InvalidIndexPath, InvalidKey, Key, Unconditional};
 pub use fusion::{FUSED_DEPTH, fused};
-pub use graph::{LinkThreads, Interrupted, UnusableGraph};
+pub use graph::{LinkThreads, UnusableGraph};
 pub use index::{FrozenIndex, Index, StoredIndex};
 pub use indexing::Indexing;
+pub use interrupted::Interrupted;
 pub use logical_size::{VECTOR_OVERHEAD_BYTES, vector_logical_bytes};
 pub use matches::{TextMatches, TextRequest};
 pub use memory::HeldBytes;
 pub use postings::{IndexState, Indexes, PayloadIndex};
+pub use removed::Removed;
 pub use search::{Hit, InvalidQuery, SearchMode, SearchRequest};
 pub use selection::Selection;
 pub use slots::StoredPoint;

@@ -1,13 +1,10 @@
 //! Full-text search in a collection.
 
-use vectorizer_log::{Text, TextParameters};
-
-use super::collection::Collection;
 use super::filter_plan::FilterPlan;
 use super::search::{Best, Hit, Order};
 use super::selection::Selection;
-use super::slots::{PointRef, Slot, Slots};
-use crate::text::{QueryPostings, TextIndex, TextQuery};
+use super::slots::Slots;
+use crate::text::QueryPostings;
 
 /// A search among the texts that share a word with a query.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +25,11 @@ pub struct TextMatches {
 }
 
 impl TextMatches {
+    /// The documents of `found`, which are numbers of `slots`.
+    pub(super) fn new(found: QueryPostings, slots: Slots) -> Self {
+        Self { found, slots }
+    }
+
     /// The best points by BM25 (k1 = 1.2, b = 0.75), best first, equal scores in the order of ids. If there are fewer than
     /// `limit` hits, no more points share a word with the query, match the filter and reach the threshold.
     pub fn search(&self, request: &TextRequest<'_>) -> Vec<Hit> {
@@ -56,42 +58,5 @@ impl TextMatches {
     /// Whether a search with this filter may have to read payloads.
     pub fn reads_payloads(&self, filter: Option<&Selection>) -> bool {
         FilterPlan::of(filter, &self.slots).filter.is_some()
-    }
-}
-
-impl Collection {
-    /// The texts that share a word with `query`, as of now; `None` if points have no texts.
-    pub fn look_up(&self, query: &TextQuery) -> Option<TextMatches> {
-        Some(TextMatches { found: self.texts()?.look_up(query), slots: self.slots().clone() })
-    }
-}
-
-/// A full-text index of all points in these slots. Calls `stop` before each.
-pub(super) fn text_index_of<E>(
-    slots: &Slots,
-    parameters: TextParameters,
-    stop: &impl Fn() -> Result<(), E>,
-) -> Result<TextIndex, E> {
-    let mut texts = TextIndex::new(parameters.language);
-    for (number, point) in (0..).zip(slots.blocks().iter().flat_map(|block| block.points())) {
-        stop()?;
-        if let Some(text) = point.and_then(PointRef::text) {
-            texts.add(number, text.as_str());
-        }
-    }
-    Ok(texts)
-}
-
-/// Adds the text of the point in `slot`.
-pub(super) fn add(texts: &mut Option<TextIndex>, slot: Slot, text: Option<&Text>) {
-    if let (Some(texts), Some(text)) = (texts, text) {
-        texts.add(slot.number(), text.as_str());
-    }
-}
-
-/// Removes the text of the point in `slot`.
-pub(super) fn remove(texts: &mut Option<TextIndex>, slot: Slot, text: Option<&Text>) {
-    if let (Some(texts), Some(text)) = (texts, text) {
-        texts.remove(slot.number(), text.as_str());
     }
 }

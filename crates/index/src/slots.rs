@@ -18,8 +18,8 @@ use std::sync::Arc;
 use vectorizer_log::{Metric, Payload, PointId, Text, VectorParameters};
 
 use super::distance::inverse_norm;
-use super::graph::Interrupted;
 use super::prefetch::prefetch;
+use crate::interrupted::Interrupted;
 use crate::memory::{is_large, list, shared};
 
 /// About how many numbers a block holds: 512 KiB of `f32`. Large enough for a scan to stream, small enough to copy

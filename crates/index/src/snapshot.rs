@@ -9,7 +9,7 @@ use super::distance;
 use super::filter::Filter;
 use super::filter_plan::FilterPlan;
 use super::graph::{Graph, Node, Query, View};
-use super::linking::GraphCell;
+use super::graph_cell::GraphCell;
 use super::pool::Pool;
 use super::postings::Declared;
 use super::search::{Best, Hit, InvalidQuery, Order, SearchMode, SearchRequest};

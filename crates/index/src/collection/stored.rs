@@ -7,14 +7,14 @@ use vectorizer_log::{
     CollectionId, CollectionName, PayloadPath, Seq, TextParameters, Timestamp, VectorParameters,
 };
 
-use super::super::graph::Interrupted;
+use super::super::graph_cell::CollectionGraph;
 use super::super::ids::Ids;
-use super::super::linking::CollectionGraph;
-use super::super::matches;
 use super::super::postings::{Declared, Postings};
 use super::super::slots::{Slot, Slots};
+use super::super::texts;
 use super::Collection;
 use crate::checkpoint::{SectionKind, SectionReader, SectionWriter, UnusableCheckpoint, le_bytes};
+use crate::interrupted::Interrupted;
 
 const COLLECTION: SectionKind = SectionKind { tag: *b"COLL", version: 2 };
 const ORDER: SectionKind = SectionKind { tag: *b"ORDR", version: 1 };
@@ -102,7 +102,7 @@ impl StoredCollection {
             order.and_then(|order| Ids::of_ordered(&slots, &order)).ok_or(UnusableCheckpoint::Damaged)?;
         let postings = Postings::of(&slots, &declared, stop)?;
         let going = || Interrupted::check(stop);
-        let words = about.texts.map(|texts| matches::text_index_of(&slots, texts, &going)).transpose()?;
+        let words = about.texts.map(|texts| texts::index(&slots, texts, &going)).transpose()?;
         let About { id, name, vectors, texts: _, created_at, last_change, logical_bytes, blocks: _ } = about;
         Ok(Collection {
             id,

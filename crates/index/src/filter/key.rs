@@ -10,8 +10,6 @@ use std::str::Chars;
 
 use vectorizer_log::PayloadPath;
 
-use super::Filter;
-
 /// A path to a value: the names of the members on it. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key(Box<[Step]>);
@@ -100,7 +98,7 @@ impl Key {
     /// The longest key, in bytes.
     pub const BYTES_MAX: usize = 1024;
     /// The most steps of a key.
-    pub const STEPS_MAX: usize = Filter::KEY_STEPS_MAX;
+    pub const STEPS_MAX: usize = 32;
 
     /// Parses a key.
     pub fn parse(text: &str) -> Result<Self, InvalidKey> {

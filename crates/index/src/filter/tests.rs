@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use vectorizer_log::Payload;
 
-use super::Filter;
+use super::expression::Filter;
 
 /// The deepest nesting of objects and arrays.
 const DEPTH_MAX: usize = 64;

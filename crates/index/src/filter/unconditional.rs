@@ -1,7 +1,6 @@
 //! Whether a filter is unconditional: a deletion by filter refuses one that matches every point.
 
-use super::Filter;
-use super::condition::Condition;
+use super::expression::{Condition, Filter};
 
 /// Why a filter matches points without a condition on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,10 +1,11 @@
 //! Blocks of nodes, with their quantized codes and their neighbours.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::quantizer::{CacheLine, Quantizer};
-use super::{BuildParameters, Node};
+use super::node::{BuildParameters, Node, RankedNode};
+use super::quantizer::Quantizer;
+use super::row::CacheLine;
 use crate::memory::{list, shared};
 
 /// An unused place in a list of neighbours; all places after it are unused too.
@@ -115,4 +116,17 @@ impl Block {
 
 fn unlinked(places: usize) -> Arc<[AtomicU32]> {
     std::iter::repeat_with(|| AtomicU32::new(NONE)).take(places).collect()
+}
+
+/// The neighbours in a list: the places before the first unused one.
+pub(super) fn links(places: &[AtomicU32]) -> impl Iterator<Item = Node> {
+    places.iter().map(|place| place.load(Ordering::Acquire)).take_while(|node| *node != NONE)
+}
+
+/// Replaces all neighbours in a list.
+pub(super) fn replace(places: &[AtomicU32], nodes: &[RankedNode]) {
+    let nodes = nodes.iter().map(|candidate| candidate.node()).chain(std::iter::repeat(NONE));
+    for (place, node) in places.iter().zip(nodes) {
+        place.store(node, Ordering::Release);
+    }
 }

@@ -11,7 +11,7 @@
 
 use vectorizer_log::Metric;
 
-use super::quantizer::{CacheLine, Probe};
+use super::row::{CacheLine, Probe};
 
 /// More than the rounding error of an `f32` sum of 16,384 products, relative to the product of the lengths.
 const ROUNDING: f32 = 1e-4;

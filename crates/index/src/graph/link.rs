@@ -1,27 +1,18 @@
 //! Linking new nodes into the graph.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::blocks::NONE;
-use super::quantizer::{CacheLine, Precision};
-use super::scratch::{RankedNode, WalkScratch, scratch};
-use super::{BuildParameters, EntryPoint, Node, Probe, View};
+use super::blocks::{links, replace};
+use super::node::{BuildParameters, EntryPoint, Node, RankedNode};
+use super::row::{CacheLine, Precision, Probe};
+use super::scratch::{WalkScratch, scratch};
+use super::view::View;
+use crate::interrupted::Interrupted;
 
 /// Of neighbours by distance and by product, one in this many is by distance.
 const DISTANCE_SHARE: usize = 4;
-
-/// Background work was interrupted before its end, because `stop` returned true.
-#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("it was interrupted")]
-pub struct Interrupted;
-
-impl Interrupted {
-    /// An error if `stop` returns true.
-    pub(crate) fn check(stop: &impl Fn() -> bool) -> Result<(), Self> {
-        if stop() { Err(Self) } else { Ok(()) }
-    }
-}
 
 /// The threads that link.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +51,7 @@ impl Locks {
 /// Links `nodes`, which `view` has codes for, and raises `entry` to the highest of them. A node whose row equals that of
 /// another node is not linked but returned as a pair with that one. Also returns how many nodes were processed: all, or
 /// the first ones if `enough` returned true.
-pub(super) fn link_all(
+fn link_all(
     view: &View,
     entry: &AtomicU64,
     nodes: &[Node],
@@ -223,6 +214,43 @@ impl<L: Fn(Node) -> bool> Linker<'_, L> {
 }
 
 impl View {
+    /// Links `nodes`. Returns how many of them were processed, the first ones.
+    pub(super) fn link(
+        &mut self,
+        nodes: &[Node],
+        live: &(impl Fn(Node) -> bool + Sync),
+        threads: LinkThreads,
+        stop: &(impl Fn() -> bool + Sync),
+        enough: &(impl Fn() -> bool + Sync),
+    ) -> Result<usize, Interrupted> {
+        let entry = AtomicU64::new(self.entry.map_or(0, EntryPoint::pack));
+        let (done, duplicates) = link_all(self, &entry, nodes, live, threads, (stop, enough))?;
+        self.entry = EntryPoint::unpack(entry.into_inner());
+        if !duplicates.is_empty() {
+            let mut linked_for: HashMap<Node, Node> = HashMap::new();
+            let root = |linked_for: &HashMap<Node, Node>, mut node: Node| {
+                while let Some(first) = linked_for.get(&node) {
+                    node = *first;
+                }
+                node
+            };
+            for (first, duplicate) in &duplicates {
+                // Two nodes linked by a run that was stopped may name each other; then both stay linked.
+                if root(&linked_for, *first) != *duplicate {
+                    linked_for.insert(*duplicate, *first);
+                }
+            }
+            let all = Arc::make_mut(&mut self.duplicates);
+            for (_, duplicate) in
+                duplicates.iter().filter(|(_, duplicate)| linked_for.contains_key(duplicate))
+            {
+                all.entry(root(&linked_for, *duplicate)).or_default().push(*duplicate);
+            }
+            self.count_duplicates();
+        }
+        Ok(done)
+    }
+
     /// The candidates for neighbours of `node` on a level, nearest first.
     fn candidates(
         &self,
@@ -354,16 +382,5 @@ impl View {
             }
         }
         selected
-    }
-}
-
-pub(super) fn links(places: &[AtomicU32]) -> impl Iterator<Item = Node> {
-    places.iter().map(|place| place.load(Ordering::Acquire)).take_while(|node| *node != NONE)
-}
-
-pub(super) fn replace(places: &[AtomicU32], nodes: &[RankedNode]) {
-    let nodes = nodes.iter().map(|candidate| candidate.node()).chain(std::iter::repeat(NONE));
-    for (place, node) in places.iter().zip(nodes) {
-        place.store(node, Ordering::Release);
     }
 }

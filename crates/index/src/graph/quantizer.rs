@@ -32,22 +32,13 @@
 
 use vectorizer_log::Metric;
 
-use super::STOP_CHECK_INTERVAL;
 use super::bound::{Bound, Lengths};
-use super::link::Interrupted;
-use crate::{distance, sums};
+use super::row::{CacheLine, Precision, Probe, TRAILER};
+use crate::distance;
+use crate::interrupted::Interrupted;
 
-/// The unit of rows: a whole cache line, so that a walk loads no line that it does not need.
-#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-pub(super) struct CacheLine([[i8; 32]; 2]);
-
-impl CacheLine {
-    const BYTES: usize = 64;
-}
-
-/// The size of the scale and the bias at the end of a row, in bytes.
-const TRAILER: usize = 8;
+/// How many rows are written, in about fifty microseconds, between two calls of `stop`.
+pub(super) const STOP_CHECK_INTERVAL: usize = 32;
 
 /// How many vectors are enough to find the center.
 pub(super) const SAMPLE_MAX: usize = 4_096;
@@ -64,13 +55,6 @@ const EQUAL_LENGTHS: f32 = 0.05;
 /// The largest distance of a number from the center, in units. Sums of squares of such numbers are finite.
 const FAR_MAX: f32 = 1e15;
 
-/// How a row stores a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Precision {
-    Byte,
-    Float,
-}
-
 /// The quantization of all rows of a collection.
 #[derive(Clone, Debug)]
 pub(super) struct Quantizer {
@@ -82,17 +66,6 @@ pub(super) struct Quantizer {
     /// For dot: the squared length of all vectors, in units; zero if they differ.
     length_squared: f32,
     lines: usize,
-}
-
-/// A vector to compare rows with.
-#[derive(Clone, Debug, Default)]
-pub(in super::super) struct Probe {
-    /// Like a row, but with zeros in place of the scale and the bias, so that those of rows do not count.
-    lines: Vec<CacheLine>,
-    scale: f32,
-    bias: f32,
-    weight: f32,
-    floats: bool,
 }
 
 /// A query vector, prepared for a quantizer, and its buffers.
@@ -376,66 +349,4 @@ fn unit_for(size: f32) -> f32 {
     }
     // Both the unit and its inverse are normal numbers.
     (-size.log2().floor()).clamp(-126.0, 126.0).exp2()
-}
-
-fn trailer(row: &[CacheLine]) -> (f32, f32) {
-    let bytes: &[u8] = bytemuck::cast_slice(row);
-    let Some(trailer) = bytes.last_chunk::<TRAILER>() else { return (0.0, 0.0) };
-    let number = |at: usize| f32::from_le_bytes(std::array::from_fn(|byte| trailer[at + byte]));
-    (number(0), number(4))
-}
-
-impl Probe {
-    /// Sets the probe to the vector of `row`, comparing by product.
-    pub(super) fn set_product(&mut self, row: &[CacheLine], precision: Precision) {
-        self.set(row, precision);
-        (self.bias, self.weight) = (0.0, 0.0);
-    }
-
-    /// Sets the probe to the vector of `row`, comparing by distance.
-    pub(super) fn set(&mut self, row: &[CacheLine], precision: Precision) {
-        (self.scale, self.bias) = trailer(row);
-        self.weight = 1.0;
-        self.floats = precision == Precision::Float;
-        self.lines.clear();
-        self.lines.extend_from_slice(row);
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
-        let start = bytes.len() - TRAILER;
-        bytes[start..].fill(0);
-    }
-
-    /// The rank of a row: lower is nearer.
-    #[inline]
-    pub(super) fn rank(&self, row: &[CacheLine]) -> f32 {
-        if self.floats {
-            return self.rank_floats(row);
-        }
-        self.rank_and_trailer(row).0
-    }
-
-    /// The rank, the scale and the bias of a row of bytes.
-    #[inline]
-    pub(super) fn rank_and_trailer(&self, row: &[CacheLine]) -> (f32, f32, f32) {
-        let (scale, bias) = trailer(row);
-        let product = sums::of_bytes(bytemuck::cast_slice(&self.lines), bytemuck::cast_slice(row));
-        #[expect(clippy::cast_precision_loss, reason = "below 2^28, and codes are rounded more")]
-        let product = product as f32;
-        (self.bias + self.weight * bias - self.scale * scale * product, scale, bias)
-    }
-
-    pub(super) fn scale(&self) -> f32 {
-        self.scale
-    }
-
-    /// The quantization error of the vector that the codes were made of.
-    fn missed(&self, centered: &[f32]) -> impl Iterator<Item = f32> {
-        let step = self.scale / std::f32::consts::SQRT_2;
-        let codes: &[i8] = bytemuck::cast_slice(&self.lines);
-        centered.iter().zip(codes).map(move |(number, code)| number - step * f32::from(*code))
-    }
-
-    fn rank_floats(&self, row: &[CacheLine]) -> f32 {
-        let (own, other): (&[f32], &[f32]) = (bytemuck::cast_slice(&self.lines), bytemuck::cast_slice(row));
-        if self.weight > 0.0 { distance::square(own, other) } else { -2.0 * distance::dot(own, other) }
-    }
 }

@@ -3,9 +3,13 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::link::{Interrupted, links, replace};
-use super::scratch::{RankedNode, WalkScratch, scratch};
-use super::{EntryPoint, Graph, Node, View, repair};
+use super::Graph;
+use super::blocks::{links, replace};
+use super::node::{EntryPoint, Node, RankedNode};
+use super::repair::repair;
+use super::scratch::{WalkScratch, scratch};
+use super::view::View;
+use crate::interrupted::Interrupted;
 
 impl Graph {
     /// This graph with the numbers that `new_number` returns, without the nodes that have no new number. A node that had a deleted neighbour
@@ -71,7 +75,7 @@ impl Graph {
             }
         }
         new.count_duplicates();
-        repair::repair(&new, &|_| true, stop)?;
+        repair(&new, &|_| true, stop)?;
         new.repaired_len = new.len;
         new.tested = old.tested.min(new.len);
         new.find_starts();

@@ -6,9 +6,11 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-use super::link::{Interrupted, links};
-use super::scratch::{RankedNode, scratch};
-use super::{Node, View};
+use super::blocks::links;
+use super::node::{Node, RankedNode};
+use super::scratch::scratch;
+use super::view::View;
+use crate::interrupted::Interrupted;
 
 /// Each round reaches at least as many nodes as the one before. One is nearly always enough.
 const ROUNDS_MAX: usize = 4;

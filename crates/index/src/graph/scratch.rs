@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::Node;
-use super::quantizer::Probe;
+use super::node::{Node, RankedNode};
+use super::row::Probe;
 use crate::pool::{Pool, Pooled};
 
 static SCRATCHES: Pool<WalkScratch> = Pool::new();
@@ -54,42 +54,5 @@ impl WalkScratch {
         let first = *seen != self.walk;
         *seen = self.walk;
         first
-    }
-}
-
-/// A node with its rank and a flag whether it was expanded, packed into an integer that orders by rank.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct RankedNode(u64);
-
-impl RankedNode {
-    const EXPANDED: u64 = 1;
-    /// Nodes have 31 bits, as the flag takes one.
-    pub(super) const NODES_MAX: usize = 1 << 31;
-
-    #[inline]
-    pub(super) fn new(rank: f32, node: Node) -> Self {
-        let bits = rank.to_bits();
-        // Maps floats to integers of the same order: inverts all bits of negative numbers, and the sign bit of others.
-        let ordered = bits ^ (((bits.cast_signed() >> 31).cast_unsigned()) | 1 << 31);
-        Self(u64::from(ordered) << 32 | u64::from(node) << 1)
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "taken apart as it was put together")]
-    pub(super) fn node(self) -> Node {
-        (self.0 as u32) >> 1
-    }
-
-    pub(super) fn rank(self) -> f32 {
-        let ordered = (self.0 >> 32) as u32;
-        let turned = ((!ordered).cast_signed() >> 31).cast_unsigned() | 1 << 31;
-        f32::from_bits(ordered ^ turned)
-    }
-
-    pub(super) fn is_expanded(self) -> bool {
-        self.0 & Self::EXPANDED != 0
-    }
-
-    pub(super) fn expanded(self) -> Self {
-        Self(self.0 | Self::EXPANDED)
     }
 }

@@ -22,12 +22,17 @@ use std::sync::Arc;
 
 use vectorizer_log::Metric;
 
-use super::blocks::NONE;
+use super::Graph;
+use super::blocks::{NONE, links, replace};
 use super::level::level;
-use super::link::{self, LinkThreads, Interrupted, links};
-use super::quantizer::{Precision, Quantizer};
-use super::scratch::{RankedNode, WalkScratch, scratch};
-use super::{BuildParameters, EntryPoint, Graph, Node, NodeData, View, repair};
+use super::link::LinkThreads;
+use super::node::{BuildParameters, EntryPoint, Node, NodeData, RankedNode};
+use super::quantizer::Quantizer;
+use super::repair::repair;
+use super::row::Precision;
+use super::scratch::{WalkScratch, scratch};
+use super::view::View;
+use crate::interrupted::Interrupted;
 
 const MAGIC: &[u8; 8] = b"VZGRAPH3";
 const HASH_BYTES: usize = 32;
@@ -165,7 +170,7 @@ impl Graph {
         if let Some(next) = behind.get(done) {
             view.len = *next as usize;
         }
-        repair::repair(&view, &live, stop)?;
+        repair(&view, &live, stop)?;
         view.repaired_len = view.len;
         view.find_starts();
         Ok(Self::of(view))
@@ -256,7 +261,7 @@ impl<'a> StoredGraph<'a> {
                 let (known, is_reselected) =
                     view.surviving_neighbours(node, level, &neighbours, &new_slot, places.len(), scratch);
                 let (block, offset) = view.block(own);
-                link::replace(block.neighbours(offset, level), &known);
+                replace(block.neighbours(offset, level), &known);
                 if is_reselected {
                     reselected.push((own, level, known));
                 }

@@ -81,7 +81,7 @@ fn assert_sound(view: &View, live: impl Fn(Node) -> bool) {
     while let Some(node) = open.pop() {
         if !std::mem::replace(&mut reached[node as usize], true) {
             let (block, offset) = view.block(node);
-            open.extend(link::links(block.neighbours(offset, 0)));
+            open.extend(blocks::links(block.neighbours(offset, 0)));
         }
     }
     for node in 0..u32::try_from(view.len()).unwrap() {
@@ -90,7 +90,7 @@ fn assert_sound(view: &View, live: impl Fn(Node) -> bool) {
         for level in 0..=block.level(offset) {
             let places = block.neighbours(offset, level);
             assert_eq!(places.len(), view.parameters.at(level));
-            let mut known: Vec<Node> = link::links(places).collect();
+            let mut known: Vec<Node> = blocks::links(places).collect();
             assert!(known.iter().all(|known| (*known as usize) < view.len() && *known != node));
             known.sort_unstable();
             assert!(known.windows(2).all(|pair| pair[0] != pair[1]), "{node} has a neighbour twice");
@@ -309,10 +309,10 @@ fn one_of_many_equal_vectors_stands_for_all_of_them_and_is_inherited_from() {
 fn ranks_are_ordered_like_their_numbers_and_come_back() {
     let ranks = [f32::NEG_INFINITY, -3.5, -1e-40, -0.0, 0.0, 1e-40, 2.0, 7e30, f32::INFINITY];
     for pair in ranks.windows(2) {
-        assert!(scratch::RankedNode::new(pair[0], 9) < scratch::RankedNode::new(pair[1], 2), "{pair:?}");
+        assert!(RankedNode::new(pair[0], 9) < RankedNode::new(pair[1], 2), "{pair:?}");
     }
     for rank in ranks {
-        let candidate = scratch::RankedNode::new(rank, 123_456).expanded();
+        let candidate = RankedNode::new(rank, 123_456).expanded();
         assert_eq!(
             (candidate.rank().to_bits(), candidate.node(), candidate.is_expanded()),
             (rank.to_bits(), 123_456, true)

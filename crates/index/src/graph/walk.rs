@@ -4,9 +4,11 @@ use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
 use super::blocks::NONE;
-use super::quantizer::{CacheLine, Probe, Query};
-use super::scratch::{RankedNode, WalkScratch, scratch};
-use super::{EntryPoint, Node, View};
+use super::node::{EntryPoint, Node, RankedNode};
+use super::quantizer::Query;
+use super::row::Probe;
+use super::scratch::{WalkScratch, scratch};
+use super::view::View;
 use crate::prefetch::prefetch;
 
 /// How many rows ahead of the comparison are prefetched.
@@ -199,17 +201,6 @@ impl View {
         for node in scratch.fresh.iter().take(PREFETCH_AHEAD) {
             prefetch(self.row(*node));
         }
-    }
-
-    #[inline]
-    pub(super) fn ranked(&self, probe: &Probe, node: Node) -> RankedNode {
-        RankedNode::new(probe.rank(self.row(node)), node)
-    }
-
-    #[inline]
-    pub(super) fn row(&self, node: Node) -> &[CacheLine] {
-        let (block, offset) = self.block(node);
-        block.row(offset)
     }
 }
 

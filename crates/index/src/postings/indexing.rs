@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::field::{Field, Presence};
 use super::{FIELD_BYTES, Postings};
 use crate::filter::each_member;
-use crate::graph::Interrupted;
+use crate::interrupted::Interrupted;
 use crate::slots::{PointRef, Slots};
 
 /// Paths that were left out get fields once this share of the room is free. Building fields reads all payloads, so it is

@@ -44,8 +44,8 @@ use std::collections::BTreeMap;
 use vectorizer_log::{Payload, PayloadPath};
 
 use super::filter::{Key, MemberValue, each_member};
-use super::graph::Interrupted;
 use super::slots::Slots;
+use crate::interrupted::Interrupted;
 use crate::memory::{allocated, tree};
 use bitmap::Bitmap;
 pub(super) use candidates::Candidates;

@@ -6,10 +6,10 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess};
 use vectorizer_log::PointId;
 
 use super::json::{Elements, List, Members, Object, Scalar};
-use super::{Parser, Problem};
-use crate::filter::condition::{Condition, Range, Values};
+use super::parser::{Parser, Problem};
+use crate::filter::expression::{Condition, Filter, Range, Values};
+use crate::filter::key::Key;
 use crate::filter::number::Number;
-use crate::filter::{Filter, Key};
 
 const CONDITIONS: &str = "key, is_empty, is_null, has_id, must, should or must_not";
 const TESTS: &str = "match or range";

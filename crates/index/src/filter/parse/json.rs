@@ -7,69 +7,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Parser, Problem};
-
-/// How many characters of an unknown name an error shows.
-const SHOWN_CHARACTERS: usize = 64;
-
-impl Parser {
-    /// Records the error and ends parsing.
-    pub(super) fn fail<E: Error>(&mut self, problem: Problem) -> E {
-        self.error.get_or_insert(problem);
-        E::custom("refused")
-    }
-
-    pub(super) fn unexpected<E: Error>(&mut self, expected: &'static str, found: &'static str) -> E {
-        self.fail(Problem::Unexpected { expected, found })
-    }
-
-    pub(super) fn unknown<E: Error>(&mut self, field: &str, expected: &'static str) -> E {
-        let mut shown: String = field.chars().take(SHOWN_CHARACTERS).collect();
-        if shown.len() < field.len() {
-            shown.push('…');
-        }
-        self.fail(Problem::UnknownField { field: shown, expected })
-    }
-
-    /// Reads the value at `step`, which is appended to the path meanwhile.
-    pub(super) fn within<T, E>(
-        &mut self,
-        step: fmt::Arguments<'_>,
-        read: impl FnOnce(&mut Self) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let here = self.path.len();
-        // Writing to a `String` does not fail.
-        let _ = fmt::write(&mut self.path, step);
-        let read = read(self)?;
-        self.path.truncate(here);
-        Ok(read)
-    }
-
-    /// Reads the content of an object or array.
-    fn inside<T, E: Error>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
-        if self.depth == self.depth_max {
-            return Err(self.fail(Problem::NestedTooDeep { max: self.depth_max }));
-        }
-        self.depth += 1;
-        let read = read(self)?;
-        self.depth -= 1;
-        Ok(read)
-    }
-
-    /// Reads the value of a member that may occur once.
-    pub(super) fn once<T, E: Error>(
-        &mut self,
-        field: &'static str,
-        taken: &mut Option<T>,
-        read: impl FnOnce(&mut Self) -> Result<T, E>,
-    ) -> Result<(), E> {
-        if taken.is_some() {
-            return Err(self.fail(Problem::RepeatedField { field }));
-        }
-        *taken = Some(self.within(format_args!(".{field}"), read)?);
-        Ok(())
-    }
-}
+use super::parser::{Parser, Problem};
 
 /// The members of an object.
 pub(super) trait Members {
