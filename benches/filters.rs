@@ -17,10 +17,11 @@ mod support;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
+use vectorizer_index::{Collection, Filter};
 use vectorizer_log::{
     CollectionId, Event, IndexParameters, LogId, Metric, Payload, Point, PointId, Seq, Vector,
 };
-use vectorizer_replay::{Collection, Filter, Projection};
+use vectorizer_replay::Projection;
 
 use fold::apply;
 use support::{Outcome, number, print_table};

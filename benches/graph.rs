@@ -24,8 +24,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use vectorizer_index::{SearchMode, SearchRequest, Snapshot};
 use vectorizer_log::{CollectionId, Event, IndexParameters, LogId, Metric, Point, PointId, Seq, Vector};
-use vectorizer_replay::{Effort, Projection, SearchRequest, Snapshot};
+use vectorizer_replay::Projection;
 
 use fold::apply;
 use npy::Matrix;
@@ -89,7 +90,7 @@ fn round(snapshot: &Snapshot, queries: &Matrix<f32>, neighbours: &Matrix<i32>, e
             limit: LIMIT,
             filter: None,
             score_threshold: None,
-            effort: Effort::Candidates(ef),
+            mode: SearchMode::Candidates(ef),
         };
         found.push(black_box(snapshot.search(&request)?));
     }

@@ -15,8 +15,9 @@ mod support;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use vectorizer_index::{SearchMode, SearchRequest, Snapshot};
 use vectorizer_log::{LogId, Metric};
-use vectorizer_replay::{Effort, Projection, SearchRequest, Snapshot};
+use vectorizer_replay::Projection;
 
 use fold::apply;
 use support::workload::{COLLECTION, Workload, collection_created};
@@ -53,7 +54,7 @@ fn measure(vectors: usize, dimension: usize, metric: Metric) -> Outcome<[String;
         limit: LIMIT,
         filter: None,
         score_threshold: None,
-        effort: Effort::Exact,
+        mode: SearchMode::Exact,
     };
     let bytes = vectors * dimension * 4;
     let array = vec![1_u64; bytes / 8];

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use vectorizer_index::Change;
 use vectorizer_log::{Commit, Error, Event, Record, Seq, Timestamp};
-use vectorizer_replay::{Billing, Change, OpenWindow, Projection};
+use vectorizer_replay::{Billing, OpenWindow, Projection};
 
 use super::writer::own_record;
 use crate::billing::{Accounts, TakenUsage, TenantAccount, TenantMeter};

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, RwLockReadGuard, mpsc::error::SendTimeoutError, oneshot, watch};
+use vectorizer_index::{
+    Collection, Filter, Indexes, PayloadIndex, Selection, Snapshot, StoredPoint, TextMatches, TextQuery,
+};
 use vectorizer_log::{
     CollectionName, Head, Idempotency, LogId, PointId, Seq, TenantId, TextParameters, Timestamp,
     VectorParameters,
-};
-use vectorizer_replay::{
-    Collection, Filter, Indexes, PayloadIndex, Selection, Snapshot, StoredPoint, TextMatches, TextQuery,
 };
 
 use super::awake::{Awake, InUse, OpenLog, WakeError};

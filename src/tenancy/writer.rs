@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
+use vectorizer_index::{Collection, Removed};
 use vectorizer_log::{Actor, Commit, Draft, Error, Event, Head, Record, TenantLog, Timestamp, Via};
-use vectorizer_replay::{Applied, Collection, Outcome, Removed};
+use vectorizer_replay::{Applied, Outcome};
 
 use super::books::{Along, Books, Purpose};
 use super::command::{Command, Committed, Refusal};

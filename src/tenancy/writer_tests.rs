@@ -8,12 +8,13 @@ use proptest::prelude::*;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use vectorizer_index::Filter;
 use vectorizer_log::storage::{Fault, MemoryStorage};
 use vectorizer_log::{
     Actor, Document, Event, Idempotency, IndexParameters, LogId, Metric, PointId, Record, Seq,
     TextParameters, Timestamp, UnverifiedLog, Vector, VectorParameters, Via, initialize,
 };
-use vectorizer_replay::{Filter, Projection, Projector as _};
+use vectorizer_replay::{Projection, Projector as _};
 
 use super::command::{Change, CollectionChange, Command, Precondition, Refusal, Room, VectorChange, Write};
 use super::merge_patch::MergePatch;
