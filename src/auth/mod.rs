@@ -9,5 +9,5 @@ pub use access::{
 pub use failures::FailedAuthentications;
 pub use vectorizer_access::{
     ApiKey, Asked, Denial, DenialReason, Denied, Environment, InvalidKeyHash, KeyHash, KeyId, Level,
-    MalformedKey, Operation, Permission, Requirement, rest_level,
+    MalformedKey, Operation, OperationFacts, Permission, Requirement, Verb, rest_level,
 };
