@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use vectorizer_log::{DamageKind, Error, Seq};
 
-use crate::grounds::{Ground, InMemory};
-use crate::stories::fill;
+use crate::backends::{Backend, InMemory};
+use vectorizer_testing::events::fill;
 
 type Parts = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -15,10 +15,10 @@ fn seq_of(key: &[u8]) -> u64 {
 
 /// A log of several commits, changed by `tamper`; what recovery says of it.
 fn recovering_after(tamper: impl FnOnce(&mut Parts)) -> Result<u64, (Seq, DamageKind)> {
-    let ground = InMemory::create();
-    fill(&mut ground.log(), 5);
-    ground.storage.tamper(tamper);
-    match ground.recover() {
+    let backend = InMemory::create();
+    fill(&mut backend.log(), 5);
+    backend.storage.tamper(tamper);
+    match backend.recover() {
         Ok((_, records)) => Ok(records.len() as u64),
         Err(Error::Damaged(damage)) => Err((damage.seq, damage.kind)),
         Err(other) => panic!("{other}"),
@@ -41,23 +41,23 @@ fn put_record(parts: &mut Parts, record: Parts, seq: u64) {
 
 #[test]
 fn every_changed_byte_of_every_record_is_found_and_named() {
-    let ground = InMemory::create();
-    fill(&mut ground.log(), 4);
+    let backend = InMemory::create();
+    fill(&mut backend.log(), 4);
     let mut places = Vec::new();
-    ground.storage.tamper(|parts| {
+    backend.storage.tamper(|parts| {
         for (key, value) in parts {
             places.extend((0..value.len()).map(|at| (key.clone(), at)));
         }
     });
     for (key, at) in places {
-        ground.storage.tamper(|parts| parts.get_mut(&key).unwrap()[at] ^= 0x10);
-        match ground.recover() {
+        backend.storage.tamper(|parts| parts.get_mut(&key).unwrap()[at] ^= 0x10);
+        match backend.recover() {
             Err(Error::Damaged(damage)) => assert_eq!(damage.seq.get(), seq_of(&key), "byte {at} of {key:?}"),
             other => panic!("byte {at} of {key:?}: {other:?}"),
         }
-        ground.storage.tamper(|parts| parts.get_mut(&key).unwrap()[at] ^= 0x10);
+        backend.storage.tamper(|parts| parts.get_mut(&key).unwrap()[at] ^= 0x10);
     }
-    ground.recover().unwrap();
+    backend.recover().unwrap();
 }
 
 #[test]
@@ -140,21 +140,21 @@ fn what_stands_behind_the_end_of_a_record_is_damage_of_that_record() {
 
 #[test]
 fn a_history_other_than_the_acknowledged_one_is_refused() {
-    let ground = InMemory::create();
-    fill(&mut ground.log(), 3);
+    let backend = InMemory::create();
+    fill(&mut backend.log(), 3);
     let mut parts_then = Parts::new();
-    ground.storage.tamper(|parts| parts_then = parts.clone());
+    backend.storage.tamper(|parts| parts_then = parts.clone());
     // The same log lives two lives from its second record on.
     let twin = InMemory {
-        storage: std::sync::Arc::new(ground.storage.after_process_death(0)),
-        log_id: ground.log_id,
+        storage: std::sync::Arc::new(backend.storage.after_process_death(0)),
+        log_id: backend.log_id,
     };
-    fill_more(&ground, 1);
+    fill_more(&backend, 1);
     fill_more(&twin, 2);
     let mut twin_parts = Parts::new();
     twin.storage.tamper(|parts| twin_parts = parts.clone());
-    ground.storage.tamper(|parts| *parts = twin_parts);
-    let Err(Error::Damaged(damage)) = ground.recover() else { panic!("the other history was taken") };
+    backend.storage.tamper(|parts| *parts = twin_parts);
+    let Err(Error::Damaged(damage)) = backend.recover() else { panic!("the other history was taken") };
     assert!(matches!(damage.kind, DamageKind::OtherHistory { .. }), "{damage}");
 }
 
@@ -162,16 +162,16 @@ fn a_history_other_than_the_acknowledged_one_is_refused() {
 /// is damaged was durable once, so it is not taken for an end that was never finished.
 #[test]
 fn damage_in_front_of_a_whole_commit_is_damage_wherever_the_head_is() {
-    let ground = InMemory::create();
-    fill(&mut ground.log(), 3);
-    ground.log().close().unwrap();
-    let head_then = ground.open().unwrap().acknowledged();
+    let backend = InMemory::create();
+    fill(&mut backend.log(), 3);
+    backend.log().close().unwrap();
+    let head_then = backend.open().unwrap().acknowledged();
     for mark in 1..4 {
-        fill_more(&ground, mark);
+        fill_more(&backend, mark);
     }
     let survivor = |tamper: fn(&mut Parts, u64), seq: u64| {
-        let storage = std::sync::Arc::new(ground.storage.after_power_loss(0));
-        let survivor = InMemory { storage, log_id: ground.log_id };
+        let storage = std::sync::Arc::new(backend.storage.after_power_loss(0));
+        let survivor = InMemory { storage, log_id: backend.log_id };
         assert_eq!(survivor.open().unwrap().acknowledged(), head_then);
         survivor.storage.tamper(|parts| tamper(parts, seq));
         survivor.recover().map(|(recovered, records)| (recovered.cut.is_some(), records.len() as u64))
@@ -197,16 +197,16 @@ fn damage_in_front_of_a_whole_commit_is_damage_wherever_the_head_is() {
     assert_eq!(survivor(tear, head + 3).unwrap(), (true, head + 2));
 }
 
-fn fill_more(ground: &InMemory, mark: u64) {
-    crate::stories::commit(&mut ground.log(), [crate::stories::upserted(2, mark)]);
+fn fill_more(backend: &InMemory, mark: u64) {
+    vectorizer_testing::events::commit(&mut backend.log(), [vectorizer_testing::events::upserted(2, mark)]);
 }
 
 #[test]
 fn a_head_that_cannot_be_read_is_damage_and_a_torn_slot_is_not() {
-    let ground = InMemory::create();
-    let written = fill(&mut ground.log(), 3);
-    ground.storage.tamper_head(|head| head[10] ^= 1);
-    assert_eq!(ground.recover().unwrap().1, written);
-    ground.storage.tamper_head(|head| head.fill(0xff));
-    assert!(matches!(ground.open(), Err(Error::Damaged(damage)) if damage.kind == DamageKind::Head));
+    let backend = InMemory::create();
+    let written = fill(&mut backend.log(), 3);
+    backend.storage.tamper_head(|head| head[10] ^= 1);
+    assert_eq!(backend.recover().unwrap().1, written);
+    backend.storage.tamper_head(|head| head.fill(0xff));
+    assert!(matches!(backend.open(), Err(Error::Damaged(damage)) if damage.kind == DamageKind::Head));
 }

@@ -5,23 +5,23 @@ use std::sync::Arc;
 use vectorizer_log::storage::Fault;
 use vectorizer_log::{Error, Seq};
 
-use crate::grounds::{Ground, InMemory};
-use crate::stories::{at, commit, created, draft, fill, upserted};
+use crate::backends::{Backend, InMemory};
+use vectorizer_testing::events::{at, commit, created_words, draft, fill, upserted};
 
 #[test]
 fn after_a_failed_write_sync_or_head_the_log_refuses_writes_and_still_reads() {
     for fault in
         [Fault::Put { after: 0 }, Fault::Put { after: 3 }, Fault::Sync { after: 0 }, Fault::Head { after: 0 }]
     {
-        let ground = InMemory::create();
-        let mut log = ground.log();
+        let backend = InMemory::create();
+        let mut log = backend.log();
         let written = fill(&mut log, 4);
         let head = log.head();
-        ground.storage.arrange(fault);
+        backend.storage.arrange(fault);
         let mut failing = log.begin().unwrap();
         failing.stage(draft(upserted(40, 1)), at(1)).unwrap();
         assert!(matches!(failing.commit(), Err(Error::Storage(_))), "{fault:?}");
-        assert!(ground.storage.is_condemned());
+        assert!(backend.storage.is_condemned());
         for _ in 0..3 {
             assert!(matches!(log.begin(), Err(Error::Poisoned(_))), "{fault:?} was forgotten");
         }
@@ -35,20 +35,20 @@ fn after_a_failed_write_sync_or_head_the_log_refuses_writes_and_still_reads() {
 /// goes on.
 #[test]
 fn a_commit_torn_at_any_call_is_there_whole_or_not_at_all() {
-    let ground = InMemory::create();
-    let mut log = ground.log();
+    let backend = InMemory::create();
+    let mut log = backend.log();
     let written = fill(&mut log, 4);
-    ground.storage.arrange(Fault::Sync { after: 0 });
+    backend.storage.arrange(Fault::Sync { after: 0 });
     let mut torn = log.begin().unwrap();
     for mark in 0..3 {
         torn.stage(draft(upserted(5, mark)), at(1)).unwrap();
     }
     torn.commit().unwrap_err();
-    let calls = ground.storage.unsynced_calls();
+    let calls = backend.storage.unsynced_calls();
     assert!(calls > 6);
     for kept in 0..=calls {
         let survivor =
-            InMemory { storage: Arc::new(ground.storage.after_process_death(kept)), log_id: ground.log_id };
+            InMemory { storage: Arc::new(backend.storage.after_process_death(kept)), log_id: backend.log_id };
         let (recovered, records) = survivor.recover().unwrap();
         if kept == calls {
             assert_eq!(records.len(), written.len() + 3);
@@ -67,13 +67,14 @@ fn a_commit_torn_at_any_call_is_there_whole_or_not_at_all() {
 
 #[test]
 fn losing_power_may_take_the_head_back_but_no_synced_record() {
-    let ground = InMemory::create();
-    let mut log = ground.log();
+    let backend = InMemory::create();
+    let mut log = backend.log();
     let mut written = fill(&mut log, 3);
     log.close().unwrap();
-    let mut log = ground.log();
+    let mut log = backend.log();
     written.extend(commit(&mut log, [upserted(3, 1)]));
-    let survivor = InMemory { storage: Arc::new(ground.storage.after_power_loss(0)), log_id: ground.log_id };
+    let survivor =
+        InMemory { storage: Arc::new(backend.storage.after_power_loss(0)), log_id: backend.log_id };
     assert!(!log.head_is_durable());
     assert!(survivor.open().unwrap().acknowledged().seq < log.head().seq);
     let (recovered, records) = survivor.recover().unwrap();
@@ -86,22 +87,22 @@ fn losing_power_may_take_the_head_back_but_no_synced_record() {
 
 #[test]
 fn a_cut_that_is_interrupted_is_finished_by_the_next_opening() {
-    let ground = InMemory::create();
-    let mut log = ground.log();
-    let written = commit(&mut log, [created("words")]);
-    ground.storage.arrange(Fault::Sync { after: 0 });
+    let backend = InMemory::create();
+    let mut log = backend.log();
+    let written = commit(&mut log, [created_words("words")]);
+    backend.storage.arrange(Fault::Sync { after: 0 });
     let mut torn = log.begin().unwrap();
     torn.stage(draft(upserted(30, 1)), at(1)).unwrap();
     torn.commit().unwrap_err();
     let torn = InMemory {
-        storage: Arc::new(ground.storage.after_process_death(ground.storage.unsynced_calls() - 1)),
-        log_id: ground.log_id,
+        storage: Arc::new(backend.storage.after_process_death(backend.storage.unsynced_calls() - 1)),
+        log_id: backend.log_id,
     };
     torn.storage.arrange(Fault::Sync { after: 0 });
     assert!(torn.recover().is_err(), "the cut could not be synced");
     for kept in 0..=torn.storage.unsynced_calls() {
         let again =
-            InMemory { storage: Arc::new(torn.storage.after_process_death(kept)), log_id: ground.log_id };
+            InMemory { storage: Arc::new(torn.storage.after_process_death(kept)), log_id: backend.log_id };
         assert_eq!(again.recover().unwrap().1, written);
     }
 }

@@ -9,7 +9,7 @@ use vectorizer_log::storage::MemoryStorage;
 use vectorizer_log::{Error, LogId, Record, Recovered, TenantFolder, TenantLog, UnverifiedLog, initialize};
 
 /// A place where one log lives across openings.
-pub(crate) trait Ground: Sized {
+pub(crate) trait Backend: Sized {
     /// Makes a new log.
     fn create() -> Self;
     /// Opens what is there.
@@ -38,7 +38,7 @@ pub(crate) struct InMemory {
     pub(crate) log_id: LogId,
 }
 
-impl Ground for InMemory {
+impl Backend for InMemory {
     fn create() -> Self {
         // Small parts, so that ordinary records have several.
         let storage = Arc::new(MemoryStorage::new(100));
@@ -67,7 +67,7 @@ impl OnSled {
     }
 }
 
-impl Ground for OnSled {
+impl Backend for OnSled {
     fn create() -> Self {
         let data = TempDir::new().unwrap();
         let folder = TenantFolder::new(data.path(), &"acme".parse().unwrap());
