@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use vectorizer::auth::{ApiKey, Level, Operation, Requirement};
 use vectorizer::rest::location;
 
-use crate::node::{Node, vectorizer};
-use crate::secrets;
+use crate::support::node::{Node, vectorizer};
+use crate::support::secrets;
 
 const ALERTS: &str = include_str!("../deploy/prometheus/alerts.yml");
 

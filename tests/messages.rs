@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::{Client, Node};
+use crate::support::node::{Client, Node};
 
 /// Set, the file is written anew instead of held against what is said.
 const UPDATE: &str = "UPDATE_MESSAGES";
