@@ -47,6 +47,7 @@ mod readme;
 mod refusals;
 mod single_tenant;
 mod sleeping;
+mod snapshots;
 mod stopping;
 mod support;
 mod text;

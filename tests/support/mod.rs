@@ -12,3 +12,4 @@ pub(crate) mod limits;
 pub(crate) mod metrics;
 pub(crate) mod node;
 pub(crate) mod secrets;
+pub(crate) mod snapshots;
