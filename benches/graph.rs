@@ -23,13 +23,12 @@ use std::io::{BufRead as _, stdin};
 use std::path::Path;
 use std::time::Instant;
 
-use serde_json::{Value, json};
-use vectorizer_log::{CollectionId, Event, IndexParameters, LogId, Metric, Point, PointId, Seq, Vector};
-use vectorizer_replay::{Effort, Projection, SearchRequest, Snapshot};
-
 use fold::apply;
 use npy::Matrix;
+use serde_json::{Value, json};
 use support::{Outcome, number};
+use vectorizer_log::{CollectionId, Event, IndexParameters, LogId, Metric, Point, PointId, Seq, Vector};
+use vectorizer_replay::{Effort, Projection, SearchRequest, Snapshot};
 
 const COLLECTION: CollectionId = CollectionId::created_at(Seq::OLDEST);
 const LIMIT: usize = 10;

@@ -6,12 +6,12 @@
 //! what was refused; [`mcp`] gives agents tools for the same operations; [`json`] reads what clients send; [`http_client`] makes requests to other services; [`scheduling`] says whose turn it is on a core.
 
 pub mod api;
-pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod embedding;
 pub use vectorizer_billing as billing;
+pub use vectorizer_engine::{audit, tenancy};
 pub use vectorizer_hivehub as hivehub;
 pub use vectorizer_http_client as http_client;
 pub use vectorizer_hub as hub;
@@ -22,4 +22,3 @@ pub use vectorizer_node_store as node_store;
 pub mod mcp;
 pub use vectorizer_scheduling as scheduling;
 pub mod server;
-pub mod tenancy;

@@ -18,7 +18,6 @@ use super::problem::Problem;
 use super::values::{self, OfTenant};
 use super::{App, openapi};
 use crate::auth::{ClusterPass, Holds, Level, Operation, Requirement, rest_level};
-
 use crate::hivehub::{Call, Extensible, Holder, Permission, QuotaVerdict, TenantStatus, integer};
 use crate::limits::Limits;
 use crate::node_store::StoredSize;

@@ -11,9 +11,9 @@ use serde::de::{
     self, DeserializeSeed, Deserializer, IntoDeserializer as _, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 use serde::forward_to_deserialize_any;
+use vectorizer_scheduling::pause;
 
 use super::wrong::{Step, Wrong};
-use vectorizer_scheduling::pause;
 
 /// What `serde_json` calls the newtype by which it hands over a value as it is written.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";

@@ -14,10 +14,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
+use vectorizer_scheduling::StreamTurn;
 
 use super::heads::{Exchange, Head};
 use super::peer::Peer;
-use vectorizer_scheduling::StreamTurn;
 
 /// How much is read on of a body that is not wanted so that its connection can serve the next request, and for how
 /// long. Of what exceeds this, the connection's end takes care.

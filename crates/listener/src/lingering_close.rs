@@ -11,11 +11,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use vectorizer_access::Origin;
+use vectorizer_scheduling::StreamTurn;
 
 use super::peers::Peers;
 use super::slow_client::SlowClientTimeout;
-use vectorizer_access::Origin;
-use vectorizer_scheduling::StreamTurn;
 
 /// How long the last bytes may wait to be written.
 const LAST_WORD_PATIENCE: Duration = Duration::from_secs(5);

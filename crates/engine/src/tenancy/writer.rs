@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
+use vectorizer_limits::{QuotaExceeded, StorageTracker, TenantLimits};
 use vectorizer_log::{Actor, Commit, Draft, Error, Event, Head, Record, TenantLog, Timestamp, Via};
+use vectorizer_metrics::Metrics;
 use vectorizer_replay::{Applied, Collection, Outcome};
+use vectorizer_scheduling::in_bulk;
 
 use super::books::{Along, Books, Purpose};
 use super::command::{Command, Committed, Refusal};
@@ -18,9 +21,6 @@ use super::group::Group;
 use super::place::Place;
 use super::shared_state::SharedState;
 use crate::audit::TenantDenials;
-use crate::limits::{QuotaExceeded, StorageTracker, TenantLimits};
-use crate::metrics::Metrics;
-use crate::scheduling::in_bulk;
 
 /// How many commands may wait for one tenant's writer.
 pub(super) const QUEUE_COMMANDS_MAX: usize = 256;

@@ -6,10 +6,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use vectorizer_log::CollectionId;
 use vectorizer_replay::{Collection, Compaction, Crew, Indexing, LinkingStopped, Snapshot, UnusableGraph};
+use vectorizer_scheduling::{Turn, pause, rest};
 
 use super::graph_files::GraphFiles;
 use super::shared_state::SharedState;
-use crate::scheduling::{Turn, pause, rest};
 
 /// How long a turn takes: meanwhile no other collection's vectors are linked, nor any other tenant's.
 const TURN: Duration = Duration::from_millis(200);

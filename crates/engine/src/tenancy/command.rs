@@ -2,6 +2,7 @@
 
 use std::any::Any;
 
+use vectorizer_limits::QuotaExceeded;
 use vectorizer_log::{
     Actor, CollectionName, Document, Idempotency, InvalidPoint, Payload, PayloadPath, PointId, Seq,
     TextParameters, VectorParameters,
@@ -9,7 +10,6 @@ use vectorizer_log::{
 use vectorizer_replay::{Filter, Outcome, PayloadIndex};
 
 use super::merge_patch::MergePatch;
-use crate::limits::QuotaExceeded;
 
 /// One write: what, by whom, under which conditions.
 #[derive(Debug)]

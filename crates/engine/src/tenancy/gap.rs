@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use vectorizer_hivehub::{Extensible, HiveHubClient, QuotaVerdict, TenantStatus};
 use vectorizer_log::{Incarnation, TenantFolder, TenantId};
+use vectorizer_scheduling::in_bulk;
 
 use super::deletion::{DeletionError, Moving};
 use super::ending::{EndedBy, Ending};
 use super::{FIRST_ANSWERS, Tenancy};
-use crate::hivehub::{Extensible, HiveHubClient, QuotaVerdict, TenantStatus};
-use crate::scheduling::in_bulk;
 
 /// What lies between two questions: HiveHub has others to answer.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -5,8 +5,7 @@ use std::thread;
 
 use tokio::sync::oneshot;
 use tracing::warn;
-
-use crate::scheduling::Turn;
+use vectorizer_scheduling::Turn;
 
 /// How much less such a thread counts than the others where both want a core.
 #[derive(Clone, Copy, Debug)]
