@@ -20,16 +20,15 @@ use vectorizer_listener::{HEAD_BYTES_MAX, HeadError, Serving, Tls, TlsFiles};
 use vectorizer_log::{Destination, TenantId, destination};
 
 use self::memory::memory_bytes;
-use crate::api::{
-    AllowedHosts, App, BodyLimits, NetworkRules, PageOrigins, Problem, metrics_router, router, share_size,
-};
 use crate::auth::{AccessCheck, FailedAuthentications};
 use crate::billing::Reporter;
 use crate::config::{self, Config, PageOrigin, Seconds};
 use crate::embedding::{Embedder, UnusableEmbedder};
 use crate::hivehub::{Clock, HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
-use crate::limits::{DefaultLimits, QuotaManager, RequestLimits};
+use crate::limits::{self, DefaultLimits, QuotaManager};
 use crate::metrics::Metrics;
+use crate::rest::{AllowedHosts, App, NetworkRules, PageOrigins, Problem, metrics_router, router};
+use crate::service::{Error, RequestLimits, Service, share_size};
 use crate::tenancy::{Rules, ShareSize, Tenancy};
 
 /// The tenant of a server without keys.
@@ -108,10 +107,10 @@ impl Server {
         let address = config.server.listen;
         let tls = config.server.tls.as_ref().map(load_tls).transpose()?;
         let metrics = Metrics::default();
-        let limits = BodyLimits::new(
-            config.server.body_bytes_max.get() as usize,
-            config.server.json_depth_max.get() as usize,
-        );
+        let limits = RequestLimits {
+            body_bytes_max: config.server.body_bytes_max.get() as usize,
+            json_depth_max: config.server.json_depth_max.get() as usize,
+        };
         if config.cluster.is_none() {
             warn_of_open_doors(&config.server);
             not_migrated(&config.server.data_dir)?;
@@ -169,7 +168,8 @@ impl Server {
         let listener = listen(address)?;
         let embedder = config.embedding.as_ref().map(Embedder::new).transpose()?;
         let network = network_rules(&config.server);
-        let app = App::new(tenancy.clone(), access, metrics, limits, network, embedder);
+        let service = Service::new(tenancy.clone(), access, metrics, limits, embedder);
+        let app = App::new(service, network);
         let metrics = metrics_listener(&config.server)?;
         let delay = config.server.shutdown_delay.map(Seconds::duration);
         let grace = config.server.shutdown_grace.duration();
@@ -223,7 +223,8 @@ impl Server {
             delete_grace,
         } = self;
         // Of a body that is refused for its size, too.
-        let discarded_bytes_max = 2 * app.body_bytes_max() as u64;
+        let service = app.service().clone();
+        let discarded_bytes_max = 2 * service.limits().body_bytes_max as u64;
         let ended = CancellationToken::new();
         let mut beside = JoinSet::new();
         beside.spawn(tenancy.audit().clone().run(ended.clone()));
@@ -237,7 +238,7 @@ impl Server {
         }
         if let Some(metering) = tenancy.metering() {
             beside.spawn(metering.clone().run(ended.clone()));
-            let access = app.access().clone();
+            let access = service.access().clone();
             beside.spawn(tenancy.clone().look_after_bills(access, ended.clone()));
         }
         if let Some(quotas) = quotas {
@@ -257,16 +258,15 @@ impl Server {
         if let Some(tls) = tls.clone() {
             beside.spawn(tls.follow(ended.clone()));
         }
-        let ending = app.clone();
         let stop = async move {
             stop.await;
             if let Some(delay) = delay {
                 info!(?delay, "stopping soon: /ready says so, and everything is served still");
-                ending.turn_work_away();
+                service.begin_drain();
                 tokio::time::sleep(delay).await;
             }
             info!("stopping: finishing the requests under way");
-            ending.stop_taking_work();
+            service.end();
         };
         let serving = Serving { tls, discarded_bytes_max, grace, head_answer };
         vectorizer_listener::serve(listener, router(app), serving, stop).await;
@@ -279,7 +279,7 @@ impl Server {
 
 /// The limits of a tenant whose plan names none.
 fn default_limits(configured: &config::RateLimiting) -> DefaultLimits {
-    DefaultLimits::new(RequestLimits {
+    DefaultLimits::new(limits::RequestLimits {
         per_minute: configured.default_requests_per_minute.get(),
         per_hour: configured.default_requests_per_hour.get(),
     })
@@ -379,7 +379,7 @@ fn head_answer(error: HeadError) -> Vec<u8> {
             Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", detail)
         }
         HeadError::Crowded => {
-            Problem::unavailable("busy", "too many requests have begun whose heads are not whole", 1)
+            Error::unavailable("busy", "too many requests have begun whose heads are not whole", 1).into()
         }
         HeadError::TooSlow => {
             let detail = "the head of the request did not arrive in time";

@@ -331,7 +331,12 @@ impl Linker {
         let state = Arc::clone(&self.state);
         let install = move || install(&mut state.write().projection);
         let (installed, removed) = tokio::task::spawn_blocking(install).await.ok()?;
-        self.turns.background.run(move || drop(removed)).await;
+        let state = Arc::clone(&self.state);
+        let drop_all = move || {
+            state.kept.clear();
+            drop(removed);
+        };
+        self.turns.background.run(drop_all).await;
         debug!(collection = %id.seq(), installed, "{what}");
         Some(usize::from(installed))
     }

@@ -11,6 +11,7 @@
 //!   which collections are searched; `background`: the threads that do it; `replaced_file`: files that save time.
 //! - `census`: which tenants there are, for the operator; `deletion`: those that are no more; `ending`: who deleted them;
 //!   `incarnation`: who of those who have had an id is meant; `gap`: whom `HiveHub` has deleted unheard.
+//! - `kept`: snapshots that callers may come back for.
 //! - `merge_patch`: how a payload changes.
 //! - `share`: what one tenant may take up.
 
@@ -30,6 +31,7 @@ mod gap;
 mod graph_files;
 mod group;
 mod incarnation;
+mod kept;
 mod linker;
 mod linking_task;
 #[cfg(test)]
@@ -78,6 +80,7 @@ pub use self::deletion::{AtHiveHub, DeletedFacts, DeletionError};
 pub use self::ending::EndedBy;
 use self::ending::Endings;
 use self::incarnation::{Ownership, ownership};
+pub use self::kept::{Kept, KeptKey};
 pub use self::merge_patch::MergePatch;
 use self::share::Shares;
 pub use self::share::{Share, ShareSize};

@@ -16,6 +16,8 @@ use tokio::time::timeout;
 use vectorizer_log::{Head, Seq};
 use vectorizer_replay::{Billing, HeldBytes, Projection, Usage};
 
+use super::kept::KeptSnapshots;
+
 /// How many requests may wait for one tenant's state at the same time.
 const WAITING_MAX: usize = 256;
 /// How long one waits.
@@ -70,6 +72,8 @@ pub(super) struct SharedState {
     figures: Mutex<Figures>,
     /// What the projection's graphs take up in memory.
     graphs: HeldBytes,
+    /// Dropped when a collection of it is deleted or compacted.
+    pub(super) kept: KeptSnapshots,
     waiting: Semaphore,
     /// Whether somebody has panicked while changing it.
     untrusted: AtomicBool,
@@ -80,7 +84,8 @@ impl SharedState {
         let figures = Mutex::new(Figures::of(&state));
         let graphs = state.projection.graphs_bytes();
         let waiting = Semaphore::new(WAITING_MAX);
-        Self { state: RwLock::new(state), figures, graphs, waiting, untrusted: AtomicBool::new(false) }
+        let (state, untrusted) = (RwLock::new(state), AtomicBool::new(false));
+        Self { state, figures, graphs, kept: KeptSnapshots::default(), waiting, untrusted }
     }
 
     /// The state, for a request: at once if nothing changes it, otherwise within the bounds for requests.

@@ -18,6 +18,7 @@ use vectorizer_replay::{
 use super::awake::{Awake, InUse, OpenLog, WakeError};
 use super::bills::BillFacts;
 use super::command::{Change, CollectionChange, Command, Committed, Refusal, VectorChange, Write};
+use super::kept::{Kept, KeptKey};
 use super::pace::Held;
 use super::share::Share;
 use super::shared_state::{Crowded, Figures, State};
@@ -222,6 +223,16 @@ impl<L> Tenant<L> {
             Ok((collection.snapshot(), selections.zip(questions).map(ground).collect::<Result<_, _>>()?))
         })
         .await?
+    }
+
+    /// Keeps a snapshot that the caller may come back for, under a key of its choice. It may be dropped at any time.
+    pub fn keep(&self, key: KeptKey, kept: Kept) {
+        self.awake.state.kept.keep(key, kept);
+    }
+
+    /// The snapshot that was kept under this key, if it still is.
+    pub fn kept(&self, key: &KeptKey) -> Option<Kept> {
+        self.awake.state.kept.find(key)
     }
 
     /// One vector.

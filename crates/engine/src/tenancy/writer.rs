@@ -9,7 +9,7 @@ use tracing::{debug, error};
 use vectorizer_limits::{QuotaExceeded, StorageTracker, TenantLimits};
 use vectorizer_log::{Actor, Commit, Draft, Error, Event, Head, Record, TenantLog, Timestamp, Via};
 use vectorizer_metrics::Metrics;
-use vectorizer_replay::{Applied, Collection, Outcome};
+use vectorizer_replay::{Applied, Collection, Outcome, Removed};
 use vectorizer_scheduling::in_bulk;
 
 use super::books::{Along, Books, Purpose};
@@ -438,11 +438,20 @@ impl Writer {
             // Whoever asked may be gone; what was done stays done.
             let _ = sender.send(answer);
         }
-        if !removed.is_empty() {
-            // Nobody waits for it.
-            drop(tokio::spawn(in_bulk(move || drop(removed))));
-        }
+        self.drop_behind(removed);
         Ok(())
+    }
+
+    /// Drops what a commit removed, and snapshots that hold it, where no caller waits for that.
+    fn drop_behind(&self, removed: Vec<Removed>) {
+        if removed.is_empty() {
+            return;
+        }
+        let state = Arc::clone(&self.state);
+        drop(tokio::spawn(in_bulk(move || {
+            state.kept.clear();
+            drop(removed);
+        })));
     }
 }
 
