@@ -6,6 +6,7 @@ function begin_file(path,    line, at, is_test) {
   path = substr(path, length(root) + 1)
   if (path ~ /(^|[\/_])tests(\/|\.rs$)/) return
   if (path ~ /^(log|replay)\/src\//) room = substr(path, 1, index(path, "/") - 1)
+  else if (match(path, /^crates\/[a-z]+\/src\//)) room = substr(path, 8, RLENGTH - 12)
   else if (match(path, /^src\/(tenancy|auth|quota|hivehub)\//)) room = substr(path, 5, RLENGTH - 5)
   else return
   file = path

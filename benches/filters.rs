@@ -19,10 +19,11 @@ use std::time::Instant;
 use fold::apply;
 use serde_json::{Map, Value, json};
 use support::{Outcome, number, print_table};
+use vectorizer_index::{Collection, Filter};
 use vectorizer_log::{
     CollectionId, Event, IndexParameters, LogId, Metric, Payload, Point, PointId, Seq, Vector,
 };
-use vectorizer_replay::{Collection, Filter, Projection};
+use vectorizer_replay::Projection;
 
 const COLLECTION: CollectionId = CollectionId::created_at(Seq::OLDEST);
 const POINTS_PER_RECORD: usize = 500;

@@ -27,8 +27,9 @@ use fold::apply;
 use npy::Matrix;
 use serde_json::{Value, json};
 use support::{Outcome, number};
+use vectorizer_index::{SearchMode, SearchRequest, Snapshot};
 use vectorizer_log::{CollectionId, Event, IndexParameters, LogId, Metric, Point, PointId, Seq, Vector};
-use vectorizer_replay::{Effort, Projection, SearchRequest, Snapshot};
+use vectorizer_replay::Projection;
 
 const COLLECTION: CollectionId = CollectionId::created_at(Seq::OLDEST);
 const LIMIT: usize = 10;
@@ -88,7 +89,7 @@ fn round(snapshot: &Snapshot, queries: &Matrix<f32>, neighbours: &Matrix<i32>, e
             limit: LIMIT,
             filter: None,
             score_threshold: None,
-            effort: Effort::Candidates(ef),
+            mode: SearchMode::Candidates(ef),
         };
         found.push(black_box(snapshot.search(&request)?));
     }

@@ -26,10 +26,11 @@ use fold::apply;
 use npy::Matrix;
 use serde_json::json;
 use support::{Outcome, number, print_table};
+use vectorizer_index::{Collection, Filter, Hit, SearchMode, SearchRequest, Selection};
 use vectorizer_log::{
     CollectionId, Event, IndexParameters, LogId, Metric, Payload, Point, PointId, Seq, Vector,
 };
-use vectorizer_replay::{Collection, Effort, Filter, Hit, Projection, SearchRequest, Selection};
+use vectorizer_replay::Projection;
 
 const COLLECTION: CollectionId = CollectionId::created_at(Seq::OLDEST);
 const LIMIT: usize = 10;
@@ -62,11 +63,11 @@ fn main() -> Outcome<()> {
         };
         let mut row = |name: String, projection: &Projection, filter: Option<&Selection>| -> Outcome<()> {
             let collection = stored(projection)?;
-            let nearest = answers(collection, &queries, filter, Effort::Exact)?.0;
+            let nearest = answers(collection, &queries, filter, SearchMode::Exact)?.0;
             let mut cells =
                 [format!("{metric:?}").to_lowercase(), name, String::new(), String::new(), String::new()];
             for (cell, ef) in cells[2..].iter_mut().zip(EFS) {
-                let (found, seconds) = answers(collection, &queries, filter, Effort::Candidates(ef))?;
+                let (found, seconds) = answers(collection, &queries, filter, SearchMode::Candidates(ef))?;
                 let rate = number(nearest.len()) / seconds;
                 *cell = format!("{:.4} ({rate:.0}/s)", recall(&found, &nearest));
             }
@@ -148,14 +149,14 @@ fn answers(
     collection: &Collection,
     queries: &Matrix<f32>,
     filter: Option<&Selection>,
-    effort: Effort,
+    mode: SearchMode,
 ) -> Outcome<(Vec<HashSet<String>>, f64)> {
     let snapshot = collection.snapshot();
     let mut all = Vec::new();
     let started = Instant::now();
     for query in 0..QUERIES.min(queries.rows) {
         let vector = queries.row(query);
-        let request = SearchRequest { vector, limit: LIMIT, filter, score_threshold: None, effort };
+        let request = SearchRequest { vector, limit: LIMIT, filter, score_threshold: None, mode };
         all.push(snapshot.search(&request)?);
     }
     let seconds = started.elapsed().as_secs_f64();

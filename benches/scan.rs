@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 use fold::apply;
 use support::workload::{COLLECTION, Workload, collection_created};
 use support::{Outcome, in_turn, number, print_table};
+use vectorizer_index::{SearchMode, SearchRequest, Snapshot};
 use vectorizer_log::{LogId, Metric};
-use vectorizer_replay::{Effort, Projection, SearchRequest, Snapshot};
+use vectorizer_replay::Projection;
 
 /// Vectors and their dimension: from 6 MB, which stay in a server's last cache, to 307 MB, which do not.
 const SIZES: [(usize, usize); 4] = [(4_000, 384), (60_000, 100), (340_000, 100), (100_000, 768)];
@@ -52,7 +53,7 @@ fn measure(vectors: usize, dimension: usize, metric: Metric) -> Outcome<[String;
         limit: LIMIT,
         filter: None,
         score_threshold: None,
-        effort: Effort::Exact,
+        mode: SearchMode::Exact,
     };
     let bytes = vectors * dimension * 4;
     let array = vec![1_u64; bytes / 8];

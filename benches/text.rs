@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 use fold::apply;
 use support::workload::COLLECTION;
 use support::{Outcome, number, print_table};
+use vectorizer_index::{Collection, Filter, TextQuery, TextRequest};
 use vectorizer_log::{Document, Event, LogId, PointId, Text};
-use vectorizer_replay::{Collection, Filter, Projection, TextQuery, TextRequest};
+use vectorizer_replay::Projection;
 
 const TEXTS: usize = 100_000;
 const TEXTS_PER_RECORD: usize = 500;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use vectorizer_log::{Event, Record, Seq, Timestamp};
 
-use crate::index::Change;
-use crate::memory::{list, shared, table};
+use vectorizer_index::Change;
+use vectorizer_index::memory::{list, shared, table};
 
 /// The remembered answers of one tenant: every one whose record is younger than 24 hours, by the
 /// time of the records.

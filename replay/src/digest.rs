@@ -6,8 +6,8 @@ use vectorizer_log::{JournalPosition, Metric, Seq, TextParameters, Timestamp, ve
 
 use crate::answers::{Answer, Answers, Outcome};
 use crate::billing::{Billing, LogicalWindow};
-use crate::index::{Collection, Index};
 use crate::usage::Usage;
+use vectorizer_index::{Collection, Index};
 
 /// BLAKE3 of a projection's logical state: collections, points, counters, where the bill stands,
 /// remembered answers and the last seq that changed data. Displays as lower-case hexadecimal.

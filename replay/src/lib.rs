@@ -20,12 +20,9 @@ mod answers;
 mod billing;
 mod checkpoint;
 mod digest;
-mod index;
-mod memory;
 mod metering;
 mod projection;
 mod recovery;
-mod text;
 mod usage;
 
 pub use answers::{Answer, Answers, Outcome};
@@ -35,15 +32,7 @@ pub use billing::{
 };
 pub use checkpoint::{Checkpoint, Restored, UnusableCheckpoint};
 pub use digest::StateDigest;
-pub use index::{
-    Change, Collection, Compaction, Crew, Effort, FUSED_DEPTH, Filter, Hit, Index, IndexState, Indexes,
-    Indexing, InvalidFilter, InvalidIndexPath, InvalidKey, InvalidQuery, Key, LinkingStopped, Misfit,
-    PayloadIndex, Removed, SearchRequest, Selection, Snapshot, StoredPoint, TextMatches, TextRequest,
-    Unconditional, UnusableGraph, fused,
-};
-pub use memory::HeldBytes;
-pub use metering::{METERING_VERSION, VECTOR_OVERHEAD_BYTES, vector_logical_bytes};
+pub use metering::METERING_VERSION;
 pub use projection::{Applied, ApplyError, Projection, Projector};
 pub use recovery::{Incomplete, Progress, RECORDS_PER_PROGRESS, Recovery, ReplayError, replay};
-pub use text::{InvalidTextQuery, TextIndexSize, TextQuery};
 pub use usage::Usage;

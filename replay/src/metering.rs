@@ -1,52 +1,15 @@
-//! How large a vector is, for quotas and for the bill, and what a window of the bill counts.
-//!
-//! The size is *logical*: a function of what the tenant stored, the same on every machine and in
-//! every version of the index. What a vector costs in memory or on disk is another matter.
+//! The version of metering: of the size of a vector and of what a window of the bill counts.
 //!
 //! A window of the bill ([`Billing`](crate::Billing)) counts vectors written, each time anew; vectors deleted,
-//! also with their collection; the requests and searches that were observed; and logical bytes times the
-//! seconds they were held for, to the microsecond, whole byte-seconds only, the rest in the next window.
+//! also with their collection; the requests and searches that were observed; and
+//! [logical bytes](vectorizer_index::vector_logical_bytes) times the seconds they were held for, to the microsecond,
+//! whole byte-seconds only, the rest in the next window.
 
-use vectorizer_log::{Dimension, Payload, Text};
-
-/// The version of the rules on this page. A close of the bill names the version it was computed with, so a
-/// change to any size below is a new version.
+/// The version of these rules. A close of the bill names the version it was computed with, so a change to any of
+/// them, or to the logical size of a vector, is a new version.
 ///
 /// Version 2 counts texts. Nothing of version 1 has any, so its closes come to the same by either.
 pub const METERING_VERSION: u16 = 2;
 
-/// The versions whose closes come to what this page says.
+/// The versions whose closes come to what these rules say.
 pub(crate) const METERING_VERSIONS_KNOWN: std::ops::RangeInclusive<u16> = 1..=METERING_VERSION;
-
-/// What every vector counts beside its numbers, its id and its payload, in bytes.
-pub const VECTOR_OVERHEAD_BYTES: u64 = 32;
-
-/// The logical size of one vector, or of a document without one, in bytes: 4 × dimension + id + payload + text +
-/// [`VECTOR_OVERHEAD_BYTES`].
-pub fn vector_logical_bytes(
-    dimension: Option<Dimension>,
-    id: &str,
-    payload: Option<&Payload>,
-    text: Option<&Text>,
-) -> u64 {
-    let numbers = dimension.map_or(0, |dimension| dimension.get() as u64);
-    let (payload, text) = (payload.map_or(0, Payload::logical_bytes), text.map_or(0, Text::logical_bytes));
-    4 * numbers + id.len() as u64 + payload + text + VECTOR_OVERHEAD_BYTES
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_vector_counts_its_numbers_its_id_its_payload_its_text_and_a_fixed_overhead() {
-        let dimension = Some(Dimension::try_from(3).unwrap());
-        let id = "zwölf";
-        let payload = Payload::new(r#"{"a": 1}"#).unwrap();
-        let text = Text::new("ein Wört").unwrap();
-        assert_eq!(vector_logical_bytes(dimension, id, None, None), 12 + 6 + 32);
-        assert_eq!(vector_logical_bytes(dimension, id, Some(&payload), None), 12 + 6 + 8 + 32);
-        assert_eq!(vector_logical_bytes(dimension, id, Some(&payload), Some(&text)), 12 + 6 + 8 + 9 + 32);
-        assert_eq!(vector_logical_bytes(None, id, None, Some(&text)), 6 + 9 + 32);
-    }
-}

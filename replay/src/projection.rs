@@ -5,9 +5,9 @@ use vectorizer_log::{CollectionId, LogId, Record, Seq};
 use crate::answers::Answers;
 use crate::billing::Billing;
 use crate::digest::StateDigest;
-use crate::index::{Change, Compaction, Index, Indexing, Misfit, Removed};
-use crate::memory::HeldBytes;
 use crate::usage::Usage;
+use vectorizer_index::HeldBytes;
+use vectorizer_index::{Change, Compaction, Index, Indexing, InvalidEvent, Removed};
 
 /// A pure fold of one tenant's log.
 ///
@@ -59,7 +59,7 @@ pub enum ApplyError {
         seq: Seq,
         /// What does not fit.
         #[source]
-        reason: Misfit,
+        reason: InvalidEvent,
     },
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::index::Change;
+use vectorizer_index::Change;
 
 /// The counters of one tenant, folded from the changes its records made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ impl Usage {
     }
 
     /// The logical size of the vectors that exist, in bytes
-    /// (see [`vector_logical_bytes`](crate::vector_logical_bytes)).
+    /// (see [`vector_logical_bytes`](vectorizer_index::vector_logical_bytes)).
     pub fn logical_bytes(&self) -> u64 {
         self.logical_bytes
     }

@@ -3,8 +3,8 @@
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::{Deserialize, de};
+use vectorizer_index::Key;
 use vectorizer_log::{CollectionName, PayloadPath, PointId, TenantId};
-use vectorizer_replay::Key;
 
 use super::App;
 use super::problem::Problem;

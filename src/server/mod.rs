@@ -25,10 +25,10 @@ use crate::billing::Reporter;
 use crate::config::{self, Config, PageOrigin, Seconds};
 use crate::embedding::{Embedder, UnusableEmbedder};
 use crate::hivehub::{Clock, HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
-use crate::limits::{self, DefaultLimits, QuotaManager};
+use crate::limits::{DefaultLimits, QuotaManager, RequestLimits};
 use crate::metrics::Metrics;
 use crate::rest::{AllowedHosts, App, NetworkRules, PageOrigins, Problem, metrics_router, router};
-use crate::service::{Error, RequestLimits, Service, share_size};
+use crate::service::{Error, Service, SizeLimits, share_size};
 use crate::tenancy::{Rules, ShareSize, Tenancy};
 
 /// The tenant of a server without keys.
@@ -107,7 +107,7 @@ impl Server {
         let address = config.server.listen;
         let tls = config.server.tls.as_ref().map(load_tls).transpose()?;
         let metrics = Metrics::default();
-        let limits = RequestLimits {
+        let limits = SizeLimits {
             body_bytes_max: config.server.body_bytes_max.get() as usize,
             json_depth_max: config.server.json_depth_max.get() as usize,
         };
@@ -279,7 +279,7 @@ impl Server {
 
 /// The limits of a tenant whose plan names none.
 fn default_limits(configured: &config::RateLimiting) -> DefaultLimits {
-    DefaultLimits::new(limits::RequestLimits {
+    DefaultLimits::new(RequestLimits {
         per_minute: configured.default_requests_per_minute.get(),
         per_hour: configured.default_requests_per_hour.get(),
     })

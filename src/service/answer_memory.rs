@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use vectorizer_replay::StoredPoint;
+use vectorizer_index::StoredPoint;
 
 use super::error::Error;
 use super::request_memory::kibibytes;

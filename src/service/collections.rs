@@ -1,7 +1,7 @@
 //! Creating, describing and deleting collections, and declaring which of their payload paths are indexed.
 
+use vectorizer_index::Indexes;
 use vectorizer_log::{CollectionName, IndexParameters, PayloadPath, TextParameters, VectorParameters};
-use vectorizer_replay::Indexes;
 
 use super::Service;
 use super::answer_memory::expect_answer;

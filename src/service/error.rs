@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
+use vectorizer_index::{InvalidFilter, InvalidIndexPath, InvalidQuery, InvalidTextQuery};
 use vectorizer_log::{InvalidCollectionName, InvalidPoint};
-use vectorizer_replay::{InvalidFilter, InvalidIndexPath, InvalidQuery, InvalidTextQuery};
 
 use crate::auth::{Denial, DenialReason};
 use crate::embedding::NotEmbedded;

@@ -60,14 +60,14 @@ const MESSAGES_EACH_MAX: usize = 32;
 
 /// The largest request, and the deepest nesting of its JSON.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestLimits {
+pub struct SizeLimits {
     /// The largest body, in bytes.
     pub body_bytes_max: usize,
     /// The deepest nesting of a payload or filter.
     pub json_depth_max: usize,
 }
 
-impl RequestLimits {
+impl SizeLimits {
     /// Every tenant's share of the memory for requests, in KiB.
     pub(crate) fn share_kibibytes(&self) -> u32 {
         kibibytes(self.body_bytes_max).saturating_mul(2)
@@ -86,7 +86,7 @@ struct Shared {
     access: AccessCheck,
     metrics: Metrics,
     embedder: Option<Embedder>,
-    limits: RequestLimits,
+    limits: SizeLimits,
     request_memory: Arc<RequestMemory>,
     answer_memory: Arc<Semaphore>,
     work: WorkPools,
@@ -106,7 +106,7 @@ impl Service {
         tenancy: Tenancy,
         access: AccessCheck,
         metrics: Metrics,
-        limits: RequestLimits,
+        limits: SizeLimits,
         embedder: Option<Embedder>,
     ) -> Self {
         // Eight of the largest bodies at once, or as many small ones as that makes.
@@ -156,7 +156,7 @@ impl Service {
     }
 
     /// The largest request, and the deepest nesting of its JSON.
-    pub fn limits(&self) -> RequestLimits {
+    pub fn limits(&self) -> SizeLimits {
         self.shared.limits
     }
 
@@ -215,7 +215,7 @@ where
 }
 
 /// What every tenant may take up, if requests are bounded by `limits`.
-pub fn share_size(limits: &RequestLimits) -> ShareSize {
+pub fn share_size(limits: &SizeLimits) -> ShareSize {
     ShareSize {
         bodies: limits.share_kibibytes() as usize,
         answers: answer_memory::SHARE_KIBIBYTES,

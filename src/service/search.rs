@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-use vectorizer_log::{CollectionName, Language, Vector};
-use vectorizer_replay::{
-    Effort, FUSED_DEPTH, Filter, Hit, InvalidTextQuery, SearchRequest, Snapshot, TextQuery, TextRequest,
+use vectorizer_index::{
+    FUSED_DEPTH, Filter, Hit, InvalidTextQuery, SearchMode, SearchRequest, Snapshot, TextQuery, TextRequest,
     fused,
 };
+use vectorizer_log::{CollectionName, Language, Vector};
 
 use super::answer_memory::{INLINE_BYTES_MAX, Show, expect_answer, shown_bytes};
 use super::error::Error;
@@ -83,7 +83,7 @@ struct Search {
     question: Question,
     limit: usize,
     score_threshold: Option<f32>,
-    effort: Effort,
+    mode: SearchMode,
     show: Show,
 }
 
@@ -163,10 +163,10 @@ impl SearchArguments {
             question: Question::of(vector, text, rank_by, embeds, language)?,
             limit: limit(asked, RESULTS_DEFAULT)?,
             score_threshold,
-            effort: match (exact, ef) {
-                (true, _) => Effort::Exact,
-                (false, Some(ef)) => Effort::Candidates(ef as usize),
-                (false, None) => Effort::Usual,
+            mode: match (exact, ef) {
+                (true, _) => SearchMode::Exact,
+                (false, Some(ef)) => SearchMode::Candidates(ef as usize),
+                (false, None) => SearchMode::Default,
             },
             show,
         };
@@ -226,7 +226,7 @@ impl Search {
             limit,
             filter: ground.selection.as_ref(),
             score_threshold: self.least(),
-            effort: self.effort,
+            mode: self.mode,
         })
     }
 
@@ -514,7 +514,7 @@ impl Service {
         if compared > briefly
             && ground.matches.is_none()
             && let Some(request) = search.request(&ground, search.limit)
-            && let Some(hits) = snapshot.search_briefly(&request, briefly / snapshot.dimension().max(1))?
+            && let Some(hits) = snapshot.search_bounded(&request, briefly / snapshot.dimension().max(1))?
         {
             metrics.searched(started.elapsed());
             let bytes = search.bytes(&hits);

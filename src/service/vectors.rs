@@ -1,7 +1,7 @@
 //! Writing, reading and deleting vectors.
 
+use vectorizer_index::{Filter, StoredPoint};
 use vectorizer_log::{CollectionName, Document, PointId, Seq};
-use vectorizer_replay::{Filter, StoredPoint};
 
 use super::answer_memory::{Show, expect_answer, shown_bytes};
 use super::error::Error;

@@ -6,11 +6,11 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
+use vectorizer_index::PayloadIndex;
 use vectorizer_log::{
     CollectionName, Dimension, IndexParameters, InvalidDimension, InvalidLanguage, Language, Metric,
     TextParameters, VectorParameters,
 };
-use vectorizer_replay::PayloadIndex;
 
 use super::schema;
 use super::values::given;

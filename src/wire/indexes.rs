@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use utoipa::ToSchema;
+use vectorizer_index::{IndexState, Indexes};
 use vectorizer_log::PayloadPath;
-use vectorizer_replay::{IndexState, Indexes};
 
 use super::schema;
 use crate::tenancy::Committed;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
-use vectorizer_replay::{Filter, Hit, StoredPoint};
+use vectorizer_index::{Filter, Hit, StoredPoint};
 
 use super::schema;
 use super::values::{VectorInput, filter, given};

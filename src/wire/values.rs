@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use vectorizer_index::Filter;
 use vectorizer_log::{DenseVector, Dimension, InvalidPoint, Payload, Vector};
-use vectorizer_replay::Filter;
 
 use crate::json::{self, Plain, Unreadable};
 use crate::scheduling::pause;

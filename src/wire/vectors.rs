@@ -7,8 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
+use vectorizer_index::StoredPoint;
 use vectorizer_log::{Document, Payload, PointId, Text};
-use vectorizer_replay::StoredPoint;
 
 use super::read::read_body;
 use super::schema;

@@ -4,8 +4,9 @@
 //! group has staged, so no two writes can share the last room there is. What was staged counts only as
 //! long as its group lasts: a commit that fails leaves no reservation behind.
 
+use vectorizer_index::Index;
 use vectorizer_log::{Event, Record};
-use vectorizer_replay::{Index, Projection, Usage};
+use vectorizer_replay::{Projection, Usage};
 
 use super::limits::Limits;
 
@@ -98,15 +99,15 @@ impl<'state> StorageTracker<'state> {
         event: &Event,
         staged: impl Iterator<Item = &'r Record>,
     ) -> Result<Admitted, QuotaExceeded> {
-        let most = self.most.after(&self.index.foresee_most(event));
+        let most = self.most.after(&self.index.upper_bound(event));
         if self.exceeded(&self.most, &most).is_ok() {
             return Ok(Admitted { most });
         }
         for record in staged.skip(self.exact_through) {
-            self.exact = self.exact.after(&self.index.foresee(&record.event));
+            self.exact = self.exact.after(&self.index.expected_change(&record.event));
             self.exact_through += 1;
         }
-        let after = self.exact.after(&self.index.foresee(event));
+        let after = self.exact.after(&self.index.expected_change(event));
         self.exceeded(&self.exact, &after)?;
         Ok(Admitted { most: after })
     }

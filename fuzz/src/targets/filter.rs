@@ -2,8 +2,9 @@
 
 use std::str;
 
+use vectorizer_index::Filter;
 use vectorizer_log::{Event, Payload, Point, Vector};
-use vectorizer_replay::{Filter, Projection, Projector as _};
+use vectorizer_replay::{Projection, Projector as _};
 
 use super::pieces::{joined, pieces};
 use super::story::{at, collection, created_points, id, log_id, recorded};

@@ -14,7 +14,7 @@ use vectorizer::auth::AccessCheck;
 use vectorizer::metrics::Metrics;
 use vectorizer::rest::{AllowedHosts, App, NetworkRules, PageOrigins, Peer, router};
 use vectorizer::server::single_tenant;
-use vectorizer::service::{RequestLimits, Service, share_size};
+use vectorizer::service::{Service, SizeLimits, share_size};
 use vectorizer::tenancy::{Rules, Tenancy};
 
 use super::closed::folder;
@@ -44,7 +44,7 @@ impl Server {
     fn start() -> Self {
         let data = folder();
         let metrics = Metrics::default();
-        let limits = RequestLimits { body_bytes_max: BODY_BYTES_MAX, json_depth_max: JSON_DEPTH_MAX };
+        let limits = SizeLimits { body_bytes_max: BODY_BYTES_MAX, json_depth_max: JSON_DEPTH_MAX };
         let rules =
             Rules { idle: None, memory_bytes_max: u64::MAX, delete_grace: std::time::Duration::from_secs(1) };
         let tenancy = Tenancy::new(data.path(), share_size(&limits), rules, None, metrics.clone())

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use uuid::Uuid;
+use vectorizer_index::{Filter, SearchMode, SearchRequest, TextQuery, TextRequest};
 use vectorizer_log::storage::MemoryStorage;
 use vectorizer_log::{
     Actor, ChainHash, CollectionId, Document, Draft, Error, Event, Head, Idempotency, IndexParameters,
     JournalPosition, LogId, Meter, Metric, ObservedOperation, Payload, PayloadPath, Point, PointId, Record,
     Seq, StoredRecord, TenantLog, Text, Timestamp, UnverifiedLog, Vector, VectorParameters, Via, initialize,
 };
-use vectorizer_replay::{Effort, Filter, Projection, Projector as _, SearchRequest, TextQuery, TextRequest};
+use vectorizer_replay::{Projection, Projector as _};
 
 /// Few enough that records have several.
 pub(super) const PART_BYTES_MAX: usize = 100;
@@ -195,7 +196,7 @@ pub(super) fn use_up(mut projection: Projection) {
                 limit: 3,
                 filter,
                 score_threshold: None,
-                effort: Effort::Usual,
+                mode: SearchMode::Default,
             };
             let _ = snapshot.search(&request);
             snapshot.count(filter);

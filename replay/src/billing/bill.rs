@@ -48,7 +48,7 @@ impl Bill {
     /// bill would need as much memory as everything that was ever written.
     fn compact(&mut self) {
         let wanting =
-            self.projection.index().collections().filter(|collection| collection.wants_compaction());
+            self.projection.index().collections().filter(|collection| collection.needs_compaction());
         let snapshots: Vec<_> = wanting.map(|collection| (collection.id(), collection.snapshot())).collect();
         for (id, snapshot) in snapshots {
             if let Ok(compaction) = snapshot.compact(&|| false) {

@@ -27,9 +27,9 @@ pub use entry::{BillEntry, BilledWindow, BillingCorrection, BillingLine};
 pub(crate) use window::LogicalWindow;
 pub use window::OpenWindow;
 
-use crate::index::Change;
 use crate::metering::METERING_VERSION;
 use crate::usage::Usage;
+use vectorizer_index::Change;
 
 /// Where a tenant's bill stands: the window that is open, and how far those before it are delivered. Its
 /// size does not depend on how long the log is.

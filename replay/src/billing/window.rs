@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use vectorizer_log::{Meter, MeterTotal, ObservedOperation, Seq, Timestamp};
 
 use super::entry::BilledWindow;
-use crate::index::Change;
+use vectorizer_index::Change;
 
 const MICROS_PER_SECOND: u128 = 1_000_000;
 

@@ -1,6 +1,6 @@
 //! What a search takes from the allocator.
 
-use vectorizer_replay::Hit;
+use vectorizer_index::Hit;
 
 /// How many allocations a search makes once there is room to work in: earlier ones make it, and a test that
 /// searches at the same time may borrow it.

@@ -1,7 +1,8 @@
 //! What a projection refuses, and that a refusal leaves no trace.
 
+use vectorizer_index::InvalidEvent;
 use vectorizer_log::{Event, LogId, Metric, Payload, Record, Seq};
-use vectorizer_replay::{Applied, ApplyError, Misfit, Projection, Projector};
+use vectorizer_replay::{Applied, ApplyError, Projection, Projector};
 
 use crate::history::{collection, created, fold, id, log_id, path, point, record};
 
@@ -60,33 +61,33 @@ fn an_event_that_does_not_fit_leaves_no_trace() {
         id: id(name),
         payload: Payload::new("{}").unwrap(),
     };
-    let unknown = || Misfit::UnknownCollection { collection: nowhere };
+    let unknown = || InvalidEvent::UnknownCollection { collection: nowhere };
     let cases = [
-        (created("c", 3, Metric::Dot), Misfit::NameExists { name: "c".parse().unwrap() }),
+        (created("c", 3, Metric::Dot), InvalidEvent::NameExists { name: "c".parse().unwrap() }),
         (Event::CollectionDeleted { collection: nowhere }, unknown()),
         (upserted(nowhere, vec![]), unknown()),
         (deleted(nowhere, vec![]), unknown()),
         (changed(nowhere, "a"), unknown()),
         (
             upserted(here, vec![point("n", &[1.0, 1.0], None), point("m", &[1.0], None)]),
-            Misfit::WrongDimension { id: id("m"), expected: 2, found: 1 },
+            InvalidEvent::WrongDimension { id: id("m"), expected: 2, found: 1 },
         ),
         (
             upserted(here, vec![point("n", &[1.0, 1.0], None), point("n", &[1.0, 2.0], None)]),
-            Misfit::RepeatedPoint { id: id("n") },
+            InvalidEvent::RepeatedPoint { id: id("n") },
         ),
-        (deleted(here, vec![id("a"), id("n")]), Misfit::UnknownPoint { id: id("n") }),
-        (deleted(here, vec![id("a"), id("a")]), Misfit::RepeatedPoint { id: id("a") }),
+        (deleted(here, vec![id("a"), id("n")]), InvalidEvent::UnknownPoint { id: id("n") }),
+        (deleted(here, vec![id("a"), id("a")]), InvalidEvent::RepeatedPoint { id: id("a") }),
         (
             upserted(here, ["n", "m", "n"].map(|id| point(id, &[1.0, 1.0], None)).to_vec()),
-            Misfit::RepeatedPoint { id: id("n") },
+            InvalidEvent::RepeatedPoint { id: id("n") },
         ),
-        (changed(here, "n"), Misfit::UnknownPoint { id: id("n") }),
+        (changed(here, "n"), InvalidEvent::UnknownPoint { id: id("n") }),
         (Event::IndexDeclared { collection: nowhere, path: path("n") }, unknown()),
         (Event::IndexDropped { collection: nowhere, path: path("n") }, unknown()),
         (
             Event::IndexDropped { collection: here, path: path("n") },
-            Misfit::UndeclaredIndex { path: path("n") },
+            InvalidEvent::UndeclaredIndex { path: path("n") },
         ),
     ];
     for (event, reason) in cases {

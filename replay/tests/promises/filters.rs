@@ -1,8 +1,9 @@
 //! Filters take nothing away from what a search finds, however many or few points they leave.
 
 use serde_json::{Value, json};
+use vectorizer_index::{Collection, Filter, Hit, SearchMode, SearchRequest, Selection};
 use vectorizer_log::{Event, Metric, Payload, Point, PointId, Vector};
-use vectorizer_replay::{Collection, Effort, Filter, Hit, Projection, Projector, SearchRequest, Selection};
+use vectorizer_replay::{Projection, Projector};
 
 use crate::allocations::allocations_of;
 use crate::history::{collection, created, id, log_id, record};
@@ -55,20 +56,20 @@ fn below(key: &str, bound: u64) -> Value {
     json!({"key": key, "range": {"lt": bound}})
 }
 
-fn search(collection: &Collection, vector: &[f32], filter: Option<&Selection>, effort: Effort) -> Vec<Hit> {
-    let request = SearchRequest { vector, limit: LIMIT, filter, score_threshold: None, effort };
+fn search(collection: &Collection, vector: &[f32], filter: Option<&Selection>, mode: SearchMode) -> Vec<Hit> {
+    let request = SearchRequest { vector, limit: LIMIT, filter, score_threshold: None, mode };
     collection.snapshot().search(&request).unwrap()
 }
 
 /// How many of the nearest that fulfil the filter are found by searches near the centres below `centres`.
-fn recall(collection: &Collection, filter: Option<&Selection>, centres: u64, effort: Effort) -> f64 {
+fn recall(collection: &Collection, filter: Option<&Selection>, centres: u64, mode: SearchMode) -> f64 {
     let mut random = Random(8);
     let (mut found, mut expected) = (0.0, 0.0);
     for _ in 0..100 {
         let centre = random.below(centres);
         let vector = random.vector_near(centre);
-        let exact = search(collection, &vector, filter, Effort::Exact);
-        let hits = search(collection, &vector, filter, effort);
+        let exact = search(collection, &vector, filter, SearchMode::Exact);
+        let hits = search(collection, &vector, filter, mode);
         assert_eq!(hits.len(), exact.len());
         for hit in &hits {
             let fulfils = |filter: &Selection| filter.filter().matches(hit.point.id(), hit.point.payload());
@@ -90,12 +91,12 @@ fn a_search_with_a_selection_allocates_nothing_but_its_answer() {
         let snapshot = collection.snapshot();
         for (name, bound) in [("half", 500), ("a hundredth", 10)] {
             let selection = collection.select(parsed(&below("thousandth", bound)));
-            for effort in [Effort::Usual, Effort::Exact] {
+            for mode in [SearchMode::Default, SearchMode::Exact] {
                 let filter = Some(&selection);
                 let request =
-                    SearchRequest { vector: &vector, limit: LIMIT, filter, score_threshold: None, effort };
+                    SearchRequest { vector: &vector, limit: LIMIT, filter, score_threshold: None, mode };
                 let allocated = allocations_of(|| snapshot.search(&request).unwrap());
-                assert_eq!(allocated, 1, "{metric:?} {effort:?}, {name}");
+                assert_eq!(allocated, 1, "{metric:?} {mode:?}, {name}");
             }
         }
     }
@@ -106,12 +107,12 @@ fn recall_under_a_filter_is_at_least_that_without() {
     for metric in [Metric::Cosine, Metric::Dot, Metric::Euclidean] {
         let projection = linked(metric);
         let collection = stored(&projection);
-        for effort in [Effort::Usual, Effort::Candidates(15)] {
-            let unfiltered = recall(collection, None, CENTRES, effort);
+        for mode in [SearchMode::Default, SearchMode::Candidates(15)] {
+            let unfiltered = recall(collection, None, CENTRES, mode);
             let check = |name: &str, filter: &Selection, centres: u64, tolerance: f64| {
-                let filtered = recall(collection, Some(filter), centres, effort);
+                let filtered = recall(collection, Some(filter), centres, mode);
                 let enough = filtered >= unfiltered - tolerance;
-                assert!(enough, "{metric:?} {effort:?} {name}: {filtered} of {unfiltered}");
+                assert!(enough, "{metric:?} {mode:?} {name}: {filtered} of {unfiltered}");
             };
             let select = |condition: &Value| {
                 let selection = collection.select(parsed(condition));
@@ -138,8 +139,8 @@ fn a_filter_that_leaves_many_is_answered_by_the_graph() {
     let projection = linked(Metric::Cosine);
     let collection = stored(&projection);
     let filter = collection.select(parsed(&below("thousandth", 500)));
-    let few = recall(collection, Some(&filter), CENTRES, Effort::Candidates(1));
-    let many = recall(collection, Some(&filter), CENTRES, Effort::Usual);
+    let few = recall(collection, Some(&filter), CENTRES, SearchMode::Candidates(1));
+    let many = recall(collection, Some(&filter), CENTRES, SearchMode::Default);
     assert!(few < many, "the graph did not answer, or fewer candidates find as much: {few} of {many}");
 }
 
@@ -155,8 +156,8 @@ fn all_that_match_are_found_when_they_are_fewer_than_asked_for() {
             .filter(|id| collection.contains(id))
             .collect();
         for filter in [collection.select(parsed(&condition)), parsed(&condition).into()] {
-            for effort in [Effort::Usual, Effort::Candidates(1), Effort::Exact] {
-                let hits = search(collection, &random.vector(), Some(&filter), effort);
+            for mode in [SearchMode::Default, SearchMode::Candidates(1), SearchMode::Exact] {
+                let hits = search(collection, &random.vector(), Some(&filter), mode);
                 let mut ids: Vec<PointId> =
                     hits.iter().map(|hit| PointId::text(hit.point.id()).unwrap()).collect();
                 ids.sort_by_key(|id| id.as_str().parse::<u64>().unwrap());
@@ -165,7 +166,7 @@ fn all_that_match_are_found_when_they_are_fewer_than_asked_for() {
         }
     }
     let nothing = collection.select(parsed(&below("thousandth", 0)));
-    assert!(search(collection, &random.vector(), Some(&nothing), Effort::Usual).is_empty());
+    assert!(search(collection, &random.vector(), Some(&nothing), SearchMode::Default).is_empty());
 }
 
 #[test]
@@ -208,16 +209,16 @@ fn a_brief_search_finds_what_a_search_finds_or_nothing() {
     for _ in 0..50 {
         let vector = random.vector_near(3);
         let briefly = |filter, compared_max| {
-            let effort = Effort::Usual;
+            let mode = SearchMode::Default;
             let request =
-                SearchRequest { vector: &vector, limit: LIMIT, filter, score_threshold: None, effort };
-            snapshot.search_briefly(&request, compared_max).unwrap()
+                SearchRequest { vector: &vector, limit: LIMIT, filter, score_threshold: None, mode };
+            snapshot.search_bounded(&request, compared_max).unwrap()
         };
         // Some slots are emptied, so that both walks have nodes to pass over.
         for filter in [None, Some(&half)] {
             // Too little for comparing all points.
             let hits = briefly(filter, 5_000).expect("a walk takes less");
-            let expected = search(collection, &vector, filter, Effort::Usual);
+            let expected = search(collection, &vector, filter, SearchMode::Default);
             let named = |hits: &[Hit]| -> Vec<(String, f32)> {
                 hits.iter().map(|hit| (hit.point.id().to_owned(), hit.score)).collect()
             };

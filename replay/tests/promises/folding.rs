@@ -1,10 +1,11 @@
 //! A projection is a fold of its log and of nothing else.
 
 use proptest::prelude::*;
+use vectorizer_index::{Collection, StoredPoint};
 use vectorizer_log::{
     Dimension, Document, Event, PayloadPath, PointId, Record, Text, Timestamp, VectorParameters,
 };
-use vectorizer_replay::{Applied, Collection, Projection, Projector, StoredPoint};
+use vectorizer_replay::{Applied, Projection, Projector};
 
 use crate::history::{collection, created, fold, history, id, log_id, path, point, record};
 use crate::model::{Model, ModelCollection, ModelPoint};
@@ -74,8 +75,8 @@ proptest! {
     fn what_an_event_will_change_is_known_before_it_happens(records in history()) {
         let mut state = Projection::new(log_id());
         for record in &records {
-            let foreseen = state.index().foresee(&record.event);
-            let most = state.usage().after(&state.index().foresee_most(&record.event));
+            let foreseen = state.index().expected_change(&record.event);
+            let most = state.usage().after(&state.index().upper_bound(&record.event));
             let exact = state.usage().after(&foreseen);
             prop_assert!(exact.vectors() <= most.vectors());
             prop_assert!(exact.logical_bytes() <= most.logical_bytes());

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use vectorizer_index::{Hit, Interrupted, SearchMode, SearchRequest, Snapshot, UnusableGraph};
 use vectorizer_log::{Event, Metric, Payload, Point, PointId, Vector};
-use vectorizer_replay::{
-    Effort, Hit, LinkingStopped, Projection, Projector, SearchRequest, Snapshot, UnusableGraph,
-};
+use vectorizer_replay::{Projection, Projector};
 
 use crate::allocations::allocations_of;
 use crate::history::{collection, created, log_id, record};
@@ -69,17 +68,17 @@ impl Written {
         assert_eq!(self.snapshot().unlinked(), 0);
     }
 
-    fn recall(&mut self, effort: Effort) -> f64 {
-        self.recall_of(effort, Random::vector)
+    fn recall(&mut self, mode: SearchMode) -> f64 {
+        self.recall_of(mode, Random::vector)
     }
 
-    fn recall_of(&mut self, effort: Effort, vector: impl Fn(&mut Random) -> Vec<f32>) -> f64 {
+    fn recall_of(&mut self, mode: SearchMode, vector: impl Fn(&mut Random) -> Vec<f32>) -> f64 {
         let snapshot = self.snapshot();
         let (mut found, mut expected) = (0.0, 0.0);
         for _ in 0..100 {
             let vector = vector(&mut self.random);
-            let exact = search(&snapshot, &vector, 10, Effort::Exact);
-            let hits = search(&snapshot, &vector, 10, effort);
+            let exact = search(&snapshot, &vector, 10, SearchMode::Exact);
+            let hits = search(&snapshot, &vector, 10, mode);
             assert_eq!(hits.len(), exact.len());
             for hit in &exact {
                 expected += 1.0;
@@ -96,8 +95,8 @@ impl Written {
     }
 }
 
-fn search(snapshot: &Snapshot, vector: &[f32], limit: usize, effort: Effort) -> Vec<Hit> {
-    let request = SearchRequest { vector, limit, filter: None, score_threshold: None, effort };
+fn search(snapshot: &Snapshot, vector: &[f32], limit: usize, mode: SearchMode) -> Vec<Hit> {
+    let request = SearchRequest { vector, limit, filter: None, score_threshold: None, mode };
     snapshot.search(&request).unwrap()
 }
 
@@ -107,9 +106,9 @@ fn recall_is_high_for_every_metric_also_far_from_zero() {
         let mut written = Written::new(metric, 1);
         written.upsert(6_000, u64::MAX);
         written.link();
-        let recall = written.recall(Effort::Usual);
+        let recall = written.recall(SearchMode::Default);
         assert!(recall >= 0.97, "{metric:?}: {recall}");
-        let quick = written.recall(Effort::Candidates(1));
+        let quick = written.recall(SearchMode::Candidates(1));
         assert!(quick < recall, "{metric:?}: the graph did not answer, or fewer candidates find as much");
     }
 }
@@ -135,8 +134,10 @@ fn recall_is_high_also_where_a_byte_for_each_number_is_not_enough() {
             written.link();
             written.upsert_with(1_500, u64::MAX, shifted);
             written.link();
-            for recall in [written.recall_of(Effort::Usual, shifted), written.recall_of(Effort::Usual, plain)]
-            {
+            for recall in [
+                written.recall_of(SearchMode::Default, shifted),
+                written.recall_of(SearchMode::Default, plain),
+            ] {
                 assert!(recall >= 0.9, "{metric:?}, {shift} away: {recall}");
             }
         }
@@ -147,7 +148,7 @@ fn recall_is_high_also_where_a_byte_for_each_number_is_not_enough() {
         });
         written.upsert_with(6_000, u64::MAX, plain);
         written.link();
-        let recall = written.recall_of(Effort::Usual, plain);
+        let recall = written.recall_of(SearchMode::Default, plain);
         assert!(recall >= 0.9, "{metric:?}, an outlier: {recall}");
         // One direction is all that counts; cosines along it are all one in f32.
         if metric == Metric::Cosine {
@@ -161,7 +162,7 @@ fn recall_is_high_also_where_a_byte_for_each_number_is_not_enough() {
         let mut written = Written::new(metric, 9);
         written.upsert_with(5_000, u64::MAX, long);
         written.link();
-        let recall = written.recall_of(Effort::Usual, long);
+        let recall = written.recall_of(SearchMode::Default, long);
         assert!(recall >= 0.95, "{metric:?}, a long direction: {recall}");
     }
 }
@@ -178,8 +179,10 @@ fn recall_is_high_under_dot_wherever_the_vectors_lie() {
             let mut written = Written::new(Metric::Dot, 7);
             written.upsert_with(6_000, u64::MAX, shifted);
             written.link();
-            for recall in [written.recall_of(Effort::Usual, shifted), written.recall_of(Effort::Usual, plain)]
-            {
+            for recall in [
+                written.recall_of(SearchMode::Default, shifted),
+                written.recall_of(SearchMode::Default, plain),
+            ] {
                 assert!(recall >= 0.95, "{shift} from zero: {recall}");
             }
         }
@@ -202,17 +205,17 @@ fn recall_is_high_under_dot_however_much_lengths_differ() {
         written.link();
         written.upsert_with(2_000, u64::MAX, |random| of_length(random, spread));
         written.link();
-        let recall = written.recall(Effort::Usual);
+        let recall = written.recall(SearchMode::Default);
         assert!(recall >= 0.95, "lengths that differ by e^{spread}, from some time on: {recall}");
         let mut written = Written::new(Metric::Dot, 14);
         written.upsert_with(6_000, u64::MAX, |random| of_length(random, spread));
         written.link();
-        let recall = written.recall(Effort::Usual);
+        let recall = written.recall(SearchMode::Default);
         assert!(recall >= 0.95, "lengths that differ by e^{spread}: {recall}");
         written.delete(3_100);
         let compaction = written.snapshot().compact(&|| false).unwrap();
         assert!(written.projection.install(collection(1), compaction).0);
-        let recall = written.recall(Effort::Usual);
+        let recall = written.recall(SearchMode::Default);
         assert!(recall >= 0.95, "lengths that differ by e^{spread}, after a compaction: {recall}");
     }
 }
@@ -230,8 +233,8 @@ fn recall_is_high_however_large_or_small_the_numbers_are() {
             written.link();
             // Under dot two of them have no product that f32 holds.
             let recall = match metric {
-                Metric::Dot => written.recall(Effort::Usual),
-                Metric::Cosine | Metric::Euclidean => written.recall_of(Effort::Usual, scaled),
+                Metric::Dot => written.recall(SearchMode::Default),
+                Metric::Cosine | Metric::Euclidean => written.recall_of(SearchMode::Default, scaled),
             };
             assert!(recall >= 0.95, "{metric:?}, numbers of {scale}: {recall}");
         }
@@ -259,10 +262,10 @@ fn recall_is_high_in_clusters_far_from_each_other_whose_vectors_come_in_turns() 
         written.link();
         for shift in [-20.0, 20.0] {
             let like = |random: &mut Random| plain(random).into_iter().map(|n| n + shift).collect();
-            let recall = written.recall_of(Effort::Usual, like);
+            let recall = written.recall_of(SearchMode::Default, like);
             assert!(recall >= 0.97, "{metric:?}, {shift}: {recall}");
         }
-        let recall = written.recall_of(Effort::Usual, plain);
+        let recall = written.recall_of(SearchMode::Default, plain);
         assert!(recall >= least, "{metric:?}, from between them: {recall}");
     }
 }
@@ -275,13 +278,13 @@ fn copies_of_one_vector_are_in_nobodys_way() {
         let copied = written.random.vector();
         written.upsert_with(3_000, u64::MAX, |_| copied.clone());
         written.link();
-        let recall = written.recall(Effort::Usual);
+        let recall = written.recall(SearchMode::Default);
         assert!(recall >= 0.95, "{metric:?}: {recall}");
-        assert_eq!(search(&written.snapshot(), &copied, 900, Effort::Usual).len(), 900);
+        assert_eq!(search(&written.snapshot(), &copied, 900, SearchMode::Default).len(), 900);
         written.delete(2_000);
         let compaction = written.snapshot().compact(&|| false).unwrap();
         assert!(written.projection.install(collection(1), compaction).0);
-        let recall = written.recall(Effort::Usual);
+        let recall = written.recall(SearchMode::Default);
         assert!(recall >= 0.95, "{metric:?}, after a compaction: {recall}");
     }
 }
@@ -295,7 +298,7 @@ fn what_is_not_linked_yet_is_found_all_the_same() {
     let snapshot = written.snapshot();
     assert_eq!(snapshot.unlinked(), 500);
     for (id, vector) in written.model.iter().step_by(7) {
-        assert_eq!(search(&snapshot, vector, 1, Effort::Candidates(200))[0].point.id(), id.as_str());
+        assert_eq!(search(&snapshot, vector, 1, SearchMode::Candidates(200))[0].point.id(), id.as_str());
     }
 }
 
@@ -322,9 +325,9 @@ fn of_what_is_not_linked_yet_searches_miss_nothing() {
             let first = written.model.keys().find(|id| !linked.contains_key(*id)).unwrap().clone();
             for _ in 0..100 {
                 let query = vector(&mut written.random);
-                let hits = search(&snapshot, &query, 10, Effort::Candidates(20));
+                let hits = search(&snapshot, &query, 10, SearchMode::Candidates(20));
                 let found: Vec<_> = hits.iter().map(|hit| (hit.point.id(), hit.score)).collect();
-                for hit in search(&snapshot, &query, 10, Effort::Exact) {
+                for hit in search(&snapshot, &query, 10, SearchMode::Exact) {
                     let id = PointId::text(hit.point.id()).unwrap();
                     if id != first && !linked.contains_key(&id) {
                         let missed = !found.contains(&(hit.point.id(), hit.score));
@@ -350,12 +353,12 @@ fn deleting_and_rewriting_a_third_costs_no_recall() {
             written.upsert(300, u64::MAX);
             written.link();
         }
-        let effort = Effort::Candidates(40);
-        let after = written.recall(effort);
+        let mode = SearchMode::Candidates(40);
+        let after = written.recall(mode);
         // The same points, linked anew: a clone has no graph.
         written.projection = written.projection.clone();
         written.link();
-        let fresh = written.recall(effort);
+        let fresh = written.recall(mode);
         assert!(after >= fresh - 0.01, "{metric:?}: {after} after, {fresh} fresh");
     }
 }
@@ -399,14 +402,14 @@ fn no_history_of_writes_linking_and_compaction_shows_what_is_not_there() {
             let snapshot = written.snapshot();
             assert_eq!(snapshot.len(), written.model.len());
             let vector = written.random.vector();
-            let hits = search(&snapshot, &vector, 20, Effort::Candidates(20));
+            let hits = search(&snapshot, &vector, 20, SearchMode::Candidates(20));
             assert_eq!(hits.len(), 20);
             assert!(
                 hits.iter()
                     .all(|hit| written.model[&PointId::text(hit.point.id()).unwrap()] == hit.point.vector())
             );
         }
-        let recall = written.recall(Effort::Usual);
+        let recall = written.recall(SearchMode::Default);
         assert!(recall >= 0.95, "seed {seed}: {recall}");
         let digest = written.projection.digest();
         assert_eq!(digest, written.projection.clone().digest());
@@ -430,14 +433,14 @@ fn a_collection_without_a_graph_is_compacted_behind_the_write_if_it_holds_much()
     rewrite(&mut written);
     rewrite(&mut written);
     rewrite(&mut written);
-    assert!(written.snapshot().wants_compaction());
+    assert!(written.snapshot().needs_compaction());
     let mut compaction = written.snapshot().compact(&|| false).unwrap();
     rewrite(&mut written);
     compaction.catch_up_with(&written.snapshot());
     rewrite(&mut written);
     assert!(written.projection.install(collection(1), compaction).0);
     let query = written.random.vector();
-    let hits = search(&written.snapshot(), &query, 1_100, Effort::Exact);
+    let hits = search(&written.snapshot(), &query, 1_100, SearchMode::Exact);
     assert_eq!(hits.len(), 1_100);
     for hit in &hits {
         let id = PointId::text(hit.point.id()).unwrap();
@@ -447,7 +450,7 @@ fn a_collection_without_a_graph_is_compacted_behind_the_write_if_it_holds_much()
     }
     let compacted = (0..12).any(|_| {
         rewrite(&mut written);
-        !written.snapshot().wants_compaction()
+        !written.snapshot().needs_compaction()
     });
     assert!(compacted);
 }
@@ -460,12 +463,12 @@ fn a_compaction_of_older_slots_is_refused() {
     written.delete(2_600);
     let [first, second] =
         [written.snapshot().compact(&|| false).unwrap(), written.snapshot().compact(&|| false).unwrap()];
-    assert!(written.snapshot().wants_compaction());
+    assert!(written.snapshot().needs_compaction());
     assert!(written.projection.install(collection(1), first).0);
     assert!(!written.projection.install(collection(1), second).0);
-    assert!(!written.snapshot().wants_compaction());
+    assert!(!written.snapshot().needs_compaction());
     assert_eq!(written.snapshot().unlinked(), 0);
-    assert!(written.recall(Effort::Usual) >= 0.97);
+    assert!(written.recall(SearchMode::Default) >= 0.97);
 }
 
 #[test]
@@ -485,7 +488,7 @@ fn a_graph_comes_back_from_its_bytes_whatever_was_written_since() {
         assert!(written.snapshot().unlinked() > 5_000);
         written.snapshot().read_graph(&bytes, 2, &|| false).unwrap();
         assert_eq!(written.snapshot().unlinked(), 0);
-        let recall = written.recall(Effort::Usual);
+        let recall = written.recall(SearchMode::Default);
         assert!(recall >= 0.97, "{metric:?}: {recall}");
     }
 }
@@ -505,11 +508,11 @@ fn points_behind_all_that_a_kept_graph_knows_are_linked_until_it_is_enough() {
         let unlinked = written.snapshot().unlinked();
         assert!((600..700).contains(&unlinked), "{metric:?}: {unlinked} are left");
         let seed = written.random.0;
-        let partly = written.recall(Effort::Usual);
+        let partly = written.recall(SearchMode::Default);
         written.link();
         assert_eq!(written.snapshot().unlinked(), 0);
         written.random = Random(seed);
-        let wholly = written.recall(Effort::Usual);
+        let wholly = written.recall(SearchMode::Default);
         assert!(partly >= wholly - 0.01, "{metric:?}: {partly} before all is linked, {wholly} after");
     }
 }
@@ -531,7 +534,7 @@ fn a_kept_graph_of_which_half_is_gone_finds_as_much_as_a_fresh_one() {
         let recalls = |written: &mut Written| {
             [20, 40].map(|ef| {
                 written.random = Random(seed);
-                written.recall(Effort::Candidates(ef))
+                written.recall(SearchMode::Candidates(ef))
             })
         };
         let kept = recalls(&mut written);
@@ -597,8 +600,8 @@ fn searches_find_nearly_all_while_others_write_link_and_compact() {
                     let (mut found, mut expected) = (0, 0);
                     while !done.load(Ordering::Relaxed) {
                         let (snapshot, vector) = (snapshot(), random.vector());
-                        let exact = search(&snapshot, &vector, 10, Effort::Exact);
-                        let hits = search(&snapshot, &vector, 10, Effort::Usual);
+                        let exact = search(&snapshot, &vector, 10, SearchMode::Exact);
+                        let hits = search(&snapshot, &vector, 10, SearchMode::Default);
                         assert_eq!(hits.len(), 10);
                         let has = |hit: &&Hit| hits.iter().any(|hits| hits.point.id() == hit.point.id());
                         found += exact.iter().filter(has).count();
@@ -618,9 +621,9 @@ fn a_search_allocates_nothing_but_its_answer() {
         let mut written = Written::new(metric, 12);
         let check = |written: &mut Written, moment: &str| {
             let (snapshot, vector) = (written.snapshot(), written.random.vector());
-            for effort in [Effort::Usual, Effort::Candidates(300), Effort::Exact] {
-                let allocated = allocations_of(|| search(&snapshot, &vector, 10, effort));
-                assert_eq!(allocated, 1, "{metric:?} {effort:?}, {moment}");
+            for mode in [SearchMode::Default, SearchMode::Candidates(300), SearchMode::Exact] {
+                let allocated = allocations_of(|| search(&snapshot, &vector, 10, mode));
+                assert_eq!(allocated, 1, "{metric:?} {mode:?}, {moment}");
             }
         };
         written.upsert(5_000, u64::MAX);
@@ -652,7 +655,7 @@ fn bytes_that_are_no_graph_of_the_collection_are_refused() {
     let mut other = Written::new(Metric::Dot, 6);
     other.upsert(4_200, u64::MAX);
     assert_eq!(other.snapshot().read_graph(&bytes, 1, &|| false), Err(UnusableGraph::Other));
-    let stopped = Err(UnusableGraph::Stopped(LinkingStopped));
+    let stopped = Err(UnusableGraph::Interrupted(Interrupted));
     written.upsert(10, u64::MAX);
     assert_eq!(written.snapshot().read_graph(&bytes, 1, &|| true), stopped);
     assert!(written.snapshot().unlinked() > 0, "a refused graph is in use");

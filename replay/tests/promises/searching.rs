@@ -1,8 +1,8 @@
 //! Search is exact: it finds what a loop over everything finds.
 
 use proptest::prelude::*;
+use vectorizer_index::{Collection, Filter, Hit, InvalidQuery, SearchMode, SearchRequest, Snapshot};
 use vectorizer_log::{Event, Metric, Payload};
-use vectorizer_replay::{Collection, Effort, Filter, Hit, InvalidQuery, SearchRequest, Snapshot};
 
 use crate::history::{Numbers, collection, created, fold, history, id, numbers, point, record};
 use crate::model::{Model, ModelCollection, ModelPoint};
@@ -48,7 +48,7 @@ fn assert_search(collection: &Collection, model: &ModelCollection, wish: &Wish) 
         limit: wish.limit,
         filter: filter.as_ref(),
         score_threshold: wish.score_threshold,
-        effort: Effort::Usual,
+        mode: SearchMode::Default,
     };
     if model.dimension == 0 {
         assert_eq!(snapshot.search(&request).unwrap_err(), InvalidQuery::NoVectors);
@@ -149,7 +149,8 @@ fn snapshot_of(metric: Metric, points: &[(&str, [f32; 2])]) -> Snapshot {
 }
 
 fn found(snapshot: &Snapshot, vector: &[f32], limit: usize) -> Vec<(String, f32)> {
-    let request = SearchRequest { vector, limit, filter: None, score_threshold: None, effort: Effort::Usual };
+    let request =
+        SearchRequest { vector, limit, filter: None, score_threshold: None, mode: SearchMode::Default };
     let hits = snapshot.search(&request).unwrap();
     hits.into_iter().map(|hit| (hit.point.id().to_string(), hit.score)).collect()
 }
@@ -172,7 +173,7 @@ fn a_threshold_includes_its_own_score() {
         limit: 9,
         filter: None,
         score_threshold: Some(5.0),
-        effort: Effort::Usual,
+        mode: SearchMode::Default,
     };
     assert_eq!(snapshot_of(Metric::Euclidean, &points).search(&request).unwrap().len(), 1);
     let request = SearchRequest { vector: &[1.0, 0.0], score_threshold: Some(6.0), ..request };
@@ -189,8 +190,13 @@ fn scores_are_finite_however_large_the_numbers() {
 #[test]
 fn a_vector_that_cannot_be_compared_is_refused() {
     let refused = |metric, vector: &[f32]| {
-        let request =
-            SearchRequest { vector, limit: 1, filter: None, score_threshold: None, effort: Effort::Usual };
+        let request = SearchRequest {
+            vector,
+            limit: 1,
+            filter: None,
+            score_threshold: None,
+            mode: SearchMode::Default,
+        };
         snapshot_of(metric, &[]).search(&request).unwrap_err()
     };
     assert_eq!(refused(Metric::Dot, &[1.0]), InvalidQuery::WrongDimension { expected: 2, found: 1 });

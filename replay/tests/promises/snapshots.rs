@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use vectorizer_index::{SearchMode, SearchRequest, Snapshot, StoredPoint};
 use vectorizer_log::{Event, Metric, PointId, Record};
-use vectorizer_replay::{Effort, Projection, Projector, SearchRequest, Snapshot, StoredPoint};
+use vectorizer_replay::{Projection, Projector};
 
 use crate::history::{collection, created, fold, history, id, log_id, point, record};
 
@@ -16,12 +17,12 @@ fn everything(snapshot: &Snapshot) -> BTreeMap<PointId, (Vec<u32>, Option<String
         limit: usize::MAX,
         filter: None,
         score_threshold: None,
-        effort: Effort::Usual,
+        mode: SearchMode::Default,
     };
     assert_eq!(snapshot.count(None), snapshot.len());
     if snapshot.dimension() == 0 {
         // By the ids that it has: there is nothing to compare with.
-        let ids = snapshot.matching(&vectorizer_replay::Filter::default().into());
+        let ids = snapshot.matching(&vectorizer_index::Filter::default().into());
         return ids.into_iter().map(|id| (id, (Vec::new(), None))).collect();
     }
     let hits = snapshot.search(&request).unwrap();

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use vectorizer_log::{ChainHash, Document, Event, Head, Metric, Text};
-use vectorizer_replay::{
-    Collection, Effort, FUSED_DEPTH, Filter, Hit, Projection, Projector as _, Restored, SearchRequest,
-    TextQuery, TextRequest, fused,
+use vectorizer_index::{
+    Collection, FUSED_DEPTH, Filter, Hit, SearchMode, SearchRequest, TextQuery, TextRequest, fused,
 };
+use vectorizer_log::{ChainHash, Document, Event, Head, Metric, Text};
+use vectorizer_replay::{Projection, Projector as _, Restored};
 
 use crate::history::{collection, fold, history, id, log_id, record, text};
 use crate::model::{Model, ModelCollection};
@@ -175,7 +175,7 @@ fn both_rankings_together_are_reciprocal_rank_fusion() {
         limit: FUSED_DEPTH,
         filter: None,
         score_threshold: None,
-        effort: Effort::Usual,
+        mode: SearchMode::Default,
     };
     let by_vector = found.snapshot().search(&request).unwrap();
     let matches = found.look_up(&TextQuery::new("Apple").unwrap()).unwrap();
@@ -213,8 +213,13 @@ fn a_collection_without_vectors_is_searched_by_words_only() {
         texts(false, vec![document("a", None, Some("one two")), document("b", None, Some("two"))]);
     let found = projection.index().by_id(collection(1)).unwrap();
     assert_eq!((found.dimension(), found.metric(), found.len()), (None, None, 2));
-    let request =
-        SearchRequest { vector: &[], limit: 1, filter: None, score_threshold: None, effort: Effort::Usual };
+    let request = SearchRequest {
+        vector: &[],
+        limit: 1,
+        filter: None,
+        score_threshold: None,
+        mode: SearchMode::Default,
+    };
     assert!(found.snapshot().search(&request).is_err());
     assert_eq!(found.logical_bytes(), 2 * (1 + 32) + 7 + 3);
     assert_eq!(found.snapshot().count(None), 2);

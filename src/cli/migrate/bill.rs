@@ -5,8 +5,9 @@
 //! all of these lines are acknowledged as not to be delivered, with the reason. So the log itself says, and a
 //! recomputed bill with it, that the customer pays from the migration on.
 
+use vectorizer_index::Change;
 use vectorizer_log::{Actor, Draft, Error, Event, Meter, ParkedLine, Record, Timestamp, Via, billed_lines};
-use vectorizer_replay::{Change, Projector as _};
+use vectorizer_replay::Projector as _;
 
 use super::history::History;
 

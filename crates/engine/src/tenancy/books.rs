@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use vectorizer_billing::{Accounts, TakenUsage, TenantAccount, TenantMeter};
+use vectorizer_index::Change;
 use vectorizer_log::{Commit, Error, Event, Record, Seq, Timestamp};
-use vectorizer_replay::{Billing, Change, OpenWindow, Projection};
+use vectorizer_replay::{Billing, OpenWindow, Projection};
 
 use super::writer::own_record;
 

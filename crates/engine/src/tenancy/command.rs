@@ -2,12 +2,13 @@
 
 use std::any::Any;
 
+use vectorizer_index::{Filter, PayloadIndex};
 use vectorizer_limits::QuotaExceeded;
 use vectorizer_log::{
     Actor, CollectionName, Document, Idempotency, InvalidPoint, Payload, PayloadPath, PointId, Seq,
     TextParameters, VectorParameters,
 };
-use vectorizer_replay::{Filter, Outcome, PayloadIndex};
+use vectorizer_replay::Outcome;
 
 use super::merge_patch::MergePatch;
 

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
+use vectorizer_index::{Collection, PayloadIndex};
 use vectorizer_log::{
     CollectionName, Document, Event, Metric, PayloadPath, Point, PointId, Timestamp, Vector, VectorParameters,
 };
-use vectorizer_replay::{Answer, Collection, Outcome, PayloadIndex, Projection};
+use vectorizer_replay::{Answer, Outcome, Projection};
 
 use super::command::{Change, CollectionChange, Committed, Precondition, Refusal, VectorChange, Write};
 

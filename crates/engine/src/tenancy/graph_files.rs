@@ -8,8 +8,8 @@ use std::io::{self, Read as _};
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
+use vectorizer_index::Snapshot;
 use vectorizer_log::{CollectionId, TenantFolder};
-use vectorizer_replay::Snapshot;
 
 use super::replaced_file::replace;
 

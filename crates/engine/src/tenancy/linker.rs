@@ -13,8 +13,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error, warn};
+use vectorizer_index::{Collection, Interrupted, Removed};
 use vectorizer_log::{CollectionId, Head};
-use vectorizer_replay::{Collection, LinkingStopped, Projection, Removed};
+use vectorizer_replay::Projection;
 
 use super::background::{Background, Weight};
 use super::graph_files::GraphFiles;
@@ -112,7 +113,7 @@ struct Step {
     work: Work,
     id: CollectionId,
     /// How much was linked, or is; `None` if it panicked.
-    done: Option<Result<usize, LinkingStopped>>,
+    done: Option<Result<usize, Interrupted>>,
 }
 
 /// How a linker goes on after a step.
@@ -170,7 +171,7 @@ impl Linker {
                     let Some((task, turn)) = self.turn(task, &progress).await else { return };
                     match self.step(task, turn).await.done {
                         Some(Ok(_)) => {}
-                        Some(Err(LinkingStopped)) => return,
+                        Some(Err(Interrupted)) => return,
                         None => {
                             mends = false;
                             warn!("looking for what no search comes upon panicked and is given up");
@@ -201,7 +202,7 @@ impl Linker {
             Some(Err(stopped)) => Some(Err(stopped)),
             None => None,
         };
-        if matches!(work, Work::Read) && done != Some(Err(LinkingStopped)) {
+        if matches!(work, Work::Read) && done != Some(Err(Interrupted)) {
             self.unread.resolve(id);
         }
         // IMPORTANT: after every step, whichever it was: upserts wait for what it may have changed.
@@ -222,7 +223,7 @@ impl Linker {
                 // One that came too late is begun again.
                 Work::Compact | Work::Index | Work::Mend => {}
             },
-            Some(Err(LinkingStopped)) => return Next::End,
+            Some(Err(Interrupted)) => return Next::End,
             None if !self.state.is_trusted() => {
                 self.failed.cancel();
                 return Next::End;
@@ -316,7 +317,8 @@ impl Linker {
     /// A collection in which it is yet to be made sure that everything can be found.
     async fn unmended(&self) -> Option<Task> {
         let state = self.state.wait().await;
-        let collection = state.projection.index().collections().find(|collection| !collection.is_mended())?;
+        let collection =
+            state.projection.index().collections().find(|collection| !collection.is_connected())?;
         Some(Task { work: Work::Mend, id: collection.id(), snapshot: collection.snapshot() })
     }
 
@@ -403,10 +405,10 @@ impl Linker {
         let task = |work, collection: &Collection| {
             Some(Task { work, id: collection.id(), snapshot: collection.snapshot() })
         };
-        if let Some(collection) = collections().find(|collection| collection.wants_compaction()) {
+        if let Some(collection) = collections().find(|collection| collection.needs_compaction()) {
             return task(Work::Compact, collection);
         }
-        if let Some(collection) = collections().find(|collection| collection.wants_indexing()) {
+        if let Some(collection) = collections().find(|collection| collection.needs_indexing()) {
             return task(Work::Index, collection);
         }
         if let Some(collection) = behind {
@@ -421,7 +423,7 @@ impl Linker {
     }
 
     /// Does the task away from the async threads; `None` if it panicked.
-    async fn away(&self, task: Task) -> Option<Result<Done, LinkingStopped>> {
+    async fn away(&self, task: Task) -> Option<Result<Done, Interrupted>> {
         let span = Span::current();
         let (state, files, stop) = (Arc::clone(&self.state), self.files.clone(), self.stop.clone());
         #[cfg(test)]

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+use vectorizer_index::{Collection, Compaction, Indexing, Interrupted, LinkThreads, Snapshot, UnusableGraph};
 use vectorizer_log::CollectionId;
-use vectorizer_replay::{Collection, Compaction, Crew, Indexing, LinkingStopped, Snapshot, UnusableGraph};
 use vectorizer_scheduling::{Turn, pause, rest};
 
 use super::graph_files::GraphFiles;
@@ -54,7 +54,7 @@ impl Task {
         state: &SharedState,
         files: &GraphFiles,
         stop: &CancellationToken,
-    ) -> Result<Done, LinkingStopped> {
+    ) -> Result<Done, Interrupted> {
         let Self { work, id, snapshot } = self;
         // Asked every fifty microseconds, or between two points.
         let stopped = || {
@@ -68,7 +68,7 @@ impl Task {
                 let enough = || started.elapsed() >= TURN;
                 snapshot.link_until(usize::MAX, crew(), &stopped, &enough).map(Done::Linked)
             }
-            Work::Mend => snapshot.mend(&stopped).map(|()| Done::Linked(snapshot.linked())),
+            Work::Mend => snapshot.repair(&stopped).map(|()| Done::Linked(snapshot.linked())),
             Work::Compact => {
                 let mut compaction = snapshot.compact(&stopped)?;
                 // What was written meanwhile, as far as possible without holding anybody up.
@@ -95,7 +95,7 @@ impl Task {
             Work::Write => {
                 match files.write(id, &snapshot, stop) {
                     Ok(bytes) => debug!(collection = %id.seq(), bytes, "kept the graph"),
-                    Err(_) if stop.is_cancelled() => return Err(LinkingStopped),
+                    Err(_) if stop.is_cancelled() => return Err(Interrupted),
                     // It only saves time, and is tried again when the graph has grown.
                     Err(error) => warn!(collection = %id.seq(), %error, "the graph could not be kept"),
                 }
@@ -112,9 +112,9 @@ fn look<T>(state: &SharedState, id: CollectionId, see: impl FnOnce(&Collection) 
 
 /// Who links: threads that take the cores nobody wants, and one that has its share whatever else there is. Where a core
 /// is taken only by the former, a search finds it free.
-fn crew() -> Crew {
+fn crew() -> LinkThreads {
     let helpers = std::thread::available_parallelism().map_or(1, usize::from);
-    Crew { helpers, begin: || Turn::Idle.take(), rest }
+    LinkThreads { helpers, on_start: || Turn::Idle.take(), after_each: rest }
 }
 
 fn read(
@@ -122,7 +122,7 @@ fn read(
     id: CollectionId,
     snapshot: &Snapshot,
     stopped: &(impl Fn() -> bool + Sync),
-) -> Result<usize, LinkingStopped> {
+) -> Result<usize, Interrupted> {
     let bytes = match files.read(id, snapshot.graph_bytes_max()) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(0),
@@ -139,7 +139,7 @@ fn read(
             info!(collection = %id.seq(), vectors = snapshot.linked(), "the kept graph is in use");
             Ok(snapshot.linked())
         }
-        Err(UnusableGraph::Stopped(stopped)) => Err(stopped),
+        Err(UnusableGraph::Interrupted(stopped)) => Err(stopped),
         Err(error @ (UnusableGraph::Damaged | UnusableGraph::Other)) => {
             warn!(collection = %id.seq(), %error, "the kept graph is of no use and is built anew");
             Ok(0)

@@ -65,8 +65,8 @@ use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, error, info, warn};
+use vectorizer_index::Collection;
 use vectorizer_log::{DeletedTenants, Incarnation, TenantFolder, TenantId};
-use vectorizer_replay::Collection;
 
 use self::awake::{Awake, Billed, InUse, NodeTurns, Terms, Watched, wake};
 pub use self::awake::{OpenLog, WakeError};

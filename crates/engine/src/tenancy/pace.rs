@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as Queue, OwnedMutexGuard, watch};
 use tokio::time::timeout;
+use vectorizer_index::Collection;
 use vectorizer_log::{CollectionId, CollectionName, Head};
-use vectorizer_replay::Collection;
 
 use super::searches::Searches;
 use super::shared_state::{Crowded, SharedState};

@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
+use vectorizer_index::Collection;
 use vectorizer_log::{
     Actor, Event, IndexParameters, LogId, Metric, Point, PointId, Record, Seq, TenantFolder, Timestamp,
     Vector, Via,
 };
-use vectorizer_replay::{Collection, Projection, Projector as _};
+use vectorizer_replay::{Projection, Projector as _};
 
 use super::super::graph_files::GraphFiles;
 use super::super::linker::{Linker, Turns};
@@ -237,7 +238,7 @@ async fn a_compaction_that_is_put_in_place_lets_an_upsert_through() {
     // Of those that are left none has to wait.
     let ids = (SOME + 10..2 * MANY).map(id).collect();
     bench.commit(Event::VectorsDeleted { collection: bench.collection, ids });
-    assert!(bench.look(Collection::wants_compaction));
+    assert!(bench.look(Collection::needs_compaction));
     let _nothing_is_linked = bench.turns.hold_linking();
     bench.is_let_through_by(async || drop(tokio::spawn(bench.linker(data.path()).run()))).await;
     assert_eq!(bench.look(Collection::slot_count), SOME + 10);

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 use tokio::time::timeout;
+use vectorizer_index::HeldBytes;
 use vectorizer_log::{Head, Seq};
-use vectorizer_replay::{Billing, HeldBytes, Projection, Usage};
+use vectorizer_replay::{Billing, Projection, Usage};
 
 use super::kept::KeptSnapshots;
 

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, RwLockReadGuard, mpsc::error::SendTimeoutError, oneshot, watch};
 use vectorizer_access::{DenialReason, Operation};
+use vectorizer_index::{
+    Collection, Filter, Indexes, PayloadIndex, Selection, Snapshot, StoredPoint, TextMatches, TextQuery,
+};
 use vectorizer_limits::Limits;
 use vectorizer_log::{
     CollectionName, Head, Idempotency, LogId, PointId, Seq, TenantId, TextParameters, Timestamp,
     VectorParameters,
 };
 use vectorizer_node_store::StoredSize;
-use vectorizer_replay::{
-    Collection, Filter, Indexes, PayloadIndex, Selection, Snapshot, StoredPoint, TextMatches, TextQuery,
-};
 
 use super::awake::{Awake, InUse, OpenLog, WakeError};
 use super::bills::BillFacts;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vectorizer_index::Collection;
 use vectorizer_log::CollectionId;
-use vectorizer_replay::Collection;
 
 /// The collections that a tenant woke with and whose kept graphs were not looked at yet, each with how many of its
 /// slots such a graph may know.

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
+use vectorizer_index::{Collection, Removed};
 use vectorizer_limits::{QuotaExceeded, StorageTracker, TenantLimits};
 use vectorizer_log::{Actor, Commit, Draft, Error, Event, Head, Record, TenantLog, Timestamp, Via};
 use vectorizer_metrics::Metrics;
-use vectorizer_replay::{Applied, Collection, Outcome, Removed};
+use vectorizer_replay::{Applied, Outcome};
 use vectorizer_scheduling::in_bulk;
 
 use super::books::{Along, Books, Purpose};

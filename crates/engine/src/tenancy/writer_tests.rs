@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use vectorizer_index::Filter;
 use vectorizer_limits::{Limits, QuotaExceeded, QuotaType, TenantLimits};
 use vectorizer_log::storage::{Fault, MemoryStorage};
 use vectorizer_log::{
@@ -15,7 +16,7 @@ use vectorizer_log::{
     TextParameters, Timestamp, UnverifiedLog, Vector, VectorParameters, Via, initialize,
 };
 use vectorizer_metrics::Metrics;
-use vectorizer_replay::{Filter, Projection, Projector as _};
+use vectorizer_replay::{Projection, Projector as _};
 
 use super::command::{Change, CollectionChange, Command, Precondition, Refusal, Room, VectorChange, Write};
 use super::merge_patch::MergePatch;
