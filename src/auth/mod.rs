@@ -2,7 +2,7 @@
 
 pub use vectorizer_access::{
     ApiKey, Asked, Denial, DenialReason, Denied, Environment, InvalidKeyHash, KeyHash, KeyId, Level,
-    MalformedKey, Operation, Permission, Requirement, rest_level,
+    MalformedKey, Operation, OperationFacts, Permission, Requirement, Verb, rest_level,
 };
 pub use vectorizer_engine::admission::{
     AccessCheck, Admin, Admission, Admitted, ClusterPass, FailedAuthentications, Holds, McpPass, Pass, Reach,

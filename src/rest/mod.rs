@@ -48,7 +48,7 @@ pub use self::middleware::cross_origin::PageOrigins;
 pub use self::middleware::host::AllowedHosts;
 pub use self::openapi::document;
 pub use self::problem::Problem;
-use crate::auth::Operation;
+use crate::auth::{Operation, OperationFacts, Verb};
 use crate::config::Network;
 use crate::mcp::Endpoint;
 use crate::service::Service;
@@ -114,37 +114,63 @@ impl App {
 
 /// Where an operation is served: its method and path template.
 pub fn location(operation: Operation) -> (Method, &'static str) {
-    match operation {
-        Operation::CreateCollection => (Method::POST, "/api/v1/collections"),
-        Operation::ListCollections => (Method::GET, "/api/v1/collections"),
-        Operation::DescribeCollection => (Method::GET, "/api/v1/collections/{name}"),
-        Operation::DeleteCollection => (Method::DELETE, "/api/v1/collections/{name}"),
-        Operation::DeclareIndex => (Method::PUT, "/api/v1/collections/{name}/indexes/{path}"),
-        Operation::ListIndexes => (Method::GET, "/api/v1/collections/{name}/indexes"),
-        Operation::DropIndex => (Method::DELETE, "/api/v1/collections/{name}/indexes/{path}"),
-        Operation::UpsertVectors => (Method::PUT, "/api/v1/collections/{name}/vectors"),
-        Operation::ListVectors => (Method::GET, "/api/v1/collections/{name}/vectors"),
-        Operation::GetVector => (Method::GET, "/api/v1/collections/{name}/vectors/{id}"),
-        Operation::DeleteVector => (Method::DELETE, "/api/v1/collections/{name}/vectors/{id}"),
-        Operation::ChangePayload => (Method::PATCH, "/api/v1/collections/{name}/vectors/{id}/payload"),
-        Operation::DeleteVectors => (Method::POST, "/api/v1/collections/{name}/vectors/delete"),
-        Operation::Search => (Method::POST, "/api/v1/collections/{name}/search"),
-        Operation::SearchBatch => (Method::POST, "/api/v1/collections/{name}/search/batch"),
-        Operation::Count => (Method::POST, "/api/v1/collections/{name}/count"),
-        Operation::ReadLog => (Method::GET, "/api/v1/log"),
-        Operation::ReadLogHead => (Method::GET, "/api/v1/log/head"),
-        Operation::Metrics => (Method::GET, "/metrics"),
-        Operation::ClusterHealth => (Method::GET, "/api/v1/cluster/health"),
-        Operation::ListTenants => (Method::GET, "/api/v1/cluster/tenants"),
-        Operation::DeleteTenant => (Method::DELETE, "/api/v1/cluster/tenants/{id}"),
-        Operation::RestoreTenant => (Method::POST, "/api/v1/cluster/tenants/{id}/restore"),
-        Operation::Usage => (Method::GET, "/api/v1/cluster/usage"),
-        Operation::ValidateKey => (Method::POST, "/api/v1/cluster/keys/validate"),
-        Operation::Mcp => (Method::POST, "/mcp"),
-        Operation::Health => (Method::GET, "/health"),
-        Operation::Ready => (Method::GET, "/ready"),
-        Operation::OpenApi => (Method::GET, "/api/v1/openapi.json"),
-    }
+    let OperationFacts { verb, path, .. } = operation.facts();
+    let method = match verb {
+        Verb::Get => Method::GET,
+        Verb::Post => Method::POST,
+        Verb::Put => Method::PUT,
+        Verb::Delete => Method::DELETE,
+        Verb::Patch => Method::PATCH,
+    };
+    (method, path)
+}
+
+/// The handler of each operation, which carries its description. An operation without one does not compile.
+macro_rules! handlers {
+    ($($operation:ident => $module:ident::$handler:ident,)+) => {
+        fn served(operation: Operation) -> MethodRouter<App> {
+            match operation {
+                $(Operation::$operation => route(operation, $module::$handler),)+
+            }
+        }
+
+        /// What the handlers say of themselves.
+        #[derive(utoipa::OpenApi)]
+        #[openapi(paths($($module::$handler),+))]
+        struct Described;
+    };
+}
+
+handlers! {
+    CreateCollection => collections::create,
+    ListCollections => collections::list,
+    DescribeCollection => collections::describe,
+    DeleteCollection => collections::delete,
+    DeclareIndex => indexes::declare,
+    ListIndexes => indexes::list,
+    DropIndex => indexes::undeclare,
+    UpsertVectors => vectors::upsert,
+    ListVectors => vectors::list,
+    GetVector => vectors::get,
+    DeleteVector => vectors::delete,
+    ChangePayload => vectors::change_payload,
+    DeleteVectors => vectors::delete_many,
+    Search => search::search,
+    SearchBatch => search::search_batch,
+    Count => search::count,
+    ReadLog => audit::read,
+    ReadLogHead => audit::head,
+    Metrics => metrics::serve,
+    ClusterHealth => cluster::health,
+    ListTenants => cluster::tenants,
+    DeleteTenant => cluster::delete_tenant,
+    RestoreTenant => cluster::restore_tenant,
+    Usage => cluster::usage,
+    ValidateKey => cluster::validate_key,
+    Mcp => mcp::serve,
+    Health => health::health,
+    Ready => health::ready,
+    OpenApi => openapi::serve,
 }
 
 /// Paths that are also those of vectors with some ids.
@@ -190,41 +216,6 @@ fn guarded(app: &App, operation: Operation) -> MethodRouter<App> {
     served(operation).route_layer(from_fn_with_state((app.clone(), operation), middleware::auth::gate))
 }
 
-/// The operation's handler.
-fn served(operation: Operation) -> MethodRouter<App> {
-    match operation {
-        Operation::CreateCollection => route(operation, collections::create),
-        Operation::ListCollections => route(operation, collections::list),
-        Operation::DescribeCollection => route(operation, collections::describe),
-        Operation::DeleteCollection => route(operation, collections::delete),
-        Operation::DeclareIndex => route(operation, indexes::declare),
-        Operation::ListIndexes => route(operation, indexes::list),
-        Operation::DropIndex => route(operation, indexes::undeclare),
-        Operation::UpsertVectors => route(operation, vectors::upsert),
-        Operation::ListVectors => route(operation, vectors::list),
-        Operation::GetVector => route(operation, vectors::get),
-        Operation::DeleteVector => route(operation, vectors::delete),
-        Operation::ChangePayload => route(operation, vectors::change_payload),
-        Operation::DeleteVectors => route(operation, vectors::delete_many),
-        Operation::Search => route(operation, search::search),
-        Operation::SearchBatch => route(operation, search::search_batch),
-        Operation::Count => route(operation, search::count),
-        Operation::ReadLog => route(operation, audit::read),
-        Operation::ReadLogHead => route(operation, audit::head),
-        Operation::Metrics => route(operation, metrics::serve),
-        Operation::ClusterHealth => route(operation, cluster::health),
-        Operation::ListTenants => route(operation, cluster::tenants),
-        Operation::DeleteTenant => route(operation, cluster::delete_tenant),
-        Operation::RestoreTenant => route(operation, cluster::restore_tenant),
-        Operation::Usage => route(operation, cluster::usage),
-        Operation::ValidateKey => route(operation, cluster::validate_key),
-        Operation::Mcp => route(operation, mcp::serve),
-        Operation::Health => route(operation, health::health),
-        Operation::Ready => route(operation, health::ready),
-        Operation::OpenApi => route(operation, openapi::serve),
-    }
-}
-
 fn route<H, T>(operation: Operation, handler: H) -> MethodRouter<App>
 where
     H: Handler<T, App>,
@@ -233,46 +224,10 @@ where
     let method = location(operation).0;
     let filter = MethodFilter::try_from(method).expect("every method in the table is one that can be routed");
     let route = on(filter, handler);
-    if takes_parameters(operation) {
+    if operation.facts().takes_parameters {
         return route;
     }
     route.route_layer(axum::middleware::from_fn(body::refuse_parameters))
-}
-
-/// Whether the operation has parameters in the query. Those that have refuse unknown ones themselves;
-/// what is asked of a probe is left to whoever probes.
-const fn takes_parameters(operation: Operation) -> bool {
-    match operation {
-        Operation::ListVectors
-        | Operation::GetVector
-        | Operation::ReadLog
-        | Operation::Metrics
-        | Operation::ListTenants
-        | Operation::RestoreTenant
-        | Operation::Usage
-        | Operation::Health
-        | Operation::Ready
-        | Operation::OpenApi => true,
-        Operation::CreateCollection
-        | Operation::ListCollections
-        | Operation::DescribeCollection
-        | Operation::DeleteCollection
-        | Operation::DeclareIndex
-        | Operation::ListIndexes
-        | Operation::DropIndex
-        | Operation::UpsertVectors
-        | Operation::DeleteVector
-        | Operation::ChangePayload
-        | Operation::DeleteVectors
-        | Operation::Search
-        | Operation::SearchBatch
-        | Operation::Count
-        | Operation::ReadLogHead
-        | Operation::ClusterHealth
-        | Operation::DeleteTenant
-        | Operation::ValidateKey
-        | Operation::Mcp => false,
-    }
 }
 
 async fn no_such_route(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Response {

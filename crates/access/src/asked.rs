@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::permission::Operation;
+use super::operation::Operation;
 
 /// What was asked for, by a request.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Who may do what: the words of access, without the check itself.
 //!
-//! - `permission`: the table of operations, and how far a key's permission reaches.
+//! - `operation`: the table of operations; `permission`: how far a key's permission reaches.
 //! - `key`: API keys, their public names and hashes; `secret`: other secret texts.
 //! - `asked`: what a request asks for; `denial`: why a caller is refused; `origin`: which addresses count as one client.
 //!
@@ -9,6 +9,7 @@
 mod asked;
 mod denial;
 mod key;
+mod operation;
 mod origin;
 mod permission;
 mod secret;
@@ -16,6 +17,7 @@ mod secret;
 pub use self::asked::Asked;
 pub use self::denial::{Denial, DenialReason, Denied};
 pub use self::key::{ApiKey, Environment, InvalidKeyHash, KeyHash, KeyId, MalformedKey};
+pub use self::operation::{Operation, OperationFacts, Verb};
 pub use self::origin::Origin;
-pub use self::permission::{Level, Operation, Permission, Requirement, mcp_level, reaches, rest_level};
+pub use self::permission::{Level, Permission, Requirement, mcp_level, reaches, rest_level};
 pub use self::secret::Secret;

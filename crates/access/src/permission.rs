@@ -1,4 +1,4 @@
-//! Who may do what: one table for every door.
+//! What a key may do, and what an operation asks for.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,70 +14,6 @@ pub enum Permission {
     ReadOnly,
     /// The MCP endpoint only.
     Mcp,
-}
-
-/// Everything a caller can ask for. A new operation does not compile until [`Operation::requirement`]
-/// has classified it, and until a door serves it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// Make a collection.
-    CreateCollection,
-    /// See all collections.
-    ListCollections,
-    /// See one collection.
-    DescribeCollection,
-    /// Delete a collection with everything in it.
-    DeleteCollection,
-    /// Have a path of a collection's payloads indexed whatever other paths there are.
-    DeclareIndex,
-    /// See how a collection's payloads are indexed.
-    ListIndexes,
-    /// Make a declared path one like all others.
-    DropIndex,
-    /// Write vectors.
-    UpsertVectors,
-    /// Page through vectors.
-    ListVectors,
-    /// Read one vector.
-    GetVector,
-    /// Delete one vector.
-    DeleteVector,
-    /// Change one vector's payload.
-    ChangePayload,
-    /// Delete vectors by id or by filter.
-    DeleteVectors,
-    /// Search.
-    Search,
-    /// Several searches at once.
-    SearchBatch,
-    /// Count vectors.
-    Count,
-    /// Read the audit log.
-    ReadLog,
-    /// Read where the log ends.
-    ReadLogHead,
-    /// Read the node's metrics, those of all its tenants among them.
-    Metrics,
-    /// See how the node is.
-    ClusterHealth,
-    /// See which tenants the node has.
-    ListTenants,
-    /// Delete a tenant with everything it has.
-    DeleteTenant,
-    /// Have a deleted tenant back.
-    RestoreTenant,
-    /// See what a tenant uses, and what it may use.
-    Usage,
-    /// See what one's own key is and may do.
-    ValidateKey,
-    /// Speak MCP: what is asked for by that, each tool asks for itself.
-    Mcp,
-    /// Whether the process lives.
-    Health,
-    /// Whether the server takes requests.
-    Ready,
-    /// The description of this API.
-    OpenApi,
 }
 
 /// What an operation asks of its caller.
@@ -106,108 +42,6 @@ pub enum Level {
     Write,
     /// Manage collections and their indexes, read the audit log.
     Admin,
-}
-
-impl Operation {
-    /// All of them.
-    pub const ALL: [Self; 29] = [
-        Self::CreateCollection,
-        Self::ListCollections,
-        Self::DescribeCollection,
-        Self::DeleteCollection,
-        Self::DeclareIndex,
-        Self::ListIndexes,
-        Self::DropIndex,
-        Self::UpsertVectors,
-        Self::ListVectors,
-        Self::GetVector,
-        Self::DeleteVector,
-        Self::ChangePayload,
-        Self::DeleteVectors,
-        Self::Search,
-        Self::SearchBatch,
-        Self::Count,
-        Self::ReadLog,
-        Self::ReadLogHead,
-        Self::Metrics,
-        Self::ClusterHealth,
-        Self::ListTenants,
-        Self::DeleteTenant,
-        Self::RestoreTenant,
-        Self::Usage,
-        Self::ValidateKey,
-        Self::Mcp,
-        Self::Health,
-        Self::Ready,
-        Self::OpenApi,
-    ];
-
-    /// Its name in the audit trail and in the metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::CreateCollection => "create_collection",
-            Self::ListCollections => "list_collections",
-            Self::DescribeCollection => "describe_collection",
-            Self::DeleteCollection => "delete_collection",
-            Self::DeclareIndex => "declare_index",
-            Self::ListIndexes => "list_indexes",
-            Self::DropIndex => "drop_index",
-            Self::UpsertVectors => "upsert_vectors",
-            Self::ListVectors => "list_vectors",
-            Self::GetVector => "get_vector",
-            Self::DeleteVector => "delete_vector",
-            Self::ChangePayload => "change_payload",
-            Self::DeleteVectors => "delete_vectors",
-            Self::Search => "search",
-            Self::SearchBatch => "search_batch",
-            Self::Count => "count",
-            Self::ReadLog => "read_log",
-            Self::ReadLogHead => "read_log_head",
-            Self::Metrics => "metrics",
-            Self::ClusterHealth => "cluster_health",
-            Self::ListTenants => "list_tenants",
-            Self::DeleteTenant => "delete_tenant",
-            Self::RestoreTenant => "restore_tenant",
-            Self::Usage => "usage",
-            Self::ValidateKey => "validate_key",
-            Self::Mcp => "mcp",
-            Self::Health => "health",
-            Self::Ready => "ready",
-            Self::OpenApi => "openapi",
-        }
-    }
-
-    /// The table.
-    pub const fn requirement(self) -> Requirement {
-        match self {
-            Self::Health | Self::Ready | Self::OpenApi => Requirement::Nothing,
-            Self::ListCollections
-            | Self::DescribeCollection
-            | Self::ListIndexes
-            | Self::ListVectors
-            | Self::GetVector
-            | Self::Search
-            | Self::SearchBatch
-            | Self::Count
-            | Self::ReadLogHead => Requirement::Tenant(Level::Read),
-            Self::UpsertVectors | Self::DeleteVector | Self::ChangePayload | Self::DeleteVectors => {
-                Requirement::Tenant(Level::Write)
-            }
-            Self::CreateCollection
-            | Self::DeleteCollection
-            | Self::DeclareIndex
-            | Self::DropIndex
-            | Self::ReadLog => Requirement::Tenant(Level::Admin),
-            Self::Metrics
-            | Self::ClusterHealth
-            | Self::ListTenants
-            | Self::DeleteTenant
-            | Self::RestoreTenant => Requirement::Cluster,
-            Self::Usage => Requirement::TenantOrCluster,
-            Self::ValidateKey => Requirement::AnyKey,
-            Self::Mcp => Requirement::AnyTenant,
-        }
-    }
 }
 
 /// How far a key of this permission reaches over REST; `None` if it does not reach there at all.
@@ -247,6 +81,7 @@ pub const fn reaches(reach: Level, requirement: Requirement) -> Option<Level> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operation::Operation;
 
     /// The design's table, written out a second time by hand.
     #[test]

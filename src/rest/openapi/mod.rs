@@ -12,7 +12,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use self::shared::Shared;
-use super::{audit, cluster, collections, health, indexes, mcp, metrics, problem, search, vectors};
+use super::problem;
 pub(super) use crate::wire::schema::{LogRecord, MergePatch, MessageId};
 
 #[derive(OpenApi)]
@@ -23,37 +23,6 @@ pub(super) use crate::wire::schema::{LogRecord, MergePatch, MessageId};
         description = "A vector database that many tenants share safely. Errors are application/problem+json \
                        (RFC 9457). Writes take Idempotency-Key and If-Match, and answer with the seq of the \
                        record that did them.",
-    ),
-    paths(
-        collections::create,
-        collections::list,
-        collections::describe,
-        collections::delete,
-        indexes::declare,
-        indexes::list,
-        indexes::undeclare,
-        vectors::upsert,
-        vectors::list,
-        vectors::get,
-        vectors::delete,
-        vectors::change_payload,
-        vectors::delete_many,
-        search::search,
-        search::search_batch,
-        search::count,
-        audit::read,
-        audit::head,
-        metrics::serve,
-        cluster::health,
-        cluster::tenants,
-        cluster::delete_tenant,
-        cluster::restore_tenant,
-        cluster::usage,
-        cluster::validate_key,
-        mcp::serve,
-        health::health,
-        health::ready,
-        serve,
     ),
     components(schemas(problem::ProblemBody)),
     tags(
@@ -66,7 +35,7 @@ pub(super) use crate::wire::schema::{LogRecord, MergePatch, MessageId};
         (name = "server", description = "Health, metrics and this description."),
     ),
     servers((url = "/", description = "The server that serves this description.")),
-    modifiers(&BearerKey, &Shared),
+    modifiers(&BearerKey),
     security(("key" = [])),
 )]
 struct Description;
@@ -90,7 +59,10 @@ impl Modify for BearerKey {
 
 /// The document.
 pub fn document() -> utoipa::openapi::OpenApi {
-    Description::openapi()
+    let mut document = Description::openapi();
+    document.merge(super::Described::openapi());
+    Shared.modify(&mut document);
+    document
 }
 
 static TEXT: LazyLock<String> = LazyLock::new(|| document().to_json().expect("a description is JSON"));
