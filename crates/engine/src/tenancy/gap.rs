@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use vectorizer_hivehub::{Extensible, HiveHubClient, QuotaVerdict, TenantStatus};
 use vectorizer_log::{Incarnation, TenantFolder, TenantId};
-use vectorizer_scheduling::in_bulk;
+use vectorizer_scheduling::run_blocking;
 
 use super::deletion::{DeletionError, Moving};
 use super::ending::{EndedBy, Ending};
@@ -68,7 +68,7 @@ impl Tenancy {
         let gaps = self.shared.gaps.load(Ordering::SeqCst);
         let data = self.shared.data.clone();
         let deleted = self.shared.deleted.clone();
-        let listed = in_bulk(move || {
+        let listed = run_blocking(move || {
             let mut tenants: BTreeSet<_> = TenantFolder::tenants(&data)?.into_iter().collect();
             // Of those that are deleted here, which may be undeleted at HiveHub.
             let (deleted, _) = deleted.all().map_err(std::io::Error::other)?;

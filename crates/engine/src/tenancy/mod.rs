@@ -93,7 +93,7 @@ use vectorizer_hivehub::PolicyCursor;
 use vectorizer_limits::TenantLimits;
 use vectorizer_metrics::{Metrics, Reading, TenantReading};
 use vectorizer_node_store::NodeStore;
-use vectorizer_scheduling::in_bulk;
+use vectorizer_scheduling::run_blocking;
 
 use crate::admission::{Pass, Reach};
 use crate::audit::Audit;
@@ -610,7 +610,7 @@ impl Tenancy {
             Ok::<_, WakeError>((woken, bound))
         };
         // Within the span of the request that wakes it, which knows tenant and request.
-        let done = in_bulk(work).await;
+        let done = run_blocking(work).await;
         let (woken, bound) = done.map_err(|panic| WakeError::Panicked(panic.to_string()))??;
         drop(turn);
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

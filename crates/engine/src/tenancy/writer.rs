@@ -11,7 +11,7 @@ use vectorizer_limits::{QuotaExceeded, StorageTracker, TenantLimits};
 use vectorizer_log::{Actor, Commit, Draft, Error, Event, Head, Record, TenantLog, Timestamp, Via};
 use vectorizer_metrics::Metrics;
 use vectorizer_replay::{Applied, Outcome};
-use vectorizer_scheduling::in_bulk;
+use vectorizer_scheduling::run_blocking;
 
 use super::books::{Along, Books, Purpose};
 use super::command::{Command, Committed, Refusal};
@@ -449,7 +449,7 @@ impl Writer {
             return;
         }
         let state = Arc::clone(&self.state);
-        drop(tokio::spawn(in_bulk(move || {
+        drop(tokio::spawn(run_blocking(move || {
             state.kept.clear();
             drop(removed);
         })));
@@ -484,7 +484,7 @@ pub(super) fn own_record(event: Event) -> Draft {
 
 /// Does `work` where it may block, within the current span; `None` if it panicked.
 async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    match in_bulk(work).await {
+    match run_blocking(work).await {
         Ok(done) => Some(done),
         Err(panic) => {
             error!(%panic, "the tenant's writer panicked and is closed");
