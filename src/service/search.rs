@@ -16,7 +16,7 @@ use super::error::Error;
 use super::input::Input;
 use super::{RESULTS_MAX, Service, cores, limit};
 use crate::auth::{Operation, Read};
-use crate::scheduling::in_bulk;
+use crate::scheduling::run_blocking;
 use crate::tenancy::{Background, CollectionFacts, Ground, Room, Share, Tenant, Weight};
 
 /// How many results a search has unless it says otherwise.
@@ -349,7 +349,7 @@ where
     match permits {
         Some(permits) if bytes > INLINE_BYTES_MAX => permits.run(render).await?.0,
         None if bytes > INLINE_BYTES_MAX => {
-            in_bulk(render).await.unwrap_or_else(|_| Err(Error::internal().into()))
+            run_blocking(render).await.unwrap_or_else(|_| Err(Error::internal().into()))
         }
         Some(_) | None => render(),
     }
@@ -435,7 +435,7 @@ impl Permits {
                 let span = tracing::Span::current();
                 threads.run(move || span.in_scope(work)).await
             }
-            None => in_bulk(work).await.ok(),
+            None => run_blocking(work).await.ok(),
         };
         done.ok_or_else(Error::internal)
     }

@@ -23,20 +23,19 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
+use vectorizer_hivehub::{
+    Extensible, Garbage, HiveHubClient, HubError, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt,
+    with_jitter,
+};
 use vectorizer_log::{Event, ParkedLine, Seq, TenantId, Timestamp};
+use vectorizer_metrics::Metrics;
+use vectorizer_node_store::{DeliveredWindow, NodeStore};
 
 use super::account::TenantAccount;
 use super::accounts::Accounts;
 use super::backoff::PAUSE;
 use super::lines;
 use super::outbox::{Outbox, Part};
-use vectorizer_hivehub::{
-    Extensible, Garbage, HiveHubClient, HubError, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt,
-    with_jitter,
-};
-use vectorizer_metrics::Metrics;
-use vectorizer_node_store::DeliveredWindow;
-use vectorizer_node_store::NodeStore;
 
 /// How many tenants share a report, and how many closes of each are in it.
 const TENANTS_MAX: usize = 64;

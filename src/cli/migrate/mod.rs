@@ -22,7 +22,6 @@ use super::interruption::{Interruption, on_disk};
 use super::progress::ProgressDisplay;
 use super::{Exit, Streams};
 use crate::node_store::{NodeStore, StoredBill, StoredSize};
-
 use crate::server::single_tenant;
 
 /// The arguments of `migrate`.

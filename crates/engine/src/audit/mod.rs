@@ -26,8 +26,8 @@ use vectorizer_log::{TenantId, Timestamp};
 use self::denials::{Denials, Kind, Span};
 use self::node_log::{Entry, NodeLog};
 pub use self::tenant::{TakenDenials, TenantDenials};
-use crate::auth::{DenialReason, Denied, KeyId, Operation};
-use crate::metrics::Metrics;
+use vectorizer_access::{DenialReason, Denied, KeyId, Operation};
+use vectorizer_metrics::Metrics;
 
 /// How long what is alike is one entry.
 const WINDOW: Duration = Duration::from_mins(1);

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 
+use vectorizer_access::{DenialReason, KeyId, Operation};
 use vectorizer_log::Timestamp;
-
-use crate::auth::{DenialReason, KeyId, Operation};
 
 /// What makes two refused requests of a tenant alike.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -21,7 +21,6 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use moka::sync::Cache;
-
 use vectorizer_access::{KeyHash, Origin};
 
 /// How many failures of an address are borne at once, and how many come to be borne again in a minute.
@@ -83,11 +82,11 @@ impl FailedAuthentications {
 struct Failures<C: Clock> {
     clock: C,
     borne: Limiter<C>,
-    standing: Mutex<Standing<C::Instant>>,
+    block_state: Mutex<BlockState<C::Instant>>,
 }
 
 /// Until when an address is blocked, and from when on its turns are not given away.
-struct Standing<I> {
+struct BlockState<I> {
     blocked_until: Option<I>,
     next_turn: Option<I>,
 }
@@ -96,34 +95,34 @@ impl<C: Clock + Clone> Failures<C> {
     fn new(clock: C) -> Self {
         Self {
             borne: RateLimiter::direct_with_clock(Quota::per_minute(FAILURES_EACH_MINUTE), clock.clone()),
-            standing: Mutex::new(Standing { blocked_until: None, next_turn: None }),
+            block_state: Mutex::new(BlockState { blocked_until: None, next_turn: None }),
             clock,
         }
     }
 
     fn failed(&self) {
         if let Err(blocked) = self.borne.check() {
-            self.standing().blocked_until = Some(blocked.earliest_possible());
+            self.block_state().blocked_until = Some(blocked.earliest_possible());
         }
     }
 
     fn question(&self) -> Result<Duration, Duration> {
         let now = self.clock.now();
-        let mut standing = self.standing();
-        if standing.blocked_until.is_none_or(|until| until <= now) {
+        let mut block_state = self.block_state();
+        if block_state.blocked_until.is_none_or(|until| until <= now) {
             return Ok(Duration::ZERO);
         }
-        let turn = standing.next_turn.map_or(now, |turn| turn.max(now));
+        let turn = block_state.next_turn.map_or(now, |turn| turn.max(now));
         let wait: Duration = turn.duration_since(now).into();
         if wait > TURN_PATIENCE {
             return Err(wait);
         }
-        standing.next_turn = Some(turn + Nanos::from(BETWEEN_QUESTIONS));
+        block_state.next_turn = Some(turn + Nanos::from(BETWEEN_QUESTIONS));
         Ok(wait)
     }
 
-    fn standing(&self) -> MutexGuard<'_, Standing<C::Instant>> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn block_state(&self) -> MutexGuard<'_, BlockState<C::Instant>> {
+        self.block_state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

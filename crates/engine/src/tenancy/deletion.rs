@@ -14,13 +14,13 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
+use vectorizer_hivehub::{PolicyChange, PolicyCursor, PolicySubscriber};
 use vectorizer_log::{Error, Incarnation, LogId, TenantFolder, TenantId, Timestamp, Tombstone};
+use vectorizer_node_store::StoredDeletion;
 
 use super::ending::{EndedBy, Ending};
 use super::{Bed, STOPPING_PATIENCE, Tenancy};
-use crate::auth::ClusterPass;
-use crate::hivehub::{PolicyChange, PolicyCursor, PolicySubscriber};
-use crate::node_store::StoredDeletion;
+use crate::admission::ClusterPass;
 
 /// How long after a deletion that did not succeed it is tried again.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(5);

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use vectorizer_hivehub::Call;
 use vectorizer_log::{TenantFolder, TenantId};
 
 use super::awake::{Awake, WakeError};
 use super::{Background, Bed, Tenancy, Weight};
-use crate::hivehub::Call;
 
 /// What an open log takes up, as measured with segments of 512 KiB: tables and buffers, and with what is in it the pages
 /// that sled keeps, up to a bound. It takes more for the moment in which all of it is read.

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, RwLockReadGuard, mpsc::error::SendTimeoutError, oneshot, watch};
+use vectorizer_access::{DenialReason, Operation};
 use vectorizer_index::{
     Collection, Filter, Indexes, PayloadIndex, Selection, Snapshot, StoredPoint, TextMatches, TextQuery,
 };
+use vectorizer_limits::Limits;
 use vectorizer_log::{
     CollectionName, Head, Idempotency, LogId, PointId, Seq, TenantId, TextParameters, Timestamp,
     VectorParameters,
 };
+use vectorizer_node_store::StoredSize;
 
 use super::awake::{Awake, InUse, OpenLog, WakeError};
 use super::bills::BillFacts;
@@ -20,9 +23,7 @@ use super::pace::Held;
 use super::share::Share;
 use super::shared_state::{Crowded, Figures, State};
 use super::writer::Queued;
-use crate::auth::{self, Admin, DenialReason, Operation, Pass, Reach};
-use crate::limits::Limits;
-use crate::node_store::StoredSize;
+use crate::admission::{self, Admin, Pass, Reach};
 
 /// How long a write waits for a place in the writer's queue.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
@@ -320,7 +321,7 @@ impl<L: Reach> Tenant<L> {
     }
 }
 
-impl Tenant<auth::Write> {
+impl Tenant<admission::Write> {
     /// Whether this key has been answered, so that another request under it will not be done again.
     pub async fn has_answered(&self, idempotency: &Idempotency) -> Result<bool, Refusal> {
         Ok(self.state().await?.projection.answers().get(&idempotency.key, Timestamp::now()).is_some())

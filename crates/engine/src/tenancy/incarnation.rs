@@ -8,34 +8,34 @@
 use std::sync::{Arc, PoisonError};
 
 use tracing::{error, info};
+use vectorizer_hivehub::PolicyCursor;
 use vectorizer_log::{Incarnation, TenantFolder, TenantId};
 
 use super::deletion::{Moving, RETRY_PAUSE};
 use super::ending::EndedBy;
 use super::{Awake, Bed, Tenancy, WakeError};
-use crate::hivehub::PolicyCursor;
 
-/// How somebody who comes stands to the folder that is there.
+/// To which incarnation of a tenant id the folder belongs, compared with the one that comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It is theirs, or nobody tells.
+pub(super) enum Ownership {
+    /// The same one, or it is not known which one comes.
     Theirs,
-    /// It is nobody's yet.
-    Nobodys,
-    /// It is that of an earlier tenant of the id.
-    OfThePast,
-    /// It is that of a later one.
-    OfALater,
+    /// None yet.
+    Unbound,
+    /// An earlier one.
+    Previous,
+    /// A later one.
+    Later,
 }
 
-pub(super) fn standing(bound: Option<Incarnation>, comes: Option<Incarnation>) -> Standing {
+pub(super) fn ownership(bound: Option<Incarnation>, comes: Option<Incarnation>) -> Ownership {
     match (bound, comes) {
-        (_, None) => Standing::Theirs,
-        (None, Some(_)) => Standing::Nobodys,
+        (_, None) => Ownership::Theirs,
+        (None, Some(_)) => Ownership::Unbound,
         (Some(bound), Some(comes)) => match comes.cmp(&bound) {
-            std::cmp::Ordering::Equal => Standing::Theirs,
-            std::cmp::Ordering::Greater => Standing::OfThePast,
-            std::cmp::Ordering::Less => Standing::OfALater,
+            std::cmp::Ordering::Equal => Ownership::Theirs,
+            std::cmp::Ordering::Greater => Ownership::Previous,
+            std::cmp::Ordering::Less => Ownership::Later,
         },
     }
 }
@@ -43,10 +43,10 @@ pub(super) fn standing(bound: Option<Incarnation>, comes: Option<Incarnation>) -
 /// Whether `comes` may enter the folder, or has to wait until an earlier incarnation is moved away. Reads the disk, and
 /// changes nothing.
 pub(super) fn admit(folder: &TenantFolder, comes: Option<Incarnation>) -> Result<(), WakeError> {
-    let refused = match standing(folder.incarnation()?, comes) {
-        Standing::Theirs | Standing::Nobodys => return Ok(()),
-        Standing::OfThePast => WakeError::OfThePast,
-        Standing::OfALater => WakeError::Outdated,
+    let refused = match ownership(folder.incarnation()?, comes) {
+        Ownership::Theirs | Ownership::Unbound => return Ok(()),
+        Ownership::Previous => WakeError::OfThePast,
+        Ownership::Later => WakeError::Outdated,
     };
     // IMPORTANT: the folder is moved away or a key refused on the word of the manifest, so the records have to prove
     // that it is theirs.
@@ -63,17 +63,17 @@ impl Tenancy {
     ) -> Result<Option<Incarnation>, WakeError> {
         let _one_at_a_time = self.shared.binding.lock().unwrap_or_else(PoisonError::into_inner);
         let bound = folder.incarnation()?;
-        match standing(bound, comes) {
-            Standing::Nobodys => {
+        match ownership(bound, comes) {
+            Ownership::Unbound => {
                 info!(
                     incarnation = comes.map(tracing::field::display),
                     "the tenant's folder is that of the first who comes"
                 );
                 Ok(folder.bind(comes)?)
             }
-            Standing::Theirs => Ok(folder.bind(bound)?),
-            Standing::OfThePast => Err(WakeError::OfThePast),
-            Standing::OfALater => Err(WakeError::Outdated),
+            Ownership::Theirs => Ok(folder.bind(bound)?),
+            Ownership::Previous => Err(WakeError::OfThePast),
+            Ownership::Later => Err(WakeError::Outdated),
         }
     }
 
@@ -179,11 +179,11 @@ mod tests {
     #[test]
     fn a_folder_is_its_first_owners_and_nobody_elses() {
         let (first, second) = (Incarnation::at_millis(1, &[9; 10]), Incarnation::at_millis(2, &[0; 10]));
-        assert_eq!(standing(None, None), Standing::Theirs);
-        assert_eq!(standing(Some(first), None), Standing::Theirs, "of a hub that does not tell them apart");
-        assert_eq!(standing(None, Some(first)), Standing::Nobodys);
-        assert_eq!(standing(Some(first), Some(first)), Standing::Theirs);
-        assert_eq!(standing(Some(first), Some(second)), Standing::OfThePast);
-        assert_eq!(standing(Some(second), Some(first)), Standing::OfALater);
+        assert_eq!(ownership(None, None), Ownership::Theirs);
+        assert_eq!(ownership(Some(first), None), Ownership::Theirs, "of a hub that does not tell them apart");
+        assert_eq!(ownership(None, Some(first)), Ownership::Unbound);
+        assert_eq!(ownership(Some(first), Some(first)), Ownership::Theirs);
+        assert_eq!(ownership(Some(first), Some(second)), Ownership::Previous);
+        assert_eq!(ownership(Some(second), Some(first)), Ownership::Later);
     }
 }

@@ -8,17 +8,17 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error, error_span, warn};
+use vectorizer_billing::{Accounts, Backlog, Metering, TenantAccount};
+use vectorizer_hivehub::Call;
+use vectorizer_limits::TenantLimits;
 use vectorizer_log::{Error, LogId, Meter, MeterTotal, Seq, TenantFolder, TenantId, Timestamp};
+use vectorizer_node_store::Delivered;
 use vectorizer_replay::OpenWindow;
 
 use super::awake::{Awake, WakeError};
 use super::deletion::DeletionError;
 use super::{Bed, FIRST_ANSWERS, STOPPING_PATIENCE, Tenancy};
-use crate::auth::{AccessCheck, ClusterPass};
-use crate::billing::{Accounts, Backlog, Metering, TenantAccount};
-use crate::hivehub::Call;
-use crate::limits::TenantLimits;
-use crate::node_store::Delivered;
+use crate::admission::{AccessCheck, ClusterPass};
 
 /// How often is looked for tenants to wake, and how soon for the first time again if one could not be.
 const LOOK_EVERY: Duration = Duration::from_mins(5);

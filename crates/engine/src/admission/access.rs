@@ -5,19 +5,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vectorizer_log::{Actor, Incarnation, TenantId, Via};
-
 use vectorizer_access::{
     ApiKey, Asked, Denial, Denied, KeyId, Level, Operation, Permission, Requirement, mcp_level, reaches,
     rest_level,
 };
+use vectorizer_hivehub::{
+    DeploymentName, HiveHubClient, Holder, HubError, KeyCache, KeyIdentity, LookupError, QuotaVerdict,
+    Refusal,
+};
+use vectorizer_limits::{Limits, LimitsUnavailable, QuotaManager, RateReport, RequestRefused, TenantLimits};
+use vectorizer_log::{Actor, Incarnation, TenantId, Via};
 
 use super::failures::FailedAuthentications;
-use crate::hivehub::DeploymentName;
-use crate::hivehub::{
-    HiveHubClient, Holder, HubError, KeyCache, KeyIdentity, LookupError, QuotaVerdict, Refusal,
-};
-use crate::limits::{Limits, LimitsUnavailable, QuotaManager, RateReport, RequestRefused, TenantLimits};
 
 /// Who may enter.
 #[derive(Clone)]

@@ -4,11 +4,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+use vectorizer_access::{Asked, DenialReason, KeyId};
 use vectorizer_log::{Event, Timestamp};
 
 use super::WINDOW;
 use super::denials::{Denials, Kind, Span};
-use crate::auth::{Asked, DenialReason, KeyId};
 
 /// How many records a minute a tenant's log gets, beside the one for all others.
 const KINDS_MAX: usize = 8;
@@ -159,9 +159,9 @@ mod tests {
     use std::time::Duration;
 
     use tokio::time::{advance, timeout};
+    use vectorizer_access::Operation;
 
     use super::*;
-    use crate::auth::Operation;
 
     fn kind(last: u8) -> Kind {
         Kind {

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+use vectorizer_access::Secret;
+use vectorizer_hivehub::HiveHubClient;
+use vectorizer_metrics::Metrics;
 
 use super::{FIRST_ANSWERS, Rules, ShareSize, Tenancy};
-use crate::auth::AccessCheck;
-use crate::config::Secret;
-use crate::hivehub::HiveHubClient;
-use crate::metrics::Metrics;
+use crate::admission::AccessCheck;
 
 /// A node's tenants, of which there are none, in a folder that is away until it is back.
 struct Away {

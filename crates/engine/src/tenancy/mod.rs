@@ -79,7 +79,7 @@ use self::deletion::Moving;
 pub use self::deletion::{AtHiveHub, DeletedFacts, DeletionError};
 pub use self::ending::EndedBy;
 use self::ending::Endings;
-use self::incarnation::{Standing, standing};
+use self::incarnation::{Ownership, ownership};
 pub use self::kept::{Kept, KeptKey};
 pub use self::merge_patch::MergePatch;
 use self::share::Shares;
@@ -87,14 +87,16 @@ pub use self::share::{Share, ShareSize};
 use self::sleeping::Budget;
 pub use self::sleeping::Rules;
 pub use self::tenant::{CollectionFacts, Ground, SearchState, Tenant};
+use vectorizer_access::Operation;
+use vectorizer_billing::{Accounts, Metering};
+use vectorizer_hivehub::PolicyCursor;
+use vectorizer_limits::TenantLimits;
+use vectorizer_metrics::{Metrics, Reading, TenantReading};
+use vectorizer_node_store::NodeStore;
+use vectorizer_scheduling::run_blocking;
+
+use crate::admission::{Pass, Reach};
 use crate::audit::Audit;
-use crate::auth::{Operation, Pass, Reach};
-use crate::billing::{Accounts, Metering};
-use crate::hivehub::PolicyCursor;
-use crate::limits::TenantLimits;
-use crate::metrics::{Metrics, Reading, TenantReading};
-use crate::node_store::NodeStore;
-use crate::scheduling::in_bulk;
 
 /// The node's own entry in the data folder. No tenant can have this name.
 const NODE_FOLDER: &str = "_node";
@@ -461,16 +463,16 @@ impl Tenancy {
             }
         };
         if let Some(awake) = rest.awake.as_ref().filter(serves) {
-            match (standing(awake.incarnation(), comes), comes) {
-                (Standing::Nobodys, Some(comes)) => return Ok(Approach::Unbound(Arc::clone(awake), comes)),
-                (Standing::OfThePast, Some(comes)) => {
+            match (ownership(awake.incarnation(), comes), comes) {
+                (Ownership::Unbound, Some(comes)) => return Ok(Approach::Unbound(Arc::clone(awake), comes)),
+                (Ownership::Previous, Some(comes)) => {
                     rest.moving = true;
                     drop(rest);
                     self.supersede(Moving::begun(Arc::clone(bed)), pass.tenant().clone(), comes);
                     return Ok(Approach::Moving);
                 }
-                (Standing::OfALater, _) => return Err(Arc::new(WakeError::Outdated)),
-                (Standing::Theirs | Standing::Nobodys | Standing::OfThePast, _) => {
+                (Ownership::Later, _) => return Err(Arc::new(WakeError::Outdated)),
+                (Ownership::Theirs | Ownership::Unbound | Ownership::Previous, _) => {
                     return Ok(Approach::Awake(InUse::new(awake)));
                 }
             }
@@ -608,7 +610,7 @@ impl Tenancy {
             Ok::<_, WakeError>((woken, bound))
         };
         // Within the span of the request that wakes it, which knows tenant and request.
-        let done = in_bulk(work).await;
+        let done = run_blocking(work).await;
         let (woken, bound) = done.map_err(|panic| WakeError::Panicked(panic.to_string()))??;
         drop(turn);
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

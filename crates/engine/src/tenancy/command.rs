@@ -3,6 +3,7 @@
 use std::any::Any;
 
 use vectorizer_index::{Filter, PayloadIndex};
+use vectorizer_limits::QuotaExceeded;
 use vectorizer_log::{
     Actor, CollectionName, Document, Idempotency, InvalidPoint, Payload, PayloadPath, PointId, Seq,
     TextParameters, VectorParameters,
@@ -10,7 +11,6 @@ use vectorizer_log::{
 use vectorizer_replay::Outcome;
 
 use super::merge_patch::MergePatch;
-use crate::limits::QuotaExceeded;
 
 /// One write: what, by whom, under which conditions.
 #[derive(Debug)]

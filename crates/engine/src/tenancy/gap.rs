@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use vectorizer_hivehub::{Extensible, HiveHubClient, QuotaVerdict, TenantStatus};
 use vectorizer_log::{Incarnation, TenantFolder, TenantId};
+use vectorizer_scheduling::run_blocking;
 
 use super::deletion::{DeletionError, Moving};
 use super::ending::{EndedBy, Ending};
 use super::{FIRST_ANSWERS, Tenancy};
-use crate::hivehub::{Extensible, HiveHubClient, QuotaVerdict, TenantStatus};
-use crate::scheduling::in_bulk;
 
 /// What lies between two questions: HiveHub has others to answer.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -68,7 +68,7 @@ impl Tenancy {
         let gaps = self.shared.gaps.load(Ordering::SeqCst);
         let data = self.shared.data.clone();
         let deleted = self.shared.deleted.clone();
-        let listed = in_bulk(move || {
+        let listed = run_blocking(move || {
             let mut tenants: BTreeSet<_> = TenantFolder::tenants(&data)?.into_iter().collect();
             // Of those that are deleted here, which may be undeleted at HiveHub.
             let (deleted, _) = deleted.all().map_err(std::io::Error::other)?;

@@ -7,8 +7,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 use vectorizer_index::{Collection, Removed};
+use vectorizer_limits::{QuotaExceeded, StorageTracker, TenantLimits};
 use vectorizer_log::{Actor, Commit, Draft, Error, Event, Head, Record, TenantLog, Timestamp, Via};
+use vectorizer_metrics::Metrics;
 use vectorizer_replay::{Applied, Outcome};
+use vectorizer_scheduling::run_blocking;
 
 use super::books::{Along, Books, Purpose};
 use super::command::{Command, Committed, Refusal};
@@ -19,9 +22,6 @@ use super::group::Group;
 use super::place::Place;
 use super::shared_state::SharedState;
 use crate::audit::TenantDenials;
-use crate::limits::{QuotaExceeded, StorageTracker, TenantLimits};
-use crate::metrics::Metrics;
-use crate::scheduling::in_bulk;
 
 /// How many commands may wait for one tenant's writer.
 pub(super) const QUEUE_COMMANDS_MAX: usize = 256;
@@ -449,7 +449,7 @@ impl Writer {
             return;
         }
         let state = Arc::clone(&self.state);
-        drop(tokio::spawn(in_bulk(move || {
+        drop(tokio::spawn(run_blocking(move || {
             state.kept.clear();
             drop(removed);
         })));
@@ -484,7 +484,7 @@ pub(super) fn own_record(event: Event) -> Draft {
 
 /// Does `work` where it may block, within the current span; `None` if it panicked.
 async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    match in_bulk(work).await {
+    match run_blocking(work).await {
         Ok(done) => Some(done),
         Err(panic) => {
             error!(%panic, "the tenant's writer panicked and is closed");

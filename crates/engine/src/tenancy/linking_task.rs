@@ -6,10 +6,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use vectorizer_index::{Collection, Compaction, Indexing, Interrupted, LinkThreads, Snapshot, UnusableGraph};
 use vectorizer_log::CollectionId;
+use vectorizer_scheduling::{Priority, throttle, yield_point};
 
 use super::graph_files::GraphFiles;
 use super::shared_state::SharedState;
-use crate::scheduling::{Turn, pause, rest};
 
 /// How long a turn takes: meanwhile no other collection's vectors are linked, nor any other tenant's.
 const TURN: Duration = Duration::from_millis(200);
@@ -58,7 +58,7 @@ impl Task {
         let Self { work, id, snapshot } = self;
         // Asked every fifty microseconds, or between two points.
         let stopped = || {
-            pause();
+            yield_point();
             stop.is_cancelled()
         };
         match work {
@@ -114,7 +114,7 @@ fn look<T>(state: &SharedState, id: CollectionId, see: impl FnOnce(&Collection) 
 /// is taken only by the former, a search finds it free.
 fn crew() -> LinkThreads {
     let helpers = std::thread::available_parallelism().map_or(1, usize::from);
-    LinkThreads { helpers, on_start: || Turn::Idle.take(), after_each: rest }
+    LinkThreads { helpers, on_start: || Priority::Idle.apply(), after_each: throttle }
 }
 
 fn read(

@@ -9,19 +9,19 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use vectorizer_index::Filter;
+use vectorizer_limits::{Limits, QuotaExceeded, QuotaType, TenantLimits};
 use vectorizer_log::storage::{Fault, MemoryStorage};
 use vectorizer_log::{
     Actor, Document, Event, Idempotency, IndexParameters, LogId, Metric, PointId, Record, Seq,
     TextParameters, Timestamp, UnverifiedLog, Vector, VectorParameters, Via, initialize,
 };
+use vectorizer_metrics::Metrics;
 use vectorizer_replay::{Projection, Projector as _};
 
 use super::command::{Change, CollectionChange, Command, Precondition, Refusal, Room, VectorChange, Write};
 use super::merge_patch::MergePatch;
 use super::shared_state::{SharedState, State};
 use super::writer::{Answer, QUEUE_COMMANDS_MAX, Queued, Writer};
-use crate::limits::{Limits, QuotaExceeded, QuotaType, TenantLimits};
-use crate::metrics::Metrics;
 
 const LOG: LogId = LogId::new(Uuid::from_u128(1));
 

@@ -5,8 +5,7 @@ use std::thread;
 
 use tokio::sync::oneshot;
 use tracing::warn;
-
-use crate::scheduling::Turn;
+use vectorizer_scheduling::Priority;
 
 /// How much less such a thread counts than the others where both want a core.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +45,7 @@ impl Background {
                 if let Err(error) = rustix::process::setpriority_process(None, weight.niceness()) {
                     warn!(%error, "what takes long cannot be made to give way to what does not");
                 }
-                Turn::Bulk.take();
+                Priority::Bulk.apply();
                 loop {
                     let job = taken.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(job) = job else { return };

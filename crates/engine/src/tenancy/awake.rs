@@ -9,11 +9,15 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, error_span, info, warn};
+use vectorizer_billing::{Accounts, Metering, TenantAccount, TenantMeter};
+use vectorizer_limits::TenantLimits;
 use vectorizer_log::storage::StorageFailure;
 use vectorizer_log::{
     ClosedLog, Damage, DamageKind, DeletedTenants, Error, Head, Incarnation, LogId, LogReader, TenantFolder,
     TenantId, TenantLog, Timestamp,
 };
+use vectorizer_metrics::{Metrics, TenantMetrics, Waking};
+use vectorizer_node_store::NodeStore;
 use vectorizer_replay::{ApplyError, Projection, Projector as _, Recovery, Restored};
 
 use super::books::Books;
@@ -30,10 +34,6 @@ use super::shared_state::{SharedState, State};
 use super::unread_graphs::UnreadGraphs;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, Writer};
 use crate::audit::TenantDenials;
-use crate::billing::{Accounts, Metering, TenantAccount, TenantMeter};
-use crate::limits::TenantLimits;
-use crate::metrics::{Metrics, TenantMetrics, Waking};
-use crate::node_store::NodeStore;
 
 /// How many clients may read one tenant's log at the same time, and how many more may follow it.
 const LOG_READERS_MAX: usize = 8;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use vectorizer_billing::{Accounts, TakenUsage, TenantAccount, TenantMeter};
 use vectorizer_index::Change;
 use vectorizer_log::{Commit, Error, Event, Record, Seq, Timestamp};
 use vectorizer_replay::{Billing, OpenWindow, Projection};
 
 use super::writer::own_record;
-use crate::billing::{Accounts, TakenUsage, TenantAccount, TenantMeter};
 
 /// How often commits take along what was asked for, unless a window is closed.
 const TAKEN_EVERY: Duration = Duration::from_mins(1);

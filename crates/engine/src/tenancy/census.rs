@@ -7,12 +7,12 @@ use std::{fs, io};
 
 use tracing::warn;
 use vectorizer_log::{TenantFolder, TenantId};
+use vectorizer_node_store::StoredSize;
 
 use super::Tenancy;
 use super::awake::Awake;
 use super::shared_state::Figures;
-use crate::auth::ClusterPass;
-use crate::node_store::StoredSize;
+use crate::admission::ClusterPass;
 
 /// Of a folder that was changed so short a while ago, another change may leave no trace in its time.
 const CLOCK_GRAIN: Duration = Duration::from_millis(100);
