@@ -1,18 +1,18 @@
-//! Deleted tenants: out of the way at once, erased later, and to be had back until then.
+//! Deleted tenants. Their folders move away at once and are erased later; until then they can be restored.
 //!
 //! ```text
-//! data/_deleted/{log_id}.json          tombstone: whose log it was, and since when it is deleted
+//! data/_deleted/{log_id}.json          tombstone: the tenant, and the time of deletion
 //! data/_deleted/{log_id}/              the tenant's folder, until it is erased
-//! data/_deleted/erased/{log_id}.json   tombstone of what is erased
+//! data/_deleted/erased/{log_id}.json   tombstone of an erased folder
 //! ```
 //!
-//! A tombstone is durable before the folder moves, in either direction: whatever moment the power fails at,
-//! [`DeletedTenants::open`] ends what was begun. It stays when the folder is erased, so that a copy of the
-//! log that turns up again is known for what it is.
+//! A tombstone is durable before the folder moves, in either direction. After a loss of power,
+//! [`DeletedTenants::open`] completes interrupted moves. The tombstone stays when the folder is erased, so that a copy of
+//! the log that reappears is recognized.
 //!
-//! Manifests and tombstones are small files that can be copied over each other. So a folder is filed under its log's
-//! id only if the log's records prove that id, and otherwise under an id of the tombstone's own; a tombstone counts
-//! only under its own name and for its own tenant; and a folder is erased only if it is the tombstone's.
+//! Manifests and tombstones are small files that may be copied over each other. So a folder is stored under its log's id
+//! only if the log's records prove that id, and otherwise under a new id; a tombstone is valid only under its own name
+//! and for its own tenant; and a folder is erased only if it matches its tombstone.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write as _};
@@ -29,14 +29,13 @@ use crate::position::{LogId, Timestamp};
 use crate::storage::sync_folder;
 use crate::tenant_id::TenantId;
 
-/// Beside the tenants. No tenant can have this name.
+/// The folder of deleted tenants. No tenant can have this name.
 const DELETED: &str = "_deleted";
 const ERASED: &str = "erased";
-/// How the name of a tombstone begins that is being written.
+/// The prefix of unfinished tombstones.
 const TEMPORARY: &str = ".tmp";
 
-/// The deleted tenants of a data folder. One for each folder; the clones share it, and move one folder at a
-/// time.
+/// The deleted tenants of a data folder. There is one for each data folder; clones share it, and move one folder at a time.
 #[derive(Clone, Debug)]
 pub struct DeletedTenants {
     data: PathBuf,
@@ -44,22 +43,22 @@ pub struct DeletedTenants {
     moving: Arc<Mutex<()>>,
 }
 
-/// Whose log was deleted, and when.
+/// The deletion of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tombstone {
     /// The tenant.
     pub tenant: TenantId,
-    /// Its log. Of a folder whose records do not prove the manifest, an id of the tombstone's own.
+    /// Its log, or a new id if the records do not prove that of the manifest.
     pub log_id: LogId,
-    /// When.
+    /// When it was deleted.
     pub deleted_at: Timestamp,
     way: Way,
-    /// Whether the id is the tombstone's own, and not that of the folder's log.
+    /// Whether the id is new, and not that of the log.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     own_id: bool,
 }
 
-/// Where the folder is to be.
+/// Where the folder belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Way {
@@ -68,8 +67,8 @@ enum Way {
 }
 
 impl DeletedTenants {
-    /// Those of `data`. Ends what a crash has interrupted. Tombstones that cannot be read are left as they
-    /// are, and so are the folders they stand for: [`all`](Self::all) tells of them.
+    /// Opens the folder of deleted tenants in `data`, and completes interrupted moves. Unreadable tombstones and their folders
+    /// stay; [`all`](Self::all) reports them.
     pub fn open(data: &Path) -> Result<Self, Error> {
         let opened = Self { data: data.to_owned(), deleted: data.join(DELETED), moving: Arc::default() };
         let erased = opened.deleted.join(ERASED);
@@ -80,13 +79,13 @@ impl DeletedTenants {
             .and_then(|()| sync_folder(&opened.deleted))
             .and_then(|()| sync_folder(data))
             .map_err(failed("create", &erased))?;
-        // What a killed write of a tombstone has left.
+        // Unfinished tombstones of a killed process.
         sweep(&opened.deleted, |name| name.starts_with(TEMPORARY))
             .map_err(failed("sweep", &opened.deleted))?;
         for tombstone in opened.tombstones()?.into_iter().flatten() {
             match opened.end(&tombstone) {
-                // As on a disk without room. The tombstone stands, so that the log is not served, and the next start
-                // goes on.
+                // On a full disk, for example. The tombstone keeps the log from being served, and the next start completes the
+                // move.
                 Err(error) if error.is_want() => {}
                 ended => ended?,
             }
@@ -94,15 +93,14 @@ impl DeletedTenants {
         Ok(opened)
     }
 
-    /// Moves a tenant's folder out of the way. Nobody may have its log open for writing.
+    /// Moves a tenant's folder away. The log must not be open for writing.
     pub fn delete(&self, tenant: &TenantId, at: Timestamp) -> Result<Tombstone, Error> {
         let _one_at_a_time = self.lock();
         let folder = TenantFolder::new(&self.data, tenant);
         if !folder.try_exists()? {
             return Err(Error::NotFound(folder.path().to_owned()));
         }
-        // A folder that is damaged is deleted like any other, but never under the id of a log that may be another
-        // tenant's.
+        // A damaged folder is deleted like any other, but never under the id of a log that may be another tenant's.
         let proven = folder.proven_log_id().ok().filter(|log_id| self.is_free(*log_id, &folder));
         let tombstone = Tombstone {
             tenant: tenant.clone(),
@@ -117,7 +115,7 @@ impl DeletedTenants {
         Ok(tombstone)
     }
 
-    /// Those that are not erased yet, the oldest first, and why the others cannot be read.
+    /// All tombstones of folders that are not erased, oldest first, and the errors of those that cannot be read.
     pub fn all(&self) -> Result<(Vec<Tombstone>, Vec<Error>), Error> {
         let (mut there, mut unreadable) = (Vec::new(), Vec::new());
         for tombstone in self.tombstones()? {
@@ -130,13 +128,13 @@ impl DeletedTenants {
         Ok((there, unreadable))
     }
 
-    /// Whether a log of this id was deleted, and not restored.
+    /// Whether a log with this id was deleted and not restored.
     pub fn has(&self, log_id: LogId) -> Result<bool, Error> {
         Ok(exists(&self.tombstone(log_id))? || exists(&self.erased(log_id))?)
     }
 
-    /// Whether the log in this folder was deleted, and not restored. The tombstone of another tenant says nothing of a
-    /// folder that is this tenant's by its manifest, and neither does one that was copied under another name.
+    /// Whether the log in this folder was deleted and not restored. A tombstone of another tenant does not apply to a folder
+    /// whose manifest names this tenant; neither does one that was copied under another name.
     pub fn has_deleted(&self, folder: &TenantFolder) -> Result<bool, Error> {
         let (log_id, tenant) = folder.identity()?;
         for path in [self.tombstone(log_id), self.erased(log_id)] {
@@ -147,7 +145,7 @@ impl DeletedTenants {
                 (Ok(found), _) if found.log_id != log_id => true,
                 (Ok(found), Some(tenant)) => found.tenant != *tenant,
                 (Err(error), _) if error.is_want() => return Err(error),
-                // One that cannot be read may be this tenant's.
+                // An unreadable tombstone may be this tenant's.
                 (Ok(_), None) | (Err(_), _) => false,
             };
             if !is_another {
@@ -157,11 +155,11 @@ impl DeletedTenants {
         Ok(false)
     }
 
-    /// Puts the folder back where it was.
+    /// Moves the folder back.
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] if the tenant has a log again, [`Error::NotFound`] if it is being erased.
+    /// [`Error::AlreadyExists`] if the tenant has a log again, [`Error::NotFound`] if its folder is being erased.
     pub fn restore(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let _one_at_a_time = self.lock();
         let folder = self.folder(tombstone.log_id);
@@ -175,15 +173,15 @@ impl DeletedTenants {
         }
         self.write(&Tombstone { way: Way::Restored, ..tombstone.clone() })?;
         if let Err(error) = self.move_folder(&folder, place.path()) {
-            // Or the next start would do what nobody expects any more.
+            // Otherwise the next start would restore the tenant.
             self.write(&Tombstone { way: Way::Deleted, ..tombstone.clone() })?;
             return Err(error);
         }
         self.remove(tombstone.log_id)
     }
 
-    /// Erases the folder for good, unless it was restored or deleted once more since `tombstone` was read.
-    /// What an interrupted erasure has left is erased too.
+    /// Erases the folder, unless it was restored or deleted again since `tombstone` was read. Also completes an interrupted
+    /// erasure.
     pub fn erase(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let _one_at_a_time = self.lock();
         let is_as_it_was = |found: Result<Tombstone, Error>| found.is_ok_and(|found| found == *tombstone);
@@ -193,7 +191,7 @@ impl DeletedTenants {
         self.check(tombstone)?;
         let folder = self.folder(tombstone.log_id);
         let erasing = folder.with_extension("erasing");
-        // Under another name first: half a folder must not be restored.
+        // Rename first: an incomplete folder must not be restored.
         absent_or(fs::rename(&folder, &erasing))
             .and_then(|()| sync_folder(&self.deleted))
             .and_then(|()| absent_or(fs::remove_dir_all(&erasing)))
@@ -205,7 +203,7 @@ impl DeletedTenants {
             .map_err(failed("move the tombstone to", &erased))
     }
 
-    /// Brings the folder where the tombstone says it is to be.
+    /// Moves the folder to where the tombstone says that it belongs.
     fn end(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let log_id = tombstone.log_id;
         let place = TenantFolder::new(&self.data, &tombstone.tenant);
@@ -216,12 +214,12 @@ impl DeletedTenants {
                 match place.proven_log_id() {
                     Ok(_) => self.move_folder(place.path(), &deleted),
                     Err(error) if error.is_want() => Err(error),
-                    // The manifest says so, and the records do not: it is another log that lies there.
+                    // The records do not prove the manifest: another log is there.
                     Err(_) => Ok(()),
                 }
             }
             Way::Deleted => Ok(()),
-            // The tenant has come again before it could be put back.
+            // The tenant was created again before its folder could be moved back.
             Way::Restored if is_away && place.try_exists()? => {
                 self.write(&Tombstone { way: Way::Deleted, ..tombstone.clone() })
             }
@@ -236,7 +234,7 @@ impl DeletedTenants {
         }
     }
 
-    /// That the folder which is filed under the tombstone's id is that of its tenant, as far as it has a manifest.
+    /// Checks that the folder stored under the tombstone's id is that of its tenant, as far as it has a manifest.
     fn check(&self, tombstone: &Tombstone) -> Result<(), Error> {
         if tombstone.own_id {
             return Ok(());
@@ -259,13 +257,13 @@ impl DeletedTenants {
         Err(Error::Tombstone { path: self.tombstone(tombstone.log_id), reason })
     }
 
-    /// Whether a folder may be filed under this id: nothing else is, and no other tenant has a log of this id.
+    /// Whether a folder may be stored under this id: nothing is stored there, and no other tenant has a log with this id.
     fn is_free(&self, log_id: LogId, folder: &TenantFolder) -> bool {
         let is_filed = |path: PathBuf| exists(&path).unwrap_or(true);
         if is_filed(self.tombstone(log_id)) || is_filed(self.folder(log_id)) {
             return false;
         }
-        // Of a manifest that names its tenant there is no second one under another name.
+        // A manifest that names its tenant is not valid under another name.
         if folder.identity().is_ok_and(|(_, tenant)| tenant.is_some()) {
             return true;
         }
@@ -415,7 +413,7 @@ mod tests {
         deleted.write(&tombstone).unwrap();
         let deleted = DeletedTenants::open(data.path()).unwrap();
         assert!(!folder.exists() && deleted.folder(log_id).exists());
-        // A restoration, after its tombstone and after the move.
+        // A restoration, interrupted after its tombstone and after the move.
         for moved in [false, true] {
             deleted.write(&Tombstone { way: Way::Restored, ..tombstone.clone() }).unwrap();
             if moved {
@@ -425,7 +423,7 @@ mod tests {
             assert!(folder.exists() && !deleted.has(log_id).unwrap());
             deleted.delete(&acme(), AT).unwrap();
         }
-        // An erasure, half way.
+        // An erasure, interrupted after the rename.
         let erasing = deleted.folder(log_id).with_extension("erasing");
         fs::rename(deleted.folder(log_id), &erasing).unwrap();
         assert!(matches!(deleted.restore(&tombstone), Err(Error::NotFound(_))));

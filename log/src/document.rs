@@ -1,4 +1,4 @@
-//! What a collection with texts holds: documents, points that may have words.
+//! Documents: the points of a collection with texts.
 
 use std::sync::Arc;
 
@@ -6,8 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::point::{InvalidPoint, Payload, Point, PointId, Vector};
 
-/// A point's words, kept bit for bit as they were sent: any text of Unicode that is not empty. A clone shares
-/// it.
+/// The text of a point, as it was written: non-empty Unicode. A clone shares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(Arc<str>);
 
@@ -30,13 +29,13 @@ impl Text {
         &self.0
     }
 
-    /// What the text adds to a point's logical size, in bytes.
+    /// The logical size of the text in bytes.
     pub fn logical_bytes(&self) -> u64 {
         self.0.len() as u64
     }
 }
 
-/// What was checked when it was written.
+/// Not validated again: it was when it was written.
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Box::<str>::deserialize(deserializer).map(|text| Self(text.into()))
@@ -49,16 +48,16 @@ impl Serialize for Text {
     }
 }
 
-/// One member of a collection with texts.
+/// A point of a collection with texts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
-    /// Its name, unique within the collection.
+    /// The id, unique within the collection.
     pub id: PointId,
-    /// Where it is; there is one in a collection with a dimension, and none in one without.
+    /// The vector, exactly if the collection has a dimension.
     pub vector: Option<Vector>,
-    /// What it is about.
+    /// The payload.
     pub payload: Option<Payload>,
-    /// Its words; there are some in a collection without a dimension.
+    /// The text, always if the collection has no dimension.
     pub text: Option<Text>,
 }
 

@@ -1,12 +1,12 @@
-//! A tenant's folder: everything of one tenant, in one place.
+//! The folder of one tenant: all of its files.
 //!
 //! ```text
 //! data/{tenant}/manifest.json   log id, segment size, the tenant and its incarnation
-//! data/{tenant}/head            what was acknowledged
+//! data/{tenant}/head            the last acknowledged record
 //! data/{tenant}/log/            sled
 //! data/{tenant}/condemned       exists after a failed write or sync
 //! data/{tenant}/closed          exists while the log is closed, if it was closed cleanly
-//! data/{tenant}/checkpoint      derived, not this crate's, as is
+//! data/{tenant}/checkpoint      derived data, written by the crates above, as is
 //! data/{tenant}/graphs/
 //! ```
 
@@ -34,15 +34,15 @@ use crate::tenant_id::TenantId;
 use crate::tenant_log::StoredRecord;
 use crate::verify::{Verification, verify};
 
-/// sled's segment size in new logs. Measured: 128 KiB opens faster (3 ms against 8) and takes less
-/// memory (0.5 MB against 3) for a small tenant, but durable appends run at a third of the speed.
+/// sled's segment size in new logs. Measured: with 128 KiB a small tenant opens faster (3 ms against 8) and takes less
+/// memory (0.5 MB against 3), but durable appends run at a third of the speed.
 const SEGMENT_BYTES: usize = 512 * 1024;
 
-/// How long a lock is given to be one that is just being released, and how often it is tried.
+/// How long to wait for a lock that may be about to be released, and how often to try.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
-/// Beside the tenants, for logs that are being created. No tenant can have this name.
+/// The folder of logs that are being created, beside the tenants'. No tenant can have this name.
 const CREATING: &str = "_creating";
 
 /// The folder of one tenant.
@@ -54,7 +54,7 @@ pub struct TenantFolder {
 }
 
 impl TenantFolder {
-    /// Where the tenant's folder is or would be. Touches nothing.
+    /// The folder of `tenant` in `data`. Does no I/O.
     pub fn new(data: impl Into<PathBuf>, tenant: &TenantId) -> Self {
         let data = data.into();
         Self { path: data.join(tenant.as_str()), data, tenant: tenant.clone() }
@@ -65,17 +65,17 @@ impl TenantFolder {
         &self.path
     }
 
-    /// Whether the tenant has a log, as far as that can be told.
+    /// Whether the tenant has a log. `false` also if that cannot be determined.
     pub fn exists(&self) -> bool {
         self.path.exists()
     }
 
-    /// Whether the tenant has a log. A folder that cannot be looked at is an error and not absent.
+    /// Whether the tenant has a log. An error if that cannot be determined.
     pub fn try_exists(&self) -> Result<bool, Error> {
         exists(&self.path)
     }
 
-    /// How large the log's file is, without opening it; nothing if there is none.
+    /// The size of the log's file in bytes, without opening it; zero if there is none.
     pub fn file_bytes(&self) -> u64 {
         fs::metadata(self.path.join("log/db")).map_or(0, |file| file.len())
     }
@@ -94,14 +94,13 @@ impl TenantFolder {
         Ok(tenants)
     }
 
-    /// Creates an empty log with a random id, of a tenant whose incarnation is not known. It is built beside
-    /// the tenants and renamed into place, so a folder that exists is whole, whatever moment the power failed
-    /// at.
+    /// Creates an empty log with a random id, for a tenant whose incarnation is not known. It is built beside the tenants'
+    /// folders and renamed into place, so a folder that exists is complete, even after a loss of power.
     pub fn create(&self) -> Result<LogId, Error> {
         self.create_for(None)
     }
 
-    /// The same, of this incarnation of the tenant.
+    /// Like [`create`](Self::create), for this incarnation of the tenant.
     pub fn create_for(&self, incarnation: Option<Incarnation>) -> Result<LogId, Error> {
         if self.try_exists()? {
             return Err(Error::AlreadyExists(self.path.clone()));
@@ -110,7 +109,7 @@ impl TenantFolder {
         let creating = self.data.join(CREATING);
         let building = creating.join(log_id.to_string());
         self.build(log_id, incarnation, &creating, &building).inspect_err(|_| {
-            // Half a log takes up room, perhaps on the full disk that is the cause.
+            // An incomplete log takes space, perhaps on the full disk that is the cause.
             let _ = remove_tree(&building);
         })?;
         Ok(log_id)
@@ -124,7 +123,7 @@ impl TenantFolder {
         building: &Path,
     ) -> Result<(), Error> {
         let create = || {
-            // Nobody but the server's own user reads other people's data.
+            // Only the server's own user may read tenants' data.
             DirBuilder::new().recursive(true).mode(0o700).create(building)?;
             Manifest::new(log_id, SEGMENT_BYTES, incarnation, Some(self.tenant.clone()))
                 .write(&building.join("manifest.json"))
@@ -143,7 +142,7 @@ impl TenantFolder {
         publish().map_err(|source| Error::File { doing: "publish", path: self.path.clone(), source })
     }
 
-    /// Erases what creations that never finished have left in `data`. For the start of a node.
+    /// Removes logs in `data` whose creation was interrupted. Called when a node starts.
     pub fn erase_unfinished(data: &Path) -> io::Result<()> {
         match fs::remove_dir_all(data.join(CREATING)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -151,30 +150,30 @@ impl TenantFolder {
         }
     }
 
-    /// The log's identity, as the manifest says.
+    /// The log id in the manifest.
     pub fn log_id(&self) -> Result<LogId, Error> {
         Ok(self.manifest()?.log_id)
     }
 
-    /// The log's identity as the manifest says, whichever tenant it names: for one who looks for copies.
+    /// The log id in the manifest, even if that names another tenant: to find copies.
     pub(crate) fn stated_log_id(&self) -> Result<LogId, Error> {
         Ok(Manifest::read(self.path.join("manifest.json"))?.log_id)
     }
 
-    /// The log's identity, and the tenant that the manifest names, if it names one.
+    /// The log id, and the tenant that the manifest names, if it names one.
     pub(crate) fn identity(&self) -> Result<(LogId, Option<TenantId>), Error> {
         let Manifest { log_id, tenant, .. } = self.manifest()?;
         Ok((log_id, tenant))
     }
 
-    /// Whose log it is, of those who have had the tenant's id, as far as that is known.
+    /// The incarnation of the tenant id that the log belongs to, if it is known.
     pub fn incarnation(&self) -> Result<Option<Incarnation>, Error> {
         Ok(self.manifest()?.incarnation)
     }
 
-    /// Makes the log that of `incarnation`, durably, unless it has one, and puts the tenant's name into a manifest that
-    /// has none. The incarnation that the log has then is the answer. For one caller at a time, who has seen that the
-    /// log's records belong to the manifest: afterwards the folder cannot be taken for another tenant's.
+    /// Assigns the log to `incarnation`, durably, unless it has one, and adds the tenant's name to a manifest that has none.
+    /// Returns the log's incarnation. Afterwards the folder cannot be taken for another tenant's. For one caller at a time,
+    /// who has verified that the log's records belong to the manifest.
     pub fn bind(&self, incarnation: Option<Incarnation>) -> Result<Option<Incarnation>, Error> {
         let manifest = self.manifest()?;
         let bound = manifest.incarnation.or(incarnation);
@@ -185,7 +184,7 @@ impl TenantFolder {
         Ok(bound)
     }
 
-    /// Makes the folder this tenant's, whosever it was: for a copy that becomes another tenant.
+    /// Makes the folder this tenant's: for a copy that becomes another tenant.
     pub(crate) fn adopt(&self) -> Result<(), Error> {
         let manifest = Manifest::read(self.path.join("manifest.json"))?;
         self.replace_manifest(&manifest, manifest.incarnation)
@@ -199,8 +198,7 @@ impl TenantFolder {
             .map_err(|source| Error::File { doing: "write", path, source })
     }
 
-    /// The log's identity, held against its records: a manifest says whatever was copied into the folder. Nothing may
-    /// have the log open.
+    /// The log id, verified against the records: the manifest may have been copied into the folder. The log must not be open.
     ///
     /// # Errors
     ///
@@ -208,29 +206,29 @@ impl TenantFolder {
     pub fn proven_log_id(&self) -> Result<LogId, Error> {
         let closed = self.closed_file()?;
         let proven = self.open().and_then(UnverifiedLog::proven_log_id);
-        // Nothing was written, so what was left at the closing still holds.
+        // Nothing was written, so the closed file is still valid.
         if let Some(closed) = closed {
             self.put_back(&closed)?;
         }
         proven
     }
 
-    /// Opens the log for recovery. If a write has failed in an earlier life, the log is first copied,
-    /// verified up to its head, into a fresh folder that takes its place.
+    /// Opens the log for recovery. If a write has failed before, the log is first copied, up to its acknowledged head, into a
+    /// new folder that takes its place.
     pub fn open(&self) -> Result<UnverifiedLog, Error> {
         let is_condemned = exists(&paths(&self.path).condemned)?;
         self.open_after(is_condemned)
     }
 
-    /// The same for whoever knows that a write has failed in this life: a disk that failed may have
-    /// failed to keep word of it.
+    /// Like [`open`](Self::open), for a caller who knows that a write has failed in this process: a disk that failed may not
+    /// have stored the mark.
     pub fn open_after_failure(&self) -> Result<UnverifiedLog, Error> {
         self.open_after(true)
     }
 
-    /// Reads what is acknowledged of a log that cannot be opened where it is, as on a disk without room: from a copy in
-    /// memory or on another disk. Hands each record to `fold`; says where the log ends, and its bytes up to there.
-    /// Changes nothing in the folder.
+    /// Reads the acknowledged records of a log that cannot be opened in place, for example on a full disk, from a copy in
+    /// memory or on another disk. Calls `fold` with each record. Returns the head, and the stored bytes up to it. Changes
+    /// nothing in the folder.
     pub fn read_elsewhere<E: From<Error>>(
         &self,
         mut fold: impl FnMut(Record) -> Result<(), E>,
@@ -240,8 +238,8 @@ impl TenantFolder {
         elsewhere::read(&paths(&self.path), manifest.segment_bytes, manifest.log_id, &mut fold)
     }
 
-    /// What the log was when it was closed; `None` if it has been opened since, was not closed cleanly, or
-    /// has left nothing that can be believed. Opens nothing, and changes nothing.
+    /// The state of the log when it was closed; `None` if it has been opened since, was not closed cleanly, or if its closed
+    /// file is invalid. Opens and changes nothing.
     pub fn closed(&self) -> Result<Option<ClosedLog>, Error> {
         let log_id = self.log_id()?;
         let paths = paths(&self.path);
@@ -258,8 +256,8 @@ impl TenantFolder {
         Ok(is_at_head.then_some(closed))
     }
 
-    /// Leaves word that the log is closed, at `head`, where it has `bytes`. The `records` are those behind `base`.
-    /// For whoever has closed it and knows that nobody opens it meanwhile.
+    /// Writes the closed file of a log that was closed at `head`, with its stored bytes and the records after `base`, where
+    /// `between` is `[base, head]`. The caller has closed the log and prevents its opening meanwhile.
     pub fn leave_closed(
         &self,
         log_id: LogId,
@@ -270,17 +268,17 @@ impl TenantFolder {
         closed::write(&self.path, log_id, between, bytes, records).map_err(self.of_closed("write"))
     }
 
-    /// The word that the log is closed, as it stands: opening takes it away.
+    /// The content of the closed file. Opening the log sets the file aside.
     pub fn closed_file(&self) -> Result<Option<ClosedFile>, Error> {
         closed::file(&self.path).map_err(self.of_closed("read"))
     }
 
-    /// Forgets what opening has taken away: the log is open.
+    /// Removes the closed file that opening has set aside: the log will be written to.
     pub fn forget_closed(&self) -> Result<(), Error> {
         closed::forget(&self.path).map_err(self.of_closed("remove"))
     }
 
-    /// Puts it back, for whoever has not come to write anything.
+    /// Restores the closed file, if nothing was written since.
     pub fn put_back(&self, file: &ClosedFile) -> Result<(), Error> {
         closed::put_back(&self.path, file).map_err(self.of_closed("write"))
     }
@@ -293,7 +291,7 @@ impl TenantFolder {
     fn open_after(&self, failure: bool) -> Result<UnverifiedLog, Error> {
         let manifest = self.manifest()?;
         let paths = paths(&self.path);
-        // IMPORTANT: before anything can be written. From here on the log may be ahead of what is said there.
+        // IMPORTANT: before anything can be written. From here on the log may be newer than the file.
         closed::set_aside(&self.path).map_err(self.of_closed("remove"))?;
         self.finish_replacement(&paths)?;
         drop(self.lock(File::try_lock)?);
@@ -305,8 +303,7 @@ impl TenantFolder {
         UnverifiedLog::new(Box::new(storage), manifest.log_id)
     }
 
-    /// Removes what writes have left in the folder that a killed process did not finish. For one who knows that nothing
-    /// else writes there.
+    /// Removes unfinished files that a killed process has left in the folder. Nothing else may write there meanwhile.
     pub fn sweep(&self) -> Result<(), Error> {
         sweep(&self.path, is_left_over).map_err(|source| Error::File {
             doing: "sweep",
@@ -315,13 +312,13 @@ impl TenantFolder {
         })
     }
 
-    /// Verifies the log and shows every whole record to `visit`, on a copy in `scratch`: opening a
-    /// log writes to it, and looking must not change what is looked at.
+    /// Verifies the log and calls `visit` with every valid record. Works on a copy in `scratch`, as opening a log writes to
+    /// it and verification must not change it.
     ///
     /// # Errors
     ///
-    /// [`Error::Locked`] if a server has the folder open, and whatever keeps the log from being read
-    /// at all. Damage to records is no error but part of the answer.
+    /// [`Error::Locked`] if a server has the folder open, and errors that keep the log from being read at all. Damage of
+    /// records is part of the result.
     pub fn verify(
         &self,
         scratch: &Path,
@@ -333,7 +330,7 @@ impl TenantFolder {
             .prefix("vectorizer-verify-")
             .tempdir_in(scratch)
             .map_err(|source| Error::File { doing: "create a folder in", path: scratch.into(), source })?;
-        // The log alone: what is derived from it may be larger.
+        // Without derived data, which may be larger.
         let from = paths(&self.path);
         let to = paths(copy.path());
         copy_tree(&from.log, &to.log)
@@ -344,14 +341,14 @@ impl TenantFolder {
         verify(&storage, manifest.log_id, visit)
     }
 
-    /// IMPORTANT: every reading of the manifest comes by here, so that none is believed in another tenant's folder.
+    /// IMPORTANT: every read of the manifest goes through here, so that it is never valid in another tenant's folder.
     fn manifest(&self) -> Result<Manifest, Error> {
         if !self.try_exists()? {
             return Err(Error::NotFound(self.path.clone()));
         }
         let manifest = Manifest::read(self.path.join("manifest.json"))?;
         match &manifest.tenant {
-            // The folder of a deleted tenant is named by its log.
+            // The folder of a deleted tenant has the name of its log.
             Some(_) if self.tenant.as_str() == manifest.log_id.to_string() => Ok(manifest),
             Some(found) if *found != self.tenant => Err(Error::OtherTenant {
                 path: self.path.clone(),
@@ -362,10 +359,9 @@ impl TenantFolder {
         }
     }
 
-    /// Keeps others from opening the log for as long as the answer lives. sled locks `db`; asking
-    /// before it does lets "somebody has it open" be told from damage. A log that was closed in this
-    /// process a moment ago may still be held by a thread of sled's, so a lock is only believed after
-    /// a while.
+    /// Keeps others from opening the log for as long as the result lives. sled locks `db`; trying that lock first
+    /// distinguishes a log that is open from damage. After a log was closed in this process, a thread of sled may still hold
+    /// the lock for a moment, so this waits before it reports the log as locked.
     pub(crate) fn lock(
         &self,
         try_lock: fn(&File) -> Result<(), TryLockError>,
@@ -391,7 +387,7 @@ impl TenantFolder {
         }
     }
 
-    /// Puts a copy of what was acknowledged in the log's place.
+    /// Replaces the log by a copy of its acknowledged records.
     fn replace(&self, current: &SledPaths, manifest: &Manifest) -> Result<(), Error> {
         let fresh = SledPaths {
             log: self.path.join("log.fresh"),
@@ -399,12 +395,11 @@ impl TenantFolder {
             condemned: self.path.join("condemned.fresh"),
         };
         copy_log(current, &fresh, manifest).inspect_err(|_| {
-            // Half a copy helps nobody, least of all on the full disk that may be the cause.
+            // An incomplete copy is of no use, least of all on the full disk that may be the cause.
             let _ = remove_tree(&fresh.log);
         })?;
-        // IMPORTANT, the order: the copy is whole and durable before the old log moves away, so a
-        // missing `log` beside a `log.fresh` always means that the copy may take its place, and from
-        // here on nothing erases it. The head in place says the same as the copy's and stays.
+        // IMPORTANT, the order: the copy is complete and durable before the old log moves away. So if `log` is missing beside
+        // `log.fresh`, the copy may take its place, and nothing removes it. The head file is the same for both and stays.
         let publish = || {
             fs::remove_file(&fresh.head)?;
             sync_folder(&self.path)?;
@@ -422,13 +417,13 @@ impl TenantFolder {
         Ok(())
     }
 
-    /// Ends a replacement that broke off after the old log had moved away: with the copy or, should
-    /// that be lost, with the old log.
+    /// Completes a replacement that was interrupted after the old log had moved away: with the copy or, if that is lost, with
+    /// the old log.
     fn finish_replacement(&self, paths: &SledPaths) -> Result<(), Error> {
         let [fresh, retired] = ["log.fresh", "log.retired"].map(|name| self.path.join(name));
         let finish = || {
             if paths.log.try_exists()? {
-                // Its coming may not be durable yet, and a copy that is must not be erased before it is.
+                // The rename to `log` may not be durable yet, and must be before the old log is removed.
                 return if retired.try_exists()? { sync_folder(&self.path) } else { Ok(()) };
             }
             if fresh.try_exists()? {
@@ -449,7 +444,7 @@ impl TenantFolder {
     }
 }
 
-/// Copies what was acknowledged, verified, into new files and makes them durable.
+/// Copies the acknowledged records, verified, to new files and makes these durable.
 fn copy_log(from: &SledPaths, to: &SledPaths, manifest: &Manifest) -> Result<(), Error> {
     let file = |source| Error::File { doing: "copy the log to", path: to.log.clone(), source };
     remove_tree(&to.log).map_err(file)?;
@@ -461,7 +456,7 @@ fn copy_log(from: &SledPaths, to: &SledPaths, manifest: &Manifest) -> Result<(),
     sync_files(&to.log).map_err(file)
 }
 
-/// Whether something is at `path`. That it cannot be looked at does not say that nothing is.
+/// Whether something exists at `path`. An error if that cannot be determined.
 pub(crate) fn exists(path: &Path) -> Result<bool, Error> {
     path.try_exists().map_err(|source| Error::File { doing: "look for", path: path.to_owned(), source })
 }
@@ -474,7 +469,7 @@ fn open_storage(paths: &SledPaths, segment_bytes: usize) -> Result<SledStorage, 
     SledStorage::open(paths, segment_bytes).map_err(damaged_as_a_whole)
 }
 
-/// A database that sled finds damaged as a whole is damage of everything in it.
+/// Treats a database that sled cannot open as damage of all its records.
 pub(crate) fn damaged_as_a_whole(error: StorageError) -> Error {
     match error {
         StorageError { reason, kind: StorageFailure::Corrupt, .. } => {
@@ -484,15 +479,15 @@ pub(crate) fn damaged_as_a_whole(error: StorageError) -> Error {
     }
 }
 
-/// Whether a file of this name is an unfinished write: of the manifest, of what is left at a closing (by earlier
-/// versions under a name of its own each time), of a checkpoint or a graph.
+/// Whether this is the name of an unfinished file: of a manifest, of a closed file (in earlier versions under a random
+/// name), of a checkpoint or of a graph.
 fn is_left_over(name: &str) -> bool {
     ["manifest.json.fresh", closed::FRESH, closed::ASIDE].contains(&name)
         || name == "unfinished"
         || name.strip_prefix("closed-").is_some_and(|rest| rest.len() == 6)
 }
 
-/// Removes the files in `folder` whose names are `left` by writes that a killed process did not finish.
+/// Removes the files in `folder` whose names match `is_leftover`.
 pub(crate) fn sweep(folder: &Path, left: impl Fn(&str) -> bool) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

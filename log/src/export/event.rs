@@ -1,4 +1,4 @@
-//! An event as JSON.
+//! Events as JSON.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -215,7 +215,7 @@ impl<'a> PointLine<'a> {
 }
 
 impl<'a> DocumentLine<'a> {
-    /// A text is shown where payloads are: it is what they are, the tenant's own words.
+    /// The text is shown if payloads are, as it is the tenant's data too.
     fn of(document: &'a Document, detail: ExportDetail) -> Self {
         Self {
             id: document.id.as_str(),
@@ -230,8 +230,8 @@ fn vector_line(vector: &Vector) -> String {
     BASE64.encode(vector_le_bytes(vector.as_dense()))
 }
 
-/// A payload holds JSON from its making on; what is none after all (a decoded payload is not parsed
-/// again) is left out rather than corrupting the line.
+/// The payload as JSON. A payload that is not valid JSON, which a decoded one might be, is left out instead of corrupting
+/// the line.
 fn payload_line(payload: &Payload) -> Option<&RawValue> {
     serde_json::from_str(payload.as_str()).ok()
 }

@@ -1,4 +1,4 @@
-//! Both formats say the same of every kind of event.
+//! Both formats agree on every kind of event.
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use crate::point::{Payload, Point, PointId, Vector};
 use crate::position::{ChainHash, Timestamp};
 use crate::record::Record;
 
-/// One of each, with the row that it comes to between `seq`, `at` and `details`.
+/// One event of each kind, with its cells between `seq`, `at` and `details`.
 fn events() -> Vec<(Event, &'static str)> {
     let collection = CollectionId::created_at(Seq::OLDEST);
     let id = PointId::text("a,\"b\"").unwrap();
@@ -180,7 +180,7 @@ fn ranges_by_seq_include_their_end_and_ranges_by_time_do_not() {
     assert_eq!(shown(range(None, None, Some(11), None)), (vec![3, 4, 5, 6], 6));
     assert_eq!(shown(range(Some(4), None, Some(10), Some(30))), (vec![4, 5], 5));
     assert_eq!(shown(range(None, Some(3), Some(20), None)), (vec![3], 3));
-    // Nothing is read in vain.
+    // Empty ranges read nothing.
     assert_eq!(shown(range(Some(5), Some(4), None, None)), (vec![], 0));
     assert_eq!(shown(range(None, None, Some(20), Some(20))), (vec![], 0));
 }

@@ -1,15 +1,15 @@
-//! A single-tenant data folder becomes a tenant of a cluster.
+//! Migration of a single-tenant data folder to a tenant of a cluster.
 //!
 //! ```text
-//! data/_migrating/{tenant}.json   what is being migrated, and how far it is
-//! data/_migrating/{tenant}/       the copy, until it is put in its place
-//! from/_migrated/{log_id}.json    where a log has gone
-//! from/_migrated/{log_id}/        the folder it was copied from
+//! data/_migrating/{tenant}.json   the progress of the migration
+//! data/_migrating/{tenant}/       the copy, until it is published
+//! from/_migrated/{log_id}.json    the destination of a migrated log
+//! from/_migrated/{log_id}/        the migrated source folder
 //! ```
 //!
-//! What is copied are the log's files; nothing is written to the source until the copy is the tenant's folder,
-//! durable. Then the source's folder moves aside, so that its history does not go on in two places. Each
-//! step is durable before the next begins: whatever moment it is interrupted at, beginning again goes on.
+//! The files of the log are copied. Nothing is written to the source until the copy is the tenant's folder, durably. Then
+//! the source's folder is moved aside, so that its history does not continue in two places. Each step is durable before
+//! the next begins, so an interrupted migration can be resumed at any point.
 
 mod files;
 mod note;
@@ -32,15 +32,15 @@ use crate::position::{Head, LogId, Seq};
 use crate::storage::sync_folder;
 use crate::tenant_id::TenantId;
 
-/// Beside the tenants. No tenant can have these names.
+/// Folders beside the tenants'. No tenant can have these names.
 const MIGRATING: &str = "_migrating";
 const MIGRATED: &str = "_migrated";
 const NODE_LOCK: &str = "_node/lock";
 
-/// Room that has to be left beside the copy, for what is appended to it and for the file system's own.
+/// Space to leave free beside the copy, for appends and for the file system.
 const ROOM_BYTES: u64 = 16 << 20;
 
-/// A migration that has begun. Nobody else opens either of the folders for as long as it lives.
+/// A migration that has begun. It holds locks that keep others from opening either folder.
 #[derive(Debug)]
 pub struct Migration {
     from: PathBuf,
@@ -51,33 +51,33 @@ pub struct Migration {
     _locks: Vec<File>,
 }
 
-/// What beginning has shown.
+/// The result of beginning a migration.
 #[derive(Debug)]
 pub enum Begun {
-    /// There is something to do.
+    /// There is work to do.
     Migration(Box<Migration>),
-    /// All of it is done, by an earlier run.
+    /// An earlier run has completed it.
     Done(Destination),
 }
 
-/// Why there is no migrating.
+/// Why a folder cannot be migrated.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
-    /// A server has one of the folders open, or another migration has.
+    /// A server or another migration has one of the folders open.
     #[error("{0:?} is in use: stop the server that has it open")]
     InUse(PathBuf),
-    /// There is nothing to migrate.
+    /// There is no source.
     #[error("there is no single-tenant data in {0:?}")]
     NoSource(PathBuf),
-    /// The source was migrated before, to somewhere else.
+    /// The source was migrated before, to another destination.
     #[error("the data of {from:?} was migrated to tenant {} in {:?} before", .to.tenant, .to.data)]
     MigratedElsewhere {
         /// The source.
         from: PathBuf,
-        /// Where it went.
+        /// The earlier destination.
         to: Destination,
     },
-    /// The cluster has this tenant.
+    /// The cluster already has this tenant.
     #[error("tenant {tenant} exists already in {data:?}")]
     TenantExists {
         /// The tenant.
@@ -85,18 +85,18 @@ pub enum MigrationError {
         /// The cluster's folder.
         data: PathBuf,
     },
-    /// The cluster has this log, under another name.
+    /// The cluster already has this log, as another tenant.
     #[error("log {log_id} is there already, as tenant {tenant}: one log cannot be two tenants")]
     LogExists {
         /// The log.
         log_id: LogId,
-        /// Whose it is.
+        /// The other tenant.
         tenant: TenantId,
     },
-    /// The log was a tenant of the cluster once.
+    /// The log was deleted in the cluster.
     #[error("log {0} was deleted in this cluster: restore it there, or remove its tombstone")]
     LogDeleted(LogId),
-    /// The tenant is being made of another folder.
+    /// The tenant is being migrated from another folder.
     #[error(
         "tenant {tenant} is being migrated from {from:?}: end that first, or give it up by removing \
          _migrating/{tenant} and _migrating/{tenant}.json"
@@ -104,10 +104,10 @@ pub enum MigrationError {
     OtherUnderWay {
         /// The tenant.
         tenant: TenantId,
-        /// From where.
+        /// The other folder.
         from: PathBuf,
     },
-    /// The copy is the tenant's, and the source says something else than it did when it was copied.
+    /// The source was written to after its copy became a tenant.
     #[error("{0:?} was written to after it became a tenant: what was written then is in no tenant's log")]
     SourceWentOn(PathBuf),
     /// The disk is too small.
@@ -115,9 +115,9 @@ pub enum MigrationError {
     TooSmall {
         /// The cluster's folder.
         data: PathBuf,
-        /// What is needed.
+        /// The required free space in bytes.
         needed: u64,
-        /// What there is.
+        /// The free space in bytes.
         available: u64,
     },
     /// The log cannot be read.
@@ -126,18 +126,18 @@ pub enum MigrationError {
     /// A file or folder cannot be read or written.
     #[error("could not {doing} {path:?}")]
     File {
-        /// What was attempted.
+        /// The operation.
         doing: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
 }
 
 impl MigrationError {
-    /// Whether it is an answer: something that should be equal is not, or damaged.
+    /// Whether the error is a finding: data that differs or is damaged.
     pub fn is_finding(&self) -> bool {
         matches!(self, Self::SourceWentOn(_) | Self::Log(Error::Damaged(_)))
     }
@@ -149,7 +149,7 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Migrati
 }
 
 impl Migration {
-    /// Locks both folders and looks how far it is. Of a new one only its note is written.
+    /// Locks both folders and reads the progress. Of a new migration, only its progress is written.
     pub fn begin(
         from: &Path,
         source: &TenantId,
@@ -160,7 +160,7 @@ impl Migration {
         private_folder(&data.join("_node"))?;
         let data = data.canonicalize().map_err(failed("find", data))?;
         let mut locks = vec![lock(&data, File::create(data.join(NODE_LOCK)))?];
-        // A folder that was never served as it lies there may have none, and gets none.
+        // A folder that was never served has no lock, and does not get one.
         if from != data && from.join(NODE_LOCK).exists() {
             locks.push(lock(&from, File::open(from.join(NODE_LOCK)))?);
         }
@@ -198,7 +198,7 @@ impl Migration {
             _locks: locks,
         };
         match note {
-            // A crash may have come between putting the copy in its place and noting that down.
+            // After a crash between publishing the copy and recording that.
             Some(mut before) if place.exists() && place.log_id().is_ok_and(|it| it == before.log_id) => {
                 if (before.log_id, before.seq, before.chain)
                     != (log_id, migration.note.seq, migration.note.chain)
@@ -213,7 +213,7 @@ impl Migration {
                 return Err(MigrationError::TenantExists { tenant, data });
             }
             Some(before) if before.is_of(&migration.note) => migration.note = before,
-            // The source was used since: what was copied may be half of one and half of the other.
+            // The source was used since, so the copy may mix two of its states.
             Some(_) => {
                 migration.erase_copy()?;
                 migration.write_note()?;
@@ -227,12 +227,12 @@ impl Migration {
         Ok(Begun::Migration(Box::new(migration)))
     }
 
-    /// The log, which keeps its id.
+    /// The log. It keeps its id.
     pub fn log_id(&self) -> LogId {
         self.note.log_id
     }
 
-    /// The tenant it becomes.
+    /// The tenant that it becomes.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
@@ -242,23 +242,23 @@ impl Migration {
         self.data.join("_node")
     }
 
-    /// The end of the source's history.
+    /// The head of the source's log.
     pub fn head(&self) -> Head {
         Head { seq: self.note.seq, chain: self.note.chain }
     }
 
-    /// Whether the copy is the tenant's folder already.
+    /// Whether the copy is published as the tenant's folder.
     pub fn is_placed(&self) -> bool {
         self.note.step == Step::Placed
     }
 
-    /// The copy, while it is not in its place: a tenant's folder like any other.
+    /// The copy, until it is published: a tenant's folder like any other.
     pub fn copied(&self) -> TenantFolder {
         TenantFolder::new(self.data.join(MIGRATING), &self.tenant)
     }
 
-    /// Copies the files, or what is missing of them, and makes them durable; `report` hears of how many bytes
-    /// of how many are there, and may stop it.
+    /// Copies the files, or those bytes that are missing, and makes them durable. Calls `report` with how many bytes of how many
+    /// are copied; it may break.
     pub fn copy(
         &mut self,
         report: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
@@ -270,7 +270,7 @@ impl Migration {
         let files = CopiedFiles::of(self.source.path())?;
         private_folder(&to)?;
         let bytes = files.bytes();
-        // A log whose storage has failed is copied once more when it is opened.
+        // Opening a log whose storage has failed copies it once more.
         let times = if self.source.path().join("condemned").exists() { 2 } else { 1 };
         let needed = (times * bytes).saturating_sub(files.copied_to(&to)).saturating_add(ROOM_BYTES);
         let available = available(&self.data)?;
@@ -286,20 +286,20 @@ impl Migration {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The copy is not what it should be: it is made anew the next time.
+    /// Discards an invalid copy: the next run makes a new one.
     pub fn give_up_copy(&mut self) -> Result<(), MigrationError> {
         self.erase_copy()?;
         self.note.step = Step::Copying;
         self.write_note()
     }
 
-    /// Puts the copy in its place: from here on the tenant exists. Nobody may have its log open.
+    /// Publishes the copy: from here on the tenant exists. Its log must not be open.
     pub fn place(&mut self) -> Result<(), MigrationError> {
         if self.is_placed() {
             return Ok(());
         }
         let (copied, place) = (self.copied(), TenantFolder::new(&self.data, &self.tenant));
-        // A rename would take the place of an empty folder.
+        // A rename would replace an empty folder.
         if place.exists() {
             return Err(MigrationError::TenantExists {
                 tenant: self.tenant.clone(),
@@ -315,7 +315,7 @@ impl Migration {
         self.write_note()
     }
 
-    /// Moves the source's folder aside, and forgets the migration.
+    /// Moves the source's folder aside and removes the progress.
     pub fn retire_source(self) -> Result<Destination, MigrationError> {
         let migrated = self.from.join(MIGRATED);
         private_folder(&migrated)?;
@@ -348,7 +348,7 @@ impl Migration {
         }
     }
 
-    /// Refuses a log that this cluster has or had. Reads every tenant's manifest.
+    /// Fails if the cluster has or had this log. Reads every tenant's manifest.
     fn look_for(&self, log_id: LogId) -> Result<(), MigrationError> {
         if self.data.join("_deleted").exists() && DeletedTenants::open(&self.data)?.has(log_id)? {
             return Err(MigrationError::LogDeleted(log_id));
@@ -364,7 +364,7 @@ impl Migration {
     }
 }
 
-/// Without a source: it may be that all is done, or all but forgetting it.
+/// Without a source: the migration may be complete, except for removing its progress.
 fn ended_before(
     from: &Path,
     source: &TenantId,
@@ -382,7 +382,7 @@ fn ended_before(
     Ok(Begun::Done(to))
 }
 
-/// What the log has acknowledged, read without opening it.
+/// The acknowledged head of a log that is not open.
 fn acknowledged(folder: &TenantFolder) -> Result<Head, Error> {
     let unreadable = |_| Damage { seq: Seq::OLDEST, kind: DamageKind::Head };
     let file = fs::read(folder.path().join("head")).map_err(unreadable)?;

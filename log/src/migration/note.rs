@@ -1,4 +1,4 @@
-//! What is kept of a migration.
+//! The progress of a migration, and the destinations of completed ones.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -12,22 +12,22 @@ use crate::position::{ChainHash, Head, LogId, Seq};
 use crate::storage::sync_folder;
 use crate::tenant_id::TenantId;
 
-/// The name of a note that is being written.
+/// The extension of an unfinished file.
 const NEW: &str = "json.new";
 
-/// How far a migration is.
+/// The steps of a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Step {
-    /// Files are copied.
+    /// Files are being copied.
     Copying,
-    /// All files are there, durable.
+    /// All files are copied and durable.
     Copied,
-    /// The copy is the tenant's folder.
+    /// The copy is published as the tenant's folder.
     Placed,
 }
 
-/// What is being migrated, and how far it is.
+/// The progress of a migration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Note {
     pub(super) from: PathBuf,
@@ -36,7 +36,7 @@ pub(super) struct Note {
     pub(super) seq: Seq,
     #[serde(with = "chain_text")]
     pub(super) chain: ChainHash,
-    /// Of the source's files: names, sizes and times.
+    /// A hash of the names, sizes and times of the source's files.
     fingerprint: String,
     pub(super) step: Step,
 }
@@ -53,7 +53,7 @@ impl Note {
         Self { from, source, log_id, seq, chain, fingerprint, step: Step::Copying }
     }
 
-    /// Whether it speaks of the same source, in the same state.
+    /// Whether both have the same source in the same state.
     pub(super) fn is_of(&self, other: &Self) -> bool {
         Self { step: other.step, ..self.clone() } == *other
     }
@@ -74,7 +74,7 @@ impl Note {
         write(&place(folder, tenant), self)
     }
 
-    /// Forgets it, if that was not done before, and the folder if it was the last one.
+    /// Removes it, if it exists, and the folder if it was the last one.
     pub(super) fn remove(folder: &Path, tenant: &TenantId) -> Result<(), MigrationError> {
         let path = place(folder, tenant);
         match fs::remove_file(&path).and_then(|()| sync_folder(folder)) {
@@ -89,14 +89,14 @@ impl Note {
     }
 }
 
-/// Where a single tenant's data has gone.
+/// The destination of a single tenant's data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Destination {
-    /// The tenant it was.
+    /// The tenant in the source.
     pub source: TenantId,
-    /// The tenant it is.
+    /// The tenant in the destination.
     pub tenant: TenantId,
-    /// In which data folder.
+    /// The data folder of the destination.
     pub data: PathBuf,
 }
 
@@ -106,7 +106,7 @@ impl Destination {
     }
 }
 
-/// Where the data that `source` had in the data folder `from` has gone; `None` if it is there, or never was.
+/// The destination of the data that `source` had in the data folder `from`; `None` if it is still there or never was.
 pub fn destination(from: &Path, source: &TenantId) -> Result<Option<Destination>, MigrationError> {
     if from.join(source.as_str()).exists() {
         return Ok(None);
@@ -114,7 +114,7 @@ pub fn destination(from: &Path, source: &TenantId) -> Result<Option<Destination>
     Ok(destinations(from)?.into_iter().find(|it| it.source == *source))
 }
 
-/// Where data of this folder has gone whose folders are still set aside here.
+/// The destinations of all data whose source folders are still set aside in `from`.
 pub(super) fn destinations(from: &Path) -> Result<Vec<Destination>, MigrationError> {
     let migrated = from.join(MIGRATED);
     let entries = match fs::read_dir(&migrated) {
@@ -124,7 +124,7 @@ pub(super) fn destinations(from: &Path) -> Result<Vec<Destination>, MigrationErr
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(failed("read", &migrated))?.path();
-        // One whose folder was put back or erased says nothing any more.
+        // A destination does not count any more once its source folder was moved back or erased.
         if path.extension().is_some_and(|it| it == "json") && path.with_extension("").is_dir() {
             let read = fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
             found.push(read.map_err(failed("read", &path))?);
@@ -137,7 +137,7 @@ fn place(folder: &Path, tenant: &TenantId) -> PathBuf {
     folder.join(format!("{tenant}.json"))
 }
 
-/// Either the whole of it is there afterwards, on stable storage, or what was there before.
+/// Replaces a file durably.
 fn write(path: &Path, content: &impl Serialize) -> Result<(), MigrationError> {
     let write = || {
         let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
