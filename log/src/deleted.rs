@@ -14,26 +14,25 @@
 //! only if the log's records prove that id, and otherwise under a new id; a tombstone is valid only under its own name
 //! and for its own tenant; and a folder is erased only if it matches its tombstone.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::durable::{self, create_private_folder, remove_tree, sync_folder};
 use crate::error::Error;
 use crate::folder::{TenantFolder, exists, sweep};
 use crate::manifest::Manifest;
 use crate::position::{LogId, Timestamp};
-use crate::storage::sync_folder;
 use crate::tenant_id::TenantId;
 
 /// The folder of deleted tenants. No tenant can have this name.
 const DELETED: &str = "_deleted";
 const ERASED: &str = "erased";
 /// The prefix of unfinished tombstones.
-const TEMPORARY: &str = ".tmp";
+const UNFINISHED: &str = ".tmp";
 
 /// The deleted tenants of a data folder. There is one for each data folder; clones share it, and move one folder at a time.
 #[derive(Clone, Debug)]
@@ -72,15 +71,12 @@ impl DeletedTenants {
     pub fn open(data: &Path) -> Result<Self, Error> {
         let opened = Self { data: data.to_owned(), deleted: data.join(DELETED), moving: Arc::default() };
         let erased = opened.deleted.join(ERASED);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&erased)
+        create_private_folder(&erased)
             .and_then(|()| sync_folder(&opened.deleted))
             .and_then(|()| sync_folder(data))
             .map_err(failed("create", &erased))?;
         // Unfinished tombstones of a killed process.
-        sweep(&opened.deleted, |name| name.starts_with(TEMPORARY))
+        sweep(&opened.deleted, |name| name.starts_with(UNFINISHED))
             .map_err(failed("sweep", &opened.deleted))?;
         for tombstone in opened.tombstones()?.into_iter().flatten() {
             match opened.end(&tombstone) {
@@ -111,7 +107,7 @@ impl DeletedTenants {
         };
         let log_id = tombstone.log_id;
         self.write(&tombstone)?;
-        self.move_folder(folder.path(), &self.folder(log_id))?;
+        Self::move_folder(folder.path(), &self.folder(log_id))?;
         Ok(tombstone)
     }
 
@@ -172,7 +168,7 @@ impl DeletedTenants {
             return Err(Error::AlreadyExists(place.path().to_owned()));
         }
         self.write(&Tombstone { way: Way::Restored, ..tombstone.clone() })?;
-        if let Err(error) = self.move_folder(&folder, place.path()) {
+        if let Err(error) = Self::move_folder(&folder, place.path()) {
             // Otherwise the next start would restore the tenant.
             self.write(&Tombstone { way: Way::Deleted, ..tombstone.clone() })?;
             return Err(error);
@@ -194,12 +190,10 @@ impl DeletedTenants {
         // Rename first: an incomplete folder must not be restored.
         absent_or(fs::rename(&folder, &erasing))
             .and_then(|()| sync_folder(&self.deleted))
-            .and_then(|()| absent_or(fs::remove_dir_all(&erasing)))
+            .and_then(|()| remove_tree(&erasing))
             .map_err(failed("erase", &folder))?;
         let erased = self.erased(tombstone.log_id);
-        fs::rename(self.tombstone(tombstone.log_id), &erased)
-            .and_then(|()| sync_folder(&self.deleted.join(ERASED)))
-            .and_then(|()| sync_folder(&self.deleted))
+        durable::rename(&self.tombstone(tombstone.log_id), &erased)
             .map_err(failed("move the tombstone to", &erased))
     }
 
@@ -212,7 +206,7 @@ impl DeletedTenants {
         match tombstone.way {
             Way::Deleted if !is_away && place.log_id().is_ok_and(|found| found == log_id) => {
                 match place.proven_log_id() {
-                    Ok(_) => self.move_folder(place.path(), &deleted),
+                    Ok(_) => Self::move_folder(place.path(), &deleted),
                     Err(error) if error.is_want() => Err(error),
                     // The records do not prove the manifest: another log is there.
                     Err(_) => Ok(()),
@@ -227,7 +221,7 @@ impl DeletedTenants {
                 if self.check(tombstone).is_err() {
                     return Ok(());
                 }
-                self.move_folder(&deleted, place.path())?;
+                Self::move_folder(&deleted, place.path())?;
                 self.remove(log_id)
             }
             Way::Restored => self.remove(log_id),
@@ -274,30 +268,22 @@ impl DeletedTenants {
 
     fn remove(&self, log_id: LogId) -> Result<(), Error> {
         let path = self.tombstone(log_id);
-        fs::remove_file(&path).and_then(|()| sync_folder(&self.deleted)).map_err(failed("remove", &path))
+        durable::remove_file(&path).map_err(failed("remove", &path))
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {
         self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn move_folder(&self, from: &Path, to: &Path) -> Result<(), Error> {
-        fs::rename(from, to)
-            .and_then(|()| sync_folder(&self.deleted))
-            .and_then(|()| sync_folder(&self.data))
-            .map_err(failed("move", from))
+    fn move_folder(from: &Path, to: &Path) -> Result<(), Error> {
+        durable::rename(from, to).map_err(failed("move", from))
     }
 
     fn write(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let path = self.tombstone(tombstone.log_id);
-        let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(&self.deleted)?;
-            file.write_all(&serde_json::to_vec_pretty(tombstone)?)?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            sync_folder(&self.deleted)
-        };
-        write().map_err(failed("write", &path))
+        let unfinished = self.deleted.join(format!("{UNFINISHED}{}", tombstone.log_id));
+        durable::replace(&path, &unfinished, |file| file.write_all(&serde_json::to_vec_pretty(tombstone)?))
+            .map_err(failed("write", &path))
     }
 
     fn tombstones(&self) -> Result<Vec<Result<Tombstone, Error>>, Error> {

@@ -9,8 +9,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::damage::{Damage, DamageKind};
+use crate::durable::copy_tree;
 use crate::error::Error;
-use crate::folder::{copy_tree, damaged_as_a_whole};
+use crate::folder::damaged_as_a_whole;
 use crate::head;
 use crate::position::{Head, LogId, Seq};
 use crate::record::Record;

@@ -10,10 +10,9 @@
 //! data/{tenant}/graphs/
 //! ```
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,6 +20,7 @@ use uuid::Uuid;
 
 use crate::closed::{self, ClosedFile, ClosedLog};
 use crate::damage::{Damage, DamageKind};
+use crate::durable::{self, copy_tree, create_private_folder, remove_tree, sync_folder, sync_tree};
 use crate::elsewhere;
 use crate::error::Error;
 use crate::head;
@@ -29,7 +29,7 @@ use crate::manifest::Manifest;
 use crate::position::{Head, LogId, Seq};
 use crate::record::Record;
 use crate::recovery::{UnverifiedLog, copy_acknowledged, initialize};
-use crate::storage::{SledCopy, SledPaths, SledStorage, StorageError, StorageFailure, sync_folder};
+use crate::storage::{SledCopy, SledPaths, SledStorage, StorageError, StorageFailure};
 use crate::tenant_id::TenantId;
 use crate::tenant_log::StoredRecord;
 use crate::verify::{Verification, verify};
@@ -106,48 +106,36 @@ impl TenantFolder {
             return Err(Error::AlreadyExists(self.path.clone()));
         }
         let log_id = LogId::new(Uuid::new_v4());
-        let creating = self.data.join(CREATING);
-        let building = creating.join(log_id.to_string());
-        self.build(log_id, incarnation, &creating, &building).inspect_err(|_| {
+        let building = self.data.join(CREATING).join(log_id.to_string());
+        self.build(log_id, incarnation, &building).inspect_err(|_| {
             // An incomplete log takes space, perhaps on the full disk that is the cause.
             let _ = remove_tree(&building);
         })?;
         Ok(log_id)
     }
 
-    fn build(
-        &self,
-        log_id: LogId,
-        incarnation: Option<Incarnation>,
-        creating: &Path,
-        building: &Path,
-    ) -> Result<(), Error> {
+    fn build(&self, log_id: LogId, incarnation: Option<Incarnation>, building: &Path) -> Result<(), Error> {
         let create = || {
             // Only the server's own user may read tenants' data.
-            DirBuilder::new().recursive(true).mode(0o700).create(building)?;
+            create_private_folder(building)?;
             Manifest::new(log_id, SEGMENT_BYTES, incarnation, Some(self.tenant.clone()))
-                .write(&building.join("manifest.json"))
+                .replace(&building.join("manifest.json"))
         };
         create().map_err(|source| Error::File { doing: "create", path: building.to_owned(), source })?;
         let storage = SledStorage::create(&paths(building), SEGMENT_BYTES)?;
         initialize(&storage, log_id)?;
         drop(storage);
         let publish = || {
-            sync_files(&building.join("log"))?;
+            sync_tree(&building.join("log"))?;
             sync_folder(building)?;
-            fs::rename(building, &self.path)?;
-            sync_folder(creating)?;
-            sync_folder(&self.data)
+            durable::rename(building, &self.path)
         };
         publish().map_err(|source| Error::File { doing: "publish", path: self.path.clone(), source })
     }
 
     /// Removes logs in `data` whose creation was interrupted. Called when a node starts.
     pub fn erase_unfinished(data: &Path) -> io::Result<()> {
-        match fs::remove_dir_all(data.join(CREATING)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove_tree(&data.join(CREATING))
     }
 
     /// The log id in the manifest.
@@ -194,7 +182,6 @@ impl TenantFolder {
         let path = self.path.join("manifest.json");
         Manifest::new(manifest.log_id, manifest.segment_bytes, incarnation, Some(self.tenant.clone()))
             .replace(&path)
-            .and_then(|()| sync_folder(&self.path))
             .map_err(|source| Error::File { doing: "write", path, source })
     }
 
@@ -275,7 +262,7 @@ impl TenantFolder {
 
     /// Removes the closed file that opening has set aside: the log will be written to.
     pub fn forget_closed(&self) -> Result<(), Error> {
-        closed::forget(&self.path).map_err(self.of_closed("remove"))
+        closed::discard(&self.path).map_err(self.of_closed("remove"))
     }
 
     /// Restores the closed file, if nothing was written since.
@@ -401,18 +388,14 @@ impl TenantFolder {
         // IMPORTANT, the order: the copy is complete and durable before the old log moves away. So if `log` is missing beside
         // `log.fresh`, the copy may take its place, and nothing removes it. The head file is the same for both and stays.
         let publish = || {
-            fs::remove_file(&fresh.head)?;
-            sync_folder(&self.path)?;
+            durable::remove_file(&fresh.head)?;
             remove_tree(&self.path.join("log.retired"))?;
-            fs::rename(&current.log, self.path.join("log.retired"))?;
-            sync_folder(&self.path)
+            durable::rename(&current.log, &self.path.join("log.retired"))
         };
         publish().map_err(|source| self.not_replaced(source))?;
         self.finish_replacement(current)?;
         if exists(&current.condemned)? {
-            fs::remove_file(&current.condemned)
-                .and_then(|()| sync_folder(&self.path))
-                .map_err(|source| self.not_replaced(source))?;
+            durable::remove_file(&current.condemned).map_err(|source| self.not_replaced(source))?;
         }
         Ok(())
     }
@@ -427,12 +410,10 @@ impl TenantFolder {
                 return if retired.try_exists()? { sync_folder(&self.path) } else { Ok(()) };
             }
             if fresh.try_exists()? {
-                fs::rename(&fresh, &paths.log)?;
-                sync_folder(&self.path)?;
+                durable::rename(&fresh, &paths.log)?;
                 remove_tree(&retired)?;
             } else if retired.try_exists()? {
-                fs::rename(&retired, &paths.log)?;
-                sync_folder(&self.path)?;
+                durable::rename(&retired, &paths.log)?;
             }
             Ok(())
         };
@@ -453,7 +434,7 @@ fn copy_log(from: &SledPaths, to: &SledPaths, manifest: &Manifest) -> Result<(),
     copy_acknowledged(&old, &new, manifest.log_id)?;
     drop(new);
     drop(old);
-    sync_files(&to.log).map_err(file)
+    sync_tree(&to.log).map_err(file)
 }
 
 /// Whether something exists at `path`. An error if that cannot be determined.
@@ -493,36 +474,6 @@ pub(crate) fn sweep(folder: &Path, left: impl Fn(&str) -> bool) -> io::Result<()
         let entry = entry?;
         if entry.file_name().to_str().is_some_and(&left) && entry.file_type()?.is_file() {
             fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Makes every file below `folder` durable, and the folders too.
-fn sync_files(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() { sync_files(&path)? } else { File::open(&path)?.sync_all()? }
-    }
-    sync_folder(folder)
-}
-
-pub(crate) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_tree(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), &target)?;
         }
     }
     Ok(())

@@ -44,6 +44,7 @@ mod closed;
 mod damage;
 mod deleted;
 mod document;
+pub mod durable;
 mod elsewhere;
 mod envelope;
 mod error;

@@ -1,11 +1,12 @@
 //! The manifest: the identity of a log, in its folder.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::durable;
 use crate::error::Error;
 use crate::incarnation::Incarnation;
 use crate::position::LogId;
@@ -47,22 +48,11 @@ impl Manifest {
         manifest
     }
 
-    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
-        let mut file = File::create_new(path)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.sync_all()
-    }
-
-    /// Takes the place of the one at `path`, whole, whatever moment the power fails at. The folder is the
-    /// caller's to sync.
+    /// Replaces the manifest at `path`, or creates it, durably.
     pub(crate) fn replace(&self, path: &Path) -> io::Result<()> {
-        let fresh = path.with_extension("json.fresh");
-        match fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        self.write(&fresh)?;
-        fs::rename(&fresh, path)
+        durable::replace(path, &path.with_extension("json.fresh"), |file| {
+            file.write_all(&serde_json::to_vec_pretty(self)?)
+        })
     }
 
     pub(crate) fn read(path: PathBuf) -> Result<Self, Error> {

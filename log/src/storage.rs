@@ -12,7 +12,7 @@ use std::{fmt, io};
 
 #[cfg(any(test, feature = "memory-storage"))]
 pub use self::memory::{Fault, MemoryStorage};
-pub(crate) use self::sled::{SledCopy, SledPaths, sync_folder};
+pub(crate) use self::sled::{SledCopy, SledPaths};
 pub use self::sled::{SledStorage, open_when_free};
 use crate::head::{SLOT_BYTES, Slot};
 use crate::part::PartKey;

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{MigrationError, failed, private_folder};
-use crate::storage::sync_folder;
+use super::error::{MigrationError, failed};
+use crate::durable::{create_private_folder, sync_tree};
 
 /// Each piece is durable before the next one begins. So if a file is longer than some number of pieces, all of these are
 /// durable.
@@ -87,7 +87,7 @@ impl CopiedFiles {
         for (path, bytes) in &self.files {
             let target = to.join(path);
             if let Some(folder) = target.parent() {
-                private_folder(folder)?;
+                create_private_folder(folder).map_err(failed("create", folder))?;
             }
             let mut report = |done| report(before + done, all);
             let copied = copy_file(&self.from.join(path), &target, *bytes, &mut report);
@@ -137,13 +137,4 @@ fn copy_file(
             return Ok(ControlFlow::Continue(()));
         }
     }
-}
-
-/// Makes all files and folders below `folder` durable.
-pub(super) fn sync_tree(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() { sync_tree(&path)? } else { File::open(&path)?.sync_all()? }
-    }
-    sync_folder(folder)
 }

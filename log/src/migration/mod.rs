@@ -11,30 +11,34 @@
 //! the source's folder is moved aside, so that its history does not continue in two places. Each step is durable before
 //! the next begins, so an interrupted migration can be resumed at any point.
 
+mod destination;
+mod error;
 mod files;
-mod note;
+mod progress;
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+pub use self::destination::{Destination, destination};
+use self::destination::{MIGRATED, destinations};
+pub use self::error::MigrationError;
+use self::error::failed;
 use self::files::CopiedFiles;
-pub use self::note::{Destination, destination};
-use self::note::{Note, Step};
+use self::progress::{Progress, Step};
 use crate::damage::{Damage, DamageKind};
 use crate::deleted::DeletedTenants;
+use crate::durable::{self, create_private_folder, remove_tree, sync_tree};
 use crate::error::Error;
 use crate::folder::TenantFolder;
 use crate::head;
 use crate::position::{Head, LogId, Seq};
-use crate::storage::sync_folder;
 use crate::tenant_id::TenantId;
 
-/// Folders beside the tenants'. No tenant can have these names.
+/// The folder of copies, beside the tenants'. No tenant can have this name.
 const MIGRATING: &str = "_migrating";
-const MIGRATED: &str = "_migrated";
+/// The lock of a node that has the data folder open.
 const NODE_LOCK: &str = "_node/lock";
 
 /// Space to leave free beside the copy, for appends and for the file system.
@@ -47,7 +51,7 @@ pub struct Migration {
     source: TenantFolder,
     data: PathBuf,
     tenant: TenantId,
-    note: Note,
+    progress: Progress,
     _locks: Vec<File>,
 }
 
@@ -60,94 +64,6 @@ pub enum Begun {
     Done(Destination),
 }
 
-/// Why a folder cannot be migrated.
-#[derive(Debug, thiserror::Error)]
-pub enum MigrationError {
-    /// A server or another migration has one of the folders open.
-    #[error("{0:?} is in use: stop the server that has it open")]
-    InUse(PathBuf),
-    /// There is no source.
-    #[error("there is no single-tenant data in {0:?}")]
-    NoSource(PathBuf),
-    /// The source was migrated before, to another destination.
-    #[error("the data of {from:?} was migrated to tenant {} in {:?} before", .to.tenant, .to.data)]
-    MigratedElsewhere {
-        /// The source.
-        from: PathBuf,
-        /// The earlier destination.
-        to: Destination,
-    },
-    /// The cluster already has this tenant.
-    #[error("tenant {tenant} exists already in {data:?}")]
-    TenantExists {
-        /// The tenant.
-        tenant: TenantId,
-        /// The cluster's folder.
-        data: PathBuf,
-    },
-    /// The cluster already has this log, as another tenant.
-    #[error("log {log_id} is there already, as tenant {tenant}: one log cannot be two tenants")]
-    LogExists {
-        /// The log.
-        log_id: LogId,
-        /// The other tenant.
-        tenant: TenantId,
-    },
-    /// The log was deleted in the cluster.
-    #[error("log {0} was deleted in this cluster: restore it there, or remove its tombstone")]
-    LogDeleted(LogId),
-    /// The tenant is being migrated from another folder.
-    #[error(
-        "tenant {tenant} is being migrated from {from:?}: end that first, or give it up by removing \
-         _migrating/{tenant} and _migrating/{tenant}.json"
-    )]
-    OtherUnderWay {
-        /// The tenant.
-        tenant: TenantId,
-        /// The other folder.
-        from: PathBuf,
-    },
-    /// The source was written to after its copy became a tenant.
-    #[error("{0:?} was written to after it became a tenant: what was written then is in no tenant's log")]
-    SourceWentOn(PathBuf),
-    /// The disk is too small.
-    #[error("{data:?} has room for {available} bytes, and {needed} are needed")]
-    TooSmall {
-        /// The cluster's folder.
-        data: PathBuf,
-        /// The required free space in bytes.
-        needed: u64,
-        /// The free space in bytes.
-        available: u64,
-    },
-    /// The log cannot be read.
-    #[error(transparent)]
-    Log(#[from] Error),
-    /// A file or folder cannot be read or written.
-    #[error("could not {doing} {path:?}")]
-    File {
-        /// The operation.
-        doing: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// The error of the system.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl MigrationError {
-    /// Whether the error is a finding: data that differs or is damaged.
-    pub fn is_finding(&self) -> bool {
-        matches!(self, Self::SourceWentOn(_) | Self::Log(Error::Damaged(_)))
-    }
-}
-
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> MigrationError {
-    let path = path.to_owned();
-    move |source| MigrationError::File { doing, path, source }
-}
-
 impl Migration {
     /// Locks both folders and reads the progress. Of a new migration, only its progress is written.
     pub fn begin(
@@ -157,7 +73,7 @@ impl Migration {
         tenant: &TenantId,
     ) -> Result<Begun, MigrationError> {
         let from = from.canonicalize().map_err(|_| MigrationError::NoSource(from.to_owned()))?;
-        private_folder(&data.join("_node"))?;
+        create_private_folder(&data.join("_node")).map_err(failed("create", &data.join("_node")))?;
         let data = data.canonicalize().map_err(failed("find", data))?;
         let mut locks = vec![lock(&data, File::create(data.join(NODE_LOCK)))?];
         // A folder that was never served has no lock, and does not get one.
@@ -167,11 +83,11 @@ impl Migration {
         let place = TenantFolder::new(&data, tenant);
         let folder = TenantFolder::new(&from, source);
         let staging = data.join(MIGRATING);
-        let note = Note::read(&staging, tenant)?;
-        if let Some(note) = &note
-            && (note.from != from || note.source != *source)
+        let progress = Progress::read(&staging, tenant)?;
+        if let Some(progress) = &progress
+            && (progress.from != from || progress.source != *source)
         {
-            let (tenant, from) = (tenant.clone(), note.from.clone());
+            let (tenant, from) = (tenant.clone(), progress.from.clone());
             return Err(MigrationError::OtherUnderWay { tenant, from });
         }
         if !folder.exists() {
@@ -184,7 +100,7 @@ impl Migration {
         let log_id = folder.log_id()?;
         let files = CopiedFiles::of(folder.path())?;
         let mut migration = Self {
-            note: Note::new(
+            progress: Progress::new(
                 from.clone(),
                 source.clone(),
                 log_id,
@@ -197,31 +113,31 @@ impl Migration {
             tenant: tenant.clone(),
             _locks: locks,
         };
-        match note {
+        match progress {
             // After a crash between publishing the copy and recording that.
             Some(mut before) if place.exists() && place.log_id().is_ok_and(|it| it == before.log_id) => {
                 if (before.log_id, before.seq, before.chain)
-                    != (log_id, migration.note.seq, migration.note.chain)
+                    != (log_id, migration.progress.seq, migration.progress.chain)
                 {
                     return Err(MigrationError::SourceWentOn(migration.source.path().to_owned()));
                 }
                 before.step = Step::Placed;
-                migration.note = before;
+                migration.progress = before;
             }
             Some(_) | None if place.exists() => {
                 let Self { tenant, data, .. } = migration;
                 return Err(MigrationError::TenantExists { tenant, data });
             }
-            Some(before) if before.is_of(&migration.note) => migration.note = before,
+            Some(before) if before.is_of(&migration.progress) => migration.progress = before,
             // The source was used since, so the copy may mix two of its states.
             Some(_) => {
                 migration.erase_copy()?;
-                migration.write_note()?;
+                migration.write_progress()?;
             }
             None => {
                 migration.look_for(log_id)?;
                 migration.erase_copy()?;
-                migration.write_note()?;
+                migration.write_progress()?;
             }
         }
         Ok(Begun::Migration(Box::new(migration)))
@@ -229,7 +145,7 @@ impl Migration {
 
     /// The log. It keeps its id.
     pub fn log_id(&self) -> LogId {
-        self.note.log_id
+        self.progress.log_id
     }
 
     /// The tenant that it becomes.
@@ -244,12 +160,12 @@ impl Migration {
 
     /// The head of the source's log.
     pub fn head(&self) -> Head {
-        Head { seq: self.note.seq, chain: self.note.chain }
+        Head { seq: self.progress.seq, chain: self.progress.chain }
     }
 
     /// Whether the copy is published as the tenant's folder.
     pub fn is_placed(&self) -> bool {
-        self.note.step == Step::Placed
+        self.progress.step == Step::Placed
     }
 
     /// The copy, until it is published: a tenant's folder like any other.
@@ -263,12 +179,12 @@ impl Migration {
         &mut self,
         report: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, MigrationError> {
-        if self.note.step != Step::Copying {
+        if self.progress.step != Step::Copying {
             return Ok(ControlFlow::Continue(()));
         }
         let to = self.copied().path().to_owned();
         let files = CopiedFiles::of(self.source.path())?;
-        private_folder(&to)?;
+        create_private_folder(&to).map_err(failed("create", &to))?;
         let bytes = files.bytes();
         // Opening a log whose storage has failed copies it once more.
         let times = if self.source.path().join("condemned").exists() { 2 } else { 1 };
@@ -281,16 +197,16 @@ impl Migration {
             return Ok(ControlFlow::Break(()));
         }
         self.copied().adopt()?;
-        self.note.step = Step::Copied;
-        self.write_note()?;
+        self.progress.step = Step::Copied;
+        self.write_progress()?;
         Ok(ControlFlow::Continue(()))
     }
 
     /// Discards an invalid copy: the next run makes a new one.
     pub fn give_up_copy(&mut self) -> Result<(), MigrationError> {
         self.erase_copy()?;
-        self.note.step = Step::Copying;
-        self.write_note()
+        self.progress.step = Step::Copying;
+        self.write_progress()
     }
 
     /// Publishes the copy: from here on the tenant exists. Its log must not be open.
@@ -306,46 +222,36 @@ impl Migration {
                 data: self.data.clone(),
             });
         }
-        files::sync_tree(copied.path())
-            .and_then(|()| fs::rename(copied.path(), place.path()))
-            .and_then(|()| sync_folder(&self.data.join(MIGRATING)))
-            .and_then(|()| sync_folder(&self.data))
+        sync_tree(copied.path())
+            .and_then(|()| durable::rename(copied.path(), place.path()))
             .map_err(failed("put in place", place.path()))?;
-        self.note.step = Step::Placed;
-        self.write_note()
+        self.progress.step = Step::Placed;
+        self.write_progress()
     }
 
     /// Moves the source's folder aside and removes the progress.
     pub fn retire_source(self) -> Result<Destination, MigrationError> {
         let migrated = self.from.join(MIGRATED);
-        private_folder(&migrated)?;
-        let retired = migrated.join(self.note.log_id.to_string());
+        create_private_folder(&migrated).map_err(failed("create", &migrated))?;
+        let retired = migrated.join(self.progress.log_id.to_string());
         let destination = Destination {
-            source: self.note.source.clone(),
+            source: self.progress.source.clone(),
             tenant: self.tenant.clone(),
             data: self.data.clone(),
         };
         destination.write(&retired.with_extension("json"))?;
-        fs::rename(self.source.path(), &retired)
-            .and_then(|()| sync_folder(&migrated))
-            .and_then(|()| sync_folder(&self.from))
-            .map_err(failed("move aside", self.source.path()))?;
-        Note::remove(&self.data.join(MIGRATING), &self.tenant)?;
+        durable::rename(self.source.path(), &retired).map_err(failed("move aside", self.source.path()))?;
+        Progress::remove(&self.data.join(MIGRATING), &self.tenant)?;
         Ok(destination)
     }
 
-    fn write_note(&self) -> Result<(), MigrationError> {
-        self.note.write(&self.data.join(MIGRATING), &self.tenant)
+    fn write_progress(&self) -> Result<(), MigrationError> {
+        self.progress.write(&self.data.join(MIGRATING), &self.tenant)
     }
 
     fn erase_copy(&self) -> Result<(), MigrationError> {
         let copied = self.copied();
-        match fs::remove_dir_all(copied.path()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(failed("erase", copied.path())(error))
-            }
-            _ => Ok(()),
-        }
+        remove_tree(copied.path()).map_err(failed("erase", copied.path()))
     }
 
     /// Fails if the cluster has or had this log. Reads every tenant's manifest.
@@ -372,13 +278,13 @@ fn ended_before(
     place: &TenantFolder,
     tenant: &TenantId,
 ) -> Result<Begun, MigrationError> {
-    let Some(to) = note::destinations(from)?.into_iter().find(|it| it.source == *source) else {
+    let Some(to) = destinations(from)?.into_iter().find(|it| it.source == *source) else {
         return Err(MigrationError::NoSource(from.to_owned()));
     };
     if to.tenant != *tenant || to.data != data || !place.exists() {
         return Err(MigrationError::MigratedElsewhere { from: from.to_owned(), to });
     }
-    Note::remove(&data.join(MIGRATING), tenant)?;
+    Progress::remove(&data.join(MIGRATING), tenant)?;
     Ok(Begun::Done(to))
 }
 
@@ -396,10 +302,6 @@ fn lock(folder: &Path, file: io::Result<File>) -> Result<File, MigrationError> {
         Err(TryLockError::WouldBlock) => Err(MigrationError::InUse(folder.to_owned())),
         Err(TryLockError::Error(error)) => Err(failed("lock", folder)(error)),
     }
-}
-
-fn private_folder(path: &Path) -> Result<(), MigrationError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create", path))
 }
 
 fn available(path: &Path) -> Result<u64, MigrationError> {

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use super::{Storage, StorageError, StorageFailure, Visit};
+use crate::durable::sync_folder;
 use crate::head::{HEAD_FILE_BYTES, SLOT_BYTES, Slot};
 use crate::part::PartKey;
 
@@ -432,9 +433,4 @@ fn snapshot_is_whole(bytes: &[u8]) -> bool {
         let (body, trailer) = bytes.split_at(bytes.len() - 12);
         trailer[8..] == crc32fast::hash(body).to_le_bytes()
     }
-}
-
-/// Makes the entries of a folder durable.
-pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
