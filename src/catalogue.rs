@@ -98,11 +98,11 @@ pub enum CatalogueError {
 
 impl CatalogueError {
     /// Whether the process lacks something, and nothing is known of what is stored.
-    pub fn is_want(&self) -> bool {
+    pub fn is_unavailable(&self) -> bool {
         match self {
-            Self::Database(error) => StorageFailure::of_sled(error).is_want(),
-            Self::Folder { source, .. } => StorageFailure::of(source).is_want(),
-            Self::Unopened(error) => error.is_want(),
+            Self::Database(error) => StorageFailure::of_sled(error).is_unavailable(),
+            Self::Folder { source, .. } => StorageFailure::of(source).is_unavailable(),
+            Self::Unopened(error) => error.is_unavailable(),
             Self::Wanting(_) => true,
             Self::Damaged(_) | Self::NoSuchTree | Self::Note(_) => false,
         }
@@ -262,7 +262,7 @@ impl Catalogue {
     pub fn note_policy_cursor(&self, at: PolicyCursor) -> Result<(), CatalogueError> {
         match self.policy_cursor() {
             Ok(Some(before)) if at <= before => return Ok(()),
-            Err(error) if !error.is_want() => return Err(error),
+            Err(error) if !error.is_unavailable() => return Err(error),
             Ok(_) | Err(_) => {}
         }
         self.standing.note(NODE, POLICY_CURSOR, &at)
@@ -352,7 +352,7 @@ impl Standing {
     fn put(&self, tree: &'static str, key: &str, note: Option<Vec<u8>>) -> Result<(), CatalogueError> {
         self.settle();
         match self.database.with(tree, |tree| put(tree, key, note.as_deref())) {
-            Err(error) if error.is_want() => {
+            Err(error) if error.is_unavailable() => {
                 self.waiting().insert((tree, key.to_owned()), note);
                 Ok(())
             }
@@ -385,7 +385,7 @@ impl Standing {
             Ok(())
         });
         match removed {
-            Err(error) if error.is_want() => {
+            Err(error) if error.is_unavailable() => {
                 self.waiting().insert((tree, key.to_owned()), None);
                 Ok(())
             }
@@ -419,7 +419,7 @@ impl Standing {
     fn flush(&self) -> Result<(), CatalogueError> {
         match self.database.with(NODE, |tree| Ok(tree.flush().map(drop)?)) {
             // It is in memory, and written down as soon as that can be.
-            Err(error) if error.is_want() => Ok(()),
+            Err(error) if error.is_unavailable() => Ok(()),
             done => done,
         }
     }
@@ -432,7 +432,7 @@ impl Standing {
         let mut waiting = self.waiting();
         while let Some(((tree, key), note)) = waiting.pop_first() {
             if let Err(error) = self.database.with(tree, |tree| put(tree, &key, note.as_deref())) {
-                if error.is_want() {
+                if error.is_unavailable() {
                     waiting.insert((tree, key), note);
                 }
                 return;

@@ -36,7 +36,7 @@ impl JournalPosition {
 
 /// A billing line that `HiveHub` has rejected permanently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ParkedLine {
+pub struct RejectedLine {
     /// The record of the close or correction.
     pub seq: Seq,
     /// The meter of the line.

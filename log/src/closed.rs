@@ -69,10 +69,10 @@ pub(crate) fn write(
     }
     let hash = blake3::hash(&file);
     file.extend_from_slice(hash.as_bytes());
-    put_back(folder, &ClosedFile(file))
+    restore(folder, &ClosedFile(file))
 }
 
-pub(crate) fn put_back(folder: &Path, file: &ClosedFile) -> io::Result<()> {
+pub(crate) fn restore(folder: &Path, file: &ClosedFile) -> io::Result<()> {
     // Renaming takes no space, so it succeeds on a full disk, which may be why the log could not be opened.
     match durable::rename(&folder.join(ASIDE), &folder.join(FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

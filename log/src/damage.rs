@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::position::{ChainHash, LogId, Seq};
+use crate::position::{ChainHash, Head, LogId, Seq};
 
 /// A record at or below the acknowledged head that is missing or wrong. Damage is never skipped and never repaired
 /// silently.
@@ -12,6 +12,19 @@ pub struct Damage {
     pub seq: Seq,
     /// What is wrong with it.
     pub kind: DamageKind,
+}
+
+impl Damage {
+    /// No record exists at `seq` or after it.
+    pub(crate) fn missing(seq: Seq) -> Self {
+        Self { seq, kind: DamageKind::Missing { found: None } }
+    }
+
+    /// The record at `found` is not the one that was acknowledged there.
+    pub(crate) fn other_history(found: Head, acknowledged: Head) -> Self {
+        let kind = DamageKind::OtherHistory { found: found.chain, acknowledged: acknowledged.chain };
+        Self { seq: found.seq, kind }
+    }
 }
 
 impl std::error::Error for Damage {}

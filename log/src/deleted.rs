@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable::{self, create_private_folder, remove_tree, sync_folder};
 use crate::error::Error;
-use crate::folder::{TenantFolder, exists, sweep};
+use crate::folder::{TenantFolder, exists, remove_leftovers};
 use crate::manifest::Manifest;
 use crate::position::{LogId, Timestamp};
 use crate::tenant_id::TenantId;
@@ -51,16 +51,17 @@ pub struct Tombstone {
     pub log_id: LogId,
     /// When it was deleted.
     pub deleted_at: Timestamp,
-    way: Way,
+    #[serde(rename = "way")]
+    state: TombstoneState,
     /// Whether the id is new, and not that of the log.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    own_id: bool,
+    #[serde(default, rename = "own_id", skip_serializing_if = "std::ops::Not::not")]
+    has_new_id: bool,
 }
 
 /// Where the folder belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Way {
+enum TombstoneState {
     Deleted,
     Restored,
 }
@@ -76,13 +77,13 @@ impl DeletedTenants {
             .and_then(|()| sync_folder(data))
             .map_err(failed("create", &erased))?;
         // Unfinished tombstones of a killed process.
-        sweep(&opened.deleted, |name| name.starts_with(UNFINISHED))
+        remove_leftovers(&opened.deleted, |name| name.starts_with(UNFINISHED))
             .map_err(failed("sweep", &opened.deleted))?;
         for tombstone in opened.tombstones()?.into_iter().flatten() {
             match opened.end(&tombstone) {
                 // On a full disk, for example. The tombstone keeps the log from being served, and the next start completes the
                 // move.
-                Err(error) if error.is_want() => {}
+                Err(error) if error.is_unavailable() => {}
                 ended => ended?,
             }
         }
@@ -102,8 +103,8 @@ impl DeletedTenants {
             tenant: tenant.clone(),
             log_id: proven.unwrap_or_else(|| LogId::new(uuid::Uuid::new_v4())),
             deleted_at: at,
-            way: Way::Deleted,
-            own_id: proven.is_none(),
+            state: TombstoneState::Deleted,
+            has_new_id: proven.is_none(),
         };
         let log_id = tombstone.log_id;
         self.write(&tombstone)?;
@@ -140,7 +141,7 @@ impl DeletedTenants {
             let is_another = match (read(&path), &tenant) {
                 (Ok(found), _) if found.log_id != log_id => true,
                 (Ok(found), Some(tenant)) => found.tenant != *tenant,
-                (Err(error), _) if error.is_want() => return Err(error),
+                (Err(error), _) if error.is_unavailable() => return Err(error),
                 // An unreadable tombstone may be this tenant's.
                 (Ok(_), None) | (Err(_), _) => false,
             };
@@ -167,10 +168,10 @@ impl DeletedTenants {
         if place.try_exists()? {
             return Err(Error::AlreadyExists(place.path().to_owned()));
         }
-        self.write(&Tombstone { way: Way::Restored, ..tombstone.clone() })?;
+        self.write(&Tombstone { state: TombstoneState::Restored, ..tombstone.clone() })?;
         if let Err(error) = Self::move_folder(&folder, place.path()) {
             // Otherwise the next start would restore the tenant.
-            self.write(&Tombstone { way: Way::Deleted, ..tombstone.clone() })?;
+            self.write(&Tombstone { state: TombstoneState::Deleted, ..tombstone.clone() })?;
             return Err(error);
         }
         self.remove(tombstone.log_id)
@@ -203,40 +204,40 @@ impl DeletedTenants {
         let place = TenantFolder::new(&self.data, &tombstone.tenant);
         let deleted = self.folder(log_id);
         let is_away = exists(&deleted)?;
-        match tombstone.way {
-            Way::Deleted if !is_away && place.log_id().is_ok_and(|found| found == log_id) => {
+        match tombstone.state {
+            TombstoneState::Deleted if !is_away && place.log_id().is_ok_and(|found| found == log_id) => {
                 match place.proven_log_id() {
                     Ok(_) => Self::move_folder(place.path(), &deleted),
-                    Err(error) if error.is_want() => Err(error),
+                    Err(error) if error.is_unavailable() => Err(error),
                     // The records do not prove the manifest: another log is there.
                     Err(_) => Ok(()),
                 }
             }
-            Way::Deleted => Ok(()),
+            TombstoneState::Deleted => Ok(()),
             // The tenant was created again before its folder could be moved back.
-            Way::Restored if is_away && place.try_exists()? => {
-                self.write(&Tombstone { way: Way::Deleted, ..tombstone.clone() })
+            TombstoneState::Restored if is_away && place.try_exists()? => {
+                self.write(&Tombstone { state: TombstoneState::Deleted, ..tombstone.clone() })
             }
-            Way::Restored if is_away => {
+            TombstoneState::Restored if is_away => {
                 if self.check(tombstone).is_err() {
                     return Ok(());
                 }
                 Self::move_folder(&deleted, place.path())?;
                 self.remove(log_id)
             }
-            Way::Restored => self.remove(log_id),
+            TombstoneState::Restored => self.remove(log_id),
         }
     }
 
     /// Checks that the folder stored under the tombstone's id is that of its tenant, as far as it has a manifest.
     fn check(&self, tombstone: &Tombstone) -> Result<(), Error> {
-        if tombstone.own_id {
+        if tombstone.has_new_id {
             return Ok(());
         }
         let folder = self.folder(tombstone.log_id);
         let found = match Manifest::read(folder.join("manifest.json")) {
             Ok(found) => found,
-            Err(error) if error.is_want() => return Err(error),
+            Err(error) if error.is_unavailable() => return Err(error),
             // A damaged folder is erased like any other.
             Err(_) => return Ok(()),
         };
@@ -352,6 +353,27 @@ mod tests {
     }
 
     #[test]
+    fn a_tombstone_is_written_with_the_names_that_earlier_versions_read() {
+        let log_id = LogId::new(uuid::Uuid::nil());
+        let tombstone = Tombstone {
+            tenant: acme(),
+            log_id,
+            deleted_at: AT,
+            state: TombstoneState::Restored,
+            has_new_id: true,
+        };
+        let written = serde_json::json!({
+            "tenant": "acme",
+            "log_id": "00000000-0000-0000-0000-000000000000",
+            "deleted_at": 1_000_000,
+            "way": "restored",
+            "own_id": true,
+        });
+        assert_eq!(serde_json::to_value(&tombstone).unwrap(), written);
+        assert_eq!(serde_json::from_value::<Tombstone>(written).unwrap(), tombstone);
+    }
+
+    #[test]
     fn a_deleted_tenant_is_gone_and_comes_back_as_it_was() {
         let (data, folder, log_id) = stage();
         let deleted = DeletedTenants::open(data.path()).unwrap();
@@ -393,15 +415,20 @@ mod tests {
     fn whatever_a_crash_interrupts_is_ended_when_the_node_starts() {
         let (data, folder, log_id) = stage();
         let deleted = DeletedTenants::open(data.path()).unwrap();
-        let tombstone =
-            Tombstone { tenant: acme(), log_id, deleted_at: AT, way: Way::Deleted, own_id: false };
+        let tombstone = Tombstone {
+            tenant: acme(),
+            log_id,
+            deleted_at: AT,
+            state: TombstoneState::Deleted,
+            has_new_id: false,
+        };
         // A deletion, after its tombstone.
         deleted.write(&tombstone).unwrap();
         let deleted = DeletedTenants::open(data.path()).unwrap();
         assert!(!folder.exists() && deleted.folder(log_id).exists());
         // A restoration, interrupted after its tombstone and after the move.
         for moved in [false, true] {
-            deleted.write(&Tombstone { way: Way::Restored, ..tombstone.clone() }).unwrap();
+            deleted.write(&Tombstone { state: TombstoneState::Restored, ..tombstone.clone() }).unwrap();
             if moved {
                 fs::rename(deleted.folder(log_id), folder.path()).unwrap();
             }

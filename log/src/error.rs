@@ -108,12 +108,12 @@ impl Error {
     }
 
     /// Whether the storage is unavailable, which says nothing about the stored data.
-    pub fn is_want(&self) -> bool {
-        self.failure().is_some_and(StorageFailure::is_want)
+    pub fn is_unavailable(&self) -> bool {
+        self.failure().is_some_and(StorageFailure::is_unavailable)
     }
 
     /// Whether the stored data is wrong or missing, however often it is read.
     pub fn is_damage(&self) -> bool {
-        self.failure().is_some_and(|failure| !failure.is_want())
+        self.failure().is_some_and(|failure| !failure.is_unavailable())
     }
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::billing::{JournalPosition, ObservedOperation, ParkedLine};
+use crate::billing::{JournalPosition, ObservedOperation, RejectedLine};
 use crate::document::Document;
 use crate::language::Language;
 use crate::meter::{Meter, MeterTotal};
@@ -123,7 +123,7 @@ pub enum Event {
         /// The last close or correction that it has received.
         through: Seq,
         /// The lines that it rejected since the previous acknowledgement.
-        parked: Vec<ParkedLine>,
+        parked: Vec<RejectedLine>,
     },
     /// A collection whose points may have texts was created. The number of this record is its id.
     TextCollectionCreated {

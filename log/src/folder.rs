@@ -21,12 +21,12 @@ use uuid::Uuid;
 use crate::closed::{self, ClosedFile, ClosedLog};
 use crate::damage::{Damage, DamageKind};
 use crate::durable::{self, copy_tree, create_private_folder, remove_tree, sync_folder, sync_tree};
-use crate::elsewhere;
 use crate::error::Error;
 use crate::head;
 use crate::incarnation::Incarnation;
 use crate::manifest::Manifest;
 use crate::position::{Head, LogId, Seq};
+use crate::read_copy;
 use crate::record::Record;
 use crate::recovery::{UnverifiedLog, copy_acknowledged, initialize};
 use crate::storage::{SledCopy, SledPaths, SledStorage, StorageError, StorageFailure};
@@ -39,7 +39,7 @@ use crate::verify::{Verification, verify};
 const SEGMENT_BYTES: usize = 512 * 1024;
 
 /// How long to wait for a lock that may be about to be released, and how often to try.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
 /// The folder of logs that are being created, beside the tenants'. No tenant can have this name.
@@ -134,7 +134,7 @@ impl TenantFolder {
     }
 
     /// Removes logs in `data` whose creation was interrupted. Called when a node starts.
-    pub fn erase_unfinished(data: &Path) -> io::Result<()> {
+    pub fn remove_unfinished(data: &Path) -> io::Result<()> {
         remove_tree(&data.join(CREATING))
     }
 
@@ -195,7 +195,7 @@ impl TenantFolder {
         let proven = self.open().and_then(UnverifiedLog::proven_log_id);
         // Nothing was written, so the closed file is still valid.
         if let Some(closed) = closed {
-            self.put_back(&closed)?;
+            self.restore_closed(&closed)?;
         }
         proven
     }
@@ -203,8 +203,8 @@ impl TenantFolder {
     /// Opens the log for recovery. If a write has failed before, the log is first copied, up to its acknowledged head, into a
     /// new folder that takes its place.
     pub fn open(&self) -> Result<UnverifiedLog, Error> {
-        let is_condemned = exists(&paths(&self.path).condemned)?;
-        self.open_after(is_condemned)
+        let is_poisoned = exists(&paths(&self.path).poison_mark)?;
+        self.open_after(is_poisoned)
     }
 
     /// Like [`open`](Self::open), for a caller who knows that a write has failed in this process: a disk that failed may not
@@ -216,13 +216,13 @@ impl TenantFolder {
     /// Reads the acknowledged records of a log that cannot be opened in place, for example on a full disk, from a copy in
     /// memory or on another disk. Calls `fold` with each record. Returns the head, and the stored bytes up to it. Changes
     /// nothing in the folder.
-    pub fn read_elsewhere<E: From<Error>>(
+    pub fn read_copy<E: From<Error>>(
         &self,
         mut fold: impl FnMut(Record) -> Result<(), E>,
     ) -> Result<(Head, u64), E> {
         let manifest = self.manifest()?;
         let _unchanged = self.lock(File::try_lock_shared)?;
-        elsewhere::read(&paths(&self.path), manifest.segment_bytes, manifest.log_id, &mut fold)
+        read_copy::read(&paths(&self.path), manifest.segment_bytes, manifest.log_id, &mut fold)
     }
 
     /// The state of the log when it was closed; `None` if it has been opened since, was not closed cleanly, or if its closed
@@ -230,7 +230,7 @@ impl TenantFolder {
     pub fn closed(&self) -> Result<Option<ClosedLog>, Error> {
         let log_id = self.log_id()?;
         let paths = paths(&self.path);
-        if exists(&paths.condemned)? {
+        if exists(&paths.poison_mark)? {
             return Ok(None);
         }
         let Some(closed) = self.closed_file()?.and_then(|file| file.read(log_id)) else { return Ok(None) };
@@ -245,32 +245,32 @@ impl TenantFolder {
 
     /// Writes the closed file of a log that was closed at `head`, with its stored bytes and the records after `base`, where
     /// `between` is `[base, head]`. The caller has closed the log and prevents its opening meanwhile.
-    pub fn leave_closed(
+    pub fn write_closed(
         &self,
         log_id: LogId,
         between: [Head; 2],
         bytes: u64,
         records: &[StoredRecord],
     ) -> Result<(), Error> {
-        closed::write(&self.path, log_id, between, bytes, records).map_err(self.of_closed("write"))
+        closed::write(&self.path, log_id, between, bytes, records).map_err(self.closed_failed("write"))
     }
 
     /// The content of the closed file. Opening the log sets the file aside.
     pub fn closed_file(&self) -> Result<Option<ClosedFile>, Error> {
-        closed::file(&self.path).map_err(self.of_closed("read"))
+        closed::file(&self.path).map_err(self.closed_failed("read"))
     }
 
     /// Removes the closed file that opening has set aside: the log will be written to.
-    pub fn forget_closed(&self) -> Result<(), Error> {
-        closed::discard(&self.path).map_err(self.of_closed("remove"))
+    pub fn discard_closed(&self) -> Result<(), Error> {
+        closed::discard(&self.path).map_err(self.closed_failed("remove"))
     }
 
     /// Restores the closed file, if nothing was written since.
-    pub fn put_back(&self, file: &ClosedFile) -> Result<(), Error> {
-        closed::put_back(&self.path, file).map_err(self.of_closed("write"))
+    pub fn restore_closed(&self, file: &ClosedFile) -> Result<(), Error> {
+        closed::restore(&self.path, file).map_err(self.closed_failed("write"))
     }
 
-    fn of_closed(&self, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+    fn closed_failed(&self, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
         let path = self.path.join(closed::FILE);
         move |source| Error::File { doing, path, source }
     }
@@ -279,7 +279,7 @@ impl TenantFolder {
         let manifest = self.manifest()?;
         let paths = paths(&self.path);
         // IMPORTANT: before anything can be written. From here on the log may be newer than the file.
-        closed::set_aside(&self.path).map_err(self.of_closed("remove"))?;
+        closed::set_aside(&self.path).map_err(self.closed_failed("remove"))?;
         self.finish_replacement(&paths)?;
         drop(self.lock(File::try_lock)?);
         if failure {
@@ -291,8 +291,8 @@ impl TenantFolder {
     }
 
     /// Removes unfinished files that a killed process has left in the folder. Nothing else may write there meanwhile.
-    pub fn sweep(&self) -> Result<(), Error> {
-        sweep(&self.path, is_left_over).map_err(|source| Error::File {
+    pub fn remove_leftovers(&self) -> Result<(), Error> {
+        remove_leftovers(&self.path, is_leftover).map_err(|source| Error::File {
             doing: "sweep",
             path: self.path.clone(),
             source,
@@ -324,7 +324,7 @@ impl TenantFolder {
             .and_then(|()| fs::copy(&from.head, &to.head))
             .map_err(|source| Error::File { doing: "copy", path: self.path.clone(), source })?;
         drop(unchanged);
-        let storage = SledCopy::open(to, manifest.segment_bytes).map_err(damaged_as_a_whole)?;
+        let storage = SledCopy::open(to, manifest.segment_bytes).map_err(damage_if_corrupt)?;
         verify(&storage, manifest.log_id, visit)
     }
 
@@ -353,11 +353,11 @@ impl TenantFolder {
         &self,
         try_lock: fn(&File) -> Result<(), TryLockError>,
     ) -> Result<Option<File>, Error> {
-        let patience = Instant::now() + LOCK_PATIENCE;
+        let deadline = Instant::now() + LOCK_WAIT;
         let path = self.path.join("log/db");
         let data = match File::open(&path) {
             Ok(data) => data,
-            Err(source) if StorageFailure::of(&source).is_want() => {
+            Err(source) if StorageFailure::of(&source).is_unavailable() => {
                 return Err(Error::File { doing: "open", path, source });
             }
             // A missing file is damage, which opening will find.
@@ -365,7 +365,7 @@ impl TenantFolder {
         };
         loop {
             match try_lock(&data) {
-                Err(TryLockError::WouldBlock) if Instant::now() < patience => {
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                     std::thread::sleep(LOCK_POLL);
                 }
                 Err(TryLockError::WouldBlock) => return Err(Error::Locked(self.path.clone())),
@@ -379,7 +379,7 @@ impl TenantFolder {
         let fresh = SledPaths {
             log: self.path.join("log.fresh"),
             head: self.path.join("head.fresh"),
-            condemned: self.path.join("condemned.fresh"),
+            poison_mark: self.path.join("condemned.fresh"),
         };
         copy_log(current, &fresh, manifest).inspect_err(|_| {
             // An incomplete copy is of no use, least of all on the full disk that may be the cause.
@@ -394,8 +394,8 @@ impl TenantFolder {
         };
         publish().map_err(|source| self.not_replaced(source))?;
         self.finish_replacement(current)?;
-        if exists(&current.condemned)? {
-            durable::remove_file(&current.condemned).map_err(|source| self.not_replaced(source))?;
+        if exists(&current.poison_mark)? {
+            durable::remove_file(&current.poison_mark).map_err(|source| self.not_replaced(source))?;
         }
         Ok(())
     }
@@ -443,15 +443,15 @@ pub(crate) fn exists(path: &Path) -> Result<bool, Error> {
 }
 
 fn paths(tenant: &Path) -> SledPaths {
-    SledPaths { log: tenant.join("log"), head: tenant.join("head"), condemned: tenant.join("condemned") }
+    SledPaths { log: tenant.join("log"), head: tenant.join("head"), poison_mark: tenant.join("condemned") }
 }
 
 fn open_storage(paths: &SledPaths, segment_bytes: usize) -> Result<SledStorage, Error> {
-    SledStorage::open(paths, segment_bytes).map_err(damaged_as_a_whole)
+    SledStorage::open(paths, segment_bytes).map_err(damage_if_corrupt)
 }
 
 /// Treats a database that sled cannot open as damage of all its records.
-pub(crate) fn damaged_as_a_whole(error: StorageError) -> Error {
+pub(crate) fn damage_if_corrupt(error: StorageError) -> Error {
     match error {
         StorageError { reason, kind: StorageFailure::Corrupt, .. } => {
             Damage { seq: Seq::OLDEST, kind: DamageKind::Storage { reason } }.into()
@@ -462,14 +462,14 @@ pub(crate) fn damaged_as_a_whole(error: StorageError) -> Error {
 
 /// Whether this is the name of an unfinished file: of a manifest, of a closed file (in earlier versions under a random
 /// name), of a checkpoint or of a graph.
-fn is_left_over(name: &str) -> bool {
+fn is_leftover(name: &str) -> bool {
     ["manifest.json.fresh", closed::FRESH, closed::ASIDE].contains(&name)
         || name == "unfinished"
         || name.strip_prefix("closed-").is_some_and(|rest| rest.len() == 6)
 }
 
 /// Removes the files in `folder` whose names match `is_leftover`.
-pub(crate) fn sweep(folder: &Path, left: impl Fn(&str) -> bool) -> io::Result<()> {
+pub(crate) fn remove_leftovers(folder: &Path, left: impl Fn(&str) -> bool) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_name().to_str().is_some_and(&left) && entry.file_type()?.is_file() {

@@ -41,11 +41,11 @@
 
 mod billing;
 mod closed;
+mod commits;
 mod damage;
 mod deleted;
 mod document;
 pub mod durable;
-mod elsewhere;
 mod envelope;
 mod error;
 mod event;
@@ -61,6 +61,7 @@ mod part;
 mod path;
 mod point;
 mod position;
+mod read_copy;
 mod record;
 mod recovery;
 pub mod storage;
@@ -69,7 +70,7 @@ mod tenant_log;
 mod verifier;
 mod verify;
 
-pub use billing::{JournalPosition, ObservedOperation, ParkedLine};
+pub use billing::{JournalPosition, ObservedOperation, RejectedLine};
 pub use closed::{ClosedFile, ClosedLog};
 pub use damage::{Damage, DamageKind};
 pub use deleted::{DeletedTenants, Tombstone};
@@ -79,19 +80,19 @@ pub use event::{
     CollectionId, CollectionName, Dimension, Event, IndexParameters, InvalidCollectionName, InvalidDimension,
     Metric, VectorParameters,
 };
-pub use export::{ExportDetail, ExportFormat, ExportPlace, ExportRange, ExportedRecord, write_line};
+pub use export::{ExportDetail, ExportFormat, ExportRange, ExportedRecord, RangePosition, write_line};
 pub use folder::TenantFolder;
 pub use head::{SLOT_BYTES, Slot};
 pub use incarnation::Incarnation;
 pub use language::{InvalidLanguage, Language, TextParameters};
 pub use meter::{Meter, MeterTotal, billed_lines};
-pub use migration::{Begun, Destination, Migration, MigrationError, destination};
+pub use migration::{Destination, Migration, MigrationError, MigrationStart, destination};
 pub use part::PartKey;
 pub use path::{InvalidPayloadPath, PayloadPath};
 pub use point::{DenseVector, InvalidPoint, Payload, Point, PointId, TextId, Vector, vector_le_bytes};
 pub use position::{ChainHash, Head, InvalidTimestamp, LogId, Seq, Timestamp};
 pub use record::{Actor, Draft, Idempotency, Record, Via};
-pub use recovery::{Cut, Recovered, UnverifiedLog, copy_acknowledged, initialize};
+pub use recovery::{Recovered, RemovedTail, UnverifiedLog, copy_acknowledged, initialize};
 pub use tenant_id::{InvalidTenantId, TenantId};
 pub use tenant_log::{Commit, CommitTimes, LogReader, StoredRecord, TenantLog};
 pub use verifier::Verifier;

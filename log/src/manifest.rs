@@ -59,7 +59,7 @@ impl Manifest {
         let refused = |path: PathBuf, reason: String| Err(Error::Manifest { path, reason });
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(source) if StorageFailure::of(&source).is_want() => {
+            Err(source) if StorageFailure::of(&source).is_unavailable() => {
                 return Err(Error::File { doing: "read", path, source });
             }
             Err(source) => return refused(path, source.to_string()),

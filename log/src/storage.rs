@@ -57,7 +57,7 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
 
     /// Leaves a mark for the next opening that a write or sync has failed: data after the head may be readable without being
     /// durable. Best effort, as this may fail too.
-    fn condemn(&self);
+    fn mark_poisoned(&self);
 }
 
 /// A call to the storage failed.
@@ -129,7 +129,7 @@ impl StorageFailure {
     }
 
     /// Whether the storage is unavailable, which says nothing about the stored data.
-    pub fn is_want(self) -> bool {
+    pub fn is_unavailable(self) -> bool {
         match self {
             Self::Broken | Self::Full => true,
             Self::Corrupt | Self::Absent => false,

@@ -106,7 +106,7 @@ impl TenantLog {
 
     /// Makes `reader`, of an earlier opening of the log, read from this one.
     #[must_use]
-    pub fn read_by(mut self, reader: &LogReader) -> Self {
+    pub fn with_reader(mut self, reader: &LogReader) -> Self {
         debug_assert_eq!(self.log_id(), reader.log_id(), "a reader of another log");
         let storage = self.shared.storage.lock().unwrap_or_else(PoisonError::into_inner).take();
         *reader.shared.durable.lock().unwrap_or_else(PoisonError::into_inner) = self.head;
@@ -219,7 +219,7 @@ impl Commit<'_> {
         match write(storage.as_ref(), &self.sealed, self.head, slot) {
             Ok(times) => self.log.last_commit = times,
             Err(cause) => {
-                storage.condemn();
+                storage.mark_poisoned();
                 self.log.poison = Some(cause.clone());
                 return Err(cause.into());
             }

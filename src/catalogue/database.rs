@@ -88,7 +88,7 @@ impl Database {
     /// That it cannot be opened for another reason.
     pub(super) fn open(self: &Arc<Self>) -> Result<(), Arc<CatalogueError>> {
         let outcome = self.attempt();
-        let wants = matches!(&outcome, Err(error) if error.is_want());
+        let wants = matches!(&outcome, Err(error) if error.is_unavailable());
         let (state, outcome) = match outcome {
             Ok(trees) => (State::Open(Arc::new(trees)), Ok(())),
             Err(error) => {
@@ -138,7 +138,7 @@ impl Database {
         let (_, tree) = trees.0.iter().find(|(name, _)| *name == tree).ok_or(CatalogueError::NoSuchTree)?;
         let done = guarded(|| call(tree));
         if let Err(error) = &done
-            && error.is_want()
+            && error.is_unavailable()
         {
             self.lost(&trees, error);
         }
@@ -182,7 +182,7 @@ impl Database {
                 let Some(database) = database.upgrade() else { return };
                 let outcome = database.attempt();
                 let state = match outcome {
-                    Err(error) if error.is_want() => continue,
+                    Err(error) if error.is_unavailable() => continue,
                     Err(error) => State::Failed(Arc::new(error)),
                     Ok(trees) => {
                         info!(database = database.name, "the node's notes are open again");
@@ -226,7 +226,7 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, CatalogueError>) -> Result<T, Cat
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("unknown");
         let reason = format!("sled panicked: {message}");
-        Err(if StorageFailure::of_panic(message).is_want() {
+        Err(if StorageFailure::of_panic(message).is_unavailable() {
             CatalogueError::Wanting(reason)
         } else {
             CatalogueError::Damaged(reason)
@@ -239,7 +239,7 @@ fn open_or_begin_anew(node: &Path, folder: &str) -> Result<sled::Db, CatalogueEr
     let path = node.join(folder);
     // A lock that is held says nothing of what is in it.
     open_when_free(LOCK_PATIENCE, || open(&path)).or_else(|error| {
-        if error.is_want() {
+        if error.is_unavailable() {
             return Err(error);
         }
         let reason = error.to_string();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{error, warn};
-use vectorizer_log::{Event, LogId, LogReader, ParkedLine, Seq, TenantId, Timestamp};
+use vectorizer_log::{Event, LogId, LogReader, RejectedLine, Seq, TenantId, Timestamp};
 use vectorizer_replay::{Billing, OpenWindow};
 
 use super::noted_bill::{Delivered, DeliveredWindow, NotedBill};
@@ -44,7 +44,7 @@ struct Books {
     billing: Billing,
     delivered: Delivered,
     /// Those that the log does not have yet.
-    parked: Vec<ParkedLine>,
+    parked: Vec<RejectedLine>,
     /// When the oldest of what is not delivered was closed, as far as that is known.
     behind_since: Option<Timestamp>,
     asleep: bool,
@@ -452,7 +452,7 @@ impl TenantAccount {
         &self,
         seq: Seq,
         window: Option<DeliveredWindow>,
-        parked: Vec<ParkedLine>,
+        parked: Vec<RejectedLine>,
         closed_at: Timestamp,
     ) {
         let mut books = self.books();

@@ -1,7 +1,7 @@
 //! Where a tenant's bill stands, as it is noted down.
 
 use serde::{Deserialize, Serialize};
-use vectorizer_log::{LogId, MeterTotal, ParkedLine, Seq, Timestamp};
+use vectorizer_log::{LogId, MeterTotal, RejectedLine, Seq, Timestamp};
 use vectorizer_replay::{Billing, OpenWindow};
 
 use crate::hivehub::rfc3339;
@@ -23,7 +23,7 @@ pub struct NotedBill {
     pub delivered_window: Option<DeliveredWindow>,
     /// What of it was rejected and is not in the log yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parked: Vec<ParkedLine>,
+    pub parked: Vec<RejectedLine>,
     /// When the oldest of the rest was closed, as far as that is known.
     #[serde(with = "rfc3339")]
     pub behind_since: Option<Timestamp>,

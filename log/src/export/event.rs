@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::ExportDetail;
-use super::whole::Whole;
-use crate::billing::{JournalPosition, ObservedOperation, ParkedLine};
+use super::safe_integer::SafeInteger;
+use crate::billing::{JournalPosition, ObservedOperation, RejectedLine};
 use crate::document::{Document, Text};
 use crate::event::{CollectionId, Dimension, Event, IndexParameters, Metric, VectorParameters};
 use crate::language::Language;
@@ -68,12 +68,12 @@ pub(super) enum EventLine<'a> {
     BillingCorrected {
         corrects: Seq,
         meter: Meter,
-        by: Whole<i128>,
+        by: SafeInteger<i128>,
         reason: &'a str,
     },
     BillingAcknowledged {
         through: Seq,
-        parked: &'a [ParkedLine],
+        parked: &'a [RejectedLine],
     },
     TextCollectionCreated {
         name: &'a str,
@@ -99,7 +99,7 @@ pub(super) enum EventLine<'a> {
 #[derive(Serialize)]
 pub(super) struct TotalLine {
     meter: Meter,
-    value: Whole<u128>,
+    value: SafeInteger<u128>,
 }
 
 #[derive(Serialize)]
@@ -170,7 +170,7 @@ impl<'a> EventLine<'a> {
                 totals: totals.iter().map(TotalLine::of).collect(),
             },
             Event::BillingCorrected { corrects, meter, by, reason } => {
-                Self::BillingCorrected { corrects: *corrects, meter: *meter, by: Whole(*by), reason }
+                Self::BillingCorrected { corrects: *corrects, meter: *meter, by: SafeInteger(*by), reason }
             }
             Event::BillingAcknowledged { through, parked } => {
                 Self::BillingAcknowledged { through: *through, parked }
@@ -200,7 +200,7 @@ impl<'a> EventLine<'a> {
 
 impl TotalLine {
     fn of(total: &MeterTotal) -> Self {
-        Self { meter: total.meter, value: Whole(total.value) }
+        Self { meter: total.meter, value: SafeInteger(total.value) }
     }
 }
 

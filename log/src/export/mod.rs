@@ -9,16 +9,16 @@
 mod csv;
 mod event;
 mod range;
+mod safe_integer;
 #[cfg(test)]
 mod tests;
-mod whole;
 
 use serde::{Deserialize, Serialize};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-pub use self::range::{ExportPlace, ExportRange};
+pub use self::range::{ExportRange, RangePosition};
 
 use self::event::EventLine;
 use crate::position::{LogId, Seq};

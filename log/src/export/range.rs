@@ -18,29 +18,29 @@ pub struct ExportRange {
 /// The position of a record relative to a range. Numbers and times never run backwards, so all records after one that is
 /// after the range are after it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExportPlace {
+pub enum RangePosition {
     /// Before the range: later records may be in it.
     Before,
     /// In the range.
     Within,
     /// After the range: no later record is in it.
-    Behind,
+    After,
 }
 
 impl ExportRange {
     /// The position of a record with this number and time.
-    pub fn place(&self, seq: Seq, at: Timestamp) -> ExportPlace {
+    pub fn place(&self, seq: Seq, at: Timestamp) -> RangePosition {
         let ends_before = |from: Seq, moment: Timestamp| {
             self.to.is_some_and(|to| to < from) || self.until.is_some_and(|until| until <= moment)
         };
         // A range whose end is before its beginning is empty.
         let begins = (self.from.unwrap_or(seq).max(seq), self.since.unwrap_or(at).max(at));
         if ends_before(begins.0, begins.1) {
-            ExportPlace::Behind
+            RangePosition::After
         } else if begins == (seq, at) {
-            ExportPlace::Within
+            RangePosition::Within
         } else {
-            ExportPlace::Before
+            RangePosition::Before
         }
     }
 }

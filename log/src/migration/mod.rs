@@ -57,7 +57,7 @@ pub struct Migration {
 
 /// The result of beginning a migration.
 #[derive(Debug)]
-pub enum Begun {
+pub enum MigrationStart {
     /// There is work to do.
     Migration(Box<Migration>),
     /// An earlier run has completed it.
@@ -71,7 +71,7 @@ impl Migration {
         source: &TenantId,
         data: &Path,
         tenant: &TenantId,
-    ) -> Result<Begun, MigrationError> {
+    ) -> Result<MigrationStart, MigrationError> {
         let from = from.canonicalize().map_err(|_| MigrationError::NoSource(from.to_owned()))?;
         create_private_folder(&data.join("_node")).map_err(failed("create", &data.join("_node")))?;
         let data = data.canonicalize().map_err(failed("find", data))?;
@@ -140,7 +140,7 @@ impl Migration {
                 migration.write_progress()?;
             }
         }
-        Ok(Begun::Migration(Box::new(migration)))
+        Ok(MigrationStart::Migration(Box::new(migration)))
     }
 
     /// The log. It keeps its id.
@@ -203,7 +203,7 @@ impl Migration {
     }
 
     /// Discards an invalid copy: the next run makes a new one.
-    pub fn give_up_copy(&mut self) -> Result<(), MigrationError> {
+    pub fn discard_copy(&mut self) -> Result<(), MigrationError> {
         self.erase_copy()?;
         self.progress.step = Step::Copying;
         self.write_progress()
@@ -277,7 +277,7 @@ fn ended_before(
     data: &Path,
     place: &TenantFolder,
     tenant: &TenantId,
-) -> Result<Begun, MigrationError> {
+) -> Result<MigrationStart, MigrationError> {
     let Some(to) = destinations(from)?.into_iter().find(|it| it.source == *source) else {
         return Err(MigrationError::NoSource(from.to_owned()));
     };
@@ -285,7 +285,7 @@ fn ended_before(
         return Err(MigrationError::MigratedElsewhere { from: from.to_owned(), to });
     }
     Progress::remove(&data.join(MIGRATING), tenant)?;
-    Ok(Begun::Done(to))
+    Ok(MigrationStart::Done(to))
 }
 
 /// The acknowledged head of a log that is not open.

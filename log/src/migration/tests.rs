@@ -32,14 +32,14 @@ impl Stage {
         stage
     }
 
-    fn begin(&self) -> Result<Begun, MigrationError> {
+    fn begin(&self) -> Result<MigrationStart, MigrationError> {
         Migration::begin(&self.from, &default(), &self.data, &acme())
     }
 
     fn migration(&self) -> Box<Migration> {
         match self.begin().unwrap() {
-            Begun::Migration(migration) => migration,
-            Begun::Done(_) => panic!("it is done"),
+            MigrationStart::Migration(migration) => migration,
+            MigrationStart::Done(_) => panic!("it is done"),
         }
     }
 
@@ -97,7 +97,7 @@ fn whatever_step_it_breaks_off_at_beginning_again_ends_it() {
         assert!(!stage.source().exists() && !stage.data.join(MIGRATING).exists());
         assert!(stage.from.join(MIGRATED).join(log_id.to_string()).join("log").is_dir());
         // Again, with nothing left to do.
-        assert!(matches!(stage.begin().unwrap(), Begun::Done(to) if to.tenant == acme()));
+        assert!(matches!(stage.begin().unwrap(), MigrationStart::Done(to) if to.tenant == acme()));
         let other = Migration::begin(&stage.from, &default(), &stage.data, &"globex".parse().unwrap());
         assert!(matches!(other, Err(MigrationError::MigratedElsewhere { .. })));
     }
@@ -119,7 +119,7 @@ fn a_crash_between_the_last_moves_leaves_nothing_undone() {
     // The source is moved, but the progress still exists.
     fs::create_dir_all(stage.data.join(MIGRATING)).unwrap();
     fs::write(stage.data.join("_migrating/acme.json"), &note).unwrap();
-    assert!(matches!(stage.begin().unwrap(), Begun::Done(_)));
+    assert!(matches!(stage.begin().unwrap(), MigrationStart::Done(_)));
     assert!(!stage.data.join(MIGRATING).exists());
 }
 

@@ -45,7 +45,7 @@ struct State {
     head: Vec<u8>,
     durable_head: Vec<u8>,
     faults: Vec<Fault>,
-    condemned: bool,
+    poisoned: bool,
 }
 
 impl MemoryStorage {
@@ -67,8 +67,8 @@ impl MemoryStorage {
     }
 
     /// Whether a failed write or sync was reported to it.
-    pub fn is_condemned(&self) -> bool {
-        self.state().condemned
+    pub fn is_poisoned(&self) -> bool {
+        self.state().poisoned
     }
 
     /// The state after the end of the process: of the calls since the last sync, the first `kept` survive; the head survives
@@ -210,7 +210,7 @@ impl Storage for Arc<MemoryStorage> {
         Ok(())
     }
 
-    fn condemn(&self) {
-        self.state().condemned = true;
+    fn mark_poisoned(&self) {
+        self.state().poisoned = true;
     }
 }

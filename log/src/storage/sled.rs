@@ -38,7 +38,7 @@ const SLICE_ENTRIES: usize = 512;
 const CACHE_BYTES: u64 = 4 << 20;
 
 /// How long to wait for the lock of a log that was just closed.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// How often to try: the release of a lock is not signalled.
 const LOCK_POLL: Duration = Duration::from_millis(2);
 /// Part of sled's message if the lock of a database is held.
@@ -59,7 +59,7 @@ pub struct SledStorage {
     /// `log/db` again, for `fdatasync`.
     data: File,
     head: File,
-    condemned: PathBuf,
+    poison_mark: PathBuf,
     segment_bytes: usize,
     /// Bytes given to sled since the last sync.
     pub(super) unsynced_bytes: AtomicUsize,
@@ -73,7 +73,7 @@ pub(crate) struct SledPaths {
     /// The head file.
     pub(crate) head: PathBuf,
     /// The mark of a failed write.
-    pub(crate) condemned: PathBuf,
+    pub(crate) poison_mark: PathBuf,
 }
 
 impl SledPaths {
@@ -142,8 +142,8 @@ impl SledStorage {
         segment_bytes: usize,
     ) -> Result<Self, StorageError> {
         let data = File::open(paths.data()).map_err(|error| StorageError::of_file("open the log", &error))?;
-        let condemned = paths.condemned.clone();
-        Ok(Self { db: Some(db), data, head, condemned, segment_bytes, unsynced_bytes: AtomicUsize::new(0) })
+        let poison_mark = paths.poison_mark.clone();
+        Ok(Self { db: Some(db), data, head, poison_mark, segment_bytes, unsynced_bytes: AtomicUsize::new(0) })
     }
 }
 
@@ -246,10 +246,10 @@ impl Storage for SledStorage {
         self.head.sync_data().map_err(|error| StorageError::of_file("sync the head", &error))
     }
 
-    fn condemn(&self) {
+    fn mark_poisoned(&self) {
         // Best effort, as documented: if this fails too, the log is closed anyway, and only a restart before the disk
         // recovers would miss it.
-        let _ = File::create(&self.condemned).and_then(|mark| mark.sync_all());
+        let _ = File::create(&self.poison_mark).and_then(|mark| mark.sync_all());
     }
 }
 
@@ -348,7 +348,7 @@ impl Storage for SledCopy {
         Err(read_only())
     }
 
-    fn condemn(&self) {}
+    fn mark_poisoned(&self) {}
 }
 
 /// Opens a sled database by `open`, and retries for up to `patience` while its lock is held: a thread of sled may still hold
@@ -378,7 +378,7 @@ fn open_sled(path: &Path, segment_bytes: usize) -> Result<sled::Db, StorageError
             .flush_every_ms(None)
             .open()
     };
-    open_when_free(LOCK_PATIENCE, || guarded("open the log", open))
+    open_when_free(LOCK_WAIT, || guarded("open the log", open))
 }
 
 /// Calls sled and turns a panic into an error.

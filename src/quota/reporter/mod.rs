@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
-use vectorizer_log::{Event, ParkedLine, Seq, TenantId, Timestamp};
+use vectorizer_log::{Event, RejectedLine, Seq, TenantId, Timestamp};
 
 pub(super) use self::lines::{Found, closed_at};
 pub(super) use self::outbox::Outbox;
@@ -107,7 +107,7 @@ impl LeftAlone {
 struct Taken {
     receipts: usize,
     /// Of the close that is under way.
-    parked: Vec<ParkedLine>,
+    parked: Vec<RejectedLine>,
     /// Accounts of which no more can be taken in.
     held: BTreeSet<usize>,
 }
@@ -333,7 +333,7 @@ impl Reporter {
             Open::Known(UsageOutcome::Rejected) => {
                 let reason = Event::reason(receipt.reason.as_deref().unwrap_or("no reason was given"));
                 warn!(tenant = %account.tenant(), id = %sent.id, reason, "HiveHub rejects a line of the bill");
-                taken.parked.push(ParkedLine { seq: sent.id.through, meter: sent.id.meter, reason });
+                taken.parked.push(RejectedLine { seq: sent.id.through, meter: sent.id.meter, reason });
             }
             Open::Unknown(_) => {
                 // Whether it was entered is open: it is sent again, and what follows it waits.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use uuid::Uuid;
 use vectorizer_log::{
-    ChainHash, Event, JournalPosition, LogId, Meter, MeterTotal, ParkedLine, Record, Seq, Timestamp,
+    ChainHash, Event, JournalPosition, LogId, Meter, MeterTotal, Record, RejectedLine, Seq, Timestamp,
 };
 use vectorizer_replay::{
     Applied, ApplyError, Bill, BillEntry, BilledTotal, BillingLine, Discrepancy, DiscrepancyKind,
@@ -208,7 +208,7 @@ fn corrections_add_to_what_was_closed_and_change_no_line() {
 
 #[test]
 fn a_rejected_line_is_on_the_bill_and_an_acknowledgement_of_the_future_is_seen() {
-    let parked = ParkedLine { seq: Seq::new(3), meter: Meter::StorageBytes, reason: "too late".to_owned() };
+    let parked = RejectedLine { seq: Seq::new(3), meter: Meter::StorageBytes, reason: "too late".to_owned() };
     let acknowledged = |seq, through, parked| {
         record(seq, seconds(40), Event::BillingAcknowledged { through: Seq::new(through), parked })
     };

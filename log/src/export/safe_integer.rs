@@ -6,9 +6,9 @@ use std::fmt::Display;
 use serde::{Serialize, Serializer};
 
 /// An integer that is written as a string if a double would round it.
-pub(super) struct Whole<N>(pub(super) N);
+pub(super) struct SafeInteger<N>(pub(super) N);
 
-impl<N: Copy + Display + TryInto<i64>> Serialize for Whole<N> {
+impl<N: Copy + Display + TryInto<i64>> Serialize for SafeInteger<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         const EXACT_MAX: i64 = 1 << 53;
         match self.0.try_into() {
