@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::damage::Damage;
+use crate::damage::{Damage, DamageKind};
+use crate::position::Seq;
 use crate::storage::{StorageError, StorageFailure};
 use crate::tenant_id::TenantId;
 
@@ -115,5 +116,15 @@ impl Error {
     /// Whether the stored data is wrong or missing, however often it is read.
     pub fn is_damage(&self) -> bool {
         self.failure().is_some_and(|failure| !failure.is_unavailable())
+    }
+}
+
+/// Treats a database that sled cannot open as damage of all its records.
+pub(crate) fn damage_if_corrupt(error: StorageError) -> Error {
+    match error {
+        StorageError { reason, kind: StorageFailure::Corrupt, .. } => {
+            Damage { seq: Seq::OLDEST, kind: DamageKind::Storage { reason } }.into()
+        }
+        error => error.into(),
     }
 }

@@ -123,7 +123,7 @@ pub enum Event {
         /// The last close or correction that it has received.
         through: Seq,
         /// The lines that it rejected since the previous acknowledgement.
-        parked: Vec<RejectedLine>,
+        rejected: Vec<RejectedLine>,
     },
     /// A collection whose points may have texts was created. The number of this record is its id.
     TextCollectionCreated {

@@ -19,17 +19,16 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::closed::{self, ClosedFile, ClosedLog};
-use crate::damage::{Damage, DamageKind};
 use crate::durable::{self, copy_tree, create_private_folder, remove_tree, sync_folder, sync_tree};
-use crate::error::Error;
+use crate::error::{Error, damage_if_corrupt};
 use crate::head;
 use crate::incarnation::Incarnation;
 use crate::manifest::Manifest;
-use crate::position::{Head, LogId, Seq};
+use crate::position::{Head, LogId};
 use crate::read_copy;
 use crate::record::Record;
 use crate::recovery::{UnverifiedLog, copy_acknowledged, initialize};
-use crate::storage::{SledCopy, SledPaths, SledStorage, StorageError, StorageFailure};
+use crate::storage::{SledCopy, SledPaths, SledStorage, StorageFailure};
 use crate::tenant_id::TenantId;
 use crate::tenant_log::StoredRecord;
 use crate::verify::{Verification, verify};
@@ -448,16 +447,6 @@ fn paths(tenant: &Path) -> SledPaths {
 
 fn open_storage(paths: &SledPaths, segment_bytes: usize) -> Result<SledStorage, Error> {
     SledStorage::open(paths, segment_bytes).map_err(damage_if_corrupt)
-}
-
-/// Treats a database that sled cannot open as damage of all its records.
-pub(crate) fn damage_if_corrupt(error: StorageError) -> Error {
-    match error {
-        StorageError { reason, kind: StorageFailure::Corrupt, .. } => {
-            Damage { seq: Seq::OLDEST, kind: DamageKind::Storage { reason } }.into()
-        }
-        error => error.into(),
-    }
 }
 
 /// Whether this is the name of an unfinished file: of a manifest, of a closed file (in earlier versions under a random

@@ -74,7 +74,7 @@ pub use billing::{JournalPosition, ObservedOperation, RejectedLine};
 pub use closed::{ClosedFile, ClosedLog};
 pub use damage::{Damage, DamageKind};
 pub use deleted::{DeletedTenants, Tombstone};
-pub use document::{Document, Text};
+pub use document::Document;
 pub use error::Error;
 pub use event::{
     CollectionId, CollectionName, Dimension, Event, IndexParameters, InvalidCollectionName, InvalidDimension,
@@ -89,7 +89,7 @@ pub use meter::{Meter, MeterTotal, billed_lines};
 pub use migration::{Destination, Migration, MigrationError, MigrationStart, destination};
 pub use part::PartKey;
 pub use path::{InvalidPayloadPath, PayloadPath};
-pub use point::{DenseVector, InvalidPoint, Payload, Point, PointId, TextId, Vector, vector_le_bytes};
+pub use point::{DenseVector, InvalidPoint, Payload, Point, PointId, Text, TextId, Vector, vector_le_bytes};
 pub use position::{ChainHash, Head, InvalidTimestamp, LogId, Seq, Timestamp};
 pub use record::{Actor, Draft, Idempotency, Record, Via};
 pub use recovery::{Recovered, RemovedTail, UnverifiedLog, copy_acknowledged, initialize};

@@ -7,8 +7,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::durable::copy_tree;
-use crate::error::Error;
-use crate::folder::damage_if_corrupt;
+use crate::error::{Error, damage_if_corrupt};
 use crate::head;
 use crate::position::{Head, LogId};
 use crate::record::Record;

@@ -110,7 +110,7 @@ pub(crate) fn one_of_each() -> Vec<Event> {
         },
         Event::BillingAcknowledged {
             through: Seq::new(9),
-            parked: vec![RejectedLine {
+            rejected: vec![RejectedLine {
                 seq: Seq::new(8),
                 meter: Meter::Requests,
                 reason: "the tenant is unknown".to_owned(),

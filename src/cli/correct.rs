@@ -182,7 +182,7 @@ fn read(
                 }
                 BillEntry::Line(_)
                 | BillEntry::Correction(_)
-                | BillEntry::Parked(_)
+                | BillEntry::Rejected(_)
                 | BillEntry::Discrepancy(_) => {}
             }
         }

@@ -443,7 +443,8 @@ impl TenantAccount {
         let books = self.books();
         let through = books.delivered.seq;
         let parked = books.parked.iter().filter(|line| line.seq <= through).cloned().collect();
-        (through > books.billing.acknowledged()).then_some(Event::BillingAcknowledged { through, parked })
+        (through > books.billing.acknowledged())
+            .then_some(Event::BillingAcknowledged { through, rejected: parked })
     }
 
     /// `HiveHub` has everything through `seq`, which was closed at `closed_at`, except for what it rejected;

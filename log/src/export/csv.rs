@@ -72,8 +72,8 @@ fn columns(record: &Record) -> (&'static str, Option<u64>, Option<u64>) {
         }
         Event::BillingClosed { .. } => ("billing_closed", None, None),
         Event::BillingCorrected { .. } => ("billing_corrected", None, None),
-        Event::BillingAcknowledged { parked, .. } => {
-            ("billing_acknowledged", None, Some(parked.len() as u64))
+        Event::BillingAcknowledged { rejected, .. } => {
+            ("billing_acknowledged", None, Some(rejected.len() as u64))
         }
     }
 }

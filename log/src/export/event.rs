@@ -8,10 +8,11 @@ use serde_json::value::RawValue;
 use super::ExportDetail;
 use super::safe_integer::SafeInteger;
 use crate::billing::{JournalPosition, ObservedOperation, RejectedLine};
-use crate::document::{Document, Text};
+use crate::document::Document;
 use crate::event::{CollectionId, Dimension, Event, IndexParameters, Metric, VectorParameters};
 use crate::language::Language;
 use crate::meter::{Meter, MeterTotal};
+use crate::point::Text;
 use crate::point::{Payload, Point, PointId, Vector, vector_le_bytes};
 use crate::position::Seq;
 
@@ -172,8 +173,8 @@ impl<'a> EventLine<'a> {
             Event::BillingCorrected { corrects, meter, by, reason } => {
                 Self::BillingCorrected { corrects: *corrects, meter: *meter, by: SafeInteger(*by), reason }
             }
-            Event::BillingAcknowledged { through, parked } => {
-                Self::BillingAcknowledged { through: *through, parked }
+            Event::BillingAcknowledged { through, rejected } => {
+                Self::BillingAcknowledged { through: *through, parked: rejected }
             }
             Event::TextCollectionCreated { name, vectors } => {
                 Self::TextCollectionCreated { name: name.as_str(), vectors: *vectors, language: None }

@@ -5,10 +5,11 @@ use uuid::Uuid;
 
 use super::*;
 use crate::billing::{JournalPosition, ObservedOperation, RejectedLine};
-use crate::document::{Document, Text};
+use crate::document::Document;
 use crate::event::{CollectionId, Event, IndexParameters, Metric};
 use crate::meter::{Meter, MeterTotal};
 use crate::path::PayloadPath;
+use crate::point::Text;
 use crate::point::{Payload, Point, PointId, Vector};
 use crate::position::{ChainHash, Timestamp};
 use crate::record::Record;
@@ -72,7 +73,7 @@ fn events() -> Vec<(Event, &'static str)> {
         (closed, "billing_closed,,k1,rest,\"r,1\","),
         (corrected, "billing_corrected,,k1,rest,\"r,1\","),
         (
-            Event::BillingAcknowledged { through: Seq::OLDEST, parked: vec![parked] },
+            Event::BillingAcknowledged { through: Seq::OLDEST, rejected: vec![parked] },
             "billing_acknowledged,,k1,rest,\"r,1\",1",
         ),
         (Event::IndexDeclared { collection, path: path.clone() }, "index_declared,1,k1,rest,\"r,1\","),

@@ -14,6 +14,7 @@
 mod destination;
 mod error;
 mod files;
+mod migrated;
 mod progress;
 
 use std::fs::{self, File, TryLockError};
@@ -21,11 +22,12 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-pub use self::destination::{Destination, destination};
-use self::destination::{MIGRATED, destinations};
+pub use self::destination::Destination;
 pub use self::error::MigrationError;
 use self::error::failed;
 use self::files::CopiedFiles;
+pub use self::migrated::destination;
+use self::migrated::{MIGRATED, destinations};
 use self::progress::{Progress, Step};
 use crate::damage::{Damage, DamageKind};
 use crate::deleted::DeletedTenants;
@@ -239,7 +241,7 @@ impl Migration {
             tenant: self.tenant.clone(),
             data: self.data.clone(),
         };
-        destination.write(&retired.with_extension("json"))?;
+        migrated::write(&destination, &retired.with_extension("json"))?;
         durable::rename(self.source.path(), &retired).map_err(failed("move aside", self.source.path()))?;
         Progress::remove(&self.data.join(MIGRATING), &self.tenant)?;
         Ok(destination)

@@ -12,7 +12,7 @@ pub enum BillEntry {
     /// A line of such a window was corrected.
     Correction(BillingCorrection),
     /// `HiveHub` has rejected a line.
-    Parked(RejectedLine),
+    Rejected(RejectedLine),
     /// The log says something else of its bill than its records come to.
     Discrepancy(Discrepancy),
 }

@@ -49,7 +49,7 @@ pub(super) fn begin(history: &mut History) -> Result<bool, Error> {
         park(corrected.seq, meter);
     }
     let through = billing.last_entry();
-    commit.stage(own(Event::BillingAcknowledged { through, parked }), at)?;
+    commit.stage(own(Event::BillingAcknowledged { through, rejected: parked }), at)?;
     for record in commit.commit()? {
         // They say what they were made from.
         if history.projection.apply(&record).is_err() {

@@ -88,7 +88,7 @@ pub(crate) fn billing_event(
                 meter: Meter::Searches,
                 reason: "the tenant is unknown".to_owned(),
             }];
-            Event::BillingAcknowledged { through: seq, parked }
+            Event::BillingAcknowledged { through: seq, rejected: parked }
         }
     })
 }
