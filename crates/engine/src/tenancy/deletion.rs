@@ -521,7 +521,7 @@ impl Tenancy {
         let bound = tokio::task::spawn_blocking(move || folder.incarnation()).await;
         // That it cannot be read for now does not say that it is not a later one's.
         let bound = match bound {
-            Ok(Err(error)) if error.is_want() => return Err(DeletionError::Log(error)),
+            Ok(Err(error)) if error.is_unavailable() => return Err(DeletionError::Log(error)),
             bound => bound,
         };
         let is_a_later_ones = |bound: Incarnation| ended.is_some_and(|ended| bound > ended);

@@ -273,7 +273,7 @@ fn open_beside_the_node_store(
     if let Some(parent) = data.canonicalize()?.parent() {
         File::open(parent)?.sync_all()?;
     }
-    TenantFolder::erase_unfinished(data)?;
+    TenantFolder::remove_unfinished(data)?;
     let deleted = DeletedTenants::open(data).map_err(io::Error::other)?;
     let billed = billed.map(|interval| {
         let metering = Metering::open(node)?;
