@@ -92,7 +92,7 @@ impl Default for Uses {
 pub(super) struct InUse(Arc<Awake>);
 
 impl InUse {
-    /// IMPORTANT: made while the tenant's bed is locked, as forgetting it is decided there.
+    /// IMPORTANT: made while the tenant's slot is locked, as forgetting it is decided there.
     pub(super) fn new(awake: &Arc<Awake>) -> Self {
         awake.uses.count.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(awake))
