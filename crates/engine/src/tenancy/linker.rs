@@ -4,7 +4,7 @@
 //! It also keeps the graphs on disk, so that a tenant that wakes need not link everything again.
 //!
 //! Searches compare what is not linked yet one by one. So that this does not take ever longer, upserts
-//! wait beyond a bound (see `pace`).
+//! wait beyond a bound (see `backpressure`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use vectorizer_index::{Collection, Interrupted, Removed};
 use vectorizer_log::{CollectionId, Head};
 use vectorizer_replay::Projection;
 
-use super::background::{Background, Weight};
+use super::backpressure::Linking;
 use super::graph_files::GraphFiles;
 use super::linking_task::{Done, Task, Work};
-use super::pace::Linking;
+use super::nice_pool::{NicePool, NiceValue};
 use super::shared_state::SharedState;
 use super::unread_graphs::UnreadGraphs;
 
@@ -50,7 +50,7 @@ pub(super) struct Linker {
     pub(super) unread: UnreadGraphs,
     /// Told of every step, and of the end of all steps.
     pub(super) linked: watch::Sender<Linking>,
-    pub(super) turns: Turns,
+    pub(super) turns: LinkThreads,
     pub(super) stop: CancellationToken,
     /// Cancelled when the state can be trusted no more.
     pub(super) failed: CancellationToken,
@@ -58,25 +58,25 @@ pub(super) struct Linker {
 
 /// What all tenants' linkers share: each does its work in turn with the others.
 #[derive(Clone, Debug)]
-pub(super) struct Turns {
+pub(super) struct LinkThreads {
     linking: Arc<Semaphore>,
     /// For what takes longer than a turn, indexing among it: nobody's links wait for it.
     upkeep: Arc<Semaphore>,
     /// For graphs that were kept: what there is of one is linked when it was read.
     reading: Arc<Semaphore>,
-    background: Background,
+    background: NicePool,
     /// How many of the next turns are to panic.
     #[cfg(test)]
     pub(super) panics: Arc<std::sync::atomic::AtomicUsize>,
 }
 
-impl Default for Turns {
+impl Default for LinkThreads {
     fn default() -> Self {
         Self {
             linking: Arc::new(Semaphore::new(LINKING_MAX)),
             upkeep: Arc::new(Semaphore::new(UPKEEP_MAX)),
             reading: Arc::new(Semaphore::new(READ_MAX)),
-            background: Background::new(LINKING_MAX + UPKEEP_MAX + READ_MAX, Weight::Tenth),
+            background: NicePool::new(LINKING_MAX + UPKEEP_MAX + READ_MAX, NiceValue::Ten),
             #[cfg(test)]
             panics: Arc::default(),
         }
@@ -84,7 +84,7 @@ impl Default for Turns {
 }
 
 #[cfg(test)]
-impl Turns {
+impl LinkThreads {
     /// Nothing is linked until this is dropped.
     pub(super) fn hold_linking(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.linking).try_acquire_owned().unwrap()

@@ -13,13 +13,13 @@ use vectorizer_metrics::Metrics;
 use vectorizer_replay::{Applied, Outcome};
 use vectorizer_scheduling::run_blocking;
 
-use super::books::{Along, Books, Purpose};
-use super::command::{Command, Committed, Refusal};
+use super::billing_recorder::{BillingRecorder, CommitExtras, CommitKind};
+use super::command::{Command, Committed, WriteError};
 use super::decision::{Decision, decide};
-use super::door::Door;
 use super::failure::{Failed, Failure};
 use super::group::Group;
-use super::place::Place;
+use super::log_handle::LogHandle;
+use super::log_opener::LogOpener;
 use super::shared_state::SharedState;
 use crate::audit::TenantDenials;
 
@@ -38,7 +38,7 @@ const HEAD_LAG_MAX: Duration = Duration::from_secs(1);
 
 /// What a command is told. If it is told nothing (its sender is dropped), the writer has failed, and
 /// whether the command was done is open.
-pub(super) type Answer = Result<Committed, Refusal>;
+pub(super) type Answer = Result<Committed, WriteError>;
 
 /// A command on its way, and where its answer goes.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub(super) struct Writer {
     /// `None` while it is closed.
     log: Option<TenantLog>,
     /// Where it is opened again; without one it is never closed before the end.
-    place: Option<Place>,
+    place: Option<LogOpener>,
     tenant_limits: Arc<TenantLimits>,
     pub(super) state: Arc<SharedState>,
     published: watch::Sender<Head>,
@@ -63,7 +63,7 @@ pub(super) struct Writer {
     /// Refused requests, which go along.
     denials: Arc<TenantDenials>,
     /// The bill, if there is one.
-    books: Option<Books>,
+    books: Option<BillingRecorder>,
     metrics: Metrics,
 }
 
@@ -78,14 +78,14 @@ enum Task {
     Close,
 }
 
-async fn wanted(door: Option<&Door>) {
+async fn wanted(door: Option<&LogHandle>) {
     match door {
         Some(door) => door.wanted().await,
         None => std::future::pending().await,
     }
 }
 
-async fn to_close(door: Option<&Door>) {
+async fn to_close(door: Option<&LogHandle>) {
     match door {
         Some(door) => door.to_close().await,
         None => std::future::pending().await,
@@ -121,13 +121,13 @@ impl Writer {
 
     /// The same writer, which opens and closes its log where that is.
     #[must_use]
-    pub(super) fn at(self, place: Place) -> Self {
+    pub(super) fn at(self, place: LogOpener) -> Self {
         Self { place: Some(place), ..self }
     }
 
     /// The same writer, keeping the tenant's bill too.
     #[must_use]
-    pub(super) fn keeping(self, books: Option<Books>) -> Self {
+    pub(super) fn keeping(self, books: Option<BillingRecorder>) -> Self {
         Self { books, ..self }
     }
 
@@ -138,7 +138,7 @@ impl Writer {
 
     /// Ready when the window of the bill may be over.
     fn window(&self) -> impl Future<Output = ()> + use<> {
-        let look_at = self.books.as_ref().map(Books::look_at);
+        let look_at = self.books.as_ref().map(BillingRecorder::look_at);
         async move {
             match look_at {
                 Some(look_at) => tokio::time::sleep_until(look_at).await,
@@ -217,7 +217,7 @@ impl Writer {
             return;
         }
         self.denials.end();
-        let last = if deleted { Purpose::Deletion } else { Purpose::End };
+        let last = if deleted { CommitKind::Deletion } else { CommitKind::End };
         if self.commit_group(&mut Vec::new(), last).is_err() {
             return;
         }
@@ -252,7 +252,7 @@ impl Writer {
         }
         // By itself: a close says what everything in front of it comes to, which is known once that is applied.
         if is_over {
-            self.commit_group(&mut Vec::new(), Purpose::Window)?;
+            self.commit_group(&mut Vec::new(), CommitKind::Window)?;
             let state = self.state.read();
             if let Some(books) = &mut self.books {
                 books.looked(state.projection.billing());
@@ -262,7 +262,7 @@ impl Writer {
             self.place.iter().for_each(|place| place.door.used());
         }
         if !idle || self.denials.are_due() {
-            self.commit_group(&mut waiting, Purpose::Commands)?;
+            self.commit_group(&mut waiting, CommitKind::Commands)?;
         }
         if idle || self.head_synced.elapsed() >= HEAD_LAG_MAX {
             if let Some(log) = &mut self.log {
@@ -307,7 +307,7 @@ impl Writer {
             return Ok(());
         }
         self.denials.end();
-        self.commit_group(&mut Vec::new(), Purpose::End)?;
+        self.commit_group(&mut Vec::new(), CommitKind::End)?;
         self.close()
     }
 
@@ -328,7 +328,7 @@ impl Writer {
 
     /// Whether something waits for the log that nobody asks for.
     fn has_something_to_take(&self) -> bool {
-        !self.denials.is_empty() || self.books.as_ref().is_some_and(Books::has_something_to_take)
+        !self.denials.is_empty() || self.books.as_ref().is_some_and(BillingRecorder::has_something_to_take)
     }
 
     /// Commits as many of the first `waiting` commands as can share a commit, answers them, and leaves
@@ -337,7 +337,7 @@ impl Writer {
     /// IMPORTANT, the order: decide against the state, append and sync, apply, publish, answer.
     /// Nobody is told of a write, or of anything that follows from it, before it is durable and
     /// visible.
-    fn commit_group(&mut self, waiting: &mut Vec<Queued>, purpose: Purpose) -> Result<(), Failed> {
+    fn commit_group(&mut self, waiting: &mut Vec<Queued>, purpose: CommitKind) -> Result<(), Failed> {
         let now = Timestamp::now();
         let log = self.log.as_mut().ok_or(Failed)?;
         let mut commit = log.begin().map_err(|error| self.failure.by_log(&error))?;
@@ -397,7 +397,7 @@ impl Writer {
                     .stage(&mut commit, &state.projection, purpose, now)
                     .map_err(|error| self.failure.by_log(&error))?
             }
-            None => Along::default(),
+            None => CommitExtras::default(),
         };
         // Nobody waits for the writer's own.
         staged.resize_with(commit.staged().count(), || None);
@@ -462,14 +462,14 @@ fn stage<'commit>(
     tracker: &mut StorageTracker<'_>,
     draft: Draft,
     now: Timestamp,
-) -> Result<&'commit Record, Refusal> {
-    let admitted = tracker.admit(&draft.event, commit.staged()).map_err(Refusal::QuotaExceeded)?;
+) -> Result<&'commit Record, WriteError> {
+    let admitted = tracker.admit(&draft.event, commit.staged()).map_err(WriteError::QuotaExceeded)?;
     let bytes_max = tracker.log_bytes_max(&draft.event);
     let record = commit.stage_within(draft, now, bytes_max).map_err(|error| {
         if let Error::LogFull { bytes, more, bytes_max } = error {
-            Refusal::QuotaExceeded(QuotaExceeded::of_the_log(bytes_max, bytes, more))
+            WriteError::QuotaExceeded(QuotaExceeded::of_the_log(bytes_max, bytes, more))
         } else {
-            Refusal::TooLarge
+            WriteError::TooLarge
         }
     })?;
     tracker.staged(admitted);
