@@ -35,7 +35,7 @@ pub struct Write<C> {
     pub room: HeldPermits,
 }
 
-/// HeldPermits, of the node's and of its tenant's share, that what came in takes up until it is done, also when
+/// Permits, of the node's and of its tenant's share, that what came in takes up until it is done, also when
 /// nobody waits for it any more.
 #[derive(Debug, Default)]
 pub struct HeldPermits {

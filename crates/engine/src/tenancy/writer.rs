@@ -7,20 +7,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 use vectorizer_index::{Collection, Removed};
-use vectorizer_limits::{QuotaExceeded, StorageTracker, TenantLimits};
+use vectorizer_limits::{Limits, QuotaExceeded, StorageTracker, TenantLimits};
 use vectorizer_log::{Actor, Commit, Draft, Error, Event, Head, Record, TenantLog, Timestamp, Via};
 use vectorizer_metrics::Metrics;
-use vectorizer_replay::{Applied, Outcome};
+use vectorizer_replay::{Applied, Billing, Outcome};
 use vectorizer_scheduling::run_blocking;
 
 use super::billing_recorder::{BillingRecorder, CommitExtras, CommitKind};
-use super::command::{Command, Committed, WriteError};
+use super::command::{Command, Committed, HeldPermits, WriteError};
 use super::decision::{Decision, decide};
 use super::failure::{Failed, Failure};
 use super::group::Group;
 use super::log_handle::LogHandle;
 use super::log_opener::LogOpener;
-use super::shared_state::SharedState;
+use super::shared_state::{SharedState, State};
 use crate::audit::TenantDenials;
 
 /// How many commands may wait for one tenant's writer.
@@ -334,110 +334,50 @@ impl Writer {
     /// Commits as many of the first `waiting` commands as can share a commit, answers them, and leaves
     /// the others.
     ///
-    /// IMPORTANT, the order: decide against the state, append and sync, apply, publish, answer.
-    /// Nobody is told of a write, or of anything that follows from it, before it is durable and
-    /// visible.
-    fn commit_group(&mut self, waiting: &mut Vec<Queued>, purpose: CommitKind) -> Result<(), Failed> {
+    /// IMPORTANT, the order: decide against the state, append and sync, apply, publish, answer. No caller learns of a
+    /// write, or of anything that follows from it, before it is durable and visible.
+    fn commit_group(&mut self, waiting: &mut Vec<Queued>, kind: CommitKind) -> Result<(), Failed> {
         let now = Timestamp::now();
         let log = self.log.as_mut().ok_or(Failed)?;
         let mut commit = log.begin().map_err(|error| self.failure.by_log(&error))?;
-        let mut group = Group::default();
-        let (mut bytes, mut vectors) = (0, 0);
-        let mut staged = Vec::new();
-        let mut answered = Vec::new();
-        // Given back when the commit is done with what came in them.
-        let mut rooms = Vec::new();
-        {
-            let state = self.state.read();
-            let mut tracker = StorageTracker::new(self.tenant_limits.current(), &state.projection);
-            let mut commands = std::mem::take(waiting).into_iter();
-            for queued in commands.by_ref() {
-                let write = &queued.command.write;
-                let collection = state.projection.index().collection(&write.collection).map(Collection::id);
-                let is_full = bytes >= GROUP_BYTES_MAX || vectors >= GROUP_VECTORS_MAX;
-                if is_full || group.influences(write, collection) {
-                    waiting.push(queued);
-                    break;
-                }
-                let Queued { command: Command { actor, request_id, mut write }, answer } = queued;
-                rooms.push(std::mem::take(&mut write.room));
-                let name = write.collection.clone();
-                bytes += write.change.bytes();
-                vectors += write.change.vectors();
-                let idempotency = write.idempotency.clone();
-                match decide(&state.projection, write, now) {
-                    Ok(Decision::Append(event)) => {
-                        let draft = Draft { actor, request_id, idempotency, event };
-                        match stage(&mut commit, &mut tracker, draft, now) {
-                            Ok(record) => {
-                                group.stage(record, &name);
-                                staged.push(Some(answer));
-                            }
-                            Err(refusal) => answered.push((answer, Err(refusal))),
-                        }
-                    }
-                    Ok(Decision::Repeat(committed)) => answered.push((answer, Ok(committed))),
-                    Ok(Decision::Nothing(outcome)) => {
-                        let seq = commit.last_seq();
-                        answered.push((answer, Ok(Committed { seq, outcome, repeated: false })));
-                    }
-                    Err(refusal) => answered.push((answer, Err(refusal))),
-                }
-            }
-            waiting.extend(commands);
-        }
+        let limits = self.tenant_limits.current();
+        let StagedCommands { mut writes, mut answers, permits: _permits } =
+            stage_commands(&self.state.read(), limits, &mut commit, waiting, now);
         let denials = self.denials.take();
         for event in denials.events() {
             commit.stage(own_record(event), now).map_err(|error| self.failure.by_log(&error))?;
         }
-        let along = match &mut self.books {
+        let extras = match &mut self.books {
             Some(books) => {
                 let state = self.state.read();
                 books
-                    .stage(&mut commit, &state.projection, purpose, now)
+                    .stage(&mut commit, &state.projection, kind, now)
                     .map_err(|error| self.failure.by_log(&error))?
             }
             None => CommitExtras::default(),
         };
-        // Nobody waits for the writer's own.
-        staged.resize_with(commit.staged().count(), || None);
-        // Dropping it takes time, which nobody who waits for the state shall wait for.
-        let mut removed = Vec::new();
+        // No caller waits for the writer's own records.
+        writes.resize_with(commit.staged().count(), || None);
         let records = commit.commit().map_err(|error| self.failure.by_log(&error))?;
         denials.kept();
+        let mut removed = Vec::new();
         if !records.is_empty() {
             self.metrics.committed(records.len(), log.last_commit());
             for record in &records {
                 debug!(seq = %record.seq, request_id = record.request_id, "committed");
             }
-            let mut state = self.state.write();
-            for (record, answer) in records.iter().zip(staged) {
-                let change = match state.projection.apply_and_keep(record) {
-                    Ok((Applied::Changed(change), kept)) => {
-                        removed.extend(kept);
-                        change
-                    }
-                    // Both contradict invariant 2: the record was validated against this state.
-                    Ok((Applied::Skipped, _)) => return Err(self.failure.by_fold(&NotNew)),
-                    Err(error) => return Err(self.failure.by_fold(&error)),
-                };
-                // Nobody has asked for the others.
-                if let (Some(answer), Some(outcome)) = (answer, Outcome::of(&record.event, &change)) {
-                    answered.push((answer, Ok(Committed { seq: record.seq, outcome, repeated: false })));
-                }
-            }
-            state.head = log.head();
-            state.log_bytes = log.bytes();
-            let billing = *state.projection.billing();
-            drop(state);
+            let applied = apply(&mut self.state.write(), &records, writes, log);
+            let applied = applied.map_err(|error| self.failure.by_fold(&*error))?;
             if let Some(books) = &mut self.books {
-                books.committed(along, billing);
+                books.committed(extras, applied.billing);
             }
             self.published.send_replace(log.head());
+            answers.extend(applied.answers);
+            removed = applied.removed;
         }
-        for (sender, answer) in answered {
-            // Whoever asked may be gone; what was done stays done.
-            let _ = sender.send(answer);
+        for (caller, answer) in answers {
+            // The caller may have gone; what was done stays done.
+            let _ = caller.send(answer);
         }
         self.drop_behind(removed);
         Ok(())
@@ -454,6 +394,105 @@ impl Writer {
             drop(removed);
         })));
     }
+}
+
+/// Where the answer to a command goes.
+type Caller = oneshot::Sender<Answer>;
+
+/// Commands that share a commit.
+#[derive(Default)]
+struct StagedCommands {
+    /// Who waits for each staged record, in their order.
+    writes: Vec<Option<Caller>>,
+    /// Commands that staged none, with their answers. They are answered with the others: what they repeat or refer to
+    /// may be among those.
+    answers: Vec<(Caller, Answer)>,
+    /// Given back when the commit is done with what came with them.
+    permits: Vec<HeldPermits>,
+}
+
+/// Decides as many of the first `waiting` commands as can share a commit, each against the state in front of the group,
+/// and stages their records. The others stay.
+fn stage_commands(
+    state: &State,
+    limits: Limits,
+    commit: &mut Commit<'_>,
+    waiting: &mut Vec<Queued>,
+    now: Timestamp,
+) -> StagedCommands {
+    let mut group = Group::default();
+    let (mut bytes, mut vectors) = (0, 0);
+    let mut tracker = StorageTracker::new(limits, &state.projection);
+    let mut staged = StagedCommands::default();
+    let mut commands = std::mem::take(waiting).into_iter();
+    for queued in commands.by_ref() {
+        let write = &queued.command.write;
+        let collection = state.projection.index().collection(&write.collection).map(Collection::id);
+        let is_full = bytes >= GROUP_BYTES_MAX || vectors >= GROUP_VECTORS_MAX;
+        if is_full || group.influences(write, collection) {
+            waiting.push(queued);
+            break;
+        }
+        let Queued { command: Command { actor, request_id, mut write }, answer: caller } = queued;
+        staged.permits.push(std::mem::take(&mut write.room));
+        let name = write.collection.clone();
+        bytes += write.change.bytes();
+        vectors += write.change.vectors();
+        let idempotency = write.idempotency.clone();
+        let answer = match decide(&state.projection, write, now) {
+            Ok(Decision::Append(event)) => {
+                let draft = Draft { actor, request_id, idempotency, event };
+                match stage(commit, &mut tracker, draft, now) {
+                    Ok(record) => {
+                        group.stage(record, &name);
+                        staged.writes.push(Some(caller));
+                        continue;
+                    }
+                    Err(refusal) => Err(refusal),
+                }
+            }
+            Ok(Decision::Repeat(committed)) => Ok(committed),
+            Ok(Decision::Nothing(outcome)) => {
+                Ok(Committed { seq: commit.last_seq(), outcome, repeated: false })
+            }
+            Err(refusal) => Err(refusal),
+        };
+        staged.answers.push((caller, answer));
+    }
+    waiting.extend(commands);
+    staged
+}
+
+/// What records came to when they were applied.
+struct AppliedRecords {
+    answers: Vec<(Caller, Answer)>,
+    /// Dropping it takes time, which no caller who waits for the state shall wait for.
+    removed: Vec<Removed>,
+    billing: Billing,
+}
+
+/// Applies durable records to the state in one step.
+///
+/// # Errors
+/// A record that does not fit contradicts invariant 2: it was validated against this state.
+fn apply(
+    state: &mut State,
+    records: &[Record],
+    writes: Vec<Option<Caller>>,
+    log: &TenantLog,
+) -> Result<AppliedRecords, Box<dyn std::error::Error>> {
+    let (mut answers, mut removed) = (Vec::new(), Vec::new());
+    for (record, caller) in records.iter().zip(writes) {
+        let (applied, kept) = state.projection.apply_and_keep(record)?;
+        let Applied::Changed(change) = applied else { return Err(NotNew.into()) };
+        removed.extend(kept);
+        if let (Some(caller), Some(outcome)) = (caller, Outcome::of(&record.event, &change)) {
+            answers.push((caller, Ok(Committed { seq: record.seq, outcome, repeated: false })));
+        }
+    }
+    state.head = log.head();
+    state.log_bytes = log.bytes();
+    Ok(AppliedRecords { answers, removed, billing: *state.projection.billing() })
 }
 
 /// Stages a record if the tenant may use what it takes.
