@@ -15,7 +15,7 @@
 //! | whether it is searched | time | a timer |
 //! | whether the linker and the writer run | the tenant's end, a failure | the end of either channel |
 //!
-//! Looking for vectors that no search comes upon (`mend`) and keeping a graph change none of it; the linker tells of
+//! Repairing unreachable nodes (`Repair`) and keeping a graph change none of it; the linker tells of
 //! every step all the same.
 
 use std::collections::HashMap;

@@ -226,8 +226,8 @@ async fn the_kept_graph_of_a_deleted_collection_is_erased_also_if_it_was_the_las
     let (state, files) = (Arc::clone(&linker.state), linker.files.clone());
     tokio::spawn(linker.run());
     until("that the graph is kept", || files.ids() == ["1"]).await;
-    let mended = || state.peek().projection.index().collections().all(Collection::is_connected);
-    until("that all can be found", mended).await;
+    let connected = || state.peek().projection.index().collections().all(Collection::is_connected);
+    until("that all can be found", connected).await;
     {
         let mut state = state.poke();
         apply(
