@@ -17,6 +17,8 @@ use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use cluster::{Cluster, GENEROUS, together};
+use support::{Outcome, number};
 use tempfile::TempDir;
 use uuid::Uuid;
 use vectorizer::auth::Operation;
@@ -28,9 +30,6 @@ use vectorizer_log::{
 };
 use vectorizer_replay::{Projection, Projector as _};
 use vectorizer_testing::events::draft;
-
-use cluster::{Cluster, GENEROUS, together};
-use support::{Outcome, number};
 
 const CONNECTIONS: usize = 8;
 const WORDS: &str = r#"{"name":"w","dimension":2,"metric":"dot"}"#;

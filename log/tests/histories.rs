@@ -87,7 +87,7 @@ proptest! {
                     backend.storage.arrange(Fault::Sync { after: 0 });
                     try_commit(&mut log, &sizes, mark).unwrap_err();
                     assert!(try_commit(&mut log, &sizes, mark).is_err(), "a poisoned log took a write");
-                    assert!(backend.storage.is_condemned());
+                    assert!(backend.storage.is_poisoned());
                     let fresh = InMemory { storage: Arc::new(MemoryStorage::new(100)), log_id: backend.log_id };
                     copy_acknowledged(&backend.storage, &fresh.storage, backend.log_id).unwrap();
                     backend = fresh;

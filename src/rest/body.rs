@@ -18,7 +18,7 @@ use super::encoding::{Encoding, Unpacking};
 use super::middleware::auth::share;
 use super::problem::Problem;
 use crate::json;
-use crate::scheduling::StreamTurn;
+use crate::scheduling::StreamBudget;
 use crate::service::{
     Error, HeldMemory, INLINE_BYTES_MAX, Input, MEDIUM_BYTES_MAX, Readmission, Service, kibibytes,
 };
@@ -75,7 +75,7 @@ impl Received {
         let stated = stated.unwrap_or(0);
         let mut held = memory.begin(&share, kibibytes(charged_for * stated)).await?;
         let mut arrived = Arrived::default();
-        let (mut waited, mut turn) = (Duration::ZERO, StreamTurn::default());
+        let (mut waited, mut budget) = (Duration::ZERO, StreamBudget::default());
         let started = Instant::now();
         while let Some(data) = next_data(&mut body, arrived.bytes, &mut waited).await? {
             if arrived.bytes + data.len() > bytes_max {
@@ -83,7 +83,7 @@ impl Received {
             }
             held.hold(kibibytes(charged_for * (arrived.bytes + data.len()))).await?;
             arrived.add(&data);
-            turn.took(data.len()).await;
+            budget.spend(data.len()).await;
         }
         let arrived_bytes = arrived.bytes;
         let whole = move || Ok::<_, Error>(arrived.whole());

@@ -19,7 +19,7 @@ use hyper::body::Body as _;
 use zstd::stream::raw::DParameter;
 
 use super::problem::Problem;
-use crate::scheduling::in_bulk;
+use crate::scheduling::run_blocking;
 use crate::service::INLINE_BYTES_MAX;
 
 /// The encodings that are taken, as `Accept-Encoding` names them.
@@ -260,7 +260,7 @@ fn compressed(body: Body, compressing: Compressing) -> Body {
             }
             Ok((compressing.step(&piece)?, Some(compressing)))
         };
-        let (bytes, compressing) = in_bulk(step).await.map_err(io::Error::other)??;
+        let (bytes, compressing) = run_blocking(step).await.map_err(io::Error::other)??;
         Ok::<_, io::Error>(Some((bytes, compressing.map(|compressing| (State::Rest(rest), compressing)))))
     });
     Body::from_stream(pieces)

@@ -3,8 +3,8 @@
 use uuid::Uuid;
 use vectorizer_log::{
     Actor, CollectionId, Document, Draft, Error, Event, Idempotency, IndexParameters, JournalPosition,
-    Language, LogId, Meter, MeterTotal, Metric, ObservedOperation, ParkedLine, Payload, PayloadPath, Point,
-    PointId, Record, Seq, TenantFolder, TenantLog, Text, Timestamp, Vector, VectorParameters, Via,
+    Language, LogId, Meter, MeterTotal, Metric, ObservedOperation, Payload, PayloadPath, Point, PointId,
+    Record, RejectedLine, Seq, TenantFolder, TenantLog, Text, Timestamp, Vector, VectorParameters, Via,
 };
 
 /// The collection that the first record of a log creates.
@@ -147,7 +147,7 @@ pub fn one_of_each() -> Vec<Event> {
         },
         Event::BillingAcknowledged {
             through: Seq::new(9),
-            parked: vec![ParkedLine {
+            rejected: vec![RejectedLine {
                 seq: Seq::new(8),
                 meter: Meter::Requests,
                 reason: "the tenant is unknown".to_owned(),
