@@ -9,11 +9,9 @@ use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::UsageEvent;
 use vectorizer::hub::{Hub, UsageFilter};
-use vectorizer_log::{
-    Actor, ChainHash, CollectionId, Draft, Event, IndexParameters, Meter, Metric, Point, PointId, Seq,
-    TenantFolder, TenantId, Timestamp, Vector, Via,
-};
+use vectorizer_log::{ChainHash, Event, Meter, Metric, Seq, TenantFolder, TenantId, Timestamp};
 use vectorizer_replay::{Bill, BillEntry, Projection, Projector as _};
+use vectorizer_testing::events::{self, FIRST_COLLECTION};
 use vectorizer_testing::{PATIENCE, Random, Wait, memory_kibibytes};
 
 use crate::support::customer::{Customer, LOST_BY_A_CRASH};
@@ -53,7 +51,7 @@ struct Line {
 /// The bill as the tenant's log comes to, and nothing in it that contradicts that.
 fn bill(data: &Path, tenant: &TenantId) -> (Bill, Vec<Line>) {
     let folder = TenantFolder::new(data, tenant);
-    let log = folder.open().unwrap().recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
+    let log = events::open(&folder);
     let reader = log.reader();
     let mut bill = Bill::new(log.log_id());
     let mut lines = Vec::new();
@@ -316,8 +314,7 @@ impl Drop for Rounds {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_crashes_and_fails_every_line_is_delivered_once_and_nothing_is_billed_twice() {
     let number = |name| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
-    let (seeds, rounds) =
-        if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { (100, 40) } else { (2, 15) };
+    let (seeds, rounds) = if vectorizer_testing::is_long_run() { (100, 40) } else { (2, 15) };
     let rounds = number("VECTORIZER_CHAOS_ROUNDS").map_or(rounds, |rounds| usize::try_from(rounds).unwrap());
     let seeds = number("VECTORIZER_CHAOS_SEED")
         .map_or_else(|| (1..=seeds).map(|seed| seed * 0x9e37_79b9).collect::<Vec<_>>(), |seed| vec![seed]);
@@ -409,32 +406,12 @@ fn of_megabytes(data: &Path, tenant: &TenantId, megabytes: usize) {
     const DIMENSION: u16 = 8_192;
     let folder = TenantFolder::new(data, tenant);
     folder.create().unwrap();
-    let mut log = folder.open().unwrap().recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
-    let mut append = |events: Vec<Event>| {
-        let mut commit = log.begin().unwrap();
-        for event in events {
-            let actor = Actor { key_id: None, via: Via::System };
-            let draft = Draft { actor, request_id: String::new(), idempotency: None, event };
-            commit.stage(draft, Timestamp::now()).unwrap();
-        }
-        commit.commit().unwrap();
-    };
-    append(vec![Event::CollectionCreated {
-        name: "words".parse().unwrap(),
-        dimension: 8_192.try_into().unwrap(),
-        metric: Metric::Dot,
-        index: IndexParameters::default(),
-    }]);
-    let written = Event::VectorsUpserted {
-        collection: CollectionId::created_at(Seq::OLDEST),
-        points: vec![Point {
-            id: PointId::text("p").unwrap(),
-            vector: Vector::dense((0..DIMENSION).map(f32::from).collect::<Vec<_>>()).unwrap(),
-            payload: None,
-        }],
-    };
+    let mut log = events::open(&folder);
+    events::commit(&mut log, [events::created("words", usize::from(DIMENSION), Metric::Dot)]);
+    let point = events::point("p", &(0..DIMENSION).map(f32::from).collect::<Vec<_>>(), None);
+    let written = Event::VectorsUpserted { collection: FIRST_COLLECTION, points: vec![point] };
     for _ in 0..megabytes {
-        append(vec![written.clone(); (1 << 20) / (4 * usize::from(DIMENSION))]);
+        events::commit(&mut log, vec![written.clone(); (1 << 20) / (4 * usize::from(DIMENSION))]);
     }
     log.close().unwrap();
 }
@@ -823,33 +800,20 @@ async fn what_an_operator_corrects_is_a_line_of_its_own_and_the_bill_still_holds
 fn undelivered(data: &Path, tenant: &TenantId, windows: i64, end: Timestamp) {
     let folder = TenantFolder::new(data, tenant);
     let log_id = folder.create().unwrap();
-    let mut log = folder.open().unwrap().recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
+    let mut log = events::open(&folder);
     let mut projection = Projection::new(log_id);
-    let created = Event::CollectionCreated {
-        name: "words".parse().unwrap(),
-        dimension: 2.try_into().unwrap(),
-        metric: Metric::Dot,
-        index: IndexParameters::default(),
-    };
-    let mut events = vec![created];
+    let mut next = vec![events::created("words", 2, Metric::Dot)];
     let end = end.micros();
     for window in 0..=windows {
         let at = Timestamp::from_micros(end - (windows - window) * 300_000_000);
         // First, for it is right behind what was folded.
         let closed = projection.billing().close(at, projection.usage());
-        events.splice(0..0, closed);
+        next.splice(0..0, closed);
         if window < windows {
-            let id = PointId::text(format!("old{window}")).unwrap();
-            let point = Point { id, vector: Vector::dense(vec![1.0, 2.0]).unwrap(), payload: None };
-            let collection = CollectionId::created_at(Seq::OLDEST);
-            events.push(Event::VectorsUpserted { collection, points: vec![point] });
+            let point = events::point(&format!("old{window}"), &[1.0, 2.0], None);
+            next.push(Event::VectorsUpserted { collection: FIRST_COLLECTION, points: vec![point] });
         }
-        let mut commit = log.begin().unwrap();
-        for event in events.drain(..) {
-            let actor = Actor { key_id: None, via: Via::System };
-            commit.stage(Draft { actor, request_id: String::new(), idempotency: None, event }, at).unwrap();
-        }
-        for record in commit.commit().unwrap() {
+        for record in events::commit_at(&mut log, at, next.drain(..)) {
             projection.apply(&record).unwrap();
         }
     }
@@ -862,7 +826,7 @@ async fn a_week_without_hivehub_costs_no_memory_and_is_delivered_to_the_last_lin
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     std::fs::create_dir_all(&data).unwrap();
-    let days = if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { 7 } else { 1 };
+    let days = if vectorizer_testing::is_long_run() { 7 } else { 1 };
     let windows = days * 24 * 12;
     let tenants: [TenantId; 2] = ["acme".parse().unwrap(), "globex".parse().unwrap()];
     for tenant in &tenants {
@@ -905,7 +869,7 @@ async fn a_week_without_hivehub_costs_no_memory_and_is_delivered_to_the_last_lin
 /// A dozen windows; with `VECTORIZER_SLOW_TESTS=1` as many as a week has hours.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_serves_for_long_without_hivehub_keeps_every_window_and_delivers_as_fast_as_it_may() {
-    let windows = if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { 168 } else { 12 };
+    let windows = if vectorizer_testing::is_long_run() { 168 } else { 12 };
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &FLAGS).await;
     let mut customers = ["acme", "globex", "initech", "umbrella"].map(|name| Customer::new(&cluster, name));

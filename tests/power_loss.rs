@@ -9,8 +9,9 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::TenantStatus;
-use vectorizer_log::{Actor, CollectionId, Draft, Event, Seq, TenantFolder, TenantLog, Timestamp, Via};
+use vectorizer_log::{Draft, Event, TenantFolder, TenantLog, Timestamp};
 use vectorizer_testing::Random;
+use vectorizer_testing::events::{FIRST_COLLECTION, draft};
 
 use crate::support::disk::{Disk, Negligence, Survival};
 use crate::support::hub_and_node::Cluster;
@@ -22,7 +23,7 @@ const COLLECTION: &str = "/collections/load/vectors";
 
 /// `VECTORIZER_SLOW_TESTS` asks for the long run; `VECTORIZER_SEED` for another story.
 fn rounds() -> usize {
-    if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { 300 } else { 12 }
+    if vectorizer_testing::is_long_run() { 300 } else { 12 }
 }
 
 fn seed() -> u64 {
@@ -234,11 +235,10 @@ async fn a_sync_that_is_left_out_or_comes_too_late_is_found_out() {
 fn append(log: &mut TenantLog, bytes: usize, random: &mut Random) -> Result<usize, vectorizer_log::Error> {
     let mut commit = log.begin()?;
     for _ in 0..=random.index(5) {
-        let event = Event::CollectionDeleted { collection: CollectionId::created_at(Seq::OLDEST) };
-        let actor = Actor { key_id: None, via: Via::System };
+        let event = Event::CollectionDeleted { collection: FIRST_COLLECTION };
         // As good as any payload.
         let request_id = "x".repeat(random.index(bytes));
-        commit.stage(Draft { actor, request_id, idempotency: None, event }, Timestamp::now())?;
+        commit.stage(Draft { request_id, ..draft(event) }, Timestamp::now())?;
     }
     commit.commit().map(|records| records.len())
 }
