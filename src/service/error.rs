@@ -246,7 +246,7 @@ impl From<&WakeError> for Error {
                 Self::storage_full("there is no room left on the server's disk; nothing was done")
             }
             // Only the operator's log says what of it; no write was begun.
-            WakeError::Log(error) if error.is_want() => {
+            WakeError::Log(error) if error.is_unavailable() => {
                 Self::unavailable("storage-failed", "the tenant's storage has failed; nothing was done", 5)
             }
             WakeError::Log(_) | WakeError::Panicked(_) => {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 use tracing::warn;
-use vectorizer_log::{Event, LogId, LogReader, ParkedLine, Seq, TenantId, Timestamp};
+use vectorizer_log::{Event, LogId, LogReader, RejectedLine, Seq, TenantId, Timestamp};
 use vectorizer_node_store::{Delivered, DeliveredWindow, NodeStore, StoredBill};
 use vectorizer_replay::{Billing, OpenWindow};
 
@@ -38,7 +38,7 @@ struct BillState {
     billing: Billing,
     delivered: Delivered,
     /// Rejected lines that the log does not have yet.
-    parked: Vec<ParkedLine>,
+    parked: Vec<RejectedLine>,
     /// When the oldest undelivered close was made, if that is known.
     behind_since: Option<Timestamp>,
     asleep: bool,
@@ -237,7 +237,8 @@ impl TenantAccount {
         let state = self.state();
         let through = state.delivered.seq;
         let parked = state.parked.iter().filter(|line| line.seq <= through).cloned().collect();
-        (through > state.billing.acknowledged()).then_some(Event::BillingAcknowledged { through, parked })
+        (through > state.billing.acknowledged())
+            .then_some(Event::BillingAcknowledged { through, rejected: parked })
     }
 
     /// Everything through `seq`, which was closed at `closed_at`, is delivered, except for rejected lines. `window`
@@ -246,7 +247,7 @@ impl TenantAccount {
         &self,
         seq: Seq,
         window: Option<DeliveredWindow>,
-        parked: Vec<ParkedLine>,
+        parked: Vec<RejectedLine>,
         closed_at: Timestamp,
     ) {
         let mut state = self.state();

@@ -65,7 +65,7 @@ impl Metering {
         let metering = Self { shared: Arc::new(shared) };
         match metering.write() {
             // Writing is tried again each second; until then the counts are in the older files.
-            Err(JournalError::Io { source, .. }) if StorageFailure::of(&source).is_want() => {
+            Err(JournalError::Io { source, .. }) if StorageFailure::of(&source).is_unavailable() => {
                 error!(error = %source, "requests are counted in memory only: a crash would lose them");
                 metering.shared.is_failing.store(true, Ordering::Relaxed);
             }

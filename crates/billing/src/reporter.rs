@@ -27,7 +27,7 @@ use vectorizer_hivehub::{
     Extensible, Garbage, HiveHubClient, HubError, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt,
     with_jitter,
 };
-use vectorizer_log::{Event, ParkedLine, Seq, TenantId, Timestamp};
+use vectorizer_log::{Event, RejectedLine, Seq, TenantId, Timestamp};
 use vectorizer_metrics::Metrics;
 use vectorizer_node_store::{DeliveredWindow, NodeStore};
 
@@ -84,7 +84,7 @@ enum Reported {
 struct Taken {
     receipts: usize,
     /// The rejected lines of the current close.
-    parked: Vec<ParkedLine>,
+    parked: Vec<RejectedLine>,
     /// Accounts whose further receipts are ignored.
     held: BTreeSet<usize>,
 }
@@ -310,7 +310,7 @@ impl Reporter {
             Extensible::Known(UsageOutcome::Rejected) => {
                 let reason = Event::reason(receipt.reason.as_deref().unwrap_or("no reason was given"));
                 warn!(tenant = %account.tenant(), id = %sent.id, reason, "HiveHub rejects a line of the bill");
-                taken.parked.push(ParkedLine { seq: sent.id.through, meter: sent.id.meter, reason });
+                taken.parked.push(RejectedLine { seq: sent.id.through, meter: sent.id.meter, reason });
             }
             Extensible::Unknown(_) => {
                 // It is not known whether the line was accepted, so it is sent again before later lines.

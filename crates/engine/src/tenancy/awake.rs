@@ -92,7 +92,7 @@ impl Default for Uses {
 pub(super) struct InUse(Arc<Awake>);
 
 impl InUse {
-    /// IMPORTANT: made while the tenant's bed is locked, as forgetting it is decided there.
+    /// IMPORTANT: made while the tenant's slot is locked, as forgetting it is decided there.
     pub(super) fn new(awake: &Arc<Awake>) -> Self {
         awake.uses.count.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(awake))
@@ -273,7 +273,7 @@ impl WakeError {
             // Or it is deleted already.
             Self::Apply(_) | Self::Deleted => true,
             Self::Log(error) => error.is_damage(),
-            Self::Panicked(message) => !StorageFailure::of_panic(message).is_want(),
+            Self::Panicked(message) => !StorageFailure::of_panic(message).is_unavailable(),
             Self::Crowded
             | Self::NoRoom
             | Self::Waking
@@ -362,7 +362,7 @@ pub(super) fn wake(
     if deleted.has_deleted(&folder)? {
         return Err(WakeError::Deleted);
     }
-    if let Err(error) = folder.sweep() {
+    if let Err(error) = folder.remove_leftovers() {
         warn!(%error, "what unfinished writes have left in the tenant's folder is still there");
     }
     let checkpoints = Checkpoints::new(&folder, log_id);
@@ -385,7 +385,7 @@ pub(super) fn wake(
     let (log, projection) = match opened {
         Err(WakeError::Log(error)) if error.is_storage_full() && !is_new => {
             warn!(%error, "the log cannot be opened and is read from a copy elsewhere; it takes no writes for now");
-            return read_elsewhere(folder, checkpoints, log_id, stop);
+            return read_copy(folder, checkpoints, log_id, stop);
         }
         opened => opened?,
     };
@@ -394,14 +394,14 @@ pub(super) fn wake(
 }
 
 /// Reads a log that cannot be opened where it is, for want of room. It is opened when it is written to.
-fn read_elsewhere(
+fn read_copy(
     folder: TenantFolder,
     checkpoints: Checkpoints,
     log_id: LogId,
     stop: &CancellationToken,
 ) -> Result<Woken, WakeError> {
     let mut projection = Projection::new(log_id);
-    let (head, log_bytes) = folder.read_elsewhere(|record| {
+    let (head, log_bytes) = folder.read_copy(|record| {
         if stop.is_cancelled() {
             return Err(WakeError::Stopping);
         }
@@ -480,13 +480,13 @@ impl Opening<'_> {
                 info!(seq = %progress.applied, of = %progress.through, vectors = progress.vectors, "recovering");
             }
         });
-        let recovered = unverified.recover_behind(base, |record| {
+        let recovered = unverified.recover_after(base, |record| {
             if stop.is_cancelled() {
                 return Err(WakeError::Stopping);
             }
             Ok(recovery.push(&record)?)
         })?;
-        if let Some(cut) = &recovered.cut {
+        if let Some(cut) = &recovered.removed {
             warn!(from = %cut.from, parts = cut.parts, reason = %cut.reason, "cut an unfinished, unacknowledged end");
         }
         Ok(recovered.log)

@@ -17,7 +17,8 @@ use vectorizer_replay::OpenWindow;
 
 use super::awake::{Awake, WakeError};
 use super::deletion::DeletionError;
-use super::{Bed, FIRST_ANSWERS, STOPPING_PATIENCE, Tenancy};
+use super::slot::TenantSlot;
+use super::{FIRST_ANSWERS, STOPPING_PATIENCE, Tenancy};
 use crate::admission::{AccessCheck, ClusterPass};
 
 /// How often is looked for tenants to wake, and how soon for the first time again if one could not be.
@@ -117,16 +118,16 @@ impl Tenancy {
         }
         let Ok(tenant_limits) = access.limits_of(tenant).await else { return false };
         let waking = {
-            let bed = self.bed(tenant);
-            let mut rest = bed.rest();
+            let slot = self.slot(tenant);
+            let mut locked = slot.lock();
             // It may stay where it is, and nobody has looked at it then.
-            if rest.moving {
+            if locked.moving {
                 return false;
             }
-            if rest.awake.as_ref().is_some_and(|awake| !awake.has_failed()) {
+            if locked.state.live().is_some_and(|live| !live.has_failed()) {
                 return true;
             }
-            self.waking(&bed, &mut rest, tenant, None, &tenant_limits, false)
+            self.waking(&slot, &mut locked, tenant, None, &tenant_limits, false)
         };
         match waking {
             Ok(mut waking) => {
@@ -191,8 +192,8 @@ impl Tenancy {
             found.extend(TenantFolder::tenants(data)?.into_iter().filter(is_unknown));
         }
         found.retain(|tenant| {
-            let bed = self.beds().get(tenant).cloned();
-            let awake = bed.and_then(|bed| bed.rest().awake.clone());
+            let slot = self.slots().get(tenant).cloned();
+            let awake = slot.and_then(|slot| slot.live());
             awake.is_none_or(|awake| awake.has_failed()) && TenantFolder::new(data, tenant).exists()
         });
         Ok(found.into_iter().collect())
@@ -205,16 +206,17 @@ impl Tenancy {
     pub(super) async fn close_bill(
         &self,
         tenant: &TenantId,
-        bed: &Arc<Bed>,
+        slot: &Arc<TenantSlot>,
     ) -> Result<Option<Arc<TenantAccount>>, DeletionError> {
         if self.shared.billed.is_none() {
             return Ok(None);
         }
         let waking = {
-            let mut rest = bed.rest();
-            let is_awake = rest.awake.as_ref().is_some_and(|awake| !awake.has_failed());
+            let mut locked = slot.lock();
+            let is_awake = locked.state.live().is_some_and(|live| !live.has_failed());
             // Nobody enters: it is moving.
-            (!is_awake).then(|| self.waking(bed, &mut rest, tenant, None, &TenantLimits::unlimited(), false))
+            (!is_awake)
+                .then(|| self.waking(slot, &mut locked, tenant, None, &TenantLimits::unlimited(), false))
         };
         let woken = match waking {
             Some(Ok(mut waking)) => {
@@ -224,7 +226,7 @@ impl Tenancy {
                 outcome.unwrap_or_else(|| Err(Arc::new(WakeError::Stopping)))
             }
             Some(Err(error)) => Err(error),
-            None => bed.rest().awake.clone().ok_or_else(|| Arc::new(WakeError::Stopping)),
+            None => slot.live().ok_or_else(|| Arc::new(WakeError::Stopping)),
         };
         match woken {
             Ok(awake) => {
@@ -266,8 +268,8 @@ impl Tenancy {
 
     /// Where a tenant's bill stands; of one that sleeps, as far as that was noted down.
     pub fn bill(&self, _: &ClusterPass, tenant: &TenantId) -> Option<BillFacts> {
-        let bed = self.beds().get(tenant).cloned();
-        if let Some(awake) = bed.and_then(|bed| bed.rest().awake.clone()) {
+        let slot = self.slots().get(tenant).cloned();
+        if let Some(awake) = slot.and_then(|slot| slot.live()) {
             return awake.bill_facts();
         }
         let noted = self.shared.node_store.bill(tenant).unwrap_or_else(|error| {

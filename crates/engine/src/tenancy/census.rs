@@ -25,7 +25,7 @@ pub struct TenantFacts {
     /// Its id.
     pub id: TenantId,
     /// Whether it is in memory.
-    pub state: TenantState,
+    pub state: ReportedState,
     /// How large it is; of one that sleeps, what was noted down last.
     pub size: Option<StoredSize>,
     /// What it takes up in memory now.
@@ -34,7 +34,7 @@ pub struct TenantFacts {
 
 /// Whether a tenant is in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TenantState {
+pub enum ReportedState {
     /// It is.
     Awake,
     /// Only on disk.
@@ -104,13 +104,13 @@ impl Tenancy {
 
     /// How many tenants are in memory.
     pub fn awake_count(&self) -> usize {
-        self.beds().values().filter(|bed| bed.rest().awake.is_some()).count()
+        self.slots().values().filter(|slot| slot.live().is_some()).count()
     }
 
     /// Notes down how large each tenant in memory is, for the time when it sleeps.
     pub(super) fn note_sizes(&self) {
-        let beds: Vec<_> = self.beds().values().cloned().collect();
-        let begun = beds.iter().filter_map(|bed| bed.rest().awake.clone()).filter(|it| !it.is_unbegun());
+        let slots: Vec<_> = self.slots().values().cloned().collect();
+        let begun = slots.iter().filter_map(|slot| slot.live()).filter(|it| !it.is_unbegun());
         for awake in begun {
             self.store_size(&awake);
         }
@@ -123,16 +123,16 @@ impl Tenancy {
     }
 
     fn facts(&self, id: TenantId) -> TenantFacts {
-        let bed = self.beds().get(&id).cloned();
-        if let Some(awake) = bed.and_then(|bed| bed.rest().awake.clone()) {
+        let slot = self.slots().get(&id).cloned();
+        if let Some(awake) = slot.and_then(|slot| slot.live()) {
             let (size, memory_bytes) = (Some(awake.size()), awake.memory_bytes());
-            return TenantFacts { id, state: TenantState::Awake, size, memory_bytes };
+            return TenantFacts { id, state: ReportedState::Awake, size, memory_bytes };
         }
         let size = self.shared.node_store.size(&id).unwrap_or_else(|error| {
             warn!(tenant = %id, %error, "the tenant's size cannot be read");
             None
         });
-        TenantFacts { id, state: TenantState::Asleep, size, memory_bytes: 0 }
+        TenantFacts { id, state: ReportedState::Asleep, size, memory_bytes: 0 }
     }
 }
 

@@ -19,7 +19,8 @@ use vectorizer_log::{Error, Incarnation, LogId, TenantFolder, TenantId, Timestam
 use vectorizer_node_store::StoredDeletion;
 
 use super::ending::{EndedBy, Ending};
-use super::{Bed, STOPPING_PATIENCE, Tenancy};
+use super::slot::TenantSlot;
+use super::{STOPPING_PATIENCE, Tenancy};
 use crate::admission::ClusterPass;
 
 /// How long after a deletion that did not succeed it is tried again.
@@ -146,25 +147,25 @@ enum Returned {
 }
 
 /// While a tenant's folder is moved nobody wakes it.
-pub(super) struct Moving(Arc<Bed>);
+pub(super) struct Moving(Arc<TenantSlot>);
 
 impl Moving {
-    pub(super) fn begin(bed: Arc<Bed>) -> Result<Self, DeletionError> {
-        if std::mem::replace(&mut bed.rest().moving, true) {
+    pub(super) fn begin(slot: Arc<TenantSlot>) -> Result<Self, DeletionError> {
+        if std::mem::replace(&mut slot.lock().moving, true) {
             return Err(DeletionError::Busy);
         }
-        Ok(Self(bed))
+        Ok(Self(slot))
     }
 
-    /// For whoever has just said so in the bed.
-    pub(super) fn begun(bed: Arc<Bed>) -> Self {
-        Self(bed)
+    /// For whoever has just said so in the slot.
+    pub(super) fn begun(slot: Arc<TenantSlot>) -> Self {
+        Self(slot)
     }
 }
 
 impl Drop for Moving {
     fn drop(&mut self) {
-        self.0.rest().moving = false;
+        self.0.lock().moving = false;
         self.0.moved.notify_waiters();
     }
 }
@@ -173,12 +174,12 @@ impl Tenancy {
     /// Deletes a tenant: ends its work, moves its folder away and forgets it. What was begun is ended even if
     /// nobody waits for it any more.
     pub async fn delete(&self, pass: &ClusterPass, tenant: &TenantId) -> Result<Tombstone, DeletionError> {
-        // Before a bed is made: names of tenants that never were must leave nothing behind.
+        // Before a slot is made: names of tenants that never were must leave nothing behind.
         if !self.folder(tenant).exists() {
             return Err(DeletionError::NotFound);
         }
         info!(%tenant, key_id = pass.key_id().map(ToString::to_string), "the operator deletes a tenant");
-        let moving = Moving::begin(self.bed(tenant))?;
+        let moving = Moving::begin(self.slot(tenant))?;
         let (tenancy, tenant) = (self.clone(), tenant.clone());
         self.finished(async move { tenancy.delete_now(&moving, &tenant, EndedBy::Operator, None).await })
             .await
@@ -194,7 +195,7 @@ impl Tenancy {
         at_hivehub: AtHiveHub,
     ) -> Result<Tombstone, DeletionError> {
         info!(%tenant, key_id = pass.key_id().map(ToString::to_string), "the operator restores a tenant");
-        let moving = Moving::begin(self.bed(tenant))?;
+        let moving = Moving::begin(self.slot(tenant))?;
         let (tenancy, tenant) = (self.clone(), tenant.clone());
         self.finished(async move { tenancy.restore_now(&moving, tenant, log_id, at_hivehub).await }).await
     }
@@ -365,12 +366,12 @@ impl Tenancy {
     fn undelete_for_hivehub(&self, tenant: TenantId, noted: StoredDeletion) {
         let StoredDeletion { at, incarnation, .. } = noted;
         let tenancy = self.clone();
-        let bed = self.bed(&tenant);
-        bed.is_told(at);
-        let mut begun = Moving::begin(Arc::clone(&bed));
+        let slot = self.slot(&tenant);
+        slot.is_told(at);
+        let mut begun = Moving::begin(Arc::clone(&slot));
         tokio::spawn(async move {
             // Unless HiveHub says otherwise meanwhile.
-            while bed.is_told_last(at) {
+            while slot.is_told_last(at) {
                 let outcome = match &begun {
                     Ok(moving) => tenancy.return_now(moving, &tenant, incarnation).await,
                     Err(_) => Err(DeletionError::Busy),
@@ -391,7 +392,7 @@ impl Tenancy {
                 if tenancy.shared.stop.run_until_cancelled(pause).await.is_none() {
                     return;
                 }
-                begun = begun.or_else(|_| Moving::begin(Arc::clone(&bed)));
+                begun = begun.or_else(|_| Moving::begin(Arc::clone(&slot)));
             }
         });
     }
@@ -472,14 +473,14 @@ impl Tenancy {
     fn delete_for_hivehub(&self, tenant: TenantId, noted: StoredDeletion) {
         let StoredDeletion { at, incarnation, .. } = noted;
         let tenancy = self.clone();
-        let bed = self.bed(&tenant);
-        bed.ends(incarnation);
-        bed.is_told(at);
-        let mut begun = Moving::begin(Arc::clone(&bed));
+        let slot = self.slot(&tenant);
+        slot.ends(incarnation);
+        slot.is_told(at);
+        let mut begun = Moving::begin(Arc::clone(&slot));
         tokio::spawn(async move {
             loop {
                 // HiveHub may have taken it back meanwhile.
-                if !bed.is_told_last(at) {
+                if !slot.is_told_last(at) {
                     return;
                 }
                 let outcome = match &begun {
@@ -498,7 +499,7 @@ impl Tenancy {
                 if tenancy.shared.stop.run_until_cancelled(pause).await.is_none() {
                     return;
                 }
-                begun = begun.or_else(|_| Moving::begin(tenancy.bed(&tenant)));
+                begun = begun.or_else(|_| Moving::begin(tenancy.slot(&tenant)));
             }
             // IMPORTANT: while nobody can enter yet. Whoever comes now must not be deleted for this.
             tenancy.deletion_done(tenant, at).await;
@@ -521,7 +522,7 @@ impl Tenancy {
         let bound = tokio::task::spawn_blocking(move || folder.incarnation()).await;
         // That it cannot be read for now does not say that it is not a later one's.
         let bound = match bound {
-            Ok(Err(error)) if error.is_want() => return Err(DeletionError::Log(error)),
+            Ok(Err(error)) if error.is_unavailable() => return Err(DeletionError::Log(error)),
             bound => bound,
         };
         let is_a_later_ones = |bound: Incarnation| ended.is_some_and(|ended| bound > ended);
@@ -586,17 +587,17 @@ impl Tenancy {
 }
 
 /// Ends whatever the tenant is at, so that its log is open no more.
-async fn lay_down(bed: &Bed) -> Result<(), DeletionError> {
+async fn lay_down(slot: &TenantSlot) -> Result<(), DeletionError> {
     let had_failed = {
-        let rest = bed.rest();
+        let locked = slot.lock();
         // Of one that is stopped it could not be seen any more.
-        let had_failed = rest.awake.as_ref().is_some_and(|awake| awake.has_failed() && !awake.is_unbegun());
-        rest.stop.cancel();
+        let had_failed = locked.state.live().is_some_and(|live| live.has_failed() && !live.is_unbegun());
+        locked.stop.cancel();
         had_failed
     };
     let ended = async {
-        woken(bed).await;
-        let awake = bed.rest().awake.clone();
+        woken(slot).await;
+        let awake = slot.live();
         if let Some(awake) = &awake {
             awake.tasks.close();
             awake.tasks.wait().await;
@@ -604,18 +605,18 @@ async fn lay_down(bed: &Bed) -> Result<(), DeletionError> {
     };
     timeout(STOPPING_PATIENCE, ended).await.map_err(|_| DeletionError::Busy)?;
     let awake = {
-        let mut rest = bed.rest();
-        rest.write_failed |= had_failed;
-        rest.awake.take()
+        let mut locked = slot.lock();
+        locked.write_failed |= had_failed;
+        locked.state.leave()
     };
-    // A whole projection: not while the bed is locked.
+    // A whole projection: not while the slot is locked.
     drop(awake);
     Ok(())
 }
 
 /// Ready when no waking is under way.
-async fn woken(bed: &Bed) {
-    let waking = bed.rest().waking.clone();
+async fn woken(slot: &TenantSlot) {
+    let waking = slot.lock().state.waking().cloned();
     if let Some(mut waking) = waking {
         // One whose task is gone without a word has ended too.
         let _ = waking.wait_for(Option::is_some).await;

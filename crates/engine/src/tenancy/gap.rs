@@ -146,9 +146,9 @@ impl Tenancy {
         tenant: &TenantId,
         ended: Option<Incarnation>,
     ) -> Result<(), DeletionError> {
-        let bed = self.bed(tenant);
-        bed.ends(ended);
-        let moving = Moving::begin(bed)?;
+        let slot = self.slot(tenant);
+        slot.ends(ended);
+        let moving = Moving::begin(slot)?;
         self.delete_ended(&moving, tenant, ended).await.map(drop)
     }
 
@@ -165,7 +165,7 @@ impl Tenancy {
         if !was_deleted.await.unwrap_or(false) {
             return Ok(());
         }
-        let moving = Moving::begin(self.bed(tenant))?;
+        let moving = Moving::begin(self.slot(tenant))?;
         self.return_now(&moving, tenant, Some(lives)).await
     }
 
@@ -196,7 +196,7 @@ impl Tenancy {
 
     /// Deletes whoever had the id before the one that lives.
     async fn delete_before(&self, tenant: &TenantId, lives: Incarnation) -> Result<(), DeletionError> {
-        let moving = Moving::begin(self.bed(tenant))?;
+        let moving = Moving::begin(self.slot(tenant))?;
         if self.is_of_one_before(tenant, lives).await {
             self.delete_now(&moving, tenant, EndedBy::Hivehub, None).await?;
         }

@@ -8,12 +8,11 @@
 use std::sync::{Arc, PoisonError};
 
 use tracing::{error, info};
-use vectorizer_hivehub::PolicyCursor;
 use vectorizer_log::{Incarnation, TenantFolder, TenantId};
 
 use super::deletion::{Moving, RETRY_PAUSE};
 use super::ending::EndedBy;
-use super::{Awake, Bed, Tenancy, WakeError};
+use super::{Awake, Tenancy, WakeError};
 
 /// To which incarnation of a tenant id the folder belongs, compared with the one that comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +96,7 @@ impl Tenancy {
     }
 
     /// Moves away the folder of whoever had the id before `comes`. Nobody enters until that is done, or has
-    /// failed. The caller has the bed locked, or has seen that nobody moves the folder.
+    /// failed. The caller has the slot locked, or has seen that nobody moves the folder.
     pub(super) fn supersede(&self, moving: Moving, tenant: TenantId, comes: Incarnation) {
         let tenancy = self.clone();
         tokio::spawn(async move {
@@ -119,7 +118,7 @@ impl Tenancy {
     /// Whether the folder is that of whoever had the id before `comes`. Of a tenant in memory, whose records were read,
     /// memory says so; otherwise the manifest does, if the records prove it.
     pub(super) async fn is_of_one_before(&self, tenant: &TenantId, comes: Incarnation) -> bool {
-        let awake = self.bed(tenant).rest().awake.as_ref().and_then(|awake| awake.incarnation());
+        let awake = self.slot(tenant).live().and_then(|live| live.incarnation());
         if let Some(bound) = awake {
             return bound < comes;
         }
@@ -139,36 +138,6 @@ impl Tenancy {
             }
             Err(_) => false,
         }
-    }
-}
-
-impl Bed {
-    /// This one of those who have had the id is deleted.
-    pub(super) fn ends(&self, ended: Option<Incarnation>) {
-        let mut rest = self.rest();
-        rest.ended = rest.ended.max(ended);
-    }
-
-    /// This one of those who have had the id is here again, or may come.
-    pub(super) fn returns(&self, back: Option<Incarnation>) {
-        let unbegun = {
-            let mut rest = self.rest();
-            if back.is_none() || rest.ended <= back {
-                rest.ended = None;
-            }
-            rest.awake.take_if(|awake| awake.is_unbegun())
-        };
-        drop(unbegun);
-    }
-
-    /// HiveHub's feed says at this place whether the tenant is deleted.
-    pub(super) fn is_told(&self, at: PolicyCursor) {
-        self.rest().told_at = Some(at);
-    }
-
-    /// Whether it has said nothing of that since.
-    pub(super) fn is_told_last(&self, at: PolicyCursor) -> bool {
-        self.rest().told_at == Some(at)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - `tenant`: the handle through which alone a tenant's data is reached.
 //! - `awake`: a tenant in memory, and how it gets there.
+//! - `slot`: where a tenant is: asleep, waking or in memory.
 //! - `sleeping`: who is put to sleep, and when; `checkpoints`: what makes waking fast.
 //! - `writer`, `decision`, `group`, `command`: what becomes of a write; `failure`: why there are no more; `door`, `place`: its log, which is open
 //!   only while it is needed.
@@ -44,6 +45,7 @@ mod searches;
 mod share;
 mod shared_state;
 mod sleeping;
+mod slot;
 mod tenant;
 mod unread_graphs;
 mod writer;
@@ -73,7 +75,7 @@ pub use self::awake::{OpenLog, WakeError};
 pub use self::background::{Background, Weight};
 pub use self::bills::{BillFacts, WindowFacts};
 use self::census::Listed;
-pub use self::census::{TenantFacts, TenantState};
+pub use self::census::{ReportedState, TenantFacts};
 pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
 use self::deletion::Moving;
 pub use self::deletion::{AtHiveHub, DeletedFacts, DeletionError};
@@ -86,10 +88,10 @@ use self::share::Shares;
 pub use self::share::{Share, ShareSize};
 use self::sleeping::Budget;
 pub use self::sleeping::Rules;
+use self::slot::{Slot, TenantSlot, Waiter, WakeOutcome, WakeReceiver};
 pub use self::tenant::{CollectionFacts, Ground, SearchState, Tenant};
 use vectorizer_access::Operation;
 use vectorizer_billing::{Accounts, Metering};
-use vectorizer_hivehub::PolicyCursor;
 use vectorizer_limits::TenantLimits;
 use vectorizer_metrics::{Metrics, Reading, TenantReading};
 use vectorizer_node_store::NodeStore;
@@ -152,7 +154,7 @@ struct Shared {
     endings: Endings,
     /// How long a deleted tenant can be had back.
     delete_grace: Duration,
-    tenants: Mutex<HashMap<TenantId, Arc<Bed>>>,
+    tenants: Mutex<HashMap<TenantId, Arc<TenantSlot>>>,
     waking: Semaphore,
     waking_large: Semaphore,
     turns: NodeTurns,
@@ -169,93 +171,26 @@ struct Shared {
     _lock: File,
 }
 
-/// Where a tenant sleeps, wakes or is awake.
-#[derive(Debug, Default)]
-struct Bed {
-    rest: Mutex<Rest>,
-    /// Told when the folder is moved no more.
-    moved: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Rest {
-    /// May have failed: then it still answers reads, from what is durable, until another has taken its
-    /// place.
-    awake: Option<Arc<Awake>>,
-    /// Everybody who comes while the tenant wakes waits for the same waking.
-    waking: Option<watch::Receiver<Option<Outcome>>>,
-    /// Why it could not be woken, and until when it is left alone.
-    failure: Option<(Instant, Arc<WakeError>)>,
-    /// How many wait for the waking.
-    waiting: usize,
-    /// Ends the tenant's work, begun with the last waking.
-    stop: CancellationToken,
-    /// The tenant's folder is being moved: nobody enters.
-    moving: bool,
-    /// The latest of those who have had the id that is known to be deleted.
-    ended: Option<Incarnation>,
-    /// Where `HiveHub`'s feed has said last that the tenant is deleted, or is not after all.
-    told_at: Option<PolicyCursor>,
-    /// A write has failed in this life of the node, of a tenant that is not in memory any more.
-    write_failed: bool,
-}
-
-impl Rest {
-    /// Whether nothing has to be remembered of the tenant.
-    fn is_empty(&self) -> bool {
-        let is_left_alone = self.failure.as_ref().is_some_and(|(until, _)| Instant::now() < *until);
-        self.awake.is_none() && self.waking.is_none() && !is_left_alone && !self.moving && !self.write_failed
-    }
-}
-
-/// One of those who wait for a waking.
-struct Waiter<'a>(&'a Bed);
-
-impl<'a> Waiter<'a> {
-    /// Among those on the bed, whose rest this is.
-    fn join(bed: &'a Bed, rest: &mut Rest) -> Result<Self, Arc<WakeError>> {
-        if rest.waiting >= WAITING_MAX {
-            return Err(Arc::new(WakeError::Crowded));
-        }
-        rest.waiting += 1;
-        Ok(Self(bed))
-    }
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.0.rest().waiting -= 1;
-    }
-}
-
-/// What is between somebody who comes and the tenant.
-enum Approach<'bed> {
-    /// Nothing.
-    Awake(InUse),
-    /// The folder is nobody's: it has to become theirs first.
+/// What a request finds that wants to enter.
+enum EntryState<'slot> {
+    /// The tenant is in memory and serves the request.
+    Live(InUse),
+    /// The folder is bound to no incarnation. It has to be bound to this one first.
     Unbound(Arc<Awake>, Incarnation),
-    /// It is on its way, and this is the place among those who wait.
-    Waking(watch::Receiver<Option<Outcome>>, Waiter<'bed>),
+    /// The tenant is waking, and the request has a place among those that wait.
+    Waking(WakeReceiver, Waiter<'slot>),
     /// The folder is being moved.
     Moving,
 }
 
-/// Who makes a tenant wake.
-struct Came {
+/// What a tenant is woken for.
+struct WakeRequest {
     tenant: TenantId,
-    /// Which of those who have had the id; `None` is the one whose the folder is.
+    /// Which incarnation of the id; `None` is the one that the folder is bound to.
     incarnation: Option<Incarnation>,
     tenant_limits: Arc<TenantLimits>,
-    /// Whether a log is made if there is none. Nothing is made for those who only read.
+    /// Whether a log is made if there is none. A request that only reads makes none.
     begins: bool,
-}
-
-type Outcome = Result<Arc<Awake>, Arc<WakeError>>;
-
-impl Bed {
-    fn rest(&self) -> MutexGuard<'_, Rest> {
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Whether this pass makes a log if its tenant has none. Reading the log does not, though it takes an administrator.
@@ -273,7 +208,7 @@ fn open_beside_the_node_store(
     if let Some(parent) = data.canonicalize()?.parent() {
         File::open(parent)?.sync_all()?;
     }
-    TenantFolder::erase_unfinished(data)?;
+    TenantFolder::remove_unfinished(data)?;
     let deleted = DeletedTenants::open(data).map_err(io::Error::other)?;
     let billed = billed.map(|interval| {
         let metering = Metering::open(node)?;
@@ -357,8 +292,8 @@ impl Tenancy {
 
     /// What the tenants in memory have, for the metrics. Waits for the writer of each, on a thread that may block.
     pub fn read_into(&self, reading: &mut Reading) {
-        let beds: Vec<Arc<Bed>> = self.beds().values().map(Arc::clone).collect();
-        let awake: Vec<Arc<Awake>> = beds.iter().filter_map(|bed| bed.rest().awake.clone()).collect();
+        let slots: Vec<Arc<TenantSlot>> = self.slots().values().map(Arc::clone).collect();
+        let awake: Vec<Arc<Awake>> = slots.iter().filter_map(|slot| slot.live()).collect();
         reading.awake_tenants = awake.len();
         self.shared.metrics.notes_in_memory(self.keeps_notes_in_memory());
         if let Some(backlog) = self.backlog() {
@@ -384,27 +319,27 @@ impl Tenancy {
             if self.shared.stop.is_cancelled() {
                 return Err(Arc::new(WakeError::Stopping));
             }
-            let bed = self.bed(pass.tenant());
+            let slot = self.slot(pass.tenant());
             // Before looking, so that nothing is told unheard.
-            let mut moved = pin!(bed.moved.notified());
+            let mut moved = pin!(slot.moved.notified());
             moved.as_mut().enable();
-            match self.approach::<L>(&bed, &pass)? {
-                Approach::Awake(awake) => {
+            match self.entry_state::<L>(&slot, &pass)? {
+                EntryState::Live(awake) => {
                     let tenant = Tenant::new(awake, pass);
                     tenant.ready().await?;
                     return Ok(tenant);
                 }
-                Approach::Unbound(awake, comes) => match self.bind_awake(&awake, comes).await {
+                EntryState::Unbound(awake, comes) => match self.bind_awake(&awake, comes).await {
                     // Which is seen at the next look.
                     Ok(()) | Err(WakeError::OfThePast | WakeError::Outdated) => {}
                     Err(error) => return Err(Arc::new(error)),
                 },
-                Approach::Moving => {
+                EntryState::Moving => {
                     if timeout_at(moving_patience, moved).await.is_err() {
                         return Err(Arc::new(WakeError::Moving));
                     }
                 }
-                Approach::Waking(mut waking, _waiter) => {
+                EntryState::Waking(mut waking, _waiter) => {
                     wakings += 1;
                     let Ok(outcome) = timeout(WAKE_PATIENCE, waking.wait_for(Option::is_some)).await else {
                         return Err(Arc::new(WakeError::Waking));
@@ -423,7 +358,7 @@ impl Tenancy {
                             }
                             if matches!(*failure, WakeError::OfThePast)
                                 && let Some(comes) = pass.incarnation()
-                                && let Ok(moving) = Moving::begin(Arc::clone(&bed))
+                                && let Ok(moving) = Moving::begin(Arc::clone(&slot))
                             {
                                 self.supersede(moving, pass.tenant().clone(), comes);
                             }
@@ -434,24 +369,24 @@ impl Tenancy {
         }
     }
 
-    /// What is between whoever has the pass and the tenant.
-    fn approach<'bed, L: Reach>(
+    /// What a request with this pass finds.
+    fn entry_state<'slot, L: Reach>(
         &self,
-        bed: &'bed Arc<Bed>,
+        slot: &'slot Arc<TenantSlot>,
         pass: &Pass<L>,
-    ) -> Result<Approach<'bed>, Arc<WakeError>> {
+    ) -> Result<EntryState<'slot>, Arc<WakeError>> {
         let comes = pass.incarnation();
-        let mut rest = bed.rest();
-        if comes.is_some() && comes <= rest.ended {
-            if comes == rest.ended {
+        let mut locked = slot.lock();
+        if comes.is_some() && comes <= locked.ended {
+            if comes == locked.ended {
                 // HiveHub may have undeleted it, and its feed not have told of that.
                 self.doubt(pass.tenant());
             }
             return Err(Arc::new(WakeError::Outdated));
         }
-        if rest.moving {
+        if locked.moving {
             // Of those whom nobody tells apart, who comes meanwhile may be the one that is deleted.
-            return comes.map(|_| Approach::Moving).ok_or_else(|| Arc::new(WakeError::Moving));
+            return comes.map(|_| EntryState::Moving).ok_or_else(|| Arc::new(WakeError::Moving));
         }
         let begins = begins_log(pass);
         let serves = |awake: &&Arc<Awake>| {
@@ -462,47 +397,49 @@ impl Tenancy {
                 awake.is_readable() && (!L::WRITES || !awake.has_failed())
             }
         };
-        if let Some(awake) = rest.awake.as_ref().filter(serves) {
+        if let Some(awake) = locked.state.live().filter(serves) {
             match (ownership(awake.incarnation(), comes), comes) {
-                (Ownership::Unbound, Some(comes)) => return Ok(Approach::Unbound(Arc::clone(awake), comes)),
+                (Ownership::Unbound, Some(comes)) => {
+                    return Ok(EntryState::Unbound(Arc::clone(awake), comes));
+                }
                 (Ownership::Previous, Some(comes)) => {
-                    rest.moving = true;
-                    drop(rest);
-                    self.supersede(Moving::begun(Arc::clone(bed)), pass.tenant().clone(), comes);
-                    return Ok(Approach::Moving);
+                    locked.moving = true;
+                    drop(locked);
+                    self.supersede(Moving::begun(Arc::clone(slot)), pass.tenant().clone(), comes);
+                    return Ok(EntryState::Moving);
                 }
                 (Ownership::Later, _) => return Err(Arc::new(WakeError::Outdated)),
                 (Ownership::Theirs | Ownership::Unbound | Ownership::Previous, _) => {
-                    return Ok(Approach::Awake(InUse::new(awake)));
+                    return Ok(EntryState::Live(InUse::new(awake)));
                 }
             }
         }
-        let waking = self.waking(bed, &mut rest, pass.tenant(), comes, pass.tenant_limits(), begins)?;
-        Ok(Approach::Waking(waking, Waiter::join(bed, &mut rest)?))
+        let waking = self.waking(slot, &mut locked, pass.tenant(), comes, pass.tenant_limits(), begins)?;
+        Ok(EntryState::Waking(waking, Waiter::join(slot, &mut locked)?))
     }
 
     /// The waking that is under way, or one that begins.
     fn waking(
         &self,
-        bed: &Arc<Bed>,
-        rest: &mut Rest,
+        slot: &Arc<TenantSlot>,
+        locked: &mut Slot,
         tenant: &TenantId,
         comes: Option<Incarnation>,
         tenant_limits: &Arc<TenantLimits>,
         begins: bool,
-    ) -> Result<watch::Receiver<Option<Outcome>>, Arc<WakeError>> {
-        match (&rest.waking, &rest.failure) {
-            // One whose task is gone without a word will never be published.
+    ) -> Result<WakeReceiver, Arc<WakeError>> {
+        match (locked.state.waking(), locked.state.left_alone()) {
+            // The outcome of a waking whose task has panicked is never published.
             (Some(waking), _) if waking.has_changed().is_ok() => Ok(waking.clone()),
-            (_, Some((until, failure))) if Instant::now() < *until => Err(Arc::clone(failure)),
-            _ => {
+            (_, Some(failure)) => Err(Arc::clone(failure)),
+            (Some(_) | None, None) => {
                 let (publish, waking) = watch::channel(None);
-                rest.waking = Some(waking.clone());
-                rest.stop = self.shared.stop.child_token();
-                let (bed, stop) = (Arc::clone(bed), rest.stop.clone());
+                locked.state.begin_waking(waking.clone());
+                locked.stop = self.shared.stop.child_token();
+                let (slot, stop) = (Arc::clone(slot), locked.stop.clone());
                 let (tenant, tenant_limits) = (tenant.clone(), Arc::clone(tenant_limits));
-                let came = Came { tenant, incarnation: comes, tenant_limits, begins };
-                let work = self.clone().wake(came, bed, stop, publish);
+                let request = WakeRequest { tenant, incarnation: comes, tenant_limits, begins };
+                let work = self.clone().wake(request, slot, stop, publish);
                 self.shared.tasks.spawn(work.in_current_span());
                 Ok(waking)
             }
@@ -526,59 +463,59 @@ impl Tenancy {
             }
             info!(left, seconds, "waiting for writers and linkers to end");
         }
-        self.beds().clear();
+        self.slots().clear();
     }
 
-    fn beds(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Bed>>> {
+    fn slots(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<TenantSlot>>> {
         self.shared.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn bed(&self, tenant: &TenantId) -> Arc<Bed> {
-        Arc::clone(self.beds().entry(tenant.clone()).or_default())
+    fn slot(&self, tenant: &TenantId) -> Arc<TenantSlot> {
+        Arc::clone(self.slots().entry(tenant.clone()).or_default())
     }
 
     async fn wake(
         self,
-        came: Came,
-        bed: Arc<Bed>,
+        request: WakeRequest,
+        slot: Arc<TenantSlot>,
         stop: CancellationToken,
-        publish: watch::Sender<Option<Outcome>>,
+        publish: watch::Sender<Option<WakeOutcome>>,
     ) {
         let after_failure = {
-            let rest = bed.rest();
-            let is_begun = rest.awake.as_ref().is_some_and(|awake| !awake.is_unbegun());
-            is_begun || rest.write_failed
+            let locked = slot.lock();
+            let is_begun = locked.state.live().is_some_and(|live| !live.is_unbegun());
+            is_begun || locked.write_failed
         };
         let started = Instant::now();
-        let outcome = self.open(came, after_failure, stop).await.map_err(Arc::new);
+        let outcome = self.open(request, after_failure, stop).await.map_err(Arc::new);
         let replaced = {
-            let mut rest = bed.rest();
-            rest.waking = None;
+            let mut locked = slot.lock();
             match &outcome {
-                Ok(awake) => {
-                    rest.failure = None;
-                    rest.write_failed = false;
-                    rest.awake.replace(Arc::clone(awake))
+                Ok(live) => {
+                    locked.write_failed = false;
+                    locked.state.woke(Arc::clone(live))
                 }
-                // Which says nothing of the tenant that is here, or will be.
-                Err(failure) if failure.is_of_who_comes() => None,
+                Err(failure) if failure.is_of_who_comes() => {
+                    locked.state.waking_was_void();
+                    None
+                }
                 Err(failure) => {
                     error!(error = %failure, "the tenant cannot be woken");
                     let pause = WAKE_BACKOFF.max(started.elapsed() * WAKE_BACKOFF_TIMES);
-                    rest.failure = Some((Instant::now() + pause, Arc::clone(failure)));
+                    locked.state.waking_failed(Instant::now() + pause, Arc::clone(failure));
                     None
                 }
             }
         };
         publish.send_replace(Some(outcome));
-        // A whole projection: not while the bed is locked.
+        // A whole projection: not while the slot is locked.
         drop(replaced);
     }
 
     /// Opens the tenant's log.
     async fn open(
         &self,
-        Came { tenant, incarnation: comes, tenant_limits, begins }: Came,
+        WakeRequest { tenant, incarnation: comes, tenant_limits, begins }: WakeRequest,
         after_failure: bool,
         stop: CancellationToken,
     ) -> Result<Arc<Awake>, WakeError> {

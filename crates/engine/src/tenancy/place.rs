@@ -78,12 +78,12 @@ impl Place {
     pub(super) fn open(&self, state: &SharedState) -> Result<TenantLog, WakeError> {
         let base = state.read().head;
         let opened = or_put_back(&self.folder, || {
-            let recovered = self.folder.open()?.recover_behind(base, |record| {
+            let recovered = self.folder.open()?.recover_after(base, |record| {
                 // There are none behind a log that was closed cleanly.
                 let mut state = state.write();
                 state.projection.apply(&record).map(drop).map_err(WakeError::from)
             })?;
-            Ok::<_, WakeError>(recovered.log.read_by(&self.reader))
+            Ok::<_, WakeError>(recovered.log.with_reader(&self.reader))
         })?;
         let mut state = state.write();
         (state.head, state.log_bytes) = (opened.head(), opened.bytes());
@@ -107,7 +107,7 @@ impl Place {
         log.close()?;
         let left = tail.map_or(Ok(()), |tail| {
             let (base, records) = tail?;
-            self.folder.leave_closed(log_id, [base, head], bytes, &records)
+            self.folder.write_closed(log_id, [base, head], bytes, &records)
         });
         if let Err(error) = left {
             warn!(%error, "it could not be kept where the log was closed: waking will take longer");
@@ -129,13 +129,13 @@ pub(super) fn or_put_back<T, E>(folder: &TenantFolder, open: impl FnOnce() -> Re
     let closed = folder.closed_file().ok().flatten();
     let opened = open();
     if opened.is_ok()
-        && let Err(error) = folder.forget_closed()
+        && let Err(error) = folder.discard_closed()
     {
         warn!(%error, "what was left when the log was closed is still there and will be removed later");
     }
     opened.inspect_err(|_| {
         if let Some(closed) = closed
-            && let Err(error) = folder.put_back(&closed)
+            && let Err(error) = folder.restore_closed(&closed)
         {
             warn!(%error, "it could not be kept where the log was closed");
         }

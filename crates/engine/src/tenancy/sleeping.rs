@@ -19,7 +19,7 @@ use vectorizer_hivehub::Call;
 use vectorizer_log::{TenantFolder, TenantId};
 
 use super::awake::{Awake, WakeError};
-use super::{Background, Bed, Tenancy, Weight};
+use super::{Background, Tenancy, TenantSlot, Weight};
 
 /// What an open log takes up, as measured with segments of 512 KiB: tables and buffers, and with what is in it the pages
 /// that sled keeps, up to a bound. It takes more for the moment in which all of it is read.
@@ -91,7 +91,7 @@ impl Budget {
 /// A tenant that might sleep.
 struct Candidate {
     tenant: TenantId,
-    bed: Arc<Bed>,
+    slot: Arc<TenantSlot>,
     awake: Arc<Awake>,
     last_use: Instant,
     bytes: u64,
@@ -178,7 +178,7 @@ impl Tenancy {
                 return true;
             }
             if is_idle(unused, 1) {
-                return !self.rest(candidate);
+                return !self.put_down(candidate);
             }
             if awake.door.idle_for().is_some_and(|unused| is_idle(unused, 1)) {
                 awake.door.close();
@@ -186,8 +186,8 @@ impl Tenancy {
             true
         });
         self.keep_within_budget(candidates);
-        // IMPORTANT: with the list locked, so that a bed that only the list has stays so.
-        self.beds().retain(|_, bed| Arc::strong_count(bed) > 1 || !bed.rest().is_empty());
+        // IMPORTANT: with the list locked, so that a slot that only the list has stays so.
+        self.slots().retain(|_, slot| Arc::strong_count(slot) > 1 || !slot.lock().is_empty());
     }
 
     /// Closes logs, and then puts tenants to sleep, the least recently used first, until there is room.
@@ -215,7 +215,7 @@ impl Tenancy {
             if freed >= excess {
                 return;
             }
-            self.rest(candidate);
+            self.put_down(candidate);
             freed += candidate.bytes;
         }
     }
@@ -256,36 +256,37 @@ impl Tenancy {
     }
 
     fn candidates(&self) -> Vec<Candidate> {
-        let beds: Vec<_> =
-            self.beds().iter().map(|(tenant, bed)| (tenant.clone(), Arc::clone(bed))).collect();
-        let candidate = |(tenant, bed): (TenantId, Arc<Bed>)| {
-            let awake = bed.rest().awake.clone()?;
+        let slots: Vec<_> =
+            self.slots().iter().map(|(tenant, slot)| (tenant.clone(), Arc::clone(slot))).collect();
+        let candidate = |(tenant, slot): (TenantId, Arc<TenantSlot>)| {
+            let awake = slot.live()?;
             let (last_use, bytes) = (awake.last_use().0, awake.memory_bytes());
-            Some(Candidate { tenant, bed, awake, last_use, bytes })
+            Some(Candidate { tenant, slot, awake, last_use, bytes })
         };
-        beds.into_iter().filter_map(candidate).collect()
+        slots.into_iter().filter_map(candidate).collect()
     }
 
     /// Puts a tenant to sleep that nobody uses, if nothing of it waits for its log; otherwise its writer is asked
     /// to see to that. Whether it sleeps.
-    fn rest(&self, candidate: &Candidate) -> bool {
-        let Candidate { tenant, bed, awake, .. } = candidate;
-        let mut rest = bed.rest();
-        let is_it = rest.awake.as_ref().is_some_and(|it| Arc::ptr_eq(it, awake));
-        // IMPORTANT: looked at while the bed is locked, where others begin to use it.
-        if !is_it || rest.moving || rest.waking.is_some() || awake.is_in_use() {
+    fn put_down(&self, candidate: &Candidate) -> bool {
+        let Candidate { tenant, slot, awake, .. } = candidate;
+        let mut locked = slot.lock();
+        let is_it = locked.state.live().is_some_and(|it| Arc::ptr_eq(it, awake));
+        // IMPORTANT: looked at while the slot is locked, where others begin to use it.
+        if !is_it || locked.moving || locked.state.waking().is_some() || awake.is_in_use() {
             return false;
         }
         let has_failed = awake.has_failed();
         let rests = has_failed || (awake.is_settled() && awake.door.retire());
         if !rests {
-            drop(rest);
+            drop(locked);
             awake.door.close();
             return false;
         }
         let is_begun = !awake.is_unbegun();
-        rest.write_failed |= is_begun && has_failed && !awake.door.is_stuck();
-        rest.awake = None;
+        locked.write_failed |= is_begun && has_failed && !awake.door.is_stuck();
+        // The candidate holds it until the lock is given back.
+        drop(locked.state.leave());
         awake.stop.cancel();
         // IMPORTANT: before anybody can wake it again, and counts anew.
         if is_begun {
@@ -300,7 +301,7 @@ impl Tenancy {
         if let Some(bill) = awake.bill.as_ref().filter(|_| !has_failed) {
             bill.account.sleeps();
         }
-        drop(rest);
+        drop(locked);
         info!(%tenant, "asleep");
         // Dropping a whole projection takes time.
         let awake = Arc::clone(awake);

@@ -74,7 +74,7 @@ fn events(storage: &MemoryStorage) -> Vec<Event> {
         events.push(record.event);
         Ok::<_, vectorizer_log::Error>(())
     });
-    assert_eq!(recovered.unwrap().cut, None);
+    assert_eq!(recovered.unwrap().removed, None);
     events
 }
 
@@ -391,7 +391,7 @@ async fn after_a_failed_write_nobody_is_told_of_success_and_the_writer_ends() {
         assert!(failing.await.is_err(), "{fault:?}");
         assert!(refused.await.is_err(), "{fault:?}");
         assert!(send.is_closed(), "the tenant would go on");
-        assert!(storage.is_condemned());
+        assert!(storage.is_poisoned());
         // Durable without having been told is allowed; it was synced before its head could not be written.
         let durable = if matches!(fault, Fault::Head { .. }) { 2 } else { 1 };
         assert_eq!(events(&storage).len(), durable, "{fault:?}");

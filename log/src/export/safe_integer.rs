@@ -1,14 +1,14 @@
-//! Whole numbers that survive JSON: many readers keep numbers as doubles, which are exact up to 2^53. What is
-//! larger is written as a text.
+//! Integers in JSON: many readers parse numbers as doubles, which are exact up to 2^53. Larger ones are written as
+//! strings.
 
 use std::fmt::Display;
 
 use serde::{Serialize, Serializer};
 
-/// A number that may be larger than JSON's readers take.
-pub(super) struct Whole<N>(pub(super) N);
+/// An integer that is written as a string if a double would round it.
+pub(super) struct SafeInteger<N>(pub(super) N);
 
-impl<N: Copy + Display + TryInto<i64>> Serialize for Whole<N> {
+impl<N: Copy + Display + TryInto<i64>> Serialize for SafeInteger<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         const EXACT_MAX: i64 = 1 << 53;
         match self.0.try_into() {
