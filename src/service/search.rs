@@ -17,7 +17,7 @@ use super::input::Input;
 use super::{RESULTS_MAX, Service, cores, limit};
 use crate::auth::{Operation, Read};
 use crate::scheduling::run_blocking;
-use crate::tenancy::{Background, CollectionFacts, Ground, Room, Share, Tenant, Weight};
+use crate::tenancy::{CollectionFacts, HeldPermits, NicePool, NiceValue, ResolvedSearch, Share, Tenant};
 
 /// How many results a search has unless it says otherwise.
 const RESULTS_DEFAULT: usize = 10;
@@ -175,7 +175,7 @@ impl SearchArguments {
 }
 
 impl Search {
-    fn run(&self, snapshot: &Snapshot, ground: &Ground) -> Result<Vec<Hit>, Error> {
+    fn run(&self, snapshot: &Snapshot, ground: &ResolvedSearch) -> Result<Vec<Hit>, Error> {
         let depth = self.depth();
         let by_vector = self.request(ground, depth).map(|request| snapshot.search(&request)).transpose()?;
         let by_text =
@@ -191,7 +191,7 @@ impl Search {
     }
 
     /// Both rankings as deep as they can be asked for.
-    fn deeper(&self, snapshot: &Snapshot, ground: &Ground) -> Result<[Vec<Hit>; 2], Error> {
+    fn deeper(&self, snapshot: &Snapshot, ground: &ResolvedSearch) -> Result<[Vec<Hit>; 2], Error> {
         let by_vector =
             self.request(ground, DEPTH_MAX).map(|request| snapshot.search(&request)).transpose()?;
         let request = self.text_request(ground, DEPTH_MAX);
@@ -220,7 +220,7 @@ impl Search {
     }
 
     /// The part that is for vectors.
-    fn request<'a>(&'a self, ground: &'a Ground, limit: usize) -> Option<SearchRequest<'a>> {
+    fn request<'a>(&'a self, ground: &'a ResolvedSearch, limit: usize) -> Option<SearchRequest<'a>> {
         Some(SearchRequest {
             vector: self.question.vector.as_ref()?.as_dense(),
             limit,
@@ -230,12 +230,12 @@ impl Search {
         })
     }
 
-    fn text_request<'a>(&self, ground: &'a Ground, limit: usize) -> TextRequest<'a> {
+    fn text_request<'a>(&self, ground: &'a ResolvedSearch, limit: usize) -> TextRequest<'a> {
         TextRequest { limit, filter: ground.selection.as_ref(), score_threshold: self.least() }
     }
 
     /// About how many numbers it compares at most.
-    fn compared(&self, snapshot: &Snapshot, ground: &Ground) -> usize {
+    fn compared(&self, snapshot: &Snapshot, ground: &ResolvedSearch) -> usize {
         let vectors = self
             .request(ground, self.depth_max())
             .map_or(0, |request| snapshot.compared(&request).saturating_mul(snapshot.dimension()));
@@ -267,7 +267,7 @@ impl Search {
 struct Prepared {
     search: Search,
     snapshot: Snapshot,
-    ground: Ground,
+    ground: ResolvedSearch,
 }
 
 /// The way to more results of a search, on the state that it was done on.
@@ -363,7 +363,7 @@ pub(super) struct SearchPool {
     /// Searches that run or wait.
     waiting: Arc<Semaphore>,
     /// The threads of searches that take long: they give way to all others.
-    long: Background,
+    long: NicePool,
 }
 
 impl SearchPool {
@@ -371,7 +371,7 @@ impl SearchPool {
         Self {
             running: Arc::new(Semaphore::new(cores())),
             waiting: Arc::new(Semaphore::new(cores() + WAITING_MAX)),
-            long: Background::new(cores(), Weight::Tenth),
+            long: NicePool::new(cores(), NiceValue::Ten),
         }
     }
 
@@ -417,7 +417,7 @@ impl SearchPool {
 #[derive(Debug)]
 struct Permits {
     /// The threads, if it takes long.
-    long: Option<Background>,
+    long: Option<NicePool>,
     _waiting: [OwnedSemaphorePermit; 2],
     _running: [OwnedSemaphorePermit; 2],
 }
@@ -484,7 +484,7 @@ impl Service {
     pub async fn resume_search(&self, tenant: &Tenant<Read>, resume: &SearchResume) -> Result<Found, Error> {
         let mut prepared = resume.prepared.clone();
         prepared.search.limit = RESULTS_MAX;
-        self.run_search(tenant.share(), prepared, Room::default()).await
+        self.run_search(tenant.share(), prepared, HeldPermits::default()).await
     }
 
     async fn prepare(
@@ -492,7 +492,7 @@ impl Service {
         tenant: &Tenant<Read>,
         name: &CollectionName,
         input: Input<SearchArguments>,
-    ) -> Result<(Prepared, Room), Error> {
+    ) -> Result<(Prepared, HeldPermits), Error> {
         let (facts, context) = self.context(tenant, name, input.is_large()).await?;
         let check = move |arguments: SearchArguments| arguments.checked(context);
         let ((mut search, filter), room) = self.read(tenant.share(), input, check).await?;
@@ -503,7 +503,7 @@ impl Service {
         Ok((Prepared { search, snapshot, ground }, room))
     }
 
-    async fn run_search(&self, share: &Share, prepared: Prepared, room: Room) -> Result<Found, Error> {
+    async fn run_search(&self, share: &Share, prepared: Prepared, room: HeldPermits) -> Result<Found, Error> {
         let Prepared { search, snapshot, ground } = prepared;
         let shown = search.numbers();
         let metrics = self.metrics().clone();
@@ -562,7 +562,7 @@ impl Service {
         let shown = searches.iter().map(Search::numbers).sum();
         let questions: Vec<_> = searches.iter().map(|search| search.question.words.as_ref()).collect();
         let (snapshot, grounds) = tenant.snapshot_of_texts(name, filters, &questions).await?;
-        let compared = |(search, ground): (&Search, &Ground)| search.compared(&snapshot, ground);
+        let compared = |(search, ground): (&Search, &ResolvedSearch)| search.compared(&snapshot, ground);
         let compared = searches.iter().zip(&grounds).map(compared).fold(0, usize::saturating_add);
         let (metrics, count) = (self.metrics().clone(), searches.len());
         let work = move || {

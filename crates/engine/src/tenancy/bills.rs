@@ -15,8 +15,8 @@ use vectorizer_log::{Error, LogId, Meter, MeterTotal, Seq, TenantFolder, TenantI
 use vectorizer_node_store::Delivered;
 use vectorizer_replay::OpenWindow;
 
-use super::awake::{Awake, WakeError};
 use super::deletion::DeletionError;
+use super::live_tenant::{LiveTenant, WakeError};
 use super::slot::TenantSlot;
 use super::{FIRST_ANSWERS, STOPPING_PATIENCE, Tenancy};
 use crate::admission::{AccessCheck, ClusterPass};
@@ -288,7 +288,7 @@ fn is_over_by_day(tenant: &TenantId, since: Timestamp, now: Timestamp) -> bool {
     day(since) < day(now)
 }
 
-impl Awake {
+impl LiveTenant {
     pub(super) fn bill_facts(&self) -> Option<BillFacts> {
         let bill = self.bill.as_ref()?;
         let delivered = bill.account.delivered();

@@ -32,17 +32,17 @@ pub struct Write<C> {
     /// What must hold of the collection.
     pub precondition: Option<Precondition>,
     /// What it takes up of the node's memory.
-    pub room: Room,
+    pub room: HeldPermits,
 }
 
-/// Room, of the node's and of its tenant's share, that what came in takes up until it is done, also when
+/// Permits, of the node's and of its tenant's share, that what came in takes up until it is done, also when
 /// nobody waits for it any more.
 #[derive(Debug, Default)]
-pub struct Room {
+pub struct HeldPermits {
     _held: Option<Box<dyn Any + Send + Sync>>,
 }
 
-impl Room {
+impl HeldPermits {
     /// Until this is dropped, `held` is.
     pub fn of(held: impl Send + Sync + 'static) -> Self {
         Self { _held: Some(Box::new(held)) }
@@ -167,7 +167,7 @@ pub struct Committed {
 
 /// Why a write was not done. Nothing was appended.
 #[derive(Debug, thiserror::Error, PartialEq)]
-pub enum Refusal {
+pub enum WriteError {
     /// The name is taken.
     #[error("a collection named {name:?} exists already", name = .0.as_str())]
     CollectionExists(CollectionName),

@@ -8,7 +8,7 @@ use vectorizer_log::{
 };
 use vectorizer_replay::{Answer, Outcome, Projection};
 
-use super::command::{Change, CollectionChange, Committed, Precondition, Refusal, VectorChange, Write};
+use super::command::{Change, CollectionChange, Committed, Precondition, VectorChange, Write, WriteError};
 
 /// What is to be done about a command.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +26,7 @@ pub(super) fn decide(
     projection: &Projection,
     write: Write<Change>,
     now: Timestamp,
-) -> Result<Decision, Refusal> {
+) -> Result<Decision, WriteError> {
     let Write { collection: name, change, idempotency, precondition, room: _ } = write;
     if let Some(idempotency) = &idempotency
         && let Some(answer) = projection.answers().get(&idempotency.key, now)
@@ -39,7 +39,7 @@ pub(super) fn decide(
     }
     let event = match change {
         Change::Collection(CollectionChange::Create { vectors, texts }) => match (found, vectors) {
-            (Some(_), _) => return Err(Refusal::CollectionExists(name)),
+            (Some(_), _) => return Err(WriteError::CollectionExists(name)),
             // As it was written before there were texts.
             (None, Some(VectorParameters { dimension, metric, index })) if texts.is_none() => {
                 Event::CollectionCreated { name, dimension, metric, index }
@@ -51,15 +51,15 @@ pub(super) fn decide(
             },
         },
         Change::Collection(CollectionChange::Delete) => {
-            Event::CollectionDeleted { collection: found.ok_or(Refusal::NoSuchCollection(name))?.id() }
+            Event::CollectionDeleted { collection: found.ok_or(WriteError::NoSuchCollection(name))?.id() }
         }
         Change::Collection(CollectionChange::DeclareIndex(path)) => {
-            declared(found.ok_or(Refusal::NoSuchCollection(name))?, path)?
+            declared(found.ok_or(WriteError::NoSuchCollection(name))?, path)?
         }
         Change::Collection(CollectionChange::DropIndex(path)) => {
-            dropped(found.ok_or(Refusal::NoSuchCollection(name))?, path)?
+            dropped(found.ok_or(WriteError::NoSuchCollection(name))?, path)?
         }
-        Change::Vectors(change) => vectors(found.ok_or(Refusal::NoSuchCollection(name))?, change)?,
+        Change::Vectors(change) => vectors(found.ok_or(WriteError::NoSuchCollection(name))?, change)?,
     };
     // Nothing to do leaves no trace, unless a key asks for one: its repetition must find it done.
     match nothing(&event, found) {
@@ -92,23 +92,23 @@ fn nothing(event: &Event, collection: Option<&Collection>) -> Option<Outcome> {
     }
 }
 
-fn declared(collection: &Collection, path: PayloadPath) -> Result<Event, Refusal> {
+fn declared(collection: &Collection, path: PayloadPath) -> Result<Event, WriteError> {
     let is_full = collection.declared().count() >= PayloadIndex::DECLARED_MAX;
     if is_full && !collection.has_declared(&path) {
-        return Err(Refusal::TooManyIndexes(collection.name().clone()));
+        return Err(WriteError::TooManyIndexes(collection.name().clone()));
     }
     Ok(Event::IndexDeclared { collection: collection.id(), path })
 }
 
-fn dropped(collection: &Collection, path: PayloadPath) -> Result<Event, Refusal> {
+fn dropped(collection: &Collection, path: PayloadPath) -> Result<Event, WriteError> {
     if !collection.has_declared(&path) {
-        return Err(Refusal::NoSuchIndex { name: collection.name().clone(), path });
+        return Err(WriteError::NoSuchIndex { name: collection.name().clone(), path });
     }
     Ok(Event::IndexDropped { collection: collection.id(), path })
 }
 
-fn vectors(collection: &Collection, change: VectorChange) -> Result<Event, Refusal> {
-    let no_such_vector = |id| Refusal::NoSuchVector { name: collection.name().clone(), id };
+fn vectors(collection: &Collection, change: VectorChange) -> Result<Event, WriteError> {
+    let no_such_vector = |id| WriteError::NoSuchVector { name: collection.name().clone(), id };
     let deleted = |ids| Event::VectorsDeleted { collection: collection.id(), ids };
     Ok(match change {
         VectorChange::Upsert(documents) => {
@@ -126,15 +126,15 @@ fn vectors(collection: &Collection, change: VectorChange) -> Result<Event, Refus
         }
         VectorChange::ChangePayload { id, patch } => {
             let Some(point) = collection.get(&id) else { return Err(no_such_vector(id)) };
-            let payload = patch.apply(point.payload()).map_err(Refusal::Payload)?;
+            let payload = patch.apply(point.payload()).map_err(WriteError::Payload)?;
             Event::PayloadChanged { collection: collection.id(), id, payload }
         }
     })
 }
 
-fn repeat(answer: &Answer, key: &str, body_hash: [u8; 32]) -> Result<Decision, Refusal> {
+fn repeat(answer: &Answer, key: &str, body_hash: [u8; 32]) -> Result<Decision, WriteError> {
     if answer.body_hash != body_hash {
-        return Err(Refusal::IdempotencyMismatch { key: key.to_owned(), seq: answer.seq });
+        return Err(WriteError::IdempotencyMismatch { key: key.to_owned(), seq: answer.seq });
     }
     Ok(Decision::Repeat(Committed { seq: answer.seq, outcome: answer.outcome, repeated: true }))
 }
@@ -143,14 +143,14 @@ fn check(
     precondition: &Precondition,
     name: &CollectionName,
     collection: Option<&Collection>,
-) -> Result<(), Refusal> {
+) -> Result<(), WriteError> {
     let found = collection.map(Collection::last_change);
     let holds = match (precondition, found) {
         (_, None) => false,
         (Precondition::Exists, Some(_)) => true,
         (Precondition::LastChangeIn(seqs), Some(found)) => seqs.contains(&found),
     };
-    if holds { Ok(()) } else { Err(Refusal::PreconditionFailed { name: name.clone(), found }) }
+    if holds { Ok(()) } else { Err(WriteError::PreconditionFailed { name: name.clone(), found }) }
 }
 
 /// What writes documents that are valid: as points where nothing else can be, as before there were texts.
@@ -165,28 +165,28 @@ fn upserted(collection: &Collection, documents: Vec<Document>) -> Event {
     }
 }
 
-fn validate(collection: &Collection, documents: &[Document]) -> Result<(), Refusal> {
+fn validate(collection: &Collection, documents: &[Document]) -> Result<(), WriteError> {
     let name = || collection.name().clone();
     for Document { id, vector, payload: _, text } in documents {
         let id = || id.clone();
         if text.is_some() && !collection.has_texts() {
-            return Err(Refusal::UnexpectedText { name: name(), id: id() });
+            return Err(WriteError::UnexpectedText { name: name(), id: id() });
         }
         match (collection.vectors(), vector) {
             (Some(VectorParameters { dimension, metric, .. }), Some(vector)) => {
                 let (expected, found) = (dimension.get(), vector.dimension());
                 if found != expected {
-                    return Err(Refusal::WrongDimension { name: name(), id: id(), expected, found });
+                    return Err(WriteError::WrongDimension { name: name(), id: id(), expected, found });
                 }
                 if metric == Metric::Cosine && is_zero(vector) {
-                    return Err(Refusal::ZeroVector { id: id() });
+                    return Err(WriteError::ZeroVector { id: id() });
                 }
             }
             (Some(VectorParameters { dimension, .. }), None) => {
-                return Err(Refusal::NoVector { name: name(), id: id(), expected: dimension.get() });
+                return Err(WriteError::NoVector { name: name(), id: id(), expected: dimension.get() });
             }
-            (None, Some(_)) => return Err(Refusal::UnexpectedVector { name: name(), id: id() }),
-            (None, None) if text.is_none() => return Err(Refusal::NoText { name: name(), id: id() }),
+            (None, Some(_)) => return Err(WriteError::UnexpectedVector { name: name(), id: id() }),
+            (None, None) if text.is_none() => return Err(WriteError::NoText { name: name(), id: id() }),
             (None, None) => {}
         }
     }
@@ -197,10 +197,10 @@ fn is_zero(vector: &Vector) -> bool {
     vector.as_dense().iter().all(|value| *value == 0.0)
 }
 
-fn distinct<'a>(ids: impl IntoIterator<Item = &'a PointId>) -> Result<(), Refusal> {
+fn distinct<'a>(ids: impl IntoIterator<Item = &'a PointId>) -> Result<(), WriteError> {
     let mut seen = HashSet::new();
     match ids.into_iter().find(|id| !seen.insert(*id)) {
-        Some(id) => Err(Refusal::RepeatedId { id: id.clone() }),
+        Some(id) => Err(WriteError::RepeatedId { id: id.clone() }),
         None => Ok(()),
     }
 }

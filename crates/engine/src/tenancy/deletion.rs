@@ -147,9 +147,9 @@ enum Returned {
 }
 
 /// While a tenant's folder is moved nobody wakes it.
-pub(super) struct Moving(Arc<TenantSlot>);
+pub(super) struct FolderMove(Arc<TenantSlot>);
 
-impl Moving {
+impl FolderMove {
     pub(super) fn begin(slot: Arc<TenantSlot>) -> Result<Self, DeletionError> {
         if std::mem::replace(&mut slot.lock().moving, true) {
             return Err(DeletionError::Busy);
@@ -163,7 +163,7 @@ impl Moving {
     }
 }
 
-impl Drop for Moving {
+impl Drop for FolderMove {
     fn drop(&mut self) {
         self.0.lock().moving = false;
         self.0.moved.notify_waiters();
@@ -179,7 +179,7 @@ impl Tenancy {
             return Err(DeletionError::NotFound);
         }
         info!(%tenant, key_id = pass.key_id().map(ToString::to_string), "the operator deletes a tenant");
-        let moving = Moving::begin(self.slot(tenant))?;
+        let moving = FolderMove::begin(self.slot(tenant))?;
         let (tenancy, tenant) = (self.clone(), tenant.clone());
         self.finished(async move { tenancy.delete_now(&moving, &tenant, EndedBy::Operator, None).await })
             .await
@@ -195,7 +195,7 @@ impl Tenancy {
         at_hivehub: AtHiveHub,
     ) -> Result<Tombstone, DeletionError> {
         info!(%tenant, key_id = pass.key_id().map(ToString::to_string), "the operator restores a tenant");
-        let moving = Moving::begin(self.slot(tenant))?;
+        let moving = FolderMove::begin(self.slot(tenant))?;
         let (tenancy, tenant) = (self.clone(), tenant.clone());
         self.finished(async move { tenancy.restore_now(&moving, tenant, log_id, at_hivehub).await }).await
     }
@@ -280,7 +280,7 @@ impl Tenancy {
 
     pub(super) async fn delete_now(
         &self,
-        moving: &Moving,
+        moving: &FolderMove,
         tenant: &TenantId,
         by: EndedBy,
         named: Option<Incarnation>,
@@ -322,7 +322,7 @@ impl Tenancy {
 
     async fn restore_now(
         &self,
-        moving: &Moving,
+        moving: &FolderMove,
         tenant: TenantId,
         log_id: Option<LogId>,
         at_hivehub: AtHiveHub,
@@ -368,7 +368,7 @@ impl Tenancy {
         let tenancy = self.clone();
         let slot = self.slot(&tenant);
         slot.is_told(at);
-        let mut begun = Moving::begin(Arc::clone(&slot));
+        let mut begun = FolderMove::begin(Arc::clone(&slot));
         tokio::spawn(async move {
             // Unless HiveHub says otherwise meanwhile.
             while slot.is_told_last(at) {
@@ -392,7 +392,7 @@ impl Tenancy {
                 if tenancy.shared.stop.run_until_cancelled(pause).await.is_none() {
                     return;
                 }
-                begun = begun.or_else(|_| Moving::begin(Arc::clone(&slot)));
+                begun = begun.or_else(|_| FolderMove::begin(Arc::clone(&slot)));
             }
         });
     }
@@ -400,7 +400,7 @@ impl Tenancy {
     /// Brings back what HiveHub has deleted, as it was.
     pub(super) async fn return_now(
         &self,
-        moving: &Moving,
+        moving: &FolderMove,
         tenant: &TenantId,
         incarnation: Option<Incarnation>,
     ) -> Result<(), DeletionError> {
@@ -476,7 +476,7 @@ impl Tenancy {
         let slot = self.slot(&tenant);
         slot.ends(incarnation);
         slot.is_told(at);
-        let mut begun = Moving::begin(Arc::clone(&slot));
+        let mut begun = FolderMove::begin(Arc::clone(&slot));
         tokio::spawn(async move {
             loop {
                 // HiveHub may have taken it back meanwhile.
@@ -499,7 +499,7 @@ impl Tenancy {
                 if tenancy.shared.stop.run_until_cancelled(pause).await.is_none() {
                     return;
                 }
-                begun = begun.or_else(|_| Moving::begin(tenancy.slot(&tenant)));
+                begun = begun.or_else(|_| FolderMove::begin(tenancy.slot(&tenant)));
             }
             // IMPORTANT: while nobody can enter yet. Whoever comes now must not be deleted for this.
             tenancy.deletion_done(tenant, at).await;
@@ -510,7 +510,7 @@ impl Tenancy {
     /// Unless the id is a later tenant's by now.
     pub(super) async fn delete_ended(
         &self,
-        moving: &Moving,
+        moving: &FolderMove,
         tenant: &TenantId,
         ended: Option<Incarnation>,
     ) -> Result<Tombstone, DeletionError> {

@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use tracing::error;
 use vectorizer_log::Error;
 
-use super::awake::WakeError;
-use super::command::Refusal;
+use super::command::WriteError;
+use super::live_tenant::WakeError;
 
 /// The writer cannot go on; its tenant has to be opened again.
 pub(super) struct Failed;
@@ -25,18 +25,18 @@ enum Cause {
 
 impl Failure {
     /// What a command is told that was handed over.
-    pub(super) fn of_begun(&self) -> Refusal {
+    pub(super) fn of_begun(&self) -> WriteError {
         match self.0.get() {
-            Some(Cause::StorageFull) => Refusal::StorageFull,
-            Some(Cause::Storage | Cause::Fold) | None => Refusal::StorageFailed,
+            Some(Cause::StorageFull) => WriteError::StorageFull,
+            Some(Cause::Storage | Cause::Fold) | None => WriteError::StorageFailed,
         }
     }
 
     /// What a command is told that was not.
-    pub(super) fn of_refused(&self) -> Refusal {
+    pub(super) fn of_refused(&self) -> WriteError {
         match self.0.get() {
-            Some(Cause::StorageFull) => Refusal::StorageFullBefore,
-            Some(Cause::Storage | Cause::Fold) | None => Refusal::StorageClosed,
+            Some(Cause::StorageFull) => WriteError::StorageFullBefore,
+            Some(Cause::Storage | Cause::Fold) | None => WriteError::StorageClosed,
         }
     }
 
@@ -70,13 +70,13 @@ mod tests {
     #[test]
     fn who_handed_a_command_over_is_not_told_that_nothing_was_done_and_the_first_failure_counts() {
         let failure = Failure::default();
-        assert!(matches!(failure.of_begun(), Refusal::StorageFailed));
-        assert!(matches!(failure.of_refused(), Refusal::StorageClosed));
+        assert!(matches!(failure.of_begun(), WriteError::StorageFailed));
+        assert!(matches!(failure.of_refused(), WriteError::StorageClosed));
         let _failed = failure.by_waking(&WakeError::Log(Error::NotFound(PathBuf::new())));
         let _failed = failure.by_waking(&WakeError::Stopping);
         assert!(matches!(failure.0.get(), Some(Cause::Storage)));
         let full = Failure(Arc::new(OnceLock::from(Cause::StorageFull)));
-        assert!(matches!(full.of_begun(), Refusal::StorageFull));
-        assert!(matches!(full.of_refused(), Refusal::StorageFullBefore));
+        assert!(matches!(full.of_begun(), WriteError::StorageFull));
+        assert!(matches!(full.of_refused(), WriteError::StorageFullBefore));
     }
 }

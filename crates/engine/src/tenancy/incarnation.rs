@@ -10,9 +10,9 @@ use std::sync::{Arc, PoisonError};
 use tracing::{error, info};
 use vectorizer_log::{Incarnation, TenantFolder, TenantId};
 
-use super::deletion::{Moving, RETRY_PAUSE};
+use super::deletion::{FolderMove, RETRY_PAUSE};
 use super::ending::EndedBy;
-use super::{Awake, Tenancy, WakeError};
+use super::{LiveTenant, Tenancy, WakeError};
 
 /// To which incarnation of a tenant id the folder belongs, compared with the one that comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,11 @@ impl Tenancy {
     }
 
     /// The same for one that is in memory.
-    pub(super) async fn bind_awake(&self, awake: &Arc<Awake>, comes: Incarnation) -> Result<(), WakeError> {
+    pub(super) async fn bind_awake(
+        &self,
+        awake: &Arc<LiveTenant>,
+        comes: Incarnation,
+    ) -> Result<(), WakeError> {
         let (tenancy, tenant) = (self.clone(), Arc::clone(awake));
         let binding = move || {
             let folder = TenantFolder::new(&tenancy.shared.data, &tenant.id);
@@ -97,7 +101,7 @@ impl Tenancy {
 
     /// Moves away the folder of whoever had the id before `comes`. Nobody enters until that is done, or has
     /// failed. The caller has the slot locked, or has seen that nobody moves the folder.
-    pub(super) fn supersede(&self, moving: Moving, tenant: TenantId, comes: Incarnation) {
+    pub(super) fn supersede(&self, moving: FolderMove, tenant: TenantId, comes: Incarnation) {
         let tenancy = self.clone();
         tokio::spawn(async move {
             // Somebody may have done it meanwhile.

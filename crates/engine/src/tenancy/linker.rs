@@ -4,9 +4,10 @@
 //! It also keeps the graphs on disk, so that a tenant that wakes need not link everything again.
 //!
 //! Searches compare what is not linked yet one by one. So that this does not take ever longer, upserts
-//! wait beyond a bound (see `pace`).
+//! wait beyond a bound (see `backpressure`).
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +18,10 @@ use vectorizer_index::{Collection, Interrupted, Removed};
 use vectorizer_log::{CollectionId, Head};
 use vectorizer_replay::Projection;
 
-use super::background::{Background, Weight};
+use super::backpressure::Linking;
 use super::graph_files::GraphFiles;
 use super::linking_task::{Done, Task, Work};
-use super::pace::Linking;
+use super::nice_pool::{NicePool, NiceValue};
 use super::shared_state::SharedState;
 use super::unread_graphs::UnreadGraphs;
 
@@ -50,7 +51,7 @@ pub(super) struct Linker {
     pub(super) unread: UnreadGraphs,
     /// Told of every step, and of the end of all steps.
     pub(super) linked: watch::Sender<Linking>,
-    pub(super) turns: Turns,
+    pub(super) turns: LinkThreads,
     pub(super) stop: CancellationToken,
     /// Cancelled when the state can be trusted no more.
     pub(super) failed: CancellationToken,
@@ -58,25 +59,25 @@ pub(super) struct Linker {
 
 /// What all tenants' linkers share: each does its work in turn with the others.
 #[derive(Clone, Debug)]
-pub(super) struct Turns {
+pub(super) struct LinkThreads {
     linking: Arc<Semaphore>,
     /// For what takes longer than a turn, indexing among it: nobody's links wait for it.
     upkeep: Arc<Semaphore>,
     /// For graphs that were kept: what there is of one is linked when it was read.
     reading: Arc<Semaphore>,
-    background: Background,
+    background: NicePool,
     /// How many of the next turns are to panic.
     #[cfg(test)]
     pub(super) panics: Arc<std::sync::atomic::AtomicUsize>,
 }
 
-impl Default for Turns {
+impl Default for LinkThreads {
     fn default() -> Self {
         Self {
             linking: Arc::new(Semaphore::new(LINKING_MAX)),
             upkeep: Arc::new(Semaphore::new(UPKEEP_MAX)),
             reading: Arc::new(Semaphore::new(READ_MAX)),
-            background: Background::new(LINKING_MAX + UPKEEP_MAX + READ_MAX, Weight::Tenth),
+            background: NicePool::new(LINKING_MAX + UPKEEP_MAX + READ_MAX, NiceValue::Ten),
             #[cfg(test)]
             panics: Arc::default(),
         }
@@ -84,7 +85,7 @@ impl Default for Turns {
 }
 
 #[cfg(test)]
-impl Turns {
+impl LinkThreads {
     /// Nothing is linked until this is dropped.
     pub(super) fn hold_linking(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.linking).try_acquire_owned().unwrap()
@@ -106,6 +107,8 @@ struct Progress {
     turns: u64,
     /// How many steps have panicked.
     panics: usize,
+    /// A repair has panicked.
+    is_repair_given_up: bool,
 }
 
 /// A task that was done.
@@ -128,59 +131,83 @@ impl Linker {
     /// Works until the writer ends or `stop` is cancelled.
     pub(super) async fn run(mut self) {
         let mut progress = Progress::default();
-        let mut mends = true;
         self.sweep(&mut progress).await;
-        loop {
-            self.published.borrow_and_update();
-            while let Some(task) = self.next(&progress).await {
-                // The writer has ended; another life of this tenant may have begun.
-                if self.published.has_changed().is_err() {
-                    return;
-                }
-                let id = task.id;
-                // Then there is nothing to wait for.
-                if matches!(task.work, Work::Read) && !self.files.has(id) {
-                    progress.kept.insert(id, 0);
-                    self.unread.resolve(id);
-                    self.linked.send_replace(Linking::Going);
-                    continue;
-                }
-                let Some((task, turn)) = self.turn(task, &progress).await else { return };
-                let next = match task.work {
-                    Work::Link | Work::Mend => self.settle(self.step(task, turn).await, &mut progress),
-                    Work::Read | Work::Compact | Work::Index | Work::Write => {
-                        self.link_beside(task, turn, &mut progress).await
-                    }
-                };
-                match next {
-                    Next::More => {}
-                    Next::Pause => break,
-                    Next::End => return,
-                }
-            }
-            if self.forget_deleted(&mut progress).await {
-                self.sweep(&mut progress).await;
-            }
-            let unmended = self.unmended().await;
-            tokio::select! {
-                changed = self.published.changed() => if changed.is_err() {
-                    return;
-                },
-                () = tokio::time::sleep(QUIET), if mends && unmended.is_some() => {
-                    let Some(task) = unmended else { continue };
-                    let Some((task, turn)) = self.turn(task, &progress).await else { return };
-                    match self.step(task, turn).await.done {
-                        Some(Ok(_)) => {}
-                        Some(Err(Interrupted)) => return,
-                        None => {
-                            mends = false;
-                            warn!("looking for what no search comes upon panicked and is given up");
-                        }
-                    }
-                },
-                () = self.stop.cancelled() => return,
-            }
+        while self.round(&mut progress).await.is_continue() {
             tokio::time::sleep(PATIENCE).await;
+        }
+    }
+
+    /// Does all that is to be done, and waits until there may be more.
+    async fn round(&mut self, progress: &mut Progress) -> ControlFlow<()> {
+        self.published.borrow_and_update();
+        self.do_tasks(progress).await?;
+        if self.forget_deleted(progress).await {
+            self.sweep(progress).await;
+        }
+        self.wait(progress).await
+    }
+
+    /// Does task after task until there is none, or none that can be done now.
+    async fn do_tasks(&self, progress: &mut Progress) -> ControlFlow<()> {
+        while let Some(task) = self.next(progress).await {
+            // The writer has ended; another life of this tenant may have begun.
+            if self.published.has_changed().is_err() {
+                return ControlFlow::Break(());
+            }
+            let id = task.id;
+            if matches!(task.work, Work::Read) && !self.files.has(id) {
+                self.note_no_kept_graph(id, progress);
+                continue;
+            }
+            let Some((task, turn)) = self.turn(task, progress).await else { return ControlFlow::Break(()) };
+            let next = match task.work {
+                Work::Link | Work::Repair => self.settle(self.step(task, turn).await, progress),
+                Work::Read | Work::Compact | Work::Index | Work::Write => {
+                    self.link_beside(task, turn, progress).await
+                }
+            };
+            match next {
+                Next::More => {}
+                Next::Pause => break,
+                Next::End => return ControlFlow::Break(()),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Upserts need not wait for a graph that is not there.
+    fn note_no_kept_graph(&self, id: CollectionId, progress: &mut Progress) {
+        progress.kept.insert(id, 0);
+        self.unread.resolve(id);
+        self.linked.send_replace(Linking::Going);
+    }
+
+    /// Waits for the next commit. While there is none, it repairs graphs with nodes that no search reaches.
+    async fn wait(&mut self, progress: &mut Progress) -> ControlFlow<()> {
+        let disconnected = if progress.is_repair_given_up { None } else { self.disconnected().await };
+        tokio::select! {
+            changed = self.published.changed() => match changed {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            },
+            () = tokio::time::sleep(QUIET), if disconnected.is_some() => match disconnected {
+                Some(task) => self.repair(task, progress).await,
+                None => ControlFlow::Continue(()),
+            },
+            () = self.stop.cancelled() => ControlFlow::Break(()),
+        }
+    }
+
+    async fn repair(&self, task: Task, progress: &mut Progress) -> ControlFlow<()> {
+        let Some((task, turn)) = self.turn(task, progress).await else { return ControlFlow::Break(()) };
+        match self.step(task, turn).await.done {
+            Some(Ok(_)) => ControlFlow::Continue(()),
+            Some(Err(Interrupted)) => ControlFlow::Break(()),
+            None => {
+                progress.is_repair_given_up = true;
+                warn!("repairing unreachable nodes panicked and is given up");
+                ControlFlow::Continue(())
+            }
         }
     }
 
@@ -221,7 +248,7 @@ impl Linker {
                     progress.linked_in.insert(id, progress.turns);
                 }
                 // One that came too late is begun again.
-                Work::Compact | Work::Index | Work::Mend => {}
+                Work::Compact | Work::Index | Work::Repair => {}
             },
             Some(Err(Interrupted)) => return Next::End,
             None if !self.state.is_trusted() => {
@@ -253,7 +280,7 @@ impl Linker {
         // Indexing leaves the graph alone, so that of the same collection grows meanwhile.
         let busy = match task.work {
             Work::Index => None,
-            Work::Read | Work::Link | Work::Mend | Work::Compact | Work::Write => Some(task.id),
+            Work::Read | Work::Link | Work::Repair | Work::Compact | Work::Write => Some(task.id),
         };
         let mut published = self.published.clone();
         let mut upkeep = std::pin::pin!(self.step(task, turn));
@@ -314,12 +341,12 @@ impl Linker {
         progress.kept.len() < before
     }
 
-    /// A collection in which it is yet to be made sure that everything can be found.
-    async fn unmended(&self) -> Option<Task> {
+    /// A collection whose graph may have nodes that no search reaches.
+    async fn disconnected(&self) -> Option<Task> {
         let state = self.state.wait().await;
         let collection =
             state.projection.index().collections().find(|collection| !collection.is_connected())?;
-        Some(Task { work: Work::Mend, id: collection.id(), snapshot: collection.snapshot() })
+        Some(Task { work: Work::Repair, id: collection.id(), snapshot: collection.snapshot() })
     }
 
     /// Puts what was made beside the state in place, on a thread that gives way to no other: writes and searches wait
@@ -348,7 +375,7 @@ impl Linker {
         let linking = Arc::clone(&self.turns.linking);
         let mut published = self.published.clone();
         let upkeep = match task.work {
-            Work::Link | Work::Mend => None,
+            Work::Link | Work::Repair => None,
             Work::Read => Some(Arc::clone(&self.turns.reading)),
             Work::Compact | Work::Index | Work::Write => Some(Arc::clone(&self.turns.upkeep)),
         };

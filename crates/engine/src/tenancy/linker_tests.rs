@@ -10,7 +10,7 @@ use vectorizer_log::{
 };
 use vectorizer_replay::{Projection, Projector as _};
 
-use super::super::pace::{Held, Pace};
+use super::super::backpressure::{Backpressure, Held};
 use super::super::searches::Searches;
 use super::super::shared_state::State;
 use super::*;
@@ -75,9 +75,9 @@ async fn kept(panics: usize) -> (Result<(), Held>, Sender<Head>) {
     assert!(state.peek().projection.index().collections().all(Collection::is_far_behind));
     let (publish, published) = watch::channel(Head::genesis(LogId::new(uuid::Uuid::nil())));
     let (tell, linked) = watch::channel(Linking::Going);
-    let turns = Turns::default();
+    let turns = LinkThreads::default();
     turns.panics.store(panics, Ordering::Relaxed);
-    let mut pace = Pace::new(linked, published.clone(), Searches::default(), UnreadGraphs::default());
+    let mut pace = Backpressure::new(linked, published.clone(), Searches::default(), UnreadGraphs::default());
     // The machine may be busy.
     pace.patience = Duration::from_mins(5);
     let linker = Linker {
@@ -117,16 +117,18 @@ async fn an_upsert_into_what_somebody_searches_waits_while_less_is_unlinked() {
     let (_tell, linked) = watch::channel(Linking::Going);
     let (_publish, published) = watch::channel(Head::genesis(LogId::new(uuid::Uuid::nil())));
     let searches = Searches::default();
-    let pace = Pace::new(linked.clone(), published.clone(), searches.clone(), UnreadGraphs::default());
+    let pace =
+        Backpressure::new(linked.clone(), published.clone(), searches.clone(), UnreadGraphs::default());
     let state = SharedState::new(behind(VECTORS));
-    let kept = |pace: &Pace, state| pace.keep(state, &name, 1).now_or_never().map(|kept| kept.map(drop));
+    let kept =
+        |pace: &Backpressure, state| pace.keep(state, &name, 1).now_or_never().map(|kept| kept.map(drop));
     assert_eq!(kept(&pace, &state), Some(Ok(())));
     searches.note(CollectionId::created_at(Seq::OLDEST.next()));
     assert_eq!(kept(&pace, &state), Some(Ok(())), "another one is searched");
     searches.note(id);
     assert_eq!(kept(&pace, &state), None);
     let state = SharedState::new(behind(VECTORS_FAR));
-    let unsearched = Pace::new(linked, published, Searches::default(), UnreadGraphs::default());
+    let unsearched = Backpressure::new(linked, published, Searches::default(), UnreadGraphs::default());
     assert_eq!(kept(&unsearched, &state), None);
 }
 
@@ -134,7 +136,7 @@ async fn an_upsert_into_what_somebody_searches_waits_while_less_is_unlinked() {
 async fn a_tenant_that_waits_for_the_upkeep_of_others_links_meanwhile() {
     let data = tempfile::tempdir().unwrap();
     let (publish, published) = watch::channel(Head::genesis(LogId::new(uuid::Uuid::nil())));
-    let turns = Turns::default();
+    let turns = LinkThreads::default();
     let _others = Arc::clone(&turns.upkeep).acquire_owned().await.unwrap();
     let linker = Linker {
         state: Arc::new(SharedState::new(behind(VECTORS))),
@@ -158,7 +160,7 @@ async fn a_tenant_that_waits_for_the_upkeep_of_others_links_meanwhile() {
 /// A linker of this tenant, whose upkeep somebody else has taken.
 fn linker(data: &std::path::Path, state: State) -> (Linker, Sender<Head>, OwnedSemaphorePermit) {
     let (publish, published) = watch::channel(Head::genesis(LogId::new(uuid::Uuid::nil())));
-    let turns = Turns::default();
+    let turns = LinkThreads::default();
     let others = Arc::clone(&turns.upkeep).try_acquire_owned().unwrap();
     let linker = Linker {
         state: Arc::new(SharedState::new(state)),
@@ -224,8 +226,8 @@ async fn the_kept_graph_of_a_deleted_collection_is_erased_also_if_it_was_the_las
     let (state, files) = (Arc::clone(&linker.state), linker.files.clone());
     tokio::spawn(linker.run());
     until("that the graph is kept", || files.ids() == ["1"]).await;
-    let mended = || state.peek().projection.index().collections().all(Collection::is_connected);
-    until("that all can be found", mended).await;
+    let connected = || state.peek().projection.index().collections().all(Collection::is_connected);
+    until("that all can be found", connected).await;
     {
         let mut state = state.poke();
         apply(

@@ -22,7 +22,7 @@ pub(super) enum Work {
     Read,
     Link,
     /// See to it that all that is linked is found.
-    Mend,
+    Repair,
     Compact,
     /// Index payloads by paths that were declared, or that have got room.
     Index,
@@ -68,7 +68,7 @@ impl Task {
                 let enough = || started.elapsed() >= TURN;
                 snapshot.link_until(usize::MAX, crew(), &stopped, &enough).map(Done::Linked)
             }
-            Work::Mend => snapshot.repair(&stopped).map(|()| Done::Linked(snapshot.linked())),
+            Work::Repair => snapshot.repair(&stopped).map(|()| Done::Linked(snapshot.linked())),
             Work::Compact => {
                 let mut compaction = snapshot.compact(&stopped)?;
                 // What was written meanwhile, as far as possible without holding anybody up.

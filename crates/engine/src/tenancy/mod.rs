@@ -1,34 +1,30 @@
 //! Tenants: one writer each, woken by the first request that was let in.
 //!
 //! - `tenant`: the handle through which alone a tenant's data is reached.
-//! - `awake`: a tenant in memory, and how it gets there.
+//! - `live_tenant`: a tenant in memory, and how it gets there.
 //! - `slot`: where a tenant is: asleep, waking or in memory.
 //! - `sleeping`: who is put to sleep, and when; `checkpoints`: what makes waking fast.
-//! - `writer`, `decision`, `group`, `command`: what becomes of a write; `failure`: why there are no more; `door`, `place`: its log, which is open
+//! - `writer`, `decision`, `group`, `command`: what becomes of a write; `failure`: why there are no more; `log_handle`, `log_opener`: its log, which is open
 //!   only while it is needed.
-//! - `books`: what the writer appends for the bill; `bills`: the bills of tenants that sleep or are deleted.
+//! - `billing_recorder`: what the writer appends for the bill; `bills`: the bills of tenants that sleep or are deleted.
 //! - `linker`: what follows a write behind it: links in the graph, compaction; `graph_files`: where
-//!   graphs are kept for the next waking; `pace`: who waits when linking does not keep up; `searches`:
-//!   which collections are searched; `background`: the threads that do it; `replaced_file`: files that save time.
-//! - `census`: which tenants there are, for the operator; `deletion`: those that are no more; `ending`: who deleted them;
-//!   `incarnation`: who of those who have had an id is meant; `gap`: whom `HiveHub` has deleted unheard.
+//!   graphs are kept for the next waking; `backpressure`: who waits when linking does not keep up; `searches`:
+//!   which collections are searched; `nice_pool`: the threads that do it; `replaced_file`: files that save time.
+//! - `tenant_list`: which tenants there are, for the operator; `deletion`: those that are no more; `ending`: who deleted them;
+//!   `incarnation`: who of those who have had an id is meant; `reconciliation`: whom `HiveHub` has deleted unheard.
 //! - `kept`: snapshots that callers may come back for.
 //! - `merge_patch`: how a payload changes.
 //! - `share`: what one tenant may take up.
 
-mod awake;
-mod background;
+mod backpressure;
+mod billing_recorder;
 mod bills;
-mod books;
-mod census;
 mod checkpoints;
 mod command;
 mod decision;
 mod deletion;
-mod door;
 mod ending;
 mod failure;
-mod gap;
 mod graph_files;
 mod group;
 mod incarnation;
@@ -37,9 +33,12 @@ mod linker;
 mod linking_task;
 #[cfg(test)]
 mod listing_tests;
+mod live_tenant;
+mod log_handle;
+mod log_opener;
 mod merge_patch;
-mod pace;
-mod place;
+mod nice_pool;
+mod reconciliation;
 mod replaced_file;
 mod searches;
 mod share;
@@ -47,6 +46,7 @@ mod shared_state;
 mod sleeping;
 mod slot;
 mod tenant;
+mod tenant_list;
 mod unread_graphs;
 mod writer;
 #[cfg(test)]
@@ -70,26 +70,28 @@ use tracing::{Instrument as _, error, info, warn};
 use vectorizer_index::Collection;
 use vectorizer_log::{DeletedTenants, Incarnation, TenantFolder, TenantId};
 
-use self::awake::{Awake, Billed, InUse, NodeTurns, Terms, Watched, wake};
-pub use self::awake::{OpenLog, WakeError};
-pub use self::background::{Background, Weight};
 pub use self::bills::{BillFacts, WindowFacts};
-use self::census::Listed;
-pub use self::census::{ReportedState, TenantFacts};
-pub use self::command::{CollectionChange, Committed, Precondition, Refusal, Room, VectorChange, Write};
-use self::deletion::Moving;
+pub use self::command::{
+    CollectionChange, Committed, HeldPermits, Precondition, VectorChange, Write, WriteError,
+};
+use self::deletion::FolderMove;
 pub use self::deletion::{AtHiveHub, DeletedFacts, DeletionError};
 pub use self::ending::EndedBy;
 use self::ending::Endings;
 use self::incarnation::{Ownership, ownership};
 pub use self::kept::{Kept, KeptKey};
+use self::live_tenant::{Billed, LiveTenant, NodeThreads, TenantGuard, TenantTerms, TenantWatchers, wake};
+pub use self::live_tenant::{OpenLog, WakeError};
 pub use self::merge_patch::MergePatch;
+pub use self::nice_pool::{NicePool, NiceValue};
 use self::share::Shares;
 pub use self::share::{Share, ShareSize};
 use self::sleeping::Budget;
 pub use self::sleeping::Rules;
 use self::slot::{Slot, TenantSlot, Waiter, WakeOutcome, WakeReceiver};
-pub use self::tenant::{CollectionFacts, Ground, SearchState, Tenant};
+pub use self::tenant::{CollectionFacts, ResolvedSearch, SearchState, Tenant};
+use self::tenant_list::Listed;
+pub use self::tenant_list::{ReportedState, TenantFacts};
 use vectorizer_access::Operation;
 use vectorizer_billing::{Accounts, Metering};
 use vectorizer_limits::TenantLimits;
@@ -157,7 +159,7 @@ struct Shared {
     tenants: Mutex<HashMap<TenantId, Arc<TenantSlot>>>,
     waking: Semaphore,
     waking_large: Semaphore,
-    turns: NodeTurns,
+    turns: NodeThreads,
     budget: Budget,
     shares: Shares,
     metrics: Metrics,
@@ -174,9 +176,9 @@ struct Shared {
 /// What a request finds that wants to enter.
 enum EntryState<'slot> {
     /// The tenant is in memory and serves the request.
-    Live(InUse),
+    Live(TenantGuard),
     /// The folder is bound to no incarnation. It has to be bound to this one first.
-    Unbound(Arc<Awake>, Incarnation),
+    Unbound(Arc<LiveTenant>, Incarnation),
     /// The tenant is waking, and the request has a place among those that wait.
     Waking(WakeReceiver, Waiter<'slot>),
     /// The folder is being moved.
@@ -252,7 +254,7 @@ impl Tenancy {
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
             waking_large: Semaphore::new(WAKING_LARGE_MAX),
-            turns: NodeTurns::default(),
+            turns: NodeThreads::default(),
             budget: Budget::new(rules),
             shares: Shares::new(share),
             audit: Audit::new(&node, metrics.clone()),
@@ -293,7 +295,7 @@ impl Tenancy {
     /// What the tenants in memory have, for the metrics. Waits for the writer of each, on a thread that may block.
     pub fn read_into(&self, reading: &mut Reading) {
         let slots: Vec<Arc<TenantSlot>> = self.slots().values().map(Arc::clone).collect();
-        let awake: Vec<Arc<Awake>> = slots.iter().filter_map(|slot| slot.live()).collect();
+        let awake: Vec<Arc<LiveTenant>> = slots.iter().filter_map(|slot| slot.live()).collect();
         reading.awake_tenants = awake.len();
         self.shared.metrics.notes_in_memory(self.keeps_notes_in_memory());
         if let Some(backlog) = self.backlog() {
@@ -358,7 +360,7 @@ impl Tenancy {
                             }
                             if matches!(*failure, WakeError::OfThePast)
                                 && let Some(comes) = pass.incarnation()
-                                && let Ok(moving) = Moving::begin(Arc::clone(&slot))
+                                && let Ok(moving) = FolderMove::begin(Arc::clone(&slot))
                             {
                                 self.supersede(moving, pass.tenant().clone(), comes);
                             }
@@ -389,7 +391,7 @@ impl Tenancy {
             return comes.map(|_| EntryState::Moving).ok_or_else(|| Arc::new(WakeError::Moving));
         }
         let begins = begins_log(pass);
-        let serves = |awake: &&Arc<Awake>| {
+        let serves = |awake: &&Arc<LiveTenant>| {
             if awake.is_unbegun() {
                 // Of another of those who have had the id nothing can be said by it.
                 !begins && awake.incarnation() == comes
@@ -405,12 +407,12 @@ impl Tenancy {
                 (Ownership::Previous, Some(comes)) => {
                     locked.moving = true;
                     drop(locked);
-                    self.supersede(Moving::begun(Arc::clone(slot)), pass.tenant().clone(), comes);
+                    self.supersede(FolderMove::begun(Arc::clone(slot)), pass.tenant().clone(), comes);
                     return Ok(EntryState::Moving);
                 }
                 (Ownership::Later, _) => return Err(Arc::new(WakeError::Outdated)),
                 (Ownership::Theirs | Ownership::Unbound | Ownership::Previous, _) => {
-                    return Ok(EntryState::Live(InUse::new(awake)));
+                    return Ok(EntryState::Live(TenantGuard::new(awake)));
                 }
             }
         }
@@ -518,7 +520,7 @@ impl Tenancy {
         WakeRequest { tenant, incarnation: comes, tenant_limits, begins }: WakeRequest,
         after_failure: bool,
         stop: CancellationToken,
-    ) -> Result<Arc<Awake>, WakeError> {
+    ) -> Result<Arc<LiveTenant>, WakeError> {
         let folder = TenantFolder::new(&self.shared.data, &tenant);
         let (tenancy, id, place) = (self.clone(), tenant.clone(), folder.clone());
         let is_there = tokio::task::spawn_blocking(move || {
@@ -527,7 +529,7 @@ impl Tenancy {
         if !is_there.await.map_err(|panic| WakeError::Panicked(panic.to_string()))?? && !begins {
             let share = self.shared.shares.of(&tenant);
             let metrics = self.shared.metrics.tenant(&tenant);
-            return Ok(Awake::unbegun(&folder, tenant, comes, share, metrics, stop));
+            return Ok(LiveTenant::unbegun(&folder, tenant, comes, share, metrics, stop));
         }
         self.make_room(&tenant, &folder).await?;
         let is_large = folder.file_bytes() >= LARGE_BYTES;
@@ -562,14 +564,14 @@ impl Tenancy {
         .await
         .map_err(|panic| WakeError::Panicked(panic.to_string()))?;
         let share = self.shared.shares.of(&tenant);
-        let watched = Watched {
+        let watched = TenantWatchers {
             metrics: self.shared.metrics.clone(),
             of_tenant: self.shared.metrics.tenant(&tenant),
             denials: self.shared.audit.wakes(&tenant),
         };
         Ok(woken.start(
             tenant,
-            Terms { incarnation: bound, share, tenant_limits, bill },
+            TenantTerms { incarnation: bound, share, tenant_limits, bill },
             watched,
             &self.shared.tasks,
             self.shared.turns.clone(),

@@ -18,8 +18,8 @@ use tracing::{error, info, warn};
 use vectorizer_hivehub::Call;
 use vectorizer_log::{TenantFolder, TenantId};
 
-use super::awake::{Awake, WakeError};
-use super::{Background, Tenancy, TenantSlot, Weight};
+use super::live_tenant::{LiveTenant, WakeError};
+use super::{NicePool, NiceValue, Tenancy, TenantSlot};
 
 /// What an open log takes up, as measured with segments of 512 KiB: tables and buffers, and with what is in it the pages
 /// that sled keeps, up to a bound. It takes more for the moment in which all of it is read.
@@ -92,12 +92,12 @@ impl Budget {
 struct Candidate {
     tenant: TenantId,
     slot: Arc<TenantSlot>,
-    awake: Arc<Awake>,
+    awake: Arc<LiveTenant>,
     last_use: Instant,
     bytes: u64,
 }
 
-impl Awake {
+impl LiveTenant {
     /// What it takes up.
     pub(super) fn memory_bytes(&self) -> u64 {
         self.closed_bytes() + self.open_log_bytes()
@@ -147,7 +147,7 @@ impl Tenancy {
 
     /// Writes checkpoints of tenants in memory, one after the other, on what others leave of the cores, until `stop`.
     pub async fn keep_checkpoints(self, stop: CancellationToken) {
-        let background = Background::new(1, Weight::Tenth);
+        let background = NicePool::new(1, NiceValue::Ten);
         while timeout(CHECKPOINTS_EVERY, stop.cancelled()).await.is_err() {
             let tenancy = self.clone();
             if background.run(move || tenancy.write_checkpoints()).await.is_none() {
@@ -315,7 +315,7 @@ impl Tenancy {
 
     /// Writes checkpoints of tenants whose logs have grown much since the last one, one after the other.
     fn write_checkpoints(&self) {
-        let is_due = |awake: &Awake| {
+        let is_due = |awake: &LiveTenant| {
             let log_bytes = awake.state.figures().log_bytes;
             awake.is_readable() && awake.door.is_open() && awake.checkpoints.is_due(log_bytes)
         };
@@ -333,7 +333,7 @@ impl Tenancy {
     }
 }
 
-impl Awake {
+impl LiveTenant {
     /// How long its log is left open for nobody where memory is short.
     fn log_patience(&self) -> Duration {
         let bytes = self.state.figures().log_bytes;

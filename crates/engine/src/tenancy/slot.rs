@@ -20,10 +20,10 @@ use vectorizer_hivehub::PolicyCursor;
 use vectorizer_log::Incarnation;
 
 use super::WAITING_MAX;
-use super::awake::{Awake, WakeError};
+use super::live_tenant::{LiveTenant, WakeError};
 
 /// What came of a waking.
-pub(super) type WakeOutcome = Result<Arc<Awake>, Arc<WakeError>>;
+pub(super) type WakeOutcome = Result<Arc<LiveTenant>, Arc<WakeError>>;
 
 /// Where the outcome of a waking is published, once there is one.
 pub(super) type WakeReceiver = watch::Receiver<Option<WakeOutcome>>;
@@ -63,22 +63,22 @@ pub(super) enum TenantState {
     Waking {
         outcome: WakeReceiver,
         /// One whose writes have failed: it answers reads, from what is durable, until the waking has replaced it.
-        previous: Option<Arc<Awake>>,
+        previous: Option<Arc<LiveTenant>>,
     },
     /// In memory.
-    Live(Arc<Awake>),
+    Live(Arc<LiveTenant>),
     /// Its last waking has failed, and is not tried again before a moment.
     LeftAlone {
         until: Instant,
         failure: Arc<WakeError>,
         /// As while it was waking.
-        previous: Option<Arc<Awake>>,
+        previous: Option<Arc<LiveTenant>>,
     },
 }
 
 impl TenantState {
     /// The tenant in memory, which may have failed.
-    pub(super) fn live(&self) -> Option<&Arc<Awake>> {
+    pub(super) fn live(&self) -> Option<&Arc<LiveTenant>> {
         match self {
             Self::Asleep => None,
             Self::Live(live) => Some(live),
@@ -109,7 +109,7 @@ impl TenantState {
     }
 
     /// The waking has succeeded. The tenant that it replaces is given back, to be dropped without the lock.
-    pub(super) fn woke(&mut self, live: Arc<Awake>) -> Option<Arc<Awake>> {
+    pub(super) fn woke(&mut self, live: Arc<LiveTenant>) -> Option<Arc<LiveTenant>> {
         let replaced = self.leave();
         *self = Self::Live(live);
         replaced
@@ -128,7 +128,7 @@ impl TenantState {
 
     /// Takes the tenant out of memory. What is under way or has failed stays known. It is given back, to be dropped
     /// without the lock.
-    pub(super) fn leave(&mut self) -> Option<Arc<Awake>> {
+    pub(super) fn leave(&mut self) -> Option<Arc<LiveTenant>> {
         match self {
             Self::Asleep => None,
             Self::Waking { previous, .. } | Self::LeftAlone { previous, .. } => previous.take(),
@@ -140,7 +140,7 @@ impl TenantState {
     }
 
     /// The same, if it has no log.
-    pub(super) fn leave_if_unbegun(&mut self) -> Option<Arc<Awake>> {
+    pub(super) fn leave_if_unbegun(&mut self) -> Option<Arc<LiveTenant>> {
         if self.live().is_some_and(|live| live.is_unbegun()) { self.leave() } else { None }
     }
 }
@@ -160,7 +160,7 @@ impl TenantSlot {
     }
 
     /// The tenant in memory, which may have failed.
-    pub(super) fn live(&self) -> Option<Arc<Awake>> {
+    pub(super) fn live(&self) -> Option<Arc<LiveTenant>> {
         self.lock().state.live().map(Arc::clone)
     }
 

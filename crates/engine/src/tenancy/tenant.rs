@@ -15,11 +15,11 @@ use vectorizer_log::{
 };
 use vectorizer_node_store::StoredSize;
 
-use super::awake::{Awake, InUse, OpenLog, WakeError};
+use super::backpressure::Held;
 use super::bills::BillFacts;
-use super::command::{Change, CollectionChange, Command, Committed, Refusal, VectorChange, Write};
+use super::command::{Change, CollectionChange, Command, Committed, VectorChange, Write, WriteError};
 use super::kept::{Kept, KeptKey};
-use super::pace::Held;
+use super::live_tenant::{LiveTenant, OpenLog, TenantGuard, WakeError};
 use super::share::Share;
 use super::shared_state::{Crowded, Figures, State};
 use super::writer::Queued;
@@ -33,7 +33,7 @@ const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
 /// by mistake or on purpose.
 #[derive(Debug)]
 pub struct Tenant<L> {
-    awake: InUse,
+    awake: TenantGuard,
     pass: Pass<L>,
 }
 
@@ -62,7 +62,7 @@ pub struct CollectionFacts {
 
 /// What a search is done on beside a snapshot of the same moment.
 #[derive(Clone, Debug)]
-pub struct Ground {
+pub struct ResolvedSearch {
     /// What its filter selects.
     pub selection: Option<Selection>,
     /// What the texts have in common with the words that it looks for.
@@ -110,7 +110,7 @@ impl CollectionFacts {
 }
 
 impl<L> Tenant<L> {
-    pub(super) fn new(awake: InUse, pass: Pass<L>) -> Self {
+    pub(super) fn new(awake: TenantGuard, pass: Pass<L>) -> Self {
         debug_assert_eq!(&awake.id, pass.tenant(), "a pass for another tenant");
         Self { awake, pass }
     }
@@ -166,25 +166,25 @@ impl<L> Tenant<L> {
     }
 
     /// Every collection, by name.
-    pub async fn collections(&self) -> Result<Vec<CollectionFacts>, Refusal> {
+    pub async fn collections(&self) -> Result<Vec<CollectionFacts>, WriteError> {
         Ok(self.state().await?.projection.index().collections().map(CollectionFacts::of).collect())
     }
 
     /// One collection.
-    pub async fn collection(&self, name: &CollectionName) -> Result<CollectionFacts, Refusal> {
+    pub async fn collection(&self, name: &CollectionName) -> Result<CollectionFacts, WriteError> {
         self.read(name, CollectionFacts::of).await
     }
 
     /// How the payloads of one collection are indexed, path by path.
-    pub async fn indexes(&self, name: &CollectionName) -> Result<Indexes, Refusal> {
+    pub async fn indexes(&self, name: &CollectionName) -> Result<Indexes, WriteError> {
         self.read(name, Collection::indexes).await
     }
 
     /// One collection, if it exists.
-    pub async fn existing(&self, name: &CollectionName) -> Result<Option<CollectionFacts>, Refusal> {
+    pub async fn existing(&self, name: &CollectionName) -> Result<Option<CollectionFacts>, WriteError> {
         match self.collection(name).await {
             Ok(facts) => Ok(Some(facts)),
-            Err(Refusal::NoSuchCollection(_)) => Ok(None),
+            Err(WriteError::NoSuchCollection(_)) => Ok(None),
             Err(refusal) => Err(refusal),
         }
     }
@@ -195,7 +195,7 @@ impl<L> Tenant<L> {
         &self,
         name: &CollectionName,
         filters: impl IntoIterator<Item = Option<Filter>>,
-    ) -> Result<(Snapshot, Vec<Option<Selection>>), Refusal> {
+    ) -> Result<(Snapshot, Vec<Option<Selection>>), WriteError> {
         self.read(name, |collection| {
             self.awake.searches.note(collection.id());
             (collection.snapshot(), collection.select_each(filters))
@@ -210,15 +210,15 @@ impl<L> Tenant<L> {
         name: &CollectionName,
         filters: impl IntoIterator<Item = Option<Filter>>,
         questions: &[Option<&TextQuery>],
-    ) -> Result<(Snapshot, Vec<Ground>), Refusal> {
+    ) -> Result<(Snapshot, Vec<ResolvedSearch>), WriteError> {
         self.read(name, |collection| {
             self.awake.searches.note(collection.id());
             let look_up = |question: &TextQuery| {
-                collection.look_up(question).ok_or_else(|| Refusal::NoTexts(name.clone()))
+                collection.look_up(question).ok_or_else(|| WriteError::NoTexts(name.clone()))
             };
             let selections = collection.select_each(filters).into_iter();
             let ground = |(selection, question): (Option<Selection>, &Option<_>)| {
-                Ok(Ground { selection, matches: question.map(look_up).transpose()? })
+                Ok(ResolvedSearch { selection, matches: question.map(look_up).transpose()? })
             };
             Ok((collection.snapshot(), selections.zip(questions).map(ground).collect::<Result<_, _>>()?))
         })
@@ -236,10 +236,10 @@ impl<L> Tenant<L> {
     }
 
     /// One vector.
-    pub async fn point(&self, name: &CollectionName, id: &PointId) -> Result<StoredPoint, Refusal> {
+    pub async fn point(&self, name: &CollectionName, id: &PointId) -> Result<StoredPoint, WriteError> {
         self.read(name, |collection| collection.get(id))
             .await?
-            .ok_or_else(|| Refusal::NoSuchVector { name: name.clone(), id: id.clone() })
+            .ok_or_else(|| WriteError::NoSuchVector { name: name.clone(), id: id.clone() })
     }
 
     /// The vectors with these ids, in their order, `None` for an id that no vector has; and the last change of the
@@ -248,7 +248,7 @@ impl<L> Tenant<L> {
         &self,
         name: &CollectionName,
         ids: impl Iterator<Item = &'a PointId>,
-    ) -> Result<(Seq, Vec<Option<StoredPoint>>), Refusal> {
+    ) -> Result<(Seq, Vec<Option<StoredPoint>>), WriteError> {
         let read =
             |collection: &Collection| (collection.last_change(), ids.map(|id| collection.get(id)).collect());
         self.read(name, read).await
@@ -260,7 +260,7 @@ impl<L> Tenant<L> {
         name: &CollectionName,
         after: Option<&PointId>,
         limit: usize,
-    ) -> Result<Vec<StoredPoint>, Refusal> {
+    ) -> Result<Vec<StoredPoint>, WriteError> {
         self.read(name, |collection| collection.page(after, limit)).await
     }
 
@@ -274,36 +274,36 @@ impl<L> Tenant<L> {
         &self,
         name: &CollectionName,
         read: impl FnOnce(&Collection) -> T,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, WriteError> {
         let state = self.state().await?;
         let collection = state
             .projection
             .index()
             .collection(name)
-            .ok_or_else(|| Refusal::NoSuchCollection(name.clone()))?;
+            .ok_or_else(|| WriteError::NoSuchCollection(name.clone()))?;
         Ok(read(collection))
     }
 
     /// For as short as possible: the writer waits for it, and other readers for the writer.
-    async fn state(&self) -> Result<RwLockReadGuard<'_, State>, Refusal> {
-        self.awake.state.look().await.map_err(|Crowded| Refusal::ReadBusy)
+    async fn state(&self) -> Result<RwLockReadGuard<'_, State>, WriteError> {
+        self.awake.state.look().await.map_err(|Crowded| WriteError::ReadBusy)
     }
 
-    async fn submit(&self, write: Write<Change>) -> Result<Committed, Refusal> {
+    async fn submit(&self, write: Write<Change>) -> Result<Committed, WriteError> {
         let pass = &self.pass;
         let command = Command { actor: pass.actor(), request_id: pass.asked().request_id.to_string(), write };
         let (answer, answered) = oneshot::channel();
         let queued = Queued { command, answer };
         match self.awake.commands.send_timeout(queued, QUEUE_PATIENCE).await {
             Ok(()) => {}
-            Err(SendTimeoutError::Timeout(_)) => return Err(Refusal::Busy),
+            Err(SendTimeoutError::Timeout(_)) => return Err(WriteError::Busy),
             Err(SendTimeoutError::Closed(_)) if self.awake.stop.is_cancelled() => {
-                return Err(Refusal::Stopping);
+                return Err(WriteError::Stopping);
             }
             Err(SendTimeoutError::Closed(_)) => return Err(self.awake.failure.of_refused()),
         }
         let answer = answered.await.unwrap_or_else(|_| Err(self.awake.failure.of_begun()));
-        if let Err(Refusal::QuotaExceeded(exceeded)) = &answer {
+        if let Err(WriteError::QuotaExceeded(exceeded)) = &answer {
             self.awake.metrics.quota_exceeded(exceeded.quota);
             self.awake.denials.note_refused(pass.key_id(), pass.asked(), DenialReason::QuotaExceeded);
         }
@@ -323,20 +323,20 @@ impl<L: Reach> Tenant<L> {
 
 impl Tenant<admission::Write> {
     /// Whether this key has been answered, so that another request under it will not be done again.
-    pub async fn has_answered(&self, idempotency: &Idempotency) -> Result<bool, Refusal> {
+    pub async fn has_answered(&self, idempotency: &Idempotency) -> Result<bool, WriteError> {
         Ok(self.state().await?.projection.answers().get(&idempotency.key, Timestamp::now()).is_some())
     }
 
     /// Changes vectors. Returns when the change is durable and visible; whoever stops waiting does not
     /// undo it.
-    pub async fn change_vectors(&self, write: Write<VectorChange>) -> Result<Committed, Refusal> {
+    pub async fn change_vectors(&self, write: Write<VectorChange>) -> Result<Committed, WriteError> {
         let VectorChange::Upsert(points) = &write.change else {
             return self.submit(write.erase()).await;
         };
-        let Awake { pace, state, .. } = &*self.awake;
+        let LiveTenant { pace, state, .. } = &*self.awake;
         let passage = pace.keep(state, &write.collection, points.len()).await.map_err(|held| match held {
-            Held::TooFast => Refusal::Busy,
-            Held::GivenUp => Refusal::LinkingFailed,
+            Held::TooFast => WriteError::Busy,
+            Held::GivenUp => WriteError::LinkingFailed,
         })?;
         let outcome = self.submit(write.erase()).await;
         if outcome.as_ref().map_or(true, |committed| committed.repeated) {
@@ -348,7 +348,7 @@ impl Tenant<admission::Write> {
 
 impl Tenant<Admin> {
     /// Creates, deletes or otherwise changes a collection as a whole; otherwise like [`Tenant::change_vectors`].
-    pub async fn change_collections(&self, write: Write<CollectionChange>) -> Result<Committed, Refusal> {
+    pub async fn change_collections(&self, write: Write<CollectionChange>) -> Result<Committed, WriteError> {
         self.submit(write.erase()).await
     }
 

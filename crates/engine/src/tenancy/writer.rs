@@ -7,20 +7,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 use vectorizer_index::{Collection, Removed};
-use vectorizer_limits::{QuotaExceeded, StorageTracker, TenantLimits};
+use vectorizer_limits::{Limits, QuotaExceeded, StorageTracker, TenantLimits};
 use vectorizer_log::{Actor, Commit, Draft, Error, Event, Head, Record, TenantLog, Timestamp, Via};
 use vectorizer_metrics::Metrics;
-use vectorizer_replay::{Applied, Outcome};
+use vectorizer_replay::{Applied, Billing, Outcome};
 use vectorizer_scheduling::run_blocking;
 
-use super::books::{Along, Books, Purpose};
-use super::command::{Command, Committed, Refusal};
+use super::billing_recorder::{BillingRecorder, CommitExtras, CommitKind};
+use super::command::{Command, Committed, HeldPermits, WriteError};
 use super::decision::{Decision, decide};
-use super::door::Door;
 use super::failure::{Failed, Failure};
 use super::group::Group;
-use super::place::Place;
-use super::shared_state::SharedState;
+use super::log_handle::LogHandle;
+use super::log_opener::LogOpener;
+use super::shared_state::{SharedState, State};
 use crate::audit::TenantDenials;
 
 /// How many commands may wait for one tenant's writer.
@@ -38,7 +38,7 @@ const HEAD_LAG_MAX: Duration = Duration::from_secs(1);
 
 /// What a command is told. If it is told nothing (its sender is dropped), the writer has failed, and
 /// whether the command was done is open.
-pub(super) type Answer = Result<Committed, Refusal>;
+pub(super) type Answer = Result<Committed, WriteError>;
 
 /// A command on its way, and where its answer goes.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub(super) struct Writer {
     /// `None` while it is closed.
     log: Option<TenantLog>,
     /// Where it is opened again; without one it is never closed before the end.
-    place: Option<Place>,
+    place: Option<LogOpener>,
     tenant_limits: Arc<TenantLimits>,
     pub(super) state: Arc<SharedState>,
     published: watch::Sender<Head>,
@@ -63,7 +63,7 @@ pub(super) struct Writer {
     /// Refused requests, which go along.
     denials: Arc<TenantDenials>,
     /// The bill, if there is one.
-    books: Option<Books>,
+    books: Option<BillingRecorder>,
     metrics: Metrics,
 }
 
@@ -78,14 +78,14 @@ enum Task {
     Close,
 }
 
-async fn wanted(door: Option<&Door>) {
+async fn wanted(door: Option<&LogHandle>) {
     match door {
         Some(door) => door.wanted().await,
         None => std::future::pending().await,
     }
 }
 
-async fn to_close(door: Option<&Door>) {
+async fn to_close(door: Option<&LogHandle>) {
     match door {
         Some(door) => door.to_close().await,
         None => std::future::pending().await,
@@ -121,13 +121,13 @@ impl Writer {
 
     /// The same writer, which opens and closes its log where that is.
     #[must_use]
-    pub(super) fn at(self, place: Place) -> Self {
+    pub(super) fn at(self, place: LogOpener) -> Self {
         Self { place: Some(place), ..self }
     }
 
     /// The same writer, keeping the tenant's bill too.
     #[must_use]
-    pub(super) fn keeping(self, books: Option<Books>) -> Self {
+    pub(super) fn keeping(self, books: Option<BillingRecorder>) -> Self {
         Self { books, ..self }
     }
 
@@ -138,7 +138,7 @@ impl Writer {
 
     /// Ready when the window of the bill may be over.
     fn window(&self) -> impl Future<Output = ()> + use<> {
-        let look_at = self.books.as_ref().map(Books::look_at);
+        let look_at = self.books.as_ref().map(BillingRecorder::look_at);
         async move {
             match look_at {
                 Some(look_at) => tokio::time::sleep_until(look_at).await,
@@ -217,7 +217,7 @@ impl Writer {
             return;
         }
         self.denials.end();
-        let last = if deleted { Purpose::Deletion } else { Purpose::End };
+        let last = if deleted { CommitKind::Deletion } else { CommitKind::End };
         if self.commit_group(&mut Vec::new(), last).is_err() {
             return;
         }
@@ -252,7 +252,7 @@ impl Writer {
         }
         // By itself: a close says what everything in front of it comes to, which is known once that is applied.
         if is_over {
-            self.commit_group(&mut Vec::new(), Purpose::Window)?;
+            self.commit_group(&mut Vec::new(), CommitKind::Window)?;
             let state = self.state.read();
             if let Some(books) = &mut self.books {
                 books.looked(state.projection.billing());
@@ -262,7 +262,7 @@ impl Writer {
             self.place.iter().for_each(|place| place.door.used());
         }
         if !idle || self.denials.are_due() {
-            self.commit_group(&mut waiting, Purpose::Commands)?;
+            self.commit_group(&mut waiting, CommitKind::Commands)?;
         }
         if idle || self.head_synced.elapsed() >= HEAD_LAG_MAX {
             if let Some(log) = &mut self.log {
@@ -307,7 +307,7 @@ impl Writer {
             return Ok(());
         }
         self.denials.end();
-        self.commit_group(&mut Vec::new(), Purpose::End)?;
+        self.commit_group(&mut Vec::new(), CommitKind::End)?;
         self.close()
     }
 
@@ -328,116 +328,56 @@ impl Writer {
 
     /// Whether something waits for the log that nobody asks for.
     fn has_something_to_take(&self) -> bool {
-        !self.denials.is_empty() || self.books.as_ref().is_some_and(Books::has_something_to_take)
+        !self.denials.is_empty() || self.books.as_ref().is_some_and(BillingRecorder::has_something_to_take)
     }
 
     /// Commits as many of the first `waiting` commands as can share a commit, answers them, and leaves
     /// the others.
     ///
-    /// IMPORTANT, the order: decide against the state, append and sync, apply, publish, answer.
-    /// Nobody is told of a write, or of anything that follows from it, before it is durable and
-    /// visible.
-    fn commit_group(&mut self, waiting: &mut Vec<Queued>, purpose: Purpose) -> Result<(), Failed> {
+    /// IMPORTANT, the order: decide against the state, append and sync, apply, publish, answer. No caller learns of a
+    /// write, or of anything that follows from it, before it is durable and visible.
+    fn commit_group(&mut self, waiting: &mut Vec<Queued>, kind: CommitKind) -> Result<(), Failed> {
         let now = Timestamp::now();
         let log = self.log.as_mut().ok_or(Failed)?;
         let mut commit = log.begin().map_err(|error| self.failure.by_log(&error))?;
-        let mut group = Group::default();
-        let (mut bytes, mut vectors) = (0, 0);
-        let mut staged = Vec::new();
-        let mut answered = Vec::new();
-        // Given back when the commit is done with what came in them.
-        let mut rooms = Vec::new();
-        {
-            let state = self.state.read();
-            let mut tracker = StorageTracker::new(self.tenant_limits.current(), &state.projection);
-            let mut commands = std::mem::take(waiting).into_iter();
-            for queued in commands.by_ref() {
-                let write = &queued.command.write;
-                let collection = state.projection.index().collection(&write.collection).map(Collection::id);
-                let is_full = bytes >= GROUP_BYTES_MAX || vectors >= GROUP_VECTORS_MAX;
-                if is_full || group.influences(write, collection) {
-                    waiting.push(queued);
-                    break;
-                }
-                let Queued { command: Command { actor, request_id, mut write }, answer } = queued;
-                rooms.push(std::mem::take(&mut write.room));
-                let name = write.collection.clone();
-                bytes += write.change.bytes();
-                vectors += write.change.vectors();
-                let idempotency = write.idempotency.clone();
-                match decide(&state.projection, write, now) {
-                    Ok(Decision::Append(event)) => {
-                        let draft = Draft { actor, request_id, idempotency, event };
-                        match stage(&mut commit, &mut tracker, draft, now) {
-                            Ok(record) => {
-                                group.stage(record, &name);
-                                staged.push(Some(answer));
-                            }
-                            Err(refusal) => answered.push((answer, Err(refusal))),
-                        }
-                    }
-                    Ok(Decision::Repeat(committed)) => answered.push((answer, Ok(committed))),
-                    Ok(Decision::Nothing(outcome)) => {
-                        let seq = commit.last_seq();
-                        answered.push((answer, Ok(Committed { seq, outcome, repeated: false })));
-                    }
-                    Err(refusal) => answered.push((answer, Err(refusal))),
-                }
-            }
-            waiting.extend(commands);
-        }
+        let limits = self.tenant_limits.current();
+        let StagedCommands { mut writes, mut answers, permits: _permits } =
+            stage_commands(&self.state.read(), limits, &mut commit, waiting, now);
         let denials = self.denials.take();
         for event in denials.events() {
             commit.stage(own_record(event), now).map_err(|error| self.failure.by_log(&error))?;
         }
-        let along = match &mut self.books {
+        let extras = match &mut self.books {
             Some(books) => {
                 let state = self.state.read();
                 books
-                    .stage(&mut commit, &state.projection, purpose, now)
+                    .stage(&mut commit, &state.projection, kind, now)
                     .map_err(|error| self.failure.by_log(&error))?
             }
-            None => Along::default(),
+            None => CommitExtras::default(),
         };
-        // Nobody waits for the writer's own.
-        staged.resize_with(commit.staged().count(), || None);
-        // Dropping it takes time, which nobody who waits for the state shall wait for.
-        let mut removed = Vec::new();
+        // No caller waits for the writer's own records.
+        writes.resize_with(commit.staged().count(), || None);
         let records = commit.commit().map_err(|error| self.failure.by_log(&error))?;
         denials.kept();
+        let mut removed = Vec::new();
         if !records.is_empty() {
             self.metrics.committed(records.len(), log.last_commit());
             for record in &records {
                 debug!(seq = %record.seq, request_id = record.request_id, "committed");
             }
-            let mut state = self.state.write();
-            for (record, answer) in records.iter().zip(staged) {
-                let change = match state.projection.apply_and_keep(record) {
-                    Ok((Applied::Changed(change), kept)) => {
-                        removed.extend(kept);
-                        change
-                    }
-                    // Both contradict invariant 2: the record was validated against this state.
-                    Ok((Applied::Skipped, _)) => return Err(self.failure.by_fold(&NotNew)),
-                    Err(error) => return Err(self.failure.by_fold(&error)),
-                };
-                // Nobody has asked for the others.
-                if let (Some(answer), Some(outcome)) = (answer, Outcome::of(&record.event, &change)) {
-                    answered.push((answer, Ok(Committed { seq: record.seq, outcome, repeated: false })));
-                }
-            }
-            state.head = log.head();
-            state.log_bytes = log.bytes();
-            let billing = *state.projection.billing();
-            drop(state);
+            let applied = apply(&mut self.state.write(), &records, writes, log);
+            let applied = applied.map_err(|error| self.failure.by_fold(&*error))?;
             if let Some(books) = &mut self.books {
-                books.committed(along, billing);
+                books.committed(extras, applied.billing);
             }
             self.published.send_replace(log.head());
+            answers.extend(applied.answers);
+            removed = applied.removed;
         }
-        for (sender, answer) in answered {
-            // Whoever asked may be gone; what was done stays done.
-            let _ = sender.send(answer);
+        for (caller, answer) in answers {
+            // The caller may have gone; what was done stays done.
+            let _ = caller.send(answer);
         }
         self.drop_behind(removed);
         Ok(())
@@ -456,20 +396,119 @@ impl Writer {
     }
 }
 
+/// Where the answer to a command goes.
+type Caller = oneshot::Sender<Answer>;
+
+/// Commands that share a commit.
+#[derive(Default)]
+struct StagedCommands {
+    /// Who waits for each staged record, in their order.
+    writes: Vec<Option<Caller>>,
+    /// Commands that staged none, with their answers. They are answered with the others: what they repeat or refer to
+    /// may be among those.
+    answers: Vec<(Caller, Answer)>,
+    /// Given back when the commit is done with what came with them.
+    permits: Vec<HeldPermits>,
+}
+
+/// Decides as many of the first `waiting` commands as can share a commit, each against the state in front of the group,
+/// and stages their records. The others stay.
+fn stage_commands(
+    state: &State,
+    limits: Limits,
+    commit: &mut Commit<'_>,
+    waiting: &mut Vec<Queued>,
+    now: Timestamp,
+) -> StagedCommands {
+    let mut group = Group::default();
+    let (mut bytes, mut vectors) = (0, 0);
+    let mut tracker = StorageTracker::new(limits, &state.projection);
+    let mut staged = StagedCommands::default();
+    let mut commands = std::mem::take(waiting).into_iter();
+    for queued in commands.by_ref() {
+        let write = &queued.command.write;
+        let collection = state.projection.index().collection(&write.collection).map(Collection::id);
+        let is_full = bytes >= GROUP_BYTES_MAX || vectors >= GROUP_VECTORS_MAX;
+        if is_full || group.influences(write, collection) {
+            waiting.push(queued);
+            break;
+        }
+        let Queued { command: Command { actor, request_id, mut write }, answer: caller } = queued;
+        staged.permits.push(std::mem::take(&mut write.room));
+        let name = write.collection.clone();
+        bytes += write.change.bytes();
+        vectors += write.change.vectors();
+        let idempotency = write.idempotency.clone();
+        let answer = match decide(&state.projection, write, now) {
+            Ok(Decision::Append(event)) => {
+                let draft = Draft { actor, request_id, idempotency, event };
+                match stage(commit, &mut tracker, draft, now) {
+                    Ok(record) => {
+                        group.stage(record, &name);
+                        staged.writes.push(Some(caller));
+                        continue;
+                    }
+                    Err(refusal) => Err(refusal),
+                }
+            }
+            Ok(Decision::Repeat(committed)) => Ok(committed),
+            Ok(Decision::Nothing(outcome)) => {
+                Ok(Committed { seq: commit.last_seq(), outcome, repeated: false })
+            }
+            Err(refusal) => Err(refusal),
+        };
+        staged.answers.push((caller, answer));
+    }
+    waiting.extend(commands);
+    staged
+}
+
+/// What records came to when they were applied.
+struct AppliedRecords {
+    answers: Vec<(Caller, Answer)>,
+    /// Dropping it takes time, which no caller who waits for the state shall wait for.
+    removed: Vec<Removed>,
+    billing: Billing,
+}
+
+/// Applies durable records to the state in one step.
+///
+/// # Errors
+/// A record that does not fit contradicts invariant 2: it was validated against this state.
+fn apply(
+    state: &mut State,
+    records: &[Record],
+    writes: Vec<Option<Caller>>,
+    log: &TenantLog,
+) -> Result<AppliedRecords, Box<dyn std::error::Error>> {
+    let (mut answers, mut removed) = (Vec::new(), Vec::new());
+    for (record, caller) in records.iter().zip(writes) {
+        let (applied, kept) = state.projection.apply_and_keep(record)?;
+        let Applied::Changed(change) = applied else { return Err(NotNew.into()) };
+        removed.extend(kept);
+        if let (Some(caller), Some(outcome)) = (caller, Outcome::of(&record.event, &change)) {
+            answers.push((caller, Ok(Committed { seq: record.seq, outcome, repeated: false })));
+        }
+    }
+    state.head = log.head();
+    state.log_bytes = log.bytes();
+    Ok(AppliedRecords { answers, removed, billing: *state.projection.billing() })
+}
+
 /// Stages a record if the tenant may use what it takes.
 fn stage<'commit>(
     commit: &'commit mut Commit<'_>,
     tracker: &mut StorageTracker<'_>,
     draft: Draft,
     now: Timestamp,
-) -> Result<&'commit Record, Refusal> {
-    let admitted = tracker.admit(&draft.event, commit.staged()).map_err(Refusal::QuotaExceeded)?;
+) -> Result<&'commit Record, WriteError> {
+    let admitted = tracker.admit(&draft.event, commit.staged()).map_err(WriteError::QuotaExceeded)?;
     let bytes_max = tracker.log_bytes_max(&draft.event);
     let record = commit.stage_within(draft, now, bytes_max).map_err(|error| {
         if let Error::LogFull { bytes, more, bytes_max } = error {
-            Refusal::QuotaExceeded(QuotaExceeded::of_the_log(bytes_max, bytes, more))
+            WriteError::QuotaExceeded(QuotaExceeded::of_the_log(bytes_max, bytes, more))
         } else {
-            Refusal::TooLarge
+            WriteError::TooLarge
         }
     })?;
     tracker.staged(admitted);

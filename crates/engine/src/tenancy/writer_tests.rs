@@ -18,7 +18,9 @@ use vectorizer_log::{
 use vectorizer_metrics::Metrics;
 use vectorizer_replay::{Projection, Projector as _};
 
-use super::command::{Change, CollectionChange, Command, Precondition, Refusal, Room, VectorChange, Write};
+use super::command::{
+    Change, CollectionChange, Command, HeldPermits, Precondition, VectorChange, Write, WriteError,
+};
 use super::merge_patch::MergePatch;
 use super::shared_state::{SharedState, State};
 use super::writer::{Answer, QUEUE_COMMANDS_MAX, Queued, Writer};
@@ -84,7 +86,7 @@ fn write(change: impl Into<Change>) -> Write<Change> {
         change: change.into(),
         idempotency: None,
         precondition: None,
-        room: Room::default(),
+        room: HeldPermits::default(),
     }
 }
 
@@ -96,7 +98,7 @@ fn again(write: &Write<Change>) -> Write<Change> {
         change: change.clone(),
         idempotency: idempotency.clone(),
         precondition: precondition.clone(),
-        room: Room::default(),
+        room: HeldPermits::default(),
     }
 }
 
@@ -158,7 +160,7 @@ fn any_write() -> impl Strategy<Value = Write<Change>> {
                 change,
                 idempotency,
                 precondition,
-                room: Room::default(),
+                room: HeldPermits::default(),
             }
         },
     )
@@ -231,7 +233,7 @@ proptest! {
             prop_assert!(limits.collections.is_none_or(|limit| usage.collections() <= limit));
         }
         for refused in answers.into_iter().filter_map(Result::err) {
-            if let Refusal::QuotaExceeded(exceeded) = refused {
+            if let WriteError::QuotaExceeded(exceeded) = refused {
                 prop_assert!(exceeded.used + exceeded.more > exceeded.limit, "{}", exceeded);
             }
         }
@@ -285,7 +287,7 @@ async fn what_a_delete_gives_back_can_be_used_at_once() {
     for (number, answer) in answers.into_iter().enumerate() {
         if let Err(refusal) = answer.await.unwrap() {
             let full = QuotaExceeded { quota: QuotaType::Vectors, limit: 2, used: 2, more: 1 };
-            assert_eq!(refusal, Refusal::QuotaExceeded(full));
+            assert_eq!(refusal, WriteError::QuotaExceeded(full));
             refused.push(number);
         }
     }
@@ -310,7 +312,7 @@ async fn a_tenant_whose_log_is_full_can_still_delete() {
         told.push(answer.await.unwrap());
     }
     assert!(told[0].is_ok());
-    let Err(Refusal::QuotaExceeded(full)) = &told[8] else { panic!("{told:?}") };
+    let Err(WriteError::QuotaExceeded(full)) = &told[8] else { panic!("{told:?}") };
     assert_eq!((full.quota, full.limit), (QuotaType::LogBytes, 400));
     assert!(full.used <= 400 && full.used + full.more > 400);
     deleted.await.unwrap().unwrap();
@@ -355,7 +357,7 @@ async fn a_write_that_the_log_has_no_room_for_makes_no_room_for_others() {
         answer.await.unwrap().unwrap();
     }
     for (answer, quota) in refused.into_iter().zip([QuotaType::LogBytes, QuotaType::StorageBytes]) {
-        let Err(Refusal::QuotaExceeded(exceeded)) = answer.await.unwrap() else { panic!("{quota:?}") };
+        let Err(WriteError::QuotaExceeded(exceeded)) = answer.await.unwrap() else { panic!("{quota:?}") };
         assert_eq!(exceeded.quota, quota);
     }
 }
@@ -409,5 +411,5 @@ async fn a_stopping_writer_does_what_was_handed_to_it_and_takes_nothing_more() {
     assert!(send.is_closed());
     let [created, deleted] = answers;
     created.await.unwrap().unwrap();
-    assert!(matches!(deleted.await.unwrap(), Err(Refusal::NoSuchVector { .. })));
+    assert!(matches!(deleted.await.unwrap(), Err(WriteError::NoSuchVector { .. })));
 }

@@ -14,7 +14,7 @@ use vectorizer_log::{
 use vectorizer_replay::{Projection, Projector as _};
 
 use super::super::graph_files::GraphFiles;
-use super::super::linker::{Linker, Turns};
+use super::super::linker::{LinkThreads, Linker};
 use super::super::shared_state::State;
 use super::*;
 
@@ -59,8 +59,8 @@ struct Bench {
     tell: watch::Sender<Linking>,
     searches: Searches,
     unread: UnreadGraphs,
-    pace: Arc<Pace>,
-    turns: Turns,
+    pace: Arc<Backpressure>,
+    turns: LinkThreads,
     name: CollectionName,
     collection: CollectionId,
 }
@@ -81,11 +81,11 @@ impl Bench {
         let (publish, published) = watch::channel(head);
         let (tell, linked) = watch::channel(Linking::Going);
         let searches = Searches::default();
-        let mut pace = Pace::new(linked, published, searches.clone(), unread.clone());
+        let mut pace = Backpressure::new(linked, published, searches.clone(), unread.clone());
         // The machine may be busy, and only a change may let an upsert through.
         pace.patience = Duration::from_mins(5);
         let pace = Arc::new(pace);
-        let turns = Turns::default();
+        let turns = LinkThreads::default();
         Self { state, publish, tell, searches, unread, pace, turns, name, collection }
     }
 
@@ -146,7 +146,7 @@ impl Bench {
     }
 
     /// An upsert of so many vectors, on its way.
-    fn upsert(&self, vectors: usize) -> impl Future<Output = Result<Passage, Held>> + use<> {
+    fn upsert(&self, vectors: usize) -> impl Future<Output = Result<UpsertPermit, Held>> + use<> {
         let (pace, state, name) = (Arc::clone(&self.pace), Arc::clone(&self.state), self.name.clone());
         async move { pace.keep(&state, &name, vectors).await }
     }
@@ -194,7 +194,10 @@ async fn an_upsert_waits_for_no_kept_graph_to_be_read_but_for_what_came_behind_i
     let reading = bench.turns.hold_reading();
     let linker = tokio::spawn(bench.linker(data.path()).run());
     bench.searches.note(bench.collection);
-    assert!(matches!(bench.upsert(1).now_or_never(), Some(Ok(Passage::Free))), "it waits for the reading");
+    assert!(
+        matches!(bench.upsert(1).now_or_never(), Some(Ok(UpsertPermit::Free))),
+        "it waits for the reading"
+    );
     // More than may be unlinked, none of which the graph can know.
     bench.add(MANY..2 * MANY);
     bench.is_let_through_by(async || drop(reading)).await;

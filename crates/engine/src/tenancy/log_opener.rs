@@ -9,9 +9,9 @@ use tracing::{debug, warn};
 use vectorizer_log::{Error, LogReader, TenantFolder, TenantLog};
 use vectorizer_replay::Projector as _;
 
-use super::awake::WakeError;
 use super::checkpoints::Checkpoints;
-use super::door::Door;
+use super::live_tenant::WakeError;
+use super::log_handle::LogHandle;
 use super::shared_state::SharedState;
 
 /// How many logs of tenants in memory are opened or closed at the same time.
@@ -19,7 +19,7 @@ const TURNS: usize = 2;
 
 /// What opening and closing logs has to share.
 #[derive(Clone, Debug)]
-pub(super) struct PlaceTurns {
+pub(super) struct OpenLimiter {
     turns: Arc<Semaphore>,
     opened: Arc<Opened>,
 }
@@ -32,13 +32,13 @@ struct Opened {
     told: Notify,
 }
 
-impl Default for PlaceTurns {
+impl Default for OpenLimiter {
     fn default() -> Self {
         Self { turns: Arc::new(Semaphore::new(TURNS)), opened: Arc::default() }
     }
 }
 
-impl PlaceTurns {
+impl OpenLimiter {
     /// A log was opened.
     pub(super) fn opened(&self) {
         self.opened.logs.fetch_add(1, Ordering::Relaxed);
@@ -59,16 +59,16 @@ impl PlaceTurns {
 
 /// One tenant's log on disk.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct LogOpener {
     pub(super) folder: TenantFolder,
     pub(super) checkpoints: Arc<Checkpoints>,
     /// Reads the log in this opening and in each later one.
     pub(super) reader: LogReader,
-    pub(super) door: Arc<Door>,
-    pub(super) turns: PlaceTurns,
+    pub(super) door: Arc<LogHandle>,
+    pub(super) turns: OpenLimiter,
 }
 
-impl Place {
+impl LogOpener {
     /// A turn to open or close the log; `None` if there will be none.
     pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.turns.turns).acquire_owned().await.ok()
@@ -117,7 +117,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for LogOpener {
     fn drop(&mut self) {
         self.door.end();
     }

@@ -9,18 +9,18 @@ use vectorizer_scheduling::Priority;
 
 /// How much less such a thread counts than the others where both want a core.
 #[derive(Clone, Copy, Debug)]
-pub enum Weight {
+pub enum NiceValue {
     /// A third: for what somebody waits for, who does not notice a few milliseconds.
-    Third,
+    Five,
     /// A tenth.
-    Tenth,
+    Ten,
 }
 
-impl Weight {
+impl NiceValue {
     fn niceness(self) -> i32 {
         match self {
-            Self::Third => 5,
-            Self::Tenth => 10,
+            Self::Five => 5,
+            Self::Ten => 10,
         }
     }
 }
@@ -29,13 +29,13 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// A few threads that give way to all others: searches must not wait for links, nor short ones for long ones.
 #[derive(Clone, Debug)]
-pub struct Background {
+pub struct NicePool {
     jobs: mpsc::Sender<Job>,
 }
 
-impl Background {
+impl NicePool {
     /// They end when the last clone of this is gone.
-    pub fn new(threads: usize, weight: Weight) -> Self {
+    pub fn new(threads: usize, weight: NiceValue) -> Self {
         let (jobs, taken) = mpsc::channel::<Job>();
         let taken = Arc::new(Mutex::new(taken));
         for number in 0..threads {

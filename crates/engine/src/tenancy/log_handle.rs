@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
-use super::awake::WakeError;
+use super::live_tenant::WakeError;
 
 /// Whether a tenant's log is open, and who wants it to be.
 #[derive(Debug)]
-pub(super) struct Door {
-    state: watch::Sender<DoorState>,
+pub(super) struct LogHandle {
+    state: watch::Sender<LogHandleState>,
     /// How many read the log. It is not closed meanwhile.
     readers: AtomicUsize,
     /// Tells the writer that somebody wants to read.
@@ -27,10 +27,10 @@ pub(super) struct Door {
 }
 
 #[derive(Clone, Debug)]
-enum DoorState {
+enum LogHandleState {
     Closed,
     /// On its way from one to the other.
-    Moving,
+    Changing,
     Open,
     /// It could not be opened.
     Stuck(Arc<WakeError>),
@@ -38,10 +38,10 @@ enum DoorState {
     Ended,
 }
 
-impl Door {
+impl LogHandle {
     pub(super) fn new(is_open: bool) -> Self {
         Self {
-            state: watch::channel(if is_open { DoorState::Open } else { DoorState::Closed }).0,
+            state: watch::channel(if is_open { LogHandleState::Open } else { LogHandleState::Closed }).0,
             readers: AtomicUsize::new(0),
             wanted: Notify::new(),
             to_close: Notify::new(),
@@ -50,17 +50,17 @@ impl Door {
     }
 
     /// Waits until the log is open, which it is for as long as the answer is held.
-    pub(super) async fn open(self: &Arc<Self>) -> Result<HeldOpen, Arc<WakeError>> {
+    pub(super) async fn open(self: &Arc<Self>) -> Result<OpenGuard, Arc<WakeError>> {
         // IMPORTANT: before looking. Whoever closes it looks at the number behind us, or we see that it closes.
-        let held = HeldOpen::new(self);
+        let held = OpenGuard::new(self);
         let mut states = self.state.subscribe();
         loop {
             match &*states.borrow_and_update() {
-                DoorState::Open => return Ok(held),
-                DoorState::Closed => self.wanted.notify_one(),
-                DoorState::Moving => {}
-                DoorState::Stuck(error) => return Err(Arc::clone(error)),
-                DoorState::Ended => return Err(Arc::new(WakeError::Stopping)),
+                LogHandleState::Open => return Ok(held),
+                LogHandleState::Closed => self.wanted.notify_one(),
+                LogHandleState::Changing => {}
+                LogHandleState::Stuck(error) => return Err(Arc::clone(error)),
+                LogHandleState::Ended => return Err(Arc::new(WakeError::Stopping)),
             }
             if states.changed().await.is_err() {
                 return Err(Arc::new(WakeError::Stopping));
@@ -101,55 +101,56 @@ impl Door {
 
     /// Whether it is open.
     pub(super) fn is_open(&self) -> bool {
-        matches!(*self.state.borrow(), DoorState::Open | DoorState::Moving)
+        matches!(*self.state.borrow(), LogHandleState::Open | LogHandleState::Changing)
     }
 
     /// Whether it is closed, and may be opened.
     pub(super) fn is_closed(&self) -> bool {
-        matches!(*self.state.borrow(), DoorState::Closed)
+        matches!(*self.state.borrow(), LogHandleState::Closed)
     }
 
     /// Whether it could not be opened: nothing was written.
     pub(super) fn is_stuck(&self) -> bool {
-        matches!(*self.state.borrow(), DoorState::Stuck(_))
+        matches!(*self.state.borrow(), LogHandleState::Stuck(_))
     }
 
     /// The writer opens the log, unless nobody may any more.
     pub(super) fn begin_opening(&self) -> bool {
-        self.turn(|state| matches!(state, DoorState::Closed), DoorState::Moving)
+        self.turn(|state| matches!(state, LogHandleState::Closed), LogHandleState::Changing)
     }
 
     /// The writer closes the log, unless somebody reads it.
     pub(super) fn begin_closing(&self) -> bool {
-        let is_unused =
-            |state: &DoorState| matches!(state, DoorState::Open) && self.readers.load(Ordering::SeqCst) == 0;
-        self.turn(is_unused, DoorState::Moving)
+        let is_unused = |state: &LogHandleState| {
+            matches!(state, LogHandleState::Open) && self.readers.load(Ordering::SeqCst) == 0
+        };
+        self.turn(is_unused, LogHandleState::Changing)
     }
 
     pub(super) fn opened(&self) {
         self.used();
-        self.turn(|state| matches!(state, DoorState::Moving), DoorState::Open);
+        self.turn(|state| matches!(state, LogHandleState::Changing), LogHandleState::Open);
     }
 
     pub(super) fn closed(&self) {
-        self.turn(|state| matches!(state, DoorState::Moving), DoorState::Closed);
+        self.turn(|state| matches!(state, LogHandleState::Changing), LogHandleState::Closed);
     }
 
     pub(super) fn stuck(&self, error: Arc<WakeError>) {
-        self.turn(|state| matches!(state, DoorState::Moving), DoorState::Stuck(error));
+        self.turn(|state| matches!(state, LogHandleState::Changing), LogHandleState::Stuck(error));
     }
 
     /// Nobody opens it any more. Whether it was closed, and now stays so.
     pub(super) fn retire(&self) -> bool {
-        self.turn(|state| matches!(state, DoorState::Closed), DoorState::Ended)
+        self.turn(|state| matches!(state, LogHandleState::Closed), LogHandleState::Ended)
     }
 
     /// The writer has ended.
     pub(super) fn end(&self) {
-        self.turn(|state| !matches!(state, DoorState::Stuck(_)), DoorState::Ended);
+        self.turn(|state| !matches!(state, LogHandleState::Stuck(_)), LogHandleState::Ended);
     }
 
-    fn turn(&self, from: impl FnOnce(&DoorState) -> bool, to: DoorState) -> bool {
+    fn turn(&self, from: impl FnOnce(&LogHandleState) -> bool, to: LogHandleState) -> bool {
         self.state.send_if_modified(|state| {
             let turns = from(state);
             if turns {
@@ -162,16 +163,16 @@ impl Door {
 
 /// Keeps a log open.
 #[derive(Debug)]
-pub(super) struct HeldOpen(Arc<Door>);
+pub(super) struct OpenGuard(Arc<LogHandle>);
 
-impl HeldOpen {
-    fn new(door: &Arc<Door>) -> Self {
+impl OpenGuard {
+    fn new(door: &Arc<LogHandle>) -> Self {
         door.readers.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(door))
     }
 }
 
-impl Drop for HeldOpen {
+impl Drop for OpenGuard {
     fn drop(&mut self) {
         self.0.used();
         self.0.readers.fetch_sub(1, Ordering::SeqCst);

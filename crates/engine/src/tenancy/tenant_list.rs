@@ -10,7 +10,7 @@ use vectorizer_log::{TenantFolder, TenantId};
 use vectorizer_node_store::StoredSize;
 
 use super::Tenancy;
-use super::awake::Awake;
+use super::live_tenant::LiveTenant;
 use super::shared_state::Figures;
 use crate::admission::ClusterPass;
 
@@ -116,7 +116,7 @@ impl Tenancy {
         }
     }
 
-    pub(super) fn store_size(&self, awake: &Awake) {
+    pub(super) fn store_size(&self, awake: &LiveTenant) {
         if let Err(error) = self.shared.node_store.store_size(&awake.id, &awake.size()) {
             warn!(tenant = %awake.id, %error, "the tenant's size cannot be noted down");
         }
@@ -136,7 +136,7 @@ impl Tenancy {
     }
 }
 
-impl Awake {
+impl LiveTenant {
     pub(super) fn size(&self) -> StoredSize {
         let Figures { head, log_bytes, usage, .. } = *self.state.figures();
         StoredSize {

@@ -17,7 +17,7 @@ const TAKEN_EVERY: Duration = Duration::from_mins(1);
 
 /// A tenant's bill as its writer keeps it.
 #[derive(Debug)]
-pub(super) struct Books {
+pub(super) struct BillingRecorder {
     pub(super) meter: Arc<TenantMeter>,
     pub(super) account: Arc<TenantAccount>,
     pub(super) accounts: Accounts,
@@ -33,7 +33,7 @@ pub(super) struct Books {
 
 /// What a commit is for, beside the commands in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum CommitKind {
     /// Nothing else.
     Commands,
     /// The window is over, if it is as old as that. There are no commands.
@@ -46,13 +46,13 @@ pub(super) enum Purpose {
 
 /// What goes along with a commit.
 #[derive(Debug, Default)]
-pub(super) struct Along {
+pub(super) struct CommitExtras {
     taken: Option<TakenUsage>,
     closed_at: Option<Timestamp>,
     any: bool,
 }
 
-impl Books {
+impl BillingRecorder {
     /// Of a window that is open by `billing`.
     pub(super) fn new(
         meter: Arc<TenantMeter>,
@@ -96,23 +96,23 @@ impl Books {
         &mut self,
         commit: &mut Commit<'_>,
         projection: &Projection,
-        purpose: Purpose,
+        purpose: CommitKind,
         now: Timestamp,
-    ) -> Result<Along, Error> {
-        let mut along = Along::default();
+    ) -> Result<CommitExtras, Error> {
+        let mut along = CommitExtras::default();
         let is_over = match purpose {
-            Purpose::Commands if self.taken_at.elapsed() < TAKEN_EVERY => {
+            CommitKind::Commands if self.taken_at.elapsed() < TAKEN_EVERY => {
                 return Ok(along);
             }
-            Purpose::Commands | Purpose::End => false,
+            CommitKind::Commands | CommitKind::End => false,
             // In a log without records the first window begins with the first requests.
-            Purpose::Window => {
+            CommitKind::Window => {
                 let billing = projection.billing();
                 billing.window().is_none() || self.left(billing, now).is_zero()
             }
-            Purpose::Deletion => true,
+            CommitKind::Deletion => true,
         };
-        if purpose == Purpose::Window && !is_over {
+        if purpose == CommitKind::Window && !is_over {
             return Ok(along);
         }
         along.taken = self.meter.take();
@@ -129,7 +129,7 @@ impl Books {
     }
 
     /// The commit with `along` in it is durable and applied.
-    pub(super) fn committed(&mut self, along: Along, billing: Billing) {
+    pub(super) fn committed(&mut self, along: CommitExtras, billing: Billing) {
         if !along.any {
             return;
         }

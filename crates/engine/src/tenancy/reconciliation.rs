@@ -16,7 +16,7 @@ use vectorizer_hivehub::{Extensible, HiveHubClient, QuotaVerdict, TenantStatus};
 use vectorizer_log::{Incarnation, TenantFolder, TenantId};
 use vectorizer_scheduling::run_blocking;
 
-use super::deletion::{DeletionError, Moving};
+use super::deletion::{DeletionError, FolderMove};
 use super::ending::{EndedBy, Ending};
 use super::{FIRST_ANSWERS, Tenancy};
 
@@ -148,7 +148,7 @@ impl Tenancy {
     ) -> Result<(), DeletionError> {
         let slot = self.slot(tenant);
         slot.ends(ended);
-        let moving = Moving::begin(slot)?;
+        let moving = FolderMove::begin(slot)?;
         self.delete_ended(&moving, tenant, ended).await.map(drop)
     }
 
@@ -165,7 +165,7 @@ impl Tenancy {
         if !was_deleted.await.unwrap_or(false) {
             return Ok(());
         }
-        let moving = Moving::begin(self.slot(tenant))?;
+        let moving = FolderMove::begin(self.slot(tenant))?;
         self.return_now(&moving, tenant, Some(lives)).await
     }
 
@@ -196,7 +196,7 @@ impl Tenancy {
 
     /// Deletes whoever had the id before the one that lives.
     async fn delete_before(&self, tenant: &TenantId, lives: Incarnation) -> Result<(), DeletionError> {
-        let moving = Moving::begin(self.slot(tenant))?;
+        let moving = FolderMove::begin(self.slot(tenant))?;
         if self.is_of_one_before(tenant, lives).await {
             self.delete_now(&moving, tenant, EndedBy::Hivehub, None).await?;
         }

@@ -20,14 +20,14 @@ use vectorizer_metrics::{Metrics, TenantMetrics, Waking};
 use vectorizer_node_store::NodeStore;
 use vectorizer_replay::{ApplyError, Projection, Projector as _, Recovery, Restored};
 
-use super::books::Books;
+use super::backpressure::{Backpressure, Linking};
+use super::billing_recorder::BillingRecorder;
 use super::checkpoints::Checkpoints;
-use super::door::{Door, HeldOpen};
 use super::failure::Failure;
 use super::graph_files::GraphFiles;
-use super::linker::{Linker, Turns};
-use super::pace::{Linking, Pace};
-use super::place::{Place, PlaceTurns, or_put_back};
+use super::linker::{LinkThreads, Linker};
+use super::log_handle::{LogHandle, OpenGuard};
+use super::log_opener::{LogOpener, OpenLimiter, or_put_back};
 use super::searches::Searches;
 use super::share::Share;
 use super::shared_state::{SharedState, State};
@@ -44,7 +44,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A tenant in memory. Its writer runs until the server stops or a write fails.
 #[derive(Debug)]
-pub(super) struct Awake {
+pub(super) struct LiveTenant {
     is_unbegun: bool,
     pub(super) id: TenantId,
     /// Whose it is, of those who have had the id, once that is known.
@@ -52,12 +52,12 @@ pub(super) struct Awake {
     pub(super) state: Arc<SharedState>,
     /// Reads the log while it is held open.
     pub(super) log: LogReader,
-    pub(super) door: Arc<Door>,
+    pub(super) door: Arc<LogHandle>,
     pub(super) checkpoints: Arc<Checkpoints>,
     uses: Uses,
     pub(super) commands: mpsc::Sender<Queued>,
     pub(super) published: watch::Receiver<Head>,
-    pub(super) pace: Pace,
+    pub(super) pace: Backpressure,
     pub(super) searches: Searches,
     pub(super) log_readers: Arc<Semaphore>,
     pub(super) followers: Arc<Semaphore>,
@@ -89,25 +89,25 @@ impl Default for Uses {
 
 /// A tenant in memory that somebody uses: it is not forgotten meanwhile.
 #[derive(Debug)]
-pub(super) struct InUse(Arc<Awake>);
+pub(super) struct TenantGuard(Arc<LiveTenant>);
 
-impl InUse {
+impl TenantGuard {
     /// IMPORTANT: made while the tenant's slot is locked, as forgetting it is decided there.
-    pub(super) fn new(awake: &Arc<Awake>) -> Self {
+    pub(super) fn new(awake: &Arc<LiveTenant>) -> Self {
         awake.uses.count.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(awake))
     }
 }
 
-impl Deref for InUse {
-    type Target = Awake;
+impl Deref for TenantGuard {
+    type Target = LiveTenant;
 
-    fn deref(&self) -> &Awake {
+    fn deref(&self) -> &LiveTenant {
         &self.0
     }
 }
 
-impl Drop for InUse {
+impl Drop for TenantGuard {
     fn drop(&mut self) {
         *self.uses.last.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), Timestamp::now());
         self.uses.count.fetch_sub(1, Ordering::SeqCst);
@@ -118,8 +118,8 @@ impl Drop for InUse {
 #[derive(Debug)]
 pub struct OpenLog {
     log: LogReader,
-    _in_use: InUse,
-    _held: HeldOpen,
+    _in_use: TenantGuard,
+    _held: OpenGuard,
 }
 
 impl OpenLog {
@@ -129,7 +129,7 @@ impl OpenLog {
     }
 }
 
-impl InUse {
+impl TenantGuard {
     /// Opens the log for reading.
     pub(super) async fn open_log(&self) -> Result<OpenLog, Arc<WakeError>> {
         let held = self.door.open().await?;
@@ -137,7 +137,7 @@ impl InUse {
     }
 }
 
-impl Awake {
+impl LiveTenant {
     /// When it was used last; now, if it is.
     pub(super) fn last_use(&self) -> (Instant, Timestamp) {
         if self.uses.count.load(Ordering::SeqCst) > 0 {
@@ -188,7 +188,7 @@ impl Awake {
         let state = State { projection: Projection::new(log_id), head, log_bytes: 0 };
         let (linked, searches) = (watch::channel(Linking::Going).1, Searches::default());
         let (commands, published) = (mpsc::channel(1).0, watch::channel(head).1);
-        let door = Arc::new(Door::new(false));
+        let door = Arc::new(LogHandle::new(false));
         door.end();
         Arc::new(Self {
             is_unbegun: true,
@@ -200,7 +200,7 @@ impl Awake {
             checkpoints: Arc::new(Checkpoints::new(folder, log_id)),
             uses: Uses::default(),
             commands,
-            pace: Pace::new(linked, published.clone(), searches.clone(), UnreadGraphs::default()),
+            pace: Backpressure::new(linked, published.clone(), searches.clone(), UnreadGraphs::default()),
             published,
             searches,
             log_readers: Arc::new(Semaphore::new(LOG_READERS_MAX)),
@@ -293,7 +293,7 @@ impl WakeError {
 }
 
 /// Where is told what happens to a tenant in memory.
-pub(super) struct Watched {
+pub(super) struct TenantWatchers {
     pub(super) metrics: Metrics,
     pub(super) of_tenant: Arc<TenantMetrics>,
     pub(super) denials: Arc<TenantDenials>,
@@ -301,9 +301,9 @@ pub(super) struct Watched {
 
 /// What all tenants' tasks share, each in turn.
 #[derive(Clone, Debug, Default)]
-pub(super) struct NodeTurns {
-    pub(super) linking: Turns,
-    pub(super) places: PlaceTurns,
+pub(super) struct NodeThreads {
+    pub(super) linking: LinkThreads,
+    pub(super) places: OpenLimiter,
 }
 
 /// What a tenant's bill is made of while it is awake.
@@ -323,15 +323,15 @@ pub(super) struct Billed {
 }
 
 /// Whose a log is, what they may take up of the node and use by their plan, and what they are billed for.
-pub(super) struct Terms {
+pub(super) struct TenantTerms {
     pub(super) incarnation: Option<Incarnation>,
     pub(super) share: Share,
     pub(super) tenant_limits: Arc<TenantLimits>,
-    pub(super) bill: Option<(Bill, Books)>,
+    pub(super) bill: Option<(Bill, BillingRecorder)>,
 }
 
 /// What a log adds up to, and where it is.
-pub(super) struct Woken {
+pub(super) struct OpenedTenant {
     folder: TenantFolder,
     checkpoints: Checkpoints,
     /// `None` if it did not have to be opened.
@@ -352,7 +352,7 @@ pub(super) fn wake(
     after_failure: bool,
     waking: Waking,
     stop: &CancellationToken,
-) -> Result<Woken, WakeError> {
+) -> Result<OpenedTenant, WakeError> {
     let is_new = !folder.try_exists()?;
     if is_new {
         let log_id = folder.create_for(incarnation)?;
@@ -375,7 +375,7 @@ pub(super) fn wake(
         closed.and_then(|closed| fold_closed(closed, &mut restored))
     {
         let reader = LogReader::closed(log_id, head);
-        return Ok(Woken { folder, checkpoints, log: None, reader, projection, head, log_bytes });
+        return Ok(OpenedTenant { folder, checkpoints, log: None, reader, projection, head, log_bytes });
     }
     if stopping() {
         return Err(WakeError::Stopping);
@@ -390,7 +390,7 @@ pub(super) fn wake(
         opened => opened?,
     };
     let (reader, head, log_bytes) = (log.reader(), log.head(), log.bytes());
-    Ok(Woken { folder, checkpoints, log: Some(log), reader, projection, head, log_bytes })
+    Ok(OpenedTenant { folder, checkpoints, log: Some(log), reader, projection, head, log_bytes })
 }
 
 /// Reads a log that cannot be opened where it is, for want of room. It is opened when it is written to.
@@ -399,7 +399,7 @@ fn read_copy(
     checkpoints: Checkpoints,
     log_id: LogId,
     stop: &CancellationToken,
-) -> Result<Woken, WakeError> {
+) -> Result<OpenedTenant, WakeError> {
     let mut projection = Projection::new(log_id);
     let (head, log_bytes) = folder.read_copy(|record| {
         if stop.is_cancelled() {
@@ -410,7 +410,7 @@ fn read_copy(
     // What it says was not held against the records.
     checkpoints.forget();
     let reader = LogReader::closed(log_id, head);
-    Ok(Woken { folder, checkpoints, log: None, reader, projection, head, log_bytes })
+    Ok(OpenedTenant { folder, checkpoints, log: None, reader, projection, head, log_bytes })
 }
 
 /// What a closed log adds up to.
@@ -497,7 +497,7 @@ fn is_other_history(damage: &Damage, base: Head) -> bool {
     damage.seq == base.seq && matches!(damage.kind, DamageKind::OtherHistory { .. })
 }
 
-impl Woken {
+impl OpenedTenant {
     pub(super) fn head(&self) -> Head {
         self.head
     }
@@ -513,13 +513,14 @@ impl Woken {
         tenant: &TenantId,
         billed: &Billed,
         node_store: &NodeStore,
-    ) -> (Bill, Books) {
+    ) -> (Bill, BillingRecorder) {
         let Billed { metering, accounts, interval } = billed;
         let billing = *self.projection.billing();
         let meter = metering.wakes(tenant, self.reader.log_id(), billing.journal());
         // Of one whose log is closed all that it says is known; nothing more is looked for after a crash.
         let account = accounts.wakes(tenant, self.reader.clone(), self.log.is_some(), billing, node_store);
-        let books = Books::new(Arc::clone(&meter), Arc::clone(&account), accounts.clone(), *interval);
+        let books =
+            BillingRecorder::new(Arc::clone(&meter), Arc::clone(&account), accounts.clone(), *interval);
         (Bill { meter, account }, books)
     }
 
@@ -527,22 +528,22 @@ impl Woken {
     pub(super) fn start(
         self,
         id: TenantId,
-        terms: Terms,
-        watched: Watched,
+        terms: TenantTerms,
+        watched: TenantWatchers,
         node_tasks: &TaskTracker,
-        turns: NodeTurns,
+        turns: NodeThreads,
         stop: CancellationToken,
-    ) -> Arc<Awake> {
+    ) -> Arc<LiveTenant> {
         let Self { folder, checkpoints, log, reader, projection, head, log_bytes } = self;
-        let Terms { incarnation, share, tenant_limits, bill } = terms;
+        let TenantTerms { incarnation, share, tenant_limits, bill } = terms;
         let unread = UnreadGraphs::of(projection.index().collections());
         let state = Arc::new(SharedState::new(State { projection, head, log_bytes }));
-        let (door, checkpoints) = (Arc::new(Door::new(log.is_some())), Arc::new(checkpoints));
+        let (door, checkpoints) = (Arc::new(LogHandle::new(log.is_some())), Arc::new(checkpoints));
         let files = GraphFiles::new(&folder);
         if log.is_some() {
             turns.places.opened();
         }
-        let place = Place {
+        let place = LogOpener {
             folder,
             checkpoints: Arc::clone(&checkpoints),
             reader: reader.clone(),
@@ -568,7 +569,7 @@ impl Woken {
         };
         let tasks = TaskTracker::new();
         node_tasks.spawn(tasks.track_future(linker.run().instrument(span.clone())));
-        let Watched { metrics, of_tenant, denials } = watched;
+        let TenantWatchers { metrics, of_tenant, denials } = watched;
         let (bill, books) = bill.unzip();
         let writer = Writer::new(
             log,
@@ -583,7 +584,7 @@ impl Woken {
         .at(place);
         let failure = writer.failure();
         node_tasks.spawn(tasks.track_future(writer.run(queue, stop.clone()).instrument(span)));
-        Arc::new(Awake {
+        Arc::new(LiveTenant {
             is_unbegun: false,
             id,
             incarnation: incarnation.map_or_else(OnceLock::new, OnceLock::from),
@@ -593,7 +594,7 @@ impl Woken {
             checkpoints,
             uses: Uses::default(),
             commands,
-            pace: Pace::new(linked, published.clone(), searches.clone(), unread),
+            pace: Backpressure::new(linked, published.clone(), searches.clone(), unread),
             published,
             searches,
             log_readers: Arc::new(Semaphore::new(LOG_READERS_MAX)),

@@ -15,7 +15,7 @@
 //! | whether it is searched | time | a timer |
 //! | whether the linker and the writer run | the tenant's end, a failure | the end of either channel |
 //!
-//! Looking for vectors that no search comes upon (`mend`) and keeping a graph change none of it; the linker tells of
+//! Repairing unreachable nodes (`Repair`) and keeping a graph change none of it; the linker tells of
 //! every step all the same.
 
 use std::collections::HashMap;
@@ -40,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Holds back upserts into collections that are behind with linking, and nothing else.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct Backpressure {
     changes: Changes,
     searches: Searches,
     unread: UnreadGraphs,
@@ -75,14 +75,14 @@ impl From<Crowded> for Held {
 
 /// An upsert's leave to be written. Held until it is, so that the next one in the queue finds what it has brought.
 #[derive(Debug)]
-pub(super) enum Passage {
+pub(super) enum UpsertPermit {
     /// The collection is not behind.
     Free,
     /// It was this one's turn, and the next one waits until so many more vectors are linked.
     InTurn { owed: OwnedMutexGuard<Owed>, links: usize },
 }
 
-impl Passage {
+impl UpsertPermit {
     /// It has brought no vectors after all.
     pub(super) fn brought_none(self) {
         if let Self::InTurn { mut owed, links } = self {
@@ -117,7 +117,7 @@ struct Backlog {
     until: Option<Instant>,
 }
 
-impl Pace {
+impl Backpressure {
     pub(super) fn new(
         linked: watch::Receiver<Linking>,
         published: watch::Receiver<Head>,
@@ -135,9 +135,9 @@ impl Pace {
         state: &SharedState,
         name: &CollectionName,
         vectors: usize,
-    ) -> Result<Passage, Held> {
+    ) -> Result<UpsertPermit, Held> {
         let Some(Backlog { collection, linked, .. }) = self.backlog(state, name).await? else {
-            return Ok(Passage::Free);
+            return Ok(UpsertPermit::Free);
         };
         let turn = self.queue(collection, state).await?.lock_owned();
         timeout(self.patience, self.wait(state, name, (collection, linked), turn, vectors))
@@ -152,7 +152,7 @@ impl Pace {
         (collection, mut before): (CollectionId, usize),
         turn: impl Future<Output = OwnedMutexGuard<Owed>>,
         vectors: usize,
-    ) -> Result<Passage, Held> {
+    ) -> Result<UpsertPermit, Held> {
         let mut changes = self.changes.clone();
         let mut turn = std::pin::pin!(turn);
         let mut first: Option<OwnedMutexGuard<Owed>> = None;
@@ -160,7 +160,7 @@ impl Pace {
             // IMPORTANT: before looking, so that no change is missed.
             let linking = changes.look();
             let backlog = self.backlog(state, name).await?.filter(|backlog| backlog.collection == collection);
-            let Some(Backlog { linked, until, .. }) = backlog else { return Ok(Passage::Free) };
+            let Some(Backlog { linked, until, .. }) = backlog else { return Ok(UpsertPermit::Free) };
             if linking == Linking::GivenUp {
                 return Err(Held::GivenUp);
             }
@@ -173,13 +173,13 @@ impl Pace {
             if progresses && let Some(mut owed) = first.take_if(|owed| owed.links == 0) {
                 let links = vectors.saturating_mul(LINKED_FOR_EACH);
                 owed.links = links;
-                return Ok(Passage::InTurn { owed, links });
+                return Ok(UpsertPermit::InTurn { owed, links });
             }
             tokio::select! {
                 owed = &mut turn, if first.is_none() => first = Some(owed),
                 // The writer has ended too, and says why.
                 more = changes.next(until) => if !more {
-                    return Ok(Passage::Free);
+                    return Ok(UpsertPermit::Free);
                 },
             }
         }
@@ -245,5 +245,5 @@ impl Changes {
 }
 
 #[cfg(test)]
-#[path = "pace_tests.rs"]
+#[path = "backpressure_tests.rs"]
 mod tests;
