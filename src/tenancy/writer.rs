@@ -412,7 +412,7 @@ impl Writer {
             }
             let mut state = self.state.write();
             for (record, answer) in records.iter().zip(staged) {
-                let change = match state.projection.apply_and_keep(record) {
+                let change = match state.projection.apply_deferring_drop(record) {
                     Ok((Applied::Changed(change), kept)) => {
                         removed.extend(kept);
                         change

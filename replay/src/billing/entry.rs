@@ -1,36 +1,37 @@
-//! What a bill is made of.
+//! The parts of a bill.
 
 use vectorizer_log::{ChainHash, LogId, Meter, RejectedLine, Seq, Timestamp};
 
 use super::discrepancy::Discrepancy;
+use super::window::BilledWindow;
 
-/// A part of a bill.
+/// An entry of a bill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BillEntry {
-    /// A line of a window that was closed.
+    /// A line of a closed window.
     Line(BillingLine),
-    /// A line of such a window was corrected.
+    /// A correction of such a line.
     Correction(BillingCorrection),
-    /// `HiveHub` has rejected a line.
+    /// A line that `HiveHub` has rejected.
     Rejected(RejectedLine),
-    /// The log says something else of its bill than its records come to.
+    /// A billing event that does not match the records.
     Discrepancy(Discrepancy),
 }
 
-/// A line of the bill, as its records come to. What it is to `HiveHub` is known by log, seq and meter.
+/// A line of the bill, as computed from the records. `HiveHub` identifies it by log, record and meter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BillingLine {
-    /// The log that was measured.
+    /// The log.
     pub log_id: LogId,
-    /// The close, and so the last record that counts.
+    /// The record of the close, the last one that counts.
     pub through: Seq,
-    /// What was measured.
+    /// The meter.
     pub meter: Meter,
-    /// How much.
+    /// The value.
     pub value: u128,
-    /// When and from which record on.
+    /// The window.
     pub window: BilledWindow,
-    /// The log's history through the close, where it was told.
+    /// The chain hash of the close, if it is known.
     pub chain: Option<ChainHash>,
 }
 
@@ -46,34 +47,23 @@ impl BillingLine {
     }
 }
 
-/// Where a window lies in time and where it begins in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BilledWindow {
-    /// Its beginning.
-    pub since: Timestamp,
-    /// Its end, not included.
-    pub through: Timestamp,
-    /// Its first record.
-    pub first_seq: Seq,
-}
-
-/// A late correction of a line.
+/// A correction of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BillingCorrection {
     /// The log.
     pub log_id: LogId,
-    /// The record that corrects.
+    /// The record of the correction.
     pub seq: Seq,
-    /// When it did.
+    /// The time of the correction.
     pub at: Timestamp,
-    /// The close it corrects.
+    /// The record of the corrected close.
     pub corrects: Seq,
     /// The meter of the line.
     pub meter: Meter,
-    /// What is added to the line.
+    /// The amount to add to the line.
     pub by: i128,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// The log's history through the correction, where it was told.
+    /// The chain hash of the correction, if it is known.
     pub chain: Option<ChainHash>,
 }

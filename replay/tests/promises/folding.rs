@@ -117,9 +117,9 @@ proptest! {
     fn answers_are_remembered_for_24_hours_by_the_time_of_the_records(records in history()) {
         let (projection, model) = (fold(&records), Model::of(&records));
         let now = records.last().map_or(Timestamp::default(), |record| record.at);
-        prop_assert_eq!(projection.answers().len(), model.answers.len());
+        prop_assert_eq!(projection.idempotency().len(), model.answers.len());
         for (key, expected) in &model.answers {
-            let found = projection.answers().get(key, now).unwrap();
+            let found = projection.idempotency().get(key, now).unwrap();
             prop_assert_eq!((found.seq.get(), found.at.micros()), (expected.seq, expected.at));
             prop_assert_eq!((found.body_hash, found.outcome), (expected.body_hash, expected.outcome));
         }
