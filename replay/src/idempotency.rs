@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn records_that_follow_make_it_forget_whether_or_not_they_have_keys() {
+    fn later_records_expire_answers_with_or_without_keys() {
         let mut answers = IdempotencyTable::default();
         answers.apply(&record(1, 10, Some("a")), &Change::default());
         answers.apply(&record(2, 11, Some("b")), &Change::default());

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_can_lead_nowhere_is_refused_with_the_reason() {
+    fn an_invalid_key_is_refused_with_the_reason() {
         let refusal = |text: &str| Key::parse(text).unwrap_err().to_string();
         for (text, reason) in [
             ("", r#"the key "" has an empty step"#),
