@@ -31,7 +31,7 @@ on_every_ground!(
     a_log_refuses_the_records_of_another,
     reopening_changes_nothing,
     a_record_too_large_for_one_part_is_still_one_record,
-    a_closed_log_can_be_opened_again_whoever_still_holds_a_reader,
+    a_closed_log_can_be_opened_again_while_readers_exist,
     a_log_knows_its_bytes_and_stages_nothing_beyond_a_limit,
 );
 
@@ -230,7 +230,7 @@ fn a_log_refuses_the_records_of_another<G: Backend>() {
     );
 }
 
-fn a_closed_log_can_be_opened_again_whoever_still_holds_a_reader<G: Backend>() {
+fn a_closed_log_can_be_opened_again_while_readers_exist<G: Backend>() {
     let backend = G::create();
     let mut log = backend.log();
     let written = fill(&mut log, 3);

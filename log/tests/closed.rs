@@ -96,7 +96,7 @@ fn recovery_after_a_base_verifies_the_whole_log_and_the_base() {
     assert_eq!(seq, base.seq);
     let beyond = Head { seq: Seq::new(written.len() as u64 + 1), ..base };
     let Err(Error::Damaged(Damage { seq, kind: DamageKind::Missing { .. } })) = recover(beyond) else {
-        panic!("a record is missing and nobody says so");
+        panic!("a missing record is not reported");
     };
     assert_eq!(seq, beyond.seq);
 }

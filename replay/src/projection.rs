@@ -44,7 +44,7 @@ pub enum ApplyError {
         found: Seq,
     },
     /// The record belongs to another log.
-    #[error("the record is of log {found}, this is a projection of log {expected}")]
+    #[error("the record belongs to log {found}, this is a projection of log {expected}")]
     ForeignLog {
         /// The projection's log.
         expected: LogId,

@@ -103,7 +103,7 @@ impl Bill {
             }
             Event::UsageObserved { journal, .. } => {
                 if let Some(folded) = billing.journal().filter(|folded| journal.is_folded_by(folded)) {
-                    entries.push(discrepancy(DiscrepancyKind::FoldedTwice { journal: *journal, folded }));
+                    entries.push(discrepancy(DiscrepancyKind::RecordedTwice { journal: *journal, folded }));
                 }
             }
             Event::CollectionCreated { .. }

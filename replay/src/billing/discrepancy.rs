@@ -49,23 +49,23 @@ pub enum DiscrepancyKind {
         known: u16,
     },
     /// The corrected record is not an earlier close.
-    #[error("it corrects record {corrects}, which closes no window in front of it")]
+    #[error("it corrects record {corrects}, which is not an earlier close")]
     CorrectsNoClose {
         /// The corrected record.
         corrects: Seq,
     },
     /// The acknowledgement covers records that are not before it.
-    #[error("it acknowledges everything through record {through}, which is not in front of it")]
+    #[error("it acknowledges everything through record {through}, which is not before it")]
     AcknowledgedTooFar {
         /// The last record that it covers.
         through: Seq,
     },
     /// The requests were recorded before, by their journal position. They count twice.
     #[error(
-        "it folds in journal {} through entry {}, which was folded in through entry {} before",
+        "it records the requests of journal {} up to entry {}, which were recorded up to entry {} before",
         .journal.journal, .journal.entry, .folded.entry
     )]
-    FoldedTwice {
+    RecordedTwice {
         /// The journal position of the record.
         journal: JournalPosition,
         /// The journal position before it.

@@ -588,7 +588,7 @@ fn searches_find_nearly_all_while_others_write_link_and_compact() {
                     let mut compaction = snapshot().compact(&|| false).unwrap();
                     compaction.catch_up_with(&snapshot());
                     let installed = written.write().unwrap().projection.install(collection(1), compaction).0;
-                    assert!(installed, "nobody else compacts");
+                    assert!(installed, "no other thread compacts");
                     compacted.fetch_add(1, Ordering::Relaxed);
                 }
             });

@@ -224,7 +224,7 @@ fn a_parked_caller_is_woken_when_helpers_have_linked_the_rest() {
     let threads = LinkThreads { helpers: 2, on_start: || (), after_each: rest };
     let begun = Instant::now();
     graph.extend(&|node| linked.slot(node), (2_000, 2_000), threads, &|| false, &|| false).unwrap();
-    assert!(begun.elapsed() < Duration::from_mins(1), "nobody woke it");
+    assert!(begun.elapsed() < Duration::from_mins(1), "it was not woken");
     assert_eq!(graph.view().len(), 2_000);
     assert_sound(&graph.view(), |node| linked.is_point(node));
 }

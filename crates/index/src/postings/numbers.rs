@@ -16,7 +16,7 @@ use crate::memory::{list, tree};
 
 /// With at most this many distinct numbers there are no segments.
 const UNDIVIDED_MAX: usize = 1024;
-/// A segment holds at most this many numbers, or one in so many of all numbers if that is more.
+/// A segment holds at most this many numbers, or this share of all numbers if that is more.
 const SEGMENT_NUMBERS_MIN: usize = 512;
 const SEGMENTS: usize = 128;
 

@@ -35,7 +35,7 @@ pub(super) enum Purpose {
 /// terms of a word do not count, so a text does not rank lower because its words have parts.
 #[derive(Default)]
 pub(super) struct Words {
-    /// All terms, one behind the other.
+    /// All terms, concatenated.
     all: String,
     /// The start and the end of each term in `all`, and whether it is a stop word.
     places: Vec<(u32, u32, bool)>,

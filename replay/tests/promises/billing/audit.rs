@@ -25,7 +25,7 @@ fn discrepancies(entries: &[BillEntry]) -> Vec<Discrepancy> {
 /// All discrepancies, except requests that were recorded twice, which random histories contain.
 fn wrong(entries: &[BillEntry]) -> Vec<Discrepancy> {
     let mut found = discrepancies(entries);
-    found.retain(|found| !matches!(found.kind, DiscrepancyKind::FoldedTwice { .. }));
+    found.retain(|found| !matches!(found.kind, DiscrepancyKind::RecordedTwice { .. }));
     found
 }
 
@@ -162,7 +162,7 @@ fn requests_recorded_twice_are_a_discrepancy() {
     };
     let records =
         [hundred_bytes(), vec![observed(3, 3), observed(4, 4), observed(5, 4), observed(6, 5)]].concat();
-    let kind = DiscrepancyKind::FoldedTwice { journal, folded: journal };
+    let kind = DiscrepancyKind::RecordedTwice { journal, folded: journal };
     assert_eq!(discrepancies(&bill(&records).1), [Discrepancy { seq: Seq::new(5), kind }]);
 }
 

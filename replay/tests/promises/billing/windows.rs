@@ -128,14 +128,14 @@ proptest! {
         let open = values(&state.billing().totals(Timestamp::from_micros(later(&records)), state.usage()));
         let mut sums = open[..4].to_vec();
         // Along the links, from the latest close to the oldest: every record is in one window.
-        let mut behind = state.billing().window().map_or(Seq::OLDEST, OpenWindow::first_seq);
-        prop_assert_eq!(behind.previous().unwrap(), state.billing().last_close());
-        while behind > Seq::OLDEST {
-            let at = behind.previous().unwrap();
+        let mut next_first = state.billing().window().map_or(Seq::OLDEST, OpenWindow::first_seq);
+        prop_assert_eq!(next_first.previous().unwrap(), state.billing().last_close());
+        while next_first > Seq::OLDEST {
+            let at = next_first.previous().unwrap();
             let (window, totals) = closed(&records[usize::try_from(at.get()).unwrap() - 1]).unwrap();
             sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total);
-            prop_assert!(window.first_seq < behind);
-            behind = window.first_seq;
+            prop_assert!(window.first_seq < next_first);
+            next_first = window.first_seq;
         }
         let observed = |count: fn(&ObservedOperation) -> u64| -> u128 {
             let operations = records.iter().flat_map(|record| {
