@@ -2,7 +2,7 @@
 //!
 //! Sizes are those of the allocator's size classes (jemalloc), not of the stored data. Each structure updates its sum as it
 //! changes, so that reading it takes constant time. The standard library does not expose the memory of its trees:
-//! [`tree`] estimates it from the average fill of their nodes.
+//! the `tree` function estimates it from the average fill of their nodes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
