@@ -17,19 +17,18 @@ use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use cluster::{Cluster, GENEROUS, together};
+use support::{Outcome, number};
 use tempfile::TempDir;
 use uuid::Uuid;
 use vectorizer::auth::Operation;
+use vectorizer::billing::Metering;
 use vectorizer::hub::UsageFilter;
-use vectorizer::quota::Metering;
 use vectorizer_log::{
     Actor, CollectionId, Draft, Error, Event, IndexParameters, LogId, Metric, Point, PointId, Seq,
     TenantFolder, TenantId, Timestamp, Vector, Via,
 };
 use vectorizer_replay::{Projection, Projector as _};
-
-use cluster::{Cluster, GENEROUS, together};
-use support::{Outcome, number};
 
 const CONNECTIONS: usize = 8;
 const WORDS: &str = r#"{"name":"w","dimension":2,"metric":"dot"}"#;

@@ -19,20 +19,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use client::{Client, Server};
+use cluster::{Cluster, GENEROUS, SERVICE_KEY, together};
 use futures_util::future::BoxFuture;
+use support::{Outcome, number};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use vectorizer::auth::{AccessCheck, Asked, FailedAuthentications, Operation};
-use vectorizer::catalogue::{Catalogue, NotedQuota};
-use vectorizer::config::{RateLimiting, RequestCount, Seconds, Secret};
+use vectorizer::config::Secret;
 use vectorizer::hivehub::{Clock, HiveHubClient, HubError, KeyCache, SystemClock};
+use vectorizer::limits::{DefaultLimits, QuotaManager, QuotaSource, RequestLimits};
 use vectorizer::metrics::Metrics;
-use vectorizer::quota::{DefaultLimits, QuotaManager, QuotaSource};
+use vectorizer::node_store::{NodeStore, StoredQuota};
 use vectorizer_log::TenantId;
-
-use client::{Client, Server};
-use cluster::{Cluster, GENEROUS, SERVICE_KEY, together};
-use support::{Outcome, number};
 
 const TENANTS: usize = 100;
 const CONNECTIONS: usize = 8;
@@ -68,7 +67,7 @@ fn cost() -> Outcome<()> {
     let client = HiveHubClient::new(&cluster.url.parse()?, &Secret::new(SERVICE_KEY))?;
     let hub: Arc<dyn QuotaSource> = Arc::new(client.clone());
     let quotas = manager(hub, &cluster.folder.path().join("node"), Arc::clone(&clock))?;
-    let ttl = Seconds::new(300).ok_or("no seconds")?;
+    let ttl = Duration::from_mins(5);
     let keys = KeyCache::new(client, ttl, clock);
     let access =
         AccessCheck::Keys { keys, failures: FailedAuthentications::default(), quotas, deployment: None };
@@ -98,11 +97,8 @@ fn cost() -> Outcome<()> {
 
 fn manager(hub: Arc<dyn QuotaSource>, node: &Path, clock: Arc<dyn Clock>) -> Outcome<QuotaManager> {
     std::fs::create_dir_all(node)?;
-    let defaults = DefaultLimits::from(&RateLimiting {
-        default_requests_per_minute: RequestCount::new(1_000).ok_or("no count")?,
-        default_requests_per_hour: RequestCount::new(10_000).ok_or("no count")?,
-    });
-    Ok(QuotaManager::new(hub, Catalogue::open(node)?, defaults, Duration::from_mins(1), clock))
+    let defaults = DefaultLimits::new(RequestLimits { per_minute: 1_000, per_hour: 10_000 });
+    Ok(QuotaManager::new(hub, NodeStore::open(node)?, defaults, Duration::from_mins(1), clock))
 }
 
 /// A cheap read with keys and without, in turns.
@@ -280,8 +276,8 @@ fn quotas() -> Outcome<()> {
 struct SamePlan;
 
 impl QuotaSource for SamePlan {
-    fn quota<'call>(&'call self, _: &'call TenantId) -> BoxFuture<'call, Result<NotedQuota, HubError>> {
-        Box::pin(std::future::ready(Ok(NotedQuota { vectors: Some(1_000_000), ..NotedQuota::default() })))
+    fn quota<'call>(&'call self, _: &'call TenantId) -> BoxFuture<'call, Result<StoredQuota, HubError>> {
+        Box::pin(std::future::ready(Ok(StoredQuota { vectors: Some(1_000_000), ..StoredQuota::default() })))
     }
 }
 
@@ -295,9 +291,9 @@ fn memory() -> Outcome<()> {
     runtime.block_on(async {
         for tenant in 0..KNOWN {
             let tenant: TenantId = format!("tenant-{tenant:06}").parse()?;
-            let allowance = manager.allowance(&tenant, None).await?;
+            let tenant_limits = manager.limits_of(&tenant, None).await?;
             let now = manager.uptime();
-            allowance.charge(now).1.map_err(|_| "refused")?;
+            tenant_limits.charge(now).1.map_err(|_| "refused")?;
         }
         Outcome::Ok(())
     })?;

@@ -17,10 +17,9 @@ mod support;
 
 use std::time::Instant;
 
-use serde_json::{Value, json};
-
 use client::{Client, Server};
 use cluster::{Cluster, GENEROUS};
+use serde_json::{Value, json};
 use support::workload::Workload;
 use support::{Outcome, in_turn, print_table};
 
@@ -56,18 +55,9 @@ fn measure(server: &Server, key: &str, what: &str, name: &str, searches: &[Value
     let [newest, before] = VERSIONS.map(|version| {
         (headers(version), searches.iter().map(|search| message(version, name, search)).collect::<Vec<_>>())
     });
-    // The sides find the same, if REST looks as far as pages go.
-    let deep = |rest: &String| -> Outcome<String> {
-        let mut search: Value = serde_json::from_str(rest)?;
-        search["limit"] = json!(1_000);
-        Ok(search.to_string())
-    };
     let mut client = server.client(key)?;
     for ((rest, newest_message), before_message) in rest.iter().zip(&newest.1).zip(&before.1).take(20) {
-        let mut over_rest = answer(&mut client, &path, "", &deep(rest)?)?["results"].take();
-        if let Some(results) = over_rest.as_array_mut() {
-            results.truncate(10);
-        }
+        let over_rest = answer(&mut client, &path, "", rest)?["results"].take();
         for (headers, message) in [(&newest.0, newest_message), (&before.0, before_message)] {
             let over_mcp = answer(&mut client, "/mcp", headers, message)?;
             if over_rest.as_array().is_none_or(Vec::is_empty)

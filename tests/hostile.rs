@@ -6,9 +6,9 @@ use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use vectorizer::api::location;
 use vectorizer::auth::{ApiKey, Environment, Operation, Requirement};
 use vectorizer::hivehub::TenantStatus;
+use vectorizer::rest::location;
 use vectorizer_log::Timestamp;
 
 use crate::hub_and_node::Cluster;

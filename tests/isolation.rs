@@ -5,8 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::api::location;
 use vectorizer::auth::Operation;
+use vectorizer::rest::location;
 
 use crate::node::{ACME, Answer, Client, GLOBEX, Node};
 

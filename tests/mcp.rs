@@ -390,10 +390,18 @@ async fn the_pages_of_a_search_are_one_ranking_while_vectors_are_linked() {
     while !linked {
         linked = client.get("/collections/vectors").await.expect(200)["index"]["state"] == "linked";
         let question = json!({"collection": "vectors", "vector": numbers(70_000 + rounds, 16), "limit": 50});
-        let (results, pages, _) = paged(&agent, &question).await;
+        let (results, pages, notes) = paged(&agent, &question).await;
         let ids: BTreeSet<&str> = results.iter().map(|(id, _)| id.as_str()).collect();
-        assert_eq!((results.len(), ids.len(), pages), (1_000, 1_000, 20), "round {rounds}");
-        assert!(results.is_sorted_by(|one, next| one.1 <= next.1), "round {rounds}");
+        // The search behind the first page looks deeper than the first page; so it may find a few that the first missed.
+        assert_eq!((results.len(), pages), (ids.len(), results.len().div_ceil(50)), "round {rounds}");
+        assert!((1_000..1_010).contains(&results.len()), "round {rounds}: {}", results.len());
+        let (first, behind) = results.split_at(51);
+        for part in [first, behind] {
+            assert!(part.is_sorted_by(|one, next| one.1 <= next.1), "round {rounds}");
+        }
+        let late = behind.iter().filter(|result| result.1 < first[50].1).count();
+        let told = notes.iter().any(|note| note.contains("rank before the end of the first page"));
+        assert_eq!(told, late > 0, "round {rounds}: {late} late, {notes:?}");
         rounds += 1;
     }
 }

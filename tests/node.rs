@@ -266,7 +266,7 @@ impl Node {
 
     /// The same, from this address of the machine's loopback.
     pub(crate) fn keyless_from(&self, address: IpAddr) -> Client {
-        let http = vectorizer::outgoing::client().timeout(PATIENCE).no_proxy().local_address(address);
+        let http = vectorizer::http_client::client().timeout(PATIENCE).no_proxy().local_address(address);
         Client { http: http.build().unwrap(), ..self.keyless() }
     }
 }
@@ -300,7 +300,7 @@ fn complaints(stderr: &Path) -> String {
 
 /// A client of no node in particular.
 pub(crate) fn http() -> reqwest::Client {
-    vectorizer::outgoing::client().timeout(PATIENCE).no_proxy().build().unwrap()
+    vectorizer::http_client::client().timeout(PATIENCE).no_proxy().build().unwrap()
 }
 
 /// Runs the command to its end.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::api::location;
 use vectorizer::auth::{Level, Operation, Requirement};
+use vectorizer::rest::location;
 
 use crate::described::{DOCUMENT, fault, resolved};
 use crate::node::{ACME, Client, Key, Node};

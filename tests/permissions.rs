@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::api::location;
 use vectorizer::auth::{ApiKey, Environment, Operation};
+use vectorizer::rest::location;
 
 use crate::node::{ACME, Answer, Client, Key, Node};
 

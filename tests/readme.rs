@@ -1,45 +1,82 @@
-//! The README is true: its first steps are run as they stand there.
+//! The pages with examples are true: their commands are run as they stand there.
 
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::mcp_clients::python;
 use crate::node::Node;
 
-/// The commands of the README's first steps, as a shell script.
-fn first_steps() -> String {
-    let readme = include_str!("../README.md");
-    let section = readme.split("## First steps").nth(1).unwrap();
-    section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
+const README: &str = include_str!("../README.md");
+const API: &str = include_str!("../docs/api.md");
+const TEXT: &str = include_str!("../docs/text.md");
+const AGENTS: &str = include_str!("../docs/agents.md");
+
+/// The address that the pages use.
+const ADDRESS: &str = "http://127.0.0.1:15002";
+
+/// The blocks of a page in one language, in their order.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let fence = format!("\n```{language}\n");
+    let blocks = page.split(fence.as_str()).skip(1);
+    blocks.map(|rest| rest.split("\n```").next().unwrap().to_owned() + "\n").collect()
 }
 
-/// What it says to paste into the configuration of an MCP client.
+/// The configuration of an MCP client, as the page on agents shows it.
 pub(crate) fn client_configuration() -> String {
-    let readme = include_str!("../README.md");
-    let section = readme.split("## Agents (MCP)").nth(1).unwrap();
-    section.split("```json\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
+    blocks(AGENTS, "json").remove(0)
 }
 
-#[test]
-fn the_first_steps_do_what_the_readme_says() {
+/// Runs `script` by `interpreter` in `folder`, which has the `data` of `node`, and returns its output.
+fn output(interpreter: &mut Command, script: &str, node: &Node, folder: &Path) -> String {
+    let script = script.replace(ADDRESS, node.url());
+    let done = interpreter.arg(&script).current_dir(folder).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// Runs the commands of a page in a shell. Each comment without a full stop is a part of the output, in this order.
+fn expect_answers(script: &str) {
     if Command::new("curl").arg("--version").output().is_err() {
         eprintln!("SKIPPED: curl is not installed");
         return;
     }
     let data = TempDir::new().unwrap();
     let node = Node::dev(&data.path().join("data"));
-    let steps = first_steps();
-    let script = steps.replace("http://127.0.0.1:15002", node.url());
-    let done = Command::new("sh").args(["-euc", &script]).current_dir(data.path()).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    let printed = String::from_utf8(done.stdout).unwrap();
-    // Comments that look like an answer are one, or a piece of one, in this order.
+    let printed = output(Command::new("sh").arg("-euc"), script, &node, data.path());
     let mut rest = printed.as_str();
-    let expected =
-        steps.lines().filter_map(|line| line.strip_prefix("# ")).filter(|line| line.starts_with(['{', '"']));
-    for answer in expected {
+    let answers = script.lines().filter_map(|line| line.strip_prefix("# "));
+    for answer in answers.filter(|comment| !comment.ends_with('.')) {
         let at = rest.find(answer);
-        let at = at.unwrap_or_else(|| panic!("the README promises {answer}\nbut what follows is {rest}"));
+        let shown = &rest[..rest.floor_char_boundary(500)];
+        let at =
+            at.unwrap_or_else(|| panic!("the page promises {answer}\nand the output goes on with {shown}"));
         rest = &rest[at + answer.len()..];
     }
+}
+
+#[test]
+fn the_first_steps_do_what_the_readme_says() {
+    let first_steps = README.split("## First steps").nth(1).unwrap();
+    expect_answers(&blocks(first_steps, "sh")[0]);
+}
+
+#[test]
+fn the_api_answers_curl_as_its_page_says() {
+    expect_answers(&blocks(API, "sh").concat());
+}
+
+#[test]
+fn the_api_answers_python_as_its_page_says() {
+    let Some(python) = python("import requests", "requests") else { return };
+    let data = TempDir::new().unwrap();
+    let node = Node::dev(&data.path().join("data"));
+    output(Command::new(python).arg("-c"), &blocks(API, "python").concat(), &node, data.path());
+}
+
+#[test]
+fn texts_are_found_as_their_page_says() {
+    let setting_up = blocks(API, "sh").remove(0);
+    expect_answers(&(setting_up + &blocks(TEXT, "sh").concat()));
 }

@@ -3,8 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::api::location;
 use vectorizer::auth::Operation;
+use vectorizer::rest::location;
 
 use crate::hub_and_node::Cluster;
 use crate::node::{ACME, Client, Node, vectorizer};

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use uuid::Uuid;
-use vectorizer::catalogue::{Catalogue, NotedQuota, NotedSize};
-use vectorizer::quota::NotedBill;
+use vectorizer::node_store::{NodeStore, StoredBill, StoredQuota, StoredSize};
 use vectorizer_log::storage::{MemoryStorage, Storage as _};
 use vectorizer_log::{
     Actor, Draft, Error, Head, LogId, Metric, Seq, TenantFolder, TenantId, TenantLog, Timestamp,
@@ -80,29 +79,29 @@ pub(crate) fn measure(scale: Scale) -> Outcome<()> {
 fn generate(data: &Path, tenants: usize) -> Outcome<()> {
     let node = data.join("_node");
     fs::create_dir_all(&node)?;
-    let catalogue = Catalogue::open(&node)?;
+    let node_store = NodeStore::open(&node)?;
     // Where a sync costs nothing.
     let memory = TempDir::new_in("/dev/shm")?;
     together(GENERATORS, |first| {
         for number in (first..tenants).step_by(GENERATORS) {
-            make(data, memory.path(), &catalogue, number)?;
+            make(data, memory.path(), &node_store, number)?;
         }
         Ok(())
     })?;
     // Each was seen by the node that has made it.
-    catalogue.note_every_bill()?;
-    catalogue.flush()?;
+    node_store.store_every_bill()?;
+    node_store.flush()?;
     Ok(())
 }
 
-fn make(data: &Path, memory: &Path, catalogue: &Catalogue, number: usize) -> Outcome<()> {
+fn make(data: &Path, memory: &Path, node_store: &NodeStore, number: usize) -> Outcome<()> {
     let tenant: TenantId = format!("t{number}").parse()?;
     let (log_id, head, bytes) = if number < ASKED || number.is_multiple_of(WHOLE_EVERY) {
         whole(&TenantFolder::new(data, &tenant))?
     } else {
         closed(data, memory, &tenant)?
     };
-    let size = NotedSize {
+    let size = StoredSize {
         seq: head.seq.get(),
         collections: 1,
         vectors: VECTORS as u64,
@@ -111,12 +110,12 @@ fn make(data: &Path, memory: &Path, catalogue: &Catalogue, number: usize) -> Out
         memory_bytes: None,
         last_use: Some(Timestamp::now()),
     };
-    catalogue.note_size(&tenant, &size)?;
+    node_store.store_size(&tenant, &size)?;
     let requests_per_minute = Some(4_000_000_000);
     let quota =
-        NotedQuota { requests_per_minute, requests_per_hour: requests_per_minute, ..NotedQuota::default() };
-    catalogue.note_quota(&tenant, &quota)?;
-    let bill = NotedBill {
+        StoredQuota { requests_per_minute, requests_per_hour: requests_per_minute, ..StoredQuota::default() };
+    node_store.store_quota(&tenant, &quota)?;
+    let bill = StoredBill {
         log_id,
         closed: Seq::NONE,
         delivered: Seq::NONE,
@@ -128,7 +127,7 @@ fn make(data: &Path, memory: &Path, catalogue: &Catalogue, number: usize) -> Out
         window_counts: false,
         awake: false,
     };
-    catalogue.note_bill(&tenant, &bill)?;
+    node_store.store_bill(&tenant, &bill)?;
     Ok(())
 }
 

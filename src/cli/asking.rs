@@ -33,7 +33,7 @@ pub(super) fn client(key: Option<&Secret>, shown: Shown) -> Result<ClientBuilder
         value.set_sensitive(true);
         headers.insert(name, value);
     }
-    Ok(crate::outgoing::client()
+    Ok(crate::http_client::client()
         .user_agent(concat!("vectorizer/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers)
         .redirect(redirect::Policy::none())

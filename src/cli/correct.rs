@@ -12,8 +12,7 @@ use vectorizer_replay::{ApplyError, Bill, BillEntry, Billing};
 use super::failure::Failure;
 use super::interruption::on_disk;
 use super::{Exit, Streams};
-use crate::catalogue::{Catalogue, CatalogueError};
-use crate::quota::NotedBill;
+use crate::node_store::{NodeStore, NodeStoreError, StoredBill};
 
 /// The node's folder and its lock, within the data folder.
 const NODE: &str = "_node";
@@ -93,7 +92,7 @@ pub(super) enum CorrectFailure {
     Log(#[from] Error),
     /// The node's notes cannot be written.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
+    NodeStore(#[from] NodeStoreError),
 }
 
 /// Runs `correct`.
@@ -157,7 +156,7 @@ fn append(args: &CorrectArgs) -> Result<Seq, CorrectFailure> {
     }
     let (log_id, seq) = (log.log_id(), log.head().seq);
     log.close()?;
-    note(&Catalogue::open(&node)?, tenant, log_id, bill.projection().billing())?;
+    note(&NodeStore::open(&node)?, tenant, log_id, bill.projection().billing())?;
     Ok(seq)
 }
 
@@ -193,17 +192,17 @@ fn read(
 
 /// Has the server look at the tenant when it starts.
 fn note(
-    catalogue: &Catalogue,
+    node_store: &NodeStore,
     tenant: &TenantId,
     log_id: vectorizer_log::LogId,
     billing: &Billing,
-) -> Result<(), CatalogueError> {
-    let noted = catalogue.bill(tenant)?.filter(|noted| noted.log_id == log_id);
-    let told = NotedBill::of_log(log_id, billing, true);
+) -> Result<(), NodeStoreError> {
+    let noted = node_store.bill(tenant)?.filter(|noted| noted.log_id == log_id);
+    let told = StoredBill::of_log(log_id, billing, true);
     let bill = match noted {
-        Some(noted) => NotedBill { closed: told.closed, awake: true, ..noted },
+        Some(noted) => StoredBill { closed: told.closed, awake: true, ..noted },
         None => told,
     };
-    catalogue.note_bill(tenant, &bill)?;
-    catalogue.flush()
+    node_store.store_bill(tenant, &bill)?;
+    node_store.flush()
 }

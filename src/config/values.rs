@@ -1,13 +1,13 @@
 //! The types of the values: what can be expressed is valid.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use vectorizer_access::Secret;
+use vectorizer_hivehub::DeploymentName;
+use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::Dimension;
-
-use super::secret::Secret;
 
 /// A type that a key may have. The file and the command line are read by the same function.
 pub(super) trait Value: Clone + Send + Sync + 'static {
@@ -106,33 +106,6 @@ impl Seconds {
     }
 }
 
-/// Where a `HiveHub` is: an `http` or `https` address, perhaps with a path, and nothing else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HubUrl(reqwest::Url);
-
-impl HubUrl {
-    /// The address of a call, given its path with a leading slash.
-    pub(crate) fn join(&self, path: &str) -> reqwest::Url {
-        let mut url = self.0.clone();
-        url.set_path(&format!("{}{path}", self.0.path().trim_end_matches('/')));
-        url
-    }
-}
-
-impl fmt::Display for HubUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::str::FromStr for HubUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        from_flag(text)
-    }
-}
-
 /// The name of a model that makes embeddings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelName(Box<str>);
@@ -144,49 +117,6 @@ impl ModelName {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-/// The name of a deployment: of the nodes that have certain tenants. `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}`.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct DeploymentName(Box<str>);
-
-impl DeploymentName {
-    /// The longest name, in bytes.
-    pub const BYTES_MAX: usize = 64;
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for DeploymentName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<DeploymentName> for String {
-    fn from(name: DeploymentName) -> Self {
-        name.0.into()
-    }
-}
-
-impl TryFrom<String> for DeploymentName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        from_flag(&text)
-    }
-}
-
-impl std::str::FromStr for DeploymentName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        from_flag(text)
     }
 }
 
@@ -302,19 +232,12 @@ impl Value for Secret {
     }
 }
 
-impl Value for HubUrl {
-    const WANTED: &'static str = "an http:// or https:// address without user name, query and fragment";
+impl Value for ServiceUrl {
+    const WANTED: &'static str = Self::WANTED;
     const IS_TEXT: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
-        let url = reqwest::Url::parse(text).ok()?;
-        let plain = matches!(url.scheme(), "http" | "https")
-            && url.has_host()
-            && url.username().is_empty()
-            && url.password().is_none()
-            && url.query().is_none()
-            && url.fragment().is_none();
-        plain.then_some(Self(url))
+        Self::parse(text)
     }
 }
 
@@ -329,14 +252,11 @@ impl Value for ModelName {
 }
 
 impl Value for DeploymentName {
-    const WANTED: &'static str = "a deployment's name of the form [A-Za-z0-9][A-Za-z0-9_.-]{0,63}";
+    const WANTED: &'static str = Self::WANTED;
     const IS_TEXT: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=Self::BYTES_MAX).contains(&text.len())
-            && text.as_bytes()[0].is_ascii_alphanumeric()
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
-        fits.then(|| Self(text.into()))
+        Self::parse(text)
     }
 }
 

@@ -108,7 +108,7 @@ impl Embedder {
             bearer.set_sensitive(true);
             headers.insert(AUTHORIZATION, bearer);
         }
-        let http = crate::outgoing::client()
+        let http = crate::http_client::client()
             .user_agent(concat!("vectorizer/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
             .redirect(redirect::Policy::none())

@@ -1,28 +1,23 @@
-//! A tool's arguments, and how it asks for its operation.
+//! A tool's arguments, and the right to its operation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use vectorizer_log::{LogId, Seq};
+use vectorizer_log::CollectionName;
 
 use super::answer::{self, Json};
 use super::canonical;
 use super::failure::Failure;
-use crate::api::{Entered, Session, Show};
-use crate::auth::Operation;
+use super::session::Session;
+use crate::auth::{Admin, Operation, Read, Write};
 use crate::json::{self, Unreadable};
-
-/// The longest idempotency key, in bytes, as REST has it.
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
-
-/// What stands for itself in a path (RFC 3986, section 2.3).
-const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+use crate::service::{Access, Conditions, Error, IDEMPOTENCY_KEY_BYTES_MAX, IdempotencyKey, Input, Service};
+use crate::tenancy::Tenant;
 
 /// Arguments by the names they have elsewhere, and the one name that each has in all tools.
 const OTHER_NAMES: [(&str, &str); 9] = [
@@ -113,24 +108,22 @@ impl Arguments {
     }
 
     /// The name of a collection.
-    pub(super) fn collection(&mut self) -> Result<String, Failure> {
-        self.need("collection")
-    }
-
-    /// The path of the collection that is named.
-    pub(super) fn path(&mut self) -> Result<String, Failure> {
-        collection_path(&self.collection()?)
+    pub(super) fn collection(&mut self) -> Result<CollectionName, Failure> {
+        let name: String = self.need("collection")?;
+        if name.is_empty() {
+            return Err(Failure::arguments("collection: it must not be empty"));
+        }
+        Ok(name.parse().map_err(Error::from)?)
     }
 
     /// The key under which a write is done once, if there is to be one.
-    pub(super) fn idempotency(&mut self) -> Result<Option<String>, Failure> {
+    pub(super) fn idempotency(&mut self) -> Result<Option<IdempotencyKey>, Failure> {
         let Some(key) = self.take::<String>("idempotency_key")? else { return Ok(None) };
-        let is_printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-        if !is_printable || !(1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) {
-            return Err(Failure::arguments(format!(
+        let key = IdempotencyKey::new(key).ok_or_else(|| {
+            Failure::arguments(format!(
                 "idempotency_key: expected 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters"
-            )));
-        }
+            ))
+        })?;
         Ok(Some(key))
     }
 
@@ -168,11 +161,6 @@ impl Arguments {
     }
 }
 
-/// The path of a collection.
-pub(super) fn collection_path(name: &str) -> Result<String, Failure> {
-    Ok(format!("/api/v1/collections/{}", encoded("collection", name)?))
-}
-
 /// An argument that is read as it was written.
 pub(super) fn read<'a, T: Deserialize<'a>>(name: &str, written: &'a RawValue) -> Result<T, Failure> {
     json::read(written.get().as_bytes()).map_err(|unreadable| {
@@ -183,126 +171,79 @@ pub(super) fn read<'a, T: Deserialize<'a>>(name: &str, written: &'a RawValue) ->
     })
 }
 
-/// An argument as one segment of a path.
-pub(super) fn encoded(name: &str, segment: &str) -> Result<String, Failure> {
-    if segment.is_empty() {
-        return Err(Failure::arguments(format!("{name}: it must not be empty")));
-    }
-    Ok(utf8_percent_encode(segment, &UNRESERVED).to_string())
+/// A call of one tool: its message, and the right to its operation.
+pub(super) struct Call {
+    session: Session,
+    access: Access,
 }
 
-/// A tool's way to the operation it stands for.
-pub(super) struct Call(Entered);
-
 impl Call {
-    /// Counts as one request, however often it asks.
+    /// Enters for the tool's operation. The call counts as one request.
     pub(super) async fn enter(session: &Session, operation: Operation) -> Result<Self, Failure> {
-        Ok(Self(session.enter(operation).await?))
+        Ok(Self { access: session.enter(operation).await?, session: session.clone() })
     }
 
-    /// Asks without a body.
-    pub(super) async fn ask(&self, path: &str) -> Result<Told, Failure> {
-        Ok(Told(self.0.ask(path, &[], Body::empty()).await?))
+    /// The message.
+    pub(super) fn session(&self) -> &Session {
+        &self.session
     }
 
-    /// Asks with a body.
-    pub(super) async fn send<T: Serialize>(&self, path: &str, body: &T) -> Result<Told, Failure> {
-        self.with_body(path, None, body).await
+    /// The operations.
+    pub(super) fn service(&self) -> &Service {
+        self.session.service()
     }
 
-    /// Asks for a write, to be done once under this key. It is the same write however its arguments were written, which
-    /// the key, for which every byte counts, would not know.
-    pub(super) async fn write<T: Serialize>(
-        &self,
-        path: &str,
-        idempotency: Option<&str>,
-        body: &T,
-    ) -> Result<Told, Failure> {
-        let body = answer::json(body)?;
-        let body = match idempotency {
-            None => body,
-            Some(_) => self.work(body.get().len(), move || canonical::written(&body)).await?,
-        };
-        self.with_body(path, idempotency, &body).await
+    /// The right to read.
+    pub(super) fn reader(&self) -> Result<&Arc<Tenant<Read>>, Failure> {
+        if let Access::Read(tenant) = &self.access { Ok(tenant) } else { Err(Failure::no_right()) }
     }
 
-    async fn with_body<T: Serialize>(
-        &self,
-        path: &str,
-        idempotency: Option<&str>,
-        body: &T,
-    ) -> Result<Told, Failure> {
-        let body = serde_json::to_vec(body).map_err(|error| Failure::internal(&error))?;
-        let json = ("content-type", "application/json");
-        let headers: Vec<_> =
-            idempotency.map(|key| ("idempotency-key", key)).into_iter().chain([json]).collect();
-        Ok(Told(self.0.ask(path, &headers, Body::from(body)).await?))
+    /// The right to write.
+    pub(super) fn writer(&self) -> Result<&Tenant<Write>, Failure> {
+        if let Access::Write(tenant) = &self.access { Ok(tenant) } else { Err(Failure::no_right()) }
     }
 
-    /// The id of the tenant's log.
-    pub(super) fn log_id(&self) -> Result<LogId, Failure> {
-        Ok(self.0.log_id()?)
-    }
-
-    /// The last change of a collection.
-    pub(super) async fn last_change(&self, collection: &str) -> Result<Seq, Failure> {
-        Ok(self.0.last_change(collection).await?)
-    }
-
-    /// Records of a ranking, as [`Entered::scored`] has them.
-    pub(super) async fn scored(
-        &self,
-        collection: &str,
-        ranked: &[(&str, f32)],
-        show: Show,
-        wanted: impl FnMut(Option<Json>) -> bool,
-    ) -> Result<Seq, Failure> {
-        Ok(self.0.scored(collection, ranked, show, wanted).await?)
+    /// The right to administrate.
+    pub(super) fn administrator(&self) -> Result<&Tenant<Admin>, Failure> {
+        if let Access::Admin(tenant) = &self.access { Ok(tenant) } else { Err(Failure::no_right()) }
     }
 
     /// The same text for the same arguments, however they were written.
     pub(super) async fn canonical(&self, arguments: &Arguments) -> Result<Json, Failure> {
         let written = answer::json(arguments)?;
-        self.work(written.get().len(), move || canonical::written(&written)).await
+        self.session.work(written.get().len(), move || canonical::written(&written)).await
     }
 
-    /// Does work on so many bytes of what was sent: in turns and off the async threads if they are many.
-    pub(super) async fn work<T: Send + 'static>(
+    /// The arguments of a write, to be done once under this key if there is one. It is the same write however its
+    /// arguments were written; for the hash every byte counts. `method` and `path` are those of the same write over
+    /// REST: hashes outlive the server that made them.
+    pub(super) async fn write<T: Serialize, U: 'static>(
         &self,
-        bytes: usize,
-        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
-        self.0.session().work(bytes, move || Ok(work())).await?
-    }
-
-    /// The last place in the log, for an operation that reads it.
-    pub(super) fn log_end(&self) -> Result<u64, Failure> {
-        Ok(self.0.log_end()?.get())
-    }
-}
-
-/// What an operation has answered.
-pub(super) struct Told(Bytes);
-
-impl Told {
-    /// All of it, as it is.
-    pub(super) fn json(&self) -> Result<Json, Failure> {
-        self.read()
-    }
-
-    /// What matters of it.
-    pub(super) fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failure> {
-        told(&self.0)
-    }
-
-    /// The lines, if it is one JSON value a line.
-    pub(super) fn lines(&self) -> Result<Vec<&RawValue>, Failure> {
-        self.0.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(told).collect()
+        idempotency: Option<IdempotencyKey>,
+        (method, path): (&'static str, String),
+        body: &T,
+        read: impl FnOnce(&[u8]) -> Result<U, Error> + Send + 'static,
+    ) -> Result<(Input<U>, Conditions), Failure> {
+        let body = answer::json(body)?;
+        let bytes = body.get().len();
+        let Some(key) = idempotency else {
+            return Ok((self.session.input(text(body), read), Conditions::default()));
+        };
+        let hash = move || {
+            let body = canonical::written(&body)?;
+            let pieces = [method.as_bytes(), path.as_bytes(), body.get().as_bytes()];
+            let idempotency = key.of_request(pieces);
+            Ok::<_, Failure>((body, idempotency))
+        };
+        let (body, idempotency) = self.session.work(bytes, hash).await?;
+        let conditions = Conditions { idempotency: Some(idempotency), precondition: None };
+        Ok((self.session.input(text(body), read), conditions))
     }
 }
 
-fn told<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
-    serde_json::from_slice(bytes).map_err(|error| Failure::internal(&error))
+/// JSON as its bytes.
+pub(super) fn text(json: Json) -> Vec<u8> {
+    String::from(Box::<str>::from(json)).into_bytes()
 }
 
 /// What a schema says of the collection's name.

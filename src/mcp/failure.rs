@@ -1,10 +1,9 @@
 //! What an agent is told when a tool fails: what was wrong, and what it can do about it.
 
-use axum::http::StatusCode;
 use rmcp::model::CallToolResult;
 use serde_json::json;
 
-use crate::api::Problem;
+use crate::service::{Error, ErrorKind};
 
 /// Why a tool did not do what it was asked for.
 #[derive(Debug)]
@@ -51,11 +50,6 @@ impl Failure {
         self
     }
 
-    /// Whether it is this kind of problem.
-    pub(super) fn is(&self, code: &str) -> bool {
-        self.code == code
-    }
-
     pub(super) fn into_result(self) -> CallToolResult {
         let Self { code, detail } = self;
         CallToolResult::structured_error(
@@ -64,18 +58,18 @@ impl Failure {
     }
 }
 
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        let detail = match (problem.code(), problem.status()) {
-            ("insufficient-permission", _) => format!("{}: this key may not use the tool", problem.detail()),
-            (_, StatusCode::INTERNAL_SERVER_ERROR) => "the server has failed at this call".to_owned(),
-            (_, _) => match problem.detail().strip_prefix("body: ") {
-                // What is a body to the operation is the arguments of the tool.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let detail = match (error.code(), error.kind()) {
+            ("insufficient-permission", _) => format!("{}: this key may not use the tool", error.detail()),
+            (_, ErrorKind::Internal) => "the server has failed at this call".to_owned(),
+            (_, _) => match error.detail().strip_prefix("body: ") {
+                // What REST calls a body are the arguments of the tool.
                 Some(detail) => format!("arguments: {detail}"),
-                None => problem.detail().to_owned(),
+                None => error.detail().to_owned(),
             },
         };
-        Self { code: problem.code(), detail }
+        Self { code: error.code(), detail }
     }
 }
 
@@ -132,11 +126,11 @@ mod tests {
 
     #[test]
     fn what_has_failed_inside_is_not_told() {
-        for problem in [
-            Problem::internal(),
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "/var/lib/data: permission denied"),
+        for error in [
+            Error::internal(),
+            Error::new(ErrorKind::Internal, "internal", "/var/lib/data: permission denied"),
         ] {
-            let told = Failure::from(problem);
+            let told = Failure::from(error);
             assert_eq!((told.code, told.detail.as_str()), ("internal", "the server has failed at this call"));
         }
         let told = Failure::internal(&std::io::Error::other("/var/lib/data: permission denied"));

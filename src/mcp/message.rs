@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use super::call::Arguments;
 use super::canonical::Fields;
 use super::failure::Failure;
-use crate::api::Problem;
 use crate::json::{self, Unreadable};
+use crate::service::Error;
 
 /// What a message may have beside its arguments, in bytes.
 const REST_BYTES_MAX: usize = 32 * 1024;
@@ -28,14 +28,14 @@ pub(super) struct Message {
 
 impl Message {
     /// Takes a message apart. One that is no call, or not even JSON, is all rest.
-    pub(super) fn take_apart(message: Bytes) -> Result<Self, Problem> {
+    pub(super) fn take_apart(message: Bytes) -> Result<Self, Error> {
         let apart = apart(&message).unwrap_or(Self { rest: message, arguments: None });
         if apart.rest.len() > REST_BYTES_MAX {
             let detail = format!(
                 "the message has {} bytes beside the arguments of a call, at most {REST_BYTES_MAX} are allowed",
                 apart.rest.len()
             );
-            return Err(Problem::too_large("body-too-large", detail));
+            return Err(Error::too_large("body-too-large", detail));
         }
         Ok(apart)
     }

@@ -1,15 +1,15 @@
 //! The MCP server: a tenant's collections as tools for agents, and nothing else.
 //!
 //! It speaks streamable HTTP (specification 2026-07-28, and those before it that `rmcp` serves) without sessions: each
-//! message carries its key, passes the gate like any request, and is answered at once. What it may use is decided by
-//! the one permission table; a tool is an operation said in an agent's words, done by REST's own handlers with their
-//! checks and limits.
+//! message carries its key, is admitted like any request, and is answered at once. What it may use is decided by the one
+//! table of operations; a tool is an operation in an agent's words: it reads its arguments, calls the function of
+//! [`Service`](crate::service::Service), and renders the result.
 //!
 //! - `server`: what is said about the server, which tools there are and who they are for.
 //! - `shortcut`: calls as clients make them, read and answered without the detours that other messages take.
 //! - `message`: a message taken apart, so that arguments are never made values of.
 //! - `tools`: one file each.
-//! - `call`: a tool's arguments, and how it asks for its operation; `answer`: what it answers.
+//! - `session`: one message; `call`: a tool's arguments, and its right; `answer`: what it answers.
 //! - `canonical`: one way to write what can be written in many.
 //! - `failure`: what an agent is told when it goes wrong.
 //! - `page`: answers that are cut, and where they go on; `ranking`: what a search goes on through.
@@ -22,6 +22,7 @@ mod message;
 mod page;
 mod ranking;
 mod server;
+mod session;
 mod shortcut;
 mod tools;
 
@@ -31,16 +32,18 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header;
 use axum::http::request::Parts;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use self::message::{Message, Sent};
-pub use self::ranking::Rankings;
+use self::ranking::Rankings;
 use self::server::Server;
-use crate::api::Session;
+pub use self::session::Caller;
+use self::session::Session;
+use crate::service::Error;
 
 /// Answers MCP messages. Cheap to clone.
 #[derive(Clone)]
@@ -65,18 +68,14 @@ impl Endpoint {
         }
     }
 
-    /// The rankings that searches go on through.
-    pub fn rankings(&self) -> &Rankings {
-        &self.rankings
-    }
-
-    /// The answer to a message that passed the gate, as far as `session` reaches.
-    pub async fn answer(&self, mut head: Parts, message: Bytes, session: Session) -> Response {
-        let taken_apart = session.work(message.len(), move || Message::take_apart(message)).await;
-        let Message { rest, arguments } = match taken_apart {
-            Ok(message) => message,
-            Err(problem) => return problem.into_response(),
-        };
+    /// The answer to a message of an admitted caller.
+    ///
+    /// # Errors
+    /// Those of a message that is too large or cannot be worked on now; what a tool refuses is an answer.
+    pub async fn answer(&self, mut head: Parts, message: Bytes, caller: Caller) -> Result<Response, Error> {
+        let session = Session::new(caller, self.rankings.clone());
+        let Message { rest, arguments } =
+            session.work(message.len(), move || Message::take_apart(message)).await?;
         let arguments = Sent::new(arguments);
         if let Some(answer) = shortcut::answered(&head.headers, &rest, &arguments, &session).await {
             return answer;
@@ -87,6 +86,6 @@ impl Endpoint {
         let message = Request::from_parts(head, Body::from(rest));
         let answer: Result<_, Infallible> = self.service.clone().oneshot(message).await;
         let Ok(answer) = answer;
-        answer.map(Body::new)
+        Ok(answer.map(Body::new))
     }
 }

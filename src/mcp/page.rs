@@ -41,12 +41,6 @@ pub(super) fn is_oversized(item: &RawValue) -> bool {
     item.get().len() > ANSWER_BYTES_MAX
 }
 
-/// How many of the first `items` fit into one answer: at least one.
-pub(super) fn fitting(items: &[&RawValue]) -> usize {
-    let mut room = Room::new();
-    items.iter().take_while(|item| room.take(item)).count()
-}
-
 /// What the cursors of one call are good for: the same call of the same tenant, and nothing else.
 ///
 /// A cursor carries a hash over its place, the tool, the tenant's log and the question, so that one that was changed,
@@ -113,6 +107,10 @@ mod tests {
         let written = |bytes| to_raw_value(&"a".repeat(bytes)).unwrap();
         let (small, large) = (written(1_000), written(2 * ANSWER_BYTES_MAX));
         let (small, large) = (&*small, &*large);
+        let fitting = |items: &[&RawValue]| {
+            let mut room = Room::new();
+            items.iter().take_while(|item| room.take(item)).count()
+        };
         assert_eq!(fitting(&[]), 0);
         assert_eq!(fitting(&[small; 10]), 10);
         assert_eq!(fitting(&[small; 100]), 65);

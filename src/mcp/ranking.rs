@@ -1,9 +1,11 @@
 //! Rankings that searches go on through, page by page.
 //!
 //! A walk through a graph that is being linked finds other results from one moment to the next, and a write changes them
-//! altogether. A page therefore does not search again: it continues the ranking that the first page was cut from. One
-//! that is not kept any more is made again as long as the collection has not changed, and used only if it is the same.
+//! altogether. A page therefore does not search again: it continues the ranking that the first page began. The first page
+//! is as deep as it is long; the second one ranks the rest, on the state that the first page saw. A ranking that is not
+//! kept any more is made again as long as the collection has not changed, and used only if it begins the same.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,39 +33,87 @@ pub(super) struct Ranking {
     ends: Box<[u32]>,
     scores: Box<[f32]>,
     mark: RankingMark,
+    /// Whether there are no results behind these.
+    is_whole: bool,
+    late: Option<Late>,
 }
 
-/// Tells one ranking from another: a hash of its ids and scores.
+/// Results that rank before the end of the beginning and were found later.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    first: usize,
+    count: usize,
+}
+
+/// Tells one ranking from another: a hash of the ids and scores that it begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RankingMark(pub(super) [u8; 8]);
 
 impl Ranking {
-    pub(super) fn new<'a>(
+    /// A ranking that begins with these results. `is_whole` says that there are no others.
+    pub(super) fn begun<'a>(
         question: [u8; 32],
         last_change: Seq,
-        results: impl Iterator<Item = (&'a str, f32)>,
+        results: impl Iterator<Item = (&'a str, f32)> + Clone,
+        is_whole: bool,
     ) -> Self {
-        let (mut ids, mut ends, mut scores) = (String::new(), Vec::new(), Vec::new());
         let mut hasher = blake3::Hasher::new();
-        for (id, score) in results {
-            ids.push_str(id);
-            // At most a thousand ids of 256 bytes.
-            ends.push(u32::try_from(ids.len()).unwrap_or(u32::MAX));
-            scores.push(score);
+        for (id, score) in results.clone() {
             hasher
                 .update(&(id.len() as u64).to_le_bytes())
                 .update(id.as_bytes())
                 .update(&score.to_le_bytes());
         }
-        let mark = hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default();
-        Self {
-            question,
-            last_change,
-            ids: ids.into(),
-            ends: ends.into(),
-            scores: scores.into(),
-            mark: RankingMark(mark),
+        let mark = RankingMark(hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default());
+        Self::of(question, last_change, mark, results, is_whole)
+    }
+
+    /// The same ranking with all that is behind its beginning: the results of `deeper` without those that it begins
+    /// with. A walk through a graph that looks deeper may find results that rank before the end of the beginning; they
+    /// come right behind it.
+    pub(super) fn completed<'a>(&'a self, deeper: impl Iterator<Item = (&'a str, f32)> + Clone) -> Self {
+        let begun = self.page(0, self.len());
+        let ids: HashSet<&str> = begun.iter().map(|(id, _)| *id).collect();
+        let is_behind = |(id, _): &(&str, f32)| !ids.contains(id);
+        let last_begun = deeper.clone().enumerate().filter(|(_, result)| !is_behind(result)).last();
+        let before_last = last_begun.map_or(0, |(place, _)| place);
+        let late = Late {
+            first: begun.len(),
+            count: deeper.clone().take(before_last).filter(|result| is_behind(result)).count(),
+        };
+        let all = begun.iter().copied().chain(deeper.filter(|result| is_behind(result)));
+        let mut whole = Self::of(self.question, self.last_change, self.mark, all, true);
+        whole.late = Some(late).filter(|late| late.count > 0);
+        whole
+    }
+
+    fn of<'a>(
+        question: [u8; 32],
+        last_change: Seq,
+        mark: RankingMark,
+        results: impl Iterator<Item = (&'a str, f32)>,
+        is_whole: bool,
+    ) -> Self {
+        let (mut ids, mut ends, mut scores) = (String::new(), Vec::new(), Vec::new());
+        for (id, score) in results {
+            ids.push_str(id);
+            // At most a thousand ids of 256 bytes.
+            ends.push(u32::try_from(ids.len()).unwrap_or(u32::MAX));
+            scores.push(score);
         }
+        let (ids, ends, scores) = (ids.into(), ends.into(), scores.into());
+        Self { question, last_change, ids, ends, scores, mark, is_whole, late: None }
+    }
+
+    /// How many results of the page from `first` to `end` rank before the end of the ranking's beginning.
+    pub(super) fn late_in(&self, first: usize, end: usize) -> usize {
+        let Some(Late { first: late, count }) = self.late else { return 0 };
+        end.min(late + count).saturating_sub(first.max(late))
+    }
+
+    /// Whether there are no results behind these.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// How many results it has.
@@ -98,7 +148,7 @@ impl Ranking {
 
 /// The rankings of all tenants that can be gone on through. Cheap to clone.
 #[derive(Clone)]
-pub struct Rankings(Cache<LogId, Arc<[Arc<Ranking>]>>);
+pub(super) struct Rankings(Cache<LogId, Arc<[Arc<Ranking>]>>);
 
 impl Default for Rankings {
     fn default() -> Self {
@@ -162,7 +212,7 @@ mod tests {
     fn ranking(question: u8, results: usize, id_bytes: usize) -> Arc<Ranking> {
         let ids: Vec<String> = (0..results).map(|number| format!("{number:0id_bytes$}")).collect();
         let results = ids.iter().map(|id| (id.as_str(), f32::from(question)));
-        Arc::new(Ranking::new([question; 32], Seq::new(1), results))
+        Arc::new(Ranking::begun([question; 32], Seq::new(1), results, true))
     }
 
     #[test]
@@ -175,6 +225,19 @@ mod tests {
         assert_ne!(five.mark(), ranking(1, 4, 3).mark());
         assert_ne!(five.mark(), ranking(2, 5, 3).mark());
         assert_eq!(ranking(1, 0, 3).page(0, 1), []);
+    }
+
+    #[test]
+    fn a_ranking_that_is_completed_begins_as_before_and_has_each_result_once() {
+        let begun = Ranking::begun([1; 32], Seq::new(1), [("b", 5.0), ("a", 4.0)].into_iter(), false);
+        let deeper = [("c", 6.0), ("b", 5.0), ("a", 4.0), ("d", 3.0), ("e", 2.0)];
+        let whole = begun.completed(deeper.into_iter());
+        assert_eq!(whole.page(0, 9), [("b", 5.0), ("a", 4.0), ("c", 6.0), ("d", 3.0), ("e", 2.0)]);
+        assert_eq!(
+            [(0, 2), (0, 3), (2, 5), (3, 5)].map(|(first, end)| whole.late_in(first, end)),
+            [0, 1, 1, 0]
+        );
+        assert!(whole.is_whole() && !begun.is_whole() && whole.mark() == begun.mark());
     }
 
     #[test]

@@ -11,8 +11,8 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 use super::answer;
 use super::failure::Failure;
 use super::message::Sent;
+use super::session::Session;
 use super::tools::{self, ToolName};
-use crate::api::Session;
 
 const INSTRUCTIONS: &str = "\
 Vectorizer keeps collections of records that are found by meaning (vectors), by words (texts) and by the fields of \

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::Success;
 use super::message::Sent;
+use super::session::Session;
 use super::tools::{self, ToolName};
-use crate::api::{Problem, Session};
+use crate::service::Error;
 
 /// The version whose messages carry what they are about in themselves and in headers.
 const CARRYING: ProtocolVersion = ProtocolVersion::V_2026_07_28;
@@ -65,7 +66,7 @@ pub(super) async fn answered(
     message: &[u8],
     arguments: &Sent,
     session: &Session,
-) -> Option<Response> {
+) -> Option<Result<Response, Error>> {
     if !is_usual(headers) {
         return None;
     }
@@ -93,13 +94,13 @@ pub(super) async fn answered(
 }
 
 /// The result, which has about `bytes` bytes, in a message.
-fn written<R: Serialize>(id: RequestId, result: R, bytes: usize) -> Response {
+fn written<R: Serialize>(id: RequestId, result: R, bytes: usize) -> Result<Response, Error> {
     let mut message = Vec::with_capacity(bytes + 256);
     match serde_json::to_writer(&mut message, &Answer { jsonrpc: "2.0", id, result }) {
-        Ok(()) => ([(header::CONTENT_TYPE, "application/json")], message).into_response(),
+        Ok(()) => Ok(([(header::CONTENT_TYPE, "application/json")], message).into_response()),
         Err(error) => {
             tracing::error!(%error, "a tool's answer could not be written as JSON");
-            Problem::internal().into_response()
+            Err(Error::internal())
         }
     }
 }

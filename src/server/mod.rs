@@ -1,64 +1,38 @@
 //! A server: the parts put together, listening, and stopping without losing anything.
 
-mod exchange;
-mod farewell;
-mod heads;
 mod memory;
-mod pace;
-mod peers;
-mod tls;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::Semaphore;
+use axum::http::StatusCode;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
+use uuid::Uuid;
+pub use vectorizer_listener::TlsError;
+use vectorizer_listener::{HEAD_BYTES_MAX, HeadError, Serving, Tls, TlsFiles};
 use vectorizer_log::{Destination, TenantId, destination};
 
-use self::exchange::Exchanges;
-use self::farewell::{Connection, DISCARDED_BYTES_MIN, Farewell};
-use self::heads::{HEAD_BYTES_MAX, Head, HeadLimited, HeadRoom};
 use self::memory::memory_bytes;
-use self::pace::{Paced, SEND_BUFFER_BYTES};
-use self::peers::Peers;
-use self::tls::Tls;
-pub use self::tls::TlsError;
-use crate::api::{
-    AllowedHosts, App, BodyLimits, NetworkRules, PageOrigins, Peer, metrics_router, router, share_size,
-};
 use crate::auth::{AccessCheck, FailedAuthentications};
+use crate::billing::Reporter;
 use crate::config::{self, Config, PageOrigin, Seconds};
 use crate::embedding::{Embedder, UnusableEmbedder};
 use crate::hivehub::{Clock, HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
+use crate::limits::{DefaultLimits, QuotaManager, RequestLimits};
 use crate::metrics::Metrics;
-use crate::quota::{DefaultLimits, QuotaManager, Reporter};
+use crate::rest::{AllowedHosts, App, NetworkRules, PageOrigins, Problem, metrics_router, router};
+use crate::service::{Error, Service, SizeLimits, share_size};
 use crate::tenancy::{Rules, ShareSize, Tenancy};
 
 /// The tenant of a server without keys.
 const SINGLE_TENANT: &str = "default";
-/// How many connections are open at the same time; further ones wait to be accepted.
-const CONNECTIONS_MAX: usize = 4_096;
-/// How many of them one client may have, so that none keeps all others out.
-const CONNECTIONS_EACH_MAX: usize = 1_024;
-/// How many connections the system keeps until they are accepted.
-const BACKLOG: u32 = 1_024;
-/// How long a client may take to send the head of a request.
-const HEADER_PATIENCE: Duration = Duration::from_secs(30);
-/// How much HTTP reads and writes at once. A head's own limit is held before, with a better answer.
-const BUFFER_BYTES_MAX: usize = 4 * HEAD_BYTES_MAX;
-/// How long to wait after the system has refused a connection, for want of descriptors perhaps.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How long a reader of the metrics may take for what it was sent when the server ends.
 const METRICS_GRACE: Duration = Duration::from_secs(1);
 /// How often is looked for deleted tenants to erase and for sizes to note down.
@@ -131,12 +105,12 @@ impl Server {
     /// Takes the address and the data folder. Wakes no tenant.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let address = config.server.listen;
-        let tls = config.server.tls.as_ref().map(Tls::load).transpose()?;
+        let tls = config.server.tls.as_ref().map(load_tls).transpose()?;
         let metrics = Metrics::default();
-        let limits = BodyLimits::new(
-            config.server.body_bytes_max.get() as usize,
-            config.server.json_depth_max.get() as usize,
-        );
+        let limits = SizeLimits {
+            body_bytes_max: config.server.body_bytes_max.get() as usize,
+            json_depth_max: config.server.json_depth_max.get() as usize,
+        };
         if config.cluster.is_none() {
             warn_of_open_doors(&config.server);
             not_migrated(&config.server.data_dir)?;
@@ -161,16 +135,16 @@ impl Server {
                 let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
                 let quotas = QuotaManager::new(
                     Arc::new(client.clone()),
-                    tenancy.catalogue().clone(),
-                    DefaultLimits::from(&config.rate_limiting),
+                    tenancy.node_store().clone(),
+                    default_limits(&config.rate_limiting),
                     cluster.quota_check_interval.duration(),
                     Arc::clone(&clock),
                 )
                 .keeping_requests_in(&tenancy.node_folder());
-                let keys = KeyCache::new(client.clone(), config.auth.api_key_cache_ttl, clock);
+                let keys = KeyCache::new(client.clone(), config.auth.api_key_cache_ttl.duration(), clock);
                 let accounts = tenancy.accounts().cloned().unwrap_or_default();
                 let reporter =
-                    Reporter::new(accounts, client.clone(), metrics.clone(), tenancy.catalogue().clone());
+                    Reporter::new(accounts, client.clone(), metrics.clone(), tenancy.node_store().clone());
                 let policies = PolicyFeed::new(client.clone(), keys.clone())
                     .resume(tenancy.policies_followed_through())
                     .subscribe(Arc::new(quotas.clone()))
@@ -194,7 +168,8 @@ impl Server {
         let listener = listen(address)?;
         let embedder = config.embedding.as_ref().map(Embedder::new).transpose()?;
         let network = network_rules(&config.server);
-        let app = App::new(tenancy.clone(), access, metrics, limits, network, embedder);
+        let service = Service::new(tenancy.clone(), access, metrics, limits, embedder);
+        let app = App::new(service, network);
         let metrics = metrics_listener(&config.server)?;
         let delay = config.server.shutdown_delay.map(Seconds::duration);
         let grace = config.server.shutdown_grace.duration();
@@ -248,7 +223,8 @@ impl Server {
             delete_grace,
         } = self;
         // Of a body that is refused for its size, too.
-        let discarded_bytes_max = 2 * app.body_bytes_max() as u64;
+        let service = app.service().clone();
+        let discarded_bytes_max = 2 * service.limits().body_bytes_max as u64;
         let ended = CancellationToken::new();
         let mut beside = JoinSet::new();
         beside.spawn(tenancy.audit().clone().run(ended.clone()));
@@ -262,7 +238,7 @@ impl Server {
         }
         if let Some(metering) = tenancy.metering() {
             beside.spawn(metering.clone().run(ended.clone()));
-            let access = app.access().clone();
+            let access = service.access().clone();
             beside.spawn(tenancy.clone().look_after_bills(access, ended.clone()));
         }
         if let Some(quotas) = quotas {
@@ -282,23 +258,31 @@ impl Server {
         if let Some(tls) = tls.clone() {
             beside.spawn(tls.follow(ended.clone()));
         }
-        let ending = app.clone();
         let stop = async move {
             stop.await;
             if let Some(delay) = delay {
                 info!(?delay, "stopping soon: /ready says so, and everything is served still");
-                ending.turn_work_away();
+                service.begin_drain();
                 tokio::time::sleep(delay).await;
             }
             info!("stopping: finishing the requests under way");
-            ending.stop_taking_work();
+            service.end();
         };
-        serve_over(listener, tls, router(app), discarded_bytes_max, grace, stop).await;
+        let serving = Serving { tls, discarded_bytes_max, grace, head_answer };
+        vectorizer_listener::serve(listener, router(app), serving, stop).await;
         tenancy.stop().await;
         ended.cancel();
         beside.join_all().await;
         info!("stopped");
     }
+}
+
+/// The limits of a tenant whose plan names none.
+fn default_limits(configured: &config::RateLimiting) -> DefaultLimits {
+    DefaultLimits::new(RequestLimits {
+        per_minute: configured.default_requests_per_minute.get(),
+        per_hour: configured.default_requests_per_hour.get(),
+    })
 }
 
 /// Says who may do everything on a server without keys.
@@ -369,126 +353,38 @@ fn open_data(
         .map_err(|source| StartError::Data { path: path.to_owned(), source })
 }
 
+fn load_tls(files: &config::TlsFiles) -> Result<Tls, TlsError> {
+    let [cert, key] = [&files.cert, &files.key].map(|file| file.path().to_owned());
+    Tls::load(&TlsFiles { cert, key })
+}
+
 /// Listens on `address`.
 pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let listen = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // Connections inherit it.
-        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    listen().map_err(|source| StartError::Listen { address, source })
+    vectorizer_listener::listen(address).map_err(|source| StartError::Listen { address, source })
 }
 
-/// Serves `router` until `stop` is ready, then for at most `grace` what is under way.
+/// Serves `router` without TLS until `stop` is ready, then for at most `grace` what is under way.
 pub async fn serve(listener: TcpListener, router: Router, grace: Duration, stop: impl Future<Output = ()>) {
-    serve_over(listener, None, router, DISCARDED_BYTES_MIN, grace, stop).await;
+    let serving = Serving { tls: None, discarded_bytes_max: 0, grace, head_answer };
+    vectorizer_listener::serve(listener, router, serving, stop).await;
 }
 
-/// The same, where connections are encrypted if there is a certificate, and up to `discarded_bytes_max` of a body that
-/// is not wanted are taken.
-async fn serve_over(
-    listener: TcpListener,
-    tls: Option<Tls>,
-    router: Router,
-    discarded_bytes_max: u64,
-    grace: Duration,
-    stop: impl Future<Output = ()>,
-) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let peers = Peers::with_each(CONNECTIONS_EACH_MAX);
-    let tracker = TaskTracker::new();
-    let stopping = CancellationToken::new();
-    let (heads, farewell) =
-        (HeadRoom::default(), Farewell::new(discarded_bytes_max.max(DISCARDED_BYTES_MIN), stopping.clone()));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).max_buf_size(BUFFER_BYTES_MAX);
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        let accepted = async {
-            let place = Arc::clone(&connections).acquire_owned().await;
-            (listener.accept().await, place)
-        };
-        let ((stream, peer), place) = tokio::select! {
-            (accepted, place) = accepted => match accepted {
-                Ok((stream, peer)) => ((stream, Peer(peer)), place),
-                Err(error) => {
-                    warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_BACKOFF).await;
-                    continue;
-                }
-            },
-            () = &mut stop => break,
-        };
-        let Some(of_peer) = peers.admit(peer.0.ip().into()) else {
-            debug!(peer = %peer.0, "an address has as many connections as it may");
-            continue;
-        };
-        // Answers are written whole; waiting to fill packets would only delay them.
-        let _ = stream.set_nodelay(true);
-        let conversation = Conversation {
-            http: http.clone(),
-            router: router.clone(),
-            peer,
-            heads: heads.clone(),
-            farewell: farewell.clone(),
-            stopping: stopping.clone(),
-        };
-        let (tls, stopping) = (tls.clone(), stopping.clone());
-        tracker.spawn(async move {
-            match tls {
-                None => conversation.hold(Paced::new(stream)).await,
-                Some(tls) => {
-                    // Who has not agreed upon keys when the server stops has asked for nothing yet.
-                    let shaken = stopping.run_until_cancelled(tls.shake_hands(stream, peer)).await;
-                    if let Some(stream) = shaken.flatten() {
-                        conversation.hold(stream).await;
-                    }
-                }
-            }
-            drop((place, of_peer));
-        });
-    }
-    drop(listener);
-    stopping.cancel();
-    tracker.close();
-    if tokio::time::timeout(grace, tracker.wait()).await.is_err() {
-        warn!("some requests were not finished in time and are broken off");
-    }
-}
-
-/// What is served to one client, over one connection.
-struct Conversation {
-    http: http1::Builder,
-    router: Router,
-    peer: Peer,
-    heads: HeadRoom,
-    farewell: Farewell,
-    stopping: CancellationToken,
-}
-
-impl Conversation {
-    async fn hold(self, stream: impl Connection) {
-        let Self { http, router, peer, heads, farewell, stopping } = self;
-        let origin = peer.0.ip().into();
-        let head = Head::new(heads, origin);
-        let stream = TokioIo::new(HeadLimited::new(stream, head.clone()));
-        let mut connection = http.serve_connection(stream, Exchanges { router, peer, head: head.clone() });
-        let ended = if let Some(ended) = stopping.run_until_cancelled(&mut connection).await {
-            ended
-        } else {
-            Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
-        };
-        let mut stream = connection.into_parts().io.into_inner().into_inner();
-        if let Err(error) = ended {
-            debug!(%error, "a connection broke off");
-            if let Some(unheard) = head.unheard(error.is_timeout()) {
-                farewell::answer(&mut stream, unheard).await;
-            }
+/// The answer to a client whose head was not read to its end.
+fn head_answer(error: HeadError) -> Vec<u8> {
+    let problem = match error {
+        HeadError::TooLarge => {
+            let detail = format!(
+                "the head of the request has more than {HEAD_BYTES_MAX} bytes, the most that it may have"
+            );
+            Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", detail)
         }
-        farewell.take(stream, origin).await;
-    }
+        HeadError::Crowded => {
+            Error::unavailable("busy", "too many requests have begun whose heads are not whole", 1).into()
+        }
+        HeadError::TooSlow => {
+            let detail = "the head of the request did not arrive in time";
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "head-too-slow", detail)
+        }
+    };
+    problem.written(&Uuid::now_v7().to_string())
 }

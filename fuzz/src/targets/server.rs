@@ -10,10 +10,11 @@ use http_body_util::BodyExt as _;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
-use vectorizer::api::{AllowedHosts, App, BodyLimits, NetworkRules, PageOrigins, Peer, router, share_size};
 use vectorizer::auth::AccessCheck;
 use vectorizer::metrics::Metrics;
+use vectorizer::rest::{AllowedHosts, App, NetworkRules, PageOrigins, Peer, router};
 use vectorizer::server::single_tenant;
+use vectorizer::service::{Service, SizeLimits, share_size};
 use vectorizer::tenancy::{Rules, Tenancy};
 
 use super::closed::folder;
@@ -43,7 +44,7 @@ impl Server {
     fn start() -> Self {
         let data = folder();
         let metrics = Metrics::default();
-        let limits = BodyLimits::new(BODY_BYTES_MAX, JSON_DEPTH_MAX);
+        let limits = SizeLimits { body_bytes_max: BODY_BYTES_MAX, json_depth_max: JSON_DEPTH_MAX };
         let rules =
             Rules { idle: None, memory_bytes_max: u64::MAX, delete_grace: std::time::Duration::from_secs(1) };
         let tenancy = Tenancy::new(data.path(), share_size(&limits), rules, None, metrics.clone())
@@ -54,7 +55,7 @@ impl Server {
             page_origins: PageOrigins::new(&[]),
             trusted_proxies: Vec::new(),
         };
-        let app = App::new(tenancy.clone(), access, metrics, limits, network, None);
+        let app = App::new(Service::new(tenancy.clone(), access, metrics, limits, None), network);
         Self { router: router(app), tenancy, asked: 0, _data: data }
     }
 

@@ -14,8 +14,9 @@ use crate::cli::Streams;
 use crate::cli::asking::{Shown, client};
 use crate::cli::failure::Failure;
 use crate::cli::hub::HubFailure;
-use crate::config::{HubUrl, Secret};
+use crate::config::Secret;
 use crate::hivehub::{SERVICE_KEY_HEADER, UsageEvent};
+use crate::http_client::ServiceUrl;
 use crate::hub::models::UsageAnswer;
 
 const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
@@ -30,7 +31,7 @@ const DIFFERENCES_MAX: usize = 100;
 pub(super) struct LedgerArgs {
     /// A HiveHub, whose ledger is to say the same
     #[arg(long, value_name = "URL", requires = "hub_key")]
-    hub: Option<HubUrl>,
+    hub: Option<ServiceUrl>,
 
     /// The key that servers show to it (their configured key of it); better in the environment, for arguments can
     /// be seen by other users of this machine
@@ -47,7 +48,7 @@ fn secret(text: &str) -> Result<Secret, Infallible> {
 /// A ledger that can be asked.
 pub(super) struct Ledger {
     http: reqwest::Client,
-    url: HubUrl,
+    url: ServiceUrl,
 }
 
 impl LedgerArgs {

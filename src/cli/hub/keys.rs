@@ -1,7 +1,7 @@
 //! `hub keys`.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde::Deserialize as _;
 use serde::de::IntoDeserializer as _;
 use serde::de::value::{Error, StrDeserializer};
@@ -69,7 +69,7 @@ pub(in crate::cli) struct CreateArgs {
     expires_at: Option<Timestamp>,
     /// Whether it begins with `hh_live_` or `hh_test_`
     #[arg(long, value_enum, default_value_t)]
-    environment: KeyEnvironment,
+    environment: Environment,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -85,9 +85,28 @@ pub(in crate::cli) struct RotateArgs {
     overlap: u32,
     /// Whether the new key begins with `hh_live_` or `hh_test_`
     #[arg(long, value_enum, default_value_t)]
-    environment: KeyEnvironment,
+    environment: Environment,
     #[command(flatten)]
     place: PlaceArgs,
+}
+
+/// How a key begins.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Environment {
+    /// `hh_live_…`
+    #[default]
+    Live,
+    /// `hh_test_…`
+    Test,
+}
+
+impl From<Environment> for KeyEnvironment {
+    fn from(environment: Environment) -> Self {
+        match environment {
+            Environment::Live => Self::Live,
+            Environment::Test => Self::Test,
+        }
+    }
 }
 
 const PERMISSIONS: [&str; 4] = ["ADMIN", "READ_WRITE", "READ_ONLY", "MCP"];
@@ -111,12 +130,12 @@ pub(super) async fn run(command: KeysCommand, streams: &Streams) -> Result<(), F
         KeysCommand::Create(args) => {
             let CreateArgs { tenant, cluster, permission, expires_at, environment, place } = args;
             let scope = if cluster { Scope::Cluster } else { Scope::Tenant };
-            let new = CreateKey { permission, scope, tenant, expires_at, environment };
+            let new = CreateKey { permission, scope, tenant, expires_at, environment: environment.into() };
             let made = place.open().await?.send("POST", KEYS, &new).await?;
             write_new(&made, &place, streams)
         }
         KeysCommand::Rotate(RotateArgs { id, overlap, environment, place }) => {
-            let rotate = RotateKey { overlap_seconds: overlap, environment };
+            let rotate = RotateKey { overlap_seconds: overlap, environment: environment.into() };
             let made = place.open().await?.send("POST", &format!("{KEYS}/{id}/rotate"), &rotate).await?;
             write_new(&made, &place, streams)
         }

@@ -17,7 +17,8 @@ use tower::ServiceExt as _;
 use super::HubFailure;
 use crate::cli::asking::{Shown, client};
 use crate::cli::interruption::on_disk;
-use crate::config::{HubUrl, Secret};
+use crate::config::Secret;
+use crate::http_client::ServiceUrl;
 use crate::hub::demo::HUB_FOLDER;
 use crate::hub::{Hub, HubStoreError, unguarded_admin};
 
@@ -39,7 +40,7 @@ pub(super) struct PlaceArgs {
 
     /// The address of a running hub
     #[arg(long, value_name = "URL")]
-    url: Option<HubUrl>,
+    url: Option<ServiceUrl>,
 
     // No rule binds it to --url: in the environment it must not disturb --data-dir.
     /// The operator's key, with --url; better in the environment, for arguments can be seen by other
@@ -63,7 +64,7 @@ pub(super) enum Place {
     /// Its folder, opened here.
     Folder(Router),
     /// Where it runs.
-    Server { http: reqwest::Client, url: HubUrl },
+    Server { http: reqwest::Client, url: ServiceUrl },
 }
 
 impl PlaceArgs {
@@ -89,7 +90,7 @@ impl PlaceArgs {
 }
 
 impl Place {
-    fn at(url: HubUrl, key: Option<&Secret>) -> Result<Self, HubFailure> {
+    fn at(url: ServiceUrl, key: Option<&Secret>) -> Result<Self, HubFailure> {
         let http = client(key, Shown::Bearer).map_err(|_| HubFailure::Key)?;
         let http = http.timeout(ANSWER_TIME_MAX).build().map_err(HubFailure::Client)?;
         Ok(Self::Server { http, url })

@@ -3,8 +3,8 @@
 use vectorizer_log::{Damage, MigrationError, Seq};
 use vectorizer_replay::{ApplyError, StateDigest};
 
-use crate::catalogue::CatalogueError;
 use crate::cli::exit::Exit;
+use crate::node_store::NodeStoreError;
 
 /// What keeps it from becoming one.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub(in crate::cli) enum MigrateFailure {
     Log(#[source] vectorizer_log::Error),
     /// The node's notes.
     #[error(transparent)]
-    Catalogue(CatalogueError),
+    NodeStore(NodeStoreError),
     /// Somebody has paid for it.
     #[error(
         "record {0} belongs to a bill: this folder was a tenant of a cluster, and its bill would be lost; move the \
@@ -31,7 +31,7 @@ impl MigrateFailure {
     pub(in crate::cli) fn exit(&self) -> Exit {
         match self {
             Self::Folders(error) if error.is_finding() => Exit::DoesNotHold,
-            Self::Folders(_) | Self::Log(_) | Self::Catalogue(_) | Self::BilledBefore(_) => Exit::CouldNotAsk,
+            Self::Folders(_) | Self::Log(_) | Self::NodeStore(_) | Self::BilledBefore(_) => Exit::CouldNotAsk,
         }
     }
 }

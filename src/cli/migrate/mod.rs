@@ -21,8 +21,7 @@ use super::failure::Failure;
 use super::interruption::{Interruption, on_disk};
 use super::progress::ProgressDisplay;
 use super::{Exit, Streams};
-use crate::catalogue::{Catalogue, NotedSize};
-use crate::quota::NotedBill;
+use crate::node_store::{NodeStore, StoredBill, StoredSize};
 use crate::server::single_tenant;
 
 /// The arguments of `migrate`.
@@ -135,8 +134,8 @@ fn verify(
 fn note(migration: &Migration, history: &History) -> Result<(), Failure> {
     let tenant = migration.tenant();
     let (billing, usage) = (history.projection.billing(), history.projection.usage());
-    let bill = NotedBill::of_log(migration.log_id(), billing, false);
-    let size = NotedSize {
+    let bill = StoredBill::of_log(migration.log_id(), billing, false);
+    let size = StoredSize {
         seq: history.projection.applied().get(),
         collections: usage.collections(),
         vectors: usage.vectors(),
@@ -145,13 +144,13 @@ fn note(migration: &Migration, history: &History) -> Result<(), Failure> {
         memory_bytes: None,
         last_use: None,
     };
-    let noted = Catalogue::open(&migration.node()).and_then(|catalogue| {
-        catalogue.forget(tenant)?;
-        catalogue.note_bill(tenant, &bill)?;
-        catalogue.note_size(tenant, &size)?;
-        catalogue.flush()
+    let noted = NodeStore::open(&migration.node()).and_then(|node_store| {
+        node_store.forget(tenant)?;
+        node_store.store_bill(tenant, &bill)?;
+        node_store.store_size(tenant, &size)?;
+        node_store.flush()
     });
-    Ok(noted.map_err(MigrateFailure::Catalogue)?)
+    Ok(noted.map_err(MigrateFailure::NodeStore)?)
 }
 
 fn report_end(to: &Destination, streams: &Streams) -> Result<(), Failure> {

@@ -3,9 +3,11 @@
 use serde_json::json;
 
 use super::{Description, Effect};
-use crate::mcp::answer::Json;
-use crate::mcp::call::{Arguments, Call, collection_schema, filter_schema};
+use crate::mcp::answer::{self, Json};
+use crate::mcp::call::{Arguments, Call, collection_schema, filter_schema, text};
 use crate::mcp::failure::Failure;
+use crate::wire::read::read_body;
+use crate::wire::search::{CountAnswer, CountInput};
 
 pub(super) fn describe() -> Description {
     Description {
@@ -19,6 +21,10 @@ pub(super) fn describe() -> Description {
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
-    let path = arguments.path()?;
-    call.send(&format!("{path}/count"), &arguments.rest()).await?.json()
+    let name = arguments.collection()?;
+    let depth_max = call.service().limits().json_depth_max;
+    let read = move |sent: &[u8]| read_body::<CountInput>(sent)?.into_filter(depth_max);
+    let input = call.session().input(text(answer::json(&arguments.rest())?), read);
+    let count = call.service().count(call.reader()?, &name, input).await?;
+    answer::json(&CountAnswer::of(count))
 }

@@ -4,9 +4,11 @@ use serde_json::json;
 use vectorizer_log::Language;
 
 use super::{Description, Effect};
-use crate::mcp::answer::Json;
+use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call, idempotency_schema};
 use crate::mcp::failure::Failure;
+use crate::wire::collections::{CollectionCreated, NewCollection};
+use crate::wire::read::read_body;
 
 const LANGUAGES: [&str; Language::ALL.len()] = {
     let mut codes = [""; Language::ALL.len()];
@@ -39,9 +41,14 @@ pub(super) fn describe() -> Description {
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
+    let renamed = |failure: Failure| failure.renamed("name", "collection");
     let key = arguments.idempotency()?;
-    let name = arguments.collection()?;
+    let name: String = arguments.need("collection")?;
     arguments.put("name", &name)?;
-    let made = call.write("/api/v1/collections", key.as_deref(), &arguments.rest()).await;
-    made.map_err(|failure| failure.renamed("name", "collection"))?.json()
+    let read = |sent: &[u8]| read_body::<NewCollection>(sent)?.checked();
+    let request = ("POST", "/api/v1/collections".to_owned());
+    let (input, conditions) = call.write(key, request, &arguments.rest(), read).await?;
+    let created = call.service().create_collection(call.administrator()?, input, conditions).await;
+    let (name, committed) = created.map_err(|error| renamed(error.into()))?;
+    answer::json(&CollectionCreated::of(&committed, &name))
 }

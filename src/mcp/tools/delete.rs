@@ -3,9 +3,11 @@
 use serde_json::json;
 
 use super::{Description, Effect};
-use crate::mcp::answer::Json;
+use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call, collection_schema, filter_schema, idempotency_schema};
 use crate::mcp::failure::Failure;
+use crate::wire::read::read_body;
+use crate::wire::vectors::{DeleteSelection, Deleted};
 
 pub(super) fn describe() -> Description {
     Description {
@@ -28,7 +30,12 @@ pub(super) fn describe() -> Description {
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
-    let path = arguments.path()?;
+    let name = arguments.collection()?;
     let key = arguments.idempotency()?;
-    call.write(&format!("{path}/vectors/delete"), key.as_deref(), &arguments.rest()).await?.json()
+    let depth_max = call.service().limits().json_depth_max;
+    let read = move |sent: &[u8]| read_body::<DeleteSelection>(sent)?.into_selection(depth_max);
+    let request = ("POST", format!("/api/v1/collections/{name}/vectors/delete"));
+    let (input, conditions) = call.write(key, request, &arguments.rest(), read).await?;
+    let committed = call.service().delete_vectors(call.writer()?, name, input, conditions).await?;
+    answer::json(&Deleted::of(&committed))
 }

@@ -1,11 +1,12 @@
 //! `delete_collection`
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Description, Effect};
 use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call, collection_schema};
 use crate::mcp::failure::Failure;
+use crate::service::Conditions;
 
 pub(super) fn describe() -> Description {
     Description {
@@ -22,8 +23,10 @@ pub(super) fn describe() -> Description {
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
-    let path = arguments.path()?;
+    let name = arguments.collection()?;
     arguments.end()?;
-    let deleted: Value = call.ask(&path).await?.read()?;
-    answer::json(&json!({"seq": deleted["seq"], "records_deleted": deleted["vectors_deleted"]}))
+    let (service, nothing) = (call.service(), call.session().nothing());
+    let committed =
+        service.delete_collection(call.administrator()?, name, nothing, Conditions::default()).await?;
+    answer::json(&json!({"seq": committed.seq.get(), "records_deleted": committed.outcome.vectors()}))
 }

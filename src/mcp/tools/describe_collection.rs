@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use super::{Description, Effect, nullable};
-use crate::mcp::answer::Json;
+use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call, collection_schema};
 use crate::mcp::failure::Failure;
+use crate::wire::collections::CollectionAnswer;
 
 pub(super) fn describe() -> Description {
     Description {
@@ -28,7 +29,8 @@ pub(super) fn describe() -> Description {
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
-    let path = arguments.path()?;
+    let name = arguments.collection()?;
     arguments.end()?;
-    call.ask(&path).await?.json()
+    let facts = call.service().describe_collection(call.reader()?, &name).await?;
+    answer::json(&CollectionAnswer::from(facts))
 }

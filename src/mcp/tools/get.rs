@@ -5,13 +5,16 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use vectorizer_log::PointId;
 
 use super::{Description, Effect, nullable};
 use crate::json::{AtMost, Limit};
 use crate::mcp::answer::{self, Json};
-use crate::mcp::call::{Arguments, Call, collection_path, collection_schema, encoded};
+use crate::mcp::call::{Arguments, Call, collection_schema};
 use crate::mcp::failure::Failure;
 use crate::mcp::page::{Cursors, Room, is_oversized};
+use crate::service::{Error, Show};
+use crate::wire::vectors::PointAnswer;
 
 const IDS_MAX: usize = 100;
 /// How many bytes of a record that is larger than an answer are shown at once.
@@ -94,35 +97,44 @@ struct Piece<'a> {
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let name = arguments.collection()?;
-    let path = collection_path(&name)?;
     let AtMost::<String, InOneCall> { elements: ids, .. } = arguments.need("ids")?;
-    let [with_payload, with_text, with_vector] =
-        [("with_payload", true), ("with_text", true), ("with_vector", false)]
-            .map(|(name, usual)| Ok::<bool, Failure>(arguments.take(name)?.unwrap_or(usual)));
-    let (with_payload, with_text, with_vector) = (with_payload?, with_text?, with_vector?);
-    let shown = format!("with_payload={with_payload}&with_text={with_text}&with_vector={with_vector}");
+    let show = Show::asked(
+        arguments.take("with_payload")?,
+        arguments.take("with_text")?,
+        arguments.take("with_vector")?,
+    );
     let cursor: Option<String> = arguments.take("cursor")?;
     arguments.end()?;
     if ids.is_empty() {
         return Err(Failure::arguments(format!("ids: there are none, it takes 1 to {IDS_MAX}")));
     }
-    let question: Vec<&[u8]> =
-        [name.as_bytes(), shown.as_bytes()].into_iter().chain(ids.iter().map(String::as_bytes)).collect();
-    let cursors = Cursors::of(call.log_id()?, "get", &question);
+    let Show { payload, text, vector } = show;
+    let shown = format!("with_payload={payload}&with_text={text}&with_vector={vector}");
+    let question: Vec<&[u8]> = [name.as_str().as_bytes(), shown.as_bytes()]
+        .into_iter()
+        .chain(ids.iter().map(String::as_bytes))
+        .collect();
+    let reader = call.reader()?;
+    let cursors = Cursors::of(reader.log_id(), "get", &question);
     let place = match cursor {
         Some(cursor) => Place::read(&cursors.read(&cursor)?).ok_or_else(Failure::cursor)?,
         None => Place::default(),
     };
     let (mut records, mut missing, mut room) = (Vec::<Json>::new(), Vec::new(), Room::new());
     let mut next = Place { number: place.number.min(ids.len()), ..Place::default() };
-    for id in &ids[next.number..] {
-        let asked = call.ask(&format!("{path}/vectors/{}?{shown}", encoded("ids", id)?)).await;
-        match asked.and_then(|told| told.json()) {
-            // The rest of a record that is there no more, or that is a smaller one now.
-            Ok(record) if next.number == place.number && place.from > 0 && place.hash != hash(&record) => {
+    let left = &ids[next.number..];
+    let points = left.iter().map(|id| point_id(id)).collect::<Result<Vec<_>, _>>()?;
+    let (_, points) = call.service().get_vectors(reader, &name, &points).await?;
+    for (id, point) in left.iter().zip(points) {
+        let is_continued = next.number == place.number && place.from > 0;
+        match point.map(|point| answer::json(&PointAnswer::of(&point, show))).transpose()? {
+            // The rest of a record that does not exist any more, or that is another one now.
+            None if is_continued => return Err(Failure::record_changed(id)),
+            Some(record) if is_continued && place.hash != hash(&record) => {
                 return Err(Failure::record_changed(id));
             }
-            Ok(record) if is_oversized(&record) => {
+            None => missing.push(id),
+            Some(record) if is_oversized(&record) => {
                 if records.is_empty() {
                     let from = if next.number == place.number { place.from } else { 0 };
                     let (part, end) = part(id, &record, from)?;
@@ -134,18 +146,20 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
                 }
                 break;
             }
-            Ok(record) if room.take(&record) => records.push(record),
-            Ok(_) => break,
-            Err(failure) if failure.is("no-such-vector") && next.number == place.number && place.from > 0 => {
-                return Err(Failure::record_changed(id));
-            }
-            Err(failure) if failure.is("no-such-vector") => missing.push(id),
-            Err(failure) => return Err(failure),
+            Some(record) if room.take(&record) => records.push(record),
+            Some(_) => break,
         }
         next.number += 1;
     }
     let next_cursor = (next.number < ids.len()).then(|| cursors.write(&next.bytes()));
     answer::json(&Answer { records, missing, next_cursor })
+}
+
+fn point_id(id: &str) -> Result<PointId, Failure> {
+    if id.is_empty() {
+        return Err(Failure::arguments("ids: it must not be empty"));
+    }
+    Ok(PointId::text(id).map_err(Error::from)?)
 }
 
 /// The piece of a record's JSON that begins at a byte, and where the next one does, if there is one.

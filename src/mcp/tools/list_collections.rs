@@ -1,14 +1,14 @@
 //! `list_collections`
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::{Description, Effect, nullable};
 use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call};
 use crate::mcp::failure::Failure;
-use crate::mcp::page::{Cursors, fitting};
+use crate::mcp::page::{Cursors, Room};
+use crate::wire::collections::CollectionAnswer;
 
 const USUAL: usize = 50;
 const MOST: usize = 200;
@@ -30,20 +30,9 @@ pub(super) fn describe() -> Description {
     }
 }
 
-/// What the operation tells.
-#[derive(Deserialize)]
-struct Listed<T> {
-    collections: Vec<T>,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    name: String,
-}
-
 #[derive(Serialize)]
-struct Answer<'a> {
-    collections: &'a [&'a RawValue],
+struct Answer {
+    collections: Vec<Json>,
     next_cursor: Option<String>,
 }
 
@@ -51,15 +40,26 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     let limit = arguments.limit(USUAL, MOST)?;
     let cursor: Option<String> = arguments.take("cursor")?;
     arguments.end()?;
-    let cursors = Cursors::of(call.log_id()?, "list_collections", &[]);
+    let reader = call.reader()?;
+    let cursors = Cursors::of(reader.log_id(), "list_collections", &[]);
     let after = cursor.as_deref().map(|cursor| cursors.read(cursor)).transpose()?;
-    let told = call.ask("/api/v1/collections").await?;
-    let Listed::<&RawValue> { collections } = told.read()?;
-    let Listed::<Named> { collections: named } = told.read()?;
-    let first =
-        after.map_or(0, |after| named.partition_point(|collection| collection.name.as_bytes() <= &*after));
-    let next = first + fitting(&collections[first..]).min(limit);
-    let last = named[..next].last().filter(|_| next < named.len());
-    let next_cursor = last.map(|last| cursors.write(last.name.as_bytes()));
-    answer::json(&Answer { collections: &collections[first..next], next_cursor })
+    let (mut listed, _) = call.service().list_collections(reader).await?;
+    if let Some(after) = after {
+        let first = listed.partition_point(|collection| collection.name.as_str().as_bytes() <= &*after);
+        listed.drain(..first);
+    }
+    let (count, mut last) = (listed.len(), None);
+    let (mut collections, mut room) = (Vec::new(), Room::new());
+    for facts in listed.into_iter().take(limit) {
+        let name = facts.name.clone();
+        let collection = answer::json(&CollectionAnswer::from(facts))?;
+        if !room.take(&collection) {
+            break;
+        }
+        collections.push(collection);
+        last = Some(name);
+    }
+    let last = last.filter(|_| collections.len() < count);
+    let next_cursor = last.map(|last| cursors.write(last.as_str().as_bytes()));
+    answer::json(&Answer { collections, next_cursor })
 }

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::answer::Json;
 use super::call::Arguments;
 use super::failure::Failure;
-use crate::api::Session;
+use super::session::Session;
 use crate::auth::Operation;
 
 /// Every tool there is.
@@ -181,7 +181,7 @@ pub(super) async fn call(tool: ToolName, session: &Session, arguments: Arguments
         ToolName::Upsert => upsert::call(&call, arguments).await,
         ToolName::Get => get::call(&call, arguments).await,
         ToolName::Delete => delete::call(&call, arguments).await,
-        ToolName::Search => search::call(&call, session, arguments).await,
+        ToolName::Search => search::call(&call, arguments).await,
         ToolName::Count => count::call(&call, arguments).await,
         ToolName::Usage => usage::call(&call, arguments).await,
         ToolName::RecentLog => recent_log::call(&call, arguments).await,

@@ -1,14 +1,19 @@
 //! `recent_log`
 
+use std::pin::pin;
+
+use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
+use vectorizer_log::{ExportDetail, ExportRange, Seq};
 
 use super::{Description, Effect, nullable};
 use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call};
 use crate::mcp::failure::Failure;
 use crate::mcp::page::{Cursors, Room, is_oversized};
+use crate::service::LogRequest;
 
 const USUAL: usize = 20;
 const MOST: usize = 100;
@@ -40,19 +45,35 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     let limit = arguments.limit(USUAL, MOST)?;
     let cursor: Option<String> = arguments.take("cursor")?;
     arguments.end()?;
-    let cursors = Cursors::of(call.log_id()?, "recent_log", &[]);
+    let administrator = call.administrator()?;
+    let cursors = Cursors::of(administrator.log_id(), "recent_log", &[]);
     let last = match cursor {
         Some(cursor) => cursors.read_number(&cursor)?,
-        None => call.log_end()?,
+        None => call.service().log_head(administrator).0.seq.get(),
     };
     if last == 0 {
         return answer::json(&Answer { records: Vec::new(), next_cursor: None });
     }
     let first = last.saturating_sub(limit as u64 - 1).max(1);
-    let path = format!("/api/v1/log?from={first}&to={last}&limit={limit}&with_payload=false");
-    let told = call.ask(&path).await?;
+    let request = LogRequest {
+        range: ExportRange {
+            from: Some(Seq::new(first)),
+            to: Some(Seq::new(last)),
+            ..ExportRange::default()
+        },
+        limit: Some(limit as u64),
+        detail: ExportDetail { payload: false, ..ExportDetail::default() },
+        ..LogRequest::default()
+    };
+    let readmission = call.session().readmission().clone();
+    let mut stream = pin!(call.service().read_log(administrator, request, readmission).await?);
+    let mut lines = Vec::new();
+    while let Some(slice) = stream.next().await {
+        lines.extend_from_slice(&slice.map_err(|broken| Failure::internal(&broken))?);
+    }
     let (mut records, mut room) = (Vec::new(), Room::new());
-    for line in told.lines()?.into_iter().rev() {
+    for line in lines.split(|byte| *byte == b'\n').rev().filter(|line| !line.is_empty()) {
+        let line: &RawValue = serde_json::from_slice(line).map_err(|error| Failure::internal(&error))?;
         let record = shortened(line)?;
         if !room.take(&record) {
             break;

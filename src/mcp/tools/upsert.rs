@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 
 use super::{Description, Effect};
 use crate::json::{AtMost, Limit};
-use crate::mcp::answer::Json;
+use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call, collection_schema, idempotency_schema, read};
 use crate::mcp::failure::Failure;
+use crate::wire::vectors::{Upserted, parse_batch};
 
 const RECORDS_MAX: usize = 1_000;
 
@@ -62,16 +63,21 @@ impl Limit for InOneCall {
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
-    let path = arguments.path()?;
+    let renamed = |failure: Failure| failure.renamed("vectors", "records");
+    let name = arguments.collection()?;
     let key = arguments.idempotency()?;
     let records = arguments.need_raw("records")?;
     arguments.end()?;
     let bytes = records.get().len();
     let counted = move || {
         let AtMost { .. }: AtMost<&RawValue, InOneCall> = read("records", &records)?;
-        Ok(records)
+        Ok::<_, Failure>(records)
     };
-    let vectors = call.work(bytes, counted).await?;
-    let written = call.write(&format!("{path}/vectors"), key.as_deref(), &Body { vectors }).await;
-    written.map_err(|failure| failure.renamed("vectors", "records"))?.json()
+    let vectors = call.session().work(bytes, counted).await?;
+    let depth_max = call.service().limits().json_depth_max;
+    let request = ("PUT", format!("/api/v1/collections/{name}/vectors"));
+    let read = move |sent: &[u8]| parse_batch(sent, depth_max);
+    let (input, conditions) = call.write(key, request, &Body { vectors }, read).await?;
+    let written = call.service().upsert_vectors(call.writer()?, name, input, conditions).await;
+    answer::json(&Upserted::of(&written.map_err(|error| renamed(error.into()))?))
 }

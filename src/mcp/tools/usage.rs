@@ -1,11 +1,15 @@
 //! `usage`
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::{Description, Effect, nullable};
-use crate::mcp::answer::Json;
+use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call};
 use crate::mcp::failure::Failure;
+use crate::service::UsageOf;
+use crate::wire::usage::UsageAnswer;
 
 pub(super) fn describe() -> Description {
     Description {
@@ -23,5 +27,6 @@ pub(super) fn describe() -> Description {
 
 pub(super) async fn call(call: &Call, arguments: Arguments) -> Result<Json, Failure> {
     arguments.end()?;
-    call.ask("/api/v1/cluster/usage").await?.json()
+    let own = UsageOf::Tenant(Arc::clone(call.reader()?));
+    answer::json(&UsageAnswer::from(call.service().usage(own, None).await?))
 }

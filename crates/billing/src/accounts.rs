@@ -1,0 +1,255 @@
+//! The bills of all tenants, and what is not delivered of them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::error;
+use vectorizer_log::{LogReader, TenantId, Timestamp};
+use vectorizer_node_store::NodeStore;
+use vectorizer_replay::Billing;
+
+use super::account::TenantAccount;
+use super::outbox::Outbox;
+
+/// All of them. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Accounts {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    tenants: Mutex<Tenants>,
+    outbox: Option<Outbox>,
+    closed: Notify,
+    /// `HiveHub` refuses this server's key when usage is reported.
+    refused: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Tenants {
+    awake: HashMap<TenantId, Arc<TenantAccount>>,
+    /// Of which something is not delivered.
+    behind: BTreeMap<TenantId, Arc<TenantAccount>>,
+    /// The same of those that sleep, and since when.
+    asleep: HashMap<TenantId, Asleep>,
+}
+
+/// A tenant that sleeps, and of which something is not delivered.
+#[derive(Debug)]
+struct Asleep {
+    since: Option<Timestamp>,
+    /// While a report of it is under way.
+    account: Weak<TenantAccount>,
+}
+
+/// What is not delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Tenants of which something is not.
+    pub tenants: usize,
+    /// When the oldest of it was closed.
+    pub since: Option<Timestamp>,
+}
+
+impl Backlog {
+    /// How long ago the oldest of it was closed.
+    pub fn age(&self) -> Option<Duration> {
+        let since = self.since?;
+        let age = Timestamp::now().micros().saturating_sub(since.micros());
+        Some(Duration::from_micros(u64::try_from(age).unwrap_or(0)))
+    }
+}
+
+impl Accounts {
+    /// With what the `node` folder has of tenants that are deleted.
+    pub fn open(node: &Path) -> io::Result<Self> {
+        let shared = Shared { outbox: Some(Outbox::open(node)?), ..Shared::default() };
+        shared.closed.notify_one();
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// What deleted tenants have left.
+    pub(crate) fn outbox(&self) -> Option<&Outbox> {
+        self.shared.outbox.as_ref()
+    }
+
+    /// Keeps what is not delivered of a tenant that is being deleted. It is on stable storage afterwards if the
+    /// account [is handed over](TenantAccount::is_handed_over).
+    pub fn take_over(&self, account: &TenantAccount) {
+        let Some(outbox) = self.outbox() else { return };
+        match outbox.take_over(account) {
+            Ok(()) => {
+                account.hand_over();
+                self.shared.closed.notify_one();
+            }
+            Err(error) => {
+                let tenant = account.tenant();
+                error!(%tenant, %error, "the last bill of a tenant that is to be deleted cannot be kept");
+            }
+        }
+    }
+
+    /// The account of a tenant that is awake from now on, whose log says this, and is open or not.
+    ///
+    /// Where everything that is closed is acknowledged in a log that is closed, the node's notes add only when
+    /// that was: they are not waited for while they are being opened.
+    pub fn wakes(
+        &self,
+        tenant: &TenantId,
+        log: LogReader,
+        is_open: bool,
+        billing: Billing,
+        node_store: &NodeStore,
+    ) -> Arc<TenantAccount> {
+        let account = Arc::new(TenantAccount::new(tenant.clone(), log, is_open, billing, node_store.clone()));
+        let is_told_by_log = !is_open && !account.is_behind();
+        if node_store.is_open() || !is_told_by_log {
+            account.remember();
+        }
+        let replaced = {
+            let mut tenants = self.tenants();
+            let asleep = tenants.asleep.remove(tenant).and_then(|asleep| asleep.account.upgrade());
+            tenants.awake.insert(tenant.clone(), Arc::clone(&account)).or(asleep)
+        };
+        if let Some(replaced) = replaced {
+            replaced.end();
+        }
+        self.closed(&account);
+        account
+    }
+
+    /// The tenant is in memory no more. What is not delivered of it is still counted.
+    pub fn sleeps(&self, tenant: &TenantId) {
+        if let Some(account) = self.get(tenant) {
+            // IMPORTANT: now. The next one of this tenant's notes down what it knows.
+            account.remember();
+        }
+        let mut tenants = self.tenants();
+        tenants.behind.remove(tenant);
+        if let Some(account) = tenants.awake.remove(tenant)
+            && account.is_behind()
+        {
+            let asleep = Asleep { since: account.behind_since(), account: Arc::downgrade(&account) };
+            tenants.asleep.insert(tenant.clone(), asleep);
+        }
+    }
+
+    /// The tenant is gone, and what was noted down of it is to be forgotten: nothing is noted any more.
+    pub fn forget(&self, tenant: &TenantId) {
+        let mut tenants = self.tenants();
+        let asleep = tenants.asleep.remove(tenant).and_then(|asleep| asleep.account.upgrade());
+        let account = tenants.awake.remove(tenant).or(asleep);
+        tenants.behind.remove(tenant);
+        drop(tenants);
+        if let Some(account) = account {
+            account.end_after_last_write();
+        }
+    }
+
+    /// These sleep, and not everything of them is delivered. Those that are awake are known better.
+    pub fn asleep(&self, behind: impl IntoIterator<Item = (TenantId, Option<Timestamp>)>) {
+        let mut tenants = self.tenants();
+        for (tenant, since) in behind {
+            if !tenants.awake.contains_key(&tenant) {
+                tenants.asleep.entry(tenant).or_insert(Asleep { since, account: Weak::new() });
+            }
+        }
+    }
+
+    /// Takes in what was noted down of the tenants in memory, and notes down where their bills stand now.
+    pub fn remember(&self) {
+        let awake: Vec<_> = self.tenants().awake.values().cloned().collect();
+        for account in awake {
+            account.remember();
+        }
+    }
+
+    /// The account of a tenant in memory.
+    pub fn get(&self, tenant: &TenantId) -> Option<Arc<TenantAccount>> {
+        self.tenants().awake.get(tenant).cloned()
+    }
+
+    /// Looks whether there is something to deliver of this account, and tells the reporter.
+    pub fn closed(&self, account: &Arc<TenantAccount>) {
+        let mut tenants = self.tenants();
+        // One that has been opened again has another account.
+        let is_current = tenants.awake.get(account.tenant()).is_some_and(|it| Arc::ptr_eq(it, account));
+        if is_current && account.is_behind() {
+            tenants.behind.insert(account.tenant().clone(), Arc::clone(account));
+            drop(tenants);
+            self.shared.closed.notify_one();
+        }
+    }
+
+    /// What is not delivered.
+    pub fn backlog(&self) -> Backlog {
+        let tenants = self.tenants();
+        let since = tenants.behind.values().filter_map(|account| account.behind_since()).min();
+        let (deleted, since_deleted) = self.outbox().map(Outbox::waiting).unwrap_or_default();
+        let since_asleep = tenants.asleep.values().filter_map(|asleep| asleep.since).min();
+        let since = since.into_iter().chain(since_deleted).chain(since_asleep).min();
+        Backlog { tenants: tenants.behind.len() + tenants.asleep.len() + deleted, since }
+    }
+
+    /// Whether `HiveHub` refuses this server's key when usage is reported.
+    pub fn is_refused(&self) -> bool {
+        self.shared.refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether that was so before.
+    pub(crate) fn refuse(&self, refused: bool) -> bool {
+        self.shared.refused.swap(refused, Ordering::Relaxed)
+    }
+
+    /// Ready when something was closed since this was ready last.
+    pub(crate) async fn something_closed(&self) {
+        self.shared.closed.notified().await;
+    }
+
+    /// Up to `most` tenants of which something can be delivered, in a ring, behind `last`.
+    pub(crate) fn behind(&self, last: Option<&TenantId>, most: usize) -> Vec<Arc<TenantAccount>> {
+        let tenants = self.tenants();
+        let behind_last = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let first = tenants.behind.range::<TenantId, _>((behind_last, Bound::Unbounded));
+        let rest =
+            last.map(|last| tenants.behind.range::<TenantId, _>((Bound::Unbounded, Bound::Included(last))));
+        let ring = first.chain(rest.into_iter().flatten()).map(|(_, account)| account);
+        let now = Instant::now();
+        let is_ready = |account: &&Arc<TenantAccount>| account.is_ready(now);
+        ring.filter(is_ready).take(most).cloned().collect()
+    }
+
+    /// When something can be delivered that is left alone; `None` if there is none.
+    pub(crate) fn next_try(&self) -> Option<Instant> {
+        let of_deleted = self.outbox().and_then(Outbox::next_try);
+        let tenants = self.tenants();
+        tenants.behind.values().filter_map(|it| it.next_try()).chain(of_deleted).min()
+    }
+
+    /// Takes those off the list of which everything is delivered.
+    pub(crate) fn settle(&self, accounts: &[Arc<TenantAccount>]) {
+        let mut tenants = self.tenants();
+        for account in accounts {
+            let is_it = tenants.behind.get(account.tenant()).is_some_and(|it| Arc::ptr_eq(it, account));
+            if is_it && !account.is_behind() {
+                tenants.behind.remove(account.tenant());
+            }
+            let is_it = |asleep: &Asleep| std::ptr::eq(asleep.account.as_ptr(), Arc::as_ptr(account));
+            if tenants.asleep.get(account.tenant()).is_some_and(is_it) && !account.is_behind() {
+                tenants.asleep.remove(account.tenant());
+            }
+        }
+    }
+
+    fn tenants(&self) -> MutexGuard<'_, Tenants> {
+        self.shared.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,291 @@
+//! What one tenant's requests come to until they are in its log.
+//!
+//! ```text
+//!            request                   once a second                     with a commit
+//!   client ──────────► counts of now ────────────────► node's journal ─ ─ ─ ─ ─ ─ ─ ─┐ only after a crash
+//!                            └────────────────────────────────────────► tenant's log ◄┘
+//! ```
+//!
+//! Nothing is counted twice, whatever fails when. Counts lie in *segments*. A segment begins where something
+//! was taken for the log, at a place in the journal that is given out once, and the record that it was taken
+//! for names that place. So whoever knows the place of the last record that is durable knows which segments
+//! are in the log: those that began before it. Segments are never put together, and what the journal says of
+//! one replaces what it said of it before.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vectorizer_access::Operation;
+use vectorizer_log::{Event, JournalPosition, LogId, ObservedOperation, TenantId, Timestamp};
+
+use super::counts::Counts;
+
+/// Gives out the places in the node's journal, each once.
+#[derive(Debug)]
+pub(crate) struct Positions {
+    journal: Uuid,
+    next: AtomicU64,
+}
+
+impl Positions {
+    pub(crate) fn new(journal: Uuid, first: u64) -> Self {
+        Self { journal, next: AtomicU64::new(first) }
+    }
+
+    /// From here on they lie at `first` or behind it.
+    pub(crate) fn advance(&self, first: u64) {
+        self.next.fetch_max(first, Ordering::Relaxed);
+    }
+
+    fn next(&self) -> JournalPosition {
+        JournalPosition { journal: self.journal, entry: self.next.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+/// Counts what one tenant asks for.
+#[derive(Debug)]
+pub struct TenantMeter {
+    tenant: TenantId,
+    log_id: LogId,
+    positions: Arc<Positions>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By their places; requests are counted in the last one.
+    segments: Vec<Segment>,
+    /// The place of the last durable record.
+    folded: Option<JournalPosition>,
+    /// The journal does not know of it yet.
+    folded_is_new: bool,
+    awake: bool,
+}
+
+#[derive(Debug)]
+struct Segment {
+    begins: JournalPosition,
+    counts: Counts,
+    /// The journal does not have these counts yet.
+    is_new: bool,
+}
+
+/// What the journal says of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) tenant: TenantId,
+    pub(crate) log_id: LogId,
+    /// What began before this place is in the tenant's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) folded: Option<JournalPosition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) segment: Option<SegmentEntry>,
+}
+
+/// All that a segment holds so far.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SegmentEntry {
+    pub(crate) begins: JournalPosition,
+    pub(crate) operations: Vec<ObservedOperation>,
+    pub(crate) since: Timestamp,
+    pub(crate) through: Timestamp,
+}
+
+/// Which entries are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// What the journal does not have yet.
+    New,
+    /// Whatever is not in the log.
+    All,
+}
+
+impl TenantMeter {
+    pub(crate) fn new(tenant: TenantId, log_id: LogId, positions: Arc<Positions>) -> Self {
+        Self { tenant, log_id, positions, state: Mutex::default() }
+    }
+
+    /// Whose requests it counts.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// In whose log they will be.
+    pub fn log_id(&self) -> LogId {
+        self.log_id
+    }
+
+    /// A request was let in.
+    pub fn request(&self, operation: Operation) {
+        self.count(operation, 1, 0);
+    }
+
+    /// This many searches were answered.
+    pub fn searched(&self, operation: Operation, searches: u64) {
+        self.count(operation, 0, searches);
+    }
+
+    fn count(&self, operation: Operation, requests: u64, searches: u64) {
+        let at = Timestamp::now();
+        let mut state = self.state();
+        if state.segments.is_empty() {
+            let begins = self.positions.next();
+            state.segments.push(Segment::new(begins));
+        }
+        if let Some(open) = state.segments.last_mut() {
+            open.counts.count(operation, requests, searches, at);
+            open.is_new = true;
+        }
+    }
+
+    /// Everything that is not in the log, for the next commit to take along; `None` if that is nothing.
+    /// What is counted from now on is for the one after it.
+    pub fn take(self: &Arc<Self>) -> Option<TakenUsage> {
+        let mut state = self.state();
+        let mut taken = Counts::default();
+        for segment in &state.segments {
+            taken.merge(&segment.counts);
+        }
+        let (since, through) = taken.span()?;
+        let journal = self.positions.next();
+        state.segments.push(Segment::new(journal));
+        Some(TakenUsage { meter: Arc::clone(self), operations: taken.operations(), since, through, journal })
+    }
+
+    /// Requests and searches that are not in a log which was folded up to this place.
+    pub fn waiting(&self, folded: Option<JournalPosition>) -> (u64, u64) {
+        let state = self.state();
+        let waiting = |segment: &&Segment| !folded.is_some_and(|folded| segment.is_before(&folded));
+        let operations =
+            state.segments.iter().filter(waiting).flat_map(|segment| segment.counts.operations());
+        operations.fold((0, 0), |(requests, searches), it| (requests + it.requests, searches + it.searches))
+    }
+
+    /// Whether there is nothing to take.
+    pub fn is_empty(&self) -> bool {
+        self.state().is_empty()
+    }
+
+    /// The tenant is awake, and its log says that it has been folded up to this place.
+    pub(crate) fn wakes(&self, folded: Option<JournalPosition>) {
+        let mut state = self.state();
+        state.awake = true;
+        if let Some(folded) = folded {
+            let segments = state.segments.len();
+            state.segments.retain(|segment| !segment.is_before(&folded));
+            state.folded_is_new |= segments > state.segments.len();
+            state.folded = Some(folded);
+        }
+        // What is counted from now on is no part of what was found.
+        let begins = self.positions.next();
+        state.segments.push(Segment::new(begins));
+    }
+
+    /// The tenant is awake no more, and what it has taken is in its log.
+    pub(crate) fn sleeps(&self) {
+        self.state().awake = false;
+    }
+
+    /// Whether nobody needs it any more: not even the journal.
+    pub(crate) fn is_done(&self) -> bool {
+        let state = self.state();
+        !state.awake && !state.folded_is_new && state.is_empty()
+    }
+
+    /// Whether its tenant sleeps and should not, because something waits for its log.
+    pub(crate) fn is_pending(&self) -> bool {
+        let state = self.state();
+        !state.awake && !state.is_empty()
+    }
+
+    /// Takes in what the journal said.
+    pub(crate) fn read(&self, entry: Entry) {
+        let mut state = self.state();
+        if let Some(folded) = entry.folded {
+            state.segments.retain(|segment| !segment.is_before(&folded));
+            state.folded = Some(folded);
+        }
+        if let Some(SegmentEntry { begins, operations, since, through }) = entry.segment {
+            state.segments.retain(|segment| segment.begins != begins);
+            let mut segment = Segment::new(begins);
+            segment.counts.add(&operations, since, through);
+            state.segments.push(segment);
+        }
+    }
+
+    /// What the journal has to say of it from now on, which is durable unless everything is asked for again.
+    pub(crate) fn entries(&self, wanted: Wanted, into: &mut Vec<Entry>) {
+        let mut state = self.state();
+        let mut folded = state.folded.filter(|_| std::mem::take(&mut state.folded_is_new));
+        for segment in &mut state.segments {
+            let is_new = std::mem::take(&mut segment.is_new);
+            let Some((since, through)) = segment.counts.span() else { continue };
+            if is_new || wanted == Wanted::All {
+                let (begins, operations) = (segment.begins, segment.counts.operations());
+                let segment = Some(SegmentEntry { begins, operations, since, through });
+                let (tenant, log_id, folded) = (self.tenant.clone(), self.log_id, folded.take());
+                into.push(Entry { tenant, log_id, folded, segment });
+            }
+        }
+        if folded.is_some() {
+            let (tenant, log_id) = (self.tenant.clone(), self.log_id);
+            into.push(Entry { tenant, log_id, folded, segment: None });
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What it guards is consistent after every statement.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.segments.iter().all(|segment| segment.counts.span().is_none())
+    }
+}
+
+impl Segment {
+    fn new(begins: JournalPosition) -> Self {
+        Self { begins, counts: Counts::default(), is_new: false }
+    }
+
+    /// Whether it is in a log that was folded up to this place.
+    fn is_before(&self, folded: &JournalPosition) -> bool {
+        self.begins != *folded && self.begins.is_folded_by(folded)
+    }
+}
+
+/// Counts on their way into the log. Until they are [`kept`](Self::kept), the meter has them too; if nobody
+/// ever learns whether they are durable, the log says so when it is opened again.
+#[derive(Debug)]
+pub struct TakenUsage {
+    meter: Arc<TenantMeter>,
+    operations: Vec<ObservedOperation>,
+    since: Timestamp,
+    through: Timestamp,
+    journal: JournalPosition,
+}
+
+impl TakenUsage {
+    /// What the log is to say of them.
+    pub fn event(&self) -> Event {
+        let Self { meter: _, operations, since, through, journal } = self;
+        let (operations, since, through) = (operations.clone(), *since, *through);
+        Event::UsageObserved { operations, since, through, journal: *journal }
+    }
+
+    /// They are durable.
+    pub fn kept(self) {
+        let mut state = self.meter.state();
+        // Whatever was there when it was taken, also what another journal has said.
+        match state.segments.iter().position(|segment| segment.begins == self.journal) {
+            Some(taken) => drop(state.segments.drain(..taken)),
+            None => state.segments.retain(|segment| !segment.is_before(&self.journal)),
+        }
+        state.folded = Some(self.journal);
+        state.folded_is_new = true;
+    }
+}

@@ -1,0 +1,198 @@
+//! The last lines of tenants that are deleted, until `HiveHub` has them.
+//!
+//! ```text
+//! data/_node/usage/deleted/{log_id}-{uuid}.ndjson    as they are sent
+//! ```
+//!
+//! Each deletion has a file of its own: a log that is restored and deleted once more must not erase what is
+//! still on its way. What is in both is sent twice, and known there by its id.
+//!
+//! They are on stable storage before the tenant's folder moves, and depend on it no more: neither a dead
+//! `HiveHub` nor the folder's erasure stands in anybody's way.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tempfile::NamedTempFile;
+use tokio::time::Instant;
+use tracing::{info, warn};
+use uuid::Uuid;
+use vectorizer_log::{LogId, Timestamp};
+
+use super::account::TenantAccount;
+use super::backoff::Backoff;
+use super::lines;
+
+/// Within the node's folder.
+const FOLDER: &str = "usage/deleted";
+const EXTENSION: &str = "ndjson";
+/// How many lines of a file share a report.
+const LINES_MAX: usize = 512;
+
+/// All of them. They are delivered one after the other.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    folder: PathBuf,
+    files: Mutex<Vec<Waiting>>,
+}
+
+/// The lines of one deleted log.
+#[derive(Clone, Debug)]
+struct Waiting {
+    path: PathBuf,
+    since: Option<Timestamp>,
+    /// How much of it is delivered, in bytes.
+    delivered: u64,
+    backoff: Backoff,
+}
+
+impl Waiting {
+    fn at(path: PathBuf) -> Self {
+        Self { path, since: None, delivered: 0, backoff: Backoff::default() }
+    }
+}
+
+/// Some lines of a file.
+pub(crate) struct Part {
+    path: PathBuf,
+    pub(crate) lines: Vec<Bytes>,
+    /// Where in the file they end.
+    end: u64,
+    is_last: bool,
+}
+
+/// How the name of a file begins that is being written.
+const TEMPORARY: &[u8] = b".tmp";
+
+impl Outbox {
+    /// What is in the `node` folder.
+    pub(crate) fn open(node: &Path) -> io::Result<Self> {
+        let folder = node.join(FOLDER);
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let mut files = Vec::new();
+        for found in fs::read_dir(&folder)? {
+            let found = found?;
+            let path = found.path();
+            // What a killed writing has left.
+            if found.file_name().as_encoded_bytes().starts_with(TEMPORARY) {
+                fs::remove_file(&path)?;
+            } else if path.extension().is_some_and(|extension| extension == EXTENSION) {
+                files.push(Waiting { since: modified(&found.metadata()?), ..Waiting::at(path) });
+            }
+        }
+        Ok(Self { folder, files: Mutex::new(files) })
+    }
+
+    /// Takes in everything of the account that is not delivered. It is on stable storage afterwards.
+    pub(crate) fn take_over(&self, account: &TenantAccount) -> Result<(), Box<dyn std::error::Error>> {
+        if !account.is_behind() {
+            return Ok(());
+        }
+        let (log, billing) = (account.log(), account.billing());
+        let closes = lines::undelivered(log, &billing, account.delivered_seq())?;
+        let mut file = NamedTempFile::new_in(&self.folder)?;
+        for seq in closes {
+            for (_, line) in lines::lines(account.tenant(), log, seq)?.lines {
+                file.write_all(&line)?;
+            }
+        }
+        file.as_file().sync_all()?;
+        let path = self.path(log.log_id());
+        file.persist(&path)?;
+        File::open(&self.folder)?.sync_all()?;
+        self.files().push(Waiting { since: Some(Timestamp::now()), ..Waiting::at(path) });
+        Ok(())
+    }
+
+    /// How many logs have lines in it, and since when the oldest does.
+    pub(crate) fn waiting(&self) -> (usize, Option<Timestamp>) {
+        let files = self.files();
+        (files.len(), files.iter().filter_map(|waiting| waiting.since).min())
+    }
+
+    /// What is to be delivered next. Reads the disk.
+    pub(crate) fn next(&self) -> Option<Part> {
+        let now = Instant::now();
+        let is_ready = |waiting: &&Waiting| waiting.backoff.until.is_none_or(|until| until <= now);
+        let Waiting { path, delivered, .. } = self.files().iter().find(is_ready)?.clone();
+        match Part::read(&path, delivered) {
+            Ok(part) => Some(part),
+            Err(error) => {
+                warn!(path = %path.display(), %error, "the last lines of a deleted tenant cannot be read");
+                // The next one shall not wait for it; it is tried again after a start.
+                self.files().retain(|waiting| waiting.path != path);
+                None
+            }
+        }
+    }
+
+    /// When something can be sent that is left alone.
+    pub(crate) fn next_try(&self) -> Option<Instant> {
+        self.files().iter().filter_map(|waiting| waiting.backoff.until).min()
+    }
+
+    /// `HiveHub` does not say anything of the part that could be understood: others come first.
+    pub(crate) fn back_off(&self, part: &Part) {
+        let mut files = self.files();
+        if let Some(place) = files.iter().position(|waiting| waiting.path == part.path) {
+            let mut waiting = files.remove(place);
+            waiting.backoff.extend();
+            files.push(waiting);
+        }
+    }
+
+    /// The part is delivered. A file of which everything is goes.
+    pub(crate) fn delivered(&self, part: &Part) {
+        let mut files = self.files();
+        if part.is_last {
+            files.retain(|waiting| waiting.path != part.path);
+            match fs::remove_file(&part.path) {
+                Ok(()) => {
+                    info!(path = %part.path.display(), "the last bill of a deleted tenant is delivered");
+                }
+                Err(error) => {
+                    warn!(path = %part.path.display(), %error, "a delivered bill cannot be removed");
+                }
+            }
+        } else if let Some(waiting) = files.iter_mut().find(|waiting| waiting.path == part.path) {
+            waiting.delivered = part.end;
+            waiting.backoff = Backoff::default();
+        }
+    }
+
+    fn path(&self, log_id: LogId) -> PathBuf {
+        self.folder.join(format!("{log_id}-{}.{EXTENSION}", Uuid::new_v4()))
+    }
+
+    fn files(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Part {
+    fn read(path: &Path, from: u64) -> io::Result<Self> {
+        let mut file = BufReader::new(File::open(path)?);
+        file.seek(SeekFrom::Start(from))?;
+        let (mut lines, mut end) = (Vec::new(), from);
+        while lines.len() < LINES_MAX {
+            let mut line = Vec::new();
+            let length = file.read_until(b'\n', &mut line)?;
+            if length == 0 {
+                break;
+            }
+            end += length as u64;
+            lines.push(line.into());
+        }
+        let is_last = file.fill_buf()?.is_empty();
+        Ok(Self { path: path.to_owned(), lines, end, is_last })
+    }
+}
+
+fn modified(metadata: &fs::Metadata) -> Option<Timestamp> {
+    let since = metadata.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_micros(i64::try_from(since.as_micros()).ok()?))
+}

@@ -1,0 +1,53 @@
+//! An event as it lies in the ledger: `<before of tenant> <before of stream> <last seq> <event>`, with `-`
+//! for no place. What leads from line to line stands in front, so that the events between need no reading.
+
+use std::fmt;
+
+use vectorizer_hivehub::UsageEvent;
+use vectorizer_log::Seq;
+
+/// What leads from an event to those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Links {
+    /// Where the same tenant's event before this one lies.
+    pub(super) before_of_tenant: Option<u64>,
+    /// Where the same log's and meter's event before this one lies.
+    pub(super) before_of_stream: Option<u64>,
+    /// The last record that this one counts.
+    pub(super) last_seq: Seq,
+}
+
+/// The line of an event.
+pub(super) fn write(links: &Links, event: &UsageEvent) -> Result<String, serde_json::Error> {
+    Ok(format!("{links} {}", serde_json::to_string(event)?))
+}
+
+/// A line's links, and the rest of it.
+pub(super) fn links(line: &str) -> Result<(Links, &str), String> {
+    let place = |text: &str| if text == "-" { Some(None) } else { text.parse().ok().map(Some) };
+    let mut parts = line.splitn(4, ' ');
+    let mut read = || {
+        let before_of_tenant = parts.next().and_then(place)?;
+        let before_of_stream = parts.next().and_then(place)?;
+        let last_seq = Seq::new(parts.next()?.parse().ok()?);
+        Some((Links { before_of_tenant, before_of_stream, last_seq }, parts.next()?))
+    };
+    read().ok_or_else(|| "the line does not say what is before it".to_owned())
+}
+
+/// The event of the rest of a line.
+pub(super) fn event(rest: &str) -> Result<UsageEvent, String> {
+    serde_json::from_str(rest).map_err(|error| error.to_string())
+}
+
+impl fmt::Display for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for place in [self.before_of_tenant, self.before_of_stream] {
+            match place {
+                Some(place) => write!(f, "{place} ")?,
+                None => f.write_str("- ")?,
+            }
+        }
+        write!(f, "{}", self.last_seq)
+    }
+}

@@ -1,0 +1,24 @@
+//! What a tenant may use, and how often it may ask.
+//!
+//! - `limits`: the numbers, from `HiveHub`'s answer and the configured defaults.
+//! - `manager`: the limits of each tenant; asks `HiveHub`, and remembers the answer beyond a restart.
+//! - `rate_limiter`: requests per minute and hour, as one decision; `request_journal`: what was used of them, for the
+//!   next start of the node.
+//! - `storage_tracker`: bytes, vectors, collections and the log, decided within the writer.
+//!
+//! The crate knows `HiveHub`'s quotas and the node store. It knows no bills: what was used is not its business.
+
+mod limits;
+mod manager;
+#[cfg(test)]
+mod manager_tests;
+mod rate_limiter;
+#[cfg(test)]
+mod rate_limiter_tests;
+mod request_journal;
+mod storage_tracker;
+
+pub use self::limits::{DefaultLimits, Limits, RequestLimits};
+pub use self::manager::{LimitsUnavailable, QuotaManager, QuotaSource, TenantLimits};
+pub use self::rate_limiter::{RateReport, RequestRefused, WindowReport};
+pub use self::storage_tracker::{Admitted, QuotaExceeded, QuotaType, StorageTracker};

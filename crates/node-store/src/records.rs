@@ -1,0 +1,59 @@
+//! What is stored of tenants.
+
+use serde::{Deserialize, Serialize};
+use vectorizer_hivehub::PolicyCursor;
+use vectorizer_log::{Incarnation, Timestamp};
+
+/// A plan's limits as they were heard of last; `None` leaves one to the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredQuota {
+    /// Logical bytes of vectors.
+    pub storage_bytes: Option<u64>,
+    /// Stored bytes of the log.
+    pub log_bytes: Option<u64>,
+    /// Vectors.
+    pub vectors: Option<u64>,
+    /// Collections.
+    pub collections: Option<u64>,
+    /// Requests within a minute.
+    pub requests_per_minute: Option<u64>,
+    /// Requests within an hour.
+    pub requests_per_hour: Option<u64>,
+    /// Whose limits they are, of those who have had the tenant's id, as far as that is known.
+    #[serde(default)]
+    pub incarnation: Option<Incarnation>,
+}
+
+/// A deletion that is still to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredDeletion {
+    /// The event that says so.
+    pub at: PolicyCursor,
+    /// Who was deleted, of those who have had the tenant's id, as far as that is known.
+    #[serde(default)]
+    pub incarnation: Option<Incarnation>,
+    /// Whether the event takes a deletion back, which is to be undone.
+    #[serde(default)]
+    pub is_undone: bool,
+}
+
+/// How large a tenant was, and when it was used last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSize {
+    /// The last record.
+    pub seq: u64,
+    /// Collections.
+    pub collections: u64,
+    /// Vectors.
+    pub vectors: u64,
+    /// Logical bytes of the vectors.
+    pub storage_bytes: u64,
+    /// Stored bytes of the log.
+    pub log_bytes: u64,
+    /// What it took up in memory with its log closed, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// When it was used last, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_use: Option<Timestamp>,
+}

@@ -1,0 +1,373 @@
+//! Content encodings (RFC 9110, section 8.4): bodies that arrive compressed, and answers that leave so.
+//!
+//! Both work in pieces, away from the async threads where there is more than a little. A body is charged to its tenant
+//! piece by piece as it grows, so a small body that unpacks to a huge one costs what any body of the limit costs.
+
+use std::io::{self, Read, Write as _};
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use flate2::Compression;
+use flate2::bufread::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use futures_util::stream;
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
+use zstd::stream::raw::DParameter;
+
+use super::problem::Problem;
+use crate::scheduling::run_blocking;
+use crate::service::INLINE_BYTES_MAX;
+
+/// The encodings that are taken, as `Accept-Encoding` names them.
+const ENCODINGS: &str = "gzip, zstd";
+
+/// The largest window of zstd that a decoder has to have (RFC 9659), as a power of two.
+const WINDOW_LOG_MAX: u32 = 23;
+
+/// Answers of fewer bytes are sent as they are: they fit in a packet.
+const COMPRESSED_BYTES_MIN: u64 = 1_024;
+/// How many bytes of a larger one are compressed at a time.
+const STEP_BYTES: usize = 256 * 1024;
+
+/// A content encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+impl Encoding {
+    const ALL: [Self; 2] = [Self::Zstd, Self::Gzip];
+
+    /// Its name in headers.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => Some(Self::Gzip),
+            "zstd" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+
+    /// The encoding of the body that follows these headers; refused if it is not one that is taken.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
+        let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
+        let (first, second) = (values.next(), values.next());
+        let Some(first) = first else { return Ok(None) };
+        let name = first.to_str().unwrap_or_default().trim();
+        if second.is_none() && (name.is_empty() || name.eq_ignore_ascii_case("identity")) {
+            return Ok(None);
+        }
+        let encoding = if second.is_none() { Self::named(name) } else { None };
+        encoding.map(Some).ok_or_else(|| {
+            let sent = if second.is_some() { "given more than once".to_owned() } else { format!("{name:?}") };
+            let detail = format!("Content-Encoding is {sent}, this takes gzip or zstd");
+            // RFC 9110, section 15.5.16.
+            Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-content-encoding", detail)
+                .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static(ENCODINGS))
+        })
+    }
+
+    /// How many bytes will come out of this body, as far as it says so itself; that is not believed.
+    pub(super) fn expected_bytes(self, packed: &[u8]) -> usize {
+        /// Of a body that says nothing: text and numbers are seldom packed to less than an eighth.
+        const TIMES: usize = 8;
+        let stated = match self {
+            // Of the last member, modulo 2^32.
+            Self::Gzip => packed.last_chunk::<4>().map(|bytes| u64::from(u32::from_le_bytes(*bytes))),
+            Self::Zstd => zstd::zstd_safe::get_frame_content_size(packed).ok().flatten(),
+        };
+        stated.map_or(TIMES * packed.len(), |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
+    /// What a decoder takes up beside what comes out.
+    pub(super) fn window_bytes(self, packed: &[u8]) -> usize {
+        match self {
+            Self::Gzip => 64 * 1024,
+            Self::Zstd => zstd_window(packed),
+        }
+    }
+
+    /// The encoding that a client wants most of its answer: of those it takes equally, the quickest.
+    fn wanted(headers: &HeaderMap) -> Option<Self> {
+        let values = headers.get_all(header::ACCEPT_ENCODING);
+        let accepted: Vec<(&str, u16)> = values
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(accepted)
+            .collect();
+        let weight = |encoding: Self| {
+            let of = |name: &str| accepted.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+            of(encoding.name()).or_else(|| of("*")).map_or(0, |(_, weight)| *weight)
+        };
+        let best = Self::ALL.into_iter().rev().max_by_key(|encoding| weight(*encoding))?;
+        (weight(best) > 0).then_some(best)
+    }
+}
+
+/// The window of a zstd frame (RFC 8878, section 3.1.1.1), as far as one is taken.
+fn zstd_window(frame: &[u8]) -> usize {
+    const SINGLE_SEGMENT: u8 = 1 << 5;
+    let bytes = match frame {
+        [_, _, _, _, descriptor, ..] if descriptor & SINGLE_SEGMENT != 0 => {
+            Encoding::Zstd.expected_bytes(frame) as u64
+        }
+        [_, _, _, _, _, window, ..] => {
+            let base = 1_u64 << (10 + (window >> 3));
+            base + base / 8 * u64::from(window & 7)
+        }
+        _ => 0,
+    };
+    usize::try_from(bytes.min(1 << WINDOW_LOG_MAX)).unwrap_or(usize::MAX)
+}
+
+/// One part of `Accept-Encoding`: a name, and its weight in thousandths.
+fn accepted(part: &str) -> (&str, u16) {
+    let (name, parameters) = part.split_once(';').unwrap_or((part, ""));
+    let weight = parameters.trim().strip_prefix("q=").map(str::parse::<f32>);
+    let thousandths = match weight {
+        None => 1_000,
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is between 0 and 1,000"
+        )]
+        Some(Ok(weight)) if (0.0..=1.0).contains(&weight) => (1_000.0 * weight) as u16,
+        Some(_) => 0,
+    };
+    (name.trim(), thousandths)
+}
+
+/// A body that is being unpacked.
+pub(super) struct Unpacking {
+    decoder: Decoder,
+    /// What came out of it so far.
+    pub(super) bytes: Vec<u8>,
+}
+
+enum Decoder {
+    Gzip(MultiGzDecoder<io::Cursor<Bytes>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, io::Cursor<Bytes>>>),
+}
+
+/// Why a body cannot be unpacked: what it says it is and is not.
+fn malformed(name: &str, error: &io::Error) -> Problem {
+    let is_cut = error.kind() == io::ErrorKind::UnexpectedEof;
+    let why = if is_cut { "it ends too soon" } else { "its data is damaged" };
+    Problem::malformed("malformed-encoding", format!("the body is not {name}: {why}"))
+}
+
+impl Unpacking {
+    pub(super) fn new(encoding: Encoding, packed: Bytes) -> Result<Self, Problem> {
+        let packed = io::Cursor::new(packed);
+        let decoder = match encoding {
+            Encoding::Gzip => Decoder::Gzip(MultiGzDecoder::new(packed)),
+            Encoding::Zstd => {
+                let decoder = zstd::stream::read::Decoder::with_buffer(packed).and_then(|mut decoder| {
+                    decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
+                    // IMPORTANT: the first frame's window is what was charged for.
+                    Ok(decoder.single_frame())
+                });
+                Decoder::Zstd(Box::new(decoder.map_err(|_| Problem::internal())?))
+            }
+        };
+        Ok(Self { decoder, bytes: Vec::new() })
+    }
+
+    /// Unpacks at most `bytes` more; whether that was the end.
+    pub(super) fn step(&mut self, bytes: usize) -> Result<bool, Problem> {
+        let (name, read): (_, &mut dyn Read) = match &mut self.decoder {
+            Decoder::Gzip(decoder) => ("gzip", decoder),
+            Decoder::Zstd(decoder) => ("zstd", decoder),
+        };
+        let unpacked = read.take(bytes as u64).read_to_end(&mut self.bytes);
+        let is_end = unpacked.map_err(|error| malformed(name, &error))? < bytes;
+        if is_end && let Decoder::Zstd(decoder) = &mut self.decoder {
+            let packed = decoder.get_ref();
+            if packed.position() < packed.get_ref().len() as u64 {
+                return Err(Problem::malformed(
+                    "malformed-encoding",
+                    "the body has data after its zstd frame",
+                ));
+            }
+        }
+        Ok(is_end)
+    }
+}
+
+/// Compresses an answer if its client takes that and it is more than a packet.
+///
+/// Answers without a known length are sent as they come: they are followed line by line.
+pub(super) async fn compress(request: Request, next: Next) -> Response {
+    let wanted = Encoding::wanted(request.headers());
+    let mut answer = next.run(request).await;
+    let bytes = answer.body().size_hint().exact().unwrap_or(0);
+    if bytes < COMPRESSED_BYTES_MIN || answer.headers().contains_key(header::CONTENT_ENCODING) {
+        return answer;
+    }
+    answer.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    let Some(encoding) = wanted else { return answer };
+    let (mut parts, body) = answer.into_parts();
+    parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let body = match Compressing::new(encoding) {
+        Ok(compressing) if bytes <= INLINE_BYTES_MAX as u64 => match body.collect().await {
+            Ok(whole) => compressing.finish(&whole.to_bytes()).map_or_else(|_| failed(), Body::from),
+            Err(_) => failed(),
+        },
+        Ok(compressing) => compressed(body, compressing),
+        Err(_) => failed(),
+    };
+    Response::from_parts(parts, body)
+}
+
+/// A body that breaks off: its head is already decided.
+fn failed() -> Body {
+    Body::from_stream(stream::iter([Err::<Bytes, _>(io::Error::other("an answer could not be compressed"))]))
+}
+
+/// The body, compressed piece by piece away from the async threads. It is kept, with the room that it holds, until all
+/// of it is compressed.
+fn compressed(body: Body, compressing: Compressing) -> Body {
+    enum State {
+        Whole(Body),
+        Rest(Bytes),
+    }
+    let pieces = stream::try_unfold(Some((State::Whole(body), compressing)), |state| async {
+        let Some((state, mut compressing)) = state else { return Ok(None) };
+        let mut rest = match state {
+            State::Rest(rest) => rest,
+            State::Whole(body) => body.collect().await.map_err(io::Error::other)?.to_bytes(),
+        };
+        let piece = rest.split_to(STEP_BYTES.min(rest.len()));
+        let is_last = rest.is_empty();
+        let step = move || -> io::Result<(Bytes, Option<Compressing>)> {
+            if is_last {
+                return Ok((compressing.finish(&piece)?, None));
+            }
+            Ok((compressing.step(&piece)?, Some(compressing)))
+        };
+        let (bytes, compressing) = run_blocking(step).await.map_err(io::Error::other)??;
+        Ok::<_, io::Error>(Some((bytes, compressing.map(|compressing| (State::Rest(rest), compressing)))))
+    });
+    Body::from_stream(pieces)
+}
+
+/// An answer that is being compressed.
+enum Compressing {
+    Gzip(GzEncoder<Vec<u8>>),
+    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+}
+
+impl Compressing {
+    fn new(encoding: Encoding) -> io::Result<Self> {
+        Ok(match encoding {
+            Encoding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), Compression::fast())),
+            Encoding::Zstd => Self::Zstd(zstd::stream::write::Encoder::new(Vec::new(), 1)?),
+        })
+    }
+
+    /// What comes out for this piece; it may be nothing yet.
+    fn step(&mut self, piece: &[u8]) -> io::Result<Bytes> {
+        match self {
+            Self::Gzip(encoder) => {
+                encoder.write_all(piece)?;
+                Ok(std::mem::take(encoder.get_mut()).into())
+            }
+            Self::Zstd(encoder) => {
+                encoder.write_all(piece)?;
+                Ok(std::mem::take(encoder.get_mut()).into())
+            }
+        }
+    }
+
+    fn finish(mut self, piece: &[u8]) -> io::Result<Bytes> {
+        let mut bytes = self.step(piece)?.to_vec();
+        bytes.extend(match self {
+            Self::Gzip(encoder) => encoder.finish()?,
+            Self::Zstd(encoder) => encoder.finish()?,
+        });
+        Ok(bytes.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(accepted: &str) -> Option<&'static str> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_str(accepted).unwrap());
+        Encoding::wanted(&headers).map(Encoding::name)
+    }
+
+    #[test]
+    fn an_answer_is_encoded_as_its_client_wants_it_most() {
+        assert_eq!(Encoding::wanted(&HeaderMap::new()), None);
+        for (accepted, encoding) in [
+            ("gzip", Some("gzip")),
+            ("gzip, deflate, br", Some("gzip")),
+            ("gzip, deflate, br, zstd", Some("zstd")),
+            ("zstd;q=0.5, gzip;q=0.8", Some("gzip")),
+            ("gzip;q=0", None),
+            ("*", Some("zstd")),
+            ("zstd;q=0, *;q=0.1", Some("gzip")),
+            ("identity", None),
+            ("br", None),
+            ("gzip;q=2", None),
+            ("GZIP ; q=0.001", Some("gzip")),
+            ("", None),
+        ] {
+            assert_eq!(wanted(accepted), encoding, "{accepted:?}");
+        }
+    }
+
+    fn unpacked(encoding: Encoding, packed: Vec<u8>) -> Result<Vec<u8>, Problem> {
+        let mut unpacking = Unpacking::new(encoding, packed.into())?;
+        while !unpacking.step(100)? {}
+        Ok(unpacking.bytes)
+    }
+
+    #[test]
+    fn a_body_comes_out_as_it_went_in_or_is_refused() {
+        let body: Vec<u8> = (0..10_000_u32).flat_map(|number| (number % 77).to_le_bytes()).collect();
+        for encoding in Encoding::ALL {
+            let packed = Compressing::new(encoding).unwrap().finish(&body).unwrap().to_vec();
+            assert_eq!(unpacked(encoding, packed.clone()).unwrap(), body);
+            for end in 0..packed.len() {
+                let refused = unpacked(encoding, packed[..end].to_vec());
+                assert!(refused.is_err(), "{encoding:?} cut to {end} of {}", packed.len());
+            }
+            let mut longer = packed;
+            longer.push(b'x');
+            assert!(unpacked(encoding, longer).is_err(), "{encoding:?} with data after it");
+        }
+        assert_eq!(
+            unpacked(Encoding::Gzip, Vec::new()).unwrap_err().detail(),
+            "the body is not gzip: it ends too soon"
+        );
+    }
+
+    #[test]
+    fn a_window_above_that_of_every_decoder_is_refused() {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(WINDOW_LOG_MAX + 1).unwrap();
+        encoder.write_all(&vec![7; 100_000]).unwrap();
+        let packed = encoder.finish().unwrap();
+        assert_eq!(Encoding::Zstd.window_bytes(&packed), 1 << WINDOW_LOG_MAX);
+        assert!(unpacked(Encoding::Zstd, packed).is_err());
+    }
+}

@@ -1,0 +1,122 @@
+//! The `Host` check of a server without keys.
+//!
+//! A web page can make a browser send requests to a server on loopback by pointing a name of its own
+//! there (DNS rebinding). Such requests carry that name in `Host`, so only known ones are served.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::rest::{App, Problem};
+
+/// The names a server without keys answers to.
+#[derive(Clone, Debug)]
+pub struct AllowedHosts {
+    names: Vec<String>,
+    listen: IpAddr,
+}
+
+impl AllowedHosts {
+    /// Loopback, the address listened on, and these names.
+    pub fn new(listen: SocketAddr, names: impl IntoIterator<Item = String>) -> Self {
+        Self { names: names.into_iter().collect(), listen: listen.ip() }
+    }
+
+    /// Whether there are names beside the addresses.
+    pub(in crate::rest) fn has_names(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// Whether a page of this origin (RFC 6454) is on a host that is known.
+    pub(in crate::rest) fn allow_origin(&self, origin: &str) -> bool {
+        let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        authority.is_some_and(|authority| !authority.contains(['/', '@']) && self.allow(authority))
+    }
+
+    /// Whether this is what a known host is called, with or without its port.
+    pub(in crate::rest) fn allow(&self, host: &str) -> bool {
+        let name = match host.rsplit_once(':') {
+            // The colon of a port, not one within an IPv6 address.
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => {
+                name
+            }
+            _ => host,
+        };
+        if let Ok(address) = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+            return address.is_loopback()
+                || address == self.listen
+                || self.names.iter().any(|known| known == name);
+        }
+        name.eq_ignore_ascii_case("localhost")
+            || self.names.iter().any(|known| name.eq_ignore_ascii_case(known))
+    }
+}
+
+/// The name that is asked for, if there is one and no other.
+fn named(headers: &HeaderMap) -> Option<&str> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().ok(),
+        _ => None,
+    }
+}
+
+/// Refuses to be asked by other names than these.
+pub(in crate::rest) fn check_name(allowed: &AllowedHosts, headers: &HeaderMap) -> Result<(), Problem> {
+    let host = named(headers).unwrap_or_default();
+    if allowed.allow(host) {
+        return Ok(());
+    }
+    let detail = format!("host {host:?} is not served here; server.allowed_hosts names those that are");
+    Err(Problem::new(StatusCode::FORBIDDEN, "host-not-allowed", detail))
+}
+
+/// Refuses requests for names this server does not have.
+pub async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
+    check_against(app.shared.allowed_hosts.as_ref(), request, next).await
+}
+
+/// Refuses requests for other names than these; with none given, no request.
+pub async fn check_against(allowed: Option<&AllowedHosts>, request: Request, next: Next) -> Response {
+    if let Some(allowed) = allowed
+        && let Err(problem) = check_name(allowed, request.headers())
+    {
+        return problem.into_response();
+    }
+    next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_and_named_hosts_are_served() {
+        let allowed = AllowedHosts::new("127.0.0.1:1".parse().unwrap(), ["db.internal".to_owned()]);
+        for host in [
+            "localhost",
+            "LOCALHOST:15002",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::1]:80",
+            "db.internal:1",
+        ] {
+            assert!(allowed.allow(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "10.0.0.1",
+            "127.0.0.1.evil.example:80",
+            ":80",
+            "[::2]",
+        ] {
+            assert!(!allowed.allow(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Creating, describing and deleting collections, and declaring which of their payload paths are indexed.
+
+use vectorizer_index::Indexes;
+use vectorizer_log::{CollectionName, IndexParameters, PayloadPath, TextParameters, VectorParameters};
+
+use super::Service;
+use super::answer_memory::expect_answer;
+use super::error::Error;
+use super::input::{Conditions, Input};
+use crate::auth::{Admin, Read};
+use crate::tenancy::{CollectionChange, CollectionFacts, Committed, Tenant};
+
+/// About how many bytes of JSON show a collection.
+const SHOWN_BYTES: usize = 352;
+
+/// A collection to create. It has vectors, texts or both.
+#[derive(Clone, Debug)]
+pub struct NewCollection {
+    /// Its name, which no other collection may have.
+    pub name: CollectionName,
+    /// Of its vectors; `None` if its points have texts only.
+    pub vectors: Option<VectorParameters>,
+    /// How its texts are read; `None` if its points have none.
+    pub texts: Option<TextParameters>,
+}
+
+/// What is asked of an index of vectors, if each value is in its bounds.
+///
+/// # Errors
+/// `invalid-index` names the value.
+pub(crate) fn index_parameters(
+    m: Option<u16>,
+    ef_construction: Option<u16>,
+    ef: Option<u16>,
+) -> Result<IndexParameters, Error> {
+    for (field, value, least, most) in
+        [("m", m, 2, 128), ("ef_construction", ef_construction, 4, 4_096), ("ef", ef, 1, 4_096)]
+    {
+        if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
+            let detail = format!("index.{field} is {value}, it must be {least} to {most}");
+            return Err(Error::invalid("invalid-index", detail));
+        }
+    }
+    Ok(IndexParameters { m, ef_construction, ef })
+}
+
+impl Service {
+    /// Creates a collection.
+    ///
+    /// # Errors
+    /// `collection-exists`, a code for each value that cannot be, `quota-exceeded`, `storage-failed`.
+    pub async fn create_collection(
+        &self,
+        tenant: &Tenant<Admin>,
+        input: Input<NewCollection>,
+        conditions: Conditions,
+    ) -> Result<(CollectionName, Committed), Error> {
+        let (NewCollection { name, vectors, texts }, room) = self.read(tenant.share(), input, Ok).await?;
+        let change = CollectionChange::Create { vectors, texts };
+        let committed = tenant.change_collections(conditions.write(name.clone(), change, room)).await?;
+        Ok((name, committed))
+    }
+
+    /// Every collection, by name; and about how many bytes of JSON show them.
+    ///
+    /// # Errors
+    /// `answer-too-large`.
+    pub async fn list_collections(
+        &self,
+        tenant: &Tenant<Read>,
+    ) -> Result<(Vec<CollectionFacts>, usize), Error> {
+        let count = usize::try_from(tenant.collection_count()).unwrap_or(usize::MAX);
+        let bytes = SHOWN_BYTES.saturating_mul(count);
+        expect_answer(bytes)?;
+        Ok((tenant.collections().await?, bytes))
+    }
+
+    /// One collection.
+    ///
+    /// # Errors
+    /// `no-such-collection`.
+    pub async fn describe_collection(
+        &self,
+        tenant: &Tenant<Read>,
+        name: &CollectionName,
+    ) -> Result<CollectionFacts, Error> {
+        Ok(tenant.collection(name).await?)
+    }
+
+    /// Deletes a collection and everything in it.
+    ///
+    /// # Errors
+    /// `no-such-collection`, `storage-failed`.
+    pub async fn delete_collection(
+        &self,
+        tenant: &Tenant<Admin>,
+        name: CollectionName,
+        input: Input<()>,
+        conditions: Conditions,
+    ) -> Result<Committed, Error> {
+        self.change_collection(tenant, name, CollectionChange::Delete, input, conditions).await
+    }
+
+    /// Has a path of payloads indexed, whatever other paths there are.
+    ///
+    /// # Errors
+    /// `no-such-collection`, `too-many-indexes`, `storage-failed`.
+    pub async fn declare_index(
+        &self,
+        tenant: &Tenant<Admin>,
+        name: CollectionName,
+        path: PayloadPath,
+        input: Input<()>,
+        conditions: Conditions,
+    ) -> Result<Committed, Error> {
+        self.change_collection(tenant, name, CollectionChange::DeclareIndex(path), input, conditions).await
+    }
+
+    /// Makes a declared path one like all others.
+    ///
+    /// # Errors
+    /// `no-such-collection`, `no-such-index`, `storage-failed`.
+    pub async fn drop_index(
+        &self,
+        tenant: &Tenant<Admin>,
+        name: CollectionName,
+        path: PayloadPath,
+        input: Input<()>,
+        conditions: Conditions,
+    ) -> Result<Committed, Error> {
+        self.change_collection(tenant, name, CollectionChange::DropIndex(path), input, conditions).await
+    }
+
+    /// How the payloads of one collection are indexed, path by path.
+    ///
+    /// # Errors
+    /// `no-such-collection`.
+    pub async fn list_indexes(&self, tenant: &Tenant<Read>, name: &CollectionName) -> Result<Indexes, Error> {
+        Ok(tenant.indexes(name).await?)
+    }
+
+    async fn change_collection(
+        &self,
+        tenant: &Tenant<Admin>,
+        name: CollectionName,
+        change: CollectionChange,
+        input: Input<()>,
+        conditions: Conditions,
+    ) -> Result<Committed, Error> {
+        let ((), room) = self.read(tenant.share(), input, Ok).await?;
+        Ok(tenant.change_collections(conditions.write(name, change, room)).await?)
+    }
+}

@@ -1,0 +1,245 @@
+//! One typed function for each operation, under every face.
+//!
+//! A face (REST, MCP) parses what its caller sent, calls a function of [`Service`], and renders the result. All that is
+//! the same for every face is here: who may do what, how much, how often, on which thread, what is embedded, what is done
+//! only once. This room knows no HTTP and no JSON.
+//!
+//! - `admission`: from a key to the right to one operation.
+//! - `collections`, `vectors`, `search`, `log`, `node`: the operations.
+//! - `input`: arguments on their way in; `request_memory`: how much of them there may be at the same time; `work`: where
+//!   they are read.
+//! - `answer_memory`: how much of the answers there may be; `feed`: a log on its way to a caller.
+//! - `error`: why an operation was not done.
+
+mod admission;
+mod answer_memory;
+mod collections;
+mod error;
+mod feed;
+mod input;
+mod log;
+mod node;
+mod request_memory;
+mod search;
+mod vectors;
+mod work;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+pub use self::admission::{Access, Admitted, Readmission};
+pub use self::answer_memory::Show;
+pub(crate) use self::answer_memory::{AnswerMemory, HeldAnswer, shown_bytes};
+pub use self::collections::NewCollection;
+pub(crate) use self::collections::index_parameters;
+pub use self::error::{Error, ErrorKind};
+pub use self::input::{Conditions, IDEMPOTENCY_KEY_BYTES_MAX, IdempotencyKey, Input};
+pub use self::log::LogRequest;
+pub use self::node::{HiveHubHealth, KeyFacts, NodeHealth, TenantUsage, UsageBacklog, UsageOf};
+pub(crate) use self::request_memory::{HeldMemory, RequestMemory, kibibytes};
+pub(crate) use self::search::SEARCHES_MAX;
+pub use self::search::{Found, FoundEach, RankBy, SearchArguments, SearchResume};
+pub use self::vectors::{Page, Selection};
+pub(crate) use self::vectors::{VECTORS_MAX, too_many_vectors};
+pub(crate) use self::work::{INLINE_BYTES_MAX, MEDIUM_BYTES_MAX, WorkPools};
+
+use self::search::SearchPool;
+use crate::auth::AccessCheck;
+use crate::embedding::Embedder;
+use crate::metrics::{Metrics, Room};
+use crate::scheduling::run_blocking;
+use crate::tenancy::{ShareSize, Tenancy, Tenant};
+
+/// The most results or vectors one answer holds.
+pub const RESULTS_MAX: usize = 1_000;
+/// How many MCP messages are answered at the same time, of one tenant.
+const MESSAGES_EACH_MAX: usize = 32;
+
+/// The largest request, and the deepest nesting of its JSON.
+#[derive(Clone, Copy, Debug)]
+pub struct SizeLimits {
+    /// The largest body, in bytes.
+    pub body_bytes_max: usize,
+    /// The deepest nesting of a payload or filter.
+    pub json_depth_max: usize,
+}
+
+impl SizeLimits {
+    /// Every tenant's share of the memory for requests, in KiB.
+    pub(crate) fn share_kibibytes(&self) -> u32 {
+        kibibytes(self.body_bytes_max).saturating_mul(2)
+    }
+}
+
+/// All operations, over the tenants of one node. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    started: Instant,
+    tenancy: Tenancy,
+    access: AccessCheck,
+    metrics: Metrics,
+    embedder: Option<Embedder>,
+    limits: SizeLimits,
+    request_memory: Arc<RequestMemory>,
+    answer_memory: Arc<Semaphore>,
+    work: WorkPools,
+    searches: SearchPool,
+    /// Held by the one call that reads the metrics.
+    measuring: Arc<Semaphore>,
+    /// Callers should begin nothing more here: another server takes over, or soon will.
+    draining: CancellationToken,
+    /// Answers that would go on for ever end.
+    ending: CancellationToken,
+}
+
+impl Service {
+    /// The operations on the data of these tenants, for the callers that `access` lets in. `embedder` makes vectors of
+    /// their texts.
+    pub fn new(
+        tenancy: Tenancy,
+        access: AccessCheck,
+        metrics: Metrics,
+        limits: SizeLimits,
+        embedder: Option<Embedder>,
+    ) -> Self {
+        // Eight of the largest bodies at once, or as many small ones as that makes.
+        let request_memory = RequestMemory::new(8 * kibibytes(limits.body_bytes_max) as usize);
+        let shared = Shared {
+            started: Instant::now(),
+            tenancy,
+            access,
+            metrics,
+            embedder,
+            limits,
+            request_memory,
+            answer_memory: answer_memory::of_node(),
+            work: WorkPools::new(),
+            searches: SearchPool::new(),
+            measuring: Arc::new(Semaphore::new(1)),
+            draining: CancellationToken::new(),
+            ending: CancellationToken::new(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Asks callers to send no more work. Work that comes all the same is done.
+    pub fn begin_drain(&self) {
+        self.shared.draining.cancel();
+    }
+
+    /// The same, and ends the answers that would go on for ever.
+    pub fn end(&self) {
+        self.begin_drain();
+        self.shared.ending.cancel();
+    }
+
+    /// Whether callers should send no more work.
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.is_cancelled()
+    }
+
+    /// Cancelled when answers that would go on for ever have to end.
+    pub fn ending(&self) -> CancellationToken {
+        self.shared.ending.clone()
+    }
+
+    /// Who is let in.
+    pub fn access(&self) -> &AccessCheck {
+        &self.shared.access
+    }
+
+    /// The largest request, and the deepest nesting of its JSON.
+    pub fn limits(&self) -> SizeLimits {
+        self.shared.limits
+    }
+
+    /// What the node counts.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    pub(crate) fn request_memory(&self) -> &Arc<RequestMemory> {
+        &self.shared.request_memory
+    }
+
+    pub(crate) fn work_pools(&self) -> &WorkPools {
+        &self.shared.work
+    }
+
+    pub(crate) fn answer_memory<L>(&self, tenant: &Tenant<L>) -> AnswerMemory {
+        let (node, share) = (Arc::clone(&self.shared.answer_memory), Arc::clone(&tenant.share().answers));
+        AnswerMemory { node, share }
+    }
+
+    fn tenancy(&self) -> &Tenancy {
+        &self.shared.tenancy
+    }
+
+    fn embedder(&self) -> Option<&Embedder> {
+        self.shared.embedder.as_ref()
+    }
+
+    fn search_pool(&self) -> &SearchPool {
+        &self.shared.searches
+    }
+
+    /// What the memory for requests and answers holds.
+    fn measured_memory(&self) -> Vec<Room> {
+        let memory = &self.shared.request_memory;
+        let bytes = 1024 * memory.kibibytes();
+        let requests = Room { name: "bodies", bytes, used_bytes: bytes - 1024 * memory.free_kibibytes() };
+        vec![requests, answer_memory::measured(&self.shared.answer_memory)]
+    }
+}
+
+/// Makes an answer of about so many bytes: at once if that is little work, else away from the async threads.
+pub(crate) async fn rendered<T, E>(
+    bytes: usize,
+    render: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Error> + Send + 'static,
+{
+    if bytes <= answer_memory::INLINE_BYTES_MAX {
+        return render();
+    }
+    run_blocking(render).await.unwrap_or_else(|_| Err(Error::internal().into()))
+}
+
+/// What every tenant may take up, if requests are bounded by `limits`.
+pub fn share_size(limits: &SizeLimits) -> ShareSize {
+    ShareSize {
+        bodies: limits.share_kibibytes() as usize,
+        answers: answer_memory::SHARE_KIBIBYTES,
+        // One core is always left for the others.
+        searches: cores().saturating_sub(1).max(1),
+        waiting_searches: search::WAITING_EACH_MAX,
+        parsing: work::tenant_permits(),
+        waiting_parses: work::WAITING_EACH_MAX,
+        messages: MESSAGES_EACH_MAX,
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A `limit`, 1 to 1,000.
+fn limit(limit: Option<u64>, default: usize) -> Result<usize, Error> {
+    match limit.map(usize::try_from) {
+        None => Ok(default),
+        Some(Ok(limit @ 1..=RESULTS_MAX)) => Ok(limit),
+        Some(_) => {
+            let limit = limit.unwrap_or_default();
+            Err(Error::invalid("invalid-limit", format!("limit is {limit}, it must be 1 to {RESULTS_MAX}")))
+        }
+    }
+}

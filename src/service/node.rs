@@ -1,0 +1,327 @@
+//! The node as its operator sees it, a tenant's usage, and a key as its holder sees it.
+
+use std::sync::Arc;
+
+use vectorizer_log::{LogId, TenantId, Timestamp, Tombstone};
+
+use super::Service;
+use super::error::{Error, ErrorKind};
+use crate::auth::{ClusterPass, Holds, KeyId, Level, Operation, Read, Requirement, rest_level};
+use crate::hivehub::{Call, Extensible, Holder, Permission, QuotaVerdict, TenantStatus};
+use crate::limits::Limits;
+use crate::metrics::Reading;
+use crate::node_store::StoredSize;
+use crate::tenancy::{AtHiveHub, BillFacts, DeletedFacts, DeletionError, Tenant, TenantFacts};
+
+/// The most tenants on a page, and how many there are on one unless the request says otherwise.
+const TENANTS_MAX: usize = 1_000;
+const TENANTS_DEFAULT: usize = 100;
+
+/// How old usage is when it is a problem that it is not delivered.
+const USAGE_LATE_SECONDS: u64 = 900;
+
+/// How the node is.
+#[derive(Clone, Debug)]
+pub struct NodeHealth {
+    /// What does not work, in sentences; none if all is well.
+    pub problems: Vec<&'static str>,
+    /// Whether HiveHub says whose keys are whose.
+    pub is_cluster: bool,
+    /// Seconds since the server started.
+    pub uptime_seconds: u64,
+    /// How many tenants are in memory.
+    pub tenants_awake: usize,
+    /// What is known of HiveHub, where there is one.
+    pub hivehub: Option<HiveHubHealth>,
+    /// Which part of the bills is not delivered, where there are bills.
+    pub usage: Option<UsageBacklog>,
+}
+
+/// What is known of HiveHub.
+#[derive(Clone, Copy, Debug)]
+pub struct HiveHubHealth {
+    /// Whether it answered when it was asked last.
+    pub answering: bool,
+    /// Whether the policy feed is up to date.
+    pub policies_current: bool,
+}
+
+/// Which part of the bills is closed and not delivered.
+#[derive(Clone, Copy, Debug)]
+pub struct UsageBacklog {
+    /// How many tenants something is not delivered of.
+    pub tenants: usize,
+    /// How many seconds ago the oldest of it was closed.
+    pub oldest_seconds: Option<u64>,
+    /// How many lines HiveHub has rejected since the server started.
+    pub parked_lines: u64,
+}
+
+/// Whose usage a caller may see.
+pub enum UsageOf {
+    /// Its own.
+    Tenant(Arc<Tenant<Read>>),
+    /// Any tenant's.
+    Cluster(Arc<ClusterPass>),
+}
+
+/// What a tenant uses of what it may use.
+#[derive(Clone, Debug)]
+pub struct TenantUsage {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// What it uses.
+    pub size: StoredSize,
+    /// What it may use, if that is known.
+    pub limits: Option<Limits>,
+    /// Where its bill stands, where there are bills.
+    pub bill: Option<BillFacts>,
+}
+
+/// What a key is and may do.
+#[derive(Clone, Debug)]
+pub struct KeyFacts {
+    /// Its public name; `None` on a server without keys.
+    pub key_id: Option<KeyId>,
+    /// Its permission.
+    pub permission: Permission,
+    /// The tenant whose key it is, with its name for people and its plan; `None` for the operator's.
+    pub tenant: Option<(TenantId, String, String)>,
+    /// When it ends; `None` is never.
+    pub expires_at: Option<Timestamp>,
+    /// The operations that it may use.
+    pub operations: Vec<Operation>,
+}
+
+impl Service {
+    /// How the node is.
+    pub fn node_health(&self, _: &ClusterPass) -> NodeHealth {
+        let shared = &self.shared;
+        let hivehub = shared.access.is_cluster().then(|| HiveHubHealth {
+            answering: [Call::Validate, Call::Quota].iter().all(|call| shared.metrics.hivehub_answers(*call)),
+            policies_current: shared.access.hears_policies().unwrap_or(false),
+        });
+        let mut problems = Vec::new();
+        if let Some(hivehub) = &hivehub {
+            if !hivehub.answering {
+                problems.push("HiveHub does not answer: known keys and limits are used");
+            }
+            if !hivehub.policies_current {
+                problems
+                    .push("policies do not arrive: a revoked key may be taken for as long as known keys are");
+            }
+        }
+        let usage = shared.tenancy.backlog().map(|backlog| UsageBacklog {
+            tenants: backlog.tenants,
+            oldest_seconds: backlog.age().map(|age| age.as_secs()),
+            parked_lines: shared.metrics.parked_lines(),
+        });
+        if shared.tenancy.is_report_refused() {
+            problems.push("HiveHub does not accept this server's key: usage is kept and not billed");
+        }
+        if usage.and_then(|usage| usage.oldest_seconds).is_some_and(|age| age >= USAGE_LATE_SECONDS) {
+            problems.push("usage is not delivered to HiveHub: it is kept");
+        }
+        if shared.tenancy.keeps_notes_in_memory() {
+            problems.push(
+                "the data folder takes no notes: what is counted and noted down is lost if the node stops",
+            );
+        }
+        NodeHealth {
+            problems,
+            is_cluster: hivehub.is_some(),
+            uptime_seconds: shared.started.elapsed().as_secs(),
+            tenants_awake: shared.tenancy.awake_count(),
+            hivehub,
+            usage,
+        }
+    }
+
+    /// Up to `asked` tenants behind `after`, by id; 100 unless it is given. And whether there are more.
+    ///
+    /// # Errors
+    /// `invalid-limit`.
+    pub async fn list_tenants(
+        &self,
+        pass: &Arc<ClusterPass>,
+        asked: Option<usize>,
+        after: Option<TenantId>,
+    ) -> Result<(Vec<TenantFacts>, bool), Error> {
+        let limit = tenants_limit(asked)?;
+        let (tenancy, pass) = (self.tenancy().clone(), Arc::clone(pass));
+        // One more than asked for says whether there is a next page. Reads the disk.
+        let found = move || tenancy.tenants(&pass, after.as_ref(), limit + 1);
+        let found = tokio::task::spawn_blocking(found).await.map_err(|_| Error::internal())?;
+        let mut found = found.map_err(|error| {
+            tracing::error!(%error, "the tenants cannot be listed");
+            Error::internal()
+        })?;
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, has_more))
+    }
+
+    /// Up to `asked` deleted tenants that can be restored, behind the place `after`; and whether there are more.
+    ///
+    /// # Errors
+    /// `invalid-limit`.
+    pub async fn list_deleted_tenants(
+        &self,
+        pass: &Arc<ClusterPass>,
+        asked: Option<usize>,
+        after: Option<&str>,
+    ) -> Result<(Vec<DeletedFacts>, bool), Error> {
+        let limit = tenants_limit(asked)?;
+        let (tenancy, pass) = (self.tenancy().clone(), Arc::clone(pass));
+        let found = tokio::task::spawn_blocking(move || tenancy.deleted_tenants(&pass)).await;
+        let found = found.map_err(|_| Error::internal())?.map_err(|error| {
+            tracing::error!(%error, "the deleted tenants cannot be listed");
+            Error::internal()
+        })?;
+        let is_behind = |it: &DeletedFacts| after.is_none_or(|after| *it.place() > *after);
+        let mut found: Vec<_> = found.into_iter().filter(is_behind).collect();
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        Ok((found, has_more))
+    }
+
+    /// Deletes a tenant with everything that it has. It can be restored until the grace is over.
+    ///
+    /// # Errors
+    /// `no-such-tenant`, `tenant-unavailable`, `storage-failed`.
+    pub async fn delete_tenant(&self, pass: &ClusterPass, tenant: &TenantId) -> Result<Tombstone, Error> {
+        Ok(self.tenancy().delete(pass, tenant).await?)
+    }
+
+    /// Restores a deleted tenant as it was: the log that is named, or the one that was deleted last under this id.
+    ///
+    /// # Errors
+    /// `no-such-tenant`, `tenant-exists`, `deleted-at-hivehub`, `hivehub-unavailable`, `storage-failed`.
+    pub async fn restore_tenant(
+        &self,
+        pass: &ClusterPass,
+        tenant: &TenantId,
+        log_id: Option<LogId>,
+    ) -> Result<Tombstone, Error> {
+        let at_hivehub = match self.access().at_hivehub(tenant).await {
+            None | Some(Ok(QuotaVerdict::NoSuchTenant)) => AtHiveHub::Silent,
+            Some(Ok(QuotaVerdict::Quota(answer))) => match answer.status {
+                Some(Extensible::Known(TenantStatus::Deleted)) => AtHiveHub::Deleted(answer.incarnation),
+                Some(Extensible::Known(TenantStatus::Active | TenantStatus::Suspended)) => {
+                    AtHiveHub::Lives(answer.incarnation)
+                }
+                Some(Extensible::Unknown(_)) | None => AtHiveHub::Silent,
+            },
+            Some(Err(_)) => return Err(DeletionError::HiveHubUnknown.into()),
+        };
+        Ok(self.tenancy().restore(pass, tenant, log_id, at_hivehub).await?)
+    }
+
+    /// What a tenant uses, and what it may use. A tenant sees its own usage; the operator names one.
+    ///
+    /// # Errors
+    /// `insufficient-permission` for another tenant's, `no-tenant`, `no-such-tenant`.
+    pub async fn usage(&self, of: UsageOf, named: Option<TenantId>) -> Result<TenantUsage, Error> {
+        match of {
+            UsageOf::Tenant(own) => {
+                // Another's name is answered like a wrong one of one's own: nothing is learned about who exists.
+                if named.is_some_and(|named| named != *own.id()) {
+                    return Err(Error::new(
+                        ErrorKind::Forbidden,
+                        "insufficient-permission",
+                        "a tenant's key shows that tenant's usage; another's needs the operator's key",
+                    ));
+                }
+                Ok(TenantUsage {
+                    tenant: own.id().clone(),
+                    size: own.size(),
+                    limits: Some(own.limits()),
+                    bill: own.bill(),
+                })
+            }
+            UsageOf::Cluster(pass) => {
+                let tenant = named.ok_or_else(|| {
+                    Error::invalid("no-tenant", "the operator's key has no tenant: name one, ?tenant=<id>")
+                })?;
+                let (tenancy, id) = (self.tenancy().clone(), tenant.clone());
+                let facts = move || (tenancy.size(&pass, &id), tenancy.bill(&pass, &id));
+                let facts = tokio::task::spawn_blocking(facts).await;
+                let (size, bill) = facts.map_err(|_| Error::internal())?;
+                let size = size.ok_or_else(|| no_such_tenant(&tenant))?;
+                let limits = self.access().known_limits(&tenant);
+                Ok(TenantUsage { tenant, size, limits, bill })
+            }
+        }
+    }
+
+    /// What a key is and may do.
+    pub fn key(&self, holds: Holds) -> KeyFacts {
+        let allowed = |may: &dyn Fn(Requirement) -> bool| {
+            Operation::ALL.into_iter().filter(|operation| may(operation.requirement())).collect()
+        };
+        match holds {
+            Holds::Keyless(tenant) => KeyFacts {
+                key_id: None,
+                permission: Permission::Admin,
+                tenant: Some((tenant.clone(), tenant.to_string(), String::new())),
+                expires_at: None,
+                operations: allowed(&|_| true),
+            },
+            Holds::Key(identity) => {
+                let reach = rest_level(identity.permission);
+                let tenant = match &identity.holder {
+                    Holder::Cluster => None,
+                    Holder::Tenant(tenant) => {
+                        Some((tenant.id.clone(), tenant.name.clone(), tenant.plan.clone()))
+                    }
+                };
+                let is_cluster = tenant.is_none();
+                KeyFacts {
+                    key_id: Some(identity.key_id.clone()),
+                    permission: identity.permission,
+                    tenant,
+                    expires_at: identity.expires_at,
+                    operations: allowed(&|requirement| may(requirement, is_cluster, reach)),
+                }
+            }
+        }
+    }
+
+    /// What the node measures of itself, as Prometheus reads it. One call at a time: it is work for a core.
+    ///
+    /// # Errors
+    /// None that a caller could do anything about.
+    pub async fn metrics_text(&self) -> Result<String, Error> {
+        let permit =
+            Arc::clone(&self.shared.measuring).acquire_owned().await.map_err(|_| Error::internal())?;
+        let service = self.clone();
+        let measure = move || {
+            let _permit = permit;
+            let mut reading = Reading { rooms: service.measured_memory(), ..Reading::default() };
+            service.tenancy().read_into(&mut reading);
+            service.metrics().text(&reading)
+        };
+        tokio::task::spawn_blocking(measure).await.map_err(|_| Error::internal())
+    }
+}
+
+fn tenants_limit(asked: Option<usize>) -> Result<usize, Error> {
+    let limit = asked.unwrap_or(TENANTS_DEFAULT);
+    if (1..=TENANTS_MAX).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Error::invalid("invalid-limit", format!("limit is {limit}, it must be 1 to {TENANTS_MAX}")))
+}
+
+fn may(requirement: Requirement, is_cluster: bool, reach: Option<Level>) -> bool {
+    match requirement {
+        Requirement::Nothing | Requirement::AnyKey | Requirement::TenantOrCluster => true,
+        Requirement::Cluster => is_cluster,
+        Requirement::AnyTenant => !is_cluster,
+        Requirement::Tenant(level) => !is_cluster && reach.is_some_and(|reach| reach >= level),
+    }
+}
+
+fn no_such_tenant(tenant: &TenantId) -> Error {
+    Error::new(ErrorKind::NotFound, "no-such-tenant", format!("there is no tenant {tenant} on this node"))
+}

@@ -1,0 +1,207 @@
+//! Writing, reading and deleting vectors.
+
+use vectorizer_index::{Filter, StoredPoint};
+use vectorizer_log::{CollectionName, Document, PointId, Seq};
+
+use super::answer_memory::{Show, expect_answer, shown_bytes};
+use super::error::Error;
+use super::input::{Conditions, Input};
+use super::{Service, limit};
+use crate::auth::{Read, Write};
+use crate::tenancy::{Committed, MergePatch, Tenant, VectorChange};
+
+/// The most vectors that one request writes or deletes by their ids.
+pub(crate) const VECTORS_MAX: usize = 100_000;
+/// How many vectors a page has unless the request says otherwise.
+const PAGE_DEFAULT: usize = 100;
+
+/// Which vectors to delete.
+#[derive(Clone, Debug)]
+pub enum Selection {
+    /// These, as far as they exist.
+    Ids(Vec<PointId>),
+    /// Those that fulfil this filter, which must have a condition.
+    Matching(Filter),
+    /// Every vector of the collection.
+    All,
+}
+
+/// Vectors in the order of their ids.
+#[derive(Debug)]
+pub struct Page {
+    /// The vectors.
+    pub points: Vec<StoredPoint>,
+    /// Whether there are more behind the last one.
+    pub has_more: bool,
+    /// About how many bytes of JSON show them.
+    pub bytes: usize,
+}
+
+/// Too many vectors for one request.
+pub(crate) fn too_many_vectors(place: &str) -> Error {
+    let detail = format!(
+        "{place}: there are more than {VECTORS_MAX} vectors, the most that one request takes; send several"
+    );
+    Error::too_large("write-too-large", detail)
+}
+
+impl Service {
+    /// Writes vectors, new or in place of those with the same ids: all of them or none. Texts without a vector get one
+    /// where the server makes embeddings.
+    ///
+    /// # Errors
+    /// `no-such-collection`, a code for each value that cannot be, `quota-exceeded`, `busy`, `storage-failed`.
+    pub async fn upsert_vectors(
+        &self,
+        tenant: &Tenant<Write>,
+        name: CollectionName,
+        input: Input<Vec<Document>>,
+        conditions: Conditions,
+    ) -> Result<Committed, Error> {
+        self.expect_written(tenant, &name, input.is_large(), &conditions).await?;
+        let check = |documents: Vec<Document>| match documents.len() {
+            0 => Err(Error::invalid("no-vectors", "vectors: there are none")),
+            1..=VECTORS_MAX => Ok(documents),
+            _ => Err(too_many_vectors("vectors")),
+        };
+        let (mut documents, room) = self.read(tenant.share(), input, check).await?;
+        // A repeated request gets the first answer, whether or not embeddings can be made now.
+        let answered = match &conditions.idempotency {
+            Some(idempotency) => tenant.has_answered(idempotency).await?,
+            None => false,
+        };
+        if let Some(embedder) = self.embedder()
+            && !answered
+            && let Some(facts) = tenant.existing(&name).await?
+        {
+            embedder.complete(&facts, &mut documents).await?;
+        }
+        Ok(tenant.change_vectors(conditions.write(name, VectorChange::Upsert(documents), room)).await?)
+    }
+
+    /// Up to `asked` vectors behind `after`, in the order of their ids; 100 unless it is given.
+    ///
+    /// # Errors
+    /// `no-such-collection`, `invalid-limit`, `answer-too-large`.
+    pub async fn list_vectors(
+        &self,
+        tenant: &Tenant<Read>,
+        name: &CollectionName,
+        asked: Option<u64>,
+        after: Option<&PointId>,
+        show: Show,
+    ) -> Result<Page, Error> {
+        let limit = limit(asked, PAGE_DEFAULT)?;
+        // One more than asked for, to know whether there is a next page.
+        let mut points = tenant.page(name, after, limit + 1).await?;
+        let has_more = points.len() > limit;
+        points.truncate(limit);
+        let bytes = points.iter().map(|point| shown_bytes(point, show)).sum();
+        expect_answer(bytes)?;
+        Ok(Page { points, has_more, bytes })
+    }
+
+    /// One vector.
+    ///
+    /// # Errors
+    /// `no-such-collection`, `no-such-vector`.
+    pub async fn get_vector(
+        &self,
+        tenant: &Tenant<Read>,
+        name: &CollectionName,
+        id: &PointId,
+    ) -> Result<StoredPoint, Error> {
+        Ok(tenant.point(name, id).await?)
+    }
+
+    /// The vectors with these ids, in their order, `None` for an id that no vector has; and the last change of the
+    /// collection, of the same moment.
+    ///
+    /// # Errors
+    /// `no-such-collection`.
+    pub async fn get_vectors(
+        &self,
+        tenant: &Tenant<Read>,
+        name: &CollectionName,
+        ids: &[PointId],
+    ) -> Result<(Seq, Vec<Option<StoredPoint>>), Error> {
+        Ok(tenant.points(name, ids.iter()).await?)
+    }
+
+    /// Deletes one vector, which must exist.
+    ///
+    /// # Errors
+    /// `no-such-collection`, `no-such-vector`, `busy`, `storage-failed`.
+    pub async fn delete_vector(
+        &self,
+        tenant: &Tenant<Write>,
+        name: CollectionName,
+        id: PointId,
+        input: Input<()>,
+        conditions: Conditions,
+    ) -> Result<Committed, Error> {
+        let ((), room) = self.read(tenant.share(), input, Ok).await?;
+        Ok(tenant.change_vectors(conditions.write(name, VectorChange::DeleteOne(id), room)).await?)
+    }
+
+    /// Deletes vectors by their ids, by a filter, or all of them.
+    ///
+    /// # Errors
+    /// `no-such-collection`, `filter-selects-all` for a filter without a condition, `busy`, `storage-failed`.
+    pub async fn delete_vectors(
+        &self,
+        tenant: &Tenant<Write>,
+        name: CollectionName,
+        input: Input<Selection>,
+        conditions: Conditions,
+    ) -> Result<Committed, Error> {
+        self.expect_written(tenant, &name, input.is_large(), &conditions).await?;
+        let check = |selection: Selection| match selection {
+            Selection::Ids(ids) if ids.len() > VECTORS_MAX => Err(too_many_vectors("ids")),
+            Selection::Ids(ids) => Ok(VectorChange::DeleteMany(ids)),
+            Selection::Matching(filter) => match filter.unconditional() {
+                None => Ok(VectorChange::DeleteMatching(filter)),
+                Some(unconditional) => {
+                    let detail = format!("filter: {unconditional}; `\"all\": true` deletes every vector");
+                    Err(Error::invalid("filter-selects-all", detail))
+                }
+            },
+            Selection::All => Ok(VectorChange::DeleteMatching(Filter::default())),
+        };
+        let (change, room) = self.read(tenant.share(), input, check).await?;
+        Ok(tenant.change_vectors(conditions.write(name, change, room)).await?)
+    }
+
+    /// Changes the payload of one vector by a JSON merge patch (RFC 7396).
+    ///
+    /// # Errors
+    /// `no-such-collection`, `no-such-vector`, a code for a payload that cannot be, `busy`, `storage-failed`.
+    pub async fn change_payload(
+        &self,
+        tenant: &Tenant<Write>,
+        name: CollectionName,
+        id: PointId,
+        input: Input<MergePatch>,
+        conditions: Conditions,
+    ) -> Result<Committed, Error> {
+        self.expect_written(tenant, &name, input.is_large(), &conditions).await?;
+        let (patch, room) = self.read(tenant.share(), input, Ok).await?;
+        let change = VectorChange::ChangePayload { id, patch };
+        Ok(tenant.change_vectors(conditions.write(name, change, room)).await?)
+    }
+
+    /// Refuses large arguments for a collection that does not exist before any work is done on them. A repeated request
+    /// gets the first answer, even if the collection has been deleted since.
+    async fn expect_written(
+        &self,
+        tenant: &Tenant<Write>,
+        name: &CollectionName,
+        is_large: bool,
+        conditions: &Conditions,
+    ) -> Result<(), Error> {
+        if is_large && conditions.idempotency.is_none() {
+            tenant.collection(name).await?;
+        }
+        Ok(())
+    }
+}

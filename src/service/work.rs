@@ -1,0 +1,97 @@
+//! Work in proportion to what a caller sent: away from the async threads, in turns.
+//!
+//! Inputs up to a mebibyte have threads of their own, so that none of them waits for large ones. A tenant has half of
+//! the threads at most. Its next input waits for the tenant's permit first and then for the node's, behind those of
+//! the other tenants. So tenants take turns, however much each of them sends. An input waits for five seconds at most.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::Span;
+
+use super::cores;
+use super::error::Error;
+use crate::tenancy::{NicePool, NiceValue, Share};
+
+/// Work on an input of at most so many bytes is done on the calling thread.
+pub(crate) const INLINE_BYTES_MAX: usize = 32 * 1024;
+/// Work on an input of up to so many bytes never waits for a larger one.
+pub(crate) const MEDIUM_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long an input waits for a thread.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How many inputs of one tenant wait.
+pub(super) const WAITING_EACH_MAX: usize = 64;
+
+/// The threads for inputs of one size.
+#[derive(Clone, Debug)]
+struct Pool {
+    permits: Arc<Semaphore>,
+    threads: NicePool,
+}
+
+impl Pool {
+    fn new() -> Self {
+        let threads = threads();
+        Self { permits: Arc::new(Semaphore::new(threads)), threads: NicePool::new(threads, NiceValue::Five) }
+    }
+}
+
+/// Twice as many as there are cores. One tenant has at most half of them, which is all cores while the others are idle.
+fn threads() -> usize {
+    2 * cores()
+}
+
+/// How many inputs of one tenant are worked on at the same time, of each size.
+pub(super) fn tenant_permits() -> usize {
+    threads() / 2
+}
+
+/// The threads for work on inputs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkPools {
+    medium: Pool,
+    large: Pool,
+}
+
+impl WorkPools {
+    pub(super) fn new() -> Self {
+        Self { medium: Pool::new(), large: Pool::new() }
+    }
+
+    /// Does `work` on an input of so many bytes of the tenant with this share.
+    pub(crate) async fn run<T, E>(
+        &self,
+        share: &Share,
+        bytes: usize,
+        work: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        if bytes <= INLINE_BYTES_MAX {
+            return work();
+        }
+        let busy = || E::from(Error::unavailable("busy", "too many large requests are being parsed", 1));
+        let waiting = Arc::clone(&share.waiting_parses).try_acquire_owned().map_err(|_| busy())?;
+        let [of_medium, of_large] = &share.parsing;
+        let (pool, own) =
+            if bytes <= MEDIUM_BYTES_MAX { (&self.medium, of_medium) } else { (&self.large, of_large) };
+        let permits = async {
+            // IMPORTANT, the order: an input that waits for its own tenant's permit must not hold one of the node's.
+            let own = Arc::clone(own).acquire_owned().await;
+            (own, Arc::clone(&pool.permits).acquire_owned().await)
+        };
+        let Ok((Ok(own), Ok(of_node))) = timeout(PATIENCE, permits).await else { return Err(busy()) };
+        let span = Span::current();
+        let work = move || {
+            // Held for as long as the work lasts, also when its caller has gone.
+            let _permits = (own, of_node, waiting);
+            span.in_scope(work)
+        };
+        pool.threads.run(work).await.unwrap_or_else(|| Err(Error::internal().into()))
+    }
+}

@@ -1,0 +1,266 @@
+//! Writing, reading and deleting vectors.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use vectorizer_index::StoredPoint;
+use vectorizer_log::{Document, Payload, PointId, Text};
+
+use super::read::read_body;
+use super::schema;
+use super::values::{VectorInput, expect_plain, filter, given, payload};
+use crate::json::{self, AtMost, Limit, Unreadable};
+use crate::service::{self, Error, Selection, Show, VECTORS_MAX, too_many_vectors};
+use crate::tenancy::{Committed, MergePatch};
+
+/// How many vectors or ids one request may have.
+#[derive(Debug)]
+pub(crate) struct InOneWrite;
+
+impl Limit for InOneWrite {
+    const MAX: usize = VECTORS_MAX;
+    const CODE: &'static str = "write-too-large";
+
+    fn refuse(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it holds more than {VECTORS_MAX}, the most that one request takes; send several")
+    }
+}
+
+/// Vectors to write.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Upsert {
+    /// 1 to 100,000, with distinct ids.
+    #[schema(value_type = Vec<PointInput>, min_items = 1, max_items = 100_000)]
+    vectors: AtMost<PointInput, InOneWrite>,
+}
+
+/// One vector to write.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PointInput {
+    /// 1 to 256 bytes without control characters.
+    #[schema(value_type = schema::VectorId)]
+    id: String,
+    /// Numbers, or base64 of little-endian f32; needed in a collection with a dimension, unless the server
+    /// is configured to make embeddings of texts; refused in a collection without.
+    #[schema(value_type = Option<schema::Vector>, nullable = false)]
+    #[serde(default, deserialize_with = "given")]
+    vector: Option<VectorInput>,
+    /// 1 byte to 64 KiB of any characters, found by its words. Only in a collection with texts; needed in one without
+    /// a dimension.
+    #[schema(nullable = false, min_length = 1, max_length = 65536)]
+    #[serde(default, deserialize_with = "given")]
+    text: Option<String>,
+    /// A JSON object of up to 64 KiB.
+    #[schema(value_type = Option<schema::Payload>)]
+    payload: Option<Box<RawValue>>,
+}
+
+impl PointInput {
+    fn into_document(self, depth_max: usize) -> Result<Document, Error> {
+        let id = PointId::text(self.id)?;
+        let of = |error: Error| error.at(format_args!("vector {:?}", id.as_str()));
+        let vector = self.vector.map(VectorInput::into_vector).transpose().map_err(of)?;
+        let payload = payload(self.payload, depth_max).map_err(of)?;
+        let text = self.text.map(Text::new).transpose().map_err(|invalid| of(invalid.into()))?;
+        Ok(Document { id, vector, payload, text })
+    }
+}
+
+/// Vectors were written.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Upserted {
+    /// The record that did it.
+    seq: u64,
+    /// How many, new or in place of older ones.
+    upserted: u64,
+}
+
+/// Vectors were deleted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Deleted {
+    /// The record that did it; the last record of the log if none existed.
+    seq: u64,
+    /// How many existed.
+    deleted: u64,
+}
+
+/// A payload was changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PayloadChanged {
+    /// The record that did it.
+    seq: u64,
+}
+
+/// One vector.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PointAnswer<'a> {
+    /// Its id.
+    #[schema(value_type = schema::VectorId)]
+    pub(crate) id: &'a str,
+    /// Its payload, if it has one and it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::Payload>, nullable = false)]
+    pub(crate) payload: Option<&'a RawValue>,
+    /// Its text, if it has one and it was asked for; as it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) text: Option<&'a str>,
+    /// Its numbers, if it has any and they were asked for; bit for bit as they were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) vector: Option<&'a [f32]>,
+}
+
+impl<'a> PointAnswer<'a> {
+    pub(crate) fn of(point: &'a StoredPoint, show: Show) -> Self {
+        Self {
+            id: point.id(),
+            payload: point.payload().filter(|_| show.payload).and_then(raw),
+            text: point.text().filter(|_| show.text).map(Text::as_str),
+            vector: Some(point.vector()).filter(|vector| show.vector && !vector.is_empty()),
+        }
+    }
+}
+
+fn raw(payload: &Payload) -> Option<&RawValue> {
+    serde_json::from_str(payload.as_str()).ok()
+}
+
+/// Vectors in the order of their ids.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Page<'a> {
+    /// The vectors.
+    vectors: Vec<PointAnswer<'a>>,
+    /// Where the next page starts; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// Which vectors to delete: one of the two.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeleteSelection {
+    /// These, as far as they exist; up to 100,000.
+    #[schema(value_type = Option<Vec<schema::VectorId>>, max_items = 100_000)]
+    ids: Option<AtMost<String, InOneWrite>>,
+    /// Those that fulfil this filter, which must have a condition.
+    #[schema(value_type = Option<schema::Filter>)]
+    filter: Option<Box<RawValue>>,
+    /// Every vector of the collection, if it is true.
+    all: Option<bool>,
+}
+
+impl<'a> Page<'a> {
+    pub(crate) fn of(page: &'a service::Page, show: Show) -> Self {
+        let last = page.points.last().filter(|_| page.has_more);
+        Self {
+            vectors: page.points.iter().map(|point| PointAnswer::of(point, show)).collect(),
+            next_cursor: last.map(|point| write_cursor(point.id())),
+        }
+    }
+}
+
+impl Upserted {
+    pub(crate) fn of(committed: &Committed) -> Self {
+        Self { seq: committed.seq.get(), upserted: committed.outcome.vectors() }
+    }
+}
+
+impl Deleted {
+    pub(crate) fn of(committed: &Committed) -> Self {
+        Self { seq: committed.seq.get(), deleted: committed.outcome.vectors() }
+    }
+}
+
+impl PayloadChanged {
+    pub(crate) fn of(committed: &Committed) -> Self {
+        Self { seq: committed.seq.get() }
+    }
+}
+
+impl DeleteSelection {
+    /// Which vectors it selects.
+    pub(crate) fn into_selection(self, depth_max: usize) -> Result<Selection, Error> {
+        let Self { ids, filter: selection, all } = self;
+        match (ids, filter(selection.as_deref(), depth_max)?, all.unwrap_or(false)) {
+            (Some(ids), None, false) => {
+                let id = |(number, id): (usize, String)| {
+                    PointId::text(id)
+                        .map_err(|invalid| Error::from(invalid).at(format_args!("ids[{number}]")))
+                };
+                let ids = ids.elements.into_iter().enumerate().map(id);
+                Ok(Selection::Ids(ids.collect::<Result<_, _>>()?))
+            }
+            (None, Some(filter), false) => Ok(Selection::Matching(filter)),
+            (None, None, true) => Ok(Selection::All),
+            (Some(_), _, _) | (_, Some(_), _) | (None, None, false) => {
+                let detail = "give either ids or filter, or `\"all\": true` to delete every vector";
+                Err(Error::invalid("invalid-selection", detail))
+            }
+        }
+    }
+}
+
+/// A JSON merge patch.
+pub(crate) fn merge_patch(bytes: &[u8], depth_max: usize) -> Result<MergePatch, Error> {
+    let patch: Box<RawValue> = read_body(bytes)?;
+    expect_plain(&patch, depth_max)?;
+    Ok(MergePatch::new(&patch)?)
+}
+
+/// The vectors of an upsert.
+pub(crate) fn parse_batch(bytes: &[u8], depth_max: usize) -> Result<Vec<Document>, Error> {
+    let Upsert { vectors } = read_body(bytes)?;
+    let point = |(number, point): (usize, PointInput)| {
+        point.into_document(depth_max).map_err(|error| error.at(format_args!("vectors[{number}]")))
+    };
+    vectors.elements.into_iter().enumerate().map(point).collect()
+}
+
+/// The vectors of lines with one each.
+pub(crate) fn parse_lines(bytes: &[u8], depth_max: usize) -> Result<Vec<Document>, Error> {
+    let mut points = Vec::new();
+    for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        if points.len() == VECTORS_MAX {
+            return Err(too_many_vectors(&format!("line {number}")));
+        }
+        let parse = || parse_line(line)?.into_document(depth_max);
+        points.push(parse().map_err(|error| error.at(format_args!("line {number}")))?);
+    }
+    Ok(points)
+}
+
+fn parse_line(line: &[u8]) -> Result<PointInput, Error> {
+    json::read(line)
+        .map_err(|unreadable| match unreadable {
+            // Which line it is is said in front.
+            Unreadable::NotJson(why) => {
+                Unreadable::NotJson(why.replace(", at line 1, column", ", at column"))
+            }
+            Unreadable::Wrong(wrong) => Unreadable::Wrong(wrong),
+        })
+        .map_err(Error::from)
+}
+
+/// A cursor is the last id of its page. It names a place in an order, so it stays good whatever is
+/// written meanwhile, and means nothing outside the tenant that uses it.
+pub(crate) fn write_cursor(id: &str) -> String {
+    URL_SAFE_NO_PAD.encode(id)
+}
+
+/// The id behind which the page of a cursor begins.
+pub(crate) fn read_cursor(cursor: &str) -> Result<PointId, Error> {
+    let invalid =
+        || Error::invalid("invalid-cursor", format!("cursor {cursor:?} is none that was given out"));
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| invalid())?;
+    let id = String::from_utf8(bytes).map_err(|_| invalid())?;
+    PointId::text(id).map_err(|_| invalid())
+}
