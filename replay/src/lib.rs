@@ -16,6 +16,7 @@
 //!   folded instead.
 //! - **No I/O.** The caller reads the records.
 
+mod bill;
 mod billing;
 mod checkpoint;
 mod digest;
@@ -25,10 +26,8 @@ mod projection;
 mod recovery;
 mod usage;
 
-pub use billing::{
-    Bill, BillEntry, BilledTotal, BilledWindow, Billing, BillingCorrection, BillingLine, Discrepancy,
-    DiscrepancyKind, OpenWindow,
-};
+pub use bill::{Bill, BillEntry, BilledTotal, BillingCorrection, BillingLine, Discrepancy, DiscrepancyKind};
+pub use billing::{BilledWindow, Billing, OpenWindow};
 pub use checkpoint::{Checkpoint, Restored, UnusableCheckpoint};
 pub use digest::StateDigest;
 pub use idempotency::{Answer, IdempotencyTable, Outcome};

@@ -1,28 +1,19 @@
 //! A tenant's bill, folded from its log.
 //!
 //! - `window`: the totals since the last close.
-//! - `bill`: the whole bill, computed from the records alone and compared with the closes.
-//! - `entry`: the parts of a bill; `discrepancy`: what does not match; `audit`: the comparison.
 //!
 //! A **window** consists of the records after one [`Event::BillingClosed`], or from the first one on, up to the next
 //! one, including it. Counts belong to the window of their record. Storage belongs to a window by time, from the
 //! `through` of one close to that of the next: the record of a close may be a little later than its `through`.
 //!
 //! A close that does not match its records has no effect here, as a wrong bill must not make a tenant's data unreadable.
-//! [`Bill`] finds it.
+//! [`Bill`](crate::Bill) finds it.
 
-mod audit;
-mod bill;
-mod discrepancy;
-mod entry;
 mod window;
 
 use serde::{Deserialize, Serialize};
-use vectorizer_log::{Event, JournalPosition, MeterTotal, Record, Seq, Timestamp};
+use vectorizer_log::{Event, JournalPosition, Meter, MeterTotal, Record, Seq, Timestamp};
 
-pub use bill::{Bill, BilledTotal};
-pub use discrepancy::{Discrepancy, DiscrepancyKind};
-pub use entry::{BillEntry, BillingCorrection, BillingLine};
 pub(crate) use window::LogicalWindow;
 pub use window::{BilledWindow, OpenWindow};
 
@@ -80,7 +71,7 @@ impl Billing {
     }
 
     /// The totals of the open window at the moment `at`, or at the last record if that is later: every meter, in the order of
-    /// [`Meter::ALL`](vectorizer_log::Meter::ALL). `usage` is that of the same state.
+    /// [`Meter::ALL`]. `usage` is that of the same state.
     pub fn totals(&self, at: Timestamp, usage: &Usage) -> Vec<MeterTotal> {
         let bytes = usage.logical_bytes();
         let window = self.window.unwrap_or_else(|| OpenWindow::new(Seq::OLDEST, at));
@@ -103,7 +94,7 @@ impl Billing {
     #[must_use]
     pub fn after(&self, record: &Record, usage: &Usage, change: &Change) -> Self {
         let mut after = *self;
-        let mut window = self.window.unwrap_or_else(|| OpenWindow::new(record.seq, record.at));
+        let mut window = self.window_of(record);
         match &record.event {
             Event::BillingClosed { through, .. } => {
                 window = window.closed_at(usage.logical_bytes(), *through, record.at).next(record.seq.next());
@@ -136,6 +127,23 @@ impl Billing {
         window.count_change(change);
         after.window = Some(window);
         after
+    }
+
+    /// The window that `record` closes at `through`, and its totals, whatever the record says. `usage` is that of the state
+    /// before it.
+    pub(crate) fn closed_by(
+        &self,
+        record: &Record,
+        through: Timestamp,
+        usage: &Usage,
+    ) -> (BilledWindow, [MeterTotal; Meter::ALL.len()]) {
+        let closed = self.window_of(record).closed_at(usage.logical_bytes(), through, record.at);
+        (closed.billed(), closed.totals(usage.logical_bytes()))
+    }
+
+    /// The open window. The first record begins one.
+    fn window_of(&self, record: &Record) -> OpenWindow {
+        self.window.unwrap_or_else(|| OpenWindow::new(record.seq, record.at))
     }
 
     /// The journal position after a record with `journal`: it never goes back, unless the journal is another one.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use vectorizer_log::{JournalPosition, Meter, Seq};
 
-use super::window::BilledWindow;
+use crate::billing::BilledWindow;
 
 /// A discrepancy, and the record that it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

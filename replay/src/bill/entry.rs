@@ -3,7 +3,7 @@
 use vectorizer_log::{ChainHash, LogId, Meter, RejectedLine, Seq, Timestamp};
 
 use super::discrepancy::Discrepancy;
-use super::window::BilledWindow;
+use crate::billing::BilledWindow;
 
 /// An entry of a bill.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use vectorizer_log::{Meter, MeterTotal};
 
 use super::discrepancy::DiscrepancyKind;
-use super::window::BilledWindow;
+use crate::billing::BilledWindow;
 use crate::metering::{METERING_VERSION, METERING_VERSIONS_KNOWN};
 
 /// The content of a close.

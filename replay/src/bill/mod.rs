@@ -1,12 +1,18 @@
-//! The whole bill, computed from the records alone.
+//! A tenant's whole bill, computed from the records alone.
+//!
+//! - `entry`: the parts of a bill; `audit`: the comparison of a close with its records; `discrepancy`: what does not match.
+
+mod audit;
+mod discrepancy;
+mod entry;
 
 use roaring::RoaringTreemap;
 use vectorizer_log::{ChainHash, Event, LogId, Meter, MeterTotal, Record, Seq, Timestamp, billed_lines};
 
-use super::audit::RecordedClose;
-use super::discrepancy::{Discrepancy, DiscrepancyKind};
-use super::entry::{BillEntry, BillingCorrection, BillingLine};
-use super::window::{BilledWindow, OpenWindow};
+use self::audit::RecordedClose;
+pub use self::discrepancy::{Discrepancy, DiscrepancyKind};
+pub use self::entry::{BillEntry, BillingCorrection, BillingLine};
+use crate::billing::BilledWindow;
 use crate::projection::{Applied, ApplyError, Projection, Projector};
 
 /// A tenant's bill, computed from the records, whatever the closes say. For audits.
@@ -74,9 +80,7 @@ impl Bill {
             Event::BillingClosed { metering, since, through, first_seq, totals } => {
                 let window = BilledWindow { since: *since, through: *through, first_seq: *first_seq };
                 let recorded = RecordedClose { metering: *metering, window, totals };
-                let open = billing.window.unwrap_or_else(|| OpenWindow::new(record.seq, record.at));
-                let ended = open.closed_at(usage.logical_bytes(), *through, record.at);
-                let (window, totals) = (ended.billed(), ended.totals(usage.logical_bytes()));
+                let (window, totals) = billing.closed_by(record, *through, &usage);
                 self.close(record.seq, &recorded, &totals);
                 entries.extend(billed_lines(&totals).map(|MeterTotal { meter, value }| {
                     let (log_id, through) = (record.log_id, record.seq);
@@ -126,7 +130,7 @@ impl Bill {
         &self.totals
     }
 
-    /// The totals of the open window at the moment `at`; see [`Billing::totals`](super::Billing::totals).
+    /// The totals of the open window at the moment `at`; see [`Billing::totals`](crate::Billing::totals).
     pub fn open_totals(&self, at: Timestamp) -> Vec<MeterTotal> {
         self.projection.billing().totals(at, self.projection.usage())
     }
