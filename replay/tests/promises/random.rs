@@ -1,9 +1,9 @@
-//! Vectors that lie as real ones do, the same in every run.
+//! Vectors distributed as real ones are, the same in every run.
 
 pub(crate) const DIMENSION: usize = 32;
 pub(crate) const CENTRES: u64 = 50;
 
-/// Numbers from a fixed seed (`SplitMix64`).
+/// Pseudo-random numbers (`SplitMix64`).
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -29,8 +29,8 @@ impl Random {
         self.vector_near(centre)
     }
 
-    /// Near one of the centres, all of which are far from zero in the same direction: what makes a
-    /// careless byte per number useless.
+    /// Near one of the centres, all of which are far from zero in the same direction: a byte for each number without
+    /// centering would not distinguish them.
     pub(crate) fn vector_near(&mut self, centre: u64) -> Vec<f32> {
         let mut centre = Random(centre);
         (0..DIMENSION).map(|_| 4.0 + centre.unit() + 0.4 * self.unit()).collect()

@@ -1,4 +1,4 @@
-//! Things that happen, to fill logs with.
+//! Events to fill logs with.
 
 use uuid::Uuid;
 use vectorizer_log::{
@@ -37,7 +37,7 @@ pub(crate) fn first_collection() -> CollectionId {
     CollectionId::created_at(Seq::OLDEST)
 }
 
-/// An upsert whose stored size grows with `points`; `mark` tells one from another.
+/// An upsert whose stored size grows with `points`; `mark` distinguishes events.
 #[expect(clippy::cast_precision_loss, reason = "any number will do")]
 pub(crate) fn upserted(points: usize, mark: u64) -> Event {
     let points = (0..points)
@@ -50,7 +50,7 @@ pub(crate) fn upserted(points: usize, mark: u64) -> Event {
     Event::VectorsUpserted { collection: first_collection(), points }
 }
 
-/// One of each variant, with every field at work.
+/// One event of each variant, with every field set.
 pub(crate) fn one_of_each() -> Vec<Event> {
     let id = |text: &str| PointId::text(text).unwrap();
     vec![
@@ -160,7 +160,7 @@ pub(crate) fn commit(log: &mut TenantLog, events: impl IntoIterator<Item = Event
     commit.commit().unwrap()
 }
 
-/// `commits` commits of one to three records of growing size, the first of which makes a collection.
+/// Makes `commits` commits of one to three records of growing size, the first of which creates a collection.
 pub(crate) fn fill(log: &mut TenantLog, commits: u64) -> Vec<Record> {
     let mut records = commit(log, [created("words")]);
     for number in 1..commits {
