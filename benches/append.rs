@@ -19,11 +19,10 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vectorizer_log::storage::MemoryStorage;
-use vectorizer_log::{Draft, Error, LogId, Metric, Seq, TenantLog, UnverifiedLog, initialize};
-
 use support::workload::{Workload, collection_created};
 use support::{Outcome, in_turn, number, print_table};
+use vectorizer_log::storage::MemoryStorage;
+use vectorizer_log::{Draft, Error, LogId, Metric, Seq, TenantLog, UnverifiedLog, initialize};
 
 const DIMENSION: usize = 384;
 const ROUNDS: usize = 9;

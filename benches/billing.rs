@@ -17,6 +17,8 @@ use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use cluster::{Cluster, GENEROUS, together};
+use support::{Outcome, number};
 use tempfile::TempDir;
 use uuid::Uuid;
 use vectorizer::auth::Operation;
@@ -27,9 +29,6 @@ use vectorizer_log::{
     TenantFolder, TenantId, Timestamp, Vector, Via,
 };
 use vectorizer_replay::{Projection, Projector as _};
-
-use cluster::{Cluster, GENEROUS, together};
-use support::{Outcome, number};
 
 const CONNECTIONS: usize = 8;
 const WORDS: &str = r#"{"name":"w","dimension":2,"metric":"dot"}"#;

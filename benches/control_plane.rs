@@ -19,7 +19,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use client::{Client, Server};
+use cluster::{Cluster, GENEROUS, SERVICE_KEY, together};
 use futures_util::future::BoxFuture;
+use support::{Outcome, number};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use vectorizer::auth::{AccessCheck, Asked, FailedAuthentications, Operation};
@@ -29,10 +32,6 @@ use vectorizer::limits::{DefaultLimits, QuotaManager, QuotaSource, RequestLimits
 use vectorizer::metrics::Metrics;
 use vectorizer::node_store::{NodeStore, StoredQuota};
 use vectorizer_log::TenantId;
-
-use client::{Client, Server};
-use cluster::{Cluster, GENEROUS, SERVICE_KEY, together};
-use support::{Outcome, number};
 
 const TENANTS: usize = 100;
 const CONNECTIONS: usize = 8;

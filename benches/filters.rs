@@ -16,15 +16,14 @@ mod support;
 
 use std::time::Instant;
 
+use fold::apply;
 use serde_json::{Map, Value, json};
+use support::{Outcome, number, print_table};
 use vectorizer_index::{Collection, Filter};
 use vectorizer_log::{
     CollectionId, Event, IndexParameters, LogId, Metric, Payload, Point, PointId, Seq, Vector,
 };
 use vectorizer_replay::Projection;
-
-use fold::apply;
-use support::{Outcome, number, print_table};
 
 const COLLECTION: CollectionId = CollectionId::created_at(Seq::OLDEST);
 const POINTS_PER_RECORD: usize = 500;

@@ -23,14 +23,13 @@ use std::io::{BufRead as _, stdin};
 use std::path::Path;
 use std::time::Instant;
 
+use fold::apply;
+use npy::Matrix;
 use serde_json::{Value, json};
+use support::{Outcome, number};
 use vectorizer_index::{SearchMode, SearchRequest, Snapshot};
 use vectorizer_log::{CollectionId, Event, IndexParameters, LogId, Metric, Point, PointId, Seq, Vector};
 use vectorizer_replay::Projection;
-
-use fold::apply;
-use npy::Matrix;
-use support::{Outcome, number};
 
 const COLLECTION: CollectionId = CollectionId::created_at(Seq::OLDEST);
 const LIMIT: usize = 10;

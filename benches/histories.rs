@@ -22,16 +22,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use fold::apply;
+use npy::Matrix;
 use serde_json::json;
+use support::{Outcome, number, print_table};
 use vectorizer_index::{Collection, Filter, Hit, SearchMode, SearchRequest, Selection};
 use vectorizer_log::{
     CollectionId, Event, IndexParameters, LogId, Metric, Payload, Point, PointId, Seq, Vector,
 };
 use vectorizer_replay::Projection;
-
-use fold::apply;
-use npy::Matrix;
-use support::{Outcome, number, print_table};
 
 const COLLECTION: CollectionId = CollectionId::created_at(Seq::OLDEST);
 const LIMIT: usize = 10;

@@ -17,10 +17,9 @@ mod support;
 
 use std::time::Instant;
 
-use serde_json::{Value, json};
-
 use client::{Client, Server};
 use cluster::{Cluster, GENEROUS};
+use serde_json::{Value, json};
 use support::workload::Workload;
 use support::{Outcome, in_turn, print_table};
 

@@ -22,15 +22,14 @@ use std::fmt::Write as _;
 use std::time::Duration;
 use std::{fmt, fs};
 
+use client::{Client, Server};
+use cluster::{Cluster, GENEROUS, together};
 use serde_json::{Value, json};
+use support::workload::Workload;
+use support::{Outcome, number, print_table};
 use vectorizer::auth::{ApiKey, Environment};
 use vectorizer::hivehub::Permission;
 use vectorizer::hub::NewKey;
-
-use client::{Client, Server};
-use cluster::{Cluster, GENEROUS, together};
-use support::workload::Workload;
-use support::{Outcome, number, print_table};
 
 /// There is room for all. Logs are closed after so many seconds, and tenants that are asked for something stay awake.
 const FLAGS: [&str; 4] = ["--memory-budget", "16000000000", "--tenant-idle", "8"];

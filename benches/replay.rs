@@ -24,11 +24,10 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use vectorizer_log::{LogId, Metric, Record, Seq, TenantFolder, Verifier};
-use vectorizer_replay::{Projection, Projector};
-
 use support::workload::{Workload, collection_created};
 use support::{Outcome, in_turn, number, print_table};
+use vectorizer_log::{LogId, Metric, Record, Seq, TenantFolder, Verifier};
+use vectorizer_replay::{Projection, Projector};
 
 const VECTORS: usize = 200_000;
 const VECTORS_PER_RECORD: usize = 500;

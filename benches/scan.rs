@@ -15,13 +15,12 @@ mod support;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use vectorizer_index::{SearchMode, SearchRequest, Snapshot};
-use vectorizer_log::{LogId, Metric};
-use vectorizer_replay::Projection;
-
 use fold::apply;
 use support::workload::{COLLECTION, Workload, collection_created};
 use support::{Outcome, in_turn, number, print_table};
+use vectorizer_index::{SearchMode, SearchRequest, Snapshot};
+use vectorizer_log::{LogId, Metric};
+use vectorizer_replay::Projection;
 
 /// Vectors and their dimension: from 6 MB, which stay in a server's last cache, to 307 MB, which do not.
 const SIZES: [(usize, usize); 4] = [(4_000, 384), (60_000, 100), (340_000, 100), (100_000, 768)];

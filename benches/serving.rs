@@ -22,12 +22,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use tempfile::TempDir;
-
 use client::{Client, Server};
 use npy::Matrix;
+use serde_json::Value;
 use support::{Outcome, number};
+use tempfile::TempDir;
 
 const CONNECTIONS: usize = 8;
 const VECTORS_PER_BATCH: usize = 500;

@@ -70,7 +70,7 @@ fn bill(data: &Path, tenant: &TenantId) -> (Bill, Vec<Line>) {
                         window: (line.window.since, line.window.through),
                         chain: line.chain.as_ref().map(ChainHash::to_string).unwrap(),
                     }),
-                    BillEntry::Parked(_) => {}
+                    BillEntry::Rejected(_) => {}
                     other @ (BillEntry::Correction(_) | BillEntry::Discrepancy(_)) => panic!("{other:?}"),
                 }
             }

@@ -22,13 +22,12 @@ mod waking;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use vectorizer::auth::ApiKey;
-use vectorizer_log::vector_le_bytes;
-
 use client::{Client, Server};
 use cluster::Cluster;
 use support::Outcome;
 use support::workload::Workload;
+use vectorizer::auth::ApiKey;
+use vectorizer_log::vector_le_bytes;
 
 /// How long, and how much of it, is measured.
 #[derive(Clone, Copy)]

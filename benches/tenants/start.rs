@@ -138,7 +138,7 @@ fn whole(folder: &TenantFolder) -> Outcome<(LogId, Head, u64)> {
     let (head, bytes) = (log.head(), log.bytes());
     let records = log.reader().read(Seq::OLDEST, usize::MAX, usize::MAX)?;
     log.close()?;
-    folder.leave_closed(log_id, [Head::genesis(log_id), head], bytes, &records)?;
+    folder.write_closed(log_id, [Head::genesis(log_id), head], bytes, &records)?;
     Ok((log_id, head, bytes))
 }
 
@@ -162,7 +162,7 @@ fn closed(data: &Path, memory: &Path, tenant: &TenantId) -> Outcome<(LogId, Head
     fs::write(folder.join("head"), storage.read_head()?)?;
     let made = TenantFolder::new(memory, tenant);
     fs::create_dir(made.path())?;
-    made.leave_closed(log_id, [Head::genesis(log_id), head], bytes, &records)?;
+    made.write_closed(log_id, [Head::genesis(log_id), head], bytes, &records)?;
     fs::copy(made.path().join("closed"), folder.join("closed"))?;
     fs::remove_dir_all(made.path())?;
     Ok((log_id, head, bytes))

@@ -1,4 +1,4 @@
-//! What the events of the bill are made of.
+//! Parts of the billing events.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -6,41 +6,41 @@ use uuid::Uuid;
 use crate::meter::Meter;
 use crate::position::Seq;
 
-/// How often one operation was asked for.
+/// How many times an operation was called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedOperation {
     /// The operation's name.
     pub operation: String,
-    /// The requests that count.
+    /// How many requests are billed.
     pub requests: u64,
-    /// The searches within them: a request may hold many.
+    /// How many searches they contain: one request may contain many.
     pub searches: u64,
 }
 
-/// A place in a node's journal of requests: everything in it up to and including this entry.
+/// A position in a node's request journal: all entries up to and including `entry`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalPosition {
-    /// The journal, which has this id for all its life.
+    /// The journal's id, which never changes.
     pub journal: Uuid,
-    /// The entry. Entries of one journal rise.
+    /// The entry. Numbers ascend within a journal.
     pub entry: u64,
 }
 
 impl JournalPosition {
-    /// Whether what lies at this place was folded in already where `folded` was the place before: then a
-    /// crash came between folding it in and noting that down.
+    /// Whether the entries up to this position were already recorded when `folded` was the last position: then a crash has
+    /// occurred between recording them and advancing the journal.
     pub fn is_folded_by(&self, folded: &Self) -> bool {
         self.journal == folded.journal && self.entry <= folded.entry
     }
 }
 
-/// A line that `HiveHub` has rejected for good.
+/// A billing line that `HiveHub` has rejected permanently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ParkedLine {
-    /// The close or correction it is a line of.
+pub struct RejectedLine {
+    /// The record of the close or correction.
     pub seq: Seq,
-    /// Its meter.
+    /// The meter of the line.
     pub meter: Meter,
-    /// Why it was rejected, of at most [`Event::REASON_BYTES_MAX`](crate::Event::REASON_BYTES_MAX).
+    /// The reason, at most [`Event::REASON_BYTES_MAX`](crate::Event::REASON_BYTES_MAX) bytes.
     pub reason: String,
 }

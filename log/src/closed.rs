@@ -7,13 +7,13 @@
 //! opened, and moved back if the log does not open. If the file exists and matches the head's file, the log has not
 //! changed since, also after a loss of power that took the head back.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use crate::durable;
 use crate::position::{ChainHash, Head, LogId, Seq};
 use crate::record::Record;
-use crate::storage::sync_folder;
 use crate::tenant_log::StoredRecord;
 use crate::verifier::Verifier;
 
@@ -69,27 +69,16 @@ pub(crate) fn write(
     }
     let hash = blake3::hash(&file);
     file.extend_from_slice(hash.as_bytes());
-    put_back(folder, &ClosedFile(file))
+    restore(folder, &ClosedFile(file))
 }
 
-pub(crate) fn put_back(folder: &Path, file: &ClosedFile) -> io::Result<()> {
-    // Which takes no room, and so succeeds on the full disk that may be why the log could not be opened.
-    match fs::rename(folder.join(ASIDE), folder.join(FILE)) {
+pub(crate) fn restore(folder: &Path, file: &ClosedFile) -> io::Result<()> {
+    // Renaming takes no space, so it succeeds on a full disk, which may be why the log could not be opened.
+    match durable::rename(&folder.join(ASIDE), &folder.join(FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        renamed => return renamed.and_then(|()| sync_folder(folder)),
+        renamed => return renamed,
     }
-    let fresh = folder.join(FRESH);
-    let write = || {
-        let mut unfinished = File::create(&fresh)?;
-        unfinished.write_all(&file.0)?;
-        unfinished.sync_all()
-    };
-    write().inspect_err(|_| {
-        // Half a file takes up room, perhaps on the full disk that is the cause.
-        let _ = fs::remove_file(&fresh);
-    })?;
-    fs::rename(&fresh, folder.join(FILE))?;
-    sync_folder(folder)
+    durable::replace(&folder.join(FILE), &folder.join(FRESH), |unfinished| unfinished.write_all(&file.0))
 }
 
 /// The file as it is, if there is one.
@@ -105,19 +94,16 @@ pub(crate) fn file(folder: &Path) -> io::Result<Option<ClosedFile>> {
 
 /// Takes the file away, durably, and keeps it aside until it is known whether the log opens.
 pub(crate) fn set_aside(folder: &Path) -> io::Result<()> {
-    match fs::rename(folder.join(FILE), folder.join(ASIDE)) {
-        // One that is aside already is of an opening in an earlier life, and perhaps of before a write.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => forget(folder),
-        renamed => renamed.and_then(|()| sync_folder(folder)),
+    match durable::rename(&folder.join(FILE), &folder.join(ASIDE)) {
+        // A file that is already aside is of an opening in another process, and perhaps older than a write.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => discard(folder),
+        renamed => renamed,
     }
 }
 
-/// Removes the file that is kept aside.
-pub(crate) fn forget(folder: &Path) -> io::Result<()> {
-    match fs::remove_file(folder.join(ASIDE)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.and_then(|()| sync_folder(folder)),
-    }
+/// Removes the file that was set aside.
+pub(crate) fn discard(folder: &Path) -> io::Result<()> {
+    durable::remove_file(&folder.join(ASIDE))
 }
 
 impl ClosedFile {

@@ -1,17 +1,30 @@
-//! What can be wrong with a stored log.
+//! Damage of a stored log.
 
 use std::fmt;
 
-use crate::position::{ChainHash, LogId, Seq};
+use crate::position::{ChainHash, Head, LogId, Seq};
 
-/// A record at or below the acknowledged head that is missing or wrong. It is never skipped and
-/// never repaired in silence.
+/// A record at or below the acknowledged head that is missing or wrong. Damage is never skipped and never repaired
+/// silently.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Damage {
-    /// The first record concerned.
+    /// The first affected record.
     pub seq: Seq,
     /// What is wrong with it.
     pub kind: DamageKind,
+}
+
+impl Damage {
+    /// No record exists at `seq` or after it.
+    pub(crate) fn missing(seq: Seq) -> Self {
+        Self { seq, kind: DamageKind::Missing { found: None } }
+    }
+
+    /// The record at `found` is not the one that was acknowledged there.
+    pub(crate) fn other_history(found: Head, acknowledged: Head) -> Self {
+        let kind = DamageKind::OtherHistory { found: found.chain, acknowledged: acknowledged.chain };
+        Self { seq: found.seq, kind }
+    }
 }
 
 impl std::error::Error for Damage {}
@@ -22,109 +35,109 @@ impl fmt::Display for Damage {
     }
 }
 
-/// The ways a record can be wrong.
+/// The kinds of damage.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DamageKind {
-    /// No part of the record is there.
+    /// No part of the record exists.
     #[error("the record is missing (the next one found is {found})", found = found.map_or_else(|| "none".to_owned(), |seq| seq.to_string()))]
     Missing {
-        /// The next record that is there.
+        /// The next record that exists.
         found: Option<Seq>,
     },
-    /// A part of the record is missing or in another's place.
+    /// A part of the record is missing, or another one is in its place.
     #[error("part {expected} of the record is missing (found part {found})")]
     Part {
-        /// The part that should have come.
+        /// The expected part.
         expected: u32,
-        /// The part that came.
+        /// The part that was found.
         found: u32,
     },
-    /// The record breaks off before its last part.
+    /// The record ends before its last part.
     #[error("the record breaks off before part {expected}")]
     Unfinished {
-        /// The part that should have come.
+        /// The next part.
         expected: u32,
     },
-    /// The record is whole, but the commit it belongs to is not.
+    /// The record is whole, but its commit is not.
     #[error("the commit it belongs to is unfinished")]
     CommitUnfinished,
-    /// A key that no part of this record has.
+    /// A key that is not that of a part of this record.
     #[error("a key of {bytes} bytes stands where a part should")]
     Key {
-        /// Its length.
+        /// The length of the key in bytes.
         bytes: usize,
     },
-    /// A part's mark is none of the known ones.
+    /// The mark of a part is unknown.
     #[error("part mark {found} is unknown")]
     Mark {
-        /// What stands there; `None` in an empty value.
+        /// The mark.
         found: u8,
     },
-    /// The envelope has another length than it states.
+    /// The envelope has another length than its header states.
     #[error("{stored} bytes are stored, {stated} are stated")]
     Length {
-        /// What is there.
+        /// The stored length in bytes.
         stored: usize,
-        /// What should be.
+        /// The stated length in bytes.
         stated: usize,
     },
-    /// A format this version does not know.
+    /// The format version is unknown.
     #[error("format version {found} is unknown")]
     Version {
-        /// What stands there.
+        /// The version.
         found: u8,
     },
-    /// A codec this version does not know.
+    /// The codec is unknown.
     #[error("codec {found} is unknown")]
     Codec {
-        /// What stands there.
+        /// The codec.
         found: u8,
     },
     /// The bytes are not those that were written.
     #[error("the checksum does not match")]
     Checksum,
-    /// The body is no record.
+    /// The body is not a record.
     #[error("the record cannot be decoded: {source}")]
     Undecodable {
-        /// What postcard says.
+        /// The error of the decoder.
         source: postcard::Error,
     },
-    /// The body is a record and something more.
+    /// The body has more bytes than its record.
     #[error("{bytes} bytes follow the record")]
     TrailingBytes {
-        /// How many.
+        /// How many bytes follow.
         bytes: usize,
     },
-    /// A record of another log.
+    /// The record belongs to another log.
     #[error("the record belongs to log {found}")]
     ForeignLog {
         /// The log it was written to.
         found: LogId,
     },
-    /// A record of this log in another's place.
+    /// The record belongs to another place in this log.
     #[error("the record is number {found}")]
     Displaced {
-        /// The place it was written to.
+        /// The number it was written with.
         found: Seq,
     },
-    /// The record does not continue the one in front of it.
+    /// The record does not continue the previous one.
     #[error("the chain hash does not continue the record in front")]
     Chain,
-    /// The history is whole, but is not the one that was acknowledged.
+    /// The history is consistent, but is not the acknowledged one.
     #[error("the history ends in {found}, acknowledged was {acknowledged}")]
     OtherHistory {
-        /// What the records say.
+        /// The chain hash of the records.
         found: ChainHash,
-        /// What the head says.
+        /// The chain hash of the head file.
         acknowledged: ChainHash,
     },
-    /// The storage below could not be read at all.
+    /// The storage cannot be opened.
     #[error("the storage cannot be opened: {reason}")]
     Storage {
-        /// What it says.
+        /// The error of the storage.
         reason: String,
     },
-    /// Neither of the head's two slots can be read.
+    /// Neither slot of the head file is valid.
     #[error("neither slot of the head file can be read")]
     Head,
 }

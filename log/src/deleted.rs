@@ -1,42 +1,40 @@
-//! Deleted tenants: out of the way at once, erased later, and to be had back until then.
+//! Deleted tenants. Their folders move away at once and are erased later; until then they can be restored.
 //!
 //! ```text
-//! data/_deleted/{log_id}.json          tombstone: whose log it was, and since when it is deleted
+//! data/_deleted/{log_id}.json          tombstone: the tenant, and the time of deletion
 //! data/_deleted/{log_id}/              the tenant's folder, until it is erased
-//! data/_deleted/erased/{log_id}.json   tombstone of what is erased
+//! data/_deleted/erased/{log_id}.json   tombstone of an erased folder
 //! ```
 //!
-//! A tombstone is durable before the folder moves, in either direction: whatever moment the power fails at,
-//! [`DeletedTenants::open`] ends what was begun. It stays when the folder is erased, so that a copy of the
-//! log that turns up again is known for what it is.
+//! A tombstone is durable before the folder moves, in either direction. After a loss of power,
+//! [`DeletedTenants::open`] completes interrupted moves. The tombstone stays when the folder is erased, so that a copy of
+//! the log that reappears is recognized.
 //!
-//! Manifests and tombstones are small files that can be copied over each other. So a folder is filed under its log's
-//! id only if the log's records prove that id, and otherwise under an id of the tombstone's own; a tombstone counts
-//! only under its own name and for its own tenant; and a folder is erased only if it is the tombstone's.
+//! Manifests and tombstones are small files that may be copied over each other. So a folder is stored under its log's id
+//! only if the log's records prove that id, and otherwise under a new id; a tombstone is valid only under its own name
+//! and for its own tenant; and a folder is erased only if it matches its tombstone.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::durable::{self, create_private_folder, remove_tree, sync_folder};
 use crate::error::Error;
-use crate::folder::{TenantFolder, exists, sweep};
+use crate::folder::{TenantFolder, exists, remove_leftovers};
 use crate::manifest::Manifest;
 use crate::position::{LogId, Timestamp};
-use crate::storage::sync_folder;
 use crate::tenant_id::TenantId;
 
-/// Beside the tenants. No tenant can have this name.
+/// The folder of deleted tenants. No tenant can have this name.
 const DELETED: &str = "_deleted";
 const ERASED: &str = "erased";
-/// How the name of a tombstone begins that is being written.
-const TEMPORARY: &str = ".tmp";
+/// The prefix of unfinished tombstones.
+const UNFINISHED: &str = ".tmp";
 
-/// The deleted tenants of a data folder. One for each folder; the clones share it, and move one folder at a
-/// time.
+/// The deleted tenants of a data folder. There is one for each data folder; clones share it, and move one folder at a time.
 #[derive(Clone, Debug)]
 pub struct DeletedTenants {
     data: PathBuf,
@@ -44,80 +42,77 @@ pub struct DeletedTenants {
     moving: Arc<Mutex<()>>,
 }
 
-/// Whose log was deleted, and when.
+/// The deletion of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tombstone {
     /// The tenant.
     pub tenant: TenantId,
-    /// Its log. Of a folder whose records do not prove the manifest, an id of the tombstone's own.
+    /// Its log, or a new id if the records do not prove that of the manifest.
     pub log_id: LogId,
-    /// When.
+    /// When it was deleted.
     pub deleted_at: Timestamp,
-    way: Way,
-    /// Whether the id is the tombstone's own, and not that of the folder's log.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    own_id: bool,
+    #[serde(rename = "way")]
+    state: TombstoneState,
+    /// Whether the id is new, and not that of the log.
+    #[serde(default, rename = "own_id", skip_serializing_if = "std::ops::Not::not")]
+    has_new_id: bool,
 }
 
-/// Where the folder is to be.
+/// Where the folder belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Way {
+enum TombstoneState {
     Deleted,
     Restored,
 }
 
 impl DeletedTenants {
-    /// Those of `data`. Ends what a crash has interrupted. Tombstones that cannot be read are left as they
-    /// are, and so are the folders they stand for: [`all`](Self::all) tells of them.
+    /// Opens the folder of deleted tenants in `data`, and completes interrupted moves. Unreadable tombstones and their folders
+    /// stay; [`all`](Self::all) reports them.
     pub fn open(data: &Path) -> Result<Self, Error> {
         let opened = Self { data: data.to_owned(), deleted: data.join(DELETED), moving: Arc::default() };
         let erased = opened.deleted.join(ERASED);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&erased)
+        create_private_folder(&erased)
             .and_then(|()| sync_folder(&opened.deleted))
             .and_then(|()| sync_folder(data))
             .map_err(failed("create", &erased))?;
-        // What a killed write of a tombstone has left.
-        sweep(&opened.deleted, |name| name.starts_with(TEMPORARY))
+        // Unfinished tombstones of a killed process.
+        remove_leftovers(&opened.deleted, |name| name.starts_with(UNFINISHED))
             .map_err(failed("sweep", &opened.deleted))?;
         for tombstone in opened.tombstones()?.into_iter().flatten() {
             match opened.end(&tombstone) {
-                // As on a disk without room. The tombstone stands, so that the log is not served, and the next start
-                // goes on.
-                Err(error) if error.is_want() => {}
+                // On a full disk, for example. The tombstone keeps the log from being served, and the next start completes the
+                // move.
+                Err(error) if error.is_unavailable() => {}
                 ended => ended?,
             }
         }
         Ok(opened)
     }
 
-    /// Moves a tenant's folder out of the way. Nobody may have its log open for writing.
+    /// Moves a tenant's folder away. The log must not be open for writing.
     pub fn delete(&self, tenant: &TenantId, at: Timestamp) -> Result<Tombstone, Error> {
         let _one_at_a_time = self.lock();
         let folder = TenantFolder::new(&self.data, tenant);
         if !folder.try_exists()? {
             return Err(Error::NotFound(folder.path().to_owned()));
         }
-        // A folder that is damaged is deleted like any other, but never under the id of a log that may be another
-        // tenant's.
+        // A damaged folder is deleted like any other, but never under the id of a log that may be another tenant's.
         let proven = folder.proven_log_id().ok().filter(|log_id| self.is_free(*log_id, &folder));
         let tombstone = Tombstone {
             tenant: tenant.clone(),
             log_id: proven.unwrap_or_else(|| LogId::new(uuid::Uuid::new_v4())),
             deleted_at: at,
-            way: Way::Deleted,
-            own_id: proven.is_none(),
+            state: TombstoneState::Deleted,
+            has_new_id: proven.is_none(),
         };
         let log_id = tombstone.log_id;
         self.write(&tombstone)?;
-        self.move_folder(folder.path(), &self.folder(log_id))?;
+        Self::move_folder(folder.path(), &self.folder(log_id))?;
         Ok(tombstone)
     }
 
-    /// Those that are not erased yet, the oldest first, and why the others cannot be read.
+    /// All tombstones of folders that are not erased, oldest first, and the errors of those that cannot be read.
     pub fn all(&self) -> Result<(Vec<Tombstone>, Vec<Error>), Error> {
         let (mut there, mut unreadable) = (Vec::new(), Vec::new());
         for tombstone in self.tombstones()? {
@@ -130,13 +125,13 @@ impl DeletedTenants {
         Ok((there, unreadable))
     }
 
-    /// Whether a log of this id was deleted, and not restored.
+    /// Whether a log with this id was deleted and not restored.
     pub fn has(&self, log_id: LogId) -> Result<bool, Error> {
         Ok(exists(&self.tombstone(log_id))? || exists(&self.erased(log_id))?)
     }
 
-    /// Whether the log in this folder was deleted, and not restored. The tombstone of another tenant says nothing of a
-    /// folder that is this tenant's by its manifest, and neither does one that was copied under another name.
+    /// Whether the log in this folder was deleted and not restored. A tombstone of another tenant does not apply to a folder
+    /// whose manifest names this tenant; neither does one that was copied under another name.
     pub fn has_deleted(&self, folder: &TenantFolder) -> Result<bool, Error> {
         let (log_id, tenant) = folder.identity()?;
         for path in [self.tombstone(log_id), self.erased(log_id)] {
@@ -146,8 +141,8 @@ impl DeletedTenants {
             let is_another = match (read(&path), &tenant) {
                 (Ok(found), _) if found.log_id != log_id => true,
                 (Ok(found), Some(tenant)) => found.tenant != *tenant,
-                (Err(error), _) if error.is_want() => return Err(error),
-                // One that cannot be read may be this tenant's.
+                (Err(error), _) if error.is_unavailable() => return Err(error),
+                // An unreadable tombstone may be this tenant's.
                 (Ok(_), None) | (Err(_), _) => false,
             };
             if !is_another {
@@ -157,11 +152,11 @@ impl DeletedTenants {
         Ok(false)
     }
 
-    /// Puts the folder back where it was.
+    /// Moves the folder back.
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] if the tenant has a log again, [`Error::NotFound`] if it is being erased.
+    /// [`Error::AlreadyExists`] if the tenant has a log again, [`Error::NotFound`] if its folder is being erased.
     pub fn restore(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let _one_at_a_time = self.lock();
         let folder = self.folder(tombstone.log_id);
@@ -173,17 +168,17 @@ impl DeletedTenants {
         if place.try_exists()? {
             return Err(Error::AlreadyExists(place.path().to_owned()));
         }
-        self.write(&Tombstone { way: Way::Restored, ..tombstone.clone() })?;
-        if let Err(error) = self.move_folder(&folder, place.path()) {
-            // Or the next start would do what nobody expects any more.
-            self.write(&Tombstone { way: Way::Deleted, ..tombstone.clone() })?;
+        self.write(&Tombstone { state: TombstoneState::Restored, ..tombstone.clone() })?;
+        if let Err(error) = Self::move_folder(&folder, place.path()) {
+            // Otherwise the next start would restore the tenant.
+            self.write(&Tombstone { state: TombstoneState::Deleted, ..tombstone.clone() })?;
             return Err(error);
         }
         self.remove(tombstone.log_id)
     }
 
-    /// Erases the folder for good, unless it was restored or deleted once more since `tombstone` was read.
-    /// What an interrupted erasure has left is erased too.
+    /// Erases the folder, unless it was restored or deleted again since `tombstone` was read. Also completes an interrupted
+    /// erasure.
     pub fn erase(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let _one_at_a_time = self.lock();
         let is_as_it_was = |found: Result<Tombstone, Error>| found.is_ok_and(|found| found == *tombstone);
@@ -193,58 +188,56 @@ impl DeletedTenants {
         self.check(tombstone)?;
         let folder = self.folder(tombstone.log_id);
         let erasing = folder.with_extension("erasing");
-        // Under another name first: half a folder must not be restored.
+        // Rename first: an incomplete folder must not be restored.
         absent_or(fs::rename(&folder, &erasing))
             .and_then(|()| sync_folder(&self.deleted))
-            .and_then(|()| absent_or(fs::remove_dir_all(&erasing)))
+            .and_then(|()| remove_tree(&erasing))
             .map_err(failed("erase", &folder))?;
         let erased = self.erased(tombstone.log_id);
-        fs::rename(self.tombstone(tombstone.log_id), &erased)
-            .and_then(|()| sync_folder(&self.deleted.join(ERASED)))
-            .and_then(|()| sync_folder(&self.deleted))
+        durable::rename(&self.tombstone(tombstone.log_id), &erased)
             .map_err(failed("move the tombstone to", &erased))
     }
 
-    /// Brings the folder where the tombstone says it is to be.
+    /// Moves the folder to where the tombstone says that it belongs.
     fn end(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let log_id = tombstone.log_id;
         let place = TenantFolder::new(&self.data, &tombstone.tenant);
         let deleted = self.folder(log_id);
         let is_away = exists(&deleted)?;
-        match tombstone.way {
-            Way::Deleted if !is_away && place.log_id().is_ok_and(|found| found == log_id) => {
+        match tombstone.state {
+            TombstoneState::Deleted if !is_away && place.log_id().is_ok_and(|found| found == log_id) => {
                 match place.proven_log_id() {
-                    Ok(_) => self.move_folder(place.path(), &deleted),
-                    Err(error) if error.is_want() => Err(error),
-                    // The manifest says so, and the records do not: it is another log that lies there.
+                    Ok(_) => Self::move_folder(place.path(), &deleted),
+                    Err(error) if error.is_unavailable() => Err(error),
+                    // The records do not prove the manifest: another log is there.
                     Err(_) => Ok(()),
                 }
             }
-            Way::Deleted => Ok(()),
-            // The tenant has come again before it could be put back.
-            Way::Restored if is_away && place.try_exists()? => {
-                self.write(&Tombstone { way: Way::Deleted, ..tombstone.clone() })
+            TombstoneState::Deleted => Ok(()),
+            // The tenant was created again before its folder could be moved back.
+            TombstoneState::Restored if is_away && place.try_exists()? => {
+                self.write(&Tombstone { state: TombstoneState::Deleted, ..tombstone.clone() })
             }
-            Way::Restored if is_away => {
+            TombstoneState::Restored if is_away => {
                 if self.check(tombstone).is_err() {
                     return Ok(());
                 }
-                self.move_folder(&deleted, place.path())?;
+                Self::move_folder(&deleted, place.path())?;
                 self.remove(log_id)
             }
-            Way::Restored => self.remove(log_id),
+            TombstoneState::Restored => self.remove(log_id),
         }
     }
 
-    /// That the folder which is filed under the tombstone's id is that of its tenant, as far as it has a manifest.
+    /// Checks that the folder stored under the tombstone's id is that of its tenant, as far as it has a manifest.
     fn check(&self, tombstone: &Tombstone) -> Result<(), Error> {
-        if tombstone.own_id {
+        if tombstone.has_new_id {
             return Ok(());
         }
         let folder = self.folder(tombstone.log_id);
         let found = match Manifest::read(folder.join("manifest.json")) {
             Ok(found) => found,
-            Err(error) if error.is_want() => return Err(error),
+            Err(error) if error.is_unavailable() => return Err(error),
             // A damaged folder is erased like any other.
             Err(_) => return Ok(()),
         };
@@ -259,13 +252,13 @@ impl DeletedTenants {
         Err(Error::Tombstone { path: self.tombstone(tombstone.log_id), reason })
     }
 
-    /// Whether a folder may be filed under this id: nothing else is, and no other tenant has a log of this id.
+    /// Whether a folder may be stored under this id: nothing is stored there, and no other tenant has a log with this id.
     fn is_free(&self, log_id: LogId, folder: &TenantFolder) -> bool {
         let is_filed = |path: PathBuf| exists(&path).unwrap_or(true);
         if is_filed(self.tombstone(log_id)) || is_filed(self.folder(log_id)) {
             return false;
         }
-        // Of a manifest that names its tenant there is no second one under another name.
+        // A manifest that names its tenant is not valid under another name.
         if folder.identity().is_ok_and(|(_, tenant)| tenant.is_some()) {
             return true;
         }
@@ -276,30 +269,22 @@ impl DeletedTenants {
 
     fn remove(&self, log_id: LogId) -> Result<(), Error> {
         let path = self.tombstone(log_id);
-        fs::remove_file(&path).and_then(|()| sync_folder(&self.deleted)).map_err(failed("remove", &path))
+        durable::remove_file(&path).map_err(failed("remove", &path))
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {
         self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn move_folder(&self, from: &Path, to: &Path) -> Result<(), Error> {
-        fs::rename(from, to)
-            .and_then(|()| sync_folder(&self.deleted))
-            .and_then(|()| sync_folder(&self.data))
-            .map_err(failed("move", from))
+    fn move_folder(from: &Path, to: &Path) -> Result<(), Error> {
+        durable::rename(from, to).map_err(failed("move", from))
     }
 
     fn write(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let path = self.tombstone(tombstone.log_id);
-        let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(&self.deleted)?;
-            file.write_all(&serde_json::to_vec_pretty(tombstone)?)?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            sync_folder(&self.deleted)
-        };
-        write().map_err(failed("write", &path))
+        let unfinished = self.deleted.join(format!("{UNFINISHED}{}", tombstone.log_id));
+        durable::replace(&path, &unfinished, |file| file.write_all(&serde_json::to_vec_pretty(tombstone)?))
+            .map_err(failed("write", &path))
     }
 
     fn tombstones(&self) -> Result<Vec<Result<Tombstone, Error>>, Error> {
@@ -368,6 +353,27 @@ mod tests {
     }
 
     #[test]
+    fn a_tombstone_is_written_with_the_names_that_earlier_versions_read() {
+        let log_id = LogId::new(uuid::Uuid::nil());
+        let tombstone = Tombstone {
+            tenant: acme(),
+            log_id,
+            deleted_at: AT,
+            state: TombstoneState::Restored,
+            has_new_id: true,
+        };
+        let written = serde_json::json!({
+            "tenant": "acme",
+            "log_id": "00000000-0000-0000-0000-000000000000",
+            "deleted_at": 1_000_000,
+            "way": "restored",
+            "own_id": true,
+        });
+        assert_eq!(serde_json::to_value(&tombstone).unwrap(), written);
+        assert_eq!(serde_json::from_value::<Tombstone>(written).unwrap(), tombstone);
+    }
+
+    #[test]
     fn a_deleted_tenant_is_gone_and_comes_back_as_it_was() {
         let (data, folder, log_id) = stage();
         let deleted = DeletedTenants::open(data.path()).unwrap();
@@ -409,15 +415,20 @@ mod tests {
     fn whatever_a_crash_interrupts_is_ended_when_the_node_starts() {
         let (data, folder, log_id) = stage();
         let deleted = DeletedTenants::open(data.path()).unwrap();
-        let tombstone =
-            Tombstone { tenant: acme(), log_id, deleted_at: AT, way: Way::Deleted, own_id: false };
+        let tombstone = Tombstone {
+            tenant: acme(),
+            log_id,
+            deleted_at: AT,
+            state: TombstoneState::Deleted,
+            has_new_id: false,
+        };
         // A deletion, after its tombstone.
         deleted.write(&tombstone).unwrap();
         let deleted = DeletedTenants::open(data.path()).unwrap();
         assert!(!folder.exists() && deleted.folder(log_id).exists());
-        // A restoration, after its tombstone and after the move.
+        // A restoration, interrupted after its tombstone and after the move.
         for moved in [false, true] {
-            deleted.write(&Tombstone { way: Way::Restored, ..tombstone.clone() }).unwrap();
+            deleted.write(&Tombstone { state: TombstoneState::Restored, ..tombstone.clone() }).unwrap();
             if moved {
                 fs::rename(deleted.folder(log_id), folder.path()).unwrap();
             }
@@ -425,7 +436,7 @@ mod tests {
             assert!(folder.exists() && !deleted.has(log_id).unwrap());
             deleted.delete(&acme(), AT).unwrap();
         }
-        // An erasure, half way.
+        // An erasure, interrupted after the rename.
         let erasing = deleted.folder(log_id).with_extension("erasing");
         fs::rename(deleted.folder(log_id), &erasing).unwrap();
         assert!(matches!(deleted.restore(&tombstone), Err(Error::NotFound(_))));

@@ -1,7 +1,6 @@
-//! The envelope around a record: the bytes that are stored, checked and chained.
+//! The envelope of a record: the stored bytes with their checksum and chain hash.
 //!
-//! The layout is stated once, in [the crate's documentation](crate#the-format-on-disk); the
-//! constants here are derived from each other and from nothing else.
+//! The layout is stated in [the crate's documentation](crate#the-format-on-disk).
 
 use crate::damage::DamageKind;
 use crate::position::ChainHash;
@@ -15,18 +14,18 @@ const CHECKSUM_AT: usize = LENGTH_AT + 4;
 const CHAIN_AT: usize = CHECKSUM_AT + 4;
 const BODY_AT: usize = CHAIN_AT + 32;
 
-/// The largest body. A record is one request, and requests have a smaller limit of their own; this
-/// one keeps a damaged length from asking for all memory.
+/// The largest body. Requests, and so records, have a smaller limit; this one keeps a damaged length from allocating
+/// all memory.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 30;
 
-/// The only format version there is.
+/// The only format version.
 const VERSION: u8 = 1;
 
-/// How a body is encoded.
+/// The encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Codec {
-    /// postcard, readable by whoever has the file.
+    /// Plain postcard.
     Plain = 0,
 }
 
@@ -41,8 +40,7 @@ impl TryFrom<u8> for Codec {
     }
 }
 
-/// Writes `record` into an envelope that continues `previous`. `None` if it is too large to be read
-/// back.
+/// Encodes `record` into an envelope that continues `previous`. `None` if the body is too large to be read back.
 pub(crate) fn seal(record: &Record, previous: &ChainHash) -> Option<(Vec<u8>, ChainHash)> {
     let mut stored = vec![0; BODY_AT];
     stored[VERSION_AT] = VERSION;
@@ -62,13 +60,13 @@ pub(crate) fn seal(record: &Record, previous: &ChainHash) -> Option<(Vec<u8>, Ch
     Some((stored, chain))
 }
 
-/// An envelope whose checksum has been verified; its place in the chain has not.
+/// An envelope with a valid checksum. Its place in the chain is not yet verified.
 pub(crate) struct Envelope<'a> {
     stored: &'a [u8],
 }
 
 impl<'a> Envelope<'a> {
-    /// Checks everything about `stored` that can be checked without its neighbours.
+    /// Checks everything about `stored` that does not depend on other records.
     pub(crate) fn verify(stored: &'a [u8]) -> Result<Self, DamageKind> {
         if stored.len() < BODY_AT {
             return Err(DamageKind::Length { stored: stored.len(), stated: BODY_AT });
@@ -87,19 +85,19 @@ impl<'a> Envelope<'a> {
         Ok(Self { stored })
     }
 
-    /// The chain hash the envelope claims.
+    /// The chain hash in the envelope.
     pub(crate) fn chain(&self) -> ChainHash {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(&self.stored[CHAIN_AT..BODY_AT]);
         ChainHash::from_bytes(bytes)
     }
 
-    /// Whether the envelope continues the history `previous`.
+    /// Whether the chain hash continues `previous`.
     pub(crate) fn continues(&self, previous: &ChainHash) -> bool {
         self.chain() == chain(self.stored, previous)
     }
 
-    /// The record inside.
+    /// Decodes the record.
     pub(crate) fn record(&self) -> Result<Record, DamageKind> {
         match postcard::take_from_bytes(&self.stored[BODY_AT..]) {
             Ok((record, [])) => Ok(record),
@@ -109,7 +107,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// CRC-32 of all but the checksum and the chain.
+/// The CRC-32 of everything but the checksum and the chain hash.
 fn checksum(stored: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&stored[..CHECKSUM_AT]);

@@ -1,14 +1,14 @@
-//! What can happen to a tenant: facts, in the past tense.
+//! Events: facts about a tenant's data, in the past tense.
 //!
-//! These types are the format on disk. postcard writes them by position, so variants and fields are
-//! only ever added at the end; `tests/golden.rs` keeps the bytes of every variant.
+//! These types define the format on disk. postcard encodes variants and fields by position, so they are only added at
+//! the end; `tests/golden.rs` has the bytes of every variant.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::billing::{JournalPosition, ObservedOperation, ParkedLine};
+use crate::billing::{JournalPosition, ObservedOperation, RejectedLine};
 use crate::document::Document;
 use crate::language::Language;
 use crate::meter::{Meter, MeterTotal};
@@ -16,150 +16,149 @@ use crate::path::PayloadPath;
 use crate::point::{Payload, Point, PointId};
 use crate::position::{Seq, Timestamp};
 
-/// A fact about a tenant's data. Applying an appended event always succeeds: whoever appends has
-/// validated it against the state it will meet.
+/// A fact about a tenant's data. Applying an event from the log always succeeds: it was validated against the state before
+/// it was appended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// A collection exists from now on; this record's seq is its id.
+    /// A collection was created. The number of this record is its id.
     CollectionCreated {
-        /// Its name, unique among the tenant's collections that exist.
+        /// The name, unique among the tenant's existing collections.
         name: CollectionName,
-        /// Of all its vectors.
+        /// The dimension of all its vectors.
         dimension: Dimension,
-        /// How its vectors compare.
+        /// The metric of its vectors.
         metric: Metric,
-        /// What the tenant asked of its index.
+        /// The index parameters that the tenant has set.
         index: IndexParameters,
     },
-    /// A collection and everything in it is gone.
+    /// A collection and its points were deleted.
     CollectionDeleted {
-        /// Which.
+        /// The collection.
         collection: CollectionId,
     },
-    /// These points are now what their ids mean; ids are distinct within one event.
+    /// Points were written, replacing points with the same ids. Ids are distinct within the event.
     VectorsUpserted {
-        /// Where.
+        /// The collection.
         collection: CollectionId,
-        /// The points, each of the collection's dimension.
+        /// The points, whose vectors have the collection's dimension.
         points: Vec<Point>,
     },
-    /// These points, all of which existed, are gone. Empty when a delete with an idempotency key
-    /// found nothing: the fact that it was answered is kept all the same.
+    /// Points were deleted, all of which existed. Empty if a deletion with an idempotency key found none: the event records
+    /// that it was answered.
     VectorsDeleted {
-        /// Where.
+        /// The collection.
         collection: CollectionId,
         /// The ids, distinct.
         ids: Vec<PointId>,
     },
-    /// A point has this payload now.
+    /// The payload of a point was replaced.
     PayloadChanged {
-        /// Where.
+        /// The collection.
         collection: CollectionId,
         /// The point, which existed.
         id: PointId,
-        /// The whole payload after the change.
+        /// The whole new payload.
         payload: Payload,
     },
-    /// Requests were refused, all for the same reason. Many that are alike within a minute are one event,
-    /// so that whoever is refused cannot fill the log.
+    /// Requests were refused for one reason. Similar requests within a minute are one event, so that refused clients cannot
+    /// fill the log.
     AccessDenied {
-        /// The key's id, where the key is known.
+        /// The key's id, if the key is known.
         key_id: Option<String>,
-        /// The operation that was asked for; [`Event::OTHERS`] where there were too many different
-        /// requests to tell them apart, and then nothing is said of key and address either.
+        /// The operation, or [`Event::OTHERS`] for requests that were too many to distinguish; then the key and the address are
+        /// missing.
         what: String,
-        /// Why they were refused, as the code of the problem that was answered.
+        /// The reason, as the code of the problem in the answer.
         why: String,
         /// The client's address.
         from: Option<String>,
-        /// How many there were.
+        /// How many requests there were.
         count: u64,
-        /// When the first came.
+        /// When the first one was made.
         since: Timestamp,
-        /// When the last came.
+        /// When the last one was made.
         through: Timestamp,
     },
-    /// Requests were made, which the bill counts beside what they changed.
+    /// Requests were made that are billed.
     UsageObserved {
-        /// How many of which operation: each once, ordered by name.
+        /// How many requests of each operation, ordered by name.
         operations: Vec<ObservedOperation>,
-        /// When the first came.
+        /// When the first one was made.
         since: Timestamp,
-        /// When the last came.
+        /// When the last one was made.
         through: Timestamp,
-        /// How far the node's journal of requests has been folded into this log with this record, so that
-        /// nobody folds it in twice.
+        /// The position in the node's request journal up to which this record includes all requests, so that they are not
+        /// recorded twice.
         journal: JournalPosition,
     },
-    /// A window of the bill ended: the records behind the last close, or from the first record on, through
-    /// this record. It never changes again.
+    /// A billing window ended. It contains the records after the previous close, or from the first record on, up to this
+    /// one, and never changes again.
     ///
-    /// The close before it is at `first_seq - 1`, so whoever has one close finds all before it.
+    /// The previous close is at `first_seq - 1`, so each close leads to all earlier ones.
     BillingClosed {
-        /// The version of the rules it was measured by.
+        /// The version of metering.
         metering: u16,
-        /// When the window began: where the one before it ended.
+        /// When the window began: the end of the previous one.
         since: Timestamp,
-        /// When it ended, not after this record. What was held from then on counts in the next window.
+        /// When the window ended, not after this record. Storage from then on belongs to the next window.
         through: Timestamp,
-        /// Its first record.
+        /// The first record of the window.
         first_seq: Seq,
-        /// What it came to: every meter, also at zero, in the order of [`Meter::ALL`].
+        /// The totals of all meters, including zeros, in the order of [`Meter::ALL`].
         totals: Vec<MeterTotal>,
     },
-    /// A total of a window that is closed was wrong by this much.
+    /// A total of a closed window was corrected.
     BillingCorrected {
-        /// The close.
+        /// The record of the close.
         corrects: Seq,
         /// The meter.
         meter: Meter,
-        /// What has to be added to its total.
+        /// The amount to add to the total.
         by: i128,
-        /// Why, of at most [`Event::REASON_BYTES_MAX`].
+        /// The reason, at most [`Event::REASON_BYTES_MAX`] bytes.
         reason: String,
     },
-    /// `HiveHub` has every line of the closes and corrections up to here, except for those it rejected.
+    /// `HiveHub` has received every line of all closes and corrections up to `through`, except for those it rejected.
     BillingAcknowledged {
-        /// The last close or correction that it has.
+        /// The last close or correction that it has received.
         through: Seq,
-        /// What it rejected of those that were not acknowledged before.
-        parked: Vec<ParkedLine>,
+        /// The lines that it rejected since the previous acknowledgement.
+        rejected: Vec<RejectedLine>,
     },
-    /// A collection whose points may have texts exists from now on; this record's seq is its id.
+    /// A collection whose points may have texts was created. The number of this record is its id.
     TextCollectionCreated {
-        /// Its name, unique among the tenant's collections that exist.
+        /// The name, unique among the tenant's existing collections.
         name: CollectionName,
-        /// Of the vectors that its points have beside their texts; `None` if they have none.
+        /// The parameters of its vectors; `None` if points have texts only.
         vectors: Option<VectorParameters>,
     },
-    /// These documents are now what their ids mean in a collection with texts; ids are distinct within one
-    /// event.
+    /// Documents were written, replacing points with the same ids. Ids are distinct within the event.
     DocumentsUpserted {
-        /// Where.
+        /// The collection.
         collection: CollectionId,
-        /// The documents: each with a vector of the collection's dimension, or, if it has none, with a text.
+        /// The documents: each with a vector of the collection's dimension or, if it has none, with a text.
         documents: Vec<Document>,
     },
-    /// A collection whose points may have texts in one language exists from now on; this record's seq is its id.
+    /// A collection with texts in one language was created. The number of this record is its id.
     LanguageCollectionCreated {
-        /// Its name, unique among the tenant's collections that exist.
+        /// The name, unique among the tenant's existing collections.
         name: CollectionName,
-        /// Of the vectors that its points have beside their texts; `None` if they have none.
+        /// The parameters of its vectors; `None` if points have texts only.
         vectors: Option<VectorParameters>,
-        /// Of the texts: words are found by their stems in it.
+        /// The language of the texts, whose words are stemmed.
         language: Language,
     },
-    /// A path of a collection's payloads is declared from now on: it is indexed whatever other paths there are. It
-    /// may have been declared before, if a request with an idempotency key was answered so.
+    /// A payload path was declared: it is always indexed. It may have been declared before, if a request with an idempotency
+    /// key was answered so.
     IndexDeclared {
-        /// Where.
+        /// The collection.
         collection: CollectionId,
         /// The path.
         path: PayloadPath,
     },
-    /// A path, which was declared, is so no longer.
+    /// The declaration of a payload path was removed.
     IndexDropped {
-        /// Where.
+        /// The collection.
         collection: CollectionId,
         /// The path.
         path: PayloadPath,
@@ -167,19 +166,19 @@ pub enum Event {
 }
 
 impl Event {
-    /// What [`Event::AccessDenied`] says where it stands for requests of many kinds.
+    /// The operation in an [`Event::AccessDenied`] for requests of many kinds.
     pub const OTHERS: &str = "others";
 
-    /// The longest reason, in bytes. Whoever makes an event holds to it; see [`Event::reason`].
+    /// The longest reason, in bytes. Event producers truncate reasons with [`Event::reason`].
     pub const REASON_BYTES_MAX: usize = 256;
 
-    /// As much of `text` as a reason may have.
+    /// `text`, truncated to the length of a reason.
     pub fn reason(text: &str) -> String {
         text[..text.floor_char_boundary(Self::REASON_BYTES_MAX)].to_owned()
     }
 
-    /// Whether the event changes collections, vectors or payloads, and so moves `data_seq`. How payloads are indexed
-    /// changes none of them: every answer stays the same.
+    /// Whether the event changes collections, vectors or payloads, and so advances `data_seq`. The indexing of payloads does
+    /// not: every answer stays the same.
     pub fn changes_data(&self) -> bool {
         match self {
             Self::VectorsDeleted { ids, .. } => !ids.is_empty(),
@@ -201,19 +200,18 @@ impl Event {
     }
 }
 
-/// A collection's identity: the seq of the record that created it. A name may be used again later;
-/// its id never is.
+/// The id of a collection: the number of the record that created it. A name may be reused, an id never is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CollectionId(Seq);
 
 impl CollectionId {
-    /// The collection that the record at `seq` created.
+    /// The id of the collection created by the record at `seq`.
     pub const fn created_at(seq: Seq) -> Self {
         Self(seq)
     }
 
-    /// The seq of the record that created it.
+    /// The record that created the collection.
     pub const fn seq(self) -> Seq {
         self.0
     }
@@ -230,7 +228,7 @@ impl fmt::Display for CollectionId {
 #[serde(try_from = "Box<str>")]
 pub struct CollectionName(Box<str>);
 
-/// A text that is no [`CollectionName`].
+/// The string is not a valid [`CollectionName`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("collection name {0:?} is not of the form [A-Za-z0-9][A-Za-z0-9_.-]{{0,127}}")]
 pub struct InvalidCollectionName(Box<str>);
@@ -239,7 +237,7 @@ impl CollectionName {
     /// The longest name, in bytes.
     pub const BYTES_MAX: usize = 128;
 
-    /// The name as a text.
+    /// The name as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -270,12 +268,12 @@ impl fmt::Display for CollectionName {
     }
 }
 
-/// How many numbers each vector of a collection has: 1 to 16,384.
+/// The length of the vectors of a collection: 1 to 16,384.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32")]
 pub struct Dimension(u32);
 
-/// A number that is no [`Dimension`].
+/// The number is not a valid [`Dimension`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("dimension {0} is outside 1 to {max}", max = Dimension::MAX)]
 pub struct InvalidDimension(u32);
@@ -304,7 +302,7 @@ impl fmt::Display for Dimension {
     }
 }
 
-/// How two vectors compare.
+/// How two vectors are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Metric {
@@ -312,7 +310,7 @@ pub enum Metric {
     Cosine,
     /// Their inner product, a similarity: higher is better.
     Dot,
-    /// Their straight distance: lower is better.
+    /// Their euclidean distance: lower is better.
     Euclidean,
 }
 
@@ -327,24 +325,24 @@ impl Metric {
     }
 }
 
-/// What all vectors of a collection have in common.
+/// The parameters of a collection's vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VectorParameters {
-    /// How many numbers each has.
+    /// The length of the vectors.
     pub dimension: Dimension,
-    /// How they compare.
+    /// How they are compared.
     pub metric: Metric,
-    /// What the tenant asked of their index.
+    /// The index parameters that the tenant has set.
     pub index: IndexParameters,
 }
 
-/// What a tenant asked of a collection's index; `None` leaves the choice to the index.
+/// The index parameters of a collection; `None` for the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexParameters {
-    /// Links per point and level in the graph (the paper's M).
+    /// Links for each node and level of the graph (M in the HNSW paper).
     pub m: Option<u16>,
-    /// Candidates kept while linking a point (the paper's efConstruction).
+    /// Candidates kept while a node is linked (efConstruction).
     pub ef_construction: Option<u16>,
-    /// Candidates kept while searching, unless the search says otherwise.
+    /// Candidates kept by a search that does not set them (ef).
     pub ef: Option<u16>,
 }

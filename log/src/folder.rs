@@ -1,48 +1,47 @@
-//! A tenant's folder: everything of one tenant, in one place.
+//! The folder of one tenant: all of its files.
 //!
 //! ```text
 //! data/{tenant}/manifest.json   log id, segment size, the tenant and its incarnation
-//! data/{tenant}/head            what was acknowledged
+//! data/{tenant}/head            the last acknowledged record
 //! data/{tenant}/log/            sled
 //! data/{tenant}/condemned       exists after a failed write or sync
 //! data/{tenant}/closed          exists while the log is closed, if it was closed cleanly
-//! data/{tenant}/checkpoint      derived, not this crate's, as is
+//! data/{tenant}/checkpoint      derived data, written by the crates above, as is
 //! data/{tenant}/graphs/
 //! ```
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
 use crate::closed::{self, ClosedFile, ClosedLog};
-use crate::damage::{Damage, DamageKind};
-use crate::elsewhere;
-use crate::error::Error;
+use crate::durable::{self, copy_tree, create_private_folder, remove_tree, sync_folder, sync_tree};
+use crate::error::{Error, damage_if_corrupt};
 use crate::head;
 use crate::incarnation::Incarnation;
 use crate::manifest::Manifest;
-use crate::position::{Head, LogId, Seq};
+use crate::position::{Head, LogId};
+use crate::read_copy;
 use crate::record::Record;
 use crate::recovery::{UnverifiedLog, copy_acknowledged, initialize};
-use crate::storage::{SledCopy, SledPaths, SledStorage, StorageError, StorageFailure, sync_folder};
+use crate::storage::{SledCopy, SledPaths, SledStorage, StorageFailure};
 use crate::tenant_id::TenantId;
 use crate::tenant_log::StoredRecord;
 use crate::verify::{Verification, verify};
 
-/// sled's segment size in new logs. Measured: 128 KiB opens faster (3 ms against 8) and takes less
-/// memory (0.5 MB against 3) for a small tenant, but durable appends run at a third of the speed.
+/// sled's segment size in new logs. Measured: with 128 KiB a small tenant opens faster (3 ms against 8) and takes less
+/// memory (0.5 MB against 3), but durable appends run at a third of the speed.
 const SEGMENT_BYTES: usize = 512 * 1024;
 
-/// How long a lock is given to be one that is just being released, and how often it is tried.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for a lock that may be about to be released, and how often to try.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
-/// Beside the tenants, for logs that are being created. No tenant can have this name.
+/// The folder of logs that are being created, beside the tenants'. No tenant can have this name.
 const CREATING: &str = "_creating";
 
 /// The folder of one tenant.
@@ -54,7 +53,7 @@ pub struct TenantFolder {
 }
 
 impl TenantFolder {
-    /// Where the tenant's folder is or would be. Touches nothing.
+    /// The folder of `tenant` in `data`. Does no I/O.
     pub fn new(data: impl Into<PathBuf>, tenant: &TenantId) -> Self {
         let data = data.into();
         Self { path: data.join(tenant.as_str()), data, tenant: tenant.clone() }
@@ -65,17 +64,17 @@ impl TenantFolder {
         &self.path
     }
 
-    /// Whether the tenant has a log, as far as that can be told.
+    /// Whether the tenant has a log. `false` also if that cannot be determined.
     pub fn exists(&self) -> bool {
         self.path.exists()
     }
 
-    /// Whether the tenant has a log. A folder that cannot be looked at is an error and not absent.
+    /// Whether the tenant has a log. An error if that cannot be determined.
     pub fn try_exists(&self) -> Result<bool, Error> {
         exists(&self.path)
     }
 
-    /// How large the log's file is, without opening it; nothing if there is none.
+    /// The size of the log's file in bytes, without opening it; zero if there is none.
     pub fn file_bytes(&self) -> u64 {
         fs::metadata(self.path.join("log/db")).map_or(0, |file| file.len())
     }
@@ -94,87 +93,74 @@ impl TenantFolder {
         Ok(tenants)
     }
 
-    /// Creates an empty log with a random id, of a tenant whose incarnation is not known. It is built beside
-    /// the tenants and renamed into place, so a folder that exists is whole, whatever moment the power failed
-    /// at.
+    /// Creates an empty log with a random id, for a tenant whose incarnation is not known. It is built beside the tenants'
+    /// folders and renamed into place, so a folder that exists is complete, even after a loss of power.
     pub fn create(&self) -> Result<LogId, Error> {
         self.create_for(None)
     }
 
-    /// The same, of this incarnation of the tenant.
+    /// Like [`create`](Self::create), for this incarnation of the tenant.
     pub fn create_for(&self, incarnation: Option<Incarnation>) -> Result<LogId, Error> {
         if self.try_exists()? {
             return Err(Error::AlreadyExists(self.path.clone()));
         }
         let log_id = LogId::new(Uuid::new_v4());
-        let creating = self.data.join(CREATING);
-        let building = creating.join(log_id.to_string());
-        self.build(log_id, incarnation, &creating, &building).inspect_err(|_| {
-            // Half a log takes up room, perhaps on the full disk that is the cause.
+        let building = self.data.join(CREATING).join(log_id.to_string());
+        self.build(log_id, incarnation, &building).inspect_err(|_| {
+            // An incomplete log takes space, perhaps on the full disk that is the cause.
             let _ = remove_tree(&building);
         })?;
         Ok(log_id)
     }
 
-    fn build(
-        &self,
-        log_id: LogId,
-        incarnation: Option<Incarnation>,
-        creating: &Path,
-        building: &Path,
-    ) -> Result<(), Error> {
+    fn build(&self, log_id: LogId, incarnation: Option<Incarnation>, building: &Path) -> Result<(), Error> {
         let create = || {
-            // Nobody but the server's own user reads other people's data.
-            DirBuilder::new().recursive(true).mode(0o700).create(building)?;
+            // Only the server's own user may read tenants' data.
+            create_private_folder(building)?;
             Manifest::new(log_id, SEGMENT_BYTES, incarnation, Some(self.tenant.clone()))
-                .write(&building.join("manifest.json"))
+                .replace(&building.join("manifest.json"))
         };
         create().map_err(|source| Error::File { doing: "create", path: building.to_owned(), source })?;
         let storage = SledStorage::create(&paths(building), SEGMENT_BYTES)?;
         initialize(&storage, log_id)?;
         drop(storage);
         let publish = || {
-            sync_files(&building.join("log"))?;
+            sync_tree(&building.join("log"))?;
             sync_folder(building)?;
-            fs::rename(building, &self.path)?;
-            sync_folder(creating)?;
-            sync_folder(&self.data)
+            durable::rename(building, &self.path)
         };
         publish().map_err(|source| Error::File { doing: "publish", path: self.path.clone(), source })
     }
 
-    /// Erases what creations that never finished have left in `data`. For the start of a node.
-    pub fn erase_unfinished(data: &Path) -> io::Result<()> {
-        match fs::remove_dir_all(data.join(CREATING)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+    /// Removes logs in `data` whose creation was interrupted. Called when a node starts.
+    pub fn remove_unfinished(data: &Path) -> io::Result<()> {
+        remove_tree(&data.join(CREATING))
     }
 
-    /// The log's identity, as the manifest says.
+    /// The log id in the manifest.
     pub fn log_id(&self) -> Result<LogId, Error> {
         Ok(self.manifest()?.log_id)
     }
 
-    /// The log's identity as the manifest says, whichever tenant it names: for one who looks for copies.
+    /// The log id in the manifest, even if that names another tenant: to find copies.
     pub(crate) fn stated_log_id(&self) -> Result<LogId, Error> {
         Ok(Manifest::read(self.path.join("manifest.json"))?.log_id)
     }
 
-    /// The log's identity, and the tenant that the manifest names, if it names one.
+    /// The log id, and the tenant that the manifest names, if it names one.
     pub(crate) fn identity(&self) -> Result<(LogId, Option<TenantId>), Error> {
         let Manifest { log_id, tenant, .. } = self.manifest()?;
         Ok((log_id, tenant))
     }
 
-    /// Whose log it is, of those who have had the tenant's id, as far as that is known.
+    /// The incarnation of the tenant id that the log belongs to, if it is known.
     pub fn incarnation(&self) -> Result<Option<Incarnation>, Error> {
         Ok(self.manifest()?.incarnation)
     }
 
-    /// Makes the log that of `incarnation`, durably, unless it has one, and puts the tenant's name into a manifest that
-    /// has none. The incarnation that the log has then is the answer. For one caller at a time, who has seen that the
-    /// log's records belong to the manifest: afterwards the folder cannot be taken for another tenant's.
+    /// Assigns the log to `incarnation`, durably, unless it has one, and adds the tenant's name to a manifest that has none.
+    /// Returns the log's incarnation. Afterwards the folder cannot be taken for another tenant's. For one caller at a time,
+    /// who has verified that the log's records belong to the manifest.
     pub fn bind(&self, incarnation: Option<Incarnation>) -> Result<Option<Incarnation>, Error> {
         let manifest = self.manifest()?;
         let bound = manifest.incarnation.or(incarnation);
@@ -185,7 +171,7 @@ impl TenantFolder {
         Ok(bound)
     }
 
-    /// Makes the folder this tenant's, whosever it was: for a copy that becomes another tenant.
+    /// Makes the folder this tenant's: for a copy that becomes another tenant.
     pub(crate) fn adopt(&self) -> Result<(), Error> {
         let manifest = Manifest::read(self.path.join("manifest.json"))?;
         self.replace_manifest(&manifest, manifest.incarnation)
@@ -195,12 +181,10 @@ impl TenantFolder {
         let path = self.path.join("manifest.json");
         Manifest::new(manifest.log_id, manifest.segment_bytes, incarnation, Some(self.tenant.clone()))
             .replace(&path)
-            .and_then(|()| sync_folder(&self.path))
             .map_err(|source| Error::File { doing: "write", path, source })
     }
 
-    /// The log's identity, held against its records: a manifest says whatever was copied into the folder. Nothing may
-    /// have the log open.
+    /// The log id, verified against the records: the manifest may have been copied into the folder. The log must not be open.
     ///
     /// # Errors
     ///
@@ -208,44 +192,44 @@ impl TenantFolder {
     pub fn proven_log_id(&self) -> Result<LogId, Error> {
         let closed = self.closed_file()?;
         let proven = self.open().and_then(UnverifiedLog::proven_log_id);
-        // Nothing was written, so what was left at the closing still holds.
+        // Nothing was written, so the closed file is still valid.
         if let Some(closed) = closed {
-            self.put_back(&closed)?;
+            self.restore_closed(&closed)?;
         }
         proven
     }
 
-    /// Opens the log for recovery. If a write has failed in an earlier life, the log is first copied,
-    /// verified up to its head, into a fresh folder that takes its place.
+    /// Opens the log for recovery. If a write has failed before, the log is first copied, up to its acknowledged head, into a
+    /// new folder that takes its place.
     pub fn open(&self) -> Result<UnverifiedLog, Error> {
-        let is_condemned = exists(&paths(&self.path).condemned)?;
-        self.open_after(is_condemned)
+        let is_poisoned = exists(&paths(&self.path).poison_mark)?;
+        self.open_after(is_poisoned)
     }
 
-    /// The same for whoever knows that a write has failed in this life: a disk that failed may have
-    /// failed to keep word of it.
+    /// Like [`open`](Self::open), for a caller who knows that a write has failed in this process: a disk that failed may not
+    /// have stored the mark.
     pub fn open_after_failure(&self) -> Result<UnverifiedLog, Error> {
         self.open_after(true)
     }
 
-    /// Reads what is acknowledged of a log that cannot be opened where it is, as on a disk without room: from a copy in
-    /// memory or on another disk. Hands each record to `fold`; says where the log ends, and its bytes up to there.
-    /// Changes nothing in the folder.
-    pub fn read_elsewhere<E: From<Error>>(
+    /// Reads the acknowledged records of a log that cannot be opened in place, for example on a full disk, from a copy in
+    /// memory or on another disk. Calls `fold` with each record. Returns the head, and the stored bytes up to it. Changes
+    /// nothing in the folder.
+    pub fn read_copy<E: From<Error>>(
         &self,
         mut fold: impl FnMut(Record) -> Result<(), E>,
     ) -> Result<(Head, u64), E> {
         let manifest = self.manifest()?;
         let _unchanged = self.lock(File::try_lock_shared)?;
-        elsewhere::read(&paths(&self.path), manifest.segment_bytes, manifest.log_id, &mut fold)
+        read_copy::read(&paths(&self.path), manifest.segment_bytes, manifest.log_id, &mut fold)
     }
 
-    /// What the log was when it was closed; `None` if it has been opened since, was not closed cleanly, or
-    /// has left nothing that can be believed. Opens nothing, and changes nothing.
+    /// The state of the log when it was closed; `None` if it has been opened since, was not closed cleanly, or if its closed
+    /// file is invalid. Opens and changes nothing.
     pub fn closed(&self) -> Result<Option<ClosedLog>, Error> {
         let log_id = self.log_id()?;
         let paths = paths(&self.path);
-        if exists(&paths.condemned)? {
+        if exists(&paths.poison_mark)? {
             return Ok(None);
         }
         let Some(closed) = self.closed_file()?.and_then(|file| file.read(log_id)) else { return Ok(None) };
@@ -258,34 +242,34 @@ impl TenantFolder {
         Ok(is_at_head.then_some(closed))
     }
 
-    /// Leaves word that the log is closed, at `head`, where it has `bytes`. The `records` are those behind `base`.
-    /// For whoever has closed it and knows that nobody opens it meanwhile.
-    pub fn leave_closed(
+    /// Writes the closed file of a log that was closed at `head`, with its stored bytes and the records after `base`, where
+    /// `between` is `[base, head]`. The caller has closed the log and prevents its opening meanwhile.
+    pub fn write_closed(
         &self,
         log_id: LogId,
         between: [Head; 2],
         bytes: u64,
         records: &[StoredRecord],
     ) -> Result<(), Error> {
-        closed::write(&self.path, log_id, between, bytes, records).map_err(self.of_closed("write"))
+        closed::write(&self.path, log_id, between, bytes, records).map_err(self.closed_failed("write"))
     }
 
-    /// The word that the log is closed, as it stands: opening takes it away.
+    /// The content of the closed file. Opening the log sets the file aside.
     pub fn closed_file(&self) -> Result<Option<ClosedFile>, Error> {
-        closed::file(&self.path).map_err(self.of_closed("read"))
+        closed::file(&self.path).map_err(self.closed_failed("read"))
     }
 
-    /// Forgets what opening has taken away: the log is open.
-    pub fn forget_closed(&self) -> Result<(), Error> {
-        closed::forget(&self.path).map_err(self.of_closed("remove"))
+    /// Removes the closed file that opening has set aside: the log will be written to.
+    pub fn discard_closed(&self) -> Result<(), Error> {
+        closed::discard(&self.path).map_err(self.closed_failed("remove"))
     }
 
-    /// Puts it back, for whoever has not come to write anything.
-    pub fn put_back(&self, file: &ClosedFile) -> Result<(), Error> {
-        closed::put_back(&self.path, file).map_err(self.of_closed("write"))
+    /// Restores the closed file, if nothing was written since.
+    pub fn restore_closed(&self, file: &ClosedFile) -> Result<(), Error> {
+        closed::restore(&self.path, file).map_err(self.closed_failed("write"))
     }
 
-    fn of_closed(&self, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+    fn closed_failed(&self, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
         let path = self.path.join(closed::FILE);
         move |source| Error::File { doing, path, source }
     }
@@ -293,8 +277,8 @@ impl TenantFolder {
     fn open_after(&self, failure: bool) -> Result<UnverifiedLog, Error> {
         let manifest = self.manifest()?;
         let paths = paths(&self.path);
-        // IMPORTANT: before anything can be written. From here on the log may be ahead of what is said there.
-        closed::set_aside(&self.path).map_err(self.of_closed("remove"))?;
+        // IMPORTANT: before anything can be written. From here on the log may be newer than the file.
+        closed::set_aside(&self.path).map_err(self.closed_failed("remove"))?;
         self.finish_replacement(&paths)?;
         drop(self.lock(File::try_lock)?);
         if failure {
@@ -305,23 +289,22 @@ impl TenantFolder {
         UnverifiedLog::new(Box::new(storage), manifest.log_id)
     }
 
-    /// Removes what writes have left in the folder that a killed process did not finish. For one who knows that nothing
-    /// else writes there.
-    pub fn sweep(&self) -> Result<(), Error> {
-        sweep(&self.path, is_left_over).map_err(|source| Error::File {
+    /// Removes unfinished files that a killed process has left in the folder. Nothing else may write there meanwhile.
+    pub fn remove_leftovers(&self) -> Result<(), Error> {
+        remove_leftovers(&self.path, is_leftover).map_err(|source| Error::File {
             doing: "sweep",
             path: self.path.clone(),
             source,
         })
     }
 
-    /// Verifies the log and shows every whole record to `visit`, on a copy in `scratch`: opening a
-    /// log writes to it, and looking must not change what is looked at.
+    /// Verifies the log and calls `visit` with every valid record. Works on a copy in `scratch`, as opening a log writes to
+    /// it and verification must not change it.
     ///
     /// # Errors
     ///
-    /// [`Error::Locked`] if a server has the folder open, and whatever keeps the log from being read
-    /// at all. Damage to records is no error but part of the answer.
+    /// [`Error::Locked`] if a server has the folder open, and errors that keep the log from being read at all. Damage of
+    /// records is part of the result.
     pub fn verify(
         &self,
         scratch: &Path,
@@ -333,25 +316,25 @@ impl TenantFolder {
             .prefix("vectorizer-verify-")
             .tempdir_in(scratch)
             .map_err(|source| Error::File { doing: "create a folder in", path: scratch.into(), source })?;
-        // The log alone: what is derived from it may be larger.
+        // Without derived data, which may be larger.
         let from = paths(&self.path);
         let to = paths(copy.path());
         copy_tree(&from.log, &to.log)
             .and_then(|()| fs::copy(&from.head, &to.head))
             .map_err(|source| Error::File { doing: "copy", path: self.path.clone(), source })?;
         drop(unchanged);
-        let storage = SledCopy::open(to, manifest.segment_bytes).map_err(damaged_as_a_whole)?;
+        let storage = SledCopy::open(to, manifest.segment_bytes).map_err(damage_if_corrupt)?;
         verify(&storage, manifest.log_id, visit)
     }
 
-    /// IMPORTANT: every reading of the manifest comes by here, so that none is believed in another tenant's folder.
+    /// IMPORTANT: every read of the manifest goes through here, so that it is never valid in another tenant's folder.
     fn manifest(&self) -> Result<Manifest, Error> {
         if !self.try_exists()? {
             return Err(Error::NotFound(self.path.clone()));
         }
         let manifest = Manifest::read(self.path.join("manifest.json"))?;
         match &manifest.tenant {
-            // The folder of a deleted tenant is named by its log.
+            // The folder of a deleted tenant has the name of its log.
             Some(_) if self.tenant.as_str() == manifest.log_id.to_string() => Ok(manifest),
             Some(found) if *found != self.tenant => Err(Error::OtherTenant {
                 path: self.path.clone(),
@@ -362,19 +345,18 @@ impl TenantFolder {
         }
     }
 
-    /// Keeps others from opening the log for as long as the answer lives. sled locks `db`; asking
-    /// before it does lets "somebody has it open" be told from damage. A log that was closed in this
-    /// process a moment ago may still be held by a thread of sled's, so a lock is only believed after
-    /// a while.
+    /// Keeps others from opening the log for as long as the result lives. sled locks `db`; trying that lock first
+    /// distinguishes a log that is open from damage. After a log was closed in this process, a thread of sled may still hold
+    /// the lock for a moment, so this waits before it reports the log as locked.
     pub(crate) fn lock(
         &self,
         try_lock: fn(&File) -> Result<(), TryLockError>,
     ) -> Result<Option<File>, Error> {
-        let patience = Instant::now() + LOCK_PATIENCE;
+        let deadline = Instant::now() + LOCK_WAIT;
         let path = self.path.join("log/db");
         let data = match File::open(&path) {
             Ok(data) => data,
-            Err(source) if StorageFailure::of(&source).is_want() => {
+            Err(source) if StorageFailure::of(&source).is_unavailable() => {
                 return Err(Error::File { doing: "open", path, source });
             }
             // A missing file is damage, which opening will find.
@@ -382,7 +364,7 @@ impl TenantFolder {
         };
         loop {
             match try_lock(&data) {
-                Err(TryLockError::WouldBlock) if Instant::now() < patience => {
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                     std::thread::sleep(LOCK_POLL);
                 }
                 Err(TryLockError::WouldBlock) => return Err(Error::Locked(self.path.clone())),
@@ -391,53 +373,46 @@ impl TenantFolder {
         }
     }
 
-    /// Puts a copy of what was acknowledged in the log's place.
+    /// Replaces the log by a copy of its acknowledged records.
     fn replace(&self, current: &SledPaths, manifest: &Manifest) -> Result<(), Error> {
         let fresh = SledPaths {
             log: self.path.join("log.fresh"),
             head: self.path.join("head.fresh"),
-            condemned: self.path.join("condemned.fresh"),
+            poison_mark: self.path.join("condemned.fresh"),
         };
         copy_log(current, &fresh, manifest).inspect_err(|_| {
-            // Half a copy helps nobody, least of all on the full disk that may be the cause.
+            // An incomplete copy is of no use, least of all on the full disk that may be the cause.
             let _ = remove_tree(&fresh.log);
         })?;
-        // IMPORTANT, the order: the copy is whole and durable before the old log moves away, so a
-        // missing `log` beside a `log.fresh` always means that the copy may take its place, and from
-        // here on nothing erases it. The head in place says the same as the copy's and stays.
+        // IMPORTANT, the order: the copy is complete and durable before the old log moves away. So if `log` is missing beside
+        // `log.fresh`, the copy may take its place, and nothing removes it. The head file is the same for both and stays.
         let publish = || {
-            fs::remove_file(&fresh.head)?;
-            sync_folder(&self.path)?;
+            durable::remove_file(&fresh.head)?;
             remove_tree(&self.path.join("log.retired"))?;
-            fs::rename(&current.log, self.path.join("log.retired"))?;
-            sync_folder(&self.path)
+            durable::rename(&current.log, &self.path.join("log.retired"))
         };
         publish().map_err(|source| self.not_replaced(source))?;
         self.finish_replacement(current)?;
-        if exists(&current.condemned)? {
-            fs::remove_file(&current.condemned)
-                .and_then(|()| sync_folder(&self.path))
-                .map_err(|source| self.not_replaced(source))?;
+        if exists(&current.poison_mark)? {
+            durable::remove_file(&current.poison_mark).map_err(|source| self.not_replaced(source))?;
         }
         Ok(())
     }
 
-    /// Ends a replacement that broke off after the old log had moved away: with the copy or, should
-    /// that be lost, with the old log.
+    /// Completes a replacement that was interrupted after the old log had moved away: with the copy or, if that is lost, with
+    /// the old log.
     fn finish_replacement(&self, paths: &SledPaths) -> Result<(), Error> {
         let [fresh, retired] = ["log.fresh", "log.retired"].map(|name| self.path.join(name));
         let finish = || {
             if paths.log.try_exists()? {
-                // Its coming may not be durable yet, and a copy that is must not be erased before it is.
+                // The rename to `log` may not be durable yet, and must be before the old log is removed.
                 return if retired.try_exists()? { sync_folder(&self.path) } else { Ok(()) };
             }
             if fresh.try_exists()? {
-                fs::rename(&fresh, &paths.log)?;
-                sync_folder(&self.path)?;
+                durable::rename(&fresh, &paths.log)?;
                 remove_tree(&retired)?;
             } else if retired.try_exists()? {
-                fs::rename(&retired, &paths.log)?;
-                sync_folder(&self.path)?;
+                durable::rename(&retired, &paths.log)?;
             }
             Ok(())
         };
@@ -449,7 +424,7 @@ impl TenantFolder {
     }
 }
 
-/// Copies what was acknowledged, verified, into new files and makes them durable.
+/// Copies the acknowledged records, verified, to new files and makes these durable.
 fn copy_log(from: &SledPaths, to: &SledPaths, manifest: &Manifest) -> Result<(), Error> {
     let file = |source| Error::File { doing: "copy the log to", path: to.log.clone(), source };
     remove_tree(&to.log).map_err(file)?;
@@ -458,76 +433,36 @@ fn copy_log(from: &SledPaths, to: &SledPaths, manifest: &Manifest) -> Result<(),
     copy_acknowledged(&old, &new, manifest.log_id)?;
     drop(new);
     drop(old);
-    sync_files(&to.log).map_err(file)
+    sync_tree(&to.log).map_err(file)
 }
 
-/// Whether something is at `path`. That it cannot be looked at does not say that nothing is.
+/// Whether something exists at `path`. An error if that cannot be determined.
 pub(crate) fn exists(path: &Path) -> Result<bool, Error> {
     path.try_exists().map_err(|source| Error::File { doing: "look for", path: path.to_owned(), source })
 }
 
 fn paths(tenant: &Path) -> SledPaths {
-    SledPaths { log: tenant.join("log"), head: tenant.join("head"), condemned: tenant.join("condemned") }
+    SledPaths { log: tenant.join("log"), head: tenant.join("head"), poison_mark: tenant.join("condemned") }
 }
 
 fn open_storage(paths: &SledPaths, segment_bytes: usize) -> Result<SledStorage, Error> {
-    SledStorage::open(paths, segment_bytes).map_err(damaged_as_a_whole)
+    SledStorage::open(paths, segment_bytes).map_err(damage_if_corrupt)
 }
 
-/// A database that sled finds damaged as a whole is damage of everything in it.
-pub(crate) fn damaged_as_a_whole(error: StorageError) -> Error {
-    match error {
-        StorageError { reason, kind: StorageFailure::Corrupt, .. } => {
-            Damage { seq: Seq::OLDEST, kind: DamageKind::Storage { reason } }.into()
-        }
-        error => error.into(),
-    }
-}
-
-/// Whether a file of this name is an unfinished write: of the manifest, of what is left at a closing (by earlier
-/// versions under a name of its own each time), of a checkpoint or a graph.
-fn is_left_over(name: &str) -> bool {
+/// Whether this is the name of an unfinished file: of a manifest, of a closed file (in earlier versions under a random
+/// name), of a checkpoint or of a graph.
+fn is_leftover(name: &str) -> bool {
     ["manifest.json.fresh", closed::FRESH, closed::ASIDE].contains(&name)
         || name == "unfinished"
         || name.strip_prefix("closed-").is_some_and(|rest| rest.len() == 6)
 }
 
-/// Removes the files in `folder` whose names are `left` by writes that a killed process did not finish.
-pub(crate) fn sweep(folder: &Path, left: impl Fn(&str) -> bool) -> io::Result<()> {
+/// Removes the files in `folder` whose names match `is_leftover`.
+pub(crate) fn remove_leftovers(folder: &Path, left: impl Fn(&str) -> bool) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_name().to_str().is_some_and(&left) && entry.file_type()?.is_file() {
             fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Makes every file below `folder` durable, and the folders too.
-fn sync_files(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() { sync_files(&path)? } else { File::open(&path)?.sync_all()? }
-    }
-    sync_folder(folder)
-}
-
-pub(crate) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_tree(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), &target)?;
         }
     }
     Ok(())

@@ -1,17 +1,17 @@
-//! The head file: how much of a log has been acknowledged.
+//! The head file: the last acknowledged record.
 //!
-//! A storage that loses records without a word (see [`crate::storage::SledStorage`]) cannot be asked
-//! whether it has lost any. So the head is written beside it after every sync: two slots, in turn, so
-//! that a write that tears leaves the other one. Recovering less than the head says is damage.
+//! sled may lose records silently (see [`crate::storage::SledStorage`]), so it cannot tell whether any are missing.
+//! Therefore the head is written to a separate file after every sync: to two slots alternately, so that a torn write
+//! leaves the other one valid. Recovering less than the head is damage.
 
 use crate::damage::{Damage, DamageKind};
 use crate::position::{ChainHash, Head, Seq};
 
-/// The head file's size: two slots, each in a block of its own so that no write touches both.
+/// The size of the head file: two slots, each in a block of its own, so that no write touches both.
 pub(crate) const HEAD_FILE_BYTES: usize = 2 * SLOT_STRIDE;
 /// The distance between the slots.
 pub(crate) const SLOT_STRIDE: usize = 4096;
-/// A slot's bytes.
+/// The size of a slot.
 pub const SLOT_BYTES: usize = CHECKSUM_AT + 4;
 
 const MAGIC: [u8; 4] = *b"VLH1";
@@ -22,14 +22,14 @@ const CHECKSUM_AT: usize = CHAIN_AT + 32;
 /// One of the two slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
-    /// At the file's start.
+    /// At the start of the file.
     First,
     /// One stride later.
     Second,
 }
 
 impl Slot {
-    /// Where the slot starts in the file.
+    /// The offset of the slot in the file.
     pub const fn offset(self) -> usize {
         match self {
             Self::First => 0,
@@ -37,7 +37,7 @@ impl Slot {
         }
     }
 
-    /// The slot that is written after this one.
+    /// The slot to write after this one.
     #[must_use]
     pub const fn other(self) -> Self {
         match self {
@@ -58,7 +58,7 @@ pub(crate) fn encode(head: &Head) -> [u8; SLOT_BYTES] {
     slot
 }
 
-/// The newest head a head file holds and the slot it is in; `None` if neither slot can be read.
+/// The newest head in a head file and its slot; `None` if neither slot is valid.
 pub(crate) fn decode(file: &[u8]) -> Option<(Head, Slot)> {
     [Slot::First, Slot::Second]
         .into_iter()
@@ -66,12 +66,12 @@ pub(crate) fn decode(file: &[u8]) -> Option<(Head, Slot)> {
         .max_by_key(|(head, _)| head.seq)
 }
 
-/// The same for whoever cannot go on without one.
+/// Like [`decode`], with damage if neither slot is valid.
 pub(crate) fn acknowledged(file: &[u8]) -> Result<(Head, Slot), Damage> {
     decode(file).ok_or(Damage { seq: Seq::OLDEST, kind: DamageKind::Head })
 }
 
-/// The slots of a head file that hold something unreadable: an empty (all zero) one is none of them.
+/// The slots that are invalid and not empty, that is, all zeros.
 pub(crate) fn unreadable_slots(file: &[u8]) -> Vec<Slot> {
     [Slot::First, Slot::Second]
         .into_iter()

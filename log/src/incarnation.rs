@@ -1,4 +1,4 @@
-//! Which of the tenants that have had an id, one after the other.
+//! Incarnations of a tenant id.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,26 +6,26 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// One life of a tenant's id. Whoever owns the ids chooses it when the tenant is created, so a tenant that is
-/// deleted and created again is another one, whatever was heard of that in between. Of two lives of one id the
-/// later one is the greater, byte by byte: a UUID of version 7.
+/// One life of a tenant id, from creation to deletion. The owner of the ids assigns it at creation, so a tenant that is
+/// deleted and created again is a different one, even if the deletion was missed. Of two incarnations of an id, the later
+/// one is greater, byte by byte: it is a UUID of version 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Incarnation(Uuid);
 
 impl Incarnation {
-    /// The life with this id.
+    /// The incarnation with this id.
     pub const fn new(uuid: Uuid) -> Self {
         Self(uuid)
     }
 
-    /// The one that began so many milliseconds after 1970-01-01 UTC, told from others of that moment by
-    /// `random`.
+    /// The incarnation that began this many milliseconds after 1970-01-01 UTC, with random bits that distinguish it from others
+    /// of that moment.
     pub fn at_millis(milliseconds: u64, random: &[u8; 10]) -> Self {
         Self(uuid::Builder::from_unix_timestamp_millis(milliseconds, random).into_uuid())
     }
 
-    /// When it began, as it says itself: milliseconds after 1970-01-01 UTC.
+    /// When it began, by its id: milliseconds after 1970-01-01 UTC.
     pub fn millis(self) -> u64 {
         u64::try_from(self.0.as_u128() >> 80).unwrap_or(u64::MAX)
     }

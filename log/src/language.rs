@@ -1,13 +1,13 @@
-//! The languages that a collection's texts can be in.
+//! Languages of texts.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A language whose words are known in their forms. Written by its code of ISO 639-1.
+/// A language whose words can be stemmed, written as its ISO 639-1 code.
 ///
-/// On disk it is its place in this list: languages are only added at the end.
+/// On disk it is its position in this list, so languages are only added at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Language {
     /// Arabic.
@@ -66,18 +66,18 @@ pub enum Language {
     Turkish,
 }
 
-/// How the texts of a collection are read.
+/// The parameters of a collection's texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextParameters {
-    /// Words are found in all their forms in this language, if there is one.
+    /// The language whose stemmer is used, if any.
     pub language: Option<Language>,
 }
 
-/// A text that is no [`Language`].
+/// The string is not a known [`Language`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("language {found:?} is none of {}", Language::ALL.map(Language::code).join(", "))]
 pub struct InvalidLanguage {
-    /// The text.
+    /// The string.
     pub found: String,
 }
 
@@ -104,7 +104,7 @@ impl Language {
         Self::Turkish,
     ];
 
-    /// Its code of ISO 639-1.
+    /// The ISO 639-1 code.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Arabic => "ar",

@@ -1,13 +1,13 @@
 //! A tenant's append-only log.
 //!
-//! Each tenant has one log: a [`TenantLog`] in a [`TenantFolder`], of [`Record`]s that are [`Event`]s
-//! with who, when and in which request. What is acknowledged is durable, in order, without a gap, and
-//! whatever is missing or wrong later is found and named. This crate knows events and bytes; what the
-//! events mean for collections and bills is folded from them elsewhere.
+//! Each tenant has one log: a [`TenantLog`] in a [`TenantFolder`]. It consists of [`Record`]s: an [`Event`] each, with
+//! the actor, the time and the request. Acknowledged records are durable and in order, without gaps, and a record
+//! that is missing or wrong later is detected and named. This crate knows events and bytes; the crates above fold the
+//! events into collections and bills.
 //!
 //! # The format on disk
 //!
-//! This is the one place that states it. Numbers are little-endian unless said otherwise.
+//! This is the only place that states it. Numbers are little-endian unless said otherwise.
 //!
 //! A record is encoded with postcard and put into an **envelope**:
 //!
@@ -21,32 +21,31 @@
 //! | 12 | 32 | chain hash |
 //! | 44 | … | body |
 //!
-//! The **chain hash** is `BLAKE3(chain hash in front ‖ bytes 0-11 ‖ body)`: what is hashed is what is
-//! stored, never a re-encoding. In front of the first record stands
+//! The **chain hash** is `BLAKE3(previous chain hash ‖ bytes 0-11 ‖ body)`: it covers the stored bytes, never a
+//! re-encoding. The previous chain hash of the first record is
 //! `BLAKE3-derive-key("vectorizer log genesis v1", log id)`.
 //!
-//! An envelope is cut into **parts** that the storage can hold, at keys `(seq, part)`: 8 and 4 bytes,
-//! big-endian, `part` from zero. A part's first byte is its mark: 1 more parts of this record follow,
-//! 2 the record ends, 3 the record and its commit end. Records of one commit become durable together.
+//! An envelope is split into **parts** that the storage can hold, at keys `(seq, part)`: 8 and 4 bytes, big-endian,
+//! `part` from zero. The first byte of a part is its mark: 1 if more parts of the record follow, 2 if the record ends,
+//! 3 if the record and its commit end. Records of one commit become durable together.
 //!
-//! The **head** file says how much was acknowledged: two slots at offsets 0 and 4096, written in turn
-//! after each sync, the newer valid one counts. A slot is `VLH1`, the seq (8), the chain hash (32) and
-//! the CRC-32 of these.
+//! The **head** file holds the last acknowledged record: two slots at offsets 0 and 4096, written alternately after
+//! each sync; the newer valid one counts. A slot is `VLH1`, the seq (8), the chain hash (32) and the CRC-32 of these.
 //!
-//! The **closed** file stands beside a log that was closed cleanly, for as long as it is closed:
-//! `VZCLOSE1`, the log id (16), seq (8) and chain hash (32) of the record in front of those that follow and
-//! of the last one, the stored bytes of the whole log (8), the records, each with its length (4) in front of
-//! its envelope, and the BLAKE3 hash of all that (32).
+//! The **closed** file exists while the log is closed, if it was closed cleanly: `VZCLOSE1`, the log id (16), the seq (8)
+//! and chain hash (32) of the base, then of the last record, the stored bytes of the whole log (8), the envelopes of
+//! the records after the base, each preceded by its length (4), and the BLAKE3 hash of all in front (32).
 //!
-//! The **manifest** (`manifest.json`) holds the format, the log id, sled's segment size, once that is known the tenant's
-//! incarnation, and the tenant's id, with a CRC-32 of them. It is believed only in a folder of that name.
+//! The **manifest** (`manifest.json`) holds the format, the log id, sled's segment size, the tenant's incarnation once
+//! it is known, and the tenant's id, with a CRC-32 of them. It is valid only in the folder of that tenant.
 
 mod billing;
 mod closed;
+mod commits;
 mod damage;
 mod deleted;
 mod document;
-mod elsewhere;
+pub mod durable;
 mod envelope;
 mod error;
 mod event;
@@ -62,6 +61,7 @@ mod part;
 mod path;
 mod point;
 mod position;
+mod read_copy;
 mod record;
 mod recovery;
 pub mod storage;
@@ -70,29 +70,29 @@ mod tenant_log;
 mod verifier;
 mod verify;
 
-pub use billing::{JournalPosition, ObservedOperation, ParkedLine};
+pub use billing::{JournalPosition, ObservedOperation, RejectedLine};
 pub use closed::{ClosedFile, ClosedLog};
 pub use damage::{Damage, DamageKind};
 pub use deleted::{DeletedTenants, Tombstone};
-pub use document::{Document, Text};
+pub use document::Document;
 pub use error::Error;
 pub use event::{
     CollectionId, CollectionName, Dimension, Event, IndexParameters, InvalidCollectionName, InvalidDimension,
     Metric, VectorParameters,
 };
-pub use export::{ExportDetail, ExportFormat, ExportPlace, ExportRange, ExportedRecord, write_line};
+pub use export::{ExportDetail, ExportFormat, ExportRange, ExportedRecord, RangePosition, write_line};
 pub use folder::TenantFolder;
 pub use head::{SLOT_BYTES, Slot};
 pub use incarnation::Incarnation;
 pub use language::{InvalidLanguage, Language, TextParameters};
 pub use meter::{Meter, MeterTotal, billed_lines};
-pub use migration::{Begun, Destination, Migration, MigrationError, destination};
+pub use migration::{Destination, Migration, MigrationError, MigrationStart, destination};
 pub use part::PartKey;
 pub use path::{InvalidPayloadPath, PayloadPath};
-pub use point::{DenseVector, InvalidPoint, Payload, Point, PointId, TextId, Vector, vector_le_bytes};
+pub use point::{DenseVector, InvalidPoint, Payload, Point, PointId, Text, TextId, Vector, vector_le_bytes};
 pub use position::{ChainHash, Head, InvalidTimestamp, LogId, Seq, Timestamp};
 pub use record::{Actor, Draft, Idempotency, Record, Via};
-pub use recovery::{Cut, Recovered, UnverifiedLog, copy_acknowledged, initialize};
+pub use recovery::{Recovered, RemovedTail, UnverifiedLog, copy_acknowledged, initialize};
 pub use tenant_id::{InvalidTenantId, TenantId};
 pub use tenant_log::{Commit, CommitTimes, LogReader, StoredRecord, TenantLog};
 pub use verifier::Verifier;

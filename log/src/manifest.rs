@@ -1,11 +1,12 @@
-//! The manifest: what a log is, in its folder.
+//! The manifest: the identity of a log, in its folder.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::durable;
 use crate::error::Error;
 use crate::incarnation::Incarnation;
 use crate::position::LogId;
@@ -14,19 +15,19 @@ use crate::tenant_id::TenantId;
 
 const FORMAT: u32 = 1;
 
-/// Written when the log is created, and again when an incarnation or a tenant is added to it.
+/// Written when the log is created, and again when its incarnation or its tenant is added.
 ///
-/// A manifest is a small file beside the log that it describes, so it can end up beside another one: copied by hand,
-/// restored from a backup, or with its whole folder under another name. Its tenant is held against the name of the
-/// folder at each reading. Its log id is proven by the log's records alone.
+/// A manifest is a small file beside its log, so it can end up beside another log: copied by hand, restored from a backup,
+/// or moved with its whole folder. Every read compares its tenant with the name of the folder. Only the records of the
+/// log prove its log id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     format: u32,
     /// The log's identity.
     pub(crate) log_id: LogId,
-    /// sled's segment size, which a database keeps for life.
+    /// sled's segment size, which a database keeps for its lifetime.
     pub(crate) segment_bytes: usize,
-    /// Whose log it is, of those who have had the tenant's id; `None` until that is known.
+    /// The incarnation of the tenant id that the log belongs to; `None` until it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) incarnation: Option<Incarnation>,
     /// The tenant whose folder it is in; `None` in manifests of earlier versions.
@@ -47,29 +48,18 @@ impl Manifest {
         manifest
     }
 
-    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
-        let mut file = File::create_new(path)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.sync_all()
-    }
-
-    /// Takes the place of the one at `path`, whole, whatever moment the power fails at. The folder is the
-    /// caller's to sync.
+    /// Replaces the manifest at `path`, or creates it, durably.
     pub(crate) fn replace(&self, path: &Path) -> io::Result<()> {
-        let fresh = path.with_extension("json.fresh");
-        match fs::remove_file(&fresh) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        self.write(&fresh)?;
-        fs::rename(&fresh, path)
+        durable::replace(path, &path.with_extension("json.fresh"), |file| {
+            file.write_all(&serde_json::to_vec_pretty(self)?)
+        })
     }
 
     pub(crate) fn read(path: PathBuf) -> Result<Self, Error> {
         let refused = |path: PathBuf, reason: String| Err(Error::Manifest { path, reason });
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(source) if StorageFailure::of(&source).is_want() => {
+            Err(source) if StorageFailure::of(&source).is_unavailable() => {
                 return Err(Error::File { doing: "read", path, source });
             }
             Err(source) => return refused(path, source.to_string()),

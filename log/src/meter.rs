@@ -1,12 +1,12 @@
-//! What is measured for the bill.
+//! Meters: what is billed.
 
 use serde::{Deserialize, Serialize};
 
-/// What is measured. On disk a meter is its place in this list, so meters are only ever added at its end.
+/// What is measured. On disk a meter is its position in this list, so meters are only added at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Meter {
-    /// Vectors written, over what was there before or not.
+    /// Vectors written, new or in place of an older one.
     VectorsUpserted,
     /// Vectors deleted, by id, by filter or with their collection.
     VectorsDeleted,
@@ -14,14 +14,14 @@ pub enum Meter {
     Searches,
     /// Requests of any kind.
     Requests,
-    /// Storage over time.
+    /// Storage over time, in byte-seconds.
     StorageByteSeconds,
-    /// Storage at the window's end: a reading, not a sum.
+    /// Storage at the end of the window in bytes: a reading, not a sum.
     StorageBytes,
 }
 
 impl Meter {
-    /// Every meter, in the order of their declaration.
+    /// Every meter, in the order of declaration.
     pub const ALL: [Self; 6] = [
         Self::VectorsUpserted,
         Self::VectorsDeleted,
@@ -31,7 +31,7 @@ impl Meter {
         Self::StorageBytes,
     ];
 
-    /// Its name in JSON.
+    /// The name in JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::VectorsUpserted => "vectors_upserted",
@@ -44,19 +44,19 @@ impl Meter {
     }
 }
 
-/// What a meter came to in a window.
+/// The total of a meter in a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeterTotal {
-    /// Which.
+    /// The meter.
     pub meter: Meter,
-    /// How much. Byte-seconds of a large tenant outgrow 64 bits.
+    /// The total. The byte-seconds of a large tenant exceed 64 bits.
     pub value: u128,
 }
 
-/// The lines of a closed window: those of its totals that are billed.
+/// The billed lines of a closed window: totals other than zero.
 ///
-/// A total of zero is no line. The one exception is the reading in a window that deleted vectors: there
-/// zero says that nothing is held any more, and takes the place of an earlier reading.
+/// The only exception is the storage reading of a window that deleted vectors: there zero means that nothing is stored any
+/// more, and replaces an earlier reading.
 pub fn billed_lines(totals: &[MeterTotal]) -> impl Iterator<Item = MeterTotal> {
     let deleted = totals.iter().any(|total| total.meter == Meter::VectorsDeleted && total.value > 0);
     totals

@@ -1,27 +1,27 @@
-//! Parts: how a record of any size lies in a storage that wants small values.
+//! Parts: records of any size in a storage of small values.
 
 use crate::damage::DamageKind;
 use crate::position::Seq;
 
-/// The place of one part: `(seq, part)`, big-endian, so that keys sort as the log reads.
+/// The key of a part: `(seq, part)`, big-endian, so that keys sort in the order of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PartKey {
     /// The record.
     pub seq: Seq,
-    /// Which of its parts, from zero.
+    /// The number of the part, from zero.
     pub part: u32,
 }
 
 impl PartKey {
-    /// A key's length in bytes.
+    /// The length of a key in bytes.
     pub const BYTES: usize = 12;
 
-    /// The first part of a record.
+    /// The key of a record's first part.
     pub const fn first(seq: Seq) -> Self {
         Self { seq, part: 0 }
     }
 
-    /// The key as it is stored.
+    /// The stored key.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&self.seq.get().to_be_bytes());
@@ -29,7 +29,7 @@ impl PartKey {
         bytes
     }
 
-    /// The key that was stored as `bytes`, if any key is.
+    /// Parses a stored key.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
         let (seq, part) = bytes.split_at(8);
@@ -40,15 +40,15 @@ impl PartKey {
     }
 }
 
-/// What follows a part; its first stored byte.
+/// The first stored byte of a part: what follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Mark {
-    /// More parts of the same record.
+    /// Another part of the same record.
     Continues = 1,
     /// The next record of the same commit.
     EndsRecord = 2,
-    /// The next commit: up to here everything is whole.
+    /// The next commit.
     EndsCommit = 3,
 }
 
@@ -65,7 +65,7 @@ impl TryFrom<u8> for Mark {
     }
 }
 
-/// Cuts the stored bytes of a record into the values of its parts; `last` marks the last of them.
+/// Splits the stored bytes of a record into the values of its parts. The last part has the mark `last`.
 pub(crate) fn split(stored: &[u8], part_bytes_max: usize, last: Mark) -> impl Iterator<Item = Vec<u8>> {
     let chunk_bytes_max = part_bytes_max - 1;
     let parts = stored.len().div_ceil(chunk_bytes_max);
@@ -78,7 +78,7 @@ pub(crate) fn split(stored: &[u8], part_bytes_max: usize, last: Mark) -> impl It
     })
 }
 
-/// Puts parts together again. Feed it every part from the first part of some record on.
+/// Joins parts to records. Takes every part from the first part of a record on.
 #[derive(Debug)]
 pub(crate) struct Assembler {
     /// The record being assembled.
@@ -94,12 +94,12 @@ impl Assembler {
         Self { seq, part: 0, stored: Vec::new() }
     }
 
-    /// The record that comes next or is half assembled.
+    /// The record that is incomplete or comes next.
     pub(crate) fn seq(&self) -> Seq {
         self.seq
     }
 
-    /// Takes one part; `whole` is called with the record's mark and bytes when it was its last.
+    /// Adds a part. After the last part of a record, calls `whole` with its number, mark and bytes.
     pub(crate) fn push<T>(
         &mut self,
         key: PartKey,
@@ -122,7 +122,7 @@ impl Assembler {
             self.stored.extend_from_slice(chunk);
             return Ok(None);
         }
-        // A record of one part is read where it lies.
+        // A record of one part is not copied.
         let result = if self.part == 0 {
             whole(self.seq, mark, chunk)
         } else {
@@ -135,7 +135,7 @@ impl Assembler {
         result.map(Some)
     }
 
-    /// What is wrong if no further part exists: `None` between two records.
+    /// The damage if no further part exists: `None` between two records.
     pub(crate) fn end(&self) -> Option<DamageKind> {
         (self.part > 0).then_some(DamageKind::Unfinished { expected: self.part })
     }

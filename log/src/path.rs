@@ -1,4 +1,4 @@
-//! Where something is in payloads.
+//! Paths of payload values.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -7,18 +7,17 @@ use serde::{Deserialize, Serialize};
 
 /// A path in payloads, of 1 to [`PayloadPath::BYTES_MAX`] bytes.
 ///
-/// Whoever makes one writes it in one way: the names of the members that lead there, with dots between them, each in
-/// double quotes only where it has to be. So two paths lead to the same place if and only if they are equal. The log
-/// does not read them.
+/// Paths are canonical: the names of the members, separated by dots, each in double quotes only if it has to be. So two
+/// paths are equal if and only if they lead to the same values. The log does not parse them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Box<str>")]
 pub struct PayloadPath(Box<str>);
 
-/// A text that is no [`PayloadPath`].
+/// The string is not a valid [`PayloadPath`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the path has {bytes} bytes, it must have 1 to {max}", max = PayloadPath::BYTES_MAX)]
 pub struct InvalidPayloadPath {
-    /// Its length.
+    /// The length of the string in bytes.
     pub bytes: usize,
 }
 
@@ -26,7 +25,7 @@ impl PayloadPath {
     /// The longest path, in bytes.
     pub const BYTES_MAX: usize = 1024;
 
-    /// The path as a text.
+    /// The path as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -44,7 +43,7 @@ impl TryFrom<Box<str>> for PayloadPath {
     }
 }
 
-/// It is ordered as its text is.
+/// Paths are ordered as their strings are.
 impl Borrow<str> for PayloadPath {
     fn borrow(&self) -> &str {
         &self.0

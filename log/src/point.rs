@@ -1,4 +1,4 @@
-//! What a collection holds: points, each an id, a vector and perhaps a payload.
+//! Points: an id, a vector and optionally a payload.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,78 +7,75 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::document::Text;
-
-/// What makes a value no part of a point.
+/// Why a value is not valid in a point.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidPoint {
-    /// An id without a single character.
+    /// The id is empty.
     #[error("an id must not be empty")]
     IdEmpty,
-    /// An id over [`TextId::BYTES_MAX`].
+    /// The id is longer than [`TextId::BYTES_MAX`].
     #[error("an id has {bytes} bytes, at most {max} are allowed", max = TextId::BYTES_MAX)]
     IdTooLong {
-        /// Its length.
+        /// Its length in bytes.
         bytes: usize,
     },
-    /// A control character in an id: it would corrupt logs and terminals that print it.
+    /// The id has a control character, which would corrupt logs and terminals.
     #[error("id {id:?} has a control character")]
     IdControlCharacter {
         /// The id.
         id: String,
     },
-    /// NaN or an infinity, which no distance is defined for.
+    /// A component is NaN or infinite, which no metric is defined for.
     #[error("component {position} of the vector is {value}, only finite numbers are allowed")]
     NotFinite {
-        /// Where, from zero.
+        /// The position of the component, from zero.
         position: usize,
         /// `NaN`, `inf` or `-inf`.
         value: String,
     },
-    /// Bytes that are no whole number of f32.
+    /// The length in bytes is not a multiple of four.
     #[error("a vector of {bytes} bytes is not a whole number of f32")]
     RaggedVector {
-        /// Their number.
+        /// The length.
         bytes: usize,
     },
-    /// A payload that is JSON, but no object.
+    /// The payload is JSON, but not an object.
     #[error("a payload must be a JSON object")]
     PayloadNotAnObject,
-    /// A payload over [`Payload::BYTES_MAX`].
+    /// The payload is longer than [`Payload::BYTES_MAX`].
     #[error("a payload has {bytes} bytes, at most {max} are allowed", max = Payload::BYTES_MAX)]
     PayloadTooLarge {
-        /// Its length.
+        /// Its length in bytes.
         bytes: usize,
     },
-    /// A payload that is no JSON.
+    /// The payload is not JSON.
     #[error("a payload is not valid JSON")]
     PayloadNotJson,
-    /// A text without a single character.
+    /// The text is empty.
     #[error("a text must not be empty")]
     TextEmpty,
-    /// A text over [`Text::BYTES_MAX`].
+    /// The text is longer than [`Text::BYTES_MAX`].
     #[error("a text has {bytes} bytes, at most {max} are allowed", max = Text::BYTES_MAX)]
     TextTooLarge {
-        /// Its length.
+        /// Its length in bytes.
         bytes: usize,
     },
 }
 
-/// A point's name within its collection. Tagged, so that other kinds of id can join without a new
-/// format.
+/// The id of a point within its collection. An enum, so that other kinds of ids can be added to the format.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PointId {
-    /// A text chosen by the tenant.
+    /// A string chosen by the tenant.
     Text(TextId),
 }
 
 impl PointId {
-    /// The id that is this text.
+    /// A string id.
     pub fn text(text: impl Into<Box<str>>) -> Result<Self, InvalidPoint> {
         TextId::new(text).map(Self::Text)
     }
 
-    /// The id as the text a tenant knows it by.
+    /// The id as the string that the tenant knows.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Text(id) => &id.0,
@@ -92,7 +89,7 @@ impl fmt::Display for PointId {
     }
 }
 
-/// A text id: 1 to 256 bytes of UTF-8 without control characters.
+/// A string id: 1 to 256 bytes of UTF-8 without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Box<str>")]
 pub struct TextId(Box<str>);
@@ -101,7 +98,7 @@ impl TextId {
     /// The longest id, in bytes.
     pub const BYTES_MAX: usize = 256;
 
-    /// Checks that `text` can be an id.
+    /// Checks that `text` is a valid id.
     pub fn new(text: impl Into<Box<str>>) -> Result<Self, InvalidPoint> {
         let text = text.into();
         if text.is_empty() {
@@ -124,7 +121,7 @@ impl TryFrom<Box<str>> for TextId {
     }
 }
 
-/// A vector, exactly as it was sent. Tagged, so that sparse or quantized ones can join.
+/// A vector, exactly as it was sent. An enum, so that sparse or quantized vectors can be added to the format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Vector {
     /// A number for every dimension.
@@ -132,12 +129,12 @@ pub enum Vector {
 }
 
 impl Vector {
-    /// The dense vector of these numbers.
+    /// A dense vector.
     pub fn dense(values: impl Into<Box<[f32]>>) -> Result<Self, InvalidPoint> {
         DenseVector::new(values).map(Self::Dense)
     }
 
-    /// Its number of dimensions.
+    /// The number of dimensions.
     pub fn dimension(&self) -> usize {
         self.as_dense().len()
     }
@@ -150,8 +147,7 @@ impl Vector {
     }
 }
 
-/// Finite f32 numbers. On disk they are their little-endian bytes, so that reading a vector back
-/// costs a copy and gives the same bits.
+/// Finite `f32` numbers. On disk they are their little-endian bytes, so that decoding is a copy and preserves every bit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DenseVector(Box<[f32]>);
 
@@ -165,7 +161,7 @@ impl DenseVector {
         }
     }
 
-    /// The vector whose little-endian f32 bytes these are.
+    /// Decodes little-endian `f32` bytes.
     pub fn from_le_bytes(bytes: &[u8]) -> Result<Self, InvalidPoint> {
         let (numbers, rest) = bytes.as_chunks::<4>();
         if !rest.is_empty() {
@@ -175,7 +171,7 @@ impl DenseVector {
     }
 }
 
-/// The little-endian bytes of `values`: how a vector is written on disk and, as base64, in JSON.
+/// The little-endian bytes of `values`: the encoding of a vector on disk and, as base64, in JSON.
 pub fn vector_le_bytes(values: &[f32]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(values.len() * 4);
     for value in values {
@@ -208,8 +204,8 @@ impl<'de> Deserialize<'de> for DenseVector {
     }
 }
 
-/// A JSON object about a point, kept as the text it was sent as: numbers of any size and the order
-/// of keys survive. A clone shares the text.
+/// A JSON object, kept as the text that was sent: numbers of any size and the order of keys are preserved. A clone shares
+/// the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload(Arc<str>);
 
@@ -224,7 +220,7 @@ impl Payload {
         Self::from_raw(json)
     }
 
-    /// The same for text that is known to be JSON.
+    /// Like [`new`](Self::new), for text that is known to be JSON.
     pub fn from_raw(json: Box<RawValue>) -> Result<Self, InvalidPoint> {
         let bytes = json.get().len();
         if !json.get().starts_with('{') {
@@ -236,7 +232,7 @@ impl Payload {
         }
     }
 
-    /// What [`as_str`](Self::as_str) has said of one before; `None` if it cannot have been that.
+    /// A payload from the text of [`as_str`](Self::as_str); `None` if it cannot be one.
     pub fn restored(json: &str) -> Option<Self> {
         (json.starts_with('{') && json.len() <= Self::BYTES_MAX).then(|| Self(json.into()))
     }
@@ -246,13 +242,13 @@ impl Payload {
         &self.0
     }
 
-    /// What the payload adds to a point's logical size, in bytes.
+    /// The logical size of the payload in bytes.
     pub fn logical_bytes(&self) -> u64 {
         self.0.len() as u64
     }
 }
 
-/// What was checked when it was written.
+/// Not validated again: it was when it was written.
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Box::<str>::deserialize(deserializer).map(|json| Self(json.into()))
@@ -265,14 +261,56 @@ impl Serialize for Payload {
     }
 }
 
-/// One member of a collection.
+/// The text of a point, as it was written: non-empty Unicode. A clone shares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text(Arc<str>);
+
+impl Text {
+    /// The largest text, in bytes of UTF-8.
+    pub const BYTES_MAX: usize = 64 * 1024;
+
+    /// Checks that `text` has 1 to [`Text::BYTES_MAX`] bytes.
+    pub fn new(text: impl Into<Arc<str>>) -> Result<Self, InvalidPoint> {
+        let text = text.into();
+        match text.len() {
+            0 => Err(InvalidPoint::TextEmpty),
+            1..=Self::BYTES_MAX => Ok(Self(text)),
+            bytes => Err(InvalidPoint::TextTooLarge { bytes }),
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The logical size of the text in bytes.
+    pub fn logical_bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+/// Not validated again: it was when it was written.
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<str>::deserialize(deserializer).map(|text| Self(text.into()))
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// A point of a collection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// Its name, unique within the collection.
+    /// The id, unique within the collection.
     pub id: PointId,
-    /// Where it is.
+    /// The vector.
     pub vector: Vector,
-    /// What it is about.
+    /// The payload.
     pub payload: Option<Payload>,
 }
 
@@ -298,5 +336,15 @@ mod tests {
         assert!(matches!(Payload::new(large).unwrap_err(), InvalidPoint::PayloadTooLarge { .. }));
         let text = "{\"z\":123456789012345678901234567890, \"a\":1.10}";
         assert_eq!(Payload::new(text).unwrap().as_str(), text);
+    }
+
+    #[test]
+    fn a_text_has_one_byte_to_64_kib_of_any_characters() {
+        assert_eq!(Text::new("").unwrap_err(), InvalidPoint::TextEmpty);
+        let large = "ä".repeat(Text::BYTES_MAX / 2);
+        assert_eq!(Text::new(large.as_str()).unwrap().logical_bytes(), Text::BYTES_MAX as u64);
+        let bytes = Text::BYTES_MAX + 1;
+        assert_eq!(Text::new(large + "a").unwrap_err(), InvalidPoint::TextTooLarge { bytes });
+        assert_eq!(Text::new("\0\u{1b}[31m\n\u{fffd}").unwrap().as_str(), "\0\u{1b}[31m\n\u{fffd}");
     }
 }

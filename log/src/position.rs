@@ -1,4 +1,4 @@
-//! Places in a log and in time.
+//! Positions in a log and in time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The number of a record in its log. The first record is [`Seq::OLDEST`] and there are no gaps;
-/// [`Seq::NONE`] is the head of an empty log and the number of no record.
+/// The number of a record in its log. The first record is [`Seq::OLDEST`], and there are no gaps; [`Seq::NONE`] is the head
+/// of an empty log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seq(u64);
@@ -28,8 +28,7 @@ impl Seq {
         self.0
     }
 
-    /// The position after this one. A log of 2^64 records cannot be written in the lifetime of a
-    /// machine, so this does not overflow.
+    /// The position after this one. Does not overflow in practice: no machine lives long enough to write 2^64 records.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
@@ -51,8 +50,8 @@ impl fmt::Display for Seq {
     }
 }
 
-/// One life of a log. Random from the log's creation: a tenant deleted and created again has a new
-/// one, while a tenant renamed or moved keeps its own, so no history needs rewriting.
+/// The id of a log, random since its creation: a tenant that is deleted and created again has a new one, while a tenant that
+/// is renamed or moved keeps its own, so no history has to be rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LogId(Uuid);
@@ -75,7 +74,7 @@ impl fmt::Display for LogId {
     }
 }
 
-/// A moment: microseconds since 1970-01-01 UTC. Within a log it never runs backwards.
+/// A moment: microseconds since 1970-01-01 UTC. Within a log, times never run backwards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
@@ -91,7 +90,7 @@ impl Timestamp {
         self.0
     }
 
-    /// What the machine's clock says. For the edges only: a fold takes its time from the record.
+    /// The time of the machine's clock. Not to be used in a fold, which takes its time from records.
     pub fn now() -> Self {
         Self(jiff::Timestamp::now().as_microsecond())
     }
@@ -102,18 +101,18 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(moment) => write!(f, "{moment:.6}"),
-            // Beyond the year 9999: only damage gets here, and it must still be printable.
+            // Beyond the year 9999, which only damaged data has. It must still be printable.
             Err(_) => write!(f, "{}us", self.0),
         }
     }
 }
 
-/// A text that is no [`Timestamp`].
+/// The string is not a valid [`Timestamp`].
 #[derive(Debug, thiserror::Error)]
 #[error("it should be a moment of RFC 3339, such as 2026-01-02T03:04:05Z")]
 pub struct InvalidTimestamp(#[source] jiff::Error);
 
-/// RFC 3339, with any offset; what is finer than a microsecond is cut off.
+/// Parses RFC 3339 with any offset. Digits beyond microseconds are ignored.
 impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
@@ -123,13 +122,13 @@ impl FromStr for Timestamp {
     }
 }
 
-/// The hash of a whole history: `chain(n) = BLAKE3(chain(n-1) ‖ stored bytes of n)`.
+/// The hash of a history: `chain(n) = BLAKE3(chain(n-1) ‖ stored bytes of n)`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChainHash([u8; 32]);
 
 impl ChainHash {
-    /// The hash of the empty history of `log_id`. It differs from log to log, so not even the first
-    /// record of one log continues another.
+    /// The hash of the empty history of `log_id`. It differs between logs, so not even the first record of one log continues
+    /// another.
     pub fn genesis(log_id: LogId) -> Self {
         Self(
             *blake3::Hasher::new_derive_key("vectorizer log genesis v1")
@@ -149,8 +148,8 @@ impl ChainHash {
         &self.0
     }
 
-    /// The history that continues this one with a record whose stored bytes are the `pieces`, in
-    /// order and without their own chain field.
+    /// The hash of the history that continues this one with a record whose stored bytes are the `pieces`, without their own
+    /// chain hash.
     #[must_use]
     pub fn continued_by(&self, pieces: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();
@@ -183,18 +182,18 @@ impl FromStr for ChainHash {
     }
 }
 
-/// A log's end: the seq of its last record and the hash of everything up to it. Two logs with equal
-/// heads have equal histories.
+/// The end of a log: the number of its last record and the hash of its history. Two logs with equal heads have equal
+/// histories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The last record, [`Seq::NONE`] in an empty log.
     pub seq: Seq,
-    /// The history up to it.
+    /// The chain hash of that record.
     pub chain: ChainHash,
 }
 
 impl Head {
-    /// The head of a log nothing was written to yet.
+    /// The head of an empty log.
     pub fn genesis(log_id: LogId) -> Self {
         Self { seq: Seq::NONE, chain: ChainHash::genesis(log_id) }
     }

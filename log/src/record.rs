@@ -1,40 +1,40 @@
-//! A record: an event, and who did it, when, in which request.
+//! Records: events with their actor, time and request.
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 use crate::position::{LogId, Seq, Timestamp};
 
-/// One entry of a tenant's log. On disk it is the postcard encoding of this struct inside an
-/// [envelope](crate#the-format-on-disk); fields are only ever added at the end.
+/// One entry of a tenant's log. On disk it is the postcard encoding of this struct in an
+/// [envelope](crate#the-format-on-disk); fields are only added at the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// The log this record was written to, and the only one that takes it.
+    /// The log that the record belongs to.
     pub log_id: LogId,
-    /// Its place there.
+    /// The record's number.
     pub seq: Seq,
-    /// When it was appended; never before the record in front of it.
+    /// When it was appended; never before the previous record.
     pub at: Timestamp,
-    /// Who did it.
+    /// Who caused it.
     pub actor: Actor,
-    /// The request that did it, as told to the client.
+    /// The id of the request that caused it, as sent to the client.
     pub request_id: String,
-    /// Set when the client wants a repeated request to be answered rather than done again.
+    /// Set if the client wants a repeated request to be answered instead of repeated.
     pub idempotency: Option<Idempotency>,
-    /// What happened.
+    /// The event.
     pub event: Event,
 }
 
-/// Who did something. With the request id it makes the log the tenant's audit trail.
+/// Who caused a record. Together with the request id it makes the log the tenant's audit trail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
-    /// The API key's id (never the key itself); `None` in single-tenant mode, where there are none.
+    /// The API key's id (never the key itself); `None` in single-tenant mode, where there are no keys.
     pub key_id: Option<String>,
-    /// The door it came through.
+    /// The interface that was used.
     pub via: Via,
 }
 
-/// The doors into the system.
+/// The interfaces of the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Via {
@@ -42,30 +42,30 @@ pub enum Via {
     Rest,
     /// The MCP endpoint.
     Mcp,
-    /// The command line, on the data folder itself.
+    /// The command line, directly on the data folder.
     CommandLine,
-    /// The server on its own account.
+    /// The server itself.
     System,
 }
 
-/// A client's promise that two requests are one.
+/// The idempotency key of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Idempotency {
-    /// The client's key, unique within the tenant for as long as it is remembered.
+    /// The key, unique within the tenant for as long as it is remembered.
     pub key: String,
-    /// BLAKE3 of the request (operation, target and body): the same key with another one is refused.
+    /// BLAKE3 of the request (operation, target and body): a request with the same key and another hash is refused.
     pub body_hash: [u8; 32],
 }
 
-/// A record before the log has given it its place.
+/// A record without its number and time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
-    /// Who does it.
+    /// Who causes it.
     pub actor: Actor,
-    /// The request that does it.
+    /// The id of the request.
     pub request_id: String,
     /// See [`Record::idempotency`].
     pub idempotency: Option<Idempotency>,
-    /// What happens.
+    /// The event.
     pub event: Event,
 }

@@ -1,5 +1,5 @@
-//! The narrow ground a log stands on, so that a test can fail, tear or freeze any write, and so that
-//! a replicated log can take sled's place later.
+//! The interface between a log and its storage: narrow, so that tests can fail, tear or delay any write, and so that a
+//! replicated log can replace sled.
 
 #[cfg(any(test, feature = "memory-storage"))]
 mod memory;
@@ -12,86 +12,85 @@ use std::{fmt, io};
 
 #[cfg(any(test, feature = "memory-storage"))]
 pub use self::memory::{Fault, MemoryStorage};
-pub(crate) use self::sled::{SledCopy, SledPaths, sync_folder};
+pub(crate) use self::sled::{SledCopy, SledPaths};
 pub use self::sled::{SledStorage, open_when_free};
 use crate::head::{SLOT_BYTES, Slot};
 use crate::part::PartKey;
 
-/// Sees a raw key and value; breaking ends the scan.
+/// Called with a raw key and value; breaking ends the scan.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
-/// Ordered parts, and a head beside them.
+/// Parts in the order of their keys, and a head.
 ///
-/// One writer calls [`put`](Self::put), [`remove`](Self::remove), [`sync`](Self::sync) and the head's
-/// writes; any number of readers scan at the same time.
+/// One writer calls [`put`](Self::put), [`remove`](Self::remove), [`sync`](Self::sync) and the writes of the head; any
+/// number of readers scan at the same time.
 ///
-/// What survives: after `sync` has returned `Ok`, every earlier `put` and `remove` survives power
-/// loss. Before that, the end of a process or of power may undo any of them, but only from the end:
-/// what survives is what a prefix of the calls would have left. After an error nothing more is
-/// promised than what the last successful `sync` promised, and the caller must not go on writing.
+/// Durability: once `sync` has returned `Ok`, every earlier `put` and `remove` survives a loss of power. Before that, the
+/// end of the process or a loss of power may undo them, but only from the end: the state is that of a prefix of the
+/// calls. After an error only the last successful `sync` counts, and the caller must not write any more.
 pub trait Storage: Send + Sync + fmt::Debug + 'static {
-    /// The longest value [`put`](Self::put) takes, in bytes; at least 64.
+    /// The longest value that [`put`](Self::put) takes, in bytes; at least 64.
     fn part_bytes_max(&self) -> usize;
 
-    /// Stores `value` at `key`, in place of what was there.
+    /// Stores `value` at `key`, replacing the previous value.
     fn put(&self, key: PartKey, value: &[u8]) -> Result<(), StorageError>;
 
-    /// Removes what is at this raw key, if anything is.
+    /// Removes the value at this raw key, if there is one.
     fn remove(&self, key: &[u8]) -> Result<(), StorageError>;
 
-    /// Makes everything so far durable.
+    /// Makes all earlier calls durable.
     fn sync(&self) -> Result<(), StorageError>;
 
-    /// Calls `visit` with every raw key and value from `from` on, in the order of keys, until it
-    /// breaks. Keys that are no [`PartKey`] are shown too: whoever reads must know of them.
+    /// Calls `visit` with every raw key and value from `from` on, in ascending order, until it breaks. This includes keys
+    /// that are not those of parts.
     fn scan(&self, from: PartKey, visit: &mut Visit<'_>) -> Result<(), StorageError>;
 
-    /// Writes one slot of the head. It survives the end of the process from here on, and that of
-    /// power from the next [`sync_head`](Self::sync_head) on.
+    /// Writes one slot of the head. It survives the end of the process at once, and a loss of power after the next
+    /// [`sync_head`](Self::sync_head).
     fn write_head(&self, slot: Slot, bytes: &[u8; SLOT_BYTES]) -> Result<(), StorageError>;
 
-    /// The head file as it is.
+    /// The content of the head file.
     fn read_head(&self) -> Result<Vec<u8>, StorageError>;
 
     /// Makes the head durable.
     fn sync_head(&self) -> Result<(), StorageError>;
 
-    /// Leaves word for the next opening that a write or sync has failed: what lies beyond the head
-    /// may be readable without being durable. Best effort, as storage that fails may fail at this.
-    fn condemn(&self);
+    /// Leaves a mark for the next opening that a write or sync has failed: data after the head may be readable without being
+    /// durable. Best effort, as this may fail too.
+    fn mark_poisoned(&self);
 }
 
 /// A call to the storage failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("could not {doing}: {reason}")]
 pub struct StorageError {
-    /// What was attempted.
+    /// The operation.
     pub doing: &'static str,
-    /// What the storage says.
+    /// The error of the storage.
     pub reason: String,
-    /// What kind of failure that is.
+    /// The kind of failure.
     pub kind: StorageFailure,
 }
 
-/// What a failure of a storage says about the stored data. This is the one place that decides it.
+/// The kinds of storage failures. This is the only place that classifies them.
 ///
-/// `Broken` and `Full` are want: the process lacks something (room, descriptors, a permission, a disk that works), and
-/// the data may be whole. Want is never answered by repair, by a fresh start or as damage, since the same call may
-/// succeed a moment later.
+/// With `Broken` and `Full` the storage is unavailable: the process lacks space, descriptors, a permission or a working
+/// disk, and the data may be intact. The same call may succeed a moment later, so these failures never lead to a repair or a
+/// new start, and are never reported as damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageFailure {
-    /// It cannot be reached or does not work.
+    /// The storage cannot be reached or does not work.
     Broken,
-    /// There is no room left for what it was given.
+    /// The storage is full.
     Full,
-    /// What is stored is wrong.
+    /// The stored data is invalid.
     Corrupt,
     /// The file does not exist.
     Absent,
 }
 
 impl StorageFailure {
-    /// What the system's answer stands for.
+    /// Classifies an error of the system.
     pub fn of(error: &io::Error) -> Self {
         use io::ErrorKind;
         let is = |kinds: &[ErrorKind]| kinds.contains(&error.kind());
@@ -102,13 +101,12 @@ impl StorageFailure {
         } else if is(&[ErrorKind::InvalidData, ErrorKind::UnexpectedEof, ErrorKind::IsADirectory]) {
             Self::Corrupt
         } else {
-            // EMFILE and ENFILE, EACCES and EPERM, EROFS, EINTR, ENOMEM, EIO, and all that has no kind of its own.
+            // EMFILE and ENFILE, EACCES and EPERM, EROFS, EINTR, ENOMEM, EIO, and all errors without a kind of their own.
             Self::Broken
         }
     }
 
-    /// What a panic with this message stands for: sled unwraps what the system says of some calls, and panics at much
-    /// that it does not expect of its data.
+    /// Classifies a panic by its message: sled unwraps the results of some system calls, and panics on unexpected data.
     pub fn of_panic(message: &str) -> Self {
         match message.split_once("Os { code: ") {
             Some((_, system)) if system.contains("kind: StorageFull") => Self::Full,
@@ -118,10 +116,10 @@ impl StorageFailure {
         }
     }
 
-    /// What an error of sled's stands for.
+    /// Classifies an error of sled.
     pub fn of_sled(error: &::sled::Error) -> Self {
         match error {
-            // What it does not support is a file that it would not have written so.
+            // Unsupported means a file that sled would not have written like this.
             ::sled::Error::Corruption { .. }
             | ::sled::Error::CollectionNotFound(_)
             | ::sled::Error::Unsupported(_) => Self::Corrupt,
@@ -130,8 +128,8 @@ impl StorageFailure {
         }
     }
 
-    /// Whether the process lacks something, and nothing is known about the data.
-    pub fn is_want(self) -> bool {
+    /// Whether the storage is unavailable, which says nothing about the stored data.
+    pub fn is_unavailable(self) -> bool {
         match self {
             Self::Broken | Self::Full => true,
             Self::Corrupt | Self::Absent => false,

@@ -1,21 +1,19 @@
-//! Who a log belongs to.
+//! Tenant ids.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A tenant's name on this node. It is a folder name, so its grammar is fixed:
-/// `[a-z0-9][a-z0-9_-]{0,63}`.
+/// The id of a tenant. It is the name of a folder, so its grammar is fixed: `[a-z0-9][a-z0-9_-]{0,63}`.
 ///
-/// Lower case only, because a file system that folds case would otherwise give two tenants one
-/// folder; no dot and no leading underscore, because the data folder keeps its own entries (such as
-/// `_node`) beside the tenants'.
+/// Lower case only, because a file system that folds case would otherwise give two tenants one folder; no dot and no
+/// leading underscore, because the data folder has entries of its own (such as `_node`) beside the tenants'.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TenantId(Box<str>);
 
-/// A text that is no [`TenantId`].
+/// The string is not a valid [`TenantId`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("tenant id {0:?} is not of the form [a-z0-9][a-z0-9_-]{{0,63}}")]
 pub struct InvalidTenantId(String);
@@ -24,7 +22,7 @@ impl TenantId {
     /// The longest tenant id, in bytes.
     pub const BYTES_MAX: usize = 64;
 
-    /// The id as a text; safe to use as one path component.
+    /// The id as a string; safe to use as one path component.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! The log: its writer and its readers.
+//! The open log: its writer and its readers.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,18 +14,18 @@ use crate::record::{Draft, Record};
 use crate::storage::{Storage, StorageError};
 use crate::verifier::{Verifier, WalkEnd, walk};
 
-/// A tenant's log, recovered and ready. There is one per log and process, and whoever has it is the
+/// A tenant's log, recovered and ready to write. There is one for each log and process, and its owner is the only
 /// writer; [`LogReader`]s read beside it.
 #[derive(Debug)]
 pub struct TenantLog {
     shared: Arc<Shared>,
     head: Head,
-    /// Of all records, as they are stored.
+    /// The stored bytes of all records.
     bytes: u64,
     /// The slot of the head file that holds `head`.
     slot: Slot,
     last_at: Timestamp,
-    /// Whether the head's file says what `head` says after a loss of power too.
+    /// Whether the head file would hold `head` after a loss of power.
     head_is_durable: bool,
     poison: Option<StorageError>,
     last_commit: CommitTimes,
@@ -34,19 +34,19 @@ pub struct TenantLog {
 /// How long a commit took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CommitTimes {
-    /// To hand its records to the storage.
+    /// The time to hand the records to the storage.
     pub append: Duration,
-    /// To make them durable.
+    /// The time to make them durable.
     pub sync: Duration,
 }
 
 #[derive(Debug)]
 struct Shared {
-    /// `None` once the log is closed: whoever still has a reader must not keep the files open, or the
-    /// log could not be opened again.
+    /// `None` once the log is closed. Readers that outlive the log must not keep its files open, or it could not be
+    /// opened again.
     storage: Mutex<Option<Arc<dyn Storage>>>,
     log_id: LogId,
-    /// The last durable commit: how far readers see.
+    /// The last durable commit: readers see the log up to it.
     durable: Mutex<Head>,
 }
 
@@ -56,7 +56,7 @@ impl Shared {
     }
 }
 
-/// Closes the files, as soon as nobody is reading from them any more.
+/// Closes the files, once no read is in progress.
 impl Drop for TenantLog {
     fn drop(&mut self) {
         let storage = self.shared.storage.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -89,24 +89,24 @@ impl TenantLog {
         self.head
     }
 
-    /// The stored bytes of all its records: what the log itself weighs, whatever its storage adds.
+    /// The stored bytes of all records, without the overhead of the storage.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// How long the last commit of this opening took.
+    /// How long the last commit since opening took.
     pub fn last_commit(&self) -> CommitTimes {
         self.last_commit
     }
 
-    /// A reader of everything durable, now and later.
+    /// A reader of all durable records, including future ones.
     pub fn reader(&self) -> LogReader {
         LogReader { shared: Arc::clone(&self.shared) }
     }
 
-    /// Lets whoever reads by this `reader` of an earlier opening of the log read this one.
+    /// Makes `reader`, of an earlier opening of the log, read from this one.
     #[must_use]
-    pub fn read_by(mut self, reader: &LogReader) -> Self {
+    pub fn with_reader(mut self, reader: &LogReader) -> Self {
         debug_assert_eq!(self.log_id(), reader.log_id(), "a reader of another log");
         let storage = self.shared.storage.lock().unwrap_or_else(PoisonError::into_inner).take();
         *reader.shared.durable.lock().unwrap_or_else(PoisonError::into_inner) = self.head;
@@ -115,7 +115,11 @@ impl TenantLog {
         self
     }
 
-    /// Starts a commit; fails if an earlier one has failed.
+    /// Begins a commit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`] if an earlier commit has failed.
     pub fn begin(&mut self) -> Result<Commit<'_>, Error> {
         match &self.poison {
             Some(cause) => Err(Error::Poisoned(cause.clone())),
@@ -129,14 +133,13 @@ impl TenantLog {
         }
     }
 
-    /// Whether the head has moved since it was last made durable.
+    /// Whether the head file would survive a loss of power.
     pub fn head_is_durable(&self) -> bool {
         self.head_is_durable
     }
 
-    /// Makes the head durable too. A commit needs it to survive the end of the process only; after a loss
-    /// of power a head that lags behind hides what is missing behind it. So this is called soon after a
-    /// commit, but not by each.
+    /// Makes the head durable. A commit alone makes it survive the end of the process only. After a loss of power, a head
+    /// that lags behind would hide records missing after it. So this is called soon after a commit, but not by each commit.
     pub fn sync_head(&mut self) -> Result<(), Error> {
         if !self.head_is_durable {
             self.shared.storage()?.sync_head()?;
@@ -145,14 +148,14 @@ impl TenantLog {
         Ok(())
     }
 
-    /// Makes the head durable and closes the log. For one that falls asleep.
+    /// Makes the head durable and closes the log.
     pub fn close(mut self) -> Result<(), Error> {
         self.sync_head()
     }
 }
 
-/// Records that become durable together, or not at all. Staging gives them their places and touches
-/// nothing; a commit that is dropped never was.
+/// Records that become durable together or not at all. Staging assigns their numbers and writes nothing. Dropping a
+/// commit discards it.
 #[derive(Debug)]
 pub struct Commit<'log> {
     log: &'log mut TenantLog,
@@ -163,12 +166,16 @@ pub struct Commit<'log> {
 }
 
 impl Commit<'_> {
-    /// Gives `draft` the next place in the log and a time that does not run backwards.
+    /// Stages a record with the next number, at a time that is not before that of the previous record.
     pub fn stage(&mut self, draft: Draft, now: Timestamp) -> Result<&Record, Error> {
         self.stage_within(draft, now, u64::MAX)
     }
 
-    /// Like [`Commit::stage`], unless the log would then hold more than `bytes_max`: then nothing is staged.
+    /// Like [`Commit::stage`], but fails and stages nothing if the log would then hold more than `bytes_max` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LogFull`] beyond `bytes_max`, and [`Error::RecordTooLarge`] for a record that no reader would take.
     pub fn stage_within(&mut self, draft: Draft, now: Timestamp, bytes_max: u64) -> Result<&Record, Error> {
         let Draft { actor, request_id, idempotency, event } = draft;
         let seq = self.head.seq.next();
@@ -187,21 +194,22 @@ impl Commit<'_> {
         Ok(&self.sealed.last().expect("just pushed").0)
     }
 
-    /// The records staged so far, in order.
+    /// The staged records, in order.
     pub fn staged(&self) -> impl Iterator<Item = &Record> {
         self.sealed.iter().map(|(record, _)| record)
     }
 
-    /// The last place given out: that of the last staged record, or the log's head.
+    /// The number of the last staged record, or of the log's head.
     pub fn last_seq(&self) -> Seq {
         self.head.seq
     }
 
-    /// Writes the staged records and returns them once they are durable: they survive the end of the
-    /// process and of power.
+    /// Writes the staged records. Returns them once they are durable: they survive the end of the process and a loss of
+    /// power.
     ///
-    /// After an error the log takes no more writes, and whether these records are in it is open until
-    /// it has been recovered.
+    /// # Errors
+    ///
+    /// After an error the log refuses further writes. Whether these records are in it is known once it has been recovered.
     pub fn commit(self) -> Result<Vec<Record>, Error> {
         if self.sealed.is_empty() {
             return Ok(Vec::new());
@@ -211,7 +219,7 @@ impl Commit<'_> {
         match write(storage.as_ref(), &self.sealed, self.head, slot) {
             Ok(times) => self.log.last_commit = times,
             Err(cause) => {
-                storage.condemn();
+                storage.mark_poisoned();
                 self.log.poison = Some(cause.clone());
                 return Err(cause.into());
             }
@@ -226,9 +234,8 @@ impl Commit<'_> {
     }
 }
 
-/// IMPORTANT, the order: parts, sync, head. The last part of the last record carries the commit mark,
-/// so whatever prefix of this survives is either the whole commit or nothing of it, and the head never
-/// claims what is not durable.
+/// IMPORTANT, the order: parts, sync, head. The last part of the last record has the commit mark, so any prefix that
+/// survives contains the whole commit or none of it, and the head never names a record that is not durable.
 fn write(
     storage: &dyn Storage,
     sealed: &[(Record, Vec<u8>)],
@@ -248,25 +255,26 @@ fn write(
     Ok(CommitTimes { append: appended - started, sync: appended.elapsed() })
 }
 
-/// Reads what is durable in a log, beside its writer.
+/// Reads the durable records of a log, beside its writer.
 #[derive(Clone, Debug)]
 pub struct LogReader {
     shared: Arc<Shared>,
 }
 
-/// A record and the bytes it is stored as.
+/// A record and its stored bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredRecord {
     /// The record.
     pub record: Record,
-    /// The history up to and with it.
+    /// The chain hash of the record.
     pub chain: ChainHash,
-    /// Its envelope: what [`Verifier::push`] takes.
+    /// The record's envelope, as [`Verifier::push`] takes it.
     pub stored: Box<[u8]>,
 }
 
 impl LogReader {
-    /// A reader of a log that is closed, until one that is open is [read by](TenantLog::read_by) it.
+    /// A reader of a closed log. It reads once an open log is made to use it by
+    /// [`with_reader`](TenantLog::with_reader).
     pub fn closed(log_id: LogId, head: Head) -> Self {
         let (storage, durable) = (Mutex::new(None), Mutex::new(head));
         Self { shared: Arc::new(Shared { storage, log_id, durable }) }
@@ -277,15 +285,15 @@ impl LogReader {
         self.shared.log_id
     }
 
-    /// How far the log is durable.
+    /// The last durable record.
     pub fn head(&self) -> Head {
         *self.shared.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first record at or after the moment `at`; the one behind the head if there is none yet. Reads a
-    /// few records, however long the log is: times never run backwards.
+    /// The first record at or after the moment `at`, or the number after the head if there is none. Reads a few records by
+    /// binary search: times never run backwards.
     pub fn first_since(&self, at: Timestamp) -> Result<Seq, Error> {
-        // The first that may be it, and the first that is known to be it or behind it.
+        // The first candidate, and the first number known to be at or after `at`.
         let (mut first, mut end) = (Seq::OLDEST, self.head().seq.next());
         while first < end {
             let middle = Seq::new(first.get().midpoint(end.get()));
@@ -297,8 +305,8 @@ impl LogReader {
         Ok(first)
     }
 
-    /// Reads records from `from` on: at most `records_max`, and no more once `bytes_max` of stored
-    /// bytes are exceeded, but at least one if there is one. Empty behind the head.
+    /// Reads records from `from` on: at most `records_max`, and at least one if there is one, until `bytes_max` stored bytes
+    /// are exceeded. Empty after the head.
     pub fn read(&self, from: Seq, records_max: usize, bytes_max: usize) -> Result<Vec<StoredRecord>, Error> {
         let from = from.max(Seq::OLDEST);
         let head = self.head();

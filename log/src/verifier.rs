@@ -1,4 +1,4 @@
-//! The one place that decides whether stored bytes are the next record of a history.
+//! Verification of stored bytes: whether they are the next record of a history.
 
 use std::ops::ControlFlow;
 
@@ -9,29 +9,28 @@ use crate::position::{ChainHash, Head, LogId, Seq};
 use crate::record::Record;
 use crate::storage::{Storage, StorageError};
 
-/// Follows a history record by record and refuses whatever does not continue it. It needs nothing
-/// but the stored bytes, so anybody who was sent them can hold a log against its head.
+/// Verifies a history record by record. It needs only the stored bytes, so a receiver of them can compare a log with its
+/// head.
 #[derive(Clone, Debug)]
 pub struct Verifier {
     log_id: LogId,
     seq: Seq,
-    /// `None` after a record that could not be verified: the next one is taken at its word.
+    /// `None` after a record that could not be verified: the chain hash of the next one is not checked.
     chain: Option<ChainHash>,
 }
 
 impl Verifier {
-    /// Starts in front of the log's first record.
+    /// Begins before the first record of the log.
     pub fn new(log_id: LogId) -> Self {
         Self { log_id, seq: Seq::NONE, chain: Some(ChainHash::genesis(log_id)) }
     }
 
-    /// Starts behind a record that was verified before.
+    /// Begins after a record that was verified before.
     pub(crate) fn continuing(log_id: LogId, head: Head) -> Self {
         Self { log_id, seq: head.seq, chain: Some(head.chain) }
     }
 
-    /// Starts in front of the record at `next`, whose chain hash is taken at its word unless it is
-    /// the first.
+    /// Begins before the record at `next`, whose chain hash is not checked unless it is the first record.
     pub fn starting_at(log_id: LogId, next: Seq) -> Self {
         match next.previous() {
             None | Some(Seq::NONE) => Self::new(log_id),
@@ -39,12 +38,12 @@ impl Verifier {
         }
     }
 
-    /// What has been verified so far; `None` right behind a record that could not be.
+    /// The last verified record; `None` after one that could not be verified.
     pub fn head(&self) -> Option<Head> {
         self.chain.map(|chain| Head { seq: self.seq, chain })
     }
 
-    /// The number of the record that must come next.
+    /// The number of the next record.
     pub fn next(&self) -> Seq {
         self.seq.next()
     }
@@ -58,7 +57,7 @@ impl Verifier {
         result.map(|(record, _)| record)
     }
 
-    /// Gives up on the records before `next`.
+    /// Skips the records before `next`, whose chain hash is not checked.
     pub(crate) fn skip_to(&mut self, next: Seq) {
         *self = Self { chain: None, ..Self::starting_at(self.log_id, next) };
     }
@@ -79,7 +78,7 @@ impl Verifier {
     }
 }
 
-/// A record that continues its history, as it lies in the storage.
+/// A verified record in the storage.
 pub(crate) struct Verified<'a> {
     pub(crate) record: Record,
     pub(crate) stored: &'a [u8],
@@ -90,13 +89,13 @@ pub(crate) struct Verified<'a> {
 /// How a walk ended.
 #[derive(Debug)]
 pub(crate) enum WalkEnd {
-    /// Behind the last record, or where the visitor broke.
+    /// After the last record, or by the visitor.
     Whole,
-    /// In front of something wrong.
+    /// Before something wrong.
     Damaged(Damage),
 }
 
-/// Visits the records from `verifier`'s next one on, up to the first that is wrong.
+/// Calls `visit` with each record from the verifier's next one on, up to the first that is wrong.
 pub(crate) fn walk(
     storage: &dyn Storage,
     verifier: &mut Verifier,
@@ -117,8 +116,8 @@ pub(crate) fn walk(
                 })
             })
             .map_err(|kind| match seq.previous() {
-                // What stands between two records is damage of the one in front: whoever cuts what begins at the
-                // next one would leave it there.
+                // A key between two records is damage of the first one: removing everything from the second one on
+                // would leave it there.
                 Some(seq) if key < PartKey::first(seq.next()).to_bytes().as_slice() => {
                     Damage { seq, kind: DamageKind::Key { bytes: key.len() } }
                 }

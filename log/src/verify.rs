@@ -1,49 +1,52 @@
-//! Looking at a log without changing it.
+//! Verification: reading a log without changing it.
 
 use std::ops::ControlFlow;
 
-use crate::damage::{Damage, DamageKind};
+use crate::commits::{Commits, Committed, Found};
+use crate::damage::Damage;
 use crate::error::Error;
 use crate::head;
-use crate::part::{Mark, PartKey};
 use crate::position::{Head, LogId, Seq};
 use crate::record::Record;
-use crate::recovery::ends_a_commit_from;
-use crate::storage::{Storage, StorageError};
+use crate::storage::Storage;
 use crate::tenant_log::StoredRecord;
-use crate::verifier::{Verifier, WalkEnd, walk};
+use crate::verifier::Verifier;
 
-/// More findings than anybody reads are counted as one.
+/// Verification ends after this many findings.
 const FINDINGS_MAX: usize = 100;
 
-/// What looking at a log has shown.
+/// The result of a verification.
 #[derive(Clone, Debug)]
 pub struct Verification {
-    /// Which log.
+    /// The log.
     pub log_id: LogId,
-    /// What it is known to have acknowledged.
+    /// The last acknowledged record, by the head file.
     pub acknowledged: Head,
-    /// Where its whole commits end.
+    /// The last record of the last whole commit.
     pub last: Seq,
-    /// How many whole records it has up to there.
+    /// How many valid records there are up to `last`.
     pub records: u64,
-    /// What is missing or wrong at or below the head, in order; at most a hundred.
+    /// What is missing or wrong, in order; at most a hundred findings.
     pub damage: Vec<Damage>,
-    /// An end beyond the head that is not whole: not damage, the next opening cuts it.
+    /// An unfinished end above the acknowledged head. Not damage: the next opening removes it.
     pub unfinished: Option<Damage>,
-    /// One of the head's two slots is torn; the other one holds the head.
+    /// Whether one of the two slots of the head file is torn; the other one holds the head.
     pub head_slot_torn: bool,
 }
 
 impl Verification {
-    /// Whether everything that was acknowledged is there.
+    /// Whether all acknowledged records are there.
     pub fn holds(&self) -> bool {
         self.damage.is_empty()
     }
 }
 
-/// Verifies every record of a log and shows those to `visit` that a recovery would keep. Goes on behind
-/// damage, so that one bad record does not hide another; only a storage that cannot be read is an error.
+/// Verifies every record of a log, and calls `visit` with those that recovery would keep. Goes on after damage, so that
+/// one bad record does not hide another.
+///
+/// # Errors
+///
+/// Errors of a storage that cannot be read. Damage of records is part of the result.
 pub(crate) fn verify(
     storage: &dyn Storage,
     log_id: LogId,
@@ -60,86 +63,28 @@ pub(crate) fn verify(
         unfinished: None,
         head_slot_torn: !head::unreadable_slots(&head_file).is_empty(),
     };
-    if acknowledged.seq == Seq::NONE && acknowledged != Head::genesis(log_id) {
-        let found = Head::genesis(log_id).chain;
-        let kind = DamageKind::OtherHistory { found, acknowledged: acknowledged.chain };
-        verification.damage.push(Damage { seq: Seq::NONE, kind });
-    }
-    let mut verifier = Verifier::new(log_id);
-    loop {
-        let mut at_head = None;
-        // Records beyond the head whose commit mark has not come yet.
-        let mut uncommitted = Vec::new();
-        let mut stopped = false;
-        let end = walk(storage, &mut verifier, &mut |verified| {
-            let Head { seq, chain } = verified.head;
-            if seq == acknowledged.seq {
-                at_head = Some(chain);
-            }
-            uncommitted.push(StoredRecord { record: verified.record, chain, stored: verified.stored.into() });
-            if seq > acknowledged.seq && verified.mark != Mark::EndsCommit {
-                return ControlFlow::Continue(());
-            }
-            for stored in uncommitted.drain(..) {
+    Commits::new(storage, log_id, acknowledged).each(|found| {
+        Ok::<_, Error>(match found {
+            Found::Record(Committed { record, head, stored, mark: _ }) => {
                 verification.records += 1;
-                verification.last = stored.record.seq;
-                if visit(stored).is_break() {
-                    stopped = true;
-                    return ControlFlow::Break(());
-                }
+                verification.last = head.seq;
+                visit(StoredRecord { record, chain: head.chain, stored: stored.into() })
             }
-            ControlFlow::Continue(())
-        })?;
-        if let Some(found) = at_head.filter(|found| *found != acknowledged.chain) {
-            let kind = DamageKind::OtherHistory { found, acknowledged: acknowledged.chain };
-            verification.damage.push(Damage { seq: acknowledged.seq, kind });
-        }
-        if stopped {
-            return Ok(verification);
-        }
-        match end {
-            WalkEnd::Damaged(damage)
-                if damage.seq <= acknowledged.seq || ends_a_commit_from(storage, damage.seq)? =>
-            {
-                let next = next_record(storage, &damage)?;
+            Found::Damage(damage) => {
                 verification.damage.push(damage);
-                match next {
-                    Some(next) if verification.damage.len() < FINDINGS_MAX => verifier.skip_to(next),
-                    _ => return Ok(verification),
-                }
+                let is_full = verification.damage.len() == FINDINGS_MAX;
+                if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             }
-            WalkEnd::Damaged(damage) => {
+            Found::Uncommitted(damage) => {
                 verification.unfinished = Some(damage);
-                return Ok(verification);
+                ControlFlow::Break(())
             }
-            WalkEnd::Whole => {
-                let seq = verifier.next();
-                if seq <= acknowledged.seq {
-                    verification.damage.push(Damage { seq, kind: DamageKind::Missing { found: None } });
-                } else if let Some(first) = uncommitted.first() {
-                    let seq = first.record.seq;
-                    verification.unfinished = Some(Damage { seq, kind: DamageKind::CommitUnfinished });
-                }
-                return Ok(verification);
-            }
-        }
-    }
-}
-
-/// The first record behind `damage` of which a first part exists.
-fn next_record(storage: &dyn Storage, damage: &Damage) -> Result<Option<Seq>, StorageError> {
-    let mut next = None;
-    storage.scan(PartKey::first(damage.seq.next()), &mut |key, _| match PartKey::from_bytes(key) {
-        Some(PartKey { seq, part: 0 }) if seq > damage.seq => {
-            next = Some(seq);
-            ControlFlow::Break(())
-        }
-        _ => ControlFlow::Continue(()),
+        })
     })?;
-    Ok(next)
+    Ok(verification)
 }
 
-/// Reads a log that somebody sends as stored records, and holds it against its chain.
+/// Verifies the chain of a log that is received as stored records.
 #[derive(Debug, Default)]
 pub struct RemoteVerification {
     verifier: Option<Verifier>,
@@ -147,19 +92,19 @@ pub struct RemoteVerification {
 }
 
 impl RemoteVerification {
-    /// Takes the next stored record; the first one says which log it is.
+    /// Verifies the next stored record. The first one determines the log.
     pub fn push(&mut self, log_id: LogId, stored: &[u8]) -> Result<Record, Damage> {
         let record = self.verifier.get_or_insert_with(|| Verifier::new(log_id)).push(stored)?;
         self.records += 1;
         Ok(record)
     }
 
-    /// What has been verified so far.
+    /// The last verified record; `None` before the first, and after one that could not be verified.
     pub fn head(&self) -> Option<Head> {
         self.verifier.as_ref().and_then(Verifier::head)
     }
 
-    /// How many records that were.
+    /// How many records were verified.
     pub fn records(&self) -> u64 {
         self.records
     }

@@ -63,7 +63,7 @@ fn a_new_log_is_empty_and_stands_at_its_own_genesis<G: Ground>() {
     let (first, second) = (G::create(), G::create());
     let (recovered, records) = first.recover().unwrap();
     assert!(records.is_empty());
-    assert_eq!(recovered.cut, None);
+    assert_eq!(recovered.removed, None);
     assert_eq!(recovered.log.head(), Head::genesis(recovered.log.log_id()));
     assert_ne!(recovered.log.head().chain, second.log().head().chain);
 }
@@ -246,7 +246,7 @@ fn reopening_changes_nothing<G: Ground>() {
     for _ in 0..10 {
         let (recovered, records) = ground.recover().unwrap();
         assert_eq!(records, written);
-        assert_eq!(recovered.cut, None);
+        assert_eq!(recovered.removed, None);
         recovered.log.close().unwrap();
     }
 }

@@ -12,7 +12,7 @@ fn close(ground: &OnSled, log: TenantLog, base: Head) {
     let (head, bytes) = (log.head(), log.bytes());
     let records = log.reader().read(base.seq.next(), usize::MAX, usize::MAX).unwrap();
     log.close().unwrap();
-    ground.folder.leave_closed(ground.folder.log_id().unwrap(), [base, head], bytes, &records).unwrap();
+    ground.folder.write_closed(ground.folder.log_id().unwrap(), [base, head], bytes, &records).unwrap();
 }
 
 fn at(log: &TenantLog, seq: u64) -> Head {
@@ -36,13 +36,13 @@ fn what_a_closed_log_has_left_says_where_it_ends_until_it_is_opened() {
     let file = ground.folder.closed_file().unwrap().unwrap();
     drop(ground.folder.open().unwrap());
     assert_eq!(ground.folder.closed().unwrap(), None);
-    ground.folder.put_back(&file).unwrap();
+    ground.folder.restore_closed(&file).unwrap();
     assert_eq!(ground.folder.closed().unwrap(), Some(closed));
     // Where something was written it says nothing, whoever brings it back.
     let mut log = ground.log();
     commit(&mut log, [upserted(1, 1)]);
     drop(log);
-    ground.folder.put_back(&file).unwrap();
+    ground.folder.restore_closed(&file).unwrap();
     assert_eq!(ground.folder.closed().unwrap(), None);
 }
 
@@ -79,7 +79,7 @@ fn a_log_behind_what_was_folded_before_is_verified_whole_and_holds_what_is_missi
     let mut folded: Vec<Record> = Vec::new();
     let mut recover = |base| {
         folded.clear();
-        let recovered = ground.folder.open().unwrap().recover_behind(base, |record| {
+        let recovered = ground.folder.open().unwrap().recover_after(base, |record| {
             folded.push(record);
             Ok::<_, Error>(())
         });

@@ -174,7 +174,7 @@ fn damage_in_front_of_a_whole_commit_is_damage_wherever_the_head_is() {
         let survivor = InMemory { storage, log_id: ground.log_id };
         assert_eq!(survivor.open().unwrap().acknowledged(), head_then);
         survivor.storage.tamper(|parts| tamper(parts, seq));
-        survivor.recover().map(|(recovered, records)| (recovered.cut.is_some(), records.len() as u64))
+        survivor.recover().map(|(recovered, records)| (recovered.removed.is_some(), records.len() as u64))
     };
     let flip = |parts: &mut Parts, seq| {
         let (_, value) = parts.iter_mut().find(|(key, _)| seq_of(key) == seq).unwrap();

@@ -21,7 +21,7 @@ fn after_a_failed_write_sync_or_head_the_log_refuses_writes_and_still_reads() {
         let mut failing = log.begin().unwrap();
         failing.stage(draft(upserted(40, 1)), at(1)).unwrap();
         assert!(matches!(failing.commit(), Err(Error::Storage(_))), "{fault:?}");
-        assert!(ground.storage.is_condemned());
+        assert!(ground.storage.is_poisoned());
         for _ in 0..3 {
             assert!(matches!(log.begin(), Err(Error::Poisoned(_))), "{fault:?} was forgotten");
         }
@@ -52,10 +52,10 @@ fn a_commit_torn_at_any_call_is_there_whole_or_not_at_all() {
         let (recovered, records) = survivor.recover().unwrap();
         if kept == calls {
             assert_eq!(records.len(), written.len() + 3);
-            assert_eq!(recovered.cut, None);
+            assert_eq!(recovered.removed, None);
         } else {
             assert_eq!(records, written, "kept {kept} of {calls}");
-            let cut = recovered.cut.as_ref().map(|cut| (cut.from, cut.parts));
+            let cut = recovered.removed.as_ref().map(|cut| (cut.from, cut.parts));
             assert_eq!(cut, (kept > 0).then_some((Seq::new(written.len() as u64 + 1), kept)));
         }
         let mut log = recovered.log;

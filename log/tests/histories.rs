@@ -87,7 +87,7 @@ proptest! {
                     ground.storage.arrange(Fault::Sync { after: 0 });
                     try_commit(&mut log, &sizes, mark).unwrap_err();
                     assert!(try_commit(&mut log, &sizes, mark).is_err(), "a poisoned log took a write");
-                    assert!(ground.storage.is_condemned());
+                    assert!(ground.storage.is_poisoned());
                     let fresh = InMemory { storage: Arc::new(MemoryStorage::new(100)), log_id: ground.log_id };
                     copy_acknowledged(&ground.storage, &fresh.storage, ground.log_id).unwrap();
                     ground = fresh;

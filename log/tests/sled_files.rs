@@ -235,7 +235,7 @@ fn a_folder_is_whole_or_does_not_exist() {
     folder.create().unwrap();
     assert!(matches!(folder.create(), Err(Error::AlreadyExists(_))));
     fs::create_dir_all(data.path().join("_creating/half")).unwrap();
-    TenantFolder::erase_unfinished(data.path()).unwrap();
+    TenantFolder::remove_unfinished(data.path()).unwrap();
     assert_eq!(TenantFolder::tenants(data.path()).unwrap(), ["acme".parse().unwrap()]);
     let manifest = folder.path().join("manifest.json");
     assert_eq!(folder.incarnation().unwrap(), None);

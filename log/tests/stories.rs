@@ -3,7 +3,7 @@
 use uuid::Uuid;
 use vectorizer_log::{
     Actor, CollectionId, Document, Draft, Event, Idempotency, IndexParameters, JournalPosition, Language,
-    Meter, MeterTotal, Metric, ObservedOperation, ParkedLine, Payload, PayloadPath, Point, PointId, Record,
+    Meter, MeterTotal, Metric, ObservedOperation, Payload, PayloadPath, Point, PointId, Record, RejectedLine,
     Seq, TenantLog, Text, Timestamp, Vector, VectorParameters, Via,
 };
 
@@ -110,7 +110,7 @@ pub(crate) fn one_of_each() -> Vec<Event> {
         },
         Event::BillingAcknowledged {
             through: Seq::new(9),
-            parked: vec![ParkedLine {
+            rejected: vec![RejectedLine {
                 seq: Seq::new(8),
                 meter: Meter::Requests,
                 reason: "the tenant is unknown".to_owned(),

@@ -181,7 +181,7 @@ fn read(
                 }
                 BillEntry::Line(_)
                 | BillEntry::Correction(_)
-                | BillEntry::Parked(_)
+                | BillEntry::Rejected(_)
                 | BillEntry::Discrepancy(_) => {}
             }
         }

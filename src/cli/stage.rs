@@ -19,8 +19,8 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use vectorizer_log::{
-    Actor, CollectionId, Draft, Error, Event, ExportDetail, ExportFormat, ExportPlace, ExportRange, Head,
-    IndexParameters, LogReader, Metric, Payload, Point, PointId, Seq, StoredRecord, TenantFolder, TenantId,
+    Actor, CollectionId, Draft, Error, Event, ExportDetail, ExportFormat, ExportRange, Head, IndexParameters,
+    LogReader, Metric, Payload, Point, PointId, RangePosition, Seq, StoredRecord, TenantFolder, TenantId,
     TenantLog, Timestamp, Vector, Via, write_line,
 };
 
@@ -286,7 +286,7 @@ async fn log(State(server): State<Server>, headers: HeaderMap, Query(asked): Que
             until: moment(asked.until.as_ref()),
         };
         let mut records = server.reader.read(from, usize::MAX, usize::MAX).unwrap();
-        records.retain(|stored| range.place(stored.record.seq, stored.record.at) == ExportPlace::Within);
+        records.retain(|stored| range.place(stored.record.seq, stored.record.at) == RangePosition::Within);
         records.truncate(records_max);
         format = match asked.format.as_deref() {
             Some("csv") => ExportFormat::Csv,

@@ -144,7 +144,8 @@ fn check_section(section: &str, content: &Node) -> Result<(), ConfigError> {
         Node::Null => return Ok(()),
         Node::Object(values) => values,
         Node::Bool(_) | Node::Number(_) | Node::String(_) | Node::Array(_) => {
-            let example = keys::ALL.iter().find(|key| key.section == section).unwrap_or(&keys::LISTEN).name;
+            let example =
+                keys::ALL.iter().find(|key| key.section == section).map_or("listen", |key| key.name);
             return Err(ConfigError::NotASection {
                 section: section.to_owned(),
                 found: kind(content),

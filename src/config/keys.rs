@@ -1,82 +1,198 @@
-//! Every key of `config.yml`, with its default.
+//! The table of the configuration's keys: a row each, with its flag, its place in `config.yml` and its default.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
-/// A key and what it is when nobody says otherwise. A default is written as it would be in the file.
+use vectorizer_access::Secret;
+use vectorizer_hivehub::DeploymentName;
+use vectorizer_http_client::ServiceUrl;
+use vectorizer_log::Dimension;
+
+use super::document::Document;
+use super::error::ConfigError;
+use super::values::{
+    BodyBytes, FilePath, HostName, JsonDepth, MemoryBytes, ModelName, Network, PageOrigin, RequestCount,
+    Seconds, from_flag,
+};
+
+/// A key of `config.yml`, and its value unless one is given, written as it would be in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     pub(super) section: &'static str,
+    /// With a dot where it lies within a mapping of its section: `tls: { cert, key }`.
     pub(super) name: &'static str,
     pub(super) default: &'static str,
 }
 
-const fn key(section: &'static str, name: &'static str, default: &'static str) -> Key {
-    Key { section, name, default }
+/// A row is a flag, a key that may be in the file, and a method of [`Given`] that reads its value. A value that the
+/// configuration does not use does not compile: the method is dead code.
+macro_rules! keys {
+    ($(
+        $(#[$documentation:meta])+
+        $field:ident: $flag:ty = $kind:ident($section:literal, $name:literal, $default:literal) -> $value:ty;
+    )+) => {
+        /// The configuration file, and values that win over it.
+        #[derive(Clone, Debug, Default, clap::Args)]
+        #[expect(clippy::doc_markdown, reason = "the documentation is what --help prints")]
+        #[command(next_help_heading = "Configuration (wins over the file)")]
+        pub struct ConfigFlags {
+            /// The configuration file [default: ./config.yml, if there is one]
+            #[arg(long, value_name = "FILE")]
+            pub config: Option<PathBuf>,
+            $(
+                $(#[$documentation])+
+                #[arg(long)]
+                pub $field: $flag,
+            )+
+        }
+
+        /// Every key, by the name of its flag.
+        pub(super) struct Keys {
+            $(pub(super) $field: Key,)+
+        }
+
+        pub(super) const KEYS: Keys = Keys {
+            $($field: Key { section: $section, name: $name, default: $default },)+
+        };
+
+        /// Every key, in the order of the documentation.
+        pub(super) const ALL: &[Key] = &[$(KEYS.$field),+];
+
+        impl Given<'_> {
+            $(
+                pub(super) fn $field(&self) -> Result<$value, ConfigError> {
+                    self.document.$kind(&KEYS.$field, self.flags.$field.as_ref())
+                }
+            )+
+        }
+    };
 }
 
-pub(super) const LISTEN: Key = key("server", "listen", "127.0.0.1:15002");
-pub(super) const DATA_DIR: Key = key("server", "data_dir", "./data");
-pub(super) const ALLOWED_HOSTS: Key = key("server", "allowed_hosts", "[]");
-pub(super) const CORS_ORIGINS: Key = key("server", "cors_origins", "[]");
-pub(super) const BODY_BYTES_MAX: Key = key("server", "body_bytes_max", "33554432");
-pub(super) const JSON_DEPTH_MAX: Key = key("server", "json_depth_max", "32");
-pub(super) const TRUSTED_PROXIES: Key = key("server", "trusted_proxies", "[]");
-pub(super) const METRICS_LISTEN: Key = key("server", "metrics_listen", "null");
-/// A key within a mapping of its section: `tls: { cert, key }`.
-pub(super) const TLS_CERT: Key = key("server", "tls.cert", "null");
-pub(super) const TLS_KEY: Key = key("server", "tls.key", "null");
-pub(super) const SHUTDOWN_DELAY: Key = key("server", "shutdown_delay", "null");
-pub(super) const SHUTDOWN_GRACE: Key = key("server", "shutdown_grace", "30");
-pub(super) const DELETE_GRACE: Key = key("server", "delete_grace", "604800");
-pub(super) const TENANT_IDLE: Key = key("server", "tenant_idle", "600");
-pub(super) const MEMORY_BUDGET: Key = key("server", "memory_budget", "null");
-pub(super) const CLUSTER_ENABLED: Key = key("cluster", "enabled", "false");
-pub(super) const HIVEHUB_API_URL: Key = key("cluster", "hivehub_api_url", "https://api.hivehub.io");
-pub(super) const HIVEHUB_API_KEY: Key = key("cluster", "hivehub_api_key", "${HIVEHUB_API_KEY}");
-pub(super) const DEPLOYMENT: Key = key("cluster", "deployment", "null");
-pub(super) const QUOTA_CHECK_INTERVAL: Key = key("cluster", "quota_check_interval", "60");
-pub(super) const USAGE_REPORT_INTERVAL: Key = key("cluster", "usage_report_interval", "300");
-pub(super) const REQUIRE_AUTHENTICATION: Key = key("auth", "require_authentication", "true");
-pub(super) const API_KEY_CACHE_TTL: Key = key("auth", "api_key_cache_ttl", "300");
-pub(super) const REQUESTS_PER_MINUTE: Key = key("rate_limiting", "default_requests_per_minute", "1000");
-pub(super) const REQUESTS_PER_HOUR: Key = key("rate_limiting", "default_requests_per_hour", "10000");
-pub(super) const EMBEDDING_URL: Key = key("embedding", "url", "null");
-pub(super) const EMBEDDING_MODEL: Key = key("embedding", "model", "null");
-pub(super) const EMBEDDING_KEY: Key = key("embedding", "key", "null");
-pub(super) const EMBEDDING_DIMENSION: Key = key("embedding", "dimension", "null");
+/// What was given on the command line and in the file, value by value.
+pub(super) struct Given<'a> {
+    pub(super) document: Document<'a>,
+    pub(super) flags: &'a ConfigFlags,
+}
 
-/// All of them, in the order of the documentation.
-pub(super) const ALL: &[Key] = &[
-    LISTEN,
-    DATA_DIR,
-    ALLOWED_HOSTS,
-    CORS_ORIGINS,
-    BODY_BYTES_MAX,
-    JSON_DEPTH_MAX,
-    TRUSTED_PROXIES,
-    METRICS_LISTEN,
-    TLS_CERT,
-    TLS_KEY,
-    SHUTDOWN_DELAY,
-    SHUTDOWN_GRACE,
-    DELETE_GRACE,
-    TENANT_IDLE,
-    MEMORY_BUDGET,
-    CLUSTER_ENABLED,
-    HIVEHUB_API_URL,
-    HIVEHUB_API_KEY,
-    DEPLOYMENT,
-    QUOTA_CHECK_INTERVAL,
-    USAGE_REPORT_INTERVAL,
-    REQUIRE_AUTHENTICATION,
-    API_KEY_CACHE_TTL,
-    REQUESTS_PER_MINUTE,
-    REQUESTS_PER_HOUR,
-    EMBEDDING_URL,
-    EMBEDDING_MODEL,
-    EMBEDDING_KEY,
-    EMBEDDING_DIMENSION,
-];
+keys! {
+    /// Where REST and MCP are served [default: 127.0.0.1:15002]
+    #[arg(value_name = "ADDRESS:PORT", value_parser = from_flag::<SocketAddr>)]
+    listen: Option<SocketAddr> = value("server", "listen", "127.0.0.1:15002") -> SocketAddr;
+
+    /// The folder of every tenant's data [default: ./data]
+    #[arg(value_name = "FOLDER", value_parser = from_flag::<PathBuf>)]
+    data_dir: Option<PathBuf> = value("server", "data_dir", "./data") -> PathBuf;
+
+    /// Names under which the server may be addressed, beside the loopback's
+    #[arg(value_name = "HOST,...", value_delimiter = ',', value_parser = from_flag::<HostName>)]
+    allowed_hosts: Option<Vec<HostName>> = list("server", "allowed_hosts", "[]") -> Vec<HostName>;
+
+    /// Origins whose pages in browsers may use the API, each with its scheme; * is every one [default: none]
+    #[arg(value_name = "ORIGIN,...", value_delimiter = ',', value_parser = from_flag::<PageOrigin>)]
+    cors_origins: Option<Vec<PageOrigin>> = list("server", "cors_origins", "[]") -> Vec<PageOrigin>;
+
+    /// The largest request body [default: 33554432]
+    #[arg(value_name = "BYTES", value_parser = from_flag::<BodyBytes>)]
+    body_bytes_max: Option<BodyBytes> = value("server", "body_bytes_max", "33554432") -> BodyBytes;
+
+    /// The deepest nesting of a JSON body [default: 32]
+    #[arg(value_name = "DEPTH", value_parser = from_flag::<JsonDepth>)]
+    json_depth_max: Option<JsonDepth> = value("server", "json_depth_max", "32") -> JsonDepth;
+
+    /// Proxies whose word about a client's address is taken [default: none]
+    #[arg(value_name = "NETWORK,...", value_delimiter = ',', value_parser = from_flag::<Network>)]
+    trusted_proxies: Option<Vec<Network>> = list("server", "trusted_proxies", "[]") -> Vec<Network>;
+
+    /// A listener of its own for /metrics [default: none]
+    #[arg(value_name = "ADDRESS:PORT", value_parser = from_flag::<SocketAddr>)]
+    metrics_listen: Option<SocketAddr> = optional("server", "metrics_listen", "null") -> Option<SocketAddr>;
+
+    /// The server's certificate and those that vouch for it, as PEM; with --tls-key [default: none, plain HTTP]
+    #[arg(value_name = "FILE", value_parser = from_flag::<FilePath>)]
+    tls_cert: Option<FilePath> = optional("server", "tls.cert", "null") -> Option<FilePath>;
+
+    /// The certificate's private key, as PEM
+    #[arg(value_name = "FILE", value_parser = from_flag::<FilePath>)]
+    tls_key: Option<FilePath> = optional("server", "tls.key", "null") -> Option<FilePath>;
+
+    /// How long everything is served still while /ready says 503, before the server stops [default: none]
+    #[arg(value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
+    shutdown_delay: Option<Seconds> = optional("server", "shutdown_delay", "null") -> Option<Seconds>;
+
+    /// How long requests in flight may take to end when the server stops [default: 30]
+    #[arg(value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
+    shutdown_grace: Option<Seconds> = value("server", "shutdown_grace", "30") -> Seconds;
+
+    /// How long a deleted tenant can be had back before it is erased [default: 604800]
+    #[arg(value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
+    delete_grace: Option<Seconds> = value("server", "delete_grace", "604800") -> Seconds;
+
+    /// How long nobody uses a tenant of a cluster before it sleeps [default: 600]
+    #[arg(value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
+    tenant_idle: Option<Seconds> = value("server", "tenant_idle", "600") -> Seconds;
+
+    /// How much memory tenants may take up before they sleep sooner [default: three quarters of all]
+    #[arg(value_name = "BYTES", value_parser = from_flag::<MemoryBytes>)]
+    memory_budget: Option<MemoryBytes> = optional("server", "memory_budget", "null") -> Option<MemoryBytes>;
+
+    /// Many tenants, each with keys of its own [default: false]
+    #[arg(value_name = "true|false", num_args = 0..=1, default_missing_value = "true", value_parser = from_flag::<bool>)]
+    cluster_enabled: Option<bool> = value("cluster", "enabled", "false") -> bool;
+
+    /// Where HiveHub is [default: api.hivehub.io, by https]
+    #[arg(value_name = "URL", value_parser = from_flag::<ServiceUrl>)]
+    hivehub_api_url: Option<ServiceUrl> = value("cluster", "hivehub_api_url", "https://api.hivehub.io") -> ServiceUrl;
+
+    /// This server's key for HiveHub; better left to the environment, where other users of the machine
+    /// do not see it [default: $HIVEHUB_API_KEY]
+    #[arg(value_name = "KEY", value_parser = from_flag::<Secret>)]
+    hivehub_api_key: Option<Secret> = value("cluster", "hivehub_api_key", "${HIVEHUB_API_KEY}") -> Secret;
+
+    /// The deployment that this server is of: tenants that HiveHub says are of another are not served [default: none]
+    #[arg(value_name = "NAME", value_parser = from_flag::<DeploymentName>)]
+    deployment: Option<DeploymentName> = optional("cluster", "deployment", "null") -> Option<DeploymentName>;
+
+    /// How often quotas are asked for anew [default: 60]
+    #[arg(value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
+    quota_check_interval: Option<Seconds> = value("cluster", "quota_check_interval", "60") -> Seconds;
+
+    /// How often usage is reported [default: 300]
+    #[arg(value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
+    usage_report_interval: Option<Seconds> = value("cluster", "usage_report_interval", "300") -> Seconds;
+
+    /// Whether requests need a key; cluster mode does not start without [default: true]
+    #[arg(value_name = "true|false", num_args = 0..=1, default_missing_value = "true", value_parser = from_flag::<bool>)]
+    require_authentication: Option<bool> = value("auth", "require_authentication", "true") -> bool;
+
+    /// How long a valid key may be used while HiveHub cannot be asked [default: 300]
+    #[arg(value_name = "SECONDS", value_parser = from_flag::<Seconds>)]
+    api_key_cache_ttl: Option<Seconds> = value("auth", "api_key_cache_ttl", "300") -> Seconds;
+
+    /// A tenant's requests per minute, where its plan names no number [default: 1000]
+    #[arg(value_name = "COUNT", value_parser = from_flag::<RequestCount>)]
+    default_requests_per_minute: Option<RequestCount> = value("rate_limiting", "default_requests_per_minute", "1000") -> RequestCount;
+
+    /// A tenant's requests per hour, where its plan names no number [default: 10000]
+    #[arg(value_name = "COUNT", value_parser = from_flag::<RequestCount>)]
+    default_requests_per_hour: Option<RequestCount> = value("rate_limiting", "default_requests_per_hour", "10000") -> RequestCount;
+
+    /// A service that turns texts into vectors: POST {url}/embeddings, as OpenAI has it [default: none]
+    #[arg(value_name = "URL", value_parser = from_flag::<ServiceUrl>)]
+    embedding_url: Option<ServiceUrl> = optional("embedding", "url", "null") -> Option<ServiceUrl>;
+
+    /// Its model
+    #[arg(value_name = "NAME", value_parser = from_flag::<ModelName>)]
+    embedding_model: Option<ModelName> = optional("embedding", "model", "null") -> Option<ModelName>;
+
+    /// This server's key for it; better left to a variable in the file [default: none]
+    #[arg(value_name = "KEY", value_parser = from_flag::<Secret>)]
+    embedding_key: Option<Secret> = optional("embedding", "key", "null") -> Option<Secret>;
+
+    /// How many numbers its vectors have
+    #[arg(value_name = "COUNT", value_parser = from_flag::<Dimension>)]
+    embedding_dimension: Option<Dimension> = optional("embedding", "dimension", "null") -> Option<Dimension>;
+}
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,7 +228,7 @@ pub(super) fn nearest(section: Option<&str>, name: &str) -> Key {
         let elsewhere = usize::from(section != Some(key.section));
         2 * strsim::damerau_levenshtein(name, key.name) + elsewhere
     };
-    ALL.iter().copied().min_by_key(distance).unwrap_or(LISTEN)
+    ALL.iter().copied().min_by_key(distance).unwrap_or(KEYS.listen)
 }
 
 /// The section or key that an unknown name at the top was most likely meant to be.
@@ -122,7 +238,7 @@ pub(super) fn nearest_at_top(name: &str) -> String {
         .iter()
         .map(|key| key.section)
         .min_by_key(|section| strsim::damerau_levenshtein(name, section))
-        .unwrap_or(LISTEN.section);
+        .unwrap_or(KEYS.listen.section);
     if strsim::damerau_levenshtein(name, key.name) < strsim::damerau_levenshtein(name, section) {
         key.to_string()
     } else {

@@ -5,7 +5,6 @@
 
 mod document;
 mod error;
-mod flags;
 mod keys;
 #[cfg(test)]
 mod tests;
@@ -22,7 +21,8 @@ use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::Dimension;
 
 pub use error::ConfigError;
-pub use flags::ConfigFlags;
+pub use keys::ConfigFlags;
+use keys::{Given, KEYS};
 pub use values::{
     BodyBytes, FilePath, HostName, JsonDepth, MemoryBytes, ModelName, Network, PageOrigin, RequestCount,
     Seconds,
@@ -165,13 +165,13 @@ impl Config {
         flags: &ConfigFlags,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
-        let document = Document::parse(text, environment)?;
+        let given = Given { document: Document::parse(text, environment)?, flags };
         let config = Self {
-            server: Server::read(&document, flags)?,
-            cluster: Cluster::read_if_enabled(&document, flags)?,
-            auth: Auth::read(&document, flags)?,
-            rate_limiting: RateLimiting::read(&document, flags)?,
-            embedding: Embedding::read(&document, flags)?,
+            server: Server::read(&given)?,
+            cluster: Cluster::read_if_enabled(&given)?,
+            auth: Auth::read(&given)?,
+            rate_limiting: RateLimiting::read(&given)?,
+            embedding: Embedding::read(&given)?,
         };
         if config.cluster.is_some() && !config.auth.require_authentication {
             return Err(ConfigError::ClusterWithoutAuthentication);
@@ -181,44 +181,44 @@ impl Config {
 }
 
 impl Server {
-    fn read(document: &Document<'_>, flags: &ConfigFlags) -> Result<Self, ConfigError> {
+    fn read(given: &Given<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
-            listen: document.value(&keys::LISTEN, flags.listen.as_ref())?,
-            data_dir: document.value(&keys::DATA_DIR, flags.data_dir.as_ref())?,
-            allowed_hosts: document.list(&keys::ALLOWED_HOSTS, flags.allowed_hosts.as_ref())?,
-            cors_origins: document.list(&keys::CORS_ORIGINS, flags.cors_origins.as_ref())?,
-            body_bytes_max: document.value(&keys::BODY_BYTES_MAX, flags.body_bytes_max.as_ref())?,
-            json_depth_max: document.value(&keys::JSON_DEPTH_MAX, flags.json_depth_max.as_ref())?,
-            trusted_proxies: document.list(&keys::TRUSTED_PROXIES, flags.trusted_proxies.as_ref())?,
-            metrics_listen: document.optional(&keys::METRICS_LISTEN, flags.metrics_listen.as_ref())?,
-            tls: TlsFiles::read(document, flags)?,
-            shutdown_delay: document.optional(&keys::SHUTDOWN_DELAY, flags.shutdown_delay.as_ref())?,
-            shutdown_grace: document.value(&keys::SHUTDOWN_GRACE, flags.shutdown_grace.as_ref())?,
-            delete_grace: document.value(&keys::DELETE_GRACE, flags.delete_grace.as_ref())?,
-            tenant_idle: document.value(&keys::TENANT_IDLE, flags.tenant_idle.as_ref())?,
-            memory_budget: document.optional(&keys::MEMORY_BUDGET, flags.memory_budget.as_ref())?,
+            listen: given.listen()?,
+            data_dir: given.data_dir()?,
+            allowed_hosts: given.allowed_hosts()?,
+            cors_origins: given.cors_origins()?,
+            body_bytes_max: given.body_bytes_max()?,
+            json_depth_max: given.json_depth_max()?,
+            trusted_proxies: given.trusted_proxies()?,
+            metrics_listen: given.metrics_listen()?,
+            tls: TlsFiles::read(given)?,
+            shutdown_delay: given.shutdown_delay()?,
+            shutdown_grace: given.shutdown_grace()?,
+            delete_grace: given.delete_grace()?,
+            tenant_idle: given.tenant_idle()?,
+            memory_budget: given.memory_budget()?,
         })
     }
 }
 
 impl TlsFiles {
-    fn read(document: &Document<'_>, flags: &ConfigFlags) -> Result<Option<Self>, ConfigError> {
-        let cert = document.optional(&keys::TLS_CERT, flags.tls_cert.as_ref())?;
-        let key = document.optional(&keys::TLS_KEY, flags.tls_key.as_ref())?;
+    fn read(given: &Given<'_>) -> Result<Option<Self>, ConfigError> {
+        let cert = given.tls_cert()?;
+        let key = given.tls_key()?;
         let half = |given, missing| Err(ConfigError::HalfTls { given, missing });
         match (cert, key) {
             (None, None) => Ok(None),
             (Some(cert), Some(key)) => Ok(Some(Self { cert, key })),
-            (Some(_), None) => half(keys::TLS_CERT, keys::TLS_KEY),
-            (None, Some(_)) => half(keys::TLS_KEY, keys::TLS_CERT),
+            (Some(_), None) => half(KEYS.tls_cert, KEYS.tls_key),
+            (None, Some(_)) => half(KEYS.tls_key, KEYS.tls_cert),
         }
     }
 }
 
 impl Cluster {
-    fn read_if_enabled(document: &Document<'_>, flags: &ConfigFlags) -> Result<Option<Self>, ConfigError> {
-        let enabled = document.value(&keys::CLUSTER_ENABLED, flags.cluster_enabled.as_ref())?;
-        match Self::read(document, flags) {
+    fn read_if_enabled(given: &Given<'_>) -> Result<Option<Self>, ConfigError> {
+        let enabled = given.cluster_enabled()?;
+        match Self::read(given) {
             Ok(cluster) => Ok(enabled.then_some(cluster)),
             // The default key is a variable, and who runs a single tenant has no reason to set it.
             Err(ConfigError::UnsetVariable { .. }) if !enabled => Ok(None),
@@ -228,66 +228,61 @@ impl Cluster {
 
     /// The key comes last: where the section is not in use, its variable may be unset, and the other
     /// values are to be checked all the same.
-    fn read(document: &Document<'_>, flags: &ConfigFlags) -> Result<Self, ConfigError> {
+    fn read(given: &Given<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
-            hivehub_api_url: document.value(&keys::HIVEHUB_API_URL, flags.hivehub_api_url.as_ref())?,
-            deployment: document.optional(&keys::DEPLOYMENT, flags.deployment.as_ref())?,
-            quota_check_interval: document
-                .value(&keys::QUOTA_CHECK_INTERVAL, flags.quota_check_interval.as_ref())?,
-            usage_report_interval: document
-                .value(&keys::USAGE_REPORT_INTERVAL, flags.usage_report_interval.as_ref())?,
-            hivehub_api_key: document
-                .value::<Secret>(&keys::HIVEHUB_API_KEY, flags.hivehub_api_key.as_ref())?
+            hivehub_api_url: given.hivehub_api_url()?,
+            deployment: given.deployment()?,
+            quota_check_interval: given.quota_check_interval()?,
+            usage_report_interval: given.usage_report_interval()?,
+            hivehub_api_key: given
+                .hivehub_api_key()?
                 .sendable()
-                .ok_or(ConfigError::UnusableSecret { key: keys::HIVEHUB_API_KEY })?,
+                .ok_or(ConfigError::UnusableSecret { key: KEYS.hivehub_api_key })?,
         })
     }
 }
 
 impl Auth {
-    fn read(document: &Document<'_>, flags: &ConfigFlags) -> Result<Self, ConfigError> {
+    fn read(given: &Given<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
-            require_authentication: document
-                .value(&keys::REQUIRE_AUTHENTICATION, flags.require_authentication.as_ref())?,
-            api_key_cache_ttl: document.value(&keys::API_KEY_CACHE_TTL, flags.api_key_cache_ttl.as_ref())?,
+            require_authentication: given.require_authentication()?,
+            api_key_cache_ttl: given.api_key_cache_ttl()?,
         })
     }
 }
 
 impl RateLimiting {
-    fn read(document: &Document<'_>, flags: &ConfigFlags) -> Result<Self, ConfigError> {
+    fn read(given: &Given<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
-            default_requests_per_minute: document
-                .value(&keys::REQUESTS_PER_MINUTE, flags.default_requests_per_minute.as_ref())?,
-            default_requests_per_hour: document
-                .value(&keys::REQUESTS_PER_HOUR, flags.default_requests_per_hour.as_ref())?,
+            default_requests_per_minute: given.default_requests_per_minute()?,
+            default_requests_per_hour: given.default_requests_per_hour()?,
         })
     }
 }
 
 impl Embedding {
     /// Without a url the section is not in use, and says so if it has anything else.
-    fn read(document: &Document<'_>, flags: &ConfigFlags) -> Result<Option<Self>, ConfigError> {
-        let url = document.optional(&keys::EMBEDDING_URL, flags.embedding_url.as_ref())?;
-        let model = document.optional(&keys::EMBEDDING_MODEL, flags.embedding_model.as_ref())?;
-        let dimension = document.optional(&keys::EMBEDDING_DIMENSION, flags.embedding_dimension.as_ref())?;
+    fn read(given: &Given<'_>) -> Result<Option<Self>, ConfigError> {
+        let url = given.embedding_url()?;
+        let model = given.embedding_model()?;
+        let dimension = given.embedding_dimension()?;
         let missing = |key, beside| ConfigError::Incomplete { key, beside };
         let Some(url) = url else {
             return match (model, dimension) {
                 (None, None) => Ok(None),
-                (Some(_), _) => Err(missing(keys::EMBEDDING_URL, keys::EMBEDDING_MODEL)),
-                (None, Some(_)) => Err(missing(keys::EMBEDDING_URL, keys::EMBEDDING_DIMENSION)),
+                (Some(_), _) => Err(missing(KEYS.embedding_url, KEYS.embedding_model)),
+                (None, Some(_)) => Err(missing(KEYS.embedding_url, KEYS.embedding_dimension)),
             };
         };
         // Last, as in `cluster`: where the section is not in use, its variable may be unset.
-        let key: Option<Secret> = document.optional(&keys::EMBEDDING_KEY, flags.embedding_key.as_ref())?;
+        let key: Option<Secret> = given.embedding_key()?;
         let sendable =
-            |key: Secret| key.sendable().ok_or(ConfigError::UnusableSecret { key: keys::EMBEDDING_KEY });
+            |key: Secret| key.sendable().ok_or(ConfigError::UnusableSecret { key: KEYS.embedding_key });
         Ok(Some(Self {
             url,
-            model: model.ok_or(missing(keys::EMBEDDING_MODEL, keys::EMBEDDING_URL))?,
+            model: model.ok_or(missing(KEYS.embedding_model, KEYS.embedding_url))?,
             key: key.map(sendable).transpose()?,
-            dimension: dimension.ok_or(missing(keys::EMBEDDING_DIMENSION, keys::EMBEDDING_URL))?,
+            dimension: dimension.ok_or(missing(KEYS.embedding_dimension, KEYS.embedding_url))?,
         }))
     }
 }

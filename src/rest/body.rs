@@ -18,7 +18,7 @@ use super::encoding::{Decompressor, Encoding};
 use super::middleware::auth::share;
 use super::problem::Problem;
 use crate::json;
-use crate::scheduling::StreamTurn;
+use crate::scheduling::StreamBudget;
 use crate::service::{
     Error, INLINE_BYTES_MAX, Input, MEDIUM_BYTES_MAX, MemoryPermit, Readmission, Service, kibibytes,
 };
@@ -76,7 +76,7 @@ impl RequestBody {
         let stated = stated.unwrap_or(0);
         let mut held = memory.reserve(&share, kibibytes(charge_factor * stated)).await?;
         let mut received = BodyBuffer::default();
-        let (mut waited, mut turn) = (Duration::ZERO, StreamTurn::default());
+        let (mut waited, mut budget) = (Duration::ZERO, StreamBudget::default());
         let started = Instant::now();
         while let Some(data) = next_data(&mut body, received.bytes, &mut waited).await? {
             if received.bytes + data.len() > bytes_max {
@@ -84,7 +84,7 @@ impl RequestBody {
             }
             held.grow_to(kibibytes(charge_factor * (received.bytes + data.len()))).await?;
             received.add(&data);
-            turn.took(data.len()).await;
+            budget.spend(data.len()).await;
         }
         let received_bytes = received.bytes;
         let whole = move || Ok::<_, Error>(received.into_bytes());

@@ -19,7 +19,7 @@ use super::problem::Problem;
 use crate::auth::{ClusterPass, Operation};
 use crate::hivehub::Permission;
 use crate::service::{self, KeyFacts, NodeHealth};
-use crate::tenancy::{DeletedFacts, EndedBy, TenantFacts, TenantState};
+use crate::tenancy::{DeletedFacts, EndedBy, ReportedState, TenantFacts};
 use crate::wire::usage::{UsageAnswer, UsageNow};
 
 /// The node's health.
@@ -194,8 +194,8 @@ impl From<TenantFacts> for TenantAnswer {
         Self {
             id: tenant.id.to_string(),
             state: match tenant.state {
-                TenantState::Awake => "awake",
-                TenantState::Asleep => "asleep",
+                ReportedState::Awake => "awake",
+                ReportedState::Asleep => "asleep",
             },
             last_used: tenant.size.and_then(|size| size.last_use).map(|at| at.to_string()),
             usage: tenant.size.map(UsageNow::from),

@@ -19,7 +19,7 @@ use hyper::body::Body as _;
 use zstd::stream::raw::DParameter;
 
 use super::problem::Problem;
-use crate::scheduling::in_bulk;
+use crate::scheduling::run_blocking;
 use crate::service::INLINE_BYTES_MAX;
 
 /// The supported encodings, as a value of `Accept-Encoding`.
@@ -260,7 +260,7 @@ fn compressed_body(body: Body, compressor: Compressor) -> Body {
             }
             Ok((compressor.step(&piece)?, Some(compressor)))
         };
-        let (bytes, compressor) = in_bulk(step).await.map_err(io::Error::other)??;
+        let (bytes, compressor) = run_blocking(step).await.map_err(io::Error::other)??;
         Ok::<_, io::Error>(Some((bytes, compressor.map(|compressor| (State::Rest(rest), compressor)))))
     });
     Body::from_stream(pieces)

@@ -55,9 +55,9 @@ impl Service {
         input: Input<NewCollection>,
         conditions: Conditions,
     ) -> Result<(CollectionName, Committed), Error> {
-        let (NewCollection { name, vectors, texts }, room) = self.read(tenant.share(), input, Ok).await?;
+        let (NewCollection { name, vectors, texts }, held) = self.read(tenant.share(), input, Ok).await?;
         let change = CollectionChange::Create { vectors, texts };
-        let committed = tenant.change_collections(conditions.write(name.clone(), change, room)).await?;
+        let committed = tenant.change_collections(conditions.write(name.clone(), change, held)).await?;
         Ok((name, committed))
     }
 
@@ -116,7 +116,7 @@ impl Service {
         self.change_collection(tenant, name, CollectionChange::DeclareIndex(path), input, conditions).await
     }
 
-    /// Drops the declaration of an index. The path stays indexed while there is room.
+    /// Drops the declaration of an index. The path stays indexed while there is held.
     ///
     /// # Errors
     /// `no-such-collection`, `no-such-index`, `storage-failed`.
@@ -147,7 +147,7 @@ impl Service {
         input: Input<()>,
         conditions: Conditions,
     ) -> Result<Committed, Error> {
-        let ((), room) = self.read(tenant.share(), input, Ok).await?;
-        Ok(tenant.change_collections(conditions.write(name, change, room)).await?)
+        let ((), held) = self.read(tenant.share(), input, Ok).await?;
+        Ok(tenant.change_collections(conditions.write(name, change, held)).await?)
     }
 }

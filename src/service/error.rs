@@ -11,7 +11,7 @@ use vectorizer_log::{InvalidCollectionName, InvalidPoint};
 use crate::auth::{Denial, DenialReason};
 use crate::embedding::EmbeddingError;
 use crate::limits::QuotaType;
-use crate::tenancy::{DeletionError, Refusal, WakeError};
+use crate::tenancy::{DeletionError, WakeError, WriteError};
 
 /// A quota has room again after a deletion or a change of the plan. Plans are fetched every minute.
 const QUOTA_RETRY_SECONDS: u64 = 60;
@@ -140,40 +140,44 @@ impl Error {
     }
 }
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        let detail = refusal.to_string();
-        match refusal {
-            Refusal::CollectionExists(_) => Self::new(ErrorKind::Conflict, "collection-exists", detail),
-            Refusal::NoSuchCollection(_) => Self::new(ErrorKind::NotFound, "no-such-collection", detail),
-            Refusal::NoSuchVector { .. } => Self::new(ErrorKind::NotFound, "no-such-vector", detail),
-            Refusal::NoSuchIndex { .. } => Self::new(ErrorKind::NotFound, "no-such-index", detail),
-            Refusal::TooManyIndexes(_) => Self::new(ErrorKind::Conflict, "too-many-indexes", detail),
-            Refusal::WrongDimension { .. } => Self::invalid("wrong-dimension", detail),
-            Refusal::NoVector { .. } => Self::invalid("vector-missing", detail),
-            Refusal::UnexpectedVector { .. } => Self::invalid("vector-unexpected", detail),
-            Refusal::NoText { .. } => Self::invalid("text-missing", detail),
-            Refusal::UnexpectedText { .. } | Refusal::NoTexts(_) => Self::invalid("text-unexpected", detail),
-            Refusal::ZeroVector { .. } => Self::invalid("zero-vector", detail),
-            Refusal::RepeatedId { .. } => Self::invalid("repeated-id", detail),
-            Refusal::Payload(invalid) => Self::from(invalid).at("after the change"),
-            Refusal::PreconditionFailed { .. } => {
+impl From<WriteError> for Error {
+    fn from(error: WriteError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WriteError::CollectionExists(_) => Self::new(ErrorKind::Conflict, "collection-exists", detail),
+            WriteError::NoSuchCollection(_) => Self::new(ErrorKind::NotFound, "no-such-collection", detail),
+            WriteError::NoSuchVector { .. } => Self::new(ErrorKind::NotFound, "no-such-vector", detail),
+            WriteError::NoSuchIndex { .. } => Self::new(ErrorKind::NotFound, "no-such-index", detail),
+            WriteError::TooManyIndexes(_) => Self::new(ErrorKind::Conflict, "too-many-indexes", detail),
+            WriteError::WrongDimension { .. } => Self::invalid("wrong-dimension", detail),
+            WriteError::NoVector { .. } => Self::invalid("vector-missing", detail),
+            WriteError::UnexpectedVector { .. } => Self::invalid("vector-unexpected", detail),
+            WriteError::NoText { .. } => Self::invalid("text-missing", detail),
+            WriteError::UnexpectedText { .. } | WriteError::NoTexts(_) => {
+                Self::invalid("text-unexpected", detail)
+            }
+            WriteError::ZeroVector { .. } => Self::invalid("zero-vector", detail),
+            WriteError::RepeatedId { .. } => Self::invalid("repeated-id", detail),
+            WriteError::Payload(invalid) => Self::from(invalid).at("after the change"),
+            WriteError::PreconditionFailed { .. } => {
                 Self::new(ErrorKind::PreconditionFailed, "precondition-failed", detail)
             }
-            Refusal::IdempotencyMismatch { .. } => Self::invalid("idempotency-key-reused", detail),
-            Refusal::QuotaExceeded(exceeded) if exceeded.never_fits() => match exceeded.quota {
+            WriteError::IdempotencyMismatch { .. } => Self::invalid("idempotency-key-reused", detail),
+            WriteError::QuotaExceeded(exceeded) if exceeded.never_fits() => match exceeded.quota {
                 QuotaType::Collections => Self::invalid("larger-than-quota", detail),
                 QuotaType::StorageBytes | QuotaType::LogBytes | QuotaType::Vectors => {
                     Self::too_large("larger-than-quota", detail)
                 }
             },
-            Refusal::QuotaExceeded(_) => Self::too_many("quota-exceeded", detail, QUOTA_RETRY_SECONDS),
-            Refusal::TooLarge => Self::too_large("write-too-large", detail),
-            Refusal::StorageFailed | Refusal::StorageClosed => Self::unavailable("storage-failed", detail, 5),
-            Refusal::StorageFull | Refusal::StorageFullBefore => Self::storage_full(detail),
-            Refusal::Busy | Refusal::ReadBusy => Self::unavailable("busy", detail, 1),
-            Refusal::LinkingFailed => Self::unavailable("linking-failed", detail, 60),
-            Refusal::Stopping => Self::unavailable("stopping", detail, 5),
+            WriteError::QuotaExceeded(_) => Self::too_many("quota-exceeded", detail, QUOTA_RETRY_SECONDS),
+            WriteError::TooLarge => Self::too_large("write-too-large", detail),
+            WriteError::StorageFailed | WriteError::StorageClosed => {
+                Self::unavailable("storage-failed", detail, 5)
+            }
+            WriteError::StorageFull | WriteError::StorageFullBefore => Self::storage_full(detail),
+            WriteError::Busy | WriteError::ReadBusy => Self::unavailable("busy", detail, 1),
+            WriteError::LinkingFailed => Self::unavailable("linking-failed", detail, 60),
+            WriteError::Stopping => Self::unavailable("stopping", detail, 5),
         }
     }
 }
@@ -246,7 +250,7 @@ impl From<&WakeError> for Error {
                 Self::storage_full("the server's disk is full; nothing was done")
             }
             // The cause is in the server's log, for the operator. No write has begun.
-            WakeError::Log(error) if error.is_want() => {
+            WakeError::Log(error) if error.is_unavailable() => {
                 Self::unavailable("storage-failed", "the tenant's storage has failed; nothing was done", 5)
             }
             WakeError::Log(_) | WakeError::Panicked(_) => {
@@ -365,6 +369,6 @@ mod tests {
         let source = std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
         assert_eq!(code(LogError::File { doing: "write", path: "head".into(), source }), "storage-failed");
         assert_eq!(code(LogError::Locked("log".into())), "tenant-unavailable");
-        assert_eq!(Error::from(Refusal::StorageClosed).code, "storage-failed");
+        assert_eq!(Error::from(WriteError::StorageClosed).code, "storage-failed");
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
-use vectorizer_log::{ExportDetail, ExportFormat, ExportPlace, ExportRange, Head, Seq};
+use vectorizer_log::{ExportDetail, ExportFormat, ExportRange, Head, RangePosition, Seq};
 
 use super::admission::Readmission;
 use crate::tenancy::OpenLog;
@@ -162,12 +162,12 @@ impl Feed {
             for stored in log.read(from, records_max, SLICE_BYTES_MAX)? {
                 slice.next = stored.record.seq.next();
                 match range.place(stored.record.seq, stored.record.at) {
-                    ExportPlace::Before => {}
-                    ExportPlace::Within => {
+                    RangePosition::Before => {}
+                    RangePosition::Within => {
                         format.write(&mut slice.lines, &stored, detail);
                         slice.shown += 1;
                     }
-                    ExportPlace::Behind => {
+                    RangePosition::After => {
                         slice.is_last = true;
                         break;
                     }

@@ -9,7 +9,7 @@ use super::Service;
 use super::error::Error;
 use super::request_memory::MemoryPermit;
 use super::work::INLINE_BYTES_MAX;
-use crate::tenancy::{Precondition, Room, Share, Write};
+use crate::tenancy::{HeldPermits, Precondition, Share, Write};
 
 /// Arguments that a face has received and not parsed yet. The face provides the parser; the operation decides when it
 /// runs, and on which thread.
@@ -56,7 +56,7 @@ impl Conditions {
         self,
         collection: vectorizer_log::CollectionName,
         change: C,
-        room: Room,
+        room: HeldPermits,
     ) -> Write<C> {
         let Self { idempotency, precondition } = self;
         Write { collection, change, idempotency, precondition, room }
@@ -95,7 +95,7 @@ impl Service {
         share: &Share,
         input: Input<T>,
         check: impl FnOnce(T) -> Result<U, Error> + Send + 'static,
-    ) -> Result<(U, Room), Error> {
+    ) -> Result<(U, HeldPermits), Error> {
         let Input { bytes, read, held } = input;
         let kept = held.clone();
         let work = move || {
@@ -103,6 +103,6 @@ impl Service {
             drop(kept);
             checked
         };
-        Ok((self.work_pools().run(share, bytes, work).await?, Room::of(held)))
+        Ok((self.work_pools().run(share, bytes, work).await?, HeldPermits::of(held)))
     }
 }

@@ -48,7 +48,7 @@ use self::search::SearchPool;
 use crate::auth::AccessCheck;
 use crate::embedding::Embedder;
 use crate::metrics::{Metrics, Room};
-use crate::scheduling::in_bulk;
+use crate::scheduling::run_blocking;
 use crate::tenancy::{ShareSize, Tenancy, Tenant};
 
 /// The most results or vectors of one answer.
@@ -208,7 +208,7 @@ where
     if bytes <= answer_memory::INLINE_BYTES_MAX {
         return render();
     }
-    in_bulk(render).await.unwrap_or_else(|_| Err(Error::internal().into()))
+    run_blocking(render).await.unwrap_or_else(|_| Err(Error::internal().into()))
 }
 
 /// The size of every tenant's share, if `limits` bound the requests.

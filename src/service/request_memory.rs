@@ -49,7 +49,7 @@ impl RequestMemory {
         let of_share = with_timeout(async { acquired(&share.bodies, stated).await }).await?;
         let of_node = acquired(&self.node, 0).await?;
         Ok(MemoryPermit {
-            room: Arc::clone(self),
+            memory: Arc::clone(self),
             share: share.clone(),
             held: Some(Permits { of_share, of_node }),
         })
@@ -59,7 +59,7 @@ impl RequestMemory {
 /// The memory of one request, of its tenant's share and of the node.
 #[derive(Debug)]
 pub(crate) struct MemoryPermit {
-    room: Arc<RequestMemory>,
+    memory: Arc<RequestMemory>,
     share: Share,
     /// `None` once it is released.
     held: Option<Permits>,
@@ -83,7 +83,7 @@ impl MemoryPermit {
 
     /// Acquires more memory, up to `kibibytes`.
     pub(crate) async fn grow_to(&mut self, kibibytes: u32) -> Result<(), Error> {
-        let Self { room, share, held } = self;
+        let Self { memory, share, held } = self;
         let Some(held) = held else { return Ok(()) };
         let missing = |of: &OwnedSemaphorePermit| {
             kibibytes.saturating_sub(u32::try_from(of.num_permits()).unwrap_or(u32::MAX))
@@ -96,10 +96,10 @@ impl MemoryPermit {
         if of_node > 0 {
             let taken = with_timeout(async {
                 loop {
-                    let mut freed = std::pin::pin!(room.freed.notified());
+                    let mut freed = std::pin::pin!(memory.freed.notified());
                     // Subscribe before looking, or a wake-up is lost.
                     freed.as_mut().enable();
-                    if let Some(taken) = try_acquire_node(room, share, of_node) {
+                    if let Some(taken) = try_acquire_node(memory, share, of_node) {
                         return Ok(taken);
                     }
                     freed.await;
@@ -118,27 +118,27 @@ impl Drop for MemoryPermit {
             drop(held);
             self.share.bodies_held.fetch_sub(of_node, Ordering::AcqRel);
             if of_node > 0 {
-                self.room.freed.notify_waiters();
+                self.memory.freed.notify_waiters();
             }
         }
     }
 }
 
 /// Acquires node memory if the tenant may have it now.
-fn try_acquire_node(room: &RequestMemory, share: &Share, kibibytes: u32) -> Option<OwnedSemaphorePermit> {
+fn try_acquire_node(memory: &RequestMemory, share: &Share, kibibytes: u32) -> Option<OwnedSemaphorePermit> {
     let more = kibibytes as usize;
     let held = share.bodies_held.load(Ordering::Acquire) + more;
     // Concurrent bodies may exceed the bound by one piece each.
-    if FREE_PER_HELD_MIN.saturating_mul(held).saturating_add(more) > room.node.available_permits() {
+    if FREE_PER_HELD_MIN.saturating_mul(held).saturating_add(more) > memory.node.available_permits() {
         return None;
     }
-    let taken = Arc::clone(&room.node).try_acquire_many_owned(kibibytes).ok()?;
+    let taken = Arc::clone(&memory.node).try_acquire_many_owned(kibibytes).ok()?;
     share.bodies_held.fetch_add(more, Ordering::AcqRel);
     Some(taken)
 }
 
-async fn acquired(room: &Arc<Semaphore>, kibibytes: u32) -> Result<OwnedSemaphorePermit, Error> {
-    Arc::clone(room).acquire_many_owned(kibibytes).await.map_err(|_| Error::internal())
+async fn acquired(permits: &Arc<Semaphore>, kibibytes: u32) -> Result<OwnedSemaphorePermit, Error> {
+    Arc::clone(permits).acquire_many_owned(kibibytes).await.map_err(|_| Error::internal())
 }
 
 async fn with_timeout<T>(taking: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
@@ -171,8 +171,8 @@ mod tests {
     }
 
     /// Grows a body for as long as memory is available at once.
-    async fn hold_all(room: &Arc<RequestMemory>, share: &Share) -> (MemoryPermit, u32) {
-        let mut taken = room.reserve(share, 0).await.unwrap();
+    async fn grow_until_full(memory: &Arc<RequestMemory>, share: &Share) -> (MemoryPermit, u32) {
+        let mut taken = memory.reserve(share, 0).await.unwrap();
         let mut held = 0;
         loop {
             match timeout(Duration::ZERO, taken.grow_to(held + 1)).await {
@@ -183,28 +183,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn thirty_tenants_that_hold_all_they_can_each_get_memory() {
-        let room = RequestMemory::new(256 * 1024);
+    async fn thirty_tenants_that_grow_until_full_they_can_each_get_memory() {
+        let memory = RequestMemory::new(256 * 1024);
         let size = ShareSize { bodies: 64 * 1024, ..SIZE };
         let shares: Vec<Share> = (0..30).map(|_| Share::new(size)).collect();
         let mut taken = Vec::new();
         for share in &shares {
-            taken.push(hold_all(&room, share).await);
+            taken.push(grow_until_full(&memory, share).await);
         }
         assert_eq!(taken[0].1, 64 * 1024, "one tenant alone comes to its whole share");
         let held: Vec<u32> = taken.iter().map(|(_, held)| *held).collect();
         assert!(held.iter().all(|held| *held >= 12), "{held:?}");
         taken.clear();
-        assert_eq!(room.free_kibibytes(), 256 * 1024);
+        assert_eq!(memory.free_kibibytes(), 256 * 1024);
         assert!(shares.iter().all(|share| share.bodies_held.load(Ordering::Relaxed) == 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_waiting_body_gets_memory_when_it_is_released() {
-        let room = RequestMemory::new(1_024);
+        let memory = RequestMemory::new(1_024);
         let (greedy, other) = (share(), share());
-        let (held, _) = hold_all(&room, &greedy).await;
-        let mut body = room.reserve(&other, 0).await.unwrap();
+        let (held, _) = grow_until_full(&memory, &greedy).await;
+        let mut body = memory.reserve(&other, 0).await.unwrap();
         body.grow_to(192).await.unwrap();
         let ((), got) = tokio::join!(
             async {
@@ -215,7 +215,7 @@ mod tests {
         );
         got.unwrap();
         // The wait has an end.
-        let mut second = room.reserve(&greedy, 0).await.unwrap();
+        let mut second = memory.reserve(&greedy, 0).await.unwrap();
         second.grow_to(192).await.unwrap();
         assert!(second.grow_to(256).await.is_err());
     }

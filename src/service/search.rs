@@ -16,8 +16,8 @@ use super::error::Error;
 use super::input::Input;
 use super::{RESULTS_MAX, Service, checked_limit, cores};
 use crate::auth::{Operation, Read};
-use crate::scheduling::in_bulk;
-use crate::tenancy::{Background, CollectionFacts, Ground, Room, Share, Tenant, Weight};
+use crate::scheduling::run_blocking;
+use crate::tenancy::{CollectionFacts, HeldPermits, NicePool, NiceValue, ResolvedSearch, Share, Tenant};
 
 /// The default number of results.
 const RESULTS_DEFAULT: usize = 10;
@@ -174,14 +174,14 @@ impl SearchArguments {
 }
 
 impl Search {
-    fn run(&self, snapshot: &Snapshot, ground: &Ground) -> Result<Vec<Hit>, Error> {
+    fn run(&self, snapshot: &Snapshot, resolved: &ResolvedSearch) -> Result<Vec<Hit>, Error> {
         let depth = self.depth();
-        let by_vector = self.request(ground, depth).map(|request| snapshot.search(&request)).transpose()?;
+        let by_vector = self.request(resolved, depth).map(|request| snapshot.search(&request)).transpose()?;
         let by_text =
-            ground.matches.as_ref().map(|matches| matches.search(&self.text_request(ground, depth)));
+            resolved.matches.as_ref().map(|matches| matches.search(&self.text_request(resolved, depth)));
         match (by_vector, by_text) {
             (Some(by_vector), Some(by_text)) => {
-                let deeper = || self.deeper(snapshot, ground);
+                let deeper = || self.deeper(snapshot, resolved);
                 fused([by_vector, by_text], deeper, self.limit, self.score_threshold)
             }
             (Some(hits), None) | (None, Some(hits)) => Ok(hits),
@@ -190,11 +190,11 @@ impl Search {
     }
 
     /// Both rankings at the largest depth.
-    fn deeper(&self, snapshot: &Snapshot, ground: &Ground) -> Result<[Vec<Hit>; 2], Error> {
+    fn deeper(&self, snapshot: &Snapshot, resolved: &ResolvedSearch) -> Result<[Vec<Hit>; 2], Error> {
         let by_vector =
-            self.request(ground, DEPTH_MAX).map(|request| snapshot.search(&request)).transpose()?;
-        let request = self.text_request(ground, DEPTH_MAX);
-        let by_text = ground.matches.as_ref().map(|matches| matches.search(&request));
+            self.request(resolved, DEPTH_MAX).map(|request| snapshot.search(&request)).transpose()?;
+        let request = self.text_request(resolved, DEPTH_MAX);
+        let by_text = resolved.matches.as_ref().map(|matches| matches.search(&request));
         Ok([by_vector.unwrap_or_default(), by_text.unwrap_or_default()])
     }
 
@@ -219,27 +219,27 @@ impl Search {
     }
 
     /// The vector part of the search.
-    fn request<'a>(&'a self, ground: &'a Ground, limit: usize) -> Option<SearchRequest<'a>> {
+    fn request<'a>(&'a self, resolved: &'a ResolvedSearch, limit: usize) -> Option<SearchRequest<'a>> {
         Some(SearchRequest {
             vector: self.target.vector.as_ref()?.as_dense(),
             limit,
-            filter: ground.selection.as_ref(),
+            filter: resolved.selection.as_ref(),
             score_threshold: self.score_min(),
             mode: self.mode,
         })
     }
 
-    fn text_request<'a>(&self, ground: &'a Ground, limit: usize) -> TextRequest<'a> {
-        TextRequest { limit, filter: ground.selection.as_ref(), score_threshold: self.score_min() }
+    fn text_request<'a>(&self, resolved: &'a ResolvedSearch, limit: usize) -> TextRequest<'a> {
+        TextRequest { limit, filter: resolved.selection.as_ref(), score_threshold: self.score_min() }
     }
 
     /// An upper bound of the numbers that it compares, approximately.
-    fn compared(&self, snapshot: &Snapshot, ground: &Ground) -> usize {
+    fn compared(&self, snapshot: &Snapshot, resolved: &ResolvedSearch) -> usize {
         let vectors = self
-            .request(ground, self.depth_max())
+            .request(resolved, self.depth_max())
             .map_or(0, |request| snapshot.compared(&request).saturating_mul(snapshot.dimension()));
-        let texts = ground.matches.as_ref().map_or(0, |matches| {
-            if matches.reads_payloads(ground.selection.as_ref()) {
+        let texts = resolved.matches.as_ref().map_or(0, |matches| {
+            if matches.reads_payloads(resolved.selection.as_ref()) {
                 usize::MAX
             } else {
                 POSTING_WEIGHT * matches.compared()
@@ -266,7 +266,7 @@ impl Search {
 struct Prepared {
     search: Search,
     snapshot: Snapshot,
-    ground: Ground,
+    resolved: ResolvedSearch,
 }
 
 /// Continues a search on the state that it ran on.
@@ -348,7 +348,7 @@ where
     match permits {
         Some(permits) if bytes > INLINE_BYTES_MAX => permits.run(render).await?.0,
         None if bytes > INLINE_BYTES_MAX => {
-            in_bulk(render).await.unwrap_or_else(|_| Err(Error::internal().into()))
+            run_blocking(render).await.unwrap_or_else(|_| Err(Error::internal().into()))
         }
         Some(_) | None => render(),
     }
@@ -362,7 +362,7 @@ pub(super) struct SearchPool {
     /// The permits of searches that run or wait.
     waiting: Arc<Semaphore>,
     /// The threads of long searches, which yield to all others.
-    long: Background,
+    long: NicePool,
 }
 
 impl SearchPool {
@@ -370,7 +370,7 @@ impl SearchPool {
         Self {
             running: Arc::new(Semaphore::new(cores())),
             waiting: Arc::new(Semaphore::new(cores() + WAITING_MAX)),
-            long: Background::new(cores(), Weight::Tenth),
+            long: NicePool::new(cores(), NiceValue::Ten),
         }
     }
 
@@ -416,7 +416,7 @@ impl SearchPool {
 #[derive(Debug)]
 struct Permits {
     /// The threads of a long search.
-    long: Option<Background>,
+    long: Option<NicePool>,
     _waiting: [OwnedSemaphorePermit; 2],
     _running: [OwnedSemaphorePermit; 2],
 }
@@ -434,7 +434,7 @@ impl Permits {
                 let span = tracing::Span::current();
                 threads.run(move || span.in_scope(work)).await
             }
-            None => in_bulk(work).await.ok(),
+            None => run_blocking(work).await.ok(),
         };
         done.ok_or_else(Error::internal)
     }
@@ -451,8 +451,8 @@ impl Service {
         name: &CollectionName,
         input: Input<SearchArguments>,
     ) -> Result<SearchResults, Error> {
-        let (prepared, room) = self.prepare(tenant, name, input).await?;
-        let found = self.run_search(tenant.share(), prepared, room).await?;
+        let (prepared, held) = self.prepare(tenant, name, input).await?;
+        let found = self.run_search(tenant.share(), prepared, held).await?;
         tenant.searched(Operation::Search, 1);
         Ok(found)
     }
@@ -467,9 +467,9 @@ impl Service {
         name: &CollectionName,
         input: Input<SearchArguments>,
     ) -> Result<(SearchResults, SearchResume), Error> {
-        let (prepared, room) = self.prepare(tenant, name, input).await?;
+        let (prepared, held) = self.prepare(tenant, name, input).await?;
         let resume = SearchResume { prepared: prepared.clone() };
-        let found = self.run_search(tenant.share(), prepared, room).await?;
+        let found = self.run_search(tenant.share(), prepared, held).await?;
         tenant.searched(Operation::Search, 1);
         Ok((found, resume))
     }
@@ -486,7 +486,7 @@ impl Service {
     ) -> Result<SearchResults, Error> {
         let mut prepared = resume.prepared.clone();
         prepared.search.limit = RESULTS_MAX;
-        self.run_search(tenant.share(), prepared, Room::default()).await
+        self.run_search(tenant.share(), prepared, HeldPermits::default()).await
     }
 
     async fn prepare(
@@ -494,33 +494,33 @@ impl Service {
         tenant: &Tenant<Read>,
         name: &CollectionName,
         input: Input<SearchArguments>,
-    ) -> Result<(Prepared, Room), Error> {
+    ) -> Result<(Prepared, HeldPermits), Error> {
         let (facts, context) = self.context(tenant, name, input.is_large()).await?;
         let check = move |arguments: SearchArguments| arguments.checked(context);
-        let ((mut search, filter), room) = self.read(tenant.share(), input, check).await?;
+        let ((mut search, filter), held) = self.read(tenant.share(), input, check).await?;
         self.embed(facts.as_ref(), std::iter::once(&mut search)).await?;
-        let (snapshot, mut grounds) =
+        let (snapshot, mut resolved_searches) =
             tenant.snapshot_of_texts(name, [filter], &[search.target.words.as_ref()]).await?;
-        let ground = grounds.pop().ok_or_else(Error::internal)?;
-        Ok((Prepared { search, snapshot, ground }, room))
+        let resolved = resolved_searches.pop().ok_or_else(Error::internal)?;
+        Ok((Prepared { search, snapshot, resolved }, held))
     }
 
     async fn run_search(
         &self,
         share: &Share,
         prepared: Prepared,
-        room: Room,
+        held: HeldPermits,
     ) -> Result<SearchResults, Error> {
-        let Prepared { search, snapshot, ground } = prepared;
+        let Prepared { search, snapshot, resolved } = prepared;
         let shown = search.shown_numbers();
         let metrics = self.metrics().clone();
-        let compared = search.compared(&snapshot, &ground);
+        let compared = search.compared(&snapshot, &resolved);
         // Try a bounded search on the calling thread. If the bound is too low, little work is lost.
         let bound = INLINE_NUMBERS_MAX.saturating_sub(SHOWN_WEIGHT * shown);
         let started = Instant::now();
         if compared > bound
-            && ground.matches.is_none()
-            && let Some(request) = search.request(&ground, search.limit)
+            && resolved.matches.is_none()
+            && let Some(request) = search.request(&resolved, search.limit)
             && let Some(hits) = snapshot.search_bounded(&request, bound / snapshot.dimension().max(1))?
         {
             metrics.searched(started.elapsed());
@@ -529,9 +529,9 @@ impl Service {
             return Ok(SearchResults { hits, show: search.show, bytes, permits: None });
         }
         let work = move || {
-            let _room = room;
+            let _held = held;
             let started = Instant::now();
-            let hits = search.run(&snapshot, &ground)?;
+            let hits = search.run(&snapshot, &resolved)?;
             metrics.searched(started.elapsed());
             let bytes = search.bytes(&hits);
             check_answer_size(bytes)?;
@@ -564,21 +564,21 @@ impl Service {
                 searches.into_iter().enumerate().map(check).collect();
             checked
         };
-        let ((mut searches, filters), room) = self.read(tenant.share(), input, check).await?;
+        let ((mut searches, filters), held) = self.read(tenant.share(), input, check).await?;
         self.embed(facts.as_ref(), searches.iter_mut()).await?;
         let shown = searches.iter().map(Search::shown_numbers).sum();
         let questions: Vec<_> = searches.iter().map(|search| search.target.words.as_ref()).collect();
-        let (snapshot, grounds) = tenant.snapshot_of_texts(name, filters, &questions).await?;
-        let compared = |(search, ground): (&Search, &Ground)| search.compared(&snapshot, ground);
-        let compared = searches.iter().zip(&grounds).map(compared).fold(0, usize::saturating_add);
+        let (snapshot, resolved_searches) = tenant.snapshot_of_texts(name, filters, &questions).await?;
+        let compared = |(search, resolved): (&Search, &ResolvedSearch)| search.compared(&snapshot, resolved);
+        let compared = searches.iter().zip(&resolved_searches).map(compared).fold(0, usize::saturating_add);
         let (metrics, count) = (self.metrics().clone(), searches.len());
         let work = move || {
-            let _room = room;
+            let _held = held;
             let mut bytes = 0;
             let mut found = Vec::with_capacity(searches.len());
-            for (number, (search, ground)) in (0..).zip(searches.iter().zip(&grounds)) {
+            for (number, (search, resolved)) in (0..).zip(searches.iter().zip(&resolved_searches)) {
                 let started = Instant::now();
-                let hits = search.run(&snapshot, ground).map_err(at(number))?;
+                let hits = search.run(&snapshot, resolved).map_err(at(number))?;
                 metrics.searched(started.elapsed());
                 bytes += search.bytes(&hits);
                 check_answer_size(bytes)?;
@@ -602,7 +602,7 @@ impl Service {
         input: Input<Option<Filter>>,
     ) -> Result<usize, Error> {
         self.expect_collection(tenant, name, input.is_large()).await?;
-        let (filter, room) = self.read(tenant.share(), input, Ok).await?;
+        let (filter, held) = self.read(tenant.share(), input, Ok).await?;
         let (snapshot, mut selections) = tenant.snapshot(name, [filter]).await?;
         let selection = selections.pop().flatten();
         let points = match &selection {
@@ -612,7 +612,7 @@ impl Service {
             Some(_) => usize::MAX,
         };
         let work = move || {
-            let _room = room;
+            let _held = held;
             Ok(snapshot.count(selection.as_ref()))
         };
         let (count, _) = self.search_pool().run(tenant.share(), points, 1, work).await?;

@@ -63,7 +63,7 @@ impl Service {
             1..=VECTORS_MAX => Ok(documents),
             _ => Err(too_many_vectors("vectors")),
         };
-        let (mut documents, room) = self.read(tenant.share(), input, check).await?;
+        let (mut documents, held) = self.read(tenant.share(), input, check).await?;
         // A repeated request gets the first answer, even if the embeddings service is unavailable now.
         let answered = match &conditions.idempotency {
             Some(idempotency) => tenant.has_answered(idempotency).await?,
@@ -75,7 +75,7 @@ impl Service {
         {
             embedder.complete(&facts, &mut documents).await?;
         }
-        Ok(tenant.change_vectors(conditions.write(name, VectorChange::Upsert(documents), room)).await?)
+        Ok(tenant.change_vectors(conditions.write(name, VectorChange::Upsert(documents), held)).await?)
     }
 
     /// Returns up to `requested` vectors after `after`, in the order of their ids; 100 by default.
@@ -139,8 +139,8 @@ impl Service {
         input: Input<()>,
         conditions: Conditions,
     ) -> Result<Committed, Error> {
-        let ((), room) = self.read(tenant.share(), input, Ok).await?;
-        Ok(tenant.change_vectors(conditions.write(name, VectorChange::DeleteOne(id), room)).await?)
+        let ((), held) = self.read(tenant.share(), input, Ok).await?;
+        Ok(tenant.change_vectors(conditions.write(name, VectorChange::DeleteOne(id), held)).await?)
     }
 
     /// Deletes vectors by their ids, by a filter, or all of them.
@@ -167,8 +167,8 @@ impl Service {
             },
             Selection::All => Ok(VectorChange::DeleteMatching(Filter::default())),
         };
-        let (change, room) = self.read(tenant.share(), input, check).await?;
-        Ok(tenant.change_vectors(conditions.write(name, change, room)).await?)
+        let (change, held) = self.read(tenant.share(), input, check).await?;
+        Ok(tenant.change_vectors(conditions.write(name, change, held)).await?)
     }
 
     /// Changes the payload of one vector by a JSON merge patch (RFC 7396).
@@ -184,9 +184,9 @@ impl Service {
         conditions: Conditions,
     ) -> Result<Committed, Error> {
         self.expect_target(tenant, &name, input.is_large(), &conditions).await?;
-        let (patch, room) = self.read(tenant.share(), input, Ok).await?;
+        let (patch, held) = self.read(tenant.share(), input, Ok).await?;
         let change = VectorChange::ChangePayload { id, patch };
-        Ok(tenant.change_vectors(conditions.write(name, change, room)).await?)
+        Ok(tenant.change_vectors(conditions.write(name, change, held)).await?)
     }
 
     /// Rejects large arguments for a missing collection before they are parsed. A request with an idempotency key passes: it

@@ -13,7 +13,7 @@ use tracing::Span;
 
 use super::cores;
 use super::error::Error;
-use crate::tenancy::{Background, Share, Weight};
+use crate::tenancy::{NicePool, NiceValue, Share};
 
 /// Smaller inputs are processed on the calling thread.
 pub(crate) const INLINE_BYTES_MAX: usize = 32 * 1024;
@@ -29,13 +29,13 @@ pub(super) const WAITING_EACH_MAX: usize = 64;
 #[derive(Clone, Debug)]
 struct Pool {
     permits: Arc<Semaphore>,
-    threads: Background,
+    threads: NicePool,
 }
 
 impl Pool {
     fn new() -> Self {
         let threads = threads();
-        Self { permits: Arc::new(Semaphore::new(threads)), threads: Background::new(threads, Weight::Third) }
+        Self { permits: Arc::new(Semaphore::new(threads)), threads: NicePool::new(threads, NiceValue::Five) }
     }
 }
 

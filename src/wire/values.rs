@@ -11,7 +11,7 @@ use vectorizer_index::Filter;
 use vectorizer_log::{DenseVector, Dimension, InvalidPoint, Payload, Vector};
 
 use crate::json::{self, Plain, Unreadable};
-use crate::scheduling::pause;
+use crate::scheduling::yield_point;
 use crate::service::Error;
 
 /// A vector in a request: an array of numbers, or base64 of little-endian f32.
@@ -58,7 +58,7 @@ impl<'de> Visitor<'de> for NumbersOrBase64 {
             }
         }
         // Yield between two vectors.
-        pause();
+        yield_point();
         Ok(VectorInput::Numbers(values))
     }
 

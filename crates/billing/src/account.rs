@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 use tracing::warn;
-use vectorizer_log::{Event, LogId, LogReader, ParkedLine, Seq, TenantId, Timestamp};
+use vectorizer_log::{Event, LogId, LogReader, RejectedLine, Seq, TenantId, Timestamp};
 use vectorizer_node_store::{Delivered, DeliveredWindow, NodeStore, StoredBill};
 use vectorizer_replay::{Billing, OpenWindow};
 
@@ -38,7 +38,7 @@ struct Books {
     billing: Billing,
     delivered: Delivered,
     /// Those that the log does not have yet.
-    parked: Vec<ParkedLine>,
+    parked: Vec<RejectedLine>,
     /// When the oldest of what is not delivered was closed, as far as that is known.
     behind_since: Option<Timestamp>,
     asleep: bool,
@@ -238,7 +238,8 @@ impl TenantAccount {
         let books = self.books();
         let through = books.delivered.seq;
         let parked = books.parked.iter().filter(|line| line.seq <= through).cloned().collect();
-        (through > books.billing.acknowledged()).then_some(Event::BillingAcknowledged { through, parked })
+        (through > books.billing.acknowledged())
+            .then_some(Event::BillingAcknowledged { through, rejected: parked })
     }
 
     /// `HiveHub` has everything through `seq`, which was closed at `closed_at`, except for what it rejected;
@@ -247,7 +248,7 @@ impl TenantAccount {
         &self,
         seq: Seq,
         window: Option<DeliveredWindow>,
-        parked: Vec<ParkedLine>,
+        parked: Vec<RejectedLine>,
         closed_at: Timestamp,
     ) {
         let mut books = self.books();

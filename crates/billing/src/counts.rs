@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use vectorizer_log::{ObservedOperation, Timestamp};
-
 use vectorizer_access::Operation;
+use vectorizer_log::{ObservedOperation, Timestamp};
 
 /// Requests and searches, by operation.
 #[derive(Clone, Debug, PartialEq, Eq)]

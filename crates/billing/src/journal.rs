@@ -58,7 +58,7 @@ impl UsageJournal {
             if let Err(error) = opened {
                 // What cannot be read for now is not begun anew.
                 if let JournalError::Io { source, .. } = &error
-                    && StorageFailure::of(source).is_want()
+                    && StorageFailure::of(source).is_unavailable()
                 {
                     return Err(io::Error::new(source.kind(), error));
                 }

@@ -3,13 +3,12 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use vectorizer_hivehub::{Correction, Unit, UsageData, UsageEvent, UsageEventId, UsageSource, Window};
 use vectorizer_log::{
     Error, Event, LogReader, MeterTotal, Seq, StoredRecord, TenantId, Timestamp, billed_lines,
 };
-use vectorizer_replay::Billing;
-
-use vectorizer_hivehub::{Correction, Unit, UsageData, UsageEvent, UsageEventId, UsageSource, Window};
 use vectorizer_node_store::DeliveredWindow;
+use vectorizer_replay::Billing;
 
 /// How many closes are remembered of those that were come by on the way to the oldest one.
 const FOUND_MAX: usize = 512;

@@ -17,10 +17,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use vectorizer_access::Operation;
 use vectorizer_log::{Event, JournalPosition, LogId, ObservedOperation, TenantId, Timestamp};
 
 use super::counts::Counts;
-use vectorizer_access::Operation;
 
 /// Gives out the places in the node's journal, each once.
 #[derive(Debug)]

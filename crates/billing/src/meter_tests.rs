@@ -9,12 +9,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use uuid::Uuid;
+use vectorizer_access::Operation;
 use vectorizer_log::{Event, JournalPosition, LogId, TenantId};
 
 use super::journal::UsageJournal;
 use super::meter::{Entry, TenantMeter};
 use super::metering::Metering;
-use vectorizer_access::Operation;
 
 const LOG: LogId = LogId::new(Uuid::from_u128(1));
 const OTHER_LOG: LogId = LogId::new(Uuid::from_u128(2));

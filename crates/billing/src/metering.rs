@@ -65,7 +65,7 @@ impl Metering {
         let metering = Self { shared: Arc::new(shared) };
         match metering.write() {
             // As on a full disk: it is tried again each second, and what waits is in the older files until then.
-            Err(JournalError::Io { source, .. }) if StorageFailure::of(&source).is_want() => {
+            Err(JournalError::Io { source, .. }) if StorageFailure::of(&source).is_unavailable() => {
                 error!(error = %source, "requests are counted in memory only: a crash would lose them");
                 metering.shared.is_failing.store(true, Ordering::Relaxed);
             }

@@ -23,20 +23,19 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
-use vectorizer_log::{Event, ParkedLine, Seq, TenantId, Timestamp};
+use vectorizer_hivehub::{
+    Extensible, Garbage, HiveHubClient, HubError, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt,
+    with_jitter,
+};
+use vectorizer_log::{Event, RejectedLine, Seq, TenantId, Timestamp};
+use vectorizer_metrics::Metrics;
+use vectorizer_node_store::{DeliveredWindow, NodeStore};
 
 use super::account::TenantAccount;
 use super::accounts::Accounts;
 use super::backoff::PAUSE;
 use super::lines;
 use super::outbox::{Outbox, Part};
-use vectorizer_hivehub::{
-    Extensible, Garbage, HiveHubClient, HubError, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt,
-    with_jitter,
-};
-use vectorizer_metrics::Metrics;
-use vectorizer_node_store::DeliveredWindow;
-use vectorizer_node_store::NodeStore;
 
 /// How many tenants share a report, and how many closes of each are in it.
 const TENANTS_MAX: usize = 64;
@@ -85,7 +84,7 @@ enum Reported {
 struct Taken {
     receipts: usize,
     /// Of the close that is under way.
-    parked: Vec<ParkedLine>,
+    parked: Vec<RejectedLine>,
     /// Accounts of which no more can be taken in.
     held: BTreeSet<usize>,
 }
@@ -311,7 +310,7 @@ impl Reporter {
             Extensible::Known(UsageOutcome::Rejected) => {
                 let reason = Event::reason(receipt.reason.as_deref().unwrap_or("no reason was given"));
                 warn!(tenant = %account.tenant(), id = %sent.id, reason, "HiveHub rejects a line of the bill");
-                taken.parked.push(ParkedLine { seq: sent.id.through, meter: sent.id.meter, reason });
+                taken.parked.push(RejectedLine { seq: sent.id.through, meter: sent.id.meter, reason });
             }
             Extensible::Unknown(_) => {
                 // Whether it was entered is open: it is sent again, and what follows it waits.

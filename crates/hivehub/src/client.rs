@@ -7,6 +7,8 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{RequestBuilder, StatusCode, Url, redirect};
 use tokio::time::Instant;
+use vectorizer_access::{KeyHash, Secret};
+use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::TenantId;
 
 use super::answer::{Answer, unexpected};
@@ -21,9 +23,6 @@ use super::models::{
     USAGE_PATH, VALIDATE_PATH, ValidateAnswer, ValidateRequest, quota_path,
 };
 use super::observer::{Call, CallObserver, CallOutcome};
-use vectorizer_access::KeyHash;
-use vectorizer_access::Secret;
-use vectorizer_http_client::ServiceUrl;
 
 /// The header in which this server shows its own key.
 pub const SERVICE_KEY_HEADER: HeaderName = HeaderName::from_static("x-service-key");

@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::net::TcpListener;
+use vectorizer_access::{KeyHash, Secret};
 
 use super::client::{HiveHubClient, QuotaVerdict};
 use super::clock::Clock;
@@ -18,8 +19,6 @@ use super::error::{Garbage, HubError};
 use super::feed::PolicyNews;
 use super::models::{PoliciesQuery, QuotaAnswer, Refusal, Verdict};
 use super::observer::{Call, CallObserver, CallOutcome};
-use vectorizer_access::KeyHash;
-use vectorizer_access::Secret;
 
 /// A server that gives the n-th caller the n-th answer, and the last one from then on.
 struct Script {

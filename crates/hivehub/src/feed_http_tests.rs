@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use vectorizer_access::{KeyHash, Secret};
 
 use super::cache::{KeyCache, LookupError};
 use super::client::HiveHubClient;
@@ -26,8 +27,6 @@ use super::models::{
     POLICIES_PATH, PoliciesAnswer, PoliciesQuery, PolicyChange, PolicyEvent, Refusal, VALIDATE_PATH,
     ValidateRequest,
 };
-use vectorizer_access::KeyHash;
-use vectorizer_access::Secret;
 
 fn revoked(key: &str) -> PolicyChange {
     let key_id = "k1".to_owned().try_into().unwrap();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use uuid::Uuid;
+use vectorizer_access::Secret;
 use vectorizer_log::Timestamp;
 
 use super::cache::KeyCache;
@@ -13,7 +14,6 @@ use super::clock::SystemClock;
 use super::error::{Garbage, HubError};
 use super::feed::{PolicyFeed, PolicyNews, PolicySource, PolicySubscriber};
 use super::models::{PoliciesAnswer, PoliciesQuery, PolicyChange, PolicyCursor, PolicyEvent};
-use vectorizer_access::Secret;
 
 pub(super) const FEED: Uuid = Uuid::from_u128(7);
 

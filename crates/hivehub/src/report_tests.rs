@@ -8,11 +8,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt as _, stream};
 use tokio::net::TcpListener;
+use vectorizer_access::Secret;
 
 use super::client::HiveHubClient;
 use super::error::{Garbage, HubError};
 use super::models::{Extensible, UsageOutcome, UsageReceipt};
-use vectorizer_access::Secret;
 
 /// A client of a server that answers every report like this.
 async fn client(answer: fn(HeaderMap, Bytes) -> Response) -> HiveHubClient {

@@ -1,12 +1,11 @@
 //! What can be told a hub. In this form it is kept in the journal.
 
 use serde::{Deserialize, Serialize};
+use vectorizer_access::{KeyHash, KeyId};
+use vectorizer_hivehub::{DeploymentName, Permission, TenantStatus, moment, rfc3339};
 use vectorizer_log::{TenantId, Timestamp};
 
 use super::limits::{DisplayName, Limits, PlanName};
-use vectorizer_access::{KeyHash, KeyId};
-use vectorizer_hivehub::DeploymentName;
-use vectorizer_hivehub::{Permission, TenantStatus, moment, rfc3339};
 
 /// For how long the two keys of a rotation may both work: 30 days.
 pub const OVERLAP_SECONDS_MAX: u32 = 30 * 24 * 60 * 60;

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use vectorizer_access::{ApiKey, Environment, Secret};
+use vectorizer_hivehub::{Permission, TenantStatus};
 use vectorizer_log::TenantId;
 
 use super::error::HubStoreError;
@@ -10,9 +12,6 @@ use super::files::{read_bounded, write_private};
 use super::limits::{Limit, Limits, PlanName};
 use super::service_keys::new_service_key;
 use super::store::{self, Hub, NewKey, NewTenant};
-use vectorizer_access::Secret;
-use vectorizer_access::{ApiKey, Environment};
-use vectorizer_hivehub::{Permission, TenantStatus};
 
 /// The hub's folder within the data folder. No tenant can have this name.
 pub const HUB_FOLDER: &str = "_hub";
@@ -253,9 +252,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use serde_json::Value;
+    use vectorizer_hivehub::{Extensible, Reason, ValidateAnswer};
 
     use super::*;
-    use vectorizer_hivehub::{Extensible, Reason, ValidateAnswer};
 
     fn opened(folder: &Path) -> (Hub, DemoKeys) {
         let Demo { hub, keys } = Demo::open(folder).unwrap();

@@ -3,11 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use vectorizer_access::KeyId;
 use vectorizer_journal::JournalError;
 use vectorizer_log::TenantId;
 
 use super::limits::PlanName;
-use vectorizer_access::KeyId;
 
 /// Why the hub did not open or a change was not made.
 #[derive(Debug, thiserror::Error)]

@@ -7,9 +7,8 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use vectorizer_log::Timestamp;
-
 use vectorizer_hivehub::{PolicyChange, PolicyCursor, PolicyEvent};
+use vectorizer_log::Timestamp;
 
 /// How many events are kept.
 const KEPT_MAX: usize = 10_000;

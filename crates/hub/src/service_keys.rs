@@ -5,15 +5,14 @@
 
 use std::sync::PoisonError;
 
+use vectorizer_access::{ApiKey, Environment, KeyHash, KeyId, Secret};
+use vectorizer_hivehub::Permission;
 use vectorizer_log::Timestamp;
 
 use super::change::{Change, KeyEntry, OVERLAP_SECONDS_MAX};
 use super::error::HubStoreError;
 use super::service_key::{SERVICE_KEYS_MAX, ServiceKeyEntry};
 use super::store::{Hub, NewKey, entry, new_key};
-use vectorizer_access::Secret;
-use vectorizer_access::{ApiKey, Environment, KeyHash, KeyId};
-use vectorizer_hivehub::Permission;
 
 /// The keys that a hub begins with. They are shown once.
 #[derive(Clone, Debug)]

@@ -3,6 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use vectorizer_access::{KeyHash, KeyId};
+use vectorizer_hivehub::{
+    DeploymentName, Extensible, KeyFacts, Permission, PolicyChange, QuotaAnswer, Reason, Scope, TenantFacts,
+    TenantStatus, ValidateAnswer, rfc3339,
+};
 use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
 use super::change::{Change, KeyEntry, Rotated, Told};
@@ -10,12 +15,6 @@ use super::error::HubStoreError;
 use super::feed::Feed;
 use super::limits::{DisplayName, Limit, Limits, PlanName};
 use super::service_key::ServiceKeyEntry;
-use vectorizer_access::{KeyHash, KeyId};
-use vectorizer_hivehub::DeploymentName;
-use vectorizer_hivehub::{
-    Extensible, KeyFacts, Permission, PolicyChange, QuotaAnswer, Reason, Scope, TenantFacts, TenantStatus,
-    ValidateAnswer, rfc3339,
-};
 
 const FORMAT_VERSION: u32 = 2;
 /// Without plans, overrides, feed and journal.

@@ -14,6 +14,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::error;
+use vectorizer_access::{ApiKey, Environment, KeyHash, KeyId};
+use vectorizer_hivehub::{
+    DeploymentName, POLICY_EVENTS_MAX, Permission, PoliciesAnswer, PolicyCursor, QuotaAnswer, TenantStatus,
+    UsageEvent, ValidateAnswer,
+};
 use vectorizer_journal::{Journal, sync_folder_of};
 use vectorizer_log::{TenantId, Timestamp};
 
@@ -24,12 +29,6 @@ use super::files::{read_bounded, write_private};
 use super::ledger::{Entry, Ledger, Totals, UsageFilter, UsagePage};
 use super::limits::{DisplayName, Limits, PlanName};
 use super::state::{Deletion, Effect, State, TenantEntry};
-use vectorizer_access::{ApiKey, Environment, KeyHash, KeyId};
-use vectorizer_hivehub::DeploymentName;
-use vectorizer_hivehub::{
-    POLICY_EVENTS_MAX, Permission, PoliciesAnswer, PolicyCursor, QuotaAnswer, TenantStatus, UsageEvent,
-    ValidateAnswer,
-};
 
 const STATE_FILE: &str = "hub.json";
 const JOURNAL_FILE: &str = "hub.journal";

@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::*;
-use crate::Limit;
 use vectorizer_access::Secret;
 use vectorizer_hivehub::{Extensible, PolicyChange, Reason};
+
+use super::*;
+use crate::Limit;
 
 fn acme() -> TenantId {
     "acme".parse().unwrap()

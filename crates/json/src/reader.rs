@@ -11,9 +11,9 @@ use serde::de::{
     self, DeserializeSeed, Deserializer, IntoDeserializer as _, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 use serde::forward_to_deserialize_any;
+use vectorizer_scheduling::yield_point;
 
 use super::wrong::{Step, Wrong};
-use vectorizer_scheduling::pause;
 
 /// What `serde_json` calls the newtype by which it hands over a value as it is written.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
@@ -46,7 +46,7 @@ impl Reading {
         let values = self.values.get().wrapping_add(1);
         self.values.set(values);
         if values.is_multiple_of(VALUES_BETWEEN_PAUSES) {
-            pause();
+            yield_point();
         }
     }
 }

@@ -16,17 +16,17 @@ use futures_util::future::{BoxFuture, join};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use vectorizer_journal::JournalError;
-use vectorizer_log::{Incarnation, TenantId, Timestamp};
-
-use super::limits::{DefaultLimits, Limits};
-use super::rate_limiter::{RateReport, RequestLimiter, RequestRefused, Used};
-use super::request_journal::{Entry as JournalEntry, RequestJournal, Wanted};
 use vectorizer_hivehub::{
     Clock, Garbage, HiveHubClient, HubError, PolicyChange, PolicyCursor, PolicySubscriber, QuotaAnswer,
     QuotaVerdict,
 };
+use vectorizer_journal::JournalError;
+use vectorizer_log::{Incarnation, TenantId, Timestamp};
 use vectorizer_node_store::{NodeStore, StoredQuota};
+
+use super::limits::{DefaultLimits, Limits};
+use super::rate_limiter::{RateReport, RequestLimiter, RequestRefused, Used};
+use super::request_journal::{Entry as JournalEntry, RequestJournal, Wanted};
 
 /// Tenants whose limits are in memory. Customers, not strangers: each came with a valid key.
 const TENANTS_MAX: usize = 1_000_000;

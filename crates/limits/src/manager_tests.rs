@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
+use vectorizer_hivehub::{Clock, HubError};
 use vectorizer_log::{Incarnation, TenantId, Timestamp};
+use vectorizer_node_store::{NodeStore, StoredQuota};
 
 use super::limits::{DefaultLimits, RequestLimits};
 use super::manager::{LimitsUnavailable, QuotaManager, QuotaSource};
-use vectorizer_hivehub::{Clock, HubError};
-use vectorizer_node_store::{NodeStore, StoredQuota};
 
 const INTERVAL: Duration = Duration::from_mins(1);
 /// Stands for a hub that does not answer.

@@ -1,8 +1,9 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::limits::RequestLimits;
 use super::rate_limiter::RequestLimiter;
-use std::time::Duration;
 
 fn limiter(per_minute: u32, per_hour: u32) -> RequestLimiter {
     RequestLimiter::new(Some(RequestLimits { per_minute, per_hour }))

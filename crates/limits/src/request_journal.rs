@@ -131,7 +131,7 @@ impl RequestJournal {
         });
         *file = match opened {
             Ok(journal) => File::Open { bytes_least: 0, journal },
-            Err(JournalError::Io { source, .. }) if StorageFailure::of(&source).is_want() => {
+            Err(JournalError::Io { source, .. }) if StorageFailure::of(&source).is_unavailable() => {
                 warn!(error = %source, "what tenants have used of their limits cannot be read yet");
                 return Vec::new();
             }

@@ -14,10 +14,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
+use vectorizer_scheduling::StreamBudget;
 
 use super::heads::{Exchange, Head};
 use super::peer::Peer;
-use vectorizer_scheduling::StreamTurn;
 
 /// How much is read on of a body that is not wanted so that its connection can serve the next request, and for how
 /// long. Of what exceeds this, the connection's end takes care.
@@ -77,12 +77,12 @@ async fn is_read_to_its_end(unread: Unread, waits_for_word: bool, status: Status
         return false;
     }
     let reading = async {
-        let (mut bytes, mut turn) = (0, StreamTurn::default());
+        let (mut bytes, mut budget) = (0, StreamBudget::default());
         while let Some(frame) = incoming.frame().await {
             let Ok(frame) = frame else { return false };
             let read = frame.data_ref().map_or(0, Bytes::len);
             bytes += read as u64;
-            turn.took(read).await;
+            budget.spend(read).await;
             if bytes > READ_ON_BYTES_MAX {
                 return false;
             }

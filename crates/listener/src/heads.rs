@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use vectorizer_access::Origin;
 
 use super::peers::{OfPeer, Peers};
-use vectorizer_access::Origin;
 
 /// The largest head, in bytes: the request line and all headers.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;

@@ -11,11 +11,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use vectorizer_access::Origin;
+use vectorizer_scheduling::StreamBudget;
 
 use super::peers::Peers;
 use super::slow_client::SlowClientTimeout;
-use vectorizer_access::Origin;
-use vectorizer_scheduling::StreamTurn;
 
 /// How long the last bytes may wait to be written.
 const LAST_WORD_PATIENCE: Duration = Duration::from_secs(5);
@@ -71,14 +71,14 @@ impl LingeringClose {
 /// Reads until the end, an error, a pause, or so many bytes.
 async fn discard(stream: &mut (impl AsyncRead + Unpin), bytes_max: u64) {
     let mut piece = BytesMut::with_capacity(PIECE_BYTES);
-    let (mut bytes, mut turn) = (0, StreamTurn::default());
+    let (mut bytes, mut budget) = (0, StreamBudget::default());
     while let Ok(Ok(read @ 1..)) = timeout(PAUSE_MAX, stream.read_buf(&mut piece)).await {
         bytes += read as u64;
         if bytes > bytes_max {
             return;
         }
         piece.clear();
-        turn.took(read).await;
+        budget.spend(read).await;
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{HistogramVec, IntCounterVec, Opts};
+use vectorizer_hivehub::{Call, CallOutcome};
 
 use super::latency;
-use vectorizer_hivehub::{Call, CallOutcome};
 
 #[derive(Debug)]
 pub(super) struct HiveHubSeries {

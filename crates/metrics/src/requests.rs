@@ -6,9 +6,9 @@ use std::time::Duration;
 use http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramVec};
+use vectorizer_access::Operation;
 
 use super::latency;
-use vectorizer_access::Operation;
 
 /// The classes of statuses an answer has.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];

@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use vectorizer_log::TenantId;
-
 use vectorizer_access::{DenialReason, Operation};
 use vectorizer_limits::QuotaType;
+use vectorizer_log::TenantId;
 
 /// How many tenants have series of their own.
 const TENANTS_MAX: usize = 10_000;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use vectorizer_hivehub::rfc3339;
-use vectorizer_log::{LogId, MeterTotal, ParkedLine, Seq, Timestamp};
+use vectorizer_log::{LogId, MeterTotal, RejectedLine, Seq, Timestamp};
 use vectorizer_replay::{Billing, OpenWindow};
 
 /// The state of a tenant's bill, for the time when the tenant sleeps.
@@ -22,7 +22,7 @@ pub struct StoredBill {
     pub delivered_window: Option<DeliveredWindow>,
     /// What of it was rejected and is not in the log yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parked: Vec<ParkedLine>,
+    pub parked: Vec<RejectedLine>,
     /// When the oldest of the rest was closed, as far as that is known.
     #[serde(with = "rfc3339")]
     pub behind_since: Option<Timestamp>,

@@ -226,7 +226,7 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, NodeStoreError>) -> Result<T, Nod
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("unknown");
         let reason = format!("sled panicked: {message}");
-        Err(if StorageFailure::of_panic(message).is_want() {
+        Err(if StorageFailure::of_panic(message).is_unavailable() {
             NodeStoreError::Wanting(reason)
         } else {
             NodeStoreError::Damaged(reason)

@@ -42,8 +42,8 @@ impl NodeStoreError {
     /// Whether the process lacks something, and nothing is known of what is stored.
     pub fn is_want(&self) -> bool {
         match self {
-            Self::Database(error) => StorageFailure::of_sled(error).is_want(),
-            Self::Folder { source, .. } => StorageFailure::of(source).is_want(),
+            Self::Database(error) => StorageFailure::of_sled(error).is_unavailable(),
+            Self::Folder { source, .. } => StorageFailure::of(source).is_unavailable(),
             Self::Unopened(error) => error.is_want(),
             Self::Wanting(_) => true,
             Self::Damaged(_) | Self::NoSuchTree | Self::Note(_) => false,

@@ -1,15 +1,15 @@
-//! Whose turn it is on a core: what answers somebody must not wait for what takes long.
+//! Which work gets a core first: short work must not wait for long work.
 //!
-//! Niceness is little help with that. It says how much of the cores a thread gets, and not how soon: on Linux a thread
-//! that wakes and has just had its share, be it a microsecond more, waits until the running one has used up its slice,
-//! which is noticed at the next tick of the clock, up to 4 ms later. Three things are, and none needs a privilege:
+//! Nice values do not help. They set how much of the cores a thread gets, not how soon: on Linux, a thread that wakes up
+//! and has just used its share waits until the running thread has used up its time slice. The kernel notices that at the
+//! next tick of the clock, up to 4 ms later. Three measures help, and none of them needs a privilege:
 //!
-//! - A thread that asks for short slices takes the core at once from one that has asked for longer ones, if it has not
-//!   had more than its share (`sched_setattr(2)`, Linux 6.12 and later; an earlier one takes no notice).
-//! - What takes long [`pause`]s now and then, for whoever has had more than that.
-//! - Any thread takes the core from one that only wants what is idle, and a core that has only such is free to one that
-//!   wakes elsewhere: where another program takes a core for some milliseconds, who waits there goes to this one. So
-//!   what takes longest, linking, wants what is idle, but for a tenth of the time ([`rest`]).
+//! - A thread with a short time slice preempts one with a longer slice at once, if it has not had more than its share
+//!   (`sched_setattr(2)`, Linux 6.12 and later; earlier kernels ignore the slice).
+//! - Long work calls [`yield_point`] often, for threads that have had more than their share.
+//! - Any thread preempts one at SCHED_IDLE, and a core that runs only such threads counts as idle: when another program
+//!   takes a core for some milliseconds, threads that wait for it move to that one. The longest work, linking, runs at
+//!   SCHED_IDLE, except for one thread that runs at normal priority for a tenth of the time ([`throttle`]).
 //!
 //! The crate knows threads and the system's scheduler. It knows nothing of tenants, requests or storage.
 
@@ -21,47 +21,47 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinError;
 use tracing::{Span, warn};
 
-/// How soon a thread gets a core, and how soon it has to let go of it. It says nothing of how much it gets in all, but
-/// for the last.
+/// How soon a thread gets a core, and how soon it is preempted. Only [`Idle`](Self::Idle) changes how much of the cores
+/// it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// Soon, for a moment: what somebody waits for and is soon done.
+pub enum Priority {
+    /// Soon, and for a short time: work that a caller waits for.
     Prompt,
-    /// Later, and until somebody wants it: what takes longer.
+    /// Later, and until another thread wants the core: long work.
     Bulk,
-    /// When nobody else wants it: what can be left for later altogether.
+    /// When no other thread wants the core: work that can be delayed.
     Idle,
 }
 
-impl Turn {
-    /// Linux takes 0.1 to 100 ms.
+impl Priority {
+    /// Linux accepts 0.1 to 100 ms.
     fn slice_nanoseconds(self) -> u64 {
         match self {
             Self::Prompt => 100_000,
-            // What is left of it is given up at every pause.
+            // Each yield point gives up the rest of it.
             Self::Bulk | Self::Idle => 250_000,
         }
     }
 
-    /// Makes it so for the calling thread and those that it starts. It changes how long others wait and nothing else,
-    /// so where it cannot be had, that is said once and all goes on.
-    pub fn take(self) {
-        TAKEN.set(self);
-        if let Err(error) = self.ask() {
-            static SAID: Once = Once::new();
-            SAID.call_once(
-                || warn!(%error, "how soon threads get a core cannot be changed, searches wait longer"),
+    /// Applies it to the calling thread and to threads that this one starts. It changes waiting times only, so a failure
+    /// is logged once and ignored.
+    pub fn apply(self) {
+        PRIORITY.set(self);
+        if let Err(error) = self.set() {
+            static LOGGED: Once = Once::new();
+            LOGGED.call_once(
+                || warn!(%error, "the time slices of threads cannot be changed: searches wait longer"),
             );
         }
     }
 
     #[cfg(target_os = "linux")]
-    fn ask(self) -> std::io::Result<()> {
+    fn set(self) -> std::io::Result<()> {
         let policy = match self {
             Self::Prompt | Self::Bulk => libc::SCHED_OTHER,
             Self::Idle => libc::SCHED_IDLE,
         };
-        // `None` is the calling thread; it stays as nice as it is.
+        // `None` is the calling thread. Its nice value stays.
         let niceness = rustix::process::getpriority_process(None)?;
         let attributes = libc::sched_attr {
             size: u32::try_from(size_of::<libc::sched_attr>()).map_err(std::io::Error::other)?,
@@ -85,92 +85,96 @@ impl Turn {
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn ask(self) -> std::io::Result<()> {
+    fn set(self) -> std::io::Result<()> {
         Ok(())
     }
 }
 
 thread_local! {
-    static TAKEN: Cell<Turn> = const { Cell::new(Turn::Prompt) };
+    static PRIORITY: Cell<Priority> = const { Cell::new(Priority::Prompt) };
 }
 
-/// Lets others go first, if what the calling thread does takes long. Half a microsecond where nobody waits.
-pub fn pause() {
-    if TAKEN.get() != Turn::Prompt {
+/// Yields the core, unless the calling thread is at [`Priority::Prompt`]. Takes half a microsecond if no thread waits.
+#[inline]
+pub fn yield_point() {
+    if PRIORITY.get() != Priority::Prompt {
         std::thread::yield_now();
     }
 }
 
-/// Leaves nine tenths of the time to others: parks for so many times as long as the calling thread has worked since it
-/// did so last, unless it is unparked.
-pub fn rest() {
-    /// Whatever was done before the first time counts, too.
+/// Limits the calling thread to a tenth of the time: parks it for nine times as long as it has run since the last call,
+/// unless it is unparked.
+pub fn throttle() {
+    /// The first call counts all the work before it, so the pause has a bound.
     const LONGEST: Duration = Duration::from_millis(10);
     thread_local! {
         static WORKED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     }
-    let worked = worked();
+    let worked = running_time();
     let since = worked.saturating_sub(WORKED.replace(worked));
     std::thread::park_timeout(since.saturating_mul(9).min(LONGEST));
 }
 
-/// For how long the calling thread has had a core since it began.
-fn worked() -> Duration {
+/// How long the calling thread has run since it started.
+fn running_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }
 
-/// What async work is done on: all of its threads, and the calling one, are prompt unless they are [`in_bulk`].
+/// The runtime for async work. Its threads and the calling one are at [`Priority::Prompt`], except in [`run_blocking`].
 pub fn runtime() -> std::io::Result<Runtime> {
-    Turn::Prompt.take();
-    Builder::new_multi_thread().enable_all().on_thread_start(|| Turn::Prompt.take()).build()
+    Priority::Prompt.apply();
+    Builder::new_multi_thread().enable_all().on_thread_start(|| Priority::Prompt.apply()).build()
 }
 
-/// The calling thread's turns are [`Turn::Bulk`] until this is dropped, and [`Turn::Prompt`] from then on.
-struct InBulk;
+/// The calling thread is at [`Priority::Bulk`] until this is dropped, and at [`Priority::Prompt`] from then on.
+struct BulkGuard;
 
-impl InBulk {
+impl BulkGuard {
     fn begin() -> Self {
-        Turn::Bulk.take();
+        Priority::Bulk.apply();
         Self
     }
 }
 
-impl Drop for InBulk {
+impl Drop for BulkGuard {
     fn drop(&mut self) {
-        Turn::Prompt.take();
+        Priority::Prompt.apply();
     }
 }
 
-/// Does `work` where it may block and may take long, within the current span; an error if it panicked.
-pub async fn in_bulk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+/// Runs `work`, which may block and take long, on a thread for blocking work, within the current span. The error says
+/// that it panicked.
+pub async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
     let span = Span::current();
     let work = move || {
-        let _in_bulk = InBulk::begin();
+        let _guard = BulkGuard::begin();
         span.in_scope(work)
     };
     tokio::task::spawn_blocking(work).await
 }
 
-/// The turns of a task that reads a stream: after so many bytes it lets the others go first.
+/// How much a task that reads a stream reads before it yields.
 ///
-/// tokio's own budget counts pieces, not bytes: 128 of them may be 16 MiB, which take milliseconds to copy. With 64
-/// streams, a task that is woken in between would wait for all of that.
+/// tokio's own budget counts chunks, not bytes: 128 chunks may be 16 MiB, which take milliseconds to copy. With 64
+/// streams, another task would wait for all of them.
 #[derive(Debug, Default)]
-pub struct StreamTurn {
+pub struct StreamBudget {
     bytes: usize,
 }
 
-impl StreamTurn {
+impl StreamBudget {
     const BYTES: usize = 128 * 1024;
 
-    /// So many bytes were read.
-    pub async fn took(&mut self, bytes: usize) {
+    /// Counts bytes that were read, and yields after 128 KiB.
+    pub async fn spend(&mut self, bytes: usize) {
         self.bytes += bytes;
         if self.bytes >= Self::BYTES {
             self.bytes = 0;
-            // And other threads, the kernel's too: a sync of the disk waits for several of them, each for a tick of the
-            // clock otherwise.
+            // The thread yields as well as the task: a sync of the disk waits for several kernel threads, and without
+            // this for a tick of the clock for each of them.
             std::thread::yield_now();
             tokio::task::yield_now().await;
         }
@@ -183,16 +187,16 @@ mod tests {
 
     use super::*;
 
-    /// What Linux says of the calling thread: its niceness, and by what policy it gets a core.
+    /// The nice value and the scheduling policy of the calling thread.
     fn scheduled() -> (i64, i64) {
         let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-        // Behind the name, which may hold anything, stands the third field.
+        // The third field follows the name, which may contain any character.
         let (_, fields) = stat.rsplit_once(')').unwrap();
         let field = |number: usize| fields.split_whitespace().nth(number - 3).unwrap().parse().unwrap();
         (field(19), field(41))
     }
 
-    /// The slice that it has asked for, in nanoseconds, if this Linux tells.
+    /// The time slice of the calling thread in nanoseconds, if this kernel shows it.
     fn slice() -> Option<u64> {
         let told = std::fs::read_to_string("/proc/thread-self/sched").ok()?;
         let line = told.lines().find(|line| line.starts_with("se.slice"))?;
@@ -200,16 +204,16 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_takes_its_turns_as_it_says_and_stays_as_nice_as_it_is() {
+    fn a_priority_sets_policy_and_time_slice_and_keeps_the_nice_value() {
         let work = || {
             let (niceness, policy) = scheduled();
             assert_eq!(policy, i64::from(libc::SCHED_OTHER));
-            for turn in [Turn::Bulk, Turn::Idle, Turn::Prompt] {
-                turn.ask().unwrap();
-                let expected = if turn == Turn::Idle { libc::SCHED_IDLE } else { libc::SCHED_OTHER };
-                assert_eq!(scheduled(), (niceness, expected.into()), "{turn:?}");
+            for priority in [Priority::Bulk, Priority::Idle, Priority::Prompt] {
+                priority.set().unwrap();
+                let expected = if priority == Priority::Idle { libc::SCHED_IDLE } else { libc::SCHED_OTHER };
+                assert_eq!(scheduled(), (niceness, expected.into()), "{priority:?}");
                 if let Some(slice) = slice() {
-                    assert_eq!(slice, turn.slice_nanoseconds(), "{turn:?}");
+                    assert_eq!(slice, priority.slice_nanoseconds(), "{priority:?}");
                 }
             }
         };
@@ -217,44 +221,44 @@ mod tests {
     }
 
     fn work(length: Duration) {
-        let until = worked() + length;
-        while worked() < until {}
+        let until = running_time() + length;
+        while running_time() < until {}
     }
 
     #[test]
-    fn who_rests_leaves_nine_tenths_of_the_time_to_others_unless_it_is_woken() {
+    fn a_throttled_thread_runs_a_tenth_of_the_time_unless_it_is_unparked() {
         let working = || {
-            rest();
-            let (begun, before) = (Instant::now(), worked());
+            throttle();
+            let (begun, before) = (Instant::now(), running_time());
             for _ in 0..20 {
                 work(Duration::from_micros(200));
-                rest();
+                throttle();
             }
-            let (took, worked) = (begun.elapsed(), worked().saturating_sub(before));
+            let (took, worked) = (begun.elapsed(), running_time().saturating_sub(before));
             assert!(took >= 8 * worked, "{worked:?} of {took:?}");
             let woken = |_| {
                 work(Duration::from_millis(2));
                 std::thread::current().unpark();
                 let begun = Instant::now();
-                rest();
+                throttle();
                 begun.elapsed()
             };
             let quickest = (0..20).map(woken).min().unwrap();
-            assert!(quickest < Duration::from_millis(5), "it rested for {quickest:?}");
+            assert!(quickest < Duration::from_millis(5), "it was parked for {quickest:?}");
         };
         std::thread::spawn(working).join().unwrap();
     }
 
     #[test]
-    fn what_takes_long_is_told_from_what_does_not_on_every_thread_of_the_runtime() {
+    fn every_thread_of_the_runtime_has_the_priority_of_its_work() {
         let runtime = runtime().unwrap();
         runtime.block_on(async {
-            assert_eq!(tokio::spawn(async { TAKEN.get() }).await.unwrap(), Turn::Prompt);
-            assert_eq!(in_bulk(|| TAKEN.get()).await.unwrap(), Turn::Bulk);
-            let panicked = in_bulk(|| panic!("on purpose")).await;
+            assert_eq!(tokio::spawn(async { PRIORITY.get() }).await.unwrap(), Priority::Prompt);
+            assert_eq!(run_blocking(|| PRIORITY.get()).await.unwrap(), Priority::Bulk);
+            let panicked = run_blocking(|| panic!("on purpose")).await;
             assert!(panicked.is_err());
-            // Whatever comes after it on the same thread is not in bulk.
-            assert_eq!(tokio::task::spawn_blocking(|| TAKEN.get()).await.unwrap(), Turn::Prompt);
+            // The next task on the same thread has the usual priority.
+            assert_eq!(tokio::task::spawn_blocking(|| PRIORITY.get()).await.unwrap(), Priority::Prompt);
         });
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let (storage, log) = log();
     fs::create_dir(folder.path()).expect("the folder can be written to");
     let between = [Head::genesis(log_id()), log.head()];
-    folder.leave_closed(log_id(), between, log.bytes(), &records()).expect("the folder can be written to");
+    folder.write_closed(log_id(), between, log.bytes(), &records()).expect("the folder can be written to");
     let closed = fs::read(folder.path().join("closed")).expect("it was written");
     let (closed, _hash) = closed.split_last_chunk::<32>().expect("it ends with its hash");
     let checksum = crc32fast::hash(format!("1 {} 524288", log_id()).as_bytes());

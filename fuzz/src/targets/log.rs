@@ -50,7 +50,7 @@ pub(super) fn run(bytes: &[u8]) {
     };
     let recovered = opened(&storage).and_then(|log| log.recover(count)).expect("it was recovered before");
     assert_eq!((recovered.log.head(), again), (log.head(), records + 1));
-    assert!(recovered.cut.is_none());
+    assert!(recovered.removed.is_none());
 }
 
 fn opened(storage: &Arc<MemoryStorage>) -> Result<UnverifiedLog, Error> {

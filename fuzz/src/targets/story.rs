@@ -137,7 +137,7 @@ pub(super) fn events() -> Vec<Event> {
             by: -1,
             reason: "counted twice".to_owned(),
         },
-        Event::BillingAcknowledged { through: Seq::new(11), parked: Vec::new() },
+        Event::BillingAcknowledged { through: Seq::new(11), rejected: Vec::new() },
         Event::IndexDeclared { collection: collection(1), path: path("n") },
         Event::IndexDeclared { collection: collection(1), path: path("of.s") },
         Event::IndexDropped { collection: collection(1), path: path("n") },

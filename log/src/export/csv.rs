@@ -1,7 +1,7 @@
 //! The audit trail as a table (RFC 4180, lines end in a line feed).
 //!
-//! A text is written as it is. Whoever opens the table in a spreadsheet should import it as text: a request
-//! id is the client's own choice, and one that begins like a formula would be taken for one.
+//! Text cells are written unchanged. Spreadsheets should import the table as text: clients choose their request ids, and one
+//! that begins like a formula would be evaluated.
 
 use csv::{Writer, WriterBuilder};
 
@@ -13,12 +13,12 @@ use crate::record::{Record, Via};
 const NAMES: [&str; 9] =
     ["seq", "at", "event", "collection", "key_id", "via", "request_id", "count", "details"];
 
-/// Appends the names of the columns.
+/// Appends the header row.
 pub(super) fn write_names(text: &mut Vec<u8>) {
     write(text, NAMES);
 }
 
-/// Appends one row. `details` is the event as NDJSON has it.
+/// Appends one row. The column `details` holds the event as in NDJSON.
 pub(super) fn write_row(text: &mut Vec<u8>, record: &Record, detail: ExportDetail) {
     let Record { log_id: _, seq, at, actor, request_id, idempotency: _, event } = record;
     let (name, collection, count) = columns(record);
@@ -41,10 +41,10 @@ pub(super) fn write_row(text: &mut Vec<u8>, record: &Record, detail: ExportDetai
     );
 }
 
-/// The event's name, the collection it is about, and how many it is about.
+/// The event's name, its collection, and how many items it concerns.
 fn columns(record: &Record) -> (&'static str, Option<u64>, Option<u64>) {
     match &record.event {
-        // Its id from then on, so that a collection's rows are found by one number.
+        // The collection's id, so that all rows of a collection have the same number.
         Event::CollectionCreated { .. } => ("collection_created", Some(record.seq.get()), None),
         Event::TextCollectionCreated { .. } | Event::LanguageCollectionCreated { .. } => {
             ("text_collection_created", Some(record.seq.get()), None)
@@ -72,8 +72,8 @@ fn columns(record: &Record) -> (&'static str, Option<u64>, Option<u64>) {
         }
         Event::BillingClosed { .. } => ("billing_closed", None, None),
         Event::BillingCorrected { .. } => ("billing_corrected", None, None),
-        Event::BillingAcknowledged { parked, .. } => {
-            ("billing_acknowledged", None, Some(parked.len() as u64))
+        Event::BillingAcknowledged { rejected, .. } => {
+            ("billing_acknowledged", None, Some(rejected.len() as u64))
         }
     }
 }
@@ -88,7 +88,7 @@ pub(super) const fn via(via: Via) -> &'static str {
 }
 
 fn write<const N: usize>(text: &mut Vec<u8>, cells: [&str; N]) {
-    // It writes through when it is dropped, and only then: no cell is copied twice.
+    // The writer flushes on drop only, so that no cell is copied twice.
     let mut row: Writer<&mut Vec<u8>> = WriterBuilder::new().buffer_capacity(4096).from_writer(text);
     row.write_record(cells).expect("a Vec cannot fail, and one row has one number of cells");
 }

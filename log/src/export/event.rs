@@ -1,4 +1,4 @@
-//! An event as JSON.
+//! Events as JSON.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -6,12 +6,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::ExportDetail;
-use super::whole::Whole;
-use crate::billing::{JournalPosition, ObservedOperation, ParkedLine};
-use crate::document::{Document, Text};
+use super::safe_integer::SafeInteger;
+use crate::billing::{JournalPosition, ObservedOperation, RejectedLine};
+use crate::document::Document;
 use crate::event::{CollectionId, Dimension, Event, IndexParameters, Metric, VectorParameters};
 use crate::language::Language;
 use crate::meter::{Meter, MeterTotal};
+use crate::point::Text;
 use crate::point::{Payload, Point, PointId, Vector, vector_le_bytes};
 use crate::position::Seq;
 
@@ -68,12 +69,12 @@ pub(super) enum EventLine<'a> {
     BillingCorrected {
         corrects: Seq,
         meter: Meter,
-        by: Whole<i128>,
+        by: SafeInteger<i128>,
         reason: &'a str,
     },
     BillingAcknowledged {
         through: Seq,
-        parked: &'a [ParkedLine],
+        parked: &'a [RejectedLine],
     },
     TextCollectionCreated {
         name: &'a str,
@@ -99,7 +100,7 @@ pub(super) enum EventLine<'a> {
 #[derive(Serialize)]
 pub(super) struct TotalLine {
     meter: Meter,
-    value: Whole<u128>,
+    value: SafeInteger<u128>,
 }
 
 #[derive(Serialize)]
@@ -170,10 +171,10 @@ impl<'a> EventLine<'a> {
                 totals: totals.iter().map(TotalLine::of).collect(),
             },
             Event::BillingCorrected { corrects, meter, by, reason } => {
-                Self::BillingCorrected { corrects: *corrects, meter: *meter, by: Whole(*by), reason }
+                Self::BillingCorrected { corrects: *corrects, meter: *meter, by: SafeInteger(*by), reason }
             }
-            Event::BillingAcknowledged { through, parked } => {
-                Self::BillingAcknowledged { through: *through, parked }
+            Event::BillingAcknowledged { through, rejected } => {
+                Self::BillingAcknowledged { through: *through, parked: rejected }
             }
             Event::TextCollectionCreated { name, vectors } => {
                 Self::TextCollectionCreated { name: name.as_str(), vectors: *vectors, language: None }
@@ -200,7 +201,7 @@ impl<'a> EventLine<'a> {
 
 impl TotalLine {
     fn of(total: &MeterTotal) -> Self {
-        Self { meter: total.meter, value: Whole(total.value) }
+        Self { meter: total.meter, value: SafeInteger(total.value) }
     }
 }
 
@@ -215,7 +216,7 @@ impl<'a> PointLine<'a> {
 }
 
 impl<'a> DocumentLine<'a> {
-    /// A text is shown where payloads are: it is what they are, the tenant's own words.
+    /// The text is shown if payloads are, as it is the tenant's data too.
     fn of(document: &'a Document, detail: ExportDetail) -> Self {
         Self {
             id: document.id.as_str(),
@@ -230,8 +231,8 @@ fn vector_line(vector: &Vector) -> String {
     BASE64.encode(vector_le_bytes(vector.as_dense()))
 }
 
-/// A payload holds JSON from its making on; what is none after all (a decoded payload is not parsed
-/// again) is left out rather than corrupting the line.
+/// The payload as JSON. A payload that is not valid JSON, which a decoded one might be, is left out instead of corrupting
+/// the line.
 fn payload_line(payload: &Payload) -> Option<&RawValue> {
     serde_json::from_str(payload.as_str()).ok()
 }

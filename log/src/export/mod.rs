@@ -1,38 +1,38 @@
-//! The audit trail as text, the same over HTTP and on the command line: one JSON object a line (NDJSON), or
-//! a table (CSV).
+//! The audit trail as text, the same over HTTP and on the command line: one JSON object on each line (NDJSON), or a table
+//! (CSV).
 //!
-//! - `event`: an event as JSON, in either.
+//! - `event`: events as JSON, for both formats.
 //! - `csv`: the table.
-//! - `range`: which records are shown.
-//! - `whole`: numbers that outgrow those of JSON.
+//! - `range`: which records are exported.
+//! - `safe_integer`: numbers beyond the precision of JSON readers.
 
 mod csv;
 mod event;
 mod range;
+mod safe_integer;
 #[cfg(test)]
 mod tests;
-mod whole;
 
 use serde::{Deserialize, Serialize};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-pub use self::range::{ExportPlace, ExportRange};
+pub use self::range::{ExportRange, RangePosition};
 
 use self::event::EventLine;
 use crate::position::{LogId, Seq};
 use crate::record::{Actor, Via};
 use crate::tenant_log::StoredRecord;
 
-/// How much of each record is shown. Who did what, when and in which request always is.
+/// How much of each record is exported. The actor, the time and the request always are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExportDetail {
-    /// Show payloads.
+    /// Export payloads.
     pub payload: bool,
-    /// Show vectors, as base64 of little-endian f32.
+    /// Export vectors, as base64 of little-endian `f32`.
     pub vector: bool,
-    /// Show the stored bytes of each record as base64: enough to verify the chain and to replay.
+    /// Export the stored bytes of each record as base64, which suffices to verify the chain and to replay.
     pub stored: bool,
 }
 
@@ -42,18 +42,18 @@ impl Default for ExportDetail {
     }
 }
 
-/// How records become text.
+/// The format of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExportFormat {
-    /// One JSON object a line: everything.
+    /// One JSON object on each line, with everything.
     #[default]
     Ndjson,
-    /// A table for spreadsheets, with a row of names first. It has no stored bytes.
+    /// A table for spreadsheets with a header row. It has no stored bytes.
     Csv,
 }
 
 impl ExportFormat {
-    /// Its media type.
+    /// The media type.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Ndjson => "application/x-ndjson",
@@ -61,7 +61,7 @@ impl ExportFormat {
         }
     }
 
-    /// Appends what comes in front of the first record.
+    /// Appends the text before the first record.
     pub fn begin(self, text: &mut Vec<u8>) {
         match self {
             Self::Ndjson => {}
@@ -69,7 +69,7 @@ impl ExportFormat {
         }
     }
 
-    /// Appends one record, with its line feed.
+    /// Appends one record, with a line feed.
     pub fn write(self, text: &mut Vec<u8>, stored: &StoredRecord, detail: ExportDetail) {
         match self {
             Self::Ndjson => write_line(text, stored, detail),
@@ -78,7 +78,7 @@ impl ExportFormat {
     }
 }
 
-/// Appends one line of NDJSON for `record`, with its line feed.
+/// Appends one line of NDJSON, with a line feed.
 pub fn write_line(line: &mut Vec<u8>, stored: &StoredRecord, detail: ExportDetail) {
     let StoredRecord { record, chain, stored } = stored;
     let view = Line {
@@ -97,12 +97,12 @@ pub fn write_line(line: &mut Vec<u8>, stored: &StoredRecord, detail: ExportDetai
     line.push(b'\n');
 }
 
-/// What a line with `stored` says, for whoever reads it back.
+/// The parts of an exported line that verification needs.
 #[derive(Debug, Deserialize)]
 pub struct ExportedRecord {
-    /// The log it belongs to.
+    /// The log that the record belongs to.
     pub log_id: LogId,
-    /// The record's place.
+    /// The record's number.
     pub seq: Seq,
     /// The stored bytes.
     #[serde(deserialize_with = "from_base64")]

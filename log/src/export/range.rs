@@ -1,46 +1,46 @@
-//! Which records an export shows.
+//! The range of an export.
 
 use crate::position::{Seq, Timestamp};
 
-/// By seq, both ends included, and by time, the end not included: one export ends where the next begins.
+/// A range of records by number, both ends included, and by time, without its end: one export ends where the next begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExportRange {
     /// The first record.
     pub from: Option<Seq>,
     /// The last record.
     pub to: Option<Seq>,
-    /// Records of this moment or later.
+    /// The earliest time.
     pub since: Option<Timestamp>,
-    /// Records before this moment.
+    /// The end of the time, not included.
     pub until: Option<Timestamp>,
 }
 
-/// Where a record lies with regard to a range. Neither seqs nor times run backwards, so what follows one that
-/// lies behind does too.
+/// The position of a record relative to a range. Numbers and times never run backwards, so all records after one that is
+/// after the range are after it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExportPlace {
-    /// Others behind it may be shown.
+pub enum RangePosition {
+    /// Before the range: later records may be in it.
     Before,
-    /// It is shown.
+    /// In the range.
     Within,
-    /// Neither it nor any other that follows is shown.
-    Behind,
+    /// After the range: no later record is in it.
+    After,
 }
 
 impl ExportRange {
-    /// Where the record at `seq`, of the moment `at`, lies.
-    pub fn place(&self, seq: Seq, at: Timestamp) -> ExportPlace {
+    /// The position of a record with this number and time.
+    pub fn place(&self, seq: Seq, at: Timestamp) -> RangePosition {
         let ends_before = |from: Seq, moment: Timestamp| {
             self.to.is_some_and(|to| to < from) || self.until.is_some_and(|until| until <= moment)
         };
-        // A range that ends before it begins has nothing to wait for.
+        // A range whose end is before its beginning is empty.
         let begins = (self.from.unwrap_or(seq).max(seq), self.since.unwrap_or(at).max(at));
         if ends_before(begins.0, begins.1) {
-            ExportPlace::Behind
+            RangePosition::After
         } else if begins == (seq, at) {
-            ExportPlace::Within
+            RangePosition::Within
         } else {
-            ExportPlace::Before
+            RangePosition::Before
         }
     }
 }

@@ -1,19 +1,20 @@
-//! Both formats say the same of every kind of event.
+//! Both formats agree on every kind of event.
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::*;
-use crate::billing::{JournalPosition, ObservedOperation, ParkedLine};
-use crate::document::{Document, Text};
+use crate::billing::{JournalPosition, ObservedOperation, RejectedLine};
+use crate::document::Document;
 use crate::event::{CollectionId, Event, IndexParameters, Metric};
 use crate::meter::{Meter, MeterTotal};
 use crate::path::PayloadPath;
+use crate::point::Text;
 use crate::point::{Payload, Point, PointId, Vector};
 use crate::position::{ChainHash, Timestamp};
 use crate::record::Record;
 
-/// One of each, with the row that it comes to between `seq`, `at` and `details`.
+/// One event of each kind, with its cells between `seq`, `at` and `details`.
 fn events() -> Vec<(Event, &'static str)> {
     let collection = CollectionId::created_at(Seq::OLDEST);
     let id = PointId::text("a,\"b\"").unwrap();
@@ -60,7 +61,7 @@ fn events() -> Vec<(Event, &'static str)> {
         reason: "counted\ntwice".into(),
     };
     let path = PayloadPath::try_from(Box::from("\"a,b\".c")).unwrap();
-    let parked = ParkedLine { seq: Seq::OLDEST, meter: Meter::Searches, reason: String::new() };
+    let parked = RejectedLine { seq: Seq::OLDEST, meter: Meter::Searches, reason: String::new() };
     vec![
         (created, "collection_created,1,k1,rest,\"r,1\","),
         (Event::CollectionDeleted { collection }, "collection_deleted,1,k1,rest,\"r,1\","),
@@ -72,7 +73,7 @@ fn events() -> Vec<(Event, &'static str)> {
         (closed, "billing_closed,,k1,rest,\"r,1\","),
         (corrected, "billing_corrected,,k1,rest,\"r,1\","),
         (
-            Event::BillingAcknowledged { through: Seq::OLDEST, parked: vec![parked] },
+            Event::BillingAcknowledged { through: Seq::OLDEST, rejected: vec![parked] },
             "billing_acknowledged,,k1,rest,\"r,1\",1",
         ),
         (Event::IndexDeclared { collection, path: path.clone() }, "index_declared,1,k1,rest,\"r,1\","),
@@ -148,11 +149,11 @@ fn every_door_has_the_name_it_has_in_json() {
 
 #[test]
 fn totals_beyond_two_to_the_53_are_texts() {
-    let total = |value| serde_json::to_value(whole::Whole(value)).unwrap();
+    let total = |value| serde_json::to_value(safe_integer::SafeInteger(value)).unwrap();
     assert_eq!(total(1_i128 << 53), 1_u64 << 53);
     assert_eq!(total((1 << 53) + 1), "9007199254740993");
     assert_eq!(total(-(1 << 53) - 1), "-9007199254740993");
-    assert_eq!(serde_json::to_value(whole::Whole(u128::MAX)).unwrap(), u128::MAX.to_string());
+    assert_eq!(serde_json::to_value(safe_integer::SafeInteger(u128::MAX)).unwrap(), u128::MAX.to_string());
 }
 
 #[test]
@@ -169,9 +170,9 @@ fn ranges_by_seq_include_their_end_and_ranges_by_time_do_not() {
     let shown = |range: ExportRange| {
         let places = (1..).zip(times).map(|(seq, at)| range.place(Seq::new(seq), Timestamp::from_micros(at)));
         let places: Vec<_> = places.collect();
-        let behind = places.iter().position(|place| *place == ExportPlace::Behind).unwrap_or(6);
-        assert!(places[behind..].iter().all(|place| *place == ExportPlace::Behind), "{range:?}");
-        let within = |number: &usize| places[number - 1] == ExportPlace::Within;
+        let behind = places.iter().position(|place| *place == RangePosition::After).unwrap_or(6);
+        assert!(places[behind..].iter().all(|place| *place == RangePosition::After), "{range:?}");
+        let within = |number: &usize| places[number - 1] == RangePosition::Within;
         ((1..=6).filter(within).collect::<Vec<_>>(), behind)
     };
     assert_eq!(shown(ExportRange::default()), (vec![1, 2, 3, 4, 5, 6], 6));
@@ -180,7 +181,7 @@ fn ranges_by_seq_include_their_end_and_ranges_by_time_do_not() {
     assert_eq!(shown(range(None, None, Some(11), None)), (vec![3, 4, 5, 6], 6));
     assert_eq!(shown(range(Some(4), None, Some(10), Some(30))), (vec![4, 5], 5));
     assert_eq!(shown(range(None, Some(3), Some(20), None)), (vec![3], 3));
-    // Nothing is read in vain.
+    // Empty ranges read nothing.
     assert_eq!(shown(range(Some(5), Some(4), None, None)), (vec![], 0));
     assert_eq!(shown(range(None, None, Some(20), Some(20))), (vec![], 0));
 }

@@ -1,4 +1,4 @@
-//! A tenant's files, copied in pieces so that a copy that breaks off can go on.
+//! Copying of a tenant's files, in pieces, so that an interrupted copy can be resumed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -6,15 +6,15 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{MigrationError, failed, private_folder};
-use crate::storage::sync_folder;
+use super::error::{MigrationError, failed};
+use crate::durable::{create_private_folder, sync_tree};
 
-/// A piece is durable before the next one is begun. So of a file that is longer than a number of pieces, these
-/// pieces are on stable storage, whatever was lost of the last one.
+/// Each piece is durable before the next one begins. So if a file is longer than some number of pieces, all of these are
+/// durable.
 const PIECE_BYTES: u64 = 16 << 20;
 
-/// The log's own files, also of a replacement that broke off, and the graphs, which are derived and would cost
-/// time. What else is there belongs to the server that wrote it.
+/// Whether a file is copied: those of the log, also of an interrupted replacement, and the graphs, which take time to build
+/// again. All others belong to the server that wrote them.
 fn is_copied(name: &str) -> bool {
     let of_log = ["log", "head", "condemned"];
     name == "manifest.json"
@@ -24,11 +24,11 @@ fn is_copied(name: &str) -> bool {
             .any(|it| name.strip_prefix(it).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
-/// The files of a tenant's folder that belong to a copy of it.
+/// The files of a tenant's folder that are copied.
 #[derive(Debug)]
 pub(super) struct CopiedFiles {
     from: PathBuf,
-    /// Paths within the folder, and how long the files are.
+    /// Paths within the folder, and the sizes of the files.
     files: Vec<(PathBuf, u64)>,
     fingerprint: blake3::Hash,
 }
@@ -69,14 +69,14 @@ impl CopiedFiles {
         self.files.iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// How much of them is at `to` already.
+    /// How many bytes of them are at `to` already.
     pub(super) fn copied_to(&self, to: &Path) -> u64 {
         let there =
             |path: &PathBuf, bytes: u64| fs::metadata(to.join(path)).map_or(0, |it| it.len().min(bytes));
         self.files.iter().map(|(path, bytes)| there(path, *bytes)).sum()
     }
 
-    /// Copies what is missing. Everything is durable afterwards, unless `report` stops it.
+    /// Copies the missing bytes. Everything is durable afterwards, unless `report` breaks.
     pub(super) fn copy(
         &self,
         to: &Path,
@@ -87,7 +87,7 @@ impl CopiedFiles {
         for (path, bytes) in &self.files {
             let target = to.join(path);
             if let Some(folder) = target.parent() {
-                private_folder(folder)?;
+                create_private_folder(folder).map_err(failed("create", folder))?;
             }
             let mut report = |done| report(before + done, all);
             let copied = copy_file(&self.from.join(path), &target, *bytes, &mut report);
@@ -137,13 +137,4 @@ fn copy_file(
             return Ok(ControlFlow::Continue(()));
         }
     }
-}
-
-/// Makes every file below `folder` durable, and the folders too.
-pub(super) fn sync_tree(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() { sync_tree(&path)? } else { File::open(&path)?.sync_all()? }
-    }
-    sync_folder(folder)
 }

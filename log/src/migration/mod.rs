@@ -1,177 +1,95 @@
-//! A single-tenant data folder becomes a tenant of a cluster.
+//! Migration of a single-tenant data folder to a tenant of a cluster.
 //!
 //! ```text
-//! data/_migrating/{tenant}.json   what is being migrated, and how far it is
-//! data/_migrating/{tenant}/       the copy, until it is put in its place
-//! from/_migrated/{log_id}.json    where a log has gone
-//! from/_migrated/{log_id}/        the folder it was copied from
+//! data/_migrating/{tenant}.json   the progress of the migration
+//! data/_migrating/{tenant}/       the copy, until it is published
+//! from/_migrated/{log_id}.json    the destination of a migrated log
+//! from/_migrated/{log_id}/        the migrated source folder
 //! ```
 //!
-//! What is copied are the log's files; nothing is written to the source until the copy is the tenant's folder,
-//! durable. Then the source's folder moves aside, so that its history does not go on in two places. Each
-//! step is durable before the next begins: whatever moment it is interrupted at, beginning again goes on.
+//! The files of the log are copied. Nothing is written to the source until the copy is the tenant's folder, durably. Then
+//! the source's folder is moved aside, so that its history does not continue in two places. Each step is durable before
+//! the next begins, so an interrupted migration can be resumed at any point.
 
+mod destination;
+mod error;
 mod files;
-mod note;
+mod migrated;
+mod progress;
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+pub use self::destination::Destination;
+pub use self::error::MigrationError;
+use self::error::failed;
 use self::files::CopiedFiles;
-pub use self::note::{Destination, destination};
-use self::note::{Note, Step};
+pub use self::migrated::destination;
+use self::migrated::{MIGRATED, destinations};
+use self::progress::{Progress, Step};
 use crate::damage::{Damage, DamageKind};
 use crate::deleted::DeletedTenants;
+use crate::durable::{self, create_private_folder, remove_tree, sync_tree};
 use crate::error::Error;
 use crate::folder::TenantFolder;
 use crate::head;
 use crate::position::{Head, LogId, Seq};
-use crate::storage::sync_folder;
 use crate::tenant_id::TenantId;
 
-/// Beside the tenants. No tenant can have these names.
+/// The folder of copies, beside the tenants'. No tenant can have this name.
 const MIGRATING: &str = "_migrating";
-const MIGRATED: &str = "_migrated";
+/// The lock of a node that has the data folder open.
 const NODE_LOCK: &str = "_node/lock";
 
-/// Room that has to be left beside the copy, for what is appended to it and for the file system's own.
+/// Space to leave free beside the copy, for appends and for the file system.
 const ROOM_BYTES: u64 = 16 << 20;
 
-/// A migration that has begun. Nobody else opens either of the folders for as long as it lives.
+/// A migration that has begun. It holds locks that keep others from opening either folder.
 #[derive(Debug)]
 pub struct Migration {
     from: PathBuf,
     source: TenantFolder,
     data: PathBuf,
     tenant: TenantId,
-    note: Note,
+    progress: Progress,
     _locks: Vec<File>,
 }
 
-/// What beginning has shown.
+/// The result of beginning a migration.
 #[derive(Debug)]
-pub enum Begun {
-    /// There is something to do.
+pub enum MigrationStart {
+    /// There is work to do.
     Migration(Box<Migration>),
-    /// All of it is done, by an earlier run.
+    /// An earlier run has completed it.
     Done(Destination),
 }
 
-/// Why there is no migrating.
-#[derive(Debug, thiserror::Error)]
-pub enum MigrationError {
-    /// A server has one of the folders open, or another migration has.
-    #[error("{0:?} is in use: stop the server that has it open")]
-    InUse(PathBuf),
-    /// There is nothing to migrate.
-    #[error("there is no single-tenant data in {0:?}")]
-    NoSource(PathBuf),
-    /// The source was migrated before, to somewhere else.
-    #[error("the data of {from:?} was migrated to tenant {} in {:?} before", .to.tenant, .to.data)]
-    MigratedElsewhere {
-        /// The source.
-        from: PathBuf,
-        /// Where it went.
-        to: Destination,
-    },
-    /// The cluster has this tenant.
-    #[error("tenant {tenant} exists already in {data:?}")]
-    TenantExists {
-        /// The tenant.
-        tenant: TenantId,
-        /// The cluster's folder.
-        data: PathBuf,
-    },
-    /// The cluster has this log, under another name.
-    #[error("log {log_id} is there already, as tenant {tenant}: one log cannot be two tenants")]
-    LogExists {
-        /// The log.
-        log_id: LogId,
-        /// Whose it is.
-        tenant: TenantId,
-    },
-    /// The log was a tenant of the cluster once.
-    #[error("log {0} was deleted in this cluster: restore it there, or remove its tombstone")]
-    LogDeleted(LogId),
-    /// The tenant is being made of another folder.
-    #[error(
-        "tenant {tenant} is being migrated from {from:?}: end that first, or give it up by removing \
-         _migrating/{tenant} and _migrating/{tenant}.json"
-    )]
-    OtherUnderWay {
-        /// The tenant.
-        tenant: TenantId,
-        /// From where.
-        from: PathBuf,
-    },
-    /// The copy is the tenant's, and the source says something else than it did when it was copied.
-    #[error("{0:?} was written to after it became a tenant: what was written then is in no tenant's log")]
-    SourceWentOn(PathBuf),
-    /// The disk is too small.
-    #[error("{data:?} has room for {available} bytes, and {needed} are needed")]
-    TooSmall {
-        /// The cluster's folder.
-        data: PathBuf,
-        /// What is needed.
-        needed: u64,
-        /// What there is.
-        available: u64,
-    },
-    /// The log cannot be read.
-    #[error(transparent)]
-    Log(#[from] Error),
-    /// A file or folder cannot be read or written.
-    #[error("could not {doing} {path:?}")]
-    File {
-        /// What was attempted.
-        doing: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl MigrationError {
-    /// Whether it is an answer: something that should be equal is not, or damaged.
-    pub fn is_finding(&self) -> bool {
-        matches!(self, Self::SourceWentOn(_) | Self::Log(Error::Damaged(_)))
-    }
-}
-
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> MigrationError {
-    let path = path.to_owned();
-    move |source| MigrationError::File { doing, path, source }
-}
-
 impl Migration {
-    /// Locks both folders and looks how far it is. Of a new one only its note is written.
+    /// Locks both folders and reads the progress. Of a new migration, only its progress is written.
     pub fn begin(
         from: &Path,
         source: &TenantId,
         data: &Path,
         tenant: &TenantId,
-    ) -> Result<Begun, MigrationError> {
+    ) -> Result<MigrationStart, MigrationError> {
         let from = from.canonicalize().map_err(|_| MigrationError::NoSource(from.to_owned()))?;
-        private_folder(&data.join("_node"))?;
+        create_private_folder(&data.join("_node")).map_err(failed("create", &data.join("_node")))?;
         let data = data.canonicalize().map_err(failed("find", data))?;
         let mut locks = vec![lock(&data, File::create(data.join(NODE_LOCK)))?];
-        // A folder that was never served as it lies there may have none, and gets none.
+        // A folder that was never served has no lock, and does not get one.
         if from != data && from.join(NODE_LOCK).exists() {
             locks.push(lock(&from, File::open(from.join(NODE_LOCK)))?);
         }
         let place = TenantFolder::new(&data, tenant);
         let folder = TenantFolder::new(&from, source);
         let staging = data.join(MIGRATING);
-        let note = Note::read(&staging, tenant)?;
-        if let Some(note) = &note
-            && (note.from != from || note.source != *source)
+        let progress = Progress::read(&staging, tenant)?;
+        if let Some(progress) = &progress
+            && (progress.from != from || progress.source != *source)
         {
-            let (tenant, from) = (tenant.clone(), note.from.clone());
+            let (tenant, from) = (tenant.clone(), progress.from.clone());
             return Err(MigrationError::OtherUnderWay { tenant, from });
         }
         if !folder.exists() {
@@ -184,7 +102,7 @@ impl Migration {
         let log_id = folder.log_id()?;
         let files = CopiedFiles::of(folder.path())?;
         let mut migration = Self {
-            note: Note::new(
+            progress: Progress::new(
                 from.clone(),
                 source.clone(),
                 log_id,
@@ -197,42 +115,42 @@ impl Migration {
             tenant: tenant.clone(),
             _locks: locks,
         };
-        match note {
-            // A crash may have come between putting the copy in its place and noting that down.
+        match progress {
+            // After a crash between publishing the copy and recording that.
             Some(mut before) if place.exists() && place.log_id().is_ok_and(|it| it == before.log_id) => {
                 if (before.log_id, before.seq, before.chain)
-                    != (log_id, migration.note.seq, migration.note.chain)
+                    != (log_id, migration.progress.seq, migration.progress.chain)
                 {
                     return Err(MigrationError::SourceWentOn(migration.source.path().to_owned()));
                 }
                 before.step = Step::Placed;
-                migration.note = before;
+                migration.progress = before;
             }
             Some(_) | None if place.exists() => {
                 let Self { tenant, data, .. } = migration;
                 return Err(MigrationError::TenantExists { tenant, data });
             }
-            Some(before) if before.is_of(&migration.note) => migration.note = before,
-            // The source was used since: what was copied may be half of one and half of the other.
+            Some(before) if before.is_of(&migration.progress) => migration.progress = before,
+            // The source was used since, so the copy may mix two of its states.
             Some(_) => {
                 migration.erase_copy()?;
-                migration.write_note()?;
+                migration.write_progress()?;
             }
             None => {
                 migration.look_for(log_id)?;
                 migration.erase_copy()?;
-                migration.write_note()?;
+                migration.write_progress()?;
             }
         }
-        Ok(Begun::Migration(Box::new(migration)))
+        Ok(MigrationStart::Migration(Box::new(migration)))
     }
 
-    /// The log, which keeps its id.
+    /// The log. It keeps its id.
     pub fn log_id(&self) -> LogId {
-        self.note.log_id
+        self.progress.log_id
     }
 
-    /// The tenant it becomes.
+    /// The tenant that it becomes.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
@@ -242,35 +160,35 @@ impl Migration {
         self.data.join("_node")
     }
 
-    /// The end of the source's history.
+    /// The head of the source's log.
     pub fn head(&self) -> Head {
-        Head { seq: self.note.seq, chain: self.note.chain }
+        Head { seq: self.progress.seq, chain: self.progress.chain }
     }
 
-    /// Whether the copy is the tenant's folder already.
+    /// Whether the copy is published as the tenant's folder.
     pub fn is_placed(&self) -> bool {
-        self.note.step == Step::Placed
+        self.progress.step == Step::Placed
     }
 
-    /// The copy, while it is not in its place: a tenant's folder like any other.
+    /// The copy, until it is published: a tenant's folder like any other.
     pub fn copied(&self) -> TenantFolder {
         TenantFolder::new(self.data.join(MIGRATING), &self.tenant)
     }
 
-    /// Copies the files, or what is missing of them, and makes them durable; `report` hears of how many bytes
-    /// of how many are there, and may stop it.
+    /// Copies the files, or those bytes that are missing, and makes them durable. Calls `report` with how many bytes of how many
+    /// are copied; it may break.
     pub fn copy(
         &mut self,
         report: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, MigrationError> {
-        if self.note.step != Step::Copying {
+        if self.progress.step != Step::Copying {
             return Ok(ControlFlow::Continue(()));
         }
         let to = self.copied().path().to_owned();
         let files = CopiedFiles::of(self.source.path())?;
-        private_folder(&to)?;
+        create_private_folder(&to).map_err(failed("create", &to))?;
         let bytes = files.bytes();
-        // A log whose storage has failed is copied once more when it is opened.
+        // Opening a log whose storage has failed copies it once more.
         let times = if self.source.path().join("condemned").exists() { 2 } else { 1 };
         let needed = (times * bytes).saturating_sub(files.copied_to(&to)).saturating_add(ROOM_BYTES);
         let available = available(&self.data)?;
@@ -281,74 +199,64 @@ impl Migration {
             return Ok(ControlFlow::Break(()));
         }
         self.copied().adopt()?;
-        self.note.step = Step::Copied;
-        self.write_note()?;
+        self.progress.step = Step::Copied;
+        self.write_progress()?;
         Ok(ControlFlow::Continue(()))
     }
 
-    /// The copy is not what it should be: it is made anew the next time.
-    pub fn give_up_copy(&mut self) -> Result<(), MigrationError> {
+    /// Discards an invalid copy: the next run makes a new one.
+    pub fn discard_copy(&mut self) -> Result<(), MigrationError> {
         self.erase_copy()?;
-        self.note.step = Step::Copying;
-        self.write_note()
+        self.progress.step = Step::Copying;
+        self.write_progress()
     }
 
-    /// Puts the copy in its place: from here on the tenant exists. Nobody may have its log open.
+    /// Publishes the copy: from here on the tenant exists. Its log must not be open.
     pub fn place(&mut self) -> Result<(), MigrationError> {
         if self.is_placed() {
             return Ok(());
         }
         let (copied, place) = (self.copied(), TenantFolder::new(&self.data, &self.tenant));
-        // A rename would take the place of an empty folder.
+        // A rename would replace an empty folder.
         if place.exists() {
             return Err(MigrationError::TenantExists {
                 tenant: self.tenant.clone(),
                 data: self.data.clone(),
             });
         }
-        files::sync_tree(copied.path())
-            .and_then(|()| fs::rename(copied.path(), place.path()))
-            .and_then(|()| sync_folder(&self.data.join(MIGRATING)))
-            .and_then(|()| sync_folder(&self.data))
+        sync_tree(copied.path())
+            .and_then(|()| durable::rename(copied.path(), place.path()))
             .map_err(failed("put in place", place.path()))?;
-        self.note.step = Step::Placed;
-        self.write_note()
+        self.progress.step = Step::Placed;
+        self.write_progress()
     }
 
-    /// Moves the source's folder aside, and forgets the migration.
+    /// Moves the source's folder aside and removes the progress.
     pub fn retire_source(self) -> Result<Destination, MigrationError> {
         let migrated = self.from.join(MIGRATED);
-        private_folder(&migrated)?;
-        let retired = migrated.join(self.note.log_id.to_string());
+        create_private_folder(&migrated).map_err(failed("create", &migrated))?;
+        let retired = migrated.join(self.progress.log_id.to_string());
         let destination = Destination {
-            source: self.note.source.clone(),
+            source: self.progress.source.clone(),
             tenant: self.tenant.clone(),
             data: self.data.clone(),
         };
-        destination.write(&retired.with_extension("json"))?;
-        fs::rename(self.source.path(), &retired)
-            .and_then(|()| sync_folder(&migrated))
-            .and_then(|()| sync_folder(&self.from))
-            .map_err(failed("move aside", self.source.path()))?;
-        Note::remove(&self.data.join(MIGRATING), &self.tenant)?;
+        migrated::write(&destination, &retired.with_extension("json"))?;
+        durable::rename(self.source.path(), &retired).map_err(failed("move aside", self.source.path()))?;
+        Progress::remove(&self.data.join(MIGRATING), &self.tenant)?;
         Ok(destination)
     }
 
-    fn write_note(&self) -> Result<(), MigrationError> {
-        self.note.write(&self.data.join(MIGRATING), &self.tenant)
+    fn write_progress(&self) -> Result<(), MigrationError> {
+        self.progress.write(&self.data.join(MIGRATING), &self.tenant)
     }
 
     fn erase_copy(&self) -> Result<(), MigrationError> {
         let copied = self.copied();
-        match fs::remove_dir_all(copied.path()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(failed("erase", copied.path())(error))
-            }
-            _ => Ok(()),
-        }
+        remove_tree(copied.path()).map_err(failed("erase", copied.path()))
     }
 
-    /// Refuses a log that this cluster has or had. Reads every tenant's manifest.
+    /// Fails if the cluster has or had this log. Reads every tenant's manifest.
     fn look_for(&self, log_id: LogId) -> Result<(), MigrationError> {
         if self.data.join("_deleted").exists() && DeletedTenants::open(&self.data)?.has(log_id)? {
             return Err(MigrationError::LogDeleted(log_id));
@@ -364,25 +272,25 @@ impl Migration {
     }
 }
 
-/// Without a source: it may be that all is done, or all but forgetting it.
+/// Without a source: the migration may be complete, except for removing its progress.
 fn ended_before(
     from: &Path,
     source: &TenantId,
     data: &Path,
     place: &TenantFolder,
     tenant: &TenantId,
-) -> Result<Begun, MigrationError> {
-    let Some(to) = note::destinations(from)?.into_iter().find(|it| it.source == *source) else {
+) -> Result<MigrationStart, MigrationError> {
+    let Some(to) = destinations(from)?.into_iter().find(|it| it.source == *source) else {
         return Err(MigrationError::NoSource(from.to_owned()));
     };
     if to.tenant != *tenant || to.data != data || !place.exists() {
         return Err(MigrationError::MigratedElsewhere { from: from.to_owned(), to });
     }
-    Note::remove(&data.join(MIGRATING), tenant)?;
-    Ok(Begun::Done(to))
+    Progress::remove(&data.join(MIGRATING), tenant)?;
+    Ok(MigrationStart::Done(to))
 }
 
-/// What the log has acknowledged, read without opening it.
+/// The acknowledged head of a log that is not open.
 fn acknowledged(folder: &TenantFolder) -> Result<Head, Error> {
     let unreadable = |_| Damage { seq: Seq::OLDEST, kind: DamageKind::Head };
     let file = fs::read(folder.path().join("head")).map_err(unreadable)?;
@@ -396,10 +304,6 @@ fn lock(folder: &Path, file: io::Result<File>) -> Result<File, MigrationError> {
         Err(TryLockError::WouldBlock) => Err(MigrationError::InUse(folder.to_owned())),
         Err(TryLockError::Error(error)) => Err(failed("lock", folder)(error)),
     }
-}
-
-fn private_folder(path: &Path) -> Result<(), MigrationError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create", path))
 }
 
 fn available(path: &Path) -> Result<u64, MigrationError> {

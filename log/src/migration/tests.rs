@@ -32,14 +32,14 @@ impl Stage {
         stage
     }
 
-    fn begin(&self) -> Result<Begun, MigrationError> {
+    fn begin(&self) -> Result<MigrationStart, MigrationError> {
         Migration::begin(&self.from, &default(), &self.data, &acme())
     }
 
     fn migration(&self) -> Box<Migration> {
         match self.begin().unwrap() {
-            Begun::Migration(migration) => migration,
-            Begun::Done(_) => panic!("it is done"),
+            MigrationStart::Migration(migration) => migration,
+            MigrationStart::Done(_) => panic!("it is done"),
         }
     }
 
@@ -71,7 +71,7 @@ fn go_on(_: u64, _: u64) -> ControlFlow<()> {
 
 #[test]
 fn whatever_step_it_breaks_off_at_beginning_again_ends_it() {
-    // After how many steps each attempt breaks off.
+    // After how many steps each attempt is interrupted.
     for steps in 0..4 {
         let stage = Stage::new();
         let (log_id, expected) = (stage.source().log_id().unwrap(), acknowledged(&stage.source()).unwrap());
@@ -96,8 +96,8 @@ fn whatever_step_it_breaks_off_at_beginning_again_ends_it() {
         assert_eq!((place.log_id().unwrap(), head(&place)), (log_id, expected));
         assert!(!stage.source().exists() && !stage.data.join(MIGRATING).exists());
         assert!(stage.from.join(MIGRATED).join(log_id.to_string()).join("log").is_dir());
-        // Once more, and nothing is left to do.
-        assert!(matches!(stage.begin().unwrap(), Begun::Done(to) if to.tenant == acme()));
+        // Again, with nothing left to do.
+        assert!(matches!(stage.begin().unwrap(), MigrationStart::Done(to) if to.tenant == acme()));
         let other = Migration::begin(&stage.from, &default(), &stage.data, &"globex".parse().unwrap());
         assert!(matches!(other, Err(MigrationError::MigratedElsewhere { .. })));
     }
@@ -110,16 +110,16 @@ fn a_crash_between_the_last_moves_leaves_nothing_undone() {
     assert!(migration.copy(&mut go_on).unwrap().is_continue());
     let note = fs::read(stage.data.join("_migrating/acme.json")).unwrap();
     migration.place().unwrap();
-    // The place is taken and the note does not say so.
+    // The copy is published, but the progress does not say so.
     fs::write(stage.data.join("_migrating/acme.json"), &note).unwrap();
     drop(migration);
     let migration = stage.migration();
     assert!(migration.is_placed());
     migration.retire_source().unwrap();
-    // The source is moved and the note is not gone.
+    // The source is moved, but the progress still exists.
     fs::create_dir_all(stage.data.join(MIGRATING)).unwrap();
     fs::write(stage.data.join("_migrating/acme.json"), &note).unwrap();
-    assert!(matches!(stage.begin().unwrap(), Begun::Done(_)));
+    assert!(matches!(stage.begin().unwrap(), MigrationStart::Done(_)));
     assert!(!stage.data.join(MIGRATING).exists());
 }
 
@@ -145,13 +145,13 @@ fn what_cannot_be_right_is_refused_before_anything_is_written() {
     let stage = Stage::new();
     let nowhere = Migration::begin(&stage.data, &default(), &stage.from, &acme());
     assert!(matches!(nowhere, Err(MigrationError::NoSource(_))));
-    // A server has the one or the other folder.
+    // A server has one of the folders open.
     for folder in [&stage.from, &stage.data] {
         let lock = File::create(folder.join(NODE_LOCK)).unwrap();
         lock.lock().unwrap();
         assert!(matches!(stage.begin(), Err(MigrationError::InUse(_))), "{folder:?}");
     }
-    // Somebody has the log itself.
+    // The log itself is open.
     let log = stage.source().open().unwrap();
     assert!(matches!(stage.begin(), Err(MigrationError::InUse(_))));
     drop(log);
@@ -161,7 +161,7 @@ fn what_cannot_be_right_is_refused_before_anything_is_written() {
     fs::copy(stage.source().path().join("manifest.json"), copy.path().join("manifest.json")).unwrap();
     assert!(matches!(stage.begin(), Err(MigrationError::LogExists { .. })));
     fs::remove_dir_all(copy.path()).unwrap();
-    // A tombstone of the log, which may be that of an earlier migration.
+    // A tombstone of the log, perhaps of an earlier migration.
     DeletedTenants::open(&stage.data).unwrap();
     let tombstone = format!("{}.json", stage.source().log_id().unwrap());
     fs::write(stage.data.join("_deleted").join(tombstone), "{}").unwrap();

@@ -1,4 +1,4 @@
-//! The faulty double: a storage in memory that loses what was not synced, and fails on demand.
+//! A storage in memory for tests. It loses unsynced writes and fails on demand.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -15,22 +15,22 @@ pub struct MemoryStorage {
     state: Mutex<State>,
 }
 
-/// What goes wrong, and when: counted in calls of that kind from now on, zero being the next.
+/// A fault, and when it occurs: counted in calls of its kind from now on, from zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// A `put` fails and does nothing.
     Put {
-        /// How many succeed before it.
+        /// How many calls succeed before it.
         after: usize,
     },
-    /// A `sync` fails and what was not durable may never become so.
+    /// A `sync` fails, and unsynced writes may never become durable.
     Sync {
-        /// How many succeed before it.
+        /// How many calls succeed before it.
         after: usize,
     },
     /// A write of the head fails and does nothing.
     Head {
-        /// How many succeed before it.
+        /// How many calls succeed before it.
         after: usize,
     },
 }
@@ -38,18 +38,18 @@ pub enum Fault {
 #[derive(Clone, Debug, Default)]
 struct State {
     parts: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// What a crash falls back to before the unsynced calls are replayed onto it.
+    /// The state that a crash returns to, before unsynced calls are applied to it.
     durable: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Calls since the last sync: key, and value or removal.
+    /// Calls since the last sync: the key, and the value or `None` for a removal.
     unsynced: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     head: Vec<u8>,
     durable_head: Vec<u8>,
     faults: Vec<Fault>,
-    condemned: bool,
+    poisoned: bool,
 }
 
 impl MemoryStorage {
-    /// An empty storage that takes values of up to `part_bytes_max`.
+    /// An empty storage for values of up to `part_bytes_max` bytes.
     pub fn new(part_bytes_max: usize) -> Self {
         let head = vec![0; HEAD_FILE_BYTES];
         let state = State { durable_head: head.clone(), head, ..State::default() };
@@ -67,12 +67,12 @@ impl MemoryStorage {
     }
 
     /// Whether a failed write or sync was reported to it.
-    pub fn is_condemned(&self) -> bool {
-        self.state().condemned
+    pub fn is_poisoned(&self) -> bool {
+        self.state().poisoned
     }
 
-    /// What the end of the process finds: of the calls since the last sync the first `kept` survive;
-    /// the head survives as written.
+    /// The state after the end of the process: of the calls since the last sync, the first `kept` survive; the head survives
+    /// as written.
     #[must_use]
     pub fn after_process_death(&self, kept: usize) -> Self {
         let mut state = self.state().clone();
@@ -88,7 +88,7 @@ impl MemoryStorage {
         Self { part_bytes_max: self.part_bytes_max, state: Mutex::new(state) }
     }
 
-    /// The same after power loss, which also takes the head back to its last sync.
+    /// The state after a loss of power, which also undoes writes of the head since its last sync.
     #[must_use]
     pub fn after_power_loss(&self, kept: usize) -> Self {
         let survivor = self.after_process_death(kept);
@@ -99,14 +99,14 @@ impl MemoryStorage {
         survivor
     }
 
-    /// Changes stored bytes behind everyone's back: `change` gets all keys and values.
+    /// Changes stored bytes directly: `change` gets all keys and values.
     pub fn tamper(&self, change: impl FnOnce(&mut BTreeMap<Vec<u8>, Vec<u8>>)) {
         let mut state = self.state();
         change(&mut state.parts);
         state.make_durable();
     }
 
-    /// Changes the head file behind everyone's back.
+    /// Changes the head file directly.
     pub fn tamper_head(&self, change: impl FnOnce(&mut Vec<u8>)) {
         change(&mut self.state().head);
     }
@@ -122,8 +122,7 @@ impl State {
         self.unsynced.clear();
     }
 
-    /// Counts one call of the kind that `matching` picks out of the arranged faults; an error if it
-    /// is to fail.
+    /// Counts a call of the kind that `matching` selects from the faults. Returns an error if it is to fail.
     fn call(
         &mut self,
         doing: &'static str,
@@ -143,7 +142,7 @@ impl State {
     }
 }
 
-/// So that a test keeps hold of the storage whose log it drives.
+/// For `Arc`, so that a test can keep a handle of the storage of its log.
 impl Storage for Arc<MemoryStorage> {
     fn part_bytes_max(&self) -> usize {
         self.part_bytes_max
@@ -160,7 +159,7 @@ impl Storage for Arc<MemoryStorage> {
         state.unsynced.push((key.to_bytes().into(), Some(value.into())));
         Ok(())
     }
-
+    // Clone the parts, so that a visitor may call the storage.
     fn remove(&self, key: &[u8]) -> Result<(), StorageError> {
         let mut state = self.state();
         state.parts.remove(key);
@@ -211,7 +210,7 @@ impl Storage for Arc<MemoryStorage> {
         Ok(())
     }
 
-    fn condemn(&self) {
-        self.state().condemned = true;
+    fn mark_poisoned(&self) {
+        self.state().poisoned = true;
     }
 }

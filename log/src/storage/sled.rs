@@ -1,22 +1,20 @@
-//! Parts in sled 0.34.7, with what it does not do by itself.
+//! The storage on sled 0.34.7, with safeguards that sled lacks.
 //!
-//! Read in its source and measured, so kept here in one place:
+//! The following was found in its source and by measurements:
 //!
-//! - `flush` is `sync_file_range`, not fsync: [`SledStorage::sync`] follows it with `fdatasync` on a
-//!   descriptor of its own.
-//! - sled reuses segments as soon as its own flush returns: a page may lie unsynced in a new segment
-//!   while its old one is overwritten. So at most a segment is written between two syncs. sled writes
-//!   up to eight times what it is given (links, whole leaves, splits, cleaning), so what it is given
-//!   between two syncs is at most a tenth; measured, that comes to two thirds of a segment.
-//! - Opening reads what the page cache holds rather than the disk: `db` is synced before. And it writes:
-//!   the rest of the last segment, and zeros over every free one, a megabyte and more. They hold
-//!   nothing that is still needed, since all that sled has read is durable; `db` is synced again before
-//!   the first change, so that they do not add to what that causes to be written.
-//! - It also replaces its snapshot and zeroes what that calls free. The names are synced before `db` is again:
-//!   zeros and appends that are durable beside the snapshot of before are nothing that sled has a test for.
-//! - Recovery drops damaged data without a word, or panics: the head file catches the one,
-//!   `catch_unwind` the other.
-//! - Large leaves would become separate, unsynced blob files: values stay below 1/80 of a segment.
+//! - `flush` calls `sync_file_range`, not fsync: [`SledStorage::sync`] calls `fdatasync` on a descriptor of its own after
+//!   it.
+//! - sled reuses segments as soon as its own flush returns: a page may be unsynced in a new segment while its old one is
+//!   overwritten. So at most one segment is written between two syncs. sled writes up to eight times its input (links,
+//!   whole leaves, splits, cleaning), so the input between two syncs is at most a tenth of a segment; measured, that
+//!   causes writes of two thirds of a segment.
+//! - Opening reads the page cache, not the disk: `db` is synced before. Opening also writes: the rest of the last segment,
+//!   and zeros over every free one, a megabyte and more. These contain nothing that is still needed, since all that sled
+//!   has read is durable. `db` is synced again before the first change, so that they do not add to its writes.
+//! - Opening also replaces the snapshot and zeroes segments that it calls free. The folder is synced before `db`: sled has
+//!   no check for zeros and appends that are durable beside the previous snapshot.
+//! - Recovery drops damaged data silently, or panics: the head file detects the former, `catch_unwind` the latter.
+//! - Large leaves would be stored in separate, unsynced blob files: values stay below 1/80 of a segment.
 
 use std::fs::{self, File, OpenOptions};
 use std::ops::ControlFlow;
@@ -29,54 +27,53 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use super::{Storage, StorageError, StorageFailure, Visit};
+use crate::durable::sync_folder;
 use crate::head::{HEAD_FILE_BYTES, SLOT_BYTES, Slot};
 use crate::part::PartKey;
 
-/// How many entries are fetched from sled at once: its page cache outgrows its limit under one long
-/// iterator.
+/// How many entries are fetched from sled at once: one long iterator makes its page cache outgrow its limit.
 const SLICE_ENTRIES: usize = 512;
 
-/// What one log's sled may keep of its pages in memory.
+/// The size of the page cache of one log.
 const CACHE_BYTES: u64 = 4 << 20;
 
-/// How long a log that was closed a moment ago is given to let go of its lock.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is tried: a lock that becomes free tells nobody.
+/// How long to wait for the lock of a log that was just closed.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// How often to try: the release of a lock is not signalled.
 const LOCK_POLL: Duration = Duration::from_millis(2);
-/// What sled says of a database whose lock is held.
+/// Part of sled's message if the lock of a database is held.
 const LOCKED: &str = "could not acquire lock";
 
-/// How much is read of a copy before it is opened anew. sled puts each page that is read on a list, and gives
-/// none back before a list of sixty-four is full, of which it has 256: that is a gigabyte and more of large
-/// leaves, each of which is read once.
+/// How many bytes are read from a copy before it is opened again. sled puts each page that is read on one of 256 lists, and
+/// frees none before a list has sixty-four: for large leaves that are read once, a gigabyte and more.
 const READ_BEFORE_REOPENING: usize = 32 << 20;
 
-/// What sled writes of its own for every part, in bytes: key and headers.
+/// What sled writes besides each part, for its key and headers, in bytes.
 const PART_OVERHEAD_BYTES: usize = 64;
 
 /// The database of one log, its head file, and the mark of a failed write.
 #[derive(Debug)]
 pub struct SledStorage {
-    /// `None` only while it is dropped.
+    /// `None` only while the storage is dropped.
     db: Option<sled::Db>,
     /// `log/db` again, for `fdatasync`.
     data: File,
     head: File,
-    condemned: PathBuf,
+    poison_mark: PathBuf,
     segment_bytes: usize,
     /// Bytes given to sled since the last sync.
     pub(super) unsynced_bytes: AtomicUsize,
 }
 
-/// Where a [`SledStorage`] keeps its files.
+/// The paths of a [`SledStorage`].
 #[derive(Clone, Debug)]
 pub(crate) struct SledPaths {
-    /// sled's own folder.
+    /// The folder of sled.
     pub(crate) log: PathBuf,
     /// The head file.
     pub(crate) head: PathBuf,
-    /// Exists after a failed write.
-    pub(crate) condemned: PathBuf,
+    /// The mark of a failed write.
+    pub(crate) poison_mark: PathBuf,
 }
 
 impl SledPaths {
@@ -86,7 +83,7 @@ impl SledPaths {
 }
 
 impl SledStorage {
-    /// Makes an empty database and head file and syncs them. The caller syncs the folders above.
+    /// Creates an empty database and head file and syncs them. The caller syncs the parent folders.
     pub(crate) fn create(paths: &SledPaths, segment_bytes: usize) -> Result<Self, StorageError> {
         let doing = "create the log";
         let failed = |error: io::Error| StorageError::of_file(doing, &error);
@@ -108,20 +105,20 @@ impl SledStorage {
         Self::assemble(db, paths, head, segment_bytes)
     }
 
-    /// Opens an existing database after preparing it: see the module's header.
+    /// Opens an existing database, with the safeguards of the module's documentation.
     pub(crate) fn open(paths: &SledPaths, segment_bytes: usize) -> Result<Self, StorageError> {
-        // A file of the log that is not there is damage: a log that was created has all of them.
+        // A missing file is damage: a log has all of them since its creation.
         let failed = |error: io::Error| {
             let error = StorageError::of_file("open the log", &error);
             let is_absent = error.kind == StorageFailure::Absent;
             if is_absent { StorageError { kind: StorageFailure::Corrupt, ..error } } else { error }
         };
         let head = OpenOptions::new().read(true).write(true).open(&paths.head).map_err(failed)?;
-        // IMPORTANT: before sled reads it. What recovery finds in the page cache counts as durable.
+        // IMPORTANT: before sled reads it. Recovery treats the content of the page cache as durable.
         File::open(paths.data()).and_then(|data| data.sync_data()).map_err(failed)?;
         set_aside_snapshots(&paths.log, SnapshotsToSetAside::Unusable).map_err(failed)?;
         let db = match open_sled(&paths.log, segment_bytes) {
-            // A snapshot is derived from the data; without it sled reads the data again.
+            // A snapshot is derived data; without it sled reads all data again.
             Err(error)
                 if error.kind == StorageFailure::Corrupt
                     && set_aside_snapshots(&paths.log, SnapshotsToSetAside::All).map_err(failed)? =>
@@ -130,10 +127,10 @@ impl SledStorage {
             }
             opened => opened?,
         };
-        // IMPORTANT, the order: the snapshot before anything else that opening has changed.
+        // IMPORTANT, the order: the snapshot before other changes of the opening.
         sync_folder(&paths.log).map_err(failed)?;
         let storage = Self::assemble(db, paths, head, segment_bytes)?;
-        // Without limit: the first change syncs before it is made.
+        // As if the limit were reached: the first change syncs before it is made.
         storage.unsynced_bytes.store(segment_bytes, Ordering::Relaxed);
         Ok(storage)
     }
@@ -145,8 +142,8 @@ impl SledStorage {
         segment_bytes: usize,
     ) -> Result<Self, StorageError> {
         let data = File::open(paths.data()).map_err(|error| StorageError::of_file("open the log", &error))?;
-        let condemned = paths.condemned.clone();
-        Ok(Self { db: Some(db), data, head, condemned, segment_bytes, unsynced_bytes: AtomicUsize::new(0) })
+        let poison_mark = paths.poison_mark.clone();
+        Ok(Self { db: Some(db), data, head, poison_mark, segment_bytes, unsynced_bytes: AtomicUsize::new(0) })
     }
 }
 
@@ -170,7 +167,7 @@ impl SledStorage {
                 Some((key, _)) if slice.len() == SLICE_ENTRIES => {
                     from.clear();
                     from.extend_from_slice(key);
-                    // The smallest key after this one.
+                    // The next key.
                     from.push(0);
                 }
                 _ => return Ok(()),
@@ -178,7 +175,7 @@ impl SledStorage {
         }
     }
 
-    /// Syncs if sled has been given as much as it may before this.
+    /// Syncs first if `bytes` more would exceed the limit between two syncs.
     fn make_room(&self, bytes: usize) -> Result<(), StorageError> {
         let bytes = bytes + PART_OVERHEAD_BYTES;
         if self.unsynced_bytes.load(Ordering::Relaxed) + bytes > self.segment_bytes / 10 {
@@ -189,7 +186,7 @@ impl SledStorage {
     }
 }
 
-/// sled writes its last buffer when it is dropped, and panics if it cannot.
+/// sled writes its last buffer when it is dropped, and panics if that fails.
 impl Drop for SledStorage {
     fn drop(&mut self) {
         let db = self.db.take();
@@ -211,7 +208,7 @@ impl Storage for SledStorage {
     }
 
     fn remove(&self, key: &[u8]) -> Result<(), StorageError> {
-        // However short the key, sled writes the leaf it leaves anew.
+        // However short the key is, sled writes a new leaf.
         self.make_room(self.part_bytes_max())?;
         guarded("cut the log", || self.db().remove(key).map(drop))
     }
@@ -249,19 +246,19 @@ impl Storage for SledStorage {
         self.head.sync_data().map_err(|error| StorageError::of_file("sync the head", &error))
     }
 
-    fn condemn(&self) {
-        // Best effort, as promised: if this fails too, the log is closed all the same, and only a
-        // restart before the disk recovers would not know.
-        let _ = File::create(&self.condemned).and_then(|mark| mark.sync_all());
+    fn mark_poisoned(&self) {
+        // Best effort, as documented: if this fails too, the log is closed anyway, and only a restart before the disk
+        // recovers would miss it.
+        let _ = File::create(&self.poison_mark).and_then(|mark| mark.sync_all());
     }
 }
 
-/// A copy that is only read, in constant memory however large it is.
+/// A copy of a database that is only read, in constant memory.
 #[derive(Debug)]
 pub(crate) struct SledCopy {
     paths: SledPaths,
     segment_bytes: usize,
-    /// `None` only while it is opened anew.
+    /// `None` only while it is opened again.
     open: Mutex<Option<SledStorage>>,
 }
 
@@ -283,14 +280,14 @@ impl SledCopy {
 
     fn reopen(&self) -> Result<(), StorageError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        // IMPORTANT: before it is opened again. sled locks its file.
+        // IMPORTANT: before it is opened again, as sled locks its file.
         drop(open.take());
         *open = Some(SledStorage::open(&self.paths, self.segment_bytes)?);
         Ok(())
     }
 }
 
-/// What only a log that is written to is asked for.
+/// The error of all writes.
 fn read_only() -> StorageError {
     let reason = "it is a copy that is only read".to_owned();
     StorageError { doing: "write to the log", reason, kind: StorageFailure::Broken }
@@ -332,7 +329,7 @@ impl Storage for SledCopy {
                 })
             })?;
             let Some(mut next) = last.filter(|_| !is_ended) else { return Ok(()) };
-            // The smallest key after this one.
+            // The next key.
             next.push(0);
             from = next;
             self.reopen()?;
@@ -351,11 +348,11 @@ impl Storage for SledCopy {
         Err(read_only())
     }
 
-    fn condemn(&self) {}
+    fn mark_poisoned(&self) {}
 }
 
-/// Opens a database of sled's by `open`, with patience for its lock: a thread of sled's may still hold one that was closed
-/// in this process a moment ago. Blocks; for databases that nobody else opens.
+/// Opens a sled database by `open`, and retries for up to `patience` while its lock is held: a thread of sled may still hold
+/// the lock of a database that was just closed in this process. Blocks. For databases that no other process opens.
 pub fn open_when_free<T, E: fmt::Display>(
     patience: Duration,
     open: impl Fn() -> Result<T, E>,
@@ -377,17 +374,16 @@ fn open_sled(path: &Path, segment_bytes: usize) -> Result<sled::Db, StorageError
             .path(path)
             .segment_size(segment_bytes)
             .cache_capacity(CACHE_BYTES)
-            // Else a thread per log that syncs, and only logs its errors.
+            // Otherwise sled has a thread for each log that syncs, and only logs its errors.
             .flush_every_ms(None)
             .open()
     };
-    open_when_free(LOCK_PATIENCE, || guarded("open the log", open))
+    open_when_free(LOCK_WAIT, || guarded("open the log", open))
 }
 
-/// Calls sled and takes a panic as the error it stands for.
+/// Calls sled and turns a panic into an error.
 fn guarded<T>(doing: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StorageError> {
-    // AssertUnwindSafe: after an error nothing of this storage is trusted before it has been opened
-    // and verified again.
+    // AssertUnwindSafe: after an error the storage is not used before it has been opened and verified again.
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(|error| StorageError {
             doing,
@@ -412,8 +408,7 @@ enum SnapshotsToSetAside {
     All,
 }
 
-/// Deletes snapshots that were never finished and renames unusable ones out of sled's sight. Says
-/// whether any was renamed.
+/// Deletes unfinished snapshots and renames unusable ones, so that sled ignores them. Returns whether any was renamed.
 fn set_aside_snapshots(log: &Path, which: SnapshotsToSetAside) -> io::Result<bool> {
     let mut renamed = false;
     for entry in fs::read_dir(log)? {
@@ -432,15 +427,10 @@ fn set_aside_snapshots(log: &Path, which: SnapshotsToSetAside) -> io::Result<boo
     Ok(renamed)
 }
 
-/// A snapshot ends in its length (8 bytes) and the CRC-32 of what is in front of both.
+/// Whether a snapshot ends with its length (8 bytes) and the CRC-32 of its body.
 fn snapshot_is_whole(bytes: &[u8]) -> bool {
     bytes.len() > 12 && {
         let (body, trailer) = bytes.split_at(bytes.len() - 12);
         trailer[8..] == crc32fast::hash(body).to_le_bytes()
     }
-}
-
-/// Makes the entries of a folder durable.
-pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }

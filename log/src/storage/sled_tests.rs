@@ -65,7 +65,7 @@ impl Watched {
 
 fn paths(folder: &TempDir) -> SledPaths {
     let at = |name: &str| folder.path().join(name);
-    SledPaths { log: at("log"), head: at("head"), condemned: at("condemned") }
+    SledPaths { log: at("log"), head: at("head"), poison_mark: at("condemned") }
 }
 
 /// sled frees a segment when its own flush, which is no fsync, has moved the last page out of it. If

@@ -95,8 +95,8 @@ impl Bill {
                     entries.push(discrepancy(DiscrepancyKind::CorrectsNoClose { corrects }));
                 }
             }
-            Event::BillingAcknowledged { through, parked } => {
-                entries.extend(parked.iter().cloned().map(BillEntry::Parked));
+            Event::BillingAcknowledged { through, rejected } => {
+                entries.extend(rejected.iter().cloned().map(BillEntry::Rejected));
                 if *through >= record.seq {
                     entries.push(discrepancy(DiscrepancyKind::AcknowledgedTooFar { through: *through }));
                 }

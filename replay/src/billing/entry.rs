@@ -1,6 +1,6 @@
 //! What a bill is made of.
 
-use vectorizer_log::{ChainHash, LogId, Meter, ParkedLine, Seq, Timestamp};
+use vectorizer_log::{ChainHash, LogId, Meter, RejectedLine, Seq, Timestamp};
 
 use super::discrepancy::Discrepancy;
 
@@ -12,7 +12,7 @@ pub enum BillEntry {
     /// A line of such a window was corrected.
     Correction(BillingCorrection),
     /// `HiveHub` has rejected a line.
-    Parked(ParkedLine),
+    Rejected(RejectedLine),
     /// The log says something else of its bill than its records come to.
     Discrepancy(Discrepancy),
 }

@@ -103,7 +103,7 @@ impl Account {
                     self.lines.insert((correction.seq, correction.meter), line);
                 }
             }
-            BillEntry::Parked(parked) => {
+            BillEntry::Rejected(parked) => {
                 self.parked.insert((parked.seq, parked.meter));
             }
             BillEntry::Discrepancy(discrepancy) => self.discrepancies.push(discrepancy),

@@ -207,7 +207,7 @@ async fn a_line_that_was_lost_is_not_called_pending_whatever_span_was_asked_for(
     assert!(said.output.contains("the ledger has no such line"), "{}", said.output);
 
     // Nothing came later, but the log knows that it was delivered.
-    let event = Event::BillingAcknowledged { through: Seq::new(4), parked: Vec::new() };
+    let event = Event::BillingAcknowledged { through: Seq::new(4), rejected: Vec::new() };
     commit_at(&mut stage.log(), Timestamp::from_micros(AT.micros() + 3_600_000_000), [event]);
     let said = held_against(&stage, &told(Vec::new()).await, &to).await;
     assert_eq!(said.exit, Exit::DoesNotHold, "{}{}", said.output, said.remarks);

@@ -10,8 +10,7 @@ use super::table::{Table, write_facts};
 use super::{moment, word, write_json};
 use crate::cli::Streams;
 use crate::cli::failure::Failure;
-use crate::hivehub::DeploymentName;
-use crate::hivehub::TenantStatus;
+use crate::hivehub::{DeploymentName, TenantStatus};
 use crate::hub::models::{CreateTenant, SetTenant, TenantView, TenantsAnswer};
 use crate::hub::{DisplayName, Limits, PlanName};
 

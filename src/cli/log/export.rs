@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use clap::{Args, ValueEnum};
-use vectorizer_log::{ExportDetail, ExportFormat, ExportPlace, ExportRange, Seq, Timestamp};
+use vectorizer_log::{ExportDetail, ExportFormat, ExportRange, RangePosition, Seq, Timestamp};
 
 use super::DetailArgs;
 use crate::cli::failure::Failure;
@@ -131,9 +131,9 @@ fn from_folder(
     let reading = folder.read(interruption, &mut |stored| {
         let seq = stored.record.seq;
         match range.place(seq, stored.record.at) {
-            ExportPlace::Before => return Ok(ControlFlow::Continue(())),
-            ExportPlace::Within => {}
-            ExportPlace::Behind => return Ok(ControlFlow::Break(())),
+            RangePosition::Before => return Ok(ControlFlow::Continue(())),
+            RangePosition::Within => {}
+            RangePosition::After => return Ok(ControlFlow::Break(())),
         }
         line.clear();
         format.write(&mut line, &stored, detail);

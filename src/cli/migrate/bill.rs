@@ -6,7 +6,7 @@
 //! recomputed bill with it, that the customer pays from the migration on.
 
 use vectorizer_index::Change;
-use vectorizer_log::{Actor, Draft, Error, Event, Meter, ParkedLine, Record, Timestamp, Via, billed_lines};
+use vectorizer_log::{Actor, Draft, Error, Event, Meter, Record, RejectedLine, Timestamp, Via, billed_lines};
 use vectorizer_replay::Projector as _;
 
 use super::history::History;
@@ -35,7 +35,7 @@ pub(super) fn begin(history: &mut History) -> Result<bool, Error> {
     billing = billing.after(&closed, &usage, &Change::default());
     let Event::BillingClosed { totals, .. } = &closed.event else { return Ok(false) };
     let mut parked = Vec::new();
-    let mut park = |seq, meter| parked.push(ParkedLine { seq, meter, reason: REASON.to_owned() });
+    let mut park = |seq, meter| parked.push(RejectedLine { seq, meter, reason: REASON.to_owned() });
     for total in billed_lines(totals) {
         park(closed.seq, total.meter);
         // A reading is what is held, whoever pays, and the next one takes its place.
@@ -49,7 +49,7 @@ pub(super) fn begin(history: &mut History) -> Result<bool, Error> {
         park(corrected.seq, meter);
     }
     let through = billing.last_entry();
-    commit.stage(own(Event::BillingAcknowledged { through, parked }), at)?;
+    commit.stage(own(Event::BillingAcknowledged { through, rejected: parked }), at)?;
     for record in commit.commit()? {
         // They say what they were made from.
         if history.projection.apply(&record).is_err() {

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Args;
-use vectorizer_log::{Begun, Destination, Migration, TenantId};
+use vectorizer_log::{Destination, Migration, MigrationStart, TenantId};
 use vectorizer_replay::{OpenWindow, Projector as _};
 
 use self::failure::Finding;
@@ -22,7 +22,6 @@ use super::interruption::{Interruption, on_disk};
 use super::progress::ProgressDisplay;
 use super::{Exit, Streams};
 use crate::node_store::{NodeStore, StoredBill, StoredSize};
-
 use crate::server::single_tenant;
 
 /// The arguments of `migrate`.
@@ -57,8 +56,8 @@ fn migrate(args: &MigrateArgs, interruption: &Interruption, streams: &Streams) -
     let MigrateArgs { from, data_dir, tenant } = args;
     let begun = Migration::begin(from, &single_tenant(), data_dir, tenant).map_err(MigrateFailure::from)?;
     let mut migration = match begun {
-        Begun::Migration(migration) => *migration,
-        Begun::Done(to) => {
+        MigrationStart::Migration(migration) => *migration,
+        MigrationStart::Done(to) => {
             report_end(&to, streams)?;
             return Ok(Exit::Holds);
         }
@@ -75,7 +74,7 @@ fn migrate(args: &MigrateArgs, interruption: &Interruption, streams: &Streams) -
         if let Some(finding) = verify(&migration, interruption, streams)? {
             streams.remark(format_args!("tenant {tenant}: {finding}"));
             // A damaged source gives the same answer again, and a damaged copy does not stay.
-            migration.give_up_copy().map_err(MigrateFailure::from)?;
+            migration.discard_copy().map_err(MigrateFailure::from)?;
             return Ok(Exit::DoesNotHold);
         }
         migration.place().map_err(MigrateFailure::from)?;

@@ -32,6 +32,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 use tokio::sync::watch;
 use uuid::Uuid;
+use vectorizer_access::KeyHash;
 use vectorizer_log::TenantId;
 
 use self::policy_memory::{Freshness, PolicyMemory, Stamp};
@@ -39,7 +40,6 @@ use self::single_flight::{Asked, Lane, Outcome, PAUSE};
 use super::clock::Clock;
 use super::error::HubError;
 use super::models::{Holder, KeyIdentity, PolicyCursor, PolicyEvent, Refusal, Verdict};
-use vectorizer_access::KeyHash;
 
 const FRESH: Duration = Duration::from_secs(30);
 const REFRESHED_BEHIND: Duration = Duration::from_mins(1);

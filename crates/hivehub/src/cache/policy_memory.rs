@@ -12,10 +12,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{PoisonError, RwLock};
 
 use uuid::Uuid;
+use vectorizer_access::KeyHash;
 use vectorizer_log::TenantId;
 
 use crate::models::{PolicyChange, PolicyCursor, PolicyEvent, Refusal};
-use vectorizer_access::KeyHash;
 
 /// How many marks are remembered. What is older than the oldest of them is outdated altogether.
 const MARKS_MAX: usize = 50_000;

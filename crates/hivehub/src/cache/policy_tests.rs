@@ -1,12 +1,12 @@
 //! What the cache promises where it learns of changes.
 
 use tokio::task::JoinHandle;
+use vectorizer_access::{KeyHash, KeyId};
 use vectorizer_log::{TenantId, Timestamp};
 
 use super::LookupError;
 use super::tests::{Answer, Bench, FEED, acme, cursor, refused, suspended, unavailable};
 use crate::models::{PolicyChange, PolicyEvent, Refusal};
-use vectorizer_access::{KeyHash, KeyId};
 
 fn revoked(key: &str) -> PolicyChange {
     let key_id = KeyId::try_from("k1".to_owned()).unwrap();

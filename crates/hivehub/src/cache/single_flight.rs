@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use vectorizer_access::KeyHash;
 
 use super::{KeySource, Settled, Shared};
 use crate::error::HubError;
 use crate::models::{KeyIdentity, Refusal};
-use vectorizer_access::KeyHash;
 
 /// Questions under way at once, and those under way or waiting for their turn; per [`Lane`].
 const CALLS_MAX: usize = 64;

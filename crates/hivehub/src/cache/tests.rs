@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
+use vectorizer_access::{KeyHash, KeyId};
 use vectorizer_log::{TenantId, Timestamp};
 
 use super::{Judgement, KeyCache, KeySource, LookupError};
 use crate::clock::{Clock, ManualClock};
 use crate::error::HubError;
 use crate::models::{Holder, KeyIdentity, Permission, PolicyCursor, Refusal, TenantProfile, Verdict};
-use vectorizer_access::{KeyHash, KeyId};
 
 #[derive(Clone, Copy)]
 pub(super) enum Answer {

@@ -1,6 +1,7 @@
 //! Who holds a key.
 
 use serde::{Deserialize, Serialize};
+use vectorizer_access::{KeyHash, KeyId};
 use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
 use super::deployment::DeploymentName;
@@ -8,7 +9,6 @@ use super::extensible::Extensible;
 use super::moment::optional as rfc3339;
 use super::policies::PolicyCursor;
 use super::{Permission, present};
-use vectorizer_access::{KeyHash, KeyId};
 
 /// Where keys are validated, below `HiveHub`'s address.
 pub const VALIDATE_PATH: &str = "/api/internal/access-keys/validate";

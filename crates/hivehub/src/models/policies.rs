@@ -9,10 +9,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use vectorizer_access::{KeyHash, KeyId};
 use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
 use super::moment;
-use vectorizer_access::{KeyHash, KeyId};
 
 /// Where the policy feed is read, below `HiveHub`'s address.
 pub const POLICIES_PATH: &str = "/api/internal/vectorizer/policies";

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use vectorizer_hivehub::UsageEvent;
 use vectorizer_log::{Meter, Seq};
 
 use super::page::Totals;
 use super::{MARK_EVERY, STREAM_MARK_EVERY};
-use vectorizer_hivehub::UsageEvent;
 
 /// A tenant's events, numbered from 1 on in the order in which they came.
 #[derive(Debug, Default)]

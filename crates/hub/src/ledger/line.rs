@@ -3,9 +3,8 @@
 
 use std::fmt;
 
-use vectorizer_log::Seq;
-
 use vectorizer_hivehub::UsageEvent;
+use vectorizer_log::Seq;
 
 /// What leads from an event to those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

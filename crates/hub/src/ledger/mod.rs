@@ -18,8 +18,9 @@ use vectorizer_log::{ChainHash, LogId, Meter, Seq, TenantId};
 use self::account::{Account, Stream};
 use self::line::Links;
 pub use self::page::{Totals, UsageFilter, UsagePage};
-use super::error::HubStoreError;
 use vectorizer_hivehub::UsageEvent;
+
+use super::error::HubStoreError;
 
 /// Of how many of a tenant's events one is found without reading others.
 const MARK_EVERY: u64 = 64;

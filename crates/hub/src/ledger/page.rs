@@ -1,12 +1,12 @@
 //! Reading the ledger.
 
+use vectorizer_hivehub::{Unit, UsageEvent};
 use vectorizer_journal::JournalReader;
 use vectorizer_log::{LogId, Meter, Seq, TenantId, Timestamp};
 
 use super::Ledger;
 use super::line;
 use crate::error::HubStoreError;
-use vectorizer_hivehub::{Unit, UsageEvent};
 
 /// Which events are wanted; `None` is all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::fs;
 
 use serde_json::json;
 use tempfile::TempDir;
+use vectorizer_hivehub::Unit;
 
 use super::*;
 use crate::error::HubStoreError;
-use vectorizer_hivehub::Unit;
 
 const LOG: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
 const OTHER_LOG: &str = "7f9619ff-8b86-4d01-b42d-00cf4fc964ff";

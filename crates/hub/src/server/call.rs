@@ -1,10 +1,10 @@
 //! The table of what the hub serves, and to whom.
 
 use axum::routing::{MethodRouter, get, on, post};
+use vectorizer_hivehub::{POLICIES_PATH, QUOTA_PATH, USAGE_PATH, VALIDATE_PATH};
 
 use super::admin::{keys, plans, service_keys, tenants};
 use super::{Served, internal, ledger, policies, usage};
-use vectorizer_hivehub::{POLICIES_PATH, QUOTA_PATH, USAGE_PATH, VALIDATE_PATH};
 
 /// Who may make a call, and by which key it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

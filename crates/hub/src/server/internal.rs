@@ -1,12 +1,12 @@
 //! What servers ask: who holds a key, and what a tenant may use.
 
 use axum::extract::{Json, Path, State};
+use vectorizer_hivehub::{QuotaAnswer, ValidateAnswer, ValidateRequest};
 use vectorizer_log::TenantId;
 
 use super::Served;
 use super::rejection::HubRejection;
 use super::sent::JsonBody;
-use vectorizer_hivehub::{QuotaAnswer, ValidateAnswer, ValidateRequest};
 
 pub(super) async fn validate(
     State(served): State<Served>,

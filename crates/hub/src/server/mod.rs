@@ -27,10 +27,11 @@ use tokio::sync::Semaphore;
 
 pub use self::admin::models;
 pub use self::call::{Call, Caller};
+use vectorizer_hivehub::SERVICE_KEY_HEADER;
+
 use self::rejection::HubRejection;
 use super::error::HubStoreError;
 use super::store::Hub;
-use vectorizer_hivehub::SERVICE_KEY_HEADER;
 
 const BODY_BYTES_MAX: usize = 16 * 1024;
 /// The longest a request may take that waits for nothing, its body's arrival included.

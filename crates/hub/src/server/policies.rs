@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use axum::extract::{Json, State};
 use tokio::time::{Instant, timeout_at};
+use vectorizer_hivehub::{POLICY_WAIT_SECONDS_MAX, PoliciesAnswer, PoliciesQuery};
 
 use super::Served;
 use super::rejection::HubRejection;
 use super::sent::Parameters;
-use vectorizer_hivehub::{POLICY_WAIT_SECONDS_MAX, PoliciesAnswer, PoliciesQuery};
 
 /// Answers as soon as something has happened behind the cursor, or when the wait is over. A longer wait
 /// than the longest is the longest.

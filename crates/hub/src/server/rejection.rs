@@ -7,10 +7,10 @@ use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tracing::error;
+use vectorizer_hivehub::{CURSOR_LOST, ErrorAnswer, SERVICE_KEY_HEADER, UNKNOWN_TENANT};
 
 use super::Caller;
 use crate::error::HubStoreError;
-use vectorizer_hivehub::{CURSOR_LOST, ErrorAnswer, SERVICE_KEY_HEADER, UNKNOWN_TENANT};
 
 /// The word for everything about a request that is not as it should be.
 const INVALID_REQUEST: &str = "invalid_request";

@@ -5,10 +5,10 @@ use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
+use vectorizer_json::Unreadable;
 
 use super::BODY_BYTES_MAX;
 use super::rejection::HubRejection;
-use vectorizer_json::Unreadable;
 
 /// A body that says it is JSON.
 pub(super) struct JsonBody<T>(pub(super) T);

@@ -16,11 +16,11 @@ use futures_util::{FutureExt, StreamExt, stream};
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::error;
+use vectorizer_hivehub::{Extensible, USAGE_CONTENT_TYPE, UsageEvent, UsageOutcome, UsageReceipt};
 
 use super::rejection::HubRejection;
 use super::{Served, with_hub};
 use crate::store::Reported;
-use vectorizer_hivehub::{Extensible, USAGE_CONTENT_TYPE, UsageEvent, UsageOutcome, UsageReceipt};
 
 /// The longest line. An event has some six hundred bytes.
 const LINE_BYTES_MAX: usize = 16 * 1024;

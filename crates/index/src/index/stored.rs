@@ -4,8 +4,7 @@ use std::io::{self, Read, Write};
 
 use super::Index;
 use crate::checkpoint::{SectionReader, SectionWriter, UnusableCheckpoint};
-use crate::collection::Collection;
-use crate::collection::{FrozenCollection, StoredCollection};
+use crate::collection::{Collection, FrozenCollection, StoredCollection};
 use crate::memory::HeapBytes;
 
 /// All collections as of one moment, to be written to a checkpoint.

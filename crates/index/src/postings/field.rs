@@ -33,7 +33,7 @@ pub(in super::super) struct Field {
     pub(super) incomparable: Bitmap,
     /// Slots with a string, a number or a boolean.
     pub(super) valued: Bitmap,
-    /// The slots among them with multi_valued different values, and how many each has.
+    /// The slots among them with several different values, and how many each has.
     pub(super) multi_valued: Bitmap,
     counts: BTreeMap<u32, u32>,
     /// How many times the path occurs in payloads.

@@ -41,13 +41,13 @@ mod work_budget;
 
 use std::collections::BTreeMap;
 
+use bitmap::Bitmap;
 use vectorizer_log::{Payload, PayloadPath};
 
 use super::filter::{Key, MemberValue, each_member};
 use super::slots::Slots;
 use crate::interrupted::Interrupted;
 use crate::memory::{allocated, tree};
-use bitmap::Bitmap;
 pub(super) use candidates::Candidates;
 pub(super) use declared::Declared;
 pub(super) use field::Field;

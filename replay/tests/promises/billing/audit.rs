@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use uuid::Uuid;
 use vectorizer_log::{
-    ChainHash, Event, JournalPosition, LogId, Meter, MeterTotal, ParkedLine, Record, Seq, Timestamp,
+    ChainHash, Event, JournalPosition, LogId, Meter, MeterTotal, Record, RejectedLine, Seq, Timestamp,
 };
 use vectorizer_replay::{
     Applied, ApplyError, Bill, BillEntry, BilledTotal, BillingLine, Discrepancy, DiscrepancyKind,
@@ -208,16 +208,16 @@ fn corrections_add_to_what_was_closed_and_change_no_line() {
 
 #[test]
 fn a_rejected_line_is_on_the_bill_and_an_acknowledgement_of_the_future_is_seen() {
-    let parked = ParkedLine { seq: Seq::new(3), meter: Meter::StorageBytes, reason: "too late".to_owned() };
+    let parked = RejectedLine { seq: Seq::new(3), meter: Meter::StorageBytes, reason: "too late".to_owned() };
     let acknowledged = |seq, through, parked| {
-        record(seq, seconds(40), Event::BillingAcknowledged { through: Seq::new(through), parked })
+        record(seq, seconds(40), Event::BillingAcknowledged { through: Seq::new(through), rejected: parked })
     };
     let mut records = three_windows();
     records.extend([acknowledged(6, 5, vec![parked.clone()]), acknowledged(7, 7, Vec::new())]);
     let entries = bill(&records).1;
     let kind = DiscrepancyKind::AcknowledgedTooFar { through: Seq::new(7) };
     let expected =
-        [BillEntry::Parked(parked), BillEntry::Discrepancy(Discrepancy { seq: Seq::new(7), kind })];
+        [BillEntry::Rejected(parked), BillEntry::Discrepancy(Discrepancy { seq: Seq::new(7), kind })];
     assert_eq!(entries[entries.len() - 2..], expected);
 }
 

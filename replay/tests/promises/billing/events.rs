@@ -4,7 +4,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use uuid::Uuid;
 use vectorizer_log::{
-    Event, JournalPosition, Meter, Metric, ObservedOperation, ParkedLine, Record, Seq, Timestamp,
+    Event, JournalPosition, Meter, Metric, ObservedOperation, Record, RejectedLine, Seq, Timestamp,
 };
 use vectorizer_replay::{Projection, Projector};
 
@@ -83,9 +83,12 @@ pub(crate) fn billing_event(
         },
         BillingAction::Acknowledge { which } => {
             let seq = close(which)?;
-            let parked =
-                vec![ParkedLine { seq, meter: Meter::Searches, reason: "the tenant is unknown".to_owned() }];
-            Event::BillingAcknowledged { through: seq, parked }
+            let parked = vec![RejectedLine {
+                seq,
+                meter: Meter::Searches,
+                reason: "the tenant is unknown".to_owned(),
+            }];
+            Event::BillingAcknowledged { through: seq, rejected: parked }
         }
     })
 }

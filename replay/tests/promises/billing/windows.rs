@@ -318,7 +318,7 @@ fn what_is_delivered_is_known_and_never_taken_back() {
     state.apply(&close(&state, 3, seconds(30), seconds(30))).unwrap();
     assert!(!state.billing().is_delivered());
     let acknowledged =
-        |seq, through| record(seq, seconds(40), Event::BillingAcknowledged { through, parked: Vec::new() });
+        |seq, through| record(seq, seconds(40), Event::BillingAcknowledged { through, rejected: Vec::new() });
     state.apply(&acknowledged(4, Seq::new(3))).unwrap();
     assert!(state.billing().is_delivered());
     let corrected = Event::BillingCorrected {
@@ -357,7 +357,7 @@ fn the_digest_tells_bills_apart() {
         by: 1,
         reason: String::new(),
     };
-    let acknowledgement = Event::BillingAcknowledged { through: Seq::new(3), parked: Vec::new() };
+    let acknowledgement = Event::BillingAcknowledged { through: Seq::new(3), rejected: Vec::new() };
     let mut digests = vec![
         with(&[]),
         with(&[observed(3, 7, 1)]),
@@ -378,7 +378,7 @@ fn the_digest_tells_bills_apart() {
 }
 
 fn acknowledged_nothing() -> Event {
-    Event::BillingAcknowledged { through: Seq::NONE, parked: Vec::new() }
+    Event::BillingAcknowledged { through: Seq::NONE, rejected: Vec::new() }
 }
 
 #[test]
@@ -413,7 +413,7 @@ fn numbers_that_no_server_would_write_are_counted_all_the_same() {
         (0, closed(i64::MAX)),
         (0, closed(i64::MIN)),
         (i64::MAX, corrected),
-        (i64::MAX, Event::BillingAcknowledged { through: Seq::new(u64::MAX), parked: Vec::new() }),
+        (i64::MAX, Event::BillingAcknowledged { through: Seq::new(u64::MAX), rejected: Vec::new() }),
     ];
     records.extend((3..).zip(more).map(|(seq, (at, event))| record(seq, at, event)));
     let state = fold(&records);

@@ -3,6 +3,8 @@
 use axum::extract::{Json, Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use vectorizer_access::KeyId;
+use vectorizer_hivehub::Scope;
 use vectorizer_log::{TenantId, Timestamp};
 
 use super::models::{CreateKey, KeyView, KeysAnswer, NewKeyAnswer, PAGE_MAX, RotateKey};
@@ -10,8 +12,6 @@ use crate::server::rejection::HubRejection;
 use crate::server::sent::{JsonBody, Parameters};
 use crate::server::{Served, with_hub};
 use crate::store::NewKey;
-use vectorizer_access::KeyId;
-use vectorizer_hivehub::Scope;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

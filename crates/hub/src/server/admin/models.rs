@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use vectorizer_access::{ApiKey, Environment, KeyId};
+use vectorizer_hivehub::{
+    DeploymentName, Permission, Scope, TenantStatus, Unit, UsageEvent, present, rfc3339,
+};
 use vectorizer_log::{Incarnation, LogId, Meter, Seq, TenantId, Timestamp};
 
 use crate::change::KeyEntry;
@@ -11,9 +15,6 @@ use crate::limits::{DisplayName, Limit, Limits, PlanName};
 use crate::service_key::ServiceKeyEntry;
 use crate::state::TenantEntry;
 use crate::store::until;
-use vectorizer_access::{ApiKey, Environment, KeyId};
-use vectorizer_hivehub::DeploymentName;
-use vectorizer_hivehub::{Permission, Scope, TenantStatus, Unit, UsageEvent, present, rfc3339};
 
 /// The most that one answer lists.
 pub const PAGE_MAX: usize = 1_000;

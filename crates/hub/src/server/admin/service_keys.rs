@@ -2,13 +2,13 @@
 
 use axum::extract::{Json, Path, State};
 use axum::http::StatusCode;
+use vectorizer_access::{KeyHash, KeyId};
 use vectorizer_log::Timestamp;
 
 use super::models::{NewServiceKeyAnswer, RotateServiceKey, ServiceKeyView, ServiceKeysAnswer};
 use crate::server::rejection::HubRejection;
 use crate::server::sent::JsonBody;
 use crate::server::{Served, with_hub};
-use vectorizer_access::{KeyHash, KeyId};
 
 pub(in crate::server) async fn list(State(served): State<Served>) -> Json<ServiceKeysAnswer> {
     let now = Timestamp::now();

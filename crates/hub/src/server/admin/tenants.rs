@@ -3,6 +3,7 @@
 use axum::extract::{Json, Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use vectorizer_hivehub::TenantStatus;
 use vectorizer_log::TenantId;
 
 use super::models::{CreateTenant, PAGE_MAX, SetTenant, TenantView, TenantsAnswer};
@@ -11,7 +12,6 @@ use crate::server::rejection::HubRejection;
 use crate::server::sent::{JsonBody, Parameters};
 use crate::server::{Served, with_hub};
 use crate::store::{Hub, NewTenant};
-use vectorizer_hivehub::TenantStatus;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

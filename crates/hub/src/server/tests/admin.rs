@@ -1,9 +1,9 @@
 //! What the operator asks and tells.
 
 use serde_json::json;
+use vectorizer_hivehub::VALIDATE_PATH;
 
 use super::stage::{By, Served};
-use vectorizer_hivehub::VALIDATE_PATH;
 
 const TENANTS: &str = "/api/admin/tenants";
 const KEYS: &str = "/api/admin/keys";

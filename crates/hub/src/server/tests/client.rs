@@ -8,13 +8,13 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use bytes::Bytes;
 use serde_json::Value;
+use vectorizer_access::KeyHash;
+use vectorizer_hivehub::{HiveHubClient, PoliciesQuery, PolicyNews, QuotaVerdict, UsageOutcome, Verdict};
 
 use super::contract::assert_asks_as_promised;
 use super::stage::{event, lines, serve_router};
 use crate::demo::Demo;
 use crate::router;
-use vectorizer_access::KeyHash;
-use vectorizer_hivehub::{HiveHubClient, PoliciesQuery, PolicyNews, QuotaVerdict, UsageOutcome, Verdict};
 
 type Asked = Arc<Mutex<Vec<(String, String, Option<String>, Bytes)>>>;
 

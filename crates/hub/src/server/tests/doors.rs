@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use vectorizer_access::{ApiKey, Environment};
+use vectorizer_hivehub::VALIDATE_PATH;
 
 use super::stage::{By, Served, other_service_key};
 use crate::{Call, Caller, Hub};
-use vectorizer_access::{ApiKey, Environment};
-use vectorizer_hivehub::VALIDATE_PATH;
 
 fn path_of(call: Call) -> String {
     let id = if call.path().contains("keys") { "k" } else { "acme" };

@@ -10,13 +10,13 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-
-use crate::demo::{Demo, DemoKeys};
-use crate::{Hub, router};
 use vectorizer_access::{ApiKey, Environment, Permission};
 use vectorizer_hivehub::{
     Clock, HiveHubClient, Holder, KeyCache, LookupError, ManualClock, Refusal, TenantStatus,
 };
+
+use crate::demo::{Demo, DemoKeys};
+use crate::{Hub, router};
 
 struct Cluster {
     hub: Hub,

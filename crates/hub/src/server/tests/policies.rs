@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use vectorizer_hivehub::{POLICIES_PATH, PolicyCursor, TenantStatus};
 
 use super::stage::{By, Served};
-use vectorizer_hivehub::{POLICIES_PATH, PolicyCursor, TenantStatus};
 
 async fn policies(served: &Served, query: &str) -> Value {
     served.ok(By::Service, "GET", &format!("{POLICIES_PATH}?{query}"), None).await

@@ -4,13 +4,12 @@ use axum::Router;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
+use vectorizer_access::Secret;
 use vectorizer_listener::Serving;
 
 use super::contract::{assert_fits, assert_request_fits};
 use crate::demo::{Demo, DemoKeys, HUB_FOLDER};
 use crate::{Hub, router};
-use vectorizer_access::Secret;
 
 /// The folder is kept beside what uses it, so that a hub can be opened on it again.
 pub(super) struct Served {

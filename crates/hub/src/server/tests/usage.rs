@@ -6,9 +6,9 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use vectorizer_hivehub::USAGE_PATH;
 
 use super::stage::{By, LOG, Served, event, lines, outcomes, receipts};
-use vectorizer_hivehub::USAGE_PATH;
 
 const USAGE: &str = "/api/internal/vectorizer/tenants/acme/usage";
 

@@ -1,0 +1,180 @@
+//! A tenant's log is open only while it is written to or read from. What is in memory answers searches.
+//!
+//! An open log costs megabytes and files, and opening one reads all of it. So the writer, who has it, opens it
+//! for the first that needs it, and closes it when it is told that nobody has for a while. A tenant whose log
+//! is closed, and of whom nothing waits for it, can be forgotten at any moment.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+
+use super::live_tenant::WakeError;
+
+/// Whether a tenant's log is open, and who wants it to be.
+#[derive(Debug)]
+pub(super) struct LogHandle {
+    state: watch::Sender<LogHandleState>,
+    /// How many read the log. It is not closed meanwhile.
+    readers: AtomicUsize,
+    /// Tells the writer that somebody wants to read.
+    wanted: Notify,
+    /// Tells the writer that it should close the log.
+    to_close: Notify,
+    /// When something was written or read last.
+    used: Mutex<Instant>,
+}
+
+#[derive(Clone, Debug)]
+enum LogHandleState {
+    Closed,
+    /// On its way from one to the other.
+    Changing,
+    Open,
+    /// It could not be opened.
+    Stuck(Arc<WakeError>),
+    /// Nobody opens it any more in this life of the tenant.
+    Ended,
+}
+
+impl LogHandle {
+    pub(super) fn new(is_open: bool) -> Self {
+        Self {
+            state: watch::channel(if is_open { LogHandleState::Open } else { LogHandleState::Closed }).0,
+            readers: AtomicUsize::new(0),
+            wanted: Notify::new(),
+            to_close: Notify::new(),
+            used: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Waits until the log is open, which it is for as long as the answer is held.
+    pub(super) async fn open(self: &Arc<Self>) -> Result<OpenGuard, Arc<WakeError>> {
+        // IMPORTANT: before looking. Whoever closes it looks at the number behind us, or we see that it closes.
+        let held = OpenGuard::new(self);
+        let mut states = self.state.subscribe();
+        loop {
+            match &*states.borrow_and_update() {
+                LogHandleState::Open => return Ok(held),
+                LogHandleState::Closed => self.wanted.notify_one(),
+                LogHandleState::Changing => {}
+                LogHandleState::Stuck(error) => return Err(Arc::clone(error)),
+                LogHandleState::Ended => return Err(Arc::new(WakeError::Stopping)),
+            }
+            if states.changed().await.is_err() {
+                return Err(Arc::new(WakeError::Stopping));
+            }
+        }
+    }
+
+    /// Ready when somebody wants to read.
+    pub(super) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Has the log opened, for somebody who will come again.
+    pub(super) fn want(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Ready when the log should be closed.
+    pub(super) async fn to_close(&self) {
+        self.to_close.notified().await;
+    }
+
+    /// Asks the writer to close the log, once everything that waits for it is in it.
+    pub(super) fn close(&self) {
+        self.to_close.notify_one();
+    }
+
+    /// Something is written or read.
+    pub(super) fn used(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long the log has been open for nobody; `None` if it is not open.
+    pub(super) fn idle_for(&self) -> Option<Duration> {
+        let is_idle = self.readers.load(Ordering::SeqCst) == 0 && self.is_open();
+        is_idle.then(|| self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed())
+    }
+
+    /// Whether it is open.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(*self.state.borrow(), LogHandleState::Open | LogHandleState::Changing)
+    }
+
+    /// Whether it is closed, and may be opened.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(*self.state.borrow(), LogHandleState::Closed)
+    }
+
+    /// Whether it could not be opened: nothing was written.
+    pub(super) fn is_stuck(&self) -> bool {
+        matches!(*self.state.borrow(), LogHandleState::Stuck(_))
+    }
+
+    /// The writer opens the log, unless nobody may any more.
+    pub(super) fn begin_opening(&self) -> bool {
+        self.turn(|state| matches!(state, LogHandleState::Closed), LogHandleState::Changing)
+    }
+
+    /// The writer closes the log, unless somebody reads it.
+    pub(super) fn begin_closing(&self) -> bool {
+        let is_unused = |state: &LogHandleState| {
+            matches!(state, LogHandleState::Open) && self.readers.load(Ordering::SeqCst) == 0
+        };
+        self.turn(is_unused, LogHandleState::Changing)
+    }
+
+    pub(super) fn opened(&self) {
+        self.used();
+        self.turn(|state| matches!(state, LogHandleState::Changing), LogHandleState::Open);
+    }
+
+    pub(super) fn closed(&self) {
+        self.turn(|state| matches!(state, LogHandleState::Changing), LogHandleState::Closed);
+    }
+
+    pub(super) fn stuck(&self, error: Arc<WakeError>) {
+        self.turn(|state| matches!(state, LogHandleState::Changing), LogHandleState::Stuck(error));
+    }
+
+    /// Nobody opens it any more. Whether it was closed, and now stays so.
+    pub(super) fn retire(&self) -> bool {
+        self.turn(|state| matches!(state, LogHandleState::Closed), LogHandleState::Ended)
+    }
+
+    /// The writer has ended.
+    pub(super) fn end(&self) {
+        self.turn(|state| !matches!(state, LogHandleState::Stuck(_)), LogHandleState::Ended);
+    }
+
+    fn turn(&self, from: impl FnOnce(&LogHandleState) -> bool, to: LogHandleState) -> bool {
+        self.state.send_if_modified(|state| {
+            let turns = from(state);
+            if turns {
+                *state = to;
+            }
+            turns
+        })
+    }
+}
+
+/// Keeps a log open.
+#[derive(Debug)]
+pub(super) struct OpenGuard(Arc<LogHandle>);
+
+impl OpenGuard {
+    fn new(door: &Arc<LogHandle>) -> Self {
+        door.readers.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(door))
+    }
+}
+
+impl Drop for OpenGuard {
+    fn drop(&mut self) {
+        self.0.used();
+        self.0.readers.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,347 @@
+//! Tenants fall asleep when nobody has used them for a while, and sooner where memory is short.
+//!
+//! A tenant's log is closed first, with everything in it that waits for it; that is the work, and searches are
+//! answered meanwhile. What is left is memory, which can be given up at any moment: then nobody has to wait
+//! for a tenant to fall asleep before it can wake again.
+//!
+//! How much a tenant takes up is counted by its structures as they change (`vectorizer_replay`), with what an open log
+//! takes. What the system says of the process tells tenants not apart, and falls later than they sleep, so it could not
+//! tell when it is enough.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use vectorizer_hivehub::Call;
+use vectorizer_log::{TenantFolder, TenantId};
+
+use super::live_tenant::{LiveTenant, WakeError};
+use super::{NicePool, NiceValue, Tenancy, TenantSlot};
+
+/// What an open log takes up, as measured with segments of 512 KiB: tables and buffers, and with what is in it the pages
+/// that sled keeps, up to a bound. It takes more for the moment in which all of it is read.
+const OPEN_LOG_BYTES_MIN: u64 = 2 << 20;
+const OPEN_LOG_BYTES_MAX: u64 = 7 << 20;
+const LOG_BYTES_FOR_EACH: u64 = 32;
+/// Gaps between small allocations, which the allocator can give to nobody else: nothing of a tenant that has just
+/// woken, and up to a third more where all was written in small pieces. A tenth lies between (`benches/memory.rs`).
+const GAPS_SHARE: u64 = 10;
+/// What a tenant takes up that stores nothing.
+const AWAKE_BYTES: u64 = 64 << 10;
+/// What a tenant takes up for each byte of its checkpoint, or stored byte, where what it took up is not known: of one
+/// that has not been awake in this version. Vectors take 1.5 times their bytes; many distinct words or values more.
+const BYTES_FOR_EACH: u64 = 2;
+
+/// How often is looked for tenants to put to sleep: some times within the time after which they are.
+const LOOKS: u32 = 4;
+const LOOK_EVERY_MIN: Duration = Duration::from_millis(50);
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
+/// How many times as long a tenant stays awake of whose bill `HiveHub` is being told.
+const OWING_IDLES: u32 = 3;
+/// How soon is looked again where memory is short and logs are opened.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a log is left open that somebody may be about to use again, where memory is short: at least this, and
+/// as long as it would take to open it again, which reads all of it.
+const LOG_PATIENCE: Duration = Duration::from_millis(50);
+const LOG_BYTES_EACH_MILLISECOND: u64 = 128 << 10;
+/// How often is looked for tenants whose logs have grown much since their checkpoints.
+const CHECKPOINTS_EVERY: Duration = Duration::from_secs(5);
+/// How long a tenant waits for others to fall asleep, and how often it looks.
+const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+const ROOM_POLL: Duration = Duration::from_millis(50);
+
+/// When tenants sleep.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// After so long without a request; `None` is never.
+    pub idle: Option<Duration>,
+    /// Sooner, if all of them take up more.
+    pub memory_bytes_max: u64,
+    /// How long one that is deleted can be had back.
+    pub delete_grace: Duration,
+}
+
+/// What tenants in memory take up.
+#[derive(Debug)]
+pub(super) struct Budget {
+    rules: Rules,
+    /// As of the last look, with those that have woken since.
+    taken: AtomicU64,
+}
+
+impl Budget {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self { rules, taken: AtomicU64::new(0) }
+    }
+
+    /// Whether there is no room left when so many logs are open that were not when it was looked last.
+    fn is_short_with(&self, opened: u64) -> bool {
+        let opened = opened.saturating_mul(OPEN_LOG_BYTES_MAX);
+        self.taken.load(Ordering::Relaxed).saturating_add(opened) > self.rules.memory_bytes_max
+    }
+
+    fn excess(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed).saturating_sub(self.rules.memory_bytes_max)
+    }
+}
+
+/// A tenant that might sleep.
+struct Candidate {
+    tenant: TenantId,
+    slot: Arc<TenantSlot>,
+    awake: Arc<LiveTenant>,
+    last_use: Instant,
+    bytes: u64,
+}
+
+impl LiveTenant {
+    /// What it takes up.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.closed_bytes() + self.open_log_bytes()
+    }
+
+    /// What its log takes up of that.
+    fn open_log_bytes(&self) -> u64 {
+        if !self.door.is_open() {
+            return 0;
+        }
+        let stored = self.state.figures().log_bytes;
+        (OPEN_LOG_BYTES_MIN + stored / LOG_BYTES_FOR_EACH).min(OPEN_LOG_BYTES_MAX)
+    }
+
+    /// What it takes up with its log closed.
+    pub(super) fn closed_bytes(&self) -> u64 {
+        let (small, large) = self.state.memory_bytes();
+        AWAKE_BYTES + small + small / GAPS_SHARE + large
+    }
+}
+
+impl Tenancy {
+    /// Puts tenants to sleep, until `stop`.
+    pub async fn put_to_sleep(self, stop: CancellationToken) {
+        let idle = self.shared.budget.rules.idle.unwrap_or(LOOK_EVERY_MAX);
+        let every = (idle / LOOKS).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(every) => {}
+                () = self.shortage() => {}
+            }
+            let tenancy = self.clone();
+            if tokio::task::spawn_blocking(move || tenancy.look_for_sleepers()).await.is_err() {
+                error!("looking for tenants to put to sleep panicked");
+            }
+            if timeout(LOOK_AGAIN, stop.cancelled()).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Ready when logs are opened for which there is no room.
+    async fn shortage(&self) {
+        while !self.shared.budget.is_short_with(self.shared.turns.places.opening().await) {}
+    }
+
+    /// Writes checkpoints of tenants in memory, one after the other, on what others leave of the cores, until `stop`.
+    pub async fn keep_checkpoints(self, stop: CancellationToken) {
+        let background = NicePool::new(1, NiceValue::Ten);
+        while timeout(CHECKPOINTS_EVERY, stop.cancelled()).await.is_err() {
+            let tenancy = self.clone();
+            if background.run(move || tenancy.write_checkpoints()).await.is_none() {
+                error!("writing checkpoints panicked");
+            }
+        }
+    }
+
+    /// One look at all tenants in memory.
+    fn look_for_sleepers(&self) {
+        self.shared.listed.forget_unused();
+        let budget = &self.shared.budget;
+        let idle = budget.rules.idle;
+        let delivers = self.shared.metrics.hivehub_answers(Call::Usage);
+        // Before they are looked at, so that none is missed.
+        self.shared.turns.places.counted();
+        let mut candidates = self.candidates();
+        budget.taken.store(candidates.iter().map(|it| it.bytes).sum(), Ordering::Relaxed);
+        candidates.retain(|candidate| {
+            let Candidate { awake, last_use, .. } = candidate;
+            let is_idle = |since: Duration, times: u32| idle.is_some_and(|idle| since >= idle * times);
+            let unused = last_use.elapsed();
+            // What is being delivered is read from the log; for a while, since it may never come to that.
+            if delivers && awake.owes() && !is_idle(unused, OWING_IDLES) {
+                if awake.door.is_closed() {
+                    awake.door.want();
+                }
+                return true;
+            }
+            if is_idle(unused, 1) {
+                return !self.put_down(candidate);
+            }
+            if awake.door.idle_for().is_some_and(|unused| is_idle(unused, 1)) {
+                awake.door.close();
+            }
+            true
+        });
+        self.keep_within_budget(candidates);
+        // IMPORTANT: with the list locked, so that a slot that only the list has stays so.
+        self.slots().retain(|_, slot| Arc::strong_count(slot) > 1 || !slot.lock().is_empty());
+    }
+
+    /// Closes logs, and then puts tenants to sleep, the least recently used first, until there is room.
+    fn keep_within_budget(&self, mut candidates: Vec<Candidate>) {
+        let excess = self.shared.budget.excess();
+        if excess == 0 {
+            return;
+        }
+        candidates.retain(|candidate| !candidate.awake.is_in_use());
+        candidates.sort_unstable_by_key(|candidate| candidate.last_use);
+        // One that is larger than all there is would be woken again at once.
+        candidates.pop();
+        let mut freed = 0;
+        let idle_logs =
+            |candidate: &&Candidate| candidate.awake.door.idle_for() >= Some(candidate.awake.log_patience());
+        for candidate in candidates.iter().filter(idle_logs) {
+            if freed >= excess {
+                return;
+            }
+            freed += candidate.awake.open_log_bytes();
+            candidate.awake.door.close();
+        }
+        freed = 0;
+        for candidate in &candidates {
+            if freed >= excess {
+                return;
+            }
+            self.put_down(candidate);
+            freed += candidate.bytes;
+        }
+    }
+
+    /// Waits until what the tenant's folder holds has room in memory, and takes it.
+    pub(super) async fn make_room(&self, tenant: &TenantId, folder: &TenantFolder) -> Result<(), WakeError> {
+        let node_store = &self.shared.node_store;
+        // Whoever comes first after a start is not kept waiting for notes about all tenants.
+        let noted = node_store.is_open().then(|| node_store.size(tenant).ok().flatten()).flatten();
+        let estimated = |stored: u64| AWAKE_BYTES + BYTES_FOR_EACH * stored;
+        let bytes = match noted {
+            Some(size) => size.memory_bytes.unwrap_or_else(|| estimated(size.storage_bytes)),
+            None => estimated(folder.file_bytes()),
+        };
+        let budget = &self.shared.budget;
+        let started = Instant::now();
+        loop {
+            let taken = budget.taken.fetch_add(bytes, Ordering::Relaxed);
+            // One that is larger than all there is may be there alone.
+            if taken == 0 || taken.saturating_add(bytes) <= budget.rules.memory_bytes_max {
+                return Ok(());
+            }
+            let tenancy = self.clone();
+            let look = move || {
+                // With what is wanted still counted: so much has to go.
+                let candidates = tenancy.candidates();
+                tenancy.keep_within_budget(candidates);
+                let taken: u64 = tenancy.candidates().iter().map(|it| it.bytes).sum();
+                tenancy.shared.budget.taken.store(taken, Ordering::Relaxed);
+            };
+            if tokio::task::spawn_blocking(look).await.is_err() || started.elapsed() >= ROOM_PATIENCE {
+                return Err(WakeError::NoRoom);
+            }
+            if budget.taken.load(Ordering::Relaxed).saturating_add(bytes) > budget.rules.memory_bytes_max {
+                tokio::time::sleep(ROOM_POLL).await;
+            }
+        }
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let slots: Vec<_> =
+            self.slots().iter().map(|(tenant, slot)| (tenant.clone(), Arc::clone(slot))).collect();
+        let candidate = |(tenant, slot): (TenantId, Arc<TenantSlot>)| {
+            let awake = slot.live()?;
+            let (last_use, bytes) = (awake.last_use().0, awake.memory_bytes());
+            Some(Candidate { tenant, slot, awake, last_use, bytes })
+        };
+        slots.into_iter().filter_map(candidate).collect()
+    }
+
+    /// Puts a tenant to sleep that nobody uses, if nothing of it waits for its log; otherwise its writer is asked
+    /// to see to that. Whether it sleeps.
+    fn put_down(&self, candidate: &Candidate) -> bool {
+        let Candidate { tenant, slot, awake, .. } = candidate;
+        let mut locked = slot.lock();
+        let is_it = locked.state.live().is_some_and(|it| Arc::ptr_eq(it, awake));
+        // IMPORTANT: looked at while the slot is locked, where others begin to use it.
+        if !is_it || locked.moving || locked.state.waking().is_some() || awake.is_in_use() {
+            return false;
+        }
+        let has_failed = awake.has_failed();
+        let rests = has_failed || (awake.is_settled() && awake.door.retire());
+        if !rests {
+            drop(locked);
+            awake.door.close();
+            return false;
+        }
+        let is_begun = !awake.is_unbegun();
+        locked.write_failed |= is_begun && has_failed && !awake.door.is_stuck();
+        // The candidate holds it until the lock is given back.
+        drop(locked.state.leave());
+        awake.stop.cancel();
+        // IMPORTANT: before anybody can wake it again, and counts anew.
+        if is_begun {
+            self.store_size(awake);
+        }
+        self.shared.audit.sleeps(tenant);
+        self.shared.metrics.forget_tenant(tenant);
+        if let Some(billed) = &self.shared.billed {
+            billed.metering.sleeps(awake.log.log_id());
+            billed.accounts.sleeps(tenant);
+        }
+        if let Some(bill) = awake.bill.as_ref().filter(|_| !has_failed) {
+            bill.account.sleeps();
+        }
+        drop(locked);
+        info!(%tenant, "asleep");
+        // Dropping a whole projection takes time.
+        let awake = Arc::clone(awake);
+        self.shared.tasks.spawn(async move {
+            awake.tasks.close();
+            awake.tasks.wait().await;
+            let _ = tokio::task::spawn_blocking(move || drop(awake)).await;
+        });
+        true
+    }
+
+    /// Writes checkpoints of tenants whose logs have grown much since the last one, one after the other.
+    fn write_checkpoints(&self) {
+        let is_due = |awake: &LiveTenant| {
+            let log_bytes = awake.state.figures().log_bytes;
+            awake.is_readable() && awake.door.is_open() && awake.checkpoints.is_due(log_bytes)
+        };
+        for Candidate { tenant, awake, .. } in self.candidates() {
+            if self.shared.stop.is_cancelled() {
+                return;
+            }
+            if is_due(&awake)
+                && let Err(error) = awake.checkpoints.write(&awake.state, &awake.stop)
+                && !awake.stop.is_cancelled()
+            {
+                warn!(%tenant, %error, "the checkpoint could not be written: waking will take longer");
+            }
+        }
+    }
+}
+
+impl LiveTenant {
+    /// How long its log is left open for nobody where memory is short.
+    fn log_patience(&self) -> Duration {
+        let bytes = self.state.figures().log_bytes;
+        LOG_PATIENCE + Duration::from_millis(bytes / LOG_BYTES_EACH_MILLISECOND)
+    }
+
+    /// Whether `HiveHub` has not been told all of what is closed of its bill.
+    fn owes(&self) -> bool {
+        self.bill.as_ref().is_some_and(|bill| bill.account.is_behind())
+    }
+}

@@ -1,0 +1,537 @@
+//! A tenant's one writer: command ─► validate ─► append ─► apply ─► answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
+use vectorizer_index::{Collection, Removed};
+use vectorizer_limits::{Limits, QuotaExceeded, StorageTracker, TenantLimits};
+use vectorizer_log::{Actor, Commit, Draft, Error, Event, Head, Record, TenantLog, Timestamp, Via};
+use vectorizer_metrics::Metrics;
+use vectorizer_replay::{Applied, Billing, Outcome};
+use vectorizer_scheduling::run_blocking;
+
+use super::billing_recorder::{BillingRecorder, CommitExtras, CommitKind};
+use super::command::{Command, Committed, HeldPermits, WriteError};
+use super::decision::{Decision, decide};
+use super::failure::{Failed, Failure};
+use super::group::Group;
+use super::log_handle::LogHandle;
+use super::log_opener::LogOpener;
+use super::shared_state::{SharedState, State};
+use crate::audit::TenantDenials;
+
+/// How many commands may wait for one tenant's writer.
+pub(super) const QUEUE_COMMANDS_MAX: usize = 256;
+/// How many commands share a commit at most.
+const GROUP_COMMANDS_MAX: usize = 256;
+/// No command joins a commit that holds as many bytes already, so that the first of a group is not kept
+/// waiting by the last.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+/// No command joins a commit that changes as many vectors already: all of them are applied in one step.
+/// Some ten milliseconds, as measured, where they have neither payloads nor texts.
+const GROUP_VECTORS_MAX: usize = 20_000;
+/// How far behind the log its durable head may be.
+const HEAD_LAG_MAX: Duration = Duration::from_secs(1);
+
+/// What a command is told. If it is told nothing (its sender is dropped), the writer has failed, and
+/// whether the command was done is open.
+pub(super) type Answer = Result<Committed, WriteError>;
+
+/// A command on its way, and where its answer goes.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) command: Command,
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+pub(super) struct Writer {
+    /// `None` while it is closed.
+    log: Option<TenantLog>,
+    /// Where it is opened again; without one it is never closed before the end.
+    place: Option<LogOpener>,
+    tenant_limits: Arc<TenantLimits>,
+    pub(super) state: Arc<SharedState>,
+    published: watch::Sender<Head>,
+    /// When the head was made durable for the last time.
+    head_synced: Instant,
+    /// Cancelled when the state can be trusted no more.
+    failed: CancellationToken,
+    failure: Failure,
+    /// Refused requests, which go along.
+    denials: Arc<TenantDenials>,
+    /// The bill, if there is one.
+    books: Option<BillingRecorder>,
+    metrics: Metrics,
+}
+
+/// What a turn away from the async threads is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    /// Whatever waits.
+    Work,
+    /// The same, and somebody wants to read the log.
+    Open,
+    /// Nobody has needed the log for a while.
+    Close,
+}
+
+async fn wanted(door: Option<&LogHandle>) {
+    match door {
+        Some(door) => door.wanted().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn to_close(door: Option<&LogHandle>) {
+    match door {
+        Some(door) => door.to_close().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        log: impl Into<Option<TenantLog>>,
+        tenant_limits: Arc<TenantLimits>,
+        state: Arc<SharedState>,
+        published: watch::Sender<Head>,
+        failed: CancellationToken,
+        denials: Arc<TenantDenials>,
+        metrics: Metrics,
+    ) -> Self {
+        let (log, place, head_synced, books) = (log.into(), None, Instant::now(), None);
+        let failure = Failure::default();
+        Self {
+            log,
+            place,
+            tenant_limits,
+            state,
+            published,
+            head_synced,
+            failed,
+            failure,
+            denials,
+            books,
+            metrics,
+        }
+    }
+
+    /// The same writer, which opens and closes its log where that is.
+    #[must_use]
+    pub(super) fn at(self, place: LogOpener) -> Self {
+        Self { place: Some(place), ..self }
+    }
+
+    /// The same writer, keeping the tenant's bill too.
+    #[must_use]
+    pub(super) fn keeping(self, books: Option<BillingRecorder>) -> Self {
+        Self { books, ..self }
+    }
+
+    /// Why it ends, if it does so by itself.
+    pub(super) fn failure(&self) -> Failure {
+        self.failure.clone()
+    }
+
+    /// Ready when the window of the bill may be over.
+    fn window(&self) -> impl Future<Output = ()> + use<> {
+        let look_at = self.books.as_ref().map(BillingRecorder::look_at);
+        async move {
+            match look_at {
+                Some(look_at) => tokio::time::sleep_until(look_at).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Takes commands until `stop` is cancelled and the queue is empty, or until a write fails. Then the
+    /// log is closed, and after that the queue.
+    pub(super) async fn run(self, mut queue: mpsc::Receiver<Queued>, stop: CancellationToken) {
+        let mut writer = self;
+        let door = writer.place.as_ref().map(|place| Arc::clone(&place.door));
+        if let Some(door) = &door
+            && writer.books.as_ref().is_some_and(|books| books.account.is_behind())
+        {
+            // What is not delivered is read from the log.
+            door.want();
+        }
+        let mut waiting: Vec<Queued> = Vec::new();
+        loop {
+            let mut task = Task::Work;
+            if waiting.is_empty() {
+                let is_lagging = writer.log.as_ref().is_some_and(|log| !log.head_is_durable());
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled(), if !queue.is_closed() => {
+                        // What is in the queue is still done; nothing more gets in.
+                        queue.close();
+                        continue;
+                    }
+                    received = queue.recv_many(&mut waiting, GROUP_COMMANDS_MAX) => if received == 0 {
+                        break;
+                    },
+                    () = tokio::time::sleep(HEAD_LAG_MAX), if is_lagging => {}
+                    () = writer.denials.due() => {}
+                    () = writer.window() => {}
+                    () = wanted(door.as_deref()), if writer.log.is_none() => task = Task::Open,
+                    () = to_close(door.as_deref()) => task = Task::Close,
+                    () = writer.failed.cancelled() => return,
+                }
+            }
+            let turn = match &writer.place {
+                Some(place) if writer.log.is_none() || task == Task::Close => place.turn().await,
+                Some(_) | None => None,
+            };
+            let group = waiting;
+            let done = on_disk(move || {
+                let _turn = turn;
+                writer.work(group, task)
+            });
+            match done.await {
+                Some(Ok((same, rest))) => (writer, waiting) = (same, rest),
+                Some(Err(Failed)) | None => return,
+            }
+        }
+        let turn = match &writer.place {
+            Some(place) => place.turn().await,
+            None => None,
+        };
+        on_disk(move || {
+            let _turn = turn;
+            writer.end();
+        })
+        .await;
+    }
+
+    /// The last commit, and the end of the log.
+    fn end(mut self) {
+        let deleted = self.books.as_ref().is_some_and(|books| books.account.is_final());
+        if self.log.is_none() && !(deleted || self.has_something_to_take()) {
+            self.books.iter().for_each(|books| books.account.sleeps());
+            return;
+        }
+        if self.log.is_none() && self.open().is_err() {
+            return;
+        }
+        self.denials.end();
+        let last = if deleted { CommitKind::Deletion } else { CommitKind::End };
+        if self.commit_group(&mut Vec::new(), last).is_err() {
+            return;
+        }
+        if let Some(books) = self.books.as_ref().filter(|_| deleted) {
+            books.accounts.take_over(&books.account);
+            self.place = None;
+        }
+        // It says what has become of it.
+        let _ = self.close();
+    }
+
+    /// One turn away from the async threads: a group if any command or denial waits, and the head if it is due.
+    /// Returns the writer and what still waits; a writer that has failed is dropped, and its log with it.
+    fn work(mut self, mut waiting: Vec<Queued>, task: Task) -> Result<(Self, Vec<Queued>), Failed> {
+        if task == Task::Close {
+            self.settle()?;
+            return Ok((self, waiting));
+        }
+        let idle = waiting.is_empty();
+        let is_over = self.books.as_ref().is_some_and(|books| books.look_at() <= tokio::time::Instant::now());
+        if self.log.is_none() {
+            if idle && !is_over && !self.denials.are_due() && task != Task::Open {
+                return Ok((self, waiting));
+            }
+            if let Err(failed) = self.open() {
+                for Queued { answer, .. } in waiting {
+                    // Whoever asked may be gone; nothing was done.
+                    let _ = answer.send(Err(self.failure.of_refused()));
+                }
+                return Err(failed);
+            }
+        }
+        // By itself: a close says what everything in front of it comes to, which is known once that is applied.
+        if is_over {
+            self.commit_group(&mut Vec::new(), CommitKind::Window)?;
+            let state = self.state.read();
+            if let Some(books) = &mut self.books {
+                books.looked(state.projection.billing());
+            }
+        }
+        if !idle {
+            self.place.iter().for_each(|place| place.door.used());
+        }
+        if !idle || self.denials.are_due() {
+            self.commit_group(&mut waiting, CommitKind::Commands)?;
+        }
+        if idle || self.head_synced.elapsed() >= HEAD_LAG_MAX {
+            if let Some(log) = &mut self.log {
+                log.sync_head().map_err(|error| self.failure.by_log(&error))?;
+            }
+            self.head_synced = Instant::now();
+        }
+        Ok((self, waiting))
+    }
+
+    /// Opens the log.
+    fn open(&mut self) -> Result<(), Failed> {
+        let Some(place) = self.place.as_ref().filter(|place| place.door.begin_opening()) else {
+            return Err(Failed);
+        };
+        match place.open(&self.state) {
+            Ok(log) => {
+                self.log = Some(log);
+                place.door.opened();
+                if let Some(books) = &self.books {
+                    books.account.wakes();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let failed = self.failure.by_waking(&error);
+                place.door.stuck(Arc::new(error));
+                Err(failed)
+            }
+        }
+    }
+
+    /// Closes the log for now, with everything in it that waits for it; unless somebody reads it.
+    fn settle(&mut self) -> Result<(), Failed> {
+        if self.log.is_none() {
+            if !self.has_something_to_take() {
+                return Ok(());
+            }
+            self.open()?;
+        }
+        if self.place.as_ref().is_none_or(|place| !place.door.begin_closing()) {
+            return Ok(());
+        }
+        self.denials.end();
+        self.commit_group(&mut Vec::new(), CommitKind::End)?;
+        self.close()
+    }
+
+    fn close(&mut self) -> Result<(), Failed> {
+        let Some(log) = self.log.take() else { return Ok(()) };
+        let closed = match &self.place {
+            Some(place) => place.close(log, &self.state),
+            None => log.close(),
+        };
+        closed.map_err(|error| {
+            error!(%error, "the tenant's log could not be closed cleanly");
+            Failed
+        })?;
+        self.books.iter().for_each(|books| books.account.sleeps());
+        self.place.iter().for_each(|place| place.door.closed());
+        Ok(())
+    }
+
+    /// Whether something waits for the log that nobody asks for.
+    fn has_something_to_take(&self) -> bool {
+        !self.denials.is_empty() || self.books.as_ref().is_some_and(BillingRecorder::has_something_to_take)
+    }
+
+    /// Commits as many of the first `waiting` commands as can share a commit, answers them, and leaves
+    /// the others.
+    ///
+    /// IMPORTANT, the order: decide against the state, append and sync, apply, publish, answer. No caller learns of a
+    /// write, or of anything that follows from it, before it is durable and visible.
+    fn commit_group(&mut self, waiting: &mut Vec<Queued>, kind: CommitKind) -> Result<(), Failed> {
+        let now = Timestamp::now();
+        let log = self.log.as_mut().ok_or(Failed)?;
+        let mut commit = log.begin().map_err(|error| self.failure.by_log(&error))?;
+        let limits = self.tenant_limits.current();
+        let StagedCommands { mut writes, mut answers, permits: _permits } =
+            stage_commands(&self.state.read(), limits, &mut commit, waiting, now);
+        let denials = self.denials.take();
+        for event in denials.events() {
+            commit.stage(own_record(event), now).map_err(|error| self.failure.by_log(&error))?;
+        }
+        let extras = match &mut self.books {
+            Some(books) => {
+                let state = self.state.read();
+                books
+                    .stage(&mut commit, &state.projection, kind, now)
+                    .map_err(|error| self.failure.by_log(&error))?
+            }
+            None => CommitExtras::default(),
+        };
+        // No caller waits for the writer's own records.
+        writes.resize_with(commit.staged().count(), || None);
+        let records = commit.commit().map_err(|error| self.failure.by_log(&error))?;
+        denials.kept();
+        let mut removed = Vec::new();
+        if !records.is_empty() {
+            self.metrics.committed(records.len(), log.last_commit());
+            for record in &records {
+                debug!(seq = %record.seq, request_id = record.request_id, "committed");
+            }
+            let applied = apply(&mut self.state.write(), &records, writes, log);
+            let applied = applied.map_err(|error| self.failure.by_fold(&*error))?;
+            if let Some(books) = &mut self.books {
+                books.committed(extras, applied.billing);
+            }
+            self.published.send_replace(log.head());
+            answers.extend(applied.answers);
+            removed = applied.removed;
+        }
+        for (caller, answer) in answers {
+            // The caller may have gone; what was done stays done.
+            let _ = caller.send(answer);
+        }
+        self.drop_behind(removed);
+        Ok(())
+    }
+
+    /// Drops what a commit removed, and snapshots that hold it, where no caller waits for that.
+    fn drop_behind(&self, removed: Vec<Removed>) {
+        if removed.is_empty() {
+            return;
+        }
+        let state = Arc::clone(&self.state);
+        drop(tokio::spawn(run_blocking(move || {
+            state.kept.clear();
+            drop(removed);
+        })));
+    }
+}
+
+/// Where the answer to a command goes.
+type Caller = oneshot::Sender<Answer>;
+
+/// Commands that share a commit.
+#[derive(Default)]
+struct StagedCommands {
+    /// Who waits for each staged record, in their order.
+    writes: Vec<Option<Caller>>,
+    /// Commands that staged none, with their answers. They are answered with the others: what they repeat or refer to
+    /// may be among those.
+    answers: Vec<(Caller, Answer)>,
+    /// Given back when the commit is done with what came with them.
+    permits: Vec<HeldPermits>,
+}
+
+/// Decides as many of the first `waiting` commands as can share a commit, each against the state in front of the group,
+/// and stages their records. The others stay.
+fn stage_commands(
+    state: &State,
+    limits: Limits,
+    commit: &mut Commit<'_>,
+    waiting: &mut Vec<Queued>,
+    now: Timestamp,
+) -> StagedCommands {
+    let mut group = Group::default();
+    let (mut bytes, mut vectors) = (0, 0);
+    let mut tracker = StorageTracker::new(limits, &state.projection);
+    let mut staged = StagedCommands::default();
+    let mut commands = std::mem::take(waiting).into_iter();
+    for queued in commands.by_ref() {
+        let write = &queued.command.write;
+        let collection = state.projection.index().collection(&write.collection).map(Collection::id);
+        let is_full = bytes >= GROUP_BYTES_MAX || vectors >= GROUP_VECTORS_MAX;
+        if is_full || group.influences(write, collection) {
+            waiting.push(queued);
+            break;
+        }
+        let Queued { command: Command { actor, request_id, mut write }, answer: caller } = queued;
+        staged.permits.push(std::mem::take(&mut write.room));
+        let name = write.collection.clone();
+        bytes += write.change.bytes();
+        vectors += write.change.vectors();
+        let idempotency = write.idempotency.clone();
+        let answer = match decide(&state.projection, write, now) {
+            Ok(Decision::Append(event)) => {
+                let draft = Draft { actor, request_id, idempotency, event };
+                match stage(commit, &mut tracker, draft, now) {
+                    Ok(record) => {
+                        group.stage(record, &name);
+                        staged.writes.push(Some(caller));
+                        continue;
+                    }
+                    Err(refusal) => Err(refusal),
+                }
+            }
+            Ok(Decision::Repeat(committed)) => Ok(committed),
+            Ok(Decision::Nothing(outcome)) => {
+                Ok(Committed { seq: commit.last_seq(), outcome, repeated: false })
+            }
+            Err(refusal) => Err(refusal),
+        };
+        staged.answers.push((caller, answer));
+    }
+    waiting.extend(commands);
+    staged
+}
+
+/// What records came to when they were applied.
+struct AppliedRecords {
+    answers: Vec<(Caller, Answer)>,
+    /// Dropping it takes time, which no caller who waits for the state shall wait for.
+    removed: Vec<Removed>,
+    billing: Billing,
+}
+
+/// Applies durable records to the state in one step.
+///
+/// # Errors
+/// A record that does not fit contradicts invariant 2: it was validated against this state.
+fn apply(
+    state: &mut State,
+    records: &[Record],
+    writes: Vec<Option<Caller>>,
+    log: &TenantLog,
+) -> Result<AppliedRecords, Box<dyn std::error::Error>> {
+    let (mut answers, mut removed) = (Vec::new(), Vec::new());
+    for (record, caller) in records.iter().zip(writes) {
+        let (applied, kept) = state.projection.apply_and_keep(record)?;
+        let Applied::Changed(change) = applied else { return Err(NotNew.into()) };
+        removed.extend(kept);
+        if let (Some(caller), Some(outcome)) = (caller, Outcome::of(&record.event, &change)) {
+            answers.push((caller, Ok(Committed { seq: record.seq, outcome, repeated: false })));
+        }
+    }
+    state.head = log.head();
+    state.log_bytes = log.bytes();
+    Ok(AppliedRecords { answers, removed, billing: *state.projection.billing() })
+}
+
+/// Stages a record if the tenant may use what it takes.
+fn stage<'commit>(
+    commit: &'commit mut Commit<'_>,
+    tracker: &mut StorageTracker<'_>,
+    draft: Draft,
+    now: Timestamp,
+) -> Result<&'commit Record, WriteError> {
+    let admitted = tracker.admit(&draft.event, commit.staged()).map_err(WriteError::QuotaExceeded)?;
+    let bytes_max = tracker.log_bytes_max(&draft.event);
+    let record = commit.stage_within(draft, now, bytes_max).map_err(|error| {
+        if let Error::LogFull { bytes, more, bytes_max } = error {
+            WriteError::QuotaExceeded(QuotaExceeded::of_the_log(bytes_max, bytes, more))
+        } else {
+            WriteError::TooLarge
+        }
+    })?;
+    tracker.staged(admitted);
+    Ok(record)
+}
+
+/// A record that nobody has asked for.
+pub(super) fn own_record(event: Event) -> Draft {
+    let actor = Actor { key_id: None, via: Via::System };
+    Draft { actor, request_id: String::new(), idempotency: None, event }
+}
+
+/// Does `work` where it may block, within the current span; `None` if it panicked.
+async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match run_blocking(work).await {
+        Ok(done) => Some(done),
+        Err(panic) => {
+            error!(%panic, "the tenant's writer panicked and is closed");
+            None
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("an appended record had been applied before")]
+struct NotNew;

@@ -1,0 +1,214 @@
+//! One pass over a stored log: its records, its uncommitted tail, and its damage.
+//!
+//! Recovery, verification and copying read a log by the same rules:
+//!
+//! - A record at or below the acknowledged head belongs to the log.
+//! - A record above it belongs to the log if its whole commit is there.
+//! - The acknowledged head is the end of a commit, with the chain hash that the head file states.
+//! - Whatever is missing or wrong at or below the head is damage.
+//! - Whatever is wrong above the head is damage too if the end of a commit follows it. A commit is durable before the next
+//!   one begins, and only a beginning survives of the last. So what is wrong was durable, and perhaps acknowledged: the
+//!   head file may lag behind after a loss of power.
+//! - Otherwise it is the uncommitted tail, which was never acknowledged.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use crate::damage::{Damage, DamageKind};
+use crate::error::Error;
+use crate::part::{Mark, PartKey};
+use crate::position::{Head, LogId, Seq};
+use crate::record::Record;
+use crate::storage::{Storage, StorageError};
+use crate::verifier::{Verifier, WalkEnd, walk};
+
+/// A record that belongs to a log.
+pub(crate) struct Committed<'a> {
+    pub(crate) record: Record,
+    /// The log up to the record.
+    pub(crate) head: Head,
+    /// Its envelope.
+    pub(crate) stored: Cow<'a, [u8]>,
+    pub(crate) mark: Mark,
+}
+
+/// What a pass finds, in the order of the log.
+pub(crate) enum Found<'a> {
+    /// The next record.
+    Record(Committed<'a>),
+    /// Something missing or wrong. The pass goes on with the next record that exists, whose place in the chain is not
+    /// verified.
+    Damage(Damage),
+    /// An unfinished end above the acknowledged head. Always the last item.
+    Uncommitted(Damage),
+}
+
+/// A pass over a stored log.
+pub(crate) struct Commits<'a> {
+    storage: &'a dyn Storage,
+    log_id: LogId,
+    acknowledged: Head,
+}
+
+impl<'a> Commits<'a> {
+    /// A pass over all records of the log, which has acknowledged `acknowledged`.
+    pub(crate) fn new(storage: &'a dyn Storage, log_id: LogId, acknowledged: Head) -> Self {
+        Self { storage, log_id, acknowledged }
+    }
+
+    /// Calls `visit` with each item, until it breaks or fails.
+    pub(crate) fn each<E: From<Error>>(
+        &self,
+        mut visit: impl FnMut(Found<'_>) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        // No record has the chain hash of an empty log.
+        if self.acknowledged.seq == Seq::NONE
+            && let Some(damage) = self.damage_of_head(Head::genesis(self.log_id), Mark::EndsCommit)
+            && visit(Found::Damage(damage))?.is_break()
+        {
+            return Ok(());
+        }
+        let mut verifier = Verifier::new(self.log_id);
+        loop {
+            let damage = match self.run(&mut verifier, &mut visit)? {
+                RunEnd::Damaged(damage) => damage,
+                RunEnd::Uncommitted(damage) => return visit(Found::Uncommitted(damage)).map(drop),
+                RunEnd::Whole | RunEnd::Stopped => return Ok(()),
+            };
+            let next = next_record(self.storage, damage.seq).map_err(Error::from)?;
+            if visit(Found::Damage(damage))?.is_break() {
+                return Ok(());
+            }
+            match next {
+                Some(next) => verifier.skip_to(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Visits the records from the verifier's next one on, up to the end of the log or the first that is wrong.
+    fn run<E: From<Error>>(
+        &self,
+        verifier: &mut Verifier,
+        visit: &mut impl FnMut(Found<'_>) -> Result<ControlFlow<()>, E>,
+    ) -> Result<RunEnd, E> {
+        // Records above the head whose commit has not ended yet.
+        let mut uncommitted: Vec<Committed<'static>> = Vec::new();
+        let mut ended = Ok(ControlFlow::Continue(()));
+        let end = walk(self.storage, verifier, &mut |verified| {
+            let committed = Committed {
+                record: verified.record,
+                head: verified.head,
+                stored: Cow::Borrowed(verified.stored),
+                mark: verified.mark,
+            };
+            if committed.head.seq > self.acknowledged.seq {
+                let ends_commit = committed.mark == Mark::EndsCommit;
+                uncommitted.push(committed.into_owned());
+                if !ends_commit {
+                    return ControlFlow::Continue(());
+                }
+                let visited = uncommitted.drain(..).map(|committed| visit(Found::Record(committed)));
+                ended = first_end(visited);
+            } else {
+                ended = self.visit_acknowledged(committed, visit);
+            }
+            match ended {
+                Ok(flow) => flow,
+                Err(_) => ControlFlow::Break(()),
+            }
+        })
+        .map_err(Error::from)?;
+        if ended?.is_break() {
+            return Ok(RunEnd::Stopped);
+        }
+        match end {
+            WalkEnd::Damaged(damage) => {
+                let is_durable = damage.seq <= self.acknowledged.seq
+                    || ends_a_commit_from(self.storage, damage.seq).map_err(Error::from)?;
+                Ok(if is_durable { RunEnd::Damaged(damage) } else { RunEnd::Uncommitted(damage) })
+            }
+            WalkEnd::Whole => {
+                let next = verifier.next();
+                if next <= self.acknowledged.seq {
+                    return Ok(RunEnd::Damaged(Damage::missing(next)));
+                }
+                Ok(uncommitted.first().map_or(RunEnd::Whole, |first| {
+                    RunEnd::Uncommitted(Damage { seq: first.head.seq, kind: DamageKind::CommitUnfinished })
+                }))
+            }
+        }
+    }
+
+    /// Visits a record at or below the acknowledged head, and before it the damage if it is another head than that.
+    fn visit_acknowledged<E>(
+        &self,
+        committed: Committed<'_>,
+        visit: &mut impl FnMut(Found<'_>) -> Result<ControlFlow<()>, E>,
+    ) -> Result<ControlFlow<()>, E> {
+        if committed.head.seq == self.acknowledged.seq
+            && let Some(damage) = self.damage_of_head(committed.head, committed.mark)
+            && visit(Found::Damage(damage))?.is_break()
+        {
+            return Ok(ControlFlow::Break(()));
+        }
+        visit(Found::Record(committed))
+    }
+
+    /// Why the record at the acknowledged head, with this head and mark, is not the acknowledged one.
+    fn damage_of_head(&self, found: Head, mark: Mark) -> Option<Damage> {
+        if found.chain != self.acknowledged.chain {
+            return Some(Damage::other_history(found, self.acknowledged));
+        }
+        let is_unfinished = mark != Mark::EndsCommit;
+        is_unfinished.then_some(Damage { seq: found.seq, kind: DamageKind::CommitUnfinished })
+    }
+}
+
+impl Committed<'_> {
+    fn into_owned(self) -> Committed<'static> {
+        let Self { record, head, stored, mark } = self;
+        Committed { record, head, stored: Cow::Owned(stored.into_owned()), mark }
+    }
+}
+
+/// How a run of consecutive records ended.
+enum RunEnd {
+    /// At the end of the log.
+    Whole,
+    /// Before an unfinished end.
+    Uncommitted(Damage),
+    /// Before something missing or wrong.
+    Damaged(Damage),
+    /// By the visitor.
+    Stopped,
+}
+
+/// The first of these that is not to continue.
+fn first_end<E>(mut flows: impl Iterator<Item = Result<ControlFlow<()>, E>>) -> Result<ControlFlow<()>, E> {
+    flows.find(|flow| !matches!(flow, Ok(ControlFlow::Continue(())))).unwrap_or(Ok(ControlFlow::Continue(())))
+}
+
+/// Whether a commit ends at the record at `seq` or after it. Parts are written in order and the end of a commit last, so
+/// everything before it was durable once.
+fn ends_a_commit_from(storage: &dyn Storage, seq: Seq) -> Result<bool, StorageError> {
+    let mut found = false;
+    storage.scan(PartKey::first(seq), &mut |_, value| {
+        found = value.first().is_some_and(|mark| Mark::try_from(*mark) == Ok(Mark::EndsCommit));
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(found)
+}
+
+/// The first record after `seq` whose first part exists.
+fn next_record(storage: &dyn Storage, after: Seq) -> Result<Option<Seq>, StorageError> {
+    let mut next = None;
+    storage.scan(PartKey::first(after.next()), &mut |key, _| match PartKey::from_bytes(key) {
+        Some(PartKey { seq, part: 0 }) if seq > after => {
+            next = Some(seq);
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    })?;
+    Ok(next)
+}
