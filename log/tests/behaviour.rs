@@ -1,17 +1,17 @@
-//! What every storage must make of a log: one suite, run on sled and on the double.
+//! The behaviour that a log must have on every storage: one suite, run on sled and in memory.
 
 use vectorizer_log::{ChainHash, Error, Head, Record, Seq, Timestamp, UnverifiedLog, Verifier};
 
-use crate::backends::{Backend, InMemory, OnSled};
+use crate::backends::{Backend, MemoryBackend, SledBackend};
 use vectorizer_testing::events::{at, commit, created_words, draft, fill, upserted, with_idempotency};
 
 macro_rules! on_every_ground {
     ($($promise:ident),+ $(,)?) => {
         mod in_memory {
-            $(#[test] fn $promise() { super::$promise::<super::InMemory>(); })+
+            $(#[test] fn $promise() { super::$promise::<super::MemoryBackend>(); })+
         }
         mod on_sled {
-            $(#[test] fn $promise() { super::$promise::<super::OnSled>(); })+
+            $(#[test] fn $promise() { super::$promise::<super::SledBackend>(); })+
         }
     };
 }
@@ -31,7 +31,7 @@ on_every_ground!(
     a_log_refuses_the_records_of_another,
     reopening_changes_nothing,
     a_record_too_large_for_one_part_is_still_one_record,
-    a_closed_log_can_be_opened_again_whoever_still_holds_a_reader,
+    a_closed_log_can_be_opened_again_while_readers_exist,
     a_log_knows_its_bytes_and_stages_nothing_beyond_a_limit,
 );
 
@@ -116,7 +116,7 @@ fn time_never_runs_backwards<G: Backend>() {
     let backend = G::create();
     let mut times = Vec::new();
     for clock in [10, 20, 5, 7, 30] {
-        // Reopened each time: the last time is remembered by the log, not by the process.
+        // Reopened each time: the log remembers the last time, not the process.
         let mut log = backend.log();
         let mut commit = log.begin().unwrap();
         commit.stage(draft(created_words(&format!("c{clock}-{}", times.len()))), at(clock)).unwrap();
@@ -198,7 +198,7 @@ fn reading_respects_its_limits<G: Backend>() {
             assert_eq!(read.iter().map(|stored| &stored.record).collect::<Vec<_>>(), expected);
         }
     }
-    // The limit of bytes is exceeded by one record at most, and one is always read.
+    // The byte limit is exceeded by at most one record, and at least one record is read.
     assert_eq!(reader.read(Seq::OLDEST, 100, 0).unwrap().len(), 1);
 }
 
@@ -230,7 +230,7 @@ fn a_log_refuses_the_records_of_another<G: Backend>() {
     );
 }
 
-fn a_closed_log_can_be_opened_again_whoever_still_holds_a_reader<G: Backend>() {
+fn a_closed_log_can_be_opened_again_while_readers_exist<G: Backend>() {
     let backend = G::create();
     let mut log = backend.log();
     let written = fill(&mut log, 3);
@@ -263,7 +263,7 @@ fn a_fold_that_fails_stops_recovery() {
             Self::Log
         }
     }
-    let backend = InMemory::create();
+    let backend = MemoryBackend::create();
     fill(&mut backend.log(), 3);
     let unverified: UnverifiedLog = backend.open().unwrap();
     let mut seen = 0;

@@ -4,11 +4,11 @@ use std::fs;
 
 use vectorizer_log::{Damage, DamageKind, Error, Head, Record, Seq, TenantLog};
 
-use crate::backends::{Backend, OnSled};
+use crate::backends::{Backend, SledBackend};
 use vectorizer_testing::events::{commit, fill, upserted};
 
-/// Closes the log, and keeps the records behind `base`.
-fn close(backend: &OnSled, log: TenantLog, base: Head) {
+/// Closes the log, with the records after `base` in the closed file.
+fn close(backend: &SledBackend, log: TenantLog, base: Head) {
     let (head, bytes) = (log.head(), log.bytes());
     let records = log.reader().read(base.seq.next(), usize::MAX, usize::MAX).unwrap();
     log.close().unwrap();
@@ -21,8 +21,8 @@ fn at(log: &TenantLog, seq: u64) -> Head {
 }
 
 #[test]
-fn what_a_closed_log_has_left_says_where_it_ends_until_it_is_opened() {
-    let backend = OnSled::create();
+fn the_closed_file_is_valid_until_the_log_is_opened() {
+    let backend = SledBackend::create();
     assert_eq!(backend.folder.closed().unwrap(), None);
     let mut log = backend.log();
     let written = fill(&mut log, 4);
@@ -32,13 +32,13 @@ fn what_a_closed_log_has_left_says_where_it_ends_until_it_is_opened() {
     assert_eq!((closed.base, closed.head, closed.bytes), (base, head, bytes));
     assert_eq!(closed.records, written[3..]);
 
-    // Opening takes it away before anything can be written, and it can be put back if nothing was.
+    // Opening sets the file aside before anything can be written. It can be restored if nothing was.
     let file = backend.folder.closed_file().unwrap().unwrap();
     drop(backend.folder.open().unwrap());
     assert_eq!(backend.folder.closed().unwrap(), None);
     backend.folder.restore_closed(&file).unwrap();
     assert_eq!(backend.folder.closed().unwrap(), Some(closed));
-    // Where something was written it says nothing, whoever brings it back.
+    // After a write it is invalid, even if it is brought back.
     let mut log = backend.log();
     commit(&mut log, [upserted(1, 1)]);
     drop(log);
@@ -47,8 +47,8 @@ fn what_a_closed_log_has_left_says_where_it_ends_until_it_is_opened() {
 }
 
 #[test]
-fn no_byte_of_what_a_closed_log_has_left_can_be_another_unnoticed() {
-    let backend = OnSled::create();
+fn every_changed_byte_of_a_closed_file_is_detected() {
+    let backend = SledBackend::create();
     let mut log = backend.log();
     fill(&mut log, 1);
     let genesis = Head::genesis(log.log_id());
@@ -63,15 +63,15 @@ fn no_byte_of_what_a_closed_log_has_left_can_be_another_unnoticed() {
         fs::write(&path, &whole[..at]).unwrap();
         assert_eq!(backend.folder.closed().unwrap(), None, "cut at {at}");
     }
-    // What one log has left is nothing to another.
-    let other = OnSled::create();
+    // The closed file of one log is invalid for another.
+    let other = SledBackend::create();
     fs::write(other.folder.path().join("closed"), &whole).unwrap();
     assert_eq!(other.folder.closed().unwrap(), None);
 }
 
 #[test]
-fn a_log_behind_what_was_folded_before_is_verified_whole_and_holds_what_is_missing() {
-    let backend = OnSled::create();
+fn recovery_after_a_base_verifies_the_whole_log_and_the_base() {
+    let backend = SledBackend::create();
     let mut log = backend.log();
     let written = fill(&mut log, 4);
     let base = at(&log, 2);
@@ -88,7 +88,7 @@ fn a_log_behind_what_was_folded_before_is_verified_whole_and_holds_what_is_missi
     let (bytes, behind) = recover(base).unwrap();
     assert_eq!(behind, written[2..]);
     assert_eq!(bytes, backend.log().bytes());
-    // Another history, and records that were there once.
+    // Another history, and records that were removed.
     let other = Head { chain: Head::genesis(backend.folder.log_id().unwrap()).chain, ..base };
     let Err(Error::Damaged(Damage { seq, kind: DamageKind::OtherHistory { .. } })) = recover(other) else {
         panic!("another history was taken for this one");
@@ -96,7 +96,7 @@ fn a_log_behind_what_was_folded_before_is_verified_whole_and_holds_what_is_missi
     assert_eq!(seq, base.seq);
     let beyond = Head { seq: Seq::new(written.len() as u64 + 1), ..base };
     let Err(Error::Damaged(Damage { seq, kind: DamageKind::Missing { .. } })) = recover(beyond) else {
-        panic!("a record is missing and nobody says so");
+        panic!("a missing record is not reported");
     };
     assert_eq!(seq, beyond.seq);
 }

@@ -1,11 +1,11 @@
-//! What a failing storage may cost: the commit that failed, and never an acknowledged one.
+//! A failing storage may cost the failed commit, but never an acknowledged one.
 
 use std::sync::Arc;
 
 use vectorizer_log::storage::Fault;
 use vectorizer_log::{Error, Seq};
 
-use crate::backends::{Backend, InMemory};
+use crate::backends::{Backend, MemoryBackend};
 use vectorizer_testing::events::{at, commit, created_words, draft, fill, upserted};
 
 #[test]
@@ -13,7 +13,7 @@ fn after_a_failed_write_sync_or_head_the_log_refuses_writes_and_still_reads() {
     for fault in
         [Fault::Put { after: 0 }, Fault::Put { after: 3 }, Fault::Sync { after: 0 }, Fault::Head { after: 0 }]
     {
-        let backend = InMemory::create();
+        let backend = MemoryBackend::create();
         let mut log = backend.log();
         let written = fill(&mut log, 4);
         let head = log.head();
@@ -31,11 +31,10 @@ fn after_a_failed_write_sync_or_head_the_log_refuses_writes_and_still_reads() {
     }
 }
 
-/// Whatever prefix of the calls a crash leaves, the commit is there whole or not at all, and the log
-/// goes on.
+/// Whatever prefix of the calls a crash leaves, the commit is there whole or not at all, and the log can be continued.
 #[test]
 fn a_commit_torn_at_any_call_is_there_whole_or_not_at_all() {
-    let backend = InMemory::create();
+    let backend = MemoryBackend::create();
     let mut log = backend.log();
     let written = fill(&mut log, 4);
     backend.storage.arrange(Fault::Sync { after: 0 });
@@ -47,8 +46,10 @@ fn a_commit_torn_at_any_call_is_there_whole_or_not_at_all() {
     let calls = backend.storage.unsynced_calls();
     assert!(calls > 6);
     for kept in 0..=calls {
-        let survivor =
-            InMemory { storage: Arc::new(backend.storage.after_process_death(kept)), log_id: backend.log_id };
+        let survivor = MemoryBackend {
+            storage: Arc::new(backend.storage.after_process_death(kept)),
+            log_id: backend.log_id,
+        };
         let (recovered, records) = survivor.recover().unwrap();
         if kept == calls {
             assert_eq!(records.len(), written.len() + 3);
@@ -66,43 +67,45 @@ fn a_commit_torn_at_any_call_is_there_whole_or_not_at_all() {
 }
 
 #[test]
-fn losing_power_may_take_the_head_back_but_no_synced_record() {
-    let backend = InMemory::create();
+fn a_loss_of_power_may_undo_the_head_but_no_synced_record() {
+    let backend = MemoryBackend::create();
     let mut log = backend.log();
     let mut written = fill(&mut log, 3);
     log.close().unwrap();
     let mut log = backend.log();
     written.extend(commit(&mut log, [upserted(3, 1)]));
     let survivor =
-        InMemory { storage: Arc::new(backend.storage.after_power_loss(0)), log_id: backend.log_id };
+        MemoryBackend { storage: Arc::new(backend.storage.after_power_loss(0)), log_id: backend.log_id };
     assert!(!log.head_is_durable());
     assert!(survivor.open().unwrap().acknowledged().seq < log.head().seq);
     let (recovered, records) = survivor.recover().unwrap();
     assert_eq!(records, written);
     assert_eq!(recovered.log.head(), log.head());
-    // And from now on it counts as acknowledged.
+    // From now on it is acknowledged.
     drop(recovered);
     assert_eq!(survivor.open().unwrap().acknowledged(), log.head());
 }
 
 #[test]
-fn a_cut_that_is_interrupted_is_finished_by_the_next_opening() {
-    let backend = InMemory::create();
+fn an_interrupted_removal_of_a_tail_is_completed_by_the_next_opening() {
+    let backend = MemoryBackend::create();
     let mut log = backend.log();
     let written = commit(&mut log, [created_words("words")]);
     backend.storage.arrange(Fault::Sync { after: 0 });
     let mut torn = log.begin().unwrap();
     torn.stage(draft(upserted(30, 1)), at(1)).unwrap();
     torn.commit().unwrap_err();
-    let torn = InMemory {
+    let torn = MemoryBackend {
         storage: Arc::new(backend.storage.after_process_death(backend.storage.unsynced_calls() - 1)),
         log_id: backend.log_id,
     };
     torn.storage.arrange(Fault::Sync { after: 0 });
     assert!(torn.recover().is_err(), "the cut could not be synced");
     for kept in 0..=torn.storage.unsynced_calls() {
-        let again =
-            InMemory { storage: Arc::new(torn.storage.after_process_death(kept)), log_id: backend.log_id };
+        let again = MemoryBackend {
+            storage: Arc::new(torn.storage.after_process_death(kept)),
+            log_id: backend.log_id,
+        };
         assert_eq!(again.recover().unwrap().1, written);
     }
 }

@@ -1,5 +1,5 @@
-//! Random histories of appending, reopening, dying and tearing, against a plain list of what was
-//! acknowledged.
+//! Random histories of appends, reopenings, crashes and torn commits, compared with a plain list of the acknowledged
+//! records.
 
 use std::sync::Arc;
 
@@ -8,20 +8,20 @@ use proptest::prelude::*;
 use vectorizer_log::storage::{Fault, MemoryStorage};
 use vectorizer_log::{Record, TenantLog, copy_acknowledged};
 
-use crate::backends::{Backend, InMemory, OnSled};
+use crate::backends::{Backend, MemoryBackend, SledBackend};
 use vectorizer_testing::events::{at, draft, upserted};
 
 #[derive(Clone, Debug)]
 enum Step {
     /// Commits records of these sizes.
     Commit(Vec<usize>),
-    /// Closes and opens.
+    /// Closes and opens the log.
     Reopen,
     /// The process dies.
     Die,
-    /// The process dies while a commit is being written, after this share of its calls.
+    /// The process dies during a commit, after this share of its calls.
     Tear { sizes: Vec<usize>, share: f64 },
-    /// A sync fails; the log is opened again, by way of a copy of what was acknowledged.
+    /// A sync fails, and the log is opened again from a copy of its acknowledged records.
     FailSync(Vec<usize>),
 }
 
@@ -44,7 +44,7 @@ fn try_commit(log: &mut TenantLog, sizes: &[usize], mark: u64) -> Result<Vec<Rec
     commit.commit()
 }
 
-/// After a crash everything acknowledged is there, and at most the one commit that was under way.
+/// After a crash all acknowledged records are there, and at most the commit that was in progress.
 fn check_survivors(found: &[Record], acknowledged: &mut Vec<Record>, under_way: usize) {
     assert!(found.starts_with(acknowledged), "an acknowledged record is missing or changed");
     let more = found.len() - acknowledged.len();
@@ -57,7 +57,7 @@ proptest! {
 
     #[test]
     fn every_acknowledged_record_survives_any_history(steps in vec(step(), 1..25)) {
-        let mut backend = InMemory::create();
+        let mut backend = MemoryBackend::create();
         let mut acknowledged = Vec::new();
         let mut log = backend.log();
         for (mark, step) in (0..).zip(steps) {
@@ -80,7 +80,7 @@ proptest! {
                     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a small number")]
                     let kept = (backend.storage.unsynced_calls() as f64 * share) as usize;
                     let storage = Arc::new(backend.storage.after_process_death(kept));
-                    backend = InMemory { storage, log_id: backend.log_id };
+                    backend = MemoryBackend { storage, log_id: backend.log_id };
                     sizes.len()
                 }
                 Step::FailSync(sizes) => {
@@ -88,7 +88,7 @@ proptest! {
                     try_commit(&mut log, &sizes, mark).unwrap_err();
                     assert!(try_commit(&mut log, &sizes, mark).is_err(), "a poisoned log took a write");
                     assert!(backend.storage.is_poisoned());
-                    let fresh = InMemory { storage: Arc::new(MemoryStorage::new(100)), log_id: backend.log_id };
+                    let fresh = MemoryBackend { storage: Arc::new(MemoryStorage::new(100)), log_id: backend.log_id };
                     copy_acknowledged(&backend.storage, &fresh.storage, backend.log_id).unwrap();
                     backend = fresh;
                     0
@@ -114,7 +114,7 @@ proptest! {
             1 => Just(Step::Die),
         ], 1..12),
     ) {
-        let mut backend = OnSled::create();
+        let mut backend = SledBackend::create();
         let mut acknowledged = Vec::new();
         let mut log = backend.log();
         for (mark, step) in (0..).zip(steps) {

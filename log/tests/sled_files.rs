@@ -1,4 +1,4 @@
-//! Real sled files: what damage to them shows, and what looking at them leaves.
+//! sled files: damage is detected, and verification changes nothing.
 
 use std::fs::{self, OpenOptions};
 use std::ops::ControlFlow;
@@ -8,7 +8,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use vectorizer_log::{Error, Incarnation, Record, Seq, TenantFolder, Verification};
 
-use crate::backends::{Backend, OnSled, copy};
+use crate::backends::{Backend, SledBackend, copy};
 use vectorizer_testing::events::{commit, fill, upserted};
 
 fn verify(folder: &TenantFolder) -> Result<(Verification, Vec<Record>), Error> {
@@ -39,7 +39,7 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn large_and_many_records_leave_no_blob_files() {
-    let backend = OnSled::create();
+    let backend = SledBackend::create();
     let mut log = backend.log();
     let mut written = fill(&mut log, 10);
     for mark in 0..30 {
@@ -52,8 +52,8 @@ fn large_and_many_records_leave_no_blob_files() {
 }
 
 #[test]
-fn verifying_names_no_damage_in_a_whole_log_and_changes_nothing() {
-    let backend = OnSled::create();
+fn verifying_an_intact_log_finds_no_damage_and_changes_nothing() {
+    let backend = SledBackend::create();
     let written = fill(&mut backend.log(), 8);
     let before = contents(backend.data.path());
     let (verification, records) = verify(&backend.folder).unwrap();
@@ -64,14 +64,14 @@ fn verifying_names_no_damage_in_a_whole_log_and_changes_nothing() {
 }
 
 #[test]
-fn a_log_that_is_open_elsewhere_is_told_from_a_damaged_one() {
-    let backend = OnSled::create();
+fn an_open_log_is_distinguished_from_a_damaged_one() {
+    let backend = SledBackend::create();
     let log = backend.log();
     assert!(matches!(backend.open(), Err(Error::Locked(_))));
     assert!(matches!(verify(&backend.folder), Err(Error::Locked(_))));
     drop(log);
     assert!(verify(&backend.folder).unwrap().0.holds());
-    // And nobody opens it while it is copied.
+    // And it cannot be opened while it is copied.
     let copied = fs::File::open(backend.db()).unwrap();
     copied.lock_shared().unwrap();
     assert!(matches!(backend.open(), Err(Error::Locked(_))));
@@ -79,11 +79,11 @@ fn a_log_that_is_open_elsewhere_is_told_from_a_damaged_one() {
     drop(backend.open().unwrap());
 }
 
-/// A flipped byte anywhere in the database file is harmless (it was in a page nobody needs any more)
-/// or named; an acknowledged record is never silently missing or changed.
+/// A flipped byte anywhere in the database file is harmless (in an unused page) or named. An acknowledged record is never
+/// silently missing or changed.
 #[test]
 fn a_flipped_byte_anywhere_is_harmless_or_named() {
-    let backend = OnSled::create();
+    let backend = SledBackend::create();
     let written = fill(&mut backend.log(), 8);
     let length = fs::metadata(backend.db()).unwrap().len();
     let rounds = if vectorizer_testing::is_long_run() { 2_000 } else { 60 };
@@ -114,7 +114,7 @@ fn a_flipped_byte_anywhere_is_harmless_or_named() {
 
 #[test]
 fn a_database_cut_below_the_head_is_damage_and_names_what_is_missing() {
-    let backend = OnSled::create();
+    let backend = SledBackend::create();
     let written = fill(&mut backend.log(), 30);
     let length = fs::metadata(backend.db()).unwrap().len();
     let mut named = 0;
@@ -138,7 +138,7 @@ fn a_database_cut_below_the_head_is_damage_and_names_what_is_missing() {
 
 #[test]
 fn a_damaged_snapshot_is_set_aside_and_costs_nothing() {
-    let backend = OnSled::create();
+    let backend = SledBackend::create();
     let written = fill(&mut backend.log(), 8);
     drop(backend.log());
     let log = backend.folder.path().join("log");
@@ -155,11 +155,11 @@ fn a_damaged_snapshot_is_set_aside_and_costs_nothing() {
     assert_eq!(backend.recover().unwrap().1, written);
 }
 
-/// After a failed sync what the page cache shows is not trusted: the log is copied, verified up to its
-/// head, into fresh files before it takes writes again.
+/// After a failed sync the page cache is not trusted: the log is copied, verified up to its head, to new files before it
+/// accepts writes again.
 #[test]
-fn a_condemned_log_takes_writes_again_after_its_acknowledged_part_was_copied() {
-    let backend = OnSled::create();
+fn a_poisoned_log_accepts_writes_after_its_acknowledged_part_was_copied() {
+    let backend = SledBackend::create();
     let written = fill(&mut backend.log(), 8);
     fs::write(backend.folder.path().join("condemned"), b"").unwrap();
     let db = fs::metadata(backend.db()).unwrap();
@@ -172,20 +172,20 @@ fn a_condemned_log_takes_writes_again_after_its_acknowledged_part_was_copied() {
     let more = commit(&mut recovered.log, [upserted(10, 3)]);
     drop(recovered);
     assert_eq!(backend.recover().unwrap().1, [written, more].concat());
-    // Without the mark too, for whoever remembers.
+    // Without the mark too, if the process remembers the failure.
     let inode = fs::metadata(backend.db()).unwrap().ino();
     drop(backend.folder.open_after_failure().unwrap());
     assert_ne!(fs::metadata(backend.db()).unwrap().ino(), inode);
 }
 
-/// The process may end between any two steps of the replacement.
+/// The process may die between any two steps of the replacement.
 #[test]
-fn an_interrupted_replacement_is_finished_or_started_again() {
-    let backend = OnSled::create();
+fn an_interrupted_replacement_is_completed_or_repeated() {
+    let backend = SledBackend::create();
     let written = fill(&mut backend.log(), 4);
     let path = backend.folder.path();
     let mark = || fs::write(path.join("condemned"), b"").unwrap();
-    // Died while copying.
+    // Died during the copy.
     mark();
     fs::create_dir(path.join("log.fresh")).unwrap();
     fs::write(path.join("log.fresh/db"), b"half").unwrap();
@@ -196,17 +196,17 @@ fn an_interrupted_replacement_is_finished_or_started_again() {
     fs::rename(path.join("log"), path.join("log.retired")).unwrap();
     assert_eq!(backend.recover().unwrap().1, written);
     assert!(!path.join("log.retired").exists());
-    // Died there too, and lost the copy.
+    // Died between the two renames, and lost the copy.
     mark();
     fs::rename(path.join("log"), path.join("log.retired")).unwrap();
     assert_eq!(backend.recover().unwrap().1, written);
 }
 
-/// What goes wrong once the old log has moved away must leave the copy, which is the only one then.
+/// Once the old log has moved away, an error must leave the copy, which is then the only log.
 #[test]
 fn a_replacement_that_fails_at_any_step_loses_nothing() {
     for obstacle in ["log.fresh", "head.fresh", "log.retired"] {
-        let backend = OnSled::create();
+        let backend = SledBackend::create();
         let written = fill(&mut backend.log(), 4);
         let path = backend.folder.path();
         // A file where a folder is removed, or a folder where a file is.

@@ -1,4 +1,4 @@
-//! What a projection promises, held against a plain model over random histories.
+//! The behaviour of projections, compared with a plain model over random histories.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 #![expect(clippy::float_cmp, reason = "these scores are exact, or the same number twice")]

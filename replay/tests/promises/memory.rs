@@ -1,4 +1,4 @@
-//! What a projection says that it takes up is what the allocator has given it.
+//! The memory that a projection counts is what the allocator has given it.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::history::{collection, created, id, log_id, point, record};
 const RECORDS: u64 = 40;
 const POINTS_PER_RECORD: u64 = 250;
 
-/// The bytes that were given for what `make` makes.
+/// The bytes that `make` allocates and keeps.
 fn held<T>(make: impl FnOnce() -> T) -> (T, usize) {
     let mut made = None;
     let info = allocation_counter::measure(|| made = Some(make()));
@@ -23,7 +23,7 @@ fn counted(projection: &Projection) -> usize {
 }
 
 fn assert_near(counted: usize, held: usize, what: &str) {
-    // Size classes of the allocator are counted as well, and are no part of what was asked for.
+    // The counted size classes are larger than the requested sizes.
     let is_near = counted * 100 >= held * 88 && counted * 100 <= held * 122;
     assert!(is_near, "{what}: {counted} bytes are counted, {held} are held");
 }
@@ -65,7 +65,7 @@ fn points(
     Event::VectorsUpserted { collection: collection(1), points: numbers.map(point).collect() }
 }
 
-/// A fold of what `next` makes of each number of a first point.
+/// A projection of the events that `next` makes of the number of each first point.
 fn folded(created: Event, mut next: impl FnMut(u64) -> Record) -> Projection {
     let mut projection = Projection::new(log_id());
     projection.apply(&record(1, 1, created)).unwrap();
@@ -76,7 +76,7 @@ fn folded(created: Event, mut next: impl FnMut(u64) -> Record) -> Projection {
 }
 
 #[test]
-fn what_is_counted_is_what_is_held_whatever_the_data() {
+fn counted_memory_equals_allocated_memory_for_any_data() {
     type Payload = fn(u64, &mut Random) -> Option<String>;
     let payloads: [(&str, Payload); 7] = [
         ("none", |_, _| None),
@@ -116,7 +116,7 @@ fn what_is_counted_is_what_is_held_whatever_the_data() {
 }
 
 #[test]
-fn words_graphs_and_remembered_answers_are_counted() {
+fn the_memory_of_texts_graphs_and_answers_is_counted() {
     let mut random = Random::new(3);
     let (projection, bytes) = held(|| {
         folded(texts_created(), |number| {
@@ -159,7 +159,7 @@ fn words_graphs_and_remembered_answers_are_counted() {
 }
 
 #[test]
-fn what_is_gone_is_not_counted() {
+fn freed_memory_is_not_counted() {
     let mut random = Random::new(5);
     let payload =
         |number: u64, random: &mut Random| format!(r#"{{"n": {number}, "u": "{:x}"}}"#, random.next());

@@ -87,7 +87,7 @@ fn assert_sound(view: &View, live: impl Fn(Node) -> bool) {
 }
 
 #[test]
-fn every_live_node_is_reachable_and_no_list_is_too_long_or_repeats() {
+fn every_live_node_is_reachable_and_no_list_is_too_long_or_has_duplicates() {
     for metric in [Metric::Cosine, Metric::Dot, Metric::Euclidean] {
         let linked = Linked::new(metric, 6_000);
         assert_sound(&linked.graph.view(), |node| linked.is_point(node));
@@ -95,7 +95,7 @@ fn every_live_node_is_reachable_and_no_list_is_too_long_or_repeats() {
 }
 
 #[test]
-fn a_compaction_keeps_the_graph_sound_and_leaves_no_emptied_node() {
+fn a_compaction_keeps_the_graph_valid_and_removes_deleted_nodes() {
     let linked = Linked::new(Metric::Euclidean, 5_000);
     // Delete two thirds of the nodes, including whole neighbourhoods.
     let stays =
@@ -139,7 +139,7 @@ fn a_compaction_keeps_the_graph_sound_and_leaves_no_emptied_node() {
 }
 
 #[test]
-fn a_view_never_shows_what_came_after_it() {
+fn a_view_never_shows_newer_nodes() {
     let mut linked = Linked::new(Metric::Cosine, 3_000);
     let before = linked.graph.view();
     let mut numbers = Random::new(11);
@@ -157,7 +157,7 @@ fn a_view_never_shows_what_came_after_it() {
 }
 
 #[test]
-fn linking_that_was_stopped_is_done_again_also_in_smaller_steps() {
+fn interrupted_linking_is_repeated_also_in_smaller_steps() {
     let mut linked = Linked::new(Metric::Cosine, 3_000);
     let mut numbers = Random::new(11);
     for _ in 0..1_000 {
@@ -175,7 +175,7 @@ fn linking_that_was_stopped_is_done_again_also_in_smaller_steps() {
 }
 
 #[test]
-fn linking_that_is_told_that_it_is_enough_keeps_what_is_done_and_always_does_some() {
+fn linking_that_ends_early_keeps_its_progress_and_always_makes_some() {
     for threads in [1, 2] {
         let linked = Linked::new(Metric::Euclidean, 3_000);
         let graph = graph(Metric::Euclidean);
@@ -201,21 +201,21 @@ fn linking_that_is_told_that_it_is_enough_keeps_what_is_done_and_always_does_som
 }
 
 #[test]
-fn who_links_now_and_then_is_woken_when_others_have_linked_the_rest() {
+fn a_parked_caller_is_woken_when_helpers_have_linked_the_rest() {
     let linked = Linked::new(Metric::Euclidean, 2_000);
     let graph = graph(Metric::Euclidean);
     let rest = || std::thread::park_timeout(Duration::from_mins(1));
     let threads = LinkThreads { helpers: 2, on_start: || (), after_each: rest };
     let begun = Instant::now();
     graph.extend(&|node| linked.slot(node), (2_000, 2_000), threads, &|| false, &|| false).unwrap();
-    assert!(begun.elapsed() < Duration::from_mins(1), "nobody woke it");
+    assert!(begun.elapsed() < Duration::from_mins(1), "it was not woken");
     assert_eq!(graph.view().len(), 2_000);
     assert_sound(&graph.view(), |node| linked.is_point(node));
 }
 
 /// `stop` is also where searches get their turn.
 #[test]
-fn it_is_asked_whether_to_stop_while_rows_are_written_and_nodes_looked_at_too() {
+fn stop_is_called_while_rows_are_written_and_nodes_are_visited() {
     let linked = Linked::new(Metric::Euclidean, 5_000);
     let asked = AtomicUsize::new(0);
     let stop_at = |most: usize| {
@@ -239,7 +239,7 @@ fn it_is_asked_whether_to_stop_while_rows_are_written_and_nodes_looked_at_too() 
 
 /// A linking run that is stopped may link both; the next run then finds them in each other's candidates.
 #[test]
-fn of_two_equal_vectors_that_were_linked_at_once_neither_is_shown_twice() {
+fn two_equal_vectors_linked_at_once_are_each_found_once() {
     let mut linked = Linked::new(Metric::Euclidean, 1_000);
     let copied: Vec<f32> = linked.vectors[0].iter().map(|number| number + 0.25).collect();
     for _ in 0..40 {
@@ -264,7 +264,7 @@ fn of_two_equal_vectors_that_were_linked_at_once_neither_is_shown_twice() {
 }
 
 #[test]
-fn one_of_many_equal_vectors_stands_for_all_of_them_and_is_inherited_from() {
+fn one_of_many_equal_vectors_stands_for_all_and_has_a_successor() {
     let mut linked = Linked::new(Metric::Euclidean, 2_000);
     let copied = linked.vectors[0].clone();
     for _ in 0..3_000 {
@@ -290,7 +290,7 @@ fn one_of_many_equal_vectors_stands_for_all_of_them_and_is_inherited_from() {
 }
 
 #[test]
-fn ranks_are_ordered_like_their_numbers_and_come_back() {
+fn packed_ranks_keep_their_order_and_value() {
     let ranks = [f32::NEG_INFINITY, -3.5, -1e-40, -0.0, 0.0, 1e-40, 2.0, 7e30, f32::INFINITY];
     for pair in ranks.windows(2) {
         assert!(RankedNode::new(pair[0], 9) < RankedNode::new(pair[1], 2), "{pair:?}");
