@@ -15,7 +15,7 @@ use vectorizer_testing::events::{self, FIRST_COLLECTION};
 use vectorizer_testing::{PATIENCE, Random, Wait, memory_kibibytes};
 
 use crate::support::customer::{Customer, LOST_BY_A_CRASH};
-use crate::support::hub_and_node::{self, Cluster, Mood};
+use crate::support::hub_and_node::{self, Cluster, HubFault};
 use crate::support::node::{ACME, Key, Node, vectorizer};
 
 /// Windows of a second, and nobody asks too often.
@@ -111,7 +111,7 @@ async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
 /// Waits until everything is closed and delivered, stops the node, and holds the hub's ledger against the
 /// logs and against what the customers did. What is counted on the way is counted for them too.
 async fn everything_is_billed(mut cluster: Cluster, customers: Vec<Customer>, crashes: &[Instant]) {
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     for customer in &customers {
         eventually("what was written is billed", async || {
             let lines = lines_of(&cluster, &customer.id()).await;
@@ -262,18 +262,18 @@ async fn through_chaos(seed: u64, rounds: usize) {
                 cluster.start_hub();
                 hub_is_there = true;
             }
-            6 => cluster.feels_about_usage(Mood::LosingReceipts),
-            7 => cluster.feels_about_usage(Mood::HalfReceipts),
-            8 => cluster.feels_about_usage(Mood::Status(500, None)),
-            9 => cluster.feels_about_usage(Mood::Status(429, Some(1))),
-            10 => cluster.feels_about_usage(Mood::Resetting),
-            11 => cluster.feels_about_usage(Mood::Slow(Duration::from_millis(300))),
-            12 => cluster.feels_about_usage(Mood::Garbage),
-            13 => cluster.feels(Mood::Status(503, None)),
-            14 => cluster.feels_about_usage(Mood::HalfRead),
-            15 => cluster.feels_about_usage(Mood::Reversed),
-            16 => cluster.feels_about_usage(Mood::Doubled),
-            17 => cluster.feels_about_usage(Mood::UnknownFor("acme")),
+            6 => cluster.set_usage_fault(HubFault::LosingReceipts),
+            7 => cluster.set_usage_fault(HubFault::HalfReceipts),
+            8 => cluster.set_usage_fault(HubFault::Status(500, None)),
+            9 => cluster.set_usage_fault(HubFault::Status(429, Some(1))),
+            10 => cluster.set_usage_fault(HubFault::Resetting),
+            11 => cluster.set_usage_fault(HubFault::Slow(Duration::from_millis(300))),
+            12 => cluster.set_usage_fault(HubFault::Garbage),
+            13 => cluster.set_fault(HubFault::Status(503, None)),
+            14 => cluster.set_usage_fault(HubFault::HalfRead),
+            15 => cluster.set_usage_fault(HubFault::Reversed),
+            16 => cluster.set_usage_fault(HubFault::Doubled),
+            17 => cluster.set_usage_fault(HubFault::UnknownFor("acme")),
             18 | 19 => {
                 let path = format!("/cluster/tenants/{}", customers[random.index(3)].name);
                 let deleted = cluster.send(&operator, "DELETE", &path, &Value::Null).await;
@@ -283,7 +283,7 @@ async fn through_chaos(seed: u64, rounds: usize) {
                     cluster.send(&operator, "POST", &path, &Value::Null).await.expect(200);
                 }
             }
-            _ => cluster.feels(Mood::Good),
+            _ => cluster.set_fault(HubFault::None),
         }
         tokio::time::sleep(Duration::from_millis(random.index(700) as u64)).await;
     }
@@ -456,7 +456,7 @@ async fn a_rejected_line_is_parked_with_its_reason_and_the_others_are_delivered(
     let cluster = Cluster::start(folder.path(), &FLAGS).await;
     let mut acme = Customer::new(&cluster, "acme");
     acme.create(&cluster).await;
-    cluster.feels(Mood::RejectingFirst);
+    cluster.set_fault(HubFault::RejectingFirst);
     acme.act(&cluster, &mut Random::new(3)).await;
     let parked = async || {
         let log = cluster.send(&acme.key, "GET", "/log", &Value::Null).await.body;
@@ -471,7 +471,7 @@ async fn a_rejected_line_is_parked_with_its_reason_and_the_others_are_delivered(
     };
     eventually("the reason is in the log", async || parked().await.is_some()).await;
     let line = parked().await.unwrap();
-    assert_eq!(line["reason"], "a bad mood", "{line}");
+    assert_eq!(line["reason"], "rejected by the test", "{line}");
     let parked_lines = async |cluster: &Cluster| {
         let health = cluster.send(&operator(cluster), "GET", "/cluster/health", &Value::Null).await;
         health.expect(200)["usage"]["parked_lines"].as_u64().unwrap()
@@ -484,7 +484,7 @@ async fn a_rejected_line_is_parked_with_its_reason_and_the_others_are_delivered(
         .map(|it| it.meter.name())
         .collect();
     assert!(!meters.is_empty() && !meters.contains(&line["meter"].as_str().unwrap()), "{meters:?} {line}");
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     let (before, mut cluster) = (parked_lines(&cluster).await, cluster);
     cluster.change_node(&FLAGS).await;
     assert!(parked_lines(&cluster).await >= before, "what was rejected is forgotten");
@@ -495,8 +495,8 @@ async fn what_hivehub_says_of_one_tenant_that_nobody_understands_stands_in_no_ot
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &FLAGS).await;
     let mut customers = ["acme", "globex", "initech"].map(|name| Customer::new(&cluster, name));
-    for mood in [Mood::UnknownFor("acme"), Mood::RefusingTenant("acme")] {
-        cluster.feels_about_usage(mood);
+    for fault in [HubFault::UnknownFor("acme"), HubFault::RefusingTenant("acme")] {
+        cluster.set_usage_fault(fault);
         for customer in &mut customers {
             if customer.asked.is_empty() {
                 customer.create(&cluster).await;
@@ -523,7 +523,7 @@ async fn a_tenant_is_deleted_only_when_its_last_bill_is_on_stable_storage() {
     for seed in 1..10 {
         acme.act(&cluster, &mut Random::new(seed)).await;
     }
-    cluster.feels_about_usage(Mood::Status(500, None));
+    cluster.set_usage_fault(HubFault::Status(500, None));
     // Nothing can be kept there.
     let outbox = folder.path().join("data/_node/usage/deleted");
     std::fs::remove_dir(&outbox).unwrap();
@@ -537,7 +537,7 @@ async fn a_tenant_is_deleted_only_when_its_last_bill_is_on_stable_storage() {
     std::fs::remove_file(&outbox).unwrap();
     std::fs::create_dir(&outbox).unwrap();
     delete().await.expect(200);
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     let lines = || ledger(&cluster.hub, &acme.id());
     eventually("the last bill is delivered", async || sum(&lines(), Meter::Requests) == acme.asked(&[])[1].0)
         .await;
@@ -570,7 +570,7 @@ async fn a_tenant_that_is_deleted_restored_and_deleted_again_is_billed_for_both_
     let cluster = Cluster::start(folder.path(), &QUIET).await;
     let mut acme = Customer::new(&cluster, "acme");
     acme.create(&cluster).await;
-    cluster.feels_about_usage(Mood::Status(500, None));
+    cluster.set_usage_fault(HubFault::Status(500, None));
     let ask = async |method: &str, path: &str| {
         cluster.send(&operator(&cluster), method, path, &Value::Null).await.expect(200)
     };
@@ -587,7 +587,7 @@ async fn a_tenant_that_is_deleted_restored_and_deleted_again_is_billed_for_both_
             );
         }
     }
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     eventually("all is delivered", async || ask("GET", "/cluster/health").await["usage"]["tenants"] == 0)
         .await;
     let lines = ledger(&cluster.hub, &acme.id());
@@ -664,7 +664,7 @@ async fn a_deleted_tenants_last_bill_is_delivered_however_long_hivehub_is_away()
     // One of them sleeps when it is deleted, and HiveHub takes no reports.
     cluster.change_node(&QUIET).await;
     customers[0].act(&cluster, &mut Random::new(8)).await;
-    cluster.feels_about_usage(Mood::Status(500, None));
+    cluster.set_usage_fault(HubFault::Status(500, None));
     for customer in &customers {
         let path = format!("/cluster/tenants/{}", customer.name);
         cluster.send(&operator(&cluster), "DELETE", &path, &Value::Null).await.expect(200);
@@ -675,7 +675,7 @@ async fn a_deleted_tenants_last_bill_is_delivered_however_long_hivehub_is_away()
         assert!(ledger(&cluster.hub, &customer.id()).is_empty());
     }
     cluster.restart_node(&QUIET).await;
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     let health =
         async || cluster.send(&operator(&cluster), "GET", "/cluster/health", &Value::Null).await.expect(200);
     eventually("all is delivered", async || health().await["usage"]["tenants"] == 0).await;
@@ -701,7 +701,7 @@ async fn a_deleted_tenants_last_bill_holds_no_other_up_and_what_is_rejected_of_i
         }
     }
     let [acme, globex] = customers;
-    cluster.feels_about_usage(Mood::RefusingTenant("acme"));
+    cluster.set_usage_fault(HubFault::RefusingTenant("acme"));
     for customer in [&acme, &globex] {
         let path = format!("/cluster/tenants/{}", customer.name);
         cluster.send(&operator(&cluster), "DELETE", &path, &Value::Null).await.expect(200);
@@ -714,7 +714,7 @@ async fn a_deleted_tenants_last_bill_holds_no_other_up_and_what_is_rejected_of_i
     eventually("the other is billed", async || backlog().await["tenants"] == 1).await;
     assert_eq!(sum(&billed(&globex), Meter::VectorsUpserted), globex.upserted);
     assert_eq!(billed(&acme), []);
-    cluster.feels_about_usage(Mood::RejectingFirst);
+    cluster.set_usage_fault(HubFault::RejectingFirst);
     eventually("all is delivered", async || backlog().await["tenants"] == 0).await;
     assert_eq!(backlog().await["parked_lines"], 1);
     assert_ne!(billed(&acme), []);
@@ -749,10 +749,10 @@ async fn while_hivehub_refuses_the_nodes_key_the_operator_is_told_and_nothing_is
         health.expect(200)["problems"].to_string().contains("does not accept this server's key")
     };
     assert!(!is_told().await);
-    cluster.feels_about_usage(Mood::Status(401, None));
+    cluster.set_usage_fault(HubFault::Status(401, None));
     while !acme.act(&cluster, &mut Random::new(3)).await {}
     eventually("the operator is told", is_told).await;
-    cluster.feels_about_usage(Mood::Good);
+    cluster.set_usage_fault(HubFault::None);
     eventually("the key is accepted again", async || !is_told().await).await;
     everything_is_billed(cluster, vec![acme], &[]).await;
 }
@@ -834,13 +834,13 @@ async fn a_week_without_hivehub_costs_no_memory_and_is_delivered_to_the_last_lin
     }
     let cluster = Cluster::start(folder.path(), &QUIET).await;
     // It has no time at first.
-    cluster.feels(Mood::Status(429, Some(1)));
+    cluster.set_fault(HubFault::Status(429, Some(1)));
     for tenant in &tenants {
         cluster.tenant(tenant.as_str());
     }
     cluster.is_asked_for("/quota").await;
     assert!(tenants.iter().all(|tenant| ledger(&cluster.hub, tenant).is_empty()));
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     let health = async || {
         let operator = operator(&cluster);
         let answer = cluster.send(&operator, "GET", "/cluster/health", &Value::Null).await;
@@ -893,7 +893,7 @@ async fn a_node_that_serves_for_long_without_hivehub_keeps_every_window_and_deli
     assert!(grown < 48 * 1024, "what waits for HiveHub is held in memory: {grown} KiB");
     let operator = operator(&cluster);
     // The operator's key was never seen here, so only a hub that is there can tell whose it is.
-    cluster.feels_about_usage(Mood::Status(429, Some(1)));
+    cluster.set_usage_fault(HubFault::Status(429, Some(1)));
     cluster.start_hub();
     let health = async || cluster.send(&operator, "GET", "/cluster/health", &Value::Null).await;
     eventually("the operator is let in", async || health().await.status.is_success()).await;
@@ -904,7 +904,7 @@ async fn a_node_that_serves_for_long_without_hivehub_keeps_every_window_and_deli
         let has = sum(&lines_of(&cluster, &customer.id()).await, Meter::VectorsUpserted);
         assert!(has < customer.upserted, "nothing was kept back");
     }
-    cluster.feels_about_usage(Mood::Strict);
+    cluster.set_usage_fault(HubFault::Strict);
     for customer in &customers {
         eventually("what waited is billed", async || {
             sum(&lines_of(&cluster, &customer.id()).await, Meter::VectorsUpserted) == customer.upserted
@@ -912,9 +912,9 @@ async fn a_node_that_serves_for_long_without_hivehub_keeps_every_window_and_deli
         .await;
     }
     {
-        let pace = cluster.pace.lock().unwrap();
-        assert!(pace.refused > 0, "it was never too much: {pace:?}");
-        assert_eq!(pace.impatient, 0, "{pace:?}");
+        let report_rate = cluster.report_rate.lock().unwrap();
+        assert!(report_rate.refused > 0, "it was never too much: {report_rate:?}");
+        assert_eq!(report_rate.impatient, 0, "{report_rate:?}");
     }
     everything_is_billed(cluster, customers.into(), &[]).await;
 }

@@ -12,7 +12,7 @@ use vectorizer::hivehub::TenantStatus;
 use vectorizer_testing::{PATIENCE, Wait, eventually};
 
 use crate::support::folders::{Obstacle, deleted, is_put_away};
-use crate::support::hub_and_node::{Cluster, Mood};
+use crate::support::hub_and_node::{Cluster, HubFault};
 use crate::support::node::{Answer, Node};
 
 async fn list(cluster: &Cluster, key: &ApiKey) -> Answer {
@@ -63,7 +63,7 @@ async fn a_tenant_that_came_again_while_the_node_was_down_and_its_place_in_the_f
     cluster.feed_is_stored().await;
     cluster.node.signal("KILL");
     let new = come_again(&cluster);
-    cluster.feels(Mood::Forgetful);
+    cluster.set_fault(HubFault::Forgetful);
     cluster.restart_node(&[]).await;
     is_somebody_else(&cluster, &old, &new).await;
     // And stays so.
@@ -84,14 +84,14 @@ async fn a_tenant_that_was_deleted_in_a_gap_of_the_feed_goes_even_if_it_never_co
     cluster.node.signal("KILL");
     cluster.hub.set_tenant_status(&"acme".parse().unwrap(), TenantStatus::Deleted).unwrap();
     // At first it says of nobody whether they are deleted.
-    cluster.feels(Mood::ForgetfulWithoutQuotas);
+    cluster.set_fault(HubFault::ForgetfulWithoutQuotas);
     cluster.restart_node(&[]).await;
     cluster.is_asked_for("/acme/quota").await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(cluster.node.data.join("acme").exists());
     // Then the disk is in the way.
     let obstacle = Obstacle::to_deletions(&cluster.node.data);
-    cluster.feels(Mood::Forgetful);
+    cluster.set_fault(HubFault::Forgetful);
     let is_hindered = async || cluster.node.has_logged(&["\"ERROR\"", "\"tenant\":\"acme\""]);
     eventually("the deletion fails", is_hindered).await;
     assert!(cluster.node.data.join("acme").exists());
@@ -151,7 +151,7 @@ async fn a_tenant_that_came_again_is_somebody_else_also_while_the_feed_fails() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &[]).await;
     let old = first_tenant(&cluster).await;
-    cluster.feels(Mood::WithoutPolicies);
+    cluster.set_fault(HubFault::WithoutPolicies);
     // Whoever waits for news has to notice first.
     let more = crate::support::limits::limits(json!({"vectors": 7}));
     cluster.hub.set_tenant(&"acme".parse().unwrap(), |entry| entry.overrides = more).unwrap();
@@ -159,7 +159,7 @@ async fn a_tenant_that_came_again_is_somebody_else_also_while_the_feed_fails() {
     let new = come_again(&cluster);
     is_somebody_else(&cluster, &old, &new).await;
     // The feed catches up, and what it tells is of the one before.
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     cluster.feed_is_heard().await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     is_somebody_else_still(&cluster, &new).await;

@@ -13,7 +13,7 @@ use vectorizer_log::{Draft, Event, TenantFolder, TenantLog, Timestamp};
 use vectorizer_testing::Random;
 use vectorizer_testing::events::{FIRST_COLLECTION, draft};
 
-use crate::support::disk::{Disk, Negligence, Survival};
+use crate::support::disk::{Disk, MissingSync, Survival};
 use crate::support::hub_and_node::Cluster;
 use crate::support::node::Client;
 
@@ -135,10 +135,10 @@ impl Customer {
 }
 
 /// Tenants come, write and go while the power fails and the process is killed; what was lost first, if anything was.
-async fn live(seed: u64, rounds: usize, negligence: Option<Negligence>) -> Option<Result<(), String>> {
+async fn live(seed: u64, rounds: usize, missing_sync: Option<MissingSync>) -> Option<Result<(), String>> {
     let folder = TempDir::new().unwrap();
     let disk = Disk::mount(&folder.path().join("data"))?;
-    disk.neglects(negligence);
+    disk.neglects(missing_sync);
     let mut random = Random::new(seed);
     let mut cluster = Cluster::start(folder.path(), &FLAGS).await;
     let operator = cluster.key(None, None);
@@ -210,14 +210,14 @@ async fn nothing_acknowledged_is_lost_when_the_power_fails_at_any_moment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_that_is_left_out_or_comes_too_late_is_found_out() {
-    for negligence in [
-        Negligence::SkipsFile("db"),
-        Negligence::SkipsFolders,
-        Negligence::SyncsLate(Duration::from_millis(300)),
+    for missing_sync in [
+        MissingSync::SkipsFile("db"),
+        MissingSync::SkipsFolders,
+        MissingSync::SyncsLate(Duration::from_millis(300)),
     ] {
         let mut found = None;
         for seed in 1..=10 {
-            match live(seed, 4, Some(negligence)).await {
+            match live(seed, 4, Some(missing_sync)).await {
                 None => return,
                 Some(Ok(())) => {}
                 Some(Err(loss)) => {
@@ -226,8 +226,8 @@ async fn a_sync_that_is_left_out_or_comes_too_late_is_found_out() {
                 }
             }
         }
-        let loss = found.unwrap_or_else(|| panic!("{negligence:?} goes unnoticed"));
-        eprintln!("{negligence:?}: {loss}");
+        let loss = found.unwrap_or_else(|| panic!("{missing_sync:?} goes unnoticed"));
+        eprintln!("{missing_sync:?}: {loss}");
     }
 }
 
