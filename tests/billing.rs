@@ -491,7 +491,7 @@ async fn a_rejected_line_is_parked_with_its_reason_and_the_others_are_delivered(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_hivehub_says_of_one_tenant_that_nobody_understands_stands_in_no_others_way() {
+async fn an_unknown_answer_of_hivehub_about_one_tenant_delays_no_other() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &FLAGS).await;
     let mut customers = ["acme", "globex", "initech"].map(|name| Customer::new(&cluster, name));
@@ -546,7 +546,7 @@ async fn a_tenant_is_deleted_only_when_its_last_bill_is_on_stable_storage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_log_can_be_deleted_although_nobody_can_say_what_it_comes_to() {
+async fn a_damaged_log_can_be_deleted_although_its_bill_is_unknown() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &QUIET).await;
     for (name, head) in [("acme", Some(vec![0xff; 8192])), ("globex", None)] {
@@ -597,7 +597,7 @@ async fn a_tenant_that_is_deleted_restored_and_deleted_again_is_billed_for_both_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tenants_that_nobody_remembers_are_looked_for_until_all_are_found() {
+async fn tenants_missing_from_the_store_are_looked_for_until_all_are_found() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     std::fs::create_dir_all(&data).unwrap();
@@ -689,7 +689,7 @@ async fn a_deleted_tenants_last_bill_is_delivered_however_long_hivehub_is_away()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_tenants_last_bill_holds_no_other_up_and_what_is_rejected_of_it_is_counted() {
+async fn a_deleted_tenants_last_bill_delays_no_other_and_its_rejected_lines_are_counted() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &QUIET).await;
     let mut customers = [Customer::new(&cluster, "acme"), Customer::new(&cluster, "globex")];
@@ -721,7 +721,7 @@ async fn a_deleted_tenants_last_bill_holds_no_other_up_and_what_is_rejected_of_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_of_a_log_that_somebody_took_away_are_given_up_with_a_word_and_their_tenant_begins_anew() {
+async fn requests_of_a_removed_log_are_dropped_with_a_log_line_and_the_tenant_starts_empty() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &QUIET).await;
     let mut acme = Customer::new(&cluster, "acme");
@@ -758,7 +758,7 @@ async fn while_hivehub_refuses_the_nodes_key_the_operator_is_told_and_nothing_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_operator_corrects_is_a_line_of_its_own_and_the_bill_still_holds() {
+async fn a_correction_is_a_line_of_its_own_and_the_bill_still_holds() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &FLAGS).await;
     let mut acme = Customer::new(&cluster, "acme");
@@ -920,7 +920,7 @@ async fn a_node_that_serves_for_long_without_hivehub_keeps_every_window_and_deli
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_never_written_anything_has_no_log_and_is_billed_from_the_first_write_on() {
+async fn a_tenant_that_never_wrote_has_no_log_and_is_billed_from_its_first_write_on() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &FLAGS).await;
     let mut acme = Customer::new(&cluster, "acme");

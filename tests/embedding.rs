@@ -167,7 +167,7 @@ async fn fruit(client: &Client) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn texts_become_vectors_on_write_and_on_search_and_a_replay_asks_nobody() {
+async fn texts_become_vectors_on_write_and_on_search_and_a_replay_calls_no_service() {
     let (data, service) = (TempDir::new().unwrap(), Service::start().await);
     let node = node(&data, &service, "3");
     let client = node.keyless();

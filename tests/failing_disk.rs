@@ -20,7 +20,7 @@ fn batch(number: usize) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_survives_a_disk_that_fails_and_is_read_all_the_while() {
+async fn acknowledged_writes_survive_a_failing_disk_and_are_readable_all_the_while() {
     let data = TempDir::new().unwrap();
     // No file of the server may grow beyond two megabytes: a write then fails as on a full disk.
     let node = Node::dev_with_file_limit(data.path(), 2 << 20);

@@ -55,8 +55,7 @@ async fn is_somebody_else(cluster: &Cluster, old: &ApiKey, new: &ApiKey) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_that_came_again_while_the_node_was_down_and_its_place_in_the_feed_was_lost_is_somebody_else()
- {
+async fn a_tenant_created_again_while_the_node_was_down_is_a_new_one_also_after_a_gap_in_the_feed() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let old = first_tenant(&cluster).await;
@@ -102,7 +101,7 @@ async fn a_tenant_that_was_deleted_in_a_gap_of_the_feed_goes_even_if_it_never_co
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_hivehub_deletes_goes_when_the_disk_lets_it_and_nobody_enters_before_a_kill_or_not() {
+async fn a_deletion_by_hivehub_that_the_disk_delays_is_done_later_and_no_key_is_accepted_before() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let acme = first_tenant(&cluster).await;
@@ -132,7 +131,7 @@ async fn what_hivehub_deletes_goes_when_the_disk_lets_it_and_nobody_enters_befor
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_that_came_again_is_somebody_else_also_to_a_node_whose_catalogue_is_lost() {
+async fn a_tenant_created_again_is_a_new_one_also_to_a_node_whose_store_is_lost() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let old = first_tenant(&cluster).await;
@@ -147,7 +146,7 @@ async fn a_tenant_that_came_again_is_somebody_else_also_to_a_node_whose_catalogu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_that_came_again_is_somebody_else_also_while_the_feed_fails() {
+async fn a_tenant_created_again_is_a_new_one_also_while_the_feed_fails() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &[]).await;
     let old = first_tenant(&cluster).await;
@@ -171,7 +170,7 @@ async fn is_somebody_else_still(cluster: &Cluster, new: &ApiKey) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_that_came_again_in_a_short_outage_is_somebody_else_and_keeps_what_it_makes() {
+async fn a_tenant_created_again_in_a_short_outage_is_a_new_one_and_keeps_its_data() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let old = first_tenant(&cluster).await;
@@ -215,7 +214,7 @@ async fn a_request_under_way_when_its_tenant_is_deleted_reaches_nothing_of_the_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_operator_brings_back_of_an_earlier_tenant_is_shown_to_no_later_one() {
+async fn a_restored_folder_of_an_earlier_incarnation_is_shown_to_no_later_one() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &[]).await;
     first_tenant(&cluster).await;
@@ -240,7 +239,7 @@ async fn what_an_operator_brings_back_of_an_earlier_tenant_is_shown_to_no_later_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_from_before_there_were_keys_is_that_of_the_first_who_comes_and_nobody_elses_after() {
+async fn a_folder_without_an_incarnation_is_bound_to_the_first_one_that_opens_it() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     let node = Node::serve(&data);

@@ -108,8 +108,8 @@ async fn known_tenants_are_served_within_their_limits_while_hivehub_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_starts_without_hivehub_lets_nobody_in_and_knows_the_limits_as_soon_as_it_knows_the_keys()
-{
+async fn a_node_that_starts_without_hivehub_refuses_all_keys_and_knows_the_limits_as_soon_as_it_knows_the_keys()
+ {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &FLAGS).await;
     cluster.tenant_with("acme", limits(json!({"vectors": 1})));
@@ -172,7 +172,7 @@ async fn a_key_revoked_while_its_validation_is_under_way_is_not_let_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_without_a_field_that_the_contract_requires_grants_nothing_and_the_log_names_the_field() {
+async fn an_answer_of_hivehub_without_a_required_field_grants_nothing_and_the_log_names_the_field() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &[]).await;
     for (tenant, field, problem) in [

@@ -209,7 +209,7 @@ async fn nothing_acknowledged_is_lost_when_the_power_fails_at_any_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sync_that_is_left_out_or_comes_too_late_is_found_out() {
+async fn a_missing_or_late_sync_is_detected() {
     for missing_sync in [
         MissingSync::SkipsFile("db"),
         MissingSync::SkipsFolders,

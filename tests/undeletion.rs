@@ -88,7 +88,7 @@ async fn a_tenant_undeleted_at_hivehub_is_back_with_its_data_its_keys_and_its_bi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_undeletion_is_done_whatever_the_node_lives_through_meanwhile() {
+async fn an_undeletion_is_done_also_by_a_node_that_restarts_or_is_killed_meanwhile() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let key = with_words(&cluster).await;

@@ -144,7 +144,8 @@ async fn a_node_starts_and_reads_on_a_full_disk_and_writes_when_there_is_room_ag
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_whose_files_cannot_be_opened_for_now_is_not_called_damaged_and_its_bill_is_closed_later() {
+async fn a_tenant_whose_files_cannot_be_opened_for_now_is_not_reported_as_damaged_and_its_bill_is_closed_later()
+ {
     let Some(mut stage) = Stage::new().await else { return };
     for error in WANTS {
         stage.cluster.change_node(&[]).await;
@@ -180,7 +181,7 @@ async fn a_tenant_whose_files_cannot_be_opened_for_now_is_not_called_damaged_and
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn notes_that_cannot_be_opened_for_now_are_not_begun_anew() {
+async fn a_node_store_that_cannot_be_opened_for_now_is_not_replaced() {
     let Some(mut stage) = Stage::new().await else { return };
     for error in WANTS {
         stage.cluster.end_node("TERM").await;
@@ -196,7 +197,7 @@ async fn notes_that_cannot_be_opened_for_now_are_not_begun_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_whose_database_is_missing_is_damaged_and_what_killed_writes_have_left_is_removed() {
+async fn a_log_whose_database_is_missing_is_damaged_and_temporary_files_of_killed_writes_are_removed() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     cluster.tenant("acme");
