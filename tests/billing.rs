@@ -18,7 +18,7 @@ use crate::support::customer::{Customer, LOST_BY_A_CRASH};
 use crate::support::hub_and_node::{self, Cluster, HubFault};
 use crate::support::node::{ACME, Key, Node, vectorizer};
 
-/// Windows of a second, and nobody asks too often.
+/// Windows of a second, and limits that no customer reaches.
 const FLAGS: [&str; 6] = [
     "--usage-report-interval",
     "1",
@@ -135,7 +135,7 @@ async fn everything_is_billed(mut cluster: Cluster, customers: Vec<Customer>, cr
         let is_shown = async || {
             let answer = cluster.send(&customer.key, "GET", "/cluster/usage", &Value::Null).await;
             let lines = lines_of(&cluster, &customer.id()).await;
-            // The hub has a line before the node knows: whoever stops in between delivers it once more.
+            // The hub has a line before the node knows: a node that stops in between delivers it again.
             if answer.status.is_success() && !answer.body["last_delivered"].is_null() {
                 let (window, last) = (&answer.body["window"], &answer.body["last_delivered"]["seq"]);
                 assert!(window["totals"]["requests"].as_u64().unwrap() >= 1, "{}", answer.body);
@@ -228,7 +228,7 @@ async fn through_chaos(seed: u64, rounds: usize) {
     for _ in 0..rounds {
         for _ in 0..random.index(12) {
             let customer = random.index(customers.len());
-            // While the hub is away nobody may be let in after a restart.
+            // While the hub is away, a node that has restarted refuses all keys.
             customers[customer].act(&cluster, &mut random).await;
         }
         match random.index(30) {
@@ -385,7 +385,7 @@ async fn a_hub_process_that_is_killed_at_any_moment_has_every_line_once_in_the_e
     let node = start(flags(&QUIET));
     let health = async || send(&node, &operator, "GET", "/cluster/health", &Value::Null).await;
     eventually("all is delivered", async || {
-        // The node has to be awake to know what is not delivered: a moment after its start it knows of nobody.
+        // The node has to be awake to know what is not delivered: right after its start it knows no tenant.
         let is_awake = send(&node, &key, "GET", "/collections", &Value::Null).await.status.is_success();
         let health = health().await;
         is_awake && health.status.is_success() && health.body["usage"]["tenants"] == 0
@@ -879,7 +879,7 @@ async fn a_node_that_serves_for_long_without_hivehub_keeps_every_window_and_deli
     cluster.stop_hub().await;
     let (gone, mut random) = (Instant::now(), Random::new(31));
     let mut peak_before = None;
-    // Whoever is known is served all the time.
+    // Known keys are served all the time.
     while gone.elapsed() < Duration::from_secs(windows) {
         for customer in &mut customers {
             assert!(customer.act(&cluster, &mut random).await, "{} is not served", customer.name);

@@ -153,7 +153,7 @@ async fn a_tenant_created_again_starts_empty_and_its_past_is_erased_when_the_gra
     let list = async || cluster.send(&acme, "GET", "/collections", &Value::Null).await.expect(200);
     assert_eq!(list().await["collections"], json!([]));
     create(&acme).await;
-    // Nobody could be whom it would bring back.
+    // No tenant could be restored.
     let refused = cluster.send(&operator, "POST", "/cluster/tenants/acme/restore", &json!({})).await;
     assert_eq!(refused.expect(409)["type"], "urn:vectorizer:problem:deleted-at-hivehub");
     eventually("its past is erased", async || !past.exists()).await;
@@ -185,7 +185,7 @@ async fn an_erasure_that_fails_delays_no_other_and_is_done_later() {
     obstacle.remove();
     says("its tombstone cannot be read").await;
     eventually("the other is erased", async || !past[1].exists()).await;
-    assert!(past[0].exists(), "nobody knows when it was deleted");
+    assert!(past[0].exists(), "its time of deletion is unknown");
     std::fs::write(&tombstone, written).unwrap();
     eventually("it is erased as well", async || !past[0].exists()).await;
 }
@@ -235,7 +235,7 @@ async fn a_tenant_is_deleted_while_it_is_written_to_and_nothing_acknowledged_is_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_came_again_can_be_exchanged_for_its_past() {
     let data = TempDir::new().unwrap();
-    // Without keys whoever comes is the operator, who may begin anew.
+    // Without keys every client is the operator, who may create it again.
     let node = Node::serve(data.path());
     let client = node.keyless();
     client.create("words", 2, "dot").await;

@@ -75,7 +75,7 @@ async fn kill_again_and_again(rounds: Range<u64>) -> usize {
         // Different moments of the server's life, the first before it has written anything.
         tokio::time::sleep(Duration::from_millis(round * 37 % 251)).await;
         if round % 4 == 1 {
-            // Nobody writes for a while: it is killed while the tenant falls asleep, or sleeps.
+            // There are no writes for a while: the server is killed while the tenant falls asleep, or sleeps.
             writing.abort();
             tokio::time::sleep(Duration::from_millis(900 + round * 13 % 700)).await;
         }

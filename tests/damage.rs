@@ -1,4 +1,4 @@
-//! Damage stays local: it is named, by tenant and seq, nothing is changed by looking, and the other
+//! Damage stays local: it is named by tenant and seq, reading changes nothing, and the other
 //! tenants are served.
 
 use std::fs::{self, OpenOptions};
@@ -200,7 +200,7 @@ async fn a_damaged_head_is_named_and_a_torn_slot_of_it_is_not_damage() {
     let (code, words) = copy.verify("acme");
     assert_eq!(code, 1, "{words}");
     assert!(words.contains("tenant acme") && words.contains("head"), "{words}");
-    // Nobody knows what there has to be.
+    // The length of the log is unknown.
     copy.serves_only_the_other().await;
 }
 

@@ -125,7 +125,7 @@ async fn every_server_that_is_deployed_starts_as_written_and_answers_its_probes(
             let answer = node.keyless().request_at(Method::GET, &path).send().await.unwrap();
             assert_eq!(answer.status(), 200, "{probe}");
         }
-        // In cluster mode, and so closed to whoever has no key.
+        // In cluster mode, and so closed to clients without a key.
         assert_eq!(node.keyless().get("/collections").await.problem(), "no-key");
         let monitor = yaml(SERVICE_MONITOR);
         let path = monitor["spec"]["endpoints"][0]["path"].as_str().unwrap();
@@ -247,7 +247,7 @@ fn kubernetes_runs_one_server_for_each_volume_as_nobody_and_waits_for_its_stop()
         assert_eq!(ports[port["targetPort"].as_str().unwrap()], port["port"].as_u64().unwrap());
     }
     for rule in manifest("NetworkPolicy")["spec"]["ingress"].as_array().unwrap() {
-        assert!(rule["from"].is_array(), "everybody may come in");
+        assert!(rule["from"].is_array(), "every client may connect");
         assert!(ports.contains_key(rule["ports"][0]["port"].as_str().unwrap()), "{rule}");
     }
     for probe in ["readinessProbe", "livenessProbe"] {
@@ -256,7 +256,7 @@ fn kubernetes_runs_one_server_for_each_volume_as_nobody_and_waits_for_its_stop()
     let monitor = yaml(SERVICE_MONITOR);
     assert!(ports.contains_key(monitor["spec"]["endpoints"][0]["port"].as_str().unwrap()));
 
-    // Nobody is sent to it any more when it stops listening.
+    // It gets no requests any more when it stops listening.
     let probe = &container["readinessProbe"];
     let noticed = probe["periodSeconds"].as_u64().unwrap() * probe["failureThreshold"].as_u64().unwrap();
     assert!(yaml(&config)["server"]["shutdown_delay"].as_u64().unwrap() > noticed);

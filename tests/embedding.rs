@@ -1,4 +1,4 @@
-//! Texts become vectors before anything is appended, or nothing is written; what was written needs nobody.
+//! Texts become vectors before anything is appended, or nothing is written. Reading needs no service.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -285,12 +285,12 @@ async fn a_service_that_fails_in_any_way_is_a_503_and_nothing_is_appended() {
         } else {
             assert_eq!(answer.problem(), "embedding-unavailable", "{behaviour:?}");
         }
-        // Words need nobody, nor does a vector that is sent.
+        // A search by words needs no service, nor does one by a vector.
         assert_eq!(found(&client, json!({"text": "apple", "rank_by": "text"})).await, ["a"]);
         assert_eq!(found(&client, json!({"vector": [0, 0, 1], "limit": 1})).await, ["mute"]);
         assert_eq!(client.head().await, before, "{behaviour:?}");
     }
-    // A moment's failure nobody notices.
+    // A short failure is retried.
     service.behaves(Behaviour::FailsFor(500, 2));
     client.put(NOTES, &write).await.expect(200);
 }
@@ -350,7 +350,7 @@ async fn a_collection_of_another_dimension_is_told_from_a_service_that_fails() {
         .put(NOTES, &json!({"vectors": [{"id": "x", "text": "apple", "vector": [1, 2]}]}))
         .await
         .expect(200);
-    // By words, which it has; by meaning, which nobody can tell.
+    // It is found by its words, and not by its meaning.
     assert_eq!(found(&client, json!({"text": "apple"})).await, ["x"]);
     let answer = client.post(SEARCH, &json!({"text": "apple", "rank_by": "vector"})).await;
     assert_eq!((answer.status.as_u16(), answer.problem()), (422, "embedding-dimension"));

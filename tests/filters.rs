@@ -1,4 +1,4 @@
-//! What filters mean to whoever sends them: which vectors they select, and what they refuse.
+//! Which vectors filters select, and which filters are refused.
 
 use std::time::{Duration, Instant};
 

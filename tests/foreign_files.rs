@@ -229,7 +229,7 @@ async fn a_folder_that_was_copied_under_another_name_is_refused_and_its_deletion
         is_damaged(&stage.list(&initech).await, "a folder that was copied");
         stage.serves(0).await;
     }
-    // Whoever deletes the copy deletes the copy.
+    // Deleting the copy deletes the copy only.
     stage.cluster.hub.set_tenant_status(&"initech".parse().unwrap(), TenantStatus::Deleted).unwrap();
     is_put_away(&stage.data(), "initech", 1).await;
     stage.serves(0).await;

@@ -83,7 +83,7 @@ impl Drop for Attack {
     }
 }
 
-/// The tenant that nobody should be able to hold up.
+/// The tenant that others must not delay.
 struct Other {
     client: Client,
     /// About 91 KiB, as it is written.

@@ -1,4 +1,4 @@
-//! Callers who should not get in, over real HTTP, on every route there is.
+//! Invalid keys are refused on every route, over real HTTP.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::support::hub_and_node::Cluster;
 use crate::support::node::{ACME, Answer, Client, Key, Node};
 use crate::support::secrets;
 
-fn key_of_nobody(number: u64) -> ApiKey {
+fn unknown_key(number: u64) -> ApiKey {
     let mut entropy = [0xA7; ApiKey::ENTROPY_BYTES];
     entropy[..8].copy_from_slice(&number.to_be_bytes());
     entropy[24..32].copy_from_slice(&number.to_be_bytes());
@@ -57,7 +57,7 @@ async fn no_bad_key_gets_in_anywhere_however_it_is_brought() {
         ("no key", None, 401, "no-key"),
         ("garbage", Some("garbage".to_owned()), 401, "malformed-key"),
         ("a wrong check", Some(wrong_check), 401, "malformed-key"),
-        ("a key of nobody", Some(text(&key_of_nobody(1))), 401, "invalid-key"),
+        ("an unknown key", Some(text(&unknown_key(1))), 401, "invalid-key"),
         ("a revoked key", Some(text(&revoked)), 401, "invalid-key"),
         ("an expired key", Some(text(&expired)), 401, "invalid-key"),
         ("a suspended tenant's key", Some(text(&suspended)), 403, "tenant-suspended"),
@@ -95,7 +95,7 @@ async fn no_bad_key_gets_in_anywhere_however_it_is_brought() {
         }
     }
     assert!(refused > 600, "{refused}");
-    // Nobody of these has woken anything.
+    // None of these requests has woken a tenant.
     for entry in std::fs::read_dir(folder.path().join("data")).unwrap() {
         let name = entry.unwrap().file_name();
         assert!(name.to_str().unwrap().starts_with('_'), "{name:?}");
@@ -111,19 +111,19 @@ async fn no_bad_key_gets_in_anywhere_however_it_is_brought() {
     let debtor = |line: &&serde_json::Value| line["tenant"] == "debtor";
     assert!(lines.iter().filter(debtor).all(|line| line["why"] == "tenant-suspended"));
     assert!(lines.iter().any(|line| debtor(&line)));
-    // Which key it was, if it was one once; what somebody made up names nobody.
+    // The key is named if it exists or existed, and not if it was made up.
     let named = |key: &ApiKey| lines.iter().any(|line| line["key_id"] == key.id().to_string());
-    assert!(named(&revoked) && named(&expired) && named(&suspended) && !named(&key_of_nobody(1)));
-    for key in [&good, &revoked, &expired, &suspended, &key_of_nobody(1)] {
+    assert!(named(&revoked) && named(&expired) && named(&suspended) && !named(&unknown_key(1)));
+    for key in [&good, &revoked, &expired, &suspended, &unknown_key(1)] {
         let secret = key.expose().split('_').nth(3).unwrap();
         assert!(!denials.contains(&secret[..8]));
     }
 }
 
-/// Tries a key out that nobody has.
+/// Tries an unknown key.
 async fn tries_out(client: &Client, number: u64) -> Answer {
     let request = client.request_at(Method::GET, "/api/v1/collections");
-    client.send(request.bearer_auth(key_of_nobody(number).expose())).await
+    client.send(request.bearer_auth(unknown_key(number).expose())).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +175,7 @@ async fn guessing_keys_is_slowed_down_and_a_valid_key_from_the_same_address_is_n
     let crowd = (0..150).map(|number: u64| {
         let request = client.request_at(Method::GET, "/api/v1/collections");
         let request = request.header("x-forwarded-for", format!("192.0.2.{number}"));
-        client.send(request.bearer_auth(key_of_nobody(20_000 + number).expose()))
+        client.send(request.bearer_auth(unknown_key(20_000 + number).expose()))
     });
     let crowd = futures_util::future::join_all(crowd).await;
     let limited: Vec<&Answer> = crowd.iter().filter(|answer| answer.status == 429).collect();
@@ -185,7 +185,7 @@ async fn guessing_keys_is_slowed_down_and_a_valid_key_from_the_same_address_is_n
         let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((1..=60).contains(&wait), "{wait}");
     }
-    // Somebody else's failures are not one's own.
+    // Failures from another address do not count.
     let elsewhere = node.keyless_from([127, 0, 0, 2].into());
     assert_eq!(tries_out(&elsewhere, 1_000).await.problem(), "invalid-key");
 }
@@ -194,7 +194,7 @@ async fn guessing_keys_is_slowed_down_and_a_valid_key_from_the_same_address_is_n
 async fn no_part_of_a_key_is_said_anywhere_even_if_everything_is_said() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
-    let marker = key_of_nobody(7);
+    let marker = unknown_key(7);
     let keys: Vec<String> =
         [ACME, Key::ReadWrite(0), Key::ReadOnly(0), Key::Mcp(0), Key::Admin(1), Key::Operator]
             .iter()
@@ -212,7 +212,7 @@ async fn no_part_of_a_key_is_said_anywhere_even_if_everything_is_said() {
         client.send(collections("").header("x-api-key", key)).await;
         client.send(collections("").bearer_auth(format!("{key}x"))).await;
         client.send(collections(&format!("?api_key={key}"))).await;
-        // A path is shown to who has sent it, as any path is; to nobody else.
+        // A path is shown to its sender only.
         let shown = collections(&format!("/{key}/{key}/{key}")).send().await.unwrap();
         assert_eq!(shown.status(), 404);
     }

@@ -1,4 +1,4 @@
-//! A tenant that is deleted at HiveHub and created again is another one, whatever the node has heard of that.
+//! A tenant that is deleted at HiveHub and created again is another one, also to a node that missed the deletion.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -32,7 +32,7 @@ async fn first_tenant(cluster: &Cluster) -> ApiKey {
     key
 }
 
-/// The same id, somebody else's, with a key.
+/// Deletes the tenant and creates another one with its id; a key of the new one.
 fn come_again(cluster: &Cluster) -> ApiKey {
     cluster.hub.set_tenant_status(&"acme".parse().unwrap(), TenantStatus::Deleted).unwrap();
     cluster.tenant("acme");
@@ -41,7 +41,7 @@ fn come_again(cluster: &Cluster) -> ApiKey {
 
 /// The newcomer begins with nothing and keeps what it makes, the predecessor's log is put away once, and its
 /// key opens nothing.
-async fn is_somebody_else(cluster: &Cluster, old: &ApiKey, new: &ApiKey) {
+async fn is_a_new_one(cluster: &Cluster, old: &ApiKey, new: &ApiKey) {
     assert_eq!(list(cluster, new).await.expect(200)["collections"], json!([]));
     create(cluster, new, "mine").await;
     list(cluster, old).await.expect(401);
@@ -64,7 +64,7 @@ async fn a_tenant_created_again_while_the_node_was_down_is_a_new_one_also_after_
     let new = come_again(&cluster);
     cluster.set_fault(HubFault::Forgetful);
     cluster.restart_node(&[]).await;
-    is_somebody_else(&cluster, &old, &new).await;
+    is_a_new_one(&cluster, &old, &new).await;
     // And stays so.
     cluster.restart_node(&[]).await;
     assert_eq!(list(&cluster, &new).await.expect(200)["collections"][0]["name"], "mine");
@@ -82,7 +82,7 @@ async fn a_tenant_that_was_deleted_in_a_gap_of_the_feed_goes_even_if_it_never_co
     cluster.feed_is_stored().await;
     cluster.node.signal("KILL");
     cluster.hub.set_tenant_status(&"acme".parse().unwrap(), TenantStatus::Deleted).unwrap();
-    // At first it says of nobody whether they are deleted.
+    // At first HiveHub does not say which tenants are deleted.
     cluster.set_fault(HubFault::ForgetfulWithoutQuotas);
     cluster.restart_node(&[]).await;
     cluster.is_asked_for("/acme/quota").await;
@@ -116,7 +116,7 @@ async fn a_deletion_by_hivehub_that_the_disk_delays_is_done_later_and_no_key_is_
             async || cluster.node.has_logged(&["\"ERROR\"", &format!("\"tenant\":\"{tenant}\"")]);
         eventually("the deletion fails", is_hindered).await;
         cluster.feed_is_stored().await;
-        eventually("nobody enters", async || list(&cluster, &key).await.status != 200).await;
+        eventually("the key is refused", async || list(&cluster, &key).await.status != 200).await;
         assert!(data.join(tenant).exists());
         if is_killed {
             cluster.end_node("KILL").await;
@@ -142,7 +142,7 @@ async fn a_tenant_created_again_is_a_new_one_also_to_a_node_whose_store_is_lost(
         fs::remove_dir_all(cluster.node.data.join("_node").join(lost)).unwrap();
     }
     cluster.node = cluster.another_node(&[]).await;
-    is_somebody_else(&cluster, &old, &new).await;
+    is_a_new_one(&cluster, &old, &new).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,20 +151,20 @@ async fn a_tenant_created_again_is_a_new_one_also_while_the_feed_fails() {
     let cluster = Cluster::start(folder.path(), &[]).await;
     let old = first_tenant(&cluster).await;
     cluster.set_fault(HubFault::WithoutPolicies);
-    // Whoever waits for news has to notice first.
+    // The request that waits for news has to end first.
     let more = crate::support::limits::limits(json!({"vectors": 7}));
     cluster.hub.set_tenant(&"acme".parse().unwrap(), |entry| entry.overrides = more).unwrap();
     cluster.is_asked_for("/policies").await;
     let new = come_again(&cluster);
-    is_somebody_else(&cluster, &old, &new).await;
+    is_a_new_one(&cluster, &old, &new).await;
     // The feed catches up, and what it tells is of the one before.
     cluster.set_fault(HubFault::None);
     cluster.feed_is_heard().await;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    is_somebody_else_still(&cluster, &new).await;
+    is_still_a_new_one(&cluster, &new).await;
 }
 
-async fn is_somebody_else_still(cluster: &Cluster, new: &ApiKey) {
+async fn is_still_a_new_one(cluster: &Cluster, new: &ApiKey) {
     assert_eq!(list(cluster, new).await.expect(200)["collections"][0]["name"], "mine");
     assert_eq!(deleted(&cluster.node.data), 1);
 }
@@ -181,7 +181,7 @@ async fn a_tenant_created_again_in_a_short_outage_is_a_new_one_and_keeps_its_dat
     // As soon as HiveHub is asked again, wherever the feed is by then.
     let is_let_in = async || list(&cluster, &new).await.status.as_u16() != 503;
     Wait::new("the new tenant is let in").every(Duration::from_millis(5)).until(is_let_in).await;
-    is_somebody_else(&cluster, &old, &new).await;
+    is_a_new_one(&cluster, &old, &new).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,7 +227,7 @@ async fn a_restored_folder_of_an_earlier_incarnation_is_shown_to_no_later_one() 
     let logs: Vec<String> = names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect();
     let first = logs.iter().find(|log| gone["log_id"] != json!(log)).unwrap();
     let restore = format!("/cluster/tenants/acme/restore?log_id={first}");
-    // It is not brought back, since nobody could be whom it is.
+    // It is not restored, since no tenant can be identified with it.
     let refused = cluster.send(&operator, "POST", &restore, &json!({})).await;
     assert_eq!(refused.problem(), "deleted-at-hivehub");
     assert!(!cluster.node.data.join("acme").exists());
@@ -271,7 +271,7 @@ async fn a_folder_without_an_incarnation_is_bound_to_the_first_one_that_opens_it
     let listed = cluster.send(&key, "GET", "/collections/words", &Value::Null).await.expect(200);
     assert_eq!(listed["count"], 1);
 
-    // It is bound to that one: whoever has the name later begins with nothing.
+    // It is bound to that one: a later tenant of the name starts empty.
     cluster.hub.set_tenant_status(&"default".parse().unwrap(), TenantStatus::Deleted).unwrap();
     cluster.tenant("default");
     let later = cluster.key(Some("default"), None);

@@ -201,7 +201,7 @@ async fn declaring_twice_is_as_good_as_once_and_a_key_gets_its_answer_again() {
     assert_eq!(client.send(reused).await.problem(), "idempotency-key-reused");
     let gone = undeclare(&client, "c").await;
     assert_eq!((gone.status.as_u16(), gone.problem()), (404, "no-such-index"));
-    // No vector has changed, so whoever has read the collection may go on.
+    // No vector has changed, so the ETag from before still holds.
     let matching = client.request(Method::PUT, &format!("{INDEXES}/e")).header("if-match", "\"1\"");
     client.send(matching).await.expect(201);
     assert_eq!(client.data_seq().await, 1);

@@ -89,7 +89,7 @@ async fn a_cursor_pages_through_the_data_of_its_user_only() {
     let expected: Vec<String> = (30..60).map(|number| format!("id-{number:03}")).collect();
     assert_eq!(ids(&theirs["vectors"]), expected);
     assert!(theirs["vectors"].as_array().unwrap().iter().all(|point| point["payload"]["of"] == "globex"));
-    // A made-up one does as little, and may be of an id that nobody has.
+    // A made-up cursor is as harmless, and may name an unknown id.
     let made_up = URL_SAFE_NO_PAD.encode("id-029x");
     assert_eq!(page(&globex, &format!("?limit=100&cursor={made_up}")).await, theirs);
 }
@@ -216,7 +216,7 @@ async fn data_of_another_tenant_answers_exactly_like_data_that_does_not_exist() 
         assert!(!template.contains("{name}") || cases.iter().any(is_it), "{operation:?} is not tried");
     }
     for (base, present, (method, rest, body)) in cases {
-        // A name of the same length that is nobody's.
+        // An unused name of the same length.
         let absent = "absent";
         for if_match in [None, Some("*"), Some("\"1\""), Some("\"5\"")] {
             let ask = async |name: &str| {

@@ -1,4 +1,4 @@
-//! What a plan allows is what a tenant gets, to the unit.
+//! Limits hold to the unit.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -250,7 +250,7 @@ async fn a_write_that_can_never_fit_is_refused_as_larger_than_the_quota() {
     let refused = cluster.send(&key, "PUT", "/collections/words/vectors", &json!({"vectors": [point]})).await;
     assert!(refused.headers.contains_key("retry-after"));
     assert_eq!(refused.expect(429)["type"], "urn:vectorizer:problem:quota-exceeded");
-    // Whoever may have no collections at all.
+    // A quota of no collections at all.
     cluster.tenant_with("globex", limits(json!({"collections": 0})));
     let none = cluster.key(Some("globex"), None);
     let words = json!({"name": "words", "dimension": 2, "metric": "dot"});

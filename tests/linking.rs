@@ -1,4 +1,4 @@
-//! Large collections get a graph behind the writes, and keep it from one life to the next.
+//! Large collections are linked in the background, and their graphs survive restarts.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Many tenants at the same time, where memory is for a few: every answer is what its tenant has written, and
-//! nobody notices that others come and go. `benches/tenants` does the same with a thousand of them.
+//! Many tenants at the same time, with memory for a few: every answer has what its tenant wrote, and
+//! none is affected when others sleep and wake. `benches/tenants` does the same with a thousand of them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! MCP with clients that nobody here wrote.
+//! MCP with clients that are developed elsewhere.
 
 use std::collections::BTreeSet;
 use std::process::Command;

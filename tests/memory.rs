@@ -1,4 +1,4 @@
-//! What tenants take up in memory is counted as it is, shown, and held against the budget.
+//! The memory of tenants is counted, shown, and kept within the budget.
 
 use std::fs;
 use std::time::Duration;
@@ -93,7 +93,7 @@ async fn the_memory_counted_for_a_tenant_is_what_it_adds_to_the_process() {
         cluster.tenant(name);
         let key = cluster.key(Some(name), None);
         cluster.send(&key, "POST", "/collections", &collection).await.expect(201);
-        // What a node takes for such requests, whoever sends them, is there from here on.
+        // From here on the node has the memory that such requests take for any tenant.
         write(&cluster, &key, record, 0..count / 4).await;
         let before =
             (settled_bytes(&cluster, &key).await, memory_of(&counted(&cluster, &operator).await, name));

@@ -1,4 +1,4 @@
-//! What the node says of itself, and to whom.
+//! The metrics: complete, right, and for the operator only.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;

@@ -156,7 +156,7 @@ async fn a_single_tenants_data_becomes_a_tenant_and_nothing_of_before_is_billed(
         lines(Meter::StorageBytes).iter().all(|line| line.first_seq.get() > last && line.corrects.is_none())
     );
     let (_hub, data) = cluster.stop_node().await;
-    // Whoever computes the bill again finds it right, and the windows of before at nothing.
+    // The recomputed bill is right, and the windows before the migration are zero.
     let bill = vectorizer(["bill", "--data-dir", data.to_str().unwrap(), "--tenant", "acme"]);
     let said = String::from_utf8_lossy(&bill.stdout).into_owned();
     assert_eq!(bill.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&bill.stderr));

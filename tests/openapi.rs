@@ -1,4 +1,4 @@
-//! The description that the server serves is one of the server.
+//! The OpenAPI document describes the server.
 
 use std::collections::BTreeSet;
 
@@ -70,7 +70,7 @@ async fn the_description_is_whole_every_reference_leads_somewhere_and_every_plac
             .collect();
         assert_eq!(described, in_path, "{method} {path}");
         assert!(!operation["summary"].as_str().unwrap().is_empty(), "{method} {path}");
-        // Open to everybody exactly where no key is asked for.
+        // An operation is open exactly if it needs no key.
         let open = operation
             .get("security")
             .is_some_and(|security| *security == json!([{}]) || *security == json!([]));

@@ -1,4 +1,4 @@
-//! While HiveHub fails, whoever is known is served within the limits that are known, and nobody else.
+//! While HiveHub fails, known keys are served within their known limits, and unknown keys are refused.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ async fn through(fails: impl AsyncFn(&mut Cluster), recovers: impl AsyncFn(&mut 
     upsert(&cluster, &known, "b").await.expect(200);
     let refused = upsert(&cluster, &known, "c").await;
     assert_eq!(refused.problem(), "quota-exceeded", "{}", refused.body);
-    // The limits have grown old, and still hold; nobody waits for a hub that does not answer.
+    // The limits have expired and still hold, and no request waits for a hub that does not answer.
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     for _ in 0..20 {
         let asked = Stopwatch::start();
@@ -128,7 +128,7 @@ async fn a_node_that_starts_without_hivehub_refuses_all_keys_and_knows_the_limit
     cluster.start_hub();
     comes_to(&cluster, &known, 200).await;
     assert_eq!(upsert(&cluster, &known, "b").await.problem(), "quota-exceeded");
-    // Whose limits nobody ever knew is not served without any.
+    // A tenant whose limits were never known is refused.
     let stranger = list(&cluster, &unknown).await;
     assert_eq!((stranger.status.as_u16(), stranger.problem()), (503, "limits-unavailable"));
     cluster.set_fault(HubFault::None);
@@ -143,7 +143,7 @@ async fn a_key_revoked_while_hivehub_is_gone_is_refused_when_it_is_back() {
     let key = cluster.key(Some("acme"), None);
     list(&cluster, &key).await.expect(200);
     cluster.stop_hub().await;
-    // Nobody is on the line any more.
+    // The request that waits for news has ended.
     tokio::time::sleep(Duration::from_millis(100)).await;
     cluster.hub.revoke_key(&key.id()).unwrap();
     list(&cluster, &key).await.expect(200);

@@ -159,7 +159,7 @@ fn callers(node: &Node) -> Vec<Caller> {
     let admin = node.key(ACME);
     let unknown = ApiKey::generate(Environment::Live, &[7; ApiKey::ENTROPY_BYTES]);
     let mut callers = vec![
-        Caller::new("nobody", Err(NO_KEY)),
+        Caller::new("no key", Err(NO_KEY)),
         Caller::new("an empty header", Err(NO_KEY)).header("authorization", ""),
         Caller::new("a scheme alone", Err(NO_KEY)).header("authorization", "Bearer"),
         Caller::new("a key without scheme", Err(NO_KEY)).header("authorization", admin.clone()),
@@ -182,7 +182,7 @@ fn callers(node: &Node) -> Vec<Caller> {
         Caller::new("a mistyped key", Err(MALFORMED)).bearer(&with_wrong_check(&admin)),
         Caller::new("the wildcard", Err(MALFORMED)).bearer("*"),
         Caller::new("a long text", Err(MALFORMED)).bearer(&"a".repeat(4_000)),
-        Caller::new("a key nobody has", Err(UNKNOWN)).bearer(unknown.expose()),
+        Caller::new("an unknown key", Err(UNKNOWN)).bearer(unknown.expose()),
         Caller::new("ADMIN", Ok(Needs::Admin)).bearer(&admin),
         Caller::new("ADMIN in capitals", Ok(Needs::Admin)).header("authorization", format!("BEARER {admin}")),
         Caller::new("READ_WRITE", Ok(Needs::ReadWrite)).bearer(&node.key(Key::ReadWrite(0))),
@@ -214,7 +214,7 @@ fn callers(node: &Node) -> Vec<Caller> {
         ("x-original-url", "/health"),
         ("x-rewrite-url", "/health"),
     ] {
-        callers.push(Caller::new(&format!("nobody with {name}"), Err(NO_KEY)).header(name, value));
+        callers.push(Caller::new(&format!("no key with {name}"), Err(NO_KEY)).header(name, value));
         let reader = Caller::new(&format!("READ_ONLY with {name}"), Ok(Needs::ReadOnly));
         callers.push(reader.bearer(&node.key(Key::ReadOnly(0))).header(name, value));
         let agent = Caller::new(&format!("MCP with {name}"), Ok(Needs::Nothing));

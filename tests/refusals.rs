@@ -1,4 +1,4 @@
-//! A refused request is answered so that the answer arrives, whatever else the client is sending, and costs little.
+//! The answer to a refused request arrives although the client is still sending, and a refusal costs little.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -157,7 +157,7 @@ fn a_connection_goes_on_after_a_refused_body_that_is_small_and_its_end_is_announ
                 (format!("Content-Length: {}\r\n", body.len()), body.clone())
             };
             stream.write_all(head(None, &length).as_bytes()).unwrap();
-            // Whoever refuses need not have read it.
+            // The server may refuse without reading it.
             std::thread::sleep(Duration::from_millis(20));
             stream.write_all(body.as_bytes()).unwrap();
             let (status, head, said) = answer(&mut stream);

@@ -117,7 +117,7 @@ async fn a_foreign_host_is_refused_on_every_route_and_a_named_one_is_served() {
             assert!(![401, 403].contains(&status) && status < 500, "{method} {path} {host}: {status}");
         }
     }
-    // Nobody was let in who could have left something.
+    // No request was accepted that could have left something.
     assert_eq!(node.keyless().log("").await, Vec::<Value>::new());
 }
 

@@ -1,4 +1,4 @@
-//! Tenants sleep when nobody uses them: then they cost nothing, and wake as they were.
+//! Idle tenants sleep: they cost nothing, and wake unchanged.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -72,7 +72,7 @@ async fn the_first_search_after_a_start_waits_for_no_notes_about_all_tenants_and
     assert_eq!(search(&acme).await, found);
     let more = json!({"vectors": [{"id": "more", "vector": vec![9_999; 64]}]});
     let mut writing = pin!(acme.put("/collections/words/vectors", &more));
-    // What is written counts towards a bill, and a crash must not leave one that nobody knows of.
+    // What is written counts towards a bill, and a crash must not leave an unknown one.
     let waits = tokio::time::timeout(Duration::from_millis(100), &mut writing).await.is_err();
     // What is locked for so long is begun anew.
     assert!(waits || begun.elapsed() > Duration::from_secs(2), "it waits for no notes");
@@ -104,13 +104,13 @@ async fn an_idle_tenant_keeps_nothing_open_and_wakes_unchanged() {
     assert_eq!(usage["usage"]["vectors"], 2_000);
     assert_eq!(asleep(&node, "acme").await["state"], "asleep");
 
-    // Whoever reads is answered without the log being opened.
+    // A read is answered without opening the log.
     let reader = node.client(Key::ReadOnly(0));
     assert_eq!(search(&reader).await, found);
     assert_eq!(open_files(&node, "acme"), [""; 0]);
     assert!(metrics(&node).await.contains("tenant_id=\"acme\""));
     let before = acme.data_seq().await;
-    // Whoever writes goes on where it ended.
+    // A write continues where the log ended.
     let more = json!({"vectors": [{"id": "more", "vector": vec![9_999; 64]}]});
     acme.put("/collections/words/vectors", &more).await.expect(200);
     assert!(acme.data_seq().await > before);

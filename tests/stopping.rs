@@ -1,4 +1,4 @@
-//! Stopping loses nothing and ends; whoever follows the log sees it grow and sees it end.
+//! Stopping loses nothing and ends. Followers of the log see it grow and see it end.
 
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Texts are kept as they are, found by their words, counted to the byte, and nobody else's.
+//! Texts are stored unchanged, found by their words, counted to the byte, and shown to their tenant only.
 
 use reqwest::Method;
 use serde_json::{Value, json};

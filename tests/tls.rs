@@ -1,4 +1,4 @@
-//! TLS: shown to all, changed without a stop, and nobody who only begins a handshake is in anybody's way.
+//! TLS: certificates are renewed without a stop, and a client that never ends its handshake delays no other.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -185,7 +185,7 @@ async fn a_client_that_never_ends_its_handshake_is_disconnected_and_delays_no_ot
             stream
         })
         .collect();
-    // Somebody at another address.
+    // A client at another address.
     let other = client_from(&root, [127, 0, 0, 2]);
     for _ in 0..5 {
         let asked = Instant::now();

@@ -142,7 +142,7 @@ async fn a_tenant_undeleted_in_a_gap_of_the_feed_or_while_it_fails_is_back_and_n
     cluster.hub.set_tenant_status(&acme(), TenantStatus::Deleted).unwrap();
     is_put_away(&cluster.node.data, "acme", 1).await;
     cluster.set_fault(HubFault::WithoutPolicies);
-    // Whoever waits for news has to notice first.
+    // The request that waits for news has to end first.
     cluster.tenant("globex");
     cluster.hub.set_tenant_status(&"globex".parse().unwrap(), TenantStatus::Suspended).unwrap();
     cluster.is_asked_for("/policies").await;

@@ -1,4 +1,4 @@
-//! What is written is there for everybody from the answer on, whole, in one order, bit for bit.
+//! A write is visible from its answer on: whole, in one order, bit for bit.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -133,7 +133,7 @@ async fn write_at_random(client: Client, number: u64) -> Vec<(u64, String)> {
 /// By collection, by id: the vector as base64, and the payload.
 type Model = HashMap<String, BTreeMap<String, (String, Value)>>;
 
-/// What a log adds up to, read by somebody who knows nothing but the log.
+/// The state that a log adds up to, computed from the log alone.
 fn fold(log: &[Value]) -> Model {
     let mut names: HashMap<u64, String> = HashMap::new();
     let mut model = Model::new();

@@ -243,7 +243,7 @@ fn a_folder_is_whole_or_does_not_exist() {
     let (first, second) = (Incarnation::at_millis(1, &[7; 10]), Incarnation::at_millis(2, &[7; 10]));
     let log_id = folder.log_id().unwrap();
     assert_eq!(folder.bind(Some(first)).unwrap(), Some(first));
-    assert_eq!(folder.bind(Some(second)).unwrap(), Some(first), "it is somebody's already");
+    assert_eq!(folder.bind(Some(second)).unwrap(), Some(first), "it is bound already");
     assert_eq!((folder.incarnation().unwrap(), folder.log_id().unwrap()), (Some(first), log_id));
     folder.open().unwrap();
     let text = fs::read_to_string(&manifest).unwrap();

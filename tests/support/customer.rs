@@ -1,4 +1,4 @@
-//! Tenants that do what customers do, and keep count of it.
+//! Tenants that write, search and delete, and count what they did.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

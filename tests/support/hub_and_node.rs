@@ -428,7 +428,7 @@ async fn answer(
         | HubFault::WithoutPolicies
         | HubFault::Forgetful
         | HubFault::ForgetfulWithoutQuotas => {
-            // A hub that is stopped leaves nobody waiting for news, and has none.
+            // A hub that stops ends the requests that wait for news.
             let answer = stop.run_until_cancelled(next.run(request)).await;
             answer.filter(|_| !stop.is_cancelled()).unwrap_or_else(broken_off)
         }
@@ -537,7 +537,7 @@ async fn rejecting_first(request: Request, next: Next) -> Response {
     [format!("{rejected}\n").into_bytes(), receipts.to_vec()].concat().into_response()
 }
 
-/// The hub's answer to a report, but that it says of this tenant's lines what nobody knows.
+/// The hub's answer to a report, with an unknown outcome for this tenant's lines.
 async fn postponed(tenant: &str, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
     let report = whole(body).await;

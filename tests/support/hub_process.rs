@@ -1,4 +1,4 @@
-//! A HiveHub that is a process of its own, so that it can be killed, and the way to it, on which things may fail.
+//! A HiveHub in a process of its own, which can be killed, and a proxy in front of it, which can fail.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What the promises stand on: server processes and clients, a HiveHub with faults, a disk with faults.
+//! Support for the promises: server processes and clients, a HiveHub with faults, a disk with faults.
 
 pub(crate) mod certificates;
 pub(crate) mod customer;

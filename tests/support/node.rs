@@ -1,4 +1,4 @@
-//! A real server process, and a client that talks to it.
+//! A server process, and a client of it.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -278,7 +278,7 @@ pub(crate) fn vectorizer<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Ou
         .env("VECTORIZER_LOG", LOG_FILTER)
         .output()
         .unwrap();
-    // Whoever makes a key is shown it, this once.
+    // A new key is printed, this once.
     if !["keys", "service-key", "init"].iter().any(|command| arguments.contains(command)) {
         secrets::are_not_in("stdout", &output.stdout);
     }

@@ -14,11 +14,11 @@ use vectorizer::auth::ApiKey;
 
 /// How much of a secret is too much: a third of a key's.
 const PART_BYTES: usize = 14;
-/// What every key begins with. One is found by that even if nobody has told of it.
+/// What every key begins with. A key is found by its beginning even if it was not watched.
 const KEY_STARTS: [&[u8]; 2] = [b"hh_live_", b"hh_test_"];
 /// Longer than a key.
 const OVERLAP_BYTES: usize = 128;
-/// The file of `dev` and `hub` that says what the keys are: the one that holds them, for whoever owns the folder.
+/// The file of `dev` and `hub` that holds the keys, for the owner of the folder.
 const KEYS_FILE: &str = "dev-keys.json";
 /// Flags with a secret behind them.
 const SECRET_FLAGS: [&str; 4] = ["--hivehub-api-key", "--embedding-key", "--key", "--hub-key"];
@@ -170,7 +170,7 @@ fn a_secret_is_found_wherever_it_is_and_a_keys_id_is_none() {
     entropy[20..28].copy_from_slice(&std::process::id().to_be_bytes().repeat(2));
     let key = ApiKey::generate(vectorizer::auth::Environment::Test, &entropy);
     let text = key.expose();
-    assert!(found(format!("the key is {text}").as_bytes()).is_some(), "nobody has told of it");
+    assert!(found(format!("the key is {text}").as_bytes()).is_some(), "it was not watched");
     let secret = text.split('_').nth(3).unwrap();
     assert!(found(secret.as_bytes()).is_none());
     watch(text);

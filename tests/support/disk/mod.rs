@@ -14,7 +14,7 @@ use vectorizer_testing::Random;
 use self::file_system::{FileSystem, Shared};
 pub(crate) use self::model::Survival;
 
-/// What ails a disk.
+/// A fault of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DiskFault {
     /// It holds this much.
@@ -38,26 +38,25 @@ pub(crate) enum DiskFault {
     },
 }
 
-/// What a server that is negligent would leave out, done by the disk in its place: whether nobody asks for a sync or
-/// nobody does it is the same to what is stored.
+/// A sync that the disk leaves out, as if the server had not asked for it: both leave the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MissingSync {
     /// Files of this name are not synced.
     SkipsFile(&'static str),
     /// No folder is synced.
     SkipsFolders,
-    /// Whoever asks for a sync goes on before it is done.
+    /// A sync is answered before it is done.
     SyncsLate(Duration),
 }
 
-/// A mounted disk. Whatever uses it has to end before it goes.
+/// A mounted disk. Programs that use it have to end before it is dropped.
 pub(crate) struct Disk {
     shared: Shared,
     _session: BackgroundSession,
 }
 
 impl Disk {
-    /// An empty disk at this folder; nothing, and a word about it, where none can be mounted.
+    /// Mounts an empty disk at this folder. Without `/dev/fuse`, prints that the test is skipped.
     pub(crate) fn mount(folder: &Path) -> Option<Self> {
         std::fs::create_dir_all(folder).unwrap();
         let file_system = FileSystem::default();
@@ -76,7 +75,7 @@ impl Disk {
         }
     }
 
-    /// Takes the power away. What was not synced survives as `survival` says; nothing is read or written until
+    /// Turns the power off. Unsynced writes survive as `survival` says; nothing is read or written until
     /// [`Disk::power_on`].
     pub(crate) fn power_off(&self, survival: Survival, random: &mut Random) {
         let mut platter = self.shared.lock();
