@@ -3,7 +3,7 @@
 use vectorizer_log::{ChainHash, Error, Head, Record, Seq, Timestamp, UnverifiedLog, Verifier};
 
 use crate::backends::{Backend, MemoryBackend, SledBackend};
-use crate::fixtures::{at, commit, created, draft, fill, upserted, with_idempotency};
+use vectorizer_testing::events::{at, commit, created_words, draft, fill, upserted, with_idempotency};
 
 macro_rules! on_every_ground {
     ($($promise:ident),+ $(,)?) => {
@@ -85,7 +85,7 @@ fn what_was_committed_comes_back_equal_and_in_order<G: Backend>() {
 fn records_of_any_size_come_back<G: Backend>() {
     let backend = G::create();
     let mut log = backend.log();
-    let mut written = commit(&mut log, [created("words")]);
+    let mut written = commit(&mut log, [created_words("words")]);
     // Every size around several multiples of a small part, and some large ones.
     for points in (0..60).chain([500, 5_000]) {
         written.extend(commit(&mut log, [upserted(points, 1)]));
@@ -97,7 +97,7 @@ fn records_of_any_size_come_back<G: Backend>() {
 fn a_record_too_large_for_one_part_is_still_one_record<G: Backend>() {
     let backend = G::create();
     let mut log = backend.log();
-    let written = commit(&mut log, [created("words"), upserted(3_000, 1)]);
+    let written = commit(&mut log, [created_words("words"), upserted(3_000, 1)]);
     assert_eq!(written.len(), 2);
     let read = log.reader().read(Seq::new(2), 10, usize::MAX).unwrap();
     assert_eq!(read.len(), 1);
@@ -119,7 +119,7 @@ fn time_never_runs_backwards<G: Backend>() {
         // Reopened each time: the log remembers the last time, not the process.
         let mut log = backend.log();
         let mut commit = log.begin().unwrap();
-        commit.stage(draft(created(&format!("c{clock}-{}", times.len()))), at(clock)).unwrap();
+        commit.stage(draft(created_words(&format!("c{clock}-{}", times.len()))), at(clock)).unwrap();
         times.push(commit.commit().unwrap()[0].at);
     }
     assert_eq!(times, [at(10), at(20), at(20), at(20), at(30)]);
@@ -147,7 +147,7 @@ fn a_moments_first_record_is_found<G: Backend>() {
 fn a_dropped_commit_never_was<G: Backend>() {
     let backend = G::create();
     let mut log = backend.log();
-    let written = commit(&mut log, [created("words")]);
+    let written = commit(&mut log, [created_words("words")]);
     let mut dropped = log.begin().unwrap();
     assert_eq!(dropped.stage(draft(upserted(50, 1)), at(1)).unwrap().seq, Seq::new(2));
     drop(dropped);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vectorizer_log::{DamageKind, Error, Seq};
 
 use crate::backends::{Backend, MemoryBackend};
-use crate::fixtures::fill;
+use vectorizer_testing::events::fill;
 
 type Parts = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -198,7 +198,7 @@ fn damage_before_a_whole_commit_is_damage_wherever_the_head_is() {
 }
 
 fn fill_more(backend: &MemoryBackend, mark: u64) {
-    crate::fixtures::commit(&mut backend.log(), [crate::fixtures::upserted(2, mark)]);
+    vectorizer_testing::events::commit(&mut backend.log(), [vectorizer_testing::events::upserted(2, mark)]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use vectorizer_log::storage::Fault;
 use vectorizer_log::{Error, Seq};
 
 use crate::backends::{Backend, MemoryBackend};
-use crate::fixtures::{at, commit, created, draft, fill, upserted};
+use vectorizer_testing::events::{at, commit, created_words, draft, fill, upserted};
 
 #[test]
 fn after_a_failed_write_sync_or_head_the_log_refuses_writes_and_still_reads() {
@@ -90,7 +90,7 @@ fn a_loss_of_power_may_undo_the_head_but_no_synced_record() {
 fn an_interrupted_removal_of_a_tail_is_completed_by_the_next_opening() {
     let backend = MemoryBackend::create();
     let mut log = backend.log();
-    let written = commit(&mut log, [created("words")]);
+    let written = commit(&mut log, [created_words("words")]);
     backend.storage.arrange(Fault::Sync { after: 0 });
     let mut torn = log.begin().unwrap();
     torn.stage(draft(upserted(30, 1)), at(1)).unwrap();

@@ -9,7 +9,7 @@ use vectorizer_log::storage::{Fault, MemoryStorage};
 use vectorizer_log::{Record, TenantLog, copy_acknowledged};
 
 use crate::backends::{Backend, MemoryBackend, SledBackend};
-use crate::fixtures::{at, draft, upserted};
+use vectorizer_testing::events::{at, draft, upserted};
 
 #[derive(Clone, Debug)]
 enum Step {

@@ -6,7 +6,6 @@ mod behaviour;
 mod closed;
 mod damage;
 mod faults;
-mod fixtures;
 mod golden;
 mod histories;
 mod sled_files;

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use vectorizer_log::{Error, Incarnation, Record, Seq, TenantFolder, Verification};
 
 use crate::backends::{Backend, SledBackend, copy};
-use crate::fixtures::{commit, fill, upserted};
+use vectorizer_testing::events::{commit, fill, upserted};
 
 fn verify(folder: &TenantFolder) -> Result<(Verification, Vec<Record>), Error> {
     let scratch = TempDir::new().unwrap();

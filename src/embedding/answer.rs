@@ -1,9 +1,9 @@
-//! What is taken for an answer.
+//! The answer of the embeddings service, and its validation.
 
 use serde::Deserialize;
 use vectorizer_log::{Dimension, Vector};
 
-/// The answer to a question for embeddings; fields that nobody needs are passed over.
+/// The body of an answer. Unknown fields are ignored.
 #[derive(Deserialize)]
 pub(super) struct EmbeddingsAnswer {
     data: Vec<Embedding>,
@@ -11,45 +11,45 @@ pub(super) struct EmbeddingsAnswer {
 
 #[derive(Deserialize)]
 struct Embedding {
-    /// Which text it is of; its place in the answer if that is not said.
+    /// The position of its text in the request; by default its own position in the answer.
     index: Option<usize>,
     embedding: Vec<f32>,
 }
 
-/// What is wrong with an answer. Nothing of its text is repeated.
+/// Why an answer is invalid. It never quotes the answer's text.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Unfit {
-    /// Not the JSON of an answer.
+pub enum InvalidAnswer {
+    /// The body is not the JSON of an answer.
     #[error("it is not the JSON of embeddings")]
     NotJson,
-    /// More bytes than any answer needs.
+    /// The body is longer than any valid answer.
     #[error("it is too long")]
     TooLong,
-    /// Not one vector for each text.
+    /// The answer does not have exactly one vector for each text.
     #[error("it has {found} embeddings for {expected} texts, or two for one of them")]
     Count {
-        /// How many texts there were.
+        /// The number of texts.
         expected: usize,
-        /// How many vectors came.
+        /// The number of vectors.
         found: usize,
     },
-    /// A vector of another dimension than the configuration says.
+    /// A vector has another dimension than the configured one.
     #[error("an embedding has dimension {found}, embedding.dimension is {expected}")]
     Dimension {
-        /// What the configuration says.
+        /// The configured dimension.
         expected: usize,
-        /// What came.
+        /// The vector's dimension.
         found: usize,
     },
-    /// A vector of something else than finite numbers, or of zeros only.
+    /// A vector is zero or has a number that is not finite in f32.
     #[error("an embedding is zero or has numbers beyond f32")]
     Numbers,
 }
 
 impl EmbeddingsAnswer {
     /// The vectors of `texts` texts, in their order.
-    pub(super) fn vectors(self, texts: usize, dimension: Dimension) -> Result<Vec<Vector>, Unfit> {
-        let count = Unfit::Count { expected: texts, found: self.data.len() };
+    pub(super) fn vectors(self, texts: usize, dimension: Dimension) -> Result<Vec<Vector>, InvalidAnswer> {
+        let count = InvalidAnswer::Count { expected: texts, found: self.data.len() };
         if self.data.len() != texts {
             return Err(count);
         }
@@ -57,12 +57,12 @@ impl EmbeddingsAnswer {
         for (place, Embedding { index, embedding }) in self.data.into_iter().enumerate() {
             let (expected, found) = (dimension.get(), embedding.len());
             if found != expected {
-                return Err(Unfit::Dimension { expected, found });
+                return Err(InvalidAnswer::Dimension { expected, found });
             }
             if embedding.iter().all(|number| *number == 0.0) {
-                return Err(Unfit::Numbers);
+                return Err(InvalidAnswer::Numbers);
             }
-            let vector = Vector::dense(embedding).map_err(|_| Unfit::Numbers)?;
+            let vector = Vector::dense(embedding).map_err(|_| InvalidAnswer::Numbers)?;
             match vectors.get_mut(index.unwrap_or(place)) {
                 Some(empty @ None) => *empty = Some(vector),
                 Some(Some(_)) | None => return Err(count),

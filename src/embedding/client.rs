@@ -1,4 +1,4 @@
-//! Asking the service.
+//! The HTTP client of the embeddings service.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,69 +12,69 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::warn;
 use vectorizer_log::{Dimension, Vector};
 
-use super::answer::{EmbeddingsAnswer, Unfit};
+use super::answer::{EmbeddingsAnswer, InvalidAnswer};
 use crate::config::Embedding;
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
-/// One question; a model may have to be loaded first.
+/// The timeout of one call; the service may have to load a model first.
 const CALL_TIME_MAX: Duration = Duration::from_secs(10);
-/// All that one request may ask, repetitions and waits included.
+/// The timeout of all calls for one request, retries and waits included.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
-/// How often a question is put at most, and the wait before the second time; before the third it is twice as long.
+/// The most tries of one call, and the delay before the second try. The delay doubles before each further try.
 const TRIES_MAX: u32 = 3;
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// How many texts, and how many bytes of them, one question holds. A longer text goes alone.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// The most texts of one call, and the most bytes of them. A longer text is sent alone.
 const BATCH_TEXTS_MAX: usize = 64;
 const BATCH_BYTES_MAX: usize = 256 * 1024;
-/// How many questions the node asks at the same time, and how long one waits for its turn.
+/// The most concurrent calls of the node, and the longest wait for a permit.
 const CALLS_MAX: usize = 8;
-const TURN_PATIENCE: Duration = Duration::from_secs(5);
-/// A number as text, with its comma, and everything else in an answer.
+const PERMIT_WAIT_MAX: Duration = Duration::from_secs(5);
+/// The most bytes of a number with its comma, and of the rest of an answer.
 const NUMBER_BYTES_MAX: usize = 32;
 const ANSWER_OVERHEAD_BYTES: usize = 64 * 1024;
 
-/// The client could not be set up: the key cannot stand in a header, or there is no TLS.
+/// The client cannot be set up: the key is not a valid header value, or TLS is not available.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up the client for embeddings")]
 pub struct UnusableEmbedder(#[source] Box<dyn std::error::Error + Send + Sync>);
 
-/// Why there are no embeddings. None of these says anything about the texts.
+/// Why a call failed. None of these reasons depends on the texts.
 #[derive(Debug, thiserror::Error)]
-pub enum EmbeddingError {
-    /// Not connected, or cut off.
+pub enum CallError {
+    /// The connection failed or was closed.
     #[error("the embeddings service cannot be reached")]
     Unreachable(#[source] reqwest::Error),
-    /// No answer in time.
+    /// The service did not answer in time.
     #[error("the embeddings service has not answered in time")]
     TooLate,
-    /// An answer that is none: redirects, too, which are not followed.
+    /// The service answered with another status than 200. Redirects are not followed.
     #[error("the embeddings service answered {0}")]
     Status(StatusCode),
-    /// An answer that does not hold what was asked for.
-    #[error("the embeddings service's answer is of no use: {0}")]
-    Unfit(#[from] Unfit),
-    /// Too many ask at the same time.
+    /// The answer is invalid.
+    #[error("the embeddings service's answer is invalid: {0}")]
+    InvalidAnswer(#[from] InvalidAnswer),
+    /// Too many calls wait already.
     #[error("too many texts wait for the embeddings service")]
     Busy,
 }
 
-impl EmbeddingError {
-    /// Whether asking again at once may help.
-    fn is_worth_a_retry(&self) -> bool {
+impl CallError {
+    /// Whether another try may succeed.
+    fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::TooLate => true,
             Self::Status(status) => {
                 status.is_server_error()
                     || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
             }
-            Self::Unfit(_) | Self::Busy => false,
+            Self::InvalidAnswer(_) | Self::Busy => false,
         }
     }
 }
 
-/// A pooled connection to the service. Cheap to clone; the clones share the pool and their turns.
+/// A pooled connection to the service. Cheap to clone; clones share the pool and the permits.
 ///
-/// Redirects are not followed and the environment's proxies not used: the key and the texts go to the configured
+/// It follows no redirects and uses no proxies from the environment: the key and the texts go to the configured
 /// address and nowhere else.
 #[derive(Clone)]
 pub struct Embedder {
@@ -82,7 +82,7 @@ pub struct Embedder {
     url: Url,
     model: Arc<str>,
     dimension: Dimension,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Embedder {
@@ -91,7 +91,7 @@ impl fmt::Debug for Embedder {
     }
 }
 
-/// The question.
+/// The body of a call.
 #[derive(Serialize)]
 struct EmbeddingsRequest<'a> {
     model: &'a str,
@@ -99,7 +99,7 @@ struct EmbeddingsRequest<'a> {
 }
 
 impl Embedder {
-    /// A client of the service that is configured. Nothing is sent yet.
+    /// Creates a client of the configured service. Sends nothing yet.
     pub fn new(configured: &Embedding) -> Result<Self, UnusableEmbedder> {
         let mut headers = HeaderMap::new();
         if let Some(key) = &configured.key {
@@ -123,22 +123,22 @@ impl Embedder {
             url: configured.url.join("/embeddings"),
             model: configured.model.as_str().into(),
             dimension: configured.dimension,
-            turns: Arc::new(Semaphore::new(CALLS_MAX)),
+            permits: Arc::new(Semaphore::new(CALLS_MAX)),
         })
     }
 
-    /// Of all its vectors.
+    /// The dimension of all its vectors.
     pub fn dimension(&self) -> Dimension {
         self.dimension
     }
 
-    /// The vectors of these texts, one for each, in their order.
-    pub(super) async fn embed(&self, texts: &[&str]) -> Result<Vec<Vector>, EmbeddingError> {
+    /// Returns one vector for each text, in order.
+    pub(super) async fn embed(&self, texts: &[&str]) -> Result<Vec<Vector>, CallError> {
         let end = Instant::now() + REQUEST_TIME_MAX;
         let mut vectors = Vec::with_capacity(texts.len());
         for batch in batches(texts) {
-            let asked = timeout_at(end, self.ask_until_answered(batch)).await;
-            let answered = asked.unwrap_or(Err(EmbeddingError::TooLate));
+            let outcome = timeout_at(end, self.call_with_retries(batch)).await;
+            let answered = outcome.unwrap_or(Err(CallError::TooLate));
             vectors.extend(answered.inspect_err(|error| {
                 let source = std::error::Error::source(error).map(ToString::to_string);
                 warn!(%error, source, texts = batch.len(), "texts could not be embedded");
@@ -147,49 +147,45 @@ impl Embedder {
         Ok(vectors)
     }
 
-    async fn ask_until_answered(&self, texts: &[&str]) -> Result<Vec<Vector>, EmbeddingError> {
-        let turn = timeout(TURN_PATIENCE, self.turns.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(EmbeddingError::Busy) };
-        let mut pause = RETRY_PAUSE;
+    async fn call_with_retries(&self, texts: &[&str]) -> Result<Vec<Vector>, CallError> {
+        let permit = timeout(PERMIT_WAIT_MAX, self.permits.acquire()).await;
+        let Ok(Ok(_permit)) = permit else { return Err(CallError::Busy) };
+        let mut delay = RETRY_DELAY;
         for _ in 1..TRIES_MAX {
-            match self.ask(texts).await {
-                Err(error) if error.is_worth_a_retry() => {
-                    sleep(pause).await;
-                    pause *= 2;
+            match self.call(texts).await {
+                Err(error) if error.is_retryable() => {
+                    sleep(delay).await;
+                    delay *= 2;
                 }
                 other => return other,
             }
         }
-        self.ask(texts).await
+        self.call(texts).await
     }
 
-    async fn ask(&self, texts: &[&str]) -> Result<Vec<Vector>, EmbeddingError> {
+    async fn call(&self, texts: &[&str]) -> Result<Vec<Vector>, CallError> {
         let broken = |error: reqwest::Error| {
-            if error.is_timeout() {
-                EmbeddingError::TooLate
-            } else {
-                EmbeddingError::Unreachable(error.without_url())
-            }
+            if error.is_timeout() { CallError::TooLate } else { CallError::Unreachable(error.without_url()) }
         };
-        let question = EmbeddingsRequest { model: &self.model, input: texts };
-        let mut answer = self.http.post(self.url.clone()).json(&question).send().await.map_err(broken)?;
+        let request = EmbeddingsRequest { model: &self.model, input: texts };
+        let mut answer = self.http.post(self.url.clone()).json(&request).send().await.map_err(broken)?;
         if answer.status() != StatusCode::OK {
-            return Err(EmbeddingError::Status(answer.status()));
+            return Err(CallError::Status(answer.status()));
         }
         let bytes_max = texts.len() * self.dimension.get() * NUMBER_BYTES_MAX + ANSWER_OVERHEAD_BYTES;
         let mut bytes = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(broken)? {
             if bytes.len() + chunk.len() > bytes_max {
-                return Err(Unfit::TooLong.into());
+                return Err(InvalidAnswer::TooLong.into());
             }
             bytes.extend_from_slice(&chunk);
         }
-        let answer: EmbeddingsAnswer = serde_json::from_slice(&bytes).map_err(|_| Unfit::NotJson)?;
+        let answer: EmbeddingsAnswer = serde_json::from_slice(&bytes).map_err(|_| InvalidAnswer::NotJson)?;
         Ok(answer.vectors(texts.len(), self.dimension)?)
     }
 }
 
-/// The texts in questions of a bounded size.
+/// Splits the texts into batches of a bounded size.
 fn batches<'a>(texts: &'a [&'a str]) -> impl Iterator<Item = &'a [&'a str]> {
     let mut rest = texts;
     std::iter::from_fn(move || {

@@ -1,9 +1,9 @@
 //! Vectors for texts, from a service that speaks `OpenAI`'s `POST {url}/embeddings` (Ollama, vLLM and others do).
 //!
-//! A text is turned into its vector before anything is appended, so the log holds the vector, and nobody who
-//! reads the log ever asks the service again. Where it cannot be asked, nothing is written.
+//! The vector of a text is made before the write is appended. The log holds the vector, so replaying it does not need
+//! the service. A write fails if the service is unavailable.
 //!
-//! - `client`: one question, its repetitions included; `answer`: what is taken for one.
+//! - `client`: calls and retries; `answer`: the answer's format and validation.
 
 mod answer;
 mod client;
@@ -12,20 +12,20 @@ mod tests;
 
 use vectorizer_log::{CollectionName, Dimension, Document, Text, Vector};
 
-pub use client::{Embedder, EmbeddingError, UnusableEmbedder};
+pub use client::{CallError, Embedder, UnusableEmbedder};
 
 use crate::tenancy::CollectionFacts;
 
-/// The most texts of one request that are turned into vectors.
+/// The most texts of one request that are embedded.
 pub const TEXTS_MAX: usize = 1_024;
 
-/// Why texts were not turned into vectors. Nothing was done.
+/// Why texts were not embedded. Nothing was written.
 #[derive(Debug, thiserror::Error)]
-pub enum NotEmbedded {
-    /// The service's vectors are not those of the collection.
+pub enum EmbeddingError {
+    /// The service's vectors do not have the collection's dimension.
     #[error(
-        "collection {name:?} has dimension {expected}, and the embeddings that this server is configured with have \
-         {found}: send vectors, or make a collection of dimension {found}",
+        "collection {name:?} has dimension {expected}, and this server's embeddings have dimension {found}: send \
+         vectors, or create a collection of dimension {found}",
         name = .name.as_str(), expected = .expected, found = .found
     )]
     WrongDimension {
@@ -36,48 +36,48 @@ pub enum NotEmbedded {
         /// The service's.
         found: Dimension,
     },
-    /// They are too many for one request.
-    #[error("{texts} texts are without a vector, at most {TEXTS_MAX} are embedded for one request")]
+    /// The request has too many texts.
+    #[error("{texts} texts have no vector, at most {TEXTS_MAX} are embedded for one request")]
     TooMany {
-        /// How many.
+        /// The number of texts without a vector.
         texts: usize,
     },
     /// The service has failed.
     #[error(transparent)]
-    Failed(#[from] EmbeddingError),
+    Failed(#[from] CallError),
 }
 
 impl Embedder {
-    /// Whether its vectors are those of this collection.
+    /// Whether its vectors have the collection's dimension.
     pub fn fits(&self, facts: &CollectionFacts) -> bool {
         facts.parameters.is_some_and(|vectors| vectors.dimension == self.dimension())
     }
 
-    /// The vectors of these texts for this collection, one for each.
+    /// Returns one vector for each text, of the collection's dimension.
     pub async fn embed_for(
         &self,
         facts: &CollectionFacts,
         texts: &[&str],
-    ) -> Result<Vec<Vector>, NotEmbedded> {
+    ) -> Result<Vec<Vector>, EmbeddingError> {
         if let Some(vectors) = facts.parameters
             && vectors.dimension != self.dimension()
         {
             let (expected, found) = (vectors.dimension, self.dimension());
-            return Err(NotEmbedded::WrongDimension { name: facts.name.clone(), expected, found });
+            return Err(EmbeddingError::WrongDimension { name: facts.name.clone(), expected, found });
         }
         if texts.len() > TEXTS_MAX {
-            return Err(NotEmbedded::TooMany { texts: texts.len() });
+            return Err(EmbeddingError::TooMany { texts: texts.len() });
         }
         Ok(self.embed(texts).await?)
     }
 
-    /// Gives a vector to every document that has a text and no vector, if the collection has room for both. What
-    /// else a document lacks is left to the writer to refuse.
+    /// Gives a vector to every document that has a text and no vector, if the collection has both. The writer rejects
+    /// documents that lack anything else.
     pub async fn complete(
         &self,
         facts: &CollectionFacts,
         documents: &mut [Document],
-    ) -> Result<(), NotEmbedded> {
+    ) -> Result<(), EmbeddingError> {
         if facts.texts.is_none() || facts.parameters.is_none() {
             return Ok(());
         }

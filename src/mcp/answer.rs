@@ -1,5 +1,4 @@
-//! What a tool answers: JSON that is passed on as it was written, by the operation itself wherever its answer is the
-//! tool's too.
+//! The answers of tools: JSON that is serialized once and then passed on without being parsed.
 
 use rmcp::model::{CallToolResult, ContentBlock, ResultType};
 use serde::Serialize;
@@ -7,15 +6,15 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::failure::Failure;
 
-/// JSON as it is written.
+/// Serialized JSON.
 pub(super) type Json = Box<RawValue>;
 
-/// `value`, written down.
+/// Serializes `value`.
 pub(super) fn json<T: Serialize>(value: &T) -> Result<Json, Failure> {
     to_raw_value(value).map_err(|error| Failure::internal(&error))
 }
 
-/// What a tool has answered as rmcp's result of a call.
+/// The answer of a tool as rmcp's result of a call.
 pub(super) fn result(answer: &RawValue) -> Result<CallToolResult, Failure> {
     let structure = serde_json::from_str(answer.get()).map_err(|error| Failure::internal(&error))?;
     let mut result = CallToolResult::success(vec![ContentBlock::text(answer.get())]);
@@ -23,7 +22,7 @@ pub(super) fn result(answer: &RawValue) -> Result<CallToolResult, Failure> {
     Ok(result)
 }
 
-/// The same result, of which nothing is read again to be written.
+/// The same result, which serializes without parsing the answer again.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Success<'a> {

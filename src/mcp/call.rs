@@ -1,4 +1,4 @@
-//! A tool's arguments, and the right to its operation.
+//! The arguments of a call, and the access to its operation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,8 +19,8 @@ use crate::json::{self, Unreadable};
 use crate::service::{Access, Conditions, Error, IDEMPOTENCY_KEY_BYTES_MAX, IdempotencyKey, Input, Service};
 use crate::tenancy::Tenant;
 
-/// Arguments by the names they have elsewhere, and the one name that each has in all tools.
-const OTHER_NAMES: [(&str, &str); 9] = [
+/// The names that arguments have in other products or earlier versions, and their name in all tools here.
+const ARGUMENT_ALIASES: [(&str, &str); 9] = [
     ("name collection_name index namespace", "collection"),
     ("id record_ids", "ids"),
     ("vectors points documents items", "records"),
@@ -35,8 +35,8 @@ const OTHER_NAMES: [(&str, &str); 9] = [
 /// The most arguments that a call has.
 const ARGUMENTS_MAX: usize = 64;
 
-/// The arguments of one call, each as it was written. Each is taken once; an argument that is not taken is an error, or
-/// looked at by the operation itself.
+/// The arguments of a call, as unparsed JSON. A tool takes each argument once. Arguments that are left are an error, or
+/// are passed to the parser of the operation.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Arguments(BTreeMap<String, Box<RawValue>>);
 
@@ -71,52 +71,52 @@ impl<'de> Visitor<'de> for ArgumentsByName {
 }
 
 impl Arguments {
-    /// An argument, if it is given; `null` is not.
+    /// Takes an optional argument. `null` counts as missing.
     pub(super) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Failure> {
         let Some(written) = self.take_raw(name) else { return Ok(None) };
         read(name, &written).map(Some)
     }
 
-    /// An argument as it was written, if it is given; `null` is not.
+    /// Takes an optional argument as unparsed JSON. `null` counts as missing.
     pub(super) fn take_raw(&mut self, name: &str) -> Option<Box<RawValue>> {
         self.0.remove(name).filter(|written| written.get() != "null")
     }
 
-    /// An argument as it was written, without which the call makes no sense.
-    pub(super) fn need_raw(&mut self, name: &str) -> Result<Box<RawValue>, Failure> {
+    /// Takes a required argument as unparsed JSON.
+    pub(super) fn require_raw(&mut self, name: &str) -> Result<Box<RawValue>, Failure> {
         self.take_raw(name).ok_or_else(|| Failure::arguments(format!("{name} is missing")))
     }
 
-    /// An argument without which the call makes no sense.
-    pub(super) fn need<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, Failure> {
+    /// Takes a required argument.
+    pub(super) fn require<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, Failure> {
         self.take(name)?.ok_or_else(|| Failure::arguments(format!("{name} is missing")))
     }
 
-    /// Puts an argument in the place of what is there, if anything is.
-    pub(super) fn put<T: Serialize>(&mut self, name: &str, value: &T) -> Result<(), Failure> {
+    /// Sets an argument, or replaces it.
+    pub(super) fn set<T: Serialize>(&mut self, name: &str, value: &T) -> Result<(), Failure> {
         self.0.insert(name.to_owned(), answer::json(value)?);
         Ok(())
     }
 
-    /// A number of results from 1 to `most`.
-    pub(super) fn limit(&mut self, usual: usize, most: usize) -> Result<usize, Failure> {
+    /// Takes `limit`, from 1 to `max`.
+    pub(super) fn limit(&mut self, default: usize, max: usize) -> Result<usize, Failure> {
         match self.take::<usize>("limit")? {
-            None => Ok(usual),
-            Some(limit) if (1..=most).contains(&limit) => Ok(limit),
-            Some(limit) => Err(Failure::arguments(format!("limit is {limit}, it must be 1 to {most}"))),
+            None => Ok(default),
+            Some(limit) if (1..=max).contains(&limit) => Ok(limit),
+            Some(limit) => Err(Failure::arguments(format!("limit is {limit}, it must be 1 to {max}"))),
         }
     }
 
-    /// The name of a collection.
+    /// Takes the name of the collection.
     pub(super) fn collection(&mut self) -> Result<CollectionName, Failure> {
-        let name: String = self.need("collection")?;
+        let name: String = self.require("collection")?;
         if name.is_empty() {
             return Err(Failure::arguments("collection: it must not be empty"));
         }
         Ok(name.parse().map_err(Error::from)?)
     }
 
-    /// The key under which a write is done once, if there is to be one.
+    /// Takes the idempotency key, if there is one.
     pub(super) fn idempotency(&mut self) -> Result<Option<IdempotencyKey>, Failure> {
         let Some(key) = self.take::<String>("idempotency_key")? else { return Ok(None) };
         let key = IdempotencyKey::new(key).ok_or_else(|| {
@@ -127,30 +127,29 @@ impl Arguments {
         Ok(Some(key))
     }
 
-    /// Everything that has not been taken, which the operation itself looks at.
-    pub(super) fn rest(mut self) -> Self {
+    /// The arguments that have not been taken, for the parser of the operation.
+    pub(super) fn remaining(mut self) -> Self {
         self.0.retain(|_, value| value.get() != "null");
         self
     }
 
-    /// Refuses the names that other products, other tools or earlier versions have for one of these arguments, with the
-    /// name it has here.
-    pub(super) fn expect_names(&self, known: &BTreeSet<String>) -> Result<(), Failure> {
+    /// Rejects an alias of a `known` argument. The error says the argument's name here.
+    pub(super) fn reject_aliases(&self, known: &BTreeSet<String>) -> Result<(), Failure> {
         for name in self.0.keys().filter(|name| !known.contains(*name)) {
-            let meant = OTHER_NAMES.iter().find(|(others, meant)| {
+            let meant = ARGUMENT_ALIASES.iter().find(|(others, meant)| {
                 known.contains(*meant) && others.split(' ').any(|other| other == name)
             });
             if let Some((_, meant)) = meant {
                 return Err(Failure::arguments(format!(
-                    "there is no argument {name:?}, it is called {meant:?} here"
+                    "there is no argument {name:?}, its name here is {meant:?}"
                 )));
             }
         }
         Ok(())
     }
 
-    /// There are no others.
-    pub(super) fn end(self) -> Result<(), Failure> {
+    /// Rejects arguments that have not been taken.
+    pub(super) fn finish(self) -> Result<(), Failure> {
         match self.0.keys().next() {
             None => Ok(()),
             Some(name) => {
@@ -161,7 +160,7 @@ impl Arguments {
     }
 }
 
-/// An argument that is read as it was written.
+/// Parses an argument.
 pub(super) fn read<'a, T: Deserialize<'a>>(name: &str, written: &'a RawValue) -> Result<T, Failure> {
     json::read(written.get().as_bytes()).map_err(|unreadable| {
         Failure::arguments(match unreadable {
@@ -171,14 +170,14 @@ pub(super) fn read<'a, T: Deserialize<'a>>(name: &str, written: &'a RawValue) ->
     })
 }
 
-/// A call of one tool: its message, and the right to its operation.
+/// A call of a tool: its message, and the access to its operation.
 pub(super) struct Call {
     session: Session,
     access: Access,
 }
 
 impl Call {
-    /// Enters for the tool's operation. The call counts as one request.
+    /// Admits the call to the tool's operation. It counts as one request.
     pub(super) async fn enter(session: &Session, operation: Operation) -> Result<Self, Failure> {
         Ok(Self { access: session.enter(operation).await?, session: session.clone() })
     }
@@ -188,35 +187,35 @@ impl Call {
         &self.session
     }
 
-    /// The operations.
+    /// The service.
     pub(super) fn service(&self) -> &Service {
         self.session.service()
     }
 
-    /// The right to read.
+    /// The access to read.
     pub(super) fn reader(&self) -> Result<&Arc<Tenant<Read>>, Failure> {
-        if let Access::Read(tenant) = &self.access { Ok(tenant) } else { Err(Failure::no_right()) }
+        if let Access::Read(tenant) = &self.access { Ok(tenant) } else { Err(Failure::wrong_access()) }
     }
 
-    /// The right to write.
+    /// The access to write.
     pub(super) fn writer(&self) -> Result<&Tenant<Write>, Failure> {
-        if let Access::Write(tenant) = &self.access { Ok(tenant) } else { Err(Failure::no_right()) }
+        if let Access::Write(tenant) = &self.access { Ok(tenant) } else { Err(Failure::wrong_access()) }
     }
 
-    /// The right to administrate.
+    /// The access to administrate.
     pub(super) fn administrator(&self) -> Result<&Tenant<Admin>, Failure> {
-        if let Access::Admin(tenant) = &self.access { Ok(tenant) } else { Err(Failure::no_right()) }
+        if let Access::Admin(tenant) = &self.access { Ok(tenant) } else { Err(Failure::wrong_access()) }
     }
 
-    /// The same text for the same arguments, however they were written.
+    /// The canonical JSON of the arguments: equal for equal arguments.
     pub(super) async fn canonical(&self, arguments: &Arguments) -> Result<Json, Failure> {
         let written = answer::json(arguments)?;
-        self.session.work(written.get().len(), move || canonical::written(&written)).await
+        self.session.work(written.get().len(), move || canonical::canonicalize(&written)).await
     }
 
-    /// The arguments of a write, to be done once under this key if there is one. It is the same write however its
-    /// arguments were written; for the hash every byte counts. `method` and `path` are those of the same write over
-    /// REST: hashes outlive the server that made them.
+    /// The arguments and conditions of a write. With an idempotency key, the hash covers the canonical JSON, so that a
+    /// repetition with other white space is the same write. `method` and `path` are those of the same write over REST, as
+    /// stored hashes outlive a version of the server.
     pub(super) async fn write<T: Serialize, U: 'static>(
         &self,
         idempotency: Option<IdempotencyKey>,
@@ -230,7 +229,7 @@ impl Call {
             return Ok((self.session.input(text(body), read), Conditions::default()));
         };
         let hash = move || {
-            let body = canonical::written(&body)?;
+            let body = canonical::canonicalize(&body)?;
             let pieces = [method.as_bytes(), path.as_bytes(), body.get().as_bytes()];
             let idempotency = key.of_request(pieces);
             Ok::<_, Failure>((body, idempotency))
@@ -241,28 +240,28 @@ impl Call {
     }
 }
 
-/// JSON as its bytes.
+/// The bytes of the JSON.
 pub(super) fn text(json: Json) -> Vec<u8> {
     String::from(Box::<str>::from(json)).into_bytes()
 }
 
-/// What a schema says of the collection's name.
+/// The schema of the collection's name.
 pub(super) fn collection_schema() -> Value {
-    json!({"type": "string", "description": "The collection's name, as list_collections shows it."})
+    json!({"type": "string", "description": "The collection's name, from list_collections."})
 }
 
-/// What a schema says of a key that makes a repeated write harmless.
+/// The schema of the idempotency key.
 pub(super) fn idempotency_schema() -> Value {
     json!({
         "type": "string", "minLength": 1, "maxLength": 255,
-        "description": "Optional. Any text of your own, new for each new write. If a call may have been lost, repeat it with the same key and the same arguments: it is done once and answered again."
+        "description": "Optional. A text of your choice, different for each new write. If a call may have been lost, repeat it with the same key and the same arguments: the write is done only once, and you get the same answer."
     })
 }
 
-/// What a schema says of a filter.
+/// The schema of a filter.
 pub(super) fn filter_schema() -> Value {
     json!({
         "type": "object",
-        "description": "Which records, by the fields of their payload: {\"must\": [...], \"should\": [...], \"must_not\": [...]}, each a list of conditions (or such objects again); of should, one is enough. Conditions: {\"key\": \"lang\", \"match\": {\"value\": \"en\"}}, {\"key\": \"lang\", \"match\": {\"any\": [\"en\", \"de\"]}} (or except), {\"key\": \"price\", \"range\": {\"gte\": 10, \"lt\": 20}}, {\"is_empty\": {\"key\": \"price\"}}, {\"is_null\": {\"key\": \"price\"}}, {\"has_id\": [\"a\", \"b\"]}. Keys of nested fields have dots: author.name; a field whose own name has a dot is quoted: \"service.name\". A list fulfils a condition if one of its elements does."
+        "description": "Selects records by the fields of their payload: {\"must\": [...], \"should\": [...], \"must_not\": [...]}, each a list of conditions or of nested filters. A record matches if it meets all conditions of must, none of must_not, and at least one of should. Conditions: {\"key\": \"lang\", \"match\": {\"value\": \"en\"}}, {\"key\": \"lang\", \"match\": {\"any\": [\"en\", \"de\"]}} (or except), {\"key\": \"price\", \"range\": {\"gte\": 10, \"lt\": 20}}, {\"is_empty\": {\"key\": \"price\"}}, {\"is_null\": {\"key\": \"price\"}}, {\"has_id\": [\"a\", \"b\"]}. Keys of nested fields have dots: author.name. A field name that has a dot itself is quoted: \"service.name\". A list meets a condition if one of its elements does."
     })
 }

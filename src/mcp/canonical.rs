@@ -1,5 +1,4 @@
-//! One way to write what can be written in many: without spaces, and with the fields of objects in the order of their
-//! names. Numbers stay as they were written.
+//! Canonical JSON: without white space, and with the fields of objects sorted by name. Numbers stay as they were written.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -8,11 +7,11 @@ use serde_json::value::RawValue;
 use super::answer::Json;
 use super::failure::Failure;
 
-/// What is nested deeper is left as it was written: the operation takes less.
+/// JSON that is nested deeper stays as it was written. Operations reject it anyway.
 const DEPTH_MAX: usize = 64;
 
-/// The same JSON, in the one way.
-pub(super) fn written(json: &RawValue) -> Result<Json, Failure> {
+/// Returns the canonical form.
+pub(super) fn canonicalize(json: &RawValue) -> Result<Json, Failure> {
     let mut out = Vec::with_capacity(json.get().len());
     write(json, 0, &mut out);
     let text = String::from_utf8(out).map_err(|error| Failure::internal(&error))?;
@@ -34,7 +33,7 @@ fn write(json: &RawValue, depth: usize, out: &mut Vec<u8>) {
 
 fn write_object(text: &str, depth: usize, out: &mut Vec<u8>) -> Option<()> {
     let Fields(mut fields) = serde_json::from_str(text).ok()?;
-    // Fields of one name stay in their order.
+    // Fields with the same name keep their order.
     fields.sort_by(|(left, _), (right, _)| left.cmp(right));
     out.push(b'{');
     for (number, (name, value)) in fields.iter().enumerate() {
@@ -67,7 +66,7 @@ fn write_text(text: &str, out: &mut Vec<u8>) -> Option<()> {
     serde_json::to_writer(out, &text).ok()
 }
 
-/// An object's fields in the order in which they were written, of which there may be several of one name.
+/// The fields of an object in their order. Names may repeat.
 pub(super) struct Fields<'a>(pub(super) Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
@@ -99,9 +98,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_the_same_is_written_in_one_way_and_numbers_stay_as_they_are() {
-        let canonical =
-            |text: &str| written(&RawValue::from_string(text.to_owned()).unwrap()).unwrap().get().to_owned();
+    fn equal_json_has_one_canonical_form_and_numbers_stay_as_written() {
+        let canonical = |text: &str| {
+            canonicalize(&RawValue::from_string(text.to_owned()).unwrap()).unwrap().get().to_owned()
+        };
         let expected = r#"{"a":[1.10,{"x":null,"y":"é\n"}],"b":9007199254740993,"b":1e400}"#;
         assert_eq!(
             canonical(r#"{ "b" : 9007199254740993, "a":[ 1.10 , {"y":"\u00e9\n","x":null}], "b":1e400 }"#),

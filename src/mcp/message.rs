@@ -1,7 +1,7 @@
-//! A message taken apart: the arguments of a call, as they were written, and the rest, which is small.
+//! Splitting a message into the arguments of a call, which stay unparsed, and the envelope, which is small.
 //!
-//! rmcp makes values of all that it reads, on the thread of the connection. It is shown the rest, so that this stays
-//! little work whatever is sent, and that numbers stay the ones that were sent.
+//! rmcp parses a whole message into values, on the thread of the connection. It gets only the envelope. So its work is
+//! bounded, and the numbers in arguments stay exact.
 
 use std::sync::Arc;
 
@@ -14,34 +14,34 @@ use super::failure::Failure;
 use crate::json::{self, Unreadable};
 use crate::service::Error;
 
-/// What a message may have beside its arguments, in bytes.
-const REST_BYTES_MAX: usize = 32 * 1024;
+/// The largest envelope, in bytes.
+const ENVELOPE_BYTES_MAX: usize = 32 * 1024;
 
-/// A message, taken apart.
+/// A message, split into its envelope and its arguments.
 #[derive(Debug)]
 pub(super) struct Message {
-    /// The message, with no arguments in the place of those of a call.
-    pub(super) rest: Bytes,
-    /// The arguments of a call; an error if they are none.
+    /// The message with empty arguments.
+    pub(super) envelope: Bytes,
+    /// The arguments of a call; an error if they are invalid.
     pub(super) arguments: Option<Result<Arguments, String>>,
 }
 
 impl Message {
-    /// Takes a message apart. One that is no call, or not even JSON, is all rest.
-    pub(super) fn take_apart(message: Bytes) -> Result<Self, Error> {
-        let apart = apart(&message).unwrap_or(Self { rest: message, arguments: None });
-        if apart.rest.len() > REST_BYTES_MAX {
+    /// Splits a message. A message that is not a call, or not JSON, is all envelope.
+    pub(super) fn split(message: Bytes) -> Result<Self, Error> {
+        let split = split(&message).unwrap_or(Self { envelope: message, arguments: None });
+        if split.envelope.len() > ENVELOPE_BYTES_MAX {
             let detail = format!(
-                "the message has {} bytes beside the arguments of a call, at most {REST_BYTES_MAX} are allowed",
-                apart.rest.len()
+                "the message has {} bytes beside the arguments of a call, at most {ENVELOPE_BYTES_MAX} are allowed",
+                split.envelope.len()
             );
             return Err(Error::too_large("body-too-large", detail));
         }
-        Ok(apart)
+        Ok(split)
     }
 }
 
-fn apart(message: &[u8]) -> Option<Message> {
+fn split(message: &[u8]) -> Option<Message> {
     let Fields(fields) = serde_json::from_slice(message).ok()?;
     let is_call = fields.iter().any(|(name, value)| name == "method" && value.get() == "\"tools/call\"");
     let (_, params) = fields.iter().find(|(name, _)| is_call && name == "params")?;
@@ -55,30 +55,30 @@ fn apart(message: &[u8]) -> Option<Message> {
         Unreadable::Wrong(wrong) => wrong.of("arguments").to_string(),
     });
     let params = object(&params, "arguments", "{}");
-    let rest = object(&fields, "params", &params);
-    Some(Message { rest: rest.into(), arguments: Some(read) })
+    let envelope = object(&fields, "params", &params);
+    Some(Message { envelope: envelope.into(), arguments: Some(read) })
 }
 
-/// The object with these fields, of which one has another value.
+/// Serializes an object with these fields, and another value for one of them.
 fn object(fields: &[(String, &RawValue)], replaced: &str, with: &str) -> String {
     let written = fields.iter().map(|(name, value)| {
         let value = if name == replaced { with } else { value.get() };
-        // A text is JSON.
+        // The name, as a JSON string.
         format!("{}:{value}", serde_json::Value::from(name.as_str()))
     });
     format!("{{{}}}", written.collect::<Vec<_>>().join(","))
 }
 
-/// The arguments of a call on their way to the tool.
+/// The arguments of a call, for the tool.
 #[derive(Clone, Debug)]
-pub(super) struct Sent(Option<Arc<Result<Arguments, String>>>);
+pub(super) struct CallArguments(Option<Arc<Result<Arguments, String>>>);
 
-impl Sent {
+impl CallArguments {
     pub(super) fn new(arguments: Option<Result<Arguments, String>>) -> Self {
         Self(arguments.map(Arc::new))
     }
 
-    /// The arguments; none if none were sent.
+    /// The arguments; empty if the call has none.
     pub(super) fn arguments(&self) -> Result<Arguments, Failure> {
         match self.0.as_deref() {
             None => Ok(Arguments::default()),
@@ -93,33 +93,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_call_the_arguments_are_taken_out_and_of_all_else_nothing() {
+    fn a_call_is_split_and_other_messages_stay_whole() {
         let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"count","arguments":{"n":1.10}}}"#;
-        let Message { rest, arguments } = Message::take_apart(Bytes::from_static(call.as_bytes())).unwrap();
+        let Message { envelope, arguments } = Message::split(Bytes::from_static(call.as_bytes())).unwrap();
         let expected =
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"count","arguments":{}}}"#;
-        assert_eq!(rest, expected);
+        assert_eq!(envelope, expected);
         assert_eq!(arguments.unwrap().unwrap().take_raw("n").unwrap().get(), "1.10");
-        for all_rest in [
+        for unchanged in [
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"count"}}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"arguments":{"n":1}}}"#,
             "[]",
             "nonsense",
         ] {
-            let Message { rest, arguments } =
-                Message::take_apart(Bytes::from_static(all_rest.as_bytes())).unwrap();
-            assert_eq!(rest, all_rest);
+            let Message { envelope, arguments } =
+                Message::split(Bytes::from_static(unchanged.as_bytes())).unwrap();
+            assert_eq!(envelope, unchanged);
             assert!(arguments.is_none());
         }
     }
 
     #[test]
-    fn arguments_that_are_none_are_an_error_and_a_large_rest_is_refused() {
+    fn invalid_arguments_and_a_large_envelope_are_errors() {
         let call = |arguments: &str| {
             let call =
                 format!(r#"{{"method":"tools/call","params":{{"name":"count","arguments":{arguments}}}}}"#);
-            Message::take_apart(call.into())
+            Message::split(call.into())
         };
         let many: Vec<String> = (0..65).map(|number| format!("\"a{number}\":1")).collect();
         for (arguments, why) in [
@@ -131,6 +131,6 @@ mod tests {
         }
         let large = format!("\"{}\"", "x".repeat(1 << 20));
         assert!(call(&format!("{{\"text\":{large}}}")).is_ok());
-        assert!(Message::take_apart(format!(r#"{{"method":{large}}}"#).into()).is_err());
+        assert!(Message::split(format!(r#"{{"method":{large}}}"#).into()).is_err());
     }
 }

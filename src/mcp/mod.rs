@@ -1,18 +1,18 @@
-//! The MCP server: a tenant's collections as tools for agents, and nothing else.
+//! The MCP server: a tenant's collections as tools for agents.
 //!
-//! It speaks streamable HTTP (specification 2026-07-28, and those before it that `rmcp` serves) without sessions: each
-//! message carries its key, is admitted like any request, and is answered at once. What it may use is decided by the one
-//! table of operations; a tool is an operation in an agent's words: it reads its arguments, calls the function of
+//! It implements streamable HTTP (specification 2026-07-28, and the earlier versions that `rmcp` supports) without
+//! protocol sessions: each message has a key, is admitted like any request, and is answered at once. The table of
+//! operations decides which tools a key permits. A tool parses its arguments, calls a function of
 //! [`Service`](crate::service::Service), and renders the result.
 //!
-//! - `server`: what is said about the server, which tools there are and who they are for.
-//! - `shortcut`: calls as clients make them, read and answered without the detours that other messages take.
-//! - `message`: a message taken apart, so that arguments are never made values of.
-//! - `tools`: one file each.
-//! - `session`: one message; `call`: a tool's arguments, and its right; `answer`: what it answers.
-//! - `canonical`: one way to write what can be written in many.
-//! - `failure`: what an agent is told when it goes wrong.
-//! - `page`: answers that are cut, and where they go on; `ranking`: what a search goes on through.
+//! - `server`: the description of the server, and the list of tools.
+//! - `shortcut`: the fast path for calls in the form that clients usually send.
+//! - `message`: splits a message, so that arguments are never parsed into values.
+//! - `tools`: one file for each tool.
+//! - `session`: the context of a message; `call`: the arguments and the access of a call; `answer`: its answer.
+//! - `canonical`: canonical JSON.
+//! - `failure`: errors for agents.
+//! - `page`: bounded answers and their cursors; `ranking`: the rankings that searches continue.
 
 mod answer;
 mod call;
@@ -38,7 +38,7 @@ use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use self::message::{Message, Sent};
+use self::message::{CallArguments, Message};
 use self::ranking::Rankings;
 use self::server::Server;
 pub use self::session::Caller;
@@ -53,13 +53,13 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// One that stops with `stop`.
+    /// Creates an endpoint that stops with `stop`.
     pub fn new(stop: CancellationToken) -> Self {
         let config = StreamableHttpServerConfig::default()
             .with_legacy_session_mode(false)
             .with_json_response(true)
             .with_cancellation_token(stop)
-            // The door has looked at hosts, origins and sizes before.
+            // REST's endpoint has checked hosts, origins and sizes before.
             .disable_allowed_hosts()
             .with_max_request_body_bytes(usize::MAX);
         Self {
@@ -68,22 +68,22 @@ impl Endpoint {
         }
     }
 
-    /// The answer to a message of an admitted caller.
+    /// Answers a message of an admitted caller.
     ///
     /// # Errors
-    /// Those of a message that is too large or cannot be worked on now; what a tool refuses is an answer.
+    /// The message is too large, or cannot be processed now. The failure of a tool is an answer, not an error.
     pub async fn answer(&self, mut head: Parts, message: Bytes, caller: Caller) -> Result<Response, Error> {
         let session = Session::new(caller, self.rankings.clone());
-        let Message { rest, arguments } =
-            session.work(message.len(), move || Message::take_apart(message)).await?;
-        let arguments = Sent::new(arguments);
-        if let Some(answer) = shortcut::answered(&head.headers, &rest, &arguments, &session).await {
+        let Message { envelope, arguments } =
+            session.work(message.len(), move || Message::split(message)).await?;
+        let arguments = CallArguments::new(arguments);
+        if let Some(answer) = shortcut::try_answer(&head.headers, &envelope, &arguments, &session).await {
             return answer;
         }
         head.headers.remove(header::CONTENT_LENGTH);
         head.extensions.insert(session);
         head.extensions.insert(arguments);
-        let message = Request::from_parts(head, Body::from(rest));
+        let message = Request::from_parts(head, Body::from(envelope));
         let answer: Result<_, Infallible> = self.service.clone().oneshot(message).await;
         let Ok(answer) = answer;
         Ok(answer.map(Body::new))

@@ -1,9 +1,9 @@
-//! Rankings that searches go on through, page by page.
+//! The rankings that searches continue, page by page.
 //!
-//! A walk through a graph that is being linked finds other results from one moment to the next, and a write changes them
-//! altogether. A page therefore does not search again: it continues the ranking that the first page began. The first page
-//! is as deep as it is long; the second one ranks the rest, on the state that the first page saw. A ranking that is not
-//! kept any more is made again as long as the collection has not changed, and used only if it begins the same.
+//! While a graph is being linked, the same search finds different results from one moment to the next, and writes change
+//! them, too. So a later page does not search again: it continues the ranking of the first page. The first page ranks only
+//! its own results. The second page ranks the rest, on the state that the first page saw. A ranking that is not cached any
+//! more is computed again if the collection has not changed, and is used only if it begins with the same results.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,48 +14,48 @@ use moka::ops::compute::Op;
 use moka::sync::Cache;
 use vectorizer_log::{LogId, Seq};
 
-/// How many rankings of one tenant are kept; the oldest make room.
-const OF_TENANT_MAX: usize = 8;
-/// About how many bytes they have, and those of all tenants.
+/// The most rankings of one tenant. The oldest are dropped first.
+const RANKINGS_PER_TENANT_MAX: usize = 8;
+/// The approximate limit on the bytes of one tenant's rankings, and of all rankings.
 const TENANT_BYTES_MAX: usize = 1 << 20;
 const NODE_BYTES_MAX: u64 = 64 << 20;
-/// How long a tenant's are kept after the last search.
-const KEPT_FOR: Duration = Duration::from_mins(15);
+/// How long a tenant's rankings are cached after its last search.
+const TTL: Duration = Duration::from_mins(15);
 
-/// What a search found, best first.
+/// The results of a search, best first.
 pub(super) struct Ranking {
-    /// The search.
-    question: [u8; 32],
-    /// The last change of the collection when it was made, or an earlier one.
+    /// The hash of the search.
+    query: [u8; 32],
+    /// The last change of the collection when the ranking was computed, or an earlier one.
     last_change: Seq,
-    /// The ids, one behind the other, and where each ends.
+    /// The concatenated ids, and the end of each.
     ids: Box<str>,
     ends: Box<[u32]>,
     scores: Box<[f32]>,
     mark: RankingMark,
-    /// Whether there are no results behind these.
-    is_whole: bool,
+    /// Whether there are no further results.
+    is_complete: bool,
     late: Option<Late>,
 }
 
-/// Results that rank before the end of the beginning and were found later.
+/// Results that were found later but rank before the end of the first page's results.
 #[derive(Clone, Copy, Debug)]
 struct Late {
     first: usize,
     count: usize,
 }
 
-/// Tells one ranking from another: a hash of the ids and scores that it begins with.
+/// Identifies a ranking: a hash of the ids and scores that it begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RankingMark(pub(super) [u8; 8]);
 
 impl Ranking {
-    /// A ranking that begins with these results. `is_whole` says that there are no others.
+    /// The ranking that begins with these results. `is_complete` says that there are no others.
     pub(super) fn begun<'a>(
-        question: [u8; 32],
+        query: [u8; 32],
         last_change: Seq,
         results: impl Iterator<Item = (&'a str, f32)> + Clone,
-        is_whole: bool,
+        is_complete: bool,
     ) -> Self {
         let mut hasher = blake3::Hasher::new();
         for (id, score) in results.clone() {
@@ -65,12 +65,11 @@ impl Ranking {
                 .update(&score.to_le_bytes());
         }
         let mark = RankingMark(hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default());
-        Self::of(question, last_change, mark, results, is_whole)
+        Self::of(query, last_change, mark, results, is_complete)
     }
 
-    /// The same ranking with all that is behind its beginning: the results of `deeper` without those that it begins
-    /// with. A walk through a graph that looks deeper may find results that rank before the end of the beginning; they
-    /// come right behind it.
+    /// Completes the ranking with the results of the search `deeper` that it does not have yet. A deeper graph search may
+    /// find results that rank before the end of the first ones. They come right after those.
     pub(super) fn completed<'a>(&'a self, deeper: impl Iterator<Item = (&'a str, f32)> + Clone) -> Self {
         let begun = self.page(0, self.len());
         let ids: HashSet<&str> = begun.iter().map(|(id, _)| *id).collect();
@@ -82,41 +81,41 @@ impl Ranking {
             count: deeper.clone().take(before_last).filter(|result| is_behind(result)).count(),
         };
         let all = begun.iter().copied().chain(deeper.filter(|result| is_behind(result)));
-        let mut whole = Self::of(self.question, self.last_change, self.mark, all, true);
+        let mut whole = Self::of(self.query, self.last_change, self.mark, all, true);
         whole.late = Some(late).filter(|late| late.count > 0);
         whole
     }
 
     fn of<'a>(
-        question: [u8; 32],
+        query: [u8; 32],
         last_change: Seq,
         mark: RankingMark,
         results: impl Iterator<Item = (&'a str, f32)>,
-        is_whole: bool,
+        is_complete: bool,
     ) -> Self {
         let (mut ids, mut ends, mut scores) = (String::new(), Vec::new(), Vec::new());
         for (id, score) in results {
             ids.push_str(id);
-            // At most a thousand ids of 256 bytes.
+            // There are at most a thousand ids of 256 bytes.
             ends.push(u32::try_from(ids.len()).unwrap_or(u32::MAX));
             scores.push(score);
         }
         let (ids, ends, scores) = (ids.into(), ends.into(), scores.into());
-        Self { question, last_change, ids, ends, scores, mark, is_whole, late: None }
+        Self { query, last_change, ids, ends, scores, mark, is_complete, late: None }
     }
 
-    /// How many results of the page from `first` to `end` rank before the end of the ranking's beginning.
+    /// The number of late results on the page from `first` to `end`.
     pub(super) fn late_in(&self, first: usize, end: usize) -> usize {
         let Some(Late { first: late, count }) = self.late else { return 0 };
         end.min(late + count).saturating_sub(first.max(late))
     }
 
-    /// Whether there are no results behind these.
-    pub(super) fn is_whole(&self) -> bool {
-        self.is_whole
+    /// Whether there are no further results.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete
     }
 
-    /// How many results it has.
+    /// The number of results.
     pub(super) fn len(&self) -> usize {
         self.scores.len()
     }
@@ -125,12 +124,12 @@ impl Ranking {
         self.mark
     }
 
-    /// The collection has not changed since if this is its last change.
+    /// The last change of the collection when the ranking was computed, or an earlier one.
     pub(super) fn last_change(&self) -> Seq {
         self.last_change
     }
 
-    /// Up to `limit` results from the one at `first` on.
+    /// Up to `limit` results, starting at `first`.
     pub(super) fn page(&self, first: usize, limit: usize) -> Vec<(&str, f32)> {
         let end = |number: usize| self.ends[number] as usize;
         (first..self.len().min(first.saturating_add(limit)))
@@ -146,7 +145,7 @@ impl Ranking {
     }
 }
 
-/// The rankings of all tenants that can be gone on through. Cheap to clone.
+/// The cached rankings of all tenants. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Rankings(Cache<LogId, Arc<[Arc<Ranking>]>>);
 
@@ -155,7 +154,7 @@ impl Default for Rankings {
         let weigh = |_: &LogId, rankings: &Arc<[Arc<Ranking>]>| {
             u32::try_from(bytes_of(rankings) + 128).unwrap_or(u32::MAX)
         };
-        let cache = Cache::builder().max_capacity(NODE_BYTES_MAX).weigher(weigh).time_to_idle(KEPT_FOR);
+        let cache = Cache::builder().max_capacity(NODE_BYTES_MAX).weigher(weigh).time_to_idle(TTL);
         Self(cache.build())
     }
 }
@@ -171,21 +170,21 @@ fn bytes_of(rankings: &[Arc<Ranking>]) -> usize {
 }
 
 impl Rankings {
-    /// The ranking with this mark that this question had in this log.
-    pub(super) fn find(&self, log: LogId, question: &[u8; 32], mark: RankingMark) -> Option<Arc<Ranking>> {
+    /// Finds the ranking of a query with this mark, for the tenant with this log.
+    pub(super) fn find(&self, log: LogId, query: &[u8; 32], mark: RankingMark) -> Option<Arc<Ranking>> {
         let kept = self.0.get(&log)?;
-        kept.iter().find(|ranking| ranking.question == *question && ranking.mark == mark).cloned()
+        kept.iter().find(|ranking| ranking.query == *query && ranking.mark == mark).cloned()
     }
 
-    /// Keeps a ranking of this log, and drops its oldest ones if there are too many.
+    /// Caches a ranking of the tenant with this log, and drops the tenant's oldest rankings if there are too many.
     pub(super) fn keep(&self, log: LogId, ranking: &Arc<Ranking>) {
         self.0.entry(log).and_compute_with(|kept| {
             let mut rankings = vec![Arc::clone(ranking)];
             let mut bytes = ranking.bytes();
             for older in kept.iter().flat_map(|kept| kept.value().iter()) {
-                let is_same = older.question == ranking.question && older.mark == ranking.mark;
+                let is_same = older.query == ranking.query && older.mark == ranking.mark;
                 bytes += older.bytes();
-                if rankings.len() == OF_TENANT_MAX || bytes > TENANT_BYTES_MAX {
+                if rankings.len() == RANKINGS_PER_TENANT_MAX || bytes > TENANT_BYTES_MAX {
                     break;
                 }
                 if !is_same {
@@ -196,7 +195,7 @@ impl Rankings {
         });
     }
 
-    /// Drops all, as if there were no room.
+    /// Drops all rankings, as if memory were short.
     #[cfg(test)]
     fn drop_all(&self) {
         self.0.invalidate_all();
@@ -209,14 +208,14 @@ mod tests {
 
     use super::*;
 
-    fn ranking(question: u8, results: usize, id_bytes: usize) -> Arc<Ranking> {
+    fn ranking(query: u8, results: usize, id_bytes: usize) -> Arc<Ranking> {
         let ids: Vec<String> = (0..results).map(|number| format!("{number:0id_bytes$}")).collect();
-        let results = ids.iter().map(|id| (id.as_str(), f32::from(question)));
-        Arc::new(Ranking::begun([question; 32], Seq::new(1), results, true))
+        let results = ids.iter().map(|id| (id.as_str(), f32::from(query)));
+        Arc::new(Ranking::begun([query; 32], Seq::new(1), results, true))
     }
 
     #[test]
-    fn a_ranking_is_cut_into_pages_and_told_from_another_by_its_mark() {
+    fn a_ranking_has_pages_and_a_mark_of_its_own() {
         let five = ranking(1, 5, 3);
         assert_eq!(five.page(0, 2), [("000", 1.0), ("001", 1.0)]);
         assert_eq!(five.page(3, 10), [("003", 1.0), ("004", 1.0)]);
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ranking_that_is_completed_begins_as_before_and_has_each_result_once() {
+    fn a_completed_ranking_begins_as_before_and_has_each_result_once() {
         let begun = Ranking::begun([1; 32], Seq::new(1), [("b", 5.0), ("a", 4.0)].into_iter(), false);
         let deeper = [("c", 6.0), ("b", 5.0), ("a", 4.0), ("d", 3.0), ("e", 2.0)];
         let whole = begun.completed(deeper.into_iter());
@@ -237,25 +236,25 @@ mod tests {
             [(0, 2), (0, 3), (2, 5), (3, 5)].map(|(first, end)| whole.late_in(first, end)),
             [0, 1, 1, 0]
         );
-        assert!(whole.is_whole() && !begun.is_whole() && whole.mark() == begun.mark());
+        assert!(whole.is_complete() && !begun.is_complete() && whole.mark() == begun.mark());
     }
 
     #[test]
-    fn a_tenant_s_rankings_are_few_and_bounded_and_its_own() {
+    fn the_rankings_of_a_tenant_are_bounded_and_separate() {
         let rankings = Rankings::default();
         let (one, other) = (LogId::new(Uuid::from_u128(1)), LogId::new(Uuid::from_u128(2)));
-        let all: Vec<_> = (0..10).map(|question| ranking(question, 10, 3)).collect();
+        let all: Vec<_> = (0..10).map(|query| ranking(query, 10, 3)).collect();
         for ranking in &all {
             rankings.keep(one, ranking);
             rankings.keep(one, ranking);
         }
-        let kept = |ranking: &Arc<Ranking>| rankings.find(one, &ranking.question, ranking.mark).is_some();
+        let kept = |ranking: &Arc<Ranking>| rankings.find(one, &ranking.query, ranking.mark).is_some();
         assert_eq!(all.iter().map(kept).collect::<Vec<_>>(), [&[false; 2][..], &[true; 8]].concat());
-        assert!(rankings.find(other, &all[9].question, all[9].mark).is_none());
+        assert!(rankings.find(other, &all[9].query, all[9].mark).is_none());
         assert!(rankings.find(one, &[9; 32], all[8].mark).is_none());
-        // Of large ones fewer are kept, and one always.
-        for question in 0..10 {
-            rankings.keep(one, &ranking(question, 1_000, 256));
+        // Fewer large rankings are cached, but always one.
+        for query in 0..10 {
+            rankings.keep(one, &ranking(query, 1_000, 256));
         }
         let kept = rankings.0.get(&one).unwrap();
         assert!(kept.len() < 5 && bytes_of(&kept) <= TENANT_BYTES_MAX, "{}", bytes_of(&kept));

@@ -1,4 +1,4 @@
-//! What the server says about itself, and which tools it shows to whom.
+//! The description of the server, and the tools that it lists.
 
 use axum::http::request::Parts;
 use rmcp::model::{
@@ -10,18 +10,18 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 
 use super::answer;
 use super::failure::Failure;
-use super::message::Sent;
+use super::message::CallArguments;
 use super::session::Session;
 use super::tools::{self, ToolName};
 
 const INSTRUCTIONS: &str = "\
-Vectorizer keeps collections of records that are found by meaning (vectors), by words (texts) and by the fields of \
-their payload. Begin with list_collections. To keep and find texts: create_collection with text: true (if you may), \
-upsert records with an id and a text, then search with text. All you see is your own tenant's; nothing here reaches \
-another's. Answers that are cut have next_cursor: call the tool again with the same arguments and that cursor. Arguments have the same names in all tools. An \
-error says what was wrong and what to do.";
+Vectorizer stores collections of records and searches them by meaning (vectors), by words (texts) and by the fields of \
+their payload. Start with list_collections. To store and search texts: create_collection with text: true (if your key \
+permits it), upsert records with an id and a text, then search with text. You have access only to your own tenant's \
+data. If an answer has next_cursor, there is more: call the tool again with the same arguments and that cursor. \
+Arguments have the same names in all tools. An error says what is wrong and what to do.";
 
-/// The server. It has no state: what a message may do is in the message's own [`Session`].
+/// The server. It has no state: each message has its own [`Session`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Server;
 
@@ -54,10 +54,10 @@ impl ServerHandler for Server {
     ) -> Result<CallToolResponse, ErrorData> {
         let session = session(&context)?;
         let Some(tool) = ToolName::find(&request.name) else {
-            let detail = format!("there is no tool {:?}; tools/list shows those there are", request.name);
+            let detail = format!("there is no tool {:?}; tools/list lists the tools", request.name);
             return Err(ErrorData::invalid_params(detail, None));
         };
-        let done = match carried::<Sent>(&context)?.arguments() {
+        let done = match attached::<CallArguments>(&context)?.arguments() {
             Ok(arguments) => tools::call(tool, session, arguments).await,
             Err(failure) => Err(failure),
         };
@@ -66,16 +66,16 @@ impl ServerHandler for Server {
     }
 }
 
-/// The right that the message has. Nothing else gives one.
+/// The session of the message, which alone grants access.
 fn session(context: &RequestContext<RoleServer>) -> Result<&Session, ErrorData> {
-    carried(context)
+    attached(context)
 }
 
-/// What was put into the message at the door.
-fn carried<T: Send + Sync + 'static>(context: &RequestContext<RoleServer>) -> Result<&T, ErrorData> {
+/// A value that the endpoint has attached to the message.
+fn attached<T: Send + Sync + 'static>(context: &RequestContext<RoleServer>) -> Result<&T, ErrorData> {
     let parts = context.extensions.get::<Parts>();
     parts.and_then(|parts| parts.extensions.get::<T>()).ok_or_else(|| {
-        tracing::error!("a message has not come through the door");
-        ErrorData::internal_error("the server has failed at this message", None)
+        tracing::error!("a message did not pass the endpoint");
+        ErrorData::internal_error("the server failed to process this message", None)
     })
 }

@@ -1,28 +1,28 @@
-//! One message: the right to ask for tools, and the memory that it holds.
+//! The context of a message: its caller, and the memory that it holds.
 
 use std::sync::Arc;
 
 use super::failure::Failure;
 use super::ranking::Rankings;
 use crate::auth::{McpPass, Operation};
-use crate::service::{Access, Error, HeldMemory, Input, Readmission, Service};
+use crate::service::{Access, Error, Input, MemoryPermit, Readmission, Service};
 use crate::tenancy::Share;
 
-/// Who sent a message, and what it holds.
+/// The caller of a message.
 pub struct Caller {
-    /// The operations.
+    /// The service.
     pub service: Service,
-    /// The right to ask for tools.
+    /// The access to tools.
     pub pass: Arc<McpPass>,
-    /// Asks again whether the caller would still be let in.
+    /// Repeats the access check.
     pub readmission: Readmission,
-    /// What was charged for the message, and so for all that is made of it.
-    pub(crate) held: Arc<HeldMemory>,
-    /// What the caller's tenant may take up.
+    /// The memory permit of the message and of everything derived from it.
+    pub(crate) held: Arc<MemoryPermit>,
+    /// The share of the caller's tenant.
     pub share: Share,
 }
 
-/// A message that is being answered. Cheap to clone.
+/// The context of a message that is being answered. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Session(Arc<Inner>);
 
@@ -36,12 +36,12 @@ impl Session {
         Self(Arc::new(Inner { caller, rankings }))
     }
 
-    /// The operations.
+    /// The service.
     pub(super) fn service(&self) -> &Service {
         &self.0.caller.service
     }
 
-    /// The rankings that searches go on through.
+    /// The cached rankings.
     pub(super) fn rankings(&self) -> &Rankings {
         &self.0.rankings
     }
@@ -50,17 +50,17 @@ impl Session {
         &self.0.caller.readmission
     }
 
-    /// Whether its key may ask for this.
+    /// Whether the caller's key permits this operation.
     pub(super) fn may(&self, operation: Operation) -> bool {
         self.0.caller.pass.may(operation)
     }
 
-    /// The right to one operation, which counts as one request.
+    /// Admits the caller to an operation. It counts as one request.
     pub(super) async fn enter(&self, operation: Operation) -> Result<Access, Error> {
         self.service().admit_tool(&self.0.caller.pass, operation).await
     }
 
-    /// Does work on so many bytes of the message: in turns and off the async threads if they are many.
+    /// Does work on this many bytes of the message, on a pool if they are many.
     pub(super) async fn work<T, E>(
         &self,
         bytes: usize,
@@ -80,7 +80,7 @@ impl Session {
         service.work_pools().run(share, bytes, work).await
     }
 
-    /// The arguments of an operation that `read` makes of what was sent.
+    /// The arguments of an operation, which `read` parses.
     pub(super) fn input<T>(
         &self,
         sent: Vec<u8>,
@@ -90,16 +90,16 @@ impl Session {
         Input::new(sent.len(), held, move || read(&sent))
     }
 
-    /// No arguments.
+    /// Empty arguments.
     pub(super) fn nothing(&self) -> Input<()> {
         self.input(Vec::new(), |_| Ok(()))
     }
 }
 
 impl Failure {
-    /// The tool asks for a right that its operation does not give.
-    pub(super) fn no_right() -> Self {
-        tracing::error!("a tool asks for another right than its operation gives");
+    /// The tool requires an access that its operation does not grant.
+    pub(super) fn wrong_access() -> Self {
+        tracing::error!("a tool requires another access than its operation grants");
         Error::internal().into()
     }
 }

@@ -6,44 +6,44 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::problem::Problem;
-use crate::service::{AnswerMemory, HeldAnswer};
+use crate::service::{AnswerMemory, AnswerPermit};
 
-/// A JSON answer that is small whatever it says.
+/// Returns a JSON answer of a type whose answers are always small.
 pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
     match serde_json::to_vec(body) {
-        Ok(bytes) => in_json(status, bytes.into()),
-        Err(error) => unwritten(&error).into_response(),
+        Ok(bytes) => json_response(status, bytes.into()),
+        Err(error) => serialization_failed(&error).into_response(),
     }
 }
 
-/// A JSON answer that is expected to have about so many bytes. A large one holds memory until it is sent.
+/// Returns a JSON answer of about `expected` bytes. A large answer holds a memory permit until it is sent.
 pub(super) fn large_json<T: Serialize>(
     memory: &AnswerMemory,
     expected: usize,
     body: &T,
 ) -> Result<Response, Problem> {
-    let mut held = memory.hold(expected)?;
+    let mut held = memory.reserve(expected)?;
     let mut bytes = Vec::with_capacity(expected);
-    serde_json::to_writer(&mut bytes, body).map_err(|error| unwritten(&error))?;
+    serde_json::to_writer(&mut bytes, body).map_err(|error| serialization_failed(&error))?;
     bytes.shrink_to_fit();
-    let is_held = held.settle(bytes.len(), memory)?;
+    let is_held = held.resize(bytes.len(), memory)?;
     let bytes = if is_held { Bytes::from_owner(Sent { bytes, _held: held }) } else { bytes.into() };
-    Ok(in_json(StatusCode::OK, bytes))
+    Ok(json_response(StatusCode::OK, bytes))
 }
 
-fn in_json(status: StatusCode, bytes: Bytes) -> Response {
+fn json_response(status: StatusCode, bytes: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], bytes).into_response()
 }
 
-fn unwritten(error: &serde_json::Error) -> Problem {
+fn serialization_failed(error: &serde_json::Error) -> Problem {
     tracing::error!(%error, "an answer could not be written as JSON");
     Problem::internal()
 }
 
-/// An answer that is being sent: its bytes, and the memory that is given back with them.
+/// The bytes of an answer, with the memory permit that is released when they have been sent.
 struct Sent {
     bytes: Vec<u8>,
-    _held: HeldAnswer,
+    _held: AnswerPermit,
 }
 
 impl AsRef<[u8]> for Sent {

@@ -17,48 +17,48 @@ use crate::auth::{Admin, Read};
 use crate::hivehub::rfc3339;
 use crate::service::{LogRequest, Readmission};
 
-/// Which records to show, and how much of each.
+/// The parameters of reading the log.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LogParameters {
-    /// The first seq; 1 unless said otherwise.
+    /// The first seq; by default 1.
     #[param(maximum = 18_446_744_073_709_551_615_u64)]
     from: Option<u64>,
-    /// The last seq.
+    /// The last seq; by default the end of the log.
     #[param(maximum = 18_446_744_073_709_551_615_u64)]
     to: Option<u64>,
-    /// Records of this moment or later, in RFC 3339.
+    /// Return records of this time or later, in RFC 3339.
     #[serde(default, with = "rfc3339")]
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
-    /// Records before this moment, in RFC 3339.
+    /// Return records before this time, in RFC 3339.
     #[serde(default, with = "rfc3339")]
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
-    /// The most records.
+    /// The largest number of records.
     #[param(maximum = 18_446_744_073_709_551_615_u64)]
     limit: Option<u64>,
-    /// How records are written; `ndjson`, one JSON object a line, unless said otherwise. `csv` is a table with the
-    /// columns seq, at, event, collection (its id), `key_id`, via, `request_id`, count and details (the event as
-    /// JSON). Texts are as they are: a spreadsheet may take one that begins with = + - or @ for a formula.
+    /// The format of the records: by default `ndjson`, one JSON object per line. `csv` is a table with the columns
+    /// seq, at, event, collection (its id), `key_id`, via, `request_id`, count and details (the event as JSON). Texts
+    /// are not escaped for spreadsheets, which may take a text that begins with = + - or @ for a formula.
     #[param(inline)]
     format: Option<LogFormat>,
-    /// Go on with what is written from now on.
+    /// Keep the connection open and return new records as they are written.
     follow: Option<bool>,
-    /// Show payloads; true unless said otherwise.
+    /// Include payloads; by default true.
     with_payload: Option<bool>,
-    /// Show vectors, as base64 of little-endian f32; false unless said otherwise.
+    /// Include vectors, as base64 of little-endian f32; by default false.
     with_vector: Option<bool>,
-    /// Show each record's stored bytes as base64: enough to verify the chain and to replay. Not in a table.
+    /// Include each record's stored bytes as base64, which verify the chain and can be replayed. Needs `ndjson`.
     with_stored: Option<bool>,
 }
 
-/// How records are written.
+/// The format of the records.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum LogFormat {
-    /// One JSON object a line: everything.
+    /// One JSON object per line.
     Ndjson,
     /// A table.
     Csv,
@@ -73,19 +73,19 @@ impl From<LogFormat> for ExportFormat {
     }
 }
 
-/// Where a log ends.
+/// The end of a log.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HeadAnswer {
-    /// Its last record.
+    /// The seq of the last record.
     seq: u64,
-    /// The hash of everything up to it, in hexadecimal.
+    /// The hash of all records up to it, in hexadecimal.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     chain: String,
-    /// The last record that changed data.
+    /// The seq of the last record that changed data.
     data_seq: u64,
 }
 
-/// Read where the log ends.
+/// Read the end of the log.
 #[utoipa::path(get, path = "/api/v1/log/head", operation_id = "read_log_head",
     responses((status = 200, body = HeadAnswer)))]
 pub(super) async fn head(State(app): State<App>, Granted(tenant): Granted<Read>) -> Response {
@@ -94,10 +94,10 @@ pub(super) async fn head(State(app): State<App>, Granted(tenant): Granted<Read>)
     json(StatusCode::OK, &body)
 }
 
-/// Read the audit log: a line for each record, who did what, when, in which request.
+/// Read the audit log, one line per record: which key did what, when, in which request.
 #[utoipa::path(get, path = "/api/v1/log", operation_id = "read_log", params(LogParameters), responses(
     (status = 200, content((openapi::LogRecord = "application/x-ndjson"), (String = "text/csv"))),
-    (status = 503, description = "As many requests as allowed read or follow this log, or the server is busy."),
+    (status = 503, description = "Too many requests read or follow this log, or the server is busy."),
 ))]
 pub(super) async fn read(
     State(app): State<App>,

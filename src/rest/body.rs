@@ -1,4 +1,4 @@
-//! Reading what a client sends: bounded, whole, and with errors that name the field.
+//! Request bodies and query parameters: size limits, timeouts, and errors that name the field.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,54 +14,55 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
 use super::App;
-use super::encoding::{Encoding, Unpacking};
+use super::encoding::{Decompressor, Encoding};
 use super::middleware::auth::share;
 use super::problem::Problem;
 use crate::json;
 use crate::scheduling::StreamBudget;
 use crate::service::{
-    Error, HeldMemory, INLINE_BYTES_MAX, Input, MEDIUM_BYTES_MAX, Readmission, Service, kibibytes,
+    Error, INLINE_BYTES_MAX, Input, MEDIUM_BYTES_MAX, MemoryPermit, Readmission, Service, kibibytes,
 };
 use crate::tenancy::Share;
 use crate::wire::read::read_body;
 
-/// How long a body may keep us waiting, beside a second for every so many bytes of it that have come.
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
-const BODY_BYTES_EACH_SECOND: usize = 16 * 1024;
-/// How long it may pause.
+/// How long the server waits for the data of a body: this long, and one second more for each
+/// `BODY_BYTES_PER_SECOND_MIN` bytes received.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+const BODY_BYTES_PER_SECOND_MIN: usize = 16 * 1024;
+/// The longest pause between two pieces of a body.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// How long a body may take before it is asked again whether its sender may.
-const ADMITTED_FOR: Duration = Duration::from_secs(1);
+/// Access is checked again after reading a body that took longer than this.
+const READMISSION_AFTER: Duration = Duration::from_secs(1);
 
-/// A whole body, and the memory that it holds.
+/// A complete body, with the memory permit that it holds.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(super) struct RequestBody {
     /// The body.
     pub bytes: Bytes,
-    held: Arc<HeldMemory>,
+    held: Arc<MemoryPermit>,
 }
 
-impl Received {
-    /// Reads the body, at most `body_bytes_max` of it; neither a pause nor a trickle lasts for ever.
+impl RequestBody {
+    /// Reads a body of at most `body_bytes_max` bytes. A body that pauses or trickles times out.
     ///
-    /// Of the node's memory it takes as much as has arrived, so that no client holds more than it has sent. Of its
-    /// tenant's share it takes all that is stated before the first byte is read: that makes only the tenant wait, and
-    /// its bodies do not wait for each other half read.
+    /// The node's memory is charged as bytes arrive, so a client holds no more than it has sent. The tenant's share is
+    /// charged with the whole `Content-Length` before the first byte is read. So half-read bodies of a tenant never wait
+    /// for each other, and only that tenant waits.
     pub(super) async fn read(service: &Service, parts: &mut Parts, body: Body) -> Result<Self, Problem> {
         let share = share(parts)?;
         Self::charged(service, parts, body, share, service.limits().body_bytes_max, 1).await
     }
 
-    /// Reads a body of at most `bytes_max`, packed and unpacked, for the tenant that has this share; each byte is
-    /// charged for so many.
+    /// Reads a body of at most `bytes_max` bytes, compressed and decompressed, for the tenant of this share. Each byte
+    /// is charged as `charge_factor` bytes.
     pub(super) async fn charged(
         service: &Service,
         parts: &Parts,
         mut body: Body,
         share: Share,
         bytes_max: usize,
-        charged_for: usize,
+        charge_factor: usize,
     ) -> Result<Self, Problem> {
         let too_large =
             || Error::too_large("body-too-large", format!("the body has more than {bytes_max} bytes"));
@@ -73,37 +74,37 @@ impl Received {
             return Err(too_large().into());
         }
         let stated = stated.unwrap_or(0);
-        let mut held = memory.begin(&share, kibibytes(charged_for * stated)).await?;
-        let mut arrived = Arrived::default();
+        let mut held = memory.reserve(&share, kibibytes(charge_factor * stated)).await?;
+        let mut received = BodyBuffer::default();
         let (mut waited, mut budget) = (Duration::ZERO, StreamBudget::default());
         let started = Instant::now();
-        while let Some(data) = next_data(&mut body, arrived.bytes, &mut waited).await? {
-            if arrived.bytes + data.len() > bytes_max {
+        while let Some(data) = next_data(&mut body, received.bytes, &mut waited).await? {
+            if received.bytes + data.len() > bytes_max {
                 return Err(too_large().into());
             }
-            held.hold(kibibytes(charged_for * (arrived.bytes + data.len()))).await?;
-            arrived.add(&data);
+            held.grow_to(kibibytes(charge_factor * (received.bytes + data.len()))).await?;
+            received.add(&data);
             budget.spend(data.len()).await;
         }
-        let arrived_bytes = arrived.bytes;
-        let whole = move || Ok::<_, Error>(arrived.whole());
-        let mut bytes = work.run(&share, arrived_bytes, whole).await?;
+        let received_bytes = received.bytes;
+        let whole = move || Ok::<_, Error>(received.into_bytes());
+        let mut bytes = work.run(&share, received_bytes, whole).await?;
         if let Some(encoding) = encoding {
-            let packed = charged_for * bytes.len() + encoding.window_bytes(&bytes);
+            let compressed = charge_factor * bytes.len() + encoding.window_bytes(&bytes);
             let expected = encoding.expected_bytes(&bytes).min(bytes_max);
-            // All at once: bodies of a tenant that each hold a part do not wait for each other.
+            // Charge the whole size at once: bodies that each hold a part would wait for each other.
             let charged =
-                |bytes| kibibytes(packed + charged_for * bytes).min(service.limits().share_kibibytes());
-            held.share_anew(charged(expected)).await?;
-            let mut unpacking = Unpacking::new(encoding, bytes)?;
-            // A small body is unpacked on the spot, a larger one in turns with other medium ones.
+                |bytes| kibibytes(compressed + charge_factor * bytes).min(service.limits().share_kibibytes());
+            held.replace_share(charged(expected)).await?;
+            let mut decompressor = Decompressor::new(encoding, bytes)?;
+            // A small body is decompressed on this thread, a larger one on the pool for medium inputs, in turns with others.
             let mut piece = INLINE_BYTES_MAX;
             loop {
-                held.hold(charged(unpacking.bytes.len() + piece)).await?;
+                held.grow_to(charged(decompressor.bytes.len() + piece)).await?;
                 let is_end;
-                let step = move || unpacking.step(piece).map(|is_end| (unpacking, is_end));
-                (unpacking, is_end) = work.run(&share, piece, step).await?;
-                if unpacking.bytes.len() > bytes_max {
+                let step = move || decompressor.step(piece).map(|is_end| (decompressor, is_end));
+                (decompressor, is_end) = work.run(&share, piece, step).await?;
+                if decompressor.bytes.len() > bytes_max {
                     return Err(too_large().into());
                 }
                 if is_end {
@@ -111,10 +112,10 @@ impl Received {
                 }
                 piece = MEDIUM_BYTES_MAX;
             }
-            bytes = unpacking.bytes.into();
+            bytes = decompressor.bytes.into();
         }
-        // A key may have been revoked meanwhile.
-        if started.elapsed() > ADMITTED_FOR
+        // The key may have been revoked in the meantime.
+        if started.elapsed() > READMISSION_AFTER
             && let Some(readmission) = parts.extensions.get::<Readmission>()
         {
             readmission.check().await?;
@@ -122,18 +123,18 @@ impl Received {
         Ok(Self { bytes, held: Arc::new(held) })
     }
 
-    /// What it holds of the node's memory, for as long as anything is made of it.
-    pub(super) fn held(&self) -> Arc<HeldMemory> {
+    /// The memory permit. Hold it for as long as anything derived from the body is in memory.
+    pub(super) fn held(&self) -> Arc<MemoryPermit> {
         Arc::clone(&self.held)
     }
 
-    /// The arguments that `read` makes of it.
+    /// Arguments that `read` parses from the body.
     pub(super) fn input<T>(self, read: impl FnOnce(&[u8]) -> Result<T, Error> + Send + 'static) -> Input<T> {
         let Self { bytes, held } = self;
         Input::new(bytes.len(), Some(held), move || read(&bytes))
     }
 
-    /// The arguments that `check` makes of its JSON.
+    /// Arguments that `check` makes from the body's JSON.
     pub(super) fn json<T: DeserializeOwned, U>(
         self,
         check: impl FnOnce(T) -> Result<U, Error> + Send + 'static,
@@ -141,20 +142,21 @@ impl Received {
         self.input(|bytes| check(read_body(bytes)?))
     }
 
-    /// No arguments: whatever was sent is not looked at.
+    /// No arguments. The body is ignored.
     pub(super) fn nothing(self) -> Input<()> {
         Input::new(0, Some(self.held), || Ok(()))
     }
 }
 
-/// What has arrived of a body, in blocks: one buffer that grows would be copied by an async thread each time it does.
+/// The received part of a body, in blocks: a single growing buffer would be copied by an async thread each time it
+/// grows.
 #[derive(Default)]
-struct Arrived {
+struct BodyBuffer {
     blocks: Vec<Vec<u8>>,
     bytes: usize,
 }
 
-impl Arrived {
+impl BodyBuffer {
     const BLOCK_BYTES_MIN: usize = 4 * 1024;
     const BLOCK_BYTES_MAX: usize = 128 * 1024;
 
@@ -163,9 +165,9 @@ impl Arrived {
         while !data.is_empty() {
             let block = match self.blocks.last_mut() {
                 Some(block) if block.len() < block.capacity() => block,
-                // Most bodies are one piece.
+                // Most bodies arrive in one piece.
                 None => self.blocks.push_mut(Vec::with_capacity(data.len().min(Self::BLOCK_BYTES_MAX))),
-                // Of as many bytes as have come, so that what is charged for is at least half of what is held.
+                // As large as the bytes so far, so that at least half of the allocated memory is charged.
                 Some(_) => self.blocks.push_mut(Vec::with_capacity(
                     self.bytes.clamp(Self::BLOCK_BYTES_MIN, Self::BLOCK_BYTES_MAX),
                 )),
@@ -176,8 +178,8 @@ impl Arrived {
         }
     }
 
-    /// All of it, in one piece. Work in proportion to it if it has more than one.
-    fn whole(mut self) -> Bytes {
+    /// The bytes in one piece. Copies them if there is more than one block.
+    fn into_bytes(mut self) -> Bytes {
         if self.blocks.len() <= 1 {
             return self.blocks.pop().unwrap_or_default().into();
         }
@@ -190,22 +192,22 @@ impl Arrived {
 }
 
 fn incomplete() -> Problem {
-    Problem::malformed("body-incomplete", "the body broke off")
+    Problem::malformed("body-incomplete", "the connection closed before the end of the body")
 }
 
-/// The next piece of a body of which `received` bytes have come. `waited` is for how long we have waited
-/// for the client so far; waiting for room is not its fault.
+/// Reads the next piece of a body after `received` bytes. `waited` counts the time spent waiting for the client; time
+/// spent waiting for memory does not count.
 async fn next_data(
     body: &mut Body,
     received: usize,
     waited: &mut Duration,
 ) -> Result<Option<Bytes>, Problem> {
-    let earned = Duration::from_secs((received / BODY_BYTES_EACH_SECOND) as u64);
+    let earned = Duration::from_secs((received / BODY_BYTES_PER_SECOND_MIN) as u64);
     loop {
-        let asked = Instant::now();
-        let left = (BODY_PATIENCE + earned).saturating_sub(*waited);
+        let started = Instant::now();
+        let left = (BODY_TIMEOUT + earned).saturating_sub(*waited);
         let frame = timeout(PAUSE_MAX.min(left), body.frame()).await;
-        *waited += asked.elapsed();
+        *waited += started.elapsed();
         match frame {
             Ok(Some(Ok(frame))) => {
                 if let Ok(data) = frame.into_data() {
@@ -222,7 +224,7 @@ async fn next_data(
     }
 }
 
-/// Refuses a body that does not say it is one of `expected`; says which.
+/// Returns the body's media type if it is one of `expected`, or an error.
 pub(super) fn expect_content_type(
     headers: &HeaderMap,
     expected: &[&'static str],
@@ -230,13 +232,13 @@ pub(super) fn expect_content_type(
     let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = sent.split(';').next().unwrap_or("").trim();
     expected.iter().find(|known| essence.eq_ignore_ascii_case(known)).copied().ok_or_else(|| {
-        let detail = format!("Content-Type is {sent:?}, this takes {}", expected.join(" or "));
+        let detail = format!("Content-Type is {sent:?}, it must be {}", expected.join(" or "));
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-content-type", detail)
     })
 }
 
-/// A body that says it is JSON.
-pub(super) struct JsonBody(pub Received);
+/// A body with `Content-Type: application/json`.
+pub(super) struct JsonBody(pub RequestBody);
 
 impl FromRequest<App> for JsonBody {
     type Rejection = Problem;
@@ -244,11 +246,11 @@ impl FromRequest<App> for JsonBody {
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         expect_content_type(&parts.headers, &["application/json"])?;
-        Ok(Self(Received::read(app.service(), &mut parts, body).await?))
+        Ok(Self(RequestBody::read(app.service(), &mut parts, body).await?))
     }
 }
 
-/// The query's parameters; unknown ones are refused.
+/// The query's parameters. Unknown parameters are an error.
 pub(super) struct Parameters<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequestParts<App> for Parameters<T> {
@@ -262,13 +264,13 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Parameters<T> {
     }
 }
 
-/// For routes without parameters: one that is sent all the same was meant to do something.
-pub(super) async fn refuse_parameters(request: Request, next: Next) -> Response {
+/// Rejects query parameters on routes that have none: a client that sends one expects an effect.
+pub(super) async fn reject_parameters(request: Request, next: Next) -> Response {
     match request.uri().query() {
         None | Some("") => next.run(request).await,
         Some(query) => {
             let name = query.split(['=', '&']).next().unwrap_or_default();
-            let detail = format!("unknown parameter {name:?}: this takes none");
+            let detail = format!("unknown parameter {name:?}: this operation has no parameters");
             Problem::malformed("invalid-parameter", detail).into_response()
         }
     }
@@ -279,20 +281,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_that_comes_in_pieces_is_put_together_and_holds_at_most_twice_what_has_come() {
+    fn a_body_in_pieces_is_joined_and_allocates_at_most_twice_the_received_bytes() {
         for pieces in
             [&[][..], &[5], &[1, 1, 1], &[40_000, 3], &[1, 200_000, 130_000, 7, 131_072], &[300_000; 9]]
         {
-            let (mut arrived, mut sent) = (Arrived::default(), Vec::new());
+            let (mut received, mut sent) = (BodyBuffer::default(), Vec::new());
             for (nth, length) in (0_u8..).zip(pieces) {
                 let piece: Vec<u8> = (0..=u8::MAX).map(|at| at ^ nth).cycle().take(*length).collect();
-                arrived.add(&piece);
+                received.add(&piece);
                 sent.extend(piece);
-                let held: usize = arrived.blocks.iter().map(Vec::capacity).sum();
-                assert!(held <= 2 * sent.len() + Arrived::BLOCK_BYTES_MIN, "{held} for {}", sent.len());
+                let held: usize = received.blocks.iter().map(Vec::capacity).sum();
+                assert!(held <= 2 * sent.len() + BodyBuffer::BLOCK_BYTES_MIN, "{held} for {}", sent.len());
             }
-            assert_eq!(arrived.bytes, sent.len());
-            assert_eq!(arrived.whole(), sent, "{pieces:?}");
+            assert_eq!(received.bytes, sent.len());
+            assert_eq!(received.into_bytes(), sent, "{pieces:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The node as its operator sees it, and a key as its holder does.
+//! The operator's view of the node, a tenant's usage, and a holder's view of a key.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use vectorizer_log::{LogId, Tombstone};
 use super::App;
 use super::answer::json;
 use super::body::Parameters;
-use super::extract::{self, OfTenant};
+use super::extract::{self, TenantPath};
 use super::middleware::auth::{Caller, GrantedCluster, GrantedUsage};
 use super::problem::Problem;
 use crate::auth::{ClusterPass, Operation};
@@ -22,13 +22,13 @@ use crate::service::{self, KeyFacts, NodeHealth};
 use crate::tenancy::{DeletedFacts, EndedBy, ReportedState, TenantFacts};
 use crate::wire::usage::{UsageAnswer, UsageNow};
 
-/// How the node is.
+/// The node's health.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ClusterHealth {
-    /// `ok`, or `degraded` while something that it needs does not answer: then `problems` says what.
+    /// `ok`, or `degraded` if there are `problems`.
     #[schema(pattern = "^(ok|degraded)$")]
     status: &'static str,
-    /// What does not work, in sentences.
+    /// The current problems, as sentences.
     problems: Vec<&'static str>,
     /// The server's version.
     version: &'static str,
@@ -37,62 +37,62 @@ pub(super) struct ClusterHealth {
     mode: &'static str,
     /// Seconds since the server started.
     uptime_seconds: u64,
-    /// Tenants in memory.
+    /// The number of tenants in memory.
     tenants_awake: usize,
-    /// What is known of HiveHub; null in single-tenant mode.
+    /// The connection to HiveHub; null in single-tenant mode.
     hivehub: Option<HiveHubHealth>,
-    /// What of the bills is not delivered; null in single-tenant mode.
+    /// Usage that is not delivered yet; null in single-tenant mode.
     usage: Option<UsageBacklog>,
 }
 
-/// What of the bills is closed and not delivered.
+/// Closed billing windows that are not delivered yet.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UsageBacklog {
-    /// Tenants of which something is not.
+    /// The number of tenants with undelivered usage.
     tenants: usize,
-    /// How long ago the oldest of it was closed; null if there is none.
+    /// Seconds since the oldest undelivered window was closed; null if there is none.
     oldest_seconds: Option<u64>,
-    /// Lines that HiveHub has rejected since the server started. They are in their tenants' logs.
+    /// Bill lines that HiveHub has rejected since the server started. The tenants' logs keep them.
     parked_lines: u64,
 }
 
-/// What is known of HiveHub.
+/// The connection to HiveHub.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HiveHubHealth {
-    /// Whether it answered when it was asked last.
+    /// Whether HiveHub answered the last request.
     answering: bool,
-    /// Whether the policy feed is up to date: revocations arrive within a second.
+    /// Whether the policy feed is up to date. While it is, revocations take effect within a second.
     policies_current: bool,
 }
 
-/// Parameters of a page of tenants.
+/// The parameters of listing tenants.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TenantsParameters {
-    /// How many at most: 1 to 1,000; 100 if not given.
+    /// The most tenants on the page, 1 to 1,000; by default 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// Show those that were deleted and can be had back, in place of those that are here.
+    /// List deleted tenants that can be restored, instead of existing tenants.
     deleted: Option<bool>,
 }
 
 /// A page of tenants.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TenantsPage {
-    /// By id. None of them if those that were deleted are asked for.
+    /// The tenants, by id; empty with `deleted=true`.
     tenants: Vec<TenantAnswer>,
-    /// With `deleted=true`: those that were deleted and can be had back, by id.
+    /// With `deleted=true`: the deleted tenants that can be restored, by id.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     deleted: Option<Vec<RestorableTenant>>,
-    /// Where the next page starts; null on the last.
+    /// The cursor of the next page; null on the last page.
     next_cursor: Option<String>,
 }
 
-/// A deleted tenant that can be had back.
+/// A deleted tenant that can be restored.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RestorableTenant {
     /// Its id.
@@ -101,15 +101,15 @@ pub(super) struct RestorableTenant {
     log_id: String,
     /// When it was deleted.
     deleted_at: String,
-    /// Until when it can be had back.
+    /// The time until which it can be restored.
     #[schema(format = DateTime)]
     restorable_until: String,
-    /// `operator`: by this node's operator, who restores it here. `hivehub`: by HiveHub, where its deletion is taken back.
-    /// null if that was not noted down.
+    /// `operator` if this node's operator deleted it and can restore it here; `hivehub` if HiveHub deleted it and can
+    /// restore it there; null if this is unknown.
     deleted_by: Option<&'static str>,
 }
 
-/// A tenant, without anything of its data.
+/// A tenant, without its data.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TenantAnswer {
     /// Its id.
@@ -117,25 +117,25 @@ pub(super) struct TenantAnswer {
     /// `awake` or `asleep`.
     #[schema(pattern = "^(awake|asleep)$")]
     state: &'static str,
-    /// How large it is; null if that was never noted down.
+    /// Its size; null if it is not known yet.
     usage: Option<UsageNow>,
-    /// Bytes of memory that it takes up now, as they are counted for `server.memory_budget`; 0 for one that sleeps.
+    /// Its memory in bytes, as counted against `server.memory_budget`; 0 if it is asleep.
     memory_bytes: u64,
-    /// When it was used last, in RFC 3339, to the minute; null if that was never noted down.
+    /// The time of its last use, in RFC 3339, to the minute; null if it is not known.
     last_used: Option<String>,
 }
 
-/// Which of the logs that were deleted under an id.
+/// The parameters of restoring a tenant.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RestoreParameters {
-    /// The `log_id` that the deletion was answered with.
+    /// The log to restore, from the answer to the deletion; by default the one that was deleted last.
     #[param(value_type = Option<String>, format = "uuid")]
     log_id: Option<Uuid>,
 }
 
-/// A tenant that is or was deleted.
+/// A tenant that was deleted or restored.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeletedTenant {
     /// Its id.
@@ -147,45 +147,45 @@ pub(super) struct DeletedTenant {
     deleted_at: String,
 }
 
-/// Whose usage to show.
+/// The parameters of reading usage.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct UsageParameters {
-    /// A tenant's id: for the operator, who has to name one. A tenant may name itself only.
+    /// The tenant's id. The operator's key requires it; a tenant's key allows only its own tenant.
     tenant: Option<String>,
 }
 
-/// What a key is and may do.
+/// A key and its permissions.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct KeyAnswer {
-    /// Always true: a key that is not valid gets a 401.
+    /// Always true: an invalid key gets a 401.
     valid: bool,
-    /// Its public name; null on a server without keys.
+    /// The key's public id; null on a server without keys.
     key_id: Option<String>,
     /// `ADMIN`, `READ_WRITE` or `READ_ONLY`.
     #[schema(pattern = "^(ADMIN|READ_WRITE|READ_ONLY)$")]
     permission: &'static str,
-    /// `tenant`, or `cluster` for the operator's.
+    /// `tenant`, or `cluster` for the operator's key.
     #[schema(pattern = "^(tenant|cluster)$")]
     scope: &'static str,
-    /// When it ends; null is never.
+    /// When the key expires; null if it does not.
     #[schema(format = DateTime)]
     expires_at: Option<String>,
-    /// Whose it is; null for the operator's.
+    /// The key's tenant; null for the operator's key.
     tenant: Option<KeyTenant>,
-    /// The operations it may use, by the names of this document.
+    /// The operations that the key permits, by their operation ids in this document.
     operations: Vec<&'static str>,
 }
 
-/// Whose key it is.
+/// The tenant of a key.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct KeyTenant {
     /// The tenant's id.
     id: String,
-    /// Its name for people.
+    /// The tenant's display name.
     name: String,
-    /// Its plan.
+    /// The tenant's plan.
     plan: String,
 }
 
@@ -229,7 +229,7 @@ impl From<Tombstone> for DeletedTenant {
     }
 }
 
-/// See how the node is.
+/// Read the node's health.
 #[utoipa::path(get, path = "/api/v1/cluster/health", operation_id = "cluster_health", responses(
     (status = 200, body = ClusterHealth),
 ))]
@@ -255,7 +255,7 @@ pub(super) async fn health(State(app): State<App>, GrantedCluster(pass): Granted
     json(StatusCode::OK, &answer)
 }
 
-/// See which tenants the node has.
+/// List the node's tenants.
 #[utoipa::path(get, path = "/api/v1/cluster/tenants", operation_id = "list_tenants", params(TenantsParameters),
     responses(
         (status = 200, body = TenantsPage),
@@ -287,8 +287,8 @@ async fn deleted_tenants(
     Ok(json(StatusCode::OK, &TenantsPage { tenants: Vec::new(), deleted, next_cursor }))
 }
 
-/// Delete a tenant with everything it has. It can be had back for `server.delete_grace` seconds. In a cluster its keys
-/// are answered with 410 until it is restored, or HiveHub has created the tenant anew, which then starts empty.
+/// Delete a tenant with all its data. It can be restored for `server.delete_grace` seconds. In a cluster, requests with
+/// its keys get 410 until it is restored, or until HiveHub creates the tenant again, which then starts empty.
 #[utoipa::path(delete, path = "/api/v1/cluster/tenants/{id}", operation_id = "delete_tenant",
     params(("id" = String, Path, description = "The tenant's id.")),
     responses(
@@ -297,14 +297,14 @@ async fn deleted_tenants(
 pub(super) async fn delete_tenant(
     State(app): State<App>,
     GrantedCluster(pass): GrantedCluster,
-    OfTenant(tenant): OfTenant,
+    TenantPath(tenant): TenantPath,
 ) -> Result<Response, Problem> {
     let tombstone = app.service().delete_tenant(&pass, &tenant).await?;
     Ok(json(StatusCode::OK, &DeletedTenant::from(tombstone)))
 }
 
-/// Have back a deleted tenant, as it was: the log that is named, or the one that was deleted last under this id. One that
-/// HiveHub has deleted is had back there: 409 `deleted-at-hivehub`.
+/// Restore a deleted tenant. `log_id` names the log to restore; by default it is the one that was deleted last under
+/// this id. A tenant that HiveHub deleted is restored at HiveHub: 409 `deleted-at-hivehub`.
 #[utoipa::path(post, path = "/api/v1/cluster/tenants/{id}/restore", operation_id = "restore_tenant",
     params(("id" = String, Path, description = "The tenant's id."), RestoreParameters),
     responses(
@@ -314,14 +314,14 @@ pub(super) async fn delete_tenant(
 pub(super) async fn restore_tenant(
     State(app): State<App>,
     GrantedCluster(pass): GrantedCluster,
-    OfTenant(tenant): OfTenant,
+    TenantPath(tenant): TenantPath,
     Parameters(RestoreParameters { log_id }): Parameters<RestoreParameters>,
 ) -> Result<Response, Problem> {
     let tombstone = app.service().restore_tenant(&pass, &tenant, log_id.map(LogId::new)).await?;
     Ok(json(StatusCode::OK, &DeletedTenant::from(tombstone)))
 }
 
-/// See what a tenant uses, and what it may use.
+/// Read a tenant's usage and limits.
 #[utoipa::path(get, path = "/api/v1/cluster/usage", operation_id = "usage", params(UsageParameters), responses(
     (status = 200, body = UsageAnswer),
     (status = 404, description = "This node has no such tenant."),
@@ -336,7 +336,7 @@ pub(super) async fn usage(
     Ok(json(StatusCode::OK, &UsageAnswer::from(usage)))
 }
 
-/// See what one's own key is and may do.
+/// Read the permissions of the request's key.
 #[utoipa::path(post, path = "/api/v1/cluster/keys/validate", operation_id = "validate_key", responses(
     (status = 200, body = KeyAnswer),
 ))]
@@ -345,7 +345,7 @@ pub(super) async fn validate_key(State(app): State<App>, Caller(holds): Caller) 
     let answer = KeyAnswer {
         valid: true,
         key_id: key_id.map(|key_id| key_id.to_string()),
-        permission: word(permission),
+        permission: permission_name(permission),
         scope: if tenant.is_some() { "tenant" } else { "cluster" },
         expires_at: expires_at.map(|end| end.to_string()),
         tenant: tenant.map(|(id, name, plan)| KeyTenant { id: id.to_string(), name, plan }),
@@ -354,7 +354,7 @@ pub(super) async fn validate_key(State(app): State<App>, Caller(holds): Caller) 
     json(StatusCode::OK, &answer)
 }
 
-const fn word(permission: Permission) -> &'static str {
+const fn permission_name(permission: Permission) -> &'static str {
     match permission {
         Permission::Admin => "ADMIN",
         Permission::ReadWrite => "READ_WRITE",

@@ -6,8 +6,8 @@ use axum::response::Response;
 
 use super::answer::{json, large_json};
 use super::body::expect_content_type;
-use super::conditions::Submitted;
-use super::extract::InCollection;
+use super::conditions::WriteRequest;
+use super::extract::CollectionPath;
 use super::middleware::auth::Granted;
 use super::problem::Problem;
 use super::{App, vectors};
@@ -17,34 +17,34 @@ use crate::wire::collections::{
     CollectionAnswer, CollectionCreated, CollectionDeleted, CollectionList, NewCollection,
 };
 
-/// Make a collection.
+/// Create a collection.
 #[utoipa::path(post, path = "/api/v1/collections", operation_id = "create_collection",
     request_body = NewCollection, responses(
-    (status = 201, body = CollectionCreated, headers(("Location" = String, description = "Where the collection is."))),
+    (status = 201, body = CollectionCreated, headers(("Location" = String, description = "The path of the collection."))),
     (status = 409, description = "The name is taken."),
 ))]
 pub(super) async fn create(
     State(app): State<App>,
     Granted(tenant): Granted<Admin>,
-    Submitted { body, headers, conditions }: Submitted,
+    WriteRequest { body, headers, conditions }: WriteRequest,
 ) -> Result<Response, Problem> {
     expect_content_type(&headers, &["application/json"])?;
     let input = body.json(NewCollection::checked);
     let (name, committed) = app.service().create_collection(&tenant, input, conditions).await?;
     let created = CollectionCreated::of(&committed, &name);
     let mut response = vectors::written(StatusCode::CREATED, committed, &created);
-    // The name's grammar is one that a header can hold.
+    // A collection's name has only characters that a header value can have.
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/collections/{name}")) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
 }
 
-/// See all collections.
+/// List all collections.
 #[utoipa::path(get, path = "/api/v1/collections", operation_id = "list_collections",
     responses(
     (status = 200, body = CollectionList),
-    (status = 422, description = "There are too many to list in one answer."),
+    (status = 422, description = "There are too many collections for one answer."),
 ))]
 pub(super) async fn list(
     State(app): State<App>,
@@ -55,15 +55,15 @@ pub(super) async fn list(
     rendered(bytes, move || large_json(&memory, bytes, &CollectionList::of(collections))).await
 }
 
-/// See one collection.
+/// Describe a collection.
 #[utoipa::path(get, path = "/api/v1/collections/{name}", operation_id = "describe_collection",
     params(("name" = String, Path)), responses(
-    (status = 200, body = CollectionAnswer, headers(("ETag" = String, description = "The last change, for If-Match"))),
+    (status = 200, body = CollectionAnswer, headers(("ETag" = String, description = "The seq of the last change, for If-Match."))),
 ))]
 pub(super) async fn describe(
     State(app): State<App>,
     Granted(tenant): Granted<Read>,
-    InCollection(name): InCollection,
+    CollectionPath(name): CollectionPath,
 ) -> Result<Response, Problem> {
     let facts = app.service().describe_collection(&tenant, &name).await?;
     let tag =
@@ -73,7 +73,7 @@ pub(super) async fn describe(
     Ok(response)
 }
 
-/// Delete a collection and everything in it.
+/// Delete a collection with all its vectors.
 #[utoipa::path(delete, path = "/api/v1/collections/{name}", operation_id = "delete_collection",
     params(("name" = String, Path)), responses(
     (status = 200, body = CollectionDeleted),
@@ -81,8 +81,8 @@ pub(super) async fn describe(
 pub(super) async fn delete(
     State(app): State<App>,
     Granted(tenant): Granted<Admin>,
-    InCollection(name): InCollection,
-    Submitted { body, headers: _, conditions }: Submitted,
+    CollectionPath(name): CollectionPath,
+    WriteRequest { body, headers: _, conditions }: WriteRequest,
 ) -> Result<Response, Problem> {
     let committed = app.service().delete_collection(&tenant, name, body.nothing(), conditions).await?;
     Ok(vectors::written(StatusCode::OK, committed, &CollectionDeleted::of(&committed)))

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 use vectorizer_log::Seq;
 
 use super::App;
-use super::body::Received;
+use super::body::RequestBody;
 use super::middleware::auth::share;
 use super::problem::Problem;
 use crate::service::{Conditions, Error, IDEMPOTENCY_KEY_BYTES_MAX, IdempotencyKey};
@@ -13,18 +13,18 @@ use crate::tenancy::Precondition;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// A write's body with its conditions.
+/// The body, headers and conditions of a write.
 #[derive(Debug)]
-pub(super) struct Submitted {
+pub(super) struct WriteRequest {
     /// The body.
-    pub body: Received,
+    pub body: RequestBody,
     /// The headers.
     pub headers: HeaderMap,
     /// The conditions.
     pub conditions: Conditions,
 }
 
-impl FromRequest<App> for Submitted {
+impl FromRequest<App> for WriteRequest {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
@@ -33,7 +33,7 @@ impl FromRequest<App> for Submitted {
         let share = share(&mut parts)?;
         let service = app.service();
         let bytes_max = service.limits().body_bytes_max;
-        let body = Received::charged(service, &parts, body, share.clone(), bytes_max, 1).await?;
+        let body = RequestBody::charged(service, &parts, body, share.clone(), bytes_max, 1).await?;
         let idempotency = match key(&parts.headers)? {
             None => None,
             Some(key) => {
@@ -51,7 +51,7 @@ impl FromRequest<App> for Submitted {
     }
 }
 
-/// The key that was given.
+/// The idempotency key of the request.
 fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
     let Some(key) = single(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
     let key = IdempotencyKey::new(key).ok_or_else(|| {
@@ -62,8 +62,8 @@ fn key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
     Ok(Some(key))
 }
 
-/// `If-Match` (RFC 9110, section 13.1.1): `*` or a list of entity tags, here the seq in quotes. A weak
-/// tag is one, and matches nothing.
+/// `If-Match` (RFC 9110, section 13.1.1): `*` or a list of entity tags, here a seq in quotes. A weak tag is valid and
+/// matches nothing.
 fn precondition(headers: &HeaderMap) -> Result<Option<Precondition>, Problem> {
     let Some(text) = single(headers, &header::IF_MATCH)? else { return Ok(None) };
     if text.trim() == "*" {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn if_match_takes_what_the_rfc_gives_it() {
+    fn if_match_accepts_the_forms_of_the_rfc() {
         let seqs = |numbers: &[u64]| {
             Ok(Some(Precondition::LastChangeIn(numbers.iter().map(|number| Seq::new(*number)).collect())))
         };

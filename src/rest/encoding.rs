@@ -1,7 +1,7 @@
-//! Content encodings (RFC 9110, section 8.4): bodies that arrive compressed, and answers that leave so.
+//! Content encodings (RFC 9110, section 8.4): compressed bodies and answers.
 //!
-//! Both work in pieces, away from the async threads where there is more than a little. A body is charged to its tenant
-//! piece by piece as it grows, so a small body that unpacks to a huge one costs what any body of the limit costs.
+//! Both are processed in pieces, away from the async threads if they are large. A body's memory is charged to its tenant
+//! as the body grows, so a decompression bomb costs no more than any other body of the largest size.
 
 use std::io::{self, Read, Write as _};
 
@@ -22,15 +22,15 @@ use super::problem::Problem;
 use crate::scheduling::run_blocking;
 use crate::service::INLINE_BYTES_MAX;
 
-/// The encodings that are taken, as `Accept-Encoding` names them.
+/// The supported encodings, as a value of `Accept-Encoding`.
 const ENCODINGS: &str = "gzip, zstd";
 
-/// The largest window of zstd that a decoder has to have (RFC 9659), as a power of two.
+/// The largest zstd window that every decoder has to support (RFC 9659), as a power of two.
 const WINDOW_LOG_MAX: u32 = 23;
 
-/// Answers of fewer bytes are sent as they are: they fit in a packet.
+/// Shorter answers are not compressed: they fit in one packet.
 const COMPRESSED_BYTES_MIN: u64 = 1_024;
-/// How many bytes of a larger one are compressed at a time.
+/// How many bytes of a larger answer are compressed at a time.
 const STEP_BYTES: usize = 256 * 1024;
 
 /// A content encoding.
@@ -61,7 +61,7 @@ impl Encoding {
         }
     }
 
-    /// The encoding of the body that follows these headers; refused if it is not one that is taken.
+    /// The encoding of the body with these headers, or an error if it is not supported.
     pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
         let (first, second) = (values.next(), values.next());
@@ -73,35 +73,35 @@ impl Encoding {
         let encoding = if second.is_none() { Self::named(name) } else { None };
         encoding.map(Some).ok_or_else(|| {
             let sent = if second.is_some() { "given more than once".to_owned() } else { format!("{name:?}") };
-            let detail = format!("Content-Encoding is {sent}, this takes gzip or zstd");
+            let detail = format!("Content-Encoding is {sent}, it must be gzip or zstd");
             // RFC 9110, section 15.5.16.
             Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-content-encoding", detail)
                 .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static(ENCODINGS))
         })
     }
 
-    /// How many bytes will come out of this body, as far as it says so itself; that is not believed.
-    pub(super) fn expected_bytes(self, packed: &[u8]) -> usize {
-        /// Of a body that says nothing: text and numbers are seldom packed to less than an eighth.
-        const TIMES: usize = 8;
+    /// The decompressed size that the body states, or an estimate. It is not trusted.
+    pub(super) fn expected_bytes(self, compressed: &[u8]) -> usize {
+        /// The ratio for a body that states no size: text and numbers seldom compress to less than an eighth.
+        const RATIO: usize = 8;
         let stated = match self {
-            // Of the last member, modulo 2^32.
-            Self::Gzip => packed.last_chunk::<4>().map(|bytes| u64::from(u32::from_le_bytes(*bytes))),
-            Self::Zstd => zstd::zstd_safe::get_frame_content_size(packed).ok().flatten(),
+            // The size of the last member, modulo 2^32.
+            Self::Gzip => compressed.last_chunk::<4>().map(|bytes| u64::from(u32::from_le_bytes(*bytes))),
+            Self::Zstd => zstd::zstd_safe::get_frame_content_size(compressed).ok().flatten(),
         };
-        stated.map_or(TIMES * packed.len(), |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+        stated.map_or(RATIO * compressed.len(), |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
-    /// What a decoder takes up beside what comes out.
-    pub(super) fn window_bytes(self, packed: &[u8]) -> usize {
+    /// The memory of a decoder beside its output, in bytes.
+    pub(super) fn window_bytes(self, compressed: &[u8]) -> usize {
         match self {
             Self::Gzip => 64 * 1024,
-            Self::Zstd => zstd_window(packed),
+            Self::Zstd => zstd_window(compressed),
         }
     }
 
-    /// The encoding that a client wants most of its answer: of those it takes equally, the quickest.
-    fn wanted(headers: &HeaderMap) -> Option<Self> {
+    /// The encoding that the client prefers for the answer; of equal ones, the fastest.
+    fn preferred(headers: &HeaderMap) -> Option<Self> {
         let values = headers.get_all(header::ACCEPT_ENCODING);
         let accepted: Vec<(&str, u16)> = values
             .iter()
@@ -118,7 +118,7 @@ impl Encoding {
     }
 }
 
-/// The window of a zstd frame (RFC 8878, section 3.1.1.1), as far as one is taken.
+/// The window of a zstd frame (RFC 8878, section 3.1.1.1) in bytes, at most the supported one.
 fn zstd_window(frame: &[u8]) -> usize {
     const SINGLE_SEGMENT: u8 = 1 << 5;
     let bytes = match frame {
@@ -151,10 +151,10 @@ fn accepted(part: &str) -> (&str, u16) {
     (name.trim(), thousandths)
 }
 
-/// A body that is being unpacked.
-pub(super) struct Unpacking {
+/// A body that is being decompressed.
+pub(super) struct Decompressor {
     decoder: Decoder,
-    /// What came out of it so far.
+    /// The output so far.
     pub(super) bytes: Vec<u8>,
 }
 
@@ -163,22 +163,22 @@ enum Decoder {
     Zstd(Box<zstd::stream::read::Decoder<'static, io::Cursor<Bytes>>>),
 }
 
-/// Why a body cannot be unpacked: what it says it is and is not.
+/// The problem of a body that cannot be decompressed.
 fn malformed(name: &str, error: &io::Error) -> Problem {
     let is_cut = error.kind() == io::ErrorKind::UnexpectedEof;
     let why = if is_cut { "it ends too soon" } else { "its data is damaged" };
     Problem::malformed("malformed-encoding", format!("the body is not {name}: {why}"))
 }
 
-impl Unpacking {
-    pub(super) fn new(encoding: Encoding, packed: Bytes) -> Result<Self, Problem> {
-        let packed = io::Cursor::new(packed);
+impl Decompressor {
+    pub(super) fn new(encoding: Encoding, compressed: Bytes) -> Result<Self, Problem> {
+        let compressed = io::Cursor::new(compressed);
         let decoder = match encoding {
-            Encoding::Gzip => Decoder::Gzip(MultiGzDecoder::new(packed)),
+            Encoding::Gzip => Decoder::Gzip(MultiGzDecoder::new(compressed)),
             Encoding::Zstd => {
-                let decoder = zstd::stream::read::Decoder::with_buffer(packed).and_then(|mut decoder| {
+                let decoder = zstd::stream::read::Decoder::with_buffer(compressed).and_then(|mut decoder| {
                     decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
-                    // IMPORTANT: the first frame's window is what was charged for.
+                    // IMPORTANT: only the window of the first frame was charged.
                     Ok(decoder.single_frame())
                 });
                 Decoder::Zstd(Box::new(decoder.map_err(|_| Problem::internal())?))
@@ -187,17 +187,17 @@ impl Unpacking {
         Ok(Self { decoder, bytes: Vec::new() })
     }
 
-    /// Unpacks at most `bytes` more; whether that was the end.
+    /// Decompresses at most `bytes` more bytes. Returns whether the body has ended.
     pub(super) fn step(&mut self, bytes: usize) -> Result<bool, Problem> {
         let (name, read): (_, &mut dyn Read) = match &mut self.decoder {
             Decoder::Gzip(decoder) => ("gzip", decoder),
             Decoder::Zstd(decoder) => ("zstd", decoder),
         };
-        let unpacked = read.take(bytes as u64).read_to_end(&mut self.bytes);
-        let is_end = unpacked.map_err(|error| malformed(name, &error))? < bytes;
+        let decompressed = read.take(bytes as u64).read_to_end(&mut self.bytes);
+        let is_end = decompressed.map_err(|error| malformed(name, &error))? < bytes;
         if is_end && let Decoder::Zstd(decoder) = &mut self.decoder {
-            let packed = decoder.get_ref();
-            if packed.position() < packed.get_ref().len() as u64 {
+            let compressed = decoder.get_ref();
+            if compressed.position() < compressed.get_ref().len() as u64 {
                 return Err(Problem::malformed(
                     "malformed-encoding",
                     "the body has data after its zstd frame",
@@ -208,71 +208,71 @@ impl Unpacking {
     }
 }
 
-/// Compresses an answer if its client takes that and it is more than a packet.
+/// Compresses an answer if the client supports that and the answer does not fit in one packet.
 ///
-/// Answers without a known length are sent as they come: they are followed line by line.
+/// Answers without a known length are not compressed: clients read them line by line as they are written.
 pub(super) async fn compress(request: Request, next: Next) -> Response {
-    let wanted = Encoding::wanted(request.headers());
+    let preferred = Encoding::preferred(request.headers());
     let mut answer = next.run(request).await;
     let bytes = answer.body().size_hint().exact().unwrap_or(0);
     if bytes < COMPRESSED_BYTES_MIN || answer.headers().contains_key(header::CONTENT_ENCODING) {
         return answer;
     }
     answer.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
-    let Some(encoding) = wanted else { return answer };
+    let Some(encoding) = preferred else { return answer };
     let (mut parts, body) = answer.into_parts();
     parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
     parts.headers.remove(header::CONTENT_LENGTH);
-    let body = match Compressing::new(encoding) {
-        Ok(compressing) if bytes <= INLINE_BYTES_MAX as u64 => match body.collect().await {
-            Ok(whole) => compressing.finish(&whole.to_bytes()).map_or_else(|_| failed(), Body::from),
-            Err(_) => failed(),
+    let body = match Compressor::new(encoding) {
+        Ok(compressor) if bytes <= INLINE_BYTES_MAX as u64 => match body.collect().await {
+            Ok(whole) => compressor.finish(&whole.to_bytes()).map_or_else(|_| broken_body(), Body::from),
+            Err(_) => broken_body(),
         },
-        Ok(compressing) => compressed(body, compressing),
-        Err(_) => failed(),
+        Ok(compressor) => compressed_body(body, compressor),
+        Err(_) => broken_body(),
     };
     Response::from_parts(parts, body)
 }
 
-/// A body that breaks off: its head is already decided.
-fn failed() -> Body {
+/// A body that ends with an error. The status cannot change any more.
+fn broken_body() -> Body {
     Body::from_stream(stream::iter([Err::<Bytes, _>(io::Error::other("an answer could not be compressed"))]))
 }
 
-/// The body, compressed piece by piece away from the async threads. It is kept, with the room that it holds, until all
+/// Compresses the body piece by piece, away from the async threads. The body, with its memory permit, is held until all
 /// of it is compressed.
-fn compressed(body: Body, compressing: Compressing) -> Body {
+fn compressed_body(body: Body, compressor: Compressor) -> Body {
     enum State {
         Whole(Body),
         Rest(Bytes),
     }
-    let pieces = stream::try_unfold(Some((State::Whole(body), compressing)), |state| async {
-        let Some((state, mut compressing)) = state else { return Ok(None) };
+    let pieces = stream::try_unfold(Some((State::Whole(body), compressor)), |state| async {
+        let Some((state, mut compressor)) = state else { return Ok(None) };
         let mut rest = match state {
             State::Rest(rest) => rest,
             State::Whole(body) => body.collect().await.map_err(io::Error::other)?.to_bytes(),
         };
         let piece = rest.split_to(STEP_BYTES.min(rest.len()));
         let is_last = rest.is_empty();
-        let step = move || -> io::Result<(Bytes, Option<Compressing>)> {
+        let step = move || -> io::Result<(Bytes, Option<Compressor>)> {
             if is_last {
-                return Ok((compressing.finish(&piece)?, None));
+                return Ok((compressor.finish(&piece)?, None));
             }
-            Ok((compressing.step(&piece)?, Some(compressing)))
+            Ok((compressor.step(&piece)?, Some(compressor)))
         };
-        let (bytes, compressing) = run_blocking(step).await.map_err(io::Error::other)??;
-        Ok::<_, io::Error>(Some((bytes, compressing.map(|compressing| (State::Rest(rest), compressing)))))
+        let (bytes, compressor) = run_blocking(step).await.map_err(io::Error::other)??;
+        Ok::<_, io::Error>(Some((bytes, compressor.map(|compressor| (State::Rest(rest), compressor)))))
     });
     Body::from_stream(pieces)
 }
 
-/// An answer that is being compressed.
-enum Compressing {
+/// An encoder for an answer.
+enum Compressor {
     Gzip(GzEncoder<Vec<u8>>),
     Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
 }
 
-impl Compressing {
+impl Compressor {
     fn new(encoding: Encoding) -> io::Result<Self> {
         Ok(match encoding {
             Encoding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), Compression::fast())),
@@ -280,7 +280,7 @@ impl Compressing {
         })
     }
 
-    /// What comes out for this piece; it may be nothing yet.
+    /// Compresses a piece. Returns the output so far, which may be empty.
     fn step(&mut self, piece: &[u8]) -> io::Result<Bytes> {
         match self {
             Self::Gzip(encoder) => {
@@ -308,15 +308,15 @@ impl Compressing {
 mod tests {
     use super::*;
 
-    fn wanted(accepted: &str) -> Option<&'static str> {
+    fn preferred(accepted: &str) -> Option<&'static str> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_str(accepted).unwrap());
-        Encoding::wanted(&headers).map(Encoding::name)
+        Encoding::preferred(&headers).map(Encoding::name)
     }
 
     #[test]
-    fn an_answer_is_encoded_as_its_client_wants_it_most() {
-        assert_eq!(Encoding::wanted(&HeaderMap::new()), None);
+    fn an_answer_has_the_encoding_that_its_client_prefers() {
+        assert_eq!(Encoding::preferred(&HeaderMap::new()), None);
         for (accepted, encoding) in [
             ("gzip", Some("gzip")),
             ("gzip, deflate, br", Some("gzip")),
@@ -331,43 +331,43 @@ mod tests {
             ("GZIP ; q=0.001", Some("gzip")),
             ("", None),
         ] {
-            assert_eq!(wanted(accepted), encoding, "{accepted:?}");
+            assert_eq!(preferred(accepted), encoding, "{accepted:?}");
         }
     }
 
-    fn unpacked(encoding: Encoding, packed: Vec<u8>) -> Result<Vec<u8>, Problem> {
-        let mut unpacking = Unpacking::new(encoding, packed.into())?;
-        while !unpacking.step(100)? {}
-        Ok(unpacking.bytes)
+    fn decompressed(encoding: Encoding, compressed: Vec<u8>) -> Result<Vec<u8>, Problem> {
+        let mut decompressor = Decompressor::new(encoding, compressed.into())?;
+        while !decompressor.step(100)? {}
+        Ok(decompressor.bytes)
     }
 
     #[test]
-    fn a_body_comes_out_as_it_went_in_or_is_refused() {
+    fn a_body_is_decompressed_to_its_original_or_rejected() {
         let body: Vec<u8> = (0..10_000_u32).flat_map(|number| (number % 77).to_le_bytes()).collect();
         for encoding in Encoding::ALL {
-            let packed = Compressing::new(encoding).unwrap().finish(&body).unwrap().to_vec();
-            assert_eq!(unpacked(encoding, packed.clone()).unwrap(), body);
-            for end in 0..packed.len() {
-                let refused = unpacked(encoding, packed[..end].to_vec());
-                assert!(refused.is_err(), "{encoding:?} cut to {end} of {}", packed.len());
+            let compressed = Compressor::new(encoding).unwrap().finish(&body).unwrap().to_vec();
+            assert_eq!(decompressed(encoding, compressed.clone()).unwrap(), body);
+            for end in 0..compressed.len() {
+                let refused = decompressed(encoding, compressed[..end].to_vec());
+                assert!(refused.is_err(), "{encoding:?} cut to {end} of {}", compressed.len());
             }
-            let mut longer = packed;
+            let mut longer = compressed;
             longer.push(b'x');
-            assert!(unpacked(encoding, longer).is_err(), "{encoding:?} with data after it");
+            assert!(decompressed(encoding, longer).is_err(), "{encoding:?} with data after it");
         }
         assert_eq!(
-            unpacked(Encoding::Gzip, Vec::new()).unwrap_err().detail(),
+            decompressed(Encoding::Gzip, Vec::new()).unwrap_err().detail(),
             "the body is not gzip: it ends too soon"
         );
     }
 
     #[test]
-    fn a_window_above_that_of_every_decoder_is_refused() {
+    fn a_window_larger_than_every_decoder_supports_is_rejected() {
         let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(WINDOW_LOG_MAX + 1).unwrap();
         encoder.write_all(&vec![7; 100_000]).unwrap();
-        let packed = encoder.finish().unwrap();
-        assert_eq!(Encoding::Zstd.window_bytes(&packed), 1 << WINDOW_LOG_MAX);
-        assert!(unpacked(Encoding::Zstd, packed).is_err());
+        let compressed = encoder.finish().unwrap();
+        assert_eq!(Encoding::Zstd.window_bytes(&compressed), 1 << WINDOW_LOG_MAX);
+        assert!(decompressed(Encoding::Zstd, compressed).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What the path of a request names, as arguments of handlers.
+//! Extractors for the parts of a path: handlers' arguments.
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -10,10 +10,10 @@ use super::App;
 use super::problem::Problem;
 use crate::service::Error;
 
-/// The collection that a path names.
-pub(super) struct InCollection(pub CollectionName);
+/// The collection in the path.
+pub(super) struct CollectionPath(pub CollectionName);
 
-impl FromRequestParts<App> for InCollection {
+impl FromRequestParts<App> for CollectionPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
@@ -22,10 +22,10 @@ impl FromRequestParts<App> for InCollection {
     }
 }
 
-/// The path of payloads that a path names, and its collection.
-pub(super) struct OfIndex(pub CollectionName, pub PayloadPath);
+/// The collection and the payload path in the path.
+pub(super) struct IndexPath(pub CollectionName, pub PayloadPath);
 
-impl FromRequestParts<App> for OfIndex {
+impl FromRequestParts<App> for IndexPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
@@ -34,10 +34,10 @@ impl FromRequestParts<App> for OfIndex {
     }
 }
 
-/// The tenant that a path names.
-pub(super) struct OfTenant(pub TenantId);
+/// The tenant in the path.
+pub(super) struct TenantPath(pub TenantId);
 
-impl FromRequestParts<App> for OfTenant {
+impl FromRequestParts<App> for TenantPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
@@ -46,21 +46,21 @@ impl FromRequestParts<App> for OfTenant {
     }
 }
 
-/// A tenant's id, found in `place`.
+/// Parses a tenant's id. `place` names its source in errors.
 pub(super) fn tenant(text: &str, place: &str) -> Result<TenantId, Problem> {
     text.parse().map_err(|_| {
-        Problem::invalid("invalid-tenant", format!("{place} is {text:?}, which is no tenant id"))
+        Problem::invalid("invalid-tenant", format!("{place} is {text:?}, which is not a tenant id"))
     })
 }
 
-/// The vector that a path names, and its collection.
-pub(super) struct OfVector(pub CollectionName, pub PointId);
+/// The collection and the vector in the path.
+pub(super) struct VectorPath(pub CollectionName, pub PointId);
 
-impl FromRequestParts<App> for OfVector {
+impl FromRequestParts<App> for VectorPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Path(VectorPath { name, id }) = path(parts, app).await?;
+        let Path(VectorPathParts { name, id }) = path(parts, app).await?;
         let implied = parts.extensions.get::<ImpliedId>().map(|implied| implied.0.to_owned());
         let id = id.or(implied).ok_or_else(Problem::internal)?;
         Ok(Self(name.parse().map_err(Error::from)?, PointId::text(id).map_err(Error::from)?))
@@ -68,18 +68,18 @@ impl FromRequestParts<App> for OfVector {
 }
 
 #[derive(Deserialize)]
-struct VectorPath {
+struct VectorPathParts {
     name: String,
-    /// Missing where the route implies it.
+    /// Missing if the route implies it.
     id: Option<String>,
 }
 
-/// The id of the vector that a path leads to without naming it.
+/// The id of the vector that a route implies without a path parameter.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ImpliedId(pub &'static str);
 
 async fn path<T: de::DeserializeOwned + Send>(parts: &mut Parts, app: &App) -> Result<Path<T>, Problem> {
     Path::from_request_parts(parts, app)
         .await
-        .map_err(|_| Problem::malformed("invalid-path", "the path is not UTF-8 once it is percent-decoded"))
+        .map_err(|_| Problem::malformed("invalid-path", "the percent-decoded path is not UTF-8"))
 }

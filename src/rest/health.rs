@@ -1,4 +1,4 @@
-//! Whether the process lives and takes work.
+//! Liveness and readiness.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -10,10 +10,10 @@ use super::answer::json;
 use super::{App, Problem};
 use crate::service::Error;
 
-/// How the server is.
+/// The server's status.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Status {
-    /// `ok`.
+    /// Always `ok`.
     status: &'static str,
     /// The server's version.
     version: &'static str,
@@ -21,13 +21,13 @@ pub(super) struct Status {
 
 const OK: Status = Status { status: "ok", version: env!("CARGO_PKG_VERSION") };
 
-/// Whether the process lives.
+/// Check that the process is alive.
 #[utoipa::path(get, path = "/health", operation_id = "health", responses((status = 200, body = Status)), security(()))]
 pub(super) async fn health() -> Response {
     json(StatusCode::OK, &OK)
 }
 
-/// Whether the server takes requests: not while it stops.
+/// Check that the server accepts requests. It does not while it stops.
 #[utoipa::path(get, path = "/ready", operation_id = "ready", security(()), responses(
     (status = 200, body = Status), (status = 503, description = "The server is stopping.")
 ))]

@@ -1,4 +1,4 @@
-//! Declaring which paths of payloads are indexed, and seeing which are.
+//! Declaring, listing and dropping payload indexes.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -6,8 +6,8 @@ use axum::response::Response;
 use vectorizer_replay::Outcome;
 
 use super::answer::large_json;
-use super::conditions::Submitted;
-use super::extract::{InCollection, OfIndex};
+use super::conditions::WriteRequest;
+use super::extract::{CollectionPath, IndexPath};
 use super::middleware::auth::Granted;
 use super::problem::Problem;
 use super::{App, vectors};
@@ -15,27 +15,27 @@ use crate::auth::{Admin, Read};
 use crate::service::rendered;
 use crate::wire::indexes::{IndexDeclared, IndexDropped, IndexList};
 
-/// Have a path of payloads indexed whatever other paths there are.
+/// Declare an index of a payload path.
 ///
-/// Every path is indexed by itself as long as there is room; a declared one always is. Payloads that are there already
-/// are indexed behind the scenes.
+/// Every path is indexed automatically while there is room. A declared path is always indexed. Existing payloads are
+/// indexed in the background.
 #[utoipa::path(put, path = "/api/v1/collections/{name}/indexes/{path}", operation_id = "declare_index",
     params(("name" = String, Path), ("path" = String, Path)), responses(
-    (status = 200, description = "It was declared before.", body = IndexDeclared),
-    (status = 201, description = "It is declared from now on.", body = IndexDeclared),
-    (status = 409, description = "As many paths are declared as may be, 64 in one collection."),
+    (status = 200, description = "The path was declared before.", body = IndexDeclared),
+    (status = 201, description = "The path is declared.", body = IndexDeclared),
+    (status = 409, description = "The collection has 64 declared paths, the most it may have."),
 ))]
 pub(super) async fn declare(
     State(app): State<App>,
     Granted(tenant): Granted<Admin>,
-    OfIndex(name, path): OfIndex,
-    Submitted { body, headers: _, conditions }: Submitted,
+    IndexPath(name, path): IndexPath,
+    WriteRequest { body, headers: _, conditions }: WriteRequest,
 ) -> Result<Response, Problem> {
-    // There are no kinds of indexes to choose from: all that is asked for is in the path.
+    // There is only one kind of index, so the path says everything.
     if !body.bytes.is_empty() {
         return Err(Problem::invalid(
             "unexpected-body",
-            "an index is declared by its path alone; send no body",
+            "the path of the request declares the index; send no body",
         ));
     }
     let input = body.nothing();
@@ -45,29 +45,29 @@ pub(super) async fn declare(
     Ok(vectors::written(status, committed, &IndexDeclared::of(&committed, &path)))
 }
 
-/// See how a collection's payloads are indexed.
+/// List a collection's payload indexes.
 #[utoipa::path(get, path = "/api/v1/collections/{name}/indexes", operation_id = "list_indexes",
     params(("name" = String, Path)), responses((status = 200, body = IndexList)))]
 pub(super) async fn list(
     State(app): State<App>,
     Granted(tenant): Granted<Read>,
-    InCollection(name): InCollection,
+    CollectionPath(name): CollectionPath,
 ) -> Result<Response, Problem> {
     let list = IndexList::from(app.service().list_indexes(&tenant, &name).await?);
     let (memory, bytes) = (app.service().answer_memory(&tenant), list.bytes());
     rendered(bytes, move || large_json(&memory, bytes, &list)).await
 }
 
-/// Make a declared path one like all others.
+/// Drop the declaration of an index.
 ///
-/// It stays indexed if there is room.
+/// The path stays indexed while there is room.
 #[utoipa::path(delete, path = "/api/v1/collections/{name}/indexes/{path}", operation_id = "drop_index",
     params(("name" = String, Path), ("path" = String, Path)), responses((status = 200, body = IndexDropped)))]
 pub(super) async fn undeclare(
     State(app): State<App>,
     Granted(tenant): Granted<Admin>,
-    OfIndex(name, path): OfIndex,
-    Submitted { body, headers: _, conditions }: Submitted,
+    IndexPath(name, path): IndexPath,
+    WriteRequest { body, headers: _, conditions }: WriteRequest,
 ) -> Result<Response, Problem> {
     let input = body.nothing();
     let committed = app.service().drop_index(&tenant, name, path.clone(), input, conditions).await?;

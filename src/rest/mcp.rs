@@ -1,4 +1,4 @@
-//! Where MCP messages come in: which of them, and how many at the same time.
+//! The endpoint of MCP messages: which are accepted, and how many are answered concurrently.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use axum::response::Response;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use super::body::{Received, expect_content_type};
+use super::body::{RequestBody, expect_content_type};
 use super::middleware::auth::GrantedMcp;
 use super::middleware::host;
 use super::problem::Problem;
@@ -16,31 +16,31 @@ use super::{App, openapi};
 use crate::mcp::Caller;
 use crate::service::{Error, Readmission};
 
-/// The largest message, in bytes. What is more is for REST.
+/// The largest message, in bytes. Larger requests need REST.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// How many messages are answered at the same time, of all tenants, and how long another waits for that. One that has not
-/// arrived yet is not among them: it holds memory of its tenant's share, and nothing else.
+/// The most messages of all tenants that are answered concurrently, and how long another message waits for a permit. A
+/// message takes a permit only once it has arrived. Until then it holds only memory of its tenant's share.
 pub(super) const MESSAGES_MAX: usize = 128;
-const MESSAGE_PATIENCE: Duration = Duration::from_secs(5);
+const MESSAGE_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How many bytes each byte of a message is charged for: it is there once more as the arguments of the operation that
-/// the tool asks for.
-const CHARGED_FOR: usize = 2;
+/// Each byte of a message is charged as this many bytes: it is in memory a second time, in the arguments of the tool's
+/// operation.
+const CHARGE_FACTOR: usize = 2;
 
-/// A request or a notification of JSON-RPC 2.0, as MCP has it.
+/// An MCP message: a request or a notification of JSON-RPC 2.0.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it describes JSON that rmcp reads")]
 struct Message {
     /// Always `2.0`.
     #[schema(pattern = "^2\\.0$", example = "2.0")]
     jsonrpc: String,
-    /// Which request it is; a notification has none.
+    /// The id of a request; a notification has none.
     #[schema(value_type = Option<openapi::MessageId>, nullable = false)]
     id: Option<u64>,
-    /// What is asked for.
+    /// The method.
     #[schema(example = "tools/list")]
     method: String,
-    /// With what; null is nothing.
+    /// The parameters; null if there are none.
     #[schema(value_type = Option<Object>)]
     params: Option<()>,
 }
@@ -51,24 +51,24 @@ struct Message {
 struct MessageAnswer {
     /// Always `2.0`.
     jsonrpc: String,
-    /// Which request it answers; null if that could not be read.
+    /// The id of the request; null if it could not be read.
     #[schema(value_type = Option<openapi::MessageId>)]
     id: Option<u64>,
-    /// What was asked for.
+    /// The result, if the request succeeded.
     #[schema(value_type = Option<Object>, nullable = false)]
     result: Option<()>,
-    /// Why it was not done.
+    /// The error, if the request failed.
     #[schema(value_type = Option<Object>, nullable = false)]
     error: Option<()>,
 }
 
-/// Speak MCP (streamable HTTP, without sessions): tools for agents, as far as the key reaches.
+/// Send an MCP message (streamable HTTP, without sessions). Agents get the tools that their key permits.
 #[utoipa::path(post, path = "/mcp", operation_id = "mcp",
     request_body = Message, responses(
     (status = 200, description = "The answer to a request.", body = MessageAnswer),
-    (status = 202, description = "A notification was taken; there is no answer."),
+    (status = 202, description = "The notification was accepted. It has no answer."),
     (status = 406, description = "`Accept` does not name both `application/json` and `text/event-stream`."),
-    (status = 403, description = "The page or the host is not known here, or the key has no tools."),
+    (status = 403, description = "The page's origin or the host is not allowed, or the key permits no tools."),
 ))]
 pub(super) async fn serve(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
@@ -79,13 +79,14 @@ pub(super) async fn serve(State(app): State<App>, request: Request) -> Result<Re
     let service = app.service();
     let share = service.share(pass.tenant());
     let bytes_max = MESSAGE_BYTES_MAX.min(service.limits().body_bytes_max);
-    let message = Received::charged(service, &parts, body, share.clone(), bytes_max, CHARGED_FOR).await?;
+    let message =
+        RequestBody::charged(service, &parts, body, share.clone(), bytes_max, CHARGE_FACTOR).await?;
     let permits = async {
         // IMPORTANT, the order: a message that waits for its own tenant's permit must not hold one of the node's.
         let own = share.messages.acquire().await;
         (own, app.shared.messages.acquire().await)
     };
-    let Ok((Ok(_own), Ok(_of_node))) = timeout(MESSAGE_PATIENCE, permits).await else {
+    let Ok((Ok(_own), Ok(_of_node))) = timeout(MESSAGE_WAIT_MAX, permits).await else {
         return Err(Error::unavailable("busy", "too many messages are being answered", 1).into());
     };
     expect_content_type(&parts.headers, &["application/json"])?;
@@ -94,9 +95,9 @@ pub(super) async fn serve(State(app): State<App>, request: Request) -> Result<Re
     as_problem(app.shared.mcp.answer(parts, message.bytes, caller).await?).await
 }
 
-/// An answer as it is, unless the transport refuses the message in plain text: that becomes a problem.
+/// Turns the transport's plain-text errors into problems. Other answers stay as they are.
 async fn as_problem(answer: Response) -> Result<Response, Problem> {
-    /// More than any such text has.
+    /// More than the longest such text.
     const TEXT_BYTES_MAX: usize = 4096;
     let status = answer.status();
     let content_type = answer.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -105,7 +106,7 @@ async fn as_problem(answer: Response) -> Result<Response, Problem> {
     }
     let (status, code) = match status {
         StatusCode::NOT_ACCEPTABLE => (status, "not-acceptable"),
-        // It is JSON by its type, and no message by what it says.
+        // The media type is JSON, but the content is not a message.
         StatusCode::UNSUPPORTED_MEDIA_TYPE => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-message"),
         _ => (status, "invalid-message"),
     };
@@ -113,17 +114,16 @@ async fn as_problem(answer: Response) -> Result<Response, Problem> {
     Err(Problem::new(status, code, String::from_utf8_lossy(&text)))
 }
 
-/// What the MCP specification asks for against pages that make a browser speak to a server it should not (DNS
-/// rebinding): no page but one of a known host, and where the server is told its names, no other name.
+/// The protection against DNS rebinding that the MCP specification requires: `Origin` must be allowed, and if the server
+/// has configured names, `Host` must be one of them.
 fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     let known = &app.shared.known_hosts;
     for origin in headers.get_all(header::ORIGIN) {
         let is_known = app.shared.page_origins.allow(origin)
             || origin.to_str().is_ok_and(|origin| known.allow_origin(origin));
         if !is_known {
-            let detail = format!(
-                "pages of {origin:?} may not speak to this server; server.cors_origins names the origins of those that may"
-            );
+            let detail =
+                format!("pages of {origin:?} are not allowed; server.cors_origins lists the allowed origins");
             return Err(Problem::new(StatusCode::FORBIDDEN, "origin-not-allowed", detail));
         }
     }

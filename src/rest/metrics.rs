@@ -1,4 +1,4 @@
-//! What the node measures of itself.
+//! The node's metrics.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::{App, no_such_method, no_such_route};
 use crate::metrics::CONTENT_TYPE;
 
-/// Read the node's metrics, as Prometheus does. They name its tenants, so they are the operator's.
+/// Read the node's metrics in the Prometheus text format. They name tenants, so they need the operator's key.
 #[utoipa::path(get, path = "/metrics", operation_id = "metrics", responses(
     (status = 200, content_type = "text/plain; version=0.0.4", body = String),
 ))]
@@ -22,17 +22,17 @@ pub(super) async fn serve(
     State(app): State<App>,
     GrantedCluster(_): GrantedCluster,
 ) -> Result<Response, Problem> {
-    measured(app).await
+    render_metrics(app).await
 }
 
-/// What a listener for metrics alone serves: them, to anybody, and nothing else. `allowed_hosts` is what a
-/// `Host` header may say; `None` does not look at it.
+/// The router of the listener for metrics, which serves them without a key. `allowed_hosts` restricts the `Host` header;
+/// `None` allows any.
 pub fn listener(app: App, allowed_hosts: Option<AllowedHosts>) -> Router {
     let check = |State(allowed): State<Option<AllowedHosts>>, request: Request, next: Next| async move {
         check_against(allowed.as_ref(), request, next).await
     };
     Router::new()
-        .route("/metrics", get(|State(app): State<App>| measured(app)))
+        .route("/metrics", get(|State(app): State<App>| render_metrics(app)))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(from_fn_with_state(allowed_hosts, check))
@@ -40,7 +40,7 @@ pub fn listener(app: App, allowed_hosts: Option<AllowedHosts>) -> Router {
         .with_state(app)
 }
 
-async fn measured(app: App) -> Result<Response, Problem> {
+async fn render_metrics(app: App) -> Result<Response, Problem> {
     let text = app.service().metrics_text().await?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }

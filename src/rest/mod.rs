@@ -1,15 +1,14 @@
 //! The REST API: a thin face on [`service`](crate::service).
 //!
-//! One function, [`router`], returns all of it; every route comes from [`Operation::ALL`], so there is no route that the
-//! table of operations does not know. A handler reads what was sent, calls one function of the service, and renders the
-//! result.
+//! [`router`] returns all of it. Every route comes from [`Operation::ALL`], so each route is in the table of operations.
+//! A handler parses the request, calls one function of the service, and renders the result.
 //!
-//! - `middleware`: what every request passes: its id and span, the host check, the access check.
+//! - `middleware`: request id and span, host check, access check.
 //! - `collections`, `indexes`, `vectors`, `search`, `audit`, `cluster`, `metrics`, `health`: the handlers.
-//! - `extract`, `body`, `conditions`: what a client sends; `encoding`: compressed bodies and answers.
-//! - `answer`: JSON that a client gets; `problem`: what it is told when a request fails.
-//! - `mcp`: where MCP messages come in.
-//! - `openapi`: the description of all this, held against the routes by a test.
+//! - `extract`, `body`, `conditions`: paths, bodies and headers; `encoding`: compressed bodies and answers.
+//! - `answer`: JSON answers; `problem`: errors.
+//! - `mcp`: the endpoint of MCP.
+//! - `openapi`: the OpenAPI document; a test compares it with the routes.
 
 mod answer;
 mod audit;
@@ -53,7 +52,7 @@ use crate::config::Network;
 use crate::mcp::Endpoint;
 use crate::service::Service;
 
-/// Everything the handlers work with. Cheap to clone.
+/// The state of the handlers. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
     shared: Arc<Shared>,
@@ -62,28 +61,28 @@ pub struct App {
 struct Shared {
     service: Service,
     allowed_hosts: Option<AllowedHosts>,
-    /// Of the pages that may speak MCP, and of this server where it is told its names.
+    /// The hosts of pages that may use MCP, and the configured names of this server.
     known_hosts: AllowedHosts,
     page_origins: PageOrigins,
     trusted_proxies: Vec<Network>,
     mcp: Endpoint,
-    /// MCP messages that are being read or answered.
+    /// The permits of MCP messages that are being answered.
     messages: Arc<Semaphore>,
 }
 
-/// What is believed of where requests come from.
+/// Which hosts, origins and proxies are trusted.
 #[derive(Clone, Debug)]
 pub struct NetworkRules {
-    /// What a `Host` header may say to a server without keys, and an `Origin` to any that is asked for tools.
+    /// The allowed values of `Host` on a server without keys, and of `Origin` for MCP on any server.
     pub known_hosts: AllowedHosts,
-    /// The origins whose pages in browsers may use the API.
+    /// The origins whose pages may use the API from a browser.
     pub page_origins: PageOrigins,
-    /// The proxies whose word about a client's address is taken.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<Network>,
 }
 
 impl App {
-    /// An app over these operations.
+    /// Creates the state.
     pub fn new(service: Service, network: NetworkRules) -> Self {
         let NetworkRules { known_hosts, page_origins, trusted_proxies } = network;
         let shared = Shared {
@@ -98,7 +97,7 @@ impl App {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The operations.
+    /// The service that performs the operations.
     pub fn service(&self) -> &Service {
         &self.shared.service
     }
@@ -112,7 +111,7 @@ impl App {
     }
 }
 
-/// Where an operation is served: its method and path template.
+/// The method and the path template of an operation.
 pub fn location(operation: Operation) -> (Method, &'static str) {
     let OperationFacts { verb, path, .. } = operation.facts();
     let method = match verb {
@@ -125,7 +124,7 @@ pub fn location(operation: Operation) -> (Method, &'static str) {
     (method, path)
 }
 
-/// The handler of each operation, which carries its description. An operation without one does not compile.
+/// The handler of each operation, with its description. An operation without a handler does not compile.
 macro_rules! handlers {
     ($($operation:ident => $module:ident::$handler:ident,)+) => {
         fn served(operation: Operation) -> MethodRouter<App> {
@@ -134,7 +133,7 @@ macro_rules! handlers {
             }
         }
 
-        /// What the handlers say of themselves.
+        /// The OpenAPI descriptions of the handlers.
         #[derive(utoipa::OpenApi)]
         #[openapi(paths($($module::$handler),+))]
         struct Described;
@@ -173,12 +172,12 @@ handlers! {
     OpenApi => openapi::serve,
 }
 
-/// Paths that are also those of vectors with some ids.
+/// Other paths of vectors with special ids.
 ///
-/// One is that of the operation `delete`. The others are what clients make of the ids `.` and `..` before they send
-/// anything (RFC 3986, section 5.2.4): of `vectors/..` they leave the path of the collection with a slash behind it, and so
-/// on. No other operation has these paths, so they lead to the vectors that were meant.
-const OTHER_WAYS_TO_VECTORS: [(Operation, &str, &str); 10] = [
+/// `vectors/delete` is also the path of an operation. Clients remove the dot segments of the ids `.` and `..` before
+/// they send a request (RFC 3986, section 5.2.4): `vectors/..` becomes the path of the collection with a trailing slash.
+/// No other operation has these paths, so they are routed to the vectors.
+const VECTOR_PATH_ALIASES: [(Operation, &str, &str); 10] = [
     (Operation::GetVector, "/api/v1/collections/{name}/vectors/delete", "delete"),
     (Operation::DeleteVector, "/api/v1/collections/{name}/vectors/delete", "delete"),
     (Operation::GetVector, "/api/v1/collections/{name}/", ".."),
@@ -198,7 +197,7 @@ pub fn router(app: App) -> Router {
     for operation in Operation::ALL {
         router = router.route(location(operation).1, guarded(&app, operation));
     }
-    for (operation, path, id) in OTHER_WAYS_TO_VECTORS {
+    for (operation, path, id) in VECTOR_PATH_ALIASES {
         router = router.route(path, guarded(&app, operation).layer(Extension(ImpliedId(id))));
     }
     router
@@ -211,9 +210,9 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// The operation's handler behind the access check for exactly this operation.
+/// The operation's handler behind the access check for this operation.
 fn guarded(app: &App, operation: Operation) -> MethodRouter<App> {
-    served(operation).route_layer(from_fn_with_state((app.clone(), operation), middleware::auth::gate))
+    served(operation).route_layer(from_fn_with_state((app.clone(), operation), middleware::auth::authorize))
 }
 
 fn route<H, T>(operation: Operation, handler: H) -> MethodRouter<App>
@@ -222,22 +221,22 @@ where
     T: 'static,
 {
     let method = location(operation).0;
-    let filter = MethodFilter::try_from(method).expect("every method in the table is one that can be routed");
+    let filter = MethodFilter::try_from(method).expect("every method in the table can be routed");
     let route = on(filter, handler);
     if operation.facts().takes_parameters {
         return route;
     }
-    route.route_layer(axum::middleware::from_fn(body::refuse_parameters))
+    route.route_layer(axum::middleware::from_fn(body::reject_parameters))
 }
 
 async fn no_such_route(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Response {
     let detail = format!("there is nothing at {}", uri.path());
     let problem = Problem::new(StatusCode::NOT_FOUND, "no-such-route", detail);
-    middleware::auth::tell_rate(&app, &headers, problem.into_response())
+    middleware::auth::add_rate_headers(&app, &headers, problem.into_response())
 }
 
 async fn no_such_method(State(app): State<App>, headers: HeaderMap, method: Method, uri: Uri) -> Response {
-    let detail = format!("{} does not take {method}", uri.path());
+    let detail = format!("{} does not support {method}", uri.path());
     let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail);
-    middleware::auth::tell_rate(&app, &headers, problem.into_response())
+    middleware::auth::add_rate_headers(&app, &headers, problem.into_response())
 }

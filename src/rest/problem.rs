@@ -1,4 +1,4 @@
-//! Every failure in one shape: `application/problem+json` (RFC 9457).
+//! Error answers: `application/problem+json` (RFC 9457).
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::auth::DenialReason;
 use crate::service::{Error, ErrorKind};
 
-/// What went wrong, as a client sees it. What only the operator may know is logged, not sent.
+/// An error for a client. Details for the operator are logged and not sent.
 #[derive(Clone, Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -20,42 +20,42 @@ pub struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// The body of every answer that is an error.
+/// The body of every error.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(super) struct ProblemBody<'a> {
-    /// `urn:vectorizer:problem:<code>`; the code is for programs and never changes its meaning.
+    /// `urn:vectorizer:problem:<code>`; programs can rely on the code, whose meaning never changes.
     #[schema(
         pattern = "^urn:vectorizer:problem:[a-z0-9-]+$",
         example = "urn:vectorizer:problem:no-such-collection"
     )]
     #[serde(rename = "type")]
     kind: String,
-    /// The status in words.
-    #[schema(example = "Not Found")]
+    /// The reason phrase of the status.
+    #[schema(example = "Not SearchResults")]
     title: &'a str,
     /// The HTTP status.
     #[schema(minimum = 400, maximum = 599, example = 404)]
     status: u16,
-    /// What was wrong with this request: the field, the value and the limit.
+    /// The error of this request for people: the field, the value and the limit.
     #[schema(example = "there is no collection named \"words\"")]
     detail: &'a str,
-    /// The request, as it is named in the server's log and in the audit trail.
+    /// The id of the request, as in the server's log and in the audit log.
     request_id: &'a str,
 }
 
 impl Problem {
-    /// A problem of this kind.
+    /// Creates a problem.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self { status, code, detail: detail.into(), headers: Vec::new() }
     }
 
-    /// What kind of problem it is, for programs.
+    /// The kind of problem, for programs.
     pub fn code(&self) -> &'static str {
         self.code
     }
 
-    /// What was wrong, for people.
+    /// The description, for people.
     pub fn detail(&self) -> &str {
         &self.detail
     }
@@ -70,7 +70,7 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
-    /// 422: the request can be read, and what it asks for cannot be.
+    /// 422: the request can be read, and a value is not valid.
     pub fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
     }
@@ -87,20 +87,19 @@ impl Problem {
         self
     }
 
-    /// Adds a header to the answer.
+    /// Adds a header.
     #[must_use]
     pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// The answer's body, now that the request's id is known.
+    /// The answer's body, with the request's id.
     pub(super) fn body(&self, request_id: &str) -> Body {
         Body::from(self.json(request_id))
     }
 
-    /// The whole answer as HTTP/1.1 has it, after which the connection ends: for a client that cannot be answered by a
-    /// handler.
+    /// The complete answer in HTTP/1.1, after which the connection closes: for a request that no handler can answer.
     pub(crate) fn written(&self, request_id: &str) -> Vec<u8> {
         let (status, body) = (self.status, self.json(request_id));
         let mut answer = format!(
@@ -129,7 +128,7 @@ impl Problem {
     }
 }
 
-/// Carries the problem to the middleware that knows the request's id and writes the body.
+/// Attaches the problem to the response. The middleware that knows the request's id writes the body.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();

@@ -7,7 +7,7 @@ use axum::response::Response;
 use super::App;
 use super::answer::{json, large_json};
 use super::body::JsonBody;
-use super::extract::InCollection;
+use super::extract::CollectionPath;
 use super::middleware::auth::Granted;
 use super::problem::Problem;
 use crate::auth::Read;
@@ -15,7 +15,7 @@ use crate::wire::search::{
     CountAnswer, CountInput, SearchAnswer, SearchBatchAnswer, SearchBatchInput, SearchInput,
 };
 
-/// Search.
+/// Search a collection.
 #[utoipa::path(post, path = "/api/v1/collections/{name}/search", params(("name" = String, Path)),
     request_body = SearchInput, responses(
     (status = 200, body = SearchAnswer),
@@ -23,7 +23,7 @@ use crate::wire::search::{
 pub(super) async fn search(
     State(app): State<App>,
     Granted(tenant): Granted<Read>,
-    InCollection(name): InCollection,
+    CollectionPath(name): CollectionPath,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let depth_max = app.json_depth_max();
@@ -33,7 +33,7 @@ pub(super) async fn search(
     found.render(move |hits, show, bytes| large_json(&memory, bytes, &SearchAnswer::of(hits, show))).await
 }
 
-/// Several searches at once, against the same state.
+/// Run several searches of a collection against the same state.
 #[utoipa::path(post, path = "/api/v1/collections/{name}/search/batch", params(("name" = String, Path)),
     request_body = SearchBatchInput, responses(
     (status = 200, body = SearchBatchAnswer),
@@ -41,7 +41,7 @@ pub(super) async fn search(
 pub(super) async fn search_batch(
     State(app): State<App>,
     Granted(tenant): Granted<Read>,
-    InCollection(name): InCollection,
+    CollectionPath(name): CollectionPath,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let depth_max = app.json_depth_max();
@@ -51,7 +51,7 @@ pub(super) async fn search_batch(
     found.render(move |found, bytes| large_json(&memory, bytes, &SearchBatchAnswer::of(found))).await
 }
 
-/// Count vectors.
+/// Count a collection's vectors, or those that match a filter.
 #[utoipa::path(post, path = "/api/v1/collections/{name}/count", params(("name" = String, Path)),
     request_body = CountInput, responses(
     (status = 200, body = CountAnswer),
@@ -59,7 +59,7 @@ pub(super) async fn search_batch(
 pub(super) async fn count(
     State(app): State<App>,
     Granted(tenant): Granted<Read>,
-    InCollection(name): InCollection,
+    CollectionPath(name): CollectionPath,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let depth_max = app.json_depth_max();

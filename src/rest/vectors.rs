@@ -8,8 +8,8 @@ use utoipa::IntoParams;
 
 use super::answer::{self, large_json};
 use super::body::{Parameters, expect_content_type};
-use super::conditions::Submitted;
-use super::extract::{InCollection, OfVector};
+use super::conditions::WriteRequest;
+use super::extract::{CollectionPath, VectorPath};
 use super::middleware::auth::Granted;
 use super::problem::Problem;
 use super::{App, openapi};
@@ -26,36 +26,36 @@ const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// What of each vector is shown.
+/// Which parts of a vector the answer includes.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_field_names, reason = "they are the names of parameters")]
 pub(super) struct Shown {
-    /// Show payloads; true unless said otherwise.
+    /// Include payloads; by default true.
     with_payload: Option<bool>,
-    /// Show texts; true unless said otherwise.
+    /// Include texts; by default true.
     with_text: Option<bool>,
-    /// Show vectors; false unless said otherwise.
+    /// Include vectors; by default false.
     with_vector: Option<bool>,
 }
 
-/// A page of vectors.
+/// The parameters of listing vectors.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PageParameters {
-    /// 1 to 1,000; 100 unless said otherwise.
+    /// The most vectors on the page, 1 to 1,000; by default 100.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u64>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     #[param(min_length = 2, max_length = 342, pattern = "^[A-Za-z0-9_-]+$")]
     cursor: Option<String>,
-    /// Show payloads; true unless said otherwise.
+    /// Include payloads; by default true.
     with_payload: Option<bool>,
-    /// Show texts; true unless said otherwise.
+    /// Include texts; by default true.
     with_text: Option<bool>,
-    /// Show vectors; false unless said otherwise.
+    /// Include vectors; by default false.
     with_vector: Option<bool>,
 }
 
@@ -68,7 +68,7 @@ pub(super) fn written<T: Serialize>(status: StatusCode, committed: Committed, bo
     response
 }
 
-/// Write vectors, new or in place of those with the same ids.
+/// Upsert vectors: insert them, or replace those with the same ids.
 #[utoipa::path(put, path = "/api/v1/collections/{name}/vectors", operation_id = "upsert_vectors",
     params(("name" = String, Path)),
     request_body(content((Upsert = "application/json"), (PointInput = "application/x-ndjson"))),
@@ -76,8 +76,8 @@ pub(super) fn written<T: Serialize>(status: StatusCode, committed: Committed, bo
 pub(super) async fn upsert(
     State(app): State<App>,
     Granted(tenant): Granted<Write>,
-    InCollection(name): InCollection,
-    Submitted { body, headers, conditions }: Submitted,
+    CollectionPath(name): CollectionPath,
+    WriteRequest { body, headers, conditions }: WriteRequest,
 ) -> Result<Response, Problem> {
     let lines = expect_content_type(&headers, &[JSON, NDJSON])? == NDJSON;
     let depth_max = app.json_depth_max();
@@ -90,7 +90,7 @@ pub(super) async fn upsert(
     Ok(written(StatusCode::OK, committed, &Upserted::of(&committed)))
 }
 
-/// Page through vectors, in the order of their ids.
+/// List vectors in the order of their ids, page by page.
 #[utoipa::path(get, path = "/api/v1/collections/{name}/vectors", operation_id = "list_vectors",
     params(("name" = String, Path), PageParameters), responses(
     (status = 200, body = Page),
@@ -98,18 +98,18 @@ pub(super) async fn upsert(
 pub(super) async fn list(
     State(app): State<App>,
     Granted(tenant): Granted<Read>,
-    InCollection(name): InCollection,
+    CollectionPath(name): CollectionPath,
     Parameters(parameters): Parameters<PageParameters>,
 ) -> Result<Response, Problem> {
     let PageParameters { limit, cursor, with_payload, with_text, with_vector } = parameters;
-    let show = Show::asked(with_payload, with_text, with_vector);
+    let show = Show::with_defaults(with_payload, with_text, with_vector);
     let after = cursor.as_deref().map(read_cursor).transpose()?;
     let page = app.service().list_vectors(&tenant, &name, limit, after.as_ref(), show).await?;
     let memory = app.service().answer_memory(&tenant);
     rendered(page.bytes, move || large_json(&memory, page.bytes, &Page::of(&page, show))).await
 }
 
-/// Read one vector.
+/// Read a vector.
 #[utoipa::path(get, path = "/api/v1/collections/{name}/vectors/{id}", operation_id = "get_vector",
     params(("name" = String, Path), ("id" = String, Path), Shown), responses(
     (status = 200, body = PointAnswer),
@@ -117,16 +117,16 @@ pub(super) async fn list(
 pub(super) async fn get(
     State(app): State<App>,
     Granted(tenant): Granted<Read>,
-    OfVector(name, id): OfVector,
+    VectorPath(name, id): VectorPath,
     Parameters(Shown { with_payload, with_text, with_vector }): Parameters<Shown>,
 ) -> Result<Response, Problem> {
-    let show = Show::asked(with_payload, with_text, with_vector);
+    let show = Show::with_defaults(with_payload, with_text, with_vector);
     let point = app.service().get_vector(&tenant, &name, &id).await?;
     let memory = app.service().answer_memory(&tenant);
     large_json(&memory, shown_bytes(&point, show), &PointAnswer::of(&point, show))
 }
 
-/// Delete one vector.
+/// Delete a vector.
 #[utoipa::path(delete, path = "/api/v1/collections/{name}/vectors/{id}", operation_id = "delete_vector",
     params(("name" = String, Path), ("id" = String, Path)), responses(
     (status = 200, body = Deleted),
@@ -134,8 +134,8 @@ pub(super) async fn get(
 pub(super) async fn delete(
     State(app): State<App>,
     Granted(tenant): Granted<Write>,
-    OfVector(name, id): OfVector,
-    Submitted { body, headers: _, conditions }: Submitted,
+    VectorPath(name, id): VectorPath,
+    WriteRequest { body, headers: _, conditions }: WriteRequest,
 ) -> Result<Response, Problem> {
     let committed = app.service().delete_vector(&tenant, name, id, body.nothing(), conditions).await?;
     Ok(written(StatusCode::OK, committed, &Deleted::of(&committed)))
@@ -143,8 +143,8 @@ pub(super) async fn delete(
 
 /// Delete vectors by id, by filter, or all of them.
 ///
-/// A filter deletes only if it has a condition: an empty one, one with an empty alternative, and one whose conditions
-/// list no value where that selects every vector are refused with `filter-selects-all`.
+/// A filter must have a condition. A filter that selects every vector is rejected with `filter-selects-all`: an empty
+/// filter, one with an empty alternative, and one whose conditions list no value where that selects every vector.
 #[utoipa::path(post, path = "/api/v1/collections/{name}/vectors/delete", operation_id = "delete_vectors",
     params(("name" = String, Path)),
     request_body = DeleteSelection, responses(
@@ -153,8 +153,8 @@ pub(super) async fn delete(
 pub(super) async fn delete_many(
     State(app): State<App>,
     Granted(tenant): Granted<Write>,
-    InCollection(name): InCollection,
-    Submitted { body, headers, conditions }: Submitted,
+    CollectionPath(name): CollectionPath,
+    WriteRequest { body, headers, conditions }: WriteRequest,
 ) -> Result<Response, Problem> {
     expect_content_type(&headers, &[JSON])?;
     let depth_max = app.json_depth_max();
@@ -163,7 +163,7 @@ pub(super) async fn delete_many(
     Ok(written(StatusCode::OK, committed, &Deleted::of(&committed)))
 }
 
-/// Change one vector's payload by a JSON merge patch (RFC 7396).
+/// Change a vector's payload by a JSON merge patch (RFC 7396).
 #[utoipa::path(patch, path = "/api/v1/collections/{name}/vectors/{id}/payload", operation_id = "change_payload",
     params(("name" = String, Path), ("id" = String, Path)),
     request_body(content((openapi::MergePatch = "application/merge-patch+json"), (openapi::MergePatch = "application/json"))), responses(
@@ -172,8 +172,8 @@ pub(super) async fn delete_many(
 pub(super) async fn change_payload(
     State(app): State<App>,
     Granted(tenant): Granted<Write>,
-    OfVector(name, id): OfVector,
-    Submitted { body, headers, conditions }: Submitted,
+    VectorPath(name, id): VectorPath,
+    WriteRequest { body, headers, conditions }: WriteRequest,
 ) -> Result<Response, Problem> {
     expect_content_type(&headers, &[MERGE_PATCH, JSON])?;
     let depth_max = app.json_depth_max();

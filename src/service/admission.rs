@@ -1,4 +1,4 @@
-//! From a key to the right to one operation: the access check, then the handle that reaches exactly as far.
+//! Admission: the access check of a key, and the handle with exactly the access that the operation needs.
 
 use std::sync::Arc;
 
@@ -15,56 +15,56 @@ use crate::auth::{
 use crate::limits::RateReport;
 use crate::tenancy::{Share, Tenant};
 
-/// The right to one operation, one request long. Only [`Service::admit`] and [`Service::admit_tool`] make one.
+/// The access to one operation, for one request. Only [`Service::admit`] and [`Service::admit_tool`] create one.
 pub enum Access {
-    /// The operation needs no right.
+    /// The operation is public.
     Public,
-    /// To read a tenant's data.
+    /// Reading a tenant's data.
     Read(Arc<Tenant<Read>>),
-    /// To write a tenant's vectors.
+    /// Writing a tenant's vectors.
     Write(Arc<Tenant<Write>>),
-    /// To administrate a tenant's collections, and to read its log.
+    /// Administrating a tenant's collections, and reading its log.
     Admin(Arc<Tenant<Admin>>),
-    /// To operate the node.
+    /// Operating the node.
     Cluster(Arc<ClusterPass>),
-    /// To know what one's own key is.
+    /// Reading the facts about the caller's own key.
     Holder(Holds),
-    /// To ask for tools.
+    /// Calling MCP tools.
     Mcp(Arc<McpPass>),
 }
 
-/// Whether a request is let in.
+/// The result of the access check.
 pub struct Admitted {
-    /// The right that it has.
+    /// The access, or why it is denied.
     pub access: Result<Access, Error>,
-    /// How its tenant's limits stand now, if it has a tenant and that has limits.
+    /// The state of the tenant's rate limits, if there is a tenant with limits.
     pub rate: Option<RateReport>,
 }
 
 impl Service {
-    /// Admits a caller to one operation of one request, and charges its tenant for it. `bearer` is the key that was
-    /// sent; nothing else about a request gives any right. A refused request never gets near a tenant's data.
+    /// Admits a caller to one operation for one request, and counts the request. `bearer` is the caller's key; nothing else
+    /// in a request grants access. A denied request never reaches a tenant's data.
     pub async fn admit(&self, asked: &Asked, bearer: Option<&str>) -> Admitted {
         let auth::Admitted { outcome, rate } = self.access().admit(asked, bearer).await;
         let access = match outcome {
-            Ok(admission) => self.enter_by(asked.operation, admission).await,
+            Ok(admission) => self.grant(asked.operation, admission).await,
             Err(denied) => Err(self.refuse(denied, asked)),
         };
         Admitted { access, rate }
     }
 
-    /// Admits a caller who may use tools to the operation of one tool. It counts as one request to the bill.
+    /// Admits an MCP caller to the operation of a tool. The bill counts it as one request.
     ///
     /// # Errors
-    /// Those of a key that does not reach as far, and of a tenant that cannot be woken.
+    /// The key does not permit the operation, or the tenant cannot be woken.
     pub async fn admit_tool(&self, pass: &McpPass, operation: Operation) -> Result<Access, Error> {
         match pass.permit(operation) {
-            Ok(admission) => self.enter_by(operation, admission).await,
+            Ok(admission) => self.grant(operation, admission).await,
             Err(denied) => Err(self.refuse(denied, &Asked { operation, ..pass.asked().clone() })),
         }
     }
 
-    /// What the tenant may take up of the node's memory and cores.
+    /// The tenant's share of the node's memory and cores.
     pub fn share(&self, tenant: &TenantId) -> Share {
         self.tenancy().share(tenant)
     }
@@ -79,7 +79,7 @@ impl Service {
         denied.denial.into()
     }
 
-    async fn enter_by(&self, operation: Operation, admission: Admission) -> Result<Access, Error> {
+    async fn grant(&self, operation: Operation, admission: Admission) -> Result<Access, Error> {
         Ok(match admission {
             Admission::Public => Access::Public,
             Admission::Read(pass) => Access::Read(self.enter(operation, pass).await?),
@@ -108,14 +108,14 @@ impl Service {
                 Ok(Arc::new(tenant))
             }
             Err(error) => {
-                warn!(%error, "the tenant is not served");
+                warn!(%error, "the tenant is not available");
                 Err(Error::from(error.as_ref()))
             }
         }
     }
 }
 
-/// Asks again whether a caller would still be let in, for requests that take long.
+/// Repeats the access check during long requests.
 #[derive(Clone)]
 pub struct Readmission {
     access: AccessCheck,
@@ -124,20 +124,20 @@ pub struct Readmission {
 }
 
 impl Readmission {
-    /// Of a caller that was admitted to `operation` with this key.
+    /// For a caller that was admitted to `operation` with this key.
     pub fn new(service: &Service, operation: Operation, bearer: Option<String>) -> Self {
         Self { access: service.access().clone(), operation, bearer }
     }
 
-    /// Whether the caller would be let in now.
+    /// Whether the caller is still admitted.
     pub async fn is_granted(&self) -> bool {
         self.check().await.is_ok()
     }
 
-    /// The same, and why not.
+    /// Checks that the caller is still admitted.
     ///
     /// # Errors
-    /// Those of a key that is not valid any more.
+    /// The key is not valid any more, or does not permit the operation.
     pub async fn check(&self) -> Result<(), Error> {
         Ok(self.access.still_admits(self.operation, self.bearer.as_deref()).await?)
     }

@@ -1,4 +1,4 @@
-//! Memory for answers: how large one may be, and what large ones hold until they are sent.
+//! Memory for answers: the size limit of an answer, and the permits that large answers hold until they are sent.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use super::error::Error;
 use super::request_memory::kibibytes;
 use crate::metrics::Room;
 
-/// The largest answer that is made in one piece, in bytes.
+/// The largest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// Larger answers are written away from the async threads, and are counted.
+/// Larger answers are serialized away from the async threads and hold a permit.
 pub(super) const INLINE_BYTES_MAX: usize = 64 * 1024;
-/// What all answers that are being sent may take up.
+/// The memory of all large answers that are being sent.
 const NODE_BYTES_MAX: usize = 4 * ANSWER_BYTES_MAX;
-/// What those of one tenant may take up: one of the largest, also if it is a quarter larger than expected.
+/// The memory of one tenant's large answers: one of the largest, even if it is a quarter larger than estimated.
 const TENANT_BYTES_MAX: usize = ANSWER_BYTES_MAX + ANSWER_BYTES_MAX / 4;
 
 /// Every tenant's share of the memory for answers, in KiB.
@@ -26,26 +26,30 @@ pub(super) fn of_node() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(NODE_BYTES_MAX / 1024))
 }
 
-/// The node's memory for answers, and how much of it is held.
-pub(super) fn measured(node: &Semaphore) -> Room {
+/// The node's memory for answers, and how much of it is in use.
+pub(super) fn usage(node: &Semaphore) -> Room {
     let held = NODE_BYTES_MAX - 1024 * node.available_permits();
     Room { name: "answers", bytes: NODE_BYTES_MAX, used_bytes: held }
 }
 
-/// Which parts of each point are shown beside its id.
+/// Which parts of a point an answer includes beside its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Show {
-    /// Its payload.
+    /// The payload.
     pub payload: bool,
-    /// Its text.
+    /// The text.
     pub text: bool,
-    /// Its vector.
+    /// The vector.
     pub vector: bool,
 }
 
 impl Show {
-    /// Payloads and texts unless they are not wanted, vectors only if they are.
-    pub fn asked(with_payload: Option<bool>, with_text: Option<bool>, with_vector: Option<bool>) -> Self {
+    /// By default an answer includes payloads and texts, but no vectors.
+    pub fn with_defaults(
+        with_payload: Option<bool>,
+        with_text: Option<bool>,
+        with_vector: Option<bool>,
+    ) -> Self {
         Self {
             payload: with_payload.unwrap_or(true),
             text: with_text.unwrap_or(true),
@@ -54,9 +58,9 @@ impl Show {
     }
 }
 
-/// About how many bytes of JSON show this point.
+/// The approximate size of this point in JSON, in bytes.
 pub(crate) fn shown_bytes(point: &StoredPoint, show: Show) -> usize {
-    /// A number, with its comma; most f32 have eight or nine digits.
+    /// A number with its comma: most f32 have eight or nine digits.
     const NUMBER_BYTES: usize = 12;
     let payload = point.payload().filter(|_| show.payload).map_or(0, |payload| payload.as_str().len());
     let text = point.text().filter(|_| show.text).map_or(0, |text| text.as_str().len());
@@ -64,19 +68,19 @@ pub(crate) fn shown_bytes(point: &StoredPoint, show: Show) -> usize {
     64 + point.id().len() + payload + text + vector
 }
 
-/// Refuses an answer of about so many bytes if it is larger than any answer may be.
-pub(crate) fn expect_answer(bytes: usize) -> Result<(), Error> {
+/// Checks an answer's estimated size against the limit.
+pub(crate) fn check_answer_size(bytes: usize) -> Result<(), Error> {
     if bytes <= ANSWER_BYTES_MAX {
         return Ok(());
     }
     let detail = format!(
-        "the answer would have about {bytes} bytes, at most {ANSWER_BYTES_MAX} are given at once; ask for \
-         fewer results, or without vectors or payloads"
+        "the answer would have about {bytes} bytes, the limit is {ANSWER_BYTES_MAX}; request fewer results, or no \
+         vectors or payloads"
     );
     Err(Error::invalid("answer-too-large", detail))
 }
 
-/// Where large answers of one tenant get their memory.
+/// The memory for large answers of one tenant.
 #[derive(Clone, Debug)]
 pub(crate) struct AnswerMemory {
     pub(super) node: Arc<Semaphore>,
@@ -84,41 +88,41 @@ pub(crate) struct AnswerMemory {
 }
 
 impl AnswerMemory {
-    /// Memory for an answer that is expected to have about so many bytes. No answer waits for it: clients, who may be
-    /// slow, hold it until they have read theirs.
-    pub(crate) fn hold(&self, expected: usize) -> Result<HeldAnswer, Error> {
-        expect_answer(expected)?;
+    /// Reserves memory for an answer of about `expected` bytes. It does not wait: an answer holds its memory until its
+    /// client, which may be slow, has read it.
+    pub(crate) fn reserve(&self, expected: usize) -> Result<AnswerPermit, Error> {
+        check_answer_size(expected)?;
         self.take(needed(expected))
     }
 
-    fn take(&self, kibibytes: u32) -> Result<HeldAnswer, Error> {
+    fn take(&self, kibibytes: u32) -> Result<AnswerPermit, Error> {
         let take = |memory: &Arc<Semaphore>| {
             Arc::clone(memory)
                 .try_acquire_many_owned(kibibytes)
                 .map_err(|_| Error::unavailable("busy", "too many large answers are being sent", 1))
         };
-        Ok(HeldAnswer { share: take(&self.share)?, node: take(&self.node)? })
+        Ok(AnswerPermit { share: take(&self.share)?, node: take(&self.node)? })
     }
 }
 
-/// The memory that an answer needs, in KiB. Small ones are not counted: connections are.
+/// The memory to reserve for an answer, in KiB. Small answers need none: the number of connections bounds them.
 fn needed(bytes: usize) -> u32 {
     if bytes <= INLINE_BYTES_MAX { 0 } else { kibibytes(bytes) }
 }
 
-/// Memory of the tenant's share and as much of the node's.
+/// Reserved memory, of the tenant's share and of the node.
 #[derive(Debug)]
-pub(crate) struct HeldAnswer {
+pub(crate) struct AnswerPermit {
     share: OwnedSemaphorePermit,
     node: OwnedSemaphorePermit,
 }
 
-impl HeldAnswer {
-    /// Makes it as much as an answer of exactly `bytes` bytes needs. False if that is nothing.
-    pub(crate) fn settle(&mut self, bytes: usize, memory: &AnswerMemory) -> Result<bool, Error> {
-        // Numbers may be longer than expected; more than the share has would never be given.
+impl AnswerPermit {
+    /// Adjusts the permit to an answer of exactly `bytes` bytes. Returns whether the answer needs a permit at all.
+    pub(crate) fn resize(&mut self, bytes: usize, memory: &AnswerMemory) -> Result<bool, Error> {
+        // Numbers may be longer than estimated. Check again, as the share never has more permits than this.
         if bytes > TENANT_BYTES_MAX {
-            expect_answer(bytes)?;
+            check_answer_size(bytes)?;
         }
         let needed = needed(bytes);
         let held = u32::try_from(self.node.num_permits()).unwrap_or(u32::MAX);
@@ -136,17 +140,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_holds_the_memory_it_needs_until_it_is_dropped() {
+    fn an_answer_holds_its_memory_until_it_is_dropped() {
         let memory = AnswerMemory { node: of_node(), share: Arc::new(Semaphore::new(1_000)) };
-        // Expected smaller and larger than it is.
+        // The estimate is too low or too high.
         for expected in [100, 300 * 1024, 900 * 1024] {
-            let mut held = memory.hold(expected).unwrap();
-            assert!(held.settle(600 * 1024, &memory).unwrap());
+            let mut held = memory.reserve(expected).unwrap();
+            assert!(held.resize(600 * 1024, &memory).unwrap());
             assert_eq!(memory.share.available_permits(), 400);
             assert_eq!(memory.node.available_permits(), NODE_BYTES_MAX / 1024 - 600);
-            assert_eq!(memory.hold(600 * 1024).unwrap_err().code(), "busy");
-            let mut small = memory.hold(10).unwrap();
-            assert!(!small.settle(INLINE_BYTES_MAX, &memory).unwrap());
+            assert_eq!(memory.reserve(600 * 1024).unwrap_err().code(), "busy");
+            let mut small = memory.reserve(10).unwrap();
+            assert!(!small.resize(INLINE_BYTES_MAX, &memory).unwrap());
             drop(held);
             assert_eq!(memory.share.available_permits(), 1_000);
         }

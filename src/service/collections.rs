@@ -1,33 +1,33 @@
-//! Creating, describing and deleting collections, and declaring which of their payload paths are indexed.
+//! Creating, describing and deleting collections, and declaring payload indexes.
 
 use vectorizer_index::Indexes;
 use vectorizer_log::{CollectionName, IndexParameters, PayloadPath, TextParameters, VectorParameters};
 
 use super::Service;
-use super::answer_memory::expect_answer;
+use super::answer_memory::check_answer_size;
 use super::error::Error;
 use super::input::{Conditions, Input};
 use crate::auth::{Admin, Read};
 use crate::tenancy::{CollectionChange, CollectionFacts, Committed, Tenant};
 
-/// About how many bytes of JSON show a collection.
+/// The approximate size of a collection's description in JSON, in bytes.
 const SHOWN_BYTES: usize = 352;
 
 /// A collection to create. It has vectors, texts or both.
 #[derive(Clone, Debug)]
 pub struct NewCollection {
-    /// Its name, which no other collection may have.
+    /// Its name, which must be unique.
     pub name: CollectionName,
-    /// Of its vectors; `None` if its points have texts only.
+    /// The parameters of its vectors; `None` if its points have only texts.
     pub vectors: Option<VectorParameters>,
-    /// How its texts are read; `None` if its points have none.
+    /// The parameters of its texts; `None` if its points have none.
     pub texts: Option<TextParameters>,
 }
 
-/// What is asked of an index of vectors, if each value is in its bounds.
+/// Checks the parameters of a vector index.
 ///
 /// # Errors
-/// `invalid-index` names the value.
+/// `invalid-index` if a value is out of bounds.
 pub(crate) fn index_parameters(
     m: Option<u16>,
     ef_construction: Option<u16>,
@@ -48,20 +48,20 @@ impl Service {
     /// Creates a collection.
     ///
     /// # Errors
-    /// `collection-exists`, a code for each value that cannot be, `quota-exceeded`, `storage-failed`.
+    /// `collection-exists`, a code for each invalid value, `quota-exceeded`, `storage-failed`.
     pub async fn create_collection(
         &self,
         tenant: &Tenant<Admin>,
         input: Input<NewCollection>,
         conditions: Conditions,
     ) -> Result<(CollectionName, Committed), Error> {
-        let (NewCollection { name, vectors, texts }, room) = self.read(tenant.share(), input, Ok).await?;
+        let (NewCollection { name, vectors, texts }, held) = self.read(tenant.share(), input, Ok).await?;
         let change = CollectionChange::Create { vectors, texts };
-        let committed = tenant.change_collections(conditions.write(name.clone(), change, room)).await?;
+        let committed = tenant.change_collections(conditions.write(name.clone(), change, held)).await?;
         Ok((name, committed))
     }
 
-    /// Every collection, by name; and about how many bytes of JSON show them.
+    /// Returns all collections by name, and the approximate size of the answer in JSON.
     ///
     /// # Errors
     /// `answer-too-large`.
@@ -71,11 +71,11 @@ impl Service {
     ) -> Result<(Vec<CollectionFacts>, usize), Error> {
         let count = usize::try_from(tenant.collection_count()).unwrap_or(usize::MAX);
         let bytes = SHOWN_BYTES.saturating_mul(count);
-        expect_answer(bytes)?;
+        check_answer_size(bytes)?;
         Ok((tenant.collections().await?, bytes))
     }
 
-    /// One collection.
+    /// Describes a collection.
     ///
     /// # Errors
     /// `no-such-collection`.
@@ -87,7 +87,7 @@ impl Service {
         Ok(tenant.collection(name).await?)
     }
 
-    /// Deletes a collection and everything in it.
+    /// Deletes a collection with all its vectors.
     ///
     /// # Errors
     /// `no-such-collection`, `storage-failed`.
@@ -101,7 +101,7 @@ impl Service {
         self.change_collection(tenant, name, CollectionChange::Delete, input, conditions).await
     }
 
-    /// Has a path of payloads indexed, whatever other paths there are.
+    /// Declares an index of a payload path, so that the path is always indexed.
     ///
     /// # Errors
     /// `no-such-collection`, `too-many-indexes`, `storage-failed`.
@@ -116,7 +116,7 @@ impl Service {
         self.change_collection(tenant, name, CollectionChange::DeclareIndex(path), input, conditions).await
     }
 
-    /// Makes a declared path one like all others.
+    /// Drops the declaration of an index. The path stays indexed while there is held.
     ///
     /// # Errors
     /// `no-such-collection`, `no-such-index`, `storage-failed`.
@@ -131,7 +131,7 @@ impl Service {
         self.change_collection(tenant, name, CollectionChange::DropIndex(path), input, conditions).await
     }
 
-    /// How the payloads of one collection are indexed, path by path.
+    /// Lists the payload indexes of a collection.
     ///
     /// # Errors
     /// `no-such-collection`.
@@ -147,7 +147,7 @@ impl Service {
         input: Input<()>,
         conditions: Conditions,
     ) -> Result<Committed, Error> {
-        let ((), room) = self.read(tenant.share(), input, Ok).await?;
-        Ok(tenant.change_collections(conditions.write(name, change, room)).await?)
+        let ((), held) = self.read(tenant.share(), input, Ok).await?;
+        Ok(tenant.change_collections(conditions.write(name, change, held)).await?)
     }
 }

@@ -1,7 +1,7 @@
-//! Why an operation was not done: one error for every face.
+//! The error of every operation, for all faces.
 //!
-//! A caller learns a kind, which says what to do; a code, for programs; and a detail, for people. What only the
-//! operator may know is logged where the error is made and is in none of them.
+//! It has a kind, which says what to do; a code, for programs; and a detail, for people. Facts that are only for the
+//! operator are logged where the error is created and are in none of these.
 
 use std::time::Duration;
 
@@ -9,47 +9,47 @@ use vectorizer_index::{InvalidFilter, InvalidIndexPath, InvalidQuery, InvalidTex
 use vectorizer_log::{InvalidCollectionName, InvalidPoint};
 
 use crate::auth::{Denial, DenialReason};
-use crate::embedding::NotEmbedded;
+use crate::embedding::EmbeddingError;
 use crate::limits::QuotaType;
 use crate::tenancy::{DeletionError, WakeError, WriteError};
 
-/// A quota has room again when something is deleted or the plan changes; plans are asked for every minute.
+/// A quota has room again after a deletion or a change of the plan. Plans are fetched every minute.
 const QUOTA_RETRY_SECONDS: u64 = 60;
 
-/// What kind of failure it is. Each face has one status for each kind.
+/// The kind of an error. Each face has one status for each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The request cannot be read.
     Malformed,
-    /// The caller has shown no valid key.
+    /// The caller has no valid key.
     Unauthenticated,
-    /// The caller's key does not reach this far.
+    /// The caller's key does not permit the operation.
     Forbidden,
     /// The request names something that does not exist.
     NotFound,
-    /// Something is there that must not be.
+    /// The request conflicts with something that exists.
     Conflict,
     /// The tenant was deleted on this node.
     Gone,
-    /// The state is not the one that the request asks for.
+    /// The request's precondition does not hold.
     PreconditionFailed,
-    /// The request can never fit.
+    /// The request exceeds a limit.
     TooLarge,
     /// Another deployment serves the tenant.
     Misdirected,
-    /// The request can be read and cannot be done.
+    /// A value of the request is not valid.
     Invalid,
-    /// The caller has used up what its plan gives for now.
+    /// A rate limit or a quota of the caller's plan is exceeded.
     TooManyRequests,
-    /// The server has failed.
+    /// The server failed.
     Internal,
-    /// Not now.
+    /// The request cannot be processed now.
     Unavailable,
     /// The server's disk is full.
     StorageFull,
 }
 
-/// Why an operation was not done.
+/// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {detail}")]
 pub struct Error {
@@ -60,27 +60,27 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of this kind.
+    /// Creates an error.
     pub fn new(kind: ErrorKind, code: &'static str, detail: impl Into<String>) -> Self {
         Self { kind, code, detail: detail.into(), retry_after_seconds: None }
     }
 
-    /// What kind of failure it is.
+    /// The kind.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// What failed, for programs. A code never changes its meaning.
+    /// The code, for programs. Its meaning never changes.
     pub fn code(&self) -> &'static str {
         self.code
     }
 
-    /// What was wrong with the request, for people: the field, the value and the limit.
+    /// The description, for people: the field, the value and the limit.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// After how many seconds another try makes sense, if waiting helps.
+    /// The seconds to wait before the next try, if waiting helps.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after_seconds
     }
@@ -90,39 +90,40 @@ impl Error {
         Self::new(ErrorKind::Malformed, code, detail)
     }
 
-    /// The request can be read and cannot be done.
+    /// A value of the request is not valid.
     pub fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, code, detail)
     }
 
-    /// The request can never fit.
+    /// The request exceeds a limit.
     pub fn too_large(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::TooLarge, code, detail)
     }
 
-    /// Not now; in so many seconds, perhaps.
+    /// The request cannot be processed now. The caller may retry after `retry_after_seconds`.
     pub fn unavailable(code: &'static str, detail: impl Into<String>, retry_after_seconds: u64) -> Self {
         Self::new(ErrorKind::Unavailable, code, detail).after(retry_after_seconds)
     }
 
-    /// The caller has used up what its plan gives for now.
+    /// A rate limit or a quota of the caller's plan is exceeded.
     pub fn too_many(code: &'static str, detail: impl Into<String>, retry_after_seconds: u64) -> Self {
         Self::new(ErrorKind::TooManyRequests, code, detail).after(retry_after_seconds)
     }
 
-    /// The server has failed. What it was goes to the log.
+    /// The server failed. The cause is only in the log.
     pub fn internal() -> Self {
-        Self::new(ErrorKind::Internal, "internal", "the server has failed at this request")
+        Self::new(ErrorKind::Internal, "internal", "the server failed to process this request")
     }
 
-    /// The operator has to make room first.
+    /// The operator has to free disk space first.
     fn storage_full(detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::StorageFull, "storage-full", detail).after(STORAGE_FULL_RETRY_SECONDS)
     }
 
-    /// An operator has to look first.
+    /// The operator has to repair the log first.
     fn tenant_damaged() -> Self {
-        let detail = "the tenant's log is damaged and not served until an operator has looked at it";
+        let detail =
+            "the tenant's log is damaged; the tenant is unavailable until the operator has repaired it";
         Self::unavailable("tenant-damaged", detail, 300)
     }
 
@@ -131,7 +132,7 @@ impl Error {
         self
     }
 
-    /// Puts the name of a field in front of the detail.
+    /// Prefixes the detail with the name of a field.
     #[must_use]
     pub fn at(mut self, field: impl std::fmt::Display) -> Self {
         self.detail = format!("{field}: {}", self.detail);
@@ -140,9 +141,9 @@ impl Error {
 }
 
 impl From<WriteError> for Error {
-    fn from(refusal: WriteError) -> Self {
-        let detail = refusal.to_string();
-        match refusal {
+    fn from(error: WriteError) -> Self {
+        let detail = error.to_string();
+        match error {
             WriteError::CollectionExists(_) => Self::new(ErrorKind::Conflict, "collection-exists", detail),
             WriteError::NoSuchCollection(_) => Self::new(ErrorKind::NotFound, "no-such-collection", detail),
             WriteError::NoSuchVector { .. } => Self::new(ErrorKind::NotFound, "no-such-vector", detail),
@@ -205,7 +206,7 @@ impl From<Denial> for Error {
                 Self::too_many(DenialReason::TooManyFailedAuthentications.code(), detail, retry_after_seconds)
             }
             Denial::TooManyRequests { retry_after } => {
-                Self::too_many(DenialReason::RateLimitExceeded.code(), detail, seconds_up(retry_after))
+                Self::too_many(DenialReason::RateLimitExceeded.code(), detail, whole_seconds(retry_after))
             }
             Denial::Unavailable { retry_after_seconds } => {
                 Self::unavailable("keys-unavailable", detail, retry_after_seconds)
@@ -217,11 +218,11 @@ impl From<Denial> for Error {
     }
 }
 
-/// A disk is not emptied in a moment.
+/// Freeing disk space takes a while.
 const STORAGE_FULL_RETRY_SECONDS: u64 = 30;
 
-/// Whole seconds, so that nobody comes back too early.
-fn seconds_up(wait: Duration) -> u64 {
+/// Rounds up to whole seconds, so that no client retries too early.
+fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
@@ -238,23 +239,22 @@ impl From<&WakeError> for Error {
             WakeError::OfThePast => Self::unavailable("tenant-unavailable", error.to_string(), 5),
             WakeError::Outdated => Denial::InvalidKey.into(),
             WakeError::Deleted => {
-                let detail =
-                    "the tenant's log was deleted and is not served until an operator has restored it";
+                let detail = "the tenant's log was deleted; the tenant is unavailable until the operator has restored it";
                 Self::unavailable("tenant-deleted", detail, 300)
             }
-            // Which record is damaged, and whose file lies in the tenant's folder, is the operator's to know and in the
-            // log; the tenant learns that its data is not served rather than served in part.
+            // The damaged record, or the foreign file in the tenant's folder, is named in the server's log, for the
+            // operator. The tenant learns that its data is unavailable. It is never served in part.
             WakeError::Log(error) if error.is_damage() => Self::tenant_damaged(),
             WakeError::Apply(_) => Self::tenant_damaged(),
             WakeError::Log(error) if error.is_storage_full() => {
-                Self::storage_full("there is no room left on the server's disk; nothing was done")
+                Self::storage_full("the server's disk is full; nothing was done")
             }
-            // Only the operator's log says what of it; no write was begun.
+            // The cause is in the server's log, for the operator. No write has begun.
             WakeError::Log(error) if error.is_unavailable() => {
                 Self::unavailable("storage-failed", "the tenant's storage has failed; nothing was done", 5)
             }
             WakeError::Log(_) | WakeError::Panicked(_) => {
-                Self::unavailable("tenant-unavailable", "the tenant's data cannot be opened right now", 5)
+                Self::unavailable("tenant-unavailable", "the tenant's data cannot be opened now", 5)
             }
         }
     }
@@ -330,18 +330,18 @@ impl From<InvalidTextQuery> for Error {
     }
 }
 
-/// What is wrong with the service is the operator's to know and in the log.
+/// The cause is in the server's log, for the operator.
 const EMBEDDING_FAILED: &str =
-    "the embeddings service could not be asked or did not answer as it should; nothing was done";
+    "the embeddings service is unavailable or its answer is invalid; nothing was done";
 const EMBEDDING_RETRY_SECONDS: u64 = 5;
 
-impl From<NotEmbedded> for Error {
-    fn from(not: NotEmbedded) -> Self {
-        let detail = not.to_string();
-        match not {
-            NotEmbedded::WrongDimension { .. } => Self::invalid("embedding-dimension", detail),
-            NotEmbedded::TooMany { .. } => Self::invalid("too-many-texts", detail),
-            NotEmbedded::Failed(_) => {
+impl From<EmbeddingError> for Error {
+    fn from(error: EmbeddingError) -> Self {
+        let detail = error.to_string();
+        match error {
+            EmbeddingError::WrongDimension { .. } => Self::invalid("embedding-dimension", detail),
+            EmbeddingError::TooMany { .. } => Self::invalid("too-many-texts", detail),
+            EmbeddingError::Failed(_) => {
                 Self::unavailable("embedding-unavailable", EMBEDDING_FAILED, EMBEDDING_RETRY_SECONDS)
             }
         }
@@ -362,7 +362,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn storage_that_fails_is_called_so_also_when_the_log_is_opened() {
+    fn a_storage_failure_while_a_log_is_opened_is_reported_as_one() {
         let code = |error: LogError| Error::from(&WakeError::Log(error)).code;
         let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
         assert_eq!(code(LogError::File { doing: "write", path: "head".into(), source }), "storage-full");

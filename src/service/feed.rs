@@ -1,4 +1,4 @@
-//! A log on its way to a client: slice by slice, for as long as the client may have it and takes it.
+//! Streaming a log to a client, slice by slice, while the client is admitted and connected.
 
 use std::time::Duration;
 
@@ -14,24 +14,24 @@ use vectorizer_log::{ExportDetail, ExportFormat, ExportRange, Head, RangePositio
 use super::admission::Readmission;
 use crate::tenancy::OpenLog;
 
-/// How much is read from the log at once.
+/// The most records and bytes of one slice.
 const SLICE_RECORDS_MAX: u64 = 256;
 const SLICE_BYTES_MAX: usize = 1 << 20;
 
-/// How often the caller's right is asked for again.
+/// How often the access check is repeated.
 const READMISSION_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What is still to be sent of a log, and for whom.
+/// The state of one stream: its position in the log, and its client.
 pub(super) struct Feed {
     pub(super) log: OpenLog,
     pub(super) published: watch::Receiver<Head>,
     pub(super) readmission: Readmission,
     pub(super) stop: CancellationToken,
-    /// Among the few that the tenant has.
+    /// One of the tenant's few permits for readers or followers.
     pub(super) _permit: OwnedSemaphorePermit,
     pub(super) next: Seq,
     pub(super) range: ExportRange,
-    /// Whether `next` has been moved to where the range begins in time.
+    /// Whether `next` was already moved to the first record of the requested time.
     pub(super) is_sought: bool,
     pub(super) left: Option<u64>,
     pub(super) follow: bool,
@@ -39,21 +39,21 @@ pub(super) struct Feed {
     pub(super) detail: ExportDetail,
 }
 
-/// A stream that breaks off, so that the client cannot take it for the whole.
+/// The stream ended early. The error keeps the client from taking it for complete.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("the log was not sent to its end")]
-pub struct Broken;
+pub struct Truncated;
 
-/// Where a feed puts what it has read.
-pub(super) struct Outlet {
+/// The sending half of a feed's stream.
+pub(super) struct FeedSender {
     slices: mpsc::Sender<Bytes>,
     ended: oneshot::Sender<()>,
 }
 
-/// A feed's outlet and the stream a client gets. The stream ends well only if the feed says that it has
-/// ended: one that breaks off, for whatever reason, a panic too, must not look whole.
-pub(super) fn channel() -> (Outlet, impl Stream<Item = Result<Bytes, Broken>>) {
-    // One slice is read while another is sent, and no more.
+/// Creates the sender and the stream of a feed. The stream ends without an error only if the feed signals its end. If
+/// the feed stops early for any reason, a panic included, the stream must not look complete.
+pub(super) fn channel() -> (FeedSender, impl Stream<Item = Result<Bytes, Truncated>>) {
+    // At most one slice is read ahead.
     let (slices, receive) = mpsc::channel(1);
     let (ended, end) = oneshot::channel();
     let stream = unfold(Some((receive, end)), |state| async {
@@ -61,51 +61,51 @@ pub(super) fn channel() -> (Outlet, impl Stream<Item = Result<Bytes, Broken>>) {
         match receive.recv().await {
             Some(slice) => Some((Ok(slice), Some((receive, end)))),
             None if end.await.is_ok() => None,
-            None => Some((Err(Broken), None)),
+            None => Some((Err(Truncated), None)),
         }
     });
-    (Outlet { slices, ended }, stream)
+    (FeedSender { slices, ended }, stream)
 }
 
 enum Step {
-    /// Send this.
+    /// Send this slice.
     Slice(Bytes),
-    /// Everything there is has been sent.
+    /// All existing records have been sent.
     UpToDate,
-    /// Everything that was asked for has been sent.
+    /// All requested records have been sent.
     End,
 }
 
-/// What was read at once.
+/// The result of one read.
 struct Slice {
-    /// The record to go on with.
+    /// The record after the slice.
     next: Seq,
-    /// How many of the records are shown.
+    /// The number of records in `lines`.
     shown: u64,
-    /// Whether no other follows.
+    /// Whether this is the last slice.
     is_last: bool,
     lines: Vec<u8>,
 }
 
 impl Feed {
-    /// Sends until there is nothing more to send, or nobody who may have it.
-    pub(super) async fn run(mut self, outlet: Outlet) {
-        let Outlet { slices, ended } = outlet;
+    /// Sends until all requested records are sent, or the client is gone or not admitted any more.
+    pub(super) async fn run(mut self, sender: FeedSender) {
+        let FeedSender { slices, ended } = sender;
         let mut begun = Vec::new();
         self.format.begin(&mut begun);
-        // There is room for a first slice; and if nobody is there to take it, the next step finds out.
+        // The channel has room for a first slice. If the receiver is gone, the next step notices.
         if !begun.is_empty() {
             let _ = slices.try_send(Bytes::from(begun));
         }
         if self.send(&slices).await.is_ok() {
-            // Nobody may be there any more.
+            // The receiver may be gone.
             let _ = ended.send(());
         }
     }
 
-    /// Waits for a slow client for as long as its connection lasts, and looks up all the while: neither a
-    /// revoked key nor the end of the server waits for anybody.
-    async fn send(&mut self, slices: &mpsc::Sender<Bytes>) -> Result<(), Broken> {
+    /// Waits for a slow client for as long as its connection lasts. Meanwhile it notices a revoked key and the server's
+    /// shutdown.
+    async fn send(&mut self, slices: &mpsc::Sender<Bytes>) -> Result<(), Truncated> {
         let mut readmission = interval_at(Instant::now() + READMISSION_INTERVAL, READMISSION_INTERVAL);
         readmission.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut up_to_date = false;
@@ -114,22 +114,22 @@ impl Feed {
                 biased;
                 _ = readmission.tick() => {
                     if self.stop.is_cancelled() || !self.readmission.is_granted().await {
-                        return self.cut();
+                        return self.interrupted();
                     }
                 }
-                () = self.stop.cancelled(), if up_to_date => return self.cut(),
-                () = slices.closed(), if up_to_date => return self.cut(),
+                () = self.stop.cancelled(), if up_to_date => return self.interrupted(),
+                () = slices.closed(), if up_to_date => return self.interrupted(),
                 changed = self.published.changed(), if up_to_date => match changed {
                     Ok(()) => up_to_date = false,
-                    Err(_) => return self.cut(),
+                    Err(_) => return self.interrupted(),
                 },
-                place = slices.reserve(), if !up_to_date => {
-                    let Ok(place) = place else { return self.cut() };
+                permit = slices.reserve(), if !up_to_date => {
+                    let Ok(permit) = permit else { return self.interrupted() };
                     self.published.borrow_and_update();
                     match self.step().await? {
-                        // An empty one would end the stream.
+                        // An empty slice would end the stream.
                         Step::Slice(slice) if slice.is_empty() => {}
-                        Step::Slice(slice) => place.send(slice),
+                        Step::Slice(slice) => permit.send(slice),
                         Step::UpToDate if self.follow => up_to_date = true,
                         Step::UpToDate | Step::End => return Ok(()),
                     }
@@ -138,12 +138,12 @@ impl Feed {
         }
     }
 
-    /// To somebody who follows, any moment is an end.
-    fn cut(&self) -> Result<(), Broken> {
-        if self.follow { Ok(()) } else { Err(Broken) }
+    /// The result of an interrupted stream. A stream that follows the log can end at any time.
+    fn interrupted(&self) -> Result<(), Truncated> {
+        if self.follow { Ok(()) } else { Err(Truncated) }
     }
 
-    async fn step(&mut self) -> Result<Step, Broken> {
+    async fn step(&mut self) -> Result<Step, Truncated> {
         let records_max = self.records_max();
         if records_max == 0 {
             return Ok(Step::End);
@@ -184,13 +184,13 @@ impl Feed {
             }
             Ok(Err(error)) => {
                 error!(%error, "the audit log could not be read");
-                Err(Broken)
+                Err(Truncated)
             }
-            Err(_) => Err(Broken),
+            Err(_) => Err(Truncated),
         }
     }
 
-    /// How many records the next slice may have.
+    /// The most records of the next slice.
     fn records_max(&self) -> u64 {
         let last = self.range.to.map_or(u64::MAX, Seq::get);
         let through_last = last.saturating_add(1).saturating_sub(self.next.get());
@@ -205,23 +205,23 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_feed_that_goes_without_a_word_is_no_end() {
-        let (outlet, stream) = channel();
+    async fn a_feed_that_stops_without_a_signal_is_truncated() {
+        let (sender, stream) = channel();
         let feed = tokio::spawn(async move {
-            let outlet = outlet;
-            outlet.slices.send(Bytes::from_static(b"1")).await.unwrap();
+            let sender = sender;
+            sender.slices.send(Bytes::from_static(b"1")).await.unwrap();
             panic!("in the middle of a log");
         });
         let sent: Vec<_> = stream.collect().await;
-        assert_eq!(sent, [Ok(Bytes::from_static(b"1")), Err(Broken)]);
+        assert_eq!(sent, [Ok(Bytes::from_static(b"1")), Err(Truncated)]);
         assert!(feed.await.is_err());
     }
 
     #[tokio::test]
-    async fn a_feed_that_has_ended_is_whole() {
-        let (outlet, stream) = channel();
+    async fn a_feed_that_has_ended_is_complete() {
+        let (sender, stream) = channel();
         let feed = async move {
-            let Outlet { slices, ended } = outlet;
+            let FeedSender { slices, ended } = sender;
             slices.send(Bytes::from_static(b"1")).await.unwrap();
             slices.send(Bytes::from_static(b"2")).await.unwrap();
             ended.send(()).unwrap();

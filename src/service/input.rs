@@ -1,4 +1,4 @@
-//! Arguments on their way into an operation.
+//! The arguments of operations.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use vectorizer_log::Idempotency;
 
 use super::Service;
 use super::error::Error;
-use super::request_memory::HeldMemory;
+use super::request_memory::MemoryPermit;
 use super::work::INLINE_BYTES_MAX;
 use crate::tenancy::{HeldPermits, Precondition, Share, Write};
 
-/// Arguments that a face has received and not read yet. The face knows how to read them; the operation decides when, and
-/// on which thread.
+/// Arguments that a face has received and not parsed yet. The face provides the parser; the operation decides when it
+/// runs, and on which thread.
 pub struct Input<T> {
     bytes: usize,
     read: Box<dyn FnOnce() -> Result<T, Error> + Send>,
-    /// What the request holds of the node's memory, until the operation is done.
-    held: Option<Arc<HeldMemory>>,
+    /// The request's memory permit, held until the operation is done.
+    held: Option<Arc<MemoryPermit>>,
 }
 
 impl<T> fmt::Debug for Input<T> {
@@ -27,27 +27,27 @@ impl<T> fmt::Debug for Input<T> {
 }
 
 impl<T> Input<T> {
-    /// Arguments of so many bytes, which `read` makes of what was sent.
+    /// Arguments of this size, which `read` parses.
     pub(crate) fn new(
         bytes: usize,
-        held: Option<Arc<HeldMemory>>,
+        held: Option<Arc<MemoryPermit>>,
         read: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Self {
         Self { bytes, read: Box::new(read), held }
     }
 
-    /// Whether reading them is more work than an async thread may do.
+    /// Whether parsing them is too much work for an async thread.
     pub(super) fn is_large(&self) -> bool {
         self.bytes > INLINE_BYTES_MAX
     }
 }
 
-/// What must hold for a write to be done, and to be done only once.
+/// The conditions of a write.
 #[derive(Clone, Debug, Default)]
 pub struct Conditions {
-    /// The key under which it is done once, and the hash of the request.
+    /// The idempotency key, and the hash of the request.
     pub idempotency: Option<Idempotency>,
-    /// What must hold of the collection.
+    /// The precondition on the collection.
     pub precondition: Option<Precondition>,
 }
 
@@ -66,19 +66,19 @@ impl Conditions {
 /// The longest idempotency key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
-/// A key under which a write is done once: 1 to 255 printable ASCII characters.
+/// An idempotency key: 1 to 255 printable ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// The key, if it is one.
+    /// Returns the key if it is valid.
     pub fn new(key: impl Into<String>) -> Option<Self> {
         let key = key.into();
         let is_printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         (is_printable && (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len())).then_some(Self(key))
     }
 
-    /// The key with a hash of everything that makes the request the one that it is. Takes time in proportion to that.
+    /// The key with the hash of the request's pieces. Takes time in proportion to their length.
     pub fn of_request(self, pieces: [&[u8]; 3]) -> Idempotency {
         let mut hasher = blake3::Hasher::new();
         for piece in pieces {
@@ -89,7 +89,7 @@ impl IdempotencyKey {
 }
 
 impl Service {
-    /// Reads and checks arguments on a thread that they may take the time of; and what they hold of the node's memory.
+    /// Parses and checks arguments on a thread that fits their size. Also returns the memory that they hold.
     pub(super) async fn read<T: 'static, U: Send + 'static>(
         &self,
         share: &Share,

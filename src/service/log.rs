@@ -10,45 +10,45 @@ use vectorizer_log::{ExportDetail, ExportFormat, ExportRange, Head, Seq};
 use super::Service;
 use super::admission::Readmission;
 use super::error::Error;
-use super::feed::{Broken, Feed, channel};
+use super::feed::{Feed, Truncated, channel};
 use crate::auth::Admin;
 use crate::tenancy::Tenant;
 
-/// Which records of a log to read, and how they are written.
+/// Which records of a log to read, and in which format.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LogRequest {
-    /// Which records.
+    /// The range of records.
     pub range: ExportRange,
-    /// The most records.
+    /// The largest number of records.
     pub limit: Option<u64>,
-    /// Go on with what is written from now on.
+    /// Continue with new records as they are written.
     pub follow: bool,
-    /// How records are written.
+    /// The format of the records.
     pub format: ExportFormat,
-    /// How much of each record.
+    /// Which parts of each record to include.
     pub detail: ExportDetail,
 }
 
 impl Service {
-    /// Where the log ends, and the last record in it that changed data.
+    /// The end of the log, and the last record that changed data.
     pub fn log_head<L>(&self, tenant: &Tenant<L>) -> (Head, Seq) {
         tenant.head()
     }
 
-    /// Records of the audit log, in pieces, for as long as the caller may have them and takes them. The stream ends
-    /// with an error unless it is whole.
+    /// Streams records of the audit log while the caller is admitted and connected. The stream ends with an error unless
+    /// it is complete.
     ///
     /// # Errors
-    /// `invalid-parameter`, `too-many-readers`, `too-many-followers`, and those of a log that cannot be opened.
+    /// `invalid-parameter`, `too-many-readers`, `too-many-followers`, and the errors of opening the log.
     pub async fn read_log(
         &self,
         tenant: &Tenant<Admin>,
         request: LogRequest,
         readmission: Readmission,
-    ) -> Result<impl Stream<Item = Result<Bytes, Broken>> + Send + use<>, Error> {
+    ) -> Result<impl Stream<Item = Result<Bytes, Truncated>> + Send + use<>, Error> {
         let LogRequest { range, limit, follow, format, detail } = request;
         if format == ExportFormat::Csv && detail.stored {
-            let detail = "with_stored=true needs format=ndjson: a table has no stored bytes";
+            let detail = "with_stored=true needs format=ndjson: CSV has no stored bytes";
             return Err(Error::malformed("invalid-parameter", detail));
         }
         let (permit, code, doing) = if follow {
@@ -57,10 +57,10 @@ impl Service {
             (tenant.log_reader(), "too-many-readers", "read")
         };
         let Some(permit) = permit else {
-            return Err(Error::unavailable(code, format!("too many {doing} this log at the moment"), 5));
+            return Err(Error::unavailable(code, format!("too many requests {doing} this log"), 5));
         };
         if !tenant.is_begun() {
-            // It has no record, and reading makes none. A caller who follows comes again.
+            // The log has no record, and reading it creates none. A follower gets an empty stream and connects again.
             let mut nothing = Vec::new();
             format.begin(&mut nothing);
             return Ok(once(async move { Ok(Bytes::from(nothing)) }).left_stream());
@@ -79,8 +79,8 @@ impl Service {
             format,
             detail,
         };
-        let (outlet, stream) = channel();
-        tokio::spawn(feed.run(outlet).in_current_span());
+        let (sender, stream) = channel();
+        tokio::spawn(feed.run(sender).in_current_span());
         Ok(stream.right_stream())
     }
 }

@@ -1,15 +1,13 @@
 //! One typed function for each operation, under every face.
 //!
-//! A face (REST, MCP) parses what its caller sent, calls a function of [`Service`], and renders the result. All that is
-//! the same for every face is here: who may do what, how much, how often, on which thread, what is embedded, what is done
-//! only once. This room knows no HTTP and no JSON.
+//! A face (REST, MCP) parses a request, calls a function of [`Service`], and renders the result. Everything that the faces
+//! share is here: access, limits, threads, embedding, idempotency. This module knows no HTTP and no JSON.
 //!
-//! - `admission`: from a key to the right to one operation.
+//! - `admission`: the access check.
 //! - `collections`, `vectors`, `search`, `log`, `node`: the operations.
-//! - `input`: arguments on their way in; `request_memory`: how much of them there may be at the same time; `work`: where
-//!   they are read.
-//! - `answer_memory`: how much of the answers there may be; `feed`: a log on its way to a caller.
-//! - `error`: why an operation was not done.
+//! - `input`: arguments; `request_memory`: the memory for requests; `work`: the threads for parsing.
+//! - `answer_memory`: the memory for answers; `feed`: streaming a log.
+//! - `error`: the error of every operation.
 
 mod admission;
 mod answer_memory;
@@ -32,16 +30,16 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::admission::{Access, Admitted, Readmission};
 pub use self::answer_memory::Show;
-pub(crate) use self::answer_memory::{AnswerMemory, HeldAnswer, shown_bytes};
+pub(crate) use self::answer_memory::{AnswerMemory, AnswerPermit, shown_bytes};
 pub use self::collections::NewCollection;
 pub(crate) use self::collections::index_parameters;
 pub use self::error::{Error, ErrorKind};
 pub use self::input::{Conditions, IDEMPOTENCY_KEY_BYTES_MAX, IdempotencyKey, Input};
 pub use self::log::LogRequest;
 pub use self::node::{HiveHubHealth, KeyFacts, NodeHealth, TenantUsage, UsageBacklog, UsageOf};
-pub(crate) use self::request_memory::{HeldMemory, RequestMemory, kibibytes};
+pub(crate) use self::request_memory::{MemoryPermit, RequestMemory, kibibytes};
 pub(crate) use self::search::SEARCHES_MAX;
-pub use self::search::{Found, FoundEach, RankBy, SearchArguments, SearchResume};
+pub use self::search::{BatchResults, RankBy, SearchArguments, SearchResults, SearchResume};
 pub use self::vectors::{Page, Selection};
 pub(crate) use self::vectors::{VECTORS_MAX, too_many_vectors};
 pub(crate) use self::work::{INLINE_BYTES_MAX, MEDIUM_BYTES_MAX, WorkPools};
@@ -53,12 +51,12 @@ use crate::metrics::{Metrics, Room};
 use crate::scheduling::run_blocking;
 use crate::tenancy::{ShareSize, Tenancy, Tenant};
 
-/// The most results or vectors one answer holds.
+/// The most results or vectors of one answer.
 pub const RESULTS_MAX: usize = 1_000;
-/// How many MCP messages are answered at the same time, of one tenant.
+/// The most MCP messages of one tenant that are answered concurrently.
 const MESSAGES_EACH_MAX: usize = 32;
 
-/// The largest request, and the deepest nesting of its JSON.
+/// The limits on the size and the nesting of requests.
 #[derive(Clone, Copy, Debug)]
 pub struct SizeLimits {
     /// The largest body, in bytes.
@@ -91,17 +89,16 @@ struct Shared {
     answer_memory: Arc<Semaphore>,
     work: WorkPools,
     searches: SearchPool,
-    /// Held by the one call that reads the metrics.
+    /// The permit of the only call that may render the metrics.
     measuring: Arc<Semaphore>,
-    /// Callers should begin nothing more here: another server takes over, or soon will.
+    /// Cancelled when callers should send no new requests: another server takes over, or soon will.
     draining: CancellationToken,
-    /// Answers that would go on for ever end.
+    /// Cancelled when streams without an end have to end.
     ending: CancellationToken,
 }
 
 impl Service {
-    /// The operations on the data of these tenants, for the callers that `access` lets in. `embedder` makes vectors of
-    /// their texts.
+    /// The operations on the data of these tenants, for callers that `access` admits. `embedder` makes vectors of texts.
     pub fn new(
         tenancy: Tenancy,
         access: AccessCheck,
@@ -109,7 +106,7 @@ impl Service {
         limits: SizeLimits,
         embedder: Option<Embedder>,
     ) -> Self {
-        // Eight of the largest bodies at once, or as many small ones as that makes.
+        // As much as eight of the largest bodies.
         let request_memory = RequestMemory::new(8 * kibibytes(limits.body_bytes_max) as usize);
         let shared = Shared {
             started: Instant::now(),
@@ -129,38 +126,38 @@ impl Service {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Asks callers to send no more work. Work that comes all the same is done.
+    /// Asks callers to send no new requests. Requests that arrive anyway are processed.
     pub fn begin_drain(&self) {
         self.shared.draining.cancel();
     }
 
-    /// The same, and ends the answers that would go on for ever.
+    /// Begins to drain, and ends streams without an end.
     pub fn end(&self) {
         self.begin_drain();
         self.shared.ending.cancel();
     }
 
-    /// Whether callers should send no more work.
+    /// Whether callers should send no new requests.
     pub fn is_draining(&self) -> bool {
         self.shared.draining.is_cancelled()
     }
 
-    /// Cancelled when answers that would go on for ever have to end.
+    /// Cancelled when streams without an end have to end.
     pub fn ending(&self) -> CancellationToken {
         self.shared.ending.clone()
     }
 
-    /// Who is let in.
+    /// The access check.
     pub fn access(&self) -> &AccessCheck {
         &self.shared.access
     }
 
-    /// The largest request, and the deepest nesting of its JSON.
+    /// The limits on the size and the nesting of requests.
     pub fn limits(&self) -> SizeLimits {
         self.shared.limits
     }
 
-    /// What the node counts.
+    /// The node's metrics.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.shared.metrics
     }
@@ -190,16 +187,16 @@ impl Service {
         &self.shared.searches
     }
 
-    /// What the memory for requests and answers holds.
-    fn measured_memory(&self) -> Vec<Room> {
+    /// How much of the memory for requests and answers is in use.
+    fn memory_usage(&self) -> Vec<Room> {
         let memory = &self.shared.request_memory;
         let bytes = 1024 * memory.kibibytes();
         let requests = Room { name: "bodies", bytes, used_bytes: bytes - 1024 * memory.free_kibibytes() };
-        vec![requests, answer_memory::measured(&self.shared.answer_memory)]
+        vec![requests, answer_memory::usage(&self.shared.answer_memory)]
     }
 }
 
-/// Makes an answer of about so many bytes: at once if that is little work, else away from the async threads.
+/// Renders an answer of about `bytes` bytes: on this thread if it is small, otherwise away from the async threads.
 pub(crate) async fn rendered<T, E>(
     bytes: usize,
     render: impl FnOnce() -> Result<T, E> + Send + 'static,
@@ -214,12 +211,12 @@ where
     run_blocking(render).await.unwrap_or_else(|_| Err(Error::internal().into()))
 }
 
-/// What every tenant may take up, if requests are bounded by `limits`.
+/// The size of every tenant's share, if `limits` bound the requests.
 pub fn share_size(limits: &SizeLimits) -> ShareSize {
     ShareSize {
         bodies: limits.share_kibibytes() as usize,
         answers: answer_memory::SHARE_KIBIBYTES,
-        // One core is always left for the others.
+        // One core is always left for the other tenants.
         searches: cores().saturating_sub(1).max(1),
         waiting_searches: search::WAITING_EACH_MAX,
         parsing: work::tenant_permits(),
@@ -232,8 +229,8 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// A `limit`, 1 to 1,000.
-fn limit(limit: Option<u64>, default: usize) -> Result<usize, Error> {
+/// Checks a `limit`, 1 to 1,000.
+fn checked_limit(limit: Option<u64>, default: usize) -> Result<usize, Error> {
     match limit.map(usize::try_from) {
         None => Ok(default),
         Some(Ok(limit @ 1..=RESULTS_MAX)) => Ok(limit),

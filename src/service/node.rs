@@ -1,4 +1,4 @@
-//! The node as its operator sees it, a tenant's usage, and a key as its holder sees it.
+//! The operator's view of the node, a tenant's usage, and a holder's view of a key.
 
 use std::sync::Arc;
 
@@ -13,88 +13,88 @@ use crate::metrics::Reading;
 use crate::node_store::StoredSize;
 use crate::tenancy::{AtHiveHub, BillFacts, DeletedFacts, DeletionError, Tenant, TenantFacts};
 
-/// The most tenants on a page, and how many there are on one unless the request says otherwise.
+/// The largest number of tenants on a page, and the default.
 const TENANTS_MAX: usize = 1_000;
 const TENANTS_DEFAULT: usize = 100;
 
-/// How old usage is when it is a problem that it is not delivered.
+/// Usage that is undelivered for longer is a problem.
 const USAGE_LATE_SECONDS: u64 = 900;
 
-/// How the node is.
+/// The node's health.
 #[derive(Clone, Debug)]
 pub struct NodeHealth {
-    /// What does not work, in sentences; none if all is well.
+    /// The current problems, as sentences.
     pub problems: Vec<&'static str>,
-    /// Whether HiveHub says whose keys are whose.
+    /// Whether HiveHub validates the keys.
     pub is_cluster: bool,
     /// Seconds since the server started.
     pub uptime_seconds: u64,
-    /// How many tenants are in memory.
+    /// The number of tenants in memory.
     pub tenants_awake: usize,
-    /// What is known of HiveHub, where there is one.
+    /// The connection to HiveHub, if there is one.
     pub hivehub: Option<HiveHubHealth>,
-    /// Which part of the bills is not delivered, where there are bills.
+    /// Undelivered usage, if there are bills.
     pub usage: Option<UsageBacklog>,
 }
 
-/// What is known of HiveHub.
+/// The connection to HiveHub.
 #[derive(Clone, Copy, Debug)]
 pub struct HiveHubHealth {
-    /// Whether it answered when it was asked last.
+    /// Whether HiveHub answered the last request.
     pub answering: bool,
     /// Whether the policy feed is up to date.
     pub policies_current: bool,
 }
 
-/// Which part of the bills is closed and not delivered.
+/// Closed billing windows that are not delivered.
 #[derive(Clone, Copy, Debug)]
 pub struct UsageBacklog {
-    /// How many tenants something is not delivered of.
+    /// The number of tenants with undelivered usage.
     pub tenants: usize,
-    /// How many seconds ago the oldest of it was closed.
+    /// The seconds since the oldest window was closed.
     pub oldest_seconds: Option<u64>,
-    /// How many lines HiveHub has rejected since the server started.
+    /// The number of bill lines that HiveHub has rejected since the server started.
     pub parked_lines: u64,
 }
 
 /// Whose usage a caller may see.
 pub enum UsageOf {
-    /// Its own.
+    /// The caller's own.
     Tenant(Arc<Tenant<Read>>),
     /// Any tenant's.
     Cluster(Arc<ClusterPass>),
 }
 
-/// What a tenant uses of what it may use.
+/// A tenant's usage and limits.
 #[derive(Clone, Debug)]
 pub struct TenantUsage {
     /// The tenant.
     pub tenant: TenantId,
-    /// What it uses.
+    /// Its usage.
     pub size: StoredSize,
-    /// What it may use, if that is known.
+    /// Its limits, if they are known.
     pub limits: Option<Limits>,
-    /// Where its bill stands, where there are bills.
+    /// The state of its bill, if there are bills.
     pub bill: Option<BillFacts>,
 }
 
-/// What a key is and may do.
+/// A key and its permissions.
 #[derive(Clone, Debug)]
 pub struct KeyFacts {
-    /// Its public name; `None` on a server without keys.
+    /// The key's public id; `None` on a server without keys.
     pub key_id: Option<KeyId>,
     /// Its permission.
     pub permission: Permission,
-    /// The tenant whose key it is, with its name for people and its plan; `None` for the operator's.
+    /// The key's tenant, with its display name and its plan; `None` for the operator's key.
     pub tenant: Option<(TenantId, String, String)>,
-    /// When it ends; `None` is never.
+    /// When the key expires; `None` if it does not.
     pub expires_at: Option<Timestamp>,
-    /// The operations that it may use.
+    /// The operations that it permits.
     pub operations: Vec<Operation>,
 }
 
 impl Service {
-    /// How the node is.
+    /// The node's health.
     pub fn node_health(&self, _: &ClusterPass) -> NodeHealth {
         let shared = &self.shared;
         let hivehub = shared.access.is_cluster().then(|| HiveHubHealth {
@@ -104,11 +104,11 @@ impl Service {
         let mut problems = Vec::new();
         if let Some(hivehub) = &hivehub {
             if !hivehub.answering {
-                problems.push("HiveHub does not answer: known keys and limits are used");
+                problems.push("HiveHub does not answer: cached keys and limits are used");
             }
             if !hivehub.policies_current {
                 problems
-                    .push("policies do not arrive: a revoked key may be taken for as long as known keys are");
+                    .push("the policy feed is interrupted: a revoked key may be accepted for as long as cached keys are");
             }
         }
         let usage = shared.tenancy.backlog().map(|backlog| UsageBacklog {
@@ -117,15 +117,14 @@ impl Service {
             parked_lines: shared.metrics.parked_lines(),
         });
         if shared.tenancy.is_report_refused() {
-            problems.push("HiveHub does not accept this server's key: usage is kept and not billed");
+            problems.push("HiveHub rejects this server's key: usage is kept and not billed");
         }
         if usage.and_then(|usage| usage.oldest_seconds).is_some_and(|age| age >= USAGE_LATE_SECONDS) {
             problems.push("usage is not delivered to HiveHub: it is kept");
         }
         if shared.tenancy.keeps_notes_in_memory() {
-            problems.push(
-                "the data folder takes no notes: what is counted and noted down is lost if the node stops",
-            );
+            problems
+                .push("the data folder is not writable: usage counts and notes are lost if the node stops");
         }
         NodeHealth {
             problems,
@@ -137,19 +136,19 @@ impl Service {
         }
     }
 
-    /// Up to `asked` tenants behind `after`, by id; 100 unless it is given. And whether there are more.
+    /// Returns up to `requested` tenants after `after`, by id, 100 by default; and whether there are more.
     ///
     /// # Errors
     /// `invalid-limit`.
     pub async fn list_tenants(
         &self,
         pass: &Arc<ClusterPass>,
-        asked: Option<usize>,
+        requested: Option<usize>,
         after: Option<TenantId>,
     ) -> Result<(Vec<TenantFacts>, bool), Error> {
-        let limit = tenants_limit(asked)?;
+        let limit = tenants_limit(requested)?;
         let (tenancy, pass) = (self.tenancy().clone(), Arc::clone(pass));
-        // One more than asked for says whether there is a next page. Reads the disk.
+        // One more than requested says whether there is a next page. Reads the disk.
         let found = move || tenancy.tenants(&pass, after.as_ref(), limit + 1);
         let found = tokio::task::spawn_blocking(found).await.map_err(|_| Error::internal())?;
         let mut found = found.map_err(|error| {
@@ -161,31 +160,31 @@ impl Service {
         Ok((found, has_more))
     }
 
-    /// Up to `asked` deleted tenants that can be restored, behind the place `after`; and whether there are more.
+    /// Returns up to `requested` deleted tenants that can be restored, after the cursor `after`; and whether there are more.
     ///
     /// # Errors
     /// `invalid-limit`.
     pub async fn list_deleted_tenants(
         &self,
         pass: &Arc<ClusterPass>,
-        asked: Option<usize>,
+        requested: Option<usize>,
         after: Option<&str>,
     ) -> Result<(Vec<DeletedFacts>, bool), Error> {
-        let limit = tenants_limit(asked)?;
+        let limit = tenants_limit(requested)?;
         let (tenancy, pass) = (self.tenancy().clone(), Arc::clone(pass));
         let found = tokio::task::spawn_blocking(move || tenancy.deleted_tenants(&pass)).await;
         let found = found.map_err(|_| Error::internal())?.map_err(|error| {
             tracing::error!(%error, "the deleted tenants cannot be listed");
             Error::internal()
         })?;
-        let is_behind = |it: &DeletedFacts| after.is_none_or(|after| *it.place() > *after);
-        let mut found: Vec<_> = found.into_iter().filter(is_behind).collect();
+        let is_after = |it: &DeletedFacts| after.is_none_or(|after| *it.place() > *after);
+        let mut found: Vec<_> = found.into_iter().filter(is_after).collect();
         let has_more = found.len() > limit;
         found.truncate(limit);
         Ok((found, has_more))
     }
 
-    /// Deletes a tenant with everything that it has. It can be restored until the grace is over.
+    /// Deletes a tenant with all its data. It can be restored until the grace period is over.
     ///
     /// # Errors
     /// `no-such-tenant`, `tenant-unavailable`, `storage-failed`.
@@ -193,7 +192,7 @@ impl Service {
         Ok(self.tenancy().delete(pass, tenant).await?)
     }
 
-    /// Restores a deleted tenant as it was: the log that is named, or the one that was deleted last under this id.
+    /// Restores a deleted tenant: the log with this id, or the one that was deleted last under the tenant's id.
     ///
     /// # Errors
     /// `no-such-tenant`, `tenant-exists`, `deleted-at-hivehub`, `hivehub-unavailable`, `storage-failed`.
@@ -217,19 +216,19 @@ impl Service {
         Ok(self.tenancy().restore(pass, tenant, log_id, at_hivehub).await?)
     }
 
-    /// What a tenant uses, and what it may use. A tenant sees its own usage; the operator names one.
+    /// Returns a tenant's usage and limits. A tenant sees only its own; the operator names a tenant.
     ///
     /// # Errors
-    /// `insufficient-permission` for another tenant's, `no-tenant`, `no-such-tenant`.
+    /// `insufficient-permission` for another tenant's usage, `no-tenant`, `no-such-tenant`.
     pub async fn usage(&self, of: UsageOf, named: Option<TenantId>) -> Result<TenantUsage, Error> {
         match of {
             UsageOf::Tenant(own) => {
-                // Another's name is answered like a wrong one of one's own: nothing is learned about who exists.
+                // The answer is the same whether the other tenant exists or not, so it reveals nothing.
                 if named.is_some_and(|named| named != *own.id()) {
                     return Err(Error::new(
                         ErrorKind::Forbidden,
                         "insufficient-permission",
-                        "a tenant's key shows that tenant's usage; another's needs the operator's key",
+                        "a tenant's key permits only its own usage; another tenant's usage needs the operator's key",
                     ));
                 }
                 Ok(TenantUsage {
@@ -241,7 +240,10 @@ impl Service {
             }
             UsageOf::Cluster(pass) => {
                 let tenant = named.ok_or_else(|| {
-                    Error::invalid("no-tenant", "the operator's key has no tenant: name one, ?tenant=<id>")
+                    Error::invalid(
+                        "no-tenant",
+                        "the operator's key has no tenant: name one with ?tenant=<id>",
+                    )
                 })?;
                 let (tenancy, id) = (self.tenancy().clone(), tenant.clone());
                 let facts = move || (tenancy.size(&pass, &id), tenancy.bill(&pass, &id));
@@ -254,7 +256,7 @@ impl Service {
         }
     }
 
-    /// What a key is and may do.
+    /// A key and its permissions.
     pub fn key(&self, holds: Holds) -> KeyFacts {
         let allowed = |may: &dyn Fn(Requirement) -> bool| {
             Operation::ALL.into_iter().filter(|operation| may(operation.requirement())).collect()
@@ -287,17 +289,17 @@ impl Service {
         }
     }
 
-    /// What the node measures of itself, as Prometheus reads it. One call at a time: it is work for a core.
+    /// Renders the node's metrics in the Prometheus text format. One call at a time, as it takes CPU time.
     ///
     /// # Errors
-    /// None that a caller could do anything about.
+    /// Only internal errors.
     pub async fn metrics_text(&self) -> Result<String, Error> {
         let permit =
             Arc::clone(&self.shared.measuring).acquire_owned().await.map_err(|_| Error::internal())?;
         let service = self.clone();
         let measure = move || {
             let _permit = permit;
-            let mut reading = Reading { rooms: service.measured_memory(), ..Reading::default() };
+            let mut reading = Reading { rooms: service.memory_usage(), ..Reading::default() };
             service.tenancy().read_into(&mut reading);
             service.metrics().text(&reading)
         };
@@ -305,8 +307,8 @@ impl Service {
     }
 }
 
-fn tenants_limit(asked: Option<usize>) -> Result<usize, Error> {
-    let limit = asked.unwrap_or(TENANTS_DEFAULT);
+fn tenants_limit(requested: Option<usize>) -> Result<usize, Error> {
+    let limit = requested.unwrap_or(TENANTS_DEFAULT);
     if (1..=TENANTS_MAX).contains(&limit) {
         return Ok(limit);
     }

@@ -1,8 +1,8 @@
-//! Memory for requests: what arrives is charged to its tenant and to the node before it is kept.
+//! Memory for requests: bytes that arrive are charged to their tenant and to the node before they are kept.
 //!
-//! A tenant has a share. Of the node's memory for requests it takes as much as has arrived, and never more than a third
-//! of what is free then. So one tenant alone gets a quarter, and each further one that holds all it can get, by bodies
-//! that it never ends, a quarter of what those before it left: of 256 MiB the thirtieth still gets 12 KiB.
+//! Each tenant has a share. A tenant may hold at most a third of the node's memory that is free then. So one tenant alone
+//! gets a quarter of the memory. Each further tenant that holds all it can get, by bodies that never end, gets a quarter
+//! of the rest: of 256 MiB, the thirtieth tenant still gets 12 KiB.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,18 +14,18 @@ use tokio::time::timeout;
 use super::error::Error;
 use crate::tenancy::Share;
 
-/// How long a request waits for memory.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest wait for memory.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How much has to be left free for each part that a tenant holds.
-const FREE_FOR_HELD: usize = 3;
+/// How many times the memory that a tenant holds must stay free.
+const FREE_PER_HELD_MIN: usize = 3;
 
 /// The node's memory for requests, in KiB.
 #[derive(Debug)]
 pub(crate) struct RequestMemory {
     node: Arc<Semaphore>,
     kibibytes: usize,
-    /// Told when room is given back.
+    /// Notified when memory is released.
     freed: Notify,
 }
 
@@ -43,63 +43,63 @@ impl RequestMemory {
         self.node.available_permits()
     }
 
-    /// A place for a body of which `stated` KiB are announced: so much is taken of its tenant's share, and nothing
-    /// of the node's room. That makes nobody wait but the tenant, whose bodies do not wait for each other half read.
-    pub(crate) async fn begin(self: &Arc<Self>, share: &Share, stated: u32) -> Result<HeldMemory, Error> {
-        let of_share = patiently(async { acquired(&share.bodies, stated).await }).await?;
+    /// Begins a body with a stated size in KiB. It charges all of it to the tenant's share, and nothing to the node yet. So
+    /// half-read bodies of a tenant never wait for each other, and only that tenant waits.
+    pub(crate) async fn reserve(self: &Arc<Self>, share: &Share, stated: u32) -> Result<MemoryPermit, Error> {
+        let of_share = with_timeout(async { acquired(&share.bodies, stated).await }).await?;
         let of_node = acquired(&self.node, 0).await?;
-        Ok(HeldMemory {
-            room: Arc::clone(self),
+        Ok(MemoryPermit {
+            memory: Arc::clone(self),
             share: share.clone(),
-            held: Some(Held { of_share, of_node }),
+            held: Some(Permits { of_share, of_node }),
         })
     }
 }
 
-/// What one request holds, of its tenant's share and of the node's memory.
+/// The memory of one request, of its tenant's share and of the node.
 #[derive(Debug)]
-pub(crate) struct HeldMemory {
-    room: Arc<RequestMemory>,
+pub(crate) struct MemoryPermit {
+    memory: Arc<RequestMemory>,
     share: Share,
-    /// Until it is given back.
-    held: Option<Held>,
+    /// `None` once it is released.
+    held: Option<Permits>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct Permits {
     of_share: OwnedSemaphorePermit,
     of_node: OwnedSemaphorePermit,
 }
 
-impl HeldMemory {
-    /// Gives back what it holds of its tenant's share, and takes `kibibytes` of it at once. What it holds of the node's
-    /// room stays.
-    pub(crate) async fn share_anew(&mut self, kibibytes: u32) -> Result<(), Error> {
+impl MemoryPermit {
+    /// Releases its part of the tenant's share, and acquires `kibibytes` of the share at once. Its part of the node's memory
+    /// stays.
+    pub(crate) async fn replace_share(&mut self, kibibytes: u32) -> Result<(), Error> {
         let Some(held) = &mut self.held else { return Ok(()) };
         drop(held.of_share.split(held.of_share.num_permits()));
-        held.of_share.merge(patiently(async { acquired(&self.share.bodies, kibibytes).await }).await?);
+        held.of_share.merge(with_timeout(async { acquired(&self.share.bodies, kibibytes).await }).await?);
         Ok(())
     }
 
-    /// Takes what is missing to hold `kibibytes`.
-    pub(crate) async fn hold(&mut self, kibibytes: u32) -> Result<(), Error> {
-        let Self { room, share, held } = self;
+    /// Acquires more memory, up to `kibibytes`.
+    pub(crate) async fn grow_to(&mut self, kibibytes: u32) -> Result<(), Error> {
+        let Self { memory, share, held } = self;
         let Some(held) = held else { return Ok(()) };
         let missing = |of: &OwnedSemaphorePermit| {
             kibibytes.saturating_sub(u32::try_from(of.num_permits()).unwrap_or(u32::MAX))
         };
         let of_share = missing(&held.of_share);
         if of_share > 0 {
-            held.of_share.merge(patiently(async { acquired(&share.bodies, of_share).await }).await?);
+            held.of_share.merge(with_timeout(async { acquired(&share.bodies, of_share).await }).await?);
         }
         let of_node = missing(&held.of_node);
         if of_node > 0 {
-            let taken = patiently(async {
+            let taken = with_timeout(async {
                 loop {
-                    let mut freed = std::pin::pin!(room.freed.notified());
+                    let mut freed = std::pin::pin!(memory.freed.notified());
                     // Subscribe before looking, or a wake-up is lost.
                     freed.as_mut().enable();
-                    if let Some(taken) = taken_at_once(room, share, of_node) {
+                    if let Some(taken) = try_acquire_node(memory, share, of_node) {
                         return Ok(taken);
                     }
                     freed.await;
@@ -111,38 +111,38 @@ impl HeldMemory {
     }
 }
 
-impl Drop for HeldMemory {
+impl Drop for MemoryPermit {
     fn drop(&mut self) {
         if let Some(held) = self.held.take() {
             let of_node = held.of_node.num_permits();
             drop(held);
             self.share.bodies_held.fetch_sub(of_node, Ordering::AcqRel);
             if of_node > 0 {
-                self.room.freed.notify_waiters();
+                self.memory.freed.notify_waiters();
             }
         }
     }
 }
 
-/// So much of the node's room, if the tenant may have that now.
-fn taken_at_once(room: &RequestMemory, share: &Share, kibibytes: u32) -> Option<OwnedSemaphorePermit> {
+/// Acquires node memory if the tenant may have it now.
+fn try_acquire_node(memory: &RequestMemory, share: &Share, kibibytes: u32) -> Option<OwnedSemaphorePermit> {
     let more = kibibytes as usize;
     let held = share.bodies_held.load(Ordering::Acquire) + more;
-    // Bodies that look at the same time may pass together, by a piece each.
-    if FREE_FOR_HELD.saturating_mul(held).saturating_add(more) > room.node.available_permits() {
+    // Concurrent bodies may exceed the bound by one piece each.
+    if FREE_PER_HELD_MIN.saturating_mul(held).saturating_add(more) > memory.node.available_permits() {
         return None;
     }
-    let taken = Arc::clone(&room.node).try_acquire_many_owned(kibibytes).ok()?;
+    let taken = Arc::clone(&memory.node).try_acquire_many_owned(kibibytes).ok()?;
     share.bodies_held.fetch_add(more, Ordering::AcqRel);
     Some(taken)
 }
 
-async fn acquired(room: &Arc<Semaphore>, kibibytes: u32) -> Result<OwnedSemaphorePermit, Error> {
-    Arc::clone(room).acquire_many_owned(kibibytes).await.map_err(|_| Error::internal())
+async fn acquired(permits: &Arc<Semaphore>, kibibytes: u32) -> Result<OwnedSemaphorePermit, Error> {
+    Arc::clone(permits).acquire_many_owned(kibibytes).await.map_err(|_| Error::internal())
 }
 
-async fn patiently<T>(taking: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    timeout(PATIENCE, taking)
+async fn with_timeout<T>(taking: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    timeout(WAIT_MAX, taking)
         .await
         .unwrap_or_else(|_| Err(Error::unavailable("busy", "too many large requests are being worked on", 1)))
 }
@@ -170,12 +170,12 @@ mod tests {
         Share::new(SIZE)
     }
 
-    /// A body of which more and more arrives, as long as there is room at once.
-    async fn hold_all(room: &Arc<RequestMemory>, share: &Share) -> (HeldMemory, u32) {
-        let mut taken = room.begin(share, 0).await.unwrap();
+    /// Grows a body for as long as memory is available at once.
+    async fn grow_until_full(memory: &Arc<RequestMemory>, share: &Share) -> (MemoryPermit, u32) {
+        let mut taken = memory.reserve(share, 0).await.unwrap();
         let mut held = 0;
         loop {
-            match timeout(Duration::ZERO, taken.hold(held + 1)).await {
+            match timeout(Duration::ZERO, taken.grow_to(held + 1)).await {
                 Ok(Ok(())) => held += 1,
                 _ => return (taken, held),
             }
@@ -183,40 +183,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_thirty_tenants_hold_all_they_get_each_of_them_gets_room() {
-        let room = RequestMemory::new(256 * 1024);
+    async fn thirty_tenants_that_grow_until_full_they_can_each_get_memory() {
+        let memory = RequestMemory::new(256 * 1024);
         let size = ShareSize { bodies: 64 * 1024, ..SIZE };
         let shares: Vec<Share> = (0..30).map(|_| Share::new(size)).collect();
         let mut taken = Vec::new();
         for share in &shares {
-            taken.push(hold_all(&room, share).await);
+            taken.push(grow_until_full(&memory, share).await);
         }
         assert_eq!(taken[0].1, 64 * 1024, "one tenant alone comes to its whole share");
         let held: Vec<u32> = taken.iter().map(|(_, held)| *held).collect();
         assert!(held.iter().all(|held| *held >= 12), "{held:?}");
         taken.clear();
-        assert_eq!(room.free_kibibytes(), 256 * 1024);
+        assert_eq!(memory.free_kibibytes(), 256 * 1024);
         assert!(shares.iter().all(|share| share.bodies_held.load(Ordering::Relaxed) == 0));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_for_room_gets_it_when_it_is_given_back() {
-        let room = RequestMemory::new(1_024);
+    async fn a_waiting_body_gets_memory_when_it_is_released() {
+        let memory = RequestMemory::new(1_024);
         let (greedy, other) = (share(), share());
-        let (held, _) = hold_all(&room, &greedy).await;
-        let mut body = room.begin(&other, 0).await.unwrap();
-        body.hold(192).await.unwrap();
+        let (held, _) = grow_until_full(&memory, &greedy).await;
+        let mut body = memory.reserve(&other, 0).await.unwrap();
+        body.grow_to(192).await.unwrap();
         let ((), got) = tokio::join!(
             async {
                 tokio::time::sleep(Duration::from_secs(4)).await;
                 drop(held);
             },
-            body.hold(256),
+            body.grow_to(256),
         );
         got.unwrap();
-        // And not for ever.
-        let mut second = room.begin(&greedy, 0).await.unwrap();
-        second.hold(192).await.unwrap();
-        assert!(second.hold(256).await.is_err());
+        // The wait has an end.
+        let mut second = memory.reserve(&greedy, 0).await.unwrap();
+        second.grow_to(192).await.unwrap();
+        assert!(second.grow_to(256).await.is_err());
     }
 }

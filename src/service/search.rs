@@ -11,38 +11,38 @@ use vectorizer_index::{
 };
 use vectorizer_log::{CollectionName, Language, Vector};
 
-use super::answer_memory::{INLINE_BYTES_MAX, Show, expect_answer, shown_bytes};
+use super::answer_memory::{INLINE_BYTES_MAX, Show, check_answer_size, shown_bytes};
 use super::error::Error;
 use super::input::Input;
-use super::{RESULTS_MAX, Service, cores, limit};
+use super::{RESULTS_MAX, Service, checked_limit, cores};
 use crate::auth::{Operation, Read};
 use crate::scheduling::run_blocking;
 use crate::tenancy::{CollectionFacts, HeldPermits, NicePool, NiceValue, ResolvedSearch, Share, Tenant};
 
-/// How many results a search has unless it says otherwise.
+/// The default number of results.
 const RESULTS_DEFAULT: usize = 10;
-/// How far down two rankings are looked at, if more results of both are asked for than their first places have.
+/// The depth of each ranking in a second fusion, if the first one has too few results.
 const DEPTH_MAX: usize = RESULTS_MAX;
 /// The most searches in one batch.
 pub(crate) const SEARCHES_MAX: usize = 100;
-/// The most candidates a search may keep.
+/// The most candidates of a search.
 const EF_MAX: u32 = 4_096;
-/// A search over fewer numbers than this is done on the calling thread: handing one to another thread and back was
-/// measured to cost as much as comparing so many.
+/// A search that compares fewer numbers than this runs on the calling thread. Handing it to another thread and back costs
+/// as much as comparing so many, as measured.
 const INLINE_NUMBERS_MAX: usize = 1024 * 1024;
-/// How much more it takes to read an entry of the index of words than to compare a number.
+/// The cost of reading a posting of the text index, in compared numbers.
 const POSTING_WEIGHT: usize = 16;
-/// How long a search waits for a core.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How many searches wait for a core, all together and of one tenant: more would wait in vain.
+/// The longest wait for a core.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// The most searches that wait for a core, in total and of one tenant. More would time out.
 const WAITING_MAX: usize = 256;
 pub(super) const WAITING_EACH_MAX: usize = 64;
-/// A search over more numbers than this takes long: it gives way to those that do not.
+/// A search that compares more numbers than this is long: it yields to shorter ones.
 const LONG_NUMBERS: usize = 8 * 1024 * 1024;
-/// How much more it takes to write a number as text than to compare with it.
+/// The cost of writing a number as text, in compared numbers.
 const SHOWN_WEIGHT: usize = 16;
 
-/// What a ranking is made of.
+/// The basis of a ranking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RankBy {
     /// The words of a text.
@@ -53,51 +53,50 @@ pub enum RankBy {
     Both,
 }
 
-/// What to search for, as it was asked.
+/// The arguments of a search.
 #[derive(Clone, Debug)]
 pub struct SearchArguments {
-    /// The vector to be near to. With `text`, both are searched for.
+    /// The query vector. With `text`, the search uses both.
     pub vector: Option<Vector>,
-    /// Words.
+    /// The query text.
     pub text: Option<String>,
-    /// What the ranking is made of. Unless it is given, it is made of what was sent, and of a text's embedding where
-    /// there is one.
+    /// The basis of the ranking. By default it uses all that is given, and the text's embedding if the server makes one.
     pub rank_by: Option<RankBy>,
-    /// 1 to 1,000 results; 10 unless it is given.
+    /// The most results, 1 to 1,000; by default 10.
     pub limit: Option<u64>,
-    /// What a result must fulfil.
+    /// The filter of the results.
     pub filter: Option<Filter>,
-    /// Candidates to keep during the walk through a graph: 1 to 4,096.
+    /// The number of candidates in the graph search, 1 to 4,096.
     pub ef: Option<u32>,
-    /// Compare with every vector, graph or not.
+    /// Whether to compare with every vector instead of using the graph.
     pub exact: bool,
-    /// The least score of a result, or, for vectors alone under euclidean, its largest distance. Finite.
+    /// The lowest score of a result, or, for a vector search by euclidean distance, the largest distance. Finite.
     pub score_threshold: Option<f32>,
-    /// Which parts of each result the answer shows.
+    /// Which parts of each result the answer includes.
     pub show: Show,
 }
 
-/// A search that has been checked.
+/// A checked search.
 #[derive(Clone, Debug)]
 struct Search {
-    question: Question,
+    target: SearchTarget,
     limit: usize,
     score_threshold: Option<f32>,
     mode: SearchMode,
     show: Show,
 }
 
-/// What is searched for: a vector, words, or both.
+/// The target of a search: a vector, words, or both.
 #[derive(Clone, Debug)]
-struct Question {
+struct SearchTarget {
     vector: Option<Vector>,
-    /// The text whose embedding becomes the vector.
+    /// The text to embed. The embedding becomes the vector.
     embed: Option<String>,
     words: Option<TextQuery>,
 }
 
-impl Question {
-    /// `embeds` says whether embeddings of this collection's dimension are made.
+impl SearchTarget {
+    /// Determines the target. `embeds` says whether the server makes embeddings of the collection's dimension.
     fn of(
         vector: Option<Vector>,
         text: Option<String>,
@@ -105,7 +104,7 @@ impl Question {
         embeds: bool,
         language: Option<Language>,
     ) -> Result<Self, Error> {
-        let no_sense = |detail: &str| Err(Error::invalid("invalid-rank-by", format!("rank_by: {detail}")));
+        let mismatch = |detail: &str| Err(Error::invalid("invalid-rank-by", format!("rank_by: {detail}")));
         let (words, embed) = match (&vector, &text, rank_by) {
             (None, None, _) => {
                 return Err(Error::invalid("nothing-sought", "give vector, text or both"));
@@ -114,17 +113,17 @@ impl Question {
                 (true, false)
             }
             (Some(_), None, None | Some(RankBy::Vector)) => (false, false),
-            (Some(_), _, Some(RankBy::Text)) => return no_sense("text, and a vector is given"),
+            (Some(_), _, Some(RankBy::Text)) => return mismatch("it is text, but a vector is given"),
             (Some(_), Some(_), Some(RankBy::Vector)) => {
-                return no_sense("vector, and a text is given beside one");
+                return mismatch("it is vector, but both a vector and a text are given");
             }
-            (Some(_), None, Some(RankBy::Both)) => return no_sense("both, and no text is given"),
+            (Some(_), None, Some(RankBy::Both)) => return mismatch("it is both, but no text is given"),
             (None, Some(_), None) => (true, embeds),
             (None, Some(_), Some(RankBy::Vector)) => (false, true),
             (None, Some(_), Some(RankBy::Both)) => (true, true),
         };
         let words = text.as_deref().filter(|_| words).map(|text| TextQuery::for_language(text, language));
-        // A text without words may still be found by its vector.
+        // A text without words can still be searched by its embedding.
         if vector.is_none() && !embed && words.as_ref().is_some_and(TextQuery::is_empty) {
             return Err(InvalidTextQuery.into());
         }
@@ -139,17 +138,17 @@ impl Question {
     }
 }
 
-/// What the arguments of a search are checked against.
+/// The facts that a search's arguments are checked against.
 #[derive(Clone, Copy, Debug)]
 struct Context {
-    /// Whether embeddings of the collection's dimension are made.
+    /// Whether the server makes embeddings of the collection's dimension.
     embeds: bool,
     /// The language of the collection's texts.
     language: Option<Language>,
 }
 
 impl SearchArguments {
-    /// The search, and what its results must fulfil.
+    /// Checks the arguments. Returns the search and its filter.
     fn checked(self, context: Context) -> Result<(Search, Option<Filter>), Error> {
         let Context { embeds, language } = context;
         let Self { vector, text, rank_by, limit: asked, filter, ef, exact, score_threshold, show } = self;
@@ -157,11 +156,11 @@ impl SearchArguments {
             return Err(Error::invalid("invalid-ef", format!("ef is {ef}, it must be 1 to {EF_MAX}")));
         }
         if score_threshold.is_some_and(|score| !score.is_finite()) {
-            return Err(Error::invalid("not-finite", "score_threshold is beyond f32"));
+            return Err(Error::invalid("not-finite", "score_threshold is not finite in f32"));
         }
         let search = Search {
-            question: Question::of(vector, text, rank_by, embeds, language)?,
-            limit: limit(asked, RESULTS_DEFAULT)?,
+            target: SearchTarget::of(vector, text, rank_by, embeds, language)?,
+            limit: checked_limit(asked, RESULTS_DEFAULT)?,
             score_threshold,
             mode: match (exact, ef) {
                 (true, _) => SearchMode::Exact,
@@ -175,14 +174,14 @@ impl SearchArguments {
 }
 
 impl Search {
-    fn run(&self, snapshot: &Snapshot, ground: &ResolvedSearch) -> Result<Vec<Hit>, Error> {
+    fn run(&self, snapshot: &Snapshot, resolved: &ResolvedSearch) -> Result<Vec<Hit>, Error> {
         let depth = self.depth();
-        let by_vector = self.request(ground, depth).map(|request| snapshot.search(&request)).transpose()?;
+        let by_vector = self.request(resolved, depth).map(|request| snapshot.search(&request)).transpose()?;
         let by_text =
-            ground.matches.as_ref().map(|matches| matches.search(&self.text_request(ground, depth)));
+            resolved.matches.as_ref().map(|matches| matches.search(&self.text_request(resolved, depth)));
         match (by_vector, by_text) {
             (Some(by_vector), Some(by_text)) => {
-                let deeper = || self.deeper(snapshot, ground);
+                let deeper = || self.deeper(snapshot, resolved);
                 fused([by_vector, by_text], deeper, self.limit, self.score_threshold)
             }
             (Some(hits), None) | (None, Some(hits)) => Ok(hits),
@@ -190,57 +189,57 @@ impl Search {
         }
     }
 
-    /// Both rankings as deep as they can be asked for.
-    fn deeper(&self, snapshot: &Snapshot, ground: &ResolvedSearch) -> Result<[Vec<Hit>; 2], Error> {
+    /// Both rankings at the largest depth.
+    fn deeper(&self, snapshot: &Snapshot, resolved: &ResolvedSearch) -> Result<[Vec<Hit>; 2], Error> {
         let by_vector =
-            self.request(ground, DEPTH_MAX).map(|request| snapshot.search(&request)).transpose()?;
-        let request = self.text_request(ground, DEPTH_MAX);
-        let by_text = ground.matches.as_ref().map(|matches| matches.search(&request));
+            self.request(resolved, DEPTH_MAX).map(|request| snapshot.search(&request)).transpose()?;
+        let request = self.text_request(resolved, DEPTH_MAX);
+        let by_text = resolved.matches.as_ref().map(|matches| matches.search(&request));
         Ok([by_vector.unwrap_or_default(), by_text.unwrap_or_default()])
     }
 
-    /// Whether two rankings are made one.
+    /// Whether two rankings are fused.
     fn is_fused(&self) -> bool {
-        matches!(self.question, Question { vector: Some(_), words: Some(_), .. })
+        matches!(self.target, SearchTarget { vector: Some(_), words: Some(_), .. })
     }
 
-    /// How many hits of each kind there must be at first.
+    /// The number of hits of each ranking at first.
     fn depth(&self) -> usize {
         if self.is_fused() { FUSED_DEPTH } else { self.limit }
     }
 
-    /// How many there may have to be.
+    /// The largest number of hits of each ranking.
     fn depth_max(&self) -> usize {
         if self.is_fused() && self.limit > FUSED_DEPTH { DEPTH_MAX } else { self.depth() }
     }
 
-    /// What each hit of one kind must reach: two rankings are fused first.
-    fn least(&self) -> Option<f32> {
+    /// The lowest score in a single ranking. For two rankings it applies after the fusion.
+    fn score_min(&self) -> Option<f32> {
         self.score_threshold.filter(|_| !self.is_fused())
     }
 
-    /// The part that is for vectors.
-    fn request<'a>(&'a self, ground: &'a ResolvedSearch, limit: usize) -> Option<SearchRequest<'a>> {
+    /// The vector part of the search.
+    fn request<'a>(&'a self, resolved: &'a ResolvedSearch, limit: usize) -> Option<SearchRequest<'a>> {
         Some(SearchRequest {
-            vector: self.question.vector.as_ref()?.as_dense(),
+            vector: self.target.vector.as_ref()?.as_dense(),
             limit,
-            filter: ground.selection.as_ref(),
-            score_threshold: self.least(),
+            filter: resolved.selection.as_ref(),
+            score_threshold: self.score_min(),
             mode: self.mode,
         })
     }
 
-    fn text_request<'a>(&self, ground: &'a ResolvedSearch, limit: usize) -> TextRequest<'a> {
-        TextRequest { limit, filter: ground.selection.as_ref(), score_threshold: self.least() }
+    fn text_request<'a>(&self, resolved: &'a ResolvedSearch, limit: usize) -> TextRequest<'a> {
+        TextRequest { limit, filter: resolved.selection.as_ref(), score_threshold: self.score_min() }
     }
 
-    /// About how many numbers it compares at most.
-    fn compared(&self, snapshot: &Snapshot, ground: &ResolvedSearch) -> usize {
+    /// An upper bound of the numbers that it compares, approximately.
+    fn compared(&self, snapshot: &Snapshot, resolved: &ResolvedSearch) -> usize {
         let vectors = self
-            .request(ground, self.depth_max())
+            .request(resolved, self.depth_max())
             .map_or(0, |request| snapshot.compared(&request).saturating_mul(snapshot.dimension()));
-        let texts = ground.matches.as_ref().map_or(0, |matches| {
-            if matches.reads_payloads(ground.selection.as_ref()) {
+        let texts = resolved.matches.as_ref().map_or(0, |matches| {
+            if matches.reads_payloads(resolved.selection.as_ref()) {
                 usize::MAX
             } else {
                 POSTING_WEIGHT * matches.compared()
@@ -249,9 +248,9 @@ impl Search {
         vectors.saturating_add(texts)
     }
 
-    /// How many numbers it may show.
-    fn numbers(&self) -> usize {
-        match &self.question.vector {
+    /// The most numbers that the answer may show.
+    fn shown_numbers(&self) -> usize {
+        match &self.target.vector {
             Some(vector) if self.show.vector => self.limit * vector.dimension(),
             _ => self.limit,
         }
@@ -262,45 +261,45 @@ impl Search {
     }
 }
 
-/// A search, and the state that it is done on.
+/// A search, and the state that it runs on.
 #[derive(Clone, Debug)]
 struct Prepared {
     search: Search,
     snapshot: Snapshot,
-    ground: ResolvedSearch,
+    resolved: ResolvedSearch,
 }
 
-/// The way to more results of a search, on the state that it was done on.
+/// Continues a search on the state that it ran on.
 ///
-/// It holds a snapshot, so it is kept where it is dropped in time: [`Tenant::keep`].
+/// It holds a snapshot. [`Tenant::keep`] drops it in time.
 #[derive(Debug)]
 pub struct SearchResume {
     prepared: Prepared,
 }
 
-/// The results of a search, best first; equal scores in the order of ids.
+/// The results of a search, best first. Equal scores are ordered by id.
 #[derive(Debug)]
-pub struct Found {
+pub struct SearchResults {
     hits: Vec<Hit>,
     show: Show,
-    /// About how many bytes of JSON show them.
+    /// The approximate size of the results in JSON, in bytes.
     bytes: usize,
     permits: Option<Permits>,
 }
 
-impl Found {
+impl SearchResults {
     /// The results.
     pub fn hits(&self) -> &[Hit] {
         &self.hits
     }
 
-    /// Which parts of them are to be shown.
+    /// Which parts of them the answer includes.
     pub fn show(&self) -> Show {
         self.show
     }
 
-    /// Makes an answer of them: at once if that is little work, else away from the async threads, with the permit of
-    /// the search. `render` is told about how many bytes show them.
+    /// Renders an answer: on this thread if it is small, otherwise away from the async threads, with the search's permits.
+    /// `render` gets the approximate size in bytes.
     pub(crate) async fn render<T, E>(
         self,
         render: impl FnOnce(&[Hit], Show, usize) -> Result<T, E> + Send + 'static,
@@ -314,16 +313,16 @@ impl Found {
     }
 }
 
-/// The results of several searches, search by search.
+/// The results of several searches.
 #[derive(Debug)]
-pub struct FoundEach {
+pub struct BatchResults {
     found: Vec<(Vec<Hit>, Show)>,
     bytes: usize,
     permits: Option<Permits>,
 }
 
-impl FoundEach {
-    /// The same as [`Found::render`], of all of them.
+impl BatchResults {
+    /// Renders an answer, as [`SearchResults::render`] does.
     pub(crate) async fn render<T, E>(
         self,
         render: impl FnOnce(&[(Vec<Hit>, Show)], usize) -> Result<T, E> + Send + 'static,
@@ -355,14 +354,14 @@ where
     }
 }
 
-/// Where searches run that are more work than an async thread may do: as many at a time as there are cores, and one less
-/// of one tenant.
+/// The pool for searches that are too much work for an async thread: one at a time for each core, and one fewer of the
+/// same tenant.
 #[derive(Debug)]
 pub(super) struct SearchPool {
     running: Arc<Semaphore>,
-    /// Searches that run or wait.
+    /// The permits of searches that run or wait.
     waiting: Arc<Semaphore>,
-    /// The threads of searches that take long: they give way to all others.
+    /// The threads of long searches, which yield to all others.
     long: NicePool,
 }
 
@@ -375,12 +374,12 @@ impl SearchPool {
         }
     }
 
-    /// The permits for a search that compares or shows about so many numbers; none if it needs none.
+    /// Acquires the permits for a search of this cost. A small search needs none.
     async fn permits(&self, share: &Share, numbers: usize) -> Result<Option<Permits>, Error> {
         if numbers <= INLINE_NUMBERS_MAX {
             return Ok(None);
         }
-        let busy = || Error::unavailable("busy", "too many searches are under way", 1);
+        let busy = || Error::unavailable("busy", "too many searches are running", 1);
         let waiting = |permits: &Arc<Semaphore>| Arc::clone(permits).try_acquire_owned().map_err(|_| busy());
         let waiting = [waiting(&share.waiting_searches)?, waiting(&self.waiting)?];
         let running = async {
@@ -388,13 +387,13 @@ impl SearchPool {
             let own = Arc::clone(&share.searches).acquire_owned().await;
             (own, Arc::clone(&self.running).acquire_owned().await)
         };
-        let Ok((Ok(own), Ok(of_node))) = timeout(PATIENCE, running).await else { return Err(busy()) };
+        let Ok((Ok(own), Ok(of_node))) = timeout(WAIT_MAX, running).await else { return Err(busy()) };
         let long = (numbers > LONG_NUMBERS).then(|| self.long.clone());
         Ok(Some(Permits { long, _waiting: waiting, _running: [own, of_node] }))
     }
 
-    /// Runs `work`, which compares about `compared` numbers of the snapshot and leads to `shown` that are shown. What
-    /// `work` owns is held until it has been done.
+    /// Runs `work`, which compares about `compared` numbers and shows `shown` numbers. `work` keeps what it owns until it is
+    /// done.
     async fn run<T: Send + 'static>(
         &self,
         share: &Share,
@@ -413,17 +412,17 @@ impl SearchPool {
     }
 }
 
-/// The right to work on a search away from the async threads.
+/// The permits to work on a search away from the async threads.
 #[derive(Debug)]
 struct Permits {
-    /// The threads, if it takes long.
+    /// The threads of a long search.
     long: Option<NicePool>,
     _waiting: [OwnedSemaphorePermit; 2],
     _running: [OwnedSemaphorePermit; 2],
 }
 
 impl Permits {
-    /// Does `work`, and keeps the permits until it is done, also when its caller has gone.
+    /// Does `work`, and keeps the permits until it is done, even if its caller is gone.
     async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -442,24 +441,23 @@ impl Permits {
 }
 
 impl Service {
-    /// Searches a collection. What was found by this is in no later state than the answer to the last write that was
-    /// acknowledged before.
+    /// Searches a collection. The search sees every write that was acknowledged before.
     ///
     /// # Errors
-    /// `no-such-collection`, a code for each argument that cannot be, `busy`, `embedding-unavailable`.
+    /// `no-such-collection`, a code for each invalid argument, `busy`, `embedding-unavailable`.
     pub async fn search(
         &self,
         tenant: &Tenant<Read>,
         name: &CollectionName,
         input: Input<SearchArguments>,
-    ) -> Result<Found, Error> {
-        let (prepared, room) = self.prepare(tenant, name, input).await?;
-        let found = self.run_search(tenant.share(), prepared, room).await?;
+    ) -> Result<SearchResults, Error> {
+        let (prepared, held) = self.prepare(tenant, name, input).await?;
+        let found = self.run_search(tenant.share(), prepared, held).await?;
         tenant.searched(Operation::Search, 1);
         Ok(found)
     }
 
-    /// The same as [`Service::search`], and the way to more results on the same state.
+    /// Searches a collection, and returns a way to more results on the same state.
     ///
     /// # Errors
     /// Those of [`Service::search`].
@@ -468,20 +466,24 @@ impl Service {
         tenant: &Tenant<Read>,
         name: &CollectionName,
         input: Input<SearchArguments>,
-    ) -> Result<(Found, SearchResume), Error> {
-        let (prepared, room) = self.prepare(tenant, name, input).await?;
+    ) -> Result<(SearchResults, SearchResume), Error> {
+        let (prepared, held) = self.prepare(tenant, name, input).await?;
         let resume = SearchResume { prepared: prepared.clone() };
-        let found = self.run_search(tenant.share(), prepared, room).await?;
+        let found = self.run_search(tenant.share(), prepared, held).await?;
         tenant.searched(Operation::Search, 1);
         Ok((found, resume))
     }
 
-    /// As many results of a search that was begun before as any search has, 1,000: on the state of then. It is part of
-    /// the search that it goes on with, and counts as none.
+    /// Continues an earlier search: returns up to 1,000 results on the state of that search. The bill does not count it, as
+    /// it is part of that search.
     ///
     /// # Errors
     /// `busy`.
-    pub async fn resume_search(&self, tenant: &Tenant<Read>, resume: &SearchResume) -> Result<Found, Error> {
+    pub async fn resume_search(
+        &self,
+        tenant: &Tenant<Read>,
+        resume: &SearchResume,
+    ) -> Result<SearchResults, Error> {
         let mut prepared = resume.prepared.clone();
         prepared.search.limit = RESULTS_MAX;
         self.run_search(tenant.share(), prepared, HeldPermits::default()).await
@@ -495,55 +497,60 @@ impl Service {
     ) -> Result<(Prepared, HeldPermits), Error> {
         let (facts, context) = self.context(tenant, name, input.is_large()).await?;
         let check = move |arguments: SearchArguments| arguments.checked(context);
-        let ((mut search, filter), room) = self.read(tenant.share(), input, check).await?;
+        let ((mut search, filter), held) = self.read(tenant.share(), input, check).await?;
         self.embed(facts.as_ref(), std::iter::once(&mut search)).await?;
-        let (snapshot, mut grounds) =
-            tenant.snapshot_of_texts(name, [filter], &[search.question.words.as_ref()]).await?;
-        let ground = grounds.pop().ok_or_else(Error::internal)?;
-        Ok((Prepared { search, snapshot, ground }, room))
+        let (snapshot, mut resolved_searches) =
+            tenant.snapshot_of_texts(name, [filter], &[search.target.words.as_ref()]).await?;
+        let resolved = resolved_searches.pop().ok_or_else(Error::internal)?;
+        Ok((Prepared { search, snapshot, resolved }, held))
     }
 
-    async fn run_search(&self, share: &Share, prepared: Prepared, room: HeldPermits) -> Result<Found, Error> {
-        let Prepared { search, snapshot, ground } = prepared;
-        let shown = search.numbers();
+    async fn run_search(
+        &self,
+        share: &Share,
+        prepared: Prepared,
+        held: HeldPermits,
+    ) -> Result<SearchResults, Error> {
+        let Prepared { search, snapshot, resolved } = prepared;
+        let shown = search.shown_numbers();
         let metrics = self.metrics().clone();
-        let compared = search.compared(&snapshot, &ground);
-        // At most about as much as may be done on the calling thread; if that is not enough, it was not much.
-        let briefly = INLINE_NUMBERS_MAX.saturating_sub(SHOWN_WEIGHT * shown);
+        let compared = search.compared(&snapshot, &resolved);
+        // Try a bounded search on the calling thread. If the bound is too low, little work is lost.
+        let bound = INLINE_NUMBERS_MAX.saturating_sub(SHOWN_WEIGHT * shown);
         let started = Instant::now();
-        if compared > briefly
-            && ground.matches.is_none()
-            && let Some(request) = search.request(&ground, search.limit)
-            && let Some(hits) = snapshot.search_bounded(&request, briefly / snapshot.dimension().max(1))?
+        if compared > bound
+            && resolved.matches.is_none()
+            && let Some(request) = search.request(&resolved, search.limit)
+            && let Some(hits) = snapshot.search_bounded(&request, bound / snapshot.dimension().max(1))?
         {
             metrics.searched(started.elapsed());
             let bytes = search.bytes(&hits);
-            expect_answer(bytes)?;
-            return Ok(Found { hits, show: search.show, bytes, permits: None });
+            check_answer_size(bytes)?;
+            return Ok(SearchResults { hits, show: search.show, bytes, permits: None });
         }
         let work = move || {
-            let _room = room;
+            let _held = held;
             let started = Instant::now();
-            let hits = search.run(&snapshot, &ground)?;
+            let hits = search.run(&snapshot, &resolved)?;
             metrics.searched(started.elapsed());
             let bytes = search.bytes(&hits);
-            expect_answer(bytes)?;
+            check_answer_size(bytes)?;
             Ok((hits, search.show, bytes))
         };
         let ((hits, show, bytes), permits) = self.search_pool().run(share, compared, shown, work).await?;
-        Ok(Found { hits, show, bytes, permits })
+        Ok(SearchResults { hits, show, bytes, permits })
     }
 
-    /// Several searches at once, against the same state: 1 to 100.
+    /// Runs 1 to 100 searches against the same state.
     ///
     /// # Errors
-    /// Those of [`Service::search`], with the number of the search in front; `invalid-batch`.
+    /// Those of [`Service::search`], prefixed with the number of the search; `invalid-batch`.
     pub async fn search_batch(
         &self,
         tenant: &Tenant<Read>,
         name: &CollectionName,
         input: Input<Vec<SearchArguments>>,
-    ) -> Result<FoundEach, Error> {
+    ) -> Result<BatchResults, Error> {
         let (facts, context) = self.context(tenant, name, input.is_large()).await?;
         let at = |number: usize| move |error: Error| error.at(format_args!("searches[{number}]"));
         let check = move |searches: Vec<SearchArguments>| {
@@ -557,34 +564,34 @@ impl Service {
                 searches.into_iter().enumerate().map(check).collect();
             checked
         };
-        let ((mut searches, filters), room) = self.read(tenant.share(), input, check).await?;
+        let ((mut searches, filters), held) = self.read(tenant.share(), input, check).await?;
         self.embed(facts.as_ref(), searches.iter_mut()).await?;
-        let shown = searches.iter().map(Search::numbers).sum();
-        let questions: Vec<_> = searches.iter().map(|search| search.question.words.as_ref()).collect();
-        let (snapshot, grounds) = tenant.snapshot_of_texts(name, filters, &questions).await?;
-        let compared = |(search, ground): (&Search, &ResolvedSearch)| search.compared(&snapshot, ground);
-        let compared = searches.iter().zip(&grounds).map(compared).fold(0, usize::saturating_add);
+        let shown = searches.iter().map(Search::shown_numbers).sum();
+        let questions: Vec<_> = searches.iter().map(|search| search.target.words.as_ref()).collect();
+        let (snapshot, resolved_searches) = tenant.snapshot_of_texts(name, filters, &questions).await?;
+        let compared = |(search, resolved): (&Search, &ResolvedSearch)| search.compared(&snapshot, resolved);
+        let compared = searches.iter().zip(&resolved_searches).map(compared).fold(0, usize::saturating_add);
         let (metrics, count) = (self.metrics().clone(), searches.len());
         let work = move || {
-            let _room = room;
+            let _held = held;
             let mut bytes = 0;
             let mut found = Vec::with_capacity(searches.len());
-            for (number, (search, ground)) in (0..).zip(searches.iter().zip(&grounds)) {
+            for (number, (search, resolved)) in (0..).zip(searches.iter().zip(&resolved_searches)) {
                 let started = Instant::now();
-                let hits = search.run(&snapshot, ground).map_err(at(number))?;
+                let hits = search.run(&snapshot, resolved).map_err(at(number))?;
                 metrics.searched(started.elapsed());
                 bytes += search.bytes(&hits);
-                expect_answer(bytes)?;
+                check_answer_size(bytes)?;
                 found.push((hits, search.show));
             }
             Ok((found, bytes))
         };
         let ((found, bytes), permits) = self.search_pool().run(tenant.share(), compared, shown, work).await?;
         tenant.searched(Operation::SearchBatch, count);
-        Ok(FoundEach { found, bytes, permits })
+        Ok(BatchResults { found, bytes, permits })
     }
 
-    /// Counts the vectors of a collection, or those that fulfil a filter.
+    /// Counts the vectors of a collection, or those that match a filter.
     ///
     /// # Errors
     /// `no-such-collection`, `invalid-filter`, `busy`.
@@ -595,25 +602,25 @@ impl Service {
         input: Input<Option<Filter>>,
     ) -> Result<usize, Error> {
         self.expect_collection(tenant, name, input.is_large()).await?;
-        let (filter, room) = self.read(tenant.share(), input, Ok).await?;
+        let (filter, held) = self.read(tenant.share(), input, Ok).await?;
         let (snapshot, mut selections) = tenant.snapshot(name, [filter]).await?;
         let selection = selections.pop().flatten();
         let points = match &selection {
             None => 0,
             Some(selection) if selection.candidates().is_some_and(|(_, exact)| exact) => 0,
-            // Payloads may be large, and there may be many.
+            // The payloads may be large and many.
             Some(_) => usize::MAX,
         };
         let work = move || {
-            let _room = room;
+            let _held = held;
             Ok(snapshot.count(selection.as_ref()))
         };
         let (count, _) = self.search_pool().run(tenant.share(), points, 1, work).await?;
         Ok(count)
     }
 
-    /// What arguments of a search of this collection are checked against. The collection may not exist: that is said
-    /// later if the arguments are small.
+    /// The facts that the arguments of a search in this collection are checked against. If the arguments are small, a missing
+    /// collection is reported later.
     async fn context(
         &self,
         tenant: &Tenant<Read>,
@@ -630,7 +637,7 @@ impl Service {
         Ok((facts, Context { embeds, language }))
     }
 
-    /// Refuses large arguments for a collection that does not exist before any work is done on them.
+    /// Rejects large arguments for a missing collection before they are parsed.
     async fn expect_collection(
         &self,
         tenant: &Tenant<Read>,
@@ -643,25 +650,25 @@ impl Service {
         Ok(())
     }
 
-    /// Turns the texts that are searched for by their embeddings into vectors.
+    /// Embeds the query texts that need it.
     async fn embed(
         &self,
         facts: Option<&CollectionFacts>,
         searches: impl Iterator<Item = &mut Search>,
     ) -> Result<(), Error> {
-        let mut asked: Vec<&mut Question> =
-            searches.map(|search| &mut search.question).filter(|asked| asked.embed.is_some()).collect();
-        let texts: Vec<String> = asked.iter_mut().filter_map(|asked| asked.embed.take()).collect();
+        let mut targets: Vec<&mut SearchTarget> =
+            searches.map(|search| &mut search.target).filter(|target| target.embed.is_some()).collect();
+        let texts: Vec<String> = targets.iter_mut().filter_map(|target| target.embed.take()).collect();
         if texts.is_empty() {
             return Ok(());
         }
         let (Some(embedder), Some(facts)) = (self.embedder(), facts) else {
-            let detail = "rank_by: this server makes no embeddings, so a vector has to be given";
+            let detail = "rank_by: this server makes no embeddings; give a vector";
             return Err(Error::invalid("invalid-rank-by", detail));
         };
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        for (asked, vector) in asked.into_iter().zip(embedder.embed_for(facts, &texts).await?) {
-            asked.vector = Some(vector);
+        for (target, vector) in targets.into_iter().zip(embedder.embed_for(facts, &texts).await?) {
+            target.vector = Some(vector);
         }
         Ok(())
     }

@@ -3,54 +3,53 @@
 use vectorizer_index::{Filter, StoredPoint};
 use vectorizer_log::{CollectionName, Document, PointId, Seq};
 
-use super::answer_memory::{Show, expect_answer, shown_bytes};
+use super::answer_memory::{Show, check_answer_size, shown_bytes};
 use super::error::Error;
 use super::input::{Conditions, Input};
-use super::{Service, limit};
+use super::{Service, checked_limit};
 use crate::auth::{Read, Write};
 use crate::tenancy::{Committed, MergePatch, Tenant, VectorChange};
 
 /// The most vectors that one request writes or deletes by their ids.
 pub(crate) const VECTORS_MAX: usize = 100_000;
-/// How many vectors a page has unless the request says otherwise.
+/// The default number of vectors on a page.
 const PAGE_DEFAULT: usize = 100;
 
 /// Which vectors to delete.
 #[derive(Clone, Debug)]
 pub enum Selection {
-    /// These, as far as they exist.
+    /// The vectors with these ids; missing ones are ignored.
     Ids(Vec<PointId>),
-    /// Those that fulfil this filter, which must have a condition.
+    /// The vectors that match this filter, which must have a condition.
     Matching(Filter),
     /// Every vector of the collection.
     All,
 }
 
-/// Vectors in the order of their ids.
+/// A page of vectors, in the order of their ids.
 #[derive(Debug)]
 pub struct Page {
     /// The vectors.
     pub points: Vec<StoredPoint>,
-    /// Whether there are more behind the last one.
+    /// Whether there are more after the last one.
     pub has_more: bool,
-    /// About how many bytes of JSON show them.
+    /// The approximate size of the vectors in JSON, in bytes.
     pub bytes: usize,
 }
 
-/// Too many vectors for one request.
+/// The error of too many vectors in one request.
 pub(crate) fn too_many_vectors(place: &str) -> Error {
-    let detail = format!(
-        "{place}: there are more than {VECTORS_MAX} vectors, the most that one request takes; send several"
-    );
+    let detail =
+        format!("{place}: there are more than {VECTORS_MAX}, the most of one request; send several requests");
     Error::too_large("write-too-large", detail)
 }
 
 impl Service {
-    /// Writes vectors, new or in place of those with the same ids: all of them or none. Texts without a vector get one
-    /// where the server makes embeddings.
+    /// Inserts vectors, or replaces those with the same ids: all of them or none. If the server makes embeddings, texts
+    /// without a vector get one.
     ///
     /// # Errors
-    /// `no-such-collection`, a code for each value that cannot be, `quota-exceeded`, `busy`, `storage-failed`.
+    /// `no-such-collection`, a code for each invalid value, `quota-exceeded`, `busy`, `storage-failed`.
     pub async fn upsert_vectors(
         &self,
         tenant: &Tenant<Write>,
@@ -58,14 +57,14 @@ impl Service {
         input: Input<Vec<Document>>,
         conditions: Conditions,
     ) -> Result<Committed, Error> {
-        self.expect_written(tenant, &name, input.is_large(), &conditions).await?;
+        self.expect_target(tenant, &name, input.is_large(), &conditions).await?;
         let check = |documents: Vec<Document>| match documents.len() {
-            0 => Err(Error::invalid("no-vectors", "vectors: there are none")),
+            0 => Err(Error::invalid("no-vectors", "vectors: the list is empty")),
             1..=VECTORS_MAX => Ok(documents),
             _ => Err(too_many_vectors("vectors")),
         };
-        let (mut documents, room) = self.read(tenant.share(), input, check).await?;
-        // A repeated request gets the first answer, whether or not embeddings can be made now.
+        let (mut documents, held) = self.read(tenant.share(), input, check).await?;
+        // A repeated request gets the first answer, even if the embeddings service is unavailable now.
         let answered = match &conditions.idempotency {
             Some(idempotency) => tenant.has_answered(idempotency).await?,
             None => false,
@@ -76,10 +75,10 @@ impl Service {
         {
             embedder.complete(&facts, &mut documents).await?;
         }
-        Ok(tenant.change_vectors(conditions.write(name, VectorChange::Upsert(documents), room)).await?)
+        Ok(tenant.change_vectors(conditions.write(name, VectorChange::Upsert(documents), held)).await?)
     }
 
-    /// Up to `asked` vectors behind `after`, in the order of their ids; 100 unless it is given.
+    /// Returns up to `requested` vectors after `after`, in the order of their ids; 100 by default.
     ///
     /// # Errors
     /// `no-such-collection`, `invalid-limit`, `answer-too-large`.
@@ -87,21 +86,21 @@ impl Service {
         &self,
         tenant: &Tenant<Read>,
         name: &CollectionName,
-        asked: Option<u64>,
+        requested: Option<u64>,
         after: Option<&PointId>,
         show: Show,
     ) -> Result<Page, Error> {
-        let limit = limit(asked, PAGE_DEFAULT)?;
-        // One more than asked for, to know whether there is a next page.
+        let limit = checked_limit(requested, PAGE_DEFAULT)?;
+        // One more than requested says whether there is a next page.
         let mut points = tenant.page(name, after, limit + 1).await?;
         let has_more = points.len() > limit;
         points.truncate(limit);
         let bytes = points.iter().map(|point| shown_bytes(point, show)).sum();
-        expect_answer(bytes)?;
+        check_answer_size(bytes)?;
         Ok(Page { points, has_more, bytes })
     }
 
-    /// One vector.
+    /// Returns a vector.
     ///
     /// # Errors
     /// `no-such-collection`, `no-such-vector`.
@@ -114,8 +113,8 @@ impl Service {
         Ok(tenant.point(name, id).await?)
     }
 
-    /// The vectors with these ids, in their order, `None` for an id that no vector has; and the last change of the
-    /// collection, of the same moment.
+    /// Returns the vectors with these ids, in order, with `None` for a missing one; and the seq of the collection's last
+    /// change in the same state.
     ///
     /// # Errors
     /// `no-such-collection`.
@@ -128,7 +127,7 @@ impl Service {
         Ok(tenant.points(name, ids.iter()).await?)
     }
 
-    /// Deletes one vector, which must exist.
+    /// Deletes a vector, which must exist.
     ///
     /// # Errors
     /// `no-such-collection`, `no-such-vector`, `busy`, `storage-failed`.
@@ -140,8 +139,8 @@ impl Service {
         input: Input<()>,
         conditions: Conditions,
     ) -> Result<Committed, Error> {
-        let ((), room) = self.read(tenant.share(), input, Ok).await?;
-        Ok(tenant.change_vectors(conditions.write(name, VectorChange::DeleteOne(id), room)).await?)
+        let ((), held) = self.read(tenant.share(), input, Ok).await?;
+        Ok(tenant.change_vectors(conditions.write(name, VectorChange::DeleteOne(id), held)).await?)
     }
 
     /// Deletes vectors by their ids, by a filter, or all of them.
@@ -155,7 +154,7 @@ impl Service {
         input: Input<Selection>,
         conditions: Conditions,
     ) -> Result<Committed, Error> {
-        self.expect_written(tenant, &name, input.is_large(), &conditions).await?;
+        self.expect_target(tenant, &name, input.is_large(), &conditions).await?;
         let check = |selection: Selection| match selection {
             Selection::Ids(ids) if ids.len() > VECTORS_MAX => Err(too_many_vectors("ids")),
             Selection::Ids(ids) => Ok(VectorChange::DeleteMany(ids)),
@@ -168,14 +167,14 @@ impl Service {
             },
             Selection::All => Ok(VectorChange::DeleteMatching(Filter::default())),
         };
-        let (change, room) = self.read(tenant.share(), input, check).await?;
-        Ok(tenant.change_vectors(conditions.write(name, change, room)).await?)
+        let (change, held) = self.read(tenant.share(), input, check).await?;
+        Ok(tenant.change_vectors(conditions.write(name, change, held)).await?)
     }
 
     /// Changes the payload of one vector by a JSON merge patch (RFC 7396).
     ///
     /// # Errors
-    /// `no-such-collection`, `no-such-vector`, a code for a payload that cannot be, `busy`, `storage-failed`.
+    /// `no-such-collection`, `no-such-vector`, a code for an invalid payload, `busy`, `storage-failed`.
     pub async fn change_payload(
         &self,
         tenant: &Tenant<Write>,
@@ -184,15 +183,15 @@ impl Service {
         input: Input<MergePatch>,
         conditions: Conditions,
     ) -> Result<Committed, Error> {
-        self.expect_written(tenant, &name, input.is_large(), &conditions).await?;
-        let (patch, room) = self.read(tenant.share(), input, Ok).await?;
+        self.expect_target(tenant, &name, input.is_large(), &conditions).await?;
+        let (patch, held) = self.read(tenant.share(), input, Ok).await?;
         let change = VectorChange::ChangePayload { id, patch };
-        Ok(tenant.change_vectors(conditions.write(name, change, room)).await?)
+        Ok(tenant.change_vectors(conditions.write(name, change, held)).await?)
     }
 
-    /// Refuses large arguments for a collection that does not exist before any work is done on them. A repeated request
-    /// gets the first answer, even if the collection has been deleted since.
-    async fn expect_written(
+    /// Rejects large arguments for a missing collection before they are parsed. A request with an idempotency key passes: it
+    /// may be a repetition, which gets the first answer even if the collection has been deleted since.
+    async fn expect_target(
         &self,
         tenant: &Tenant<Write>,
         name: &CollectionName,

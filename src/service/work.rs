@@ -1,8 +1,8 @@
-//! Work in proportion to what a caller sent: away from the async threads, in turns.
+//! Pools for work in proportion to a request's size, away from the async threads.
 //!
-//! Inputs up to a mebibyte have threads of their own, so that none of them waits for large ones. A tenant has half of
-//! the threads at most. Its next input waits for the tenant's permit first and then for the node's, behind those of
-//! the other tenants. So tenants take turns, however much each of them sends. An input waits for five seconds at most.
+//! Inputs up to a mebibyte have their own threads, so they never wait for larger ones. A tenant has at most half of the
+//! threads. Its next input waits for the tenant's permit first and then for the node's, behind those of other tenants. So
+//! tenants take turns, however much each of them sends. An input waits for five seconds at most.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use super::cores;
 use super::error::Error;
 use crate::tenancy::{NicePool, NiceValue, Share};
 
-/// Work on an input of at most so many bytes is done on the calling thread.
+/// Smaller inputs are processed on the calling thread.
 pub(crate) const INLINE_BYTES_MAX: usize = 32 * 1024;
-/// Work on an input of up to so many bytes never waits for a larger one.
+/// Inputs up to this size never wait for a larger one.
 pub(crate) const MEDIUM_BYTES_MAX: usize = 1024 * 1024;
 
-/// How long an input waits for a thread.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How many inputs of one tenant wait.
+/// The longest wait for a thread.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// The most inputs of one tenant that wait.
 pub(super) const WAITING_EACH_MAX: usize = 64;
 
 /// The threads for inputs of one size.
@@ -39,12 +39,12 @@ impl Pool {
     }
 }
 
-/// Twice as many as there are cores. One tenant has at most half of them, which is all cores while the others are idle.
+/// Two threads for each core. One tenant has at most half of them, which is every core while the others are idle.
 fn threads() -> usize {
     2 * cores()
 }
 
-/// How many inputs of one tenant are worked on at the same time, of each size.
+/// The most inputs of one tenant that are processed concurrently, for each size.
 pub(super) fn tenant_permits() -> usize {
     threads() / 2
 }
@@ -61,7 +61,7 @@ impl WorkPools {
         Self { medium: Pool::new(), large: Pool::new() }
     }
 
-    /// Does `work` on an input of so many bytes of the tenant with this share.
+    /// Does `work` on an input of this size, for the tenant with this share.
     pub(crate) async fn run<T, E>(
         &self,
         share: &Share,
@@ -85,10 +85,10 @@ impl WorkPools {
             let own = Arc::clone(own).acquire_owned().await;
             (own, Arc::clone(&pool.permits).acquire_owned().await)
         };
-        let Ok((Ok(own), Ok(of_node))) = timeout(PATIENCE, permits).await else { return Err(busy()) };
+        let Ok((Ok(own), Ok(of_node))) = timeout(WAIT_MAX, permits).await else { return Err(busy()) };
         let span = Span::current();
         let work = move || {
-            // Held for as long as the work lasts, also when its caller has gone.
+            // Held until the work is done, even if its caller is gone.
             let _permits = (own, of_node, waiting);
             span.in_scope(work)
         };

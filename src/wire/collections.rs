@@ -1,4 +1,4 @@
-//! Creating, describing and deleting collections.
+//! The JSON of collections.
 
 use std::fmt;
 
@@ -17,39 +17,38 @@ use super::values::given;
 use crate::service::{self, Error, index_parameters};
 use crate::tenancy::{CollectionFacts, Committed, SearchState};
 
-/// A collection to make.
+/// A collection to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewCollection {
-    /// `[A-Za-z0-9][A-Za-z0-9_.-]{0,127}`
+    /// The name: `[A-Za-z0-9][A-Za-z0-9_.-]{0,127}`
     #[schema(value_type = schema::CollectionName)]
     name: String,
-    /// How many numbers each vector has: 1 to 16,384. With `text` it may be left out, together with the metric:
-    /// then there are texts and no vectors.
+    /// The number of elements of each vector, 1 to 16,384. A collection with `text` may omit both the dimension and the
+    /// metric: then it has texts and no vectors.
     #[schema(example = 3, minimum = 1, maximum = 16384, nullable = false)]
     #[serde(default, deserialize_with = "given")]
     dimension: Option<u32>,
-    /// How vectors compare: `cosine`, `dot` or `euclidean`.
+    /// The metric of vectors: `cosine`, `dot` or `euclidean`.
     #[schema(value_type = Option<MetricName>, nullable = false)]
     #[serde(default, deserialize_with = "given")]
     metric: Option<Metric>,
-    /// Whether vectors may have texts, which are searched by their words; false unless said otherwise. With
-    /// `{"language": "en"}` words are found in all their forms in that language, and its stop words are not looked for
-    /// unless there is nothing else.
+    /// Whether vectors may have texts for full-text search; by default false. With `{"language": "en"}`, a search finds
+    /// all forms of a word in that language, and ignores stop words unless the text has no other words.
     text: Option<TextInput>,
-    /// What is asked of the index of vectors; everything has a default.
+    /// The parameters of the vector index. Each has a default.
     index: Option<IndexInput>,
 }
 
 impl NewCollection {
-    /// The collection, if its parts go together.
+    /// Checks the fields and their combination.
     pub(crate) fn checked(self) -> Result<service::NewCollection, Error> {
         let Self { name, dimension, metric, text, index } = self;
         let name = name.parse().map_err(|invalid| Error::from(invalid).at("name"))?;
         let texts = text.map(TextInput::checked).transpose()?.flatten();
         let missing = |field: &str| {
             let detail = format!(
-                "missing field {field:?}: only a collection with `text: true` may do without dimension and metric, and then without both"
+                "missing field {field:?}: only a collection with `text: true` may omit dimension and metric, and only both together"
             );
             Error::invalid("invalid-body", detail)
         };
@@ -64,7 +63,8 @@ impl NewCollection {
             (None, Some(_)) => return Err(missing("dimension")),
             (None, None) if texts.is_none() => return Err(missing("dimension")),
             (None, None) if index.is_some() => {
-                let detail = "index is that of vectors, and a collection without a dimension has none";
+                let detail =
+                    "index configures the vector index, which a collection without a dimension does not have";
                 return Err(Error::invalid("invalid-index", detail));
             }
             (None, None) => None,
@@ -73,22 +73,22 @@ impl NewCollection {
     }
 }
 
-/// Whether there are texts, or how they are read.
+/// Whether the collection has texts, or their options.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum TextInput {
-    /// Whether there are some.
+    /// Whether the collection has texts.
     Whether(bool),
-    /// There are, and they are read like this.
+    /// The collection has texts with these options.
     Options(TextOptions),
 }
 
-/// How texts are read.
+/// The options of texts.
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TextOptions {
-    /// The language that they are in: `ar`, `da`, `nl`, `en`, `fi`, `fr`, `de`, `el`, `hu`, `it`, `no`, `pt`, `ro`, `ru`,
-    /// `es`, `sv`, `ta` or `tr`. Without one, words are found as they are written.
+    /// The language of the texts: `ar`, `da`, `nl`, `en`, `fi`, `fr`, `de`, `el`, `hu`, `it`, `no`, `pt`, `ro`, `ru`, `es`,
+    /// `sv`, `ta` or `tr`. Without one, a search finds words only in the form of the text.
     #[schema(example = "en")]
     language: Option<String>,
 }
@@ -116,7 +116,7 @@ impl<'de> Deserialize<'de> for TextInput {
 }
 
 impl TextInput {
-    /// `None` if there are no texts.
+    /// Checks the options. `None` if the collection has no texts.
     fn checked(self) -> Result<Option<TextParameters>, Error> {
         let language = match self {
             Self::Whether(false) => return Ok(None),
@@ -131,7 +131,7 @@ impl TextInput {
     }
 }
 
-/// How vectors compare.
+/// The metric of vectors.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "it describes the words of `Metric`")]
@@ -141,17 +141,17 @@ enum MetricName {
     Euclidean,
 }
 
-/// What is asked of an index.
+/// The parameters of a vector index.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct IndexInput {
-    /// Links per vector and level: 2 to 128.
+    /// The number of links per vector and level, 2 to 128.
     #[schema(minimum = 2, maximum = 128)]
     m: Option<u16>,
-    /// Candidates kept while linking: 4 to 4,096.
+    /// The number of candidates while linking, 4 to 4,096.
     #[schema(minimum = 4, maximum = 4096)]
     ef_construction: Option<u16>,
-    /// Candidates kept while searching, unless a search says otherwise: 1 to 4,096.
+    /// The default number of candidates while searching, 1 to 4,096.
     #[schema(minimum = 1, maximum = 4096)]
     ef: Option<u16>,
 }
@@ -162,28 +162,28 @@ impl IndexInput {
     }
 }
 
-/// A collection as it is.
+/// The description of a collection.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CollectionAnswer {
     /// Its name.
     #[schema(value_type = schema::CollectionName)]
     name: String,
-    /// Of all its vectors; null if it has texts only.
+    /// The dimension of its vectors; null if it has only texts.
     dimension: Option<u32>,
-    /// How they compare; null if it has texts only.
+    /// The metric of its vectors; null if it has only texts.
     #[schema(value_type = Option<MetricName>)]
     metric: Option<&'static str>,
     /// Whether its vectors may have texts.
     text: bool,
-    /// The language that they are read in; null if they are read as they are written.
+    /// The language of its texts; null if there is none.
     language: Option<&'static str>,
-    /// How many vectors it has, or texts if it has nothing else.
+    /// The number of its vectors, or of its texts if it has no vectors.
     count: usize,
-    /// Their logical size: for each 4 × dimension + id + payload + text + 32.
+    /// The logical size in bytes: for each vector 4 × dimension + id + payload + text + 32.
     bytes: u64,
-    /// How searches are answered.
+    /// The vector index.
     index: IndexAnswer,
-    /// How filters are answered.
+    /// The payload index.
     payload_index: PayloadIndexAnswer,
     /// When it was created, in RFC 3339.
     #[schema(format = DateTime)]
@@ -192,24 +192,24 @@ pub(crate) struct CollectionAnswer {
     last_change: u64,
 }
 
-/// How filters are answered.
+/// The payload index of a collection.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PayloadIndexAnswer {
-    /// How many paths of payloads are indexed: filters on them look at no payloads.
+    /// The number of indexed payload paths. Filters on them do not read payloads.
     paths: usize,
-    /// How many paths were declared, those among them that no payload has too.
+    /// The number of declared paths, including those that no payload has.
     declared: usize,
-    /// How many declared paths are being indexed: until they are, filters on them look at payloads.
+    /// The number of declared paths that are still being indexed. Filters on them read payloads until then.
     building: usize,
-    /// How many others are not, since there was no room for them: filters on them are as exact, and look at payloads.
+    /// The number of other paths that are not indexed for lack of room. Filters on them are exact, too, and read payloads.
     left_out: usize,
-    /// The first sixteen of those, as the keys of filters are written.
+    /// The first sixteen of those, in the form of filter keys.
     left_out_first: Vec<String>,
-    /// About how many bytes of memory the index takes.
+    /// The approximate memory of the index, in bytes.
     bytes: usize,
 }
 
-/// Whether there is a graph.
+/// The state of the graph.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "it describes the words of `SearchState`")]
@@ -219,24 +219,24 @@ enum IndexState {
     Linked,
 }
 
-/// How searches are answered.
+/// The vector index of a collection.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct IndexAnswer {
-    /// `exact`: every vector is compared. `linked`: by a graph. `linking`: by a graph, and what is not in
-    /// it yet is compared one by one.
+    /// `exact`: searches compare every vector. `linked`: searches use a graph. `linking`: searches use a graph, and
+    /// compare vectors that are not in it yet one by one.
     #[schema(value_type = IndexState)]
     state: &'static str,
-    /// How many vectors are compared one by one beside the graph.
+    /// The number of vectors that searches compare one by one because they are not linked yet.
     unlinked: usize,
-    /// Links per vector and level, if they were given when the collection was made.
+    /// The number of links per vector and level, if the collection was created with one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     m: Option<u16>,
-    /// Candidates kept while linking, if they were given.
+    /// The number of candidates while linking, if the collection was created with one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     ef_construction: Option<u16>,
-    /// Candidates kept while searching, if they were given.
+    /// The number of candidates while searching, if the collection was created with one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     ef: Option<u16>,
@@ -276,14 +276,14 @@ impl From<CollectionFacts> for CollectionAnswer {
 /// All collections of a tenant.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CollectionList {
-    /// Ordered by name.
+    /// The collections, ordered by name.
     collections: Vec<CollectionAnswer>,
 }
 
 /// A collection was created.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CollectionCreated<'a> {
-    /// The record that did it.
+    /// The seq of the record.
     seq: u64,
     /// Its name.
     #[schema(value_type = schema::CollectionName)]
@@ -293,9 +293,9 @@ pub(crate) struct CollectionCreated<'a> {
 /// A collection was deleted.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CollectionDeleted {
-    /// The record that did it.
+    /// The seq of the record.
     seq: u64,
-    /// The vectors that went with it.
+    /// The number of vectors that were deleted with it.
     vectors_deleted: u64,
 }
 

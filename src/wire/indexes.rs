@@ -1,4 +1,4 @@
-//! Which paths of payloads are indexed.
+//! The JSON of payload indexes.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,33 +8,33 @@ use vectorizer_log::PayloadPath;
 use super::schema;
 use crate::tenancy::Committed;
 
-/// About how many bytes of JSON show a path beside its text.
+/// The approximate size of a path in JSON beside its text, in bytes.
 const SHOWN_BYTES: usize = 64;
 
-/// How a collection's payloads are indexed.
+/// The payload indexes of a collection.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct IndexList {
-    /// The paths that were declared, by their text: at most 64. They are indexed whatever other paths there are.
+    /// The declared paths, ordered: at most 64. They are always indexed.
     #[schema(max_items = 64)]
     declared: Vec<DeclaredIndex>,
-    /// Other paths that are indexed, by themselves.
+    /// Other paths, which are indexed automatically.
     automatic: AutomaticIndexes,
-    /// Other paths that are not: filters on them are as exact, and look at payloads.
+    /// Paths that are not indexed. Filters on them are exact, too, and read payloads.
     left_out: PathsLeftOut,
 }
 
 /// A declared path.
 #[derive(Debug, Serialize, ToSchema)]
 struct DeclaredIndex {
-    /// As the keys of filters are written.
+    /// The path, in the form of a filter key.
     #[schema(value_type = schema::PayloadPath)]
     path: String,
-    /// `ready`: filters on it look at no payloads. `building`: they still do.
+    /// `ready`: filters on it do not read payloads. `building`: they do until the index is built.
     #[schema(value_type = IndexStateName)]
     state: &'static str,
 }
 
-/// Where an index stands.
+/// The state of an index.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "it describes the words of `IndexState`")]
@@ -43,12 +43,12 @@ enum IndexStateName {
     Building,
 }
 
-/// Paths that are indexed by themselves.
+/// Paths that are indexed automatically.
 #[derive(Debug, Serialize, ToSchema)]
 struct AutomaticIndexes {
-    /// How many.
+    /// The number of paths.
     count: usize,
-    /// The first hundred.
+    /// The first hundred paths.
     #[schema(value_type = Vec<schema::PayloadPath>, max_items = 100)]
     first: Vec<String>,
 }
@@ -56,18 +56,18 @@ struct AutomaticIndexes {
 /// Paths that are not indexed.
 #[derive(Debug, Serialize, ToSchema)]
 struct PathsLeftOut {
-    /// How many.
+    /// The number of paths.
     count: usize,
-    /// The first hundred.
+    /// The first hundred paths.
     #[schema(value_type = Vec<schema::PayloadPath>, max_items = 100)]
     first: Vec<String>,
-    /// Why they are not.
+    /// Why they are not indexed.
     #[schema(value_type = LeftOutReason)]
     reason: &'static str,
 }
 
-/// Why paths are not indexed. `no-room`: the index of all paths but the declared ones takes as much memory as it may, 16
-/// MiB or the bytes of all payloads if that is more, beside its values. They come in when an eighth of it is free.
+/// Why paths are not indexed. `no-room`: the index of undeclared paths has reached its memory limit, which is 16 MiB or
+/// the size of all payloads if that is more, not counting its values. More paths are indexed when an eighth is free.
 #[derive(ToSchema)]
 #[schema(rename_all = "kebab-case")]
 #[expect(dead_code, reason = "it describes the only reason there is")]
@@ -91,28 +91,28 @@ impl From<Indexes> for IndexList {
     }
 }
 
-/// A path is declared.
+/// An index was declared.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct IndexDeclared<'a> {
-    /// The record that did it; the last record of the log if it was declared before.
+    /// The seq of the record; the last record of the log if the path was declared before.
     seq: u64,
-    /// The path in its one form, with as few quotes as possible: `a[].b` is `a.b`.
+    /// The path in canonical form, with as few quotes as possible: `a[].b` becomes `a.b`.
     #[schema(value_type = schema::PayloadPath)]
     path: &'a str,
 }
 
-/// A path is declared no longer.
+/// The declaration of an index was dropped.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct IndexDropped<'a> {
-    /// The record that did it.
+    /// The seq of the record.
     seq: u64,
-    /// The path in its one form.
+    /// The path in canonical form.
     #[schema(value_type = schema::PayloadPath)]
     path: &'a str,
 }
 
 impl IndexList {
-    /// About how many bytes of JSON show it.
+    /// Its approximate size in JSON, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let paths = self.declared.iter().map(|declared| &declared.path);
         let paths = paths.chain(&self.automatic.first).chain(&self.left_out.first);

@@ -1,11 +1,11 @@
-//! Requests and answers as JSON, in the forms that REST and MCP have in common.
+//! The JSON of requests and answers that REST and MCP share.
 //!
-//! Every form of a request becomes the typed arguments of an operation of [`service`](crate::service), and every result
-//! of one becomes the form of an answer. The forms describe themselves for the OpenAPI document.
+//! A request's JSON becomes the typed arguments of an operation of [`service`](crate::service), and its result becomes the
+//! JSON of an answer. The types derive their schemas for the OpenAPI document.
 //!
-//! - `read`: JSON with errors that name the field; `values`: vectors, payloads and filters.
-//! - `collections`, `indexes`, `vectors`, `search`, `usage`: forms, by what they are about.
-//! - `schema`: the schemas of values that Rust's types do not describe.
+//! - `read`: parsing, with errors that name the field; `values`: vectors, payloads and filters.
+//! - `collections`, `indexes`, `vectors`, `search`, `usage`: requests and answers.
+//! - `schema`: schemas that cannot be derived from Rust types.
 
 pub(crate) mod collections;
 pub(crate) mod indexes;

@@ -1,11 +1,11 @@
-//! JSON from a client, with errors that name the field.
+//! Parsing a client's JSON, with errors that name the field.
 
 use serde::de::DeserializeOwned;
 
 use crate::json::{self, Unreadable, Wrong};
 use crate::service::Error;
 
-/// A whole body as JSON.
+/// Parses a body as JSON.
 pub(crate) fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     json::read(bytes).map_err(|unreadable| match unreadable {
         Unreadable::Wrong(wrong) if wrong.is_whole() => Error::from(wrong).at("body"),

@@ -1,5 +1,5 @@
-//! Schemas of values that Rust's types do not describe: texts with a grammar, and JSON that is read or written
-//! elsewhere. They are in `schemas.json`; tests hold them against what the server takes and answers.
+//! Schemas that cannot be derived from Rust types: texts with a grammar, and JSON that other modules parse or write. They
+//! are in `schemas.json`. Tests compare them with the server's requests and answers.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -7,15 +7,15 @@ use std::sync::LazyLock;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-/// All of them, by name.
+/// All schemas, by name.
 pub(crate) static SCHEMAS: LazyLock<BTreeMap<String, RefOr<Schema>>> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("schemas.json")).expect("the file has schemas, as a test holds")
+    serde_json::from_str(include_str!("schemas.json")).expect("the file has valid schemas, as a test checks")
 });
 
-/// Types that stand for schemas of the file where a field or a body is described.
-macro_rules! stand_for {
+/// Declares types that refer to the schemas of the file in the description of a field or a body.
+macro_rules! refer_to {
     ($($name:ident)*) => {$(
-        #[doc = concat!("Stands for the schema `", stringify!($name), "`.")]
+        #[doc = concat!("Refers to the schema `", stringify!($name), "`.")]
         pub(crate) struct $name;
 
         impl PartialSchema for $name {
@@ -28,6 +28,6 @@ macro_rules! stand_for {
     )*};
 }
 
-stand_for! {
+refer_to! {
     CollectionName Filter LogRecord MergePatch MessageId Payload PayloadPath Vector VectorId WholeNumber
 }

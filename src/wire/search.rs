@@ -1,4 +1,4 @@
-//! Searching and counting.
+//! The JSON of searches and counts.
 
 use std::fmt;
 
@@ -13,47 +13,47 @@ use super::vectors::PointAnswer;
 use crate::json::{AtMost, Limit};
 use crate::service::{Error, RankBy, SEARCHES_MAX, SearchArguments, Show};
 
-/// What to look for.
+/// A search. It needs a vector, a text or both.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchInput {
-    /// Numbers, or base64 of little-endian f32. With `text`, both are looked for.
+    /// The query vector: numbers, or base64 of little-endian f32. With `text`, the search uses both.
     #[schema(value_type = Option<schema::Vector>, nullable = false)]
     #[serde(default, deserialize_with = "given")]
     vector: Option<VectorInput>,
-    /// Words: what has any of them is found, ranked by BM25. Case, accents and the order of words make no difference. Of a
-    /// long text the first 64 KiB are looked at, and of more than 256 words that the collection has, the rarest.
+    /// The query text. A search finds texts that have any of its words, ranked by BM25. It ignores case, accents and the
+    /// order of words. Of a long text it uses the first 64 KiB, and at most the 256 rarest words that the collection has.
     #[schema(nullable = false, min_length = 1)]
     #[serde(default, deserialize_with = "given")]
     text: Option<String>,
-    /// What the ranking is made of: `text`, `vector` or `both`. Unless said otherwise, what was sent; a text alone is
-    /// also looked for by its embedding, if the server makes embeddings of the collection's dimension.
+    /// The basis of the ranking: `text`, `vector` or `both`. By default it is all that the request has. A text alone is also
+    /// searched by its embedding if the server makes embeddings of the collection's dimension.
     rank_by: Option<RankByInput>,
-    /// 1 to 1,000; 10 unless said otherwise. The first results of a ranking by both do not depend on it.
+    /// The most results, 1 to 1,000; by default 10. It does not change the first results of a ranking by both.
     #[schema(minimum = 1, maximum = 1000)]
     limit: Option<u64>,
-    /// What a result must fulfil. A filter without a condition (`{}`, clauses that are empty or hold nothing but such
-    /// filters) is fulfilled by every vector.
+    /// The filter of the results. A filter without a condition (`{}`, or with clauses that are empty or have only such
+    /// filters) matches every vector.
     #[schema(value_type = Option<schema::Filter>)]
     filter: Option<Box<RawValue>>,
-    /// Candidates to keep while walking a graph: 1 to 4,096.
+    /// The number of candidates in the graph search, 1 to 4,096.
     #[schema(minimum = 1, maximum = 4096)]
     ef: Option<u32>,
-    /// Compare with every vector, graph or not.
+    /// Compare with every vector instead of using the graph.
     exact: Option<bool>,
-    /// The least score of a result, or, for vectors alone under euclidean, its largest distance. Of vectors, all that
-    /// reach it are only sure to be found with `exact`.
+    /// The lowest score of a result, or, for a vector search by euclidean distance, the largest distance. Only with `exact`
+    /// is a vector search certain to find all results within it.
     #[schema(minimum = -3.402_823_466_385_288_6e38, maximum = 3.402_823_466_385_288_6e38)]
     score_threshold: Option<f32>,
-    /// Show payloads; true unless said otherwise.
+    /// Include payloads; by default true.
     with_payload: Option<bool>,
-    /// Show texts; true unless said otherwise.
+    /// Include texts; by default true.
     with_text: Option<bool>,
-    /// Show vectors; false unless said otherwise.
+    /// Include vectors; by default false.
     with_vector: Option<bool>,
 }
 
-/// What a ranking is made of.
+/// The basis of a ranking.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = RankBy)]
@@ -63,11 +63,11 @@ enum RankByInput {
     Both,
 }
 
-/// How many searches a batch may have.
+/// The limit on the searches of a batch.
 #[derive(Debug)]
-pub(crate) struct InOneBatch;
+pub(crate) struct BatchLimit;
 
-impl Limit for InOneBatch {
+impl Limit for BatchLimit {
     const MAX: usize = SEARCHES_MAX;
     const CODE: &'static str = "invalid-batch";
 
@@ -76,66 +76,68 @@ impl Limit for InOneBatch {
     }
 }
 
-/// Several things to look for.
+/// A batch of searches.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchBatchInput {
-    /// 1 to 100.
+    /// The searches, 1 to 100.
     #[schema(value_type = Vec<SearchInput>, min_items = 1, max_items = 100)]
-    searches: AtMost<SearchInput, InOneBatch>,
+    searches: AtMost<SearchInput, BatchLimit>,
 }
 
-/// What was found.
+/// The results of a search.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SearchAnswer<'a> {
-    /// Best first; equal scores in the order of ids.
-    results: Vec<Found<'a>>,
+    /// The results, best first. Equal scores are ordered by id.
+    results: Vec<ScoredPoint<'a>>,
 }
 
-/// One result.
+/// A result.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Found<'a> {
+#[schema(as = Found)]
+pub(crate) struct ScoredPoint<'a> {
     /// Its id.
     #[schema(value_type = schema::VectorId)]
     id: &'a str,
-    /// Its payload, if it has one and it was asked for.
+    /// Its payload, if it has one and the request includes payloads.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Payload>, nullable = false)]
     payload: Option<&'a RawValue>,
-    /// Its text, if it has one and it was asked for; as it was sent.
+    /// Its text as it was written, if it has one and the request includes texts.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     text: Option<&'a str>,
-    /// Its numbers, if it has any and they were asked for; bit for bit as they were sent.
+    /// Its vector, bit for bit as it was written, if it has one and the request includes vectors.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     vector: Option<&'a [f32]>,
-    /// For a vector, its similarity (cosine, dot: higher is better) or distance (euclidean: lower is better). For a
-    /// text, its BM25 (higher is better). For both (higher is better): the sum of 1 / (60 + place) over the rankings in
-    /// whose first 100 places it is; for a result that is in neither, and so comes behind those, 1 / (60 + its better place).
+    /// For a vector search: the similarity (cosine, dot: higher is better) or the distance (euclidean: lower is better). For
+    /// a text search: the BM25 score (higher is better). For both (higher is better): the sum of 1 / (60 + rank) over the
+    /// rankings that have it among their first 100 results. A result that neither ranking has among its first 100 comes after
+    /// those, with 1 / (60 + its better rank).
     score: f32,
 }
 
-/// What was found, search by search.
+/// The results of a batch of searches.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SearchBatchAnswer<'a> {
-    /// In the order of the searches.
+    /// The results of each search, in order.
     searches: Vec<SearchAnswer<'a>>,
 }
 
-/// What to count.
+/// A count.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CountInput {
-    /// Only what fulfils this; a filter without a condition is fulfilled by every vector.
+    /// Count only vectors that match this filter. A filter without a condition matches every vector.
     #[schema(value_type = Option<schema::Filter>)]
     filter: Option<Box<RawValue>>,
 }
 
-/// How many there are.
+/// The result of a count.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CountAnswer {
-    /// Vectors.
+    /// The number of vectors.
     count: usize,
 }
 
@@ -150,7 +152,7 @@ impl From<RankByInput> for RankBy {
 }
 
 impl SearchInput {
-    /// The arguments, with a payload filter that is nested at most `depth_max` deep.
+    /// The arguments of the search. The filter may be nested at most `depth_max` deep.
     pub(crate) fn into_arguments(self, depth_max: usize) -> Result<SearchArguments, Error> {
         let vector = self.vector.map(VectorInput::into_vector).transpose();
         Ok(SearchArguments {
@@ -162,7 +164,7 @@ impl SearchInput {
             ef: self.ef,
             exact: self.exact == Some(true),
             score_threshold: self.score_threshold,
-            show: Show::asked(self.with_payload, self.with_text, self.with_vector),
+            show: Show::with_defaults(self.with_payload, self.with_text, self.with_vector),
         })
     }
 }
@@ -178,7 +180,7 @@ impl SearchBatchInput {
 }
 
 impl CountInput {
-    /// The filter, if there is one.
+    /// Parses the filter, if there is one.
     pub(crate) fn into_filter(self, depth_max: usize) -> Result<Option<Filter>, Error> {
         filter(self.filter.as_deref(), depth_max)
     }
@@ -186,7 +188,7 @@ impl CountInput {
 
 impl<'a> SearchAnswer<'a> {
     pub(crate) fn of(hits: &'a [Hit], show: Show) -> Self {
-        Self { results: hits.iter().map(|hit| Found::of(&hit.point, hit.score, show)).collect() }
+        Self { results: hits.iter().map(|hit| ScoredPoint::of(&hit.point, hit.score, show)).collect() }
     }
 }
 
@@ -202,17 +204,17 @@ impl CountAnswer {
     }
 }
 
-impl<'a> Found<'a> {
+impl<'a> ScoredPoint<'a> {
     fn of(point: &'a StoredPoint, score: f32, show: Show) -> Self {
         let PointAnswer { id, payload, text, vector } = PointAnswer::of(point, show);
         Self { id, payload, text, vector, score }
     }
 }
 
-/// One result as JSON.
+/// Renders a result as JSON.
 pub(crate) fn scored(point: &StoredPoint, score: f32, show: Show) -> Result<Box<RawValue>, Error> {
-    to_raw_value(&Found::of(point, score, show)).map_err(|error| {
-        tracing::error!(%error, "a result could not be written as JSON");
+    to_raw_value(&ScoredPoint::of(point, score, show)).map_err(|error| {
+        tracing::error!(%error, "a result cannot be serialized");
         Error::internal()
     })
 }

@@ -1,4 +1,4 @@
-//! What a tenant uses, and what it may use.
+//! The JSON of a tenant's usage and limits.
 
 use std::collections::BTreeMap;
 
@@ -13,103 +13,103 @@ use crate::node_store::StoredSize;
 use crate::service::TenantUsage;
 use crate::tenancy::{BillFacts, WindowFacts};
 
-/// What a tenant uses.
+/// A tenant's usage.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub(crate) struct UsageNow {
-    /// Logical bytes of its vectors: for each 4 × dimension + id + payload + 32.
+    /// The logical size of its vectors, in bytes: for each 4 × dimension + id + payload + 32.
     storage_bytes: u64,
-    /// Stored bytes of its log.
+    /// The stored size of its log, in bytes.
     log_bytes: u64,
-    /// Vectors.
+    /// The number of vectors.
     vectors: u64,
-    /// Collections.
+    /// The number of collections.
     collections: u64,
-    /// The last record of its log that this counts.
+    /// The last record of its log that this includes.
     seq: u64,
 }
 
-/// What a tenant may use; null is no limit.
+/// A tenant's limits; null means no limit.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct QuotaNow {
-    /// Logical bytes of its vectors.
+    /// The logical size of its vectors, in bytes.
     storage_bytes: Option<u64>,
-    /// Stored bytes of its log.
+    /// The stored size of its log, in bytes.
     log_bytes: Option<u64>,
-    /// Vectors.
+    /// The number of vectors.
     vectors: Option<u64>,
-    /// Collections.
+    /// The number of collections.
     collections: Option<u64>,
-    /// Requests within a minute.
+    /// The number of requests per minute.
     #[schema(value_type = Option<u64>)]
     requests_per_minute: Option<u32>,
-    /// Requests within an hour.
+    /// The number of requests per hour.
     #[schema(value_type = Option<u64>)]
     requests_per_hour: Option<u32>,
 }
 
-/// What a tenant uses of what it may use.
+/// A tenant's usage, limits and bill.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct UsageAnswer {
     /// The tenant.
     tenant: String,
-    /// What it uses.
+    /// Its usage.
     usage: UsageNow,
-    /// What it may use; null while that is not known.
+    /// Its limits; null while they are not known.
     quota: Option<QuotaNow>,
-    /// The window of the bill that is open; null for one that sleeps, and in single-tenant mode.
+    /// The open billing window; null if the tenant is asleep, and in single-tenant mode.
     window: Option<WindowNow>,
-    /// What of the bill HiveHub has; null before it has anything.
+    /// The part of the bill that HiveHub has; null before the first delivery.
     last_delivered: Option<DeliveredNow>,
 }
 
-/// The window of the bill that is open.
+/// The open billing window.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WindowNow {
-    /// When it began; null before the first record of the log.
+    /// The start of the window; null before the first record of the log.
     #[schema(format = DateTime)]
     since: Option<String>,
-    /// Its first record.
+    /// The seq of its first record.
     first_seq: Option<u64>,
-    /// What it comes to now, by meter: `vectors_upserted`, `vectors_deleted`, `searches`, `requests`,
-    /// `storage_byte_seconds` and `storage_bytes`. As text above 2^53.
+    /// Its totals so far, by meter: `vectors_upserted`, `vectors_deleted`, `searches`, `requests`, `storage_byte_seconds`
+    /// and `storage_bytes`. A number above 2^53 is a string.
     #[schema(value_type = BTreeMap<String, schema::WholeNumber>)]
     totals: BTreeMap<&'static str, MeterValue>,
 }
 
-/// A whole number, as a text above 2^53.
+/// A whole number, which is a string above 2^53.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub(crate) struct MeterValue(#[serde(serialize_with = "integer::serialize")] u128);
 
-/// What of the bill HiveHub has.
+/// The part of the bill that HiveHub has.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeliveredNow {
-    /// Every window closed at this record of the log or before.
+    /// HiveHub has every window that was closed at this record or before.
     seq: u64,
-    /// When that was; null if it was in an earlier life of the server that noted nothing down.
+    /// The time of the delivery; null if it is not known, because an earlier server process did not record it.
     #[schema(format = DateTime)]
     at: Option<String>,
-    /// The last window of it; null while that is not known.
+    /// The last delivered window; null while it is not known.
     window: Option<DeliveredWindowNow>,
 }
 
-/// A window of the bill that HiveHub has.
+/// A delivered billing window.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DeliveredWindowNow {
-    /// Its lines are known to HiveHub by this, a colon and the meter.
+    /// The id of the window. HiveHub's id of a bill line is this id, a colon and the meter.
     id: String,
-    /// When it began.
+    /// The start of the window.
     #[schema(format = DateTime)]
     since: String,
-    /// When it ended.
+    /// The end of the window.
     #[schema(format = DateTime)]
     until: String,
-    /// Its first record.
+    /// The seq of its first record.
     first_seq: u64,
-    /// Its last record, which closed it.
+    /// The seq of its last record, which closed it.
     last_seq: u64,
-    /// What it came to, by meter, as in the window that is open. What is zero is no line, except for
-    /// `storage_bytes` where vectors were deleted.
+    /// Its totals, by meter, as in the open window. A total of zero makes no bill line, except `storage_bytes` if vectors
+    /// were deleted.
     #[schema(value_type = BTreeMap<String, schema::WholeNumber>)]
     totals: BTreeMap<&'static str, MeterValue>,
 }
@@ -139,7 +139,7 @@ impl From<Limits> for QuotaNow {
     }
 }
 
-/// A bill as it is shown.
+/// The open and the last delivered window of a bill.
 fn shown(bill: BillFacts) -> (Option<WindowNow>, Option<DeliveredNow>) {
     let BillFacts { log_id, window, delivered } = bill;
     let window = window.map(|WindowFacts { since, first_seq, totals }| WindowNow {

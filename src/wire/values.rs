@@ -1,4 +1,4 @@
-//! The values that requests are made of, checked as they are read.
+//! Vectors, payloads and filters in requests, checked while they are parsed.
 
 use std::fmt;
 
@@ -14,17 +14,17 @@ use crate::json::{self, Plain, Unreadable};
 use crate::scheduling::yield_point;
 use crate::service::Error;
 
-/// A vector as it is sent: an array of numbers, or base64 of little-endian f32.
+/// A vector in a request: an array of numbers, or base64 of little-endian f32.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum VectorInput {
     /// Numbers.
     Numbers(Vec<f32>),
-    /// The bytes that base64 stood for.
+    /// The decoded bytes of base64.
     Bytes(Vec<u8>),
 }
 
 impl VectorInput {
-    /// The vector, if all its numbers are finite and there are not more than any collection takes.
+    /// Checks that all numbers are finite, and that there are not more than the largest dimension.
     pub(crate) fn into_vector(self) -> Result<Vector, Error> {
         let vector = match self {
             Self::Numbers(numbers) => DenseVector::new(numbers),
@@ -57,7 +57,7 @@ impl<'de> Visitor<'de> for NumbersOrBase64 {
                 return Err(de::Error::custom(format_args!("more than {} numbers", Dimension::MAX)));
             }
         }
-        // Between two vectors of many.
+        // Yield between two vectors.
         yield_point();
         Ok(VectorInput::Numbers(values))
     }
@@ -68,29 +68,29 @@ impl<'de> Visitor<'de> for NumbersOrBase64 {
     }
 }
 
-/// A field that may be left out, and is none of those that are null then: half of what was meant to be there is
-/// nothing to guess about.
+/// Deserializes an optional field that must not be null. A client that sends null probably meant to send a value, so it
+/// gets an error.
 pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// A payload, or `None` for null.
+/// Parses a payload; `None` for null.
 pub(crate) fn payload(json: Option<Box<RawValue>>, depth_max: usize) -> Result<Option<Payload>, Error> {
     let Some(json) = json.filter(|json| json.get() != "null") else { return Ok(None) };
     expect_plain(&json, depth_max)?;
     Ok(Some(Payload::from_raw(json)?))
 }
 
-/// A filter, or `None` for null.
+/// Parses a filter; `None` for null.
 pub(crate) fn filter(json: Option<&RawValue>, depth_max: usize) -> Result<Option<Filter>, Error> {
     let Some(json) = json.filter(|json| json.get() != "null") else { return Ok(None) };
     Ok(Some(Filter::parse(json.get(), depth_max)?))
 }
 
-/// Refuses JSON that is nested too deep, or that strict readers refuse: lone surrogates, and numbers
-/// beyond f64.
+/// Rejects JSON that is nested too deep, and JSON that strict parsers reject: lone surrogates, and numbers that do not fit
+/// in f64.
 pub(crate) fn expect_plain(json: &RawValue, depth_max: usize) -> Result<(), Error> {
     if json.get().len() > Payload::BYTES_MAX {
         return Err(InvalidPoint::PayloadTooLarge { bytes: json.get().len() }.into());
@@ -103,7 +103,7 @@ pub(crate) fn expect_plain(json: &RawValue, depth_max: usize) -> Result<(), Erro
     Ok(())
 }
 
-/// Refuses JSON that is nested deeper than `depth_max`.
+/// Rejects JSON that is nested deeper than `depth_max`.
 fn expect_depth(json: &str, depth_max: usize) -> Result<(), Error> {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
     for byte in json.bytes() {
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn depth_counts_brackets_and_not_what_strings_hold() {
+    fn depth_counts_brackets_outside_of_strings() {
         assert!(expect_depth(r#"{"a":[1,{"b":"]]]}}}[[[[{{\"[[["}]}"#, 3).is_ok());
         assert!(expect_depth(r#"{"a":[1,{"b":2}]}"#, 2).is_err());
         assert!(expect_depth(&format!("{}{}", "[".repeat(100), "]".repeat(100)), 99).is_err());

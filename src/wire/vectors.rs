@@ -1,4 +1,4 @@
-//! Writing, reading and deleting vectors.
+//! The JSON of vectors.
 
 use std::fmt;
 
@@ -17,46 +17,46 @@ use crate::json::{self, AtMost, Limit, Unreadable};
 use crate::service::{self, Error, Selection, Show, VECTORS_MAX, too_many_vectors};
 use crate::tenancy::{Committed, MergePatch};
 
-/// How many vectors or ids one request may have.
+/// The limit on the vectors or ids of a request.
 #[derive(Debug)]
-pub(crate) struct InOneWrite;
+pub(crate) struct WriteLimit;
 
-impl Limit for InOneWrite {
+impl Limit for WriteLimit {
     const MAX: usize = VECTORS_MAX;
     const CODE: &'static str = "write-too-large";
 
     fn refuse(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it holds more than {VECTORS_MAX}, the most that one request takes; send several")
+        write!(f, "it holds more than {VECTORS_MAX}, the most of one request; send several requests")
     }
 }
 
-/// Vectors to write.
+/// Vectors to upsert.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Upsert {
-    /// 1 to 100,000, with distinct ids.
+    /// The vectors, 1 to 100,000, with distinct ids.
     #[schema(value_type = Vec<PointInput>, min_items = 1, max_items = 100_000)]
-    vectors: AtMost<PointInput, InOneWrite>,
+    vectors: AtMost<PointInput, WriteLimit>,
 }
 
-/// One vector to write.
+/// A vector to upsert.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PointInput {
-    /// 1 to 256 bytes without control characters.
+    /// The id: 1 to 256 bytes without control characters.
     #[schema(value_type = schema::VectorId)]
     id: String,
-    /// Numbers, or base64 of little-endian f32; needed in a collection with a dimension, unless the server
-    /// is configured to make embeddings of texts; refused in a collection without.
+    /// The vector: numbers, or base64 of little-endian f32. A collection with a dimension requires it, unless the server makes
+    /// embeddings of texts. A collection without a dimension does not allow it.
     #[schema(value_type = Option<schema::Vector>, nullable = false)]
     #[serde(default, deserialize_with = "given")]
     vector: Option<VectorInput>,
-    /// 1 byte to 64 KiB of any characters, found by its words. Only in a collection with texts; needed in one without
-    /// a dimension.
+    /// The text, 1 byte to 64 KiB, for full-text search. Only a collection with texts allows it, and one without a dimension
+    /// requires it.
     #[schema(nullable = false, min_length = 1, max_length = 65536)]
     #[serde(default, deserialize_with = "given")]
     text: Option<String>,
-    /// A JSON object of up to 64 KiB.
+    /// The payload: a JSON object of up to 64 KiB.
     #[schema(value_type = Option<schema::Payload>)]
     payload: Option<Box<RawValue>>,
 }
@@ -72,46 +72,46 @@ impl PointInput {
     }
 }
 
-/// Vectors were written.
+/// Vectors were upserted.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Upserted {
-    /// The record that did it.
+    /// The seq of the record.
     seq: u64,
-    /// How many, new or in place of older ones.
+    /// The number of vectors that were inserted or replaced.
     upserted: u64,
 }
 
 /// Vectors were deleted.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Deleted {
-    /// The record that did it; the last record of the log if none existed.
+    /// The seq of the record; the last record of the log if no vector existed.
     seq: u64,
-    /// How many existed.
+    /// The number of vectors that existed and were deleted.
     deleted: u64,
 }
 
 /// A payload was changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PayloadChanged {
-    /// The record that did it.
+    /// The seq of the record.
     seq: u64,
 }
 
-/// One vector.
+/// A vector.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PointAnswer<'a> {
     /// Its id.
     #[schema(value_type = schema::VectorId)]
     pub(crate) id: &'a str,
-    /// Its payload, if it has one and it was asked for.
+    /// Its payload, if it has one and the request includes payloads.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Payload>, nullable = false)]
     pub(crate) payload: Option<&'a RawValue>,
-    /// Its text, if it has one and it was asked for; as it was sent.
+    /// Its text as it was written, if it has one and the request includes texts.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) text: Option<&'a str>,
-    /// Its numbers, if it has any and they were asked for; bit for bit as they were sent.
+    /// Its vector, bit for bit as it was written, if it has one and the request includes vectors.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) vector: Option<&'a [f32]>,
@@ -132,26 +132,26 @@ fn raw(payload: &Payload) -> Option<&RawValue> {
     serde_json::from_str(payload.as_str()).ok()
 }
 
-/// Vectors in the order of their ids.
+/// A page of vectors, in the order of their ids.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Page<'a> {
     /// The vectors.
     vectors: Vec<PointAnswer<'a>>,
-    /// Where the next page starts; null on the last one.
+    /// The cursor of the next page; null on the last page.
     next_cursor: Option<String>,
 }
 
-/// Which vectors to delete: one of the two.
+/// Which vectors to delete: `ids`, `filter` or `all`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeleteSelection {
-    /// These, as far as they exist; up to 100,000.
+    /// Delete the vectors with these ids, up to 100,000. Missing ones are ignored.
     #[schema(value_type = Option<Vec<schema::VectorId>>, max_items = 100_000)]
-    ids: Option<AtMost<String, InOneWrite>>,
-    /// Those that fulfil this filter, which must have a condition.
+    ids: Option<AtMost<String, WriteLimit>>,
+    /// Delete the vectors that match this filter, which must have a condition.
     #[schema(value_type = Option<schema::Filter>)]
     filter: Option<Box<RawValue>>,
-    /// Every vector of the collection, if it is true.
+    /// If true, delete every vector of the collection.
     all: Option<bool>,
 }
 
@@ -184,7 +184,7 @@ impl PayloadChanged {
 }
 
 impl DeleteSelection {
-    /// Which vectors it selects.
+    /// The selection, if exactly one of the fields is given.
     pub(crate) fn into_selection(self, depth_max: usize) -> Result<Selection, Error> {
         let Self { ids, filter: selection, all } = self;
         match (ids, filter(selection.as_deref(), depth_max)?, all.unwrap_or(false)) {
@@ -206,14 +206,14 @@ impl DeleteSelection {
     }
 }
 
-/// A JSON merge patch.
+/// Parses a JSON merge patch.
 pub(crate) fn merge_patch(bytes: &[u8], depth_max: usize) -> Result<MergePatch, Error> {
     let patch: Box<RawValue> = read_body(bytes)?;
     expect_plain(&patch, depth_max)?;
     Ok(MergePatch::new(&patch)?)
 }
 
-/// The vectors of an upsert.
+/// Parses the vectors of an upsert.
 pub(crate) fn parse_batch(bytes: &[u8], depth_max: usize) -> Result<Vec<Document>, Error> {
     let Upsert { vectors } = read_body(bytes)?;
     let point = |(number, point): (usize, PointInput)| {
@@ -222,7 +222,7 @@ pub(crate) fn parse_batch(bytes: &[u8], depth_max: usize) -> Result<Vec<Document
     vectors.elements.into_iter().enumerate().map(point).collect()
 }
 
-/// The vectors of lines with one each.
+/// Parses NDJSON: one vector on each line.
 pub(crate) fn parse_lines(bytes: &[u8], depth_max: usize) -> Result<Vec<Document>, Error> {
     let mut points = Vec::new();
     for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
@@ -241,7 +241,7 @@ pub(crate) fn parse_lines(bytes: &[u8], depth_max: usize) -> Result<Vec<Document
 fn parse_line(line: &[u8]) -> Result<PointInput, Error> {
     json::read(line)
         .map_err(|unreadable| match unreadable {
-            // Which line it is is said in front.
+            // The caller adds the number of the line.
             Unreadable::NotJson(why) => {
                 Unreadable::NotJson(why.replace(", at line 1, column", ", at column"))
             }
@@ -250,16 +250,16 @@ fn parse_line(line: &[u8]) -> Result<PointInput, Error> {
         .map_err(Error::from)
 }
 
-/// A cursor is the last id of its page. It names a place in an order, so it stays good whatever is
-/// written meanwhile, and means nothing outside the tenant that uses it.
+/// A cursor is the last id of its page. It is a position in the order of ids, so writes do not invalidate it. It has no
+/// meaning for another tenant.
 pub(crate) fn write_cursor(id: &str) -> String {
     URL_SAFE_NO_PAD.encode(id)
 }
 
-/// The id behind which the page of a cursor begins.
+/// The id after which the page of a cursor begins.
 pub(crate) fn read_cursor(cursor: &str) -> Result<PointId, Error> {
     let invalid =
-        || Error::invalid("invalid-cursor", format!("cursor {cursor:?} is none that was given out"));
+        || Error::invalid("invalid-cursor", format!("cursor {cursor:?} was not issued by this server"));
     let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| invalid())?;
     let id = String::from_utf8(bytes).map_err(|_| invalid())?;
     PointId::text(id).map_err(|_| invalid())

@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 use vectorizer_index::{Collection, Filter, Hit, SearchMode, SearchRequest, Selection};
 use vectorizer_log::{Event, Metric, Payload, Point, PointId, Vector};
 use vectorizer_replay::{Projection, Projector};
+use vectorizer_testing::Random;
 
 use crate::allocations::allocations_of;
 use crate::history::{collection, created, id, log_id, record};
-use crate::random::{CENTRES, DIMENSION, Random};
+use crate::vectors::{CENTRES, DIMENSION, Vectors as _};
 
 const POINTS: u64 = 12_000;
 const LIMIT: usize = 10;
@@ -16,9 +17,8 @@ const LIMIT: usize = 10;
 /// thousandth, a random number, and the centre that it is near.
 fn linked(metric: Metric) -> Projection {
     let mut projection = Projection::new(log_id());
-    let dimension = u32::try_from(DIMENSION).unwrap();
-    projection.apply(&record(1, 0, created("words", dimension, metric))).unwrap();
-    let mut random = Random(7);
+    projection.apply(&record(1, 0, created("words", DIMENSION, metric))).unwrap();
+    let mut random = Random::new(7);
     let mut write = |projection: &mut Projection, numbers: std::ops::Range<u64>| {
         let points = numbers.map(|number| {
             let centre = random.below(CENTRES);
@@ -63,7 +63,7 @@ fn search(collection: &Collection, vector: &[f32], filter: Option<&Selection>, m
 
 /// The share of the nearest matching points that searches near the centres below `centres` find.
 fn recall(collection: &Collection, filter: Option<&Selection>, centres: u64, mode: SearchMode) -> f64 {
-    let mut random = Random(8);
+    let mut random = Random::new(8);
     let (mut found, mut expected) = (0.0, 0.0);
     for _ in 0..100 {
         let centre = random.below(centres);
@@ -87,7 +87,7 @@ fn recall(collection: &Collection, filter: Option<&Selection>, centres: u64, mod
 fn a_search_with_a_selection_allocates_nothing_but_its_answer() {
     for metric in [Metric::Cosine, Metric::Dot, Metric::Euclidean] {
         let projection = linked(metric);
-        let (collection, vector) = (stored(&projection), Random(8).vector());
+        let (collection, vector) = (stored(&projection), Random::new(8).vector());
         let snapshot = collection.snapshot();
         for (name, bound) in [("half", 500), ("a hundredth", 10)] {
             let selection = collection.select(parsed(&below("thousandth", bound)));
@@ -148,7 +148,7 @@ fn a_filter_with_many_matches_is_answered_by_the_graph() {
 fn all_matches_are_found_if_they_are_fewer_than_the_limit() {
     let projection = linked(Metric::Cosine);
     let collection = stored(&projection);
-    let mut random = Random(9);
+    let mut random = Random::new(9);
     for from in (0..POINTS + 200).step_by(997) {
         let condition = json!({"key": "number", "range": {"gte": from, "lt": from + LIMIT as u64}});
         let expected: Vec<PointId> = (from..from + LIMIT as u64)
@@ -205,7 +205,7 @@ fn a_bounded_search_finds_the_same_hits_or_gives_up() {
     let snapshot = collection.snapshot();
     let half = collection.select(parsed(&below("thousandth", 500)));
     let unknown = Selection::from(parsed(&below("thousandth", 500)));
-    let mut random = Random(9);
+    let mut random = Random::new(9);
     for _ in 0..50 {
         let vector = random.vector_near(3);
         let briefly = |filter, compared_max| {

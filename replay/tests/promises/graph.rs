@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use vectorizer_index::{Hit, Interrupted, SearchMode, SearchRequest, Snapshot, UnusableGraph};
 use vectorizer_log::{Event, Metric, Payload, Point, PointId, Vector};
 use vectorizer_replay::{Projection, Projector};
+use vectorizer_testing::Random;
 
 use crate::allocations::allocations_of;
 use crate::history::{collection, created, log_id, record};
-use crate::random::{DIMENSION, Random};
+use crate::vectors::{DIMENSION, Vectors as _};
 
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::Euclidean];
 
@@ -22,9 +23,8 @@ struct Written {
 impl Written {
     fn new(metric: Metric, seed: u64) -> Self {
         let mut projection = Projection::new(log_id());
-        let dimension = u32::try_from(DIMENSION).unwrap();
-        projection.apply(&record(1, 0, created("words", dimension, metric))).unwrap();
-        Self { projection, model: BTreeMap::new(), random: Random(seed) }
+        projection.apply(&record(1, 0, created("words", DIMENSION, metric))).unwrap();
+        Self { projection, model: BTreeMap::new(), random: Random::new(seed) }
     }
 
     fn apply(&mut self, event: Event) {
@@ -506,11 +506,11 @@ fn points_after_those_of_a_restored_graph_are_linked_until_it_is_enough() {
         written.snapshot().read_graph_until(&bytes, 2, &|| false, &|| true).unwrap();
         let unlinked = written.snapshot().unlinked();
         assert!((600..700).contains(&unlinked), "{metric:?}: {unlinked} are left");
-        let seed = written.random.0;
+        let random = written.random.clone();
         let partly = written.recall(SearchMode::Default);
         written.link();
         assert_eq!(written.snapshot().unlinked(), 0);
-        written.random = Random(seed);
+        written.random = random.clone();
         let wholly = written.recall(SearchMode::Default);
         assert!(partly >= wholly - 0.01, "{metric:?}: {partly} before all is linked, {wholly} after");
     }
@@ -529,10 +529,10 @@ fn a_restored_graph_without_half_its_points_has_the_recall_of_a_new_one() {
         written.projection = written.projection.clone();
         written.snapshot().read_graph(&bytes, 2, &|| false).unwrap();
         assert_eq!(written.snapshot().unlinked(), 0);
-        let seed = written.random.0;
+        let random = written.random.clone();
         let recalls = |written: &mut Written| {
             [20, 40].map(|ef| {
-                written.random = Random(seed);
+                written.random = random.clone();
                 written.recall(SearchMode::Candidates(ef))
             })
         };
@@ -595,7 +595,7 @@ fn searches_find_nearly_all_while_others_write_link_and_compact() {
             for seed in 0..2 {
                 let (searched, done) = (&searched, &done);
                 scope.spawn(move || {
-                    let mut random = Random(seed);
+                    let mut random = Random::new(seed);
                     let (mut found, mut expected) = (0, 0);
                     while !done.load(Ordering::Relaxed) {
                         let (snapshot, vector) = (snapshot(), random.vector());

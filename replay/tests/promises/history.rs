@@ -4,10 +4,11 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use vectorizer_log::{
-    Actor, CollectionId, Document, Event, Idempotency, IndexParameters, LogId, Metric, Payload, PayloadPath,
-    Point, PointId, Record, Seq, Text, Timestamp, Vector, VectorParameters, Via,
+    Actor, CollectionId, Document, Event, Idempotency, IndexParameters, LogId, Metric, Payload, Point,
+    Record, Seq, Text, Timestamp, VectorParameters, Via,
 };
 use vectorizer_replay::{Applied, Projection, Projector};
+pub(crate) use vectorizer_testing::events::{collection, created, id, path, point};
 
 use crate::billing::{BillingAction, billing_action, billing_event};
 use crate::model::{Model, ModelCollection};
@@ -37,36 +38,7 @@ pub(crate) fn record(seq: u64, at: i64, event: Event) -> Record {
     }
 }
 
-pub(crate) fn created(name: &str, dimension: u32, metric: Metric) -> Event {
-    Event::CollectionCreated {
-        name: name.parse().unwrap(),
-        dimension: dimension.try_into().unwrap(),
-        metric,
-        index: IndexParameters::default(),
-    }
-}
-
-pub(crate) fn collection(seq: u64) -> CollectionId {
-    CollectionId::created_at(Seq::new(seq))
-}
-
-pub(crate) fn id(text: &str) -> PointId {
-    PointId::text(text).unwrap()
-}
-
-pub(crate) fn path(text: &str) -> PayloadPath {
-    Box::<str>::from(text).try_into().unwrap()
-}
-
-pub(crate) fn point(name: &str, vector: &[f32], payload: Option<&str>) -> Point {
-    Point {
-        id: id(name),
-        vector: Vector::dense(vector).unwrap(),
-        payload: payload.map(|json| Payload::new(json).unwrap()),
-    }
-}
-
-/// A vector with more numbers than any dimension here; a collection takes the first ones.
+/// A vector with more numbers than any dimension here; a collection takes as many as it has.
 pub(crate) type Numbers = Vec<f32>;
 
 /// Halves between -2 and 2: few enough that points coincide and scores tie.

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use vectorizer_log::{Document, Event, Idempotency, IndexParameters, Metric, Record, Text};
 use vectorizer_replay::{Projection, Projector as _};
+use vectorizer_testing::Random;
 
 use crate::history::{collection, created, id, log_id, point, record};
-use crate::random::Random;
 
 const RECORDS: u64 = 40;
 const POINTS_PER_RECORD: u64 = 250;
@@ -102,7 +102,7 @@ fn counted_memory_equals_allocated_memory_for_any_data() {
         ("opaque", |number, _| Some(format!(r#"{{"text": "{number}{}"}}"#, "x".repeat(2_000)))),
     ];
     for (what, payload) in payloads {
-        let (mut vectors, mut random) = (Random(1), Random(2));
+        let (mut vectors, mut random) = (Random::new(1), Random::new(2));
         let (projection, held) = held(|| {
             folded(created("c", 8, Metric::Cosine), |number| {
                 let vector = || (0..8).map(|_| vectors.unit()).collect();
@@ -117,7 +117,7 @@ fn counted_memory_equals_allocated_memory_for_any_data() {
 
 #[test]
 fn the_memory_of_texts_graphs_and_answers_is_counted() {
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let (projection, bytes) = held(|| {
         folded(texts_created(), |number| {
             record(number + 2, 1, documents(&mut random, number * POINTS_PER_RECORD))
@@ -126,7 +126,7 @@ fn the_memory_of_texts_graphs_and_answers_is_counted() {
     assert_near(counted(&projection), bytes, "words");
 
     let (projection, bytes) = held(|| {
-        let mut vectors = Random(1);
+        let mut vectors = Random::new(1);
         let created = Event::CollectionCreated {
             name: "c".parse().unwrap(),
             dimension: 128.try_into().unwrap(),
@@ -160,7 +160,7 @@ fn the_memory_of_texts_graphs_and_answers_is_counted() {
 
 #[test]
 fn freed_memory_is_not_counted() {
-    let mut random = Random(5);
+    let mut random = Random::new(5);
     let payload =
         |number: u64, random: &mut Random| format!(r#"{{"n": {number}, "u": "{:x}"}}"#, random.next());
     let mut projection = folded(created("c", 64, Metric::Cosine), |number| {

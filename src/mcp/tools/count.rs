@@ -12,11 +12,11 @@ use crate::wire::search::{CountAnswer, CountInput};
 pub(super) fn describe() -> Description {
     Description {
         title: "Count records",
-        text: "Counts the records of a collection, all of them or those that fulfil a filter.",
+        text: "Counts the records of a collection: all of them, or those that match a filter.",
         effect: Effect::Reads,
         arguments: json!({"collection": collection_schema(), "filter": filter_schema()}),
-        needed: &["collection"],
-        answer: json!({"count": {"type": "integer", "description": "How many there are."}}),
+        required: &["collection"],
+        answer: json!({"count": {"type": "integer", "description": "The number of records."}}),
     }
 }
 
@@ -24,7 +24,7 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     let name = arguments.collection()?;
     let depth_max = call.service().limits().json_depth_max;
     let read = move |sent: &[u8]| read_body::<CountInput>(sent)?.into_filter(depth_max);
-    let input = call.session().input(text(answer::json(&arguments.rest())?), read);
+    let input = call.session().input(text(answer::json(&arguments.remaining())?), read);
     let count = call.service().count(call.reader()?, &name, input).await?;
     answer::json(&CountAnswer::of(count))
 }

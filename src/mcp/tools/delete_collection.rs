@@ -11,20 +11,20 @@ use crate::service::Conditions;
 pub(super) fn describe() -> Description {
     Description {
         title: "Delete a collection",
-        text: "Deletes a collection and every record in it. This cannot be undone: be sure that the user wants it. To delete some records only, use delete.",
+        text: "Deletes a collection with all its records. This cannot be undone, so make sure that the user wants it. To delete only some records, use delete.",
         effect: Effect::Replaces,
         arguments: json!({"collection": collection_schema()}),
-        needed: &["collection"],
+        required: &["collection"],
         answer: json!({
-            "seq": {"type": "integer", "description": "The place in the audit log of what was done."},
-            "records_deleted": {"type": "integer", "description": "How many records went with it."}
+            "seq": {"type": "integer", "description": "The number of the write's record in the audit log."},
+            "records_deleted": {"type": "integer", "description": "The number of records that were deleted with it."}
         }),
     }
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let name = arguments.collection()?;
-    arguments.end()?;
+    arguments.finish()?;
     let (service, nothing) = (call.service(), call.session().nothing());
     let committed =
         service.delete_collection(call.administrator()?, name, nothing, Conditions::default()).await?;

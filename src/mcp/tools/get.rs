@@ -12,45 +12,45 @@ use crate::json::{AtMost, Limit};
 use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call, collection_schema};
 use crate::mcp::failure::Failure;
-use crate::mcp::page::{Cursors, Room, is_oversized};
+use crate::mcp::page::{AnswerBudget, Cursors, is_oversized};
 use crate::service::{Error, Show};
 use crate::wire::vectors::PointAnswer;
 
 const IDS_MAX: usize = 100;
-/// How many bytes of a record that is larger than an answer are shown at once.
+/// The bytes of each part of a record that is larger than an answer.
 const PART_BYTES: usize = 24 * 1024;
 
 pub(super) fn describe() -> Description {
     Description {
         title: "Get records by id",
-        text: "Shows records whose ids you know, in the order in which you name them. Ids that no record has are listed in missing. A record that is larger than an answer comes in parts. To find records by what they say, use search.",
+        text: "Returns records by their ids, in the order of the ids. Ids without a record are listed in missing. A record that is larger than an answer is returned in parts. To find records by their content, use search.",
         effect: Effect::Reads,
         arguments: json!({
             "collection": collection_schema(),
-            "ids": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": IDS_MAX, "description": "The records' ids."},
-            "with_payload": {"type": "boolean", "default": true, "description": "Show payloads."},
-            "with_text": {"type": "boolean", "default": true, "description": "Show texts."},
-            "with_vector": {"type": "boolean", "default": false, "description": "Show the numbers too, which are many."},
-            "cursor": {"type": "string", "description": "next_cursor of the answer before, with the same arguments, to go on behind it."}
+            "ids": {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": IDS_MAX, "description": "The ids of the records."},
+            "with_payload": {"type": "boolean", "default": true, "description": "Include payloads."},
+            "with_text": {"type": "boolean", "default": true, "description": "Include texts."},
+            "with_vector": {"type": "boolean", "default": false, "description": "Include vectors, which have many numbers."},
+            "cursor": {"type": "string", "description": "next_cursor of the previous answer, with the same arguments, to continue after it."}
         }),
-        needed: &["collection", "ids"],
+        required: &["collection", "ids"],
         answer: json!({
-            "records": {"type": "array", "items": {"type": "object"}, "description": "id, payload, text and, if asked for, vector. Of a record that is larger than an answer: id, part (a piece of its JSON), from (where the piece begins, in bytes), bytes (how many there are of all pieces); next_cursor leads to the next piece."},
-            "missing": {"type": "array", "items": {"type": "string"}, "description": "Ids that no record has, as far as this answer goes."},
-            "next_cursor": nullable("string", "Where the next call goes on; null if this was all.")
+            "records": {"type": "array", "items": {"type": "object"}, "description": "id, payload, text and, with with_vector, vector. For a record that is larger than an answer: id, part (a part of its JSON), from (the offset of the part, in bytes) and bytes (the size of the whole JSON). next_cursor continues with the next part."},
+            "missing": {"type": "array", "items": {"type": "string"}, "description": "The ids without a record, among those that this answer covers."},
+            "next_cursor": nullable("string", "The cursor for the next call; null if there is no more.")
         }),
     }
 }
 
-/// How many ids there may be.
-struct InOneCall;
+/// The limit on the ids of a call.
+struct IdLimit;
 
-impl Limit for InOneCall {
+impl Limit for IdLimit {
     const MAX: usize = IDS_MAX;
     const CODE: &'static str = "invalid-argument";
 
     fn refuse(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "there are more than {IDS_MAX}, the most that one call shows")
+        write!(f, "there are more than {IDS_MAX}, the most of one call")
     }
 }
 
@@ -61,7 +61,7 @@ struct Answer<'a> {
     next_cursor: Option<String>,
 }
 
-/// Where an answer begins: at which id, at which byte of its record, and at what hash of it.
+/// The start of an answer: the id's number, the offset within its record, and the record's hash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {
     number: usize,
@@ -86,7 +86,7 @@ impl Place {
     }
 }
 
-/// A piece of a record.
+/// A part of a record.
 #[derive(Serialize)]
 struct Piece<'a> {
     id: &'a str,
@@ -97,30 +97,30 @@ struct Piece<'a> {
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let name = arguments.collection()?;
-    let AtMost::<String, InOneCall> { elements: ids, .. } = arguments.need("ids")?;
-    let show = Show::asked(
+    let AtMost::<String, IdLimit> { elements: ids, .. } = arguments.require("ids")?;
+    let show = Show::with_defaults(
         arguments.take("with_payload")?,
         arguments.take("with_text")?,
         arguments.take("with_vector")?,
     );
     let cursor: Option<String> = arguments.take("cursor")?;
-    arguments.end()?;
+    arguments.finish()?;
     if ids.is_empty() {
-        return Err(Failure::arguments(format!("ids: there are none, it takes 1 to {IDS_MAX}")));
+        return Err(Failure::arguments(format!("ids: the list is empty, it must have 1 to {IDS_MAX}")));
     }
     let Show { payload, text, vector } = show;
     let shown = format!("with_payload={payload}&with_text={text}&with_vector={vector}");
-    let question: Vec<&[u8]> = [name.as_str().as_bytes(), shown.as_bytes()]
+    let query: Vec<&[u8]> = [name.as_str().as_bytes(), shown.as_bytes()]
         .into_iter()
         .chain(ids.iter().map(String::as_bytes))
         .collect();
     let reader = call.reader()?;
-    let cursors = Cursors::of(reader.log_id(), "get", &question);
+    let cursors = Cursors::of(reader.log_id(), "get", &query);
     let place = match cursor {
         Some(cursor) => Place::read(&cursors.read(&cursor)?).ok_or_else(Failure::cursor)?,
         None => Place::default(),
     };
-    let (mut records, mut missing, mut room) = (Vec::<Json>::new(), Vec::new(), Room::new());
+    let (mut records, mut missing, mut budget) = (Vec::<Json>::new(), Vec::new(), AnswerBudget::new());
     let mut next = Place { number: place.number.min(ids.len()), ..Place::default() };
     let left = &ids[next.number..];
     let points = left.iter().map(|id| point_id(id)).collect::<Result<Vec<_>, _>>()?;
@@ -128,7 +128,7 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     for (id, point) in left.iter().zip(points) {
         let is_continued = next.number == place.number && place.from > 0;
         match point.map(|point| answer::json(&PointAnswer::of(&point, show))).transpose()? {
-            // The rest of a record that does not exist any more, or that is another one now.
+            // The record was deleted, or has changed since its first part.
             None if is_continued => return Err(Failure::record_changed(id)),
             Some(record) if is_continued && place.hash != hash(&record) => {
                 return Err(Failure::record_changed(id));
@@ -146,7 +146,7 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
                 }
                 break;
             }
-            Some(record) if room.take(&record) => records.push(record),
+            Some(record) if budget.take(&record) => records.push(record),
             Some(_) => break,
         }
         next.number += 1;
@@ -162,7 +162,7 @@ fn point_id(id: &str) -> Result<PointId, Failure> {
     Ok(PointId::text(id).map_err(Error::from)?)
 }
 
-/// The piece of a record's JSON that begins at a byte, and where the next one does, if there is one.
+/// The part of a record's JSON that begins at an offset, and the offset of the next part, if there is one.
 fn part(id: &str, record: &RawValue, from: usize) -> Result<(Json, Option<usize>), Failure> {
     let json = record.get();
     let from = json.floor_char_boundary(from);

@@ -7,25 +7,25 @@ use super::{Description, Effect, nullable};
 use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call};
 use crate::mcp::failure::Failure;
-use crate::mcp::page::{Cursors, Room};
+use crate::mcp::page::{AnswerBudget, Cursors};
 use crate::wire::collections::CollectionAnswer;
 
-const USUAL: usize = 50;
-const MOST: usize = 200;
+const LIMIT_DEFAULT: usize = 50;
+const LIMIT_MAX: usize = 200;
 
 pub(super) fn describe() -> Description {
     Description {
         title: "List collections",
-        text: "Lists the collections there are, with what each is for: whether its records have texts (searched by words), vectors (searched by meaning; with dimension and metric) or both, and how many records it has. Call this first.",
+        text: "Lists the collections: whether their records have texts (searched by words), vectors (searched by meaning; with dimension and metric) or both, and how many records they have. Call this first.",
         effect: Effect::Reads,
         arguments: json!({
-            "limit": {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL, "description": "How many at most."},
-            "cursor": {"type": "string", "description": "next_cursor of the answer before, to go on behind it."}
+            "limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT, "description": "The most collections to list."},
+            "cursor": {"type": "string", "description": "next_cursor of the previous answer, to continue after it."}
         }),
-        needed: &[],
+        required: &[],
         answer: json!({
-            "collections": {"type": "array", "description": "Ordered by name.", "items": {"type": "object"}},
-            "next_cursor": nullable("string", "Where the next call goes on; null if this was all.")
+            "collections": {"type": "array", "description": "The collections, ordered by name.", "items": {"type": "object"}},
+            "next_cursor": nullable("string", "The cursor for the next call; null if there is no more.")
         }),
     }
 }
@@ -37,9 +37,9 @@ struct Answer {
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
-    let limit = arguments.limit(USUAL, MOST)?;
+    let limit = arguments.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let cursor: Option<String> = arguments.take("cursor")?;
-    arguments.end()?;
+    arguments.finish()?;
     let reader = call.reader()?;
     let cursors = Cursors::of(reader.log_id(), "list_collections", &[]);
     let after = cursor.as_deref().map(|cursor| cursors.read(cursor)).transpose()?;
@@ -49,11 +49,11 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
         listed.drain(..first);
     }
     let (count, mut last) = (listed.len(), None);
-    let (mut collections, mut room) = (Vec::new(), Room::new());
+    let (mut collections, mut budget) = (Vec::new(), AnswerBudget::new());
     for facts in listed.into_iter().take(limit) {
         let name = facts.name.clone();
         let collection = answer::json(&CollectionAnswer::from(facts))?;
-        if !room.take(&collection) {
+        if !budget.take(&collection) {
             break;
         }
         collections.push(collection);

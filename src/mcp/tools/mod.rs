@@ -1,4 +1,4 @@
-//! The tools: what each is called, whom it is for, and what it does. One file each.
+//! The tools: their names, operations and descriptions. Each has its own file.
 
 mod count;
 mod create_collection;
@@ -24,7 +24,7 @@ use super::failure::Failure;
 use super::session::Session;
 use crate::auth::Operation;
 
-/// Every tool there is.
+/// The tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ToolName {
     ListCollections,
@@ -75,7 +75,7 @@ impl ToolName {
         }
     }
 
-    /// What it does, and what that needs.
+    /// The operation of the tool, which decides the access that it needs.
     pub(super) const fn operation(self) -> Operation {
         match self {
             Self::ListCollections => Operation::ListCollections,
@@ -93,30 +93,30 @@ impl ToolName {
     }
 }
 
-/// What a model that has never seen this product is told about a tool.
+/// The description of a tool, for a model that does not know this product.
 pub(super) struct Description {
     title: &'static str,
     text: &'static str,
     effect: Effect,
-    /// JSON Schema of the arguments' properties, and which of them there must be.
+    /// The JSON Schema of the arguments' properties, and the required ones.
     arguments: Value,
-    needed: &'static [&'static str],
-    /// JSON Schema of the answer's properties.
+    required: &'static [&'static str],
+    /// The JSON Schema of the answer's properties.
     answer: Value,
 }
 
-/// What a call does to the data.
+/// The effect of a call on the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
     Reads,
-    /// Nothing that is there is lost, and twice is an error or something else than once.
+    /// It loses no data. Repeating it is an error or has a further effect.
     Adds,
-    /// What is there may be replaced or gone; twice is as good as once.
+    /// It may replace or delete data. Repeating it has no further effect.
     Replaces,
 }
 
 pub(super) fn describe(tool: ToolName) -> Tool {
-    let Description { title, text, effect, arguments, needed, answer } = match tool {
+    let Description { title, text, effect, arguments, required, answer } = match tool {
         ToolName::ListCollections => list_collections::describe(),
         ToolName::DescribeCollection => describe_collection::describe(),
         ToolName::CreateCollection => create_collection::describe(),
@@ -144,13 +144,13 @@ pub(super) fn describe(tool: ToolName) -> Tool {
         .destructive(effect == Effect::Replaces)
         .idempotent(effect != Effect::Adds)
         .open_world(false);
-    Tool::new_with_raw(tool.as_str(), Some(text.into()), object(arguments, needed, true))
+    Tool::new_with_raw(tool.as_str(), Some(text.into()), object(arguments, required, true))
         .with_title(title)
         .with_raw_output_schema(object(answer, &[], false))
         .with_annotations(annotations)
 }
 
-/// What a schema says of what may be missing. A list of types in one place would say the same, but not to every client.
+/// The schema of a value that may be null. Not every client supports a list of types, which would say the same.
 fn nullable(kind: &str, description: &str) -> Value {
     json!({"anyOf": [{"type": kind}, {"type": "null"}], "description": description})
 }
@@ -169,10 +169,10 @@ fn names(tool: ToolName) -> &'static BTreeSet<String> {
     place.map_or(&NONE, |place| &NAMES[place])
 }
 
-/// What it answers.
+/// Calls a tool and returns its answer.
 pub(super) async fn call(tool: ToolName, session: &Session, arguments: Arguments) -> Result<Json, Failure> {
     let call = super::call::Call::enter(session, tool.operation()).await?;
-    arguments.expect_names(names(tool))?;
+    arguments.reject_aliases(names(tool))?;
     match tool {
         ToolName::ListCollections => list_collections::call(&call, arguments).await,
         ToolName::DescribeCollection => describe_collection::call(&call, arguments).await,

@@ -12,25 +12,25 @@ use super::{Description, Effect, nullable};
 use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call};
 use crate::mcp::failure::Failure;
-use crate::mcp::page::{Cursors, Room, is_oversized};
+use crate::mcp::page::{AnswerBudget, Cursors, is_oversized};
 use crate::service::LogRequest;
 
-const USUAL: usize = 20;
-const MOST: usize = 100;
+const LIMIT_DEFAULT: usize = 20;
+const LIMIT_MAX: usize = 100;
 
 pub(super) fn describe() -> Description {
     Description {
         title: "Recent audit log",
-        text: "Shows the last records of the tenant's audit log, newest first: what was done, when, with which key, in which request. Vectors and payloads are left out.",
+        text: "Returns the last records of the tenant's audit log, newest first: what was done, when, with which key, in which request. They have no vectors and payloads.",
         effect: Effect::Reads,
         arguments: json!({
-            "limit": {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL, "description": "How many at most."},
-            "cursor": {"type": "string", "description": "next_cursor of the answer before, for older records."}
+            "limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT, "description": "The most records to return."},
+            "cursor": {"type": "string", "description": "next_cursor of the previous answer, for older records."}
         }),
-        needed: &[],
+        required: &[],
         answer: json!({
-            "records": {"type": "array", "items": {"type": "object"}, "description": "Newest first: seq, at, actor, event. One that is larger than an answer has cut, which says how to get it."},
-            "next_cursor": nullable("string", "Where the next call goes on with older ones; null if there are none.")
+            "records": {"type": "array", "items": {"type": "object"}, "description": "The records, newest first: seq, at, actor, event. A record that is larger than an answer is shortened and has the field cut, which says how to get all of it."},
+            "next_cursor": nullable("string", "The cursor for older records; null if there are none.")
         }),
     }
 }
@@ -42,9 +42,9 @@ struct Answer {
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
-    let limit = arguments.limit(USUAL, MOST)?;
+    let limit = arguments.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let cursor: Option<String> = arguments.take("cursor")?;
-    arguments.end()?;
+    arguments.finish()?;
     let administrator = call.administrator()?;
     let cursors = Cursors::of(administrator.log_id(), "recent_log", &[]);
     let last = match cursor {
@@ -71,11 +71,11 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     while let Some(slice) = stream.next().await {
         lines.extend_from_slice(&slice.map_err(|broken| Failure::internal(&broken))?);
     }
-    let (mut records, mut room) = (Vec::new(), Room::new());
+    let (mut records, mut budget) = (Vec::new(), AnswerBudget::new());
     for line in lines.split(|byte| *byte == b'\n').rev().filter(|line| !line.is_empty()) {
         let line: &RawValue = serde_json::from_slice(line).map_err(|error| Failure::internal(&error))?;
         let record = shortened(line)?;
-        if !room.take(&record) {
+        if !budget.take(&record) {
             break;
         }
         records.push(record);
@@ -85,7 +85,7 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     answer::json(&Answer { records, next_cursor })
 }
 
-/// A record as it is shown: one that is larger than an answer, without what it is about.
+/// Shortens a record that is larger than an answer: it keeps only the type of its event.
 fn shortened(record: &RawValue) -> Result<Json, Failure> {
     #[derive(Deserialize)]
     struct Whole<'a> {
@@ -114,7 +114,7 @@ fn shortened(record: &RawValue) -> Result<Json, Failure> {
     let Whole { seq, at, actor, event } =
         serde_json::from_str(record.get()).map_err(|error| Failure::internal(&error))?;
     let cut = format!(
-        "This record has {} bytes of JSON, more than an answer holds. GET /api/v1/log?from={seq}&to={seq} shows all of it.",
+        "This record has {} bytes of JSON, more than an answer may have. GET /api/v1/log?from={seq}&to={seq} returns all of it.",
         record.get().len()
     );
     answer::json(&Short { seq, at, actor, event, cut })

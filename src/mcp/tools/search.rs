@@ -11,47 +11,47 @@ use super::{Description, Effect, nullable};
 use crate::mcp::answer::{self, Json};
 use crate::mcp::call::{Arguments, Call, collection_schema, filter_schema, text};
 use crate::mcp::failure::Failure;
-use crate::mcp::page::{Cursors, Room, is_oversized};
+use crate::mcp::page::{AnswerBudget, Cursors, is_oversized};
 use crate::mcp::ranking::{Ranking, RankingMark};
-use crate::service::{Error, Found, RESULTS_MAX, SearchResume, Show};
+use crate::service::{Error, RESULTS_MAX, SearchResults, SearchResume, Show};
 use crate::tenancy::KeptKey;
 use crate::wire::read::read_body;
 use crate::wire::search::{SearchInput, scored};
 
-const USUAL: usize = 10;
-const MOST: usize = 100;
-/// How many results a ranking has at least, if there are as many: what one search over REST finds at most.
+const LIMIT_DEFAULT: usize = 10;
+const LIMIT_MAX: usize = 100;
+/// The most results of a ranking, as many as one search over REST can return.
 const DEPTH: usize = RESULTS_MAX;
-/// How many bytes of a text are shown of a record that is larger than an answer.
+/// The most bytes of the text in a shortened record.
 const SHOWN_BYTES_MAX: usize = 4_096;
 
 pub(super) fn describe() -> Description {
     Description {
         title: "Search",
-        text: "Finds the records of one collection that match best: by text (words, ranked by BM25; and by meaning where the server makes embeddings), by a vector you have computed, or by both together; among those only that fulfil a filter, if there is one. Best first, up to 1,000 results, in pages.",
+        text: "Searches a collection for the best matches: by text (by words, ranked by BM25, and by meaning if the server makes embeddings), by a vector that you have computed, or by both. A filter restricts the results. Returns up to 1,000 results, best first, in pages.",
         effect: Effect::Reads,
         arguments: json!({
             "collection": collection_schema(),
-            "text": {"type": "string", "description": "Words to look for, if the collection has texts: any of them, the more and the rarer the better. No operators. Of a long text the rarest words count."},
-            "vector": {"type": "array", "items": {"type": "number"}, "description": "What to be near to: as many numbers as the collection's dimension."},
-            "rank_by": {"type": "string", "enum": ["text", "vector", "both"], "description": "What the ranking is made of; usually what is given."},
+            "text": {"type": "string", "description": "The words to search for, if the collection has texts. A result has at least one of them; more and rarer words rank it higher. There are no operators. Of a long text, the search uses the rarest words."},
+            "vector": {"type": "array", "items": {"type": "number"}, "description": "The query vector, with as many numbers as the collection's dimension."},
+            "rank_by": {"type": "string", "enum": ["text", "vector", "both"], "description": "The basis of the ranking; by default all that is given."},
             "filter": filter_schema(),
-            "limit": {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL, "description": "How many results at most."},
-            "score_threshold": {"type": "number", "description": "The least score of a result; for vectors under euclidean, the largest distance."},
-            "exact": {"type": "boolean", "default": false, "description": "Compare with every vector: slower, and sure to miss none."},
-            "with_payload": {"type": "boolean", "default": true, "description": "Show payloads."},
-            "with_text": {"type": "boolean", "default": true, "description": "Show texts."},
-            "with_vector": {"type": "boolean", "default": false, "description": "Show the numbers too, which are many."},
-            "cursor": {"type": "string", "description": "next_cursor of the answer before, with the same arguments, for the results behind it. No result comes twice, and none is left out."}
+            "limit": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT, "description": "The most results to return."},
+            "score_threshold": {"type": "number", "description": "The lowest score of a result; for a vector search by euclidean distance, the largest distance."},
+            "exact": {"type": "boolean", "default": false, "description": "Compare with every vector: slower, but certain to miss none."},
+            "with_payload": {"type": "boolean", "default": true, "description": "Include payloads."},
+            "with_text": {"type": "boolean", "default": true, "description": "Include texts."},
+            "with_vector": {"type": "boolean", "default": false, "description": "Include vectors, which have many numbers."},
+            "cursor": {"type": "string", "description": "next_cursor of the previous answer, with the same arguments, for the results after it. No result is repeated or missing."}
         }),
-        needed: &["collection"],
+        required: &["collection"],
         answer: json!({
             "results": {
-                "type": "array", "description": "Best first. One that is larger than an answer has cut, which says what is left out and how to get it.",
+                "type": "array", "description": "The results, best first. A result that is larger than an answer is shortened and has the field cut, which says how to get all of it.",
                 "items": {"type": "object", "properties": {"id": {"type": "string"}, "score": {"type": "number"}}}
             },
-            "next_cursor": nullable("string", "Where the next call goes on; null at the end of the ranking."),
-            "note": nullable("string", "What to know about this page: whether the collection has changed since the first one, whether some of its results rank before those of the first page, and whether the ranking ends here only because it is 1,000 results long.")
+            "next_cursor": nullable("string", "The cursor for the next call; null at the end of the ranking."),
+            "note": nullable("string", "Remarks on this page: that the collection has changed since the first page, that some results rank before those of the first page, or that the ranking ends here because it has 1,000 results.")
         }),
     }
 }
@@ -63,15 +63,15 @@ struct Answer {
     note: Option<String>,
 }
 
-/// Where a page begins.
+/// The start of a page.
 struct Place {
-    /// How many results come before it.
+    /// The number of results before the page.
     skipped: usize,
-    /// How many results the ranking was begun with.
+    /// The number of results that the ranking began with.
     begun: usize,
-    /// The last change of the collection when the ranking was made.
+    /// The last change of the collection when the ranking was computed.
     last_change: Seq,
-    /// Of which ranking.
+    /// The mark of the ranking.
     mark: RankingMark,
 }
 
@@ -99,33 +99,33 @@ impl Place {
     }
 }
 
-/// A page of a search, before it is shown.
-struct Asked<'a> {
+/// The request of a page.
+struct PageRequest<'a> {
     call: &'a Call,
     name: CollectionName,
-    question: Arguments,
+    query: Arguments,
     cursors: Cursors,
     show: Show,
     limit: usize,
-    /// The last change of the collection at a moment before any search, so that no change in between goes unnoticed.
+    /// The last change of the collection. It is read before the search, so that a change in between is noticed.
     last_change: Seq,
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
     let name = arguments.collection()?;
-    let limit = arguments.limit(USUAL, MOST)?;
+    let limit = arguments.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let cursor: Option<String> = arguments.take("cursor")?;
-    let show = Show::asked(
+    let show = Show::with_defaults(
         arguments.take("with_payload")?,
         arguments.take("with_text")?,
         arguments.take("with_vector")?,
     );
-    let question = arguments.rest();
-    let asked = call.canonical(&question).await?;
+    let query = arguments.remaining();
+    let asked = call.canonical(&query).await?;
     let log = call.reader()?.log_id();
     let cursors = Cursors::of(log, "search", &[name.as_str().as_bytes(), asked.get().as_bytes()]);
     let last_change = call.service().describe_collection(call.reader()?, &name).await?.last_change;
-    let asked = Asked { call, name, question, cursors, show, limit, last_change };
+    let asked = PageRequest { call, name, query, cursors, show, limit, last_change };
     match cursor {
         None => asked.first_page().await,
         Some(cursor) => {
@@ -135,16 +135,16 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     }
 }
 
-impl Asked<'_> {
-    /// The first page is a search that is as deep as the page is long.
+impl PageRequest<'_> {
+    /// The first page: a search for only its own results.
     async fn first_page(self) -> Result<Json, Failure> {
         let (reader, last_change) = (self.call.reader()?, self.last_change);
-        // One more than is shown, to know whether there is a next page.
+        // One more than requested says whether there is a next page.
         let (found, resume) = self.search(self.limit + 1).await?;
-        let (mut results, mut room) = (Vec::new(), Room::new());
+        let (mut results, mut budget) = (Vec::new(), AnswerBudget::new());
         for hit in found.hits().iter().take(self.limit) {
             let record = shortened(scored(&hit.point, hit.score, self.show)?)?;
-            if !room.take(&record) {
+            if !budget.take(&record) {
                 break;
             }
             results.push(record);
@@ -163,7 +163,7 @@ impl Asked<'_> {
         answer::json(&Answer { results, next_cursor, note: None })
     }
 
-    /// A later page continues the ranking that the first one began.
+    /// A later page, which continues the ranking of the first page.
     async fn page_at(self, place: &Place) -> Result<Json, Failure> {
         let ranking = self.ranking(place).await?;
         let reader = self.call.reader()?;
@@ -171,13 +171,13 @@ impl Asked<'_> {
         let ids = page.iter().map(|(id, _)| PointId::text(*id)).collect::<Result<Vec<_>, _>>();
         let ids = ids.map_err(Error::from)?;
         let (now, points) = self.call.service().get_vectors(reader, &self.name, &ids).await?;
-        let (mut results, mut room, mut taken, mut missing) = (Vec::new(), Room::new(), 0, 0);
+        let (mut results, mut budget, mut taken, mut missing) = (Vec::new(), AnswerBudget::new(), 0, 0);
         for ((_, score), point) in page.iter().zip(points) {
             match point {
                 None => missing += 1,
                 Some(point) => {
                     let record = shortened(scored(&point, *score, self.show)?)?;
-                    if !room.take(&record) {
+                    if !budget.take(&record) {
                         break;
                     }
                     results.push(record);
@@ -193,13 +193,13 @@ impl Asked<'_> {
         answer::json(&Answer { results, next_cursor, note })
     }
 
-    /// The whole ranking that a cursor leads into.
+    /// The complete ranking of a cursor.
     async fn ranking(&self, place: &Place) -> Result<Arc<Ranking>, Failure> {
         let reader = self.call.reader()?;
         let (log, rankings) = (reader.log_id(), self.call.session().rankings());
-        let kept = rankings.find(log, self.cursors.question(), place.mark);
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.is_whole()) {
-            // It stays among the last ones.
+        let kept = rankings.find(log, self.cursors.query(), place.mark);
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.is_complete()) {
+            // Caching it again makes it the newest one.
             rankings.keep(log, kept);
             return Ok(Arc::clone(kept));
         }
@@ -213,7 +213,7 @@ impl Asked<'_> {
             _ => return Err(Failure::ranking_gone("the collection has changed")),
         };
         if begun.mark() != place.mark {
-            return Err(Failure::ranking_gone("its index has been brought up to date"));
+            return Err(Failure::ranking_gone("its index has been updated"));
         }
         let deeper = self.call.service().resume_search(reader, &resume).await?;
         let ranking = Arc::new(begun.completed(ranked(&deeper)));
@@ -221,63 +221,63 @@ impl Asked<'_> {
         Ok(ranking)
     }
 
-    fn begun(&self, found: &Found, last_change: Seq) -> Ranking {
-        // What is found by a search that asks for more is all there is.
-        Ranking::begun(*self.cursors.question(), last_change, ranked(found), found.hits().len() <= self.limit)
+    fn begun(&self, found: &SearchResults, last_change: Seq) -> Ranking {
+        // The search asked for one more than `limit`. If it found no more, the ranking is complete.
+        Ranking::begun(*self.cursors.query(), last_change, ranked(found), found.hits().len() <= self.limit)
     }
 
-    async fn search(&self, limit: usize) -> Result<(Found, SearchResume), Failure> {
-        let mut question = self.question.clone();
-        question.put("limit", &limit)?;
+    async fn search(&self, limit: usize) -> Result<(SearchResults, SearchResume), Failure> {
+        let mut query = self.query.clone();
+        query.set("limit", &limit)?;
         for shown in ["with_payload", "with_text", "with_vector"] {
-            question.put(shown, &false)?;
+            query.set(shown, &false)?;
         }
         let service = self.call.service();
         let depth_max = service.limits().json_depth_max;
         let read = move |sent: &[u8]| read_body::<SearchInput>(sent)?.into_arguments(depth_max);
-        let input = self.call.session().input(text(answer::json(&question)?), read);
+        let input = self.call.session().input(text(answer::json(&query)?), read);
         Ok(service.search_resumably(self.call.reader()?, &self.name, input).await?)
     }
 
-    /// Where the state is kept that a ranking is completed on.
+    /// The key of the stored state on which the ranking is completed.
     fn kept_key(&self, mark: RankingMark) -> KeptKey {
-        *blake3::keyed_hash(self.cursors.question(), &mark.0).as_bytes()
+        *blake3::keyed_hash(self.cursors.query(), &mark.0).as_bytes()
     }
 }
 
 /// The ids of results, with their scores.
-fn ranked(found: &Found) -> impl Iterator<Item = (&str, f32)> + Clone {
+fn ranked(found: &SearchResults) -> impl Iterator<Item = (&str, f32)> + Clone {
     found.hits().iter().map(|hit| (hit.point.id(), hit.score))
 }
 
-/// What there is to know about a page.
+/// The remarks on a page.
 fn note(ranking: &Ranking, now: Seq, missing: usize, late: usize, is_last: bool) -> Option<String> {
     let mut notes = Vec::new();
     if now != ranking.last_change() {
         let since = ranking.last_change();
         notes.push(format!(
-            "The collection has changed since this ranking was made, at seq {since}; its last change is {now}. \
-             The order is that of then, the records are as they are now{}. Call without cursor for the ranking of now.",
+            "The collection has changed since this ranking was computed, at seq {since}; its last change is {now}. \
+             The order is from then, the records are current{}. Call without cursor for a new ranking.",
             match missing {
                 0 => String::new(),
-                missing => format!(", and {missing} deleted since are left out"),
+                missing => format!(", and {missing} deleted records are missing"),
             }
         ));
     }
     if late > 0 {
         notes.push(format!(
-            "{late} results of this page rank before the end of the first page: the search behind the first page looks deeper."
+            "{late} results of this page rank before the end of the first page: the search for later pages is deeper."
         ));
     }
     if is_last && ranking.len() >= DEPTH {
         notes.push(format!(
-            "A ranking ends with its result {DEPTH}; there may be more. A filter or another text narrows it down."
+            "A ranking has at most {DEPTH} results; there may be more. Use a filter or another text to narrow the search."
         ));
     }
     (!notes.is_empty()).then(|| notes.join(" "))
 }
 
-/// A result as it is shown: one that is larger than an answer, in part.
+/// Shortens a result that is larger than an answer.
 fn shortened(record: Json) -> Result<Json, Failure> {
     #[derive(Deserialize)]
     struct Whole<'a> {
@@ -301,7 +301,7 @@ fn shortened(record: Json) -> Result<Json, Failure> {
         serde_json::from_str(record.get()).map_err(|error| Failure::internal(&error))?;
     let shown = text.as_deref().map(|text| &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)]);
     let cut = format!(
-        "This record has {} bytes of JSON, more than an answer holds: shown are its id and {}. Call get with this id for all of it, in parts.",
+        "This record has {} bytes of JSON, more than an answer may have. Only its id and {} are included. Call get with this id for all of it, in parts.",
         record.get().len(),
         match (&text, shown) {
             (Some(text), Some(shown)) =>

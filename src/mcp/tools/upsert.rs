@@ -18,29 +18,29 @@ const RECORDS_MAX: usize = 1_000;
 pub(super) fn describe() -> Description {
     Description {
         title: "Write records",
-        text: "Writes records into a collection: new ones, or in place of those with the same id, whole. Either all are written or none. When the call returns, they are stored for good and found by the next search.",
+        text: "Inserts records into a collection, or replaces those with the same id as a whole. Either all are written or none. When the call returns, they are durable and the next search finds them.",
         effect: Effect::Replaces,
         arguments: json!({
             "collection": collection_schema(),
             "records": {
                 "type": "array", "minItems": 1, "maxItems": RECORDS_MAX,
-                "description": "With distinct ids.",
+                "description": "The records, with distinct ids.",
                 "items": {
                     "type": "object", "additionalProperties": false, "required": ["id"],
                     "properties": {
-                        "id": {"type": "string", "minLength": 1, "maxLength": 256, "description": "What you know it by."},
-                        "text": {"type": "string", "description": "Up to 64 KiB, if the collection has texts."},
-                        "vector": {"type": "array", "items": {"type": "number"}, "description": "As many numbers as the collection's dimension. May be left out where the server makes embeddings of texts."},
-                        "payload": {"type": "object", "description": "Any fields of your own, up to 64 KiB of JSON. Searches can filter by them, and show them."}
+                        "id": {"type": "string", "minLength": 1, "maxLength": 256, "description": "The id of the record."},
+                        "text": {"type": "string", "description": "The text, up to 64 KiB, if the collection has texts."},
+                        "vector": {"type": "array", "items": {"type": "number"}, "description": "The vector, with as many numbers as the collection's dimension. Optional if the server makes embeddings of texts."},
+                        "payload": {"type": "object", "description": "Any fields, up to 64 KiB of JSON. Searches can filter by them and return them."}
                     }
                 }
             },
             "idempotency_key": idempotency_schema()
         }),
-        needed: &["collection", "records"],
+        required: &["collection", "records"],
         answer: json!({
-            "seq": {"type": "integer", "description": "The place in the audit log of what was done."},
-            "upserted": {"type": "integer", "description": "How many records were written."}
+            "seq": {"type": "integer", "description": "The number of the write's record in the audit log."},
+            "upserted": {"type": "integer", "description": "The number of records that were written."}
         }),
     }
 }
@@ -50,15 +50,15 @@ struct Body {
     vectors: Box<RawValue>,
 }
 
-/// How many records there may be.
-struct InOneCall;
+/// The limit on the records of a call.
+struct RecordLimit;
 
-impl Limit for InOneCall {
+impl Limit for RecordLimit {
     const MAX: usize = RECORDS_MAX;
     const CODE: &'static str = "invalid-argument";
 
     fn refuse(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "there are more than {RECORDS_MAX}, the most that one call writes")
+        write!(f, "there are more than {RECORDS_MAX}, the most of one call")
     }
 }
 
@@ -66,11 +66,11 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     let renamed = |failure: Failure| failure.renamed("vectors", "records");
     let name = arguments.collection()?;
     let key = arguments.idempotency()?;
-    let records = arguments.need_raw("records")?;
-    arguments.end()?;
+    let records = arguments.require_raw("records")?;
+    arguments.finish()?;
     let bytes = records.get().len();
     let counted = move || {
-        let AtMost { .. }: AtMost<&RawValue, InOneCall> = read("records", &records)?;
+        let AtMost { .. }: AtMost<&RawValue, RecordLimit> = read("records", &records)?;
         Ok::<_, Failure>(records)
     };
     let vectors = call.session().work(bytes, counted).await?;

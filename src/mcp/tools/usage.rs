@@ -14,19 +14,19 @@ use crate::wire::usage::UsageAnswer;
 pub(super) fn describe() -> Description {
     Description {
         title: "Usage and quota",
-        text: "Shows what is used (bytes, records, collections) and what the plan allows.",
+        text: "Returns the usage (bytes, records, collections) and the limits of the plan.",
         effect: Effect::Reads,
         arguments: json!({}),
-        needed: &[],
+        required: &[],
         answer: json!({
-            "usage": {"type": "object", "description": "What there is now."},
-            "quota": nullable("object", "What there may be; null where there is no plan.")
+            "usage": {"type": "object", "description": "The current usage."},
+            "quota": nullable("object", "The limits; null if there is no plan.")
         }),
     }
 }
 
 pub(super) async fn call(call: &Call, arguments: Arguments) -> Result<Json, Failure> {
-    arguments.end()?;
+    arguments.finish()?;
     let own = UsageOf::Tenant(Arc::clone(call.reader()?));
     answer::json(&UsageAnswer::from(call.service().usage(own, None).await?))
 }

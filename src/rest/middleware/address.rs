@@ -1,4 +1,4 @@
-//! Where a request comes from.
+//! The client's address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,24 +10,23 @@ use crate::config::Network;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The client's address: the other end of the connection, unless that is one of our own proxies; then the
-/// last address in `X-Forwarded-For` that is none of them. What stands in front of it, anybody may have
-/// written. No other header says anything about it.
+/// The client's address: the peer of the connection, or, if the peer is a trusted proxy, the last address in
+/// `X-Forwarded-For` that is not one. Clients can forge the addresses before it. No other header is used.
 pub(in crate::rest) fn client(request: &Request, trusted: &[Network]) -> Option<IpAddr> {
     let Peer(peer) = request.extensions().get()?;
-    Some(behind(peer.ip().to_canonical(), request.headers(), trusted))
+    Some(client_behind(peer.ip().to_canonical(), request.headers(), trusted))
 }
 
-fn behind(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+fn client_behind(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut client = peer;
     if !is_trusted(peer) {
         return client;
     }
-    // Several headers are one list, in their order.
+    // Several headers form one list, in order.
     for value in headers.get_all(X_FORWARDED_FOR).iter().rev() {
         for hop in value.as_bytes().rsplit(|byte| *byte == b',') {
-            // Further out nothing can be trusted that is not even an address.
+            // What is not an address ends the trusted part of the list.
             let Some(address) = std::str::from_utf8(hop).ok().and_then(address) else { return client };
             client = address;
             if !is_trusted(client) {
@@ -65,23 +64,23 @@ mod tests {
         for value in forwarded {
             headers.append(X_FORWARDED_FOR, HeaderValue::from_static(value));
         }
-        behind(peer.parse::<IpAddr>().unwrap().to_canonical(), &headers, &trusted()).to_string()
+        client_behind(peer.parse::<IpAddr>().unwrap().to_canonical(), &headers, &trusted()).to_string()
     }
 
     #[test]
-    fn the_word_of_a_trusted_proxy_is_taken_and_nobody_elses() {
+    fn only_a_trusted_proxy_may_state_the_clients_address() {
         for (peer, forwarded, client) in [
             ("192.0.2.1", &[][..], "192.0.2.1"),
             ("192.0.2.1", &["198.51.100.1"], "192.0.2.1"),
             ("10.0.0.1", &[], "10.0.0.1"),
             ("10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
             ("::ffff:10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
-            // What the client has written itself stands in front.
+            // A forged address of the client comes first.
             ("10.0.0.1", &["127.0.0.1, 198.51.100.1"], "198.51.100.1"),
             ("10.0.0.1", &["127.0.0.1", "198.51.100.1, 10.9.9.9"], "198.51.100.1"),
             ("10.0.0.1", &["198.51.100.1:4711,10.2.0.1"], "198.51.100.1"),
             ("2001:db8::7", &["[2001:dead::1]:80"], "2001:dead::1"),
-            // Not an address, so nothing further is believed.
+            // Not an address, so nothing before it is trusted.
             ("10.0.0.1", &["198.51.100.1, unknown"], "10.0.0.1"),
             ("10.0.0.1", &["198.51.100.1, unknown, 10.0.0.2"], "10.0.0.2"),
             ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),

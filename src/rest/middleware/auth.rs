@@ -1,4 +1,4 @@
-//! The gate: access check, then the tenant's handle for exactly what the operation needs.
+//! The access check, which grants a handler exactly the access that its operation needs.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,9 +17,9 @@ use crate::rest::{App, Problem};
 use crate::service::{Access, Admitted, Readmission, UsageOf};
 use crate::tenancy::{Share, Tenant};
 
-/// Lets a request through to its operation, with a handle that reaches as far as the operation needs.
-/// A refused request never gets near a tenant.
-pub async fn gate(
+/// Checks a request's access and passes it on with the handle that its operation needs. A denied request never reaches
+/// a tenant.
+pub async fn authorize(
     State((app, operation)): State<(App, Operation)>,
     mut request: Request,
     next: Next,
@@ -31,17 +31,16 @@ pub async fn gate(
         Err(problem) => problem.into_response(),
     };
     if let Some(rate) = rate {
-        rate_headers::tell(response.headers_mut(), &rate);
+        rate_headers::insert(response.headers_mut(), &rate);
     }
     app.service().metrics().request(operation, response.status(), started.elapsed());
     response
 }
 
-/// Tells how the limits of the tenant whose key came stand, on an answer for which nothing was asked of the
-/// tenant.
-pub fn tell_rate(app: &App, asked: &HeaderMap, mut answer: Response) -> Response {
+/// Adds the rate limits of the key's tenant to an answer that was made without the tenant.
+pub fn add_rate_headers(app: &App, asked: &HeaderMap, mut answer: Response) -> Response {
     if let Some(rate) = app.service().access().report(bearer(asked)) {
-        rate_headers::tell(answer.headers_mut(), &rate);
+        rate_headers::insert(answer.headers_mut(), &rate);
     }
     answer
 }
@@ -60,32 +59,32 @@ async fn admit(
     let Admitted { access, rate } = app.service().admit(&asked, bearer.as_deref()).await;
     let extensions = request.extensions_mut();
     let admitted = access.map(|access| {
-        carry(access, extensions);
+        insert_access(access, extensions);
         extensions.insert(Readmission::new(app.service(), operation, bearer));
     });
     (rate, admitted.map_err(Problem::from))
 }
 
-/// Puts a right where the operation's handler looks for it.
-fn carry(access: Access, extensions: &mut Extensions) {
+/// Stores the access where the handler's extractor finds it.
+fn insert_access(access: Access, extensions: &mut Extensions) {
     match access {
         Access::Public => {}
-        Access::Read(tenant) => carry_tenant(tenant, extensions),
-        Access::Write(tenant) => carry_tenant(tenant, extensions),
-        Access::Admin(tenant) => carry_tenant(tenant, extensions),
+        Access::Read(tenant) => insert_tenant(tenant, extensions),
+        Access::Write(tenant) => insert_tenant(tenant, extensions),
+        Access::Admin(tenant) => insert_tenant(tenant, extensions),
         Access::Cluster(pass) => drop(extensions.insert(pass)),
         Access::Holder(holds) => drop(extensions.insert(holds)),
         Access::Mcp(pass) => drop(extensions.insert(pass)),
     }
 }
 
-fn carry_tenant<L: Send + Sync + 'static>(tenant: Arc<Tenant<L>>, extensions: &mut Extensions) {
+fn insert_tenant<L: Send + Sync + 'static>(tenant: Arc<Tenant<L>>, extensions: &mut Extensions) {
     extensions.insert(tenant.share().clone());
     extensions.insert(tenant);
 }
 
-/// The token of the one `Authorization: Bearer` header (RFC 6750, section 2.1). The other ways of
-/// that RFC, body and query, are not taken.
+/// The token of the only `Authorization: Bearer` header (RFC 6750, section 2.1). Tokens in the body or the query, which
+/// that RFC also describes, are not supported.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
@@ -93,8 +92,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
 }
 
-/// The handle the gate has minted, as a handler's argument. A handler that asks for more than its
-/// operation needs gets nothing at all.
+/// The granted handle of a tenant, as a handler's argument. A handler that requires another level than its operation's
+/// gets an internal error.
 #[derive(Debug)]
 pub struct Granted<L>(pub Arc<Tenant<L>>);
 
@@ -102,11 +101,15 @@ impl<L: Send + Sync + 'static> FromRequestParts<App> for Granted<L> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        parts.extensions.remove().map(Self).ok_or_else(|| missing("the operation does not grant this level"))
+        parts
+            .extensions
+            .remove()
+            .map(Self)
+            .ok_or_else(|| missing("the operation does not grant the handler's level"))
     }
 }
 
-/// The operator's right, as a handler's argument.
+/// The operator's access, as a handler's argument.
 #[derive(Debug)]
 pub struct GrantedCluster(pub Arc<ClusterPass>);
 
@@ -114,11 +117,11 @@ impl FromRequestParts<App> for GrantedCluster {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        parts.extensions.remove().map(Self).ok_or_else(|| missing("the operation is not the operator's"))
+        parts.extensions.remove().map(Self).ok_or_else(|| missing("the operation is not for the operator"))
     }
 }
 
-/// The right to see one tenant's usage, or any tenant's, as a handler's argument.
+/// The access to the usage of one tenant, or of any tenant, as a handler's argument.
 pub struct GrantedUsage(pub UsageOf);
 
 impl FromRequestParts<App> for GrantedUsage {
@@ -129,11 +132,11 @@ impl FromRequestParts<App> for GrantedUsage {
         let own = extensions.remove().map(UsageOf::Tenant);
         own.or_else(|| extensions.remove().map(UsageOf::Cluster))
             .map(Self)
-            .ok_or_else(|| missing("the operation does not show anybody's usage"))
+            .ok_or_else(|| missing("the operation does not grant access to usage"))
     }
 }
 
-/// The right to ask for tools, as a handler's argument.
+/// The access to tools, as a handler's argument.
 pub struct GrantedMcp(pub Arc<McpPass>);
 
 impl FromRequestParts<App> for GrantedMcp {
@@ -144,7 +147,7 @@ impl FromRequestParts<App> for GrantedMcp {
     }
 }
 
-/// Whose key came, as a handler's argument.
+/// The holder of the request's key, as a handler's argument.
 #[derive(Debug)]
 pub struct Caller(pub Holds);
 
@@ -156,24 +159,24 @@ impl FromRequestParts<App> for Caller {
             .extensions
             .remove()
             .map(Self)
-            .ok_or_else(|| missing("the operation does not ask whose key it is"))
+            .ok_or_else(|| missing("the operation does not grant the key's holder"))
     }
 }
 
-/// The share of the tenant that a body is for. A body that did not pass the gate has none and is not read.
+/// The share of the tenant that the body is charged to. Without the access check there is none, and the body is not read.
 pub fn share(parts: &mut Parts) -> Result<Share, Problem> {
-    parts.extensions.remove().ok_or_else(|| missing("there is no tenant whose body it could be"))
+    parts.extensions.remove().ok_or_else(|| missing("the body has no tenant"))
 }
 
 impl FromRequestParts<App> for Readmission {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        parts.extensions.remove().ok_or_else(|| missing("the request did not pass the gate"))
+        parts.extensions.remove().ok_or_else(|| missing("the request did not pass the access check"))
     }
 }
 
 fn missing(what: &str) -> Problem {
-    tracing::error!("{what}: a route is put together wrongly");
+    tracing::error!("a route is misconfigured: {what}");
     Problem::internal()
 }

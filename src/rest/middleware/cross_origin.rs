@@ -1,6 +1,6 @@
-//! What browsers let pages of other origins do here (the CORS protocol of the Fetch standard).
+//! CORS (the Fetch standard): which pages may use the API from a browser.
 //!
-//! A page gets as far as the key that it sends: there are no cookies, so credentials are not allowed.
+//! A page has the access of the key that it sends. There are no cookies, so credentials are not allowed.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::config::PageOrigin;
 
-/// How long a browser may remember what is allowed.
-const REMEMBERED: Duration = Duration::from_mins(10);
+/// How long a browser may cache the answer to a preflight request.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_mins(10);
 
-/// The origins whose pages may speak to this server.
+/// The origins whose pages may use this server.
 #[derive(Clone, Debug)]
 pub struct PageOrigins {
     named: Vec<HeaderValue>,
@@ -20,18 +20,18 @@ pub struct PageOrigins {
 }
 
 impl PageOrigins {
-    /// These, of which one may be all.
+    /// Creates the list. One of its entries may allow any origin.
     pub fn new(origins: &[PageOrigin]) -> Self {
         let named = origins.iter().filter_map(|origin| HeaderValue::from_str(origin.as_str()?).ok());
         Self { named: named.collect(), any: origins.contains(&PageOrigin::Any) }
     }
 
-    /// Whether a page of this origin is among them.
+    /// Whether pages of this origin are allowed.
     pub(in crate::rest) fn allow(&self, origin: &HeaderValue) -> bool {
         self.any || self.named.contains(origin)
     }
 
-    /// Answers browsers that ask, and tells them with every answer; nothing if there is no such page.
+    /// The middleware that answers preflight requests and adds CORS headers; `None` if no origin is allowed.
     pub(in crate::rest) fn layer(&self) -> Option<CorsLayer> {
         let origins = match self {
             Self { any: true, .. } => AllowOrigin::any(),
@@ -60,7 +60,7 @@ impl PageOrigins {
                 HeaderName::from_static("ratelimit-policy"),
                 HeaderName::from_static("x-request-id"),
             ])
-            .max_age(REMEMBERED);
+            .max_age(PREFLIGHT_MAX_AGE);
         Some(layer)
     }
 }

@@ -1,7 +1,7 @@
 //! The `Host` check of a server without keys.
 //!
-//! A web page can make a browser send requests to a server on loopback by pointing a name of its own
-//! there (DNS rebinding). Such requests carry that name in `Host`, so only known ones are served.
+//! A web page can make a browser send requests to a server on loopback by resolving its own name to that
+//! address (DNS rebinding). Such requests have that name in `Host`, so the server rejects unknown names.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::rest::{App, Problem};
 
-/// The names a server without keys answers to.
+/// The allowed host names.
 #[derive(Clone, Debug)]
 pub struct AllowedHosts {
     names: Vec<String>,
@@ -20,23 +20,23 @@ pub struct AllowedHosts {
 }
 
 impl AllowedHosts {
-    /// Loopback, the address listened on, and these names.
+    /// Allows loopback, the listening address, and these names.
     pub fn new(listen: SocketAddr, names: impl IntoIterator<Item = String>) -> Self {
         Self { names: names.into_iter().collect(), listen: listen.ip() }
     }
 
-    /// Whether there are names beside the addresses.
+    /// Whether names are configured.
     pub(in crate::rest) fn has_names(&self) -> bool {
         !self.names.is_empty()
     }
 
-    /// Whether a page of this origin (RFC 6454) is on a host that is known.
+    /// Whether the host of this origin (RFC 6454) is allowed.
     pub(in crate::rest) fn allow_origin(&self, origin: &str) -> bool {
         let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         authority.is_some_and(|authority| !authority.contains(['/', '@']) && self.allow(authority))
     }
 
-    /// Whether this is what a known host is called, with or without its port.
+    /// Whether this host, with or without a port, is allowed.
     pub(in crate::rest) fn allow(&self, host: &str) -> bool {
         let name = match host.rsplit_once(':') {
             // The colon of a port, not one within an IPv6 address.
@@ -55,8 +55,8 @@ impl AllowedHosts {
     }
 }
 
-/// The name that is asked for, if there is one and no other.
-fn named(headers: &HeaderMap) -> Option<&str> {
+/// The value of the only `Host` header.
+fn host_header(headers: &HeaderMap) -> Option<&str> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.to_str().ok(),
@@ -64,22 +64,22 @@ fn named(headers: &HeaderMap) -> Option<&str> {
     }
 }
 
-/// Refuses to be asked by other names than these.
+/// Rejects requests whose `Host` is not allowed.
 pub(in crate::rest) fn check_name(allowed: &AllowedHosts, headers: &HeaderMap) -> Result<(), Problem> {
-    let host = named(headers).unwrap_or_default();
+    let host = host_header(headers).unwrap_or_default();
     if allowed.allow(host) {
         return Ok(());
     }
-    let detail = format!("host {host:?} is not served here; server.allowed_hosts names those that are");
+    let detail = format!("host {host:?} is not allowed; server.allowed_hosts lists the allowed hosts");
     Err(Problem::new(StatusCode::FORBIDDEN, "host-not-allowed", detail))
 }
 
-/// Refuses requests for names this server does not have.
+/// Middleware: rejects requests whose `Host` is not allowed by the configuration.
 pub async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
     check_against(app.shared.allowed_hosts.as_ref(), request, next).await
 }
 
-/// Refuses requests for other names than these; with none given, no request.
+/// Rejects requests whose `Host` is not in `allowed`; `None` allows any.
 pub async fn check_against(allowed: Option<&AllowedHosts>, request: Request, next: Next) -> Response {
     if let Some(allowed) = allowed
         && let Err(problem) = check_name(allowed, request.headers())

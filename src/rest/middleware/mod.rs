@@ -1,4 +1,4 @@
-//! What every request passes, from outside in.
+//! The middleware of every request.
 
 pub mod address;
 pub mod auth;

@@ -1,4 +1,4 @@
-//! A request's id, its span, its line in the log, and its answer's problem body.
+//! A request's id, span, log line, and problem body.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,16 +13,15 @@ use uuid::Uuid;
 use crate::rest::problem::Problem;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest id taken from a client, in bytes.
+/// The longest request id of a client, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
-/// How a request is named in the log, the audit trail and the answer.
+/// The id of a request in the server's log, the audit log and the answer.
 #[derive(Clone, Debug)]
 pub struct RequestId(pub Arc<str>);
 
 impl RequestId {
-    /// The client's own, so that its log and ours can be held together, or a new one. It is a name and
-    /// gives no right.
+    /// The client's id, so that its log can be matched with the server's, or a new one. The id grants no access.
     fn of(request: &Request) -> Self {
         let fits = |text: &&str| {
             (1..=REQUEST_ID_BYTES_MAX).contains(&text.len())
@@ -35,11 +34,11 @@ impl RequestId {
     }
 }
 
-/// Names the request, runs it in its span, and completes its answer.
+/// Gives the request an id, runs it in its span, and completes its answer.
 pub async fn track(mut request: Request, next: Next) -> Response {
     let id = RequestId::of(&request);
     let started = Instant::now();
-    // Of the highest level, so that no line is without it, whatever the filter lets through.
+    // The highest level, so that every log line has the span, whatever the filter is.
     let span = error_span!(
         "request",
         request_id = %id.0,

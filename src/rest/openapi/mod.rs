@@ -1,6 +1,6 @@
-//! The description of the API (OpenAPI 3.1), written from the handlers themselves.
+//! The API's description (OpenAPI 3.1), generated from the handlers.
 //!
-//! - `shared`: what operations have in common, from the table of operations.
+//! - `shared`: the parts that all operations have, from the table of operations.
 
 mod shared;
 
@@ -20,17 +20,17 @@ pub(super) use crate::wire::schema::{LogRecord, MergePatch, MessageId};
     info(
         title = "Vectorizer",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
-        description = "A vector database that many tenants share safely. Errors are application/problem+json \
-                       (RFC 9457). Writes take Idempotency-Key and If-Match, and answer with the seq of the \
-                       record that did them.",
+        description = "A multi-tenant vector database. Errors are application/problem+json \
+                       (RFC 9457). Writes support Idempotency-Key and If-Match, and return the seq of their \
+                       record in the log.",
     ),
     components(schemas(problem::ProblemBody)),
     tags(
-        (name = "collections", description = "Make, see and delete collections, and say how their payloads are indexed."),
+        (name = "collections", description = "Create, describe and delete collections, and declare payload indexes."),
         (name = "vectors", description = "Write, read and delete vectors."),
-        (name = "search", description = "Find and count vectors."),
+        (name = "search", description = "Search and count vectors."),
         (name = "log", description = "The tenant's audit log."),
-        (name = "cluster", description = "The node and its tenants, for its operator; usage and keys, for everyone."),
+        (name = "cluster", description = "The node and its tenants, for the operator; usage and keys, for every key."),
         (name = "agents", description = "Tools for agents."),
         (name = "server", description = "Health, metrics and this description."),
     ),
@@ -40,9 +40,9 @@ pub(super) use crate::wire::schema::{LogRecord, MergePatch, MessageId};
 )]
 struct Description;
 
-/// What stands beside the security scheme.
+/// The description of the security scheme.
 const KEYLESS: &str =
-    "A key of a tenant or of the operator. A server without keys (`vectorizer serve`) takes none.";
+    "The key of a tenant or of the operator. A server without keys (`vectorizer serve`) needs none.";
 
 struct BearerKey;
 
@@ -57,7 +57,7 @@ impl Modify for BearerKey {
     }
 }
 
-/// The document.
+/// The OpenAPI document.
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Description::openapi();
     document.merge(super::Described::openapi());
@@ -67,7 +67,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 
 static TEXT: LazyLock<String> = LazyLock::new(|| document().to_json().expect("a description is JSON"));
 
-/// The description of this API.
+/// Read this description of the API.
 #[utoipa::path(get, path = "/api/v1/openapi.json", operation_id = "openapi",
     security(()), responses((status = 200, body = Object)))]
 pub(super) async fn serve() -> Response {

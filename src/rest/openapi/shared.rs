@@ -1,4 +1,5 @@
-//! What operations have in common, added to each from the table of operations: a new operation has it too.
+//! The parameters, headers and errors that operations share. They are added from the table of operations, so a new
+//! operation gets them, too.
 
 use std::collections::BTreeMap;
 
@@ -18,30 +19,30 @@ use crate::wire::schema::SCHEMAS;
 const NDJSON: &str = "application/x-ndjson";
 const PROBLEM: &str = "application/problem+json";
 
-/// Every status of an error, the name of its response among the components, and what it says.
+/// Every error status, with the name and the description of its response component.
 const PROBLEMS: [(u16, &str, &str); 16] = [
     (400, "BadRequest", "The request cannot be read: its JSON, a parameter or a header is malformed."),
     (401, "Unauthorized", "The key is missing or is not valid."),
     (
         403,
         "Forbidden",
-        "The key does not reach this far, its tenant is suspended, or the host is not served.",
+        "The key does not permit the operation, its tenant is suspended, or the host is not allowed.",
     ),
-    (404, "NotFound", "What the path names does not exist."),
+    (404, "NotFound", "The resource of the path does not exist."),
     (408, "RequestTimeout", "The body did not arrive in time."),
-    (409, "Conflict", "It exists already."),
-    (410, "Gone", "The tenant was deleted on this node; it can be had back within the grace."),
-    (412, "PreconditionFailed", "The collection was changed since: `If-Match` does not hold."),
-    (413, "PayloadTooLarge", "The request can never fit: it exceeds a limit of the server or of the plan."),
+    (409, "Conflict", "The resource exists already."),
+    (410, "Gone", "The tenant was deleted on this node. It can be restored during the grace period."),
+    (412, "PreconditionFailed", "`If-Match` does not match: the collection has changed."),
+    (413, "PayloadTooLarge", "The request exceeds a limit of the server or of the plan."),
+    (415, "UnsupportedMediaType", "The operation does not support the body's media type or encoding."),
+    (422, "UnprocessableEntity", "A value of the request is not valid: `detail` names the field."),
+    (429, "TooManyRequests", "A rate limit or a quota of the plan is exceeded."),
+    (500, "InternalError", "The server failed to process the request."),
     (
-        415,
-        "UnsupportedMediaType",
-        "The body has a media type or an encoding that the operation does not take.",
+        503,
+        "Unavailable",
+        "The request cannot be processed now: `type` says why, `Retry-After` when to try again.",
     ),
-    (422, "UnprocessableEntity", "The request can be read and cannot be done: `detail` names the field."),
-    (429, "TooManyRequests", "The plan's requests are used up, or one of its quotas is reached."),
-    (500, "InternalError", "The server failed at this request."),
-    (503, "Unavailable", "Not at the moment: `type` says why, `Retry-After` when to try again."),
     (507, "StorageFull", "The server's disk is full."),
     (421, "Misdirected", "The tenant is served by another deployment."),
 ];
@@ -56,7 +57,7 @@ impl Modify for Shared {
         for operation in Operation::ALL {
             let (method, path) = location(operation);
             let item = document.paths.paths.get_mut(path);
-            if let Some(described) = item.and_then(|item| place(item, &method)) {
+            if let Some(described) = item.and_then(|item| operation_mut(item, &method)) {
                 let facts = Facts::of(operation, &method, path, described);
                 complete(described, &facts, components);
             }
@@ -64,7 +65,7 @@ impl Modify for Shared {
     }
 }
 
-fn place<'a>(item: &'a mut PathItem, method: &Method) -> Option<&'a mut Described> {
+fn operation_mut<'a>(item: &'a mut PathItem, method: &Method) -> Option<&'a mut Described> {
     match *method {
         Method::GET => item.get.as_mut(),
         Method::PUT => item.put.as_mut(),
@@ -75,16 +76,16 @@ fn place<'a>(item: &'a mut PathItem, method: &Method) -> Option<&'a mut Describe
     }
 }
 
-/// What is known of an operation without a word of its own.
+/// The facts about an operation that its route and its requirement imply.
 struct Facts {
     tag: &'static str,
     path: &'static str,
     requirement: Requirement,
-    /// Whether it takes a body of a documented type.
+    /// Whether it has a body of a documented type.
     body: bool,
-    /// Whether it writes to the tenant's log, under the conditions that any write takes.
+    /// Whether it writes to the tenant's log and supports the conditions of writes.
     write: bool,
-    /// Whether it takes parameters in the query.
+    /// Whether it has query parameters.
     query: bool,
 }
 
@@ -105,7 +106,7 @@ impl Facts {
         self.requirement != Requirement::Nothing
     }
 
-    /// Whether a tenant's own data or limits are behind it.
+    /// Whether it uses a tenant's data or limits.
     fn is_of_a_tenant(&self) -> bool {
         match self.requirement {
             Requirement::Tenant(_) | Requirement::TenantOrCluster | Requirement::AnyTenant => true,
@@ -113,7 +114,7 @@ impl Facts {
         }
     }
 
-    /// The statuses of its errors, beside those that are its own.
+    /// The statuses of its errors that other operations have, too.
     fn problems(&self) -> Vec<u16> {
         let (keyed, named) = (self.is_keyed(), self.path.contains('{'));
         let reads = self.body || self.write;
@@ -140,7 +141,7 @@ impl Facts {
     }
 }
 
-/// Operations by what they are about.
+/// The tag of an operation.
 fn tag(path: &str) -> &'static str {
     if path.contains("/search") || path.ends_with("/count") {
         "search"
@@ -166,7 +167,7 @@ fn complete(described: &mut Described, facts: &Facts, components: &Components) {
         if let RefOr::T(parameter) = parameter
             && parameter.parameter_in == ParameterIn::Path
         {
-            name_in_path(parameter, facts.path);
+            describe_path_parameter(parameter, facts.path);
         }
     }
     if facts.write {
@@ -177,26 +178,30 @@ fn complete(described: &mut Described, facts: &Facts, components: &Components) {
     if let Some(RefOr::T(body)) = &mut described.request_body {
         body.required = Some(Required::True);
         if let Some(content) = body.content.get_mut(NDJSON) {
-            lines(content);
+            describe_ndjson(content);
         }
     }
     let responses = &mut described.responses.responses;
     for status in facts.problems() {
-        responses.entry(status.to_string()).or_insert_with(|| shared(status));
+        responses.entry(status.to_string()).or_insert_with(|| shared_response(status));
     }
     for (status, response) in responses {
         let status: u16 = status.parse().unwrap_or_default();
         let RefOr::T(response) = response else { continue };
         if status >= 400 {
             let description = std::mem::take(&mut response.description);
-            *response = problem(status, if description.is_empty() { words(status) } else { &description });
+            *response = problem(
+                status,
+                if description.is_empty() { status_description(status) } else { &description },
+            );
         } else {
             if response.description.is_empty() {
-                response.description =
-                    said(response, components).or_else(|| described.summary.clone()).unwrap_or_default();
+                response.description = schema_description(response, components)
+                    .or_else(|| described.summary.clone())
+                    .unwrap_or_default();
             }
             if let Some(content) = response.content.get_mut(NDJSON) {
-                lines(content);
+                describe_ndjson(content);
             }
             response.headers.insert("X-Request-Id".into(), header("RequestId"));
             if facts.write {
@@ -209,8 +214,8 @@ fn complete(described: &mut Described, facts: &Facts, components: &Components) {
     }
 }
 
-/// NDJSON is text to OpenAPI 3.1; what a line is stands beside it.
-fn lines(content: &mut RefOr<Content>) {
+/// OpenAPI 3.1 treats NDJSON as text. An extension has the schema of a line.
+fn describe_ndjson(content: &mut RefOr<Content>) {
     if let RefOr::T(content) = content
         && let Some(line) = content.schema.take()
     {
@@ -222,8 +227,8 @@ fn lines(content: &mut RefOr<Content>) {
     }
 }
 
-/// What the schema of an answer says it is.
-fn said(response: &Response, components: &Components) -> Option<String> {
+/// The description of an answer's schema.
+fn schema_description(response: &Response, components: &Components) -> Option<String> {
     let RefOr::T(content) = response.content.values().next()? else { return None };
     let RefOr::Ref(reference) = content.schema.as_ref()? else { return None };
     let name = reference.ref_location.rsplit('/').next()?;
@@ -233,14 +238,11 @@ fn said(response: &Response, components: &Components) -> Option<String> {
     }
 }
 
-/// The schema of a name in a path.
-fn name_in_path(parameter: &mut Parameter, path: &str) {
+/// Adds the schema and the description of a path parameter.
+fn describe_path_parameter(parameter: &mut Parameter, path: &str) {
     let (schema, description) = match parameter.name.as_str() {
         "name" => ("CollectionName", "The collection."),
-        "path" => (
-            "PayloadPath",
-            "The path of payloads, as the keys of filters are written: `a.b`, `a[].b`, `\"a.b\"`.",
-        ),
+        "path" => ("PayloadPath", "The payload path, in the form of filter keys: `a.b`, `a[].b`, `\"a.b\"`."),
         "id" if path.contains("/tenants/") => ("TenantId", "The tenant."),
         "id" => ("VectorId", "The vector."),
         _ => return,
@@ -249,16 +251,19 @@ fn name_in_path(parameter: &mut Parameter, path: &str) {
     parameter.description.get_or_insert_with(|| description.to_owned());
 }
 
-/// The response that all operations have for this status.
-fn shared(status: u16) -> RefOr<Response> {
+/// The shared response for this status.
+fn shared_response(status: u16) -> RefOr<Response> {
     match PROBLEMS.iter().find(|(known, ..)| *known == status) {
         Some((_, name, _)) => Ref::from_response_name(*name).into(),
-        None => problem(status, words(status)).into(),
+        None => problem(status, status_description(status)).into(),
     }
 }
 
-fn words(status: u16) -> &'static str {
-    PROBLEMS.iter().find(|(known, ..)| *known == status).map_or("The request failed.", |(.., words)| words)
+fn status_description(status: u16) -> &'static str {
+    PROBLEMS
+        .iter()
+        .find(|(known, ..)| *known == status)
+        .map_or("The request failed.", |(.., description)| description)
 }
 
 fn problem(status: u16, description: &str) -> Response {
@@ -291,20 +296,20 @@ fn add_components(components: &mut Components) {
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
     for (name, description, schema) in [
-        ("RequestId", "The id of the request, as in the server's log and in the audit log.", text()),
+        ("RequestId", "The id of the request in the server's log and in the audit log.", text()),
         (
             "IdempotencyReplayed",
-            "`true` if the write was done before under this Idempotency-Key.",
+            "`true` if a write with this Idempotency-Key was done before.",
             text().enum_values(Some(["true"])),
         ),
         (
             "RateLimit",
-            "What is left of the requests of the minute and of the hour (draft-ietf-httpapi-ratelimit-headers). Absent where the tenant has no such limits.",
+            "The remaining requests of the minute and of the hour (draft-ietf-httpapi-ratelimit-headers). Absent if the tenant has no such limits.",
             text(),
         ),
-        ("RateLimitPolicy", "The limits of requests in a minute and in an hour.", text()),
-        ("RetryAfter", "Seconds until another try makes sense.", number),
-        ("Challenge", "What is wrong with the key (RFC 6750).", text()),
+        ("RateLimitPolicy", "The limits on requests per minute and per hour.", text()),
+        ("RetryAfter", "The seconds to wait before the next try.", number),
+        ("Challenge", "The problem with the key (RFC 6750).", text()),
     ] {
         let header = HeaderBuilder::new().description(Some(description)).schema(Some(schema)).build();
         components.headers.insert(name.into(), header.into());
@@ -314,19 +319,19 @@ fn add_components(components: &mut Components) {
         (
             "IdempotencyKey",
             "Idempotency-Key",
-            "The write is done once under this key; a repetition within 24 hours gets the first answer.",
+            "The write is done once with this key. A repetition within 24 hours gets the first answer.",
             text().min_length(Some(1)).max_length(Some(255)).pattern(Some("^[ -~]+$")),
         ),
         (
             "IfMatch",
             "If-Match",
-            "The write is done only if the seq of the collection's last change is one of these, in double quotes; `*` asks that the collection exists.",
+            "The write is done only if the seq of the collection's last change is one of these, in double quotes. `*` requires that the collection exists.",
             text().pattern(Some(etag)).examples(["\"5\""]),
         ),
         (
             "RequestId",
             "X-Request-Id",
-            "The client's own name for the request: 1 to 64 letters, digits, `-`, `_` and `.`. Any other is replaced by a new one.",
+            "The client's id for the request: 1 to 64 letters, digits, `-`, `_` and `.`. The server replaces an invalid id.",
             text(),
         ),
     ] {

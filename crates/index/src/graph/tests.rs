@@ -1,25 +1,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use vectorizer_testing::Random;
+
 use super::*;
-
-/// Pseudo-random numbers (`SplitMix64`) between -1 and 1.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        #[expect(clippy::cast_precision_loss, reason = "24 bits fit")]
-        let number = ((mixed ^ (mixed >> 31)) >> 40) as f32;
-        number / 8_388_608.0 - 1.0
-    }
-
-    fn vector(&mut self, dimension: usize) -> Vec<f32> {
-        (0..dimension).map(|_| self.next()).collect()
-    }
-}
 
 const DIMENSION: usize = 24;
 const DEGREES: BuildParameters = BuildParameters { m: 8, ef_construction: 64 };
@@ -43,9 +27,9 @@ fn graph(metric: Metric) -> Graph {
 impl Linked {
     /// Links batches of odd sizes with two threads.
     fn new(metric: Metric, count: usize) -> Self {
-        let mut numbers = Numbers(7);
+        let mut numbers = Random::new(7);
         let vectors = (0..count)
-            .map(|_| numbers.vector(DIMENSION).iter().map(|number| number + 0.5).collect())
+            .map(|_| numbers.units(DIMENSION).iter().map(|number| number + 0.5).collect())
             .collect();
         // Some slots are deleted before they are linked.
         let id = |node: usize| (node % 97 != 3).then(|| node.to_string());
@@ -158,9 +142,9 @@ fn a_compaction_keeps_the_graph_valid_and_removes_deleted_nodes() {
 fn a_view_never_shows_newer_nodes() {
     let mut linked = Linked::new(Metric::Cosine, 3_000);
     let before = linked.graph.view();
-    let mut numbers = Numbers(11);
+    let mut numbers = Random::new(11);
     for _ in 0..2_000 {
-        linked.push(numbers.vector(DIMENSION));
+        linked.push(numbers.units(DIMENSION));
     }
     linked.extend(5_000, &|| false).unwrap();
     for vector in &linked.vectors[3_000..] {
@@ -175,9 +159,9 @@ fn a_view_never_shows_newer_nodes() {
 #[test]
 fn interrupted_linking_is_repeated_also_in_smaller_steps() {
     let mut linked = Linked::new(Metric::Cosine, 3_000);
-    let mut numbers = Numbers(11);
+    let mut numbers = Random::new(11);
     for _ in 0..1_000 {
-        linked.push(numbers.vector(DIMENSION));
+        linked.push(numbers.units(DIMENSION));
     }
     let asked = AtomicUsize::new(0);
     let stop = || asked.fetch_add(1, Ordering::Relaxed) > 900;
