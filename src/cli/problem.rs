@@ -1,4 +1,4 @@
-//! A server's refusal (RFC 9457) as a text for a terminal.
+//! A server's problem document (RFC 9457), as text for a terminal.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
-/// The largest refusal that is read.
+/// The largest problem document.
 const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 
-/// An answer that is not the one asked for.
+/// An error answer of a server.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -25,7 +25,7 @@ struct Described {
 }
 
 impl Problem {
-    /// Reads what the server says. Whatever is no problem document is known by its status alone.
+    /// Reads an error answer. If it is not a problem document, only its status is used.
     pub(super) async fn read(mut response: Response) -> Self {
         let status = response.status();
         let is_problem = response
@@ -59,7 +59,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A stranger's text without what would steer a terminal.
+/// A text whose control characters, which could change the terminal's state, are shown as spaces.
 struct Printable<'a>(&'a str);
 
 impl fmt::Display for Printable<'_> {

@@ -1,4 +1,4 @@
-//! `log verify`: whether everything that was acknowledged is there, unchanged.
+//! `log verify`: checks that every acknowledged record exists and is unchanged.
 
 use std::ops::ControlFlow;
 
@@ -40,7 +40,7 @@ async fn verify(source: Source, streams: &Streams) -> Result<Exit, Failure> {
             interruption.or(reading).await?
         }
     };
-    let exit = if reading.holds() { Exit::Holds } else { Exit::DoesNotHold };
+    let exit = if reading.holds() { Exit::Success } else { Exit::CheckFailed };
     report(&subject, &reading, streams)?;
     Ok(exit)
 }

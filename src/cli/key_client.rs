@@ -1,4 +1,4 @@
-//! Clients that show a key.
+//! HTTP clients that send a key with every request.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use crate::config::Secret;
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// How a key is shown.
+/// The header that has the key.
 #[derive(Clone, Debug)]
-pub(super) enum Shown {
-    /// As a bearer token.
+pub(super) enum KeyHeader {
+    /// `Authorization`, as a bearer token.
     Bearer,
-    /// In a header of its own.
-    In(HeaderName),
+    /// A header with this name.
+    Named(HeaderName),
 }
 
-/// A client that shows `key` with every request.
+/// Builds a client that sends `key` with every request.
 ///
-/// Redirects are not followed and the environment's proxies not used: the key goes to the given address and
-/// nowhere else.
-pub(super) fn client(key: Option<&Secret>, shown: Shown) -> Result<ClientBuilder, InvalidHeaderValue> {
+/// It follows no redirects and uses no proxies from the environment: the key goes to the given address and nowhere
+/// else.
+pub(super) fn client(key: Option<&Secret>, header: KeyHeader) -> Result<ClientBuilder, InvalidHeaderValue> {
     let mut headers = HeaderMap::new();
     if let Some(key) = key {
-        let (name, value) = match shown {
-            Shown::Bearer => (AUTHORIZATION, format!("Bearer {}", key.expose())),
-            Shown::In(name) => (name, key.expose().to_owned()),
+        let (name, value) = match header {
+            KeyHeader::Bearer => (AUTHORIZATION, format!("Bearer {}", key.expose())),
+            KeyHeader::Named(name) => (name, key.expose().to_owned()),
         };
         let mut value = HeaderValue::from_str(&value)?;
         value.set_sensitive(true);
