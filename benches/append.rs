@@ -59,14 +59,13 @@ fn main() -> Outcome<()> {
 
 fn measure(shape: &Shape) -> Outcome<[String; 8]> {
     let mut workload = Workload::new(DIMENSION);
-    let drafts = (0..shape.records)
-        .map(|_| Ok(tenant::draft(workload.upserted(shape.vectors)?)))
-        .collect::<Outcome<Vec<_>>>()?;
+    let drafts =
+        (0..shape.records).map(|_| tenant::draft(workload.upserted(shape.vectors))).collect::<Vec<_>>();
     let stored = stored_bytes(&drafts)?;
 
     let data = tenant::scratch()?;
     let mut log = tenant::open(&tenant::create(data.path())?)?;
-    tenant::commit(&mut log, vec![tenant::draft(collection_created(DIMENSION, Metric::Cosine)?)])?;
+    tenant::commit(&mut log, vec![tenant::draft(collection_created(DIMENSION, Metric::Cosine))])?;
     let mut file = OpenOptions::new().append(true).create_new(true).open(data.path().join("file"))?;
 
     let mut log_written = Written::default();

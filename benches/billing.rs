@@ -25,10 +25,11 @@ use vectorizer::auth::Operation;
 use vectorizer::billing::Metering;
 use vectorizer::hub::UsageFilter;
 use vectorizer_log::{
-    Actor, CollectionId, Draft, Error, Event, IndexParameters, LogId, Metric, Point, PointId, Seq,
-    TenantFolder, TenantId, Timestamp, Vector, Via,
+    CollectionId, Error, Event, IndexParameters, LogId, Metric, Point, PointId, Seq, TenantFolder, TenantId,
+    Timestamp, Vector,
 };
 use vectorizer_replay::{Projection, Projector as _};
+use vectorizer_testing::events::draft;
 
 const CONNECTIONS: usize = 8;
 const WORDS: &str = r#"{"name":"w","dimension":2,"metric":"dot"}"#;
@@ -97,8 +98,7 @@ fn recompute() -> Outcome<()> {
         }
         let mut commit = log.begin()?;
         for event in events {
-            let actor = Actor { key_id: None, via: Via::Rest };
-            commit.stage(Draft { actor, request_id: "r".to_owned(), idempotency: None, event }, at)?;
+            commit.stage(draft(event), at)?;
         }
         for record in commit.commit()? {
             projection.apply(&record)?;

@@ -30,6 +30,7 @@ use support::{Outcome, number, print_table};
 use vectorizer::auth::{ApiKey, Environment};
 use vectorizer::hivehub::Permission;
 use vectorizer::hub::NewKey;
+use vectorizer_testing::Random;
 
 /// There is room for all. Logs are closed after so many seconds, and tenants that are asked for something stay awake.
 const FLAGS: [&str; 4] = ["--memory-budget", "16000000000", "--tenant-idle", "8"];
@@ -215,14 +216,14 @@ fn measure(shape: &Shape) -> Outcome<[Measured; 3]> {
     } else {
         write(&mut client, shape, shape.records)?;
     }
-    let again = (shape.record)(0, &mut Random(1));
+    let again = (shape.record)(0, &mut Random::new(1));
     let again = json!({"vectors": [again]}).to_string();
     let keep_open = || server.client(large)?.call("PUT", "/collections/measured/vectors", &again).map(drop);
     let written = settled_bytes(&server, &[small, large], keep_open)?;
     let written = taken(&server, &operator, (written, before))?;
     let closed = closed_bytes(&server, &[small, large])?;
     let closed = taken(&server, &operator, (closed, before))?;
-    stop(server)?;
+    stop(server);
     let (server, before) = node(&cluster, shape)?;
     let mut client = server.client(large)?;
     client.call("POST", "/collections/measured/search", &(shape.search)().to_string())?;
@@ -263,11 +264,9 @@ fn taken(server: &Server, operator: &ApiKey, (now, before): (usize, usize)) -> O
 }
 
 /// Has it end by itself, so that what wakes is read from where it was closed.
-fn stop(mut server: Server) -> Outcome<()> {
-    let id = server.child.id().to_string();
-    std::process::Command::new("kill").args(["-TERM", &id]).status()?;
-    server.child.wait()?;
-    Ok(())
+fn stop(mut server: Server) {
+    server.signal("TERM");
+    server.wait();
 }
 
 /// Its resident memory, once all is linked and it does not become less any more, with the tenants of these keys awake.
@@ -311,7 +310,7 @@ fn touch(server: &Server, keys: &[&str]) -> Outcome<bool> {
 }
 
 fn resident_bytes(server: &Server) -> Outcome<usize> {
-    let pages = fs::read_to_string(format!("/proc/{}/statm", server.child.id()))?;
+    let pages = fs::read_to_string(format!("/proc/{}/statm", server.id()))?;
     let resident: usize = pages.split(' ').nth(1).ok_or("no statm")?.parse()?;
     Ok(resident * PAGE)
 }
@@ -325,7 +324,7 @@ fn create(client: &mut Client, collection: &Value) -> Outcome<()> {
 }
 
 fn write(client: &mut Client, shape: &Shape, count: usize) -> Outcome<()> {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     for first in (0..count).step_by(RECORDS_PER_WRITE) {
         let range = first..count.min(first + RECORDS_PER_WRITE);
         let records: Vec<Value> = range.map(|number| (shape.record)(number, &mut random)).collect();
@@ -339,7 +338,7 @@ fn write(client: &mut Client, shape: &Shape, count: usize) -> Outcome<()> {
 fn write_singly(server: &Server, key: &str, shape: &Shape) -> Outcome<()> {
     together(CONNECTIONS, |connection| {
         let mut client = server.client(key)?;
-        let mut random = Random(connection as u64);
+        let mut random = Random::new(connection as u64);
         for number in (connection..shape.records).step_by(CONNECTIONS) {
             let body = json!({"vectors": [(shape.record)(number, &mut random)]}).to_string();
             let header = format!("Idempotency-Key: request-{:016x}-{number}\r\n", random.next());
@@ -355,7 +354,7 @@ fn write_singly(server: &Server, key: &str, shape: &Shape) -> Outcome<()> {
 }
 
 fn record(number: usize, random: &mut Random, dimension: usize) -> Value {
-    let vector: Vec<f64> = (0..dimension).map(|_| random.unit()).collect();
+    let vector: Vec<f64> = (0..dimension).map(|_| unit(random)).collect();
     json!({"id": format!("record-{number}"), "vector": vector})
 }
 
@@ -378,24 +377,8 @@ fn text(random: &mut Random) -> String {
     text
 }
 
-/// The same numbers in every run (`SplitMix64`).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    /// Between -1 and 1, in six digits.
-    #[expect(clippy::cast_precision_loss, reason = "so few digits fit")]
-    fn unit(&mut self) -> f64 {
-        self.below(2_000_000) as f64 / 1e6 - 1.0
-    }
+/// A number between -1 and 1, in six digits.
+#[expect(clippy::cast_precision_loss, reason = "so few digits fit")]
+fn unit(random: &mut Random) -> f64 {
+    random.below(2_000_000) as f64 / 1e6 - 1.0
 }

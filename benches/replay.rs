@@ -110,9 +110,9 @@ impl Flat {
     fn beside(folder: &TenantFolder, path: PathBuf, dimension: usize) -> Outcome<Self> {
         let mut workload = Workload::new(dimension);
         let mut log = tenant::open(folder)?;
-        tenant::commit(&mut log, vec![tenant::draft(collection_created(dimension, Metric::Cosine)?)])?;
+        tenant::commit(&mut log, vec![tenant::draft(collection_created(dimension, Metric::Cosine))])?;
         for _ in 0..VECTORS / VECTORS_PER_RECORD {
-            tenant::commit(&mut log, vec![tenant::draft(workload.upserted(VECTORS_PER_RECORD)?)])?;
+            tenant::commit(&mut log, vec![tenant::draft(workload.upserted(VECTORS_PER_RECORD))])?;
         }
         let records = log.reader().read(Seq::OLDEST, usize::MAX, usize::MAX)?;
         let mut bytes = Vec::new();

@@ -16,11 +16,12 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use fold::apply;
-use support::workload::{COLLECTION, Workload, collection_created};
+use support::workload::{Workload, collection_created};
 use support::{Outcome, in_turn, number, print_table};
 use vectorizer_index::{SearchMode, SearchRequest, Snapshot};
 use vectorizer_log::{LogId, Metric};
 use vectorizer_replay::Projection;
+use vectorizer_testing::events::FIRST_COLLECTION;
 
 /// Vectors and their dimension: from 6 MB, which stay in a server's last cache, to 307 MB, which do not.
 const SIZES: [(usize, usize); 4] = [(4_000, 384), (60_000, 100), (340_000, 100), (100_000, 768)];
@@ -83,11 +84,11 @@ fn collection(
     metric: Metric,
 ) -> Outcome<Snapshot> {
     let mut projection = Projection::new(LogId::new(uuid::Uuid::nil()));
-    apply(&mut projection, collection_created(dimension, metric)?)?;
+    apply(&mut projection, collection_created(dimension, metric))?;
     for _ in 0..vectors / VECTORS_PER_RECORD {
-        apply(&mut projection, workload.upserted(VECTORS_PER_RECORD)?)?;
+        apply(&mut projection, workload.upserted(VECTORS_PER_RECORD))?;
     }
-    let collection = projection.index().by_id(COLLECTION).ok_or("the collection was just created")?;
+    let collection = projection.index().by_id(FIRST_COLLECTION).ok_or("the collection was just created")?;
     Ok(collection.snapshot())
 }
 

@@ -17,11 +17,12 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use fold::apply;
-use support::workload::COLLECTION;
 use support::{Outcome, number, print_table};
 use vectorizer_index::{Collection, Filter, TextQuery, TextRequest};
 use vectorizer_log::{Document, Event, LogId, PointId, Text};
 use vectorizer_replay::Projection;
+use vectorizer_testing::Random;
+use vectorizer_testing::events::FIRST_COLLECTION;
 
 const TEXTS: usize = 100_000;
 const TEXTS_PER_RECORD: usize = 500;
@@ -43,10 +44,10 @@ fn main() -> Outcome<()> {
             .filter_map(|document| Some(document.text.as_ref()?.as_str().len()))
             .sum::<usize>();
         let begun = Instant::now();
-        apply(&mut projection, Event::DocumentsUpserted { collection: COLLECTION, documents })?;
+        apply(&mut projection, Event::DocumentsUpserted { collection: FIRST_COLLECTION, documents })?;
         folding += begun.elapsed();
     }
-    let collection = projection.index().by_id(COLLECTION).ok_or("the collection is missing")?;
+    let collection = projection.index().by_id(FIRST_COLLECTION).ok_or("the collection is missing")?;
     let size = collection.text_index_size();
     let per_text = |count: usize| format!("{:.1}", number(count) / number(TEXTS));
     print_table(
@@ -118,16 +119,16 @@ fn measure(
 }
 
 fn document(number: usize, words: &mut Words) -> Outcome<Document> {
-    let count = 8 + usize::try_from(words.next() % 33)?;
+    let count = 8 + usize::try_from(words.random.below(33))?;
     let payload = vectorizer_log::Payload::new(format!("{{\"n\": {}}}", number % 100))?;
     let text = Text::new(words.some(count))?;
     let id = PointId::text(format!("text-{number}"))?;
     Ok(Document { id, vector: None, payload: Some(payload), text: Some(text) })
 }
 
-/// Words as they occur, the same in every run (`SplitMix64`).
+/// Words as they occur, the same in every run.
 struct Words {
-    state: u64,
+    random: Random,
     /// How much the words up to each one weigh.
     weights: Vec<f64>,
 }
@@ -139,23 +140,14 @@ impl Words {
             sum += number(rank + 1).recip();
             sum
         };
-        Self { state: 1, weights: (0..VOCABULARY).map(weight).collect() }
-    }
-
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        Self { random: Random::new(1), weights: (0..VOCABULARY).map(weight).collect() }
     }
 
     /// So many of them, with spaces between.
-    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
     fn some(&mut self, count: usize) -> String {
         let mut text = String::new();
         for _ in 0..count {
-            let place = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
-            let place = place * self.weights[VOCABULARY - 1];
+            let place = self.random.fraction() * self.weights[VOCABULARY - 1];
             let rank = self.weights.partition_point(|weight| *weight < place);
             if !text.is_empty() {
                 text.push(' ');

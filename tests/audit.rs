@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::{ACME, Answer, GLOBEX, Key, Node, vectorizer};
+use crate::support::node::{ACME, Answer, GLOBEX, Key, Node, vectorizer};
 
 /// Writes of every kind by keys of every level that may write, and what the log has to say of each.
 async fn story(node: &Node) -> Vec<(Answer, Key, &'static str)> {

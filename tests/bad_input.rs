@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::{Answer, Client, Node};
+use crate::support::node::{Answer, Client, Node};
 
 const JSON: &str = "application/json";
 const LINES: &str = "application/x-ndjson";

@@ -9,9 +9,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
+use vectorizer_testing::{Wait, eventually};
 
-use crate::metrics::{metrics, value};
-use crate::node::{ACME, GLOBEX, Key, Node, PATIENCE, eventually};
+use crate::support::metrics::{metrics, value};
+use crate::support::node::{ACME, GLOBEX, Key, Node};
 
 /// Opens a request with a body and sends none of it.
 fn idle_upload(node: &Node, length: &str) -> TcpStream {
@@ -82,7 +83,7 @@ async fn one_tenants_uploads_leave_room_for_another() {
         value(&metrics(&node).await, "vectorizer_room_used_bytes{room=\"bodies\"}")
             >= (2 * BODY_BYTES_MAX) as f64
     };
-    eventually("the uploads", PATIENCE, have_come).await;
+    eventually("the uploads", have_come).await;
     let vectors: Vec<Value> = (0..16)
         .map(|id| json!({"id": id.to_string(), "vector": [1], "payload": {"text": "x".repeat(60_000)}}))
         .collect();
@@ -171,10 +172,8 @@ async fn answers_that_nobody_takes_are_counted_and_cost_the_others_nothing() {
     assert_eq!(other.get(page).await.expect(200)["vectors"].as_array().unwrap().len(), 200);
     // With the client goes what was kept for it.
     drop(untaken);
-    let patience = Instant::now() + Duration::from_secs(10);
-    while greedy.get(page).await.status != 200 {
-        assert!(Instant::now() < patience, "the room does not come back");
-    }
+    let is_answered = async || greedy.get(page).await.status == 200;
+    Wait::new("the memory is free again").at_most(Duration::from_secs(10)).until(is_answered).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,7 +223,7 @@ async fn two_servers_never_share_a_data_folder() {
     let data = TempDir::new().unwrap();
     let node = Node::serve(data.path());
     let folder = data.path().to_str().unwrap();
-    let second = crate::node::vectorizer(["serve", "--listen", "127.0.0.1:0", "--data-dir", folder]);
+    let second = crate::support::node::vectorizer(["serve", "--listen", "127.0.0.1:0", "--data-dir", folder]);
     assert_eq!(second.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&second.stderr).contains("another server uses it"));
     node.stop();

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::hivehub::TenantStatus;
 use vectorizer_log::{Event, Record, TenantFolder};
+use vectorizer_testing::eventually;
 
-use crate::hub_and_node::{Cluster, Obstacle};
-use crate::incarnations::{NOTED, deleted, is_put_away};
-use crate::node::{ACME, GLOBEX, Key, Node, PATIENCE, eventually};
+use crate::support::folders::{Obstacle, deleted, is_put_away};
+use crate::support::hub_and_node::Cluster;
+use crate::support::node::{ACME, GLOBEX, Key, Node};
 
 async fn with_words(node: &Node, key: Key, vectors: usize) {
     let client = node.client(key);
@@ -155,7 +156,7 @@ async fn a_tenant_created_again_starts_empty_and_its_past_is_erased_when_the_gra
     // Nobody could be whom it would bring back.
     let refused = cluster.send(&operator, "POST", "/cluster/tenants/acme/restore", &json!({})).await;
     assert_eq!(refused.expect(409)["type"], "urn:vectorizer:problem:deleted-at-hivehub");
-    eventually("its past is erased", PATIENCE, async || !past.exists()).await;
+    eventually("its past is erased", async || !past.exists()).await;
     assert_eq!(list().await["collections"][0]["name"], "words");
 }
 
@@ -177,16 +178,16 @@ async fn what_hinders_the_erasure_of_one_deleted_tenant_hinders_no_other_and_end
     std::fs::write(&tombstone, "nonsense").unwrap();
     let obstacle = Obstacle::to_deletions(data.path());
     let says = async |words: &str| {
-        let said = async || std::fs::read_to_string(node.stderr()).unwrap().contains(words);
-        eventually(words, PATIENCE, said).await;
+        let said = async || node.has_logged(&[words]);
+        eventually(words, said).await;
     };
     says("the deleted tenants cannot be listed").await;
     obstacle.remove();
     says("its tombstone cannot be read").await;
-    eventually("the other is erased", PATIENCE, async || !past[1].exists()).await;
+    eventually("the other is erased", async || !past[1].exists()).await;
     assert!(past[0].exists(), "nobody knows when it was deleted");
     std::fs::write(&tombstone, written).unwrap();
-    eventually("it is erased as well", PATIENCE, async || !past[0].exists()).await;
+    eventually("it is erased as well", async || !past[0].exists()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,7 +217,7 @@ async fn a_tenant_is_deleted_while_it_is_written_to_and_nothing_acknowledged_is_
         }
     });
     let writes = async || acknowledged.load(Ordering::Relaxed) >= 20;
-    eventually("it is written to", PATIENCE, writes).await;
+    eventually("it is written to", writes).await;
     let deleted = operator.delete("/cluster/tenants/acme").await.expect(200);
     let written = writing.await.unwrap();
     assert!(written > 0);
@@ -266,7 +267,7 @@ async fn what_hivehub_deletes_is_deleted_also_by_a_node_that_was_down_and_whoeve
         let key = cluster.key(Some("acme"), None);
         cluster.send(&key, "POST", "/collections", &words).await.expect(201);
         if is_down {
-            tokio::time::sleep(NOTED).await;
+            cluster.feed_is_stored().await;
             cluster.node.signal("KILL");
         }
         cluster.hub.set_tenant_status(&acme, TenantStatus::Deleted).unwrap();

@@ -7,7 +7,7 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::{Answer, Client, Node};
+use crate::support::node::{Answer, Client, Node};
 
 const KEY: &str = "idempotency-key";
 const TAG: &str = "if-match";

@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::{ACME, Client, Node};
+use crate::support::node::{ACME, Client, Node};
 
 /// The ordinary run is a process killed ten times; `VECTORIZER_SIGKILL_ROUNDS` asks for more, and
 /// `VECTORIZER_SLOW_TESTS` for a hundred.

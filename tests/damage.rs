@@ -4,14 +4,15 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::hivehub::TenantStatus;
+use vectorizer_testing::eventually;
 
-use crate::hub_and_node::{Cluster, Obstacle};
-use crate::node::{ACME, Client, GLOBEX, Key, Node, PATIENCE, vectorizer};
+use crate::support::folders::Obstacle;
+use crate::support::hub_and_node::Cluster;
+use crate::support::node::{ACME, Client, GLOBEX, Key, Node, vectorizer};
 
 /// Two tenants with data, and the server that wrote it stopped.
 struct Written {
@@ -272,7 +273,9 @@ async fn what_the_node_has_noted_down_can_be_unreadable_and_everybody_has_what_t
     cluster.change_node(&[]).await;
     let obstacle = Obstacle::to_deletions(&cluster.node.data);
     cluster.hub.set_tenant_status(&"initech".parse().unwrap(), TenantStatus::Deleted).unwrap();
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    cluster
+        .is_stored("a deletion", |store| store.deletions().is_ok_and(|deletions| !deletions.is_empty()))
+        .await;
     cluster.end_node("KILL").await;
     obstacle.remove();
     let mut notes = 0;
@@ -295,11 +298,7 @@ async fn what_the_node_has_noted_down_can_be_unreadable_and_everybody_has_what_t
         tenants.map(|it| it["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     // HiveHub's feed is heard from its beginning, and tells of the deletion again.
-    let patience = Instant::now() + PATIENCE;
-    while ids().await != ["acme", "globex"] {
-        assert!(Instant::now() < patience, "{:?}", ids().await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("the deleted tenant is gone", async || ids().await == ["acme", "globex"]).await;
     for key in &keys {
         let found = cluster.send(key, "GET", "/collections", &Value::Null).await.expect(200);
         assert_eq!(found["collections"][0]["name"], "words");

@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::node::{Node, http, vectorizer};
+use crate::support::node::{Node, http, vectorizer};
 
 const CONFIG: &str = include_str!("../deploy/config.yml");
 const DOCKERFILE: &str = include_str!("../deploy/Dockerfile");

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use vectorizer::auth::{ApiKey, Level, Operation, Requirement};
 use vectorizer::rest::location;
 
-use crate::node::{Node, vectorizer};
-use crate::secrets;
+use crate::support::node::{Node, vectorizer};
+use crate::support::secrets;
 
 const ALERTS: &str = include_str!("../deploy/prometheus/alerts.yml");
 
@@ -330,7 +330,7 @@ fn the_page_of_the_api_has_every_operation_with_the_key_that_it_needs() {
 fn the_page_of_the_api_says_what_to_do_about_every_problem() {
     let page = read("docs/api.md");
     let mut checked = 0;
-    for line in read("tests/messages.txt").lines().filter(|line| !line.starts_with("MCP")) {
+    for line in read("tests/snapshots/messages.snap").lines().filter(|line| !line.starts_with("MCP")) {
         let Some((_, answer)) = line.split_once("  =>  ") else { continue };
         let (status, code) = answer.split(':').next().unwrap().split_once(' ').unwrap();
         assert!(

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::node::{Client, Node, vectorizer};
+use crate::support::node::{Client, Node, vectorizer};
 
 const NOTES: &str = "/collections/notes/vectors";
 const SEARCH: &str = "/collections/notes/search";
@@ -282,7 +282,15 @@ async fn a_service_that_fails_in_any_way_is_a_503_and_nothing_is_appended() {
     // A moment's failure nobody notices.
     service.behaves(Mood::FailsFor(500, 2));
     client.put(NOTES, &write).await.expect(200);
-    // One that says nothing is waited for, and not for ever.
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_says_nothing_is_waited_for_and_not_for_ever() {
+    let (data, service) = (TempDir::new().unwrap(), Service::start().await);
+    let node = node(&data, &service, "3");
+    let client = node.keyless();
+    create(&client, 3).await;
+    let write = json!({"vectors": [{"id": "x", "text": "an apple"}]});
     service.behaves(Mood::Silent);
     let before = client.head().await;
     let started = Instant::now();

@@ -1,17 +1,17 @@
 //! A disk that takes no more: nothing acknowledged is lost, reads go on, and writes come back only after
 //! the log was copied into fresh files.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
+use vectorizer_testing::{Random, Wait};
 
-use crate::disk::{Ailment, Disk, Survival};
-use crate::hub_and_node::Cluster;
-use crate::node::{ACME, Answer, Client, GLOBEX, Node, PATIENCE};
-use crate::random::Random;
+use crate::support::disk::{Ailment, Disk, Survival};
+use crate::support::hub_and_node::Cluster;
+use crate::support::node::{ACME, Answer, Client, GLOBEX, Node};
 
 fn batch(number: usize) -> Value {
     let vectors: Vec<Value> =
@@ -60,7 +60,8 @@ async fn what_was_acknowledged_survives_a_disk_that_fails_and_is_read_all_the_wh
     client.put("/collections/words/vectors", &batch(acknowledged)).await.expect(200);
     node.stop();
     let folder = data.path().to_str().unwrap();
-    let verified = crate::node::vectorizer(["log", "verify", "--data-dir", folder, "--tenant", "acme"]);
+    let verified =
+        crate::support::node::vectorizer(["log", "verify", "--data-dir", folder, "--tenant", "acme"]);
     assert_eq!(verified.status.code(), Some(0));
 }
 
@@ -119,11 +120,8 @@ impl Writer {
 
     /// Writes until it is taken again.
     async fn write_until_taken(&mut self) {
-        let patience = Instant::now() + PATIENCE;
-        while self.write().await.status != 200 {
-            assert!(Instant::now() < patience, "writes are never taken again");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        let wait = Wait::new("writes are accepted again").every(Duration::from_millis(50));
+        wait.until(async || self.write().await.status == 200).await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::{Client, Node};
+use crate::support::node::{Client, Node};
 
 const DELETE: &str = "/collections/words/vectors/delete";
 

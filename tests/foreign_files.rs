@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::TenantStatus;
+use vectorizer_testing::eventually;
 
-use crate::hub_and_node::Cluster;
-use crate::incarnations::{deleted, is_put_away};
-use crate::node::{Answer, PATIENCE, eventually};
+use crate::support::folders::{deleted, is_put_away, without_tenant};
+use crate::support::hub_and_node::Cluster;
+use crate::support::node::Answer;
 
 /// Two tenants with points named after them, the first with the earlier incarnation, on a node that has ended.
 struct Stage {
@@ -154,22 +155,6 @@ fn place(folder: &Path, file: &Path) -> PathBuf {
     log.join(snapshot.as_deref().unwrap_or(name))
 }
 
-/// The manifest as a version before it named its tenant wrote it.
-pub(crate) fn without_tenant(manifest: &Path) -> String {
-    let mut manifest: Value = serde_json::from_slice(&fs::read(manifest).unwrap()).unwrap();
-    let fields = manifest.as_object_mut().unwrap();
-    fields.remove("tenant");
-    let text = |name: &str| {
-        fields
-            .get(name)
-            .map_or_else(String::new, |it| it.as_str().map_or_else(|| it.to_string(), str::to_owned))
-    };
-    let line = ["format", "log_id", "segment_bytes", "incarnation"].map(text).join(" ");
-    let checksum = crc32fast::hash(line.trim_end().as_bytes());
-    fields.insert("checksum".to_owned(), json!(checksum));
-    manifest.to_string()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn any_file_of_one_tenant_copied_over_anothers_stops_at_most_the_other() {
     let mut stage = Stage::new().await;
@@ -251,7 +236,7 @@ async fn a_folder_that_was_copied_under_another_name_is_refused_and_its_deletion
     stage.cluster.end_node("KILL").await;
     stage.cluster.node = stage.cluster.another_node(&["--delete-grace", "1"]).await;
     stage.serves(0).await;
-    eventually("the copy is erased", PATIENCE, async || deleted(&stage.data()) == 0).await;
+    eventually("the copy is erased", async || deleted(&stage.data()) == 0).await;
     stage.serves(0).await;
     stage.cluster.end_node("TERM").await;
     stage.start().await;

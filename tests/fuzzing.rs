@@ -1,8 +1,6 @@
 //! The targets of `fuzz/`, on what was found with them and on some changes of what real encoders write: nothing
 //! panics, and memory stays within bounds.
 
-#[expect(dead_code, clippy::unwrap_used, reason = "it is for tests, and the others use more of it")]
-mod random;
 #[path = "../fuzz/src/targets/mod.rs"]
 #[expect(
     dead_code,
@@ -17,8 +15,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use cap::Cap;
-use random::Random;
 use targets::{ALL, Target};
+use vectorizer_testing::Random;
 
 /// For all that run at the same time.
 const MEMORY_BYTES_MAX: usize = 1 << 30;
@@ -45,8 +43,8 @@ fn changes(name: &str, count: usize) {
     }
     let mut random = Random::new(7);
     for number in 0..count {
-        let mut bytes = seeds[random.below(seeds.len())].clone();
-        for _ in 0..=random.below(4) {
+        let mut bytes = seeds[random.index(seeds.len())].clone();
+        for _ in 0..=random.index(4) {
             change(&mut bytes, &seeds, &mut random);
         }
         run(target, &format!("change {number}"), &bytes);
@@ -57,24 +55,24 @@ fn change(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
     if bytes.is_empty() {
         bytes.push(0);
     }
-    let at = random.below(bytes.len());
-    let end = at + random.below((bytes.len() - at).min(64)) + 1;
-    match random.below(8) {
-        0 => bytes[at] ^= 1 << random.below(8),
-        1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'"', b'[', b'{', b'0', b'-'][random.below(10)],
-        2 => bytes[at..end].fill([0, 0xff][random.below(2)]),
+    let at = random.index(bytes.len());
+    let end = at + random.index((bytes.len() - at).min(64)) + 1;
+    match random.index(8) {
+        0 => bytes[at] ^= 1 << random.index(8),
+        1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'"', b'[', b'{', b'0', b'-'][random.index(10)],
+        2 => bytes[at..end].fill([0, 0xff][random.index(2)]),
         3 => drop(bytes.drain(at..end)),
         4 => {
             let piece = bytes[at..end].to_vec();
             bytes.splice(at..at, piece);
         }
         5 => {
-            let other = &seeds[random.below(seeds.len())];
-            let from = random.below(other.len().max(1)).min(other.len());
+            let other = &seeds[random.index(seeds.len())];
+            let from = random.index(other.len().max(1)).min(other.len());
             bytes.splice(at.., other[from..].iter().copied());
         }
         6 => bytes.truncate(at),
-        _ => bytes.insert(at, b"0123456789[]{}\",:\\eE.+-\0\xff"[random.below(25)]),
+        _ => bytes.insert(at, b"0123456789[]{}\",:\\eE.+-\0\xff"[random.index(25)]),
     }
 }
 

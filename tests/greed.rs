@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::{ACME, Client, GLOBEX, Key, Node};
+use crate::support::node::{ACME, Client, GLOBEX, Key, Node};
 
 const BODY_BYTES: usize = 32 << 20;
 const MESSAGE_BYTES: usize = 4 << 20;

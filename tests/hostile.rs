@@ -10,11 +10,11 @@ use vectorizer::auth::{ApiKey, Environment, Operation, Requirement};
 use vectorizer::hivehub::TenantStatus;
 use vectorizer::rest::location;
 use vectorizer_log::Timestamp;
+use vectorizer_testing::Stopwatch;
 
-use crate::hub_and_node::Cluster;
-use crate::node::{ACME, Answer, Client, Key, Node};
-use crate::secrets;
-use crate::stopwatch::Stopwatch;
+use crate::support::hub_and_node::Cluster;
+use crate::support::node::{ACME, Answer, Client, Key, Node};
+use crate::support::secrets;
 
 fn key_of_nobody(number: u64) -> ApiKey {
     let mut entropy = [0xA7; ApiKey::ENTROPY_BYTES];

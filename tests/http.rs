@@ -9,8 +9,8 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::hub_and_node::Cluster;
-use crate::node::{Answer, Client, Node, vectorizer};
+use crate::support::hub_and_node::Cluster;
+use crate::support::node::{Answer, Client, Node, vectorizer};
 
 const PAGE: &str = "https://app.example.com";
 

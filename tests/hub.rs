@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::{Key, Node, http, vectorizer};
+use crate::support::node::{Key, Node, http, vectorizer};
 
 const LOG: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
 
@@ -120,7 +120,7 @@ fn first_keys(output: &std::process::Output) -> (String, String) {
     let printed = String::from_utf8(output.stdout.clone()).unwrap();
     let value = |name: &str| {
         let line = printed.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap();
-        crate::secrets::watch(line);
+        crate::support::secrets::watch(line);
         line.to_owned()
     };
     assert_eq!(printed.lines().count(), 2, "it prints the two keys and nothing else");
@@ -170,7 +170,8 @@ async fn a_hub_is_begun_once_by_a_command_that_prints_its_keys_and_never_by_a_st
 async fn the_keys_of_a_hub_go_on_working_when_the_file_that_had_them_is_removed() {
     let data = TempDir::new().unwrap();
     let hub = Node::hub(data.path(), &[]);
-    let (service, operator, acme) = (service_key(&hub), hub.key(Key::Operator), hub.key(crate::node::ACME));
+    let (service, operator, acme) =
+        (service_key(&hub), hub.key(Key::Operator), hub.key(crate::support::node::ACME));
     hub.stop();
     std::fs::remove_file(data.path().join("dev-keys.json")).unwrap();
     let hub = Node::start("hub", data.path(), &[]);
@@ -203,7 +204,7 @@ async fn a_service_key_is_rotated_with_an_overlap_that_survives_sigkill_and_ends
             vectorizer(["hub", "service-key", "rotate", "--overlap", overlap].into_iter().chain(place));
         assert_eq!(made.status.code(), Some(0), "{made:?}");
         let key = String::from_utf8(made.stdout).unwrap().trim_end().to_owned();
-        crate::secrets::watch(&key);
+        crate::support::secrets::watch(&key);
         key
     };
     let second = rotate(&hub, "3600");
@@ -229,6 +230,6 @@ async fn a_service_key_is_rotated_with_an_overlap_that_survives_sigkill_and_ends
     let third = rotate(&hub, "2");
     assert_eq!([asked_with(hub.url(), &second).await, asked_with(hub.url(), &third).await], [200, 200]);
     let has_ended = async || asked_with(hub.url(), &second).await == 401;
-    crate::node::eventually("the overlap ends", crate::node::PATIENCE, has_ended).await;
+    vectorizer_testing::eventually("the overlap ends", has_ended).await;
     assert_eq!(asked_with(hub.url(), &third).await, 200);
 }

@@ -3,19 +3,17 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::TenantStatus;
+use vectorizer_testing::{PATIENCE, Wait, eventually};
 
-use crate::hub_and_node::{Cluster, Mood, Obstacle};
-use crate::node::{Answer, Node, PATIENCE, eventually};
-
-/// Three times as long as what the node notes down may be lost with it: others may have the cores.
-pub(crate) const NOTED: Duration = Duration::from_secs(3);
+use crate::support::folders::{Obstacle, deleted, is_put_away};
+use crate::support::hub_and_node::{Cluster, Mood};
+use crate::support::node::{Answer, Node};
 
 async fn list(cluster: &Cluster, key: &ApiKey) -> Answer {
     cluster.send(key, "GET", "/collections", &Value::Null).await
@@ -41,27 +39,15 @@ fn come_again(cluster: &Cluster) -> ApiKey {
     cluster.key(Some("acme"), None)
 }
 
-/// How many tombstones there are.
-pub(crate) fn deleted(data: &Path) -> usize {
-    let entries = fs::read_dir(data.join("_deleted")).unwrap();
-    entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|it| it == "json")).count()
-}
-
-/// Waits until the tenant's folder is gone, and `all` of them have been put away.
-pub(crate) async fn is_put_away(data: &Path, tenant: &str, all: usize) {
-    let is_gone = async || deleted(data) >= all && !data.join(tenant).exists();
-    eventually("what HiveHub has deleted goes", PATIENCE, is_gone).await;
-}
-
 /// The newcomer begins with nothing and keeps what it makes, the predecessor's log is put away once, and its
 /// key opens nothing.
 async fn is_somebody_else(cluster: &Cluster, old: &ApiKey, new: &ApiKey) {
     assert_eq!(list(cluster, new).await.expect(200)["collections"], json!([]));
     create(cluster, new, "mine").await;
     list(cluster, old).await.expect(401);
-    // What the feed has to tell of it may come later.
-    for _ in 0..20 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    // What the feed has to tell of it may come later, and what HiveHub says after a gap half a second after a start.
+    for _ in 0..12 {
+        tokio::time::sleep(Duration::from_millis(75)).await;
         assert_eq!(list(cluster, new).await.expect(200)["collections"][0]["name"], "mine");
     }
     assert_eq!(deleted(&cluster.node.data), 1);
@@ -74,7 +60,7 @@ async fn a_tenant_that_came_again_while_the_node_was_down_and_its_place_in_the_f
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let old = first_tenant(&cluster).await;
-    tokio::time::sleep(NOTED).await;
+    cluster.feed_is_stored().await;
     cluster.node.signal("KILL");
     let new = come_again(&cluster);
     cluster.feels(Mood::Forgetful);
@@ -94,19 +80,20 @@ async fn a_tenant_that_was_deleted_in_a_gap_of_the_feed_goes_even_if_it_never_co
     cluster.tenant("globex");
     let globex = cluster.key(Some("globex"), None);
     create(&cluster, &globex, "theirs").await;
-    tokio::time::sleep(NOTED).await;
+    cluster.feed_is_stored().await;
     cluster.node.signal("KILL");
     cluster.hub.set_tenant_status(&"acme".parse().unwrap(), TenantStatus::Deleted).unwrap();
     // At first it says of nobody whether they are deleted.
     cluster.feels(Mood::ForgetfulWithoutQuotas);
     cluster.restart_node(&[]).await;
-    // It asks half a second after its start.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    cluster.is_asked_for("/acme/quota").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(cluster.node.data.join("acme").exists());
     // Then the disk is in the way.
     let obstacle = Obstacle::to_deletions(&cluster.node.data);
     cluster.feels(Mood::Forgetful);
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    let is_hindered = async || cluster.node.has_logged(&["\"ERROR\"", "\"tenant\":\"acme\""]);
+    eventually("the deletion fails", is_hindered).await;
     assert!(cluster.node.data.join("acme").exists());
     obstacle.remove();
     is_put_away(&cluster.node.data, "acme", 1).await;
@@ -126,8 +113,11 @@ async fn what_hivehub_deletes_goes_when_the_disk_lets_it_and_nobody_enters_befor
     for (nth, tenant, key, is_killed) in [(1, "acme", acme, true), (2, "globex", globex, false)] {
         let obstacle = Obstacle::to_deletions(&data);
         cluster.hub.set_tenant_status(&tenant.parse().unwrap(), TenantStatus::Deleted).unwrap();
-        tokio::time::sleep(NOTED).await;
-        eventually("nobody enters", PATIENCE, async || list(&cluster, &key).await.status != 200).await;
+        let is_hindered =
+            async || cluster.node.has_logged(&["\"ERROR\"", &format!("\"tenant\":\"{tenant}\"")]);
+        eventually("the deletion fails", is_hindered).await;
+        cluster.feed_is_stored().await;
+        eventually("nobody enters", async || list(&cluster, &key).await.status != 200).await;
         assert!(data.join(tenant).exists());
         if is_killed {
             cluster.end_node("KILL").await;
@@ -146,7 +136,7 @@ async fn a_tenant_that_came_again_is_somebody_else_also_to_a_node_whose_catalogu
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let old = first_tenant(&cluster).await;
-    tokio::time::sleep(NOTED).await;
+    cluster.feed_is_stored().await;
     cluster.end_node("KILL").await;
     let new = come_again(&cluster);
     for lost in ["standing", "catalogue"] {
@@ -163,14 +153,15 @@ async fn a_tenant_that_came_again_is_somebody_else_also_while_the_feed_fails() {
     let old = first_tenant(&cluster).await;
     cluster.feels(Mood::WithoutPolicies);
     // Whoever waits for news has to notice first.
-    let more = crate::limits::limits(json!({"vectors": 7}));
+    let more = crate::support::limits::limits(json!({"vectors": 7}));
     cluster.hub.set_tenant(&"acme".parse().unwrap(), |entry| entry.overrides = more).unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    cluster.is_asked_for("/policies").await;
     let new = come_again(&cluster);
     is_somebody_else(&cluster, &old, &new).await;
     // The feed catches up, and what it tells is of the one before.
     cluster.feels(Mood::Good);
-    tokio::time::sleep(Duration::from_secs(7)).await;
+    cluster.feed_is_heard().await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     is_somebody_else_still(&cluster, &new).await;
 }
 
@@ -188,12 +179,9 @@ async fn a_tenant_that_came_again_in_a_short_outage_is_somebody_else_and_keeps_w
     tokio::time::sleep(Duration::from_millis(100)).await;
     let new = come_again(&cluster);
     cluster.start_hub();
-    let patience = std::time::Instant::now() + PATIENCE;
     // As soon as HiveHub is asked again, wherever the feed is by then.
-    while list(&cluster, &new).await.status.as_u16() == 503 {
-        assert!(std::time::Instant::now() < patience, "the newcomer is never let in");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let is_let_in = async || list(&cluster, &new).await.status.as_u16() != 503;
+    Wait::new("the new tenant is let in").every(Duration::from_millis(5)).until(is_let_in).await;
     is_somebody_else(&cluster, &old, &new).await;
 }
 
@@ -269,10 +257,10 @@ async fn a_folder_from_before_there_were_keys_is_that_of_the_first_who_comes_and
     // The node looks after the folder's bill before a key of the tenant arrives. The tenant may sleep again by
     // the time it is listed, so its waking is read from the node's log.
     let has_woken = async || cluster.node.has_logged(&["\"message\":\"awake\"", "\"tenant\":\"default\""]);
-    eventually("the node looks after it", PATIENCE, has_woken).await;
+    eventually("the node looks after it", has_woken).await;
     let key = cluster.key(Some("default"), None);
     let is_let_in = async || list(&cluster, &key).await.status.as_u16() != 503;
-    eventually("it is let in", PATIENCE, is_let_in).await;
+    eventually("it is let in", is_let_in).await;
     let listed = cluster.send(&key, "GET", "/collections/words", &Value::Null).await.expect(200);
     assert_eq!(listed["count"], 1);
     // No record of before is another one now.

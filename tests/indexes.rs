@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
+use vectorizer_testing::{PATIENCE, eventually};
 
-use crate::node::{ACME, Answer, Client, GLOBEX, Key, Node, PATIENCE, eventually, vectorizer};
+use crate::support::node::{ACME, Answer, Client, GLOBEX, Key, Node, vectorizer};
 
 /// It sorts before all others, so it is the first of those that are left out.
 const LATE: &str = "-late";
@@ -66,7 +67,7 @@ async fn payload_index(client: &Client) -> Value {
 
 /// Waits until nothing is being indexed.
 async fn ready(client: &Client) {
-    eventually("the index", PATIENCE, async || payload_index(client).await["building"] == 0).await;
+    eventually("the index", async || payload_index(client).await["building"] == 0).await;
 }
 
 async fn count(client: &Client, value: u64) -> Value {
@@ -129,7 +130,7 @@ async fn a_declared_path_has_room_when_thousands_of_others_came_first() {
     // With those that took the room gone there is some again, without a word.
     let crowd: Vec<String> = (0..VECTORS).map(|vector| format!("crowd-{vector}")).collect();
     client.post("/collections/words/vectors/delete", &json!({ "ids": crowd })).await.expect(200);
-    eventually("room", PATIENCE, async || payload_index(&client).await["left_out"] == 0).await;
+    eventually("room", async || payload_index(&client).await["left_out"] == 0).await;
     assert_eq!(count(&client, 3).await, 4_999);
 }
 
@@ -165,7 +166,7 @@ async fn a_declaration_outlasts_restarts_kills_and_sleep() {
 
 async fn asleep(node: &Node) {
     let operator = node.client(Key::Operator);
-    eventually("sleep", PATIENCE, async || {
+    eventually("sleep", async || {
         let tenants = operator.get("/cluster/tenants?limit=1000").await.expect(200);
         let mut tenants = tenants["tenants"].as_array().unwrap().iter();
         tenants.any(|tenant| tenant["id"] == "acme" && tenant["state"] == "asleep")

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use vectorizer::auth::Operation;
 use vectorizer::rest::location;
 
-use crate::node::{ACME, Answer, Client, GLOBEX, Node};
+use crate::support::node::{ACME, Answer, Client, GLOBEX, Node};
 
 /// The ids of a page or of results.
 fn ids(list: &Value) -> Vec<&str> {

@@ -7,15 +7,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::TenantStatus;
-use vectorizer::hub::Limits;
 
-use crate::hub_and_node::Cluster;
-use crate::node::Answer;
-use crate::stopwatch::Stopwatch;
-
-pub(crate) fn limits(numbers: Value) -> Limits {
-    serde_json::from_value(numbers).unwrap()
-}
+use crate::support::hub_and_node::Cluster;
+use crate::support::limits::{limits, within_a_second};
+use crate::support::node::Answer;
 
 /// A tenant with these limits, and its key.
 fn tenant(cluster: &Cluster, numbers: Value) -> ApiKey {
@@ -216,8 +211,8 @@ async fn however_often_a_tenant_asks_hivehub_is_asked_once_for_its_key_and_its_l
     let folder = TempDir::new().unwrap();
     let cluster = Arc::new(Cluster::start(folder.path(), &[]).await);
     let key = tenant(&cluster, json!({}));
-    // What the feed says of its coming has to have been heard, or it is rightly asked about again.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Until the node has heard of the new tenant, it rightly asks again.
+    cluster.feed_is_heard().await;
     let asking: Vec<_> = (0..32)
         .map(|_| {
             let (cluster, key) = (Arc::clone(&cluster), key.clone());
@@ -234,14 +229,6 @@ async fn however_often_a_tenant_asks_hivehub_is_asked_once_for_its_key_and_its_l
     let calls = cluster.calls();
     let count = |end: &str| calls.iter().filter(|path| path.ends_with(end)).count();
     assert_eq!((count("/validate"), count("/quota")), (1, 1), "{calls:?}");
-}
-
-pub(crate) async fn within_a_second(holds: impl AsyncFn() -> bool) {
-    let start = Stopwatch::start();
-    while !holds().await {
-        assert!(start.elapsed() < Duration::from_secs(1), "it has not arrived");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,23 +7,16 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vectorizer_testing::{PATIENCE, Random, Stopwatch, Wait, eventually};
 
-use crate::node::{ACME, Client, Node, PATIENCE, eventually};
-use crate::stopwatch::Stopwatch;
+use crate::support::node::{ACME, Client, Node};
 
 const VECTORS: u64 = 6_000;
 const DIMENSION: u64 = 24;
 
 /// The same for every life of the node, different for every number.
 fn vector(number: u64) -> Vec<f32> {
-    let mut state = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut unit = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / 8_388_608.0 - 1.0
-    };
-    (0..DIMENSION).map(|_| unit()).collect()
+    Random::new(number).units(DIMENSION as usize)
 }
 
 async fn load(client: &Client) {
@@ -46,18 +39,20 @@ async fn fill(client: &Client) {
 /// Waits until everything is linked. All the while every vector is found, whatever is linked.
 async fn linked(client: &Client) -> Duration {
     let started = Instant::now();
-    for number in (0..VECTORS).cycle().step_by(611) {
+    let mut numbers = (0..VECTORS).cycle().step_by(611);
+    let is_linked = async || {
+        let number = numbers.next().unwrap();
         let state = client.get("/collections/words").await.expect(200)["index"].clone();
         let found = nearest(client, number).await;
         assert_eq!(found, number.to_string(), "while {state}");
         if state["state"] == "linked" {
             assert_eq!(state["unlinked"], 0);
-            break;
+            return true;
         }
         assert_eq!(state["state"], "linking");
-        assert!(started.elapsed() < 2 * PATIENCE, "linking takes too long: {state}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+        false
+    };
+    Wait::new("all vectors are linked").at_most(2 * PATIENCE).until(is_linked).await;
     started.elapsed()
 }
 
@@ -70,15 +65,12 @@ async fn nearest(client: &Client, number: u64) -> String {
 /// The one file in the tenant's folder of graphs.
 async fn kept_graph(data: &Path, tenant: &str) -> PathBuf {
     let folder = data.join(tenant).join("graphs");
-    let started = Instant::now();
-    loop {
+    let kept = async || {
         let mut files = fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path());
-        match (files.next(), files.next()) {
-            (Some(file), None) if !file.ends_with("unfinished") => return file,
-            _ => assert!(started.elapsed() < Duration::from_secs(20), "no graph was kept"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        let file = files.next().filter(|file| !file.ends_with("unfinished"))?;
+        files.next().is_none().then_some(file)
+    };
+    Wait::new("the graph is stored").value(kept).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +120,7 @@ async fn the_first_upsert_after_a_restart_is_answered_at_once() {
         client.put("/collections/words/vectors", &json!({ "vectors": vectors })).await.expect(200);
     }
     let is_linked = async || client.get("/collections/words").await.expect(200)["index"]["state"] == "linked";
-    eventually("all is linked", 2 * PATIENCE, is_linked).await;
+    Wait::new("all vectors are linked").at_most(2 * PATIENCE).until(is_linked).await;
     kept_graph(data.path(), "acme").await;
     for life in 0..3 {
         if life == 0 {
@@ -169,12 +161,12 @@ async fn one_large_write_holds_up_nothing_but_its_own_collection_and_that_not_fo
     client.put("/collections/other/vectors", &small).await.expect(200);
     assert!(started.elapsed() < Duration::from_secs(2), "another collection's write waited for linking");
     let search = json!({"vector": numbers(7).collect::<Vec<u64>>(), "limit": 1});
-    while client.get("/collections/large").await.expect(200)["index"]["state"] != "linked" {
+    let is_linked = async || {
         let found = client.post("/collections/large/search", &search).await.expect(200);
         assert!(found["results"][0]["score"].as_f64().unwrap() > 0.999);
-        assert!(started.elapsed() < 2 * PATIENCE, "linking takes too long");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        client.get("/collections/large").await.expect(200)["index"]["state"] == "linked"
+    };
+    Wait::new("all vectors are linked").at_most(2 * PATIENCE).until(is_linked).await;
     let started = Stopwatch::start();
     let more = json!({"vectors": [{"id": "a", "vector": numbers(7).collect::<Vec<u64>>()}]});
     client.put("/collections/large/vectors", &more).await.expect(200);
@@ -207,16 +199,13 @@ async fn what_is_left_of_a_linked_collection_is_moved_together_and_found_all_the
         let ids: Vec<String> = (first..first + 500).map(|number| number.to_string()).collect();
         client.post("/collections/words/vectors/delete", &json!({ "ids": ids })).await.expect(200);
     }
-    let started = Instant::now();
-    let is_moved = || fs::read_to_string(node.stderr()).unwrap().contains("\"message\":\"compacted\"");
-    for number in (0..LEFT).cycle().step_by(97) {
+    let mut numbers = (0..LEFT).cycle().step_by(97);
+    let is_compacted = async || {
+        let number = numbers.next().unwrap();
         assert_eq!(nearest(&client, number).await, number.to_string());
-        if is_moved() {
-            break;
-        }
-        assert!(started.elapsed() < Duration::from_mins(1), "nothing is moved together");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        node.has_logged(&["\"message\":\"compacted\""])
+    };
+    eventually("the collection is compacted", is_compacted).await;
     for number in (0..LEFT).step_by(13) {
         assert_eq!(nearest(&client, number).await, number.to_string());
     }

@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::{ACME, Client, GLOBEX, Node};
+use crate::support::node::{ACME, Client, GLOBEX, Node};
 
 /// Rows of little-endian four-byte numbers, as numpy writes them.
 struct Matrix {

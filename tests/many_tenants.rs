@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
+use vectorizer_testing::Random;
 
-use crate::hub_and_node::Cluster;
-use crate::random::Random;
+use crate::support::hub_and_node::Cluster;
 
 const TENANTS: usize = 80;
 /// Who asks at the same time.
@@ -56,7 +56,7 @@ async fn many_tenants_take_turns_in_little_memory_and_each_has_its_own() {
             let until = Instant::now() + LENGTH;
             let mut requests = 0;
             while Instant::now() < until {
-                let at = random.below(share.len());
+                let at = random.index(share.len());
                 for _ in 0..3 {
                     step(cluster, &mut share[at], &mut random).await;
                     requests += 1;
@@ -82,10 +82,10 @@ async fn many_tenants_take_turns_in_little_memory_and_each_has_its_own() {
 /// One request of a tenant, and its answer held against what it has written.
 async fn step(cluster: &Cluster, tenant: &mut Tenant, random: &mut Random) {
     let Tenant { number: tenant_number, key, model } = tenant;
-    let id = format!("v{}", random.below(20));
-    match random.below(4) {
+    let id = format!("v{}", random.index(20));
+    match random.index(4) {
         0 => {
-            let number = random.below(1_000_000);
+            let number = random.index(1_000_000);
             let payload = json!({"tenant": tenant_number, "number": number});
             let body = json!({"vectors": [{"id": id, "vector": [1, 1], "payload": payload}]});
             cluster.send(key, "PUT", "/collections/words/vectors", &body).await.expect(200);

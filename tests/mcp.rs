@@ -6,9 +6,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::hub_and_node::Cluster;
-use crate::limits::within_a_second;
-use crate::node::{ACME, Answer, Client, GLOBEX, Key, Node};
+use crate::support::hub_and_node::Cluster;
+use crate::support::limits::within_a_second;
+use crate::support::node::{ACME, Answer, Client, GLOBEX, Key, Node};
 
 const READS: [&str; 6] = ["list_collections", "describe_collection", "search", "get", "count", "usage"];
 const WRITES: [&str; 2] = ["upsert", "delete"];

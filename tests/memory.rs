@@ -6,10 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
+use vectorizer_testing::{Random, eventually};
 
-use crate::hub_and_node::Cluster;
-use crate::node::{PATIENCE, eventually};
-use crate::random::Random;
+use crate::support::hub_and_node::Cluster;
 
 const RECORDS_PER_WRITE: usize = 500;
 const PAGE: u64 = 4096;
@@ -17,8 +16,8 @@ const PAGE: u64 = 4096;
 /// Texts with many words that no other text has.
 fn text(number: usize, random: &mut Random) -> Value {
     let words = (0..40).map(|place| match place % 4 {
-        0 => format!("rare{}", random.below(1 << 40)),
-        _ => format!("word{}", random.below(2_000)),
+        0 => format!("rare{}", random.index(1 << 40)),
+        _ => format!("word{}", random.index(2_000)),
     });
     json!({"id": format!("t{number}"), "text": words.collect::<Vec<_>>().join(" ")})
 }
@@ -26,7 +25,7 @@ fn text(number: usize, random: &mut Random) -> Value {
 /// Payloads with values that no other payload has.
 fn url(number: usize, random: &mut Random) -> Value {
     let payload =
-        json!({"url": format!("https://example.com/{:x}/{number}", random.below(1 << 50)), "n": number});
+        json!({"url": format!("https://example.com/{:x}/{number}", random.index(1 << 50)), "n": number});
     json!({"id": format!("u{number}"), "vector": [number, 1], "payload": payload})
 }
 
@@ -72,7 +71,7 @@ fn resident_bytes(cluster: &Cluster) -> u64 {
 async fn settled_bytes(cluster: &Cluster, key: &ApiKey) -> u64 {
     let mut lowest = u64::MAX;
     for _ in 0..8 {
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
         for _ in 0..10 {
             cluster.send(key, "GET", "/collections/words", &Value::Null).await.expect(200);
         }
@@ -126,7 +125,7 @@ async fn memory_is_shown_for_as_long_as_a_tenant_is_awake() {
     let measured = metrics.lines().find_map(|line| line.strip_prefix(series)).unwrap();
     assert!(measured.parse::<f64>().unwrap() > 1_000_000.0, "{measured}");
     let is_asleep = async || counted(&cluster, &operator).await[0]["state"] == "asleep";
-    eventually("the tenant sleeps", PATIENCE, is_asleep).await;
+    eventually("the tenant sleeps", is_asleep).await;
     assert_eq!(memory_of(&counted(&cluster, &operator).await, "acme"), 0);
     // Awake again, with its log closed.
     cluster.send(&key, "GET", "/collections/words", &Value::Null).await.expect(200);
@@ -160,7 +159,7 @@ async fn tenants_with_many_different_words_stay_within_the_budget() {
         let tenants = counted(&cluster, &operator).await;
         (0..TENANTS).map(|number| memory_of(&tenants, &format!("t{number}"))).sum::<u64>() <= BUDGET
     };
-    eventually("what is counted is within the budget", PATIENCE, is_within).await;
+    eventually("what is counted is within the budget", is_within).await;
     let peak = cluster.node.peak_kibibytes() * 1024;
     assert!(peak < BUDGET + BESIDE_BYTES, "{peak} bytes of memory");
 }

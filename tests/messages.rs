@@ -1,21 +1,12 @@
-//! What is said about bad requests, all in one file for people to read: `tests/messages.txt`.
-
-use std::path::Path;
+//! What the server answers to bad requests, all in one file for people to read: `tests/snapshots/messages.snap`. Each line
+//! has what was sent, and the answer's status, code and words. Read it as a person who has made the mistake.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::node::{Client, Node};
-
-/// Set, the file is written anew instead of held against what is said.
-const UPDATE: &str = "UPDATE_MESSAGES";
-
-const HEAD: &str = "\
-# What the server says about bad requests, one line for each: what was sent, and status, code and words of the answer.
-# Read it as a person who has made the mistake. `UPDATE_MESSAGES=1 cargo test --test promises messages::` writes it anew;
-# the requests are in tests/messages.rs.
-";
+use crate::support::node::{Client, Node};
+use crate::support::snapshots::assert_snapshot;
 
 const JSON: &str = "application/json";
 const LINES: &str = "application/x-ndjson";
@@ -396,16 +387,7 @@ async fn what_is_said_about_bad_requests_is_what_was_read_and_found_good() {
     let one = json!({"vectors": [{"id": "one", "vector": [1, 2, 3]}]});
     client.put("/collections/words/vectors", &one).await.expect(200);
     let lines: Vec<String> = [of_rest(&client).await, of_tools(&client).await].concat();
-    let said = format!("{HEAD}\n{}\n", lines.join("\n"));
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/messages.txt");
-    if std::env::var_os(UPDATE).is_some() {
-        std::fs::write(&file, &said).unwrap();
-    }
-    let read = std::fs::read_to_string(&file).unwrap();
-    for (said, read) in said.lines().zip(read.lines()) {
-        assert_eq!(said, read, "{UPDATE}=1 writes tests/messages.txt anew; read what has changed");
-    }
-    assert_eq!(said.lines().count(), read.lines().count(), "{UPDATE}=1 writes tests/messages.txt anew");
+    assert_snapshot("messages", &lines.join("\n"));
     for line in &lines {
         let (_, told) = line.split_once("  =>  ").unwrap();
         let of_rust = OF_RUST.iter().find(|word| told.contains(**word));

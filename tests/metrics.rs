@@ -7,25 +7,11 @@ use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::node::{ACME, Key, Node};
+use crate::support::metrics::{metrics, value};
+use crate::support::node::{ACME, Key, Node};
 
 const DASHBOARD: &str = include_str!("../deploy/grafana/vectorizer.json");
 const ALERTS: &str = include_str!("../deploy/prometheus/alerts.yml");
-
-/// The metrics, as the operator reads them.
-pub(crate) async fn metrics(node: &Node) -> String {
-    let request = node.keyless().request_at(Method::GET, "/metrics").bearer_auth(node.key(Key::Operator));
-    let answer = request.send().await.unwrap();
-    assert_eq!(answer.status(), 200);
-    answer.text().await.unwrap()
-}
-
-/// The value of the series that is written like this.
-#[track_caller]
-pub(crate) fn value(metrics: &str, series: &str) -> f64 {
-    let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("{series} is not in\n{metrics}")).parse().unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_done_is_counted() {

@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::hub::UsageFilter;
 use vectorizer_log::Meter;
+use vectorizer_testing::eventually;
 
-use crate::hub_and_node::Cluster;
-use crate::node::{Client, Node, PATIENCE, vectorizer};
+use crate::support::hub_and_node::Cluster;
+use crate::support::node::{Client, Node, vectorizer};
 
 const DIMENSION: usize = 64;
 const VECTORS: usize = 3_000;
@@ -144,11 +145,9 @@ async fn a_single_tenants_data_becomes_a_tenant_and_nothing_of_before_is_billed(
         let of_meter = page.events.into_iter().filter(move |event| event.data.meter == meter);
         of_meter.map(|event| event.data).collect::<Vec<_>>()
     };
-    let patience = Instant::now() + PATIENCE;
-    while lines(Meter::VectorsUpserted).is_empty() || lines(Meter::StorageByteSeconds).is_empty() {
-        assert!(Instant::now() < patience, "nothing is billed");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let is_billed =
+        async || !lines(Meter::VectorsUpserted).is_empty() && !lines(Meter::StorageByteSeconds).is_empty();
+    eventually("both meters are billed", is_billed).await;
     let upserted: u128 = lines(Meter::VectorsUpserted).iter().map(|line| line.value).sum();
     assert_eq!(upserted, 1);
     assert!(lines(Meter::VectorsDeleted).is_empty());
@@ -237,7 +236,7 @@ async fn what_cannot_become_a_tenant_is_refused_and_the_source_stays_as_it_is() 
     refused(&migrate(&from, &data, "acme"), 2, "is in use");
     tokio::task::spawn_blocking(|| node.stop()).await.unwrap();
     let node = Node::dev(&data);
-    node.client(crate::node::ACME).create("theirs", 2, "dot").await;
+    node.client(crate::support::node::ACME).create("theirs", 2, "dot").await;
     refused(&migrate(&from, &data, "initech"), 2, "is in use");
     tokio::task::spawn_blocking(|| node.stop()).await.unwrap();
     refused(&migrate(&from, &data, "acme"), 2, "exists already");
@@ -248,7 +247,7 @@ async fn what_cannot_become_a_tenant_is_refused_and_the_source_stays_as_it_is() 
     refused(&migrate(&billed, &data, "initech"), 2, "its manifest is that of tenant \"acme\"");
     // As of a version whose manifests did not name their tenant.
     let manifest = billed.join("default/manifest.json");
-    std::fs::write(&manifest, crate::foreign_files::without_tenant(&manifest)).unwrap();
+    std::fs::write(&manifest, crate::support::folders::without_tenant(&manifest)).unwrap();
     refused(&migrate(&billed, &data, "initech"), 2, "belongs to a bill");
     assert!(!data.join("initech").exists());
     std::fs::remove_dir_all(data.join("_migrating")).unwrap();

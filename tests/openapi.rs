@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use vectorizer::auth::{Level, Operation, Requirement};
 use vectorizer::rest::location;
 
-use crate::described::{DOCUMENT, fault, resolved};
-use crate::node::{ACME, Client, Key, Node};
+use crate::support::described::{DOCUMENT, fault, resolved};
+use crate::support::node::{ACME, Client, Key, Node};
 
 /// The methods a path item can hold, beside its other fields.
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
+use vectorizer_testing::{Stopwatch, Wait};
 
-use crate::hub_and_node::{Cluster, Mood};
-use crate::limits::limits;
-use crate::node::Answer;
-use crate::stopwatch::Stopwatch;
+use crate::support::hub_and_node::{Cluster, Mood};
+use crate::support::limits::limits;
+use crate::support::node::Answer;
 
 /// Limits are asked for again all the time.
 const FLAGS: [&str; 2] = ["--quota-check-interval", "1"];
@@ -30,15 +30,9 @@ async fn list(cluster: &Cluster, key: &ApiKey) -> Answer {
 
 /// Asks again until this is answered, for as long as the longest pause of a client that was refused.
 async fn comes_to(cluster: &Cluster, key: &ApiKey, status: u16) {
-    let started = Instant::now();
-    loop {
-        let answer = list(cluster, key).await;
-        if answer.status.as_u16() == status {
-            return;
-        }
-        assert!(started.elapsed() < Duration::from_secs(45), "{status} does not come: {}", answer.body);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let is_answered = async || list(cluster, key).await.status.as_u16() == status;
+    let wait = Wait::new(format!("the request is answered with {status}"));
+    wait.at_most(Duration::from_secs(45)).every(Duration::from_millis(50)).until(is_answered).await;
 }
 
 /// What happens to a hub, and to the tenants of its node.
@@ -73,11 +67,8 @@ async fn through(fails: impl AsyncFn(&mut Cluster), recovers: impl AsyncFn(&mut 
     comes_to(&cluster, &unknown, 200).await;
     let acme = "acme".parse().unwrap();
     cluster.hub.set_tenant(&acme, |entry| entry.overrides = limits(json!({"vectors": 3}))).unwrap();
-    let started = Instant::now();
-    while upsert(&cluster, &known, "c").await.status.as_u16() != 200 {
-        assert!(started.elapsed() < Duration::from_secs(10), "the new limit does not come");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let is_accepted = async || upsert(&cluster, &known, "c").await.status.as_u16() == 200;
+    Wait::new("the new limit holds").at_most(Duration::from_secs(10)).until(is_accepted).await;
     upsert(&cluster, &known, "d").await.expect(429);
 }
 
@@ -125,8 +116,8 @@ async fn a_node_that_starts_without_hivehub_lets_nobody_in_and_knows_the_limits_
     let (known, unknown) = (cluster.key(Some("acme"), None), cluster.key(Some("globex"), None));
     create(&cluster, &known).await.expect(201);
     upsert(&cluster, &known, "a").await.expect(200);
-    // What is noted down outlasts the process half a second later, on a machine that goes on.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    let acme = "acme".parse().unwrap();
+    cluster.is_stored("the tenant's limits", |store| matches!(store.quota(&acme), Ok(Some(_)))).await;
 
     cluster.stop_hub().await;
     cluster.restart_node(&FLAGS).await;
@@ -195,8 +186,8 @@ async fn an_answer_without_a_field_that_the_contract_requires_grants_nothing_and
         let refused = list(&cluster, &key).await;
         assert_eq!(refused.problem(), problem, "{field}: {}", refused.body);
         let named = format!("the field \\\"{field}\\\" is missing");
-        let says = async || std::fs::read_to_string(cluster.node.stderr()).unwrap().contains(&named);
-        crate::node::eventually(&named, crate::node::PATIENCE, says).await;
+        let says = async || cluster.node.has_logged(&[&named]);
+        vectorizer_testing::eventually(&named, says).await;
         cluster.feels(Mood::Good);
         comes_to(&cluster, &key, 200).await;
     }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use vectorizer::auth::{ApiKey, Environment, Operation};
 use vectorizer::rest::location;
 
-use crate::node::{ACME, Answer, Client, Key, Node};
+use crate::support::node::{ACME, Answer, Client, Key, Node};
 
 /// The least level that may, as the design's tables say it: written by hand, not taken from the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::TenantStatus;
 use vectorizer_log::{Actor, CollectionId, Draft, Event, Seq, TenantFolder, TenantLog, Timestamp, Via};
+use vectorizer_testing::Random;
 
-use crate::disk::{Disk, Negligence, Survival};
-use crate::hub_and_node::Cluster;
-use crate::node::Client;
-use crate::random::Random;
+use crate::support::disk::{Disk, Negligence, Survival};
+use crate::support::hub_and_node::Cluster;
+use crate::support::node::Client;
 
 /// Windows of the bill are closed, its journal is written and tenants fall asleep all the while.
 const FLAGS: [&str; 4] = ["--usage-report-interval", "1", "--tenant-idle", "1"];
@@ -151,20 +151,20 @@ async fn live(seed: u64, rounds: usize, negligence: Option<Negligence>) -> Optio
         let mut writing = JoinSet::new();
         for customer in customers.drain(..) {
             // Some have time to fall asleep behind that.
-            let batches = if random.coin() { random.below(20) } else { usize::MAX };
+            let batches = if random.coin() { random.index(20) } else { usize::MAX };
             writing.spawn(customer.write(client.clone(), batches));
         }
-        let milliseconds_max = if random.below(4) == 0 { 3_000 } else { 500 };
-        let milliseconds = random.below(milliseconds_max);
+        let milliseconds_max = if random.index(4) == 0 { 3_000 } else { 500 };
+        let milliseconds = random.index(milliseconds_max);
         tokio::time::sleep(Duration::from_millis(milliseconds as u64)).await;
         let mut deleted = None;
-        if random.below(4) == 0 && first_is_there {
+        if random.index(4) == 0 && first_is_there {
             let answer = cluster.send(&operator, "DELETE", "/cluster/tenants/first", &Value::Null).await;
             deleted = (answer.status == 200).then_some("first");
         }
-        if random.below(3) > 0 {
+        if random.index(3) > 0 {
             let survivals = [Survival::Nothing, Survival::Beginning, Survival::Anything];
-            disk.power_off(survivals[random.below(3)], &mut random);
+            disk.power_off(survivals[random.index(3)], &mut random);
         }
         cluster.node.signal("KILL");
         customers = writing.join_all().await;
@@ -233,11 +233,11 @@ async fn a_sync_that_is_left_out_or_comes_too_late_is_found_out() {
 /// Appends some records of up to so many bytes; how many.
 fn append(log: &mut TenantLog, bytes: usize, random: &mut Random) -> Result<usize, vectorizer_log::Error> {
     let mut commit = log.begin()?;
-    for _ in 0..=random.below(5) {
+    for _ in 0..=random.index(5) {
         let event = Event::CollectionDeleted { collection: CollectionId::created_at(Seq::OLDEST) };
         let actor = Actor { key_id: None, via: Via::System };
         // As good as any payload.
-        let request_id = "x".repeat(random.below(bytes));
+        let request_id = "x".repeat(random.index(bytes));
         commit.stage(Draft { actor, request_id, idempotency: None, event }, Timestamp::now())?;
     }
     commit.commit().map(|records| records.len())
@@ -262,16 +262,16 @@ fn a_log_that_is_opened_again_and_again_loses_nothing_with_the_power() {
             let found = usize::try_from(log.head().seq.get()).unwrap();
             assert!(found >= acknowledged, "story {story}, life {life}: {found} of {acknowledged} records");
             acknowledged = found;
-            for _ in 0..random.below(12) {
+            for _ in 0..random.index(12) {
                 acknowledged += append(&mut log, bytes, &mut random).unwrap();
             }
-            match random.below(4) {
+            match random.index(4) {
                 0 => log.close().unwrap(),
                 // As at the end of the process.
                 1 => drop(log),
                 _ => {
                     let survivals = [Survival::Nothing, Survival::Beginning, Survival::Anything];
-                    disk.power_off(survivals[random.below(3)], &mut random);
+                    disk.power_off(survivals[random.index(3)], &mut random);
                     drop(log);
                     disk.power_on();
                 }

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::mcp_clients::python;
-use crate::node::Node;
+use crate::support::foreign_clients::python;
+use crate::support::node::Node;
 
 const README: &str = include_str!("../README.md");
 const API: &str = include_str!("../docs/api.md");

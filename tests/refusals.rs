@@ -11,13 +11,14 @@ use tempfile::TempDir;
 use vectorizer::auth::Environment;
 use vectorizer::hivehub::Permission;
 use vectorizer::hub::NewKey;
+use vectorizer_testing::PATIENCE;
 
-use crate::hub_and_node::Cluster;
-use crate::limits::limits;
-use crate::mcp_clients::{program, python};
-use crate::node::{ACME, Key, Node, PATIENCE};
-use crate::secrets;
-use crate::tls::{Pair, authority, client};
+use crate::support::certificates::{Pair, authority, client};
+use crate::support::foreign_clients::{program, python};
+use crate::support::hub_and_node::Cluster;
+use crate::support::limits::limits;
+use crate::support::node::{ACME, Key, Node};
+use crate::support::secrets;
 
 const REQUESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/refused.py");
 const FETCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/refused.mjs");

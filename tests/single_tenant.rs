@@ -6,8 +6,8 @@ use tempfile::TempDir;
 use vectorizer::auth::Operation;
 use vectorizer::rest::location;
 
-use crate::hub_and_node::Cluster;
-use crate::node::{ACME, Client, Node, vectorizer};
+use crate::support::hub_and_node::Cluster;
+use crate::support::node::{ACME, Client, Node, vectorizer};
 
 /// Every kind of request, good and bad, as method, path and body.
 fn story() -> Vec<(Method, &'static str, Value)> {

@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::TenantStatus;
+use vectorizer_testing::{Random, Wait, eventually};
 
-use crate::hub_and_node::Cluster;
-use crate::metrics::metrics;
-use crate::node::{ACME, Client, GLOBEX, Key, Node, PATIENCE};
+use crate::support::hub_and_node::Cluster;
+use crate::support::metrics::metrics;
+use crate::support::node::{ACME, Client, GLOBEX, Key, Node};
 
 const IDLE: [&str; 2] = ["--tenant-idle", "1"];
 
@@ -42,15 +43,8 @@ async fn tenant(node: &Node, id: &str) -> Value {
 }
 
 async fn asleep(node: &Node, id: &str) -> Value {
-    let patience = Instant::now() + PATIENCE;
-    loop {
-        let tenant = tenant(node, id).await;
-        if tenant["state"] == "asleep" {
-            return tenant;
-        }
-        assert!(Instant::now() < patience, "{id} does not sleep");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let asleep = async || Some(tenant(node, id).await).filter(|tenant| tenant["state"] == "asleep");
+    Wait::new(format!("{id} sleeps")).value(asleep).await
 }
 
 /// The files of this tenant that the node has open.
@@ -206,19 +200,6 @@ async fn what_is_kept_of_a_sleeper_can_be_damaged_or_lost_and_costs_time_only() 
     assert_eq!(search(&node.client(ACME)).await, found);
 }
 
-/// `SplitMix64`.
-struct Random(u64);
-
-impl Random {
-    /// A number below `end`.
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-}
-
 /// What a tenant should have: the number of each of its vectors.
 type Model = BTreeMap<String, u32>;
 
@@ -285,7 +266,7 @@ async fn tenants_that_sleep_and_wake_at_any_moment_have_what_they_were_given_and
         let work = keys.iter().zip(&mut models).enumerate().map(|(number, (key, model))| {
             let cluster = &cluster;
             async move {
-                let mut random = Random(life * 100 + number as u64);
+                let mut random = Random::new(life * 100 + number as u64);
                 while Instant::now() < until {
                     step(cluster, key, model, &mut random).await;
                 }
@@ -318,17 +299,13 @@ async fn a_tenant_is_deleted_whatever_state_it_is_in() {
         let point = |number: u32| json!({"vectors": [{"id": format!("v{number}"), "vector": [1, number]}]});
         cluster.send(&key, "PUT", "/collections/words/vectors", &point(0)).await.expect(200);
         if state == "asleep" || state == "waking" {
-            let patience = Instant::now() + PATIENCE;
-            loop {
+            eventually("the tenant sleeps", async || {
                 let page = cluster.send(&operator, "GET", "/cluster/tenants?limit=1000", &Value::Null).await;
                 let page = page.expect(200);
-                let tenants = page["tenants"].as_array().unwrap();
-                if tenants.iter().any(|it| it["id"] == *name && it["state"] == "asleep") {
-                    break;
-                }
-                assert!(Instant::now() < patience);
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+                let mut tenants = page["tenants"].as_array().unwrap().iter();
+                tenants.any(|it| it["id"] == *name && it["state"] == "asleep")
+            })
+            .await;
         }
         let path = format!("/cluster/tenants/{name}");
         let delete = cluster.send(&operator, "DELETE", &path, &Value::Null);
@@ -394,11 +371,7 @@ async fn a_tenant_that_never_sleeps_is_kept_in_checkpoints_too() {
         acme.put("/collections/words/vectors", &json!({ "vectors": vectors })).await.expect(200);
     }
     let checkpoint = data.path().join("acme/checkpoint");
-    let patience = Instant::now() + PATIENCE;
-    while !checkpoint.exists() {
-        assert!(Instant::now() < patience, "no checkpoint is written");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("a checkpoint is written", async || checkpoint.exists()).await;
     node.kill();
     let node = Node::dev(data.path());
     let count = node.client(Key::ReadOnly(0)).post("/collections/words/count", &json!({})).await.expect(200);

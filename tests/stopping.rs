@@ -7,8 +7,9 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vectorizer_testing::{PATIENCE, Wait, eventually};
 
-use crate::node::{ACME, Client, GLOBEX, Node, PATIENCE};
+use crate::support::node::{ACME, Client, GLOBEX, Node};
 
 /// How long requests under way may take to end when the server stops. They take milliseconds.
 const GRACE: Duration = Duration::from_secs(30);
@@ -47,10 +48,8 @@ async fn a_stop_under_load_keeps_every_acknowledged_write_and_does_not_use_up_it
         let writing: Vec<_> =
             (0..8).map(|writer| tokio::spawn(write_until_the_end(client.clone(), writer))).collect();
         // Under load: not before each of the writers has had some of its writes acknowledged.
-        let patience = Instant::now() + PATIENCE;
-        while client.head().await["seq"].as_u64().unwrap() < before + 40 {
-            assert!(Instant::now() < patience, "nothing is written");
-        }
+        let is_written = async || client.head().await["seq"].as_u64().unwrap() >= before + 40;
+        eventually("forty records are written", is_written).await;
         let asked = Instant::now();
         node.signal(signal);
         assert!(tokio::task::spawn_blocking(|| node.ended()).await.unwrap(), "it did not end well");
@@ -91,16 +90,15 @@ async fn a_stopping_server_takes_no_more_work_and_ends_what_would_go_on_for_ever
     node.signal("TERM");
     // The stream ends by itself, properly; whatever is asked from then on is refused in one way or the other.
     assert_eq!(following.next().await, None);
-    let patience = Instant::now() + PATIENCE;
-    loop {
-        match ready(&client).await {
-            Ok(answer) if answer.status() == 200 => assert!(Instant::now() < patience, "it takes work still"),
-            Ok(answer) => assert_eq!(answer.status(), 503),
-            Err(error) if error.is_connect() => break,
-            // A connection kept from before is closed under the request.
-            Err(_) => {}
+    eventually("the server takes no connection any more", async || match ready(&client).await {
+        Ok(answer) => {
+            assert!([200, 503].contains(&answer.status().as_u16()), "{}", answer.status());
+            false
         }
-    }
+        // A connection kept from before is closed under the request.
+        Err(error) => error.is_connect(),
+    })
+    .await;
     assert!(std::net::TcpStream::connect(&authority).is_err());
     assert!(tokio::task::spawn_blocking(|| node.ended()).await.unwrap());
     assert!(asked.elapsed() < GRACE / 3, "{:?}", asked.elapsed());
@@ -130,13 +128,8 @@ fn a_server_that_is_to_stop_says_so_while_it_serves_then_listens_no_more_and_end
 
     let asked = Instant::now();
     node.signal("TERM");
-    let refused = loop {
-        let answer = ready();
-        if answer.status != 200 {
-            break answer;
-        }
-        assert!(asked.elapsed() < PATIENCE, "it says that it takes work");
-    };
+    let refused =
+        Wait::new("/ready refuses").value_blocking(|| Some(ready()).filter(|answer| answer.status != 200));
     assert_eq!((refused.status.as_u16(), refused.problem()), (503, "stopping"));
     assert!(refused.headers.contains_key("retry-after"));
     // Who has not looked yet is served, and the process lives.
@@ -144,10 +137,8 @@ fn a_server_that_is_to_stop_says_so_while_it_serves_then_listens_no_more_and_end
     let late = head("POST", "/api/v1/collections", body_of_late.len()) + &body_of_late;
     node.raw(late.as_bytes()).expect(201);
     node.raw(head("GET", "/health", 0).as_bytes()).expect(200);
-    while std::net::TcpStream::connect(node.authority()).is_ok() {
-        assert!(asked.elapsed() < PATIENCE, "it listens on");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    Wait::new("nothing listens any more")
+        .until_blocking(|| std::net::TcpStream::connect(node.authority()).is_err());
     assert!(asked.elapsed() >= Duration::from_millis(2_900), "{:?}", asked.elapsed());
     slow.write_all(&body.as_bytes()[10..]).unwrap();
     let mut answer = String::new();
@@ -228,7 +219,7 @@ async fn few_may_follow_one_tenants_log_at_a_time_and_others_are_told_so() {
     let refused = loop {
         let answer = follow(&client).await.unwrap();
         if answer.status() != 200 {
-            break crate::node::Answer::read(answer).await;
+            break crate::support::node::Answer::read(answer).await;
         }
         following.push(answer);
         assert!(following.len() <= 64, "there is no limit");
@@ -244,11 +235,8 @@ async fn few_may_follow_one_tenants_log_at_a_time_and_others_are_told_so() {
     client.put("/collections/words/vectors", &body).await.expect(200);
     // A place is free again when its follower has gone.
     following.pop();
-    let patience = Instant::now() + PATIENCE;
-    while follow(&client).await.unwrap().status() != 200 {
-        assert!(Instant::now() < patience, "the place of one who has gone stays taken");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let may_follow = async || follow(&client).await.unwrap().status() == 200;
+    eventually("the place of a follower that has gone is free", may_follow).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,10 +251,10 @@ async fn sighup_ends_no_server_that_serves_in_the_clear() {
         for _ in 0..2 {
             node.signal("HUP");
         }
-        let says = async || std::fs::read_to_string(node.stderr()).unwrap().contains("SIGHUP");
-        crate::node::eventually("it says what SIGHUP does", crate::node::PATIENCE, says).await;
+        let says = async || node.has_logged(&["SIGHUP"]);
+        vectorizer_testing::eventually("it says what SIGHUP does", says).await;
         assert!(!node.has_ended(), "{command} has ended");
-        let answer = crate::node::http().get(format!("{}/health", node.url())).send().await.unwrap();
+        let answer = crate::support::node::http().get(format!("{}/health", node.url())).send().await.unwrap();
         assert!(answer.status() == 200 || command == "hub", "{command}: {}", answer.status());
         node.stop();
     }

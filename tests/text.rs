@@ -4,9 +4,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::hub_and_node::Cluster;
-use crate::limits::limits;
-use crate::node::{ACME, Client, GLOBEX, Key, Node, vectorizer};
+use crate::support::hub_and_node::Cluster;
+use crate::support::limits::limits;
+use crate::support::node::{ACME, Client, GLOBEX, Key, Node, vectorizer};
 
 const NOTES: &str = "/collections/notes/vectors";
 const SEARCH: &str = "/collections/notes/search";

@@ -1,83 +1,25 @@
 //! TLS: shown to all, changed without a stop, and nobody who only begins a handshake is in anybody's way.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::net::TcpStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::KeyPair;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ProtocolVersion, RootCertStore};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio_rustls::TlsConnector;
+use vectorizer_testing::{PATIENCE, eventually};
 
-use crate::node::{Node, PATIENCE, vectorizer};
+use crate::support::certificates::{Authority, Pair, authority, client, client_from, replace};
+use crate::support::node::{Node, vectorizer};
 
 /// How long a handshake may take, and what a busy machine adds.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const LEEWAY: Duration = Duration::from_secs(8);
-
-pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
-
-fn authority_params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    params.distinguished_name.push(DnType::CommonName, name);
-    params
-}
-
-pub(crate) fn authority(name: &str) -> Authority {
-    CertifiedIssuer::self_signed(authority_params(name), KeyPair::generate().unwrap()).unwrap()
-}
-
-/// A certificate and a key in files, as renewals leave them.
-pub(crate) struct Pair {
-    pub(crate) cert: PathBuf,
-    pub(crate) key: PathBuf,
-}
-
-impl Pair {
-    pub(crate) fn at(folder: &Path) -> Self {
-        Self { cert: folder.join("cert.pem"), key: folder.join("key.pem") }
-    }
-
-    /// Issued by an authority between the root and the server, which is in the chain.
-    pub(crate) fn issue(&self, root: &Authority) {
-        let key = KeyPair::generate().unwrap();
-        let between =
-            CertifiedIssuer::signed_by(authority_params("between"), KeyPair::generate().unwrap(), root)
-                .unwrap();
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let cert = CertificateParams::new(names).unwrap().signed_by(&key, &between).unwrap();
-        replace(&self.key, &key.serialize_pem());
-        replace(&self.cert, &format!("{}{}", cert.pem(), between.pem()));
-    }
-
-    fn node(&self, data: &Path) -> Node {
-        let flags = ["--tls-cert", self.cert.to_str().unwrap(), "--tls-key", self.key.to_str().unwrap()];
-        Node::start("serve", data, &flags)
-    }
-}
-
-fn replace(path: &Path, text: &str) {
-    let new = path.with_extension("new");
-    std::fs::write(&new, text).unwrap();
-    std::fs::rename(new, path).unwrap();
-}
-
-/// A client that trusts this authority alone, from this address.
-fn client_from(root: &Authority, address: [u8; 4]) -> reqwest::Client {
-    let root = reqwest::Certificate::from_pem(root.pem().as_bytes()).unwrap();
-    let client = vectorizer::http_client::client().timeout(PATIENCE).no_proxy().tls_certs_only([root]);
-    client.local_address(IpAddr::from(address)).build().unwrap()
-}
-
-pub(crate) fn client(root: &Authority) -> reqwest::Client {
-    client_from(root, [127, 0, 0, 1])
-}
 
 async fn is_served(client: &reqwest::Client, node: &Node) -> bool {
     client.get(format!("{}/ready", node.url())).send().await.is_ok_and(|answer| answer.status() == 200)
@@ -202,11 +144,7 @@ async fn a_renewed_certificate_is_shown_without_a_stop_and_one_that_cannot_be_us
     let first = client(&roots[0]);
     assert!(is_served(&first, &node).await && !is_served(&client(&roots[1]), &node).await);
     let becomes = async |root: &Authority| {
-        let patience = Instant::now() + PATIENCE;
-        while !is_served(&client(root), &node).await {
-            assert!(Instant::now() < patience, "the new certificate is not shown");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually("the new certificate is shown", async || is_served(&client(root), &node).await).await;
     };
     // By signal, at once.
     pair.issue(&roots[1]);

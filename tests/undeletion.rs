@@ -8,10 +8,11 @@ use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::TenantStatus;
 use vectorizer_log::TenantId;
+use vectorizer_testing::{Wait, eventually};
 
-use crate::hub_and_node::{Cluster, Mood};
-use crate::incarnations::{NOTED, deleted, is_put_away};
-use crate::node::{Answer, PATIENCE, eventually, vectorizer};
+use crate::support::folders::{deleted, is_put_away};
+use crate::support::hub_and_node::{Cluster, Mood};
+use crate::support::node::{Answer, vectorizer};
 
 fn acme() -> TenantId {
     "acme".parse().unwrap()
@@ -42,7 +43,7 @@ async fn has_its_words(cluster: &Cluster, key: &ApiKey) -> bool {
 }
 
 async fn comes_back(cluster: &Cluster, key: &ApiKey) {
-    eventually("it is back", PATIENCE, async || has_its_words(cluster, key).await).await;
+    eventually("it is back", async || has_its_words(cluster, key).await).await;
     assert_eq!(deleted(&cluster.node.data), 0);
 }
 
@@ -83,7 +84,7 @@ async fn a_tenant_undeleted_at_hivehub_is_back_with_its_data_its_keys_and_its_bi
         let bill = tokio::task::spawn_blocking(move || vectorizer(words.iter().map(String::as_str)));
         bill.await.unwrap().status.code() == Some(0)
     };
-    eventually("the bill is what the ledger says", PATIENCE, holds).await;
+    eventually("the bill is what the ledger says", holds).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +95,7 @@ async fn an_undeletion_is_done_whatever_the_node_lives_through_meanwhile() {
     // While it is down.
     cluster.hub.set_tenant_status(&acme(), TenantStatus::Deleted).unwrap();
     is_put_away(&cluster.node.data, "acme", 1).await;
-    tokio::time::sleep(NOTED).await;
+    cluster.feed_is_stored().await;
     cluster.end_node("KILL").await;
     cluster.hub.undelete_tenant(&acme()).unwrap();
     cluster.node = cluster.another_node(&[]).await;
@@ -125,7 +126,7 @@ async fn a_tenant_undeleted_in_a_gap_of_the_feed_or_while_it_fails_is_back_and_n
     let key = with_words(&cluster).await;
     cluster.hub.set_tenant_status(&acme(), TenantStatus::Deleted).unwrap();
     is_put_away(&cluster.node.data, "acme", 1).await;
-    tokio::time::sleep(NOTED).await;
+    cluster.feed_is_stored().await;
     cluster.end_node("KILL").await;
     cluster.hub.undelete_tenant(&acme()).unwrap();
     cluster.feels(Mood::Forgetful);
@@ -137,14 +138,14 @@ async fn a_tenant_undeleted_in_a_gap_of_the_feed_or_while_it_fails_is_back_and_n
         let operator = cluster.key(None, None);
         get(&cluster, &operator, "/cluster/health").await.body["hivehub"]["policies_current"] == true
     };
-    eventually("the feed is followed again", PATIENCE, hears).await;
+    eventually("the feed is followed again", hears).await;
     cluster.hub.set_tenant_status(&acme(), TenantStatus::Deleted).unwrap();
     is_put_away(&cluster.node.data, "acme", 1).await;
     cluster.feels(Mood::WithoutPolicies);
     // Whoever waits for news has to notice first.
     cluster.tenant("globex");
     cluster.hub.set_tenant_status(&"globex".parse().unwrap(), TenantStatus::Suspended).unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    cluster.is_asked_for("/policies").await;
     cluster.hub.undelete_tenant(&acme()).unwrap();
     // A key that the node has not seen refused.
     let other = cluster.key(Some("acme"), None);
@@ -188,7 +189,7 @@ async fn a_tenant_deleted_on_the_node_stays_deleted_whatever_its_keys_ask_for_un
     cluster.hub.set_tenant_status(&acme(), TenantStatus::Deleted).unwrap();
     cluster.hub.undelete_tenant(&acme()).unwrap();
     let is_known = async || get(&cluster, &key, "/collections").await.status == 410;
-    eventually("it is deleted here", PATIENCE, is_known).await;
+    eventually("it is deleted here", is_known).await;
     cluster.send(&operator, "POST", "/cluster/tenants/acme/restore", &json!({})).await.expect(200);
     comes_back(&cluster, &key).await;
 
@@ -272,7 +273,7 @@ async fn a_tenant_of_another_deployment_is_refused_and_nothing_is_made_and_a_mov
     for (deployment, status) in [(Some("eu-1"), 200), (Some("us-1"), 421), (None, 200)] {
         moves_to(deployment);
         let is_told = async || get(&cluster, &key, "/collections").await.status.as_u16() == status;
-        eventually("the node hears of it", Duration::from_secs(10), is_told).await;
+        Wait::new("the node hears of it").at_most(Duration::from_secs(10)).until(is_told).await;
         if status == 200 {
             let made = cluster.send(&key, "POST", "/collections", &words).await;
             assert!([201, 409].contains(&made.status.as_u16()), "{}", made.body);

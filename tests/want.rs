@@ -10,11 +10,12 @@ use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::{TenantStatus, UsageEvent};
 use vectorizer_log::Meter;
+use vectorizer_testing::eventually;
 
-use crate::disk::{Ailment, Disk};
-use crate::hub_and_node::Cluster;
-use crate::incarnations::is_put_away;
-use crate::node::{Answer, PATIENCE, eventually};
+use crate::support::disk::{Ailment, Disk};
+use crate::support::folders::is_put_away;
+use crate::support::hub_and_node::Cluster;
+use crate::support::node::Answer;
 
 const NAMES: [&str; 2] = ["acme", "globex"];
 
@@ -93,11 +94,10 @@ impl Stage {
     async fn has_recovered(&self) {
         for key in &self.keys {
             let is_taken = async || self.write(key).await.status == 200;
-            eventually("writes are taken again", PATIENCE, is_taken).await;
+            eventually("writes are taken again", is_taken).await;
             assert_eq!(self.count(key).await.expect(200)["count"], 20);
         }
-        eventually("notes are written down again", PATIENCE, async || !self.keeps_notes_in_memory().await)
-            .await;
+        eventually("notes are written down again", async || !self.keeps_notes_in_memory().await).await;
         assert_eq!(self.begun_anew(), <[String; 0]>::default());
         let listed =
             self.cluster.send(&self.operator, "GET", "/cluster/tenants", &Value::Null).await.expect(200);
@@ -164,7 +164,8 @@ async fn a_tenant_whose_files_cannot_be_opened_for_now_is_not_called_damaged_and
     stage.disk.suffers(Some(Ailment::FailsToOpen { name: None, error: 24 }));
     let globex = "globex".parse().unwrap();
     stage.cluster.hub.set_tenant_status(&globex, TenantStatus::Deleted).unwrap();
-    tokio::time::sleep(crate::incarnations::NOTED).await;
+    let is_hindered = async || stage.cluster.node.has_logged(&["\"ERROR\"", "\"tenant\":\"globex\""]);
+    eventually("the deletion fails", is_hindered).await;
     assert!(stage.folder.path().join("data/globex").is_dir());
     stage.disk.suffers(None);
     is_put_away(&stage.folder.path().join("data"), "globex", 1).await;
@@ -175,7 +176,7 @@ async fn a_tenant_whose_files_cannot_be_opened_for_now_is_not_called_damaged_and
     };
     // Once at first, and once for each want.
     let all = 20 * (1 + WANTS.len() as u128);
-    eventually("the last bill is delivered", PATIENCE, async || upserted().await == all).await;
+    eventually("the last bill is delivered", async || upserted().await == all).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

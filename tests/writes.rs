@@ -8,31 +8,16 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vectorizer_testing::Random;
 
-use crate::node::{Client, Node};
+use crate::support::node::{Client, Node};
 
-/// Numbers that look random and are the same in every run (splitmix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// Any finite f32: large, small, subnormal, of either sign.
-    fn finite(&mut self) -> f32 {
-        loop {
-            let number = f32::from_bits((self.next() >> 32) as u32);
-            if number.is_finite() {
-                return number;
-            }
+/// Any finite f32: large, small, subnormal, of either sign.
+fn finite(random: &mut Random) -> f32 {
+    loop {
+        let number = f32::from_bits((random.next() >> 32) as u32);
+        if number.is_finite() {
+            return number;
         }
     }
 }
@@ -109,18 +94,18 @@ async fn whoever_reads_after_the_answer_sees_the_write() {
 
 /// One client among many: what it was answered, by seq, with the id of its request.
 async fn write_at_random(client: Client, number: u64) -> Vec<(u64, String)> {
-    let mut numbers = Numbers(number);
+    let mut random = Random::new(number);
     let mut answered = Vec::new();
     for _ in 0..12 {
-        let collection = ["hot", "hot", "warm", "cold"][numbers.below(4) as usize];
+        let collection = ["hot", "hot", "warm", "cold"][random.below(4) as usize];
         let base = format!("/collections/{collection}/vectors");
-        let id = format!("id-{}", numbers.below(20));
-        let request = match numbers.below(6) {
+        let id = format!("id-{}", random.below(20));
+        let request = match random.below(6) {
             0..3 => {
-                let others = (20..20 + numbers.below(5)).map(|other| format!("id-{other}"));
+                let others = (20..20 + random.below(5)).map(|other| format!("id-{other}"));
                 let vectors: Vec<Value> = std::iter::once(id)
                     .chain(others)
-                    .map(|id| json!({"id": id, "vector": [numbers.below(100), number], "payload": {"by": number}}))
+                    .map(|id| json!({"id": id, "vector": [random.below(100), number], "payload": {"by": number}}))
                     .collect();
                 client.request(Method::PUT, &base).json(&json!({ "vectors": vectors }))
             }
@@ -237,8 +222,8 @@ async fn vectors_come_back_bit_for_bit_under_every_metric_in_every_encoding() {
     let data = TempDir::new().unwrap();
     let node = Node::serve(data.path());
     let client = node.keyless();
-    let mut numbers = Numbers(1);
-    let mut vectors: Vec<Vec<f32>> = (0..40).map(|_| (0..8).map(|_| numbers.finite()).collect()).collect();
+    let mut random = Random::new(1);
+    let mut vectors: Vec<Vec<f32>> = (0..40).map(|_| (0..8).map(|_| finite(&mut random)).collect()).collect();
     let smallest = f32::from_bits(1);
     vectors.push(vec![-0.0, 0.0, smallest, -smallest, f32::MIN_POSITIVE, f32::MAX, f32::MIN, 0.1]);
     vectors.push(vec![smallest; 8]);
@@ -305,9 +290,9 @@ async fn results_are_the_best_there_are_in_the_order_of_their_scores_and_ids() {
     let data = TempDir::new().unwrap();
     let node = Node::serve(data.path());
     let client = node.keyless();
-    let mut numbers = Numbers(2);
+    let mut random = Random::new(2);
     // Small whole numbers: exact in f32, with many ties.
-    let mut vector = || -> Vec<f32> { (0..4).map(|_| numbers.below(5) as f32 + 1.0).collect() };
+    let mut vector = || -> Vec<f32> { (0..4).map(|_| random.below(5) as f32 + 1.0).collect() };
     let vectors: Vec<Vec<f32>> = (0..300).map(|_| vector()).collect();
     let queries: Vec<Vec<f32>> = (0..10).map(|_| vector()).collect();
     for metric in ["cosine", "dot", "euclidean"] {

@@ -2,47 +2,29 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use vectorizer_testing::ServerProcess;
 
 use super::support::Outcome;
 
 /// A server of our own; it ends with this.
 pub(crate) struct Server {
-    pub(crate) child: Child,
+    process: ServerProcess,
     pub(crate) address: String,
 }
 
 impl Server {
     /// `vectorizer` with these arguments, a port of its own and this data folder.
     pub(crate) fn start(arguments: &[&str], data: &Path) -> Outcome<Self> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_vectorizer"))
-            .args(arguments)
-            .args(["--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut address = String::new();
-        let output = BufReader::new(child.stdout.take().ok_or("no output")?);
-        for line in output.lines() {
-            if let Some((_, rest)) = line?.split_once("http://") {
-                let end = rest.find(|it: char| !it.is_ascii_digit() && it != '.' && it != ':');
-                rest[..end.unwrap_or(rest.len())].clone_into(&mut address);
-                break;
-            }
-        }
-        let server = Self { child, address };
-        for _ in 0..200 {
-            if TcpStream::connect(&server.address).is_ok() {
-                return Ok(server);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Err("the server does not listen".into())
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vectorizer"));
+        command.args(arguments).args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(data);
+        let process = ServerProcess::start(command.stderr(Stdio::null()), address)?;
+        let address = process.url().to_owned();
+        Ok(Self { process, address })
     }
 
     /// A connection that shows this key, if it is one.
@@ -55,11 +37,25 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for Server {
+    type Target = ServerProcess;
+
+    fn deref(&self) -> &ServerProcess {
+        &self.process
     }
+}
+
+impl DerefMut for Server {
+    fn deref_mut(&mut self) -> &mut ServerProcess {
+        &mut self.process
+    }
+}
+
+/// The address and port in a line that a server prints when it listens.
+fn address(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once("http://")?;
+    let end = rest.find(|it: char| !it.is_ascii_digit() && it != '.' && it != ':');
+    Some(rest[..end.unwrap_or(rest.len())].to_owned())
 }
 
 /// One connection that is kept.

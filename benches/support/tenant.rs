@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use vectorizer_log::{Actor, Draft, Error, Event, TenantFolder, TenantLog, Timestamp, Via};
+use vectorizer_testing::events;
 
 use crate::support::Outcome;
 
@@ -24,11 +25,11 @@ pub(crate) fn open(folder: &TenantFolder) -> Outcome<TenantLog> {
     Ok(folder.open()?.recover::<Error>(|_| Ok(()))?.log)
 }
 
-/// What a request over REST asks the log to write.
+/// What a request over REST asks the log to write, with ids of their usual lengths.
 pub(crate) fn draft(event: Event) -> Draft {
     let actor = Actor { key_id: Some("key_of_the_tenant".to_owned()), via: Via::Rest };
     let request_id = "01890a5d-ac96-774b-bcce-b302099a8057".to_owned();
-    Draft { actor, request_id, idempotency: None, event }
+    Draft { actor, request_id, ..events::draft(event) }
 }
 
 /// Writes `drafts` as one commit.

@@ -76,10 +76,8 @@ fn quantile(sorted: &[Duration], hundredths: usize) -> Duration {
 
 /// What the system says of the server's memory, in MiB: `VmRSS` now, `VmHWM` the most so far.
 fn mebibytes(node: &Server, field: &str) -> Outcome<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", node.child.id()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or("no such field")?;
-    let kibibytes: f64 = line.trim_start_matches(':').trim().trim_end_matches(" kB").parse()?;
-    Ok(kibibytes / 1024.0)
+    let kibibytes = node.memory_kibibytes(field).ok_or("no such field")?;
+    Ok(f64::from(u32::try_from(kibibytes)?) / 1024.0)
 }
 
 /// A vector as it is sent.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use vectorizer_testing::Random;
 
 use super::client::{Client, Server};
 use super::cluster::{Cluster, GENEROUS, together};
@@ -31,11 +32,11 @@ pub(crate) fn measure(scale: Scale) -> Outcome<()> {
             mine.push((tenant, BTreeMap::new()));
         }
         let created = creating.elapsed();
-        let mut random = Random(thread as u64);
+        let mut random = Random::new(thread as u64);
         let mut times = Vec::new();
         let started = Instant::now();
         while started.elapsed() < length {
-            let at = random.below(mine.len());
+            let at = random.index(mine.len());
             let (tenant, model) = &mut mine[at];
             step(&node, cluster.keys[*tenant].expose(), *tenant, model, &mut random, &mut times)?;
         }
@@ -56,15 +57,6 @@ pub(crate) fn measure(scale: Scale) -> Outcome<()> {
     Ok(())
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % end
-    }
-}
-
 /// A few requests of one tenant, over a connection of its own.
 fn step(
     node: &Server,
@@ -82,10 +74,10 @@ fn step(
         answer
     };
     for _ in 0..3 {
-        let id = format!("v{}", random.below(20));
-        match random.below(4) {
+        let id = format!("v{}", random.index(20));
+        match random.index(4) {
             0 => {
-                let number = random.below(1_000_000);
+                let number = random.index(1_000_000);
                 let body = json!({"vectors": [{"id": id, "vector": [1, 1], "payload": {"tenant": tenant, "number": number}}]});
                 call(&mut client, "/collections/w/vectors", "PUT", body.to_string())?;
                 model.insert(id, number);

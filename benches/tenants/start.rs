@@ -10,9 +10,9 @@ use uuid::Uuid;
 use vectorizer::node_store::{NodeStore, StoredBill, StoredQuota, StoredSize};
 use vectorizer_log::storage::{MemoryStorage, Storage as _};
 use vectorizer_log::{
-    Actor, Draft, Error, Head, LogId, Metric, Seq, TenantFolder, TenantId, TenantLog, Timestamp,
-    UnverifiedLog, Via, initialize,
+    Error, Head, LogId, Metric, Seq, TenantFolder, TenantId, TenantLog, Timestamp, UnverifiedLog, initialize,
 };
+use vectorizer_testing::events::draft;
 
 use super::cluster::{Cluster, GENEROUS, together};
 use super::support::Outcome;
@@ -171,9 +171,8 @@ fn closed(data: &Path, memory: &Path, tenant: &TenantId) -> Outcome<(LogId, Head
 fn write(log: &mut TenantLog) -> Outcome<()> {
     let mut workload = Workload::new(DIMENSION);
     let mut commit = log.begin()?;
-    for event in [collection_created(DIMENSION, Metric::Dot)?, workload.upserted(VECTORS)?] {
-        let (actor, request_id) = (Actor { key_id: None, via: Via::Rest }, String::new());
-        commit.stage(Draft { actor, request_id, idempotency: None, event }, Timestamp::now())?;
+    for event in [collection_created(DIMENSION, Metric::Dot), workload.upserted(VECTORS)] {
+        commit.stage(draft(event), Timestamp::now())?;
     }
     commit.commit()?;
     Ok(())

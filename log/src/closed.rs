@@ -1,11 +1,11 @@
-//! What a log that was closed cleanly leaves beside it, so that it can be read without being opened.
+//! The closed file of a log: enough to read its state without opening it.
 //!
-//! Opening sled costs milliseconds and megabytes, and writes. Whoever only reads needs what the log adds up
-//! to: what was folded up to some record before, and the records behind it, which are kept here.
+//! Opening sled costs milliseconds and megabytes, and writes. A caller that only reads needs the state of the log: a
+//! checkpoint of it, and the records after that, which are in the closed file.
 //!
-//! The file is durable only while the log is closed. It is moved aside, and that made durable, before the log is
-//! opened, and moved back if the log does not open. If the file exists and matches the head's file, the log has not
-//! changed since, also after a loss of power that took the head back.
+//! The file exists only while the log is closed. Before the log is opened it is set aside, durably; if the log does not
+//! open, it is restored. So if it exists and matches the head file, the log has not changed since, even if a loss of
+//! power has undone the last write of the head.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -17,37 +17,37 @@ use crate::record::Record;
 use crate::tenant_log::StoredRecord;
 use crate::verifier::Verifier;
 
-/// The file, within the tenant's folder.
+/// The name of the file in the tenant's folder.
 pub(crate) const FILE: &str = "closed";
-/// The file while it is written. Always the same, so that a killed process leaves at most one.
+/// The name while it is written. Always the same, so that a killed process leaves at most one.
 pub(crate) const FRESH: &str = "closed.fresh";
-/// The file while the log is being opened.
+/// The name while the log is being opened.
 pub(crate) const ASIDE: &str = "closed.aside";
 const MAGIC: &[u8; 8] = b"VZCLOSE1";
 const HASH_BYTES: usize = 32;
-/// No closed log leaves as much.
+/// No closed file is larger.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
-/// A log that is closed: where it ends, and its last records.
+/// A closed log: its end, and its last records.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClosedLog {
     /// The log.
     pub log_id: LogId,
-    /// The record in front of the first that is kept here.
+    /// The record before the first of `records`.
     pub base: Head,
-    /// The last one.
+    /// The last record.
     pub head: Head,
-    /// The stored bytes of all records up to there.
+    /// The stored bytes of all records up to `head`.
     pub bytes: u64,
-    /// Those behind `base`, verified: they lead from there to `head`.
+    /// The records after `base` up to `head`, verified.
     pub records: Vec<Record>,
 }
 
-/// The file as it is, to be put back if opening the log has come to nothing.
+/// The content of the file, to restore it if the log was opened and not written to.
 #[derive(Debug)]
 pub struct ClosedFile(Vec<u8>);
 
-/// Writes the file, durably, in the folder of a log that was closed at `head`, with the records behind `base`.
+/// Writes the file durably, for a log that was closed at `head`, with the records after `base`.
 pub(crate) fn write(
     folder: &Path,
     log_id: LogId,
@@ -81,7 +81,7 @@ pub(crate) fn restore(folder: &Path, file: &ClosedFile) -> io::Result<()> {
     durable::replace(&folder.join(FILE), &folder.join(FRESH), |unfinished| unfinished.write_all(&file.0))
 }
 
-/// The file as it is, if there is one.
+/// The content of the file, if it exists.
 pub(crate) fn file(folder: &Path) -> io::Result<Option<ClosedFile>> {
     let path = folder.join(FILE);
     match fs::metadata(&path) {
@@ -92,7 +92,7 @@ pub(crate) fn file(folder: &Path) -> io::Result<Option<ClosedFile>> {
     }
 }
 
-/// Takes the file away, durably, and keeps it aside until it is known whether the log opens.
+/// Sets the file aside, durably, until it is known whether the log opens.
 pub(crate) fn set_aside(folder: &Path) -> io::Result<()> {
     match durable::rename(&folder.join(FILE), &folder.join(ASIDE)) {
         // A file that is already aside is of an opening in another process, and perhaps older than a write.
@@ -107,7 +107,7 @@ pub(crate) fn discard(folder: &Path) -> io::Result<()> {
 }
 
 impl ClosedFile {
-    /// What it says of this log; `None` if it is not exactly what was written.
+    /// The state of the log with this id; `None` if the file is not exactly as it was written for it.
     pub(crate) fn read(&self, log_id: LogId) -> Option<ClosedLog> {
         let (body, hash) = self.0.split_last_chunk::<HASH_BYTES>()?;
         if blake3::hash(body) != *hash {
@@ -120,10 +120,10 @@ impl ClosedFile {
         let bytes = u64::from_le_bytes(*bytes);
         let mut verifier = Verifier::continuing(log_id, base);
         let mut records = Vec::new();
-        while let Some((length, behind)) = rest.split_first_chunk() {
-            let (stored, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        while let Some((length, following)) = rest.split_first_chunk() {
+            let (stored, following) = following.split_at_checked(u32::from_le_bytes(*length) as usize)?;
             records.push(verifier.push(stored).ok()?);
-            rest = behind;
+            rest = following;
         }
         let leads_to_head = rest.is_empty() && verifier.head() == Some(head);
         leads_to_head.then_some(ClosedLog { log_id, base, head, bytes, records })

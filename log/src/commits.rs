@@ -33,6 +33,7 @@ pub(crate) struct Committed<'a> {
 }
 
 /// What a pass finds, in the order of the log.
+#[expect(clippy::large_enum_variant, reason = "nearly every item is a record, and one exists at a time")]
 pub(crate) enum Found<'a> {
     /// The next record.
     Record(Committed<'a>),

@@ -53,7 +53,7 @@ pub enum DamageKind {
         found: u32,
     },
     /// The record ends before its last part.
-    #[error("the record breaks off before part {expected}")]
+    #[error("the record ends before part {expected}")]
     Unfinished {
         /// The next part.
         expected: u32,
@@ -62,7 +62,7 @@ pub enum DamageKind {
     #[error("the commit it belongs to is unfinished")]
     CommitUnfinished,
     /// A key that is not that of a part of this record.
-    #[error("a key of {bytes} bytes stands where a part should")]
+    #[error("a key of {bytes} bytes is not that of a part")]
     Key {
         /// The length of the key in bytes.
         bytes: usize,
@@ -121,7 +121,7 @@ pub enum DamageKind {
         found: Seq,
     },
     /// The record does not continue the previous one.
-    #[error("the chain hash does not continue the record in front")]
+    #[error("the chain hash does not continue the previous record")]
     Chain,
     /// The history is consistent, but is not the acknowledged one.
     #[error("the history ends in {found}, acknowledged was {acknowledged}")]

@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_tenant_is_gone_and_comes_back_as_it_was() {
+    fn a_deleted_tenant_can_be_restored() {
         let (data, folder, log_id) = stage();
         let deleted = DeletedTenants::open(data.path()).unwrap();
         let tombstone = deleted.delete(&acme(), AT).unwrap();
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_that_has_come_again_is_not_overwritten_by_its_past() {
+    fn a_tenant_created_again_is_not_overwritten_by_its_deleted_folder() {
         let (data, folder, _) = stage();
         let deleted = DeletedTenants::open(data.path()).unwrap();
         let tombstone = deleted.delete(&acme(), AT).unwrap();
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_erased_is_gone_for_good_and_known_for_ever() {
+    fn an_erased_tenant_cannot_be_restored_but_leaves_its_tombstone() {
         let (data, _, log_id) = stage();
         let deleted = DeletedTenants::open(data.path()).unwrap();
         let tombstone = deleted.delete(&acme(), AT).unwrap();
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_crash_interrupts_is_ended_when_the_node_starts() {
+    fn every_interrupted_move_is_completed_when_the_node_starts() {
         let (data, folder, log_id) = stage();
         let deleted = DeletedTenants::open(data.path()).unwrap();
         let tombstone = Tombstone {
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_restored_or_deleted_once_more_is_not_erased_by_an_old_list() {
+    fn an_old_tombstone_does_not_erase_a_restored_or_newly_deleted_tenant() {
         let (data, folder, log_id) = stage();
         let deleted = DeletedTenants::open(data.path()).unwrap();
         let first = deleted.delete(&acme(), AT).unwrap();
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tombstone_that_cannot_be_read_is_told_of_and_left_alone() {
+    fn an_unreadable_tombstone_is_reported_and_stays() {
         let (data, _, log_id) = stage();
         let deleted = DeletedTenants::open(data.path()).unwrap();
         deleted.delete(&acme(), AT).unwrap();

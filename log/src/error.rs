@@ -40,7 +40,9 @@ pub enum Error {
         reason: String,
     },
     /// The manifest is that of another tenant: a folder, or a file of one, was copied here.
-    #[error("the folder {path:?} is tenant \"{expected}\"'s, and its manifest is that of tenant \"{found}\"")]
+    #[error(
+        "the folder {path:?} is that of tenant \"{expected}\", but its manifest is that of tenant \"{found}\""
+    )]
     OtherTenant {
         /// The folder.
         path: PathBuf,
@@ -50,7 +52,7 @@ pub enum Error {
         found: TenantId,
     },
     /// A tombstone is invalid, or does not match the folder.
-    #[error("the tombstone {path:?} is not believed: {reason}")]
+    #[error("the tombstone {path:?} is not valid: {reason}")]
     Tombstone {
         /// The file.
         path: PathBuf,

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_later_of_two_lives_is_the_greater_and_says_when_it_began() {
+    fn the_later_incarnation_is_greater_and_has_its_time() {
         let (first, second) = (Incarnation::at_millis(7, &[0xff; 10]), Incarnation::at_millis(8, &[0; 10]));
         assert!(first < second && first.to_string() < second.to_string());
         assert_eq!((first.millis(), second.millis()), (7, 8));

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_meter_is_written_as_its_name_in_json_and_as_its_place_on_disk() {
+    fn a_meter_is_its_name_in_json_and_its_position_on_disk() {
         for (place, meter) in (0..).zip(Meter::ALL) {
             assert_eq!(serde_json::to_value(meter).unwrap(), meter.name());
             assert_eq!(postcard::to_stdvec(&meter).unwrap(), [place]);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_no_line_but_the_reading_after_everything_was_deleted() {
+    fn zero_is_a_line_only_for_the_reading_after_a_deletion() {
         assert_eq!(lines([0; 6]), []);
         assert_eq!(lines([0, 0, 2, 3, 0, 0]), [Meter::Searches, Meter::Requests]);
         assert_eq!(

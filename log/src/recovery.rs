@@ -212,9 +212,8 @@ pub(crate) fn each_acknowledged<E: From<Error>>(
             let is_last = reached.seq == acknowledged.seq;
             Ok(if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         }
-        Found::Record(_) | Found::Uncommitted(_) => Ok(ControlFlow::Break(())),
         Found::Damage(damage) if damage.seq <= acknowledged.seq => Err(Error::from(damage).into()),
-        Found::Damage(_) => Ok(ControlFlow::Break(())),
+        Found::Record(_) | Found::Damage(_) | Found::Uncommitted(_) => Ok(ControlFlow::Break(())),
     })?;
     Ok((reached, bytes))
 }

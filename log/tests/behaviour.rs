@@ -1,17 +1,17 @@
-//! What every storage must make of a log: one suite, run on sled and on the double.
+//! The behaviour that a log must have on every storage: one suite, run on sled and in memory.
 
 use vectorizer_log::{ChainHash, Error, Head, Record, Seq, Timestamp, UnverifiedLog, Verifier};
 
-use crate::grounds::{Ground, InMemory, OnSled};
-use crate::stories::{at, commit, created, draft, fill, upserted, with_idempotency};
+use crate::backends::{Backend, MemoryBackend, SledBackend};
+use vectorizer_testing::events::{at, commit, created_words, draft, fill, upserted, with_idempotency};
 
 macro_rules! on_every_ground {
     ($($promise:ident),+ $(,)?) => {
         mod in_memory {
-            $(#[test] fn $promise() { super::$promise::<super::InMemory>(); })+
+            $(#[test] fn $promise() { super::$promise::<super::MemoryBackend>(); })+
         }
         mod on_sled {
-            $(#[test] fn $promise() { super::$promise::<super::OnSled>(); })+
+            $(#[test] fn $promise() { super::$promise::<super::SledBackend>(); })+
         }
     };
 }
@@ -31,13 +31,13 @@ on_every_ground!(
     a_log_refuses_the_records_of_another,
     reopening_changes_nothing,
     a_record_too_large_for_one_part_is_still_one_record,
-    a_closed_log_can_be_opened_again_whoever_still_holds_a_reader,
+    a_closed_log_can_be_opened_again_while_readers_exist,
     a_log_knows_its_bytes_and_stages_nothing_beyond_a_limit,
 );
 
-fn a_log_knows_its_bytes_and_stages_nothing_beyond_a_limit<G: Ground>() {
-    let ground = G::create();
-    let mut log = ground.log();
+fn a_log_knows_its_bytes_and_stages_nothing_beyond_a_limit<G: Backend>() {
+    let backend = G::create();
+    let mut log = backend.log();
     assert_eq!(log.bytes(), 0);
     fill(&mut log, 8);
     let stored = log.reader().read(Seq::OLDEST, 100, usize::MAX).unwrap();
@@ -56,10 +56,10 @@ fn a_log_knows_its_bytes_and_stages_nothing_beyond_a_limit<G: Ground>() {
     let bytes = log.bytes();
     assert!(bytes > stored.iter().map(|record| record.stored.len() as u64).sum());
     log.close().unwrap();
-    assert_eq!(ground.log().bytes(), bytes);
+    assert_eq!(backend.log().bytes(), bytes);
 }
 
-fn a_new_log_is_empty_and_stands_at_its_own_genesis<G: Ground>() {
+fn a_new_log_is_empty_and_stands_at_its_own_genesis<G: Backend>() {
     let (first, second) = (G::create(), G::create());
     let (recovered, records) = first.recover().unwrap();
     assert!(records.is_empty());
@@ -68,67 +68,67 @@ fn a_new_log_is_empty_and_stands_at_its_own_genesis<G: Ground>() {
     assert_ne!(recovered.log.head().chain, second.log().head().chain);
 }
 
-fn what_was_committed_comes_back_equal_and_in_order<G: Ground>() {
-    let ground = G::create();
-    let mut log = ground.log();
+fn what_was_committed_comes_back_equal_and_in_order<G: Backend>() {
+    let backend = G::create();
+    let mut log = backend.log();
     let mut written = fill(&mut log, 8);
     let mut staged = log.begin().unwrap();
     staged.stage(with_idempotency(draft(upserted(1, 1))), at(5)).unwrap();
     written.extend(staged.commit().unwrap());
     let head = log.head();
     log.close().unwrap();
-    let (recovered, records) = ground.recover().unwrap();
+    let (recovered, records) = backend.recover().unwrap();
     assert_eq!(records, written);
     assert_eq!(recovered.log.head(), head);
 }
 
-fn records_of_any_size_come_back<G: Ground>() {
-    let ground = G::create();
-    let mut log = ground.log();
-    let mut written = commit(&mut log, [created("words")]);
+fn records_of_any_size_come_back<G: Backend>() {
+    let backend = G::create();
+    let mut log = backend.log();
+    let mut written = commit(&mut log, [created_words("words")]);
     // Every size around several multiples of a small part, and some large ones.
     for points in (0..60).chain([500, 5_000]) {
         written.extend(commit(&mut log, [upserted(points, 1)]));
     }
     drop(log);
-    assert_eq!(ground.recover().unwrap().1, written);
+    assert_eq!(backend.recover().unwrap().1, written);
 }
 
-fn a_record_too_large_for_one_part_is_still_one_record<G: Ground>() {
-    let ground = G::create();
-    let mut log = ground.log();
-    let written = commit(&mut log, [created("words"), upserted(3_000, 1)]);
+fn a_record_too_large_for_one_part_is_still_one_record<G: Backend>() {
+    let backend = G::create();
+    let mut log = backend.log();
+    let written = commit(&mut log, [created_words("words"), upserted(3_000, 1)]);
     assert_eq!(written.len(), 2);
     let read = log.reader().read(Seq::new(2), 10, usize::MAX).unwrap();
     assert_eq!(read.len(), 1);
     assert_eq!(read[0].record, written[1]);
 }
 
-fn seqs_start_at_one_and_have_no_gap<G: Ground>() {
-    let ground = G::create();
-    let mut records = fill(&mut ground.log(), 4);
-    records.extend(fill(&mut ground.log(), 4));
+fn seqs_start_at_one_and_have_no_gap<G: Backend>() {
+    let backend = G::create();
+    let mut records = fill(&mut backend.log(), 4);
+    records.extend(fill(&mut backend.log(), 4));
     let seqs: Vec<u64> = records.iter().map(|record| record.seq.get()).collect();
     assert_eq!(seqs, (1..=records.len() as u64).collect::<Vec<_>>());
 }
 
-fn time_never_runs_backwards<G: Ground>() {
-    let ground = G::create();
+fn time_never_runs_backwards<G: Backend>() {
+    let backend = G::create();
     let mut times = Vec::new();
     for clock in [10, 20, 5, 7, 30] {
-        // Reopened each time: the last time is remembered by the log, not by the process.
-        let mut log = ground.log();
+        // Reopened each time: the log remembers the last time, not the process.
+        let mut log = backend.log();
         let mut commit = log.begin().unwrap();
-        commit.stage(draft(created(&format!("c{clock}-{}", times.len()))), at(clock)).unwrap();
+        commit.stage(draft(created_words(&format!("c{clock}-{}", times.len()))), at(clock)).unwrap();
         times.push(commit.commit().unwrap()[0].at);
     }
     assert_eq!(times, [at(10), at(20), at(20), at(20), at(30)]);
     assert!(times[0] > Timestamp::default());
 }
 
-fn a_moments_first_record_is_found<G: Ground>() {
-    let ground = G::create();
-    let mut log = ground.log();
+fn a_moments_first_record_is_found<G: Backend>() {
+    let backend = G::create();
+    let mut log = backend.log();
     let reader = log.reader();
     assert_eq!(reader.first_since(at(0)).unwrap(), Seq::OLDEST);
     for times in [&[10][..], &[10, 10, 20], &[5, 30]] {
@@ -144,10 +144,10 @@ fn a_moments_first_record_is_found<G: Ground>() {
     }
 }
 
-fn a_dropped_commit_never_was<G: Ground>() {
-    let ground = G::create();
-    let mut log = ground.log();
-    let written = commit(&mut log, [created("words")]);
+fn a_dropped_commit_never_was<G: Backend>() {
+    let backend = G::create();
+    let mut log = backend.log();
+    let written = commit(&mut log, [created_words("words")]);
     let mut dropped = log.begin().unwrap();
     assert_eq!(dropped.stage(draft(upserted(50, 1)), at(1)).unwrap().seq, Seq::new(2));
     drop(dropped);
@@ -155,22 +155,22 @@ fn a_dropped_commit_never_was<G: Ground>() {
     let again = commit(&mut log, [upserted(1, 2)]);
     assert_eq!(again[0].seq, Seq::new(2));
     drop(log);
-    assert_eq!(ground.recover().unwrap().1, [written, again].concat());
+    assert_eq!(backend.recover().unwrap().1, [written, again].concat());
 }
 
-fn acknowledged_records_survive_the_end_of_the_process<G: Ground>() {
-    let ground = G::create();
-    let mut log = ground.log();
+fn acknowledged_records_survive_the_end_of_the_process<G: Backend>() {
+    let backend = G::create();
+    let mut log = backend.log();
     let written = fill(&mut log, 6);
-    let survivor = ground.after_process_death();
+    let survivor = backend.after_process_death();
     let (recovered, records) = survivor.recover().unwrap();
     assert_eq!(records, written);
     assert_eq!(recovered.log.head(), log.head());
 }
 
-fn readers_see_what_is_durable_and_nothing_else<G: Ground>() {
-    let ground = G::create();
-    let mut log = ground.log();
+fn readers_see_what_is_durable_and_nothing_else<G: Backend>() {
+    let backend = G::create();
+    let mut log = backend.log();
     let reader = log.reader();
     assert_eq!(reader.read(Seq::OLDEST, 10, usize::MAX).unwrap(), []);
     let written = fill(&mut log, 5);
@@ -185,9 +185,9 @@ fn readers_see_what_is_durable_and_nothing_else<G: Ground>() {
     assert_eq!(read, written);
 }
 
-fn reading_respects_its_limits<G: Ground>() {
-    let ground = G::create();
-    let mut log = ground.log();
+fn reading_respects_its_limits<G: Backend>() {
+    let backend = G::create();
+    let mut log = backend.log();
     let written = fill(&mut log, 6);
     let reader = log.reader();
     for from in 0..=written.len() as u64 + 1 {
@@ -198,13 +198,13 @@ fn reading_respects_its_limits<G: Ground>() {
             assert_eq!(read.iter().map(|stored| &stored.record).collect::<Vec<_>>(), expected);
         }
     }
-    // The limit of bytes is exceeded by one record at most, and one is always read.
+    // The byte limit is exceeded by at most one record, and at least one record is read.
     assert_eq!(reader.read(Seq::OLDEST, 100, 0).unwrap().len(), 1);
 }
 
-fn the_chain_identifies_the_history<G: Ground>() {
-    let ground = G::create();
-    let mut log = ground.log();
+fn the_chain_identifies_the_history<G: Backend>() {
+    let backend = G::create();
+    let mut log = backend.log();
     fill(&mut log, 5);
     let mut verifier = Verifier::new(log.log_id());
     let mut chains: Vec<ChainHash> = Vec::new();
@@ -217,9 +217,9 @@ fn the_chain_identifies_the_history<G: Ground>() {
     assert_eq!(verifier.head(), Some(log.head()));
 }
 
-fn a_log_refuses_the_records_of_another<G: Ground>() {
-    let (ground, other) = (G::create(), G::create());
-    let (mut log, mut foreign) = (ground.log(), other.log());
+fn a_log_refuses_the_records_of_another<G: Backend>() {
+    let (backend, other) = (G::create(), G::create());
+    let (mut log, mut foreign) = (backend.log(), other.log());
     fill(&mut log, 3);
     fill(&mut foreign, 3);
     let stored = foreign.reader().read(Seq::OLDEST, 1, usize::MAX).unwrap().remove(0);
@@ -230,21 +230,21 @@ fn a_log_refuses_the_records_of_another<G: Ground>() {
     );
 }
 
-fn a_closed_log_can_be_opened_again_whoever_still_holds_a_reader<G: Ground>() {
-    let ground = G::create();
-    let mut log = ground.log();
+fn a_closed_log_can_be_opened_again_while_readers_exist<G: Backend>() {
+    let backend = G::create();
+    let mut log = backend.log();
     let written = fill(&mut log, 3);
     let reader = log.reader();
     drop(log);
     assert!(matches!(reader.read(Seq::OLDEST, 1, 1), Err(Error::Closed)));
-    assert_eq!(ground.recover().unwrap().1, written);
+    assert_eq!(backend.recover().unwrap().1, written);
 }
 
-fn reopening_changes_nothing<G: Ground>() {
-    let ground = G::create();
-    let written = fill(&mut ground.log(), 5);
+fn reopening_changes_nothing<G: Backend>() {
+    let backend = G::create();
+    let written = fill(&mut backend.log(), 5);
     for _ in 0..10 {
-        let (recovered, records) = ground.recover().unwrap();
+        let (recovered, records) = backend.recover().unwrap();
         assert_eq!(records, written);
         assert_eq!(recovered.removed, None);
         recovered.log.close().unwrap();
@@ -263,9 +263,9 @@ fn a_fold_that_fails_stops_recovery() {
             Self::Log
         }
     }
-    let ground = InMemory::create();
-    fill(&mut ground.log(), 3);
-    let unverified: UnverifiedLog = ground.open().unwrap();
+    let backend = MemoryBackend::create();
+    fill(&mut backend.log(), 3);
+    let unverified: UnverifiedLog = backend.open().unwrap();
     let mut seen = 0;
     let stopped = unverified.recover(|_| {
         seen += 1;

@@ -1,11 +1,11 @@
-//! Anything missing or wrong at or below the acknowledged head is named, by seq, and never skipped.
+//! Whatever is missing or wrong at or below the acknowledged head is named by its number, and never skipped.
 
 use std::collections::BTreeMap;
 
 use vectorizer_log::{DamageKind, Error, Seq};
 
-use crate::grounds::{Ground, InMemory};
-use crate::stories::fill;
+use crate::backends::{Backend, MemoryBackend};
+use vectorizer_testing::events::fill;
 
 type Parts = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -13,12 +13,12 @@ fn seq_of(key: &[u8]) -> u64 {
     u64::from_be_bytes(key[..8].try_into().unwrap())
 }
 
-/// A log of several commits, changed by `tamper`; what recovery says of it.
+/// The result of recovering a log of several commits that was changed by `tamper`.
 fn recovering_after(tamper: impl FnOnce(&mut Parts)) -> Result<u64, (Seq, DamageKind)> {
-    let ground = InMemory::create();
-    fill(&mut ground.log(), 5);
-    ground.storage.tamper(tamper);
-    match ground.recover() {
+    let backend = MemoryBackend::create();
+    fill(&mut backend.log(), 5);
+    backend.storage.tamper(tamper);
+    match backend.recover() {
         Ok((_, records)) => Ok(records.len() as u64),
         Err(Error::Damaged(damage)) => Err((damage.seq, damage.kind)),
         Err(other) => panic!("{other}"),
@@ -41,23 +41,23 @@ fn put_record(parts: &mut Parts, record: Parts, seq: u64) {
 
 #[test]
 fn every_changed_byte_of_every_record_is_found_and_named() {
-    let ground = InMemory::create();
-    fill(&mut ground.log(), 4);
+    let backend = MemoryBackend::create();
+    fill(&mut backend.log(), 4);
     let mut places = Vec::new();
-    ground.storage.tamper(|parts| {
+    backend.storage.tamper(|parts| {
         for (key, value) in parts {
             places.extend((0..value.len()).map(|at| (key.clone(), at)));
         }
     });
     for (key, at) in places {
-        ground.storage.tamper(|parts| parts.get_mut(&key).unwrap()[at] ^= 0x10);
-        match ground.recover() {
+        backend.storage.tamper(|parts| parts.get_mut(&key).unwrap()[at] ^= 0x10);
+        match backend.recover() {
             Err(Error::Damaged(damage)) => assert_eq!(damage.seq.get(), seq_of(&key), "byte {at} of {key:?}"),
             other => panic!("byte {at} of {key:?}: {other:?}"),
         }
-        ground.storage.tamper(|parts| parts.get_mut(&key).unwrap()[at] ^= 0x10);
+        backend.storage.tamper(|parts| parts.get_mut(&key).unwrap()[at] ^= 0x10);
     }
-    ground.recover().unwrap();
+    backend.recover().unwrap();
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn swapped_records_are_named() {
 
 #[test]
 fn a_record_of_another_log_is_named() {
-    let other = InMemory::create();
+    let other = MemoryBackend::create();
     fill(&mut other.log(), 5);
     let mut foreign = Parts::new();
     other.storage.tamper(|parts| foreign = take_record(parts, 2));
@@ -123,9 +123,9 @@ fn a_foreign_key_among_the_parts_is_damage() {
     assert_eq!(damage, Err((Seq::new(2), DamageKind::Key { bytes: 13 })));
 }
 
-/// Cutting what begins at the next record would leave it, and the next record would be unreadable behind it.
+/// Removing everything from the next record on would leave it, and would make the next record unreadable.
 #[test]
-fn what_stands_behind_the_end_of_a_record_is_damage_of_that_record() {
+fn a_key_after_the_end_of_a_record_is_damage_of_that_record() {
     for ending in [&[0, 0, 0, 99][..], &[0, 0, 0, 99, 0], &[0xff; 20]] {
         for back in 0..3 {
             let mut seq = 0;
@@ -140,38 +140,38 @@ fn what_stands_behind_the_end_of_a_record_is_damage_of_that_record() {
 
 #[test]
 fn a_history_other_than_the_acknowledged_one_is_refused() {
-    let ground = InMemory::create();
-    fill(&mut ground.log(), 3);
+    let backend = MemoryBackend::create();
+    fill(&mut backend.log(), 3);
     let mut parts_then = Parts::new();
-    ground.storage.tamper(|parts| parts_then = parts.clone());
-    // The same log lives two lives from its second record on.
-    let twin = InMemory {
-        storage: std::sync::Arc::new(ground.storage.after_process_death(0)),
-        log_id: ground.log_id,
+    backend.storage.tamper(|parts| parts_then = parts.clone());
+    // The same log with two histories from its second record on.
+    let twin = MemoryBackend {
+        storage: std::sync::Arc::new(backend.storage.after_process_death(0)),
+        log_id: backend.log_id,
     };
-    fill_more(&ground, 1);
+    fill_more(&backend, 1);
     fill_more(&twin, 2);
     let mut twin_parts = Parts::new();
     twin.storage.tamper(|parts| twin_parts = parts.clone());
-    ground.storage.tamper(|parts| *parts = twin_parts);
-    let Err(Error::Damaged(damage)) = ground.recover() else { panic!("the other history was taken") };
+    backend.storage.tamper(|parts| *parts = twin_parts);
+    let Err(Error::Damaged(damage)) = backend.recover() else { panic!("the other history was taken") };
     assert!(matches!(damage.kind, DamageKind::OtherHistory { .. }), "{damage}");
 }
 
-/// The head on disk may lag behind after a loss of power. A whole commit behind the damage shows that what
-/// is damaged was durable once, so it is not taken for an end that was never finished.
+/// The head on disk may lag behind after a loss of power. A whole commit after the damage shows that the damaged record was
+/// durable once, so it is not taken for an unfinished tail.
 #[test]
-fn damage_in_front_of_a_whole_commit_is_damage_wherever_the_head_is() {
-    let ground = InMemory::create();
-    fill(&mut ground.log(), 3);
-    ground.log().close().unwrap();
-    let head_then = ground.open().unwrap().acknowledged();
+fn damage_before_a_whole_commit_is_damage_wherever_the_head_is() {
+    let backend = MemoryBackend::create();
+    fill(&mut backend.log(), 3);
+    backend.log().close().unwrap();
+    let head_then = backend.open().unwrap().acknowledged();
     for mark in 1..4 {
-        fill_more(&ground, mark);
+        fill_more(&backend, mark);
     }
     let survivor = |tamper: fn(&mut Parts, u64), seq: u64| {
-        let storage = std::sync::Arc::new(ground.storage.after_power_loss(0));
-        let survivor = InMemory { storage, log_id: ground.log_id };
+        let storage = std::sync::Arc::new(backend.storage.after_power_loss(0));
+        let survivor = MemoryBackend { storage, log_id: backend.log_id };
         assert_eq!(survivor.open().unwrap().acknowledged(), head_then);
         survivor.storage.tamper(|parts| tamper(parts, seq));
         survivor.recover().map(|(recovered, records)| (recovered.removed.is_some(), records.len() as u64))
@@ -182,14 +182,14 @@ fn damage_in_front_of_a_whole_commit_is_damage_wherever_the_head_is() {
     };
     let lose = |parts: &mut Parts, seq| drop(take_record(parts, seq));
     let head = head_then.seq.get();
-    // The last commit has none behind it, but a changed byte leaves its own end mark.
+    // No commit follows the last one, but a changed byte leaves its end mark.
     for (tamper, last) in [(flip as fn(&mut Parts, u64), head + 3), (lose, head + 2)] {
         for seq in head + 1..=last {
             let Err(Error::Damaged(damage)) = survivor(tamper, seq) else { panic!("seq {seq} was cut") };
             assert_eq!(damage.seq.get(), seq);
         }
     }
-    // Without its end mark it is torn, for all anybody can tell.
+    // Without its end mark it is an unfinished tail.
     let tear = |parts: &mut Parts, seq| {
         let key = parts.keys().rfind(|key| seq_of(key) == seq).unwrap().clone();
         parts.remove(&key);
@@ -197,16 +197,16 @@ fn damage_in_front_of_a_whole_commit_is_damage_wherever_the_head_is() {
     assert_eq!(survivor(tear, head + 3).unwrap(), (true, head + 2));
 }
 
-fn fill_more(ground: &InMemory, mark: u64) {
-    crate::stories::commit(&mut ground.log(), [crate::stories::upserted(2, mark)]);
+fn fill_more(backend: &MemoryBackend, mark: u64) {
+    vectorizer_testing::events::commit(&mut backend.log(), [vectorizer_testing::events::upserted(2, mark)]);
 }
 
 #[test]
 fn a_head_that_cannot_be_read_is_damage_and_a_torn_slot_is_not() {
-    let ground = InMemory::create();
-    let written = fill(&mut ground.log(), 3);
-    ground.storage.tamper_head(|head| head[10] ^= 1);
-    assert_eq!(ground.recover().unwrap().1, written);
-    ground.storage.tamper_head(|head| head.fill(0xff));
-    assert!(matches!(ground.open(), Err(Error::Damaged(damage)) if damage.kind == DamageKind::Head));
+    let backend = MemoryBackend::create();
+    let written = fill(&mut backend.log(), 3);
+    backend.storage.tamper_head(|head| head[10] ^= 1);
+    assert_eq!(backend.recover().unwrap().1, written);
+    backend.storage.tamper_head(|head| head.fill(0xff));
+    assert!(matches!(backend.open(), Err(Error::Damaged(damage)) if damage.kind == DamageKind::Head));
 }

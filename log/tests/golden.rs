@@ -1,13 +1,13 @@
-//! The bytes of every event variant, as this format version has written them since it exists.
+//! The bytes of every event variant, which the format version never changes.
 //!
-//! postcard is positional: a variant or field moved or inserted would make old logs unreadable. If
-//! this test fails, the format changed; add at the end instead.
+//! postcard is positional: moving or inserting a variant or a field would make old logs unreadable. If this test fails, the
+//! format has changed; add at the end instead.
 
 use uuid::Uuid;
 use vectorizer_log::storage::MemoryStorage;
 use vectorizer_log::{Event, LogId, Seq, UnverifiedLog, Verifier, initialize};
 
-use crate::stories::{at, draft, one_of_each, with_idempotency};
+use vectorizer_testing::events::{at, draft, one_of_each, with_idempotency};
 
 const LOG: LogId = LogId::new(Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef));
 
@@ -23,7 +23,7 @@ fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
-/// Exhaustive on purpose: a new variant does not compile here until it has its golden bytes.
+/// Exhaustive, so that a new variant does not compile until it has golden bytes.
 fn name(event: &Event) -> &'static str {
     match event {
         Event::CollectionCreated { .. } => "collection_created",
@@ -45,7 +45,7 @@ fn name(event: &Event) -> &'static str {
 }
 
 #[test]
-fn the_stored_bytes_of_every_event_variant_stay_as_they_are() {
+fn the_stored_bytes_of_every_event_variant_never_change() {
     let storage = std::sync::Arc::new(MemoryStorage::new(1 << 16));
     initialize(&storage, LOG).unwrap();
     let mut log = UnverifiedLog::new(Box::new(storage), LOG)
@@ -56,7 +56,7 @@ fn the_stored_bytes_of_every_event_variant_stay_as_they_are() {
     let mut commit = log.begin().unwrap();
     for (number, event) in one_of_each().into_iter().enumerate() {
         let plain = draft(event);
-        // Odd ones with an idempotency key, so that both forms are kept.
+        // Odd ones with an idempotency key, so that both forms are covered.
         let draft = if number % 2 == 1 { with_idempotency(plain) } else { plain };
         commit.stage(draft, at(i64::try_from(number).unwrap())).unwrap();
     }
@@ -68,7 +68,7 @@ fn the_stored_bytes_of_every_event_variant_stay_as_they_are() {
     let golden = include_str!("golden.txt");
     assert_eq!(written, golden.lines().collect::<Vec<_>>(), "the format has changed");
 
-    // And the kept bytes still read as what they were.
+    // The golden bytes decode to the same event.
     let mut verifier = Verifier::new(LOG);
     for (line, record) in golden.lines().zip(&records) {
         let (_, bytes) = line.split_once(' ').unwrap();

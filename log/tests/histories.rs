@@ -1,5 +1,5 @@
-//! Random histories of appending, reopening, dying and tearing, against a plain list of what was
-//! acknowledged.
+//! Random histories of appends, reopenings, crashes and torn commits, compared with a plain list of the acknowledged
+//! records.
 
 use std::sync::Arc;
 
@@ -8,20 +8,20 @@ use proptest::prelude::*;
 use vectorizer_log::storage::{Fault, MemoryStorage};
 use vectorizer_log::{Record, TenantLog, copy_acknowledged};
 
-use crate::grounds::{Ground, InMemory, OnSled};
-use crate::stories::{at, draft, upserted};
+use crate::backends::{Backend, MemoryBackend, SledBackend};
+use vectorizer_testing::events::{at, draft, upserted};
 
 #[derive(Clone, Debug)]
 enum Step {
     /// Commits records of these sizes.
     Commit(Vec<usize>),
-    /// Closes and opens.
+    /// Closes and opens the log.
     Reopen,
     /// The process dies.
     Die,
-    /// The process dies while a commit is being written, after this share of its calls.
+    /// The process dies during a commit, after this share of its calls.
     Tear { sizes: Vec<usize>, share: f64 },
-    /// A sync fails; the log is opened again, by way of a copy of what was acknowledged.
+    /// A sync fails, and the log is opened again from a copy of its acknowledged records.
     FailSync(Vec<usize>),
 }
 
@@ -44,7 +44,7 @@ fn try_commit(log: &mut TenantLog, sizes: &[usize], mark: u64) -> Result<Vec<Rec
     commit.commit()
 }
 
-/// After a crash everything acknowledged is there, and at most the one commit that was under way.
+/// After a crash all acknowledged records are there, and at most the commit that was in progress.
 fn check_survivors(found: &[Record], acknowledged: &mut Vec<Record>, under_way: usize) {
     assert!(found.starts_with(acknowledged), "an acknowledged record is missing or changed");
     let more = found.len() - acknowledged.len();
@@ -57,9 +57,9 @@ proptest! {
 
     #[test]
     fn every_acknowledged_record_survives_any_history(steps in vec(step(), 1..25)) {
-        let mut ground = InMemory::create();
+        let mut backend = MemoryBackend::create();
         let mut acknowledged = Vec::new();
-        let mut log = ground.log();
+        let mut log = backend.log();
         for (mark, step) in (0..).zip(steps) {
             let under_way = match step {
                 Step::Commit(sizes) => {
@@ -71,35 +71,35 @@ proptest! {
                     0
                 }
                 Step::Die => {
-                    ground = ground.after_process_death();
+                    backend = backend.after_process_death();
                     0
                 }
                 Step::Tear { sizes, share } => {
-                    ground.storage.arrange(Fault::Sync { after: 0 });
+                    backend.storage.arrange(Fault::Sync { after: 0 });
                     try_commit(&mut log, &sizes, mark).unwrap_err();
                     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a small number")]
-                    let kept = (ground.storage.unsynced_calls() as f64 * share) as usize;
-                    let storage = Arc::new(ground.storage.after_process_death(kept));
-                    ground = InMemory { storage, log_id: ground.log_id };
+                    let kept = (backend.storage.unsynced_calls() as f64 * share) as usize;
+                    let storage = Arc::new(backend.storage.after_process_death(kept));
+                    backend = MemoryBackend { storage, log_id: backend.log_id };
                     sizes.len()
                 }
                 Step::FailSync(sizes) => {
-                    ground.storage.arrange(Fault::Sync { after: 0 });
+                    backend.storage.arrange(Fault::Sync { after: 0 });
                     try_commit(&mut log, &sizes, mark).unwrap_err();
                     assert!(try_commit(&mut log, &sizes, mark).is_err(), "a poisoned log took a write");
-                    assert!(ground.storage.is_poisoned());
-                    let fresh = InMemory { storage: Arc::new(MemoryStorage::new(100)), log_id: ground.log_id };
-                    copy_acknowledged(&ground.storage, &fresh.storage, ground.log_id).unwrap();
-                    ground = fresh;
+                    assert!(backend.storage.is_poisoned());
+                    let fresh = MemoryBackend { storage: Arc::new(MemoryStorage::new(100)), log_id: backend.log_id };
+                    copy_acknowledged(&backend.storage, &fresh.storage, backend.log_id).unwrap();
+                    backend = fresh;
                     0
                 }
             };
-            let (recovered, found) = ground.recover().unwrap();
+            let (recovered, found) = backend.recover().unwrap();
             check_survivors(&found, &mut acknowledged, under_way);
             log = recovered.log;
         }
         drop(log);
-        prop_assert_eq!(ground.recover().unwrap().1, acknowledged);
+        prop_assert_eq!(backend.recover().unwrap().1, acknowledged);
     }
 }
 
@@ -114,9 +114,9 @@ proptest! {
             1 => Just(Step::Die),
         ], 1..12),
     ) {
-        let mut ground = OnSled::create();
+        let mut backend = SledBackend::create();
         let mut acknowledged = Vec::new();
-        let mut log = ground.log();
+        let mut log = backend.log();
         for (mark, step) in (0..).zip(steps) {
             match step {
                 Step::Commit(sizes) => {
@@ -124,13 +124,13 @@ proptest! {
                     continue;
                 }
                 Step::Die => {
-                    let survivor = ground.after_process_death();
+                    let survivor = backend.after_process_death();
                     drop(log);
-                    ground = survivor;
+                    backend = survivor;
                 }
                 Step::Reopen | Step::Tear { .. } | Step::FailSync(_) => log.close().unwrap(),
             }
-            let (recovered, found) = ground.recover().unwrap();
+            let (recovered, found) = backend.recover().unwrap();
             prop_assert_eq!(&found, &acknowledged);
             log = recovered.log;
         }

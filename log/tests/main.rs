@@ -1,12 +1,11 @@
 //! What the log promises, one file per promise.
 #![expect(clippy::unwrap_used, reason = "in a test an error is a failure")]
 
+mod backends;
 mod behaviour;
 mod closed;
 mod damage;
 mod faults;
 mod golden;
-mod grounds;
 mod histories;
 mod sled_files;
-mod stories;

@@ -1,4 +1,4 @@
-//! Real sled files: what damage to them shows, and what looking at them leaves.
+//! sled files: damage is detected, and verification changes nothing.
 
 use std::fs::{self, OpenOptions};
 use std::ops::ControlFlow;
@@ -8,8 +8,8 @@ use std::path::Path;
 use tempfile::TempDir;
 use vectorizer_log::{Error, Incarnation, Record, Seq, TenantFolder, Verification};
 
-use crate::grounds::{Ground, OnSled, copy};
-use crate::stories::{commit, fill, upserted};
+use crate::backends::{Backend, SledBackend, copy};
+use vectorizer_testing::events::{commit, fill, upserted};
 
 fn verify(folder: &TenantFolder) -> Result<(Verification, Vec<Record>), Error> {
     let scratch = TempDir::new().unwrap();
@@ -39,58 +39,58 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn large_and_many_records_leave_no_blob_files() {
-    let ground = OnSled::create();
-    let mut log = ground.log();
+    let backend = SledBackend::create();
+    let mut log = backend.log();
     let mut written = fill(&mut log, 10);
     for mark in 0..30 {
         written.extend(commit(&mut log, [upserted(2_000, mark)]));
     }
     drop(log);
-    assert_eq!(ground.recover().unwrap().1, written);
-    let blobs = fs::read_dir(ground.folder.path().join("log/blobs")).unwrap().count();
+    assert_eq!(backend.recover().unwrap().1, written);
+    let blobs = fs::read_dir(backend.folder.path().join("log/blobs")).unwrap().count();
     assert_eq!(blobs, 0, "sled put values into unsynced blob files");
 }
 
 #[test]
-fn verifying_names_no_damage_in_a_whole_log_and_changes_nothing() {
-    let ground = OnSled::create();
-    let written = fill(&mut ground.log(), 8);
-    let before = contents(ground.data.path());
-    let (verification, records) = verify(&ground.folder).unwrap();
+fn verifying_an_intact_log_finds_no_damage_and_changes_nothing() {
+    let backend = SledBackend::create();
+    let written = fill(&mut backend.log(), 8);
+    let before = contents(backend.data.path());
+    let (verification, records) = verify(&backend.folder).unwrap();
     assert!(verification.holds(), "{:?}", verification.damage);
     assert_eq!(records, written);
     assert_eq!(verification.last, verification.acknowledged.seq);
-    assert!(contents(ground.data.path()) == before, "verifying changed the folder");
+    assert!(contents(backend.data.path()) == before, "verifying changed the folder");
 }
 
 #[test]
-fn a_log_that_is_open_elsewhere_is_told_from_a_damaged_one() {
-    let ground = OnSled::create();
-    let log = ground.log();
-    assert!(matches!(ground.open(), Err(Error::Locked(_))));
-    assert!(matches!(verify(&ground.folder), Err(Error::Locked(_))));
+fn an_open_log_is_distinguished_from_a_damaged_one() {
+    let backend = SledBackend::create();
+    let log = backend.log();
+    assert!(matches!(backend.open(), Err(Error::Locked(_))));
+    assert!(matches!(verify(&backend.folder), Err(Error::Locked(_))));
     drop(log);
-    assert!(verify(&ground.folder).unwrap().0.holds());
-    // And nobody opens it while it is copied.
-    let copied = fs::File::open(ground.db()).unwrap();
+    assert!(verify(&backend.folder).unwrap().0.holds());
+    // And it cannot be opened while it is copied.
+    let copied = fs::File::open(backend.db()).unwrap();
     copied.lock_shared().unwrap();
-    assert!(matches!(ground.open(), Err(Error::Locked(_))));
+    assert!(matches!(backend.open(), Err(Error::Locked(_))));
     drop(copied);
-    drop(ground.open().unwrap());
+    drop(backend.open().unwrap());
 }
 
-/// A flipped byte anywhere in the database file is harmless (it was in a page nobody needs any more)
-/// or named; an acknowledged record is never silently missing or changed.
+/// A flipped byte anywhere in the database file is harmless (in an unused page) or named. An acknowledged record is never
+/// silently missing or changed.
 #[test]
 fn a_flipped_byte_anywhere_is_harmless_or_named() {
-    let ground = OnSled::create();
-    let written = fill(&mut ground.log(), 8);
-    let length = fs::metadata(ground.db()).unwrap().len();
+    let backend = SledBackend::create();
+    let written = fill(&mut backend.log(), 8);
+    let length = fs::metadata(backend.db()).unwrap().len();
     let rounds = if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { 2_000 } else { 60 };
     let mut named = 0;
     for round in 0..rounds {
         let at = length * round / rounds + round % 7;
-        let damaged = ground.after_process_death();
+        let damaged = backend.after_process_death();
         flip(&damaged.db(), at);
         let before = contents(damaged.data.path());
         match verify(&damaged.folder) {
@@ -114,12 +114,12 @@ fn a_flipped_byte_anywhere_is_harmless_or_named() {
 
 #[test]
 fn a_database_cut_below_the_head_is_damage_and_names_what_is_missing() {
-    let ground = OnSled::create();
-    let written = fill(&mut ground.log(), 30);
-    let length = fs::metadata(ground.db()).unwrap().len();
+    let backend = SledBackend::create();
+    let written = fill(&mut backend.log(), 30);
+    let length = fs::metadata(backend.db()).unwrap().len();
     let mut named = 0;
     for share in 0..10 {
-        let cut = ground.after_process_death();
+        let cut = backend.after_process_death();
         OpenOptions::new().write(true).open(cut.db()).unwrap().set_len(length * share / 10).unwrap();
         match verify(&cut.folder) {
             Ok((verification, records)) if verification.holds() => assert_eq!(records, written),
@@ -138,10 +138,10 @@ fn a_database_cut_below_the_head_is_damage_and_names_what_is_missing() {
 
 #[test]
 fn a_damaged_snapshot_is_set_aside_and_costs_nothing() {
-    let ground = OnSled::create();
-    let written = fill(&mut ground.log(), 8);
-    drop(ground.log());
-    let log = ground.folder.path().join("log");
+    let backend = SledBackend::create();
+    let written = fill(&mut backend.log(), 8);
+    drop(backend.log());
+    let log = backend.folder.path().join("log");
     let mut snapshots = 0;
     for entry in fs::read_dir(&log).unwrap() {
         let path = entry.unwrap().path();
@@ -152,63 +152,63 @@ fn a_damaged_snapshot_is_set_aside_and_costs_nothing() {
     }
     assert!(snapshots > 0);
     fs::write(log.join("snap.00000000000FFFFF.generating"), b"half a snapsh").unwrap();
-    assert_eq!(ground.recover().unwrap().1, written);
+    assert_eq!(backend.recover().unwrap().1, written);
 }
 
-/// After a failed sync what the page cache shows is not trusted: the log is copied, verified up to its
-/// head, into fresh files before it takes writes again.
+/// After a failed sync the page cache is not trusted: the log is copied, verified up to its head, to new files before it
+/// accepts writes again.
 #[test]
-fn a_condemned_log_takes_writes_again_after_its_acknowledged_part_was_copied() {
-    let ground = OnSled::create();
-    let written = fill(&mut ground.log(), 8);
-    fs::write(ground.folder.path().join("condemned"), b"").unwrap();
-    let db = fs::metadata(ground.db()).unwrap();
-    let (mut recovered, records) = ground.recover().unwrap();
+fn a_poisoned_log_accepts_writes_after_its_acknowledged_part_was_copied() {
+    let backend = SledBackend::create();
+    let written = fill(&mut backend.log(), 8);
+    fs::write(backend.folder.path().join("condemned"), b"").unwrap();
+    let db = fs::metadata(backend.db()).unwrap();
+    let (mut recovered, records) = backend.recover().unwrap();
     assert_eq!(records, written);
-    assert_ne!(fs::metadata(ground.db()).unwrap().ino(), db.ino(), "the old files are still in use");
+    assert_ne!(fs::metadata(backend.db()).unwrap().ino(), db.ino(), "the old files are still in use");
     for left in ["condemned", "log.fresh", "log.retired", "head.fresh"] {
-        assert!(!ground.folder.path().join(left).exists(), "{left} was left behind");
+        assert!(!backend.folder.path().join(left).exists(), "{left} was left behind");
     }
     let more = commit(&mut recovered.log, [upserted(10, 3)]);
     drop(recovered);
-    assert_eq!(ground.recover().unwrap().1, [written, more].concat());
-    // Without the mark too, for whoever remembers.
-    let inode = fs::metadata(ground.db()).unwrap().ino();
-    drop(ground.folder.open_after_failure().unwrap());
-    assert_ne!(fs::metadata(ground.db()).unwrap().ino(), inode);
+    assert_eq!(backend.recover().unwrap().1, [written, more].concat());
+    // Without the mark too, if the process remembers the failure.
+    let inode = fs::metadata(backend.db()).unwrap().ino();
+    drop(backend.folder.open_after_failure().unwrap());
+    assert_ne!(fs::metadata(backend.db()).unwrap().ino(), inode);
 }
 
-/// The process may end between any two steps of the replacement.
+/// The process may die between any two steps of the replacement.
 #[test]
-fn an_interrupted_replacement_is_finished_or_started_again() {
-    let ground = OnSled::create();
-    let written = fill(&mut ground.log(), 4);
-    let path = ground.folder.path();
+fn an_interrupted_replacement_is_completed_or_repeated() {
+    let backend = SledBackend::create();
+    let written = fill(&mut backend.log(), 4);
+    let path = backend.folder.path();
     let mark = || fs::write(path.join("condemned"), b"").unwrap();
-    // Died while copying.
+    // Died during the copy.
     mark();
     fs::create_dir(path.join("log.fresh")).unwrap();
     fs::write(path.join("log.fresh/db"), b"half").unwrap();
-    assert_eq!(ground.recover().unwrap().1, written);
+    assert_eq!(backend.recover().unwrap().1, written);
     // Died between the two renames.
     mark();
     copy_folder(&path.join("log"), &path.join("log.fresh"));
     fs::rename(path.join("log"), path.join("log.retired")).unwrap();
-    assert_eq!(ground.recover().unwrap().1, written);
+    assert_eq!(backend.recover().unwrap().1, written);
     assert!(!path.join("log.retired").exists());
-    // Died there too, and lost the copy.
+    // Died between the two renames, and lost the copy.
     mark();
     fs::rename(path.join("log"), path.join("log.retired")).unwrap();
-    assert_eq!(ground.recover().unwrap().1, written);
+    assert_eq!(backend.recover().unwrap().1, written);
 }
 
-/// What goes wrong once the old log has moved away must leave the copy, which is the only one then.
+/// Once the old log has moved away, an error must leave the copy, which is then the only log.
 #[test]
 fn a_replacement_that_fails_at_any_step_loses_nothing() {
     for obstacle in ["log.fresh", "head.fresh", "log.retired"] {
-        let ground = OnSled::create();
-        let written = fill(&mut ground.log(), 4);
-        let path = ground.folder.path();
+        let backend = SledBackend::create();
+        let written = fill(&mut backend.log(), 4);
+        let path = backend.folder.path();
         // A file where a folder is removed, or a folder where a file is.
         let obstacle = path.join(obstacle);
         if obstacle.ends_with("head.fresh") {
@@ -216,14 +216,14 @@ fn a_replacement_that_fails_at_any_step_loses_nothing() {
         } else {
             fs::write(&obstacle, b"").unwrap();
         }
-        assert!(ground.folder.open_after_failure().is_err(), "{obstacle:?} was no obstacle");
+        assert!(backend.folder.open_after_failure().is_err(), "{obstacle:?} was no obstacle");
         if obstacle.is_dir() {
             fs::remove_dir(&obstacle).unwrap();
         } else {
             fs::remove_file(&obstacle).unwrap();
         }
         fs::write(path.join("condemned"), b"").unwrap();
-        assert_eq!(ground.recover().unwrap().1, written, "after {obstacle:?}");
+        assert_eq!(backend.recover().unwrap().1, written, "after {obstacle:?}");
     }
 }
 

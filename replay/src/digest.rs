@@ -1,19 +1,19 @@
-//! A hash of everything a projection knows, for holding one fold against another.
+//! A hash of the whole state of a projection, to compare folds.
 
 use std::fmt;
 
+use vectorizer_index::{Collection, Index};
 use vectorizer_log::{JournalPosition, Metric, Seq, TextParameters, Timestamp, vector_le_bytes};
 
-use crate::answers::{Answer, Answers, Outcome};
 use crate::billing::{Billing, LogicalWindow};
+use crate::idempotency::{Answer, IdempotencyTable, Outcome};
 use crate::usage::Usage;
-use vectorizer_index::{Collection, Index};
 
-/// BLAKE3 of a projection's logical state: collections, points, counters, where the bill stands,
-/// remembered answers and the last seq that changed data. Displays as lower-case hexadecimal.
+/// BLAKE3 of a projection's logical state: collections, points, counters, the state of the bill, remembered answers and the
+/// last record that changed data. Displayed as lower-case hexadecimal.
 ///
-/// Two projections with equal digests answer every request alike. The digest does not depend on
-/// how the state is laid out in memory, on the processor, or on which log the state came from.
+/// Two projections with equal digests answer every request alike. The digest does not depend on the memory layout, the
+/// processor, or the id of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StateDigest([u8; 32]);
 
@@ -27,7 +27,7 @@ impl StateDigest {
         index: &Index,
         usage: &Usage,
         billing: &Billing,
-        answers: &Answers,
+        idempotency: &IdempotencyTable,
         data_seq: Seq,
     ) -> Self {
         let mut hasher = FieldHasher::new();
@@ -38,8 +38,8 @@ impl StateDigest {
         }
         hasher.usage(usage);
         hasher.billing(billing, usage);
-        hasher.number(answers.len() as u64);
-        for (key, answer) in answers.oldest_first() {
+        hasher.number(idempotency.len() as u64);
+        for (key, answer) in idempotency.oldest_first() {
             hasher.bytes(key.as_bytes());
             hasher.answer(answer);
         }
@@ -59,8 +59,8 @@ impl fmt::Debug for StateDigest {
     }
 }
 
-/// Writes fields so that no two sequences of fields read the same: numbers are eight bytes, texts
-/// and bytes come after their length, lists after their count, options and variants after a tag.
+/// Hashes fields unambiguously: numbers are eight bytes, strings and bytes follow their length, lists their count, options
+/// and variants a tag.
 struct FieldHasher(blake3::Hasher);
 
 impl FieldHasher {
@@ -93,8 +93,8 @@ impl FieldHasher {
     fn collection(&mut self, collection: &Collection) {
         self.seq(collection.id().seq());
         self.bytes(collection.name().as_str().as_bytes());
-        // Only where there are some, so that other states have the digests that they had before. No number that tells
-        // of texts is this one.
+        // Only if there are some, so that other states keep their digests from before paths could be declared. The tags
+        // of texts below are different numbers.
         let declared = collection.declared().count() as u64;
         if declared > 0 {
             self.number(3);

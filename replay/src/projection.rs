@@ -1,39 +1,38 @@
-//! The fold itself: one record after another, each exactly once.
+//! The fold: it applies records one after another, each exactly once.
 
-use vectorizer_log::{CollectionId, LogId, Record, Seq};
-
-use crate::answers::Answers;
-use crate::billing::Billing;
-use crate::digest::StateDigest;
-use crate::usage::Usage;
 use vectorizer_index::HeldBytes;
 use vectorizer_index::{Change, Compaction, Index, Indexing, InvalidEvent, Removed};
+use vectorizer_log::{CollectionId, LogId, Record, Seq};
+
+use crate::billing::Billing;
+use crate::digest::StateDigest;
+use crate::idempotency::IdempotencyTable;
+use crate::usage::Usage;
 
 /// A pure fold of one tenant's log.
 ///
-/// An implementation takes everything it knows from the records: two that were given the same
-/// records are equal. It takes each record once: one it has applied is skipped, so a source may
-/// start too early; it never takes one out of turn. When it returns an error it is as it was.
+/// An implementation depends on nothing but the records: after the same records, two projectors are equal. It applies each
+/// record once, in order, and skips those that it has applied before, so a source may start too early. After an error its
+/// state is unchanged.
 pub trait Projector {
     /// The last record applied, [`Seq::NONE`] before the first.
     fn applied(&self) -> Seq;
 
-    /// Folds in the record that follows [`applied`](Projector::applied), or skips one at or below
-    /// it.
+    /// Applies the record after [`applied`](Projector::applied), or skips one that was applied before.
     fn apply(&mut self, record: &Record) -> Result<Applied, ApplyError>;
 }
 
-/// What became of a record.
+/// The result of applying a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// It had been applied before, and nothing changed.
+    /// The record was applied before. Nothing changed.
     Skipped,
-    /// It was applied, and this changed.
+    /// The record was applied and made this change.
     Changed(Change),
 }
 
-/// Why a record was not applied; the state is as it was. All of these are damage or a fault of
-/// whoever feeds the fold, none is worth a retry.
+/// Why a record was not applied. The state is unchanged. Each is damage of the log or an error of the caller, so retrying
+/// is useless.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ApplyError {
     /// A record is missing.
@@ -41,29 +40,29 @@ pub enum ApplyError {
     Gap {
         /// The next record to apply.
         expected: Seq,
-        /// The one given instead.
+        /// The given record.
         found: Seq,
     },
     /// The record belongs to another log.
-    #[error("the record is of log {found}, this is a projection of log {expected}")]
+    #[error("the record belongs to log {found}, this is a projection of log {expected}")]
     ForeignLog {
         /// The projection's log.
         expected: LogId,
-        /// The record's.
+        /// The record's log.
         found: LogId,
     },
-    /// The record's event cannot happen in the state it meets.
+    /// The record's event is not valid in the current state.
     #[error("record {seq} does not apply: {reason}")]
     DoesNotApply {
         /// The record.
         seq: Seq,
-        /// What does not fit.
+        /// Why it is not valid.
         #[source]
         reason: InvalidEvent,
     },
 }
 
-/// Everything a tenant's log adds up to.
+/// The state that a tenant's log adds up to.
 #[derive(Clone, Debug)]
 pub struct Projection {
     pub(crate) log_id: LogId,
@@ -72,7 +71,7 @@ pub struct Projection {
     pub(crate) index: Index,
     pub(crate) usage: Usage,
     pub(crate) billing: Billing,
-    pub(crate) answers: Answers,
+    pub(crate) idempotency: IdempotencyTable,
 }
 
 impl Projection {
@@ -85,11 +84,11 @@ impl Projection {
             index: Index::default(),
             usage: Usage::default(),
             billing: Billing::default(),
-            answers: Answers::default(),
+            idempotency: IdempotencyTable::default(),
         }
     }
 
-    /// The log it is a projection of.
+    /// The log that it is a projection of.
     pub fn log_id(&self) -> LogId {
         self.log_id
     }
@@ -110,48 +109,49 @@ impl Projection {
         &self.usage
     }
 
-    /// Where the bill stands.
+    /// The state of the bill.
     pub fn billing(&self) -> &Billing {
         &self.billing
     }
 
     /// The answers to idempotency keys.
-    pub fn answers(&self) -> &Answers {
-        &self.answers
+    pub fn idempotency(&self) -> &IdempotencyTable {
+        &self.idempotency
     }
 
-    /// About how much of the heap it takes, but for its graphs. Costs nothing to ask, and is no part of the fold:
-    /// what is shared with snapshots is counted, what only they have is not.
+    /// The heap bytes without its graphs, estimated in constant time. Memory shared with snapshots counts, memory that only
+    /// snapshots hold does not. Not part of the fold.
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.index.memory_bytes() + self.answers.memory_bytes()
+        size_of::<Self>() + self.index.memory_bytes() + self.idempotency.memory_bytes()
     }
 
-    /// What of that is in allocations with pages of their own: the allocator has no gaps between those.
+    /// The part of that in large allocations, which fragment no memory.
     pub fn large_bytes(&self) -> usize {
         self.index.large_bytes()
     }
 
-    /// How much of the heap its graphs take, by now and whenever it is asked later: they are linked while nothing is
-    /// folded.
+    /// The heap bytes of its graphs, as a counter that stays current: linking changes it between records.
     pub fn graphs_bytes(&self) -> HeldBytes {
         self.index.graphs_bytes().clone()
     }
 
-    /// Puts a compaction of a collection in place; `false` if it came too late. Changes nothing that
-    /// anybody can see, and no digest. Frees nothing: what is not needed any more is given back.
+    /// Installs a compaction of a collection. Returns `false` if the collection has changed its slots since. Changes no
+    /// answer and no digest. The caller drops the memory that is not needed any more.
     pub fn install(&mut self, id: CollectionId, compaction: Compaction) -> (bool, Removed) {
         self.index.install(id, compaction)
     }
 
-    /// Puts indexes of more paths of a collection's payloads in place; `false` if they came too late. Otherwise like
-    /// [`install`](Self::install).
+    /// Installs payload indexes of a collection, like [`install`](Self::install).
     pub fn install_indexing(&mut self, id: CollectionId, indexing: Indexing) -> (bool, Removed) {
         self.index.install_indexing(id, indexing)
     }
 
-    /// Like [`apply`](Projector::apply), for whoever holds a lock meanwhile: a collection that is deleted is
-    /// given back rather than freed.
-    pub fn apply_and_keep(&mut self, record: &Record) -> Result<(Applied, Option<Removed>), ApplyError> {
+    /// Like [`apply`](Projector::apply), but returns a deleted collection, so that a caller that holds a lock can drop it
+    /// later.
+    pub fn apply_deferring_drop(
+        &mut self,
+        record: &Record,
+    ) -> Result<(Applied, Option<Removed>), ApplyError> {
         if record.log_id != self.log_id {
             return Err(ApplyError::ForeignLog { expected: self.log_id, found: record.log_id });
         }
@@ -162,15 +162,15 @@ impl Projection {
         if record.seq != expected {
             return Err(ApplyError::Gap { expected, found: record.seq });
         }
-        // IMPORTANT: the index is the only part that can refuse, so it goes first.
+        // IMPORTANT: only the index can refuse a record, so it goes first.
         let (change, removed) = self
             .index
             .apply(record)
             .map_err(|reason| ApplyError::DoesNotApply { seq: record.seq, reason })?;
-        // IMPORTANT: the bill counts what was held in front of the record, so it goes before the counters.
+        // IMPORTANT: the bill counts what was stored before the record, so it goes before the counters.
         self.billing = self.billing.after(record, &self.usage, &change);
         self.usage = self.usage.after(&change);
-        self.answers.apply(record, &change);
+        self.idempotency.apply(record, &change);
         if record.event.changes_data() {
             self.data_seq = record.seq;
         }
@@ -178,11 +178,11 @@ impl Projection {
         Ok((Applied::Changed(change), removed))
     }
 
-    /// The hash of all of it, except of which log it is and how far it was read.
+    /// The hash of the state, without the log's id and the last applied record.
     ///
-    /// Reads everything: its time is that of hashing all vectors and payloads.
+    /// Takes the time to hash all vectors and payloads.
     pub fn digest(&self) -> StateDigest {
-        StateDigest::of(&self.index, &self.usage, &self.billing, &self.answers, self.data_seq)
+        StateDigest::of(&self.index, &self.usage, &self.billing, &self.idempotency, self.data_seq)
     }
 }
 
@@ -192,6 +192,6 @@ impl Projector for Projection {
     }
 
     fn apply(&mut self, record: &Record) -> Result<Applied, ApplyError> {
-        self.apply_and_keep(record).map(|(applied, _)| applied)
+        self.apply_deferring_drop(record).map(|(applied, _)| applied)
     }
 }

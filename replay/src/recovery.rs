@@ -1,20 +1,20 @@
-//! Folding a whole log, from wherever its records come, with progress on the way.
+//! Folding of a whole log from any source, with progress.
 
 use vectorizer_log::{Record, Seq};
 
 use crate::projection::{ApplyError, Projection, Projector};
 
-/// How many records are taken between two reports of progress.
+/// How many records are applied between two reports of progress.
 pub const RECORDS_PER_PROGRESS: u64 = 256;
 
-/// How far a replay has come.
+/// The progress of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The last record applied.
     pub applied: Seq,
     /// The last record to apply.
     pub through: Seq,
-    /// The vectors that exist at `applied`.
+    /// How many vectors exist at `applied`.
     pub vectors: u64,
 }
 
@@ -27,22 +27,22 @@ pub enum ReplayError<E> {
     /// A record was not applied.
     #[error(transparent)]
     Apply(#[from] ApplyError),
-    /// The records ended too early.
+    /// The records end too early.
     #[error(transparent)]
     Incomplete(#[from] Incomplete),
 }
 
-/// The records ended before the last one there should have been.
+/// The records end before the expected last one.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the records end at {applied}, they should reach {through}")]
 pub struct Incomplete {
     /// The last record applied.
     pub applied: Seq,
-    /// The last record there should have been.
+    /// The expected last record.
     pub through: Seq,
 }
 
-/// A replay that records are pushed into, for sources that call back for each record:
+/// A replay for sources that call back for each record:
 ///
 /// ```text
 /// let mut recovery = Recovery::new(&mut projection, head.seq, report);
@@ -50,7 +50,7 @@ pub struct Incomplete {
 /// recovery.finish()?;
 /// ```
 ///
-/// It reports every [`RECORDS_PER_PROGRESS`] records and once when finished, never by the clock.
+/// Progress is reported every [`RECORDS_PER_PROGRESS`] records and at the end, independent of time.
 #[derive(Debug)]
 pub struct Recovery<'a, F> {
     projection: &'a mut Projection,
@@ -60,18 +60,17 @@ pub struct Recovery<'a, F> {
 }
 
 impl<'a, F: FnMut(Progress)> Recovery<'a, F> {
-    /// A replay that brings `projection` from where it is to `through`.
+    /// A replay of `projection` up to `through`.
     pub fn new(projection: &'a mut Projection, through: Seq, report: F) -> Self {
         Self { projection, through, unreported: 0, report }
     }
 
-    /// The first record that is missing from the projection. Earlier ones may be pushed too; they
-    /// are skipped.
+    /// The first record that the projection needs. Earlier records are skipped.
     pub fn next_seq(&self) -> Seq {
         self.projection.applied().next()
     }
 
-    /// Folds in the next record. After an error the projection is as it was before the record.
+    /// Applies the next record. After an error the projection is unchanged.
     pub fn push(&mut self, record: &Record) -> Result<(), ApplyError> {
         self.projection.apply(record)?;
         self.unreported += 1;
@@ -83,7 +82,7 @@ impl<'a, F: FnMut(Progress)> Recovery<'a, F> {
         Ok(())
     }
 
-    /// How far it has come.
+    /// The current progress.
     pub fn progress(&self) -> Progress {
         Progress {
             applied: self.projection.applied(),
@@ -92,7 +91,7 @@ impl<'a, F: FnMut(Progress)> Recovery<'a, F> {
         }
     }
 
-    /// Reports for the last time, and says whether records are missing at the end.
+    /// Reports the final progress, and checks that all records were applied.
     pub fn finish(mut self) -> Result<Progress, Incomplete> {
         let progress = self.progress();
         (self.report)(progress);
@@ -103,10 +102,10 @@ impl<'a, F: FnMut(Progress)> Recovery<'a, F> {
     }
 }
 
-/// Folds `records` into `projection`, which must then have reached `through`. The first record
-/// may be any up to the first one missing.
+/// Folds `records` into `projection`, up to `through`. The first record may be any up to the first that the projection
+/// needs.
 ///
-/// After an error the projection holds every record before the one that failed.
+/// After an error the projection has applied all records before the one that failed.
 pub fn replay<E>(
     records: impl IntoIterator<Item = Result<Record, E>>,
     through: Seq,

@@ -1,10 +1,10 @@
-//! What a tenant uses, counted exactly.
+//! Exact usage counters of a tenant.
 
 use serde::{Deserialize, Serialize};
 
 use vectorizer_index::Change;
 
-/// The counters of one tenant, folded from the changes its records made.
+/// The usage counters of one tenant, folded from the changes of its records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     collections: u64,
@@ -15,37 +15,35 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Collections that exist.
+    /// How many collections exist.
     pub fn collections(&self) -> u64 {
         self.collections
     }
 
-    /// Vectors that exist.
+    /// How many vectors exist.
     pub fn vectors(&self) -> u64 {
         self.vectors
     }
 
-    /// The logical size of the vectors that exist, in bytes
+    /// The logical size of the existing vectors in bytes
     /// (see [`vector_logical_bytes`](vectorizer_index::vector_logical_bytes)).
     pub fn logical_bytes(&self) -> u64 {
         self.logical_bytes
     }
 
-    /// Vectors ever written, new or in place of an older one. Never falls.
+    /// How many vectors were ever written, new or in place of an older one. Never decreases.
     pub fn vectors_upserted(&self) -> u64 {
         self.vectors_upserted
     }
 
-    /// Vectors ever deleted, by id or with their collection; being replaced is no deletion. Never
-    /// falls.
+    /// How many vectors were ever deleted, by id or with their collection, not counting replaced ones. Never decreases.
     pub fn vectors_deleted(&self) -> u64 {
         self.vectors_deleted
     }
 
-    /// The counters after `change`: what a quota is held against before a record is appended.
+    /// The counters after `change`. Quotas are checked against them before a record is appended.
     ///
-    /// `change` must be one that the state these counters describe can undergo: it cannot remove
-    /// more than there is.
+    /// `change` must be possible in the current state: it cannot remove more than exists.
     #[must_use]
     pub fn after(&self, change: &Change) -> Self {
         Self {

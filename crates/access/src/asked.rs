@@ -1,16 +1,16 @@
-//! What a request asks for, before it is known whether its caller may.
+//! What a request asks for.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::operation::Operation;
 
-/// What was asked for, by a request.
+/// The context of a request for the access check and the audit.
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// The operation.
     pub operation: Operation,
-    /// The client's address, if that is known: where its failures count and its refusals are noted.
+    /// The client's address, if it is known, for counting failures and for the audit.
     pub from: Option<IpAddr>,
     /// The request's id.
     pub request_id: Arc<str>,

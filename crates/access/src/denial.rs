@@ -1,4 +1,4 @@
-//! Refused callers: why, and who they are as far as that is known.
+//! Refused callers, and why.
 
 use std::time::Duration;
 
@@ -6,17 +6,16 @@ use vectorizer_log::TenantId;
 
 use super::key::KeyId;
 
-/// Why a caller is not admitted.
+/// Why a caller is refused, with details for the answer.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Denial {
     /// No `Authorization: Bearer` header.
     #[error("this needs an API key: Authorization: Bearer <key>")]
     NoKey,
-    /// What was sent as a key is none.
+    /// The token is not an API key.
     #[error("what was sent is not an API key")]
     MalformedKey,
-    /// HiveHub does not know the key, or it is revoked or expired. Which one is nobody's business but
-    /// its owner's, who can look it up.
+    /// The key is unknown, revoked or expired. The answer does not say which: the key's owner can look it up.
     #[error("the API key is not valid")]
     InvalidKey,
     /// The key's tenant is suspended.
@@ -28,31 +27,31 @@ pub enum Denial {
         /// Which.
         deployment: String,
     },
-    /// The key does not reach this far.
+    /// The key's level is too low.
     #[error("this needs a key of level {needed}")]
     Insufficient {
-        /// The least level that would.
+        /// The lowest sufficient level.
         needed: &'static str,
     },
-    /// The tenant has asked too often.
+    /// The tenant's rate limit is exceeded.
     #[error("the tenant's keys together ask more often than its plan allows")]
     TooManyRequests {
-        /// When a request would be let in.
+        /// When a request would be admitted.
         retry_after: Duration,
     },
-    /// HiveHub cannot be asked for the tenant's limits, and none are known here.
+    /// The tenant's limits are unknown, and HiveHub cannot be asked.
     #[error("the tenant's limits cannot be asked for right now")]
     LimitsUnknown {
         /// When to try again, in seconds.
         retry_after_seconds: u64,
     },
-    /// Too many keys from the caller's address were refused, and this one is not known here.
+    /// Too many keys from the caller's address were refused, and this one is unknown.
     #[error("too many keys from this address were refused")]
     TooManyFailures {
         /// When to try again, in seconds.
         retry_after_seconds: u64,
     },
-    /// HiveHub cannot be asked, and the key is not known here.
+    /// The key is unknown, and HiveHub cannot be asked.
     #[error("the key cannot be checked right now")]
     Unavailable {
         /// When to try again, in seconds.
@@ -60,12 +59,12 @@ pub enum Denial {
     },
 }
 
-/// Why a request is refused, without its details. Each has the code of the problem that is answered.
+/// Why a request is refused, without details. Each reason has the code of the problem in the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DenialReason {
     /// It has no key.
     NoKey,
-    /// What it has is no key.
+    /// Its token is not a key.
     MalformedKey,
     /// Its key is unknown, revoked or expired.
     InvalidKey,
@@ -73,11 +72,11 @@ pub enum DenialReason {
     TooManyFailedAuthentications,
     /// Its tenant is suspended.
     TenantSuspended,
-    /// Its key does not reach this far.
+    /// Its key's level is too low.
     InsufficientPermission,
-    /// Its tenant has made too many requests.
+    /// Its tenant's rate limit is exceeded.
     RateLimitExceeded,
-    /// Its tenant has used up what its plan gives.
+    /// Its tenant's quota is exceeded.
     QuotaExceeded,
     /// Another deployment serves its tenant.
     TenantElsewhere,
@@ -97,7 +96,7 @@ impl DenialReason {
         Self::TenantElsewhere,
     ];
 
-    /// The code of the problem that is answered, as the audit trail and the metrics show it too.
+    /// The code of the problem in the answer, also used by the audit log and the metrics.
     pub const fn code(self) -> &'static str {
         match self {
             Self::NoKey => "no-key",
@@ -112,7 +111,7 @@ impl DenialReason {
         }
     }
 
-    /// Whether it is the caller who is refused, rather than what the caller asks for too much of.
+    /// Whether the caller is refused, rather than the amount of what it asks for.
     pub const fn is_of_the_caller(self) -> bool {
         match self {
             Self::NoKey
@@ -128,7 +127,7 @@ impl DenialReason {
 }
 
 impl Denial {
-    /// The reason; none if it is not known whether the caller may.
+    /// The reason; `None` if the access check had no answer.
     pub const fn reason(&self) -> Option<DenialReason> {
         match self {
             Self::NoKey => Some(DenialReason::NoKey),
@@ -149,9 +148,9 @@ impl Denial {
 pub struct Denied {
     /// Why.
     pub denial: Denial,
-    /// The tenant whose key it showed, if HiveHub has said so.
+    /// The tenant of its key, if HiveHub has confirmed it.
     pub tenant: Option<TenantId>,
-    /// The public name of the key it showed, if HiveHub knows that key.
+    /// The public name of its key, if HiveHub knows the key.
     pub key_id: Option<KeyId>,
 }
 

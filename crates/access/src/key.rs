@@ -1,8 +1,8 @@
 //! API keys: `hh_<live|test>_<id>_<secret>_<check>`.
 //!
-//! The three parts are base62. The check is the CRC32 of everything before it (without the `_` in
-//! between), so a key that was cut or mistyped is refused without asking anyone. It proves nothing:
-//! whether a key is valid only `HiveHub` knows, and `HiveHub` knows it by its SHA-256.
+//! The three parts are base62. The check is the CRC32 of everything before it (without the `_` in between), so a
+//! truncated or mistyped key is refused without a call. It proves nothing: only `HiveHub` knows whether a key is
+//! valid, by its SHA-256.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,9 +13,9 @@ use sha2::{Digest, Sha256};
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 const ID_CHARS: usize = 16;
-/// The fewest that hold 256 bits: 62^42 < 2^256 < 62^43.
+/// The fewest digits for 256 bits: 62^42 < 2^256 < 62^43.
 const SECRET_CHARS: usize = 43;
-/// The fewest that hold 32 bits: 62^5 < 2^32 < 62^6.
+/// The fewest digits for 32 bits: 62^5 < 2^32 < 62^6.
 const CHECK_CHARS: usize = 6;
 
 const ID_START: usize = "hh_live_".len();
@@ -24,20 +24,20 @@ const CHECK_START: usize = SECRET_START + SECRET_CHARS + 1;
 
 /// A well-formed key. It may still be unknown, expired or revoked.
 ///
-/// The key is a secret: it is neither `Display` nor `Serialize`, and `Debug` shows its id alone.
+/// The key is a secret: it has neither `Display` nor `Serialize`, and `Debug` shows only its id.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(Box<str>);
 
-/// What a key was made for.
+/// The kind of data that a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Environment {
     /// `hh_live_…`: for real data.
     Live,
-    /// `hh_test_…`: for trying things out.
+    /// `hh_test_…`: for tests.
     Test,
 }
 
-/// A text that is no key. It does not say which text: that may be a key with one typing error.
+/// A text is not a key. The error does not contain the text, which may be a key with a typo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an API key of the form hh_<live|test>_<id>_<secret>_<check>")]
 pub struct MalformedKey;
@@ -48,9 +48,9 @@ impl ApiKey {
     /// The random bytes a key is made of: 16 for its id and 32 for its secret.
     pub const ENTROPY_BYTES: usize = 16 + 32;
 
-    /// Takes `text` if it is a key: of the right length, alphabet and check.
+    /// Parses a key: its length, alphabet and check must be right.
     pub fn parse(text: &str) -> Result<Self, MalformedKey> {
-        // The length comes first, so that nothing longer than a key is ever looked at.
+        // The length is checked first, so that longer texts cost nothing.
         if text.len() != Self::BYTES || !text.is_ascii() {
             return Err(MalformedKey);
         }
@@ -64,7 +64,7 @@ impl ApiKey {
         if well_formed { Ok(Self(text.into())) } else { Err(MalformedKey) }
     }
 
-    /// The key of these random bytes.
+    /// Makes a key of these random bytes.
     pub fn generate(environment: Environment, entropy: &[u8; Self::ENTROPY_BYTES]) -> Self {
         let (id, secret) = entropy.split_at(Self::ENTROPY_BYTES - 32);
         let mut text = String::with_capacity(Self::BYTES);
@@ -78,17 +78,17 @@ impl ApiKey {
         Self(text.into())
     }
 
-    /// What may be shown of the key.
+    /// The public name of the key.
     pub fn id(&self) -> KeyId {
         KeyId(self.0[ID_START..ID_START + ID_CHARS].into())
     }
 
-    /// What may be stored of the key.
+    /// The hash of the key, which may be stored.
     pub fn sha256(&self) -> KeyHash {
         KeyHash::of(&self.0)
     }
 
-    /// The key itself, for the one place that has to hand it to its owner.
+    /// The key itself, for its owner.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -109,8 +109,8 @@ impl Environment {
     }
 }
 
-/// A key's public name, for logs, audit trails and revocation: 1 to 64 letters, digits, `-` and `_`.
-/// A `HiveHub` may give other ids than those that stand in the keys.
+/// A key's public name, for logs, audit trails and revocation: 1 to 64 letters, digits, `-` and `_`. A `HiveHub` may
+/// use other ids than those in the keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyId(Box<str>);
@@ -144,13 +144,12 @@ impl From<KeyId> for String {
     }
 }
 
-/// A secret's SHA-256: enough to recognise it, useless to whoever reads it. In text, 64 lower-case
-/// hexadecimal digits.
+/// A secret's SHA-256, which identifies the secret without revealing it. As text, 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyHash([u8; 32]);
 
-/// A text that is no [`KeyHash`].
+/// A text is not a [`KeyHash`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a SHA-256 is 64 lower-case hexadecimal digits")]
 pub struct InvalidKeyHash;
@@ -289,7 +288,7 @@ mod tests {
         for text in [format!(" {}", key.expose()), format!("{}0", key.expose()), "é".repeat(40)] {
             assert!(ApiKey::parse(&text).is_err());
         }
-        // Of the right length, with a character of several bytes over each border.
+        // Of the right length, with a multi-byte character across each boundary.
         for at in 0..ApiKey::BYTES - 1 {
             let text = format!("{}é{}", &key.expose()[..at], &key.expose()[at + 2..]);
             assert!(ApiKey::parse(&text).is_err());

@@ -1,10 +1,10 @@
-//! Who may do what: the words of access, without the check itself.
+//! The vocabulary of access control: operations, permissions, keys and denials, without the check itself.
 //!
 //! - `operation`: the table of operations; `permission`: how far a key's permission reaches.
 //! - `key`: API keys, their public names and hashes; `secret`: other secret texts.
 //! - `asked`: what a request asks for; `denial`: why a caller is refused; `origin`: which addresses count as one client.
 //!
-//! The crate knows no `HiveHub`, no limits and no HTTP: nothing here decides whether a key is valid.
+//! The crate knows no `HiveHub`, no limits and no HTTP, and does not decide whether a key is valid.
 
 mod asked;
 mod denial;

@@ -1,14 +1,13 @@
-//! Text that must not be seen.
+//! Secret text.
 
 use std::fmt;
 
-/// A secret text. It shows nothing of itself in logs and messages; who needs it says
-/// [`expose`](Self::expose).
+/// A secret text. `Debug` does not show it; [`expose`](Self::expose) returns it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
 
 impl Secret {
-    /// The longest secret that can be sent.
+    /// The longest secret for a header.
     pub const BYTES_MAX: usize = 512;
 
     /// A secret of this text.
@@ -16,12 +15,12 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that has to send or store it.
+    /// The text itself, to send or store it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The secret if it can stand in an HTTP header.
+    /// The secret, if it is a valid HTTP header value.
     pub fn sendable(self) -> Option<Self> {
         let fits = (1..=Self::BYTES_MAX).contains(&self.0.len());
         (fits && self.0.bytes().all(|byte| byte.is_ascii_graphic())).then_some(self)

@@ -1,4 +1,4 @@
-//! What of a tenant's bill is closed, and how much of that `HiveHub` has.
+//! The state of a tenant's bill: how far it is closed, and how far it is delivered.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,42 +12,42 @@ use vectorizer_replay::{Billing, OpenWindow};
 use super::backoff::Backoff;
 use super::lines::{Found, closed_at};
 
-/// How many lines that `HiveHub` has rejected wait for a tenant's log. A tenant that has more is not served
-/// until its log has taken them.
+/// How many rejected lines may wait for a tenant's log. Beyond that, no more of the tenant is reported until its log
+/// has them.
 pub(crate) const PARKED_MAX: usize = 128;
 
-/// The bill of a tenant in memory: what its writer closes and the reporter delivers.
+/// The bill of a tenant in memory. Its writer closes windows, and the reporter delivers them.
 #[derive(Debug)]
 pub struct TenantAccount {
     tenant: TenantId,
     log: LogReader,
     node_store: NodeStore,
-    books: Mutex<Books>,
+    state: Mutex<BillState>,
     found: Mutex<Found>,
     /// The tenant is being deleted.
     is_final: AtomicBool,
-    /// Its last window is closed, and all that is not delivered is on stable storage elsewhere.
+    /// Its last window is closed, and all undelivered lines are in the outbox.
     is_handed_over: AtomicBool,
-    /// Somebody else notes down where the bill stands, or nobody any more.
+    /// Another account of the tenant stores the state of the bill, or the tenant is gone.
     is_over: AtomicBool,
     backoff: Mutex<Backoff>,
 }
 
 #[derive(Debug)]
-struct Books {
+struct BillState {
     billing: Billing,
     delivered: Delivered,
-    /// Those that the log does not have yet.
+    /// Rejected lines that the log does not have yet.
     parked: Vec<RejectedLine>,
-    /// When the oldest of what is not delivered was closed, as far as that is known.
+    /// When the oldest undelivered close was made, if that is known.
     behind_since: Option<Timestamp>,
     asleep: bool,
-    /// What was noted down of it before is taken in. Until then nothing is noted down.
+    /// Whether the stored state was read. Until then nothing is stored.
     is_remembered: bool,
 }
 
 impl TenantAccount {
-    /// The account of a tenant whose log says this, and is open or not.
+    /// The account of a tenant with this state in its log, which is open or not.
     pub(crate) fn new(
         tenant: TenantId,
         log: LogReader,
@@ -56,7 +56,7 @@ impl TenantAccount {
         node_store: NodeStore,
     ) -> Self {
         let delivered = Delivered { seq: billing.acknowledged(), at: None, window: None };
-        let books = Books {
+        let state = BillState {
             billing,
             delivered,
             parked: Vec::new(),
@@ -68,7 +68,7 @@ impl TenantAccount {
             tenant,
             log,
             node_store,
-            books: Mutex::new(books),
+            state: Mutex::new(state),
             found: Mutex::default(),
             is_final: AtomicBool::new(false),
             is_handed_over: AtomicBool::new(false),
@@ -84,23 +84,23 @@ impl TenantAccount {
 
     /// The same. A write that is under way is done when this returns.
     pub(crate) fn end_after_last_write(&self) {
-        let _books = self.books();
+        let _state = self.state();
         self.end();
     }
 
-    /// All that is not delivered is on stable storage elsewhere.
+    /// All undelivered lines are in the outbox.
     pub(crate) fn hand_over(&self) {
         self.is_handed_over.store(true, Ordering::Release);
     }
 
-    /// When the oldest of what is not delivered was closed, as far as that is known.
+    /// When the oldest undelivered close was made, if that is known.
     pub(crate) fn behind_since(&self) -> Option<Timestamp> {
-        self.books().behind_since
+        self.state().behind_since
     }
 
     /// Whether its lines may be sent at `now`.
     pub(crate) fn is_ready(&self, now: Instant) -> bool {
-        self.books().parked.len() < PARKED_MAX && self.next_try().is_none_or(|it| it <= now)
+        self.state().parked.len() < PARKED_MAX && self.next_try().is_none_or(|it| it <= now)
     }
 
     /// When its lines may be sent again; `None` if they may be sent at once.
@@ -108,7 +108,7 @@ impl TenantAccount {
         self.backoff().until
     }
 
-    /// Whose it is.
+    /// The tenant.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
@@ -118,58 +118,57 @@ impl TenantAccount {
         self.log.log_id()
     }
 
-    /// From where its lines are read.
+    /// The log that its lines are read from.
     pub(crate) fn log(&self) -> &LogReader {
         &self.log
     }
 
-    /// Takes in what was noted down of it, unless that is done, and notes down where it stands now. May wait for
-    /// the notes to be opened.
+    /// Reads the stored state once, and stores the present one. May wait for the node store to be opened.
     pub(crate) fn remember(&self) {
-        if self.books().is_remembered {
+        if self.state().is_remembered {
             return;
         }
-        // IMPORTANT: without the books, which others look at while they hold the list of all tenants.
-        let noted = self.node_store.bill(&self.tenant).unwrap_or_else(|error| {
+        // IMPORTANT: not under the lock, which is taken under the lock of the list of all tenants.
+        let stored = self.node_store.bill(&self.tenant).unwrap_or_else(|error| {
             let tenant = &self.tenant;
-            warn!(%tenant, %error, "where the tenant's bill stands cannot be read: some lines are sent again");
+            warn!(%tenant, %error, "the state of the tenant's bill cannot be read: some lines are sent again");
             None
         });
-        let is_first = noted.is_none();
-        let mut books = self.books();
-        if std::mem::replace(&mut books.is_remembered, true) {
+        let is_first = stored.is_none();
+        let mut state = self.state();
+        if std::mem::replace(&mut state.is_remembered, true) {
             return;
         }
-        books.take_in(noted.filter(|noted| noted.log_id == self.log_id()));
-        if books.delivered.window.is_none() {
-            // What was not noted down is in the log, if that is open: after a crash it is.
-            books.delivered.window = closed_at(&self.log, books.delivered.seq);
+        state.take_in(stored.filter(|stored| stored.log_id == self.log_id()));
+        if state.delivered.window.is_none() {
+            // A window that was not stored is in the log, if that is open. After a crash it is open.
+            state.delivered.window = closed_at(&self.log, state.delivered.seq);
         }
-        self.note(&books);
-        drop(books);
+        self.store(&state);
+        drop(state);
         if is_first && let Err(error) = self.node_store.flush() {
-            // A tenant that nobody remembers would not be looked for after a crash.
-            warn!(tenant = %self.tenant, %error, "it cannot be noted down that there is this tenant");
+            // Without a stored bill the tenant would not be found after a crash.
+            warn!(tenant = %self.tenant, %error, "the tenant's first bill cannot be stored");
         }
     }
 
-    /// The tenant's log is opened, and may say more from now on.
+    /// The tenant's log is opened, and may have more records from now on.
     pub fn wakes(&self) {
         self.remember();
-        let mut books = self.books();
-        books.asleep = false;
-        self.note(&books);
+        let mut state = self.state();
+        state.asleep = false;
+        self.store(&state);
     }
 
-    /// The tenant's log is closed as it should be, and says all.
+    /// The tenant's log is closed, and has everything.
     pub fn sleeps(&self) {
         self.remember();
-        let mut books = self.books();
-        books.asleep = true;
-        self.note(&books);
+        let mut state = self.state();
+        state.asleep = true;
+        self.store(&state);
     }
 
-    /// The tenant is being deleted: its writer's last commit closes the window, whenever it began.
+    /// The tenant is being deleted: its writer's last commit closes the window, however short it is.
     pub fn make_final(&self) {
         self.is_final.store(true, Ordering::Relaxed);
     }
@@ -179,17 +178,17 @@ impl TenantAccount {
         self.is_final.load(Ordering::Relaxed)
     }
 
-    /// Whether that has happened, and all that is not delivered is on stable storage apart from the log.
+    /// Whether that has happened, and all undelivered lines are in the outbox.
     pub fn is_handed_over(&self) -> bool {
         self.is_handed_over.load(Ordering::Acquire)
     }
 
-    /// `HiveHub` does not say anything that could be understood of this account, however it is asked.
+    /// `HiveHub`'s receipts for this account cannot be understood.
     pub(crate) fn back_off(&self) {
         self.backoff().extend();
     }
 
-    /// Whether that was so the last time: it is not to stand in the way of others.
+    /// Whether that happened in the last report. Then the account is reported alone.
     pub(crate) fn is_suspect(&self) -> bool {
         self.backoff().times > 0
     }
@@ -198,52 +197,52 @@ impl TenantAccount {
         self.backoff.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The oldest closes that are not delivered.
+    /// The oldest undelivered closes.
     pub(crate) fn found(&self) -> &Mutex<Found> {
         &self.found
     }
 
-    /// Where the bill stands.
+    /// The state of the bill in the log.
     pub fn billing(&self) -> Billing {
-        self.books().billing
+        self.state().billing
     }
 
-    /// How far it is delivered.
+    /// The last delivery.
     pub fn delivered(&self) -> Delivered {
         self.remember();
-        self.books().delivered.clone()
+        self.state().delivered.clone()
     }
 
     /// Every close and correction through here is delivered.
     pub(crate) fn delivered_seq(&self) -> Seq {
-        self.books().delivered.seq
+        self.state().delivered.seq
     }
 
-    /// The writer has appended something; `closed_at` is set if it was a close.
+    /// The writer has appended records. `closed_at` is set if one of them is a close.
     pub fn moved(&self, billing: Billing, closed_at: Option<Timestamp>) {
-        let mut books = self.books();
-        if !books.is_behind() {
-            books.behind_since = closed_at;
+        let mut state = self.state();
+        if !state.is_behind() {
+            state.behind_since = closed_at;
         }
-        books.billing = billing;
+        state.billing = billing;
         let acknowledged = billing.acknowledged();
-        books.parked.retain(|line| line.seq > acknowledged);
+        state.parked.retain(|line| line.seq > acknowledged);
         if closed_at.is_some() {
-            self.note(&books);
+            self.store(&state);
         }
     }
 
-    /// What the log does not know of what `HiveHub` has.
+    /// The event for deliveries that the log does not have yet.
     pub fn acknowledgement(&self) -> Option<Event> {
-        let books = self.books();
-        let through = books.delivered.seq;
-        let parked = books.parked.iter().filter(|line| line.seq <= through).cloned().collect();
-        (through > books.billing.acknowledged())
+        let state = self.state();
+        let through = state.delivered.seq;
+        let parked = state.parked.iter().filter(|line| line.seq <= through).cloned().collect();
+        (through > state.billing.acknowledged())
             .then_some(Event::BillingAcknowledged { through, rejected: parked })
     }
 
-    /// `HiveHub` has everything through `seq`, which was closed at `closed_at`, except for what it rejected;
-    /// `window` is what was closed there, unless it is a correction.
+    /// Everything through `seq`, which was closed at `closed_at`, is delivered, except for rejected lines. `window`
+    /// is the closed window, unless it is a correction.
     pub(crate) fn deliver(
         &self,
         seq: Seq,
@@ -251,57 +250,57 @@ impl TenantAccount {
         parked: Vec<RejectedLine>,
         closed_at: Timestamp,
     ) {
-        let mut books = self.books();
-        if seq <= books.delivered.seq {
+        let mut state = self.state();
+        if seq <= state.delivered.seq {
             return;
         }
         *self.backoff() = Backoff::default();
-        let window = window.or_else(|| books.delivered.window.take());
-        books.delivered = Delivered { seq, at: Some(Timestamp::now()), window };
-        books.parked.extend(parked);
-        // The next one was closed no earlier.
-        books.behind_since = books.is_behind().then_some(closed_at);
-        self.note(&books);
+        let window = window.or_else(|| state.delivered.window.take());
+        state.delivered = Delivered { seq, at: Some(Timestamp::now()), window };
+        state.parked.extend(parked);
+        // The next one was not closed earlier.
+        state.behind_since = state.is_behind().then_some(closed_at);
+        self.store(&state);
     }
 
     /// Whether something is closed and not delivered.
     pub fn is_behind(&self) -> bool {
-        self.books().is_behind()
+        self.state().is_behind()
     }
 
-    fn note(&self, books: &Books) {
-        if self.is_over.load(Ordering::Acquire) || !books.is_remembered {
+    fn store(&self, state: &BillState) {
+        if self.is_over.load(Ordering::Acquire) || !state.is_remembered {
             return;
         }
-        let noted = StoredBill {
-            delivered: books.delivered.seq,
-            delivered_at: books.delivered.at,
-            delivered_window: books.delivered.window.clone(),
-            parked: books.parked.clone(),
-            behind_since: books.behind_since,
-            ..StoredBill::of_log(self.log_id(), &books.billing, !books.asleep)
+        let stored = StoredBill {
+            delivered: state.delivered.seq,
+            delivered_at: state.delivered.at,
+            delivered_window: state.delivered.window.clone(),
+            parked: state.parked.clone(),
+            behind_since: state.behind_since,
+            ..StoredBill::of_log(self.log_id(), &state.billing, !state.asleep)
         };
-        if let Err(error) = self.node_store.store_bill(&self.tenant, &noted) {
-            warn!(tenant = %self.tenant, %error, "where the tenant's bill stands cannot be noted down");
+        if let Err(error) = self.node_store.store_bill(&self.tenant, &stored) {
+            warn!(tenant = %self.tenant, %error, "the state of the tenant's bill cannot be stored");
         }
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, BillState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Books {
-    /// What was noted down of this log, unless that does not bear it out.
-    fn take_in(&mut self, noted: Option<StoredBill>) {
-        let noted = noted.filter(|noted| noted.delivered <= self.closed());
-        let noted_since = noted.as_ref().and_then(|noted| noted.behind_since);
+impl BillState {
+    /// Takes the stored state of this log, unless the log contradicts it.
+    fn take_in(&mut self, stored: Option<StoredBill>) {
+        let stored = stored.filter(|stored| stored.delivered <= self.closed());
+        let stored_since = stored.as_ref().and_then(|stored| stored.behind_since);
         let acknowledged = self.delivered.seq;
-        if let Some(noted) = noted.filter(|noted| noted.delivered >= acknowledged) {
-            self.delivered = noted.delivered();
-            self.parked = noted.parked.into_iter().filter(|line| line.seq > acknowledged).collect();
+        if let Some(stored) = stored.filter(|stored| stored.delivered >= acknowledged) {
+            self.delivered = stored.delivered();
+            self.parked = stored.parked.into_iter().filter(|line| line.seq > acknowledged).collect();
         }
-        let since = noted_since.or_else(|| self.billing.window().map(OpenWindow::since));
+        let since = stored_since.or_else(|| self.billing.window().map(OpenWindow::since));
         self.behind_since = since.filter(|_| self.is_behind());
     }
 

@@ -1,4 +1,4 @@
-//! The bills of all tenants, and what is not delivered of them.
+//! The bills of all tenants, and what of them is not delivered.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -18,7 +18,7 @@ use vectorizer_replay::Billing;
 use super::account::TenantAccount;
 use super::outbox::Outbox;
 
-/// All of them. Cheap to clone.
+/// The accounts of all tenants. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Accounts {
     shared: Arc<Shared>,
@@ -36,31 +36,31 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Tenants {
     awake: HashMap<TenantId, Arc<TenantAccount>>,
-    /// Of which something is not delivered.
+    /// Those that are not delivered completely.
     behind: BTreeMap<TenantId, Arc<TenantAccount>>,
-    /// The same of those that sleep, and since when.
+    /// The sleeping tenants that are not delivered completely.
     asleep: HashMap<TenantId, Asleep>,
 }
 
-/// A tenant that sleeps, and of which something is not delivered.
+/// A sleeping tenant that is not delivered completely.
 #[derive(Debug)]
 struct Asleep {
     since: Option<Timestamp>,
-    /// While a report of it is under way.
+    /// Its account, while a report of it is running.
     account: Weak<TenantAccount>,
 }
 
-/// What is not delivered.
+/// The undelivered part of all bills.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// Tenants of which something is not.
+    /// The tenants that are not delivered completely.
     pub tenants: usize,
-    /// When the oldest of it was closed.
+    /// When the oldest undelivered close was made.
     pub since: Option<Timestamp>,
 }
 
 impl Backlog {
-    /// How long ago the oldest of it was closed.
+    /// The age of the oldest undelivered close.
     pub fn age(&self) -> Option<Duration> {
         let since = self.since?;
         let age = Timestamp::now().micros().saturating_sub(since.micros());
@@ -69,20 +69,20 @@ impl Backlog {
 }
 
 impl Accounts {
-    /// With what the `node` folder has of tenants that are deleted.
+    /// No account yet, with the outbox in the `node` folder.
     pub fn open(node: &Path) -> io::Result<Self> {
         let shared = Shared { outbox: Some(Outbox::open(node)?), ..Shared::default() };
         shared.closed.notify_one();
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// What deleted tenants have left.
+    /// The lines of deleted tenants.
     pub(crate) fn outbox(&self) -> Option<&Outbox> {
         self.shared.outbox.as_ref()
     }
 
-    /// Keeps what is not delivered of a tenant that is being deleted. It is on stable storage afterwards if the
-    /// account [is handed over](TenantAccount::is_handed_over).
+    /// Moves the undelivered lines of a tenant that is being deleted to the outbox. They are durable if the account
+    /// [is handed over](TenantAccount::is_handed_over) afterwards.
     pub fn take_over(&self, account: &TenantAccount) {
         let Some(outbox) = self.outbox() else { return };
         match outbox.take_over(account) {
@@ -92,15 +92,15 @@ impl Accounts {
             }
             Err(error) => {
                 let tenant = account.tenant();
-                error!(%tenant, %error, "the last bill of a tenant that is to be deleted cannot be kept");
+                error!(%tenant, %error, "the last bill of a tenant that is being deleted cannot be stored");
             }
         }
     }
 
-    /// The account of a tenant that is awake from now on, whose log says this, and is open or not.
+    /// The account of a tenant that wakes, with this state in its log, which is open or not.
     ///
-    /// Where everything that is closed is acknowledged in a log that is closed, the node's notes add only when
-    /// that was: they are not waited for while they are being opened.
+    /// If the log is closed and acknowledges all closes, the node store adds only the time of the delivery, so this
+    /// does not wait for it to be opened.
     pub fn wakes(
         &self,
         tenant: &TenantId,
@@ -126,10 +126,10 @@ impl Accounts {
         account
     }
 
-    /// The tenant is in memory no more. What is not delivered of it is still counted.
+    /// The tenant is removed from memory. Its undelivered part is still counted.
     pub fn sleeps(&self, tenant: &TenantId) {
         if let Some(account) = self.get(tenant) {
-            // IMPORTANT: now. The next one of this tenant's notes down what it knows.
+            // IMPORTANT: before the tenant is removed, since its next account stores its own state.
             account.remember();
         }
         let mut tenants = self.tenants();
@@ -142,7 +142,7 @@ impl Accounts {
         }
     }
 
-    /// The tenant is gone, and what was noted down of it is to be forgotten: nothing is noted any more.
+    /// The tenant is gone. Nothing of it is stored any more.
     pub fn forget(&self, tenant: &TenantId) {
         let mut tenants = self.tenants();
         let asleep = tenants.asleep.remove(tenant).and_then(|asleep| asleep.account.upgrade());
@@ -154,7 +154,7 @@ impl Accounts {
         }
     }
 
-    /// These sleep, and not everything of them is delivered. Those that are awake are known better.
+    /// These sleeping tenants are not delivered completely. Tenants that are awake are left out.
     pub fn asleep(&self, behind: impl IntoIterator<Item = (TenantId, Option<Timestamp>)>) {
         let mut tenants = self.tenants();
         for (tenant, since) in behind {
@@ -164,7 +164,7 @@ impl Accounts {
         }
     }
 
-    /// Takes in what was noted down of the tenants in memory, and notes down where their bills stand now.
+    /// Reads the stored state of all tenants in memory, and stores the present one.
     pub fn remember(&self) {
         let awake: Vec<_> = self.tenants().awake.values().cloned().collect();
         for account in awake {
@@ -177,10 +177,10 @@ impl Accounts {
         self.tenants().awake.get(tenant).cloned()
     }
 
-    /// Looks whether there is something to deliver of this account, and tells the reporter.
+    /// Notifies the reporter if this account has something to deliver.
     pub fn closed(&self, account: &Arc<TenantAccount>) {
         let mut tenants = self.tenants();
-        // One that has been opened again has another account.
+        // A tenant that woke again has another account.
         let is_current = tenants.awake.get(account.tenant()).is_some_and(|it| Arc::ptr_eq(it, account));
         if is_current && account.is_behind() {
             tenants.behind.insert(account.tenant().clone(), Arc::clone(account));
@@ -189,7 +189,7 @@ impl Accounts {
         }
     }
 
-    /// What is not delivered.
+    /// The undelivered part of all bills.
     pub fn backlog(&self) -> Backlog {
         let tenants = self.tenants();
         let since = tenants.behind.values().filter_map(|account| account.behind_since()).min();

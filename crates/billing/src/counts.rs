@@ -1,4 +1,4 @@
-//! How often each operation was asked for.
+//! Counts of requests by operation.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ use vectorizer_log::{ObservedOperation, Timestamp};
 pub(crate) struct Counts {
     requests: [u64; Operation::ALL.len()],
     searches: [u64; Operation::ALL.len()],
-    /// Operations that only another version of this server knows.
+    /// Operations of another version of this server.
     others: BTreeMap<String, (u64, u64)>,
-    /// When the first and the last came; `None` if none did.
+    /// The times of the first and the last request; `None` without requests.
     span: Option<(Timestamp, Timestamp)>,
 }
 
@@ -24,14 +24,14 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// Counts this many, asked for at this moment.
+    /// Counts requests and searches at this moment.
     pub(crate) fn count(&mut self, operation: Operation, requests: u64, searches: u64, at: Timestamp) {
         self.requests[operation as usize] += requests;
         self.searches[operation as usize] += searches;
         self.extend(at, at);
     }
 
-    /// Counts what was counted elsewhere.
+    /// Adds counts from a journal.
     pub(crate) fn add(&mut self, operations: &[ObservedOperation], since: Timestamp, through: Timestamp) {
         for ObservedOperation { operation, requests, searches } in operations {
             if let Some(known) = Operation::ALL.into_iter().find(|known| known.name() == operation) {
@@ -52,7 +52,7 @@ impl Counts {
         }
     }
 
-    /// What was asked for, by name.
+    /// The counts by the operations' names.
     pub(crate) fn operations(&self) -> Vec<ObservedOperation> {
         let known = Operation::ALL.into_iter().map(|known| {
             let (requests, searches) = (self.requests[known as usize], self.searches[known as usize]);
@@ -68,7 +68,7 @@ impl Counts {
         operations
     }
 
-    /// When the first and the last came; `None` if none did.
+    /// The times of the first and the last request; `None` without requests.
     pub(crate) fn span(&self) -> Option<(Timestamp, Timestamp)> {
         self.span
     }

@@ -1,13 +1,13 @@
-//! The node's journal of requests: what tenants have asked for since their logs last said.
+//! The node's journal of requests: counts that are not in the tenants' logs yet.
 //!
 //! ```text
 //! data/_node/usage/{number:08}-{journal}.journal    one entry a line, one group a second
 //! ```
 //!
-//! The journal keeps its id for as long as its folder is there. Its file is begun anew at every start and
-//! when it has grown large: the new one begins with everything that no log has yet, and once that is durable
-//! the older ones are erased. So the newest file says all, and its size does not depend on what happened
-//! long ago. Places in the journal rise with the number of the file.
+//! The journal has one id as long as its folder exists. A new file is begun at every start and when the file is
+//! large: it begins with all counts that no log has yet, and when these are durable the older files are erased. So
+//! the newest file has everything, and its size does not depend on the past. Places in the journal increase with the
+//! number of the file.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -23,9 +23,9 @@ use super::meter::Entry;
 
 /// The folder, within the node's.
 const FOLDER: &str = "usage";
-/// How large a file grows before the next is begun.
+/// The size at which the next file is begun.
 const FILE_BYTES_MAX: u64 = 16 << 20;
-/// How many places a file has, as bits. More than anybody can count in.
+/// The number of places in a file, in bits. No file has as many entries.
 const PLACE_BITS: u32 = 40;
 
 /// The open journal. One writer.
@@ -34,17 +34,17 @@ pub(crate) struct UsageJournal {
     folder: PathBuf,
     id: Uuid,
     number: u32,
-    /// `None` after a failure: then a new file has to say everything.
+    /// `None` after a failure: the next write begins a new file.
     file: Option<Journal>,
-    /// How large the file may grow.
+    /// The size at which a new file is begun.
     bytes_max: u64,
-    /// How large it was when it said everything.
+    /// Its size when it was begun.
     bytes_least: u64,
 }
 
 impl UsageJournal {
-    /// The journal in the `node` folder. What its files say goes to `read`, the oldest first; a new file has
-    /// to be [begun](Self::begin).
+    /// Opens the journal in the `node` folder, and calls `read` with the entries of its files, the oldest first. A
+    /// new file must be [begun](Self::begin) before writing.
     pub(crate) fn open(node: &Path, read: &mut dyn FnMut(Entry)) -> io::Result<Self> {
         let folder = node.join(FOLDER);
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
@@ -56,13 +56,13 @@ impl UsageJournal {
                 Ok(())
             });
             if let Err(error) = opened {
-                // What cannot be read for now is not begun anew.
+                // A file that cannot be read for now is not replaced.
                 if let JournalError::Io { source, .. } = &error
                     && StorageFailure::of(source).is_unavailable()
                 {
                     return Err(io::Error::new(source.kind(), error));
                 }
-                // What was read of it stands; reads that nobody can read are not billed.
+                // The entries before the damage are used; the requests in the others are not billed.
                 error!(%error, "the journal of requests is damaged: some requests will not be billed");
                 fs::rename(path, path.with_extension("damaged"))?;
             }
@@ -76,27 +76,28 @@ impl UsageJournal {
         self.id
     }
 
-    /// The first place in a file that is begun next.
+    /// The first place of the next file.
     pub(crate) fn first_place(&self) -> u64 {
         (u64::from(self.number) + 1) << PLACE_BITS
     }
 
-    /// Whether a new file has to be begun before anything is written.
+    /// Whether a new file must be begun before writing.
     pub(crate) fn is_full(&self) -> bool {
-        // Where what waits is as much as that, at least twice as large: else nothing else would be done.
+        // If the waiting counts alone are that large, a file may be twice as large, or every write would begin a new
+        // one.
         let bytes_max = self.bytes_max.max(2 * self.bytes_least);
         self.file.as_ref().is_none_or(|file| file.bytes() >= bytes_max)
     }
 
-    /// Begins a new file with these entries, which have to be all, and erases the older ones.
+    /// Begins a new file with all entries, and erases the older ones.
     pub(crate) fn begin(&mut self, entries: &[Entry]) -> Result<(), JournalError> {
         let number = self.number + 1;
         let path = self.folder.join(format!("{number:08}-{}.journal", self.id));
         let mut file = Journal::open(&path, 1, &mut |_, _| Err("it was there before".to_owned()))?;
-        // Whatever becomes of it, its places are given out once.
+        // Even if this fails, its places are not given out again.
         self.number = number;
         append(&mut file, entries).inspect_err(|_| {
-            // On a full disk there would be another one each second.
+            // On a full disk each second would leave another file.
             let _ = fs::remove_file(&path);
         })?;
         self.bytes_least = file.bytes();
@@ -111,7 +112,7 @@ impl UsageJournal {
         Ok(())
     }
 
-    /// Makes these entries durable, all at once. After a failure the next file has to be begun.
+    /// Makes these entries durable together. After a failure a new file must be begun.
     pub(crate) fn write(&mut self, entries: &[Entry]) -> Result<(), JournalError> {
         let Some(mut file) = self.file.take() else { return Ok(()) };
         append(&mut file, entries)?;
@@ -119,7 +120,7 @@ impl UsageJournal {
         Ok(())
     }
 
-    /// With files of this size, and failing writes.
+    /// The same journal with files of this size.
     #[cfg(test)]
     pub(crate) fn with_bytes_max(mut self, bytes_max: u64) -> Self {
         self.bytes_max = bytes_max;

@@ -1,4 +1,4 @@
-//! The lines of a tenant's bill, from its log.
+//! The lines of a tenant's bill, read from its log.
 
 use std::collections::VecDeque;
 
@@ -10,12 +10,12 @@ use vectorizer_log::{
 use vectorizer_node_store::DeliveredWindow;
 use vectorizer_replay::Billing;
 
-/// How many closes are remembered of those that were come by on the way to the oldest one.
+/// How many closes are stored of those on the way back to the oldest one.
 const FOUND_MAX: usize = 512;
-/// How many closes lie at least between two that are remembered as places to begin at, and how many are.
+/// The least number of closes between two marks, and the largest number of marks.
 const MARKS_APART_MIN: usize = 256;
 const MARKS_MAX: usize = 512;
-/// How much of a log is read at once in search of corrections.
+/// How much of a log is read at once when searching for corrections.
 const SCANNED_RECORDS: usize = 256;
 const SCANNED_BYTES: usize = 1 << 20;
 
@@ -24,23 +24,23 @@ pub(crate) struct Closed {
     pub(crate) seq: Seq,
     pub(crate) at: Timestamp,
     pub(crate) lines: Vec<(UsageEventId, Bytes)>,
-    /// What was closed; `None` for a correction.
+    /// The closed window; `None` for a correction.
     pub(crate) window: Option<DeliveredWindow>,
 }
 
-/// The oldest closes that are not delivered, as far as they were found: none is missing between two of them.
+/// The oldest undelivered closes, without a gap between them.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     next: VecDeque<Seq>,
     marks: Marks,
 }
 
-/// Closes far apart that were come by on the way to older ones, the newest first: the way back to what lies
-/// in front of one begins there, and so all ways together are about as long as the whole once.
+/// Marks: closes far apart on the way to older ones, the newest first. The next way back begins at a mark, so all
+/// ways together are about as long as the log once.
 #[derive(Debug)]
 struct Marks {
     closes: Vec<Seq>,
-    /// How many closes lie between two of them.
+    /// How many closes are between two of them.
     apart: usize,
 }
 
@@ -51,7 +51,7 @@ impl Default for Marks {
 }
 
 impl Marks {
-    /// Remembers the `nth` close on the way if it is far enough from the one before.
+    /// Marks the `nth` close on the way if it is far enough from the last mark.
     fn pass(&mut self, close: Seq, nth: usize) {
         if !nth.is_multiple_of(self.apart) {
             return;
@@ -67,7 +67,7 @@ impl Marks {
         }
     }
 
-    /// The oldest one behind `sent`.
+    /// The oldest mark after `sent`.
     fn behind(&mut self, sent: Seq) -> Option<Seq> {
         while self.closes.last().is_some_and(|close| *close <= sent) {
             self.closes.pop();
@@ -77,10 +77,10 @@ impl Marks {
 }
 
 impl Found {
-    /// The oldest close or correction behind both `delivered` and `sent`; `None` if there is none. Closes name
-    /// the one before them, so the way there begins with the last one; what is remembered of it has a bound.
+    /// The oldest close or correction after both `delivered` and `sent`; `None` if there is none. Each close has the
+    /// seq of the one before it, so the search goes back from the last one, in bounded memory.
     ///
-    /// IMPORTANT: what was sent and is not delivered stays here, or it would not be sent again.
+    /// IMPORTANT: closes that were sent and not delivered stay in the list, or they would not be sent again.
     pub(crate) fn next(
         &mut self,
         log: &LogReader,
@@ -112,7 +112,7 @@ impl Found {
     }
 }
 
-/// Everything that is not delivered, the oldest first.
+/// All undelivered closes and corrections, the oldest first.
 pub(crate) fn undelivered(
     log: &LogReader,
     billing: &Billing,
@@ -124,8 +124,8 @@ pub(crate) fn undelivered(
     walk(log, billing.last_close(), delivered, usize::MAX, &mut |_, _| ())
 }
 
-/// The oldest closes behind `sent` on the way back from `close`, which is one of them. Each is shown to `pass`
-/// with its number on the way, from 1.
+/// The oldest closes after `sent`, found by going back from `close`, which is one of them. `pass` is called with each
+/// close and its number on the way, from 1.
 fn walk(
     log: &LogReader,
     close: Seq,
@@ -144,7 +144,7 @@ fn walk(
     Ok(found)
 }
 
-/// The same from the front: corrections are not linked. They are rare.
+/// The same by reading forward, since corrections are not linked. They are rare.
 fn scan(log: &LogReader, last: Seq, delivered: Seq, most: usize) -> Result<VecDeque<Seq>, Error> {
     let (mut found, mut next) = (VecDeque::new(), delivered.next());
     while next <= last && found.len() < most {
@@ -169,7 +169,7 @@ fn before(close: &StoredRecord) -> Seq {
     match &close.record.event {
         Event::BillingClosed { first_seq, .. } => {
             let before = first_seq.previous().unwrap_or(Seq::NONE);
-            // A close that does not say so would lead in circles.
+            // Without this check, damaged closes could form a circle.
             if before < close.record.seq { before } else { Seq::NONE }
         }
         Event::CollectionCreated { .. }
@@ -223,7 +223,7 @@ pub(crate) fn lines(
         }
         Event::BillingCorrected { corrects, meter, by, reason: _ } => {
             let line_of = |through| UsageEventId { log_id: record.log_id, through, meter };
-            // The window is that of the line it corrects, if there was one.
+            // The window is that of the corrected line, if there is one.
             let window =
                 if let Event::BillingClosed { since, through, .. } = read(log, corrects)?.record.event {
                     Window { from: since, to: through }

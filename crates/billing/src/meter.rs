@@ -1,4 +1,4 @@
-//! What one tenant's requests come to until they are in its log.
+//! The counts of one tenant's requests, until they are in its log.
 //!
 //! ```text
 //!            request                   once a second                     with a commit
@@ -6,11 +6,10 @@
 //!                            └────────────────────────────────────────► tenant's log ◄┘
 //! ```
 //!
-//! Nothing is counted twice, whatever fails when. Counts lie in *segments*. A segment begins where something
-//! was taken for the log, at a place in the journal that is given out once, and the record that it was taken
-//! for names that place. So whoever knows the place of the last record that is durable knows which segments
-//! are in the log: those that began before it. Segments are never put together, and what the journal says of
-//! one replaces what it said of it before.
+//! Nothing is counted twice, whatever fails. Counts are in *segments*. A segment begins when counts are taken for the
+//! log, at a place in the journal that is given out once, and the record in the log has that place. So the place in
+//! the last durable record tells which segments are in the log: those that began before it. Segments are never
+//! merged, and a later journal entry of a segment replaces the earlier one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +21,7 @@ use vectorizer_log::{Event, JournalPosition, LogId, ObservedOperation, TenantId,
 
 use super::counts::Counts;
 
-/// Gives out the places in the node's journal, each once.
+/// Gives out places in the node's journal, each once.
 #[derive(Debug)]
 pub(crate) struct Positions {
     journal: Uuid,
@@ -34,7 +33,7 @@ impl Positions {
         Self { journal, next: AtomicU64::new(first) }
     }
 
-    /// From here on they lie at `first` or behind it.
+    /// Places are at `first` or behind it from now on.
     pub(crate) fn advance(&self, first: u64) {
         self.next.fetch_max(first, Ordering::Relaxed);
     }
@@ -44,7 +43,7 @@ impl Positions {
     }
 }
 
-/// Counts what one tenant asks for.
+/// The meter of one tenant.
 #[derive(Debug)]
 pub struct TenantMeter {
     tenant: TenantId,
@@ -55,11 +54,11 @@ pub struct TenantMeter {
 
 #[derive(Debug, Default)]
 struct State {
-    /// By their places; requests are counted in the last one.
+    /// In the order of their places. Requests are counted in the last one.
     segments: Vec<Segment>,
     /// The place of the last durable record.
     folded: Option<JournalPosition>,
-    /// The journal does not know of it yet.
+    /// Whether the journal does not have it yet.
     folded_is_new: bool,
     awake: bool,
 }
@@ -68,23 +67,23 @@ struct State {
 struct Segment {
     begins: JournalPosition,
     counts: Counts,
-    /// The journal does not have these counts yet.
+    /// Whether the journal does not have these counts yet.
     is_new: bool,
 }
 
-/// What the journal says of one tenant.
+/// An entry of the journal, about one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) tenant: TenantId,
     pub(crate) log_id: LogId,
-    /// What began before this place is in the tenant's log.
+    /// Segments that began before this place are in the tenant's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) folded: Option<JournalPosition>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) segment: Option<SegmentEntry>,
 }
 
-/// All that a segment holds so far.
+/// The counts of a segment so far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SegmentEntry {
     pub(crate) begins: JournalPosition,
@@ -93,12 +92,12 @@ pub(crate) struct SegmentEntry {
     pub(crate) through: Timestamp,
 }
 
-/// Which entries are asked for.
+/// Which entries to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// What the journal does not have yet.
+    /// Those that the journal does not have yet.
     New,
-    /// Whatever is not in the log.
+    /// All that are not in the log.
     All,
 }
 
@@ -107,22 +106,22 @@ impl TenantMeter {
         Self { tenant, log_id, positions, state: Mutex::default() }
     }
 
-    /// Whose requests it counts.
+    /// The tenant.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// In whose log they will be.
+    /// The log that takes the counts.
     pub fn log_id(&self) -> LogId {
         self.log_id
     }
 
-    /// A request was let in.
+    /// Counts an admitted request.
     pub fn request(&self, operation: Operation) {
         self.count(operation, 1, 0);
     }
 
-    /// This many searches were answered.
+    /// Counts answered searches.
     pub fn searched(&self, operation: Operation, searches: u64) {
         self.count(operation, 0, searches);
     }
@@ -140,8 +139,8 @@ impl TenantMeter {
         }
     }
 
-    /// Everything that is not in the log, for the next commit to take along; `None` if that is nothing.
-    /// What is counted from now on is for the one after it.
+    /// Takes all counts that are not in the log, for the next commit; `None` if there are none. Later counts are for
+    /// the commit after it.
     pub fn take(self: &Arc<Self>) -> Option<TakenUsage> {
         let mut state = self.state();
         let mut taken = Counts::default();
@@ -154,7 +153,7 @@ impl TenantMeter {
         Some(TakenUsage { meter: Arc::clone(self), operations: taken.operations(), since, through, journal })
     }
 
-    /// Requests and searches that are not in a log which was folded up to this place.
+    /// Requests and searches that are not in a log with all counts up to this place.
     pub fn waiting(&self, folded: Option<JournalPosition>) -> (u64, u64) {
         let state = self.state();
         let waiting = |segment: &&Segment| !folded.is_some_and(|folded| segment.is_before(&folded));
@@ -168,7 +167,7 @@ impl TenantMeter {
         self.state().is_empty()
     }
 
-    /// The tenant is awake, and its log says that it has been folded up to this place.
+    /// The tenant wakes. Its log has all counts up to this place.
     pub(crate) fn wakes(&self, folded: Option<JournalPosition>) {
         let mut state = self.state();
         state.awake = true;
@@ -178,29 +177,29 @@ impl TenantMeter {
             state.folded_is_new |= segments > state.segments.len();
             state.folded = Some(folded);
         }
-        // What is counted from now on is no part of what was found.
+        // New counts go into a segment of their own.
         let begins = self.positions.next();
         state.segments.push(Segment::new(begins));
     }
 
-    /// The tenant is awake no more, and what it has taken is in its log.
+    /// The tenant falls asleep. The taken counts are in its log.
     pub(crate) fn sleeps(&self) {
         self.state().awake = false;
     }
 
-    /// Whether nobody needs it any more: not even the journal.
+    /// Whether the meter can be removed: the journal does not need it either.
     pub(crate) fn is_done(&self) -> bool {
         let state = self.state();
         !state.awake && !state.folded_is_new && state.is_empty()
     }
 
-    /// Whether its tenant sleeps and should not, because something waits for its log.
+    /// Whether its tenant sleeps although counts wait for its log.
     pub(crate) fn is_pending(&self) -> bool {
         let state = self.state();
         !state.awake && !state.is_empty()
     }
 
-    /// Takes in what the journal said.
+    /// Takes an entry that was read from the journal.
     pub(crate) fn read(&self, entry: Entry) {
         let mut state = self.state();
         if let Some(folded) = entry.folded {
@@ -215,7 +214,7 @@ impl TenantMeter {
         }
     }
 
-    /// What the journal has to say of it from now on, which is durable unless everything is asked for again.
+    /// Adds the entries to write. They count as written unless all are asked for again.
     pub(crate) fn entries(&self, wanted: Wanted, into: &mut Vec<Entry>) {
         let mut state = self.state();
         let mut folded = state.folded.filter(|_| std::mem::take(&mut state.folded_is_new));
@@ -236,7 +235,7 @@ impl TenantMeter {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // What it guards is consistent after every statement.
+        // The state is consistent after every statement, so a poisoned lock can be used.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -252,14 +251,14 @@ impl Segment {
         Self { begins, counts: Counts::default(), is_new: false }
     }
 
-    /// Whether it is in a log that was folded up to this place.
+    /// Whether it is in a log with all counts up to this place.
     fn is_before(&self, folded: &JournalPosition) -> bool {
         self.begins != *folded && self.begins.is_folded_by(folded)
     }
 }
 
-/// Counts on their way into the log. Until they are [`kept`](Self::kept), the meter has them too; if nobody
-/// ever learns whether they are durable, the log says so when it is opened again.
+/// Counts that were taken for the log. The meter has them, too, until they are [`kept`](Self::kept). If it is not
+/// known whether they are durable, the log tells when it is opened again.
 #[derive(Debug)]
 pub struct TakenUsage {
     meter: Arc<TenantMeter>,
@@ -270,17 +269,17 @@ pub struct TakenUsage {
 }
 
 impl TakenUsage {
-    /// What the log is to say of them.
+    /// The event for the log.
     pub fn event(&self) -> Event {
         let Self { meter: _, operations, since, through, journal } = self;
         let (operations, since, through) = (operations.clone(), *since, *through);
         Event::UsageObserved { operations, since, through, journal: *journal }
     }
 
-    /// They are durable.
+    /// The event is durable.
     pub fn kept(self) {
         let mut state = self.meter.state();
-        // Whatever was there when it was taken, also what another journal has said.
+        // All segments from before the event, also those of another journal.
         match state.segments.iter().position(|segment| segment.begins == self.journal) {
             Some(taken) => drop(state.segments.drain(..taken)),
             None => state.segments.retain(|segment| !segment.is_before(&self.journal)),

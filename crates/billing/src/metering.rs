@@ -1,4 +1,4 @@
-//! The meters of all tenants, and the one task that writes down what they count.
+//! The meters of all tenants, and the task that writes their counts to the journal.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,9 +16,9 @@ use vectorizer_log::{JournalPosition, LogId, TenantId};
 use super::journal::UsageJournal;
 use super::meter::{Positions, TenantMeter, Wanted};
 
-/// How often what was counted is written down. A crash loses what was counted since.
+/// How often counts are written. A crash loses the counts since.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How often is said that it cannot be.
+/// How often a failure to do so is logged.
 const SHOUT_EVERY: Duration = Duration::from_mins(1);
 
 /// All meters. Cheap to clone.
@@ -31,14 +31,14 @@ pub struct Metering {
 struct Shared {
     positions: Arc<Positions>,
     meters: Mutex<HashMap<LogId, Arc<TenantMeter>>>,
-    /// Locked by whoever writes to the disk, and never while meters are waited for.
+    /// Locked while the disk is written, and never while waiting for meters.
     journal: Mutex<UsageJournal>,
-    /// Whether the last writing failed.
+    /// Whether the last write failed.
     is_failing: AtomicBool,
 }
 
 impl Metering {
-    /// With the journal in the `node` folder, of which each tenant's part waits for that tenant's log.
+    /// Opens the journal in the `node` folder. Each tenant's counts wait for its log.
     pub fn open(node: &Path) -> io::Result<Self> {
         let mut entries = Vec::new();
         let journal = UsageJournal::open(node, &mut |entry| entries.push(entry))?;
@@ -64,7 +64,7 @@ impl Metering {
         };
         let metering = Self { shared: Arc::new(shared) };
         match metering.write() {
-            // As on a full disk: it is tried again each second, and what waits is in the older files until then.
+            // Writing is tried again each second; until then the counts are in the older files.
             Err(JournalError::Io { source, .. }) if StorageFailure::of(&source).is_unavailable() => {
                 error!(error = %source, "requests are counted in memory only: a crash would lose them");
                 metering.shared.is_failing.store(true, Ordering::Relaxed);
@@ -74,14 +74,14 @@ impl Metering {
         Ok(metering)
     }
 
-    /// The meter of a tenant that is awake from now on, whose log says how far it has been folded.
+    /// The meter of a tenant that wakes, whose log has all counts up to `folded`.
     pub fn wakes(
         &self,
         tenant: &TenantId,
         log_id: LogId,
         folded: Option<JournalPosition>,
     ) -> Arc<TenantMeter> {
-        // Locked until it is known to be awake: what nobody needs is removed.
+        // Locked until the meter is marked as awake, since unused meters are removed.
         let mut meters = self.meters();
         let meter = meters.entry(log_id).or_insert_with(|| {
             Arc::new(TenantMeter::new(tenant.clone(), log_id, Arc::clone(&self.shared.positions)))
@@ -90,31 +90,31 @@ impl Metering {
         Arc::clone(meter)
     }
 
-    /// The tenant with this log is awake no more, or gone.
+    /// The tenant with this log sleeps, or is gone.
     pub fn sleeps(&self, log_id: LogId) {
         if let Some(meter) = self.meters().get(&log_id) {
             meter.sleeps();
         }
     }
 
-    /// The log is gone for good, and what waits for it with it.
+    /// The log is deleted, and its waiting counts with it.
     pub fn forget(&self, log_id: LogId) {
         self.meters().remove(&log_id);
     }
 
-    /// The tenants that sleep although something waits for their logs.
+    /// The sleeping tenants with counts that wait for their logs.
     pub fn pending(&self) -> Vec<(TenantId, LogId)> {
         let meters = self.meters();
         let pending = meters.values().filter(|meter| meter.is_pending());
         pending.map(|meter| (meter.tenant().clone(), meter.log_id())).collect()
     }
 
-    /// Whether what is counted is in memory only.
+    /// Whether counts are in memory only.
     pub fn is_failing(&self) -> bool {
         self.shared.is_failing.load(Ordering::Relaxed)
     }
 
-    /// Writes down what was counted, once a second, until `stop` is cancelled, and then once more.
+    /// Writes counts once a second until `stop` is cancelled, and once more at the end.
     pub async fn run(self, stop: CancellationToken) {
         let mut shouted: Option<Instant> = None;
         loop {
@@ -151,7 +151,8 @@ impl Metering {
         if begins {
             let first = journal.first_place();
             journal.begin(&entries)?;
-            // IMPORTANT: only now, for a place in a file that is not there could be given out again.
+            // IMPORTANT: only after the file exists, since a place in a file that does not exist could be given out
+            // again.
             self.shared.positions.advance(first);
         } else if !entries.is_empty() {
             journal.write(&entries)?;

@@ -1,14 +1,14 @@
-//! The last lines of tenants that are deleted, until `HiveHub` has them.
+//! The last lines of deleted tenants, until they are delivered.
 //!
 //! ```text
 //! data/_node/usage/deleted/{log_id}-{uuid}.ndjson    as they are sent
 //! ```
 //!
-//! Each deletion has a file of its own: a log that is restored and deleted once more must not erase what is
-//! still on its way. What is in both is sent twice, and known there by its id.
+//! Each deletion has its own file: a log that is restored and deleted again must not erase undelivered lines. Lines
+//! in both files are sent twice, and HiveHub recognises them by their ids.
 //!
-//! They are on stable storage before the tenant's folder moves, and depend on it no more: neither a dead
-//! `HiveHub` nor the folder's erasure stands in anybody's way.
+//! The lines are durable before the tenant's folder moves. After that they do not depend on the folder, so neither
+//! the deletion nor the erasure waits for `HiveHub`.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
@@ -30,10 +30,10 @@ use super::lines;
 /// Within the node's folder.
 const FOLDER: &str = "usage/deleted";
 const EXTENSION: &str = "ndjson";
-/// How many lines of a file share a report.
+/// How many lines of a file are in one report.
 const LINES_MAX: usize = 512;
 
-/// All of them. They are delivered one after the other.
+/// The lines of all deleted tenants. Files are delivered one after the other.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     folder: PathBuf,
@@ -45,7 +45,7 @@ pub(crate) struct Outbox {
 struct Waiting {
     path: PathBuf,
     since: Option<Timestamp>,
-    /// How much of it is delivered, in bytes.
+    /// How many bytes of it are delivered.
     delivered: u64,
     backoff: Backoff,
 }
@@ -60,16 +60,16 @@ impl Waiting {
 pub(crate) struct Part {
     path: PathBuf,
     pub(crate) lines: Vec<Bytes>,
-    /// Where in the file they end.
+    /// The offset of their end in the file.
     end: u64,
     is_last: bool,
 }
 
-/// How the name of a file begins that is being written.
+/// The prefix of the name of a file that is being written.
 const TEMPORARY: &[u8] = b".tmp";
 
 impl Outbox {
-    /// What is in the `node` folder.
+    /// Opens the outbox in the `node` folder.
     pub(crate) fn open(node: &Path) -> io::Result<Self> {
         let folder = node.join(FOLDER);
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
@@ -77,7 +77,7 @@ impl Outbox {
         for found in fs::read_dir(&folder)? {
             let found = found?;
             let path = found.path();
-            // What a killed writing has left.
+            // A killed process has left it.
             if found.file_name().as_encoded_bytes().starts_with(TEMPORARY) {
                 fs::remove_file(&path)?;
             } else if path.extension().is_some_and(|extension| extension == EXTENSION) {
@@ -87,7 +87,7 @@ impl Outbox {
         Ok(Self { folder, files: Mutex::new(files) })
     }
 
-    /// Takes in everything of the account that is not delivered. It is on stable storage afterwards.
+    /// Stores the undelivered lines of the account. They are durable when this returns.
     pub(crate) fn take_over(&self, account: &TenantAccount) -> Result<(), Box<dyn std::error::Error>> {
         if !account.is_behind() {
             return Ok(());
@@ -108,13 +108,13 @@ impl Outbox {
         Ok(())
     }
 
-    /// How many logs have lines in it, and since when the oldest does.
+    /// The number of files, and the time of the oldest one.
     pub(crate) fn waiting(&self) -> (usize, Option<Timestamp>) {
         let files = self.files();
         (files.len(), files.iter().filter_map(|waiting| waiting.since).min())
     }
 
-    /// What is to be delivered next. Reads the disk.
+    /// The next lines to deliver. Reads the disk.
     pub(crate) fn next(&self) -> Option<Part> {
         let now = Instant::now();
         let is_ready = |waiting: &&Waiting| waiting.backoff.until.is_none_or(|until| until <= now);
@@ -123,19 +123,19 @@ impl Outbox {
             Ok(part) => Some(part),
             Err(error) => {
                 warn!(path = %path.display(), %error, "the last lines of a deleted tenant cannot be read");
-                // The next one shall not wait for it; it is tried again after a start.
+                // Other files do not wait for it. It is tried again after a restart.
                 self.files().retain(|waiting| waiting.path != path);
                 None
             }
         }
     }
 
-    /// When something can be sent that is left alone.
+    /// When a file may be sent again that waits after a failure.
     pub(crate) fn next_try(&self) -> Option<Instant> {
         self.files().iter().filter_map(|waiting| waiting.backoff.until).min()
     }
 
-    /// `HiveHub` does not say anything of the part that could be understood: others come first.
+    /// `HiveHub`'s receipts for the part cannot be understood: other files come first.
     pub(crate) fn back_off(&self, part: &Part) {
         let mut files = self.files();
         if let Some(place) = files.iter().position(|waiting| waiting.path == part.path) {
@@ -145,7 +145,7 @@ impl Outbox {
         }
     }
 
-    /// The part is delivered. A file of which everything is goes.
+    /// The part is delivered. A file that is delivered completely is removed.
     pub(crate) fn delivered(&self, part: &Part) {
         let mut files = self.files();
         if part.is_last {

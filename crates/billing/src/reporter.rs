@@ -1,17 +1,17 @@
-//! Delivers bills to `HiveHub`: at least once, and known there by their ids.
+//! Delivers bills to `HiveHub`: at least once, with ids by which it recognises duplicates.
 //!
-//! A report is one request that streams the lines of many tenants, a few closes of each, in turns; their
-//! receipts are read while they are sent. Memory holds what is under way and nothing else: lines are made from
-//! the logs when they are sent, and are the same bytes each time.
+//! A report is one request that streams the lines of many tenants, a few closes of each in turn. Receipts are read
+//! while lines are sent. Memory has only the lines that are being sent: they are made from the logs, and are the same
+//! bytes each time.
 //!
-//! | answer | what follows |
+//! | answer | then |
 //! | --- | --- |
 //! | accepted, duplicate | the close is delivered when all its lines are |
 //! | rejected | the line is parked with its reason, and the close goes on |
 //! | 408, 429, 5xx, none, half of one | the same bytes again, after a pause |
-//! | an outcome that nobody knows | the tenant's lines again, alone and after a longer pause; the others go on |
+//! | an unknown outcome | the tenant's lines again, alone and after a longer pause; others are sent |
 //! | 400 and the like, receipts that cannot be understood | the same of half as many tenants, until it is one |
-//! | 401, 403 | the same, with noise: every line is kept |
+//! | 401, 403 | the same, with an error in the log: every line is kept |
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,59 +37,59 @@ use super::backoff::PAUSE;
 use super::lines;
 use super::outbox::{Outbox, Part};
 
-/// How many tenants share a report, and how many closes of each are in it.
+/// How many tenants are in one report, and how many closes of each.
 const TENANTS_MAX: usize = 64;
 const CLOSES_MAX: usize = 8;
 /// How many lines wait to be sent.
 const LINES_WAITING_MAX: usize = 64;
-/// How long is waited for others to close, so that they share a report.
+/// How long to wait for more closes, so that they are in one report.
 const GATHERING: Duration = Duration::from_millis(50);
 /// The longest pause after failures.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// The longest pause that `HiveHub` can ask for.
+/// The longest `Retry-After` of `HiveHub`.
 const ASKED_PAUSE_MAX: Duration = Duration::from_mins(5);
-/// How long is waited before logs are looked at again that could not be read.
+/// The pause before logs are read again that could not be read.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
-/// How often is said that `HiveHub` does not accept this server's key.
+/// How often a rejected service key is logged.
 const SHOUT_EVERY: Duration = Duration::from_mins(1);
 
-/// Delivers what is closed.
+/// The task that delivers closed windows and corrections.
 pub struct Reporter {
     accounts: Accounts,
     client: HiveHubClient,
     metrics: Metrics,
     node_store: NodeStore,
-    /// How many tenants share the next report: fewer while it is found out which of them cannot be understood.
+    /// How many tenants are in the next report. It is halved while the tenant is searched whose lines fail.
     tenants_max: usize,
-    /// Whose turn it was last.
+    /// The last tenant of the last report.
     last: Option<TenantId>,
-    /// Whether it is the turn of those that are deleted.
+    /// Whether the outbox is next.
     is_turn_of_deleted: bool,
     failures: u32,
     shouted: Option<Instant>,
 }
 
-/// What became of a report that did not fail.
+/// The result of a report that did not fail.
 enum Reported {
     /// There is nothing to deliver.
     Nothing,
-    /// There is, and none of it can be read.
+    /// None of it can be read.
     Unreadable,
-    /// Something was delivered, or is left alone.
+    /// Lines were delivered, or wait for a longer pause.
     Delivered,
 }
 
-/// What the receipts of a report have come to so far.
+/// The receipts of a report so far.
 #[derive(Default)]
 struct Taken {
     receipts: usize,
-    /// Of the close that is under way.
+    /// The rejected lines of the current close.
     parked: Vec<RejectedLine>,
-    /// Accounts of which no more can be taken in.
+    /// Accounts whose further receipts are ignored.
     held: BTreeSet<usize>,
 }
 
-/// A line under way.
+/// A line that was sent and has no receipt yet.
 struct Sent {
     id: UsageEventId,
     account: usize,
@@ -100,15 +100,15 @@ struct Sent {
     window: Option<DeliveredWindow>,
 }
 
-/// What is under way, shared by who sends and who reads the receipts.
+/// Lines without a receipt, shared by the sender and the reader of receipts.
 type UnderWay = Arc<Mutex<VecDeque<Sent>>>;
 
 impl Reporter {
-    /// Delivers what the `accounts` have.
+    /// A reporter for these accounts.
     pub fn new(accounts: Accounts, client: HiveHubClient, metrics: Metrics, node_store: NodeStore) -> Self {
         match node_store.parked_lines() {
             Ok(lines) => metrics.lines_parked(lines),
-            Err(error) => warn!(%error, "it cannot be read how many lines HiveHub has rejected"),
+            Err(error) => warn!(%error, "the number of rejected lines cannot be read"),
         }
         Self {
             accounts,
@@ -154,7 +154,7 @@ impl Reporter {
         }
     }
 
-    /// How long to leave the hub alone.
+    /// The pause after a failure.
     fn pause(&mut self, error: &HubError) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let doubled = PAUSE.saturating_mul(1 << (self.failures - 1).min(16)).min(PAUSE_MAX);
@@ -179,7 +179,7 @@ impl Reporter {
         pause
     }
 
-    /// Sends one report and takes in its answer.
+    /// Sends one report and applies its answer.
     async fn report(&mut self) -> Result<Reported, HubError> {
         self.is_turn_of_deleted = !self.is_turn_of_deleted;
         if self.is_turn_of_deleted {
@@ -189,7 +189,7 @@ impl Reporter {
             }
         }
         let mut accounts = self.accounts.behind(self.last.as_ref(), self.tenants_max);
-        // One that could not be understood goes by itself.
+        // An account whose receipts were not understood is reported alone.
         let others = accounts.iter().position(|account| account.is_suspect());
         accounts.truncate(others.map_or(self.tenants_max, |suspect| suspect.max(1)));
         let Some(last) = accounts.last() else { return self.report_deleted().await };
@@ -211,7 +211,7 @@ impl Reporter {
             Ok(())
         }
         .await;
-        // It ends with the request, which ends with its answer; not if the hub goes on reading.
+        // The sender normally ends with the request. It would not if the hub went on reading.
         let all_sent = matches!(tokio::time::timeout(PAUSE_MAX, sender).await, Ok(Ok(true)));
         self.accounts.settle(&accounts);
         for held in &taken.held {
@@ -244,7 +244,7 @@ impl Reporter {
         Ok(if taken.receipts > 0 { Reported::Delivered } else { Reported::Unreadable })
     }
 
-    /// Sends some of the last lines of a deleted tenant.
+    /// Sends lines from the outbox.
     async fn report_deleted(&mut self) -> Result<Reported, HubError> {
         let accounts = self.accounts.clone();
         let next = tokio::task::spawn_blocking(move || accounts.outbox().and_then(Outbox::next)).await;
@@ -265,7 +265,7 @@ impl Reporter {
         Ok(Reported::Delivered)
     }
 
-    /// Sends the part; how many of its lines are rejected.
+    /// Sends the part. Returns the number of rejected lines.
     async fn report_part(&self, part: &Part) -> Result<usize, HubError> {
         let lines = futures_util::stream::iter(part.lines.clone());
         let mut receipts = self.client.report_usage(lines).await?;
@@ -277,18 +277,18 @@ impl Reporter {
         if answered < part.lines.len() { Err(too_early()) } else { Ok(rejected) }
     }
 
-    /// Counts lines that HiveHub has rejected, for this life of the node and the next.
+    /// Counts rejected lines, and stores the count.
     fn lines_parked(&self, lines: usize) {
         if lines == 0 {
             return;
         }
         self.metrics.lines_parked(lines as u64);
         if let Err(error) = self.node_store.store_parked_lines(self.metrics.parked_lines()) {
-            warn!(%error, "it cannot be noted down how many lines HiveHub has rejected");
+            warn!(%error, "the number of rejected lines cannot be stored");
         }
     }
 
-    /// Takes in what became of the next line under way.
+    /// Applies the receipt of the next line.
     fn settle(
         &self,
         accounts: &[Arc<TenantAccount>],
@@ -296,7 +296,7 @@ impl Reporter {
         taken: &mut Taken,
         receipt: &UsageReceipt,
     ) -> Result<(), HubError> {
-        // Receipts come in the order of the lines.
+        // Receipts are in the order of the lines.
         let sent = locked(under_way).pop_front().ok_or_else(not_ours)?;
         let account = accounts.get(sent.account).ok_or_else(not_ours)?;
         if receipt.id != sent.id.to_string() {
@@ -313,8 +313,8 @@ impl Reporter {
                 taken.parked.push(RejectedLine { seq: sent.id.through, meter: sent.id.meter, reason });
             }
             Extensible::Unknown(_) => {
-                // Whether it was entered is open: it is sent again, and what follows it waits.
-                warn!(tenant = %account.tenant(), id = %sent.id, "HiveHub's word on a line of the bill is unknown");
+                // It is not known whether the line was accepted, so it is sent again before later lines.
+                warn!(tenant = %account.tenant(), id = %sent.id, "HiveHub's outcome for a line of the bill is unknown");
                 taken.parked.clear();
                 taken.held.insert(sent.account);
                 return Ok(());
@@ -329,7 +329,7 @@ impl Reporter {
     }
 }
 
-/// Takes in what became of a line of the part; whether it is rejected.
+/// Applies the receipt of a line of the part. Returns whether the line is rejected.
 fn settle_deleted(part: &Part, number: usize, receipt: &UsageReceipt) -> Result<bool, HubError> {
     let sent: Option<UsageEvent> = part.lines.get(number).and_then(|it| serde_json::from_slice(it).ok());
     let id = sent.map(|event| event.id.to_string()).filter(|id| *id == receipt.id).ok_or_else(not_ours)?;
@@ -353,7 +353,7 @@ fn too_early() -> HubError {
     HubError::Unreachable("the answer to a report has ended too early".into())
 }
 
-/// Sends a few closes of each account; whether all of that was sent. What cannot be read is left for later.
+/// Sends a few closes of each account. Returns whether all were sent. Closes that cannot be read are skipped.
 fn send_lines(accounts: &[Arc<TenantAccount>], under_way: &UnderWay, send: &mpsc::Sender<Bytes>) -> bool {
     for (number, account) in accounts.iter().enumerate() {
         let mut sent = account.delivered_seq();
@@ -376,7 +376,7 @@ fn send_lines(accounts: &[Arc<TenantAccount>], under_way: &UnderWay, send: &mpsc
     true
 }
 
-/// Sends a close, in front of which `before` is the last one that was sent.
+/// Sends a close. `before` is the last one that was sent before it.
 fn send_close(
     number: usize,
     account: &TenantAccount,
@@ -388,7 +388,7 @@ fn send_close(
     let lines::Closed { seq, at, lines, mut window } = closed;
     let count = lines.len();
     if count == 0 && account.delivered_seq() >= before {
-        // Nothing of it is billed, and nothing in front of it waits for an answer.
+        // It has no lines, and no earlier close waits for a receipt.
         account.deliver(seq, window.take(), Vec::new(), at);
     }
     for (place, (id, line)) in lines.into_iter().enumerate() {
@@ -408,9 +408,9 @@ fn locked(under_way: &UnderWay) -> MutexGuard<'_, VecDeque<Sent>> {
 }
 
 impl TenantAccount {
-    /// The oldest close behind what was `sent`, with its lines.
+    /// The oldest close after `sent`, with its lines.
     fn next_close(&self, sent: Seq) -> Result<Option<lines::Closed>, Box<dyn std::error::Error>> {
-        // In this order: what is delivered by now was closed before.
+        // In this order: a close that is delivered by now is in `billing`.
         let (delivered, billing) = (self.delivered_seq(), self.billing());
         let mut found = self.found().lock().unwrap_or_else(PoisonError::into_inner);
         let Some(seq) = found.next(self.log(), &billing, delivered, sent)? else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! Reading what `HiveHub` answers.
+//! Reading `HiveHub`'s answers.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use reqwest::{Response, StatusCode};
 
 use super::error::{Garbage, HubError};
 
-/// No hub gets to silence this server for longer.
+/// The longest pause that a hub can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
-/// An answer whose status is none of those that mean the same for every call.
+/// An answer, unless its status means the same for every call.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
 }
 
 impl Answer {
-    /// Reads `response` to its end, which has to come within `bytes_max`.
+    /// Reads the whole `response`, of at most `bytes_max` bytes.
     pub(super) async fn read(mut response: Response, bytes_max: usize) -> Result<Self, HubError> {
         refuse_failures(&response)?;
         let status = response.status();
@@ -37,7 +37,7 @@ impl Answer {
     }
 }
 
-/// A status that the call has no meaning for.
+/// The error for a status that the contract does not have for this call.
 pub(super) fn unexpected(status: StatusCode) -> HubError {
     HubError::Garbage(Garbage::Status(status.as_u16()))
 }

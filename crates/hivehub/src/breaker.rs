@@ -1,5 +1,5 @@
-//! A hub that fails is left alone for a while, so that its outage costs requests nothing and it can
-//! come back in peace.
+//! A circuit breaker: a failing hub is not called for a while, so that its outage does not slow requests and it can
+//! recover.
 //!
 //! ```text
 //!            failures in a row, or "come back later"
@@ -9,8 +9,8 @@
 //!     └───────────────────────────────────────────── probing ──────┘
 //! ```
 //!
-//! Every call of one `HiveHub` shares this, but for the long poll of policies: that one has all the
-//! time in the world, and must not be kept from seeing that the hub is back.
+//! All calls of one `HiveHub` share a breaker, except for the long poll of policies: no request waits for it, and it
+//! is the first to see that the hub has recovered.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,16 +20,16 @@ use super::error::{Garbage, HubError};
 use super::jitter::with_jitter;
 use super::observer::Call;
 
-/// Tries that fail one after the other before the hub is left alone.
+/// How many failures in a row open the breaker.
 const FAILURES_MAX: u32 = 5;
-/// The first pause; each further one in a row is twice as long, shortened by chance.
+/// The first pause. Each further one in a row is twice as long, with jitter.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause, and the longest that a hub can ask for.
+/// The longest pause, also if the hub asks for a longer one.
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How long a probe stands in the way of the next one.
+/// How long a probe prevents the next one.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Whether `HiveHub` may be asked.
+/// Whether `HiveHub` may be called.
 pub(super) struct Breaker {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -41,7 +41,7 @@ struct State {
     failures: u32,
     /// Pauses in a row.
     pauses: u32,
-    /// The uptime before which a call is not made, because it alone was answered by "too many".
+    /// For each call, the uptime before which it is not made, because its answer was "too many requests".
     held_until: [Duration; Call::ALL.len()],
 }
 
@@ -52,8 +52,8 @@ enum Phase {
     Probing { until: Duration },
 }
 
-/// The right to make one try. Whoever has it says how the try ended; if nobody does, because nobody
-/// waited for its end, the next one may probe in its place.
+/// The right to make one attempt. Its holder reports how the attempt ended. If it is dropped without a report, the
+/// next attempt may probe in its place.
 pub(super) struct Try {
     breaker: Arc<Breaker>,
     call: Call,
@@ -67,7 +67,7 @@ impl Breaker {
         Arc::new(Self { clock, state: Mutex::new(state) })
     }
 
-    /// The right to make a try, or how long there will be none.
+    /// The right to make an attempt, or how long none will be admitted.
     pub(super) fn admit(self: &Arc<Self>, call: Call) -> Result<Try, Duration> {
         let now = self.clock.uptime();
         let mut state = self.locked();
@@ -86,14 +86,14 @@ impl Breaker {
         Ok(Try { breaker: Arc::clone(self), call, probes })
     }
 
-    /// How long no try would be admitted; zero is not at all.
+    /// How long no attempt is admitted; zero if one is admitted now.
     pub(super) fn wait(&self, call: Call) -> Duration {
         let now = self.clock.uptime();
         self.locked().wait(call, now)
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
-        // The state is consistent after every statement, so a panic elsewhere spoils nothing.
+        // The state is consistent after every statement, so a poisoned lock can be used.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -117,11 +117,11 @@ impl State {
         self.pauses = 0;
     }
 
-    /// Leaves the hub alone for `asked`, or for as long as it is the turn of.
+    /// Opens the breaker for `asked`, or for the next pause in the sequence.
     fn open(&mut self, now: Duration, asked: Option<Duration>) {
         let doubled = PAUSE.saturating_mul(1 << self.pauses.min(16)).min(PAUSE_MAX);
         let pause = asked.unwrap_or_else(|| with_jitter(doubled)).min(PAUSE_MAX);
-        tracing::warn!(?pause, "HiveHub fails and is left alone for a while");
+        tracing::warn!(?pause, "HiveHub fails and is not called for a while");
         self.phase = Phase::Open { until: now + pause };
         self.pauses = self.pauses.saturating_add(1);
         self.failures = 0;
@@ -132,23 +132,23 @@ impl State {
         match self.phase {
             Phase::Closed if asked.is_some() || self.failures >= FAILURES_MAX => self.open(now, asked),
             Phase::Probing { .. } if probes => self.open(now, asked),
-            // A try of before the pause: it says nothing new.
+            // An attempt from before the pause says nothing new.
             Phase::Closed | Phase::Open { .. } | Phase::Probing { .. } => {}
         }
     }
 }
 
 impl Try {
-    /// Enters how the try ended.
+    /// Reports how the attempt ended.
     pub(super) fn ended<T>(mut self, outcome: &Result<T, HubError>) {
         let now = self.breaker.clock.uptime();
         let probes = std::mem::take(&mut self.probes);
         let mut state = self.breaker.locked();
         match outcome {
-            // What was understood and contradicts itself is about this one key or tenant.
+            // An answer that contradicts itself concerns one key or tenant only.
             Ok(_) | Err(HubError::Garbage(Garbage::Contradiction(_))) => state.close(),
             Err(HubError::Failing { status: 429, retry_after }) => {
-                // The hub is well, and this one call was made too often.
+                // The hub is healthy: this call was made too often.
                 state.close();
                 let pause = retry_after.unwrap_or(PAUSE).min(PAUSE_MAX);
                 state.held_until[self.call as usize] = now + pause;
@@ -156,7 +156,7 @@ impl Try {
             Err(HubError::Failing { retry_after, .. }) => {
                 state.fail(now, probes, retry_after.filter(|pause| !pause.is_zero()));
             }
-            // Whatever answers there speaks another language, and helps no more than one that is silent.
+            // Another service answers at this address, which is as bad as none.
             Err(HubError::Unreachable(_) | HubError::ServiceKeyRejected { .. } | HubError::Garbage(_)) => {
                 state.fail(now, probes, None);
             }

@@ -1,4 +1,4 @@
-//! Asking `HiveHub` over HTTP.
+//! The calls of `HiveHub` over HTTP.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,34 +24,32 @@ use super::models::{
 };
 use super::observer::{Call, CallObserver, CallOutcome};
 
-/// The header in which this server shows its own key.
+/// The header with this server's own key.
 pub const SERVICE_KEY_HEADER: HeaderName = HeaderName::from_static("x-service-key");
 
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
-/// One question, its repetitions included.
+/// The longest a call takes, retries included.
 const CALL_TIME_MAX: Duration = Duration::from_secs(5);
-/// What a long poll may take beyond the wait that was asked for.
+/// How much longer a long poll may take than the wait that it asks for.
 const LATE_MAX: Duration = Duration::from_secs(10);
-/// How long a connection says nothing before the system asks whether anybody is there: a long poll
-/// would otherwise wait in vain for a machine that is gone.
+/// How long a connection is silent before the system probes it: otherwise a long poll would wait for a machine that
+/// is gone.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// How often a question is put at most, and the wait before the second time; before the third it is
-/// twice as long.
+/// How many attempts a call makes, and the pause before the second one. The pause before the third is twice as long.
 const TRIES_MAX: u32 = 3;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// A hub that asks for more time than this gets it from the breaker, and not from whoever waits.
+/// The longest `Retry-After` that a caller waits for. A longer one opens the breaker and fails the call.
 const RETRY_AFTER_WAITED_MAX: Duration = Duration::from_secs(1);
 
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// A thousand events.
+/// Room for a thousand events.
 const POLICIES_BYTES_MAX: usize = 1024 * 1024;
 
-/// A pooled connection to one `HiveHub`. Cheap to clone; the clones share the pool and what is known of
-/// the hub's health.
+/// A client of one `HiveHub`. Cheap to clone; the clones share the connection pool and the breaker.
 ///
-/// Redirects are not followed and the environment's proxies not used: the service key goes to the
-/// configured address and nowhere else.
+/// It follows no redirects and uses no proxies of the environment: the service key is sent to the configured address
+/// only.
 #[derive(Clone)]
 pub struct HiveHubClient {
     pub(super) http: reqwest::Client,
@@ -60,10 +58,10 @@ pub struct HiveHubClient {
     observer: Arc<dyn CallObserver>,
 }
 
-/// What a tenant's plan allows, if there is such a tenant.
+/// A tenant's quota, if there is such a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QuotaVerdict {
-    /// This much.
+    /// Its quota.
     Quota(QuotaAnswer),
     /// `HiveHub` knows no such tenant.
     NoSuchTenant,
@@ -76,8 +74,7 @@ impl fmt::Debug for HiveHubClient {
 }
 
 impl HiveHubClient {
-    /// A client of the `HiveHub` at `url`, to which this server is known by `service_key`. Nothing is
-    /// sent yet.
+    /// A client of the `HiveHub` at `url`, which knows this server by `service_key`. Sends nothing yet.
     pub fn new(url: &ServiceUrl, service_key: &Secret) -> Result<Self, UnusableClient> {
         let mut service_key =
             HeaderValue::from_str(service_key.expose()).map_err(|error| UnusableClient(error.into()))?;
@@ -97,20 +94,19 @@ impl HiveHubClient {
         Ok(Self { http, url: url.clone(), breaker, observer: Arc::new(()) })
     }
 
-    /// The same client, watched.
+    /// The same client, whose calls are reported to `observer`.
     #[must_use]
     pub fn observed_by(self, observer: Arc<dyn CallObserver>) -> Self {
         Self { observer, ..self }
     }
 
-    /// The same client, its pauses measured by this clock.
+    /// The same client with a new breaker that uses `clock`.
     #[must_use]
     pub fn on_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { breaker: Breaker::new(clock), ..self }
     }
 
-    /// Asks who holds the key of this hash. Asks again if a try broke; all tries together take no longer
-    /// than five seconds.
+    /// Asks who holds the key of this hash. Retries broken calls, for five seconds in all.
     pub async fn validate(&self, key: &KeyHash) -> Result<Judgement, HubError> {
         let url = self.url.join(VALIDATE_PATH);
         let request = ValidateRequest { key_sha256: *key };
@@ -124,7 +120,7 @@ impl HiveHubClient {
         .await
     }
 
-    /// Asks what this tenant's plan allows. Asks again like [`validate`](Self::validate).
+    /// Asks for the quota of a tenant. Retries like [`validate`](Self::validate).
     pub async fn quota(&self, tenant: &TenantId) -> Result<QuotaVerdict, HubError> {
         let url = self.url.join(&quota_path(tenant));
         self.ask(
@@ -141,8 +137,8 @@ impl HiveHubClient {
         .await
     }
 
-    /// Asks what has changed, and waits for it as long as the query says. Asks once, whatever is known
-    /// of the hub's health.
+    /// Asks for policy events, and waits for one as long as the query says. Makes one attempt, also while the breaker
+    /// is open.
     pub async fn policies(&self, query: &PoliciesQuery) -> Result<PolicyNews, HubError> {
         let wait = query.wait.min(POLICY_WAIT_SECONDS_MAX);
         let mut url = self.url.join(POLICIES_PATH);
@@ -166,12 +162,12 @@ impl HiveHubClient {
         outcome
     }
 
-    /// Where usage is reported.
+    /// The address for usage reports.
     pub(super) fn usage_url(&self) -> Url {
         self.url.join(USAGE_PATH)
     }
 
-    /// Puts a question until it is answered, the failure is final, or the time is over.
+    /// Makes attempts until one is answered, one fails for good, or the time is over.
     async fn ask<T>(
         &self,
         call: Call,
@@ -197,11 +193,11 @@ impl HiveHubClient {
                 None => break,
             }
         }
-        // The loop is left behind a failure only.
+        // The loop ends only after a failure.
         Err(last.unwrap_or(HubError::LeftAlone { retry_after: RETRY_PAUSE }))
     }
 
-    /// The right to a try. None if the hub has come to be left alone since the `last` one failed.
+    /// The right to an attempt; `None` if the breaker has opened since the `last` one failed.
     fn admit(&self, call: Call, last: &mut Option<HubError>) -> Result<Option<Try>, HubError> {
         match self.admitted(call) {
             Ok(admitted) => Ok(Some(admitted)),
@@ -210,7 +206,7 @@ impl HiveHubClient {
         }
     }
 
-    /// The right to a try, unless the hub is left alone.
+    /// The right to an attempt, unless the breaker is open.
     pub(super) fn admitted(&self, call: Call) -> Result<Try, HubError> {
         self.breaker.admit(call).map_err(|retry_after| {
             self.observer.called(call, CallOutcome::NotMade, Duration::ZERO);
@@ -218,7 +214,7 @@ impl HiveHubClient {
         })
     }
 
-    /// Tells whoever has to know how a try ended.
+    /// Reports how an attempt ended to the breaker and the observer.
     pub(super) fn ended<T>(&self, admitted: Try, call: Call, outcome: &Result<T, HubError>, took: Duration) {
         admitted.ended(outcome);
         self.observer.called(call, CallOutcome::of(outcome), took);
@@ -250,13 +246,13 @@ async fn read<T>(
     understand(&Answer::read(response, bytes_max).await?)
 }
 
-/// Whether the answer is an error with this word.
+/// Whether the answer is an error with this code.
 fn says(answer: &Answer, word: &str) -> bool {
     serde_json::from_slice::<ErrorAnswer>(&answer.body).is_ok_and(|answer| answer.error == word)
 }
 
-/// How long to wait before another try has a chance: the connection broke, or one of several hubs
-/// stumbled. Not when it took its time, nor when it asked for more than anybody would wait for.
+/// The pause before another attempt, if one may succeed: the connection broke, or one of several hubs failed. `None`
+/// after a timeout, or if the hub asks for a longer pause than a caller waits for.
 fn pause_after(error: &HubError, tries: u32) -> Option<Duration> {
     let pause = with_jitter(RETRY_PAUSE * tries);
     match error {
@@ -272,7 +268,7 @@ fn pause_after(error: &HubError, tries: u32) -> Option<Duration> {
     }
 }
 
-/// A status that the call has no meaning for, if it is not a 200.
+/// The error for any status but 200 that the contract does not have for this call.
 pub(super) fn accepted(status: StatusCode) -> Result<(), HubError> {
     if status == StatusCode::OK { Ok(()) } else { Err(unexpected(status)) }
 }

@@ -1,4 +1,4 @@
-//! Time, as what remembers `HiveHub`'s answers sees it.
+//! The clock of the cache and the breaker, which tests replace.
 
 #[cfg(any(test, feature = "testing"))]
 use std::sync::{Mutex, PoisonError};
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use vectorizer_log::Timestamp;
 
-/// Time, as the cache and the breaker see it.
+/// A source of time.
 pub trait Clock: Send + Sync + 'static {
-    /// Time since some fixed moment; never runs backwards. Ages are measured with it.
+    /// Time since a fixed moment. It never goes backwards. Ages are measured with it.
     fn uptime(&self) -> Duration;
-    /// The date. Keys expire by it.
+    /// The wall clock. Keys expire by it.
     fn now(&self) -> Timestamp;
 }
 
@@ -34,7 +34,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock for tests, which stands still until it is moved.
 #[cfg(any(test, feature = "testing"))]
 #[derive(Debug, Default)]
 pub struct ManualClock(Mutex<Duration>);

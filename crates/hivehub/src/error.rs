@@ -1,16 +1,16 @@
-//! Why `HiveHub` could not be asked.
+//! Errors of calls.
 
 use std::error::Error;
 use std::time::Duration;
 
 use super::models::Contradiction;
 
-/// The client could not be set up: the service key cannot stand in a header, or there is no TLS.
+/// The client could not be set up: the service key is no valid header value, or TLS failed to initialize.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up the client for HiveHub")]
 pub struct UnusableClient(#[source] pub(super) Box<dyn Error + Send + Sync>);
 
-/// Why there is no answer. None of these says anything about the key or the tenant in question.
+/// Why a call has no answer. An error says nothing about the key or the tenant of the call.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// No answer: not connected, cut off, or too late. Retryable.
@@ -21,16 +21,16 @@ pub enum HubError {
     Failing {
         /// The status.
         status: u16,
-        /// When to come back, if it said so.
+        /// When to retry, if the answer has it.
         retry_after: Option<Duration>,
     },
-    /// It was not asked, because it failed or asked for time before. Retryable.
-    #[error("HiveHub is left alone for a while, because it failed")]
+    /// The call was not made, because the breaker is open. Retryable.
+    #[error("HiveHub is not called for a while, because it failed")]
     LeftAlone {
-        /// When it will be asked again.
+        /// When calls are made again.
         retry_after: Duration,
     },
-    /// It refuses this server (401 or 403), not the caller: `hivehub_api_key` is wrong. Not retryable.
+    /// `HiveHub` refuses this server, not the caller (401 or 403): `hivehub_api_key` is wrong. Not retryable.
     #[error("HiveHub answered {status}: it does not accept this server's own key (cluster.hivehub_api_key)")]
     ServiceKeyRejected {
         /// The status.
@@ -41,10 +41,10 @@ pub enum HubError {
     Garbage(#[source] Garbage),
 }
 
-/// What is wrong with an answer. Nothing of its text is repeated.
+/// What is wrong with an answer, without any of its text.
 #[derive(Debug, thiserror::Error)]
 pub enum Garbage {
-    /// A status that the contract does not know.
+    /// A status that the contract does not have.
     #[error("status {0}")]
     Status(u16),
     /// An answer, or a line of it, is too long.
@@ -53,9 +53,9 @@ pub enum Garbage {
     /// Not the JSON of the contract.
     #[error("not the JSON it should be, at line {line}, column {column}")]
     Json {
-        /// Where.
+        /// The line.
         line: usize,
-        /// Where in it.
+        /// The column.
         column: usize,
     },
     /// A field that the contract requires is not there.
@@ -64,13 +64,13 @@ pub enum Garbage {
         /// Which.
         field: String,
     },
-    /// It contradicts itself.
+    /// The answer contradicts itself.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
 }
 
 impl HubError {
-    /// Whether the same question may be answered later, without anyone mending anything.
+    /// Whether the same call may succeed later, without a repair.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Failing { .. } | Self::LeftAlone { .. } => true,
@@ -78,7 +78,7 @@ impl HubError {
         }
     }
 
-    /// When to ask again, if that is known.
+    /// When to retry, if that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Failing { retry_after, .. } => *retry_after,
@@ -87,8 +87,8 @@ impl HubError {
         }
     }
 
-    /// An error in the JSON of an answer. Only the place, or which field is missing: serde's own message quotes
-    /// what it met.
+    /// An error in the JSON of an answer. It has the place or the missing field only, since serde's message quotes
+    /// the answer.
     pub(super) fn json(error: &serde_json::Error) -> Self {
         Self::Garbage(match missing_field(error) {
             Some(field) => Garbage::Missing { field },
@@ -97,7 +97,7 @@ impl HubError {
     }
 }
 
-/// The field that is missing, if that is what is wrong. Its name is the contract's and not the answer's.
+/// The missing field, if the error is that one is missing. Its name comes from the contract, not from the answer.
 pub(super) fn missing_field(error: &serde_json::Error) -> Option<String> {
     let message = error.to_string();
     let (field, _) = message.strip_prefix("missing field `")?.split_once('`')?;
@@ -105,10 +105,10 @@ pub(super) fn missing_field(error: &serde_json::Error) -> Option<String> {
     field.chars().all(is_name).then(|| field.to_owned())
 }
 
-/// A call that broke off.
+/// A call that was cut off.
 impl From<reqwest::Error> for HubError {
     fn from(error: reqwest::Error) -> Self {
-        // The address may be in it, and addresses belong into no log that others read.
+        // The error may contain the address, which does not belong in logs.
         Self::Unreachable(error.without_url().into())
     }
 }

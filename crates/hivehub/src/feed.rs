@@ -1,8 +1,7 @@
-//! Following `HiveHub`'s policy feed, so that a key that is revoked or a tenant that is suspended is
-//! refused within a second.
+//! Follows `HiveHub`'s policy feed, so that a revoked key or a suspended tenant is refused within a second.
 //!
-//! The feed only ever makes the cache know more. While it cannot be followed, answers count for as long
-//! as their age allows; when it cannot be followed without a gap, everything is asked for anew.
+//! The feed only adds to what the cache knows. While it cannot be followed, answers are valid as long as their age
+//! allows. After a gap all answers are asked for again.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,30 +17,30 @@ use super::models::{
     POLICY_EVENTS_MAX, PoliciesAnswer, PoliciesQuery, PolicyChange, PolicyCursor, PolicyEvent,
 };
 
-/// How long `HiveHub` is asked to wait for an event.
+/// How long a poll waits for an event.
 const WAIT_SECONDS: u32 = 25;
-/// How long an answer without events is made to last, by a hub that does not wait.
+/// The shortest time between two polls without events, for a hub that does not wait.
 const IDLE_TIME_MIN: Duration = Duration::from_millis(500);
-/// The pause after a failure; each further one is twice as long, shortened by chance.
+/// The pause after a failure. Each further one is twice as long, with jitter.
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// The longest pause that a `HiveHub` that fails can ask for.
+/// The longest `Retry-After` of a failing hub.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
-/// The same of one that is well and was asked too often: meanwhile nobody hears of what it revokes.
+/// The same after "too many requests". It is short, because no revocation arrives in the meantime.
 const RETRY_AFTER_TOO_MANY_MAX: Duration = Duration::from_secs(2);
-/// How often a hub without a policy feed is asked whether it has one by now.
+/// How often a hub without a policy feed is asked again.
 const ABSENT_PAUSE: Duration = Duration::from_mins(10);
 
-/// Who tells what has changed: `HiveHub`, or a double of it.
+/// A source of policy events: `HiveHub`, or a test double.
 pub trait PolicySource: Send + Sync + 'static {
-    /// What has changed since the query's cursor. Ends within a bounded time.
+    /// The events since the query's cursor. Ends within bounded time.
     fn policies(&self, query: &PoliciesQuery) -> impl Future<Output = Result<PolicyNews, HubError>> + Send;
 }
 
-/// What [`PolicySource::policies`] is answered by.
+/// The answer of [`PolicySource::policies`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyNews {
-    /// This.
+    /// Events.
     Answer(PoliciesAnswer),
     /// The feed cannot be followed from the query's cursor.
     CursorLost,
@@ -49,23 +48,23 @@ pub enum PolicyNews {
     NotOffered,
 }
 
-/// Told of what changes, after the key cache. Called where the feed is followed: it must not block.
+/// Is told of changes, after the key cache. The feed waits for it, so it must not block.
 pub trait PolicySubscriber: Send + Sync + 'static {
-    /// This changed. What was learned from an answer made before `at` (an earlier position of the same
-    /// feed, or no position and asked for before this call) may be outdated.
+    /// A change. Answers from before `at` may be outdated: those with an earlier position of the same feed, and those
+    /// without a position that were asked for before this call.
     fn changed(&self, change: &PolicyChange, at: PolicyCursor);
 
-    /// Changes may have been missed: all that was learned before this call may be outdated. Called when
-    /// the feed begins to be followed, too.
+    /// Changes may have been missed: all answers from before this call may be outdated. Also called when the feed is
+    /// first followed.
     fn lost(&self);
 
-    /// All that happened up to here was told of.
+    /// All changes up to here were told.
     fn reached(&self, at: PolicyCursor) {
         let _ = at;
     }
 }
 
-/// The policy feed, being followed.
+/// The follower of the policy feed.
 pub struct PolicyFeed<P, S> {
     source: P,
     cache: KeyCache<S>,
@@ -73,14 +72,14 @@ pub struct PolicyFeed<P, S> {
     cursor: Option<PolicyCursor>,
     /// In a row.
     failures: u32,
-    /// Whether it was said that there is no feed.
+    /// Whether the missing feed was logged.
     absence_noted: bool,
-    /// Whether the last question was answered.
+    /// Whether the last poll was answered.
     hears: bool,
 }
 
 impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
-    /// The feed that `source` tells and `cache` learns from. Nothing is asked yet.
+    /// Follows `source`, and tells `cache`. Makes no call yet.
     pub fn new(source: P, cache: KeyCache<S>) -> Self {
         Self {
             source,
@@ -93,7 +92,7 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
         }
     }
 
-    /// Goes on where an earlier life of the node was, as long as nothing has been learned in this one.
+    /// Continues at the cursor of an earlier run of the node. Must be called before any key is looked up.
     #[must_use]
     pub fn resume(mut self, cursor: Option<PolicyCursor>) -> Self {
         self.cursor = cursor;
@@ -101,7 +100,7 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
         self
     }
 
-    /// Somebody more who learns from it.
+    /// Adds a subscriber.
     #[must_use]
     pub fn subscribe(mut self, subscriber: Arc<dyn PolicySubscriber>) -> Self {
         self.subscribers.push(subscriber);
@@ -116,13 +115,13 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
                 tokio::time::sleep(pause).await;
             }
         };
-        // Whatever is learned is learned between two waits, whole.
+        // Events are applied between two waits, so cancelling leaves none half applied.
         let _: Option<()> = stop.run_until_cancelled(follow).await;
     }
 
-    /// Asks once, and says when to ask again.
+    /// Polls once. Returns the pause before the next poll.
     pub(super) async fn poll(&mut self) -> Duration {
-        // Who has heard nothing yet wants to know at once whether there is a feed.
+        // The first poll does not wait, so that it is known at once whether there is a feed.
         let wait = if self.cursor.is_some() && self.hears { WAIT_SECONDS } else { 0 };
         let start = Instant::now();
         let news = self.source.policies(&PoliciesQuery { since: self.cursor, wait }).await;
@@ -136,7 +135,7 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
         };
         let Some(since) = self.cursor else {
             tracing::info!(cursor = %answer.cursor, "following HiveHub's policy feed");
-            // What was learned so far may be older.
+            // Answers so far may be older than the cursor.
             self.lose(Some(answer.cursor));
             return Duration::ZERO;
         };
@@ -159,7 +158,7 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
         if !events.is_empty() {
             self.reach(cursor);
         }
-        // Where something happened, more may have by now.
+        // After events there may be more already.
         if events.is_empty() { IDLE_TIME_MIN.saturating_sub(start.elapsed()) } else { Duration::ZERO }
     }
 
@@ -171,7 +170,7 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
         }
     }
 
-    /// Goes on at `cursor`, or wherever the feed is by then, with all that was learned in doubt.
+    /// Continues at `cursor`, or at the feed's end if there is none. All answers so far may be outdated.
     fn lose(&mut self, cursor: Option<PolicyCursor>) {
         self.cursor = cursor;
         self.cache.restart(cursor);
@@ -189,8 +188,8 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
         }
     }
 
-    /// Begins anew, and the later the more often: where that is of no use, it must not keep everything
-    /// in doubt all the time.
+    /// Starts again, after a pause that grows with each failure: otherwise all answers would be outdated all the
+    /// time.
     fn lose_the_thread(&mut self) -> Duration {
         if self.cursor.is_some() {
             tracing::warn!("HiveHub's policy feed cannot be followed from where it was left");
@@ -215,8 +214,8 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
             tracing::debug!(cause, "HiveHub's policy feed still cannot be followed: {error}");
         }
         match error {
-            // It may be in the events, and then it would be met again and again. The next answer that
-            // can be read is a new beginning, with everything in doubt; until then nothing is.
+            // The same events might fail again and again. The next readable answer starts the feed again, and only
+            // then all answers are outdated.
             HubError::Garbage(_) => self.cursor = None,
             HubError::Unreachable(_)
             | HubError::Failing { .. }
@@ -240,7 +239,9 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
             self.lose(None);
         }
         if !self.absence_noted {
-            tracing::warn!("this HiveHub has no policy feed: revoked keys may be used until their age tells");
+            tracing::warn!(
+                "this HiveHub has no policy feed: a revoked key may be used until its answer is too old"
+            );
             self.absence_noted = true;
         }
         self.failures = 0;
@@ -248,12 +249,12 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
     }
 }
 
-/// Whether the answer goes on where `since` is, and its events are in order.
+/// Whether the answer continues after `since`, with its events in order.
 fn continues(since: PolicyCursor, answer: &PoliciesAnswer) -> bool {
     let ascending = answer.events.windows(2).all(|two| two[0].position < two[1].position);
     let first = answer.events.first().map_or(u64::MAX, |event| event.position);
     let last = answer.events.last().map_or(0, |event| event.position);
-    // Cursors of two feeds are not comparable, and so not in order.
+    // Cursors of two feeds are not comparable, so `<=` is false.
     since <= answer.cursor
         && ascending
         && first > since.position()

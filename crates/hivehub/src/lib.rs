@@ -1,15 +1,14 @@
-//! `HiveHub`, seen from here: the service that knows who a caller is.
+//! `HiveHub` as a server sees it: the service that issues keys and plans, and is told what was used.
 //!
-//! `models` is what is said, and `client` says it over HTTP: bounded in time and size, repeated where
-//! that has a chance, and not at all while `breaker` leaves a failing hub alone. `cache` remembers the
-//! answers, so that `HiveHub` is neither asked for every request nor needed for every request, and `feed`
-//! tells it what has changed.
+//! `models` has the messages of the contract. `client` sends them over HTTP, bounded in time and size, with retries,
+//! and not while the circuit `breaker` is open. `cache` stores the answers, so that most requests need no call, and
+//! `feed` invalidates them.
 //!
-//! Whether to let a caller in is decided in one place, [`KeyCache::lookup`]: what it returns belongs to
-//! a valid key of an active tenant, and everything else is an error.
+//! One function decides whether a key is accepted, [`KeyCache::lookup`]: it returns the identity of a valid key of an
+//! active tenant, or an error.
 //!
-//! The crate knows the contract and HTTP as a client. It knows no configuration, no limits and no data of tenants, and
-//! not the hub that one can run oneself: that is one of several that speak the contract.
+//! The crate knows the contract and HTTP as a client. It knows no configuration, no limits, no data of tenants, and
+//! not `vectorizer-hub`, which is one of several servers of the contract.
 
 mod answer;
 mod breaker;

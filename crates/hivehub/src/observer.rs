@@ -1,4 +1,4 @@
-//! Who watches the calls: metrics.
+//! The observer of calls, for metrics.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use super::error::HubError;
 /// A call of `HiveHub`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// Who holds a key.
+    /// Validates a key.
     Validate,
-    /// What a tenant's plan allows.
+    /// Asks for a tenant's quota.
     Quota,
-    /// What has changed. Its latency is mostly waiting for something to change.
+    /// Asks for policy events. Most of its latency is waiting for one.
     Policies,
-    /// What was used.
+    /// Reports usage.
     Usage,
 }
 
-/// How a try of a call ended.
+/// How an attempt of a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallOutcome {
-    /// With an answer of the contract, be it yes or no.
+    /// With an answer of the contract, positive or negative.
     Answered,
     /// Without any answer.
     Unreachable,
@@ -30,17 +30,17 @@ pub enum CallOutcome {
     ServiceKeyRejected,
     /// With an answer outside the contract.
     Garbage,
-    /// It was not made, because calls before it failed.
+    /// It was not made, because the breaker is open.
     NotMade,
 }
 
-/// Told of every try of every call. Called where requests wait: it must not block.
+/// Is told of every attempt of every call. Requests wait for it, so it must not block.
 pub trait CallObserver: Send + Sync + 'static {
-    /// `call` ended like this after so long. A call that is repeated is told of once for each try.
+    /// An attempt of `call` took this long and ended like this.
     fn called(&self, call: Call, outcome: CallOutcome, took: Duration);
 }
 
-/// Nobody watches.
+/// An observer that does nothing.
 impl CallObserver for () {
     fn called(&self, _: Call, _: CallOutcome, _: Duration) {}
 }
@@ -49,7 +49,7 @@ impl Call {
     /// Every call.
     pub const ALL: [Self; 4] = [Self::Validate, Self::Quota, Self::Policies, Self::Usage];
 
-    /// Its name, for the label of a metric.
+    /// The value of the metrics' label.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Validate => "validate",
@@ -71,7 +71,7 @@ impl CallOutcome {
         Self::NotMade,
     ];
 
-    /// Its name, for the label of a metric.
+    /// The value of the metrics' label.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Answered => "answered",

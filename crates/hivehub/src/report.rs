@@ -1,4 +1,4 @@
-//! Reporting usage: a body that is streamed, and an answer that is read line by line.
+//! Reports of usage, with streamed bodies and answers that are read line by line.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -15,26 +15,26 @@ use super::error::{Garbage, HubError, missing_field};
 use super::models::{USAGE_CONTENT_TYPE, UsageReceipt};
 use super::observer::Call;
 
-/// One report, from its first byte to the answer's last.
+/// The longest a report takes, from its first byte to the last one of the answer.
 const REPORT_TIME_MAX: Duration = Duration::from_mins(2);
-/// How long the answer may pause.
+/// The longest pause within an answer.
 const ANSWER_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// One line of the answer.
+/// The longest line of an answer.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 
-/// The answer to a report, as it comes.
+/// The answer to a report, as it arrives.
 pub struct UsageReceipts {
     response: Response,
-    /// What has come of lines not handed out yet.
+    /// Bytes of lines that were not returned yet.
     rest: BytesMut,
     lines: usize,
     ended: bool,
 }
 
 impl HiveHubClient {
-    /// Reports usage: `lines` is the report as it is sent, one event a line. Tries once; what was not
-    /// answered is to be sent again, the same bytes. Who cannot go on reading what there is to report
-    /// ends the stream: every line stands for itself.
+    /// Reports usage. `lines` are the bytes that are sent, one event a line. Makes one attempt; the caller sends
+    /// lines without a receipt again, as the same bytes. The stream may end after any line, since lines are
+    /// independent.
     pub async fn report_usage<S>(&self, lines: S) -> Result<UsageReceipts, HubError>
     where
         S: Stream<Item = Bytes> + Send + 'static,
@@ -61,8 +61,8 @@ impl HiveHubClient {
 }
 
 impl UsageReceipts {
-    /// What became of the next event; none when the answer is over. An error says nothing about the
-    /// events that no receipt has come for.
+    /// The receipt for the next event; `None` at the end of the answer. An error says nothing about events without a
+    /// receipt.
     pub async fn next(&mut self) -> Result<Option<UsageReceipt>, HubError> {
         while let Some(line) = self.line().await? {
             self.lines += 1;

@@ -1,4 +1,4 @@
-//! What can be told a hub. In this form it is kept in the journal.
+//! The changes of a hub, as they are in its journal.
 
 use serde::{Deserialize, Serialize};
 use vectorizer_access::{KeyHash, KeyId};
@@ -7,37 +7,37 @@ use vectorizer_log::{TenantId, Timestamp};
 
 use super::limits::{DisplayName, Limits, PlanName};
 
-/// For how long the two keys of a rotation may both work: 30 days.
+/// The longest overlap of two keys of a rotation: 30 days.
 pub const OVERLAP_SECONDS_MAX: u32 = 30 * 24 * 60 * 60;
 
 /// A line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Told {
-    /// When, in microseconds since 1970: the fold has no clock.
+    /// The time in microseconds since 1970, since the fold has no clock.
     pub(super) at: Timestamp,
     pub(super) change: Change,
 }
 
-/// One change of what the hub knows. Whatever stands in the journal was possible when it was written.
+/// A change of the hub's state. Each change in the journal was valid when it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Change {
-    /// Servers are known by this key, in place of all before.
+    /// This service key replaces all earlier ones.
     ServiceKeySet { sha256: KeyHash },
     /// The hub has its first service key and its first operator's key.
     Initialised { service_key_sha256: KeyHash, sha256: KeyHash, key: KeyEntry },
-    /// Servers are known by this key, too, and by those before until `old_end_at`.
+    /// This service key is added. The earlier ones end at `old_end_at`.
     ServiceKeyRotated {
         sha256: KeyHash,
         #[serde(with = "moment")]
         old_end_at: Timestamp,
     },
-    /// A service key is accepted no more.
+    /// A service key is revoked.
     ServiceKeyRevoked { id: KeyId },
-    /// A plan exists, with these limits.
+    /// A plan has these limits.
     PlanSet { name: PlanName, limits: Limits },
-    /// A tenant exists, and is active.
+    /// A tenant is created, and active.
     TenantCreated {
         id: TenantId,
         name: DisplayName,
@@ -46,7 +46,7 @@ pub(super) enum Change {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deployment: Option<DeploymentName>,
     },
-    /// A tenant is called so, and may use so much.
+    /// A tenant has this name, plan, overrides and deployment.
     TenantSet {
         id: TenantId,
         name: DisplayName,
@@ -55,13 +55,13 @@ pub(super) enum Change {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deployment: Option<DeploymentName>,
     },
-    /// A tenant is served, or not.
+    /// A tenant has this status.
     TenantStatusSet { id: TenantId, status: TenantStatus },
-    /// A tenant's deletion is taken back.
+    /// A tenant's deletion is undone.
     TenantUndeleted { id: TenantId },
-    /// A key gives rights.
+    /// A key is added.
     KeyEntered { sha256: KeyHash, key: KeyEntry },
-    /// A key has another one beside it, with the same rights, and ends.
+    /// A key is rotated: a new one has the same rights, and the old one ends.
     KeyRotated {
         id: KeyId,
         #[serde(with = "rfc3339")]
@@ -69,49 +69,49 @@ pub(super) enum Change {
         sha256: KeyHash,
         key: KeyEntry,
     },
-    /// A key gives no rights any more.
+    /// A key is revoked.
     KeyRevoked { id: KeyId },
 }
 
-/// A key in the hub's books. Of the key itself only its hash is there.
+/// A key. Of the key itself only its hash is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyEntry {
-    /// What may be shown of it.
+    /// Its public name.
     pub id: KeyId,
-    /// What it may do.
+    /// Its permission.
     pub permission: Permission,
-    /// Whose it is. `None`: the operator's, of cluster scope.
+    /// Its tenant. `None`: the operator's, of cluster scope.
     pub tenant: Option<TenantId>,
-    /// When it ends. `None`: never.
+    /// When it expires. `None`: never.
     #[serde(with = "rfc3339")]
     pub expires_at: Option<Timestamp>,
     /// Whether it was revoked.
     pub revoked: bool,
-    /// When it was made, as far as that is known.
+    /// When it was made, if that is known.
     #[serde(default, with = "rfc3339")]
     pub created_at: Option<Timestamp>,
-    /// Whether another key has taken its place.
+    /// Whether it was rotated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotated: Option<Rotated>,
 }
 
-/// What a rotation has changed of a key.
+/// The rotation of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rotated {
-    /// When the key would have ended without. `None`: never.
+    /// When the key would expire without the rotation. `None`: never.
     #[serde(with = "rfc3339")]
     pub would_end: Option<Timestamp>,
 }
 
 impl KeyEntry {
-    /// When it ends, or would have ended had no other key taken its place: when one does that takes its place.
+    /// When it expires, without regard to a rotation: a new key expires at the same time.
     pub fn term(&self) -> Option<Timestamp> {
         self.rotated.map_or(self.expires_at, |rotated| rotated.would_end)
     }
 
-    /// Whether it gives rights at this moment, as far as the key itself is concerned.
+    /// Whether the key itself is valid at this moment.
     pub fn is_live(&self, now: Timestamp) -> bool {
         !self.revoked && self.expires_at.is_none_or(|end| end > now)
     }

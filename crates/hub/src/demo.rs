@@ -1,4 +1,4 @@
-//! Something to try: two tenants with all their keys, the same ones at every start.
+//! A demo: two tenants with all their keys, the same ones at every start.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use super::store::{self, Hub, NewKey, NewTenant};
 
 /// The hub's folder within the data folder. No tenant can have this name.
 pub const HUB_FOLDER: &str = "_hub";
-/// The file within the data folder that the keys are written to, for scripts. Mode 0600.
+/// The file in the data folder with the keys, for scripts. Mode 0600.
 pub const KEYS_FILE: &str = "dev-keys.json";
 
 /// The demo tenants' plan.
@@ -23,22 +23,22 @@ pub const PLAN: &str = "generous";
 
 const KEYS_BYTES_MAX: u64 = 64 * 1024;
 
-/// A hub with the demo's tenants, and all the keys to it.
+/// A hub with the demo's tenants, and all keys.
 pub struct Demo {
     /// The hub.
     pub hub: Hub,
-    /// The keys. `None` if the hub has keys that [`KEYS_FILE`] does not have: of those only hashes are left.
+    /// The keys. `None` if the hub has keys that are not in [`KEYS_FILE`]: of those only hashes exist.
     pub keys: Option<DemoKeys>,
 }
 
 /// All the keys of a demo.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DemoKeys {
-    /// The operator's: ADMIN, of cluster scope.
+    /// The operator's key: ADMIN, of cluster scope.
     pub operator: ApiKey,
-    /// What a Vectorizer server shows to the hub.
+    /// The service key of a Vectorizer server.
     pub hivehub_api_key: Secret,
-    /// The tenants'.
+    /// The tenants.
     pub tenants: Vec<DemoTenant>,
 }
 
@@ -67,17 +67,17 @@ pub struct DemoTenantKeys {
 }
 
 impl Demo {
-    /// The demo in `data_dir`; made there if the hub has no keys yet.
+    /// Opens the demo in `data_dir`, or makes it if the hub has no keys yet.
     ///
-    /// The keys are written before the hub learns of them, and what the hub does not know of its own file it is told
-    /// at every start, so that the next start completes one that was cut short. What the hub knows stays: a revoked
-    /// key stays revoked, a suspended tenant suspended, and a service key is never replaced.
+    /// The keys are written before they are entered into the hub, and each start enters those that are missing, so
+    /// that a start completes an interrupted one. Existing entries stay: a revoked key stays revoked, a suspended
+    /// tenant suspended, and a service key is never replaced.
     pub fn open(data_dir: &Path) -> Result<Self, HubStoreError> {
         let hub = Hub::open(&data_dir.join(HUB_FOLDER))?;
         let path = data_dir.join(KEYS_FILE);
         let found = read_bounded(&path, KEYS_BYTES_MAX)?.map(|bytes| {
             let file = serde_json::from_slice::<KeysFile>(&bytes).ok();
-            // The parser's words are left out: they may quote a key.
+            // Without the parser's message, which may quote a key.
             let reason = "it does not hold the demo's keys".to_owned();
             file.and_then(KeysFile::parsed).ok_or(HubStoreError::Damaged { path: path.clone(), reason })
         });
@@ -88,7 +88,7 @@ impl Demo {
                 write_private(&path, &KeysFile::of(&keys))?;
                 Some(keys)
             }
-            // The keys that work go on working. Nothing that is made here replaces them.
+            // Existing keys stay valid, and are not replaced.
             Some(_) | None => None,
         };
         if let Some(keys) = &keys {
@@ -168,7 +168,7 @@ fn enter(
     permission: Permission,
     tenant: Option<&TenantId>,
 ) -> Result<(), HubStoreError> {
-    // What has ended stays ended, a deleted tenant too.
+    // An ended key stays ended, and a deleted tenant deleted.
     let is_over = tenant
         .is_some_and(|id| hub.tenant(id).is_ok_and(|(tenant, _)| tenant.status == TenantStatus::Deleted));
     if is_over || hub.knows_key(&key.sha256()) {
@@ -181,7 +181,7 @@ fn new_key() -> Result<ApiKey, HubStoreError> {
     store::new_key(Environment::Test)
 }
 
-/// [`KEYS_FILE`]. The keys are plain text here and nowhere else, so this type stays in this file.
+/// The content of [`KEYS_FILE`]. It is the only type with keys in plain text, so it is private to this file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeysFile {

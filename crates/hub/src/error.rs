@@ -1,4 +1,4 @@
-//! Why the hub did not open, or did not do what it was told.
+//! Errors of the hub's store.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use vectorizer_log::TenantId;
 
 use super::limits::PlanName;
 
-/// Why the hub did not open or a change was not made.
+/// Why the hub could not be opened, or a change was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum HubStoreError {
-    /// The disk failed. The change may or may not be found at the next start; nobody was told of it.
+    /// The disk failed. The change may or may not be there after a restart; it was not acknowledged.
     #[error("cannot read or write {}", path.display())]
     Io {
         /// The file or folder.
@@ -40,10 +40,10 @@ pub enum HubStoreError {
     /// No tenant has this id.
     #[error("there is no tenant {0}")]
     NoSuchTenant(TenantId),
-    /// The tenant was deleted, and its data with it. It can be created again, which starts empty.
+    /// The tenant is deleted. It can be created again, empty.
     #[error("tenant {0} was deleted")]
     TenantDeleted(TenantId),
-    /// The tenant was not deleted, or was created again since.
+    /// The tenant is not deleted, or was created again.
     #[error("tenant {0} is not deleted")]
     TenantNotDeleted(TenantId),
     /// Its deletion is final.
@@ -53,7 +53,7 @@ pub enum HubStoreError {
     GraceOver {
         /// Which.
         tenant: TenantId,
-        /// For how many seconds a deletion can be taken back.
+        /// For how many seconds a deletion can be undone.
         grace: u64,
     },
     /// No plan has this name.
@@ -62,25 +62,25 @@ pub enum HubStoreError {
     /// No key has this id.
     #[error("there is no key {0}")]
     NoSuchKey(KeyId),
-    /// This key, or another one of its id, is entered already.
+    /// This key, or another one with its id, exists.
     #[error("key {0} exists")]
     KeyExists(KeyId),
-    /// A key that was revoked or has expired gives no rights, so none can be handed on.
+    /// The key is revoked or expired, and cannot be rotated.
     #[error("key {0} was revoked or has expired")]
     KeyEnded(KeyId),
-    /// A key of cluster scope that is not an admin's has no meaning.
+    /// A key of cluster scope must be ADMIN.
     #[error("a key of cluster scope has to be ADMIN")]
     LesserClusterKey,
-    /// A hub gets its first keys once.
+    /// The hub has keys already.
     #[error("the hub has keys: `vectorizer hub keys create` and `hub service-key rotate` make others")]
     Initialised,
-    /// Each rotation whose overlap has not ended keeps a key.
+    /// Too many rotations have an overlap that has not ended.
     #[error("{} service keys are accepted at the same time at most", super::service_key::SERVICE_KEYS_MAX)]
     TooManyServiceKeys,
-    /// Without it no server is known.
+    /// The last service key cannot be revoked.
     #[error("service key {0} is the only one that is accepted: rotate it, with an overlap of 0 if need be")]
     OnlyServiceKey(KeyId),
-    /// Both keys of a rotation work for so long at most.
+    /// The overlap is too long.
     #[error("two keys may overlap for {} s at most", super::change::OVERLAP_SECONDS_MAX)]
     OverlapTooLong,
     /// The system gave no random bytes.

@@ -1,7 +1,7 @@
-//! What Vectorizer servers have to hear of: revocations, suspensions, changed quotas.
+//! The policy feed: revocations, suspensions, changed quotas.
 //!
-//! Every event has a position, from 1 on and without gaps, that a restart does not change. The last
-//! [`KEPT_MAX`] are kept; who missed more than that has to forget what it knows and ask again.
+//! Each event has a position, from 1 on and without gaps, which a restart does not change. The last [`KEPT_MAX`]
+//! events are stored; a server that has missed more must ask for everything again.
 
 use std::collections::VecDeque;
 
@@ -10,31 +10,31 @@ use uuid::Uuid;
 use vectorizer_hivehub::{PolicyChange, PolicyCursor, PolicyEvent};
 use vectorizer_log::Timestamp;
 
-/// How many events are kept.
+/// How many events are stored.
 const KEPT_MAX: usize = 10_000;
 
 /// The events, oldest first.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Feed {
-    /// Tells this feed from that of another hub, or of this one before its folder was erased.
+    /// The id of this feed: another hub, or this one with an erased folder, has another one.
     id: Uuid,
-    /// How many events there have ever been.
+    /// The number of events so far.
     position: u64,
     kept: VecDeque<PolicyEvent>,
 }
 
-/// The asker's place in the feed cannot be told from here: it missed too much, or speaks of another feed.
+/// The feed cannot continue at this cursor: it is too old, or of another feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CursorLost;
 
 impl Feed {
-    /// A feed that nobody has heard of.
+    /// A new feed.
     pub(super) fn new() -> Self {
         Self { id: Uuid::new_v4(), position: 0, kept: VecDeque::new() }
     }
 
-    /// The place behind the newest event.
+    /// The cursor after the newest event.
     pub(super) fn cursor(&self) -> PolicyCursor {
         PolicyCursor::new(self.id, self.position)
     }
@@ -47,7 +47,7 @@ impl Feed {
         self.kept.push_back(PolicyEvent { position: self.position, at, change });
     }
 
-    /// The first `count_max` events behind `cursor`.
+    /// The first `count_max` events after `cursor`.
     pub(super) fn since(
         &self,
         cursor: PolicyCursor,
@@ -59,12 +59,12 @@ impl Feed {
         Ok(self.kept.iter().skip(skipped).take(count_max).cloned().collect())
     }
 
-    /// Those that are kept, the oldest first.
+    /// The stored events, the oldest first.
     pub(super) fn kept(&self) -> impl Iterator<Item = &PolicyEvent> {
         self.kept.iter()
     }
 
-    /// What contradicts itself was not written by a hub.
+    /// A stored feed must be consistent.
     pub(super) fn is_whole(&self) -> bool {
         let count = usize::try_from(self.position).map_or(KEPT_MAX, |position| position.min(KEPT_MAX));
         let from = self.position.saturating_sub(count as u64);

@@ -1,4 +1,4 @@
-//! Files that are the hub's own, whole or not there.
+//! Small files, which are replaced atomically.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -24,14 +24,14 @@ pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>
     }
 }
 
-/// Writes `content` as JSON to a file that only its owner may read. Either the whole of it is there
-/// afterwards, on stable storage, or what was there before.
+/// Writes `content` as JSON to a file that only its owner may read. Afterwards the file has the new content, durably,
+/// or the old one.
 pub(super) fn write_private(path: &Path, content: &impl Serialize) -> Result<(), HubStoreError> {
     let write = || {
         let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         let mut json = serde_json::to_vec_pretty(content)?;
         json.push(b'\n');
-        // Always the same one, so that a killed process leaves at most one, which the next write takes.
+        // Always the same name, so that a killed process leaves one file at most, which the next write replaces.
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let fresh = folder.join(format!(".{}.fresh", name.to_string_lossy()));
         absent_or(std::fs::remove_file(&fresh))?;

@@ -1,12 +1,11 @@
-//! A small `HiveHub` to run yourself: durable, and speaking the contract of
-//! `docs/hivehub.openapi.yaml`.
+//! A small `HiveHub` to run yourself: a durable server of the contract in `docs/hivehub.openapi.yaml`.
 //!
-//! - `store`: the hub, and the one way to change what it knows. `state` is what it knows, `change` what
-//!   it can be told, `limits` what a tenant may use, `feed` what servers have to hear of.
-//! - `service_keys`: by which keys servers are known here.
-//! - `ledger`: the usage that was reported, each event once.
-//! - `files`: small files beside the journals that all of it lies in (`vectorizer-journal`).
-//! - `server`: the hub over HTTP. `demo`: something to try.
+//! - `store`: the hub, and the only way to change its state. `state`: the state; `change`: its changes; `limits`:
+//!   plans and quotas; `feed`: the policy feed.
+//! - `service_keys`: the keys of servers; `service_key`: one of them.
+//! - `ledger`: reported usage, each event once.
+//! - `files`: small files; all else is in journals (`vectorizer-journal`).
+//! - `server`: the hub over HTTP; `demo`: a hub with tenants and keys for trying it out.
 //!
 //! The crate knows the contract (`vectorizer-hivehub`) and files. It knows no vectors, and nothing of a Vectorizer server.
 

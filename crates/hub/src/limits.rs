@@ -1,4 +1,4 @@
-//! What a tenant may use: plans and what departs from them.
+//! Plans and quotas.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct PlanName(Box<str>);
 
-/// A text that is no [`PlanName`].
+/// A text is not a [`PlanName`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a plan's name is of the form [A-Za-z0-9][A-Za-z0-9_.-]{{0,63}}")]
 pub struct InvalidPlanName;
@@ -58,7 +58,7 @@ impl fmt::Display for PlanName {
 #[serde(try_from = "String", into = "String")]
 pub struct DisplayName(Box<str>);
 
-/// A text that is no [`DisplayName`].
+/// A text is not a [`DisplayName`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a name is 1 to 256 bytes without control characters")]
 pub struct InvalidDisplayName;
@@ -99,12 +99,12 @@ impl fmt::Display for DisplayName {
     }
 }
 
-/// A number that every reader of JSON reads exactly: at most 2^53 - 1.
+/// A number that every JSON parser reads exactly: at most 2^53 - 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct Limit(u64);
 
-/// A number that is no [`Limit`].
+/// A number is not a [`Limit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a limit is a whole number of at most {}", Limit::MAX)]
 pub struct InvalidLimit;
@@ -113,7 +113,7 @@ impl Limit {
     /// The largest.
     pub const MAX: u64 = (1 << 53) - 1;
 
-    /// The limit of this number, if it is one.
+    /// A limit of this number, if it is in range.
     pub const fn new(number: u64) -> Option<Self> {
         if number <= Self::MAX { Some(Self(number)) } else { None }
     }
@@ -146,8 +146,7 @@ impl FromStr for Limit {
     }
 }
 
-/// The six numbers of a quota. In a plan, `None` leaves a number to the server's configuration; in a
-/// tenant's overrides, to the plan.
+/// The six numbers of a quota. In a plan, `None` is the server's default; in a tenant's overrides, the plan's number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -180,14 +179,14 @@ impl Limits {
     }
 }
 
-/// What a server of no configuration of its own gives a tenant whose plan names no number.
+/// The default of a server without a configured one.
 const DEFAULT_REQUESTS_PER_MINUTE: u64 = 1_000;
 const DEFAULT_REQUESTS_PER_HOUR: u64 = 10_000;
 /// The logical bytes of the smallest vector: one number, an id of one byte, no payload.
 const VECTOR_BYTES_MIN: u64 = 4 + 1 + 32;
 
 impl Limits {
-    /// Which of these numbers can never be reached because of another, in sentences.
+    /// Sentences about numbers that cannot be reached because of another one.
     pub fn unreachable(&self) -> Vec<String> {
         let mut found = Vec::new();
         let get = |limit: Option<Limit>| limit.map(Limit::get);

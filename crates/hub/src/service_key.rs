@@ -1,11 +1,11 @@
-//! A service key as the hub keeps it.
+//! A service key, as the hub stores it.
 
 use serde::{Deserialize, Serialize};
 use vectorizer_access::{KeyHash, KeyId};
 use vectorizer_hivehub::rfc3339;
 use vectorizer_log::Timestamp;
 
-/// How many service keys are accepted at the same time. One for each rotation whose overlap has not ended.
+/// How many service keys are valid at the same time: one for each rotation whose overlap has not ended.
 pub const SERVICE_KEYS_MAX: usize = 16;
 
 /// A service key. Of the key itself only its hash is kept.
@@ -14,10 +14,10 @@ pub const SERVICE_KEYS_MAX: usize = 16;
 pub struct ServiceKeyEntry {
     /// Its SHA-256.
     pub(super) sha256: KeyHash,
-    /// When it was made, as far as that is known.
+    /// When it was made, if that is known.
     #[serde(default, with = "rfc3339")]
     pub created_at: Option<Timestamp>,
-    /// When it ends. `None`: never.
+    /// When it expires. `None`: never.
     #[serde(default, with = "rfc3339")]
     pub expires_at: Option<Timestamp>,
     /// Whether it was revoked.
@@ -30,13 +30,13 @@ impl ServiceKeyEntry {
         Self { sha256, created_at, expires_at: None, revoked: false }
     }
 
-    /// What may be shown of it: the first half of its hash. The form of a service key is free, so it has no id within.
+    /// Its public name: the first half of its hash, since a service key may have any form and contains no id.
     pub fn id(&self) -> KeyId {
         let hash = self.sha256.to_string();
         KeyId::try_from(hash[..hash.len() / 2].to_owned()).expect("hexadecimal digits are an id")
     }
 
-    /// Whether servers that show it are known at this moment.
+    /// Whether it is valid at this moment.
     pub fn is_live(&self, now: Timestamp) -> bool {
         !self.revoked && self.expires_at.is_none_or(|end| end > now)
     }

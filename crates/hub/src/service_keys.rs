@@ -1,7 +1,7 @@
-//! The keys by which Vectorizer servers are known: the first one, its successors, and for how long each is accepted.
+//! Service keys, by which the hub knows Vectorizer servers, and their rotation.
 //!
-//! A service key is replaced only by a command that says so. After a rotation the old and the new key are accepted
-//! until the overlap ends, so that servers can be given the new one without an outage.
+//! A service key is replaced only by an explicit command. After a rotation the old and the new key are valid until
+//! the overlap ends, so that servers can get the new one without an outage.
 
 use std::sync::PoisonError;
 
@@ -14,12 +14,12 @@ use super::error::HubStoreError;
 use super::service_key::{SERVICE_KEYS_MAX, ServiceKeyEntry};
 use super::store::{Hub, NewKey, entry, new_key};
 
-/// The keys that a hub begins with. They are shown once.
+/// The first keys of a hub. They are shown once.
 #[derive(Clone, Debug)]
 pub struct FirstKeys {
-    /// The key that servers show to the hub.
+    /// The service key.
     pub service: Secret,
-    /// The operator's.
+    /// The operator's key.
     pub operator: ApiKey,
 }
 
@@ -29,7 +29,7 @@ impl Hub {
         self.state().is_initialised()
     }
 
-    /// Makes the first service key and the first operator's key, both or neither. This is the one time they are seen.
+    /// Makes the first service key and the first operator's key, both or neither. They are returned once only.
     pub fn init(&self) -> Result<FirstKeys, HubStoreError> {
         let (service, operator) = (new_service_key()?, new_key(Environment::Live)?);
         let new = NewKey { permission: Permission::Admin, tenant: None, expires_at: None };
@@ -44,12 +44,12 @@ impl Hub {
         Ok(FirstKeys { service, operator })
     }
 
-    /// Sets the key by which Vectorizer servers are known here, in place of all before.
+    /// Sets the service key. It replaces all earlier ones.
     pub fn set_service_key(&self, key: &Secret) -> Result<(), HubStoreError> {
         self.change(|_| Ok(Change::ServiceKeySet { sha256: KeyHash::of(key.expose()) })).map(drop)
     }
 
-    /// Makes a service key. Those accepted now are accepted for `overlap_seconds` more.
+    /// Makes a service key. The present ones stay valid for `overlap_seconds`.
     pub fn rotate_service_key(&self, overlap_seconds: u32) -> Result<Secret, HubStoreError> {
         if overlap_seconds > OVERLAP_SECONDS_MAX {
             return Err(HubStoreError::OverlapTooLong);
@@ -67,7 +67,7 @@ impl Hub {
         Ok(key)
     }
 
-    /// Revokes a service key for good. The only one that is accepted is rotated, not revoked.
+    /// Revokes a service key. The last valid one cannot be revoked, only rotated.
     pub fn revoke_service_key(&self, id: &KeyId) -> Result<(), HubStoreError> {
         let now = Timestamp::now();
         self.change(|state| {
@@ -80,26 +80,26 @@ impl Hub {
         .map(drop)
     }
 
-    /// The service keys: those accepted, and those that have ended since the last rotation.
+    /// The valid service keys, and those that have ended since the last rotation.
     pub fn service_keys(&self) -> Vec<ServiceKeyEntry> {
         self.state().service_keys.clone()
     }
 
-    /// Whether `key` is a service key. Takes as long for a wrong key as for the right one, as far as
-    /// the key is concerned: hashes are compared.
+    /// Whether `key` is a valid service key. Hashes are compared, so the time does not depend on how much of a wrong
+    /// key is right.
     pub fn is_service_key(&self, key: &str) -> bool {
         let (hash, now) = (KeyHash::of(key), Timestamp::now());
         let is_kept = self.state().service_keys.iter().any(|key| key.sha256 == hash && key.is_live(now));
         is_kept || *self.shared.lent_service_key.read().unwrap_or_else(PoisonError::into_inner) == Some(hash)
     }
 
-    /// Whether `key` is a service key here or was one.
+    /// Whether `key` is or was a service key.
     pub fn knows_service_key(&self, key: &Secret) -> bool {
         let hash = KeyHash::of(key.expose());
         self.state().service_keys.iter().any(|key| key.sha256 == hash)
     }
 
-    /// A service key for a server in this process, in place of one lent before. It is in memory only, and ends with
+    /// Makes a service key for a server in this process. It replaces an earlier one, is in memory only, and ends with
     /// the hub.
     pub fn lend_service_key(&self) -> Result<Secret, HubStoreError> {
         let key = new_service_key()?;
@@ -109,7 +109,7 @@ impl Hub {
     }
 }
 
-/// A new service key. Hubs and servers compare it as a whole.
+/// A new service key. It has no structure.
 pub(super) fn new_service_key() -> Result<Secret, HubStoreError> {
     Ok(Secret::new(format!("hh_service_{}", KeyHash::of(new_key(Environment::Live)?.expose()))))
 }

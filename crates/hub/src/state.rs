@@ -1,4 +1,4 @@
-//! What a hub knows: a fold of the changes it was told.
+//! The hub's state: a fold of its changes.
 
 use std::collections::BTreeMap;
 
@@ -17,23 +17,23 @@ use super::limits::{DisplayName, Limit, Limits, PlanName};
 use super::service_key::ServiceKeyEntry;
 
 const FORMAT_VERSION: u32 = 2;
-/// Without plans, overrides, feed and journal.
+/// The first format, without plans, overrides, feed and journal.
 const FIRST_FORMAT_VERSION: u32 = 1;
 
-/// Everything but the ledger. What `hub.json` holds.
+/// Everything except the ledger; the content of `hub.json`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
     version: u32,
-    /// The journal's last line that is in here.
+    /// The last line of the journal that is included.
     #[serde(default)]
     pub(super) through: u64,
     #[serde(default = "Feed::new")]
     pub(super) feed: Feed,
-    /// The one service key, as hubs without rotation kept it. Always `None` once a hub has read it.
+    /// The service key of hubs without rotation. Always `None` after reading.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     service_key_sha256: Option<KeyHash>,
-    /// In the order in which they were made.
+    /// In the order of their creation.
     #[serde(default)]
     pub(super) service_keys: Vec<ServiceKeyEntry>,
     #[serde(default)]
@@ -44,7 +44,7 @@ pub(super) struct State {
     by_id: BTreeMap<KeyId, KeyHash>,
 }
 
-/// A tenant in the hub's books.
+/// A tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TenantEntry {
@@ -52,21 +52,21 @@ pub struct TenantEntry {
     pub name: DisplayName,
     /// Its plan's name.
     pub plan: PlanName,
-    /// Whether it may be served.
+    /// Its status.
     pub status: TenantStatus,
-    /// What it may use instead of what its plan says.
+    /// Its overrides of the plan.
     #[serde(default)]
     pub overrides: Limits,
-    /// When it was created, as far as that is known.
+    /// When it was created, if that is known.
     #[serde(default, with = "rfc3339")]
     pub created_at: Option<Timestamp>,
-    /// Which of those who have had the id. Always there once a hub has read it.
+    /// Its incarnation. Always `Some` after reading.
     #[serde(default)]
     pub incarnation: Option<Incarnation>,
     /// The deployment that serves it; `None` is any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<DeploymentName>,
-    /// Of a deleted tenant: how it came to that, as far as that is known.
+    /// The deletion of a deleted tenant, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<Deletion>,
 }
@@ -81,17 +81,17 @@ pub struct Deletion {
     pub was_suspended: bool,
 }
 
-/// Whether there is anything to a change.
+/// The effect of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// It is so already.
+    /// It changes nothing.
     Nothing,
-    /// It makes a difference.
+    /// It changes the state.
     Something,
 }
 
 impl State {
-    /// The state of a hub that was told nothing.
+    /// The state of an empty hub.
     pub(super) fn new() -> Self {
         Self {
             version: FORMAT_VERSION,
@@ -106,7 +106,7 @@ impl State {
         }
     }
 
-    /// The state, and whether it was written in an older format.
+    /// Reads the state, and whether it has an older format.
     pub(super) fn from_json(bytes: &[u8]) -> Result<(Self, bool), String> {
         let mut state: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if ![FIRST_FORMAT_VERSION, FORMAT_VERSION].contains(&state.version) {
@@ -125,7 +125,7 @@ impl State {
         if !state.feed.is_whole() {
             return Err("the feed has other events than it says".to_owned());
         }
-        // Those of before are told apart from those to come.
+        // Existing tenants get an incarnation, which differs from later ones.
         for (id, tenant) in &mut state.tenants {
             tenant.incarnation = tenant
                 .incarnation
@@ -139,7 +139,7 @@ impl State {
         Ok((state, is_old))
     }
 
-    /// Whether the change is possible, and makes a difference. One that is can always be applied.
+    /// Whether the change is valid, and changes the state. A valid change can always be applied.
     pub(super) fn check(&self, change: &Change) -> Result<Effect, HubStoreError> {
         let differs = match change {
             Change::ServiceKeySet { sha256 } => {
@@ -199,7 +199,7 @@ impl State {
         Ok(if differs { Effect::Something } else { Effect::Nothing })
     }
 
-    /// Makes a change that [`Self::check`] has found possible. Depends on nothing but state and change.
+    /// Applies a change that [`Self::check`] has found valid. Depends only on the state and the change.
     pub(super) fn apply(&mut self, Told { at, change }: Told) {
         match change {
             Change::ServiceKeySet { sha256 } => {
@@ -245,7 +245,7 @@ impl State {
                     deletion: None,
                 };
                 if self.tenants.insert(id.clone(), entry).is_some() {
-                    // Whoever held a key to the tenant of that name holds none to the one that has it now.
+                    // Keys of the deleted tenant give no access to the new one with its id.
                     for key in self.keys.values_mut().filter(|key| key.tenant.as_ref() == Some(&id)) {
                         key.revoked = true;
                     }
@@ -312,7 +312,7 @@ impl State {
         self.feed.push(at, PolicyChange::TenantUndeleted { tenant: id, incarnation });
     }
 
-    /// Finds in the feed when tenants were deleted of which a hub of before has not kept that.
+    /// Takes the times of deletions from the feed, for tenants that an older hub has deleted.
     fn date_deletions(&mut self) {
         for event in self.feed.kept() {
             let PolicyChange::TenantDeleted { tenant, incarnation } = &event.change else { continue };
@@ -326,7 +326,7 @@ impl State {
         }
     }
 
-    /// Whether there is, or was, a service key or an operator's key.
+    /// Whether there is or was a service key or an operator's key.
     pub(super) fn is_initialised(&self) -> bool {
         !self.service_keys.is_empty() || self.keys.values().any(|key| key.tenant.is_none())
     }
@@ -348,8 +348,7 @@ impl State {
         }
     }
 
-    /// What a tenant may use: its overrides over its plan. A plan that is not there limits nothing by
-    /// itself.
+    /// The quota of a tenant: its overrides, and then its plan. A missing plan has no limits.
     pub(super) fn quota(&self, id: &TenantId) -> Option<Limits> {
         let tenant = self.tenants.get(id)?;
         Some(tenant.overrides.over(self.plans.get(&tenant.plan).copied().unwrap_or_default()))
@@ -360,7 +359,7 @@ impl State {
         found.ok_or_else(|| HubStoreError::NoSuchKey(id.clone()))
     }
 
-    /// The keys in the order of their ids, behind `after`.
+    /// The keys in the order of their ids, after `after`.
     pub(super) fn keys_behind(&self, after: Option<&KeyId>) -> impl Iterator<Item = &KeyEntry> {
         use std::ops::Bound;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -408,7 +407,7 @@ impl State {
         })
     }
 
-    /// What a tenant may use, for servers.
+    /// The answer about a tenant's quota.
     pub(super) fn quota_answer(&self, id: &TenantId) -> Result<QuotaAnswer, HubStoreError> {
         let TenantEntry { status, incarnation, .. } = *self.tenant(id)?;
         let limits = self.quota(id).unwrap_or_default();
@@ -452,8 +451,8 @@ impl State {
     }
 }
 
-/// The incarnation of a tenant of this id that is created at `at`, later than the one `before` by whatever the
-/// clock says. Depends on nothing else: the journal's fold makes the same one again.
+/// The incarnation of a tenant that is created at `at`, later than `before` whatever the clock says. It depends on
+/// nothing else, so the fold of the journal makes the same one again.
 fn incarnation(id: &TenantId, at: Timestamp, before: Option<Incarnation>) -> Incarnation {
     let milliseconds = u64::try_from(at.micros() / 1_000).unwrap_or_default();
     let after_that = before.map_or(0, |before| before.millis().saturating_add(1));

@@ -1,9 +1,9 @@
-//! The hub: what it knows, in `hub.json` and `hub.journal`, and its ledger.
+//! The hub: its state in `hub.json` and `hub.journal`, and its ledger.
 //!
-//! A change is decided against the state, appended to the journal, synced, and only then seen by anyone.
-//! At the start the journal's lines are folded into what `hub.json` holds; where the journal has grown
-//! large, `hub.json` is written anew (temporary file, fsync, rename, fsync of the folder) and the journal
-//! begins again. A file that does not read is an error and is left as it is.
+//! A change is decided against the state, appended to the journal, synced, and only then visible. At the start the
+//! journal is folded into the state of `hub.json`. When the journal is large, `hub.json` is replaced (temporary file,
+//! fsync, rename, fsync of the folder) and a new journal begun. A file that cannot be read is an error, and is left
+//! as it is.
 
 use std::fs::{self, File, TryLockError};
 use std::ops::Bound;
@@ -35,21 +35,21 @@ const JOURNAL_FILE: &str = "hub.journal";
 const LEDGER_FILE: &str = "usage.ledger";
 const LOCK_FILE: &str = "lock";
 
-/// Some hundred thousand keys.
+/// Room for some hundred thousand keys.
 const STATE_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// How large the journal may be and how much larger than the state, before it begins again.
+/// The size of the journal, or its size above that of the state, at which a new one is begun.
 const JOURNAL_BYTES_USUAL: u64 = 4 * 1024 * 1024;
 
-/// How many of a tenant's events are looked at for one page.
+/// How many events of a tenant are read for one page.
 const SEEN_MAX: u64 = 10_000;
 
-/// For how long a tenant's deletion can be taken back unless it is said otherwise: a week, as long as nodes keep the
-/// data of deleted tenants.
+/// The default time in which a deletion can be undone: a week, the time for which nodes keep the data of deleted
+/// tenants.
 pub const DELETE_GRACE_SECONDS: u64 = 7 * 24 * 60 * 60;
 
 /// A hub and its folder. Cheap to clone; the clones are the same hub.
 ///
-/// Methods that change something return once the change is durable. They write files: call them where
+/// Methods that change something return when the change is durable. They write files, so they must be called where
 /// blocking is allowed.
 #[derive(Clone)]
 pub struct Hub {
@@ -58,48 +58,48 @@ pub struct Hub {
 
 pub(super) struct Shared {
     folder: PathBuf,
-    /// Held for as long as it takes to look or to apply, never while a file is written.
+    /// Locked while reading or applying, never while a file is written.
     state: RwLock<State>,
     /// One change at a time.
     journal: Mutex<Kept>,
     /// One batch of usage at a time.
     pub(super) ledger: Mutex<Ledger>,
-    /// The feed's position, for those who wait for it to move.
+    /// The feed's position, for long polls.
     pub(super) moved: watch::Sender<u64>,
-    /// Whether those who wait should stop.
+    /// Whether long polls should end.
     pub(super) stopping: watch::Sender<bool>,
     delete_grace_seconds: AtomicU64,
-    /// Of the server in this process, if one was lent.
+    /// The service key of a server in this process, if it has one.
     pub(super) lent_service_key: RwLock<Option<KeyHash>>,
-    /// Locked as long as the hub lives: two hubs on one folder would undo each other's changes.
+    /// Locked while the hub exists: two hubs on one folder would overwrite each other's changes.
     _lock: File,
 }
 
 struct Kept {
     journal: Journal,
-    /// How large the journal may grow.
+    /// The size at which a new journal is begun.
     bytes_max: u64,
 }
 
-/// A key to be entered.
+/// A key to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewKey {
     /// What it may do.
     pub permission: Permission,
-    /// Whose it is; `None` is the operator's, of cluster scope.
+    /// Its tenant; `None` is the operator's, of cluster scope.
     pub tenant: Option<TenantId>,
-    /// When it ends; `None` is never.
+    /// When it expires; `None` is never.
     pub expires_at: Option<Timestamp>,
 }
 
-/// What became of an event of usage.
+/// The outcome of an event of usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reported {
-    /// It is in the ledger now.
+    /// It was accepted.
     Accepted,
-    /// It was there already.
+    /// It had been accepted before.
     Duplicate,
-    /// It is not and will not be, for this reason.
+    /// It is rejected for this reason.
     Rejected(String),
 }
 
@@ -113,24 +113,24 @@ impl From<Entry> for Reported {
     }
 }
 
-/// A tenant to be entered.
+/// A tenant to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTenant {
     /// Its id.
     pub id: TenantId,
     /// Its name for people.
     pub name: DisplayName,
-    /// Its plan, which has to exist.
+    /// Its plan, which must exist.
     pub plan: PlanName,
-    /// What it may use instead of what the plan says.
+    /// Its overrides of the plan.
     pub overrides: Limits,
     /// The deployment that serves it; `None` is any.
     pub deployment: Option<DeploymentName>,
 }
 
 impl Hub {
-    /// The hub whose files are in `folder`, which is created if need be. An empty folder is a hub
-    /// without tenants, keys, and service key: it refuses every call until it has one.
+    /// Opens the hub in `folder`, which is created if it does not exist. An empty folder is a hub without tenants and
+    /// keys, which refuses every call until it has a service key.
     pub fn open(folder: &Path) -> Result<Self, HubStoreError> {
         let at_folder = |source| HubStoreError::Io { path: folder.to_owned(), source };
         fs::create_dir_all(folder).and_then(|()| sync_folder_of(folder)).map_err(at_folder)?;
@@ -150,7 +150,7 @@ impl Hub {
         };
         let (mut state, is_new) = found.unwrap_or_else(|| (State::new(), true));
         if is_new {
-            // At once, for the feed's id has to stay.
+            // Written at once, since the feed's id must not change.
             write_private(&path, &state)?;
         }
         let through = state.through;
@@ -192,7 +192,7 @@ impl Hub {
         folder.join(STATE_FILE).exists()
     }
 
-    /// Whether `key` is an operator's: live, ADMIN, and of cluster scope.
+    /// Whether `key` is a valid operator's key: ADMIN, of cluster scope.
     pub fn is_operator_key(&self, key: &str) -> bool {
         let Ok(key) = ApiKey::parse(key) else { return false };
         self.state().keys.get(&key.sha256()).is_some_and(|key| {
@@ -200,31 +200,30 @@ impl Hub {
         })
     }
 
-    /// Sets what a plan allows, of an old plan or a new one.
+    /// Sets the limits of a plan, which is created if it does not exist.
     pub fn set_plan(&self, name: &PlanName, limits: Limits) -> Result<(), HubStoreError> {
         self.change(|_| Ok(Change::PlanSet { name: name.clone(), limits })).map(drop)
     }
 
-    /// What a plan allows.
+    /// The limits of a plan.
     pub fn plan(&self, name: &PlanName) -> Result<Limits, HubStoreError> {
         self.state().plans.get(name).copied().ok_or_else(|| HubStoreError::NoSuchPlan(name.clone()))
     }
 
-    /// The first `count_max` plans behind `after`, by name.
+    /// The first `count_max` plans after `after`, by name.
     pub fn plans(&self, after: Option<&PlanName>, count_max: usize) -> Vec<(PlanName, Limits)> {
         let state = self.state();
         let plans = state.plans.iter().filter(|(name, _)| after.is_none_or(|after| *name > after));
         plans.take(count_max).map(|(name, limits)| (name.clone(), *limits)).collect()
     }
 
-    /// Enters a new, active tenant. One that was deleted can be entered again: it has none of the keys
-    /// it had.
+    /// Creates an active tenant. A deleted one can be created again, without its earlier keys.
     pub fn create_tenant(&self, new: &NewTenant) -> Result<(), HubStoreError> {
         let NewTenant { id, name, plan, overrides, deployment } = new.clone();
         self.change(|_| Ok(Change::TenantCreated { id, name, plan, overrides, deployment })).map(drop)
     }
 
-    /// Changes what `change` changes of a tenant's name, plan, overrides and deployment.
+    /// Changes a tenant's name, plan, overrides and deployment by `change`.
     pub fn set_tenant(
         &self,
         id: &TenantId,
@@ -239,13 +238,13 @@ impl Hub {
         .map(drop)
     }
 
-    /// Suspends, resumes or deletes a tenant. A deleted one is kept by name, so that its keys are
-    /// refused for the right reason, and cannot be resumed.
+    /// Suspends, resumes or deletes a tenant. The entry of a deleted one stays, so that its keys are refused with the
+    /// right reason. It cannot be resumed.
     pub fn set_tenant_status(&self, id: &TenantId, status: TenantStatus) -> Result<(), HubStoreError> {
         self.change(|_| Ok(Change::TenantStatusSet { id: id.clone(), status })).map(drop)
     }
 
-    /// Takes a tenant's deletion back, within the grace: it is the one that it was, with the keys it had.
+    /// Undoes a tenant's deletion within the grace. The tenant is the same incarnation, with its keys.
     pub fn undelete_tenant(&self, id: &TenantId) -> Result<(), HubStoreError> {
         let (grace, now) = (self.delete_grace(), Timestamp::now());
         self.change(|state| {
@@ -261,24 +260,24 @@ impl Hub {
         .map(drop)
     }
 
-    /// For how long a tenant's deletion can be taken back.
+    /// For how long a deletion can be undone.
     pub fn delete_grace(&self) -> Duration {
         Duration::from_secs(self.shared.delete_grace_seconds.load(Ordering::Relaxed))
     }
 
-    /// Sets for how long a tenant's deletion can be taken back. It should be no longer than the nodes keep the data
-    /// of deleted tenants.
+    /// Sets for how long a deletion can be undone. It should not be longer than nodes keep the data of deleted
+    /// tenants.
     pub fn set_delete_grace(&self, grace: Duration) {
         self.shared.delete_grace_seconds.store(grace.as_secs(), Ordering::Relaxed);
     }
 
-    /// A tenant and what it may use.
+    /// A tenant and its quota.
     pub fn tenant(&self, id: &TenantId) -> Result<(TenantEntry, Limits), HubStoreError> {
         let state = self.state();
         Ok((state.tenant(id)?.clone(), state.quota(id).unwrap_or_default()))
     }
 
-    /// The first `count_max` tenants behind `after` and what each may use, by id.
+    /// The first `count_max` tenants after `after` with their quotas, by id.
     pub fn tenants(
         &self,
         after: Option<&TenantId>,
@@ -292,26 +291,26 @@ impl Hub {
             .collect()
     }
 
-    /// What a tenant may use, for servers.
+    /// The answer about a tenant's quota.
     pub fn quota(&self, id: &TenantId) -> Result<QuotaAnswer, HubStoreError> {
         self.state().quota_answer(id)
     }
 
-    /// Makes a key. Only its hash is kept: this is the one time the key is seen.
+    /// Makes a key. Only its hash is stored, so the key is returned once only.
     pub fn create_key(&self, environment: Environment, new: &NewKey) -> Result<ApiKey, HubStoreError> {
         let key = new_key(environment)?;
         self.enter_key(&key, new)?;
         Ok(key)
     }
 
-    /// Enters a key made elsewhere.
+    /// Adds a key that was made elsewhere.
     pub fn enter_key(&self, key: &ApiKey, new: &NewKey) -> Result<(), HubStoreError> {
         self.change(|_| Ok(Change::KeyEntered { sha256: key.sha256(), key: entry(key, new.clone()) }))
             .map(drop)
     }
 
-    /// Makes a key with the same rights as the key `id`, which goes on working for `overlap_seconds`.
-    /// The new key ends when the old one would have, also if that was rotated before.
+    /// Rotates the key `id`: makes one with the same rights. The old key stays valid for `overlap_seconds`. The new
+    /// key expires when the old one would have, also if that was rotated before.
     pub fn rotate_key(
         &self,
         environment: Environment,
@@ -342,51 +341,51 @@ impl Hub {
         Ok(key)
     }
 
-    /// Revokes a key for good.
+    /// Revokes a key.
     pub fn revoke_key(&self, id: &KeyId) -> Result<(), HubStoreError> {
         self.change(|_| Ok(Change::KeyRevoked { id: id.clone() })).map(drop)
     }
 
-    /// Whether a key of this hash was entered, whatever became of it.
+    /// Whether a key of this hash exists, valid or not.
     pub fn knows_key(&self, key: &KeyHash) -> bool {
         self.state().keys.contains_key(key)
     }
 
-    /// What the books say of a key.
+    /// The entry of a key.
     pub fn key(&self, id: &KeyId) -> Result<KeyEntry, HubStoreError> {
         self.state().key(id).map(|(_, key)| key.clone())
     }
 
-    /// The first `count_max` keys behind `after`, by id: those of one tenant, or all.
+    /// The first `count_max` keys after `after`, by id: those of one tenant, or all.
     pub fn keys(&self, of: Option<&TenantId>, after: Option<&KeyId>, count_max: usize) -> Vec<KeyEntry> {
         let state = self.state();
         let keys = state.keys_behind(after).filter(|key| of.is_none_or(|id| key.tenant.as_ref() == Some(id)));
         keys.take(count_max).cloned().collect()
     }
 
-    /// The place behind the policy feed's newest event.
+    /// The cursor after the policy feed's newest event.
     pub fn policy_cursor(&self) -> PolicyCursor {
         self.state().feed.cursor()
     }
 
-    /// What the policy feed has behind `since`.
+    /// The events of the policy feed after `since`.
     pub(super) fn policies(&self, since: PolicyCursor) -> Result<PoliciesAnswer, CursorLost> {
         let events = self.state().feed.since(since, POLICY_EVENTS_MAX)?;
         let position = events.last().map_or(since.position(), |event| event.position);
         Ok(PoliciesAnswer { cursor: PolicyCursor::new(since.feed(), position), events })
     }
 
-    /// What to wait on: the feed's moving, and the hub's stopping.
+    /// Receivers for long polls: the feed's position, and the hub's stop.
     pub(super) fn waits(&self) -> (watch::Receiver<u64>, watch::Receiver<bool>) {
         (self.shared.moved.subscribe(), self.shared.stopping.subscribe())
     }
 
-    /// Enters usage into the ledger, each event once. What became of each is the answer; all that was
-    /// accepted, now or before, is on stable storage then.
+    /// Enters usage into the ledger, each event once. Returns the outcome of each. All accepted events are durable
+    /// when this returns.
     pub fn report(&self, events: &[UsageEvent]) -> Result<Vec<Reported>, HubStoreError> {
         let known: Vec<_> = {
             let state = self.state();
-            // A deleted tenant's last bill comes after its end.
+            // The last bill of a deleted tenant arrives after the deletion.
             events.iter().map(|event| state.tenants.contains_key(&event.source.0)).collect()
         };
         let those_known = events.iter().zip(&known).filter(|(_, known)| **known);
@@ -399,8 +398,8 @@ impl Hub {
             .collect())
     }
 
-    /// A tenant's events that fit, behind the one numbered `after`, at most `count_max`. A page may hold
-    /// fewer and not be the last: what does not fit takes time, too.
+    /// A tenant's events that match `filter`, after the one numbered `after`, at most `count_max`. A page may have
+    /// fewer events without being the last one, since the work for a page is bounded.
     pub fn usage(
         &self,
         tenant: &TenantId,
@@ -429,13 +428,13 @@ impl Hub {
         Ok(page)
     }
 
-    /// What each of a tenant's meters adds up to.
+    /// The totals of each of a tenant's meters.
     pub fn usage_totals(&self, tenant: &TenantId) -> Result<Vec<Totals>, HubStoreError> {
         self.state().tenant(tenant)?;
         Ok(self.ledger().totals(tenant))
     }
 
-    /// Lets those who wait for the feed go, now and later: the hub is about to stop.
+    /// Ends all long polls, also later ones: the hub stops.
     pub fn stop_waiting(&self) {
         self.shared.stopping.send_replace(true);
     }
@@ -448,12 +447,12 @@ impl Hub {
         self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes one change.
+    /// Makes a change.
     pub(super) fn change(
         &self,
         decide: impl FnOnce(&State) -> Result<Change, HubStoreError>,
     ) -> Result<Effect, HubStoreError> {
-        // IMPORTANT, the order: lock, decide, write, sync, apply, tell. Nothing is seen that is not durable.
+        // IMPORTANT, the order: lock, decide, write, sync, apply, notify. Nothing is visible before it is durable.
         let mut kept = self.shared.journal.lock().unwrap_or_else(PoisonError::into_inner);
         let change = {
             let state = self.state();
@@ -480,21 +479,21 @@ impl Hub {
         if kept.journal.bytes() > kept.bytes_max
             && let Err(error) = self.begin_journal_again(&mut kept)
         {
-            // The change is made and durable. The journal goes on and is tried again after the next one,
-            // or breaks at it.
-            error!(%error, "the hub's journal could not be begun again");
+            // The change is durable. Replacing the journal is tried again after the next change, or the journal is
+            // broken.
+            error!(%error, "the hub's journal could not be replaced");
         }
         Ok(Effect::Something)
     }
 
-    /// Writes the whole state and begins the journal again behind it.
+    /// Writes the whole state, and begins a new journal.
     fn begin_journal_again(&self, kept: &mut Kept) -> Result<(), HubStoreError> {
         let state_path = self.shared.folder.join(STATE_FILE);
         let path = self.shared.folder.join(JOURNAL_FILE);
-        // Only changes are kept out by the journal's lock; those who look are not.
+        // The journal's lock excludes changes, not reads.
         let state = self.state().clone();
         write_private(&state_path, &state)?;
-        // From here on the old lines are skipped at a start, so losing them loses nothing.
+        // From here on a start skips the old lines, so they may be lost.
         let fresh = path.with_extension("journal.fresh");
         let io = |source| HubStoreError::Io { path: path.clone(), source };
         match fs::remove_file(&fresh) {
@@ -508,17 +507,16 @@ impl Hub {
         Ok(())
     }
 
-    /// The answer to the question who holds the key of this hash.
+    /// The answer about the key of this hash.
     ///
-    /// A suspended tenant's key is answered as valid, with the tenant's status: the key is genuine,
-    /// and the server has to tell "suspended" (403) from "unknown" (401). A deleted tenant's key is
-    /// refused like a revoked one, because nothing can come of it any more.
+    /// The key of a suspended tenant is answered as valid, with the tenant's status: the key is genuine, and servers
+    /// distinguish "suspended" (403) from "unknown" (401). The key of a deleted tenant is refused like a revoked one.
     pub fn validate(&self, key: &KeyHash) -> ValidateAnswer {
         self.state().validate(key, Timestamp::now())
     }
 }
 
-/// Until when a deletion can be taken back.
+/// Until when a deletion can be undone.
 pub(super) fn until(deletion: Deletion, grace: Duration) -> Timestamp {
     let grace = i64::try_from(grace.as_micros()).unwrap_or(i64::MAX);
     Timestamp::from_micros(deletion.at.micros().saturating_add(grace))

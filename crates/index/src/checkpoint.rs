@@ -1,4 +1,4 @@
-//! The bytes of a checkpoint: sections one behind the other, and a hash over all of them.
+//! The bytes of a checkpoint: a sequence of sections, and a hash over all of them.
 //!
 //! ```text
 //! "VZCHECK1"

@@ -53,7 +53,7 @@ fn a_score_beyond_f32_is_the_largest_f32() {
 }
 
 #[test]
-fn sums_that_overflow_on_the_way_still_give_the_right_score() {
+fn overflowing_sums_still_give_the_right_score() {
     let left = [1e30, 1e30, 3.0];
     let right = [1e30, -1e30, 2.0];
     assert_eq!(dot(&left, &right), 6.0);
@@ -77,7 +77,7 @@ fn small_distances_do_not_vanish() {
 }
 
 #[test]
-fn a_vector_that_points_nowhere_is_like_nothing() {
+fn the_cosine_with_a_zero_vector_is_zero() {
     assert_eq!(cosine(&[1.0, 0.0], &[0.0, 0.0], inverse_norm(&[0.0, 0.0])), 0.0);
     assert!(unit(&[0.0, -0.0]).is_none());
 }

@@ -1,7 +1,7 @@
 //! The slots of a collection's points, ordered by id.
 //!
 //! The ids themselves are in the slots. This index holds slot numbers in sorted runs of a few hundred. Beside each
-//! number it keeps eight bytes of the id, taken behind the prefix that all ids of the run share. So nearly every
+//! number it keeps eight bytes of the id, taken after the prefix that all ids of the run share. So nearly every
 //! comparison is one of two integers and reads no id.
 
 use super::slots::{Slot, SlotMap, Slots};
@@ -190,14 +190,14 @@ impl Ids {
             self.firsts.set(slots, number, self.runs[number].slots[0]);
         } else {
             let bytes = self.runs[number].memory_bytes();
-            let mut behind = self.runs[number].split_off(RUN_MAX / 2);
+            let mut upper = self.runs[number].split_off(RUN_MAX / 2);
             self.runs[number].tighten(slots);
-            behind.tighten(slots);
-            let after = self.runs[number].memory_bytes() + behind.memory_bytes();
+            upper.tighten(slots);
+            let after = self.runs[number].memory_bytes() + upper.memory_bytes();
             self.runs_bytes = self.runs_bytes + after - bytes;
-            self.firsts.insert(slots, number + 1, behind.slots[0]);
+            self.firsts.insert(slots, number + 1, upper.slots[0]);
             self.firsts.tighten(slots);
-            self.runs.insert(number + 1, behind);
+            self.runs.insert(number + 1, upper);
         }
     }
 }
@@ -264,8 +264,8 @@ impl Run {
         self.slots.remove(at)
     }
 
-    fn append(&mut self, slots: &Slots, behind: &[Slot]) {
-        for slot in behind {
+    fn append(&mut self, slots: &Slots, upper: &[Slot]) {
+        for slot in upper {
             self.insert(slots, self.len(), *slot);
         }
     }

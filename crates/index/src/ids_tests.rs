@@ -125,7 +125,7 @@ proptest! {
 }
 
 #[test]
-fn runs_are_more_than_half_full_in_whatever_order_ids_come() {
+fn runs_are_more_than_half_full_in_any_order_of_insertion() {
     let orders: [&dyn Fn(u32) -> String; 4] = [
         &|number| format!("{number:06}"),
         &|number| format!("{:06}", 60_000 - number),

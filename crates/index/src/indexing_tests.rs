@@ -126,15 +126,15 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// An index, and the background work on it.
-struct Story {
+struct Run {
     index: Index,
     indexing: Option<Indexing>,
     compaction: Option<Compaction>,
     declared: BTreeSet<PayloadPath>,
 }
 
-impl Story {
-    fn go_on(&mut self, step: Step) {
+impl Run {
+    fn apply_step(&mut self, step: Step) {
         let index = &mut self.index;
         match step {
             Step::Upsert(ids, fields) => apply(index, upserted(&ids, &fields)),
@@ -231,23 +231,23 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn filters_select_what_they_say_whatever_is_declared_when(steps in vec(step(), 0..40)) {
-        let mut story = Story { index: begun(), indexing: None, compaction: None, declared: BTreeSet::new() };
+    fn filters_select_the_same_points_whatever_is_declared_when(steps in vec(step(), 0..40)) {
+        let mut run = Run { index: begun(), indexing: None, compaction: None, declared: BTreeSet::new() };
         for step in steps {
-            story.go_on(step);
-            story.check();
+            run.apply_step(step);
+            run.check();
         }
         // The remaining work can be completed.
         let mut rounds = 0;
-        while stored(&story.index).needs_indexing() {
-            story.indexing = None;
-            story.go_on(Step::Index);
-            story.go_on(Step::Index);
+        while stored(&run.index).needs_indexing() {
+            run.indexing = None;
+            run.apply_step(Step::Index);
+            run.apply_step(Step::Index);
             rounds += 1;
             prop_assert!(rounds < 10, "it never ends");
         }
-        story.check();
-        prop_assert_eq!(stored(&story.index).payload_index().building, 0);
+        run.check();
+        prop_assert_eq!(stored(&run.index).payload_index().building, 0);
     }
 }
 
@@ -279,7 +279,7 @@ fn facts(index: &Index) -> (usize, usize, usize) {
 }
 
 #[test]
-fn a_declared_path_has_room_where_there_is_none_and_takes_nobody_elses() {
+fn a_declared_path_has_room_of_its_own() {
     let mut index = full();
     let (_, _, left_out) = facts(&index);
     let indexed = stored(&index).payload_index().indexed;
@@ -303,7 +303,7 @@ fn a_declared_path_has_room_where_there_is_none_and_takes_nobody_elses() {
 }
 
 #[test]
-fn a_path_that_no_payload_has_yet_is_indexed_from_the_first_one_on() {
+fn a_path_declared_before_its_first_payload_is_indexed_from_it_on() {
     let mut index = begun();
     apply(&mut index, Event::IndexDeclared { collection: COLLECTION, path: last() });
     assert_eq!(facts(&index), (1, 0, 0));
@@ -321,7 +321,7 @@ fn a_path_that_no_payload_has_yet_is_indexed_from_the_first_one_on() {
 }
 
 #[test]
-fn paths_that_were_left_out_come_in_again_when_there_is_much_room() {
+fn paths_that_were_left_out_are_indexed_once_there_is_much_room() {
     let mut index = full();
     let left_out = facts(&index).2;
     let gone = |number| Event::VectorsDeleted { collection: COLLECTION, ids: vec![id(number)] };
@@ -337,7 +337,7 @@ fn paths_that_were_left_out_come_in_again_when_there_is_much_room() {
 }
 
 #[test]
-fn what_is_indexed_beside_a_compaction_that_was_put_in_place_comes_too_late() {
+fn indexing_that_began_before_a_compaction_is_not_installed() {
     let mut index = full();
     apply(&mut index, Event::IndexDeclared { collection: COLLECTION, path: last() });
     let mut indexing = stored(&index).indexing();

@@ -2,7 +2,7 @@
 //!
 //! Sizes are those of the allocator's size classes (jemalloc), not of the stored data. Each structure updates its sum as it
 //! changes, so that reading it takes constant time. The standard library does not expose the memory of its trees:
-//! [`tree`] estimates it from the average fill of their nodes.
+//! the `tree` function estimates it from the average fill of their nodes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn allocations_are_counted_in_the_classes_of_the_allocator() {
+    fn allocations_are_counted_in_size_classes() {
         let classes = [8, 16, 32, 48, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 5120, 14_336];
         for class in classes {
             assert_eq!(allocated(class), class);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_that_is_kept_together_goes_up_and_down() {
+    fn clones_share_one_sum() {
         let sum = HeldBytes::default();
         let same = sum.clone();
         sum.replace(0, 100);

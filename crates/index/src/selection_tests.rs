@@ -112,7 +112,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn a_selection_has_every_match_and_nothing_else_where_it_says_so(
+    fn a_selection_has_every_match_and_only_matches_if_it_is_exact(
         steps in vec(step(), 0..16),
         filters in vec(filter(), 4),
     ) {
@@ -143,7 +143,7 @@ proptest! {
     }
 
     #[test]
-    fn with_little_time_a_selection_still_has_every_match(
+    fn a_selection_has_every_match_even_with_a_small_work_budget(
         payloads in vec(payload(), 12),
         filters in vec(filter(), 4),
         units in 0..400_usize,
@@ -169,7 +169,7 @@ proptest! {
 }
 
 #[test]
-fn a_selection_of_another_moment_is_not_believed() {
+fn a_selection_of_another_moment_is_not_used() {
     let mut collection = collection();
     let json = serde_json::json!({"a": 1});
     let filter = Filter::parse(r#"{"must": {"key": "a", "match": {"value": 1}}}"#, 64).unwrap();

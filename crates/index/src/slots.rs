@@ -39,7 +39,7 @@ const OVERDUE_FACTOR: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot(u32);
 
-/// Strings one behind the other.
+/// Concatenated strings.
 #[derive(Clone, Debug, Default)]
 struct PackedStrings {
     all: String,

@@ -36,7 +36,7 @@ fn a_full_block_has_no_room_to_spare() {
 }
 
 #[test]
-fn a_writer_copies_only_what_a_reader_holds_and_it_touches() {
+fn a_writer_copies_only_shared_blocks_that_it_changes() {
     let mut slots = slots(256, Metric::Cosine);
     let placed: Vec<Slot> = (0..1_200).map(|number| push(&mut slots, number)).collect();
     let reader = slots.clone();
@@ -54,7 +54,7 @@ fn a_writer_copies_only_what_a_reader_holds_and_it_touches() {
 }
 
 #[test]
-fn what_slots_take_is_counted_as_they_change() {
+fn the_memory_of_slots_is_counted_as_they_change() {
     let counted = |slots: &Slots| slots.blocks().iter().map(|block| block.memory_bytes()).sum::<usize>();
     let payload =
         |number: usize| Payload::new(format!("{{\"n\": \"{}\"}}", "x".repeat(number % 90))).unwrap();

@@ -13,21 +13,21 @@ use super::folder::sync_folder_of;
 
 /// The longest line, with its line feed.
 const LINE_BYTES_MAX: usize = 128 * 1024;
-/// What is read at first of a line whose length is not known.
+/// The first read of a line whose length is not known.
 const LINE_BYTES_USUAL: usize = 1024;
 
-/// The open file. One writer; readers go their own way with a [`JournalReader`].
+/// An open journal, with one writer. A [`JournalReader`] reads independently.
 #[derive(Debug)]
 pub struct Journal {
     reader: JournalReader,
-    /// Where the file ends.
+    /// The end of the file.
     end: u64,
-    /// The number that the first staged line has or will have.
+    /// The number of the first staged line.
     next: u64,
-    /// What is to be written, and how many lines that is.
+    /// The staged lines, and their number.
     staged: Vec<u8>,
     staged_lines: u64,
-    /// A write or a sync failed: what is on the disk is not known, and nothing is written on top of it.
+    /// A write or a sync failed: the content of the disk is unknown, and nothing more is written.
     broken: bool,
 }
 
@@ -38,7 +38,7 @@ pub struct JournalReader {
     path: Arc<Path>,
 }
 
-/// A line that is whole.
+/// A complete line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line<'a> {
     /// Its number, which rises by one from line to line.
@@ -49,8 +49,8 @@ pub struct Line<'a> {
 }
 
 impl Journal {
-    /// Opens the file, or creates it to begin with line `first`; shows every line and its place to
-    /// `visit`, and makes durable what was read. What `visit` finds wrong is damage.
+    /// Opens the file, or creates it with `first` as the number of its first line. Calls `visit` with each line and
+    /// its place, and makes the lines durable. An error of `visit` is damage.
     pub fn open(
         path: &Path,
         first: u64,
@@ -73,13 +73,13 @@ impl Journal {
         while let Some(length) = next_line(&mut lines, &mut bytes).map_err(at)? {
             let wanted = next.unwrap_or(first);
             match Line::parse(&bytes) {
-                // The first line may be an older one: what it says was kept elsewhere since.
+                // The first line may be older than `first`: its content was stored elsewhere since.
                 Some(line) if !torn && (line.number == wanted || next.is_none() && line.number < first) => {
                     visit(&line, offset).map_err(|why| damaged(format!("line {}: {why}", line.number)))?;
                     next = Some(line.number + 1);
                     end = offset + length;
                 }
-                // Only what was complete is followed by another group.
+                // Only a complete group is followed by another one.
                 Some(line) if line.first > wanted || next.is_none() && line.number < first => {
                     return Err(damaged(format!("line {wanted} is not what was written")));
                 }
@@ -97,8 +97,8 @@ impl Journal {
         Ok(Self { reader, end, next, staged: Vec::new(), staged_lines: 0, broken: false })
     }
 
-    /// Takes the place of `other`, which is at `path`. If that fails, `other` goes on or is broken:
-    /// nothing is ever written to a file that a start would not find.
+    /// Replaces `other`, which is at `path`. If that fails, `other` stays in use or is broken: nothing is written to
+    /// a file that would not be opened after a restart.
     pub fn replace(mut self, other: &mut Self, path: &Path) -> Result<(), JournalError> {
         let at = |source| JournalError::Io { path: path.to_owned(), source };
         std::fs::rename(&self.reader.path, path).map_err(at)?;
@@ -109,7 +109,7 @@ impl Journal {
         durable
     }
 
-    /// Adds a line to the group that [`Self::commit`] will write; its place is the answer.
+    /// Adds a line to the group that [`Self::commit`] writes. Returns its place.
     pub fn stage(&mut self, text: &str) -> u64 {
         debug_assert!(text.len() < LINE_BYTES_MAX / 2 && !text.contains('\n'), "no such thing is kept here");
         let place = self.end + self.staged.len() as u64;
@@ -118,8 +118,8 @@ impl Journal {
         place
     }
 
-    /// Writes the group; it is on stable storage when this returns. After a failure nothing more is
-    /// written: the next start finds out what is there.
+    /// Writes the group. It is durable when this returns. After a failure nothing more is written until the file is
+    /// opened again.
     pub fn commit(&mut self) -> Result<(), JournalError> {
         if self.staged_lines == 0 && !self.broken {
             return Ok(());
@@ -141,7 +141,7 @@ impl Journal {
         Ok(())
     }
 
-    /// The text of the line at `place`, staged ones included.
+    /// The text of the line at `place`, also of a staged line.
     pub fn text_at(&self, place: u64) -> Result<String, JournalError> {
         let Some(at) = place.checked_sub(self.end) else { return self.reader.text_at(place) };
         let staged = usize::try_from(at).ok().and_then(|at| self.staged.get(at..));
@@ -149,12 +149,12 @@ impl Journal {
         line.and_then(Line::parse).map(|line| line.text.to_owned()).ok_or_else(|| self.reader.no_line(place))
     }
 
-    /// What is wrong with the line at `place`.
+    /// An error for the line at `place`.
     pub fn damage(&self, place: u64, what: impl std::fmt::Display) -> JournalError {
         self.reader.damage(place, what)
     }
 
-    /// From now on no write succeeds, as on a full disk.
+    /// Makes all writes fail from now on, as on a full disk.
     #[cfg(any(test, feature = "faults"))]
     pub fn fail(&mut self) {
         self.reader.file =
@@ -166,19 +166,19 @@ impl Journal {
         self.next - 1
     }
 
-    /// How large the file is.
+    /// The size of the file.
     pub fn bytes(&self) -> u64 {
         self.end
     }
 
-    /// For reading beside the writer.
+    /// A reader, which is independent of the writer.
     pub fn reader(&self) -> JournalReader {
         self.reader.clone()
     }
 }
 
 impl JournalReader {
-    /// The text of the line at `place`, which has to be a committed line's.
+    /// The text of the committed line at `place`.
     pub fn text_at(&self, place: u64) -> Result<String, JournalError> {
         let mut bytes = vec![0; LINE_BYTES_USUAL];
         let mut filled = 0;
@@ -200,12 +200,12 @@ impl JournalReader {
         }
     }
 
-    /// No line begins at `place`, or it has no end.
+    /// An error: no complete line begins at `place`.
     pub fn no_line(&self, place: u64) -> JournalError {
         self.damage(place, "there is no whole line")
     }
 
-    /// What is wrong with the line at `place`.
+    /// An error for the line at `place`.
     pub fn damage(&self, place: u64, what: impl std::fmt::Display) -> JournalError {
         JournalError::Damaged { path: self.path.to_path_buf(), reason: format!("at byte {place}: {what}") }
     }
@@ -238,8 +238,8 @@ fn write_line(to: &mut Vec<u8>, number: u64, first: u64, text: &str) {
     to.push(b'\n');
 }
 
-/// The next line, with its line feed if it has one, and how long it is; of a line longer than any that
-/// is written, only its beginning. `None` at the end.
+/// Reads the next line with its line feed, if it has one, and returns its length. Of a line that is too long, only
+/// its beginning is stored. `None` at the end.
 fn next_line(lines: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<Option<u64>> {
     bytes.clear();
     let mut length = 0;
@@ -351,8 +351,8 @@ mod tests {
             let kept = Kept::new();
             fs::write(kept.path(), &bytes).unwrap();
             let opened = kept.open();
-            // The last group begins behind the fourth line. That line's own end is part of it, too: the
-            // line behind it does not read any more.
+            // The last group begins after the fourth line. Damage of that line's end counts as part of it, since the
+            // next line cannot be read then.
             if at >= ends[3] {
                 let lines = if at == ends[3] { 3 } else { 4 };
                 assert_eq!(opened.unwrap().1, ALL[..lines], "byte {at}");

@@ -1,15 +1,12 @@
-//! A file that only grows: numbered lines with checksums.
+//! An append-only file of numbered lines with checksums.
 //!
-//! A line is `<checksum> <number> <first> <text>`: the CRC32 of all behind it as eight hexadecimal
-//! digits, the line's number, the number of the first line of its group, and a text without line feeds.
-//! A group is what is written together and synced once, so nothing of a group is in the file before all
-//! of the one in front of it is on stable storage. That tells a torn end from damage: where a line does
-//! not read and a later group begins behind it, it had been there and is gone, which is an error that
-//! changes nothing. Where none does, its writing was never finished and nobody was told of it: that end
-//! is cut off.
+//! A line is `<checksum> <number> <first> <text>`: the CRC32 of the rest as eight hexadecimal digits, the line's
+//! number, the number of the first line of its group, and a text without line feeds. The lines of a group are written
+//! together and synced once, so no line of a group is in the file before the previous group is durable. This tells a
+//! torn end from damage: if a line cannot be read and a later group follows, a durable line is damaged, which is an
+//! error that changes nothing. If no group follows, the line was never acknowledged, and the end is cut off.
 //!
-//! The crate knows files and lines. What a line says is its users' business: the meters of a node, the limits on
-//! requests, and the `HiveHub` to run yourself each keep journals.
+//! The crate knows files and lines, not their content. Metering, request limits and `vectorizer-hub` have journals.
 
 mod error;
 mod folder;

@@ -1,12 +1,12 @@
-//! What a tenant may use, and how often it may ask.
+//! Limits of tenants: what one may store, and how often it may call.
 //!
 //! - `limits`: the numbers, from `HiveHub`'s answer and the configured defaults.
 //! - `manager`: the limits of each tenant; asks `HiveHub`, and remembers the answer beyond a restart.
 //! - `rate_limiter`: requests per minute and hour, as one decision; `request_journal`: what was used of them, for the
-//!   next start of the node.
+//!   next run of the node.
 //! - `storage_tracker`: bytes, vectors, collections and the log, decided within the writer.
 //!
-//! The crate knows `HiveHub`'s quotas and the node store. It knows no bills: what was used is not its business.
+//! The crate knows `HiveHub`'s quotas and the node store. It knows no bills.
 
 mod limits;
 mod manager;

@@ -2,8 +2,8 @@
 
 use vectorizer_node_store::StoredQuota;
 
-/// No limit on requests is finer than this: above it the time between two requests would be too few
-/// nanoseconds to count in. Larger numbers are taken for this one.
+/// The largest limit on requests; larger numbers are taken as this one. Above it, the time between two requests would
+/// be too few nanoseconds.
 const REQUESTS_MAX: u64 = 1_000_000_000;
 
 /// What a tenant may use. `None` is no limit.
@@ -11,17 +11,17 @@ const REQUESTS_MAX: u64 = 1_000_000_000;
 pub struct Limits {
     /// Logical bytes of all its vectors.
     pub storage_bytes: Option<u64>,
-    /// Stored bytes of its log. What takes away or only records goes on beyond it.
+    /// Stored bytes of its log. Deletions and records of the server itself are allowed beyond it.
     pub log_bytes: Option<u64>,
     /// Vectors.
     pub vectors: Option<u64>,
     /// Collections.
     pub collections: Option<u64>,
-    /// Requests; `None` only where nobody is counted.
+    /// Requests; `None` in single-tenant mode only.
     pub requests: Option<RequestLimits>,
 }
 
-/// How often a tenant may ask. None at all is a number too: it closes the door.
+/// How often a tenant may call. 0 refuses all requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestLimits {
     /// Within a minute, at most 10^9.
@@ -30,7 +30,7 @@ pub struct RequestLimits {
     pub per_hour: u32,
 }
 
-/// What holds where a plan names no number.
+/// The limits of tenants whose plan has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DefaultLimits {
     requests: RequestLimits,
@@ -42,7 +42,7 @@ impl DefaultLimits {
         Self { requests }
     }
 
-    /// The limits of a tenant of whose plan `HiveHub` says this.
+    /// The limits of a tenant with this quota.
     pub fn complete(&self, answer: &StoredQuota) -> Limits {
         Limits {
             storage_bytes: answer.storage_bytes,

@@ -1,9 +1,9 @@
-//! Which limits hold for which tenant.
+//! The limits of all tenants.
 //!
-//! A tenant's limits are asked for when it first comes, and then every `quota_check_interval` for as
-//! long as it comes, behind the answer; and at once when the policy feed says that they have changed. While
-//! `HiveHub` cannot be asked the last known ones hold, those of an earlier life of the node too. Nobody is
-//! ever served without limits: a tenant of which nothing is known waits.
+//! A tenant's limits are asked for with its first request, then every `quota_check_interval` in the background while
+//! it makes requests, and at once when the policy feed announces a change. While `HiveHub` cannot be asked, the last
+//! known limits hold, also those of an earlier run of the node. No tenant is served without limits: the first request
+//! waits for them.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -28,36 +28,36 @@ use super::limits::{DefaultLimits, Limits};
 use super::rate_limiter::{RateReport, RequestLimiter, RequestRefused, Used};
 use super::request_journal::{Entry as JournalEntry, RequestJournal, Wanted};
 
-/// Tenants whose limits are in memory. Customers, not strangers: each came with a valid key.
+/// How many tenants' limits are in memory. Each of these tenants has shown a valid key.
 const TENANTS_MAX: usize = 1_000_000;
-/// A tenant that has not come for so long is forgotten here. Longer than the longest window, so that it
-/// cannot win anything by staying away.
+/// After how long without a request a tenant is removed from memory. It is longer than the longest window, so that no
+/// used limit is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(2);
-/// How many answers are taken in between two looks for tenants to forget.
+/// How many answers lie between two searches for tenants to remove.
 const FORGET_EVERY: u64 = 4_096;
-/// Questions to `HiveHub` under way at the same time.
+/// How many calls of `HiveHub` run at the same time.
 const CALLS_MAX: usize = 32;
-/// How long a question may take, waiting for its turn included.
+/// The longest a call takes, including the wait for a permit.
 const CALL_TIME_MAX: Duration = Duration::from_secs(6);
-/// How long an answer is waited for where an older one could do.
+/// How long a request waits for an answer if there are stored limits.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How often what was used of the limits is written down. A crash gives back what was used since.
+/// How often the used limits are written. A crash forgets what was used since.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
-/// How often is said that it cannot be.
+/// How often a failure to do so is logged.
 const SHOUT_EVERY: Duration = Duration::from_mins(1);
-/// How long after a failure the next question is asked, and when whoever waits should come back.
+/// The pause after a failed call, and the `Retry-After` of requests.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Who knows the limits: `HiveHub`, or a double of it.
+/// A source of quotas: `HiveHub`, or a test double.
 pub trait QuotaSource: Send + Sync + 'static {
-    /// The limits of a tenant's plan. Ends within a bounded time.
+    /// The quota of a tenant. Ends within bounded time.
     fn quota<'call>(&'call self, tenant: &'call TenantId) -> BoxFuture<'call, Result<StoredQuota, HubError>>;
 }
 
 impl QuotaSource for HiveHubClient {
     fn quota<'call>(&'call self, tenant: &'call TenantId) -> BoxFuture<'call, Result<StoredQuota, HubError>> {
         Box::pin(async move {
-            // A tenant whose key is valid and whose plan nobody knows: as good as no answer.
+            // The tenant's key is valid, so an unknown tenant is an error of the hub.
             let QuotaVerdict::Quota(answer) = Self::quota(self, tenant).await? else {
                 return Err(HubError::Garbage(Garbage::Status(404)));
             };
@@ -68,8 +68,8 @@ impl QuotaSource for HiveHubClient {
                 collections,
                 requests_per_minute,
                 requests_per_hour,
-                // Who may be served is the key's answer and the feed's, and what is older than a change is
-                // asked for again.
+                // The answer about the key and the policy feed decide whether the tenant is served, and an answer
+                // from before a change is asked for again.
                 status: _,
                 incarnation,
                 policy_cursor: _,
@@ -87,12 +87,12 @@ impl QuotaSource for HiveHubClient {
     }
 }
 
-/// What one tenant may use and what it has used of its requests. All keys of a tenant share it.
+/// The limits of one tenant, and what it has used of those on requests. All keys of a tenant share them.
 #[derive(Debug)]
 pub struct TenantLimits {
     limits: RwLock<Limits>,
     requests: RequestLimiter,
-    /// Where is told that a request was let in, for the next life of the node.
+    /// Where admitted requests are recorded for the next run of the node.
     kept: Option<Kept>,
 }
 
@@ -100,20 +100,20 @@ pub struct TenantLimits {
 struct Kept {
     tenant: TenantId,
     journal: RequestJournal,
-    /// Whether that was told since it was written down last.
+    /// Whether a request was recorded since the last write.
     is_told: AtomicBool,
 }
 
 /// Why there are no limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitsUnavailable {
-    /// Nothing is known of the tenant's limits, and `HiveHub` cannot be asked.
+    /// The tenant's limits are unknown, and `HiveHub` cannot be asked.
     #[error("the tenant's limits cannot be asked for at the moment")]
     Unknown {
-        /// When to come back.
+        /// When to retry.
         retry_after: Duration,
     },
-    /// Another tenant has the id by now.
+    /// A later tenant has the id.
     #[error("another tenant has this id by now")]
     Outdated,
 }
@@ -133,36 +133,36 @@ struct Shared {
     tenants: RwLock<HashMap<TenantId, Arc<Entry>>>,
     calls: Semaphore,
     answers: AtomicU64,
-    /// Where what was used of the limits is kept, if it is.
+    /// Where used limits are stored, if they are.
     journal: OnceLock<RequestJournal>,
 }
 
-/// What is known of a tenant, and what is being asked.
+/// The limits of a tenant, and the state of calls about them.
 struct Entry {
-    /// Of those who have had the tenant's id, the one this is about, once that is known.
+    /// The tenant's incarnation, once it is known.
     incarnation: OnceLock<Incarnation>,
     /// Empty until the first answer.
     known: OnceLock<Arc<TenantLimits>>,
-    /// Wakes who waits, when the answer is known and when a question has ended.
+    /// Notified when limits are known and when a call has ended.
     told: Notify,
     state: Mutex<EntryState>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct EntryState {
-    /// When the limits were last heard of, or found on disk with no age known.
+    /// When the limits were last answered, or read from disk.
     heard_at: Option<Duration>,
-    /// Before this nobody is asked again.
+    /// No call is made before this.
     not_before: Duration,
     used_at: Duration,
-    /// Counts the changes that were announced.
+    /// The number of announced changes.
     changes: u64,
-    /// Whether a question is under way.
+    /// Whether a call is running.
     asking: bool,
 }
 
 impl TenantLimits {
-    /// Of these limits.
+    /// With these limits, and nothing used.
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self::with(limits, None))
     }
@@ -171,7 +171,7 @@ impl TenantLimits {
         Self { requests: RequestLimiter::new(limits.requests), limits: RwLock::new(limits), kept }
     }
 
-    /// The same, with what was used in an earlier life of the node, and kept for the next one.
+    /// The same, with what was used in an earlier run of the node, and recorded for the next one.
     fn keeping(
         limits: Limits,
         tenant: &TenantId,
@@ -187,18 +187,18 @@ impl TenantLimits {
         tenant_limits
     }
 
-    /// Of a tenant that nobody counts: the one of a server without keys.
+    /// No limits: for the tenant of a server without keys.
     pub fn unlimited() -> Arc<Self> {
         Self::new(Limits::default())
     }
 
-    /// The limits as they are now.
+    /// The current limits.
     pub fn current(&self) -> Limits {
         *self.limits.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Charges a request at `now`, the uptime of the node, unless it comes too early; and how the limits
-    /// stand then, if there are any.
+    /// Charges a request at `now`, the uptime of the node, unless it exceeds a limit. Also returns the state of the
+    /// limits, if there are any.
     pub fn charge(&self, now: Duration) -> (Option<RateReport>, Result<(), RequestRefused>) {
         let (report, outcome) = self.requests.charge(now);
         if report.is_some()
@@ -211,7 +211,7 @@ impl TenantLimits {
         (report, outcome)
     }
 
-    /// What is used at `now`, for the journal: what is used later is told anew.
+    /// What is used at `now`, for the journal. Later requests are recorded again.
     fn used(&self, now: Duration) -> Used {
         if let Some(kept) = &self.kept {
             kept.is_told.store(false, Ordering::Release);
@@ -219,7 +219,7 @@ impl TenantLimits {
         self.requests.used(now)
     }
 
-    /// How the limits on requests stand.
+    /// The state of the limits on requests.
     pub fn report(&self, now: Duration) -> Option<RateReport> {
         self.requests.report(now)
     }
@@ -231,7 +231,7 @@ impl TenantLimits {
 }
 
 impl QuotaManager {
-    /// Asks `source`, at most every `interval` for each tenant, and remembers what it says in `node_store`.
+    /// Asks `source`, at most every `interval` for each tenant, and stores the answers in `node_store`.
     pub fn new(
         source: Arc<dyn QuotaSource>,
         node_store: NodeStore,
@@ -254,15 +254,15 @@ impl QuotaManager {
         }
     }
 
-    /// What was used of the limits outlasts the process, in the `node` folder. Reads what an earlier life of the node
-    /// has left there. Before any tenant comes.
+    /// Stores used limits in the `node` folder, and reads those of an earlier run. Must be called before the first
+    /// request.
     #[must_use]
     pub fn keeping_requests_in(self, node: &Path) -> Self {
         let _ = self.shared.journal.set(RequestJournal::open(node));
         self
     }
 
-    /// Writes down what was used of the limits, once a second, until `stop` is cancelled, and then once more.
+    /// Writes used limits once a second until `stop` is cancelled, and once more at the end.
     pub async fn keep_requests(self, stop: CancellationToken) {
         let mut shouted: Option<Instant> = None;
         loop {
@@ -276,10 +276,7 @@ impl QuotaManager {
             if let Some(failure) = failure
                 && shouted.is_none_or(|at| at.elapsed() >= SHOUT_EVERY)
             {
-                warn!(
-                    failure,
-                    "what tenants use of their limits cannot be written down: a restart would give it back"
-                );
+                warn!(failure, "used limits cannot be written: a restart would forget them");
                 shouted = Some(Instant::now());
             }
             if is_ending {
@@ -293,8 +290,8 @@ impl QuotaManager {
         self.shared.clock.uptime()
     }
 
-    /// The limits of a tenant that came with a valid key; of this one of those who have had its id, if that
-    /// is known. Waits only if nothing is known of it in memory.
+    /// The limits of a tenant whose key is valid; of this incarnation, if it is known. Waits only if none are in
+    /// memory.
     pub async fn limits_of(
         &self,
         tenant: &TenantId,
@@ -321,7 +318,7 @@ impl QuotaManager {
         }
         let answered = tokio::time::timeout(CALL_TIME_MAX, async {
             loop {
-                // Before looking, so that nothing is told unheard.
+                // Subscribe before reading the state, or a notification is lost.
                 let mut told = pin!(entry.told.notified());
                 told.as_mut().enable();
                 let is_asked = entry.state().asking;
@@ -331,12 +328,12 @@ impl QuotaManager {
                 told.await;
             }
         });
-        // It is known now, or the question has failed.
+        // The limits are known now, or the call has failed.
         let _ = answered.await;
         entry.known.get().cloned().ok_or(LimitsUnavailable::Unknown { retry_after: PAUSE })
     }
 
-    /// What is known of a tenant, without asking anyone.
+    /// The known limits of a tenant, without a call.
     pub fn known(&self, tenant: &TenantId) -> Option<Limits> {
         let entry = self.shared.tenants().get(tenant).cloned();
         let in_memory =
@@ -345,13 +342,13 @@ impl QuotaManager {
             .or_else(|| self.shared.remembered(tenant).map(|answer| self.shared.defaults.complete(&answer)))
     }
 
-    /// How a tenant's limits on requests stand, as far as they are known. Asks nobody and charges nothing.
+    /// The state of a tenant's limits on requests, if they are known. Makes no call and charges nothing.
     pub fn report(&self, tenant: &TenantId) -> Option<RateReport> {
         let entry = self.shared.tenants().get(tenant).cloned()?;
         entry.known.get()?.report(self.shared.clock.uptime())
     }
 
-    /// The limits of this tenant have changed: they are asked for at once, if it is known here.
+    /// The limits of this tenant have changed. They are asked for at once if the tenant is in memory.
     pub fn changed(&self, tenant: &TenantId) {
         let entry = self.shared.tenants().get(tenant).cloned();
         if let Some(entry) = entry {
@@ -360,14 +357,14 @@ impl QuotaManager {
         }
     }
 
-    /// Any limits may have changed: each is asked for when its tenant comes next.
+    /// Any limits may have changed. They are asked for with the next request of each tenant.
     pub fn all_changed(&self) {
         for entry in self.shared.tenants().values() {
             entry.outdate();
         }
     }
 
-    /// How many tenants are known in memory.
+    /// How many tenants are in memory.
     pub fn tenants_known(&self) -> usize {
         self.shared.tenants().len()
     }
@@ -396,7 +393,7 @@ impl PolicySubscriber for QuotaManager {
 }
 
 impl Entry {
-    /// Whether it is about this one of those who have had the id, for certain or as far as anybody says.
+    /// Whether the entry is about this incarnation, or one of the two is unknown.
     fn is_of(&self, incarnation: Option<Incarnation>) -> bool {
         incarnation.is_none() || self.incarnation.get() == incarnation.as_ref()
     }
@@ -422,8 +419,7 @@ impl Shared {
         self.tenants.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The entry of this one of those who have had the id. What is known of an earlier one is forgotten: it
-    /// says nothing about this one.
+    /// The entry of this incarnation. It replaces the entry of an earlier one.
     fn enter(
         &self,
         tenant: &TenantId,
@@ -452,7 +448,7 @@ impl Shared {
         Ok(entry)
     }
 
-    /// Asks about a tenant, unless that is being done.
+    /// Starts a call about a tenant, unless one is running.
     fn ask(self: &Arc<Self>, tenant: &TenantId, entry: &Arc<Entry>) {
         if std::mem::replace(&mut entry.state().asking, true) {
             return;
@@ -466,7 +462,7 @@ impl Shared {
         tokio::spawn(question.put());
     }
 
-    /// One writing of what was used of the limits.
+    /// Writes used limits once.
     fn write_requests(&self) -> Result<(), JournalError> {
         let Some(journal) = self.journal.get() else { return Ok(()) };
         let (now, at) = (self.clock.uptime(), Timestamp::now());
@@ -480,7 +476,7 @@ impl Shared {
             }
         }
         let (mut changed, wanted) = (journal.take_changed(), journal.wanted());
-        // After a failure some are there once more.
+        // After a failure some tenants are listed twice.
         changed.sort_unstable();
         changed.dedup();
         let entry_of = |tenant: &TenantId, entry: &Entry| {
@@ -502,7 +498,7 @@ impl Shared {
             return Ok(());
         }
         journal.write(wanted, &entries).inspect_err(|_| {
-            // So that it is tried again when nothing more comes.
+            // Retry even if no more requests come.
             for tenant in changed {
                 journal.changed(tenant);
             }
@@ -511,12 +507,12 @@ impl Shared {
 
     fn remembered(&self, tenant: &TenantId) -> Option<StoredQuota> {
         self.node_store.quota(tenant).unwrap_or_else(|error| {
-            warn!(%tenant, %error, "the limits known before cannot be read");
+            warn!(%tenant, %error, "the stored limits cannot be read");
             None
         })
     }
 
-    /// Forgets tenants that have not come for long and that nobody holds.
+    /// Removes tenants without recent requests whose limits are not in use.
     fn forget_some(&self) {
         if !self.answers.fetch_add(1, Ordering::Relaxed).is_multiple_of(FORGET_EVERY) {
             return;
@@ -530,7 +526,7 @@ impl Shared {
     }
 }
 
-/// A question under way. However it ends, the tenant can be asked about again.
+/// A running call. Dropping it allows the next one.
 struct Question {
     shared: Arc<Shared>,
     tenant: TenantId,
@@ -540,7 +536,7 @@ struct Question {
 
 impl Question {
     async fn put(mut self) {
-        // Once more for each change that is announced meanwhile, and no more often.
+        // Repeat only if a change was announced during the call.
         loop {
             let changes = self.entry.state().changes;
             let outcome = self.ask_hub().await;
@@ -551,7 +547,7 @@ impl Question {
         self.shared.forget_some();
     }
 
-    /// What an earlier life of the node knew of a tenant that this one knows nothing of.
+    /// The limits that an earlier run has stored, if none are in memory.
     async fn fallback(&self) -> Option<StoredQuota> {
         if self.entry.known.get().is_some() {
             return None;
@@ -561,8 +557,8 @@ impl Question {
         remembered.filter(|fallback| self.is_meant(fallback))
     }
 
-    /// Takes in `HiveHub`'s answer, and says when it came or how long to leave `HiveHub` alone. Whoever waits
-    /// is given the fallback when it does not come soon.
+    /// Applies `HiveHub`'s answer. Returns its time, or how long to make no call. Waiting requests get the stored
+    /// limits if the answer is late.
     async fn ask_hub(&self) -> Result<Duration, Duration> {
         let mut answering = pin!(self.answer());
         let soon = tokio::time::timeout(PATIENCE, &mut answering).await;
@@ -572,9 +568,9 @@ impl Question {
             join(self.publish_fallback_if_unknown(), answering).await.1
         };
         match answer {
-            // Of another tenant of this id: either this is one of the past, or the answer is.
+            // The answer is about another incarnation: either this one or the answer's is an earlier one.
             Ok(answer) if !self.is_meant(&answer) => {
-                warn!(tenant = %self.tenant, "the limits that were answered are those of another tenant of this id");
+                warn!(tenant = %self.tenant, "the answered limits are those of another tenant with this id");
                 Err(PAUSE)
             }
             Ok(answer) => {
@@ -593,8 +589,7 @@ impl Question {
         }
     }
 
-    /// Ends the question, unless limits have changed since `changes` were counted: then the answer is not
-    /// the last word.
+    /// Ends the call, unless more changes than `changes` were announced: then the answer may be outdated.
     fn settle(&mut self, changes: u64, outcome: Result<Duration, Duration>) -> bool {
         let mut state = self.entry.state();
         match outcome {
@@ -602,8 +597,8 @@ impl Question {
             Ok(_) => return false,
             Err(pause) => state.not_before = self.shared.clock.uptime() + pause,
         }
-        // INVARIANT: under the lock that changes are counted under, so one is either seen above or finds
-        // nobody asking and asks itself.
+        // INVARIANT: changes are counted under the same lock, so a change is either seen above, or finds no running
+        // call and starts one.
         state.asking = false;
         drop(state);
         self.settled = true;
@@ -612,7 +607,7 @@ impl Question {
 
     async fn answer(&self) -> Result<StoredQuota, HubError> {
         let call = async {
-            // Never closed; and if it were, asking without a permit would be the lesser harm.
+            // The semaphore is never closed. If it were, a call without a permit would be better than none.
             let _turn = self.shared.calls.acquire().await;
             self.shared.source.quota(&self.tenant).await
         };
@@ -621,7 +616,7 @@ impl Question {
             .unwrap_or_else(|elapsed| Err(HubError::Unreachable(elapsed.into())))
     }
 
-    /// Whether these are the limits of the one of those who have had the id that was asked about.
+    /// Whether these are the limits of the incarnation that was asked about.
     fn is_meant(&self, answer: &StoredQuota) -> bool {
         answer.incarnation.is_none_or(|of| *self.entry.incarnation.get_or_init(|| of) == of)
     }
@@ -650,12 +645,12 @@ impl Question {
         }
     }
 
-    /// For a life of the node that begins without `HiveHub`.
+    /// Stores the limits for a start of the node without `HiveHub`.
     async fn remember(&self, answer: StoredQuota) {
         let (shared, tenant) = (Arc::clone(&self.shared), self.tenant.clone());
         let kept = tokio::task::spawn_blocking(move || shared.node_store.store_quota(&tenant, &answer)).await;
         if let Ok(Err(error)) = kept {
-            warn!(tenant = %self.tenant, %error, "the tenant's limits cannot be kept for a restart");
+            warn!(tenant = %self.tenant, %error, "the tenant's limits cannot be stored for a restart");
         }
     }
 }
@@ -665,7 +660,7 @@ impl Drop for Question {
         if !self.settled {
             self.entry.state().asking = false;
         }
-        // Whoever waits sees that nothing will come.
+        // Waiting requests see that the call has ended.
         self.entry.told.notify_waiters();
     }
 }

@@ -1,12 +1,10 @@
 //! Requests per minute and per hour, as one decision.
 //!
-//! Each limit is a GCRA (ITU-T I.371, by `governor`): as many requests at once as the limit says, and then
-//! one whenever its share of the window has passed. So within any time `t` no more than
-//! `limit + limit * t / window` are let in, whatever the moment a window would begin, and none is refused
-//! that this leaves room for.
+//! Each limit is a GCRA (ITU-T I.371, by `governor`): it admits a burst of as many requests as the limit, then one
+//! request per `window / limit`. So within any time `t` at most `limit + limit * t / window` requests are admitted,
+//! and no request within that bound is refused.
 //!
-//! Both limits are asked and then both or none is charged: a request that the hour refuses costs the
-//! minute nothing.
+//! A request is charged to both limits or to none: one that the hour refuses is not charged to the minute.
 
 use std::num::NonZeroU32;
 use std::ops::Add;
@@ -25,14 +23,14 @@ use super::limits::RequestLimits;
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// One tenant's requests, whichever of its keys they come with.
+/// The requests of one tenant, with any of its keys.
 #[derive(Debug)]
 pub(super) struct RequestLimiter(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
     windows: Option<Windows>,
-    /// The minute's and the hour's. They outlive the limits, also while there are none.
+    /// What was used of the minute and the hour. It stays when limits change or are removed.
     accounts: [Account; 2],
 }
 
@@ -45,18 +43,18 @@ struct Windows {
 
 type Governor = RateLimiter<NotKeyed, Account, Hand, NoOpMiddleware<Moment>>;
 
-/// One limit and what was used of it.
+/// One limit, and what was used of it.
 #[derive(Debug)]
 struct Window {
     limit: u32,
     length: Duration,
-    /// `None` for a limit of nothing.
+    /// `None` for a limit of 0.
     governor: Option<Governor>,
     account: Account,
     hand: Hand,
 }
 
-/// Where the two limits of a tenant stand.
+/// The state of a tenant's two limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateReport {
     /// Of the minute.
@@ -65,28 +63,28 @@ pub struct RateReport {
     pub hour: WindowReport,
 }
 
-/// Where a limit stands.
+/// The state of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowReport {
     /// Requests within the window.
     pub limit: u32,
-    /// Requests that would be let in at this moment.
+    /// Requests that would be admitted now.
     pub remaining: u32,
-    /// Seconds until all of the limit is there again, if nothing more is asked.
+    /// Seconds until the whole limit is available, without further requests.
     pub reset_seconds: u64,
 }
 
-/// For how long what was let in still takes up the two limits of a tenant.
+/// How long admitted requests still use a tenant's two limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Used {
     pub(super) minute: Duration,
     pub(super) hour: Duration,
 }
 
-/// A request that came too early. It was charged to nothing.
+/// A refused request. It was not charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRefused {
-    /// When one would be let in.
+    /// When a request would be admitted.
     pub retry_after: Duration,
 }
 
@@ -96,7 +94,7 @@ impl RequestLimiter {
         Self(Mutex::new(State { windows: limits.map(|limits| Windows::new(limits, &accounts)), accounts }))
     }
 
-    /// Takes other limits; what was used stays used, also if there are none in between.
+    /// Changes the limits. What was used stays used.
     pub(super) fn change(&self, limits: Option<RequestLimits>) {
         let State { windows, accounts } = &mut *self.state();
         if windows.as_ref().map(|windows| windows.limits) != limits {
@@ -104,8 +102,8 @@ impl RequestLimiter {
         }
     }
 
-    /// Charges one request at `now`, the time since a fixed moment, unless a limit is in its way. Says how
-    /// things stand afterwards; `None` if there is no limit.
+    /// Charges one request at `now`, the time since a fixed moment, unless it exceeds a limit. Also returns the state
+    /// of the limits, if there are any.
     pub(super) fn charge(&self, now: Duration) -> (Option<RateReport>, Result<(), RequestRefused>) {
         let mut state = self.state();
         match state.windows.as_mut() {
@@ -124,14 +122,14 @@ impl RequestLimiter {
         Used { minute: used(minute), hour: used(hour) }
     }
 
-    /// At least so much is used at `now`, and never more than a window.
+    /// Restores what was used at `now`, at most one window.
     pub(super) fn restore(&self, now: Duration, used: Used) {
         let [minute, hour] = &self.state().accounts;
         minute.restore(now, used.minute.min(MINUTE));
         hour.restore(now, used.hour.min(HOUR));
     }
 
-    /// How things stand at `now`.
+    /// The state of the limits at `now`.
     pub(super) fn report(&self, now: Duration) -> Option<RateReport> {
         self.state().windows.as_ref().map(|windows| windows.report(now))
     }
@@ -168,7 +166,7 @@ impl Windows {
 
 impl Window {
     fn new(limit: u32, length: Duration, account: Account) -> Self {
-        // At zero while the governor is made, so that its time and the accounts' are the node's.
+        // The clock is at zero while the governor is made, so that both measure the node's uptime.
         let hand = Hand::default();
         let governor = NonZeroU32::new(limit).and_then(|burst| {
             let quota = Quota::with_period(Self::interval(length, burst))?.allow_burst(burst);
@@ -177,12 +175,12 @@ impl Window {
         Self { limit, length, governor, account, hand }
     }
 
-    /// The time between two requests: rounded up, so that no rounding lets in more than the limit.
+    /// The time between two requests, rounded up, so that no more than the limit is admitted.
     fn interval(length: Duration, limit: NonZeroU32) -> Duration {
         Duration::from_nanos(nanoseconds(length).div_ceil(u64::from(limit.get())))
     }
 
-    /// Whether there is room, or how long until there is. Stages the charge.
+    /// Whether a request is admitted, or the time until one is. Stages the charge.
     fn ask(&self, now: Duration) -> Result<(), Duration> {
         self.hand.set(now);
         match &self.governor {
@@ -202,15 +200,15 @@ impl Window {
     }
 }
 
-/// GCRA's one number, the theoretical arrival time, held back until the other limit has agreed.
+/// GCRA's state, the theoretical arrival time, which is stored only when the other limit admits the request, too.
 ///
-/// Shared with the governor that asks, not between threads: all of it is behind the tenant's lock.
+/// It is shared with the governor, not between threads: all access is under the tenant's lock.
 #[derive(Clone, Debug, Default)]
 struct Account(Arc<Arrival>);
 
 #[derive(Debug, Default)]
 struct Arrival {
-    /// In nanoseconds of the node's time; zero before the first request.
+    /// In nanoseconds of uptime; zero before the first request.
     settled: AtomicU64,
     staged: AtomicU64,
 }
@@ -224,7 +222,7 @@ impl Account {
         self.0.settled.fetch_max(nanoseconds(now.saturating_add(used)), Ordering::Relaxed);
     }
 
-    /// The time that what was let in still takes up.
+    /// How long admitted requests still use the limit.
     fn used_at(&self, now: u64) -> u64 {
         self.0.settled.load(Ordering::Relaxed).saturating_sub(now)
     }
@@ -244,7 +242,7 @@ impl StateStore for Account {
     }
 }
 
-/// The moment a decision is made at, which both limits are told.
+/// The moment of a decision, for both limits.
 #[derive(Clone, Debug, Default)]
 struct Hand(Arc<AtomicU64>);
 

@@ -1,15 +1,15 @@
-//! What tenants have used of their limits on requests, kept for the next life of the node.
+//! What tenants have used of their limits on requests, stored for the next run of the node.
 //!
 //! ```text
 //! data/_node/requests.journal    one entry a line, one group a second
 //! ```
 //!
-//! An entry says how long what a tenant was let in for still takes up its minute and its hour, and when that was so by
-//! the clock on the wall. Only tenants that were let in since are written, once a second, with one sync for all. The
-//! last entry of a tenant counts. A file that has grown large is begun anew with what still takes up anything.
+//! An entry has the time for which admitted requests still use a tenant's minute and hour, and the wall clock of that
+//! moment. Tenants with new requests are written once a second, with one sync for all. The last entry of a tenant is
+//! the valid one. A large file is replaced by one with the entries that still matter.
 //!
-//! The clock may be set while the node is down. One that was set back gives nothing back, one that was set forward
-//! gives back what would be free by then, and no tenant waits for longer than a window in either case.
+//! The clock may be set while the node is down. If it was set back, used limits stay used; if it was set forward,
+//! they become free as if the time had passed. No tenant waits longer than a window in either case.
 
 use std::collections::HashMap;
 use std::fs;
@@ -26,18 +26,18 @@ use vectorizer_log::{Incarnation, TenantId, Timestamp};
 
 use super::rate_limiter::Used;
 
-/// The file, within the node's folder; while it is begun anew; and where one is put aside that is damaged.
+/// The file in the node's folder, its replacement while it is written, and the name of a damaged one.
 const FILE: &str = "requests.journal";
 const FRESH: &str = "requests.fresh";
 const DAMAGED: &str = "requests.damaged";
-/// How large the file grows before it is begun anew.
+/// The size at which the file is replaced.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// What one tenant had used at a moment.
+/// What one tenant had used at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) tenant: TenantId,
-    /// Of those who have had the tenant's id, whose requests they were, as far as that is known.
+    /// The tenant's incarnation, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) incarnation: Option<Incarnation>,
     /// In microseconds since 1970.
@@ -54,7 +54,7 @@ impl Entry {
         Self { tenant, incarnation, at: at.micros(), minute: nanoseconds(minute), hour: nanoseconds(hour) }
     }
 
-    /// What is still used at `now`; `None` if that is nothing.
+    /// What is still used at `now`; `None` if nothing is.
     pub(super) fn used_at(&self, now: Timestamp) -> Option<Used> {
         let since = now.micros().saturating_sub(self.at);
         let since = Duration::from_micros(u64::try_from(since).unwrap_or(0));
@@ -64,7 +64,7 @@ impl Entry {
     }
 }
 
-/// The journal, and who was let in since it was written to last. Cheap to clone.
+/// The journal, and the tenants with requests since the last write. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct RequestJournal {
     shared: Arc<Shared>,
@@ -73,37 +73,37 @@ pub(super) struct RequestJournal {
 #[derive(Debug)]
 struct Shared {
     node: PathBuf,
-    /// Each tenant at most once, which its limits see to.
+    /// Each tenant is in it at most once: its limits remember that it was added.
     changed: Mutex<Vec<TenantId>>,
-    /// Of an earlier life of the node, of tenants that have not come yet.
+    /// Entries of an earlier run, of tenants that have made no request in this one.
     before: Mutex<HashMap<TenantId, Entry>>,
     file: Mutex<File>,
 }
 
 #[derive(Debug)]
 enum File {
-    /// It is there and could not be read for now.
+    /// The file exists and could not be read yet.
     Unread,
-    /// It has to be begun anew.
+    /// A new file has to be written.
     None,
     Open {
         journal: Journal,
-        /// How large it was when it said everything.
+        /// Its size when it was written as a whole.
         bytes_least: u64,
     },
 }
 
-/// What is to be written.
+/// Which entries to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// Of the tenants that were let in since.
+    /// Those of tenants with requests since the last write.
     Changed,
-    /// Of all tenants that are known.
+    /// Those of all tenants in memory.
     All,
 }
 
 impl RequestJournal {
-    /// The journal in the `node` folder, read as far as that is possible.
+    /// Opens the journal in the `node` folder, and reads what can be read.
     pub(super) fn open(node: &Path) -> Self {
         let shared = Shared {
             node: node.to_owned(),
@@ -116,7 +116,7 @@ impl RequestJournal {
         journal
     }
 
-    /// Reads the file unless that was done; the tenants that it speaks of.
+    /// Reads the file if it was not read yet. Returns its tenants.
     pub(super) fn read(&self) -> Vec<TenantId> {
         let mut file = self.file();
         if !matches!(*file, File::Unread) {
@@ -132,14 +132,14 @@ impl RequestJournal {
         *file = match opened {
             Ok(journal) => File::Open { bytes_least: 0, journal },
             Err(JournalError::Io { source, .. }) if StorageFailure::of(&source).is_unavailable() => {
-                warn!(error = %source, "what tenants have used of their limits cannot be read yet");
+                warn!(error = %source, "used limits cannot be read yet");
                 return Vec::new();
             }
             Err(error) => {
-                // What was read of it counts; the rest is given to the tenants once more.
-                error!(%error, "the journal of used limits is damaged and put aside");
+                // The entries before the damage are used; the others are lost, so their limits are free.
+                error!(%error, "the journal of used limits is damaged and is renamed");
                 if let Err(error) = fs::rename(&path, self.shared.node.join(DAMAGED)) {
-                    warn!(%error, "it cannot be put aside");
+                    warn!(%error, "it cannot be renamed");
                 }
                 File::None
             }
@@ -151,8 +151,7 @@ impl RequestJournal {
         tenants
     }
 
-    /// What the tenant had used in an earlier life of the node, if it was not asked for before. Of another one of those
-    /// who have had the id that says nothing.
+    /// Takes what the tenant had used in an earlier run of the node. An entry of another incarnation is ignored.
     pub(super) fn take_before(&self, tenant: &TenantId, incarnation: Option<Incarnation>) -> Option<Used> {
         let entry = self.before().remove(tenant)?;
         let is_another =
@@ -160,17 +159,17 @@ impl RequestJournal {
         if is_another { None } else { entry.used_at(Timestamp::now()) }
     }
 
-    /// The tenant was let in. Not twice before the next writing.
+    /// The tenant has made a request. Called once at most before the next write.
     pub(super) fn changed(&self, tenant: TenantId) {
         self.shared.changed.lock().unwrap_or_else(PoisonError::into_inner).push(tenant);
     }
 
-    /// Who was let in since this was asked last.
+    /// Takes the tenants with requests since the last call.
     pub(super) fn take_changed(&self) -> Vec<TenantId> {
         std::mem::take(&mut *self.shared.changed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What is to be written next.
+    /// Which entries the next write needs.
     pub(super) fn wanted(&self) -> Wanted {
         match &*self.file() {
             File::Open { journal, bytes_least } if journal.bytes() < FILE_BYTES_MAX.max(2 * bytes_least) => {
@@ -180,11 +179,11 @@ impl RequestJournal {
         }
     }
 
-    /// Makes these entries durable, all at once. After a failure all are wanted.
+    /// Makes these entries durable together. After a failure the next write needs all.
     pub(super) fn write(&self, wanted: Wanted, entries: &[Entry]) -> Result<(), JournalError> {
         let mut file = self.file();
         match (std::mem::replace(&mut *file, File::None), wanted) {
-            // IMPORTANT: never replaced before it was read.
+            // IMPORTANT: a file that was not read is never replaced.
             (File::Unread, _) => *file = File::Unread,
             (File::Open { mut journal, bytes_least }, Wanted::Changed) => {
                 append(&mut journal, entries)?;
@@ -216,7 +215,7 @@ impl RequestJournal {
             Ok(journal)
         };
         begin().inspect_err(|_| {
-            // Half a file takes up room, perhaps on the full disk that is the cause.
+            // A partial file would take space on a disk that may be full.
             let _ = fs::remove_file(&fresh);
         })
     }
@@ -281,7 +280,7 @@ mod tests {
             .unwrap();
         journal.write(Wanted::Changed, &[entry("acme", None, 2_000)]).unwrap();
         drop(journal);
-        // Begun anew before anybody comes, nothing is lost.
+        // Replacing the file before any request loses nothing.
         let journal = RequestJournal::open(node.path());
         journal.write(Wanted::All, &[entry("initech", None, 500)]).unwrap();
         drop(journal);
@@ -314,7 +313,7 @@ mod tests {
         assert!(node.path().join(DAMAGED).exists());
         assert!(RequestJournal::open(node.path()).take_before(&tenant("acme"), None).is_some());
 
-        // A link that leads in a circle cannot be opened, and is no damage of the file behind it.
+        // A circular link cannot be opened, and is no damage of the file.
         let kept = node.path().join("kept");
         fs::rename(&path, &kept).unwrap();
         std::os::unix::fs::symlink(FILE, &path).unwrap();

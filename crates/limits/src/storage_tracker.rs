@@ -1,8 +1,8 @@
-//! What a tenant stores, held against its limits before it is stored.
+//! The check of a tenant's storage limits, before an event is stored.
 //!
-//! The writer asks here about every event it is about to append, with everything in mind that the same
-//! group has staged, so no two writes can share the last room there is. What was staged counts only as
-//! long as its group lasts: a commit that fails leaves no reservation behind.
+//! The writer checks each event before it is staged. Events that the same group has staged count, so two writes
+//! cannot both take the last of a limit. They count for the time of the group only: a failed commit leaves no
+//! reservation.
 
 use vectorizer_index::Index;
 use vectorizer_log::{Event, Record};
@@ -10,7 +10,7 @@ use vectorizer_replay::{Projection, Usage};
 
 use super::limits::Limits;
 
-/// What a quota is about.
+/// The kinds of quotas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QuotaType {
     /// Logical bytes of vectors.
@@ -38,17 +38,17 @@ impl QuotaType {
     }
 }
 
-/// A write that would take a tenant beyond what it may use. Nothing was appended.
+/// A write that would exceed a quota. Nothing was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the quota {} is {limit}: {used} are used, and this would add {more}", .quota.name())]
 pub struct QuotaExceeded {
     /// Which.
     pub quota: QuotaType,
-    /// How much there may be.
+    /// The limit.
     pub limit: u64,
-    /// How much there is.
+    /// The present use.
     pub used: u64,
-    /// How much more there would be.
+    /// The increase by the write.
     pub more: u64,
 }
 
@@ -58,42 +58,42 @@ impl QuotaExceeded {
         Self { quota: QuotaType::LogBytes, limit, used, more }
     }
 
-    /// Whether the write would not even fit if there were nothing else.
+    /// Whether the write alone exceeds the limit.
     pub fn never_fits(&self) -> bool {
         self.more > self.limit
     }
 }
 
-/// A group's use of its tenant's limits.
+/// The use of a tenant's limits by a group.
 ///
-/// First every vector is taken for a new one, which needs no look at the index; only where that exceeds a
-/// limit the exact change is worked out.
+/// At first each vector counts as a new one, which needs no lookup. Only if that exceeds a limit, the exact change is
+/// computed.
 pub struct StorageTracker<'state> {
     limits: Limits,
     index: &'state Index,
-    /// The most that can be in use after what is staged.
+    /// An upper bound of the use after the staged records.
     most: Usage,
     /// The exact use after the first `exact_through` staged records.
     exact: Usage,
     exact_through: usize,
 }
 
-/// An event that fits.
+/// An event within the limits.
 #[must_use]
 pub struct Admitted {
-    /// The most that can be in use after it.
+    /// An upper bound of the use after it.
     most: Usage,
 }
 
 impl<'state> StorageTracker<'state> {
-    /// In front of a group that is decided against `projection`.
+    /// At the start of a group that is decided against `projection`.
     pub fn new(limits: Limits, projection: &'state Projection) -> Self {
         let usage = *projection.usage();
         Self { limits, index: projection.index(), most: usage, exact: usage, exact_through: 0 }
     }
 
-    /// Whether `event` fits behind the records `staged` so far. The caller stages it then, and says
-    /// [`staged`](Self::staged) once that is done.
+    /// Checks `event` after the records `staged` so far. The caller stages it, and then calls
+    /// [`staged`](Self::staged).
     pub fn admit<'r>(
         &mut self,
         event: &Event,
@@ -112,13 +112,12 @@ impl<'state> StorageTracker<'state> {
         Ok(Admitted { most: after })
     }
 
-    /// What was admitted is staged. Before that it counts for nothing: it may not fit for another reason.
+    /// The admitted event is staged. Before that it does not count, since it may be refused for another reason.
     pub fn staged(&mut self, Admitted { most }: Admitted) {
         self.most = most;
     }
 
-    /// How large the log may become by `event`. What gives room back, and what only records, may always be
-    /// appended.
+    /// The largest log that `event` may lead to. Deletions and the server's own records are always allowed.
     pub fn log_bytes_max(&self, event: &Event) -> u64 {
         match event {
             Event::CollectionCreated { .. }
@@ -128,9 +127,9 @@ impl<'state> StorageTracker<'state> {
             | Event::DocumentsUpserted { .. }
             | Event::PayloadChanged { .. }
             | Event::IndexDeclared { .. } => self.limits.log_bytes.unwrap_or(u64::MAX),
-            // Gives nothing back.
+            // It deletes nothing.
             Event::VectorsDeleted { ids, .. } if ids.is_empty() => self.limits.log_bytes.unwrap_or(u64::MAX),
-            // What is dropped was declared, and that was held against the limit.
+            // The dropped path was declared, which was within the limit.
             Event::CollectionDeleted { .. }
             | Event::IndexDropped { .. }
             | Event::VectorsDeleted { .. }
@@ -142,8 +141,8 @@ impl<'state> StorageTracker<'state> {
         }
     }
 
-    /// A tenant beyond a limit, which was lowered perhaps, may still do what does not take it further. Of
-    /// several limits that are in the way, one that no waiting helps against is named before the others.
+    /// A tenant above a limit, which may have been lowered, may make writes that do not add to it. Of several
+    /// exceeded limits, the error has one that the write alone exceeds, if there is one.
     fn exceeded(&self, before: &Usage, after: &Usage) -> Result<(), QuotaExceeded> {
         let Limits { storage_bytes, vectors, collections, log_bytes: _, requests: _ } = self.limits;
         let quotas = [
@@ -155,7 +154,7 @@ impl<'state> StorageTracker<'state> {
             let limit = limit.filter(|limit| wanted > *limit && wanted > used)?;
             Some(QuotaExceeded { quota, limit, used, more: wanted - used })
         });
-        // The first of those that are alike.
+        // `min_by_key` returns the first of several.
         exceeded.min_by_key(|exceeded| !exceeded.never_fits()).map_or(Ok(()), Err)
     }
 }

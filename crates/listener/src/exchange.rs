@@ -1,5 +1,5 @@
-//! One request and its answer: what is left of the request's body when the answer is there, is read on where that is
-//! little, and told the client where it is not.
+//! One request and its answer. If the answer is ready before the body was read, a short rest of the body is
+//! discarded; for a longer one the answer says `connection: close`.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,8 +19,8 @@ use vectorizer_scheduling::StreamBudget;
 use super::heads::{Exchange, Head};
 use super::peer::Peer;
 
-/// How much is read on of a body that is not wanted so that its connection can serve the next request, and for how
-/// long. Of what exceeds this, the connection's end takes care.
+/// How much of an unwanted body is discarded so that its connection can serve the next request, and for how long.
+/// Beyond that, the connection is closed (see `lingering_close`).
 const READ_ON_BYTES_MAX: u64 = 256 * 1024;
 const READ_ON_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -59,18 +59,18 @@ impl hyper::service::Service<Request<Incoming>> for Exchanges {
     }
 }
 
-/// What is left of a body that is not read to its end.
+/// The rest of a body that was not read to its end.
 struct Unread {
     incoming: Incoming,
-    /// Whether any of it was asked for.
+    /// Whether any of it was read.
     was_read: bool,
     _exchange: Option<Arc<Exchange>>,
 }
 
-/// Reads on, within a bound; whether that was all.
+/// Discards the rest, within bounds. Returns whether that was all of it.
 async fn is_read_to_its_end(unread: Unread, waits_for_word: bool, status: StatusCode) -> bool {
     let Unread { mut incoming, was_read, _exchange } = unread;
-    // A client that has not been told to send a body may leave it out: what comes next could be either.
+    // A client that waits for `100 Continue` may send the body or the next request, which look alike.
     let may_not_come = waits_for_word && !was_read;
     let is_slow = status == StatusCode::REQUEST_TIMEOUT;
     if may_not_come || is_slow || incoming.size_hint().lower() > READ_ON_BYTES_MAX {
@@ -92,7 +92,7 @@ async fn is_read_to_its_end(unread: Unread, waits_for_word: bool, status: Status
     timeout(READ_ON_PATIENCE, reading).await.unwrap_or(false)
 }
 
-/// Where a body goes that was dropped before its end.
+/// Where the rest of a dropped body is put.
 #[derive(Clone, Default)]
 struct Rest(Arc<Mutex<Option<Unread>>>);
 
@@ -102,9 +102,9 @@ impl Rest {
     }
 }
 
-/// A request's body, whose rest can be had when it is dropped.
+/// A request's body. Dropping it leaves its rest in `rest`.
 struct Watched {
-    /// Until it has ended.
+    /// `None` after its end.
     incoming: Option<Incoming>,
     was_read: bool,
     rest: Rest,
@@ -147,7 +147,7 @@ impl Drop for Watched {
     }
 }
 
-/// An answer's body, during which no new head is expected.
+/// An answer's body. While it exists, no new head is expected.
 pub(super) struct Answer {
     body: Body,
     _exchange: Arc<Exchange>,

@@ -1,4 +1,4 @@
-//! Limits on the heads of requests while they are read: nothing is known of a client before its head is whole.
+//! Limits on the heads of requests while they are read, when the client's key is not known yet.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,12 +13,12 @@ use super::peers::{OfPeer, Peers};
 
 /// The largest head, in bytes: the request line and all headers.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// How many heads may have begun and not ended, and how many of one client. A head that arrives in one piece is never
-/// one of them. Together with [`HEAD_BYTES_MAX`] this bounds the memory of unfinished heads.
+/// How many heads may be unfinished, in all and per client. A head that arrives in one piece does not count. With
+/// [`HEAD_BYTES_MAX`] this bounds the memory of unfinished heads.
 const UNFINISHED_MAX: usize = 1_024;
 const UNFINISHED_EACH_MAX: usize = 256;
 
-/// The room for unfinished heads. Cheap to clone; the clones count together.
+/// Permits for unfinished heads. Cheap to clone; the clones share the permits.
 #[derive(Clone, Debug)]
 pub(super) struct HeadRoom {
     node: Arc<Semaphore>,
@@ -31,14 +31,14 @@ impl Default for HeadRoom {
     }
 }
 
-/// The place of one unfinished head.
+/// The permit of one unfinished head.
 #[derive(Debug)]
 struct Place {
     _of_node: OwnedSemaphorePermit,
     _of_peer: OfPeer,
 }
 
-/// Why a head is not read to its end.
+/// Why a head was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError {
     /// It has more than [`HEAD_BYTES_MAX`] bytes.
@@ -49,7 +49,7 @@ pub enum HeadError {
     TooSlow,
 }
 
-/// What one connection is at.
+/// The state of one connection.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     room: HeadRoom,
@@ -59,11 +59,11 @@ pub(super) struct Head {
 
 #[derive(Debug)]
 enum State {
-    /// A head is read, of which this much has come.
+    /// A head is being read.
     Reading { bytes: usize, place: Option<Place> },
-    /// A request's body is read, or its answer is written.
+    /// A request's body is being read, or its answer written.
     Exchange,
-    /// No more is read.
+    /// The head failed; nothing more is read.
     Failed(HeadError),
 }
 
@@ -72,18 +72,18 @@ impl State {
 }
 
 impl Head {
-    /// Of a new connection of `origin`.
+    /// For a new connection of `origin`.
     pub(super) fn new(room: HeadRoom, origin: Origin) -> Self {
         Self { room, origin, state: Arc::new(Mutex::new(State::START)) }
     }
 
-    /// The head is whole. The next one is expected when the last clone of what this returns is dropped.
+    /// The head is complete. The next one is expected when the last clone of the returned value is dropped.
     pub(super) fn end(&self) -> Arc<Exchange> {
         *self.state() = State::Exchange;
         Arc::new(Exchange { head: self.clone() })
     }
 
-    /// Notes whether the client took too long, and says why the head was not read to its end, if it has begun.
+    /// Why the head was not read to its end, if it has begun.
     pub(super) fn error(&self, timed_out: bool) -> Option<HeadError> {
         match &*self.state() {
             State::Failed(head_error) => Some(*head_error),
@@ -92,7 +92,7 @@ impl Head {
         }
     }
 
-    /// More is about to be read. Whatever is read while a head is not whole belongs to it.
+    /// Called before each read. All that is read before a head is complete belongs to it.
     fn expect_more(&self) -> io::Result<()> {
         let mut state = self.state();
         let head_error = match &mut *state {
@@ -131,7 +131,7 @@ impl HeadRoom {
     }
 }
 
-/// A request and its answer, from the end of the request's head to the end of both bodies.
+/// The time from the end of a request's head to the end of both bodies.
 #[derive(Debug)]
 pub(super) struct Exchange {
     head: Head,
@@ -143,8 +143,8 @@ impl Drop for Exchange {
     }
 }
 
-/// A stream on which the heads of requests are limited. It does not end the stream beneath: that happens when HTTP is
-/// through with it.
+/// A stream with limits on the heads of requests. Its shutdown only flushes: the inner stream is closed after HTTP
+/// has ended.
 #[derive(Debug)]
 pub(super) struct HeadLimited<S> {
     stream: S,
@@ -156,7 +156,7 @@ impl<S> HeadLimited<S> {
         Self { stream, head }
     }
 
-    /// The stream beneath.
+    /// The inner stream.
     pub(super) fn into_inner(self) -> S {
         self.stream
     }
@@ -235,7 +235,7 @@ mod tests {
         begun(&room, "192.0.2.2", 100).expect_more().unwrap();
         let exchange = slow[0].end();
         begun(&room, "192.0.2.1", 100).expect_more().unwrap();
-        // Bodies are not limited here, and the next head is counted anew.
+        // Bodies are not limited here, and the next head starts at 0.
         slow[0].has_come(10 * HEAD_BYTES_MAX);
         slow[0].expect_more().unwrap();
         drop((exchange, exchanges));

@@ -1,12 +1,12 @@
-//! An HTTP listener that one client, or many, cannot exhaust.
+//! An HTTP/1.1 listener that clients cannot exhaust: connections, heads, slow clients and handshakes are bounded.
 //!
 //! - `serve`: listening, and serving each connection until the server stops.
-//! - `peers`: how many connections each client has; `heads`: limits on heads of requests while they are read.
-//! - `exchange`: one request and its answer; `slow_client`: clients that take too little of an answer.
-//! - `lingering_close`: the end of a connection, so that what was written to it arrives.
-//! - `tls`: certificates, which change without a stop.
+//! - `peers`: connections per client; `heads`: limits on the heads of requests while they are read.
+//! - `exchange`: one request and its answer; `slow_client`: a timeout for clients that read too slowly.
+//! - `lingering_close`: closing a connection so that the client gets the answer.
+//! - `tls`: certificates, which are reloaded without a restart.
 //!
-//! The crate knows HTTP and nothing of what is served: the answer to a head that is refused comes from its user.
+//! The crate knows HTTP and nothing of what is served. Its user supplies the answer to a refused head.
 
 mod exchange;
 mod heads;

@@ -1,5 +1,5 @@
-//! The end of a connection. A system that gets bytes for a closed connection resets it, and the other end loses the
-//! answer that it has not read yet. So what a client goes on to send is read and discarded, within a bound.
+//! Closing a connection. A kernel that receives bytes for a closed connection resets it, and the client loses the
+//! answer that it has not read yet. So the bytes that a client still sends are discarded first, within bounds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,22 +17,22 @@ use vectorizer_scheduling::StreamBudget;
 use super::peers::Peers;
 use super::slow_client::SlowClientTimeout;
 
-/// How long the last bytes may wait to be written.
+/// The longest write of the last bytes.
 const LAST_WORD_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a client is waited for that pauses, and for how long in all.
+/// The longest pause of a client, and the longest time in all.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How long while the server stops.
+/// The longest time while the server stops.
 const STOPPING_PATIENCE: Duration = Duration::from_millis(500);
-/// How many connections end this way at the same time, and how many of one client. Others are closed at once.
+/// How many connections linger at the same time, in all and per client. Others are closed at once.
 const LINGERING_MAX: usize = 1_024;
 const LINGERING_EACH_MAX: usize = 256;
-/// The least that is discarded of what a client sends after its answer.
+/// The least limit on discarded bytes.
 pub(super) const DISCARDED_BYTES_MIN: u64 = 64 << 20;
-/// How much is read at once.
+/// The size of a read.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// How connections end. Cheap to clone; the clones count together.
+/// Closes connections. Cheap to clone; the clones share the limits.
 #[derive(Clone, Debug)]
 pub(super) struct LingeringClose {
     node: Arc<Semaphore>,
@@ -42,15 +42,15 @@ pub(super) struct LingeringClose {
 }
 
 impl LingeringClose {
-    /// At most `discarded_bytes_max` are read on; next to nothing once `stopping` is cancelled.
+    /// Discards at most `discarded_bytes_max` per connection, and half a second's bytes once `stopping` is cancelled.
     pub(super) fn new(discarded_bytes_max: u64, stopping: CancellationToken) -> Self {
         let node = Arc::new(Semaphore::new(LINGERING_MAX));
         Self { node, peers: Peers::with_each(LINGERING_EACH_MAX), discarded_bytes_max, stopping }
     }
 
-    /// Ends a connection, so that what was written to it arrives.
+    /// Closes a connection so that the client gets what was written.
     pub(super) async fn close<S: Connection>(&self, mut stream: S, origin: Origin) {
-        // Under TLS this says that the answer is whole, and then as without TLS that no more comes.
+        // Under TLS this sends `close_notify`; in both cases it shuts down the sending side.
         if !matches!(timeout(LAST_WORD_PATIENCE, stream.shutdown()).await, Ok(Ok(()))) {
             return;
         }
@@ -68,7 +68,7 @@ impl LingeringClose {
     }
 }
 
-/// Reads until the end, an error, a pause, or so many bytes.
+/// Reads until the end, an error, a pause, or `bytes_max` bytes.
 async fn discard(stream: &mut (impl AsyncRead + Unpin), bytes_max: u64) {
     let mut piece = BytesMut::with_capacity(PIECE_BYTES);
     let (mut bytes, mut budget) = (0, StreamBudget::default());
@@ -91,9 +91,9 @@ pub(super) async fn answer(stream: &mut (impl AsyncWrite + Unpin), answer: &[u8]
     .await;
 }
 
-/// A connection, and what it is made over.
+/// A connection over TCP, with or without TLS.
 pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// The bytes as they come.
+    /// The TCP stream.
     fn beneath(&mut self) -> &mut SlowClientTimeout<TcpStream>;
 }
 

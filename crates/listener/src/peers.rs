@@ -1,18 +1,18 @@
-//! How many connections each client has.
+//! Connections per client.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vectorizer_access::Origin;
 
-/// The clients that have connections, by their addresses. Cheap to clone; the clones count together.
+/// Counts connections per client. Cheap to clone; the clones share the counts.
 #[derive(Clone, Debug)]
 pub(super) struct Peers {
     counts: Arc<Mutex<HashMap<Origin, usize>>>,
     each_max: usize,
 }
 
-/// A connection that counts until this is dropped.
+/// A counted connection. Dropping it ends the count.
 #[derive(Debug)]
 pub(super) struct OfPeer {
     peers: Peers,
@@ -20,12 +20,12 @@ pub(super) struct OfPeer {
 }
 
 impl Peers {
-    /// None yet; each client may have so many.
+    /// Allows `each_max` connections per client.
     pub(super) fn with_each(each_max: usize) -> Self {
         Self { counts: Arc::default(), each_max }
     }
 
-    /// One more connection of `origin`, unless it has as many as it may.
+    /// Counts one more connection of `origin`, unless it has as many as allowed.
     pub(super) fn admit(&self, origin: Origin) -> Option<OfPeer> {
         let mut peers = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = peers.entry(origin).or_default();

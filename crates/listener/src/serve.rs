@@ -23,46 +23,47 @@ use super::peers::Peers;
 use super::slow_client::{SEND_BUFFER_BYTES, SlowClientTimeout};
 use super::tls::Tls;
 
-/// How many connections are open at the same time; further ones wait to be accepted.
+/// How many connections are open at the same time. Further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 4_096;
-/// How many of them one client may have, so that none keeps all others out.
+/// How many of them one client may have.
 const CONNECTIONS_EACH_MAX: usize = 1_024;
-/// How many connections the system keeps until they are accepted.
+/// How many connections the kernel queues until they are accepted.
 const BACKLOG: u32 = 1_024;
-/// How long a client may take to send the head of a request.
+/// The longest a client may take to send the head of a request.
 const HEADER_PATIENCE: Duration = Duration::from_secs(30);
-/// How much HTTP reads and writes at once. A head's own limit is held before, with a better answer.
+/// The buffer of HTTP. It is larger than a head's own limit, which has a better answer.
 const BUFFER_BYTES_MAX: usize = 4 * HEAD_BYTES_MAX;
-/// How long to wait after the system has refused a connection, for want of descriptors perhaps.
+/// The pause after the kernel has refused a connection, perhaps because descriptors are missing.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// The whole answer, head included, to a client whose head was not read to its end.
+/// Makes the whole answer, with its head, to a client whose head was not read to its end.
 pub type HeadAnswer = fn(HeadError) -> Vec<u8>;
 
 /// How connections are served.
 #[derive(Clone, Debug)]
 pub struct Serving {
-    /// What connections are encrypted with; `None` is plain HTTP.
+    /// The certificate; `None` is plain HTTP.
     pub tls: Option<Tls>,
-    /// How much of a body that is not wanted is read, so that its client reads the answer; 64 MiB at least.
+    /// How many bytes of an unwanted body are discarded before closing, so that the client reads the answer; at least
+    /// 64 MiB.
     pub discarded_bytes_max: u64,
-    /// How long requests may take that are under way when the server stops.
+    /// How long running requests may take when the server stops.
     pub grace: Duration,
-    /// What is answered where no router is asked.
+    /// The answer to heads that do not reach the router.
     pub head_answer: HeadAnswer,
 }
 
 /// Listens on `address`.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Connections inherit it.
+    // Accepted connections inherit it.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Serves `router` until `stop` is ready, then for at most the grace what is under way.
+/// Serves `router` until `stop` is ready, then running requests for at most the grace.
 pub async fn serve(listener: TcpListener, router: Router, serving: Serving, stop: impl Future<Output = ()>) {
     let Serving { tls, discarded_bytes_max, grace, head_answer } = serving;
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -96,7 +97,7 @@ pub async fn serve(listener: TcpListener, router: Router, serving: Serving, stop
             debug!(peer = %peer.0, "an address has as many connections as it may");
             continue;
         };
-        // Answers are written whole; waiting to fill packets would only delay them.
+        // Answers are written as a whole, so waiting to fill packets would only delay them.
         let _ = stream.set_nodelay(true);
         let conversation = Conversation {
             http: http.clone(),
@@ -112,7 +113,7 @@ pub async fn serve(listener: TcpListener, router: Router, serving: Serving, stop
             match tls {
                 None => conversation.hold(SlowClientTimeout::new(stream)).await,
                 Some(tls) => {
-                    // Who has not agreed upon keys when the server stops has asked for nothing yet.
+                    // A client in the handshake has made no request when the server stops.
                     let shaken = stopping.run_until_cancelled(tls.shake_hands(stream, peer)).await;
                     if let Some(stream) = shaken.flatten() {
                         conversation.hold(stream).await;
@@ -126,11 +127,11 @@ pub async fn serve(listener: TcpListener, router: Router, serving: Serving, stop
     stopping.cancel();
     tracker.close();
     if tokio::time::timeout(grace, tracker.wait()).await.is_err() {
-        warn!("some requests were not finished in time and are broken off");
+        warn!("some requests were not finished in time and are aborted");
     }
 }
 
-/// What is served to one client, over one connection.
+/// One connection.
 struct Conversation {
     http: http1::Builder,
     router: Router,
@@ -156,7 +157,7 @@ impl Conversation {
         };
         let mut stream = connection.into_parts().io.into_inner().into_inner();
         if let Err(error) = ended {
-            debug!(%error, "a connection broke off");
+            debug!(%error, "a connection was cut off");
             if let Some(head_error) = head.error(error.is_timeout()) {
                 lingering_close::answer(&mut stream, &head_answer(head_error)).await;
             }

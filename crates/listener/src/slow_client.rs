@@ -1,4 +1,4 @@
-//! The least pace at which a client has to take what it is sent.
+//! A timeout for clients that read too slowly.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,24 +8,22 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How long a client is given to take [`TAKEN_MIN`] bytes while more waits for it.
+/// How long a client may take to read [`TAKEN_MIN`] bytes while more bytes wait.
 const WINDOW: Duration = Duration::from_mins(1);
-/// A kibibyte a second. The system says that there is room only when a third of its own buffer is free
-/// (128 KiB and more, see [`SEND_BUFFER_BYTES`]), so a client that takes four times as much is never
-/// taken for a slower one.
+/// A kibibyte a second. The kernel reports a writable socket only when a third of its buffer is free (128 KiB and
+/// more, see [`SEND_BUFFER_BYTES`]), so a client that reads four times as fast is never taken for a slow one.
 const TAKEN_MIN: usize = 1024 * 60;
 
-/// How much the system holds of an answer on its way to one client. Without a bound it takes megabytes,
-/// and how much a client has taken is not to be seen from here.
+/// The kernel's send buffer of one connection. Without a bound it grows to megabytes, which hides how much a client
+/// has read.
 pub(super) const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 
-/// A stream that ends when whoever is at its other end takes too little of what waits for it: an answer
-/// on its way costs memory, and a byte now and then must not keep it for ever. A client for whom nothing
-/// waits is not slow.
+/// A stream that fails when the client reads too little of the waiting bytes. A waiting answer takes memory, and
+/// reading a byte now and then must not keep it for ever. A client without waiting bytes is not slow.
 #[derive(Debug)]
 pub(super) struct SlowClientTimeout<S> {
     stream: S,
-    /// Open while something waits to be taken.
+    /// `Some` while bytes wait.
     window: Option<Window>,
 }
 
@@ -46,7 +44,7 @@ impl<S> SlowClientTimeout<S> {
         Self { stream, window: None }
     }
 
-    /// Keeps the account of a write of `offered` bytes with which the stream did `written`.
+    /// Accounts for a write of `offered` bytes, whose result is `written`.
     fn account(
         &mut self,
         context: &mut Context<'_>,
@@ -97,8 +95,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for SlowClientTimeout<S> {
         self.account(context, offered, written)
     }
 
-    /// As the stream beneath, or else hyper would copy every answer, and what the answer holds for as long
-    /// as its bytes are needed would be given back too early.
+    /// As the inner stream does. Otherwise hyper would copy each answer, and resources that an answer holds until its
+    /// bytes are sent would be released too early.
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
@@ -128,10 +126,10 @@ mod tests {
 
     use super::*;
 
-    /// What waits between the two ends.
+    /// Bytes between the two ends.
     const BUFFER_BYTES: usize = 1024;
 
-    /// Takes `bytes` a second, for so many seconds.
+    /// Reads `bytes` a second for this many seconds.
     async fn take(client: &mut DuplexStream, bytes: usize, seconds: usize) {
         for _ in 0..seconds {
             sleep(Duration::from_secs(1)).await;
@@ -145,7 +143,7 @@ mod tests {
         let mut server = SlowClientTimeout::new(server);
         let sending = async move {
             server.write_all(&vec![0; bytes]).await?;
-            // Long after the last byte there is nothing to be slow with.
+            // After the last byte the client cannot be slow.
             sleep(5 * WINDOW).await;
             server.write_all(b"x").await
         };

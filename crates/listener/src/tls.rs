@@ -1,4 +1,4 @@
-//! TLS: the certificate that is shown, and how a connection comes to it.
+//! TLS: the certificate, its reloading, and handshakes.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -24,22 +24,22 @@ use super::peer::Peer;
 use super::peers::Peers;
 use super::slow_client::SlowClientTimeout;
 
-/// How long a client may take to agree upon keys.
+/// The longest handshake.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
-/// How many do so at the same time, and how many of one address.
+/// How many handshakes run at the same time, in all and per client.
 const HANDSHAKES_MAX: usize = 1_024;
 const HANDSHAKES_EACH_MAX: usize = 128;
-/// How often is looked whether the files are others. SIGHUP does it at once.
+/// How often the files are checked for changes. SIGHUP checks at once.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// No chain and no key comes near this.
+/// More than any certificate chain or key has.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// How long, and how far, whoever does not speak TLS is listened to until the answer is through.
+/// How long, and for how many bytes, a connection without TLS is read until its client has the answer.
 const FAREWELL: Duration = Duration::from_secs(1);
 const FAREWELL_BYTES: u64 = 64 * 1024;
 /// The first byte of a TLS record that begins a handshake.
 const HANDSHAKE: u8 = 0x16;
 
-/// Why no connection can be encrypted with these files.
+/// Why the certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
@@ -53,7 +53,7 @@ pub enum TlsError {
         #[source]
         source: io::Error,
     },
-    /// A file is no PEM.
+    /// A file is not PEM.
     #[error("{key} {path:?} is not PEM: {reason}")]
     NotPem {
         /// The configuration's key.
@@ -63,17 +63,17 @@ pub enum TlsError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A file holds nothing of what it is for.
+    /// A file has no certificate or no key.
     #[error("{key} {path:?} holds no {wanted}")]
     Nothing {
         /// The configuration's key.
         key: &'static str,
         /// Which file.
         path: PathBuf,
-        /// What it should hold.
+        /// What it should have.
         wanted: &'static str,
     },
-    /// They are no pair, or not of a kind that can be used.
+    /// The two do not match, or are not supported.
     #[error("server.tls.cert {cert:?} and server.tls.key {key:?} cannot be used together: {source}")]
     Unusable {
         /// The chain.
@@ -88,13 +88,13 @@ pub enum TlsError {
 /// Where the certificate and its key are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate and those that vouch for it, as PEM.
+    /// The certificate and its chain, as PEM.
     pub cert: PathBuf,
     /// Its private key, as PEM.
     pub key: PathBuf,
 }
 
-/// What connections are encrypted with. Cheap to clone; the clones change together.
+/// The certificate. Cheap to clone; a reload changes all clones.
 #[derive(Clone, Debug)]
 pub struct Tls {
     files: TlsFiles,
@@ -106,11 +106,11 @@ pub struct Tls {
 #[derive(Debug)]
 struct Current {
     config: Arc<ServerConfig>,
-    /// Of the files it was read from.
+    /// The versions of its files.
     version: Option<[FileVersion; 2]>,
 }
 
-/// What changes when a file is replaced, also behind a link.
+/// Inode, size and modification time: a replaced file differs, also behind a link.
 type FileVersion = (u64, u64, i64, i64);
 
 impl Tls {
@@ -121,13 +121,13 @@ impl Tls {
         Ok(Self { files: files.clone(), current, handshakes, peers: Peers::with_each(HANDSHAKES_EACH_MAX) })
     }
 
-    /// Until `stop`, takes what the files hold when they change, and when SIGHUP comes. If that cannot be used, what was
-    /// there before is shown on.
+    /// Reloads the files until `stop` when they change, and when SIGHUP arrives. If they cannot be used, the
+    /// certificate in use stays.
     pub async fn follow(self, stop: CancellationToken) {
         let mut hangup = match signal(SignalKind::hangup()) {
             Ok(hangup) => hangup,
             Err(error) => {
-                error!(%error, "SIGHUP cannot be heard: certificates are read again when their files change");
+                error!(%error, "SIGHUP cannot be received: certificates are reloaded when their files change");
                 while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
                     self.look(false).await;
                 }
@@ -154,11 +154,11 @@ impl Tls {
             match Current::read(&tls.files) {
                 Ok(current) => {
                     *tls.current.write().unwrap_or_else(PoisonError::into_inner) = current;
-                    info!("the certificate was read again and is shown from now on");
+                    info!("the certificate was reloaded");
                 }
                 Err(error) => {
                     let error: &(dyn std::error::Error + 'static) = &error;
-                    error!(error, "the new certificate cannot be used, the one of before is shown on");
+                    error!(error, "the new certificate cannot be used; the old one stays in use");
                 }
             }
         };
@@ -167,7 +167,7 @@ impl Tls {
         }
     }
 
-    /// Agrees upon keys with whoever is at the other end; `None` if that does not come about in time.
+    /// Does the handshake; `None` if it fails or takes too long.
     pub(super) async fn shake_hands(
         &self,
         stream: TcpStream,
@@ -187,7 +187,7 @@ impl Tls {
             match TlsAcceptor::from(config).accept(SlowClientTimeout::new(stream)).await {
                 Ok(stream) => Some(Ok(stream)),
                 Err(error) => {
-                    debug!(peer = %peer.0, %error, "a client did not agree upon keys");
+                    debug!(peer = %peer.0, %error, "a handshake failed");
                     None
                 }
             }
@@ -200,14 +200,14 @@ impl Tls {
             }
             Ok(None) => None,
             Err(_) => {
-                debug!(peer = %peer.0, "a client took too long to agree upon keys");
+                debug!(peer = %peer.0, "a handshake took too long");
                 None
             }
         }
     }
 }
 
-/// Tells a client that speaks HTTP without TLS, and nobody else, what is wrong.
+/// Answers a client that speaks HTTP without TLS.
 async fn say_https(mut stream: TcpStream) -> io::Result<()> {
     const BODY: &str = concat!(
         r#"{"type":"urn:vectorizer:problem:https-required","title":"HTTPS is required","status":400,"#,
@@ -225,14 +225,14 @@ async fn say_https(mut stream: TcpStream) -> io::Result<()> {
     );
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await?;
-    // What was not read would make the system take the answer back.
+    // Unread bytes would make the kernel reset the connection.
     tokio::io::copy(&mut (&mut stream).take(FAREWELL_BYTES), &mut tokio::io::sink()).await?;
     Ok(())
 }
 
 impl Current {
     fn read(files: &TlsFiles) -> Result<Self, TlsError> {
-        // IMPORTANT, the order: should they change meanwhile, they are read once more.
+        // IMPORTANT, the order: if the files change in the meantime, they are read again.
         let version = versions(files);
         let chain = chain(&files.cert)?;
         let key = private_key(&files.key)?;
@@ -273,7 +273,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     })
 }
 
-/// Without what stands in the file: that may be a key.
+/// Without content of the file, which may be a key.
 fn not_pem(key: &'static str, path: &Path, error: &pem::Error) -> TlsError {
     let reason = if matches!(error, pem::Error::MissingSectionEnd { .. }) {
         "a section has no end"
@@ -291,7 +291,7 @@ fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     let mut text = Vec::new();
     let read = File::open(path).and_then(|file| {
         if key == "server.tls.key" && file.metadata()?.mode() & 0o007 != 0 {
-            warn!(?path, "everybody on this machine may read the private key");
+            warn!(?path, "every user of this machine may read the private key");
         }
         file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)
     });

@@ -1,4 +1,4 @@
-//! What HiveHub was asked.
+//! Calls of HiveHub.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::latency;
 pub(super) struct HiveHubSeries {
     calls: IntCounterVec,
     latencies: HistogramVec,
-    /// Of every call, whether it was answered when it was made last.
+    /// For each kind of call, whether the last one was answered.
     unanswered: [AtomicBool; Call::ALL.len()],
 }
 

@@ -1,13 +1,13 @@
-//! What the node measures of itself, in Prometheus' text format.
+//! The metrics of a node, in Prometheus' text format.
 //!
-//! What is counted for each request costs an atomic addition: its series are looked up once and then held.
-//! Labels are few and known beforehand, except for tenants, whose number is bounded.
+//! Counting a request costs an atomic addition, since its series are looked up once and then held. All labels have
+//! few values, except for tenants, whose number is bounded.
 //!
-//! - `tenants`: what is counted for each tenant.
-//! - `requests`: how long requests take.
-//! - `hivehub`: what HiveHub was asked.
-//! - `node`: what the node has at the moment.
-//! - `process`: what the system says of this process.
+//! - `tenants`: counters of each tenant.
+//! - `requests`: latencies.
+//! - `hivehub`: calls of HiveHub.
+//! - `node`: gauges of the node.
+//! - `process`: this process, from `/proc`.
 
 mod hivehub;
 mod node;
@@ -37,12 +37,12 @@ use vectorizer_limits::QuotaType;
 /// The media type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
 
-/// From a tenth of a millisecond, which is a search, to the longest that anything should take.
+/// From a tenth of a millisecond, a search, to the longest that a request should take.
 const LATENCY_BUCKETS: [f64; 16] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// Everything the node measures. Cheap to clone; the clones count together.
+/// All metrics of the node. Cheap to clone; the clones share the counters.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     shared: Arc<Shared>,
@@ -93,8 +93,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All that was measured, as Prometheus reads it, with what the node has at the moment. Takes
-    /// milliseconds with many tenants.
+    /// All metrics as text, with the gauges of `reading`. Takes milliseconds with many tenants.
     pub fn text(&self, reading: &Reading) -> String {
         self.shared.node.set(reading);
         self.shared.tenants.set_sizes(&reading.tenants);
@@ -104,13 +103,13 @@ impl Metrics {
         })
     }
 
-    /// What is counted for a tenant that is awake, to be held for as long as it is. Beyond a bound,
-    /// tenants are counted together.
+    /// The counters of a tenant, to be held while it is awake. Above a number of tenants, further ones share
+    /// counters.
     pub fn tenant(&self, tenant: &TenantId) -> Arc<TenantMetrics> {
         self.shared.tenants.of(tenant)
     }
 
-    /// The tenant falls asleep: its series go.
+    /// The tenant falls asleep: its series are removed.
     pub fn forget_tenant(&self, tenant: &TenantId) {
         self.shared.tenants.forget(tenant);
     }
@@ -120,64 +119,64 @@ impl Metrics {
         self.shared.requests.observe(operation, status, latency);
     }
 
-    /// A caller was refused; of which tenant, if that is known.
+    /// A caller was refused, of this tenant if it is known.
     pub fn authentication_failed(&self, tenant: Option<&TenantId>, reason: DenialReason) {
         self.shared.tenants.authentication_failed(tenant, reason);
     }
 
-    /// A request was let in that does not wake its tenant.
+    /// A request was admitted that does not wake its tenant.
     pub fn requested(&self, tenant: &TenantId, operation: Operation) {
         self.shared.tenants.known_or_others(tenant).request(operation);
     }
 
-    /// A request was refused because its tenant makes too many.
+    /// A request was refused because of its tenant's rate limit.
     pub fn rate_limit_exceeded(&self, tenant: &TenantId) {
         self.shared.tenants.known_or_others(tenant).rate_limit_exceeded();
     }
 
-    /// A write was refused because its tenant's quota is used up.
+    /// A write was refused because of its tenant's quota.
     pub fn quota_exceeded(&self, tenant: &TenantId, quota: QuotaType) {
         self.shared.tenants.known_or_others(tenant).quota_exceeded(quota);
     }
 
-    /// A search has run for so long.
+    /// A search has computed for this long.
     pub fn searched(&self, computed: Duration) {
         self.shared.searches.observe(computed.as_secs_f64());
     }
 
-    /// So many records were committed.
+    /// Records were committed.
     pub fn committed(&self, records: usize, times: CommitTimes) {
         self.shared.records.inc_by(records as u64);
         self.shared.appends.observe(times.append.as_secs_f64());
         self.shared.syncs.observe(times.sync.as_secs_f64());
     }
 
-    /// Whether `HiveHub` answered this call when it was made last, if it ever was.
+    /// Whether `HiveHub` answered the last call of this kind, or none was made.
     pub fn hivehub_answers(&self, call: Call) -> bool {
         self.shared.hivehub.answers(call)
     }
 
-    /// A tenant wakes, until the answer to this is dropped.
+    /// A tenant wakes, until the returned value is dropped.
     pub fn waking(&self) -> Waking {
         self.shared.waking.begin()
     }
 
-    /// `HiveHub` has rejected so many lines of bills.
+    /// `HiveHub` has rejected lines of bills.
     pub fn lines_parked(&self, lines: u64) {
         self.shared.node.parked_lines.inc_by(lines);
     }
 
-    /// How many lines of bills `HiveHub` has rejected, also before the server started.
+    /// The number of rejected lines of bills, including earlier runs.
     pub fn parked_lines(&self) -> u64 {
         self.shared.node.parked_lines.get()
     }
 
-    /// Whether what the node notes down is in memory only for now.
+    /// Whether records of the node are in memory only for now.
     pub fn notes_in_memory(&self, is_so: bool) {
         self.shared.node.notes_in_memory.set(i64::from(is_so));
     }
 
-    /// How old the oldest usage is that HiveHub has not been told of; nothing if it has been told all.
+    /// The age of the oldest unreported usage; zero if all is reported.
     pub fn oldest_unreported_usage(&self, age: Duration) {
         self.shared.node.oldest_unreported_usage.set(age.as_secs_f64());
     }
@@ -285,12 +284,12 @@ mod tests {
         }
         let text = metrics.text(&Reading::default());
         let of_tenants = text.lines().filter(|line| line.starts_with("vectorizer_tenant_requests_total{"));
-        // One for each, and for all others together one of each operation.
+        // One for each tenant, and one for each operation of all others together.
         assert_eq!(of_tenants.count(), 10_000 + Operation::ALL.len());
         assert!(text.contains("{operation=\"search\",tenant_id=\"_others\"} 2000"));
     }
 
-    /// Of what a warm request costs. Not optimized it is several times as much.
+    /// A part of the cost of a warm request. Without optimization it is several times as much.
     #[test]
     fn counting_a_request_takes_next_to_nothing() {
         const TIMES: u32 = 10_000;

@@ -1,4 +1,4 @@
-//! What the node has at the moment.
+//! Gauges of the node.
 
 use prometheus::core::Collector;
 use prometheus::{Gauge, IntCounter, IntGauge, IntGaugeVec, Opts};
@@ -7,27 +7,27 @@ use vectorizer_replay::Progress;
 use super::counter;
 use super::tenants::TenantReading;
 
-/// What is looked up when somebody reads the metrics.
+/// The values that are read when the metrics are.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
     /// Tenants in memory.
     pub awake_tenants: usize,
-    /// Their vectors that searches still compare one by one.
+    /// Their unlinked vectors, which searches compare one by one.
     pub unlinked_vectors: usize,
-    /// What each of them stores.
+    /// The sizes of each.
     pub tenants: Vec<TenantReading>,
-    /// What is held of the node's memory.
+    /// The node's shared memory.
     pub rooms: Vec<Room>,
 }
 
-/// Room for something, in bytes.
+/// A budget of memory, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
-    /// For what.
+    /// Its use, as a label.
     pub name: &'static str,
-    /// How much there is.
+    /// Its size.
     pub bytes: usize,
-    /// How much is taken.
+    /// How much of it is in use.
     pub used_bytes: usize,
 }
 
@@ -95,7 +95,7 @@ impl NodeSeries {
     }
 }
 
-/// How far tenants are that wake.
+/// The progress of waking tenants.
 #[derive(Clone, Debug)]
 pub(super) struct WakingSeries {
     wakings: IntCounter,
@@ -132,7 +132,7 @@ impl WakingSeries {
     }
 }
 
-/// One tenant that wakes, until this is dropped.
+/// A waking tenant, until this is dropped.
 #[derive(Debug)]
 pub struct Waking {
     series: WakingSeries,
@@ -141,7 +141,7 @@ pub struct Waking {
 }
 
 impl Waking {
-    /// It has come so far.
+    /// Reports its progress.
     pub fn progressed(&mut self, progress: &Progress) {
         let (records, vectors) =
             (progress.applied.get(), i64::try_from(progress.vectors).unwrap_or(i64::MAX));

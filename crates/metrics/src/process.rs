@@ -1,4 +1,4 @@
-//! What the system says of this process, under the names that Prometheus' clients agree on.
+//! This process, under the usual names of Prometheus clients.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge};
 
-/// Reads `/proc` when it is asked. What cannot be read stays as it was.
+/// Reads `/proc` when it is collected. A value that cannot be read keeps its last value.
 #[derive(Debug)]
 pub(super) struct Process {
     cpu_seconds: Counter,
@@ -17,8 +17,7 @@ pub(super) struct Process {
     threads: Gauge,
 }
 
-/// How many there are in a second of what `/proc` counts the processor's time in. Linux promises this
-/// number to programs, whatever the kernel itself counts in.
+/// Clock ticks per second, the unit of CPU time in `/proc`. Linux guarantees this number to programs.
 const TICKS_EACH_SECOND: f64 = 100.0;
 
 impl Default for Process {
@@ -69,7 +68,7 @@ impl Process {
             self.max_fds.set(max);
         }
         if let Ok(entries) = fs::read_dir("/proc/self/fd") {
-            // Less the one that reads them.
+            // Without the descriptor that reads them.
             let open = u32::try_from(entries.count().saturating_sub(1)).unwrap_or(u32::MAX);
             self.open_fds.set(open.into());
         }
@@ -79,13 +78,13 @@ impl Process {
     }
 }
 
-/// The first number behind `field`, which begins a line.
+/// The first number after `field` at the start of a line.
 fn number_after(text: &str, field: &str) -> Option<f64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(field))?;
     rest.split_whitespace().next()?.parse().ok()
 }
 
-/// User and system time of a `/proc/…/stat`. The program's name, in parentheses, may hold anything.
+/// User and system time of a `/proc/…/stat`. The program's name, in parentheses, may have any character.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<f64>().ok();

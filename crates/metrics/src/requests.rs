@@ -1,4 +1,4 @@
-//! How long requests take.
+//! Latencies of requests.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use vectorizer_access::Operation;
 
 use super::latency;
 
-/// The classes of statuses an answer has.
+/// The classes of statuses.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// By operation and class of status.
 #[derive(Debug)]
 pub(super) struct RequestSeries {
     family: HistogramVec,
-    /// The family's, found once.
+    /// The series, looked up once.
     found: [[OnceLock<Histogram>; CLASSES.len()]; Operation::ALL.len()],
 }
 

@@ -1,4 +1,4 @@
-//! What is counted for each tenant.
+//! Counters of each tenant.
 
 use std::array::from_fn;
 use std::collections::HashMap;
@@ -11,14 +11,14 @@ use vectorizer_access::{DenialReason, Operation};
 use vectorizer_limits::QuotaType;
 use vectorizer_log::TenantId;
 
-/// How many tenants have series of their own.
+/// How many tenants have their own series.
 const TENANTS_MAX: usize = 10_000;
-/// The label of tenants beyond that, and of those that sleep. No tenant can have this name.
+/// The label of further tenants, and of sleeping ones. No tenant can have this name.
 const OTHERS: &str = "_others";
-/// The label of callers whose tenant nobody knows. No tenant can have this name.
+/// The label of callers whose tenant is unknown. No tenant can have this name.
 const NONE: &str = "_none";
 
-/// What is counted for one tenant.
+/// The counters of one tenant.
 #[derive(Debug)]
 pub struct TenantMetrics {
     requests: [AtomicU64; Operation::ALL.len()],
@@ -43,12 +43,12 @@ impl Default for TenantMetrics {
 }
 
 impl TenantMetrics {
-    /// A request was let in.
+    /// A request was admitted.
     pub fn request(&self, operation: Operation) {
         increment(&self.requests[operation as usize]);
     }
 
-    /// A request was one too many.
+    /// A request exceeded the rate limit.
     pub fn rate_limit_exceeded(&self) {
         increment(&self.rate_limits_exceeded);
     }
@@ -67,7 +67,7 @@ fn increment(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// What an awake tenant stores, and takes up in memory.
+/// The storage and memory of an awake tenant.
 #[derive(Clone, Debug)]
 pub struct TenantReading {
     metrics: Arc<TenantMetrics>,
@@ -76,13 +76,13 @@ pub struct TenantReading {
 }
 
 impl TenantReading {
-    /// So many logical bytes, and bytes in memory.
+    /// With these logical bytes, and bytes in memory.
     pub fn new(metrics: Arc<TenantMetrics>, storage_bytes: u64, memory_bytes: u64) -> Self {
         Self { metrics, storage_bytes, memory_bytes }
     }
 }
 
-/// All tenants' series. The clones are one.
+/// The series of all tenants. The clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct TenantSeries {
     known: Arc<Mutex<HashMap<TenantId, Arc<TenantMetrics>>>>,
@@ -91,7 +91,7 @@ pub(super) struct TenantSeries {
     families: Arc<Families>,
 }
 
-/// What is shown, in this order.
+/// The families, in the order of the output.
 #[derive(Debug)]
 struct Families {
     requests: Desc,
@@ -151,7 +151,7 @@ impl Default for TenantSeries {
 }
 
 impl TenantSeries {
-    /// The tenant's, made if there is room.
+    /// The tenant's counters, made unless there are too many.
     pub(super) fn of(&self, tenant: &TenantId) -> Arc<TenantMetrics> {
         let mut known = self.known();
         if known.len() >= TENANTS_MAX && !known.contains_key(tenant) {
@@ -220,7 +220,7 @@ impl Collector for TenantSeries {
         let mut quotas = Series::new(&families.quotas_exceeded, MetricType::COUNTER);
         let mut failures = Series::new(&families.failures, MetricType::COUNTER);
         for (tenant, metrics) in &tenants {
-            // What has not happened yet costs no series, except where it stands for all the others.
+            // A counter of zero has no series, except for the label of further tenants.
             let zeroes = *tenant == OTHERS;
             for (operation, count) in Operation::ALL.iter().zip(&metrics.requests) {
                 requests.add(tenant, Some(("operation", operation.name())), count, zeroes);
@@ -244,7 +244,7 @@ fn failed(series: &mut Series, tenant: &str, metrics: &TenantMetrics, zeroes: bo
     }
 }
 
-/// A family on its way to whoever reads the metrics.
+/// A family of the output.
 struct Series {
     family: MetricFamily,
     kind: MetricType,
@@ -295,7 +295,7 @@ impl Series {
 mod tests {
     use super::*;
 
-    /// The arrays are indexed by the variants, and shown by the lists of all of them.
+    /// The arrays are indexed by variants, and listed in the order of `ALL`.
     #[test]
     fn every_list_of_all_is_in_the_order_of_its_variants() {
         assert!(Operation::ALL.iter().enumerate().all(|(at, it)| *it as usize == at));

@@ -20,23 +20,23 @@ pub struct StoredBill {
     /// The last window of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_window: Option<DeliveredWindow>,
-    /// What of it was rejected and is not in the log yet.
+    /// Rejected lines that are not in the log yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parked: Vec<RejectedLine>,
-    /// When the oldest of the rest was closed, as far as that is known.
+    /// When the oldest undelivered close was made, if that is known.
     #[serde(with = "rfc3339")]
     pub behind_since: Option<Timestamp>,
     /// When the open window began.
     #[serde(with = "rfc3339")]
     pub window_since: Option<Timestamp>,
-    /// Whether it has anything in it that is billed whatever is stored.
+    /// Whether it has usage other than storage.
     #[serde(default = "unknown")]
     pub window_counts: bool,
-    /// Whether the tenant was awake: if it sleeps now, the node has crashed, and its log may say more.
+    /// Whether the tenant was awake. If it is asleep now, the node has crashed, and its log may have more.
     pub awake: bool,
 }
 
-/// Nothing is lost by looking.
+/// Looking into the log costs time only.
 fn unknown() -> bool {
     true
 }
@@ -63,13 +63,13 @@ impl StoredBill {
         self.delivered < self.closed
     }
 
-    /// What of it was delivered last.
+    /// The last delivery.
     pub fn delivered(&self) -> Delivered {
         Delivered { seq: self.delivered, at: self.delivered_at, window: self.delivered_window.clone() }
     }
 }
 
-/// What of a tenant's bill was delivered last.
+/// The last delivery of a tenant's bill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
     /// Every close and correction through here.
@@ -80,7 +80,7 @@ pub struct Delivered {
     pub window: Option<DeliveredWindow>,
 }
 
-/// A window of the bill that `HiveHub` has, but for lines that it has rejected.
+/// A delivered window of the bill, without its rejected lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveredWindow {
     /// Its beginning.
@@ -91,7 +91,7 @@ pub struct DeliveredWindow {
     pub first_seq: Seq,
     /// Its last one, which closed it.
     pub last_seq: Seq,
-    /// What it came to.
+    /// Its totals.
     pub totals: Vec<MeterTotal>,
 }
 
@@ -114,7 +114,7 @@ mod tests {
                 through: Timestamp::from_micros(4),
                 first_seq: Seq::new(3),
                 last_seq: Seq::new(8),
-                // Byte-seconds of a large tenant outgrow 64 bits.
+                // Byte-seconds of a large tenant exceed 64 bits.
                 totals: vec![MeterTotal { meter: Meter::StorageByteSeconds, value: 1 << 80 }],
             }),
             parked: Vec::new(),

@@ -1,8 +1,8 @@
-//! A database of the node's own, which may have to be waited for.
+//! A database of the node, which is opened in the background.
 //!
-//! A disk without room, or a process without descriptors or permissions, says nothing of what is stored. A database that
-//! cannot be opened or read for such a reason is left as it is and tried again each second, so that the node starts and
-//! answers meanwhile, and goes on by itself when it can. One that is damaged is put aside and begun anew.
+//! A full disk, or a process without descriptors or permissions, is no damage. A database that cannot be opened or
+//! read for such a reason is left as it is and tried again each second; the node starts and answers in the meantime.
+//! A damaged database is renamed, and an empty one created.
 
 use std::fs;
 use std::io;
@@ -18,16 +18,16 @@ use vectorizer_log::storage::{StorageFailure, open_when_free};
 
 use super::error::NodeStoreError;
 
-/// What is added to the name of one that is damaged when it is put aside, in place of an older one.
+/// The suffix of a damaged database that was renamed. It replaces an older one.
 pub(super) const UNREADABLE: &str = ".unreadable";
 
 const CACHE_BYTES: u64 = 4 << 20;
 const SEGMENT_BYTES: usize = 512 << 10;
-/// How long a lock is given to be one that is just being released; in tests as long as a machine may stand still.
+/// How long to wait for a lock that another process is releasing; longer in tests, since a busy machine may stall.
 const LOCK_PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 2 });
-/// How long what was noted down may be lost with the process.
+/// How long a write may be lost when the process is killed.
 const FLUSH_EVERY_MILLISECONDS: u64 = 500;
-/// How soon a database is tried again that could not be opened or read.
+/// The pause before a failed database is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// One database.
@@ -37,7 +37,7 @@ pub(super) struct Database {
     name: &'static str,
     trees: &'static [&'static str],
     state: Mutex<State>,
-    /// Told when the state is no longer that of being opened.
+    /// Notified when the first attempt to open has ended.
     settled: Condvar,
     /// How often it was opened.
     opened: watch::Sender<u64>,
@@ -45,12 +45,12 @@ pub(super) struct Database {
 
 #[derive(Debug)]
 enum State {
-    /// For the first time: others wait for it.
+    /// It is being opened for the first time; calls wait.
     Opening,
     Open(Arc<Trees>),
-    /// It cannot be opened for now, and is tried again.
+    /// It cannot be opened for now. It is tried again.
     Wanting(Arc<NodeStoreError>),
-    /// It cannot be opened.
+    /// It cannot be opened, and is not tried again.
     Failed(Arc<NodeStoreError>),
 }
 
@@ -58,18 +58,18 @@ enum State {
 #[derive(Debug)]
 struct Trees(Vec<(&'static str, sled::Tree)>);
 
-/// sled writes its last buffer when it is dropped, and panics if it cannot.
+/// sled writes its last buffer on drop, and panics if that fails.
 impl Drop for Trees {
     fn drop(&mut self) {
         let trees = std::mem::take(&mut self.0);
         if catch_unwind(AssertUnwindSafe(|| drop(trees))).is_err() {
-            warn!("a database of the node's could not be closed: its last notes may be lost");
+            warn!("a database of the node could not be closed: its last records may be lost");
         }
     }
 }
 
 impl Database {
-    /// With these trees, in the folder `name` of the `node`'s. It has to be [opened](Self::open).
+    /// A database with these trees, in the folder `name` of the `node` folder. It must be [opened](Self::open).
     pub(super) fn new(node: &Path, name: &'static str, trees: &'static [&'static str]) -> Arc<Self> {
         Arc::new(Self {
             node: node.to_owned(),
@@ -81,11 +81,11 @@ impl Database {
         })
     }
 
-    /// Opens it, or has it tried again if that is for want.
+    /// Opens it. If resources are missing, it is tried again in the background.
     ///
     /// # Errors
     ///
-    /// That it cannot be opened for another reason.
+    /// It cannot be opened for another reason.
     pub(super) fn open(self: &Arc<Self>) -> Result<(), Arc<NodeStoreError>> {
         let outcome = self.attempt();
         let wants = matches!(&outcome, Err(error) if error.is_want());
@@ -95,7 +95,11 @@ impl Database {
                 let error = Arc::new(error);
                 if wants {
                     let why = &*error as &dyn std::error::Error;
-                    warn!(error = why, database = self.name, "the node's notes cannot be opened for now");
+                    warn!(
+                        error = why,
+                        database = self.name,
+                        "a database of the node cannot be opened for now"
+                    );
                     (State::Wanting(error), Ok(()))
                 } else {
                     (State::Failed(Arc::clone(&error)), Err(error))
@@ -112,23 +116,23 @@ impl Database {
         outcome
     }
 
-    /// Whether nobody has to wait for it.
+    /// Whether calls do not wait.
     pub(super) fn is_settled(&self) -> bool {
         !matches!(*self.state(), State::Opening)
     }
 
-    /// Whether it cannot be used for want of something.
+    /// Whether it cannot be used because resources are missing.
     pub(super) fn is_wanting(&self) -> bool {
         matches!(*self.state(), State::Wanting(_))
     }
 
-    /// Tells each time that it was opened.
+    /// Changes each time it was opened.
     pub(super) fn openings(&self) -> watch::Receiver<u64> {
         self.opened.subscribe()
     }
 
-    /// Calls with one of its trees, which is waited for while it is opened for the first time. After a failure for want
-    /// it is opened anew: sled never gets over one.
+    /// Calls `work` with one of its trees. Waits while it is opened for the first time. After a failure for missing
+    /// resources it is opened again, since sled does not recover from one.
     pub(super) fn with<T>(
         self: &Arc<Self>,
         tree: &str,
@@ -155,7 +159,7 @@ impl Database {
         }
     }
 
-    /// A call has failed for want.
+    /// A call has failed because resources are missing.
     fn lost(self: &Arc<Self>, failed: &Arc<Trees>, error: &NodeStoreError) {
         let mut state = self.state();
         if !matches!(&*state, State::Open(trees) if Arc::ptr_eq(trees, failed)) {
@@ -164,7 +168,7 @@ impl Database {
         warn!(
             error = error as &dyn std::error::Error,
             database = self.name,
-            "the node's notes cannot be used for now"
+            "a database of the node cannot be used for now"
         );
         let reason = NodeStoreError::Wanting(error.to_string());
         let before = std::mem::replace(&mut *state, State::Wanting(Arc::new(reason)));
@@ -173,7 +177,7 @@ impl Database {
         self.try_again();
     }
 
-    /// Tries to open it until that is done or cannot be.
+    /// Tries to open it until that succeeds or fails for good.
     fn try_again(self: &Arc<Self>) {
         let database: Weak<Self> = Arc::downgrade(self);
         let work = move || {
@@ -185,7 +189,7 @@ impl Database {
                     Err(error) if error.is_want() => continue,
                     Err(error) => State::Failed(Arc::new(error)),
                     Ok(trees) => {
-                        info!(database = database.name, "the node's notes are open again");
+                        info!(database = database.name, "a database of the node is open again");
                         State::Open(Arc::new(trees))
                     }
                 };
@@ -198,12 +202,12 @@ impl Database {
             }
         };
         if let Err(error) = thread::Builder::new().name("node-store".to_owned()).spawn(work) {
-            warn!(%error, database = self.name, "the node's notes will not be opened before the next start");
+            warn!(%error, database = self.name, "a database of the node will not be opened before the next start");
         }
     }
 
     fn attempt(&self) -> Result<Trees, NodeStoreError> {
-        // IMPORTANT: whatever happens there is an outcome, which others wait for.
+        // IMPORTANT: there must be an outcome in any case, since calls wait for it.
         guarded(|| {
             let database = open_or_begin_anew(&self.node, self.name)?;
             let tree = |name: &&'static str| Ok((*name, database.open_tree(name)?));
@@ -217,7 +221,7 @@ impl Database {
     }
 }
 
-/// sled may panic on damage, and where the system refuses something.
+/// sled may panic on damage, and when a system call fails.
 fn guarded<T>(call: impl FnOnce() -> Result<T, NodeStoreError>) -> Result<T, NodeStoreError> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         let message = panic
@@ -234,16 +238,16 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, NodeStoreError>) -> Result<T, Nod
     })
 }
 
-/// The database in this folder of the node's; an empty one if that is damaged.
+/// Opens the database in this folder; an empty one if it is damaged.
 fn open_or_begin_anew(node: &Path, folder: &str) -> Result<sled::Db, NodeStoreError> {
     let path = node.join(folder);
-    // A lock that is held says nothing of what is in it.
+    // A held lock is no damage.
     open_when_free(LOCK_PATIENCE, || open(&path)).or_else(|error| {
         if error.is_want() {
             return Err(error);
         }
         let reason = error.to_string();
-        warn!(reason, ?path, "what the node has noted down cannot be read and is begun anew");
+        warn!(reason, ?path, "a database of the node cannot be read; an empty one replaces it");
         let aside = node.join(format!("{folder}{UNREADABLE}"));
         let failed = |source| NodeStoreError::Folder { path: path.clone(), source };
         match fs::remove_dir_all(&aside) {

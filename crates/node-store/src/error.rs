@@ -21,7 +21,7 @@ pub enum NodeStoreError {
         #[source]
         source: io::Error,
     },
-    /// The notes about tenants could not be opened.
+    /// The records about tenants could not be opened.
     #[error("the node store could not be opened")]
     Unopened(#[source] Arc<NodeStoreError>),
     /// The database cannot be used for now.
@@ -33,13 +33,13 @@ pub enum NodeStoreError {
     /// There is no tree of this name in the database.
     #[error("the node store has no such tree")]
     NoSuchTree,
-    /// What was noted down cannot be understood.
-    #[error("a note in the node store cannot be read")]
+    /// A record cannot be read.
+    #[error("a record in the node store cannot be read")]
     Note(#[from] serde_json::Error),
 }
 
 impl NodeStoreError {
-    /// Whether the process lacks something, and nothing is known of what is stored.
+    /// Whether resources are missing, so that nothing is known about the data.
     pub fn is_want(&self) -> bool {
         match self {
             Self::Database(error) => StorageFailure::of_sled(error).is_unavailable(),

@@ -1,4 +1,4 @@
-//! How the node stands with `HiveHub`: what must survive a disk that takes no writes for now is kept in memory until it does.
+//! The node's state with `HiveHub`. While the disk takes no writes, it is kept in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,11 +16,11 @@ pub(super) const NODE: &str = "node";
 /// Records by tree and key; `None` for one that was removed.
 type Unwritten = BTreeMap<(&'static str, String), Option<Vec<u8>>>;
 
-/// How the node stands with `HiveHub`.
+/// The node's state with `HiveHub`.
 #[derive(Debug)]
 pub(super) struct NodeState {
     database: Arc<Database>,
-    /// What could not be written there for want.
+    /// Records that could not be written yet.
     waiting: Mutex<Unwritten>,
 }
 
@@ -122,7 +122,7 @@ impl NodeState {
 
     pub(super) fn flush(&self) -> Result<(), NodeStoreError> {
         match self.database.with(NODE, |tree| Ok(tree.flush().map(drop)?)) {
-            // It is in memory, and written down as soon as that can be.
+            // The records are in memory, and written when the disk takes writes.
             Err(error) if error.is_want() => Ok(()),
             done => done,
         }

@@ -1,10 +1,10 @@
-//! What is stored of tenants.
+//! Records about tenants.
 
 use serde::{Deserialize, Serialize};
 use vectorizer_hivehub::PolicyCursor;
 use vectorizer_log::{Incarnation, Timestamp};
 
-/// A plan's limits as they were heard of last; `None` leaves one to the configuration.
+/// The limits of a plan, as answered last. `None` is the configured default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredQuota {
     /// Logical bytes of vectors.
@@ -19,7 +19,7 @@ pub struct StoredQuota {
     pub requests_per_minute: Option<u64>,
     /// Requests within an hour.
     pub requests_per_hour: Option<u64>,
-    /// Whose limits they are, of those who have had the tenant's id, as far as that is known.
+    /// The tenant's incarnation, if it is known.
     #[serde(default)]
     pub incarnation: Option<Incarnation>,
 }
@@ -29,10 +29,10 @@ pub struct StoredQuota {
 pub struct StoredDeletion {
     /// The event that says so.
     pub at: PolicyCursor,
-    /// Who was deleted, of those who have had the tenant's id, as far as that is known.
+    /// The deleted incarnation, if it is known.
     #[serde(default)]
     pub incarnation: Option<Incarnation>,
-    /// Whether the event takes a deletion back, which is to be undone.
+    /// Whether the event undoes a deletion.
     #[serde(default)]
     pub is_undone: bool,
 }
@@ -50,10 +50,10 @@ pub struct StoredSize {
     pub storage_bytes: u64,
     /// Stored bytes of the log.
     pub log_bytes: u64,
-    /// What it took up in memory with its log closed, as far as that is known.
+    /// Its memory with the log closed, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// When it was used last, as far as that is known.
+    /// When it was used last, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_use: Option<Timestamp>,
 }

@@ -122,10 +122,10 @@ impl NodeStore {
         Ok(deletions)
     }
 
-    /// The deletion is done. Durable when it returns, and so is that the feed was followed up to there.
+    /// The deletion is done, and the feed was followed up to there. Both are durable when this returns.
     pub fn deletion_done(&self, tenant: &TenantId, at: PolicyCursor) -> Result<(), NodeStoreError> {
         self.store_policy_cursor(at)?;
-        // Not what was noted down since.
+        // Not a deletion that was stored since.
         let is_meant = |record: &[u8]| Ok(stored_deletion(record)?.at == at);
         self.node_state.remove_if(DELETIONS, tenant.as_str(), is_meant)?;
         self.node_state.flush()
@@ -146,7 +146,7 @@ impl NodeStore {
         self.node_state.store(NODE, POLICY_CURSOR, &at)
     }
 
-    /// Whether the policy feed had a gap after which not every tenant was asked about yet.
+    /// Whether the policy feed had a gap after which not all tenants have been asked about.
     pub fn has_gap(&self) -> Result<bool, NodeStoreError> {
         Ok(self.node_state.read(POLICY_GAP)?.unwrap_or_default())
     }
@@ -168,7 +168,7 @@ impl NodeStore {
 
     /// Whether every tenant was looked at since the database was begun, so that no bill is missing.
     pub fn knows_every_bill(&self) -> bool {
-        // Beside them, so that it is lost with them.
+        // It is stored with the bills, so that it is lost with them.
         self.notes.with(NODE, |tree| Ok(tree.contains_key(EVERY_BILL)?)).unwrap_or(false)
     }
 

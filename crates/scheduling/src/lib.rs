@@ -7,9 +7,9 @@
 //! - A thread with a short time slice preempts one with a longer slice at once, if it has not had more than its share
 //!   (`sched_setattr(2)`, Linux 6.12 and later; earlier kernels ignore the slice).
 //! - Long work calls [`yield_point`] often, for threads that have had more than their share.
-//! - Any thread preempts one at SCHED_IDLE, and a core that runs only such threads counts as idle: when another program
+//! - Any thread preempts one at `SCHED_IDLE`, and a core that runs only such threads counts as idle: when another program
 //!   takes a core for some milliseconds, threads that wait for it move to that one. The longest work, linking, runs at
-//!   SCHED_IDLE, except for one thread that runs at normal priority for a tenth of the time ([`throttle`]).
+//!   `SCHED_IDLE`, except for one thread that runs at normal priority for a tenth of the time ([`throttle`]).
 //!
 //! The crate knows threads and the system's scheduler. It knows nothing of tenants, requests or storage.
 

@@ -110,7 +110,7 @@ fn text(format: ExportFormat, stored: &StoredRecord, detail: ExportDetail) -> St
 }
 
 #[test]
-fn a_row_is_one_line_and_its_details_are_the_event_as_ndjson_has_it() {
+fn a_row_is_one_line_with_the_same_event_as_ndjson() {
     for (event, row) in events() {
         let stored = stored(event);
         for detail in [
@@ -131,7 +131,7 @@ fn a_row_is_one_line_and_its_details_are_the_event_as_ndjson_has_it() {
 }
 
 #[test]
-fn a_table_begins_with_the_names_of_its_columns_and_ndjson_with_nothing() {
+fn a_table_begins_with_a_header_and_ndjson_with_nothing() {
     let mut begun = Vec::new();
     ExportFormat::Csv.begin(&mut begun);
     assert_eq!(begun, b"seq,at,event,collection,key_id,via,request_id,count,details\n");
@@ -141,14 +141,14 @@ fn a_table_begins_with_the_names_of_its_columns_and_ndjson_with_nothing() {
 }
 
 #[test]
-fn every_door_has_the_name_it_has_in_json() {
+fn every_interface_has_its_json_name() {
     for via in [Via::Rest, Via::Mcp, Via::CommandLine, Via::System] {
         assert_eq!(serde_json::to_value(via).unwrap(), csv::via(via));
     }
 }
 
 #[test]
-fn totals_beyond_two_to_the_53_are_texts() {
+fn totals_beyond_two_to_the_53_are_strings() {
     let total = |value| serde_json::to_value(safe_integer::SafeInteger(value)).unwrap();
     assert_eq!(total(1_i128 << 53), 1_u64 << 53);
     assert_eq!(total((1 << 53) + 1), "9007199254740993");
@@ -187,7 +187,7 @@ fn ranges_by_seq_include_their_end_and_ranges_by_time_do_not() {
 }
 
 #[test]
-fn a_text_is_shown_as_it_is_in_the_log_where_payloads_are_shown() {
+fn texts_are_exported_unchanged_if_payloads_are() {
     let (event, _) = events().pop().unwrap();
     let stored = stored(event);
     let document = |detail| {

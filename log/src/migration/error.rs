@@ -18,7 +18,7 @@ pub enum MigrationError {
     #[error("there is no single-tenant data in {0:?}")]
     NoSource(PathBuf),
     /// The source was migrated before, to another destination.
-    #[error("the data of {from:?} was migrated to tenant {} in {:?} before", .to.tenant, .to.data)]
+    #[error("the data of {from:?} was already migrated to tenant {} in {:?}", .to.tenant, .to.data)]
     MigratedElsewhere {
         /// The source.
         from: PathBuf,
@@ -26,7 +26,7 @@ pub enum MigrationError {
         to: Destination,
     },
     /// The cluster already has this tenant.
-    #[error("tenant {tenant} exists already in {data:?}")]
+    #[error("tenant {tenant} already exists in {data:?}")]
     TenantExists {
         /// The tenant.
         tenant: TenantId,
@@ -34,7 +34,7 @@ pub enum MigrationError {
         data: PathBuf,
     },
     /// The cluster already has this log, as another tenant.
-    #[error("log {log_id} is there already, as tenant {tenant}: one log cannot be two tenants")]
+    #[error("log {log_id} already belongs to tenant {tenant}: one log cannot be two tenants")]
     LogExists {
         /// The log.
         log_id: LogId,
@@ -46,7 +46,7 @@ pub enum MigrationError {
     LogDeleted(LogId),
     /// The tenant is being migrated from another folder.
     #[error(
-        "tenant {tenant} is being migrated from {from:?}: end that first, or give it up by removing \
+        "tenant {tenant} is being migrated from {from:?}: finish that first, or discard it by removing \
          _migrating/{tenant} and _migrating/{tenant}.json"
     )]
     OtherUnderWay {
@@ -56,10 +56,10 @@ pub enum MigrationError {
         from: PathBuf,
     },
     /// The source was written to after its copy became a tenant.
-    #[error("{0:?} was written to after it became a tenant: what was written then is in no tenant's log")]
+    #[error("{0:?} was written to after it became a tenant: those records are in no tenant's log")]
     SourceWentOn(PathBuf),
     /// The disk is too small.
-    #[error("{data:?} has room for {available} bytes, and {needed} are needed")]
+    #[error("{data:?} has {available} bytes free, but {needed} are needed")]
     TooSmall {
         /// The cluster's folder.
         data: PathBuf,

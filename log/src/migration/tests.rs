@@ -5,7 +5,7 @@ use crate::event::Event;
 use crate::position::Timestamp;
 use crate::record::{Actor, Draft, Via};
 
-struct Stage {
+struct Fixture {
     _folders: tempfile::TempDir,
     from: PathBuf,
     data: PathBuf,
@@ -19,7 +19,7 @@ fn acme() -> TenantId {
     "acme".parse().unwrap()
 }
 
-impl Stage {
+impl Fixture {
     fn new() -> Self {
         let folders = tempfile::tempdir().unwrap();
         let (from, data) = (folders.path().join("from"), folders.path().join("data"));
@@ -27,9 +27,9 @@ impl Stage {
         fs::create_dir_all(&data).unwrap();
         fs::write(from.join(NODE_LOCK), "").unwrap();
         TenantFolder::new(&from, &default()).create().unwrap();
-        let stage = Self { _folders: folders, from, data };
-        append(&TenantFolder::new(&stage.from, &default()), 7);
-        stage
+        let fixture = Self { _folders: folders, from, data };
+        append(&TenantFolder::new(&fixture.from, &default()), 7);
+        fixture
     }
 
     fn begin(&self) -> Result<MigrationStart, MigrationError> {
@@ -70,12 +70,13 @@ fn go_on(_: u64, _: u64) -> ControlFlow<()> {
 }
 
 #[test]
-fn whatever_step_it_breaks_off_at_beginning_again_ends_it() {
+fn an_interrupted_migration_can_be_resumed_at_every_step() {
     // After how many steps each attempt is interrupted.
     for steps in 0..4 {
-        let stage = Stage::new();
-        let (log_id, expected) = (stage.source().log_id().unwrap(), acknowledged(&stage.source()).unwrap());
-        let mut migration = stage.migration();
+        let fixture = Fixture::new();
+        let (log_id, expected) =
+            (fixture.source().log_id().unwrap(), acknowledged(&fixture.source()).unwrap());
+        let mut migration = fixture.migration();
         if steps > 0 {
             assert!(migration.copy(&mut |_, _| ControlFlow::Break(())).unwrap().is_break());
         }
@@ -85,96 +86,96 @@ fn whatever_step_it_breaks_off_at_beginning_again_ends_it() {
         if steps > 2 {
             migration.place().unwrap();
         }
-        assert_eq!(acknowledged(&stage.source()).unwrap(), expected, "the source is touched");
-        assert!(!stage.from.join(MIGRATED).exists());
+        assert_eq!(acknowledged(&fixture.source()).unwrap(), expected, "the source is touched");
+        assert!(!fixture.from.join(MIGRATED).exists());
         drop(migration);
-        let mut migration = stage.migration();
+        let mut migration = fixture.migration();
         assert!(migration.copy(&mut go_on).unwrap().is_continue());
         migration.place().unwrap();
         migration.retire_source().unwrap();
-        let place = TenantFolder::new(&stage.data, &acme());
+        let place = TenantFolder::new(&fixture.data, &acme());
         assert_eq!((place.log_id().unwrap(), head(&place)), (log_id, expected));
-        assert!(!stage.source().exists() && !stage.data.join(MIGRATING).exists());
-        assert!(stage.from.join(MIGRATED).join(log_id.to_string()).join("log").is_dir());
+        assert!(!fixture.source().exists() && !fixture.data.join(MIGRATING).exists());
+        assert!(fixture.from.join(MIGRATED).join(log_id.to_string()).join("log").is_dir());
         // Again, with nothing left to do.
-        assert!(matches!(stage.begin().unwrap(), MigrationStart::Done(to) if to.tenant == acme()));
-        let other = Migration::begin(&stage.from, &default(), &stage.data, &"globex".parse().unwrap());
+        assert!(matches!(fixture.begin().unwrap(), MigrationStart::Done(to) if to.tenant == acme()));
+        let other = Migration::begin(&fixture.from, &default(), &fixture.data, &"globex".parse().unwrap());
         assert!(matches!(other, Err(MigrationError::MigratedElsewhere { .. })));
     }
 }
 
 #[test]
-fn a_crash_between_the_last_moves_leaves_nothing_undone() {
-    let stage = Stage::new();
-    let mut migration = stage.migration();
+fn a_crash_between_the_last_moves_is_completed() {
+    let fixture = Fixture::new();
+    let mut migration = fixture.migration();
     assert!(migration.copy(&mut go_on).unwrap().is_continue());
-    let note = fs::read(stage.data.join("_migrating/acme.json")).unwrap();
+    let note = fs::read(fixture.data.join("_migrating/acme.json")).unwrap();
     migration.place().unwrap();
     // The copy is published, but the progress does not say so.
-    fs::write(stage.data.join("_migrating/acme.json"), &note).unwrap();
+    fs::write(fixture.data.join("_migrating/acme.json"), &note).unwrap();
     drop(migration);
-    let migration = stage.migration();
+    let migration = fixture.migration();
     assert!(migration.is_placed());
     migration.retire_source().unwrap();
     // The source is moved, but the progress still exists.
-    fs::create_dir_all(stage.data.join(MIGRATING)).unwrap();
-    fs::write(stage.data.join("_migrating/acme.json"), &note).unwrap();
-    assert!(matches!(stage.begin().unwrap(), MigrationStart::Done(_)));
-    assert!(!stage.data.join(MIGRATING).exists());
+    fs::create_dir_all(fixture.data.join(MIGRATING)).unwrap();
+    fs::write(fixture.data.join("_migrating/acme.json"), &note).unwrap();
+    assert!(matches!(fixture.begin().unwrap(), MigrationStart::Done(_)));
+    assert!(!fixture.data.join(MIGRATING).exists());
 }
 
 #[test]
-fn a_source_that_was_used_meanwhile_is_copied_anew_and_one_that_went_on_too_late_is_told_of() {
-    let stage = Stage::new();
-    let mut migration = stage.migration();
+fn a_source_used_meanwhile_is_copied_again_and_one_used_after_publication_is_reported() {
+    let fixture = Fixture::new();
+    let mut migration = fixture.migration();
     assert!(migration.copy(&mut go_on).unwrap().is_continue());
     drop(migration);
-    append(&stage.source(), 1);
-    let mut migration = stage.migration();
+    append(&fixture.source(), 1);
+    let mut migration = fixture.migration();
     assert_eq!(migration.head().seq, Seq::new(8));
     assert!(migration.copy(&mut go_on).unwrap().is_continue());
     assert_eq!(head(&migration.copied()).seq, Seq::new(8));
     migration.place().unwrap();
     drop(migration);
-    append(&stage.source(), 1);
-    assert!(matches!(stage.begin(), Err(MigrationError::SourceWentOn(_))));
+    append(&fixture.source(), 1);
+    assert!(matches!(fixture.begin(), Err(MigrationError::SourceWentOn(_))));
 }
 
 #[test]
-fn what_cannot_be_right_is_refused_before_anything_is_written() {
-    let stage = Stage::new();
-    let nowhere = Migration::begin(&stage.data, &default(), &stage.from, &acme());
+fn invalid_migrations_are_refused_before_anything_is_written() {
+    let fixture = Fixture::new();
+    let nowhere = Migration::begin(&fixture.data, &default(), &fixture.from, &acme());
     assert!(matches!(nowhere, Err(MigrationError::NoSource(_))));
     // A server has one of the folders open.
-    for folder in [&stage.from, &stage.data] {
+    for folder in [&fixture.from, &fixture.data] {
         let lock = File::create(folder.join(NODE_LOCK)).unwrap();
         lock.lock().unwrap();
-        assert!(matches!(stage.begin(), Err(MigrationError::InUse(_))), "{folder:?}");
+        assert!(matches!(fixture.begin(), Err(MigrationError::InUse(_))), "{folder:?}");
     }
     // The log itself is open.
-    let log = stage.source().open().unwrap();
-    assert!(matches!(stage.begin(), Err(MigrationError::InUse(_))));
+    let log = fixture.source().open().unwrap();
+    assert!(matches!(fixture.begin(), Err(MigrationError::InUse(_))));
     drop(log);
     // The same log under another name.
-    let copy = TenantFolder::new(&stage.data, &"globex".parse().unwrap());
+    let copy = TenantFolder::new(&fixture.data, &"globex".parse().unwrap());
     fs::create_dir(copy.path()).unwrap();
-    fs::copy(stage.source().path().join("manifest.json"), copy.path().join("manifest.json")).unwrap();
-    assert!(matches!(stage.begin(), Err(MigrationError::LogExists { .. })));
+    fs::copy(fixture.source().path().join("manifest.json"), copy.path().join("manifest.json")).unwrap();
+    assert!(matches!(fixture.begin(), Err(MigrationError::LogExists { .. })));
     fs::remove_dir_all(copy.path()).unwrap();
     // A tombstone of the log, perhaps of an earlier migration.
-    DeletedTenants::open(&stage.data).unwrap();
-    let tombstone = format!("{}.json", stage.source().log_id().unwrap());
-    fs::write(stage.data.join("_deleted").join(tombstone), "{}").unwrap();
-    assert!(matches!(stage.begin(), Err(MigrationError::LogDeleted(_))));
-    fs::remove_dir_all(stage.data.join("_deleted")).unwrap();
+    DeletedTenants::open(&fixture.data).unwrap();
+    let tombstone = format!("{}.json", fixture.source().log_id().unwrap());
+    fs::write(fixture.data.join("_deleted").join(tombstone), "{}").unwrap();
+    assert!(matches!(fixture.begin(), Err(MigrationError::LogDeleted(_))));
+    fs::remove_dir_all(fixture.data.join("_deleted")).unwrap();
     // The tenant itself.
-    TenantFolder::new(&stage.data, &acme()).create().unwrap();
-    assert!(matches!(stage.begin(), Err(MigrationError::TenantExists { .. })));
-    assert!(!stage.data.join(MIGRATING).exists());
+    TenantFolder::new(&fixture.data, &acme()).create().unwrap();
+    assert!(matches!(fixture.begin(), Err(MigrationError::TenantExists { .. })));
+    assert!(!fixture.data.join(MIGRATING).exists());
     // Another folder, for the same tenant.
-    fs::remove_dir_all(stage.data.join("acme")).unwrap();
-    drop(stage.migration());
-    let other = Stage::new();
-    let begun = Migration::begin(&other.from, &default(), &stage.data, &acme());
+    fs::remove_dir_all(fixture.data.join("acme")).unwrap();
+    drop(fixture.migration());
+    let other = Fixture::new();
+    let begun = Migration::begin(&other.from, &default(), &fixture.data, &acme());
     assert!(matches!(begun, Err(MigrationError::OtherUnderWay { .. })));
 }

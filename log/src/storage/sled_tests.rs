@@ -1,4 +1,4 @@
-//! What keeps a loss of power from undoing what was synced.
+//! A loss of power does not undo synced writes.
 
 use std::fs;
 use std::process::Command;
@@ -12,17 +12,17 @@ use crate::position::Seq;
 
 const SEGMENT_BYTES: usize = 512 * 1024;
 
-/// Set in the process that has the test to itself.
+/// Set in the process that runs only this test.
 const ALONE: &str = "VECTORIZER_ALONE";
 
-/// Bytes this process has handed to the system for writing.
+/// How many bytes this process has written.
 fn bytes_written() -> u64 {
     let io = fs::read_to_string("/proc/self/io").unwrap();
     let line = io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap();
     line.parse().unwrap()
 }
 
-/// A storage, and what is written between its syncs.
+/// A storage, and the bytes written between its syncs.
 struct Watched {
     folder: TempDir,
     storage: Option<SledStorage>,
@@ -68,13 +68,13 @@ fn paths(folder: &TempDir) -> SledPaths {
     SledPaths { log: at("log"), head: at("head"), poison_mark: at("condemned") }
 }
 
-/// sled frees a segment when its own flush, which is no fsync, has moved the last page out of it. If
-/// more than a segment is written between two real syncs, the freed one may be overwritten before what
-/// was moved is durable, and a loss of power then takes records that were acknowledged long before.
+/// sled frees a segment when its own flush, which is not an fsync, has moved the last page out of it. If more than a
+/// segment is written between two real syncs, the freed one may be overwritten before the moved pages are durable, and a
+/// loss of power loses records that were acknowledged long before.
 #[test]
 fn at_most_a_segment_is_written_between_two_syncs() {
     if std::env::var_os(ALONE).is_none() {
-        // What other tests write would count too.
+        // The writes of other tests would count too.
         let name = "storage::sled_tests::at_most_a_segment_is_written_between_two_syncs";
         let mut alone = Command::new(std::env::current_exe().unwrap());
         let ended = alone.args([name, "--exact", "--nocapture"]).env(ALONE, "1").status().unwrap();
@@ -86,7 +86,7 @@ fn at_most_a_segment_is_written_between_two_syncs() {
         let mut watched = Watched::new();
         let mut last = 0;
         for life in 0..4 {
-            // Never twice at the same place in a segment.
+            // Never twice at the same offset of a segment.
             for _ in 0..puts / 4 + 37 * life {
                 last += 1;
                 watched.change(|storage| storage.put(PartKey::first(Seq::new(last)), &value));

@@ -1,38 +1,28 @@
-//! The bill of a tenant, folded from its log.
+//! A tenant's bill, folded from its log.
 //!
-//! - `window`: what has come together since the last close.
-//! - `bill`: the whole bill, computed from the records alone and held against what they say of it.
-//! - `entry`: what a bill is made of; `discrepancy`: what does not hold; `audit`: where that is found.
+//! - `window`: the totals since the last close.
 //!
-//! A **window** is the records behind one [`Event::BillingClosed`], or from the first one on, through the
-//! next, that record included. Counts belong to the window that their record is in, whenever it was made.
-//! What is held belongs to a window by time, from one close's `through` to the next one's: the record of a
-//! close may be a little later than the moment it speaks of.
+//! A **window** consists of the records after one [`Event::BillingClosed`], or from the first one on, up to the next
+//! one, including it. Counts belong to the window of their record. Storage belongs to a window by time, from the
+//! `through` of one close to that of the next: the record of a close may be a little later than its `through`.
 //!
-//! A close that says something else than its records come to changes nothing here: a wrong bill must not
-//! make a tenant's data unreadable. [`Bill`] finds it.
+//! A close that does not match its records has no effect here, as a wrong bill must not make a tenant's data unreadable.
+//! [`Bill`](crate::Bill) finds it.
 
-mod audit;
-mod bill;
-mod discrepancy;
-mod entry;
 mod window;
 
 use serde::{Deserialize, Serialize};
-use vectorizer_log::{Event, JournalPosition, MeterTotal, Record, Seq, Timestamp};
+use vectorizer_log::{Event, JournalPosition, Meter, MeterTotal, Record, Seq, Timestamp};
 
-pub use bill::{Bill, BilledTotal};
-pub use discrepancy::{Discrepancy, DiscrepancyKind};
-pub use entry::{BillEntry, BilledWindow, BillingCorrection, BillingLine};
 pub(crate) use window::LogicalWindow;
-pub use window::OpenWindow;
+pub use window::{BilledWindow, OpenWindow};
+
+use vectorizer_index::Change;
 
 use crate::metering::METERING_VERSION;
 use crate::usage::Usage;
-use vectorizer_index::Change;
 
-/// Where a tenant's bill stands: the window that is open, and how far those before it are delivered. Its
-/// size does not depend on how long the log is.
+/// The state of a tenant's bill: the open window, and which earlier ones are delivered. Its size is constant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Billing {
     window: Option<OpenWindow>,
@@ -43,83 +33,80 @@ pub struct Billing {
 }
 
 impl Billing {
-    /// The window that is open; `None` before the first record.
+    /// The open window; `None` before the first record.
     pub fn window(&self) -> Option<&OpenWindow> {
         self.window.as_ref()
     }
 
-    /// The newest close, [`Seq::NONE`] before the first. From there each close says where the one before
-    /// it is.
+    /// The latest close, [`Seq::NONE`] before the first. Each close leads to the one before it.
     pub fn last_close(&self) -> Seq {
         self.last_close
     }
 
-    /// The newest correction, [`Seq::NONE`] before the first. They are not linked: whoever looks for one
-    /// that is not delivered, which is rare, reads from [`acknowledged`](Self::acknowledged) on.
+    /// The latest correction, [`Seq::NONE`] before the first. Corrections are not linked: to find undelivered ones, which are
+    /// rare, read from [`acknowledged`](Self::acknowledged) on.
     pub fn last_correction(&self) -> Seq {
         self.last_correction
     }
 
-    /// The newer one of the two.
+    /// The later of both.
     pub fn last_entry(&self) -> Seq {
         self.last_close.max(self.last_correction)
     }
 
-    /// Every close and correction at or below it is delivered.
+    /// All closes and corrections at or below this record are delivered.
     pub fn acknowledged(&self) -> Seq {
         self.acknowledged
     }
 
-    /// Whether everything that is closed or corrected is delivered.
+    /// Whether all closes and corrections are delivered.
     pub fn is_delivered(&self) -> bool {
         self.last_close.max(self.last_correction) <= self.acknowledged
     }
 
-    /// How far the node's journal of requests has been folded in. What lies there at or before it must not
-    /// be appended again ([`JournalPosition::is_folded_by`]).
+    /// The position in the node's request journal up to which requests are recorded. Earlier entries must not be recorded
+    /// again ([`JournalPosition::is_folded_by`]).
     pub fn journal(&self) -> Option<JournalPosition> {
         self.journal
     }
 
-    /// What the open window comes to at the moment `at`, or at the last record if that is later: every
-    /// meter, in the order of [`Meter::ALL`](vectorizer_log::Meter::ALL). `usage` is the state's.
+    /// The totals of the open window at the moment `at`, or at the last record if that is later: every meter, in the order of
+    /// [`Meter::ALL`]. `usage` is that of the same state.
     pub fn totals(&self, at: Timestamp, usage: &Usage) -> Vec<MeterTotal> {
         let bytes = usage.logical_bytes();
         let window = self.window.unwrap_or_else(|| OpenWindow::new(Seq::OLDEST, at));
         window.until(bytes, at).totals(bytes).into()
     }
 
-    /// The [`Event::BillingClosed`] of a close at the moment `at`; `None` if the window has nothing in it:
-    /// nothing was counted, nothing is held, and nothing was held for long enough to count.
+    /// The [`Event::BillingClosed`] that closes the window at the moment `at`; `None` if all totals are zero.
     ///
-    /// It is right as the very next record, with a clock that does not say less than `at`. Whatever the
-    /// same commit puts in front of it has to be [folded in](Self::after) first.
+    /// It must be appended as the next record, with a time that is not before `at`. Records of the same commit before it have
+    /// to be [applied](Self::after) first.
     pub fn close(&self, at: Timestamp, usage: &Usage) -> Option<Event> {
         let window = self.window?.until(usage.logical_bytes(), at);
         let totals: Vec<_> = window.totals(usage.logical_bytes()).into();
         let BilledWindow { since, through, first_seq } = window.billed();
         let closed = Event::BillingClosed { metering: METERING_VERSION, since, through, first_seq, totals };
-        window.has_something(usage.logical_bytes()).then_some(closed)
+        window.has_totals(usage.logical_bytes()).then_some(closed)
     }
 
-    /// Where the bill stands after `record`, which makes this `change` to a state that has this `usage` in
-    /// front of it.
+    /// The state after `record`, which makes this `change` to a state with this `usage`.
     #[must_use]
     pub fn after(&self, record: &Record, usage: &Usage, change: &Change) -> Self {
         let mut after = *self;
-        let mut window = self.window.unwrap_or_else(|| OpenWindow::new(record.seq, record.at));
+        let mut window = self.window_of(record);
         match &record.event {
             Event::BillingClosed { through, .. } => {
-                window = window.ended(usage.logical_bytes(), *through, record.at).next(record.seq.next());
+                window = window.closed_at(usage.logical_bytes(), *through, record.at).next(record.seq.next());
                 after.last_close = record.seq;
             }
             Event::UsageObserved { operations, journal, .. } => {
-                window.observe(operations);
+                window.count_operations(operations);
                 after.journal = Some(after.folded(*journal));
             }
             Event::BillingCorrected { .. } => after.last_correction = record.seq,
             Event::BillingAcknowledged { through, .. } => {
-                // Of what is behind it an acknowledgement can know nothing.
+                // An acknowledgement cannot cover records after it.
                 let through = record.seq.previous().map_or(Seq::NONE, |last| last.min(*through));
                 after.acknowledged = after.acknowledged.max(through);
             }
@@ -135,15 +122,31 @@ impl Billing {
             | Event::IndexDropped { .. }
             | Event::AccessDenied { .. } => {}
         }
-        // What was held up to this record; what it changes is held from now on.
-        window.hold(usage.logical_bytes(), record.at);
-        window.count(change);
+        // The previous storage counts up to this record, the changed one from now on.
+        window.count_storage(usage.logical_bytes(), record.at);
+        window.count_change(change);
         after.window = Some(window);
         after
     }
 
-    /// The place in the journal after folding in what reaches to `journal`: forwards only, unless it is
-    /// another journal.
+    /// The window that `record` closes at `through`, and its totals, whatever the record says. `usage` is that of the state
+    /// before it.
+    pub(crate) fn closed_by(
+        &self,
+        record: &Record,
+        through: Timestamp,
+        usage: &Usage,
+    ) -> (BilledWindow, [MeterTotal; Meter::ALL.len()]) {
+        let closed = self.window_of(record).closed_at(usage.logical_bytes(), through, record.at);
+        (closed.billed(), closed.totals(usage.logical_bytes()))
+    }
+
+    /// The open window. The first record begins one.
+    fn window_of(&self, record: &Record) -> OpenWindow {
+        self.window.unwrap_or_else(|| OpenWindow::new(record.seq, record.at))
+    }
+
+    /// The journal position after a record with `journal`: it never goes back, unless the journal is another one.
     fn folded(&self, journal: JournalPosition) -> JournalPosition {
         self.journal.filter(|folded| journal.is_folded_by(folded)).unwrap_or(journal)
     }

@@ -1,14 +1,13 @@
-//! What has come together since the last close.
+//! The open window: the totals since the last close.
 
 use serde::{Deserialize, Serialize};
 use vectorizer_log::{Meter, MeterTotal, ObservedOperation, Seq, Timestamp};
 
-use super::entry::BilledWindow;
 use vectorizer_index::Change;
 
 const MICROS_PER_SECOND: u128 = 1_000_000;
 
-/// A window of the bill that is still open.
+/// An open billing window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenWindow {
     since: Timestamp,
@@ -17,13 +16,24 @@ pub struct OpenWindow {
     deleted: u128,
     searches: u128,
     requests: u128,
-    /// Bytes held times the microseconds they were held for, up to `counted_through`, and what the window
-    /// before could not count, which is less than a byte-second.
+    /// Stored bytes times the microseconds that they were stored, up to `counted_through`, and the remainder of the previous
+    /// window, which is less than a byte-second.
     ///
-    /// It cannot overflow: bytes and microseconds have 64 bits each, no microsecond counts twice, and so
-    /// even all of time is less than 2^128 by more than that rest.
+    /// It cannot overflow: bytes and microseconds have 64 bits each, and no microsecond counts twice, so the sum over all
+    /// time is less than 2^128, by more than that remainder.
     byte_micros: u128,
     counted_through: Timestamp,
+}
+
+/// A billing window: its time, and its first record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BilledWindow {
+    /// The beginning.
+    pub since: Timestamp,
+    /// The end, not included.
+    pub through: Timestamp,
+    /// The first record.
+    pub first_seq: Seq,
 }
 
 impl OpenWindow {
@@ -40,7 +50,7 @@ impl OpenWindow {
         }
     }
 
-    /// The window behind this one, which ends where it is counted through.
+    /// The next window, which begins where this one is counted through.
     pub(super) fn next(&self, first_seq: Seq) -> Self {
         let rest = self.byte_micros % MICROS_PER_SECOND;
         Self { byte_micros: rest, ..Self::new(first_seq, self.counted_through) }
@@ -56,32 +66,32 @@ impl OpenWindow {
         self.first_seq
     }
 
-    /// The moment up to which it is known what was held: that of the last record.
+    /// The moment up to which storage is counted: the time of the last record.
     pub fn counted_through(&self) -> Timestamp {
         self.counted_through
     }
 
-    /// The window as it ends by a close, recorded at `at`, that says `through`: at that very moment, if it
-    /// is one that the close can speak of. `bytes` are held.
-    pub(super) fn ended(&self, bytes: u64, through: Timestamp, at: Timestamp) -> Self {
+    /// The window at a close with this `through`, recorded at `at`: it ends at `through`, clamped to the possible moments.
+    /// `bytes` are stored.
+    pub(super) fn closed_at(&self, bytes: u64, through: Timestamp, at: Timestamp) -> Self {
         let through = through.clamp(self.counted_through, self.counted_through.max(at));
         self.until(bytes, through)
     }
 
-    /// The window as it is at the moment `through`, if `bytes` are held until then.
+    /// The window at the moment `through`, with `bytes` stored until then.
     #[must_use]
     pub(super) fn until(mut self, bytes: u64, through: Timestamp) -> Self {
-        self.hold(bytes, through);
+        self.count_storage(bytes, through);
         self
     }
 
-    /// Where it lies if it ends where it is counted through.
+    /// The closed window, if it ends where it is counted through.
     pub(super) fn billed(&self) -> BilledWindow {
         BilledWindow { since: self.since, through: self.counted_through, first_seq: self.first_seq }
     }
 
-    /// Counts `bytes` as held from where it was counted through to `through`; nothing if that is no later.
-    pub(super) fn hold(&mut self, bytes: u64, through: Timestamp) {
+    /// Counts `bytes` as stored up to `through`, if that is later than `counted_through`.
+    pub(super) fn count_storage(&mut self, bytes: u64, through: Timestamp) {
         if through > self.counted_through {
             let micros = through.micros().abs_diff(self.counted_through.micros());
             self.byte_micros += u128::from(bytes) * u128::from(micros);
@@ -89,19 +99,19 @@ impl OpenWindow {
         }
     }
 
-    pub(super) fn count(&mut self, change: &Change) {
+    pub(super) fn count_change(&mut self, change: &Change) {
         self.upserted += u128::from(change.vectors_added) + u128::from(change.vectors_replaced);
         self.deleted += u128::from(change.vectors_removed);
     }
 
-    pub(super) fn observe(&mut self, operations: &[ObservedOperation]) {
+    pub(super) fn count_operations(&mut self, operations: &[ObservedOperation]) {
         for ObservedOperation { operation: _, requests, searches } in operations {
             self.requests += u128::from(*requests);
             self.searches += u128::from(*searches);
         }
     }
 
-    /// What it comes to where it is counted through, with `bytes` held then.
+    /// The totals where it is counted through, with `bytes` stored then.
     pub(super) fn totals(&self, bytes: u64) -> [MeterTotal; Meter::ALL.len()] {
         Meter::ALL.map(|meter| MeterTotal {
             meter,
@@ -116,21 +126,21 @@ impl OpenWindow {
         })
     }
 
-    /// Whether anything has come together that counts whatever is held from now on.
+    /// Whether any total is above zero that does not depend on future storage.
     pub fn has_counted(&self) -> bool {
         self.upserted + self.deleted + self.searches + self.requests > 0
             || self.byte_micros >= MICROS_PER_SECOND
     }
 
-    /// Whether any meter has come to anything.
-    pub(super) fn has_something(&self, bytes: u64) -> bool {
+    /// Whether any total is above zero.
+    pub(super) fn has_totals(&self, bytes: u64) -> bool {
         self.totals(bytes).iter().any(|total| total.value > 0)
     }
 
-    /// What a digest takes of it: everything but how far it is counted, for with every record that changes
-    /// nothing it is counted further and yet says the same of every moment to come. `bytes` are held now.
+    /// The part that a digest covers: everything but `counted_through`, which advances with every record, even if the
+    /// totals of all future moments stay the same. `bytes` are stored now.
     pub(crate) fn logical(&self, bytes: u64) -> LogicalWindow {
-        // Byte-microseconds grow along a straight line; this is where it meets the beginning of time.
+        // Byte-microseconds grow linearly; this is their value at time zero.
         #[expect(clippy::cast_sign_loss, reason = "a number of the line and not of time: modulo 2^128")]
         let from_the_beginning =
             u128::from(bytes).wrapping_mul(i128::from(self.counted_through.micros()) as u128);

@@ -1,4 +1,4 @@
-//! A checkpoint saves the work of folding and changes nothing: what comes of it is what the log comes to.
+//! A checkpoint saves the work of folding and changes nothing: it restores the state that folding the log gives.
 
 use proptest::prelude::*;
 use vectorizer_log::{ChainHash, Head, LogId, Metric, Record};
@@ -6,7 +6,7 @@ use vectorizer_replay::{Projection, Projector as _, Restored, UnusableCheckpoint
 
 use crate::history::{created, fold, history, log_id, point, record};
 
-/// The projection's head. What the chain says is not this crate's concern.
+/// The projection's head. This crate does not verify the chain hash.
 fn head(projection: &Projection) -> Head {
     Head { seq: projection.applied(), chain: ChainHash::from_bytes([9; 32]) }
 }
@@ -25,7 +25,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn a_checkpoint_and_the_tail_give_the_state_that_the_whole_log_gives(
+    fn a_checkpoint_and_the_tail_give_the_state_of_the_whole_log(
         records in history(),
         cut in any::<prop::sample::Index>(),
     ) {
@@ -44,9 +44,9 @@ proptest! {
         prop_assert_eq!(restored.digest(), fold(&records).digest());
     }
 
-    /// Once more from what was restored: nothing wears off.
+    /// A checkpoint of a restored projection: nothing is lost by repetition.
     #[test]
-    fn a_checkpoint_of_what_was_restored_is_the_same(records in history()) {
+    fn a_checkpoint_of_a_restored_projection_is_the_same(records in history()) {
         let bytes = checkpoint(&fold(&records));
         prop_assert_eq!(checkpoint(&restore(&bytes).unwrap().projection), bytes);
     }
@@ -61,7 +61,7 @@ fn small() -> Vec<u8> {
     checkpoint(&fold(&records))
 }
 
-/// A version that knows of no declared paths reads a checkpoint as long as there are none.
+/// A version that does not know declared paths can read checkpoints without any.
 #[test]
 fn a_checkpoint_has_a_section_of_declared_paths_only_if_there_are_some() {
     let section = |bytes: &[u8]| bytes.windows(4).any(|tag| tag == b"PATH");
@@ -72,7 +72,7 @@ fn a_checkpoint_has_a_section_of_declared_paths_only_if_there_are_some() {
     };
     let projection = fold(&[record(1, 5, created("c", 2, Metric::Cosine)), record(2, 6, declared)]);
     let bytes = checkpoint(&projection);
-    // Its tag, its version, its length, and one text behind its length.
+    // Its tag, its version, its length, and one string with its length.
     let golden = b"PATH\x01\0\0\0\x05\0\0\0\0\0\0\0\x01\x03a.b";
     assert!(bytes.windows(golden.len()).any(|window| window == golden));
     let restored = restore(&bytes).unwrap().projection;
@@ -81,7 +81,7 @@ fn a_checkpoint_has_a_section_of_declared_paths_only_if_there_are_some() {
 }
 
 #[test]
-fn no_byte_of_a_checkpoint_can_be_another_unnoticed() {
+fn every_changed_byte_of_a_checkpoint_is_detected() {
     let bytes = small();
     for at in 0..bytes.len() {
         for flip in [1, 0x80, 0xff] {
@@ -93,11 +93,11 @@ fn no_byte_of_a_checkpoint_can_be_another_unnoticed() {
 }
 
 #[test]
-fn a_checkpoint_that_ends_too_early_or_too_late_is_of_no_use() {
+fn a_checkpoint_that_ends_too_early_or_too_late_is_not_used() {
     let bytes = small();
     for length in 0..bytes.len() {
         restore(&bytes[..length]).expect_err("half a checkpoint was taken for one");
-        // A file that says it is longer than it is.
+        // A file with a wrong length.
         Restored::read(&bytes[..length], bytes.len() as u64, log_id(), &|| false)
             .expect_err("half a checkpoint was taken for one");
     }
@@ -115,9 +115,9 @@ fn a_checkpoint_of_another_log_is_refused() {
 }
 
 proptest! {
-    /// Lengths that lie must not be believed: neither a panic nor memory without bound.
+    /// Wrong lengths cause neither a panic nor unbounded memory.
     #[test]
-    fn whatever_the_bytes_are_they_are_read_or_refused(
+    fn any_bytes_are_read_or_refused(
         mut bytes in prop_oneof![Just(small()), proptest::collection::vec(any::<u8>(), 0..256)],
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {

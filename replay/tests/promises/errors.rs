@@ -1,4 +1,4 @@
-//! What a projection refuses, and that a refusal leaves no trace.
+//! Records that a projection refuses leave no trace.
 
 use vectorizer_index::InvalidEvent;
 use vectorizer_log::{Event, LogId, Metric, Payload, Record, Seq};
@@ -14,7 +14,7 @@ fn projection() -> Projection {
     ])
 }
 
-/// Refuses the record, and is as before.
+/// Applies a record, which must be refused and change nothing.
 fn refusal(record: &Record) -> ApplyError {
     let mut projection = projection();
     let before = projection.digest();
@@ -51,7 +51,7 @@ fn a_record_applied_before_is_skipped() {
 }
 
 #[test]
-fn an_event_that_does_not_fit_leaves_no_trace() {
+fn an_invalid_event_leaves_no_trace() {
     let here = collection(1);
     let nowhere = collection(9);
     let upserted = |collection, points| Event::VectorsUpserted { collection, points };

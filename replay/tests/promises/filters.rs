@@ -1,24 +1,24 @@
-//! Filters take nothing away from what a search finds, however many or few points they leave.
+//! Filters take nothing away from the results of a search, however many points match.
 
 use serde_json::{Value, json};
 use vectorizer_index::{Collection, Filter, Hit, SearchMode, SearchRequest, Selection};
 use vectorizer_log::{Event, Metric, Payload, Point, PointId, Vector};
 use vectorizer_replay::{Projection, Projector};
+use vectorizer_testing::Random;
 
 use crate::allocations::allocations_of;
 use crate::history::{collection, created, id, log_id, record};
-use crate::random::{CENTRES, DIMENSION, Random};
+use crate::vectors::{CENTRES, DIMENSION, Vectors as _};
 
 const POINTS: u64 = 12_000;
 const LIMIT: usize = 10;
 
-/// A linked collection whose points are numbered, the last few not linked and some deleted. Each has the
-/// thousandth it belongs to, by chance, and the centre it is near.
+/// A linked collection with numbered points, the last few unlinked and some deleted. The payload of each has its
+/// thousandth, a random number, and the centre that it is near.
 fn linked(metric: Metric) -> Projection {
     let mut projection = Projection::new(log_id());
-    let dimension = u32::try_from(DIMENSION).unwrap();
-    projection.apply(&record(1, 0, created("words", dimension, metric))).unwrap();
-    let mut random = Random(7);
+    projection.apply(&record(1, 0, created("words", DIMENSION, metric))).unwrap();
+    let mut random = Random::new(7);
     let mut write = |projection: &mut Projection, numbers: std::ops::Range<u64>| {
         let points = numbers.map(|number| {
             let centre = random.below(CENTRES);
@@ -61,9 +61,9 @@ fn search(collection: &Collection, vector: &[f32], filter: Option<&Selection>, m
     collection.snapshot().search(&request).unwrap()
 }
 
-/// How many of the nearest that fulfil the filter are found by searches near the centres below `centres`.
+/// The share of the nearest matching points that searches near the centres below `centres` find.
 fn recall(collection: &Collection, filter: Option<&Selection>, centres: u64, mode: SearchMode) -> f64 {
-    let mut random = Random(8);
+    let mut random = Random::new(8);
     let (mut found, mut expected) = (0.0, 0.0);
     for _ in 0..100 {
         let centre = random.below(centres);
@@ -87,7 +87,7 @@ fn recall(collection: &Collection, filter: Option<&Selection>, centres: u64, mod
 fn a_search_with_a_selection_allocates_nothing_but_its_answer() {
     for metric in [Metric::Cosine, Metric::Dot, Metric::Euclidean] {
         let projection = linked(metric);
-        let (collection, vector) = (stored(&projection), Random(8).vector());
+        let (collection, vector) = (stored(&projection), Random::new(8).vector());
         let snapshot = collection.snapshot();
         for (name, bound) in [("half", 500), ("a hundredth", 10)] {
             let selection = collection.select(parsed(&below("thousandth", bound)));
@@ -124,8 +124,8 @@ fn recall_under_a_filter_is_at_least_that_without() {
                 check(name, &select(&condition), CENTRES, 0.0);
                 check(&format!("{name}, by looking"), &parsed(&condition).into(), CENTRES, 0.0);
             }
-            // What matches is nowhere near what is sought: half of the points, a fifth, a fiftieth. From afar
-            // many points are about as near, so these are harder to find than those nearby.
+            // The matches are far from the query: half of the points, a fifth, a fiftieth. Distances from afar differ little,
+            // so these are harder to find than near ones.
             for from in [CENTRES / 2, CENTRES / 5 * 4, CENTRES - 1] {
                 let condition = json!({"key": "at.centre", "range": {"gte": from}});
                 check(&format!("far, from {from}"), &select(&condition), CENTRES / 2, 0.005);
@@ -135,7 +135,7 @@ fn recall_under_a_filter_is_at_least_that_without() {
 }
 
 #[test]
-fn a_filter_that_leaves_many_is_answered_by_the_graph() {
+fn a_filter_with_many_matches_is_answered_by_the_graph() {
     let projection = linked(Metric::Cosine);
     let collection = stored(&projection);
     let filter = collection.select(parsed(&below("thousandth", 500)));
@@ -145,10 +145,10 @@ fn a_filter_that_leaves_many_is_answered_by_the_graph() {
 }
 
 #[test]
-fn all_that_match_are_found_when_they_are_fewer_than_asked_for() {
+fn all_matches_are_found_if_they_are_fewer_than_the_limit() {
     let projection = linked(Metric::Cosine);
     let collection = stored(&projection);
-    let mut random = Random(9);
+    let mut random = Random::new(9);
     for from in (0..POINTS + 200).step_by(997) {
         let condition = json!({"key": "number", "range": {"gte": from, "lt": from + LIMIT as u64}});
         let expected: Vec<PointId> = (from..from + LIMIT as u64)
@@ -170,7 +170,7 @@ fn all_that_match_are_found_when_they_are_fewer_than_asked_for() {
 }
 
 #[test]
-fn counting_and_matching_by_the_index_agree_with_looking() {
+fn counting_and_matching_by_the_index_agree_with_payloads() {
     let projection = linked(Metric::Dot);
     let collection = stored(&projection);
     let snapshot = collection.snapshot();
@@ -199,13 +199,13 @@ fn counting_and_matching_by_the_index_agree_with_looking() {
 }
 
 #[test]
-fn a_brief_search_finds_what_a_search_finds_or_nothing() {
+fn a_bounded_search_finds_the_same_hits_or_gives_up() {
     let projection = linked(Metric::Cosine);
     let collection = stored(&projection);
     let snapshot = collection.snapshot();
     let half = collection.select(parsed(&below("thousandth", 500)));
     let unknown = Selection::from(parsed(&below("thousandth", 500)));
-    let mut random = Random(9);
+    let mut random = Random::new(9);
     for _ in 0..50 {
         let vector = random.vector_near(3);
         let briefly = |filter, compared_max| {
@@ -214,16 +214,16 @@ fn a_brief_search_finds_what_a_search_finds_or_nothing() {
                 SearchRequest { vector: &vector, limit: LIMIT, filter, score_threshold: None, mode };
             snapshot.search_bounded(&request, compared_max).unwrap()
         };
-        // Some slots are emptied, so that both walks have nodes to pass over.
+        // Some slots are deleted, so that both walks have to pass over nodes.
         for filter in [None, Some(&half)] {
-            // Too little for comparing all points.
+            // Too little to compare all points.
             let hits = briefly(filter, 5_000).expect("a walk takes less");
             let expected = search(collection, &vector, filter, SearchMode::Default);
             let named = |hits: &[Hit]| -> Vec<(String, f32)> {
                 hits.iter().map(|hit| (hit.point.id().to_owned(), hit.score)).collect()
             };
             assert_eq!(named(&hits), named(&expected));
-            // What is not linked, and hardly more.
+            // The unlinked points, and hardly more.
             assert!(briefly(filter, 220).is_none());
         }
         // Payloads would have to be read.

@@ -1,4 +1,4 @@
-//! A projection is a fold of its log and of nothing else.
+//! A projection is a fold of its log and depends on nothing else.
 
 use proptest::prelude::*;
 use vectorizer_index::{Collection, StoredPoint};
@@ -72,7 +72,7 @@ proptest! {
     }
 
     #[test]
-    fn what_an_event_will_change_is_known_before_it_happens(records in history()) {
+    fn the_change_of_an_event_is_known_before_it_is_applied(records in history()) {
         let mut state = Projection::new(log_id());
         for record in &records {
             let foreseen = state.index().expected_change(&record.event);
@@ -117,9 +117,9 @@ proptest! {
     fn answers_are_remembered_for_24_hours_by_the_time_of_the_records(records in history()) {
         let (projection, model) = (fold(&records), Model::of(&records));
         let now = records.last().map_or(Timestamp::default(), |record| record.at);
-        prop_assert_eq!(projection.answers().len(), model.answers.len());
+        prop_assert_eq!(projection.idempotency().len(), model.answers.len());
         for (key, expected) in &model.answers {
-            let found = projection.answers().get(key, now).unwrap();
+            let found = projection.idempotency().get(key, now).unwrap();
             prop_assert_eq!((found.seq.get(), found.at.micros()), (expected.seq, expected.at));
             prop_assert_eq!((found.body_hash, found.outcome), (expected.body_hash, expected.outcome));
         }
@@ -135,7 +135,7 @@ fn small_history() -> Vec<Record> {
 }
 
 #[test]
-fn the_digest_tells_every_difference_apart() {
+fn the_digest_distinguishes_all_differences() {
     let with = |change: &dyn Fn(&mut Vec<Record>)| {
         let mut records = small_history();
         change(&mut records);
@@ -156,7 +156,7 @@ fn the_digest_tells_every_difference_apart() {
         with(&|records| records[1] = upsert("a", [1.0, 2.5], Some(r#"{"n": 1}"#))),
         with(&|records| records[1] = upsert("a", [1.0, 2.0], Some(r#"{"n": 2}"#))),
         with(&|records| records[1] = upsert("a", [1.0, 2.0], None)),
-        // The same point again changes no point, but the collection's last change and a counter.
+        // Writing a point again changes no point, but the collection's last change and a counter.
         with(&|records| {
             let mut again = upsert("a", [1.0, 2.0], Some(r#"{"n": 1}"#));
             again.seq = again.seq.next();
@@ -197,7 +197,7 @@ fn the_digest_tells_every_difference_apart() {
 }
 
 #[test]
-fn the_digest_does_not_move_with_records_that_change_nothing() {
+fn the_digest_ignores_records_that_change_nothing() {
     let mut records = small_history();
     let before = fold(&records).digest();
     records.push(record(3, 30, Event::VectorsDeleted { collection: collection(1), ids: vec![] }));

@@ -1,19 +1,19 @@
-//! Large collections have a graph: it finds nearly all of the nearest, and whatever it is made to go
-//! through, only points that exist.
+//! Large collections have a graph. It finds nearly all of the nearest points and only existing ones, after any history.
 
 use std::collections::BTreeMap;
 
 use vectorizer_index::{Hit, Interrupted, SearchMode, SearchRequest, Snapshot, UnusableGraph};
 use vectorizer_log::{Event, Metric, Payload, Point, PointId, Vector};
 use vectorizer_replay::{Projection, Projector};
+use vectorizer_testing::Random;
 
 use crate::allocations::allocations_of;
 use crate::history::{collection, created, log_id, record};
-use crate::random::{DIMENSION, Random};
+use crate::vectors::{DIMENSION, Vectors as _};
 
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::Euclidean];
 
-/// A collection and a plain list of what it should hold.
+/// A collection, and a plain list of its points.
 struct Written {
     projection: Projection,
     model: BTreeMap<PointId, Vec<f32>>,
@@ -23,9 +23,8 @@ struct Written {
 impl Written {
     fn new(metric: Metric, seed: u64) -> Self {
         let mut projection = Projection::new(log_id());
-        let dimension = u32::try_from(DIMENSION).unwrap();
-        projection.apply(&record(1, 0, created("words", dimension, metric))).unwrap();
-        Self { projection, model: BTreeMap::new(), random: Random(seed) }
+        projection.apply(&record(1, 0, created("words", DIMENSION, metric))).unwrap();
+        Self { projection, model: BTreeMap::new(), random: Random::new(seed) }
     }
 
     fn apply(&mut self, event: Event) {
@@ -113,13 +112,13 @@ fn recall_is_high_for_every_metric_also_far_from_zero() {
     }
 }
 
-/// Bytes of a fixed mean would not see these vectors apart.
+/// Bytes around a fixed mean would not distinguish these vectors.
 #[test]
 fn recall_is_high_also_where_a_byte_for_each_number_is_not_enough() {
     let plain = |random: &mut Random| (0..DIMENSION).map(|_| random.unit()).collect::<Vec<f32>>();
     for metric in METRICS {
-        // Those that come later lie elsewhere.
-        // Farther away than this, the cosines themselves are equal in f32.
+        // Later vectors lie elsewhere.
+        // Farther away than this, the cosines themselves are equal in `f32`.
         let far = match metric {
             Metric::Cosine => 100.0,
             Metric::Dot | Metric::Euclidean => 1_000.0,
@@ -141,7 +140,7 @@ fn recall_is_high_also_where_a_byte_for_each_number_is_not_enough() {
                 assert!(recall >= 0.9, "{metric:?}, {shift} away: {recall}");
             }
         }
-        // One that lies far out.
+        // An outlier.
         let mut written = Written::new(metric, 8);
         written.upsert_with(1, u64::MAX, |random| {
             plain(random).into_iter().map(|number| number * 1e6).collect()
@@ -150,7 +149,7 @@ fn recall_is_high_also_where_a_byte_for_each_number_is_not_enough() {
         written.link();
         let recall = written.recall_of(SearchMode::Default, plain);
         assert!(recall >= 0.9, "{metric:?}, an outlier: {recall}");
-        // One direction is all that counts; cosines along it are all one in f32.
+        // Only one direction matters; all cosines along it are one in `f32`.
         if metric == Metric::Cosine {
             continue;
         }
@@ -167,7 +166,7 @@ fn recall_is_high_also_where_a_byte_for_each_number_is_not_enough() {
     }
 }
 
-/// Also far from zero, where lengths are nearly equal and tell the products with most queries.
+/// Also far from zero, where lengths are nearly equal and predict the products with most queries.
 #[test]
 fn recall_is_high_under_dot_wherever_the_vectors_lie() {
     let plain = |random: &mut Random| (0..DIMENSION).map(|_| random.unit()).collect::<Vec<f32>>();
@@ -189,11 +188,11 @@ fn recall_is_high_under_dot_wherever_the_vectors_lie() {
     }
 }
 
-/// The longest vectors are in most answers, and near to nothing.
+/// The longest vectors are in most results, and near to nothing.
 #[test]
 fn recall_is_high_under_dot_however_much_lengths_differ() {
     let of_length = |random: &mut Random, spread: f32| -> Vec<f32> {
-        // About the logarithm of a normal number: a sum of twelve even ones.
+        // About log-normal: the exponential of a sum of twelve uniform numbers.
         let normal = (0..12).map(|_| random.unit()).sum::<f32>() / 2.0;
         let vector = random.vector();
         let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
@@ -220,7 +219,7 @@ fn recall_is_high_under_dot_however_much_lengths_differ() {
     }
 }
 
-/// No square of such numbers is an f32.
+/// The squares of these numbers exceed the range of `f32`.
 #[test]
 fn recall_is_high_however_large_or_small_the_numbers_are() {
     for metric in METRICS {
@@ -231,7 +230,7 @@ fn recall_is_high_however_large_or_small_the_numbers_are() {
             let mut written = Written::new(metric, 15);
             written.upsert_with(5_000, u64::MAX, scaled);
             written.link();
-            // Under dot two of them have no product that f32 holds.
+            // Under dot, the products of two of them exceed the range of `f32`.
             let recall = match metric {
                 Metric::Dot => written.recall(SearchMode::Default),
                 Metric::Cosine | Metric::Euclidean => written.recall_of(SearchMode::Default, scaled),
@@ -241,9 +240,9 @@ fn recall_is_high_however_large_or_small_the_numbers_are() {
     }
 }
 
-/// Vectors that come in turns from places far from each other.
+/// Vectors that alternate between places far from each other.
 #[test]
-fn recall_is_high_in_clusters_far_from_each_other_whose_vectors_come_in_turns() {
+fn recall_is_high_in_distant_clusters_whose_vectors_alternate() {
     let plain = |random: &mut Random| (0..DIMENSION).map(|_| random.unit()).collect::<Vec<f32>>();
     for (metric, least) in [(Metric::Dot, 0.95), (Metric::Euclidean, 0.85)] {
         let mut turn = false;
@@ -271,7 +270,7 @@ fn recall_is_high_in_clusters_far_from_each_other_whose_vectors_come_in_turns() 
 }
 
 #[test]
-fn copies_of_one_vector_are_in_nobodys_way() {
+fn copies_of_one_vector_do_not_hide_other_vectors() {
     for metric in METRICS {
         let mut written = Written::new(metric, 10);
         written.upsert(3_000, u64::MAX);
@@ -290,7 +289,7 @@ fn copies_of_one_vector_are_in_nobodys_way() {
 }
 
 #[test]
-fn what_is_not_linked_yet_is_found_all_the_same() {
+fn unlinked_points_are_found() {
     let mut written = Written::new(Metric::Euclidean, 2);
     written.upsert(5_000, u64::MAX);
     written.link();
@@ -302,9 +301,9 @@ fn what_is_not_linked_yet_is_found_all_the_same() {
     }
 }
 
-/// Rows rule most of them out; never one that belongs to the answer.
+/// Rows rule out most of them, but never one that belongs to the result.
 #[test]
-fn of_what_is_not_linked_yet_searches_miss_nothing() {
+fn searches_miss_no_unlinked_point() {
     let plain = |random: &mut Random| (0..DIMENSION).map(|_| random.unit()).collect::<Vec<f32>>();
     for metric in METRICS {
         for (scale, shift) in
@@ -355,7 +354,7 @@ fn deleting_and_rewriting_a_third_costs_no_recall() {
         }
         let mode = SearchMode::Candidates(40);
         let after = written.recall(mode);
-        // The same points, linked anew: a clone has no graph.
+        // The same points, linked again: a clone has no graph.
         written.projection = written.projection.clone();
         written.link();
         let fresh = written.recall(mode);
@@ -364,14 +363,14 @@ fn deleting_and_rewriting_a_third_costs_no_recall() {
 }
 
 #[test]
-fn no_history_of_writes_linking_and_compaction_shows_what_is_not_there() {
+fn no_history_of_writes_linking_and_compaction_shows_absent_points() {
     let rounds = if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { 40 } else { 3 };
     for seed in 0..rounds {
         let metric = METRICS[usize::try_from(seed).unwrap() % 3];
         let mut written = Written::new(metric, 100 + seed);
         written.upsert(4_500, 8_000);
         let mut pending = None;
-        // A graph that was written at one time, and is read at another in a life without a graph.
+        // A graph that was written at one time and is read later by a collection without a graph.
         let mut kept = Vec::new();
         for _ in 0..25 {
             match written.random.below(8) {
@@ -392,7 +391,7 @@ fn no_history_of_writes_linking_and_compaction_shows_what_is_not_there() {
                     assert_eq!(written.snapshot().unlinked(), 0);
                 }
                 _ => match pending.take() {
-                    // Made at one time, put in place at another, or never.
+                    // Made at one time, and installed later or never.
                     None => pending = Some(written.snapshot().compact(&|| false).unwrap()),
                     Some(compaction) => {
                         drop(written.projection.install(collection(1), compaction));
@@ -416,9 +415,9 @@ fn no_history_of_writes_linking_and_compaction_shows_what_is_not_there() {
     }
 }
 
-/// It would hold up whoever waits for the write, and is done behind it; but not never, if nobody does.
+/// A compaction would delay the write, so it runs in the background; but not never, if there is no background.
 #[test]
-fn a_collection_without_a_graph_is_compacted_behind_the_write_if_it_holds_much() {
+fn a_large_collection_without_a_graph_is_compacted_in_the_background() {
     let mut written = Written::new(Metric::Dot, 18);
     let payload = Payload::new(format!("{{\"text\":\"{}\"}}", "x".repeat(2_000))).unwrap();
     let rewrite = |written: &mut Written| {
@@ -472,7 +471,7 @@ fn a_compaction_of_older_slots_is_refused() {
 }
 
 #[test]
-fn a_graph_comes_back_from_its_bytes_whatever_was_written_since() {
+fn a_graph_is_restored_from_its_bytes_whatever_was_written_since() {
     for metric in METRICS {
         let mut written = Written::new(metric, 5);
         written.upsert(6_000, u64::MAX);
@@ -481,7 +480,7 @@ fn a_graph_comes_back_from_its_bytes_whatever_was_written_since() {
         written.upsert(50, u64::MAX);
         let mut bytes = Vec::new();
         written.snapshot().write_graph(&mut bytes).unwrap();
-        // Another life: no graph, and other slots.
+        // Restored without a graph, and with other slots.
         written.projection = written.projection.clone();
         written.delete(1_500);
         written.upsert(700, u64::MAX);
@@ -494,7 +493,7 @@ fn a_graph_comes_back_from_its_bytes_whatever_was_written_since() {
 }
 
 #[test]
-fn points_behind_all_that_a_kept_graph_knows_are_linked_until_it_is_enough() {
+fn points_after_those_of_a_restored_graph_are_linked_until_it_is_enough() {
     for metric in METRICS {
         let mut written = Written::new(metric, 6);
         written.upsert(6_000, u64::MAX);
@@ -507,19 +506,19 @@ fn points_behind_all_that_a_kept_graph_knows_are_linked_until_it_is_enough() {
         written.snapshot().read_graph_until(&bytes, 2, &|| false, &|| true).unwrap();
         let unlinked = written.snapshot().unlinked();
         assert!((600..700).contains(&unlinked), "{metric:?}: {unlinked} are left");
-        let seed = written.random.0;
+        let random = written.random.clone();
         let partly = written.recall(SearchMode::Default);
         written.link();
         assert_eq!(written.snapshot().unlinked(), 0);
-        written.random = Random(seed);
+        written.random = random.clone();
         let wholly = written.recall(SearchMode::Default);
         assert!(partly >= wholly - 0.01, "{metric:?}: {partly} before all is linked, {wholly} after");
     }
 }
 
-/// What was kept has holes where points are gone: as many as stay, in whole regions.
+/// The stored graph has holes where points are deleted: half of them, in whole regions.
 #[test]
-fn a_kept_graph_of_which_half_is_gone_finds_as_much_as_a_fresh_one() {
+fn a_restored_graph_without_half_its_points_has_the_recall_of_a_new_one() {
     for metric in METRICS {
         let mut written = Written::new(metric, 16);
         written.upsert(9_000, u64::MAX);
@@ -530,10 +529,10 @@ fn a_kept_graph_of_which_half_is_gone_finds_as_much_as_a_fresh_one() {
         written.projection = written.projection.clone();
         written.snapshot().read_graph(&bytes, 2, &|| false).unwrap();
         assert_eq!(written.snapshot().unlinked(), 0);
-        let seed = written.random.0;
+        let random = written.random.clone();
         let recalls = |written: &mut Written| {
             [20, 40].map(|ef| {
-                written.random = Random(seed);
+                written.random = random.clone();
                 written.recall(SearchMode::Candidates(ef))
             })
         };
@@ -550,7 +549,7 @@ fn a_kept_graph_of_which_half_is_gone_finds_as_much_as_a_fresh_one() {
     }
 }
 
-/// A writer, a linker and compactions go on while others search: all find nearly everything, at all times.
+/// While a writer, a linker and compactions run, searches always find nearly everything.
 #[test]
 fn searches_find_nearly_all_while_others_write_link_and_compact() {
     use std::sync::RwLock;
@@ -574,7 +573,7 @@ fn searches_find_nearly_all_while_others_write_link_and_compact() {
                     drop(written);
                     std::thread::yield_now();
                 }
-                // Until each has had its turn, or has failed.
+                // Until each has run, or has failed.
                 for _ in 0..5_000 {
                     if searched.load(Ordering::Relaxed) >= 60 && compacted.load(Ordering::Relaxed) >= 2 {
                         break;
@@ -589,14 +588,14 @@ fn searches_find_nearly_all_while_others_write_link_and_compact() {
                     let mut compaction = snapshot().compact(&|| false).unwrap();
                     compaction.catch_up_with(&snapshot());
                     let installed = written.write().unwrap().projection.install(collection(1), compaction).0;
-                    assert!(installed, "nobody else compacts");
+                    assert!(installed, "no other thread compacts");
                     compacted.fetch_add(1, Ordering::Relaxed);
                 }
             });
             for seed in 0..2 {
                 let (searched, done) = (&searched, &done);
                 scope.spawn(move || {
-                    let mut random = Random(seed);
+                    let mut random = Random::new(seed);
                     let (mut found, mut expected) = (0, 0);
                     while !done.load(Ordering::Relaxed) {
                         let (snapshot, vector) = (snapshot(), random.vector());
@@ -638,7 +637,7 @@ fn a_search_allocates_nothing_but_its_answer() {
 }
 
 #[test]
-fn bytes_that_are_no_graph_of_the_collection_are_refused() {
+fn bytes_of_another_graph_are_refused() {
     let mut written = Written::new(Metric::Cosine, 6);
     written.upsert(4_200, u64::MAX);
     written.link();

@@ -4,10 +4,11 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use vectorizer_log::{
-    Actor, CollectionId, Document, Event, Idempotency, IndexParameters, LogId, Metric, Payload, PayloadPath,
-    Point, PointId, Record, Seq, Text, Timestamp, Vector, VectorParameters, Via,
+    Actor, CollectionId, Document, Event, Idempotency, IndexParameters, LogId, Metric, Payload, Point,
+    Record, Seq, Text, Timestamp, VectorParameters, Via,
 };
 use vectorizer_replay::{Applied, Projection, Projector};
+pub(crate) use vectorizer_testing::events::{collection, created, id, path, point};
 
 use crate::billing::{BillingAction, billing_action, billing_event};
 use crate::model::{Model, ModelCollection};
@@ -37,35 +38,6 @@ pub(crate) fn record(seq: u64, at: i64, event: Event) -> Record {
     }
 }
 
-pub(crate) fn created(name: &str, dimension: u32, metric: Metric) -> Event {
-    Event::CollectionCreated {
-        name: name.parse().unwrap(),
-        dimension: dimension.try_into().unwrap(),
-        metric,
-        index: IndexParameters::default(),
-    }
-}
-
-pub(crate) fn collection(seq: u64) -> CollectionId {
-    CollectionId::created_at(Seq::new(seq))
-}
-
-pub(crate) fn id(text: &str) -> PointId {
-    PointId::text(text).unwrap()
-}
-
-pub(crate) fn path(text: &str) -> PayloadPath {
-    Box::<str>::from(text).try_into().unwrap()
-}
-
-pub(crate) fn point(name: &str, vector: &[f32], payload: Option<&str>) -> Point {
-    Point {
-        id: id(name),
-        vector: Vector::dense(vector).unwrap(),
-        payload: payload.map(|json| Payload::new(json).unwrap()),
-    }
-}
-
 /// A vector with more numbers than any dimension here; a collection takes as many as it has.
 pub(crate) type Numbers = Vec<f32>;
 
@@ -77,13 +49,13 @@ pub(crate) fn numbers() -> impl Strategy<Value = Numbers> {
 const DIMENSION_MAX: u32 = 20;
 const IDS: usize = 12;
 
-/// Something a tenant might do, before it is known to what.
+/// An action of a tenant, before its collection is chosen.
 #[derive(Clone, Debug)]
 struct Step {
     action: Action,
-    /// Picks one of the collections that exist.
+    /// Selects one of the existing collections.
     which: usize,
-    /// How far the clock goes on; backwards where it is set.
+    /// How far the clock advances; negative if it is set back.
     clock_micros: i64,
     key: Option<u8>,
 }
@@ -99,13 +71,13 @@ enum Action {
     },
     DeleteCollection,
     Upsert(Vec<(usize, Numbers, Option<String>, Option<String>)>),
-    /// Many points at once, mostly the same ones again: fills blocks and makes them worth compacting.
+    /// Writes many points at once, mostly the same ones: fills blocks and makes them due for compaction.
     Burst {
         first: usize,
         count: usize,
         numbers: Numbers,
     },
-    /// Every so many-th of the points that exist.
+    /// Deletes every n-th of the existing points.
     Delete {
         stride: usize,
         first: usize,
@@ -134,7 +106,7 @@ enum Texts {
     Only,
 }
 
-/// Few words, some of them common, so that scores tie.
+/// A few words, some of them common, so that scores tie.
 pub(crate) fn text() -> impl Strategy<Value = String> {
     let word = prop_oneof![4 => Just("the"), 2 => Just("Cat"), 1 => Just("zebra"), 1 => Just("東京"), 1 => Just("—")];
     vec(word, 1..8).prop_map(|words| words.join(" "))
@@ -193,7 +165,7 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Record>> {
                 event(&step, &model)
             };
             let Some(event) = event else { continue };
-            // As a log has it: never before the record in front.
+            // As in a log: never before the previous record.
             let at = records.last().map_or(clock, |last| last.at.micros().max(clock));
             let seq = records.len() as u64 + 1;
             let idempotency =
@@ -207,7 +179,7 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Record>> {
     })
 }
 
-/// What the step comes to in the state that `model` is in; `None` if it makes no sense there.
+/// The event of the step in the state of `model`; `None` if it is not possible there.
 fn event(step: &Step, model: &Model) -> Option<Event> {
     if let Action::Create { name, dimension, metric, parameters, texts } = &step.action {
         let name = format!("c{name}");
@@ -289,7 +261,7 @@ fn on_collection(action: &Action, collection: CollectionId, target: &ModelCollec
     }
 }
 
-/// The points as `target` takes them.
+/// The points in the form that `target` takes.
 fn upserted(
     collection: CollectionId,
     target: &ModelCollection,
@@ -305,7 +277,7 @@ fn upserted(
         if target.dimension > 0 {
             return Document { text: text.map(words), ..document };
         }
-        // Nothing but a text, so there must be one.
+        // A text is required, as there is no vector.
         Document { vector: None, text: Some(words(text.unwrap_or_else(|| "nothing".to_owned()))), ..document }
     };
     Event::DocumentsUpserted { collection, documents: points.into_iter().zip(texts).map(document).collect() }

@@ -1,4 +1,4 @@
-//! What a projection promises, held against a plain model over random histories.
+//! The behaviour of projections, compared with a plain model over random histories.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 #![expect(clippy::float_cmp, reason = "these scores are exact, or the same number twice")]
@@ -13,8 +13,8 @@ mod graph;
 mod history;
 mod memory;
 mod model;
-mod random;
 mod recovery;
 mod searching;
 mod snapshots;
 mod texts;
+mod vectors;

@@ -1,17 +1,17 @@
-//! What a projection says that it takes up is what the allocator has given it.
+//! The memory that a projection counts is what the allocator has given it.
 
 use std::fmt::Write as _;
 
 use vectorizer_log::{Document, Event, Idempotency, IndexParameters, Metric, Record, Text};
 use vectorizer_replay::{Projection, Projector as _};
+use vectorizer_testing::Random;
 
 use crate::history::{collection, created, id, log_id, point, record};
-use crate::random::Random;
 
 const RECORDS: u64 = 40;
 const POINTS_PER_RECORD: u64 = 250;
 
-/// The bytes that were given for what `make` makes.
+/// The bytes that `make` allocates and keeps.
 fn held<T>(make: impl FnOnce() -> T) -> (T, usize) {
     let mut made = None;
     let info = allocation_counter::measure(|| made = Some(make()));
@@ -23,7 +23,7 @@ fn counted(projection: &Projection) -> usize {
 }
 
 fn assert_near(counted: usize, held: usize, what: &str) {
-    // Size classes of the allocator are counted as well, and are no part of what was asked for.
+    // The counted size classes are larger than the requested sizes.
     let is_near = counted * 100 >= held * 88 && counted * 100 <= held * 122;
     assert!(is_near, "{what}: {counted} bytes are counted, {held} are held");
 }
@@ -65,7 +65,7 @@ fn points(
     Event::VectorsUpserted { collection: collection(1), points: numbers.map(point).collect() }
 }
 
-/// A fold of what `next` makes of each number of a first point.
+/// A projection of the events that `next` makes of the number of each first point.
 fn folded(created: Event, mut next: impl FnMut(u64) -> Record) -> Projection {
     let mut projection = Projection::new(log_id());
     projection.apply(&record(1, 1, created)).unwrap();
@@ -76,7 +76,7 @@ fn folded(created: Event, mut next: impl FnMut(u64) -> Record) -> Projection {
 }
 
 #[test]
-fn what_is_counted_is_what_is_held_whatever_the_data() {
+fn counted_memory_equals_allocated_memory_for_any_data() {
     type Payload = fn(u64, &mut Random) -> Option<String>;
     let payloads: [(&str, Payload); 7] = [
         ("none", |_, _| None),
@@ -102,7 +102,7 @@ fn what_is_counted_is_what_is_held_whatever_the_data() {
         ("opaque", |number, _| Some(format!(r#"{{"text": "{number}{}"}}"#, "x".repeat(2_000)))),
     ];
     for (what, payload) in payloads {
-        let (mut vectors, mut random) = (Random(1), Random(2));
+        let (mut vectors, mut random) = (Random::new(1), Random::new(2));
         let (projection, held) = held(|| {
             folded(created("c", 8, Metric::Cosine), |number| {
                 let vector = || (0..8).map(|_| vectors.unit()).collect();
@@ -116,8 +116,8 @@ fn what_is_counted_is_what_is_held_whatever_the_data() {
 }
 
 #[test]
-fn words_graphs_and_remembered_answers_are_counted() {
-    let mut random = Random(3);
+fn the_memory_of_texts_graphs_and_answers_is_counted() {
+    let mut random = Random::new(3);
     let (projection, bytes) = held(|| {
         folded(texts_created(), |number| {
             record(number + 2, 1, documents(&mut random, number * POINTS_PER_RECORD))
@@ -126,7 +126,7 @@ fn words_graphs_and_remembered_answers_are_counted() {
     assert_near(counted(&projection), bytes, "words");
 
     let (projection, bytes) = held(|| {
-        let mut vectors = Random(1);
+        let mut vectors = Random::new(1);
         let created = Event::CollectionCreated {
             name: "c".parse().unwrap(),
             dimension: 128.try_into().unwrap(),
@@ -159,8 +159,8 @@ fn words_graphs_and_remembered_answers_are_counted() {
 }
 
 #[test]
-fn what_is_gone_is_not_counted() {
-    let mut random = Random(5);
+fn freed_memory_is_not_counted() {
+    let mut random = Random::new(5);
     let payload =
         |number: u64, random: &mut Random| format!(r#"{{"n": {number}, "u": "{:x}"}}"#, random.next());
     let mut projection = folded(created("c", 64, Metric::Cosine), |number| {

@@ -1,4 +1,4 @@
-//! What a log adds up to, written down as plainly as possible: maps, loops and f64.
+//! The state of a log, computed as plainly as possible: maps, loops and `f64`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ pub(crate) struct Model {
 #[derive(Clone, Debug)]
 pub(crate) struct ModelCollection {
     pub(crate) name: String,
-    /// Zero if it has texts and no vectors.
+    /// Zero if points have texts and no vectors.
     pub(crate) dimension: usize,
     pub(crate) metric: Metric,
     pub(crate) texts: bool,
@@ -53,7 +53,7 @@ impl ModelCollection {
         self.points.iter().map(|(id, point)| (4 * self.dimension + id.len() + bytes(point) + 32) as u64).sum()
     }
 
-    /// The score of `point` in f64.
+    /// The score of `point`, in `f64`.
     pub(crate) fn score(&self, query: &[f32], point: &ModelPoint) -> f64 {
         let pairs = || query.iter().zip(&point.vector).map(|(a, b)| (f64::from(*a), f64::from(*b)));
         let dot: f64 = pairs().map(|(a, b)| a * b).sum();

@@ -1,4 +1,4 @@
-//! Replaying a log, from any source, with progress.
+//! Replay of a log from any source, with progress.
 
 use std::convert::Infallible;
 
@@ -24,7 +24,7 @@ fn good(records: Vec<Record>) -> impl Iterator<Item = Result<Record, Infallible>
 }
 
 #[test]
-fn progress_is_reported_every_so_many_records_and_at_the_end() {
+fn progress_is_reported_regularly_and_at_the_end() {
     let through = 2 * RECORDS_PER_PROGRESS + 10;
     let mut reports = Vec::new();
     let mut projection = Projection::new(log_id());

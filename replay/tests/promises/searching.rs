@@ -1,4 +1,4 @@
-//! Search is exact: it finds what a loop over everything finds.
+//! Exact search finds what a loop over all points finds.
 
 use proptest::prelude::*;
 use vectorizer_index::{Collection, Filter, Hit, InvalidQuery, SearchMode, SearchRequest, Snapshot};
@@ -7,7 +7,7 @@ use vectorizer_log::{Event, Metric, Payload};
 use crate::history::{Numbers, collection, created, fold, history, id, numbers, point, record};
 use crate::model::{Model, ModelCollection, ModelPoint};
 
-/// What a search may ask for beside the vector.
+/// The parameters of a search besides the vector.
 #[derive(Clone, Debug)]
 struct Wish {
     numbers: Numbers,
@@ -27,7 +27,7 @@ fn filter() -> Filter {
     Filter::parse(r#"{"must": [{"key": "tags", "match": {"value": "a"}}]}"#, 64).unwrap()
 }
 
-/// The same filter, on the model.
+/// The same filter, for the model.
 fn fulfils(point: &ModelPoint) -> bool {
     point.payload.as_ref().is_some_and(|payload| payload.contains(r#""tags": ["a"]"#))
 }
@@ -60,7 +60,7 @@ fn assert_search(collection: &Collection, model: &ModelCollection, wish: &Wish) 
     }
     let hits = snapshot.search(&request).unwrap();
 
-    // What f32 may get wrong in sums of up to 20 products of numbers up to 8.
+    // The rounding error of `f32` in sums of up to 20 products of numbers up to 8.
     let tolerance = 1e-3;
     let sign = if higher_is_better(model.metric) { 1.0 } else { -1.0 };
     let passes = |score: f64, slack: f64| {
@@ -75,7 +75,7 @@ fn assert_search(collection: &Collection, model: &ModelCollection, wish: &Wish) 
         .collect();
     scores.sort_unstable_by(|left, right| (sign * right).total_cmp(&(sign * left)));
 
-    // A score within rounding of the threshold may fall on either side, all others may not.
+    // A score within the rounding error of the threshold may be on either side.
     let certain = scores.iter().filter(|score| passes(**score, -tolerance)).count();
     assert!(hits.len() <= wish.limit.min(scores.len()) && hits.len() >= wish.limit.min(certain));
     for (hit, expected) in hits.iter().zip(&scores) {
@@ -92,7 +92,7 @@ fn assert_search(collection: &Collection, model: &ModelCollection, wish: &Wish) 
     assert_order(&hits, model.metric);
 }
 
-/// Best first, ties by id; so no point occurs twice either.
+/// Best first, ties by id; so no point occurs twice.
 fn assert_order(hits: &[Hit], metric: Metric) {
     for pair in hits.windows(2) {
         let (first, second) = (&pair[0], &pair[1]);
@@ -107,7 +107,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn a_search_finds_what_a_plain_loop_finds(
+    fn search_equals_a_plain_loop(
         records in history(),
         wishes in proptest::collection::vec(wish(), 6),
     ) {
@@ -130,7 +130,7 @@ proptest! {
             let ids: Vec<_> =
                 expected.points.iter().filter(|(_, point)| fulfils(point)).map(|(name, _)| id(name)).collect();
             prop_assert_eq!(snapshot.count(None), expected.points.len());
-            // From the index, and by looking.
+            // By the index, and by reading payloads.
             for filter in [collection.select(filter.clone()), filter.clone().into()] {
                 prop_assert_eq!(snapshot.count(Some(&filter)), ids.len());
                 prop_assert_eq!(&snapshot.matching(&filter), &ids);

@@ -1,4 +1,4 @@
-//! A snapshot answers as of when it was taken, whatever the writer does.
+//! A snapshot answers as of its moment, whatever is written later.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use vectorizer_replay::{Projection, Projector};
 
 use crate::history::{collection, created, fold, history, id, log_id, point, record};
 
-/// Everything a snapshot can tell.
+/// All answers of a snapshot.
 fn everything(snapshot: &Snapshot) -> BTreeMap<PointId, (Vec<u32>, Option<String>)> {
     let vector = vec![1.0; snapshot.dimension()];
     let request = SearchRequest {
@@ -21,7 +21,7 @@ fn everything(snapshot: &Snapshot) -> BTreeMap<PointId, (Vec<u32>, Option<String
     };
     assert_eq!(snapshot.count(None), snapshot.len());
     if snapshot.dimension() == 0 {
-        // By the ids that it has: there is nothing to compare with.
+        // By its ids, as there are no vectors to compare.
         let ids = snapshot.matching(&vectorizer_index::Filter::default().into());
         return ids.into_iter().map(|id| (id, (Vec::new(), None))).collect();
     }
@@ -39,7 +39,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_snapshot_still_answers_as_of_then(records in history()) {
+    fn a_snapshot_answers_as_of_its_moment(records in history()) {
         let mut projection = Projection::new(log_id());
         let mut taken = Vec::new();
         for record in &records {
@@ -54,7 +54,7 @@ proptest! {
         for (snapshot, then) in &taken {
             prop_assert_eq!(&everything(snapshot), then);
         }
-        // Nor do readers change what is written.
+        // Readers do not change later writes.
         prop_assert_eq!(projection.digest(), fold(&records).digest());
     }
 }

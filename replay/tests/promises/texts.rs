@@ -1,4 +1,4 @@
-//! Texts are found by their words, exactly, whatever has happened to them.
+//! Text search finds texts by their words, exactly, after any history.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +12,17 @@ use vectorizer_replay::{Projection, Projector as _, Restored};
 use crate::history::{collection, fold, history, id, log_id, record, text};
 use crate::model::{Model, ModelCollection};
 
-/// What one text is to a question: how many terms they have in common. Enough to know what is found.
+/// The number of terms that a text shares with a query, which predicts whether it is found.
 fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_lowercase).filter(|word| word != "—").collect()
 }
 
-/// How many words a text has: each Chinese character is one, of which a question looks for two at a time.
+/// How many words a text has: each Chinese character is one, while queries use pairs of them.
 fn length(words: &[String]) -> usize {
     words.iter().map(|word| if word == "東京" { 2 } else { 1 }).sum()
 }
 
-/// BM25 of every text that has a word of the question, by the formula and nothing else.
+/// BM25 of every text that shares a word with the query, by the formula.
 fn scores(target: &ModelCollection, question: &str) -> BTreeMap<String, f32> {
     let texts: BTreeMap<&String, Vec<String>> =
         target.points.iter().filter_map(|(id, point)| Some((id, words(point.text.as_ref()?)))).collect();
@@ -77,7 +77,7 @@ fn assert_found(found: &Collection, expected: &ModelCollection, question: &str, 
         let mut best: Vec<(String, f32)> = all.clone().into_iter().filter(|(id, _)| fulfils(id)).collect();
         best.sort_by(|one, other| other.1.total_cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
         best.truncate(limit);
-        // By the postings of filters, and by looking at every payload.
+        // By postings, and by reading every payload.
         for selection in [found.select(filter.clone()), filter.clone().into()] {
             let request = TextRequest { limit, filter: Some(&selection), score_threshold: None };
             assert_eq!(plain(&matches.search(&request)), best, "{question:?} {json}");
@@ -90,7 +90,7 @@ fn assert_found(found: &Collection, expected: &ModelCollection, question: &str, 
     }
 }
 
-/// What a checkpoint of it comes to.
+/// The projection, restored from a checkpoint.
 fn restored(projection: &Projection) -> Projection {
     let head = Head { seq: projection.applied(), chain: ChainHash::from_bytes([0; 32]) };
     let mut bytes = Vec::new();
@@ -102,10 +102,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn a_search_by_words_finds_what_a_plain_scorer_finds_after_any_history(
+    fn text_search_equals_a_plain_scorer_after_any_history(
         records in history(), question in text(), limit in 1..30_usize, cut in any::<prop::sample::Index>(),
     ) {
-        // Searched at two moments of its life; what was taken hold of at the first one stays.
+        // Searched at two moments; matches that were looked up at the first one stay.
         let middle = cut.index(records.len() + 1);
         let mut projection = fold(&records[..middle]);
         let model = Model::of(&records[..middle]);
@@ -121,7 +121,7 @@ proptest! {
                 (matches, then)
             }));
         }
-        // Once as it goes on, once from a checkpoint of that moment.
+        // Once with the projection itself, and once restored from a checkpoint of that moment.
         let mut restored = restored(&projection);
         for record in &records[middle..] {
             projection.apply(record).unwrap();
@@ -202,7 +202,7 @@ fn both_rankings_together_are_reciprocal_rank_fusion() {
     );
     assert_eq!(fused(rankings(), 1, None).len(), 1);
     assert_eq!(fused(rankings(), 10, Some(score(&[1.0]))).len(), 3);
-    // The same place in either ranking: by id.
+    // The same rank in either ranking: by id.
     let tied = fused([by_vector[..1].to_vec(), by_text[..1].to_vec()], 10, None);
     assert_eq!(tied.iter().map(|hit| hit.point.id()).collect::<Vec<_>>(), ["near", "word"]);
 }
@@ -226,7 +226,7 @@ fn a_collection_without_vectors_is_searched_by_words_only() {
 }
 
 #[test]
-fn what_a_collection_cannot_hold_is_refused_and_changes_nothing() {
+fn invalid_documents_are_refused_and_change_nothing() {
     let (both, one) = (Some([1.0, 2.0]), Some("word"));
     for (vectors, bad) in [
         (true, document("x", None, one)),
@@ -240,7 +240,7 @@ fn what_a_collection_cannot_hold_is_refused_and_changes_nothing() {
         assert_eq!(projection.digest(), before);
         assert_eq!(projection.log_id(), log_id());
     }
-    // Nor does a collection without texts take one.
+    // A collection without texts refuses documents with texts.
     let created = crate::history::created("v", 2, Metric::Dot);
     let mut projection = fold(&[record(1, 0, created)]);
     let upserted = |text| Event::DocumentsUpserted {

@@ -1,4 +1,4 @@
-//! The access check: the one place that turns a request into the right to touch a tenant's data.
+//! The access check: the only place that makes passes, which give access to a tenant's data.
 
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -18,39 +18,39 @@ use vectorizer_log::{Actor, Incarnation, TenantId, Via};
 
 use super::failures::FailedAuthentications;
 
-/// Who may enter.
+/// How callers are checked.
 #[derive(Clone)]
 pub enum AccessCheck {
-    /// Cluster mode: HiveHub says whose a key is and what its tenant may use.
+    /// Cluster mode: HiveHub knows the keys and the quotas of their tenants.
     Keys {
-        /// Whose which key is.
+        /// The holders of keys.
         keys: KeyCache<HiveHubClient>,
-        /// Who has shown too many that are none.
+        /// Failed authentications by address.
         failures: FailedAuthentications,
-        /// What which tenant may use.
+        /// The limits of tenants.
         quotas: QuotaManager,
-        /// The deployment that this node is of.
+        /// The deployment that this node belongs to.
         deployment: Option<DeploymentName>,
     },
-    /// Single-tenant mode: everybody who reaches the server is this tenant's administrator.
+    /// Single-tenant mode: every caller is the administrator of the one tenant.
     Keyless {
-        /// Which.
+        /// The tenant.
         tenant: TenantId,
-        /// Of everything.
+        /// No limits.
         tenant_limits: Arc<TenantLimits>,
     },
 }
 
-/// What became of a request at the door.
+/// The result of the access check.
 #[derive(Debug)]
 pub struct Admitted {
-    /// Whether it is let in.
+    /// The pass, or why the caller is refused.
     pub outcome: Result<Admission, Denied>,
-    /// How its tenant's limits stand now, if it has a tenant and that has limits.
+    /// The state of the tenant's rate limits, if it has any.
     pub rate: Option<RateReport>,
 }
 
-/// The right to act for one tenant, as far as `L` goes. Only [`AccessCheck::admit`] makes one.
+/// The right to act for one tenant at level `L`. Only [`AccessCheck::admit`] makes one.
 #[derive(Debug)]
 pub struct Pass<L> {
     tenant: TenantId,
@@ -62,8 +62,8 @@ pub struct Pass<L> {
     level: PhantomData<L>,
 }
 
-/// The right to ask for tools, one request long. It reaches no data: [`McpPass::permit`] makes of it what one
-/// tool needs, by the same table as everywhere. Only [`AccessCheck::admit`] makes one.
+/// The right to use tools for one request. It gives access to no data: [`McpPass::permit`] makes the pass that a tool
+/// needs, by the same table of operations. Only [`AccessCheck::admit`] makes one.
 #[derive(Debug)]
 pub struct McpPass {
     tenant: TenantId,
@@ -74,25 +74,25 @@ pub struct McpPass {
     asked: Asked,
 }
 
-/// The right to act for the operator of the whole node, on no tenant's data. Only [`AccessCheck::admit`]
-/// makes one.
+/// The right to act as the operator of the node, without access to tenants' data. Only [`AccessCheck::admit`] makes
+/// one.
 #[derive(Debug)]
 pub struct ClusterPass {
     key_id: Option<KeyId>,
     asked: Asked,
 }
 
-/// Whose key it is that came, and what it may do. It reaches nothing.
+/// The holder and the permission of the caller's key. It gives access to nothing.
 #[derive(Clone, Debug)]
 pub enum Holds {
-    /// Nobody's: the server asks for none, and its one tenant is everybody's.
+    /// No key, in single-tenant mode.
     Keyless(TenantId),
-    /// This one.
+    /// A key.
     Key(Arc<KeyIdentity>),
 }
 
 impl Holds {
-    /// The tenant whose key it is, if it is a tenant's.
+    /// The tenant of the key, if it has one.
     pub fn tenant(&self) -> Option<&TenantId> {
         match self {
             Self::Keyless(tenant) => Some(tenant),
@@ -104,9 +104,9 @@ impl Holds {
     }
 }
 
-/// A level as a type, so that a handler's signature says how far it reaches.
+/// A level as a type, so that a function's signature has the level that it needs.
 pub trait Reach {
-    /// Whether it reaches to changing anything.
+    /// Whether it allows changes.
     const WRITES: bool;
 }
 
@@ -132,36 +132,36 @@ pub enum Write {}
 #[derive(Debug)]
 pub enum Admin {}
 
-/// What an admitted caller gets: exactly what the operation needs, whatever else its key could do.
+/// What an admitted caller gets: exactly what the operation needs, even if the key allows more.
 #[derive(Debug)]
 pub enum Admission {
-    /// The operation needs no tenant.
+    /// Nothing: the operation needs no key.
     Public,
-    /// To read.
+    /// A pass to read.
     Read(Pass<Read>),
-    /// To write.
+    /// A pass to write.
     Write(Pass<Write>),
-    /// To administrate.
+    /// A pass to administrate.
     Admin(Pass<Admin>),
-    /// To operate the node.
+    /// A pass to operate the node.
     Cluster(ClusterPass),
-    /// To know what one's own key is.
+    /// The holder of the key.
     Holder(Holds),
-    /// To ask for tools.
+    /// A pass for tools.
     Mcp(McpPass),
 }
 
 impl AccessCheck {
-    /// Single-tenant mode, with this tenant.
+    /// Single-tenant mode with this tenant.
     pub fn keyless(tenant: TenantId) -> Self {
         Self::Keyless { tenant, tenant_limits: TenantLimits::unlimited() }
     }
 
-    /// Admits a caller to one operation of one request and charges its tenant for it. `bearer` is what the
-    /// `Authorization` header carries; nothing else about a request gives any right.
+    /// Admits a caller to one operation of one request, and charges its tenant for the request. `bearer` is the token
+    /// of the `Authorization` header; nothing else of a request gives a right.
     ///
-    /// IMPORTANT, the order: who it is, whether it comes too often, whether it may. A caller that may not
-    /// is charged all the same, so that trying costs what asking costs.
+    /// IMPORTANT, the order: identity, rate limit, permission. A caller without permission is charged, too, so that
+    /// refused requests count.
     pub async fn admit(&self, asked: &Asked, bearer: Option<&str>) -> Admitted {
         let requirement = asked.operation.requirement();
         if requirement == Requirement::Nothing {
@@ -181,7 +181,7 @@ impl AccessCheck {
         Admitted { outcome, rate }
     }
 
-    /// Whether a caller that was admitted would still be: for what goes on for long. Charges nothing.
+    /// Whether an admitted caller would still be admitted, for long requests. Charges nothing.
     pub async fn still_admits(&self, operation: Operation, bearer: Option<&str>) -> Result<(), Denial> {
         if operation.requirement() == Requirement::Nothing {
             return Ok(());
@@ -191,8 +191,8 @@ impl AccessCheck {
         permitted.map(drop).map_err(|denied| denied.denial)
     }
 
-    /// How the limits of the tenant whose key this is stand, as far as that is known here. Asks nobody, charges
-    /// nothing and gives no right.
+    /// The state of the rate limits of the key's tenant, if both are known. Makes no call, charges nothing and gives
+    /// no right.
     pub fn report(&self, bearer: Option<&str>) -> Option<RateReport> {
         let Self::Keys { keys, quotas, .. } = self else { return None };
         let identity = keys.known(&ApiKey::parse(bearer?).ok()?.sha256())?;
@@ -202,12 +202,12 @@ impl AccessCheck {
         }
     }
 
-    /// Whether it asks for keys.
+    /// Whether callers need keys.
     pub const fn is_cluster(&self) -> bool {
         matches!(self, Self::Keys { .. })
     }
 
-    /// Whether revocations and suspensions arrive, where there is a `HiveHub` that tells of them.
+    /// Whether the policy feed is followed; `None` in single-tenant mode.
     pub fn hears_policies(&self) -> Option<bool> {
         match self {
             Self::Keyless { .. } => None,
@@ -215,7 +215,7 @@ impl AccessCheck {
         }
     }
 
-    /// What HiveHub says of a tenant now; `None` where there is none.
+    /// Asks HiveHub for a tenant's quota; `None` in single-tenant mode.
     pub async fn at_hivehub(&self, tenant: &TenantId) -> Option<Result<QuotaVerdict, HubError>> {
         match self {
             Self::Keyless { .. } => None,
@@ -223,7 +223,7 @@ impl AccessCheck {
         }
     }
 
-    /// The limits of a tenant that is woken for the server's own sake.
+    /// The limits of a tenant that the server itself wakes.
     pub async fn limits_of(&self, tenant: &TenantId) -> Result<Arc<TenantLimits>, LimitsUnavailable> {
         match self {
             Self::Keyless { tenant_limits, .. } => Ok(Arc::clone(tenant_limits)),
@@ -231,7 +231,7 @@ impl AccessCheck {
         }
     }
 
-    /// What is known of a tenant's limits, without asking anyone.
+    /// The known limits of a tenant, without a call.
     pub fn known_limits(&self, tenant: &TenantId) -> Option<Limits> {
         match self {
             Self::Keyless { tenant_limits, .. } => Some(tenant_limits.current()),
@@ -248,8 +248,8 @@ impl AccessCheck {
         let (tenant, incarnation) = match &identity.holder {
             Holder::Cluster => return Ok(Caller::Operator { identity }),
             Holder::Tenant(tenant) => {
-                // IMPORTANT: before anything is asked or made for the tenant. A server without a name is of no
-                // deployment.
+                // IMPORTANT: before any call and any change for the tenant. A server without a deployment's name
+                // belongs to none.
                 if let Some(theirs) = &tenant.deployment
                     && deployment.as_ref() != Some(theirs)
                 {
@@ -268,14 +268,14 @@ impl AccessCheck {
             Err(LimitsUnavailable::Unknown { retry_after }) => {
                 Denial::LimitsUnknown { retry_after_seconds: retry_after.as_secs().max(1) }
             }
-            // Of a tenant that is no more, whatever was heard of that.
+            // The key is that of an earlier tenant with this id.
             Err(LimitsUnavailable::Outdated) => Denial::InvalidKey,
         };
         Err(Denied { denial, tenant: Some(tenant), key_id: Some(identity.key_id.clone()) })
     }
 }
 
-/// Who holds the key that was sent.
+/// The holder of the key in the request.
 async fn holder(
     keys: &KeyCache<HiveHubClient>,
     failures: &FailedAuthentications,
@@ -284,9 +284,9 @@ async fn holder(
 ) -> Result<Arc<KeyIdentity>, Denied> {
     let key = ApiKey::parse(bearer.ok_or(Denial::NoKey)?).map_err(|_| Denial::MalformedKey)?;
     let hash = key.sha256();
-    // Only what HiveHub has confirmed is a name; anybody can make up others, as many as they like.
+    // A key that HiveHub has not confirmed has no name in the audit log: callers can make up any number of them.
     let stranger = |denial| Denied { denial, tenant: None, key_id: None };
-    // IMPORTANT, the order: a key that is known to be valid waits for nobody and takes nobody's turn.
+    // IMPORTANT: a key in the cache does not wait, and takes no slot of the address.
     if let Some(from) = from
         && !keys.holds(&hash)
     {
@@ -304,7 +304,7 @@ async fn holder(
             failures.proved(&hash);
             Ok(identity)
         }
-        // Genuine: nobody has guessed.
+        // The key is genuine, so this is no failed authentication.
         Err(LookupError::Refused { reason: Refusal::TenantSuspended(tenant) }) => {
             Err(Denied { denial: Denial::Suspended, tenant: Some(tenant), key_id: Some(key.id()) })
         }
@@ -322,7 +322,7 @@ async fn holder(
     }
 }
 
-/// Whether what is refused is a key all the same: HiveHub has given it out once.
+/// Whether HiveHub has issued the refused key.
 fn is_confirmed(reason: &Refusal) -> bool {
     match reason {
         Refusal::Revoked | Refusal::Expired | Refusal::TenantDeleted | Refusal::TenantSuspended(_) => true,
@@ -330,9 +330,9 @@ fn is_confirmed(reason: &Refusal) -> bool {
     }
 }
 
-/// Somebody who is known.
+/// An identified caller.
 enum Caller<'check> {
-    /// Whoever reaches a server without keys: its one tenant's administrator, and its operator.
+    /// A caller in single-tenant mode: the administrator of the tenant, and the operator.
     Keyless { tenant: &'check TenantId, tenant_limits: &'check Arc<TenantLimits> },
     Tenant {
         tenant: TenantId,
@@ -341,7 +341,7 @@ enum Caller<'check> {
         tenant_limits: Arc<TenantLimits>,
         now: Duration,
     },
-    /// It has no tenant and sees no tenant's data.
+    /// The operator, without access to tenants' data.
     Operator { identity: Arc<KeyIdentity> },
 }
 
@@ -353,7 +353,7 @@ impl Caller<'_> {
         }
     }
 
-    /// Refused, and who it is.
+    /// A denial with the caller's tenant and key.
     fn denied(&self, denial: Denial) -> Denied {
         match self {
             Self::Keyless { tenant, .. } => {
@@ -447,37 +447,37 @@ fn actor(key_id: Option<&KeyId>, via: Via) -> Actor {
 }
 
 impl<L> Pass<L> {
-    /// The tenant it is for.
+    /// The tenant.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// Which of those who have had the tenant's id; `None` where nobody tells them apart.
+    /// The tenant's incarnation; `None` if it is not known.
     pub fn incarnation(&self) -> Option<Incarnation> {
         self.incarnation
     }
 
-    /// What the tenant may use.
+    /// The tenant's limits.
     pub fn tenant_limits(&self) -> &Arc<TenantLimits> {
         &self.tenant_limits
     }
 
-    /// Who uses it.
+    /// The actor, for the log.
     pub fn actor(&self) -> Actor {
         actor(self.key_id.as_ref(), self.via)
     }
 
-    /// The public name of the key that is used, where there are keys.
+    /// The public name of the key; `None` in single-tenant mode.
     pub fn key_id(&self) -> Option<&KeyId> {
         self.key_id.as_ref()
     }
 
-    /// What it was made for.
+    /// The request that it was made for.
     pub fn asked(&self) -> &Asked {
         &self.asked
     }
 
-    /// Private, and that is what isolation rests on.
+    /// Private: isolation depends on it.
     fn mint(
         tenant: TenantId,
         incarnation: Option<Incarnation>,
@@ -498,22 +498,22 @@ impl<L> Pass<L> {
 }
 
 impl McpPass {
-    /// Whose key it is.
+    /// The tenant of the key.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// What it was made for.
+    /// The request that it was made for.
     pub fn asked(&self) -> &Asked {
         &self.asked
     }
 
-    /// Whether it lets `operation` be used as a tool.
+    /// Whether `operation` may be used as a tool.
     pub fn may(&self, operation: Operation) -> bool {
         reaches(self.reach, operation.requirement()).is_some()
     }
 
-    /// The right to do what one tool does.
+    /// The pass for the operation of one tool.
     pub fn permit(&self, operation: Operation) -> Result<Admission, Denied> {
         let requirement = operation.requirement();
         let asked = || Asked { operation, ..self.asked.clone() };
@@ -541,17 +541,17 @@ impl McpPass {
 }
 
 impl ClusterPass {
-    /// The public name of the operator's key, where there are keys.
+    /// The public name of the operator's key; `None` in single-tenant mode.
     pub fn key_id(&self) -> Option<&KeyId> {
         self.key_id.as_ref()
     }
 
-    /// What it was made for.
+    /// The request that it was made for.
     pub fn asked(&self) -> &Asked {
         &self.asked
     }
 
-    /// Private, so that nobody operates the node who was not let in for that.
+    /// Private: only the access check makes one.
     fn mint(key_id: Option<KeyId>, asked: &Asked) -> Self {
         Self { key_id, asked: asked.clone() }
     }

@@ -1,14 +1,13 @@
 //! Failed authentications, limited by the client's address.
 //!
-//! Whoever tries keys out is slowed down, and HiveHub not asked about each of them. Only well-formed keys
-//! that HiveHub has refused count. A valid key is never shut out by what others at its address do:
+//! Guessing keys is slowed down, and most guesses cause no call of HiveHub. Only well-formed keys that HiveHub has
+//! refused count. Failures of an address never lock out a valid key:
 //!
-//! - one in the cache needs no question and is not looked at here;
-//! - one that was valid here before is asked about, however often its address has failed;
-//! - one that has never been seen here takes its turn among whatever else comes from a blocked address: four
-//!   questions a second, in the order of their coming. Who tries keys out has to wait for each, on each
-//!   connection, so their number does not keep anybody out. Only when the turns of the next eight seconds are
-//!   given away is somebody told to come again.
+//! - A key in the cache needs no call, and is not limited.
+//! - A key that was valid before is asked about, however often its address has failed.
+//! - An unknown key from a blocked address waits for a slot: four calls a second, first come, first served. Each
+//!   guess waits, too, so guessing does not lock out others. Only when the slots of the next eight seconds are taken,
+//!   requests are refused with 429.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -23,22 +22,22 @@ use governor::{Quota, RateLimiter};
 use moka::sync::Cache;
 use vectorizer_access::{KeyHash, Origin};
 
-/// How many failures of an address are borne at once, and how many come to be borne again in a minute.
+/// How many failures an address may have at once, and how many more per minute.
 const FAILURES_EACH_MINUTE: NonZeroU32 = NonZeroU32::new(20).expect("20 is not 0");
-/// What lies between two questions on behalf of an address that has failed too often.
+/// The time between two calls for a blocked address.
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(250);
-/// How long somebody there is let wait for their turn.
+/// The longest wait for a slot.
 const TURN_PATIENCE: Duration = Duration::from_secs(8);
-/// How many addresses are kept account of; which ones, if there are more, the cache decides.
+/// How many addresses are counted. The cache evicts others.
 const ADDRESSES_MAX: u64 = 10_000;
-/// An address that has not failed for so long is as good as new.
+/// After how long without a failure an address is forgotten.
 const FORGOTTEN: Duration = Duration::from_mins(2);
-/// How many keys are remembered that were valid here.
+/// How many keys are stored that were valid before.
 const PROVEN_MAX: u64 = 100_000;
 
 type Limiter<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
-/// Who has failed how often. Cheap to clone; the clones count together.
+/// Failures by address. Cheap to clone; the clones share the counts.
 #[derive(Clone)]
 pub struct FailedAuthentications {
     addresses: Cache<Origin, Arc<Failures<MonotonicClock>>>,
@@ -55,8 +54,8 @@ impl Default for FailedAuthentications {
 }
 
 impl FailedAuthentications {
-    /// After how long HiveHub may be asked about a key that comes from this address. Whoever is not to wait
-    /// so long is told when to come again.
+    /// How long to wait before HiveHub may be asked about a key from this address. The error is the time until a slot
+    /// is free.
     pub(super) fn question(&self, from: IpAddr, key: &KeyHash) -> Result<Duration, Duration> {
         match self.addresses.get(&Origin::from(from)) {
             Some(failures) if !self.proven.contains_key(key) => failures.question(),
@@ -78,14 +77,14 @@ impl FailedAuthentications {
     }
 }
 
-/// What one address has failed at.
+/// The failures of one address.
 struct Failures<C: Clock> {
     clock: C,
     borne: Limiter<C>,
     block_state: Mutex<BlockState<C::Instant>>,
 }
 
-/// Until when an address is blocked, and from when on its turns are not given away.
+/// Until when an address is blocked, and its next free slot.
 struct BlockState<I> {
     blocked_until: Option<I>,
     next_turn: Option<I>,
@@ -142,7 +141,7 @@ mod tests {
         let failures = Failures::new(clock.clone());
         for _ in 0..21 {
             assert_eq!(failures.question(), Ok(Duration::ZERO));
-            // The last is one more than is borne.
+            // The last failure is one too many.
             failures.failed();
         }
         for turn in 0..=32 {
@@ -152,7 +151,7 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(failures.question(), Err(TURN_PATIENCE + BETWEEN_QUESTIONS));
         }
-        // Who comes when a turn is over has the next one, behind all others.
+        // A request that comes after a slot has passed takes the last one.
         clock.advance(BETWEEN_QUESTIONS);
         assert_eq!(failures.question(), Ok(TURN_PATIENCE));
         assert_eq!(failures.question(), Err(TURN_PATIENCE + BETWEEN_QUESTIONS));

@@ -1,6 +1,6 @@
-//! The access check: who calls, and the right to act that a caller gets.
+//! Admission: the access check, and the passes that admitted callers get.
 //!
-//! - `access`: the check, and the passes that only it makes.
+//! - `access`: the check, and the passes, which only the check makes.
 //! - `failures`: failed authentications, limited by address.
 
 mod access;

@@ -1,4 +1,4 @@
-//! Counting together what is alike, with a bound.
+//! Bounded counting of equal denials.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use vectorizer_access::{DenialReason, KeyId, Operation};
 use vectorizer_log::Timestamp;
 
-/// What makes two refused requests of a tenant alike.
+/// Two refused requests of a tenant are counted together if these are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Kind {
     pub(super) key_id: Option<KeyId>,
@@ -16,7 +16,7 @@ pub(super) struct Kind {
     pub(super) from: Option<IpAddr>,
 }
 
-/// How many there were, and when.
+/// The number of denials, and their times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) count: u64,
@@ -38,7 +38,7 @@ impl Span {
     }
 }
 
-/// How many of each kind there were. Of kinds beyond `kinds_max`, how many there were in all.
+/// Counts by kind. Kinds beyond `kinds_max` share one count.
 #[derive(Debug)]
 pub(super) struct Denials<K> {
     kinds_max: usize,
@@ -55,7 +55,7 @@ impl<K: Hash + Eq> Denials<K> {
         self.add(Some(kind), Span::once(at));
     }
 
-    /// `None` stands for all others.
+    /// `None` is all further kinds.
     pub(super) fn add(&mut self, kind: Option<K>, span: Span) {
         let full = self.kinds.len() >= self.kinds_max;
         match kind {
@@ -71,7 +71,7 @@ impl<K: Hash + Eq> Denials<K> {
         self.kinds.is_empty() && self.others.is_none()
     }
 
-    /// All of them, oldest first; the one of no kind stands for all others.
+    /// Takes all counts, the oldest first. The one without a kind is all further kinds.
     pub(super) fn drain(&mut self) -> Vec<(Option<K>, Span)> {
         let kinds = std::mem::take(&mut self.kinds);
         let mut all: Vec<_> = kinds.into_iter().map(|(kind, span)| (Some(kind), span)).collect();
@@ -96,7 +96,7 @@ mod tests {
         let expected = [(Some("a"), span(2, 0, 2)), (Some("b"), span(2, 1, 5)), (None, span(3, 3, 6))];
         assert_eq!(denials.drain(), expected);
         assert!(denials.is_empty() && denials.drain().is_empty());
-        // Given back, they are as they were.
+        // Adding them back restores the counts.
         for (kind, span) in expected {
             denials.add(kind, span);
         }

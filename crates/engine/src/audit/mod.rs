@@ -1,12 +1,11 @@
-//! Refused requests, kept for whoever has to know of them.
+//! The audit of refused requests.
 //!
-//! Those of a known tenant come into that tenant's log, through its writer; the others, and those of
-//! tenants that sleep, into the node's own file. What is alike within a minute is one entry with a count,
-//! the number of entries is bounded, and what exceeds it is counted together: no flood of refused requests
-//! fills a disk or a memory. Nothing is kept of a key but its public name.
+//! Denials of an awake tenant go into its log, through its writer; those of unknown and sleeping tenants go into the
+//! node's file. Equal denials within a minute are one entry with a count, and the number of entries is bounded, so
+//! that a flood of refused requests fills neither disk nor memory. Of a key only its public name is stored.
 //!
-//! - `denials`: counting what is alike together.
-//! - `tenant`: what waits for one tenant's log, and when it is due.
+//! - `denials`: bounded counting of equal denials.
+//! - `tenant`: denials that wait for one tenant's log.
 //! - `node_log`: the node's file.
 
 mod denials;
@@ -29,17 +28,16 @@ pub use self::tenant::{TakenDenials, TenantDenials};
 use vectorizer_access::{DenialReason, Denied, KeyId, Operation};
 use vectorizer_metrics::Metrics;
 
-/// How long what is alike is one entry.
+/// How long equal denials are one entry.
 const WINDOW: Duration = Duration::from_mins(1);
-/// How many sleeping tenants' denials wait for their tenant to wake. Those of further ones are in the
-/// node's file only.
+/// For how many sleeping tenants denials wait until they wake. Those of others are in the node's file only.
 const SLEEPERS_MAX: usize = 1_024;
-/// How many entries a minute the node's file gets of tenants, and of callers who are nobody's; beside one each
-/// for all others.
+/// How many entries a minute the node's file gets, of tenants and of unknown callers, and one more of each for the
+/// rest.
 const NODE_KINDS_MAX: usize = 1_024;
 const STRANGERS_KINDS_MAX: usize = 128;
 
-/// Where refused requests are reported. Cheap to clone; the clones count together.
+/// The audit. Cheap to clone; the clones share the counts.
 #[derive(Clone, Debug)]
 pub struct Audit {
     shared: Arc<Shared>,
@@ -48,15 +46,15 @@ pub struct Audit {
 #[derive(Debug)]
 struct Shared {
     tenants: Mutex<Tenants>,
-    /// Of tenants.
+    /// Denials of tenants, for the node's file.
     node: Mutex<Denials<(Option<TenantId>, Kind)>>,
-    /// Of strangers, who must not take the others' room.
+    /// Denials of unknown callers, counted apart so that they leave room for those of tenants.
     strangers: Mutex<Denials<(Option<TenantId>, Kind)>>,
     log: Mutex<NodeLog>,
     metrics: Metrics,
 }
 
-/// What waits for tenants' logs.
+/// Denials that wait for tenants' logs.
 #[derive(Debug, Default)]
 struct Tenants {
     awake: HashMap<TenantId, Arc<TenantDenials>>,
@@ -64,23 +62,23 @@ struct Tenants {
     asleep: HashMap<TenantId, Arc<TenantDenials>>,
 }
 
-/// A request that was refused.
+/// A refused request.
 #[derive(Clone, Debug)]
 pub struct Refused {
-    /// Whose it was, if that is known.
+    /// Its tenant, if it is known.
     pub tenant: Option<TenantId>,
     /// The public name of its key, if it had one.
     pub key_id: Option<KeyId>,
-    /// What it asked for.
+    /// Its operation.
     pub operation: Operation,
     /// Why it was refused.
     pub reason: DenialReason,
-    /// Where it came from.
+    /// The client's address.
     pub from: Option<IpAddr>,
 }
 
 impl Refused {
-    /// What the access check has refused; `None` if it does not know.
+    /// A request that the access check has refused; `None` if the check had no answer.
     pub fn of(denied: &Denied, operation: Operation, from: Option<IpAddr>) -> Option<Self> {
         let reason = denied.denial.reason()?;
         Some(Self { tenant: denied.tenant.clone(), key_id: denied.key_id.clone(), operation, reason, from })
@@ -88,7 +86,7 @@ impl Refused {
 }
 
 impl Audit {
-    /// An audit whose file is in the node's own `folder`.
+    /// An audit with its file in the node's `folder`.
     pub fn new(folder: &Path, metrics: Metrics) -> Self {
         let shared = Shared {
             tenants: Mutex::default(),
@@ -100,7 +98,7 @@ impl Audit {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Takes note of a refused request. Takes about a microsecond and never waits for a disk.
+    /// Counts a refused request. Takes about a microsecond, and never waits for a disk.
     pub fn note(&self, refused: Refused) {
         let Refused { tenant, key_id, operation, reason, from } = refused;
         if reason.is_of_the_caller() {
@@ -118,25 +116,25 @@ impl Audit {
                 tenants.asleep.entry(tenant.clone()).or_default().note(kind.clone(), now);
             }
         }
-        // Of a tenant that sleeps too: it may do so for ever.
+        // Also for a sleeping tenant, which may never wake.
         let node = if tenant.is_some() { &self.shared.node } else { &self.shared.strangers };
         locked(node).note((tenant, kind), now);
     }
 
-    /// What waits for the log of a tenant that is awake from now on.
+    /// The tenant wakes. Returns the denials that wait for its log.
     pub fn wakes(&self, tenant: &TenantId) -> Arc<TenantDenials> {
         let mut tenants = locked(&self.shared.tenants);
         let waited = tenants.asleep.remove(tenant);
         Arc::clone(tenants.awake.entry(tenant.clone()).or_insert_with(|| waited.unwrap_or_default()))
     }
 
-    /// The tenant falls asleep: its writer has appended what there was.
+    /// The tenant falls asleep. Its writer has appended its denials.
     pub fn sleeps(&self, tenant: &TenantId) {
         let left = locked(&self.shared.tenants).awake.remove(tenant);
         self.keep_in_the_nodes_file(tenant, left.as_deref());
     }
 
-    /// What came after the tenant's last commit.
+    /// Moves denials from after the tenant's last commit to the node's file.
     fn keep_in_the_nodes_file(&self, tenant: &TenantId, left: Option<&TenantDenials>) {
         let mut node = locked(&self.shared.node);
         for (kind, span) in left.into_iter().flat_map(TenantDenials::leave) {
@@ -144,7 +142,7 @@ impl Audit {
         }
     }
 
-    /// The tenant is deleted: whoever comes under its id is somebody else.
+    /// The tenant is deleted. A later tenant with its id is another one.
     pub fn forget(&self, tenant: &TenantId) {
         let mut tenants = locked(&self.shared.tenants);
         tenants.asleep.remove(tenant);
@@ -153,13 +151,13 @@ impl Audit {
         self.keep_in_the_nodes_file(tenant, left.as_deref());
     }
 
-    /// Writes the node's file once a minute, until `stop` is cancelled, and then once more.
+    /// Writes the node's file once a minute until `stop` is cancelled, and once more at the end.
     pub async fn run(self, stop: CancellationToken) {
         loop {
             let ending = tokio::time::timeout(WINDOW, stop.cancelled()).await.is_ok();
             let audit = self.clone();
             if tokio::task::spawn_blocking(move || audit.write()).await.is_err() {
-                error!("writing refused requests down panicked");
+                error!("writing refused requests panicked");
             }
             if ending {
                 return;
@@ -176,7 +174,7 @@ impl Audit {
             };
             let entries: Vec<Entry> = drained.iter().map(entry).collect();
             if let Err(error) = locked(&self.shared.log).append(&entries) {
-                warn!(%error, entries = entries.len(), "refused requests cannot be written down yet");
+                warn!(%error, entries = entries.len(), "refused requests cannot be written yet");
                 let mut denials = locked(denials);
                 for (of, span) in drained {
                     denials.add(of, span);
@@ -186,7 +184,7 @@ impl Audit {
     }
 }
 
-/// What these locks guard is consistent after every statement, so a panic elsewhere spoils nothing.
+/// The state is consistent after every statement, so a poisoned lock can be used.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -224,7 +222,7 @@ mod tests {
         assert!(lines.iter().any(|line| line["tenant"] == "asleep"), "{text}");
         assert!(lines.iter().any(|line| line["tenant"].is_null()), "{text}");
         assert!(!awake.is_empty());
-        // It finds in its log what came while it slept.
+        // Its log gets the denials from while it slept.
         assert!(!audit.wakes(&"asleep".parse().unwrap()).is_empty());
     }
 

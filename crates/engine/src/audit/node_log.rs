@@ -1,4 +1,4 @@
-//! The node's own file of refused requests: one JSON object a line.
+//! The node's file of refused requests: one JSON object a line.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -12,9 +12,9 @@ use super::denials::{Kind, Span};
 
 /// The file that is written.
 pub(super) const FILE: &str = "denials.ndjson";
-/// The one before it.
+/// The previous file.
 const FILE_BEFORE: &str = "denials.1.ndjson";
-/// How large a file gets. There are two of them.
+/// The size of a file. There are two files at most.
 const BYTES_MAX: u64 = 8 << 20;
 
 /// A line of it.
@@ -66,7 +66,7 @@ impl NodeLog {
         Self { folder: folder.to_owned() }
     }
 
-    /// Appends these entries, to a new file if the one there is would get too large.
+    /// Appends these entries, to a new file if the current one would be too large.
     pub(super) fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
         let mut lines = Vec::new();
         for entry in entries {

@@ -1,4 +1,4 @@
-//! What waits for one tenant's log.
+//! Denials that wait for one tenant's log.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,24 +10,24 @@ use vectorizer_log::{Event, Timestamp};
 use super::WINDOW;
 use super::denials::{Denials, Kind, Span};
 
-/// How many records a minute a tenant's log gets, beside the one for all others.
+/// How many records a minute a tenant's log gets, and one more for the rest.
 const KINDS_MAX: usize = 8;
 
-/// A tenant's refused requests, until they are in its log. They come with its next commit, unless others
-/// came less than a minute ago, and else by themselves after a minute.
+/// A tenant's refused requests, until they are in its log. They are appended with its next commit, at most once a
+/// minute, or after a minute without a commit.
 #[derive(Debug)]
 pub struct TenantDenials {
     waiting: Mutex<Waiting>,
-    /// Told when the first of them comes.
+    /// Notified by the first denial.
     came: Notify,
 }
 
 #[derive(Debug)]
 struct Waiting {
     denials: Denials<Kind>,
-    /// When the oldest came.
+    /// The time of the oldest denial.
     since: Option<Instant>,
-    /// When some were appended for the last time.
+    /// When denials were last appended.
     taken: Option<Instant>,
 }
 
@@ -39,7 +39,7 @@ impl Default for TenantDenials {
 }
 
 impl TenantDenials {
-    /// Ready when some have waited for a minute.
+    /// Waits until denials have waited for a minute.
     pub async fn due(&self) {
         loop {
             let came = self.came.notified();
@@ -51,12 +51,12 @@ impl TenantDenials {
         }
     }
 
-    /// Whether some have waited for a minute.
+    /// Whether denials have waited for a minute.
     pub fn are_due(&self) -> bool {
         self.waiting().since.is_some_and(|since| since.elapsed() >= WINDOW)
     }
 
-    /// What the next commit takes along.
+    /// Takes the denials for the next commit.
     pub fn take(&self) -> TakenDenials<'_> {
         let mut waiting = self.waiting();
         let early = waiting.taken.is_some_and(|taken| taken.elapsed() < WINDOW);
@@ -68,12 +68,12 @@ impl TenantDenials {
         TakenDenials { from: self, taken }
     }
 
-    /// What no commit will take any more.
+    /// Takes the denials after the last commit.
     pub(super) fn leave(&self) -> Vec<(Option<Kind>, Span)> {
         self.waiting().denials.drain()
     }
 
-    /// The next commit is the last and takes all.
+    /// The next commit is the last one, and takes all.
     pub fn end(&self) {
         self.waiting().taken = None;
     }
@@ -83,7 +83,7 @@ impl TenantDenials {
         self.waiting().denials.is_empty()
     }
 
-    /// Takes note of a request that was let in, and refused for what it asked for.
+    /// Counts a request that was admitted, and refused by its operation.
     pub fn note_refused(&self, key_id: Option<&KeyId>, asked: &Asked, reason: DenialReason) {
         let Asked { operation, from, request_id: _ } = *asked;
         self.note(Kind { key_id: key_id.cloned(), operation, reason, from }, Timestamp::now());
@@ -104,7 +104,7 @@ impl TenantDenials {
     }
 }
 
-/// Denials on their way into the log. They wait again unless they were [`kept`](Self::kept).
+/// Denials that were taken for the log. They are put back unless [`kept`](Self::kept) is called.
 #[derive(Debug)]
 pub struct TakenDenials<'a> {
     from: &'a TenantDenials,
@@ -117,7 +117,7 @@ impl TakenDenials<'_> {
         self.taken.clear();
     }
 
-    /// What the log is to say of them.
+    /// The events for the log.
     pub fn events(&self) -> impl Iterator<Item = Event> {
         self.taken.iter().map(|(kind, span)| event(kind.as_ref(), *span))
     }
@@ -187,7 +187,7 @@ mod tests {
             for number in 0..200 {
                 denials.note(kind(number), Timestamp::from_micros(second));
             }
-            // A commit in every second.
+            // A commit each second.
             records.extend(take(&denials));
             advance(Duration::from_secs(1)).await;
         }

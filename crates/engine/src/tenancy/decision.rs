@@ -29,7 +29,7 @@ pub(super) fn decide(
 ) -> Result<Decision, WriteError> {
     let Write { collection: name, change, idempotency, precondition, room: _ } = write;
     if let Some(idempotency) = &idempotency
-        && let Some(answer) = projection.answers().get(&idempotency.key, now)
+        && let Some(answer) = projection.idempotency().get(&idempotency.key, now)
     {
         return repeat(answer, &idempotency.key, idempotency.body_hash);
     }

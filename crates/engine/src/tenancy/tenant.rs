@@ -324,7 +324,7 @@ impl<L: Reach> Tenant<L> {
 impl Tenant<admission::Write> {
     /// Whether this key has been answered, so that another request under it will not be done again.
     pub async fn has_answered(&self, idempotency: &Idempotency) -> Result<bool, WriteError> {
-        Ok(self.state().await?.projection.answers().get(&idempotency.key, Timestamp::now()).is_some())
+        Ok(self.state().await?.projection.idempotency().get(&idempotency.key, Timestamp::now()).is_some())
     }
 
     /// Changes vectors. Returns when the change is durable and visible; whoever stops waiting does not

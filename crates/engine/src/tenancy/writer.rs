@@ -483,7 +483,7 @@ fn apply(
 ) -> Result<AppliedRecords, Box<dyn std::error::Error>> {
     let (mut answers, mut removed) = (Vec::new(), Vec::new());
     for (record, caller) in records.iter().zip(writes) {
-        let (applied, kept) = state.projection.apply_and_keep(record)?;
+        let (applied, kept) = state.projection.apply_deferring_drop(record)?;
         let Applied::Changed(change) = applied else { return Err(NotNew.into()) };
         removed.extend(kept);
         if let (Some(caller), Some(outcome)) = (caller, Outcome::of(&record.event, &change)) {

@@ -1,20 +1,18 @@
-//! `HiveHub`'s answers, remembered.
+//! A cache of `HiveHub`'s answers about keys.
 //!
-//! How old an answer is decides what it is worth:
+//! The age of an answer decides how it is used:
 //!
-//! | age of a yes | a lookup |
+//! | age of a positive answer | a lookup |
 //! | --- | --- |
 //! | up to 30 s | uses it |
-//! | up to 60 s | uses it, and has it refreshed behind the answer |
+//! | up to 60 s | uses it, and refreshes it in the background |
 //! | up to `api_key_cache_ttl` | asks first, and uses it only if `HiveHub` fails or takes more than a second |
 //! | older, or past the key's `expires_at` | asks |
 //!
-//! A no counts at once: it evicts the yes before it, and is remembered for 10 s. Keys are known by
-//! their SHA-256 alone.
+//! A negative answer replaces a positive one at once, and is stored for 10 s. Keys are stored as SHA-256 only.
 //!
-//! Where `HiveHub` has a policy feed, changes arrive within a second, whatever the age: an answer from
-//! before a change about its key or its tenant counts no more, be it remembered or still on its way (see
-//! `policy_memory`). A key that was revoked stays so.
+//! With a policy feed, changes arrive within a second: an answer from before a change of its key or tenant is
+//! invalid, whether it is stored or still on its way (see `policy_memory`). A revoked key stays revoked.
 
 mod policy_memory;
 #[cfg(test)]
@@ -48,58 +46,57 @@ const REFUSED: Duration = Duration::from_secs(10);
 /// Entries of each of the two caches.
 const KEYS_MAX: u64 = 100_000;
 
-/// How long a lookup that can do without an answer waits for one: a hub that takes its time, or
-/// swallows packets, must not slow requests whose keys are known.
+/// How long a lookup waits for a new answer when it has an old one: a slow or silent hub must not slow requests with
+/// known keys.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same while the last question failed. A hub that has recovered is quicker than this.
+/// The same after a failed call. A hub that has recovered answers faster.
 const PATIENCE_WITH_A_FAILING_HUB: Duration = Duration::from_millis(250);
 
-/// Who is asked about a key that the cache does not know: `HiveHub`, or a double of it.
+/// A source of answers about keys: `HiveHub`, or a test double.
 pub trait KeySource: Send + Sync + 'static {
-    /// Who holds the key of this hash. Ends within a bounded time. An error says nothing about the key.
+    /// Asks who holds the key of this hash. Ends within bounded time. An error says nothing about the key.
     fn validate(&self, key: &KeyHash) -> impl Future<Output = Result<Judgement, HubError>> + Send;
 
-    /// For how long it would not even try to answer; zero if it would.
+    /// How long no call is made, because the breaker is open; zero if it is closed.
     fn left_alone(&self) -> Duration {
         Duration::ZERO
     }
 }
 
-/// A verdict, and the moment it was made at.
+/// A verdict and its position in the policy feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// Who holds the key, if anybody may use it.
+    /// The holder of the key, or a refusal.
     pub verdict: Verdict,
-    /// The policies it was made under, if `HiveHub` says so.
+    /// The position in the policy feed, if `HiveHub` has one.
     pub policy_cursor: Option<PolicyCursor>,
 }
 
-/// Why a lookup names nobody.
+/// Why a lookup returns no identity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
-    /// An explicit no. Answered by 401, and by 403 for [`Refusal::TenantSuspended`].
+    /// `HiveHub` refuses the key. The status is 401, or 403 for [`Refusal::TenantSuspended`].
     #[error("{reason}")]
     Refused {
         /// Why.
         reason: Refusal,
     },
-    /// Nobody knows, because `HiveHub` cannot be asked. Answered by 503, never by 401.
+    /// The key is not known, and `HiveHub` cannot be asked. The status is 503, never 401.
     #[error("the key cannot be checked at the moment")]
     Unavailable {
-        /// When to come back.
+        /// When to retry.
         retry_after: Duration,
     },
 }
 
-/// Who holds which key, as far as is known, and the way to find out. Cheap to clone; the clones share
-/// what they know.
+/// The holders of keys, from stored answers or from a call. Cheap to clone; the clones share the cache.
 ///
-/// Lookups of one key that meet ask once. Lookups run in a Tokio runtime.
+/// Concurrent lookups of one key make one call. Lookups need a Tokio runtime.
 pub struct KeyCache<S> {
     shared: Arc<Shared<S>>,
 }
 
-/// What the clones share, and the questions under way.
+/// The state that the clones share.
 struct Shared<S> {
     source: S,
     policies: PolicyMemory,
@@ -110,7 +107,7 @@ struct Shared<S> {
     refused: Cache<KeyHash, Arc<RefusedKey>>,
     known: Lane,
     strangers: Lane,
-    /// Whether the last question came to nothing.
+    /// Whether the last call failed.
     failing: AtomicBool,
     /// Whether the policy feed is being followed.
     hears_policies: AtomicBool,
@@ -144,7 +141,7 @@ impl<S: KeySource> KeyCache<S> {
                 questions: Mutex::default(),
                 clock,
                 stale_max,
-                // The time to live only frees memory; what an entry is worth is decided by its age.
+                // The time to live only frees memory. The age decides whether an entry is used.
                 valid: Cache::builder().max_capacity(KEYS_MAX).time_to_live(stale_max).build(),
                 refused: Cache::builder().max_capacity(KEYS_MAX).time_to_live(REFUSED).build(),
                 known: Lane::new(),
@@ -155,8 +152,8 @@ impl<S: KeySource> KeyCache<S> {
         }
     }
 
-    /// Who holds the key of this hash. Waits for `HiveHub` only if what is known does not do, and then
-    /// for seconds at most. Dropping the future does not drop the question: others may wait for it.
+    /// Who holds the key of this hash. Waits for `HiveHub` only if no stored answer is fresh enough, for seconds at
+    /// most. Dropping the future does not cancel the call, since other lookups may wait for it.
     pub async fn lookup(&self, key: &KeyHash) -> Result<Arc<KeyIdentity>, LookupError> {
         let shared = &self.shared;
         if let Some(reason) = shared.refused(key) {
@@ -180,7 +177,7 @@ impl<S: KeySource> KeyCache<S> {
         let asked = shared.ask(key, &shared.known);
         if age < REFRESHED_BEHIND {
             return match asked {
-                // It was left alone or found no seat: as good as not asked.
+                // The breaker is open or the queue is full: the stored answer is used.
                 Asked::Answered(Outcome::Failed { .. }) | Asked::Pending(_) => {
                     Ok(Arc::clone(&entry.identity))
                 }
@@ -194,7 +191,7 @@ impl<S: KeySource> KeyCache<S> {
         match outcome.unwrap_or(Outcome::Failed { retry_after: PAUSE }) {
             Outcome::Valid(identity) => Ok(identity),
             Outcome::Refused(reason) => Err(LookupError::Refused { reason }),
-            // Looked up again: the wait may have outlasted the entry.
+            // Looked up again, since the entry may have expired during the wait.
             Outcome::Failed { retry_after } => match shared.valid(key) {
                 Known::Valid(entry) => Ok(Arc::clone(&entry.identity)),
                 Known::Refused(reason) => Err(LookupError::Refused { reason }),
@@ -203,30 +200,29 @@ impl<S: KeySource> KeyCache<S> {
         }
     }
 
-    /// Takes note of an event of this policy feed: it holds for every lookup from now on.
+    /// Applies an event of this policy feed to all lookups from now on.
     pub(super) fn apply(&self, feed: Uuid, event: &PolicyEvent) {
         self.shared.policies.apply(feed, event);
     }
 
-    /// Forgets everything that may have changed unnoticed: all of it, and once the feed has a cursor
-    /// again, what is older than that.
+    /// Invalidates all answers that may have changed unnoticed: all of them, or with a cursor those from before it.
     pub(super) fn restart(&self, cursor: Option<PolicyCursor>) {
         self.shared.policies.restart(cursor);
     }
 }
 
-/// What is known of a key that is not known to be refused.
+/// The stored answer about a key without a refusal.
 enum Known {
     Valid(Arc<ValidKey>),
     Refused(Refusal),
     Nothing,
 }
 
-/// What an answer leads to.
+/// The result of entering an answer.
 enum Settled {
     /// This is the answer.
     Final(Outcome),
-    /// It is outdated: the question has to be put again.
+    /// The answer is outdated: the key must be asked about again.
     AskAgain,
 }
 
@@ -240,17 +236,17 @@ impl<S: KeySource> KeyCache<S> {
         self.shared.hears_policies.store(hears, Ordering::Relaxed);
     }
 
-    /// Who is asked about keys.
+    /// The source of answers.
     pub fn source(&self) -> &S {
         &self.shared.source
     }
 
-    /// Whether the key of this hash is known to be valid, so that a lookup may do without `HiveHub`.
+    /// Whether a stored answer says that the key of this hash is valid.
     pub fn holds(&self, key: &KeyHash) -> bool {
         self.known(key).is_some()
     }
 
-    /// Who holds the key of this hash, if that is known to be valid. Asks nobody.
+    /// Who holds the key of this hash, if a stored answer says that it is valid. Makes no call.
     pub fn known(&self, key: &KeyHash) -> Option<Arc<KeyIdentity>> {
         match self.shared.valid(key) {
             Known::Valid(entry) => Some(Arc::clone(&entry.identity)),
@@ -264,7 +260,7 @@ impl<S: KeySource> Shared<S> {
         self.clock.uptime().saturating_sub(entry.validated_at)
     }
 
-    /// The entry of `key`, if it is still worth anything, or what is known by now.
+    /// The valid entry of `key`, or a refusal that is known by now.
     fn valid(&self, key: &KeyHash) -> Known {
         let Some(entry) = self.valid.get(key) else { return Known::Nothing };
         let expired = entry.identity.expires_at.is_some_and(|end| end <= self.clock.now());
@@ -304,7 +300,7 @@ impl<S: KeySource> Shared<S> {
         }
     }
 
-    /// What can be said of `key` without asking, because it was learned just now.
+    /// The outcome for `key` without a call, if a fresh answer is stored.
     fn just_learned(&self, key: &KeyHash) -> Option<Outcome> {
         if let Some(reason) = self.refused(key) {
             return Some(Outcome::Refused(reason));
@@ -318,8 +314,8 @@ impl<S: KeySource> Shared<S> {
         }
     }
 
-    /// Enters an answer into the caches, if it still counts. Changes may be learned of while it is
-    /// entered: what counts is looked at again at every use.
+    /// Enters an answer into the caches, unless it is outdated. A change may arrive at the same time, so each use
+    /// checks again.
     fn settle(&self, key: &KeyHash, asked_at: u64, outcome: Result<Judgement, HubError>) -> Settled {
         let Judgement { verdict, policy_cursor } = match outcome {
             Ok(judgement) => judgement,
@@ -366,12 +362,12 @@ impl<S: KeySource> Shared<S> {
         Outcome::Refused(reason.clone())
     }
 
-    /// Takes note of a question that came to nothing.
+    /// Records a failed call.
     fn failed(&self, error: &HubError) -> Outcome {
         self.failing.store(true, Ordering::Relaxed);
         let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
         match error {
-            // It was said when it began.
+            // It was logged when the breaker opened.
             HubError::LeftAlone { .. } => tracing::debug!("{error}"),
             HubError::Unreachable(_) | HubError::Failing { .. } => tracing::warn!(cause, "{error}"),
             HubError::ServiceKeyRejected { .. } | HubError::Garbage(_) => tracing::error!(cause, "{error}"),
@@ -379,7 +375,7 @@ impl<S: KeySource> Shared<S> {
         Outcome::Failed { retry_after: error.retry_after().unwrap_or(PAUSE).max(PAUSE) }
     }
 
-    /// For what is concluded here from what is known now.
+    /// The stamp of a conclusion that is drawn now.
     fn stamp_of_now(&self) -> Stamp {
         Stamp { asked_at: self.policies.generation(), cursor: None }
     }
@@ -392,7 +388,7 @@ fn tenant_of(identity: &KeyIdentity) -> Option<&TenantId> {
     }
 }
 
-/// The tenant that a refusal is about, and that may be served again.
+/// The suspended tenant of a refusal. It may be served again.
 fn suspended_tenant_of(reason: &Refusal) -> Option<&TenantId> {
     match reason {
         Refusal::TenantSuspended(tenant) => Some(tenant),

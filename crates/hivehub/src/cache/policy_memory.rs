@@ -1,12 +1,12 @@
-//! Which answers are outdated, as far as the policy feed tells.
+//! Which answers are outdated by policy events.
 //!
-//! Answers take time, and what they say may have changed on their way: a key revoked while it was
-//! validated must not come back to life. So every answer has a [`Stamp`], every change leaves a mark, and
-//! an answer from before a mark about its key or its tenant is outdated. What is asked is always "is this
-//! answer outdated now", at the use of an answer as at its arrival; nothing has to be evicted in time.
+//! An answer may be outdated when it arrives: a key that is revoked during its validation must not become valid
+//! again. So each answer has a [`Stamp`], each change leaves a mark, and an answer from before a mark of its key or
+//! its tenant is outdated. This is checked when an answer arrives and whenever it is used, so no entry has to be
+//! evicted in time.
 //!
-//! Before and after are told by the feed's positions where the answer has one, and otherwise by whether
-//! the question was put before the change was learned of.
+//! The order of an answer and a change is that of their positions in the feed. For an answer without a position, it
+//! is that of the call's start and the arrival of the change.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{PoisonError, RwLock};
@@ -17,26 +17,26 @@ use vectorizer_log::TenantId;
 
 use crate::models::{PolicyChange, PolicyCursor, PolicyEvent, Refusal};
 
-/// How many marks are remembered. What is older than the oldest of them is outdated altogether.
+/// How many marks are stored. Answers from before the oldest one are outdated.
 const MARKS_MAX: usize = 50_000;
 
-/// When an answer was made.
+/// The moment of an answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp {
-    /// What [`PolicyMemory::generation`] was when the question was put.
+    /// [`PolicyMemory::generation`] at the start of the call.
     pub(super) asked_at: u64,
-    /// What the answer says itself.
+    /// The position in the answer, if it has one.
     pub(super) cursor: Option<PolicyCursor>,
 }
 
-/// What an answer is worth.
+/// Whether an answer is outdated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Freshness {
-    /// Nothing newer is known.
+    /// No later change is known.
     Current,
-    /// Something newer is: this.
+    /// A later change refuses the key.
     Refused(Refusal),
-    /// Something newer is, but not what the answer would be today.
+    /// There is a later change, and its effect on the answer is not known.
     Outdated,
 }
 
@@ -47,17 +47,17 @@ pub(super) struct PolicyMemory {
 
 #[derive(Default)]
 struct State {
-    /// Grows with all that is learned.
+    /// Grows with each change.
     generation: u64,
-    /// The feed whose positions mean something.
+    /// The feed that positions refer to.
     feed: Option<Uuid>,
-    /// Everything before this is outdated.
+    /// All answers from before this are outdated.
     floor: Moment,
-    /// When a deletion was taken back last. An answer that refuses a key names no tenant.
+    /// When the last deletion was undone. It is stored for all tenants together, since a refusal names no tenant.
     undeleted: Moment,
     keys: HashMap<KeyHash, Mark>,
     tenants: HashMap<TenantId, Mark>,
-    /// Every mark ever made, oldest first, among them some that a later one has replaced.
+    /// All marks, oldest first, including those that a later one has replaced.
     order: VecDeque<(Subject, Moment)>,
 }
 
@@ -80,7 +80,7 @@ struct Mark {
     word: Word,
 }
 
-/// What a change says about its subject.
+/// What a change means for its key or tenant.
 #[derive(Clone, Copy)]
 enum Word {
     Revoked,
@@ -100,7 +100,7 @@ impl PolicyMemory {
         Self { marks_max, state: RwLock::default() }
     }
 
-    /// For the stamp of an answer whose question is put now.
+    /// The value for the stamp of a call that starts now.
     pub(super) fn generation(&self) -> u64 {
         self.read(|state| state.generation)
     }
@@ -110,18 +110,18 @@ impl PolicyMemory {
         self.read(|state| state.keys.get(key).is_some_and(|mark| matches!(mark.word, Word::Revoked)))
     }
 
-    /// What an answer of this stamp about this key is worth; its tenant is known if the answer names it.
+    /// Whether an answer of this stamp about this key is outdated. The tenant is that of the answer, if it has one.
     pub(super) fn freshness(&self, key: &KeyHash, tenant: Option<&TenantId>, stamp: Stamp) -> Freshness {
         self.read(|state| state.freshness(key, tenant, stamp))
     }
 
-    /// Whether a deletion was taken back since an answer of this stamp, which refuses a key because its tenant was
+    /// Whether a deletion was undone after an answer of this stamp, which refuses a key because its tenant was
     /// deleted.
     pub(super) fn has_undeleted_since(&self, stamp: Stamp) -> bool {
         self.read(|state| state.outdates(state.undeleted, stamp))
     }
 
-    /// Takes note of an event of `feed`.
+    /// Applies an event of `feed`.
     pub(super) fn apply(&self, feed: Uuid, event: &PolicyEvent) {
         let (subject, word) = match &event.change {
             PolicyChange::KeyRevoked { key_sha256, .. } => (Subject::Key(*key_sha256), Word::Revoked),
@@ -136,7 +136,7 @@ impl PolicyMemory {
                 (Subject::Tenant(tenant.clone()), Word::Deleted)
             }
             PolicyChange::QuotaChanged { .. } => return,
-            // Nobody knows whose rights it took.
+            // The event's effect is not known.
             PolicyChange::NotUnderstood => {
                 return self.restart(Some(PolicyCursor::new(feed, event.position)));
             }
@@ -159,7 +159,7 @@ impl PolicyMemory {
         });
     }
 
-    /// Forgets everything, and outdates every answer of before; with a cursor, those of before it.
+    /// Forgets all marks. All answers so far are outdated, or with a cursor those from before it.
     pub(super) fn restart(&self, cursor: Option<PolicyCursor>) {
         self.write(|state| {
             let generation = state.generation + 1;
@@ -185,7 +185,7 @@ impl PolicyMemory {
 impl State {
     fn freshness(&self, key: &KeyHash, tenant: Option<&TenantId>, stamp: Stamp) -> Freshness {
         let key = self.keys.get(key);
-        // For good, and therefore whatever an answer says.
+        // A revocation is final, so it overrides any answer.
         if key.is_some_and(|mark| matches!(mark.word, Word::Revoked)) {
             return Freshness::Refused(Refusal::Revoked);
         }
@@ -215,7 +215,7 @@ impl State {
     fn forget_the_oldest(&mut self) {
         let Some((subject, moment)) = self.order.pop_front() else { return };
         self.floor = moment;
-        // A later mark of the same subject has an entry of its own.
+        // A later mark of the same subject has its own entry.
         let is_it = |mark: &Mark| mark.moment == moment;
         match subject {
             Subject::Key(key) if self.keys.get(&key).is_some_and(is_it) => drop(self.keys.remove(&key)),

@@ -1,4 +1,4 @@
-//! One question about a key at a time: callers that ask about the same key share one call, which ends in bounded time.
+//! Single-flight: callers that ask about the same key share one call, which ends within bounded time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,23 +11,23 @@ use super::{KeySource, Settled, Shared};
 use crate::error::HubError;
 use crate::models::{KeyIdentity, Refusal};
 
-/// Questions under way at once, and those under way or waiting for their turn; per [`Lane`].
+/// For each [`Lane`], how many calls run at once, and how many questions run or wait.
 const CALLS_MAX: usize = 64;
 const QUESTIONS_MAX: usize = 4096;
 
-/// The longest a question may take, waiting for its turn included.
+/// The longest a question takes, including the wait for a permit.
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(6);
 
-/// How often a question is put whose answers are outdated when they arrive, and what lies between: a
-/// hub of many parts may need a moment to agree with itself.
+/// How often a key is asked about while answers arrive outdated, and the pause between calls: a replicated hub may
+/// need a moment to be consistent.
 const OUTDATED_ANSWERS_MAX: u32 = 4;
 const AGREEMENT_PAUSE: Duration = Duration::from_millis(50);
 
-/// When to come back, if nobody knows better.
+/// The default for `Retry-After`.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
-/// Room for questions. Keys that were valid and keys never seen have a lane each: whoever makes up
-/// keys gets in the way of others who do, not of customers.
+/// Permits for questions. Known keys and unknown keys have a lane each, so that a flood of made-up keys does not
+/// delay known ones.
 pub(super) struct Lane {
     seats: Arc<Semaphore>,
     calls: Arc<Semaphore>,
@@ -41,7 +41,7 @@ pub(super) enum Outcome {
     Failed { retry_after: Duration },
 }
 
-/// What asking came to.
+/// A question that was asked.
 pub(super) enum Asked {
     /// The answer is known without a call.
     Answered(Outcome),
@@ -50,7 +50,7 @@ pub(super) enum Asked {
 }
 
 impl<S: KeySource> Shared<S> {
-    /// Joins the question about `key` that is under way, or asks it.
+    /// Joins the running question about `key`, or starts one.
     pub(super) fn ask(self: &Arc<Self>, key: &KeyHash, lane: &Lane) -> Asked {
         let mut questions = locked(&self.questions);
         if let Some(outcome) = questions.get(key) {
@@ -76,9 +76,9 @@ impl<S: KeySource> Shared<S> {
         Asked::Pending(outcome)
     }
 
-    /// Puts the question until an answer counts.
+    /// Asks until an answer is not outdated.
     async fn question(&self, key: &KeyHash, calls: &Semaphore) -> Outcome {
-        // Never closed; and if it were, asking without a permit would be the lesser harm.
+        // The semaphore is never closed. If it were, a call without a permit would be better than none.
         let _turn = calls.acquire().await;
         for answers in 1..=OUTDATED_ANSWERS_MAX {
             let asked_at = self.policies.generation();
@@ -114,7 +114,7 @@ impl Asked {
     }
 }
 
-/// A question under way. However it ends, its key can be asked about again.
+/// A running question. Dropping it removes it from the map, so that its key can be asked about again.
 struct Question<S: KeySource> {
     shared: Arc<Shared<S>>,
     key: KeyHash,
@@ -140,7 +140,7 @@ impl<S: KeySource> Drop for Question<S> {
 
 type Questions = HashMap<KeyHash, watch::Receiver<Option<Outcome>>>;
 
-/// What the lock guards is consistent after every statement, so a panic elsewhere spoils nothing.
+/// The map is consistent after every statement, so a poisoned lock can be used.
 fn locked(questions: &Mutex<Questions>) -> MutexGuard<'_, Questions> {
     questions.lock().unwrap_or_else(PoisonError::into_inner)
 }

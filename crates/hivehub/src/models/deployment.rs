@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The name of a deployment: of the nodes that have certain tenants. `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}`.
+/// The name of a deployment, a set of nodes that serves some of the tenants: `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DeploymentName(Box<str>);

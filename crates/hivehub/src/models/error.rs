@@ -1,4 +1,4 @@
-//! What `HiveHub` says when it does not answer.
+//! Errors in answers of `HiveHub`.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,10 +7,10 @@ pub const UNKNOWN_TENANT: &str = "unknown_tenant";
 /// [`ErrorAnswer::error`] of a 410 about a cursor from which the policy feed cannot go on.
 pub const CURSOR_LOST: &str = "cursor_lost";
 
-/// Body of every answer of `HiveHub` that is an error.
+/// The body of each error of `HiveHub`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorAnswer {
-    /// A word for programs.
+    /// A code for programs.
     pub error: String,
     /// A sentence for people.
     pub details: String,

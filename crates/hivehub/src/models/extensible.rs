@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Extensible<T> {
     /// A word this server knows.
     Known(T),
-    /// One it does not.
+    /// A word that this server does not know.
     Unknown(String),
 }
 

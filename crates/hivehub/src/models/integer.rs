@@ -1,7 +1,7 @@
-//! Whole numbers that survive JSON.
+//! Integers in JSON without loss.
 //!
-//! Many readers of JSON keep numbers as doubles, which are exact up to 2^53. What is larger is written
-//! as a text, and a number beyond it is refused: it may have been rounded on its way.
+//! Many JSON parsers store numbers as doubles, which are exact up to 2^53. Larger integers are written as strings,
+//! and a larger JSON number is refused, since it may have been rounded.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::{Deserializer, Serializer};
 
 const EXACT_MAX: u64 = 1 << 53;
 
-/// Writes the number, as a text above 2^53.
+/// Writes the number, above 2^53 as a string.
 pub fn serialize<N, S>(number: &N, serializer: S) -> Result<S::Ok, S::Error>
 where
     N: Copy + Into<u128>,
@@ -51,12 +51,12 @@ impl Visitor<'_> for Whole {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<u128, E> {
         let number: u128 = text.parse().map_err(E::custom)?;
-        // One number, one text: no sign, no leading zeros.
+        // Each number has one spelling: no sign, no leading zeros.
         if number.to_string() == text { Ok(number) } else { Err(E::custom("not a plain whole number")) }
     }
 }
 
-/// The same with a sign: whether it is negative, and how much it is.
+/// The same for signed numbers, as sign and magnitude.
 pub(super) mod signed {
     use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Who holds a key.
+//! Validation of keys.
 
 use serde::{Deserialize, Serialize};
 use vectorizer_access::{KeyHash, KeyId};
@@ -29,32 +29,32 @@ pub enum ValidateAnswer {
     Refused {
         /// Why.
         reason: Extensible<Reason>,
-        /// The policies it was made under; `None` from a `HiveHub` without a policy feed.
+        /// The position of the answer in the policy feed; `None` if `HiveHub` has none.
         policy_cursor: Option<PolicyCursor>,
     },
 }
 
-/// What `HiveHub` says of a key that is neither unknown, expired, revoked nor a deleted tenant's.
+/// A key that is not unknown, expired, revoked, or of a deleted tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyFacts {
     /// The key's public name.
     pub key_id: KeyId,
-    /// What it may do.
+    /// Its permission.
     pub permission: Extensible<Permission>,
-    /// On whose data.
+    /// What its permission extends to.
     pub scope: Extensible<Scope>,
-    /// When it ends; `None` is never.
+    /// When it expires; `None` is never.
     #[serde(with = "rfc3339")]
     pub expires_at: Option<Timestamp>,
-    /// Whose it is; `None` for a key of cluster scope.
+    /// Its tenant; `None` for a key of cluster scope.
     #[serde(deserialize_with = "present")]
     pub tenant: Option<TenantFacts>,
-    /// The policies it was made under; `None` from a `HiveHub` without a policy feed.
+    /// The position of the answer in the policy feed; `None` if `HiveHub` has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_cursor: Option<PolicyCursor>,
 }
 
-/// What `HiveHub` says of a tenant.
+/// A tenant, as `HiveHub` describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantFacts {
     /// Its id.
@@ -65,7 +65,7 @@ pub struct TenantFacts {
     pub plan: String,
     /// Whether it may be served.
     pub status: Extensible<TenantStatus>,
-    /// Which of those who have had the id; `None` from a `HiveHub` that does not tell them apart.
+    /// Its incarnation; `None` if `HiveHub` does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
     /// The deployment that serves it; `None` is any.
@@ -87,15 +87,15 @@ pub enum Scope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TenantStatus {
-    /// It is.
+    /// It is served.
     Active,
-    /// Not for now.
+    /// It is not served for now.
     Suspended,
-    /// Never again.
+    /// It is deleted.
     Deleted,
 }
 
-/// Why `HiveHub` says no.
+/// Why `HiveHub` refuses a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
@@ -103,44 +103,44 @@ pub enum Reason {
     Unknown,
     /// It was revoked.
     Revoked,
-    /// Its time is over.
+    /// It has expired.
     Expired,
     /// Its tenant was deleted.
     TenantDeleted,
 }
 
-/// What an answer comes down to.
+/// The meaning of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The caller is this.
+    /// The key is valid.
     Valid(KeyIdentity),
-    /// An explicit no.
+    /// The key is refused.
     Refused(Refusal),
 }
 
-/// Who a caller is: the holder of a valid key.
+/// The identity of a caller with a valid key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyIdentity {
     /// The key's public name.
     pub key_id: KeyId,
-    /// What it may do.
+    /// Its permission.
     pub permission: Permission,
     /// Whose it is.
     pub holder: Holder,
-    /// When it ends; `None` is never.
+    /// When it expires; `None` is never.
     pub expires_at: Option<Timestamp>,
 }
 
-/// Whose a key is.
+/// The holder of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
-    /// A tenant, which is active.
+    /// An active tenant.
     Tenant(TenantProfile),
     /// The operator of the cluster. Such a key's permission is [`Permission::Admin`].
     Cluster,
 }
 
-/// A tenant as far as `HiveHub` describes it.
+/// An active tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantProfile {
     /// Its id.
@@ -149,7 +149,7 @@ pub struct TenantProfile {
     pub name: String,
     /// Its plan's name.
     pub plan: String,
-    /// Which of those who have had the id; `None` where `HiveHub` does not tell them apart.
+    /// Its incarnation; `None` if `HiveHub` does not have it.
     pub incarnation: Option<Incarnation>,
     /// The deployment that serves it; `None` is any.
     pub deployment: Option<DeploymentName>,
@@ -164,22 +164,21 @@ pub enum Refusal {
     /// It was revoked.
     #[error("the key was revoked")]
     Revoked,
-    /// Its time is over.
+    /// It has expired.
     #[error("the key has expired")]
     Expired,
     /// Its tenant was deleted.
     #[error("the key's tenant was deleted")]
     TenantDeleted,
-    /// The key is genuine and its tenant not served for now: an answer of 403, where the others are 401.
+    /// The key is genuine and its tenant suspended. The status is 403; that of the others is 401.
     #[error("tenant {0} is suspended")]
     TenantSuspended(TenantId),
-    /// The answer has a word that this server does not know. Whatever it grants or denies, nobody gets
-    /// more than was understood, which is nothing.
+    /// The answer has a word that this server does not know. It grants nothing.
     #[error("the key cannot be used with this version of the server")]
     NotUnderstood,
 }
 
-/// An answer that says yes and contradicts itself.
+/// A positive answer that contradicts itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Contradiction {
     /// A key of tenant scope came without its tenant.
@@ -219,7 +218,7 @@ impl ValidateAnswer {
         Ok(Self::Refused { reason, policy_cursor })
     }
 
-    /// The policies the answer was made under, if it says so.
+    /// The position of the answer in the policy feed, if it has one.
     pub fn policy_cursor(&self) -> Option<PolicyCursor> {
         match self {
             Self::Valid(facts) => facts.policy_cursor,
@@ -227,8 +226,8 @@ impl ValidateAnswer {
         }
     }
 
-    /// What the answer comes down to. A suspended tenant's key is valid in the contract, and refused
-    /// here: no handler can forget to look at the status.
+    /// The meaning of the answer. In the contract the key of a suspended tenant is valid; here it is refused, so that
+    /// no handler has to check the status.
     pub fn verdict(self) -> Result<Verdict, Contradiction> {
         match self {
             Self::Refused { reason, policy_cursor: _ } => {
@@ -247,7 +246,7 @@ impl KeyFacts {
         let holder = match (scope, self.tenant) {
             (Scope::Tenant, None) => return Err(Contradiction::NoTenant),
             (Scope::Cluster, Some(_)) => return Err(Contradiction::TenantOfCluster),
-            // No contract says what a lesser key may do with the node, so it may do nothing.
+            // The contract defines only ADMIN for keys of cluster scope, so others grant nothing.
             (Scope::Cluster, None) if permission != Permission::Admin => {
                 return Ok(Verdict::Refused(Refusal::NotUnderstood));
             }
@@ -356,7 +355,7 @@ mod tests {
             let answer = with(pointer, json!(word));
             assert_eq!(verdict(&answer), Ok(Verdict::Refused(Refusal::NotUnderstood)), "{word}");
         }
-        // A no without a reason is one all the same.
+        // A refusal without a reason is a refusal.
         for answer in [json!({"valid": false, "reason": "full moon"}), json!({"valid": false})] {
             assert_eq!(verdict(&answer), Ok(Verdict::Refused(Refusal::NotUnderstood)));
         }

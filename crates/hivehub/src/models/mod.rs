@@ -1,9 +1,9 @@
-//! What is said between this server and `HiveHub`, and what it comes down to.
+//! The messages between this server and `HiveHub`, and what they mean.
 //!
-//! The types of the contract (`docs/hivehub.openapi.yaml`) tolerate what a newer `HiveHub` may add:
-//! fields are ignored, an unknown word of an enumeration is kept as [`Extensible::Unknown`], and an unknown
-//! kind of policy event as [`PolicyChange::NotUnderstood`]. What the contract requires has to be there. Past [`ValidateAnswer::verdict`] nothing is
-//! tolerated: a caller is a [`KeyIdentity`] or refused.
+//! The types of the contract (`docs/hivehub.openapi.yaml`) tolerate additions of a later `HiveHub`: unknown fields
+//! are ignored, an unknown word of an enumeration becomes [`Extensible::Unknown`], and an unknown kind of policy
+//! event [`PolicyChange::NotUnderstood`]. Required fields must be there. [`ValidateAnswer::verdict`] tolerates
+//! nothing: a caller is a [`KeyIdentity`] or refused.
 
 mod deployment;
 mod error;
@@ -35,8 +35,7 @@ pub use usage::{
 };
 pub use vectorizer_access::Permission;
 
-/// Reads a field that has to be there: null is a value, and its absence an error. Serde reads the absence of an
-/// `Option` as `None` unless it is told how to read the field.
+/// Reads a required field that may be null. Without it, serde reads a missing field of type `Option` as `None`.
 pub fn present<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: Deserialize<'de>,

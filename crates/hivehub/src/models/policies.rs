@@ -1,7 +1,7 @@
-//! What changes: keys revoked, tenants suspended, quotas set anew.
+//! The policy feed: keys that are revoked, tenants that are suspended, quotas that change.
 //!
-//! `HiveHub` numbers these events in one feed. An answer that carries a [`PolicyCursor`] was made after
-//! the events up to its position and before those beyond.
+//! `HiveHub` numbers these events in one feed. An answer with a [`PolicyCursor`] was made after the events up to its
+//! position, and before those after it.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -17,7 +17,7 @@ use super::moment;
 /// Where the policy feed is read, below `HiveHub`'s address.
 pub const POLICIES_PATH: &str = "/api/internal/vectorizer/policies";
 
-/// The longest that `HiveHub` keeps a reader waiting for an event.
+/// The longest wait for an event, in seconds.
 pub const POLICY_WAIT_SECONDS_MAX: u32 = 30;
 
 /// The most events of one answer.
@@ -41,7 +41,7 @@ pub struct InvalidPolicyCursor;
 /// Parameters of `GET` of [`POLICIES_PATH`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoliciesQuery {
-    /// Events after this one are asked for. Without it, the present cursor is, and no event.
+    /// The position after which events are returned. Without it, the answer has the current cursor and no events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<PolicyCursor>,
     /// How many seconds to wait for an event, at most [`POLICY_WAIT_SECONDS_MAX`].
@@ -52,9 +52,9 @@ pub struct PoliciesQuery {
 /// Answer to [`PoliciesQuery`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoliciesAnswer {
-    /// Where to go on: the position of the last event here, or of the query if there is none.
+    /// The position to continue from: that of the last event, or of the query if there are no events.
     pub cursor: PolicyCursor,
-    /// In the order of their positions, at most [`POLICY_EVENTS_MAX`].
+    /// The events in the order of their positions, at most [`POLICY_EVENTS_MAX`].
     pub events: Vec<PolicyEvent>,
 }
 
@@ -71,7 +71,7 @@ pub struct PolicyEvent {
     pub change: PolicyChange,
 }
 
-/// What happened; in JSON, told apart by `type`.
+/// What happened. In JSON, `type` has the kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum PolicyChange {
@@ -79,23 +79,23 @@ pub enum PolicyChange {
     KeyRevoked {
         /// Its public name.
         key_id: KeyId,
-        /// By which servers know it.
+        /// Its SHA-256.
         key_sha256: KeyHash,
-        /// Whose it was; `None` for a key of cluster scope.
+        /// Its tenant; `None` for a key of cluster scope.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tenant: Option<TenantId>,
     },
-    /// Something else about a key changed: it has to be asked about anew.
+    /// Something else about a key changed: answers about it are outdated.
     KeyChanged {
         /// Its public name.
         key_id: KeyId,
-        /// By which servers know it.
+        /// Its SHA-256.
         key_sha256: KeyHash,
         /// Whose it is; `None` for a key of cluster scope.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tenant: Option<TenantId>,
     },
-    /// A tenant is not served for now.
+    /// A tenant was suspended.
     TenantSuspended {
         /// Which.
         tenant: TenantId,
@@ -109,30 +109,29 @@ pub enum PolicyChange {
     TenantDeleted {
         /// Which.
         tenant: TenantId,
-        /// Which of those who have had the id: a later one may be there already. `None` from a `HiveHub`
-        /// that does not tell them apart.
+        /// Its incarnation: a later one may exist already. `None` if `HiveHub` does not have it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         incarnation: Option<Incarnation>,
     },
-    /// HiveHub has taken a deletion back: the tenant is the one that it was.
+    /// A deletion was undone: the tenant is the same incarnation as before.
     TenantUndeleted {
         /// Which.
         tenant: TenantId,
-        /// Which of those who have had the id. `None` from a `HiveHub` that does not tell them apart.
+        /// Its incarnation; `None` if `HiveHub` does not have it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         incarnation: Option<Incarnation>,
     },
-    /// Something else about a tenant changed: its keys have to be asked about anew.
+    /// Something else about a tenant changed: answers about its keys are outdated.
     TenantChanged {
         /// Which.
         tenant: TenantId,
     },
-    /// A tenant's quota has to be asked for anew.
+    /// A tenant's quota changed.
     QuotaChanged {
         /// Whose.
         tenant: TenantId,
     },
-    /// Something that this server does not know. It may have taken a right away.
+    /// An event that this server does not know. It may revoke a right.
     #[serde(other)]
     NotUnderstood,
 }
@@ -148,7 +147,7 @@ impl PolicyCursor {
         self.feed
     }
 
-    /// How far into it: the number of the last event, 0 before the first.
+    /// The number of the last event; 0 before the first.
     pub const fn position(&self) -> u64 {
         self.position
     }
@@ -174,7 +173,7 @@ impl FromStr for PolicyCursor {
         let feed = feed.parse().map_err(|_| InvalidPolicyCursor)?;
         let position = position.parse().map_err(|_| InvalidPolicyCursor)?;
         let cursor = Self { feed, position };
-        // One cursor, one text: UUIDs and numbers have other spellings.
+        // Each cursor has one spelling, although UUIDs and numbers have several.
         if cursor.to_string() == text { Ok(cursor) } else { Err(InvalidPolicyCursor) }
     }
 }

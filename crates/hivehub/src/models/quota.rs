@@ -1,4 +1,4 @@
-//! What a tenant's plan allows.
+//! Quotas.
 
 use serde::{Deserialize, Serialize};
 use vectorizer_log::{Incarnation, TenantId};
@@ -11,12 +11,12 @@ use super::present;
 /// Where a tenant's quota is asked for, below `HiveHub`'s address; `{id}` stands for the tenant.
 pub const QUOTA_PATH: &str = "/api/internal/vectorizer/tenants/{id}/quota";
 
-/// Where this tenant's quota is asked for. A tenant's id needs no escaping: its grammar is a path's.
+/// The path of a tenant's quota. A tenant id needs no escaping in a path.
 pub fn quota_path(tenant: &TenantId) -> String {
     QUOTA_PATH.replace("{id}", tenant.as_str())
 }
 
-/// Answer to `GET` of [`QUOTA_PATH`]. Of every number, `None` (null) is the configured default.
+/// Answer to `GET` of [`QUOTA_PATH`]. `None` (null) is the configured default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaAnswer {
     /// Logical bytes of all vectors.
@@ -37,11 +37,10 @@ pub struct QuotaAnswer {
     /// Requests within an hour; 0 lets nothing in.
     #[serde(deserialize_with = "present")]
     pub requests_per_hour: Option<u64>,
-    /// Whether the tenant is served; `None` from a `HiveHub` that does not say it here.
+    /// Whether the tenant is served; `None` if `HiveHub` does not have it in this answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Extensible<TenantStatus>>,
-    /// Whose limits they are, of those who have had the id; `None` from a `HiveHub` that does not tell them
-    /// apart.
+    /// The tenant's incarnation; `None` if `HiveHub` does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
     /// The policies it was made under; `None` from a `HiveHub` without a policy feed.

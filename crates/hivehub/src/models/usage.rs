@@ -1,4 +1,4 @@
-//! What is billed: `CloudEvents` 1.0, one a line.
+//! Usage events: `CloudEvents` 1.0, one a line.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,7 +21,7 @@ const SPECVERSION: &str = "1.0";
 const DATACONTENTTYPE: &str = "application/json";
 const SOURCE_START: &str = "/vectorizer/tenants/";
 
-/// What a meter counts in.
+/// The unit of a meter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -37,9 +37,9 @@ pub enum Unit {
     Bytes,
 }
 
-/// What an event is about, and the reason why resending it is harmless: the same usage has the same id.
+/// The id of an event. The same usage has the same id, so an event can be sent again.
 ///
-/// As a text, `<log_id>:<through seq>:<meter>`.
+/// Its text is `<log_id>:<through seq>:<meter>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UsageEventId {
@@ -51,7 +51,7 @@ pub struct UsageEventId {
     pub meter: Meter,
 }
 
-/// Who used it, as a text `/vectorizer/tenants/<tenant>`.
+/// The tenant, as the text `/vectorizer/tenants/<tenant>`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UsageSource(pub TenantId);
@@ -67,48 +67,48 @@ pub struct Window {
     pub to: Timestamp,
 }
 
-/// One line of usage.
+/// One event of usage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Envelope", into = "Envelope")]
 pub struct UsageEvent {
-    /// What it is about.
+    /// Its id.
     pub id: UsageEventId,
-    /// Who used it.
+    /// The tenant.
     pub source: UsageSource,
-    /// When, by the log.
+    /// The time of the record in the log.
     pub time: Timestamp,
-    /// How much. Its meter is the id's.
+    /// The amount. Its meter is that of the id.
     pub data: UsageData,
 }
 
-/// How much was used.
+/// An amount of usage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Data", into = "Data")]
 pub struct UsageData {
     /// What was measured.
     pub meter: Meter,
-    /// How much. Byte-seconds of a large tenant outgrow 64 bits.
+    /// The amount. Byte-seconds of a large tenant exceed 64 bits.
     pub value: u128,
-    /// In what: the meter's unit.
+    /// The meter's unit.
     pub unit: Unit,
-    /// When. Of a correction: the window of the line that it corrects.
+    /// The window; for a correction, that of the corrected line.
     pub window: Window,
     /// The first record that counts.
     pub first_seq: Seq,
     /// The last record that counts.
     pub last_seq: Seq,
-    /// The log's history through the last record, so that the bill can be held against the log.
+    /// The hash of the log's chain at the last record, so that the bill can be verified with the log.
     pub chain: ChainHash,
-    /// Set if this is to be added to a line of before, whether or not there was one.
+    /// Set for a correction, which is added to an earlier line.
     pub corrects: Option<Correction>,
 }
 
-/// What a line is added to.
+/// A correction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Correction {
-    /// The line of before: of the same log and meter.
+    /// The corrected line, of the same log and meter.
     pub line: UsageEventId,
-    /// Whether the value is to be taken away instead.
+    /// Whether the value is subtracted.
     pub is_negative: bool,
 }
 
@@ -153,27 +153,27 @@ impl TryFrom<Data> for UsageData {
     }
 }
 
-/// What became of one event; a line of the answer.
+/// The outcome of one event; a line of the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageReceipt {
     /// The event's id as it was sent; empty if the line had none.
     pub id: String,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Extensible<UsageOutcome>,
     /// Why it was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// What became of an event.
+/// The outcome of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UsageOutcome {
-    /// It is in the books.
+    /// It was accepted.
     Accepted,
-    /// It was there already.
+    /// It had been accepted before.
     Duplicate,
-    /// It is not and will not be.
+    /// It was rejected for good.
     Rejected,
 }
 
@@ -189,25 +189,25 @@ pub enum UsageContradiction {
     /// The data is not JSON.
     #[error("datacontenttype is not \"{DATACONTENTTYPE}\"")]
     ContentType,
-    /// The id speaks of another meter than the data.
+    /// The id has another meter than the data.
     #[error("the id and the data name different meters")]
     Meter,
     /// The unit is not the meter's.
     #[error("the unit is not the meter's")]
     Unit,
-    /// Less than nothing was used, and no line is corrected.
+    /// The value is negative, and the event is no correction.
     #[error("the value is negative, and corrects no line")]
     Negative,
-    /// It corrects a line of another log or meter, or one that comes later.
+    /// It corrects a line of another log or meter, or a later one.
     #[error("a line corrects one of the same log and meter, and of before")]
     Corrects,
-    /// The records or the window end before they begin.
+    /// The records or the window end before they start.
     #[error("the end is before the beginning")]
     Backwards,
 }
 
 impl Unit {
-    /// What `meter` counts in.
+    /// The unit of `meter`.
     pub const fn of(meter: Meter) -> Self {
         match meter {
             Meter::VectorsUpserted | Meter::VectorsDeleted => Self::Vectors,
@@ -237,7 +237,7 @@ impl FromStr for UsageEventId {
             let meter = Meter::ALL.into_iter().find(|meter| meter.name() == name)?;
             Some(Self { log_id, through, meter })
         };
-        // One id, one text: UUIDs and numbers have other spellings, and a second one would be paid twice.
+        // Each id has one spelling. Other spellings of the UUID or the number would be billed twice.
         read().filter(|id| id.to_string() == text).ok_or("an id is <log_id>:<through seq>:<meter>")
     }
 }

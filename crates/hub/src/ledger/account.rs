@@ -1,4 +1,4 @@
-//! What memory holds of a tenant's events, and of those of one meter of one log.
+//! The places of a tenant's events, and of those of one meter of one log.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use vectorizer_log::{Meter, Seq};
 use super::page::Totals;
 use super::{MARK_EVERY, STREAM_MARK_EVERY};
 
-/// A tenant's events, numbered from 1 on in the order in which they came.
+/// A tenant's events, numbered from 1 in the order of their arrival.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     count: u64,
@@ -18,13 +18,13 @@ pub(super) struct Account {
     pub(super) totals: BTreeMap<Meter, Totals>,
 }
 
-/// One meter's events of one log, whose seqs only grow.
+/// The events of one meter of one log, in ascending order of seq.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     pub(super) last_seq: Seq,
     pub(super) last_place: u64,
     count: u64,
-    /// Of every [`STREAM_MARK_EVERY`]th event.
+    /// The places of every [`STREAM_MARK_EVERY`]th event.
     marks: Vec<(Seq, u64)>,
 }
 
@@ -38,7 +38,7 @@ impl Account {
         self.totals.entry(event.data.meter).or_insert_with(|| Totals::of(event.data.meter)).add(event);
     }
 
-    /// How many events there are.
+    /// The number of events.
     pub(super) fn count(&self) -> u64 {
         self.count
     }
@@ -47,7 +47,7 @@ impl Account {
         self.last_place
     }
 
-    /// The event with the least number from `number` on whose place is known: its number and place.
+    /// The number and place of the first event from `number` on whose place is stored.
     pub(super) fn known_from(&self, number: u64) -> (u64, u64) {
         let marked = number.div_ceil(MARK_EVERY).max(1);
         let mark = usize::try_from(marked - 1).ok().and_then(|index| self.marks.get(index));
@@ -64,7 +64,7 @@ impl Stream {
         }
     }
 
-    /// A place from which the event that ends at `seq` is not far back, if there is one.
+    /// The stored place at or shortly after the event that ends at `seq`, if there is one.
     pub(super) fn place_at_or_behind(&self, seq: Seq) -> u64 {
         let marked = self.marks.partition_point(|(marked, _)| *marked < seq);
         self.marks.get(marked).map_or(self.last_place, |(_, place)| *place)

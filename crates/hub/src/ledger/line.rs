@@ -1,19 +1,19 @@
-//! An event as it lies in the ledger: `<before of tenant> <before of stream> <last seq> <event>`, with `-`
-//! for no place. What leads from line to line stands in front, so that the events between need no reading.
+//! A line of the ledger: `<before of tenant> <before of stream> <last seq> <event>`, with `-` for no place. The links
+//! come first, so that following them does not parse events.
 
 use std::fmt;
 
 use vectorizer_hivehub::UsageEvent;
 use vectorizer_log::Seq;
 
-/// What leads from an event to those before it.
+/// The links of an event to earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Links {
-    /// Where the same tenant's event before this one lies.
+    /// The place of the tenant's previous event.
     pub(super) before_of_tenant: Option<u64>,
-    /// Where the same log's and meter's event before this one lies.
+    /// The place of the previous event of the same log and meter.
     pub(super) before_of_stream: Option<u64>,
-    /// The last record that this one counts.
+    /// The last record that the event counts.
     pub(super) last_seq: Seq,
 }
 

@@ -1,7 +1,7 @@
-//! The usage that servers have reported, each event once.
+//! The ledger of reported usage, each event once.
 //!
-//! A journal with a line for each event. A line says where the line before it lies, of the same tenant
-//! and of the same meter of the same log, so that memory holds a few places and not all.
+//! A journal with a line for each event. A line has the places of the previous line of the same tenant, and of the
+//! same log and meter, so that memory has a few places only.
 
 mod account;
 mod line;
@@ -22,9 +22,9 @@ use vectorizer_hivehub::UsageEvent;
 
 use super::error::HubStoreError;
 
-/// Of how many of a tenant's events one is found without reading others.
+/// One place is stored for this many events of a tenant.
 const MARK_EVERY: u64 = 64;
-/// The same of one meter's of one log: single ones are looked for among these, when they are resent.
+/// The same for one meter of one log, where an event is looked up that is sent again.
 const STREAM_MARK_EVERY: u64 = 16;
 
 /// The ledger. One writer.
@@ -35,45 +35,45 @@ pub(super) struct Ledger {
     logs: HashMap<LogId, LogEnd>,
 }
 
-/// What is known of a log.
+/// The state of a log.
 #[derive(Debug)]
 struct LogEnd {
-    /// The latest record that any event has counted, and the history up to it.
+    /// The latest record that an event has counted, and the chain's hash there.
     last_seq: Seq,
     chain: ChainHash,
     streams: HashMap<Meter, Stream>,
 }
 
-/// What became of an event.
+/// The outcome of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// It is in the books now.
+    /// It was accepted.
     Accepted,
-    /// It was there already.
+    /// It had been accepted before.
     Duplicate,
-    /// It is not and will not be.
+    /// It is rejected.
     Rejected(Rejection),
 }
 
-/// Why an event is not entered.
+/// Why an event is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Rejection {
-    /// Two events of one id are two stories.
+    /// Another event with this id was accepted.
     #[error("an event of this id was counted with other content")]
     OtherContent,
-    /// What it counts was counted by a later event, or the log is not the one it was.
+    /// A later event has counted its records, or the log has changed.
     #[error("a later event of this log and meter was counted: the log's seq went back")]
     WentBack,
-    /// The log is not the one it was.
+    /// The log has changed.
     #[error("the log's chain at this seq is not the one that was counted")]
     OtherHistory,
-    /// The id's seq is not the last that counts.
+    /// The seq of the id is not the last record.
     #[error("the id and the data end at different records")]
     OtherEnd,
 }
 
 impl Ledger {
-    /// Opens the ledger, or begins one.
+    /// Opens the ledger, or creates it.
     pub(super) fn open(path: &Path) -> Result<Self, HubStoreError> {
         let mut accounts = HashMap::new();
         let mut logs = HashMap::new();
@@ -85,8 +85,8 @@ impl Ledger {
         Ok(Self { journal, accounts, logs })
     }
 
-    /// Enters events in their order. All that are accepted, now or before, are on stable storage when it
-    /// returns; after an error nobody knows.
+    /// Enters events in their order. All accepted events are durable when this returns; after an error that is not
+    /// known.
     pub(super) fn enter<'a>(
         &mut self,
         events: impl IntoIterator<Item = &'a UsageEvent>,
@@ -141,7 +141,7 @@ impl Ledger {
     }
 }
 
-/// Remembers where an event lies.
+/// Stores the place of an event.
 fn note(
     accounts: &mut HashMap<TenantId, Account>,
     logs: &mut HashMap<LogId, LogEnd>,

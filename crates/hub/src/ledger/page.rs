@@ -8,7 +8,7 @@ use super::Ledger;
 use super::line;
 use crate::error::HubStoreError;
 
-/// Which events are wanted; `None` is all.
+/// A filter of events; `None` is all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UsageFilter {
     /// Those of this meter.
@@ -30,27 +30,27 @@ pub struct UsageFilter {
 pub struct UsagePage {
     /// The events.
     pub events: Vec<UsageEvent>,
-    /// Behind which event to go on; `None` if there are no more.
+    /// The number of the event to continue after; `None` if there are no more.
     pub next: Option<u64>,
 }
 
-/// What one meter adds up to.
+/// The total of one meter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
-    /// What was measured.
+    /// The meter.
     pub meter: Meter,
-    /// In what.
+    /// Its unit.
     pub unit: Unit,
-    /// How many events there are.
+    /// The number of events.
     pub events: u64,
-    /// Their sum; of readings the latest one.
+    /// Their sum, or the latest value of a gauge.
     pub value: u128,
-    /// When that one was made.
+    /// When that value was measured.
     read_at: Timestamp,
 }
 
 impl UsageFilter {
-    /// Whether the event is wanted.
+    /// Whether the event matches.
     pub fn fits(&self, event: &UsageEvent) -> bool {
         let data = &event.data;
         self.meter.is_none_or(|meter| data.meter == meter)
@@ -63,7 +63,7 @@ impl UsageFilter {
 }
 
 impl Totals {
-    /// Of no event.
+    /// The total of no events.
     pub fn of(meter: Meter) -> Self {
         Self { meter, unit: Unit::of(meter), events: 0, value: 0, read_at: Timestamp::from_micros(i64::MIN) }
     }
@@ -76,7 +76,7 @@ impl Totals {
             if is_negative { sum.saturating_sub(value) } else { sum.saturating_add(value) }
         };
         match (self.meter, event.data.corrects) {
-            // Of readings only the latest one counts.
+            // Of a gauge only the latest value counts.
             (Meter::StorageBytes, Some(_)) if event.data.window.to != self.read_at => {}
             (_, Some(correction)) => self.value = correct(self.value, correction.is_negative),
             (meter, None) => self.add_line(meter, event),
@@ -97,26 +97,25 @@ impl Totals {
     }
 }
 
-/// A stretch of a tenant's events, found under the ledger's lock and read without it.
+/// A range of a tenant's events, found under the ledger's lock and read without it.
 #[derive(Debug)]
 pub(crate) struct Stretch {
     reader: JournalReader,
-    /// The number of the first event wanted, and where the last one is.
+    /// The number of the first event, and the place of the last one.
     first: u64,
     last: u64,
     last_place: u64,
 }
 
 impl Ledger {
-    /// The tenant's events behind the one numbered `after`: as many as are found at once. `None` if
-    /// there are none.
+    /// The tenant's events after the one numbered `after`, up to the next stored place. `None` if there are none.
     pub(crate) fn stretch(&self, tenant: &TenantId, after: u64) -> Option<Stretch> {
         let account = self.accounts.get(tenant).filter(|account| account.count() > after)?;
         let (last, last_place) = account.known_from(after + 1);
         Some(Stretch { reader: self.journal.reader(), first: after + 1, last, last_place })
     }
 
-    /// What each of a tenant's meters adds up to.
+    /// The totals of each of a tenant's meters.
     pub(crate) fn totals(&self, tenant: &TenantId) -> Vec<Totals> {
         self.accounts.get(tenant).map_or_else(Vec::new, |account| account.totals.values().copied().collect())
     }

@@ -1,4 +1,4 @@
-//! A collection as bytes in a checkpoint, and back.
+//! A collection in a checkpoint.
 
 use std::io::{self, Read, Write};
 
@@ -20,7 +20,7 @@ const COLLECTION: SectionKind = SectionKind { tag: *b"COLL", version: 2 };
 const ORDER: SectionKind = SectionKind { tag: *b"ORDR", version: 1 };
 const PATHS: SectionKind = SectionKind { tag: *b"PATH", version: 1 };
 
-/// All of a collection but its slots.
+/// The parts of a collection besides its slots.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct About {
     id: CollectionId,
@@ -33,7 +33,7 @@ struct About {
     blocks: u64,
 }
 
-/// A collection as of one moment.
+/// A collection as of one moment, to be written to a checkpoint.
 #[derive(Debug)]
 pub(in super::super) struct FrozenCollection {
     about: About,
@@ -41,7 +41,7 @@ pub(in super::super) struct FrozenCollection {
     declared: Declared,
 }
 
-/// A collection that is read, of which nothing is made yet.
+/// A collection as it was read from a checkpoint, not yet rebuilt.
 #[derive(Debug)]
 pub(in super::super) struct StoredCollection {
     about: About,

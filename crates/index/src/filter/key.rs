@@ -210,7 +210,7 @@ impl Reader<'_> {
         }
         let rest = self.rest.as_str();
         let end = rest.find(['.', '[']).unwrap_or(rest.len());
-        let (name, behind) = rest.split_at(end);
+        let (name, after) = rest.split_at(end);
         if name.is_empty() {
             return Err(InvalidKey::EmptyStep(self.text.to_owned()));
         }
@@ -218,7 +218,7 @@ impl Reader<'_> {
         if let Some(found) = name.chars().find(|found| matches!(found, ']' | '\\')) {
             return Err(InvalidKey::NotQuoted { key: self.text.to_owned(), found });
         }
-        self.rest = behind.chars();
+        self.rest = after.chars();
         Ok(name.into())
     }
 
@@ -243,7 +243,7 @@ impl Reader<'_> {
             return Ok(None);
         }
         let invalid = || InvalidKey::InvalidElement(self.text.to_owned());
-        let (between, behind) = self.rest.as_str().split_once(']').ok_or_else(invalid)?;
+        let (between, after) = self.rest.as_str().split_once(']').ok_or_else(invalid)?;
         let element = match between {
             "" => None,
             number if number.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -251,7 +251,7 @@ impl Reader<'_> {
             }
             _ => return Err(invalid()),
         };
-        self.rest = behind.chars();
+        self.rest = after.chars();
         Ok(element)
     }
 }
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_can_lead_nowhere_is_refused_with_the_reason() {
+    fn an_invalid_key_is_refused_with_the_reason() {
         let refusal = |text: &str| Key::parse(text).unwrap_err().to_string();
         for (text, reason) in [
             ("", r#"the key "" has an empty step"#),

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_beyond_every_type_still_have_their_side() {
+    fn numbers_beyond_every_type_still_compare() {
         assert_eq!(compare("1e999", "5"), Ordering::Greater);
         assert_eq!(compare("-1e999", "-5"), Ordering::Less);
         assert_eq!(compare("1e999999999", "1e1000000000"), Ordering::Less);
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_programs_write_takes_no_room_beside_its_key() {
+    fn ordinary_numbers_take_no_heap_memory() {
         for text in
             ["0", "-7", "0.1", "1750000000000", "3.141592653589793", "1e300", "9007199254740992", "2.5e-8"]
         {

@@ -49,7 +49,7 @@ fn must_is_all_should_is_one_must_not_is_none() {
 }
 
 #[test]
-fn numbers_match_as_the_decimals_that_they_are() {
+fn numbers_match_as_decimals() {
     let matches = |value: &str, payload: &str| {
         let filter = format!(r#"{{"must": {{"key": "n", "match": {{"value": {value}}}}}}}"#);
         let payload = Payload::new(format!(r#"{{"n": {payload}}}"#)).unwrap();
@@ -72,7 +72,7 @@ fn numbers_match_as_the_decimals_that_they_are() {
 }
 
 #[test]
-fn except_wants_another_value_to_be_there() {
+fn except_requires_another_value() {
     let filter = json!({"must": {"key": "a", "match": {"except": ["x", 1]}}});
     for (payload, expected) in [
         (json!({}), false),
@@ -104,7 +104,7 @@ fn bounds_are_inclusive_or_not_as_written() {
 }
 
 #[test]
-fn emptiness_and_null_are_told_apart() {
+fn emptiness_and_null_are_distinguished() {
     let empty = json!({"must": {"is_empty": {"key": "a"}}});
     let null = json!({"must": {"is_null": {"key": "a"}}});
     for (payload, is_empty, is_null) in [
@@ -149,7 +149,7 @@ fn names_and_texts_with_escapes_are_read() {
 }
 
 #[test]
-fn payloads_at_the_edge_of_json_are_no_trouble() {
+fn unusual_json_payloads_are_matched() {
     let present =
         json!({"must_not": {"is_empty": {"key": "a.a"}}, "must": {"key": "z", "match": {"value": 1}}});
     let open = Payload::BYTES_MAX / 2 - 20;
@@ -165,7 +165,7 @@ fn payloads_at_the_edge_of_json_are_no_trouble() {
 }
 
 #[test]
-fn a_refusal_names_the_place_and_what_was_expected() {
+fn an_error_names_the_place_and_what_was_expected() {
     for (filter, expected) in [
         (json!([]), "filter: expected an object, found an array"),
         (json!({"musst": []}), r#"filter: unknown field "musst", expected must, should or must_not"#),
@@ -234,7 +234,7 @@ fn a_refusal_names_the_place_and_what_was_expected() {
 }
 
 #[test]
-fn a_text_that_is_no_filter_is_refused_where_it_ceases_to_be_one() {
+fn invalid_json_is_refused_where_it_becomes_invalid() {
     let refusal = |text: &str| Filter::parse(text, DEPTH_MAX).unwrap_err().to_string();
     let twice = r#"{"must": [], "must": []}"#;
     assert_eq!(refusal(twice), r#"filter: field "must" occurs more than once"#);
@@ -249,7 +249,7 @@ fn a_text_that_is_no_filter_is_refused_where_it_ceases_to_be_one() {
 
 /// Parsing ends at the first error, and reads no values beyond a limit.
 #[test]
-fn what_is_beyond_a_limit_costs_nothing() {
+fn input_beyond_a_limit_costs_nothing() {
     // Not even JSON: a parser that read it would report that.
     for (text, problem) in [
         (r#"{"must":[{"":0},{"":0},nonsense"#, "unknown field"),
@@ -273,7 +273,7 @@ fn what_is_beyond_a_limit_costs_nothing() {
 }
 
 #[test]
-fn one_element_of_an_array_is_told_from_the_others() {
+fn one_element_of_an_array_is_distinguished_from_the_others() {
     let filter = json!({"must": {"key": "a[1].b", "match": {"value": 1}}});
     assert!(matches(&filter, &json!({"a": [{"b": 0}, {"b": [0, 1]}]})));
     assert!(!matches(&filter, &json!({"a": [{"b": 1}, {"b": 0}]})));

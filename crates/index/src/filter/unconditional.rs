@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_without_a_condition_is_told_from_one_with() {
+    fn filters_without_a_condition_are_recognized() {
         for json in ["{}", r#"{"must":[]}"#, r#"{"should":[],"must_not":[]}"#, r#"{"must":[{}]}"#]
             .into_iter()
             .chain([r#"{"must":{"should":[{"must":[]}]}}"#, r#"{"must_not":[{}]}"#, r#"{"should":{}}"#])

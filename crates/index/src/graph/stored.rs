@@ -164,10 +164,10 @@ impl Graph {
         stored.place(&places, &mut view, &mut scratch());
         let live = |node: Node| slot(node).id.is_some();
         let last_known = places.iter().flatten().max().copied();
-        let (among, behind) = unknown.split_at(unknown.partition_point(|node| Some(*node) < last_known));
-        view.link(among, &live, threads, stop, &|| false)?;
-        let done = view.link(behind, &live, threads, stop, enough)?;
-        if let Some(next) = behind.get(done) {
+        let (older, newer) = unknown.split_at(unknown.partition_point(|node| Some(*node) < last_known));
+        view.link(older, &live, threads, stop, &|| false)?;
+        let done = view.link(newer, &live, threads, stop, enough)?;
+        if let Some(next) = newer.get(done) {
             view.len = *next as usize;
         }
         repair(&view, &live, stop)?;

@@ -1,25 +1,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use vectorizer_testing::Random;
+
 use super::*;
-
-/// Pseudo-random numbers (`SplitMix64`) between -1 and 1.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        #[expect(clippy::cast_precision_loss, reason = "24 bits fit")]
-        let number = ((mixed ^ (mixed >> 31)) >> 40) as f32;
-        number / 8_388_608.0 - 1.0
-    }
-
-    fn vector(&mut self, dimension: usize) -> Vec<f32> {
-        (0..dimension).map(|_| self.next()).collect()
-    }
-}
 
 const DIMENSION: usize = 24;
 const DEGREES: BuildParameters = BuildParameters { m: 8, ef_construction: 64 };
@@ -43,9 +27,9 @@ fn graph(metric: Metric) -> Graph {
 impl Linked {
     /// Links batches of odd sizes with two threads.
     fn new(metric: Metric, count: usize) -> Self {
-        let mut numbers = Numbers(7);
+        let mut numbers = Random::new(7);
         let vectors = (0..count)
-            .map(|_| numbers.vector(DIMENSION).iter().map(|number| number + 0.5).collect())
+            .map(|_| numbers.units(DIMENSION).iter().map(|number| number + 0.5).collect())
             .collect();
         // Some slots are deleted before they are linked.
         let id = |node: usize| (node % 97 != 3).then(|| node.to_string());
@@ -103,7 +87,7 @@ fn assert_sound(view: &View, live: impl Fn(Node) -> bool) {
 }
 
 #[test]
-fn every_live_node_is_reachable_and_no_list_is_too_long_or_repeats() {
+fn every_live_node_is_reachable_and_no_list_is_too_long_or_has_duplicates() {
     for metric in [Metric::Cosine, Metric::Dot, Metric::Euclidean] {
         let linked = Linked::new(metric, 6_000);
         assert_sound(&linked.graph.view(), |node| linked.is_point(node));
@@ -111,7 +95,7 @@ fn every_live_node_is_reachable_and_no_list_is_too_long_or_repeats() {
 }
 
 #[test]
-fn a_compaction_keeps_the_graph_sound_and_leaves_no_emptied_node() {
+fn a_compaction_keeps_the_graph_valid_and_removes_deleted_nodes() {
     let linked = Linked::new(Metric::Euclidean, 5_000);
     // Delete two thirds of the nodes, including whole neighbourhoods.
     let stays =
@@ -155,12 +139,12 @@ fn a_compaction_keeps_the_graph_sound_and_leaves_no_emptied_node() {
 }
 
 #[test]
-fn a_view_never_shows_what_came_after_it() {
+fn a_view_never_shows_newer_nodes() {
     let mut linked = Linked::new(Metric::Cosine, 3_000);
     let before = linked.graph.view();
-    let mut numbers = Numbers(11);
+    let mut numbers = Random::new(11);
     for _ in 0..2_000 {
-        linked.push(numbers.vector(DIMENSION));
+        linked.push(numbers.units(DIMENSION));
     }
     linked.extend(5_000, &|| false).unwrap();
     for vector in &linked.vectors[3_000..] {
@@ -173,11 +157,11 @@ fn a_view_never_shows_what_came_after_it() {
 }
 
 #[test]
-fn linking_that_was_stopped_is_done_again_also_in_smaller_steps() {
+fn interrupted_linking_is_repeated_also_in_smaller_steps() {
     let mut linked = Linked::new(Metric::Cosine, 3_000);
-    let mut numbers = Numbers(11);
+    let mut numbers = Random::new(11);
     for _ in 0..1_000 {
-        linked.push(numbers.vector(DIMENSION));
+        linked.push(numbers.units(DIMENSION));
     }
     let asked = AtomicUsize::new(0);
     let stop = || asked.fetch_add(1, Ordering::Relaxed) > 900;
@@ -191,7 +175,7 @@ fn linking_that_was_stopped_is_done_again_also_in_smaller_steps() {
 }
 
 #[test]
-fn linking_that_is_told_that_it_is_enough_keeps_what_is_done_and_always_does_some() {
+fn linking_that_ends_early_keeps_its_progress_and_always_makes_some() {
     for threads in [1, 2] {
         let linked = Linked::new(Metric::Euclidean, 3_000);
         let graph = graph(Metric::Euclidean);
@@ -217,21 +201,21 @@ fn linking_that_is_told_that_it_is_enough_keeps_what_is_done_and_always_does_som
 }
 
 #[test]
-fn who_links_now_and_then_is_woken_when_others_have_linked_the_rest() {
+fn a_parked_caller_is_woken_when_helpers_have_linked_the_rest() {
     let linked = Linked::new(Metric::Euclidean, 2_000);
     let graph = graph(Metric::Euclidean);
     let rest = || std::thread::park_timeout(Duration::from_mins(1));
     let threads = LinkThreads { helpers: 2, on_start: || (), after_each: rest };
     let begun = Instant::now();
     graph.extend(&|node| linked.slot(node), (2_000, 2_000), threads, &|| false, &|| false).unwrap();
-    assert!(begun.elapsed() < Duration::from_mins(1), "nobody woke it");
+    assert!(begun.elapsed() < Duration::from_mins(1), "it was not woken");
     assert_eq!(graph.view().len(), 2_000);
     assert_sound(&graph.view(), |node| linked.is_point(node));
 }
 
 /// `stop` is also where searches get their turn.
 #[test]
-fn it_is_asked_whether_to_stop_while_rows_are_written_and_nodes_looked_at_too() {
+fn stop_is_called_while_rows_are_written_and_nodes_are_visited() {
     let linked = Linked::new(Metric::Euclidean, 5_000);
     let asked = AtomicUsize::new(0);
     let stop_at = |most: usize| {
@@ -255,7 +239,7 @@ fn it_is_asked_whether_to_stop_while_rows_are_written_and_nodes_looked_at_too() 
 
 /// A linking run that is stopped may link both; the next run then finds them in each other's candidates.
 #[test]
-fn of_two_equal_vectors_that_were_linked_at_once_neither_is_shown_twice() {
+fn two_equal_vectors_linked_at_once_are_each_found_once() {
     let mut linked = Linked::new(Metric::Euclidean, 1_000);
     let copied: Vec<f32> = linked.vectors[0].iter().map(|number| number + 0.25).collect();
     for _ in 0..40 {
@@ -280,7 +264,7 @@ fn of_two_equal_vectors_that_were_linked_at_once_neither_is_shown_twice() {
 }
 
 #[test]
-fn one_of_many_equal_vectors_stands_for_all_of_them_and_is_inherited_from() {
+fn one_of_many_equal_vectors_stands_for_all_and_has_a_successor() {
     let mut linked = Linked::new(Metric::Euclidean, 2_000);
     let copied = linked.vectors[0].clone();
     for _ in 0..3_000 {
@@ -306,7 +290,7 @@ fn one_of_many_equal_vectors_stands_for_all_of_them_and_is_inherited_from() {
 }
 
 #[test]
-fn ranks_are_ordered_like_their_numbers_and_come_back() {
+fn packed_ranks_keep_their_order_and_value() {
     let ranks = [f32::NEG_INFINITY, -3.5, -1e-40, -0.0, 0.0, 1e-40, 2.0, 7e30, f32::INFINITY];
     for pair in ranks.windows(2) {
         assert!(RankedNode::new(pair[0], 9) < RankedNode::new(pair[1], 2), "{pair:?}");

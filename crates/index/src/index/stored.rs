@@ -1,4 +1,4 @@
-//! All collections as bytes in a checkpoint, and back.
+//! All collections in a checkpoint.
 
 use std::io::{self, Read, Write};
 

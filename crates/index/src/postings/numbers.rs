@@ -16,7 +16,7 @@ use crate::memory::{list, tree};
 
 /// With at most this many distinct numbers there are no segments.
 const UNDIVIDED_MAX: usize = 1024;
-/// A segment holds at most this many numbers, or one in so many of all numbers if that is more.
+/// A segment holds at most this many numbers, or this share of all numbers if that is more.
 const SEGMENT_NUMBERS_MIN: usize = 512;
 const SEGMENTS: usize = 128;
 
@@ -272,7 +272,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(12))]
         /// Each slot has two numbers, so that segments share slots.
         #[test]
-        fn a_range_finds_what_a_look_at_every_number_finds(
+        fn a_range_finds_the_same_slots_as_a_scan_of_all_numbers(
             shuffle in 1..1000_u32,
             count in 900..6000_u32,
             gone in proptest::collection::vec(0..6000_u32, 0..3000),
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_over_most_of_many_numbers_is_a_few_unions() {
+    fn a_range_of_most_numbers_takes_few_unions() {
         let mut numbers = Numbers::default();
         for slot in 0..200_000 {
             numbers.insert(number(slot), slot);

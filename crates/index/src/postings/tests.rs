@@ -127,7 +127,7 @@ fn an_array_is_indexed_whole_however_long_it_is() {
 }
 
 #[test]
-fn except_finds_whoever_has_another_value_without_looking_at_the_others() {
+fn except_finds_slots_with_another_value_without_visiting_the_others() {
     let mut payloads: Vec<Value> = (0..20_000).map(|number| json!({"a": number})).collect();
     payloads[0] = json!({"a": [0, 1]});
     payloads[1] = json!({"a": [0, 0.0, "0"]});
@@ -151,7 +151,7 @@ fn except_finds_whoever_has_another_value_without_looking_at_the_others() {
 }
 
 #[test]
-fn a_path_is_left_out_only_where_there_is_no_room_and_is_not_taken_for_missing() {
+fn a_path_is_left_out_only_for_lack_of_room_and_never_taken_for_absent() {
     let path = |number: usize| format!("{number:0>1000}");
     let fit = FIELDS_BYTES_MIN / (FIELD_BYTES + 1000);
     let one = |number: usize| payload(&json!({ path(number): 1 }));
@@ -179,7 +179,7 @@ fn a_path_is_left_out_only_where_there_is_no_room_and_is_not_taken_for_missing()
 }
 
 #[test]
-fn paths_that_are_too_long_are_not_taken_for_missing() {
+fn paths_that_are_too_long_are_not_taken_for_absent() {
     let (fits, long) = ("k".repeat(Key::BYTES_MAX), "k".repeat(Key::BYTES_MAX - 1) + "\"");
     let mut postings = Postings::default();
     postings.add(0, Some(&payload(&json!({&fits: 1, &long: 1, "a.b": 1, "": 1}))));
@@ -192,7 +192,7 @@ fn paths_that_are_too_long_are_not_taken_for_missing() {
 }
 
 #[test]
-fn nothing_is_left_of_what_is_removed() {
+fn removed_points_leave_no_postings() {
     let json =
         json!({"a": [{"b": null}, {"b": [1, 1.0, "x", 2.5, [], {}]}, true, null], "c": [], "d": {"e": {}}});
     let mut postings = postings(&[json.clone(), json.clone()]);
@@ -207,7 +207,7 @@ fn nothing_is_left_of_what_is_removed() {
 }
 
 #[test]
-fn what_postings_take_is_counted_as_they_change() {
+fn the_memory_of_postings_is_counted_as_they_change() {
     let counted = |postings: &Postings| {
         let fields: usize = postings.fields.values().map(Field::memory_bytes).sum();
         let held = |posting: &posting::Posting| posting.memory_bytes();
@@ -241,7 +241,7 @@ fn what_postings_take_is_counted_as_they_change() {
 }
 
 #[test]
-fn any_of_many_values_and_all_but_them_are_found_within_the_allowance() {
+fn many_values_and_their_complement_are_found_within_the_work_budget() {
     const VALUES: u32 = 12_000;
     let payloads: Vec<Value> = (0..20 * VALUES).map(|number| json!({"n": number % VALUES})).collect();
     let postings = postings(&payloads);
@@ -256,7 +256,7 @@ fn any_of_many_values_and_all_but_them_are_found_within_the_allowance() {
 }
 
 #[test]
-fn a_filter_beyond_the_allowance_has_more_candidates_or_says_nothing() {
+fn a_filter_beyond_the_work_budget_has_more_candidates_or_none() {
     let payloads: Vec<Value> =
         (0..1_000).map(|number| json!({"n": number, "even": number % 2 == 0})).collect();
     let postings = postings(&payloads);
@@ -273,7 +273,7 @@ fn a_filter_beyond_the_allowance_has_more_candidates_or_says_nothing() {
 }
 
 #[test]
-fn postings_hold_what_was_put_in_whatever_their_form() {
+fn postings_hold_the_same_slots_in_every_form() {
     use posting::Removed;
     let mut posting = posting::Posting::One(500);
     let mut slots: std::collections::BTreeSet<u32> = [500].into();

@@ -1,7 +1,6 @@
-//! Slots as bytes in a checkpoint, and back.
+//! Slots in a checkpoint.
 //!
-//! A block is written as it lies in memory, deleted slots too: reading one back is little more than copying
-//! it.
+//! A block is written as it is in memory, deleted slots included: reading it is little more than a copy.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -14,12 +13,12 @@ use crate::checkpoint::{Section, SectionKind, SectionReader, SectionWriter, Unus
 const BLOCK: SectionKind = SectionKind { tag: *b"BLCK", version: 1 };
 
 impl Slots {
-    /// How many blocks, and so sections, there are.
+    /// Writes a section for each block.
     pub(in super::super) fn write(&self, sections: &mut SectionWriter<impl Write>) -> io::Result<()> {
         self.blocks.iter().try_for_each(|block| block.write(sections))
     }
 
-    /// Slots of so many blocks.
+    /// Reads the sections of `blocks` blocks.
     pub(in super::super) fn read(
         sections: &mut SectionReader<impl Read>,
         vectors: Option<VectorParameters>,
@@ -102,7 +101,7 @@ impl Block {
         if ends.last().map_or(0, |end| *end as usize) != all.len() || is_beyond {
             return Err(damaged());
         }
-        // What is an id was checked when it was written; that these are texts is needed to show them.
+        // The ids were validated when they were written. Validating them again makes them safe to return.
         pieces(&all, &ends)
             .try_for_each(|id| id.and_then(|id| PointId::text(id).ok()).map(drop))
             .ok_or_else(damaged)?;
@@ -120,7 +119,7 @@ impl Block {
     }
 }
 
-/// What there is of `all`, one behind the other; nothing is as long as nothing.
+/// Concatenates the strings of all values; an absent value is an empty string.
 fn joined<T>(all: &[Option<T>], text: impl Fn(&T) -> &str) -> io::Result<PackedStrings> {
     let mut joined = PackedStrings::default();
     for one in all {
@@ -130,7 +129,7 @@ fn joined<T>(all: &[Option<T>], text: impl Fn(&T) -> &str) -> io::Result<PackedS
     Ok(joined)
 }
 
-/// And back.
+/// Splits concatenated strings into values, the reverse of [`joined`].
 fn apart<T>(
     body: &mut Section<'_, impl Read>,
     count: usize,
@@ -147,7 +146,7 @@ fn apart<T>(
     apart.collect::<Option<_>>().ok_or_else(damaged)
 }
 
-/// The texts between these ends; `None` for one that is none.
+/// The strings that end at `ends`; `None` for one that is out of bounds.
 fn pieces<'a>(all: &'a str, ends: &'a [u32]) -> impl Iterator<Item = Option<&'a str>> {
     ends.iter().scan(0, move |start, end| {
         let piece = all.get(*start..*end as usize);

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn postings_come_back_as_they_were_and_take_three_bytes_while_they_are_small() {
+    fn postings_are_decoded_unchanged_and_small_ones_take_three_bytes() {
         let posting = |document, count, length| Posting { document, count, length };
         let large =
             [posting(0, 1, 1), posting(u32::MAX - 1, u32::MAX, u32::MAX), posting(u32::MAX, 128, 127)];

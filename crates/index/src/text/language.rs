@@ -144,7 +144,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
         #[test]
-        fn whatever_letters_a_word_has_it_has_a_stem_or_none(
+        fn stemming_never_panics_whatever_the_letters(
             letters in vec(prop_oneof![
                 prop::char::range('a', 'z'), prop::char::range('\u{c0}', '\u{24f}'), prop::char::range('\u{370}', '\u{4ff}'),
                 prop::char::range('\u{600}', '\u{6ff}'), prop::char::range('\u{b80}', '\u{bff}'),

@@ -109,7 +109,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn the_best_are_those_of_a_plain_scorer_to_the_bit_after_any_history(
+    fn the_best_documents_equal_a_plain_scorer_to_the_bit_after_any_history(
         steps in vec(step(), 1..16),
         questions in vec(text(), 1..4),
         limit in 1..20_usize,
@@ -168,7 +168,7 @@ fn common_and_rare() -> TextIndex {
 }
 
 #[test]
-fn most_documents_that_cannot_be_among_the_best_are_passed_over() {
+fn most_documents_that_cannot_be_among_the_best_are_skipped() {
     let index = common_and_rare();
     let query = TextQuery::new("common rare").unwrap();
     let (best, offered) = found(&index, &query, None, 10);
@@ -178,7 +178,7 @@ fn most_documents_that_cannot_be_among_the_best_are_passed_over() {
 }
 
 #[test]
-fn what_was_taken_hold_of_stays_as_it_was_while_the_index_goes_on() {
+fn looked_up_postings_do_not_change_with_the_index() {
     let mut index = common_and_rare();
     let query = TextQuery::new("common word19999").unwrap();
     let before = index.look_up(&query);
@@ -199,7 +199,7 @@ fn what_was_taken_hold_of_stays_as_it_was_while_the_index_goes_on() {
 }
 
 #[test]
-fn a_posting_takes_few_bytes_and_a_term_that_one_document_has_takes_no_block() {
+fn a_posting_takes_few_bytes_and_a_term_of_one_document_no_block() {
     let mut index = TextIndex::default();
     for number in 0..20_000 {
         index.add(number, "the same few words in every one of these");
@@ -216,7 +216,7 @@ fn a_posting_takes_few_bytes_and_a_term_that_one_document_has_takes_no_block() {
 }
 
 #[test]
-fn what_an_index_takes_is_counted_as_it_changes() {
+fn the_memory_of_a_text_index_is_counted_as_it_changes() {
     let mut index = TextIndex::default();
     let text =
         |number: u32| format!("common {} word{number} {}", number % 7, "again ".repeat(number as usize % 3));
@@ -242,7 +242,7 @@ fn what_an_index_takes_is_counted_as_it_changes() {
 }
 
 #[test]
-fn a_question_has_words_however_long_it_is() {
+fn a_query_has_words_however_long_it_is() {
     assert_eq!(TextQuery::new(" ?! "), Err(InvalidTextQuery));
     assert_eq!(TextQuery::new("Wörter worter").unwrap().terms, TextQuery::new("worter").unwrap().terms);
     let words = |count: usize| (0..count).map(|number| format!("w{number}")).collect::<Vec<_>>().join(" ");
@@ -254,7 +254,7 @@ fn a_question_has_words_however_long_it_is() {
 }
 
 #[test]
-fn a_long_question_searches_by_its_rarest_words() {
+fn a_long_query_searches_for_its_rarest_words() {
     let mut index = TextIndex::default();
     let mut texts = BTreeMap::new();
     // The words w0 to w399, each in one more text than the word before it, in groups of five.
@@ -277,7 +277,7 @@ fn a_long_question_searches_by_its_rarest_words() {
 }
 
 #[test]
-fn a_question_made_for_another_language_is_read_by_that_of_the_texts() {
+fn a_query_for_another_language_is_analyzed_in_that_of_the_texts() {
     let mut index = TextIndex::new(Some(Language::English));
     index.add(0, "two invoices");
     for query in [

@@ -35,7 +35,7 @@ pub(super) enum Purpose {
 /// terms of a word do not count, so a text does not rank lower because its words have parts.
 #[derive(Default)]
 pub(super) struct Words {
-    /// All terms, one behind the other.
+    /// All terms, concatenated.
     all: String,
     /// The start and the end of each term in `all`, and whether it is a stop word.
     places: Vec<(u32, u32, bool)>,
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_counted_and_what_is_between_them_is_none() {
+    fn words_are_counted_and_separators_are_not() {
         assert_eq!(
             words("To be, or NOT to be: 3.14!", Purpose::Document),
             [
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_of_a_text_is_its_words_however_many_terms_they_have() {
+    fn the_length_of_a_text_is_its_number_of_words_not_of_terms() {
         for (text, length) in [
             ("", 0),
             ("to be or not to be", 6),
@@ -549,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_language_words_are_found_in_their_forms_and_stop_words_only_if_there_is_nothing_else() {
+    fn with_a_language_words_are_stemmed_and_stop_words_ignored_unless_alone() {
         use Language::{English, French, German};
         for (language, document, query) in [
             (English, "two invoices", "invoice"),
@@ -567,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_word_without_end_only_the_first_bytes_count() {
+    fn a_term_has_only_the_first_bytes_of_a_very_long_word() {
         let long = "ä".repeat(10_000);
         assert_eq!(terms(&long), ["a".repeat(TERM_BYTES_MAX)]);
         for joined in ["a_", "aB", "a-", "a.", "1,", "東", "학", "l'"] {

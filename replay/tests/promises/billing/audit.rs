@@ -1,4 +1,4 @@
-//! The bill as an auditor computes it: from the records alone, whatever they say of it.
+//! The bill as computed by an auditor: from the records alone, whatever the closes say.
 
 use std::collections::HashSet;
 
@@ -22,10 +22,10 @@ fn discrepancies(entries: &[BillEntry]) -> Vec<Discrepancy> {
     entries.iter().filter_map(discrepancy).collect()
 }
 
-/// All but requests that were folded in twice, which random histories do.
+/// All discrepancies, except requests that were recorded twice, which random histories contain.
 fn wrong(entries: &[BillEntry]) -> Vec<Discrepancy> {
     let mut found = discrepancies(entries);
-    found.retain(|found| !matches!(found.kind, DiscrepancyKind::FoldedTwice { .. }));
+    found.retain(|found| !matches!(found.kind, DiscrepancyKind::RecordedTwice { .. }));
     found
 }
 
@@ -34,7 +34,7 @@ fn lines(entries: &[BillEntry]) -> Vec<BillingLine> {
     entries.iter().filter_map(line).collect()
 }
 
-/// Hundred bytes and three closes: at seconds 20, 30 and 40.
+/// Hundred bytes and three closes, at seconds 20, 30 and 40.
 fn three_windows() -> Vec<Record> {
     let mut records = hundred_bytes();
     for (seq, at) in [(3, 20), (4, 30), (5, 40)] {
@@ -47,7 +47,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn the_lines_are_what_the_closes_say_each_with_a_name_of_its_own(records in history()) {
+    fn the_lines_equal_the_closes_and_have_distinct_identities(records in history()) {
         let (bill, entries) = bill(&records);
         prop_assert_eq!(wrong(&entries), []);
         let lines = lines(&entries);
@@ -62,7 +62,7 @@ proptest! {
                 prop_assert_eq!((line.value, line.window), (*value, window));
                 prop_assert_eq!((line.first_seq(), line.last_seq()), (window.first_seq, record.seq));
             }
-            // Zero is a line where it says that everything has gone.
+            // Zero is a line only where it says that nothing is stored any more.
             if lines.next_if(|line| line.through == record.seq && line.value == 0).is_some() {
                 prop_assert_eq!((totals[1] > 0, totals[5]), (true, 0));
             }
@@ -99,7 +99,7 @@ proptest! {
 }
 
 #[test]
-fn whatever_a_close_says_wrongly_is_named() {
+fn every_wrong_value_of_a_close_is_named() {
     let change = |change: &dyn Fn(&mut Event)| {
         let mut records = three_windows();
         change(&mut records[3].event);
@@ -124,7 +124,7 @@ fn whatever_a_close_says_wrongly_is_named() {
             "{found:?}"
         );
     }
-    // An end after its record: nobody knew then what would be held. The end is that of the record.
+    // An end after its record, when the storage was not yet known. The end is that of the record.
     let found = change(&with(seconds(20), seconds(31), 4));
     assert!(
         matches!(&found[..], [DiscrepancyKind::Window { recomputed, .. }] if *recomputed == window),
@@ -149,7 +149,7 @@ fn whatever_a_close_says_wrongly_is_named() {
 }
 
 #[test]
-fn requests_that_are_folded_in_twice_are_seen() {
+fn requests_recorded_twice_are_a_discrepancy() {
     let journal = JournalPosition { journal: Uuid::nil(), entry: 4 };
     let observed = |seq, entry| {
         let now = Timestamp::from_micros(seconds(20));
@@ -162,7 +162,7 @@ fn requests_that_are_folded_in_twice_are_seen() {
     };
     let records =
         [hundred_bytes(), vec![observed(3, 3), observed(4, 4), observed(5, 4), observed(6, 5)]].concat();
-    let kind = DiscrepancyKind::FoldedTwice { journal, folded: journal };
+    let kind = DiscrepancyKind::RecordedTwice { journal, folded: journal };
     assert_eq!(discrepancies(&bill(&records).1), [Discrepancy { seq: Seq::new(5), kind }]);
 }
 
@@ -207,7 +207,7 @@ fn corrections_add_to_what_was_closed_and_change_no_line() {
 }
 
 #[test]
-fn a_rejected_line_is_on_the_bill_and_an_acknowledgement_of_the_future_is_seen() {
+fn a_rejected_line_is_on_the_bill_and_an_early_acknowledgement_is_a_discrepancy() {
     let parked = RejectedLine { seq: Seq::new(3), meter: Meter::StorageBytes, reason: "too late".to_owned() };
     let acknowledged = |seq, through, parked| {
         record(seq, seconds(40), Event::BillingAcknowledged { through: Seq::new(through), rejected: parked })
@@ -222,7 +222,7 @@ fn a_rejected_line_is_on_the_bill_and_an_acknowledgement_of_the_future_is_seen()
 }
 
 #[test]
-fn a_line_carries_the_history_through_its_close() {
+fn a_line_has_the_chain_hash_of_its_close() {
     let mut bill = Bill::new(log_id());
     let chain =
         |record: &Record| ChainHash::genesis(log_id()).continued_by(&[&record.seq.get().to_le_bytes()]);
@@ -234,7 +234,7 @@ fn a_line_carries_the_history_through_its_close() {
 }
 
 #[test]
-fn a_record_counts_once_and_one_that_does_not_fit_not_at_all() {
+fn a_record_counts_once_and_an_invalid_one_not_at_all() {
     let records = three_windows();
     let (mut again, _) = bill(&records);
     let before = (again.projection().digest(), again.totals().to_vec());
@@ -251,7 +251,7 @@ fn a_record_counts_once_and_one_that_does_not_fit_not_at_all() {
 }
 
 #[test]
-fn the_first_record_may_be_a_close_of_nothing() {
+fn the_first_record_may_be_an_empty_close() {
     let event = Event::BillingClosed {
         metering: METERING_VERSION,
         since: Timestamp::from_micros(5),

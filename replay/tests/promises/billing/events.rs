@@ -1,4 +1,4 @@
-//! Events of the bill, as a server would append them.
+//! Billing events, as a server would append them.
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -10,14 +10,14 @@ use vectorizer_replay::{Projection, Projector};
 
 use crate::history::{collection, created, fold, point, record};
 
-/// Something a server might do for the bill.
+/// A billing action of a server.
 #[derive(Clone, Debug)]
 pub(crate) enum BillingAction {
     Observe {
         operations: Vec<ObservedOperation>,
         journal: JournalPosition,
     },
-    /// A close, recorded so much later than it was made.
+    /// A close, recorded this much later than it was made.
     Close {
         late_micros: i64,
     },
@@ -50,7 +50,7 @@ pub(crate) fn billing_action() -> impl Strategy<Value = BillingAction> {
     ]
 }
 
-/// What the action comes to; `None` if it makes no sense there.
+/// The event of the action; `None` if it is not possible in this state.
 pub(crate) fn billing_event(
     action: &BillingAction,
     state: &Projection,
@@ -93,8 +93,7 @@ pub(crate) fn billing_event(
     })
 }
 
-/// Histories in which closes follow each other within milliseconds: almost all that is held in a window is a
-/// fraction of a byte-second.
+/// Histories with closes within milliseconds of each other: almost all storage of a window is a fraction of a byte-second.
 pub(super) fn upserts_and_closes() -> impl Strategy<Value = Vec<Record>> {
     vec((0..3_000_i64, any::<bool>()), 1..40).prop_map(|steps| {
         let mut records = vec![record(1, 0, created("c", 1, Metric::Dot))];

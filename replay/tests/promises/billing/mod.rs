@@ -12,21 +12,21 @@ use vectorizer_replay::{Bill, BillEntry, BilledWindow, Projection};
 
 use crate::history::{collection, created, log_id, point, record};
 
-/// A bill of these records, and what they put on it.
+/// The bill of these records, and its entries.
 fn bill(records: &[Record]) -> (Bill, Vec<BillEntry>) {
     let mut bill = Bill::new(log_id());
     let entries = records.iter().flat_map(|record| bill.push(record, None).unwrap()).collect();
     (bill, entries)
 }
 
-/// What a close says.
+/// The content of a close.
 fn closed(record: &Record) -> Option<(BilledWindow, Vec<u128>)> {
     let Event::BillingClosed { since, through, first_seq, totals, .. } = &record.event else { return None };
     let window = BilledWindow { since: *since, through: *through, first_seq: *first_seq };
     Some((window, totals.iter().map(|total| total.value).collect()))
 }
 
-/// A collection and one vector of 100 bytes in it, from second 10 on.
+/// A collection with one vector of 100 bytes, from second 10 on.
 fn hundred_bytes() -> Vec<Record> {
     let payload = format!("{{\"a\":\"{}\"}}", "x".repeat(63 - 8));
     let points = vec![point("p", &[1.0], Some(&payload))];
@@ -38,7 +38,7 @@ const fn seconds(seconds: i64) -> i64 {
     seconds * 1_000_000
 }
 
-/// The close that a server would make at `at`, as record `seq` recorded at `recorded`.
+/// The close that a server would make at `at`, in record `seq`, recorded at `recorded`.
 fn close(state: &Projection, seq: u64, at: i64, recorded: i64) -> Record {
     let event = state.billing().close(Timestamp::from_micros(at), state.usage()).unwrap();
     record(seq, recorded, event)

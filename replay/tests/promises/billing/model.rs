@@ -1,14 +1,14 @@
-//! A bill as plain as it gets: every window looks through the whole history again.
+//! A plain bill: every window is computed from the whole history.
 
 use vectorizer_log::{Event, Record};
 
 use crate::model::{Model, ModelCollection};
 
-/// What a record did, and what was held behind it.
+/// What a record changed, and what was stored after it.
 struct Moment {
     seq: u64,
     at: i64,
-    /// When the window ended, if this record closed one.
+    /// The end of the window, if this record closed one.
     closed_through: Option<i64>,
     upserted: u128,
     deleted: u128,
@@ -17,10 +17,10 @@ struct Moment {
     bytes: u128,
 }
 
-/// What happened, moment by moment.
+/// The history, record by record.
 pub(super) struct PlainBill(Vec<Moment>);
 
-/// A window, in seqs and in time, the latter half open.
+/// A window by records and by time, the latter half-open.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct PlainWindow {
     pub(super) first_seq: u64,
@@ -61,7 +61,7 @@ impl PlainBill {
         Self(moments.collect())
     }
 
-    /// Every window that was closed, oldest first, and the open one as of `now`; none without a record.
+    /// All closed windows, oldest first, and the open one as of `now`; none without a record.
     pub(super) fn windows(&self, now: i64) -> Vec<PlainWindow> {
         let (Some(first), Some(last)) = (self.0.first(), self.0.last()) else { return Vec::new() };
         let mut windows = Vec::new();
@@ -85,13 +85,13 @@ impl PlainBill {
             records().map(|moment| moment.deleted).sum(),
             records().map(|moment| moment.searches).sum(),
             records().map(|moment| moment.requests).sum(),
-            // What a window cannot count whole, the next one counts.
+            // The fraction of a byte-second counts in the next window.
             self.byte_micros(through) / 1_000_000 - self.byte_micros(since) / 1_000_000,
             self.0.iter().take_while(|moment| moment.seq <= last_seq).last().unwrap().bytes,
         ]
     }
 
-    /// Bytes held times microseconds, from the beginning to `until`.
+    /// Stored bytes times microseconds, from the beginning to `until`.
     pub(super) fn byte_micros(&self, until: i64) -> u128 {
         let ends = self.0.iter().skip(1).map(|moment| moment.at).chain([i64::MAX]);
         self.0

@@ -1,4 +1,4 @@
-//! What a window comes to, held against a plain model.
+//! The totals of windows, compared with a plain model.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -21,14 +21,14 @@ fn values(totals: &[MeterTotal]) -> Vec<u128> {
 const INTERVAL: i64 = seconds(300);
 const HOUR: i64 = seconds(3_600);
 
-/// What passes until something happens, by how much the clock is set then, how many vectors are written, how
-/// many requests are counted, and whether that is in front of the close, should the window be over.
+/// The time until an event, how far the clock is set then, how many vectors are written, how many requests are counted, and
+/// whether that is before the close, should one be due.
 type Step = (i64, i64, usize, u64, bool);
 
 fn step() -> impl Strategy<Value = Step> {
     let passes = prop_oneof![
         0..seconds(400),
-        // Around the border of a window that began with what happened before.
+        // Around the end of a window that began with an earlier event.
         Just(0),
         (-1_i64..=1).prop_map(|micros| INTERVAL + micros),
     ];
@@ -43,7 +43,7 @@ struct Life {
 }
 
 impl Life {
-    /// No log takes time back.
+    /// Times never run backwards within a log.
     fn append(&mut self, clock: i64, event: Event) {
         let at = self.records.last().map_or(clock, |last| clock.max(last.at.micros()));
         let record = record(self.state.applied().next().get(), at, event);
@@ -52,10 +52,10 @@ impl Life {
     }
 }
 
-/// The records of a tenant to which this happens, by the rules of a node: a window is over when it is by the
-/// clock, or has been open for long enough however that is set.
+/// The records of a tenant with these steps, by the rules of a node: a window is due by the clock, or once it has been open
+/// for long enough, however the clock is set.
 ///
-/// A clock cannot be set for one server alone, so none is set here; these rules are all that ever sees it.
+/// The clock of a single server cannot be set in a test; these rules are all that depends on it.
 fn lived(steps: &[Step]) -> Vec<Record> {
     let records = hundred_bytes();
     let mut life = Life { state: fold(&records), records };
@@ -90,7 +90,7 @@ fn lived(steps: &[Step]) -> Vec<Record> {
     life.records
 }
 
-/// A while behind the last record, so that what is held then counts too.
+/// Some time after the last record, so that later storage counts too.
 fn later(records: &[Record]) -> i64 {
     records.last().map_or(0, |record| record.at.micros()) + 1_234_567
 }
@@ -99,7 +99,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn every_window_comes_to_what_a_recount_of_it_comes_to(records in history()) {
+    fn every_window_equals_a_recount(records in history()) {
         let (state, plain) = (fold(&records), PlainBill::of(&records));
         let now = later(&records);
         let mut windows = plain.windows(now).into_iter();
@@ -127,15 +127,15 @@ proptest! {
         let state = fold(&records);
         let open = values(&state.billing().totals(Timestamp::from_micros(later(&records)), state.usage()));
         let mut sums = open[..4].to_vec();
-        // Along the links, from the newest close to the oldest: every record lies in one window.
-        let mut behind = state.billing().window().map_or(Seq::OLDEST, OpenWindow::first_seq);
-        prop_assert_eq!(behind.previous().unwrap(), state.billing().last_close());
-        while behind > Seq::OLDEST {
-            let at = behind.previous().unwrap();
+        // Along the links, from the latest close to the oldest: every record is in one window.
+        let mut next_first = state.billing().window().map_or(Seq::OLDEST, OpenWindow::first_seq);
+        prop_assert_eq!(next_first.previous().unwrap(), state.billing().last_close());
+        while next_first > Seq::OLDEST {
+            let at = next_first.previous().unwrap();
             let (window, totals) = closed(&records[usize::try_from(at.get()).unwrap() - 1]).unwrap();
             sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total);
-            prop_assert!(window.first_seq < behind);
-            behind = window.first_seq;
+            prop_assert!(window.first_seq < next_first);
+            next_first = window.first_seq;
         }
         let observed = |count: fn(&ObservedOperation) -> u64| -> u128 {
             let operations = records.iter().flat_map(|record| {
@@ -154,13 +154,13 @@ proptest! {
     }
 
     #[test]
-    fn a_clock_that_is_set_by_an_hour_leaves_each_event_in_exactly_one_window(steps in vec(step(), 1..60)) {
+    fn a_clock_set_by_an_hour_leaves_each_event_in_exactly_one_window(steps in vec(step(), 1..60)) {
         let records = lived(&steps);
         let (plain, windows) = (PlainBill::of(&records), records.iter().filter_map(|it| Some((it, closed(it)?))));
         let (mut first_seq, mut since) = (Seq::OLDEST, records[0].at);
         let mut counted = [0; 6];
         for (close, (window, totals)) in windows {
-            // Where one ends the next one begins, by seq and by time.
+            // Each window begins where the previous one ends, by record and by time.
             prop_assert_eq!((window.first_seq, window.since), (first_seq, since));
             prop_assert!(window.since <= window.through && window.through <= close.at);
             (first_seq, since) = (close.seq.next(), window.through);
@@ -179,7 +179,7 @@ proptest! {
         let [written, requests] = [1 + written as u128, u128::from(requests)];
         prop_assert_eq!(&counted[..4], &[written, 0, requests, requests]);
         prop_assert_eq!(counted[4], plain.byte_micros(later(&records)) / 1_000_000);
-        // Whoever computes the bill again finds nothing to object to.
+        // Computing the bill again finds no discrepancy.
         let objections = super::bill(&records).1.into_iter().filter(|it| matches!(it, BillEntry::Discrepancy(_)));
         prop_assert_eq!(objections.collect::<Vec<_>>(), Vec::new());
     }
@@ -227,9 +227,9 @@ fn observed(seq: u64, journal: u128, entry: u64) -> Record {
 }
 
 #[test]
-fn what_is_held_after_the_moment_of_a_close_counts_in_the_next_window() {
+fn storage_after_a_close_counts_in_the_next_window() {
     let mut state = fold(&hundred_bytes());
-    // Made at second 30, and its record is three seconds late.
+    // Made at second 30, and recorded three seconds later.
     let late = close(&state, 3, seconds(30), seconds(33));
     let (window, totals) = closed(&late).unwrap();
     assert_eq!((window.since.micros(), window.through.micros()), (seconds(5), seconds(30)));
@@ -243,7 +243,7 @@ fn what_is_held_after_the_moment_of_a_close_counts_in_the_next_window() {
 }
 
 #[test]
-fn a_close_at_a_moment_before_the_last_record_is_one_at_that_record() {
+fn a_close_before_the_last_record_ends_at_that_record() {
     let state = fold(&hundred_bytes());
     let (window, totals) = closed(&close(&state, 3, seconds(-3_600), seconds(10))).unwrap();
     assert_eq!(window.through.micros(), seconds(10));
@@ -251,7 +251,7 @@ fn a_close_at_a_moment_before_the_last_record_is_one_at_that_record() {
 }
 
 #[test]
-fn a_close_says_what_it_was_measured_by_and_every_meter() {
+fn a_close_has_its_metering_version_and_every_meter() {
     let state = fold(&hundred_bytes());
     let Event::BillingClosed { metering, totals, .. } = close(&state, 3, seconds(30), seconds(30)).event
     else {
@@ -262,10 +262,10 @@ fn a_close_says_what_it_was_measured_by_and_every_meter() {
 }
 
 #[test]
-fn a_window_with_nothing_in_it_is_not_closed_and_its_rest_is_not_lost() {
+fn an_empty_window_is_not_closed_and_its_remainder_is_not_lost() {
     let now = |at: i64| Timestamp::from_micros(seconds(at));
     assert_eq!(Billing::default().close(now(9), Projection::new(log_id()).usage()), None);
-    // Nothing but a collection without vectors.
+    // Only a collection without vectors.
     let mut state = fold(&hundred_bytes()[..1]);
     assert_eq!(state.billing().close(now(9), state.usage()), None);
     // Half a byte-second, in a window of its own.
@@ -294,7 +294,7 @@ fn a_window_with_nothing_in_it_is_not_closed_and_its_rest_is_not_lost() {
 }
 
 #[test]
-fn a_place_in_the_journal_goes_forwards_or_to_another_journal() {
+fn a_journal_position_advances_or_changes_its_journal() {
     let mut state = fold(&hundred_bytes());
     assert_eq!(state.billing().journal(), None);
     let place = |state: &Projection| {
@@ -306,13 +306,13 @@ fn a_place_in_the_journal_goes_forwards_or_to_another_journal() {
         state.apply(&observed(seq, journal, entry)).unwrap();
         assert_eq!(place(&state), expected);
     }
-    // What a record says has been used counts, wherever it was read.
+    // The recorded requests count, whatever the journal position is.
     let totals = state.billing().totals(Timestamp::default(), state.usage());
     assert_eq!(values(&totals)[2..4], [25, 15]);
 }
 
 #[test]
-fn what_is_delivered_is_known_and_never_taken_back() {
+fn deliveries_are_recorded_and_never_undone() {
     let mut state = fold(&hundred_bytes());
     assert!(state.billing().is_delivered());
     state.apply(&close(&state, 3, seconds(30), seconds(30))).unwrap();
@@ -330,7 +330,7 @@ fn what_is_delivered_is_known_and_never_taken_back() {
     state.apply(&record(5, seconds(50), corrected)).unwrap();
     assert_eq!(state.billing().last_correction(), Seq::new(5));
     assert!(!state.billing().is_delivered());
-    // Neither an older one nor one from the future changes what is known.
+    // Neither an older nor a future acknowledgement changes the state.
     for (seq, through, acknowledged_then) in [(6, 2, 3), (7, 5, 5), (8, u64::MAX, 7)] {
         state.apply(&acknowledged(seq, Seq::new(through))).unwrap();
         assert_eq!(state.billing().acknowledged(), Seq::new(acknowledged_then));
@@ -340,14 +340,14 @@ fn what_is_delivered_is_known_and_never_taken_back() {
 }
 
 #[test]
-fn a_state_is_as_large_after_any_number_of_windows() {
-    // Nothing in it points to anything else.
+fn the_state_has_the_same_size_after_any_number_of_windows() {
+    // The state has no references.
     fn plain<T: Copy>() {}
     plain::<Billing>();
 }
 
 #[test]
-fn the_digest_tells_bills_apart() {
+fn the_digest_distinguishes_bills() {
     let with = |more: &[Record]| fold(&[&hundred_bytes(), more].concat()).digest().to_string();
     let state = fold(&hundred_bytes());
     let closed = |at, recorded| close(&state, 3, at, recorded);
@@ -372,7 +372,7 @@ fn the_digest_tells_bills_apart() {
     let all = digests.len();
     digests.dedup();
     assert_eq!(digests.len(), all);
-    // The same line of byte-seconds, wherever on it the last record lies.
+    // The same storage, wherever the last record lies.
     assert_eq!(with(&[closed(seconds(20), seconds(20))]), with(&[closed(seconds(20), seconds(25))]));
     assert_eq!(with(&[]), with(&[record(3, seconds(99), acknowledged_nothing())]));
 }
@@ -382,7 +382,7 @@ fn acknowledged_nothing() -> Event {
 }
 
 #[test]
-fn numbers_that_no_server_would_write_are_counted_all_the_same() {
+fn extreme_numbers_are_counted_without_overflow() {
     let end = |at| Timestamp::from_micros(at);
     let operation = ObservedOperation { operation: String::new(), requests: u64::MAX, searches: u64::MAX };
     let observed = Event::UsageObserved {

@@ -1,83 +1,82 @@
-//! What a log says of its bill that its records do not bear out.
+//! Discrepancies between the billing events of a log and its records.
 
 use std::fmt;
 
 use vectorizer_log::{JournalPosition, Meter, Seq};
 
-use super::entry::BilledWindow;
+use crate::billing::BilledWindow;
 
-/// Something about the bill that does not hold, and which record says it.
+/// A discrepancy, and the record that it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("record {seq}: {kind}")]
 pub struct Discrepancy {
     /// The record.
     pub seq: Seq,
-    /// What does not hold.
+    /// The kind.
     pub kind: DiscrepancyKind,
 }
 
-/// What does not hold.
+/// The kinds of discrepancies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DiscrepancyKind {
-    /// A total is not what the records come to.
-    #[error("{} is {recomputed} by the records, the close says {}", .meter.name(), Said(.recorded))]
+    /// A total does not match the records.
+    #[error("{} is {recomputed} by the records, the close says {}", .meter.name(), RecordedTotal(.recorded))]
     Total {
-        /// Of this meter.
+        /// The meter.
         meter: Meter,
-        /// What the close says, if it says anything.
+        /// The total in the close, if it has one.
         recorded: Option<u128>,
-        /// What the records come to.
+        /// The total by the records.
         recomputed: u128,
     },
     /// The totals are not every meter once, in order.
     #[error("the totals of the close are not every meter once and in order")]
     Meters,
-    /// The close speaks of another window than the one that was open.
+    /// The close has another window than the one that was open.
     #[error("the window is {} by the records, the close says {}", Span(.recomputed), Span(.recorded))]
     Window {
-        /// What the close says.
+        /// The window in the close.
         recorded: BilledWindow,
-        /// What the records say.
+        /// The window by the records.
         recomputed: BilledWindow,
     },
-    /// The window was measured by rules that this program does not have, so its lines may differ for no
-    /// other reason.
+    /// The window was measured by an unknown version of the rules, so its lines may differ for that reason alone.
     #[error("the window was measured by version {recorded} of the rules, this program has version {known}")]
     Metering {
-        /// What the close says.
+        /// The version in the close.
         recorded: u16,
-        /// This program's rules.
+        /// The version of this program.
         known: u16,
     },
-    /// What is corrected is no close in front of the correction.
-    #[error("it corrects record {corrects}, which closes no window in front of it")]
+    /// The corrected record is not an earlier close.
+    #[error("it corrects record {corrects}, which is not an earlier close")]
     CorrectsNoClose {
-        /// What it wants to correct.
+        /// The corrected record.
         corrects: Seq,
     },
-    /// An acknowledgement of what is not in front of it.
-    #[error("it acknowledges everything through record {through}, which is not in front of it")]
+    /// The acknowledgement covers records that are not before it.
+    #[error("it acknowledges everything through record {through}, which is not before it")]
     AcknowledgedTooFar {
-        /// What it wants to acknowledge.
+        /// The last record that it covers.
         through: Seq,
     },
-    /// Requests that were folded in before, by their place in the journal. They count twice.
+    /// The requests were recorded before, by their journal position. They count twice.
     #[error(
-        "it folds in journal {} through entry {}, which was folded in through entry {} before",
+        "it records the requests of journal {} up to entry {}, which were recorded up to entry {} before",
         .journal.journal, .journal.entry, .folded.entry
     )]
-    FoldedTwice {
-        /// How far it goes.
+    RecordedTwice {
+        /// The journal position of the record.
         journal: JournalPosition,
-        /// How far it had gone before.
+        /// The journal position before it.
         folded: JournalPosition,
     },
 }
 
-/// What a close says of a meter.
-struct Said<'a>(&'a Option<u128>);
+/// Displays a recorded total.
+struct RecordedTotal<'a>(&'a Option<u128>);
 
-impl fmt::Display for Said<'_> {
+impl fmt::Display for RecordedTotal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(value) => value.fmt(f),
@@ -86,7 +85,7 @@ impl fmt::Display for Said<'_> {
     }
 }
 
-/// Where a window lies.
+/// Displays a window.
 struct Span<'a>(&'a BilledWindow);
 
 impl fmt::Display for Span<'_> {

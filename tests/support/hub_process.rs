@@ -14,8 +14,8 @@ use vectorizer::hub::models::UsageAnswer;
 use vectorizer::hub::{Hub, Limits, NewKey, NewTenant, PlanName};
 use vectorizer_log::TenantId;
 
-use crate::hub_and_node::broken_off;
-use crate::node::{Node, http};
+use super::hub_and_node::broken_off;
+use super::node::{Node, http};
 
 /// `vectorizer hub` on a folder and at an address that stay the same whenever it is killed.
 pub(crate) struct HubProcess {

@@ -7,7 +7,7 @@ use boon::{Compiler, Draft, SchemaIndex, Schemas};
 use reqwest::Request;
 use serde_json::{Value, json};
 
-use crate::node::Answer;
+use super::node::Answer;
 
 /// Larger bodies are left out: a test that measures time shares the machine with this.
 const BYTES_MAX: usize = 16 * 1024;

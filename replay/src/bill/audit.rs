@@ -1,26 +1,26 @@
-//! What a close says, held against what its records come to.
+//! Comparison of a close with its records.
 
 use vectorizer_log::{Meter, MeterTotal};
 
 use super::discrepancy::DiscrepancyKind;
-use super::entry::BilledWindow;
+use crate::billing::BilledWindow;
 use crate::metering::{METERING_VERSION, METERING_VERSIONS_KNOWN};
 
-/// What a close says.
-pub(super) struct Said<'a> {
+/// The content of a close.
+pub(super) struct RecordedClose<'a> {
     pub(super) metering: u16,
     pub(super) window: BilledWindow,
     pub(super) totals: &'a [MeterTotal],
 }
 
-impl Said<'_> {
-    /// What it says of one meter.
+impl RecordedClose<'_> {
+    /// The recorded total of a meter.
     pub(super) fn of(&self, meter: Meter) -> Option<u128> {
         self.totals.iter().find(|total| total.meter == meter).map(|total| total.value)
     }
 
-    /// Where it differs from what the records come to.
-    pub(super) fn against(&self, window: BilledWindow, totals: &[MeterTotal]) -> Vec<DiscrepancyKind> {
+    /// The differences to the totals computed from the records.
+    pub(super) fn discrepancies(&self, window: BilledWindow, totals: &[MeterTotal]) -> Vec<DiscrepancyKind> {
         let mut found = Vec::new();
         if !METERING_VERSIONS_KNOWN.contains(&self.metering) {
             found.push(DiscrepancyKind::Metering { recorded: self.metering, known: METERING_VERSION });

@@ -1,51 +1,57 @@
-//! The whole bill, computed from the records alone.
+//! A tenant's whole bill, computed from the records alone.
+//!
+//! - `entry`: the parts of a bill; `audit`: the comparison of a close with its records; `discrepancy`: what does not match.
+
+mod audit;
+mod discrepancy;
+mod entry;
 
 use roaring::RoaringTreemap;
 use vectorizer_log::{ChainHash, Event, LogId, Meter, MeterTotal, Record, Seq, Timestamp, billed_lines};
 
-use super::audit::Said;
-use super::discrepancy::{Discrepancy, DiscrepancyKind};
-use super::entry::{BillEntry, BilledWindow, BillingCorrection, BillingLine};
-use super::window::OpenWindow;
+use self::audit::RecordedClose;
+pub use self::discrepancy::{Discrepancy, DiscrepancyKind};
+pub use self::entry::{BillEntry, BillingCorrection, BillingLine};
+use crate::billing::BilledWindow;
 use crate::projection::{Applied, ApplyError, Projection, Projector};
 
-/// A tenant's bill as its records come to, whatever its closes say: what an auditor folds.
+/// A tenant's bill, computed from the records, whatever the closes say. For audits.
 ///
-/// It needs every record from the first on, and folds all of the tenant's data with them, since only that
-/// tells a vector that is new from one that is replaced.
+/// It needs all records from the first on, and folds all of the tenant's data, as only that distinguishes new vectors from
+/// replacements.
 #[derive(Clone, Debug)]
 pub struct Bill {
     projection: Projection,
-    /// The records that close windows.
+    /// The records of closes.
     closes: RoaringTreemap,
     totals: [BilledTotal; Meter::ALL.len()],
 }
 
-/// What a meter comes to in all windows that are closed. The reading is not added up: it is the newest one.
+/// The total of a meter in all closed windows. A storage reading is not summed: it is the latest one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BilledTotal {
-    /// Which.
+    /// The meter.
     pub meter: Meter,
-    /// By the records.
+    /// The total by the records.
     pub recomputed: u128,
-    /// By the closes.
+    /// The total by the closes.
     pub recorded: u128,
-    /// By the corrections, in addition to the closes.
+    /// The sum of the corrections.
     pub corrected: i128,
 }
 
-/// How often is looked whether there is room to be given back.
+/// How many records are applied between two checks for a compaction.
 const RECORDS_PER_COMPACTION: u64 = 1_024;
 
 impl Bill {
     /// The bill of an empty log.
     pub fn new(log_id: LogId) -> Self {
-        let totals = Meter::ALL.map(BilledTotal::nothing);
+        let totals = Meter::ALL.map(BilledTotal::zero);
         Self { projection: Projection::new(log_id), closes: RoaringTreemap::new(), totals }
     }
 
-    /// Gives back what deleted and replaced points hold on to, where that is much: nobody else does so here, and a
-    /// bill would need as much memory as everything that was ever written.
+    /// Compacts collections with many deleted points. No linker does so here, and the bill would take as much memory as all
+    /// points ever written.
     fn compact(&mut self) {
         let wanting =
             self.projection.index().collections().filter(|collection| collection.needs_compaction());
@@ -57,10 +63,10 @@ impl Bill {
         }
     }
 
-    /// Folds in the next record, with the history through it where that is known, and says what it puts on
-    /// the bill. A record that was folded in before is skipped; after an error the bill is as it was.
+    /// Applies the next record, with its chain hash if that is known, and returns its entries on the bill. A record that was
+    /// applied before is skipped. After an error the bill is unchanged.
     pub fn push(&mut self, record: &Record, chain: Option<ChainHash>) -> Result<Vec<BillEntry>, ApplyError> {
-        // IMPORTANT: what a record says is held against the state in front of it.
+        // IMPORTANT: the record is compared with the state before it.
         let (billing, usage) = (*self.projection.billing(), *self.projection.usage());
         if self.projection.apply(record)? == Applied::Skipped {
             return Ok(Vec::new());
@@ -73,16 +79,14 @@ impl Bill {
         match &record.event {
             Event::BillingClosed { metering, since, through, first_seq, totals } => {
                 let window = BilledWindow { since: *since, through: *through, first_seq: *first_seq };
-                let said = Said { metering: *metering, window, totals };
-                let open = billing.window.unwrap_or_else(|| OpenWindow::new(record.seq, record.at));
-                let ended = open.ended(usage.logical_bytes(), *through, record.at);
-                let (window, totals) = (ended.billed(), ended.totals(usage.logical_bytes()));
-                self.close(record.seq, &said, &totals);
+                let recorded = RecordedClose { metering: *metering, window, totals };
+                let (window, totals) = billing.closed_by(record, *through, &usage);
+                self.close(record.seq, &recorded, &totals);
                 entries.extend(billed_lines(&totals).map(|MeterTotal { meter, value }| {
                     let (log_id, through) = (record.log_id, record.seq);
                     BillEntry::Line(BillingLine { log_id, through, meter, value, window, chain })
                 }));
-                entries.extend(said.against(window, &totals).into_iter().map(discrepancy));
+                entries.extend(recorded.discrepancies(window, &totals).into_iter().map(discrepancy));
             }
             Event::BillingCorrected { corrects, meter, by, reason } => {
                 let (log_id, seq, at) = (record.log_id, record.seq, record.at);
@@ -103,7 +107,7 @@ impl Bill {
             }
             Event::UsageObserved { journal, .. } => {
                 if let Some(folded) = billing.journal().filter(|folded| journal.is_folded_by(folded)) {
-                    entries.push(discrepancy(DiscrepancyKind::FoldedTwice { journal: *journal, folded }));
+                    entries.push(discrepancy(DiscrepancyKind::RecordedTwice { journal: *journal, folded }));
                 }
             }
             Event::CollectionCreated { .. }
@@ -121,33 +125,33 @@ impl Bill {
         Ok(entries)
     }
 
-    /// What each meter comes to in all windows that are closed, in the order of [`Meter::ALL`].
+    /// The totals of all closed windows, in the order of [`Meter::ALL`].
     pub fn totals(&self) -> &[BilledTotal] {
         &self.totals
     }
 
-    /// What the open window comes to at the moment `at`; see [`Billing::totals`](super::Billing::totals).
+    /// The totals of the open window at the moment `at`; see [`Billing::totals`](crate::Billing::totals).
     pub fn open_totals(&self, at: Timestamp) -> Vec<MeterTotal> {
         self.projection.billing().totals(at, self.projection.usage())
     }
 
-    /// Everything else that the records come to.
+    /// The rest of the tenant's state.
     pub fn projection(&self) -> &Projection {
         &self.projection
     }
 
-    fn close(&mut self, seq: Seq, said: &Said<'_>, totals: &[MeterTotal]) {
+    fn close(&mut self, seq: Seq, recorded: &RecordedClose<'_>, totals: &[MeterTotal]) {
         self.closes.insert(seq.get());
         for (overall, total) in self.totals.iter_mut().zip(totals) {
             if overall.meter == Meter::StorageBytes {
-                *overall = BilledTotal::nothing(overall.meter);
+                *overall = BilledTotal::zero(overall.meter);
             }
             overall.recomputed = overall.recomputed.saturating_add(total.value);
-            overall.recorded = overall.recorded.saturating_add(said.of(overall.meter).unwrap_or(0));
+            overall.recorded = overall.recorded.saturating_add(recorded.of(overall.meter).unwrap_or(0));
         }
     }
 
-    /// The correction of a reading is one of the newest reading, or of none that counts any more.
+    /// Adds a correction. Of a storage reading, only corrections of the latest one count.
     fn correct(&mut self, corrects: Seq, meter: Meter, by: i128) {
         if meter == Meter::StorageBytes && self.closes.max() != Some(corrects.get()) {
             return;
@@ -159,7 +163,7 @@ impl Bill {
 }
 
 impl BilledTotal {
-    const fn nothing(meter: Meter) -> Self {
+    const fn zero(meter: Meter) -> Self {
         Self { meter, recomputed: 0, recorded: 0, corrected: 0 }
     }
 }

@@ -7,8 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
-
-use crate::random::Random;
+use vectorizer_testing::Random;
 
 /// What is written to a disk at once, or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -86,7 +85,7 @@ impl File {
         unsynced.retain(|(number, _)| *number < end);
         let kept = match survival {
             Survival::Nothing => 0,
-            Survival::Beginning => random.below(unsynced.len() + 1),
+            Survival::Beginning => random.index(unsynced.len() + 1),
             Survival::Anything => unsynced.len(),
         };
         for (at, (_, change)) in unsynced.into_iter().enumerate().take(kept) {
@@ -237,14 +236,14 @@ impl Model {
     /// What is there when the power comes back. Nothing has the number it had before.
     pub(super) fn survivor(mut self, survival: Survival, random: &mut Random) -> Self {
         let pending = std::mem::take(&mut self.unsynced_names);
-        let beginning = random.below(pending.len() + 1);
+        let beginning = random.index(pending.len() + 1);
         // Of folders whose later changes are lost: the first of them.
         let mut lost: BTreeMap<u64, u64> = BTreeMap::new();
         for (at, change) in pending.into_iter().enumerate() {
             let survives = match survival {
                 Survival::Nothing => false,
                 Survival::Beginning => at < beginning,
-                Survival::Anything => random.below(8) > 0,
+                Survival::Anything => random.index(8) > 0,
             };
             if survives && !change.folders().any(|folder| lost.contains_key(&folder)) {
                 change.apply(&mut self.durable_names);

@@ -1,45 +1,32 @@
 //! A real server process, and a client that talks to it.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
+use std::time::Duration;
 
+use aho_corasick::AhoCorasick;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
+use vectorizer_testing::{PATIENCE, ServerProcess, Wait};
 
-use crate::described::{Asked, assert_described};
-use crate::secrets::{self, Searched};
+use super::described::{Asked, assert_described};
+use super::secrets::{self, Searched};
 
-/// How long anything may take before the test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
-
-/// Waits until it holds: another process tells nobody when.
-pub(crate) async fn eventually(what: &str, patience: Duration, holds: impl AsyncFn() -> bool) {
-    let start = Instant::now();
-    while !holds().await {
-        assert!(start.elapsed() < patience, "{what}: it does not come");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// How much a server says: everything, so that a secret that is said anywhere is found.
+/// Everything is logged, so that a secret is found wherever it is logged.
 const LOG_FILTER: &str = "trace";
 
-/// A child process that serves, killed when dropped; what it has said and written down holds no secret then.
+/// A server process, killed when dropped. Then nothing that it has printed or stored may hold a secret.
 pub(crate) struct Node {
-    child: Child,
-    url: String,
+    process: ServerProcess,
+    is_dev: bool,
     pub(crate) data: PathBuf,
-    /// What it says on stderr.
+    /// What it prints to standard error.
     stderr: NamedTempFile,
-    /// What it says on stdout, until it ends.
-    stdout: Option<JoinHandle<String>>,
 }
 
 /// Who makes a request.
@@ -111,49 +98,20 @@ impl Node {
         if program.get_envs().all(|(name, _)| name != "VECTORIZER_LOG") {
             program.env("VECTORIZER_LOG", LOG_FILTER);
         }
-        let mut child = program
+        let is_dev = command == "dev";
+        program
             .args([command, "--data-dir"])
             .arg(data)
             .args(if flags.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] })
             .args(flags)
             .current_dir(data)
             .env_remove("HIVEHUB_API_KEY")
-            .stdout(Stdio::piped())
-            .stderr(stderr.reopen().unwrap())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let is_dev = command == "dev";
-        // Whoever tries things out is shown the keys, once, on the terminal: that is what `dev` is for.
-        let is_heard = move |line: &String| !(is_dev && secrets::is_shown_key(line));
-        let mut said = Vec::new();
-        let url = loop {
-            let Some(line) = lines.next() else {
-                panic!("the server ended before it listened\n{}", complaints(stderr.path()));
-            };
-            let line = line.unwrap();
-            let found = line.split_whitespace().find(|word| {
-                ["http://127.0.0.1:", "https://127.0.0.1:", "http://0.0.0.0:"]
-                    .iter()
-                    .any(|start| word.starts_with(start))
-                    && (!is_dev || word.ends_with("/api/v1"))
-            });
-            let url =
-                found.map(|url| url.trim_end_matches([',', '/']).trim_end_matches("/api/v1").to_owned());
-            said.push(line);
-            if let Some(url) = url {
-                break url;
-            }
-        };
-        // Whatever else it prints must not fill the pipe.
-        let stdout = std::thread::spawn(move || {
-            said.extend(lines.map_while(Result::ok));
-            said.retain(is_heard);
-            said.join("\n")
-        });
-        // Before anything is asked with one of its keys, these are known.
+            .stderr(stderr.reopen().unwrap());
+        let process = ServerProcess::start(&mut program, |line| url(line, is_dev))
+            .unwrap_or_else(|error| panic!("{error}\n{}", complaints(stderr.path())));
+        // Its keys are known before a request shows one of them.
         secrets::watch_keys_of(data);
-        Self { child, url, data: data.to_owned(), stderr, stdout: Some(stdout) }
+        Self { process, is_dev, data: data.to_owned(), stderr }
     }
 
     /// The file that has what it says on stderr.
@@ -163,43 +121,41 @@ impl Node {
 
     /// Whether one line of its log contains all of these. Unlike a state that a request shows, a line stays.
     pub(crate) fn has_logged(&self, parts: &[&str]) -> bool {
-        let logged = std::fs::read_to_string(self.stderr()).unwrap();
-        logged.lines().any(|line| parts.iter().all(|part| line.contains(part)))
+        // The log is large, and this search is compiled with optimization.
+        let logged = std::fs::read(self.stderr()).unwrap();
+        let search = AhoCorasick::new([parts[0]]).unwrap();
+        search.find_iter(&logged).any(|found| {
+            let start =
+                logged[..found.start()].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let line = logged[start..].split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let line = String::from_utf8_lossy(line);
+            parts.iter().all(|part| line.contains(part))
+        })
     }
 
-    /// SIGKILL, and nothing of it is left.
+    /// Kills the process (SIGKILL) and waits until it has ended.
     pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process.kill();
     }
 
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let done =
-            Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
-        assert!(done.success());
+        self.process.signal(name);
     }
 
-    /// The process's number.
+    /// The process id.
     pub(crate) fn process(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// Whether the process has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+        self.process.has_ended()
     }
 
-    /// Waits for the process to end by itself; whether it ended well.
+    /// Waits until the process ends by itself; whether it ended well.
     pub(crate) fn ended(mut self) -> bool {
-        let patience = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.success();
-            }
-            assert!(Instant::now() < patience, "the server does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        self.process.wait().success()
     }
 
     /// SIGTERM, and waits for the end.
@@ -208,15 +164,13 @@ impl Node {
         assert!(self.ended(), "the server did not end well");
     }
 
-    /// The most memory it has had so far.
+    /// The most memory that it has had so far.
     pub(crate) fn peak_kibibytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+        self.process.memory_kibibytes("VmHWM").unwrap()
     }
 
     pub(crate) fn url(&self) -> &str {
-        &self.url
+        self.process.url()
     }
 
     /// The text of a key.
@@ -235,7 +189,7 @@ impl Node {
 
     /// A client with this key.
     pub(crate) fn client(&self, key: Key) -> Client {
-        Client { http: http(), base: format!("{}/api/v1", self.url), key: Some(self.key(key)) }
+        Client { http: http(), base: format!("{}/api/v1", self.url()), key: Some(self.key(key)) }
     }
 
     /// Sends these bytes as they are and reads the answer: for what no honest client would send. The
@@ -261,7 +215,7 @@ impl Node {
 
     /// A client without a key.
     pub(crate) fn keyless(&self) -> Client {
-        Client { http: http(), base: format!("{}/api/v1", self.url), key: None }
+        Client { http: http(), base: format!("{}/api/v1", self.url()), key: None }
     }
 
     /// The same, from this address of the machine's loopback.
@@ -271,16 +225,27 @@ impl Node {
     }
 }
 
+/// The address in a line that a server prints when it listens.
+fn url(line: &str, is_dev: bool) -> Option<String> {
+    let starts = ["http://127.0.0.1:", "https://127.0.0.1:", "http://0.0.0.0:"];
+    let is_address = |word: &&str| starts.iter().any(|start| word.starts_with(start));
+    // `dev` prints the address of its HiveHub, too.
+    let found = line.split_whitespace().filter(is_address).find(|word| !is_dev || word.ends_with("/api/v1"));
+    found.map(|url| url.trim_end_matches([',', '/']).trim_end_matches("/api/v1").to_owned())
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let stdout = self.stdout.take().and_then(|stdout| stdout.join().ok()).unwrap_or_default();
+        let printed = self.process.kill_and_read();
         if std::thread::panicking() {
             eprintln!("{}", complaints(self.stderr()));
             return;
         }
-        secrets::are_not_in("stdout", stdout.as_bytes());
+        // `dev` shows the keys on the terminal, once.
+        let lines = printed.iter().filter(|line| !(self.is_dev && secrets::is_shown_key(line)));
+        for line in lines {
+            secrets::are_not_in("stdout", line.as_bytes());
+        }
         let on_stderr = File::open(self.stderr()).and_then(secrets::found_in).unwrap();
         assert_eq!(on_stderr, None, "stderr holds a part of a secret");
         drop(Searched(self.data.clone()));
@@ -424,17 +389,18 @@ impl Client {
         self.send(self.request(Method::PUT, path).json(body)).await
     }
 
-    /// Writes as a load does: where others take the cores, linking does not keep up, and a write is told to come again.
+    /// Writes, and again while the node is busy: on a machine with other work, linking does not keep up.
     pub(crate) async fn load(&self, path: &str, body: &Value) -> Value {
-        let since = Instant::now();
-        loop {
+        let wait = Wait::new("the write is accepted").every(Duration::from_millis(100));
+        let accepted = wait.value(async || {
             let answer = self.put(path, body).await;
-            if answer.status != 503 || since.elapsed() > PATIENCE {
-                return answer.expect(200);
+            if answer.status == 503 {
+                assert_eq!(answer.problem(), "busy", "{}", answer.body);
+                return None;
             }
-            assert_eq!(answer.problem(), "busy", "{}", answer.body);
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
+            Some(answer)
+        });
+        accepted.await.expect(200)
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use fuser::{BackgroundSession, Config, MountOption};
+use vectorizer_testing::Random;
 
 use self::file_system::{FileSystem, Shared};
 pub(crate) use self::model::Survival;
-use crate::random::Random;
 
 /// What ails a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The two grounds a log can stand on, behind one face for the behaviour suite.
+//! The two storages of a log, behind one interface for the behaviour suite.
 
 use std::fs;
 use std::path::Path;
@@ -8,16 +8,16 @@ use tempfile::TempDir;
 use vectorizer_log::storage::MemoryStorage;
 use vectorizer_log::{Error, LogId, Record, Recovered, TenantFolder, TenantLog, UnverifiedLog, initialize};
 
-/// A place where one log lives across openings.
-pub(crate) trait Ground: Sized {
-    /// Makes a new log.
+/// A storage of one log, which outlives its openings.
+pub(crate) trait Backend: Sized {
+    /// Creates an empty log.
     fn create() -> Self;
-    /// Opens what is there.
+    /// Opens the log.
     fn open(&self) -> Result<UnverifiedLog, Error>;
-    /// What is left if the process dies right now, while a log may be open.
+    /// The state after the death of the process, while a log may be open.
     fn after_process_death(&self) -> Self;
 
-    /// Opens and recovers; the records are what was handed to the fold.
+    /// Opens and recovers the log. Returns the records that were folded.
     fn recover(&self) -> Result<(Recovered, Vec<Record>), Error> {
         let mut records = Vec::new();
         let recovered = self.open()?.recover::<Error>(|record| {
@@ -33,12 +33,12 @@ pub(crate) trait Ground: Sized {
     }
 }
 
-pub(crate) struct InMemory {
+pub(crate) struct MemoryBackend {
     pub(crate) storage: Arc<MemoryStorage>,
     pub(crate) log_id: LogId,
 }
 
-impl Ground for InMemory {
+impl Backend for MemoryBackend {
     fn create() -> Self {
         // Small parts, so that ordinary records have several.
         let storage = Arc::new(MemoryStorage::new(100));
@@ -56,18 +56,18 @@ impl Ground for InMemory {
     }
 }
 
-pub(crate) struct OnSled {
+pub(crate) struct SledBackend {
     pub(crate) data: TempDir,
     pub(crate) folder: TenantFolder,
 }
 
-impl OnSled {
+impl SledBackend {
     pub(crate) fn db(&self) -> std::path::PathBuf {
         self.folder.path().join("log/db")
     }
 }
 
-impl Ground for OnSled {
+impl Backend for SledBackend {
     fn create() -> Self {
         let data = TempDir::new().unwrap();
         let folder = TenantFolder::new(data.path(), &"acme".parse().unwrap());
@@ -79,7 +79,7 @@ impl Ground for OnSled {
         self.folder.open()
     }
 
-    /// The files as they are, without what sled still has in its buffers.
+    /// The files as they are, without the data in sled's buffers.
     fn after_process_death(&self) -> Self {
         let data = TempDir::new().unwrap();
         copy(self.data.path(), data.path());

@@ -21,30 +21,13 @@ use vectorizer::hivehub::{Permission, UsageEvent};
 use vectorizer::hub::{self, Hub, Limits, NewKey, NewTenant, PlanName, UsageFilter};
 use vectorizer::server;
 use vectorizer_log::{TenantId, Timestamp};
+use vectorizer_node_store::NodeStore;
+use vectorizer_testing::{Wait, eventually};
 
-use crate::hub_process::HubProcess;
-use crate::node::{Answer, Node, PATIENCE};
-use crate::secrets::{self, Searched};
-
-/// Something in the way of whatever is to be deleted: nothing can be moved to where it would go.
-pub(crate) struct Obstacle {
-    place: PathBuf,
-    away: PathBuf,
-}
-
-impl Obstacle {
-    pub(crate) fn to_deletions(data: &Path) -> Self {
-        let (place, away) = (data.join("_deleted"), data.join("_away"));
-        std::fs::rename(&place, &away).unwrap();
-        std::fs::write(&place, "").unwrap();
-        Self { place, away }
-    }
-
-    pub(crate) fn remove(self) {
-        std::fs::remove_file(&self.place).unwrap();
-        std::fs::rename(&self.away, &self.place).unwrap();
-    }
-}
+use super::folders::copy;
+use super::hub_process::HubProcess;
+use super::node::{Answer, Node};
+use super::secrets::{self, Searched};
 
 const SERVICE_KEY: &str = "service-key-of-the-hostile-tests-0123456789";
 
@@ -54,7 +37,7 @@ pub(crate) struct Cluster {
     process: Option<HubProcess>,
     pub(crate) node: Node,
     pub(crate) mood: Arc<Mutex<Moods>>,
-    calls: Arc<Mutex<Vec<String>>>,
+    calls: Arc<Mutex<Calls>>,
     pub(crate) pace: Arc<Mutex<Pace>>,
     url: String,
     service_key: String,
@@ -72,6 +55,15 @@ impl Deref for Here {
     fn deref(&self) -> &Hub {
         self.0.as_ref().expect("this cluster's hub is a process of its own")
     }
+}
+
+/// What the hub was asked.
+#[derive(Debug, Default)]
+struct Calls {
+    /// The paths since the last look.
+    paths: Vec<String>,
+    /// From where in the policy feed the last question was.
+    since: Option<String>,
 }
 
 /// How the hub answers what.
@@ -227,11 +219,9 @@ impl Cluster {
 
     pub(crate) async fn end_node(&mut self, signal: &str) {
         self.node.signal(signal);
-        let patience = Instant::now() + PATIENCE;
-        while !self.node.has_ended() {
-            assert!(Instant::now() < patience, "the node does not end");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let wait = Wait::new("the node ends").every(Duration::from_millis(5));
+        wait.until(async || self.node.has_ended()).await;
+        self.calls.lock().unwrap().since = None;
     }
 
     /// From now on nobody listens where the hub was, and no connection to it is left.
@@ -259,7 +249,41 @@ impl Cluster {
 
     /// The paths the node has called since this was asked last.
     pub(crate) fn calls(&self) -> Vec<String> {
-        std::mem::take(&mut self.calls.lock().unwrap())
+        std::mem::take(&mut self.calls.lock().unwrap().paths)
+    }
+
+    /// Waits until the node asks the hub for this, from now on.
+    pub(crate) async fn is_asked_for(&self, path_end: &str) {
+        self.calls();
+        let is_asked = async || self.calls().iter().any(|path| path.ends_with(path_end));
+        eventually(format!("the node asks for {path_end}"), is_asked).await;
+    }
+
+    /// Waits until the node has heard everything that the policy feed has to tell by now.
+    pub(crate) async fn feed_is_heard(&self) {
+        let end = self.hub.policy_cursor().to_string();
+        let is_heard = async || self.calls.lock().unwrap().since.as_ref() == Some(&end);
+        eventually("the node has heard the policy feed", is_heard).await;
+    }
+
+    /// Waits until it is on disk how far the node has followed the policy feed, and that it has followed it to its end.
+    pub(crate) async fn feed_is_stored(&self) {
+        let end = Some(self.hub.policy_cursor());
+        self.is_stored("how far the feed was followed", |store| {
+            store.policy_cursor().is_ok_and(|stored| stored >= end)
+        })
+        .await;
+    }
+
+    /// Waits until this holds of what a kill of the node would leave of its store.
+    pub(crate) async fn is_stored(&self, what: &str, holds: impl Fn(&NodeStore) -> bool) {
+        let wait = Wait::new(format!("on disk is {what}")).every(Duration::from_millis(50));
+        wait.until(async || {
+            let left = tempfile::TempDir::new().unwrap();
+            copy(&self.data.join("_node"), left.path());
+            tokio::task::block_in_place(|| NodeStore::open(left.path()).is_ok_and(|store| holds(&store)))
+        })
+        .await;
     }
 
     /// A process has its tenants from the beginning on.
@@ -329,7 +353,7 @@ async fn node(data: PathBuf, url: &str, service_key: &str, flags: &[&str]) -> No
 #[derive(Clone)]
 struct Manners {
     mood: Arc<Mutex<Moods>>,
-    calls: Arc<Mutex<Vec<String>>>,
+    calls: Arc<Mutex<Calls>>,
     pace: Arc<Mutex<Pace>>,
     stop: CancellationToken,
 }
@@ -338,7 +362,7 @@ fn serve(
     listener: TcpListener,
     router: Router,
     mood: &Arc<Mutex<Moods>>,
-    calls: &Arc<Mutex<Vec<String>>>,
+    calls: &Arc<Mutex<Calls>>,
     pace: &Arc<Mutex<Pace>>,
 ) -> (CancellationToken, JoinHandle<()>) {
     let stop = CancellationToken::new();
@@ -353,13 +377,25 @@ fn serve(
     (stop, tokio::spawn(server::serve(listener, router, Duration::ZERO, ended)))
 }
 
+/// The position in the policy feed in this query.
+fn since(query: &str) -> Option<String> {
+    let encoded = query.split('&').find_map(|field| field.strip_prefix("since="))?;
+    Some(percent_encoding::percent_decode_str(encoded).decode_utf8_lossy().into_owned())
+}
+
 async fn answer(
     State(Manners { mood, calls, pace, stop }): State<Manners>,
     request: Request,
     next: Next,
 ) -> Response {
     let path = request.uri().path().to_owned();
-    calls.lock().unwrap().push(path.clone());
+    {
+        let mut calls = calls.lock().unwrap();
+        calls.paths.push(path.clone());
+        if path.ends_with("/policies") {
+            calls.since = since(request.uri().query().unwrap_or_default());
+        }
+    }
     let moods = *mood.lock().unwrap();
     let reports = path.ends_with("/usage");
     match if reports && moods.usage != Mood::Good { moods.usage } else { moods.all } {

@@ -6,34 +6,35 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use vectorizer::auth::ApiKey;
 use vectorizer_log::TenantId;
+use vectorizer_testing::Random;
 
-use crate::hub_and_node::Cluster;
-use crate::node::Answer;
+use super::hub_and_node::Cluster;
+use super::node::Answer;
 
 /// What a crash may cost of what was read: a second, and what a busy machine takes to write it down.
-pub(super) const LOST_BY_A_CRASH: Duration = Duration::from_millis(2_500);
+pub(crate) const LOST_BY_A_CRASH: Duration = Duration::from_millis(2_500);
 
 /// A tenant, and what the test itself did for it.
-pub(super) struct Customer {
-    pub(super) name: &'static str,
-    pub(super) key: ApiKey,
-    pub(super) ids: HashSet<usize>,
-    pub(super) next: usize,
-    pub(super) upserted: u128,
-    pub(super) deleted: u128,
+pub(crate) struct Customer {
+    pub(crate) name: &'static str,
+    pub(crate) key: ApiKey,
+    pub(crate) ids: HashSet<usize>,
+    pub(crate) next: usize,
+    pub(crate) upserted: u128,
+    pub(crate) deleted: u128,
     /// When each request was answered, and how many searches were in it.
-    pub(super) asked: Vec<(Instant, u64)>,
+    pub(crate) asked: Vec<(Instant, u64)>,
 }
 
 impl Customer {
-    pub(super) fn new(cluster: &Cluster, name: &'static str) -> Self {
+    pub(crate) fn new(cluster: &Cluster, name: &'static str) -> Self {
         cluster.tenant(name);
         let key = cluster.key(Some(name), None);
         let (ids, asked) = (HashSet::new(), Vec::new());
         Self { name, key, ids, next: 0, upserted: 0, deleted: 0, asked }
     }
 
-    pub(super) async fn ask(&mut self, cluster: &Cluster, method: &str, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn ask(&mut self, cluster: &Cluster, method: &str, path: &str, body: &Value) -> Answer {
         let answer = cluster.send(&self.key, method, path, body).await;
         let searches = match path.rsplit('/').next() {
             Some("search") => 1,
@@ -49,18 +50,18 @@ impl Customer {
         answer
     }
 
-    pub(super) async fn create(&mut self, cluster: &Cluster) {
+    pub(crate) async fn create(&mut self, cluster: &Cluster) {
         let words = json!({"name": "words", "dimension": 2, "metric": "dot"});
         self.ask(cluster, "POST", "/collections", &words).await.expect(201);
     }
 
     /// Something of what customers do; `false` if the node could not let it in.
-    pub(super) async fn act(&mut self, cluster: &Cluster, random: &mut Random) -> bool {
+    pub(crate) async fn act(&mut self, cluster: &Cluster, random: &mut Random) -> bool {
         const WORDS: &str = "/collections/words";
         let search = json!({"vector": [1, 2]});
-        let answer = match random.below(5) {
+        let answer = match random.index(5) {
             0 | 1 => {
-                let ids: Vec<usize> = (self.next..).take(1 + random.below(5)).collect();
+                let ids: Vec<usize> = (self.next..).take(1 + random.index(5)).collect();
                 let points: Vec<Value> =
                     ids.iter().map(|id| json!({"id": format!("p{id}"), "vector": [id, 2]})).collect();
                 let body = json!({"vectors": points});
@@ -73,7 +74,7 @@ impl Customer {
                 answer
             }
             2 => {
-                let ids: Vec<usize> = self.ids.iter().copied().take(random.below(4)).collect();
+                let ids: Vec<usize> = self.ids.iter().copied().take(random.index(4)).collect();
                 let names: Vec<String> = ids.iter().map(|id| format!("p{id}")).collect();
                 if names.is_empty() {
                     return true;
@@ -88,7 +89,7 @@ impl Customer {
             }
             3 => self.ask(cluster, "POST", &format!("{WORDS}/search"), &search).await,
             _ => {
-                let body = json!({"searches": vec![search; 1 + random.below(4)]});
+                let body = json!({"searches": vec![search; 1 + random.index(4)]});
                 self.ask(cluster, "POST", &format!("{WORDS}/search/batch"), &body).await
             }
         };
@@ -96,12 +97,12 @@ impl Customer {
         answer.status.as_u16() == 200
     }
 
-    pub(super) fn id(&self) -> TenantId {
+    pub(crate) fn id(&self) -> TenantId {
         self.name.parse().unwrap()
     }
 
     /// Requests and searches that were let in, all of them and those that no crash at `crashes` can have lost.
-    pub(super) fn asked(&self, crashes: &[Instant]) -> [(u128, u128); 2] {
+    pub(crate) fn asked(&self, crashes: &[Instant]) -> [(u128, u128); 2] {
         let safe = |at: &Instant| {
             !crashes.iter().any(|crash| at <= crash && crash.duration_since(*at) < LOST_BY_A_CRASH)
         };
@@ -110,17 +111,5 @@ impl Customer {
             asked.fold((0, 0), |sum, (_, searches)| (sum.0 + 1, sum.1 + u128::from(*searches)))
         };
         [count(true), count(false)]
-    }
-}
-
-/// The same numbers for the same seed (xorshift).
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
     }
 }

@@ -1,4 +1,4 @@
-//! The answers given to idempotency keys, so that a repeated request is answered, not done again.
+//! The answers to idempotency keys, so that a repeated request is answered instead of repeated.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,39 +9,38 @@ use vectorizer_log::{Event, Record, Seq, Timestamp};
 use vectorizer_index::Change;
 use vectorizer_index::memory::{list, shared, table};
 
-/// The remembered answers of one tenant: every one whose record is younger than 24 hours, by the
-/// time of the records.
+/// The remembered answers of one tenant: those whose records are less than 24 hours old, by the times of records.
 #[derive(Clone, Debug, Default)]
-pub struct Answers {
+pub struct IdempotencyTable {
     by_key: HashMap<Arc<str>, Answer>,
-    /// Every remembered record's key, oldest first, for forgetting in order. Times never run
-    /// backwards within a log, so the front is always the next to go.
+    /// The keys of all remembered records, oldest first. Times never run backwards within a log, so the front always expires
+    /// next.
     oldest_first: VecDeque<(Seq, Arc<str>)>,
-    /// What all keys take that are in `by_key`.
+    /// The heap bytes of all keys in `by_key`.
     keys_bytes: usize,
 }
 
-/// What was answered to a request with an idempotency key.
+/// The answer to a request with an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// The record that the request appended.
     pub seq: Seq,
     /// When it was appended.
     pub at: Timestamp,
-    /// The hash of the request; the same key with another one is a client's mistake.
+    /// The hash of the request. A request with the same key and another hash is a client error.
     pub body_hash: [u8; 32],
-    /// What came of it.
+    /// The outcome of the request.
     pub outcome: Outcome,
 }
 
-/// What a request came to: all that its answer says beside the seq.
+/// The outcome of a request: the content of its answer, without the record's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// A collection was created.
     CollectionCreated,
     /// A collection was deleted.
     CollectionDeleted {
-        /// The vectors that went with it.
+        /// How many vectors were deleted with it.
         vectors: u64,
     },
     /// Vectors were written.
@@ -56,17 +55,17 @@ pub enum Outcome {
     },
     /// A payload was changed.
     PayloadChanged,
-    /// A path is declared.
+    /// A path was declared.
     IndexDeclared {
-        /// Whether it was not before.
+        /// Whether it was not declared before.
         is_new: bool,
     },
-    /// A path is declared no longer.
+    /// The declaration of a path was removed.
     IndexDropped,
 }
 
 impl Outcome {
-    /// What `event` came to, given the `change` it made; `None` if it is not what anybody asked for.
+    /// The outcome of `event`, which has made this `change`; `None` if the event does not answer a request.
     pub fn of(event: &Event, change: &Change) -> Option<Self> {
         Some(match event {
             Event::CollectionCreated { .. }
@@ -109,8 +108,8 @@ impl Answer {
     }
 }
 
-impl Answers {
-    /// What was answered to `key`, unless that was 24 hours or more before `now`.
+impl IdempotencyTable {
+    /// The answer to `key`, unless it is 24 hours old at `now`.
     pub fn get(&self, key: &str, now: Timestamp) -> Option<&Answer> {
         self.by_key.get(key).filter(|answer| !answer.is_forgotten(now))
     }
@@ -120,7 +119,7 @@ impl Answers {
         self.by_key.len()
     }
 
-    /// Whether none is remembered.
+    /// Whether no answers are remembered.
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }
@@ -130,7 +129,7 @@ impl Answers {
         self.oldest_first.iter().filter_map(|(seq, key)| Some((&**key, self.remembered(*seq, key)?)))
     }
 
-    /// What [`oldest_first`](Self::oldest_first) has told.
+    /// The table with these answers, as [`oldest_first`](Self::oldest_first) returns them.
     pub(crate) fn restored(oldest_first: Vec<(Box<str>, Answer)>) -> Self {
         let mut answers = Self::default();
         for (key, answer) in oldest_first {
@@ -141,7 +140,7 @@ impl Answers {
         answers
     }
 
-    /// Forgets what is due at the record's time, then remembers the record if it has a key.
+    /// Forgets answers that expire by the record's time, then remembers the record's answer if it has a key.
     pub(crate) fn apply(&mut self, record: &Record, change: &Change) {
         self.forget(record.at);
         let Some(idempotency) = &record.idempotency else { return };
@@ -153,12 +152,12 @@ impl Answers {
     }
 
     fn insert(&mut self, key: Arc<str>, answer: Answer) {
-        // One that is taken over goes on, since it has its own place in the order.
+        // The entry of a key that is used again stays in `oldest_first`.
         self.keys_bytes += shared(key.len());
         self.by_key.insert(key, answer);
     }
 
-    /// How much of the heap they take. Costs nothing to ask.
+    /// The heap bytes, in constant time.
     pub(crate) fn memory_bytes(&self) -> usize {
         let order = list::<(Seq, Arc<str>)>(self.oldest_first.capacity());
         table::<Arc<str>, Answer>(self.by_key.capacity()) + order + self.keys_bytes
@@ -171,7 +170,7 @@ impl Answers {
                 Some(_) => {
                     self.by_key.remove(key);
                 }
-                // A later record took the key over, and has its own place further back.
+                // A later record has used the key again, and has its own entry.
                 None => {}
             }
             self.keys_bytes -= shared(key.len());
@@ -179,7 +178,7 @@ impl Answers {
         }
     }
 
-    /// The answer to `key`, if it is still the one that the record at `seq` gave.
+    /// The answer to `key`, if it is that of the record at `seq`.
     fn remembered(&self, seq: Seq, key: &str) -> Option<&Answer> {
         self.by_key.get(key).filter(|answer| answer.seq == seq)
     }
@@ -205,13 +204,13 @@ mod tests {
         }
     }
 
-    fn seq_of(answers: &Answers, key: &str, now: i64) -> Option<u64> {
+    fn seq_of(answers: &IdempotencyTable, key: &str, now: i64) -> Option<u64> {
         answers.get(key, Timestamp::from_micros(now)).map(|answer| answer.seq.get())
     }
 
     #[test]
     fn an_answer_is_remembered_for_24_hours_to_the_microsecond() {
-        let mut answers = Answers::default();
+        let mut answers = IdempotencyTable::default();
         answers.apply(&record(1, 10, Some("k")), &Change { vectors_removed: 3, ..Change::default() });
         assert_eq!(seq_of(&answers, "k", 10 + DAY - 1), Some(1));
         assert_eq!(seq_of(&answers, "k", 10 + DAY), None);
@@ -221,8 +220,8 @@ mod tests {
     }
 
     #[test]
-    fn records_that_follow_make_it_forget_whether_or_not_they_have_keys() {
-        let mut answers = Answers::default();
+    fn later_records_expire_answers_with_or_without_keys() {
+        let mut answers = IdempotencyTable::default();
         answers.apply(&record(1, 10, Some("a")), &Change::default());
         answers.apply(&record(2, 11, Some("b")), &Change::default());
         answers.apply(&record(3, 10 + DAY, None), &Change::default());
@@ -232,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_key_used_again_is_remembered_for_its_latest_record() {
-        let mut answers = Answers::default();
+        let mut answers = IdempotencyTable::default();
         answers.apply(&record(1, 0, Some("k")), &Change::default());
         answers.apply(&record(2, 5, Some("k")), &Change::default());
         answers.apply(&record(3, DAY, None), &Change::default());
