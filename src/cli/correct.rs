@@ -10,7 +10,7 @@ use vectorizer_log::{
 use vectorizer_replay::{ApplyError, Bill, BillEntry, Billing};
 
 use super::failure::Failure;
-use super::interruption::on_disk;
+use super::interruption::run_blocking;
 use super::{Exit, Streams};
 use crate::node_store::{NodeStore, NodeStoreError, StoredBill};
 
@@ -100,7 +100,7 @@ pub(super) enum CorrectFailure {
 
 /// Runs `correct`.
 pub(super) async fn run(args: CorrectArgs, streams: Streams) -> Exit {
-    let outcome = on_disk({
+    let outcome = run_blocking({
         let streams = streams.clone();
         move || correct(&args, &streams)
     });

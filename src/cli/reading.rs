@@ -27,7 +27,7 @@ impl Reading {
     }
 
     /// Whether there is no damage, as far as the log was read.
-    pub(super) fn holds(&self) -> bool {
+    pub(super) fn is_intact(&self) -> bool {
         self.damage.is_empty()
     }
 
@@ -82,7 +82,7 @@ mod tests {
             unfinished: Some(Damage { seq: Seq::new(5), kind: DamageKind::CommitUnfinished }),
             head_slot_torn: false,
         });
-        assert!(reading.holds());
+        assert!(reading.is_intact());
         assert!(reading.notes[0].contains("unfinished at seq 5"), "{:?}", reading.notes);
     }
 }

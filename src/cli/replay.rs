@@ -6,7 +6,7 @@ use vectorizer_log::{Head, Seq};
 use super::failure::Failure;
 use super::fold::Fold;
 use super::folder::Folder;
-use super::interruption::{Interruption, on_disk};
+use super::interruption::{Interruption, run_blocking};
 use super::reading::Reading;
 use super::server::Server;
 use super::source::{Source, SourceArgs};
@@ -51,7 +51,7 @@ async fn replay(source: Source, expected: Option<blake3::Hash>, streams: &Stream
 
     let (reading, fold) = replay.fold("replaying", None).await?;
     reading.remark(&subject, streams);
-    if !reading.holds() {
+    if !reading.is_intact() {
         return Ok(Exit::CheckFailed);
     }
     if let Some(refused) = fold.refused() {
@@ -64,7 +64,7 @@ async fn replay(source: Source, expected: Option<blake3::Hash>, streams: &Stream
 
     let (again, fold) = replay.fold("comparing", Some(through)).await?;
     let second = fold.finish();
-    let repeats = again.holds() && first.is_equal_to(&second);
+    let repeats = again.is_intact() && first.is_equal_to(&second);
     if repeats {
         streams.report("compare      a second fold gives the same state")?;
     } else {
@@ -76,9 +76,9 @@ async fn replay(source: Source, expected: Option<blake3::Hash>, streams: &Stream
         let word = if is_expected { "is" } else { "should be" };
         streams.report(format_args!("expect       the digest {word} {expected}"))?;
     }
-    let holds = repeats && is_expected;
-    streams.report(if holds { "holds" } else { "does not hold" })?;
-    Ok(if holds { Exit::Success } else { Exit::CheckFailed })
+    let is_correct = repeats && is_expected;
+    streams.report(if is_correct { "holds" } else { "does not hold" })?;
+    Ok(if is_correct { Exit::Success } else { Exit::CheckFailed })
 }
 
 /// A source, with the head to replay to if it is a server.
@@ -100,7 +100,7 @@ impl Replay {
             Origin::Folder(folder) => {
                 let (folder, interruption) = (folder.clone(), self.interruption.clone());
                 let mut fold = Fold::new(doing, through, &self.streams);
-                on_disk(move || {
+                run_blocking(move || {
                     let reading = folder.read(&interruption, &mut |stored| Ok(fold.push(&stored.record)))?;
                     Ok::<_, Failure>((reading, fold))
                 })

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn thirty_tenants_that_grow_until_full_they_can_each_get_memory() {
+    async fn thirty_tenants_that_hold_all_they_can_each_get_memory() {
         let memory = RequestMemory::new(256 * 1024);
         let size = ShareSize { bodies: 64 * 1024, ..SIZE };
         let shares: Vec<Share> = (0..30).map(|_| Share::new(size)).collect();

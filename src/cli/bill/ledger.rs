@@ -232,7 +232,7 @@ impl Comparison {
     }
 
     /// Whether there is no difference.
-    pub(super) fn holds(&self) -> bool {
+    pub(super) fn is_equal(&self) -> bool {
         self.differing == 0
     }
 

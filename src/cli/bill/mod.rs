@@ -14,7 +14,7 @@ use vectorizer_replay::BilledTotal;
 use self::account::Account;
 use self::ledger::{Ledger, LedgerArgs};
 use super::failure::Failure;
-use super::interruption::{Interruption, on_disk};
+use super::interruption::{Interruption, run_blocking};
 use super::reading::Reading;
 use super::source::{Source, SourceArgs};
 use super::{Exit, Streams};
@@ -83,7 +83,7 @@ async fn bill(
     let interruption = Interruption::on_ctrl_c();
     let (tenant, reading, account) = read(source, period, streams, &interruption).await?;
     reading.remark(&subject, streams);
-    if !reading.holds() {
+    if !reading.is_intact() {
         return Ok(Exit::CheckFailed);
     }
     if let Some(refused) = account.refused() {
@@ -92,17 +92,17 @@ async fn bill(
     }
     streams.report(format_args!("the bill of tenant {tenant}, from {subject}"))?;
     account.report(streams)?;
-    let mut holds = account.discrepancies().is_empty();
+    let mut is_correct = account.discrepancies().is_empty();
     for discrepancy in account.discrepancies() {
         streams.report(format_args!("differs      {discrepancy}"))?;
     }
     if let Some(ledger) = ledger {
         let comparison = interruption.or(ledger.compare(&tenant, account, is_live)).await?;
-        holds &= comparison.holds();
+        is_correct &= comparison.is_equal();
         comparison.report(streams)?;
     }
-    streams.report(if holds { "holds" } else { "does not hold" })?;
-    Ok(if holds { Exit::Success } else { Exit::CheckFailed })
+    streams.report(if is_correct { "holds" } else { "does not hold" })?;
+    Ok(if is_correct { Exit::Success } else { Exit::CheckFailed })
 }
 
 /// Folds the whole log. The totals of a window need all records before it.
@@ -116,7 +116,7 @@ async fn read(
         Source::Folder(folder) => {
             let (interruption, mut account) = (interruption.clone(), Account::new(period, None, streams));
             let tenant = folder.tenant().clone();
-            let (reading, account) = on_disk(move || {
+            let (reading, account) = run_blocking(move || {
                 let reading = folder.read(&interruption, &mut |stored| {
                     Ok(account.push(&stored.record, Some(stored.chain)))
                 })?;

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::HubFailure;
-use crate::cli::interruption::on_disk;
+use crate::cli::interruption::run_blocking;
 use crate::cli::key_client::{KeyHeader, client};
 use crate::config::Secret;
 use crate::http_client::ServiceUrl;
@@ -73,7 +73,7 @@ impl ConnectionArgs {
             return HubConnection::at(url.clone(), self.key.as_ref().filter(|key| !key.expose().is_empty()));
         }
         let data = self.data_dir.clone().ok_or(HubFailure::NoSource)?;
-        on_disk(move || {
+        run_blocking(move || {
             let folder = data.join(HUB_FOLDER);
             if !Hub::is_in(&folder) {
                 return Err(HubFailure::NoHub(data));

@@ -9,7 +9,7 @@ use super::{HubFailure, write_json};
 use crate::auth::ApiKey;
 use crate::cli::Streams;
 use crate::cli::failure::Failure;
-use crate::cli::interruption::on_disk;
+use crate::cli::interruption::run_blocking;
 use crate::config::Secret;
 use crate::hivehub::ErrorAnswer;
 use crate::hub::demo::{Demo, HUB_FOLDER, KEYS_FILE};
@@ -34,7 +34,7 @@ pub(super) async fn run(
     streams: &Streams,
 ) -> Result<(), Failure> {
     let folder = data_dir.clone();
-    let (service, operator) = on_disk(move || made(&folder, demo)).await?;
+    let (service, operator) = run_blocking(move || create_hub(&folder, demo)).await?;
     if json {
         let keys = json!({"hivehub_api_key": service.expose(), "operator": operator.expose()});
         write_json(streams, &keys)?;
@@ -54,7 +54,7 @@ pub(super) async fn run(
 }
 
 /// Creates the hub and its first keys.
-fn made(data_dir: &Path, demo: bool) -> Result<(Secret, ApiKey), HubFailure> {
+fn create_hub(data_dir: &Path, demo: bool) -> Result<(Secret, ApiKey), HubFailure> {
     let refused = |error: HubStoreError| {
         if matches!(error, HubStoreError::Initialised) {
             HubFailure::Rejected(ErrorAnswer { error: "initialised".to_owned(), details: error.to_string() })

@@ -8,7 +8,7 @@ use vectorizer_log::{ExportDetail, ExportFormat, ExportRange, RangePosition, Seq
 use super::DetailArgs;
 use crate::cli::failure::Failure;
 use crate::cli::folder::Folder;
-use crate::cli::interruption::{Interruption, on_disk};
+use crate::cli::interruption::{Interruption, run_blocking};
 use crate::cli::server::{LogQuery, Server};
 use crate::cli::source::{Source, SourceArgs};
 use crate::cli::{Exit, Streams};
@@ -111,7 +111,7 @@ async fn export(source: SourceArgs, options: ExportOptions, streams: &Streams) -
     match source.source()? {
         Source::Folder(folder) => {
             let streams = streams.clone();
-            on_disk(move || from_folder(&folder, options, &interruption, &streams)).await
+            run_blocking(move || from_folder(&folder, options, &interruption, &streams)).await
         }
         Source::Server(server) => interruption.or(from_server(&server, options, streams)).await,
     }
@@ -145,7 +145,7 @@ fn from_folder(
     // Write the readable records before the remarks, as both may go to the same terminal.
     streams.flush()?;
     reading.remark(&folder.subject(), streams);
-    Ok(if reading.holds() { Exit::Success } else { Exit::CheckFailed })
+    Ok(if reading.is_intact() { Exit::Success } else { Exit::CheckFailed })
 }
 
 /// Copies the server's lines unchanged: a server and this program write the same format.

@@ -9,7 +9,7 @@ use vectorizer_log::{ExportDetail, ExportRange, Seq, write_line};
 use super::DetailArgs;
 use crate::cli::failure::Failure;
 use crate::cli::folder::Folder;
-use crate::cli::interruption::{Interruption, on_disk};
+use crate::cli::interruption::{Interruption, run_blocking};
 use crate::cli::server::{LogQuery, Server, ServerError};
 use crate::cli::source::{Source, SourceArgs};
 use crate::cli::{Exit, Streams};
@@ -41,7 +41,7 @@ pub(super) async fn run(args: TailArgs, streams: Streams) -> Exit {
         Ok(Source::Folder(_)) if follow => Err(Failure::FollowNeedsServer),
         Ok(Source::Folder(folder)) => {
             let streams = streams.clone();
-            on_disk(move || from_folder(&folder, lines, detail, &interruption, &streams)).await
+            run_blocking(move || from_folder(&folder, lines, detail, &interruption, &streams)).await
         }
         Ok(Source::Server(server)) => {
             let tail = from_server(&server, lines, follow, detail, &streams);
@@ -79,7 +79,7 @@ fn from_folder(
     }
     streams.flush()?;
     reading.remark(&folder.subject(), streams);
-    Ok(if reading.holds() { Exit::Success } else { Exit::CheckFailed })
+    Ok(if reading.is_intact() { Exit::Success } else { Exit::CheckFailed })
 }
 
 async fn from_server(

@@ -18,7 +18,7 @@ use self::failure::Finding;
 pub(super) use self::failure::MigrateFailure;
 use self::history::History;
 use super::failure::Failure;
-use super::interruption::{Interruption, on_disk};
+use super::interruption::{Interruption, run_blocking};
 use super::progress::ProgressDisplay;
 use super::{Exit, Streams};
 use crate::node_store::{NodeStore, StoredBill, StoredSize};
@@ -46,7 +46,7 @@ pub(super) struct MigrateArgs {
 pub(super) async fn run(args: MigrateArgs, streams: Streams) -> Exit {
     let interruption = Interruption::on_ctrl_c();
     let reporting = streams.clone();
-    let outcome = on_disk(move || migrate(&args, &interruption, &reporting)).await;
+    let outcome = run_blocking(move || migrate(&args, &interruption, &reporting)).await;
     streams.end(outcome)
 }
 
