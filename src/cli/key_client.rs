@@ -1,5 +1,6 @@
 //! HTTP clients that send a key with every request.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
@@ -16,6 +17,12 @@ pub(super) enum KeyHeader {
     Bearer,
     /// A header with this name.
     Named(HeaderName),
+}
+
+/// Parses a key argument. It cannot fail, so that no error message shows the key.
+#[expect(clippy::unnecessary_wraps, reason = "clap requires a Result")]
+pub(super) fn secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text))
 }
 
 /// Builds a client that sends `key` with every request.

@@ -50,23 +50,16 @@ impl fmt::Display for Problem {
         let Described { title, detail, request_id } = &self.described;
         write!(f, "the server answered {}", self.status)?;
         for text in [title, detail].into_iter().flatten() {
-            write!(f, ": {}", Printable(text))?;
+            write!(f, ": {}", printable(text))?;
         }
         if let Some(request_id) = request_id {
-            write!(f, " (request {})", Printable(request_id))?;
+            write!(f, " (request {})", printable(request_id))?;
         }
         Ok(())
     }
 }
 
-/// A text whose control characters, which could change the terminal's state, are shown as spaces.
-struct Printable<'a>(&'a str);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|character| {
-            let shown = if character.is_control() { ' ' } else { character };
-            fmt::Write::write_char(f, shown)
-        })
-    }
+/// Replaces control characters, which could change the terminal's state, with spaces.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }

@@ -1,6 +1,5 @@
 //! The source of a log: a folder or a running server.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
@@ -8,6 +7,7 @@ use vectorizer_log::TenantId;
 
 use super::failure::Failure;
 use super::folder::Folder;
+use super::key_client::secret;
 use super::server::{Server, ServerUrl};
 use crate::config::Secret;
 
@@ -39,12 +39,6 @@ pub(super) struct SourceArgs {
     /// The key for the server, with --url; safer in the environment, as other users of this machine can see arguments
     #[arg(long, value_name = "KEY", env = "VECTORIZER_KEY", hide_env_values = true, value_parser = secret)]
     key: Option<Secret>,
-}
-
-/// A parser that cannot fail, so that no error message shows the key.
-#[expect(clippy::unnecessary_wraps, reason = "clap requires a Result")]
-fn secret(text: &str) -> Result<Secret, Infallible> {
-    Ok(Secret::new(text))
 }
 
 impl SourceArgs {

@@ -1,7 +1,6 @@
 //! The ledger of a HiveHub, and the comparison of a bill with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::account::{Account, Line, LineId};
 use crate::cli::Streams;
 use crate::cli::failure::Failure;
 use crate::cli::hub::HubFailure;
-use crate::cli::key_client::{KeyHeader, client};
+use crate::cli::key_client::{KeyHeader, client, secret};
 use crate::config::Secret;
 use crate::hivehub::{SERVICE_KEY_HEADER, UsageEvent};
 use crate::http_client::ServiceUrl;
@@ -37,12 +36,6 @@ pub(super) struct LedgerArgs {
     /// this machine can see arguments
     #[arg(long, value_name = "KEY", env = "HIVEHUB_API_KEY", hide_env_values = true, value_parser = secret)]
     hub_key: Option<Secret>,
-}
-
-/// A parser that cannot fail, so that no error message shows the key.
-#[expect(clippy::unnecessary_wraps, reason = "clap requires a Result")]
-fn secret(text: &str) -> Result<Secret, Infallible> {
-    Ok(Secret::new(text))
 }
 
 /// A client of the ledger.

@@ -1,6 +1,5 @@
 //! The connection to a hub: over HTTP, or in this process on the hub's folder.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use tower::ServiceExt as _;
 
 use super::HubFailure;
 use crate::cli::interruption::run_blocking;
-use crate::cli::key_client::{KeyHeader, client};
+use crate::cli::key_client::{KeyHeader, client, secret};
 use crate::config::Secret;
 use crate::http_client::ServiceUrl;
 use crate::hub::demo::HUB_FOLDER;
@@ -50,12 +49,6 @@ pub(super) struct ConnectionArgs {
     /// Print JSON, one object per line, instead of a table
     #[arg(long)]
     pub(super) json: bool,
-}
-
-/// A parser that cannot fail, so that no error message shows the key.
-#[expect(clippy::unnecessary_wraps, reason = "clap requires a Result")]
-fn secret(text: &str) -> Result<Secret, Infallible> {
-    Ok(Secret::new(text))
 }
 
 /// A connection to a hub.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::cli::problem::printable;
 use crate::hivehub::ErrorAnswer;
 use crate::hub::HubStoreError;
 
@@ -60,9 +61,4 @@ impl HubFailure {
             None => Self::Status { status, details: "the answer has no explanation".to_owned() },
         }
     }
-}
-
-/// Replaces control characters, which could change the terminal's state.
-fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
