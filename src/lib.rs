@@ -1,10 +1,10 @@
 //! The server and the command line of Vectorizer.
 //!
-//! [`rest`] and [`mcp`] are the faces; [`service`] has the operations. [`auth`] checks a key with [`hivehub`] and admits the
-//! request to a handle of its tenant in [`tenancy`]. [`embedding`] makes vectors of texts. [`server`] wires the parts
-//! together as [`config`] says. [`hub`] is a small HiveHub. [`audit`] records denied requests, [`metrics`] counts,
-//! [`limits`] and [`billing`] limit and meter usage, [`node_store`] stores the node's notes, [`json`] parses requests,
-//! [`http_client`] calls other services, and [`scheduling`] assigns work to threads.
+//! [`rest`] and [`mcp`] are the faces; [`service`] has the operations. [`auth`] checks a key with [`hivehub`] and
+//! admits the request to a handle of its tenant in [`tenancy`]. [`embedding`] makes vectors of texts. [`server`] wires
+//! the parts together as [`config`] says. [`hub`] is a small HiveHub. [`audit`] records denied requests, [`metrics`]
+//! counts, [`limits`] and [`billing`] limit and meter usage, [`node_store`] stores the node's notes, [`json`] parses
+//! requests, [`http_client`] calls other services, and [`scheduling`] assigns work to threads.
 
 pub mod auth;
 pub mod cli;

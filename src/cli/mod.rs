@@ -3,8 +3,8 @@
 //! - `serving`: the commands that run a server.
 //! - `log`, `replay`, `bill`: the commands that read a log. `hub`: the operator's commands for a hub.
 //! - `correct`: corrects a bill. `migrate`: turns a single-tenant data folder into a tenant.
-//! - `source`, `folder`, `server`: where a log is read from; `key_client`: HTTP clients with a key; `reading`: the result
-//!   of reading a log.
+//! - `source`, `folder`, `server`: where a log is read from; `key_client`: HTTP clients with a key; `reading`: the
+//!   result of reading a log.
 //! - `lines`, `problem`: a server's answers. `fold`: the state of a log.
 //! - `streams`, `progress`: output, remarks and progress.
 //! - `exit`, `failure`, `interruption`: the ways a command ends.
@@ -57,13 +57,13 @@ enum Command {
     Serve(serving::Serve),
     /// Run the server in cluster mode with its own HiveHub and two demo tenants
     ///
-    /// For development. Prints the demo tenants' keys and writes them to dev-keys.json in the data folder; the next start
-    /// uses the same keys. Without that file the keys stay valid, but cannot be shown.
+    /// For development. Prints the demo tenants' keys and writes them to dev-keys.json in the data folder; the next
+    /// start uses the same keys. Without that file the keys stay valid, but cannot be shown.
     Dev(serving::Dev),
     /// Create, run or administrate a small HiveHub: tenants, plans, keys, usage
     ///
-    /// Without a command it runs the hub that `hub init` has created. The commands connect to a running hub, or open its
-    /// folder while it is not running.
+    /// Without a command it runs the hub that `hub init` has created. The commands connect to a running hub, or open
+    /// its folder while it is not running.
     Hub(serving::Hub),
     /// Read a tenant's log: export, verify, tail
     Log(log::LogArgs),
@@ -73,13 +73,13 @@ enum Command {
     Bill(bill::BillArgs),
     /// Correct a closed window of a tenant's bill, while no server runs
     ///
-    /// The window itself does not change: the correction is a separate record in the log, and a separate line at HiveHub
-    /// that refers to the old one.
+    /// The window itself does not change: the correction is a separate record in the log, and a separate line at
+    /// HiveHub that refers to the old one.
     Correct(correct::CorrectArgs),
     /// Turn a single-tenant data folder into a tenant of a cluster
     ///
-    /// Copies the log's files, verifies the copy, and finally moves the source's folder aside. The tenant's bill begins with
-    /// the migration.
+    /// Copies the log's files, verifies the copy, and finally moves the source's folder aside. The tenant's bill
+    /// begins with the migration.
     Migrate(migrate::MigrateArgs),
 }
 

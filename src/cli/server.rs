@@ -208,8 +208,8 @@ impl Server {
         Ok(Lines::new(self.get(url).await?, LINE_BYTES_MAX, wait_max))
     }
 
-    /// Verifies the log from its first record to `head` and passes each record to `visit`. Stops at the first damage, as
-    /// later records of the same server cannot be trusted.
+    /// Verifies the log from its first record to `head` and passes each record to `visit`. Stops at the first damage,
+    /// as later records of the same server cannot be trusted.
     pub(super) async fn read(
         &self,
         head: Head,

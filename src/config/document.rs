@@ -87,8 +87,8 @@ impl<'e> Document<'e> {
         V::parse(&self.expanded(key, written)?).ok_or_else(|| invalid::<V>(key, format!("{written:?}")))
     }
 
-    /// Replaces every `${VARIABLE}` in `written`. It does this once, after YAML is parsed, so the content of a variable is
-    /// never parsed as YAML or as another variable.
+    /// Replaces every `${VARIABLE}` in `written`. It does this once, after YAML is parsed, so the content of a
+    /// variable is never parsed as YAML or as another variable.
     fn expanded(&self, key: &Key, written: &str) -> Result<String, ConfigError> {
         let mut text = String::with_capacity(written.len());
         let mut rest = written;

@@ -25,8 +25,8 @@ pub struct Key {
     pub(super) default: &'static str,
 }
 
-/// Defines the keys. Each row becomes a flag, a key of the file, and a method of [`ConfigSources`] that reads the value. A
-/// row whose value the configuration does not use does not compile, as its method is dead code.
+/// Defines the keys. Each row becomes a flag, a key of the file, and a method of [`ConfigSources`] that reads the
+/// value. A row whose value the configuration does not use does not compile, as its method is dead code.
 macro_rules! keys {
     ($(
         $(#[$documentation:meta])+
@@ -214,8 +214,8 @@ pub(super) fn is_known(section: &str, name: &str) -> bool {
     ALL.iter().any(|key| key.section == section && key.name == name)
 }
 
-/// The known key that is most similar to `name` in `section`. On a tie, a key of the same section wins. A key of another
-/// section wins if the name is right and the section is wrong.
+/// The known key that is most similar to `name` in `section`. On a tie, a key of the same section wins. A key of
+/// another section wins if the name is right and the section is wrong.
 pub(super) fn nearest(section: Option<&str>, name: &str) -> Key {
     // The name of a group, with a value instead of a mapping.
     let within = |key: &&Key| {

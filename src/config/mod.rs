@@ -139,7 +139,8 @@ pub struct Embedding {
 }
 
 impl Config {
-    /// Loads the configuration from the file in `flags` (or [`DEFAULT_FILE`], if it exists), the `environment`, and `flags`.
+    /// Loads the configuration from the file in `flags` (or [`DEFAULT_FILE`], if it exists), the `environment`, and
+    /// `flags`.
     pub fn load(
         flags: &ConfigFlags,
         environment: &dyn Fn(&str) -> Option<String>,
@@ -225,7 +226,8 @@ impl Cluster {
         }
     }
 
-    /// Reads the key last: if the section is not in use, its variable may be unset, but the other values are still checked.
+    /// Reads the key last: if the section is not in use, its variable may be unset, but the other values are still
+    /// checked.
     fn read(given: &ConfigSources<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
             hivehub_api_url: given.hivehub_api_url()?,

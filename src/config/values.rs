@@ -225,8 +225,8 @@ impl Value for Secret {
     const IS_TEXT: bool = true;
     const IS_SECRET: bool = true;
 
-    /// Accepts every text, because clap's error messages quote rejected values. [`Secret::sendable`] rejects invalid secrets
-    /// later.
+    /// Accepts every text, because clap's error messages quote rejected values. [`Secret::sendable`] rejects invalid
+    /// secrets later.
     fn parse(text: &str) -> Option<Self> {
         Some(Self::new(text))
     }

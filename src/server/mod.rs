@@ -205,8 +205,8 @@ impl Server {
         self.metrics.as_ref().map(|(listener, _)| listener.local_addr())
     }
 
-    /// Serves until `stop` is ready. Then finishes requests in progress, within the grace period, and closes every tenant's
-    /// log.
+    /// Serves until `stop` is ready. Then finishes requests in progress, within the grace period, and closes every
+    /// tenant's log.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self {
             listener,

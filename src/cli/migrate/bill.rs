@@ -1,8 +1,8 @@
 //! The start of the bill of a migrated log.
 //!
-//! Usage on a server without keys is not billed. In the log it is one window, open since the first record. The migration
-//! closes this window, corrects each of its sums to zero, and acknowledges all of these lines as rejected, with the
-//! reason. So the log itself, and a recomputed bill, say that the customer pays from the migration on.
+//! Usage on a server without keys is not billed. In the log it is one window, open since the first record. The
+//! migration closes this window, corrects each of its sums to zero, and acknowledges all of these lines as rejected,
+//! with the reason. So the log itself, and a recomputed bill, say that the customer pays from the migration on.
 
 use vectorizer_index::Change;
 use vectorizer_log::{Actor, Draft, Error, Event, Meter, Record, RejectedLine, Timestamp, Via, billed_lines};

@@ -95,8 +95,8 @@ fn copy(migration: &mut Migration, interruption: &Interruption, streams: &Stream
     }
 }
 
-/// Compares the copy with the source's acknowledged end, begins its bill, and then reads the whole copy again from disk.
-/// Returns the finding if the copy fails verification.
+/// Compares the copy with the source's acknowledged end, begins its bill, and then reads the whole copy again from
+/// disk. Returns the finding if the copy fails verification.
 fn verify(
     migration: &Migration,
     interruption: &Interruption,
@@ -128,7 +128,8 @@ fn verify(
     Ok(None)
 }
 
-/// Stores the tenant's bill and size before the tenant is in place: the node delivers the bills of tenants in its store.
+/// Stores the tenant's bill and size before the tenant is in place: the node delivers the bills of tenants in its
+/// store.
 fn note(migration: &Migration, history: &History) -> Result<(), Failure> {
     let tenant = migration.tenant();
     let (billing, usage) = (history.projection.billing(), history.projection.usage());
