@@ -295,7 +295,7 @@ async fn a_folder_whose_data_was_moved_away_is_not_served_empty_and_is_served_ag
     let seen = single(&from).await;
     assert_eq!(migrate(&from, &data, "acme").status.code(), Some(0));
     let output = vectorizer(["serve", "--listen", "127.0.0.1:0", "--data-dir", from.to_str().unwrap()]);
-    refused(&output, 2, "has become tenant acme");
+    refused(&output, 2, "was migrated to tenant acme");
     let aside = std::fs::read_dir(from.join("_migrated")).unwrap();
     let aside = aside.map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
     std::fs::rename(aside, from.join("default")).unwrap();
