@@ -1,9 +1,10 @@
 //! The server and the command line of Vectorizer.
 //!
-//! A request comes in through [`rest`], is let in by [`auth`] (which asks [`hivehub`]), gets a handle to
-//! its tenant's data from [`tenancy`], and leaves with an answer; [`embedding`] makes vectors of its texts. [`hub`] is a small HiveHub to run
-//! yourself; [`server`] puts the parts together; [`config`] says how; [`metrics`] counts; [`audit`] keeps
-//! what was refused; [`mcp`] gives agents tools for the same operations; [`json`] reads what clients send; [`http_client`] makes requests to other services; [`scheduling`] says whose turn it is on a core.
+//! [`rest`] and [`mcp`] are the faces; [`service`] has the operations. [`auth`] checks a key with [`hivehub`] and
+//! admits the request to a handle of its tenant in [`tenancy`]. [`embedding`] makes vectors of texts. [`server`] wires
+//! the parts together as [`config`] says. [`hub`] is a small HiveHub. [`audit`] records denied requests, [`metrics`]
+//! counts, [`limits`] and [`billing`] limit and meter usage, [`node_store`] stores the node's notes, [`json`] parses
+//! requests, [`http_client`] calls other services, and [`scheduling`] assigns work to threads.
 
 pub mod auth;
 pub mod cli;

@@ -7,12 +7,11 @@ use tikv_jemallocator::Jemalloc;
 use vectorizer::cli::{Arguments, Exit, Streams, run};
 use vectorizer::scheduling::runtime;
 
-/// Each open log of sled's takes tables of six mebibytes, zeroed, of which it uses some kilobytes. Where an allocator
-/// gives it memory that was used before, it has to write all of them, and each log takes up as much. The system's
-/// allocator does that from the moment the first log is closed, in as many heaps as there are threads; so does
-/// this one, unless `.cargo/config.toml` has it give blocks of a mebibyte back to the system at once. Then the system
-/// zeroes what is used, and only that. What is smaller is kept for 40 ms: to have all of it taken away and cleared
-/// anew costs searches beside a writer a fifth of their p99 (BENCHMARKS.md).
+/// Each open sled log allocates zeroed tables of 6 MiB, of which it uses some KiB. If an allocator reuses memory for
+/// them, it has to zero, and so to touch, all of it. The system's allocator does that once the first log is closed.
+/// Jemalloc does, too, unless `.cargo/config.toml` makes it return blocks of 1 MiB to the system at once: then the
+/// system zeroes only the pages in use. Smaller blocks are kept for 40 ms, because returning them at once adds a fifth
+/// to the p99 of searches beside a writer (BENCHMARKS.md).
 #[global_allocator]
 static MEMORY: Jemalloc = Jemalloc;
 
@@ -21,8 +20,8 @@ fn main() -> ExitCode {
     match runtime() {
         Ok(runtime) => runtime.block_on(run(arguments, Streams::standard())).into(),
         Err(error) => {
-            eprintln!("vectorizer: threads cannot be started: {error}");
-            Exit::CouldNotAsk.into()
+            eprintln!("vectorizer: cannot start threads: {error}");
+            Exit::Error.into()
         }
     }
 }

@@ -746,7 +746,7 @@ async fn while_hivehub_refuses_the_nodes_key_the_operator_is_told_and_nothing_is
     acme.create(&cluster).await;
     let is_told = async || {
         let health = cluster.send(&operator(&cluster), "GET", "/cluster/health", &Value::Null).await;
-        health.expect(200)["problems"].to_string().contains("does not accept this server's key")
+        health.expect(200)["problems"].to_string().contains("rejects this server's key")
     };
     assert!(!is_told().await);
     cluster.set_usage_fault(HubFault::Status(401, None));

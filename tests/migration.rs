@@ -239,7 +239,7 @@ async fn a_source_that_cannot_become_a_tenant_is_refused_and_stays_unchanged() {
     node.client(crate::support::node::ACME).create("theirs", 2, "dot").await;
     refused(&migrate(&from, &data, "initech"), 2, "is in use");
     tokio::task::spawn_blocking(|| node.stop()).await.unwrap();
-    refused(&migrate(&from, &data, "acme"), 2, "exists already");
+    refused(&migrate(&from, &data, "acme"), 2, "already exists");
     // What was billed in a cluster is not begun anew.
     let billed = folder.path().join("billed");
     std::fs::create_dir_all(&billed).unwrap();
@@ -283,7 +283,7 @@ async fn a_disk_that_is_too_small_is_told_of_before_it_is_full() {
     let output = migrate(&from, &small.join("data"), "acme");
     let left = files(&small);
     assert!(Command::new("umount").arg("-l").arg(&small).status().unwrap().success());
-    refused(&output, 2, "has room for");
+    refused(&output, 2, "bytes free");
     assert!(!left.keys().any(|path| path.ends_with("log/db")), "{left:?}");
     assert_eq!(migrate(&from, &folder.path().join("data"), "acme").status.code(), Some(0));
 }
@@ -295,7 +295,7 @@ async fn a_folder_whose_data_was_moved_away_is_not_served_empty_and_is_served_ag
     let seen = single(&from).await;
     assert_eq!(migrate(&from, &data, "acme").status.code(), Some(0));
     let output = vectorizer(["serve", "--listen", "127.0.0.1:0", "--data-dir", from.to_str().unwrap()]);
-    refused(&output, 2, "has become tenant acme");
+    refused(&output, 2, "was migrated to tenant acme");
     let aside = std::fs::read_dir(from.join("_migrated")).unwrap();
     let aside = aside.map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
     std::fs::rename(aside, from.join("default")).unwrap();

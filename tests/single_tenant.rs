@@ -219,7 +219,7 @@ async fn a_server_without_keys_that_others_can_reach_says_so_and_one_with_keys_d
     let reachable = ["--listen", "0.0.0.0:0"];
     let says_so = |node: &Node| {
         let warned = warnings(node);
-        let of_it = |line: &&Value| line["message"].as_str().unwrap().contains("asks for no keys");
+        let of_it = |line: &&Value| line["message"].as_str().unwrap().contains("requires no keys");
         warned
             .iter()
             .filter(of_it)

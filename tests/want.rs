@@ -75,7 +75,7 @@ impl Stage {
                 .find_map(|line| Some(line.strip_prefix("vectorizer_notes_in_memory ")? == "1"))
                 .unwrap()
         };
-        let health = async || self.health().await["problems"].to_string().contains("takes no notes");
+        let health = async || self.health().await["problems"].to_string().contains("is not writable");
         let (before, said, after) = (series().await, health().await, series().await);
         // Unless it ended in between.
         if before == after {

@@ -1,4 +1,4 @@
-//! `vectorizer correct`: a late correction of a closed window, as a record of its own.
+//! `vectorizer correct`: appends a correction of a closed billing window.
 
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use vectorizer_log::{
 use vectorizer_replay::{ApplyError, Bill, BillEntry, Billing};
 
 use super::failure::Failure;
-use super::interruption::on_disk;
+use super::interruption::run_blocking;
 use super::{Exit, Streams};
 use crate::node_store::{NodeStore, NodeStoreError, StoredBill};
 
@@ -21,22 +21,22 @@ const LOCK: &str = "lock";
 /// The arguments of `correct`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct CorrectArgs {
-    /// The data folder, while no server has it open
+    /// The data folder, which no server may have open
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// Whose bill
+    /// The tenant
     #[arg(long, value_name = "TENANT")]
     tenant: TenantId,
-    /// The window, by the record that closed it: the number in the middle of a line's id
+    /// The seq of the record that closed the window: the number in the middle of a line's id
     #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
     window: u64,
     /// The meter, such as requests or `storage_byte_seconds`
     #[arg(long, value_name = "METER", value_parser = meter)]
     meter: Meter,
-    /// What is added to the line
+    /// The number of units to add to the line
     #[arg(long, value_name = "UNITS", allow_negative_numbers = true)]
     by: i128,
-    /// Why, for whoever reads the log
+    /// The reason, which the log records
     #[arg(long, value_name = "TEXT")]
     reason: String,
 }
@@ -48,56 +48,59 @@ fn meter(text: &str) -> Result<Meter, String> {
     })
 }
 
-/// Why nothing was corrected.
+/// Why a correction failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CorrectFailure {
-    /// There is no such close.
-    #[error("tenant {tenant}: record {seq} closes no window")]
+    /// There is no such closed window.
+    #[error("tenant {tenant}: record {seq} does not close a window")]
     NoSuchWindow {
-        /// Whose log.
+        /// The tenant.
         tenant: TenantId,
-        /// What was named.
+        /// The given seq.
         seq: Seq,
     },
-    /// Less than nothing would be left.
-    #[error("{by} is too much: {meter} of that window come to {value} with what was corrected before")]
-    BelowNothing {
+    /// The corrected value would be negative.
+    #[error("{by} is too much: {meter} of that window is {value}, with earlier corrections")]
+    BelowZero {
         /// The meter.
         meter: &'static str,
-        /// What it comes to now.
+        /// Its current value.
         value: i128,
-        /// What was to be added.
+        /// The correction.
         by: i128,
     },
-    /// A correction of nothing, or without a word why.
-    #[error("a correction has a --by other than 0 and a --reason of 1 to {} bytes", Event::REASON_BYTES_MAX)]
-    SaysNothing,
-    /// A reading is no sum.
-    #[error("storage_bytes is a reading and adds up to nothing: correct storage_byte_seconds")]
+    /// The correction is zero or has no reason.
+    #[error(
+        "a correction needs a --by other than 0 and a --reason of 1 to {} bytes",
+        Event::REASON_BYTES_MAX
+    )]
+    InvalidCorrection,
+    /// The meter is a gauge, which has no sum.
+    #[error("storage_bytes is a gauge and has no sum: correct storage_byte_seconds")]
     Reading,
-    /// A server uses the folder, or it cannot be used.
+    /// A server uses the folder, or it cannot be locked.
     #[error("{folder:?} cannot be locked: stop the server that uses it")]
     Node {
-        /// Which.
+        /// The folder.
         folder: PathBuf,
-        /// What the system says.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// A record does not follow from those in front of it.
+    /// A record of the log does not apply.
     #[error(transparent)]
     Apply(#[from] ApplyError),
     /// The log cannot be opened or written.
     #[error(transparent)]
     Log(#[from] Error),
-    /// The node's notes cannot be written.
+    /// The node's store cannot be written.
     #[error(transparent)]
     NodeStore(#[from] NodeStoreError),
 }
 
 /// Runs `correct`.
 pub(super) async fn run(args: CorrectArgs, streams: Streams) -> Exit {
-    let outcome = on_disk({
+    let outcome = run_blocking({
         let streams = streams.clone();
         move || correct(&args, &streams)
     });
@@ -109,19 +112,19 @@ fn correct(args: &CorrectArgs, streams: &Streams) -> Result<Exit, Failure> {
     let CorrectArgs { data_dir, tenant, window, meter, by, reason } = args;
     let seq = append(args)?;
     streams.report(format_args!(
-        "record {seq}: {by:+} to {} of the window of tenant {tenant} that record {window} closed ({reason}), in {}. It \
-         is sent to HiveHub when the server has started.",
+        "record {seq}: {by:+} to {} of the window of tenant {tenant} that record {window} closed ({reason}), in {}. \
+         The server sends it to HiveHub after its next start.",
         meter.name(),
         data_dir.display()
     ))?;
-    Ok(Exit::Holds)
+    Ok(Exit::Success)
 }
 
 fn append(args: &CorrectArgs) -> Result<Seq, CorrectFailure> {
     let CorrectArgs { data_dir, tenant, window, meter, by, reason } = args;
     let (by, corrects) = (*by, Seq::new(*window));
     if by == 0 || reason.trim().is_empty() || reason.len() > Event::REASON_BYTES_MAX {
-        return Err(CorrectFailure::SaysNothing);
+        return Err(CorrectFailure::InvalidCorrection);
     }
     if *meter == Meter::StorageBytes {
         return Err(CorrectFailure::Reading);
@@ -145,7 +148,7 @@ fn append(args: &CorrectArgs) -> Result<Seq, CorrectFailure> {
     let value =
         value.ok_or_else(|| CorrectFailure::NoSuchWindow { tenant: tenant.clone(), seq: corrects })?;
     if value.saturating_add(by) < 0 {
-        return Err(CorrectFailure::BelowNothing { meter: meter.name(), value, by });
+        return Err(CorrectFailure::BelowZero { meter: meter.name(), value, by });
     }
     let event = Event::BillingCorrected { corrects, meter: *meter, by, reason: reason.clone() };
     let actor = Actor { key_id: None, via: Via::CommandLine };
@@ -156,12 +159,12 @@ fn append(args: &CorrectArgs) -> Result<Seq, CorrectFailure> {
     }
     let (log_id, seq) = (log.log_id(), log.head().seq);
     log.close()?;
-    note(&NodeStore::open(&node)?, tenant, log_id, bill.projection().billing())?;
+    store_bill(&NodeStore::open(&node)?, tenant, log_id, bill.projection().billing())?;
     Ok(seq)
 }
 
-/// The log, its bill, and what the meter comes to in the window that was closed by `close`; `None` if that is no
-/// close.
+/// The log, its bill, and the value of the meter in the window that the record `close` closed; `None` if that record
+/// does not close a window.
 fn read(
     folder: &TenantFolder,
     close: Seq,
@@ -190,18 +193,18 @@ fn read(
     Ok((recovered.log, bill, is_close.then_some(value)))
 }
 
-/// Has the server look at the tenant when it starts.
-fn note(
+/// Makes the server deliver the tenant's bill after its next start.
+fn store_bill(
     node_store: &NodeStore,
     tenant: &TenantId,
     log_id: vectorizer_log::LogId,
     billing: &Billing,
 ) -> Result<(), NodeStoreError> {
-    let noted = node_store.bill(tenant)?.filter(|noted| noted.log_id == log_id);
-    let told = StoredBill::of_log(log_id, billing, true);
-    let bill = match noted {
-        Some(noted) => StoredBill { closed: told.closed, awake: true, ..noted },
-        None => told,
+    let stored = node_store.bill(tenant)?.filter(|stored| stored.log_id == log_id);
+    let current = StoredBill::of_log(log_id, billing, true);
+    let bill = match stored {
+        Some(stored) => StoredBill { closed: current.closed, awake: true, ..stored },
+        None => current,
     };
     node_store.store_bill(tenant, &bill)?;
     node_store.flush()

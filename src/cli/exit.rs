@@ -1,18 +1,18 @@
-//! What a command's exit code says.
+//! The exit codes of commands.
 
 use std::process::ExitCode;
 
-/// How a question was answered. A usage error is clap's and has the code of [`Exit::CouldNotAsk`].
+/// The exit code of a command. A usage error, which clap reports, has the code of [`Exit::Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[must_use]
 pub enum Exit {
-    /// Yes, or done.
-    Holds = 0,
-    /// No: damage, or two things that should be equal and are not.
-    DoesNotHold = 1,
-    /// Nobody knows: the log could not be read at all, or not to its end.
-    CouldNotAsk = 2,
+    /// The check passed, or the command is done.
+    Success = 0,
+    /// The check failed: the data is damaged, or two things that should be equal are not.
+    CheckFailed = 1,
+    /// The command failed: for example, the log could not be read to its end.
+    Error = 2,
 }
 
 impl From<Exit> for ExitCode {

@@ -1,4 +1,4 @@
-//! Why a command could not finish.
+//! The errors of commands.
 
 use std::error::Error;
 use std::io;
@@ -12,58 +12,58 @@ use super::hub::HubFailure;
 use super::migrate::MigrateFailure;
 use super::server::ServerError;
 
-/// What kept a command from its end. Damage is none of these: finding it is an answer.
+/// Why a command failed. Damage is not among these: finding it is a result.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// A server holds the lock of the folder.
+    /// A server has locked the folder.
     #[error(
         "tenant {tenant}: a server has {folder:?} open; stop it, or read the log from it with --url and --key"
     )]
     Locked {
-        /// Whose folder.
+        /// The tenant.
         tenant: TenantId,
-        /// Which folder.
+        /// The folder.
         folder: PathBuf,
     },
     /// The folder cannot be read.
     #[error("tenant {tenant}")]
     Log {
-        /// Whose log.
+        /// The tenant.
         tenant: TenantId,
-        /// Why not.
+        /// The error of the log.
         source: vectorizer_log::Error,
     },
-    /// The server did not answer, or not with a log.
+    /// The server did not answer, or its answer is invalid.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// The hub did not do what it was asked.
+    /// The request to the hub failed.
     #[error(transparent)]
     Hub(#[from] HubFailure),
-    /// Nothing was corrected.
+    /// The correction failed.
     #[error(transparent)]
     Correct(#[from] CorrectFailure),
-    /// The folder does not become a tenant.
+    /// The migration failed.
     #[error(transparent)]
     Migrate(#[from] MigrateFailure),
     /// The arguments do not say where the log is.
     #[error("give either --data-dir and --tenant, or --url")]
-    Nowhere,
-    /// Following reads from a running server; a folder that can be read has none.
+    NoSource,
+    /// Only the log of a running server can be followed.
     #[error("--follow needs a running server: give --url instead of --data-dir")]
-    FollowsNobody,
-    /// No window ends within such a span.
+    FollowNeedsServer,
+    /// The end of the period is not after its start.
     #[error("--from {from} is not before --to {to}: no window ends between them")]
-    NoSpan {
-        /// The first moment, not included.
+    EmptyPeriod {
+        /// The start, exclusive.
         from: Timestamp,
-        /// The last one.
+        /// The end, inclusive.
         to: Timestamp,
     },
-    /// A table is for reading, not for verifying.
-    #[error("--with-stored needs --format ndjson: a table has no stored bytes")]
-    NothingStoredInTables,
-    /// The output does not take any more.
-    #[error("could not write the output")]
+    /// CSV cannot have stored bytes.
+    #[error("--with-stored needs --format ndjson: CSV has no stored bytes")]
+    StoredNeedsNdjson,
+    /// Writing the output failed.
+    #[error("cannot write the output")]
     Output(#[source] io::Error),
     /// Ctrl-C.
     #[error("interrupted")]
@@ -71,21 +71,21 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Whether whoever reads the output has seen enough: `| head` is no fault.
+    /// Whether the reader has closed the output, as `| head` does. That is not a failure.
     pub(super) fn is_closed_output(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// How a command that fails like this ends.
+    /// The exit code of a command with this failure.
     pub(super) fn exit(&self) -> Exit {
         if let Self::Migrate(failure) = self {
             return failure.exit();
         }
-        if self.is_closed_output() { Exit::Holds } else { Exit::CouldNotAsk }
+        if self.is_closed_output() { Exit::Success } else { Exit::Error }
     }
 }
 
-/// An error's message with those of its causes, for one line on a terminal.
+/// The message of an error and of its causes, in one line.
 pub(super) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

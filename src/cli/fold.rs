@@ -1,4 +1,4 @@
-//! One fold of a whole log, with its measure.
+//! A fold of a whole log, with its speed.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -13,23 +13,23 @@ use vectorizer_replay::{
 use super::progress::ProgressDisplay;
 use super::streams::Streams;
 
-/// A projection that grows, record by record, from nothing.
+/// A projection that is computed record by record from the start of a log.
 #[derive(Debug)]
 pub(super) struct Fold {
-    /// `None` before the first record, which says which log it is.
+    /// `None` before the first record, which has the log's id.
     projection: Option<Projection>,
     through: Option<Seq>,
     refused: Option<ApplyError>,
-    /// When the first record came: making a copy or a connection is no folding.
+    /// The time of the first record. Copying the log or connecting to a server does not count.
     started: Option<Instant>,
-    /// From there to the end of the last record.
+    /// The time from there to the end of the last record.
     took: Duration,
     display: ProgressDisplay,
     streams: Streams,
 }
 
 impl Fold {
-    /// A fold through the given record, or of all that comes.
+    /// A fold through the given record, or of all records.
     pub(super) fn new(doing: &'static str, through: Option<Seq>, streams: &Streams) -> Self {
         let display = ProgressDisplay::new(doing, through, streams);
         let streams = streams.clone();
@@ -44,7 +44,7 @@ impl Fold {
         }
     }
 
-    /// Folds in the next record, and says whether it wants another one.
+    /// Folds in the next record. Returns whether to continue.
     pub(super) fn push(&mut self, record: &Record) -> ControlFlow<()> {
         if self.through.is_some_and(|through| record.seq > through) {
             return ControlFlow::Break(());
@@ -70,42 +70,42 @@ impl Fold {
         self.projection.as_ref().map_or(Seq::NONE, Projector::applied)
     }
 
-    /// The record that does not follow from those in front of it, if one came.
+    /// The error of the first record that does not apply, if any.
     pub(super) fn refused(&self) -> Option<&ApplyError> {
         self.refused.as_ref()
     }
 
-    /// The records have ended, and there is no progress left to show.
+    /// Clears the progress display after the last record.
     pub(super) fn end(&self) {
         self.display.clear();
     }
 
-    /// What it has come to.
-    pub(super) fn finish(self) -> Rebuilt {
-        // Of an empty log nothing is known, and its state is the same as that of every other one.
+    /// The state after the last record.
+    pub(super) fn finish(self) -> FoldedState {
+        // The id of an empty log is not known. All empty logs have the same state.
         let projection = self.projection.unwrap_or_else(|| Projection::new(LogId::new(Uuid::nil())));
         let digest = projection.digest();
-        Rebuilt { seq: projection.applied(), usage: *projection.usage(), digest, took: self.took }
+        FoldedState { seq: projection.applied(), usage: *projection.usage(), digest, took: self.took }
     }
 }
 
-/// What a log adds up to, without the vectors themselves.
+/// The state of a log, without the vectors.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rebuilt {
+pub(super) struct FoldedState {
     seq: Seq,
     usage: Usage,
     pub(super) digest: StateDigest,
     took: Duration,
 }
 
-impl Rebuilt {
-    /// Whether two folds have come to the same.
+impl FoldedState {
+    /// Whether two folds have the same result.
     pub(super) fn is_equal_to(&self, other: &Self) -> bool {
         (self.seq, self.usage, self.digest) == (other.seq, other.usage, other.digest)
     }
 }
 
-impl fmt::Display for Rebuilt {
+impl fmt::Display for FoldedState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seq, usage, digest, took } = self;
         writeln!(f, "seq          {seq}")?;
@@ -123,7 +123,7 @@ impl fmt::Display for Rebuilt {
     }
 }
 
-/// Rounded down; a span too short to be measured counts as a microsecond.
+/// The rate, rounded down. A time too short to measure counts as a microsecond.
 fn per_second(count: u64, span: Duration) -> u128 {
     u128::from(count) * 1_000_000 / span.as_micros().max(1)
 }

@@ -1,4 +1,4 @@
-//! A log read from its folder, while no server has it open.
+//! Reading a log from its folder, which no server may have open.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,7 @@ use super::failure::Failure;
 use super::interruption::Interruption;
 use super::reading::Reading;
 
-/// The folder of one tenant, and where copies of it may be made: what is read is a copy, because
-/// opening a log writes to it.
+/// The folder of a tenant, and a folder for copies. Commands read a copy, because opening a log writes to it.
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     tenant: TenantId,
@@ -19,22 +18,22 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// The folder of `tenant` in the data folder `data`. Touches nothing.
+    /// The folder of `tenant` in the data folder `data`. Does not access the disk.
     pub(super) fn new(data: &Path, tenant: TenantId, scratch: PathBuf) -> Self {
         Self { place: TenantFolder::new(data, &tenant), tenant, scratch }
     }
 
-    /// Whose log it is.
+    /// The tenant.
     pub(super) fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// Whose log it is, for messages.
+    /// The name of the log in messages.
     pub(super) fn subject(&self) -> String {
         format!("tenant {}", self.tenant)
     }
 
-    /// Verifies the log and shows each whole record to `visit`. Blocks.
+    /// Verifies the log and passes each complete record to `visit`. Blocks.
     pub(super) fn read(
         &self,
         interruption: &Interruption,

@@ -1,6 +1,6 @@
-//! Ctrl-C.
+//! Handling of Ctrl-C.
 //!
-//! A command that is interrupted still has something to do: erase the copy it reads from.
+//! An interrupted command still has to erase the copy that it reads.
 
 use std::panic::resume_unwind;
 
@@ -13,12 +13,12 @@ use super::failure::Failure;
 pub(super) struct Interruption(CancellationToken);
 
 impl Interruption {
-    /// Listens for Ctrl-C from now on, which no longer ends the process by itself.
+    /// Installs a handler for Ctrl-C. From then on, Ctrl-C does not end the process by itself.
     pub(super) fn on_ctrl_c() -> Self {
         let interruption = Self::default();
         let token = interruption.0.clone();
         tokio::spawn(async move {
-            // Without a handler Ctrl-C goes on ending the process, which is good enough.
+            // If the handler cannot be installed, Ctrl-C still ends the process.
             if tokio::signal::ctrl_c().await.is_ok() {
                 token.cancel();
             }
@@ -26,12 +26,12 @@ impl Interruption {
         interruption
     }
 
-    /// Fails once it came.
+    /// Fails if the command has been interrupted.
     pub(super) fn check(&self) -> Result<(), Failure> {
         if self.0.is_cancelled() { Err(Failure::Interrupted) } else { Ok(()) }
     }
 
-    /// Does `work` unless it comes first.
+    /// Does `work`, or fails when the command is interrupted.
     pub(super) async fn or<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         tokio::select! {
             biased;
@@ -41,8 +41,8 @@ impl Interruption {
     }
 }
 
-/// Does `work` where it may block.
-pub(super) async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Does blocking `work` on a thread for it.
+pub(super) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => resume_unwind(error.into_panic()),

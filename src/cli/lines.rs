@@ -1,4 +1,4 @@
-//! The lines of an answer, one at a time.
+//! Reading an answer line by line.
 
 use std::time::Duration;
 
@@ -7,29 +7,28 @@ use reqwest::Response;
 
 use super::server::ServerError;
 
-/// The longest line that is taken: the stored bytes of the largest record in base64, and room beside
-/// them. Keeps a server from filling this machine's memory.
+/// The longest line: more than the stored bytes of the largest record in base64. The limit keeps a server from filling
+/// this machine's memory.
 pub(super) const LINE_BYTES_MAX: usize = 3 << 29;
 
-/// Splits a streamed body into lines, keeping no more than the one that is arriving.
+/// Splits a streamed body into lines. It buffers only the current line.
 #[derive(Debug)]
 pub(super) struct Lines {
     response: Response,
     arrived: BytesMut,
-    /// How much of `arrived` has no line feed.
+    /// The number of bytes of `arrived` that are known to have no line feed.
     searched: usize,
     line_bytes_max: usize,
-    /// How long the next bytes may take; `None` for an answer that goes on as long as the log does.
-    silence_max: Option<Duration>,
+    /// The longest wait for the next bytes; `None` for a stream that follows the log.
+    wait_max: Option<Duration>,
 }
 
 impl Lines {
-    pub(super) fn new(response: Response, line_bytes_max: usize, silence_max: Option<Duration>) -> Self {
-        Self { response, arrived: BytesMut::new(), searched: 0, line_bytes_max, silence_max }
+    pub(super) fn new(response: Response, line_bytes_max: usize, wait_max: Option<Duration>) -> Self {
+        Self { response, arrived: BytesMut::new(), searched: 0, line_bytes_max, wait_max }
     }
 
-    /// The next line with its line feed, `None` at the end. Empty lines, which keep a quiet
-    /// connection open, are skipped.
+    /// The next line with its line feed, or `None` at the end. Skips empty lines, which keep an idle connection open.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ServerError> {
         loop {
             let unsearched = &self.arrived[self.searched..];
@@ -48,16 +47,16 @@ impl Lines {
             match self.chunk().await? {
                 Some(chunk) => self.arrived.extend_from_slice(&chunk),
                 None if self.arrived.is_empty() => return Ok(None),
-                None => return Err(ServerError::LineBrokenOff),
+                None => return Err(ServerError::LineTruncated),
             }
         }
     }
 
     async fn chunk(&mut self) -> Result<Option<Bytes>, ServerError> {
         let chunk = self.response.chunk();
-        let arrived = match self.silence_max {
-            Some(silence_max) => {
-                tokio::time::timeout(silence_max, chunk).await.map_err(|_| ServerError::Silent)?
+        let arrived = match self.wait_max {
+            Some(wait_max) => {
+                tokio::time::timeout(wait_max, chunk).await.map_err(|_| ServerError::Timeout)?
             }
             None => chunk.await,
         };
@@ -71,7 +70,7 @@ mod tests {
     use axum::routing::get;
 
     use super::*;
-    use crate::cli::stage::serve;
+    use crate::cli::test_support::serve;
 
     async fn lines(body: &'static str, line_bytes_max: usize) -> Lines {
         let url = serve(Router::new().route("/", get(move || async move { body }))).await;
@@ -80,7 +79,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_come_whole_and_empty_ones_not_at_all() {
+    async fn lines_are_complete_and_empty_lines_are_skipped() {
         let mut lines = lines("one\n\n\r\ntwo\n", 9).await;
         assert_eq!(lines.next().await.unwrap().unwrap(), "one\n");
         assert_eq!(lines.next().await.unwrap().unwrap(), "two\n");
@@ -88,9 +87,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_without_end_is_refused() {
+    async fn a_line_without_an_end_is_an_error() {
         let mut unended = lines("a line that breaks", 99).await;
-        assert!(matches!(unended.next().await, Err(ServerError::LineBrokenOff)));
+        assert!(matches!(unended.next().await, Err(ServerError::LineTruncated)));
         let mut long = lines("a line that goes on and on", 9).await;
         assert!(matches!(long.next().await, Err(ServerError::LineTooLong { bytes_max: 9 })));
     }

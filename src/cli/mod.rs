@@ -1,14 +1,14 @@
 //! The command line.
 //!
-//! - `serving`: the commands that run until they are asked to stop.
-//! - `log`, `replay`, `bill`: the commands that read a log. `hub`: those that ask a hub and tell it.
-//! - `correct`: a late correction of a bill. `migrate`: a single-tenant data folder becomes a tenant.
-//! - `source`, `folder`, `server`: where the log is read from; `asking`: how keys are shown; `reading`: what reading it has shown.
-//! - `lines`, `problem`: a server's answers. `fold`: the state the records add up to.
-//! - `streams`, `progress`: what is written, and what is shown meanwhile.
-//! - `exit`, `failure`, `interruption`: how a command ends.
+//! - `serving`: the commands that run a server.
+//! - `log`, `replay`, `bill`: the commands that read a log. `hub`: the operator's commands for a hub.
+//! - `correct`: corrects a bill. `migrate`: turns a single-tenant data folder into a tenant.
+//! - `source`, `folder`, `server`: where a log is read from; `key_client`: HTTP clients with a key; `reading`: the
+//!   result of reading a log.
+//! - `lines`, `problem`: a server's answers. `fold`: the state of a log.
+//! - `streams`, `progress`: output, remarks and progress.
+//! - `exit`, `failure`, `interruption`: the ways a command ends.
 
-mod asking;
 mod bill;
 mod correct;
 mod exit;
@@ -17,6 +17,7 @@ mod fold;
 mod folder;
 mod hub;
 mod interruption;
+mod key_client;
 mod lines;
 mod log;
 mod migrate;
@@ -29,18 +30,18 @@ mod replay_tests;
 mod server;
 mod serving;
 mod source;
-#[cfg(test)]
-mod stage;
 mod streams;
+#[cfg(test)]
+mod test_support;
 
 use clap::{Parser, Subcommand};
 
 pub use self::exit::Exit;
 pub use self::streams::Streams;
 
-/// A vector database that many tenants share safely.
+/// A multi-tenant vector database.
 ///
-/// Exit codes: 0 it holds, 1 it does not hold, 2 it could not be asked.
+/// Exit codes: 0 success, 1 check failed, 2 error.
 #[derive(Debug, Parser)]
 #[command(name = "vectorizer", version, arg_required_else_help = true)]
 pub struct Arguments {
@@ -54,35 +55,35 @@ enum Command {
     ///
     /// Without cluster mode: one tenant, no keys, on loopback. Every key of config.yml is also a flag.
     Serve(serving::Serve),
-    /// Run the server in cluster mode with a HiveHub of its own and two demo tenants
+    /// Run the server in cluster mode with its own HiveHub and two demo tenants
     ///
-    /// For trying things out. Prints the demo tenants' keys and writes them to dev-keys.json in the data
-    /// folder; the next start uses the same ones. Without that file the keys go on working and cannot be shown.
+    /// For development. Prints the demo tenants' keys and writes them to dev-keys.json in the data folder; the next
+    /// start uses the same keys. Without that file the keys stay valid, but cannot be shown.
     Dev(serving::Dev),
-    /// Begin a small HiveHub, run it, or look after it: tenants, plans, keys, usage
+    /// Create, run or administrate a small HiveHub: tenants, plans, keys, usage
     ///
-    /// Without a command it runs the hub, which `hub init` has begun. The commands ask a hub that runs, or its folder
-    /// while none does.
+    /// Without a command it runs the hub that `hub init` has created. The commands connect to a running hub, or open
+    /// its folder while it is not running.
     Hub(serving::Hub),
-    /// Read a tenant's log: export it, verify it, watch it
+    /// Read a tenant's log: export, verify, tail
     Log(log::LogArgs),
-    /// Rebuild a tenant's state from its log, twice, and compare
+    /// Rebuild a tenant's state from its log twice, and compare the results
     Replay(replay::ReplayArgs),
-    /// Compute a tenant's bill from its log, and hold it against a HiveHub's ledger
+    /// Compute a tenant's bill from its log, and compare it with a HiveHub's ledger
     Bill(bill::BillArgs),
     /// Correct a closed window of a tenant's bill, while no server runs
     ///
-    /// The window stays as it is: the correction is a record of its own, and a line of its own at HiveHub that
-    /// names the old one.
+    /// The window itself does not change: the correction is a separate record in the log, and a separate line at
+    /// HiveHub that refers to the old one.
     Correct(correct::CorrectArgs),
-    /// Make an existing single-tenant data folder a tenant of a cluster
+    /// Turn a single-tenant data folder into a tenant of a cluster
     ///
-    /// Copies the log's files, verifies them, and moves the source's folder aside at the end. Its bill
+    /// Copies the log's files, verifies the copy, and finally moves the source's folder aside. The tenant's bill
     /// begins with the migration.
     Migrate(migrate::MigrateArgs),
 }
 
-/// Runs a command, which writes to `streams`.
+/// Runs a command that writes to `streams`.
 pub async fn run(arguments: Arguments, streams: Streams) -> Exit {
     let served = match arguments.command {
         Command::Serve(serve) => serve.run(&streams).await,
@@ -96,10 +97,10 @@ pub async fn run(arguments: Arguments, streams: Streams) -> Exit {
         Command::Migrate(args) => return migrate::run(args, streams).await,
     };
     match served {
-        Ok(()) => Exit::Holds,
+        Ok(()) => Exit::Success,
         Err(failure) => {
             streams.remark(format_args!("vectorizer: {}", failure::with_causes(failure.as_ref())));
-            Exit::CouldNotAsk
+            Exit::Error
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A server's refusal (RFC 9457) as a text for a terminal.
+//! A server's problem document (RFC 9457), as text for a terminal.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
-/// The largest refusal that is read.
+/// The largest problem document.
 const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 
-/// An answer that is not the one asked for.
+/// An error answer of a server.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -25,7 +25,7 @@ struct Described {
 }
 
 impl Problem {
-    /// Reads what the server says. Whatever is no problem document is known by its status alone.
+    /// Reads an error answer. If it is not a problem document, only its status is used.
     pub(super) async fn read(mut response: Response) -> Self {
         let status = response.status();
         let is_problem = response
@@ -50,23 +50,16 @@ impl fmt::Display for Problem {
         let Described { title, detail, request_id } = &self.described;
         write!(f, "the server answered {}", self.status)?;
         for text in [title, detail].into_iter().flatten() {
-            write!(f, ": {}", Printable(text))?;
+            write!(f, ": {}", printable(text))?;
         }
         if let Some(request_id) = request_id {
-            write!(f, " (request {})", Printable(request_id))?;
+            write!(f, " (request {})", printable(request_id))?;
         }
         Ok(())
     }
 }
 
-/// A stranger's text without what would steer a terminal.
-struct Printable<'a>(&'a str);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|character| {
-            let shown = if character.is_control() { ' ' } else { character };
-            fmt::Write::write_char(f, shown)
-        })
-    }
+/// Replaces control characters, which could change the terminal's state, with spaces.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }

@@ -1,4 +1,4 @@
-//! How far a replay has come, for whoever waits.
+//! The display of progress.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use vectorizer_replay::Progress;
 
 use super::streams::Streams;
 
-/// How often a line is written where nothing can move.
+/// How often a line is written if the output is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A bar on a terminal, and lines elsewhere.
+/// A progress bar on a terminal, or lines elsewhere.
 #[derive(Debug)]
 pub(super) struct ProgressDisplay {
     doing: &'static str,
@@ -20,18 +20,18 @@ pub(super) struct ProgressDisplay {
 }
 
 impl ProgressDisplay {
-    /// Shows that something is being done; `through` is where it ends, if that is known.
+    /// Starts the display. `through` is the last record, if it is known.
     pub(super) fn new(doing: &'static str, through: Option<Seq>, streams: &Streams) -> Self {
         let bar = streams.is_watched().then(|| {
             let target = ProgressDrawTarget::stderr();
             let bar = ProgressBar::with_draw_target(through.map(Seq::get), target).with_message(doing);
-            // Cleared also when a failure drops it, so that the message has the line to itself.
+            // Also clear the bar when a failure drops it, before the error is written.
             bar.with_style(style(through.is_some())).with_finish(ProgressFinish::AndClear)
         });
         Self { doing, bar, last_line: Instant::now() }
     }
 
-    /// Shows how far it has come.
+    /// Shows the progress in records.
     pub(super) fn report(&mut self, progress: Progress, streams: &Streams) {
         let Progress { applied, through, vectors } = progress;
         if let Some(bar) = &self.bar {
@@ -43,7 +43,7 @@ impl ProgressDisplay {
         }
     }
 
-    /// Shows that bytes are being moved.
+    /// Starts a display of bytes.
     pub(super) fn of_bytes(doing: &'static str, streams: &Streams) -> Self {
         let display = Self::new(doing, None, streams);
         let template = "{msg} {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
@@ -51,7 +51,7 @@ impl ProgressDisplay {
         Self { bar: display.bar.map(|bar| bar.with_style(style)), ..display }
     }
 
-    /// Shows how many bytes of how many are there.
+    /// Shows the progress in bytes.
     pub(super) fn report_bytes(&mut self, done: u64, all: u64, streams: &Streams) {
         if let Some(bar) = &self.bar {
             bar.set_length(all);
@@ -62,7 +62,7 @@ impl ProgressDisplay {
         }
     }
 
-    /// Makes room for the answer.
+    /// Removes the bar, before other output.
     pub(super) fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -1,37 +1,37 @@
-//! What reading a log has shown, wherever it was read from.
+//! The result of reading a log from a folder or a server.
 
 use vectorizer_log::{Damage, Head, LogId, Verification};
 
 use super::streams::Streams;
 
-/// The findings of one reading. One that was stopped early says nothing of what lies behind.
+/// The result of reading a log. If the reading was stopped early, it covers only the records so far.
 #[derive(Debug)]
 pub(super) struct Reading {
-    /// Which log; `None` if nothing of it says so.
+    /// The id of the log; `None` if it is not known.
     pub(super) log_id: Option<LogId>,
-    /// What it has acknowledged; `None` if that cannot be read.
+    /// The acknowledged end; `None` if it cannot be read.
     pub(super) head: Option<Head>,
-    /// How many whole records were read.
+    /// The number of complete records that were read.
     pub(super) records: u64,
-    /// What is missing or wrong.
+    /// Missing or damaged records.
     pub(super) damage: Vec<Damage>,
-    /// What is worth knowing and not wrong.
+    /// Remarks that are not errors.
     pub(super) notes: Vec<String>,
 }
 
 impl Reading {
-    /// A log of which nothing can be read.
+    /// The result for a log that cannot be read at all.
     pub(super) fn unreadable(log_id: Option<LogId>, damage: Damage) -> Self {
         let (damage, notes) = (vec![damage], Vec::new());
         Self { log_id, head: None, records: 0, damage, notes }
     }
 
-    /// Whether everything acknowledged is there, as far as was read.
-    pub(super) fn holds(&self) -> bool {
+    /// Whether there is no damage, as far as the log was read.
+    pub(super) fn is_intact(&self) -> bool {
         self.damage.is_empty()
     }
 
-    /// Names what was found, on the side of the answer: `subject` is whose log it is.
+    /// Writes the findings as remarks. `subject` names the log.
     pub(super) fn remark(&self, subject: &str, streams: &Streams) {
         for damage in &self.damage {
             streams.remark(format_args!("{subject}: {damage}"));
@@ -49,14 +49,14 @@ impl From<Verification> for Reading {
         let mut notes = Vec::new();
         if let Some(Damage { seq, kind }) = unfinished {
             notes.push(format!(
-                "beyond the head the log ends unfinished at seq {seq} ({kind}); the next start cuts that end"
+                "the log has an unfinished end after the head, at seq {seq} ({kind}); the next start truncates it"
             ));
         }
         if last > acknowledged.seq && damage.is_empty() {
-            notes.push(format!("the records up to seq {last} lie beyond the head and are whole"));
+            notes.push(format!("the records up to seq {last} are after the head and complete"));
         }
         if head_slot_torn {
-            notes.push("one of the head's two slots is torn; the other one holds the head".to_owned());
+            notes.push("one of the two slots of the head is torn; the other one is valid".to_owned());
         }
         Self { log_id: Some(log_id), head: Some(acknowledged), records, damage, notes }
     }
@@ -82,7 +82,7 @@ mod tests {
             unfinished: Some(Damage { seq: Seq::new(5), kind: DamageKind::CommitUnfinished }),
             head_slot_torn: false,
         });
-        assert!(reading.holds());
+        assert!(reading.is_intact());
         assert!(reading.notes[0].contains("unfinished at seq 5"), "{:?}", reading.notes);
     }
 }

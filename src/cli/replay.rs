@@ -1,4 +1,4 @@
-//! `vectorizer replay`: a tenant's state from its log and nothing else, twice.
+//! `vectorizer replay`: rebuilds a tenant's state from its log alone, twice.
 
 use clap::Args;
 use vectorizer_log::{Head, Seq};
@@ -6,7 +6,7 @@ use vectorizer_log::{Head, Seq};
 use super::failure::Failure;
 use super::fold::Fold;
 use super::folder::Folder;
-use super::interruption::{Interruption, on_disk};
+use super::interruption::{Interruption, run_blocking};
 use super::reading::Reading;
 use super::server::Server;
 use super::source::{Source, SourceArgs};
@@ -15,11 +15,11 @@ use super::{Exit, Streams};
 /// The arguments of `replay`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// The digest the state should have, such as another replay has shown
+    /// The expected digest of the state, such as from another replay
     #[arg(long, value_name = "DIGEST", value_parser = digest)]
     expect: Option<blake3::Hash>,
 
-    // Last, because its heading goes on to what follows.
+    // Last, because its heading also applies to the arguments after it.
     #[command(flatten)]
     source: SourceArgs,
 }
@@ -51,12 +51,12 @@ async fn replay(source: Source, expected: Option<blake3::Hash>, streams: &Stream
 
     let (reading, fold) = replay.fold("replaying", None).await?;
     reading.remark(&subject, streams);
-    if !reading.holds() {
-        return Ok(Exit::DoesNotHold);
+    if !reading.is_intact() {
+        return Ok(Exit::CheckFailed);
     }
     if let Some(refused) = fold.refused() {
         streams.remark(format_args!("{subject}: {refused}"));
-        return Ok(Exit::DoesNotHold);
+        return Ok(Exit::CheckFailed);
     }
     let through = fold.applied();
     let first = fold.finish();
@@ -64,9 +64,9 @@ async fn replay(source: Source, expected: Option<blake3::Hash>, streams: &Stream
 
     let (again, fold) = replay.fold("comparing", Some(through)).await?;
     let second = fold.finish();
-    let repeats = again.holds() && first.is_equal_to(&second);
+    let repeats = again.is_intact() && first.is_equal_to(&second);
     if repeats {
-        streams.report("compare      a second fold gives the same")?;
+        streams.report("compare      a second fold gives the same state")?;
     } else {
         again.remark(&subject, streams);
         streams.report(format_args!("compare      a second fold gives another state:\n{second}"))?;
@@ -76,12 +76,12 @@ async fn replay(source: Source, expected: Option<blake3::Hash>, streams: &Stream
         let word = if is_expected { "is" } else { "should be" };
         streams.report(format_args!("expect       the digest {word} {expected}"))?;
     }
-    let holds = repeats && is_expected;
-    streams.report(if holds { "holds" } else { "does not hold" })?;
-    Ok(if holds { Exit::Holds } else { Exit::DoesNotHold })
+    let is_correct = repeats && is_expected;
+    streams.report(if is_correct { "holds" } else { "does not hold" })?;
+    Ok(if is_correct { Exit::Success } else { Exit::CheckFailed })
 }
 
-/// A source with the head that is replayed to, where it has to be asked for.
+/// A source, with the head to replay to if it is a server.
 enum Origin {
     Folder(Folder),
     Server(Server, Head),
@@ -94,13 +94,13 @@ struct Replay {
 }
 
 impl Replay {
-    /// Reads the log from its first record to `through`, or to its end, and folds it into nothing.
+    /// Reads and folds the log from its first record to `through`, or to its end.
     async fn fold(&self, doing: &'static str, through: Option<Seq>) -> Result<(Reading, Fold), Failure> {
         let (reading, fold) = match &self.origin {
             Origin::Folder(folder) => {
                 let (folder, interruption) = (folder.clone(), self.interruption.clone());
                 let mut fold = Fold::new(doing, through, &self.streams);
-                on_disk(move || {
+                run_blocking(move || {
                     let reading = folder.read(&interruption, &mut |stored| Ok(fold.push(&stored.record)))?;
                     Ok::<_, Failure>((reading, fold))
                 })

@@ -1,4 +1,4 @@
-//! A log read from the server that has it open.
+//! Reading a log from the server that has it open.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -13,26 +13,26 @@ use vectorizer_log::{
     RemoteVerification, Seq, TenantId, Timestamp,
 };
 
-use super::asking::{Shown, client};
+use super::key_client::{KeyHeader, client};
 use super::lines::{LINE_BYTES_MAX, Lines};
 use super::problem::Problem;
 use super::reading::Reading;
 use crate::config::Secret;
 
-/// How long a server may say nothing. A sleeping tenant wakes first, which takes as long as its log.
-const SILENCE_MAX: Duration = Duration::from_mins(5);
+/// The longest wait for a server. A sleeping tenant wakes first, which may take as long as reading its log.
+const WAIT_MAX: Duration = Duration::from_mins(5);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// What is shown to verify a log: the stored bytes, and nothing a second time.
+/// The detail that verification needs: only the stored bytes.
 const STORED_ONLY: ExportDetail = ExportDetail { payload: false, vector: false, stored: true };
 
-/// Where a server is: an `http` or `https` address, perhaps with a path, and nothing else.
+/// The address of a server: an `http` or `https` URL, optionally with a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServerUrl(Url);
 
-/// A text that is no [`ServerUrl`]. Does not repeat it, for it might hold a password.
+/// The error of an invalid [`ServerUrl`]. It does not show the text, which may have a password.
 #[derive(Debug, thiserror::Error)]
-#[error("it should be an http:// or https:// address without user name, query and fragment")]
+#[error("it must be an http:// or https:// URL without user name, query and fragment")]
 pub(super) struct InvalidServerUrl;
 
 impl FromStr for ServerUrl {
@@ -56,46 +56,45 @@ impl fmt::Display for ServerUrl {
     }
 }
 
-/// Which part of the log is asked for, and how much of each record. What is `None` is left to the
-/// server.
+/// The parameters of reading a log. The server has defaults for `None`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LogQuery {
     pub(super) range: ExportRange,
     pub(super) limit: Option<u64>,
     pub(super) format: ExportFormat,
     pub(super) detail: ExportDetail,
-    /// Go on with what is written later.
+    /// Continue with new records as they are written.
     pub(super) follow: bool,
 }
 
-/// Why a server could not be asked.
+/// Why a request to a server failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ServerError {
-    /// The client could not be set up.
+    /// The client cannot be set up.
     #[error("cannot set up the client")]
     Client(#[source] reqwest::Error),
-    /// The key has characters that no key has.
-    #[error("the key (--key or VECTORIZER_KEY) is none: it cannot stand in a header")]
+    /// The key has characters that a header cannot have.
+    #[error("the key (--key or VECTORIZER_KEY) is not a valid header value")]
     Key,
-    /// Not connected, or cut off.
+    /// The connection failed or was closed.
     #[error("the server cannot be reached")]
     Unreachable(#[source] reqwest::Error),
-    /// It took too long.
-    #[error("the server said nothing for {} s", SILENCE_MAX.as_secs())]
-    Silent,
-    /// It refused.
+    /// The server did not answer in time.
+    #[error("the server did not answer for {} s", WAIT_MAX.as_secs())]
+    Timeout,
+    /// The server answered with an error.
     #[error("{0}")]
     Refused(Problem),
-    /// An answer is not what the contract says.
+    /// The answer is invalid.
     #[error("the server's answer to {of} cannot be read: {reason}")]
     Answer {
-        /// To what.
+        /// The request.
         of: &'static str,
-        /// What is wrong with it.
+        /// Why it is invalid.
         reason: String,
     },
-    /// A line is not what the contract says.
-    #[error("a line of the server's answer is no record")]
+    /// A line is invalid.
+    #[error("a line of the server's answer is not a record")]
     Line(#[source] serde_json::Error),
     /// A line is longer than any record.
     #[error("a line of the server's answer is longer than {bytes_max} bytes")]
@@ -104,9 +103,9 @@ pub(super) enum ServerError {
         bytes_max: usize,
     },
     /// The answer ends within a line.
-    #[error("the server's answer breaks off within a line")]
-    LineBrokenOff,
-    /// A stream that should go on does not.
+    #[error("the server's answer ends within a line")]
+    LineTruncated,
+    /// The server ended a stream that follows the log.
     #[error("the server ended the stream")]
     StreamEnded,
 }
@@ -122,7 +121,7 @@ struct HeadAnswer {
     chain: String,
 }
 
-/// A server, and a key to it.
+/// A client of a server, with a key.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     http: Client,
@@ -130,33 +129,33 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// The server at `url`. Nothing is sent yet.
+    /// Creates a client of the server at `url`. Sends nothing yet.
     pub(super) fn new(url: ServerUrl, key: Option<&Secret>) -> Result<Self, ServerError> {
-        let http = client(key, Shown::Bearer).map_err(|_| ServerError::Key)?;
+        let http = client(key, KeyHeader::Bearer).map_err(|_| ServerError::Key)?;
         let http = http.build().map_err(ServerError::Client)?;
         Ok(Self { http, url })
     }
 
-    /// Whose log it is, for messages: which tenant's the key alone says.
+    /// The name of the log in messages. Only the server knows the tenant of the key.
     pub(super) fn subject(&self) -> String {
         format!("the log at {}", self.url)
     }
 
-    /// Whose key it is.
+    /// The tenant of the key.
     pub(super) async fn tenant(&self) -> Result<TenantId, ServerError> {
         let UsageAnswer { tenant } = self.answer("cluster/usage").await?;
         Ok(tenant)
     }
 
-    /// How far the log reaches.
+    /// The end of the log.
     pub(super) async fn head(&self) -> Result<Head, ServerError> {
         let HeadAnswer { seq, chain } = self.answer("log/head").await?;
-        let no_hash = |_| ServerError::Answer { of: "log/head", reason: "chain is no hash".to_owned() };
+        let no_hash = |_| ServerError::Answer { of: "log/head", reason: "chain is not a hash".to_owned() };
         let chain: ChainHash = chain.parse().map_err(no_hash)?;
         Ok(Head { seq, chain })
     }
 
-    /// A small answer, read whole.
+    /// Reads a small answer.
     async fn answer<A: DeserializeOwned>(&self, of: &'static str) -> Result<A, ServerError> {
         let mut response = self.get(self.path(of)).await?;
         let mut body = Vec::new();
@@ -169,7 +168,7 @@ impl Server {
         serde_json::from_slice(&body).map_err(|error| ServerError::Answer { of, reason: error.to_string() })
     }
 
-    /// A part of the log, a line for each record, as the server writes them.
+    /// Reads a part of the log. Returns the server's lines, one for each record.
     pub(super) async fn lines(&self, query: LogQuery) -> Result<Lines, ServerError> {
         let LogQuery { range, limit, format, detail, follow } = query;
         let ExportRange { from, to, since, until } = range;
@@ -205,12 +204,12 @@ impl Server {
                 pairs.append_pair("follow", "true");
             }
         }
-        let silence_max = (!follow).then_some(SILENCE_MAX);
-        Ok(Lines::new(self.get(url).await?, LINE_BYTES_MAX, silence_max))
+        let wait_max = (!follow).then_some(WAIT_MAX);
+        Ok(Lines::new(self.get(url).await?, LINE_BYTES_MAX, wait_max))
     }
 
-    /// Verifies the log from its first record to `head` and shows each record to `visit`. Ends at the
-    /// first damage: a server that sends one wrong record is not worth being asked for the next.
+    /// Verifies the log from its first record to `head` and passes each record to `visit`. Stops at the first damage,
+    /// as later records of the same server cannot be trusted.
     pub(super) async fn read(
         &self,
         head: Head,
@@ -223,7 +222,7 @@ impl Server {
             let next = Seq::new(reading.records).next();
             let range = ExportRange { from: Some(next), to: Some(head.seq), ..ExportRange::default() };
             let query = LogQuery { range, detail: STORED_ONLY, ..LogQuery::default() };
-            // A server may answer with less than it was asked for, so it is asked again from there on.
+            // A server may return fewer records than requested, so request the rest from there.
             let mut lines = self.lines(query).await?;
             while let Some(line) = lines.next().await? {
                 let ExportedRecord { log_id, stored, .. } =
@@ -260,9 +259,9 @@ impl Server {
     }
 
     async fn get(&self, url: Url) -> Result<Response, ServerError> {
-        let response = tokio::time::timeout(SILENCE_MAX, self.http.get(url).send())
+        let response = tokio::time::timeout(WAIT_MAX, self.http.get(url).send())
             .await
-            .map_err(|_| ServerError::Silent)?
+            .map_err(|_| ServerError::Timeout)?
             .map_err(|error| ServerError::Unreachable(error.without_url()))?;
         if response.status().is_success() {
             Ok(response)

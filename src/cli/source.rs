@@ -1,6 +1,5 @@
-//! Where a command reads a log from.
+//! The source of a log: a folder or a running server.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
@@ -8,26 +7,27 @@ use vectorizer_log::TenantId;
 
 use super::failure::Failure;
 use super::folder::Folder;
+use super::key_client::secret;
 use super::server::{Server, ServerUrl};
 use crate::config::Secret;
 
-/// The arguments that say where the log is.
+/// The arguments for the source.
 #[derive(Clone, Debug, Args)]
 #[command(
     next_help_heading = "Where the log is",
     group = ArgGroup::new("place").args(["data_dir", "url"]).required(true),
-    after_help = "Exit code: 0 it holds, 1 it does not hold, 2 it could not be asked"
+    after_help = "Exit code: 0 success, 1 check failed, 2 error"
 )]
 pub(super) struct SourceArgs {
-    /// The data folder, while no server has it open. It is not changed: a copy is read
+    /// The data folder, which no server may have open. It is not changed: the command reads a copy
     #[arg(long, value_name = "DIR", requires = "tenant")]
     data_dir: Option<PathBuf>,
 
-    /// Whose log, with --data-dir
+    /// The tenant, with --data-dir
     #[arg(long, value_name = "TENANT", conflicts_with = "url", requires = "data_dir")]
     tenant: Option<TenantId>,
 
-    /// Where the copy is made, with --data-dir; the system's folder for temporary files if not given
+    /// The folder for the copy, with --data-dir; by default the system's temporary folder
     #[arg(long, value_name = "DIR", conflicts_with = "url", requires = "data_dir")]
     scratch: Option<PathBuf>,
 
@@ -35,21 +35,14 @@ pub(super) struct SourceArgs {
     #[arg(long, value_name = "URL")]
     url: Option<ServerUrl>,
 
-    // No rule binds it to --url: in the environment it must not disturb --data-dir.
-    /// The key to the server, with --url; better in the environment, for arguments can be seen by
-    /// other users of this machine
+    // Not required by --url and not in conflict with --data-dir: the environment may have it in both cases.
+    /// The key for the server, with --url; safer in the environment, as other users of this machine can see arguments
     #[arg(long, value_name = "KEY", env = "VECTORIZER_KEY", hide_env_values = true, value_parser = secret)]
     key: Option<Secret>,
 }
 
-/// A parser that cannot fail, so that no message repeats the key.
-#[expect(clippy::unnecessary_wraps, reason = "what clap calls")]
-fn secret(text: &str) -> Result<Secret, Infallible> {
-    Ok(Secret::new(text))
-}
-
 impl SourceArgs {
-    /// The place they name. Nothing is opened or sent yet.
+    /// The source of the arguments. Opens and sends nothing yet.
     pub(super) fn source(self) -> Result<Source, Failure> {
         let Self { data_dir, tenant, scratch, url, key } = self;
         if let Some(url) = url {
@@ -61,22 +54,22 @@ impl SourceArgs {
                 let scratch = scratch.unwrap_or_else(std::env::temp_dir);
                 Ok(Source::Folder(Folder::new(&data, tenant, scratch)))
             }
-            _ => Err(Failure::Nowhere),
+            _ => Err(Failure::NoSource),
         }
     }
 }
 
-/// A log's place.
+/// The source of a log.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// On this machine's disk, asleep.
+    /// A folder that no server has open.
     Folder(Folder),
-    /// Behind a running server.
+    /// A running server.
     Server(Server),
 }
 
 impl Source {
-    /// Whose log it is, for messages.
+    /// The name of the log in messages.
     pub(super) fn subject(&self) -> String {
         match self {
             Self::Folder(folder) => folder.subject(),

@@ -1,4 +1,4 @@
-//! Where a command writes to.
+//! The output streams of a command.
 
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::exit::Exit;
 use super::failure::{Failure, with_causes};
 
-/// The answer's stream and the one for whoever watches. Clones write to the same two.
+/// The streams for the output and for remarks. Clones write to the same streams.
 #[derive(Clone)]
 pub struct Streams {
     output: Stream,
@@ -24,23 +24,22 @@ impl Streams {
         Self { watched, ..Self::new(BufWriter::new(io::stdout()), io::stderr()) }
     }
 
-    /// The answer to `output`, everything else to `remarks`, which is no terminal.
+    /// Writes results to `output` and everything else to `remarks`, which is not a terminal.
     pub fn new(output: impl Write + Send + 'static, remarks: impl Write + Send + 'static) -> Self {
         Self { output: Arc::new(Mutex::new(output)), remarks: Arc::new(Mutex::new(remarks)), watched: false }
     }
 
-    /// Whether remarks go to a terminal, where progress may move.
+    /// Whether remarks go to a terminal, which can show a progress bar.
     pub(super) fn is_watched(&self) -> bool {
         self.watched
     }
 
-    /// Writes a piece of the answer.
+    /// Writes a part of the output.
     pub(super) fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
         locked(&self.output).write_all(bytes).map_err(Failure::Output)
     }
 
-    /// Writes a line of a finding and lets go of it. The finding stands, also when nobody reads it to
-    /// its end.
+    /// Writes and flushes a line of the output. A closed output is not an error: the result stays the same.
     pub(super) fn report(&self, line: impl fmt::Display) -> Result<(), Failure> {
         match self.write(format!("{line}\n").as_bytes()).and_then(|()| self.flush()) {
             Err(failure) if !failure.is_closed_output() => Err(failure),
@@ -48,21 +47,21 @@ impl Streams {
         }
     }
 
-    /// Lets go of what has been written so far.
+    /// Flushes the output.
     pub(super) fn flush(&self) -> Result<(), Failure> {
         locked(&self.output).flush().map_err(Failure::Output)
     }
 
-    /// Tells whoever watches. That nobody does is no failure.
+    /// Writes a remark. Failures are ignored.
     pub(super) fn remark(&self, remark: impl fmt::Display) {
         let _ = writeln!(locked(&self.remarks), "{remark}");
     }
 
-    /// Ends a command: nothing stays in a buffer, and a failure is told.
+    /// Ends a command: flushes the output and writes the failure, if any.
     pub(super) fn end(&self, outcome: Result<Exit, Failure>) -> Exit {
         let flushed = self.flush();
         match outcome.and_then(|exit| match flushed {
-            // The answer was found; that it is not read to its end does not change it.
+            // A closed output does not change the result.
             Err(failure) if !failure.is_closed_output() => Err(failure),
             _ => Ok(exit),
         }) {

@@ -1,4 +1,4 @@
-//! One `config.yml`, read key by key.
+//! Reading `config.yml` key by key.
 
 use serde_json::{Map, Value as Node};
 
@@ -6,7 +6,7 @@ use super::error::ConfigError;
 use super::keys::{self, Key};
 use super::values::Value;
 
-/// The parsed file, its keys known to be known.
+/// The parsed file. All its keys are known.
 pub(super) struct Document<'e> {
     sections: Map<String, Node>,
     environment: &'e dyn Fn(&str) -> Option<String>,
@@ -17,13 +17,13 @@ impl<'e> Document<'e> {
         text: &str,
         environment: &'e dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
-        // Without snippets: an error's picture of the surrounding lines would show the secret.
+        // No snippets: the surrounding lines in an error message could show a secret.
         let options = serde_saphyr::options! { with_snippet: false };
         let root = serde_saphyr::from_str_with_options::<Option<Node>>(text, options)
             .map_err(|error| ConfigError::Syntax(Box::new(error)))?;
         let sections = match root.unwrap_or(Node::Null) {
             Node::Null => Map::new(),
-            Node::Object(sections) => sections.into_iter().map(ungrouped).collect(),
+            Node::Object(sections) => sections.into_iter().map(flattened).collect(),
             other @ (Node::Bool(_) | Node::Number(_) | Node::String(_) | Node::Array(_)) => {
                 return Err(ConfigError::NoSections { found: kind(&other) });
             }
@@ -34,7 +34,7 @@ impl<'e> Document<'e> {
         Ok(Self { sections, environment })
     }
 
-    /// The value of `key`: the flag's, else the file's, else the default.
+    /// The value of `key`: from the flag, else from the file, else the default.
     pub(super) fn value<V: Value>(&self, key: &Key, flag: Option<&V>) -> Result<V, ConfigError> {
         if let Some(value) = flag {
             return Ok(value.clone());
@@ -45,7 +45,7 @@ impl<'e> Document<'e> {
         }
     }
 
-    /// The value of a key that may have none, which the file writes as `null`.
+    /// The value of an optional key. `null` in the file means that it has none.
     pub(super) fn optional<V: Value>(&self, key: &Key, flag: Option<&V>) -> Result<Option<V>, ConfigError> {
         match (flag, self.node(key)) {
             (Some(value), _) => Ok(Some(value.clone())),
@@ -54,7 +54,7 @@ impl<'e> Document<'e> {
         }
     }
 
-    /// The values of a key that takes a list.
+    /// The values of a key whose value is a list.
     pub(super) fn list<V: Value>(&self, key: &Key, flag: Option<&Vec<V>>) -> Result<Vec<V>, ConfigError> {
         match (flag, self.node(key)) {
             (Some(values), _) => Ok(values.clone()),
@@ -63,7 +63,7 @@ impl<'e> Document<'e> {
             (None, Some(node)) => Err(ConfigError::Invalid {
                 key: *key,
                 value: shown(node),
-                wanted: "a list such as [\"a\", \"b\"]",
+                expected: "a list such as [\"a\", \"b\"]",
             }),
         }
     }
@@ -87,8 +87,8 @@ impl<'e> Document<'e> {
         V::parse(&self.expanded(key, written)?).ok_or_else(|| invalid::<V>(key, format!("{written:?}")))
     }
 
-    /// `written` with every `${VARIABLE}` replaced. This happens to a value that YAML has already
-    /// delimited, and once: what a variable holds is never read as YAML, nor as another variable.
+    /// Replaces every `${VARIABLE}` in `written`. It does this once, after YAML is parsed, so the content of a
+    /// variable is never parsed as YAML or as another variable.
     fn expanded(&self, key: &Key, written: &str) -> Result<String, ConfigError> {
         let mut text = String::with_capacity(written.len());
         let mut rest = written;
@@ -114,8 +114,8 @@ impl<'e> Document<'e> {
     }
 }
 
-/// A section whose groups are laid open: `tls: { cert: a }` is `tls.cert: a`.
-fn ungrouped((section, content): (String, Node)) -> (String, Node) {
+/// Flattens the groups of a section: `tls: { cert: a }` becomes `tls.cert: a`.
+fn flattened((section, content): (String, Node)) -> (String, Node) {
     let Node::Object(values) = content else { return (section, content) };
     let mut open = Map::new();
     for (name, value) in values {
@@ -140,7 +140,7 @@ fn check_section(section: &str, content: &Node) -> Result<(), ConfigError> {
         });
     }
     let values = match content {
-        // A section whose keys are all commented out.
+        // All keys of the section are commented out.
         Node::Null => return Ok(()),
         Node::Object(values) => values,
         Node::Bool(_) | Node::Number(_) | Node::String(_) | Node::Array(_) => {
@@ -170,13 +170,13 @@ fn is_variable(name: &str) -> bool {
 }
 
 fn invalid<V: Value>(key: &Key, value: String) -> ConfigError {
-    // What stands before an '@' in an address is a user name and a password.
+    // The part before an '@' in a URL is a user name and a password.
     let hidden = V::IS_SECRET || value.contains('@');
-    let value = if hidden { "a value not shown here".to_owned() } else { value };
-    ConfigError::Invalid { key: *key, value, wanted: V::WANTED }
+    let value = if hidden { "a value that is not shown".to_owned() } else { value };
+    ConfigError::Invalid { key: *key, value, expected: V::EXPECTED }
 }
 
-/// A value as the message quotes it.
+/// A value as an error message quotes it.
 fn shown(node: &Node) -> String {
     match node {
         Node::Null => "empty".to_owned(),
@@ -190,7 +190,7 @@ fn shown(node: &Node) -> String {
 fn kind(node: &Node) -> &'static str {
     match node {
         Node::Null => "empty",
-        Node::Bool(_) => "a truth value",
+        Node::Bool(_) => "a boolean",
         Node::Number(_) => "a number",
         Node::String(_) => "a text",
         Node::Array(_) => "a list",

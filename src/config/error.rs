@@ -1,73 +1,73 @@
-//! Why the server does not start with this configuration.
+//! The errors of the configuration.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::keys::Key;
 
-/// A configuration that cannot be used. Every kind is the operator's to mend; none is worth a retry.
+/// Why the configuration is invalid. The operator has to correct it; retrying does not help.
 ///
-/// Messages quote a value as it was written: a variable's name, never its content.
+/// Messages quote a value as the file has it: the name of a variable, never its content.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is missing, not text, too large, or not ours to read.
+    /// The file is missing, not text, too large, or not readable.
     #[error("cannot read the configuration {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file is not YAML.
     #[error("the configuration is not valid YAML")]
     Syntax(#[source] Box<serde_saphyr::Error>),
-    /// The file holds something else than sections.
-    #[error("the configuration is {found}; it has to be sections such as \"server:\"")]
+    /// The file does not consist of sections.
+    #[error("the configuration is {found}; it must have sections such as \"server:\"")]
     NoSections {
-        /// What it holds.
+        /// What the file has instead.
         found: &'static str,
     },
-    /// No section has this name.
+    /// A section is unknown.
     #[error("unknown section {section:?}; the nearest known one is {nearest:?}")]
     UnknownSection {
         /// The name.
         section: String,
-        /// What was probably meant.
+        /// The known name that is most similar.
         nearest: String,
     },
     /// A section is not a mapping.
-    #[error("section {section:?} is {found}; it has to hold keys such as {example:?}")]
+    #[error("section {section:?} is {found}; it must have keys such as {example:?}")]
     NotASection {
         /// The section.
         section: String,
-        /// What stands there.
+        /// What the file has instead.
         found: &'static str,
-        /// A key that could.
+        /// A key of the section.
         example: &'static str,
     },
-    /// No key of this section has this name.
+    /// A key is unknown.
     #[error("unknown key {name:?} in section {section:?}; the nearest known key is \"{nearest}\"")]
     UnknownKey {
         /// The section.
         section: String,
         /// The key.
         name: String,
-        /// What was probably meant.
+        /// The known name that is most similar.
         nearest: Key,
     },
-    /// A value is not what its key takes.
-    #[error("{key} is {value}, which is not {wanted}")]
+    /// A value is not valid for its key.
+    #[error("{key} is {value}, which is not {expected}")]
     Invalid {
         /// The key.
         key: Key,
         /// The value as written.
         value: String,
-        /// What the key takes.
-        wanted: &'static str,
+        /// The values that are valid.
+        expected: &'static str,
     },
-    /// `${` without a name and a `}` behind it.
+    /// `${` is not followed by a name and `}`.
     #[error(
-        "{key} has a \"${{\" that no variable's name and \"}}\" follow (write \"$${{\" for the characters)"
+        "{key} has \"${{\" without a variable's name and \"}}\" after it (write \"$${{\" for the characters themselves)"
     )]
     MalformedVariable {
         /// The key.
@@ -81,31 +81,31 @@ pub enum ConfigError {
         /// The variable.
         variable: String,
     },
-    /// The secret is empty, too long, or cannot stand in an HTTP header.
-    #[error("{key} has to be 1 to {bytes_max} visible ASCII characters", bytes_max = super::Secret::BYTES_MAX)]
+    /// A secret is empty, too long, or not a valid header value.
+    #[error("{key} must be 1 to {bytes_max} visible ASCII characters", bytes_max = super::Secret::BYTES_MAX)]
     UnusableSecret {
         /// The key.
         key: Key,
     },
-    /// A key that another one needs has no value.
-    #[error("{key} has no value, and {beside} is of no use without one")]
+    /// A key has no value, but another key requires it.
+    #[error("{key} has no value, but {beside} requires it")]
     Incomplete {
         /// The key.
         key: Key,
-        /// The one that needs it.
+        /// The key that requires it.
         beside: Key,
     },
-    /// A certificate without its key, or a key without its certificate.
-    #[error("{given} is there and {missing} is not: a server that speaks TLS needs both")]
-    HalfTls {
-        /// The one.
+    /// There is a certificate without a key, or a key without a certificate.
+    #[error("{given} is set, but {missing} is not: TLS needs both")]
+    IncompleteTls {
+        /// The key that is set.
         given: Key,
-        /// The other.
+        /// The key that is missing.
         missing: Key,
     },
-    /// Cluster mode would serve every tenant's data to anyone.
+    /// Cluster mode would serve every tenant's data to any client.
     #[error(
-        "cluster.enabled is true and auth.require_authentication is false: many tenants cannot be told apart \
+        "cluster.enabled is true and auth.require_authentication is false: a cluster cannot tell tenants apart \
          without their keys; leave auth.require_authentication true, or cluster.enabled false"
     )]
     ClusterWithoutAuthentication,

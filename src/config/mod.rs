@@ -1,7 +1,7 @@
-//! What the server is told at its start: `config.yml`, the environment, and the command line.
+//! The configuration: `config.yml`, the environment, and the command line.
 //!
-//! A value on the command line wins over the file, and the file over the default. Everything is
-//! checked here, once: past this module a value of a wrong shape cannot be expressed.
+//! A value on the command line overrides the file, and the file overrides the default. This module checks everything
+//! once. The types of the values cannot hold an invalid one.
 
 mod document;
 mod error;
@@ -22,17 +22,17 @@ use vectorizer_log::Dimension;
 
 pub use error::ConfigError;
 pub use keys::ConfigFlags;
-use keys::{Given, KEYS};
+use keys::{ConfigSources, KEYS};
 pub use values::{
     BodyBytes, FilePath, HostName, JsonDepth, MemoryBytes, ModelName, Network, PageOrigin, RequestCount,
     Seconds,
 };
 pub use vectorizer_access::Secret;
 
-/// The file that is read when the command line names none, if it is there.
+/// The file that is read if the command line names none and this file exists.
 pub const DEFAULT_FILE: &str = "config.yml";
 
-/// No honest configuration comes near this.
+/// The largest file, in bytes. Real configurations are far smaller.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The whole configuration, checked.
@@ -42,66 +42,66 @@ pub struct Config {
     pub server: Server,
     /// Cluster mode; `None` is single-tenant mode.
     pub cluster: Option<Cluster>,
-    /// How callers are told apart.
+    /// Authentication.
     pub auth: Auth,
-    /// The limits of a tenant whose plan names none.
+    /// The limits of a tenant whose plan has none.
     pub rate_limiting: RateLimiting,
-    /// What turns texts into vectors, if anything does.
+    /// The embeddings service, if there is one.
     pub embedding: Option<Embedding>,
 }
 
 /// Section `server`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Where REST and MCP are served.
+    /// The address for REST and MCP.
     pub listen: SocketAddr,
-    /// The folder of every tenant's data.
+    /// The folder for the data of all tenants.
     pub data_dir: PathBuf,
-    /// Names under which the server may be addressed, beside those of this machine's loopback.
+    /// The allowed names of the server in `Host`, besides the names of loopback.
     pub allowed_hosts: Vec<HostName>,
-    /// The origins whose pages in browsers may use the API.
+    /// The origins whose pages may use the API from a browser.
     pub cors_origins: Vec<PageOrigin>,
     /// The largest request body.
     pub body_bytes_max: BodyBytes,
     /// The deepest nesting of a JSON body.
     pub json_depth_max: JsonDepth,
-    /// Proxies whose word about a client's address is taken.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<Network>,
-    /// A listener of its own for `/metrics`.
+    /// The address of a separate listener for `/metrics`.
     pub metrics_listen: Option<SocketAddr>,
-    /// What connections are encrypted with; `None` is plain HTTP.
+    /// The certificate and key for TLS; `None` for plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// How long everything is served still after `/ready` has begun to say 503, when the server stops.
+    /// How long the server continues to serve requests, while `/ready` answers 503, before it stops.
     pub shutdown_delay: Option<Seconds>,
-    /// How long requests in flight may take to end after the server was told to stop.
+    /// How long a stopping server waits for requests in progress.
     pub shutdown_grace: Seconds,
-    /// How long a deleted tenant can be had back.
+    /// How long a deleted tenant can be restored.
     pub delete_grace: Seconds,
-    /// How long nobody uses a tenant of a cluster before it sleeps.
+    /// After how long without use a tenant of a cluster goes to sleep.
     pub tenant_idle: Seconds,
-    /// How much memory tenants may take up before they sleep sooner; `None` is three quarters of all.
+    /// The memory budget of all tenants, above which they go to sleep earlier; `None` for three quarters of all memory.
     pub memory_budget: Option<MemoryBytes>,
 }
 
 /// `server.tls`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate and those that vouch for it, as PEM.
+    /// The certificate chain, as PEM.
     pub cert: FilePath,
-    /// Its private key, as PEM.
+    /// The certificate's private key, as PEM.
     pub key: FilePath,
 }
 
-/// Section `cluster`, where it is enabled.
+/// Section `cluster`, if it is enabled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
-    /// Where `HiveHub` is.
+    /// The URL of `HiveHub`.
     pub hivehub_api_url: ServiceUrl,
-    /// The key this server shows to `HiveHub`.
+    /// This server's key for `HiveHub`.
     pub hivehub_api_key: Secret,
-    /// The deployment that this server is of. A tenant of another one is not served; `None` is of none.
+    /// The deployment of this server, which does not serve tenants of another one; `None` if it has no deployment.
     pub deployment: Option<DeploymentName>,
-    /// How often a tenant's quota is asked for anew.
+    /// How often a tenant's quota is fetched.
     pub quota_check_interval: Seconds,
     /// How often usage is reported.
     pub usage_report_interval: Seconds,
@@ -110,37 +110,37 @@ pub struct Cluster {
 /// Section `auth`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
-    /// Always true in cluster mode; single-tenant mode has no keys to ask for.
+    /// Always true in cluster mode. Single-tenant mode has no keys.
     pub require_authentication: bool,
-    /// How long a key once found valid may be used while `HiveHub` cannot be asked.
+    /// How long a validated key stays usable while `HiveHub` is unavailable.
     pub api_key_cache_ttl: Seconds,
 }
 
 /// Section `rate_limiting`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimiting {
-    /// Requests a tenant may make within a minute.
+    /// A tenant's requests per minute.
     pub default_requests_per_minute: RequestCount,
-    /// Requests a tenant may make within an hour.
+    /// A tenant's requests per hour.
     pub default_requests_per_hour: RequestCount,
 }
 
-/// Section `embedding`, where it has a url.
+/// Section `embedding`, if it has a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Embedding {
-    /// Where the service is: `/embeddings` is added.
+    /// The URL of the service, to which `/embeddings` is appended.
     pub url: ServiceUrl,
-    /// Its model.
+    /// The model.
     pub model: ModelName,
-    /// The key this server shows to it.
+    /// This server's key for the service.
     pub key: Option<Secret>,
-    /// How many numbers its vectors have.
+    /// The dimension of the model's vectors.
     pub dimension: Dimension,
 }
 
 impl Config {
-    /// The configuration from the file that `flags` name (or [`DEFAULT_FILE`], if there is one), the
-    /// `environment`, and `flags`.
+    /// Loads the configuration from the file in `flags` (or [`DEFAULT_FILE`], if it exists), the `environment`, and
+    /// `flags`.
     pub fn load(
         flags: &ConfigFlags,
         environment: &dyn Fn(&str) -> Option<String>,
@@ -159,13 +159,13 @@ impl Config {
         Self::from_yaml(&text, flags, environment)
     }
 
-    /// The configuration from the text of a `config.yml`; an empty one leaves every default.
+    /// Parses the text of a `config.yml`. An empty text leaves every default.
     pub fn from_yaml(
         text: &str,
         flags: &ConfigFlags,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
-        let given = Given { document: Document::parse(text, environment)?, flags };
+        let given = ConfigSources { document: Document::parse(text, environment)?, flags };
         let config = Self {
             server: Server::read(&given)?,
             cluster: Cluster::read_if_enabled(&given)?,
@@ -181,7 +181,7 @@ impl Config {
 }
 
 impl Server {
-    fn read(given: &Given<'_>) -> Result<Self, ConfigError> {
+    fn read(given: &ConfigSources<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
             listen: given.listen()?,
             data_dir: given.data_dir()?,
@@ -202,10 +202,10 @@ impl Server {
 }
 
 impl TlsFiles {
-    fn read(given: &Given<'_>) -> Result<Option<Self>, ConfigError> {
+    fn read(given: &ConfigSources<'_>) -> Result<Option<Self>, ConfigError> {
         let cert = given.tls_cert()?;
         let key = given.tls_key()?;
-        let half = |given, missing| Err(ConfigError::HalfTls { given, missing });
+        let half = |given, missing| Err(ConfigError::IncompleteTls { given, missing });
         match (cert, key) {
             (None, None) => Ok(None),
             (Some(cert), Some(key)) => Ok(Some(Self { cert, key })),
@@ -216,19 +216,19 @@ impl TlsFiles {
 }
 
 impl Cluster {
-    fn read_if_enabled(given: &Given<'_>) -> Result<Option<Self>, ConfigError> {
+    fn read_if_enabled(given: &ConfigSources<'_>) -> Result<Option<Self>, ConfigError> {
         let enabled = given.cluster_enabled()?;
         match Self::read(given) {
             Ok(cluster) => Ok(enabled.then_some(cluster)),
-            // The default key is a variable, and who runs a single tenant has no reason to set it.
+            // The default key is a variable, which need not be set in single-tenant mode.
             Err(ConfigError::UnsetVariable { .. }) if !enabled => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The key comes last: where the section is not in use, its variable may be unset, and the other
-    /// values are to be checked all the same.
-    fn read(given: &Given<'_>) -> Result<Self, ConfigError> {
+    /// Reads the key last: if the section is not in use, its variable may be unset, but the other values are still
+    /// checked.
+    fn read(given: &ConfigSources<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
             hivehub_api_url: given.hivehub_api_url()?,
             deployment: given.deployment()?,
@@ -243,7 +243,7 @@ impl Cluster {
 }
 
 impl Auth {
-    fn read(given: &Given<'_>) -> Result<Self, ConfigError> {
+    fn read(given: &ConfigSources<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
             require_authentication: given.require_authentication()?,
             api_key_cache_ttl: given.api_key_cache_ttl()?,
@@ -252,7 +252,7 @@ impl Auth {
 }
 
 impl RateLimiting {
-    fn read(given: &Given<'_>) -> Result<Self, ConfigError> {
+    fn read(given: &ConfigSources<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
             default_requests_per_minute: given.default_requests_per_minute()?,
             default_requests_per_hour: given.default_requests_per_hour()?,
@@ -261,8 +261,8 @@ impl RateLimiting {
 }
 
 impl Embedding {
-    /// Without a url the section is not in use, and says so if it has anything else.
-    fn read(given: &Given<'_>) -> Result<Option<Self>, ConfigError> {
+    /// Without a URL the section is not in use. A model or a dimension without a URL is an error.
+    fn read(given: &ConfigSources<'_>) -> Result<Option<Self>, ConfigError> {
         let url = given.embedding_url()?;
         let model = given.embedding_model()?;
         let dimension = given.embedding_dimension()?;
@@ -274,7 +274,7 @@ impl Embedding {
                 (None, Some(_)) => Err(missing(KEYS.embedding_url, KEYS.embedding_dimension)),
             };
         };
-        // Last, as in `cluster`: where the section is not in use, its variable may be unset.
+        // Read last, as in `cluster`: if the section is not in use, its variable may be unset.
         let key: Option<Secret> = given.embedding_key()?;
         let sendable =
             |key: Secret| key.sendable().ok_or(ConfigError::UnusableSecret { key: KEYS.embedding_key });

@@ -1,4 +1,4 @@
-//! What the configuration promises.
+//! Tests of the configuration.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The types of the values: what can be expressed is valid.
+//! The types of values, which can hold only valid values.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -9,24 +9,24 @@ use vectorizer_hivehub::DeploymentName;
 use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::Dimension;
 
-/// A type that a key may have. The file and the command line are read by the same function.
+/// The type of a key's value. The file and the command line use the same parser.
 pub(super) trait Value: Clone + Send + Sync + 'static {
     /// Completes the sentence "this is not …".
-    const WANTED: &'static str;
-    /// Whether YAML must give it as text. `hivehub_api_key: 0123` would otherwise lose its zero.
+    const EXPECTED: &'static str;
+    /// Whether the YAML value must be a string. `hivehub_api_key: 0123` would otherwise lose its zero.
     const IS_TEXT: bool = false;
-    /// Whether messages must not show it.
+    /// Whether error messages must not show the value.
     const IS_SECRET: bool = false;
 
     fn parse(text: &str) -> Option<Self>;
 }
 
-/// A value given on the command line.
+/// Parses a value on the command line.
 pub(super) fn from_flag<V: Value>(text: &str) -> Result<V, String> {
-    V::parse(text).ok_or_else(|| format!("not {}", V::WANTED))
+    V::parse(text).ok_or_else(|| format!("not {}", V::EXPECTED))
 }
 
-/// A whole number with bounds, and the words that name them.
+/// Defines a whole number with bounds, and its description.
 macro_rules! whole_number {
     ($(#[$documentation:meta])* $name:ident, $min:literal to $max:literal, $wanted:literal) => {
         $(#[$documentation])*
@@ -34,12 +34,12 @@ macro_rules! whole_number {
         pub struct $name(u32);
 
         impl $name {
-            /// The least.
+        /// The smallest value.
             pub const MIN: u32 = $min;
-            /// The most.
+        /// The largest value.
             pub const MAX: u32 = $max;
 
-            /// The value of this number, if it is within the bounds.
+            /// Creates the value if the number is within the bounds.
             pub const fn new(number: u32) -> Option<Self> {
                 if number >= Self::MIN && number <= Self::MAX { Some(Self(number)) } else { None }
             }
@@ -51,7 +51,7 @@ macro_rules! whole_number {
         }
 
         impl Value for $name {
-            const WANTED: &'static str = concat!($wanted, " from ", $min, " to ", $max);
+            const EXPECTED: &'static str = concat!($wanted, " from ", $min, " to ", $max);
 
             fn parse(text: &str) -> Option<Self> {
                 Self::new(text.parse().ok()?)
@@ -61,28 +61,28 @@ macro_rules! whole_number {
 }
 
 whole_number!(
-    /// A request body's largest size: 1 KiB to 1 GiB.
+    /// The largest size of a request body: 1 KiB to 1 GiB.
     BodyBytes, 1_024 to 1_073_741_824, "a number of bytes"
 );
 whole_number!(
-    /// A JSON body's deepest nesting. The parser itself goes no deeper than 127.
+    /// The deepest nesting of a JSON body. The parser supports at most 127.
     JsonDepth, 1 to 127, "a depth"
 );
 whole_number!(
-    /// Requests in a span of time. A limit of none would be a closed door, not a limit.
+    /// The number of requests in a period. It is not zero, which would deny every request.
     RequestCount, 1 to 1_000_000_000, "a number of requests"
 );
 whole_number!(
-    /// A span of 1 second to 7 days.
+    /// A duration of 1 second to 7 days.
     Seconds, 1 to 604_800, "a whole number of seconds"
 );
 
-/// A share of the machine's memory, in bytes: at least 16 MiB.
+/// An amount of memory, in bytes: at least 16 MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MemoryBytes(u64);
 
 impl MemoryBytes {
-    /// The least.
+    /// The smallest value.
     pub const MIN: u64 = 16 << 20;
 
     /// The bytes.
@@ -92,7 +92,7 @@ impl MemoryBytes {
 }
 
 impl Value for MemoryBytes {
-    const WANTED: &'static str = "a number of bytes, at least 16777216";
+    const EXPECTED: &'static str = "a number of bytes, at least 16777216";
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok().filter(|bytes| *bytes >= Self::MIN).map(Self)
@@ -100,13 +100,13 @@ impl Value for MemoryBytes {
 }
 
 impl Seconds {
-    /// The span.
+    /// The duration.
     pub const fn duration(self) -> Duration {
         Duration::from_secs(self.0 as u64)
     }
 }
 
-/// The name of a model that makes embeddings.
+/// The name of an embedding model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelName(Box<str>);
 
@@ -120,7 +120,7 @@ impl ModelName {
     }
 }
 
-/// Where a file is.
+/// The path of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePath(PathBuf);
 
@@ -131,7 +131,7 @@ impl FilePath {
     }
 }
 
-/// A name under which this server may be addressed: a host, without a port.
+/// A host name of this server, without a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostName(Box<str>);
 
@@ -142,17 +142,17 @@ impl HostName {
     }
 }
 
-/// The origin of pages in browsers (RFC 6454).
+/// The origin of web pages (RFC 6454).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PageOrigin {
     /// Every origin.
     Any,
-    /// One, as browsers write it: a scheme, a host, and a port unless it is the scheme's own.
+    /// An origin as browsers send it: a scheme, a host, and a port unless it is the scheme's default.
     Named(Box<str>),
 }
 
 impl PageOrigin {
-    /// The origin, if it is one.
+    /// The named origin, if it is one.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::Any => None,
@@ -161,7 +161,7 @@ impl PageOrigin {
     }
 }
 
-/// An address, or all addresses that begin with the same bits.
+/// An address, or all addresses with the same prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -169,7 +169,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Whether `address` belongs to it. An IPv4 address written as IPv6 counts as what it is.
+    /// Whether it has this address. An IPv4-mapped IPv6 address counts as its IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
@@ -186,7 +186,7 @@ impl Network {
 }
 
 impl Value for bool {
-    const WANTED: &'static str = "true or false";
+    const EXPECTED: &'static str = "true or false";
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
@@ -194,7 +194,7 @@ impl Value for bool {
 }
 
 impl Value for SocketAddr {
-    const WANTED: &'static str = "an address and a port such as 127.0.0.1:15002";
+    const EXPECTED: &'static str = "an address and a port such as 127.0.0.1:15002";
     const IS_TEXT: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
@@ -203,7 +203,7 @@ impl Value for SocketAddr {
 }
 
 impl Value for PathBuf {
-    const WANTED: &'static str = "the path of a folder";
+    const EXPECTED: &'static str = "the path of a folder";
     const IS_TEXT: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
@@ -212,7 +212,7 @@ impl Value for PathBuf {
 }
 
 impl Value for FilePath {
-    const WANTED: &'static str = "the path of a file";
+    const EXPECTED: &'static str = "the path of a file";
     const IS_TEXT: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
@@ -221,19 +221,19 @@ impl Value for FilePath {
 }
 
 impl Value for Secret {
-    const WANTED: &'static str = "text in quotes";
+    const EXPECTED: &'static str = "text in quotes";
     const IS_TEXT: bool = true;
     const IS_SECRET: bool = true;
 
-    /// Takes every text, because the command line repeats what it refuses. What cannot be sent is
-    /// refused later, by [`Secret::sendable`].
+    /// Accepts every text, because clap's error messages quote rejected values. [`Secret::sendable`] rejects invalid
+    /// secrets later.
     fn parse(text: &str) -> Option<Self> {
         Some(Self::new(text))
     }
 }
 
 impl Value for ServiceUrl {
-    const WANTED: &'static str = Self::WANTED;
+    const EXPECTED: &'static str = Self::WANTED;
     const IS_TEXT: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
@@ -242,7 +242,7 @@ impl Value for ServiceUrl {
 }
 
 impl Value for ModelName {
-    const WANTED: &'static str = "a model's name of 1 to 256 bytes without control characters";
+    const EXPECTED: &'static str = "a model's name of 1 to 256 bytes without control characters";
     const IS_TEXT: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
@@ -252,7 +252,7 @@ impl Value for ModelName {
 }
 
 impl Value for DeploymentName {
-    const WANTED: &'static str = Self::WANTED;
+    const EXPECTED: &'static str = Self::WANTED;
     const IS_TEXT: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
@@ -261,7 +261,7 @@ impl Value for DeploymentName {
 }
 
 impl Value for Dimension {
-    const WANTED: &'static str = "a dimension from 1 to 16384";
+    const EXPECTED: &'static str = "a dimension from 1 to 16384";
 
     fn parse(text: &str) -> Option<Self> {
         text.parse::<u32>().ok()?.try_into().ok()
@@ -269,7 +269,7 @@ impl Value for Dimension {
 }
 
 impl Value for HostName {
-    const WANTED: &'static str = "a host name such as vectors.example.com (no scheme, no port)";
+    const EXPECTED: &'static str = "a host name such as vectors.example.com (no scheme, no port)";
     const IS_TEXT: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
@@ -284,10 +284,10 @@ impl Value for HostName {
 }
 
 impl Value for PageOrigin {
-    const WANTED: &'static str = "an origin such as https://app.example.com (no path), or \"*\"";
+    const EXPECTED: &'static str = "an origin such as https://app.example.com (no path), or \"*\"";
     const IS_TEXT: bool = true;
 
-    /// Takes only what a browser would send: another way to write the same origin would never match.
+    /// Accepts only the form that browsers send: another form of the same origin would never match.
     fn parse(text: &str) -> Option<Self> {
         if text == "*" {
             return Some(Self::Any);
@@ -300,10 +300,10 @@ impl Value for PageOrigin {
 }
 
 impl Value for Network {
-    const WANTED: &'static str = "an address such as 192.0.2.1 or a network such as 10.0.0.0/8";
+    const EXPECTED: &'static str = "an address such as 192.0.2.1 or a network such as 10.0.0.0/8";
     const IS_TEXT: bool = true;
 
-    /// A prefix of 0 is refused: to trust everybody's word is to have no address at all.
+    /// Rejects a prefix of 0: if every client were trusted, none of the addresses could be.
     fn parse(text: &str) -> Option<Self> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),

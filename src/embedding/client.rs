@@ -45,7 +45,7 @@ pub enum CallError {
     #[error("the embeddings service cannot be reached")]
     Unreachable(#[source] reqwest::Error),
     /// The service did not answer in time.
-    #[error("the embeddings service has not answered in time")]
+    #[error("the embeddings service did not answer in time")]
     TooLate,
     /// The service answered with another status than 200. Redirects are not followed.
     #[error("the embeddings service answered {0}")]

@@ -214,8 +214,8 @@ impl Call {
     }
 
     /// The arguments and conditions of a write. With an idempotency key, the hash covers the canonical JSON, so that a
-    /// repetition with other white space is the same write. `method` and `path` are those of the same write over REST, as
-    /// stored hashes outlive a version of the server.
+    /// repetition with other white space is the same write. `method` and `path` are those of the same write over REST,
+    /// as stored hashes outlive a version of the server.
     pub(super) async fn write<T: Serialize, U: 'static>(
         &self,
         idempotency: Option<IdempotencyKey>,

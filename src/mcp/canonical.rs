@@ -1,4 +1,5 @@
-//! Canonical JSON: without white space, and with the fields of objects sorted by name. Numbers stay as they were written.
+//! Canonical JSON: without white space, and with the fields of objects sorted by name. Numbers stay as they were
+//! written.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};

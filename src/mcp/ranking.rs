@@ -1,9 +1,10 @@
 //! The rankings that searches continue, page by page.
 //!
-//! While a graph is being linked, the same search finds different results from one moment to the next, and writes change
-//! them, too. So a later page does not search again: it continues the ranking of the first page. The first page ranks only
-//! its own results. The second page ranks the rest, on the state that the first page saw. A ranking that is not cached any
-//! more is computed again if the collection has not changed, and is used only if it begins with the same results.
+//! While a graph is being linked, the same search finds different results from one moment to the next, and writes
+//! change them, too. So a later page does not search again: it continues the ranking of the first page. The first page
+//! ranks only its own results. The second page ranks the rest, on the state that the first page saw. A ranking that is
+//! not cached any more is computed again if the collection has not changed, and is used only if it begins with the
+//! same results.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -68,8 +69,8 @@ impl Ranking {
         Self::of(query, last_change, mark, results, is_complete)
     }
 
-    /// Completes the ranking with the results of the search `deeper` that it does not have yet. A deeper graph search may
-    /// find results that rank before the end of the first ones. They come right after those.
+    /// Completes the ranking with the results of the search `deeper` that it does not have yet. A deeper graph search
+    /// may find results that rank before the end of the first ones. They come right after those.
     pub(super) fn completed<'a>(&'a self, deeper: impl Iterator<Item = (&'a str, f32)> + Clone) -> Self {
         let begun = self.page(0, self.len());
         let ids: HashSet<&str> = begun.iter().map(|(id, _)| *id).collect();

@@ -1,9 +1,9 @@
 //! The fast path for calls of tools.
 //!
-//! rmcp parses a message several times, serializes it again to compare it with the headers, and answers it in other tasks.
-//! That is more work than a whole search over REST. Nearly every message is a call in the usual form. This module answers
-//! those, with exactly the answer that rmcp would give. All other messages go to rmcp, which supports all of the protocol
-//! and its errors.
+//! rmcp parses a message several times, serializes it again to compare it with the headers, and answers it in other
+//! tasks. That is more work than a whole search over REST. Nearly every message is a call in the usual form. This
+//! module answers those, with exactly the answer that rmcp would give. All other messages go to rmcp, which supports
+//! all of the protocol and its errors.
 //!
 //! Arguments and answers stay serialized: parsing them into values and serializing those again took longer than the
 //! search itself.

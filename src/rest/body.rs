@@ -47,8 +47,8 @@ impl RequestBody {
     /// Reads a body of at most `body_bytes_max` bytes. A body that pauses or trickles times out.
     ///
     /// The node's memory is charged as bytes arrive, so a client holds no more than it has sent. The tenant's share is
-    /// charged with the whole `Content-Length` before the first byte is read. So half-read bodies of a tenant never wait
-    /// for each other, and only that tenant waits.
+    /// charged with the whole `Content-Length` before the first byte is read. So half-read bodies of a tenant never
+    /// wait for each other, and only that tenant waits.
     pub(super) async fn read(service: &Service, parts: &mut Parts, body: Body) -> Result<Self, Problem> {
         let share = share(parts)?;
         Self::charged(service, parts, body, share, service.limits().body_bytes_max, 1).await
@@ -97,7 +97,8 @@ impl RequestBody {
                 |bytes| kibibytes(compressed + charge_factor * bytes).min(service.limits().share_kibibytes());
             held.replace_share(charged(expected)).await?;
             let mut decompressor = Decompressor::new(encoding, bytes)?;
-            // A small body is decompressed on this thread, a larger one on the pool for medium inputs, in turns with others.
+            // A small body is decompressed on this thread, a larger one on the pool for medium inputs, in turns with
+            // others.
             let mut piece = INLINE_BYTES_MAX;
             loop {
                 held.grow_to(charged(decompressor.bytes.len() + piece)).await?;

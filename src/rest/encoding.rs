@@ -1,7 +1,7 @@
 //! Content encodings (RFC 9110, section 8.4): compressed bodies and answers.
 //!
-//! Both are processed in pieces, away from the async threads if they are large. A body's memory is charged to its tenant
-//! as the body grows, so a decompression bomb costs no more than any other body of the largest size.
+//! Both are processed in pieces, away from the async threads if they are large. A body's memory is charged to its
+//! tenant as the body grows, so a decompression bomb costs no more than any other body of the largest size.
 
 use std::io::{self, Read, Write as _};
 

@@ -114,8 +114,8 @@ async fn as_problem(answer: Response) -> Result<Response, Problem> {
     Err(Problem::new(status, code, String::from_utf8_lossy(&text)))
 }
 
-/// The protection against DNS rebinding that the MCP specification requires: `Origin` must be allowed, and if the server
-/// has configured names, `Host` must be one of them.
+/// The protection against DNS rebinding that the MCP specification requires: `Origin` must be allowed, and if the
+/// server has configured names, `Host` must be one of them.
 fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     let known = &app.shared.known_hosts;
     for origin in headers.get_all(header::ORIGIN) {

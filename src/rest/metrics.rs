@@ -25,8 +25,8 @@ pub(super) async fn serve(
     render_metrics(app).await
 }
 
-/// The router of the listener for metrics, which serves them without a key. `allowed_hosts` restricts the `Host` header;
-/// `None` allows any.
+/// The router of the listener for metrics, which serves them without a key. `allowed_hosts` restricts the `Host`
+/// header; `None` allows any.
 pub fn listener(app: App, allowed_hosts: Option<AllowedHosts>) -> Router {
     let check = |State(allowed): State<Option<AllowedHosts>>, request: Request, next: Next| async move {
         check_against(allowed.as_ref(), request, next).await

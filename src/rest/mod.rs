@@ -1,7 +1,7 @@
 //! The REST API: a thin face on [`service`](crate::service).
 //!
-//! [`router`] returns all of it. Every route comes from [`Operation::ALL`], so each route is in the table of operations.
-//! A handler parses the request, calls one function of the service, and renders the result.
+//! [`router`] returns all of it. Every route comes from [`Operation::ALL`], so each route is in the table of
+//! operations. A handler parses the request, calls one function of the service, and renders the result.
 //!
 //! - `middleware`: request id and span, host check, access check.
 //! - `collections`, `indexes`, `vectors`, `search`, `audit`, `cluster`, `metrics`, `health`: the handlers.
@@ -175,8 +175,8 @@ handlers! {
 /// Other paths of vectors with special ids.
 ///
 /// `vectors/delete` is also the path of an operation. Clients remove the dot segments of the ids `.` and `..` before
-/// they send a request (RFC 3986, section 5.2.4): `vectors/..` becomes the path of the collection with a trailing slash.
-/// No other operation has these paths, so they are routed to the vectors.
+/// they send a request (RFC 3986, section 5.2.4): `vectors/..` becomes the path of the collection with a trailing
+/// slash. No other operation has these paths, so they are routed to the vectors.
 const VECTOR_PATH_ALIASES: [(Operation, &str, &str); 10] = [
     (Operation::GetVector, "/api/v1/collections/{name}/vectors/delete", "delete"),
     (Operation::DeleteVector, "/api/v1/collections/{name}/vectors/delete", "delete"),

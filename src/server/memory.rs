@@ -1,12 +1,11 @@
-//! How much memory there is.
+//! The default memory budget.
 
 use std::fs;
 
-/// Where it cannot be read.
+/// The assumed memory if it cannot be read.
 const UNKNOWN_BYTES: u64 = 2 << 30;
 
-/// Three quarters of what this process may use: of the machine's memory, or of its control group's if that
-/// is less.
+/// Three quarters of the memory that this process may use: the machine's, or its control group's if that is less.
 pub(super) fn memory_bytes() -> u64 {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_bytes(&text));
     let group =
@@ -25,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_machines_memory_is_read_as_the_kernel_writes_it() {
+    fn the_machines_memory_is_parsed_in_the_kernels_format() {
         assert_eq!(total_bytes("MemTotal:       16384 kB\nMemFree:  1 kB\n"), Some(16 << 20));
         assert_eq!(total_bytes("nonsense"), None);
         assert!(memory_bytes() > 0);

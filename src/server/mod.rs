@@ -1,4 +1,4 @@
-//! A server: the parts put together, listening, and stopping without losing anything.
+//! The server: it wires the parts together, listens, and stops without losing data.
 
 mod memory;
 
@@ -33,16 +33,16 @@ use crate::tenancy::{Rules, ShareSize, Tenancy};
 
 /// The tenant of a server without keys.
 const SINGLE_TENANT: &str = "default";
-/// How long a reader of the metrics may take for what it was sent when the server ends.
+/// How long the listener for metrics waits for requests in progress when the server ends.
 const METRICS_GRACE: Duration = Duration::from_secs(1);
-/// How often is looked for deleted tenants to erase and for sizes to note down.
+/// How often deleted tenants are erased and tenants' sizes are stored.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_mins(1);
 
-/// A server that listens and does not serve yet.
+/// A server that listens but does not serve yet.
 pub struct Server {
     listener: TcpListener,
     metrics: Option<(TcpListener, Option<AllowedHosts>)>,
-    /// Where connections are encrypted.
+    /// `None` for plain HTTP.
     tls: Option<Tls>,
     app: App,
     tenancy: Tenancy,
@@ -54,7 +54,7 @@ pub struct Server {
     hub: Option<HiveHubClient>,
     /// In cluster mode.
     quotas: Option<QuotaManager>,
-    /// How long everything is served still after `/ready` has said that it will not be.
+    /// How long the server continues to serve requests after `/ready` answers 503.
     delay: Option<Duration>,
     grace: Duration,
     delete_grace: Duration,
@@ -63,46 +63,46 @@ pub struct Server {
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be listened on.
+    /// Listening on the address failed.
     #[error("cannot listen on {address}")]
     Listen {
-        /// Which.
+        /// The address or the path.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The data folder cannot be used.
     #[error("cannot use the data folder {path:?}")]
     Data {
-        /// Which.
+        /// The address or the path.
         path: std::path::PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// Embeddings cannot be asked for with this configuration.
+    /// The client of the embeddings service cannot be set up.
     #[error(transparent)]
     Embedding(#[from] UnusableEmbedder),
-    /// HiveHub cannot be asked with this configuration.
+    /// The client of HiveHub cannot be set up.
     #[error(transparent)]
     HiveHub(#[from] UnusableClient),
-    /// Connections cannot be encrypted.
+    /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// What would be served is a tenant of a cluster now. An empty one in its place would be a surprise.
+    /// The data was migrated to a cluster. The server does not start with an empty tenant in its place.
     #[error(
-        "the data of {path:?} has become tenant {} in {:?}: choose another folder, or move the one in _migrated \
+        "the data of {path:?} was migrated to tenant {} in {:?}: choose another folder, or move the one in _migrated \
          back to {:?}", .to.tenant, .to.data, .to.source.as_str()
     )]
     Migrated {
         /// The folder.
         path: std::path::PathBuf,
-        /// Where it went.
+        /// The destination of the migration.
         to: Destination,
     },
 }
 
 impl Server {
-    /// Takes the address and the data folder. Wakes no tenant.
+    /// Opens the listener and the data folder. Does not wake tenants.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let address = config.server.listen;
         let tls = config.server.tls.as_ref().map(load_tls).transpose()?;
@@ -112,12 +112,12 @@ impl Server {
             json_depth_max: config.server.json_depth_max.get() as usize,
         };
         if config.cluster.is_none() {
-            warn_of_open_doors(&config.server);
-            not_migrated(&config.server.data_dir)?;
+            warn_of_unprotected_access(&config.server);
+            check_not_migrated(&config.server.data_dir)?;
         }
         let window = config.cluster.as_ref().map(|cluster| cluster.usage_report_interval.duration());
         let rules = Rules {
-            // There is nobody else to make room for.
+            // A single tenant never has to make room for others.
             idle: config.cluster.as_ref().map(|_| config.server.tenant_idle.duration()),
             memory_bytes_max: match (&config.cluster, config.server.memory_budget) {
                 (None, _) => u64::MAX,
@@ -190,23 +190,23 @@ impl Server {
         })
     }
 
-    /// The address it listens on.
+    /// The listening address.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// How its addresses begin.
+    /// The scheme of its URLs.
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    /// The address it serves metrics on, if that is another one.
+    /// The address of the separate listener for metrics, if there is one.
     pub fn metrics_address(&self) -> Option<io::Result<SocketAddr>> {
         self.metrics.as_ref().map(|(listener, _)| listener.local_addr())
     }
 
-    /// Serves until `stop` is ready; then finishes what is under way, for as long as the grace lasts,
-    /// and closes every tenant's log.
+    /// Serves until `stop` is ready. Then finishes requests in progress, within the grace period, and closes every
+    /// tenant's log.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self {
             listener,
@@ -222,62 +222,62 @@ impl Server {
             grace,
             delete_grace,
         } = self;
-        // Of a body that is refused for its size, too.
+        // This also covers a body that is rejected for its size.
         let service = app.service().clone();
         let discarded_bytes_max = 2 * service.limits().body_bytes_max as u64;
         let ended = CancellationToken::new();
-        let mut beside = JoinSet::new();
-        beside.spawn(tenancy.audit().clone().run(ended.clone()));
+        let mut background = JoinSet::new();
+        background.spawn(tenancy.audit().clone().run(ended.clone()));
         let interval = HOUSEKEEPING_INTERVAL.min(delete_grace);
-        beside.spawn(tenancy.clone().keep_house(delete_grace, interval, ended.clone()));
-        beside.spawn(tenancy.clone().put_to_sleep(ended.clone()));
-        beside.spawn(tenancy.clone().keep_checkpoints(ended.clone()));
+        background.spawn(tenancy.clone().keep_house(delete_grace, interval, ended.clone()));
+        background.spawn(tenancy.clone().put_to_sleep(ended.clone()));
+        background.spawn(tenancy.clone().keep_checkpoints(ended.clone()));
         tenancy.resume_deletions();
         if let Some(hub) = hub {
-            beside.spawn(tenancy.clone().close_gaps(hub, ended.clone()));
+            background.spawn(tenancy.clone().close_gaps(hub, ended.clone()));
         }
         if let Some(metering) = tenancy.metering() {
-            beside.spawn(metering.clone().run(ended.clone()));
+            background.spawn(metering.clone().run(ended.clone()));
             let access = service.access().clone();
-            beside.spawn(tenancy.clone().look_after_bills(access, ended.clone()));
+            background.spawn(tenancy.clone().look_after_bills(access, ended.clone()));
         }
         if let Some(quotas) = quotas {
-            beside.spawn(quotas.keep_requests(ended.clone()));
+            background.spawn(quotas.keep_requests(ended.clone()));
         }
         if let Some(reporter) = reporter {
-            beside.spawn(reporter.run(ended.clone()));
+            background.spawn(reporter.run(ended.clone()));
         }
         if let Some(policies) = policies {
-            // To the end: requests under way are to be refused too, if that is what HiveHub says.
-            beside.spawn(policies.run(ended.clone()));
+            // It runs to the end, so that requests in progress are denied, too, if HiveHub revokes a key.
+            background.spawn(policies.run(ended.clone()));
         }
         if let Some((listener, hosts)) = metrics {
             let router = metrics_router(app.clone(), hosts);
-            beside.spawn(serve(listener, router, METRICS_GRACE, ended.clone().cancelled_owned()));
+            background.spawn(serve(listener, router, METRICS_GRACE, ended.clone().cancelled_owned()));
         }
         if let Some(tls) = tls.clone() {
-            beside.spawn(tls.follow(ended.clone()));
+            background.spawn(tls.follow(ended.clone()));
         }
         let stop = async move {
             stop.await;
             if let Some(delay) = delay {
-                info!(?delay, "stopping soon: /ready says so, and everything is served still");
+                info!(?delay, "stopping after a delay: /ready answers 503, other requests are still served");
                 service.begin_drain();
                 tokio::time::sleep(delay).await;
             }
-            info!("stopping: finishing the requests under way");
+            info!("stopping: finishing requests in progress");
             service.end();
         };
         let serving = Serving { tls, discarded_bytes_max, grace, head_answer };
         vectorizer_listener::serve(listener, router(app), serving, stop).await;
         tenancy.stop().await;
         ended.cancel();
-        beside.join_all().await;
+        background.join_all().await;
         info!("stopped");
     }
 }
 
-/// The limits of a tenant whose plan names none.
+/// The limits of a tenant whose plan has none.
 fn default_limits(configured: &config::RateLimiting) -> DefaultLimits {
     DefaultLimits::new(RequestLimits {
         per_minute: configured.default_requests_per_minute.get(),
@@ -285,25 +285,25 @@ fn default_limits(configured: &config::RateLimiting) -> DefaultLimits {
     })
 }
 
-/// Says who may do everything on a server without keys.
-fn warn_of_open_doors(config: &config::Server) {
+/// Warns if a server without keys can be reached by others.
+fn warn_of_unprotected_access(config: &config::Server) {
     let address = config.listen;
     if !address.ip().is_loopback() {
         warn!(
             %address,
-            "this server asks for no keys: anybody who reaches this address under a name of \
+            "this server requires no keys: any client that reaches this address under a name in \
              server.allowed_hosts can read, change and delete everything"
         );
     }
     if config.cors_origins.contains(&PageOrigin::Any) {
         warn!(
-            "this server asks for no keys and server.cors_origins has \"*\": every page that a browser on this \
+            "this server requires no keys and server.cors_origins has \"*\": every page that a browser on this \
              machine opens can read, change and delete everything"
         );
     }
 }
 
-/// The hosts that a listener at this address is known by.
+/// The allowed hosts of a listener at this address.
 fn hosts(config: &config::Server, address: SocketAddr) -> AllowedHosts {
     AllowedHosts::new(address, config.allowed_hosts.iter().map(|host| host.as_str().to_owned()))
 }
@@ -316,15 +316,15 @@ fn network_rules(config: &config::Server) -> NetworkRules {
     }
 }
 
-/// The listener for metrics alone, and the hosts that it is known by.
+/// The separate listener for metrics, with its allowed hosts.
 fn metrics_listener(
     config: &config::Server,
 ) -> Result<Option<(TcpListener, Option<AllowedHosts>)>, StartError> {
     let Some(address) = config.metrics_listen else { return Ok(None) };
-    // A page in a browser must not read them by a name of its own for loopback.
+    // DNS rebinding must not let a web page read the metrics over loopback.
     let hosts = address.ip().is_loopback().then(|| hosts(config, address));
     if hosts.is_none() {
-        warn!(%address, "anybody who reaches this address can read the metrics, tenants' names among them");
+        warn!(%address, "any client that reaches this address can read the metrics, which include tenants' names");
     }
     Ok(Some((listen(address)?, hosts)))
 }
@@ -334,7 +334,7 @@ pub fn single_tenant() -> TenantId {
     SINGLE_TENANT.parse().expect("the name is a tenant id")
 }
 
-fn not_migrated(path: &Path) -> Result<(), StartError> {
+fn check_not_migrated(path: &Path) -> Result<(), StartError> {
     match destination(path, &single_tenant()) {
         Ok(None) => Ok(()),
         Ok(Some(to)) => Err(StartError::Migrated { path: path.to_owned(), to }),
@@ -363,23 +363,21 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     vectorizer_listener::listen(address).map_err(|source| StartError::Listen { address, source })
 }
 
-/// Serves `router` without TLS until `stop` is ready, then for at most `grace` what is under way.
+/// Serves `router` without TLS until `stop` is ready. Then finishes requests in progress, for at most `grace`.
 pub async fn serve(listener: TcpListener, router: Router, grace: Duration, stop: impl Future<Output = ()>) {
     let serving = Serving { tls: None, discarded_bytes_max: 0, grace, head_answer };
     vectorizer_listener::serve(listener, router, serving, stop).await;
 }
 
-/// The answer to a client whose head was not read to its end.
+/// The answer to a request whose head could not be read.
 fn head_answer(error: HeadError) -> Vec<u8> {
     let problem = match error {
         HeadError::TooLarge => {
-            let detail = format!(
-                "the head of the request has more than {HEAD_BYTES_MAX} bytes, the most that it may have"
-            );
+            let detail = format!("the head of the request has more than {HEAD_BYTES_MAX} bytes");
             Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", detail)
         }
         HeadError::Crowded => {
-            Error::unavailable("busy", "too many requests have begun whose heads are not whole", 1).into()
+            Error::unavailable("busy", "too many requests with incomplete heads are open", 1).into()
         }
         HeadError::TooSlow => {
             let detail = "the head of the request did not arrive in time";

@@ -42,8 +42,8 @@ pub struct Admitted {
 }
 
 impl Service {
-    /// Admits a caller to one operation for one request, and counts the request. `bearer` is the caller's key; nothing else
-    /// in a request grants access. A denied request never reaches a tenant's data.
+    /// Admits a caller to one operation for one request, and counts the request. `bearer` is the caller's key; nothing
+    /// else in a request grants access. A denied request never reaches a tenant's data.
     pub async fn admit(&self, asked: &Asked, bearer: Option<&str>) -> Admitted {
         let auth::Admitted { outcome, rate } = self.access().admit(asked, bearer).await;
         let access = match outcome {

@@ -41,7 +41,7 @@ pub(super) struct Feed {
 
 /// The stream ended early. The error keeps the client from taking it for complete.
 #[derive(Debug, PartialEq, thiserror::Error)]
-#[error("the log was not sent to its end")]
+#[error("the log was not sent completely")]
 pub struct Truncated;
 
 /// The sending half of a feed's stream.

@@ -35,8 +35,8 @@ impl Service {
         tenant.head()
     }
 
-    /// Streams records of the audit log while the caller is admitted and connected. The stream ends with an error unless
-    /// it is complete.
+    /// Streams records of the audit log while the caller is admitted and connected. The stream ends with an error
+    /// unless it is complete.
     ///
     /// # Errors
     /// `invalid-parameter`, `too-many-readers`, `too-many-followers`, and the errors of opening the log.

@@ -1,7 +1,7 @@
 //! One typed function for each operation, under every face.
 //!
-//! A face (REST, MCP) parses a request, calls a function of [`Service`], and renders the result. Everything that the faces
-//! share is here: access, limits, threads, embedding, idempotency. This module knows no HTTP and no JSON.
+//! A face (REST, MCP) parses a request, calls a function of [`Service`], and renders the result. Everything that the
+//! faces share is here: access, limits, threads, embedding, idempotency. This module knows no HTTP and no JSON.
 //!
 //! - `admission`: the access check.
 //! - `collections`, `vectors`, `search`, `log`, `node`: the operations.
@@ -98,7 +98,8 @@ struct Shared {
 }
 
 impl Service {
-    /// The operations on the data of these tenants, for callers that `access` admits. `embedder` makes vectors of texts.
+    /// The operations on the data of these tenants, for callers that `access` admits. `embedder` makes vectors of
+    /// texts.
     pub fn new(
         tenancy: Tenancy,
         access: AccessCheck,

@@ -160,7 +160,8 @@ impl Service {
         Ok((found, has_more))
     }
 
-    /// Returns up to `requested` deleted tenants that can be restored, after the cursor `after`; and whether there are more.
+    /// Returns up to `requested` deleted tenants that can be restored, after the cursor `after`; and whether there are
+    /// more.
     ///
     /// # Errors
     /// `invalid-limit`.

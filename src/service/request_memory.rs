@@ -1,8 +1,8 @@
 //! Memory for requests: bytes that arrive are charged to their tenant and to the node before they are kept.
 //!
-//! Each tenant has a share. A tenant may hold at most a third of the node's memory that is free then. So one tenant alone
-//! gets a quarter of the memory. Each further tenant that holds all it can get, by bodies that never end, gets a quarter
-//! of the rest: of 256 MiB, the thirtieth tenant still gets 12 KiB.
+//! Each tenant has a share. A tenant may hold at most a third of the node's memory that is free then. So one tenant
+//! alone gets a quarter of the memory. Each further tenant that holds all it can get, by bodies that never end, gets a
+//! quarter of the rest: of 256 MiB, the thirtieth tenant still gets 12 KiB.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,8 +43,8 @@ impl RequestMemory {
         self.node.available_permits()
     }
 
-    /// Begins a body with a stated size in KiB. It charges all of it to the tenant's share, and nothing to the node yet. So
-    /// half-read bodies of a tenant never wait for each other, and only that tenant waits.
+    /// Begins a body with a stated size in KiB. It charges all of it to the tenant's share, and nothing to the node
+    /// yet. So half-read bodies of a tenant never wait for each other, and only that tenant waits.
     pub(crate) async fn reserve(self: &Arc<Self>, share: &Share, stated: u32) -> Result<MemoryPermit, Error> {
         let of_share = with_timeout(async { acquired(&share.bodies, stated).await }).await?;
         let of_node = acquired(&self.node, 0).await?;
@@ -72,8 +72,8 @@ struct Permits {
 }
 
 impl MemoryPermit {
-    /// Releases its part of the tenant's share, and acquires `kibibytes` of the share at once. Its part of the node's memory
-    /// stays.
+    /// Releases its part of the tenant's share, and acquires `kibibytes` of the share at once. Its part of the node's
+    /// memory stays.
     pub(crate) async fn replace_share(&mut self, kibibytes: u32) -> Result<(), Error> {
         let Some(held) = &mut self.held else { return Ok(()) };
         drop(held.of_share.split(held.of_share.num_permits()));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn thirty_tenants_that_grow_until_full_they_can_each_get_memory() {
+    async fn thirty_tenants_that_hold_all_they_can_each_get_memory() {
         let memory = RequestMemory::new(256 * 1024);
         let size = ShareSize { bodies: 64 * 1024, ..SIZE };
         let shares: Vec<Share> = (0..30).map(|_| Share::new(size)).collect();

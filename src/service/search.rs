@@ -27,8 +27,8 @@ const DEPTH_MAX: usize = RESULTS_MAX;
 pub(crate) const SEARCHES_MAX: usize = 100;
 /// The most candidates of a search.
 const EF_MAX: u32 = 4_096;
-/// A search that compares fewer numbers than this runs on the calling thread. Handing it to another thread and back costs
-/// as much as comparing so many, as measured.
+/// A search that compares fewer numbers than this runs on the calling thread. Handing it to another thread and back
+/// costs as much as comparing so many, as measured.
 const INLINE_NUMBERS_MAX: usize = 1024 * 1024;
 /// The cost of reading a posting of the text index, in compared numbers.
 const POSTING_WEIGHT: usize = 16;
@@ -60,7 +60,8 @@ pub struct SearchArguments {
     pub vector: Option<Vector>,
     /// The query text.
     pub text: Option<String>,
-    /// The basis of the ranking. By default it uses all that is given, and the text's embedding if the server makes one.
+    /// The basis of the ranking. By default it uses all that is given, and the text's embedding if the server makes
+    /// one.
     pub rank_by: Option<RankBy>,
     /// The most results, 1 to 1,000; by default 10.
     pub limit: Option<u64>,
@@ -298,8 +299,8 @@ impl SearchResults {
         self.show
     }
 
-    /// Renders an answer: on this thread if it is small, otherwise away from the async threads, with the search's permits.
-    /// `render` gets the approximate size in bytes.
+    /// Renders an answer: on this thread if it is small, otherwise away from the async threads, with the search's
+    /// permits. `render` gets the approximate size in bytes.
     pub(crate) async fn render<T, E>(
         self,
         render: impl FnOnce(&[Hit], Show, usize) -> Result<T, E> + Send + 'static,
@@ -392,8 +393,8 @@ impl SearchPool {
         Ok(Some(Permits { long, _waiting: waiting, _running: [own, of_node] }))
     }
 
-    /// Runs `work`, which compares about `compared` numbers and shows `shown` numbers. `work` keeps what it owns until it is
-    /// done.
+    /// Runs `work`, which compares about `compared` numbers and shows `shown` numbers. `work` keeps what it owns until
+    /// it is done.
     async fn run<T: Send + 'static>(
         &self,
         share: &Share,
@@ -474,8 +475,8 @@ impl Service {
         Ok((found, resume))
     }
 
-    /// Continues an earlier search: returns up to 1,000 results on the state of that search. The bill does not count it, as
-    /// it is part of that search.
+    /// Continues an earlier search: returns up to 1,000 results on the state of that search. The bill does not count
+    /// it, as it is part of that search.
     ///
     /// # Errors
     /// `busy`.
@@ -619,8 +620,8 @@ impl Service {
         Ok(count)
     }
 
-    /// The facts that the arguments of a search in this collection are checked against. If the arguments are small, a missing
-    /// collection is reported later.
+    /// The facts that the arguments of a search in this collection are checked against. If the arguments are small, a
+    /// missing collection is reported later.
     async fn context(
         &self,
         tenant: &Tenant<Read>,

@@ -113,8 +113,8 @@ impl Service {
         Ok(tenant.point(name, id).await?)
     }
 
-    /// Returns the vectors with these ids, in order, with `None` for a missing one; and the seq of the collection's last
-    /// change in the same state.
+    /// Returns the vectors with these ids, in order, with `None` for a missing one; and the seq of the collection's
+    /// last change in the same state.
     ///
     /// # Errors
     /// `no-such-collection`.
@@ -189,8 +189,8 @@ impl Service {
         Ok(tenant.change_vectors(conditions.write(name, change, held)).await?)
     }
 
-    /// Rejects large arguments for a missing collection before they are parsed. A request with an idempotency key passes: it
-    /// may be a repetition, which gets the first answer even if the collection has been deleted since.
+    /// Rejects large arguments for a missing collection before they are parsed. A request with an idempotency key
+    /// passes: it may be a repetition, which gets the first answer even if the collection has been deleted since.
     async fn expect_target(
         &self,
         tenant: &Tenant<Write>,

@@ -1,8 +1,8 @@
 //! Pools for work in proportion to a request's size, away from the async threads.
 //!
-//! Inputs up to a mebibyte have their own threads, so they never wait for larger ones. A tenant has at most half of the
-//! threads. Its next input waits for the tenant's permit first and then for the node's, behind those of other tenants. So
-//! tenants take turns, however much each of them sends. An input waits for five seconds at most.
+//! Inputs up to a mebibyte have their own threads, so they never wait for larger ones. A tenant has at most half of
+//! the threads. Its next input waits for the tenant's permit first and then for the node's, behind those of other
+//! tenants. So tenants take turns, however much each of them sends. An input waits for five seconds at most.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -87,8 +87,8 @@ pub(crate) enum TextInput {
 #[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TextOptions {
-    /// The language of the texts: `ar`, `da`, `nl`, `en`, `fi`, `fr`, `de`, `el`, `hu`, `it`, `no`, `pt`, `ro`, `ru`, `es`,
-    /// `sv`, `ta` or `tr`. Without one, a search finds words only in the form of the text.
+    /// The language of the texts: `ar`, `da`, `nl`, `en`, `fi`, `fr`, `de`, `el`, `hu`, `it`, `no`, `pt`, `ro`, `ru`,
+    /// `es`, `sv`, `ta` or `tr`. Without one, a search finds words only in the form of the text.
     #[schema(example = "en")]
     language: Option<String>,
 }
@@ -201,7 +201,8 @@ pub(crate) struct PayloadIndexAnswer {
     declared: usize,
     /// The number of declared paths that are still being indexed. Filters on them read payloads until then.
     building: usize,
-    /// The number of other paths that are not indexed for lack of room. Filters on them are exact, too, and read payloads.
+    /// The number of other paths that are not indexed for lack of room. Filters on them are exact, too, and read
+    /// payloads.
     left_out: usize,
     /// The first sixteen of those, in the form of filter keys.
     left_out_first: Vec<String>,

@@ -1,5 +1,5 @@
-//! Schemas that cannot be derived from Rust types: texts with a grammar, and JSON that other modules parse or write. They
-//! are in `schemas.json`. Tests compare them with the server's requests and answers.
+//! Schemas that cannot be derived from Rust types: texts with a grammar, and JSON that other modules parse or write.
+//! They are in `schemas.json`. Tests compare them with the server's requests and answers.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

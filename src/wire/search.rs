@@ -21,13 +21,14 @@ pub(crate) struct SearchInput {
     #[schema(value_type = Option<schema::Vector>, nullable = false)]
     #[serde(default, deserialize_with = "given")]
     vector: Option<VectorInput>,
-    /// The query text. A search finds texts that have any of its words, ranked by BM25. It ignores case, accents and the
-    /// order of words. Of a long text it uses the first 64 KiB, and at most the 256 rarest words that the collection has.
+    /// The query text. A search finds texts that have any of its words, ranked by BM25. It ignores case, accents and
+    /// the order of words. Of a long text it uses the first 64 KiB, and at most the 256 rarest words that the
+    /// collection has.
     #[schema(nullable = false, min_length = 1)]
     #[serde(default, deserialize_with = "given")]
     text: Option<String>,
-    /// The basis of the ranking: `text`, `vector` or `both`. By default it is all that the request has. A text alone is also
-    /// searched by its embedding if the server makes embeddings of the collection's dimension.
+    /// The basis of the ranking: `text`, `vector` or `both`. By default it is all that the request has. A text alone
+    /// is also searched by its embedding if the server makes embeddings of the collection's dimension.
     rank_by: Option<RankByInput>,
     /// The most results, 1 to 1,000; by default 10. It does not change the first results of a ranking by both.
     #[schema(minimum = 1, maximum = 1000)]
@@ -41,8 +42,8 @@ pub(crate) struct SearchInput {
     ef: Option<u32>,
     /// Compare with every vector instead of using the graph.
     exact: Option<bool>,
-    /// The lowest score of a result, or, for a vector search by euclidean distance, the largest distance. Only with `exact`
-    /// is a vector search certain to find all results within it.
+    /// The lowest score of a result, or, for a vector search by euclidean distance, the largest distance. Only with
+    /// `exact` is a vector search certain to find all results within it.
     #[schema(minimum = -3.402_823_466_385_288_6e38, maximum = 3.402_823_466_385_288_6e38)]
     score_threshold: Option<f32>,
     /// Include payloads; by default true.
@@ -111,10 +112,10 @@ pub(crate) struct ScoredPoint<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     vector: Option<&'a [f32]>,
-    /// For a vector search: the similarity (cosine, dot: higher is better) or the distance (euclidean: lower is better). For
-    /// a text search: the BM25 score (higher is better). For both (higher is better): the sum of 1 / (60 + rank) over the
-    /// rankings that have it among their first 100 results. A result that neither ranking has among its first 100 comes after
-    /// those, with 1 / (60 + its better rank).
+    /// For a vector search: the similarity (cosine, dot: higher is better) or the distance (euclidean: lower is
+    /// better). For a text search: the BM25 score (higher is better). For both (higher is better): the sum of 1 / (60
+    /// + rank) over the rankings that have it among their first 100 results. A result that neither ranking has among
+    /// its first 100 comes after those, with 1 / (60 + its better rank).
     score: f32,
 }
 

@@ -70,8 +70,8 @@ pub(crate) struct WindowNow {
     since: Option<String>,
     /// The seq of its first record.
     first_seq: Option<u64>,
-    /// Its totals so far, by meter: `vectors_upserted`, `vectors_deleted`, `searches`, `requests`, `storage_byte_seconds`
-    /// and `storage_bytes`. A number above 2^53 is a string.
+    /// Its totals so far, by meter: `vectors_upserted`, `vectors_deleted`, `searches`, `requests`,
+    /// `storage_byte_seconds` and `storage_bytes`. A number above 2^53 is a string.
     #[schema(value_type = BTreeMap<String, schema::WholeNumber>)]
     totals: BTreeMap<&'static str, MeterValue>,
 }
@@ -108,8 +108,8 @@ pub(crate) struct DeliveredWindowNow {
     first_seq: u64,
     /// The seq of its last record, which closed it.
     last_seq: u64,
-    /// Its totals, by meter, as in the open window. A total of zero makes no bill line, except `storage_bytes` if vectors
-    /// were deleted.
+    /// Its totals, by meter, as in the open window. A total of zero makes no bill line, except `storage_bytes` if
+    /// vectors were deleted.
     #[schema(value_type = BTreeMap<String, schema::WholeNumber>)]
     totals: BTreeMap<&'static str, MeterValue>,
 }

@@ -89,8 +89,8 @@ pub(crate) fn filter(json: Option<&RawValue>, depth_max: usize) -> Result<Option
     Ok(Some(Filter::parse(json.get(), depth_max)?))
 }
 
-/// Rejects JSON that is nested too deep, and JSON that strict parsers reject: lone surrogates, and numbers that do not fit
-/// in f64.
+/// Rejects JSON that is nested too deep, and JSON that strict parsers reject: lone surrogates, and numbers that do not
+/// fit in f64.
 pub(crate) fn expect_plain(json: &RawValue, depth_max: usize) -> Result<(), Error> {
     if json.get().len() > Payload::BYTES_MAX {
         return Err(InvalidPoint::PayloadTooLarge { bytes: json.get().len() }.into());

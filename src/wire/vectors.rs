@@ -46,13 +46,13 @@ pub(crate) struct PointInput {
     /// The id: 1 to 256 bytes without control characters.
     #[schema(value_type = schema::VectorId)]
     id: String,
-    /// The vector: numbers, or base64 of little-endian f32. A collection with a dimension requires it, unless the server makes
-    /// embeddings of texts. A collection without a dimension does not allow it.
+    /// The vector: numbers, or base64 of little-endian f32. A collection with a dimension requires it, unless the
+    /// server makes embeddings of texts. A collection without a dimension does not allow it.
     #[schema(value_type = Option<schema::Vector>, nullable = false)]
     #[serde(default, deserialize_with = "given")]
     vector: Option<VectorInput>,
-    /// The text, 1 byte to 64 KiB, for full-text search. Only a collection with texts allows it, and one without a dimension
-    /// requires it.
+    /// The text, 1 byte to 64 KiB, for full-text search. Only a collection with texts allows it, and one without a
+    /// dimension requires it.
     #[schema(nullable = false, min_length = 1, max_length = 65536)]
     #[serde(default, deserialize_with = "given")]
     text: Option<String>,

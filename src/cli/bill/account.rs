@@ -1,4 +1,4 @@
-//! The bill as the log's records come to.
+//! A bill, computed from the records of a log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -8,12 +8,12 @@ use vectorizer_replay::{
     ApplyError, Bill, BillEntry, BilledWindow, Discrepancy, Progress, Projector as _, RECORDS_PER_PROGRESS,
 };
 
-use super::{Span, billed};
+use super::{Period, billed};
 use crate::cli::Streams;
 use crate::cli::failure::Failure;
 use crate::cli::progress::ProgressDisplay;
 
-/// What identifies a line within its log.
+/// The id of a line within its log.
 pub(super) type LineId = (Seq, Meter);
 
 /// A line of the bill.
@@ -21,21 +21,21 @@ pub(super) type LineId = (Seq, Meter);
 pub(super) struct Line {
     pub(super) value: i128,
     pub(super) window: BilledWindow,
-    /// Where it was read with the records.
+    /// The chain hash, if the records were read with it.
     pub(super) chain: Option<ChainHash>,
-    /// Whether it is added to a line of before.
+    /// Whether it corrects an earlier line.
     pub(super) is_correction: bool,
 }
 
-/// A bill that grows, record by record. Holds a line for each meter of each window, some hundred bytes, and what a
-/// replay holds.
+/// A bill that is computed record by record. It holds about a hundred bytes for each meter of each window, and as much
+/// memory as a replay.
 pub(super) struct Account {
-    span: Span,
-    /// `None` before the first record, which says which log it is.
+    period: Period,
+    /// `None` before the first record, which has the log's id.
     bill: Option<Bill>,
     log_id: Option<LogId>,
     lines: BTreeMap<LineId, Line>,
-    /// Of closes, whichever were asked for: corrections belong to them.
+    /// All closed windows, by the seq of the close: corrections refer to them.
     windows: BTreeMap<Seq, BilledWindow>,
     parked: BTreeSet<LineId>,
     discrepancies: Vec<Discrepancy>,
@@ -46,10 +46,10 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// The account of what comes, which ends at `through` if that is known.
-    pub(super) fn new(span: Span, through: Option<Seq>, streams: &Streams) -> Self {
+    /// Creates an empty account. `through` is the last record, if it is known.
+    pub(super) fn new(period: Period, through: Option<Seq>, streams: &Streams) -> Self {
         Self {
-            span,
+            period,
             bill: None,
             log_id: None,
             lines: BTreeMap::new(),
@@ -63,12 +63,12 @@ impl Account {
         }
     }
 
-    /// Takes the next record, and says whether it wants another one.
+    /// Adds the next record. Returns whether to continue.
     pub(super) fn push(&mut self, record: &Record, chain: Option<ChainHash>) -> ControlFlow<()> {
         self.log_id.get_or_insert(record.log_id);
         let bill = self.bill.get_or_insert_with(|| Bill::new(record.log_id));
         match bill.push(record, chain) {
-            Ok(entries) => entries.into_iter().for_each(|entry| self.enter(entry)),
+            Ok(entries) => entries.into_iter().for_each(|entry| self.add(entry)),
             Err(refused) => {
                 self.refused = Some(refused);
                 return ControlFlow::Break(());
@@ -85,11 +85,11 @@ impl Account {
         ControlFlow::Continue(())
     }
 
-    fn enter(&mut self, entry: BillEntry) {
+    fn add(&mut self, entry: BillEntry) {
         match entry {
             BillEntry::Line(line) => {
                 self.windows.insert(line.through, line.window);
-                if self.span.has(line.window.through) {
+                if self.period.contains(line.window.through) {
                     let value = i128::try_from(line.value).unwrap_or(i128::MAX);
                     let kept = Line { value, window: line.window, chain: line.chain, is_correction: false };
                     self.lines.insert((line.through, line.meter), kept);
@@ -97,7 +97,7 @@ impl Account {
             }
             BillEntry::Correction(correction) => {
                 let window = self.windows.get(&correction.corrects);
-                if let Some(window) = window.copied().filter(|window| self.span.has(window.through)) {
+                if let Some(window) = window.copied().filter(|window| self.period.contains(window.through)) {
                     let (value, chain) = (correction.by, correction.chain);
                     let line = Line { value, window, chain, is_correction: true };
                     self.lines.insert((correction.seq, correction.meter), line);
@@ -110,60 +110,60 @@ impl Account {
         }
     }
 
-    /// The records have ended, and there is no progress left to show.
+    /// Clears the progress display after the last record.
     pub(super) fn end(&self) {
         self.display.clear();
     }
 
-    /// The record that does not follow from those in front of it, if one came.
+    /// The error of the first record that does not apply, if any.
     pub(super) fn refused(&self) -> Option<&ApplyError> {
         self.refused.as_ref()
     }
 
-    /// What the log says of its bill that its records do not bear out.
+    /// The closes in the log that differ from the records.
     pub(super) fn discrepancies(&self) -> &[Discrepancy] {
         &self.discrepancies
     }
 
-    /// The windows that were asked for.
-    pub(super) fn span(&self) -> Span {
-        self.span
+    /// The requested period.
+    pub(super) fn period(&self) -> Period {
+        self.period
     }
 
-    /// Which log it is, if it has any record.
+    /// The id of the log, if it has any record.
     pub(super) fn log_id(&self) -> Option<LogId> {
         self.log_id
     }
 
-    /// How far the log was read.
+    /// The last record that was read.
     pub(super) fn through(&self) -> Seq {
         self.bill.as_ref().map_or(Seq::NONE, |bill| bill.projection().applied())
     }
 
-    /// How far HiveHub has the bill, by the log's own word.
+    /// The last record whose bill HiveHub has acknowledged, according to the log.
     pub(super) fn acknowledged(&self) -> Seq {
         self.bill.as_ref().map_or(Seq::NONE, |bill| bill.projection().billing().acknowledged())
     }
 
-    /// Every line that was asked for, and those that HiveHub has rejected.
+    /// The lines of the requested period, and the ids of lines that HiveHub has rejected.
     pub(super) fn into_lines(self) -> (BTreeMap<LineId, Line>, BTreeSet<LineId>) {
         (self.lines, self.parked)
     }
 
-    /// Writes what each meter comes to in the windows that were asked for, and in the open one.
+    /// Writes the total of each meter in the closed windows of the requested period, and in the open window.
     pub(super) fn report(&self, streams: &Streams) -> Result<(), Failure> {
         let open = self.bill.as_ref().map(|bill| bill.open_totals(Timestamp::now())).unwrap_or_default();
         streams.report(format_args!("{:<22}{:>26}{:>26}", "meter", "closed windows", "open window"))?;
         for meter in Meter::ALL {
             let of_lines = self.lines.iter().filter(|((_, of), _)| *of == meter).map(|(_, line)| line.value);
             let closed = match meter {
-                // A reading: the newest counts, with its corrections.
-                Meter::StorageBytes if self.span.is_everything() => self
+                // A gauge: the newest value counts, with its corrections.
+                Meter::StorageBytes if self.period.is_unbounded() => self
                     .bill
                     .as_ref()
                     .and_then(|bill| bill.totals().iter().find(|total| total.meter == meter))
                     .map_or(0, billed),
-                // Of a part: the newest reading in it, as it was made.
+                // The newest value within the period, without corrections.
                 Meter::StorageBytes => {
                     let readings =
                         self.lines.iter().filter(|((_, of), line)| *of == meter && !line.is_correction);

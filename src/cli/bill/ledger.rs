@@ -1,7 +1,6 @@
-//! A HiveHub's ledger, and what a bill is held against it.
+//! The ledger of a HiveHub, and the comparison of a bill with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,9 +10,9 @@ use vectorizer_log::{ChainHash, Meter, Seq, TenantId, Timestamp};
 
 use super::account::{Account, Line, LineId};
 use crate::cli::Streams;
-use crate::cli::asking::{Shown, client};
 use crate::cli::failure::Failure;
 use crate::cli::hub::HubFailure;
+use crate::cli::key_client::{KeyHeader, client, secret};
 use crate::config::Secret;
 use crate::hivehub::{SERVICE_KEY_HEADER, UsageEvent};
 use crate::http_client::ServiceUrl;
@@ -22,75 +21,70 @@ use crate::hub::models::UsageAnswer;
 const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
 /// A page of a thousand events has less than a mebibyte.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// So many differences are told one by one.
+/// The most differences that are listed.
 const DIFFERENCES_MAX: usize = 100;
 
-/// The arguments that say where the ledger is.
+/// The arguments for the ledger.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "What it is held against")]
+#[command(next_help_heading = "Comparison with a ledger")]
 pub(super) struct LedgerArgs {
-    /// A HiveHub, whose ledger is to say the same
+    /// The HiveHub whose ledger to compare with
     #[arg(long, value_name = "URL", requires = "hub_key")]
     hub: Option<ServiceUrl>,
 
-    /// The key that servers show to it (their configured key of it); better in the environment, for arguments can
-    /// be seen by other users of this machine
+    /// The service key of the HiveHub, as servers are configured with it; safer in the environment, as other users of
+    /// this machine can see arguments
     #[arg(long, value_name = "KEY", env = "HIVEHUB_API_KEY", hide_env_values = true, value_parser = secret)]
     hub_key: Option<Secret>,
 }
 
-/// A parser that cannot fail, so that no message repeats the key.
-#[expect(clippy::unnecessary_wraps, reason = "what clap calls")]
-fn secret(text: &str) -> Result<Secret, Infallible> {
-    Ok(Secret::new(text))
-}
-
-/// A ledger that can be asked.
+/// A client of the ledger.
 pub(super) struct Ledger {
     http: reqwest::Client,
     url: ServiceUrl,
 }
 
 impl LedgerArgs {
-    /// The ledger they name, if they name one. Nothing is sent yet.
+    /// The ledger of the arguments, if there is one. Sends nothing yet.
     pub(super) fn ledger(self) -> Result<Option<Ledger>, HubFailure> {
         let Self { hub, hub_key } = self;
         let Some(url) = hub else { return Ok(None) };
-        let http = client(hub_key.as_ref(), Shown::In(SERVICE_KEY_HEADER)).map_err(|_| HubFailure::Key)?;
+        let http =
+            client(hub_key.as_ref(), KeyHeader::Named(SERVICE_KEY_HEADER)).map_err(|_| HubFailure::Key)?;
         let http = http.timeout(ANSWER_TIME_MAX).build().map_err(HubFailure::Client)?;
         Ok(Some(Ledger { http, url }))
     }
 }
 
-/// What a bill and a ledger say of each other.
+/// The comparison of a bill with a ledger.
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
-    /// Lines of which both say the same.
+    /// The number of equal lines.
     equal: u64,
-    /// Lines behind everything that the ledger has: they are still to be delivered.
+    /// Lines after all that the ledger has. They are not delivered yet.
     pending: u64,
     /// Lines that HiveHub has rejected.
     parked: u64,
-    /// Lines that it does not have, and of which a running server may not have said yet why.
+    /// Lines that the ledger does not have, for which the log of a running server has no reason yet.
     unanswered: u64,
     /// Lines of windows that a running server has closed since its log was read.
     newer: u64,
-    /// The first of those that do not agree, and how many there are.
+    /// The first differences, and the number of all.
     differences: Vec<Difference>,
     differing: u64,
 }
 
-/// How far a ledger has a bill.
+/// How far a bill is delivered.
 #[derive(Clone, Copy)]
-struct Reach {
-    /// By itself.
+struct Delivery {
+    /// The last record in the ledger.
     delivered: Seq,
-    /// By the log.
+    /// The last record that the log says is acknowledged.
     acknowledged: Seq,
     is_live: bool,
 }
 
-/// A line of which bill and ledger do not say the same.
+/// A line that differs between bill and ledger.
 #[derive(Debug)]
 struct Difference {
     id: LineId,
@@ -108,8 +102,8 @@ enum DifferenceKind {
 }
 
 impl Ledger {
-    /// Holds every line that was asked for against the ledger. `is_live` says that a server goes on writing and
-    /// reporting meanwhile.
+    /// Compares every line of the requested period with the ledger. `is_live` says that a server is writing and
+    /// reporting at the same time.
     pub(super) async fn compare(
         &self,
         tenant: &TenantId,
@@ -117,7 +111,7 @@ impl Ledger {
         is_live: bool,
     ) -> Result<Comparison, Failure> {
         let mut comparison = Comparison::default();
-        let (span, log_id) = (account.span(), account.log_id());
+        let (period, log_id) = (account.period(), account.log_id());
         let read_through = Some(account.through()).filter(|_| is_live);
         let acknowledged = account.acknowledged();
         let (mut lines, parked) = account.into_lines();
@@ -126,8 +120,8 @@ impl Ledger {
         let mut after = None;
         loop {
             let mut query = vec![("log_id", log_id.to_string())];
-            query.extend(span.from.map(|from| ("from", from.to_string())));
-            query.extend(span.to.map(|to| ("to", to.to_string())));
+            query.extend(period.from.map(|from| ("from", from.to_string())));
+            query.extend(period.to.map(|to| ("to", to.to_string())));
             query.extend(after.map(|after: u64| ("after", after.to_string())));
             let page: UsageAnswer = self.get(tenant, &query).await?;
             for event in &page.events {
@@ -136,7 +130,7 @@ impl Ledger {
                 if line.is_none() && read_through.is_some_and(|read| event.id.through > read) {
                     comparison.newer += 1;
                 } else {
-                    comparison.enter(event, line);
+                    comparison.add(event, line);
                 }
             }
             after = page.next;
@@ -144,14 +138,15 @@ impl Ledger {
                 break;
             }
         }
-        // What came later may be all that tells a line that was lost from one that is still to come.
-        if let Some(to) = span.to.filter(|_| lines.keys().any(|(seq, _)| *seq > delivered.max(acknowledged)))
+        // Later events tell a lost line from one that is not delivered yet.
+        if let Some(to) =
+            period.to.filter(|_| lines.keys().any(|(seq, _)| *seq > delivered.max(acknowledged)))
         {
             let query = [("log_id", log_id.to_string()), ("from", to.to_string())];
             let later: UsageAnswer = self.get(tenant, &query).await?;
             delivered = later.events.iter().map(|event| event.data.last_seq).fold(delivered, Seq::max);
         }
-        comparison.rest(lines, &parked, Reach { delivered, acknowledged, is_live });
+        comparison.add_missing(lines, &parked, Delivery { delivered, acknowledged, is_live });
         Ok(comparison)
     }
 
@@ -172,20 +167,20 @@ impl Ledger {
             answer.extend_from_slice(&chunk);
         }
         if response.status().is_success() {
-            return serde_json::from_slice(&answer).map_err(HubFailure::Garbage);
+            return serde_json::from_slice(&answer).map_err(HubFailure::InvalidAnswer);
         }
-        Err(HubFailure::refused(response.status().as_u16(), &answer))
+        Err(HubFailure::of_answer(response.status().as_u16(), &answer))
     }
 }
 
 impl Comparison {
-    fn enter(&mut self, event: &UsageEvent, line: Option<Line>) {
+    fn add(&mut self, event: &UsageEvent, line: Option<Line>) {
         let value = i128::try_from(event.data.value).unwrap_or(i128::MAX);
         let ledger = if event.data.corrects.is_some_and(|it| it.is_negative) { -value } else { value };
         let kind = match line {
             None => DifferenceKind::OnlyInLedger { value: ledger },
             Some(line) if line.value != ledger => DifferenceKind::Value { log: line.value, ledger },
-            // A correction has the window of its line, and begins elsewhere.
+            // A correction has the window of its line, but another first record.
             Some(line) if line.is_correction != event.data.corrects.is_some() => DifferenceKind::Window,
             Some(line)
                 if !line.is_correction
@@ -202,35 +197,35 @@ impl Comparison {
                 return;
             }
         };
-        self.differ((event.id.through, event.id.meter), event.data.window.to, kind);
+        self.add_difference((event.id.through, event.id.meter), event.data.window.to, kind);
     }
 
-    /// What the ledger does not have.
-    fn rest(&mut self, lines: BTreeMap<LineId, Line>, parked: &BTreeSet<LineId>, reach: Reach) {
-        let Reach { delivered, acknowledged, is_live } = reach;
+    /// Adds the lines that the ledger does not have.
+    fn add_missing(&mut self, lines: BTreeMap<LineId, Line>, parked: &BTreeSet<LineId>, delivery: Delivery) {
+        let Delivery { delivered, acknowledged, is_live } = delivery;
         for (id, line) in lines {
             if parked.contains(&id) {
                 self.parked += 1;
             } else if id.0 > delivered.max(acknowledged) {
                 self.pending += 1;
             } else if is_live && id.0 > acknowledged {
-                // Rejected perhaps: the reason is in the log when the next window is closed.
+                // Perhaps it was rejected: the log has the reason when the next window is closed.
                 self.unanswered += 1;
             } else {
-                self.differ(id, line.window.through, DifferenceKind::OnlyInLog { value: line.value });
+                self.add_difference(id, line.window.through, DifferenceKind::OnlyInLog { value: line.value });
             }
         }
     }
 
-    fn differ(&mut self, id: LineId, window_end: Timestamp, kind: DifferenceKind) {
+    fn add_difference(&mut self, id: LineId, window_end: Timestamp, kind: DifferenceKind) {
         self.differing += 1;
         if self.differences.len() < DIFFERENCES_MAX {
             self.differences.push(Difference { id, window_end, kind });
         }
     }
 
-    /// Whether the ledger says the same to the unit, as far as it goes.
-    pub(super) fn holds(&self) -> bool {
+    /// Whether there is no difference.
+    pub(super) fn is_equal(&self) -> bool {
         self.differing == 0
     }
 
@@ -245,8 +240,8 @@ impl Comparison {
         let Self { equal, pending, parked, unanswered, newer, differing, .. } = self;
         if *unanswered > 0 {
             streams.report(format_args!(
-                "unanswered   {unanswered} lines that the ledger does not have, though later ones: the log does not \
-                 say yet what became of them; ask again when another window is closed"
+                "unanswered   {unanswered} lines that the ledger does not have, although it has later ones: the log does \
+                 not say why yet; run this again when the next window is closed"
             ))?;
         }
         if *newer > 0 {
@@ -269,20 +264,20 @@ impl fmt::Display for Difference {
         match kind {
             DifferenceKind::Value { log, ledger } => {
                 let by = ledger.saturating_sub(*log);
-                write!(f, "the log comes to {log}, the ledger says {ledger} ({by:+})")
+                write!(f, "the log has {log}, the ledger has {ledger} ({by:+})")
             }
-            DifferenceKind::Window => f.write_str("the ledger's window is another one"),
+            DifferenceKind::Window => f.write_str("the ledger has another window"),
             DifferenceKind::Chain { log, ledger } => {
-                write!(f, "the log's history is {log}, the ledger's {ledger}")
+                write!(f, "the log's chain hash is {log}, the ledger's is {ledger}")
             }
             DifferenceKind::OnlyInLog { value } => {
                 write!(
                     f,
-                    "the log comes to {value}, the ledger has no such line, although it was delivered or later ones were"
+                    "the log has {value}, the ledger has no such line, although it or later ones were delivered"
                 )
             }
             DifferenceKind::OnlyInLedger { value } => {
-                write!(f, "the ledger says {value}, the log has no such line")
+                write!(f, "the ledger has {value}, the log has no such line")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `vectorizer bill`: a tenant's bill, computed from its log and nothing else, and held against a ledger.
+//! `vectorizer bill`: computes a tenant's bill from its log alone, and compares it with a ledger.
 
 mod account;
 mod ledger;
@@ -14,7 +14,7 @@ use vectorizer_replay::BilledTotal;
 use self::account::Account;
 use self::ledger::{Ledger, LedgerArgs};
 use super::failure::Failure;
-use super::interruption::{Interruption, on_disk};
+use super::interruption::{Interruption, run_blocking};
 use super::reading::Reading;
 use super::source::{Source, SourceArgs};
 use super::{Exit, Streams};
@@ -22,36 +22,36 @@ use super::{Exit, Streams};
 /// The arguments of `bill`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct BillArgs {
-    /// Windows that end after this moment, such as 2026-01-31T00:00:00Z
-    #[arg(long, value_name = "MOMENT")]
+    /// Only windows that end after this time, such as 2026-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
     from: Option<Timestamp>,
-    /// Windows that end at this moment or before
-    #[arg(long, value_name = "MOMENT")]
+    /// Only windows that end at this time or before
+    #[arg(long, value_name = "TIME")]
     to: Option<Timestamp>,
 
     #[command(flatten)]
     ledger: LedgerArgs,
 
-    // Last, because its heading goes on to what follows.
+    // Last, because its heading also applies to the arguments after it.
     #[command(flatten)]
     source: SourceArgs,
 }
 
-/// Which windows are asked for.
+/// The requested period.
 #[derive(Clone, Copy, Debug, Default)]
-struct Span {
+struct Period {
     from: Option<Timestamp>,
     to: Option<Timestamp>,
 }
 
-impl Span {
-    /// Whether it leaves nothing out.
-    fn is_everything(self) -> bool {
+impl Period {
+    /// Whether it includes all windows.
+    fn is_unbounded(self) -> bool {
         self.from.is_none() && self.to.is_none()
     }
 
-    /// Whether a window that ends at `end` is among them.
-    fn has(self, end: Timestamp) -> bool {
+    /// Whether it includes a window that ends at `end`.
+    fn contains(self, end: Timestamp) -> bool {
         self.from.is_none_or(|from| end > from) && self.to.is_none_or(|to| end <= to)
     }
 }
@@ -63,10 +63,10 @@ pub(super) async fn run(args: BillArgs, streams: Streams) -> Exit {
         if let (Some(from), Some(to)) = (from, to)
             && from >= to
         {
-            return Err(Failure::NoSpan { from, to });
+            return Err(Failure::EmptyPeriod { from, to });
         }
         let ledger = ledger.ledger()?;
-        bill(source.source()?, ledger, Span { from, to }, &streams).await
+        bill(source.source()?, ledger, Period { from, to }, &streams).await
     };
     let outcome = outcome.await;
     streams.end(outcome)
@@ -75,48 +75,48 @@ pub(super) async fn run(args: BillArgs, streams: Streams) -> Exit {
 async fn bill(
     source: Source,
     ledger: Option<Ledger>,
-    span: Span,
+    period: Period,
     streams: &Streams,
 ) -> Result<Exit, Failure> {
     let subject = source.subject();
     let is_live = matches!(source, Source::Server(_));
     let interruption = Interruption::on_ctrl_c();
-    let (tenant, reading, account) = read(source, span, streams, &interruption).await?;
+    let (tenant, reading, account) = read(source, period, streams, &interruption).await?;
     reading.remark(&subject, streams);
-    if !reading.holds() {
-        return Ok(Exit::DoesNotHold);
+    if !reading.is_intact() {
+        return Ok(Exit::CheckFailed);
     }
     if let Some(refused) = account.refused() {
         streams.remark(format_args!("{subject}: {refused}"));
-        return Ok(Exit::DoesNotHold);
+        return Ok(Exit::CheckFailed);
     }
     streams.report(format_args!("the bill of tenant {tenant}, from {subject}"))?;
     account.report(streams)?;
-    let mut holds = account.discrepancies().is_empty();
+    let mut is_correct = account.discrepancies().is_empty();
     for discrepancy in account.discrepancies() {
         streams.report(format_args!("differs      {discrepancy}"))?;
     }
     if let Some(ledger) = ledger {
         let comparison = interruption.or(ledger.compare(&tenant, account, is_live)).await?;
-        holds &= comparison.holds();
+        is_correct &= comparison.is_equal();
         comparison.report(streams)?;
     }
-    streams.report(if holds { "holds" } else { "does not hold" })?;
-    Ok(if holds { Exit::Holds } else { Exit::DoesNotHold })
+    streams.report(if is_correct { "holds" } else { "does not hold" })?;
+    Ok(if is_correct { Exit::Success } else { Exit::CheckFailed })
 }
 
-/// Folds the whole log: only that tells what a window came to.
+/// Folds the whole log. The totals of a window need all records before it.
 async fn read(
     source: Source,
-    span: Span,
+    period: Period,
     streams: &Streams,
     interruption: &Interruption,
 ) -> Result<(TenantId, Reading, Account), Failure> {
     match source {
         Source::Folder(folder) => {
-            let (interruption, mut account) = (interruption.clone(), Account::new(span, None, streams));
+            let (interruption, mut account) = (interruption.clone(), Account::new(period, None, streams));
             let tenant = folder.tenant().clone();
-            let (reading, account) = on_disk(move || {
+            let (reading, account) = run_blocking(move || {
                 let reading = folder.read(&interruption, &mut |stored| {
                     Ok(account.push(&stored.record, Some(stored.chain)))
                 })?;
@@ -130,7 +130,7 @@ async fn read(
             let read = async {
                 let tenant = server.tenant().await?;
                 let head = server.head().await?;
-                let mut account = Account::new(span, Some(head.seq), streams);
+                let mut account = Account::new(period, Some(head.seq), streams);
                 let mut visit = |record: &_| -> ControlFlow<()> { account.push(record, None) };
                 let reading = server.read(head, &mut visit).await?;
                 account.end();
@@ -141,7 +141,7 @@ async fn read(
     }
 }
 
-/// What a meter comes to, corrections included.
+/// The total of a meter, with corrections.
 fn billed(total: &BilledTotal) -> i128 {
     i128::try_from(total.recomputed).unwrap_or(i128::MAX).saturating_add(total.corrected)
 }

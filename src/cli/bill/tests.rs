@@ -1,4 +1,4 @@
-//! What `bill` promises, on real folders and against a real hub.
+//! Tests of `bill`, on real folders and with a real hub.
 
 use std::ops::RangeInclusive;
 
@@ -10,11 +10,13 @@ use vectorizer_log::{Event, JournalPosition, MeterTotal, ObservedOperation, Seq,
 use vectorizer_replay::{Bill, BillEntry, Projection, Projector as _};
 
 use crate::cli::Exit;
-use crate::cli::stage::{Said, Server, Stage, commit, commit_at, created, serve, upserted, vectorizer};
+use crate::cli::test_support::{
+    Fixture, Outcome, Server, commit, commit_at, created, serve, upserted, vectorizer,
+};
 use crate::hivehub::{HiveHubClient, Unit, UsageData, UsageEvent, UsageEventId, UsageSource, Window};
 use crate::hub::{self, demo::Demo};
 
-/// When the stage writes everything.
+/// The time of all records of the fixture.
 const AT: Timestamp = Timestamp::from_micros(1_767_323_045_000_000);
 
 fn observed(requests: u64, searches: u64, entry: u64) -> Event {
@@ -27,34 +29,34 @@ fn observed(requests: u64, searches: u64, entry: u64) -> Event {
     }
 }
 
-fn records(stage: &Stage) -> Vec<StoredRecord> {
-    stage.log().reader().read(Seq::OLDEST, usize::MAX, usize::MAX).unwrap()
+fn records(fixture: &Fixture) -> Vec<StoredRecord> {
+    fixture.log().reader().read(Seq::OLDEST, usize::MAX, usize::MAX).unwrap()
 }
 
 /// Closes the open window, as a server does.
-fn close(stage: &Stage) {
-    let records = records(stage);
+fn close(fixture: &Fixture) {
+    let records = records(fixture);
     let mut projection = Projection::new(records[0].record.log_id);
     for stored in &records {
         projection.apply(&stored.record).unwrap();
     }
     let closed = projection.billing().close(AT, projection.usage()).unwrap();
-    commit(&mut stage.log(), [closed]);
+    commit(&mut fixture.log(), [closed]);
 }
 
 /// A log with two closed windows and an open one.
-fn stage() -> Stage {
-    let stage = Stage::with(vec![created(), upserted(1), upserted(2), observed(5, 3, 1)]);
-    close(&stage);
-    commit(&mut stage.log(), [upserted(3), observed(2, 1, 2)]);
-    close(&stage);
-    commit(&mut stage.log(), [upserted(4)]);
-    stage
+fn fixture() -> Fixture {
+    let fixture = Fixture::with(vec![created(), upserted(1), upserted(2), observed(5, 3, 1)]);
+    close(&fixture);
+    commit(&mut fixture.log(), [upserted(3), observed(2, 1, 2)]);
+    close(&fixture);
+    commit(&mut fixture.log(), [upserted(4)]);
+    fixture
 }
 
-/// What a server would report of these windows, by their number.
-fn lines(stage: &Stage, windows: RangeInclusive<usize>) -> Vec<UsageEvent> {
-    let records = records(stage);
+/// The lines that a server would report for these windows, by their number.
+fn lines(fixture: &Fixture, windows: RangeInclusive<usize>) -> Vec<UsageEvent> {
+    let records = records(fixture);
     let mut bill = Bill::new(records[0].record.log_id);
     let (mut events, mut number) = (Vec::new(), 0);
     for stored in records {
@@ -83,14 +85,14 @@ fn lines(stage: &Stage, windows: RangeInclusive<usize>) -> Vec<UsageEvent> {
     events
 }
 
-/// A hub that has been told these lines.
-struct Told {
+/// A hub whose ledger has these lines.
+struct FilledHub {
     url: String,
     key: String,
     _folder: TempDir,
 }
 
-async fn told(lines: Vec<UsageEvent>) -> Told {
+async fn filled_hub(lines: Vec<UsageEvent>) -> FilledHub {
     let folder = tempfile::tempdir().unwrap();
     let Demo { hub, keys } = Demo::open(folder.path()).unwrap();
     let keys = keys.unwrap();
@@ -105,142 +107,147 @@ async fn told(lines: Vec<UsageEvent>) -> Told {
     while let Some(receipt) = receipts.next().await.unwrap() {
         assert_eq!(receipt.reason, None);
     }
-    Told { url, key: keys.hivehub_api_key.expose().to_owned(), _folder: folder }
+    FilledHub { url, key: keys.hivehub_api_key.expose().to_owned(), _folder: folder }
 }
 
-async fn held_against(stage: &Stage, told: &Told, more: &[&str]) -> Said {
-    let hub = ["--hub", &told.url, "--hub-key", &told.key];
-    stage.ask(&["bill"], &[&hub[..], more].concat()).await
+async fn compare_with(fixture: &Fixture, filled_hub: &FilledHub, more: &[&str]) -> Outcome {
+    let hub = ["--hub", &filled_hub.url, "--hub-key", &filled_hub.key];
+    fixture.run(&["bill"], &[&hub[..], more].concat()).await
 }
 
 /// The numbers of a meter's row.
-fn row<'a>(said: &'a Said, meter: &str) -> Vec<&'a str> {
-    let row = said.output.lines().find(|line| line.split_whitespace().next() == Some(meter));
+fn row<'a>(outcome: &'a Outcome, meter: &str) -> Vec<&'a str> {
+    let row = outcome.output.lines().find(|line| line.split_whitespace().next() == Some(meter));
     row.unwrap().split_whitespace().skip(1).collect()
 }
 
 #[tokio::test]
-async fn a_bill_is_what_the_records_come_to_by_meter() {
-    let said = stage().ask(&["bill"], &[]).await;
-    assert_eq!((said.exit, said.remarks.as_str()), (Exit::Holds, ""), "{}", said.output);
-    assert_eq!(row(&said, "vectors_upserted"), ["3", "1"]);
-    assert_eq!(row(&said, "searches"), ["4", "0"]);
-    assert_eq!(row(&said, "requests"), ["7", "0"]);
-    assert!(said.output.ends_with("\nholds\n"), "{}", said.output);
+async fn a_bill_has_the_totals_of_the_records_by_meter() {
+    let outcome = fixture().run(&["bill"], &[]).await;
+    assert_eq!((outcome.exit, outcome.remarks.as_str()), (Exit::Success, ""), "{}", outcome.output);
+    assert_eq!(row(&outcome, "vectors_upserted"), ["3", "1"]);
+    assert_eq!(row(&outcome, "searches"), ["4", "0"]);
+    assert_eq!(row(&outcome, "requests"), ["7", "0"]);
+    assert!(outcome.output.ends_with("\nholds\n"), "{}", outcome.output);
 }
 
 #[tokio::test]
-async fn a_bill_is_the_same_to_the_unit_as_the_ledger_and_what_is_not_delivered_is_pending() {
-    let stage = stage();
-    let delivered = told(lines(&stage, 1..=2)).await;
-    let said = held_against(&stage, &delivered, &[]).await;
-    assert_eq!(said.exit, Exit::Holds, "{}{}", said.output, said.remarks);
-    assert!(said.output.contains("0 differ, 0 are not delivered yet"), "{}", said.output);
+async fn a_bill_equals_the_ledger_and_undelivered_lines_are_pending() {
+    let fixture = fixture();
+    let delivered = filled_hub(lines(&fixture, 1..=2)).await;
+    let outcome = compare_with(&fixture, &delivered, &[]).await;
+    assert_eq!(outcome.exit, Exit::Success, "{}{}", outcome.output, outcome.remarks);
+    assert!(outcome.output.contains("0 differ, 0 are not delivered yet"), "{}", outcome.output);
 
-    let said = held_against(&stage, &told(lines(&stage, 1..=1)).await, &[]).await;
-    assert_eq!(said.exit, Exit::Holds, "{}{}", said.output, said.remarks);
-    assert!(!said.output.contains(", 0 are not delivered yet"), "{}", said.output);
+    let outcome = compare_with(&fixture, &filled_hub(lines(&fixture, 1..=1)).await, &[]).await;
+    assert_eq!(outcome.exit, Exit::Success, "{}{}", outcome.output, outcome.remarks);
+    assert!(!outcome.output.contains(", 0 are not delivered yet"), "{}", outcome.output);
 }
 
 #[tokio::test]
-async fn a_ledger_that_says_something_else_is_named_by_meter_window_and_difference() {
-    let stage = stage();
-    let mut wrong = lines(&stage, 1..=2);
+async fn a_difference_is_reported_with_meter_window_and_amount() {
+    let fixture = fixture();
+    let mut wrong = lines(&fixture, 1..=2);
     let searches = wrong.iter_mut().find(|line| line.data.meter.name() == "searches").unwrap();
     searches.data.value += 2;
-    let said = held_against(&stage, &told(wrong).await, &[]).await;
-    assert_eq!(said.exit, Exit::DoesNotHold, "{}", said.output);
-    let expected = "searches of the window closed at seq 5, 2026-01-02T03:04:05.000000Z: the log comes to 3, the ledger \
-                    says 5 (+2)";
-    assert!(said.output.contains(expected), "{}", said.output);
+    let outcome = compare_with(&fixture, &filled_hub(wrong).await, &[]).await;
+    assert_eq!(outcome.exit, Exit::CheckFailed, "{}", outcome.output);
+    let expected = "searches of the window closed at seq 5, 2026-01-02T03:04:05.000000Z: the log has 3, the ledger \
+                    has 5 (+2)";
+    assert!(outcome.output.contains(expected), "{}", outcome.output);
 
-    // A line that was left out, of a window in front of one that was delivered.
-    let mut short = lines(&stage, 1..=2);
+    // A line is missing, of a window before one that was delivered.
+    let mut short = lines(&fixture, 1..=2);
     short.remove(0);
-    let said = held_against(&stage, &told(short).await, &[]).await;
-    assert_eq!(said.exit, Exit::DoesNotHold, "{}", said.output);
-    assert!(said.output.contains("the ledger has no such line"), "{}", said.output);
+    let outcome = compare_with(&fixture, &filled_hub(short).await, &[]).await;
+    assert_eq!(outcome.exit, Exit::CheckFailed, "{}", outcome.output);
+    assert!(outcome.output.contains("the ledger has no such line"), "{}", outcome.output);
 }
 
 #[tokio::test]
-async fn only_the_windows_that_were_asked_for_are_shown_and_compared() {
-    let stage = stage();
-    let delivered = told(lines(&stage, 1..=2)).await;
-    let said = held_against(&stage, &delivered, &["--from", "2026-06-01T00:00:00Z"]).await;
-    assert_eq!(said.exit, Exit::Holds, "{}{}", said.output, said.remarks);
-    assert_eq!(row(&said, "vectors_upserted"), ["0", "1"]);
-    assert!(said.output.contains("0 lines are the same"), "{}", said.output);
+async fn only_the_windows_of_the_requested_period_are_shown_and_compared() {
+    let fixture = fixture();
+    let delivered = filled_hub(lines(&fixture, 1..=2)).await;
+    let outcome = compare_with(&fixture, &delivered, &["--from", "2026-06-01T00:00:00Z"]).await;
+    assert_eq!(outcome.exit, Exit::Success, "{}{}", outcome.output, outcome.remarks);
+    assert_eq!(row(&outcome, "vectors_upserted"), ["0", "1"]);
+    assert!(outcome.output.contains("0 lines are the same"), "{}", outcome.output);
 }
 
 #[tokio::test]
-async fn a_span_that_ends_before_it_begins_is_refused_with_both_ends() {
-    let span = ["--from", "2026-06-01T00:00:00Z", "--to", "2026-05-01T00:00:00Z"];
-    let said = stage().ask(&["bill"], &span).await;
-    assert_eq!((said.exit, said.output.as_str()), (Exit::CouldNotAsk, ""));
-    assert!(said.remarks.contains("2026-06-01") && said.remarks.contains("2026-05-01"), "{}", said.remarks);
+async fn a_period_that_ends_before_it_begins_is_an_error_with_both_ends() {
+    let period = ["--from", "2026-06-01T00:00:00Z", "--to", "2026-05-01T00:00:00Z"];
+    let outcome = fixture().run(&["bill"], &period).await;
+    assert_eq!((outcome.exit, outcome.output.as_str()), (Exit::Error, ""));
+    assert!(
+        outcome.remarks.contains("2026-06-01") && outcome.remarks.contains("2026-05-01"),
+        "{}",
+        outcome.remarks
+    );
 }
 
-/// A log with two windows, the first of which ends before the other begins.
-fn spread() -> Stage {
-    let stage = Stage::with(vec![created(), upserted(1), observed(5, 3, 1)]);
-    close(&stage);
+/// A log with two windows. The first one ends before the second one begins.
+fn spread() -> Fixture {
+    let fixture = Fixture::with(vec![created(), upserted(1), observed(5, 3, 1)]);
+    close(&fixture);
     let later = Timestamp::from_micros(AT.micros() + 3_600_000_000);
-    commit_at(&mut stage.log(), later, [upserted(2)]);
-    let records = records(&stage);
+    commit_at(&mut fixture.log(), later, [upserted(2)]);
+    let records = records(&fixture);
     let mut projection = Projection::new(records[0].record.log_id);
     for stored in &records {
         projection.apply(&stored.record).unwrap();
     }
     let closed = projection.billing().close(later, projection.usage()).unwrap();
-    commit_at(&mut stage.log(), later, [closed]);
-    stage
+    commit_at(&mut fixture.log(), later, [closed]);
+    fixture
 }
 
 #[tokio::test]
-async fn a_line_that_was_lost_is_not_called_pending_whatever_span_was_asked_for() {
-    let stage = spread();
-    let mut short = lines(&stage, 1..=2);
+async fn a_lost_line_is_not_pending_whatever_the_requested_period() {
+    let fixture = spread();
+    let mut short = lines(&fixture, 1..=2);
     short.retain(|line| line.id.through > Seq::new(4));
     let to = ["--to", "2026-01-02T03:04:05Z"];
-    let said = held_against(&stage, &told(short).await, &to).await;
-    assert_eq!(said.exit, Exit::DoesNotHold, "{}{}", said.output, said.remarks);
-    assert!(said.output.contains("the ledger has no such line"), "{}", said.output);
+    let outcome = compare_with(&fixture, &filled_hub(short).await, &to).await;
+    assert_eq!(outcome.exit, Exit::CheckFailed, "{}{}", outcome.output, outcome.remarks);
+    assert!(outcome.output.contains("the ledger has no such line"), "{}", outcome.output);
 
-    // Nothing came later, but the log knows that it was delivered.
+    // There are no later lines, but the log says that it was delivered.
     let event = Event::BillingAcknowledged { through: Seq::new(4), rejected: Vec::new() };
-    commit_at(&mut stage.log(), Timestamp::from_micros(AT.micros() + 3_600_000_000), [event]);
-    let said = held_against(&stage, &told(Vec::new()).await, &to).await;
-    assert_eq!(said.exit, Exit::DoesNotHold, "{}{}", said.output, said.remarks);
+    commit_at(&mut fixture.log(), Timestamp::from_micros(AT.micros() + 3_600_000_000), [event]);
+    let outcome = compare_with(&fixture, &filled_hub(Vec::new()).await, &to).await;
+    assert_eq!(outcome.exit, Exit::CheckFailed, "{}{}", outcome.output, outcome.remarks);
 }
 
 #[tokio::test]
-async fn what_a_running_server_has_not_said_yet_is_no_difference() {
-    let stage = stage();
-    let all = lines(&stage, 1..=2);
-    let log = stage.log();
+async fn a_line_that_a_running_server_has_not_explained_yet_is_no_difference() {
+    let fixture = fixture();
+    let all = lines(&fixture, 1..=2);
+    let log = fixture.log();
     let head = log.head().seq;
     let url = Server::of(&log).start().await;
-    // A line was rejected, and the log does not know it yet; and a window was closed since it was read.
-    let mut told_lines = all;
-    told_lines.remove(0);
-    let mut newer = told_lines.last().unwrap().clone();
+    // A line was rejected, and the log does not say so yet. A window was closed since the log was read.
+    let mut delivered_lines = all;
+    delivered_lines.remove(0);
+    let mut newer = delivered_lines.last().unwrap().clone();
     (newer.id.through, newer.data.first_seq, newer.data.last_seq) = (head.next(), head, head.next());
-    told_lines.push(newer);
-    let told = told(told_lines).await;
-    let server = ["bill", "--url", &url, "--key", crate::cli::stage::KEY];
-    let said = vectorizer(&[&server[..], &["--hub", &told.url, "--hub-key", &told.key]].concat()).await;
-    assert_eq!(said.exit, Exit::Holds, "{}{}", said.output, said.remarks);
+    delivered_lines.push(newer);
+    let filled_hub = filled_hub(delivered_lines).await;
+    let server = ["bill", "--url", &url, "--key", crate::cli::test_support::KEY];
+    let outcome =
+        vectorizer(&[&server[..], &["--hub", &filled_hub.url, "--hub-key", &filled_hub.key]].concat()).await;
+    assert_eq!(outcome.exit, Exit::Success, "{}{}", outcome.output, outcome.remarks);
     assert!(
-        said.output.contains("unanswered   1 lines") && said.output.contains("newer        1 lines"),
+        outcome.output.contains("unanswered   1 lines") && outcome.output.contains("newer        1 lines"),
         "{}",
-        said.output
+        outcome.output
     );
 }
 
 #[tokio::test]
-async fn a_close_that_its_records_do_not_bear_out_does_not_hold() {
-    let stage = Stage::with(vec![created(), upserted(1)]);
-    let records = records(&stage);
+async fn a_close_that_differs_from_its_records_fails_the_check() {
+    let fixture = Fixture::with(vec![created(), upserted(1)]);
+    let records = records(&fixture);
     let mut projection = Projection::new(records[0].record.log_id);
     for stored in &records {
         projection.apply(&stored.record).unwrap();
@@ -251,28 +258,28 @@ async fn a_close_that_its_records_do_not_bear_out_does_not_hold() {
             *value += 1;
         }
     }
-    commit(&mut stage.log(), [closed]);
-    let said = stage.ask(&["bill"], &[]).await;
-    assert_eq!(said.exit, Exit::DoesNotHold, "{}", said.output);
-    assert!(said.output.contains("differs      record 3: "), "{}", said.output);
+    commit(&mut fixture.log(), [closed]);
+    let outcome = fixture.run(&["bill"], &[]).await;
+    assert_eq!(outcome.exit, Exit::CheckFailed, "{}", outcome.output);
+    assert!(outcome.output.contains("differs      record 3: "), "{}", outcome.output);
 }
 
 #[tokio::test]
 async fn a_bill_is_read_from_a_running_server_too() {
-    let stage = stage();
-    let log = stage.log();
+    let fixture = fixture();
+    let log = fixture.log();
     let url = Server::of(&log).start().await;
-    let said = vectorizer(&["bill", "--url", &url, "--key", crate::cli::stage::KEY]).await;
-    assert_eq!((said.exit, said.remarks.as_str()), (Exit::Holds, ""), "{}", said.output);
-    assert!(said.output.starts_with("the bill of tenant acme, "), "{}", said.output);
-    assert_eq!(row(&said, "vectors_upserted"), ["3", "1"]);
+    let outcome = vectorizer(&["bill", "--url", &url, "--key", crate::cli::test_support::KEY]).await;
+    assert_eq!((outcome.exit, outcome.remarks.as_str()), (Exit::Success, ""), "{}", outcome.output);
+    assert!(outcome.output.starts_with("the bill of tenant acme, "), "{}", outcome.output);
+    assert_eq!(row(&outcome, "vectors_upserted"), ["3", "1"]);
 }
 
 #[tokio::test]
-async fn a_hub_that_cannot_be_asked_is_exit_code_two() {
-    let stage = stage();
+async fn an_unreachable_hub_is_exit_code_two() {
+    let fixture = fixture();
     let gone = ["--hub", "http://127.0.0.1:9", "--hub-key", "k"];
-    let said = stage.ask(&["bill"], &gone).await;
-    assert_eq!(said.exit, Exit::CouldNotAsk);
-    assert!(said.remarks.contains("the hub cannot be reached"), "{}", said.remarks);
+    let outcome = fixture.run(&["bill"], &gone).await;
+    assert_eq!(outcome.exit, Exit::Error);
+    assert!(outcome.remarks.contains("the hub cannot be reached"), "{}", outcome.remarks);
 }

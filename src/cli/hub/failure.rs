@@ -1,68 +1,64 @@
-//! Why a hub could not be asked.
+//! The errors of requests to a hub.
 
 use std::path::PathBuf;
 
+use crate::cli::problem::printable;
 use crate::hivehub::ErrorAnswer;
 use crate::hub::HubStoreError;
 
-/// Why a hub did not do what it was asked.
+/// Why a request to a hub failed.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum HubFailure {
-    /// It said no: there is no such thing, or there is one already.
+    /// The hub rejected the request: an object does not exist, or exists already.
     #[error("{}", .0.details)]
-    No(ErrorAnswer),
-    /// There is none to ask.
-    #[error("there is no hub in {0:?}; `vectorizer hub init` begins one")]
+    Rejected(ErrorAnswer),
+    /// The folder has no hub.
+    #[error("there is no hub in {0:?}; `vectorizer hub init` creates one")]
     NoHub(PathBuf),
-    /// One runs, and has the folder's files to itself.
-    #[error("a hub is running on {0:?}; stop it, or ask it with --url and --key")]
+    /// A running hub has locked the folder.
+    #[error("a hub is running on {0:?}; stop it, or connect to it with --url and --key")]
     Running(PathBuf),
-    /// Its files cannot be used.
+    /// The hub's files cannot be used.
     #[error("the hub's files cannot be used")]
     Store(#[source] HubStoreError),
-    /// The client could not be set up.
+    /// The client cannot be set up.
     #[error("cannot set up the client")]
     Client(#[source] reqwest::Error),
-    /// The key has characters that no key has.
-    #[error("the key is none: it cannot stand in a header")]
+    /// The key has characters that a header cannot have.
+    #[error("the key is not a valid header value")]
     Key,
-    /// Not connected, or cut off.
+    /// The connection failed or was closed.
     #[error("the hub cannot be reached")]
     Unreachable(#[source] reqwest::Error),
-    /// It did not do as asked.
+    /// The hub answered with an error.
     #[error("the hub answered {status}: {details}")]
-    Refused {
+    Status {
         /// The status.
         status: u16,
-        /// Why.
+        /// The hub's explanation.
         details: String,
     },
-    /// It answered too much.
+    /// The answer is too long.
     #[error("the hub's answer is longer than {0} bytes")]
     TooLong(usize),
-    /// It answered something else.
-    #[error("the hub's answer is not what the contract says")]
-    Garbage(#[source] serde_json::Error),
-    /// The arguments do not say where it is.
+    /// The answer is invalid.
+    #[error("the hub's answer does not follow the contract")]
+    InvalidAnswer(#[source] serde_json::Error),
+    /// The arguments do not say where the hub is.
     #[error("give either --data-dir or --url")]
-    Nowhere,
+    NoSource,
 }
 
 impl HubFailure {
-    /// An answer that is none of success.
-    pub(in crate::cli) fn refused(status: u16, answer: &[u8]) -> Self {
+    /// The failure of an answer without a status of success.
+    pub(in crate::cli) fn of_answer(status: u16, answer: &[u8]) -> Self {
         let said: Option<ErrorAnswer> = serde_json::from_slice(answer).ok();
         match said {
             Some(said) if status == 409 || status == 404 && said.error.starts_with("unknown_") => {
-                Self::No(ErrorAnswer { details: printable(&said.details), ..said })
+                Self::Rejected(ErrorAnswer { details: printable(&said.details), ..said })
             }
-            Some(said) => Self::Refused { status, details: printable(&said.details) },
-            None => Self::Refused { status, details: "it does not say why".to_owned() },
+            Some(said) => Self::Status { status, details: printable(&said.details) },
+            None => Self::Status { status, details: "the answer has no explanation".to_owned() },
         }
     }
-}
-
-/// A stranger's text without what would steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }

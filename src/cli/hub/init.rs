@@ -9,19 +9,19 @@ use super::{HubFailure, write_json};
 use crate::auth::ApiKey;
 use crate::cli::Streams;
 use crate::cli::failure::Failure;
-use crate::cli::interruption::on_disk;
+use crate::cli::interruption::run_blocking;
 use crate::config::Secret;
 use crate::hivehub::ErrorAnswer;
 use crate::hub::demo::{Demo, HUB_FOLDER, KEYS_FILE};
 use crate::hub::{Hub, HubStoreError};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit code: 0 done, 1 the hub has keys already, 2 it could not be done")]
+#[command(after_help = "Exit code: 0 done, 1 the hub has keys already, 2 error")]
 pub(in crate::cli) struct InitArgs {
-    /// Where the hub keeps what it is told
+    /// The data folder of the hub
     #[arg(long, value_name = "DIR", default_value = "./data")]
     data_dir: PathBuf,
-    /// Make two demo tenants on a generous plan, too, and write all keys to dev-keys.json in the folder
+    /// Also create two demo tenants on a generous plan, and write all keys to dev-keys.json in the folder
     #[arg(long)]
     demo: bool,
     /// Print the keys as JSON
@@ -34,7 +34,7 @@ pub(super) async fn run(
     streams: &Streams,
 ) -> Result<(), Failure> {
     let folder = data_dir.clone();
-    let (service, operator) = on_disk(move || made(&folder, demo)).await?;
+    let (service, operator) = run_blocking(move || create_hub(&folder, demo)).await?;
     if json {
         let keys = json!({"hivehub_api_key": service.expose(), "operator": operator.expose()});
         write_json(streams, &keys)?;
@@ -44,7 +44,7 @@ pub(super) async fn run(
     }
     streams.flush()?;
     streams.remark(
-        "keep both, they are not shown again: HIVEHUB_API_KEY is for the nodes, VECTORIZER_KEY is the operator's",
+        "store both keys, they are not shown again: HIVEHUB_API_KEY is for the nodes, VECTORIZER_KEY is for the operator",
     );
     if demo {
         let file = data_dir.join(KEYS_FILE);
@@ -53,11 +53,11 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// The first keys, once the hub has them.
-fn made(data_dir: &Path, demo: bool) -> Result<(Secret, ApiKey), HubFailure> {
+/// Creates the hub and its first keys.
+fn create_hub(data_dir: &Path, demo: bool) -> Result<(Secret, ApiKey), HubFailure> {
     let refused = |error: HubStoreError| {
         if matches!(error, HubStoreError::Initialised) {
-            HubFailure::No(ErrorAnswer { error: "initialised".to_owned(), details: error.to_string() })
+            HubFailure::Rejected(ErrorAnswer { error: "initialised".to_owned(), details: error.to_string() })
         } else if matches!(error, HubStoreError::InUse { .. }) {
             HubFailure::Running(data_dir.to_owned())
         } else {
@@ -71,7 +71,7 @@ fn made(data_dir: &Path, demo: bool) -> Result<(Secret, ApiKey), HubFailure> {
         return Err(refused(HubStoreError::Initialised));
     }
     if demo {
-        // It is opened again.
+        // The demo opens the hub again.
         drop(hub);
         let keys = Demo::open(data_dir).map_err(refused)?.keys;
         let keys = keys.ok_or_else(|| refused(HubStoreError::Initialised))?;

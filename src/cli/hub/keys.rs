@@ -8,7 +8,7 @@ use serde::de::value::{Error, StrDeserializer};
 use serde_json::json;
 use vectorizer_log::{TenantId, Timestamp};
 
-use super::place::PlaceArgs;
+use super::connection::ConnectionArgs;
 use super::table::{Table, write_facts};
 use super::{moment, word, write_json};
 use crate::auth::KeyId;
@@ -24,54 +24,54 @@ const KEYS: &str = "/api/admin/keys";
 pub(in crate::cli) enum KeysCommand {
     /// List the keys, without the keys themselves
     List(ListArgs),
-    /// Show what is known of a key
+    /// Show a key's properties
     Show(OneArgs),
-    /// Make a key and print it, the one time that it is seen
+    /// Create a key and print it; it is not shown again
     Create(CreateArgs),
-    /// Make a key in the place of another, which goes on working for a while, and print it
+    /// Replace a key with a new one and print it; the old key stays valid for a while
     Rotate(RotateArgs),
-    /// Take a key's rights away, for good
+    /// Revoke a key for ever
     Revoke(OneArgs),
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ListArgs {
-    /// Only this tenant's
+    /// List only the keys of this tenant
     #[arg(long)]
     tenant: Option<TenantId>,
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct OneArgs {
-    /// The key's id: what stands in it behind `hh_live_` or `hh_test_`
+    /// The key's id: its part after `hh_live_` or `hh_test_`
     #[arg(value_parser = key_id)]
     id: KeyId,
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("scope").args(["tenant", "cluster"]).required(true))]
 pub(in crate::cli) struct CreateArgs {
-    /// Whose it is
+    /// The tenant of the key
     #[arg(long)]
     tenant: Option<TenantId>,
-    /// An operator's key, of no tenant; with ADMIN
+    /// Create an operator's key, which has no tenant; needs --permission ADMIN
     #[arg(long)]
     cluster: bool,
-    /// What it may do
+    /// The permission of the key
     #[arg(long, value_parser = PossibleValuesParser::new(PERMISSIONS).try_map(|word| permission(&word)))]
     permission: Permission,
-    /// When it ends, such as 2030-01-31T00:00:00Z; never if not given
-    #[arg(long, value_name = "MOMENT")]
+    /// When the key expires, such as 2030-01-31T00:00:00Z; by default never
+    #[arg(long, value_name = "TIME")]
     expires_at: Option<Timestamp>,
-    /// Whether it begins with `hh_live_` or `hh_test_`
+    /// Whether the key begins with `hh_live_` or `hh_test_`
     #[arg(long, value_enum, default_value_t)]
     environment: Environment,
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
@@ -79,7 +79,7 @@ pub(in crate::cli) struct RotateArgs {
     /// The key's id
     #[arg(value_parser = key_id)]
     id: KeyId,
-    /// For how many seconds the old key goes on working; 30 days at most
+    /// For how many seconds the old key stays valid; at most 30 days
     #[arg(long, value_name = "SECONDS", default_value_t = 24 * 60 * 60,
           value_parser = clap::value_parser!(u32).range(..=i64::from(OVERLAP_SECONDS_MAX)))]
     overlap: u32,
@@ -87,10 +87,10 @@ pub(in crate::cli) struct RotateArgs {
     #[arg(long, value_enum, default_value_t)]
     environment: Environment,
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
-/// How a key begins.
+/// The prefix of a key.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Environment {
     /// `hh_live_…`
@@ -123,37 +123,37 @@ fn key_id(text: &str) -> Result<KeyId, String> {
 pub(super) async fn run(command: KeysCommand, streams: &Streams) -> Result<(), Failure> {
     match command {
         KeysCommand::List(args) => list(args, streams).await,
-        KeysCommand::Show(OneArgs { id, place }) => {
-            let shown = place.open().await?.get(&format!("{KEYS}/{id}"), &()).await?;
-            write(&shown, &place, streams)
+        KeysCommand::Show(OneArgs { id, connection }) => {
+            let shown = connection.open().await?.get(&format!("{KEYS}/{id}"), &()).await?;
+            write(&shown, &connection, streams)
         }
         KeysCommand::Create(args) => {
-            let CreateArgs { tenant, cluster, permission, expires_at, environment, place } = args;
+            let CreateArgs { tenant, cluster, permission, expires_at, environment, connection } = args;
             let scope = if cluster { Scope::Cluster } else { Scope::Tenant };
             let new = CreateKey { permission, scope, tenant, expires_at, environment: environment.into() };
-            let made = place.open().await?.send("POST", KEYS, &new).await?;
-            write_new(&made, &place, streams)
+            let made = connection.open().await?.send("POST", KEYS, &new).await?;
+            write_new(&made, &connection, streams)
         }
-        KeysCommand::Rotate(RotateArgs { id, overlap, environment, place }) => {
+        KeysCommand::Rotate(RotateArgs { id, overlap, environment, connection }) => {
             let rotate = RotateKey { overlap_seconds: overlap, environment: environment.into() };
-            let made = place.open().await?.send("POST", &format!("{KEYS}/{id}/rotate"), &rotate).await?;
-            write_new(&made, &place, streams)
+            let made = connection.open().await?.send("POST", &format!("{KEYS}/{id}/rotate"), &rotate).await?;
+            write_new(&made, &connection, streams)
         }
-        KeysCommand::Revoke(OneArgs { id, place }) => {
-            let revoked = place.open().await?.tell("POST", &format!("{KEYS}/{id}/revoke")).await?;
-            write(&revoked, &place, streams)
+        KeysCommand::Revoke(OneArgs { id, connection }) => {
+            let revoked = connection.open().await?.call("POST", &format!("{KEYS}/{id}/revoke")).await?;
+            write(&revoked, &connection, streams)
         }
     }
 }
 
-async fn list(ListArgs { tenant, place }: ListArgs, streams: &Streams) -> Result<(), Failure> {
-    let hub = place.open().await?;
+async fn list(ListArgs { tenant, connection }: ListArgs, streams: &Streams) -> Result<(), Failure> {
+    let hub = connection.open().await?;
     let mut table = Table::new(["key", "status", "permission", "tenant", "expires", "created"]);
     let mut after = None;
     loop {
         let page: KeysAnswer = hub.get(KEYS, &json!({"tenant": tenant, "after": after})).await?;
         for key in page.keys {
-            if place.json {
+            if connection.json {
                 write_json(streams, &key)?;
             } else {
                 let [id, status, permission, tenant, expires, created] = facts(&key).map(|(_, fact)| fact);
@@ -165,7 +165,7 @@ async fn list(ListArgs { tenant, place }: ListArgs, streams: &Streams) -> Result
             break;
         }
     }
-    if place.json { Ok(()) } else { table.write(streams) }
+    if connection.json { Ok(()) } else { table.write(streams) }
 }
 
 fn facts(key: &KeyView) -> [(&'static str, String); 6] {
@@ -179,17 +179,17 @@ fn facts(key: &KeyView) -> [(&'static str, String); 6] {
     ]
 }
 
-fn write(key: &KeyView, place: &PlaceArgs, streams: &Streams) -> Result<(), Failure> {
-    if place.json { write_json(streams, key) } else { write_facts(streams, &facts(key)) }
+fn write(key: &KeyView, connection: &ConnectionArgs, streams: &Streams) -> Result<(), Failure> {
+    if connection.json { write_json(streams, key) } else { write_facts(streams, &facts(key)) }
 }
 
-/// The key alone goes to the output, so that a script can take it as it is.
-fn write_new(made: &NewKeyAnswer, place: &PlaceArgs, streams: &Streams) -> Result<(), Failure> {
-    if place.json {
+/// Only the key goes to the output, so that a script can use it.
+fn write_new(made: &NewKeyAnswer, connection: &ConnectionArgs, streams: &Streams) -> Result<(), Failure> {
+    if connection.json {
         return write_json(streams, made);
     }
     streams.write(format!("{}\n", made.secret).as_bytes())?;
     streams.flush()?;
-    streams.remark(format_args!("key {}: keep it, it is not shown again", made.key.id));
+    streams.remark(format_args!("key {}: store it, it is not shown again", made.key.id));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The six numbers, as flags and as facts.
+//! The six limits of a quota: flags and output.
 
 use clap::Args;
 
@@ -6,67 +6,69 @@ use crate::cli::Streams;
 use crate::hub::models::SetOverrides;
 use crate::hub::{Limit, Limits};
 
-/// A number, or what goes back to what is behind it.
+/// A new limit; `None` restores the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Given(Option<Limit>);
+struct LimitChange(Option<Limit>);
 
-/// The six numbers of a quota. What is not given stays as it is.
+/// The flags of the six limits. A limit without a flag stays as it is.
 #[derive(Clone, Copy, Debug, Args)]
-#[command(next_help_heading = "Limits (a number, or `default` to leave it to the plan or the server)")]
+#[command(next_help_heading = "Limits (a number, or `default` for the plan's or the server's limit)")]
 pub(super) struct LimitArgs {
     /// Logical bytes of vectors, ids and payloads
-    #[arg(long, value_name = "BYTES", value_parser = given)]
-    storage_bytes: Option<Given>,
+    #[arg(long, value_name = "BYTES", value_parser = limit_change)]
+    storage_bytes: Option<LimitChange>,
     /// Bytes of the tenant's log
-    #[arg(long, value_name = "BYTES", value_parser = given)]
-    log_bytes: Option<Given>,
+    #[arg(long, value_name = "BYTES", value_parser = limit_change)]
+    log_bytes: Option<LimitChange>,
     /// Vectors in all collections
-    #[arg(long, value_name = "COUNT", value_parser = given)]
-    vectors: Option<Given>,
+    #[arg(long, value_name = "COUNT", value_parser = limit_change)]
+    vectors: Option<LimitChange>,
     /// Collections
-    #[arg(long, value_name = "COUNT", value_parser = given)]
-    collections: Option<Given>,
-    /// Requests in a minute
-    #[arg(long, value_name = "COUNT", value_parser = given)]
-    requests_per_minute: Option<Given>,
-    /// Requests in an hour
-    #[arg(long, value_name = "COUNT", value_parser = given)]
-    requests_per_hour: Option<Given>,
+    #[arg(long, value_name = "COUNT", value_parser = limit_change)]
+    collections: Option<LimitChange>,
+    /// Requests per minute
+    #[arg(long, value_name = "COUNT", value_parser = limit_change)]
+    requests_per_minute: Option<LimitChange>,
+    /// Requests per hour
+    #[arg(long, value_name = "COUNT", value_parser = limit_change)]
+    requests_per_hour: Option<LimitChange>,
 }
 
-fn given(text: &str) -> Result<Given, String> {
+fn limit_change(text: &str) -> Result<LimitChange, String> {
     if text == "default" {
-        return Ok(Given(None));
+        return Ok(LimitChange(None));
     }
-    text.parse().map(|limit| Given(Some(limit))).map_err(|error: crate::hub::InvalidLimit| error.to_string())
+    text.parse()
+        .map(|limit| LimitChange(Some(limit)))
+        .map_err(|error: crate::hub::InvalidLimit| error.to_string())
 }
 
 impl LimitArgs {
-    /// What is to change.
+    /// The changes that the flags request.
     pub(super) fn changes(self) -> SetOverrides {
         SetOverrides {
-            storage_bytes: self.storage_bytes.map(|given| given.0),
-            log_bytes: self.log_bytes.map(|given| given.0),
-            vectors: self.vectors.map(|given| given.0),
-            collections: self.collections.map(|given| given.0),
-            requests_per_minute: self.requests_per_minute.map(|given| given.0),
-            requests_per_hour: self.requests_per_hour.map(|given| given.0),
+            storage_bytes: self.storage_bytes.map(|change| change.0),
+            log_bytes: self.log_bytes.map(|change| change.0),
+            vectors: self.vectors.map(|change| change.0),
+            collections: self.collections.map(|change| change.0),
+            requests_per_minute: self.requests_per_minute.map(|change| change.0),
+            requests_per_hour: self.requests_per_hour.map(|change| change.0),
         }
     }
 }
 
-/// Says which of the numbers can never be reached because of another. They are set all the same.
+/// Warns of limits that can never be reached because of another limit. They are set anyway.
 pub(super) fn warn_of_unreachable(quota: &Limits, streams: &Streams) {
     for sentence in quota.unreachable() {
         streams.remark(format_args!("warning: {sentence}"));
     }
 }
 
-/// The headings of the six numbers.
+/// The names of the six limits.
 pub(super) const NAMES: [&str; 6] =
     ["storage_bytes", "log_bytes", "vectors", "collections", "requests_per_minute", "requests_per_hour"];
 
-/// The six numbers in that order, with a word for what is not there.
+/// The six limits as text, in that order, with `absent` for a missing one.
 pub(super) fn words(limits: &Limits, absent: &str) -> [String; 6] {
     let Limits { storage_bytes, log_bytes, vectors, collections, requests_per_minute, requests_per_hour } =
         *limits;

@@ -1,13 +1,13 @@
-//! `vectorizer hub …`: what its operator asks of a hub and tells it.
+//! `vectorizer hub …`: the operator's commands for a hub.
 //!
-//! Every command is a call of the hub's operator API, made over HTTP to one that runs or, while none
-//! does, in this process on its folder: one answer, wherever it comes from.
+//! Each command calls the hub's operator API: over HTTP if the hub is running, or in this process on the hub's folder.
+//! Both give the same answers.
 
+mod connection;
 mod failure;
 mod init;
 mod keys;
 mod limits;
-mod place;
 mod plans;
 mod service_key;
 mod table;
@@ -24,13 +24,13 @@ use super::failure::Failure;
 use super::interruption::Interruption;
 use super::{Exit, Streams};
 
-/// What can be asked of a hub.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(super) enum HubCommand {
-    /// Begin a hub: make its first service key and its first operator's key, and print them
+    /// Create a hub with its first service key and its first operator's key, and print the keys
     ///
-    /// The keys are printed once, as lines for an environment file; of each only its SHA-256 is kept. A hub that has
-    /// keys is left as it is.
+    /// Prints the keys once, as lines for an environment file; the hub stores only their SHA-256. Does not change a hub
+    /// that has keys.
     Init(init::InitArgs),
     /// Tenants: list, create, show, set, suspend, resume, delete, undelete
     #[command(subcommand)]
@@ -41,7 +41,7 @@ pub(super) enum HubCommand {
     /// Keys: list, show, create, rotate, revoke
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// The keys by which servers are known: list, rotate, revoke
+    /// The keys of servers: list, rotate, revoke
     #[command(subcommand)]
     ServiceKey(service_key::ServiceKeyCommand),
     /// The usage that servers have reported: list, totals
@@ -62,11 +62,11 @@ pub(super) async fn run(command: HubCommand, streams: Streams) -> Exit {
             HubCommand::Usage(command) => usage::run(command, &streams).await,
         };
         match done {
-            Ok(()) => Ok(Exit::Holds),
-            // That there is no such thing, or that there is one already, is an answer.
-            Err(Failure::Hub(HubFailure::No(answer))) => {
+            Ok(()) => Ok(Exit::Success),
+            // A missing or an existing object is a result, not a failure.
+            Err(Failure::Hub(HubFailure::Rejected(answer))) => {
                 streams.remark(answer.details);
-                Ok(Exit::DoesNotHold)
+                Ok(Exit::CheckFailed)
             }
             Err(failure) => Err(failure),
         }
@@ -75,19 +75,19 @@ pub(super) async fn run(command: HubCommand, streams: Streams) -> Exit {
     streams.end(outcome)
 }
 
-/// A line of JSON.
+/// Writes a value as a line of JSON.
 fn write_json(streams: &Streams, value: &impl Serialize) -> Result<(), Failure> {
     let mut line = serde_json::to_vec(value).map_err(|error| Failure::Output(error.into()))?;
     line.push(b'\n');
     streams.write(&line)
 }
 
-/// A moment, or what its absence means.
+/// A time as text, or `absent`.
 fn moment(at: Option<vectorizer_log::Timestamp>, absent: &str) -> String {
     at.map_or_else(|| absent.to_owned(), |at| at.to_string())
 }
 
-/// The word of a value that is written as a word.
+/// The text of a value that serializes as a string.
 fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,

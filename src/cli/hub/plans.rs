@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::connection::ConnectionArgs;
 use super::limits::{LimitArgs, NAMES, warn_of_unreachable, words};
-use super::place::PlaceArgs;
 use super::table::{Table, write_facts};
 use super::{HubFailure, write_json};
 use crate::cli::Streams;
@@ -14,18 +14,18 @@ use crate::hub::{Limits, PlanName};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum PlansCommand {
-    /// List the plans and what they allow
+    /// List the plans with their limits
     List(ListArgs),
-    /// Show what a plan allows
+    /// Show a plan's limits
     Show(ShowArgs),
-    /// Set what a plan allows, of an old plan or a new one
+    /// Change a plan's limits, or create a plan
     Set(SetArgs),
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ListArgs {
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ pub(in crate::cli) struct ShowArgs {
     /// The plan
     plan: PlanName,
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
@@ -43,41 +43,41 @@ pub(in crate::cli) struct SetArgs {
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
 pub(super) async fn run(command: PlansCommand, streams: &Streams) -> Result<(), Failure> {
     match command {
         PlansCommand::List(args) => list(args, streams).await,
-        PlansCommand::Show(ShowArgs { plan, place }) => {
-            let shown: PlanView = place.open().await?.get(&path(&plan), &()).await?;
-            write(&shown, &place, streams)
+        PlansCommand::Show(ShowArgs { plan, connection }) => {
+            let shown: PlanView = connection.open().await?.get(&path(&plan), &()).await?;
+            write(&shown, &connection, streams)
         }
-        PlansCommand::Set(SetArgs { plan, limits, place }) => {
-            let hub = place.open().await?;
-            // What is not given stays, and of a new plan is left to the server.
+        PlansCommand::Set(SetArgs { plan, limits, connection }) => {
+            let hub = connection.open().await?;
+            // Limits that are not given stay as they are. Those of a new plan are the server's defaults.
             let mut quota = match hub.get::<PlanView>(&path(&plan), &()).await {
                 Ok(known) => known.quota,
-                Err(HubFailure::No(_)) => Limits::default(),
+                Err(HubFailure::Rejected(_)) => Limits::default(),
                 Err(failure) => return Err(failure.into()),
             };
             limits.changes().apply(&mut quota);
             let set: PlanView = hub.send("PUT", &path(&plan), &quota).await?;
             warn_of_unreachable(&set.quota, streams);
-            write(&set, &place, streams)
+            write(&set, &connection, streams)
         }
     }
 }
 
-async fn list(ListArgs { place }: ListArgs, streams: &Streams) -> Result<(), Failure> {
-    let hub = place.open().await?;
+async fn list(ListArgs { connection }: ListArgs, streams: &Streams) -> Result<(), Failure> {
+    let hub = connection.open().await?;
     let [bytes, log, vectors, collections, minute, hour] = NAMES;
     let mut table = Table::new(["plan", bytes, log, vectors, collections, minute, hour]);
     let mut after = None;
     loop {
         let page: PlansAnswer = hub.get("/api/admin/plans", &json!({"after": after})).await?;
         for plan in page.plans {
-            if place.json {
+            if connection.json {
                 write_json(streams, &plan)?;
             } else {
                 let [bytes, log, vectors, collections, minute, hour] = words(&plan.quota, "default");
@@ -89,11 +89,11 @@ async fn list(ListArgs { place }: ListArgs, streams: &Streams) -> Result<(), Fai
             break;
         }
     }
-    if place.json { Ok(()) } else { table.write(streams) }
+    if connection.json { Ok(()) } else { table.write(streams) }
 }
 
-fn write(plan: &PlanView, place: &PlaceArgs, streams: &Streams) -> Result<(), Failure> {
-    if place.json {
+fn write(plan: &PlanView, connection: &ConnectionArgs, streams: &Streams) -> Result<(), Failure> {
+    if connection.json {
         return write_json(streams, plan);
     }
     let mut facts = vec![("plan", plan.name.to_string())];

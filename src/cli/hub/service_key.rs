@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::place::PlaceArgs;
+use super::connection::ConnectionArgs;
 use super::table::{Table, write_facts};
 use super::{moment, word, write_json};
 use crate::auth::KeyId;
@@ -15,28 +15,28 @@ const SERVICE_KEYS: &str = "/api/admin/service-keys";
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ServiceKeyCommand {
-    /// List the keys by which servers are known, without the keys themselves
+    /// List the keys of servers, without the keys themselves
     List(ListArgs),
-    /// Make another key, accept the present ones for a while longer, and print the new one
+    /// Create a new key and print it; the current keys stay valid for a while
     Rotate(RotateArgs),
-    /// Accept a key no more, for good
+    /// Revoke a key for ever
     Revoke(RevokeArgs),
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ListArgs {
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RotateArgs {
-    /// For how many seconds the present keys are still accepted; 30 days at most
+    /// For how many seconds the current keys stay valid; at most 30 days
     #[arg(long, value_name = "SECONDS", default_value_t = 24 * 60 * 60,
           value_parser = clap::value_parser!(u32).range(..=i64::from(OVERLAP_SECONDS_MAX)))]
     overlap: u32,
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
@@ -45,39 +45,43 @@ pub(in crate::cli) struct RevokeArgs {
     #[arg(value_parser = |text: &str| KeyId::try_from(text.to_owned()))]
     id: KeyId,
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
 pub(super) async fn run(command: ServiceKeyCommand, streams: &Streams) -> Result<(), Failure> {
     match command {
         ServiceKeyCommand::List(args) => list(args, streams).await,
-        ServiceKeyCommand::Rotate(RotateArgs { overlap, place }) => {
+        ServiceKeyCommand::Rotate(RotateArgs { overlap, connection }) => {
             let rotate = RotateServiceKey { overlap_seconds: overlap };
             let made: NewServiceKeyAnswer =
-                place.open().await?.send("POST", &format!("{SERVICE_KEYS}/rotate"), &rotate).await?;
-            if place.json {
+                connection.open().await?.send("POST", &format!("{SERVICE_KEYS}/rotate"), &rotate).await?;
+            if connection.json {
                 return write_json(streams, &made);
             }
-            // The key alone goes to the output, so that a script can take it as it is.
+            // Only the key goes to the output, so that a script can use it.
             streams.write(format!("{}\n", made.secret).as_bytes())?;
             streams.flush()?;
             streams.remark(format_args!(
-                "service key {}: keep it, it is not shown again; the ones before are accepted for {overlap} s",
+                "service key {}: store it, it is not shown again; the previous keys stay valid for {overlap} s",
                 made.key.id
             ));
             Ok(())
         }
-        ServiceKeyCommand::Revoke(RevokeArgs { id, place }) => {
+        ServiceKeyCommand::Revoke(RevokeArgs { id, connection }) => {
             let path = format!("{SERVICE_KEYS}/{id}/revoke");
-            let revoked: ServiceKeyView = place.open().await?.tell("POST", &path).await?;
-            if place.json { write_json(streams, &revoked) } else { write_facts(streams, &facts(&revoked)) }
+            let revoked: ServiceKeyView = connection.open().await?.call("POST", &path).await?;
+            if connection.json {
+                write_json(streams, &revoked)
+            } else {
+                write_facts(streams, &facts(&revoked))
+            }
         }
     }
 }
 
-async fn list(ListArgs { place }: ListArgs, streams: &Streams) -> Result<(), Failure> {
-    let answer: ServiceKeysAnswer = place.open().await?.get(SERVICE_KEYS, &()).await?;
-    if place.json {
+async fn list(ListArgs { connection }: ListArgs, streams: &Streams) -> Result<(), Failure> {
+    let answer: ServiceKeysAnswer = connection.open().await?.get(SERVICE_KEYS, &()).await?;
+    if connection.json {
         return answer.keys.iter().try_for_each(|key| write_json(streams, key));
     }
     let mut table = Table::new(["service key", "status", "expires", "created"]);

@@ -1,9 +1,9 @@
-//! Rows under headings, for people.
+//! Tables for people.
 
 use super::Failure;
 use crate::cli::Streams;
 
-/// A table whose columns are as wide as what is in them.
+/// A table whose columns are as wide as their longest cell.
 pub(super) struct Table<const COLUMNS: usize> {
     rows: Vec<[String; COLUMNS]>,
 }
@@ -33,7 +33,7 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
     }
 }
 
-/// Names and what they stand for, one under the other.
+/// Writes names and values, one pair per line.
 pub(super) fn write_facts(streams: &Streams, facts: &[(&str, String)]) -> Result<(), Failure> {
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     facts.iter().try_for_each(|(name, fact)| streams.write(format!("{name:<width$}  {fact}\n").as_bytes()))

@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use vectorizer_log::TenantId;
 
+use super::connection::ConnectionArgs;
 use super::limits::{LimitArgs, NAMES, warn_of_unreachable, words};
-use super::place::PlaceArgs;
 use super::table::{Table, write_facts};
 use super::{moment, word, write_json};
 use crate::cli::Streams;
@@ -20,29 +20,29 @@ const TENANTS: &str = "/api/admin/tenants";
 pub(in crate::cli) enum TenantsCommand {
     /// List the tenants
     List(ListArgs),
-    /// Show a tenant and what it may use
+    /// Show a tenant and its limits
     Show(OneArgs),
-    /// Create a tenant; one that was deleted starts empty and without keys
+    /// Create a tenant; a deleted tenant that is created again starts empty and without keys
     Create(CreateArgs),
-    /// Change a tenant's name, plan and limits; what is not given stays
+    /// Change a tenant's name, plan and limits; values that are not given stay as they are
     Set(SetArgs),
-    /// Stop a tenant's being served, for now
+    /// Suspend a tenant: servers deny its requests until it is resumed
     Suspend(OneArgs),
-    /// Have a suspended tenant served again
+    /// Resume a suspended tenant
     Resume(OneArgs),
-    /// Delete a tenant: its keys are refused, and servers erase its data when the grace is over
+    /// Delete a tenant: its keys become invalid, and servers erase its data after the grace period
     Delete(OneArgs),
-    /// Take a tenant's deletion back, within the grace: it has its data and its keys again
+    /// Undo the deletion of a tenant within the grace period: it has its data and its keys again
     Undelete(OneArgs),
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ListArgs {
-    /// Only those that were deleted and not created again, and until when that can be taken back
+    /// List only deleted tenants, with the time until which each can be undeleted
     #[arg(long)]
     deleted: bool,
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
@@ -50,7 +50,7 @@ pub(in crate::cli) struct OneArgs {
     /// The tenant
     tenant: TenantId,
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
@@ -60,16 +60,16 @@ pub(in crate::cli) struct CreateArgs {
     /// Its plan, which has to exist
     #[arg(long)]
     plan: PlanName,
-    /// Its name for people; its id if not given
+    /// Its display name; by default its id
     #[arg(long)]
     name: Option<DisplayName>,
-    /// The deployment that serves it (`cluster.deployment` of its nodes); any if not given
+    /// The deployment that serves it (`cluster.deployment` of its nodes); by default any
     #[arg(long, value_name = "NAME")]
     deployment: Option<DeploymentName>,
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
@@ -79,59 +79,67 @@ pub(in crate::cli) struct SetArgs {
     /// Its plan
     #[arg(long)]
     plan: Option<PlanName>,
-    /// Its name for people
+    /// Its display name
     #[arg(long)]
     name: Option<DisplayName>,
-    /// The deployment that serves it: nodes of another one refuse it
+    /// The deployment that serves it: nodes of another deployment deny its requests
     #[arg(long, value_name = "NAME")]
     deployment: Option<DeploymentName>,
-    /// Have any deployment serve it
+    /// Let any deployment serve it
     #[arg(long, conflicts_with = "deployment")]
     any_deployment: bool,
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
 pub(super) async fn run(command: TenantsCommand, streams: &Streams) -> Result<(), Failure> {
     match command {
         TenantsCommand::List(args) => list(args, streams).await,
-        TenantsCommand::Show(OneArgs { tenant, place }) => {
-            let shown = place.open().await?.get(&format!("{TENANTS}/{tenant}"), &()).await?;
-            write(&shown, &place, streams)
+        TenantsCommand::Show(OneArgs { tenant, connection }) => {
+            let shown = connection.open().await?.get(&format!("{TENANTS}/{tenant}"), &()).await?;
+            write(&shown, &connection, streams)
         }
-        TenantsCommand::Create(CreateArgs { tenant: id, plan, name, deployment, limits, place }) => {
+        TenantsCommand::Create(CreateArgs { tenant: id, plan, name, deployment, limits, connection }) => {
             let mut overrides = Limits::default();
             limits.changes().apply(&mut overrides);
             let new = CreateTenant { id, name, plan, overrides, deployment };
-            let created: TenantView = place.open().await?.send("POST", TENANTS, &new).await?;
+            let created: TenantView = connection.open().await?.send("POST", TENANTS, &new).await?;
             warn_of_unreachable(&created.quota, streams);
-            write(&created, &place, streams)
+            write(&created, &connection, streams)
         }
-        TenantsCommand::Set(SetArgs { tenant, plan, name, deployment, any_deployment, limits, place }) => {
+        TenantsCommand::Set(SetArgs {
+            tenant,
+            plan,
+            name,
+            deployment,
+            any_deployment,
+            limits,
+            connection,
+        }) => {
             let deployment = if any_deployment { Some(None) } else { deployment.map(Some) };
             let change = SetTenant { name, plan, overrides: limits.changes(), deployment };
             let set: TenantView =
-                place.open().await?.send("PATCH", &format!("{TENANTS}/{tenant}"), &change).await?;
+                connection.open().await?.send("PATCH", &format!("{TENANTS}/{tenant}"), &change).await?;
             warn_of_unreachable(&set.quota, streams);
-            write(&set, &place, streams)
+            write(&set, &connection, streams)
         }
-        TenantsCommand::Suspend(args) => tell(args, "POST", "/suspend", streams).await,
-        TenantsCommand::Resume(args) => tell(args, "POST", "/resume", streams).await,
-        TenantsCommand::Delete(args) => tell(args, "DELETE", "", streams).await,
-        TenantsCommand::Undelete(args) => tell(args, "POST", "/undelete", streams).await,
+        TenantsCommand::Suspend(args) => change_state(args, "POST", "/suspend", streams).await,
+        TenantsCommand::Resume(args) => change_state(args, "POST", "/resume", streams).await,
+        TenantsCommand::Delete(args) => change_state(args, "DELETE", "", streams).await,
+        TenantsCommand::Undelete(args) => change_state(args, "POST", "/undelete", streams).await,
     }
 }
 
-async fn tell(args: OneArgs, method: &str, what: &str, streams: &Streams) -> Result<(), Failure> {
-    let OneArgs { tenant, place } = args;
-    let told = place.open().await?.tell(method, &format!("{TENANTS}/{tenant}{what}")).await?;
-    write(&told, &place, streams)
+async fn change_state(args: OneArgs, method: &str, what: &str, streams: &Streams) -> Result<(), Failure> {
+    let OneArgs { tenant, connection } = args;
+    let told = connection.open().await?.call(method, &format!("{TENANTS}/{tenant}{what}")).await?;
+    write(&told, &connection, streams)
 }
 
-async fn list(ListArgs { deleted, place }: ListArgs, streams: &Streams) -> Result<(), Failure> {
-    let hub = place.open().await?;
+async fn list(ListArgs { deleted, connection }: ListArgs, streams: &Streams) -> Result<(), Failure> {
+    let hub = connection.open().await?;
     let dated = if deleted { ["deleted", "can be undeleted until"] } else { ["created", "deployment"] };
     let mut table = Table::new(["tenant", "status", "plan", "name", dated[0], dated[1]]);
     let mut after = None;
@@ -141,7 +149,7 @@ async fn list(ListArgs { deleted, place }: ListArgs, streams: &Streams) -> Resul
             if deleted && tenant.status != TenantStatus::Deleted {
                 continue;
             }
-            if place.json {
+            if connection.json {
                 write_json(streams, &tenant)?;
             } else {
                 let TenantView { id, name, plan, status, created_at, deployment, .. } = tenant;
@@ -158,11 +166,11 @@ async fn list(ListArgs { deleted, place }: ListArgs, streams: &Streams) -> Resul
             break;
         }
     }
-    if place.json { Ok(()) } else { table.write(streams) }
+    if connection.json { Ok(()) } else { table.write(streams) }
 }
 
-fn write(tenant: &TenantView, place: &PlaceArgs, streams: &Streams) -> Result<(), Failure> {
-    if place.json {
+fn write(tenant: &TenantView, connection: &ConnectionArgs, streams: &Streams) -> Result<(), Failure> {
+    if connection.json {
         return write_json(streams, tenant);
     }
     let mut facts = vec![

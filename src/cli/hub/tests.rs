@@ -1,21 +1,21 @@
-//! The operator's commands, on a folder and against a hub that runs.
+//! Tests of the operator's commands, on a folder and with a running hub.
 
 use clap::Parser as _;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cli::stage::{Said, vectorizer};
+use crate::cli::test_support::{Outcome, vectorizer};
 use crate::cli::{Arguments, Exit};
 use crate::hub::demo::{Demo, DemoKeys};
 use crate::hub::router;
 
-struct Stage {
+struct Fixture {
     data: TempDir,
     keys: DemoKeys,
 }
 
-impl Stage {
-    /// The demo's hub, which nobody runs.
+impl Fixture {
+    /// The demo's hub, not running.
     fn new() -> Self {
         let data = tempfile::tempdir().unwrap();
         let Demo { hub, keys } = Demo::open(data.path()).unwrap();
@@ -24,13 +24,13 @@ impl Stage {
         Self { data, keys }
     }
 
-    async fn ask(&self, command: &str) -> Said {
+    async fn run(&self, command: &str) -> Outcome {
         let mut words: Vec<_> = std::iter::once("hub").chain(command.split_whitespace()).collect();
         words.extend(["--data-dir", self.data.path().to_str().unwrap()]);
         vectorizer(&words).await
     }
 
-    /// Runs the hub; its address.
+    /// Runs the hub. Returns its address.
     fn serve(&self) -> String {
         let listener = crate::server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -41,7 +41,7 @@ impl Stage {
     }
 }
 
-async fn ask_running(url: &str, key: &str, command: &str) -> Said {
+async fn run_on_hub(url: &str, key: &str, command: &str) -> Outcome {
     let mut words: Vec<_> = std::iter::once("hub").chain(command.split_whitespace()).collect();
     words.extend(["--url", url, "--key", key]);
     vectorizer(&words).await
@@ -49,7 +49,7 @@ async fn ask_running(url: &str, key: &str, command: &str) -> Said {
 
 #[tokio::test]
 async fn a_folder_and_a_running_hub_give_the_same_answers() {
-    let stage = Stage::new();
+    let fixture = Fixture::new();
     let commands = [
         "tenants list",
         "tenants list --json",
@@ -69,12 +69,12 @@ async fn a_folder_and_a_running_hub_give_the_same_answers() {
     ];
     let mut offline = Vec::new();
     for command in commands {
-        offline.push(stage.ask(command).await);
+        offline.push(fixture.run(command).await);
     }
-    let url = stage.serve();
-    let operator = stage.keys.operator.expose();
+    let url = fixture.serve();
+    let operator = fixture.keys.operator.expose();
     for (command, offline) in commands.iter().zip(offline) {
-        let online = ask_running(&url, operator, command).await;
+        let online = run_on_hub(&url, operator, command).await;
         assert_eq!(online.exit, offline.exit, "{command}");
         assert_eq!((online.output, online.remarks), (offline.output, offline.remarks), "{command}");
     }
@@ -82,35 +82,36 @@ async fn a_folder_and_a_running_hub_give_the_same_answers() {
 
 #[tokio::test]
 async fn a_tenant_with_a_key_is_three_commands() {
-    let stage = Stage::new();
-    assert_eq!(stage.ask("plans set small --vectors 10 --collections 2").await.exit, Exit::Holds);
-    assert_eq!(stage.ask("tenants create initech --plan small --log-bytes 5").await.exit, Exit::Holds);
-    let made = stage.ask("keys create --tenant initech --permission READ_WRITE").await;
-    assert_eq!(made.exit, Exit::Holds, "{}", made.remarks);
+    let fixture = Fixture::new();
+    assert_eq!(fixture.run("plans set small --vectors 10 --collections 2").await.exit, Exit::Success);
+    assert_eq!(fixture.run("tenants create initech --plan small --log-bytes 5").await.exit, Exit::Success);
+    let made = fixture.run("keys create --tenant initech --permission READ_WRITE").await;
+    assert_eq!(made.exit, Exit::Success, "{}", made.remarks);
     // The output is the key and nothing else.
     let key = crate::auth::ApiKey::parse(made.output.trim_end()).unwrap();
     assert!(!made.remarks.contains(key.expose()) && made.remarks.contains(key.id().as_str()));
 
-    let shown = stage.ask("tenants show initech").await.output;
+    let shown = fixture.run("tenants show initech").await.output;
     assert!(shown.contains("vectors              10\n"), "{shown}");
     assert!(shown.contains("log_bytes            5  (its own)\n"), "{shown}");
-    stage.ask("plans set small --vectors default").await;
-    stage.ask("tenants set initech --log-bytes default --collections 7").await;
-    let shown: Value = serde_json::from_str(&stage.ask("tenants show initech --json").await.output).unwrap();
+    fixture.run("plans set small --vectors default").await;
+    fixture.run("tenants set initech --log-bytes default --collections 7").await;
+    let shown: Value =
+        serde_json::from_str(&fixture.run("tenants show initech --json").await.output).unwrap();
     let quota = &shown["quota"];
     assert!(
         quota["vectors"].is_null() && quota["log_bytes"].is_null() && quota["collections"] == 7,
         "{shown}"
     );
 
-    let listed = stage.ask("keys list --tenant initech").await.output;
+    let listed = fixture.run("keys list --tenant initech").await.output;
     assert!(
         listed.starts_with("key ") && listed.contains(key.id().as_str()) && !listed.contains(key.expose())
     );
-    let rotated = stage.ask(&format!("keys rotate {} --overlap 60 --environment test", key.id())).await;
+    let rotated = fixture.run(&format!("keys rotate {} --overlap 60 --environment test", key.id())).await;
     assert!(rotated.output.starts_with("hh_test_"));
-    assert_eq!(stage.ask(&format!("keys revoke {}", key.id())).await.exit, Exit::Holds);
-    let listed = stage.ask("keys list --tenant initech --json").await.output;
+    assert_eq!(fixture.run(&format!("keys revoke {}", key.id())).await.exit, Exit::Success);
+    let listed = fixture.run("keys list --tenant initech --json").await.output;
     let status = |id: &str| {
         let keys = listed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         keys.filter(|key| key["id"] == id).map(|key| key["status"].as_str().unwrap().to_owned()).next()
@@ -120,50 +121,54 @@ async fn a_tenant_with_a_key_is_three_commands() {
 }
 
 #[tokio::test]
-async fn what_does_not_hold_and_what_could_not_be_asked_are_told_apart() {
-    let stage = Stage::new();
+async fn rejected_requests_and_errors_have_different_exit_codes() {
+    let fixture = Fixture::new();
     for (command, exit) in [
-        ("tenants create acme --plan generous", Exit::DoesNotHold),
-        ("tenants create new --plan none", Exit::DoesNotHold),
-        ("tenants suspend nobody", Exit::DoesNotHold),
-        ("keys create --tenant nobody --permission MCP", Exit::DoesNotHold),
-        ("keys create --cluster --permission MCP", Exit::CouldNotAsk),
-        ("tenants suspend acme", Exit::Holds),
-        ("tenants resume acme", Exit::Holds),
-        ("tenants delete acme", Exit::Holds),
-        ("tenants resume acme", Exit::DoesNotHold),
-        ("tenants undelete globex", Exit::DoesNotHold),
-        ("tenants undelete acme", Exit::Holds),
-        ("tenants undelete acme", Exit::DoesNotHold),
-        ("tenants set acme --deployment eu-1", Exit::Holds),
-        ("tenants set acme --any-deployment", Exit::Holds),
+        ("tenants create acme --plan generous", Exit::CheckFailed),
+        ("tenants create new --plan none", Exit::CheckFailed),
+        ("tenants suspend nobody", Exit::CheckFailed),
+        ("keys create --tenant nobody --permission MCP", Exit::CheckFailed),
+        ("keys create --cluster --permission MCP", Exit::Error),
+        ("tenants suspend acme", Exit::Success),
+        ("tenants resume acme", Exit::Success),
+        ("tenants delete acme", Exit::Success),
+        ("tenants resume acme", Exit::CheckFailed),
+        ("tenants undelete globex", Exit::CheckFailed),
+        ("tenants undelete acme", Exit::Success),
+        ("tenants undelete acme", Exit::CheckFailed),
+        ("tenants set acme --deployment eu-1", Exit::Success),
+        ("tenants set acme --any-deployment", Exit::Success),
     ] {
-        let said = stage.ask(command).await;
-        assert_eq!(said.exit, exit, "{command}: {}", said.remarks);
-        assert_eq!(said.remarks.is_empty(), exit == Exit::Holds, "{command}: {}", said.remarks);
+        let outcome = fixture.run(command).await;
+        assert_eq!(outcome.exit, exit, "{command}: {}", outcome.remarks);
+        assert_eq!(outcome.remarks.is_empty(), exit == Exit::Success, "{command}: {}", outcome.remarks);
     }
-    let url = stage.serve();
-    let running = stage.ask("tenants list").await;
-    assert_eq!(running.exit, Exit::CouldNotAsk);
-    assert!(running.remarks.contains("stop it, or ask it with --url and --key"), "{}", running.remarks);
-    let tenants_key = stage.keys.tenants[1].keys.admin.expose();
-    for key in [tenants_key, "", stage.keys.hivehub_api_key.expose(), "a\nb"] {
-        let said = ask_running(&url, key, "tenants list").await;
-        assert_eq!((said.exit, said.output.as_str()), (Exit::CouldNotAsk, ""), "{}", said.remarks);
-        assert!(key.is_empty() || !said.remarks.contains(key));
+    let url = fixture.serve();
+    let running = fixture.run("tenants list").await;
+    assert_eq!(running.exit, Exit::Error);
+    assert!(
+        running.remarks.contains("stop it, or connect to it with --url and --key"),
+        "{}",
+        running.remarks
+    );
+    let tenants_key = fixture.keys.tenants[1].keys.admin.expose();
+    for key in [tenants_key, "", fixture.keys.hivehub_api_key.expose(), "a\nb"] {
+        let outcome = run_on_hub(&url, key, "tenants list").await;
+        assert_eq!((outcome.exit, outcome.output.as_str()), (Exit::Error, ""), "{}", outcome.remarks);
+        assert!(key.is_empty() || !outcome.remarks.contains(key));
     }
-    let nobody = ask_running("http://127.0.0.1:9", "k", "tenants list").await;
-    assert_eq!(nobody.exit, Exit::CouldNotAsk);
+    let nobody = run_on_hub("http://127.0.0.1:9", "k", "tenants list").await;
+    assert_eq!(nobody.exit, Exit::Error);
     let empty = tempfile::tempdir().unwrap();
     let data = empty.path().to_str().unwrap();
     let none = vectorizer(&["hub", "tenants", "list", "--data-dir", data]).await;
-    assert_eq!(none.exit, Exit::CouldNotAsk);
+    assert_eq!(none.exit, Exit::Error);
     assert!(none.remarks.contains("there is no hub in"), "{}", none.remarks);
-    assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0, "asking made something");
+    assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0, "the command created something");
 }
 
 #[test]
-fn a_command_line_that_says_too_little_or_too_much_is_refused() {
+fn an_incomplete_or_contradictory_command_line_is_an_error() {
     for line in [
         "hub tenants list",
         "hub tenants list --data-dir d --url http://h",

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use uuid::Uuid;
 use vectorizer_log::{LogId, Meter, Seq, TenantId, Timestamp};
 
-use super::place::PlaceArgs;
+use super::connection::ConnectionArgs;
 use super::table::Table;
 use super::{word, write_json};
 use crate::cli::Streams;
@@ -14,37 +14,37 @@ use crate::hub::models::{UsageAnswer, UsageQuery, UsageTotalsAnswer};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum UsageCommand {
-    /// List a tenant's events, in the order in which they were entered
+    /// List a tenant's usage events, in the order of their arrival
     List(UsageArgs),
-    /// Show what a tenant's events add up to, by meter
+    /// Show the totals of a tenant's usage events, by meter
     Totals(UsageArgs),
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct UsageArgs {
-    /// Whose usage
+    /// The tenant
     #[arg(long)]
     tenant: TenantId,
-    /// Of this meter alone
+    /// Only this meter
     #[arg(long, value_parser = PossibleValuesParser::new(Meter::ALL.map(Meter::name)).try_map(|name| meter(&name)))]
     meter: Option<Meter>,
-    /// Of this log alone
+    /// Only this log
     #[arg(long, value_name = "UUID")]
     log_id: Option<Uuid>,
-    /// Windows that end after this moment, such as 2026-01-31T00:00:00Z
-    #[arg(long, value_name = "MOMENT")]
+    /// Only windows that end after this time, such as 2026-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
     from: Option<Timestamp>,
-    /// Windows that end at this moment or before
-    #[arg(long, value_name = "MOMENT")]
+    /// Only windows that end at this time or before
+    #[arg(long, value_name = "TIME")]
     to: Option<Timestamp>,
-    /// Events that count this record or later ones
+    /// Only events that count this record or later ones
     #[arg(long, value_name = "SEQ")]
     from_seq: Option<u64>,
-    /// Events that count no later record
+    /// Only events that count no later record
     #[arg(long, value_name = "SEQ")]
     to_seq: Option<u64>,
     #[command(flatten)]
-    place: PlaceArgs,
+    connection: ConnectionArgs,
 }
 
 fn meter(name: &str) -> Result<Meter, &'static str> {
@@ -67,21 +67,21 @@ pub(super) async fn run(command: UsageCommand, streams: &Streams) -> Result<(), 
     }
 }
 
-/// Writes page by page, for a ledger may be long: the columns' widths are fixed.
+/// Writes the events page by page, as a ledger may be long. So the columns have a fixed width.
 async fn list(args: &UsageArgs, streams: &Streams) -> Result<(), Failure> {
-    let hub = args.place.open().await?;
+    let hub = args.connection.open().await?;
     let path = format!("/api/admin/tenants/{}/usage", args.tenant);
     let mut query = args.query();
     let line = |to: &str, meter: &str, value: &str, seqs: &str, log: &str| {
         streams.write(format!("{to:<27}  {meter:<20}  {value:>20}  {seqs:<21}  {log}\n").as_bytes())
     };
-    if !args.place.json {
+    if !args.connection.json {
         line("window ends", "meter", "value", "records", "log")?;
     }
     loop {
         let page: UsageAnswer = hub.get(&path, &query).await?;
         for event in page.events {
-            if args.place.json {
+            if args.connection.json {
                 write_json(streams, &event)?;
                 continue;
             }
@@ -100,8 +100,8 @@ async fn list(args: &UsageArgs, streams: &Streams) -> Result<(), Failure> {
 
 async fn totals(args: &UsageArgs, streams: &Streams) -> Result<(), Failure> {
     let path = format!("/api/admin/tenants/{}/usage/totals", args.tenant);
-    let answer: UsageTotalsAnswer = args.place.open().await?.get(&path, &args.query()).await?;
-    if args.place.json {
+    let answer: UsageTotalsAnswer = args.connection.open().await?.get(&path, &args.query()).await?;
+    if args.connection.json {
         return answer.totals.iter().try_for_each(|totals| write_json(streams, totals));
     }
     let mut table = Table::new(["meter", "value", "unit", "events"]);

@@ -1,4 +1,4 @@
-//! `log export`: the audit trail.
+//! `log export`: prints the audit log.
 
 use std::ops::ControlFlow;
 
@@ -8,7 +8,7 @@ use vectorizer_log::{ExportDetail, ExportFormat, ExportRange, RangePosition, Seq
 use super::DetailArgs;
 use crate::cli::failure::Failure;
 use crate::cli::folder::Folder;
-use crate::cli::interruption::{Interruption, on_disk};
+use crate::cli::interruption::{Interruption, run_blocking};
 use crate::cli::server::{LogQuery, Server};
 use crate::cli::source::{Source, SourceArgs};
 use crate::cli::{Exit, Streams};
@@ -19,21 +19,21 @@ pub(super) struct ExportArgs {
     #[command(flatten)]
     range: RangeArgs,
 
-    /// How records are written
-    #[arg(long, value_enum, default_value_t = Format::Ndjson, help_heading = "What is shown")]
+    /// The format of the records
+    #[arg(long, value_enum, default_value_t = Format::Ndjson, help_heading = "Output")]
     format: Format,
 
     #[command(flatten)]
     detail: DetailArgs,
 
-    // Last, because its heading goes on to what follows.
+    // Last, because its heading also applies to the arguments after it.
     #[command(flatten)]
     source: SourceArgs,
 }
 
-/// Which records.
+/// The range of records.
 #[derive(Clone, Copy, Debug, Args)]
-#[command(next_help_heading = "What is shown")]
+#[command(next_help_heading = "Output")]
 struct RangeArgs {
     /// The first record
     #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
@@ -43,23 +43,23 @@ struct RangeArgs {
     #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
     to: Option<u64>,
 
-    /// Records of this moment or later, such as 2026-01-31T00:00:00Z
-    #[arg(long, value_name = "MOMENT")]
+    /// Only records of this time or later, such as 2026-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
     since: Option<Timestamp>,
 
-    /// Records before this moment
-    #[arg(long, value_name = "MOMENT")]
+    /// Only records before this time
+    #[arg(long, value_name = "TIME")]
     until: Option<Timestamp>,
 
-    /// How many records at most
+    /// The largest number of records
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }
 
-/// How records are written.
+/// The format of the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// One JSON object a line: everything
+    /// One JSON object per line
     Ndjson,
     #[value(
         help = "A table with the columns seq, at, event, collection (its id), key_id, via, request_id, count and \
@@ -78,19 +78,19 @@ impl From<Format> for ExportFormat {
     }
 }
 
-/// What is exported, and how.
+/// The options of an export.
 #[derive(Clone, Copy, Debug)]
-struct Wanted {
+struct ExportOptions {
     range: ExportRange,
     limit: Option<u64>,
     format: ExportFormat,
     detail: ExportDetail,
 }
 
-impl Wanted {
+impl ExportOptions {
     fn of(range: RangeArgs, format: Format, detail: DetailArgs) -> Result<Self, Failure> {
         if format == Format::Csv && detail.with_stored {
-            return Err(Failure::NothingStoredInTables);
+            return Err(Failure::StoredNeedsNdjson);
         }
         let RangeArgs { from, to, since, until, limit } = range;
         let range = ExportRange { from: from.map(Seq::new), to: to.map(Seq::new), since, until };
@@ -99,31 +99,31 @@ impl Wanted {
 }
 
 pub(super) async fn run(args: ExportArgs, streams: Streams) -> Exit {
-    let outcome = match Wanted::of(args.range, args.format, args.detail) {
-        Ok(wanted) => export(args.source, wanted, &streams).await,
+    let outcome = match ExportOptions::of(args.range, args.format, args.detail) {
+        Ok(options) => export(args.source, options, &streams).await,
         Err(failure) => Err(failure),
     };
     streams.end(outcome)
 }
 
-async fn export(source: SourceArgs, wanted: Wanted, streams: &Streams) -> Result<Exit, Failure> {
+async fn export(source: SourceArgs, options: ExportOptions, streams: &Streams) -> Result<Exit, Failure> {
     let interruption = Interruption::on_ctrl_c();
     match source.source()? {
         Source::Folder(folder) => {
             let streams = streams.clone();
-            on_disk(move || from_folder(&folder, wanted, &interruption, &streams)).await
+            run_blocking(move || from_folder(&folder, options, &interruption, &streams)).await
         }
-        Source::Server(server) => interruption.or(from_server(&server, wanted, streams)).await,
+        Source::Server(server) => interruption.or(from_server(&server, options, streams)).await,
     }
 }
 
 fn from_folder(
     folder: &Folder,
-    wanted: Wanted,
+    options: ExportOptions,
     interruption: &Interruption,
     streams: &Streams,
 ) -> Result<Exit, Failure> {
-    let Wanted { range, limit, format, detail } = wanted;
+    let ExportOptions { range, limit, format, detail } = options;
     let mut printed = 0;
     let mut line = Vec::new();
     format.begin(&mut line);
@@ -142,18 +142,18 @@ fn from_folder(
         let done = Some(seq) == range.to || Some(printed) == limit;
         Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
-    // What was readable comes first, also where both go to one terminal.
+    // Write the readable records before the remarks, as both may go to the same terminal.
     streams.flush()?;
     reading.remark(&folder.subject(), streams);
-    Ok(if reading.holds() { Exit::Holds } else { Exit::DoesNotHold })
+    Ok(if reading.is_intact() { Exit::Success } else { Exit::CheckFailed })
 }
 
-/// The lines pass as they are: a server and this program write them alike.
-async fn from_server(server: &Server, wanted: Wanted, streams: &Streams) -> Result<Exit, Failure> {
-    let Wanted { range, limit, format, detail } = wanted;
+/// Copies the server's lines unchanged: a server and this program write the same format.
+async fn from_server(server: &Server, options: ExportOptions, streams: &Streams) -> Result<Exit, Failure> {
+    let ExportOptions { range, limit, format, detail } = options;
     let mut lines = server.lines(LogQuery { range, limit, format, detail, follow: false }).await?;
     while let Some(line) = lines.next().await? {
         streams.write(&line)?;
     }
-    Ok(Exit::Holds)
+    Ok(Exit::Success)
 }

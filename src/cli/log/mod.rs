@@ -1,4 +1,4 @@
-//! `vectorizer log`: a tenant's log as it is.
+//! `vectorizer log`: a tenant's log.
 
 mod export;
 mod tail;
@@ -20,19 +20,19 @@ pub(super) struct LogArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 enum LogCommand {
-    /// Print the audit trail: who did what, when and in which request, as JSON lines or as a table
+    /// Print the audit log: which key did what, when, in which request; as JSON lines or CSV
     Export(export::ExportArgs),
-    /// Check every record, the chain that binds them and the head they must reach
+    /// Verify every record, the hash chain and the head
     Verify(verify::VerifyArgs),
-    /// Print the end of the audit trail, and go on as it grows
+    /// Print the end of the audit log, and follow it
     Tail(tail::TailArgs),
 }
 
-/// How much of each record is printed.
+/// Which parts of each record to print.
 #[derive(Clone, Copy, Debug, Args)]
-#[command(next_help_heading = "What is shown")]
+#[command(next_help_heading = "Output")]
 struct DetailArgs {
-    /// Show payloads
+    /// Include payloads
     #[arg(
         long,
         value_name = "BOOL",
@@ -43,7 +43,7 @@ struct DetailArgs {
     )]
     with_payload: bool,
 
-    /// Show vectors, as base64 of little-endian f32
+    /// Include vectors, as base64 of little-endian f32
     #[arg(
         long,
         value_name = "BOOL",
@@ -54,7 +54,7 @@ struct DetailArgs {
     )]
     with_vector: bool,
 
-    /// Show the stored bytes as base64: enough to verify the chain and to replay
+    /// Include the stored bytes as base64, which verify the chain and can be replayed
     #[arg(
         long,
         value_name = "BOOL",

@@ -1,4 +1,4 @@
-//! `log tail`: the end of the audit trail.
+//! `log tail`: prints the end of the audit log.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -9,7 +9,7 @@ use vectorizer_log::{ExportDetail, ExportRange, Seq, write_line};
 use super::DetailArgs;
 use crate::cli::failure::Failure;
 use crate::cli::folder::Folder;
-use crate::cli::interruption::{Interruption, on_disk};
+use crate::cli::interruption::{Interruption, run_blocking};
 use crate::cli::server::{LogQuery, Server, ServerError};
 use crate::cli::source::{Source, SourceArgs};
 use crate::cli::{Exit, Streams};
@@ -17,18 +17,18 @@ use crate::cli::{Exit, Streams};
 /// The arguments of `log tail`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct TailArgs {
-    /// How many records
+    /// The number of records
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 10)]
     lines: u32,
 
-    /// Go on with what is written later, until Ctrl-C; with --url
+    /// Print new records as they are written, until Ctrl-C; needs --url
     #[arg(long, short)]
     follow: bool,
 
     #[command(flatten)]
     detail: DetailArgs,
 
-    // Last, because its heading goes on to what follows.
+    // Last, because its heading also applies to the arguments after it.
     #[command(flatten)]
     source: SourceArgs,
 }
@@ -38,16 +38,16 @@ pub(super) async fn run(args: TailArgs, streams: Streams) -> Exit {
     let TailArgs { source, lines, follow, detail } = args;
     let detail = detail.into();
     let outcome = match source.source() {
-        Ok(Source::Folder(_)) if follow => Err(Failure::FollowsNobody),
+        Ok(Source::Folder(_)) if follow => Err(Failure::FollowNeedsServer),
         Ok(Source::Folder(folder)) => {
             let streams = streams.clone();
-            on_disk(move || from_folder(&folder, lines, detail, &interruption, &streams)).await
+            run_blocking(move || from_folder(&folder, lines, detail, &interruption, &streams)).await
         }
         Ok(Source::Server(server)) => {
             let tail = from_server(&server, lines, follow, detail, &streams);
             match interruption.or(tail).await {
-                // How following is meant to end.
-                Err(Failure::Interrupted) if follow => Ok(Exit::Holds),
+                // Ctrl-C is the normal end of following.
+                Err(Failure::Interrupted) if follow => Ok(Exit::Success),
                 outcome => outcome,
             }
         }
@@ -79,7 +79,7 @@ fn from_folder(
     }
     streams.flush()?;
     reading.remark(&folder.subject(), streams);
-    Ok(if reading.holds() { Exit::Holds } else { Exit::DoesNotHold })
+    Ok(if reading.is_intact() { Exit::Success } else { Exit::CheckFailed })
 }
 
 async fn from_server(
@@ -92,9 +92,9 @@ async fn from_server(
     let head = server.head().await?.seq;
     let first = Seq::new(head.get().saturating_sub(lines.into())).next();
     if first > head && !follow {
-        return Ok(Exit::Holds);
+        return Ok(Exit::Success);
     }
-    // One stream for the end and what follows it, so that nothing is lost or shown twice in between.
+    // One stream for existing and new records, so that none is lost or repeated in between.
     let to = (!follow).then_some(head);
     let range = ExportRange { from: Some(first), to, ..ExportRange::default() };
     let query = LogQuery { range, detail, follow, ..LogQuery::default() };
@@ -105,5 +105,5 @@ async fn from_server(
             streams.flush()?;
         }
     }
-    if follow { Err(ServerError::StreamEnded.into()) } else { Ok(Exit::Holds) }
+    if follow { Err(ServerError::StreamEnded.into()) } else { Ok(Exit::Success) }
 }

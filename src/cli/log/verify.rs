@@ -1,11 +1,11 @@
-//! `log verify`: whether everything that was acknowledged is there, unchanged.
+//! `log verify`: checks that every acknowledged record exists and is unchanged.
 
 use std::ops::ControlFlow;
 
 use clap::Args;
 
 use crate::cli::failure::Failure;
-use crate::cli::interruption::{Interruption, on_disk};
+use crate::cli::interruption::{Interruption, run_blocking};
 use crate::cli::reading::Reading;
 use crate::cli::source::{Source, SourceArgs};
 use crate::cli::{Exit, Streams};
@@ -30,7 +30,7 @@ async fn verify(source: Source, streams: &Streams) -> Result<Exit, Failure> {
     let subject = source.subject();
     let reading = match source {
         Source::Folder(folder) => {
-            on_disk(move || folder.read(&interruption, &mut |_| Ok(ControlFlow::Continue(())))).await?
+            run_blocking(move || folder.read(&interruption, &mut |_| Ok(ControlFlow::Continue(())))).await?
         }
         Source::Server(server) => {
             let reading = async {
@@ -40,7 +40,7 @@ async fn verify(source: Source, streams: &Streams) -> Result<Exit, Failure> {
             interruption.or(reading).await?
         }
     };
-    let exit = if reading.holds() { Exit::Holds } else { Exit::DoesNotHold };
+    let exit = if reading.is_intact() { Exit::Success } else { Exit::CheckFailed };
     report(&subject, &reading, streams)?;
     Ok(exit)
 }
@@ -60,5 +60,5 @@ fn report(subject: &str, reading: &Reading, streams: &Streams) -> Result<(), Fai
     for damage in &reading.damage {
         streams.report(format_args!("{subject}: {damage}"))?;
     }
-    streams.report(if reading.holds() { "holds" } else { "does not hold" })
+    streams.report(if reading.is_intact() { "holds" } else { "does not hold" })
 }

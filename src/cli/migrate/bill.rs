@@ -1,9 +1,8 @@
-//! Where the bill of a migrated log begins.
+//! The start of the bill of a migrated log.
 //!
-//! What a server without keys has recorded was never anybody's to pay, and in the log it is one window that has been
-//! open since the first record. Its end is now: it is closed, every total of it that adds up is corrected to nothing, and
-//! all of these lines are acknowledged as not to be delivered, with the reason. So the log itself says, and a
-//! recomputed bill with it, that the customer pays from the migration on.
+//! Usage on a server without keys is not billed. In the log it is one window, open since the first record. The
+//! migration closes this window, corrects each of its sums to zero, and acknowledges all of these lines as rejected,
+//! with the reason. So the log itself, and a recomputed bill, say that the customer pays from the migration on.
 
 use vectorizer_index::Change;
 use vectorizer_log::{Actor, Draft, Error, Event, Meter, Record, RejectedLine, Timestamp, Via, billed_lines};
@@ -11,23 +10,23 @@ use vectorizer_replay::Projector as _;
 
 use super::history::History;
 
-/// Why nothing of before is billed, as it stands in the log.
+/// The reason in the log.
 const REASON: &str = "recorded before the log became a tenant of a cluster";
 
-/// Whether the record is one that [`begin`] appends.
+/// Whether [`begin`] appended this record.
 pub(super) fn begins_bill(record: &Record) -> bool {
     record.actor.via == Via::CommandLine
 }
 
-/// Begins the bill, unless that was done before or the log holds nothing that could be billed; whether the bill
-/// begins with this migration. Durable afterwards.
+/// Begins the bill, unless it has begun before or the log has no usage. Returns whether the bill begins with this
+/// migration. The records are durable afterwards.
 pub(super) fn begin(history: &mut History) -> Result<bool, Error> {
     if history.is_bill_begun {
         return Ok(true);
     }
     let now = Timestamp::now();
     let (usage, mut billing) = (*history.projection.usage(), *history.projection.billing());
-    // The log's clock does not run backwards, and the close is to be right as its next record.
+    // Times in a log never decrease, and the close must be valid as the next record.
     let at = billing.window().map_or(now, |window| now.max(window.counted_through()));
     let Some(close) = billing.close(at, &usage) else { return Ok(false) };
     let mut commit = history.log.begin()?;
@@ -38,7 +37,7 @@ pub(super) fn begin(history: &mut History) -> Result<bool, Error> {
     let mut park = |seq, meter| parked.push(RejectedLine { seq, meter, reason: REASON.to_owned() });
     for total in billed_lines(totals) {
         park(closed.seq, total.meter);
-        // A reading is what is held, whoever pays, and the next one takes its place.
+        // A gauge has no sum to correct. The next value replaces it.
         if total.meter == Meter::StorageBytes {
             continue;
         }
@@ -51,7 +50,7 @@ pub(super) fn begin(history: &mut History) -> Result<bool, Error> {
     let through = billing.last_entry();
     commit.stage(own(Event::BillingAcknowledged { through, rejected: parked }), at)?;
     for record in commit.commit()? {
-        // They say what they were made from.
+        // The records were computed from this state, so they apply.
         if history.projection.apply(&record).is_err() {
             debug_assert!(false, "a record of the bill's beginning does not apply");
         }

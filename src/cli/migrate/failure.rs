@@ -1,4 +1,4 @@
-//! Why a folder does not become a tenant.
+//! The errors of a migration.
 
 use vectorizer_log::{Damage, MigrationError, Seq};
 use vectorizer_replay::{ApplyError, StateDigest};
@@ -6,57 +6,57 @@ use vectorizer_replay::{ApplyError, StateDigest};
 use crate::cli::exit::Exit;
 use crate::node_store::NodeStoreError;
 
-/// What keeps it from becoming one.
+/// Why a migration failed.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum MigrateFailure {
-    /// The folders.
+    /// The source or the destination folder cannot be used.
     #[error(transparent)]
     Folders(#[from] MigrationError),
     /// The copy cannot be opened, read or written.
     #[error("the copied log")]
     Log(#[source] vectorizer_log::Error),
-    /// The node's notes.
+    /// The node's store cannot be written.
     #[error(transparent)]
     NodeStore(NodeStoreError),
-    /// Somebody has paid for it.
+    /// The log has billing records.
     #[error(
-        "record {0} belongs to a bill: this folder was a tenant of a cluster, and its bill would be lost; move the \
+        "record {0} belongs to a bill: this folder was a tenant of a cluster, and the migration would lose its bill; move the \
          folder itself instead, while no server has it open"
     )]
     BilledBefore(Seq),
 }
 
 impl MigrateFailure {
-    /// How a command that fails like this ends.
+    /// The exit code of a command with this failure.
     pub(in crate::cli) fn exit(&self) -> Exit {
         match self {
-            Self::Folders(error) if error.is_finding() => Exit::DoesNotHold,
-            Self::Folders(_) | Self::Log(_) | Self::NodeStore(_) | Self::BilledBefore(_) => Exit::CouldNotAsk,
+            Self::Folders(error) if error.is_finding() => Exit::CheckFailed,
+            Self::Folders(_) | Self::Log(_) | Self::NodeStore(_) | Self::BilledBefore(_) => Exit::Error,
         }
     }
 }
 
-/// What does not hold of the copy.
+/// Why the copy failed verification.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Finding {
-    /// Records are missing or wrong.
+    /// Records are missing or damaged.
     #[error(transparent)]
     Damage(Damage),
-    /// A record does not follow from those in front of it.
+    /// A record does not apply.
     #[error(transparent)]
     Apply(ApplyError),
-    /// Not what the source has acknowledged.
-    #[error("the history through record {seq} is not the source's")]
+    /// The copy does not have the records that the source has acknowledged.
+    #[error("the history up to record {seq} differs from the source's")]
     OtherHistory {
-        /// Where the source ends.
+        /// The last record of the source.
         seq: Seq,
     },
-    /// Read twice, and not the same.
-    #[error("a second reading gives another state: digest {first} became {second}")]
+    /// A second read gave another result.
+    #[error("a second read gives another state: digest {first} became {second}")]
     Digest {
-        /// Before.
+        /// The digest of the first read.
         first: StateDigest,
-        /// Afterwards.
+        /// The digest of the second read.
         second: StateDigest,
     },
 }

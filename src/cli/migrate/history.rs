@@ -1,4 +1,4 @@
-//! The copied log, opened as a server would, and what it adds up to.
+//! The copied log, opened as a server opens it, and its state.
 
 use vectorizer_log::{Error, Event, Head, Record, Seq, TenantFolder, TenantLog};
 use vectorizer_replay::{Progress, Projection, Projector as _, RECORDS_PER_PROGRESS, StateDigest};
@@ -10,13 +10,13 @@ use crate::cli::failure::Failure;
 use crate::cli::interruption::Interruption;
 use crate::cli::progress::ProgressDisplay;
 
-/// A log that holds the source's history.
+/// A log with the source's history.
 pub(super) struct History {
     pub(super) log: TenantLog,
     pub(super) projection: Projection,
-    /// Of the state that the source's records add up to.
+    /// The digest of the state after the source's records.
     pub(super) digest: StateDigest,
-    /// Whether the records that begin the bill are behind them.
+    /// Whether the records that begin the bill follow them.
     pub(super) is_bill_begun: bool,
 }
 
@@ -48,7 +48,7 @@ impl From<Finding> for Stop {
 }
 
 impl History {
-    /// Reads all of the log in `folder`, verifies it, and holds it against `head`, where the source ends.
+    /// Reads and verifies the whole log in `folder`, and compares it with `head`, the source's end.
     pub(super) fn read(
         doing: &'static str,
         folder: &TenantFolder,
@@ -92,7 +92,7 @@ fn read(
     });
     display.clear();
     let log = recovered?.log;
-    // The hash of all history: what is equal here is equal in every byte of every record.
+    // The chain hash covers every byte of every record.
     if head.seq > Seq::NONE {
         let found = log.reader().read(head.seq, 1, 0)?.first().map(|stored| stored.chain);
         if found != Some(head.chain) {
@@ -104,7 +104,7 @@ fn read(
     Ok(History { log, projection, digest, is_bill_begun })
 }
 
-/// Whether it was recorded where a bill is kept.
+/// Whether a server with bills has written the record.
 fn is_of_a_bill(record: &Record) -> bool {
     matches!(
         record.event,

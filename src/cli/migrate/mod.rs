@@ -1,7 +1,7 @@
-//! `vectorizer migrate`: a single-tenant data folder becomes a tenant of a cluster.
+//! `vectorizer migrate`: turns a single-tenant data folder into a tenant of a cluster.
 //!
-//! - `history`: the copied log, folded; `bill`: where its bill begins.
-//! - `failure`: why it did not become one.
+//! - `history`: the copied log and its state; `bill`: the start of its bill.
+//! - `failure`: the errors.
 
 mod bill;
 mod failure;
@@ -18,7 +18,7 @@ use self::failure::Finding;
 pub(super) use self::failure::MigrateFailure;
 use self::history::History;
 use super::failure::Failure;
-use super::interruption::{Interruption, on_disk};
+use super::interruption::{Interruption, run_blocking};
 use super::progress::ProgressDisplay;
 use super::{Exit, Streams};
 use crate::node_store::{NodeStore, StoredBill, StoredSize};
@@ -26,20 +26,18 @@ use crate::server::single_tenant;
 
 /// The arguments of `migrate`.
 #[derive(Clone, Debug, Args)]
-#[command(
-    after_help = "Exit code: 0 it is a tenant of the cluster, 1 the data does not hold, 2 it could not be done\n\
-    Whatever it is interrupted at, the same command goes on."
-)]
+#[command(after_help = "Exit code: 0 the tenant is migrated, 1 the data failed verification, 2 error\n\
+    If the command is interrupted, run it again to continue.")]
 pub(super) struct MigrateArgs {
-    /// The data folder of the server without keys, while none has it open
+    /// The data folder of the server without keys, which no server may have open
     #[arg(long, value_name = "DIR")]
     from: PathBuf,
 
-    /// The data folder of the cluster's node, while no server has it open
+    /// The data folder of the cluster's node, which no server may have open
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
 
-    /// The tenant it becomes; HiveHub has to know it before it can be reached
+    /// The id of the tenant; it is reachable once HiveHub has it
     #[arg(long, value_name = "TENANT")]
     tenant: TenantId,
 }
@@ -48,7 +46,7 @@ pub(super) struct MigrateArgs {
 pub(super) async fn run(args: MigrateArgs, streams: Streams) -> Exit {
     let interruption = Interruption::on_ctrl_c();
     let reporting = streams.clone();
-    let outcome = on_disk(move || migrate(&args, &interruption, &reporting)).await;
+    let outcome = run_blocking(move || migrate(&args, &interruption, &reporting)).await;
     streams.end(outcome)
 }
 
@@ -59,7 +57,7 @@ fn migrate(args: &MigrateArgs, interruption: &Interruption, streams: &Streams) -
         MigrationStart::Migration(migration) => *migration,
         MigrationStart::Done(to) => {
             report_end(&to, streams)?;
-            return Ok(Exit::Holds);
+            return Ok(Exit::Success);
         }
     };
     streams.report(format_args!(
@@ -68,20 +66,20 @@ fn migrate(args: &MigrateArgs, interruption: &Interruption, streams: &Streams) -
         migration.head().seq
     ))?;
     if migration.is_placed() {
-        streams.report("goes on      the tenant is in its place")?;
+        streams.report("continue     the tenant is in place")?;
     } else {
         copy(&mut migration, interruption, streams)?;
         if let Some(finding) = verify(&migration, interruption, streams)? {
             streams.remark(format_args!("tenant {tenant}: {finding}"));
-            // A damaged source gives the same answer again, and a damaged copy does not stay.
+            // Delete the copy: if it is damaged, the next run makes a new one; if the source is, it fails again.
             migration.discard_copy().map_err(MigrateFailure::from)?;
-            return Ok(Exit::DoesNotHold);
+            return Ok(Exit::CheckFailed);
         }
         migration.place().map_err(MigrateFailure::from)?;
     }
     let to = migration.retire_source().map_err(MigrateFailure::from)?;
     report_end(&to, streams)?;
-    Ok(Exit::Holds)
+    Ok(Exit::Success)
 }
 
 fn copy(migration: &mut Migration, interruption: &Interruption, streams: &Streams) -> Result<(), Failure> {
@@ -97,8 +95,8 @@ fn copy(migration: &mut Migration, interruption: &Interruption, streams: &Stream
     }
 }
 
-/// Holds the copy against what the source has acknowledged, begins its bill, and reads all of it once more as it
-/// is on disk then. What does not hold is the answer.
+/// Compares the copy with the source's acknowledged end, begins its bill, and then reads the whole copy again from
+/// disk. Returns the finding if the copy fails verification.
 fn verify(
     migration: &Migration,
     interruption: &Interruption,
@@ -120,17 +118,18 @@ fn verify(
     if placed.digest != digest {
         return Ok(Some(Finding::Digest { first: digest, second: placed.digest }));
     }
-    streams.report("compare      a second reading gives the same")?;
+    streams.report("compare      a second read gives the same state")?;
     let billing = *placed.projection.billing();
     if let Some(since) = billing.window().map(OpenWindow::since).filter(|_| began) {
-        streams.report(format_args!("bill         begins at {since}; nothing of before is billed"))?;
+        streams.report(format_args!("bill         begins at {since}; earlier usage is not billed"))?;
     }
     note(migration, &placed)?;
     placed.log.close().map_err(MigrateFailure::Log)?;
     Ok(None)
 }
 
-/// Notes the tenant down before it is one: the node looks after the bills of those it has notes of.
+/// Stores the tenant's bill and size before the tenant is in place: the node delivers the bills of tenants in its
+/// store.
 fn note(migration: &Migration, history: &History) -> Result<(), Failure> {
     let tenant = migration.tenant();
     let (billing, usage) = (history.projection.billing(), history.projection.usage());

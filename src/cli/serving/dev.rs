@@ -1,4 +1,4 @@
-//! `vectorizer dev`: everything in one process, for trying things out.
+//! `vectorizer dev`: a server and a HiveHub in one process, for development.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -17,25 +17,25 @@ use crate::{hub, server};
 pub(crate) struct Dev {
     #[command(flatten)]
     flags: ConfigFlags,
-    /// Where the HiveHub listens
+    /// The address of the HiveHub
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:12000")]
     hub_listen: SocketAddr,
 }
 
 impl Dev {
     pub(crate) async fn run(mut self, streams: &Streams) -> Result<(), Failure> {
-        // Where the data is has to be known before HiveHub's address and key can be.
+        // The address and the key of the HiveHub depend on the data folder, so load that first.
         let single = ConfigFlags { cluster_enabled: Some(false), ..self.flags.clone() };
         let data_dir = Config::load(&single, &|name| std::env::var(name).ok())?.server.data_dir;
         start_logging();
-        let stop = stop::asked()?;
+        let stop = stop::requested()?;
         std::fs::create_dir_all(&data_dir)?;
         let Demo { hub, keys } = Demo::open(&data_dir)?;
         let hub_listener = server::listen(self.hub_listen)?;
         let hub_address = hub_listener.local_addr()?;
         self.flags.cluster_enabled = Some(true);
         self.flags.hivehub_api_url = Some(format!("http://{hub_address}").parse()?);
-        // Of a service key that was rotated the file has the old one.
+        // If the service key was rotated, the file has the old one.
         let service_key = keys.as_ref().map(|keys| keys.hivehub_api_key.clone());
         let accepted = service_key.filter(|key| hub.is_service_key(key.expose()));
         self.flags.hivehub_api_key = Some(accepted.map_or_else(|| hub.lend_service_key(), Ok)?);
@@ -55,7 +55,7 @@ impl Dev {
             stopped.clone().cancelled_owned(),
         ));
         server.run(stop).await;
-        // Last, so that requests under way can still have their keys checked.
+        // Stop the HiveHub last, so that it validates the keys of requests in progress.
         hub.stop_waiting();
         stopped.cancel();
         serving.await?;
@@ -71,7 +71,7 @@ fn welcome(
 ) -> Result<String, std::fmt::Error> {
     let data_dir = &config.server.data_dir;
     let mut text = format!(
-        "vectorizer {}: cluster mode with a HiveHub of its own, for trying things out\n\n  \
+        "vectorizer {}: cluster mode with its own HiveHub, for development\n\n  \
          API      {scheme}://{address}/api/v1\n  \
          HiveHub  http://{hub_address}\n  \
          data     {}\n  \
@@ -83,11 +83,11 @@ fn welcome(
     let Some(keys) = keys else {
         writeln!(
             text,
-            "The keys that were made here before go on working. {KEYS_FILE} does not have them, and they cannot be\n\
-             shown again: of each only its SHA-256 is kept. Others are made by\n\n  \
+            "The existing keys stay valid. {KEYS_FILE} does not have them, and they cannot be shown again: the hub\n\
+             stores only their SHA-256. To create other keys:\n\n  \
              vectorizer hub keys create --tenant acme --permission ADMIN --data-dir {data}\n  \
              vectorizer hub keys create --cluster --permission ADMIN --data-dir {data}\n\n\
-             while this is stopped, or with an operator's key and --url http://{hub_address} while it runs.\n",
+             while this server is stopped, or with an operator's key and --url http://{hub_address} while it is running.\n",
             data = data_dir.display(),
         )?;
         return Ok(text);
@@ -107,11 +107,11 @@ fn welcome(
     if let Some(tenant) = keys.tenants.first() {
         writeln!(
             text,
-            "Take {}'s ADMIN key and make a collection:\n\n  \
+            "Use {}'s ADMIN key to create a collection:\n\n  \
              export KEY=<the key>\n  \
              curl {scheme}://{address}/api/v1/collections -H \"Authorization: Bearer $KEY\" \\\n    \
              --json '{{\"name\": \"words\", \"dimension\": 3, \"metric\": \"cosine\"}}'\n\n\
-             Ctrl-C stops it; everything acknowledged stays.\n",
+             Ctrl-C stops the server. All acknowledged data is durable.\n",
             tenant.id,
         )?;
     }

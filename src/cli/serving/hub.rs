@@ -1,4 +1,4 @@
-//! `vectorizer hub`: a small HiveHub to run yourself.
+//! `vectorizer hub`: runs a small HiveHub.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::cli::hub::HubCommand;
 use crate::hub::demo::HUB_FOLDER;
 use crate::{hub, server};
 
-/// Its answers take milliseconds.
+/// How long a stop waits for requests, which take milliseconds.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
@@ -20,13 +20,13 @@ pub(super) const GRACE: Duration = Duration::from_secs(5);
 pub(crate) struct Hub {
     #[command(subcommand)]
     pub(in crate::cli) command: Option<HubCommand>,
-    /// Where it keeps what it is told
+    /// The data folder
     #[arg(long, value_name = "DIR", default_value = "./data")]
     data_dir: PathBuf,
-    /// Where it listens
+    /// The address to listen on
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:12000")]
     listen: SocketAddr,
-    /// For how long a tenant's deletion can be taken back: no longer than the nodes' own `server.delete_grace`
+    /// For how long a deleted tenant can be undeleted; at most the nodes' `server.delete_grace`
     #[arg(long, value_name = "SECONDS", default_value_t = hub::DELETE_GRACE_SECONDS)]
     delete_grace: u64,
 }
@@ -34,17 +34,17 @@ pub(crate) struct Hub {
 impl Hub {
     pub(crate) async fn run(self, streams: &Streams) -> Result<(), Failure> {
         start_logging();
-        let stop = stop::asked()?;
+        let stop = stop::requested()?;
         let hub = self.opened()?;
         hub.set_delete_grace(Duration::from_secs(self.delete_grace));
         let listener = server::listen(self.listen)?;
         let address = listener.local_addr()?;
         streams.report(format_args!(
             "vectorizer hub: listening on http://{address}, data in {data}\n\n\
-             A server that asks this HiveHub, with the key that `vectorizer hub init` has printed:\n\n  \
+             To run a server with this HiveHub, with the key that `vectorizer hub init` has printed:\n\n  \
              export HIVEHUB_API_KEY=...\n  \
              vectorizer serve --cluster-enabled --hivehub-api-url http://{address}\n\n\
-             A tenant, with the operator's key:\n\n  \
+             To create a tenant, with the operator's key:\n\n  \
              export VECTORIZER_KEY=...\n  \
              vectorizer hub plans set small --vectors 100000 --url http://{address}\n  \
              vectorizer hub tenants create initech --plan small --url http://{address}\n  \
@@ -60,7 +60,7 @@ impl Hub {
         Ok(())
     }
 
-    /// The hub in the folder. Without one nothing is made.
+    /// Opens the hub in the folder. Does not create one.
     fn opened(&self) -> Result<hub::Hub, Failure> {
         let folder = self.data_dir.join(HUB_FOLDER);
         if hub::Hub::is_in(&folder) {
@@ -71,7 +71,7 @@ impl Hub {
         }
         let data = self.data_dir.display();
         Err(format!(
-            "there is no hub with keys in {data}: `vectorizer hub init --data-dir {data}` makes its first ones and \
+            "there is no hub with keys in {data}: `vectorizer hub init --data-dir {data}` creates its first keys and \
              prints them"
         )
         .into())

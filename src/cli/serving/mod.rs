@@ -1,4 +1,4 @@
-//! The commands that run until they are asked to stop.
+//! The commands that run a server until it is stopped.
 
 mod dev;
 mod hub;
@@ -14,18 +14,18 @@ pub(super) use self::dev::Dev;
 pub(super) use self::hub::Hub;
 pub(super) use self::serve::Serve;
 
-/// What is logged.
+/// The environment variable of the log filter.
 const LOG_FILTER: &str = "VECTORIZER_LOG";
 
-/// Why a server could not start or ended early.
+/// Why a server did not start or ended early.
 pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Sends log lines to stderr: for people on a terminal, as JSON elsewhere. `VECTORIZER_LOG` says which,
-/// in the syntax of tracing's filters; one that cannot be read is told of and stands for `info`.
+/// Writes log lines to stderr: as text to a terminal, as JSON elsewhere. `VECTORIZER_LOG` has a filter in the syntax of
+/// tracing's `EnvFilter`. If it is invalid, a warning is logged and the filter is `info`.
 fn start_logging() {
-    let wanted = std::env::var_os(LOG_FILTER);
-    let parsed = wanted.as_ref().map(|wanted| {
-        let text = wanted.to_str().ok_or_else(|| "it is not UTF-8".to_owned())?;
+    let filter_text = std::env::var_os(LOG_FILTER);
+    let parsed = filter_text.as_ref().map(|filter_text| {
+        let text = filter_text.to_str().ok_or_else(|| "it is not UTF-8".to_owned())?;
         EnvFilter::try_new(text).map_err(|error| error.to_string())
     });
     let (filter, refused) = match parsed {
@@ -33,16 +33,16 @@ fn start_logging() {
         Some(Ok(filter)) => (filter, None),
         Some(Err(reason)) => (EnvFilter::new("info"), Some(reason)),
     };
-    // What it says below that is of agents' mistakes, as long as the agents like.
+    // Its other lines are about agents' mistakes, and an agent can make them arbitrarily long.
     let filter = filter.add_directive("rmcp=error".parse().expect("it is a directive"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // The first to come wins; a second call changes nothing.
+    // Only the first call has an effect.
     let _ = if std::io::stderr().is_terminal() {
         lines.with_target(false).try_init()
     } else {
         lines.json().flatten_event(true).with_span_list(false).try_init()
     };
     if let Some(reason) = refused {
-        warn!(value = ?wanted, reason, "{LOG_FILTER} cannot be read: `info` is used in its place");
+        warn!(value = ?filter_text, reason, "{LOG_FILTER} is not a valid filter: `info` is used instead");
     }
 }

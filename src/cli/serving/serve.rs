@@ -1,4 +1,4 @@
-//! `vectorizer serve`: the server.
+//! `vectorizer serve`: runs the server.
 
 use clap::Args;
 
@@ -17,7 +17,7 @@ impl Serve {
     pub(crate) async fn run(self, streams: &Streams) -> Result<(), Failure> {
         let config = Config::load(&self.flags, &|name| std::env::var(name).ok())?;
         start_logging();
-        let stop = stop::asked()?;
+        let stop = stop::requested()?;
         let server = Server::bind(&config)?;
         let mode = if config.cluster.is_some() { "cluster mode" } else { "one tenant, no keys" };
         streams.report(format_args!(

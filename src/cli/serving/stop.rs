@@ -1,28 +1,27 @@
-//! Being asked to stop.
+//! The signals that stop a server.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-/// Also has SIGHUP end nothing, from here on: what can be read again without a restart are certificates, which
-/// `server::tls` sees to.
+/// Returns a future that is ready at the first SIGINT (Ctrl-C) or SIGTERM. After that, a second signal ends the process
+/// at once. Acknowledged data is durable in any case.
 ///
-/// Ready at the first Ctrl-C or SIGTERM. From then on a second one ends the process at once: what was
-/// acknowledged is durable in any case.
-pub(super) fn asked() -> std::io::Result<impl Future<Output = ()>> {
+/// SIGHUP does not end the process any more: `server::tls` reloads certificates then.
+pub(super) fn requested() -> std::io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            info!("SIGHUP: certificates are read again, if there are any; all else needs a restart");
+            info!("SIGHUP: reloading certificates, if there are any; other changes need a restart");
         }
     });
     Ok(async move {
         either(&mut interrupt, &mut terminate).await;
         tokio::spawn(async move {
             either(&mut interrupt, &mut terminate).await;
-            warn!("asked to stop a second time: stopping at once");
-            // As a shell reports a process that SIGINT has ended.
+            warn!("received a second signal: stopping at once");
+            // The exit code that a shell reports for a process ended by SIGINT.
             std::process::exit(130);
         });
     })

@@ -63,13 +63,13 @@ struct Answer<'a> {
 
 /// The start of an answer: the id's number, the offset within its record, and the record's hash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Place {
+struct Position {
     number: usize,
     from: usize,
     hash: [u8; 8],
 }
 
-impl Place {
+impl Position {
     fn bytes(self) -> [u8; 24] {
         let mut bytes = [0; 24];
         bytes[..8].copy_from_slice(&(self.number as u64).to_le_bytes());
@@ -116,32 +116,32 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
         .collect();
     let reader = call.reader()?;
     let cursors = Cursors::of(reader.log_id(), "get", &query);
-    let place = match cursor {
-        Some(cursor) => Place::read(&cursors.read(&cursor)?).ok_or_else(Failure::cursor)?,
-        None => Place::default(),
+    let position = match cursor {
+        Some(cursor) => Position::read(&cursors.read(&cursor)?).ok_or_else(Failure::cursor)?,
+        None => Position::default(),
     };
     let (mut records, mut missing, mut budget) = (Vec::<Json>::new(), Vec::new(), AnswerBudget::new());
-    let mut next = Place { number: place.number.min(ids.len()), ..Place::default() };
+    let mut next = Position { number: position.number.min(ids.len()), ..Position::default() };
     let left = &ids[next.number..];
     let points = left.iter().map(|id| point_id(id)).collect::<Result<Vec<_>, _>>()?;
     let (_, points) = call.service().get_vectors(reader, &name, &points).await?;
     for (id, point) in left.iter().zip(points) {
-        let is_continued = next.number == place.number && place.from > 0;
+        let is_continued = next.number == position.number && position.from > 0;
         match point.map(|point| answer::json(&PointAnswer::of(&point, show))).transpose()? {
             // The record was deleted, or has changed since its first part.
             None if is_continued => return Err(Failure::record_changed(id)),
-            Some(record) if is_continued && place.hash != hash(&record) => {
+            Some(record) if is_continued && position.hash != hash(&record) => {
                 return Err(Failure::record_changed(id));
             }
             None => missing.push(id),
             Some(record) if is_oversized(&record) => {
                 if records.is_empty() {
-                    let from = if next.number == place.number { place.from } else { 0 };
+                    let from = if next.number == position.number { position.from } else { 0 };
                     let (part, end) = part(id, &record, from)?;
                     records.push(part);
                     next = match end {
-                        Some(from) => Place { from, hash: hash(&record), ..next },
-                        None => Place { number: next.number + 1, ..Place::default() },
+                        Some(from) => Position { from, hash: hash(&record), ..next },
+                        None => Position { number: next.number + 1, ..Position::default() },
                     };
                 }
                 break;

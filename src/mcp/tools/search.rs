@@ -64,7 +64,7 @@ struct Answer {
 }
 
 /// The start of a page.
-struct Place {
+struct Position {
     /// The number of results before the page.
     skipped: usize,
     /// The number of results that the ranking began with.
@@ -75,7 +75,7 @@ struct Place {
     mark: RankingMark,
 }
 
-impl Place {
+impl Position {
     fn bytes(&self) -> [u8; 24] {
         let mut bytes = [0; 24];
         // No ranking has more than `DEPTH` results.
@@ -121,16 +121,16 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
         arguments.take("with_vector")?,
     );
     let query = arguments.remaining();
-    let asked = call.canonical(&query).await?;
+    let canonical = call.canonical(&query).await?;
     let log = call.reader()?.log_id();
-    let cursors = Cursors::of(log, "search", &[name.as_str().as_bytes(), asked.get().as_bytes()]);
+    let cursors = Cursors::of(log, "search", &[name.as_str().as_bytes(), canonical.get().as_bytes()]);
     let last_change = call.service().describe_collection(call.reader()?, &name).await?.last_change;
-    let asked = PageRequest { call, name, query, cursors, show, limit, last_change };
+    let page = PageRequest { call, name, query, cursors, show, limit, last_change };
     match cursor {
-        None => asked.first_page().await,
+        None => page.first_page().await,
         Some(cursor) => {
-            let place = Place::read(&asked.cursors.read(&cursor)?).ok_or_else(Failure::cursor)?;
-            asked.page_at(&place).await
+            let position = Position::read(&page.cursors.read(&cursor)?).ok_or_else(Failure::cursor)?;
+            page.page_at(&position).await
         }
     }
 }
@@ -155,8 +155,8 @@ impl PageRequest<'_> {
             let (log, rankings) = (reader.log_id(), self.call.session().rankings());
             rankings.keep(log, &ranking);
             reader.keep(self.kept_key(ranking.mark()), Arc::new(resume));
-            let place = Place { skipped: results.len(), begun, last_change, mark: ranking.mark() };
-            Some(self.cursors.write(&place.bytes()))
+            let position = Position { skipped: results.len(), begun, last_change, mark: ranking.mark() };
+            Some(self.cursors.write(&position.bytes()))
         } else {
             None
         };
@@ -164,10 +164,10 @@ impl PageRequest<'_> {
     }
 
     /// A later page, which continues the ranking of the first page.
-    async fn page_at(self, place: &Place) -> Result<Json, Failure> {
-        let ranking = self.ranking(place).await?;
+    async fn page_at(self, position: &Position) -> Result<Json, Failure> {
+        let ranking = self.ranking(position).await?;
         let reader = self.call.reader()?;
-        let page = ranking.page(place.skipped, self.limit);
+        let page = ranking.page(position.skipped, self.limit);
         let ids = page.iter().map(|(id, _)| PointId::text(*id)).collect::<Result<Vec<_>, _>>();
         let ids = ids.map_err(Error::from)?;
         let (now, points) = self.call.service().get_vectors(reader, &self.name, &ids).await?;
@@ -185,34 +185,34 @@ impl PageRequest<'_> {
             }
             taken += 1;
         }
-        let skipped = place.skipped + taken;
+        let skipped = position.skipped + taken;
         let next_cursor =
-            (skipped < ranking.len()).then(|| self.cursors.write(&Place { skipped, ..*place }.bytes()));
-        let late = ranking.late_in(place.skipped, skipped);
+            (skipped < ranking.len()).then(|| self.cursors.write(&Position { skipped, ..*position }.bytes()));
+        let late = ranking.late_in(position.skipped, skipped);
         let note = note(&ranking, now, missing, late, next_cursor.is_none());
         answer::json(&Answer { results, next_cursor, note })
     }
 
     /// The complete ranking of a cursor.
-    async fn ranking(&self, place: &Place) -> Result<Arc<Ranking>, Failure> {
+    async fn ranking(&self, position: &Position) -> Result<Arc<Ranking>, Failure> {
         let reader = self.call.reader()?;
         let (log, rankings) = (reader.log_id(), self.call.session().rankings());
-        let kept = rankings.find(log, self.cursors.query(), place.mark);
+        let kept = rankings.find(log, self.cursors.query(), position.mark);
         if let Some(kept) = kept.as_ref().filter(|kept| kept.is_complete()) {
             // Caching it again makes it the newest one.
             rankings.keep(log, kept);
             return Ok(Arc::clone(kept));
         }
-        let resume = reader.kept(&self.kept_key(place.mark)).and_then(|kept| kept.downcast().ok());
+        let resume = reader.kept(&self.kept_key(position.mark)).and_then(|kept| kept.downcast().ok());
         let (begun, resume) = match (kept, resume) {
             (Some(begun), Some(resume)) => (begun, resume),
-            _ if place.last_change == self.last_change => {
-                let (found, resume) = self.search(place.begun).await?;
-                (Arc::new(self.begun(&found, place.last_change)), Arc::new(resume))
+            _ if position.last_change == self.last_change => {
+                let (found, resume) = self.search(position.begun).await?;
+                (Arc::new(self.begun(&found, position.last_change)), Arc::new(resume))
             }
             _ => return Err(Failure::ranking_gone("the collection has changed")),
         };
-        if begun.mark() != place.mark {
+        if begun.mark() != position.mark {
             return Err(Failure::ranking_gone("its index has been updated"));
         }
         let deeper = self.call.service().resume_search(reader, &resume).await?;

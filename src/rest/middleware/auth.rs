@@ -163,7 +163,8 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
-/// The share of the tenant that the body is charged to. Without the access check there is none, and the body is not read.
+/// The share of the tenant that the body is charged to. Without the access check there is none, and the body is not
+/// read.
 pub fn share(parts: &mut Parts) -> Result<Share, Problem> {
     parts.extensions.remove().ok_or_else(|| missing("the body has no tenant"))
 }

@@ -1,6 +1,5 @@
-//! Where a hub is, and how it is asked there.
+//! The connection to a hub: over HTTP, or in this process on the hub's folder.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::HubFailure;
-use crate::cli::asking::{Shown, client};
-use crate::cli::interruption::on_disk;
+use crate::cli::interruption::run_blocking;
+use crate::cli::key_client::{KeyHeader, client, secret};
 use crate::config::Secret;
 use crate::http_client::ServiceUrl;
 use crate::hub::demo::HUB_FOLDER;
@@ -26,15 +25,15 @@ const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
 /// A thousand events have less than a mebibyte.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The arguments that say where the hub is.
+/// The arguments for the connection.
 #[derive(Clone, Debug, Args)]
 #[command(
     next_help_heading = "Where the hub is",
     group = ArgGroup::new("place").args(["data_dir", "url"]).required(true),
-    after_help = "Exit code: 0 done, 1 there is no such thing or there is one already, 2 it could not be asked"
+    after_help = "Exit code: 0 done, 1 the object does not exist or exists already, 2 error"
 )]
-pub(super) struct PlaceArgs {
-    /// Its data folder, while no hub has it open
+pub(super) struct ConnectionArgs {
+    /// The data folder of the hub, which no hub may have open
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
@@ -42,45 +41,38 @@ pub(super) struct PlaceArgs {
     #[arg(long, value_name = "URL")]
     url: Option<ServiceUrl>,
 
-    // No rule binds it to --url: in the environment it must not disturb --data-dir.
-    /// The operator's key, with --url; better in the environment, for arguments can be seen by other
-    /// users of this machine
+    // Not required by --url and not in conflict with --data-dir: the environment may have it in both cases.
+    /// The operator's key, with --url; safer in the environment, as other users of this machine can see arguments
     #[arg(long, value_name = "KEY", env = "VECTORIZER_KEY", hide_env_values = true, value_parser = secret)]
     key: Option<Secret>,
 
-    /// Print JSON, an object a line, instead of a table
+    /// Print JSON, one object per line, instead of a table
     #[arg(long)]
     pub(super) json: bool,
 }
 
-/// A parser that cannot fail, so that no message repeats the key.
-#[expect(clippy::unnecessary_wraps, reason = "what clap calls")]
-fn secret(text: &str) -> Result<Secret, Infallible> {
-    Ok(Secret::new(text))
-}
-
-/// A hub that can be asked.
-pub(super) enum Place {
-    /// Its folder, opened here.
+/// A connection to a hub.
+pub(super) enum HubConnection {
+    /// The hub's folder, opened in this process.
     Folder(Router),
-    /// Where it runs.
+    /// A running hub.
     Server { http: reqwest::Client, url: ServiceUrl },
 }
 
-impl PlaceArgs {
-    /// Opens the folder, or prepares to ask.
-    pub(super) async fn open(&self) -> Result<Place, HubFailure> {
+impl ConnectionArgs {
+    /// Opens the folder, or prepares the client.
+    pub(super) async fn open(&self) -> Result<HubConnection, HubFailure> {
         if let Some(url) = &self.url {
-            return Place::at(url.clone(), self.key.as_ref().filter(|key| !key.expose().is_empty()));
+            return HubConnection::at(url.clone(), self.key.as_ref().filter(|key| !key.expose().is_empty()));
         }
-        let data = self.data_dir.clone().ok_or(HubFailure::Nowhere)?;
-        on_disk(move || {
+        let data = self.data_dir.clone().ok_or(HubFailure::NoSource)?;
+        run_blocking(move || {
             let folder = data.join(HUB_FOLDER);
             if !Hub::is_in(&folder) {
                 return Err(HubFailure::NoHub(data));
             }
             match Hub::open(&folder) {
-                Ok(hub) => Ok(Place::Folder(unguarded_admin(hub))),
+                Ok(hub) => Ok(HubConnection::Folder(unguarded_admin(hub))),
                 Err(HubStoreError::InUse { .. }) => Err(HubFailure::Running(data)),
                 Err(error) => Err(HubFailure::Store(error)),
             }
@@ -89,40 +81,40 @@ impl PlaceArgs {
     }
 }
 
-impl Place {
+impl HubConnection {
     fn at(url: ServiceUrl, key: Option<&Secret>) -> Result<Self, HubFailure> {
-        let http = client(key, Shown::Bearer).map_err(|_| HubFailure::Key)?;
+        let http = client(key, KeyHeader::Bearer).map_err(|_| HubFailure::Key)?;
         let http = http.timeout(ANSWER_TIME_MAX).build().map_err(HubFailure::Client)?;
         Ok(Self::Server { http, url })
     }
 
-    /// Asks for what is at `path`.
+    /// Sends a GET request.
     pub(super) async fn get<A: DeserializeOwned>(
         &self,
         path: &str,
         query: &impl Serialize,
     ) -> Result<A, HubFailure> {
-        let query = query_of(query)?;
-        self.ask("GET", path, &query, Vec::new()).await
+        let query = query_string(query)?;
+        self.request("GET", path, &query, Vec::new()).await
     }
 
-    /// Tells it something without a body.
-    pub(super) async fn tell<A: DeserializeOwned>(&self, method: &str, path: &str) -> Result<A, HubFailure> {
-        self.ask(method, path, "", Vec::new()).await
+    /// Sends a request without a body.
+    pub(super) async fn call<A: DeserializeOwned>(&self, method: &str, path: &str) -> Result<A, HubFailure> {
+        self.request(method, path, "", Vec::new()).await
     }
 
-    /// Sends it something.
+    /// Sends a request with a body.
     pub(super) async fn send<A: DeserializeOwned>(
         &self,
         method: &str,
         path: &str,
         body: &impl Serialize,
     ) -> Result<A, HubFailure> {
-        let body = serde_json::to_vec(body).map_err(HubFailure::Garbage)?;
-        self.ask(method, path, "", body).await
+        let body = serde_json::to_vec(body).map_err(HubFailure::InvalidAnswer)?;
+        self.request(method, path, "", body).await
     }
 
-    async fn ask<A: DeserializeOwned>(
+    async fn request<A: DeserializeOwned>(
         &self,
         method: &str,
         path: &str,
@@ -130,7 +122,7 @@ impl Place {
         body: Vec<u8>,
     ) -> Result<A, HubFailure> {
         let (status, answer) = match self {
-            Self::Folder(router) => ask_here(router.clone(), method, path, query, body).await?,
+            Self::Folder(router) => request_in_process(router.clone(), method, path, query, body).await?,
             Self::Server { http, url } => {
                 let mut url = url.join(path);
                 url.set_query(Some(query).filter(|query| !query.is_empty()));
@@ -152,14 +144,14 @@ impl Place {
             }
         };
         if (200..300).contains(&status) {
-            return serde_json::from_slice(&answer).map_err(HubFailure::Garbage);
+            return serde_json::from_slice(&answer).map_err(HubFailure::InvalidAnswer);
         }
-        Err(HubFailure::refused(status, &answer))
+        Err(HubFailure::of_answer(status, &answer))
     }
 }
 
-/// The call, made without a connection: what is open here is this process's own.
-async fn ask_here(
+/// Makes a request in this process.
+async fn request_in_process(
     router: Router,
     method: &str,
     path: &str,
@@ -167,7 +159,7 @@ async fn ask_here(
     body: Vec<u8>,
 ) -> Result<(u16, Vec<u8>), HubFailure> {
     let uri = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
-    let refused = |details: String| HubFailure::Refused { status: 500, details };
+    let refused = |details: String| HubFailure::Status { status: 500, details };
     let request = Request::builder()
         .method(method)
         .uri(uri)
@@ -180,14 +172,14 @@ async fn ask_here(
     Ok((status, body.to_bytes().into()))
 }
 
-/// The query of an object of words and numbers.
-fn query_of(query: &impl Serialize) -> Result<String, HubFailure> {
-    let fields = serde_json::to_value(query).map_err(HubFailure::Garbage)?;
+/// The query string of an object of texts and numbers.
+fn query_string(query: &impl Serialize) -> Result<String, HubFailure> {
+    let fields = serde_json::to_value(query).map_err(HubFailure::InvalidAnswer)?;
     let mut pairs = Vec::new();
     for (name, value) in fields.as_object().into_iter().flatten() {
         match value {
             Value::Null => {}
-            Value::String(text) => pairs.push(format!("{name}={}", escaped(text))),
+            Value::String(text) => pairs.push(format!("{name}={}", percent_encoded(text))),
             Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
                 pairs.push(format!("{name}={value}"));
             }
@@ -196,15 +188,15 @@ fn query_of(query: &impl Serialize) -> Result<String, HubFailure> {
     Ok(pairs.join("&"))
 }
 
-/// A text as it stands in a query.
-fn escaped(text: &str) -> String {
+/// Percent-encodes a text for a query string.
+fn percent_encoded(text: &str) -> String {
     use std::fmt::Write as _;
-    text.bytes().fold(String::new(), |mut escaped, byte| {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
+            encoded.push(char::from(byte));
         } else {
-            let _ = write!(escaped, "%{byte:02X}");
+            let _ = write!(encoded, "%{byte:02X}");
         }
-        escaped
+        encoded
     })
 }

@@ -1,5 +1,4 @@
-//! What the tests of the commands play on: a tenant's folder, a server with its log, and a command
-//! whose words are caught.
+//! Support for the tests of commands: a tenant's folder, a server with its log, and captured output.
 
 use std::fs;
 use std::io::{self, Write};
@@ -28,37 +27,37 @@ use super::{Arguments, Exit, Streams, run};
 
 pub(super) const KEY: &str = "hh_live_stage_key";
 
-/// What a command has said.
+/// The exit code and the output of a command.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(super) struct Outcome {
     pub(super) exit: Exit,
     pub(super) output: String,
     pub(super) remarks: String,
 }
 
 /// Runs a command line.
-pub(super) async fn vectorizer(arguments: &[&str]) -> Said {
-    let (output, remarks) = (Heard::default(), Heard::default());
-    let exit = vectorizer_to(arguments, Streams::new(output.clone(), remarks.clone())).await;
-    Said { exit, output: output.text(), remarks: remarks.text() }
+pub(super) async fn vectorizer(arguments: &[&str]) -> Outcome {
+    let (output, remarks) = (CapturedStream::default(), CapturedStream::default());
+    let exit = vectorizer_with(arguments, Streams::new(output.clone(), remarks.clone())).await;
+    Outcome { exit, output: output.text(), remarks: remarks.text() }
 }
 
-pub(super) async fn vectorizer_to(arguments: &[&str], streams: Streams) -> Exit {
+pub(super) async fn vectorizer_with(arguments: &[&str], streams: Streams) -> Exit {
     let line = std::iter::once("vectorizer").chain(arguments.iter().copied());
     run(Arguments::try_parse_from(line).unwrap(), streams).await
 }
 
-/// A stream that is listened to.
+/// A stream that captures what is written to it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Heard(Arc<Mutex<Vec<u8>>>);
+pub(super) struct CapturedStream(Arc<Mutex<Vec<u8>>>);
 
-impl Heard {
+impl CapturedStream {
     pub(super) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
-impl Write for Heard {
+impl Write for CapturedStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().write(bytes)
     }
@@ -69,29 +68,29 @@ impl Write for Heard {
 }
 
 /// A data folder with the log of `acme`.
-pub(super) struct Stage {
+pub(super) struct Fixture {
     data: TempDir,
     folder: TenantFolder,
 }
 
-impl Stage {
-    /// A log of these events, closed.
+impl Fixture {
+    /// A closed log with these events.
     pub(super) fn with(events: Vec<Event>) -> Self {
         let data = tempfile::tempdir().unwrap();
         let folder = TenantFolder::new(data.path(), &tenant());
         folder.create().unwrap();
-        let stage = Self { data, folder };
-        commit(&mut stage.log(), events);
-        stage
+        let fixture = Self { data, folder };
+        commit(&mut fixture.log(), events);
+        fixture
     }
 
-    /// A log of a collection and so many upserts into it.
+    /// A log with a collection and `count` upserts.
     pub(super) fn of_upserts(count: u32) -> Self {
         Self::with(std::iter::once(created()).chain((0..count).map(upserted)).collect())
     }
 
-    /// A log of five records that has lost the last two.
-    pub(super) fn without_its_end() -> Self {
+    /// A log whose head is at record 5 but whose last two records are lost.
+    pub(super) fn truncated() -> Self {
         let short = Self::of_upserts(2);
         let copy = tempfile::tempdir().unwrap();
         copy_folder(short.data.path(), copy.path());
@@ -100,13 +99,13 @@ impl Stage {
         Self { folder: TenantFolder::new(copy.path(), &tenant()), data: copy }
     }
 
-    /// A log that is acknowledged through its third record and goes on to its fifth.
+    /// A log whose head is at record 3 and that has five records.
     pub(super) fn beyond_its_head() -> Self {
-        let stage = Self::of_upserts(2);
-        let head = fs::read(stage.folder.path().join("head")).unwrap();
-        commit(&mut stage.log(), (2..4).map(upserted));
-        fs::write(stage.folder.path().join("head"), head).unwrap();
-        stage
+        let fixture = Self::of_upserts(2);
+        let head = fs::read(fixture.folder.path().join("head")).unwrap();
+        commit(&mut fixture.log(), (2..4).map(upserted));
+        fs::write(fixture.folder.path().join("head"), head).unwrap();
+        fixture
     }
 
     /// The log, opened for writing as a server does.
@@ -114,8 +113,8 @@ impl Stage {
         self.folder.open().unwrap().recover(|_| Ok::<_, Error>(())).unwrap().log
     }
 
-    /// A command about this folder.
-    pub(super) async fn ask(&self, command: &[&str], options: &[&str]) -> Said {
+    /// Runs a command on this folder.
+    pub(super) async fn run(&self, command: &[&str], options: &[&str]) -> Outcome {
         let place = ["--data-dir", self.data.path().to_str().unwrap(), "--tenant", "acme"];
         vectorizer(&[command, &place, options].concat()).await
     }
@@ -174,17 +173,17 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// A server that has a log open. What it sends may be bent.
+/// A server that has a log open. A test can alter its answers.
 #[derive(Clone)]
 pub(super) struct Server {
     reader: LogReader,
-    /// The most records it puts into one answer.
+    /// The most records of one answer.
     pub(super) answer_max: usize,
-    /// What becomes of the records on the way.
-    pub(super) bend: fn(Vec<StoredRecord>) -> Vec<StoredRecord>,
-    /// What becomes of the head.
-    pub(super) bend_head: fn(Head) -> Head,
-    /// How many records a stream that follows sends before the server ends it.
+    /// Alters the records of an answer.
+    pub(super) alter_records: fn(Vec<StoredRecord>) -> Vec<StoredRecord>,
+    /// Alters the head.
+    pub(super) alter_head: fn(Head) -> Head,
+    /// The number of records after which the server ends a stream that follows the log.
     pub(super) followed_max: usize,
 }
 
@@ -193,13 +192,13 @@ impl Server {
         Self {
             reader: log.reader(),
             answer_max: usize::MAX,
-            bend: |records| records,
-            bend_head: |head| head,
+            alter_records: |records| records,
+            alter_head: |head| head,
             followed_max: usize::MAX,
         }
     }
 
-    /// Starts it and says where it is.
+    /// Starts the server. Returns its address.
     pub(super) async fn start(self) -> String {
         let router = Router::new()
             .route("/api/v1/log", get(log))
@@ -217,14 +216,14 @@ pub(super) async fn serve(router: Router) -> String {
     url
 }
 
-/// A command about the log of a running server.
-pub(super) async fn ask_server(url: &str, command: &[&str], options: &[&str]) -> Said {
+/// Runs a command on the log of a running server.
+pub(super) async fn run_on_server(url: &str, command: &[&str], options: &[&str]) -> Outcome {
     vectorizer(&[command, &["--url", url, "--key", KEY], options].concat()).await
 }
 
 #[derive(Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "the query has them")]
-struct Asked {
+#[expect(clippy::struct_excessive_bools, reason = "the query has these parameters")]
+struct LogParameters {
     from: Option<Seq>,
     to: Option<Seq>,
     since: Option<String>,
@@ -242,7 +241,7 @@ async fn head(State(server): State<Server>, headers: HeaderMap) -> Response {
     if let Some(refusal) = refusal(&headers) {
         return refusal;
     }
-    let Head { seq, chain } = (server.bend_head)(server.reader.head());
+    let Head { seq, chain } = (server.alter_head)(server.reader.head());
     axum::Json(json!({"seq": seq, "chain": chain.to_string(), "data_seq": seq})).into_response()
 }
 
@@ -250,15 +249,22 @@ async fn usage(headers: HeaderMap) -> Response {
     refusal(&headers).unwrap_or_else(|| axum::Json(json!({"tenant": "acme"})).into_response())
 }
 
-async fn log(State(server): State<Server>, headers: HeaderMap, Query(asked): Query<Asked>) -> Response {
+async fn log(
+    State(server): State<Server>,
+    headers: HeaderMap,
+    Query(parameters): Query<LogParameters>,
+) -> Response {
     if let Some(refusal) = refusal(&headers) {
         return refusal;
     }
-    let detail =
-        ExportDetail { payload: asked.with_payload, vector: asked.with_vector, stored: asked.with_stored };
-    let from = asked.from.unwrap_or(Seq::OLDEST);
+    let detail = ExportDetail {
+        payload: parameters.with_payload,
+        vector: parameters.with_vector,
+        stored: parameters.with_stored,
+    };
+    let from = parameters.from.unwrap_or(Seq::OLDEST);
     let mut format = ExportFormat::default();
-    let body = if asked.follow {
+    let body = if parameters.follow {
         let followed = stream::unfold((from, 0), move |(next, sent)| {
             let server = server.clone();
             async move {
@@ -277,27 +283,27 @@ async fn log(State(server): State<Server>, headers: HeaderMap, Query(asked): Que
         });
         Body::from_stream(followed)
     } else {
-        let records_max = asked.limit.unwrap_or(usize::MAX).min(server.answer_max);
+        let records_max = parameters.limit.unwrap_or(usize::MAX).min(server.answer_max);
         let moment = |text: Option<&String>| text.map(|text| text.parse().unwrap());
         let range = ExportRange {
             from: Some(from),
-            to: asked.to,
-            since: moment(asked.since.as_ref()),
-            until: moment(asked.until.as_ref()),
+            to: parameters.to,
+            since: moment(parameters.since.as_ref()),
+            until: moment(parameters.until.as_ref()),
         };
         let mut records = server.reader.read(from, usize::MAX, usize::MAX).unwrap();
         records.retain(|stored| range.place(stored.record.seq, stored.record.at) == RangePosition::Within);
         records.truncate(records_max);
-        format = match asked.format.as_deref() {
+        format = match parameters.format.as_deref() {
             Some("csv") => ExportFormat::Csv,
             Some(_) | None => ExportFormat::Ndjson,
         };
         let mut lines = Vec::new();
         format.begin(&mut lines);
-        for stored in (server.bend)(records) {
+        for stored in (server.alter_records)(records) {
             format.write(&mut lines, &stored, detail);
         }
-        // Cut anywhere: a line is whatever ends in a line feed, not what arrives together.
+        // Split at arbitrary positions: lines end at line feeds, not at the ends of chunks.
         let pieces: Vec<_> = lines.chunks(100).map(|piece| Ok::<_, io::Error>(piece.to_vec())).collect();
         Body::from_stream(stream::iter(pieces))
     };
