@@ -610,7 +610,7 @@ async fn tenants_missing_from_the_store_are_looked_for_until_all_are_found() {
     cluster.tenant("acme");
     let delivered = |cluster: &Cluster, tenant: &TenantId| !ledger(&cluster.hub, tenant).is_empty();
     eventually("one is found", async || delivered(&cluster, &tenants[0])).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     cluster.restart_node(&QUIET).await;
     cluster.tenant("globex");
     eventually("the other one is found", async || delivered(&cluster, &tenants[1])).await;
