@@ -22,7 +22,7 @@ test *names:
 
 # Run the long versions of the tests whose names contain the arguments.
 test-long *names:
-    VECTORIZER_SLOW_TESTS=1 cargo test {{ if names == "" { "" } else { "--test promises -- " + names } }}
+    .ci/long {{ if names == "" { "" } else { "--test promises -- " + names } }}
 
 # Run one benchmark against a release build: `just bench serving ../glove-100`.
 bench name *arguments:

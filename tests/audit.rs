@@ -29,7 +29,7 @@ fn key_id(node: &Node, key: Key) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_says_who_did_what_when_and_in_which_request() {
+async fn the_log_has_key_operation_time_and_request_of_each_change() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let before = jiff::Timestamp::now();
@@ -150,7 +150,7 @@ async fn a_part_of_the_log_is_asked_for_by_time_and_as_a_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_says_who_was_refused_what_and_a_flood_of_it_is_a_few_records() {
+async fn the_log_has_refused_requests_and_a_flood_of_them_is_a_few_records() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let (client, reader) = (node.client(ACME), node.client(Key::ReadOnly(0)));

@@ -533,7 +533,7 @@ fn bodies() -> [(Method, &'static str, &'static str); 8] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_not_what_it_should_be_is_refused_on_every_route() {
+async fn an_invalid_body_is_refused_on_every_route() {
     let data = TempDir::new().unwrap();
     let (_node, client) = prepared(&data, &[]).await;
     let mut cases = Vec::new();
@@ -710,7 +710,7 @@ async fn a_body_over_the_limit_is_refused_whether_it_says_so_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_lies_on_the_limits_is_taken() {
+async fn values_on_the_limits_are_accepted() {
     let data = TempDir::new().unwrap();
     let node = Node::serve(data.path());
     let client = node.keyless();

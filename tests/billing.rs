@@ -9,15 +9,13 @@ use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::UsageEvent;
 use vectorizer::hub::{Hub, UsageFilter};
-use vectorizer_log::{
-    Actor, ChainHash, CollectionId, Draft, Event, IndexParameters, Meter, Metric, Point, PointId, Seq,
-    TenantFolder, TenantId, Timestamp, Vector, Via,
-};
+use vectorizer_log::{ChainHash, Event, Meter, Metric, Seq, TenantFolder, TenantId, Timestamp};
 use vectorizer_replay::{Bill, BillEntry, Projection, Projector as _};
+use vectorizer_testing::events::{self, FIRST_COLLECTION};
 use vectorizer_testing::{PATIENCE, Random, Wait, memory_kibibytes};
 
 use crate::support::customer::{Customer, LOST_BY_A_CRASH};
-use crate::support::hub_and_node::{self, Cluster, Mood};
+use crate::support::hub_and_node::{self, Cluster, HubFault};
 use crate::support::node::{ACME, Key, Node, vectorizer};
 
 /// Windows of a second, and nobody asks too often.
@@ -53,7 +51,7 @@ struct Line {
 /// The bill as the tenant's log comes to, and nothing in it that contradicts that.
 fn bill(data: &Path, tenant: &TenantId) -> (Bill, Vec<Line>) {
     let folder = TenantFolder::new(data, tenant);
-    let log = folder.open().unwrap().recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
+    let log = events::open(&folder);
     let reader = log.reader();
     let mut bill = Bill::new(log.log_id());
     let mut lines = Vec::new();
@@ -113,7 +111,7 @@ async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
 /// Waits until everything is closed and delivered, stops the node, and holds the hub's ledger against the
 /// logs and against what the customers did. What is counted on the way is counted for them too.
 async fn everything_is_billed(mut cluster: Cluster, customers: Vec<Customer>, crashes: &[Instant]) {
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     for customer in &customers {
         eventually("what was written is billed", async || {
             let lines = lines_of(&cluster, &customer.id()).await;
@@ -264,18 +262,18 @@ async fn through_chaos(seed: u64, rounds: usize) {
                 cluster.start_hub();
                 hub_is_there = true;
             }
-            6 => cluster.feels_about_usage(Mood::LosingReceipts),
-            7 => cluster.feels_about_usage(Mood::HalfReceipts),
-            8 => cluster.feels_about_usage(Mood::Status(500, None)),
-            9 => cluster.feels_about_usage(Mood::Status(429, Some(1))),
-            10 => cluster.feels_about_usage(Mood::Resetting),
-            11 => cluster.feels_about_usage(Mood::Slow(Duration::from_millis(300))),
-            12 => cluster.feels_about_usage(Mood::Garbage),
-            13 => cluster.feels(Mood::Status(503, None)),
-            14 => cluster.feels_about_usage(Mood::HalfRead),
-            15 => cluster.feels_about_usage(Mood::Reversed),
-            16 => cluster.feels_about_usage(Mood::Doubled),
-            17 => cluster.feels_about_usage(Mood::UnknownFor("acme")),
+            6 => cluster.set_usage_fault(HubFault::LosingReceipts),
+            7 => cluster.set_usage_fault(HubFault::HalfReceipts),
+            8 => cluster.set_usage_fault(HubFault::Status(500, None)),
+            9 => cluster.set_usage_fault(HubFault::Status(429, Some(1))),
+            10 => cluster.set_usage_fault(HubFault::Resetting),
+            11 => cluster.set_usage_fault(HubFault::Slow(Duration::from_millis(300))),
+            12 => cluster.set_usage_fault(HubFault::Garbage),
+            13 => cluster.set_fault(HubFault::Status(503, None)),
+            14 => cluster.set_usage_fault(HubFault::HalfRead),
+            15 => cluster.set_usage_fault(HubFault::Reversed),
+            16 => cluster.set_usage_fault(HubFault::Doubled),
+            17 => cluster.set_usage_fault(HubFault::UnknownFor("acme")),
             18 | 19 => {
                 let path = format!("/cluster/tenants/{}", customers[random.index(3)].name);
                 let deleted = cluster.send(&operator, "DELETE", &path, &Value::Null).await;
@@ -285,7 +283,7 @@ async fn through_chaos(seed: u64, rounds: usize) {
                     cluster.send(&operator, "POST", &path, &Value::Null).await.expect(200);
                 }
             }
-            _ => cluster.feels(Mood::Good),
+            _ => cluster.set_fault(HubFault::None),
         }
         tokio::time::sleep(Duration::from_millis(random.index(700) as u64)).await;
     }
@@ -316,8 +314,7 @@ impl Drop for Rounds {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_crashes_and_fails_every_line_is_delivered_once_and_nothing_is_billed_twice() {
     let number = |name| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
-    let (seeds, rounds) =
-        if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { (100, 40) } else { (2, 15) };
+    let (seeds, rounds) = if vectorizer_testing::is_long_run() { (100, 40) } else { (2, 15) };
     let rounds = number("VECTORIZER_CHAOS_ROUNDS").map_or(rounds, |rounds| usize::try_from(rounds).unwrap());
     let seeds = number("VECTORIZER_CHAOS_SEED")
         .map_or_else(|| (1..=seeds).map(|seed| seed * 0x9e37_79b9).collect::<Vec<_>>(), |seed| vec![seed]);
@@ -409,32 +406,12 @@ fn of_megabytes(data: &Path, tenant: &TenantId, megabytes: usize) {
     const DIMENSION: u16 = 8_192;
     let folder = TenantFolder::new(data, tenant);
     folder.create().unwrap();
-    let mut log = folder.open().unwrap().recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
-    let mut append = |events: Vec<Event>| {
-        let mut commit = log.begin().unwrap();
-        for event in events {
-            let actor = Actor { key_id: None, via: Via::System };
-            let draft = Draft { actor, request_id: String::new(), idempotency: None, event };
-            commit.stage(draft, Timestamp::now()).unwrap();
-        }
-        commit.commit().unwrap();
-    };
-    append(vec![Event::CollectionCreated {
-        name: "words".parse().unwrap(),
-        dimension: 8_192.try_into().unwrap(),
-        metric: Metric::Dot,
-        index: IndexParameters::default(),
-    }]);
-    let written = Event::VectorsUpserted {
-        collection: CollectionId::created_at(Seq::OLDEST),
-        points: vec![Point {
-            id: PointId::text("p").unwrap(),
-            vector: Vector::dense((0..DIMENSION).map(f32::from).collect::<Vec<_>>()).unwrap(),
-            payload: None,
-        }],
-    };
+    let mut log = events::open(&folder);
+    events::commit(&mut log, [events::created("words", usize::from(DIMENSION), Metric::Dot)]);
+    let point = events::point("p", &(0..DIMENSION).map(f32::from).collect::<Vec<_>>(), None);
+    let written = Event::VectorsUpserted { collection: FIRST_COLLECTION, points: vec![point] };
     for _ in 0..megabytes {
-        append(vec![written.clone(); (1 << 20) / (4 * usize::from(DIMENSION))]);
+        events::commit(&mut log, vec![written.clone(); (1 << 20) / (4 * usize::from(DIMENSION))]);
     }
     log.close().unwrap();
 }
@@ -479,7 +456,7 @@ async fn a_rejected_line_is_parked_with_its_reason_and_the_others_are_delivered(
     let cluster = Cluster::start(folder.path(), &FLAGS).await;
     let mut acme = Customer::new(&cluster, "acme");
     acme.create(&cluster).await;
-    cluster.feels(Mood::RejectingFirst);
+    cluster.set_fault(HubFault::RejectingFirst);
     acme.act(&cluster, &mut Random::new(3)).await;
     let parked = async || {
         let log = cluster.send(&acme.key, "GET", "/log", &Value::Null).await.body;
@@ -494,7 +471,7 @@ async fn a_rejected_line_is_parked_with_its_reason_and_the_others_are_delivered(
     };
     eventually("the reason is in the log", async || parked().await.is_some()).await;
     let line = parked().await.unwrap();
-    assert_eq!(line["reason"], "a bad mood", "{line}");
+    assert_eq!(line["reason"], "rejected by the test", "{line}");
     let parked_lines = async |cluster: &Cluster| {
         let health = cluster.send(&operator(cluster), "GET", "/cluster/health", &Value::Null).await;
         health.expect(200)["usage"]["parked_lines"].as_u64().unwrap()
@@ -507,19 +484,19 @@ async fn a_rejected_line_is_parked_with_its_reason_and_the_others_are_delivered(
         .map(|it| it.meter.name())
         .collect();
     assert!(!meters.is_empty() && !meters.contains(&line["meter"].as_str().unwrap()), "{meters:?} {line}");
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     let (before, mut cluster) = (parked_lines(&cluster).await, cluster);
     cluster.change_node(&FLAGS).await;
     assert!(parked_lines(&cluster).await >= before, "what was rejected is forgotten");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_hivehub_says_of_one_tenant_that_nobody_understands_stands_in_no_others_way() {
+async fn an_unknown_answer_of_hivehub_about_one_tenant_delays_no_other() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &FLAGS).await;
     let mut customers = ["acme", "globex", "initech"].map(|name| Customer::new(&cluster, name));
-    for mood in [Mood::UnknownFor("acme"), Mood::RefusingTenant("acme")] {
-        cluster.feels_about_usage(mood);
+    for fault in [HubFault::UnknownFor("acme"), HubFault::RefusingTenant("acme")] {
+        cluster.set_usage_fault(fault);
         for customer in &mut customers {
             if customer.asked.is_empty() {
                 customer.create(&cluster).await;
@@ -546,7 +523,7 @@ async fn a_tenant_is_deleted_only_when_its_last_bill_is_on_stable_storage() {
     for seed in 1..10 {
         acme.act(&cluster, &mut Random::new(seed)).await;
     }
-    cluster.feels_about_usage(Mood::Status(500, None));
+    cluster.set_usage_fault(HubFault::Status(500, None));
     // Nothing can be kept there.
     let outbox = folder.path().join("data/_node/usage/deleted");
     std::fs::remove_dir(&outbox).unwrap();
@@ -560,7 +537,7 @@ async fn a_tenant_is_deleted_only_when_its_last_bill_is_on_stable_storage() {
     std::fs::remove_file(&outbox).unwrap();
     std::fs::create_dir(&outbox).unwrap();
     delete().await.expect(200);
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     let lines = || ledger(&cluster.hub, &acme.id());
     eventually("the last bill is delivered", async || sum(&lines(), Meter::Requests) == acme.asked(&[])[1].0)
         .await;
@@ -569,7 +546,7 @@ async fn a_tenant_is_deleted_only_when_its_last_bill_is_on_stable_storage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_log_can_be_deleted_although_nobody_can_say_what_it_comes_to() {
+async fn a_damaged_log_can_be_deleted_although_its_bill_is_unknown() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &QUIET).await;
     for (name, head) in [("acme", Some(vec![0xff; 8192])), ("globex", None)] {
@@ -593,7 +570,7 @@ async fn a_tenant_that_is_deleted_restored_and_deleted_again_is_billed_for_both_
     let cluster = Cluster::start(folder.path(), &QUIET).await;
     let mut acme = Customer::new(&cluster, "acme");
     acme.create(&cluster).await;
-    cluster.feels_about_usage(Mood::Status(500, None));
+    cluster.set_usage_fault(HubFault::Status(500, None));
     let ask = async |method: &str, path: &str| {
         cluster.send(&operator(&cluster), method, path, &Value::Null).await.expect(200)
     };
@@ -610,7 +587,7 @@ async fn a_tenant_that_is_deleted_restored_and_deleted_again_is_billed_for_both_
             );
         }
     }
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     eventually("all is delivered", async || ask("GET", "/cluster/health").await["usage"]["tenants"] == 0)
         .await;
     let lines = ledger(&cluster.hub, &acme.id());
@@ -620,7 +597,7 @@ async fn a_tenant_that_is_deleted_restored_and_deleted_again_is_billed_for_both_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tenants_that_nobody_remembers_are_looked_for_until_all_are_found() {
+async fn tenants_missing_from_the_store_are_looked_for_until_all_are_found() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     std::fs::create_dir_all(&data).unwrap();
@@ -687,7 +664,7 @@ async fn a_deleted_tenants_last_bill_is_delivered_however_long_hivehub_is_away()
     // One of them sleeps when it is deleted, and HiveHub takes no reports.
     cluster.change_node(&QUIET).await;
     customers[0].act(&cluster, &mut Random::new(8)).await;
-    cluster.feels_about_usage(Mood::Status(500, None));
+    cluster.set_usage_fault(HubFault::Status(500, None));
     for customer in &customers {
         let path = format!("/cluster/tenants/{}", customer.name);
         cluster.send(&operator(&cluster), "DELETE", &path, &Value::Null).await.expect(200);
@@ -698,7 +675,7 @@ async fn a_deleted_tenants_last_bill_is_delivered_however_long_hivehub_is_away()
         assert!(ledger(&cluster.hub, &customer.id()).is_empty());
     }
     cluster.restart_node(&QUIET).await;
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     let health =
         async || cluster.send(&operator(&cluster), "GET", "/cluster/health", &Value::Null).await.expect(200);
     eventually("all is delivered", async || health().await["usage"]["tenants"] == 0).await;
@@ -712,7 +689,7 @@ async fn a_deleted_tenants_last_bill_is_delivered_however_long_hivehub_is_away()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_tenants_last_bill_holds_no_other_up_and_what_is_rejected_of_it_is_counted() {
+async fn a_deleted_tenants_last_bill_delays_no_other_and_its_rejected_lines_are_counted() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &QUIET).await;
     let mut customers = [Customer::new(&cluster, "acme"), Customer::new(&cluster, "globex")];
@@ -724,7 +701,7 @@ async fn a_deleted_tenants_last_bill_holds_no_other_up_and_what_is_rejected_of_i
         }
     }
     let [acme, globex] = customers;
-    cluster.feels_about_usage(Mood::RefusingTenant("acme"));
+    cluster.set_usage_fault(HubFault::RefusingTenant("acme"));
     for customer in [&acme, &globex] {
         let path = format!("/cluster/tenants/{}", customer.name);
         cluster.send(&operator(&cluster), "DELETE", &path, &Value::Null).await.expect(200);
@@ -737,14 +714,14 @@ async fn a_deleted_tenants_last_bill_holds_no_other_up_and_what_is_rejected_of_i
     eventually("the other is billed", async || backlog().await["tenants"] == 1).await;
     assert_eq!(sum(&billed(&globex), Meter::VectorsUpserted), globex.upserted);
     assert_eq!(billed(&acme), []);
-    cluster.feels_about_usage(Mood::RejectingFirst);
+    cluster.set_usage_fault(HubFault::RejectingFirst);
     eventually("all is delivered", async || backlog().await["tenants"] == 0).await;
     assert_eq!(backlog().await["parked_lines"], 1);
     assert_ne!(billed(&acme), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_of_a_log_that_somebody_took_away_are_given_up_with_a_word_and_their_tenant_begins_anew() {
+async fn requests_of_a_removed_log_are_dropped_with_a_log_line_and_the_tenant_starts_empty() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &QUIET).await;
     let mut acme = Customer::new(&cluster, "acme");
@@ -772,16 +749,16 @@ async fn while_hivehub_refuses_the_nodes_key_the_operator_is_told_and_nothing_is
         health.expect(200)["problems"].to_string().contains("rejects this server's key")
     };
     assert!(!is_told().await);
-    cluster.feels_about_usage(Mood::Status(401, None));
+    cluster.set_usage_fault(HubFault::Status(401, None));
     while !acme.act(&cluster, &mut Random::new(3)).await {}
     eventually("the operator is told", is_told).await;
-    cluster.feels_about_usage(Mood::Good);
+    cluster.set_usage_fault(HubFault::None);
     eventually("the key is accepted again", async || !is_told().await).await;
     everything_is_billed(cluster, vec![acme], &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_operator_corrects_is_a_line_of_its_own_and_the_bill_still_holds() {
+async fn a_correction_is_a_line_of_its_own_and_the_bill_still_holds() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &FLAGS).await;
     let mut acme = Customer::new(&cluster, "acme");
@@ -823,33 +800,20 @@ async fn what_an_operator_corrects_is_a_line_of_its_own_and_the_bill_still_holds
 fn undelivered(data: &Path, tenant: &TenantId, windows: i64, end: Timestamp) {
     let folder = TenantFolder::new(data, tenant);
     let log_id = folder.create().unwrap();
-    let mut log = folder.open().unwrap().recover(|_| Ok::<_, vectorizer_log::Error>(())).unwrap().log;
+    let mut log = events::open(&folder);
     let mut projection = Projection::new(log_id);
-    let created = Event::CollectionCreated {
-        name: "words".parse().unwrap(),
-        dimension: 2.try_into().unwrap(),
-        metric: Metric::Dot,
-        index: IndexParameters::default(),
-    };
-    let mut events = vec![created];
+    let mut next = vec![events::created("words", 2, Metric::Dot)];
     let end = end.micros();
     for window in 0..=windows {
         let at = Timestamp::from_micros(end - (windows - window) * 300_000_000);
         // First, for it is right behind what was folded.
         let closed = projection.billing().close(at, projection.usage());
-        events.splice(0..0, closed);
+        next.splice(0..0, closed);
         if window < windows {
-            let id = PointId::text(format!("old{window}")).unwrap();
-            let point = Point { id, vector: Vector::dense(vec![1.0, 2.0]).unwrap(), payload: None };
-            let collection = CollectionId::created_at(Seq::OLDEST);
-            events.push(Event::VectorsUpserted { collection, points: vec![point] });
+            let point = events::point(&format!("old{window}"), &[1.0, 2.0], None);
+            next.push(Event::VectorsUpserted { collection: FIRST_COLLECTION, points: vec![point] });
         }
-        let mut commit = log.begin().unwrap();
-        for event in events.drain(..) {
-            let actor = Actor { key_id: None, via: Via::System };
-            commit.stage(Draft { actor, request_id: String::new(), idempotency: None, event }, at).unwrap();
-        }
-        for record in commit.commit().unwrap() {
+        for record in events::commit_at(&mut log, at, next.drain(..)) {
             projection.apply(&record).unwrap();
         }
     }
@@ -862,7 +826,7 @@ async fn a_week_without_hivehub_costs_no_memory_and_is_delivered_to_the_last_lin
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     std::fs::create_dir_all(&data).unwrap();
-    let days = if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { 7 } else { 1 };
+    let days = if vectorizer_testing::is_long_run() { 7 } else { 1 };
     let windows = days * 24 * 12;
     let tenants: [TenantId; 2] = ["acme".parse().unwrap(), "globex".parse().unwrap()];
     for tenant in &tenants {
@@ -870,13 +834,13 @@ async fn a_week_without_hivehub_costs_no_memory_and_is_delivered_to_the_last_lin
     }
     let cluster = Cluster::start(folder.path(), &QUIET).await;
     // It has no time at first.
-    cluster.feels(Mood::Status(429, Some(1)));
+    cluster.set_fault(HubFault::Status(429, Some(1)));
     for tenant in &tenants {
         cluster.tenant(tenant.as_str());
     }
     cluster.is_asked_for("/quota").await;
     assert!(tenants.iter().all(|tenant| ledger(&cluster.hub, tenant).is_empty()));
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     let health = async || {
         let operator = operator(&cluster);
         let answer = cluster.send(&operator, "GET", "/cluster/health", &Value::Null).await;
@@ -905,7 +869,7 @@ async fn a_week_without_hivehub_costs_no_memory_and_is_delivered_to_the_last_lin
 /// A dozen windows; with `VECTORIZER_SLOW_TESTS=1` as many as a week has hours.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_serves_for_long_without_hivehub_keeps_every_window_and_delivers_as_fast_as_it_may() {
-    let windows = if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { 168 } else { 12 };
+    let windows = if vectorizer_testing::is_long_run() { 168 } else { 12 };
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &FLAGS).await;
     let mut customers = ["acme", "globex", "initech", "umbrella"].map(|name| Customer::new(&cluster, name));
@@ -929,7 +893,7 @@ async fn a_node_that_serves_for_long_without_hivehub_keeps_every_window_and_deli
     assert!(grown < 48 * 1024, "what waits for HiveHub is held in memory: {grown} KiB");
     let operator = operator(&cluster);
     // The operator's key was never seen here, so only a hub that is there can tell whose it is.
-    cluster.feels_about_usage(Mood::Status(429, Some(1)));
+    cluster.set_usage_fault(HubFault::Status(429, Some(1)));
     cluster.start_hub();
     let health = async || cluster.send(&operator, "GET", "/cluster/health", &Value::Null).await;
     eventually("the operator is let in", async || health().await.status.is_success()).await;
@@ -940,7 +904,7 @@ async fn a_node_that_serves_for_long_without_hivehub_keeps_every_window_and_deli
         let has = sum(&lines_of(&cluster, &customer.id()).await, Meter::VectorsUpserted);
         assert!(has < customer.upserted, "nothing was kept back");
     }
-    cluster.feels_about_usage(Mood::Strict);
+    cluster.set_usage_fault(HubFault::Strict);
     for customer in &customers {
         eventually("what waited is billed", async || {
             sum(&lines_of(&cluster, &customer.id()).await, Meter::VectorsUpserted) == customer.upserted
@@ -948,15 +912,15 @@ async fn a_node_that_serves_for_long_without_hivehub_keeps_every_window_and_deli
         .await;
     }
     {
-        let pace = cluster.pace.lock().unwrap();
-        assert!(pace.refused > 0, "it was never too much: {pace:?}");
-        assert_eq!(pace.impatient, 0, "{pace:?}");
+        let report_rate = cluster.report_rate.lock().unwrap();
+        assert!(report_rate.refused > 0, "it was never too much: {report_rate:?}");
+        assert_eq!(report_rate.impatient, 0, "{report_rate:?}");
     }
     everything_is_billed(cluster, customers.into(), &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_never_written_anything_has_no_log_and_is_billed_from_the_first_write_on() {
+async fn a_tenant_that_never_wrote_has_no_log_and_is_billed_from_its_first_write_on() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &FLAGS).await;
     let mut acme = Customer::new(&cluster, "acme");

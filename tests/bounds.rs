@@ -27,7 +27,7 @@ fn idle_upload(node: &Node, length: &str) -> TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_never_come_hold_nobody_up() {
+async fn bodies_that_never_arrive_delay_no_other_request() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let client = node.client(GLOBEX);
@@ -149,7 +149,7 @@ fn asked_for(node: &Node) -> TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_that_nobody_takes_are_counted_and_cost_the_others_nothing() {
+async fn answers_that_clients_do_not_read_are_counted_and_cost_other_tenants_nothing() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let (greedy, other) = (node.client(ACME), node.client(GLOBEX));
@@ -177,7 +177,7 @@ async fn answers_that_nobody_takes_are_counted_and_cost_the_others_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_wakes_although_whoever_woke_it_has_left() {
+async fn a_tenant_wakes_although_the_client_that_woke_it_has_disconnected() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let client = node.client(ACME);
@@ -200,7 +200,7 @@ async fn a_tenant_wakes_although_whoever_woke_it_has_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_nobody_should_hold_is_refused_before_it_is_made() {
+async fn an_answer_that_is_too_large_is_refused_before_it_is_built() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let client = node.client(ACME);

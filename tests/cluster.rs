@@ -22,7 +22,7 @@ async fn with_words(node: &Node, key: Key, vectors: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn usage_is_what_the_tenant_has_and_shown_to_it_and_to_the_operator_only() {
+async fn usage_matches_the_tenants_data_and_is_shown_to_it_and_to_the_operator_only() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     with_words(&node, ACME, 3).await;
@@ -84,7 +84,7 @@ async fn the_operator_sees_every_tenant_page_by_page_asleep_or_awake() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_told_what_it_is_and_may_do() {
+async fn a_key_can_ask_for_its_own_permission_and_operations() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let validate = async |key| node.client(key).post("/cluster/keys/validate", &json!({})).await;
@@ -162,7 +162,7 @@ async fn a_tenant_created_again_starts_empty_and_its_past_is_erased_when_the_gra
 
 /// Where the disk does not show them, and where one of them cannot be read.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_hinders_the_erasure_of_one_deleted_tenant_hinders_no_other_and_ends_with_it() {
+async fn an_erasure_that_fails_delays_no_other_and_is_done_later() {
     let data = TempDir::new().unwrap();
     let node = Node::start("dev", data.path(), &["--hub-listen", "127.0.0.1:0", "--delete-grace", "2"]);
     let operator = node.client(Key::Operator);
@@ -255,8 +255,8 @@ async fn a_tenant_that_came_again_can_be_exchanged_for_its_past() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_hivehub_deletes_is_deleted_also_by_a_node_that_was_down_and_whoever_comes_again_is_somebody_else()
- {
+async fn a_deletion_by_hivehub_is_done_also_by_a_node_that_was_down_and_a_tenant_created_again_is_a_new_one()
+{
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let words = json!({"name": "words", "dimension": 2, "metric": "dot"});

@@ -188,7 +188,7 @@ async fn a_refused_request_leaves_its_key_unused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn if_match_lets_through_whoever_knows_the_last_change_and_nobody_else() {
+async fn if_match_accepts_the_last_change_and_no_other() {
     let data = TempDir::new().unwrap();
     let (_node, client) = with_collection(&data).await;
     client.create("others", 1, "dot").await;
@@ -252,7 +252,7 @@ async fn if_match_holds_for_every_kind_of_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_sixteen_writers_who_know_the_same_last_change_exactly_one_wins() {
+async fn of_sixteen_writers_with_the_same_if_match_exactly_one_wins() {
     let data = TempDir::new().unwrap();
     let (_node, client) = with_collection(&data).await;
     for round in 1..=10_u64 {

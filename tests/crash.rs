@@ -16,7 +16,7 @@ use crate::support::node::{ACME, Client, Node};
 /// `VECTORIZER_SLOW_TESTS` for a hundred.
 fn rounds() -> u64 {
     let asked = std::env::var("VECTORIZER_SIGKILL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
-    asked.unwrap_or(if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { 100 } else { 10 })
+    asked.unwrap_or(if vectorizer_testing::is_long_run() { 100 } else { 10 })
 }
 
 /// So many of them go on with the same log, which grows.

@@ -254,7 +254,7 @@ fn put(db: &sled::Db, record: &Entries, seq: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_node_has_noted_down_can_be_unreadable_and_everybody_has_what_they_wrote() {
+async fn an_unreadable_node_store_costs_no_tenant_its_data() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let operator = cluster.key(None, None);

@@ -18,7 +18,7 @@ const KEY: &str = "sk-not-to-be-seen";
 
 /// How the service behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Mood {
+enum Behaviour {
     Well,
     /// This status.
     Status(u16),
@@ -38,7 +38,7 @@ enum Mood {
 #[derive(Clone)]
 struct Service {
     url: String,
-    mood: Arc<Mutex<Mood>>,
+    behaviour: Arc<Mutex<Behaviour>>,
     /// What it was asked: head and body.
     asked: Arc<Mutex<Vec<(String, Value)>>>,
 }
@@ -47,7 +47,7 @@ impl Service {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
-        let service = Self { url, mood: Arc::new(Mutex::new(Mood::Well)), asked: Arc::default() };
+        let service = Self { url, behaviour: Arc::new(Mutex::new(Behaviour::Well)), asked: Arc::default() };
         let serving = service.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -58,8 +58,8 @@ impl Service {
         service
     }
 
-    fn behaves(&self, mood: Mood) {
-        *self.mood.lock().unwrap() = mood;
+    fn behaves(&self, behaviour: Behaviour) {
+        *self.behaviour.lock().unwrap() = behaviour;
     }
 
     fn asked(&self) -> usize {
@@ -81,31 +81,35 @@ impl Service {
             }
         };
         self.asked.lock().unwrap().push((head, body.clone()));
-        let mood = *self.mood.lock().unwrap();
+        let behaviour = *self.behaviour.lock().unwrap();
         let well =
             json!({"object": "list", "model": body["model"], "data": embeddings(&body["input"])}).to_string();
-        let (status, header, answer) = match mood {
-            Mood::Well => (200, String::new(), well),
-            Mood::Status(status) => (status, String::new(), well),
-            Mood::FailsFor(status, times) => {
-                self.behaves(if times > 1 { Mood::FailsFor(status, times - 1) } else { Mood::Well });
+        let (status, header, answer) = match behaviour {
+            Behaviour::Well => (200, String::new(), well),
+            Behaviour::Status(status) => (status, String::new(), well),
+            Behaviour::FailsFor(status, times) => {
+                self.behaves(if times > 1 {
+                    Behaviour::FailsFor(status, times - 1)
+                } else {
+                    Behaviour::Well
+                });
                 (status, String::new(), String::new())
             }
-            Mood::Says(text) => (200, String::new(), text.to_owned()),
-            Mood::Resets => {
+            Behaviour::Says(text) => (200, String::new(), text.to_owned()),
+            Behaviour::Resets => {
                 stream.set_zero_linger().unwrap();
                 return;
             }
-            Mood::BreaksOff => {
+            Behaviour::BreaksOff => {
                 let half = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{{\"data\":", well.len());
                 let _ = stream.write_all(half.as_bytes()).await;
                 return;
             }
-            Mood::Silent => {
+            Behaviour::Silent => {
                 tokio::time::sleep(Duration::from_mins(5)).await;
                 return;
             }
-            Mood::Redirects => (307, format!("location: {}/embeddings\r\n", self.url), String::new()),
+            Behaviour::Redirects => (307, format!("location: {}/embeddings\r\n", self.url), String::new()),
         };
         let answer = format!(
             "HTTP/1.1 {status} X\r\n{header}connection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{answer}",
@@ -163,7 +167,7 @@ async fn fruit(client: &Client) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn texts_become_vectors_on_write_and_on_search_and_a_replay_asks_nobody() {
+async fn texts_become_vectors_on_write_and_on_search_and_a_replay_calls_no_service() {
     let (data, service) = (TempDir::new().unwrap(), Service::start().await);
     let node = node(&data, &service, "3");
     let client = node.keyless();
@@ -232,55 +236,62 @@ async fn a_service_that_fails_in_any_way_is_a_503_and_nothing_is_appended() {
     fruit(&client).await;
     let before = client.head().await;
     let write = json!({"vectors": [{"id": "x", "text": "an apple"}, {"id": "y", "text": "a pear"}]});
-    for mood in [
-        Mood::Status(500),
-        Mood::Status(503),
-        Mood::Status(429),
-        Mood::Status(401),
-        Mood::Status(404),
-        Mood::Status(201),
-        Mood::Redirects,
-        Mood::Resets,
-        Mood::BreaksOff,
-        Mood::Says(""),
-        Mood::Says("garbage"),
-        Mood::Says("{}"),
-        Mood::Says(r#"{"data": []}"#),
-        Mood::Says(ONE),
-        Mood::Says(
+    for behaviour in [
+        Behaviour::Status(500),
+        Behaviour::Status(503),
+        Behaviour::Status(429),
+        Behaviour::Status(401),
+        Behaviour::Status(404),
+        Behaviour::Status(201),
+        Behaviour::Redirects,
+        Behaviour::Resets,
+        Behaviour::BreaksOff,
+        Behaviour::Says(""),
+        Behaviour::Says("garbage"),
+        Behaviour::Says("{}"),
+        Behaviour::Says(r#"{"data": []}"#),
+        Behaviour::Says(ONE),
+        Behaviour::Says(
             r#"{"data": [{"index": 0, "embedding": [1, 2, 3]}, {"index": 0, "embedding": [1, 2, 3]}]}"#,
         ),
-        Mood::Says(
+        Behaviour::Says(
             r#"{"data": [{"index": 0, "embedding": [1, 2, 3]}, {"index": 2, "embedding": [1, 2, 3]}]}"#,
         ),
-        Mood::Says(r#"{"data": [{"embedding": [1, 2]}, {"embedding": [1, 2]}]}"#),
-        Mood::Says(r#"{"data": [{"embedding": [1, 2, 3]}, {"embedding": [1, 2, 1e300]}]}"#),
-        Mood::Says(r#"{"data": [{"embedding": [1, 2, 3]}, {"embedding": [0, 0, 0]}]}"#),
-        Mood::Says(r#"{"data": [{"embedding": [1, 2, null]}, {"embedding": [1, 2, 3]}]}"#),
+        Behaviour::Says(r#"{"data": [{"embedding": [1, 2]}, {"embedding": [1, 2]}]}"#),
+        Behaviour::Says(r#"{"data": [{"embedding": [1, 2, 3]}, {"embedding": [1, 2, 1e300]}]}"#),
+        Behaviour::Says(r#"{"data": [{"embedding": [1, 2, 3]}, {"embedding": [0, 0, 0]}]}"#),
+        Behaviour::Says(r#"{"data": [{"embedding": [1, 2, null]}, {"embedding": [1, 2, 3]}]}"#),
     ] {
-        service.behaves(mood);
+        service.behaves(behaviour);
         let asked = service.asked();
         let answer = client.put(NOTES, &write).await;
-        assert_eq!((answer.status.as_u16(), answer.problem()), (503, "embedding-unavailable"), "{mood:?}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.problem()),
+            (503, "embedding-unavailable"),
+            "{behaviour:?}"
+        );
         assert_eq!(answer.headers["retry-after"], "5");
         assert!(!answer.body.to_string().contains(&service.url), "{}", answer.body);
         let tries = service.asked() - asked;
-        let again = matches!(mood, Mood::Status(500 | 503 | 429) | Mood::Resets | Mood::BreaksOff);
-        assert_eq!(tries, if again { 3 } else { 1 }, "{mood:?}");
+        let again = matches!(
+            behaviour,
+            Behaviour::Status(500 | 503 | 429) | Behaviour::Resets | Behaviour::BreaksOff
+        );
+        assert_eq!(tries, if again { 3 } else { 1 }, "{behaviour:?}");
         let answer = client.post(SEARCH, &json!({"text": "apple"})).await;
         // One embedding is right for the one text of a search.
-        if mood == Mood::Says(ONE) {
+        if behaviour == Behaviour::Says(ONE) {
             answer.expect(200);
         } else {
-            assert_eq!(answer.problem(), "embedding-unavailable", "{mood:?}");
+            assert_eq!(answer.problem(), "embedding-unavailable", "{behaviour:?}");
         }
         // Words need nobody, nor does a vector that is sent.
         assert_eq!(found(&client, json!({"text": "apple", "rank_by": "text"})).await, ["a"]);
         assert_eq!(found(&client, json!({"vector": [0, 0, 1], "limit": 1})).await, ["mute"]);
-        assert_eq!(client.head().await, before, "{mood:?}");
+        assert_eq!(client.head().await, before, "{behaviour:?}");
     }
     // A moment's failure nobody notices.
-    service.behaves(Mood::FailsFor(500, 2));
+    service.behaves(Behaviour::FailsFor(500, 2));
     client.put(NOTES, &write).await.expect(200);
 }
 
@@ -291,7 +302,7 @@ async fn a_service_that_says_nothing_is_waited_for_and_not_for_ever() {
     let client = node.keyless();
     create(&client, 3).await;
     let write = json!({"vectors": [{"id": "x", "text": "an apple"}]});
-    service.behaves(Mood::Silent);
+    service.behaves(Behaviour::Silent);
     let before = client.head().await;
     let started = Instant::now();
     assert_eq!(client.put(NOTES, &write).await.problem(), "embedding-unavailable");
@@ -315,8 +326,8 @@ async fn a_repeated_write_is_answered_though_its_embedding_would_differ_or_canno
         client.send(request).await
     };
     let first = write().await.expect(200);
-    for mood in [Mood::Says(r#"{"data": [{"embedding": [9, 9, 9]}]}"#), Mood::Status(500)] {
-        service.behaves(mood);
+    for behaviour in [Behaviour::Says(r#"{"data": [{"embedding": [9, 9, 9]}]}"#), Behaviour::Status(500)] {
+        service.behaves(behaviour);
         let again = write().await;
         assert_eq!(again.headers["idempotency-replayed"], "true");
         assert_eq!(again.expect(200), first);

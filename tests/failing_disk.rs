@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
 use vectorizer_testing::{Random, Wait};
 
-use crate::support::disk::{Ailment, Disk, Survival};
+use crate::support::disk::{Disk, DiskFault, Survival};
 use crate::support::hub_and_node::Cluster;
 use crate::support::node::{ACME, Answer, Client, GLOBEX, Node};
 
@@ -20,7 +20,7 @@ fn batch(number: usize) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_survives_a_disk_that_fails_and_is_read_all_the_while() {
+async fn acknowledged_writes_survive_a_failing_disk_and_are_readable_all_the_while() {
     let data = TempDir::new().unwrap();
     // No file of the server may grow beyond two megabytes: a write then fails as on a full disk.
     let node = Node::dev_with_file_limit(data.path(), 2 << 20);
@@ -127,7 +127,7 @@ impl Writer {
 
 /// A disk that suffers, under a server with two tenants that write: refused with this, both read on, and write again
 /// when the disk is well. Then the power fails, as after a failed sync memory may say more than the disk holds.
-async fn lives_through(ailment: impl FnOnce(&Disk) -> Ailment, status: u16, problem: &str) {
+async fn lives_through(fault: impl FnOnce(&Disk) -> DiskFault, status: u16, problem: &str) {
     let folder = TempDir::new().unwrap();
     let Some(disk) = Disk::mount(&folder.path().join("data")) else { return };
     let mut cluster = Cluster::start(folder.path(), &[]).await;
@@ -135,7 +135,7 @@ async fn lives_through(ailment: impl FnOnce(&Disk) -> Ailment, status: u16, prob
     for writer in &mut writers {
         writer.write().await.expect(200);
     }
-    disk.suffers(Some(ailment(&disk)));
+    disk.set_fault(Some(fault(&disk)));
     for writer in &mut writers {
         let refused = writer.write_until_refused().await;
         assert_eq!((refused.status.as_u16(), refused.problem()), (status, problem), "{}", refused.body);
@@ -150,7 +150,7 @@ async fn lives_through(ailment: impl FnOnce(&Disk) -> Ailment, status: u16, prob
     }
     let health = cluster.node.keyless();
     health.send(health.request_at(Method::GET, "/ready")).await.expect(200);
-    disk.suffers(None);
+    disk.set_fault(None);
     for writer in &mut writers {
         writer.write_until_taken().await;
         writer.reads().await;
@@ -173,21 +173,21 @@ async fn lives_through(ailment: impl FnOnce(&Disk) -> Ailment, status: u16, prob
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_takes_no_writes_and_answers_reads_until_there_is_room_again() {
-    let ailment = |disk: &Disk| Ailment::Full { bytes: disk.bytes() + (3 << 19) };
-    lives_through(ailment, 507, "storage-full").await;
+    let fault = |disk: &Disk| DiskFault::Full { bytes: disk.bytes() + (3 << 19) };
+    lives_through(fault, 507, "storage-full").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_became_read_only_answers_reads() {
-    lives_through(|_| Ailment::ReadOnly, 503, "storage-failed").await;
+    lives_through(|_| DiskFault::ReadOnly, 503, "storage-failed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fails_to_write_answers_reads() {
-    lives_through(|_| Ailment::FailsToWrite, 503, "storage-failed").await;
+    lives_through(|_| DiskFault::FailsToWrite, 503, "storage-failed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_that_failed_is_never_taken_for_done_by_trying_it_again() {
-    lives_through(|_| Ailment::FailsToSync, 503, "storage-failed").await;
+    lives_through(|_| DiskFault::FailsToSync, 503, "storage-failed").await;
 }

@@ -78,7 +78,7 @@ fn change(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
 
 /// What was found once stays mended.
 #[test]
-fn findings_stay_mended() {
+fn findings_stay_fixed() {
     let findings = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/findings");
     for target in ALL {
         let Ok(entries) = fs::read_dir(findings.join(target.name)) else { continue };
@@ -90,17 +90,17 @@ fn findings_stay_mended() {
 }
 
 #[test]
-fn a_record_that_nobody_has_looked_at_is_decoded_or_refused() {
+fn an_unverified_record_is_decoded_or_refused() {
     changes("record", 20_000);
 }
 
 #[test]
-fn a_log_that_lies_otherwise_on_its_disk_is_recovered_or_refused() {
+fn a_log_with_changed_bytes_on_disk_is_recovered_or_refused() {
     changes("log", 20_000);
 }
 
 #[test]
-fn what_a_closed_log_has_left_is_read_or_refused() {
+fn the_file_of_a_closed_log_is_read_or_refused() {
     changes("closed", 5_000);
 }
 

@@ -127,7 +127,7 @@ async fn tries_out(client: &Client, number: u64) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_tries_keys_out_is_slowed_down_and_a_valid_key_from_there_is_not() {
+async fn guessing_keys_is_slowed_down_and_a_valid_key_from_the_same_address_is_not() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let client = node.keyless();

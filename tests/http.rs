@@ -42,7 +42,7 @@ fn upsert(count: usize) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn compressed_bodies_are_taken_and_what_they_are_not_is_said() {
+async fn compressed_bodies_are_accepted_and_invalid_ones_are_named() {
     let folder = TempDir::new().unwrap();
     let node = Node::start("serve", folder.path(), &["--body-bytes-max", "1000000"]);
     let client = node.keyless();

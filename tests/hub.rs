@@ -63,7 +63,7 @@ async fn create_until_the_end(url: String, key: String, first: u64) -> Vec<u64> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_hub_acknowledged_survives_sigkill_at_any_moment() {
+async fn everything_that_a_hub_acknowledged_survives_sigkill_at_any_moment() {
     const EVENTS: u64 = 3_000;
     let data = TempDir::new().unwrap();
     let mut tenants = Vec::new();

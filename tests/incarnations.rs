@@ -12,7 +12,7 @@ use vectorizer::hivehub::TenantStatus;
 use vectorizer_testing::{PATIENCE, Wait, eventually};
 
 use crate::support::folders::{Obstacle, deleted, is_put_away};
-use crate::support::hub_and_node::{Cluster, Mood};
+use crate::support::hub_and_node::{Cluster, HubFault};
 use crate::support::node::{Answer, Node};
 
 async fn list(cluster: &Cluster, key: &ApiKey) -> Answer {
@@ -55,15 +55,14 @@ async fn is_somebody_else(cluster: &Cluster, old: &ApiKey, new: &ApiKey) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_that_came_again_while_the_node_was_down_and_its_place_in_the_feed_was_lost_is_somebody_else()
- {
+async fn a_tenant_created_again_while_the_node_was_down_is_a_new_one_also_after_a_gap_in_the_feed() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let old = first_tenant(&cluster).await;
     cluster.feed_is_stored().await;
     cluster.node.signal("KILL");
     let new = come_again(&cluster);
-    cluster.feels(Mood::Forgetful);
+    cluster.set_fault(HubFault::Forgetful);
     cluster.restart_node(&[]).await;
     is_somebody_else(&cluster, &old, &new).await;
     // And stays so.
@@ -84,14 +83,14 @@ async fn a_tenant_that_was_deleted_in_a_gap_of_the_feed_goes_even_if_it_never_co
     cluster.node.signal("KILL");
     cluster.hub.set_tenant_status(&"acme".parse().unwrap(), TenantStatus::Deleted).unwrap();
     // At first it says of nobody whether they are deleted.
-    cluster.feels(Mood::ForgetfulWithoutQuotas);
+    cluster.set_fault(HubFault::ForgetfulWithoutQuotas);
     cluster.restart_node(&[]).await;
     cluster.is_asked_for("/acme/quota").await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(cluster.node.data.join("acme").exists());
     // Then the disk is in the way.
     let obstacle = Obstacle::to_deletions(&cluster.node.data);
-    cluster.feels(Mood::Forgetful);
+    cluster.set_fault(HubFault::Forgetful);
     let is_hindered = async || cluster.node.has_logged(&["\"ERROR\"", "\"tenant\":\"acme\""]);
     eventually("the deletion fails", is_hindered).await;
     assert!(cluster.node.data.join("acme").exists());
@@ -102,7 +101,7 @@ async fn a_tenant_that_was_deleted_in_a_gap_of_the_feed_goes_even_if_it_never_co
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_hivehub_deletes_goes_when_the_disk_lets_it_and_nobody_enters_before_a_kill_or_not() {
+async fn a_deletion_by_hivehub_that_the_disk_delays_is_done_later_and_no_key_is_accepted_before() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let acme = first_tenant(&cluster).await;
@@ -132,7 +131,7 @@ async fn what_hivehub_deletes_goes_when_the_disk_lets_it_and_nobody_enters_befor
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_that_came_again_is_somebody_else_also_to_a_node_whose_catalogue_is_lost() {
+async fn a_tenant_created_again_is_a_new_one_also_to_a_node_whose_store_is_lost() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let old = first_tenant(&cluster).await;
@@ -147,11 +146,11 @@ async fn a_tenant_that_came_again_is_somebody_else_also_to_a_node_whose_catalogu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_that_came_again_is_somebody_else_also_while_the_feed_fails() {
+async fn a_tenant_created_again_is_a_new_one_also_while_the_feed_fails() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &[]).await;
     let old = first_tenant(&cluster).await;
-    cluster.feels(Mood::WithoutPolicies);
+    cluster.set_fault(HubFault::WithoutPolicies);
     // Whoever waits for news has to notice first.
     let more = crate::support::limits::limits(json!({"vectors": 7}));
     cluster.hub.set_tenant(&"acme".parse().unwrap(), |entry| entry.overrides = more).unwrap();
@@ -159,7 +158,7 @@ async fn a_tenant_that_came_again_is_somebody_else_also_while_the_feed_fails() {
     let new = come_again(&cluster);
     is_somebody_else(&cluster, &old, &new).await;
     // The feed catches up, and what it tells is of the one before.
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     cluster.feed_is_heard().await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     is_somebody_else_still(&cluster, &new).await;
@@ -171,7 +170,7 @@ async fn is_somebody_else_still(cluster: &Cluster, new: &ApiKey) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_that_came_again_in_a_short_outage_is_somebody_else_and_keeps_what_it_makes() {
+async fn a_tenant_created_again_in_a_short_outage_is_a_new_one_and_keeps_its_data() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let old = first_tenant(&cluster).await;
@@ -215,7 +214,7 @@ async fn a_request_under_way_when_its_tenant_is_deleted_reaches_nothing_of_the_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_operator_brings_back_of_an_earlier_tenant_is_shown_to_no_later_one() {
+async fn a_restored_folder_of_an_earlier_incarnation_is_shown_to_no_later_one() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &[]).await;
     first_tenant(&cluster).await;
@@ -240,7 +239,7 @@ async fn what_an_operator_brings_back_of_an_earlier_tenant_is_shown_to_no_later_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_from_before_there_were_keys_is_that_of_the_first_who_comes_and_nobody_elses_after() {
+async fn a_folder_without_an_incarnation_is_bound_to_the_first_one_that_opens_it() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     let node = Node::serve(&data);

@@ -77,7 +77,7 @@ async fn collections_of_one_name_are_two_and_nothing_crosses_between_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cursor_pages_through_the_data_of_whoever_uses_it() {
+async fn a_cursor_pages_through_the_data_of_its_user_only() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let (acme, globex) = (node.client(ACME), node.client(GLOBEX));
@@ -158,7 +158,7 @@ fn shown(answer: &Answer, name: &str) -> (u16, Vec<(String, String)>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_anothers_answers_exactly_like_what_never_was() {
+async fn data_of_another_tenant_answers_exactly_like_data_that_does_not_exist() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let (acme, globex) = (node.client(ACME), node.client(GLOBEX));

@@ -232,7 +232,7 @@ async fn however_often_a_tenant_asks_hivehub_is_asked_once_for_its_key_and_its_l
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_never_fit_is_said_to_be_larger_than_the_quota_whatever_is_there() {
+async fn a_write_that_can_never_fit_is_refused_as_larger_than_the_quota() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &[]).await;
     let key = tenant(&cluster, json!({"storage_bytes": 500, "collections": 1}));
@@ -273,7 +273,7 @@ async fn let_in(cluster: &Cluster, key: &ApiKey) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_gives_back_nothing_of_what_was_used_of_the_minute_and_the_hour() {
+async fn a_restart_resets_no_request_limit() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let [by_minute, by_hour] = [("acme", 30, 1_000), ("globex", 1_000, 50)].map(|(name, minute, hour)| {

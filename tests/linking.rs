@@ -178,7 +178,7 @@ async fn one_large_write_holds_up_nothing_but_its_own_collection_and_that_not_fo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_left_of_a_linked_collection_is_moved_together_and_found_all_the_while() {
+async fn the_rest_of_a_linked_collection_is_compacted_and_found_all_the_while() {
     const LEFT: u64 = 2_000;
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());

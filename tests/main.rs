@@ -12,6 +12,7 @@ mod billing;
 mod bounds;
 mod cluster;
 mod conditions;
+mod contributing;
 mod crash;
 mod damage;
 mod deployment;

@@ -596,7 +596,7 @@ async fn arguments_have_the_same_names_in_all_tools_and_other_names_are_answered
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_is_told_what_was_wrong_and_nothing_is_done() {
+async fn an_agent_gets_the_cause_of_an_error_and_nothing_is_done() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let agent = Agent::new(&node, ACME);
@@ -702,7 +702,7 @@ async fn a_number_is_kept_as_it_was_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_message_or_too_large_a_one_is_refused() {
+async fn invalid_and_too_large_messages_are_refused() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let agent = Agent::new(&node, ACME);

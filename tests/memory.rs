@@ -82,7 +82,7 @@ async fn settled_bytes(cluster: &Cluster, key: &ApiKey) -> u64 {
 
 /// Wide bounds, since little is written: `benches/memory.rs` measures ten kinds of data within a fifth.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_counted_for_a_tenant_is_what_it_adds_to_the_process() {
+async fn the_memory_counted_for_a_tenant_is_what_it_adds_to_the_process() {
     type Record = fn(usize, &mut Random) -> Value;
     let shapes: [(&str, Value, Record, usize); 2] =
         [("words", texts(), text, 12_000), ("urls", vectors(), url, 40_000)];

@@ -378,7 +378,7 @@ const OF_RUST: [&str; 15] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_said_about_bad_requests_is_what_was_read_and_found_good() {
+async fn the_answers_to_bad_requests_are_those_of_the_snapshot() {
     let data = TempDir::new().unwrap();
     let node = Node::serve(data.path());
     let client = node.keyless();

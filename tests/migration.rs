@@ -222,7 +222,7 @@ async fn whatever_moment_it_is_killed_at_the_same_command_ends_it_and_the_source
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_become_a_tenant_is_refused_and_the_source_stays_as_it_is() {
+async fn a_source_that_cannot_become_a_tenant_is_refused_and_stays_unchanged() {
     let folder = TempDir::new().unwrap();
     let (from, data) = (folder.path().join("from"), folder.path().join("data"));
     single(&from).await;
@@ -239,7 +239,7 @@ async fn what_cannot_become_a_tenant_is_refused_and_the_source_stays_as_it_is() 
     node.client(crate::support::node::ACME).create("theirs", 2, "dot").await;
     refused(&migrate(&from, &data, "initech"), 2, "is in use");
     tokio::task::spawn_blocking(|| node.stop()).await.unwrap();
-    refused(&migrate(&from, &data, "acme"), 2, "exists already");
+    refused(&migrate(&from, &data, "acme"), 2, "already exists");
     // What was billed in a cluster is not begun anew.
     let billed = folder.path().join("billed");
     std::fs::create_dir_all(&billed).unwrap();
@@ -283,13 +283,13 @@ async fn a_disk_that_is_too_small_is_told_of_before_it_is_full() {
     let output = migrate(&from, &small.join("data"), "acme");
     let left = files(&small);
     assert!(Command::new("umount").arg("-l").arg(&small).status().unwrap().success());
-    refused(&output, 2, "has room for");
+    refused(&output, 2, "bytes free");
     assert!(!left.keys().any(|path| path.ends_with("log/db")), "{left:?}");
     assert_eq!(migrate(&from, &folder.path().join("data"), "acme").status.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_whose_data_has_moved_is_not_served_empty_and_put_back_it_is_served_as_before() {
+async fn a_folder_whose_data_was_moved_away_is_not_served_empty_and_is_served_again_when_it_is_back() {
     let folder = TempDir::new().unwrap();
     let (from, data) = (folder.path().join("from"), folder.path().join("data"));
     let seen = single(&from).await;

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
 use vectorizer_testing::{Stopwatch, Wait};
 
-use crate::support::hub_and_node::{Cluster, Mood};
+use crate::support::hub_and_node::{Cluster, HubFault};
 use crate::support::limits::limits;
 use crate::support::node::Answer;
 
@@ -72,33 +72,34 @@ async fn through(fails: impl AsyncFn(&mut Cluster), recovers: impl AsyncFn(&mut 
     upsert(&cluster, &known, "d").await.expect(429);
 }
 
-async fn through_mood(mood: Mood) {
-    through(async |cluster| cluster.feels(mood), async |cluster| cluster.feels(Mood::Good)).await;
+async fn through_fault(fault: HubFault) {
+    through(async |cluster| cluster.set_fault(fault), async |cluster| cluster.set_fault(HubFault::None))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn known_tenants_are_served_within_their_limits_while_hivehub_is_slow() {
-    through_mood(Mood::Slow(Duration::from_secs(15))).await;
+    through_fault(HubFault::Slow(Duration::from_secs(15))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn known_tenants_are_served_within_their_limits_while_hivehub_answers_garbage() {
-    through_mood(Mood::Garbage).await;
+    through_fault(HubFault::Garbage).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn known_tenants_are_served_within_their_limits_while_hivehub_fails() {
-    through_mood(Mood::Status(500, None)).await;
+    through_fault(HubFault::Status(500, None)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn known_tenants_are_served_within_their_limits_while_hivehub_has_no_time() {
-    through_mood(Mood::Status(429, Some(2))).await;
+    through_fault(HubFault::Status(429, Some(2))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn known_tenants_are_served_within_their_limits_while_hivehub_resets_connections() {
-    through_mood(Mood::Resetting).await;
+    through_fault(HubFault::Resetting).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,8 +108,8 @@ async fn known_tenants_are_served_within_their_limits_while_hivehub_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_starts_without_hivehub_lets_nobody_in_and_knows_the_limits_as_soon_as_it_knows_the_keys()
-{
+async fn a_node_that_starts_without_hivehub_refuses_all_keys_and_knows_the_limits_as_soon_as_it_knows_the_keys()
+ {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &FLAGS).await;
     cluster.tenant_with("acme", limits(json!({"vectors": 1})));
@@ -123,14 +124,14 @@ async fn a_node_that_starts_without_hivehub_lets_nobody_in_and_knows_the_limits_
     cluster.restart_node(&FLAGS).await;
     let refused = list(&cluster, &known).await;
     assert_eq!((refused.status.as_u16(), refused.problem()), (503, "keys-unavailable"));
-    cluster.feels(Mood::WithoutQuotas);
+    cluster.set_fault(HubFault::WithoutQuotas);
     cluster.start_hub();
     comes_to(&cluster, &known, 200).await;
     assert_eq!(upsert(&cluster, &known, "b").await.problem(), "quota-exceeded");
     // Whose limits nobody ever knew is not served without any.
     let stranger = list(&cluster, &unknown).await;
     assert_eq!((stranger.status.as_u16(), stranger.problem()), (503, "limits-unavailable"));
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     comes_to(&cluster, &unknown, 200).await;
 }
 
@@ -159,7 +160,7 @@ async fn a_key_revoked_while_its_validation_is_under_way_is_not_let_in() {
     let key = cluster.key(Some("acme"), None);
     // The node has to follow the feed to see the revocation at all.
     list(&cluster, &cluster.key(Some("acme"), None)).await.expect(200);
-    cluster.feels(Mood::Slow(Duration::from_secs(3)));
+    cluster.set_fault(HubFault::Slow(Duration::from_secs(3)));
     let asked = Instant::now();
     let revoking = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -171,7 +172,7 @@ async fn a_key_revoked_while_its_validation_is_under_way_is_not_let_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_without_a_field_that_the_contract_requires_grants_nothing_and_the_log_names_the_field() {
+async fn an_answer_of_hivehub_without_a_required_field_grants_nothing_and_the_log_names_the_field() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &[]).await;
     for (tenant, field, problem) in [
@@ -182,13 +183,13 @@ async fn an_answer_without_a_field_that_the_contract_requires_grants_nothing_and
     ] {
         cluster.tenant(tenant);
         let key = cluster.key(Some(tenant), None);
-        cluster.feels(Mood::Without(field));
+        cluster.set_fault(HubFault::Without(field));
         let refused = list(&cluster, &key).await;
         assert_eq!(refused.problem(), problem, "{field}: {}", refused.body);
         let named = format!("the field \\\"{field}\\\" is missing");
         let says = async || cluster.node.has_logged(&[&named]);
         vectorizer_testing::eventually(&named, says).await;
-        cluster.feels(Mood::Good);
+        cluster.set_fault(HubFault::None);
         comes_to(&cluster, &key, 200).await;
     }
 }

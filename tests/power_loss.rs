@@ -9,10 +9,11 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::TenantStatus;
-use vectorizer_log::{Actor, CollectionId, Draft, Event, Seq, TenantFolder, TenantLog, Timestamp, Via};
+use vectorizer_log::{Draft, Event, TenantFolder, TenantLog, Timestamp};
 use vectorizer_testing::Random;
+use vectorizer_testing::events::{FIRST_COLLECTION, draft};
 
-use crate::support::disk::{Disk, Negligence, Survival};
+use crate::support::disk::{Disk, MissingSync, Survival};
 use crate::support::hub_and_node::Cluster;
 use crate::support::node::Client;
 
@@ -22,7 +23,7 @@ const COLLECTION: &str = "/collections/load/vectors";
 
 /// `VECTORIZER_SLOW_TESTS` asks for the long run; `VECTORIZER_SEED` for another story.
 fn rounds() -> usize {
-    if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { 300 } else { 12 }
+    if vectorizer_testing::is_long_run() { 300 } else { 12 }
 }
 
 fn seed() -> u64 {
@@ -134,10 +135,10 @@ impl Customer {
 }
 
 /// Tenants come, write and go while the power fails and the process is killed; what was lost first, if anything was.
-async fn live(seed: u64, rounds: usize, negligence: Option<Negligence>) -> Option<Result<(), String>> {
+async fn live(seed: u64, rounds: usize, missing_sync: Option<MissingSync>) -> Option<Result<(), String>> {
     let folder = TempDir::new().unwrap();
     let disk = Disk::mount(&folder.path().join("data"))?;
-    disk.neglects(negligence);
+    disk.neglects(missing_sync);
     let mut random = Random::new(seed);
     let mut cluster = Cluster::start(folder.path(), &FLAGS).await;
     let operator = cluster.key(None, None);
@@ -208,15 +209,15 @@ async fn nothing_acknowledged_is_lost_when_the_power_fails_at_any_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sync_that_is_left_out_or_comes_too_late_is_found_out() {
-    for negligence in [
-        Negligence::SkipsFile("db"),
-        Negligence::SkipsFolders,
-        Negligence::SyncsLate(Duration::from_millis(300)),
+async fn a_missing_or_late_sync_is_detected() {
+    for missing_sync in [
+        MissingSync::SkipsFile("db"),
+        MissingSync::SkipsFolders,
+        MissingSync::SyncsLate(Duration::from_millis(300)),
     ] {
         let mut found = None;
         for seed in 1..=10 {
-            match live(seed, 4, Some(negligence)).await {
+            match live(seed, 4, Some(missing_sync)).await {
                 None => return,
                 Some(Ok(())) => {}
                 Some(Err(loss)) => {
@@ -225,8 +226,8 @@ async fn a_sync_that_is_left_out_or_comes_too_late_is_found_out() {
                 }
             }
         }
-        let loss = found.unwrap_or_else(|| panic!("{negligence:?} goes unnoticed"));
-        eprintln!("{negligence:?}: {loss}");
+        let loss = found.unwrap_or_else(|| panic!("{missing_sync:?} goes unnoticed"));
+        eprintln!("{missing_sync:?}: {loss}");
     }
 }
 
@@ -234,11 +235,10 @@ async fn a_sync_that_is_left_out_or_comes_too_late_is_found_out() {
 fn append(log: &mut TenantLog, bytes: usize, random: &mut Random) -> Result<usize, vectorizer_log::Error> {
     let mut commit = log.begin()?;
     for _ in 0..=random.index(5) {
-        let event = Event::CollectionDeleted { collection: CollectionId::created_at(Seq::OLDEST) };
-        let actor = Actor { key_id: None, via: Via::System };
+        let event = Event::CollectionDeleted { collection: FIRST_COLLECTION };
         // As good as any payload.
         let request_id = "x".repeat(random.index(bytes));
-        commit.stage(Draft { actor, request_id, idempotency: None, event }, Timestamp::now())?;
+        commit.stage(Draft { request_id, ..draft(event) }, Timestamp::now())?;
     }
     commit.commit().map(|records| records.len())
 }

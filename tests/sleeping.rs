@@ -85,7 +85,7 @@ async fn the_first_search_after_a_start_waits_for_no_notes_about_all_tenants_and
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_that_nobody_uses_keeps_nothing_open_and_wakes_as_it_was() {
+async fn an_idle_tenant_keeps_nothing_open_and_wakes_unchanged() {
     let data = TempDir::new().unwrap();
     let node = dev(data.path());
     let acme = node.client(ACME);
@@ -129,7 +129,7 @@ async fn a_tenant_that_nobody_uses_keeps_nothing_open_and_wakes_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sleeper_that_many_ask_for_at_once_is_woken_once_for_all_of_them() {
+async fn a_sleeping_tenant_that_gets_many_requests_at_once_is_woken_once() {
     let data = TempDir::new().unwrap();
     let node = dev(data.path());
     write(&node.client(ACME), 2_000).await;
@@ -156,7 +156,7 @@ async fn a_sleeper_that_many_ask_for_at_once_is_woken_once_for_all_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_kept_of_a_sleeper_can_be_damaged_or_lost_and_costs_time_only() {
+async fn a_lost_or_damaged_checkpoint_costs_time_only() {
     let data = TempDir::new().unwrap();
     let node = dev(data.path());
     let acme = node.client(ACME);
@@ -246,7 +246,7 @@ async fn step(cluster: &Cluster, key: &ApiKey, model: &mut Model, random: &mut R
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tenants_that_sleep_and_wake_at_any_moment_have_what_they_were_given_and_nothing_else() {
+async fn tenants_that_sleep_and_wake_at_any_moment_have_exactly_what_they_wrote() {
     let folder = TempDir::new().unwrap();
     // Room for some of their open logs.
     let flags = ["--tenant-idle", "1", "--memory-budget", "16777216", "--usage-report-interval", "2"];
@@ -339,7 +339,7 @@ async fn a_tenant_is_deleted_whatever_state_it_is_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sleeper_whose_checkpoint_cannot_be_written_wakes_from_its_log() {
+async fn a_tenant_whose_checkpoint_cannot_be_written_wakes_from_its_log() {
     let data = TempDir::new().unwrap();
     let node = dev(data.path());
     let client = node.client(ACME);

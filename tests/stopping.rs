@@ -75,7 +75,7 @@ async fn a_stop_under_load_keeps_every_acknowledged_write_and_does_not_use_up_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopping_server_takes_no_more_work_and_ends_what_would_go_on_for_ever() {
+async fn a_stopping_server_refuses_new_work_and_ends_endless_streams() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let client = node.client(ACME);
@@ -105,7 +105,7 @@ async fn a_stopping_server_takes_no_more_work_and_ends_what_would_go_on_for_ever
 }
 
 #[test]
-fn a_server_that_is_to_stop_says_so_while_it_serves_then_listens_no_more_and_ends_what_is_under_way() {
+fn a_stopping_server_first_reports_it_then_closes_its_listener_and_ends_requests_under_way() {
     let data = TempDir::new().unwrap();
     let flags = ["--hub-listen", "127.0.0.1:0", "--shutdown-delay", "3"];
     let node = Node::start("dev", data.path(), &flags);
@@ -179,7 +179,7 @@ impl Lines {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_follows_the_log_sees_each_record_once_as_it_is_written() {
+async fn a_follower_of_the_log_sees_each_record_once_as_it_is_written() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let client = node.client(ACME);

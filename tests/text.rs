@@ -354,7 +354,7 @@ async fn what_does_not_fit_a_collection_with_or_without_texts_is_refused_whole()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_finds_the_words_of_another_tenant() {
+async fn no_tenant_finds_the_words_of_another() {
     let data = TempDir::new().unwrap();
     let node = Node::dev(data.path());
     let (acme, globex) = (node.client(ACME), node.client(GLOBEX));

@@ -46,7 +46,7 @@ async fn agreed(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_serves_over_tls_whoever_trusts_its_issuer_and_speaks_http_1_1() {
+async fn clients_that_trust_the_issuer_and_speak_http_1_1_are_served_over_tls() {
     let folder = TempDir::new().unwrap();
     let (root, pair) = (authority("root"), Pair::at(folder.path()));
     pair.issue(&root);
@@ -78,7 +78,7 @@ async fn it_serves_over_tls_whoever_trusts_its_issuer_and_speaks_http_1_1() {
 }
 
 #[test]
-fn files_that_cannot_be_used_say_what_is_wrong_with_them_at_the_start() {
+fn unusable_certificates_are_reported_with_the_cause_at_the_start() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
     let (one, other) =
@@ -168,7 +168,7 @@ async fn a_renewed_certificate_is_shown_without_a_stop_and_one_that_cannot_be_us
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_never_ends_a_handshake_is_let_go_and_in_nobodys_way() {
+async fn a_client_that_never_ends_its_handshake_is_disconnected_and_delays_no_other() {
     let folder = TempDir::new().unwrap();
     let (root, pair) = (authority("root"), Pair::at(folder.path()));
     pair.issue(&root);
@@ -216,7 +216,7 @@ async fn who_never_ends_a_handshake_is_let_go_and_in_nobodys_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plain_http_on_the_port_is_told_what_is_wrong_and_nonsense_is_told_nothing() {
+async fn plain_http_on_the_tls_port_gets_an_explanation_and_nonsense_gets_no_answer() {
     let folder = TempDir::new().unwrap();
     let (root, pair) = (authority("root"), Pair::at(folder.path()));
     pair.issue(&root);

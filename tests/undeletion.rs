@@ -11,7 +11,7 @@ use vectorizer_log::TenantId;
 use vectorizer_testing::{Wait, eventually};
 
 use crate::support::folders::{deleted, is_put_away};
-use crate::support::hub_and_node::{Cluster, Mood};
+use crate::support::hub_and_node::{Cluster, HubFault};
 use crate::support::node::{Answer, vectorizer};
 
 fn acme() -> TenantId {
@@ -88,7 +88,7 @@ async fn a_tenant_undeleted_at_hivehub_is_back_with_its_data_its_keys_and_its_bi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_undeletion_is_done_whatever_the_node_lives_through_meanwhile() {
+async fn an_undeletion_is_done_also_by_a_node_that_restarts_or_is_killed_meanwhile() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let key = with_words(&cluster).await;
@@ -129,11 +129,11 @@ async fn a_tenant_undeleted_in_a_gap_of_the_feed_or_while_it_fails_is_back_and_n
     cluster.feed_is_stored().await;
     cluster.end_node("KILL").await;
     cluster.hub.undelete_tenant(&acme()).unwrap();
-    cluster.feels(Mood::Forgetful);
+    cluster.set_fault(HubFault::Forgetful);
     cluster.node = cluster.another_node(&[]).await;
     comes_back(&cluster, &key).await;
 
-    cluster.feels(Mood::Good);
+    cluster.set_fault(HubFault::None);
     let hears = async || {
         let operator = cluster.key(None, None);
         get(&cluster, &operator, "/cluster/health").await.body["hivehub"]["policies_current"] == true
@@ -141,7 +141,7 @@ async fn a_tenant_undeleted_in_a_gap_of_the_feed_or_while_it_fails_is_back_and_n
     eventually("the feed is followed again", hears).await;
     cluster.hub.set_tenant_status(&acme(), TenantStatus::Deleted).unwrap();
     is_put_away(&cluster.node.data, "acme", 1).await;
-    cluster.feels(Mood::WithoutPolicies);
+    cluster.set_fault(HubFault::WithoutPolicies);
     // Whoever waits for news has to notice first.
     cluster.tenant("globex");
     cluster.hub.set_tenant_status(&"globex".parse().unwrap(), TenantStatus::Suspended).unwrap();

@@ -12,7 +12,7 @@ use vectorizer::hivehub::{TenantStatus, UsageEvent};
 use vectorizer_log::Meter;
 use vectorizer_testing::eventually;
 
-use crate::support::disk::{Ailment, Disk};
+use crate::support::disk::{Disk, DiskFault};
 use crate::support::folders::is_put_away;
 use crate::support::hub_and_node::Cluster;
 use crate::support::node::Answer;
@@ -113,7 +113,7 @@ async fn a_node_starts_and_reads_on_a_full_disk_and_writes_when_there_is_room_ag
         if signal == "TERM" {
             stage.cluster.end_node(signal).await;
         }
-        stage.disk.suffers(Some(Ailment::Full { bytes: stage.disk.bytes() }));
+        stage.disk.set_fault(Some(DiskFault::Full { bytes: stage.disk.bytes() }));
         if signal == "KILL" {
             stage.cluster.end_node(signal).await;
         }
@@ -138,17 +138,18 @@ async fn a_node_starts_and_reads_on_a_full_disk_and_writes_when_there_is_room_ag
         for key in &stage.keys {
             assert_eq!(stage.count(key).await.expect(200)["count"], 20, "{signal}");
         }
-        stage.disk.suffers(None);
+        stage.disk.set_fault(None);
         stage.has_recovered().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_whose_files_cannot_be_opened_for_now_is_not_called_damaged_and_its_bill_is_closed_later() {
+async fn a_tenant_whose_files_cannot_be_opened_for_now_is_not_reported_as_damaged_and_its_bill_is_closed_later()
+ {
     let Some(mut stage) = Stage::new().await else { return };
     for error in WANTS {
         stage.cluster.change_node(&[]).await;
-        stage.disk.suffers(Some(Ailment::FailsToOpen { name: None, error }));
+        stage.disk.set_fault(Some(DiskFault::FailsToOpen { name: None, error }));
         for key in &stage.keys {
             for answer in [stage.count(key).await, stage.write(key).await] {
                 let problem = (answer.status.as_u16(), answer.problem());
@@ -156,18 +157,18 @@ async fn a_tenant_whose_files_cannot_be_opened_for_now_is_not_called_damaged_and
                 assert!(answer.headers.contains_key("retry-after"));
             }
         }
-        stage.disk.suffers(None);
+        stage.disk.set_fault(None);
         stage.has_recovered().await;
     }
     // A tenant that is deleted meanwhile goes when its last bill can be closed, and not before.
     stage.cluster.change_node(&[]).await;
-    stage.disk.suffers(Some(Ailment::FailsToOpen { name: None, error: 24 }));
+    stage.disk.set_fault(Some(DiskFault::FailsToOpen { name: None, error: 24 }));
     let globex = "globex".parse().unwrap();
     stage.cluster.hub.set_tenant_status(&globex, TenantStatus::Deleted).unwrap();
     let is_hindered = async || stage.cluster.node.has_logged(&["\"ERROR\"", "\"tenant\":\"globex\""]);
     eventually("the deletion fails", is_hindered).await;
     assert!(stage.folder.path().join("data/globex").is_dir());
-    stage.disk.suffers(None);
+    stage.disk.set_fault(None);
     is_put_away(&stage.folder.path().join("data"), "globex", 1).await;
     let upserted = async || {
         let lines = stage.cluster.usage(&globex).await;
@@ -180,23 +181,23 @@ async fn a_tenant_whose_files_cannot_be_opened_for_now_is_not_called_damaged_and
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn notes_that_cannot_be_opened_for_now_are_not_begun_anew() {
+async fn a_node_store_that_cannot_be_opened_for_now_is_not_replaced() {
     let Some(mut stage) = Stage::new().await else { return };
     for error in WANTS {
         stage.cluster.end_node("TERM").await;
-        stage.disk.suffers(Some(Ailment::FailsToOpen { name: Some("db"), error }));
+        stage.disk.set_fault(Some(DiskFault::FailsToOpen { name: Some("db"), error }));
         stage.cluster.node = stage.cluster.another_node(&[]).await;
         for key in &stage.keys {
             assert_eq!(stage.count(key).await.expect(200)["count"], 20, "error {error}");
         }
         assert!(stage.keeps_notes_in_memory().await, "error {error}");
-        stage.disk.suffers(None);
+        stage.disk.set_fault(None);
         stage.has_recovered().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_whose_database_is_missing_is_damaged_and_what_killed_writes_have_left_is_removed() {
+async fn a_log_whose_database_is_missing_is_damaged_and_temporary_files_of_killed_writes_are_removed() {
     let folder = TempDir::new().unwrap();
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     cluster.tenant("acme");

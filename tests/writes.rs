@@ -63,7 +63,7 @@ async fn pages(client: &Client, collection: &str, limit: usize) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_reads_after_the_answer_sees_the_write() {
+async fn a_read_after_the_answer_sees_the_write() {
     let data = TempDir::new().unwrap();
     let node = Node::serve(data.path());
     let client = node.keyless();

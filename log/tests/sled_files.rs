@@ -86,7 +86,7 @@ fn a_flipped_byte_anywhere_is_harmless_or_named() {
     let backend = SledBackend::create();
     let written = fill(&mut backend.log(), 8);
     let length = fs::metadata(backend.db()).unwrap().len();
-    let rounds = if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { 2_000 } else { 60 };
+    let rounds = if vectorizer_testing::is_long_run() { 2_000 } else { 60 };
     let mut named = 0;
     for round in 0..rounds {
         let at = length * round / rounds + round % 7;

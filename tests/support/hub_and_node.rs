@@ -1,4 +1,4 @@
-//! A HiveHub in this process, that can be told to fail, and a node that asks it.
+//! A HiveHub in this process, whose answers may have faults, and a node that asks it.
 
 use std::io;
 use std::ops::Deref;
@@ -33,12 +33,12 @@ const SERVICE_KEY: &str = "service-key-of-the-hostile-tests-0123456789";
 
 /// A HiveHub and a node.
 pub(crate) struct Cluster {
-    pub(crate) hub: Here,
+    pub(crate) hub: LocalHub,
     process: Option<HubProcess>,
     pub(crate) node: Node,
-    pub(crate) mood: Arc<Mutex<Moods>>,
+    pub(crate) fault: Arc<Mutex<HubFaults>>,
     calls: Arc<Mutex<Calls>>,
-    pub(crate) pace: Arc<Mutex<Pace>>,
+    pub(crate) report_rate: Arc<Mutex<ReportRate>>,
     url: String,
     service_key: String,
     data: PathBuf,
@@ -47,9 +47,9 @@ pub(crate) struct Cluster {
 }
 
 /// The hub that is in this process.
-pub(crate) struct Here(Option<Hub>);
+pub(crate) struct LocalHub(Option<Hub>);
 
-impl Deref for Here {
+impl Deref for LocalHub {
     type Target = Hub;
 
     fn deref(&self) -> &Hub {
@@ -66,72 +66,72 @@ struct Calls {
     since: Option<String>,
 }
 
-/// How the hub answers what.
+/// The faults of the hub's answers.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Moods {
-    /// Anything.
-    all: Mood,
-    /// Reports of usage, unless that is good.
-    usage: Mood,
+pub(crate) struct HubFaults {
+    /// Of all answers.
+    all: HubFault,
+    /// Of the answers to reports of usage, unless there is none.
+    usage: HubFault,
 }
 
-/// How the hub answers.
+/// A fault of the hub's answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Mood {
-    /// As it should.
+pub(crate) enum HubFault {
+    /// The hub answers as it should.
     #[default]
-    Good,
-    /// The same, but its answers are on their way for so long.
+    None,
+    /// Answers arrive this much later.
     Slow(Duration),
-    /// With this status, and perhaps with the word to come again in so many seconds.
+    /// Every answer has this status, and perhaps `Retry-After` with these seconds.
     Status(u16, Option<u64>),
-    /// With what is no answer.
+    /// Answers are not JSON.
     Garbage,
-    /// Breaking off within the answer.
+    /// Connections break within the answer.
     Resetting,
-    /// With an error where it is asked for limits.
+    /// The request for limits fails.
     WithoutQuotas,
-    /// With an error where it is asked what has changed.
+    /// The policy feed fails.
     WithoutPolicies,
-    /// It does not know what has changed since any place in its feed.
+    /// The policy feed knows no position any more.
     Forgetful,
-    /// The same, with an error where it is asked for limits.
+    /// The same, and the request for limits fails.
     ForgetfulWithoutQuotas,
-    /// It enters the usage that is reported, and its answer never arrives.
+    /// The hub stores the usage that is reported, and its answer never arrives.
     LosingReceipts,
-    /// It enters the usage that is reported, and its answer breaks off half way.
+    /// The hub stores the usage that is reported, and its answer breaks off half way.
     HalfReceipts,
-    /// Of the usage that is reported it rejects the first line of each report.
+    /// The hub rejects the first line of each report.
     RejectingFirst,
-    /// It reads half of the usage that is reported, enters that, and breaks off.
+    /// The hub reads and stores half of a report, and breaks the connection.
     HalfRead,
-    /// Its receipts come in another order than the lines.
+    /// Receipts come in another order than the lines.
     Reversed,
-    /// Each of its receipts comes twice.
+    /// Each receipt comes twice.
     Doubled,
-    /// It says of this tenant's lines what nobody knows, and of the others what became of them.
+    /// The outcome of this tenant's lines is an unknown word; that of the others is right.
     UnknownFor(&'static str),
-    /// It refuses every report in which this tenant is.
+    /// The hub refuses every report that has a line of this tenant.
     RefusingTenant(&'static str),
-    /// It takes a report every three seconds. Whoever brings another is to come again in a second.
+    /// The hub accepts a report every three seconds, and answers any other with `Retry-After: 1`.
     Strict,
-    /// Leaves this field out of its answers.
+    /// This field is missing from answers.
     Without(&'static str),
 }
 
-/// Who has come to a hub that takes only so much.
+/// The reports that arrived at a hub which accepts only one every three seconds.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
-    /// When the last report came that was taken.
+pub(crate) struct ReportRate {
+    /// When the last report was accepted.
     taken_at: Option<Instant>,
     not_before: Option<Instant>,
-    /// How many were told to come again.
+    /// How many reports were refused.
     pub(crate) refused: usize,
-    /// How many came before they were to.
+    /// How many reports came before the time that the refusal named.
     pub(crate) impatient: usize,
 }
 
-impl Pace {
+impl ReportRate {
     fn admits(&mut self) -> bool {
         let now = Instant::now();
         self.impatient += usize::from(self.not_before.is_some_and(|at| now < at));
@@ -151,26 +151,38 @@ impl Cluster {
     pub(crate) async fn start(folder: &Path, flags: &[&str]) -> Self {
         let hub = Hub::open(&folder.join("hub")).unwrap();
         hub.set_service_key(&Secret::new(SERVICE_KEY)).unwrap();
-        Self::with(Here(Some(hub)), None, folder, flags).await
+        Self::with(LocalHub(Some(hub)), None, folder, flags).await
     }
 
     /// The same, where the hub is a process of its own that has these tenants.
     pub(crate) async fn start_with_hub_process(folder: &Path, flags: &[&str], tenants: &[&str]) -> Self {
         let process = HubProcess::start(folder.join("hub"), tenants);
-        Self::with(Here(None), Some(process), folder, flags).await
+        Self::with(LocalHub(None), Some(process), folder, flags).await
     }
 
-    async fn with(hub: Here, process: Option<HubProcess>, folder: &Path, flags: &[&str]) -> Self {
-        let (mood, calls, pace) = (Arc::default(), Arc::default(), Arc::default());
+    async fn with(hub: LocalHub, process: Option<HubProcess>, folder: &Path, flags: &[&str]) -> Self {
+        let (fault, calls, report_rate) = (Arc::default(), Arc::default(), Arc::default());
         let listener = server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = process.as_ref().map_or_else(|| hub::router(hub.clone()), HubProcess::way);
-        let running = Some(serve(listener, router, &mood, &calls, &pace));
+        let running = Some(serve(listener, router, &fault, &calls, &report_rate));
         let data = folder.join("data");
         let service_key = process.as_ref().map_or(SERVICE_KEY, HubProcess::service_key).to_owned();
         let node = node(data.clone(), &url, &service_key, flags).await;
         let hub_files = Searched(folder.join("hub"));
-        Self { hub, process, node, mood, calls, pace, url, service_key, data, running, _hub_files: hub_files }
+        Self {
+            hub,
+            process,
+            node,
+            fault,
+            calls,
+            report_rate,
+            url,
+            service_key,
+            data,
+            running,
+            _hub_files: hub_files,
+        }
     }
 
     /// Kills the node, and starts another on its folder.
@@ -224,7 +236,7 @@ impl Cluster {
         self.calls.lock().unwrap().since = None;
     }
 
-    /// From now on nobody listens where the hub was, and no connection to it is left.
+    /// Ends the hub's listener and its connections.
     pub(crate) async fn stop_hub(&mut self) {
         let (stop, server) = self.running.take().unwrap();
         stop.cancel();
@@ -235,16 +247,17 @@ impl Cluster {
         let address = self.url.strip_prefix("http://").unwrap().parse().unwrap();
         let listener = server::listen(address).unwrap();
         let router = self.process.as_ref().map_or_else(|| hub::router(self.hub.clone()), HubProcess::way);
-        self.running = Some(serve(listener, router, &self.mood, &self.calls, &self.pace));
+        self.running = Some(serve(listener, router, &self.fault, &self.calls, &self.report_rate));
     }
 
-    pub(crate) fn feels(&self, mood: Mood) {
-        *self.mood.lock().unwrap() = Moods { all: mood, usage: Mood::Good };
+    /// From now on all answers of the hub have this fault.
+    pub(crate) fn set_fault(&self, fault: HubFault) {
+        *self.fault.lock().unwrap() = HubFaults { all: fault, usage: HubFault::None };
     }
 
-    /// From now on reports of usage are answered in this mood, and all else as it should be.
-    pub(crate) fn feels_about_usage(&self, mood: Mood) {
-        *self.mood.lock().unwrap() = Moods { all: Mood::Good, usage: mood };
+    /// From now on the answers to reports of usage have this fault, and no others.
+    pub(crate) fn set_usage_fault(&self, fault: HubFault) {
+        *self.fault.lock().unwrap() = HubFaults { all: HubFault::None, usage: fault };
     }
 
     /// The paths the node has called since this was asked last.
@@ -351,28 +364,28 @@ async fn node(data: PathBuf, url: &str, service_key: &str, flags: &[&str]) -> No
 }
 
 #[derive(Clone)]
-struct Manners {
-    mood: Arc<Mutex<Moods>>,
+struct Behaviour {
+    fault: Arc<Mutex<HubFaults>>,
     calls: Arc<Mutex<Calls>>,
-    pace: Arc<Mutex<Pace>>,
+    report_rate: Arc<Mutex<ReportRate>>,
     stop: CancellationToken,
 }
 
 fn serve(
     listener: TcpListener,
     router: Router,
-    mood: &Arc<Mutex<Moods>>,
+    fault: &Arc<Mutex<HubFaults>>,
     calls: &Arc<Mutex<Calls>>,
-    pace: &Arc<Mutex<Pace>>,
+    report_rate: &Arc<Mutex<ReportRate>>,
 ) -> (CancellationToken, JoinHandle<()>) {
     let stop = CancellationToken::new();
-    let manners = Manners {
-        mood: Arc::clone(mood),
+    let behaviour = Behaviour {
+        fault: Arc::clone(fault),
         calls: Arc::clone(calls),
-        pace: Arc::clone(pace),
+        report_rate: Arc::clone(report_rate),
         stop: stop.clone(),
     };
-    let router = router.layer(from_fn_with_state(manners, answer));
+    let router = router.layer(from_fn_with_state(behaviour, answer));
     let ended = stop.clone().cancelled_owned();
     (stop, tokio::spawn(server::serve(listener, router, Duration::ZERO, ended)))
 }
@@ -384,7 +397,7 @@ fn since(query: &str) -> Option<String> {
 }
 
 async fn answer(
-    State(Manners { mood, calls, pace, stop }): State<Manners>,
+    State(Behaviour { fault, calls, report_rate, stop }): State<Behaviour>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -396,105 +409,111 @@ async fn answer(
             calls.since = since(request.uri().query().unwrap_or_default());
         }
     }
-    let moods = *mood.lock().unwrap();
+    let faults = *fault.lock().unwrap();
     let reports = path.ends_with("/usage");
-    match if reports && moods.usage != Mood::Good { moods.usage } else { moods.all } {
-        Mood::WithoutQuotas | Mood::ForgetfulWithoutQuotas if path.ends_with("/quota") => {
+    match if reports && faults.usage != HubFault::None { faults.usage } else { faults.all } {
+        HubFault::WithoutQuotas | HubFault::ForgetfulWithoutQuotas if path.ends_with("/quota") => {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
-        Mood::WithoutPolicies if path.ends_with("/policies") => {
+        HubFault::WithoutPolicies if path.ends_with("/policies") => {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
-        Mood::Forgetful | Mood::ForgetfulWithoutQuotas
+        HubFault::Forgetful | HubFault::ForgetfulWithoutQuotas
             if request.uri().query().is_some_and(|query| query.contains("since=")) =>
         {
             (StatusCode::GONE, "{\"error\": \"cursor_lost\", \"details\": \"\"}").into_response()
         }
-        Mood::Good
-        | Mood::WithoutQuotas
-        | Mood::WithoutPolicies
-        | Mood::Forgetful
-        | Mood::ForgetfulWithoutQuotas => {
+        HubFault::None
+        | HubFault::WithoutQuotas
+        | HubFault::WithoutPolicies
+        | HubFault::Forgetful
+        | HubFault::ForgetfulWithoutQuotas => {
             // A hub that is stopped leaves nobody waiting for news, and has none.
             let answer = stop.run_until_cancelled(next.run(request)).await;
             answer.filter(|_| !stop.is_cancelled()).unwrap_or_else(broken_off)
         }
         // What it answers is older than its arrival, and news are not delayed.
-        Mood::Slow(_) if path.ends_with("/policies") => next.run(request).await,
-        Mood::Slow(delay) => {
+        HubFault::Slow(_) if path.ends_with("/policies") => next.run(request).await,
+        HubFault::Slow(delay) => {
             let answer = next.run(request).await;
             tokio::time::sleep(delay).await;
             answer
         }
-        Mood::Status(status, retry_after) => {
+        HubFault::Status(status, retry_after) => {
             let mut answer = StatusCode::from_u16(status).unwrap().into_response();
             if let Some(seconds) = retry_after {
                 answer.headers_mut().insert("retry-after", seconds.into());
             }
             answer
         }
-        Mood::LosingReceipts
-        | Mood::HalfReceipts
-        | Mood::RejectingFirst
-        | Mood::HalfRead
-        | Mood::Reversed
-        | Mood::Doubled
-        | Mood::UnknownFor(_)
-        | Mood::RefusingTenant(_)
-        | Mood::Strict
+        HubFault::LosingReceipts
+        | HubFault::HalfReceipts
+        | HubFault::RejectingFirst
+        | HubFault::HalfRead
+        | HubFault::Reversed
+        | HubFault::Doubled
+        | HubFault::UnknownFor(_)
+        | HubFault::RefusingTenant(_)
+        | HubFault::Strict
             if !reports =>
         {
             let answer = stop.run_until_cancelled(next.run(request)).await;
             answer.filter(|_| !stop.is_cancelled()).unwrap_or_else(broken_off)
         }
-        Mood::LosingReceipts => {
+        HubFault::LosingReceipts => {
             whole(next.run(request).await.into_body()).await;
             broken_off()
         }
-        Mood::HalfReceipts => {
+        HubFault::HalfReceipts => {
             let receipts = whole(next.run(request).await.into_body()).await;
             cut(receipts.slice(..receipts.len() / 2))
         }
-        Mood::HalfRead => {
+        HubFault::HalfRead => {
             let (head, body) = request.into_parts();
             let report = whole(body).await;
             let half = Request::from_parts(head, Body::from(report.slice(..report.len() / 2)));
             whole(next.run(half).await.into_body()).await;
             broken_off()
         }
-        Mood::Reversed | Mood::Doubled => {
-            let mut answer = next.run(request).await;
-            let receipts = whole(std::mem::take(answer.body_mut())).await;
-            let mut lines: Vec<&[u8]> = receipts.split_inclusive(|byte| *byte == b'\n').collect();
-            if moods.usage == Mood::Reversed {
-                lines.reverse();
-            } else {
-                lines = lines.into_iter().flat_map(|line| [line, line]).collect();
-            }
-            lines.concat().into_response()
+        HubFault::Reversed => rearranged(request, next, |lines| lines.reverse()).await,
+        HubFault::Doubled => {
+            let doubled =
+                |lines: &mut Vec<&[u8]>| *lines = lines.iter().flat_map(|line| [*line, *line]).collect();
+            rearranged(request, next, doubled).await
         }
-        Mood::RefusingTenant(tenant) => {
-            let (head, body) = request.into_parts();
-            let report = whole(body).await;
-            let source = format!("/vectorizer/tenants/{tenant}\"");
-            if report.windows(source.len()).any(|at| at == source.as_bytes()) {
-                return StatusCode::BAD_REQUEST.into_response();
-            }
-            next.run(Request::from_parts(head, Body::from(report))).await
-        }
-        Mood::Strict if pace.lock().unwrap().admits() => next.run(request).await,
-        Mood::Strict => {
+        HubFault::RefusingTenant(tenant) => refusing(tenant, request, next).await,
+        HubFault::Strict if report_rate.lock().unwrap().admits() => next.run(request).await,
+        HubFault::Strict => {
             // A connection that is reset while the report is still being sent takes the answer with it.
             whole(request.into_body()).await;
             (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")]).into_response()
         }
-        Mood::Without(_) if reports || path.ends_with("/policies") => next.run(request).await,
-        Mood::Without(field) => without(field, request, next).await,
-        Mood::UnknownFor(tenant) => postponed(tenant, request, next).await,
-        Mood::RejectingFirst => rejecting_first(request, next).await,
-        Mood::Garbage => "{\"valid\": [<html>".into_response(),
-        Mood::Resetting => broken_off(),
+        HubFault::Without(_) if reports || path.ends_with("/policies") => next.run(request).await,
+        HubFault::Without(field) => without(field, request, next).await,
+        HubFault::UnknownFor(tenant) => postponed(tenant, request, next).await,
+        HubFault::RejectingFirst => rejecting_first(request, next).await,
+        HubFault::Garbage => "{\"valid\": [<html>".into_response(),
+        HubFault::Resetting => broken_off(),
     }
+}
+
+/// The hub's receipts, in another order or number.
+async fn rearranged(request: Request, next: Next, rearrange: impl FnOnce(&mut Vec<&[u8]>)) -> Response {
+    let receipts = whole(next.run(request).await.into_body()).await;
+    let mut lines: Vec<&[u8]> = receipts.split_inclusive(|byte| *byte == b'\n').collect();
+    rearrange(&mut lines);
+    lines.concat().into_response()
+}
+
+/// The hub's answer, but for reports in which this tenant is.
+async fn refusing(tenant: &str, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let report = whole(body).await;
+    let source = format!("/vectorizer/tenants/{tenant}\"");
+    if report.windows(source.len()).any(|at| at == source.as_bytes()) {
+        return StatusCode::BAD_REQUEST.into_response();
+    }
+    next.run(Request::from_parts(head, Body::from(report))).await
 }
 
 /// The hub's answer, but for this field.
@@ -513,7 +532,8 @@ async fn rejecting_first(request: Request, next: Next) -> Response {
     let first: serde_json::Value = serde_json::from_slice(&report[..end]).unwrap();
     let rest = Request::from_parts(head, Body::from(report.slice(end..)));
     let receipts = whole(next.run(rest).await.into_body()).await;
-    let rejected = serde_json::json!({"id": first["id"], "outcome": "rejected", "reason": "a bad mood"});
+    let rejected =
+        serde_json::json!({"id": first["id"], "outcome": "rejected", "reason": "rejected by the test"});
     [format!("{rejected}\n").into_bytes(), receipts.to_vec()].concat().into_response()
 }
 

@@ -91,7 +91,8 @@ impl Node {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_vectorizer")), command, data, flags)
     }
 
-    fn spawn(mut program: Command, command: &str, data: &Path, flags: &[&str]) -> Self {
+    /// The same with another program, which may have an environment of its own.
+    pub(crate) fn spawn(mut program: Command, command: &str, data: &Path, flags: &[&str]) -> Self {
         std::fs::create_dir_all(data).unwrap();
         secrets::watch_flags(flags);
         let stderr = NamedTempFile::new().unwrap();

@@ -133,21 +133,25 @@ pub struct StoredPoint {
 
 impl StoredPoint {
     /// Its id.
+    #[inline]
     pub fn id(&self) -> &str {
         self.ids.get(self.offset)
     }
 
     /// Its vector, bit for bit as it was written; empty in a collection without vectors.
+    #[inline]
     pub fn vector(&self) -> &[f32] {
         &self.vectors[self.offset * self.dimension..][..self.dimension]
     }
 
     /// Its payload.
+    #[inline]
     pub fn payload(&self) -> Option<&Payload> {
         self.payload.as_ref()
     }
 
     /// Its text.
+    #[inline]
     pub fn text(&self) -> Option<&Text> {
         self.text.as_ref()
     }

@@ -11,3 +11,8 @@ pub use random::Random;
 pub use server_process::{ServerProcess, StartError, memory_kibibytes};
 pub use stopwatch::Stopwatch;
 pub use waiting::{PATIENCE, Wait, eventually};
+
+/// Whether the long versions of tests are asked for, by `VECTORIZER_SLOW_TESTS=1`.
+pub fn is_long_run() -> bool {
+    std::env::var_os("VECTORIZER_SLOW_TESTS").is_some()
+}

@@ -43,8 +43,7 @@ impl<W: fmt::Display> Wait<W> {
     /// Waits until the condition holds.
     #[track_caller]
     pub fn until(self, mut holds: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
-        let value = self.value(async move || holds().await.then_some(()));
-        async move { value.await }
+        self.value(async move || holds().await.then_some(()))
     }
 
     /// Waits until there is a value.

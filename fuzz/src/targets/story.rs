@@ -6,11 +6,13 @@ use uuid::Uuid;
 use vectorizer_index::{Filter, SearchMode, SearchRequest, TextQuery, TextRequest};
 use vectorizer_log::storage::MemoryStorage;
 use vectorizer_log::{
-    Actor, ChainHash, CollectionId, Document, Draft, Error, Event, Head, Idempotency, IndexParameters,
-    JournalPosition, LogId, Meter, Metric, ObservedOperation, Payload, PayloadPath, Point, PointId, Record,
-    Seq, StoredRecord, TenantLog, Text, Timestamp, UnverifiedLog, Vector, VectorParameters, Via, initialize,
+    ChainHash, Document, Error, Event, Head, Idempotency, IndexParameters, JournalPosition, LogId, Meter,
+    Metric, ObservedOperation, Payload, Point, PointId, Record, Seq, StoredRecord, TenantLog, Text,
+    Timestamp, UnverifiedLog, Vector, VectorParameters, initialize,
 };
 use vectorizer_replay::{Projection, Projector as _};
+use vectorizer_testing::events::{self as fixtures, path};
+pub(super) use vectorizer_testing::events::{collection, draft, id};
 
 /// Few enough that records have several.
 pub(super) const PART_BYTES_MAX: usize = 100;
@@ -20,20 +22,7 @@ pub(super) fn log_id() -> LogId {
 }
 
 pub(super) fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_micros(1_767_323_045_000_000 + seconds * 1_000_000)
-}
-
-pub(super) fn draft(event: Event) -> Draft {
-    Draft {
-        actor: Actor { key_id: Some("k1".to_owned()), via: Via::Rest },
-        request_id: "request-1".to_owned(),
-        idempotency: None,
-        event,
-    }
-}
-
-pub(super) fn id(text: &str) -> PointId {
-    PointId::text(text).expect("it is an id")
+    fixtures::at(seconds * 1_000_000)
 }
 
 fn vector(values: &[f32]) -> Vector {
@@ -44,21 +33,9 @@ fn payload(json: &str) -> Payload {
     Payload::new(json).expect("it is an object")
 }
 
-fn path(text: &str) -> PayloadPath {
-    Box::<str>::from(text).try_into().expect("it is a path")
-}
-
-pub(super) fn collection(seq: u64) -> CollectionId {
-    CollectionId::created_at(Seq::new(seq))
-}
-
 fn created(name: &str, metric: Metric) -> Event {
-    Event::CollectionCreated {
-        name: name.parse().expect("it is a name"),
-        dimension: 3.try_into().expect("it is a dimension"),
-        metric,
-        index: IndexParameters { m: Some(4), ef_construction: Some(8), ef: None },
-    }
+    let index = IndexParameters { m: Some(4), ef_construction: Some(8), ef: None };
+    fixtures::created_with(name, 3, metric, index)
 }
 
 fn document(name: &str, text: Option<&str>) -> Document {
@@ -77,15 +54,7 @@ pub(super) fn created_points() -> Event {
 
 /// The record of what happens next.
 pub(super) fn recorded(projection: &Projection, at: Timestamp, event: Event) -> Record {
-    Record {
-        log_id: projection.log_id(),
-        seq: projection.applied().next(),
-        at,
-        actor: Actor { key_id: None, via: Via::System },
-        request_id: String::new(),
-        idempotency: None,
-        event,
-    }
+    fixtures::record(projection.log_id(), projection.applied().next(), at, event)
 }
 
 /// What happens, one commit each.

@@ -364,7 +364,7 @@ fn deleting_and_rewriting_a_third_costs_no_recall() {
 
 #[test]
 fn no_history_of_writes_linking_and_compaction_shows_absent_points() {
-    let rounds = if std::env::var_os("VECTORIZER_SLOW_TESTS").is_some() { 40 } else { 3 };
+    let rounds = if vectorizer_testing::is_long_run() { 40 } else { 3 };
     for seed in 0..rounds {
         let metric = METRICS[usize::try_from(seed).unwrap() % 3];
         let mut written = Written::new(metric, 100 + seed);

@@ -14,7 +14,7 @@ use fuser::{
 };
 
 use super::model::{Change, File, Inode, Model};
-use super::{Ailment, Negligence};
+use super::{DiskFault, MissingSync};
 
 /// The system may keep nothing that it was told: it asks again each time.
 const NOW: Duration = Duration::ZERO;
@@ -25,8 +25,8 @@ const BLOCK_BYTES: u32 = 4096;
 pub(super) struct Platter {
     pub(super) model: Model,
     pub(super) has_power: bool,
-    pub(super) ailment: Option<Ailment>,
-    pub(super) negligence: Option<Negligence>,
+    pub(super) fault: Option<DiskFault>,
+    pub(super) missing_sync: Option<MissingSync>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -57,21 +57,23 @@ impl Platter {
     /// Before a change that needs `more` bytes.
     fn check_change(&self, more: u64) -> Result<(), Errno> {
         self.check()?;
-        match self.ailment {
-            Some(Ailment::ReadOnly) => Err(Errno::EROFS),
-            Some(Ailment::FailsToWrite) => Err(Errno::EIO),
-            Some(Ailment::Full { bytes }) if more > 0 && self.model.bytes() + more > bytes => {
+        match self.fault {
+            Some(DiskFault::ReadOnly) => Err(Errno::EROFS),
+            Some(DiskFault::FailsToWrite) => Err(Errno::EIO),
+            Some(DiskFault::Full { bytes }) if more > 0 && self.model.bytes() + more > bytes => {
                 Err(Errno::ENOSPC)
             }
-            Some(Ailment::Full { .. } | Ailment::FailsToSync | Ailment::FailsToOpen { .. }) | None => Ok(()),
+            Some(DiskFault::Full { .. } | DiskFault::FailsToSync | DiskFault::FailsToOpen { .. }) | None => {
+                Ok(())
+            }
         }
     }
 
     /// Before a file is opened.
     fn check_open(&self, inode: u64) -> Result<(), Errno> {
         self.check()?;
-        match self.ailment {
-            Some(Ailment::FailsToOpen { name, error })
+        match self.fault {
+            Some(DiskFault::FailsToOpen { name, error })
                 if name.is_none_or(|name| self.model.is_named(inode, name)) =>
             {
                 Err(Errno::from_i32(error))
@@ -160,9 +162,9 @@ impl Platter {
 
     fn sync(&mut self, inode: u64) -> Result<(), Errno> {
         self.check()?;
-        let ailment = self.ailment;
+        let fault = self.fault;
         let file = self.model.file(inode).ok_or(Errno::ENOENT)?;
-        if matches!(ailment, Some(Ailment::FailsToSync | Ailment::FailsToWrite)) {
+        if matches!(fault, Some(DiskFault::FailsToSync | DiskFault::FailsToWrite)) {
             file.lose();
             return Err(Errno::EIO);
         }
@@ -328,11 +330,11 @@ impl Filesystem for FileSystem {
 
     fn fsync(&self, _: &Request, inode: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
         let mut platter = self.platter();
-        match platter.negligence {
-            Some(Negligence::SkipsFile(name)) if platter.model.is_named(inode.0, name) => {
+        match platter.missing_sync {
+            Some(MissingSync::SkipsFile(name)) if platter.model.is_named(inode.0, name) => {
                 answer(reply, platter.check());
             }
-            Some(Negligence::SyncsLate(delay)) => {
+            Some(MissingSync::SyncsLate(delay)) => {
                 answer(reply, platter.check());
                 let shared = self.shared.clone();
                 thread::spawn(move || {
@@ -342,7 +344,7 @@ impl Filesystem for FileSystem {
                     let _ = platter.sync(inode.0);
                 });
             }
-            Some(Negligence::SkipsFile(_) | Negligence::SkipsFolders) | None => {
+            Some(MissingSync::SkipsFile(_) | MissingSync::SkipsFolders) | None => {
                 answer(reply, platter.sync(inode.0));
             }
         }
@@ -388,9 +390,9 @@ impl Filesystem for FileSystem {
     fn fsyncdir(&self, _: &Request, folder: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
         let mut platter = self.platter();
         let mut done = platter.check();
-        if matches!(platter.ailment, Some(Ailment::FailsToSync | Ailment::FailsToWrite)) {
+        if matches!(platter.fault, Some(DiskFault::FailsToSync | DiskFault::FailsToWrite)) {
             done = Err(Errno::EIO);
-        } else if platter.negligence != Some(Negligence::SkipsFolders) && done.is_ok() {
+        } else if platter.missing_sync != Some(MissingSync::SkipsFolders) && done.is_ok() {
             platter.model.sync_folder(folder.0);
         }
         answer(reply, done);
@@ -399,8 +401,8 @@ impl Filesystem for FileSystem {
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
         let platter = self.platter();
         let used = platter.model.bytes();
-        let bytes = match platter.ailment {
-            Some(Ailment::Full { bytes }) => bytes,
+        let bytes = match platter.fault {
+            Some(DiskFault::Full { bytes }) => bytes,
             _ => 1 << 40,
         };
         let blocks = |bytes: u64| bytes / u64::from(BLOCK_BYTES);

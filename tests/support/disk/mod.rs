@@ -16,7 +16,7 @@ pub(crate) use self::model::Survival;
 
 /// What ails a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ailment {
+pub(crate) enum DiskFault {
     /// It holds this much.
     Full {
         /// In bytes.
@@ -41,7 +41,7 @@ pub(crate) enum Ailment {
 /// What a server that is negligent would leave out, done by the disk in its place: whether nobody asks for a sync or
 /// nobody does it is the same to what is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Negligence {
+pub(crate) enum MissingSync {
     /// Files of this name are not synced.
     SkipsFile(&'static str),
     /// No folder is synced.
@@ -88,12 +88,12 @@ impl Disk {
         self.shared.lock().has_power = true;
     }
 
-    pub(crate) fn suffers(&self, ailment: Option<Ailment>) {
-        self.shared.lock().ailment = ailment;
+    pub(crate) fn set_fault(&self, fault: Option<DiskFault>) {
+        self.shared.lock().fault = fault;
     }
 
-    pub(crate) fn neglects(&self, negligence: Option<Negligence>) {
-        self.shared.lock().negligence = negligence;
+    pub(crate) fn neglects(&self, missing_sync: Option<MissingSync>) {
+        self.shared.lock().missing_sync = missing_sync;
     }
 
     /// How many bytes are in use.

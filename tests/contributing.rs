@@ -1,0 +1,117 @@
+//! CONTRIBUTING's example of a new operation holds: with its row alone nothing compiles, and with all of it the operation is
+//! served.
+//!
+//! Compiles a copy of the workspace, and so runs with `VECTORIZER_SLOW_TESTS=1` only.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use reqwest::Method;
+use serde_json::Value;
+use tempfile::TempDir;
+use vectorizer_testing::is_long_run;
+
+use crate::support::node::{Key, Node};
+
+const CONTRIBUTING: &str = include_str!("../CONTRIBUTING.md");
+
+/// One block of code of the example, and the file that its first line names.
+struct Step {
+    file: &'static str,
+    code: String,
+}
+
+/// The steps of the section on operations, in their order.
+fn steps() -> Vec<Step> {
+    let section =
+        CONTRIBUTING.split("\n## Add an operation\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let blocks = section.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let steps = blocks.map(|block| {
+        let (first, code) = block.split_once('\n').unwrap();
+        let file = first.trim().strip_prefix("// ").and_then(|name| name.split(':').next()).unwrap();
+        let lines = code.lines().map(|line| line.strip_prefix("   ").unwrap_or(line));
+        Step { file, code: lines.collect::<Vec<_>>().join("\n").trim_end().to_owned() + "\n" }
+    });
+    steps.collect()
+}
+
+/// A copy of the workspace's sources, with a target folder that stays for the next run.
+struct Workspace {
+    folder: TempDir,
+    target: PathBuf,
+}
+
+impl Workspace {
+    fn new() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        for entry in fs::read_dir(root).unwrap() {
+            let entry = entry.unwrap();
+            let (from, to) = (entry.path(), folder.path().join(entry.file_name()));
+            match entry.file_name().to_str().unwrap() {
+                "target" | ".git" => {}
+                _ if from.is_dir() => crate::support::folders::copy(&from, &to),
+                _ => drop(fs::copy(from, to).unwrap()),
+            }
+        }
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("contributing");
+        Self { folder, target }
+    }
+
+    fn cargo(&self, command: &str) -> Output {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .args([command, "--package", "vectorizer", "--bin", "vectorizer"])
+            .current_dir(self.folder.path());
+        cargo.env("CARGO_TARGET_DIR", &self.target).output().unwrap()
+    }
+
+    /// Puts the code where the step says: into a new file, or behind the line that is like it.
+    fn take(&self, step: &Step) {
+        let path = self.folder.path().join(step.file);
+        let Ok(text) = fs::read_to_string(&path) else { return fs::write(path, &step.code).unwrap() };
+        let after = match step.code.trim_start() {
+            code if code.starts_with("mod ") => "mod indexes;\n",
+            code if code.contains(" => ") => "    OpenApi => openapi::serve,\n",
+            code if code.contains("pub fn ") => "impl Service {\n",
+            _ => "    OpenApi: \"openapi\", Get \"/api/v1/openapi.json\" with parameters, Nothing;\n",
+        };
+        assert_eq!(text.matches(after).count(), 1, "{} has {after:?}", step.file);
+        fs::write(path, text.replace(after, &format!("{after}{}", step.code))).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_of_a_new_operation_compiles_only_with_a_handler_and_then_it_is_served() {
+    let steps = steps();
+    assert_eq!(steps.len(), 5, "the row, the function, the handler, its module and its line");
+    if !is_long_run() {
+        return;
+    }
+    let workspace = Workspace::new();
+    let (row, others) = steps.split_first().unwrap();
+    workspace.take(row);
+    let refused = workspace.cargo("check");
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && words.contains("E0004") && words.contains("Limits"), "{words}");
+    for step in others {
+        workspace.take(step);
+    }
+    let built = workspace.cargo("build");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+
+    let data = TempDir::new().unwrap();
+    let program = Command::new(workspace.target.join("debug/vectorizer"));
+    let node = Node::spawn(program, "dev", data.path(), &["--hub-listen", "127.0.0.1:0"]);
+    let client = node.client(Key::ReadOnly(0));
+    let answer = client.request(Method::GET, "/limits").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let limits: Value = answer.json().await.unwrap();
+    assert!(limits.get("vectors").is_some(), "{limits}");
+    let unknown = node.keyless().request(Method::GET, "/limits").send().await.unwrap();
+    assert_eq!(unknown.status(), 401);
+    let document = node.keyless().request(Method::GET, "/openapi.json").send().await.unwrap();
+    let document: Value = document.json().await.unwrap();
+    assert_eq!(document["paths"]["/api/v1/limits"]["get"]["operationId"], "limits");
+}
