@@ -241,7 +241,8 @@ fn a_log_filter_that_cannot_be_read_is_told_of_and_stands_for_info() {
     let filter = "vectorizer=loud";
     let node = Node::serve_logging(data.path(), filter);
     let warned = warnings(&node);
-    let of_it = |line: &&Value| line["message"].as_str().unwrap().contains("VECTORIZER_LOG cannot be read");
+    let of_it =
+        |line: &&Value| line["message"].as_str().unwrap().contains("VECTORIZER_LOG is not a valid filter");
     let warning = warned.iter().find(of_it).unwrap_or_else(|| panic!("{warned:?}"));
     assert!(warning["value"].as_str().unwrap().contains(filter), "{warning}");
     let said = std::fs::read_to_string(node.stderr()).unwrap();

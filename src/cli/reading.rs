@@ -83,6 +83,10 @@ mod tests {
             head_slot_torn: false,
         });
         assert!(reading.is_intact());
-        assert!(reading.notes[0].contains("unfinished at seq 5"), "{:?}", reading.notes);
+        assert!(
+            reading.notes[0].contains("an unfinished end after the head, at seq 5"),
+            "{:?}",
+            reading.notes
+        );
     }
 }

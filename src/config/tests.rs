@@ -123,8 +123,8 @@ fn embeddings_are_asked_for_where_there_is_a_url_and_then_all_of_it_is_needed() 
     let unset = "embedding: { url: \"http://a\", model: m, dimension: 2, key: \"${UNSET}\" }";
     assert!(refusal(unset).contains("embedding.key needs the environment variable UNSET"));
     for (text, says) in [
-        ("embedding: { model: m }", "embedding.url has no value, and embedding.model"),
-        ("embedding: { dimension: 2 }", "embedding.url has no value, and embedding.dimension"),
+        ("embedding: { model: m }", "embedding.url has no value, but embedding.model requires it"),
+        ("embedding: { dimension: 2 }", "embedding.url has no value, but embedding.dimension requires it"),
         ("embedding: { url: \"http://a\", dimension: 2 }", "embedding.model has no value"),
         ("embedding: { url: \"http://a\", model: m }", "embedding.dimension has no value"),
         ("embedding: { url: \"http://a\", model: m, dimension: 0 }", "16384"),
@@ -284,9 +284,9 @@ fn a_certificate_and_its_key_are_given_together_or_not_at_all() {
     assert_eq!((tls.cert.path(), tls.key.path()), (Path::new("/a/c.pem"), Path::new("/a/k.pem")));
     assert_eq!(
         refusal("server: { tls: { cert: c } }"),
-        "server.tls.cert is there and server.tls.key is not: a server that speaks TLS needs both"
+        "server.tls.cert is set, but server.tls.key is not: a server that speaks TLS needs both"
     );
-    assert!(refusal("server: { tls: { key: k } }").starts_with("server.tls.key is there"));
+    assert!(refusal("server: { tls: { key: k } }").starts_with("server.tls.key is set"));
     assert!(refusal("server: { tls: { cert: 7, key: k } }").contains("server.tls.cert is 7"));
     assert!(refusal("server: { tls: true }").contains("\"server.tls."));
 }

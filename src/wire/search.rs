@@ -113,9 +113,9 @@ pub(crate) struct ScoredPoint<'a> {
     #[schema(nullable = false)]
     vector: Option<&'a [f32]>,
     /// For a vector search: the similarity (cosine, dot: higher is better) or the distance (euclidean: lower is
-    /// better). For a text search: the BM25 score (higher is better). For both (higher is better): the sum of 1 / (60
-    /// + rank) over the rankings that have it among their first 100 results. A result that neither ranking has among
-    /// its first 100 comes after those, with 1 / (60 + its better rank).
+    /// better). For a text search: the BM25 score (higher is better). For both: the sum of 1 / (60 + rank) over the
+    /// rankings that have it among their first 100 results (higher is better). A result that neither ranking has
+    /// among its first 100 comes after those, with 1 / (60 + its better rank).
     score: f32,
 }
 
