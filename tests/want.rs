@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::{TenantStatus, UsageEvent};
 use vectorizer_log::Meter;
-use vectorizer_testing::eventually;
+use vectorizer_testing::{Wait, eventually};
 
 use crate::support::disk::{Disk, DiskFault};
 use crate::support::folders::is_put_away;
@@ -94,7 +95,8 @@ impl Stage {
     async fn has_recovered(&self) {
         for key in &self.keys {
             let is_taken = async || self.write(key).await.status == 200;
-            eventually("writes are taken again", is_taken).await;
+            // Requests that are refused count towards the limits, too.
+            Wait::new("writes are accepted again").every(Duration::from_millis(100)).until(is_taken).await;
             assert_eq!(self.count(key).await.expect(200)["count"], 20);
         }
         eventually("notes are written down again", async || !self.keeps_notes_in_memory().await).await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// How often a condition is checked.
-const INTERVAL: Duration = Duration::from_millis(10);
+const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Waits until the condition holds; fails after [`PATIENCE`].
 #[track_caller]
