@@ -208,9 +208,14 @@ impl Call {
     }
 
     /// The canonical JSON of the arguments: equal for equal arguments.
-    pub(super) async fn canonical(&self, arguments: &Arguments) -> Result<Json, Failure> {
-        let written = answer::json(arguments)?;
-        self.session.work(written.get().len(), move || canonical::canonicalize(&written)).await
+    pub(super) async fn canonical(&self, arguments: &Arguments) -> Result<Vec<u8>, Failure> {
+        let arguments = arguments.clone();
+        let bytes = arguments.0.values().map(|value| value.get().len()).sum();
+        let fields = move || {
+            let fields = arguments.0.iter().map(|(name, value)| (name.as_str(), &**value));
+            canonical::canonical_object(fields)
+        };
+        self.session.work(bytes, fields).await
     }
 
     /// The arguments and conditions of a write. With an idempotency key, the hash covers the canonical JSON, so that a

@@ -123,7 +123,7 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     let query = arguments.remaining();
     let canonical = call.canonical(&query).await?;
     let log = call.reader()?.log_id();
-    let cursors = Cursors::of(log, "search", &[name.as_str().as_bytes(), canonical.get().as_bytes()]);
+    let cursors = Cursors::of(log, "search", &[name.as_str().as_bytes(), &canonical[..]]);
     let last_change = call.service().describe_collection(call.reader()?, &name).await?.last_change;
     let page = PageRequest { call, name, query, cursors, show, limit, last_change };
     match cursor {
