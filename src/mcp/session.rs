@@ -71,13 +71,7 @@ impl Session {
         E: From<Error> + Send + 'static,
     {
         let Caller { service, held, share, .. } = &self.0.caller;
-        let held = Arc::clone(held);
-        let work = move || {
-            let done = work();
-            drop(held);
-            done
-        };
-        service.work_pools().run(share, bytes, work).await
+        service.work(share, bytes, Arc::clone(held), work).await
     }
 
     /// The arguments of an operation, which `read` parses.

@@ -49,8 +49,12 @@ impl RequestBody {
     /// The node's memory is charged as bytes arrive, so a client holds no more than it has sent. The tenant's share is
     /// charged with the whole `Content-Length` before the first byte is read. So half-read bodies of a tenant never
     /// wait for each other, and only that tenant waits.
-    pub(super) async fn read(service: &Service, parts: &mut Parts, body: Body) -> Result<Self, Problem> {
-        let share = share(parts)?;
+    pub(super) async fn read(
+        service: &Service,
+        parts: &Parts,
+        body: Body,
+        share: Share,
+    ) -> Result<Self, Problem> {
         Self::charged(service, parts, body, share, service.limits().body_bytes_max, 1).await
     }
 
@@ -247,7 +251,8 @@ impl FromRequest<App> for JsonBody {
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         expect_content_type(&parts.headers, &["application/json"])?;
-        Ok(Self(RequestBody::read(app.service(), &mut parts, body).await?))
+        let share = share(&mut parts)?;
+        Ok(Self(RequestBody::read(app.service(), &parts, body, share).await?))
     }
 }
 

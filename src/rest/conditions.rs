@@ -30,21 +30,17 @@ impl FromRequest<App> for WriteRequest {
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         let precondition = precondition(&parts.headers)?;
-        let share = share(&mut parts)?;
-        let service = app.service();
-        let bytes_max = service.limits().body_bytes_max;
-        let body = RequestBody::charged(service, &parts, body, share.clone(), bytes_max, 1).await?;
+        let (share, service) = (share(&mut parts)?, app.service());
+        let body = RequestBody::read(service, &parts, body, share.clone()).await?;
         let idempotency = match key(&parts.headers)? {
             None => None,
             Some(key) => {
                 let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
-                let (bytes, held) = (body.bytes.clone(), body.held());
+                let bytes = body.bytes.clone();
                 let hash = move || {
-                    let hashed = key.of_request([method.as_str().as_bytes(), path.as_bytes(), &bytes]);
-                    drop((bytes, held));
-                    Ok::<_, Error>(hashed)
+                    Ok::<_, Error>(key.of_request([method.as_str().as_bytes(), path.as_bytes(), &bytes]))
                 };
-                Some(service.work_pools().run(&share, body.bytes.len(), hash).await?)
+                Some(service.work(&share, body.bytes.len(), body.held(), hash).await?)
             }
         };
         Ok(Self { body, headers: parts.headers, conditions: Conditions { idempotency, precondition } })

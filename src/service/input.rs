@@ -97,12 +97,28 @@ impl Service {
         check: impl FnOnce(T) -> Result<U, Error> + Send + 'static,
     ) -> Result<(U, HeldPermits), Error> {
         let Input { bytes, read, held } = input;
-        let kept = held.clone();
+        let checked = self.work(share, bytes, held.clone(), move || read().and_then(check)).await?;
+        Ok((checked, HeldPermits::of(held)))
+    }
+
+    /// Does work on this many bytes of a request, on a thread that fits their number. What the request has `held` stays
+    /// held until the work is done, even if its caller is gone.
+    pub(crate) async fn work<T, E>(
+        &self,
+        share: &Share,
+        bytes: usize,
+        held: impl Send + 'static,
+        work: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
         let work = move || {
-            let checked = read().and_then(check);
-            drop(kept);
-            checked
+            let done = work();
+            drop(held);
+            done
         };
-        Ok((self.work_pools().run(share, bytes, work).await?, HeldPermits::of(held)))
+        self.work_pools().run(share, bytes, work).await
     }
 }
