@@ -116,7 +116,7 @@ impl Service {
         self.change_collection(tenant, name, CollectionChange::DeclareIndex(path), input, conditions).await
     }
 
-    /// Drops the declaration of an index. The path stays indexed while there is held.
+    /// Drops the declaration of an index. The path stays indexed while there is room.
     ///
     /// # Errors
     /// `no-such-collection`, `no-such-index`, `storage-failed`.

@@ -14,7 +14,7 @@ use vectorizer_log::{CollectionName, Language, Vector};
 use super::answer_memory::{INLINE_BYTES_MAX, Show, check_answer_size, shown_bytes};
 use super::error::Error;
 use super::input::Input;
-use super::{RESULTS_MAX, Service, checked_limit, cores};
+use super::{RESULTS_MAX, Service, checked_limit, cores, rendered};
 use crate::auth::{Operation, Read};
 use crate::scheduling::run_blocking;
 use crate::tenancy::{CollectionFacts, HeldPermits, NicePool, NiceValue, ResolvedSearch, Share, Tenant};
@@ -310,7 +310,7 @@ impl SearchResults {
         E: From<Error> + Send + 'static,
     {
         let Self { hits, show, bytes, permits } = self;
-        rendered(bytes, permits, move || render(&hits, show, bytes)).await
+        rendered_with(permits, bytes, move || render(&hits, show, bytes)).await
     }
 }
 
@@ -333,13 +333,14 @@ impl BatchResults {
         E: From<Error> + Send + 'static,
     {
         let Self { found, bytes, permits } = self;
-        rendered(bytes, permits, move || render(&found, bytes)).await
+        rendered_with(permits, bytes, move || render(&found, bytes)).await
     }
 }
 
-async fn rendered<T, E>(
-    bytes: usize,
+/// Renders an answer, a large one with the search's permits if it has some.
+async fn rendered_with<T, E>(
     permits: Option<Permits>,
+    bytes: usize,
     render: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E>
 where
@@ -348,10 +349,7 @@ where
 {
     match permits {
         Some(permits) if bytes > INLINE_BYTES_MAX => permits.run(render).await?.0,
-        None if bytes > INLINE_BYTES_MAX => {
-            run_blocking(render).await.unwrap_or_else(|_| Err(Error::internal().into()))
-        }
-        Some(_) | None => render(),
+        Some(_) | None => rendered(bytes, render).await,
     }
 }
 

@@ -166,27 +166,10 @@ fn read(log: &LogReader, seq: Seq) -> Result<StoredRecord, Error> {
 
 /// The close before this one.
 fn before(close: &StoredRecord) -> Seq {
-    match &close.record.event {
-        Event::BillingClosed { first_seq, .. } => {
-            let before = first_seq.previous().unwrap_or(Seq::NONE);
-            // Without this check, damaged closes could form a circle.
-            if before < close.record.seq { before } else { Seq::NONE }
-        }
-        Event::CollectionCreated { .. }
-        | Event::CollectionDeleted { .. }
-        | Event::TextCollectionCreated { .. }
-        | Event::LanguageCollectionCreated { .. }
-        | Event::VectorsUpserted { .. }
-        | Event::DocumentsUpserted { .. }
-        | Event::VectorsDeleted { .. }
-        | Event::PayloadChanged { .. }
-        | Event::IndexDeclared { .. }
-        | Event::IndexDropped { .. }
-        | Event::AccessDenied { .. }
-        | Event::UsageObserved { .. }
-        | Event::BillingCorrected { .. }
-        | Event::BillingAcknowledged { .. } => Seq::NONE,
-    }
+    let Event::BillingClosed { first_seq, .. } = &close.record.event else { return Seq::NONE };
+    let before = first_seq.previous().unwrap_or(Seq::NONE);
+    // Without this check, damaged closes could form a circle.
+    if before < close.record.seq { before } else { Seq::NONE }
 }
 
 /// The window that was closed by this record, if it is a close and can be read.
