@@ -98,6 +98,12 @@ impl TenantAccount {
         self.state().behind_since
     }
 
+    /// Whether it is not delivered completely, and since when, at the same moment.
+    pub(crate) fn behind(&self) -> (bool, Option<Timestamp>) {
+        let state = self.state();
+        (state.is_behind(), state.behind_since)
+    }
+
     /// Whether its lines may be sent at `now`.
     pub(crate) fn is_ready(&self, now: Instant) -> bool {
         self.state().parked.len() < PARKED_MAX && self.next_try().is_none_or(|it| it <= now)

@@ -134,11 +134,13 @@ impl Accounts {
         }
         let mut tenants = self.tenants();
         tenants.behind.remove(tenant);
-        if let Some(account) = tenants.awake.remove(tenant)
-            && account.is_behind()
-        {
-            let asleep = Asleep { since: account.behind_since(), account: Arc::downgrade(&account) };
-            tenants.asleep.insert(tenant.clone(), asleep);
+        if let Some(account) = tenants.awake.remove(tenant) {
+            // Of one moment: a delivery in between would leave an entry without a time.
+            let (is_behind, since) = account.behind();
+            if is_behind {
+                let asleep = Asleep { since, account: Arc::downgrade(&account) };
+                tenants.asleep.insert(tenant.clone(), asleep);
+            }
         }
     }
 
