@@ -8,6 +8,7 @@ use std::time::Duration;
 use reqwest::{Client, Response, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::{
     ChainHash, Damage, DamageKind, ExportDetail, ExportFormat, ExportRange, ExportedRecord, Head, Record,
     RemoteVerification, Seq, TenantId, Timestamp,
@@ -28,7 +29,7 @@ const STORED_ONLY: ExportDetail = ExportDetail { payload: false, vector: false, 
 
 /// The address of a server: an `http` or `https` URL, optionally with a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ServerUrl(Url);
+pub(super) struct ServerUrl(ServiceUrl);
 
 /// The error of an invalid [`ServerUrl`]. It does not show the text, which may have a password.
 #[derive(Debug, thiserror::Error)]
@@ -39,14 +40,7 @@ impl FromStr for ServerUrl {
     type Err = InvalidServerUrl;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url = Url::parse(text).map_err(|_| InvalidServerUrl)?;
-        let plain = matches!(url.scheme(), "http" | "https")
-            && url.has_host()
-            && url.username().is_empty()
-            && url.password().is_none()
-            && url.query().is_none()
-            && url.fragment().is_none();
-        if plain { Ok(Self(url)) } else { Err(InvalidServerUrl) }
+        ServiceUrl::parse(text).map(Self).ok_or(InvalidServerUrl)
     }
 }
 
@@ -253,9 +247,7 @@ impl Server {
     }
 
     fn path(&self, of: &str) -> Url {
-        let mut url = self.url.0.clone();
-        url.set_path(&format!("{}/api/v1/{of}", self.url.0.path().trim_end_matches('/')));
-        url
+        self.url.0.join(&format!("/api/v1/{of}"))
     }
 
     async fn get(&self, url: Url) -> Result<Response, ServerError> {
