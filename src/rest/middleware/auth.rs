@@ -101,11 +101,7 @@ impl<L: Send + Sync + 'static> FromRequestParts<App> for Granted<L> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        parts
-            .extensions
-            .remove()
-            .map(Self)
-            .ok_or_else(|| missing("the operation does not grant the handler's level"))
+        carried(parts, "the operation does not grant the handler's level").map(Self)
     }
 }
 
@@ -117,7 +113,7 @@ impl FromRequestParts<App> for GrantedCluster {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        parts.extensions.remove().map(Self).ok_or_else(|| missing("the operation is not for the operator"))
+        carried(parts, "the operation is not for the operator").map(Self)
     }
 }
 
@@ -143,7 +139,7 @@ impl FromRequestParts<App> for GrantedMcp {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        parts.extensions.remove().map(Self).ok_or_else(|| missing("the operation is not MCP"))
+        carried(parts, "the operation is not MCP").map(Self)
     }
 }
 
@@ -155,26 +151,27 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        parts
-            .extensions
-            .remove()
-            .map(Self)
-            .ok_or_else(|| missing("the operation does not grant the key's holder"))
+        carried(parts, "the operation does not grant the key's holder").map(Self)
     }
 }
 
 /// The share of the tenant that the body is charged to. Without the access check there is none, and the body is not
 /// read.
 pub fn share(parts: &mut Parts) -> Result<Share, Problem> {
-    parts.extensions.remove().ok_or_else(|| missing("the body has no tenant"))
+    carried(parts, "the body has no tenant")
 }
 
 impl FromRequestParts<App> for Readmission {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        parts.extensions.remove().ok_or_else(|| missing("the request did not pass the access check"))
+        carried(parts, "the request did not pass the access check")
     }
+}
+
+/// Takes what the access check has put into the request. `otherwise` says what is wrong if it has put none.
+fn carried<T: Clone + Send + Sync + 'static>(parts: &mut Parts, otherwise: &str) -> Result<T, Problem> {
+    parts.extensions.remove().ok_or_else(|| missing(otherwise))
 }
 
 fn missing(what: &str) -> Problem {
