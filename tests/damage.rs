@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::hivehub::TenantStatus;
+use vectorizer_log::durable::copy_tree;
 use vectorizer_testing::eventually;
 
 use crate::support::folders::Obstacle;
@@ -43,7 +44,7 @@ impl Written {
     /// The same in a folder of its own, to be damaged.
     fn copy(&self) -> Self {
         let data = TempDir::new().unwrap();
-        copy(self.data.path(), data.path());
+        copy_tree(self.data.path(), data.path()).unwrap();
         Self { data, records: self.records }
     }
 
@@ -100,19 +101,6 @@ impl Written {
         assert!(found["results"][0]["id"].as_str().unwrap().starts_with("39-"));
         let more = json!({"vectors": [{"id": "more", "vector": vec![0; 64]}]});
         client.put("/collections/words/vectors", &more).await.expect(200);
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            fs::create_dir_all(&target).unwrap();
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 

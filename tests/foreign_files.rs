@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer::auth::ApiKey;
 use vectorizer::hivehub::TenantStatus;
+use vectorizer_log::durable::copy_tree;
 use vectorizer_testing::eventually;
 
 use crate::support::folders::{deleted, is_put_away, without_tenant};
@@ -50,7 +51,7 @@ impl Stage {
         }
         cluster.end_node("TERM").await;
         let pristine = TempDir::new().unwrap();
-        copy(&folder.path().join("data"), pristine.path());
+        copy_tree(&folder.path().join("data"), pristine.path()).unwrap();
         Self { folder, cluster, pristine, keys }
     }
 
@@ -60,7 +61,7 @@ impl Stage {
 
     fn restore(&self) {
         fs::remove_dir_all(self.data()).unwrap();
-        copy(self.pristine.path(), &self.data());
+        copy_tree(self.pristine.path(), &self.data()).unwrap();
     }
 
     async fn start(&mut self) {
@@ -115,19 +116,6 @@ fn is_own(found: &Value, which: usize) {
     assert_eq!(vectors.len() as u64, POINTS[which]);
     for vector in vectors {
         assert!(vector["id"].as_str().unwrap().starts_with(NAMES[which]), "{vector}");
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 
@@ -222,7 +210,7 @@ async fn a_folder_that_was_copied_under_another_name_is_refused_and_its_deletion
     let mut stage = Stage::new().await;
     stage.cluster.tenant("initech");
     let initech = stage.cluster.key(Some("initech"), None);
-    copy(&stage.data().join("acme"), &stage.data().join("initech"));
+    copy_tree(&stage.data().join("acme"), &stage.data().join("initech")).unwrap();
     let operator = stage.cluster.key(None, None);
     stage.start().await;
     for _ in 0..2 {

@@ -1,10 +1,9 @@
 //! The two storages of a log, behind one interface for the behaviour suite.
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use vectorizer_log::durable::copy_tree;
 use vectorizer_log::storage::MemoryStorage;
 use vectorizer_log::{Error, LogId, Record, Recovered, TenantFolder, TenantLog, UnverifiedLog, initialize};
 
@@ -82,21 +81,8 @@ impl Backend for SledBackend {
     /// The files as they are, without the data in sled's buffers.
     fn after_process_death(&self) -> Self {
         let data = TempDir::new().unwrap();
-        copy(self.data.path(), data.path());
+        copy_tree(self.data.path(), data.path()).unwrap();
         let folder = TenantFolder::new(data.path(), &"acme".parse().unwrap());
         Self { data, folder }
-    }
-}
-
-pub(crate) fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            fs::create_dir_all(&target).unwrap();
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }

@@ -1,9 +1,9 @@
 //! The behaviour that a log must have on every storage: one suite, run on sled and in memory.
 
 use vectorizer_log::{ChainHash, Error, Head, Record, Seq, Timestamp, UnverifiedLog, Verifier};
+use vectorizer_testing::events::{at, commit, created_words, draft, fill, upserted, with_idempotency};
 
 use crate::backends::{Backend, MemoryBackend, SledBackend};
-use vectorizer_testing::events::{at, commit, created_words, draft, fill, upserted, with_idempotency};
 
 macro_rules! on_every_ground {
     ($($promise:ident),+ $(,)?) => {

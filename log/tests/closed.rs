@@ -3,9 +3,9 @@
 use std::fs;
 
 use vectorizer_log::{Damage, DamageKind, Error, Head, Record, Seq, TenantLog};
+use vectorizer_testing::events::{commit, fill, upserted};
 
 use crate::backends::{Backend, SledBackend};
-use vectorizer_testing::events::{commit, fill, upserted};
 
 /// Closes the log, with the records after `base` in the closed file.
 fn close(backend: &SledBackend, log: TenantLog, base: Head) {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use vectorizer_log::{DamageKind, Error, Seq};
+use vectorizer_testing::events::fill;
 
 use crate::backends::{Backend, MemoryBackend};
-use vectorizer_testing::events::fill;
 
 type Parts = BTreeMap<Vec<u8>, Vec<u8>>;
 

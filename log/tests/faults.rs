@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use vectorizer_log::storage::Fault;
 use vectorizer_log::{Error, Seq};
+use vectorizer_testing::events::{at, commit, created_words, draft, fill, upserted};
 
 use crate::backends::{Backend, MemoryBackend};
-use vectorizer_testing::events::{at, commit, created_words, draft, fill, upserted};
 
 #[test]
 fn after_a_failed_write_sync_or_head_the_log_refuses_writes_and_still_reads() {

@@ -6,7 +6,6 @@
 use uuid::Uuid;
 use vectorizer_log::storage::MemoryStorage;
 use vectorizer_log::{Event, LogId, Seq, UnverifiedLog, Verifier, initialize};
-
 use vectorizer_testing::events::{at, draft, one_of_each, with_idempotency};
 
 const LOG: LogId = LogId::new(Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef));

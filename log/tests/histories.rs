@@ -7,9 +7,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use vectorizer_log::storage::{Fault, MemoryStorage};
 use vectorizer_log::{Record, TenantLog, copy_acknowledged};
+use vectorizer_testing::events::{at, draft, upserted};
 
 use crate::backends::{Backend, MemoryBackend, SledBackend};
-use vectorizer_testing::events::{at, draft, upserted};
 
 #[derive(Clone, Debug)]
 enum Step {

@@ -6,10 +6,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use tempfile::TempDir;
+use vectorizer_log::durable::copy_tree;
 use vectorizer_log::{Error, Incarnation, Record, Seq, TenantFolder, Verification};
-
-use crate::backends::{Backend, SledBackend, copy};
 use vectorizer_testing::events::{commit, fill, upserted};
+
+use crate::backends::{Backend, SledBackend};
 
 fn verify(folder: &TenantFolder) -> Result<(Verification, Vec<Record>), Error> {
     let scratch = TempDir::new().unwrap();
@@ -192,7 +193,7 @@ fn an_interrupted_replacement_is_completed_or_repeated() {
     assert_eq!(backend.recover().unwrap().1, written);
     // Died between the two renames.
     mark();
-    copy_folder(&path.join("log"), &path.join("log.fresh"));
+    copy_tree(&path.join("log"), &path.join("log.fresh")).unwrap();
     fs::rename(path.join("log"), path.join("log.retired")).unwrap();
     assert_eq!(backend.recover().unwrap().1, written);
     assert!(!path.join("log.retired").exists());
@@ -258,9 +259,4 @@ fn flip(file: &Path, at: u64) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 0x40], at).unwrap();
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    copy(from, to);
 }

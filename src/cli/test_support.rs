@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use vectorizer_log::durable::copy_tree;
 use vectorizer_log::{
     Actor, CollectionId, Draft, Error, Event, ExportDetail, ExportFormat, ExportRange, Head, IndexParameters,
     LogReader, Metric, Payload, Point, PointId, RangePosition, Seq, StoredRecord, TenantFolder, TenantId,
@@ -93,7 +94,7 @@ impl Fixture {
     pub(super) fn truncated() -> Self {
         let short = Self::of_upserts(2);
         let copy = tempfile::tempdir().unwrap();
-        copy_folder(short.data.path(), copy.path());
+        copy_tree(short.data.path(), copy.path()).unwrap();
         commit(&mut short.log(), (2..4).map(upserted));
         fs::copy(short.folder.path().join("head"), copy.path().join("acme/head")).unwrap();
         Self { folder: TenantFolder::new(copy.path(), &tenant()), data: copy }
@@ -158,19 +159,6 @@ pub(super) fn commit_at(log: &mut TenantLog, now: Timestamp, events: impl IntoIt
         commit.stage(draft, now).unwrap();
     }
     commit.commit().unwrap();
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), &target).unwrap();
-        }
-    }
 }
 
 /// A server that has a log open. A test can alter its answers.

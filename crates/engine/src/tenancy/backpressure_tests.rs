@@ -8,10 +8,10 @@ use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 use vectorizer_index::Collection;
 use vectorizer_log::{
-    Actor, Event, IndexParameters, LogId, Metric, Point, PointId, Record, Seq, TenantFolder, Timestamp,
-    Vector, Via,
+    Event, IndexParameters, LogId, Metric, Point, PointId, Seq, TenantFolder, Timestamp, Vector,
 };
 use vectorizer_replay::{Projection, Projector as _};
+use vectorizer_testing::events::record;
 
 use super::super::graph_files::GraphFiles;
 use super::super::linker::{LinkThreads, Linker};
@@ -26,16 +26,8 @@ const SOME: usize = 4_096;
 const MANY: usize = 4_400;
 
 fn apply(projection: &mut Projection, event: Event) {
-    let record = Record {
-        log_id: projection.log_id(),
-        seq: projection.applied().next(),
-        at: Timestamp::default(),
-        actor: Actor { key_id: None, via: Via::System },
-        request_id: String::new(),
-        idempotency: None,
-        event,
-    };
-    projection.apply(&record).unwrap();
+    let seq = projection.applied().next();
+    projection.apply(&record(projection.log_id(), seq, Timestamp::default(), event)).unwrap();
 }
 
 fn id(number: usize) -> PointId {

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::FutureExt as _;
 use tokio::sync::watch::Sender;
 use vectorizer_log::{
-    Actor, Event, IndexParameters, LogId, Metric, Point, PointId, Record, Seq, TenantFolder, Timestamp,
-    Vector, Via,
+    Event, IndexParameters, LogId, Metric, Point, PointId, Seq, TenantFolder, Timestamp, Vector,
 };
 use vectorizer_replay::{Projection, Projector as _};
+use vectorizer_testing::events::record;
 
 use super::super::backpressure::{Backpressure, Held};
 use super::super::searches::Searches;
@@ -25,16 +25,8 @@ pub(super) fn panic_if_told(panics: &AtomicUsize) {
 }
 
 fn apply(projection: &mut Projection, event: Event) {
-    let record = Record {
-        log_id: projection.log_id(),
-        seq: projection.applied().next(),
-        at: Timestamp::default(),
-        actor: Actor { key_id: None, via: Via::System },
-        request_id: String::new(),
-        idempotency: None,
-        event,
-    };
-    projection.apply(&record).unwrap();
+    let seq = projection.applied().next();
+    projection.apply(&record(projection.log_id(), seq, Timestamp::default(), event)).unwrap();
 }
 
 /// A tenant with so many unlinked vectors.
