@@ -65,8 +65,8 @@ pub const fn mcp_level(permission: Permission) -> Level {
     }
 }
 
-/// Whether a tenant's caller who reaches as far as `reach` may use an operation as a tool. What is no
-/// tenant's has no tool whoever asks.
+/// Whether a tenant's caller who reaches as far as `reach` may use an operation as a tool. An operation that is not
+/// a tenant's has no tool.
 pub const fn reaches(reach: Level, requirement: Requirement) -> Option<Level> {
     let needed = match requirement {
         Requirement::Tenant(needed) => needed,
@@ -111,7 +111,7 @@ mod tests {
             let allowed = |permission| match operation.requirement() {
                 Requirement::Nothing | Requirement::AnyTenant => true,
                 Requirement::Tenant(level) => rest_level(permission).is_some_and(|reach| reach >= level),
-                // Whatever the permission: these are tenants' keys.
+                // These are tenants' keys, of any permission.
                 Requirement::Cluster => false,
                 Requirement::TenantOrCluster | Requirement::AnyKey => rest_level(permission).is_some(),
             };

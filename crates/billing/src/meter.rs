@@ -6,7 +6,7 @@
 //!                            └────────────────────────────────────────► tenant's log ◄┘
 //! ```
 //!
-//! Nothing is counted twice, whatever fails. Counts are in *segments*. A segment begins when counts are taken for the
+//! No failure makes a request count twice. Counts are in *segments*. A segment begins when counts are taken for the
 //! log, at a place in the journal that is given out once, and the record in the log has that place. So the place in
 //! the last durable record tells which segments are in the log: those that began before it. Segments are never
 //! merged, and a later journal entry of a segment replaces the earlier one.

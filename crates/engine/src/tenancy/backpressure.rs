@@ -102,7 +102,7 @@ pub(super) struct Owed {
 }
 
 impl Owed {
-    /// Takes off what was linked since the last look. A compaction takes links away, which nobody has to make up for.
+    /// Takes off what was linked since the last look. A compaction removes links, which are not owed again.
     fn pay(&mut self, linked: usize) {
         self.links = self.links.saturating_sub(linked.saturating_sub(self.linked));
         self.linked = linked;

@@ -14,7 +14,7 @@ use vectorizer_replay::{Projection, Projector as _};
 use vectorizer_testing::events::record;
 
 use super::super::graph_files::GraphFiles;
-use super::super::linker::{LinkThreads, Linker};
+use super::super::linker::{LinkPermits, Linker};
 use super::super::shared_state::State;
 use super::*;
 
@@ -52,7 +52,7 @@ struct Bench {
     searches: Searches,
     unread: UnreadGraphs,
     pace: Arc<Backpressure>,
-    turns: LinkThreads,
+    turns: LinkPermits,
     name: CollectionName,
     collection: CollectionId,
 }
@@ -77,7 +77,7 @@ impl Bench {
         // The machine may be busy, and only a change may let an upsert through.
         pace.patience = Duration::from_mins(5);
         let pace = Arc::new(pace);
-        let turns = LinkThreads::default();
+        let turns = LinkPermits::default();
         Self { state, publish, tell, searches, unread, pace, turns, name, collection }
     }
 

@@ -69,7 +69,7 @@ impl Tenancy {
         if stop.run_until_cancelled(tokio::time::sleep(FIRST_ANSWERS)).await.is_none() {
             return;
         }
-        // Until every one was looked at: a crash meanwhile must not leave some that nobody knows of.
+        // Until every tenant was checked: a crash meanwhile must not leave unknown ones.
         let node_store = self.shared.node_store.clone();
         let knows_all = tokio::task::spawn_blocking(move || node_store.knows_every_bill()).await;
         let mut all = !knows_all.is_ok_and(|knows_all| knows_all);
@@ -120,7 +120,7 @@ impl Tenancy {
         let waking = {
             let slot = self.slot(tenant);
             let mut locked = slot.lock();
-            // It may stay where it is, and nobody has looked at it then.
+            // The move may fail, and then the bill has not been checked.
             if locked.moving {
                 return false;
             }
@@ -199,10 +199,9 @@ impl Tenancy {
         Ok(found.into_iter().collect())
     }
 
-    /// Before a tenant is deleted: its last commit will close its window, and what is not delivered will be
-    /// kept apart from its folder. One that sleeps is woken for that. The account that will have been handed
-    /// over then; none where no bills are kept, or of a log that is damaged: nobody can ever tell what it
-    /// comes to, and it is to go like any other.
+    /// Before a tenant is deleted: its last commit will close its window, and undelivered lines will be kept apart from its
+    /// folder. A sleeping tenant is woken for that. Returns the account that will have been handed over then; none without
+    /// bills, or if the log is damaged: its bill cannot be computed, and the tenant is deleted all the same.
     pub(super) async fn close_bill(
         &self,
         tenant: &TenantId,
@@ -214,7 +213,7 @@ impl Tenancy {
         let waking = {
             let mut locked = slot.lock();
             let is_awake = locked.state.live().is_some_and(|live| !live.has_failed());
-            // Nobody enters: it is moving.
+            // No request enters: the folder is being moved.
             (!is_awake)
                 .then(|| self.waking(slot, &mut locked, tenant, None, &TenantLimits::unlimited(), false))
         };

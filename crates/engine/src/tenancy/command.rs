@@ -12,7 +12,7 @@ use vectorizer_replay::Outcome;
 
 use super::merge_patch::MergePatch;
 
-/// One write: what, by whom, under which conditions.
+/// One write, with its actor and conditions.
 #[derive(Debug)]
 pub(super) struct Command {
     pub(super) actor: Actor,
@@ -35,8 +35,8 @@ pub struct Write<C> {
     pub room: HeldPermits,
 }
 
-/// Permits, of the node's and of its tenant's share, that what came in takes up until it is done, also when
-/// nobody waits for it any more.
+/// Permits, of the node's and of its tenant's share, that what came in takes up until it is done, even if its
+/// caller has gone.
 #[derive(Debug, Default)]
 pub struct HeldPermits {
     _held: Option<Box<dyn Any + Send + Sync>>,

@@ -1,12 +1,10 @@
-//! Deleting tenants, having them back, and erasing those whose time is over.
+//! Deletes tenants, restores them, and erases those whose grace is over.
 //!
-//! A deleted tenant's folder is out of the way when the deletion is answered, and erased
-//! `server.delete_grace` later. Until then one call brings it back, as it was. A tenant of the same id that
-//! comes again meanwhile begins with a log of its own.
+//! The folder of a deleted tenant is moved away before the deletion is answered, and erased `server.delete_grace` later.
+//! Until then one call restores it as it was. Another tenant that gets the same id meanwhile begins with a log of its own.
 //!
-//! What `HiveHub` has deleted is noted down before anything else, and nobody enters the tenant until it is
-//! done, however often that has to be tried and whatever the node lives through meanwhile: whoever comes
-//! under that id afterwards may be somebody else.
+//! A deletion by `HiveHub` is stored before anything else is done. No request enters the tenant until the deletion is
+//! done, through any number of attempts, crashes and restarts: a later request under the id may be of another tenant.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +30,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(200);
 /// Why a tenant was not deleted or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum DeletionError {
-    /// It is being deleted or restored by somebody else, or does not come to rest.
+    /// Another call deletes or restores it, or its work does not end.
     #[error("the tenant is being deleted or restored, or is still at work")]
     Busy,
     /// There is no such tenant, or no deleted one.
@@ -146,7 +144,7 @@ enum Returned {
     Unknown,
 }
 
-/// While a tenant's folder is moved nobody wakes it.
+/// While a tenant's folder is moved, no request wakes the tenant.
 pub(super) struct FolderMove(Arc<TenantSlot>);
 
 impl FolderMove {
@@ -157,7 +155,7 @@ impl FolderMove {
         Ok(Self(slot))
     }
 
-    /// For whoever has just said so in the slot.
+    /// For a caller that has just set `moving` in the slot.
     pub(super) fn begun(slot: Arc<TenantSlot>) -> Self {
         Self(slot)
     }
@@ -171,8 +169,8 @@ impl Drop for FolderMove {
 }
 
 impl Tenancy {
-    /// Deletes a tenant: ends its work, moves its folder away and forgets it. What was begun is ended even if
-    /// nobody waits for it any more.
+    /// Deletes a tenant: ends its work, moves its folder away and forgets it. A deletion that has begun is finished even if
+    /// its caller is gone.
     pub async fn delete(&self, pass: &ClusterPass, tenant: &TenantId) -> Result<Tombstone, DeletionError> {
         // Before a slot is made: names of tenants that never were must leave nothing behind.
         if !self.folder(tenant).exists() {
@@ -185,8 +183,8 @@ impl Tenancy {
             .await
     }
 
-    /// Brings back the tenant as it was when it was deleted: the log that is named, or the one that was
-    /// deleted last. Not one that nobody could use, by what HiveHub says.
+    /// Restores the tenant as it was when it was deleted: the log that is named, or the one that was deleted last. A tenant
+    /// that no key could use, by HiveHub's answer, is not restored.
     pub async fn restore(
         &self,
         pass: &ClusterPass,
@@ -362,7 +360,7 @@ impl Tenancy {
         }
     }
 
-    /// Nobody enters the tenant from here on until it is back, or it is known that it does not come back.
+    /// No request enters the tenant from here on until it is restored, or will certainly not be.
     fn undelete_for_hivehub(&self, tenant: TenantId, noted: StoredDeletion) {
         let StoredDeletion { at, incarnation, .. } = noted;
         let tenancy = self.clone();
@@ -458,7 +456,7 @@ impl Tenancy {
         }
     }
 
-    /// Which of those who have had the id a deleted folder belongs to, as far as that is known.
+    /// The incarnation that a deleted folder belongs to, if it is known.
     fn kept_incarnation(&self, tombstone: &Tombstone) -> Option<Incarnation> {
         let name = tombstone.log_id.to_string().parse().ok()?;
         let folder = TenantFolder::new(self.shared.data.join("_deleted"), &name);
@@ -469,7 +467,7 @@ impl Tenancy {
         folder.incarnation().ok().flatten().or_else(noted)
     }
 
-    /// Nobody enters the tenant from here on until it is deleted.
+    /// No request enters the tenant from here on until it is deleted.
     fn delete_for_hivehub(&self, tenant: TenantId, noted: StoredDeletion) {
         let StoredDeletion { at, incarnation, .. } = noted;
         let tenancy = self.clone();
@@ -501,7 +499,7 @@ impl Tenancy {
                 }
                 begun = begun.or_else(|_| FolderMove::begin(tenancy.slot(&tenant)));
             }
-            // IMPORTANT: while nobody can enter yet. Whoever comes now must not be deleted for this.
+            // IMPORTANT: before requests can enter again. A tenant that enters now must not be deleted for this.
             tenancy.deletion_done(tenant, at).await;
             drop(begun);
         });
@@ -514,7 +512,7 @@ impl Tenancy {
         tenant: &TenantId,
         ended: Option<Incarnation>,
     ) -> Result<Tombstone, DeletionError> {
-        // Whoever wakes may be about to begin a log.
+        // A waking may be about to create a log.
         timeout(STOPPING_PATIENCE, woken(&moving.0)).await.map_err(|_| DeletionError::Busy)?;
         let folder = self.folder(tenant);
         let (tenancy, id) = (self.clone(), tenant.clone());
@@ -532,8 +530,8 @@ impl Tenancy {
         self.delete_now(moving, tenant, EndedBy::Hivehub, ended).await
     }
 
-    /// HiveHub has deleted a tenant that this node's operator has deleted before. Where nobody tells those who have
-    /// had the id apart, who comes from now on is somebody else.
+    /// HiveHub has deleted a tenant that this node's operator has deleted before. Without incarnations, later requests under
+    /// the id are of another tenant.
     fn note_hivehubs_ending(&self, tenant: &TenantId, ended: Option<Incarnation>) -> Result<(), Error> {
         if self.folder(tenant).exists() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! How a tenant's id came to have no folder here: who deleted the one that it had, and which that was.
+//! Why an id has no folder here: who deleted its tenant, and which incarnation that was.
 //!
 //! One small file for each id under which a tenant was deleted, `_deleted/endings/{tenant}.json`, durable before the
 //! folder moves. It says nothing while there is a folder. Without one it says what a request may make: a tenant that
@@ -27,9 +27,9 @@ pub(super) struct Endings {
 /// How a tenant's id came to have no folder here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ending {
-    /// Who said so.
+    /// Who deleted it.
     pub(super) by: EndedBy,
-    /// Which of those who have had the id it was, as far as that is known.
+    /// The incarnation, if it is known.
     pub(super) incarnation: Option<Incarnation>,
     /// Its log, unless that could not be read.
     pub(super) log_id: Option<LogId>,
@@ -53,7 +53,7 @@ pub enum EndedBy {
 /// What a request may make of an id that has no folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Beginning {
-    /// A new log: nobody was here, or another one.
+    /// A new log: no tenant was here, or another one.
     Free,
     /// Nothing: the operator has deleted this one.
     Deleted,
@@ -64,7 +64,7 @@ pub(super) enum Beginning {
 }
 
 impl Ending {
-    /// What one who comes as this incarnation may make.
+    /// What a request of this incarnation may create.
     pub(super) fn beginning(&self, comes: Option<Incarnation>) -> Beginning {
         match (self.by, self.incarnation, comes) {
             (_, Some(ended), Some(comes)) if comes > ended => Beginning::Free,
@@ -72,7 +72,7 @@ impl Ending {
             (EndedBy::Operator, _, _) => Beginning::Deleted,
             (EndedBy::Hivehub, Some(_), Some(_)) if self.is_erased => Beginning::Deleted,
             (EndedBy::Hivehub, Some(_), Some(_)) => Beginning::InDoubt,
-            // Of those whom nobody tells apart, who comes after HiveHub's deletion is somebody else.
+            // Without incarnations, a request after HiveHub's deletion is of another tenant.
             (EndedBy::Hivehub, None, _) | (EndedBy::Hivehub, _, None) => Beginning::Free,
         }
     }
@@ -125,10 +125,9 @@ impl Endings {
 }
 
 impl Tenancy {
-    /// Whether one who comes as this incarnation of a tenant without a folder may be served, and make one. Reads the
-    /// disk.
+    /// Whether a request of this incarnation of a tenant without a folder may be served, and create one. Reads the disk.
     pub(super) fn may_begin(&self, tenant: &TenantId, comes: Option<Incarnation>) -> Result<(), WakeError> {
-        // Without keys whoever asks is the operator.
+        // Without keys every caller is the operator.
         if self.shared.billed.is_none() {
             return Ok(());
         }

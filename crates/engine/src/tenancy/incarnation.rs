@@ -1,9 +1,8 @@
-//! Whose a tenant's folder is, of those who have had its id.
+//! Binds a tenant's folder to one incarnation of the tenant's id.
 //!
-//! A folder is bound to the first incarnation that enters it, durably, before it enters. Whoever comes as a
-//! later one is somebody else, whatever this node has heard of the deletion in between: the folder is moved
-//! away like that of any deleted tenant, and the newcomer begins with a log of its own. Whoever comes as an
-//! earlier one is of a tenant that is no more.
+//! A folder is bound, durably, to the first incarnation that enters it. A later incarnation is another tenant, whether or
+//! not this node has learned of the deletion in between: the folder is moved away like that of a deleted tenant, and the
+//! later incarnation begins with a log of its own. An earlier incarnation no longer exists, and is refused.
 
 use std::sync::{Arc, PoisonError};
 
@@ -54,7 +53,7 @@ pub(super) fn admit(folder: &TenantFolder, comes: Option<Incarnation>) -> Result
 }
 
 impl Tenancy {
-    /// Makes the folder that of `comes`, if it is nobody's; whose it is. Its records have been read. Reads the disk.
+    /// Binds the folder to `comes` if it is unbound, and returns its incarnation. Its records have been read. Reads the disk.
     pub(super) fn bind(
         &self,
         folder: &TenantFolder,
@@ -91,7 +90,7 @@ impl Tenancy {
             }
             Ok(())
         };
-        // Whoever moves the folder waits for it.
+        // A move of the folder waits for it.
         awake
             .tasks
             .spawn_blocking(binding)
@@ -99,19 +98,19 @@ impl Tenancy {
             .unwrap_or_else(|panic| Err(WakeError::Panicked(panic.to_string())))
     }
 
-    /// Moves away the folder of whoever had the id before `comes`. Nobody enters until that is done, or has
-    /// failed. The caller has the slot locked, or has seen that nobody moves the folder.
+    /// Moves away the folder of an incarnation before `comes`. No request enters until that is done or has failed. The
+    /// caller has set `moving` in the slot.
     pub(super) fn supersede(&self, moving: FolderMove, tenant: TenantId, comes: Incarnation) {
         let tenancy = self.clone();
         tokio::spawn(async move {
-            // Somebody may have done it meanwhile.
+            // Another task may have done it meanwhile.
             if !tenancy.is_of_one_before(&tenant, comes).await {
                 return;
             }
             info!(%tenant, incarnation = %comes, "another tenant has the id: the one before is deleted");
             if let Err(error) = tenancy.delete_now(&moving, &tenant, EndedBy::Hivehub, None).await {
                 error!(%tenant, %error, "the tenant that had this id before is still here");
-                // Whoever comes then tries again.
+                // The next request tries again.
                 tenancy.shared.stop.run_until_cancelled(tokio::time::sleep(RETRY_PAUSE)).await;
             }
         });
@@ -119,7 +118,7 @@ impl Tenancy {
 }
 
 impl Tenancy {
-    /// Whether the folder is that of whoever had the id before `comes`. Of a tenant in memory, whose records were read,
+    /// Whether the folder is that of an incarnation before `comes`. Of a tenant in memory, whose records were read,
     /// memory says so; otherwise the manifest does, if the records prove it.
     pub(super) async fn is_of_one_before(&self, tenant: &TenantId, comes: Incarnation) -> bool {
         let awake = self.slot(tenant).live().and_then(|live| live.incarnation());

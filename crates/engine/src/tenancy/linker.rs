@@ -51,7 +51,7 @@ pub(super) struct Linker {
     pub(super) unread: UnreadGraphs,
     /// Told of every step, and of the end of all steps.
     pub(super) linked: watch::Sender<Linking>,
-    pub(super) turns: LinkThreads,
+    pub(super) turns: LinkPermits,
     pub(super) stop: CancellationToken,
     /// Cancelled when the state can be trusted no more.
     pub(super) failed: CancellationToken,
@@ -59,9 +59,9 @@ pub(super) struct Linker {
 
 /// What all tenants' linkers share: each does its work in turn with the others.
 #[derive(Clone, Debug)]
-pub(super) struct LinkThreads {
+pub(super) struct LinkPermits {
     linking: Arc<Semaphore>,
-    /// For what takes longer than a turn, indexing among it: nobody's links wait for it.
+    /// For tasks that take longer than a turn, such as indexing. Linking does not wait for them.
     upkeep: Arc<Semaphore>,
     /// For graphs that were kept: what there is of one is linked when it was read.
     reading: Arc<Semaphore>,
@@ -71,7 +71,7 @@ pub(super) struct LinkThreads {
     pub(super) panics: Arc<std::sync::atomic::AtomicUsize>,
 }
 
-impl Default for LinkThreads {
+impl Default for LinkPermits {
     fn default() -> Self {
         Self {
             linking: Arc::new(Semaphore::new(LINKING_MAX)),
@@ -85,7 +85,7 @@ impl Default for LinkThreads {
 }
 
 #[cfg(test)]
-impl LinkThreads {
+impl LinkPermits {
     /// Nothing is linked until this is dropped.
     pub(super) fn hold_linking(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.linking).try_acquire_owned().unwrap()

@@ -67,7 +67,7 @@ async fn kept(panics: usize) -> (Result<(), Held>, Sender<Head>) {
     assert!(state.peek().projection.index().collections().all(Collection::is_far_behind));
     let (publish, published) = watch::channel(Head::genesis(LogId::new(uuid::Uuid::nil())));
     let (tell, linked) = watch::channel(Linking::Going);
-    let turns = LinkThreads::default();
+    let turns = LinkPermits::default();
     turns.panics.store(panics, Ordering::Relaxed);
     let mut pace = Backpressure::new(linked, published.clone(), Searches::default(), UnreadGraphs::default());
     // The machine may be busy.
@@ -128,7 +128,7 @@ async fn an_upsert_into_what_somebody_searches_waits_while_less_is_unlinked() {
 async fn a_tenant_that_waits_for_the_upkeep_of_others_links_meanwhile() {
     let data = tempfile::tempdir().unwrap();
     let (publish, published) = watch::channel(Head::genesis(LogId::new(uuid::Uuid::nil())));
-    let turns = LinkThreads::default();
+    let turns = LinkPermits::default();
     let _others = Arc::clone(&turns.upkeep).acquire_owned().await.unwrap();
     let linker = Linker {
         state: Arc::new(SharedState::new(behind(VECTORS))),
@@ -152,7 +152,7 @@ async fn a_tenant_that_waits_for_the_upkeep_of_others_links_meanwhile() {
 /// A linker of this tenant, whose upkeep somebody else has taken.
 fn linker(data: &std::path::Path, state: State) -> (Linker, Sender<Head>, OwnedSemaphorePermit) {
     let (publish, published) = watch::channel(Head::genesis(LogId::new(uuid::Uuid::nil())));
-    let turns = LinkThreads::default();
+    let turns = LinkPermits::default();
     let others = Arc::clone(&turns.upkeep).try_acquire_owned().unwrap();
     let linker = Linker {
         state: Arc::new(SharedState::new(state)),

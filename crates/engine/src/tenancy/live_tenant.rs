@@ -25,7 +25,7 @@ use super::billing_recorder::BillingRecorder;
 use super::checkpoints::Checkpoints;
 use super::failure::Failure;
 use super::graph_files::GraphFiles;
-use super::linker::{LinkThreads, Linker};
+use super::linker::{LinkPermits, Linker};
 use super::log_handle::{LogHandle, OpenGuard};
 use super::log_opener::{LogOpener, OpenLimiter, or_put_back};
 use super::searches::Searches;
@@ -47,7 +47,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct LiveTenant {
     is_unbegun: bool,
     pub(super) id: TenantId,
-    /// Whose it is, of those who have had the id, once that is known.
+    /// The incarnation, once it is known.
     pub(super) incarnation: OnceLock<Incarnation>,
     pub(super) state: Arc<SharedState>,
     /// Reads the log while it is held open.
@@ -74,7 +74,7 @@ pub(super) struct LiveTenant {
     pub(super) tasks: TaskTracker,
 }
 
-/// Who uses a tenant in memory.
+/// The uses of a tenant in memory.
 #[derive(Debug)]
 struct Uses {
     count: AtomicUsize,
@@ -87,7 +87,7 @@ impl Default for Uses {
     }
 }
 
-/// A tenant in memory that somebody uses: it is not forgotten meanwhile.
+/// A tenant in memory that is in use: it is not forgotten meanwhile.
 #[derive(Debug)]
 pub(super) struct TenantGuard(Arc<LiveTenant>);
 
@@ -158,7 +158,7 @@ impl LiveTenant {
         queued == 0 && self.denials.is_empty() && !self.bill.as_ref().is_some_and(waits)
     }
 
-    /// Whose it is, of those who have had the id, as far as that is known.
+    /// The incarnation, if it is known.
     pub(super) fn incarnation(&self) -> Option<Incarnation> {
         self.incarnation.get().copied()
     }
@@ -173,8 +173,8 @@ impl LiveTenant {
         self.is_unbegun
     }
 
-    /// A tenant without a log, for those who only read: it answers with nothing, and nothing is on the disk. Whoever
-    /// writes has a log made, which takes its place.
+    /// A tenant without a log, for requests that only read: it is empty, and nothing is on the disk. The first write
+    /// creates a log, which takes its place.
     pub(super) fn unbegun(
         folder: &TenantFolder,
         id: TenantId,
@@ -249,7 +249,7 @@ pub enum WakeError {
     /// The tenants that are in use take up all the memory they may.
     #[error("the tenants in use take up all the memory there is for them")]
     NoRoom,
-    /// It takes longer than whoever asked is let wait.
+    /// It takes longer than a request may wait.
     #[error("the tenant is being read from disk")]
     Waking,
     /// What is here is that of an earlier tenant of this id.
@@ -286,7 +286,7 @@ impl WakeError {
         }
     }
 
-    /// Whether it says something of the one who comes, and nothing of the tenant that is here or will be.
+    /// Whether it is about the request's incarnation, and not about the tenant that is here or will be.
     pub(super) fn is_of_who_comes(&self) -> bool {
         matches!(self, Self::OfThePast | Self::Outdated | Self::DeletedHere | Self::InDoubt)
     }
@@ -301,8 +301,8 @@ pub(super) struct TenantWatchers {
 
 /// What all tenants' tasks share, each in turn.
 #[derive(Clone, Debug, Default)]
-pub(super) struct NodeThreads {
-    pub(super) linking: LinkThreads,
+pub(super) struct NodePermits {
+    pub(super) linking: LinkPermits,
     pub(super) places: OpenLimiter,
 }
 
@@ -531,7 +531,7 @@ impl OpenedTenant {
         terms: TenantTerms,
         watched: TenantWatchers,
         node_tasks: &TaskTracker,
-        turns: NodeThreads,
+        turns: NodePermits,
         stop: CancellationToken,
     ) -> Arc<LiveTenant> {
         let Self { folder, checkpoints, log, reader, projection, head, log_bytes } = self;

@@ -1,8 +1,8 @@
 //! A tenant's log is open only while it is written to or read from. What is in memory answers searches.
 //!
-//! An open log costs megabytes and files, and opening one reads all of it. So the writer, who has it, opens it
-//! for the first that needs it, and closes it when it is told that nobody has for a while. A tenant whose log
-//! is closed, and of whom nothing waits for it, can be forgotten at any moment.
+//! An open log costs megabytes and files, and opening one reads all of it. So the writer, which owns it, opens it at the
+//! first use, and closes it when it has not been used for a while. A tenant whose log is closed, and of which nothing waits
+//! for it, can be forgotten at any moment.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,13 +12,13 @@ use tokio::sync::{Notify, watch};
 
 use super::live_tenant::WakeError;
 
-/// Whether a tenant's log is open, and who wants it to be.
+/// Whether a tenant's log is open, and whether it is to be opened or closed.
 #[derive(Debug)]
 pub(super) struct LogHandle {
     state: watch::Sender<LogHandleState>,
     /// How many read the log. It is not closed meanwhile.
     readers: AtomicUsize,
-    /// Tells the writer that somebody wants to read.
+    /// Tells the writer that a reader waits.
     wanted: Notify,
     /// Tells the writer that it should close the log.
     to_close: Notify,
@@ -34,7 +34,7 @@ enum LogHandleState {
     Open,
     /// It could not be opened.
     Stuck(Arc<WakeError>),
-    /// Nobody opens it any more in this life of the tenant.
+    /// It is not opened any more in this life of the tenant.
     Ended,
 }
 
@@ -51,7 +51,7 @@ impl LogHandle {
 
     /// Waits until the log is open, which it is for as long as the answer is held.
     pub(super) async fn open(self: &Arc<Self>) -> Result<OpenGuard, Arc<WakeError>> {
-        // IMPORTANT: before looking. Whoever closes it looks at the number behind us, or we see that it closes.
+        // IMPORTANT: counted before the state is read. Then closing sees the count, or this call sees the closing.
         let held = OpenGuard::new(self);
         let mut states = self.state.subscribe();
         loop {
@@ -68,12 +68,12 @@ impl LogHandle {
         }
     }
 
-    /// Ready when somebody wants to read.
+    /// Ready when a reader waits.
     pub(super) async fn wanted(&self) {
         self.wanted.notified().await;
     }
 
-    /// Has the log opened, for somebody who will come again.
+    /// Has the log opened for a caller that tries again later.
     pub(super) fn want(&self) {
         self.wanted.notify_one();
     }
@@ -93,7 +93,7 @@ impl LogHandle {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// How long the log has been open for nobody; `None` if it is not open.
+    /// How long the log has been open unused; `None` if it is not open.
     pub(super) fn idle_for(&self) -> Option<Duration> {
         let is_idle = self.readers.load(Ordering::SeqCst) == 0 && self.is_open();
         is_idle.then(|| self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed())
@@ -114,12 +114,12 @@ impl LogHandle {
         matches!(*self.state.borrow(), LogHandleState::Stuck(_))
     }
 
-    /// The writer opens the log, unless nobody may any more.
+    /// The writer opens the log, unless it has ended.
     pub(super) fn begin_opening(&self) -> bool {
         self.turn(|state| matches!(state, LogHandleState::Closed), LogHandleState::Changing)
     }
 
-    /// The writer closes the log, unless somebody reads it.
+    /// The writer closes the log, unless it is being read.
     pub(super) fn begin_closing(&self) -> bool {
         let is_unused = |state: &LogHandleState| {
             matches!(state, LogHandleState::Open) && self.readers.load(Ordering::SeqCst) == 0
@@ -140,7 +140,7 @@ impl LogHandle {
         self.turn(|state| matches!(state, LogHandleState::Changing), LogHandleState::Stuck(error));
     }
 
-    /// Nobody opens it any more. Whether it was closed, and now stays so.
+    /// It is not opened any more. Returns whether it was closed, and stays so.
     pub(super) fn retire(&self) -> bool {
         self.turn(|state| matches!(state, LogHandleState::Closed), LogHandleState::Ended)
     }

@@ -24,7 +24,7 @@ pub(super) struct OpenLimiter {
     opened: Arc<Opened>,
 }
 
-/// Logs that were opened, for whoever has to see that there is room for them.
+/// Logs that were opened, for the task that keeps room for them.
 #[derive(Debug, Default)]
 struct Opened {
     /// Since this was asked for last.

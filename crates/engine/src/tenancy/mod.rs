@@ -3,18 +3,18 @@
 //! - `tenant`: the handle through which alone a tenant's data is reached.
 //! - `live_tenant`: a tenant in memory, and how it gets there.
 //! - `slot`: where a tenant is: asleep, waking or in memory.
-//! - `sleeping`: who is put to sleep, and when; `checkpoints`: what makes waking fast.
-//! - `writer`, `decision`, `group`, `command`: what becomes of a write; `failure`: why there are no more; `log_handle`, `log_opener`: its log, which is open
-//!   only while it is needed.
-//! - `billing_recorder`: what the writer appends for the bill; `bills`: the bills of tenants that sleep or are deleted.
-//! - `linker`: what follows a write behind it: links in the graph, compaction; `graph_files`: where
-//!   graphs are kept for the next waking; `backpressure`: who waits when linking does not keep up; `searches`:
-//!   which collections are searched; `nice_pool`: the threads that do it; `replaced_file`: files that save time.
-//! - `tenant_list`: which tenants there are, for the operator; `deletion`: those that are no more; `ending`: who deleted them;
-//!   `incarnation`: who of those who have had an id is meant; `reconciliation`: whom `HiveHub` has deleted unheard.
+//! - `sleeping`: when tenants are put to sleep; `checkpoints`: files that make waking fast.
+//! - `writer`, `decision`, `group`, `command`: the way of a write; `failure`: why a writer has ended; `log_handle`,
+//!   `log_opener`: the log, which is open only while it is used.
+//! - `billing_recorder`: the writer's records for the bill; `bills`: the bills of tenants that sleep or are deleted.
+//! - `linker`: links and compaction behind the writer; `graph_files`: graphs stored for the next waking; `backpressure`:
+//!   upserts wait when linking does not keep up; `searches`: which collections are searched; `nice_pool`: threads at a
+//!   higher nice value; `replaced_file`: files that save time.
+//! - `tenant_list`: the tenants, for the operator; `deletion`: deleted tenants; `ending`: who deleted a tenant;
+//!   `incarnation`: binds a folder to one incarnation; `reconciliation`: deletions by `HiveHub` that the feed has missed.
 //! - `kept`: snapshots that callers may come back for.
-//! - `merge_patch`: how a payload changes.
-//! - `share`: what one tenant may take up.
+//! - `merge_patch`: changes a payload.
+//! - `share`: the limits of one tenant on the node.
 
 mod backpressure;
 mod billing_recorder;
@@ -80,7 +80,7 @@ pub use self::ending::EndedBy;
 use self::ending::Endings;
 use self::incarnation::{Ownership, ownership};
 pub use self::kept::{Kept, KeptKey};
-use self::live_tenant::{Billed, LiveTenant, NodeThreads, TenantGuard, TenantTerms, TenantWatchers, wake};
+use self::live_tenant::{Billed, LiveTenant, NodePermits, TenantGuard, TenantTerms, TenantWatchers, wake};
 pub use self::live_tenant::{OpenLog, WakeError};
 pub use self::merge_patch::MergePatch;
 pub use self::nice_pool::{NicePool, NiceValue};
@@ -106,10 +106,10 @@ use crate::audit::Audit;
 const NODE_FOLDER: &str = "_node";
 
 /// How long a node that has just started only answers: going through all tenants takes a core for as long as there are
-/// tenants, and whoever has waited for this node comes first.
+/// tenants, and requests that have waited for this node come first.
 const FIRST_ANSWERS: Duration = Duration::from_millis(500);
 
-/// How many tenants are read from disk at the same time: of those with large logs, and of the others, who must not
+/// How many tenants are read from disk at the same time: of those with large logs, and of the others, which must not
 /// wait for them. Reading is work for one core each, and must not keep other requests from being served.
 const WAKING_LARGE_MAX: usize = 1;
 const WAKING_MAX: usize = 2;
@@ -121,7 +121,7 @@ const WAKE_PATIENCE: Duration = Duration::from_mins(1);
 const WAITING_MAX: usize = 256;
 /// How often a request begins anew that finds its tenant asleep again the moment it woke.
 const ENTRIES_MAX: usize = 3;
-/// How long a request waits for whoever had its tenant's id before to be moved away.
+/// How long a request waits for the folder of an earlier incarnation to be moved away.
 const MOVING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a tenant that could not be woken is left alone, at least, and how many times as long as trying it took:
@@ -146,7 +146,7 @@ struct Shared {
     node_store: NodeStore,
     deleted: DeletedTenants,
     listed: Listed,
-    /// One folder at a time becomes somebody's.
+    /// One folder at a time is bound to an incarnation.
     binding: Mutex<()>,
     /// How often `HiveHub`'s feed had a gap, and word of it.
     gaps: AtomicU64,
@@ -159,7 +159,7 @@ struct Shared {
     tenants: Mutex<HashMap<TenantId, Arc<TenantSlot>>>,
     waking: Semaphore,
     waking_large: Semaphore,
-    turns: NodeThreads,
+    turns: NodePermits,
     budget: Budget,
     shares: Shares,
     metrics: Metrics,
@@ -254,7 +254,7 @@ impl Tenancy {
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
             waking_large: Semaphore::new(WAKING_LARGE_MAX),
-            turns: NodeThreads::default(),
+            turns: NodePermits::default(),
             budget: Budget::new(rules),
             shares: Shares::new(share),
             audit: Audit::new(&node, metrics.clone()),
@@ -312,8 +312,8 @@ impl Tenancy {
         }
     }
 
-    /// The tenant that `pass` is for, woken if it sleeps and created if it has never been here. A waking
-    /// goes on when whoever asked for it has gone: the next one who asks will want it.
+    /// The tenant that `pass` is for, woken if it sleeps and created if it has never been here. A waking goes on when its
+    /// caller has gone: the next request needs it.
     pub async fn enter<L: Reach>(&self, pass: Pass<L>) -> Result<Tenant<L>, Arc<WakeError>> {
         let moving_patience = tokio::time::Instant::now() + MOVING_PATIENCE;
         let mut wakings = 0;
@@ -352,7 +352,7 @@ impl Tenancy {
                         Ok(_) if wakings <= ENTRIES_MAX => {}
                         Ok(_) => return Err(Arc::new(WakeError::Waking)),
                         Err(failure) => {
-                            // Somebody else may have begun the waking, as another one of those of the id.
+                            // A request of another incarnation may have begun the waking.
                             let is_of_another =
                                 matches!(*failure, WakeError::OfThePast | WakeError::Outdated);
                             if !is_of_another || wakings > ENTRIES_MAX {
@@ -387,13 +387,13 @@ impl Tenancy {
             return Err(Arc::new(WakeError::Outdated));
         }
         if locked.moving {
-            // Of those whom nobody tells apart, who comes meanwhile may be the one that is deleted.
+            // Without incarnations, a request that enters meanwhile may be of the deleted tenant.
             return comes.map(|_| EntryState::Moving).ok_or_else(|| Arc::new(WakeError::Moving));
         }
         let begins = begins_log(pass);
         let serves = |awake: &&Arc<LiveTenant>| {
             if awake.is_unbegun() {
-                // Of another of those who have had the id nothing can be said by it.
+                // It says nothing of another incarnation.
                 !begins && awake.incarnation() == comes
             } else {
                 awake.is_readable() && (!L::WRITES || !awake.has_failed())
@@ -448,9 +448,8 @@ impl Tenancy {
         }
     }
 
-    /// Lets every writer finish what was handed to it and closes the logs. Nobody enters any more. What
-    /// has not ended when patience is at its end is left to the end of the process: what was acknowledged
-    /// is durable, and logs are recovered like after a crash.
+    /// Lets every writer finish its queue and closes the logs. No request enters any more. Work that does not end in time is
+    /// left to the end of the process: acknowledged writes are durable, and logs are recovered as after a crash.
     pub async fn stop(&self) {
         self.shared.stop.cancel();
         let tasks = &self.shared.tasks;

@@ -7,12 +7,12 @@ use tokio::sync::oneshot;
 use tracing::warn;
 use vectorizer_scheduling::Priority;
 
-/// How much less such a thread counts than the others where both want a core.
+/// The nice value of a pool's threads: their weight against others that want the same core.
 #[derive(Clone, Copy, Debug)]
 pub enum NiceValue {
-    /// A third: for what somebody waits for, who does not notice a few milliseconds.
+    /// 5, a third of the weight: for work that a caller waits for, and that may take some milliseconds longer.
     Five,
-    /// A tenth.
+    /// 10, a tenth of the weight.
     Ten,
 }
 
@@ -63,7 +63,7 @@ impl NicePool {
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (tell, told) = oneshot::channel();
         let job = move || {
-            // AssertUnwindSafe: whoever asked learns that it panicked, and trusts nothing it touched.
+            // AssertUnwindSafe: the caller learns that it panicked, and trusts nothing it touched.
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             let _ = tell.send(done.ok());
         };

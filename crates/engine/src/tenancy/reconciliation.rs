@@ -1,8 +1,8 @@
-//! After a gap in HiveHub's policy feed: which tenants were deleted meanwhile.
+//! Finds the tenants that HiveHub deleted during a gap in its policy feed.
 //!
-//! Who comes again is told from whoever had the id before in any case (see `incarnation`). But a tenant that was
-//! deleted and never comes again would stay on the disk for ever: so after a gap HiveHub is asked about every
-//! tenant that has a folder here, one after the other, however often that has to be begun again.
+//! A tenant that was deleted and created again is recognised by its incarnation (see `incarnation`). But a tenant that was
+//! deleted and sends no further request would stay on the disk for ever. So after a gap HiveHub is asked about every
+//! tenant that has a folder here, one after the other, until all have been asked about.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -24,7 +24,7 @@ use super::{FIRST_ANSWERS, Tenancy};
 const PAUSE: Duration = Duration::from_millis(10);
 /// How many tenants may be in doubt at the same time.
 const DOUBTED_MAX: usize = 1_024;
-/// How long those are left alone of whom HiveHub did not answer, and a folder that could not be listed.
+/// The pause before HiveHub is asked again about a tenant, and before a data folder is listed again.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 impl Tenancy {
@@ -63,7 +63,7 @@ impl Tenancy {
         !matches!(noted, Ok(Ok(false)))
     }
 
-    /// Asks about every tenant that is here now; `false` if it could not be told who is.
+    /// Asks about every tenant that is here now; `false` if they could not be listed.
     pub(super) async fn close_gap(&self, hub: &HiveHubClient) -> bool {
         let gaps = self.shared.gaps.load(Ordering::SeqCst);
         let data = self.shared.data.clone();
@@ -116,7 +116,7 @@ impl Tenancy {
     async fn follows(&self, tenant: &TenantId, hub: &HiveHubClient) -> bool {
         let answer = match hub.quota(tenant).await {
             Ok(QuotaVerdict::Quota(answer)) => answer,
-            // Nobody has said that it was deleted: it may be the wrong hub.
+            // HiveHub has not said that it was deleted: it may be the wrong hub.
             Ok(QuotaVerdict::NoSuchTenant) => {
                 warn!(%tenant, "there is a tenant here that HiveHub does not know");
                 return true;
@@ -169,7 +169,7 @@ impl Tenancy {
         self.return_now(&moving, tenant, Some(lives)).await
     }
 
-    /// Somebody comes with a valid key to a tenant that HiveHub has deleted.
+    /// A request has a valid key of a tenant that HiveHub has deleted.
     pub(super) fn doubt(&self, tenant: &TenantId) {
         let mut doubted = self.shared.doubted.lock().unwrap_or_else(PoisonError::into_inner);
         if doubted.len() < DOUBTED_MAX {
@@ -194,7 +194,7 @@ impl Tenancy {
         all
     }
 
-    /// Deletes whoever had the id before the one that lives.
+    /// Deletes the incarnation before the one that lives.
     async fn delete_before(&self, tenant: &TenantId, lives: Incarnation) -> Result<(), DeletionError> {
         let moving = FolderMove::begin(self.slot(tenant))?;
         if self.is_of_one_before(tenant, lives).await {

@@ -38,7 +38,7 @@ pub(super) fn replace(
     let folder = path.parent().ok_or(io::ErrorKind::InvalidFilename)?;
     let unfinished = folder.join("unfinished");
     let written = write_durably(&unfinished, stop, write).inspect_err(|_| {
-        // Half a file helps nobody, least of all on the full disk that may be the cause.
+        // Half a file is of no use, least of all on the full disk that may be the cause.
         let _ = fs::remove_file(&unfinished);
     })?;
     fs::rename(&unfinished, path)?;

@@ -1,4 +1,4 @@
-//! What a tenant's writer shares with readers, and who may wait for it.
+//! The state that a tenant's writer shares with readers, and the waits for it.
 //!
 //! The writer applies a whole record in one step, which can take long, and so can putting a compaction in place.
 //! IMPORTANT: no async thread is kept waiting meanwhile, since other tenants need it. An async reader is a task that
@@ -66,7 +66,7 @@ impl Figures {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Crowded;
 
-/// A tenant's state. It is fair: who comes first is first, readers together.
+/// A tenant's state. Its lock is fair: first come, first served, readers together.
 #[derive(Debug)]
 pub(super) struct SharedState {
     state: RwLock<State>,
@@ -76,7 +76,7 @@ pub(super) struct SharedState {
     /// Dropped when a collection of it is deleted or compacted.
     pub(super) kept: KeptSnapshots,
     waiting: Semaphore,
-    /// Whether somebody has panicked while changing it.
+    /// Whether a change has panicked.
     untrusted: AtomicBool,
 }
 
@@ -137,19 +137,19 @@ impl SharedState {
         }
     }
 
-    /// Waits for nobody who changes the state.
+    /// Does not wait for changes of the state.
     pub(super) fn figures(&self) -> MutexGuard<'_, Figures> {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it takes up in memory, in small allocations and in large ones. Waits for nobody who changes it.
+    /// What it takes up in memory, in small allocations and in large ones. Does not wait for changes of it.
     pub(super) fn memory_bytes(&self) -> (u64, u64) {
         let Figures { projection_bytes, large_bytes, .. } = *self.figures();
         // A graph is a few large lists.
         (projection_bytes.saturating_sub(large_bytes) as u64, (large_bytes + self.graphs.get()) as u64)
     }
 
-    /// Whether the state is what the log says: not if somebody has panicked while changing it.
+    /// Whether the state is what the log says: not after a change that panicked.
     pub(super) fn is_trusted(&self) -> bool {
         !self.untrusted.load(Ordering::SeqCst)
     }

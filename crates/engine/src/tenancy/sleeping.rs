@@ -1,8 +1,8 @@
-//! Tenants fall asleep when nobody has used them for a while, and sooner where memory is short.
+//! Tenants fall asleep when they have not been used for a while, and sooner where memory is short.
 //!
-//! A tenant's log is closed first, with everything in it that waits for it; that is the work, and searches are
-//! answered meanwhile. What is left is memory, which can be given up at any moment: then nobody has to wait
-//! for a tenant to fall asleep before it can wake again.
+//! A tenant's log is closed first, with everything in it that waits for it. That takes the time, and searches are answered
+//! meanwhile. The rest is memory, which is given up in one step: no request waits for a tenant to fall asleep before it can
+//! wake again.
 //!
 //! How much a tenant takes up is counted by its structures as they change (`vectorizer_replay`), with what an open log
 //! takes. What the system says of the process tells tenants not apart, and falls later than they sleep, so it could not
@@ -26,7 +26,7 @@ use super::{NicePool, NiceValue, Tenancy, TenantSlot};
 const OPEN_LOG_BYTES_MIN: u64 = 2 << 20;
 const OPEN_LOG_BYTES_MAX: u64 = 7 << 20;
 const LOG_BYTES_FOR_EACH: u64 = 32;
-/// Gaps between small allocations, which the allocator can give to nobody else: nothing of a tenant that has just
+/// Gaps between small allocations, which the allocator cannot use for other tenants: none of a tenant that has just
 /// woken, and up to a third more where all was written in small pieces. A tenth lies between (`benches/memory.rs`).
 const GAPS_SHARE: u64 = 10;
 /// What a tenant takes up that stores nothing.
@@ -43,7 +43,7 @@ const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
 const OWING_IDLES: u32 = 3;
 /// How soon is looked again where memory is short and logs are opened.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How long a log is left open that somebody may be about to use again, where memory is short: at least this, and
+/// How long a log that may be used again is left open where memory is short: at least this, and
 /// as long as it would take to open it again, which reads all of it.
 const LOG_PATIENCE: Duration = Duration::from_millis(50);
 const LOG_BYTES_EACH_MILLISECOND: u64 = 128 << 10;
@@ -223,7 +223,7 @@ impl Tenancy {
     /// Waits until what the tenant's folder holds has room in memory, and takes it.
     pub(super) async fn make_room(&self, tenant: &TenantId, folder: &TenantFolder) -> Result<(), WakeError> {
         let node_store = &self.shared.node_store;
-        // Whoever comes first after a start is not kept waiting for notes about all tenants.
+        // The first requests after a start do not wait for the notes about all tenants.
         let noted = node_store.is_open().then(|| node_store.size(tenant).ok().flatten()).flatten();
         let estimated = |stored: u64| AWAKE_BYTES + BYTES_FOR_EACH * stored;
         let bytes = match noted {
@@ -266,8 +266,8 @@ impl Tenancy {
         slots.into_iter().filter_map(candidate).collect()
     }
 
-    /// Puts a tenant to sleep that nobody uses, if nothing of it waits for its log; otherwise its writer is asked
-    /// to see to that. Whether it sleeps.
+    /// Puts an unused tenant to sleep if nothing of it waits for its log; otherwise its writer is asked to close the log.
+    /// Returns whether the tenant sleeps.
     fn put_down(&self, candidate: &Candidate) -> bool {
         let Candidate { tenant, slot, awake, .. } = candidate;
         let mut locked = slot.lock();
@@ -334,7 +334,7 @@ impl Tenancy {
 }
 
 impl LiveTenant {
-    /// How long its log is left open for nobody where memory is short.
+    /// How long its log is left open unused where memory is short.
     fn log_patience(&self) -> Duration {
         let bytes = self.state.figures().log_bytes;
         LOG_PATIENCE + Duration::from_millis(bytes / LOG_BYTES_EACH_MILLISECOND)

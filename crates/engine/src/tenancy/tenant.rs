@@ -327,8 +327,7 @@ impl Tenant<admission::Write> {
         Ok(self.state().await?.projection.idempotency().get(&idempotency.key, Timestamp::now()).is_some())
     }
 
-    /// Changes vectors. Returns when the change is durable and visible; whoever stops waiting does not
-    /// undo it.
+    /// Changes vectors. Returns when the change is durable and visible. A caller that stops waiting does not undo it.
     pub async fn change_vectors(&self, write: Write<VectorChange>) -> Result<Committed, WriteError> {
         let VectorChange::Upsert(points) = &write.change else {
             return self.submit(write.erase()).await;

@@ -41,7 +41,7 @@ pub enum ReportedState {
     Asleep,
 }
 
-/// The tenants that have folders, as they were listed last: for whoever goes through the pages of very many.
+/// The tenants that have folders, as they were listed last: for paging through very many.
 /// Kept for a moment only, and believed only while the folder has not changed.
 #[derive(Debug, Default)]
 pub(super) struct Listed(Mutex<Option<List>>);
@@ -78,7 +78,7 @@ impl Listed {
         Ok(ids)
     }
 
-    /// Forgets the list if nobody goes through it any more.
+    /// Forgets the list if it has not been paged through for a while.
     pub(super) fn forget_unused(&self) {
         self.list().take_if(|list| list.used.elapsed() >= LIST_KEPT_FOR);
     }

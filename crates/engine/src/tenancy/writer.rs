@@ -72,9 +72,9 @@ pub(super) struct Writer {
 enum Task {
     /// Whatever waits.
     Work,
-    /// The same, and somebody wants to read the log.
+    /// The same, and a reader waits for the log.
     Open,
-    /// Nobody has needed the log for a while.
+    /// The log has not been used for a while.
     Close,
 }
 
@@ -244,7 +244,7 @@ impl Writer {
             }
             if let Err(failed) = self.open() {
                 for Queued { answer, .. } in waiting {
-                    // Whoever asked may be gone; nothing was done.
+                    // The caller may have gone; nothing was done.
                     let _ = answer.send(Err(self.failure.of_refused()));
                 }
                 return Err(failed);
@@ -295,7 +295,7 @@ impl Writer {
         }
     }
 
-    /// Closes the log for now, with everything in it that waits for it; unless somebody reads it.
+    /// Closes the log for now, with everything in it that waits for it, unless it is being read.
     fn settle(&mut self) -> Result<(), Failed> {
         if self.log.is_none() {
             if !self.has_something_to_take() {
@@ -326,7 +326,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether something waits for the log that nobody asks for.
+    /// Whether records of the server itself wait for the log.
     fn has_something_to_take(&self) -> bool {
         !self.denials.is_empty() || self.books.as_ref().is_some_and(BillingRecorder::has_something_to_take)
     }
@@ -466,7 +466,7 @@ fn stage_commands(
 /// What records came to when they were applied.
 struct AppliedRecords {
     answers: Vec<(Caller, Answer)>,
-    /// Dropping it takes time, which no caller who waits for the state shall wait for.
+    /// Dropping it takes time, so it is dropped when the state is unlocked.
     removed: Vec<Removed>,
     billing: Billing,
 }
@@ -515,7 +515,7 @@ fn stage<'commit>(
     Ok(record)
 }
 
-/// A record that nobody has asked for.
+/// A record of the server itself.
 pub(super) fn own_record(event: Event) -> Draft {
     let actor = Actor { key_id: None, via: Via::System };
     Draft { actor, request_id: String::new(), idempotency: None, event }
