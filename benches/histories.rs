@@ -132,7 +132,7 @@ fn rewritten(base: &Matrix<f32>, fresh: &Projection) -> Outcome<(Projection, Pro
     let compaction = stored(&compacted)?.snapshot().compact(&|| false)?;
     let (installed, removed) = compacted.install(COLLECTION, compaction);
     drop(removed);
-    if installed { Ok((rewritten, compacted)) } else { Err("nobody else compacts".into()) }
+    if installed { Ok((rewritten, compacted)) } else { Err("no other compaction runs".into()) }
 }
 
 fn link(projection: &Projection) -> Outcome<()> {

@@ -22,7 +22,7 @@ use super::client::Server;
 use super::support::Outcome;
 
 pub(crate) const SERVICE_KEY: &str = "service-key-of-the-measurements-0123456789";
-/// A plan that is in nobody's way.
+/// A plan whose limits no measurement reaches.
 pub(crate) const GENEROUS: &str = r#"{"requests_per_minute":4000000000,"requests_per_hour":4000000000}"#;
 
 /// A HiveHub with tenants `t0`, `t1`, … of one plan, and an ADMIN key of each.

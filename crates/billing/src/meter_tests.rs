@@ -1,4 +1,4 @@
-//! Requests and searches count once, or not at all if nobody could write them down.
+//! Requests and searches count once, or not at all if they could not be written to the journal.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -87,14 +87,14 @@ fn what_was_written_down_outlives_a_crash_and_what_is_in_the_log_is_not_counted_
     let metering = Metering::open(node.path()).unwrap();
     assert_eq!(metering.pending().len(), 1);
     assert!(metering.wakes(&acme(), LOG, log.folded).is_empty());
-    // And once it is written down nobody is woken for it.
+    // Once it is written, no tenant is woken for it.
     metering.write().unwrap();
     drop(metering);
     assert!(Metering::open(node.path()).unwrap().pending().is_empty());
 }
 
 #[test]
-fn a_commit_of_which_nobody_knows_whether_it_is_durable_counts_once_either_way() {
+fn a_commit_that_may_or_may_not_be_durable_counts_once_either_way() {
     for is_durable in [false, true] {
         let node = TempDir::new().unwrap();
         let mut log = Log::default();
@@ -132,7 +132,7 @@ fn a_new_file_begins_with_what_waits_and_the_old_ones_are_erased() {
         Metering::with(journal.with_bytes_max(4_000), entries).unwrap()
     };
     let metering = open();
-    // This one sleeps from now on, and nobody wakes it.
+    // This tenant sleeps from now on, and no request wakes it.
     metering.wakes(&"globex".parse().unwrap(), OTHER_LOG, None).request(Operation::Search);
     metering.write().unwrap();
     let mut metering = open();

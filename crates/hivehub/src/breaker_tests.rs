@@ -155,7 +155,7 @@ fn an_answer_that_is_not_understood_is_a_failure_and_one_that_contradicts_itself
 }
 
 #[test]
-fn a_probe_that_nobody_waited_for_is_made_by_the_next_one() {
+fn a_dropped_probe_is_repeated_by_the_next_caller() {
     let bench = Bench::open();
     bench.clock.pass(1);
     drop(bench.admitted());

@@ -296,7 +296,7 @@ async fn an_answer_outside_the_contract_is_an_error() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_an_error_that_comes_soon() {
+async fn an_unreachable_hub_is_an_error_that_comes_soon() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);

@@ -75,7 +75,7 @@ struct Serving(Option<Runtime>);
 impl Drop for Serving {
     fn drop(&mut self) {
         let runtime = self.0.take().unwrap();
-        // On a thread that may wait for the end: nobody is told anything after it.
+        // On a thread that may wait for the end: no subscriber is told anything after it.
         let end = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(10)));
         end.join().unwrap();
     }
@@ -204,7 +204,7 @@ async fn what_happened_while_the_hub_could_not_be_reached_is_made_up_for() {
     drop(serving);
     hub.says(revoked("a"));
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(node.lookup("a").await, Ok(()), "nobody knows yet");
+    assert_eq!(node.lookup("a").await, Ok(()), "the node does not know yet");
     let listener = loop {
         // Its connections end in a moment, and the address is free after that.
         match std::net::TcpListener::bind(address) {

@@ -130,7 +130,7 @@ async fn a_tenant_of_which_nothing_is_known_waits_while_hivehub_is_down() {
     let node = tempfile::tempdir().unwrap();
     let bench = bench(node.path(), DOWN);
     assert!(bench.vectors().await.is_err());
-    // Nobody is asked again at once.
+    // HiveHub is not asked again at once.
     assert!(bench.vectors().await.is_err());
     assert_eq!(bench.calls(), 1);
     bench.says(5);
@@ -204,7 +204,7 @@ async fn a_change_announced_while_an_answer_is_under_way_is_not_lost() {
 }
 
 #[tokio::test]
-async fn whoever_had_the_id_before_is_let_in_no_more_and_nothing_of_theirs_is_known_of_the_next() {
+async fn a_key_of_an_ids_former_tenant_is_refused_and_its_numbers_are_not_those_of_the_next() {
     let node = tempfile::tempdir().unwrap();
     let bench = bench(node.path(), 5);
     let [earlier, later] = [1, 2].map(|millis| Incarnation::at_millis(millis, &[0; 10]));

@@ -1,8 +1,8 @@
-//! What reads bytes that nobody has looked at, and what is asked of it: no panic, no memory without bound, and
-//! whatever stands beside each target.
+//! The parsers of untrusted bytes. None panics, none takes unbounded memory, and each target asserts what its comment
+//! says.
 //!
-//! `cargo fuzz` runs these for as long as one likes; `tests/fuzzing.rs` runs them on what was found so far and on
-//! some hundred changes of each seed.
+//! `cargo fuzz` runs the targets without end. `tests/fuzzing.rs` runs them on the inputs found so far and on some hundred
+//! mutations of each seed.
 
 mod body;
 mod checkpoint;

@@ -41,15 +41,15 @@ pub enum DeletionError {
         "the tenant has come again since it was deleted: delete that one first, and name the log to restore"
     )]
     Exists,
-    /// HiveHub has deleted it, too.
+    /// HiveHub has deleted the tenant, too.
     #[error(
-        "HiveHub has deleted this tenant, so nobody could use it here: take that back at HiveHub \
-         (`vectorizer hub tenants undelete`), which brings it back on this node as well"
+        "HiveHub has deleted this tenant, so no key would open it here: undo that deletion at HiveHub \
+         (`vectorizer hub tenants undelete`), which restores the tenant on this node as well"
     )]
     DeletedAtHiveHub,
-    /// HiveHub has given the id to another one.
+    /// HiveHub has given the id to another tenant.
     #[error(
-        "HiveHub has a later tenant of this id, or had one: what is kept here is of the one before, whom nobody can be"
+        "HiveHub has, or had, a later tenant of this id: the data kept here belongs to the earlier one, which no key opens"
     )]
     AnotherAtHiveHub,
     /// HiveHub could not be asked.

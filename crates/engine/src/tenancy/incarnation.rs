@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_its_first_owners_and_nobody_elses() {
+    fn a_folder_belongs_to_its_first_owner_alone() {
         let (first, second) = (Incarnation::at_millis(1, &[9; 10]), Incarnation::at_millis(2, &[0; 10]));
         assert_eq!(ownership(None, None), Ownership::Theirs);
         assert_eq!(ownership(Some(first), None), Ownership::Theirs, "of a hub that does not tell them apart");

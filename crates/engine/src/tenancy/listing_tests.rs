@@ -1,4 +1,4 @@
-//! What goes through all tenants, while nobody can tell which there are.
+//! Work that goes through all tenants, while the tenants cannot be listed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ impl Away {
 #[tokio::test]
 async fn a_gap_is_not_closed_before_it_is_known_which_tenants_are_here() {
     let away = Away::new();
-    // Nobody is asked about.
+    // No tenant is asked about, so this HiveHub need not answer.
     let hub = HiveHubClient::new(&"http://127.0.0.1:9".parse().unwrap(), &Secret::new("k")).unwrap();
     away.tenancy.store_gap();
     assert!(!away.tenancy.close_gap(&hub).await);
@@ -73,7 +73,7 @@ async fn not_every_bill_is_known_before_it_is_known_which_tenants_are_here() {
     away.is_back();
     let since = Instant::now();
     while !knows_all() {
-        assert!(since.elapsed() < Duration::from_mins(1), "nobody looks again");
+        assert!(since.elapsed() < Duration::from_mins(1), "the folder is not listed again");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     stop.cancel();

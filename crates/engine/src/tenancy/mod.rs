@@ -322,7 +322,7 @@ impl Tenancy {
                 return Err(Arc::new(WakeError::Stopping));
             }
             let slot = self.slot(pass.tenant());
-            // Before looking, so that nothing is told unheard.
+            // Enabled before the state is read, so that no notification is missed.
             let mut moved = pin!(slot.moved.notified());
             moved.as_mut().enable();
             match self.entry_state::<L>(&slot, &pass)? {

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_has_come_or_gone_is_in_the_next_page_or_not_there_any_more() {
+    fn a_tenant_created_or_deleted_between_pages_is_on_the_next_page_or_absent() {
         let data = tempfile::tempdir().unwrap();
         let listed = Listed::default();
         let names =

@@ -1,5 +1,5 @@
-//! The writer on the faulty double: groups that behave like one command after the other, and failures
-//! that nobody is told lies about.
+//! The writer on a faulty store: a group behaves like its commands one after the other, and a failure is
+//! reported to each caller as it is.
 
 use std::sync::Arc;
 
@@ -379,7 +379,7 @@ async fn what_waits_shares_one_sync() {
 }
 
 #[tokio::test]
-async fn after_a_failed_write_nobody_is_told_of_success_and_the_writer_ends() {
+async fn after_a_failed_write_no_caller_is_told_of_success_and_the_writer_ends() {
     for fault in [Fault::Put { after: 1 }, Fault::Sync { after: 1 }, Fault::Head { after: 1 }] {
         let bench = bench();
         let first = bench.enqueue(write(create()));

@@ -177,7 +177,7 @@ fn after_a_failed_write_nothing_is_acknowledged() {
     enter_one(&mut ledger, &event(1));
     ledger.journal.fail();
     assert!(matches!(ledger.enter([&event(2)]), Err(HubStoreError::Io { .. })));
-    // Not even as a duplicate: whether it is on the disk nobody knows.
+    // Not even as a duplicate: whether it is on the disk is unknown.
     assert!(ledger.enter([&event(2)]).is_err());
     drop(ledger);
     assert_eq!(enter_one(&mut kept.open(), &event(2)), Entry::Accepted);

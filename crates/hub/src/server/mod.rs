@@ -49,8 +49,8 @@ struct Served {
     waiting: Arc<Semaphore>,
 }
 
-/// Everything the hub serves. Whoever has no key learns nothing, not even which paths exist: servers'
-/// paths are the service key's and the operator's paths the operator's, and neither opens the others.
+/// The hub's routes. A request without a key learns nothing, not even which paths exist. The service key opens
+/// the servers' paths, the operator's key opens the operator's paths, and neither opens the other's.
 pub fn router(hub: Hub) -> Router {
     let served = Served::new(hub);
     let mut router = Router::new();

@@ -144,7 +144,7 @@ impl HubRejection {
                     | HubStoreError::Damaged { .. }
                     | HubStoreError::InUse { .. }
                     | HubStoreError::NoEntropy(_) => {
-                        // Paths and what the system says are nobody's business but the operator's.
+                        // Paths and the system's messages are for the operator only.
                         error!(error = &error as &dyn std::error::Error, "the hub's files failed");
                         let details = "the hub's files failed; its own log says how".to_owned();
                         (StatusCode::INTERNAL_SERVER_ERROR, "storage_failed", details)

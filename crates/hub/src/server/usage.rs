@@ -39,7 +39,7 @@ pub(super) async fn report(State(served): State<Served>, body: Body) -> Result<R
         match report.answer_group().await {
             Ok(Some(lines)) => Some((Ok(lines), Some(report))),
             Ok(None) => None,
-            // The answer breaks off, so that nobody takes it for whole.
+            // The answer is cut off, so that no client takes it for complete.
             Err(error) => Some((Err(error), None)),
         }
     });

@@ -17,7 +17,7 @@ fn path_of(call: Call) -> String {
 }
 
 #[tokio::test]
-async fn whoever_has_no_key_or_the_wrong_one_learns_nothing() {
+async fn a_request_without_a_key_or_with_the_wrong_one_learns_nothing() {
     let served = Served::start();
     let acme = served.keys.tenants[0].keys.admin.expose();
     let made_up = ApiKey::generate(Environment::Test, &[7; ApiKey::ENTROPY_BYTES]);
@@ -72,7 +72,7 @@ async fn an_operators_key_that_was_revoked_is_none() {
 }
 
 #[test]
-fn a_hub_without_keys_opens_to_nobody() {
+fn a_hub_without_keys_admits_no_request() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Hub::open(folder.path()).unwrap();
     assert!(!hub.is_service_key("") && !hub.is_operator_key(""));

@@ -21,7 +21,7 @@ async fn without_a_cursor_the_present_one_is_answered_at_once() {
 }
 
 #[tokio::test]
-async fn whoever_waits_hears_of_a_revocation_within_100_ms() {
+async fn a_waiting_node_hears_of_a_revocation_within_100_ms() {
     let served = Served::start();
     let cursor = served.hub.policy_cursor();
     let path = format!("{POLICIES_PATH}?since={cursor}&wait=30");
@@ -56,7 +56,7 @@ async fn a_wait_in_which_nothing_happens_ends_in_time_with_the_same_cursor() {
 }
 
 #[tokio::test]
-async fn a_hub_that_stops_keeps_nobody_waiting() {
+async fn a_hub_that_stops_answers_waiting_requests_at_once() {
     let served = Served::start();
     let cursor = served.hub.policy_cursor();
     let start = Instant::now();

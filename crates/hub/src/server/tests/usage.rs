@@ -119,7 +119,7 @@ async fn a_report_that_breaks_off_within_a_line_counts_what_was_whole() {
 }
 
 #[tokio::test]
-async fn a_long_report_is_answered_whole_by_whoever_reads_while_sending() {
+async fn a_long_report_is_answered_whole_to_a_client_that_reads_while_sending() {
     let served = Served::start();
     let chunks = (0..40).map(|chunk| {
         let events = (1..=250).map(|seq| event("requests", chunk * 250 + seq, 1));
