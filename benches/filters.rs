@@ -4,8 +4,8 @@
 //! cargo bench --bench filters -- 200000
 //! ```
 //!
-//! The argument is how many points there are. Each filter is selected and counted; the last column says how many times as
-//! long that takes as the quickest kind of filter does, a match on one number.
+//! The argument is how many points there are. Each filter is selected and counted; the last column says how many
+//! times as long that takes as the quickest kind of filter does, a match on one number.
 
 #![expect(clippy::print_stdout, reason = "what it is for")]
 

@@ -1,5 +1,5 @@
-//! CONTRIBUTING's example of a new operation holds: with its row alone nothing compiles, and with all of it the operation is
-//! served.
+//! CONTRIBUTING's example of a new operation holds: with its row alone nothing compiles, and with all of it the
+//! operation is served.
 //!
 //! Compiles a copy of the workspace, and so runs with `VECTORIZER_SLOW_TESTS=1` only.
 

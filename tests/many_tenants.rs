@@ -17,8 +17,9 @@ const WORKERS: usize = 8;
 const LENGTH: Duration = Duration::from_secs(8);
 /// Room for fourteen open logs.
 const BUDGET: u64 = 32 << 20;
-/// What the process takes up beside tenants. All their logs open would take 560 MiB if all of what they take were used,
-/// as it is where an allocator gives them memory that was used before: then 337 MB were seen in all, and 58 to 99 otherwise.
+/// What the process takes up beside tenants. All their logs open would take 560 MiB if all of what they take were
+/// used, as it is where an allocator gives them memory that was used before: then 337 MB were seen in all, and 58 to
+/// 99 otherwise.
 const BESIDE_BYTES: u64 = 96 << 20;
 
 /// What a tenant has written: numbers by id.

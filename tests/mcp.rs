@@ -392,7 +392,8 @@ async fn the_pages_of_a_search_are_one_ranking_while_vectors_are_linked() {
         let question = json!({"collection": "vectors", "vector": numbers(70_000 + rounds, 16), "limit": 50});
         let (results, pages, notes) = paged(&agent, &question).await;
         let ids: BTreeSet<&str> = results.iter().map(|(id, _)| id.as_str()).collect();
-        // The search behind the first page looks deeper than the first page; so it may find a few that the first missed.
+        // The search behind the first page looks deeper than the first page; so it may find a few that the first
+        // missed.
         assert_eq!((results.len(), pages), (ids.len(), results.len().div_ceil(50)), "round {rounds}");
         assert!((1_000..1_010).contains(&results.len()), "round {rounds}: {}", results.len());
         let (first, behind) = results.split_at(51);

@@ -1,5 +1,5 @@
-//! What the server answers to bad requests, all in one file for people to read: `tests/snapshots/messages.snap`. Each line
-//! has what was sent, and the answer's status, code and words. Read it as a person who has made the mistake.
+//! What the server answers to bad requests, all in one file for people to read: `tests/snapshots/messages.snap`. Each
+//! line has what was sent, and the answer's status, code and words. Read it as a person who has made the mistake.
 
 use reqwest::Method;
 use serde_json::{Value, json};

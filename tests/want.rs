@@ -1,5 +1,5 @@
-//! What a process lacks is no damage: a disk without room, too few descriptors, a permission that is missing. Nothing is
-//! begun anew or deleted for it, what can be read is read, and all of it ends by itself.
+//! What a process lacks is no damage: a disk without room, too few descriptors, a permission that is missing. Nothing
+//! is begun anew or deleted for it, what can be read is read, and all of it ends by itself.
 
 use std::fs;
 use std::path::Path;

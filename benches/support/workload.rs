@@ -9,8 +9,8 @@ pub(crate) fn collection_created(dimension: usize, metric: Metric) -> Event {
     events::created("measured", dimension, metric)
 }
 
-/// An endless supply of points from a fixed seed. Ids come in no order, as those of most tenants do; of the numbers, which
-/// are between -1 and 1, no bit is easier to store than another.
+/// An endless supply of points from a fixed seed. Ids come in no order, as those of most tenants do; of the numbers,
+/// which are between -1 and 1, no bit is easier to store than another.
 pub(crate) struct Workload {
     dimension: usize,
     random: Random,

@@ -1,7 +1,8 @@
-//! What a tenant's small requests take, and what the node takes up, while another tenant attacks it from 64 connections.
+//! What a tenant's small requests take, and what the node takes up, while another tenant attacks it from 64
+//! connections.
 //!
-//! The attacker is a process of its own at niceness 19: it stands for clients on other machines. Where the system groups
-//! processes by session, niceness is without effect between them (`sysctl kernel.sched_autogroup_enabled=0`).
+//! The attacker is a process of its own at niceness 19: it stands for clients on other machines. Where the system
+//! groups processes by session, niceness is without effect between them (`sysctl kernel.sched_autogroup_enabled=0`).
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -27,8 +27,8 @@ pub struct JournalPosition {
 }
 
 impl JournalPosition {
-    /// Whether the entries up to this position were already recorded when `folded` was the last position: then a crash has
-    /// occurred between recording them and advancing the journal.
+    /// Whether the entries up to this position were already recorded when `folded` was the last position: then a
+    /// crash has occurred between recording them and advancing the journal.
     pub fn is_folded_by(&self, folded: &Self) -> bool {
         self.journal == folded.journal && self.entry <= folded.entry
     }

@@ -6,9 +6,9 @@
 //! - A record above it belongs to the log if its whole commit is there.
 //! - The acknowledged head is the end of a commit, with the chain hash that the head file states.
 //! - Whatever is missing or wrong at or below the head is damage.
-//! - Whatever is wrong above the head is damage too if the end of a commit follows it. A commit is durable before the next
-//!   one begins, and only a beginning survives of the last. So what is wrong was durable, and perhaps acknowledged: the
-//!   head file may lag behind after a loss of power.
+//! - Whatever is wrong above the head is damage too if the end of a commit follows it. A commit is durable before the
+//!   next one begins, and only a beginning survives of the last. So what is wrong was durable, and perhaps
+//!   acknowledged: the head file may lag behind after a loss of power.
 //! - Otherwise it is the uncommitted tail, which was never acknowledged.
 
 use std::borrow::Cow;
@@ -190,8 +190,8 @@ fn first_end<E>(mut flows: impl Iterator<Item = Result<ControlFlow<()>, E>>) -> 
     flows.find(|flow| !matches!(flow, Ok(ControlFlow::Continue(())))).unwrap_or(Ok(ControlFlow::Continue(())))
 }
 
-/// Whether a commit ends at the record at `seq` or after it. Parts are written in order and the end of a commit last, so
-/// everything before it was durable once.
+/// Whether a commit ends at the record at `seq` or after it. Parts are written in order and the end of a commit last,
+/// so everything before it was durable once.
 fn ends_a_commit_from(storage: &dyn Storage, seq: Seq) -> Result<bool, StorageError> {
     let mut found = false;
     storage.scan(PartKey::first(seq), &mut |_, value| {

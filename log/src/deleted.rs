@@ -7,12 +7,12 @@
 //! ```
 //!
 //! A tombstone is durable before the folder moves, in either direction. After a loss of power,
-//! [`DeletedTenants::open`] completes interrupted moves. The tombstone stays when the folder is erased, so that a copy of
-//! the log that reappears is recognized.
+//! [`DeletedTenants::open`] completes interrupted moves. The tombstone stays when the folder is erased, so that a
+//! copy of the log that reappears is recognized.
 //!
-//! Manifests and tombstones are small files that may be copied over each other. So a folder is stored under its log's id
-//! only if the log's records prove that id, and otherwise under a new id; a tombstone is valid only under its own name
-//! and for its own tenant; and a folder is erased only if it matches its tombstone.
+//! Manifests and tombstones are small files that may be copied over each other. So a folder is stored under its log's
+//! id only if the log's records prove that id, and otherwise under a new id; a tombstone is valid only under its own
+//! name and for its own tenant; and a folder is erased only if it matches its tombstone.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -34,7 +34,8 @@ const ERASED: &str = "erased";
 /// The prefix of unfinished tombstones.
 const UNFINISHED: &str = ".tmp";
 
-/// The deleted tenants of a data folder. There is one for each data folder; clones share it, and move one folder at a time.
+/// The deleted tenants of a data folder. There is one for each data folder; clones share it, and move one folder at a
+/// time.
 #[derive(Clone, Debug)]
 pub struct DeletedTenants {
     data: PathBuf,
@@ -67,8 +68,8 @@ enum TombstoneState {
 }
 
 impl DeletedTenants {
-    /// Opens the folder of deleted tenants in `data`, and completes interrupted moves. Unreadable tombstones and their folders
-    /// stay; [`all`](Self::all) reports them.
+    /// Opens the folder of deleted tenants in `data`, and completes interrupted moves. Unreadable tombstones and
+    /// their folders stay; [`all`](Self::all) reports them.
     pub fn open(data: &Path) -> Result<Self, Error> {
         let opened = Self { data: data.to_owned(), deleted: data.join(DELETED), moving: Arc::default() };
         let erased = opened.deleted.join(ERASED);
@@ -81,8 +82,8 @@ impl DeletedTenants {
             .map_err(failed("sweep", &opened.deleted))?;
         for tombstone in opened.tombstones()?.into_iter().flatten() {
             match opened.end(&tombstone) {
-                // On a full disk, for example. The tombstone keeps the log from being served, and the next start completes the
-                // move.
+                // On a full disk, for example. The tombstone keeps the log from being served, and the next start
+                // completes the move.
                 Err(error) if error.is_unavailable() => {}
                 ended => ended?,
             }
@@ -130,8 +131,8 @@ impl DeletedTenants {
         Ok(exists(&self.tombstone(log_id))? || exists(&self.erased(log_id))?)
     }
 
-    /// Whether the log in this folder was deleted and not restored. A tombstone of another tenant does not apply to a folder
-    /// whose manifest names this tenant; neither does one that was copied under another name.
+    /// Whether the log in this folder was deleted and not restored. A tombstone of another tenant does not apply to a
+    /// folder whose manifest names this tenant; neither does one that was copied under another name.
     pub fn has_deleted(&self, folder: &TenantFolder) -> Result<bool, Error> {
         let (log_id, tenant) = folder.identity()?;
         for path in [self.tombstone(log_id), self.erased(log_id)] {
@@ -177,8 +178,8 @@ impl DeletedTenants {
         self.remove(tombstone.log_id)
     }
 
-    /// Erases the folder, unless it was restored or deleted again since `tombstone` was read. Also completes an interrupted
-    /// erasure.
+    /// Erases the folder, unless it was restored or deleted again since `tombstone` was read. Also completes an
+    /// interrupted erasure.
     pub fn erase(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let _one_at_a_time = self.lock();
         let is_as_it_was = |found: Result<Tombstone, Error>| found.is_ok_and(|found| found == *tombstone);
@@ -252,7 +253,8 @@ impl DeletedTenants {
         Err(Error::Tombstone { path: self.tombstone(tombstone.log_id), reason })
     }
 
-    /// Whether a folder may be stored under this id: nothing is stored there, and no other tenant has a log with this id.
+    /// Whether a folder may be stored under this id: nothing is stored there, and no other tenant has a log with this
+    /// id.
     fn is_free(&self, log_id: LogId, folder: &TenantFolder) -> bool {
         let is_filed = |path: PathBuf| exists(&path).unwrap_or(true);
         if is_filed(self.tombstone(log_id)) || is_filed(self.folder(log_id)) {

@@ -16,8 +16,8 @@ use crate::path::PayloadPath;
 use crate::point::{Payload, Point, PointId};
 use crate::position::{Seq, Timestamp};
 
-/// A fact about a tenant's data. Applying an event from the log always succeeds: it was validated against the state before
-/// it was appended.
+/// A fact about a tenant's data. Applying an event from the log always succeeds: it was validated against the state
+/// before it was appended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// A collection was created. The number of this record is its id.
@@ -43,8 +43,8 @@ pub enum Event {
         /// The points, whose vectors have the collection's dimension.
         points: Vec<Point>,
     },
-    /// Points were deleted, all of which existed. Empty if a deletion with an idempotency key found none: the event records
-    /// that it was answered.
+    /// Points were deleted, all of which existed. Empty if a deletion with an idempotency key found none: the event
+    /// records that it was answered.
     VectorsDeleted {
         /// The collection.
         collection: CollectionId,
@@ -60,13 +60,13 @@ pub enum Event {
         /// The whole new payload.
         payload: Payload,
     },
-    /// Requests were refused for one reason. Similar requests within a minute are one event, so that refused clients cannot
-    /// fill the log.
+    /// Requests were refused for one reason. Similar requests within a minute are one event, so that refused clients
+    /// cannot fill the log.
     AccessDenied {
         /// The key's id, if the key is known.
         key_id: Option<String>,
-        /// The operation, or [`Event::OTHERS`] for requests that were too many to distinguish; then the key and the address are
-        /// missing.
+        /// The operation, or [`Event::OTHERS`] for requests that were too many to distinguish; then the key and the
+        /// address are missing.
         what: String,
         /// The reason, as the code of the problem in the answer.
         why: String,
@@ -87,12 +87,12 @@ pub enum Event {
         since: Timestamp,
         /// When the last one was made.
         through: Timestamp,
-        /// The position in the node's request journal up to which this record includes all requests, so that they are not
-        /// recorded twice.
+        /// The position in the node's request journal up to which this record includes all requests, so that they are
+        /// not recorded twice.
         journal: JournalPosition,
     },
-    /// A billing window ended. It contains the records after the previous close, or from the first record on, up to this
-    /// one, and never changes again.
+    /// A billing window ended. It contains the records after the previous close, or from the first record on, up to
+    /// this one, and never changes again.
     ///
     /// The previous close is at `first_seq - 1`, so each close leads to all earlier ones.
     BillingClosed {
@@ -148,8 +148,8 @@ pub enum Event {
         /// The language of the texts, whose words are stemmed.
         language: Language,
     },
-    /// A payload path was declared: it is always indexed. It may have been declared before, if a request with an idempotency
-    /// key was answered so.
+    /// A payload path was declared: it is always indexed. It may have been declared before, if a request with an
+    /// idempotency key was answered so.
     IndexDeclared {
         /// The collection.
         collection: CollectionId,
@@ -177,8 +177,8 @@ impl Event {
         text[..text.floor_char_boundary(Self::REASON_BYTES_MAX)].to_owned()
     }
 
-    /// Whether the event changes collections, vectors or payloads, and so advances `data_seq`. The indexing of payloads does
-    /// not: every answer stays the same.
+    /// Whether the event changes collections, vectors or payloads, and so advances `data_seq`. The indexing of
+    /// payloads does not: every answer stays the same.
     pub fn changes_data(&self) -> bool {
         match self {
             Self::VectorsDeleted { ids, .. } => !ids.is_empty(),

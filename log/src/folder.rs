@@ -93,8 +93,8 @@ impl TenantFolder {
         Ok(tenants)
     }
 
-    /// Creates an empty log with a random id, for a tenant whose incarnation is not known. It is built beside the tenants'
-    /// folders and renamed into place, so a folder that exists is complete, even after a loss of power.
+    /// Creates an empty log with a random id, for a tenant whose incarnation is not known. It is built beside the
+    /// tenants' folders and renamed into place, so a folder that exists is complete, even after a loss of power.
     pub fn create(&self) -> Result<LogId, Error> {
         self.create_for(None)
     }
@@ -158,9 +158,9 @@ impl TenantFolder {
         Ok(self.manifest()?.incarnation)
     }
 
-    /// Assigns the log to `incarnation`, durably, unless it has one, and adds the tenant's name to a manifest that has none.
-    /// Returns the log's incarnation. Afterwards the folder cannot be taken for another tenant's. For one caller at a time,
-    /// who has verified that the log's records belong to the manifest.
+    /// Assigns the log to `incarnation`, durably, unless it has one, and adds the tenant's name to a manifest that
+    /// has none. Returns the log's incarnation. Afterwards the folder cannot be taken for another tenant's. For one
+    /// caller at a time, who has verified that the log's records belong to the manifest.
     pub fn bind(&self, incarnation: Option<Incarnation>) -> Result<Option<Incarnation>, Error> {
         let manifest = self.manifest()?;
         let bound = manifest.incarnation.or(incarnation);
@@ -184,7 +184,8 @@ impl TenantFolder {
             .map_err(|source| Error::File { doing: "write", path, source })
     }
 
-    /// The log id, verified against the records: the manifest may have been copied into the folder. The log must not be open.
+    /// The log id, verified against the records: the manifest may have been copied into the folder. The log must not
+    /// be open.
     ///
     /// # Errors
     ///
@@ -199,22 +200,22 @@ impl TenantFolder {
         proven
     }
 
-    /// Opens the log for recovery. If a write has failed before, the log is first copied, up to its acknowledged head, into a
-    /// new folder that takes its place.
+    /// Opens the log for recovery. If a write has failed before, the log is first copied, up to its acknowledged
+    /// head, into a new folder that takes its place.
     pub fn open(&self) -> Result<UnverifiedLog, Error> {
         let is_poisoned = exists(&paths(&self.path).poison_mark)?;
         self.open_after(is_poisoned)
     }
 
-    /// Like [`open`](Self::open), for a caller who knows that a write has failed in this process: a disk that failed may not
-    /// have stored the mark.
+    /// Like [`open`](Self::open), for a caller who knows that a write has failed in this process: a disk that failed
+    /// may not have stored the mark.
     pub fn open_after_failure(&self) -> Result<UnverifiedLog, Error> {
         self.open_after(true)
     }
 
-    /// Reads the acknowledged records of a log that cannot be opened in place, for example on a full disk, from a copy in
-    /// memory or on another disk. Calls `fold` with each record. Returns the head, and the stored bytes up to it. Changes
-    /// nothing in the folder.
+    /// Reads the acknowledged records of a log that cannot be opened in place, for example on a full disk, from a
+    /// copy in memory or on another disk. Calls `fold` with each record. Returns the head, and the stored bytes up to
+    /// it. Changes nothing in the folder.
     pub fn read_copy<E: From<Error>>(
         &self,
         mut fold: impl FnMut(Record) -> Result<(), E>,
@@ -224,8 +225,8 @@ impl TenantFolder {
         read_copy::read(&paths(&self.path), manifest.segment_bytes, manifest.log_id, &mut fold)
     }
 
-    /// The state of the log when it was closed; `None` if it has been opened since, was not closed cleanly, or if its closed
-    /// file is invalid. Opens and changes nothing.
+    /// The state of the log when it was closed; `None` if it has been opened since, was not closed cleanly, or if its
+    /// closed file is invalid. Opens and changes nothing.
     pub fn closed(&self) -> Result<Option<ClosedLog>, Error> {
         let log_id = self.log_id()?;
         let paths = paths(&self.path);
@@ -242,8 +243,8 @@ impl TenantFolder {
         Ok(is_at_head.then_some(closed))
     }
 
-    /// Writes the closed file of a log that was closed at `head`, with its stored bytes and the records after `base`, where
-    /// `between` is `[base, head]`. The caller has closed the log and prevents its opening meanwhile.
+    /// Writes the closed file of a log that was closed at `head`, with its stored bytes and the records after `base`,
+    /// where `between` is `[base, head]`. The caller has closed the log and prevents its opening meanwhile.
     pub fn write_closed(
         &self,
         log_id: LogId,
@@ -298,13 +299,13 @@ impl TenantFolder {
         })
     }
 
-    /// Verifies the log and calls `visit` with every valid record. Works on a copy in `scratch`, as opening a log writes to
-    /// it and verification must not change it.
+    /// Verifies the log and calls `visit` with every valid record. Works on a copy in `scratch`, as opening a log
+    /// writes to it and verification must not change it.
     ///
     /// # Errors
     ///
-    /// [`Error::Locked`] if a server has the folder open, and errors that keep the log from being read at all. Damage of
-    /// records is part of the result.
+    /// [`Error::Locked`] if a server has the folder open, and errors that keep the log from being read at all. Damage
+    /// of records is part of the result.
     pub fn verify(
         &self,
         scratch: &Path,
@@ -346,8 +347,8 @@ impl TenantFolder {
     }
 
     /// Keeps others from opening the log for as long as the result lives. sled locks `db`; trying that lock first
-    /// distinguishes a log that is open from damage. After a log was closed in this process, a thread of sled may still hold
-    /// the lock for a moment, so this waits before it reports the log as locked.
+    /// distinguishes a log that is open from damage. After a log was closed in this process, a thread of sled may
+    /// still hold the lock for a moment, so this waits before it reports the log as locked.
     pub(crate) fn lock(
         &self,
         try_lock: fn(&File) -> Result<(), TryLockError>,
@@ -384,8 +385,9 @@ impl TenantFolder {
             // An incomplete copy is of no use, least of all on the full disk that may be the cause.
             let _ = remove_tree(&fresh.log);
         })?;
-        // IMPORTANT, the order: the copy is complete and durable before the old log moves away. So if `log` is missing beside
-        // `log.fresh`, the copy may take its place, and nothing removes it. The head file is the same for both and stays.
+        // IMPORTANT, the order: the copy is complete and durable before the old log moves away. So if `log` is
+        // missing beside `log.fresh`, the copy may take its place, and nothing removes it. The head file is the same
+        // for both and stays.
         let publish = || {
             durable::remove_file(&fresh.head)?;
             remove_tree(&self.path.join("log.retired"))?;
@@ -399,8 +401,8 @@ impl TenantFolder {
         Ok(())
     }
 
-    /// Completes a replacement that was interrupted after the old log had moved away: with the copy or, if that is lost, with
-    /// the old log.
+    /// Completes a replacement that was interrupted after the old log had moved away: with the copy or, if that is
+    /// lost, with the old log.
     fn finish_replacement(&self, paths: &SledPaths) -> Result<(), Error> {
         let [fresh, retired] = ["log.fresh", "log.retired"].map(|name| self.path.join(name));
         let finish = || {

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// One life of a tenant id, from creation to deletion. The owner of the ids assigns it at creation, so a tenant that is
-/// deleted and created again is a different one, even if the deletion was missed. Of two incarnations of an id, the later
-/// one is greater, byte by byte: it is a UUID of version 7.
+/// One life of a tenant id, from creation to deletion. The owner of the ids assigns it at creation, so a tenant that
+/// is deleted and created again is a different one, even if the deletion was missed. Of two incarnations of an id,
+/// the later one is greater, byte by byte: it is a UUID of version 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Incarnation(Uuid);
@@ -19,8 +19,8 @@ impl Incarnation {
         Self(uuid)
     }
 
-    /// The incarnation that began this many milliseconds after 1970-01-01 UTC, with random bits that distinguish it from others
-    /// of that moment.
+    /// The incarnation that began this many milliseconds after 1970-01-01 UTC, with random bits that distinguish it
+    /// from others of that moment.
     pub fn at_millis(milliseconds: u64, random: &[u8; 10]) -> Self {
         Self(uuid::Builder::from_unix_timestamp_millis(milliseconds, random).into_uuid())
     }

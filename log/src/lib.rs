@@ -32,9 +32,9 @@
 //! The **head** file holds the last acknowledged record: two slots at offsets 0 and 4096, written alternately after
 //! each sync; the newer valid one counts. A slot is `VLH1`, the seq (8), the chain hash (32) and the CRC-32 of these.
 //!
-//! The **closed** file exists while the log is closed, if it was closed cleanly: `VZCLOSE1`, the log id (16), the seq (8)
-//! and chain hash (32) of the base, then of the last record, the stored bytes of the whole log (8), the envelopes of
-//! the records after the base, each preceded by its length (4), and the BLAKE3 hash of all in front (32).
+//! The **closed** file exists while the log is closed, if it was closed cleanly: `VZCLOSE1`, the log id (16), the seq
+//! (8) and chain hash (32) of the base, then of the last record, the stored bytes of the whole log (8), the envelopes
+//! of the records after the base, each preceded by its length (4), and the BLAKE3 hash of all in front (32).
 //!
 //! The **manifest** (`manifest.json`) holds the format, the log id, sled's segment size, the tenant's incarnation once
 //! it is known, and the tenant's id, with a CRC-32 of them. It is valid only in the folder of that tenant.

@@ -17,9 +17,9 @@ const FORMAT: u32 = 1;
 
 /// Written when the log is created, and again when its incarnation or its tenant is added.
 ///
-/// A manifest is a small file beside its log, so it can end up beside another log: copied by hand, restored from a backup,
-/// or moved with its whole folder. Every read compares its tenant with the name of the folder. Only the records of the
-/// log prove its log id.
+/// A manifest is a small file beside its log, so it can end up beside another log: copied by hand, restored from a
+/// backup, or moved with its whole folder. Every read compares its tenant with the name of the folder. Only the
+/// records of the log prove its log id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     format: u32,

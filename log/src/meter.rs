@@ -55,8 +55,8 @@ pub struct MeterTotal {
 
 /// The billed lines of a closed window: totals other than zero.
 ///
-/// The only exception is the storage reading of a window that deleted vectors: there zero means that nothing is stored any
-/// more, and replaces an earlier reading.
+/// The only exception is the storage reading of a window that deleted vectors: there zero means that nothing is
+/// stored any more, and replaces an earlier reading.
 pub fn billed_lines(totals: &[MeterTotal]) -> impl Iterator<Item = MeterTotal> {
     let deleted = totals.iter().any(|total| total.meter == Meter::VectorsDeleted && total.value > 0);
     totals

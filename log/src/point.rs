@@ -147,7 +147,8 @@ impl Vector {
     }
 }
 
-/// Finite `f32` numbers. On disk they are their little-endian bytes, so that decoding is a copy and preserves every bit.
+/// Finite `f32` numbers. On disk they are their little-endian bytes, so that decoding is a copy and preserves every
+/// bit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DenseVector(Box<[f32]>);
 
@@ -204,8 +205,8 @@ impl<'de> Deserialize<'de> for DenseVector {
     }
 }
 
-/// A JSON object, kept as the text that was sent: numbers of any size and the order of keys are preserved. A clone shares
-/// the text.
+/// A JSON object, kept as the text that was sent: numbers of any size and the order of keys are preserved. A clone
+/// shares the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload(Arc<str>);
 

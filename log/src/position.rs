@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The number of a record in its log. The first record is [`Seq::OLDEST`], and there are no gaps; [`Seq::NONE`] is the head
-/// of an empty log.
+/// The number of a record in its log. The first record is [`Seq::OLDEST`], and there are no gaps; [`Seq::NONE`] is
+/// the head of an empty log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seq(u64);
@@ -50,8 +50,8 @@ impl fmt::Display for Seq {
     }
 }
 
-/// The id of a log, random since its creation: a tenant that is deleted and created again has a new one, while a tenant that
-/// is renamed or moved keeps its own, so no history has to be rewritten.
+/// The id of a log, random since its creation: a tenant that is deleted and created again has a new one, while a
+/// tenant that is renamed or moved keeps its own, so no history has to be rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LogId(Uuid);
@@ -127,8 +127,8 @@ impl FromStr for Timestamp {
 pub struct ChainHash([u8; 32]);
 
 impl ChainHash {
-    /// The hash of the empty history of `log_id`. It differs between logs, so not even the first record of one log continues
-    /// another.
+    /// The hash of the empty history of `log_id`. It differs between logs, so not even the first record of one log
+    /// continues another.
     pub fn genesis(log_id: LogId) -> Self {
         Self(
             *blake3::Hasher::new_derive_key("vectorizer log genesis v1")
@@ -148,8 +148,8 @@ impl ChainHash {
         &self.0
     }
 
-    /// The hash of the history that continues this one with a record whose stored bytes are the `pieces`, without their own
-    /// chain hash.
+    /// The hash of the history that continues this one with a record whose stored bytes are the `pieces`, without
+    /// their own chain hash.
     #[must_use]
     pub fn continued_by(&self, pieces: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();

@@ -92,15 +92,16 @@ impl UnverifiedLog {
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] if an acknowledged record is missing or wrong, and errors of `fold`. Then nothing was changed.
+    /// [`Error::Damaged`] if an acknowledged record is missing or wrong, and errors of `fold`. Then nothing was
+    /// changed.
     pub fn recover<E: From<Error>>(self, fold: impl FnMut(Record) -> Result<(), E>) -> Result<Recovered, E> {
         let genesis = Head::genesis(self.log_id);
         self.recover_after(genesis, fold)
     }
 
-    /// Like [`recover`](Self::recover), for a caller that has folded the records up to `base`: all records are verified,
-    /// but `fold` is called only with those after `base`. If the record at `base` is missing or another one, that is
-    /// damage, so a wrong `base` is detected, and nothing was changed.
+    /// Like [`recover`](Self::recover), for a caller that has folded the records up to `base`: all records are
+    /// verified, but `fold` is called only with those after `base`. If the record at `base` is missing or another
+    /// one, that is damage, so a wrong `base` is detected, and nothing was changed.
     pub fn recover_after<E: From<Error>>(
         self,
         base: Head,
@@ -218,9 +219,9 @@ pub(crate) fn each_acknowledged<E: From<Error>>(
     Ok((reached, bytes))
 }
 
-/// Copies the acknowledged records, each verified, to an empty storage, and makes them durable there. After a storage has
-/// failed, its log accepts writes again only from such a copy: the page cache may show data that is not on disk, so only
-/// verified records are trusted.
+/// Copies the acknowledged records, each verified, to an empty storage, and makes them durable there. After a storage
+/// has failed, its log accepts writes again only from such a copy: the page cache may show data that is not on disk,
+/// so only verified records are trusted.
 pub fn copy_acknowledged(from: &dyn Storage, to: &dyn Storage, log_id: LogId) -> Result<Head, Error> {
     let (acknowledged, _) = head::acknowledged(&from.read_head()?)?;
     let (copied, _) = each_acknowledged(from, log_id, acknowledged, |committed| {

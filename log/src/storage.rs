@@ -25,9 +25,9 @@ pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 /// One writer calls [`put`](Self::put), [`remove`](Self::remove), [`sync`](Self::sync) and the writes of the head; any
 /// number of readers scan at the same time.
 ///
-/// Durability: once `sync` has returned `Ok`, every earlier `put` and `remove` survives a loss of power. Before that, the
-/// end of the process or a loss of power may undo them, but only from the end: the state is that of a prefix of the
-/// calls. After an error only the last successful `sync` counts, and the caller must not write any more.
+/// Durability: once `sync` has returned `Ok`, every earlier `put` and `remove` survives a loss of power. Before that,
+/// the end of the process or a loss of power may undo them, but only from the end: the state is that of a prefix of
+/// the calls. After an error only the last successful `sync` counts, and the caller must not write any more.
 pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// The longest value that [`put`](Self::put) takes, in bytes; at least 64.
     fn part_bytes_max(&self) -> usize;
@@ -41,8 +41,8 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Makes all earlier calls durable.
     fn sync(&self) -> Result<(), StorageError>;
 
-    /// Calls `visit` with every raw key and value from `from` on, in ascending order, until it breaks. This includes keys
-    /// that are not those of parts.
+    /// Calls `visit` with every raw key and value from `from` on, in ascending order, until it breaks. This includes
+    /// keys that are not those of parts.
     fn scan(&self, from: PartKey, visit: &mut Visit<'_>) -> Result<(), StorageError>;
 
     /// Writes one slot of the head. It survives the end of the process at once, and a loss of power after the next
@@ -55,8 +55,8 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Makes the head durable.
     fn sync_head(&self) -> Result<(), StorageError>;
 
-    /// Leaves a mark for the next opening that a write or sync has failed: data after the head may be readable without being
-    /// durable. Best effort, as this may fail too.
+    /// Leaves a mark for the next opening that a write or sync has failed: data after the head may be readable
+    /// without being durable. Best effort, as this may fail too.
     fn mark_poisoned(&self);
 }
 
@@ -74,9 +74,9 @@ pub struct StorageError {
 
 /// The kinds of storage failures. This is the only place that classifies them.
 ///
-/// With `Broken` and `Full` the storage is unavailable: the process lacks space, descriptors, a permission or a working
-/// disk, and the data may be intact. The same call may succeed a moment later, so these failures never lead to a repair or a
-/// new start, and are never reported as damage.
+/// With `Broken` and `Full` the storage is unavailable: the process lacks space, descriptors, a permission or a
+/// working disk, and the data may be intact. The same call may succeed a moment later, so these failures never lead
+/// to a repair or a new start, and are never reported as damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StorageFailure {
     /// The storage cannot be reached or does not work.
@@ -101,7 +101,8 @@ impl StorageFailure {
         } else if is(&[ErrorKind::InvalidData, ErrorKind::UnexpectedEof, ErrorKind::IsADirectory]) {
             Self::Corrupt
         } else {
-            // EMFILE and ENFILE, EACCES and EPERM, EROFS, EINTR, ENOMEM, EIO, and all errors without a kind of their own.
+            // EMFILE and ENFILE, EACCES and EPERM, EROFS, EINTR, ENOMEM, EIO, and all errors without a kind of their
+            // own.
             Self::Broken
         }
     }

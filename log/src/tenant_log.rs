@@ -138,8 +138,9 @@ impl TenantLog {
         self.head_is_durable
     }
 
-    /// Makes the head durable. A commit alone makes it survive the end of the process only. After a loss of power, a head
-    /// that lags behind would hide records missing after it. So this is called soon after a commit, but not by each commit.
+    /// Makes the head durable. A commit alone makes it survive the end of the process only. After a loss of power, a
+    /// head that lags behind would hide records missing after it. So this is called soon after a commit, but not by
+    /// each commit.
     pub fn sync_head(&mut self) -> Result<(), Error> {
         if !self.head_is_durable {
             self.shared.storage()?.sync_head()?;
@@ -209,7 +210,8 @@ impl Commit<'_> {
     ///
     /// # Errors
     ///
-    /// After an error the log refuses further writes. Whether these records are in it is known once it has been recovered.
+    /// After an error the log refuses further writes. Whether these records are in it is known once it has been
+    /// recovered.
     pub fn commit(self) -> Result<Vec<Record>, Error> {
         if self.sealed.is_empty() {
             return Ok(Vec::new());
@@ -290,8 +292,8 @@ impl LogReader {
         *self.shared.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first record at or after the moment `at`, or the number after the head if there is none. Reads a few records by
-    /// binary search: times never run backwards.
+    /// The first record at or after the moment `at`, or the number after the head if there is none. Reads a few
+    /// records by binary search: times never run backwards.
     pub fn first_since(&self, at: Timestamp) -> Result<Seq, Error> {
         // The first candidate, and the first number known to be at or after `at`.
         let (mut first, mut end) = (Seq::OLDEST, self.head().seq.next());
@@ -305,8 +307,8 @@ impl LogReader {
         Ok(first)
     }
 
-    /// Reads records from `from` on: at most `records_max`, and at least one if there is one, until `bytes_max` stored bytes
-    /// are exceeded. Empty after the head.
+    /// Reads records from `from` on: at most `records_max`, and at least one if there is one, until `bytes_max`
+    /// stored bytes are exceeded. Empty after the head.
     pub fn read(&self, from: Seq, records_max: usize, bytes_max: usize) -> Result<Vec<StoredRecord>, Error> {
         let from = from.max(Seq::OLDEST);
         let head = self.head();

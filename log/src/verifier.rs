@@ -9,8 +9,8 @@ use crate::position::{ChainHash, Head, LogId, Seq};
 use crate::record::Record;
 use crate::storage::{Storage, StorageError};
 
-/// Verifies a history record by record. It needs only the stored bytes, so a receiver of them can compare a log with its
-/// head.
+/// Verifies a history record by record. It needs only the stored bytes, so a receiver of them can compare a log with
+/// its head.
 #[derive(Clone, Debug)]
 pub struct Verifier {
     log_id: LogId,

@@ -158,8 +158,8 @@ fn a_history_other_than_the_acknowledged_one_is_refused() {
     assert!(matches!(damage.kind, DamageKind::OtherHistory { .. }), "{damage}");
 }
 
-/// The head on disk may lag behind after a loss of power. A whole commit after the damage shows that the damaged record was
-/// durable once, so it is not taken for an unfinished tail.
+/// The head on disk may lag behind after a loss of power. A whole commit after the damage shows that the damaged
+/// record was durable once, so it is not taken for an unfinished tail.
 #[test]
 fn damage_before_a_whole_commit_is_damage_wherever_the_head_is() {
     let backend = MemoryBackend::create();

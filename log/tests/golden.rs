@@ -1,7 +1,7 @@
 //! The bytes of every event variant, which the format version never changes.
 //!
-//! postcard is positional: moving or inserting a variant or a field would make old logs unreadable. If this test fails, the
-//! format has changed; add at the end instead.
+//! postcard is positional: moving or inserting a variant or a field would make old logs unreadable. If this test
+//! fails, the format has changed; add at the end instead.
 
 use uuid::Uuid;
 use vectorizer_log::storage::MemoryStorage;

@@ -80,8 +80,8 @@ fn an_open_log_is_distinguished_from_a_damaged_one() {
     drop(backend.open().unwrap());
 }
 
-/// A flipped byte anywhere in the database file is harmless (in an unused page) or named. An acknowledged record is never
-/// silently missing or changed.
+/// A flipped byte anywhere in the database file is harmless (in an unused page) or named. An acknowledged record is
+/// never silently missing or changed.
 #[test]
 fn a_flipped_byte_anywhere_is_harmless_or_named() {
     let backend = SledBackend::create();
@@ -156,8 +156,8 @@ fn a_damaged_snapshot_is_set_aside_and_costs_nothing() {
     assert_eq!(backend.recover().unwrap().1, written);
 }
 
-/// After a failed sync the page cache is not trusted: the log is copied, verified up to its head, to new files before it
-/// accepts writes again.
+/// After a failed sync the page cache is not trusted: the log is copied, verified up to its head, to new files before
+/// it accepts writes again.
 #[test]
 fn a_poisoned_log_accepts_writes_after_its_acknowledged_part_was_copied() {
     let backend = SledBackend::create();

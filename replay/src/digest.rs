@@ -9,8 +9,8 @@ use crate::billing::{Billing, LogicalWindow};
 use crate::idempotency::{Answer, IdempotencyTable, Outcome};
 use crate::usage::Usage;
 
-/// BLAKE3 of a projection's logical state: collections, points, counters, the state of the bill, remembered answers and the
-/// last record that changed data. Displayed as lower-case hexadecimal.
+/// BLAKE3 of a projection's logical state: collections, points, counters, the state of the bill, remembered answers
+/// and the last record that changed data. Displayed as lower-case hexadecimal.
 ///
 /// Two projections with equal digests answer every request alike. The digest does not depend on the memory layout, the
 /// processor, or the id of the log.
@@ -59,8 +59,8 @@ impl fmt::Debug for StateDigest {
     }
 }
 
-/// Hashes fields unambiguously: numbers are eight bytes, strings and bytes follow their length, lists their count, options
-/// and variants a tag.
+/// Hashes fields unambiguously: numbers are eight bytes, strings and bytes follow their length, lists their count,
+/// options and variants a tag.
 struct FieldHasher(blake3::Hasher);
 
 impl FieldHasher {

@@ -13,8 +13,8 @@ use vectorizer_index::memory::{list, shared, table};
 #[derive(Clone, Debug, Default)]
 pub struct IdempotencyTable {
     by_key: HashMap<Arc<str>, Answer>,
-    /// The keys of all remembered records, oldest first. Times never run backwards within a log, so the front always expires
-    /// next.
+    /// The keys of all remembered records, oldest first. Times never run backwards within a log, so the front always
+    /// expires next.
     oldest_first: VecDeque<(Seq, Arc<str>)>,
     /// The heap bytes of all keys in `by_key`.
     keys_bytes: usize,

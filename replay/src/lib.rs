@@ -12,8 +12,8 @@
 //! - **A record is applied once.** A record at or below [`Projection::applied`] is skipped, a record after the next one
 //!   is a gap, and a record of another log is refused.
 //! - **A record is applied whole or not at all.** It is checked against the state before it changes the state.
-//! - **A [`Checkpoint`] only saves time.** A checkpoint that is not exactly as it was written is not used, and the log is
-//!   folded instead.
+//! - **A [`Checkpoint`] only saves time.** A checkpoint that is not exactly as it was written is not used, and the
+//!   log is folded instead.
 //! - **No I/O.** The caller reads the records.
 
 mod bill;

@@ -11,9 +11,9 @@ use crate::usage::Usage;
 
 /// A pure fold of one tenant's log.
 ///
-/// An implementation depends on nothing but the records: after the same records, two projectors are equal. It applies each
-/// record once, in order, and skips those that it has applied before, so a source may start too early. After an error its
-/// state is unchanged.
+/// An implementation depends on nothing but the records: after the same records, two projectors are equal. It applies
+/// each record once, in order, and skips those that it has applied before, so a source may start too early. After an
+/// error its state is unchanged.
 pub trait Projector {
     /// The last record applied, [`Seq::NONE`] before the first.
     fn applied(&self) -> Seq;
@@ -31,8 +31,8 @@ pub enum Applied {
     Changed(Change),
 }
 
-/// Why a record was not applied. The state is unchanged. Each is damage of the log or an error of the caller, so retrying
-/// is useless.
+/// Why a record was not applied. The state is unchanged. Each is damage of the log or an error of the caller, so
+/// retrying is useless.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ApplyError {
     /// A record is missing.
@@ -119,8 +119,8 @@ impl Projection {
         &self.idempotency
     }
 
-    /// The heap bytes without its graphs, estimated in constant time. Memory shared with snapshots counts, memory that only
-    /// snapshots hold does not. Not part of the fold.
+    /// The heap bytes without its graphs, estimated in constant time. Memory shared with snapshots counts, memory
+    /// that only snapshots hold does not. Not part of the fold.
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.index.memory_bytes() + self.idempotency.memory_bytes()
     }
@@ -146,8 +146,8 @@ impl Projection {
         self.index.install_indexing(id, indexing)
     }
 
-    /// Like [`apply`](Projector::apply), but returns a deleted collection, so that a caller that holds a lock can drop it
-    /// later.
+    /// Like [`apply`](Projector::apply), but returns a deleted collection, so that a caller that holds a lock can
+    /// drop it later.
     pub fn apply_deferring_drop(
         &mut self,
         record: &Record,

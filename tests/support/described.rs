@@ -111,7 +111,8 @@ pub(crate) fn assert_described(asked: &Asked, answer: &Answer) {
     let content_type_of_answer =
         answer.headers.get("content-type").map(|value| sent_type(value.to_str().unwrap()));
     let Some((template, operation)) = operation(method, path) else {
-        // Nothing is there, or not for this method; or it is one of the paths that clients shorten for the ids "." and "..".
+        // Nothing is there, or not for this method; or it is one of the paths that clients shorten for the ids "."
+        // and "..".
         let is_shortened = path.ends_with('/') || path.ends_with("/payload");
         assert!(!status.is_success() || is_shortened, "{place}: it is not described");
         return;

@@ -2,7 +2,8 @@
 //!
 //! - `operation`: the table of operations; `permission`: how far a key's permission reaches.
 //! - `key`: API keys, their public names and hashes; `secret`: other secret texts.
-//! - `asked`: what a request asks for; `denial`: why a caller is refused; `origin`: which addresses count as one client.
+//! - `asked`: what a request asks for; `denial`: why a caller is refused; `origin`: which addresses count as one
+//!   client.
 //!
 //! The crate knows no `HiveHub`, no limits and no HTTP, and does not decide whether a key is valid.
 

@@ -1,7 +1,7 @@
 //! What tenants are billed for: metering of requests, the state of each bill, and its delivery.
 //!
-//! - `meter`: what a tenant's requests come to until they are in its log; `counts`: the numbers; `metering`: all meters;
-//!   `journal`: where they are kept until then.
+//! - `meter`: what a tenant's requests come to until they are in its log; `counts`: the numbers; `metering`: all
+//!   meters; `journal`: where they are kept until then.
 //! - `account`: what of a tenant's bill is closed and delivered; `accounts`: those of all tenants.
 //! - `lines`: the lines of a bill, from its log; `outbox`: those of deleted tenants.
 //! - `reporter`: delivers them; `backoff`: its pauses.

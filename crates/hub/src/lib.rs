@@ -7,7 +7,8 @@
 //! - `files`: small files; all else is in journals (`vectorizer-journal`).
 //! - `server`: the hub over HTTP; `demo`: a hub with tenants and keys for trying it out.
 //!
-//! The crate knows the contract (`vectorizer-hivehub`) and files. It knows no vectors, and nothing of a Vectorizer server.
+//! The crate knows the contract (`vectorizer-hivehub`) and files. It knows no vectors, and nothing of a Vectorizer
+//! server.
 
 mod change;
 pub mod demo;

@@ -268,7 +268,8 @@ impl Collection {
         slots.filter_map(|slot| Some(self.slots.point(slot)?.stored()))
     }
 
-    /// The collection as of now. Cheap: it copies nothing. While the snapshot is held, writes copy the blocks they change.
+    /// The collection as of now. Cheap: it copies nothing. While the snapshot is held, writes copy the blocks they
+    /// change.
     pub fn snapshot(&self) -> Snapshot {
         let texts = self.text_parameters().unwrap_or_default();
         let declared = self.postings.declared().clone();
@@ -451,8 +452,8 @@ impl Collection {
         (true, Removed::new(compaction))
     }
 
-    /// Adds indexes of more paths, brought up to date. Returns `false` if the slots were compacted meanwhile. The second
-    /// value is the memory that is not needed any more.
+    /// Adds indexes of more paths, brought up to date. Returns `false` if the slots were compacted meanwhile. The
+    /// second value is the memory that is not needed any more.
     pub(super) fn install_indexing(&mut self, mut indexing: Indexing) -> (bool, Removed) {
         let is_in_time = self.graph.is_same_as(&indexing.base_graph);
         if is_in_time {

@@ -65,8 +65,8 @@ impl Snapshot {
         self.slots.needs_compaction()
     }
 
-    /// Copies the points to new slots, remaps the graph, and rebuilds the payload and full-text indexes. Calls `stop` now
-    /// and then.
+    /// Copies the points to new slots, remaps the graph, and rebuilds the payload and full-text indexes. Calls `stop`
+    /// now and then.
     pub fn compact(&self, stop: &impl Fn() -> bool) -> Result<Compaction, Interrupted> {
         let (slots, slot_map) = self.slots.compacted(stop)?;
         let graph = self.graph.sibling();

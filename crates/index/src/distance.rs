@@ -1,8 +1,8 @@
 //! Scores of two vectors, computed with SIMD.
 //!
-//! The kernels sum in `f32`, as fast as memory delivers the vectors. If `f32` cannot represent the result (for vectors with
-//! very large or very small numbers), the score is computed again in `f64`. So every score is finite, and correct to the
-//! precision of `f32`. The last bits may differ between processors.
+//! The kernels sum in `f32`, as fast as memory delivers the vectors. If `f32` cannot represent the result (for
+//! vectors with very large or very small numbers), the score is computed again in `f64`. So every score is finite,
+//! and correct to the precision of `f32`. The last bits may differ between processors.
 
 use std::ops::RangeInclusive;
 
@@ -40,8 +40,8 @@ pub(super) fn cosine(unit: &[f32], vector: &[f32], inverse_norm: f32) -> f32 {
 
 /// The factor that turns a product with the vector into a cosine: the inverse of its norm, or zero for a zero vector.
 ///
-/// NaN if the norm is not ordinary. Then the fast cosine is NaN too, and [`cosine`] computes it in `f64` without a branch
-/// of its own.
+/// NaN if the norm is not ordinary. Then the fast cosine is NaN too, and [`cosine`] computes it in `f64` without a
+/// branch of its own.
 pub(super) fn inverse_norm(vector: &[f32]) -> f32 {
     let norm = norm(vector);
     if norm == 0.0 {

@@ -15,8 +15,8 @@ pub(super) const LINKED_FROM: usize = 4_096;
 /// thousand searches a second beside its writes kept both cores busy.
 pub(super) const UNLINKED_NUMBERS_MAX: usize = 1 << 19;
 /// The same while the collection is not searched, so that a load begins at the speed of writing. Searches that come
-/// then compare mostly bytes, and take about as long as for a third of it in whole vectors until the rest is linked. With
-/// a quarter more, loads were faster by an eighth and the p99 of such searches was higher by about as much.
+/// then compare mostly bytes, and take about as long as for a third of it in whole vectors until the rest is linked.
+/// With a quarter more, loads were faster by an eighth and the p99 of such searches was higher by about as much.
 pub(super) const UNSEARCHED_NUMBERS_MAX: usize = 2 << 20;
 /// At least this many vectors may be unlinked, however long they are.
 const UNLINKED_MIN: usize = 1_024;

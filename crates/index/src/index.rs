@@ -128,8 +128,8 @@ impl Index {
         }
     }
 
-    /// Applies a record, or returns an error and changes nothing. Returns what it has changed, and memory that the caller
-    /// drops.
+    /// Applies a record, or returns an error and changes nothing. Returns what it has changed, and memory that the
+    /// caller drops.
     pub fn apply(&mut self, record: &Record) -> Result<(Change, Option<Removed>), InvalidEvent> {
         // IMPORTANT: nothing after this check can fail, so no event is applied in part.
         self.check(&record.event)?;
@@ -196,7 +196,8 @@ impl Index {
         }
     }
 
-    /// Installs a compaction of the collection with this id. Returns `false` if the collection has changed its slots since.
+    /// Installs a compaction of the collection with this id. Returns `false` if the collection has changed its slots
+    /// since.
     pub fn install(&mut self, id: CollectionId, compaction: Compaction) -> (bool, Removed) {
         match self.collections.get_mut(&id) {
             Some(collection) => {

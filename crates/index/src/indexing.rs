@@ -1,8 +1,8 @@
 //! Indexing of stored payloads, for paths that were declared or that have got room after they were left out.
 //!
-//! The linker does it: [`Collection::indexing`](crate::Collection::indexing) begins it, [`Indexing::gather`] reads all payloads in the background, and
-//! [`Index::install_indexing`](crate::Index::install_indexing) adds the result, with all writes since applied to it.
-//! Until then filters on these paths read payloads.
+//! The linker does it: [`Collection::indexing`](crate::Collection::indexing) begins it, [`Indexing::gather`] reads
+//! all payloads in the background, and [`Index::install_indexing`](crate::Index::install_indexing) adds the result,
+//! with all writes since applied to it. Until then filters on these paths read payloads.
 
 use std::sync::Arc;
 

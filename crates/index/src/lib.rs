@@ -12,14 +12,17 @@
 //! - `graph`: approximate search; `graph_cell`: a collection's graph; `linking`: linking points into it.
 //! - `text`: the full-text index; `texts`: that of a collection; `matches`: search in it; `fusion`: one ranking made of
 //!   two.
-//! - `compaction`, `indexing`: background work on a collection; `interrupted`: its end; `removed`: memory to drop later.
+//! - `compaction`, `indexing`: background work on a collection; `interrupted`: its end; `removed`: memory to drop
+//!   later.
 //! - `change`: what an event changes, and why an event is invalid; `estimate`: the change before it is made.
-//! - `checkpoint`: the sections of a checkpoint; `memory`: accounting of heap memory; `logical_size`: the size of a point.
+//! - `checkpoint`: the sections of a checkpoint; `memory`: accounting of heap memory; `logical_size`: the size of a
+//!   point.
 //! - `pool`, `prefetch`: buffers and caches of searches.
 //!
 //! A collection of more than a few thousand points has a graph, which is linked in the background after the writes.
 //! Searches of smaller ones are exact: they compare every vector. A slot never changes its vector and is not reused
-//! before the next compaction. So a graph links slots, postings list slots, and a snapshot shares the graph and the blocks.
+//! before the next compaction. So a graph links slots, postings list slots, and a snapshot shares the graph and the
+//! blocks.
 
 mod change;
 pub mod checkpoint;

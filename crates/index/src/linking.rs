@@ -20,8 +20,8 @@ const NODE_BYTES: usize = 128;
 const LISTS_MAX: usize = 4;
 
 impl Snapshot {
-    /// How many points are to be linked and are not. Every search compares them one by one. Zero while the collection is
-    /// too small for a graph.
+    /// How many points are to be linked and are not. Every search compares them one by one. Zero while the collection
+    /// is too small for a graph.
     pub fn unlinked(&self) -> usize {
         unlinked(&self.slots, &self.graph)
     }
@@ -31,9 +31,9 @@ impl Snapshot {
         linked(&self.graph)
     }
 
-    /// Links the next `points_max` unlinked points of this snapshot. Searches go on meanwhile; those on later snapshots walk
-    /// over the new nodes. Calls `stop` every fifty microseconds, but not while it links a point. Returns how many slots it
-    /// has processed.
+    /// Links the next `points_max` unlinked points of this snapshot. Searches go on meanwhile; those on later
+    /// snapshots walk over the new nodes. Calls `stop` every fifty microseconds, but not while it links a point.
+    /// Returns how many slots it has processed.
     ///
     /// # Errors
     ///
@@ -69,8 +69,8 @@ impl Snapshot {
         Ok(graph.view().len() - linked)
     }
 
-    /// Repairs linked points that no walk can reach. A point may become unreachable when its neighbours get nearer ones.
-    /// [`link`](Self::link) repairs them too, each time the graph has grown by a sixteenth.
+    /// Repairs linked points that no walk can reach. A point may become unreachable when its neighbours get nearer
+    /// ones. [`link`](Self::link) repairs them too, each time the graph has grown by a sixteenth.
     pub fn repair(&self, stop: &impl Fn() -> bool) -> Result<(), Interrupted> {
         self.graph.get().map_or(Ok(()), |graph| graph.repair(&|node| self.slot(node), stop))
     }
@@ -93,8 +93,8 @@ impl Snapshot {
         view.write(name_of, out)
     }
 
-    /// Restores a graph that [`write_graph`](Self::write_graph) has written at any earlier time, and links the points that
-    /// it does not contain. Later snapshots walk over it, unless the collection has a graph already.
+    /// Restores a graph that [`write_graph`](Self::write_graph) has written at any earlier time, and links the points
+    /// that it does not contain. Later snapshots walk over it, unless the collection has a graph already.
     pub fn read_graph(
         &self,
         bytes: &[u8],
@@ -104,8 +104,8 @@ impl Snapshot {
         self.read_graph_until(bytes, threads, stop, &|| false)
     }
 
-    /// Like [`read_graph`](Self::read_graph), but once `enough` returns true it leaves points that are newer than all known
-    /// ones to [`link`](Self::link). It links some points in any case.
+    /// Like [`read_graph`](Self::read_graph), but once `enough` returns true it leaves points that are newer than all
+    /// known ones to [`link`](Self::link). It links some points in any case.
     pub fn read_graph_until(
         &self,
         bytes: &[u8],

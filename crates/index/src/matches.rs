@@ -17,7 +17,8 @@ pub struct TextRequest<'a> {
     pub score_threshold: Option<f32>,
 }
 
-/// The texts of a collection that share a word with a query, as of one moment, whatever is written later. Needs no lock.
+/// The texts of a collection that share a word with a query, as of one moment, whatever is written later. Needs no
+/// lock.
 #[derive(Clone, Debug)]
 pub struct TextMatches {
     found: QueryPostings,
@@ -30,8 +31,8 @@ impl TextMatches {
         Self { found, slots }
     }
 
-    /// The best points by BM25 (k1 = 1.2, b = 0.75), best first, equal scores in the order of ids. If there are fewer than
-    /// `limit` hits, no more points share a word with the query, match the filter and reach the threshold.
+    /// The best points by BM25 (k1 = 1.2, b = 0.75), best first, equal scores in the order of ids. If there are fewer
+    /// than `limit` hits, no more points share a word with the query, match the filter and reach the threshold.
     pub fn search(&self, request: &TextRequest<'_>) -> Vec<Hit> {
         let TextRequest { limit, filter, score_threshold } = *request;
         let plan = FilterPlan::of(filter, &self.slots);

@@ -1,8 +1,8 @@
 //! Accounting of heap memory.
 //!
-//! Sizes are those of the allocator's size classes (jemalloc), not of the stored data. Each structure updates its sum as it
-//! changes, so that reading it takes constant time. The standard library does not expose the memory of its trees:
-//! the `tree` function estimates it from the average fill of their nodes.
+//! Sizes are those of the allocator's size classes (jemalloc), not of the stored data. Each structure updates its sum
+//! as it changes, so that reading it takes constant time. The standard library does not expose the memory of its
+//! trees: the `tree` function estimates it from the average fill of their nodes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const LARGE: usize = 16 << 10;
 const PAGE: usize = 4 << 10;
 
-/// The memory of an allocation of this many bytes. A large one takes whole pages: its size class may have more, but these
-/// are never touched.
+/// The memory of an allocation of this many bytes. A large one takes whole pages: its size class may have more, but
+/// these are never touched.
 pub(crate) const fn allocated(bytes: usize) -> usize {
     match bytes {
         0 => 0,
@@ -48,8 +48,8 @@ pub const fn table<K, V>(capacity: usize) -> usize {
 pub(crate) const fn tree<K, V>(len: usize) -> usize {
     /// The capacity of a node.
     const ENTRIES: usize = 11;
-    /// Four times the entries for each leaf, with its share of the nodes above it: 7 entries if they were inserted in order,
-    /// 8.6 if in random order.
+    /// Four times the entries for each leaf, with its share of the nodes above it: 7 entries if they were inserted in
+    /// order, 8.6 if in random order.
     const QUARTERS_FOR_LEAF: usize = 31;
     /// How many leaves an inner node has.
     const LEAVES: usize = 7;

@@ -42,8 +42,8 @@ pub enum SearchMode {
 pub struct Hit {
     /// The point. Its vector is shared, not copied.
     pub point: StoredPoint,
-    /// The similarity (cosine, dot: higher is better) or distance (euclidean: lower is better) of the point to the query
-    /// vector. Always finite: values beyond the range of `f32` are clamped to it.
+    /// The similarity (cosine, dot: higher is better) or distance (euclidean: lower is better) of the point to the
+    /// query vector. Always finite: values beyond the range of `f32` are clamped to it.
     pub score: f32,
 }
 
@@ -161,8 +161,8 @@ impl<'a> Best<'a> {
         self.rank_max
     }
 
-    /// Adds the point if it is among the best. The filter, which may have to parse a payload, is evaluated last and only
-    /// for a point that would enter.
+    /// Adds the point if it is among the best. The filter, which may have to parse a payload, is evaluated last and
+    /// only for a point that would enter.
     #[inline]
     pub(super) fn offer(&mut self, score: f32, point: PointRef<'a>) {
         let rank = self.order.rank(score);

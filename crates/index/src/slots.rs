@@ -477,8 +477,8 @@ impl Slots {
         self.deleted > OVERDUE_FACTOR * self.live.max(COMPACTION_DELETED_MIN)
     }
 
-    /// Copies all points to new slots without gaps, in the same order. Takes time proportional to their number, which the
-    /// writes that deleted as many slots have paid for. Calls `stop` before each block.
+    /// Copies all points to new slots without gaps, in the same order. Takes time proportional to their number, which
+    /// the writes that deleted as many slots have paid for. Calls `stop` before each block.
     pub(super) fn compacted(&self, stop: &impl Fn() -> bool) -> Result<(Self, SlotMap), Interrupted> {
         let mut compacted = Self::new(self.dimension, self.metric);
         let mut slot_map = Vec::with_capacity(self.len());
@@ -517,8 +517,8 @@ impl Slots {
         }
     }
 
-    /// Applies to `compacted`, a compaction of the earlier state `then`, all changes since. Calls `changed` with each slot
-    /// that changes in it, its earlier point and its current point.
+    /// Applies to `compacted`, a compaction of the earlier state `then`, all changes since. Calls `changed` with each
+    /// slot that changes in it, its earlier point and its current point.
     pub(super) fn catch_up(
         &self,
         then: &Self,

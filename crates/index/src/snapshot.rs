@@ -105,8 +105,8 @@ impl Snapshot {
     }
 
     /// Like [`search`](Self::search), but only if the search is a walk that passes over nodes and costs no more than
-    /// comparing about `compared_max` whole vectors. Returns `None` for other searches, and after about that much work if
-    /// the walk has not finished. Most such walks are short, but only walking shows it.
+    /// comparing about `compared_max` whole vectors. Returns `None` for other searches, and after about that much
+    /// work if the walk has not finished. Most such walks are short, but only walking shows it.
     pub fn search_bounded(
         &self,
         request: &SearchRequest<'_>,
@@ -152,7 +152,8 @@ impl Snapshot {
         }
     }
 
-    /// An upper estimate of how many whole vectors a search compares; `usize::MAX` if it may have to read many payloads.
+    /// An upper estimate of how many whole vectors a search compares; `usize::MAX` if it may have to read many
+    /// payloads.
     pub fn compared(&self, request: &SearchRequest<'_>) -> usize {
         let plan = FilterPlan::of(request.filter, &self.slots);
         if plan.filter.is_some() && plan.points_max > PAYLOADS_FEW {

@@ -1,18 +1,18 @@
 //! Sums over two vectors, computed with SIMD.
 //!
-//! Of floats: with a single accumulator, every multiplication waits for the one before it, four cycles for eight numbers,
-//! which is slower than the caches deliver them. So there are several accumulators, added at the end.
+//! Of floats: with a single accumulator, every multiplication waits for the one before it, four cycles for eight
+//! numbers, which is slower than the caches deliver them. So there are several accumulators, added at the end.
 //!
-//! Of bytes: the inner loop of a walk. simsimd widens every byte before it multiplies, as some may be -128. Here none is,
-//! which makes building a graph faster by a sixth.
+//! Of bytes: the inner loop of a walk. simsimd widens every byte before it multiplies, as some may be -128. Here none
+//! is, which makes building a graph faster by a sixth.
 
 #![expect(clippy::inline_always, reason = "what is not inlined is not compiled for the processor it runs on")]
 
 use fearless_simd::{Level, dispatch, i8x32, i32x8, prelude::*};
 use simsimd::SpatialSimilarity;
 
-/// A core has two units that take four cycles for a multiplication. Half of the accumulators that would saturate them are
-/// enough, as the next vector overlaps.
+/// A core has two units that take four cycles for a multiplication. Half of the accumulators that would saturate them
+/// are enough, as the next vector overlaps.
 const SUMS: usize = 4;
 
 /// The sum of the products. It may overflow to infinity or become NaN.

@@ -42,8 +42,8 @@ pub struct NodeStore {
 }
 
 impl NodeStore {
-    /// The node store in the `node` folder, which exists; an empty one if that is damaged. The records about tenants are
-    /// opened in the background.
+    /// The node store in the `node` folder, which exists; an empty one if that is damaged. The records about tenants
+    /// are opened in the background.
     pub fn open(node: &Path) -> Result<Self, NodeStoreError> {
         let notes = Database::new(node, NOTES, &[QUOTAS, SIZES, BILLS, NODE]);
         let opened = Arc::clone(&notes);

@@ -1,15 +1,16 @@
 //! Which work gets a core first: short work must not wait for long work.
 //!
-//! Nice values do not help. They set how much of the cores a thread gets, not how soon: on Linux, a thread that wakes up
-//! and has just used its share waits until the running thread has used up its time slice. The kernel notices that at the
-//! next tick of the clock, up to 4 ms later. Three measures help, and none of them needs a privilege:
+//! Nice values do not help. They set how much of the cores a thread gets, not how soon: on Linux, a thread that wakes
+//! up and has just used its share waits until the running thread has used up its time slice. The kernel notices that
+//! at the next tick of the clock, up to 4 ms later. Three measures help, and none of them needs a privilege:
 //!
 //! - A thread with a short time slice preempts one with a longer slice at once, if it has not had more than its share
 //!   (`sched_setattr(2)`, Linux 6.12 and later; earlier kernels ignore the slice).
 //! - Long work calls [`yield_point`] often, for threads that have had more than their share.
-//! - Any thread preempts one at `SCHED_IDLE`, and a core that runs only such threads counts as idle: when another program
-//!   takes a core for some milliseconds, threads that wait for it move to that one. The longest work, linking, runs at
-//!   `SCHED_IDLE`, except for one thread that runs at normal priority for a tenth of the time ([`throttle`]).
+//! - Any thread preempts one at `SCHED_IDLE`, and a core that runs only such threads counts as idle: when another
+//!   program takes a core for some milliseconds, threads that wait for it move to that one. The longest work,
+//!   linking, runs at `SCHED_IDLE`, except for one thread that runs at normal priority for a tenth of the time
+//!   ([`throttle`]).
 //!
 //! The crate knows threads and the system's scheduler. It knows nothing of tenants, requests or storage.
 
@@ -43,8 +44,8 @@ impl Priority {
         }
     }
 
-    /// Applies it to the calling thread and to threads that this one starts. It changes waiting times only, so a failure
-    /// is logged once and ignored.
+    /// Applies it to the calling thread and to threads that this one starts. It changes waiting times only, so a
+    /// failure is logged once and ignored.
     pub fn apply(self) {
         PRIORITY.set(self);
         if let Err(error) = self.set() {

@@ -77,8 +77,8 @@ pub fn created_words(name: &str) -> Event {
     created_with(name, 3, Metric::Cosine, index)
 }
 
-/// An upsert into [`FIRST_COLLECTION`], of three dimensions, whose stored size grows with `points`. `mark` tells one from
-/// another.
+/// An upsert into [`FIRST_COLLECTION`], of three dimensions, whose stored size grows with `points`. `mark` tells one
+/// from another.
 #[expect(clippy::cast_precision_loss, reason = "the numbers are small")]
 pub fn upserted(points: usize, mark: u64) -> Event {
     let payload = format!("{{\"mark\": {mark}}}");

@@ -1,8 +1,8 @@
 //! The parsers of untrusted bytes. None panics, none takes unbounded memory, and each target asserts what its comment
 //! says.
 //!
-//! `cargo fuzz` runs the targets without end. `tests/fuzzing.rs` runs them on the inputs found so far and on some hundred
-//! mutations of each seed.
+//! `cargo fuzz` runs the targets without end. `tests/fuzzing.rs` runs them on the inputs found so far and on some
+//! hundred mutations of each seed.
 
 mod body;
 mod checkpoint;

@@ -1,7 +1,7 @@
 //! The audit trail as a table (RFC 4180, lines end in a line feed).
 //!
-//! Text cells are written unchanged. Spreadsheets should import the table as text: clients choose their request ids, and one
-//! that begins like a formula would be evaluated.
+//! Text cells are written unchanged. Spreadsheets should import the table as text: clients choose their request ids,
+//! and one that begins like a formula would be evaluated.
 
 use csv::{Writer, WriterBuilder};
 

@@ -231,8 +231,8 @@ fn vector_line(vector: &Vector) -> String {
     BASE64.encode(vector_le_bytes(vector.as_dense()))
 }
 
-/// The payload as JSON. A payload that is not valid JSON, which a decoded one might be, is left out instead of corrupting
-/// the line.
+/// The payload as JSON. A payload that is not valid JSON, which a decoded one might be, is left out instead of
+/// corrupting the line.
 fn payload_line(payload: &Payload) -> Option<&RawValue> {
     serde_json::from_str(payload.as_str()).ok()
 }

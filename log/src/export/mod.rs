@@ -1,5 +1,5 @@
-//! The audit trail as text, the same over HTTP and on the command line: one JSON object on each line (NDJSON), or a table
-//! (CSV).
+//! The audit trail as text, the same over HTTP and on the command line: one JSON object on each line (NDJSON), or a
+//! table (CSV).
 //!
 //! - `event`: events as JSON, for both formats.
 //! - `csv`: the table.

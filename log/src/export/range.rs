@@ -2,7 +2,8 @@
 
 use crate::position::{Seq, Timestamp};
 
-/// A range of records by number, both ends included, and by time, without its end: one export ends where the next begins.
+/// A range of records by number, both ends included, and by time, without its end: one export ends where the next
+/// begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExportRange {
     /// The first record.
@@ -15,8 +16,8 @@ pub struct ExportRange {
     pub until: Option<Timestamp>,
 }
 
-/// The position of a record relative to a range. Numbers and times never run backwards, so all records after one that is
-/// after the range are after it too.
+/// The position of a record relative to a range. Numbers and times never run backwards, so all records after one that
+/// is after the range are after it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RangePosition {
     /// Before the range: later records may be in it.

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use super::error::{MigrationError, failed};
 use crate::durable::{create_private_folder, sync_tree};
 
-/// Each piece is durable before the next one begins. So if a file is longer than some number of pieces, all of these are
-/// durable.
+/// Each piece is durable before the next one begins. So if a file is longer than some number of pieces, all of these
+/// are durable.
 const PIECE_BYTES: u64 = 16 << 20;
 
-/// Whether a file is copied: those of the log, also of an interrupted replacement, and the graphs, which take time to build
-/// again. All others belong to the server that wrote them.
+/// Whether a file is copied: those of the log, also of an interrupted replacement, and the graphs, which take time to
+/// build again. All others belong to the server that wrote them.
 fn is_copied(name: &str) -> bool {
     let of_log = ["log", "head", "condemned"];
     name == "manifest.json"

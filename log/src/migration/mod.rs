@@ -7,9 +7,9 @@
 //! from/_migrated/{log_id}/        the migrated source folder
 //! ```
 //!
-//! The files of the log are copied. Nothing is written to the source until the copy is the tenant's folder, durably. Then
-//! the source's folder is moved aside, so that its history does not continue in two places. Each step is durable before
-//! the next begins, so an interrupted migration can be resumed at any point.
+//! The files of the log are copied. Nothing is written to the source until the copy is the tenant's folder, durably.
+//! Then the source's folder is moved aside, so that its history does not continue in two places. Each step is durable
+//! before the next begins, so an interrupted migration can be resumed at any point.
 
 mod destination;
 mod error;
@@ -175,8 +175,8 @@ impl Migration {
         TenantFolder::new(self.data.join(MIGRATING), &self.tenant)
     }
 
-    /// Copies the files, or those bytes that are missing, and makes them durable. Calls `report` with how many bytes of how many
-    /// are copied; it may break.
+    /// Copies the files, or those bytes that are missing, and makes them durable. Calls `report` with how many bytes
+    /// of how many are copied; it may break.
     pub fn copy(
         &mut self,
         report: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,

@@ -71,8 +71,8 @@ impl MemoryStorage {
         self.state().poisoned
     }
 
-    /// The state after the end of the process: of the calls since the last sync, the first `kept` survive; the head survives
-    /// as written.
+    /// The state after the end of the process: of the calls since the last sync, the first `kept` survive; the head
+    /// survives as written.
     #[must_use]
     pub fn after_process_death(&self, kept: usize) -> Self {
         let mut state = self.state().clone();

@@ -2,17 +2,18 @@
 //!
 //! The following was found in its source and by measurements:
 //!
-//! - `flush` calls `sync_file_range`, not fsync: [`SledStorage::sync`] calls `fdatasync` on a descriptor of its own after
-//!   it.
-//! - sled reuses segments as soon as its own flush returns: a page may be unsynced in a new segment while its old one is
-//!   overwritten. So at most one segment is written between two syncs. sled writes up to eight times its input (links,
-//!   whole leaves, splits, cleaning), so the input between two syncs is at most a tenth of a segment; measured, that
-//!   causes writes of two thirds of a segment.
-//! - Opening reads the page cache, not the disk: `db` is synced before. Opening also writes: the rest of the last segment,
-//!   and zeros over every free one, a megabyte and more. These contain nothing that is still needed, since all that sled
-//!   has read is durable. `db` is synced again before the first change, so that they do not add to its writes.
-//! - Opening also replaces the snapshot and zeroes segments that it calls free. The folder is synced before `db`: sled has
-//!   no check for zeros and appends that are durable beside the previous snapshot.
+//! - `flush` calls `sync_file_range`, not fsync: [`SledStorage::sync`] calls `fdatasync` on a descriptor of its own
+//!   after it.
+//! - sled reuses segments as soon as its own flush returns: a page may be unsynced in a new segment while its old one
+//!   is overwritten. So at most one segment is written between two syncs. sled writes up to eight times its input
+//!   (links, whole leaves, splits, cleaning), so the input between two syncs is at most a tenth of a segment;
+//!   measured, that causes writes of two thirds of a segment.
+//! - Opening reads the page cache, not the disk: `db` is synced before. Opening also writes: the rest of the last
+//!   segment, and zeros over every free one, a megabyte and more. These contain nothing that is still needed, since
+//!   all that sled has read is durable. `db` is synced again before the first change, so that they do not add to its
+//!   writes.
+//! - Opening also replaces the snapshot and zeroes segments that it calls free. The folder is synced before `db`:
+//!   sled has no check for zeros and appends that are durable beside the previous snapshot.
 //! - Recovery drops damaged data silently, or panics: the head file detects the former, `catch_unwind` the latter.
 //! - Large leaves would be stored in separate, unsynced blob files: values stay below 1/80 of a segment.
 
@@ -44,8 +45,8 @@ const LOCK_POLL: Duration = Duration::from_millis(2);
 /// Part of sled's message if the lock of a database is held.
 const LOCKED: &str = "could not acquire lock";
 
-/// How many bytes are read from a copy before it is opened again. sled puts each page that is read on one of 256 lists, and
-/// frees none before a list has sixty-four: for large leaves that are read once, a gigabyte and more.
+/// How many bytes are read from a copy before it is opened again. sled puts each page that is read on one of 256
+/// lists, and frees none before a list has sixty-four: for large leaves that are read once, a gigabyte and more.
 const READ_BEFORE_REOPENING: usize = 32 << 20;
 
 /// What sled writes besides each part, for its key and headers, in bytes.
@@ -351,8 +352,9 @@ impl Storage for SledCopy {
     fn mark_poisoned(&self) {}
 }
 
-/// Opens a sled database by `open`, and retries for up to `patience` while its lock is held: a thread of sled may still hold
-/// the lock of a database that was just closed in this process. Blocks. For databases that no other process opens.
+/// Opens a sled database by `open`, and retries for up to `patience` while its lock is held: a thread of sled may
+/// still hold the lock of a database that was just closed in this process. Blocks. For databases that no other
+/// process opens.
 pub fn open_when_free<T, E: fmt::Display>(
     patience: Duration,
     open: impl Fn() -> Result<T, E>,

@@ -69,8 +69,8 @@ fn paths(folder: &TempDir) -> SledPaths {
 }
 
 /// sled frees a segment when its own flush, which is not an fsync, has moved the last page out of it. If more than a
-/// segment is written between two real syncs, the freed one may be overwritten before the moved pages are durable, and a
-/// loss of power loses records that were acknowledged long before.
+/// segment is written between two real syncs, the freed one may be overwritten before the moved pages are durable,
+/// and a loss of power loses records that were acknowledged long before.
 #[test]
 fn at_most_a_segment_is_written_between_two_syncs() {
     if std::env::var_os(ALONE).is_none() {

@@ -1,6 +1,7 @@
 //! A tenant's whole bill, computed from the records alone.
 //!
-//! - `entry`: the parts of a bill; `audit`: the comparison of a close with its records; `discrepancy`: what does not match.
+//! - `entry`: the parts of a bill; `audit`: the comparison of a close with its records; `discrepancy`: what does not
+//!   match.
 
 mod audit;
 mod discrepancy;
@@ -17,8 +18,8 @@ use crate::projection::{Applied, ApplyError, Projection, Projector};
 
 /// A tenant's bill, computed from the records, whatever the closes say. For audits.
 ///
-/// It needs all records from the first on, and folds all of the tenant's data, as only that distinguishes new vectors from
-/// replacements.
+/// It needs all records from the first on, and folds all of the tenant's data, as only that distinguishes new vectors
+/// from replacements.
 #[derive(Clone, Debug)]
 pub struct Bill {
     projection: Projection,
@@ -50,8 +51,8 @@ impl Bill {
         Self { projection: Projection::new(log_id), closes: RoaringTreemap::new(), totals }
     }
 
-    /// Compacts collections with many deleted points. No linker does so here, and the bill would take as much memory as all
-    /// points ever written.
+    /// Compacts collections with many deleted points. No linker does so here, and the bill would take as much memory
+    /// as all points ever written.
     fn compact(&mut self) {
         let wanting =
             self.projection.index().collections().filter(|collection| collection.needs_compaction());
@@ -63,8 +64,8 @@ impl Bill {
         }
     }
 
-    /// Applies the next record, with its chain hash if that is known, and returns its entries on the bill. A record that was
-    /// applied before is skipped. After an error the bill is unchanged.
+    /// Applies the next record, with its chain hash if that is known, and returns its entries on the bill. A record
+    /// that was applied before is skipped. After an error the bill is unchanged.
     pub fn push(&mut self, record: &Record, chain: Option<ChainHash>) -> Result<Vec<BillEntry>, ApplyError> {
         // IMPORTANT: the record is compared with the state before it.
         let (billing, usage) = (*self.projection.billing(), *self.projection.usage());

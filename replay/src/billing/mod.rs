@@ -6,8 +6,8 @@
 //! one, including it. Counts belong to the window of their record. Storage belongs to a window by time, from the
 //! `through` of one close to that of the next: the record of a close may be a little later than its `through`.
 //!
-//! A close that does not match its records has no effect here, as a wrong bill must not make a tenant's data unreadable.
-//! [`Bill`](crate::Bill) finds it.
+//! A close that does not match its records has no effect here, as a wrong bill must not make a tenant's data
+//! unreadable. [`Bill`](crate::Bill) finds it.
 
 mod window;
 
@@ -43,8 +43,8 @@ impl Billing {
         self.last_close
     }
 
-    /// The latest correction, [`Seq::NONE`] before the first. Corrections are not linked: to find undelivered ones, which are
-    /// rare, read from [`acknowledged`](Self::acknowledged) on.
+    /// The latest correction, [`Seq::NONE`] before the first. Corrections are not linked: to find undelivered ones,
+    /// which are rare, read from [`acknowledged`](Self::acknowledged) on.
     pub fn last_correction(&self) -> Seq {
         self.last_correction
     }
@@ -64,14 +64,14 @@ impl Billing {
         self.last_close.max(self.last_correction) <= self.acknowledged
     }
 
-    /// The position in the node's request journal up to which requests are recorded. Earlier entries must not be recorded
-    /// again ([`JournalPosition::is_folded_by`]).
+    /// The position in the node's request journal up to which requests are recorded. Earlier entries must not be
+    /// recorded again ([`JournalPosition::is_folded_by`]).
     pub fn journal(&self) -> Option<JournalPosition> {
         self.journal
     }
 
-    /// The totals of the open window at the moment `at`, or at the last record if that is later: every meter, in the order of
-    /// [`Meter::ALL`]. `usage` is that of the same state.
+    /// The totals of the open window at the moment `at`, or at the last record if that is later: every meter, in the
+    /// order of [`Meter::ALL`]. `usage` is that of the same state.
     pub fn totals(&self, at: Timestamp, usage: &Usage) -> Vec<MeterTotal> {
         let bytes = usage.logical_bytes();
         let window = self.window.unwrap_or_else(|| OpenWindow::new(Seq::OLDEST, at));
@@ -80,8 +80,8 @@ impl Billing {
 
     /// The [`Event::BillingClosed`] that closes the window at the moment `at`; `None` if all totals are zero.
     ///
-    /// It must be appended as the next record, with a time that is not before `at`. Records of the same commit before it have
-    /// to be [applied](Self::after) first.
+    /// It must be appended as the next record, with a time that is not before `at`. Records of the same commit before
+    /// it have to be [applied](Self::after) first.
     pub fn close(&self, at: Timestamp, usage: &Usage) -> Option<Event> {
         let window = self.window?.until(usage.logical_bytes(), at);
         let totals: Vec<_> = window.totals(usage.logical_bytes()).into();
@@ -129,8 +129,8 @@ impl Billing {
         after
     }
 
-    /// The window that `record` closes at `through`, and its totals, whatever the record says. `usage` is that of the state
-    /// before it.
+    /// The window that `record` closes at `through`, and its totals, whatever the record says. `usage` is that of the
+    /// state before it.
     pub(crate) fn closed_by(
         &self,
         record: &Record,

@@ -16,11 +16,11 @@ pub struct OpenWindow {
     deleted: u128,
     searches: u128,
     requests: u128,
-    /// Stored bytes times the microseconds that they were stored, up to `counted_through`, and the remainder of the previous
-    /// window, which is less than a byte-second.
+    /// Stored bytes times the microseconds that they were stored, up to `counted_through`, and the remainder of the
+    /// previous window, which is less than a byte-second.
     ///
-    /// It cannot overflow: bytes and microseconds have 64 bits each, and no microsecond counts twice, so the sum over all
-    /// time is less than 2^128, by more than that remainder.
+    /// It cannot overflow: bytes and microseconds have 64 bits each, and no microsecond counts twice, so the sum over
+    /// all time is less than 2^128, by more than that remainder.
     byte_micros: u128,
     counted_through: Timestamp,
 }
@@ -71,8 +71,8 @@ impl OpenWindow {
         self.counted_through
     }
 
-    /// The window at a close with this `through`, recorded at `at`: it ends at `through`, clamped to the possible moments.
-    /// `bytes` are stored.
+    /// The window at a close with this `through`, recorded at `at`: it ends at `through`, clamped to the possible
+    /// moments. `bytes` are stored.
     pub(super) fn closed_at(&self, bytes: u64, through: Timestamp, at: Timestamp) -> Self {
         let through = through.clamp(self.counted_through, self.counted_through.max(at));
         self.until(bytes, through)

@@ -124,8 +124,8 @@ fn recall_under_a_filter_is_at_least_that_without() {
                 check(name, &select(&condition), CENTRES, 0.0);
                 check(&format!("{name}, by looking"), &parsed(&condition).into(), CENTRES, 0.0);
             }
-            // The matches are far from the query: half of the points, a fifth, a fiftieth. Distances from afar differ little,
-            // so these are harder to find than near ones.
+            // The matches are far from the query: half of the points, a fifth, a fiftieth. Distances from afar differ
+            // little, so these are harder to find than near ones.
             for from in [CENTRES / 2, CENTRES / 5 * 4, CENTRES - 1] {
                 let condition = json!({"key": "at.centre", "range": {"gte": from}});
                 check(&format!("far, from {from}"), &select(&condition), CENTRES / 2, 0.005);

@@ -28,8 +28,8 @@ pub(crate) enum DiskFault {
     FailsToWrite,
     /// No sync comes about, and what it was for is never written, though it is read as if it were.
     FailsToSync,
-    /// No file is opened, or none of this name: the system answers with this number, as where descriptors or permissions
-    /// are missing.
+    /// No file is opened, or none of this name: the system answers with this number, as where descriptors or
+    /// permissions are missing.
     FailsToOpen {
         /// Of which name; of any, if nothing.
         name: Option<&'static str>,

@@ -199,9 +199,10 @@ impl Tenancy {
         Ok(found.into_iter().collect())
     }
 
-    /// Before a tenant is deleted: its last commit will close its window, and undelivered lines will be kept apart from its
-    /// folder. A sleeping tenant is woken for that. Returns the account that will have been handed over then; none without
-    /// bills, or if the log is damaged: its bill cannot be computed, and the tenant is deleted all the same.
+    /// Before a tenant is deleted: its last commit will close its window, and undelivered lines will be kept apart
+    /// from its folder. A sleeping tenant is woken for that. Returns the account that will have been handed over
+    /// then; none without bills, or if the log is damaged: its bill cannot be computed, and the tenant is deleted all
+    /// the same.
     pub(super) async fn close_bill(
         &self,
         tenant: &TenantId,

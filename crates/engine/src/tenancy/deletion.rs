@@ -1,7 +1,8 @@
 //! Deletes tenants, restores them, and erases those whose grace is over.
 //!
-//! The folder of a deleted tenant is moved away before the deletion is answered, and erased `server.delete_grace` later.
-//! Until then one call restores it as it was. Another tenant that gets the same id meanwhile begins with a log of its own.
+//! The folder of a deleted tenant is moved away before the deletion is answered, and erased `server.delete_grace`
+//! later. Until then one call restores it as it was. Another tenant that gets the same id meanwhile begins with a log
+//! of its own.
 //!
 //! A deletion by `HiveHub` is stored before anything else is done. No request enters the tenant until the deletion is
 //! done, through any number of attempts, crashes and restarts: a later request under the id may be of another tenant.
@@ -169,8 +170,8 @@ impl Drop for FolderMove {
 }
 
 impl Tenancy {
-    /// Deletes a tenant: ends its work, moves its folder away and forgets it. A deletion that has begun is finished even if
-    /// its caller is gone.
+    /// Deletes a tenant: ends its work, moves its folder away and forgets it. A deletion that has begun is finished
+    /// even if its caller is gone.
     pub async fn delete(&self, pass: &ClusterPass, tenant: &TenantId) -> Result<Tombstone, DeletionError> {
         // Before a slot is made: names of tenants that never were must leave nothing behind.
         if !self.folder(tenant).exists() {
@@ -183,8 +184,8 @@ impl Tenancy {
             .await
     }
 
-    /// Restores the tenant as it was when it was deleted: the log that is named, or the one that was deleted last. A tenant
-    /// that no key could use, by HiveHub's answer, is not restored.
+    /// Restores the tenant as it was when it was deleted: the log that is named, or the one that was deleted last. A
+    /// tenant that no key could use, by HiveHub's answer, is not restored.
     pub async fn restore(
         &self,
         pass: &ClusterPass,
@@ -530,8 +531,8 @@ impl Tenancy {
         self.delete_now(moving, tenant, EndedBy::Hivehub, ended).await
     }
 
-    /// HiveHub has deleted a tenant that this node's operator has deleted before. Without incarnations, later requests under
-    /// the id are of another tenant.
+    /// HiveHub has deleted a tenant that this node's operator has deleted before. Without incarnations, later
+    /// requests under the id are of another tenant.
     fn note_hivehubs_ending(&self, tenant: &TenantId, ended: Option<Incarnation>) -> Result<(), Error> {
         if self.folder(tenant).exists() {
             return Ok(());

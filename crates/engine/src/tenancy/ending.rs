@@ -125,7 +125,8 @@ impl Endings {
 }
 
 impl Tenancy {
-    /// Whether a request of this incarnation of a tenant without a folder may be served, and create one. Reads the disk.
+    /// Whether a request of this incarnation of a tenant without a folder may be served, and create one. Reads the
+    /// disk.
     pub(super) fn may_begin(&self, tenant: &TenantId, comes: Option<Incarnation>) -> Result<(), WakeError> {
         // Without keys every caller is the operator.
         if self.shared.billed.is_none() {

@@ -1,8 +1,9 @@
 //! Binds a tenant's folder to one incarnation of the tenant's id.
 //!
-//! A folder is bound, durably, to the first incarnation that enters it. A later incarnation is another tenant, whether or
-//! not this node has learned of the deletion in between: the folder is moved away like that of a deleted tenant, and the
-//! later incarnation begins with a log of its own. An earlier incarnation no longer exists, and is refused.
+//! A folder is bound, durably, to the first incarnation that enters it. A later incarnation is another tenant,
+//! whether or not this node has learned of the deletion in between: the folder is moved away like that of a deleted
+//! tenant, and the later incarnation begins with a log of its own. An earlier incarnation no longer exists, and is
+//! refused.
 
 use std::sync::{Arc, PoisonError};
 
@@ -53,7 +54,8 @@ pub(super) fn admit(folder: &TenantFolder, comes: Option<Incarnation>) -> Result
 }
 
 impl Tenancy {
-    /// Binds the folder to `comes` if it is unbound, and returns its incarnation. Its records have been read. Reads the disk.
+    /// Binds the folder to `comes` if it is unbound, and returns its incarnation. Its records have been read. Reads
+    /// the disk.
     pub(super) fn bind(
         &self,
         folder: &TenantFolder,

@@ -110,8 +110,8 @@ fn look<T>(state: &SharedState, id: CollectionId, see: impl FnOnce(&Collection) 
     state.read().projection.index().by_id(id).map(see)
 }
 
-/// The threads that link: at `SCHED_IDLE`, except for one that has its share of a core. A core that runs only the former
-/// is free for a search.
+/// The threads that link: at `SCHED_IDLE`, except for one that has its share of a core. A core that runs only the
+/// former is free for a search.
 fn crew() -> LinkThreads {
     let helpers = std::thread::available_parallelism().map_or(1, usize::from);
     LinkThreads { helpers, on_start: || Priority::Idle.apply(), after_each: throttle }

@@ -1,8 +1,8 @@
 //! A tenant's log is open only while it is written to or read from. What is in memory answers searches.
 //!
-//! An open log costs megabytes and files, and opening one reads all of it. So the writer, which owns it, opens it at the
-//! first use, and closes it when it has not been used for a while. A tenant whose log is closed, and of which nothing waits
-//! for it, can be forgotten at any moment.
+//! An open log costs megabytes and files, and opening one reads all of it. So the writer, which owns it, opens it at
+//! the first use, and closes it when it has not been used for a while. A tenant whose log is closed, and of which
+//! nothing waits for it, can be forgotten at any moment.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

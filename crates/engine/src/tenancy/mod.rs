@@ -7,11 +7,12 @@
 //! - `writer`, `decision`, `group`, `command`: the way of a write; `failure`: why a writer has ended; `log_handle`,
 //!   `log_opener`: the log, which is open only while it is used.
 //! - `billing_recorder`: the writer's records for the bill; `bills`: the bills of tenants that sleep or are deleted.
-//! - `linker`: links and compaction behind the writer; `graph_files`: graphs stored for the next waking; `backpressure`:
-//!   upserts wait when linking does not keep up; `searches`: which collections are searched; `nice_pool`: threads at a
-//!   higher nice value; `replaced_file`: files that save time.
+//! - `linker`: links and compaction behind the writer; `graph_files`: graphs stored for the next waking;
+//!   `backpressure`: upserts wait when linking does not keep up; `searches`: which collections are searched;
+//!   `nice_pool`: threads at a higher nice value; `replaced_file`: files that save time.
 //! - `tenant_list`: the tenants, for the operator; `deletion`: deleted tenants; `ending`: who deleted a tenant;
-//!   `incarnation`: binds a folder to one incarnation; `reconciliation`: deletions by `HiveHub` that the feed has missed.
+//!   `incarnation`: binds a folder to one incarnation; `reconciliation`: deletions by `HiveHub` that the feed has
+//!   missed.
 //! - `kept`: snapshots that callers may come back for.
 //! - `merge_patch`: changes a payload.
 //! - `share`: the limits of one tenant on the node.
@@ -312,8 +313,8 @@ impl Tenancy {
         }
     }
 
-    /// The tenant that `pass` is for, woken if it sleeps and created if it has never been here. A waking goes on when its
-    /// caller has gone: the next request needs it.
+    /// The tenant that `pass` is for, woken if it sleeps and created if it has never been here. A waking goes on when
+    /// its caller has gone: the next request needs it.
     pub async fn enter<L: Reach>(&self, pass: Pass<L>) -> Result<Tenant<L>, Arc<WakeError>> {
         let moving_patience = tokio::time::Instant::now() + MOVING_PATIENCE;
         let mut wakings = 0;
@@ -448,8 +449,9 @@ impl Tenancy {
         }
     }
 
-    /// Lets every writer finish its queue and closes the logs. No request enters any more. Work that does not end in time is
-    /// left to the end of the process: acknowledged writes are durable, and logs are recovered as after a crash.
+    /// Lets every writer finish its queue and closes the logs. No request enters any more. Work that does not end in
+    /// time is left to the end of the process: acknowledged writes are durable, and logs are recovered as after a
+    /// crash.
     pub async fn stop(&self) {
         self.shared.stop.cancel();
         let tasks = &self.shared.tasks;

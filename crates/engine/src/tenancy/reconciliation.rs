@@ -1,8 +1,8 @@
 //! Finds the tenants that HiveHub deleted during a gap in its policy feed.
 //!
-//! A tenant that was deleted and created again is recognised by its incarnation (see `incarnation`). But a tenant that was
-//! deleted and sends no further request would stay on the disk for ever. So after a gap HiveHub is asked about every
-//! tenant that has a folder here, one after the other, until all have been asked about.
+//! A tenant that was deleted and created again is recognised by its incarnation (see `incarnation`). But a tenant
+//! that was deleted and sends no further request would stay on the disk for ever. So after a gap HiveHub is asked
+//! about every tenant that has a folder here, one after the other, until all have been asked about.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;

@@ -1,8 +1,8 @@
 //! Tenants fall asleep when they have not been used for a while, and sooner where memory is short.
 //!
-//! A tenant's log is closed first, with everything in it that waits for it. That takes the time, and searches are answered
-//! meanwhile. The rest is memory, which is given up in one step: no request waits for a tenant to fall asleep before it can
-//! wake again.
+//! A tenant's log is closed first, with everything in it that waits for it. That takes the time, and searches are
+//! answered meanwhile. The rest is memory, which is given up in one step: no request waits for a tenant to fall
+//! asleep before it can wake again.
 //!
 //! How much a tenant takes up is counted by its structures as they change (`vectorizer_replay`), with what an open log
 //! takes. What the system says of the process tells tenants not apart, and falls later than they sleep, so it could not
@@ -21,8 +21,8 @@ use vectorizer_log::{TenantFolder, TenantId};
 use super::live_tenant::{LiveTenant, WakeError};
 use super::{NicePool, NiceValue, Tenancy, TenantSlot};
 
-/// What an open log takes up, as measured with segments of 512 KiB: tables and buffers, and with what is in it the pages
-/// that sled keeps, up to a bound. It takes more for the moment in which all of it is read.
+/// What an open log takes up, as measured with segments of 512 KiB: tables and buffers, and with what is in it the
+/// pages that sled keeps, up to a bound. It takes more for the moment in which all of it is read.
 const OPEN_LOG_BYTES_MIN: u64 = 2 << 20;
 const OPEN_LOG_BYTES_MAX: u64 = 7 << 20;
 const LOG_BYTES_FOR_EACH: u64 = 32;
@@ -266,8 +266,8 @@ impl Tenancy {
         slots.into_iter().filter_map(candidate).collect()
     }
 
-    /// Puts an unused tenant to sleep if nothing of it waits for its log; otherwise its writer is asked to close the log.
-    /// Returns whether the tenant sleeps.
+    /// Puts an unused tenant to sleep if nothing of it waits for its log; otherwise its writer is asked to close the
+    /// log. Returns whether the tenant sleeps.
     fn put_down(&self, candidate: &Candidate) -> bool {
         let Candidate { tenant, slot, awake, .. } = candidate;
         let mut locked = slot.lock();

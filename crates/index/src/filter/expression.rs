@@ -23,8 +23,8 @@ use super::number::Number;
 /// A point matches if it matches all of `must`, none of `must_not`, and at least one of `should` if there are any. Each
 /// takes a list or a single condition, and a filter is a condition itself. An empty filter matches every point.
 ///
-/// - `{"key", "match": {"value": v}}`: a value at the key equals `v`, a string, a number or a boolean. Numbers are compared
-///   as decimals: `1`, `1.0` and `10e-1` are equal, and no two other numbers are.
+/// - `{"key", "match": {"value": v}}`: a value at the key equals `v`, a string, a number or a boolean. Numbers are
+///   compared as decimals: `1`, `1.0` and `10e-1` are equal, and no two other numbers are.
 /// - `{"key", "match": {"any": [v, …]}}`: a value at the key equals one of these.
 /// - `{"key", "match": {"except": [v, …]}}`: a value at the key, other than null, equals none of these.
 /// - `{"key", "range": {"gt", "gte", "lt", "lte"}}`: a number at the key is within these bounds.
@@ -32,9 +32,9 @@ use super::number::Number;
 /// - `{"is_null": {"key"}}`: a value at the key is null.
 /// - `{"has_id": ["id", …]}`: the point has one of these ids.
 ///
-/// A dot in a key leads into an object; a name with a dot in it is quoted (see [`Key`]). An array counts as its elements,
-/// on the way and at the end; an array within an array does not. A value that cannot be represented (a string with half a
-/// surrogate pair, for example) equals nothing.
+/// A dot in a key leads into an object; a name with a dot in it is quoted (see [`Key`]). An array counts as its
+/// elements, on the way and at the end; an array within an array does not. A value that cannot be represented (a
+/// string with half a surrogate pair, for example) equals nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub(in super::super) must: Vec<Condition>,

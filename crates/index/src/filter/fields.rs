@@ -1,7 +1,8 @@
 //! The values at a key in a payload.
 //!
-//! A payload stays text. Its top level is split into members once for each point, and only members that a filter names are
-//! parsed further. No function here recurses by the depth of the payload, so deeply nested payloads cost no stack.
+//! A payload stays text. Its top level is split into members once for each point, and only members that a filter
+//! names are parsed further. No function here recurses by the depth of the payload, so deeply nested payloads cost no
+//! stack.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;

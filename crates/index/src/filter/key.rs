@@ -1,9 +1,9 @@
 //! Keys: paths to values in a payload, and their syntax.
 //!
-//! The syntax is Qdrant's: names of members, separated by dots. A name with dots, brackets, quotes or backslashes, and the
-//! empty name, is written in double quotes, with a backslash before each quote and backslash of the name:
-//! `"service.name"`, `log."a\"b".c`. An array counts as its elements, with or without `[]` after its name; `[0]` selects
-//! one element.
+//! The syntax is Qdrant's: names of members, separated by dots. A name with dots, brackets, quotes or backslashes,
+//! and the empty name, is written in double quotes, with a backslash before each quote and backslash of the name:
+//! `"service.name"`, `log."a\"b".c`. An array counts as its elements, with or without `[]` after its name; `[0]`
+//! selects one element.
 
 use std::fmt::{self, Write as _};
 use std::str::Chars;
@@ -142,7 +142,8 @@ impl Key {
         self.0.iter().any(|step| step.element.is_some())
     }
 
-    /// The path of all values that it may select, as [`each_member`](super::each_member) names it: all elements of an array.
+    /// The path of all values that it may select, as [`each_member`](super::each_member) names it: all elements of an
+    /// array.
     pub(in super::super) fn path(&self) -> String {
         let mut path = String::new();
         for step in &self.0 {

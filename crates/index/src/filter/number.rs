@@ -11,8 +11,8 @@ const EXACT_EXPONENT: i64 = 290;
 /// A larger exponent counts as this one. A number of 64 KiB reaches it only by its exponent.
 const EXPONENT_MAX: i64 = 1 << 60;
 
-/// A decimal of any size and precision: `42`, `42.0` and `4.2e1` are equal, `9007199254740993` and `9007199254740992` are
-/// not. It takes 16 bytes, and more only if it is not the shortest form of an `f64`.
+/// A decimal of any size and precision: `42`, `42.0` and `4.2e1` are equal, `9007199254740993` and `9007199254740992`
+/// are not. It takes 16 bytes, and more only if it is not the shortest form of an `f64`.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Number {
     /// The nearest `f64`, which preserves the order. Neither NaN nor -0.0.

@@ -14,8 +14,8 @@ use self::parser::{Parser, Problem};
 use super::expression::Filter;
 
 impl Filter {
-    /// Parses a filter whose objects and arrays are nested at most `depth_max` deep. Parsing and evaluating a filter takes
-    /// stack proportional to its depth.
+    /// Parses a filter whose objects and arrays are nested at most `depth_max` deep. Parsing and evaluating a filter
+    /// takes stack proportional to its depth.
     pub fn parse(text: &str, depth_max: usize) -> Result<Self, InvalidFilter> {
         let mut parser =
             Parser { path: "filter".to_owned(), depth: 0, depth_max, conditions: 0, values: 0, error: None };

@@ -11,8 +11,8 @@ use crate::memory::{list, shared};
 /// An unused place in a list of neighbours; all places after it are unused too.
 pub(super) const NONE: Node = Node::MAX;
 
-/// A block of nodes. A clone shares the neighbours, which linking goes on changing, and the codes until more of them are
-/// written.
+/// A block of nodes. A clone shares the neighbours, which linking goes on changing, and the codes until more of them
+/// are written.
 #[derive(Clone, Debug)]
 pub(super) struct Block {
     lines: usize,
@@ -106,8 +106,8 @@ impl Block {
         shared(Self::NODES * parameters.at(0) * size_of::<Node>())
     }
 
-    /// About the heap bytes of the neighbours above level 0 of this many nodes: one in `m` has some, of those one in `m` has
-    /// two levels, and so on.
+    /// About the heap bytes of the neighbours above level 0 of this many nodes: one in `m` has some, of those one in
+    /// `m` has two levels, and so on.
     pub(super) fn upper_bytes(parameters: BuildParameters, nodes: usize) -> usize {
         let node = shared(parameters.m * size_of::<Node>()) + list::<(usize, Upper)>(1);
         nodes / parameters.m.saturating_sub(1).max(1) * node

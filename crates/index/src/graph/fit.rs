@@ -16,7 +16,8 @@ const TESTED: usize = 512;
 const SAMPLED_NUMBERS_MAX: usize = 1 << 22;
 
 impl View {
-    /// Replaces the quantizer if it is not precise enough for the vectors to be added. The links of existing nodes stay.
+    /// Replaces the quantizer if it is not precise enough for the vectors to be added. The links of existing nodes
+    /// stay.
     pub(super) fn fit_quantizer<'a>(
         &mut self,
         slot: &impl Fn(Node) -> NodeData<'a>,

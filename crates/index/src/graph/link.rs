@@ -21,8 +21,8 @@ pub struct LinkThreads {
     pub helpers: usize,
     /// Called by each helper first; it may lower the thread's priority.
     pub on_start: fn(),
-    /// Called by the calling thread after each of its points while others help. It may park, to leave most points to the
-    /// helpers; it is unparked when nothing is left to link.
+    /// Called by the calling thread after each of its points while others help. It may park, to leave most points to
+    /// the helpers; it is unparked when nothing is left to link.
     pub after_each: fn(),
 }
 
@@ -48,9 +48,9 @@ impl Locks {
     }
 }
 
-/// Links `nodes`, which `view` has codes for, and raises `entry` to the highest of them. A node whose row equals that of
-/// another node is not linked but returned as a pair with that one. Also returns how many nodes were processed: all, or
-/// the first ones if `enough` returned true.
+/// Links `nodes`, which `view` has codes for, and raises `entry` to the highest of them. A node whose row equals that
+/// of another node is not linked but returned as a pair with that one. Also returns how many nodes were processed:
+/// all, or the first ones if `enough` returned true.
 fn link_all(
     view: &View,
     entry: &AtomicU64,
@@ -71,7 +71,8 @@ fn link_all(
     let stopped = AtomicBool::new(false);
     // Returns whether there may be more to link.
     let link_next = |scratch: &mut WalkScratch| {
-        // Checked before a node is taken: all nodes taken are linked. The first ones are taken in any case, for progress.
+        // Checked before a node is taken: all nodes taken are linked. The first ones are taken in any case, for
+        // progress.
         if next.load(Ordering::Relaxed) > helpers && enough() {
             return false;
         }
@@ -269,8 +270,8 @@ impl View {
         scratch.found.iter().map(|candidate| RankedNode::new(candidate.rank(), candidate.node())).collect()
     }
 
-    /// The node among the candidates that has the same row as `node`. Many nodes with one row would fill each other's lists,
-    /// and a walk that met one of them would find no way out.
+    /// The node among the candidates that has the same row as `node`. Many nodes with one row would fill each other's
+    /// lists, and a walk that met one of them would find no way out.
     fn same_row(&self, node: Node, probe: &Probe, found: &[RankedNode]) -> Option<Node> {
         let row = self.row(node);
         let rank = probe.rank(row).to_bits();
@@ -279,8 +280,8 @@ impl View {
         found.iter().find(same).map(|candidate| candidate.node())
     }
 
-    /// Adds `candidate.node()` to the neighbours of `node`, if it is among the best candidates. If several threads link, the caller
-    /// holds the lock of the list.
+    /// Adds `candidate.node()` to the neighbours of `node`, if it is among the best candidates. If several threads
+    /// link, the caller holds the lock of the list.
     pub(super) fn add(&self, node: Node, level: usize, candidate: RankedNode, scratch: &mut WalkScratch) {
         let (block, offset) = self.block(node);
         let places = block.neighbours(offset, level);
@@ -355,8 +356,8 @@ impl View {
         selected
     }
 
-    /// The heuristic of the paper (algorithm 4): selects the candidates that are nearer to the node than to any selected
-    /// before.
+    /// The heuristic of the paper (algorithm 4): selects the candidates that are nearer to the node than to any
+    /// selected before.
     fn select_by(
         &self,
         candidates: &[RankedNode],

@@ -10,19 +10,19 @@
 //! - `stored`: the bytes of a graph.
 //! - `scratch`: reusable buffers of walks.
 //!
-//! **Variants.** There is one distance: every vector has a quantized row of a byte per number, and one formula over these
-//! bytes stands in for all three metrics (see `quantizer`, also for vectors that a byte is not precise enough for).
-//! Walks and linking read only rows, a quarter of the memory of the vectors; the nodes that a walk has found are then
-//! ranked by the vectors themselves. There are two walks. [`View::nearest`] keeps one sorted list, both of the nodes found
-//! and of those to expand. [`View::nearest_accepted`] serves searches that must pass over nodes (filters, deleted
-//! slots): it walks over all nodes and keeps a separate list of those that it may return.
+//! **Variants.** There is one distance: every vector has a quantized row of a byte per number, and one formula over
+//! these bytes stands in for all three metrics (see `quantizer`, also for vectors that a byte is not precise enough
+//! for). Walks and linking read only rows, a quarter of the memory of the vectors; the nodes that a walk has found
+//! are then ranked by the vectors themselves. There are two walks. [`View::nearest`] keeps one sorted list, both of
+//! the nodes found and of those to expand. [`View::nearest_accepted`] serves searches that must pass over nodes
+//! (filters, deleted slots): it walks over all nodes and keeps a separate list of those that it may return.
 //!
 //! Of vectors with equal rows, one is linked and stands for its duplicates.
 //!
 //! **Concurrency.** The codes of a node are written once, before it is linked, and never change. Its neighbours are
-//! atomics in an arena that all views share: linking changes them under readers, which see old or new neighbours, both
-//! of which are nodes. A [`View`] is the graph as of one moment; a walk ignores neighbours that are newer than its view.
-//! Readers never wait. Linking threads wait only for each other, for the lock of a list.
+//! atomics in an arena that all views share: linking changes them under readers, which see old or new neighbours,
+//! both of which are nodes. A [`View`] is the graph as of one moment; a walk ignores neighbours that are newer than
+//! its view. Readers never wait. Linking threads wait only for each other, for the lock of a list.
 //!
 //! The graph is derived data: it may be lost at any time, and no digest covers it.
 
@@ -97,13 +97,14 @@ impl Graph {
     /// Publishes a view to searches that begin from now on.
     fn publish(&self, view: View) {
         let before = std::mem::replace(&mut *self.current(), Arc::new(view));
-        // IMPORTANT: not while the lock is held. Freeing it takes milliseconds, and every search that begins would wait.
+        // IMPORTANT: not while the lock is held. Freeing it takes milliseconds, and every search that begins would
+        // wait.
         drop(before);
     }
 
-    /// Writes codes for the first `encoded` slots, then links the unlinked ones up to `end`. Publishes both to searches that
-    /// begin after. Calls `stop` every fifty microseconds or between two vectors, and ends early, with some progress, once
-    /// `enough` returns true.
+    /// Writes codes for the first `encoded` slots, then links the unlinked ones up to `end`. Publishes both to
+    /// searches that begin after. Calls `stop` every fifty microseconds or between two vectors, and ends early, with
+    /// some progress, once `enough` returns true.
     pub(super) fn extend<'a>(
         &self,
         slot: &(impl Fn(Node) -> NodeData<'a> + Sync),

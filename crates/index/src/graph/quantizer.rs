@@ -13,22 +13,23 @@
 //!
 //! - euclidean: that is the distance.
 //! - cosine: the same, for vectors scaled to length one.
-//! - dot: a graph of the largest products alone is not navigable, as a node need not be its own nearest; neither is one
-//!   of distances alone, as the largest products are with the longest vectors, which are near to nothing. So nodes have
-//!   neighbours of both kinds, most of them by the product of `x'` and `y'`, which is the formula without the biases.
-//!   (Subtracting the same vector from all changes their products with a query by the same number.) A query is not
-//!   centered and compares by `-2·q·x'`: its `weight` of zero cancels the bias. If all vectors are equally long,
-//!   distances alone be precise, in half the time to link. Measured on words of `GloVe` with lengths spread by a factor e,
-//!   recall in the default search mode was 0.27 with vectors extended to one length (Bachrach et al., 2014), 0.97 with
-//!   neighbours by the product only, and 0.99 with both; for separate clusters it was 0.97, 0.64 and 0.99.
+//! - dot: a graph of the largest products alone is not navigable, as a node need not be its own nearest; neither is
+//!   one of distances alone, as the largest products are with the longest vectors, which are near to nothing. So
+//!   nodes have neighbours of both kinds, most of them by the product of `x'` and `y'`, which is the formula without
+//!   the biases. (Subtracting the same vector from all changes their products with a query by the same number.) A
+//!   query is not centered and compares by `-2·q·x'`: its `weight` of zero cancels the bias. If all vectors are
+//!   equally long, distances alone be precise, in half the time to link. Measured on words of `GloVe` with lengths
+//!   spread by a factor e, recall in the default search mode was 0.27 with vectors extended to one length (Bachrach
+//!   et al., 2014), 0.97 with neighbours by the product only, and 0.99 with both; for separate clusters it was 0.97,
+//!   0.64 and 0.99.
 //!
-//! Numbers are multiplied by a unit, a power of two near the inverse of their spread: otherwise squares of very large or
-//! very small numbers would exceed the range of `f32`.
+//! Numbers are multiplied by a unit, a power of two near the inverse of their spread: otherwise squares of very large
+//! or very small numbers would exceed the range of `f32`.
 //!
-//! A byte is not always precise enough: if one direction spreads a thousand times as far as the others, or clusters lie
-//! that far apart, nearness depends on digits that a byte does not have. [`Quantizer::is_precise`] measures, on a sample
-//! of the vectors to link, whether bytes rank the same vectors first as floats do. If not even a new center helps, rows
-//! hold `x'` itself, and `|x-y|²` is computed directly.
+//! A byte is not always precise enough: if one direction spreads a thousand times as far as the others, or clusters
+//! lie that far apart, nearness depends on digits that a byte does not have. [`Quantizer::is_precise`] measures, on a
+//! sample of the vectors to link, whether bytes rank the same vectors first as floats do. If not even a new center
+//! helps, rows hold `x'` itself, and `|x-y|²` is computed directly.
 
 use vectorizer_log::Metric;
 
@@ -103,8 +104,8 @@ impl Quantizer {
         quantizer
     }
 
-    /// The center: for each number, the midpoint of the first and the third quartile. A few outliers do not move it, and it
-    /// lies between two clusters of different sizes.
+    /// The center: for each number, the midpoint of the first and the third quartile. A few outliers do not move it,
+    /// and it lies between two clusters of different sizes.
     fn midpoint(&self, sample: &[&[f32]]) -> Box<[f32]> {
         let centered: Vec<Vec<f32>> = sample.iter().map(|vector| self.centered(vector)).collect();
         let mut column = Vec::with_capacity(centered.len());
@@ -157,8 +158,8 @@ impl Quantizer {
         Self::of_parts(self.metric, Precision::Float, self.center.clone(), self.measures())
     }
 
-    /// Whether rows rank the same vectors of the sample first as floats do, for a number of queries from the sample. Calls
-    /// `stop` now and then.
+    /// Whether rows rank the same vectors of the sample first as floats do, for a number of queries from the sample.
+    /// Calls `stop` now and then.
     pub(super) fn is_precise(
         &self,
         sample: &[&[f32]],

@@ -12,9 +12,9 @@ use super::view::View;
 use crate::interrupted::Interrupted;
 
 impl Graph {
-    /// This graph with the numbers that `new_number` returns, without the nodes that have no new number. A node that had a deleted neighbour
-    /// selects its neighbours again, among the remaining ones and the neighbours of the deleted ones. The place of a deleted
-    /// node that has duplicates goes to one of them.
+    /// This graph with the numbers that `new_number` returns, without the nodes that have no new number. A node that
+    /// had a deleted neighbour selects its neighbours again, among the remaining ones and the neighbours of the
+    /// deleted ones. The place of a deleted node that has duplicates goes to one of them.
     pub(in super::super) fn remapped(
         &self,
         new_number: impl Fn(Node) -> Option<Node>,
@@ -94,8 +94,8 @@ impl View {
         .collect()
     }
 
-    /// The new neighbours of `node`, by new numbers, and whether they were selected again. `self` is the new graph, with all its
-    /// rows; `nodes` is the number of nodes of the old one.
+    /// The new neighbours of `node`, by new numbers, and whether they were selected again. `self` is the new graph,
+    /// with all its rows; `nodes` is the number of nodes of the old one.
     pub(super) fn surviving_neighbours<N: Iterator<Item = Node>>(
         &self,
         node: Node,

@@ -55,8 +55,8 @@ pub(super) fn repair(
     Ok(())
 }
 
-/// Links the nearest of the found nodes that has a free place to `node`. If none has, the nearest one loses its farthest
-/// neighbour.
+/// Links the nearest of the found nodes that has a free place to `node`. If none has, the nearest one loses its
+/// farthest neighbour.
 fn link_to(view: &View, found: &[RankedNode], node: Node) {
     let places = |from: &RankedNode| {
         let (block, offset) = view.block(from.node());

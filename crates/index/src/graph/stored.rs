@@ -114,9 +114,9 @@ impl View {
 }
 
 impl Graph {
-    /// Reads a graph for the first `end` slots of the collection, and links the nodes that it does not contain. Once `enough`
-    /// returns true, nodes that are newer than all known ones stay unlinked; the others are linked in any case, as a view
-    /// ends at its first unlinked slot.
+    /// Reads a graph for the first `end` slots of the collection, and links the nodes that it does not contain. Once
+    /// `enough` returns true, nodes that are newer than all known ones stay unlinked; the others are linked in any
+    /// case, as a view ends at its first unlinked slot.
     pub(in super::super) fn read<'a>(
         bytes: &[u8],
         metric: Metric,

@@ -21,12 +21,12 @@ pub(in super::super) struct View {
     pub(super) blocks: Vec<Block>,
     /// How many nodes are linked.
     pub(super) len: usize,
-    /// How many nodes have codes: the linked ones and those that are linked next. Codes rule out most of the vectors that a
-    /// search would compare one by one.
+    /// How many nodes have codes: the linked ones and those that are linked next. Codes rule out most of the vectors
+    /// that a search would compare one by one.
     pub(super) encoded: usize,
     pub(super) entry: Option<EntryPoint>,
-    /// If nodes have neighbours of two kinds: the nodes of the highest levels. A walk begins at the best of them, as there may
-    /// be no path between parts of the graph against the direction of the query.
+    /// If nodes have neighbours of two kinds: the nodes of the highest levels. A walk begins at the best of them, as
+    /// there may be no path between parts of the graph against the direction of the query.
     pub(super) starts: Arc<[Node]>,
     /// Nodes that are not linked because another node has the same row, by that other node.
     pub(super) duplicates: Arc<HashMap<Node, Vec<Node>>>,

@@ -33,9 +33,10 @@ impl View {
         found(&scratch.fresh);
     }
 
-    /// Like [`nearest`](Self::nearest), but only with nodes that `accept` takes. Gives up after comparing more than `compares_max`
-    /// nodes. If the walk passes over more than `skips_max` nodes before the first match, the matches lie elsewhere and the walk
-    /// approaches them from one side; then it keeps more candidates, so as not to miss the nearest.
+    /// Like [`nearest`](Self::nearest), but only with nodes that `accept` takes. Gives up after comparing more than
+    /// `compares_max` nodes. If the walk passes over more than `skips_max` nodes before the first match, the matches
+    /// lie elsewhere and the walk approaches them from one side; then it keeps more candidates, so as not to miss the
+    /// nearest.
     pub(in super::super) fn nearest_accepted(
         &self,
         query: &Query,

@@ -8,8 +8,8 @@ use crate::filter::each_member;
 use crate::interrupted::Interrupted;
 use crate::slots::{PointRef, Slots};
 
-/// Paths that were left out get fields once this share of the room is free. Building fields reads all payloads, so it is
-/// not done for each path that fits.
+/// Paths that were left out get fields once this share of the room is free. Building fields reads all payloads, so it
+/// is not done for each path that fits.
 const FREE_SHARE: usize = 8;
 /// How many paths get fields in one pass over all payloads, so that naming them and adding their fields takes some
 /// milliseconds. Fewer in tests.
@@ -62,8 +62,8 @@ impl Postings {
         self.building().next().is_some() || (!self.left_out.is_empty() && self.has_much_room())
     }
 
-    /// An empty field for each path that is to get one next: all declared ones, and as many others as there is room for, up
-    /// to a limit.
+    /// An empty field for each path that is to get one next: all declared ones, and as many others as there is room
+    /// for, up to a limit.
     pub(in super::super) fn new_fields(&self) -> NewFields {
         let mut fields: BTreeMap<Box<str>, Field> =
             self.building().map(|path| (path.as_str().into(), Field::default())).collect();
@@ -86,8 +86,8 @@ impl Postings {
         max.saturating_sub(self.fields_bytes) >= max / FREE_SHARE
     }
 
-    /// Takes those fields whose paths still have none and for which there is room. `fields` must be up to date; the other
-    /// fields stay in it.
+    /// Takes those fields whose paths still have none and for which there is room. `fields` must be up to date; the
+    /// other fields stay in it.
     pub(in super::super) fn take_fields(&mut self, NewFields(fields): &mut NewFields) {
         let taken = fields.extract_if(.., |path, field| {
             let bytes = FIELD_BYTES + path.len();

@@ -7,21 +7,21 @@
 //! - `work_budget`: the work that selecting may cost; `paths`: statistics of the paths.
 //! - `declared`: paths that are always indexed; `indexing`: fields for paths that have none yet.
 //!
-//! **Indexed paths.** Every path of every payload is indexed, as keys of filters name it: a dot leads into an object, and
-//! an array counts as its elements, on the way and at the end. Each path has a field with the whole strings, numbers and
-//! booleans by value, and the slots that have null, any content, or a value that equals nothing.
+//! **Indexed paths.** Every path of every payload is indexed, as keys of filters name it: a dot leads into an object,
+//! and an array counts as its elements, on the way and at the end. Each path has a field with the whole strings,
+//! numbers and booleans by value, and the slots that have null, any content, or a value that equals nothing.
 //!
 //! **Limits.** A point costs memory in proportion to its payload, except for new paths, which take a field each. All
-//! fields together take at most [`FIELDS_BYTES_MIN`], or the bytes of all payloads if that is more. A path that occurs when
-//! there is no room is left out for as long as a payload has it; its occurrences are counted, so that it is never taken
-//! for absent. A compaction, which reads all payloads, gives fields to the paths that there is room for by then;
-//! [`NewFields`] does so as soon as an eighth of the room is free.
+//! fields together take at most [`FIELDS_BYTES_MIN`], or the bytes of all payloads if that is more. A path that
+//! occurs when there is no room is left out for as long as a payload has it; its occurrences are counted, so that it
+//! is never taken for absent. A compaction, which reads all payloads, gives fields to the paths that there is room
+//! for by then; [`NewFields`] does so as soon as an eighth of the room is free.
 //!
-//! **Declared paths** have room of their own. One that was left out is `building` until its field is built and added: until
-//! then it stays left out, and filters on it read payloads.
+//! **Declared paths** have room of their own. One that was left out is `building` until its field is built and added:
+//! until then it stays left out, and filters on it read payloads.
 //!
-//! **Exactness.** [`Candidates`] contain every matching point. They say whether they contain others too: if a limit or the
-//! work budget intervened, the filter is evaluated on their payloads.
+//! **Exactness.** [`Candidates`] contain every matching point. They say whether they contain others too: if a limit
+//! or the work budget intervened, the filter is evaluated on their payloads.
 //!
 //! All of it is derived from the slots: no digest covers it, and a compaction rebuilds it.
 
@@ -187,8 +187,8 @@ impl Postings {
         &self.declared
     }
 
-    /// Declares a path. Returns whether it was not declared before. If it was left out, it remains so until its field is
-    /// built.
+    /// Declares a path. Returns whether it was not declared before. If it was left out, it remains so until its field
+    /// is built.
     pub(super) fn declare(&mut self, path: &PayloadPath) -> bool {
         let is_new = self.declared.insert(path);
         if is_new && self.fields.contains_key(path.as_str()) {

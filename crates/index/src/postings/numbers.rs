@@ -1,5 +1,5 @@
-//! The postings of all numbers at one path, in order, with precomputed unions of long segments: a range over many numbers
-//! takes a few unions, however many distinct numbers are in it.
+//! The postings of all numbers at one path, in order, with precomputed unions of long segments: a range over many
+//! numbers takes a few unions, however many distinct numbers are in it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -86,7 +86,8 @@ impl Numbers {
         is_new
     }
 
-    /// Removes a number of a slot. Returns whether the slot had it. All numbers of a slot are removed before the next lookup.
+    /// Removes a number of a slot. Returns whether the slot had it. All numbers of a slot are removed before the next
+    /// lookup.
     pub(super) fn remove(&mut self, number: &Number, slot: u32) -> bool {
         let Some(posting) = self.postings.get_mut(number) else { return false };
         let before = posting.memory_bytes();

@@ -2,8 +2,8 @@
 
 use roaring::RoaringBitmap;
 
-/// A budget of work. Selection holds up the writer, so it stops when the budget is used up; the rest of the filter is then
-/// evaluated on payloads, without a lock.
+/// A budget of work. Selection holds up the writer, so it stops when the budget is used up; the rest of the filter is
+/// then evaluated on payloads, without a lock.
 #[derive(Debug)]
 pub(in super::super) struct WorkBudget {
     /// In units of 40 to 80 ns.

@@ -49,8 +49,8 @@ pub(super) fn cleaned(text: &str) -> Cow<'_, str> {
     cleaned.nfkc().collect::<String>().into()
 }
 
-/// Appends a folded word: without differences of case, accents, vowel points and letter variants, and without apostrophes
-/// and other marks that Unicode allows within words.
+/// Appends a folded word: without differences of case, accents, vowel points and letter variants, and without
+/// apostrophes and other marks that Unicode allows within words.
 pub(super) fn fold(word: &str, folded: &mut String) {
     let is_within = |character: char| matches!(character, '\'' | '\u{b7}' | '"' | '\u{5f4}' | '\u{2027}');
     if word.is_ascii() {
@@ -74,8 +74,8 @@ pub(super) fn fold(word: &str, folded: &mut String) {
     }
 }
 
-/// Whether a mark is optional in writing: accents of any alphabet, vowel points of Hebrew, Arabic and Syriac. Vowel signs of
-/// other scripts, and the voicing marks of kana, are not.
+/// Whether a mark is optional in writing: accents of any alphabet, vowel points of Hebrew, Arabic and Syriac. Vowel
+/// signs of other scripts, and the voicing marks of kana, are not.
 fn is_mark(character: char) -> bool {
     if character < '\u{300}' {
         return false;
@@ -130,8 +130,8 @@ pub(super) enum Script {
     Spaced,
     /// Katakana: a run of it is a word.
     Katakana,
-    /// Scripts without visible word boundaries: Chinese, hiragana, the scripts of South-East Asia. In Korean, particles are
-    /// attached to words.
+    /// Scripts without visible word boundaries: Chinese, hiragana, the scripts of South-East Asia. In Korean,
+    /// particles are attached to words.
     Han,
     Hiragana,
     Hangul,

@@ -23,8 +23,8 @@ static STOP_WORDS: LazyLock<HashMap<Language, HashSet<String>>> = LazyLock::new(
 
 /// How the words of a collection become terms: unchanged, or stemmed in one language.
 ///
-/// Documents and queries must use the same analysis. Stop words are removed from queries only, so that a query of nothing
-/// but stop words still finds them.
+/// Documents and queries must use the same analysis. Stop words are removed from queries only, so that a query of
+/// nothing but stop words still finds them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Analysis(pub(super) Option<Language>);
 
@@ -35,8 +35,8 @@ impl Analysis {
         words.is_some_and(|words| words.contains(&folded(word)))
     }
 
-    /// The stems of a word: of the word as written, and of the word without accents, which are often not typed and which the
-    /// rules of a stemmer expect. `None` if the word is not stemmed.
+    /// The stems of a word: of the word as written, and of the word without accents, which are often not typed and
+    /// which the rules of a stemmer expect. `None` if the word is not stemmed.
     pub(super) fn stems(self, word: &str) -> Option<[String; 2]> {
         let language = self.0?;
         let is_stemmable = |character: char| character == '\'' || is_letter_of(language, character);

@@ -6,24 +6,24 @@
 //! - `ranking`: the best documents by BM25, in one pass over the postings of the query's terms.
 //!
 //! **Exact.** A search finds the best of all documents: a document that a bound rules out could not be among them.
-//! Statistics cover exactly the current documents: a document that is deleted or replaced is removed from the postings of
-//! its terms at once, by its stored text.
+//! Statistics cover exactly the current documents: a document that is deleted or replaced is removed from the
+//! postings of its terms at once, by its stored text.
 //!
-//! **Shared.** A query clones the postings of its terms in a moment, and is answered without a lock. A writer copies only
-//! the blocks that it changes while a query holds them.
+//! **Shared.** A query clones the postings of its terms in a moment, and is answered without a lock. A writer copies
+//! only the blocks that it changes while a query holds them.
 //!
-//! **Compact.** A posting takes three bytes while its numbers are small, and at most fifteen; a block of up to 128 takes 48
-//! more. A term of a single document takes no block.
+//! **Compact.** A posting takes three bytes while its numbers are small, and at most fifteen; a block of up to 128
+//! takes 48 more. A term of a single document takes no block.
 //!
-//! All of it is derived from the texts: no digest covers it, and recovery rebuilds it in its one pass over the records. So
-//! nothing on disk depends on the analysis of words: a version with a better one finds more in existing collections. A
-//! record names only the language of a collection's texts, if it has one.
+//! All of it is derived from the texts: no digest covers it, and recovery rebuilds it in its one pass over the
+//! records. So nothing on disk depends on the analysis of words: a version with a better one finds more in existing
+//! collections. A record names only the language of a collection's texts, if it has one.
 //!
-//! **Why not an existing analyzer?** The analysis of words is our own, over the tables of Unicode (`unicode-segmentation`,
-//! `unicode-normalization`) and Snowball's stemmers. `charabia` and the tokenizers of `tantivy` give each word one form: they
-//! find `report.pdf` either whole or in parts, split `don't` into `don` and `t`, which `can't` has too, and guess the
-//! language of a text, which fails on short queries. Dictionaries for Chinese and Japanese would take some 40 MB, and find
-//! `北京` in `北京市` only where they split there.
+//! **Why not an existing analyzer?** The analysis of words is our own, over the tables of Unicode
+//! (`unicode-segmentation`, `unicode-normalization`) and Snowball's stemmers. `charabia` and the tokenizers of
+//! `tantivy` give each word one form: they find `report.pdf` either whole or in parts, split `don't` into `don` and
+//! `t`, which `can't` has too, and guess the language of a text, which fails on short queries. Dictionaries for
+//! Chinese and Japanese would take some 40 MB, and find `北京` in `北京市` only where they split there.
 
 mod block;
 mod fold;

@@ -140,8 +140,8 @@ fn joined<'a>(word: &'a str, pieces: impl Iterator<Item = &'a str>, parts: &mut 
     parts.extend(pieces.into_iter().map(|piece| Part::Word(piece.into())));
 }
 
-/// The words of an identifier: `getUserName`, or `HttpRequestHandler` with three or more. `JavaScript`, `YouTube`, `iPhone`
-/// and `eBay` are one word.
+/// The words of an identifier: `getUserName`, or `HttpRequestHandler` with three or more. `JavaScript`, `YouTube`,
+/// `iPhone` and `eBay` are one word.
 fn identifier_words(word: &str) -> Option<Vec<&str>> {
     if !word.is_ascii() || word.bytes().all(|byte| !byte.is_ascii_uppercase()) {
         return None;

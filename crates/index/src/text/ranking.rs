@@ -1,8 +1,8 @@
 //! The best documents by BM25.
 //!
-//! All terms are read side by side, in the order of documents, and documents whose terms cannot reach the least score are
-//! skipped (block-max WAND): first by the highest score of each term, then by its highest score within the current block.
-//! With two to four words, this reads a small share of the postings of common ones.
+//! All terms are read side by side, in the order of documents, and documents whose terms cannot reach the least score
+//! are skipped (block-max WAND): first by the highest score of each term, then by its highest score within the
+//! current block. With two to four words, this reads a small share of the postings of common ones.
 
 use std::sync::Arc;
 
@@ -134,8 +134,8 @@ impl QueryPostings {
         self.postings.iter().map(Postings::len).sum()
     }
 
-    /// Calls `offer` with every document that has a term and may be among the best, in order, with its score. `offer` returns
-    /// the least score that can still enter. If `among` is given, only documents in it are offered.
+    /// Calls `offer` with every document that has a term and may be among the best, in order, with its score. `offer`
+    /// returns the least score that can still enter. If `among` is given, only documents in it are offered.
     pub(crate) fn each_best(&self, among: Option<&RoaringBitmap>, mut offer: impl FnMut(u32, f32) -> f32) {
         let cursor = |(term, postings): (usize, &Postings)| {
             Cursor::new(term, postings.clone(), self.documents, self.length_mean)
@@ -179,8 +179,8 @@ impl QueryPostings {
         }
     }
 
-    /// If `document` cannot reach the least score, by the current blocks of the first `here` cursors, which are not after it:
-    /// the next document that may.
+    /// If `document` cannot reach the least score, by the current blocks of the first `here` cursors, which are not
+    /// after it: the next document that may.
     fn skip_to(cursors: &[Cursor], here: usize, document: u32, least: f64) -> Option<u32> {
         let (mut bound, mut next) = (0.0, cursors.get(here).map_or(u32::MAX, |cursor| cursor.document));
         for cursor in &cursors[..here] {

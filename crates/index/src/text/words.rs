@@ -23,16 +23,17 @@ pub(super) enum Purpose {
 
 /// The words of a text (UAX #29), each as the terms by which it is found.
 ///
-/// - Case, width, accents, vowel points, soft hyphens and joiners are ignored (`fold`): `Crème` and `CREME` are one term.
-/// - A word with parts has its parts as terms too, and its other spellings (`parts`): `report.pdf` is found by `report`,
-///   `l'école` by `école`, `U.S.A.` by `USA`, `e-mail` by `email`.
-/// - Chinese, hiragana, Korean, Thai and similar scripts have no visible word boundaries. They are found by pairs of adjacent
-///   characters, and by single characters if a query has only one. Katakana has words.
+/// - Case, width, accents, vowel points, soft hyphens and joiners are ignored (`fold`): `Crème` and `CREME` are one
+///   term.
+/// - A word with parts has its parts as terms too, and its other spellings (`parts`): `report.pdf` is found by
+///   `report`, `l'école` by `école`, `U.S.A.` by `USA`, `e-mail` by `email`.
+/// - Chinese, hiragana, Korean, Thai and similar scripts have no visible word boundaries. They are found by pairs of
+///   adjacent characters, and by single characters if a query has only one. Katakana has words.
 /// - An emoji is a word.
 ///
-/// **Counts.** The count of a term is the number of words that have it, and a word has it once. The length of a text, which
-/// BM25 relates counts to, is its number of words; each part of `report.pdf` and each Chinese character is one. Further
-/// terms of a word do not count, so a text does not rank lower because its words have parts.
+/// **Counts.** The count of a term is the number of words that have it, and a word has it once. The length of a text,
+/// which BM25 relates counts to, is its number of words; each part of `report.pdf` and each Chinese character is one.
+/// Further terms of a word do not count, so a text does not rank lower because its words have parts.
 #[derive(Default)]
 pub(super) struct Words {
     /// All terms, concatenated.
@@ -197,8 +198,8 @@ impl Reader {
         self.distinct(first);
     }
 
-    /// Ends a run. Each pair of adjacent characters is a term; a single character is a term too, but in a query only if it is
-    /// the whole run.
+    /// Ends a run. Each pair of adjacent characters is a term; a single character is a term too, but in a query only
+    /// if it is the whole run.
     fn end_run(&mut self, run: &mut Option<Run<'_>>) {
         let Some(Run { characters, .. }) = run.take() else { return };
         self.is_stop = false;

@@ -93,7 +93,8 @@ pub(crate) fn billing_event(
     })
 }
 
-/// Histories with closes within milliseconds of each other: almost all storage of a window is a fraction of a byte-second.
+/// Histories with closes within milliseconds of each other: almost all storage of a window is a fraction of a
+/// byte-second.
 pub(super) fn upserts_and_closes() -> impl Strategy<Value = Vec<Record>> {
     vec((0..3_000_i64, any::<bool>()), 1..40).prop_map(|steps| {
         let mut records = vec![record(1, 0, created("c", 1, Metric::Dot))];

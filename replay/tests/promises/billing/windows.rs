@@ -21,8 +21,8 @@ fn values(totals: &[MeterTotal]) -> Vec<u128> {
 const INTERVAL: i64 = seconds(300);
 const HOUR: i64 = seconds(3_600);
 
-/// The time until an event, how far the clock is set then, how many vectors are written, how many requests are counted, and
-/// whether that is before the close, should one be due.
+/// The time until an event, how far the clock is set then, how many vectors are written, how many requests are
+/// counted, and whether that is before the close, should one be due.
 type Step = (i64, i64, usize, u64, bool);
 
 fn step() -> impl Strategy<Value = Step> {
@@ -52,8 +52,8 @@ impl Life {
     }
 }
 
-/// The records of a tenant with these steps, by the rules of a node: a window is due by the clock, or once it has been open
-/// for long enough, however the clock is set.
+/// The records of a tenant with these steps, by the rules of a node: a window is due by the clock, or once it has
+/// been open for long enough, however the clock is set.
 ///
 /// The clock of a single server cannot be set in a test; these rules are all that depends on it.
 fn lived(steps: &[Step]) -> Vec<Record> {
