@@ -128,9 +128,14 @@ async fn a_node_that_starts_without_hivehub_refuses_all_keys_and_knows_the_limit
     cluster.start_hub();
     comes_to(&cluster, &known, 200).await;
     assert_eq!(upsert(&cluster, &known, "b").await.problem(), "quota-exceeded");
-    // A tenant whose limits were never known is refused.
-    let stranger = list(&cluster, &unknown).await;
-    assert_eq!((stranger.status.as_u16(), stranger.problem()), (503, "limits-unavailable"));
+    // A tenant whose limits were never known is refused. Its key is unknown while the failing limits have opened the
+    // breaker.
+    let is_refused_for_its_limits = async || {
+        let stranger = list(&cluster, &unknown).await;
+        assert_eq!(stranger.status.as_u16(), 503, "{}", stranger.body);
+        stranger.problem() == "limits-unavailable"
+    };
+    Wait::new("the key is known").at_most(Duration::from_secs(45)).until(is_refused_for_its_limits).await;
     cluster.set_fault(HubFault::None);
     comes_to(&cluster, &unknown, 200).await;
 }
