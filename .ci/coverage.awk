@@ -1,13 +1,12 @@
-# Adds up the lines of each room in what `llvm-cov export` says in lcov's format, but for those of tests: files of
-# nothing else, and what stands behind `mod tests {` or the like in the others. `uncovered` is where to name the lines.
+# Counts the covered lines of each room in the lcov output of `llvm-cov export`. Lines of tests do not count: files of
+# tests, and modules of tests at the end of other files. If `uncovered` names a file, the uncovered lines are written to it.
 
 function begin_file(path,    line, at, is_test) {
   room = ""
   path = substr(path, length(root) + 1)
   if (path ~ /(^|[\/_])tests(\/|\.rs$)/) return
   if (path ~ /^(log|replay)\/src\//) room = substr(path, 1, index(path, "/") - 1)
-  else if (match(path, /^crates\/[a-z]+\/src\//)) room = substr(path, 8, RLENGTH - 12)
-  else if (match(path, /^src\/(tenancy|auth|quota|hivehub)\//)) room = substr(path, 5, RLENGTH - 5)
+  else if (match(path, /^crates\/(access|billing|engine|hivehub|index|limits|service)\/src\//)) room = substr(path, 8, RLENGTH - 12)
   else return
   file = path
   end = 0

@@ -21,9 +21,9 @@ use cluster::{Cluster, GENEROUS, together};
 use support::{Outcome, number};
 use tempfile::TempDir;
 use uuid::Uuid;
-use vectorizer::auth::Operation;
-use vectorizer::billing::Metering;
-use vectorizer::hub::UsageFilter;
+use vectorizer_access::Operation;
+use vectorizer_billing::Metering;
+use vectorizer_hub::UsageFilter;
 use vectorizer_log::{
     CollectionId, Error, Event, IndexParameters, LogId, Metric, Point, PointId, Seq, TenantFolder, TenantId,
     Timestamp, Vector,

@@ -27,9 +27,9 @@ use cluster::{Cluster, GENEROUS, together};
 use serde_json::{Value, json};
 use support::workload::Workload;
 use support::{Outcome, number, print_table};
-use vectorizer::auth::{ApiKey, Environment};
-use vectorizer::hivehub::Permission;
-use vectorizer::hub::NewKey;
+use vectorizer_access::{ApiKey, Environment};
+use vectorizer_hivehub::Permission;
+use vectorizer_hub::NewKey;
 use vectorizer_testing::Random;
 
 /// There is room for all. Logs are closed after so many seconds, and tenants that are asked for something stay awake.

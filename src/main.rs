@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tikv_jemallocator::Jemalloc;
 use vectorizer::cli::{Arguments, Exit, Streams, run};
-use vectorizer::scheduling::runtime;
+use vectorizer_scheduling::runtime;
 
 /// Each open sled log allocates zeroed tables of 6 MiB, of which it uses some KiB. If an allocator reuses memory for
 /// them, it has to zero, and so to touch, all of it. The system's allocator does that once the first log is closed.

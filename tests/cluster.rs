@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::hivehub::TenantStatus;
+use vectorizer_hivehub::TenantStatus;
 use vectorizer_log::{Event, Record, TenantFolder};
 use vectorizer_testing::{Wait, eventually};
 

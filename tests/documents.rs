@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
-
-use vectorizer::auth::{ApiKey, Level, Operation, Requirement};
-use vectorizer::rest::location;
+use vectorizer_access::{ApiKey, Level, Operation, Requirement};
+use vectorizer_rest::location;
 
 use crate::support::node::{Node, vectorizer};
 use crate::support::secrets;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::auth::ApiKey;
+use vectorizer_access::ApiKey;
 use vectorizer_testing::{Random, Wait};
 
 use crate::support::disk::{Disk, DiskFault, Survival};

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::auth::ApiKey;
-use vectorizer::hivehub::TenantStatus;
+use vectorizer_access::ApiKey;
+use vectorizer_hivehub::TenantStatus;
 use vectorizer_log::durable::copy_tree;
 use vectorizer_testing::eventually;
 

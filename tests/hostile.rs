@@ -6,10 +6,10 @@ use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use vectorizer::auth::{ApiKey, Environment, Operation, Requirement};
-use vectorizer::hivehub::TenantStatus;
-use vectorizer::rest::location;
+use vectorizer_access::{ApiKey, Environment, Operation, Requirement};
+use vectorizer_hivehub::TenantStatus;
 use vectorizer_log::Timestamp;
+use vectorizer_rest::location;
 use vectorizer_testing::Stopwatch;
 
 use crate::support::hub_and_node::Cluster;

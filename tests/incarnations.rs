@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::auth::ApiKey;
-use vectorizer::hivehub::TenantStatus;
+use vectorizer_access::ApiKey;
+use vectorizer_hivehub::TenantStatus;
 use vectorizer_testing::{PATIENCE, Wait, eventually};
 
 use crate::support::folders::{Obstacle, deleted, is_put_away};

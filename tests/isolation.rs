@@ -5,8 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::auth::Operation;
-use vectorizer::rest::location;
+use vectorizer_access::Operation;
+use vectorizer_rest::location;
 
 use crate::support::node::{ACME, Answer, Client, GLOBEX, Node};
 

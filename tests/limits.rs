@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::auth::ApiKey;
-use vectorizer::hivehub::TenantStatus;
+use vectorizer_access::ApiKey;
+use vectorizer_hivehub::TenantStatus;
 
 use crate::support::hub_and_node::Cluster;
 use crate::support::limits::{limits, within_a_second};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::auth::ApiKey;
+use vectorizer_access::ApiKey;
 use vectorizer_testing::Random;
 
 use crate::support::hub_and_node::Cluster;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::auth::ApiKey;
+use vectorizer_access::ApiKey;
 use vectorizer_testing::{Random, eventually};
 
 use crate::support::hub_and_node::Cluster;

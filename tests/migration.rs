@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::hub::UsageFilter;
+use vectorizer_hub::UsageFilter;
 use vectorizer_log::Meter;
 use vectorizer_testing::eventually;
 

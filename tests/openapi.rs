@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::auth::{Level, Operation, Requirement};
-use vectorizer::rest::location;
+use vectorizer_access::{Level, Operation, Requirement};
+use vectorizer_rest::location;
 
 use crate::support::described::{DOCUMENT, fault, resolved};
 use crate::support::node::{ACME, Client, Key, Node};

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::auth::{ApiKey, Environment, Operation};
-use vectorizer::rest::location;
+use vectorizer_access::{ApiKey, Environment, Operation};
+use vectorizer_rest::location;
 
 use crate::support::node::{ACME, Answer, Client, Key, Node};
 

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::auth::Environment;
-use vectorizer::hivehub::Permission;
-use vectorizer::hub::NewKey;
+use vectorizer_access::Environment;
+use vectorizer_hivehub::Permission;
+use vectorizer_hub::NewKey;
 use vectorizer_testing::PATIENCE;
 
 use crate::support::certificates::{Pair, authority, client};

@@ -3,8 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::auth::Operation;
-use vectorizer::rest::location;
+use vectorizer_access::Operation;
+use vectorizer_rest::location;
 
 use crate::support::hub_and_node::Cluster;
 use crate::support::node::{ACME, Client, Node, vectorizer};

@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::auth::ApiKey;
-use vectorizer::hivehub::TenantStatus;
+use vectorizer_access::ApiKey;
+use vectorizer_hivehub::TenantStatus;
 use vectorizer_testing::{Random, Wait, eventually};
 
 use crate::support::hub_and_node::Cluster;

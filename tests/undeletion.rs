@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::auth::ApiKey;
-use vectorizer::hivehub::TenantStatus;
+use vectorizer_access::ApiKey;
+use vectorizer_hivehub::TenantStatus;
 use vectorizer_log::TenantId;
 use vectorizer_testing::{Wait, eventually};
 

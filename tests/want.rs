@@ -8,8 +8,8 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer::auth::ApiKey;
-use vectorizer::hivehub::{TenantStatus, UsageEvent};
+use vectorizer_access::ApiKey;
+use vectorizer_hivehub::{TenantStatus, UsageEvent};
 use vectorizer_log::Meter;
 use vectorizer_testing::{Wait, eventually};
 

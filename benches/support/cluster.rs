@@ -11,11 +11,11 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use vectorizer::auth::{ApiKey, Environment};
 use vectorizer::config::Secret;
-use vectorizer::hivehub::Permission;
-use vectorizer::hub::{self, Hub, Limits, NewKey, NewTenant};
 use vectorizer::server;
+use vectorizer_access::{ApiKey, Environment};
+use vectorizer_hivehub::Permission;
+use vectorizer_hub::{Hub, Limits, NewKey, NewTenant};
 use vectorizer_log::TenantId;
 
 use super::client::Server;
@@ -74,7 +74,7 @@ impl Cluster {
         }
         let runtime = Runtime::new()?;
         let calls = Arc::new(Calls::default());
-        let router = hub::router(hub.clone()).layer(from_fn_with_state(Arc::clone(&calls), count));
+        let router = vectorizer_hub::router(hub.clone()).layer(from_fn_with_state(Arc::clone(&calls), count));
         let address = "127.0.0.1:0".parse()?;
         let listener = runtime.block_on(async { server::listen(address) })?;
         let url = format!("http://{}", listener.local_addr()?);

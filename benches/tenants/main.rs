@@ -26,7 +26,7 @@ use client::{Client, Server};
 use cluster::Cluster;
 use support::Outcome;
 use support::workload::Workload;
-use vectorizer::auth::ApiKey;
+use vectorizer_access::ApiKey;
 use vectorizer_log::vector_le_bytes;
 
 /// How long, and how much of it, is measured.
@@ -152,7 +152,7 @@ fn all_asleep(node: &Server, operator: &ApiKey) -> Outcome<()> {
 
 /// An operator's key.
 fn operator(cluster: &Cluster) -> Outcome<ApiKey> {
-    use vectorizer::hub::NewKey;
-    let new = NewKey { permission: vectorizer::hivehub::Permission::Admin, tenant: None, expires_at: None };
-    Ok(cluster.hub.create_key(vectorizer::auth::Environment::Live, &new)?)
+    use vectorizer_hub::NewKey;
+    let new = NewKey { permission: vectorizer_hivehub::Permission::Admin, tenant: None, expires_at: None };
+    Ok(cluster.hub.create_key(vectorizer_access::Environment::Live, &new)?)
 }

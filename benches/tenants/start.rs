@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use uuid::Uuid;
-use vectorizer::node_store::{NodeStore, StoredBill, StoredQuota, StoredSize};
 use vectorizer_log::storage::{MemoryStorage, Storage as _};
 use vectorizer_log::{
     Error, Head, LogId, Metric, Seq, TenantFolder, TenantId, TenantLog, Timestamp, UnverifiedLog, initialize,
 };
+use vectorizer_node_store::{NodeStore, StoredBill, StoredQuota, StoredSize};
 use vectorizer_testing::events::draft;
 
 use super::cluster::{Cluster, GENEROUS, together};

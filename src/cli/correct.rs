@@ -7,12 +7,12 @@ use clap::Args;
 use vectorizer_log::{
     Actor, Draft, Error, Event, Meter, Record, Seq, TenantFolder, TenantId, TenantLog, Timestamp, Via,
 };
+use vectorizer_node_store::{NodeStore, NodeStoreError, StoredBill};
 use vectorizer_replay::{ApplyError, Bill, BillEntry, Billing};
 
 use super::failure::Failure;
 use super::interruption::run_blocking;
 use super::{Exit, Streams};
-use crate::node_store::{NodeStore, NodeStoreError, StoredBill};
 
 /// The node's folder and its lock, within the data folder.
 const NODE: &str = "_node";

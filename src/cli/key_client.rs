@@ -40,7 +40,7 @@ pub(super) fn client(key: Option<&Secret>, header: KeyHeader) -> Result<ClientBu
         value.set_sensitive(true);
         headers.insert(name, value);
     }
-    Ok(crate::http_client::client()
+    Ok(vectorizer_http_client::client()
         .user_agent(concat!("vectorizer/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers)
         .redirect(redirect::Policy::none())

@@ -74,7 +74,7 @@ mod tests {
 
     async fn lines(body: &'static str, line_bytes_max: usize) -> Lines {
         let url = serve(Router::new().route("/", get(move || async move { body }))).await;
-        let client = crate::http_client::client().no_proxy().build().unwrap();
+        let client = vectorizer_http_client::client().no_proxy().build().unwrap();
         Lines::new(client.get(url).send().await.unwrap(), line_bytes_max, Some(Duration::from_secs(9)))
     }
 

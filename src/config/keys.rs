@@ -5,15 +5,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use vectorizer_access::Secret;
+use vectorizer_embedding::ModelName;
 use vectorizer_hivehub::DeploymentName;
 use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::Dimension;
+use vectorizer_rest::{Network, PageOrigin};
 
 use super::document::Document;
 use super::error::ConfigError;
 use super::values::{
-    BodyBytes, FilePath, HostName, JsonDepth, MemoryBytes, ModelName, Network, PageOrigin, RequestCount,
-    Seconds, from_flag,
+    BodyBytes, FilePath, HostName, JsonDepth, MemoryBytes, RequestCount, Seconds, from_flag,
 };
 
 /// A key of `config.yml`, with its default in the syntax of the file.

@@ -16,17 +16,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use document::Document;
+use vectorizer_embedding::EmbeddingService;
 use vectorizer_hivehub::DeploymentName;
 use vectorizer_http_client::ServiceUrl;
-use vectorizer_log::Dimension;
+use vectorizer_rest::{Network, PageOrigin};
 
 pub use error::ConfigError;
 pub use keys::ConfigFlags;
 use keys::{ConfigSources, KEYS};
-pub use values::{
-    BodyBytes, FilePath, HostName, JsonDepth, MemoryBytes, ModelName, Network, PageOrigin, RequestCount,
-    Seconds,
-};
+pub use values::{BodyBytes, FilePath, HostName, JsonDepth, MemoryBytes, RequestCount, Seconds};
 pub use vectorizer_access::Secret;
 
 /// The file that is read if the command line names none and this file exists.
@@ -47,7 +45,7 @@ pub struct Config {
     /// The limits of a tenant whose plan has none.
     pub rate_limiting: RateLimiting,
     /// The embeddings service, if there is one.
-    pub embedding: Option<Embedding>,
+    pub embedding: Option<EmbeddingService>,
 }
 
 /// Section `server`.
@@ -125,19 +123,6 @@ pub struct RateLimiting {
     pub default_requests_per_hour: RequestCount,
 }
 
-/// Section `embedding`, if it has a URL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Embedding {
-    /// The URL of the service, to which `/embeddings` is appended.
-    pub url: ServiceUrl,
-    /// The model.
-    pub model: ModelName,
-    /// This server's key for the service.
-    pub key: Option<Secret>,
-    /// The dimension of the model's vectors.
-    pub dimension: Dimension,
-}
-
 impl Config {
     /// Loads the configuration from the file in `flags` (or [`DEFAULT_FILE`], if it exists), the `environment`, and
     /// `flags`.
@@ -171,7 +156,7 @@ impl Config {
             cluster: Cluster::read_if_enabled(&given)?,
             auth: Auth::read(&given)?,
             rate_limiting: RateLimiting::read(&given)?,
-            embedding: Embedding::read(&given)?,
+            embedding: embedding(&given)?,
         };
         if config.cluster.is_some() && !config.auth.require_authentication {
             return Err(ConfigError::ClusterWithoutAuthentication);
@@ -260,31 +245,29 @@ impl RateLimiting {
     }
 }
 
-impl Embedding {
-    /// Without a URL the section is not in use. A model or a dimension without a URL is an error.
-    fn read(given: &ConfigSources<'_>) -> Result<Option<Self>, ConfigError> {
-        let url = given.embedding_url()?;
-        let model = given.embedding_model()?;
-        let dimension = given.embedding_dimension()?;
-        let missing = |key, beside| ConfigError::Incomplete { key, beside };
-        let Some(url) = url else {
-            return match (model, dimension) {
-                (None, None) => Ok(None),
-                (Some(_), _) => Err(missing(KEYS.embedding_url, KEYS.embedding_model)),
-                (None, Some(_)) => Err(missing(KEYS.embedding_url, KEYS.embedding_dimension)),
-            };
+/// Section `embedding`. Without a URL the section is not in use. A model or a dimension without a URL is an error.
+fn embedding(given: &ConfigSources<'_>) -> Result<Option<EmbeddingService>, ConfigError> {
+    let url = given.embedding_url()?;
+    let model = given.embedding_model()?;
+    let dimension = given.embedding_dimension()?;
+    let missing = |key, beside| ConfigError::Incomplete { key, beside };
+    let Some(url) = url else {
+        return match (model, dimension) {
+            (None, None) => Ok(None),
+            (Some(_), _) => Err(missing(KEYS.embedding_url, KEYS.embedding_model)),
+            (None, Some(_)) => Err(missing(KEYS.embedding_url, KEYS.embedding_dimension)),
         };
-        // Read last, as in `cluster`: if the section is not in use, its variable may be unset.
-        let key: Option<Secret> = given.embedding_key()?;
-        let sendable =
-            |key: Secret| key.sendable().ok_or(ConfigError::UnusableSecret { key: KEYS.embedding_key });
-        Ok(Some(Self {
-            url,
-            model: model.ok_or(missing(KEYS.embedding_model, KEYS.embedding_url))?,
-            key: key.map(sendable).transpose()?,
-            dimension: dimension.ok_or(missing(KEYS.embedding_dimension, KEYS.embedding_url))?,
-        }))
-    }
+    };
+    // Read last, as in `cluster`: if the section is not in use, its variable may be unset.
+    let key: Option<Secret> = given.embedding_key()?;
+    let sendable =
+        |key: Secret| key.sendable().ok_or(ConfigError::UnusableSecret { key: KEYS.embedding_key });
+    Ok(Some(EmbeddingService {
+        url,
+        model: model.ok_or(missing(KEYS.embedding_model, KEYS.embedding_url))?,
+        key: key.map(sendable).transpose()?,
+        dimension: dimension.ok_or(missing(KEYS.embedding_dimension, KEYS.embedding_url))?,
+    }))
 }
 
 fn read(path: &Path) -> io::Result<String> {

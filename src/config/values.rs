@@ -1,13 +1,15 @@
 //! The types of values, which can hold only valid values.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use vectorizer_access::Secret;
+use vectorizer_embedding::ModelName;
 use vectorizer_hivehub::DeploymentName;
 use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::Dimension;
+use vectorizer_rest::{Network, PageOrigin};
 
 /// The type of a key's value. The file and the command line use the same parser.
 pub(super) trait Value: Clone + Send + Sync + 'static {
@@ -106,20 +108,6 @@ impl Seconds {
     }
 }
 
-/// The name of an embedding model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelName(Box<str>);
-
-impl ModelName {
-    /// The longest name, in bytes.
-    pub const BYTES_MAX: usize = 256;
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// The path of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePath(PathBuf);
@@ -139,49 +127,6 @@ impl HostName {
     /// The name, in lower case.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-/// The origin of web pages (RFC 6454).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PageOrigin {
-    /// Every origin.
-    Any,
-    /// An origin as browsers send it: a scheme, a host, and a port unless it is the scheme's default.
-    Named(Box<str>),
-}
-
-impl PageOrigin {
-    /// The named origin, if it is one.
-    pub fn as_str(&self) -> Option<&str> {
-        match self {
-            Self::Any => None,
-            Self::Named(origin) => Some(origin),
-        }
-    }
-}
-
-/// An address, or all addresses with the same prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    /// Whether it has this address. An IPv4-mapped IPv6 address counts as its IPv4 address.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
-                let foreign = u32::from(ours) ^ u32::from(theirs);
-                foreign.leading_zeros() >= self.prefix.into()
-            }
-            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
-                let foreign = u128::from(ours) ^ u128::from(theirs);
-                foreign.leading_zeros() >= self.prefix.into()
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
     }
 }
 
@@ -242,12 +187,11 @@ impl Value for ServiceUrl {
 }
 
 impl Value for ModelName {
-    const EXPECTED: &'static str = "a model's name of 1 to 256 bytes without control characters";
+    const EXPECTED: &'static str = Self::WANTED;
     const IS_TEXT: bool = true;
 
     fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=Self::BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
-        fits.then(|| Self(text.into()))
+        Self::parse(text)
     }
 }
 
@@ -300,18 +244,10 @@ impl Value for PageOrigin {
 }
 
 impl Value for Network {
-    const EXPECTED: &'static str = "an address such as 192.0.2.1 or a network such as 10.0.0.0/8";
+    const EXPECTED: &'static str = Self::WANTED;
     const IS_TEXT: bool = true;
 
-    /// Rejects a prefix of 0: if every client were trusted, none of the addresses could be.
     fn parse(text: &str) -> Option<Self> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Some(bits), |prefix| prefix.parse().ok())?;
-        (1..=bits).contains(&prefix).then_some(Self { address, prefix })
+        Self::parse(text)
     }
 }

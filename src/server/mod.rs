@@ -15,21 +15,23 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
+use vectorizer_billing::Reporter;
+use vectorizer_embedding::{Embedder, UnusableEmbedder};
+use vectorizer_engine::admission::{AccessCheck, FailedAuthentications};
+use vectorizer_engine::tenancy::{Rules, ShareSize, Tenancy};
+use vectorizer_hivehub::{Clock, HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
+use vectorizer_limits::{DefaultLimits, QuotaManager, RequestLimits};
 pub use vectorizer_listener::TlsError;
 use vectorizer_listener::{HEAD_BYTES_MAX, HeadError, Serving, Tls, TlsFiles};
 use vectorizer_log::{Destination, TenantId, destination};
+use vectorizer_metrics::Metrics;
+use vectorizer_rest::{
+    AllowedHosts, App, NetworkRules, PageOrigin, PageOrigins, Problem, metrics_router, router,
+};
+use vectorizer_service::{Error, Service, SizeLimits, share_size};
 
 use self::memory::memory_bytes;
-use crate::auth::{AccessCheck, FailedAuthentications};
-use crate::billing::Reporter;
-use crate::config::{self, Config, PageOrigin, Seconds};
-use crate::embedding::{Embedder, UnusableEmbedder};
-use crate::hivehub::{Clock, HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
-use crate::limits::{DefaultLimits, QuotaManager, RequestLimits};
-use crate::metrics::Metrics;
-use crate::rest::{AllowedHosts, App, NetworkRules, PageOrigins, Problem, metrics_router, router};
-use crate::service::{Error, Service, SizeLimits, share_size};
-use crate::tenancy::{Rules, ShareSize, Tenancy};
+use crate::config::{self, Config, Seconds};
 
 /// The tenant of a server without keys.
 const SINGLE_TENANT: &str = "default";

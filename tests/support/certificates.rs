@@ -60,7 +60,7 @@ pub(crate) fn replace(path: &Path, text: &str) {
 /// A client that trusts this authority alone, from this address.
 pub(crate) fn client_from(root: &Authority, address: [u8; 4]) -> reqwest::Client {
     let root = reqwest::Certificate::from_pem(root.pem().as_bytes()).unwrap();
-    let client = vectorizer::http_client::client().timeout(PATIENCE).no_proxy().tls_certs_only([root]);
+    let client = vectorizer_http_client::client().timeout(PATIENCE).no_proxy().tls_certs_only([root]);
     client.local_address(IpAddr::from(address)).build().unwrap()
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use vectorizer::auth::ApiKey;
+use vectorizer_access::ApiKey;
 use vectorizer_log::TenantId;
 use vectorizer_testing::Random;
 

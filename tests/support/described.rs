@@ -29,7 +29,7 @@ const HEADERS: [&str; 9] = [
 
 /// The description of this server.
 pub(crate) static DOCUMENT: LazyLock<Value> =
-    LazyLock::new(|| serde_json::to_value(vectorizer::rest::document()).unwrap());
+    LazyLock::new(|| serde_json::to_value(vectorizer_rest::document()).unwrap());
 
 /// What stands at a place of the description, wherever it is written.
 pub(crate) fn resolved(value: &Value) -> &Value {

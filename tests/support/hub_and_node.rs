@@ -15,11 +15,11 @@ use axum::response::{IntoResponse as _, Response};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use vectorizer::auth::{ApiKey, Environment};
 use vectorizer::config::Secret;
-use vectorizer::hivehub::{Permission, UsageEvent};
-use vectorizer::hub::{self, Hub, Limits, NewKey, NewTenant, PlanName, UsageFilter};
 use vectorizer::server;
+use vectorizer_access::{ApiKey, Environment};
+use vectorizer_hivehub::{Permission, UsageEvent};
+use vectorizer_hub::{Hub, Limits, NewKey, NewTenant, PlanName, UsageFilter};
 use vectorizer_log::{TenantId, Timestamp};
 use vectorizer_node_store::NodeStore;
 use vectorizer_testing::{Wait, eventually};
@@ -164,7 +164,7 @@ impl Cluster {
         let (fault, calls, report_rate) = (Arc::default(), Arc::default(), Arc::default());
         let listener = server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = process.as_ref().map_or_else(|| hub::router(hub.clone()), HubProcess::way);
+        let router = process.as_ref().map_or_else(|| vectorizer_hub::router(hub.clone()), HubProcess::way);
         let running = Some(serve(listener, router, &fault, &calls, &report_rate));
         let data = folder.join("data");
         let service_key = process.as_ref().map_or(SERVICE_KEY, HubProcess::service_key).to_owned();
@@ -246,7 +246,8 @@ impl Cluster {
     pub(crate) fn start_hub(&mut self) {
         let address = self.url.strip_prefix("http://").unwrap().parse().unwrap();
         let listener = server::listen(address).unwrap();
-        let router = self.process.as_ref().map_or_else(|| hub::router(self.hub.clone()), HubProcess::way);
+        let router =
+            self.process.as_ref().map_or_else(|| vectorizer_hub::router(self.hub.clone()), HubProcess::way);
         self.running = Some(serve(listener, router, &self.fault, &self.calls, &self.report_rate));
     }
 

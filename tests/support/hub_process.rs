@@ -7,11 +7,11 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use reqwest::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use vectorizer::auth::ApiKey;
-use vectorizer::hivehub::UsageEvent;
-use vectorizer::hub::demo::{Demo, HUB_FOLDER};
-use vectorizer::hub::models::UsageAnswer;
-use vectorizer::hub::{Hub, Limits, NewKey, NewTenant, PlanName};
+use vectorizer_access::ApiKey;
+use vectorizer_hivehub::UsageEvent;
+use vectorizer_hub::demo::{Demo, HUB_FOLDER};
+use vectorizer_hub::models::UsageAnswer;
+use vectorizer_hub::{Hub, Limits, NewKey, NewTenant, PlanName};
 use vectorizer_log::TenantId;
 
 use super::hub_and_node::broken_off;
@@ -35,7 +35,7 @@ impl HubProcess {
         // Before it is a process: it has its folder to itself.
         let Demo { hub, keys: demo } = Demo::open(&folder).unwrap();
         let demo = demo.unwrap();
-        let plan: PlanName = vectorizer::hub::demo::PLAN.parse().unwrap();
+        let plan: PlanName = vectorizer_hub::demo::PLAN.parse().unwrap();
         let keys = tenants.iter().map(|name| {
             let id: TenantId = name.parse().unwrap();
             if let Some(known) = demo.tenants.iter().find(|tenant| tenant.id == id) {
@@ -50,9 +50,9 @@ impl HubProcess {
                 deployment: None,
             })
             .unwrap();
-            let admin = vectorizer::hivehub::Permission::Admin;
+            let admin = vectorizer_hivehub::Permission::Admin;
             let new = NewKey { permission: admin, tenant: Some(id.clone()), expires_at: None };
-            (id, hub.create_key(vectorizer::auth::Environment::Live, &new).unwrap())
+            (id, hub.create_key(vectorizer_access::Environment::Live, &new).unwrap())
         });
         let keys = keys.collect();
         drop(hub);

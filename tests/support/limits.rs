@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use vectorizer::hub::Limits;
+use vectorizer_hub::Limits;
 use vectorizer_testing::Stopwatch;
 
 pub(crate) fn limits(numbers: Value) -> Limits {

@@ -79,7 +79,7 @@ impl Node {
 
     /// `vectorizer hub` in `data`, begun with the demo's tenants if it is not yet.
     pub(crate) fn hub(data: &Path, flags: &[&str]) -> Self {
-        if !vectorizer::hub::Hub::is_in(&data.join("_hub")) {
+        if !vectorizer_hub::Hub::is_in(&data.join("_hub")) {
             let begun = vectorizer(["hub", "init", "--demo", "--data-dir", data.to_str().unwrap()]);
             assert!(begun.status.success(), "{begun:?}");
         }
@@ -221,7 +221,7 @@ impl Node {
 
     /// The same, from this address of the machine's loopback.
     pub(crate) fn keyless_from(&self, address: IpAddr) -> Client {
-        let http = vectorizer::http_client::client().timeout(PATIENCE).no_proxy().local_address(address);
+        let http = vectorizer_http_client::client().timeout(PATIENCE).no_proxy().local_address(address);
         Client { http: http.build().unwrap(), ..self.keyless() }
     }
 }
@@ -266,7 +266,7 @@ fn complaints(stderr: &Path) -> String {
 
 /// A client of no node in particular.
 pub(crate) fn http() -> reqwest::Client {
-    vectorizer::http_client::client().timeout(PATIENCE).no_proxy().build().unwrap()
+    vectorizer_http_client::client().timeout(PATIENCE).no_proxy().build().unwrap()
 }
 
 /// Runs the command to its end.

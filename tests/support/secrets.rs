@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aho_corasick::AhoCorasick;
 use serde_json::Value;
-use vectorizer::auth::ApiKey;
+use vectorizer_access::ApiKey;
 
 /// How much of a secret is too much: a third of a key's.
 const PART_BYTES: usize = 14;
@@ -168,7 +168,7 @@ fn search() -> Arc<AhoCorasick> {
 fn a_secret_is_found_wherever_it_is_and_a_keys_id_is_none() {
     let mut entropy = [0x5C; ApiKey::ENTROPY_BYTES];
     entropy[20..28].copy_from_slice(&std::process::id().to_be_bytes().repeat(2));
-    let key = ApiKey::generate(vectorizer::auth::Environment::Test, &entropy);
+    let key = ApiKey::generate(vectorizer_access::Environment::Test, &entropy);
     let text = key.expose();
     assert!(found(format!("the key is {text}").as_bytes()).is_some(), "it was not watched");
     let secret = text.split('_').nth(3).unwrap();

@@ -1,6 +1,6 @@
 //! API keys, and the other names that a request may carry.
 
-use vectorizer::auth::{ApiKey, Environment, KeyId};
+use vectorizer_access::{ApiKey, Environment, KeyId};
 use vectorizer_log::{CollectionName, Incarnation, PointId, TenantId};
 
 /// A text. What is a key is nothing but that text, and no key is twice as long.

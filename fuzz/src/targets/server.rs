@@ -10,12 +10,12 @@ use http_body_util::BodyExt as _;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
-use vectorizer::auth::AccessCheck;
-use vectorizer::metrics::Metrics;
-use vectorizer::rest::{AllowedHosts, App, NetworkRules, PageOrigins, Peer, router};
 use vectorizer::server::single_tenant;
-use vectorizer::service::{Service, SizeLimits, share_size};
-use vectorizer::tenancy::{Rules, Tenancy};
+use vectorizer_engine::admission::AccessCheck;
+use vectorizer_engine::tenancy::{Rules, Tenancy};
+use vectorizer_metrics::Metrics;
+use vectorizer_rest::{AllowedHosts, App, NetworkRules, PageOrigins, Peer, router};
+use vectorizer_service::{Service, SizeLimits, share_size};
 
 use super::closed::folder;
 

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::de::DeserializeOwned;
+use vectorizer_hivehub::{SERVICE_KEY_HEADER, UsageEvent};
+use vectorizer_http_client::ServiceUrl;
+use vectorizer_hub::models::UsageAnswer;
 use vectorizer_log::{ChainHash, Meter, Seq, TenantId, Timestamp};
 
 use super::account::{Account, Line, LineId};
@@ -14,9 +17,6 @@ use crate::cli::failure::Failure;
 use crate::cli::hub::HubFailure;
 use crate::cli::key_client::{KeyHeader, client, secret};
 use crate::config::Secret;
-use crate::hivehub::{SERVICE_KEY_HEADER, UsageEvent};
-use crate::http_client::ServiceUrl;
-use crate::hub::models::UsageAnswer;
 
 const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
 /// A page of a thousand events has less than a mebibyte.

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use futures_util::stream;
 use tempfile::TempDir;
 use uuid::Uuid;
+use vectorizer_hivehub::{HiveHubClient, Unit, UsageData, UsageEvent, UsageEventId, UsageSource, Window};
+use vectorizer_hub::demo::Demo;
 use vectorizer_log::{Event, JournalPosition, MeterTotal, ObservedOperation, Seq, StoredRecord, Timestamp};
 use vectorizer_replay::{Bill, BillEntry, Projection, Projector as _};
 
@@ -13,8 +15,6 @@ use crate::cli::Exit;
 use crate::cli::test_support::{
     Fixture, Outcome, Server, commit, commit_at, created, serve, upserted, vectorizer,
 };
-use crate::hivehub::{HiveHubClient, Unit, UsageData, UsageEvent, UsageEventId, UsageSource, Window};
-use crate::hub::{self, demo::Demo};
 
 /// The time of all records of the fixture.
 const AT: Timestamp = Timestamp::from_micros(1_767_323_045_000_000);
@@ -96,7 +96,7 @@ async fn filled_hub(lines: Vec<UsageEvent>) -> FilledHub {
     let folder = tempfile::tempdir().unwrap();
     let Demo { hub, keys } = Demo::open(folder.path()).unwrap();
     let keys = keys.unwrap();
-    let url = serve(hub::router(hub)).await;
+    let url = serve(vectorizer_hub::router(hub)).await;
     let client = HiveHubClient::new(&url.parse().unwrap(), &keys.hivehub_api_key).unwrap();
     let bytes = lines.into_iter().map(|line| {
         let mut line = serde_json::to_vec(&line).unwrap();

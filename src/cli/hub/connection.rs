@@ -12,14 +12,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tower::ServiceExt as _;
+use vectorizer_http_client::ServiceUrl;
+use vectorizer_hub::demo::HUB_FOLDER;
+use vectorizer_hub::{Hub, HubStoreError, unguarded_admin};
 
 use super::HubFailure;
 use crate::cli::interruption::run_blocking;
 use crate::cli::key_client::{KeyHeader, client, secret};
 use crate::config::Secret;
-use crate::http_client::ServiceUrl;
-use crate::hub::demo::HUB_FOLDER;
-use crate::hub::{Hub, HubStoreError, unguarded_admin};
 
 const ANSWER_TIME_MAX: Duration = Duration::from_mins(1);
 /// A thousand events have less than a mebibyte.

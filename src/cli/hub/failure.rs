@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use vectorizer_hivehub::ErrorAnswer;
+use vectorizer_hub::HubStoreError;
+
 use crate::cli::problem::printable;
-use crate::hivehub::ErrorAnswer;
-use crate::hub::HubStoreError;
 
 /// Why a request to a hub failed.
 #[derive(Debug, thiserror::Error)]

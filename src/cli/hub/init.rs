@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use vectorizer_access::ApiKey;
+use vectorizer_hivehub::ErrorAnswer;
+use vectorizer_hub::demo::{Demo, HUB_FOLDER, KEYS_FILE};
+use vectorizer_hub::{Hub, HubStoreError};
 
 use super::{HubFailure, write_json};
-use crate::auth::ApiKey;
 use crate::cli::Streams;
 use crate::cli::failure::Failure;
 use crate::cli::interruption::run_blocking;
 use crate::config::Secret;
-use crate::hivehub::ErrorAnswer;
-use crate::hub::demo::{Demo, HUB_FOLDER, KEYS_FILE};
-use crate::hub::{Hub, HubStoreError};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exit code: 0 done, 1 the hub has keys already, 2 error")]

@@ -6,17 +6,17 @@ use serde::Deserialize as _;
 use serde::de::IntoDeserializer as _;
 use serde::de::value::{Error, StrDeserializer};
 use serde_json::json;
+use vectorizer_access::KeyId;
+use vectorizer_hivehub::{Permission, Scope};
+use vectorizer_hub::OVERLAP_SECONDS_MAX;
+use vectorizer_hub::models::{CreateKey, KeyEnvironment, KeyView, KeysAnswer, NewKeyAnswer, RotateKey};
 use vectorizer_log::{TenantId, Timestamp};
 
 use super::connection::ConnectionArgs;
 use super::table::{Table, write_facts};
 use super::{moment, word, write_json};
-use crate::auth::KeyId;
 use crate::cli::Streams;
 use crate::cli::failure::Failure;
-use crate::hivehub::{Permission, Scope};
-use crate::hub::OVERLAP_SECONDS_MAX;
-use crate::hub::models::{CreateKey, KeyEnvironment, KeyView, KeysAnswer, NewKeyAnswer, RotateKey};
 
 const KEYS: &str = "/api/admin/keys";
 

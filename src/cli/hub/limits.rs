@@ -1,10 +1,10 @@
 //! The six limits of a quota: flags and output.
 
 use clap::Args;
+use vectorizer_hub::models::SetOverrides;
+use vectorizer_hub::{Limit, Limits};
 
 use crate::cli::Streams;
-use crate::hub::models::SetOverrides;
-use crate::hub::{Limit, Limits};
 
 /// A new limit; `None` restores the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ fn limit_change(text: &str) -> Result<LimitChange, String> {
     }
     text.parse()
         .map(|limit| LimitChange(Some(limit)))
-        .map_err(|error: crate::hub::InvalidLimit| error.to_string())
+        .map_err(|error: vectorizer_hub::InvalidLimit| error.to_string())
 }
 
 impl LimitArgs {

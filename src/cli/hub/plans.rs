@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use vectorizer_hub::models::{PlanView, PlansAnswer};
+use vectorizer_hub::{Limits, PlanName};
 
 use super::connection::ConnectionArgs;
 use super::limits::{LimitArgs, NAMES, warn_of_unreachable, words};
@@ -9,8 +11,6 @@ use super::table::{Table, write_facts};
 use super::{HubFailure, write_json};
 use crate::cli::Streams;
 use crate::cli::failure::Failure;
-use crate::hub::models::{PlanView, PlansAnswer};
-use crate::hub::{Limits, PlanName};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum PlansCommand {

@@ -1,15 +1,15 @@
 //! `hub service-key`.
 
 use clap::{Args, Subcommand};
+use vectorizer_access::KeyId;
+use vectorizer_hub::OVERLAP_SECONDS_MAX;
+use vectorizer_hub::models::{NewServiceKeyAnswer, RotateServiceKey, ServiceKeyView, ServiceKeysAnswer};
 
 use super::connection::ConnectionArgs;
 use super::table::{Table, write_facts};
 use super::{moment, word, write_json};
-use crate::auth::KeyId;
 use crate::cli::Streams;
 use crate::cli::failure::Failure;
-use crate::hub::OVERLAP_SECONDS_MAX;
-use crate::hub::models::{NewServiceKeyAnswer, RotateServiceKey, ServiceKeyView, ServiceKeysAnswer};
 
 const SERVICE_KEYS: &str = "/api/admin/service-keys";
 

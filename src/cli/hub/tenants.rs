@@ -2,6 +2,9 @@
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use vectorizer_hivehub::{DeploymentName, TenantStatus};
+use vectorizer_hub::models::{CreateTenant, SetTenant, TenantView, TenantsAnswer};
+use vectorizer_hub::{DisplayName, Limits, PlanName};
 use vectorizer_log::TenantId;
 
 use super::connection::ConnectionArgs;
@@ -10,9 +13,6 @@ use super::table::{Table, write_facts};
 use super::{moment, word, write_json};
 use crate::cli::Streams;
 use crate::cli::failure::Failure;
-use crate::hivehub::{DeploymentName, TenantStatus};
-use crate::hub::models::{CreateTenant, SetTenant, TenantView, TenantsAnswer};
-use crate::hub::{DisplayName, Limits, PlanName};
 
 const TENANTS: &str = "/api/admin/tenants";
 

@@ -3,11 +3,11 @@
 use clap::Parser as _;
 use serde_json::Value;
 use tempfile::TempDir;
+use vectorizer_hub::demo::{Demo, DemoKeys};
+use vectorizer_hub::router;
 
 use crate::cli::test_support::{Outcome, vectorizer};
 use crate::cli::{Arguments, Exit};
-use crate::hub::demo::{Demo, DemoKeys};
-use crate::hub::router;
 
 struct Fixture {
     data: TempDir,
@@ -88,7 +88,7 @@ async fn a_tenant_with_a_key_is_three_commands() {
     let made = fixture.run("keys create --tenant initech --permission READ_WRITE").await;
     assert_eq!(made.exit, Exit::Success, "{}", made.remarks);
     // The output is the key and nothing else.
-    let key = crate::auth::ApiKey::parse(made.output.trim_end()).unwrap();
+    let key = vectorizer_access::ApiKey::parse(made.output.trim_end()).unwrap();
     assert!(!made.remarks.contains(key.expose()) && made.remarks.contains(key.id().as_str()));
 
     let shown = fixture.run("tenants show initech").await.output;

@@ -3,6 +3,7 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
+use vectorizer_hub::models::{UsageAnswer, UsageQuery, UsageTotalsAnswer};
 use vectorizer_log::{LogId, Meter, Seq, TenantId, Timestamp};
 
 use super::connection::ConnectionArgs;
@@ -10,7 +11,6 @@ use super::table::Table;
 use super::{word, write_json};
 use crate::cli::Streams;
 use crate::cli::failure::Failure;
-use crate::hub::models::{UsageAnswer, UsageQuery, UsageTotalsAnswer};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum UsageCommand {

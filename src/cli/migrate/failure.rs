@@ -1,10 +1,10 @@
 //! The errors of a migration.
 
 use vectorizer_log::{Damage, MigrationError, Seq};
+use vectorizer_node_store::NodeStoreError;
 use vectorizer_replay::{ApplyError, StateDigest};
 
 use crate::cli::exit::Exit;
-use crate::node_store::NodeStoreError;
 
 /// Why a migration failed.
 #[derive(Debug, thiserror::Error)]

@@ -16,12 +16,13 @@ use vectorizer_replay::{OpenWindow, Projector as _};
 
 use self::failure::Finding;
 pub(super) use self::failure::MigrateFailure;
+use vectorizer_node_store::{NodeStore, StoredBill, StoredSize};
+
 use self::history::History;
 use super::failure::Failure;
 use super::interruption::{Interruption, run_blocking};
 use super::progress::ProgressDisplay;
 use super::{Exit, Streams};
-use crate::node_store::{NodeStore, StoredBill, StoredSize};
 use crate::server::single_tenant;
 
 /// The arguments of `migrate`.

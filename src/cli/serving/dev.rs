@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use clap::Args;
+use vectorizer_hub::demo::{Demo, DemoKeys, KEYS_FILE};
 
 use super::hub::GRACE;
 use super::{Failure, start_logging, stop};
 use crate::cli::Streams;
 use crate::config::{Config, ConfigFlags};
-use crate::hub::demo::{Demo, DemoKeys, KEYS_FILE};
+use crate::server;
 use crate::server::Server;
-use crate::{hub, server};
 
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
@@ -50,7 +50,7 @@ impl Dev {
         let stopped = tokio_util::sync::CancellationToken::new();
         let serving = tokio::spawn(server::serve(
             hub_listener,
-            hub::router(hub.clone()),
+            vectorizer_hub::router(hub.clone()),
             GRACE,
             stopped.clone().cancelled_owned(),
         ));

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use vectorizer_hub::demo::HUB_FOLDER;
 
 use super::{Failure, start_logging, stop};
 use crate::cli::Streams;
 use crate::cli::hub::HubCommand;
-use crate::hub::demo::HUB_FOLDER;
-use crate::{hub, server};
+use crate::server;
 
 /// How long a stop waits for requests, which take milliseconds.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ pub(crate) struct Hub {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:12000")]
     listen: SocketAddr,
     /// For how long a deleted tenant can be undeleted; at most the nodes' `server.delete_grace`
-    #[arg(long, value_name = "SECONDS", default_value_t = hub::DELETE_GRACE_SECONDS)]
+    #[arg(long, value_name = "SECONDS", default_value_t = vectorizer_hub::DELETE_GRACE_SECONDS)]
     delete_grace: u64,
 }
 
@@ -56,15 +56,15 @@ impl Hub {
             stop.await;
             waited_for.stop_waiting();
         };
-        server::serve(listener, hub::router(hub), GRACE, stop).await;
+        server::serve(listener, vectorizer_hub::router(hub), GRACE, stop).await;
         Ok(())
     }
 
     /// Opens the hub in the folder. Does not create one.
-    fn opened(&self) -> Result<hub::Hub, Failure> {
+    fn opened(&self) -> Result<vectorizer_hub::Hub, Failure> {
         let folder = self.data_dir.join(HUB_FOLDER);
-        if hub::Hub::is_in(&folder) {
-            let hub = hub::Hub::open(&folder)?;
+        if vectorizer_hub::Hub::is_in(&folder) {
+            let hub = vectorizer_hub::Hub::open(&folder)?;
             if hub.is_initialised() {
                 return Ok(hub);
             }

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
+
 use vectorizer_testing::Random;
 
 /// What is written to a disk at once, or not at all.
