@@ -273,7 +273,8 @@ impl Collection {
     pub fn snapshot(&self) -> Snapshot {
         let texts = self.text_parameters().unwrap_or_default();
         let declared = self.postings.declared().clone();
-        Snapshot::new(self.slots.clone(), self.parameters(), texts, declared, self.graph.share())
+        let graph = self.graph.share();
+        Snapshot::new(self.slots.clone(), self.parameters(), texts, declared, graph, self.last_change)
     }
 
     /// Evaluates `filter` with the payload indexes. The selection is meant for a snapshot of the same moment; with any

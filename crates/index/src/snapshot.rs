@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
-use vectorizer_log::{IndexParameters, Metric, PointId, TextParameters};
+use vectorizer_log::{IndexParameters, Metric, PointId, Seq, TextParameters};
 
 use super::distance;
 use super::filter::Filter;
@@ -54,6 +54,8 @@ pub struct Snapshot {
     pub(super) graph: Arc<GraphCell>,
     /// The nodes linked at that moment.
     view: Option<Arc<View>>,
+    /// The record that changed the collection last.
+    last_change: Seq,
 }
 
 impl Snapshot {
@@ -63,9 +65,15 @@ impl Snapshot {
         texts: TextParameters,
         declared: Declared,
         graph: Arc<GraphCell>,
+        last_change: Seq,
     ) -> Self {
         let view = graph.get().map(Graph::view);
-        Self { slots, parameters, texts, declared, graph, view }
+        Self { slots, parameters, texts, declared, graph, view, last_change }
+    }
+
+    /// The record that changed the collection last before it was taken.
+    pub fn last_change(&self) -> Seq {
+        self.last_change
     }
 
     /// The nodes linked when it was taken.

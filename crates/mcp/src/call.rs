@@ -74,6 +74,11 @@ impl<'de> Visitor<'de> for ArgumentsByName {
 }
 
 impl Arguments {
+    /// The bytes of their JSON, without the names.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.values().map(|value| value.get().len()).sum()
+    }
+
     /// Takes an optional argument. `null` counts as missing.
     pub(super) fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Failure> {
         let Some(written) = self.take_raw(name) else { return Ok(None) };
@@ -134,6 +139,11 @@ impl Arguments {
     pub(super) fn remaining(mut self) -> Self {
         self.0.retain(|_, value| value.get() != "null");
         self
+    }
+
+    /// Their canonical JSON: equal for equal arguments. Takes time in proportion to their length.
+    pub(super) fn canonical(&self) -> Result<Vec<u8>, Failure> {
+        canonical::canonical_object(self.0.iter().map(|(name, value)| (name.as_str(), &**value)))
     }
 
     /// Rejects an alias of a `known` argument. The error says the argument's name here.
@@ -208,17 +218,6 @@ impl Call {
     /// The access to administrate.
     pub(super) fn administrator(&self) -> Result<&Tenant<Admin>, Failure> {
         if let Access::Admin(tenant) = &self.access { Ok(tenant) } else { Err(Failure::wrong_access()) }
-    }
-
-    /// The canonical JSON of the arguments: equal for equal arguments.
-    pub(super) async fn canonical(&self, arguments: &Arguments) -> Result<Vec<u8>, Failure> {
-        let arguments = arguments.clone();
-        let bytes = arguments.0.values().map(|value| value.get().len()).sum();
-        let fields = move || {
-            let fields = arguments.0.iter().map(|(name, value)| (name.as_str(), &**value));
-            canonical::canonical_object(fields)
-        };
-        self.session.work(bytes, fields).await
     }
 
     /// The arguments and conditions of a write. With an idempotency key, the hash covers the canonical JSON, so that a

@@ -45,6 +45,7 @@ pub use self::session::Caller;
 use vectorizer_service::Error;
 
 use self::session::Session;
+use self::shortcut::{UsualCall, has_usual_headers};
 
 /// Answers MCP messages. Cheap to clone.
 #[derive(Clone)]
@@ -75,12 +76,19 @@ impl Endpoint {
     /// The message is too large, or cannot be processed now. The failure of a tool is an answer, not an error.
     pub async fn answer(&self, mut head: Parts, message: Bytes, caller: Caller) -> Result<Response, Error> {
         let session = Session::new(caller, self.rankings.clone());
+        if has_usual_headers(&head.headers) {
+            let message = message.clone();
+            let call =
+                session.work(message.len(), move || Ok::<_, Error>(UsualCall::parse(&message))).await?;
+            if let Some(call) = call
+                && let Some(answer) = call.answer(&head.headers, &session).await
+            {
+                return answer;
+            }
+        }
         let Message { envelope, arguments } =
             session.work(message.len(), move || Message::split(message)).await?;
         let arguments = CallArguments::new(arguments);
-        if let Some(answer) = shortcut::try_answer(&head.headers, &envelope, &arguments, &session).await {
-            return answer;
-        }
         head.headers.remove(header::CONTENT_LENGTH);
         head.extensions.insert(session);
         head.extensions.insert(arguments);

@@ -1,5 +1,7 @@
 //! Bounded answers, with a cursor to the next one.
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::value::RawValue;
@@ -50,7 +52,10 @@ pub(super) struct Cursors([u8; 32]);
 impl Cursors {
     /// The cursors of a call of `tool` with this query, by the tenant with this log.
     pub(super) fn of(log: LogId, tool: &str, query: &[&[u8]]) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("vectorizer mcp cursor v1");
+        // Deriving the key takes as long as hashing a whole query.
+        static KEYED: LazyLock<blake3::Hasher> =
+            LazyLock::new(|| blake3::Hasher::new_derive_key("vectorizer mcp cursor v1"));
+        let mut hasher = KEYED.clone();
         hasher.update(log.as_bytes());
         for field in [tool.as_bytes()].iter().chain(query) {
             hasher.update(&(field.len() as u64).to_le_bytes()).update(field);

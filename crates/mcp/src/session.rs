@@ -86,9 +86,14 @@ impl Session {
         Input::new(sent.len(), held, move || read(&sent))
     }
 
+    /// Arguments that are parsed already.
+    pub(super) fn parsed<T: Send + 'static>(&self, arguments: T) -> Input<T> {
+        Input::new(0, Some(Arc::clone(&self.0.caller.held)), move || Ok(arguments))
+    }
+
     /// Empty arguments.
     pub(super) fn nothing(&self) -> Input<()> {
-        self.input(Vec::new(), |_| Ok(()))
+        self.parsed(())
     }
 }
 

@@ -8,38 +8,44 @@
 //! Arguments and answers stay serialized: parsing them into values and serializing those again took longer than the
 //! search itself.
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use rmcp::model::{ClientCapabilities, ProtocolVersion, RequestId, ResultType};
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use vectorizer_service::Error;
 
 use super::answer::Success;
-use super::message::CallArguments;
+use super::call::Arguments;
 use super::session::Session;
 use super::tools::{self, ToolName};
 
 /// The protocol version whose calls state their version and name in the body and in headers.
 const SELF_DESCRIBING: ProtocolVersion = ProtocolVersion::V_2026_07_28;
 
+/// The largest message beside its arguments, in bytes.
+const ENVELOPE_BYTES_MAX: usize = 4 * 1024;
+
 /// A call without any other fields.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Message {
-    jsonrpc: String,
+struct Message<'a> {
+    #[serde(borrow)]
+    jsonrpc: Cow<'a, str>,
     id: RequestId,
-    method: String,
-    params: Params,
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+    #[serde(borrow)]
+    params: Params<'a>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Params {
-    name: String,
-    /// Removed before.
-    #[expect(dead_code, reason = "it may be present and is ignored")]
-    arguments: Option<IgnoredAny>,
+struct Params<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    arguments: Option<Arguments>,
     #[serde(rename = "_meta", default)]
     meta: Meta,
 }
@@ -60,36 +66,64 @@ struct Answer<R> {
     result: R,
 }
 
-/// Answers a call in the usual form. `None` for any other message.
-pub(super) async fn try_answer(
-    headers: &HeaderMap,
-    message: &[u8],
-    arguments: &CallArguments,
-    session: &Session,
-) -> Option<Result<Response, Error>> {
-    if !has_usual_headers(headers) {
-        return None;
-    }
-    let Message { jsonrpc, id, method, params } = serde_json::from_slice(message).ok()?;
-    if jsonrpc != "2.0" || method != "tools/call" {
-        return None;
-    }
-    let tool = ToolName::find(&params.name)?;
-    let self_describing = is_self_describing(headers, &params)?;
-    // Clients of earlier versions do not know this field.
-    let result_type = self_describing.then_some(ResultType::COMPLETE);
-    let done = match arguments.arguments() {
-        Ok(arguments) => tools::call(tool, session, arguments).await,
-        Err(failure) => Err(failure),
-    };
-    match done {
-        // The answer occurs twice, once as an escaped string.
-        Ok(answer) => Some(response(id, Success::of(&answer, result_type), 3 * answer.get().len())),
-        Err(failure) => {
-            let mut result = failure.into_result();
-            result.result_type = result_type;
-            Some(response(id, result, 0))
+/// A call in the usual form.
+pub(super) struct UsualCall {
+    id: RequestId,
+    tool: ToolName,
+    arguments: Arguments,
+    /// The version that the call states in its body.
+    version: Option<String>,
+    has_capabilities: bool,
+}
+
+impl UsualCall {
+    /// Parses a call in the usual form, in one pass. `None` for any other message, also for one with invalid arguments.
+    pub(super) fn parse(message: &[u8]) -> Option<Self> {
+        let Message { jsonrpc, id, method, params } = serde_json::from_slice(message).ok()?;
+        if jsonrpc != "2.0" || method != "tools/call" {
+            return None;
         }
+        let Params { name, arguments, meta: Meta { version, capabilities } } = params;
+        let arguments = arguments.unwrap_or_default();
+        if message.len().saturating_sub(arguments.bytes()) > ENVELOPE_BYTES_MAX {
+            return None;
+        }
+        let tool = ToolName::find(&name)?;
+        Some(Self { id, tool, arguments, version, has_capabilities: capabilities.is_some() })
+    }
+
+    /// Answers the call. `None` if the headers contradict the body.
+    pub(super) async fn answer(
+        self,
+        headers: &HeaderMap,
+        session: &Session,
+    ) -> Option<Result<Response, Error>> {
+        let self_describing = self.is_self_describing(headers)?;
+        // Clients of earlier versions do not know this field.
+        let result_type = self_describing.then_some(ResultType::COMPLETE);
+        match tools::call(self.tool, session, self.arguments).await {
+            // The answer occurs twice, once as an escaped string.
+            Ok(answer) => Some(response(self.id, Success::of(&answer, result_type), 3 * answer.get().len())),
+            Err(failure) => {
+                let mut result = failure.into_result();
+                result.result_type = result_type;
+                Some(response(self.id, result, 0))
+            }
+        }
+    }
+
+    /// Whether the call states its version in its body; `None` if the headers contradict the body.
+    fn is_self_describing(&self, headers: &HeaderMap) -> Option<bool> {
+        let stated = single(headers, "mcp-protocol-version").ok()?;
+        let Some(version) = self.version.as_deref() else {
+            return stated.is_none_or(has_handshake).then_some(false);
+        };
+        let agrees = version == SELF_DESCRIBING.as_str()
+            && stated == Some(version)
+            && self.has_capabilities
+            && single(headers, "mcp-method").ok()? == Some("tools/call")
+            && single(headers, "mcp-name").ok()? == Some(self.tool.as_str());
+        agrees.then_some(true)
     }
 }
 
@@ -106,7 +140,7 @@ fn response<R: Serialize>(id: RequestId, result: R, bytes: usize) -> Result<Resp
 }
 
 /// Whether the message is JSON and the client accepts JSON.
-fn has_usual_headers(headers: &HeaderMap) -> bool {
+pub(super) fn has_usual_headers(headers: &HeaderMap) -> bool {
     let accepted = single(headers, header::ACCEPT.as_str()).ok().flatten();
     let accepts = |kind: &str| {
         accepted.is_some_and(|accepted| accepted.split(',').any(|it| it.trim().eq_ignore_ascii_case(kind)))
@@ -115,20 +149,6 @@ fn has_usual_headers(headers: &HeaderMap) -> bool {
         && matches!(single(headers, header::CONTENT_TYPE.as_str()), Ok(Some("application/json")))
         && accepts("application/json")
         && accepts("text/event-stream")
-}
-
-/// Whether the call states its version in its body; `None` if the headers contradict the body.
-fn is_self_describing(headers: &HeaderMap, params: &Params) -> Option<bool> {
-    let stated = single(headers, "mcp-protocol-version").ok()?;
-    let Some(version) = params.meta.version.as_deref() else {
-        return stated.is_none_or(has_handshake).then_some(false);
-    };
-    let agrees = version == SELF_DESCRIBING.as_str()
-        && stated == Some(version)
-        && params.meta.capabilities.is_some()
-        && single(headers, "mcp-method").ok()? == Some("tools/call")
-        && single(headers, "mcp-name").ok()? == Some(params.name.as_str());
-    agrees.then_some(true)
 }
 
 /// Whether sessions of this version begin with a handshake.

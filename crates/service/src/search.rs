@@ -14,7 +14,7 @@ use vectorizer_index::{
     FUSED_DEPTH, Filter, Hit, InvalidTextQuery, SearchMode, SearchRequest, Snapshot, TextQuery, TextRequest,
     fused,
 };
-use vectorizer_log::{CollectionName, Language, Vector};
+use vectorizer_log::{CollectionName, Language, Seq, Vector};
 use vectorizer_scheduling::run_blocking;
 
 use super::answer_memory::{INLINE_BYTES_MAX, Show, check_answer_size, shown_bytes};
@@ -286,6 +286,7 @@ pub struct SearchResume {
 pub struct SearchResults {
     hits: Vec<Hit>,
     show: Show,
+    last_change: Seq,
     /// The approximate size of the results in JSON, in bytes.
     bytes: usize,
     permits: Option<Permits>,
@@ -295,6 +296,11 @@ impl SearchResults {
     /// The results.
     pub fn hits(&self) -> &[Hit] {
         &self.hits
+    }
+
+    /// The record that changed the collection last before the search.
+    pub fn last_change(&self) -> Seq {
+        self.last_change
     }
 
     /// Which parts of them the answer includes.
@@ -312,7 +318,7 @@ impl SearchResults {
         T: Send + 'static,
         E: From<Error> + Send + 'static,
     {
-        let Self { hits, show, bytes, permits } = self;
+        let Self { hits, show, bytes, permits, last_change: _ } = self;
         rendered_with(permits, bytes, move || render(&hits, show, bytes)).await
     }
 }
@@ -514,6 +520,7 @@ impl Service {
         held: HeldPermits,
     ) -> Result<SearchResults, Error> {
         let Prepared { search, snapshot, resolved } = prepared;
+        let last_change = snapshot.last_change();
         let shown = search.shown_numbers();
         let metrics = self.metrics().clone();
         let compared = search.compared(&snapshot, &resolved);
@@ -528,7 +535,7 @@ impl Service {
             metrics.searched(started.elapsed());
             let bytes = search.bytes(&hits);
             check_answer_size(bytes)?;
-            return Ok(SearchResults { hits, show: search.show, bytes, permits: None });
+            return Ok(SearchResults { hits, show: search.show, last_change, bytes, permits: None });
         }
         let work = move || {
             let _held = held;
@@ -540,7 +547,7 @@ impl Service {
             Ok((hits, search.show, bytes))
         };
         let ((hits, show, bytes), permits) = self.search_pool().run(share, compared, shown, work).await?;
-        Ok(SearchResults { hits, show, bytes, permits })
+        Ok(SearchResults { hits, show, last_change, bytes, permits })
     }
 
     /// Runs 1 to 100 searches against the same state.

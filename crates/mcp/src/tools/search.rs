@@ -7,13 +7,15 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use vectorizer_engine::tenancy::KeptKey;
 use vectorizer_log::{CollectionName, PointId, Seq};
-use vectorizer_service::{Error, RESULTS_MAX, SearchResults, SearchResume, Show};
+use vectorizer_service::{
+    Error, INLINE_BYTES_MAX, RESULTS_MAX, SearchArguments, SearchResults, SearchResume, Show,
+};
 use vectorizer_wire::read::read_body;
 use vectorizer_wire::search::{SearchInput, scored};
 
 use super::{Description, Effect, nullable};
 use crate::answer::{self, Json};
-use crate::call::{Arguments, Call, collection_schema, filter_schema, text};
+use crate::call::{Arguments, Call, collection_schema, filter_schema};
 use crate::failure::Failure;
 use crate::page::{AnswerBudget, Cursors, is_oversized};
 use crate::ranking::{Ranking, RankingMark};
@@ -103,12 +105,10 @@ impl Position {
 struct PageRequest<'a> {
     call: &'a Call,
     name: CollectionName,
-    query: Arguments,
+    search: SearchArguments,
     cursors: Cursors,
     show: Show,
     limit: usize,
-    /// The last change of the collection. It is read before the search, so that a change in between is noticed.
-    last_change: Seq,
 }
 
 pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
@@ -121,11 +121,15 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
         arguments.take("with_vector")?,
     );
     let query = arguments.remaining();
-    let canonical = call.canonical(&query).await?;
+    if cursor.is_some() || query.bytes() > INLINE_BYTES_MAX {
+        // A missing collection is reported before large arguments are parsed, and before the cursor is checked.
+        call.service().describe_collection(call.reader()?, &name).await?;
+    }
+    let (search, identity) = parse(call, query).await?;
     let log = call.reader()?.log_id();
-    let cursors = Cursors::of(log, "search", &[name.as_str().as_bytes(), &canonical[..]]);
-    let last_change = call.service().describe_collection(call.reader()?, &name).await?.last_change;
-    let page = PageRequest { call, name, query, cursors, show, limit, last_change };
+    let identity = [name.as_str().as_bytes(), &identity.vector, &identity.others];
+    let cursors = Cursors::of(log, "search", &identity);
+    let page = PageRequest { call, name, search, cursors, show, limit };
     match cursor {
         None => page.first_page().await,
         Some(cursor) => {
@@ -135,10 +139,33 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     }
 }
 
+/// What makes two searches of a collection the same, whatever their pages show.
+struct Identity {
+    /// The query vector.
+    vector: Vec<u8>,
+    /// The canonical JSON of the other arguments.
+    others: Vec<u8>,
+}
+
+/// Parses the arguments of a search.
+async fn parse(call: &Call, mut query: Arguments) -> Result<(SearchArguments, Identity), Failure> {
+    let (bytes, depth_max) = (query.bytes(), call.service().limits().json_depth_max);
+    let parse = move || {
+        let sent = answer::json(&query)?;
+        let search = read_body::<SearchInput>(sent.get().as_bytes())?.into_arguments(depth_max)?;
+        // Numbers that are equal as f32 are the same, however they are written.
+        let numbers = search.vector.iter().flat_map(vectorizer_log::Vector::as_dense);
+        let vector = numbers.flat_map(|number| number.to_le_bytes()).collect();
+        query.take_raw("vector");
+        Ok((search, Identity { vector, others: query.canonical()? }))
+    };
+    call.session().work(bytes, parse).await
+}
+
 impl PageRequest<'_> {
     /// The first page: a search for only its own results.
     async fn first_page(self) -> Result<Json, Failure> {
-        let (reader, last_change) = (self.call.reader()?, self.last_change);
+        let reader = self.call.reader()?;
         // One more than requested says whether there is a next page.
         let (found, resume) = self.search(self.limit + 1).await?;
         let (mut results, mut budget) = (Vec::new(), AnswerBudget::new());
@@ -151,11 +178,12 @@ impl PageRequest<'_> {
         }
         let begun = found.hits().len();
         let next_cursor = if results.len() < begun {
-            let ranking = Arc::new(self.begun(&found, last_change));
+            let ranking = Arc::new(self.begun(&found));
             let (log, rankings) = (reader.log_id(), self.call.session().rankings());
             rankings.keep(log, &ranking);
             reader.keep(self.kept_key(ranking.mark()), Arc::new(resume));
-            let position = Position { skipped: results.len(), begun, last_change, mark: ranking.mark() };
+            let (skipped, last_change) = (results.len(), ranking.last_change());
+            let position = Position { skipped, begun, last_change, mark: ranking.mark() };
             Some(self.cursors.write(&position.bytes()))
         } else {
             None
@@ -204,13 +232,14 @@ impl PageRequest<'_> {
             return Ok(Arc::clone(kept));
         }
         let resume = reader.kept(&self.kept_key(position.mark)).and_then(|kept| kept.downcast().ok());
-        let (begun, resume) = match (kept, resume) {
-            (Some(begun), Some(resume)) => (begun, resume),
-            _ if position.last_change == self.last_change => {
-                let (found, resume) = self.search(position.begun).await?;
-                (Arc::new(self.begun(&found, position.last_change)), Arc::new(resume))
+        let (begun, resume) = if let (Some(begun), Some(resume)) = (kept, resume) {
+            (begun, resume)
+        } else {
+            let (found, resume) = self.search(position.begun).await?;
+            if found.last_change() != position.last_change {
+                return Err(Failure::ranking_gone("the collection has changed"));
             }
-            _ => return Err(Failure::ranking_gone("the collection has changed")),
+            (Arc::new(self.begun(&found)), Arc::new(resume))
         };
         if begun.mark() != position.mark {
             return Err(Failure::ranking_gone("its index has been updated"));
@@ -221,22 +250,17 @@ impl PageRequest<'_> {
         Ok(ranking)
     }
 
-    fn begun(&self, found: &SearchResults, last_change: Seq) -> Ranking {
+    fn begun(&self, found: &SearchResults) -> Ranking {
         // The search asked for one more than `limit`. If it found no more, the ranking is complete.
-        Ranking::begun(*self.cursors.query(), last_change, ranked(found), found.hits().len() <= self.limit)
+        let is_complete = found.hits().len() <= self.limit;
+        Ranking::begun(*self.cursors.query(), found.last_change(), ranked(found), is_complete)
     }
 
     async fn search(&self, limit: usize) -> Result<(SearchResults, SearchResume), Failure> {
-        let mut query = self.query.clone();
-        query.set("limit", &limit)?;
-        for shown in ["with_payload", "with_text", "with_vector"] {
-            query.set(shown, &false)?;
-        }
-        let service = self.call.service();
-        let depth_max = service.limits().json_depth_max;
-        let read = move |sent: &[u8]| read_body::<SearchInput>(sent)?.into_arguments(depth_max);
-        let input = self.call.session().input(text(answer::json(&query)?), read);
-        Ok(service.search_resumably(self.call.reader()?, &self.name, input).await?)
+        let show = Show::with_defaults(Some(false), Some(false), Some(false));
+        let search = SearchArguments { limit: Some(limit as u64), show, ..self.search.clone() };
+        let input = self.call.session().parsed(search);
+        Ok(self.call.service().search_resumably(self.call.reader()?, &self.name, input).await?)
     }
 
     /// The key of the stored state on which the ranking is completed.
