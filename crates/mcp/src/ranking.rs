@@ -20,6 +20,8 @@ const RANKINGS_PER_TENANT_MAX: usize = 8;
 /// The approximate limit on the bytes of one tenant's rankings, and of all rankings.
 const TENANT_BYTES_MAX: usize = 1 << 20;
 const NODE_BYTES_MAX: u64 = 64 << 20;
+/// The bytes of most ids.
+const ID_BYTES_USUAL: usize = 40;
 /// How long a tenant's rankings are cached after its last search.
 const TTL: Duration = Duration::from_mins(15);
 
@@ -47,8 +49,20 @@ struct Late {
 }
 
 /// Identifies a ranking: a hash of the ids and scores that it begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RankingMark(pub(super) [u8; 8]);
+
+impl RankingMark {
+    fn of(Ranking { ids, ends, scores, .. }: &Ranking) -> Self {
+        let ends = ends.iter().flat_map(|end| end.to_le_bytes());
+        let scores = scores.iter().flat_map(|score| score.to_le_bytes());
+        // The ends and the scores have the same length, so no two rankings are the same bytes.
+        let mut bytes: Vec<u8> = ends.chain(scores).collect();
+        bytes.extend_from_slice(ids.as_bytes());
+        bytes.extend_from_slice(&(ids.len() as u64).to_le_bytes());
+        Self(blake3::hash(&bytes).as_bytes().first_chunk().copied().unwrap_or_default())
+    }
+}
 
 impl Ranking {
     /// The ranking that begins with these results. `is_complete` says that there are no others.
@@ -58,15 +72,9 @@ impl Ranking {
         results: impl Iterator<Item = (&'a str, f32)> + Clone,
         is_complete: bool,
     ) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for (id, score) in results.clone() {
-            hasher
-                .update(&(id.len() as u64).to_le_bytes())
-                .update(id.as_bytes())
-                .update(&score.to_le_bytes());
-        }
-        let mark = RankingMark(hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default());
-        Self::of(query, last_change, mark, results, is_complete)
+        let mut ranking = Self::of(query, last_change, RankingMark::default(), results, is_complete);
+        ranking.mark = RankingMark::of(&ranking);
+        ranking
     }
 
     /// Completes the ranking with the results of the search `deeper` that it does not have yet. A deeper graph search
@@ -94,7 +102,12 @@ impl Ranking {
         results: impl Iterator<Item = (&'a str, f32)>,
         is_complete: bool,
     ) -> Self {
-        let (mut ids, mut ends, mut scores) = (String::new(), Vec::new(), Vec::new());
+        let count = results.size_hint().0;
+        let (mut ids, mut ends, mut scores) = (
+            String::with_capacity(ID_BYTES_USUAL * count),
+            Vec::with_capacity(count),
+            Vec::with_capacity(count),
+        );
         for (id, score) in results {
             ids.push_str(id);
             // There are at most a thousand ids of 256 bytes.

@@ -209,7 +209,8 @@ impl CountAnswer {
 }
 
 impl<'a> ScoredPoint<'a> {
-    fn of(point: &'a StoredPoint, score: f32, show: Show) -> Self {
+    /// What the answer shows of this result.
+    pub fn of(point: &'a StoredPoint, score: f32, show: Show) -> Self {
         let PointAnswer { id, payload, text, vector } = PointAnswer::of(point, show);
         Self { id, payload, text, vector, score }
     }

@@ -6,18 +6,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use vectorizer_engine::tenancy::KeptKey;
+use vectorizer_index::Hit;
 use vectorizer_log::{CollectionName, PointId, Seq};
 use vectorizer_service::{
-    Error, INLINE_BYTES_MAX, RESULTS_MAX, SearchArguments, SearchResults, SearchResume, Show,
+    Error, INLINE_BYTES_MAX, RESULTS_MAX, SearchArguments, SearchResults, SearchResume, Show, shown_bytes,
 };
 use vectorizer_wire::read::read_body;
-use vectorizer_wire::search::{SearchInput, scored};
+use vectorizer_wire::search::{ScoredPoint, SearchInput, scored};
 
 use super::{Description, Effect, nullable};
 use crate::answer::{self, Json};
 use crate::call::{Arguments, Call, collection_schema, filter_schema};
 use crate::failure::Failure;
-use crate::page::{AnswerBudget, Cursors, is_oversized};
+use crate::page::{ANSWER_BYTES_MAX, AnswerBudget, Cursors, is_oversized};
 use crate::ranking::{Ranking, RankingMark};
 
 const LIMIT_DEFAULT: usize = 10;
@@ -59,10 +60,55 @@ pub(super) fn describe() -> Description {
 }
 
 #[derive(Serialize)]
-struct Answer {
-    results: Vec<Json>,
+struct Answer<'a> {
+    results: Records<'a>,
     next_cursor: Option<String>,
     note: Option<String>,
+}
+
+/// The results of a page.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Records<'a> {
+    /// All of them, which are certain to fit.
+    Whole(Vec<ScoredPoint<'a>>),
+    /// Those that fit, each serialized.
+    Fitting(Vec<Json>),
+}
+
+impl<'a> Records<'a> {
+    /// The first of these results: as many as fit.
+    fn of(hits: &'a [Hit], show: Show) -> Result<Self, Failure> {
+        /// A byte of an id or a text has up to six in JSON.
+        const GROWTH_MAX: usize = 8;
+        let estimate: usize = hits.iter().map(|hit| shown_bytes(&hit.point, show)).sum();
+        if estimate <= ANSWER_BYTES_MAX / GROWTH_MAX {
+            let whole = hits.iter().map(|hit| ScoredPoint::of(&hit.point, hit.score, show));
+            return Ok(Self::Whole(whole.collect()));
+        }
+        let (mut records, mut budget) = (Vec::new(), AnswerBudget::new());
+        for hit in hits {
+            let record = shortened(scored(&hit.point, hit.score, show)?)?;
+            if !budget.take(&record) {
+                break;
+            }
+            records.push(record);
+        }
+        Ok(Self::Fitting(records))
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Whole(records) => records.len(),
+            Self::Fitting(records) => records.len(),
+        }
+    }
+}
+
+/// The ranking of a first page, and the way to its other results.
+struct Begun {
+    ranking: Arc<Ranking>,
+    resume: SearchResume,
 }
 
 /// The start of a page.
@@ -139,6 +185,12 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     }
 }
 
+/// A search's results, and the way to more of them.
+struct Searched {
+    found: SearchResults,
+    resume: SearchResume,
+}
+
 /// What makes two searches of a collection the same, whatever their pages show.
 struct Identity {
     /// The query vector.
@@ -165,25 +217,24 @@ async fn parse(call: &Call, mut query: Arguments) -> Result<(SearchArguments, Id
 impl PageRequest<'_> {
     /// The first page: a search for only its own results.
     async fn first_page(self) -> Result<Json, Failure> {
-        let reader = self.call.reader()?;
         // One more than requested says whether there is a next page.
-        let (found, resume) = self.search(self.limit + 1).await?;
-        let (mut results, mut budget) = (Vec::new(), AnswerBudget::new());
-        for hit in found.hits().iter().take(self.limit) {
-            let record = shortened(scored(&hit.point, hit.score, self.show)?)?;
-            if !budget.take(&record) {
-                break;
-            }
-            results.push(record);
-        }
-        let begun = found.hits().len();
-        let next_cursor = if results.len() < begun {
+        let Searched { found, resume } = self.search(self.limit + 1).await?;
+        let hits = found.hits();
+        let results = Records::of(&hits[..hits.len().min(self.limit)], self.show)?;
+        let next_cursor = if results.len() < hits.len() {
             let ranking = Arc::new(self.begun(&found));
-            let (log, rankings) = (reader.log_id(), self.call.session().rankings());
-            rankings.keep(log, &ranking);
-            reader.keep(self.kept_key(ranking.mark()), Arc::new(resume));
-            let (skipped, last_change) = (results.len(), ranking.last_change());
-            let position = Position { skipped, begun, last_change, mark: ranking.mark() };
+            let position = Position {
+                skipped: results.len(),
+                begun: hits.len(),
+                last_change: ranking.last_change(),
+                mark: ranking.mark(),
+            };
+            let reader = self.call.reader()?;
+            if ranking.is_complete() {
+                self.call.session().rankings().keep(reader.log_id(), &ranking);
+            } else {
+                reader.keep(self.kept_key(ranking.mark()), Arc::new(Begun { ranking, resume }));
+            }
             Some(self.cursors.write(&position.bytes()))
         } else {
             None
@@ -218,34 +269,33 @@ impl PageRequest<'_> {
             (skipped < ranking.len()).then(|| self.cursors.write(&Position { skipped, ..*position }.bytes()));
         let late = ranking.late_in(position.skipped, skipped);
         let note = note(&ranking, now, missing, late, next_cursor.is_none());
-        answer::json(&Answer { results, next_cursor, note })
+        answer::json(&Answer { results: Records::Fitting(results), next_cursor, note })
     }
 
     /// The complete ranking of a cursor.
     async fn ranking(&self, position: &Position) -> Result<Arc<Ranking>, Failure> {
         let reader = self.call.reader()?;
         let (log, rankings) = (reader.log_id(), self.call.session().rankings());
-        let kept = rankings.find(log, self.cursors.query(), position.mark);
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.is_complete()) {
+        if let Some(complete) = rankings.find(log, self.cursors.query(), position.mark) {
             // Caching it again makes it the newest one.
-            rankings.keep(log, kept);
-            return Ok(Arc::clone(kept));
+            rankings.keep(log, &complete);
+            return Ok(complete);
         }
-        let resume = reader.kept(&self.kept_key(position.mark)).and_then(|kept| kept.downcast().ok());
-        let (begun, resume) = if let (Some(begun), Some(resume)) = (kept, resume) {
-            (begun, resume)
+        let kept = reader.kept(&self.kept_key(position.mark)).and_then(|kept| kept.downcast::<Begun>().ok());
+        let begun = if let Some(begun) = kept {
+            begun
         } else {
-            let (found, resume) = self.search(position.begun).await?;
+            let Searched { found, resume } = self.search(position.begun).await?;
             if found.last_change() != position.last_change {
                 return Err(Failure::ranking_gone("the collection has changed"));
             }
-            (Arc::new(self.begun(&found)), Arc::new(resume))
+            Arc::new(Begun { ranking: Arc::new(self.begun(&found)), resume })
         };
-        if begun.mark() != position.mark {
+        if begun.ranking.mark() != position.mark {
             return Err(Failure::ranking_gone("its index has been updated"));
         }
-        let deeper = self.call.service().resume_search(reader, &resume).await?;
-        let ranking = Arc::new(begun.completed(ranked(&deeper)));
+        let deeper = self.call.service().resume_search(reader, &begun.resume).await?;
+        let ranking = Arc::new(begun.ranking.completed(ranked(&deeper)));
         rankings.keep(log, &ranking);
         Ok(ranking)
     }
@@ -256,11 +306,13 @@ impl PageRequest<'_> {
         Ranking::begun(*self.cursors.query(), found.last_change(), ranked(found), is_complete)
     }
 
-    async fn search(&self, limit: usize) -> Result<(SearchResults, SearchResume), Failure> {
+    async fn search(&self, limit: usize) -> Result<Searched, Failure> {
         let show = Show::with_defaults(Some(false), Some(false), Some(false));
         let search = SearchArguments { limit: Some(limit as u64), show, ..self.search.clone() };
         let input = self.call.session().parsed(search);
-        Ok(self.call.service().search_resumably(self.call.reader()?, &self.name, input).await?)
+        let (found, resume) =
+            self.call.service().search_resumably(self.call.reader()?, &self.name, input).await?;
+        Ok(Searched { found, resume })
     }
 
     /// The key of the stored state on which the ranking is completed.
