@@ -29,6 +29,7 @@ mod ids;
 mod incarnations;
 mod indexes;
 mod isolation;
+mod kept;
 mod limits;
 mod linking;
 mod loading;
