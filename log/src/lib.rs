@@ -45,7 +45,6 @@ mod commits;
 mod damage;
 mod deleted;
 mod document;
-pub mod durable;
 mod envelope;
 mod error;
 mod event;
