@@ -10,7 +10,8 @@ use super::table::Table;
 use super::{word, write_json};
 use crate::cli::Streams;
 use crate::cli::failure::Failure;
-use crate::hub::models::{UsageAnswer, UsageQuery, UsageTotalsAnswer};
+use crate::hub::UsagePage;
+use crate::hub::models::{UsageQuery, UsageTotalsAnswer};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum UsageCommand {
@@ -79,7 +80,7 @@ async fn list(args: &UsageArgs, streams: &Streams) -> Result<(), Failure> {
         line("window ends", "meter", "value", "records", "log")?;
     }
     loop {
-        let page: UsageAnswer = hub.get(&path, &query).await?;
+        let page: UsagePage = hub.get(&path, &query).await?;
         for event in page.events {
             if args.connection.json {
                 write_json(streams, &event)?;
