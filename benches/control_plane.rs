@@ -27,7 +27,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use vectorizer::auth::{AccessCheck, Asked, FailedAuthentications, Operation};
 use vectorizer::config::Secret;
-use vectorizer::hivehub::{Clock, HiveHubClient, HubError, KeyCache, SystemClock};
+use vectorizer::hivehub::{Clock, HiveHubClient, HubError, KeyCache, QuotaNumbers, SystemClock};
 use vectorizer::limits::{DefaultLimits, QuotaManager, QuotaSource, RequestLimits};
 use vectorizer::metrics::Metrics;
 use vectorizer::node_store::{NodeStore, StoredQuota};
@@ -277,7 +277,8 @@ struct SamePlan;
 
 impl QuotaSource for SamePlan {
     fn quota<'call>(&'call self, _: &'call TenantId) -> BoxFuture<'call, Result<StoredQuota, HubError>> {
-        Box::pin(std::future::ready(Ok(StoredQuota { vectors: Some(1_000_000), ..StoredQuota::default() })))
+        let numbers = QuotaNumbers { vectors: Some(1_000_000), ..QuotaNumbers::default() };
+        Box::pin(std::future::ready(Ok(StoredQuota { numbers, incarnation: None })))
     }
 }
 
