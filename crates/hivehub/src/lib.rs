@@ -42,7 +42,7 @@ pub use feed::{PolicyFeed, PolicyNews, PolicySource, PolicySubscriber};
 pub use observer::{Call, CallObserver, CallOutcome};
 pub use report::UsageReceipts;
 
-pub use jitter::with_jitter;
+pub use jitter::{growing_pause, with_jitter};
 pub use models::moment;
 pub use models::moment::optional as rfc3339;
 pub use models::{
