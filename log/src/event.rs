@@ -189,6 +189,8 @@ impl Event {
 
     /// Everything that is known of the event: this is the one place that says it. Folds, limits and exports follow from
     /// the effect, so the views borrow and nothing is allocated.
+    // Inlined into folds of other crates, which use one effect and drop the rest.
+    #[inline]
     pub fn facts(&self) -> EventFacts<'_> {
         let (name, effect) = match self {
             Self::CollectionCreated { name, dimension, metric, index } => {
@@ -267,6 +269,7 @@ impl Event {
     }
 
     /// The effect.
+    #[inline]
     pub fn effect(&self) -> Effect<'_> {
         self.facts().effect
     }

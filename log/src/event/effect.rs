@@ -198,6 +198,7 @@ pub struct RefusedRequests<'a> {
 
 impl<'a> Effect<'a> {
     /// The change of data, if the effect is one.
+    #[inline]
     pub fn data(self) -> Option<DataChange<'a>> {
         match self {
             Self::Data(change) => Some(change),
@@ -305,6 +306,7 @@ impl<'a> DataChange<'a> {
 
 impl<'a> WrittenPoints<'a> {
     /// How many points there are.
+    #[inline]
     pub fn len(self) -> usize {
         match self {
             Self::Points(points) => points.len(),
@@ -318,6 +320,7 @@ impl<'a> WrittenPoints<'a> {
     }
 
     /// Each point, in the order of the event.
+    #[inline]
     pub fn each(self) -> impl Iterator<Item = WrittenPoint<'a>> + Clone {
         // One of the two is empty.
         let (points, documents) = match self {
