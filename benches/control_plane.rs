@@ -28,7 +28,7 @@ use tokio::runtime::Runtime;
 use vectorizer::config::Secret;
 use vectorizer_access::{Asked, Operation};
 use vectorizer_engine::admission::{AccessCheck, FailedAuthentications};
-use vectorizer_hivehub::{Clock, HiveHubClient, HubError, KeyCache, SystemClock};
+use vectorizer_hivehub::{Clock, HiveHubClient, HubError, KeyCache, QuotaNumbers, SystemClock};
 use vectorizer_limits::{DefaultLimits, QuotaManager, QuotaSource, RequestLimits};
 use vectorizer_log::TenantId;
 use vectorizer_metrics::Metrics;
@@ -278,7 +278,8 @@ struct SamePlan;
 
 impl QuotaSource for SamePlan {
     fn quota<'call>(&'call self, _: &'call TenantId) -> BoxFuture<'call, Result<StoredQuota, HubError>> {
-        Box::pin(std::future::ready(Ok(StoredQuota { vectors: Some(1_000_000), ..StoredQuota::default() })))
+        let numbers = QuotaNumbers { vectors: Some(1_000_000), ..QuotaNumbers::default() };
+        Box::pin(std::future::ready(Ok(StoredQuota { numbers, incarnation: None })))
     }
 }
 

@@ -1,7 +1,7 @@
-//! CONTRIBUTING's example of a new operation holds: with its row alone nothing compiles, and with all of it the
-//! operation is served.
+//! CONTRIBUTING's examples hold. With the row of a new operation alone nothing compiles, and with all of it the
+//! operation is served. A new event does not compile without its facts, and with them it changes no fold.
 //!
-//! Compiles a copy of the workspace, and so runs with `VECTORIZER_SLOW_TESTS=1` only.
+//! Compiles copies of the workspace, and so runs with `VECTORIZER_SLOW_TESTS=1` only.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,10 +22,10 @@ struct Step {
     code: String,
 }
 
-/// The steps of the section on operations, in their order.
-fn steps() -> Vec<Step> {
-    let section =
-        CONTRIBUTING.split("\n## Add an operation\n").nth(1).unwrap().split("\n## ").next().unwrap();
+/// The steps of a section, in their order.
+fn steps(section: &str) -> Vec<Step> {
+    let heading = format!("\n## {section}\n");
+    let section = CONTRIBUTING.split(&heading).nth(1).unwrap().split("\n## ").next().unwrap();
     let blocks = section.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let steps = blocks.map(|block| {
         let (first, code) = block.split_once('\n').unwrap();
@@ -59,24 +59,35 @@ impl Workspace {
         Self { folder, target }
     }
 
-    fn cargo(&self, command: &str) -> Output {
+    fn cargo(&self, arguments: &[&str]) -> Output {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo
-            .args([command, "--package", "vectorizer", "--bin", "vectorizer"])
-            .current_dir(self.folder.path());
+        cargo.args(arguments).current_dir(self.folder.path());
         cargo.env("CARGO_TARGET_DIR", &self.target).output().unwrap()
     }
 
-    /// Puts the code where the step says: into a new file, or behind the line that is like it.
+    fn program(&self, command: &str) -> Output {
+        self.cargo(&[command, "--package", "vectorizer", "--bin", "vectorizer"])
+    }
+
+    /// Puts the code of an operation where the step says: into a new file, or behind the line that is like it.
     fn take(&self, step: &Step) {
         let path = self.folder.path().join(step.file);
-        let Ok(text) = fs::read_to_string(&path) else { return fs::write(path, &step.code).unwrap() };
+        if !path.exists() {
+            return fs::write(path, &step.code).unwrap();
+        }
         let after = match step.code.trim_start() {
             code if code.starts_with("mod ") => "mod indexes;\n",
             code if code.contains(" => ") => "    OpenApi => openapi::serve,\n",
             code if code.contains("pub fn ") => "impl Service {\n",
             _ => "    OpenApi: \"openapi\", Get \"/api/v1/openapi.json\" with parameters, Nothing;\n",
         };
+        self.insert(step, after);
+    }
+
+    /// Puts the code behind `after`, which its file has once.
+    fn insert(&self, step: &Step, after: &str) {
+        let path = self.folder.path().join(step.file);
+        let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.matches(after).count(), 1, "{} has {after:?}", step.file);
         fs::write(path, text.replace(after, &format!("{after}{}", step.code))).unwrap();
     }
@@ -84,7 +95,7 @@ impl Workspace {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_of_a_new_operation_compiles_only_with_a_handler_and_then_it_is_served() {
-    let steps = steps();
+    let steps = steps("Add an operation");
     assert_eq!(steps.len(), 5, "the row, the function, the handler, its module and its line");
     if !is_long_run() {
         return;
@@ -92,13 +103,13 @@ async fn the_example_of_a_new_operation_compiles_only_with_a_handler_and_then_it
     let workspace = Workspace::new();
     let (row, others) = steps.split_first().unwrap();
     workspace.take(row);
-    let refused = workspace.cargo("check");
+    let refused = workspace.program("check");
     let words = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && words.contains("E0004") && words.contains("Limits"), "{words}");
     for step in others {
         workspace.take(step);
     }
-    let built = workspace.cargo("build");
+    let built = workspace.program("build");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
 
     let data = TempDir::new().unwrap();
@@ -114,4 +125,41 @@ async fn the_example_of_a_new_operation_compiles_only_with_a_handler_and_then_it
     let document = node.keyless().request(Method::GET, "/openapi.json").send().await.unwrap();
     let document: Value = document.json().await.unwrap();
     assert_eq!(document["paths"]["/api/v1/limits"]["get"]["operationId"], "limits");
+}
+
+#[test]
+fn the_example_of_a_new_event_compiles_only_with_its_facts_and_then_changes_no_fold() {
+    let steps = steps("Add an event");
+    let [variant, facts, example] = &steps[..] else { panic!("the variant, its facts and its example") };
+    if !is_long_run() {
+        return;
+    }
+    let workspace = Workspace::new();
+    let fields = ["/// The collection.", "collection: CollectionId,", "/// The path.", "path: PayloadPath,"];
+    let fields = fields.map(|line| format!("        {line}\n")).concat();
+    workspace.insert(variant, &format!("    IndexDropped {{\n{fields}    }},\n"));
+    let refused = workspace.cargo(&["check", "--package", "vectorizer-log"]);
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && words.contains("E0004") && words.contains("PointDeleted"),
+        "{words}"
+    );
+    assert_eq!(words.matches("error[").count(), 1, "{words}");
+
+    let last =
+        "(\"index_dropped\", Effect::Data(DataChange::DropIndex { collection, path }))\n            }\n";
+    workspace.insert(facts, last);
+    let checked = workspace.program("check");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+
+    let examples = ["test", "--package", "vectorizer-testing", "every_variant_has_an_example"];
+    let missing = workspace.cargo(&examples);
+    let words = String::from_utf8_lossy(&missing.stdout);
+    assert!(!missing.status.success() && words.contains("point_deleted"), "{words}");
+    workspace.insert(
+        example,
+        "Event::IndexDropped { collection: FIRST_COLLECTION, path: path(r#\"\"a.b\"\"#) },\n",
+    );
+    let shown = workspace.cargo(&examples);
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stdout));
 }

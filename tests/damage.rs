@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vectorizer_durable::copy_tree;
 use vectorizer_hivehub::TenantStatus;
-use vectorizer_log::durable::copy_tree;
 use vectorizer_testing::eventually;
 
 use crate::support::folders::Obstacle;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use uuid::Uuid;
+use vectorizer_hivehub::QuotaNumbers;
 use vectorizer_log::storage::{MemoryStorage, Storage as _};
 use vectorizer_log::{
     Error, Head, LogId, Metric, Seq, TenantFolder, TenantId, TenantLog, Timestamp, UnverifiedLog, initialize,
@@ -111,9 +112,13 @@ fn make(data: &Path, memory: &Path, node_store: &NodeStore, number: usize) -> Ou
         last_use: Some(Timestamp::now()),
     };
     node_store.store_size(&tenant, &size)?;
-    let requests_per_minute = Some(4_000_000_000);
-    let quota =
-        StoredQuota { requests_per_minute, requests_per_hour: requests_per_minute, ..StoredQuota::default() };
+    let requests = Some(4_000_000_000);
+    let numbers = QuotaNumbers {
+        requests_per_minute: requests,
+        requests_per_hour: requests,
+        ..QuotaNumbers::default()
+    };
+    let quota = StoredQuota { numbers, incarnation: None };
     node_store.store_quota(&tenant, &quota)?;
     let bill = StoredBill {
         log_id,

@@ -11,7 +11,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use crate::durable;
+use vectorizer_durable as durable;
+
 use crate::position::{ChainHash, Head, LogId, Seq};
 use crate::record::Record;
 use crate::tenant_log::StoredRecord;

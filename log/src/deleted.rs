@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use vectorizer_durable::{self as durable, create_private_folder, remove_tree, sync_folder};
 
-use crate::durable::{self, create_private_folder, remove_tree, sync_folder};
 use crate::error::Error;
 use crate::folder::{TenantFolder, exists, remove_leftovers};
 use crate::manifest::Manifest;

@@ -2,6 +2,11 @@
 //!
 //! These types define the format on disk. postcard encodes variants and fields by position, so they are only added at
 //! the end; `tests/golden.rs` has the bytes of every variant.
+//!
+//! [`Event::facts`] says everything else that is known of an event. `effect` has the effects, which everything else
+//! matches on.
+
+mod effect;
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,11 +15,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::billing::{JournalPosition, ObservedOperation, RejectedLine};
 use crate::document::Document;
-use crate::language::Language;
+use crate::language::{Language, TextParameters};
 use crate::meter::{Meter, MeterTotal};
 use crate::path::PayloadPath;
 use crate::point::{Payload, Point, PointId};
 use crate::position::{Seq, Timestamp};
+
+pub use effect::{
+    BillClose, BillStep, CollectionContent, DataChange, Effect, EventFacts, ObservedUsage, RefusedRequests,
+    WrittenPoint, WrittenPoints,
+};
 
 /// A fact about a tenant's data. Applying an event from the log always succeeds: it was validated against the state
 /// before it was appended.
@@ -177,26 +187,97 @@ impl Event {
         text[..text.floor_char_boundary(Self::REASON_BYTES_MAX)].to_owned()
     }
 
+    /// Everything that is known of the event: this is the one place that says it. Folds, limits and exports follow from
+    /// the effect, so the views borrow and nothing is allocated.
+    // Inlined into folds of other crates, which use one effect and drop the rest.
+    #[inline]
+    pub fn facts(&self) -> EventFacts<'_> {
+        let (name, effect) = match self {
+            Self::CollectionCreated { name, dimension, metric, index } => {
+                let vectors = VectorParameters { dimension: *dimension, metric: *metric, index: *index };
+                let content = CollectionContent::Vectors(vectors);
+                ("collection_created", Effect::Data(DataChange::CreateCollection { name, content }))
+            }
+            Self::CollectionDeleted { collection } => {
+                let collection = *collection;
+                ("collection_deleted", Effect::Data(DataChange::DeleteCollection { collection }))
+            }
+            Self::VectorsUpserted { collection, points } => {
+                let (collection, points) = (*collection, WrittenPoints::Points(points));
+                ("vectors_upserted", Effect::Data(DataChange::WritePoints { collection, points }))
+            }
+            Self::VectorsDeleted { collection, ids } => {
+                ("vectors_deleted", Effect::Data(DataChange::DeletePoints { collection: *collection, ids }))
+            }
+            Self::PayloadChanged { collection, id, payload } => {
+                let collection = *collection;
+                ("payload_changed", Effect::Data(DataChange::ChangePayload { collection, id, payload }))
+            }
+            Self::AccessDenied { key_id, what, why, from, count, since, through } => {
+                let refused = RefusedRequests {
+                    key_id: key_id.as_deref(),
+                    what,
+                    why,
+                    from: from.as_deref(),
+                    count: *count,
+                    since: *since,
+                    through: *through,
+                };
+                ("access_denied", Effect::Refusals(refused))
+            }
+            Self::UsageObserved { operations, since, through, journal } => {
+                let (since, through, journal) = (*since, *through, *journal);
+                ("usage_observed", Effect::Usage(ObservedUsage { operations, since, through, journal }))
+            }
+            Self::BillingClosed { metering, since, through, first_seq, totals } => {
+                let (metering, since, through, first_seq) = (*metering, *since, *through, *first_seq);
+                let close = BillClose { metering, since, through, first_seq, totals };
+                ("billing_closed", Effect::Bill(BillStep::Close(close)))
+            }
+            Self::BillingCorrected { corrects, meter, by, reason } => {
+                let (corrects, meter, by) = (*corrects, *meter, *by);
+                ("billing_corrected", Effect::Bill(BillStep::Correct { corrects, meter, by, reason }))
+            }
+            Self::BillingAcknowledged { through, rejected } => {
+                let through = *through;
+                ("billing_acknowledged", Effect::Bill(BillStep::Acknowledge { through, rejected }))
+            }
+            Self::TextCollectionCreated { name, vectors } => {
+                let content =
+                    CollectionContent::Texts { vectors: *vectors, texts: TextParameters::default() };
+                ("text_collection_created", Effect::Data(DataChange::CreateCollection { name, content }))
+            }
+            Self::DocumentsUpserted { collection, documents } => {
+                let (collection, points) = (*collection, WrittenPoints::Documents(documents));
+                ("documents_upserted", Effect::Data(DataChange::WritePoints { collection, points }))
+            }
+            Self::LanguageCollectionCreated { name, vectors, language } => {
+                let texts = TextParameters { language: Some(*language) };
+                let content = CollectionContent::Texts { vectors: *vectors, texts };
+                ("text_collection_created", Effect::Data(DataChange::CreateCollection { name, content }))
+            }
+            Self::IndexDeclared { collection, path } => {
+                let collection = *collection;
+                ("index_declared", Effect::Data(DataChange::DeclareIndex { collection, path }))
+            }
+            Self::IndexDropped { collection, path } => {
+                let collection = *collection;
+                ("index_dropped", Effect::Data(DataChange::DropIndex { collection, path }))
+            }
+        };
+        EventFacts { name, effect }
+    }
+
+    /// The effect.
+    #[inline]
+    pub fn effect(&self) -> Effect<'_> {
+        self.facts().effect
+    }
+
     /// Whether the event changes collections, vectors or payloads, and so advances `data_seq`. The indexing of
     /// payloads does not: every answer stays the same.
     pub fn changes_data(&self) -> bool {
-        match self {
-            Self::VectorsDeleted { ids, .. } => !ids.is_empty(),
-            Self::VectorsUpserted { points, .. } => !points.is_empty(),
-            Self::DocumentsUpserted { documents, .. } => !documents.is_empty(),
-            Self::CollectionCreated { .. }
-            | Self::TextCollectionCreated { .. }
-            | Self::LanguageCollectionCreated { .. }
-            | Self::CollectionDeleted { .. }
-            | Self::PayloadChanged { .. } => true,
-            Self::AccessDenied { .. }
-            | Self::UsageObserved { .. }
-            | Self::BillingClosed { .. }
-            | Self::BillingCorrected { .. }
-            | Self::BillingAcknowledged { .. }
-            | Self::IndexDeclared { .. }
-            | Self::IndexDropped { .. } => false,
-        }
+        self.effect().data().is_some_and(DataChange::changes_data)
     }
 }
 

@@ -17,9 +17,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
+use vectorizer_durable::{
+    self as durable, copy_tree, create_private_folder, remove_tree, sync_folder, sync_tree,
+};
 
 use crate::closed::{self, ClosedFile, ClosedLog};
-use crate::durable::{self, copy_tree, create_private_folder, remove_tree, sync_folder, sync_tree};
 use crate::error::{Error, damage_if_corrupt};
 use crate::head;
 use crate::incarnation::Incarnation;

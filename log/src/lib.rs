@@ -45,7 +45,6 @@ mod commits;
 mod damage;
 mod deleted;
 mod document;
-pub mod durable;
 mod envelope;
 mod error;
 mod event;
@@ -77,8 +76,9 @@ pub use deleted::{DeletedTenants, Tombstone};
 pub use document::Document;
 pub use error::Error;
 pub use event::{
-    CollectionId, CollectionName, Dimension, Event, IndexParameters, InvalidCollectionName, InvalidDimension,
-    Metric, VectorParameters,
+    BillClose, BillStep, CollectionContent, CollectionId, CollectionName, DataChange, Dimension, Effect,
+    Event, EventFacts, IndexParameters, InvalidCollectionName, InvalidDimension, Metric, ObservedUsage,
+    RefusedRequests, VectorParameters, WrittenPoint, WrittenPoints,
 };
 pub use export::{ExportDetail, ExportFormat, ExportRange, ExportedRecord, RangePosition, write_line};
 pub use folder::TenantFolder;

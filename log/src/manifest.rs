@@ -5,8 +5,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use vectorizer_durable as durable;
 
-use crate::durable;
 use crate::error::Error;
 use crate::incarnation::Incarnation;
 use crate::position::LogId;

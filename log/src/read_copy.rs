@@ -6,7 +6,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use crate::durable::copy_tree;
+use vectorizer_durable::copy_tree;
+
 use crate::error::{Error, damage_if_corrupt};
 use crate::head;
 use crate::position::{Head, LogId};

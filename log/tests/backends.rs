@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use vectorizer_log::durable::copy_tree;
+use vectorizer_durable::copy_tree;
 use vectorizer_log::storage::MemoryStorage;
 use vectorizer_log::{Error, LogId, Record, Recovered, TenantFolder, TenantLog, UnverifiedLog, initialize};
 

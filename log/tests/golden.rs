@@ -1,12 +1,14 @@
-//! The bytes of every event variant, which the format version never changes.
+//! The bytes of every event variant, which the format version never changes, and its exports.
 //!
 //! postcard is positional: moving or inserting a variant or a field would make old logs unreadable. If this test
 //! fails, the format has changed; add at the end instead.
 
 use uuid::Uuid;
 use vectorizer_log::storage::MemoryStorage;
-use vectorizer_log::{Event, LogId, Seq, UnverifiedLog, Verifier, initialize};
-use vectorizer_testing::events::{at, draft, one_of_each, with_idempotency};
+use vectorizer_log::{
+    ExportDetail, ExportFormat, LogId, Record, Seq, StoredRecord, UnverifiedLog, Verifier, initialize,
+};
+use vectorizer_testing::events::{at, draft, one_of_each, variant_name, with_idempotency};
 
 const LOG: LogId = LogId::new(Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef));
 
@@ -22,29 +24,8 @@ fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
-/// Exhaustive, so that a new variant does not compile until it has golden bytes.
-fn name(event: &Event) -> &'static str {
-    match event {
-        Event::CollectionCreated { .. } => "collection_created",
-        Event::CollectionDeleted { .. } => "collection_deleted",
-        Event::VectorsUpserted { .. } => "vectors_upserted",
-        Event::VectorsDeleted { .. } => "vectors_deleted",
-        Event::PayloadChanged { .. } => "payload_changed",
-        Event::AccessDenied { .. } => "access_denied",
-        Event::UsageObserved { .. } => "usage_observed",
-        Event::BillingClosed { .. } => "billing_closed",
-        Event::BillingCorrected { .. } => "billing_corrected",
-        Event::BillingAcknowledged { .. } => "billing_acknowledged",
-        Event::TextCollectionCreated { .. } => "text_collection_created",
-        Event::DocumentsUpserted { .. } => "documents_upserted",
-        Event::LanguageCollectionCreated { .. } => "language_collection_created",
-        Event::IndexDeclared { .. } => "index_declared",
-        Event::IndexDropped { .. } => "index_dropped",
-    }
-}
-
-#[test]
-fn the_stored_bytes_of_every_event_variant_never_change() {
+/// A log with one event of each variant.
+fn one_of_each_stored() -> (Vec<Record>, Vec<StoredRecord>) {
     let storage = std::sync::Arc::new(MemoryStorage::new(1 << 16));
     initialize(&storage, LOG).unwrap();
     let mut log = UnverifiedLog::new(Box::new(storage), LOG)
@@ -61,9 +42,16 @@ fn the_stored_bytes_of_every_event_variant_never_change() {
     }
     let records = commit.commit().unwrap();
     let stored = log.reader().read(Seq::OLDEST, 100, usize::MAX).unwrap();
+    (records, stored)
+}
+
+#[test]
+fn the_stored_bytes_of_every_event_variant_never_change() {
+    let (records, stored) = one_of_each_stored();
     let lines = records.iter().zip(&stored);
-    let written: Vec<String> =
-        lines.map(|(record, stored)| format!("{} {}", name(&record.event), hex(&stored.stored))).collect();
+    let written: Vec<String> = lines
+        .map(|(record, stored)| format!("{} {}", variant_name(&record.event), hex(&stored.stored)))
+        .collect();
     let golden = include_str!("golden.txt");
     assert_eq!(written, golden.lines().collect::<Vec<_>>(), "the format has changed");
 
@@ -73,4 +61,25 @@ fn the_stored_bytes_of_every_event_variant_never_change() {
         let (_, bytes) = line.split_once(' ').unwrap();
         assert_eq!(verifier.push(&unhex(bytes)).unwrap(), *record);
     }
+}
+
+#[test]
+fn the_exports_of_every_event_variant_never_change() {
+    let (_, stored) = one_of_each_stored();
+    let everything = ExportDetail { payload: true, vector: true, stored: false };
+    let little = ExportDetail { payload: false, ..ExportDetail::default() };
+    let mut exported = Vec::new();
+    for format in [ExportFormat::Ndjson, ExportFormat::Csv] {
+        format.begin(&mut exported);
+        for (stored, detail) in stored.iter().flat_map(|stored| [(stored, everything), (stored, little)]) {
+            format.write(&mut exported, stored, detail);
+        }
+    }
+    let exported = String::from_utf8(exported).unwrap();
+    let golden = include_str!("exports.txt");
+    assert_eq!(
+        exported.lines().collect::<Vec<_>>(),
+        golden.lines().collect::<Vec<_>>(),
+        "the exports have changed"
+    );
 }

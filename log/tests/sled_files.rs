@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use tempfile::TempDir;
-use vectorizer_log::durable::copy_tree;
+use vectorizer_durable::copy_tree;
 use vectorizer_log::{Error, Incarnation, Record, Seq, TenantFolder, Verification};
 use vectorizer_testing::events::{commit, fill, upserted};
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use vectorizer_log::{Event, Record, Seq, Timestamp};
+use vectorizer_log::{DataChange, Event, Record, Seq, Timestamp};
 
 use vectorizer_index::Change;
 use vectorizer_index::memory::{list, shared, table};
@@ -67,23 +67,18 @@ pub enum Outcome {
 impl Outcome {
     /// The outcome of `event`, which has made this `change`; `None` if the event does not answer a request.
     pub fn of(event: &Event, change: &Change) -> Option<Self> {
-        Some(match event {
-            Event::CollectionCreated { .. }
-            | Event::TextCollectionCreated { .. }
-            | Event::LanguageCollectionCreated { .. } => Self::CollectionCreated,
-            Event::CollectionDeleted { .. } => Self::CollectionDeleted { vectors: change.vectors_removed },
-            Event::VectorsUpserted { .. } | Event::DocumentsUpserted { .. } => {
+        Some(match event.effect().data()? {
+            DataChange::CreateCollection { .. } => Self::CollectionCreated,
+            DataChange::DeleteCollection { .. } => {
+                Self::CollectionDeleted { vectors: change.vectors_removed }
+            }
+            DataChange::WritePoints { .. } => {
                 Self::Upserted { count: change.vectors_added + change.vectors_replaced }
             }
-            Event::VectorsDeleted { .. } => Self::Deleted { count: change.vectors_removed },
-            Event::PayloadChanged { .. } => Self::PayloadChanged,
-            Event::IndexDeclared { .. } => Self::IndexDeclared { is_new: change.indexes_declared > 0 },
-            Event::IndexDropped { .. } => Self::IndexDropped,
-            Event::AccessDenied { .. }
-            | Event::UsageObserved { .. }
-            | Event::BillingClosed { .. }
-            | Event::BillingCorrected { .. }
-            | Event::BillingAcknowledged { .. } => return None,
+            DataChange::DeletePoints { .. } => Self::Deleted { count: change.vectors_removed },
+            DataChange::ChangePayload { .. } => Self::PayloadChanged,
+            DataChange::DeclareIndex { .. } => Self::IndexDeclared { is_new: change.indexes_declared > 0 },
+            DataChange::DropIndex { .. } => Self::IndexDropped,
         })
     }
 

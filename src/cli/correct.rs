@@ -173,7 +173,7 @@ fn read(
     let mut bill = Bill::new(folder.log_id()?);
     let (mut value, mut is_close) = (0_i128, false);
     let recovered = folder.open()?.recover(|record: Record| {
-        is_close |= record.seq == close && matches!(record.event, Event::BillingClosed { .. });
+        is_close |= record.seq == close && record.event.effect().close().is_some();
         for entry in bill.push(&record, None)? {
             match entry {
                 BillEntry::Line(line) if (line.through, line.meter) == (close, meter) => {

@@ -104,8 +104,9 @@ pub(super) enum ServerError {
     StreamEnded,
 }
 
+/// The field of the server's answer about usage that the command line reads.
 #[derive(Deserialize)]
-struct UsageAnswer {
+struct UsageTenant {
     tenant: TenantId,
 }
 
@@ -137,7 +138,7 @@ impl Server {
 
     /// The tenant of the key.
     pub(super) async fn tenant(&self) -> Result<TenantId, ServerError> {
-        let UsageAnswer { tenant } = self.answer("cluster/usage").await?;
+        let UsageTenant { tenant } = self.answer("cluster/usage").await?;
         Ok(tenant)
     }
 

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use vectorizer_log::durable::copy_tree;
+use vectorizer_durable::copy_tree;
 use vectorizer_log::{
     Actor, CollectionId, Draft, Error, Event, ExportDetail, ExportFormat, ExportRange, Head, IndexParameters,
     LogReader, Metric, Payload, Point, PointId, RangePosition, Seq, StoredRecord, TenantFolder, TenantId,

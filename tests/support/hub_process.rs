@@ -10,8 +10,7 @@ use reqwest::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use vectorizer_access::ApiKey;
 use vectorizer_hivehub::UsageEvent;
 use vectorizer_hub::demo::{Demo, HUB_FOLDER};
-use vectorizer_hub::models::UsageAnswer;
-use vectorizer_hub::{Hub, Limits, NewKey, NewTenant, PlanName};
+use vectorizer_hub::{Hub, Limits, NewKey, NewTenant, PlanName, UsagePage};
 use vectorizer_log::TenantId;
 
 use super::hub_and_node::broken_off;
@@ -104,7 +103,7 @@ impl HubProcess {
         while let Some(from) = after {
             let request = http().get(format!("{url}?after={from}")).bearer_auth(self.operator.expose());
             let Ok(answer) = request.send().await else { return Vec::new() };
-            let page: UsageAnswer = answer.error_for_status().unwrap().json().await.unwrap();
+            let page: UsagePage = answer.error_for_status().unwrap().json().await.unwrap();
             events.extend(page.events);
             after = page.next;
         }

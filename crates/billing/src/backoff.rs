@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use vectorizer_hivehub::with_jitter;
+use vectorizer_hivehub::growing_pause;
 
 /// The first pause after a failure. Each further one is twice as long.
 pub(crate) const PAUSE: Duration = Duration::from_millis(250);
@@ -22,8 +22,8 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Sends nothing for a while, each time for longer.
     pub(crate) fn extend(&mut self) {
-        let pause = PAUSE.saturating_mul(1 << self.times.min(16)).min(BACKOFF_MAX);
+        let pause = growing_pause(PAUSE, BACKOFF_MAX, self.times);
         self.times = self.times.saturating_add(1);
-        self.until = Some(Instant::now() + with_jitter(pause));
+        self.until = Some(Instant::now() + pause);
     }
 }

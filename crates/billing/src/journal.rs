@@ -9,13 +9,13 @@
 //! the newest file has everything, and its size does not depend on the past. Places in the journal increase with the
 //! number of the file.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use tracing::{error, warn};
 use uuid::Uuid;
+use vectorizer_durable::{create_private_folder, sync_folder};
 use vectorizer_journal::{Journal, JournalError};
 use vectorizer_log::storage::StorageFailure;
 
@@ -47,8 +47,8 @@ impl UsageJournal {
     /// new file must be [begun](Self::begin) before writing.
     pub(crate) fn open(node: &Path, read: &mut dyn FnMut(Entry)) -> io::Result<Self> {
         let folder = node.join(FOLDER);
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        File::open(node)?.sync_all()?;
+        create_private_folder(&folder)?;
+        sync_folder(node)?;
         let files = files(&folder)?;
         for (_, _, path) in &files {
             let opened = Journal::open(path, 1, &mut |line, _| {

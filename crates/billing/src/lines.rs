@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use vectorizer_hivehub::{Correction, Unit, UsageData, UsageEvent, UsageEventId, UsageSource, Window};
 use vectorizer_log::{
-    Error, Event, LogReader, MeterTotal, Seq, StoredRecord, TenantId, Timestamp, billed_lines,
+    BillClose, BillStep, Effect, Error, Event, LogReader, MeterTotal, Seq, StoredRecord, TenantId, Timestamp,
+    billed_lines,
 };
 use vectorizer_node_store::DeliveredWindow;
 use vectorizer_replay::Billing;
@@ -151,8 +152,7 @@ fn scan(log: &LogReader, last: Seq, delivered: Seq, most: usize) -> Result<VecDe
         let records = log.read(next, SCANNED_RECORDS, SCANNED_BYTES)?;
         let Some(end) = records.last() else { break };
         next = end.record.seq.next();
-        let billed =
-            |event: &Event| matches!(event, Event::BillingClosed { .. } | Event::BillingCorrected { .. });
+        let billed = |event: &Event| event.effect().bill().is_some_and(BillStep::has_lines);
         found.extend(records.iter().filter(|it| billed(&it.record.event)).map(|it| it.record.seq));
     }
     found.truncate(most);
@@ -166,20 +166,21 @@ fn read(log: &LogReader, seq: Seq) -> Result<StoredRecord, Error> {
 
 /// The close before this one.
 fn before(close: &StoredRecord) -> Seq {
-    let Event::BillingClosed { first_seq, .. } = &close.record.event else { return Seq::NONE };
-    let before = first_seq.previous().unwrap_or(Seq::NONE);
+    let Some(window) = close.record.event.effect().close() else { return Seq::NONE };
+    let before = window.first_seq.previous().unwrap_or(Seq::NONE);
     // Without this check, damaged closes could form a circle.
     if before < close.record.seq { before } else { Seq::NONE }
 }
 
 /// The window that was closed by this record, if it is a close and can be read.
 pub(crate) fn closed_at(log: &LogReader, seq: Seq) -> Option<DeliveredWindow> {
-    let close = (seq > Seq::NONE).then(|| read(log, seq).ok()).flatten()?;
-    if let Event::BillingClosed { since, through, first_seq, totals, metering: _ } = close.record.event {
-        Some(DeliveredWindow { since, through, first_seq, last_seq: seq, totals })
-    } else {
-        None
-    }
+    let stored = (seq > Seq::NONE).then(|| read(log, seq).ok()).flatten()?;
+    Some(delivered_window(seq, stored.record.event.effect().close()?))
+}
+
+fn delivered_window(seq: Seq, close: BillClose<'_>) -> DeliveredWindow {
+    let BillClose { metering: _, since, through, first_seq, totals } = close;
+    DeliveredWindow { since, through, first_seq, last_seq: seq, totals: totals.to_vec() }
 }
 
 /// The lines of a close, or the one of a correction.
@@ -191,9 +192,10 @@ pub(crate) fn lines(
     let StoredRecord { record, chain, stored: _ } = read(log, seq)?;
     let source = UsageSource(tenant.clone());
     let mut closed = Closed { seq, at: record.at, lines: Vec::new(), window: None };
-    match record.event {
-        Event::BillingClosed { since, through, first_seq, totals, metering: _ } => {
-            for MeterTotal { meter, value } in billed_lines(&totals) {
+    match record.event.effect() {
+        Effect::Bill(BillStep::Close(close)) => {
+            let BillClose { metering: _, since, through, first_seq, totals } = close;
+            for MeterTotal { meter, value } in billed_lines(totals) {
                 let id = UsageEventId { log_id: record.log_id, through: seq, meter };
                 let window = Window { from: since, to: through };
                 let unit = Unit::of(meter);
@@ -202,17 +204,16 @@ pub(crate) fn lines(
                 let event = UsageEvent { id, source: source.clone(), time: record.at, data };
                 closed.lines.push((id, line(&event)?));
             }
-            closed.window = Some(DeliveredWindow { since, through, first_seq, last_seq: seq, totals });
+            closed.window = Some(delivered_window(seq, close));
         }
-        Event::BillingCorrected { corrects, meter, by, reason: _ } => {
+        Effect::Bill(BillStep::Correct { corrects, meter, by, reason: _ }) => {
             let line_of = |through| UsageEventId { log_id: record.log_id, through, meter };
             // The window is that of the corrected line, if there is one.
-            let window =
-                if let Event::BillingClosed { since, through, .. } = read(log, corrects)?.record.event {
-                    Window { from: since, to: through }
-                } else {
-                    Window { from: record.at, to: record.at }
-                };
+            let window = if let Some(close) = read(log, corrects)?.record.event.effect().close() {
+                Window { from: close.since, to: close.through }
+            } else {
+                Window { from: record.at, to: record.at }
+            };
             let correction = Correction { line: line_of(corrects), is_negative: by < 0 };
             let data = UsageData {
                 meter,
@@ -228,19 +229,10 @@ pub(crate) fn lines(
             let event = UsageEvent { id, source, time: record.at, data };
             closed.lines.push((id, self::line(&event)?));
         }
-        Event::CollectionCreated { .. }
-        | Event::CollectionDeleted { .. }
-        | Event::TextCollectionCreated { .. }
-        | Event::LanguageCollectionCreated { .. }
-        | Event::VectorsUpserted { .. }
-        | Event::DocumentsUpserted { .. }
-        | Event::VectorsDeleted { .. }
-        | Event::PayloadChanged { .. }
-        | Event::IndexDeclared { .. }
-        | Event::IndexDropped { .. }
-        | Event::AccessDenied { .. }
-        | Event::UsageObserved { .. }
-        | Event::BillingAcknowledged { .. } => {}
+        Effect::Bill(BillStep::Acknowledge { .. })
+        | Effect::Data(_)
+        | Effect::Usage(_)
+        | Effect::Refusals(_) => {}
     }
     Ok(closed)
 }

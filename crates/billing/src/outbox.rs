@@ -10,9 +10,8 @@
 //! The lines are durable before the tenant's folder moves. After that they do not depend on the folder, so neither
 //! the deletion nor the erasure waits for `HiveHub`.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,6 +20,7 @@ use tempfile::NamedTempFile;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use uuid::Uuid;
+use vectorizer_durable::{create_private_folder, sync_folder};
 use vectorizer_log::{LogId, Timestamp};
 
 use super::account::TenantAccount;
@@ -72,7 +72,7 @@ impl Outbox {
     /// Opens the outbox in the `node` folder.
     pub(crate) fn open(node: &Path) -> io::Result<Self> {
         let folder = node.join(FOLDER);
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        create_private_folder(&folder)?;
         let mut files = Vec::new();
         for found in fs::read_dir(&folder)? {
             let found = found?;
@@ -103,7 +103,7 @@ impl Outbox {
         file.as_file().sync_all()?;
         let path = self.path(log.log_id());
         file.persist(&path)?;
-        File::open(&self.folder)?.sync_all()?;
+        sync_folder(&self.folder)?;
         self.files().push(Waiting { since: Some(Timestamp::now()), ..Waiting::at(path) });
         Ok(())
     }

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use vectorizer_hivehub::{
     Extensible, Garbage, HiveHubClient, HubError, UsageEvent, UsageEventId, UsageOutcome, UsageReceipt,
-    with_jitter,
+    growing_pause, with_jitter,
 };
 use vectorizer_log::{Event, RejectedLine, Seq, TenantId, Timestamp};
 use vectorizer_metrics::Metrics;
@@ -156,8 +156,8 @@ impl Reporter {
 
     /// The pause after a failure.
     fn pause(&mut self, error: &HubError) -> Duration {
-        self.failures = self.failures.saturating_add(1);
-        let doubled = PAUSE.saturating_mul(1 << (self.failures - 1).min(16)).min(PAUSE_MAX);
+        let earlier = self.failures;
+        self.failures = earlier.saturating_add(1);
         let pause = match error {
             HubError::Failing { retry_after: Some(asked), .. } => {
                 (*asked).clamp(PAUSE, ASKED_PAUSE_MAX) + with_jitter(PAUSE)
@@ -172,7 +172,7 @@ impl Reporter {
                 with_jitter(PAUSE_MAX)
             }
             HubError::Failing { retry_after: None, .. } | HubError::Unreachable(_) | HubError::Garbage(_) => {
-                with_jitter(doubled)
+                growing_pause(PAUSE, PAUSE_MAX, earlier)
             }
         };
         debug!(%error, ?pause, "usage is reported again later");

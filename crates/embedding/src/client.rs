@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url, redirect};
 use serde::Serialize;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 use vectorizer_log::{Dimension, Vector};
 
@@ -20,8 +21,8 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 const CALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// The timeout of all calls for one request, retries and waits included.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
-/// The most tries of one call, and the delay before the second try. The delay doubles before each further try.
-const TRIES_MAX: u32 = 3;
+/// The most retries of one call, and the delay before the first one. The delay doubles before each further retry.
+const RETRIES_MAX: usize = 2;
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// The most texts of one call, and the most bytes of them. A longer text is sent alone.
 const BATCH_TEXTS_MAX: usize = 64;
@@ -150,17 +151,8 @@ impl Embedder {
     async fn call_with_retries(&self, texts: &[&str]) -> Result<Vec<Vector>, CallError> {
         let permit = timeout(PERMIT_WAIT_MAX, self.permits.acquire()).await;
         let Ok(Ok(_permit)) = permit else { return Err(CallError::Busy) };
-        let mut delay = RETRY_DELAY;
-        for _ in 1..TRIES_MAX {
-            match self.call(texts).await {
-                Err(error) if error.is_retryable() => {
-                    sleep(delay).await;
-                    delay *= 2;
-                }
-                other => return other,
-            }
-        }
-        self.call(texts).await
+        let delays = ExponentialBuilder::new().with_min_delay(RETRY_DELAY).with_max_times(RETRIES_MAX);
+        (|| self.call(texts)).retry(delays).when(CallError::is_retryable).await
     }
 
     async fn call(&self, texts: &[&str]) -> Result<Vec<Vector>, CallError> {

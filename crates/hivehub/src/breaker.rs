@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::error::{Garbage, HubError};
-use super::jitter::with_jitter;
+use super::jitter::growing_pause;
 use super::observer::Call;
 
 /// How many failures in a row open the breaker.
@@ -119,8 +119,8 @@ impl State {
 
     /// Opens the breaker for `asked`, or for the next pause in the sequence.
     fn open(&mut self, now: Duration, asked: Option<Duration>) {
-        let doubled = PAUSE.saturating_mul(1 << self.pauses.min(16)).min(PAUSE_MAX);
-        let pause = asked.unwrap_or_else(|| with_jitter(doubled)).min(PAUSE_MAX);
+        let next = || growing_pause(PAUSE, PAUSE_MAX, self.pauses);
+        let pause = asked.unwrap_or_else(next).min(PAUSE_MAX);
         tracing::warn!(?pause, "HiveHub fails and is not called for a while");
         self.phase = Phase::Open { until: now + pause };
         self.pauses = self.pauses.saturating_add(1);

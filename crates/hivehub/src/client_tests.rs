@@ -17,7 +17,7 @@ use super::clock::Clock;
 use super::clock::ManualClock;
 use super::error::{Garbage, HubError};
 use super::feed::PolicyNews;
-use super::models::{PoliciesQuery, QuotaAnswer, Refusal, Verdict};
+use super::models::{PoliciesQuery, QuotaAnswer, QuotaNumbers, Refusal, Verdict};
 use super::observer::{Call, CallObserver, CallOutcome};
 
 /// A server that gives the n-th caller the n-th answer, and the last one from then on.
@@ -179,7 +179,8 @@ async fn a_quota_is_asked_for_by_its_tenant() {
     ])
     .await;
     let acme = "acme".parse().unwrap();
-    let quota = QuotaAnswer { storage_bytes: Some(5), ..QuotaAnswer::default() };
+    let numbers = QuotaNumbers { storage_bytes: Some(5), ..QuotaNumbers::default() };
+    let quota = QuotaAnswer { numbers, ..QuotaAnswer::default() };
     assert_eq!(script.client.quota(&acme).await.unwrap(), QuotaVerdict::Quota(quota));
     assert_eq!(script.client.quota(&acme).await.unwrap(), QuotaVerdict::NoSuchTenant);
     let absent = script.client.quota(&acme).await;

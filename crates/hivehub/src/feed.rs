@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cache::{KeyCache, KeySource};
 use super::error::HubError;
-use super::jitter::with_jitter;
+use super::jitter::{growing_pause, with_jitter};
 use super::models::{
     POLICY_EVENTS_MAX, PoliciesAnswer, PoliciesQuery, PolicyChange, PolicyCursor, PolicyEvent,
 };
@@ -229,7 +229,7 @@ impl<P: PolicySource, S: KeySource> PolicyFeed<P, S> {
     }
 
     fn next_pause(&mut self) -> Duration {
-        let pause = with_jitter(PAUSE.saturating_mul(1 << self.failures.min(16)).min(PAUSE_MAX));
+        let pause = growing_pause(PAUSE, PAUSE_MAX, self.failures);
         self.failures = self.failures.saturating_add(1);
         pause
     }

@@ -1,4 +1,4 @@
-//! Random jitter, against synchronised retries of many servers.
+//! Pauses between attempts, with random jitter against synchronised retries of many servers.
 
 use std::time::Duration;
 
@@ -8,9 +8,25 @@ pub fn with_jitter(span: Duration) -> Duration {
     span.saturating_sub(span / 2 * random / 1_024)
 }
 
+/// The pause after a failure that follows so many `earlier` ones in a row: `first`, twice as long for each of them, and
+/// at most `longest`, with jitter.
+pub fn growing_pause(first: Duration, longest: Duration, earlier: u32) -> Duration {
+    with_jitter(first.saturating_mul(1 << earlier.min(16)).min(longest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_doubles_with_each_failure_up_to_the_longest() {
+        let [first, longest] = [1, 30].map(Duration::from_secs);
+        for (earlier, seconds) in [(0, 1), (1, 2), (4, 16), (5, 30), (u32::MAX, 30)] {
+            let whole = Duration::from_secs(seconds);
+            let pause = growing_pause(first, longest, earlier);
+            assert!((whole / 2..=whole).contains(&pause), "{earlier} failures before: {pause:?}");
+        }
+    }
 
     #[test]
     fn a_span_with_jitter_is_between_half_and_the_whole() {

@@ -42,16 +42,16 @@ pub use feed::{PolicyFeed, PolicyNews, PolicySource, PolicySubscriber};
 pub use observer::{Call, CallObserver, CallOutcome};
 pub use report::UsageReceipts;
 
-pub use jitter::with_jitter;
+pub use jitter::{growing_pause, with_jitter};
 pub use models::moment;
 pub use models::moment::optional as rfc3339;
 pub use models::{
     CURSOR_LOST, Contradiction, Correction, DeploymentName, ErrorAnswer, Extensible, Holder,
     InvalidPolicyCursor, KeyFacts, KeyIdentity, POLICIES_PATH, POLICY_EVENTS_MAX, POLICY_WAIT_SECONDS_MAX,
     Permission, PoliciesAnswer, PoliciesQuery, PolicyChange, PolicyCursor, PolicyEvent, QUOTA_PATH,
-    QuotaAnswer, Reason, Refusal, Scope, TenantFacts, TenantProfile, TenantStatus, UNKNOWN_TENANT,
-    USAGE_CONTENT_TYPE, USAGE_EVENT_TYPE, USAGE_PATH, Unit, UsageContradiction, UsageData, UsageEvent,
-    UsageEventId, UsageOutcome, UsageReceipt, UsageSource, VALIDATE_PATH, ValidateAnswer, ValidateRequest,
-    Verdict, Window, quota_path,
+    QuotaAnswer, QuotaNumbers, Reason, Refusal, Scope, TenantFacts, TenantProfile, TenantStatus,
+    UNKNOWN_TENANT, USAGE_CONTENT_TYPE, USAGE_EVENT_TYPE, USAGE_PATH, Unit, UsageContradiction, UsageData,
+    UsageEvent, UsageEventId, UsageOutcome, UsageReceipt, UsageSource, VALIDATE_PATH, ValidateAnswer,
+    ValidateRequest, Verdict, Window, quota_path,
 };
 pub use models::{integer, present};

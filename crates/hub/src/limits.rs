@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use vectorizer_hivehub::QuotaNumbers;
 
 /// A plan's name: `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -175,6 +176,20 @@ impl Limits {
             collections: self.collections.or(plan.collections),
             requests_per_minute: self.requests_per_minute.or(plan.requests_per_minute),
             requests_per_hour: self.requests_per_hour.or(plan.requests_per_hour),
+        }
+    }
+}
+
+impl From<Limits> for QuotaNumbers {
+    fn from(limits: Limits) -> Self {
+        let number = |limit: Option<Limit>| limit.map(Limit::get);
+        Self {
+            storage_bytes: number(limits.storage_bytes),
+            log_bytes: number(limits.log_bytes),
+            vectors: number(limits.vectors),
+            collections: number(limits.collections),
+            requests_per_minute: number(limits.requests_per_minute),
+            requests_per_hour: number(limits.requests_per_hour),
         }
     }
 }

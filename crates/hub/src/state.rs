@@ -13,7 +13,7 @@ use vectorizer_log::{Incarnation, TenantId, Timestamp};
 use super::change::{Change, KeyEntry, Rotated, Told};
 use super::error::HubStoreError;
 use super::feed::Feed;
-use super::limits::{DisplayName, Limit, Limits, PlanName};
+use super::limits::{DisplayName, Limits, PlanName};
 use super::service_key::ServiceKeyEntry;
 
 const FORMAT_VERSION: u32 = 2;
@@ -412,12 +412,7 @@ impl State {
         let TenantEntry { status, incarnation, .. } = *self.tenant(id)?;
         let limits = self.quota(id).unwrap_or_default();
         Ok(QuotaAnswer {
-            storage_bytes: limits.storage_bytes.map(Limit::get),
-            log_bytes: limits.log_bytes.map(Limit::get),
-            vectors: limits.vectors.map(Limit::get),
-            collections: limits.collections.map(Limit::get),
-            requests_per_minute: limits.requests_per_minute.map(Limit::get),
-            requests_per_hour: limits.requests_per_hour.map(Limit::get),
+            numbers: limits.into(),
             status: Some(Extensible::Known(status)),
             incarnation,
             policy_cursor: Some(self.feed.cursor()),

@@ -15,11 +15,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::error;
 use vectorizer_access::{ApiKey, Environment, KeyHash, KeyId};
+use vectorizer_durable::sync_folder_of;
 use vectorizer_hivehub::{
     DeploymentName, POLICY_EVENTS_MAX, Permission, PoliciesAnswer, PolicyCursor, QuotaAnswer, TenantStatus,
     UsageEvent, ValidateAnswer,
 };
-use vectorizer_journal::{Journal, sync_folder_of};
+use vectorizer_journal::Journal;
 use vectorizer_log::{TenantId, Timestamp};
 
 use super::change::{Change, KeyEntry, OVERLAP_SECONDS_MAX, Told};

@@ -84,7 +84,7 @@ fn what_a_hub_was_told_it_knows_after_being_killed() {
     assert_eq!(known(&again), known(&hub));
     assert_eq!(hub.policies(start).unwrap().events.len(), 4);
     assert!(again.is_service_key("service") && !again.is_service_key("servicf"));
-    assert_eq!(again.quota(&acme()).unwrap().collections, Some(3));
+    assert_eq!(again.quota(&acme()).unwrap().numbers.collections, Some(3));
 }
 
 #[test]

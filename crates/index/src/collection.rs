@@ -5,8 +5,8 @@ mod stored;
 use std::sync::Arc;
 
 use vectorizer_log::{
-    CollectionId, CollectionName, Dimension, Document, IndexParameters, Metric, Payload, PayloadPath, Point,
-    PointId, Seq, Text, TextParameters, Timestamp, Vector, VectorParameters,
+    CollectionId, CollectionName, Dimension, IndexParameters, Metric, Payload, PayloadPath, PointId, Seq,
+    TextParameters, Timestamp, Vector, VectorParameters, WrittenPoint, WrittenPoints,
 };
 
 use super::change::{Change, InvalidEvent};
@@ -322,8 +322,8 @@ impl Collection {
     }
 
     /// Whether the collection can hold this point.
-    pub(super) fn check(&self, written: &PointWrite<'_>) -> Result<(), InvalidEvent> {
-        let PointWrite { id, vector, payload: _, text } = written;
+    pub(super) fn check(&self, written: &WrittenPoint<'_>) -> Result<(), InvalidEvent> {
+        let WrittenPoint { id, vector, payload: _, text } = written;
         let id = || (*id).clone();
         match (self.vectors, vector) {
             (Some(vectors), Some(vector)) => {
@@ -346,13 +346,9 @@ impl Collection {
     }
 
     /// Writes points that have passed [`check`](Self::check), with distinct ids.
-    pub(super) fn upsert<'a, P>(&mut self, seq: Seq, points: &'a [P]) -> Change
-    where
-        &'a P: Into<PointWrite<'a>>,
-    {
+    pub(super) fn upsert(&mut self, seq: Seq, points: WrittenPoints<'_>) -> Change {
         let mut change = Change::default();
-        for point in points {
-            let PointWrite { id, vector, payload, text } = point.into();
+        for WrittenPoint { id, vector, payload, text } in points.each() {
             let vector = vector.map_or(&[][..], Vector::as_dense);
             let slot = self.slots.push(vector, id, payload.cloned(), text.cloned());
             self.postings.add(slot.number(), payload);
@@ -482,25 +478,5 @@ impl Collection {
         self.slots.point(slot).map_or(0, |point| {
             vector_logical_bytes(self.dimension(), point.id(), point.payload(), point.text())
         })
-    }
-}
-
-/// A point to write, from either kind of event.
-pub(super) struct PointWrite<'a> {
-    pub(super) id: &'a PointId,
-    pub(super) vector: Option<&'a Vector>,
-    pub(super) payload: Option<&'a Payload>,
-    pub(super) text: Option<&'a Text>,
-}
-
-impl<'a> From<&'a Point> for PointWrite<'a> {
-    fn from(Point { id, vector, payload }: &'a Point) -> Self {
-        Self { id, vector: Some(vector), payload: payload.as_ref(), text: None }
-    }
-}
-
-impl<'a> From<&'a Document> for PointWrite<'a> {
-    fn from(Document { id, vector, payload, text }: &'a Document) -> Self {
-        Self { id, vector: vector.as_ref(), payload: payload.as_ref(), text: text.as_ref() }
     }
 }

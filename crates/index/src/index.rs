@@ -4,9 +4,7 @@ mod stored;
 
 use std::collections::{BTreeMap, HashSet};
 
-use vectorizer_log::{
-    CollectionId, CollectionName, Event, PointId, Record, TextParameters, VectorParameters,
-};
+use vectorizer_log::{CollectionContent, CollectionId, CollectionName, DataChange, Event, PointId, Record};
 
 use super::change::{Change, InvalidEvent};
 use super::collection::Collection;
@@ -77,53 +75,39 @@ impl Index {
 
     /// Checks that `event` can be applied now. A writer calls it before it appends the event.
     pub fn check(&self, event: &Event) -> Result<(), InvalidEvent> {
-        match event {
-            Event::CollectionCreated { name, .. }
-            | Event::TextCollectionCreated { name, .. }
-            | Event::LanguageCollectionCreated { name, .. }
-                if self.ids.contains_key(name) =>
-            {
+        // The other effects concern callers and the bill, not data.
+        event.effect().data().map_or(Ok(()), |change| self.check_change(change))
+    }
+
+    fn check_change(&self, change: DataChange<'_>) -> Result<(), InvalidEvent> {
+        match change {
+            DataChange::CreateCollection { name, .. } if self.ids.contains_key(name) => {
                 Err(InvalidEvent::NameExists { name: name.clone() })
             }
-            // The others concern callers and the bill, not data.
-            Event::CollectionCreated { .. }
-            | Event::TextCollectionCreated { .. }
-            | Event::LanguageCollectionCreated { .. }
-            | Event::AccessDenied { .. }
-            | Event::UsageObserved { .. }
-            | Event::BillingClosed { .. }
-            | Event::BillingCorrected { .. }
-            | Event::BillingAcknowledged { .. } => Ok(()),
-            Event::CollectionDeleted { collection } | Event::IndexDeclared { collection, .. } => {
-                self.existing(*collection).map(|_| ())
+            DataChange::CreateCollection { .. } => Ok(()),
+            DataChange::DeleteCollection { collection } | DataChange::DeclareIndex { collection, .. } => {
+                self.existing(collection).map(|_| ())
             }
-            Event::IndexDropped { collection, path } if self.existing(*collection)?.has_declared(path) => {
+            DataChange::DropIndex { collection, path } if self.existing(collection)?.has_declared(path) => {
                 Ok(())
             }
-            Event::IndexDropped { path, .. } => Err(InvalidEvent::UndeclaredIndex { path: path.clone() }),
-            Event::VectorsUpserted { collection, points } => {
-                let collection = self.existing(*collection)?;
-                for point in points {
-                    collection.check(&point.into())?;
+            DataChange::DropIndex { path, .. } => Err(InvalidEvent::UndeclaredIndex { path: path.clone() }),
+            DataChange::WritePoints { collection, points } => {
+                let collection = self.existing(collection)?;
+                for point in points.each() {
+                    collection.check(&point)?;
                 }
-                distinct(points.iter().map(|point| &point.id))
+                distinct(points.each().map(|point| point.id))
             }
-            Event::DocumentsUpserted { collection, documents } => {
-                let collection = self.existing(*collection)?;
-                for document in documents {
-                    collection.check(&document.into())?;
-                }
-                distinct(documents.iter().map(|document| &document.id))
-            }
-            Event::VectorsDeleted { collection, ids } => {
-                let collection = self.existing(*collection)?;
+            DataChange::DeletePoints { collection, ids } => {
+                let collection = self.existing(collection)?;
                 for id in ids {
                     collection.existing(id)?;
                 }
                 distinct(ids.iter())
             }
-            Event::PayloadChanged { collection, id, .. } => {
-                self.existing(*collection)?.existing(id).map(|_| ())
+            DataChange::ChangePayload { collection, id, .. } => {
+                self.existing(collection)?.existing(id).map(|_| ())
             }
         }
     }
@@ -131,33 +115,21 @@ impl Index {
     /// Applies a record, or returns an error and changes nothing. Returns what it has changed, and memory that the
     /// caller drops.
     pub fn apply(&mut self, record: &Record) -> Result<(Change, Option<Removed>), InvalidEvent> {
+        let Some(data) = record.event.effect().data() else { return Ok((Change::default(), None)) };
         // IMPORTANT: nothing after this check can fail, so no event is applied in part.
-        self.check(&record.event)?;
-        match &record.event {
-            Event::CollectionCreated { name, dimension, metric, index } => {
+        self.check_change(data)?;
+        let change = match data {
+            DataChange::CreateCollection { name, content } => {
                 let id = CollectionId::created_at(record.seq);
-                let vectors = VectorParameters { dimension: *dimension, metric: *metric, index: *index };
-                Ok((self.create(Collection::new(id, name.clone(), Some(vectors), record.at)), None))
+                let new = |vectors| Collection::new(id, name.clone(), vectors, record.at);
+                self.create(match content {
+                    CollectionContent::Vectors(vectors) => new(Some(vectors)),
+                    CollectionContent::Texts { vectors, texts } => new(vectors).with_texts(texts),
+                })
             }
-            Event::TextCollectionCreated { name, vectors } => {
-                let id = CollectionId::created_at(record.seq);
-                let texts = TextParameters::default();
-                Ok((
-                    self.create(Collection::new(id, name.clone(), *vectors, record.at).with_texts(texts)),
-                    None,
-                ))
-            }
-            Event::LanguageCollectionCreated { name, vectors, language } => {
-                let id = CollectionId::created_at(record.seq);
-                let texts = TextParameters { language: Some(*language) };
-                Ok((
-                    self.create(Collection::new(id, name.clone(), *vectors, record.at).with_texts(texts)),
-                    None,
-                ))
-            }
-            Event::CollectionDeleted { collection: id } => {
+            DataChange::DeleteCollection { collection: id } => {
                 let collection =
-                    self.collections.remove(id).ok_or(InvalidEvent::UnknownCollection { collection: *id })?;
+                    self.collections.remove(&id).ok_or(InvalidEvent::UnknownCollection { collection: id })?;
                 self.ids.remove(collection.name());
                 self.collections_bytes.replace(collection.heap_bytes(), HeapBytes::default());
                 let change = Change {
@@ -166,34 +138,26 @@ impl Index {
                     bytes_removed: collection.logical_bytes(),
                     ..Change::default()
                 };
-                Ok((change, Some(Removed::new(collection))))
+                return Ok((change, Some(Removed::new(collection))));
             }
-            Event::VectorsUpserted { collection, points } => {
-                Ok((self.change(*collection, |collection| collection.upsert(record.seq, points))?, None))
+            DataChange::WritePoints { collection, points } => {
+                self.change(collection, |collection| collection.upsert(record.seq, points))?
             }
-            Event::DocumentsUpserted { collection, documents } => {
-                Ok((self.change(*collection, |collection| collection.upsert(record.seq, documents))?, None))
+            DataChange::DeletePoints { collection, ids } => {
+                self.change(collection, |collection| collection.delete(record.seq, ids))?
             }
-            Event::VectorsDeleted { collection, ids } => {
-                Ok((self.change(*collection, |collection| collection.delete(record.seq, ids))?, None))
+            DataChange::ChangePayload { collection, id, payload } => {
+                self.change(collection, |collection| collection.change_payload(record.seq, id, payload))?
             }
-            Event::PayloadChanged { collection, id, payload } => {
-                let change = |collection: &mut Collection| collection.change_payload(record.seq, id, payload);
-                Ok((self.change(*collection, change)?, None))
+            DataChange::DeclareIndex { collection, path } => {
+                self.change(collection, |collection| collection.declare_index(path))?
             }
-            Event::IndexDeclared { collection, path } => {
-                Ok((self.change(*collection, |collection| collection.declare_index(path))?, None))
+            DataChange::DropIndex { collection, path } => {
+                let dropped = self.change(collection, |collection| collection.drop_index(path))?;
+                return Ok((Change::default(), dropped));
             }
-            Event::IndexDropped { collection, path } => {
-                let dropped = self.change(*collection, |collection| collection.drop_index(path))?;
-                Ok((Change::default(), dropped))
-            }
-            Event::AccessDenied { .. }
-            | Event::UsageObserved { .. }
-            | Event::BillingClosed { .. }
-            | Event::BillingCorrected { .. }
-            | Event::BillingAcknowledged { .. } => Ok((Change::default(), None)),
-        }
+        };
+        Ok((change, None))
     }
 
     /// Installs a compaction of the collection with this id. Returns `false` if the collection has changed its slots

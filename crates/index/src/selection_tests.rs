@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use vectorizer_log::{
     CollectionId, IndexParameters, Metric, Payload, Point, PointId, Seq, Timestamp, Vector, VectorParameters,
+    WrittenPoints,
 };
 
 use super::*;
@@ -63,7 +64,7 @@ fn apply(collection: &mut Collection, step: &Step, pending: &mut Option<Compacti
         Step::Upsert(points) => {
             let points: Vec<Point> =
                 points.iter().map(|(name, payload)| point(name, payload.as_ref())).collect();
-            collection.upsert(SEQ, &points);
+            collection.upsert(SEQ, WrittenPoints::Points(&points));
         }
         Step::Delete(names) => {
             let ids: Vec<PointId> = names.iter().map(|name| id(name)).collect();
@@ -84,7 +85,7 @@ fn apply(collection: &mut Collection, step: &Step, pending: &mut Option<Compacti
             let points: Vec<Point> =
                 names.iter().map(|name| point(name, Some(&serde_json::json!({"a": 1})))).collect();
             for _ in 0..4 {
-                collection.upsert(SEQ, &points);
+                collection.upsert(SEQ, WrittenPoints::Points(&points));
             }
             let ids: Vec<PointId> = names.iter().map(|name| id(name)).collect();
             collection.delete(SEQ, &ids);
@@ -151,7 +152,7 @@ proptest! {
         let mut collection = collection();
         let points: Vec<Point> =
             (0..).zip(&payloads).map(|(number, json)| point(&format!("{number}"), Some(json))).collect();
-        collection.upsert(SEQ, &points);
+        collection.upsert(SEQ, WrittenPoints::Points(&points));
         let snapshot = collection.snapshot();
         for json in &filters {
             let filter = Filter::parse(&json.to_string(), 64).unwrap();
@@ -173,13 +174,14 @@ fn a_selection_of_another_moment_is_not_used() {
     let mut collection = collection();
     let json = serde_json::json!({"a": 1});
     let filter = Filter::parse(r#"{"must": {"key": "a", "match": {"value": 1}}}"#, 64).unwrap();
-    collection.upsert(SEQ, &[point("x", Some(&json)), point("y", Some(&json))]);
+    let points = [point("x", Some(&json)), point("y", Some(&json))];
+    collection.upsert(SEQ, WrittenPoints::Points(&points));
     let (earlier, selected_earlier) = (collection.snapshot(), collection.select(filter.clone()));
     assert!(candidates(&selected_earlier, &earlier).is_some());
 
     collection.delete(SEQ, &[id("x")]);
     drop(collection.install(collection.snapshot().compact(&|| false).unwrap()));
-    collection.upsert(SEQ, &[point("z", None)]);
+    collection.upsert(SEQ, WrittenPoints::Points(&[point("z", None)]));
     let (later, selected_later) = (collection.snapshot(), collection.select(filter.clone()));
     assert_eq!(candidates(&selected_later, &later), Some((vec![id("y")], true)));
     for (snapshot, selection, expected) in

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tracing::warn;
+use vectorizer_durable::sync_folder_of;
 
 use super::error::JournalError;
-use super::folder::sync_folder_of;
 
 /// The longest line, with its line feed.
 const LINE_BYTES_MAX: usize = 128 * 1024;

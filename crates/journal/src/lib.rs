@@ -9,9 +9,7 @@
 //! The crate knows files and lines, not their content. Metering, request limits and `vectorizer-hub` have journals.
 
 mod error;
-mod folder;
 mod journal;
 
 pub use self::error::JournalError;
-pub use self::folder::sync_folder_of;
 pub use self::journal::{Journal, JournalReader, Line};

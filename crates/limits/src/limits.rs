@@ -1,6 +1,6 @@
 //! The limits of one tenant, as numbers.
 
-use vectorizer_node_store::StoredQuota;
+use vectorizer_hivehub::QuotaNumbers;
 
 /// The largest limit on requests; larger numbers are taken as this one. Above it, the time between two requests would
 /// be too few nanoseconds.
@@ -43,17 +43,13 @@ impl DefaultLimits {
     }
 
     /// The limits of a tenant with this quota.
-    pub fn complete(&self, answer: &StoredQuota) -> Limits {
-        Limits {
-            storage_bytes: answer.storage_bytes,
-            log_bytes: answer.log_bytes,
-            vectors: answer.vectors,
-            collections: answer.collections,
-            requests: Some(RequestLimits {
-                per_minute: requests(answer.requests_per_minute, self.requests.per_minute),
-                per_hour: requests(answer.requests_per_hour, self.requests.per_hour),
-            }),
-        }
+    pub fn complete(&self, quota: &QuotaNumbers) -> Limits {
+        let QuotaNumbers { storage_bytes, log_bytes, vectors, collections, .. } = *quota;
+        let requests = RequestLimits {
+            per_minute: requests(quota.requests_per_minute, self.requests.per_minute),
+            per_hour: requests(quota.requests_per_hour, self.requests.per_hour),
+        };
+        Limits { storage_bytes, log_bytes, vectors, collections, requests: Some(requests) }
     }
 }
 

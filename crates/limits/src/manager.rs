@@ -61,28 +61,10 @@ impl QuotaSource for HiveHubClient {
             let QuotaVerdict::Quota(answer) = Self::quota(self, tenant).await? else {
                 return Err(HubError::Garbage(Garbage::Status(404)));
             };
-            let QuotaAnswer {
-                storage_bytes,
-                log_bytes,
-                vectors,
-                collections,
-                requests_per_minute,
-                requests_per_hour,
-                // The answer about the key and the policy feed decide whether the tenant is served, and an answer
-                // from before a change is asked for again.
-                status: _,
-                incarnation,
-                policy_cursor: _,
-            } = answer;
-            Ok(StoredQuota {
-                storage_bytes,
-                log_bytes,
-                vectors,
-                collections,
-                requests_per_minute,
-                requests_per_hour,
-                incarnation,
-            })
+            // The answer about the key and the policy feed decide whether the tenant is served, and an answer from
+            // before a change is asked for again.
+            let QuotaAnswer { numbers, status: _, incarnation, policy_cursor: _ } = answer;
+            Ok(StoredQuota { numbers, incarnation })
         })
     }
 }
@@ -338,8 +320,9 @@ impl QuotaManager {
         let entry = self.shared.tenants().get(tenant).cloned();
         let in_memory =
             entry.and_then(|entry| entry.known.get().map(|tenant_limits| tenant_limits.current()));
-        in_memory
-            .or_else(|| self.shared.remembered(tenant).map(|answer| self.shared.defaults.complete(&answer)))
+        in_memory.or_else(|| {
+            self.shared.remembered(tenant).map(|answer| self.shared.defaults.complete(&answer.numbers))
+        })
     }
 
     /// The state of a tenant's limits on requests, if they are known. Makes no call and charges nothing.
@@ -622,7 +605,7 @@ impl Question {
     }
 
     fn publish(&self, answer: &StoredQuota) {
-        let limits = self.shared.defaults.complete(answer);
+        let limits = self.shared.defaults.complete(&answer.numbers);
         let tenant_limits = self.entry.known.get_or_init(|| match self.shared.journal.get() {
             Some(journal) => {
                 let (incarnation, now) = (self.entry.incarnation.get().copied(), self.shared.clock.uptime());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
-use vectorizer_hivehub::{Clock, HubError};
+use vectorizer_hivehub::{Clock, HubError, QuotaNumbers};
 use vectorizer_log::{Incarnation, TenantId, Timestamp};
 use vectorizer_node_store::{NodeStore, StoredQuota};
 
@@ -47,7 +47,10 @@ impl QuotaSource for Double {
             let _on_its_way = self.permits.acquire().await;
             match answer {
                 DOWN => Err(HubError::Failing { status: 500, retry_after: None }),
-                vectors => Ok(StoredQuota { vectors: Some(vectors), ..StoredQuota::default() }),
+                vectors => {
+                    let numbers = QuotaNumbers { vectors: Some(vectors), ..QuotaNumbers::default() };
+                    Ok(StoredQuota { numbers, incarnation: None })
+                }
             }
         })
     }

@@ -119,26 +119,8 @@ impl<'state> StorageTracker<'state> {
 
     /// The largest log that `event` may lead to. Deletions and the server's own records are always allowed.
     pub fn log_bytes_max(&self, event: &Event) -> u64 {
-        match event {
-            Event::CollectionCreated { .. }
-            | Event::TextCollectionCreated { .. }
-            | Event::LanguageCollectionCreated { .. }
-            | Event::VectorsUpserted { .. }
-            | Event::DocumentsUpserted { .. }
-            | Event::PayloadChanged { .. }
-            | Event::IndexDeclared { .. } => self.limits.log_bytes.unwrap_or(u64::MAX),
-            // It deletes nothing.
-            Event::VectorsDeleted { ids, .. } if ids.is_empty() => self.limits.log_bytes.unwrap_or(u64::MAX),
-            // The dropped path was declared, which was within the limit.
-            Event::CollectionDeleted { .. }
-            | Event::IndexDropped { .. }
-            | Event::VectorsDeleted { .. }
-            | Event::AccessDenied { .. }
-            | Event::UsageObserved { .. }
-            | Event::BillingClosed { .. }
-            | Event::BillingCorrected { .. }
-            | Event::BillingAcknowledged { .. } => u64::MAX,
-        }
+        let is_limited = event.effect().data().is_some_and(|change| !change.only_removes());
+        if is_limited { self.limits.log_bytes.unwrap_or(u64::MAX) } else { u64::MAX }
     }
 
     /// A tenant above a limit, which may have been lowered, may make writes that do not add to it. Of several

@@ -226,6 +226,7 @@ mod tests {
     use std::fs;
     use std::time::Duration;
 
+    use vectorizer_hivehub::QuotaNumbers;
     use vectorizer_log::Incarnation;
 
     use super::super::database::UNREADABLE;
@@ -238,7 +239,8 @@ mod tests {
     #[test]
     fn what_was_noted_down_is_there_after_a_restart() {
         let node = tempfile::tempdir().unwrap();
-        let quota = StoredQuota { vectors: Some(7), ..StoredQuota::default() };
+        let numbers = QuotaNumbers { vectors: Some(7), ..QuotaNumbers::default() };
+        let quota = StoredQuota { numbers, incarnation: None };
         let store = NodeStore::open(node.path()).unwrap();
         assert_eq!(store.quota(&acme()).unwrap(), None);
         store.store_quota(&acme(), &quota).unwrap();

@@ -7,6 +7,8 @@ use vectorizer_log::{
     Record, RejectedLine, Seq, TenantFolder, TenantLog, Text, Timestamp, Vector, VectorParameters, Via,
 };
 
+use crate::variants::variants_of;
+
 /// The collection that the first record of a log creates.
 pub const FIRST_COLLECTION: CollectionId = CollectionId::created_at(Seq::OLDEST);
 
@@ -86,6 +88,29 @@ pub fn upserted(points: usize, mark: u64) -> Event {
         point(&format!("point-{number}"), &[mark as f32, number as f32, 1.5], Some(payload.as_str()))
     };
     Event::VectorsUpserted { collection: FIRST_COLLECTION, points: (0..points).map(point).collect() }
+}
+
+/// The name of the event's variant, in snake case.
+pub fn variant_name(event: &Event) -> String {
+    let shown = format!("{event:?}");
+    let name = shown.split(|letter: char| !letter.is_ascii_alphanumeric()).next().unwrap();
+    in_snake_case(name)
+}
+
+/// The names of all variants of [`Event`], in snake case, in the order of their encoding.
+pub fn variant_names() -> Vec<String> {
+    variants_of::<Event>().iter().copied().map(in_snake_case).collect()
+}
+
+fn in_snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
 }
 
 /// One event of each variant, with all fields set.
@@ -216,4 +241,21 @@ pub fn fill(log: &mut TenantLog, commits: u64) -> Vec<Record> {
 /// Opens the log of a folder without folding its records.
 pub fn open(folder: &TenantFolder) -> TenantLog {
     folder.open().unwrap().recover(|_| Ok::<_, Error>(())).unwrap().log
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_variant_has_an_example() {
+        let (variants, examples) = (variant_names(), one_of_each());
+        assert_eq!(variants.first().map(String::as_str), Some("collection_created"));
+        let shown: BTreeSet<_> = examples.iter().map(variant_name).collect();
+        let missing: Vec<_> = variants.iter().filter(|name| !shown.contains(*name)).collect();
+        assert!(missing.is_empty(), "one_of_each() has no example of {missing:?}");
+        assert!(shown.iter().all(|name| variants.contains(name)), "{shown:?}");
+    }
 }

@@ -5,6 +5,7 @@ pub mod events;
 mod random;
 mod server_process;
 mod stopwatch;
+mod variants;
 mod waiting;
 
 pub use random::Random;

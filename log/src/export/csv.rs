@@ -7,7 +7,7 @@ use csv::{Writer, WriterBuilder};
 
 use super::ExportDetail;
 use super::event::EventLine;
-use crate::event::Event;
+use crate::event::{BillStep, CollectionId, Effect, EventFacts};
 use crate::record::{Record, Via};
 
 const NAMES: [&str; 9] =
@@ -43,39 +43,19 @@ pub(super) fn write_row(text: &mut Vec<u8>, record: &Record, detail: ExportDetai
 
 /// The event's name, its collection, and how many items it concerns.
 fn columns(record: &Record) -> (&'static str, Option<u64>, Option<u64>) {
-    match &record.event {
-        // The collection's id, so that all rows of a collection have the same number.
-        Event::CollectionCreated { .. } => ("collection_created", Some(record.seq.get()), None),
-        Event::TextCollectionCreated { .. } | Event::LanguageCollectionCreated { .. } => {
-            ("text_collection_created", Some(record.seq.get()), None)
+    let EventFacts { name, effect } = record.event.facts();
+    let (collection, count) = match effect {
+        Effect::Data(change) => {
+            // A creation has the collection's id, so that all rows of a collection have the same number.
+            let collection = change.collection().unwrap_or(CollectionId::created_at(record.seq));
+            (Some(collection.seq().get()), change.point_count().map(|points| points as u64))
         }
-        Event::CollectionDeleted { collection } => ("collection_deleted", Some(collection.seq().get()), None),
-        Event::IndexDeclared { collection, .. } => ("index_declared", Some(collection.seq().get()), None),
-        Event::IndexDropped { collection, .. } => ("index_dropped", Some(collection.seq().get()), None),
-        Event::VectorsUpserted { collection, points } => {
-            ("vectors_upserted", Some(collection.seq().get()), Some(points.len() as u64))
-        }
-        Event::VectorsDeleted { collection, ids } => {
-            ("vectors_deleted", Some(collection.seq().get()), Some(ids.len() as u64))
-        }
-        Event::DocumentsUpserted { collection, documents } => {
-            ("documents_upserted", Some(collection.seq().get()), Some(documents.len() as u64))
-        }
-        Event::PayloadChanged { collection, .. } => {
-            ("payload_changed", Some(collection.seq().get()), Some(1))
-        }
-        Event::AccessDenied { count, .. } => ("access_denied", None, Some(*count)),
-        Event::UsageObserved { operations, .. } => {
-            let requests =
-                operations.iter().fold(0_u64, |sum, operation| sum.saturating_add(operation.requests));
-            ("usage_observed", None, Some(requests))
-        }
-        Event::BillingClosed { .. } => ("billing_closed", None, None),
-        Event::BillingCorrected { .. } => ("billing_corrected", None, None),
-        Event::BillingAcknowledged { rejected, .. } => {
-            ("billing_acknowledged", None, Some(rejected.len() as u64))
-        }
-    }
+        Effect::Usage(observed) => (None, Some(observed.requests())),
+        Effect::Bill(BillStep::Close(_) | BillStep::Correct { .. }) => (None, None),
+        Effect::Bill(BillStep::Acknowledge { rejected, .. }) => (None, Some(rejected.len() as u64)),
+        Effect::Refusals(refused) => (None, Some(refused.count)),
+    };
+    (name, collection, count)
 }
 
 pub(super) const fn via(via: Via) -> &'static str {

@@ -9,42 +9,69 @@ use super::ExportDetail;
 use super::safe_integer::SafeInteger;
 use crate::billing::{JournalPosition, ObservedOperation, RejectedLine};
 use crate::document::Document;
-use crate::event::{CollectionId, Dimension, Event, IndexParameters, Metric, VectorParameters};
-use crate::language::Language;
+use crate::event::{
+    BillClose, BillStep, CollectionContent, CollectionId, DataChange, Dimension, Effect, Event, EventFacts,
+    IndexParameters, Metric, ObservedUsage, RefusedRequests, VectorParameters, WrittenPoints,
+};
+use crate::language::{Language, TextParameters};
 use crate::meter::{Meter, MeterTotal};
 use crate::point::Text;
 use crate::point::{Payload, Point, PointId, Vector, vector_le_bytes};
 use crate::position::Seq;
 
+/// An event: its name as `type`, and the fields of its effect.
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum EventLine<'a> {
-    CollectionCreated {
+pub(super) struct EventLine<'a> {
+    #[serde(rename = "type")]
+    name: &'static str,
+    #[serde(flatten)]
+    fields: EffectLine<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum EffectLine<'a> {
+    VectorCollection {
         name: &'a str,
         dimension: Dimension,
         metric: Metric,
         index: IndexParameters,
     },
-    CollectionDeleted {
+    TextCollection {
+        name: &'a str,
+        vectors: Option<VectorParameters>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        language: Option<Language>,
+    },
+    Collection {
         collection: CollectionId,
     },
-    VectorsUpserted {
+    Points {
         collection: CollectionId,
         count: usize,
         points: Vec<PointLine<'a>>,
     },
-    VectorsDeleted {
+    Documents {
+        collection: CollectionId,
+        count: usize,
+        documents: Vec<DocumentLine<'a>>,
+    },
+    Ids {
         collection: CollectionId,
         count: usize,
         ids: Vec<&'a str>,
     },
-    PayloadChanged {
+    Payload {
         collection: CollectionId,
         id: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         payload: Option<&'a RawValue>,
     },
-    AccessDenied {
+    Path {
+        collection: CollectionId,
+        path: &'a str,
+    },
+    Refusals {
         key_id: Option<&'a str>,
         what: &'a str,
         why: &'a str,
@@ -53,47 +80,28 @@ pub(super) enum EventLine<'a> {
         since: String,
         through: String,
     },
-    UsageObserved {
+    Usage {
         operations: &'a [ObservedOperation],
         since: String,
         through: String,
         journal: JournalPosition,
     },
-    BillingClosed {
+    Close {
         metering: u16,
         since: String,
         through: String,
         first_seq: Seq,
         totals: Vec<TotalLine>,
     },
-    BillingCorrected {
+    Correction {
         corrects: Seq,
         meter: Meter,
         by: SafeInteger<i128>,
         reason: &'a str,
     },
-    BillingAcknowledged {
+    Acknowledgement {
         through: Seq,
         parked: &'a [RejectedLine],
-    },
-    TextCollectionCreated {
-        name: &'a str,
-        vectors: Option<VectorParameters>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        language: Option<Language>,
-    },
-    DocumentsUpserted {
-        collection: CollectionId,
-        count: usize,
-        documents: Vec<DocumentLine<'a>>,
-    },
-    IndexDeclared {
-        collection: CollectionId,
-        path: &'a str,
-    },
-    IndexDropped {
-        collection: CollectionId,
-        path: &'a str,
     },
 }
 
@@ -125,75 +133,70 @@ pub(super) struct DocumentLine<'a> {
 
 impl<'a> EventLine<'a> {
     pub(super) fn of(event: &'a Event, detail: ExportDetail) -> Self {
-        match event {
-            Event::CollectionCreated { name, dimension, metric, index } => Self::CollectionCreated {
-                name: name.as_str(),
-                dimension: *dimension,
-                metric: *metric,
-                index: *index,
-            },
-            Event::CollectionDeleted { collection } => Self::CollectionDeleted { collection: *collection },
-            Event::VectorsUpserted { collection, points } => Self::VectorsUpserted {
-                collection: *collection,
-                count: points.len(),
-                points: points.iter().map(|point| PointLine::of(point, detail)).collect(),
-            },
-            Event::VectorsDeleted { collection, ids } => Self::VectorsDeleted {
-                collection: *collection,
-                count: ids.len(),
-                ids: ids.iter().map(PointId::as_str).collect(),
-            },
-            Event::PayloadChanged { collection, id, payload } => Self::PayloadChanged {
-                collection: *collection,
-                id: id.as_str(),
-                payload: detail.payload.then(|| payload_line(payload)).flatten(),
-            },
-            Event::AccessDenied { key_id, what, why, from, count, since, through } => Self::AccessDenied {
-                key_id: key_id.as_deref(),
-                what,
-                why,
-                from: from.as_deref(),
-                count: *count,
-                since: since.to_string(),
-                through: through.to_string(),
-            },
-            Event::UsageObserved { operations, since, through, journal } => Self::UsageObserved {
-                operations,
-                since: since.to_string(),
-                through: through.to_string(),
-                journal: *journal,
-            },
-            Event::BillingClosed { metering, since, through, first_seq, totals } => Self::BillingClosed {
-                metering: *metering,
-                since: since.to_string(),
-                through: through.to_string(),
-                first_seq: *first_seq,
-                totals: totals.iter().map(TotalLine::of).collect(),
-            },
-            Event::BillingCorrected { corrects, meter, by, reason } => {
-                Self::BillingCorrected { corrects: *corrects, meter: *meter, by: SafeInteger(*by), reason }
+        let EventFacts { name, effect } = event.facts();
+        Self { name, fields: EffectLine::of(effect, detail) }
+    }
+}
+
+impl<'a> EffectLine<'a> {
+    fn of(effect: Effect<'a>, detail: ExportDetail) -> Self {
+        match effect {
+            Effect::Data(change) => Self::of_data(change, detail),
+            Effect::Usage(ObservedUsage { operations, since, through, journal }) => {
+                Self::Usage { operations, since: since.to_string(), through: through.to_string(), journal }
             }
-            Event::BillingAcknowledged { through, rejected } => {
-                Self::BillingAcknowledged { through: *through, parked: rejected }
+            Effect::Bill(BillStep::Close(close)) => {
+                let BillClose { metering, since, through, first_seq, totals } = close;
+                let (since, through) = (since.to_string(), through.to_string());
+                let totals = totals.iter().map(TotalLine::of).collect();
+                Self::Close { metering, since, through, first_seq, totals }
             }
-            Event::TextCollectionCreated { name, vectors } => {
-                Self::TextCollectionCreated { name: name.as_str(), vectors: *vectors, language: None }
+            Effect::Bill(BillStep::Correct { corrects, meter, by, reason }) => {
+                Self::Correction { corrects, meter, by: SafeInteger(by), reason }
             }
-            Event::LanguageCollectionCreated { name, vectors, language } => Self::TextCollectionCreated {
-                name: name.as_str(),
-                vectors: *vectors,
-                language: Some(*language),
+            Effect::Bill(BillStep::Acknowledge { through, rejected }) => {
+                Self::Acknowledgement { through, parked: rejected }
+            }
+            Effect::Refusals(RefusedRequests { key_id, what, why, from, count, since, through }) => {
+                let (since, through) = (since.to_string(), through.to_string());
+                Self::Refusals { key_id, what, why, from, count, since, through }
+            }
+        }
+    }
+
+    fn of_data(change: DataChange<'a>, detail: ExportDetail) -> Self {
+        match change {
+            DataChange::CreateCollection { name, content } => match content {
+                CollectionContent::Vectors(VectorParameters { dimension, metric, index }) => {
+                    Self::VectorCollection { name: name.as_str(), dimension, metric, index }
+                }
+                CollectionContent::Texts { vectors, texts: TextParameters { language } } => {
+                    Self::TextCollection { name: name.as_str(), vectors, language }
+                }
             },
-            Event::DocumentsUpserted { collection, documents } => Self::DocumentsUpserted {
-                collection: *collection,
-                count: documents.len(),
-                documents: documents.iter().map(|document| DocumentLine::of(document, detail)).collect(),
+            DataChange::DeleteCollection { collection } => Self::Collection { collection },
+            DataChange::WritePoints { collection, points } => match points {
+                WrittenPoints::Points(points) => Self::Points {
+                    collection,
+                    count: points.len(),
+                    points: points.iter().map(|point| PointLine::of(point, detail)).collect(),
+                },
+                WrittenPoints::Documents(documents) => Self::Documents {
+                    collection,
+                    count: documents.len(),
+                    documents: documents.iter().map(|document| DocumentLine::of(document, detail)).collect(),
+                },
             },
-            Event::IndexDeclared { collection, path } => {
-                Self::IndexDeclared { collection: *collection, path: path.as_str() }
+            DataChange::DeletePoints { collection, ids } => {
+                let shown = ids.iter().map(PointId::as_str).collect();
+                Self::Ids { collection, count: ids.len(), ids: shown }
             }
-            Event::IndexDropped { collection, path } => {
-                Self::IndexDropped { collection: *collection, path: path.as_str() }
+            DataChange::ChangePayload { collection, id, payload } => {
+                let payload = detail.payload.then(|| payload_line(payload)).flatten();
+                Self::Payload { collection, id: id.as_str(), payload }
+            }
+            DataChange::DeclareIndex { collection, path } | DataChange::DropIndex { collection, path } => {
+                Self::Path { collection, path: path.as_str() }
             }
         }
     }

@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use vectorizer_durable::{create_private_folder, sync_tree};
+
 use super::error::{MigrationError, failed};
-use crate::durable::{create_private_folder, sync_tree};
 
 /// Each piece is durable before the next one begins. So if a file is longer than some number of pieces, all of these
 /// are durable.

@@ -4,9 +4,10 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use vectorizer_durable::{self as durable, sync_folder};
+
 use super::destination::Destination;
 use super::error::{MigrationError, failed};
-use crate::durable::{self, sync_folder};
 use crate::tenant_id::TenantId;
 
 /// The folder of migrated source folders, beside the tenants'. No tenant can have this name.

@@ -22,6 +22,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use vectorizer_durable::{self as durable, create_private_folder, remove_tree, sync_tree};
+
 pub use self::destination::Destination;
 pub use self::error::MigrationError;
 use self::error::failed;
@@ -31,7 +33,6 @@ use self::migrated::{MIGRATED, destinations};
 use self::progress::{Progress, Step};
 use crate::damage::{Damage, DamageKind};
 use crate::deleted::DeletedTenants;
-use crate::durable::{self, create_private_folder, remove_tree, sync_tree};
 use crate::error::Error;
 use crate::folder::TenantFolder;
 use crate::head;

@@ -5,9 +5,9 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use vectorizer_durable::{self as durable, create_private_folder, sync_folder};
 
 use super::error::{MigrationError, failed};
-use crate::durable::{self, create_private_folder, sync_folder};
 use crate::position::{ChainHash, Head, LogId, Seq};
 use crate::tenant_id::TenantId;
 

@@ -27,8 +27,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
+use vectorizer_durable::sync_folder;
+
 use super::{Storage, StorageError, StorageFailure, Visit};
-use crate::durable::sync_folder;
 use crate::head::{HEAD_FILE_BYTES, SLOT_BYTES, Slot};
 use crate::part::PartKey;
 

@@ -8,7 +8,10 @@ mod discrepancy;
 mod entry;
 
 use roaring::RoaringTreemap;
-use vectorizer_log::{ChainHash, Event, LogId, Meter, MeterTotal, Record, Seq, Timestamp, billed_lines};
+use vectorizer_log::{
+    BillClose, BillStep, ChainHash, Effect, LogId, Meter, MeterTotal, ObservedUsage, Record, Seq, Timestamp,
+    billed_lines,
+};
 
 use self::audit::RecordedClose;
 pub use self::discrepancy::{Discrepancy, DiscrepancyKind};
@@ -77,11 +80,11 @@ impl Bill {
         }
         let discrepancy = |kind| BillEntry::Discrepancy(Discrepancy { seq: record.seq, kind });
         let mut entries = Vec::new();
-        match &record.event {
-            Event::BillingClosed { metering, since, through, first_seq, totals } => {
-                let window = BilledWindow { since: *since, through: *through, first_seq: *first_seq };
-                let recorded = RecordedClose { metering: *metering, window, totals };
-                let (window, totals) = billing.closed_by(record, *through, &usage);
+        match record.event.effect() {
+            Effect::Bill(BillStep::Close(BillClose { metering, since, through, first_seq, totals })) => {
+                let window = BilledWindow { since, through, first_seq };
+                let recorded = RecordedClose { metering, window, totals };
+                let (window, totals) = billing.closed_by(record, through, &usage);
                 self.close(record.seq, &recorded, &totals);
                 entries.extend(billed_lines(&totals).map(|MeterTotal { meter, value }| {
                     let (log_id, through) = (record.log_id, record.seq);
@@ -89,9 +92,8 @@ impl Bill {
                 }));
                 entries.extend(recorded.discrepancies(window, &totals).into_iter().map(discrepancy));
             }
-            Event::BillingCorrected { corrects, meter, by, reason } => {
-                let (log_id, seq, at) = (record.log_id, record.seq, record.at);
-                let (corrects, meter, by, reason) = (*corrects, *meter, *by, reason.clone());
+            Effect::Bill(BillStep::Correct { corrects, meter, by, reason }) => {
+                let (log_id, seq, at, reason) = (record.log_id, record.seq, record.at, reason.to_owned());
                 let correction = BillingCorrection { log_id, seq, at, corrects, meter, by, reason, chain };
                 entries.push(BillEntry::Correction(correction));
                 if self.closes.contains(corrects.get()) {
@@ -100,28 +102,18 @@ impl Bill {
                     entries.push(discrepancy(DiscrepancyKind::CorrectsNoClose { corrects }));
                 }
             }
-            Event::BillingAcknowledged { through, rejected } => {
+            Effect::Bill(BillStep::Acknowledge { through, rejected }) => {
                 entries.extend(rejected.iter().cloned().map(BillEntry::Rejected));
-                if *through >= record.seq {
-                    entries.push(discrepancy(DiscrepancyKind::AcknowledgedTooFar { through: *through }));
+                if through >= record.seq {
+                    entries.push(discrepancy(DiscrepancyKind::AcknowledgedTooFar { through }));
                 }
             }
-            Event::UsageObserved { journal, .. } => {
+            Effect::Usage(ObservedUsage { journal, .. }) => {
                 if let Some(folded) = billing.journal().filter(|folded| journal.is_folded_by(folded)) {
-                    entries.push(discrepancy(DiscrepancyKind::RecordedTwice { journal: *journal, folded }));
+                    entries.push(discrepancy(DiscrepancyKind::RecordedTwice { journal, folded }));
                 }
             }
-            Event::CollectionCreated { .. }
-            | Event::CollectionDeleted { .. }
-            | Event::TextCollectionCreated { .. }
-            | Event::LanguageCollectionCreated { .. }
-            | Event::VectorsUpserted { .. }
-            | Event::DocumentsUpserted { .. }
-            | Event::VectorsDeleted { .. }
-            | Event::PayloadChanged { .. }
-            | Event::IndexDeclared { .. }
-            | Event::IndexDropped { .. }
-            | Event::AccessDenied { .. } => {}
+            Effect::Data(_) | Effect::Refusals(_) => {}
         }
         Ok(entries)
     }

@@ -12,7 +12,7 @@
 mod window;
 
 use serde::{Deserialize, Serialize};
-use vectorizer_log::{Event, JournalPosition, Meter, MeterTotal, Record, Seq, Timestamp};
+use vectorizer_log::{BillStep, Effect, Event, JournalPosition, Meter, MeterTotal, Record, Seq, Timestamp};
 
 pub(crate) use window::LogicalWindow;
 pub use window::{BilledWindow, OpenWindow};
@@ -95,32 +95,24 @@ impl Billing {
     pub fn after(&self, record: &Record, usage: &Usage, change: &Change) -> Self {
         let mut after = *self;
         let mut window = self.window_of(record);
-        match &record.event {
-            Event::BillingClosed { through, .. } => {
-                window = window.closed_at(usage.logical_bytes(), *through, record.at).next(record.seq.next());
+        match record.event.effect() {
+            Effect::Bill(BillStep::Close(close)) => {
+                let closed = window.closed_at(usage.logical_bytes(), close.through, record.at);
+                window = closed.next(record.seq.next());
                 after.last_close = record.seq;
             }
-            Event::UsageObserved { operations, journal, .. } => {
-                window.count_operations(operations);
-                after.journal = Some(after.folded(*journal));
-            }
-            Event::BillingCorrected { .. } => after.last_correction = record.seq,
-            Event::BillingAcknowledged { through, .. } => {
+            Effect::Bill(BillStep::Correct { .. }) => after.last_correction = record.seq,
+            Effect::Bill(BillStep::Acknowledge { through, .. }) => {
                 // An acknowledgement cannot cover records after it.
-                let through = record.seq.previous().map_or(Seq::NONE, |last| last.min(*through));
+                let through = record.seq.previous().map_or(Seq::NONE, |last| last.min(through));
                 after.acknowledged = after.acknowledged.max(through);
             }
-            Event::CollectionCreated { .. }
-            | Event::CollectionDeleted { .. }
-            | Event::TextCollectionCreated { .. }
-            | Event::LanguageCollectionCreated { .. }
-            | Event::VectorsUpserted { .. }
-            | Event::DocumentsUpserted { .. }
-            | Event::VectorsDeleted { .. }
-            | Event::PayloadChanged { .. }
-            | Event::IndexDeclared { .. }
-            | Event::IndexDropped { .. }
-            | Event::AccessDenied { .. } => {}
+            Effect::Usage(observed) => {
+                window.count_operations(observed.operations);
+                after.journal = Some(after.folded(observed.journal));
+            }
+            // The change of data is counted below.
+            Effect::Data(_) | Effect::Refusals(_) => {}
         }
         // The previous storage counts up to this record, the changed one from now on.
         window.count_storage(usage.logical_bytes(), record.at);

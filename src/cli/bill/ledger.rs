@@ -8,7 +8,7 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use vectorizer_hivehub::{SERVICE_KEY_HEADER, UsageEvent};
 use vectorizer_http_client::ServiceUrl;
-use vectorizer_hub::models::UsageAnswer;
+use vectorizer_hub::UsagePage;
 use vectorizer_log::{ChainHash, Meter, Seq, TenantId, Timestamp};
 
 use super::account::{Account, Line, LineId};
@@ -123,7 +123,7 @@ impl Ledger {
             query.extend(period.from.map(|from| ("from", from.to_string())));
             query.extend(period.to.map(|to| ("to", to.to_string())));
             query.extend(after.map(|after: u64| ("after", after.to_string())));
-            let page: UsageAnswer = self.get(tenant, &query).await?;
+            let page: UsagePage = self.get(tenant, &query).await?;
             for event in &page.events {
                 delivered = delivered.max(event.data.last_seq);
                 let line = lines.remove(&(event.id.through, event.id.meter));
@@ -143,7 +143,7 @@ impl Ledger {
             period.to.filter(|_| lines.keys().any(|(seq, _)| *seq > delivered.max(acknowledged)))
         {
             let query = [("log_id", log_id.to_string()), ("from", to.to_string())];
-            let later: UsageAnswer = self.get(tenant, &query).await?;
+            let later: UsagePage = self.get(tenant, &query).await?;
             delivered = later.events.iter().map(|event| event.data.last_seq).fold(delivered, Seq::max);
         }
         comparison.add_missing(lines, &parked, Delivery { delivered, acknowledged, is_live });

@@ -3,7 +3,8 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
 use uuid::Uuid;
-use vectorizer_hub::models::{UsageAnswer, UsageQuery, UsageTotalsAnswer};
+use vectorizer_hub::UsagePage;
+use vectorizer_hub::models::{UsageQuery, UsageTotalsAnswer};
 use vectorizer_log::{LogId, Meter, Seq, TenantId, Timestamp};
 
 use super::connection::ConnectionArgs;
@@ -79,7 +80,7 @@ async fn list(args: &UsageArgs, streams: &Streams) -> Result<(), Failure> {
         line("window ends", "meter", "value", "records", "log")?;
     }
     loop {
-        let page: UsageAnswer = hub.get(&path, &query).await?;
+        let page: UsagePage = hub.get(&path, &query).await?;
         for event in page.events {
             if args.connection.json {
                 write_json(streams, &event)?;

@@ -32,10 +32,10 @@ pub(super) fn begin(history: &mut History) -> Result<bool, Error> {
     let mut commit = history.log.begin()?;
     let closed = commit.stage(own(close), at)?.clone();
     billing = billing.after(&closed, &usage, &Change::default());
-    let Event::BillingClosed { totals, .. } = &closed.event else { return Ok(false) };
+    let Some(window) = closed.event.effect().close() else { return Ok(false) };
     let mut parked = Vec::new();
     let mut park = |seq, meter| parked.push(RejectedLine { seq, meter, reason: REASON.to_owned() });
-    for total in billed_lines(totals) {
+    for total in billed_lines(window.totals) {
         park(closed.seq, total.meter);
         // A gauge has no sum to correct. The next value replaces it.
         if total.meter == Meter::StorageBytes {

@@ -1,6 +1,6 @@
 //! The copied log, opened as a server opens it, and its state.
 
-use vectorizer_log::{Error, Event, Head, Record, Seq, TenantFolder, TenantLog};
+use vectorizer_log::{Error, Head, Seq, TenantFolder, TenantLog};
 use vectorizer_replay::{Progress, Projection, Projector as _, RECORDS_PER_PROGRESS, StateDigest};
 
 use super::bill::begins_bill;
@@ -80,7 +80,7 @@ fn read(
         interruption.check()?;
         if begins_bill(&record) {
             digest.get_or_insert_with(|| projection.digest());
-        } else if is_of_a_bill(&record) {
+        } else if record.event.effect().is_billed() {
             return Err(Stop::Failure(MigrateFailure::BilledBefore(record.seq).into()));
         }
         projection.apply(&record).map_err(Finding::Apply)?;
@@ -102,15 +102,4 @@ fn read(
     let is_bill_begun = digest.is_some();
     let digest = digest.unwrap_or_else(|| projection.digest());
     Ok(History { log, projection, digest, is_bill_begun })
-}
-
-/// Whether a server with bills has written the record.
-fn is_of_a_bill(record: &Record) -> bool {
-    matches!(
-        record.event,
-        Event::UsageObserved { .. }
-            | Event::BillingClosed { .. }
-            | Event::BillingCorrected { .. }
-            | Event::BillingAcknowledged { .. }
-    )
 }

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use vectorizer_index::{Collection, PayloadIndex};
 use vectorizer_log::{
-    CollectionName, Document, Event, Metric, PayloadPath, Point, PointId, Timestamp, Vector, VectorParameters,
+    CollectionName, DataChange, Document, Event, Metric, PayloadPath, Point, PointId, Timestamp, Vector,
+    VectorParameters,
 };
 use vectorizer_replay::{Answer, Outcome, Projection};
 
@@ -70,25 +71,19 @@ pub(super) fn decide(
 
 /// What an event comes to that leaves everything as it is.
 fn nothing(event: &Event, collection: Option<&Collection>) -> Option<Outcome> {
-    match event {
-        Event::IndexDeclared { path, .. } => {
+    let change = event.effect().data()?;
+    match change {
+        DataChange::DeclareIndex { path, .. } => {
             let is_declared = collection.is_some_and(|collection| collection.has_declared(path));
             is_declared.then_some(Outcome::IndexDeclared { is_new: false })
         }
-        Event::VectorsUpserted { .. } | Event::DocumentsUpserted { .. } | Event::VectorsDeleted { .. } => {
-            (!event.changes_data()).then_some(Outcome::Deleted { count: 0 })
+        DataChange::WritePoints { .. } | DataChange::DeletePoints { .. } => {
+            (!change.changes_data()).then_some(Outcome::Deleted { count: 0 })
         }
-        Event::CollectionCreated { .. }
-        | Event::TextCollectionCreated { .. }
-        | Event::LanguageCollectionCreated { .. }
-        | Event::CollectionDeleted { .. }
-        | Event::PayloadChanged { .. }
-        | Event::IndexDropped { .. }
-        | Event::AccessDenied { .. }
-        | Event::UsageObserved { .. }
-        | Event::BillingClosed { .. }
-        | Event::BillingCorrected { .. }
-        | Event::BillingAcknowledged { .. } => None,
+        DataChange::CreateCollection { .. }
+        | DataChange::DeleteCollection { .. }
+        | DataChange::ChangePayload { .. }
+        | DataChange::DropIndex { .. } => None,
     }
 }
 

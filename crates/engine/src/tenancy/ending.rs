@@ -5,12 +5,12 @@
 //! this node's operator has deleted stays deleted until the operator restores it or HiveHub names a later incarnation,
 //! whatever its keys ask for; one that HiveHub has deleted comes back only when HiveHub says so.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use vectorizer_durable::{create_private_folder, remove_file, sync_folder};
 use vectorizer_log::{Error, Incarnation, LogId, TenantId, Timestamp};
 
 use super::{Tenancy, WakeError};
@@ -98,25 +98,21 @@ impl Endings {
     pub(super) fn write(&self, tenant: &TenantId, ending: &Ending) -> Result<(), Error> {
         let path = self.path(tenant);
         let write = || {
-            DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+            create_private_folder(&self.folder)?;
             let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
             file.write_all(&serde_json::to_vec(ending)?)?;
             file.as_file().sync_all()?;
             file.persist(&path)?;
-            fs::File::open(&self.folder)?.sync_all()?;
+            sync_folder(&self.folder)?;
             // Of the first one the folder may be new.
-            self.folder.parent().map_or(Ok(()), |parent| fs::File::open(parent)?.sync_all())
+            self.folder.parent().map_or(Ok(()), sync_folder)
         };
         write().map_err(|source| Error::File { doing: "write", path: path.clone(), source })
     }
 
     pub(super) fn remove(&self, tenant: &TenantId) -> Result<(), Error> {
         let path = self.path(tenant);
-        let removed = match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            removed => removed.and_then(|()| fs::File::open(&self.folder)?.sync_all()),
-        };
-        removed.map_err(|source| Error::File { doing: "remove", path, source })
+        remove_file(&path).map_err(|source| Error::File { doing: "remove", path, source })
     }
 
     fn path(&self, tenant: &TenantId) -> PathBuf {

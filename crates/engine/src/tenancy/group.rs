@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use vectorizer_log::{CollectionId, CollectionName, Event, PointId, Record};
+use vectorizer_log::{CollectionId, CollectionName, PointId, Record};
 
 use super::command::{Change, VectorChange, Write};
 
@@ -54,28 +54,12 @@ impl Group {
         if let Some(idempotency) = &record.idempotency {
             self.idempotency_keys.insert(idempotency.key.clone());
         }
-        match &record.event {
-            Event::CollectionCreated { .. }
-            | Event::TextCollectionCreated { .. }
-            | Event::LanguageCollectionCreated { .. }
-            | Event::CollectionDeleted { .. }
-            | Event::IndexDeclared { .. }
-            | Event::IndexDropped { .. } => {
+        let Some(change) = record.event.effect().data() else { return };
+        match change.point_ids() {
+            Some((collection, ids)) => self.touch(collection, ids),
+            None => {
                 self.names.insert(name.clone());
             }
-            Event::VectorsUpserted { collection, points } => {
-                self.touch(*collection, points.iter().map(|point| &point.id));
-            }
-            Event::DocumentsUpserted { collection, documents } => {
-                self.touch(*collection, documents.iter().map(|document| &document.id));
-            }
-            Event::VectorsDeleted { collection, ids } => self.touch(*collection, ids),
-            Event::PayloadChanged { collection, id, .. } => self.touch(*collection, [id]),
-            Event::AccessDenied { .. }
-            | Event::UsageObserved { .. }
-            | Event::BillingClosed { .. }
-            | Event::BillingCorrected { .. }
-            | Event::BillingAcknowledged { .. } => {}
         }
     }
 

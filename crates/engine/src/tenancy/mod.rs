@@ -54,9 +54,8 @@ mod writer;
 mod writer_tests;
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::atomic::AtomicU64;
@@ -68,6 +67,7 @@ use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, error, info, warn};
+use vectorizer_durable::{create_private_folder, sync_folder};
 use vectorizer_index::Collection;
 use vectorizer_log::{DeletedTenants, Incarnation, TenantFolder, TenantId};
 
@@ -207,9 +207,9 @@ fn open_beside_the_node_store(
     node: &Path,
     billed: Option<Duration>,
 ) -> io::Result<(DeletedTenants, Option<Billed>)> {
-    File::open(data)?.sync_all()?;
+    sync_folder(data)?;
     if let Some(parent) = data.canonicalize()?.parent() {
-        File::open(parent)?.sync_all()?;
+        sync_folder(parent)?;
     }
     TenantFolder::remove_unfinished(data)?;
     let deleted = DeletedTenants::open(data).map_err(io::Error::other)?;
@@ -232,7 +232,7 @@ impl Tenancy {
         metrics: Metrics,
     ) -> io::Result<Self> {
         let node = data.join(NODE_FOLDER);
-        DirBuilder::new().recursive(true).mode(0o700).create(&node)?;
+        create_private_folder(&node)?;
         let lock = File::create(node.join("lock"))?;
         lock.try_lock().map_err(|locked| match locked {
             TryLockError::WouldBlock => io::Error::other("another server uses it"),

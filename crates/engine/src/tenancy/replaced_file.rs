@@ -1,6 +1,6 @@
 //! Files that save time and nothing else: written beside the old one, made durable and put in its place.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
@@ -11,7 +11,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 /// A file that takes no more bytes once `stop` is cancelled.
 pub(super) struct UntilStopped<'a> {
-    file: File,
+    file: &'a mut File,
     stop: &'a CancellationToken,
 }
 
@@ -35,27 +35,14 @@ pub(super) fn replace(
     stop: &CancellationToken,
     write: impl FnOnce(&mut BufWriter<UntilStopped<'_>>) -> io::Result<()>,
 ) -> io::Result<u64> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidFilename)?;
-    let unfinished = folder.join("unfinished");
-    let written = write_durably(&unfinished, stop, write).inspect_err(|_| {
-        // Half a file is of no use, least of all on the full disk that may be the cause.
-        let _ = fs::remove_file(&unfinished);
+    let unfinished = path.with_file_name("unfinished");
+    let mut bytes = 0;
+    vectorizer_durable::replace(path, &unfinished, |file| {
+        let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, UntilStopped { file, stop });
+        write(&mut buffered)?;
+        buffered.flush()?;
+        bytes = buffered.get_ref().file.metadata()?.len();
+        Ok(())
     })?;
-    fs::rename(&unfinished, path)?;
-    File::open(folder)?.sync_all()?;
-    Ok(written)
-}
-
-fn write_durably(
-    path: &Path,
-    stop: &CancellationToken,
-    write: impl FnOnce(&mut BufWriter<UntilStopped<'_>>) -> io::Result<()>,
-) -> io::Result<u64> {
-    let file = UntilStopped { file: File::create(path)?, stop };
-    let mut file = BufWriter::with_capacity(BUFFER_BYTES, file);
-    write(&mut file)?;
-    file.flush()?;
-    let UntilStopped { file, .. } = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    Ok(file.metadata()?.len())
+    Ok(bytes)
 }

@@ -28,7 +28,7 @@ pub use policies::{
     InvalidPolicyCursor, POLICIES_PATH, POLICY_EVENTS_MAX, POLICY_WAIT_SECONDS_MAX, PoliciesAnswer,
     PoliciesQuery, PolicyChange, PolicyCursor, PolicyEvent,
 };
-pub use quota::{QUOTA_PATH, QuotaAnswer, quota_path};
+pub use quota::{QUOTA_PATH, QuotaAnswer, QuotaNumbers, quota_path};
 pub use usage::{
     Correction, USAGE_CONTENT_TYPE, USAGE_EVENT_TYPE, USAGE_PATH, Unit, UsageContradiction, UsageData,
     UsageEvent, UsageEventId, UsageOutcome, UsageReceipt, UsageSource, Window,

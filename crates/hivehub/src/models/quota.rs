@@ -16,9 +16,14 @@ pub fn quota_path(tenant: &TenantId) -> String {
     QUOTA_PATH.replace("{id}", tenant.as_str())
 }
 
-/// Answer to `GET` of [`QUOTA_PATH`]. `None` (null) is the configured default.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QuotaAnswer {
+/// The six numbers of a quota. `None` (null) is the configured default. None of them may be missing.
+///
+/// `HiveHub` answers with them, and a node stores them as they were answered. Other types have the same six names and
+/// stay apart, because their values differ: the self-run hub bounds each number and refuses unknown names, its
+/// operator's changes tell null from a missing number, a tenant's limits have the defaults filled in, and REST shows
+/// those.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaNumbers {
     /// Logical bytes of all vectors.
     #[serde(deserialize_with = "present")]
     pub storage_bytes: Option<u64>,
@@ -37,6 +42,14 @@ pub struct QuotaAnswer {
     /// Requests within an hour; 0 lets nothing in.
     #[serde(deserialize_with = "present")]
     pub requests_per_hour: Option<u64>,
+}
+
+/// Answer to `GET` of [`QUOTA_PATH`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaAnswer {
+    /// The numbers, as fields of the answer.
+    #[serde(flatten)]
+    pub numbers: QuotaNumbers,
     /// Whether the tenant is served; `None` if `HiveHub` does not have it in this answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Extensible<TenantStatus>>,
@@ -62,16 +75,17 @@ mod tests {
             "policy_cursor": "6f9619ff-8b86-4d01-b42d-00cf4fc964ff:17", "added_later": [1],
         });
         let quota: QuotaAnswer = serde_json::from_value(answer).unwrap();
-        assert_eq!((quota.storage_bytes, quota.log_bytes), (Some(u64::MAX), None));
-        assert_eq!((quota.requests_per_minute, quota.requests_per_hour), (Some(0), None));
+        let numbers = quota.numbers;
+        assert_eq!((numbers.storage_bytes, numbers.log_bytes), (Some(u64::MAX), None));
+        assert_eq!((numbers.requests_per_minute, numbers.requests_per_hour), (Some(0), None));
         assert_eq!(quota.status, Some(Extensible::Known(TenantStatus::Suspended)));
         assert_eq!(quota.policy_cursor.unwrap().position(), 17);
     }
 
     #[test]
     fn an_answer_says_every_number_and_nothing_it_does_not_know() {
-        let answer =
-            serde_json::to_value(QuotaAnswer { vectors: Some(5), ..QuotaAnswer::default() }).unwrap();
+        let numbers = QuotaNumbers { vectors: Some(5), ..QuotaNumbers::default() };
+        let answer = serde_json::to_value(QuotaAnswer { numbers, ..QuotaAnswer::default() }).unwrap();
         let expected = json!({
             "storage_bytes": null, "log_bytes": null, "vectors": 5, "collections": null,
             "requests_per_minute": null, "requests_per_hour": null,

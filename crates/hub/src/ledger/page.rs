@@ -1,6 +1,7 @@
 //! Reading the ledger.
 
-use vectorizer_hivehub::{Unit, UsageEvent};
+use serde::{Deserialize, Serialize};
+use vectorizer_hivehub::{Unit, UsageEvent, present};
 use vectorizer_journal::JournalReader;
 use vectorizer_log::{LogId, Meter, Seq, TenantId, Timestamp};
 
@@ -25,12 +26,13 @@ pub struct UsageFilter {
     pub to_seq: Option<Seq>,
 }
 
-/// Some of a tenant's events, in the order in which they were entered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Some of a tenant's events, in the order in which they were entered; `UsagePage` of the contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsagePage {
-    /// The events.
+    /// The events. There may be none although more follow.
     pub events: Vec<UsageEvent>,
-    /// The number of the event to continue after; `None` if there are no more.
+    /// The number of the event to continue after; `None` (null) if there are no more.
+    #[serde(deserialize_with = "present")]
     pub next: Option<u64>,
 }
 

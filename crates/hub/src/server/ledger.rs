@@ -3,22 +3,22 @@
 use axum::extract::{Json, Path, State};
 use vectorizer_log::{Meter, TenantId};
 
-use super::admin::models::{MeterTotals, PAGE_MAX, UsageAnswer, UsageQuery, UsageTotalsAnswer};
+use super::admin::models::{MeterTotals, PAGE_MAX, UsageQuery, UsageTotalsAnswer};
 use super::rejection::HubRejection;
 use super::sent::Parameters;
 use super::{Served, with_hub};
-use crate::ledger::{Totals, UsageFilter};
+use crate::ledger::{Totals, UsageFilter, UsagePage};
 
 pub(super) async fn usage(
     State(served): State<Served>,
     Path(id): Path<String>,
     Parameters(query): Parameters<UsageQuery>,
-) -> Result<Json<UsageAnswer>, HubRejection> {
+) -> Result<Json<UsagePage>, HubRejection> {
     let id: TenantId = id.parse().map_err(|_| HubRejection::UnknownTenant)?;
     let (after, limit) = (query.after.unwrap_or_default(), query.limit.map_or(PAGE_MAX, usize::from));
     let filter = query.filter();
     let page = with_hub(&served, move |hub| hub.usage(&id, &filter, after, limit.clamp(1, PAGE_MAX))).await?;
-    Ok(Json(UsageAnswer { events: page.events, next: page.next }))
+    Ok(Json(page))
 }
 
 /// Of everything the totals are known; of a part its events are read, page by page, so that a request

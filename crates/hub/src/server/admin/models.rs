@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use vectorizer_access::{ApiKey, Environment, KeyId};
-use vectorizer_hivehub::{
-    DeploymentName, Permission, Scope, TenantStatus, Unit, UsageEvent, present, rfc3339,
-};
+use vectorizer_hivehub::{DeploymentName, Permission, Scope, TenantStatus, Unit, present, rfc3339};
 use vectorizer_log::{Incarnation, LogId, Meter, Seq, TenantId, Timestamp};
 
 use crate::change::KeyEntry;
@@ -301,16 +299,6 @@ pub struct UsageQuery {
     /// How many at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u16>,
-}
-
-/// Some events, in the order in which they were entered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UsageAnswer {
-    /// The events. There may be none and still more to come.
-    pub events: Vec<UsageEvent>,
-    /// Behind which event to go on; null if there are no more.
-    #[serde(deserialize_with = "present")]
-    pub next: Option<u64>,
 }
 
 /// What the events add up to.

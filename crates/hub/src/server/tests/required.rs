@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::models::{KeysAnswer, PlansAnswer, TenantsAnswer, UsageAnswer, UsageTotalsAnswer};
+use crate::UsagePage;
+use crate::models::{KeysAnswer, PlansAnswer, TenantsAnswer, UsageTotalsAnswer};
 
 type Read = fn(Value) -> Result<(), serde_json::Error>;
 
@@ -18,7 +19,7 @@ fn what_the_contract_requires_has_to_be_there_and_what_it_does_not_may_be_missin
     let contract: Value =
         serde_saphyr::from_str(include_str!("../../../../../docs/hivehub.openapi.yaml")).unwrap();
     let samples: [(&str, Value, Read); 5] = [
-        ("UsagePage", json!({"events": [], "next": null}), reads::<UsageAnswer>),
+        ("UsagePage", json!({"events": [], "next": null}), reads::<UsagePage>),
         ("UsageTotals", json!({"totals": []}), reads::<UsageTotalsAnswer>),
         ("Plans", json!({"plans": [], "next": null}), reads::<PlansAnswer>),
         ("Tenants", json!({"tenants": [], "next": null}), reads::<TenantsAnswer>),

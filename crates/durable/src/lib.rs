@@ -91,7 +91,8 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-fn sync_folder_of(path: &Path) -> io::Result<()> {
+/// Makes it durable that `path` is in its folder.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     sync_folder(parent(path))
 }
 
