@@ -1,6 +1,6 @@
 //! While HiveHub fails, known keys are served within their known limits, and unknown keys are refused.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -35,6 +35,17 @@ async fn comes_to(cluster: &Cluster, key: &ApiKey, status: u16) {
     wait.at_most(Duration::from_secs(45)).every(Duration::from_millis(50)).until(is_answered).await;
 }
 
+/// Makes requests until the node asks for the tenant's limits again, which it does when they have expired. A hub that
+/// is there sees the question. The failure of one that is gone is in the log.
+async fn limits_have_expired(cluster: &Cluster, known: &ApiKey) {
+    let have_expired = async || {
+        list(cluster, known).await.expect(200);
+        cluster.calls().iter().any(|path| path.ends_with("/acme/quota"))
+            || cluster.node.has_logged(&["limits cannot be asked for", "\"tenant\":\"acme\""])
+    };
+    Wait::new("the limits have expired").until(have_expired).await;
+}
+
 /// What happens to a hub, and to the tenants of its node.
 async fn through(fails: impl AsyncFn(&mut Cluster), recovers: impl AsyncFn(&mut Cluster)) {
     let folder = TempDir::new().unwrap();
@@ -46,22 +57,23 @@ async fn through(fails: impl AsyncFn(&mut Cluster), recovers: impl AsyncFn(&mut 
     upsert(&cluster, &known, "a").await.expect(200);
 
     fails(&mut cluster).await;
-    let started = Instant::now();
+    cluster.calls();
     upsert(&cluster, &known, "b").await.expect(200);
     let refused = upsert(&cluster, &known, "c").await;
     assert_eq!(refused.problem(), "quota-exceeded", "{}", refused.body);
-    // The limits have expired and still hold, and no request waits for a hub that does not answer.
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    limits_have_expired(&cluster, &known).await;
+    // They still hold, and no request waits for a hub that does not answer.
     for _ in 0..20 {
         let asked = Stopwatch::start();
         list(&cluster, &known).await.expect(200);
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
     }
     assert_eq!(upsert(&cluster, &known, "c").await.problem(), "quota-exceeded");
+    let asked = Stopwatch::start();
     let stranger = list(&cluster, &unknown).await;
     assert_eq!(stranger.status.as_u16(), 503, "{}", stranger.body);
     assert!(stranger.headers.contains_key("retry-after"));
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
 
     recovers(&mut cluster).await;
     comes_to(&cluster, &unknown, 200).await;
@@ -149,7 +161,7 @@ async fn a_key_revoked_while_hivehub_is_gone_is_refused_when_it_is_back() {
     list(&cluster, &key).await.expect(200);
     cluster.stop_hub().await;
     // The request that waits for news has ended.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    cluster.feed_is_missed().await;
     cluster.hub.revoke_key(&key.id()).unwrap();
     list(&cluster, &key).await.expect(200);
     cluster.start_hub();
@@ -162,18 +174,23 @@ async fn a_key_revoked_while_its_validation_is_under_way_is_not_let_in() {
     let folder = TempDir::new().unwrap();
     let cluster = Cluster::start(folder.path(), &FLAGS).await;
     cluster.tenant("acme");
-    let key = cluster.key(Some("acme"), None);
     // The node has to follow the feed to see the revocation at all.
     list(&cluster, &cluster.key(Some("acme"), None)).await.expect(200);
-    cluster.set_fault(HubFault::Slow(Duration::from_secs(3)));
-    let asked = Instant::now();
-    let revoking = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        cluster.hub.revoke_key(&key.id()).unwrap();
+    let answer = async || {
+        let key = cluster.key(Some("acme"), None);
+        cluster.set_fault(HubFault::Held);
+        let revoking = async {
+            // The answer that is held says that the key is valid, and the feed says that it is not any more.
+            cluster.is_holding().await;
+            cluster.hub.revoke_key(&key.id()).unwrap();
+            cluster.feed_is_heard().await;
+            cluster.set_fault(HubFault::None);
+        };
+        let (answer, ()) = tokio::join!(list(&cluster, &key), revoking);
+        // On a machine that stands still the node gives the question up before it is answered.
+        (answer.status != 503).then_some(answer)
     };
-    let (answer, ()) = tokio::join!(list(&cluster, &key), revoking);
-    assert!(asked.elapsed() > Duration::from_millis(2_800), "it was not under way");
-    assert_eq!(answer.status.as_u16(), 401, "{}", answer.body);
+    Wait::new("the validation is answered in time").value(answer).await.expect(401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
