@@ -632,7 +632,10 @@ async fn tenants_missing_from_the_store_are_looked_for_until_all_are_found() {
     cluster.tenant("acme");
     let delivered = |cluster: &Cluster, tenant: &TenantId| !ledger(&cluster.hub, tenant).is_empty();
     eventually("one is found", async || delivered(&cluster, &tenants[0])).await;
-    let is_looked_for = async || cluster.node.has_logged(&["limits cannot be asked for", "\"globex\""]);
+    let is_looked_for = async || {
+        cluster.node.has_logged(&["limits cannot be asked for", "\"globex\""])
+            && cluster.node.has_logged(&["looked after the bills of sleeping tenants"])
+    };
     eventually("the other one is looked for", is_looked_for).await;
     cluster.restart_node(&QUIET).await;
     cluster.tenant("globex");
