@@ -466,14 +466,7 @@ async fn answer(
             tokio::time::sleep(delay).await;
             answer
         }
-        HubFault::Held => {
-            let answer = next.run(request).await;
-            calls.lock().unwrap().is_holding = true;
-            while fault.lock().unwrap().all == HubFault::Held {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            answer
-        }
+        HubFault::Held => held(request, next, &fault, &calls).await,
         HubFault::Status(status, retry_after) => {
             let mut answer = StatusCode::from_u16(status).unwrap().into_response();
             if let Some(seconds) = retry_after {
@@ -530,6 +523,16 @@ async fn answer(
         HubFault::Garbage => "{\"valid\": [<html>".into_response(),
         HubFault::Resetting => broken_off(),
     }
+}
+
+/// The hub's answer, as it was when the request came, once the fault has gone.
+async fn held(request: Request, next: Next, fault: &Mutex<HubFaults>, calls: &Mutex<Calls>) -> Response {
+    let answer = next.run(request).await;
+    calls.lock().unwrap().is_holding = true;
+    while fault.lock().unwrap().all == HubFault::Held {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    answer
 }
 
 /// The hub's receipts, in another order or number.
