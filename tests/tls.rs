@@ -194,7 +194,7 @@ async fn a_client_that_never_ends_its_handshake_is_disconnected_and_delays_no_ot
             assert!(is_served(&other, &node).await);
             assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
         }
-        // On a machine that is too slow the handshakes are over before the other client was served, which shows nothing.
+        // On a machine that is too slow the handshakes end before the other client is served, which shows nothing.
         (began.elapsed() < HANDSHAKE).then_some((started, slow))
     };
     let (started, slow) = Wait::new("the other is served while handshakes are held").value(are_held).await;
