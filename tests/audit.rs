@@ -100,7 +100,6 @@ async fn the_export_is_the_same_over_http_and_from_the_folder() {
     let replayed = vectorizer([&["replay"], &remote[..]].concat());
     let digest = digest(&replayed.stdout);
     // A stop would write down what was asked for; killed, the folder is what was asked.
-    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
     node.kill();
 
     for ((_, flags), text) in queries.iter().zip(&over_http) {

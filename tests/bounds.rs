@@ -3,13 +3,13 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
-use vectorizer_testing::{Wait, eventually};
+use vectorizer_testing::{Stopwatch, Wait, eventually};
 
 use crate::support::metrics::{metrics, value};
 use crate::support::node::{ACME, GLOBEX, Key, Node};
@@ -39,7 +39,7 @@ async fn bodies_that_never_arrive_delay_no_other_request() {
         })
         .collect();
     for round in 0..20 {
-        let started = Instant::now();
+        let started = Stopwatch::start();
         let body = json!({"vectors": [{"id": round.to_string(), "vector": [1, 2]}]});
         client.put("/collections/words/vectors", &body).await.expect(200);
         assert!(started.elapsed() < Duration::from_secs(4), "a write waited for other people's bodies");
@@ -87,11 +87,11 @@ async fn one_tenants_uploads_leave_room_for_another() {
     let vectors: Vec<Value> = (0..16)
         .map(|id| json!({"id": id.to_string(), "vector": [1], "payload": {"text": "x".repeat(60_000)}}))
         .collect();
-    let started = Instant::now();
+    let started = Stopwatch::start();
     other.put("/collections/words/vectors", &json!({ "vectors": vectors })).await.expect(200);
     assert!(started.elapsed() < Duration::from_secs(4), "a write waited for another tenant's uploads");
     // The greedy one waits for itself, and not for ever.
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let busy = greedy.put("/collections/words/vectors", &json!({ "vectors": vectors })).await;
     assert_eq!((busy.status.as_u16(), busy.problem()), (503, "busy"));
     assert_eq!(busy.headers["retry-after"], "1");
@@ -259,9 +259,10 @@ async fn others_are_answered_while_a_long_record_is_applied() {
     let reads = join_all((0..16).map(|_| async {
         let mut longest = (Duration::ZERO, 0);
         while !written.load(Ordering::Relaxed) {
-            let (started, before) = (Instant::now(), answered.load(Ordering::Relaxed));
+            let (started, before) = (Stopwatch::start(), answered.load(Ordering::Relaxed));
             busy.get("/collections/words").await.expect(200);
-            longest = longest.max((started.elapsed(), answered.load(Ordering::Relaxed) - before));
+            let meanwhile = answered.load(Ordering::Relaxed) - before;
+            longest = longest.max((started.elapsed_meanwhile().await, meanwhile));
         }
         longest
     }));

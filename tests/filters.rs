@@ -1,9 +1,10 @@
 //! Which vectors filters select, and which filters are refused.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vectorizer_testing::Stopwatch;
 
 use crate::support::node::{Client, Node};
 
@@ -99,7 +100,7 @@ async fn a_filter_of_many_megabytes_is_refused_at_its_first_error() {
     let data = TempDir::new().unwrap();
     let (_node, client) = with_payloads(&data, &[]).await;
     let body = format!(r#"{{"filter":{{"must":[{}{{}}]}}}}"#, r#"{"":0},"#.repeat(4 << 20));
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let request = client.request(reqwest::Method::POST, "/collections/words/count");
     let request = request.header("content-type", "application/json").body(body);
     let refused = client.send(request).await;

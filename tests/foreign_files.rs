@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use uuid::Uuid;
 use vectorizer_access::ApiKey;
 use vectorizer_durable::copy_tree;
 use vectorizer_hivehub::TenantStatus;
+use vectorizer_log::{LogId, Timestamp, Tombstone};
 use vectorizer_testing::eventually;
 
 use crate::support::folders::{deleted, is_put_away, without_tenant};
@@ -247,6 +249,8 @@ async fn a_tombstone_that_names_anothers_log_deletes_and_erases_nothing_of_it() 
     let manifest: Value =
         serde_json::from_slice(&fs::read(stage.data().join("acme/manifest.json")).unwrap()).unwrap();
     let acmes = folder.join(format!("{}.json", manifest["log_id"].as_str().unwrap()));
+    let mut later: Tombstone = serde_json::from_slice(&fs::read(&tombstone).unwrap()).unwrap();
+    later.deleted_at = Timestamp::from_micros(later.deleted_at.micros() + 1);
     // Under the other's name, and with its name too.
     let mut written: Value = serde_json::from_slice(&fs::read(&tombstone).unwrap()).unwrap();
     for names_it in [false, true] {
@@ -255,9 +259,13 @@ async fn a_tombstone_that_names_anothers_log_deletes_and_erases_nothing_of_it() 
         }
         fs::write(&acmes, written.to_string()).unwrap();
         for _ in 0..2 {
+            // What is erased in one round goes in the order of deletion, so this one goes after the other.
+            later.log_id = LogId::new(Uuid::new_v4());
+            let path = folder.join(format!("{}.json", later.log_id));
+            fs::write(&path, serde_json::to_vec(&later).unwrap()).unwrap();
             stage.cluster.node = stage.cluster.another_node(&["--delete-grace", "1"]).await;
             stage.serves(0).await;
-            tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+            eventually("the later one is erased", async || !path.exists()).await;
             stage.serves(0).await;
             stage.cluster.end_node("KILL").await;
             assert!(stage.data().join("acme/log/db").exists());

@@ -5,10 +5,11 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use vectorizer_testing::Stopwatch;
 
 use crate::support::node::{ACME, Client, GLOBEX, Key, Node};
 
@@ -108,7 +109,7 @@ impl Other {
     async fn slowest(&self) -> Duration {
         let mut slowest = Duration::ZERO;
         for _ in 0..10 {
-            let started = Instant::now();
+            let started = Stopwatch::start();
             let search = json!({"vector": vec![1; 64], "limit": 1});
             let found = self.client.post("/collections/words/search", &search).await;
             found.expect(200);
@@ -217,7 +218,7 @@ async fn messages_that_never_end_hold_no_other_tenant_up() {
     other.is_not_held_up("unfinished messages").await;
     let ask =
         json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_collections"}});
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let asked = other.client.request_at(reqwest::Method::POST, "/mcp").bearer_auth(node.key(GLOBEX));
     let asked = asked.header("accept", "application/json, text/event-stream").json(&ask);
     other.client.send(asked).await.expect(200);

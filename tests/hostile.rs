@@ -1,5 +1,7 @@
 //! Invalid keys are refused on every route, over real HTTP.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -10,7 +12,7 @@ use vectorizer_access::{ApiKey, Environment, Operation, Requirement};
 use vectorizer_hivehub::TenantStatus;
 use vectorizer_log::Timestamp;
 use vectorizer_rest::location;
-use vectorizer_testing::Stopwatch;
+use vectorizer_testing::{Stopwatch, Wait, eventually};
 
 use crate::support::hub_and_node::Cluster;
 use crate::support::node::{ACME, Answer, Client, Key, Node};
@@ -138,21 +140,24 @@ async fn guessing_keys_is_slowed_down_and_a_valid_key_from_the_same_address_is_n
     }
     // Twelve at once, who try again as soon as they are answered, until they are told to end.
     let (started, stop) = (Instant::now(), CancellationToken::new());
+    let refused = Arc::new(AtomicU64::new(0));
     let flood: Vec<_> = (1..=12)
         .map(|from: u64| {
-            let (client, stop) = (client.clone(), stop.clone());
+            let (client, stop, refused) = (client.clone(), stop.clone(), Arc::clone(&refused));
             tokio::spawn(async move {
-                let mut refused = 0;
-                while !stop.is_cancelled() {
-                    let answer = tries_out(&client, from * 1_000 + refused).await;
+                for number in from * 1_000.. {
+                    if stop.is_cancelled() {
+                        break;
+                    }
+                    let answer = tries_out(&client, number).await;
                     assert_eq!(answer.problem(), "invalid-key", "{}", answer.body);
-                    refused += 1;
+                    refused.fetch_add(1, Ordering::Relaxed);
                 }
-                refused
             })
         })
         .collect();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // The first are answered one by one, so the others wait for their turn.
+    eventually("the flood is slowed down", async || refused.load(Ordering::Relaxed) >= 4).await;
     // Keys that are known here, and requests without any, are served as ever.
     let are_served_at_once = async || {
         for _ in 0..30 {
@@ -171,24 +176,28 @@ async fn guessing_keys_is_slowed_down_and_a_valid_key_from_the_same_address_is_n
     // One that has never been here has its turn, without having to ask twice.
     node.client(Key::ReadOnly(1)).get("/collections").await.expect(200);
     stop.cancel();
-    let mut refused = 0;
     for one in flood {
-        refused += one.await.unwrap();
+        one.await.unwrap();
     }
+    let refused = refused.load(Ordering::Relaxed);
     // Four questions a second, and what the limit itself gives back, each time twelve get through at once.
     let elapsed = started.elapsed().as_secs() + 1;
     assert!(refused <= 14 + 4 * elapsed + 12 * (elapsed / 3 + 1), "{refused} refused in {elapsed} s");
     // More than can have their turn in time are told when to come again, and no header makes them come from
     // another address.
-    let crowd = (0..150).map(|number: u64| {
-        let request = client.request_at(Method::GET, "/api/v1/collections");
-        let request = request.header("x-forwarded-for", format!("192.0.2.{number}"));
-        client.send(request.bearer_auth(unknown_key(20_000 + number).expose()))
-    });
-    let crowd = futures_util::future::join_all(crowd).await;
-    let limited: Vec<&Answer> = crowd.iter().filter(|answer| answer.status == 429).collect();
-    assert!(limited.len() >= 60, "{} of 150 limited", limited.len());
-    for answer in limited {
+    let mut numbers = 20_000_u64..;
+    let are_limited = async || {
+        let crowd = numbers.by_ref().take(150).map(|number| {
+            let request = client.request_at(Method::GET, "/api/v1/collections");
+            let request = request.header("x-forwarded-for", format!("192.0.2.{}", number % 150));
+            client.send(request.bearer_auth(unknown_key(number).expose()))
+        });
+        let crowd = futures_util::future::join_all(crowd).await;
+        let limited: Vec<Answer> = crowd.into_iter().filter(|answer| answer.status == 429).collect();
+        // A crowd that comes long after the last failure is asked about at once, and then the next one is not.
+        (limited.len() >= 60).then_some(limited)
+    };
+    for answer in Wait::new("60 of 150 are limited").value(are_limited).await {
         assert_eq!(answer.problem(), "too-many-failed-authentications");
         let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((1..=60).contains(&wait), "{wait}");

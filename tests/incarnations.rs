@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer_access::ApiKey;
@@ -39,18 +40,20 @@ fn come_again(cluster: &Cluster) -> ApiKey {
     cluster.key(Some("acme"), None)
 }
 
-/// The newcomer begins with nothing and keeps what it makes, the predecessor's log is put away once, and its
-/// key opens nothing.
-async fn is_a_new_one(cluster: &Cluster, old: &ApiKey, new: &ApiKey) {
+/// The newcomer begins with nothing, and the predecessor's key opens nothing.
+async fn begins_anew(cluster: &Cluster, old: &ApiKey, new: &ApiKey) {
     assert_eq!(list(cluster, new).await.expect(200)["collections"], json!([]));
     create(cluster, new, "mine").await;
     list(cluster, old).await.expect(401);
-    // What the feed has to tell of it may come later, and what HiveHub says after a gap half a second after a start.
-    for _ in 0..12 {
-        tokio::time::sleep(Duration::from_millis(75)).await;
-        assert_eq!(list(cluster, new).await.expect(200)["collections"][0]["name"], "mine");
-    }
-    assert_eq!(deleted(&cluster.node.data), 1);
+    is_still_a_new_one(cluster, new).await;
+}
+
+/// The same, and the newcomer keeps what it makes when the node has heard of the deletion from the feed, and from
+/// HiveHub's answers after a gap in it. The predecessor's log is put away once.
+async fn is_a_new_one(cluster: &Cluster, old: &ApiKey, new: &ApiKey) {
+    begins_anew(cluster, old, new).await;
+    cluster.feed_is_obeyed().await;
+    is_still_a_new_one(cluster, new).await;
     list(cluster, old).await.expect(401);
 }
 
@@ -64,7 +67,15 @@ async fn a_tenant_created_again_while_the_node_was_down_is_a_new_one_also_after_
     let new = come_again(&cluster);
     cluster.set_fault(HubFault::Forgetful);
     cluster.restart_node(&[]).await;
-    is_a_new_one(&cluster, &old, &new).await;
+    begins_anew(&cluster, &old, &new).await;
+    let asks = async || cluster.node.has_logged(&["asking HiveHub whom it has deleted"]);
+    eventually("the node asks after the gap", asks).await;
+    is_still_a_new_one(&cluster, &new).await;
+    // While the feed knows no position, each question makes another gap.
+    cluster.set_fault(HubFault::None);
+    cluster.feed_is_obeyed().await;
+    is_still_a_new_one(&cluster, &new).await;
+    list(&cluster, &old).await.expect(401);
     // And stays so.
     cluster.restart_node(&[]).await;
     assert_eq!(list(&cluster, &new).await.expect(200)["collections"][0]["name"], "mine");
@@ -85,8 +96,10 @@ async fn a_tenant_that_was_deleted_in_a_gap_of_the_feed_goes_even_if_it_never_co
     // At first HiveHub does not say which tenants are deleted.
     cluster.set_fault(HubFault::ForgetfulWithoutQuotas);
     cluster.restart_node(&[]).await;
-    cluster.is_asked_for("/acme/quota").await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let is_not_told = async || {
+        cluster.node.has_logged(&["does not say whether the tenant is deleted", "\"tenant\":\"acme\""])
+    };
+    eventually("the node gets no answer", is_not_told).await;
     assert!(cluster.node.data.join("acme").exists());
     // Then the disk is in the way.
     let obstacle = Obstacle::to_deletions(&cluster.node.data);
@@ -158,12 +171,14 @@ async fn a_tenant_created_again_is_a_new_one_also_while_the_feed_fails() {
     cluster.hub.set_tenant(&"acme".parse().unwrap(), |entry| entry.overrides = more).unwrap();
     cluster.is_asked_for("/policies").await;
     let new = come_again(&cluster);
-    is_a_new_one(&cluster, &old, &new).await;
+    begins_anew(&cluster, &old, &new).await;
+    cluster.is_asked_for("/policies").await;
+    is_still_a_new_one(&cluster, &new).await;
     // The feed catches up, and what it tells is of the one before.
     cluster.set_fault(HubFault::None);
-    cluster.feed_is_heard().await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    cluster.feed_is_obeyed().await;
     is_still_a_new_one(&cluster, &new).await;
+    list(&cluster, &old).await.expect(401);
 }
 
 async fn is_still_a_new_one(cluster: &Cluster, new: &ApiKey) {
@@ -177,7 +192,7 @@ async fn a_tenant_created_again_in_a_short_outage_is_a_new_one_and_keeps_its_dat
     let mut cluster = Cluster::start(folder.path(), &[]).await;
     let old = first_tenant(&cluster).await;
     cluster.stop_hub().await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    cluster.feed_is_missed().await;
     let new = come_again(&cluster);
     cluster.start_hub();
     // As soon as HiveHub is asked again, wherever the feed is by then.
@@ -202,7 +217,15 @@ async fn a_request_under_way_when_its_tenant_is_deleted_reaches_nothing_of_the_o
     );
     upload.write_all(head.as_bytes()).unwrap();
     upload.write_all(&body.as_bytes()[..10]).unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let operator = cluster.key(None, None);
+    let is_let_in = async || {
+        let request =
+            cluster.node.keyless().request_at(Method::GET, "/metrics").bearer_auth(operator.expose());
+        let metrics = request.send().await.unwrap().text().await.unwrap();
+        metrics
+            .contains("vectorizer_tenant_requests_total{operation=\"upsert_vectors\",tenant_id=\"acme\"} 1")
+    };
+    eventually("the upload is let in", is_let_in).await;
     let new = come_again(&cluster);
     assert_eq!(list(&cluster, &new).await.expect(200)["collections"], json!([]));
     create(&cluster, &new, "secret").await;

@@ -1,12 +1,13 @@
 //! Limits hold to the unit.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer_access::ApiKey;
 use vectorizer_hivehub::TenantStatus;
+use vectorizer_testing::eventually;
 
 use crate::support::hub_and_node::Cluster;
 use crate::support::limits::{limits, within_a_second};
@@ -272,6 +273,18 @@ async fn let_in(cluster: &Cluster, key: &ApiKey) -> u64 {
     }
 }
 
+/// Waits until it is stored what all tenants have used by now. The node stores it once a second for all tenants with
+/// requests, so what they have used is on disk when a later request of another tenant is.
+async fn used_limits_are_stored(cluster: &Cluster, marker: &str) {
+    // A request uses half a minute of these limits, so that something is left of it to be stored.
+    cluster.tenant_with(marker, limits(json!({"requests_per_minute": 2})));
+    let key = cluster.key(Some(marker), None);
+    cluster.send(&key, "GET", "/collections", &Value::Null).await.expect(200);
+    let journal = cluster.node.data.join("_node/requests.journal");
+    let is_stored = async || std::fs::read_to_string(&journal).is_ok_and(|entries| entries.contains(marker));
+    eventually("the used limits are stored", is_stored).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_resets_no_request_limit() {
     let folder = TempDir::new().unwrap();
@@ -288,10 +301,9 @@ async fn a_restart_resets_no_request_limit() {
     let (mut of_minute, mut of_hour) = (let_in(&cluster, &by_minute).await, let_in(&cluster, &by_hour).await);
     assert!((30..=30 + minutes_share()).contains(&of_minute), "{of_minute}");
     assert!((50..=50 + hours_share()).contains(&of_hour), "{of_hour}");
-    for signal in ["TERM", "KILL", "KILL", "TERM"] {
+    for (life, signal) in ["TERM", "KILL", "KILL", "TERM"].into_iter().enumerate() {
         if signal == "KILL" {
-            // What was used in the last second may be lost.
-            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            used_limits_are_stored(&cluster, &format!("marker-{life}")).await;
         }
         cluster.end_node(signal).await;
         cluster.node = cluster.another_node(&[]).await;

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vectorizer_testing::{PATIENCE, Wait, eventually};
+use vectorizer_testing::{PATIENCE, Stopwatch, Wait, eventually};
 
 use crate::support::node::{ACME, Client, GLOBEX, Node};
 
@@ -50,7 +50,7 @@ async fn a_stop_under_load_keeps_every_acknowledged_write_and_does_not_use_up_it
         // Under load: not before each of the writers has had some of its writes acknowledged.
         let is_written = async || client.head().await["seq"].as_u64().unwrap() >= before + 40;
         eventually("forty records are written", is_written).await;
-        let asked = Instant::now();
+        let asked = Stopwatch::start();
         node.signal(signal);
         assert!(tokio::task::spawn_blocking(|| node.ended()).await.unwrap(), "it did not end well");
         assert!(asked.elapsed() < GRACE / 3, "{:?}", asked.elapsed());
@@ -86,7 +86,7 @@ async fn a_stopping_server_refuses_new_work_and_ends_endless_streams() {
     assert_eq!(following.next().await.unwrap()["seq"], 1);
     let authority = node.authority().to_owned();
 
-    let asked = Instant::now();
+    let asked = Stopwatch::start();
     node.signal("TERM");
     // The stream ends by itself, properly; whatever is asked from then on is refused in one way or the other.
     assert_eq!(following.next().await, None);

@@ -62,6 +62,8 @@ impl Deref for LocalHub {
 struct Calls {
     /// The paths since the last look.
     paths: Vec<String>,
+    /// Whether an answer was held since the fault was set.
+    is_holding: bool,
     /// From where in the policy feed the last question was.
     since: Option<String>,
 }
@@ -83,6 +85,8 @@ pub(crate) enum HubFault {
     None,
     /// Answers arrive this much later.
     Slow(Duration),
+    /// Answers arrive when there is another fault, or none.
+    Held,
     /// Every answer has this status, and perhaps `Retry-After` with these seconds.
     Status(u16, Option<u64>),
     /// Answers are not JSON.
@@ -253,6 +257,7 @@ impl Cluster {
 
     /// From now on all answers of the hub have this fault.
     pub(crate) fn set_fault(&self, fault: HubFault) {
+        self.calls.lock().unwrap().is_holding = false;
         *self.fault.lock().unwrap() = HubFaults { all: fault, usage: HubFault::None };
     }
 
@@ -271,6 +276,28 @@ impl Cluster {
         self.calls();
         let is_asked = async || self.calls().iter().any(|path| path.ends_with(path_end));
         eventually(format!("the node asks for {path_end}"), is_asked).await;
+    }
+
+    /// Waits until an answer is held.
+    pub(crate) async fn is_holding(&self) {
+        eventually("an answer is held", async || self.calls.lock().unwrap().is_holding).await;
+    }
+
+    /// Waits until the node has noticed for the first time that the policy feed fails.
+    pub(crate) async fn feed_is_missed(&self) {
+        let is_missed = async || self.node.has_logged(&["policy feed cannot be followed"]);
+        eventually("the node misses the policy feed", is_missed).await;
+    }
+
+    /// Waits until the node has done what followed from the policy feed, and from gaps in it.
+    pub(crate) async fn feed_is_obeyed(&self) {
+        let end = Some(self.hub.policy_cursor());
+        let is_obeyed = |store: &NodeStore| {
+            store.policy_cursor().is_ok_and(|stored| stored >= end)
+                && store.deletions().is_ok_and(|deletions| deletions.is_empty())
+                && store.has_gap().is_ok_and(|has_gap| !has_gap)
+        };
+        self.is_stored("that the policy feed was obeyed", is_obeyed).await;
     }
 
     /// Waits until the node has heard everything that the policy feed has to tell by now.
@@ -434,12 +461,13 @@ async fn answer(
             answer.filter(|_| !stop.is_cancelled()).unwrap_or_else(broken_off)
         }
         // What it answers is older than its arrival, and news are not delayed.
-        HubFault::Slow(_) if path.ends_with("/policies") => next.run(request).await,
+        HubFault::Slow(_) | HubFault::Held if path.ends_with("/policies") => next.run(request).await,
         HubFault::Slow(delay) => {
             let answer = next.run(request).await;
             tokio::time::sleep(delay).await;
             answer
         }
+        HubFault::Held => held(request, next, &fault, &calls).await,
         HubFault::Status(status, retry_after) => {
             let mut answer = StatusCode::from_u16(status).unwrap().into_response();
             if let Some(seconds) = retry_after {
@@ -496,6 +524,16 @@ async fn answer(
         HubFault::Garbage => "{\"valid\": [<html>".into_response(),
         HubFault::Resetting => broken_off(),
     }
+}
+
+/// The hub's answer, as it was when the request came, once the fault has gone.
+async fn held(request: Request, next: Next, fault: &Mutex<HubFaults>, calls: &Mutex<Calls>) -> Response {
+    let answer = next.run(request).await;
+    calls.lock().unwrap().is_holding = true;
+    while fault.lock().unwrap().all == HubFault::Held {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    answer
 }
 
 /// The hub's receipts, in another order or number.

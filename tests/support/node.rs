@@ -122,15 +122,24 @@ impl Node {
 
     /// Whether one line of its log contains all of these. Unlike a state that a request shows, a line stays.
     pub(crate) fn has_logged(&self, parts: &[&str]) -> bool {
+        self.line_with(parts).is_some()
+    }
+
+    /// The first line of its log that contains all of these.
+    pub(crate) fn logged(&self, parts: &[&str]) -> Option<Value> {
+        self.line_with(parts).map(|line| serde_json::from_str(&line).unwrap())
+    }
+
+    fn line_with(&self, parts: &[&str]) -> Option<String> {
         // The log is large, and this search is compiled with optimization.
         let logged = std::fs::read(self.stderr()).unwrap();
         let search = AhoCorasick::new([parts[0]]).unwrap();
-        search.find_iter(&logged).any(|found| {
+        search.find_iter(&logged).find_map(|found| {
             let start =
                 logged[..found.start()].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             let line = logged[start..].split(|byte| *byte == b'\n').next().unwrap_or_default();
             let line = String::from_utf8_lossy(line);
-            parts.iter().all(|part| line.contains(part))
+            parts.iter().all(|part| line.contains(part)).then(|| line.into_owned())
         })
     }
 

@@ -1,7 +1,6 @@
 //! What following the policy feed promises, over HTTP, with cache and client.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,9 +13,10 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use vectorizer_access::{KeyHash, Secret};
+use vectorizer_testing::{PATIENCE, Stopwatch, eventually};
 
 use super::cache::{KeyCache, LookupError};
 use super::client::HiveHubClient;
@@ -37,13 +37,21 @@ fn revoked(key: &str) -> PolicyChange {
 #[derive(Clone)]
 struct TinyHub {
     events: Arc<watch::Sender<Vec<PolicyEvent>>>,
-    slow: Arc<AtomicBool>,
+    /// Whether answers about keys are held.
+    holds: Arc<watch::Sender<bool>>,
+    /// How many questions about keys have come.
+    questions: Arc<watch::Sender<usize>>,
     revoked: Arc<Mutex<Vec<KeyHash>>>,
 }
 
 impl TinyHub {
     fn new() -> Self {
-        Self { events: Arc::new(watch::Sender::default()), slow: Arc::default(), revoked: Arc::default() }
+        Self {
+            events: Arc::default(),
+            holds: Arc::default(),
+            questions: Arc::default(),
+            revoked: Arc::default(),
+        }
     }
 
     fn says(&self, change: PolicyChange) {
@@ -84,9 +92,8 @@ impl Drop for Serving {
 async fn validate(State(hub): State<TinyHub>, Json(request): Json<ValidateRequest>) -> Response {
     let policy_cursor = cursor(hub.events.borrow().len() as u64);
     let revoked = hub.revoked.lock().unwrap().contains(&request.key_sha256);
-    if hub.slow.load(Ordering::SeqCst) {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+    hub.questions.send_modify(|questions| *questions += 1);
+    hub.holds.subscribe().wait_for(|holds| !holds).await.unwrap();
     if revoked {
         return Json(json!({"valid": false, "reason": "revoked", "policy_cursor": policy_cursor}))
             .into_response();
@@ -140,12 +147,7 @@ impl Node {
 
     /// Waits until it was told that much.
     async fn is_told(&self, times: usize) {
-        let told = async {
-            while self.notes.0.lock().unwrap().len() < times {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(Duration::from_secs(20), told).await.expect("the feed tells nothing");
+        eventually("the feed tells something", async || self.notes.0.lock().unwrap().len() >= times).await;
     }
 
     async fn lookup(&self, key: &str) -> Result<(), LookupError> {
@@ -153,7 +155,7 @@ impl Node {
     }
 
     async fn is_refused_within_a_second(&self, key: &str, reason: Refusal) {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         while self.lookup(key).await.is_ok() {
             assert!(start.elapsed() < Duration::from_secs(1), "still admitted");
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -189,11 +191,14 @@ async fn a_revoked_key_and_a_suspended_tenant_are_refused_within_a_second() {
 #[tokio::test]
 async fn a_key_revoked_while_its_validation_is_under_way_is_refused() {
     let (hub, node, _serving, _) = started().await;
-    hub.slow.store(true, Ordering::SeqCst);
+    hub.holds.send_replace(true);
     let cache = node.cache.clone();
     let lookup = tokio::spawn(async move { cache.lookup(&KeyHash::of("a")).await.map(drop) });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    hub.questions.subscribe().wait_for(|questions| *questions == 1).await.unwrap();
     hub.says(revoked("a"));
+    node.is_told(2).await;
+    // What is answered now was true when the question came.
+    hub.holds.send_replace(false);
     assert_eq!(lookup.await.unwrap(), Err(LookupError::Refused { reason: Refusal::Revoked }));
 }
 
@@ -203,7 +208,6 @@ async fn what_happened_while_the_hub_could_not_be_reached_is_made_up_for() {
     node.lookup("a").await.unwrap();
     drop(serving);
     hub.says(revoked("a"));
-    tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(node.lookup("a").await, Ok(()), "the node does not know yet");
     let listener = loop {
         // Its connections end in a moment, and the address is free after that.
@@ -221,6 +225,8 @@ async fn what_happened_while_the_hub_could_not_be_reached_is_made_up_for() {
 #[tokio::test]
 async fn the_feed_ends_when_it_is_told_to() {
     let (_hub, node, _serving, _) = started().await;
+    let start = Stopwatch::start();
     node.stop.cancel();
-    timeout(Duration::from_secs(1), node.running).await.expect("still following").unwrap();
+    timeout(PATIENCE, node.running).await.expect("still following").unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 }

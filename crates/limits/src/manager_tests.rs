@@ -10,10 +10,13 @@ use tokio::sync::Semaphore;
 use vectorizer_hivehub::{Clock, HubError, QuotaNumbers};
 use vectorizer_log::{Incarnation, TenantId, Timestamp};
 use vectorizer_node_store::{NodeStore, StoredQuota};
+use vectorizer_testing::Wait;
 
 use super::limits::{DefaultLimits, RequestLimits};
 use super::manager::{LimitsUnavailable, QuotaManager, QuotaSource};
 
+/// How often a test checks a condition.
+const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 const INTERVAL: Duration = Duration::from_mins(1);
 /// Stands for a hub that does not answer.
 const DOWN: u64 = u64::MAX;
@@ -100,13 +103,18 @@ impl Bench {
 
     /// What is asked behind an answer lands soon.
     async fn comes_to_allow(&self, vectors: u64) {
-        for _ in 0..1_000 {
-            if self.manager.known(&acme()).and_then(|limits| limits.vectors) == Some(vectors) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        panic!("{:?}", self.manager.known(&acme()));
+        let known = || self.manager.known(&acme()).and_then(|limits| limits.vectors);
+        let wait = Wait::new(format!("{vectors} vectors are allowed")).every(CHECK_INTERVAL);
+        wait.until(async || known() == Some(vectors)).await;
+    }
+
+    /// Makes requests until HiveHub was asked so often. It is not asked while the answer before is being stored.
+    async fn comes_to_ask(&self, calls: usize) {
+        let asks = async || {
+            self.vectors().await.unwrap();
+            self.calls() == calls
+        };
+        Wait::new(format!("HiveHub was asked {calls} times")).every(CHECK_INTERVAL).until(asks).await;
     }
 }
 
@@ -148,20 +156,14 @@ async fn the_last_known_limits_hold_while_hivehub_is_down_and_over_a_restart() {
     assert_eq!(first.vectors().await, Ok(Some(5)));
     first.says(DOWN);
     first.at(3_600);
+    first.comes_to_ask(2).await;
     assert_eq!(first.vectors().await, Ok(Some(5)));
-    tokio::time::sleep(Duration::from_millis(50)).await;
     drop(first);
     let second = bench(node.path(), DOWN);
     assert_eq!(second.vectors().await, Ok(Some(5)));
     second.says(6);
     second.at(60);
-    for _ in 0..1_000 {
-        second.vectors().await.unwrap();
-        if second.calls() == 2 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    second.comes_to_ask(2).await;
     second.comes_to_allow(6).await;
 }
 
@@ -174,14 +176,7 @@ async fn limits_are_asked_for_again_behind_the_answer_when_their_time_is_over() 
     bench.at(59);
     assert_eq!((bench.vectors().await, bench.calls()), (Ok(Some(5)), 1));
     bench.at(60);
-    // Not while the answer before is still being noted down.
-    for _ in 0..1_000 {
-        bench.vectors().await.unwrap();
-        if bench.calls() == 2 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    bench.comes_to_ask(2).await;
     bench.comes_to_allow(6).await;
     assert_eq!(bench.calls(), 2);
 }
@@ -196,9 +191,7 @@ async fn a_change_announced_while_an_answer_is_under_way_is_not_lost() {
         // An answer made before the change, on its way when the change is announced.
         let answering = bench.hub.permits.acquire_many(PERMITS).await.unwrap();
         bench.manager.changed(&acme());
-        while bench.calls() == calls {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        Wait::new("HiveHub is asked").every(CHECK_INTERVAL).until(async || bench.calls() > calls).await;
         bench.says(vectors);
         bench.manager.changed(&acme());
         drop(answering);

@@ -1,7 +1,7 @@
 //! The store: one method for each record, and where each lies.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use serde::de::DeserializeOwned;
@@ -37,6 +37,8 @@ const BILLS: &str = "bills";
 #[derive(Clone, Debug)]
 pub struct NodeStore {
     node_state: Arc<NodeState>,
+    /// Locked while the place in the policy feed is compared and stored. The feed and finished deletions both store it.
+    policy_cursor: Arc<Mutex<()>>,
     /// About each tenant, and whether they are complete.
     notes: Arc<Database>,
 }
@@ -61,7 +63,7 @@ impl NodeStore {
             .map_err(|source| NodeStoreError::Folder { path: node.join(NOTES), source })?;
         let database = Database::new(node, NODE_STATE, &[DELETIONS, NODE]);
         database.open().map_err(NodeStoreError::Unopened)?;
-        Ok(Self { node_state: Arc::new(NodeState::new(database)), notes })
+        Ok(Self { node_state: Arc::new(NodeState::new(database)), policy_cursor: Arc::default(), notes })
     }
 
     /// Whether the records about tenants can be used without waiting.
@@ -138,6 +140,7 @@ impl NodeStore {
 
     /// Stores how far the policy feed was followed, if that is further than before.
     pub fn store_policy_cursor(&self, at: PolicyCursor) -> Result<(), NodeStoreError> {
+        let _one_at_a_time = self.policy_cursor.lock().unwrap_or_else(PoisonError::into_inner);
         match self.policy_cursor() {
             Ok(Some(before)) if at <= before => return Ok(()),
             Err(error) if !error.is_want() => return Err(error),
@@ -269,6 +272,26 @@ mod tests {
         assert_eq!((store.deletions().unwrap().len(), store.policy_cursor().unwrap()), (0, Some(at(1, 9))));
         store.store_policy_cursor(at(2, 1)).unwrap();
         assert_eq!(store.policy_cursor().unwrap(), Some(at(2, 1)));
+    }
+
+    #[test]
+    fn of_two_places_in_the_feed_that_are_stored_at_once_the_further_one_stays() {
+        let node = tempfile::tempdir().unwrap();
+        let store = NodeStore::open(node.path()).unwrap();
+        let at = |position| PolicyCursor::new(uuid::Uuid::from_u128(1), position);
+        let both = std::sync::Barrier::new(2);
+        for round in 0..500 {
+            std::thread::scope(|scope| {
+                for position in [2 * round + 1, 2 * round + 2] {
+                    let (store, both) = (&store, &both);
+                    scope.spawn(move || {
+                        both.wait();
+                        store.store_policy_cursor(at(position)).unwrap();
+                    });
+                }
+            });
+            assert_eq!(store.policy_cursor().unwrap(), Some(at(2 * round + 2)));
+        }
     }
 
     #[test]

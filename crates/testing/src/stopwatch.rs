@@ -29,7 +29,18 @@ impl Stopwatch {
     pub fn elapsed(&self) -> Duration {
         // The watching thread needs to have woken up, too.
         std::thread::sleep(INTERVAL);
-        self.started.elapsed().saturating_sub(Duration::from_micros(halted_micros() - self.halted_micros))
+        self.unhalted(self.started.elapsed())
+    }
+
+    /// The time since the start. Other tasks of the thread go on while the watching thread wakes up.
+    pub async fn elapsed_meanwhile(&self) -> Duration {
+        let elapsed = self.started.elapsed();
+        tokio::time::sleep(INTERVAL).await;
+        self.unhalted(elapsed)
+    }
+
+    fn unhalted(&self, elapsed: Duration) -> Duration {
+        elapsed.saturating_sub(Duration::from_micros(halted_micros() - self.halted_micros))
     }
 }
 

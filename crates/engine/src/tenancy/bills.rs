@@ -105,6 +105,7 @@ impl Tenancy {
                     warn!(%error, "every tenant will be looked at again after the next start");
                 }
             }
+            debug!(is_done, "looked after the bills of sleeping tenants");
             pause = if is_done { LOOK_EVERY } else { (2 * pause).min(LOOK_EVERY) };
             if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;

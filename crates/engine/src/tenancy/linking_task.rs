@@ -68,7 +68,11 @@ impl Task {
                 let enough = || started.elapsed() >= TURN;
                 snapshot.link_until(usize::MAX, crew(), &stopped, &enough).map(Done::Linked)
             }
-            Work::Repair => snapshot.repair(&stopped).map(|()| Done::Linked(snapshot.linked())),
+            Work::Repair => {
+                snapshot.repair(&stopped)?;
+                debug!(collection = %id.seq(), "repaired the graph");
+                Ok(Done::Linked(snapshot.linked()))
+            }
             Work::Compact => {
                 let mut compaction = snapshot.compact(&stopped)?;
                 // What was written meanwhile, as far as possible without holding anybody up.

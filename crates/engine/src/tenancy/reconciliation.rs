@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use vectorizer_hivehub::{Extensible, HiveHubClient, QuotaVerdict, TenantStatus};
 use vectorizer_log::{Incarnation, TenantFolder, TenantId};
 use vectorizer_scheduling::run_blocking;
@@ -121,7 +121,10 @@ impl Tenancy {
                 warn!(%tenant, "there is a tenant here that HiveHub does not know");
                 return true;
             }
-            Err(_) => return false,
+            Err(error) => {
+                debug!(%tenant, %error, "HiveHub does not say whether the tenant is deleted: it is asked again");
+                return false;
+            }
         };
         let is_deleted = answer.status == Some(Extensible::Known(TenantStatus::Deleted));
         let outcome = match (is_deleted, answer.incarnation) {

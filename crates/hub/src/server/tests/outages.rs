@@ -14,6 +14,7 @@ use vectorizer_access::{ApiKey, Environment, Permission};
 use vectorizer_hivehub::{
     Clock, HiveHubClient, Holder, KeyCache, LookupError, ManualClock, Refusal, TenantStatus,
 };
+use vectorizer_testing::Stopwatch;
 
 use crate::demo::{Demo, DemoKeys};
 use crate::{Hub, router};
@@ -194,13 +195,13 @@ async fn a_dead_hub_slows_no_request_whose_key_is_known() {
         })
         .collect();
     cluster.clock.pass(61);
-    let start = Instant::now();
+    let start = Stopwatch::start();
     cluster.lookup(&key).await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     for lookup in strangers {
         assert!(matches!(lookup.await.unwrap(), Err(LookupError::Unavailable { .. })));
     }
-    let (start, mut took) = (Instant::now(), Vec::new());
+    let (start, mut took) = (Stopwatch::start(), Vec::new());
     for _ in 0..100 {
         let asked = Instant::now();
         assert_eq!(cluster.lookup(&key).await, Ok(Permission::ReadWrite));
@@ -208,7 +209,7 @@ async fn a_dead_hub_slows_no_request_whose_key_is_known() {
         assert!(matches!(answer, Err(LookupError::Unavailable { .. })), "{answer:?}");
         took.push(asked.elapsed());
     }
-    // One question that nobody answers takes five seconds; the machine itself may stand still for one.
+    // One question without an answer takes five seconds.
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     took.sort_unstable();
     assert!(took[50] < Duration::from_millis(10), "{took:?}");
