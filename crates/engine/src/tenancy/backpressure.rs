@@ -6,7 +6,7 @@
 //!
 //! | it depends on | which changes with | told by |
 //! | --- | --- | --- |
-//! | how many vectors are linked | a turn of linking; a kept graph that comes into use | the linker |
+//! | how many vectors are linked | a step of linking; a kept graph that comes into use | the linker |
 //! | which graph it is | a compaction that is put in place | the linker |
 //! | whether a kept graph is still to be read ([`UnreadGraphs`]) | reading it, finding none or finding it unusable | the linker |
 //! | whether linking was given up | panics | the linker |
@@ -78,7 +78,7 @@ impl From<Crowded> for Held {
 pub(super) enum UpsertPermit {
     /// The collection is not behind.
     Free,
-    /// It was this one's turn, and the next one waits until so many more vectors are linked.
+    /// It was the first in line, and the next one waits until so many more vectors are linked.
     InTurn { owed: OwnedMutexGuard<Owed>, links: usize },
 }
 
@@ -139,8 +139,8 @@ impl Backpressure {
         let Some(Backlog { collection, linked, .. }) = self.backlog(state, name).await? else {
             return Ok(UpsertPermit::Free);
         };
-        let turn = self.queue(collection, state).await?.lock_owned();
-        timeout(self.patience, self.wait(state, name, (collection, linked), turn, vectors))
+        let first_in_line = self.queue(collection, state).await?.lock_owned();
+        timeout(self.patience, self.wait(state, name, (collection, linked), first_in_line, vectors))
             .await
             .unwrap_or(Err(Held::TooFast))
     }
@@ -150,11 +150,11 @@ impl Backpressure {
         state: &SharedState,
         name: &CollectionName,
         (collection, mut before): (CollectionId, usize),
-        turn: impl Future<Output = OwnedMutexGuard<Owed>>,
+        first_in_line: impl Future<Output = OwnedMutexGuard<Owed>>,
         vectors: usize,
     ) -> Result<UpsertPermit, Held> {
         let mut changes = self.changes.clone();
-        let mut turn = std::pin::pin!(turn);
+        let mut first_in_line = std::pin::pin!(first_in_line);
         let mut first: Option<OwnedMutexGuard<Owed>> = None;
         loop {
             // IMPORTANT: before looking, so that no change is missed.
@@ -176,7 +176,7 @@ impl Backpressure {
                 return Ok(UpsertPermit::InTurn { owed, links });
             }
             tokio::select! {
-                owed = &mut turn, if first.is_none() => first = Some(owed),
+                owed = &mut first_in_line, if first.is_none() => first = Some(owed),
                 // The writer has ended too, and says why.
                 more = changes.next(until) => if !more {
                     return Ok(UpsertPermit::Free);

@@ -51,8 +51,8 @@ struct Bench {
     tell: watch::Sender<Linking>,
     searches: Searches,
     unread: UnreadGraphs,
-    pace: Arc<Backpressure>,
-    turns: LinkPermits,
+    backpressure: Arc<Backpressure>,
+    permits: LinkPermits,
     name: CollectionName,
     collection: CollectionId,
 }
@@ -73,12 +73,12 @@ impl Bench {
         let (publish, published) = watch::channel(head);
         let (tell, linked) = watch::channel(Linking::Going);
         let searches = Searches::default();
-        let mut pace = Backpressure::new(linked, published, searches.clone(), unread.clone());
+        let mut backpressure = Backpressure::new(linked, published, searches.clone(), unread.clone());
         // The machine may be busy, and only a change may let an upsert through.
-        pace.patience = Duration::from_mins(5);
-        let pace = Arc::new(pace);
-        let turns = LinkPermits::default();
-        Self { state, publish, tell, searches, unread, pace, turns, name, collection }
+        backpressure.patience = Duration::from_mins(5);
+        let backpressure = Arc::new(backpressure);
+        let permits = LinkPermits::default();
+        Self { state, publish, tell, searches, unread, backpressure, permits, name, collection }
     }
 
     /// That has had the vectors for as long as it was awake.
@@ -113,7 +113,7 @@ impl Bench {
         look(self.state.peek().projection.index().by_id(self.collection).unwrap())
     }
 
-    /// Links as a turn of the linker does.
+    /// Links as a step of the linker does.
     fn link(&self, vectors: usize) {
         self.look(Collection::snapshot).link(vectors, 1, &|| false).unwrap();
         self.tell.send_replace(Linking::Going);
@@ -131,7 +131,7 @@ impl Bench {
             files: Self::files(data),
             unread: self.unread.clone(),
             linked: self.tell.clone(),
-            turns: self.turns.clone(),
+            permits: self.permits.clone(),
             stop: CancellationToken::new(),
             failed: CancellationToken::new(),
         }
@@ -139,8 +139,9 @@ impl Bench {
 
     /// An upsert of so many vectors, on its way.
     fn upsert(&self, vectors: usize) -> impl Future<Output = Result<UpsertPermit, Held>> + use<> {
-        let (pace, state, name) = (Arc::clone(&self.pace), Arc::clone(&self.state), self.name.clone());
-        async move { pace.keep(&state, &name, vectors).await }
+        let (backpressure, state, name) =
+            (Arc::clone(&self.backpressure), Arc::clone(&self.state), self.name.clone());
+        async move { backpressure.keep(&state, &name, vectors).await }
     }
 
     /// Holds that an upsert waits, and that `change` alone lets it through.
@@ -173,7 +174,7 @@ async fn a_kept_graph_that_comes_into_use_lets_an_upsert_through() {
     keep_graph(data.path(), MANY);
     // Nothing is spared here: only that the graph is in use can help.
     let bench = Bench::with(MANY);
-    let _nothing_is_linked = bench.turns.hold_linking();
+    let _nothing_is_linked = bench.permits.hold_linking();
     bench.is_let_through_by(async || drop(tokio::spawn(bench.linker(data.path()).run()))).await;
     assert_eq!(bench.look(Collection::linked), MANY);
 }
@@ -183,7 +184,7 @@ async fn an_upsert_waits_for_no_kept_graph_to_be_read_but_for_what_came_behind_i
     let data = tempfile::tempdir().unwrap();
     keep_graph(data.path(), MANY);
     let bench = Bench::waking_with(MANY);
-    let reading = bench.turns.hold_reading();
+    let reading = bench.permits.hold_reading();
     let linker = tokio::spawn(bench.linker(data.path()).run());
     bench.searches.note(bench.collection);
     assert!(
@@ -221,7 +222,7 @@ async fn a_kept_graph_that_makes_its_reader_panic_is_built_anew() {
     keep_graph(data.path(), MANY);
     let bench = Bench::with(MANY);
     // As many as are not given up.
-    bench.turns.panics.store(2, Ordering::Relaxed);
+    bench.permits.panics.store(2, Ordering::Relaxed);
     bench.is_let_through_by(async || drop(tokio::spawn(bench.linker(data.path()).run()))).await;
     assert_eq!(*bench.tell.borrow(), Linking::Going);
 }
@@ -234,7 +235,7 @@ async fn a_compaction_that_is_put_in_place_lets_an_upsert_through() {
     let ids = (SOME + 10..2 * MANY).map(id).collect();
     bench.commit(Event::VectorsDeleted { collection: bench.collection, ids });
     assert!(bench.look(Collection::needs_compaction));
-    let _nothing_is_linked = bench.turns.hold_linking();
+    let _nothing_is_linked = bench.permits.hold_linking();
     bench.is_let_through_by(async || drop(tokio::spawn(bench.linker(data.path()).run()))).await;
     assert_eq!(bench.look(Collection::slot_count), SOME + 10);
 }
@@ -249,7 +250,7 @@ async fn an_upsert_waits_for_no_kept_graph_of_another_collection_to_be_read() {
     let bench = Bench::waking_with(MANY);
     let (name, collection) = bench.add_collection();
     let linker = tokio::spawn(bench.linker(data.path()).run());
-    bench.pace.keep(&bench.state, &name, 1).await.unwrap();
+    bench.backpressure.keep(&bench.state, &name, 1).await.unwrap();
     assert!(bench.state.peek().projection.index().by_id(collection).unwrap().linked() > 0);
     assert_eq!(bench.look(Collection::linked), 0);
     drop(std::fs::File::options().write(true).open(&kept).unwrap());
@@ -291,14 +292,14 @@ async fn linking_that_is_given_up_refuses_an_upsert() {
 
 #[tokio::test]
 async fn the_end_of_the_writer_or_of_the_linker_lets_an_upsert_through() {
-    let Bench { pace, state, name, publish, tell, .. } = Bench::with(MANY);
-    let mut upsert = pin!(pace.keep(&state, &name, 1));
+    let Bench { backpressure, state, name, publish, tell, .. } = Bench::with(MANY);
+    let mut upsert = pin!(backpressure.keep(&state, &name, 1));
     assert!(upsert.as_mut().now_or_never().is_none());
     drop(publish);
     upsert.await.unwrap();
     drop(tell);
-    let Bench { pace, state, name, publish: _publish, tell, .. } = Bench::with(MANY);
-    let mut upsert = pin!(pace.keep(&state, &name, 1));
+    let Bench { backpressure, state, name, publish: _publish, tell, .. } = Bench::with(MANY);
+    let mut upsert = pin!(backpressure.keep(&state, &name, 1));
     assert!(upsert.as_mut().now_or_never().is_none());
     drop(tell);
     upsert.await.unwrap();
@@ -334,7 +335,7 @@ async fn upserts_into_one_collection_do_not_wait_for_those_into_another() {
     let mut waiting = pin!(bench.upsert(1));
     assert!(waiting.as_mut().now_or_never().is_none());
     let (name, collection) = bench.add_collection();
-    let mut other = pin!(bench.pace.keep(&bench.state, &name, 1));
+    let mut other = pin!(bench.backpressure.keep(&bench.state, &name, 1));
     assert!(other.as_mut().now_or_never().is_none());
     let snapshot = bench.state.peek().projection.index().by_id(collection).unwrap().snapshot();
     snapshot.link(1, 1, &|| false).unwrap();

@@ -63,9 +63,9 @@ impl BillingRecorder {
         let billing = account.billing();
         let now = Instant::now();
         let open = (billing.window().map(OpenWindow::first_seq), now);
-        let mut books = Self { meter, account, accounts, interval, look_at: now, taken_at: now, open };
-        books.look_at += books.left(&billing, Timestamp::now());
-        books
+        let mut recorder = Self { meter, account, accounts, interval, look_at: now, taken_at: now, open };
+        recorder.look_at += recorder.left(&billing, Timestamp::now());
+        recorder
     }
 
     /// Whether something is to be appended that waits for a commit.

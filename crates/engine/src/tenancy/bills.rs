@@ -194,8 +194,8 @@ impl Tenancy {
         }
         found.retain(|tenant| {
             let slot = self.slots().get(tenant).cloned();
-            let awake = slot.and_then(|slot| slot.live());
-            awake.is_none_or(|awake| awake.has_failed()) && TenantFolder::new(data, tenant).exists()
+            let live = slot.and_then(|slot| slot.live());
+            live.is_none_or(|live| live.has_failed()) && TenantFolder::new(data, tenant).exists()
         });
         Ok(found.into_iter().collect())
     }
@@ -230,8 +230,8 @@ impl Tenancy {
             None => slot.live().ok_or_else(|| Arc::new(WakeError::Stopping)),
         };
         match woken {
-            Ok(awake) => {
-                let account = awake.bill.as_ref().map(|bill| Arc::clone(&bill.account));
+            Ok(live) => {
+                let account = live.bill.as_ref().map(|bill| Arc::clone(&bill.account));
                 if let Some(account) = &account {
                     account.make_final();
                 }
@@ -270,8 +270,8 @@ impl Tenancy {
     /// Where a tenant's bill stands; of one that sleeps, as far as that was noted down.
     pub fn bill(&self, _: &ClusterPass, tenant: &TenantId) -> Option<BillFacts> {
         let slot = self.slots().get(tenant).cloned();
-        if let Some(awake) = slot.and_then(|slot| slot.live()) {
-            return awake.bill_facts();
+        if let Some(live) = slot.and_then(|slot| slot.live()) {
+            return live.bill_facts();
         }
         let noted = self.shared.node_store.bill(tenant).unwrap_or_else(|error| {
             warn!(%tenant, %error, "where the tenant's bill stands cannot be read");

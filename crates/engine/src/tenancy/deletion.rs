@@ -596,20 +596,20 @@ async fn lay_down(slot: &TenantSlot) -> Result<(), DeletionError> {
     };
     let ended = async {
         woken(slot).await;
-        let awake = slot.live();
-        if let Some(awake) = &awake {
-            awake.tasks.close();
-            awake.tasks.wait().await;
+        let live = slot.live();
+        if let Some(live) = &live {
+            live.tasks.close();
+            live.tasks.wait().await;
         }
     };
     timeout(STOPPING_PATIENCE, ended).await.map_err(|_| DeletionError::Busy)?;
-    let awake = {
+    let live = {
         let mut locked = slot.lock();
         locked.write_failed |= had_failed;
         locked.state.leave()
     };
     // A whole projection: not while the slot is locked.
-    drop(awake);
+    drop(live);
     Ok(())
 }
 

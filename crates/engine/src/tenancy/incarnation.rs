@@ -80,10 +80,10 @@ impl Tenancy {
     /// The same for one that is in memory.
     pub(super) async fn bind_awake(
         &self,
-        awake: &Arc<LiveTenant>,
+        live: &Arc<LiveTenant>,
         comes: Incarnation,
     ) -> Result<(), WakeError> {
-        let (tenancy, tenant) = (self.clone(), Arc::clone(awake));
+        let (tenancy, tenant) = (self.clone(), Arc::clone(live));
         let binding = move || {
             let folder = TenantFolder::new(&tenancy.shared.data, &tenant.id);
             let bound = tenancy.bind(&folder, Some(comes))?;
@@ -93,8 +93,7 @@ impl Tenancy {
             Ok(())
         };
         // A move of the folder waits for it.
-        awake
-            .tasks
+        live.tasks
             .spawn_blocking(binding)
             .await
             .unwrap_or_else(|panic| Err(WakeError::Panicked(panic.to_string())))
@@ -123,8 +122,8 @@ impl Tenancy {
     /// Whether the folder is that of an incarnation before `comes`. Of a tenant in memory, whose records were read,
     /// memory says so; otherwise the manifest does, if the records prove it.
     pub(super) async fn is_of_one_before(&self, tenant: &TenantId, comes: Incarnation) -> bool {
-        let awake = self.slot(tenant).live().and_then(|live| live.incarnation());
-        if let Some(bound) = awake {
+        let live = self.slot(tenant).live().and_then(|live| live.incarnation());
+        if let Some(bound) = live {
             return bound < comes;
         }
         let folder = TenantFolder::new(&self.shared.data, tenant);

@@ -51,17 +51,17 @@ pub(super) struct Linker {
     pub(super) unread: UnreadGraphs,
     /// Told of every step, and of the end of all steps.
     pub(super) linked: watch::Sender<Linking>,
-    pub(super) turns: LinkPermits,
+    pub(super) permits: LinkPermits,
     pub(super) stop: CancellationToken,
     /// Cancelled when the state can be trusted no more.
     pub(super) failed: CancellationToken,
 }
 
-/// What all tenants' linkers share: each does its work in turn with the others.
+/// What all tenants' linkers share: one of them works at a time.
 #[derive(Clone, Debug)]
 pub(super) struct LinkPermits {
     linking: Arc<Semaphore>,
-    /// For tasks that take longer than a turn, such as indexing. Linking does not wait for them.
+    /// For tasks that take longer than a step, such as indexing. Linking does not wait for them.
     upkeep: Arc<Semaphore>,
     /// For graphs that were kept: what there is of one is linked when it was read.
     reading: Arc<Semaphore>,
@@ -102,9 +102,10 @@ impl LinkPermits {
 struct Progress {
     /// How many slots of each were linked when its graph was read or written last.
     kept: HashMap<CollectionId, usize>,
-    /// Which turn was the last to link each.
+    /// The last round that linked each.
     linked_in: HashMap<CollectionId, u64>,
-    turns: u64,
+    /// How many rounds of linking there have been.
+    rounds: u64,
     /// How many steps have panicked.
     panics: usize,
     /// A repair has panicked.
@@ -159,11 +160,13 @@ impl Linker {
                 self.note_no_kept_graph(id, progress);
                 continue;
             }
-            let Some((task, turn)) = self.turn(task, progress).await else { return ControlFlow::Break(()) };
+            let Some((task, permit)) = self.permit_for(task, progress).await else {
+                return ControlFlow::Break(());
+            };
             let next = match task.work {
-                Work::Link | Work::Repair => self.settle(self.step(task, turn).await, progress),
+                Work::Link | Work::Repair => self.settle(self.step(task, permit).await, progress),
                 Work::Read | Work::Compact | Work::Index | Work::Write => {
-                    self.link_beside(task, turn, progress).await
+                    self.link_beside(task, permit, progress).await
                 }
             };
             match next {
@@ -199,8 +202,10 @@ impl Linker {
     }
 
     async fn repair(&self, task: Task, progress: &mut Progress) -> ControlFlow<()> {
-        let Some((task, turn)) = self.turn(task, progress).await else { return ControlFlow::Break(()) };
-        match self.step(task, turn).await.done {
+        let Some((task, permit)) = self.permit_for(task, progress).await else {
+            return ControlFlow::Break(());
+        };
+        match self.step(task, permit).await.done {
             Some(Ok(_)) => ControlFlow::Continue(()),
             Some(Err(Interrupted)) => ControlFlow::Break(()),
             None => {
@@ -211,11 +216,11 @@ impl Linker {
         }
     }
 
-    /// Does the task, and gives the turn back.
-    async fn step(&self, task: Task, turn: OwnedSemaphorePermit) -> Step {
+    /// Does the task, and releases the permit.
+    async fn step(&self, task: Task, permit: OwnedSemaphorePermit) -> Step {
         let (work, id) = (task.work, task.id);
         let done = self.away(task).await;
-        drop(turn);
+        drop(permit);
         let done = match done {
             Some(Ok(Done::Compacted(compaction))) => {
                 let install = move |projection: &mut Projection| projection.install(id, *compaction);
@@ -244,8 +249,8 @@ impl Linker {
                 Work::Read | Work::Write => drop(progress.kept.insert(id, linked)),
                 Work::Link | Work::Compact if linked == 0 => return Next::Pause,
                 Work::Link => {
-                    progress.turns += 1;
-                    progress.linked_in.insert(id, progress.turns);
+                    progress.rounds += 1;
+                    progress.linked_in.insert(id, progress.rounds);
                 }
                 // One that came too late is begun again.
                 Work::Compact | Work::Index | Work::Repair => {}
@@ -260,7 +265,7 @@ impl Linker {
                 progress.kept.insert(id, 0);
                 warn!(collection = %id.seq(), "reading the kept graph panicked, and it is built anew");
             }
-            // Nothing of a turn that panicked is in use.
+            // Nothing of a step that panicked is in use.
             None if progress.panics < PANICS_MAX => {
                 progress.panics += 1;
                 warn!("linking panicked and is begun again");
@@ -275,15 +280,15 @@ impl Linker {
         Next::More
     }
 
-    /// Does a task that may take longer than a turn, and links the collections that it leaves alone meanwhile.
-    async fn link_beside(&self, task: Task, turn: OwnedSemaphorePermit, progress: &mut Progress) -> Next {
+    /// Does a task that may take longer than a step, and links the collections that it leaves alone meanwhile.
+    async fn link_beside(&self, task: Task, permit: OwnedSemaphorePermit, progress: &mut Progress) -> Next {
         // Indexing leaves the graph alone, so that of the same collection grows meanwhile.
         let busy = match task.work {
             Work::Index => None,
             Work::Read | Work::Link | Work::Repair | Work::Compact | Work::Write => Some(task.id),
         };
         let mut published = self.published.clone();
-        let mut upkeep = std::pin::pin!(self.step(task, turn));
+        let mut upkeep = std::pin::pin!(self.step(task, permit));
         loop {
             published.borrow_and_update();
             let link = self.next_link(progress, busy).await;
@@ -291,9 +296,9 @@ impl Linker {
             let next = tokio::select! {
                 biased;
                 step = &mut upkeep => return self.settle(step, progress),
-                turn = Arc::clone(&self.turns.linking).acquire_owned(), if links => {
-                    let (Some(link), Ok(turn)) = (link, turn) else { return Next::End };
-                    self.settle(self.step(link, turn).await, progress)
+                permit = Arc::clone(&self.permits.linking).acquire_owned(), if links => {
+                    let (Some(link), Ok(permit)) = (link, permit) else { return Next::End };
+                    self.settle(self.step(link, permit).await, progress)
                 }
                 // The end of the writer is seen after this.
                 changed = published.changed(), if !links => {
@@ -365,23 +370,23 @@ impl Linker {
             state.kept.clear();
             drop(removed);
         };
-        self.turns.background.run(drop_all).await;
+        self.permits.background.run(drop_all).await;
         debug!(collection = %id.seq(), installed, "{what}");
         Some(usize::from(installed))
     }
 
-    /// A turn for the task, or for linking while others keep this one waiting; `None` if there is to be none.
-    async fn turn(&self, task: Task, progress: &Progress) -> Option<(Task, OwnedSemaphorePermit)> {
-        let linking = Arc::clone(&self.turns.linking);
+    /// The permit for the task, or for linking while others keep this one waiting; `None` if the server stops.
+    async fn permit_for(&self, task: Task, progress: &Progress) -> Option<(Task, OwnedSemaphorePermit)> {
+        let linking = Arc::clone(&self.permits.linking);
         let mut published = self.published.clone();
         let upkeep = match task.work {
             Work::Link | Work::Repair => None,
-            Work::Read => Some(Arc::clone(&self.turns.reading)),
-            Work::Compact | Work::Index | Work::Write => Some(Arc::clone(&self.turns.upkeep)),
+            Work::Read => Some(Arc::clone(&self.permits.reading)),
+            Work::Compact | Work::Index | Work::Write => Some(Arc::clone(&self.permits.upkeep)),
         };
         let Some(upkeep) = upkeep else {
             return tokio::select! {
-                turn = linking.acquire_owned() => Some((task, turn.ok()?)),
+                permit = linking.acquire_owned() => Some((task, permit.ok()?)),
                 () = self.stop.cancelled() => None,
             };
         };
@@ -394,8 +399,8 @@ impl Linker {
             let links = link.is_some();
             tokio::select! {
                 biased;
-                turn = &mut upkeep => return Some((task, turn.ok()?)),
-                turn = Arc::clone(&linking).acquire_owned(), if links => return Some((link?, turn.ok()?)),
+                permit = &mut upkeep => return Some((task, permit.ok()?)),
+                permit = Arc::clone(&linking).acquire_owned(), if links => return Some((link?, permit.ok()?)),
                 changed = published.changed(), if !links => changed.ok()?,
                 () = self.stop.cancelled() => return None,
             }
@@ -421,7 +426,7 @@ impl Linker {
     }
 
     /// What is needed most. Compactions and indexes come before linking, which may never be done while writes come.
-    /// Collections are linked in turns, whichever has waited longest.
+    /// Links the collection that has waited longest.
     async fn next(&self, Progress { kept, linked_in, .. }: &Progress) -> Option<Task> {
         let state = self.state.wait().await;
         let collections = || state.projection.index().collections();
@@ -454,13 +459,13 @@ impl Linker {
         let span = Span::current();
         let (state, files, stop) = (Arc::clone(&self.state), self.files.clone(), self.stop.clone());
         #[cfg(test)]
-        let panics = Arc::clone(&self.turns.panics);
+        let panics = Arc::clone(&self.permits.panics);
         let work = move || {
             #[cfg(test)]
             tests::panic_if_told(&panics);
             span.in_scope(|| task.run(&state, &files, &stop))
         };
-        self.turns.background.run(work).await
+        self.permits.background.run(work).await
     }
 }
 

@@ -21,7 +21,7 @@ const VECTORS_FAR: usize = 70_000;
 
 pub(super) fn panic_if_told(panics: &AtomicUsize) {
     let told = panics.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-    assert!(told.is_err(), "a turn was told to panic");
+    assert!(told.is_err(), "a step was told to panic");
 }
 
 fn apply(projection: &mut Projection, event: Event) {
@@ -67,23 +67,24 @@ async fn kept(panics: usize) -> (Result<(), Held>, Sender<Head>) {
     assert!(state.peek().projection.index().collections().all(Collection::is_far_behind));
     let (publish, published) = watch::channel(Head::genesis(LogId::new(uuid::Uuid::nil())));
     let (tell, linked) = watch::channel(Linking::Going);
-    let turns = LinkPermits::default();
-    turns.panics.store(panics, Ordering::Relaxed);
-    let mut pace = Backpressure::new(linked, published.clone(), Searches::default(), UnreadGraphs::default());
+    let permits = LinkPermits::default();
+    permits.panics.store(panics, Ordering::Relaxed);
+    let mut backpressure =
+        Backpressure::new(linked, published.clone(), Searches::default(), UnreadGraphs::default());
     // The machine may be busy.
-    pace.patience = Duration::from_mins(5);
+    backpressure.patience = Duration::from_mins(5);
     let linker = Linker {
         state: Arc::clone(&state),
         published,
         files: GraphFiles::new(&TenantFolder::new(data.path(), &"t".parse().unwrap())),
         unread: UnreadGraphs::default(),
         linked: tell,
-        turns,
+        permits,
         stop: CancellationToken::new(),
         failed: CancellationToken::new(),
     };
     let linker = tokio::spawn(linker.run());
-    let kept = pace.keep(&state, &"a".parse().unwrap(), 1).await.map(drop);
+    let kept = backpressure.keep(&state, &"a".parse().unwrap(), 1).await.map(drop);
     if kept.is_err() {
         linker.await.unwrap();
         assert!(state.peek().projection.index().collections().all(Collection::is_far_behind));
@@ -109,16 +110,17 @@ async fn an_upsert_into_what_somebody_searches_waits_while_less_is_unlinked() {
     let (_tell, linked) = watch::channel(Linking::Going);
     let (_publish, published) = watch::channel(Head::genesis(LogId::new(uuid::Uuid::nil())));
     let searches = Searches::default();
-    let pace =
+    let backpressure =
         Backpressure::new(linked.clone(), published.clone(), searches.clone(), UnreadGraphs::default());
     let state = SharedState::new(behind(VECTORS));
-    let kept =
-        |pace: &Backpressure, state| pace.keep(state, &name, 1).now_or_never().map(|kept| kept.map(drop));
-    assert_eq!(kept(&pace, &state), Some(Ok(())));
+    let kept = |backpressure: &Backpressure, state| {
+        backpressure.keep(state, &name, 1).now_or_never().map(|kept| kept.map(drop))
+    };
+    assert_eq!(kept(&backpressure, &state), Some(Ok(())));
     searches.note(CollectionId::created_at(Seq::OLDEST.next()));
-    assert_eq!(kept(&pace, &state), Some(Ok(())), "another one is searched");
+    assert_eq!(kept(&backpressure, &state), Some(Ok(())), "another one is searched");
     searches.note(id);
-    assert_eq!(kept(&pace, &state), None);
+    assert_eq!(kept(&backpressure, &state), None);
     let state = SharedState::new(behind(VECTORS_FAR));
     let unsearched = Backpressure::new(linked, published, Searches::default(), UnreadGraphs::default());
     assert_eq!(kept(&unsearched, &state), None);
@@ -128,15 +130,15 @@ async fn an_upsert_into_what_somebody_searches_waits_while_less_is_unlinked() {
 async fn a_tenant_that_waits_for_the_upkeep_of_others_links_meanwhile() {
     let data = tempfile::tempdir().unwrap();
     let (publish, published) = watch::channel(Head::genesis(LogId::new(uuid::Uuid::nil())));
-    let turns = LinkPermits::default();
-    let _others = Arc::clone(&turns.upkeep).acquire_owned().await.unwrap();
+    let permits = LinkPermits::default();
+    let _others = Arc::clone(&permits.upkeep).acquire_owned().await.unwrap();
     let linker = Linker {
         state: Arc::new(SharedState::new(behind(VECTORS))),
         published,
         files: GraphFiles::new(&TenantFolder::new(data.path(), &"t".parse().unwrap())),
         unread: UnreadGraphs::default(),
         linked: watch::channel(Linking::Going).0,
-        turns,
+        permits,
         stop: CancellationToken::new(),
         failed: CancellationToken::new(),
     };
@@ -144,7 +146,7 @@ async fn a_tenant_that_waits_for_the_upkeep_of_others_links_meanwhile() {
     // Its graph was read, and it would keep the graph now.
     let progress = Progress { kept: HashMap::from([(id, 0)]), ..Progress::default() };
     let snapshot = linker.state.peek().projection.index().by_id(id).unwrap().snapshot();
-    let (task, _) = linker.turn(Task { work: Work::Write, id, snapshot }, &progress).await.unwrap();
+    let (task, _) = linker.permit_for(Task { work: Work::Write, id, snapshot }, &progress).await.unwrap();
     assert!(matches!(task.work, Work::Link));
     drop(publish);
 }
@@ -152,15 +154,15 @@ async fn a_tenant_that_waits_for_the_upkeep_of_others_links_meanwhile() {
 /// A linker of this tenant, whose upkeep somebody else has taken.
 fn linker(data: &std::path::Path, state: State) -> (Linker, Sender<Head>, OwnedSemaphorePermit) {
     let (publish, published) = watch::channel(Head::genesis(LogId::new(uuid::Uuid::nil())));
-    let turns = LinkPermits::default();
-    let others = Arc::clone(&turns.upkeep).try_acquire_owned().unwrap();
+    let permits = LinkPermits::default();
+    let others = Arc::clone(&permits.upkeep).try_acquire_owned().unwrap();
     let linker = Linker {
         state: Arc::new(SharedState::new(state)),
         published,
         files: GraphFiles::new(&TenantFolder::new(data, &"t".parse().unwrap())),
         unread: UnreadGraphs::default(),
         linked: watch::channel(Linking::Going).0,
-        turns,
+        permits,
         stop: CancellationToken::new(),
         failed: CancellationToken::new(),
     };
@@ -201,13 +203,13 @@ async fn two_collections_are_linked_in_turns() {
     let first = CollectionId::created_at(Seq::OLDEST);
     let second = CollectionId::created_at(created);
     let mut progress = Progress { kept: HashMap::from([(first, 0), (second, 0)]), ..Progress::default() };
-    let mut turns = Vec::new();
-    for turn in 1..=6 {
+    let mut order = Vec::new();
+    for round in 1..=6 {
         let task = linker.next(&progress).await.unwrap();
-        turns.push(task.id);
-        progress.linked_in.insert(task.id, turn);
+        order.push(task.id);
+        progress.linked_in.insert(task.id, round);
     }
-    assert!(turns.chunks(2).all(|pair| pair.contains(&first) && pair.contains(&second)), "{turns:?}");
+    assert!(order.chunks(2).all(|pair| pair.contains(&first) && pair.contains(&second)), "{order:?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What a linker does in one turn: linking, and the upkeep of graphs and of the index of payloads.
+//! The steps of a linker: linking, and the upkeep of graphs and of the index of payloads.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use vectorizer_scheduling::{Priority, throttle, yield_point};
 use super::graph_files::GraphFiles;
 use super::shared_state::SharedState;
 
-/// How long a turn takes: meanwhile no other collection's vectors are linked, nor any other tenant's.
+/// The time of a step. Meanwhile no other collection's vectors are linked, nor any other tenant's.
 const TURN: Duration = Duration::from_millis(200);
 /// How often a compaction, or an index, is brought up to date before it is put in place.
 const CATCH_UPS: usize = 3;
@@ -66,7 +66,7 @@ impl Task {
             Work::Link => {
                 let started = Instant::now();
                 let enough = || started.elapsed() >= TURN;
-                snapshot.link_until(usize::MAX, crew(), &stopped, &enough).map(Done::Linked)
+                snapshot.link_until(usize::MAX, link_threads(), &stopped, &enough).map(Done::Linked)
             }
             Work::Repair => {
                 snapshot.repair(&stopped)?;
@@ -116,7 +116,7 @@ fn look<T>(state: &SharedState, id: CollectionId, see: impl FnOnce(&Collection) 
 
 /// The threads that link: at `SCHED_IDLE`, except for one that has its share of a core. A core that runs only the
 /// former is free for a search.
-fn crew() -> LinkThreads {
+fn link_threads() -> LinkThreads {
     let helpers = std::thread::available_parallelism().map_or(1, usize::from);
     LinkThreads { helpers, on_start: || Priority::Idle.apply(), after_each: throttle }
 }
@@ -138,7 +138,7 @@ fn read(
     let started = Instant::now();
     // What came behind the kept graph is linked in turns, as it is without one.
     let enough = || started.elapsed() >= TURN;
-    match snapshot.read_graph_until(&bytes, crew(), stopped, &enough) {
+    match snapshot.read_graph_until(&bytes, link_threads(), stopped, &enough) {
         Ok(()) => {
             info!(collection = %id.seq(), vectors = snapshot.linked(), "the kept graph is in use");
             Ok(snapshot.linked())

@@ -52,12 +52,12 @@ pub(super) struct LiveTenant {
     pub(super) state: Arc<SharedState>,
     /// Reads the log while it is held open.
     pub(super) log: LogReader,
-    pub(super) door: Arc<LogHandle>,
+    pub(super) log_handle: Arc<LogHandle>,
     pub(super) checkpoints: Arc<Checkpoints>,
     uses: Uses,
     pub(super) commands: mpsc::Sender<Queued>,
     pub(super) published: watch::Receiver<Head>,
-    pub(super) pace: Backpressure,
+    pub(super) backpressure: Backpressure,
     pub(super) searches: Searches,
     pub(super) log_readers: Arc<Semaphore>,
     pub(super) followers: Arc<Semaphore>,
@@ -93,9 +93,9 @@ pub(super) struct TenantGuard(Arc<LiveTenant>);
 
 impl TenantGuard {
     /// IMPORTANT: made while the tenant's slot is locked, as forgetting it is decided there.
-    pub(super) fn new(awake: &Arc<LiveTenant>) -> Self {
-        awake.uses.count.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(awake))
+    pub(super) fn new(live: &Arc<LiveTenant>) -> Self {
+        live.uses.count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(live))
     }
 }
 
@@ -132,7 +132,7 @@ impl OpenLog {
 impl TenantGuard {
     /// Opens the log for reading.
     pub(super) async fn open_log(&self) -> Result<OpenLog, Arc<WakeError>> {
-        let held = self.door.open().await?;
+        let held = self.log_handle.open().await?;
         Ok(OpenLog { log: self.log.clone(), _in_use: Self::new(&self.0), _held: held })
     }
 }
@@ -188,19 +188,24 @@ impl LiveTenant {
         let state = State { projection: Projection::new(log_id), head, log_bytes: 0 };
         let (linked, searches) = (watch::channel(Linking::Going).1, Searches::default());
         let (commands, published) = (mpsc::channel(1).0, watch::channel(head).1);
-        let door = Arc::new(LogHandle::new(false));
-        door.end();
+        let log_handle = Arc::new(LogHandle::new(false));
+        log_handle.end();
         Arc::new(Self {
             is_unbegun: true,
             id,
             incarnation: incarnation.map_or_else(OnceLock::new, OnceLock::from),
             state: Arc::new(SharedState::new(state)),
             log: LogReader::closed(log_id, head),
-            door,
+            log_handle,
             checkpoints: Arc::new(Checkpoints::new(folder, log_id)),
             uses: Uses::default(),
             commands,
-            pace: Backpressure::new(linked, published.clone(), searches.clone(), UnreadGraphs::default()),
+            backpressure: Backpressure::new(
+                linked,
+                published.clone(),
+                searches.clone(),
+                UnreadGraphs::default(),
+            ),
             published,
             searches,
             log_readers: Arc::new(Semaphore::new(LOG_READERS_MAX)),
@@ -299,11 +304,11 @@ pub(super) struct TenantWatchers {
     pub(super) denials: Arc<TenantDenials>,
 }
 
-/// What all tenants' tasks share, each in turn.
+/// The permits that the tasks of all tenants share.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NodePermits {
     pub(super) linking: LinkPermits,
-    pub(super) places: OpenLimiter,
+    pub(super) openings: OpenLimiter,
 }
 
 /// What a tenant's bill is made of while it is awake.
@@ -519,9 +524,9 @@ impl OpenedTenant {
         let meter = metering.wakes(tenant, self.reader.log_id(), billing.journal());
         // Of one whose log is closed all that it says is known; nothing more is looked for after a crash.
         let account = accounts.wakes(tenant, self.reader.clone(), self.log.is_some(), billing, node_store);
-        let books =
+        let recorder =
             BillingRecorder::new(Arc::clone(&meter), Arc::clone(&account), accounts.clone(), *interval);
-        (Bill { meter, account }, books)
+        (Bill { meter, account }, recorder)
     }
 
     /// Starts the writer and the linker.
@@ -531,24 +536,24 @@ impl OpenedTenant {
         terms: TenantTerms,
         watched: TenantWatchers,
         node_tasks: &TaskTracker,
-        turns: NodePermits,
+        permits: NodePermits,
         stop: CancellationToken,
     ) -> Arc<LiveTenant> {
         let Self { folder, checkpoints, log, reader, projection, head, log_bytes } = self;
         let TenantTerms { incarnation, share, tenant_limits, bill } = terms;
         let unread = UnreadGraphs::of(projection.index().collections());
         let state = Arc::new(SharedState::new(State { projection, head, log_bytes }));
-        let (door, checkpoints) = (Arc::new(LogHandle::new(log.is_some())), Arc::new(checkpoints));
+        let (log_handle, checkpoints) = (Arc::new(LogHandle::new(log.is_some())), Arc::new(checkpoints));
         let files = GraphFiles::new(&folder);
         if log.is_some() {
-            turns.places.opened();
+            permits.openings.opened();
         }
-        let place = LogOpener {
+        let opener = LogOpener {
             folder,
             checkpoints: Arc::clone(&checkpoints),
             reader: reader.clone(),
-            door: Arc::clone(&door),
-            turns: turns.places.clone(),
+            log_handle: Arc::clone(&log_handle),
+            limiter: permits.openings.clone(),
         };
         let (commands, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (publish, published) = watch::channel(head);
@@ -563,14 +568,14 @@ impl OpenedTenant {
             files,
             unread: unread.clone(),
             linked: tell,
-            turns: turns.linking,
+            permits: permits.linking,
             stop: stop.clone(),
             failed: failed.clone(),
         };
         let tasks = TaskTracker::new();
         node_tasks.spawn(tasks.track_future(linker.run().instrument(span.clone())));
         let TenantWatchers { metrics, of_tenant, denials } = watched;
-        let (bill, books) = bill.unzip();
+        let (bill, recorder) = bill.unzip();
         let writer = Writer::new(
             log,
             tenant_limits,
@@ -580,8 +585,8 @@ impl OpenedTenant {
             Arc::clone(&denials),
             metrics,
         )
-        .keeping(books)
-        .at(place);
+        .recording(recorder)
+        .at(opener);
         let failure = writer.failure();
         node_tasks.spawn(tasks.track_future(writer.run(queue, stop.clone()).instrument(span)));
         Arc::new(LiveTenant {
@@ -590,11 +595,11 @@ impl OpenedTenant {
             incarnation: incarnation.map_or_else(OnceLock::new, OnceLock::from),
             state,
             log: reader,
-            door,
+            log_handle,
             checkpoints,
             uses: Uses::default(),
             commands,
-            pace: Backpressure::new(linked, published.clone(), searches.clone(), unread),
+            backpressure: Backpressure::new(linked, published.clone(), searches.clone(), unread),
             published,
             searches,
             log_readers: Arc::new(Semaphore::new(LOG_READERS_MAX)),

@@ -116,7 +116,7 @@ impl LogHandle {
 
     /// The writer opens the log, unless it has ended.
     pub(super) fn begin_opening(&self) -> bool {
-        self.turn(|state| matches!(state, LogHandleState::Closed), LogHandleState::Changing)
+        self.transition(|state| matches!(state, LogHandleState::Closed), LogHandleState::Changing)
     }
 
     /// The writer closes the log, unless it is being read.
@@ -124,39 +124,39 @@ impl LogHandle {
         let is_unused = |state: &LogHandleState| {
             matches!(state, LogHandleState::Open) && self.readers.load(Ordering::SeqCst) == 0
         };
-        self.turn(is_unused, LogHandleState::Changing)
+        self.transition(is_unused, LogHandleState::Changing)
     }
 
     pub(super) fn opened(&self) {
         self.used();
-        self.turn(|state| matches!(state, LogHandleState::Changing), LogHandleState::Open);
+        self.transition(|state| matches!(state, LogHandleState::Changing), LogHandleState::Open);
     }
 
     pub(super) fn closed(&self) {
-        self.turn(|state| matches!(state, LogHandleState::Changing), LogHandleState::Closed);
+        self.transition(|state| matches!(state, LogHandleState::Changing), LogHandleState::Closed);
     }
 
     pub(super) fn stuck(&self, error: Arc<WakeError>) {
-        self.turn(|state| matches!(state, LogHandleState::Changing), LogHandleState::Stuck(error));
+        self.transition(|state| matches!(state, LogHandleState::Changing), LogHandleState::Stuck(error));
     }
 
     /// It is not opened any more. Returns whether it was closed, and stays so.
     pub(super) fn retire(&self) -> bool {
-        self.turn(|state| matches!(state, LogHandleState::Closed), LogHandleState::Ended)
+        self.transition(|state| matches!(state, LogHandleState::Closed), LogHandleState::Ended)
     }
 
     /// The writer has ended.
     pub(super) fn end(&self) {
-        self.turn(|state| !matches!(state, LogHandleState::Stuck(_)), LogHandleState::Ended);
+        self.transition(|state| !matches!(state, LogHandleState::Stuck(_)), LogHandleState::Ended);
     }
 
-    fn turn(&self, from: impl FnOnce(&LogHandleState) -> bool, to: LogHandleState) -> bool {
+    fn transition(&self, from: impl FnOnce(&LogHandleState) -> bool, to: LogHandleState) -> bool {
         self.state.send_if_modified(|state| {
-            let turns = from(state);
-            if turns {
+            let is_due = from(state);
+            if is_due {
                 *state = to;
             }
-            turns
+            is_due
         })
     }
 }
@@ -166,9 +166,9 @@ impl LogHandle {
 pub(super) struct OpenGuard(Arc<LogHandle>);
 
 impl OpenGuard {
-    fn new(door: &Arc<LogHandle>) -> Self {
-        door.readers.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(door))
+    fn new(log_handle: &Arc<LogHandle>) -> Self {
+        log_handle.readers.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(log_handle))
     }
 }
 

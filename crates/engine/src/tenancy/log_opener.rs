@@ -15,12 +15,12 @@ use super::log_handle::LogHandle;
 use super::shared_state::SharedState;
 
 /// How many logs of tenants in memory are opened or closed at the same time.
-const TURNS: usize = 2;
+const OPENING_MAX: usize = 2;
 
 /// What opening and closing logs has to share.
 #[derive(Clone, Debug)]
 pub(super) struct OpenLimiter {
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     opened: Arc<Opened>,
 }
 
@@ -34,7 +34,7 @@ struct Opened {
 
 impl Default for OpenLimiter {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(TURNS)), opened: Arc::default() }
+        Self { permits: Arc::new(Semaphore::new(OPENING_MAX)), opened: Arc::default() }
     }
 }
 
@@ -64,14 +64,14 @@ pub(super) struct LogOpener {
     pub(super) checkpoints: Arc<Checkpoints>,
     /// Reads the log in this opening and in each later one.
     pub(super) reader: LogReader,
-    pub(super) door: Arc<LogHandle>,
-    pub(super) turns: OpenLimiter,
+    pub(super) log_handle: Arc<LogHandle>,
+    pub(super) limiter: OpenLimiter,
 }
 
 impl LogOpener {
-    /// A turn to open or close the log; `None` if there will be none.
-    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.turns.turns).acquire_owned().await.ok()
+    /// The permit to open or close the log; `None` if the server stops.
+    pub(super) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.limiter.permits).acquire_owned().await.ok()
     }
 
     /// Opens the log, all of which is verified; the state in memory has to be what it adds up to.
@@ -88,7 +88,7 @@ impl LogOpener {
         let mut state = state.write();
         (state.head, state.log_bytes) = (opened.head(), opened.bytes());
         drop(state);
-        self.turns.opened();
+        self.limiter.opened();
         debug!("opened the log");
         Ok(opened)
     }
@@ -119,7 +119,7 @@ impl LogOpener {
 
 impl Drop for LogOpener {
     fn drop(&mut self) {
-        self.door.end();
+        self.log_handle.end();
     }
 }
 

@@ -160,7 +160,7 @@ struct Shared {
     tenants: Mutex<HashMap<TenantId, Arc<TenantSlot>>>,
     waking: Semaphore,
     waking_large: Semaphore,
-    turns: NodePermits,
+    permits: NodePermits,
     budget: Budget,
     shares: Shares,
     metrics: Metrics,
@@ -255,7 +255,7 @@ impl Tenancy {
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
             waking_large: Semaphore::new(WAKING_LARGE_MAX),
-            turns: NodePermits::default(),
+            permits: NodePermits::default(),
             budget: Budget::new(rules),
             shares: Shares::new(share),
             audit: Audit::new(&node, metrics.clone()),
@@ -296,20 +296,20 @@ impl Tenancy {
     /// What the tenants in memory have, for the metrics. Waits for the writer of each, on a thread that may block.
     pub fn read_into(&self, reading: &mut Reading) {
         let slots: Vec<Arc<TenantSlot>> = self.slots().values().map(Arc::clone).collect();
-        let awake: Vec<Arc<LiveTenant>> = slots.iter().filter_map(|slot| slot.live()).collect();
-        reading.awake_tenants = awake.len();
+        let live: Vec<Arc<LiveTenant>> = slots.iter().filter_map(|slot| slot.live()).collect();
+        reading.awake_tenants = live.len();
         self.shared.metrics.notes_in_memory(self.keeps_notes_in_memory());
         if let Some(backlog) = self.backlog() {
             self.shared.metrics.oldest_unreported_usage(backlog.age().unwrap_or_default());
         }
-        for awake in awake {
-            let state = awake.state.read();
+        for live in live {
+            let state = live.state.read();
             reading.unlinked_vectors +=
                 state.projection.index().collections().map(Collection::unlinked).sum::<usize>();
             let bytes = state.projection.usage().logical_bytes();
             drop(state);
-            let memory_bytes = awake.memory_bytes();
-            reading.tenants.push(TenantReading::new(Arc::clone(&awake.metrics), bytes, memory_bytes));
+            let memory_bytes = live.memory_bytes();
+            reading.tenants.push(TenantReading::new(Arc::clone(&live.metrics), bytes, memory_bytes));
         }
     }
 
@@ -327,12 +327,12 @@ impl Tenancy {
             let mut moved = pin!(slot.moved.notified());
             moved.as_mut().enable();
             match self.entry_state::<L>(&slot, &pass)? {
-                EntryState::Live(awake) => {
-                    let tenant = Tenant::new(awake, pass);
+                EntryState::Live(live) => {
+                    let tenant = Tenant::new(live, pass);
                     tenant.ready().await?;
                     return Ok(tenant);
                 }
-                EntryState::Unbound(awake, comes) => match self.bind_awake(&awake, comes).await {
+                EntryState::Unbound(live, comes) => match self.bind_awake(&live, comes).await {
                     // Which is seen at the next look.
                     Ok(()) | Err(WakeError::OfThePast | WakeError::Outdated) => {}
                     Err(error) => return Err(Arc::new(error)),
@@ -392,18 +392,18 @@ impl Tenancy {
             return comes.map(|_| EntryState::Moving).ok_or_else(|| Arc::new(WakeError::Moving));
         }
         let begins = begins_log(pass);
-        let serves = |awake: &&Arc<LiveTenant>| {
-            if awake.is_unbegun() {
+        let serves = |live: &&Arc<LiveTenant>| {
+            if live.is_unbegun() {
                 // It says nothing of another incarnation.
-                !begins && awake.incarnation() == comes
+                !begins && live.incarnation() == comes
             } else {
-                awake.is_readable() && (!L::WRITES || !awake.has_failed())
+                live.is_readable() && (!L::WRITES || !live.has_failed())
             }
         };
-        if let Some(awake) = locked.state.live().filter(serves) {
-            match (ownership(awake.incarnation(), comes), comes) {
+        if let Some(live) = locked.state.live().filter(serves) {
+            match (ownership(live.incarnation(), comes), comes) {
                 (Ownership::Unbound, Some(comes)) => {
-                    return Ok(EntryState::Unbound(Arc::clone(awake), comes));
+                    return Ok(EntryState::Unbound(Arc::clone(live), comes));
                 }
                 (Ownership::Previous, Some(comes)) => {
                     locked.moving = true;
@@ -413,7 +413,7 @@ impl Tenancy {
                 }
                 (Ownership::Later, _) => return Err(Arc::new(WakeError::Outdated)),
                 (Ownership::Theirs | Ownership::Unbound | Ownership::Previous, _) => {
-                    return Ok(EntryState::Live(TenantGuard::new(awake)));
+                    return Ok(EntryState::Live(TenantGuard::new(live)));
                 }
             }
         }
@@ -534,8 +534,8 @@ impl Tenancy {
         }
         self.make_room(&tenant, &folder).await?;
         let is_large = folder.file_bytes() >= LARGE_BYTES;
-        let turns = if is_large { &self.shared.waking_large } else { &self.shared.waking };
-        let turn = turns.acquire().await.map_err(|_| WakeError::Stopping)?;
+        let permits = if is_large { &self.shared.waking_large } else { &self.shared.waking };
+        let permit = permits.acquire().await.map_err(|_| WakeError::Stopping)?;
         let (deleted, stopping) = (self.shared.deleted.clone(), stop.clone());
         let started = Instant::now();
         let waking = self.shared.metrics.waking();
@@ -552,7 +552,7 @@ impl Tenancy {
         // Within the span of the request that wakes it, which knows tenant and request.
         let done = run_blocking(work).await;
         let (woken, bound) = done.map_err(|panic| WakeError::Panicked(panic.to_string()))??;
-        drop(turn);
+        drop(permit);
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(seq = %woken.head().seq, open = woken.is_open(), milliseconds, "awake");
         let (tenancy, id) = (self.clone(), tenant.clone());
@@ -575,7 +575,7 @@ impl Tenancy {
             TenantTerms { incarnation: bound, share, tenant_limits, bill },
             watched,
             &self.shared.tasks,
-            self.shared.turns.clone(),
+            self.shared.permits.clone(),
             stop,
         ))
     }

@@ -51,16 +51,16 @@ pub struct Share {
 impl Share {
     /// A share of this size, of which nothing is taken.
     pub fn new(size: ShareSize) -> Self {
-        let places = |count: usize| Arc::new(Semaphore::new(count));
+        let permits = |count: usize| Arc::new(Semaphore::new(count));
         Self {
-            bodies: places(size.bodies),
+            bodies: permits(size.bodies),
             bodies_held: Arc::default(),
-            answers: places(size.answers),
-            searches: places(size.searches),
-            waiting_searches: places(size.searches + size.waiting_searches),
-            parsing: [places(size.parsing), places(size.parsing)],
-            waiting_parses: places(2 * size.parsing + size.waiting_parses),
-            messages: places(size.messages),
+            answers: permits(size.answers),
+            searches: permits(size.searches),
+            waiting_searches: permits(size.searches + size.waiting_searches),
+            parsing: [permits(size.parsing), permits(size.parsing)],
+            waiting_parses: permits(2 * size.parsing + size.waiting_parses),
+            messages: permits(size.messages),
         }
     }
 
@@ -78,7 +78,7 @@ impl Share {
         } = self;
         let semaphores = [bodies, answers, searches, waiting_searches, waiting_parses, messages];
         Arc::strong_count(bodies_held) == 1
-            && semaphores.into_iter().chain(parsing).all(|places| Arc::strong_count(places) == 1)
+            && semaphores.into_iter().chain(parsing).all(|permits| Arc::strong_count(permits) == 1)
     }
 }
 

@@ -92,7 +92,7 @@ impl Budget {
 struct Candidate {
     tenant: TenantId,
     slot: Arc<TenantSlot>,
-    awake: Arc<LiveTenant>,
+    live: Arc<LiveTenant>,
     last_use: Instant,
     bytes: u64,
 }
@@ -105,7 +105,7 @@ impl LiveTenant {
 
     /// What its log takes up of that.
     fn open_log_bytes(&self) -> u64 {
-        if !self.door.is_open() {
+        if !self.log_handle.is_open() {
             return 0;
         }
         let stored = self.state.figures().log_bytes;
@@ -142,7 +142,7 @@ impl Tenancy {
 
     /// Ready when logs are opened for which there is no room.
     async fn shortage(&self) {
-        while !self.shared.budget.is_short_with(self.shared.turns.places.opening().await) {}
+        while !self.shared.budget.is_short_with(self.shared.permits.openings.opening().await) {}
     }
 
     /// Writes checkpoints of tenants in memory, one after the other, on what others leave of the cores, until `stop`.
@@ -163,25 +163,25 @@ impl Tenancy {
         let idle = budget.rules.idle;
         let delivers = self.shared.metrics.hivehub_answers(Call::Usage);
         // Before they are looked at, so that none is missed.
-        self.shared.turns.places.counted();
+        self.shared.permits.openings.counted();
         let mut candidates = self.candidates();
         budget.taken.store(candidates.iter().map(|it| it.bytes).sum(), Ordering::Relaxed);
         candidates.retain(|candidate| {
-            let Candidate { awake, last_use, .. } = candidate;
+            let Candidate { live, last_use, .. } = candidate;
             let is_idle = |since: Duration, times: u32| idle.is_some_and(|idle| since >= idle * times);
             let unused = last_use.elapsed();
             // What is being delivered is read from the log; for a while, since it may never come to that.
-            if delivers && awake.owes() && !is_idle(unused, OWING_IDLES) {
-                if awake.door.is_closed() {
-                    awake.door.want();
+            if delivers && live.owes() && !is_idle(unused, OWING_IDLES) {
+                if live.log_handle.is_closed() {
+                    live.log_handle.want();
                 }
                 return true;
             }
             if is_idle(unused, 1) {
                 return !self.put_down(candidate);
             }
-            if awake.door.idle_for().is_some_and(|unused| is_idle(unused, 1)) {
-                awake.door.close();
+            if live.log_handle.idle_for().is_some_and(|unused| is_idle(unused, 1)) {
+                live.log_handle.close();
             }
             true
         });
@@ -196,19 +196,20 @@ impl Tenancy {
         if excess == 0 {
             return;
         }
-        candidates.retain(|candidate| !candidate.awake.is_in_use());
+        candidates.retain(|candidate| !candidate.live.is_in_use());
         candidates.sort_unstable_by_key(|candidate| candidate.last_use);
         // One that is larger than all there is would be woken again at once.
         candidates.pop();
         let mut freed = 0;
-        let idle_logs =
-            |candidate: &&Candidate| candidate.awake.door.idle_for() >= Some(candidate.awake.log_patience());
+        let idle_logs = |candidate: &&Candidate| {
+            candidate.live.log_handle.idle_for() >= Some(candidate.live.log_patience())
+        };
         for candidate in candidates.iter().filter(idle_logs) {
             if freed >= excess {
                 return;
             }
-            freed += candidate.awake.open_log_bytes();
-            candidate.awake.door.close();
+            freed += candidate.live.open_log_bytes();
+            candidate.live.log_handle.close();
         }
         freed = 0;
         for candidate in &candidates {
@@ -259,9 +260,9 @@ impl Tenancy {
         let slots: Vec<_> =
             self.slots().iter().map(|(tenant, slot)| (tenant.clone(), Arc::clone(slot))).collect();
         let candidate = |(tenant, slot): (TenantId, Arc<TenantSlot>)| {
-            let awake = slot.live()?;
-            let (last_use, bytes) = (awake.last_use().0, awake.memory_bytes());
-            Some(Candidate { tenant, slot, awake, last_use, bytes })
+            let live = slot.live()?;
+            let (last_use, bytes) = (live.last_use().0, live.memory_bytes());
+            Some(Candidate { tenant, slot, live, last_use, bytes })
         };
         slots.into_iter().filter_map(candidate).collect()
     }
@@ -269,63 +270,63 @@ impl Tenancy {
     /// Puts an unused tenant to sleep if nothing of it waits for its log; otherwise its writer is asked to close the
     /// log. Returns whether the tenant sleeps.
     fn put_down(&self, candidate: &Candidate) -> bool {
-        let Candidate { tenant, slot, awake, .. } = candidate;
+        let Candidate { tenant, slot, live, .. } = candidate;
         let mut locked = slot.lock();
-        let is_it = locked.state.live().is_some_and(|it| Arc::ptr_eq(it, awake));
+        let is_it = locked.state.live().is_some_and(|it| Arc::ptr_eq(it, live));
         // IMPORTANT: looked at while the slot is locked, where others begin to use it.
-        if !is_it || locked.moving || locked.state.waking().is_some() || awake.is_in_use() {
+        if !is_it || locked.moving || locked.state.waking().is_some() || live.is_in_use() {
             return false;
         }
-        let has_failed = awake.has_failed();
-        let rests = has_failed || (awake.is_settled() && awake.door.retire());
+        let has_failed = live.has_failed();
+        let rests = has_failed || (live.is_settled() && live.log_handle.retire());
         if !rests {
             drop(locked);
-            awake.door.close();
+            live.log_handle.close();
             return false;
         }
-        let is_begun = !awake.is_unbegun();
-        locked.write_failed |= is_begun && has_failed && !awake.door.is_stuck();
+        let is_begun = !live.is_unbegun();
+        locked.write_failed |= is_begun && has_failed && !live.log_handle.is_stuck();
         // The candidate holds it until the lock is given back.
         drop(locked.state.leave());
-        awake.stop.cancel();
+        live.stop.cancel();
         // IMPORTANT: before anybody can wake it again, and counts anew.
         if is_begun {
-            self.store_size(awake);
+            self.store_size(live);
         }
         self.shared.audit.sleeps(tenant);
         self.shared.metrics.forget_tenant(tenant);
         if let Some(billed) = &self.shared.billed {
-            billed.metering.sleeps(awake.log.log_id());
+            billed.metering.sleeps(live.log.log_id());
             billed.accounts.sleeps(tenant);
         }
-        if let Some(bill) = awake.bill.as_ref().filter(|_| !has_failed) {
+        if let Some(bill) = live.bill.as_ref().filter(|_| !has_failed) {
             bill.account.sleeps();
         }
         drop(locked);
         info!(%tenant, "asleep");
         // Dropping a whole projection takes time.
-        let awake = Arc::clone(awake);
+        let live = Arc::clone(live);
         self.shared.tasks.spawn(async move {
-            awake.tasks.close();
-            awake.tasks.wait().await;
-            let _ = tokio::task::spawn_blocking(move || drop(awake)).await;
+            live.tasks.close();
+            live.tasks.wait().await;
+            let _ = tokio::task::spawn_blocking(move || drop(live)).await;
         });
         true
     }
 
     /// Writes checkpoints of tenants whose logs have grown much since the last one, one after the other.
     fn write_checkpoints(&self) {
-        let is_due = |awake: &LiveTenant| {
-            let log_bytes = awake.state.figures().log_bytes;
-            awake.is_readable() && awake.door.is_open() && awake.checkpoints.is_due(log_bytes)
+        let is_due = |live: &LiveTenant| {
+            let log_bytes = live.state.figures().log_bytes;
+            live.is_readable() && live.log_handle.is_open() && live.checkpoints.is_due(log_bytes)
         };
-        for Candidate { tenant, awake, .. } in self.candidates() {
+        for Candidate { tenant, live, .. } in self.candidates() {
             if self.shared.stop.is_cancelled() {
                 return;
             }
-            if is_due(&awake)
-                && let Err(error) = awake.checkpoints.write(&awake.state, &awake.stop)
-                && !awake.stop.is_cancelled()
+            if is_due(&live)
+                && let Err(error) = live.checkpoints.write(&live.state, &live.stop)
+                && !live.stop.is_cancelled()
             {
                 warn!(%tenant, %error, "the checkpoint could not be written: waking will take longer");
             }

@@ -33,7 +33,7 @@ const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
 /// by mistake or on purpose.
 #[derive(Debug)]
 pub struct Tenant<L> {
-    awake: TenantGuard,
+    live: TenantGuard,
     pass: Pass<L>,
 }
 
@@ -110,24 +110,24 @@ impl CollectionFacts {
 }
 
 impl<L> Tenant<L> {
-    pub(super) fn new(awake: TenantGuard, pass: Pass<L>) -> Self {
-        debug_assert_eq!(&awake.id, pass.tenant(), "a pass for another tenant");
-        Self { awake, pass }
+    pub(super) fn new(live: TenantGuard, pass: Pass<L>) -> Self {
+        debug_assert_eq!(&live.id, pass.tenant(), "a pass for another tenant");
+        Self { live, pass }
     }
 
     /// Whose data it is.
     pub fn id(&self) -> &TenantId {
-        &self.awake.id
+        &self.live.id
     }
 
     /// The id of its log, which no other tenant has, nor this one after it was deleted and created again.
     pub fn log_id(&self) -> LogId {
-        self.awake.log.log_id()
+        self.live.log.log_id()
     }
 
     /// How large it is.
     pub fn size(&self) -> StoredSize {
-        self.awake.size()
+        self.live.size()
     }
 
     /// What it may use.
@@ -137,32 +137,32 @@ impl<L> Tenant<L> {
 
     /// What it may take up of the node's memory.
     pub fn share(&self) -> &Share {
-        &self.awake.share
+        &self.live.share
     }
 
     /// A request was let in, which counts for the metrics and for the bill.
     pub fn requested(&self, operation: Operation) {
-        self.awake.metrics.request(operation);
-        if let Some(bill) = &self.awake.bill {
+        self.live.metrics.request(operation);
+        if let Some(bill) = &self.live.bill {
             bill.meter.request(operation);
         }
     }
 
     /// This many searches were answered, which count for the bill.
     pub fn searched(&self, operation: Operation, searches: usize) {
-        if let Some(bill) = &self.awake.bill {
+        if let Some(bill) = &self.live.bill {
             bill.meter.searched(operation, searches as u64);
         }
     }
 
     /// Where its bill stands; `None` where there is none.
     pub fn bill(&self) -> Option<BillFacts> {
-        self.awake.bill_facts()
+        self.live.bill_facts()
     }
 
     /// How many collections there are.
     pub fn collection_count(&self) -> u64 {
-        self.awake.state.figures().usage.collections()
+        self.live.state.figures().usage.collections()
     }
 
     /// Every collection, by name.
@@ -197,7 +197,7 @@ impl<L> Tenant<L> {
         filters: impl IntoIterator<Item = Option<Filter>>,
     ) -> Result<(Snapshot, Vec<Option<Selection>>), WriteError> {
         self.read(name, |collection| {
-            self.awake.searches.note(collection.id());
+            self.live.searches.note(collection.id());
             (collection.snapshot(), collection.select_each(filters))
         })
         .await
@@ -212,27 +212,27 @@ impl<L> Tenant<L> {
         questions: &[Option<&TextQuery>],
     ) -> Result<(Snapshot, Vec<ResolvedSearch>), WriteError> {
         self.read(name, |collection| {
-            self.awake.searches.note(collection.id());
+            self.live.searches.note(collection.id());
             let look_up = |question: &TextQuery| {
                 collection.look_up(question).ok_or_else(|| WriteError::NoTexts(name.clone()))
             };
             let selections = collection.select_each(filters).into_iter();
-            let ground = |(selection, question): (Option<Selection>, &Option<_>)| {
+            let resolve = |(selection, question): (Option<Selection>, &Option<_>)| {
                 Ok(ResolvedSearch { selection, matches: question.map(look_up).transpose()? })
             };
-            Ok((collection.snapshot(), selections.zip(questions).map(ground).collect::<Result<_, _>>()?))
+            Ok((collection.snapshot(), selections.zip(questions).map(resolve).collect::<Result<_, _>>()?))
         })
         .await?
     }
 
     /// Keeps a snapshot that the caller may come back for, under a key of its choice. It may be dropped at any time.
     pub fn keep(&self, key: KeptKey, kept: Kept) {
-        self.awake.state.kept.keep(key, kept);
+        self.live.state.kept.keep(key, kept);
     }
 
     /// The snapshot that was kept under this key, if it still is.
     pub fn kept(&self, key: &KeptKey) -> Option<Kept> {
-        self.awake.state.kept.find(key)
+        self.live.state.kept.find(key)
     }
 
     /// One vector.
@@ -266,7 +266,7 @@ impl<L> Tenant<L> {
 
     /// Where the log ends, and the last record in it that changed data.
     pub fn head(&self) -> (Head, Seq) {
-        let Figures { head, data_seq, .. } = *self.awake.state.figures();
+        let Figures { head, data_seq, .. } = *self.live.state.figures();
         (head, data_seq)
     }
 
@@ -286,7 +286,7 @@ impl<L> Tenant<L> {
 
     /// For as short as possible: the writer waits for it, and other readers for the writer.
     async fn state(&self) -> Result<RwLockReadGuard<'_, State>, WriteError> {
-        self.awake.state.look().await.map_err(|Crowded| WriteError::ReadBusy)
+        self.live.state.look().await.map_err(|Crowded| WriteError::ReadBusy)
     }
 
     async fn submit(&self, write: Write<Change>) -> Result<Committed, WriteError> {
@@ -294,18 +294,18 @@ impl<L> Tenant<L> {
         let command = Command { actor: pass.actor(), request_id: pass.asked().request_id.to_string(), write };
         let (answer, answered) = oneshot::channel();
         let queued = Queued { command, answer };
-        match self.awake.commands.send_timeout(queued, QUEUE_PATIENCE).await {
+        match self.live.commands.send_timeout(queued, QUEUE_PATIENCE).await {
             Ok(()) => {}
             Err(SendTimeoutError::Timeout(_)) => return Err(WriteError::Busy),
-            Err(SendTimeoutError::Closed(_)) if self.awake.stop.is_cancelled() => {
+            Err(SendTimeoutError::Closed(_)) if self.live.stop.is_cancelled() => {
                 return Err(WriteError::Stopping);
             }
-            Err(SendTimeoutError::Closed(_)) => return Err(self.awake.failure.of_refused()),
+            Err(SendTimeoutError::Closed(_)) => return Err(self.live.failure.of_refused()),
         }
-        let answer = answered.await.unwrap_or_else(|_| Err(self.awake.failure.of_begun()));
+        let answer = answered.await.unwrap_or_else(|_| Err(self.live.failure.of_begun()));
         if let Err(WriteError::QuotaExceeded(exceeded)) = &answer {
-            self.awake.metrics.quota_exceeded(exceeded.quota);
-            self.awake.denials.note_refused(pass.key_id(), pass.asked(), DenialReason::QuotaExceeded);
+            self.live.metrics.quota_exceeded(exceeded.quota);
+            self.live.denials.note_refused(pass.key_id(), pass.asked(), DenialReason::QuotaExceeded);
         }
         answer
     }
@@ -314,8 +314,8 @@ impl<L> Tenant<L> {
 impl<L: Reach> Tenant<L> {
     /// Opens the log, if there is something that may be written to it.
     pub(super) async fn ready(&self) -> Result<(), Arc<WakeError>> {
-        if L::WRITES && !self.awake.is_unbegun() {
-            self.awake.door.open().await?;
+        if L::WRITES && !self.live.is_unbegun() {
+            self.live.log_handle.open().await?;
         }
         Ok(())
     }
@@ -332,11 +332,12 @@ impl Tenant<admission::Write> {
         let VectorChange::Upsert(points) = &write.change else {
             return self.submit(write.erase()).await;
         };
-        let LiveTenant { pace, state, .. } = &*self.awake;
-        let passage = pace.keep(state, &write.collection, points.len()).await.map_err(|held| match held {
-            Held::TooFast => WriteError::Busy,
-            Held::GivenUp => WriteError::LinkingFailed,
-        })?;
+        let LiveTenant { backpressure, state, .. } = &*self.live;
+        let passage =
+            backpressure.keep(state, &write.collection, points.len()).await.map_err(|held| match held {
+                Held::TooFast => WriteError::Busy,
+                Held::GivenUp => WriteError::LinkingFailed,
+            })?;
         let outcome = self.submit(write.erase()).await;
         if outcome.as_ref().map_or(true, |committed| committed.repeated) {
             passage.brought_none();
@@ -353,26 +354,26 @@ impl Tenant<Admin> {
 
     /// Whether it has a log: whether it was ever written to.
     pub fn is_begun(&self) -> bool {
-        !self.awake.is_unbegun()
+        !self.live.is_unbegun()
     }
 
     /// The audit log, open for as long as it is held.
     pub async fn log(&self) -> Result<OpenLog, Arc<WakeError>> {
-        self.awake.open_log().await
+        self.live.open_log().await
     }
 
     /// The head, now and whenever it moves; it ends with the tenant's writer.
     pub fn published(&self) -> watch::Receiver<Head> {
-        self.awake.published.clone()
+        self.live.published.clone()
     }
 
     /// A place among the few that may read the log at the same time, if one is free.
     pub fn log_reader(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.awake.log_readers).try_acquire_owned().ok()
+        Arc::clone(&self.live.log_readers).try_acquire_owned().ok()
     }
 
     /// A place among the few that may follow the log, if one is free.
     pub fn follower(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.awake.followers).try_acquire_owned().ok()
+        Arc::clone(&self.live.followers).try_acquire_owned().ok()
     }
 }

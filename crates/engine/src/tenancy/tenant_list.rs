@@ -111,21 +111,21 @@ impl Tenancy {
     pub(super) fn note_sizes(&self) {
         let slots: Vec<_> = self.slots().values().cloned().collect();
         let begun = slots.iter().filter_map(|slot| slot.live()).filter(|it| !it.is_unbegun());
-        for awake in begun {
-            self.store_size(&awake);
+        for live in begun {
+            self.store_size(&live);
         }
     }
 
-    pub(super) fn store_size(&self, awake: &LiveTenant) {
-        if let Err(error) = self.shared.node_store.store_size(&awake.id, &awake.size()) {
-            warn!(tenant = %awake.id, %error, "the tenant's size cannot be noted down");
+    pub(super) fn store_size(&self, live: &LiveTenant) {
+        if let Err(error) = self.shared.node_store.store_size(&live.id, &live.size()) {
+            warn!(tenant = %live.id, %error, "the tenant's size cannot be noted down");
         }
     }
 
     fn facts(&self, id: TenantId) -> TenantFacts {
         let slot = self.slots().get(&id).cloned();
-        if let Some(awake) = slot.and_then(|slot| slot.live()) {
-            let (size, memory_bytes) = (Some(awake.size()), awake.memory_bytes());
+        if let Some(live) = slot.and_then(|slot| slot.live()) {
+            let (size, memory_bytes) = (Some(live.size()), live.memory_bytes());
             return TenantFacts { id, state: ReportedState::Awake, size, memory_bytes };
         }
         let size = self.shared.node_store.size(&id).unwrap_or_else(|error| {

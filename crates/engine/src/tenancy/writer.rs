@@ -51,7 +51,7 @@ pub(super) struct Writer {
     /// `None` while it is closed.
     log: Option<TenantLog>,
     /// Where it is opened again; without one it is never closed before the end.
-    place: Option<LogOpener>,
+    opener: Option<LogOpener>,
     tenant_limits: Arc<TenantLimits>,
     pub(super) state: Arc<SharedState>,
     published: watch::Sender<Head>,
@@ -63,11 +63,11 @@ pub(super) struct Writer {
     /// Refused requests, which go along.
     denials: Arc<TenantDenials>,
     /// The bill, if there is one.
-    books: Option<BillingRecorder>,
+    recorder: Option<BillingRecorder>,
     metrics: Metrics,
 }
 
-/// What a turn away from the async threads is for.
+/// The purpose of a step away from the async threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
     /// Whatever waits.
@@ -78,16 +78,16 @@ enum Task {
     Close,
 }
 
-async fn wanted(door: Option<&LogHandle>) {
-    match door {
-        Some(door) => door.wanted().await,
+async fn wanted(log_handle: Option<&LogHandle>) {
+    match log_handle {
+        Some(log_handle) => log_handle.wanted().await,
         None => std::future::pending().await,
     }
 }
 
-async fn to_close(door: Option<&LogHandle>) {
-    match door {
-        Some(door) => door.to_close().await,
+async fn to_close(log_handle: Option<&LogHandle>) {
+    match log_handle {
+        Some(log_handle) => log_handle.to_close().await,
         None => std::future::pending().await,
     }
 }
@@ -102,11 +102,11 @@ impl Writer {
         denials: Arc<TenantDenials>,
         metrics: Metrics,
     ) -> Self {
-        let (log, place, head_synced, books) = (log.into(), None, Instant::now(), None);
+        let (log, opener, head_synced, recorder) = (log.into(), None, Instant::now(), None);
         let failure = Failure::default();
         Self {
             log,
-            place,
+            opener,
             tenant_limits,
             state,
             published,
@@ -114,21 +114,21 @@ impl Writer {
             failed,
             failure,
             denials,
-            books,
+            recorder,
             metrics,
         }
     }
 
     /// The same writer, which opens and closes its log where that is.
     #[must_use]
-    pub(super) fn at(self, place: LogOpener) -> Self {
-        Self { place: Some(place), ..self }
+    pub(super) fn at(self, opener: LogOpener) -> Self {
+        Self { opener: Some(opener), ..self }
     }
 
     /// The same writer, keeping the tenant's bill too.
     #[must_use]
-    pub(super) fn keeping(self, books: Option<BillingRecorder>) -> Self {
-        Self { books, ..self }
+    pub(super) fn recording(self, recorder: Option<BillingRecorder>) -> Self {
+        Self { recorder, ..self }
     }
 
     /// Why it ends, if it does so by itself.
@@ -138,7 +138,7 @@ impl Writer {
 
     /// Ready when the window of the bill may be over.
     fn window(&self) -> impl Future<Output = ()> + use<> {
-        let look_at = self.books.as_ref().map(BillingRecorder::look_at);
+        let look_at = self.recorder.as_ref().map(BillingRecorder::look_at);
         async move {
             match look_at {
                 Some(look_at) => tokio::time::sleep_until(look_at).await,
@@ -151,12 +151,12 @@ impl Writer {
     /// log is closed, and after that the queue.
     pub(super) async fn run(self, mut queue: mpsc::Receiver<Queued>, stop: CancellationToken) {
         let mut writer = self;
-        let door = writer.place.as_ref().map(|place| Arc::clone(&place.door));
-        if let Some(door) = &door
-            && writer.books.as_ref().is_some_and(|books| books.account.is_behind())
+        let log_handle = writer.opener.as_ref().map(|opener| Arc::clone(&opener.log_handle));
+        if let Some(log_handle) = &log_handle
+            && writer.recorder.as_ref().is_some_and(|recorder| recorder.account.is_behind())
         {
             // What is not delivered is read from the log.
-            door.want();
+            log_handle.want();
         }
         let mut waiting: Vec<Queued> = Vec::new();
         loop {
@@ -176,18 +176,18 @@ impl Writer {
                     () = tokio::time::sleep(HEAD_LAG_MAX), if is_lagging => {}
                     () = writer.denials.due() => {}
                     () = writer.window() => {}
-                    () = wanted(door.as_deref()), if writer.log.is_none() => task = Task::Open,
-                    () = to_close(door.as_deref()) => task = Task::Close,
+                    () = wanted(log_handle.as_deref()), if writer.log.is_none() => task = Task::Open,
+                    () = to_close(log_handle.as_deref()) => task = Task::Close,
                     () = writer.failed.cancelled() => return,
                 }
             }
-            let turn = match &writer.place {
-                Some(place) if writer.log.is_none() || task == Task::Close => place.turn().await,
+            let permit = match &writer.opener {
+                Some(opener) if writer.log.is_none() || task == Task::Close => opener.permit().await,
                 Some(_) | None => None,
             };
             let group = waiting;
             let done = on_disk(move || {
-                let _turn = turn;
+                let _turn = permit;
                 writer.work(group, task)
             });
             match done.await {
@@ -195,12 +195,12 @@ impl Writer {
                 Some(Err(Failed)) | None => return,
             }
         }
-        let turn = match &writer.place {
-            Some(place) => place.turn().await,
+        let permit = match &writer.opener {
+            Some(opener) => opener.permit().await,
             None => None,
         };
         on_disk(move || {
-            let _turn = turn;
+            let _turn = permit;
             writer.end();
         })
         .await;
@@ -208,9 +208,9 @@ impl Writer {
 
     /// The last commit, and the end of the log.
     fn end(mut self) {
-        let deleted = self.books.as_ref().is_some_and(|books| books.account.is_final());
+        let deleted = self.recorder.as_ref().is_some_and(|recorder| recorder.account.is_final());
         if self.log.is_none() && !(deleted || self.has_something_to_take()) {
-            self.books.iter().for_each(|books| books.account.sleeps());
+            self.recorder.iter().for_each(|recorder| recorder.account.sleeps());
             return;
         }
         if self.log.is_none() && self.open().is_err() {
@@ -221,15 +221,15 @@ impl Writer {
         if self.commit_group(&mut Vec::new(), last).is_err() {
             return;
         }
-        if let Some(books) = self.books.as_ref().filter(|_| deleted) {
-            books.accounts.take_over(&books.account);
-            self.place = None;
+        if let Some(recorder) = self.recorder.as_ref().filter(|_| deleted) {
+            recorder.accounts.take_over(&recorder.account);
+            self.opener = None;
         }
         // It says what has become of it.
         let _ = self.close();
     }
 
-    /// One turn away from the async threads: a group if any command or denial waits, and the head if it is due.
+    /// One step away from the async threads: a group if any command or denial waits, and the head if it is due.
     /// Returns the writer and what still waits; a writer that has failed is dropped, and its log with it.
     fn work(mut self, mut waiting: Vec<Queued>, task: Task) -> Result<(Self, Vec<Queued>), Failed> {
         if task == Task::Close {
@@ -237,7 +237,8 @@ impl Writer {
             return Ok((self, waiting));
         }
         let idle = waiting.is_empty();
-        let is_over = self.books.as_ref().is_some_and(|books| books.look_at() <= tokio::time::Instant::now());
+        let is_over =
+            self.recorder.as_ref().is_some_and(|recorder| recorder.look_at() <= tokio::time::Instant::now());
         if self.log.is_none() {
             if idle && !is_over && !self.denials.are_due() && task != Task::Open {
                 return Ok((self, waiting));
@@ -254,12 +255,12 @@ impl Writer {
         if is_over {
             self.commit_group(&mut Vec::new(), CommitKind::Window)?;
             let state = self.state.read();
-            if let Some(books) = &mut self.books {
-                books.looked(state.projection.billing());
+            if let Some(recorder) = &mut self.recorder {
+                recorder.looked(state.projection.billing());
             }
         }
         if !idle {
-            self.place.iter().for_each(|place| place.door.used());
+            self.opener.iter().for_each(|opener| opener.log_handle.used());
         }
         if !idle || self.denials.are_due() {
             self.commit_group(&mut waiting, CommitKind::Commands)?;
@@ -275,21 +276,21 @@ impl Writer {
 
     /// Opens the log.
     fn open(&mut self) -> Result<(), Failed> {
-        let Some(place) = self.place.as_ref().filter(|place| place.door.begin_opening()) else {
+        let Some(opener) = self.opener.as_ref().filter(|opener| opener.log_handle.begin_opening()) else {
             return Err(Failed);
         };
-        match place.open(&self.state) {
+        match opener.open(&self.state) {
             Ok(log) => {
                 self.log = Some(log);
-                place.door.opened();
-                if let Some(books) = &self.books {
-                    books.account.wakes();
+                opener.log_handle.opened();
+                if let Some(recorder) = &self.recorder {
+                    recorder.account.wakes();
                 }
                 Ok(())
             }
             Err(error) => {
                 let failed = self.failure.by_waking(&error);
-                place.door.stuck(Arc::new(error));
+                opener.log_handle.stuck(Arc::new(error));
                 Err(failed)
             }
         }
@@ -303,7 +304,7 @@ impl Writer {
             }
             self.open()?;
         }
-        if self.place.as_ref().is_none_or(|place| !place.door.begin_closing()) {
+        if self.opener.as_ref().is_none_or(|opener| !opener.log_handle.begin_closing()) {
             return Ok(());
         }
         self.denials.end();
@@ -313,22 +314,22 @@ impl Writer {
 
     fn close(&mut self) -> Result<(), Failed> {
         let Some(log) = self.log.take() else { return Ok(()) };
-        let closed = match &self.place {
-            Some(place) => place.close(log, &self.state),
+        let closed = match &self.opener {
+            Some(opener) => opener.close(log, &self.state),
             None => log.close(),
         };
         closed.map_err(|error| {
             error!(%error, "the tenant's log could not be closed cleanly");
             Failed
         })?;
-        self.books.iter().for_each(|books| books.account.sleeps());
-        self.place.iter().for_each(|place| place.door.closed());
+        self.recorder.iter().for_each(|recorder| recorder.account.sleeps());
+        self.opener.iter().for_each(|opener| opener.log_handle.closed());
         Ok(())
     }
 
     /// Whether records of the server itself wait for the log.
     fn has_something_to_take(&self) -> bool {
-        !self.denials.is_empty() || self.books.as_ref().is_some_and(BillingRecorder::has_something_to_take)
+        !self.denials.is_empty() || self.recorder.as_ref().is_some_and(BillingRecorder::has_something_to_take)
     }
 
     /// Commits as many of the first `waiting` commands as can share a commit, answers them, and leaves
@@ -347,10 +348,10 @@ impl Writer {
         for event in denials.events() {
             commit.stage(own_record(event), now).map_err(|error| self.failure.by_log(&error))?;
         }
-        let extras = match &mut self.books {
-            Some(books) => {
+        let extras = match &mut self.recorder {
+            Some(recorder) => {
                 let state = self.state.read();
-                books
+                recorder
                     .stage(&mut commit, &state.projection, kind, now)
                     .map_err(|error| self.failure.by_log(&error))?
             }
@@ -368,8 +369,8 @@ impl Writer {
             }
             let applied = apply(&mut self.state.write(), &records, writes, log);
             let applied = applied.map_err(|error| self.failure.by_fold(&*error))?;
-            if let Some(books) = &mut self.books {
-                books.committed(extras, applied.billing);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.committed(extras, applied.billing);
             }
             self.published.send_replace(log.head());
             answers.extend(applied.answers);
