@@ -234,3 +234,25 @@ async fn a_log_whose_database_is_missing_is_damaged_and_temporary_files_of_kille
     assert_eq!((refused.status.as_u16(), refused.problem()), (503, "tenant-damaged"), "{}", refused.body);
     assert!(!data.join("acme/log/db").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_in_the_place_of_the_folder_of_deleted_tenants_damages_no_tenant() {
+    let folder = TempDir::new().unwrap();
+    let mut cluster = Cluster::start(folder.path(), &[]).await;
+    cluster.tenant("acme");
+    let key = cluster.key(Some("acme"), None);
+    let collection = json!({"name": "words", "dimension": 2, "metric": "dot"});
+    cluster.send(&key, "POST", "/collections", &collection).await.expect(201);
+    cluster.end_node("TERM").await;
+    cluster.node = cluster.another_node(&[]).await;
+    let (deleted, aside) = (folder.path().join("data/_deleted"), folder.path().join("aside"));
+    fs::rename(&deleted, &aside).unwrap();
+    fs::write(&deleted, []).unwrap();
+    let refused = cluster.send(&key, "GET", "/collections", &Value::Null).await;
+    assert_eq!((refused.status.as_u16(), refused.problem()), (503, "storage-failed"), "{}", refused.body);
+    fs::remove_file(&deleted).unwrap();
+    fs::rename(&aside, &deleted).unwrap();
+    let is_served =
+        async || cluster.send(&key, "GET", "/collections", &Value::Null).await.status.as_u16() == 200;
+    eventually("the tenant is served again", is_served).await;
+}

@@ -96,13 +96,13 @@ impl StorageFailure {
         let is = |kinds: &[ErrorKind]| kinds.contains(&error.kind());
         if is(&[ErrorKind::StorageFull, ErrorKind::QuotaExceeded]) {
             Self::Full
-        } else if is(&[ErrorKind::NotFound, ErrorKind::NotADirectory]) {
+        } else if is(&[ErrorKind::NotFound]) {
             Self::Absent
         } else if is(&[ErrorKind::InvalidData, ErrorKind::UnexpectedEof, ErrorKind::IsADirectory]) {
             Self::Corrupt
         } else {
-            // EMFILE and ENFILE, EACCES and EPERM, EROFS, EINTR, ENOMEM, EIO, and all errors without a kind of their
-            // own.
+            // EMFILE and ENFILE, EACCES and EPERM, EROFS, EINTR, ENOMEM, EIO, ENOTDIR (a file is where a folder above
+            // should be, which says nothing about the data), and all errors without a kind of their own.
             Self::Broken
         }
     }
