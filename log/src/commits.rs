@@ -3,13 +3,13 @@
 //! Recovery, verification and copying read a log by the same rules:
 //!
 //! - A record at or below the acknowledged head belongs to the log.
-//! - A record above it belongs to the log if its whole commit is there.
+//! - A record above the head belongs to the log if its commit is complete.
 //! - The acknowledged head is the end of a commit, with the chain hash that the head file states.
-//! - Whatever is missing or wrong at or below the head is damage.
-//! - Whatever is wrong above the head is damage too if the end of a commit follows it. A commit is durable before the
-//!   next one begins, and only a beginning survives of the last. So what is wrong was durable, and perhaps
-//!   acknowledged: the head file may lag behind after a loss of power.
-//! - Otherwise it is the uncommitted tail, which was never acknowledged.
+//! - A missing or invalid record at or below the head is damage.
+//! - A missing or invalid record above the head is damage too if the end of a commit follows it. A commit is durable
+//!   before the next one begins, and an interrupted commit leaves only a prefix of its parts. So that record was
+//!   durable once. It may have been acknowledged: the head file may lag behind after a loss of power.
+//! - Everything else above the head is the uncommitted tail. It was never acknowledged.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -32,15 +32,15 @@ pub(crate) struct Committed<'a> {
     pub(crate) mark: Mark,
 }
 
-/// What a pass finds, in the order of the log.
+/// An item of a pass. Items are in the order of the log.
 #[expect(clippy::large_enum_variant, reason = "nearly every item is a record, and one exists at a time")]
 pub(crate) enum Found<'a> {
     /// The next record.
     Record(Committed<'a>),
-    /// Something missing or wrong. The pass goes on with the next record that exists, whose place in the chain is not
-    /// verified.
+    /// A missing or invalid record. The pass continues with the next record that exists. The place of that record in
+    /// the chain is not verified.
     Damage(Damage),
-    /// An unfinished end above the acknowledged head. Always the last item.
+    /// An unfinished commit at the end of the log, above the acknowledged head. Always the last item.
     Uncommitted(Damage),
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Commits<'a> {
 }
 
 impl<'a> Commits<'a> {
-    /// A pass over all records of the log, which has acknowledged `acknowledged`.
+    /// A pass over all records of a log with the acknowledged head `acknowledged`.
     pub(crate) fn new(storage: &'a dyn Storage, log_id: LogId, acknowledged: Head) -> Self {
         Self { storage, log_id, acknowledged }
     }
@@ -87,7 +87,7 @@ impl<'a> Commits<'a> {
         }
     }
 
-    /// Visits the records from the verifier's next one on, up to the end of the log or the first that is wrong.
+    /// Visits the records from the verifier's next one on, up to the end of the log or the first invalid one.
     fn run<E: From<Error>>(
         &self,
         verifier: &mut Verifier,
@@ -141,7 +141,8 @@ impl<'a> Commits<'a> {
         }
     }
 
-    /// Visits a record at or below the acknowledged head, and before it the damage if it is another head than that.
+    /// Visits a record at or below the acknowledged head. If its number is that of the head, but it is not the
+    /// acknowledged record, visits this damage first.
     fn visit_acknowledged<E>(
         &self,
         committed: Committed<'_>,
@@ -177,21 +178,21 @@ impl Committed<'_> {
 enum RunEnd {
     /// At the end of the log.
     Whole,
-    /// Before an unfinished end.
+    /// Before an unfinished commit at the end of the log.
     Uncommitted(Damage),
-    /// Before something missing or wrong.
+    /// Before a missing or invalid record.
     Damaged(Damage),
     /// By the visitor.
     Stopped,
 }
 
-/// The first of these that is not to continue.
+/// The first of `flows` that is not `Continue`. Later ones are not evaluated.
 fn first_end<E>(mut flows: impl Iterator<Item = Result<ControlFlow<()>, E>>) -> Result<ControlFlow<()>, E> {
     flows.find(|flow| !matches!(flow, Ok(ControlFlow::Continue(())))).unwrap_or(Ok(ControlFlow::Continue(())))
 }
 
-/// Whether a commit ends at the record at `seq` or after it. Parts are written in order and the end of a commit last,
-/// so everything before it was durable once.
+/// Whether a commit ends at the record at `seq` or after it. Parts are written in order, and the end of a commit is
+/// written last. So every part before the end of a commit was durable once.
 fn ends_a_commit_from(storage: &dyn Storage, seq: Seq) -> Result<bool, StorageError> {
     let mut found = false;
     storage.scan(PartKey::first(seq), &mut |_, value| {

@@ -1,4 +1,5 @@
-//! Deleted tenants. Their folders move away at once and are erased later; until then they can be restored.
+//! Deleted tenants. The folder of a deleted tenant moves away at once and is erased later. Until then the tenant can be
+//! restored.
 //!
 //! ```text
 //! data/_deleted/{log_id}.json          tombstone: the tenant, and the time of deletion
@@ -11,8 +12,8 @@
 //! copy of the log that reappears is recognized.
 //!
 //! Manifests and tombstones are small files that may be copied over each other. So a folder is stored under its log's
-//! id only if the log's records prove that id, and otherwise under a new id; a tombstone is valid only under its own
-//! name and for its own tenant; and a folder is erased only if it matches its tombstone.
+//! id only if the log's records prove that id, and otherwise under a new id. A tombstone is valid only under its own
+//! name and for its own tenant, and a folder is erased only if it matches its tombstone.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -34,8 +35,8 @@ const ERASED: &str = "erased";
 /// The prefix of unfinished tombstones.
 const UNFINISHED: &str = ".tmp";
 
-/// The deleted tenants of a data folder. There is one for each data folder; clones share it, and move one folder at a
-/// time.
+/// The deleted tenants of a data folder. There is one instance for each data folder. Its clones share a lock, so that
+/// only one folder moves at a time.
 #[derive(Clone, Debug)]
 pub struct DeletedTenants {
     data: PathBuf,
@@ -48,18 +49,18 @@ pub struct DeletedTenants {
 pub struct Tombstone {
     /// The tenant.
     pub tenant: TenantId,
-    /// Its log, or a new id if the records do not prove that of the manifest.
+    /// The id of its log, or a new id if the records do not prove the id in the manifest.
     pub log_id: LogId,
     /// When it was deleted.
     pub deleted_at: Timestamp,
     #[serde(rename = "way")]
     state: TombstoneState,
-    /// Whether the id is new, and not that of the log.
+    /// Whether `log_id` is a new id and not the id of the log.
     #[serde(default, rename = "own_id", skip_serializing_if = "std::ops::Not::not")]
     has_new_id: bool,
 }
 
-/// Where the folder belongs.
+/// The place where the folder belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum TombstoneState {
@@ -82,8 +83,8 @@ impl DeletedTenants {
             .map_err(failed("sweep", &opened.deleted))?;
         for tombstone in opened.tombstones()?.into_iter().flatten() {
             match opened.end(&tombstone) {
-                // On a full disk, for example. The tombstone keeps the log from being served, and the next start
-                // completes the move.
+                // This happens on a full disk, for example. The tombstone keeps the log from being served, and the next
+                // start completes the move.
                 Err(error) if error.is_unavailable() => {}
                 ended => ended?,
             }
@@ -98,7 +99,8 @@ impl DeletedTenants {
         if !folder.try_exists()? {
             return Err(Error::NotFound(folder.path().to_owned()));
         }
-        // A damaged folder is deleted like any other, but never under the id of a log that may be another tenant's.
+        // A damaged folder is deleted like any other. It is never stored under the id of a log that may belong to
+        // another tenant.
         let proven = folder.proven_log_id().ok().filter(|log_id| self.is_free(*log_id, &folder));
         let tombstone = Tombstone {
             tenant: tenant.clone(),
@@ -131,8 +133,8 @@ impl DeletedTenants {
         Ok(exists(&self.tombstone(log_id))? || exists(&self.erased(log_id))?)
     }
 
-    /// Whether the log in this folder was deleted and not restored. A tombstone of another tenant does not apply to a
-    /// folder whose manifest names this tenant; neither does one that was copied under another name.
+    /// Whether the log in this folder was deleted and not restored. A tombstone of another tenant does not apply if the
+    /// manifest in the folder names this tenant. A tombstone that was copied to another name does not apply either.
     pub fn has_deleted(&self, folder: &TenantFolder) -> Result<bool, Error> {
         let (log_id, tenant) = folder.identity()?;
         for path in [self.tombstone(log_id), self.erased(log_id)] {
@@ -153,7 +155,7 @@ impl DeletedTenants {
         Ok(false)
     }
 
-    /// Moves the folder back.
+    /// Restores a tenant: moves its folder back.
     ///
     /// # Errors
     ///
@@ -199,7 +201,7 @@ impl DeletedTenants {
             .map_err(failed("move the tombstone to", &erased))
     }
 
-    /// Moves the folder to where the tombstone says that it belongs.
+    /// Moves the folder to the place that the tombstone states.
     fn end(&self, tombstone: &Tombstone) -> Result<(), Error> {
         let log_id = tombstone.log_id;
         let place = TenantFolder::new(&self.data, &tombstone.tenant);
@@ -230,7 +232,8 @@ impl DeletedTenants {
         }
     }
 
-    /// Checks that the folder stored under the tombstone's id is that of its tenant, as far as it has a manifest.
+    /// Checks that the folder stored under the tombstone's id belongs to the tombstone's tenant and log. A folder
+    /// without a readable manifest passes the check.
     fn check(&self, tombstone: &Tombstone) -> Result<(), Error> {
         if tombstone.has_new_id {
             return Ok(());
@@ -260,7 +263,7 @@ impl DeletedTenants {
         if is_filed(self.tombstone(log_id)) || is_filed(self.folder(log_id)) {
             return false;
         }
-        // A manifest that names its tenant is not valid under another name.
+        // A manifest that names its tenant is not valid in the folder of another tenant.
         if folder.identity().is_ok_and(|(_, tenant)| tenant.is_some()) {
             return true;
         }

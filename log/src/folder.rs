@@ -6,8 +6,8 @@
 //! data/{tenant}/log/            sled
 //! data/{tenant}/condemned       exists after a failed write or sync
 //! data/{tenant}/closed          exists while the log is closed, if it was closed cleanly
-//! data/{tenant}/checkpoint      derived data, written by the crates above, as is
-//! data/{tenant}/graphs/
+//! data/{tenant}/checkpoint      derived data, written by the crates that use this one
+//! data/{tenant}/graphs/         likewise
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -43,10 +43,10 @@ const SEGMENT_BYTES: usize = 512 * 1024;
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
-/// The folder of logs that are being created, beside the tenants'. No tenant can have this name.
+/// The folder of logs that are being created, beside the tenants' folders. No tenant can have this name.
 const CREATING: &str = "_creating";
 
-/// The folder of one tenant.
+/// The folder of one tenant in a data folder.
 #[derive(Clone, Debug)]
 pub struct TenantFolder {
     data: PathBuf,
@@ -66,12 +66,12 @@ impl TenantFolder {
         &self.path
     }
 
-    /// Whether the tenant has a log. `false` also if that cannot be determined.
+    /// Whether the tenant has a log. Returns `false` if that cannot be determined.
     pub fn exists(&self) -> bool {
         self.path.exists()
     }
 
-    /// Whether the tenant has a log. An error if that cannot be determined.
+    /// Whether the tenant has a log. Returns an error if that cannot be determined.
     pub fn try_exists(&self) -> Result<bool, Error> {
         exists(&self.path)
     }
@@ -95,8 +95,8 @@ impl TenantFolder {
         Ok(tenants)
     }
 
-    /// Creates an empty log with a random id, for a tenant whose incarnation is not known. It is built beside the
-    /// tenants' folders and renamed into place, so a folder that exists is complete, even after a loss of power.
+    /// Creates an empty log with a random id, for a tenant whose incarnation is not known. The log is built beside the
+    /// tenants' folders and renamed into place. So a folder that exists is complete, even after a loss of power.
     pub fn create(&self) -> Result<LogId, Error> {
         self.create_for(None)
     }
@@ -109,7 +109,7 @@ impl TenantFolder {
         let log_id = LogId::new(Uuid::new_v4());
         let building = self.data.join(CREATING).join(log_id.to_string());
         self.build(log_id, incarnation, &building).inspect_err(|_| {
-            // An incomplete log takes space, perhaps on the full disk that is the cause.
+            // An incomplete log takes space, and a full disk may be the cause of the error.
             let _ = remove_tree(&building);
         })?;
         Ok(log_id)
@@ -144,7 +144,7 @@ impl TenantFolder {
         Ok(self.manifest()?.log_id)
     }
 
-    /// The log id in the manifest, even if that names another tenant: to find copies.
+    /// The log id in the manifest, even if the manifest names another tenant. Used to find copies of a log.
     pub(crate) fn stated_log_id(&self) -> Result<LogId, Error> {
         Ok(Manifest::read(self.path.join("manifest.json"))?.log_id)
     }
@@ -160,9 +160,9 @@ impl TenantFolder {
         Ok(self.manifest()?.incarnation)
     }
 
-    /// Assigns the log to `incarnation`, durably, unless it has one, and adds the tenant's name to a manifest that
-    /// has none. Returns the log's incarnation. Afterwards the folder cannot be taken for another tenant's. For one
-    /// caller at a time, who has verified that the log's records belong to the manifest.
+    /// Completes the manifest durably. Adds `incarnation` if the manifest has no incarnation, and the tenant's name if
+    /// it names no tenant. Returns the log's incarnation. Afterwards the folder cannot be mistaken for that of another
+    /// tenant. Must be called by one caller at a time, after verifying that the log's records belong to the manifest.
     pub fn bind(&self, incarnation: Option<Incarnation>) -> Result<Option<Incarnation>, Error> {
         let manifest = self.manifest()?;
         let bound = manifest.incarnation.or(incarnation);
@@ -173,7 +173,8 @@ impl TenantFolder {
         Ok(bound)
     }
 
-    /// Makes the folder this tenant's: for a copy that becomes another tenant.
+    /// Writes this tenant's name to the manifest, even if it names another tenant. Used for a copy of a log that
+    /// becomes another tenant.
     pub(crate) fn adopt(&self) -> Result<(), Error> {
         let manifest = Manifest::read(self.path.join("manifest.json"))?;
         self.replace_manifest(&manifest, manifest.incarnation)
@@ -186,12 +187,12 @@ impl TenantFolder {
             .map_err(|source| Error::File { doing: "write", path, source })
     }
 
-    /// The log id, verified against the records: the manifest may have been copied into the folder. The log must not
-    /// be open.
+    /// The log id, verified against the records, since the manifest may have been copied into the folder. The log must
+    /// not be open.
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] if the records are those of another log.
+    /// [`Error::Damaged`] if the records belong to another log.
     pub fn proven_log_id(&self) -> Result<LogId, Error> {
         let closed = self.closed_file()?;
         let proven = self.open().and_then(UnverifiedLog::proven_log_id);
@@ -209,8 +210,8 @@ impl TenantFolder {
         self.open_after(is_poisoned)
     }
 
-    /// Like [`open`](Self::open), for a caller who knows that a write has failed in this process: a disk that failed
-    /// may not have stored the mark.
+    /// Like [`open`](Self::open), for a caller that knows that a write has failed in this process. The failed disk may
+    /// not have stored the mark of the failure.
     pub fn open_after_failure(&self) -> Result<UnverifiedLog, Error> {
         self.open_after(true)
     }
@@ -227,8 +228,8 @@ impl TenantFolder {
         read_copy::read(&paths(&self.path), manifest.segment_bytes, manifest.log_id, &mut fold)
     }
 
-    /// The state of the log when it was closed; `None` if it has been opened since, was not closed cleanly, or if its
-    /// closed file is invalid. Opens and changes nothing.
+    /// The state of the log when it was closed. `None` if the log has been opened since, was not closed cleanly, or has
+    /// an invalid closed file. Does not open the log, and changes nothing.
     pub fn closed(&self) -> Result<Option<ClosedLog>, Error> {
         let log_id = self.log_id()?;
         let paths = paths(&self.path);
@@ -245,8 +246,9 @@ impl TenantFolder {
         Ok(is_at_head.then_some(closed))
     }
 
-    /// Writes the closed file of a log that was closed at `head`, with its stored bytes and the records after `base`,
-    /// where `between` is `[base, head]`. The caller has closed the log and prevents its opening meanwhile.
+    /// Writes the closed file of a log that was closed at `head`, with its stored bytes and the records after `base`.
+    /// `between` is `[base, head]`. The caller must have closed the log, and must prevent it from being opened
+    /// meanwhile.
     pub fn write_closed(
         &self,
         log_id: LogId,
@@ -262,12 +264,12 @@ impl TenantFolder {
         closed::file(&self.path).map_err(self.closed_failed("read"))
     }
 
-    /// Removes the closed file that opening has set aside: the log will be written to.
+    /// Removes the closed file that opening has set aside. Called before the log is written to.
     pub fn discard_closed(&self) -> Result<(), Error> {
         closed::discard(&self.path).map_err(self.closed_failed("remove"))
     }
 
-    /// Restores the closed file, if nothing was written since.
+    /// Restores the closed file. Valid only if nothing was written to the log since.
     pub fn restore_closed(&self, file: &ClosedFile) -> Result<(), Error> {
         closed::restore(&self.path, file).map_err(self.closed_failed("write"))
     }
@@ -280,7 +282,8 @@ impl TenantFolder {
     fn open_after(&self, failure: bool) -> Result<UnverifiedLog, Error> {
         let manifest = self.manifest()?;
         let paths = paths(&self.path);
-        // IMPORTANT: before anything can be written. From here on the log may be newer than the file.
+        // IMPORTANT: the closed file is set aside before anything can be written. From here on the log may be newer
+        // than the file.
         closed::set_aside(&self.path).map_err(self.closed_failed("remove"))?;
         self.finish_replacement(&paths)?;
         drop(self.lock(File::try_lock)?);
@@ -301,8 +304,8 @@ impl TenantFolder {
         })
     }
 
-    /// Verifies the log and calls `visit` with every valid record. Works on a copy in `scratch`, as opening a log
-    /// writes to it and verification must not change it.
+    /// Verifies the log and calls `visit` with every valid record. Works on a copy in `scratch`: opening a log writes
+    /// to it, and verification must not change the log.
     ///
     /// # Errors
     ///
@@ -319,7 +322,7 @@ impl TenantFolder {
             .prefix("vectorizer-verify-")
             .tempdir_in(scratch)
             .map_err(|source| Error::File { doing: "create a folder in", path: scratch.into(), source })?;
-        // Without derived data, which may be larger.
+        // Derived data is not copied. It may be larger than the log.
         let from = paths(&self.path);
         let to = paths(copy.path());
         copy_tree(&from.log, &to.log)
@@ -330,7 +333,7 @@ impl TenantFolder {
         verify(&storage, manifest.log_id, visit)
     }
 
-    /// IMPORTANT: every read of the manifest goes through here, so that it is never valid in another tenant's folder.
+    /// IMPORTANT: reads of the manifest go through here, so that a manifest is never valid in another tenant's folder.
     fn manifest(&self) -> Result<Manifest, Error> {
         if !self.try_exists()? {
             return Err(Error::NotFound(self.path.clone()));
@@ -348,9 +351,9 @@ impl TenantFolder {
         }
     }
 
-    /// Keeps others from opening the log for as long as the result lives. sled locks `db`; trying that lock first
-    /// distinguishes a log that is open from damage. After a log was closed in this process, a thread of sled may
-    /// still hold the lock for a moment, so this waits before it reports the log as locked.
+    /// Prevents others from opening the log while the returned file is open. sled locks the file `db`. Trying this lock
+    /// first distinguishes an open log from a damaged one. After a log was closed in this process, a thread of sled may
+    /// still hold the lock for a moment, so this function waits before it reports the log as locked.
     pub(crate) fn lock(
         &self,
         try_lock: fn(&File) -> Result<(), TryLockError>,
@@ -362,7 +365,7 @@ impl TenantFolder {
             Err(source) if StorageFailure::of(&source).is_unavailable() => {
                 return Err(Error::File { doing: "open", path, source });
             }
-            // A missing file is damage, which opening will find.
+            // A missing file is damage. Opening the log reports it.
             Err(_) => return Ok(None),
         };
         loop {
@@ -384,12 +387,12 @@ impl TenantFolder {
             poison_mark: self.path.join("condemned.fresh"),
         };
         copy_log(current, &fresh, manifest).inspect_err(|_| {
-            // An incomplete copy is of no use, least of all on the full disk that may be the cause.
+            // An incomplete copy is useless and takes space, and a full disk may be the cause of the error.
             let _ = remove_tree(&fresh.log);
         })?;
-        // IMPORTANT, the order: the copy is complete and durable before the old log moves away. So if `log` is
-        // missing beside `log.fresh`, the copy may take its place, and nothing removes it. The head file is the same
-        // for both and stays.
+        // IMPORTANT: the copy is complete and durable before the old log moves away. So if `log` is missing and
+        // `log.fresh` exists, the copy may take the place of the log, and nothing removes the copy. The head file
+        // stays: it is the same for the old log and for the copy.
         let publish = || {
             durable::remove_file(&fresh.head)?;
             remove_tree(&self.path.join("log.retired"))?;
@@ -403,13 +406,13 @@ impl TenantFolder {
         Ok(())
     }
 
-    /// Completes a replacement that was interrupted after the old log had moved away: with the copy or, if that is
-    /// lost, with the old log.
+    /// Completes a replacement that was interrupted after the old log had moved away. The copy takes the place of the
+    /// log. If the copy is lost, the old log moves back.
     fn finish_replacement(&self, paths: &SledPaths) -> Result<(), Error> {
         let [fresh, retired] = ["log.fresh", "log.retired"].map(|name| self.path.join(name));
         let finish = || {
             if paths.log.try_exists()? {
-                // The rename to `log` may not be durable yet, and must be before the old log is removed.
+                // The rename to `log` may not be durable yet. It must be durable before the old log is removed.
                 return if retired.try_exists()? { sync_folder(&self.path) } else { Ok(()) };
             }
             if fresh.try_exists()? {
@@ -428,7 +431,7 @@ impl TenantFolder {
     }
 }
 
-/// Copies the acknowledged records, verified, to new files and makes these durable.
+/// Verifies the acknowledged records, copies them to new files and makes the new files durable.
 fn copy_log(from: &SledPaths, to: &SledPaths, manifest: &Manifest) -> Result<(), Error> {
     let file = |source| Error::File { doing: "copy the log to", path: to.log.clone(), source };
     remove_tree(&to.log).map_err(file)?;
@@ -440,7 +443,7 @@ fn copy_log(from: &SledPaths, to: &SledPaths, manifest: &Manifest) -> Result<(),
     sync_tree(&to.log).map_err(file)
 }
 
-/// Whether something exists at `path`. An error if that cannot be determined.
+/// Whether `path` exists. Returns an error if that cannot be determined.
 pub(crate) fn exists(path: &Path) -> Result<bool, Error> {
     path.try_exists().map_err(|source| Error::File { doing: "look for", path: path.to_owned(), source })
 }
@@ -453,8 +456,8 @@ fn open_storage(paths: &SledPaths, segment_bytes: usize) -> Result<SledStorage, 
     SledStorage::open(paths, segment_bytes).map_err(damage_if_corrupt)
 }
 
-/// Whether this is the name of an unfinished file: of a manifest, of a closed file (in earlier versions under a random
-/// name), of a checkpoint or of a graph.
+/// Whether this is the name of an unfinished manifest, closed file, checkpoint or graph. Earlier versions gave
+/// unfinished closed files random names.
 fn is_leftover(name: &str) -> bool {
     ["manifest.json.fresh", closed::FRESH, closed::ASIDE].contains(&name)
         || name == "unfinished"

@@ -1,8 +1,8 @@
 //! The head file: the last acknowledged record.
 //!
-//! sled may lose records silently (see [`crate::storage::SledStorage`]), so it cannot tell whether any are missing.
-//! Therefore the head is written to a separate file after every sync: to two slots alternately, so that a torn write
-//! leaves the other one valid. Recovering less than the head is damage.
+//! sled may lose records silently (see [`crate::storage::SledStorage`]), so it cannot tell whether records are missing.
+//! Therefore the head is written to a separate file after every sync. Writes alternate between two slots, so that a
+//! torn write leaves the other slot valid. If recovery finds fewer records than the head states, the log is damaged.
 
 use crate::damage::{Damage, DamageKind};
 use crate::position::{ChainHash, Head, Seq};
@@ -58,7 +58,7 @@ pub(crate) fn encode(head: &Head) -> [u8; SLOT_BYTES] {
     slot
 }
 
-/// The newest head in a head file and its slot; `None` if neither slot is valid.
+/// The newest head in a head file, and the slot that holds it. `None` if neither slot is valid.
 pub(crate) fn decode(file: &[u8]) -> Option<(Head, Slot)> {
     [Slot::First, Slot::Second]
         .into_iter()
@@ -71,7 +71,7 @@ pub(crate) fn acknowledged(file: &[u8]) -> Result<(Head, Slot), Damage> {
     decode(file).ok_or(Damage { seq: Seq::OLDEST, kind: DamageKind::Head })
 }
 
-/// The slots that are invalid and not empty, that is, all zeros.
+/// The invalid slots. A slot of zeros is empty, and not invalid.
 pub(crate) fn unreadable_slots(file: &[u8]) -> Vec<Slot> {
     [Slot::First, Slot::Second]
         .into_iter()

@@ -15,7 +15,7 @@ use crate::tenant_id::TenantId;
 
 const FORMAT: u32 = 1;
 
-/// Written when the log is created, and again when its incarnation or its tenant is added.
+/// The manifest is written when the log is created, and again when its incarnation or its tenant is added.
 ///
 /// A manifest is a small file beside its log, so it can end up beside another log: copied by hand, restored from a
 /// backup, or moved with its whole folder. Every read compares its tenant with the name of the folder. Only the
@@ -25,12 +25,12 @@ pub(crate) struct Manifest {
     format: u32,
     /// The log's identity.
     pub(crate) log_id: LogId,
-    /// sled's segment size, which a database keeps for its lifetime.
+    /// sled's segment size. A database keeps it for its lifetime.
     pub(crate) segment_bytes: usize,
     /// The incarnation of the tenant id that the log belongs to; `None` until it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) incarnation: Option<Incarnation>,
-    /// The tenant whose folder it is in; `None` in manifests of earlier versions.
+    /// The tenant that the folder belongs to; `None` in manifests of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tenant: Option<TenantId>,
     checksum: u32,

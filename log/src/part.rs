@@ -1,4 +1,4 @@
-//! Parts: records of any size in a storage of small values.
+//! Parts: a record of any size is split into parts that fit the small values of a storage.
 
 use crate::damage::DamageKind;
 use crate::position::Seq;
@@ -40,7 +40,7 @@ impl PartKey {
     }
 }
 
-/// The first stored byte of a part: what follows it.
+/// The first stored byte of a part. Tells what follows the part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Mark {
@@ -78,12 +78,12 @@ pub(crate) fn split(stored: &[u8], part_bytes_max: usize, last: Mark) -> impl It
     })
 }
 
-/// Joins parts to records. Takes every part from the first part of a record on.
+/// Joins parts into records. Expects all parts in order, starting with the first part of a record.
 #[derive(Debug)]
 pub(crate) struct Assembler {
     /// The record being assembled.
     seq: Seq,
-    /// Its next part.
+    /// The number of its next part.
     part: u32,
     /// Its bytes so far.
     stored: Vec<u8>,
@@ -94,12 +94,12 @@ impl Assembler {
         Self { seq, part: 0, stored: Vec::new() }
     }
 
-    /// The record that is incomplete or comes next.
+    /// The incomplete record. If none is incomplete, the next record.
     pub(crate) fn seq(&self) -> Seq {
         self.seq
     }
 
-    /// Adds a part. After the last part of a record, calls `whole` with its number, mark and bytes.
+    /// Adds a part. After the last part of a record, calls `whole` with the record's number, mark and bytes.
     pub(crate) fn push<T>(
         &mut self,
         key: PartKey,
@@ -135,7 +135,7 @@ impl Assembler {
         result.map(Some)
     }
 
-    /// The damage if no further part exists: `None` between two records.
+    /// The damage if no further part exists. `None` if no record is incomplete.
     pub(crate) fn end(&self) -> Option<DamageKind> {
         (self.part > 0).then_some(DamageKind::Unfinished { expected: self.part })
     }

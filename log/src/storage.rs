@@ -1,5 +1,5 @@
-//! The interface between a log and its storage: narrow, so that tests can fail, tear or delay any write, and so that a
-//! replicated log can replace sled.
+//! The interface between a log and its storage. It is narrow, so that tests can fail, tear or delay any write, and so
+//! that a replicated log can replace sled.
 
 #[cfg(any(test, feature = "memory-storage"))]
 mod memory;
@@ -20,14 +20,15 @@ use crate::part::PartKey;
 /// Called with a raw key and value; breaking ends the scan.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
-/// Parts in the order of their keys, and a head.
+/// A store of parts, in the order of their keys, and of a head.
 ///
-/// One writer calls [`put`](Self::put), [`remove`](Self::remove), [`sync`](Self::sync) and the writes of the head; any
-/// number of readers scan at the same time.
+/// One writer calls [`put`](Self::put), [`remove`](Self::remove), [`sync`](Self::sync) and the methods that write the
+/// head. Any number of readers scan at the same time.
 ///
 /// Durability: once `sync` has returned `Ok`, every earlier `put` and `remove` survives a loss of power. Before that,
-/// the end of the process or a loss of power may undo them, but only from the end: the state is that of a prefix of
-/// the calls. After an error only the last successful `sync` counts, and the caller must not write any more.
+/// the end of the process or a loss of power may undo the latest calls. The remaining state is that after a prefix of
+/// the calls. After an error, only calls before the last successful `sync` are certain to be stored, and the caller
+/// must not write any more.
 pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// The longest value that [`put`](Self::put) takes, in bytes; at least 64.
     fn part_bytes_max(&self) -> usize;
@@ -41,12 +42,12 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Makes all earlier calls durable.
     fn sync(&self) -> Result<(), StorageError>;
 
-    /// Calls `visit` with every raw key and value from `from` on, in ascending order, until it breaks. This includes
-    /// keys that are not those of parts.
+    /// Calls `visit` with every raw key and value from `from` on, in ascending order, until `visit` breaks. This
+    /// includes keys that are not part keys.
     fn scan(&self, from: PartKey, visit: &mut Visit<'_>) -> Result<(), StorageError>;
 
-    /// Writes one slot of the head. It survives the end of the process at once, and a loss of power after the next
-    /// [`sync_head`](Self::sync_head).
+    /// Writes one slot of the head. A written slot survives the end of the process at once. It survives a loss of power
+    /// after the next [`sync_head`](Self::sync_head).
     fn write_head(&self, slot: Slot, bytes: &[u8; SLOT_BYTES]) -> Result<(), StorageError>;
 
     /// The content of the head file.
@@ -55,8 +56,8 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Makes the head durable.
     fn sync_head(&self) -> Result<(), StorageError>;
 
-    /// Leaves a mark for the next opening that a write or sync has failed: data after the head may be readable
-    /// without being durable. Best effort, as this may fail too.
+    /// Stores a mark that a write or sync has failed, for the next opening. Data after the head may then be readable
+    /// without being durable. Best effort: storing the mark may fail too.
     fn mark_poisoned(&self);
 }
 
@@ -90,7 +91,7 @@ pub enum StorageFailure {
 }
 
 impl StorageFailure {
-    /// Classifies an error of the system.
+    /// Classifies an I/O error.
     pub fn of(error: &io::Error) -> Self {
         use io::ErrorKind;
         let is = |kinds: &[ErrorKind]| kinds.contains(&error.kind());
@@ -120,7 +121,7 @@ impl StorageFailure {
     /// Classifies an error of sled.
     pub fn of_sled(error: &::sled::Error) -> Self {
         match error {
-            // Unsupported means a file that sled would not have written like this.
+            // `Unsupported` means that sled did not write the file in this form.
             ::sled::Error::Corruption { .. }
             | ::sled::Error::CollectionNotFound(_)
             | ::sled::Error::Unsupported(_) => Self::Corrupt,
@@ -129,7 +130,7 @@ impl StorageFailure {
         }
     }
 
-    /// Whether the storage is unavailable, which says nothing about the stored data.
+    /// Whether the storage is unavailable. This says nothing about the stored data.
     pub fn is_unavailable(self) -> bool {
         match self {
             Self::Broken | Self::Full => true,

@@ -14,8 +14,8 @@ use crate::record::{Draft, Record};
 use crate::storage::{Storage, StorageError};
 use crate::verifier::{Verifier, WalkEnd, walk};
 
-/// A tenant's log, recovered and ready to write. There is one for each log and process, and its owner is the only
-/// writer; [`LogReader`]s read beside it.
+/// A tenant's log, recovered and ready to write. A process has one instance for each open log, and the owner of the
+/// instance is the only writer. [`LogReader`]s read at the same time.
 #[derive(Debug)]
 pub struct TenantLog {
     shared: Arc<Shared>,
@@ -42,8 +42,8 @@ pub struct CommitTimes {
 
 #[derive(Debug)]
 struct Shared {
-    /// `None` once the log is closed. Readers that outlive the log must not keep its files open, or it could not be
-    /// opened again.
+    /// `None` once the log is closed. Readers that outlive the log must not keep its files open. Otherwise the log
+    /// could not be opened again.
     storage: Mutex<Option<Arc<dyn Storage>>>,
     log_id: LogId,
     /// The last durable commit: readers see the log up to it.
@@ -56,7 +56,7 @@ impl Shared {
     }
 }
 
-/// Closes the files, once no read is in progress.
+/// Closes the files as soon as no read is in progress.
 impl Drop for TenantLog {
     fn drop(&mut self) {
         let storage = self.shared.storage.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -104,7 +104,7 @@ impl TenantLog {
         LogReader { shared: Arc::clone(&self.shared) }
     }
 
-    /// Makes `reader`, of an earlier opening of the log, read from this one.
+    /// Connects `reader`, which was created before the log was opened this time, to this open log.
     #[must_use]
     pub fn with_reader(mut self, reader: &LogReader) -> Self {
         debug_assert_eq!(self.log_id(), reader.log_id(), "a reader of another log");
@@ -138,9 +138,9 @@ impl TenantLog {
         self.head_is_durable
     }
 
-    /// Makes the head durable. A commit alone makes it survive the end of the process only. After a loss of power, a
-    /// head that lags behind would hide records missing after it. So this is called soon after a commit, but not by
-    /// each commit.
+    /// Makes the head durable. After a commit, the head survives the end of the process, but not yet a loss of power.
+    /// If the head file lags behind after a loss of power, missing records after that head are not noticed. So this is
+    /// called soon after a commit, but not by each commit.
     pub fn sync_head(&mut self) -> Result<(), Error> {
         if !self.head_is_durable {
             self.shared.storage()?.sync_head()?;
@@ -176,7 +176,7 @@ impl Commit<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::LogFull`] beyond `bytes_max`, and [`Error::RecordTooLarge`] for a record that no reader would take.
+    /// [`Error::LogFull`] beyond `bytes_max`, and [`Error::RecordTooLarge`] for a record larger than readers accept.
     pub fn stage_within(&mut self, draft: Draft, now: Timestamp, bytes_max: u64) -> Result<&Record, Error> {
         let Draft { actor, request_id, idempotency, event } = draft;
         let seq = self.head.seq.next();
@@ -205,13 +205,13 @@ impl Commit<'_> {
         self.head.seq
     }
 
-    /// Writes the staged records. Returns them once they are durable: they survive the end of the process and a loss of
-    /// power.
+    /// Writes the staged records. Returns them once they are durable, that is, once they survive the end of the process
+    /// and a loss of power.
     ///
     /// # Errors
     ///
-    /// After an error the log refuses further writes. Whether these records are in it is known once it has been
-    /// recovered.
+    /// After an error the log refuses further writes. Only a recovery determines whether the log contains these
+    /// records.
     pub fn commit(self) -> Result<Vec<Record>, Error> {
         if self.sealed.is_empty() {
             return Ok(Vec::new());
@@ -236,7 +236,7 @@ impl Commit<'_> {
     }
 }
 
-/// IMPORTANT, the order: parts, sync, head. The last part of the last record has the commit mark, so any prefix that
+/// IMPORTANT: the order is parts, sync, head. The last part of the last record has the commit mark, so any prefix that
 /// survives contains the whole commit or none of it, and the head never names a record that is not durable.
 fn write(
     storage: &dyn Storage,
@@ -257,7 +257,7 @@ fn write(
     Ok(CommitTimes { append: appended - started, sync: appended.elapsed() })
 }
 
-/// Reads the durable records of a log, beside its writer.
+/// Reads the durable records of a log while its writer appends.
 #[derive(Clone, Debug)]
 pub struct LogReader {
     shared: Arc<Shared>,
@@ -275,8 +275,8 @@ pub struct StoredRecord {
 }
 
 impl LogReader {
-    /// A reader of a closed log. It reads once an open log is made to use it by
-    /// [`with_reader`](TenantLog::with_reader).
+    /// A reader of a closed log. Reads fail until [`with_reader`](TenantLog::with_reader) connects the reader to an
+    /// open log.
     pub fn closed(log_id: LogId, head: Head) -> Self {
         let (storage, durable) = (Mutex::new(None), Mutex::new(head));
         Self { shared: Arc::new(Shared { storage, log_id, durable }) }
@@ -292,8 +292,8 @@ impl LogReader {
         *self.shared.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first record at or after the moment `at`, or the number after the head if there is none. Reads a few
-    /// records by binary search: times never run backwards.
+    /// The first record at or after the moment `at`, or the number after the head if there is none. Uses a binary
+    /// search, which reads only a few records: times never decrease in a log.
     pub fn first_since(&self, at: Timestamp) -> Result<Seq, Error> {
         // The first candidate, and the first number known to be at or after `at`.
         let (mut first, mut end) = (Seq::OLDEST, self.head().seq.next());
@@ -307,8 +307,8 @@ impl LogReader {
         Ok(first)
     }
 
-    /// Reads records from `from` on: at most `records_max`, and at least one if there is one, until `bytes_max`
-    /// stored bytes are exceeded. Empty after the head.
+    /// Reads at most `records_max` records from `from` on. Stops after the record that exceeds `bytes_max` stored
+    /// bytes, so the result has at least one record if there is one. The result is empty if `from` is after the head.
     pub fn read(&self, from: Seq, records_max: usize, bytes_max: usize) -> Result<Vec<StoredRecord>, Error> {
         let from = from.max(Seq::OLDEST);
         let head = self.head();

@@ -82,13 +82,13 @@ impl TenantAccount {
         self.is_over.store(true, Ordering::Release);
     }
 
-    /// The same. A write that is under way is done when this returns.
+    /// Ends the account like [`end`](Self::end). A store that is under way is finished when this returns.
     pub(crate) fn end_after_last_write(&self) {
         let _state = self.state();
         self.end();
     }
 
-    /// All undelivered lines are in the outbox.
+    /// Marks the account: all its undelivered lines are in the outbox.
     pub(crate) fn hand_over(&self) {
         self.is_handed_over.store(true, Ordering::Release);
     }
@@ -98,7 +98,7 @@ impl TenantAccount {
         self.state().behind_since
     }
 
-    /// Whether it is not delivered completely, and since when, at the same moment.
+    /// Whether the bill is not delivered completely, and since when. Both are read under one lock.
     pub(crate) fn behind(&self) -> (bool, Option<Timestamp>) {
         let state = self.state();
         (state.is_behind(), state.behind_since)
@@ -119,7 +119,7 @@ impl TenantAccount {
         &self.tenant
     }
 
-    /// The log that it is computed from.
+    /// The id of the log that the bill is computed from.
     pub fn log_id(&self) -> LogId {
         self.log.log_id()
     }
@@ -184,17 +184,17 @@ impl TenantAccount {
         self.is_final.load(Ordering::Relaxed)
     }
 
-    /// Whether that has happened, and all undelivered lines are in the outbox.
+    /// Whether the last window is closed and all undelivered lines are in the outbox.
     pub fn is_handed_over(&self) -> bool {
         self.is_handed_over.load(Ordering::Acquire)
     }
 
-    /// `HiveHub`'s receipts for this account cannot be understood.
+    /// Pauses the account, because `HiveHub`'s receipts for it cannot be understood.
     pub(crate) fn back_off(&self) {
         self.backoff().extend();
     }
 
-    /// Whether that happened in the last report. Then the account is reported alone.
+    /// Whether the account has backed off since its last delivery. Then it is reported alone.
     pub(crate) fn is_suspect(&self) -> bool {
         self.backoff().times > 0
     }

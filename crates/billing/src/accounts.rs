@@ -1,4 +1,4 @@
-//! The bills of all tenants, and what of them is not delivered.
+//! The bills of all tenants, and their undelivered part.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -135,7 +135,7 @@ impl Accounts {
         let mut tenants = self.tenants();
         tenants.behind.remove(tenant);
         if let Some(account) = tenants.awake.remove(tenant) {
-            // Of one moment: a delivery in between would leave an entry without a time.
+            // Both under one lock: a delivery in between would leave an entry without a time.
             let (is_behind, since) = account.behind();
             if is_behind {
                 let asleep = Asleep { since, account: Arc::downgrade(&account) };
@@ -206,7 +206,7 @@ impl Accounts {
         self.shared.refused.load(Ordering::Relaxed)
     }
 
-    /// Whether that was so before.
+    /// Sets whether `HiveHub` refuses this server's key. Returns the previous value.
     pub(crate) fn refuse(&self, refused: bool) -> bool {
         self.shared.refused.swap(refused, Ordering::Relaxed)
     }
@@ -216,7 +216,8 @@ impl Accounts {
         self.shared.closed.notified().await;
     }
 
-    /// Up to `most` tenants of which something can be delivered, in a ring, behind `last`.
+    /// Returns up to `most` accounts with lines that can be delivered, in the order of tenant ids. The list begins
+    /// after `last` and wraps around.
     pub(crate) fn behind(&self, last: Option<&TenantId>, most: usize) -> Vec<Arc<TenantAccount>> {
         let tenants = self.tenants();
         let behind_last = last.map_or(Bound::Unbounded, Bound::Excluded);
@@ -229,14 +230,14 @@ impl Accounts {
         ring.filter(is_ready).take(most).cloned().collect()
     }
 
-    /// When something can be delivered that is left alone; `None` if there is none.
+    /// The end of the earliest pause after a failure. `None` if no account and no file is paused.
     pub(crate) fn next_try(&self) -> Option<Instant> {
         let of_deleted = self.outbox().and_then(Outbox::next_try);
         let tenants = self.tenants();
         tenants.behind.values().filter_map(|it| it.next_try()).chain(of_deleted).min()
     }
 
-    /// Takes those off the list of which everything is delivered.
+    /// Removes the accounts that are delivered completely from the lists of undelivered ones.
     pub(crate) fn settle(&self, accounts: &[Arc<TenantAccount>]) {
         let mut tenants = self.tenants();
         for account in accounts {

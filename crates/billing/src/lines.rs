@@ -11,7 +11,7 @@ use vectorizer_log::{
 use vectorizer_node_store::DeliveredWindow;
 use vectorizer_replay::Billing;
 
-/// How many closes are stored of those on the way back to the oldest one.
+/// The maximum number of closes that are stored by one search back to the oldest one.
 const FOUND_MAX: usize = 512;
 /// The least number of closes between two marks, and the largest number of marks.
 const MARKS_APART_MIN: usize = 256;
@@ -52,7 +52,7 @@ impl Default for Marks {
 }
 
 impl Marks {
-    /// Marks the `nth` close on the way if it is far enough from the last mark.
+    /// Marks the `nth` close of the search if it is far enough from the last mark.
     fn pass(&mut self, close: Seq, nth: usize) {
         if !nth.is_multiple_of(self.apart) {
             return;
@@ -145,7 +145,8 @@ fn walk(
     Ok(found)
 }
 
-/// The same by reading forward, since corrections are not linked. They are rare.
+/// Finds the oldest closes and corrections after `delivered` by reading forward. Corrections are not linked to each
+/// other, so they cannot be found by going back. They are rare.
 fn scan(log: &LogReader, last: Seq, delivered: Seq, most: usize) -> Result<VecDeque<Seq>, Error> {
     let (mut found, mut next) = (VecDeque::new(), delivered.next());
     while next <= last && found.len() < most {
@@ -183,7 +184,7 @@ fn delivered_window(seq: Seq, close: BillClose<'_>) -> DeliveredWindow {
     DeliveredWindow { since, through, first_seq, last_seq: seq, totals: totals.to_vec() }
 }
 
-/// The lines of a close, or the one of a correction.
+/// The lines of a close, or the line of a correction.
 pub(crate) fn lines(
     tenant: &TenantId,
     log: &LogReader,

@@ -214,7 +214,7 @@ impl TenantMeter {
         }
     }
 
-    /// Adds the entries to write. They count as written unless all are asked for again.
+    /// Adds the entries to write to `into`. They count as written: only [`Wanted::All`] returns them again.
     pub(crate) fn entries(&self, wanted: Wanted, into: &mut Vec<Entry>) {
         let mut state = self.state();
         let mut folded = state.folded.filter(|_| std::mem::take(&mut state.folded_is_new));

@@ -77,7 +77,7 @@ impl Outbox {
         for found in fs::read_dir(&folder)? {
             let found = found?;
             let path = found.path();
-            // A killed process has left it.
+            // A killed process has left this temporary file behind.
             if found.file_name().as_encoded_bytes().starts_with(TEMPORARY) {
                 fs::remove_file(&path)?;
             } else if path.extension().is_some_and(|extension| extension == EXTENSION) {
@@ -130,7 +130,7 @@ impl Outbox {
         }
     }
 
-    /// When a file may be sent again that waits after a failure.
+    /// The earliest time at which a file may be sent again after a failure.
     pub(crate) fn next_try(&self) -> Option<Instant> {
         self.files().iter().filter_map(|waiting| waiting.backoff.until).min()
     }

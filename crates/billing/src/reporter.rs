@@ -48,7 +48,7 @@ const GATHERING: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// The longest `Retry-After` of `HiveHub`.
 const ASKED_PAUSE_MAX: Duration = Duration::from_mins(5);
-/// The pause before logs are read again that could not be read.
+/// The pause before unreadable logs are read again.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
 /// How often a rejected service key is logged.
 const SHOUT_EVERY: Duration = Duration::from_mins(1);
@@ -59,7 +59,7 @@ pub struct Reporter {
     client: HiveHubClient,
     metrics: Metrics,
     node_store: NodeStore,
-    /// How many tenants are in the next report. It is halved while the tenant is searched whose lines fail.
+    /// The number of tenants in the next report. It is halved after each failure until the failing tenant is found.
     tenants_max: usize,
     /// The last tenant of the last report.
     last: Option<TenantId>,
@@ -96,7 +96,7 @@ struct Sent {
     closed_at: Timestamp,
     /// Whether it is the last line of its close.
     is_last: bool,
-    /// The window that it is the last line of.
+    /// The closed window, if this is the last line of its close.
     window: Option<DeliveredWindow>,
 }
 
@@ -344,7 +344,7 @@ fn settle_deleted(part: &Part, number: usize, receipt: &UsageReceipt) -> Result<
     }
 }
 
-/// A receipt for another line than the one that was sent.
+/// The error for a receipt that does not belong to the line that was sent.
 fn not_ours() -> HubError {
     HubError::Garbage(Garbage::Json { line: 0, column: 0 })
 }

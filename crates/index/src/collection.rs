@@ -40,14 +40,14 @@ pub struct Collection {
     created_at: Timestamp,
     last_change: Seq,
     logical_bytes: u64,
-    /// Ordered by id, and so are pages and digests.
+    /// Ordered by id. Pages and digests have the same order.
     ids: Ids,
     slots: Slots,
-    /// Not part of snapshots: a writer would have to copy them for each.
+    /// Not part of snapshots: a writer would have to copy the postings for each snapshot.
     postings: Postings,
     /// `Some` if points may have texts. Not part of snapshots either: a text search copies the postings it reads.
     texts: Option<TextIndex>,
-    /// Over these slots. Built once there are enough points.
+    /// The graph of the points in `slots`. Built once there are enough points.
     graph: CollectionGraph,
 }
 
@@ -78,7 +78,7 @@ impl Collection {
         Self { graph: CollectionGraph::with_counter(held.clone()), ..self }
     }
 
-    /// Makes a collection whose points may have texts.
+    /// Makes the collection one with a full-text index: its points may have texts.
     pub(super) fn with_texts(self, texts: TextParameters) -> Self {
         Self { texts: Some(TextIndex::new(texts.language)), ..self }
     }
@@ -147,7 +147,7 @@ impl Collection {
             + allocated(self.name.as_str().len())
     }
 
-    /// The same, with the part in large allocations.
+    /// The same heap bytes, and how many of them are in large allocations.
     pub(super) fn heap_bytes(&self) -> HeapBytes {
         HeapBytes { all: self.memory_bytes(), large: self.slots.large_bytes() }
     }
@@ -177,7 +177,7 @@ impl Collection {
         self.created_at
     }
 
-    /// The last record that created it or changed a point in it.
+    /// The last record that changed a point of the collection, or the record that created it.
     pub fn last_change(&self) -> Seq {
         self.last_change
     }
@@ -198,7 +198,7 @@ impl Collection {
         self.logical_bytes
     }
 
-    /// How many points are to be linked into the graph and are not (see [`Snapshot::unlinked`]).
+    /// How many points still have to be linked into the graph (see [`Snapshot::unlinked`]).
     pub fn unlinked(&self) -> usize {
         self.graph.unlinked(&self.slots)
     }
@@ -228,7 +228,7 @@ impl Collection {
         self.unlinked() > self.unlinked_max_unsearched()
     }
 
-    /// Whether walks can reach all linked points, as of the last repair.
+    /// Whether walks can reach all linked points, according to the last repair.
     pub fn is_connected(&self) -> bool {
         self.graph.is_connected()
     }
@@ -238,7 +238,7 @@ impl Collection {
         !self.graph.is_missing()
     }
 
-    /// Whether deleted slots outnumber points, and are many.
+    /// Whether there are many deleted slots, and more of them than points.
     pub fn needs_compaction(&self) -> bool {
         self.slots.needs_compaction()
     }
@@ -268,8 +268,8 @@ impl Collection {
         slots.filter_map(|slot| Some(self.slots.point(slot)?.stored()))
     }
 
-    /// The collection as of now. Cheap: it copies nothing. While the snapshot is held, writes copy the blocks they
-    /// change.
+    /// A snapshot of the collection as of now. Cheap: no data is copied. While the snapshot is held, writes copy the
+    /// blocks they change.
     pub fn snapshot(&self) -> Snapshot {
         let texts = self.text_parameters().unwrap_or_default();
         let declared = self.postings.declared().clone();
@@ -277,13 +277,13 @@ impl Collection {
         Snapshot::new(self.slots.clone(), self.parameters(), texts, declared, graph, self.last_change)
     }
 
-    /// Evaluates `filter` with the payload indexes. The selection is meant for a snapshot of the same moment; with any
-    /// other it is correct but slow.
+    /// Evaluates `filter` with the payload indexes. The selection is meant for a snapshot of the same moment. With a
+    /// snapshot of another moment, results are correct, but the search is slower.
     pub fn select(&self, filter: Filter) -> Selection {
         self.select_by(filter, &mut WorkBudget::default())
     }
 
-    /// Evaluates several filters, which share the work that one may cost.
+    /// Evaluates several filters. All together may cost no more work than one filter alone.
     pub fn select_each(&self, filters: impl IntoIterator<Item = Option<Filter>>) -> Vec<Option<Selection>> {
         let mut budget = WorkBudget::default();
         let selected = |filter: Option<Filter>| Some(self.select_by(filter?, &mut budget));
@@ -298,7 +298,7 @@ impl Collection {
         }
     }
 
-    /// The texts that share a word with `query`, as of now; `None` if points have no texts.
+    /// The texts that share a word with `query`, as of now. `None` if points cannot have texts.
     pub fn look_up(&self, query: &TextQuery) -> Option<TextMatches> {
         Some(TextMatches::new(self.texts.as_ref()?.look_up(query), self.slots.clone()))
     }
@@ -393,12 +393,13 @@ impl Collection {
         self.finish_change(seq, true, change)
     }
 
-    /// Declares a path: it is indexed whatever the other paths take.
+    /// Declares a path. A declared path is indexed no matter how much memory the other paths take.
     pub(super) fn declare_index(&mut self, path: &PayloadPath) -> Change {
         Change { indexes_declared: u64::from(self.postings.declare(path)), ..Change::default() }
     }
 
-    /// Makes a declared path like all others. Returns its index if there is no room for it any more.
+    /// Removes the declaration of a path. Returns the path's index if there is no room for it among the indexes of the
+    /// undeclared paths.
     pub(super) fn drop_index(&mut self, path: &PayloadPath) -> Option<Removed> {
         self.postings.undeclare(path.as_str()).map(Removed::new)
     }
@@ -415,7 +416,7 @@ impl Collection {
         if changed {
             self.last_change = seq;
         }
-        // A linker compacts large collections in the background. A replay, for example, runs without one.
+        // A linker compacts large collections in the background. A replay, for example, runs without a linker.
         let small = self.logical_bytes <= INLINE_COMPACTION_BYTES_MAX || self.slots.is_overdue();
         if self.slots.needs_compaction()
             && self.graph.is_missing()
@@ -430,8 +431,8 @@ impl Collection {
         change
     }
 
-    /// Replaces the slots by a compaction, brought up to date. Returns `false` if another compaction came first. The
-    /// second value is the memory that is not needed any more: the old slots, or the compaction.
+    /// Brings a compaction up to date and replaces the slots by it. Returns `false` if another compaction was installed
+    /// first. The second value is the memory that is not needed any more: the old slots, or the compaction.
     pub(super) fn install(&mut self, mut compaction: Compaction) -> (bool, Removed) {
         if !self.graph.is_same_as(&compaction.base_graph) {
             return (false, Removed::new(compaction));
@@ -449,8 +450,8 @@ impl Collection {
         (true, Removed::new(compaction))
     }
 
-    /// Adds indexes of more paths, brought up to date. Returns `false` if the slots were compacted meanwhile. The
-    /// second value is the memory that is not needed any more.
+    /// Brings indexes of further paths up to date and adds them. Returns `false` if the slots were compacted meanwhile.
+    /// The second value is the memory that is not needed any more.
     pub(super) fn install_indexing(&mut self, mut indexing: Indexing) -> (bool, Removed) {
         let is_in_time = self.graph.is_same_as(&indexing.base_graph);
         if is_in_time {

@@ -1,8 +1,8 @@
 //! Compaction: copying the points of a collection to slots without gaps.
 //!
-//! A small collection without a graph is compacted by the write that makes it due. Otherwise the linker calls
-//! [`Snapshot::compact`] in the background, and [`Index::install`](super::Index::install) replaces the slots by the
-//! result, with all writes since applied to it.
+//! A small collection without a graph is compacted by the write that makes a compaction due. Otherwise the linker calls
+//! [`Snapshot::compact`] in the background, and [`Index::install`](super::Index::install) applies all later writes to
+//! the result and replaces the slots by it.
 
 use std::sync::Arc;
 
@@ -24,9 +24,9 @@ pub struct Compaction {
     /// Unused by a collection without texts.
     pub(super) texts: Option<TextIndex>,
     pub(super) graph: Arc<GraphCell>,
-    /// Indexes of paths that were dropped meanwhile and have no room.
+    /// Indexes of paths that are not declared any more and for which there is no room.
     pub(super) unindexed: Vec<Field>,
-    /// The graph of the snapshot. A collection that still has it also has the slots that `slot_map` maps.
+    /// The graph of the snapshot. A collection that still has this graph also still has the slots that `slot_map` maps.
     pub(super) base_graph: Arc<GraphCell>,
 }
 
@@ -60,13 +60,13 @@ impl Compaction {
 }
 
 impl Snapshot {
-    /// Whether deleted slots outnumber points, and are many.
+    /// Whether there are many deleted slots, and more of them than points.
     pub fn needs_compaction(&self) -> bool {
         self.slots.needs_compaction()
     }
 
     /// Copies the points to new slots, remaps the graph, and rebuilds the payload and full-text indexes. Calls `stop`
-    /// now and then.
+    /// repeatedly, and fails once it returns `true`.
     pub fn compact(&self, stop: &impl Fn() -> bool) -> Result<Compaction, Interrupted> {
         let (slots, slot_map) = self.slots.compacted(stop)?;
         let graph = self.graph.sibling();

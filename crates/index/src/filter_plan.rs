@@ -7,20 +7,20 @@ use super::filter::Filter;
 use super::selection::Selection;
 use super::slots::Slots;
 
-/// About how many nodes a walk compares for each node that it expands, at most.
+/// The approximate maximum number of nodes that a walk compares for each node that it expands.
 const COMPARED_PER_EXPANDED: usize = 20;
-/// If matches were spread evenly, a walk would have found one after passing over this many times the average number of
-/// nodes for each match.
+/// A walk may pass over this many times the average number of nodes for each match before its first match. If matches
+/// were spread evenly, it would have found one by then. Beyond that, it keeps more candidates.
 const SKIPS_PER_MATCH: usize = 4;
 
 /// A selection, applied to one snapshot.
 #[derive(Clone, Copy)]
 pub(super) struct FilterPlan<'a> {
-    /// The slots that may match, which all hold points; `None` for all slots.
+    /// The slots that may match. All of them hold points. `None` for all slots.
     pub(super) slots: Option<&'a RoaringBitmap>,
     /// The filter that each point must still match.
     pub(super) filter: Option<&'a Filter>,
-    /// No more points than this match.
+    /// An upper bound of the number of matching points.
     pub(super) points_max: usize,
 }
 
@@ -41,8 +41,8 @@ impl<'a> FilterPlan<'a> {
         }
     }
 
-    /// About how many nodes a walk among `nodes` nodes compares. To find `ef` matches it expands `ef` nodes times the
-    /// number of nodes for each match.
+    /// About how many nodes a walk among `nodes` nodes compares. To find `ef` matches, it expands `ef` times the
+    /// average number of nodes for each match.
     pub(super) fn walk_compares(&self, ef: usize, nodes: usize) -> usize {
         ef.saturating_mul(nodes).saturating_mul(COMPARED_PER_EXPANDED) / self.points_max.max(1)
     }

@@ -1,13 +1,14 @@
-//! Reciprocal rank fusion: one ranking made of two.
+//! Reciprocal rank fusion: combining two rankings into one.
 
 use std::collections::{HashMap, HashSet};
 
 use super::search::Hit;
 
-/// The constant k of the paper: how little the first ranks differ from the next.
+/// The constant k of the paper. The larger it is, the less the scores of the first ranks differ from those of later
+/// ones.
 const K: f64 = 60.0;
-/// How many ranks of each ranking are fused, whatever the limit is. So the first results do not depend on how many
-/// follow them.
+/// How many ranks of each ranking are fused. The number does not depend on the limit, so that the first results do not
+/// depend on how many results are requested.
 pub const FUSED_DEPTH: usize = 100;
 
 /// Fuses two rankings, each best first, and returns the best `limit` hits.
@@ -15,8 +16,9 @@ pub const FUSED_DEPTH: usize = 100;
 /// - A hit within the first [`FUSED_DEPTH`] ranks of a ranking scores the sum of 1 / (60 + rank) over these ranks.
 /// - All other hits follow, by their better rank, and score 1 / (60 + rank).
 ///
-/// Each of `rankings` has at least [`FUSED_DEPTH`] hits if there are as many. `deeper` returns deeper rankings; it is
-/// called only if the first ones have fewer than `limit` hits. Equal scores are in the order of ids.
+/// Each of `rankings` must have at least [`FUSED_DEPTH`] hits, or all hits if there are fewer. `deeper` returns longer
+/// rankings. It is called only if the first rankings yield fewer than `limit` hits. Hits with equal scores are in the
+/// order of ids.
 pub fn fused<E>(
     rankings: [Vec<Hit>; 2],
     deeper: impl FnOnce() -> Result<[Vec<Hit>; 2], E>,

@@ -5,7 +5,7 @@ use super::postings::Candidates;
 use super::slots::Slots;
 
 /// A filter and the points that may match it, as of one moment (see [`Collection::select`](super::Collection::select)).
-/// One made from a filter alone knows no candidates, so every point is checked.
+/// A selection made from a filter alone has no candidates, so a search checks every point.
 #[derive(Clone, Debug)]
 pub struct Selection {
     filter: Filter,
@@ -15,7 +15,8 @@ pub struct Selection {
 #[derive(Clone, Debug)]
 struct Known {
     candidates: Candidates,
-    /// The slots that the candidates are numbers of. For any other slots, earlier or later ones too, they mean nothing.
+    /// The slots that the candidates' numbers refer to. The numbers are meaningless for any other slots, including
+    /// earlier and later states of these slots.
     of: Slots,
 }
 

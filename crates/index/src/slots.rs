@@ -1,15 +1,15 @@
 //! The points of a collection in memory: numbered slots in append-only blocks.
 //!
 //! A point is written to the next free slot and stays there. Replacing a point takes a new slot and deletes the old
-//! one. A deleted slot keeps the bytes of its vector and its id until the next compaction, which is due when
-//! deleted slots outnumber points.
+//! one. A deleted slot keeps the bytes of its vector and its id until the next compaction. A compaction is due when
+//! there are more deleted slots than points.
 //!
-//! All data is behind `Arc`s and changed with [`Arc::make_mut`]: cloning [`Slots`] is cheap, and a clone never
-//! changes. A writer copies a block only while a reader holds it: its flags and payloads, and its vectors and ids
-//! only if the write appends to that block.
+//! All data is behind `Arc`s and changed with [`Arc::make_mut`]: cloning [`Slots`] is cheap, and a clone never changes.
+//! A writer copies a block only while a reader holds it. The copy has its own flags, payloads and texts. The vectors
+//! and ids are copied only if the write appends to that block.
 //!
-//! A point costs the numbers of its vector, its norm, the bytes of its id, four bytes for their end and one flag. A
-//! separate allocation for each point would cost more than all of these.
+//! A point costs the numbers of its vector, its norm, the bytes of its id, four bytes for the end of the id, and one
+//! flag. A separate allocation for each point would cost more than all of these.
 
 mod stored;
 
@@ -29,10 +29,10 @@ const BLOCK_NUMBERS: usize = 128 * 1024;
 const BLOCK_SLOTS_MAX: usize = 1024;
 /// A block has at least this many slots, however long its vectors are.
 const BLOCK_SLOTS_MIN: usize = 16;
-/// With fewer deleted slots than this a compaction does not pay.
+/// With fewer deleted slots than this, a compaction costs more than it saves.
 const COMPACTION_DELETED_MIN: usize = 1024;
 
-/// With this many times as many deleted slots as points, the write itself compacts instead of a background task.
+/// With more than this many deleted slots for each point, the write itself compacts instead of a background task.
 const OVERDUE_FACTOR: usize = 8;
 
 /// The number of a slot. Valid until the next compaction.
@@ -51,19 +51,19 @@ struct PackedStrings {
 #[derive(Clone, Debug)]
 pub(super) struct Block {
     dimension: usize,
-    /// In the order of slots. Behind an `Arc` of its own, so that deleting a slot copies no vector.
+    /// In the order of slots. Behind a separate `Arc`, so that deleting a slot copies no vector.
     vectors: Arc<Vec<f32>>,
     /// One for each slot if the metric is cosine, otherwise empty.
     inverse_norms: Vec<f32>,
-    /// In the order of slots, behind an `Arc` of its own like the vectors.
+    /// In the order of slots. Behind a separate `Arc`, like the vectors.
     ids: Arc<PackedStrings>,
     /// Whether each slot holds a point; `false` if it was deleted.
     live: Vec<bool>,
-    /// Up to the last slot that ever had a payload: points without payloads take no memory here.
+    /// Ends at the last slot that ever had a payload, so a block without payloads takes no memory here.
     payloads: Vec<Option<Payload>>,
-    /// Up to the last slot that ever had a text.
+    /// Ends at the last slot that ever had a text.
     texts: Vec<Option<Text>>,
-    /// The heap bytes of these payloads and texts, without the entries of the two lists.
+    /// The heap bytes of the payloads and texts, without the entries of the two lists.
     held_bytes: usize,
 }
 
@@ -106,7 +106,7 @@ impl Slot {
 }
 
 impl SlotMap {
-    /// For a deleted slot: it has no new one.
+    /// The entry of a deleted slot, which has no new slot.
     const NOWHERE: Slot = Slot(u32::MAX);
 
     /// The new slot of a point that was in `slot`.
@@ -232,7 +232,7 @@ impl Block {
         prefetch(self.vector(offset));
     }
 
-    /// The slot's [`inverse_norm`]. Only if the metric is cosine.
+    /// The [`inverse_norm`] of the vector of the slot at `offset`. Must only be called if the metric is cosine.
     pub(super) fn inverse_norm(&self, offset: usize) -> f32 {
         self.inverse_norms[offset]
     }
@@ -246,7 +246,7 @@ impl Block {
         slots_max: usize,
     ) {
         let vectors = Arc::make_mut(&mut self.vectors);
-        // Doubles like any `Vec`, but never beyond the length of a full block.
+        // The capacity doubles, as in any `Vec`, but never exceeds the length of a full block.
         if vectors.capacity() - vectors.len() < vector.len() {
             let grown = (vectors.len() * 2).clamp(vector.len(), slots_max * self.dimension);
             vectors.reserve_exact(grown - vectors.len());
@@ -306,7 +306,7 @@ fn text_bytes(text: &Text) -> usize {
     shared(text.as_str().len())
 }
 
-/// Sets the value at `offset` of a list that ends at its last value. Returns the previous value.
+/// Sets the value at `offset` of a list that is only as long as its last value requires. Returns the previous value.
 fn set<T: Clone>(all: &mut Vec<Option<T>>, offset: usize, value: Option<T>) -> Option<T> {
     if value.is_some() && all.len() <= offset {
         all.resize(offset + 1, None);
@@ -357,7 +357,7 @@ impl Slots {
         self.deleted > 0
     }
 
-    /// The block that holds the slot of this number, and the offset in it.
+    /// The block that holds the slot of this number, and the offset of the slot in the block.
     #[inline]
     pub(super) fn at(&self, number: usize) -> (&Block, usize) {
         (&self.blocks[number / self.block_len], number % self.block_len)
@@ -376,7 +376,7 @@ impl Slots {
         block.ids.get(offset)
     }
 
-    /// Appends a point, whose vector has the collection's dimension.
+    /// Appends a point. Its vector must have the collection's dimension.
     pub(super) fn push(
         &mut self,
         vector: &[f32],
@@ -446,8 +446,8 @@ impl Slots {
         self.change(block, |block| block.set_payload(offset, payload));
     }
 
-    /// Whether both are the same slots as of the same moment. Comparing pointers is enough: no write changes in place
-    /// data that a clone shares.
+    /// Whether both are the same slots as of the same moment. Comparing pointers is enough: a write never changes data
+    /// in place that a clone shares.
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.blocks, &other.blocks)
     }
@@ -467,7 +467,7 @@ impl Slots {
         order.into_iter().map(|(_, number)| number).collect()
     }
 
-    /// Whether deleted slots outnumber points, and are many.
+    /// Whether there are many deleted slots, and more of them than points.
     pub(super) fn needs_compaction(&self) -> bool {
         self.deleted >= COMPACTION_DELETED_MIN && self.deleted > self.live
     }
@@ -477,8 +477,9 @@ impl Slots {
         self.deleted > OVERDUE_FACTOR * self.live.max(COMPACTION_DELETED_MIN)
     }
 
-    /// Copies all points to new slots without gaps, in the same order. Takes time proportional to their number, which
-    /// the writes that deleted as many slots have paid for. Calls `stop` before each block.
+    /// Copies all points to new slots without gaps, in the same order. Takes time proportional to the number of slots.
+    /// At least half of them were deleted by writes since the last compaction, so the average time for each write is
+    /// constant. Calls `stop` before each block.
     pub(super) fn compacted(&self, stop: &impl Fn() -> bool) -> Result<(Self, SlotMap), Interrupted> {
         let mut compacted = Self::new(self.dimension, self.metric);
         let mut slot_map = Vec::with_capacity(self.len());
@@ -517,8 +518,8 @@ impl Slots {
         }
     }
 
-    /// Applies to `compacted`, a compaction of the earlier state `then`, all changes since. Calls `changed` with each
-    /// slot that changes in it, its earlier point and its current point.
+    /// Applies all changes since the earlier state `then` to `compacted`, a compaction of `then`. Calls `changed` with
+    /// each slot of `compacted` that changes, its earlier point and its current point.
     pub(super) fn catch_up(
         &self,
         then: &Self,
@@ -544,7 +545,7 @@ impl Slots {
         });
     }
 
-    /// Changes a block, or a copy of it if a reader holds it.
+    /// Changes a block. If a reader holds the block, changes a copy and replaces the block by the copy.
     fn change<T>(&mut self, block: usize, change: impl FnOnce(&mut Block) -> T) -> T {
         let block = &mut Arc::make_mut(&mut self.blocks)[block];
         // A copy may have less spare capacity than its original.
@@ -561,7 +562,7 @@ impl Slots {
         if is_large(vectors) { self.blocks.len().saturating_sub(1) * vectors } else { 0 }
     }
 
-    /// The heap bytes, without what only snapshots hold. In constant time.
+    /// The heap bytes, without memory that only snapshots hold. Takes constant time.
     pub(super) fn memory_bytes(&self) -> usize {
         list::<Arc<Block>>(self.blocks.capacity()) + self.blocks_bytes
     }

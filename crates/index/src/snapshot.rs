@@ -1,4 +1,4 @@
-//! A collection as of one moment.
+//! Snapshots: a collection as of one moment.
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use super::search::{Best, Hit, InvalidQuery, Order, SearchMode, SearchRequest};
 use super::selection::Selection;
 use super::slots::{Block, PointRef, Slots};
 
-/// The candidates of a walk if neither the request nor the collection sets them.
+/// How many candidates a walk keeps if neither the request nor the collection sets a number.
 const EF_DEFAULT: usize = 100;
 
-/// How many blocks a scan compares, in about a third of a millisecond, before it yields to other threads.
+/// How many blocks a scan compares before it yields to other threads. This takes about a third of a millisecond.
 const BLOCKS_PER_YIELD: usize = 8;
 /// How many candidates ahead of the comparison a scan prefetches.
 const PREFETCH_AHEAD: usize = 4;
 
-/// A walk reads rows of mostly one byte for each number, a quarter of a vector.
+/// A walk reads rows with mostly one byte for each number of a vector, a quarter of the vector's size.
 const CODE_SHARE: usize = 4;
-/// A walk that has to widen its search ranks this many whole vectors for each candidate it was to keep.
+/// A walk that has to widen its search ranks this many whole vectors for each candidate that it was asked to keep.
 const RANKED_PER_CANDIDATE: usize = 8;
 /// Filtering this many payloads takes negligible time, whatever they contain.
 const PAYLOADS_FEW: usize = 256;
@@ -41,8 +41,8 @@ struct Workspace {
     query: Query,
 }
 
-/// A collection as of the moment it was taken, whatever is written later. It can be searched without a lock. While it
-/// is held, it keeps the memory of points that were deleted since.
+/// A collection as of the moment when the snapshot was taken. Later writes do not change a snapshot. It can be searched
+/// without a lock. While it is held, it keeps the memory of points that were deleted since.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub(super) slots: Slots,
@@ -52,9 +52,9 @@ pub struct Snapshot {
     /// The declared payload paths.
     pub(super) declared: Declared,
     pub(super) graph: Arc<GraphCell>,
-    /// The nodes linked at that moment.
+    /// The nodes that were linked at that moment.
     view: Option<Arc<View>>,
-    /// The record that changed the collection last.
+    /// The last record that changed the collection.
     last_change: Seq,
 }
 
@@ -71,12 +71,12 @@ impl Snapshot {
         Self { slots, parameters, texts, declared, graph, view, last_change }
     }
 
-    /// The record that changed the collection last before it was taken.
+    /// The last record that changed the collection before the snapshot was taken.
     pub fn last_change(&self) -> Seq {
         self.last_change
     }
 
-    /// The nodes linked when it was taken.
+    /// The nodes that were linked when the snapshot was taken.
     pub(super) fn view(&self) -> Option<&View> {
         self.view.as_deref()
     }
@@ -101,20 +101,20 @@ impl Snapshot {
         self.len() == 0
     }
 
-    /// The best points by score, best first, equal scores in the order of ids. If there are fewer than `limit` hits,
-    /// no more points match the filter and reach the threshold, as far as the search mode looks.
+    /// The best points by score, best first. Points with equal scores are in the order of ids. If there are fewer than
+    /// `limit` hits, no other point that the search mode examines matches the filter and reaches the threshold.
     ///
     /// # Errors
     ///
     /// [`InvalidQuery`] if the vector cannot be compared with those of the collection.
     pub fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Hit>, InvalidQuery> {
-        // Without a limit there is always an answer.
+        // Without a limit on the comparisons, a search always returns hits.
         self.search_within(request, usize::MAX).map(Option::unwrap_or_default)
     }
 
     /// Like [`search`](Self::search), but only if the search is a walk that passes over nodes and costs no more than
-    /// comparing about `compared_max` whole vectors. Returns `None` for other searches, and after about that much
-    /// work if the walk has not finished. Most such walks are short, but only walking shows it.
+    /// comparing about `compared_max` whole vectors. Returns `None` for other searches, and after about that much work
+    /// if the walk has not finished. Most such walks are short, but this is not known in advance.
     pub fn search_bounded(
         &self,
         request: &SearchRequest<'_>,
@@ -124,7 +124,7 @@ impl Snapshot {
         let Some(view) = &self.view else { return Ok(None) };
         let passes_over = plan.slots.is_some() || self.slots.has_deleted();
         let ranked = self.candidates(request).map(|ef| ef.saturating_mul(RANKED_PER_CANDIDATE));
-        // A node may stand for duplicates.
+        // A node may represent several points, its duplicates.
         let ranked = ranked.map(|ranked| ranked.saturating_add(view.duplicates_of(ranked)));
         let left = compared_max.saturating_sub(self.unlinked_compares(view));
         if !passes_over || plan.filter.is_some() || ranked.is_none_or(|ranked| ranked > left) {
@@ -177,12 +177,12 @@ impl Snapshot {
         }
     }
 
-    /// The same for unlinked points: most of their rows rule out their vectors.
+    /// The same estimate for unlinked points alone. The rows of most of them rule out their vectors.
     fn unlinked_compares(&self, view: &View) -> usize {
         (view.encoded() - view.len()) / CODE_SHARE + self.slots.len() - view.encoded()
     }
 
-    /// How many candidates the walk keeps; `None` if the search must be exact.
+    /// How many candidates a walk keeps. `None` if the search must be exact.
     fn candidates(&self, request: &SearchRequest<'_>) -> Option<usize> {
         let ef = match request.mode {
             SearchMode::Exact => return None,
@@ -216,7 +216,7 @@ impl Snapshot {
         all.chain(some).filter(move |point| plan.filter.is_none_or(|filter| matches(*point, filter)))
     }
 
-    /// `None` if the search would compare more than `compared_max` vectors.
+    /// Searches by a walk or a scan. `None` if it would compare more than `compared_max` vectors.
     fn search_by(
         &self,
         request: &SearchRequest<'_>,
@@ -247,7 +247,7 @@ impl Snapshot {
         Best::new(limit, score_threshold, plan.filter, Order::of(self.metric()), plan.points_max)
     }
 
-    /// `None` if only a scan can answer.
+    /// Searches the graph. `None` if the request needs a scan.
     fn walk(
         &self,
         request: &SearchRequest<'_>,
@@ -289,8 +289,8 @@ impl Snapshot {
         Some(best.into_hits())
     }
 
-    /// Whether a search may return this node. A walk asks about fewer nodes than there are candidates, so a faster set
-    /// built from them would not pay.
+    /// Whether a search may return this node. A walk asks about fewer nodes than there are candidates, so building a
+    /// faster set of the candidates would take longer than it saves.
     fn accepts(&self, plan: FilterPlan<'_>, node: Node) -> bool {
         match (plan.slots, plan.filter) {
             // Every candidate slot holds a point.
@@ -303,7 +303,8 @@ impl Snapshot {
         }
     }
 
-    /// Offers the unlinked points that their rows do not rule out. Returns the first slot that has no row.
+    /// Offers to `best` the unlinked points that are not ruled out by their rows. Returns the first slot that has no
+    /// row.
     fn scan_encoded<'a>(
         &'a self,
         view: &View,
@@ -325,7 +326,7 @@ impl Snapshot {
         view.encoded()
     }
 
-    /// Offers every planned point in the slots from `first` on.
+    /// Offers to `best` every point of the plan in the slots from `first` on.
     fn scan_from<'a>(
         &'a self,
         first: usize,

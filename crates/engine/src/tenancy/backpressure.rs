@@ -1,8 +1,8 @@
-//! Upserts into a collection that is behind with linking wait for linking: sooner where it is searched, as searches
-//! compare one by one the vectors that are not linked.
+//! Upserts into a collection wait while too many of its vectors are not linked yet. The bound is lower for a collection
+//! that is searched, because searches compare the unlinked vectors one by one.
 //!
-//! Whether an upsert has to wait depends on the following, and nothing else. Everything that can let it through is a
-//! change of one of three kinds, and [`Changes::next`] waits for all of them.
+//! The table lists everything that decides whether an upsert waits. Every change that can let an upsert through is of
+//! one of three kinds, and [`Changes::next`] waits for all of them.
 //!
 //! | it depends on | which changes with | told by |
 //! | --- | --- | --- |
@@ -31,8 +31,8 @@ use super::searches::Searches;
 use super::shared_state::{Crowded, SharedState};
 use super::unread_graphs::UnreadGraphs;
 
-/// For each vector that an upsert has brought, so many are linked before the next upsert is let through: the
-/// vectors that have piled up become fewer.
+/// The number of vectors that must be linked, for each vector of an upsert, before the next upsert is let through. With
+/// more than one, the number of unlinked vectors falls.
 const LINKED_FOR_EACH: usize = 2;
 
 /// How long an upsert waits before its sender is told to come again.
@@ -46,11 +46,11 @@ pub(super) struct Backpressure {
     unread: UnreadGraphs,
     /// How long an upsert waits.
     pub(super) patience: Duration,
-    /// Those of collections that are behind, or were.
+    /// The queues of collections that are behind, or were.
     queues: Mutex<HashMap<CollectionId, Arc<Queue<Owed>>>>,
 }
 
-/// How linking goes.
+/// Whether linking goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Linking {
     Going,
@@ -73,17 +73,18 @@ impl From<Crowded> for Held {
     }
 }
 
-/// An upsert's leave to be written. Held until it is, so that the next one in the queue finds what it has brought.
+/// The permission to write an upsert. It is held until the upsert is written, so that the next upsert in the queue sees
+/// the vectors of this one.
 #[derive(Debug)]
 pub(super) enum UpsertPermit {
     /// The collection is not behind.
     Free,
-    /// It was the first in line, and the next one waits until so many more vectors are linked.
+    /// The upsert was the first in the queue. The next one waits until `links` more vectors are linked.
     InTurn { owed: OwnedMutexGuard<Owed>, links: usize },
 }
 
 impl UpsertPermit {
-    /// It has brought no vectors after all.
+    /// Reports that the upsert has added no vectors.
     pub(super) fn brought_none(self) {
         if let Self::InTurn { mut owed, links } = self {
             owed.links = owed.links.saturating_sub(links);
@@ -95,14 +96,15 @@ impl UpsertPermit {
 /// for, so its size does not decide how long it waits.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
-    /// So many vectors are to be linked.
+    /// The number of vectors that must still be linked.
     links: usize,
-    /// How many were linked when this was looked at last.
+    /// The number of linked vectors at the last check.
     linked: usize,
 }
 
 impl Owed {
-    /// Takes off what was linked since the last look. A compaction removes links, which are not owed again.
+    /// Subtracts the vectors that were linked since the last check. If a compaction has lowered the number of linked
+    /// vectors, nothing is added.
     fn pay(&mut self, linked: usize) {
         self.links = self.links.saturating_sub(linked.saturating_sub(self.linked));
         self.linked = linked;
@@ -113,7 +115,7 @@ impl Owed {
 struct Backlog {
     collection: CollectionId,
     linked: usize,
-    /// Until when, if only because it is searched.
+    /// The end of the wait, if the collection is behind only because it is searched.
     until: Option<Instant>,
 }
 
@@ -177,7 +179,7 @@ impl Backpressure {
             }
             tokio::select! {
                 owed = &mut first_in_line, if first.is_none() => first = Some(owed),
-                // The writer has ended too, and says why.
+                // The writer has ended too, and the write returns the reason.
                 more = changes.next(until) => if !more {
                     return Ok(UpsertPermit::Free);
                 },
@@ -222,13 +224,13 @@ struct Changes {
 }
 
 impl Changes {
-    /// How linking goes now. The next change is one that comes after this.
+    /// Returns whether linking goes on. [`next`](Self::next) waits for changes after this call.
     fn look(&mut self) -> Linking {
         self.published.borrow_and_update();
         *self.linked.borrow_and_update()
     }
 
-    /// Waits for the next change, at most until then; says whether there may be more.
+    /// Waits for the next change, at most until `until`. Returns whether there may be more changes.
     async fn next(&mut self, until: Option<Instant>) -> bool {
         let time = async {
             match until {

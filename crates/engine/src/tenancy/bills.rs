@@ -21,21 +21,22 @@ use super::slot::TenantSlot;
 use super::{FIRST_ANSWERS, STOPPING_PATIENCE, Tenancy};
 use crate::admission::{AccessCheck, ClusterPass};
 
-/// How often is looked for tenants to wake, and how soon for the first time again if one could not be.
+/// The pause between searches for tenants to wake, and the first pause if a tenant could not be woken.
 const LOOK_EVERY: Duration = Duration::from_mins(5);
 const TRY_AFTER: Duration = Duration::from_millis(500);
-/// How many are woken at once for what is not delivered while `HiveHub` takes nothing: to find out when it does.
+/// The number of tenants that are woken for undelivered lines while `HiveHub` accepts none. They show when it accepts
+/// lines again.
 const TRIED_MAX: usize = 8;
 const DAY_MICROS: i64 = 86_400_000_000;
 
-/// Where a tenant's bill stands.
+/// The state of a tenant's bill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BillFacts {
     /// The log that it is computed from.
     pub log_id: LogId,
     /// The window that is open; `None` for a tenant that sleeps.
     pub window: Option<WindowFacts>,
-    /// What of the closed ones `HiveHub` has.
+    /// How far the closed windows are delivered to `HiveHub`.
     pub delivered: Delivered,
 }
 
@@ -46,17 +47,17 @@ pub struct WindowFacts {
     pub since: Option<Timestamp>,
     /// Its first record.
     pub first_seq: Option<Seq>,
-    /// What it comes to now, with what is not in the log yet.
+    /// The totals now, including counts that are not in the log yet.
     pub totals: Vec<MeterTotal>,
 }
 
 impl Tenancy {
-    /// What counts requests, where bills are kept.
+    /// The meters of requests, if bills are kept.
     pub fn metering(&self) -> Option<&Metering> {
         self.shared.billed.as_ref().map(|billed| &billed.metering)
     }
 
-    /// What the reporter delivers, where bills are kept.
+    /// The accounts that the reporter delivers, if bills are kept.
     pub fn accounts(&self) -> Option<&Accounts> {
         self.shared.billed.as_ref().map(|billed| &billed.accounts)
     }
@@ -249,7 +250,7 @@ impl Tenancy {
         }
     }
 
-    /// The tenant is deleted.
+    /// Removes the bill of a deleted tenant.
     pub(super) fn forget_bill(&self, tenant: &TenantId, log_id: LogId) {
         if let Some(billed) = &self.shared.billed {
             billed.metering.sleeps(log_id);
@@ -257,7 +258,7 @@ impl Tenancy {
         }
     }
 
-    /// What of the bills is not delivered, where bills are kept.
+    /// The undelivered part of all bills, if bills are kept.
     pub fn backlog(&self) -> Option<Backlog> {
         self.accounts().map(Accounts::backlog)
     }
@@ -267,7 +268,7 @@ impl Tenancy {
         self.accounts().is_some_and(Accounts::is_refused)
     }
 
-    /// Where a tenant's bill stands; of one that sleeps, as far as that was noted down.
+    /// The state of a tenant's bill. For a sleeping tenant, the state that was last stored.
     pub fn bill(&self, _: &ClusterPass, tenant: &TenantId) -> Option<BillFacts> {
         let slot = self.slots().get(tenant).cloned();
         if let Some(live) = slot.and_then(|slot| slot.live()) {
@@ -295,7 +296,7 @@ impl LiveTenant {
         let delivered = bill.account.delivered();
         let figures = self.state.figures();
         let billing = &figures.billing;
-        // With the figures held, so that nothing is in both or in neither.
+        // With `figures` locked, so that each request is in exactly one of the two counts.
         let (requests, searches) = bill.meter.waiting(billing.journal());
         let mut totals = billing.totals(Timestamp::now(), &figures.usage);
         for total in &mut totals {

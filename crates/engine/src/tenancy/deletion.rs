@@ -1,4 +1,4 @@
-//! Deletes tenants, restores them, and erases those whose grace is over.
+//! Deletes tenants, restores them, and erases deleted tenants after the grace period.
 //!
 //! The folder of a deleted tenant is moved away before the deletion is answered, and erased `server.delete_grace`
 //! later. Until then one call restores it as it was. Another tenant that gets the same id meanwhile begins with a log
@@ -22,22 +22,22 @@ use super::slot::TenantSlot;
 use super::{STOPPING_PATIENCE, Tenancy};
 use crate::admission::ClusterPass;
 
-/// How long after a deletion that did not succeed it is tried again.
+/// The pause before a failed deletion is tried again.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// How soon it is tried again where the folder is being moved.
+/// The pause before a deletion is tried again while the folder is being moved.
 const BUSY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why a tenant was not deleted or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum DeletionError {
-    /// Another call deletes or restores it, or its work does not end.
+    /// Another call deletes or restores the tenant, or the tenant's tasks do not end.
     #[error("the tenant is being deleted or restored, or is still at work")]
     Busy,
     /// There is no such tenant, or no deleted one.
     #[error("there is nothing of this tenant to delete or restore")]
     NotFound,
-    /// A tenant of that id has come again since.
+    /// A new tenant with this id has been created since the deletion.
     #[error(
         "the tenant has come again since it was deleted: delete that one first, and name the log to restore"
     )]
@@ -56,7 +56,7 @@ pub enum DeletionError {
     /// HiveHub could not be asked.
     #[error("HiveHub cannot be asked whether it has deleted the tenant")]
     HiveHubUnknown,
-    /// Its last bill could not be put on stable storage.
+    /// The tenant's last bill could not be made durable.
     #[error("the tenant's last bill could not be closed and kept yet")]
     Unbilled,
     /// The server is stopping.
@@ -87,19 +87,19 @@ impl From<Error> for DeletionError {
     }
 }
 
-/// What HiveHub says of a tenant that the operator wants back.
+/// HiveHub's answer about a tenant that the operator wants to restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtHiveHub {
-    /// Nothing: there is none, it does not know the tenant, or it does not say.
+    /// No answer: there is no HiveHub, it does not know the tenant, or it does not say.
     Silent,
-    /// The latest of the id is deleted.
+    /// The latest tenant with this id is deleted.
     Deleted(Option<Incarnation>),
-    /// The latest of the id is not.
+    /// The latest tenant with this id is not deleted.
     Lives(Option<Incarnation>),
 }
 
 impl AtHiveHub {
-    /// Whether the one of this incarnation could be used if it was here.
+    /// Returns an error if no key could use the tenant of this incarnation after it is restored.
     fn allows(self, kept: Option<Incarnation>) -> Result<(), DeletionError> {
         let (said, is_deleted) = match self {
             Self::Silent => return Ok(()),
@@ -113,35 +113,35 @@ impl AtHiveHub {
     }
 }
 
-/// A deleted tenant that can be had back.
+/// A deleted tenant that can be restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletedFacts {
-    /// Whose log it was, and since when it is deleted.
+    /// The tenant, its log, and the time of the deletion.
     pub tombstone: Tombstone,
-    /// Until when.
+    /// The time until which it can be restored.
     pub until: Timestamp,
     /// Who deleted it, if that was noted down.
     pub by: Option<EndedBy>,
 }
 
 impl DeletedFacts {
-    /// Where it is among all others.
+    /// The key by which deleted tenants are sorted.
     pub fn place(&self) -> String {
         format!("{}:{}", self.tombstone.tenant, self.tombstone.log_id)
     }
 }
 
-/// What became of a tenant that HiveHub has undeleted.
+/// The result for a tenant that HiveHub has undeleted.
 enum Returned {
-    /// It is back.
+    /// The tenant is restored.
     Back(LogId),
-    /// It was here.
+    /// The tenant was not deleted on this node.
     Here,
-    /// The operator has deleted it, which stands.
+    /// The operator has deleted the tenant, and it stays deleted.
     StaysDeleted,
-    /// It is not here any more.
+    /// The tenant's data is already erased.
     Erased,
-    /// It never was here.
+    /// The tenant was never on this node.
     Unknown,
 }
 
@@ -173,7 +173,7 @@ impl Tenancy {
     /// Deletes a tenant: ends its work, moves its folder away and forgets it. A deletion that has begun is finished
     /// even if its caller is gone.
     pub async fn delete(&self, pass: &ClusterPass, tenant: &TenantId) -> Result<Tombstone, DeletionError> {
-        // Before a slot is made: names of tenants that never were must leave nothing behind.
+        // Before a slot is created, so that names of tenants that never existed leave no slots behind.
         if !self.folder(tenant).exists() {
             return Err(DeletionError::NotFound);
         }
@@ -199,7 +199,7 @@ impl Tenancy {
         self.finished(async move { tenancy.restore_now(&moving, tenant, log_id, at_hivehub).await }).await
     }
 
-    /// The deleted tenants that can be had back, by tenant and log. Reads the disk.
+    /// The deleted tenants that can be restored, by tenant and log. Reads the disk.
     pub fn deleted_tenants(&self, _: &ClusterPass) -> Result<Vec<DeletedFacts>, Error> {
         let grace = i64::try_from(self.shared.delete_grace.as_micros()).unwrap_or(i64::MAX);
         let (all, _) = self.shared.deleted.all()?;
@@ -229,7 +229,7 @@ impl Tenancy {
         }
     }
 
-    /// How far an earlier life of the node has followed the policy feed.
+    /// The position in the policy feed that the node had reached before it was last stopped.
     pub fn policies_followed_through(&self) -> Option<PolicyCursor> {
         self.shared.node_store.policy_cursor().unwrap_or_else(|error| {
             warn!(%error, "it cannot be read how far the policy feed was followed");
@@ -237,8 +237,8 @@ impl Tenancy {
         })
     }
 
-    /// Goes on with what `HiveHub` has deleted in an earlier life of the node. Before anybody enters; and again when
-    /// the notes of it can be read only later, as on a disk without room.
+    /// Resumes the deletions by `HiveHub` that were under way when the node was last stopped. This is done before any
+    /// request is admitted. It is done again if the stored deletions can be read only later, as on a full disk.
     pub fn resume_deletions(&self) {
         let mut openings = self.shared.node_store.openings();
         openings.mark_unchanged();
@@ -284,14 +284,14 @@ impl Tenancy {
         by: EndedBy,
         named: Option<Incarnation>,
     ) -> Result<Tombstone, DeletionError> {
-        // What wakes may be about to begin a log, and nothing wakes that is not there.
+        // A waking may be about to create a log. A tenant without a folder is not woken below.
         timeout(STOPPING_PATIENCE, woken(&moving.0)).await.map_err(|_| DeletionError::Busy)?;
         if !self.folder(tenant).exists() {
             return Err(DeletionError::NotFound);
         }
         let account = self.close_bill(tenant, &moving.0).await?;
         lay_down(&moving.0).await?;
-        // IMPORTANT: before the folder moves, for with it goes all that says what is to be billed.
+        // IMPORTANT: before the folder moves, because everything that the bill is computed from moves with it.
         if account.is_some_and(|account| !account.is_handed_over()) {
             return Err(DeletionError::Unbilled);
         }
@@ -302,7 +302,7 @@ impl Tenancy {
             let at = Timestamp::now();
             let incarnation = place.incarnation().ok().flatten().or(named);
             let log_id = place.log_id().ok();
-            // IMPORTANT: before the folder moves, so that there is no moment at which anybody begins anew.
+            // IMPORTANT: before the folder moves, so that at no moment a request can create a new log.
             endings.write(&id, &Ending { by, incarnation, log_id, at, is_erased: false })?;
             deleted.delete(&id, at)
         })
@@ -326,7 +326,7 @@ impl Tenancy {
         log_id: Option<LogId>,
         at_hivehub: AtHiveHub,
     ) -> Result<Tombstone, DeletionError> {
-        // What wakes may be about to begin a log.
+        // A waking may be about to create a log.
         timeout(STOPPING_PATIENCE, woken(&moving.0)).await.map_err(|_| DeletionError::Busy)?;
         let (tenancy, id) = (self.clone(), tenant.clone());
         let is_meant = move |tombstone: &Tombstone| {
@@ -352,7 +352,7 @@ impl Tenancy {
         Ok(tombstone)
     }
 
-    /// Does what HiveHub has said of a tenant's life.
+    /// Does the deletion or undeletion that HiveHub has reported.
     fn follow_hivehub(&self, tenant: TenantId, noted: StoredDeletion) {
         if noted.is_undone {
             self.undelete_for_hivehub(tenant, noted);
@@ -361,7 +361,8 @@ impl Tenancy {
         }
     }
 
-    /// No request enters the tenant from here on until it is restored, or will certainly not be.
+    /// Restores a tenant that HiveHub has undeleted. No request enters the tenant until it is restored, or until it is
+    /// certain that it will not be.
     fn undelete_for_hivehub(&self, tenant: TenantId, noted: StoredDeletion) {
         let StoredDeletion { at, incarnation, .. } = noted;
         let tenancy = self.clone();
@@ -396,7 +397,7 @@ impl Tenancy {
         });
     }
 
-    /// Brings back what HiveHub has deleted, as it was.
+    /// Restores a tenant that HiveHub had deleted, as it was.
     pub(super) async fn return_now(
         &self,
         moving: &FolderMove,
@@ -418,7 +419,7 @@ impl Tenancy {
         Ok(())
     }
 
-    /// The same where it may block.
+    /// The blocking part of [`return_now`](Self::return_now).
     fn bring_back(&self, tenant: &TenantId, incarnation: Option<Incarnation>) -> Result<Returned, Error> {
         let endings = &self.shared.endings;
         let ending = endings.of(tenant)?;
@@ -468,7 +469,7 @@ impl Tenancy {
         folder.incarnation().ok().flatten().or_else(noted)
     }
 
-    /// No request enters the tenant from here on until it is deleted.
+    /// Deletes a tenant that HiveHub has deleted. No request enters the tenant until it is deleted.
     fn delete_for_hivehub(&self, tenant: TenantId, noted: StoredDeletion) {
         let StoredDeletion { at, incarnation, .. } = noted;
         let tenancy = self.clone();
@@ -487,7 +488,7 @@ impl Tenancy {
                     Err(_) => Err(DeletionError::Busy),
                 };
                 match outcome {
-                    // Or it was not one of this node's.
+                    // `NotFound`: the tenant was not on this node.
                     Ok(_) | Err(DeletionError::NotFound) => break,
                     Err(error) => {
                         error!(%tenant, %error, "a tenant that HiveHub has deleted is still here");
@@ -506,7 +507,7 @@ impl Tenancy {
         });
     }
 
-    /// Unless the id is a later tenant's by now.
+    /// Deletes a tenant that HiveHub has deleted, unless the id belongs to a later tenant by now.
     pub(super) async fn delete_ended(
         &self,
         moving: &FolderMove,
@@ -519,7 +520,7 @@ impl Tenancy {
         let (tenancy, id) = (self.clone(), tenant.clone());
         blocking(move || tenancy.note_hivehubs_ending(&id, ended)).await?;
         let bound = tokio::task::spawn_blocking(move || folder.incarnation()).await;
-        // That it cannot be read for now does not say that it is not a later one's.
+        // If the incarnation cannot be read at the moment, the folder may belong to a later tenant.
         let bound = match bound {
             Ok(Err(error)) if error.is_unavailable() => return Err(DeletionError::Log(error)),
             bound => bound,
@@ -531,8 +532,8 @@ impl Tenancy {
         self.delete_now(moving, tenant, EndedBy::Hivehub, ended).await
     }
 
-    /// HiveHub has deleted a tenant that this node's operator has deleted before. Without incarnations, later
-    /// requests under the id are of another tenant.
+    /// Stores that HiveHub has deleted a tenant that this node's operator had deleted before. Without incarnations,
+    /// later requests under the id belong to another tenant.
     fn note_hivehubs_ending(&self, tenant: &TenantId, ended: Option<Incarnation>) -> Result<(), Error> {
         if self.folder(tenant).exists() {
             return Ok(());
@@ -585,11 +586,11 @@ impl Tenancy {
     }
 }
 
-/// Ends whatever the tenant is at, so that its log is open no more.
+/// Ends the tenant's tasks, so that its log is closed.
 async fn lay_down(slot: &TenantSlot) -> Result<(), DeletionError> {
     let had_failed = {
         let locked = slot.lock();
-        // Of one that is stopped it could not be seen any more.
+        // After `stop` is cancelled, a failed writer could not be distinguished from a stopped one.
         let had_failed = locked.state.live().is_some_and(|live| live.has_failed() && !live.is_unbegun());
         locked.stop.cancel();
         had_failed

@@ -1,9 +1,9 @@
 //! Which commands may share a commit.
 //!
-//! Whatever waits when the writer becomes free shares one sync. Every command of a group is decided
-//! against the state in front of the group, so a group may only hold commands that do not depend on
-//! each other: one that does closes the group and is decided first in the next. That makes preconditions,
-//! idempotency keys and counts exact without a second copy of the state.
+//! All commands that wait when the writer becomes free share one sync. Every command of a group is decided against the
+//! state before the group, so the commands of a group must not depend on each other. A command that depends on an
+//! earlier one ends the group, and is the first command of the next group. So preconditions, idempotency keys and
+//! counts are exact without a second copy of the state.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,19 +11,20 @@ use vectorizer_log::{CollectionId, CollectionName, PointId, Record};
 
 use super::command::{Change, VectorChange, Write};
 
-/// What the commands staged so far have touched.
+/// The names, points and idempotency keys of the commands staged so far.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     idempotency_keys: HashSet<String>,
-    /// Names that came or went, and those of collections of which a path was declared or dropped.
+    /// Names of collections that were created, deleted or otherwise changed as a whole, as by declaring or dropping a
+    /// path.
     names: HashSet<CollectionName>,
     /// Points that were written or deleted.
     points: HashMap<CollectionId, HashSet<PointId>>,
 }
 
 impl Group {
-    /// Whether the outcome of `write` could be another after what is staged here. `collection` is the
-    /// one its name means in front of the group.
+    /// Whether the staged commands could change the outcome of `write`. `collection` is the collection that has the
+    /// name in `write` before the group.
     pub(super) fn influences(&self, write: &Write<Change>, collection: Option<CollectionId>) -> bool {
         if write.idempotency.as_ref().is_some_and(|it| self.idempotency_keys.contains(&it.key)) {
             return true;

@@ -1,10 +1,10 @@
-//! Links vectors into their collections' graphs behind the writes that brought them, gives back the
-//! room of deleted ones, and indexes payloads by paths that were declared after them.
+//! Links vectors into the graphs of their collections, after the writes that upserted them. Also frees the memory of
+//! deleted vectors, and indexes existing payloads when a path is declared later.
 //!
-//! It also keeps the graphs on disk, so that a tenant that wakes need not link everything again.
+//! The linker also stores the graphs on disk, so that a tenant that wakes need not link everything again.
 //!
-//! Searches compare what is not linked yet one by one. So that this does not take ever longer, upserts
-//! wait beyond a bound (see `backpressure`).
+//! Searches compare the vectors that are not linked yet one by one. The number of these vectors is bounded: beyond the
+//! bound, upserts wait (see `backpressure`).
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -25,48 +25,48 @@ use super::nice_pool::{NicePool, NiceValue};
 use super::shared_state::SharedState;
 use super::unread_graphs::UnreadGraphs;
 
-/// How many tenants' vectors are linked at the same time: each takes all cores that nothing else wants.
+/// The number of tenants that are linked at the same time. Linking one tenant uses all idle cores.
 const LINKING_MAX: usize = 1;
-/// How many tenants' graphs are compacted or written at the same time.
+/// The number of tenants whose graphs are compacted or written at the same time.
 const UPKEEP_MAX: usize = 1;
-/// How many are read.
+/// The number of tenants whose graphs are read at the same time.
 const READ_MAX: usize = 1;
-/// How long nothing may have been written before all of a graph is looked at.
+/// The time without a write after which a graph with unreachable nodes is repaired. The repair looks at all of it.
 const QUIET: Duration = Duration::from_secs(2);
-/// So many panics of one tenant's linker are taken for bad luck: what it was at is begun again.
+/// The maximum number of panics of one tenant's linker after which the task that panicked is started again.
 const PANICS_MAX: usize = 1;
-/// A few vectors are left for a moment, more may be coming.
+/// The pause between rounds. More vectors may come during it, and are then linked together.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// A graph is written again when this share of it, and at least so many vectors, have come or gone since:
-/// what is missing from the file is linked anew when it is read.
+/// A graph is written to disk again when more than `1 / KEPT_SHARE` of it, and more than `KEPT_MIN` vectors, have come
+/// or gone. Vectors that are missing from the file are linked again when the file is read.
 const KEPT_SHARE: usize = 8;
 const KEPT_MIN: usize = 1024;
 
-/// What links one tenant's collections.
+/// The task that links one tenant's collections.
 pub(super) struct Linker {
     pub(super) state: Arc<SharedState>,
     pub(super) published: watch::Receiver<Head>,
     pub(super) files: GraphFiles,
-    /// Which of these were not looked at yet.
+    /// The collections whose graph files were not read yet.
     pub(super) unread: UnreadGraphs,
-    /// Told of every step, and of the end of all steps.
+    /// Notified after every step, and when linking is given up.
     pub(super) linked: watch::Sender<Linking>,
     pub(super) permits: LinkPermits,
     pub(super) stop: CancellationToken,
-    /// Cancelled when the state can be trusted no more.
+    /// Cancelled when the state in memory can no longer be trusted.
     pub(super) failed: CancellationToken,
 }
 
-/// What all tenants' linkers share: one of them works at a time.
+/// The permits that the linkers of all tenants share. One linker works at a time.
 #[derive(Clone, Debug)]
 pub(super) struct LinkPermits {
     linking: Arc<Semaphore>,
     /// For tasks that take longer than a step, such as indexing. Linking does not wait for them.
     upkeep: Arc<Semaphore>,
-    /// For graphs that were kept: what there is of one is linked when it was read.
+    /// For reading kept graphs. The remaining vectors of a collection are linked after its kept graph is read.
     reading: Arc<Semaphore>,
     background: NicePool,
-    /// How many of the next turns are to panic.
+    /// The number of next steps that are to panic.
     #[cfg(test)]
     pub(super) panics: Arc<std::sync::atomic::AtomicUsize>,
 }
@@ -86,41 +86,41 @@ impl Default for LinkPermits {
 
 #[cfg(test)]
 impl LinkPermits {
-    /// Nothing is linked until this is dropped.
+    /// Takes the permit for linking. Nothing is linked until it is dropped.
     pub(super) fn hold_linking(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.linking).try_acquire_owned().unwrap()
     }
 
-    /// No kept graph is read until this is dropped.
+    /// Takes the permit for reading. No kept graph is read until it is dropped.
     pub(super) fn hold_reading(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.reading).try_acquire_owned().unwrap()
     }
 }
 
-/// What a linker knows of the collections.
+/// The progress of a linker with each collection.
 #[derive(Default)]
 struct Progress {
-    /// How many slots of each were linked when its graph was read or written last.
+    /// The number of linked slots of each collection when its graph was last read or written.
     kept: HashMap<CollectionId, usize>,
-    /// The last round that linked each.
+    /// The last round that linked vectors of each collection.
     linked_in: HashMap<CollectionId, u64>,
-    /// How many rounds of linking there have been.
+    /// The number of rounds of linking so far.
     rounds: u64,
-    /// How many steps have panicked.
+    /// The number of steps that have panicked.
     panics: usize,
-    /// A repair has panicked.
+    /// Whether a repair has panicked.
     is_repair_given_up: bool,
 }
 
-/// A task that was done.
+/// The result of a task.
 struct Step {
     work: Work,
     id: CollectionId,
-    /// How much was linked, or is; `None` if it panicked.
+    /// The number of vectors that were linked, or that are linked now. `None` if the task panicked.
     done: Option<Result<usize, Interrupted>>,
 }
 
-/// How a linker goes on after a step.
+/// The next action of a linker after a step.
 enum Next {
     More,
     /// Nothing more can be done for now.
@@ -138,7 +138,7 @@ impl Linker {
         }
     }
 
-    /// Does all that is to be done, and waits until there may be more.
+    /// Does all tasks, and waits until there may be more.
     async fn round(&mut self, progress: &mut Progress) -> ControlFlow<()> {
         self.published.borrow_and_update();
         self.do_tasks(progress).await?;
@@ -148,10 +148,10 @@ impl Linker {
         self.wait(progress).await
     }
 
-    /// Does task after task until there is none, or none that can be done now.
+    /// Does one task after the other until none is left that can be done now.
     async fn do_tasks(&self, progress: &mut Progress) -> ControlFlow<()> {
         while let Some(task) = self.next(progress).await {
-            // The writer has ended; another life of this tenant may have begun.
+            // The writer has ended, and the tenant may have been woken again with another writer.
             if self.published.has_changed().is_err() {
                 return ControlFlow::Break(());
             }
@@ -178,7 +178,7 @@ impl Linker {
         ControlFlow::Continue(())
     }
 
-    /// Upserts need not wait for a graph that is not there.
+    /// Notes that the collection has no kept graph, so that upserts do not wait for it to be read.
     fn note_no_kept_graph(&self, id: CollectionId, progress: &mut Progress) {
         progress.kept.insert(id, 0);
         self.unread.resolve(id);
@@ -237,12 +237,12 @@ impl Linker {
         if matches!(work, Work::Read) && done != Some(Err(Interrupted)) {
             self.unread.resolve(id);
         }
-        // IMPORTANT: after every step, whichever it was: upserts wait for what it may have changed.
+        // IMPORTANT: notify after every kind of step, because upserts wait for what the step may have changed.
         self.linked.send_replace(Linking::Going);
         Step { work, id, done }
     }
 
-    /// Notes what came of a step.
+    /// Records the result of a step.
     fn settle(&self, Step { work, id, done }: Step, progress: &mut Progress) -> Next {
         match done {
             Some(Ok(linked)) => match work {
@@ -252,7 +252,7 @@ impl Linker {
                     progress.rounds += 1;
                     progress.linked_in.insert(id, progress.rounds);
                 }
-                // One that came too late is begun again.
+                // A compaction or indexing that came too late is started again.
                 Work::Compact | Work::Index | Work::Repair => {}
             },
             Some(Err(Interrupted)) => return Next::End,
@@ -260,17 +260,18 @@ impl Linker {
                 self.failed.cancel();
                 return Next::End;
             }
-            // A kept graph saves time and nothing else.
+            // A kept graph only saves time, so it can be given up.
             None if matches!(work, Work::Read) => {
                 progress.kept.insert(id, 0);
                 warn!(collection = %id.seq(), "reading the kept graph panicked, and it is built anew");
             }
-            // Nothing of a step that panicked is in use.
+            // No result of a step that panicked is in use, so the step can be started again.
             None if progress.panics < PANICS_MAX => {
                 progress.panics += 1;
                 warn!("linking panicked and is begun again");
             }
-            // Searches still find everything, one by one; so there must not be ever more of it.
+            // Searches still find the unlinked vectors by comparing them one by one. So their number must not grow
+            // any more, and upserts are refused.
             None => {
                 error!("linking panicked again and is given up until the tenant wakes again");
                 self.linked.send_replace(Linking::GivenUp);
@@ -280,9 +281,9 @@ impl Linker {
         Next::More
     }
 
-    /// Does a task that may take longer than a step, and links the collections that it leaves alone meanwhile.
+    /// Does a task that may take longer than a step. Meanwhile, links the collections that the task does not change.
     async fn link_beside(&self, task: Task, permit: OwnedSemaphorePermit, progress: &mut Progress) -> Next {
-        // Indexing leaves the graph alone, so that of the same collection grows meanwhile.
+        // Indexing does not change the graph, so vectors of the same collection can be linked meanwhile.
         let busy = match task.work {
             Work::Index => None,
             Work::Read | Work::Link | Work::Repair | Work::Compact | Work::Write => Some(task.id),
@@ -300,7 +301,7 @@ impl Linker {
                     let (Some(link), Ok(permit)) = (link, permit) else { return Next::End };
                     self.settle(self.step(link, permit).await, progress)
                 }
-                // The end of the writer is seen after this.
+                // The caller detects the end of the writer afterwards.
                 changed = published.changed(), if !links => {
                     if changed.is_ok() { Next::More } else { Next::Pause }
                 }
@@ -313,7 +314,7 @@ impl Linker {
         }
     }
 
-    /// Erases the kept graphs of collections that are no more, and notes which collections have none.
+    /// Erases the kept graphs of collections that no longer exist, and notes which collections have no kept graph.
     async fn sweep(&self, progress: &mut Progress) {
         let existing: Vec<CollectionId> = {
             let state = self.state.wait().await;
@@ -325,7 +326,7 @@ impl Linker {
             (erased, existing.into_iter().filter(|id| !files.has(*id)).collect::<Vec<_>>())
         };
         let Ok((erased, without)) = tokio::task::spawn_blocking(sweep).await else { return };
-        // They only take room, and this is tried again.
+        // The files only take up disk space, and erasing them is tried again.
         if let Err(error) = erased {
             warn!(%error, "graphs of deleted collections could not be erased");
         }
@@ -336,7 +337,7 @@ impl Linker {
         self.linked.send_replace(Linking::Going);
     }
 
-    /// Forgets what it knows of collections that are no more; says whether there were any.
+    /// Removes collections that no longer exist from `progress`. Returns whether there were any.
     async fn forget_deleted(&self, progress: &mut Progress) -> bool {
         let state = self.state.wait().await;
         let exists = |id: &CollectionId| state.projection.index().by_id(*id).is_some();
@@ -346,7 +347,7 @@ impl Linker {
         progress.kept.len() < before
     }
 
-    /// A collection whose graph may have nodes that no search reaches.
+    /// Returns the repair of a collection whose graph may have nodes that no search reaches.
     async fn disconnected(&self) -> Option<Task> {
         let state = self.state.wait().await;
         let collection =
@@ -354,8 +355,8 @@ impl Linker {
         Some(Task { work: Work::Repair, id: collection.id(), snapshot: collection.snapshot() })
     }
 
-    /// Puts what was made beside the state in place, on a thread that gives way to no other: writes and searches wait
-    /// meanwhile. Returns whether it was in time; `None` if it panicked.
+    /// Installs a result that was computed without the state locked. Runs on a thread of normal priority, because
+    /// writes and searches wait meanwhile. Returns whether it was in time, or `None` if it panicked.
     async fn install(
         &self,
         id: CollectionId,
@@ -375,7 +376,8 @@ impl Linker {
         Some(usize::from(installed))
     }
 
-    /// The permit for the task, or for linking while others keep this one waiting; `None` if the server stops.
+    /// Waits for the permit for the task. If a permit for linking is free earlier, returns that permit with a linking
+    /// task. Returns `None` if the server stops.
     async fn permit_for(&self, task: Task, progress: &Progress) -> Option<(Task, OwnedSemaphorePermit)> {
         let linking = Arc::clone(&self.permits.linking);
         let mut published = self.published.clone();
@@ -393,7 +395,7 @@ impl Linker {
         let upkeep = upkeep.acquire_owned();
         tokio::pin!(upkeep);
         loop {
-            // What is to be linked after this may be told of by a change.
+            // Before looking, so that vectors that come later are noticed as a change.
             published.borrow_and_update();
             let link = self.next_link(progress, None).await;
             let links = link.is_some();
@@ -407,8 +409,8 @@ impl Linker {
         }
     }
 
-    /// What is to be linked next, of collections other than `busy` of which it is known whether they have a kept
-    /// graph.
+    /// Returns the next linking task, for a collection other than `busy`. It must be known whether the collection has a
+    /// kept graph.
     async fn next_link(&self, progress: &Progress, busy: Option<CollectionId>) -> Option<Task> {
         let state = self.state.wait().await;
         let known = |collection: &Collection| {
@@ -425,8 +427,8 @@ impl Linker {
         Some(Task { work: Work::Link, id: collection.id(), snapshot: collection.snapshot() })
     }
 
-    /// What is needed most. Compactions and indexes come before linking, which may never be done while writes come.
-    /// Links the collection that has waited longest.
+    /// Returns the most urgent task. Compaction and indexing come before linking, because linking may never be finished
+    /// while writes come. Of the collections to link, the one that has waited longest is chosen.
     async fn next(&self, Progress { kept, linked_in, .. }: &Progress) -> Option<Task> {
         let state = self.state.wait().await;
         let collections = || state.projection.index().collections();
@@ -454,7 +456,7 @@ impl Linker {
         task(Work::Write, collections().find(grown)?)
     }
 
-    /// Does the task away from the async threads; `None` if it panicked.
+    /// Runs the task on a background thread. Returns `None` if it panicked.
     async fn away(&self, task: Task) -> Option<Result<Done, Interrupted>> {
         let span = Span::current();
         let (state, files, stop) = (Arc::clone(&self.state), self.files.clone(), self.stop.clone());

@@ -1,4 +1,4 @@
-//! A tenant in memory, and how it gets there.
+//! A tenant in memory, and the code that loads it from its folder.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,11 +35,11 @@ use super::unread_graphs::UnreadGraphs;
 use super::writer::{QUEUE_COMMANDS_MAX, Queued, Writer};
 use crate::audit::TenantDenials;
 
-/// How many clients may read one tenant's log at the same time, and how many more may follow it.
+/// The number of clients that may read one tenant's log at the same time, and the number of others that may follow it.
 const LOG_READERS_MAX: usize = 8;
 const FOLLOWERS_MAX: usize = 8;
 
-/// How often recovery says how far it is.
+/// How often recovery logs its progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A tenant in memory. Its writer runs until the server stops or a write fails.
@@ -50,7 +50,7 @@ pub(super) struct LiveTenant {
     /// The incarnation, once it is known.
     pub(super) incarnation: OnceLock<Incarnation>,
     pub(super) state: Arc<SharedState>,
-    /// Reads the log while it is held open.
+    /// Reads the log. The caller must keep the log open with an [`OpenGuard`].
     pub(super) log: LogReader,
     pub(super) log_handle: Arc<LogHandle>,
     pub(super) checkpoints: Arc<Checkpoints>,
@@ -64,17 +64,17 @@ pub(super) struct LiveTenant {
     pub(super) share: Share,
     pub(super) metrics: Arc<TenantMetrics>,
     pub(super) denials: Arc<TenantDenials>,
-    /// Why the writer has ended, if it has.
+    /// The reason why the writer has ended, if it has.
     pub(super) failure: Failure,
-    /// In cluster mode.
+    /// The tenant's bill. It exists in cluster mode only.
     pub(super) bill: Option<Bill>,
     /// Cancelled when the server stops or the tenant is deleted.
     pub(super) stop: CancellationToken,
-    /// The writer and the linker.
+    /// The tasks of the writer and the linker.
     pub(super) tasks: TaskTracker,
 }
 
-/// The uses of a tenant in memory.
+/// Counts the guards of a tenant in memory, and stores the time of its last use.
 #[derive(Debug)]
 struct Uses {
     count: AtomicUsize,
@@ -87,12 +87,13 @@ impl Default for Uses {
     }
 }
 
-/// A tenant in memory that is in use: it is not forgotten meanwhile.
+/// Marks a tenant in memory as in use. The tenant is not removed from memory before the guard is dropped.
 #[derive(Debug)]
 pub(super) struct TenantGuard(Arc<LiveTenant>);
 
 impl TenantGuard {
-    /// IMPORTANT: made while the tenant's slot is locked, as forgetting it is decided there.
+    /// IMPORTANT: call this with the tenant's slot locked, because the removal of the tenant from memory is decided
+    /// under that lock.
     pub(super) fn new(live: &Arc<LiveTenant>) -> Self {
         live.uses.count.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(live))
@@ -114,7 +115,7 @@ impl Drop for TenantGuard {
     }
 }
 
-/// A tenant's log, open for as long as this is held.
+/// Keeps a tenant's log open until it is dropped.
 #[derive(Debug)]
 pub struct OpenLog {
     log: LogReader,
@@ -123,7 +124,7 @@ pub struct OpenLog {
 }
 
 impl OpenLog {
-    /// What reads it.
+    /// The reader of the log.
     pub fn reader(&self) -> &LogReader {
         &self.log
     }
@@ -138,7 +139,7 @@ impl TenantGuard {
 }
 
 impl LiveTenant {
-    /// When it was used last; now, if it is.
+    /// The time of the last use. For a tenant in use, this is the present time.
     pub(super) fn last_use(&self) -> (Instant, Timestamp) {
         if self.uses.count.load(Ordering::SeqCst) > 0 {
             return (Instant::now(), Timestamp::now());
@@ -146,12 +147,12 @@ impl LiveTenant {
         *self.uses.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether anybody uses it.
+    /// Whether the tenant is in use.
     pub(super) fn is_in_use(&self) -> bool {
         self.uses.count.load(Ordering::SeqCst) > 0
     }
 
-    /// Whether nothing waits for its log.
+    /// Whether no command, denial or part of the bill waits to be written to the tenant's log.
     pub(super) fn is_settled(&self) -> bool {
         let waits = |bill: &Bill| !bill.meter.is_empty() || bill.account.acknowledgement().is_some();
         let queued = self.commands.max_capacity() - self.commands.capacity();
@@ -163,18 +164,19 @@ impl LiveTenant {
         self.incarnation.get().copied()
     }
 
-    /// Whether what is in memory is what the log says: not if the writer has panicked while applying.
+    /// Whether the state in memory agrees with the log. It may not after the writer has panicked while applying
+    /// records.
     pub(super) fn is_readable(&self) -> bool {
         self.state.is_trusted()
     }
 
-    /// Whether it has no log yet: it has never been written to. Then it has no writer either.
+    /// Whether the tenant has no log yet, because it has never been written to. It has no writer either.
     pub(super) fn is_unbegun(&self) -> bool {
         self.is_unbegun
     }
 
-    /// A tenant without a log, for requests that only read: it is empty, and nothing is on the disk. The first write
-    /// creates a log, which takes its place.
+    /// Returns a tenant without a log, for requests that only read. It is empty and has no files on disk. The first
+    /// write creates a log, and the tenant with that log replaces this one.
     pub(super) fn unbegun(
         folder: &TenantFolder,
         id: TenantId,
@@ -212,7 +214,7 @@ impl LiveTenant {
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             share,
             metrics,
-            // What is refused of a tenant without a log is in the node's own file.
+            // The denials of a tenant without a log are stored in the node's own file.
             denials: Arc::default(),
             failure: Failure::default(),
             bill: None,
@@ -221,7 +223,7 @@ impl LiveTenant {
         })
     }
 
-    /// Whether the writer has ended: only opening the log again makes the tenant take writes.
+    /// Whether the writer has ended. The tenant takes writes only after its log is opened again.
     pub(super) fn has_failed(&self) -> bool {
         self.commands.is_closed()
     }
@@ -233,7 +235,7 @@ pub enum WakeError {
     /// The log could not be opened or is damaged.
     #[error(transparent)]
     Log(#[from] vectorizer_log::Error),
-    /// The log holds something that cannot have happened.
+    /// A record in the log contradicts the records before it.
     #[error(transparent)]
     Apply(#[from] ApplyError),
     /// Opening the log panicked.
@@ -242,25 +244,25 @@ pub enum WakeError {
     /// The operator of this node has deleted the tenant.
     #[error("the tenant was deleted on this node, and is not served until its operator restores it")]
     DeletedHere,
-    /// HiveHub has deleted the tenant, and lets it in again.
+    /// HiveHub has deleted the tenant, and now admits its requests again.
     #[error("HiveHub has deleted the tenant and lets it in again: it is being asked whether that is undone")]
     InDoubt,
-    /// The log was deleted, and is there again without having been restored.
+    /// The log was deleted. Its folder exists again, but the log was not restored.
     #[error("this log was deleted and not restored")]
     Deleted,
-    /// As many wait for it as may.
+    /// The maximum number of requests already waits for the tenant.
     #[error("too many requests wait for the tenant to be read from disk")]
     Crowded,
-    /// The tenants that are in use take up all the memory they may.
+    /// The tenants in use take up all the memory that is allowed for tenants.
     #[error("the tenants in use take up all the memory there is for them")]
     NoRoom,
-    /// It takes longer than a request may wait.
+    /// Waking the tenant takes longer than a request may wait.
     #[error("the tenant is being read from disk")]
     Waking,
-    /// What is here is that of an earlier tenant of this id.
+    /// The data on this node belongs to an earlier tenant with this id.
     #[error("the tenant that had this id before is still here")]
     OfThePast,
-    /// What is here is that of a later tenant of this id, or the one that comes is deleted.
+    /// The data on this node belongs to a later tenant with this id, or the tenant of the request is deleted.
     #[error("this tenant is deleted")]
     Outdated,
     /// The tenant is being deleted or restored.
@@ -272,10 +274,10 @@ pub enum WakeError {
 }
 
 impl WakeError {
-    /// Whether the log will never say more than now, however often it is opened.
+    /// Whether the error is permanent: opening the log again will not read more of it.
     pub fn is_damage(&self) -> bool {
         match self {
-            // Or it is deleted already.
+            // A deleted log will not be readable again either.
             Self::Apply(_) | Self::Deleted => true,
             Self::Log(error) => error.is_damage(),
             Self::Panicked(message) => !StorageFailure::of_panic(message).is_unavailable(),
@@ -291,13 +293,13 @@ impl WakeError {
         }
     }
 
-    /// Whether it is about the request's incarnation, and not about the tenant that is here or will be.
+    /// Whether the error concerns the incarnation that the request is for, and not the tenant on this node.
     pub(super) fn is_of_who_comes(&self) -> bool {
         matches!(self, Self::OfThePast | Self::Outdated | Self::DeletedHere | Self::InDoubt)
     }
 }
 
-/// Where is told what happens to a tenant in memory.
+/// The metrics and the denials that are updated for a tenant in memory.
 pub(super) struct TenantWatchers {
     pub(super) metrics: Metrics,
     pub(super) of_tenant: Arc<TenantMetrics>,
@@ -311,23 +313,23 @@ pub(super) struct NodePermits {
     pub(super) openings: OpenLimiter,
 }
 
-/// What a tenant's bill is made of while it is awake.
+/// The parts of a tenant's bill while the tenant is awake.
 #[derive(Clone, Debug)]
 pub(super) struct Bill {
     pub(super) meter: Arc<TenantMeter>,
     pub(super) account: Arc<TenantAccount>,
 }
 
-/// How bills are kept.
+/// The parts of the node that keep bills.
 #[derive(Clone, Debug)]
 pub(super) struct Billed {
     pub(super) metering: Metering,
     pub(super) accounts: Accounts,
-    /// How long a window is.
+    /// The length of a billing window.
     pub(super) interval: Duration,
 }
 
-/// Whose a log is, what they may take up of the node and use by their plan, and what they are billed for.
+/// The incarnation of a log, the tenant's share of the node's memory, the limits of its plan, and its bill.
 pub(super) struct TenantTerms {
     pub(super) incarnation: Option<Incarnation>,
     pub(super) share: Share,
@@ -335,11 +337,11 @@ pub(super) struct TenantTerms {
     pub(super) bill: Option<(Bill, BillingRecorder)>,
 }
 
-/// What a log adds up to, and where it is.
+/// The state computed from a log, and the folder of the log.
 pub(super) struct OpenedTenant {
     folder: TenantFolder,
     checkpoints: Checkpoints,
-    /// `None` if it did not have to be opened.
+    /// `None` if the log did not have to be opened.
     log: Option<TenantLog>,
     reader: LogReader,
     projection: Projection,
@@ -347,9 +349,9 @@ pub(super) struct OpenedTenant {
     log_bytes: u64,
 }
 
-/// Reads what the tenant's log adds up to: from where it was closed, or by opening it. Makes a log if there is
-/// none. Ends early if `stop` is cancelled meanwhile. `after_failure` says that a write to it has failed in this
-/// process. None of the `deleted` wakes. A log that is made is that of `incarnation`.
+/// Computes the tenant's state from its log. A cleanly closed log is read without opening it; otherwise the log is
+/// opened. If there is no log, a log for `incarnation` is created. Returns early if `stop` is cancelled.
+/// `after_failure` is set if a write to the log has failed in this process. A log in `deleted` is not woken.
 pub(super) fn wake(
     folder: TenantFolder,
     incarnation: Option<Incarnation>,
@@ -373,7 +375,7 @@ pub(super) fn wake(
     let checkpoints = Checkpoints::new(&folder, log_id);
     let stopping = || stop.is_cancelled();
     let restored = (!is_new).then(|| checkpoints.read(&stopping)).flatten();
-    // What cannot be read of it does not matter: opening the log says why.
+    // An error is ignored here, because opening the log reports it.
     let closed = (!is_new && !after_failure).then(|| folder.closed().ok().flatten()).flatten();
     let mut restored = restored;
     if let Some(Asleep { projection, head, log_bytes }) =
@@ -398,7 +400,7 @@ pub(super) fn wake(
     Ok(OpenedTenant { folder, checkpoints, log: Some(log), reader, projection, head, log_bytes })
 }
 
-/// Reads a log that cannot be opened where it is, for want of room. It is opened when it is written to.
+/// Reads a copy of a log that cannot be opened in place because the disk is full. The log is opened at the next write.
 fn read_copy(
     folder: TenantFolder,
     checkpoints: Checkpoints,
@@ -412,20 +414,21 @@ fn read_copy(
         }
         Ok(projection.apply(&record).map(drop)?)
     })?;
-    // What it says was not held against the records.
+    // The checkpoint was not checked against the records.
     checkpoints.forget();
     let reader = LogReader::closed(log_id, head);
     Ok(OpenedTenant { folder, checkpoints, log: None, reader, projection, head, log_bytes })
 }
 
-/// What a closed log adds up to.
+/// The state computed from a closed log.
 struct Asleep {
     projection: Projection,
     head: Head,
     log_bytes: u64,
 }
 
-/// Folds what the closed log has left, behind what was `restored` of it, which is left alone unless they fit.
+/// Applies the records of the closed log to the `restored` checkpoint. If the checkpoint does not end where the records
+/// begin, returns `None` and leaves `restored` unchanged.
 fn fold_closed(closed: ClosedLog, restored: &mut Option<Restored>) -> Option<Asleep> {
     let ClosedLog { log_id, base, head, bytes, records } = closed;
     if restored.as_ref().map_or(Head::genesis(log_id), |restored| restored.head) != base {
@@ -447,7 +450,7 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Opens the log and folds it, behind what was `restored` if that is of its history.
+    /// Opens the log and applies its records, after the `restored` checkpoint if that belongs to the log's history.
     fn open(
         &self,
         log_id: LogId,
@@ -512,7 +515,7 @@ impl OpenedTenant {
         self.log.is_some()
     }
 
-    /// The tenant's bill, kept by its writer.
+    /// Returns the tenant's bill, and the recorder with which the writer keeps it.
     pub(super) fn keep_bill(
         &self,
         tenant: &TenantId,
@@ -522,7 +525,7 @@ impl OpenedTenant {
         let Billed { metering, accounts, interval } = billed;
         let billing = *self.projection.billing();
         let meter = metering.wakes(tenant, self.reader.log_id(), billing.journal());
-        // Of one whose log is closed all that it says is known; nothing more is looked for after a crash.
+        // A closed log is known completely, so nothing has to be searched for in it after a crash.
         let account = accounts.wakes(tenant, self.reader.clone(), self.log.is_some(), billing, node_store);
         let recorder =
             BillingRecorder::new(Arc::clone(&meter), Arc::clone(&account), accounts.clone(), *interval);
@@ -557,7 +560,8 @@ impl OpenedTenant {
         };
         let (commands, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (publish, published) = watch::channel(head);
-        // The writer outlives the request that wakes it, and works for others too.
+        // The span has no parent: the writer outlives the request that wakes the tenant, and serves other requests
+        // too.
         let span = error_span!(parent: None, "writer", tenant = %id);
         let (tell, linked) = watch::channel(Linking::Going);
         let searches = Searches::default();

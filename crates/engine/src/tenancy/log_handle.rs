@@ -1,8 +1,8 @@
-//! A tenant's log is open only while it is written to or read from. What is in memory answers searches.
+//! A tenant's log is open only while it is written to or read from. Searches are answered from memory.
 //!
 //! An open log costs megabytes and files, and opening one reads all of it. So the writer, which owns it, opens it at
-//! the first use, and closes it when it has not been used for a while. A tenant whose log is closed, and of which
-//! nothing waits for it, can be forgotten at any moment.
+//! the first use, and closes it when it has not been used for a while. A tenant can
+//! be removed from memory at any moment if its log is closed and nothing waits to be written to it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,25 +16,25 @@ use super::live_tenant::WakeError;
 #[derive(Debug)]
 pub(super) struct LogHandle {
     state: watch::Sender<LogHandleState>,
-    /// How many read the log. It is not closed meanwhile.
+    /// The number of readers. The log is not closed while there are any.
     readers: AtomicUsize,
     /// Tells the writer that a reader waits.
     wanted: Notify,
     /// Tells the writer that it should close the log.
     to_close: Notify,
-    /// When something was written or read last.
+    /// The time of the last write or read.
     used: Mutex<Instant>,
 }
 
 #[derive(Clone, Debug)]
 enum LogHandleState {
     Closed,
-    /// On its way from one to the other.
+    /// The log is being opened or closed.
     Changing,
     Open,
-    /// It could not be opened.
+    /// The log could not be opened.
     Stuck(Arc<WakeError>),
-    /// It is not opened any more in this life of the tenant.
+    /// The log is not opened again until the tenant is woken again.
     Ended,
 }
 
@@ -49,7 +49,7 @@ impl LogHandle {
         }
     }
 
-    /// Waits until the log is open, which it is for as long as the answer is held.
+    /// Waits until the log is open. It stays open until the returned guard is dropped.
     pub(super) async fn open(self: &Arc<Self>) -> Result<OpenGuard, Arc<WakeError>> {
         // IMPORTANT: counted before the state is read. Then closing sees the count, or this call sees the closing.
         let held = OpenGuard::new(self);
@@ -73,7 +73,7 @@ impl LogHandle {
         self.wanted.notified().await;
     }
 
-    /// Has the log opened for a caller that tries again later.
+    /// Asks the writer to open the log, for a caller that tries again later.
     pub(super) fn want(&self) {
         self.wanted.notify_one();
     }
@@ -83,12 +83,12 @@ impl LogHandle {
         self.to_close.notified().await;
     }
 
-    /// Asks the writer to close the log, once everything that waits for it is in it.
+    /// Asks the writer to close the log, after writing everything that waits for it.
     pub(super) fn close(&self) {
         self.to_close.notify_one();
     }
 
-    /// Something is written or read.
+    /// Stores that the log is used now.
     pub(super) fn used(&self) {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
@@ -99,17 +99,17 @@ impl LogHandle {
         is_idle.then(|| self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed())
     }
 
-    /// Whether it is open.
+    /// Whether the log is open, or being opened or closed.
     pub(super) fn is_open(&self) -> bool {
         matches!(*self.state.borrow(), LogHandleState::Open | LogHandleState::Changing)
     }
 
-    /// Whether it is closed, and may be opened.
+    /// Whether the log is closed and may be opened.
     pub(super) fn is_closed(&self) -> bool {
         matches!(*self.state.borrow(), LogHandleState::Closed)
     }
 
-    /// Whether it could not be opened: nothing was written.
+    /// Whether the log could not be opened. Then nothing was written to it.
     pub(super) fn is_stuck(&self) -> bool {
         matches!(*self.state.borrow(), LogHandleState::Stuck(_))
     }
@@ -140,7 +140,7 @@ impl LogHandle {
         self.transition(|state| matches!(state, LogHandleState::Changing), LogHandleState::Stuck(error));
     }
 
-    /// It is not opened any more. Returns whether it was closed, and stays so.
+    /// Prevents a closed log from being opened again. Returns `false` if the log was not closed.
     pub(super) fn retire(&self) -> bool {
         self.transition(|state| matches!(state, LogHandleState::Closed), LogHandleState::Ended)
     }

@@ -20,7 +20,7 @@ use super::deletion::{DeletionError, FolderMove};
 use super::ending::{EndedBy, Ending};
 use super::{FIRST_ANSWERS, Tenancy};
 
-/// What lies between two questions: HiveHub has others to answer.
+/// The pause between two questions, because HiveHub has other requests to answer.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How many tenants may be in doubt at the same time.
 const DOUBTED_MAX: usize = 1_024;
@@ -47,7 +47,7 @@ impl Tenancy {
         let _: Option<()> = stop.run_until_cancelled(work).await;
     }
 
-    /// Changes may have been missed. Outlasts the process.
+    /// Stores durably that changes in the feed may have been missed.
     pub(super) fn store_gap(&self) {
         self.shared.gaps.fetch_add(1, Ordering::SeqCst);
         if let Err(error) = self.shared.node_store.store_gap(true) {
@@ -59,7 +59,7 @@ impl Tenancy {
     pub(super) async fn has_gap(&self) -> bool {
         let node_store = self.shared.node_store.clone();
         let noted = tokio::task::spawn_blocking(move || node_store.has_gap()).await;
-        // What cannot be read may have said so.
+        // If the stored value cannot be read, there may be a gap.
         !matches!(noted, Ok(Ok(false)))
     }
 
@@ -70,7 +70,7 @@ impl Tenancy {
         let deleted = self.shared.deleted.clone();
         let listed = run_blocking(move || {
             let mut tenants: BTreeSet<_> = TenantFolder::tenants(&data)?.into_iter().collect();
-            // Of those that are deleted here, which may be undeleted at HiveHub.
+            // Also tenants that are deleted here, because HiveHub may have undeleted them.
             let (deleted, _) = deleted.all().map_err(std::io::Error::other)?;
             tenants.extend(deleted.into_iter().map(|tombstone| tombstone.tenant));
             std::io::Result::Ok(tenants)
@@ -112,7 +112,7 @@ impl Tenancy {
         true
     }
 
-    /// Asks about one tenant and does what follows; whether that is done.
+    /// Asks about one tenant and follows the answer. Returns whether that is done.
     async fn follows(&self, tenant: &TenantId, hub: &HiveHubClient) -> bool {
         let answer = match hub.quota(tenant).await {
             Ok(QuotaVerdict::Quota(answer)) => answer,
@@ -155,7 +155,7 @@ impl Tenancy {
         self.delete_ended(&moving, tenant, ended).await.map(drop)
     }
 
-    /// Brings back the one that lives, if it was deleted here because HiveHub had said so.
+    /// Restores the living incarnation, if it was deleted here because HiveHub had reported its deletion.
     async fn return_as_told(&self, tenant: &TenantId, lives: Incarnation) -> Result<(), DeletionError> {
         let (tenancy, id) = (self.clone(), tenant.clone());
         let was_deleted = tokio::task::spawn_blocking(move || {
@@ -172,7 +172,7 @@ impl Tenancy {
         self.return_now(&moving, tenant, Some(lives)).await
     }
 
-    /// A request has a valid key of a tenant that HiveHub has deleted.
+    /// Notes that a request has a valid key of a tenant that HiveHub has deleted, so that HiveHub is asked about it.
     pub(super) fn doubt(&self, tenant: &TenantId) {
         let mut doubted = self.shared.doubted.lock().unwrap_or_else(PoisonError::into_inner);
         if doubted.len() < DOUBTED_MAX {
@@ -182,7 +182,7 @@ impl Tenancy {
         self.shared.gap_found.notify_one();
     }
 
-    /// Asks about those in doubt; whether all were answered.
+    /// Asks about the tenants in doubt. Returns whether all questions were answered.
     async fn settle_doubts(&self, hub: &HiveHubClient) -> bool {
         let doubted =
             std::mem::take(&mut *self.shared.doubted.lock().unwrap_or_else(PoisonError::into_inner));

@@ -1,12 +1,12 @@
 //! Tenants fall asleep when they have not been used for a while, and sooner where memory is short.
 //!
-//! A tenant's log is closed first, with everything in it that waits for it. That takes the time, and searches are
-//! answered meanwhile. The rest is memory, which is given up in one step: no request waits for a tenant to fall
-//! asleep before it can wake again.
+//! First, everything that waits for the tenant's log is written to it, and the log is closed. This takes most of the
+//! time, and searches are answered meanwhile. Then the memory is freed in one step, so no request has to wait until a
+//! tenant is asleep before it can wake again.
 //!
 //! How much a tenant takes up is counted by its structures as they change (`vectorizer_replay`), with what an open log
-//! takes. What the system says of the process tells tenants not apart, and falls later than they sleep, so it could not
-//! tell when it is enough.
+//! takes. The memory that the system reports for the process is not used: it does not distinguish tenants, and it falls
+//! later than tenants fall asleep, so it does not show when enough memory is free.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,25 +29,25 @@ const LOG_BYTES_FOR_EACH: u64 = 32;
 /// Gaps between small allocations, which the allocator cannot use for other tenants: none of a tenant that has just
 /// woken, and up to a third more where all was written in small pieces. A tenth lies between (`benches/memory.rs`).
 const GAPS_SHARE: u64 = 10;
-/// What a tenant takes up that stores nothing.
+/// The memory of a tenant that stores nothing.
 const AWAKE_BYTES: u64 = 64 << 10;
 /// What a tenant takes up for each byte of its checkpoint, or stored byte, where what it took up is not known: of one
 /// that has not been awake in this version. Vectors take 1.5 times their bytes; many distinct words or values more.
 const BYTES_FOR_EACH: u64 = 2;
 
-/// How often is looked for tenants to put to sleep: some times within the time after which they are.
+/// How many times tenants are checked within the idle time after which they are put to sleep.
 const LOOKS: u32 = 4;
 const LOOK_EVERY_MIN: Duration = Duration::from_millis(50);
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
-/// How many times as long a tenant stays awake of whose bill `HiveHub` is being told.
+/// The factor by which the idle time is longer for a tenant with a bill that is being delivered to `HiveHub`.
 const OWING_IDLES: u32 = 3;
-/// How soon is looked again where memory is short and logs are opened.
+/// The pause before tenants are checked again while memory is short and logs are opened.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long a log that may be used again is left open where memory is short: at least this, and
 /// as long as it would take to open it again, which reads all of it.
 const LOG_PATIENCE: Duration = Duration::from_millis(50);
 const LOG_BYTES_EACH_MILLISECOND: u64 = 128 << 10;
-/// How often is looked for tenants whose logs have grown much since their checkpoints.
+/// The pause between checks for tenants whose logs have grown much since their checkpoints.
 const CHECKPOINTS_EVERY: Duration = Duration::from_secs(5);
 /// How long a tenant waits for others to fall asleep, and how often it looks.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
@@ -60,7 +60,7 @@ pub struct Rules {
     pub idle: Option<Duration>,
     /// Sooner, if all of them take up more.
     pub memory_bytes_max: u64,
-    /// How long one that is deleted can be had back.
+    /// How long a deleted tenant can be restored.
     pub delete_grace: Duration,
 }
 
@@ -68,7 +68,7 @@ pub struct Rules {
 #[derive(Debug)]
 pub(super) struct Budget {
     rules: Rules,
-    /// As of the last look, with those that have woken since.
+    /// The memory at the last check, and that of tenants that have woken since.
     taken: AtomicU64,
 }
 
@@ -77,7 +77,7 @@ impl Budget {
         Self { rules, taken: AtomicU64::new(0) }
     }
 
-    /// Whether there is no room left when so many logs are open that were not when it was looked last.
+    /// Whether the budget is exceeded if this many logs were opened since the last check.
     fn is_short_with(&self, opened: u64) -> bool {
         let opened = opened.saturating_mul(OPEN_LOG_BYTES_MAX);
         self.taken.load(Ordering::Relaxed).saturating_add(opened) > self.rules.memory_bytes_max
@@ -162,7 +162,7 @@ impl Tenancy {
         let budget = &self.shared.budget;
         let idle = budget.rules.idle;
         let delivers = self.shared.metrics.hivehub_answers(Call::Usage);
-        // Before they are looked at, so that none is missed.
+        // Before the tenants are checked, so that no opened log is missed.
         self.shared.permits.openings.counted();
         let mut candidates = self.candidates();
         budget.taken.store(candidates.iter().map(|it| it.bytes).sum(), Ordering::Relaxed);
@@ -170,7 +170,8 @@ impl Tenancy {
             let Candidate { live, last_use, .. } = candidate;
             let is_idle = |since: Duration, times: u32| idle.is_some_and(|idle| since >= idle * times);
             let unused = last_use.elapsed();
-            // What is being delivered is read from the log; for a while, since it may never come to that.
+            // The lines that are being delivered are read from the log. The log stays open only for a while, because
+            // the lines may never be delivered.
             if delivers && live.owes() && !is_idle(unused, OWING_IDLES) {
                 if live.log_handle.is_closed() {
                     live.log_handle.want();
@@ -198,7 +199,7 @@ impl Tenancy {
         }
         candidates.retain(|candidate| !candidate.live.is_in_use());
         candidates.sort_unstable_by_key(|candidate| candidate.last_use);
-        // One that is larger than all there is would be woken again at once.
+        // The most recently used tenant stays: a tenant larger than the budget would be woken again at once.
         candidates.pop();
         let mut freed = 0;
         let idle_logs = |candidate: &&Candidate| {

@@ -1,4 +1,4 @@
-//! The handle through which alone a tenant's data is reached.
+//! The handle of a tenant. Its data is reached only through this handle.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,14 +37,14 @@ pub struct Tenant<L> {
     pass: Pass<L>,
 }
 
-/// What is known of a collection.
+/// The properties of a collection.
 #[derive(Clone, Debug)]
 pub struct CollectionFacts {
     /// Its name.
     pub name: CollectionName,
-    /// What its vectors have in common; `None` if its points have texts only.
+    /// The parameters of its vectors. `None` if its points have only texts.
     pub parameters: Option<VectorParameters>,
-    /// How its texts are read; `None` if its points may have none.
+    /// The parameters of its texts. `None` if its points have no texts.
     pub texts: Option<TextParameters>,
     /// How many vectors it has.
     pub vectors: usize,
@@ -60,10 +60,10 @@ pub struct CollectionFacts {
     pub payload_index: PayloadIndex,
 }
 
-/// What a search is done on beside a snapshot of the same moment.
+/// The input of a search, besides a snapshot of the same moment.
 #[derive(Clone, Debug)]
 pub struct ResolvedSearch {
-    /// What its filter selects.
+    /// The points that its filter selects.
     pub selection: Option<Selection>,
     /// What the texts have in common with the words that it looks for.
     pub matches: Option<TextMatches>,
@@ -115,7 +115,7 @@ impl<L> Tenant<L> {
         Self { live, pass }
     }
 
-    /// Whose data it is.
+    /// The id of the tenant.
     pub fn id(&self) -> &TenantId {
         &self.live.id
     }
@@ -140,7 +140,7 @@ impl<L> Tenant<L> {
         &self.live.share
     }
 
-    /// A request was let in, which counts for the metrics and for the bill.
+    /// Counts an admitted request for the metrics and for the bill.
     pub fn requested(&self, operation: Operation) {
         self.live.metrics.request(operation);
         if let Some(bill) = &self.live.bill {
@@ -148,14 +148,14 @@ impl<L> Tenant<L> {
         }
     }
 
-    /// This many searches were answered, which count for the bill.
+    /// Counts answered searches for the bill.
     pub fn searched(&self, operation: Operation, searches: usize) {
         if let Some(bill) = &self.live.bill {
             bill.meter.searched(operation, searches as u64);
         }
     }
 
-    /// Where its bill stands; `None` where there is none.
+    /// The state of the tenant's bill. `None` if no bill is kept.
     pub fn bill(&self) -> Option<BillFacts> {
         self.live.bill_facts()
     }
@@ -230,7 +230,7 @@ impl<L> Tenant<L> {
         self.live.state.kept.keep(key, kept);
     }
 
-    /// The snapshot that was kept under this key, if it still is.
+    /// The snapshot that was kept under this key, if it was not dropped.
     pub fn kept(&self, key: &KeptKey) -> Option<Kept> {
         self.live.state.kept.find(key)
     }
@@ -284,7 +284,8 @@ impl<L> Tenant<L> {
         Ok(read(collection))
     }
 
-    /// For as short as possible: the writer waits for it, and other readers for the writer.
+    /// Locks the state for reading. Hold the lock for as short as possible: the writer waits for it, and other readers
+    /// wait for the writer.
     async fn state(&self) -> Result<RwLockReadGuard<'_, State>, WriteError> {
         self.live.state.look().await.map_err(|Crowded| WriteError::ReadBusy)
     }

@@ -23,24 +23,24 @@ use super::log_opener::LogOpener;
 use super::shared_state::{SharedState, State};
 use crate::audit::TenantDenials;
 
-/// How many commands may wait for one tenant's writer.
+/// The maximum number of commands that wait for one tenant's writer.
 pub(super) const QUEUE_COMMANDS_MAX: usize = 256;
-/// How many commands share a commit at most.
+/// The maximum number of commands in one commit.
 const GROUP_COMMANDS_MAX: usize = 256;
-/// No command joins a commit that holds as many bytes already, so that the first of a group is not kept
-/// waiting by the last.
+/// No command joins a commit that already has this many bytes. Otherwise the first command of a group would wait long
+/// for the last one.
 const GROUP_BYTES_MAX: usize = 4 << 20;
-/// No command joins a commit that changes as many vectors already: all of them are applied in one step.
-/// Some ten milliseconds, as measured, where they have neither payloads nor texts.
+/// No command joins a commit that already changes this many vectors, because all of them are applied in one step. The
+/// step was measured at some ten milliseconds for vectors without payloads and texts.
 const GROUP_VECTORS_MAX: usize = 20_000;
-/// How far behind the log its durable head may be.
+/// The maximum time for which the durable head may lag behind the log.
 const HEAD_LAG_MAX: Duration = Duration::from_secs(1);
 
-/// What a command is told. If it is told nothing (its sender is dropped), the writer has failed, and
-/// whether the command was done is open.
+/// The answer to a command. If the sender is dropped without an answer, the writer has failed, and it is not known
+/// whether the command was done.
 pub(super) type Answer = Result<Committed, WriteError>;
 
-/// A command on its way, and where its answer goes.
+/// A command in the queue, and the channel for its answer.
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) command: Command,
@@ -48,33 +48,33 @@ pub(super) struct Queued {
 }
 
 pub(super) struct Writer {
-    /// `None` while it is closed.
+    /// `None` while the log is closed.
     log: Option<TenantLog>,
-    /// Where it is opened again; without one it is never closed before the end.
+    /// Opens and closes the log. Without an opener the log stays open until the writer ends.
     opener: Option<LogOpener>,
     tenant_limits: Arc<TenantLimits>,
     pub(super) state: Arc<SharedState>,
     published: watch::Sender<Head>,
-    /// When the head was made durable for the last time.
+    /// The time at which the head was last made durable.
     head_synced: Instant,
-    /// Cancelled when the state can be trusted no more.
+    /// Cancelled when the state in memory can no longer be trusted.
     failed: CancellationToken,
     failure: Failure,
-    /// Refused requests, which go along.
+    /// Denied requests. They are written to the log with the next commit.
     denials: Arc<TenantDenials>,
     /// The bill, if there is one.
     recorder: Option<BillingRecorder>,
     metrics: Metrics,
 }
 
-/// The purpose of a step away from the async threads.
+/// The purpose of a step on a blocking thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
-    /// Whatever waits.
+    /// Write what waits for the log.
     Work,
-    /// The same, and a reader waits for the log.
+    /// The same, and open the log even if nothing waits to be written, because a reader waits for it.
     Open,
-    /// The log has not been used for a while.
+    /// Close the log, because it has not been used for a while.
     Close,
 }
 
@@ -119,19 +119,19 @@ impl Writer {
         }
     }
 
-    /// The same writer, which opens and closes its log where that is.
+    /// Returns the same writer, which opens and closes its log with `opener`.
     #[must_use]
     pub(super) fn at(self, opener: LogOpener) -> Self {
         Self { opener: Some(opener), ..self }
     }
 
-    /// The same writer, keeping the tenant's bill too.
+    /// Returns the same writer, which also keeps the tenant's bill.
     #[must_use]
     pub(super) fn recording(self, recorder: Option<BillingRecorder>) -> Self {
         Self { recorder, ..self }
     }
 
-    /// Why it ends, if it does so by itself.
+    /// The cause for which the writer ends by itself, once it has.
     pub(super) fn failure(&self) -> Failure {
         self.failure.clone()
     }
@@ -147,15 +147,15 @@ impl Writer {
         }
     }
 
-    /// Takes commands until `stop` is cancelled and the queue is empty, or until a write fails. Then the
-    /// log is closed, and after that the queue.
+    /// Takes commands until `stop` is cancelled and the queue is empty, or until a write fails. Then the log is closed
+    /// first, and the queue after it.
     pub(super) async fn run(self, mut queue: mpsc::Receiver<Queued>, stop: CancellationToken) {
         let mut writer = self;
         let log_handle = writer.opener.as_ref().map(|opener| Arc::clone(&opener.log_handle));
         if let Some(log_handle) = &log_handle
             && writer.recorder.as_ref().is_some_and(|recorder| recorder.account.is_behind())
         {
-            // What is not delivered is read from the log.
+            // Undelivered lines of the bill are read from the log.
             log_handle.want();
         }
         let mut waiting: Vec<Queued> = Vec::new();
@@ -166,7 +166,7 @@ impl Writer {
                 tokio::select! {
                     biased;
                     () = stop.cancelled(), if !queue.is_closed() => {
-                        // What is in the queue is still done; nothing more gets in.
+                        // Commands in the queue are still done. No further command is accepted.
                         queue.close();
                         continue;
                     }
@@ -206,7 +206,7 @@ impl Writer {
         .await;
     }
 
-    /// The last commit, and the end of the log.
+    /// Writes the last commit and closes the log.
     fn end(mut self) {
         let deleted = self.recorder.as_ref().is_some_and(|recorder| recorder.account.is_final());
         if self.log.is_none() && !(deleted || self.has_something_to_take()) {
@@ -225,12 +225,13 @@ impl Writer {
             recorder.accounts.take_over(&recorder.account);
             self.opener = None;
         }
-        // It says what has become of it.
+        // `close` logs an error itself.
         let _ = self.close();
     }
 
-    /// One step away from the async threads: a group if any command or denial waits, and the head if it is due.
-    /// Returns the writer and what still waits; a writer that has failed is dropped, and its log with it.
+    /// Does one step on a blocking thread: commits a group if a command or denial waits, and makes the head durable if
+    /// that is due. Returns the writer and the commands that still wait. A writer that has failed is dropped together
+    /// with its log.
     fn work(mut self, mut waiting: Vec<Queued>, task: Task) -> Result<(Self, Vec<Queued>), Failed> {
         if task == Task::Close {
             self.settle()?;
@@ -245,13 +246,14 @@ impl Writer {
             }
             if let Err(failed) = self.open() {
                 for Queued { answer, .. } in waiting {
-                    // The caller may have gone; nothing was done.
+                    // The caller may have gone. Nothing was done.
                     let _ = answer.send(Err(self.failure.of_refused()));
                 }
                 return Err(failed);
             }
         }
-        // By itself: a close says what everything in front of it comes to, which is known once that is applied.
+        // In a commit of its own: a close has the totals of all records before it, and these are known only when the
+        // records are applied.
         if is_over {
             self.commit_group(&mut Vec::new(), CommitKind::Window)?;
             let state = self.state.read();
@@ -296,7 +298,7 @@ impl Writer {
         }
     }
 
-    /// Closes the log for now, with everything in it that waits for it, unless it is being read.
+    /// Writes everything that waits for the log and closes it, unless it is being read. It can be opened again.
     fn settle(&mut self) -> Result<(), Failed> {
         if self.log.is_none() {
             if !self.has_something_to_take() {
@@ -327,13 +329,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether records of the server itself wait for the log.
+    /// Whether records that the server itself makes wait for the log.
     fn has_something_to_take(&self) -> bool {
         !self.denials.is_empty() || self.recorder.as_ref().is_some_and(BillingRecorder::has_something_to_take)
     }
 
-    /// Commits as many of the first `waiting` commands as can share a commit, answers them, and leaves
-    /// the others.
+    /// Commits as many of the first `waiting` commands as can share a commit, and answers them. The other commands stay
+    /// in `waiting`.
     ///
     /// IMPORTANT, the order: decide against the state, append and sync, apply, publish, answer. No caller learns of a
     /// write, or of anything that follows from it, before it is durable and visible.
@@ -377,14 +379,15 @@ impl Writer {
             removed = applied.removed;
         }
         for (caller, answer) in answers {
-            // The caller may have gone; what was done stays done.
+            // The caller may have gone. The command stays done.
             let _ = caller.send(answer);
         }
         self.drop_behind(removed);
         Ok(())
     }
 
-    /// Drops what a commit removed, and snapshots that hold it, where no caller waits for that.
+    /// Drops the data that a commit removed, and the kept snapshots that hold it. This is done in a background task, so
+    /// that no caller waits for it.
     fn drop_behind(&self, removed: Vec<Removed>) {
         if removed.is_empty() {
             return;
@@ -397,23 +400,23 @@ impl Writer {
     }
 }
 
-/// Where the answer to a command goes.
+/// The channel for the answer to a command.
 type Caller = oneshot::Sender<Answer>;
 
 /// Commands that share a commit.
 #[derive(Default)]
 struct StagedCommands {
-    /// Who waits for each staged record, in their order.
+    /// The caller that waits for each staged record, in the order of the records.
     writes: Vec<Option<Caller>>,
-    /// Commands that staged none, with their answers. They are answered with the others: what they repeat or refer to
-    /// may be among those.
+    /// The callers of commands that staged no record, with their answers. They are answered after the commit, because
+    /// they may repeat or refer to a command of the same group.
     answers: Vec<(Caller, Answer)>,
-    /// Given back when the commit is done with what came with them.
+    /// The permits of the commands. They are released when the commit no longer needs the commands' data.
     permits: Vec<HeldPermits>,
 }
 
-/// Decides as many of the first `waiting` commands as can share a commit, each against the state in front of the group,
-/// and stages their records. The others stay.
+/// Decides as many of the first `waiting` commands as can share a commit, and stages their records. Each command is
+/// decided against the state before the group. The other commands stay in `waiting`.
 fn stage_commands(
     state: &State,
     limits: Limits,
@@ -464,10 +467,10 @@ fn stage_commands(
     staged
 }
 
-/// What records came to when they were applied.
+/// The result of applying records.
 struct AppliedRecords {
     answers: Vec<(Caller, Answer)>,
-    /// Dropping it takes time, so it is dropped when the state is unlocked.
+    /// The removed data. Dropping it takes time, so it is dropped after the state is unlocked.
     removed: Vec<Removed>,
     billing: Billing,
 }
@@ -475,7 +478,7 @@ struct AppliedRecords {
 /// Applies durable records to the state in one step.
 ///
 /// # Errors
-/// A record that does not fit contradicts invariant 2: it was validated against this state.
+/// A record that does not fit the state violates invariant 2, because it was validated against this state.
 fn apply(
     state: &mut State,
     records: &[Record],
@@ -496,7 +499,7 @@ fn apply(
     Ok(AppliedRecords { answers, removed, billing: *state.projection.billing() })
 }
 
-/// Stages a record if the tenant may use what it takes.
+/// Stages a record if the tenant's limits allow the storage that it needs.
 fn stage<'commit>(
     commit: &'commit mut Commit<'_>,
     tracker: &mut StorageTracker<'_>,
@@ -516,13 +519,13 @@ fn stage<'commit>(
     Ok(record)
 }
 
-/// A record of the server itself.
+/// Returns the draft of a record that the server itself makes.
 pub(super) fn own_record(event: Event) -> Draft {
     let actor = Actor { key_id: None, via: Via::System };
     Draft { actor, request_id: String::new(), idempotency: None, event }
 }
 
-/// Does `work` where it may block, within the current span; `None` if it panicked.
+/// Runs `work` on a blocking thread, within the current span. Returns `None` if it panicked.
 async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     match run_blocking(work).await {
         Ok(done) => Some(done),

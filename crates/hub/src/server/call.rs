@@ -1,4 +1,4 @@
-//! The table of what the hub serves, and to whom.
+//! The table of the hub's calls, and of their callers.
 
 use axum::routing::{MethodRouter, get, on, post};
 use vectorizer_hivehub::{POLICIES_PATH, QUOTA_PATH, USAGE_PATH, VALIDATE_PATH};
@@ -6,76 +6,76 @@ use vectorizer_hivehub::{POLICIES_PATH, QUOTA_PATH, USAGE_PATH, VALIDATE_PATH};
 use super::admin::{keys, plans, service_keys, tenants};
 use super::{Served, internal, ledger, policies, usage};
 
-/// Who may make a call, and by which key it is known.
+/// Who may make a call, and the key that authenticates the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// A Vectorizer server: the header `X-Service-Key`.
+    /// A Vectorizer server. Sends a service key in the header `X-Service-Key`.
     Service,
-    /// The operator: `Authorization: Bearer`, an ADMIN key of cluster scope.
+    /// The operator. Sends an ADMIN key of cluster scope in `Authorization: Bearer`.
     Operator,
 }
 
-/// Everything that can be asked of a hub.
+/// The calls of a hub's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// Who holds this key?
+    /// Validates a key and returns its holder.
     Validate,
-    /// What may this tenant use?
+    /// Returns a tenant's quota.
     Quota,
-    /// What has changed?
+    /// Returns the events of the policy feed after a cursor.
     Policies,
-    /// This was used.
+    /// Reports usage.
     Report,
-    /// What did this tenant use, event by event?
+    /// Lists a tenant's usage events, for a server.
     UsageForService,
-    /// What does that add up to?
+    /// Returns the totals of a tenant's usage events, for a server.
     TotalsForService,
-    /// Which plans are there?
+    /// Lists the plans.
     ListPlans,
-    /// What does this plan allow?
+    /// Returns a plan.
     ShowPlan,
-    /// This plan allows so much.
+    /// Sets the quota of a plan.
     SetPlan,
-    /// Which tenants are there?
+    /// Lists the tenants.
     ListTenants,
-    /// There is a new tenant.
+    /// Creates a tenant.
     CreateTenant,
-    /// What is known of this tenant?
+    /// Returns a tenant.
     ShowTenant,
-    /// This tenant is on another plan, or called otherwise.
+    /// Changes a tenant's name, plan, overrides or deployment.
     SetTenant,
-    /// Its data may go.
+    /// Deletes a tenant. Afterwards its data may be erased.
     DeleteTenant,
-    /// It is not to be served for now.
+    /// Suspends a tenant: it is not served until it is resumed.
     SuspendTenant,
-    /// It is to be served again.
+    /// Resumes a suspended tenant.
     ResumeTenant,
-    /// Its deletion is taken back.
+    /// Undoes the deletion of a tenant.
     UndeleteTenant,
-    /// What did it use, event by event?
+    /// Lists a tenant's usage events, for the operator.
     Usage,
-    /// What does that add up to?
+    /// Returns the totals of a tenant's usage events, for the operator.
     Totals,
-    /// Which keys are there?
+    /// Lists the keys.
     ListKeys,
-    /// A new key, please.
+    /// Creates a key.
     CreateKey,
-    /// What is known of this key?
+    /// Returns a key, without its secret.
     ShowKey,
-    /// A key in its place, please.
+    /// Creates a key that replaces another one.
     RotateKey,
-    /// It gives no rights any more.
+    /// Revokes a key: it gives no rights any more.
     RevokeKey,
-    /// By which keys are servers known?
+    /// Lists the service keys.
     ListServiceKeys,
-    /// Another one, beside those before for a while.
+    /// Creates a service key. The earlier ones stay valid for a while.
     RotateServiceKey,
-    /// Servers are known by it no more.
+    /// Revokes a service key: servers cannot authenticate with it any more.
     RevokeServiceKey,
 }
 
 impl Call {
-    /// Every call.
+    /// All calls.
     pub const ALL: [Self; 27] = [
         Self::Validate,
         Self::Quota,
@@ -106,7 +106,7 @@ impl Call {
         Self::RevokeServiceKey,
     ];
 
-    /// Its path; `{id}` and `{name}` stand for what is meant.
+    /// The path of the call. `{id}` and `{name}` are path parameters.
     pub const fn path(self) -> &'static str {
         match self {
             Self::Validate => VALIDATE_PATH,
@@ -134,7 +134,7 @@ impl Call {
         }
     }
 
-    /// Its method.
+    /// The HTTP method of the call.
     pub const fn method(self) -> &'static str {
         match self {
             Self::Quota
@@ -167,7 +167,7 @@ impl Call {
         }
     }
 
-    /// Who may make it.
+    /// Who may make the call.
     pub const fn caller(self) -> Caller {
         match self {
             Self::Validate
@@ -200,7 +200,7 @@ impl Call {
         }
     }
 
-    /// Whether it has limits of its own on the time it takes.
+    /// Whether the call limits its time itself, so that the general time limit does not apply.
     pub(super) const fn takes_its_time(self) -> bool {
         matches!(self, Self::Policies | Self::Report)
     }

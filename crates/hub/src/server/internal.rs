@@ -1,4 +1,4 @@
-//! What servers ask: who holds a key, and what a tenant may use.
+//! Calls of servers: validating a key, and reading a tenant's quota.
 
 use axum::extract::{Json, Path, State};
 use vectorizer_hivehub::{QuotaAnswer, ValidateAnswer, ValidateRequest};

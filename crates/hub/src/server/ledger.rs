@@ -21,8 +21,8 @@ pub(super) async fn usage(
     Ok(Json(page))
 }
 
-/// Of everything the totals are known; of a part its events are read, page by page, so that a request
-/// that takes too long ends.
+/// Without a filter, returns the totals that the hub keeps. With a filter, adds up the matching events. These are read
+/// page by page, so that the time limit can end a request that takes too long.
 pub(super) async fn totals(
     State(served): State<Served>,
     Path(id): Path<String>,

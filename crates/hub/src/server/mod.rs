@@ -1,6 +1,6 @@
 //! The hub over HTTP.
 //!
-//! `call` is the table of what is served and to whom; every other file is what one part of it does.
+//! `call` is the table of all calls and their callers. The handlers of related calls share a module.
 
 mod admin;
 mod call;
@@ -34,14 +34,15 @@ use super::error::HubStoreError;
 use super::store::Hub;
 
 const BODY_BYTES_MAX: usize = 16 * 1024;
-/// The longest a request may take that waits for nothing, its body's arrival included.
+/// How long a request may take, including the arrival of its body. Does not apply to calls that limit their time
+/// themselves.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
-/// How many reports of usage may be under way.
+/// How many reports of usage may be in progress.
 const REPORTS_MAX: usize = 64;
-/// How many askers may wait for the feed.
+/// How many requests may wait for the policy feed.
 const WAITING_MAX: usize = 1_024;
 
-/// What the handlers share.
+/// The state that the handlers share.
 #[derive(Clone)]
 struct Served {
     hub: Hub,
@@ -49,13 +50,13 @@ struct Served {
     waiting: Arc<Semaphore>,
 }
 
-/// The hub's routes. A request without a key learns nothing, not even which paths exist. The service key opens
-/// the servers' paths, the operator's key opens the operator's paths, and neither opens the other's.
+/// The hub's routes. The answer to a request without a key reveals nothing, not even which paths exist. A service key
+/// is valid only for the servers' paths, and an operator's key only for the operator's paths.
 pub fn router(hub: Hub) -> Router {
     let served = Served::new(hub);
     let mut router = Router::new();
     for (path, calls) in by_path() {
-        // All calls of a path have one caller.
+        // All calls of a path have the same caller.
         let caller = calls.first().map_or(Caller::Service, |call| call.caller());
         let guard = middleware::from_fn_with_state((served.clone(), caller), require_key);
         router = router.route(path, handlers(&calls).layer(guard));
@@ -67,7 +68,7 @@ pub fn router(hub: Hub) -> Router {
         .with_state(served)
 }
 
-/// The operator's API without a key check, for a program that has the hub's folder open itself.
+/// The operator's API without a key check, for a program that has opened the hub's folder itself.
 pub fn unguarded_admin(hub: Hub) -> Router {
     let mut router = Router::new();
     for (path, calls) in by_path() {
@@ -103,7 +104,7 @@ fn handlers(calls: &[Call]) -> MethodRouter<Served> {
     handlers.fallback(method_not_allowed)
 }
 
-/// Does something with the hub where it may block.
+/// Runs `work` on a thread that may block.
 async fn with_hub<T, F>(served: &Served, work: F) -> Result<T, HubRejection>
 where
     T: Send + 'static,
@@ -134,7 +135,7 @@ async fn require_key(
     }
 }
 
-/// Where there is nothing, either key is good enough to be told so.
+/// For paths that do not exist: a valid key of either kind is enough to get the answer that nothing is there.
 async fn require_any_key(
     State((served, caller)): State<(Served, Caller)>,
     request: Request,

@@ -10,8 +10,8 @@ use super::Served;
 use super::rejection::HubRejection;
 use super::sent::Parameters;
 
-/// Answers as soon as something has happened behind the cursor, or when the wait is over. A longer wait
-/// than the longest is the longest.
+/// Answers as soon as there is an event after the cursor, or when the wait is over. The wait is at most
+/// [`POLICY_WAIT_SECONDS_MAX`].
 pub(super) async fn policies(
     State(served): State<Served>,
     Parameters(PoliciesQuery { since, wait }): Parameters<PoliciesQuery>,
@@ -23,7 +23,7 @@ pub(super) async fn policies(
     let end = Instant::now() + Duration::from_secs(wait.min(POLICY_WAIT_SECONDS_MAX).into());
     let (mut moved, mut stopping) = served.hub.waits();
     loop {
-        // In this order, so that what happens in between is not slept through.
+        // IMPORTANT: marked before the feed is read, so that an event between the two calls ends the wait.
         moved.mark_unchanged();
         let answer = served.hub.policies(since).map_err(|_| HubRejection::CursorLost)?;
         if !answer.events.is_empty() {

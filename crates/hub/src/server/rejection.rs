@@ -1,4 +1,4 @@
-//! Why a request is not answered.
+//! Rejections: the reasons to refuse a request, and their responses.
 
 use std::time::Duration;
 
@@ -12,30 +12,30 @@ use vectorizer_hivehub::{CURSOR_LOST, ErrorAnswer, SERVICE_KEY_HEADER, UNKNOWN_T
 use super::Caller;
 use crate::error::HubStoreError;
 
-/// The word for everything about a request that is not as it should be.
+/// The error code of all invalid requests.
 const INVALID_REQUEST: &str = "invalid_request";
-/// What else the word of a 404 may begin with, beside a path where there is nothing.
+/// Further error codes of a 404, besides the code of a path that does not exist.
 pub(super) const UNKNOWN_PLAN: &str = "unknown_plan";
 const UNKNOWN_KEY: &str = "unknown_key";
 
-/// Why a request is not answered; every one of them is `{"error", "details"}`.
+/// The reason to refuse a request. The body of each response is `{"error", "details"}`.
 #[derive(Debug)]
 pub(super) enum HubRejection {
     Key(Caller),
     NotFound,
     MethodNotAllowed,
     TooSlow(Duration),
-    /// The body is of another media type than JSON.
+    /// The media type of the body is not JSON. Holds the `Content-Type` of the request.
     ContentType(String),
-    /// The body has more than so many bytes.
+    /// The body has more bytes than this.
     TooLarge(usize),
-    /// The body broke off.
+    /// The body ended early.
     Incomplete,
     /// The body or the query cannot be read.
     Malformed(String),
-    /// The body is JSON, but not what is accepted.
+    /// The body is JSON, but not a valid request.
     Invalid(String),
-    /// What was sent contradicts itself.
+    /// The request contradicts itself, or a value in it has an invalid form.
     Contradiction(&'static str),
     UnknownTenant,
     UnknownPlan,
@@ -43,7 +43,7 @@ pub(super) enum HubRejection {
     CursorLost,
     Busy,
     Store(HubStoreError),
-    /// A bug of the hub's.
+    /// A bug in the hub.
     Broken,
 }
 
@@ -144,7 +144,7 @@ impl HubRejection {
                     | HubStoreError::Damaged { .. }
                     | HubStoreError::InUse { .. }
                     | HubStoreError::NoEntropy(_) => {
-                        // Paths and the system's messages are for the operator only.
+                        // Only the operator may see paths and messages of the system.
                         error!(error = &error as &dyn std::error::Error, "the hub's files failed");
                         let details = "the hub's files failed; its own log says how".to_owned();
                         (StatusCode::INTERNAL_SERVER_ERROR, "storage_failed", details)

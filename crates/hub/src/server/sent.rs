@@ -1,4 +1,4 @@
-//! What a request sends: its body and its parameters, read as the API of a node reads them.
+//! Extractors for the body and the query parameters of a request. They follow the rules of a node's API.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
@@ -10,7 +10,7 @@ use vectorizer_json::Unreadable;
 use super::BODY_BYTES_MAX;
 use super::rejection::HubRejection;
 
-/// A body that says it is JSON.
+/// A JSON body, sent with the media type of JSON.
 pub(super) struct JsonBody<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
@@ -23,7 +23,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             return Err(HubRejection::ContentType(sent.to_owned()));
         }
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            // Nothing else is told apart: it is too large, or it broke off.
+            // There are only two cases: the body is too large, or it ended early.
             let is_too_large = rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE;
             if is_too_large { HubRejection::TooLarge(BODY_BYTES_MAX) } else { HubRejection::Incomplete }
         })?;
@@ -35,7 +35,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     }
 }
 
-/// The query's parameters; unknown ones are refused.
+/// The query parameters. Unknown parameters are refused.
 pub(super) struct Parameters<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {

@@ -1,7 +1,8 @@
-//! Reports of usage: events come in as lines and are answered line by line, while they still come.
+//! Reports of usage. A report is a stream of events, one in each line. The answer is a stream of receipts, one for each
+//! line, and begins before the report has ended.
 //!
-//! Memory holds one group of lines, whatever the length of the report: the next is read when the answer
-//! to the one before has been taken. A group is what has arrived, and shares one sync.
+//! Only one group of lines is in memory, however long the report is: the next group is read once the client has read
+//! the answer to the previous one. A group consists of the lines that have arrived. Its events share one sync.
 
 use std::io;
 use std::sync::Arc;
@@ -22,13 +23,13 @@ use super::rejection::HubRejection;
 use super::{Served, with_hub};
 use crate::store::Reported;
 
-/// The longest line. An event has some six hundred bytes.
+/// The longest line. An event has about six hundred bytes.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 /// The most lines that share a sync.
 const GROUP_LINES_MAX: usize = 512;
 /// How long a line may take to arrive.
 const LINE_TIME_MAX: Duration = Duration::from_secs(30);
-/// The longest id that is repeated.
+/// The longest id that the receipt of an unreadable line repeats.
 const ID_BYTES_MAX: usize = 256;
 
 pub(super) async fn report(State(served): State<Served>, body: Body) -> Result<Response, HubRejection> {
@@ -39,7 +40,7 @@ pub(super) async fn report(State(served): State<Served>, body: Body) -> Result<R
         match report.answer_group().await {
             Ok(Some(lines)) => Some((Ok(lines), Some(report))),
             Ok(None) => None,
-            // The answer is cut off, so that no client takes it for complete.
+            // The answer ends with an error, so that no client takes it for complete.
             Err(error) => Some((Err(error), None)),
         }
     });
@@ -59,15 +60,15 @@ enum Line {
     TooLong,
 }
 
-/// What a line comes down to before the books are asked.
+/// A parsed line, before its event is entered into the ledger.
 enum Read {
     Event(Box<UsageEvent>),
-    /// Its id as far as it can be told, and what is wrong with it.
+    /// The id, empty if it cannot be read, and the reason.
     Unreadable(String, String),
 }
 
 impl Report {
-    /// The receipts for the lines that have arrived, at least for one; `None` at the report's end.
+    /// The receipts for the lines that have arrived. Waits for at least one line. `None` at the end of the report.
     async fn answer_group(&mut self) -> io::Result<Option<Bytes>> {
         let group = self.lines.group().await?;
         if group.is_empty() {
@@ -133,11 +134,11 @@ impl From<Line> for Read {
     }
 }
 
-/// Splits a body into lines. Empty ones are skipped.
+/// Splits a body into lines. Empty lines are skipped.
 struct Lines {
     body: BodyDataStream,
     arrived: BytesMut,
-    /// Within a line that is too long.
+    /// Whether the body is within a line that is too long. The rest of that line is skipped.
     skipping: bool,
     ended: bool,
 }
@@ -147,7 +148,7 @@ impl Lines {
         Self { body, arrived: BytesMut::new(), skipping: false, ended: false }
     }
 
-    /// What has arrived, at least one line unless the body has ended.
+    /// The lines that have arrived. Waits for at least one line, unless the body has ended.
     async fn group(&mut self) -> io::Result<Vec<Line>> {
         let mut lines = Vec::new();
         let first = async {
@@ -177,7 +178,7 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Takes what the body gives. A body that breaks off ends the report: what it has of a line is no line.
+    /// Takes the next chunk of the body. A body that ends early ends the report: its last, partial line is dropped.
     fn take(&mut self, chunk: Option<Result<Bytes, axum::Error>>) -> io::Result<()> {
         match chunk {
             Some(Ok(chunk)) => self.arrived.extend_from_slice(&chunk),
@@ -187,7 +188,7 @@ impl Lines {
         Ok(())
     }
 
-    /// The next line of what has arrived; the last one needs no line feed.
+    /// The next complete line in the bytes that have arrived. The last line needs no line feed.
     fn arrived_line(&mut self) -> Option<Line> {
         loop {
             let feed = self.arrived.iter().position(|byte| *byte == b'\n');
