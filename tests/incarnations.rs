@@ -68,7 +68,7 @@ async fn a_tenant_created_again_while_the_node_was_down_is_a_new_one_also_after_
     cluster.set_fault(HubFault::Forgetful);
     cluster.restart_node(&[]).await;
     begins_anew(&cluster, &old, &new).await;
-    let asks = async || cluster.node.has_logged(&["asking HiveHub whom it has deleted"]);
+    let asks = async || cluster.node.has_logged(&["asking HiveHub which tenants it has deleted"]);
     eventually("the node asks after the gap", asks).await;
     is_still_a_new_one(&cluster, &new).await;
     // While the feed knows no position, each question makes another gap.

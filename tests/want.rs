@@ -198,15 +198,21 @@ async fn a_node_store_that_cannot_be_opened_for_now_is_not_replaced() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_log_whose_database_is_missing_is_damaged_and_temporary_files_of_killed_writes_are_removed() {
-    let folder = TempDir::new().unwrap();
-    let mut cluster = Cluster::start(folder.path(), &[]).await;
+/// A cluster whose node was stopped after a tenant created a collection.
+async fn stopped_with_words(folder: &Path) -> (Cluster, ApiKey) {
+    let mut cluster = Cluster::start(folder, &[]).await;
     cluster.tenant("acme");
     let key = cluster.key(Some("acme"), None);
     let collection = json!({"name": "words", "dimension": 2, "metric": "dot"});
     cluster.send(&key, "POST", "/collections", &collection).await.expect(201);
     cluster.end_node("TERM").await;
+    (cluster, key)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_whose_database_is_missing_is_damaged_and_temporary_files_of_killed_writes_are_removed() {
+    let folder = TempDir::new().unwrap();
+    let (mut cluster, key) = stopped_with_words(folder.path()).await;
     let data = folder.path().join("data");
     let left = [
         "acme/closed-Ab12Cd",
@@ -238,12 +244,7 @@ async fn a_log_whose_database_is_missing_is_damaged_and_temporary_files_of_kille
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_in_the_place_of_the_folder_of_deleted_tenants_damages_no_tenant() {
     let folder = TempDir::new().unwrap();
-    let mut cluster = Cluster::start(folder.path(), &[]).await;
-    cluster.tenant("acme");
-    let key = cluster.key(Some("acme"), None);
-    let collection = json!({"name": "words", "dimension": 2, "metric": "dot"});
-    cluster.send(&key, "POST", "/collections", &collection).await.expect(201);
-    cluster.end_node("TERM").await;
+    let (mut cluster, key) = stopped_with_words(folder.path()).await;
     cluster.node = cluster.another_node(&[]).await;
     let (deleted, aside) = (folder.path().join("data/_deleted"), folder.path().join("aside"));
     fs::rename(&deleted, &aside).unwrap();

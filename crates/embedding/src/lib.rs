@@ -11,12 +11,11 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+use vectorizer_engine::tenancy::CollectionFacts;
 use vectorizer_log::{CollectionName, Dimension, Document, Text, Vector};
 
 pub use client::{CallError, Embedder, UnusableEmbedder};
 pub use service::{EmbeddingService, ModelName};
-
-use vectorizer_engine::tenancy::CollectionFacts;
 
 /// The most texts of one request that are embedded.
 pub const TEXTS_MAX: usize = 1_024;

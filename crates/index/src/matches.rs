@@ -17,8 +17,8 @@ pub struct TextRequest<'a> {
     pub score_threshold: Option<f32>,
 }
 
-/// The texts of a collection that share a word with a query, as of one moment, whatever is written later. Needs no
-/// lock.
+/// The texts of a collection that share a word with a query, as of one moment. Later writes do not change it, and
+/// reading it needs no lock.
 #[derive(Clone, Debug)]
 pub struct TextMatches {
     found: QueryPostings,

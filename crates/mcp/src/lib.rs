@@ -37,13 +37,12 @@ use rmcp::transport::streamable_http_server::session::never::NeverSessionManager
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+use vectorizer_service::Error;
 
 use self::message::{CallArguments, Message};
 use self::ranking::Rankings;
 use self::server::Server;
 pub use self::session::Caller;
-use vectorizer_service::Error;
-
 use self::session::Session;
 use self::shortcut::{UsualCall, has_usual_headers};
 

@@ -15,7 +15,7 @@ use super::canonical::Fields;
 use super::failure::Failure;
 
 /// The largest envelope, in bytes.
-const ENVELOPE_BYTES_MAX: usize = 32 * 1024;
+pub(super) const ENVELOPE_BYTES_MAX: usize = 32 * 1024;
 
 /// A message, split into its envelope and its arguments.
 #[derive(Debug)]

@@ -69,7 +69,7 @@ impl Ranking {
     pub(super) fn begun<'a>(
         query: [u8; 32],
         last_change: Seq,
-        results: impl Iterator<Item = (&'a str, f32)> + Clone,
+        results: impl Iterator<Item = (&'a str, f32)>,
         is_complete: bool,
     ) -> Self {
         let mut ranking = Self::of(query, last_change, RankingMark::default(), results, is_complete);

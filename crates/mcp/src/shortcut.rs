@@ -18,14 +18,12 @@ use vectorizer_service::Error;
 
 use super::answer::Success;
 use super::call::Arguments;
+use super::message::ENVELOPE_BYTES_MAX;
 use super::session::Session;
 use super::tools::{self, ToolName};
 
 /// The protocol version whose calls state their version and name in the body and in headers.
 const SELF_DESCRIBING: ProtocolVersion = ProtocolVersion::V_2026_07_28;
-
-/// The largest message beside its arguments, in bytes.
-const ENVELOPE_BYTES_MAX: usize = 4 * 1024;
 
 /// A call without any other fields.
 #[derive(Deserialize)]

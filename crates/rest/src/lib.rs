@@ -39,6 +39,9 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 use tower::util::option_layer;
+use vectorizer_access::{Operation, OperationFacts, Verb};
+use vectorizer_mcp::Endpoint;
+use vectorizer_service::Service;
 
 use self::extract::ImpliedId;
 pub use self::metrics::listener as metrics_router;
@@ -47,9 +50,6 @@ pub use self::middleware::cross_origin::{PageOrigin, PageOrigins};
 pub use self::middleware::host::AllowedHosts;
 pub use self::openapi::document;
 pub use self::problem::Problem;
-use vectorizer_access::{Operation, OperationFacts, Verb};
-use vectorizer_mcp::Endpoint;
-use vectorizer_service::Service;
 
 /// The state of the handlers. Cheap to clone.
 #[derive(Clone)]

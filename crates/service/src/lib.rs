@@ -27,30 +27,24 @@ use std::time::Instant;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-
-pub use self::admission::{Access, Admitted, Readmission};
-pub use self::answer_memory::Show;
-pub use self::answer_memory::{AnswerMemory, AnswerPermit, shown_bytes};
-pub use self::collections::NewCollection;
-pub use self::collections::index_parameters;
-pub use self::error::{Error, ErrorKind};
-pub use self::input::{Conditions, IDEMPOTENCY_KEY_BYTES_MAX, IdempotencyKey, Input};
-pub use self::log::LogRequest;
-pub use self::node::{HiveHubHealth, KeyFacts, NodeHealth, TenantUsage, UsageBacklog, UsageOf};
-pub use self::request_memory::{MemoryPermit, RequestMemory, kibibytes};
-pub use self::search::SEARCHES_MAX;
-pub use self::search::{BatchResults, RankBy, SearchArguments, SearchResults, SearchResume};
-pub use self::vectors::{Page, Selection};
-pub use self::vectors::{VECTORS_MAX, too_many_vectors};
-pub use self::work::{INLINE_BYTES_MAX, MEDIUM_BYTES_MAX, WorkPools};
-
 use vectorizer_embedding::Embedder;
 use vectorizer_engine::admission::AccessCheck;
 use vectorizer_engine::tenancy::{ShareSize, Tenancy, Tenant};
 use vectorizer_metrics::{Metrics, Room};
 use vectorizer_scheduling::run_blocking;
 
+pub use self::admission::{Access, Admitted, Readmission};
+pub use self::answer_memory::{AnswerMemory, AnswerPermit, Show, shown_bytes};
+pub use self::collections::{NewCollection, index_parameters};
+pub use self::error::{Error, ErrorKind};
+pub use self::input::{Conditions, IDEMPOTENCY_KEY_BYTES_MAX, IdempotencyKey, Input};
+pub use self::log::LogRequest;
+pub use self::node::{HiveHubHealth, KeyFacts, NodeHealth, TenantUsage, UsageBacklog, UsageOf};
+pub use self::request_memory::{MemoryPermit, RequestMemory, kibibytes};
 use self::search::SearchPool;
+pub use self::search::{BatchResults, RankBy, SEARCHES_MAX, SearchArguments, SearchResults, SearchResume};
+pub use self::vectors::{Page, Selection, VECTORS_MAX, too_many_vectors};
+pub use self::work::{INLINE_BYTES_MAX, MEDIUM_BYTES_MAX, WorkPools};
 
 /// The most results or vectors of one answer.
 pub const RESULTS_MAX: usize = 1_000;

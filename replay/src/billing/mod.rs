@@ -121,8 +121,8 @@ impl Billing {
         after
     }
 
-    /// The window that `record` closes at `through`, and its totals, whatever the record says. `usage` is that of the
-    /// state before it.
+    /// Computes the window that `record` closes at `through`, and its totals, from this state. It does not read what
+    /// the record says about the window. `usage` is that of the state before the record.
     pub(crate) fn closed_by(
         &self,
         record: &Record,

@@ -86,7 +86,7 @@ impl Tenancy {
         };
         info!(
             tenants = left.len(),
-            "asking HiveHub whom it has deleted while its feed could not be followed"
+            "asking HiveHub which tenants it has deleted while its feed could not be followed"
         );
         while !left.is_empty() {
             let mut unanswered = Vec::new();

@@ -107,7 +107,7 @@ impl<'a> Records<'a> {
 
 /// The ranking of a first page, and the way to its other results.
 struct Begun {
-    ranking: Arc<Ranking>,
+    ranking: Ranking,
     resume: SearchResume,
 }
 
@@ -191,7 +191,7 @@ struct Searched {
     resume: SearchResume,
 }
 
-/// What makes two searches of a collection the same, whatever their pages show.
+/// Two searches of a collection with equal identities are the same search. Their pages may show different parts.
 struct Identity {
     /// The query vector.
     vector: Vec<u8>,
@@ -222,7 +222,7 @@ impl PageRequest<'_> {
         let hits = found.hits();
         let results = Records::of(&hits[..hits.len().min(self.limit)], self.show)?;
         let next_cursor = if results.len() < hits.len() {
-            let ranking = Arc::new(self.begun(&found));
+            let ranking = self.begun(&found);
             let position = Position {
                 skipped: results.len(),
                 begun: hits.len(),
@@ -231,7 +231,7 @@ impl PageRequest<'_> {
             };
             let reader = self.call.reader()?;
             if ranking.is_complete() {
-                self.call.session().rankings().keep(reader.log_id(), &ranking);
+                self.call.session().rankings().keep(reader.log_id(), &Arc::new(ranking));
             } else {
                 reader.keep(self.kept_key(ranking.mark()), Arc::new(Begun { ranking, resume }));
             }
@@ -289,7 +289,7 @@ impl PageRequest<'_> {
             if found.last_change() != position.last_change {
                 return Err(Failure::ranking_gone("the collection has changed"));
             }
-            Arc::new(Begun { ranking: Arc::new(self.begun(&found)), resume })
+            Arc::new(Begun { ranking: self.begun(&found), resume })
         };
         if begun.ranking.mark() != position.mark {
             return Err(Failure::ranking_gone("its index has been updated"));
