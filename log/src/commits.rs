@@ -19,7 +19,8 @@ use crate::error::Error;
 use crate::part::{Mark, PartKey};
 use crate::position::{Head, LogId, Seq};
 use crate::record::Record;
-use crate::storage::{Storage, StorageError};
+use crate::storage::StorageError;
+use crate::tiers::Tiers;
 use crate::verifier::{Verifier, WalkEnd, walk};
 
 /// A record that belongs to a log.
@@ -46,15 +47,26 @@ pub(crate) enum Found<'a> {
 
 /// A pass over a stored log.
 pub(crate) struct Commits<'a> {
-    storage: &'a dyn Storage,
-    log_id: LogId,
+    tiers: &'a Tiers,
     acknowledged: Head,
+    /// Verifies the records from the first one of the pass on.
+    verifier: Verifier,
 }
 
 impl<'a> Commits<'a> {
-    /// A pass over all records of a log with the acknowledged head `acknowledged`.
-    pub(crate) fn new(storage: &'a dyn Storage, log_id: LogId, acknowledged: Head) -> Self {
-        Self { storage, log_id, acknowledged }
+    /// A pass over all readable records of a log with the acknowledged head `acknowledged`.
+    pub(crate) fn new(tiers: &'a Tiers, log_id: LogId, acknowledged: Head) -> Self {
+        Self::after(tiers, log_id, acknowledged, tiers.beginning())
+    }
+
+    /// A pass over the records after `start`, which are verified to continue it.
+    pub(crate) fn after(tiers: &'a Tiers, log_id: LogId, acknowledged: Head, start: Head) -> Self {
+        Self { tiers, acknowledged, verifier: Verifier::continuing(log_id, start) }
+    }
+
+    /// A pass over the records of one tail. The place of its first record in the chain is not verified.
+    pub(crate) fn of_tail(tiers: &'a Tiers, log_id: LogId, acknowledged: Head, first: Seq) -> Self {
+        Self { tiers, acknowledged, verifier: Verifier::starting_at(log_id, first) }
     }
 
     /// Calls `visit` with each item, until it breaks or fails.
@@ -62,21 +74,25 @@ impl<'a> Commits<'a> {
         &self,
         mut visit: impl FnMut(Found<'_>) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
-        // No record has the chain hash of an empty log.
-        if self.acknowledged.seq == Seq::NONE
-            && let Some(damage) = self.damage_of_head(Head::genesis(self.log_id), Mark::EndsCommit)
+        // The pass does not visit the record that it starts after.
+        if let Some(start) = self.verifier.head()
+            && self.acknowledged.seq == start.seq
+            && let Some(damage) = self.damage_of_head(start, Mark::EndsCommit)
             && visit(Found::Damage(damage))?.is_break()
         {
             return Ok(());
         }
-        let mut verifier = Verifier::new(self.log_id);
+        let mut verifier = self.verifier.clone();
         loop {
-            let damage = match self.run(&mut verifier, &mut visit)? {
-                RunEnd::Damaged(damage) => damage,
+            let (damage, next) = match self.run(&mut verifier, &mut visit)? {
+                RunEnd::Damaged(damage) => {
+                    let next = next_record(self.tiers, damage.seq).map_err(Error::from)?;
+                    (damage, next)
+                }
+                RunEnd::Unreadable { damage, resume } => (damage, Some(resume)),
                 RunEnd::Uncommitted(damage) => return visit(Found::Uncommitted(damage)).map(drop),
                 RunEnd::Whole | RunEnd::Stopped => return Ok(()),
             };
-            let next = next_record(self.storage, damage.seq).map_err(Error::from)?;
             if visit(Found::Damage(damage))?.is_break() {
                 return Ok(());
             }
@@ -96,7 +112,7 @@ impl<'a> Commits<'a> {
         // Records above the head whose commit has not ended yet.
         let mut uncommitted: Vec<Committed<'static>> = Vec::new();
         let mut ended = Ok(ControlFlow::Continue(()));
-        let end = walk(self.storage, verifier, &mut |verified| {
+        let end = walk(self.tiers, verifier, &mut |verified| {
             let committed = Committed {
                 record: verified.record,
                 head: verified.head,
@@ -124,9 +140,11 @@ impl<'a> Commits<'a> {
             return Ok(RunEnd::Stopped);
         }
         match end {
+            // Sealed records are acknowledged.
+            WalkEnd::Unreadable { damage, resume } => Ok(RunEnd::Unreadable { damage, resume }),
             WalkEnd::Damaged(damage) => {
                 let is_durable = damage.seq <= self.acknowledged.seq
-                    || ends_a_commit_from(self.storage, damage.seq).map_err(Error::from)?;
+                    || ends_a_commit_from(self.tiers, damage.seq).map_err(Error::from)?;
                 Ok(if is_durable { RunEnd::Damaged(damage) } else { RunEnd::Uncommitted(damage) })
             }
             WalkEnd::Whole => {
@@ -182,6 +200,8 @@ enum RunEnd {
     Uncommitted(Damage),
     /// Before a missing or invalid record.
     Damaged(Damage),
+    /// Before records of a segment that cannot be read.
+    Unreadable { damage: Damage, resume: Seq },
     /// By the visitor.
     Stopped,
 }
@@ -193,9 +213,9 @@ fn first_end<E>(mut flows: impl Iterator<Item = Result<ControlFlow<()>, E>>) -> 
 
 /// Whether a commit ends at the record at `seq` or after it. Parts are written in order, and the end of a commit is
 /// written last. So every part before the end of a commit was durable once.
-fn ends_a_commit_from(storage: &dyn Storage, seq: Seq) -> Result<bool, StorageError> {
+fn ends_a_commit_from(tiers: &Tiers, seq: Seq) -> Result<bool, StorageError> {
     let mut found = false;
-    storage.scan(PartKey::first(seq), &mut |_, value| {
+    tiers.scan(PartKey::first(seq), &mut |_, value| {
         found = value.first().is_some_and(|mark| Mark::try_from(*mark) == Ok(Mark::EndsCommit));
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
@@ -203,9 +223,9 @@ fn ends_a_commit_from(storage: &dyn Storage, seq: Seq) -> Result<bool, StorageEr
 }
 
 /// The first record after `seq` whose first part exists.
-fn next_record(storage: &dyn Storage, after: Seq) -> Result<Option<Seq>, StorageError> {
+fn next_record(tiers: &Tiers, after: Seq) -> Result<Option<Seq>, StorageError> {
     let mut next = None;
-    storage.scan(PartKey::first(after.next()), &mut |key, _| match PartKey::from_bytes(key) {
+    tiers.scan(PartKey::first(after.next()), &mut |key, _| match PartKey::from_bytes(key) {
         Some(PartKey { seq, part: 0 }) if seq > after => {
             next = Some(seq);
             ControlFlow::Break(())

@@ -137,6 +137,14 @@ pub enum DamageKind {
         /// The error of the storage.
         reason: String,
     },
+    /// Records of a segment, or a base, cannot be read.
+    #[error("the file {file} cannot be read: {reason}")]
+    Segment {
+        /// The file in the folder of segments.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Neither slot of the head file is valid.
     #[error("neither slot of the head file can be read")]
     Head,

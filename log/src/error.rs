@@ -75,6 +75,12 @@ pub enum Error {
         /// The limit.
         bytes_max: u64,
     },
+    /// The record was dropped by retention. Nothing is wrong.
+    #[error("the records before {oldest} were dropped")]
+    HistoryDropped {
+        /// The oldest record that can be read.
+        oldest: Seq,
+    },
     /// A file or folder could not be read or written.
     #[error("could not {doing} {path:?}: {source}")]
     File {
@@ -101,6 +107,7 @@ impl Error {
             | Self::AlreadyExists(_)
             | Self::Locked(_)
             | Self::RecordTooLarge { .. }
+            | Self::HistoryDropped { .. }
             | Self::LogFull { .. } => None,
         }
     }

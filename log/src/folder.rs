@@ -3,7 +3,10 @@
 //! ```text
 //! data/{tenant}/manifest.json   log id, segment size, the tenant and its incarnation
 //! data/{tenant}/head            the last acknowledged record
-//! data/{tenant}/log/            sled
+//! data/{tenant}/log/            the first tail: a sled database
+//! data/{tenant}/tails/{seq}/    each later tail, named by its first record
+//! data/{tenant}/history.json    the base and the segments, once the first tail was replaced
+//! data/{tenant}/segments/       sealed records, and the base
 //! data/{tenant}/condemned       exists after a failed write or sync
 //! data/{tenant}/closed          exists while the log is closed, if it was closed cleanly
 //! data/{tenant}/checkpoint      derived data, written by the crates that use this one
@@ -14,6 +17,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -21,18 +25,25 @@ use vectorizer_durable::{
     self as durable, copy_tree, create_private_folder, remove_tree, sync_folder, sync_tree,
 };
 
+use crate::base::Base;
 use crate::closed::{self, ClosedFile, ClosedLog};
+use crate::commits::Commits;
+use crate::damage::{Damage, DamageKind};
 use crate::error::{Error, damage_if_corrupt};
 use crate::head;
+use crate::history::{self, History, SEGMENTS};
 use crate::incarnation::Incarnation;
 use crate::manifest::Manifest;
-use crate::position::{Head, LogId};
+use crate::position::{Head, LogId, Seq};
 use crate::read_copy;
 use crate::record::Record;
-use crate::recovery::{UnverifiedLog, copy_acknowledged, initialize};
-use crate::storage::{SledCopy, SledPaths, SledStorage, StorageFailure};
+use crate::recovery::{UnverifiedLog, acknowledged, copy_tail, each_acknowledged, initialize};
+use crate::sealing::remove_unnamed;
+use crate::storage::{SledCopy, SledPaths, SledStorage, Storage, StorageFailure};
+use crate::tails;
 use crate::tenant_id::TenantId;
 use crate::tenant_log::StoredRecord;
+use crate::tiers::{LogFolder, Tail, Tiers};
 use crate::verify::{Verification, verify};
 
 /// sled's segment size in new logs. Measured: with 128 KiB a small tenant opens faster (3 ms against 8) and takes less
@@ -76,9 +87,76 @@ impl TenantFolder {
         exists(&self.path)
     }
 
-    /// The size of the log's file in bytes, without opening it; zero if there is none.
+    /// The sizes of the log's files in bytes, without opening it. Files that cannot be read do not count.
     pub fn file_bytes(&self) -> u64 {
-        fs::metadata(self.path.join("log/db")).map_or(0, |file| file.len())
+        let tails = tails::firsts(&self.path).unwrap_or_default();
+        let tail_bytes = |first| fs::metadata(self.tail(first).data()).map_or(0, |file| file.len());
+        let segments = fs::read_dir(self.path.join(SEGMENTS)).into_iter().flatten().flatten();
+        let segment_bytes = segments.map(|file| file.metadata().map_or(0, |metadata| metadata.len()));
+        tails.into_iter().map(tail_bytes).sum::<u64>() + segment_bytes.sum::<u64>()
+    }
+
+    /// The paths of the tail whose first record is `first`.
+    fn tail(&self, first: Seq) -> SledPaths {
+        tails::paths(&self.path, first)
+    }
+
+    /// The first records of the tails that are not sealed, oldest first, and the history. There is always a tail: the
+    /// last one takes the writes.
+    fn unsealed(&self, manifest: &Manifest) -> Result<(Vec<Seq>, History), Error> {
+        let history = self.history(manifest)?;
+        let path = &self.path;
+        let found = tails::firsts(path)
+            .map_err(|source| Error::File { doing: "read", path: path.clone(), source })?;
+        let sealed = history.end().seq;
+        // A tail is sealed as a whole. The last tail is never sealed, whatever its name says.
+        let covered = found.iter().skip(1).take_while(|next| **next <= sealed.next()).count();
+        let unsealed = found.get(covered..).unwrap_or_default().to_vec();
+        if unsealed.is_empty() {
+            let reason = "there is no folder for the records that are not sealed".to_owned();
+            return Err(Damage { seq: sealed.next(), kind: DamageKind::Storage { reason } }.into());
+        }
+        Ok((unsealed, history))
+    }
+
+    fn history(&self, manifest: &Manifest) -> Result<History, Error> {
+        if manifest.has_history() {
+            History::read(&self.path, manifest.log_id)
+        } else {
+            Ok(History::empty(manifest.log_id))
+        }
+    }
+
+    /// The last tail, which takes the writes.
+    fn last_tail(&self) -> SledPaths {
+        let last = tails::firsts(&self.path).ok().and_then(|firsts| firsts.last().copied());
+        self.tail(last.unwrap_or(Seq::OLDEST))
+    }
+
+    /// The tiers of the log, with its tails opened by `open`.
+    fn tiers(
+        &self,
+        manifest: &Manifest,
+        firsts: &[Seq],
+        history: History,
+        open: impl Fn(Seq) -> Result<Arc<dyn Storage>, Error>,
+    ) -> Result<Tiers, Error> {
+        let open = |first: &Seq| Ok::<_, Error>(Tail { first: *first, storage: open(*first)? });
+        let mut tails = firsts.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let Some(active) = tails.pop() else { return Err(Error::NotFound(self.path.clone())) };
+        let folder = LogFolder { path: self.path.clone(), segment_bytes: manifest.segment_bytes };
+        Ok(Tiers::of_folder(folder, history, tails, active))
+    }
+
+    /// Removes sealed tails, and files of interrupted changes of the history. Nothing else may use the folder.
+    fn remove_replaced(&self, unsealed: &[Seq], history: &History) -> io::Result<()> {
+        for first in tails::firsts(&self.path)? {
+            if !unsealed.contains(&first) {
+                tails::remove(&self.path, first)?;
+            }
+        }
+        tails::remove_unfinished(&self.path)?;
+        remove_unnamed(&self.path, history)
     }
 
     /// The tenants that have a folder in `data`, in no particular order.
@@ -123,7 +201,7 @@ impl TenantFolder {
                 .replace(&building.join("manifest.json"))
         };
         create().map_err(|source| Error::File { doing: "create", path: building.to_owned(), source })?;
-        let storage = SledStorage::create(&paths(building), SEGMENT_BYTES)?;
+        let storage = SledStorage::create(&tails::paths(building, Seq::OLDEST), SEGMENT_BYTES)?;
         initialize(&storage, log_id)?;
         drop(storage);
         let publish = || {
@@ -169,22 +247,21 @@ impl TenantFolder {
         if manifest.tenant.is_some() && bound == manifest.incarnation {
             return Ok(bound);
         }
-        self.replace_manifest(&manifest, bound)?;
+        self.change_manifest(|manifest| manifest.bound(bound, self.tenant.clone()))?;
         Ok(bound)
     }
 
     /// Writes this tenant's name to the manifest, even if it names another tenant. Used for a copy of a log that
     /// becomes another tenant.
     pub(crate) fn adopt(&self) -> Result<(), Error> {
-        let manifest = Manifest::read(self.path.join("manifest.json"))?;
-        self.replace_manifest(&manifest, manifest.incarnation)
+        self.change_manifest(|manifest| {
+            let incarnation = manifest.incarnation;
+            manifest.bound(incarnation, self.tenant.clone())
+        })
     }
 
-    fn replace_manifest(&self, manifest: &Manifest, incarnation: Option<Incarnation>) -> Result<(), Error> {
-        let path = self.path.join("manifest.json");
-        Manifest::new(manifest.log_id, manifest.segment_bytes, incarnation, Some(self.tenant.clone()))
-            .replace(&path)
-            .map_err(|source| Error::File { doing: "write", path, source })
+    fn change_manifest(&self, change: impl FnOnce(Manifest) -> Manifest) -> Result<(), Error> {
+        Manifest::change(&self.path.join("manifest.json"), change)
     }
 
     /// The log id, verified against the records, since the manifest may have been copied into the folder. The log must
@@ -206,7 +283,7 @@ impl TenantFolder {
     /// Opens the log for recovery. If a write has failed before, the log is first copied, up to its acknowledged
     /// head, into a new folder that takes its place.
     pub fn open(&self) -> Result<UnverifiedLog, Error> {
-        let is_poisoned = exists(&paths(&self.path).poison_mark)?;
+        let is_poisoned = exists(&self.tail(Seq::OLDEST).poison_mark)?;
         self.open_after(is_poisoned)
     }
 
@@ -225,18 +302,62 @@ impl TenantFolder {
     ) -> Result<(Head, u64), E> {
         let manifest = self.manifest()?;
         let _unchanged = self.lock(File::try_lock_shared)?;
-        read_copy::read(&paths(&self.path), manifest.segment_bytes, manifest.log_id, &mut fold)
+        let (firsts, history) = self.unsealed(&manifest)?;
+        let bytes = firsts.iter().map(|first| self.tail(*first).data_bytes()).sum::<io::Result<u64>>();
+        let copy = read_copy::scratch(bytes.map_err(|source| self.not_copied(source))?)?;
+        let tiers = self.copied_tiers(&manifest, &firsts, history, copy.path())?;
+        let (acknowledged, _) = acknowledged(&tiers)?;
+        let commits = Commits::new(&tiers, manifest.log_id, acknowledged);
+        each_acknowledged(&commits, tiers.beginning(), acknowledged, |committed| fold(committed.record))
+    }
+
+    /// The state that the log begins with, if older records were dropped. Does not open the log.
+    pub fn base(&self) -> Result<Option<Base>, Error> {
+        let history = self.history(&self.manifest()?)?;
+        let entry = history.base;
+        Ok(entry.map(|entry| Base::new(&self.path.join(SEGMENTS), history.log_id, entry)))
+    }
+
+    /// The tiers of the log, whose tails are copied to `copy` first. Segments never change, and are read where they are.
+    fn copied_tiers(
+        &self,
+        manifest: &Manifest,
+        firsts: &[Seq],
+        history: History,
+        copy: &Path,
+    ) -> Result<Tiers, Error> {
+        let copied = |first| {
+            let (from, to) = (self.tail(first), tails::paths(copy, first));
+            // IMPORTANT: before it is copied. The content of the page cache is taken to be durable.
+            File::open(from.data()).and_then(|data| data.sync_data())?;
+            copy_tree(&from.log, &to.log)?;
+            fs::copy(&from.head, &to.head)?;
+            Ok(to)
+        };
+        self.tiers(manifest, firsts, history, |first| {
+            let to = copied(first).map_err(|source| self.not_copied(source))?;
+            let storage = SledCopy::open(to, manifest.segment_bytes).map_err(damage_if_corrupt)?;
+            Ok(Arc::new(storage))
+        })
+    }
+
+    fn not_copied(&self, source: io::Error) -> Error {
+        Error::File { doing: "copy", path: self.path.clone(), source }
     }
 
     /// The state of the log when it was closed. `None` if the log has been opened since, was not closed cleanly, or has
     /// an invalid closed file. Does not open the log, and changes nothing.
     pub fn closed(&self) -> Result<Option<ClosedLog>, Error> {
-        let log_id = self.log_id()?;
-        let paths = paths(&self.path);
+        let manifest = self.manifest()?;
+        let paths = self.tail(Seq::OLDEST);
         if exists(&paths.poison_mark)? {
             return Ok(None);
         }
-        let Some(closed) = self.closed_file()?.and_then(|file| file.read(log_id)) else { return Ok(None) };
+        let file = self.closed_file()?;
+        let Some(closed) = file.and_then(|file| file.read(manifest.log_id)) else { return Ok(None) };
+        if closed.base.seq < self.history(&manifest)?.beginning().seq {
+            return Ok(None);
+        }
         let acknowledged = fs::read(&paths.head).map_err(|source| Error::File {
             doing: "read",
             path: paths.head.clone(),
@@ -281,27 +402,32 @@ impl TenantFolder {
 
     fn open_after(&self, failure: bool) -> Result<UnverifiedLog, Error> {
         let manifest = self.manifest()?;
-        let paths = paths(&self.path);
+        let (firsts, history) = self.unsealed(&manifest)?;
+        let last = firsts.last().copied().unwrap_or(Seq::OLDEST);
+        let paths = self.tail(last);
         // IMPORTANT: the closed file is set aside before anything can be written. From here on the log may be newer
         // than the file.
         closed::set_aside(&self.path).map_err(self.closed_failed("remove"))?;
         self.finish_replacement(&paths)?;
         drop(self.lock(File::try_lock)?);
+        self.remove_replaced(&firsts, &history).map_err(|source| self.not_swept(source))?;
         if failure {
-            self.replace(&paths, &manifest)?;
+            self.replace(&paths, &manifest, last)?;
             drop(self.lock(File::try_lock)?);
         }
-        let storage = open_storage(&paths, manifest.segment_bytes)?;
-        UnverifiedLog::new(Box::new(storage), manifest.log_id)
+        let tiers = self.tiers(&manifest, &firsts, history, |first| {
+            Ok(Arc::new(open_storage(&self.tail(first), manifest.segment_bytes)?))
+        })?;
+        UnverifiedLog::of_tiers(tiers, manifest.log_id)
     }
 
     /// Removes unfinished files that a killed process has left in the folder. Nothing else may write there meanwhile.
     pub fn remove_leftovers(&self) -> Result<(), Error> {
-        remove_leftovers(&self.path, is_leftover).map_err(|source| Error::File {
-            doing: "sweep",
-            path: self.path.clone(),
-            source,
-        })
+        remove_leftovers(&self.path, is_leftover).map_err(|source| self.not_swept(source))
+    }
+
+    fn not_swept(&self, source: io::Error) -> Error {
+        Error::File { doing: "sweep", path: self.path.clone(), source }
     }
 
     /// Verifies the log and calls `visit` with every valid record. Works on a copy in `scratch`: opening a log writes
@@ -323,14 +449,10 @@ impl TenantFolder {
             .tempdir_in(scratch)
             .map_err(|source| Error::File { doing: "create a folder in", path: scratch.into(), source })?;
         // Derived data is not copied. It may be larger than the log.
-        let from = paths(&self.path);
-        let to = paths(copy.path());
-        copy_tree(&from.log, &to.log)
-            .and_then(|()| fs::copy(&from.head, &to.head))
-            .map_err(|source| Error::File { doing: "copy", path: self.path.clone(), source })?;
+        let (firsts, history) = self.unsealed(&manifest)?;
+        let tiers = self.copied_tiers(&manifest, &firsts, history, copy.path())?;
         drop(unchanged);
-        let storage = SledCopy::open(to, manifest.segment_bytes).map_err(damage_if_corrupt)?;
-        verify(&storage, manifest.log_id, visit)
+        verify(&tiers, manifest.log_id, visit)
     }
 
     /// IMPORTANT: reads of the manifest go through here, so that a manifest is never valid in another tenant's folder.
@@ -351,15 +473,15 @@ impl TenantFolder {
         }
     }
 
-    /// Prevents others from opening the log while the returned file is open. sled locks the file `db`. Trying this lock
-    /// first distinguishes an open log from a damaged one. After a log was closed in this process, a thread of sled may
+    /// Prevents others from opening the log while the returned file is open. sled locks the file `db` of each tail, and
+    /// the last tail is open whenever the log is. Trying this lock first distinguishes an open log from a damaged one. After a log was closed in this process, a thread of sled may
     /// still hold the lock for a moment, so this function waits before it reports the log as locked.
     pub(crate) fn lock(
         &self,
         try_lock: fn(&File) -> Result<(), TryLockError>,
     ) -> Result<Option<File>, Error> {
         let deadline = Instant::now() + LOCK_WAIT;
-        let path = self.path.join("log/db");
+        let path = self.last_tail().data();
         let data = match File::open(&path) {
             Ok(data) => data,
             Err(source) if StorageFailure::of(&source).is_unavailable() => {
@@ -379,14 +501,15 @@ impl TenantFolder {
         }
     }
 
-    /// Replaces the log by a copy of its acknowledged records.
-    fn replace(&self, current: &SledPaths, manifest: &Manifest) -> Result<(), Error> {
+    /// Replaces the last tail by a copy of its acknowledged records. All other tails were durable before it was begun.
+    fn replace(&self, current: &SledPaths, manifest: &Manifest, first: Seq) -> Result<(), Error> {
+        let [retired, log] = [".retired", ".fresh"].map(|suffix| beside(&current.log, suffix));
         let fresh = SledPaths {
-            log: self.path.join("log.fresh"),
+            log,
             head: self.path.join("head.fresh"),
             poison_mark: self.path.join("condemned.fresh"),
         };
-        copy_log(current, &fresh, manifest).inspect_err(|_| {
+        copy_log(current, &fresh, manifest, first).inspect_err(|_| {
             // An incomplete copy is useless and takes space, and a full disk may be the cause of the error.
             let _ = remove_tree(&fresh.log);
         })?;
@@ -395,8 +518,8 @@ impl TenantFolder {
         // stays: it is the same for the old log and for the copy.
         let publish = || {
             durable::remove_file(&fresh.head)?;
-            remove_tree(&self.path.join("log.retired"))?;
-            durable::rename(&current.log, &self.path.join("log.retired"))
+            remove_tree(&retired)?;
+            durable::rename(&current.log, &retired)
         };
         publish().map_err(|source| self.not_replaced(source))?;
         self.finish_replacement(current)?;
@@ -409,11 +532,11 @@ impl TenantFolder {
     /// Completes a replacement that was interrupted after the old log had moved away. The copy takes the place of the
     /// log. If the copy is lost, the old log moves back.
     fn finish_replacement(&self, paths: &SledPaths) -> Result<(), Error> {
-        let [fresh, retired] = ["log.fresh", "log.retired"].map(|name| self.path.join(name));
+        let [fresh, retired] = [".fresh", ".retired"].map(|suffix| beside(&paths.log, suffix));
         let finish = || {
             if paths.log.try_exists()? {
                 // The rename to `log` may not be durable yet. It must be durable before the old log is removed.
-                return if retired.try_exists()? { sync_folder(&self.path) } else { Ok(()) };
+                return if retired.try_exists()? { durable::sync_folder_of(&paths.log) } else { Ok(()) };
             }
             if fresh.try_exists()? {
                 durable::rename(&fresh, &paths.log)?;
@@ -432,24 +555,26 @@ impl TenantFolder {
 }
 
 /// Verifies the acknowledged records, copies them to new files and makes the new files durable.
-fn copy_log(from: &SledPaths, to: &SledPaths, manifest: &Manifest) -> Result<(), Error> {
+fn copy_log(from: &SledPaths, to: &SledPaths, manifest: &Manifest, first: Seq) -> Result<(), Error> {
     let file = |source| Error::File { doing: "copy the log to", path: to.log.clone(), source };
     remove_tree(&to.log).map_err(file)?;
-    let old = open_storage(from, manifest.segment_bytes)?;
+    let old = Arc::new(open_storage(from, manifest.segment_bytes)?);
     let new = SledStorage::create(to, manifest.segment_bytes)?;
-    copy_acknowledged(&old, &new, manifest.log_id)?;
+    copy_tail(old, &new, manifest.log_id, first)?;
     drop(new);
-    drop(old);
     sync_tree(&to.log).map_err(file)
+}
+
+/// `path` with a longer name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
 }
 
 /// Whether `path` exists. Returns an error if that cannot be determined.
 pub(crate) fn exists(path: &Path) -> Result<bool, Error> {
     path.try_exists().map_err(|source| Error::File { doing: "look for", path: path.to_owned(), source })
-}
-
-fn paths(tenant: &Path) -> SledPaths {
-    SledPaths { log: tenant.join("log"), head: tenant.join("head"), poison_mark: tenant.join("condemned") }
 }
 
 fn open_storage(paths: &SledPaths, segment_bytes: usize) -> Result<SledStorage, Error> {
@@ -459,7 +584,7 @@ fn open_storage(paths: &SledPaths, segment_bytes: usize) -> Result<SledStorage, 
 /// Whether this is the name of an unfinished manifest, closed file, checkpoint or graph. Earlier versions gave
 /// unfinished closed files random names.
 fn is_leftover(name: &str) -> bool {
-    ["manifest.json.fresh", closed::FRESH, closed::ASIDE].contains(&name)
+    ["manifest.json.fresh", history::FRESH, closed::FRESH, closed::ASIDE].contains(&name)
         || name == "unfinished"
         || name.strip_prefix("closed-").is_some_and(|rest| rest.len() == 6)
 }

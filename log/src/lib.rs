@@ -39,7 +39,9 @@
 //! The **manifest** (`manifest.json`) holds the format, the log id, sled's segment size, the tenant's incarnation once
 //! it is known, and the tenant's id, with a CRC-32 of them. It is valid only in the folder of that tenant.
 
+mod base;
 mod billing;
+mod blocks;
 mod closed;
 mod commits;
 mod damage;
@@ -51,9 +53,11 @@ mod event;
 mod export;
 mod folder;
 mod head;
+mod history;
 mod incarnation;
 mod language;
 mod manifest;
+mod merging;
 mod meter;
 mod migration;
 mod part;
@@ -63,12 +67,18 @@ mod position;
 mod read_copy;
 mod record;
 mod recovery;
+mod sealing;
+mod segment;
 pub mod storage;
+mod tails;
 mod tenant_id;
 mod tenant_log;
+mod tiers;
+mod upgrade;
 mod verifier;
 mod verify;
 
+pub use base::{Base, BaseAnswer, BaseCollection, BaseItem, BaseOutcome, BaseState, BaseWindow};
 pub use billing::{JournalPosition, ObservedOperation, RejectedLine};
 pub use closed::{ClosedFile, ClosedLog};
 pub use damage::{Damage, DamageKind};
@@ -83,6 +93,7 @@ pub use event::{
 pub use export::{ExportDetail, ExportFormat, ExportRange, ExportedRecord, RangePosition, write_line};
 pub use folder::TenantFolder;
 pub use head::{SLOT_BYTES, Slot};
+pub use history::Generation;
 pub use incarnation::Incarnation;
 pub use language::{InvalidLanguage, Language, TextParameters};
 pub use meter::{Meter, MeterTotal, billed_lines};
@@ -93,6 +104,7 @@ pub use point::{DenseVector, InvalidPoint, Payload, Point, PointId, Text, TextId
 pub use position::{ChainHash, Head, InvalidTimestamp, LogId, Seq, Timestamp};
 pub use record::{Actor, Draft, Idempotency, Record, Via};
 pub use recovery::{Recovered, RemovedTail, UnverifiedLog, copy_acknowledged, initialize};
+pub use sealing::{HistoryChange, SealedRecords, TierSizes};
 pub use tenant_id::{InvalidTenantId, TenantId};
 pub use tenant_log::{Commit, CommitTimes, LogReader, StoredRecord, TenantLog};
 pub use verifier::Verifier;

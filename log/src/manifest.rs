@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use vectorizer_durable as durable;
@@ -13,7 +14,13 @@ use crate::position::LogId;
 use crate::storage::StorageFailure;
 use crate::tenant_id::TenantId;
 
+/// The format of a folder without a history. All records are in `log`.
 const FORMAT: u32 = 1;
+/// The format of a folder with a history. Programs that do not know segments refuse it.
+const FORMAT_WITH_HISTORY: u32 = 2;
+
+/// Locked while a manifest is changed, so that no change is lost. Changes are rare and take one sync.
+static CHANGING: Mutex<()> = Mutex::new(());
 
 /// The manifest is written when the log is created, and again when its incarnation or its tenant is added.
 ///
@@ -43,9 +50,7 @@ impl Manifest {
         incarnation: Option<Incarnation>,
         tenant: Option<TenantId>,
     ) -> Self {
-        let mut manifest = Self { format: FORMAT, log_id, segment_bytes, incarnation, tenant, checksum: 0 };
-        manifest.checksum = manifest.expected_checksum();
-        manifest
+        Self { format: FORMAT, log_id, segment_bytes, incarnation, tenant, checksum: 0 }.signed()
     }
 
     /// Replaces the manifest at `path`, or creates it, durably.
@@ -53,6 +58,35 @@ impl Manifest {
         durable::replace(path, &path.with_extension("json.fresh"), |file| {
             file.write_all(&serde_json::to_vec_pretty(self)?)
         })
+    }
+
+    /// Whether records may be outside of `log`, as the manifest of the history says.
+    pub(crate) fn has_history(&self) -> bool {
+        self.format == FORMAT_WITH_HISTORY
+    }
+
+    /// The same manifest in the format of a folder with a history.
+    pub(crate) fn with_history(self) -> Self {
+        Self { format: FORMAT_WITH_HISTORY, ..self }.signed()
+    }
+
+    /// The same manifest for this tenant and incarnation.
+    pub(crate) fn bound(self, incarnation: Option<Incarnation>, tenant: TenantId) -> Self {
+        Self { incarnation, tenant: Some(tenant), ..self }.signed()
+    }
+
+    /// Replaces the manifest at `path` by what `change` makes of it, durably.
+    pub(crate) fn change(path: &Path, change: impl FnOnce(Self) -> Self) -> Result<(), Error> {
+        let _changing = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
+        change(Self::read(path.to_owned())?).replace(path).map_err(|source| Error::File {
+            doing: "write",
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    fn signed(self) -> Self {
+        Self { checksum: self.expected_checksum(), ..self }
     }
 
     pub(crate) fn read(path: PathBuf) -> Result<Self, Error> {
@@ -65,9 +99,10 @@ impl Manifest {
             Err(source) => return refused(path, source.to_string()),
         };
         match serde_json::from_slice::<Self>(&bytes) {
-            Ok(manifest) if manifest.format != FORMAT => {
-                refused(path, format!("format {} is not known here, only {FORMAT}", manifest.format))
-            }
+            Ok(manifest) if ![FORMAT, FORMAT_WITH_HISTORY].contains(&manifest.format) => refused(
+                path,
+                format!("format {} is not known here, only {FORMAT} and {FORMAT_WITH_HISTORY}", manifest.format),
+            ),
             Ok(manifest) if manifest.checksum != manifest.expected_checksum() => {
                 refused(path, "its checksum does not match".to_owned())
             }

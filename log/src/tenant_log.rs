@@ -1,9 +1,11 @@
 //! The open log: its writer and its readers.
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::base::Base;
 use crate::damage::{Damage, DamageKind};
 use crate::envelope::{self, BODY_BYTES_MAX};
 use crate::error::Error;
@@ -11,7 +13,10 @@ use crate::head::{self, Slot};
 use crate::part::{Mark, PartKey, split};
 use crate::position::{ChainHash, Head, LogId, Seq, Timestamp};
 use crate::record::{Draft, Record};
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Storage, StorageError, StorageFailure};
+use crate::tails::{self, CreateError};
+use crate::tiers::{Tail, Tiers};
+use crate::upgrade::begin_history;
 use crate::verifier::{Verifier, WalkEnd, walk};
 
 /// A tenant's log, recovered and ready to write. A process has one instance for each open log, and the owner of the
@@ -29,6 +34,30 @@ pub struct TenantLog {
     head_is_durable: bool,
     poison: Option<StorageError>,
     last_commit: CommitTimes,
+    tail: ActiveTail,
+}
+
+/// The size and the age of the tail that takes writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ActiveTail {
+    first: Seq,
+    bytes: u64,
+    since: Option<Timestamp>,
+}
+
+impl ActiveTail {
+    /// A tail whose first record is `first`, without records.
+    pub(crate) fn new(first: Seq) -> Self {
+        Self { first, bytes: 0, since: None }
+    }
+
+    /// Counts a record with this many stored bytes, if it is in the tail.
+    pub(crate) fn count(&mut self, record: &Record, bytes: u64) {
+        if record.seq >= self.first {
+            self.bytes += bytes;
+            self.since.get_or_insert(record.at);
+        }
+    }
 }
 
 /// How long a commit took.
@@ -41,42 +70,88 @@ pub struct CommitTimes {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     /// `None` once the log is closed. Readers that outlive the log must not keep its files open. Otherwise the log
     /// could not be opened again.
-    storage: Mutex<Option<Arc<dyn Storage>>>,
-    log_id: LogId,
+    tiers: Mutex<Option<Arc<Tiers>>>,
+    pub(crate) log_id: LogId,
     /// The last durable commit: readers see the log up to it.
     durable: Mutex<Head>,
+    /// Locked while the history is changed: one change at a time, and none after the log was closed.
+    changing: Mutex<()>,
+    /// Set while the log is being closed, so that a change of the history ends early.
+    is_closing: AtomicBool,
 }
 
 impl Shared {
-    fn storage(&self) -> Result<Arc<dyn Storage>, Error> {
-        self.storage.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Error::Closed)
+    pub(crate) fn new(log_id: LogId, tiers: Option<Tiers>, head: Head) -> Self {
+        Self {
+            tiers: Mutex::new(tiers.map(Arc::new)),
+            log_id,
+            durable: Mutex::new(head),
+            changing: Mutex::default(),
+            is_closing: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn tiers(&self) -> Result<Arc<Tiers>, Error> {
+        self.locked_tiers().clone().ok_or(Error::Closed)
+    }
+
+    fn locked_tiers(&self) -> MutexGuard<'_, Option<Arc<Tiers>>> {
+        self.tiers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the tiers of an open log by what `change` makes of them.
+    pub(crate) fn change_tiers(&self, change: impl FnOnce(&Tiers) -> Tiers) {
+        let mut tiers = self.locked_tiers();
+        let changed = tiers.as_deref().map(change);
+        *tiers = changed.map(Arc::new);
+    }
+
+    /// Prevents other changes of the history until the guard is dropped.
+    pub(crate) fn begin_change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last durable commit.
+    pub(crate) fn head(&self) -> Head {
+        *self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::SeqCst)
+    }
+
+    /// Closes the files as soon as no read is in progress. Waits for a change of the history, which ends early.
+    fn close(&self) {
+        self.is_closing.store(true, Ordering::SeqCst);
+        let _changing = self.begin_change();
+        let tiers = self.locked_tiers().take();
+        self.is_closing.store(false, Ordering::SeqCst);
+        drop(tiers);
     }
 }
 
-/// Closes the files as soon as no read is in progress.
 impl Drop for TenantLog {
     fn drop(&mut self) {
-        let storage = self.shared.storage.lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop(storage);
+        self.shared.close();
     }
 }
 
 impl TenantLog {
     pub(crate) fn recovered(
-        storage: Box<dyn Storage>,
+        tiers: Tiers,
         log_id: LogId,
         head: Head,
         bytes: u64,
         slot: Slot,
         last_at: Timestamp,
+        tail: ActiveTail,
     ) -> Self {
-        let storage = Mutex::new(Some(Arc::from(storage)));
-        let shared = Shared { storage, log_id, durable: Mutex::new(head) };
+        let shared = Arc::new(Shared::new(log_id, Some(tiers), head));
         let (head_is_durable, poison, last_commit) = (false, None, CommitTimes::default());
-        Self { shared: Arc::new(shared), head, bytes, slot, last_at, head_is_durable, poison, last_commit }
+        Self { shared, head, bytes, slot, last_at, head_is_durable, poison, last_commit, tail }
     }
 
     /// The log's identity.
@@ -108,9 +183,9 @@ impl TenantLog {
     #[must_use]
     pub fn with_reader(mut self, reader: &LogReader) -> Self {
         debug_assert_eq!(self.log_id(), reader.log_id(), "a reader of another log");
-        let storage = self.shared.storage.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let tiers = self.shared.locked_tiers().take();
         *reader.shared.durable.lock().unwrap_or_else(PoisonError::into_inner) = self.head;
-        *reader.shared.storage.lock().unwrap_or_else(PoisonError::into_inner) = storage;
+        *reader.shared.locked_tiers() = tiers;
         self.shared = Arc::clone(&reader.shared);
         self
     }
@@ -143,9 +218,54 @@ impl TenantLog {
     /// called soon after a commit, but not by each commit.
     pub fn sync_head(&mut self) -> Result<(), Error> {
         if !self.head_is_durable {
-            self.shared.storage()?.sync_head()?;
+            self.shared.tiers()?.active.storage.sync_head()?;
             self.head_is_durable = true;
         }
+        Ok(())
+    }
+
+    /// The stored bytes of the records in the tail that takes writes.
+    pub fn tail_bytes(&self) -> u64 {
+        self.tail.bytes
+    }
+
+    /// The time of the first record in that tail; `None` if it is empty.
+    pub fn tail_since(&self) -> Option<Timestamp> {
+        self.tail.since
+    }
+
+    /// Begins a new tail, durably. The previous one is frozen, and can be [sealed](LogReader::seal). Does nothing if
+    /// the tail is empty, or if the log has no folder.
+    ///
+    /// # Errors
+    ///
+    /// After an error of a full disk, for example, writes go on in the previous tail. If the new tail may exist
+    /// nevertheless, the log refuses further writes.
+    pub fn rotate(&mut self) -> Result<(), Error> {
+        if let Some(cause) = &self.poison {
+            return Err(Error::Poisoned(cause.clone()));
+        }
+        let tiers = self.shared.tiers()?;
+        let Some(folder) = tiers.folder().filter(|_| self.tail.bytes > 0) else { return Ok(()) };
+        // IMPORTANT: before the new tail exists. The head names the end of the frozen tail, so a record that is missing
+        // there later is detected.
+        self.sync_head()?;
+        begin_history(&folder.path, self.shared.log_id)?;
+        let first = self.head.seq.next();
+        let storage = tails::create(&folder.path, first, folder.segment_bytes);
+        let storage = storage.map_err(|error| match error {
+            CreateError::Nothing(error) => error,
+            CreateError::Unopened(error) => {
+                let reason = error.to_string();
+                let kind = error.failure().unwrap_or(StorageFailure::Broken);
+                tiers.active.storage.mark_poisoned();
+                self.poison = Some(StorageError { doing: "begin a new tail", reason, kind });
+                error
+            }
+        })?;
+        let active = Tail { first, storage: Arc::new(storage) };
+        self.shared.change_tiers(|tiers| tiers.rotated(active));
+        self.tail = ActiveTail::new(first);
         Ok(())
     }
 
@@ -217,7 +337,8 @@ impl Commit<'_> {
             return Ok(Vec::new());
         }
         let slot = self.log.slot.other();
-        let storage = self.log.shared.storage()?;
+        let tiers = self.log.shared.tiers()?;
+        let storage = &tiers.active.storage;
         match write(storage.as_ref(), &self.sealed, self.head, slot) {
             Ok(times) => self.log.last_commit = times,
             Err(cause) => {
@@ -231,6 +352,9 @@ impl Commit<'_> {
         self.log.bytes = self.bytes;
         self.log.slot = slot;
         self.log.last_at = self.last_at;
+        for (record, stored) in &self.sealed {
+            self.log.tail.count(record, stored.len() as u64);
+        }
         *self.log.shared.durable.lock().unwrap_or_else(PoisonError::into_inner) = self.head;
         Ok(self.sealed.into_iter().map(|(record, _)| record).collect())
     }
@@ -260,7 +384,7 @@ fn write(
 /// Reads the durable records of a log while its writer appends.
 #[derive(Clone, Debug)]
 pub struct LogReader {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// A record and its stored bytes.
@@ -278,8 +402,7 @@ impl LogReader {
     /// A reader of a closed log. Reads fail until [`with_reader`](TenantLog::with_reader) connects the reader to an
     /// open log.
     pub fn closed(log_id: LogId, head: Head) -> Self {
-        let (storage, durable) = (Mutex::new(None), Mutex::new(head));
-        Self { shared: Arc::new(Shared { storage, log_id, durable }) }
+        Self { shared: Arc::new(Shared::new(log_id, None, head)) }
     }
 
     /// The log's identity.
@@ -289,14 +412,25 @@ impl LogReader {
 
     /// The last durable record.
     pub fn head(&self) -> Head {
-        *self.shared.durable.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.head()
     }
 
-    /// The first record at or after the moment `at`, or the number after the head if there is none. Uses a binary
-    /// search, which reads only a few records: times never decrease in a log.
+    /// The record after which the log can be read: that of the base if older records were dropped, else
+    /// [`Seq::NONE`]. Fails if the log is closed.
+    pub fn beginning(&self) -> Result<Head, Error> {
+        Ok(self.shared.tiers()?.beginning())
+    }
+
+    /// The state that the log begins with, if older records were dropped. Fails if the log is closed.
+    pub fn base(&self) -> Result<Option<Base>, Error> {
+        Ok(self.shared.tiers()?.base())
+    }
+
+    /// The first readable record at or after the moment `at`, or the number after the head if there is none. Uses a
+    /// binary search, which reads only a few records: times never decrease in a log.
     pub fn first_since(&self, at: Timestamp) -> Result<Seq, Error> {
         // The first candidate, and the first number known to be at or after `at`.
-        let (mut first, mut end) = (Seq::OLDEST, self.head().seq.next());
+        let (mut first, mut end) = (self.beginning()?.seq.next(), self.head().seq.next());
         while first < end {
             let middle = Seq::new(first.get().midpoint(end.get()));
             match self.read(middle, 1, 0)?.first() {
@@ -309,36 +443,69 @@ impl LogReader {
 
     /// Reads at most `records_max` records from `from` on. Stops after the record that exceeds `bytes_max` stored
     /// bytes, so the result has at least one record if there is one. The result is empty if `from` is after the head.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::HistoryDropped`] if the record at `from` was dropped.
     pub fn read(&self, from: Seq, records_max: usize, bytes_max: usize) -> Result<Vec<StoredRecord>, Error> {
         let from = from.max(Seq::OLDEST);
         let head = self.head();
-        let mut records = Vec::new();
         if from > head.seq || records_max == 0 {
-            return Ok(records);
+            return Ok(Vec::new());
         }
-        let mut bytes = 0;
-        let mut verifier = Verifier::starting_at(self.shared.log_id, from);
-        let storage = self.shared.storage()?;
-        let end = walk(storage.as_ref(), &mut verifier, &mut |verified| {
-            bytes += verified.stored.len();
-            let seq = verified.head.seq;
-            records.push(StoredRecord {
-                record: verified.record,
-                chain: verified.head.chain,
-                stored: verified.stored.into(),
-            });
-            if seq == head.seq || records.len() == records_max || bytes > bytes_max {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
+        loop {
+            let tiers = self.shared.tiers()?;
+            let oldest = tiers.beginning().seq.next();
+            if from < oldest {
+                return Err(Error::HistoryDropped { oldest });
             }
-        })?;
-        match end {
-            WalkEnd::Damaged(damage) => Err(damage.into()),
-            WalkEnd::Whole if records.is_empty() => {
-                Err(Damage { seq: from, kind: DamageKind::Missing { found: None } }.into())
+            match read_page(&tiers, self.shared.log_id, from, head, records_max, bytes_max)? {
+                Page::Records(records) => return Ok(records),
+                // A change of the history has replaced the file since.
+                Page::Absent(_) if !Arc::ptr_eq(&tiers, &self.shared.tiers()?) => {}
+                Page::Absent(damage) => return Err(damage.into()),
             }
-            WalkEnd::Whole => Ok(records),
         }
+    }
+}
+
+/// The result of reading a page.
+enum Page {
+    Records(Vec<StoredRecord>),
+    /// A segment does not exist.
+    Absent(Damage),
+}
+
+fn read_page(
+    tiers: &Tiers,
+    log_id: LogId,
+    from: Seq,
+    head: Head,
+    records_max: usize,
+    bytes_max: usize,
+) -> Result<Page, Error> {
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    let mut verifier = Verifier::starting_at(log_id, from);
+    let end = walk(tiers, &mut verifier, &mut |verified| {
+        bytes += verified.stored.len();
+        let seq = verified.head.seq;
+        records.push(StoredRecord {
+            record: verified.record,
+            chain: verified.head.chain,
+            stored: verified.stored.into(),
+        });
+        if seq == head.seq || records.len() == records_max || bytes > bytes_max {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    match end {
+        WalkEnd::Unreadable { damage, .. } if tiers.is_absent(&damage) => Ok(Page::Absent(damage)),
+        WalkEnd::Damaged(damage) | WalkEnd::Unreadable { damage, .. } => Err(damage.into()),
+        WalkEnd::Whole if records.is_empty() => {
+            Err(Damage { seq: from, kind: DamageKind::Missing { found: None } }.into())
+        }
+        WalkEnd::Whole => Ok(Page::Records(records)),
     }
 }

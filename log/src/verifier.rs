@@ -7,7 +7,9 @@ use crate::envelope::Envelope;
 use crate::part::{Assembler, Mark, PartKey};
 use crate::position::{ChainHash, Head, LogId, Seq};
 use crate::record::Record;
-use crate::storage::{Storage, StorageError};
+use crate::segment::ScanEnd;
+use crate::storage::StorageError;
+use crate::tiers::Tiers;
 
 /// Verifies a history record by record. It needs only the stored bytes, so a receiver of them can compare a log with
 /// its head.
@@ -93,18 +95,20 @@ pub(crate) enum WalkEnd {
     Whole,
     /// Before something wrong.
     Damaged(Damage),
+    /// Before records of a segment that cannot be read. `resume` is the record after them.
+    Unreadable { damage: Damage, resume: Seq },
 }
 
 /// Calls `visit` with each record from the verifier's next one on, up to the first that is wrong.
 pub(crate) fn walk(
-    storage: &dyn Storage,
+    tiers: &Tiers,
     verifier: &mut Verifier,
     visit: &mut dyn FnMut(Verified<'_>) -> ControlFlow<()>,
 ) -> Result<WalkEnd, StorageError> {
     let mut assembler = Assembler::starting_at(verifier.next());
     let mut end = WalkEnd::Whole;
     let mut stopped = false;
-    storage.scan(PartKey::first(verifier.next()), &mut |key, value| {
+    let scanned = tiers.scan(PartKey::first(verifier.next()), &mut |key, value| {
         let seq = assembler.seq();
         let step = PartKey::from_bytes(key)
             .ok_or(DamageKind::Key { bytes: key.len() })
@@ -135,8 +139,16 @@ pub(crate) fn walk(
             }
         }
     })?;
-    if let (WalkEnd::Whole, false, Some(kind)) = (&end, stopped, assembler.end()) {
-        end = WalkEnd::Damaged(Damage { seq: assembler.seq(), kind });
+    match (&end, scanned) {
+        (WalkEnd::Whole, ScanEnd::Damaged { damage, resume }) => {
+            return Ok(WalkEnd::Unreadable { damage, resume });
+        }
+        (WalkEnd::Whole, ScanEnd::Whole) if !stopped => {
+            if let Some(kind) = assembler.end() {
+                end = WalkEnd::Damaged(Damage { seq: assembler.seq(), kind });
+            }
+        }
+        (_, ScanEnd::Whole | ScanEnd::Damaged { .. }) => {}
     }
     Ok(end)
 }

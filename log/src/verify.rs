@@ -8,8 +8,9 @@ use crate::error::Error;
 use crate::head;
 use crate::position::{Head, LogId, Seq};
 use crate::record::Record;
-use crate::storage::Storage;
+use crate::recovery::acknowledged;
 use crate::tenant_log::StoredRecord;
+use crate::tiers::Tiers;
 use crate::verifier::Verifier;
 
 /// Verification ends after this many findings.
@@ -24,6 +25,8 @@ pub struct Verification {
     pub acknowledged: Head,
     /// The last record of the last whole commit.
     pub last: Seq,
+    /// The record after which the log can be read: [`Seq::NONE`] unless older records were dropped.
+    pub beginning: Seq,
     /// How many valid records there are up to `last`.
     pub records: u64,
     /// What is missing or wrong, in order; at most a hundred findings.
@@ -48,22 +51,29 @@ impl Verification {
 ///
 /// Errors of a storage that cannot be read. Damage of records is part of the result.
 pub(crate) fn verify(
-    storage: &dyn Storage,
+    tiers: &Tiers,
     log_id: LogId,
     visit: &mut dyn FnMut(StoredRecord) -> ControlFlow<()>,
 ) -> Result<Verification, Error> {
-    let head_file = storage.read_head()?;
-    let (acknowledged, _) = head::acknowledged(&head_file)?;
+    let head_file = tiers.active.storage.read_head()?;
+    let (acknowledged, _) = acknowledged(tiers)?;
     let mut verification = Verification {
         log_id,
         acknowledged,
-        last: Seq::NONE,
+        last: tiers.beginning().seq,
+        beginning: tiers.beginning().seq,
         records: 0,
         damage: Vec::new(),
         unfinished: None,
         head_slot_torn: !head::unreadable_slots(&head_file).is_empty(),
     };
-    Commits::new(storage, log_id, acknowledged).each(|found| {
+    if let Some(base) = tiers.base() {
+        match base.each(|_| Ok(())) {
+            Err(Error::Damaged(damage)) => verification.damage.push(damage),
+            read => read?,
+        }
+    }
+    Commits::new(tiers, log_id, acknowledged).each(|found| {
         Ok::<_, Error>(match found {
             Found::Record(Committed { record, head, stored, mark: _ }) => {
                 verification.records += 1;

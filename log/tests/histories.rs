@@ -89,7 +89,7 @@ proptest! {
                     assert!(try_commit(&mut log, &sizes, mark).is_err(), "a poisoned log took a write");
                     assert!(backend.storage.is_poisoned());
                     let fresh = MemoryBackend { storage: Arc::new(MemoryStorage::new(100)), log_id: backend.log_id };
-                    copy_acknowledged(&backend.storage, &fresh.storage, backend.log_id).unwrap();
+                    copy_acknowledged(Arc::new(Arc::clone(&backend.storage)), &fresh.storage, backend.log_id).unwrap();
                     backend = fresh;
                     0
                 }

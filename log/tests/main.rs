@@ -9,3 +9,4 @@ mod faults;
 mod golden;
 mod histories;
 mod sled_files;
+mod tiers;

@@ -50,6 +50,9 @@ const LOCKED: &str = "could not acquire lock";
 /// lists, and frees none before a list has sixty-four: for large leaves that are read once, a gigabyte and more.
 const READ_BEFORE_REOPENING: usize = 32 << 20;
 
+/// The operation in errors of creating a database.
+const CREATE: &str = "create the log";
+
 /// What sled writes besides each part, for its key and headers, in bytes.
 const PART_OVERHEAD_BYTES: usize = 64;
 
@@ -79,25 +82,35 @@ pub(crate) struct SledPaths {
 }
 
 impl SledPaths {
-    fn data(&self) -> PathBuf {
+    /// The file with all data of the database.
+    pub(crate) fn data(&self) -> PathBuf {
         self.log.join("db")
+    }
+
+    /// The size of that file.
+    pub(crate) fn data_bytes(&self) -> io::Result<u64> {
+        Ok(fs::metadata(self.data())?.len())
     }
 }
 
 impl SledStorage {
     /// Creates an empty database and head file and syncs them. The caller syncs the parent folders.
     pub(crate) fn create(paths: &SledPaths, segment_bytes: usize) -> Result<Self, StorageError> {
-        let doing = "create the log";
+        let create = || {
+            let mut options = OpenOptions::new();
+            let head = options.write(true).create(true).truncate(true).open(&paths.head)?;
+            head.set_len(HEAD_FILE_BYTES as u64).and_then(|()| head.sync_all())
+        };
+        create().map_err(|error| StorageError::of_file(CREATE, &error))?;
+        Self::create_tail(paths, segment_bytes)
+    }
+
+    /// Creates an empty database beside an existing head file and syncs it. The caller syncs the parent folders.
+    pub(crate) fn create_tail(paths: &SledPaths, segment_bytes: usize) -> Result<Self, StorageError> {
+        let doing = CREATE;
         let failed = |error: io::Error| StorageError::of_file(doing, &error);
         fs::create_dir_all(&paths.log).map_err(failed)?;
-        let head = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&paths.head)
-            .map_err(failed)?;
-        head.set_len(HEAD_FILE_BYTES as u64).and_then(|()| head.sync_all()).map_err(failed)?;
+        let head = OpenOptions::new().read(true).write(true).open(&paths.head).map_err(failed)?;
         let db = open_sled(&paths.log, segment_bytes)?;
         guarded(doing, || db.flush())?;
         for file in ["conf", "db"] {

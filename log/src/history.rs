@@ -1,0 +1,207 @@
+//! The manifest of a log's history: its base and its segments.
+//!
+//! `history.json` exists once the first tail has been replaced. It is replaced atomically, so a reader sees the history
+//! before a change or after it. Only files that it names belong to the log.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use vectorizer_durable as durable;
+
+use crate::base::BaseEntry;
+use crate::blocks::FileHash;
+use crate::error::Error;
+use crate::position::{ChainHash, Head, LogId, Seq, Timestamp};
+use crate::storage::StorageFailure;
+
+/// The name of the file in the tenant's folder.
+pub(crate) const FILE: &str = "history.json";
+/// The name while it is written.
+pub(crate) const FRESH: &str = "history.json.fresh";
+/// The folder of segments and bases in the tenant's folder.
+pub(crate) const SEGMENTS: &str = "segments";
+
+const FORMAT: u32 = 1;
+/// The most segments of a history.
+pub(crate) const SEGMENTS_MAX: usize = 256;
+
+/// Counts the erasures of a log. Every file that is derived from records names the generation that it was made at, and
+/// one of an older generation may contain erased content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(u64);
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The sealed part of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct History {
+    format: u32,
+    pub(crate) log_id: LogId,
+    pub(crate) generation: Generation,
+    /// The state that the history begins with; `None` if it begins with the first record.
+    pub(crate) base: Option<BaseEntry>,
+    /// Consecutive segments, oldest first.
+    pub(crate) segments: Vec<SegmentEntry>,
+    /// BLAKE3 of the file with an empty string here.
+    checksum: String,
+}
+
+/// A segment in the manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SegmentEntry {
+    /// The generation at which the file was written.
+    pub(crate) generation: Generation,
+    /// The first and the last record.
+    pub(crate) first: Seq,
+    pub(crate) last: Seq,
+    /// Their times, in microseconds since 1970-01-01 UTC.
+    pub(crate) since: Timestamp,
+    pub(crate) until: Timestamp,
+    /// The chain hash of the last record.
+    #[serde(with = "hexadecimal")]
+    pub(crate) chain: ChainHash,
+    /// The stored bytes of the records, before they were compressed.
+    pub(crate) bytes: u64,
+    /// The size of the file.
+    pub(crate) file_bytes: u64,
+    #[serde(with = "hexadecimal")]
+    pub(crate) hash: FileHash,
+}
+
+impl SegmentEntry {
+    /// The name of the file in the folder of segments.
+    pub(crate) fn file_name(&self) -> String {
+        format!("{:020}-{:020}.{}.segment", self.first.get(), self.last.get(), self.generation)
+    }
+}
+
+impl History {
+    pub(crate) fn empty(log_id: LogId) -> Self {
+        Self {
+            format: FORMAT,
+            log_id,
+            generation: Generation::default(),
+            base: None,
+            segments: Vec::new(),
+            checksum: String::new(),
+        }
+    }
+
+    /// The log in front of the first readable record.
+    pub(crate) fn beginning(&self) -> Head {
+        self.base.as_ref().map_or_else(|| Head::genesis(self.log_id), BaseEntry::head)
+    }
+
+    /// The last sealed record.
+    pub(crate) fn end(&self) -> Head {
+        let last = self.segments.last().map(|entry| Head { seq: entry.last, chain: entry.chain });
+        last.unwrap_or_else(|| self.beginning())
+    }
+
+    /// The stored bytes of the base and of all segments, before they were compressed.
+    pub(crate) fn bytes(&self) -> u64 {
+        let base = self.base.as_ref().map_or(0, |base| base.bytes);
+        base + self.segments.iter().map(|entry| entry.bytes).sum::<u64>()
+    }
+
+    /// The sizes of the files.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        let base = self.base.as_ref().map_or(0, |base| base.file_bytes);
+        base + self.segments.iter().map(|entry| entry.file_bytes).sum::<u64>()
+    }
+
+    /// The names of the files in the folder of segments.
+    pub(crate) fn file_names(&self) -> impl Iterator<Item = String> {
+        let base = self.base.iter().map(BaseEntry::file_name);
+        base.chain(self.segments.iter().map(SegmentEntry::file_name))
+    }
+
+    /// Replaces the manifest in `folder`, or creates it, durably.
+    pub(crate) fn replace(&self, folder: &Path) -> io::Result<()> {
+        let history = Self { checksum: self.expected_checksum()?, ..self.clone() };
+        durable::replace(&folder.join(FILE), &folder.join(FRESH), |file| {
+            file.write_all(&serde_json::to_vec_pretty(&history)?)
+        })
+    }
+
+    /// Reads the manifest of the log with this id in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Manifest`] if it is missing or not exactly as it was written.
+    pub(crate) fn read(folder: &Path, log_id: LogId) -> Result<Self, Error> {
+        let path = folder.join(FILE);
+        let refused = |path: PathBuf, reason: String| Err(Error::Manifest { path, reason });
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(source) if StorageFailure::of(&source).is_unavailable() => {
+                return Err(Error::File { doing: "read", path, source });
+            }
+            Err(source) => return refused(path, source.to_string()),
+        };
+        let history: Self = match serde_json::from_slice(&bytes) {
+            Ok(history) => history,
+            Err(source) => return refused(path, source.to_string()),
+        };
+        match history.invalid(log_id) {
+            None => Ok(history),
+            Some(reason) => refused(path, reason),
+        }
+    }
+
+    /// What is wrong with it, if anything.
+    fn invalid(&self, log_id: LogId) -> Option<String> {
+        if self.format != FORMAT {
+            return Some(format!("format {} is not known here, only {FORMAT}", self.format));
+        }
+        if self.expected_checksum().ok().as_ref() != Some(&self.checksum) {
+            return Some("its checksum does not match".to_owned());
+        }
+        if self.log_id != log_id {
+            return Some(format!("it is of log {}", self.log_id));
+        }
+        let mut end = self.beginning().seq;
+        for entry in &self.segments {
+            if entry.first != end.next() || entry.last < entry.first {
+                return Some(format!("the segment after record {end} is missing"));
+            }
+            end = entry.last;
+        }
+        (self.segments.len() > SEGMENTS_MAX).then(|| format!("it has {} segments", self.segments.len()))
+    }
+
+    fn expected_checksum(&self) -> io::Result<String> {
+        let unsigned = Self { checksum: String::new(), ..self.clone() };
+        Ok(blake3::hash(&serde_json::to_vec_pretty(&unsigned)?).to_hex().to_string())
+    }
+}
+
+/// Hashes as lower-case hexadecimal.
+pub(crate) mod hexadecimal {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(crate) fn serialize<T: Display, S: Serializer>(hash: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(hash)
+    }
+
+    pub(crate) fn deserialize<'de, T, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+    {
+        std::borrow::Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
