@@ -135,9 +135,16 @@ fn the_example_of_a_new_event_compiles_only_with_its_facts_and_then_changes_no_f
         return;
     }
     let workspace = Workspace::new();
-    let fields = ["/// The collection.", "collection: CollectionId,", "/// The path.", "path: PayloadPath,"];
+    let fields = [
+        "/// The last dropped record.",
+        "through: Seq,",
+        "/// Its chain hash.",
+        "chain: [u8; 32],",
+        "/// The hash of the base, which has the state after it.",
+        "base: [u8; 32],",
+    ];
     let fields = fields.map(|line| format!("        {line}\n")).concat();
-    workspace.insert(variant, &format!("    IndexDropped {{\n{fields}    }},\n"));
+    workspace.insert(variant, &format!("    HistoryDropped {{\n{fields}    }},\n"));
     let refused = workspace.cargo(&["check", "--package", "vectorizer-log"]);
     let words = String::from_utf8_lossy(&refused.stderr);
     assert!(
@@ -146,8 +153,7 @@ fn the_example_of_a_new_event_compiles_only_with_its_facts_and_then_changes_no_f
     );
     assert_eq!(words.matches("error[").count(), 1, "{words}");
 
-    let last =
-        "(\"index_dropped\", Effect::Data(DataChange::DropIndex { collection, path }))\n            }\n";
+    let last = "(\"history_dropped\", Effect::History(dropped))\n            }\n";
     workspace.insert(facts, last);
     let checked = workspace.program("check");
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
@@ -158,7 +164,7 @@ fn the_example_of_a_new_event_compiles_only_with_its_facts_and_then_changes_no_f
     assert!(!missing.status.success() && words.contains("point_deleted"), "{words}");
     workspace.insert(
         example,
-        "Event::IndexDropped { collection: FIRST_COLLECTION, path: path(r#\"\"a.b\"\"#) },\n",
+        "Event::HistoryDropped { through: Seq::new(7), chain: [3; 32], base: [4; 32] },\n",
     );
     let shown = workspace.cargo(&examples);
     assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stdout));

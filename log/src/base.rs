@@ -237,6 +237,11 @@ impl Base {
         Self { log_id, entry, path: folder.join(entry.file_name()) }
     }
 
+    /// The log.
+    pub fn log_id(&self) -> LogId {
+        self.log_id
+    }
+
     /// The last record that the base contains.
     pub fn head(&self) -> Head {
         self.entry.head()

@@ -22,7 +22,7 @@ use crate::point::{Payload, Point, PointId};
 use crate::position::{Seq, Timestamp};
 
 pub use effect::{
-    BillClose, BillStep, CollectionContent, DataChange, Effect, EventFacts, ObservedUsage, RefusedRequests,
+    BillClose, BillStep, CollectionContent, DataChange, DroppedHistory, Effect, EventFacts, ObservedUsage, RefusedRequests,
     WrittenPoint, WrittenPoints,
 };
 
@@ -173,6 +173,15 @@ pub enum Event {
         /// The path.
         path: PayloadPath,
     },
+    /// Older records were dropped. The log begins with the state after them.
+    HistoryDropped {
+        /// The last dropped record.
+        through: Seq,
+        /// Its chain hash.
+        chain: [u8; 32],
+        /// The hash of the base, which has the state after it.
+        base: [u8; 32],
+    },
 }
 
 impl Event {
@@ -263,6 +272,10 @@ impl Event {
             Self::IndexDropped { collection, path } => {
                 let collection = *collection;
                 ("index_dropped", Effect::Data(DataChange::DropIndex { collection, path }))
+            }
+            Self::HistoryDropped { through, chain, base } => {
+                let dropped = DroppedHistory { through: *through, chain, base };
+                ("history_dropped", Effect::History(dropped))
             }
         };
         EventFacts { name, effect }

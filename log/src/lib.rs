@@ -86,7 +86,7 @@ pub use deleted::{DeletedTenants, Tombstone};
 pub use document::Document;
 pub use error::Error;
 pub use event::{
-    BillClose, BillStep, CollectionContent, CollectionId, CollectionName, DataChange, Dimension, Effect,
+    BillClose, BillStep, CollectionContent, CollectionId, CollectionName, DataChange, Dimension, DroppedHistory, Effect,
     Event, EventFacts, IndexParameters, InvalidCollectionName, InvalidDimension, Metric, ObservedUsage,
     RefusedRequests, VectorParameters, WrittenPoint, WrittenPoints,
 };

@@ -23,10 +23,10 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 use vectorizer_index::checkpoint::{SectionKind, SectionReader, SectionWriter};
 use vectorizer_index::{FrozenIndex, Index};
-use vectorizer_log::{Head, LogId, Seq};
+use vectorizer_log::{BaseAnswer, BaseItem, BaseOutcome, Head, LogId, Seq};
 
 use crate::billing::Billing;
-use crate::idempotency::IdempotencyTable;
+use crate::idempotency::{Answer, IdempotencyTable};
 use crate::projection::Projection;
 use crate::usage::Usage;
 pub use vectorizer_index::checkpoint::UnusableCheckpoint;
@@ -93,6 +93,18 @@ impl Checkpoint {
     /// The last record in the checkpoint.
     pub fn seq(&self) -> Seq {
         self.about.seq
+    }
+
+    /// Calls `push` with each item of a base of this state.
+    pub fn each_item(&self, mut push: impl FnMut(BaseItem) -> io::Result<()>) -> io::Result<()> {
+        push(BaseItem::State(self.billing.base_state(&self.usage, self.about.data_seq)))?;
+        self.index.each_item(&mut push)?;
+        for (key, Answer { seq, at, body_hash, outcome }) in self.idempotency.oldest_first() {
+            let (key, seq, at, body_hash, outcome) =
+                (key.to_owned(), *seq, *at, *body_hash, BaseOutcome::from(*outcome));
+            push(BaseItem::Answer(BaseAnswer { key, seq, at, body_hash, outcome }))?;
+        }
+        Ok(())
     }
 
     /// Writes the checkpoint. Sorts all ids and hashes all bytes.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use vectorizer_log::{DataChange, Event, Record, Seq, Timestamp};
+use vectorizer_log::{BaseOutcome, DataChange, Event, Record, Seq, Timestamp};
 
 use vectorizer_index::Change;
 use vectorizer_index::memory::{list, shared, table};
@@ -91,6 +91,34 @@ impl Outcome {
             | Self::PayloadChanged
             | Self::IndexDeclared { .. }
             | Self::IndexDropped => 0,
+        }
+    }
+}
+
+impl From<Outcome> for BaseOutcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::CollectionCreated => Self::CollectionCreated,
+            Outcome::CollectionDeleted { vectors } => Self::CollectionDeleted(vectors),
+            Outcome::Upserted { count } => Self::Upserted(count),
+            Outcome::Deleted { count } => Self::Deleted(count),
+            Outcome::PayloadChanged => Self::PayloadChanged,
+            Outcome::IndexDeclared { is_new } => Self::IndexDeclared(is_new),
+            Outcome::IndexDropped => Self::IndexDropped,
+        }
+    }
+}
+
+impl From<BaseOutcome> for Outcome {
+    fn from(outcome: BaseOutcome) -> Self {
+        match outcome {
+            BaseOutcome::CollectionCreated => Self::CollectionCreated,
+            BaseOutcome::CollectionDeleted(vectors) => Self::CollectionDeleted { vectors },
+            BaseOutcome::Upserted(count) => Self::Upserted { count },
+            BaseOutcome::Deleted(count) => Self::Deleted { count },
+            BaseOutcome::PayloadChanged => Self::PayloadChanged,
+            BaseOutcome::IndexDeclared(is_new) => Self::IndexDeclared { is_new },
+            BaseOutcome::IndexDropped => Self::IndexDropped,
         }
     }
 }

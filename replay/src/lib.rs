@@ -16,6 +16,7 @@
 //!   log is folded instead.
 //! - **No I/O.** The caller reads the records.
 
+mod base;
 mod bill;
 mod billing;
 mod checkpoint;
@@ -26,6 +27,7 @@ mod projection;
 mod recovery;
 mod usage;
 
+pub use base::BaseError;
 pub use bill::{Bill, BillEntry, BilledTotal, BillingCorrection, BillingLine, Discrepancy, DiscrepancyKind};
 pub use billing::{BilledWindow, Billing, OpenWindow};
 pub use checkpoint::{Checkpoint, Restored, UnusableCheckpoint};

@@ -41,6 +41,15 @@ impl Usage {
         self.vectors_deleted
     }
 
+    /// The counters of a state with these collections, vectors and bytes, as a base states it.
+    pub(crate) fn restored(
+        [collections, vectors, logical_bytes]: [u64; 3],
+        vectors_upserted: u64,
+        vectors_deleted: u64,
+    ) -> Self {
+        Self { collections, vectors, logical_bytes, vectors_upserted, vectors_deleted }
+    }
+
     /// The counters after `change`. Quotas are checked against them before a record is appended.
     ///
     /// `change` must be possible in the current state: it cannot remove more than exists.

@@ -8,7 +8,7 @@ use vectorizer_log::{
     Actor, Draft, Error, Event, Meter, Record, Seq, TenantFolder, TenantId, TenantLog, Timestamp, Via,
 };
 use vectorizer_node_store::{NodeStore, NodeStoreError, StoredBill};
-use vectorizer_replay::{ApplyError, Bill, BillEntry, Billing};
+use vectorizer_replay::{ApplyError, BaseError, Bill, BillEntry, Billing};
 
 use super::failure::Failure;
 use super::interruption::run_blocking;
@@ -90,6 +90,9 @@ pub(super) enum CorrectFailure {
     /// A record of the log does not apply.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The base of the log cannot be folded.
+    #[error(transparent)]
+    Base(#[from] BaseError),
     /// The log cannot be opened or written.
     #[error(transparent)]
     Log(#[from] Error),
@@ -170,7 +173,8 @@ fn read(
     close: Seq,
     meter: Meter,
 ) -> Result<(TenantLog, Bill, Option<i128>), CorrectFailure> {
-    let mut bill = Bill::new(folder.log_id()?);
+    let base = folder.base()?;
+    let mut bill = Bill::of_beginning(folder.log_id()?, base.as_ref(), &|| false)?;
     let (mut value, mut is_close) = (0_i128, false);
     let recovered = folder.open()?.recover(|record: Record| {
         is_close |= record.seq == close && record.event.effect().close().is_some();

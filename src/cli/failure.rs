@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use vectorizer_log::{TenantId, Timestamp};
+use vectorizer_replay::BaseError;
 
 use super::correct::CorrectFailure;
 use super::exit::Exit;
@@ -32,6 +33,14 @@ pub(super) enum Failure {
         tenant: TenantId,
         /// The error of the log.
         source: vectorizer_log::Error,
+    },
+    /// The base of the log cannot be folded.
+    #[error("tenant {tenant}")]
+    Base {
+        /// The tenant.
+        tenant: TenantId,
+        /// Why not.
+        source: BaseError,
     },
     /// The server did not answer, or its answer is invalid.
     #[error(transparent)]

@@ -29,6 +29,11 @@ pub(super) struct Fold {
 }
 
 impl Fold {
+    /// Begins with the state of a base. The records follow.
+    pub(super) fn begin(&mut self, beginning: Projection) {
+        self.projection = Some(beginning);
+    }
+
     /// A fold through the given record, or of all records.
     pub(super) fn new(doing: &'static str, through: Option<Seq>, streams: &Streams) -> Self {
         let display = ProgressDisplay::new(doing, through, streams);

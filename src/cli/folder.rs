@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use vectorizer_log::{Error, StoredRecord, TenantFolder, TenantId};
+use vectorizer_log::{Base, Error, StoredRecord, TenantFolder, TenantId};
+use vectorizer_replay::BaseError;
 
 use super::failure::Failure;
 use super::interruption::Interruption;
@@ -31,6 +32,22 @@ impl Folder {
     /// The name of the log in messages.
     pub(super) fn subject(&self) -> String {
         format!("tenant {}", self.tenant)
+    }
+
+    /// The state that the log begins with, if older records were dropped. Blocks.
+    pub(super) fn base(&self) -> Result<Option<Base>, Failure> {
+        self.place.base().map_err(|source| Failure::Log { tenant: self.tenant.clone(), source })
+    }
+
+    /// The failure to fold the base.
+    pub(super) fn base_failure(&self, error: BaseError) -> Failure {
+        match error {
+            BaseError::Log(source) => Failure::Log { tenant: self.tenant.clone(), source },
+            BaseError::Stopped => Failure::Interrupted,
+            error @ (BaseError::DoesNotApply(_) | BaseError::OutOfOrder) => {
+                Failure::Base { tenant: self.tenant.clone(), source: error }
+            }
+        }
     }
 
     /// Verifies the log and passes each complete record to `visit`. Blocks.

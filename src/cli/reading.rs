@@ -1,6 +1,6 @@
 //! The result of reading a log from a folder or a server.
 
-use vectorizer_log::{Damage, Head, LogId, Verification};
+use vectorizer_log::{Damage, Head, LogId, Seq, Verification};
 
 use super::streams::Streams;
 
@@ -44,9 +44,20 @@ impl Reading {
 
 impl From<Verification> for Reading {
     fn from(verification: Verification) -> Self {
-        let Verification { log_id, acknowledged, last, records, damage, unfinished, head_slot_torn } =
-            verification;
+        let Verification {
+            log_id,
+            acknowledged,
+            last,
+            beginning,
+            records,
+            damage,
+            unfinished,
+            head_slot_torn,
+        } = verification;
         let mut notes = Vec::new();
+        if beginning > Seq::NONE {
+            notes.push(format!("the records up to seq {beginning} were dropped; the log begins with their state"));
+        }
         if let Some(Damage { seq, kind }) = unfinished {
             notes.push(format!(
                 "the log has an unfinished end after the head, at seq {seq} ({kind}); the next start truncates it"
@@ -65,7 +76,7 @@ impl From<Verification> for Reading {
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
-    use vectorizer_log::{DamageKind, Seq};
+    use vectorizer_log::DamageKind;
 
     use super::*;
 
@@ -77,6 +88,7 @@ mod tests {
             log_id,
             acknowledged,
             last: Seq::new(5),
+            beginning: Seq::NONE,
             records: 5,
             damage: Vec::new(),
             unfinished: Some(Damage { seq: Seq::new(5), kind: DamageKind::CommitUnfinished }),

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use vectorizer_log::{Head, Seq};
+use vectorizer_replay::Projection;
 
 use super::failure::Failure;
 use super::fold::Fold;
@@ -101,6 +102,11 @@ impl Replay {
                 let (folder, interruption) = (folder.clone(), self.interruption.clone());
                 let mut fold = Fold::new(doing, through, &self.streams);
                 run_blocking(move || {
+                    if let Some(base) = folder.base()? {
+                        let stop = || interruption.check().is_err();
+                        let beginning = Projection::of_base(base.log_id(), &base, &stop);
+                        fold.begin(beginning.map_err(|error| folder.base_failure(error))?);
+                    }
                     let reading = folder.read(&interruption, &mut |stored| Ok(fold.push(&stored.record)))?;
                     Ok::<_, Failure>((reading, fold))
                 })

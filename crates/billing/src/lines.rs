@@ -233,7 +233,8 @@ pub(crate) fn lines(
         Effect::Bill(BillStep::Acknowledge { .. })
         | Effect::Data(_)
         | Effect::Usage(_)
-        | Effect::Refusals(_) => {}
+        | Effect::Refusals(_)
+        | Effect::History(_) => {}
     }
     Ok(closed)
 }

@@ -393,6 +393,11 @@ impl Collection {
         self.finish_change(seq, true, change)
     }
 
+    /// Sets the last record that changed the collection, which a base states.
+    pub(super) fn set_last_change(&mut self, seq: Seq) {
+        self.last_change = seq;
+    }
+
     /// Declares a path. A declared path is indexed no matter how much memory the other paths take.
     pub(super) fn declare_index(&mut self, path: &PayloadPath) -> Change {
         Change { indexes_declared: u64::from(self.postings.declare(path)), ..Change::default() }

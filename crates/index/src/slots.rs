@@ -15,7 +15,7 @@ mod stored;
 
 use std::sync::Arc;
 
-use vectorizer_log::{Metric, Payload, PointId, Text, VectorParameters};
+use vectorizer_log::{Document, InvalidPoint, Metric, Payload, PointId, Text, Vector, VectorParameters};
 
 use super::distance::inverse_norm;
 use super::prefetch::prefetch;
@@ -154,6 +154,17 @@ impl StoredPoint {
     #[inline]
     pub fn text(&self) -> Option<&Text> {
         self.text.as_ref()
+    }
+
+    /// The point as it is written to a base.
+    ///
+    /// # Errors
+    ///
+    /// None for a point that was written: its parts were valid then.
+    pub(super) fn document(&self, has_vector: bool) -> Result<Document, InvalidPoint> {
+        let vector = has_vector.then(|| Vector::dense(self.vector())).transpose()?;
+        let (payload, text) = (self.payload.clone(), self.text.clone());
+        Ok(Document { id: PointId::text(self.id())?, vector, payload, text })
     }
 }
 

@@ -244,7 +244,7 @@ impl From<&WakeError> for Error {
             // The damaged record, or the foreign file in the tenant's folder, is named in the server's log, for the
             // operator. The tenant learns that its data is unavailable. It is never served in part.
             WakeError::Log(error) if error.is_damage() => Self::tenant_damaged(),
-            WakeError::Apply(_) => Self::tenant_damaged(),
+            WakeError::Apply(_) | WakeError::Base(_) => Self::tenant_damaged(),
             WakeError::Log(error) if error.is_storage_full() => {
                 Self::storage_full("the server's disk is full; nothing was done")
             }

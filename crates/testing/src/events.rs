@@ -206,6 +206,7 @@ pub fn one_of_each() -> Vec<Event> {
         },
         Event::IndexDeclared { collection: FIRST_COLLECTION, path: path("author.name") },
         Event::IndexDropped { collection: FIRST_COLLECTION, path: path(r#""a.b""#) },
+        Event::HistoryDropped { through: Seq::new(7), chain: [3; 32], base: [4; 32] },
     ]
 }
 

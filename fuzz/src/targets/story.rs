@@ -110,6 +110,7 @@ pub(super) fn events() -> Vec<Event> {
         Event::IndexDeclared { collection: collection(1), path: path("n") },
         Event::IndexDeclared { collection: collection(1), path: path("of.s") },
         Event::IndexDropped { collection: collection(1), path: path("n") },
+        Event::HistoryDropped { through: Seq::new(1), chain: [1; 32], base: [2; 32] },
     ]
 }
 

@@ -32,6 +32,8 @@ pub enum Effect<'a> {
     Bill(BillStep<'a>),
     /// The event changes no state. Exports show it.
     Refusals(RefusedRequests<'a>),
+    /// Older records were dropped. The event changes no state: that of the dropped records is in the base.
+    History(DroppedHistory<'a>),
 }
 
 /// A change of collections.
@@ -196,13 +198,24 @@ pub struct RefusedRequests<'a> {
     pub through: Timestamp,
 }
 
+/// Records that were dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DroppedHistory<'a> {
+    /// The last one.
+    pub through: Seq,
+    /// Its chain hash.
+    pub chain: &'a [u8; 32],
+    /// The hash of the base.
+    pub base: &'a [u8; 32],
+}
+
 impl<'a> Effect<'a> {
     /// The change of data, if the effect is one.
     #[inline]
     pub fn data(self) -> Option<DataChange<'a>> {
         match self {
             Self::Data(change) => Some(change),
-            Self::Usage(_) | Self::Bill(_) | Self::Refusals(_) => None,
+            Self::Usage(_) | Self::Bill(_) | Self::Refusals(_) | Self::History(_) => None,
         }
     }
 
@@ -210,7 +223,7 @@ impl<'a> Effect<'a> {
     pub fn bill(self) -> Option<BillStep<'a>> {
         match self {
             Self::Bill(step) => Some(step),
-            Self::Data(_) | Self::Usage(_) | Self::Refusals(_) => None,
+            Self::Data(_) | Self::Usage(_) | Self::Refusals(_) | Self::History(_) => None,
         }
     }
 
@@ -226,7 +239,7 @@ impl<'a> Effect<'a> {
     pub fn is_billed(self) -> bool {
         match self {
             Self::Usage(_) | Self::Bill(_) => true,
-            Self::Data(_) | Self::Refusals(_) => false,
+            Self::Data(_) | Self::Refusals(_) | Self::History(_) => false,
         }
     }
 }

@@ -54,6 +54,7 @@ fn columns(record: &Record) -> (&'static str, Option<u64>, Option<u64>) {
         Effect::Bill(BillStep::Close(_) | BillStep::Correct { .. }) => (None, None),
         Effect::Bill(BillStep::Acknowledge { rejected, .. }) => (None, Some(rejected.len() as u64)),
         Effect::Refusals(refused) => (None, Some(refused.count)),
+        Effect::History(_) => (None, None),
     };
     (name, collection, count)
 }

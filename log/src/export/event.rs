@@ -10,14 +10,14 @@ use super::safe_integer::SafeInteger;
 use crate::billing::{JournalPosition, ObservedOperation, RejectedLine};
 use crate::document::Document;
 use crate::event::{
-    BillClose, BillStep, CollectionContent, CollectionId, DataChange, Dimension, Effect, Event, EventFacts,
+    BillClose, BillStep, CollectionContent, CollectionId, DataChange, Dimension, DroppedHistory, Effect, Event, EventFacts,
     IndexParameters, Metric, ObservedUsage, RefusedRequests, VectorParameters, WrittenPoints,
 };
 use crate::language::{Language, TextParameters};
 use crate::meter::{Meter, MeterTotal};
 use crate::point::Text;
 use crate::point::{Payload, Point, PointId, Vector, vector_le_bytes};
-use crate::position::Seq;
+use crate::position::{ChainHash, Seq};
 
 /// An event: its name as `type`, and the fields of its effect.
 #[derive(Serialize)]
@@ -103,6 +103,11 @@ enum EffectLine<'a> {
         through: Seq,
         parked: &'a [RejectedLine],
     },
+    History {
+        through: Seq,
+        chain: String,
+        base: String,
+    },
 }
 
 #[derive(Serialize)]
@@ -160,6 +165,10 @@ impl<'a> EffectLine<'a> {
             Effect::Refusals(RefusedRequests { key_id, what, why, from, count, since, through }) => {
                 let (since, through) = (since.to_string(), through.to_string());
                 Self::Refusals { key_id, what, why, from, count, since, through }
+            }
+            Effect::History(DroppedHistory { through, chain, base }) => {
+                let [chain, base] = [chain, base].map(|hash| ChainHash::from_bytes(*hash).to_string());
+                Self::History { through, chain, base }
             }
         }
     }

@@ -79,6 +79,10 @@ fn events() -> Vec<(Event, &'static str)> {
         (Event::IndexDeclared { collection, path: path.clone() }, "index_declared,1,k1,rest,\"r,1\","),
         (Event::IndexDropped { collection, path }, "index_dropped,1,k1,rest,\"r,1\","),
         (
+            Event::HistoryDropped { through: Seq::OLDEST, chain: [1; 32], base: [2; 32] },
+            "history_dropped,,k1,rest,\"r,1\",",
+        ),
+        (
             Event::TextCollectionCreated { name: "notes".parse().unwrap(), vectors: None },
             "text_collection_created,1,k1,rest,\"r,1\",",
         ),

@@ -9,13 +9,14 @@ mod entry;
 
 use roaring::RoaringTreemap;
 use vectorizer_log::{
-    BillClose, BillStep, ChainHash, Effect, LogId, Meter, MeterTotal, ObservedUsage, Record, Seq, Timestamp,
+    Base, BillClose, BillStep, ChainHash, Effect, LogId, Meter, MeterTotal, ObservedUsage, Record, Seq, Timestamp,
     billed_lines,
 };
 
 use self::audit::RecordedClose;
 pub use self::discrepancy::{Discrepancy, DiscrepancyKind};
 pub use self::entry::{BillEntry, BillingCorrection, BillingLine};
+use crate::base::BaseError;
 use crate::billing::BilledWindow;
 use crate::projection::{Applied, ApplyError, Projection, Projector};
 
@@ -52,6 +53,15 @@ impl Bill {
     pub fn new(log_id: LogId) -> Self {
         let totals = Meter::ALL.map(BilledTotal::zero);
         Self { projection: Projection::new(log_id), closes: RoaringTreemap::new(), totals }
+    }
+
+    /// The bill of a log that begins with `base`. Closes up to there cannot be recomputed. Calls `stop` now and then.
+    pub fn of_beginning(
+        log_id: LogId,
+        base: Option<&Base>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Self, BaseError> {
+        Ok(Self { projection: Projection::of_beginning(log_id, base, stop)?, ..Self::new(log_id) })
     }
 
     /// Compacts collections with many deleted points. No linker does so here, and the bill would take as much memory
@@ -113,7 +123,7 @@ impl Bill {
                     entries.push(discrepancy(DiscrepancyKind::RecordedTwice { journal, folded }));
                 }
             }
-            Effect::Data(_) | Effect::Refusals(_) => {}
+            Effect::Data(_) | Effect::Refusals(_) | Effect::History(_) => {}
         }
         Ok(entries)
     }

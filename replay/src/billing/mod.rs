@@ -12,7 +12,7 @@
 mod window;
 
 use serde::{Deserialize, Serialize};
-use vectorizer_log::{BillStep, Effect, Event, JournalPosition, Meter, MeterTotal, Record, Seq, Timestamp};
+use vectorizer_log::{BaseState, BillStep, Effect, Event, JournalPosition, Meter, MeterTotal, Record, Seq, Timestamp};
 
 pub(crate) use window::LogicalWindow;
 pub use window::{BilledWindow, OpenWindow};
@@ -33,6 +33,38 @@ pub struct Billing {
 }
 
 impl Billing {
+    /// The state that a base states.
+    pub(crate) fn restored(state: &BaseState) -> Self {
+        Self {
+            window: state.window.map(OpenWindow::restored),
+            last_close: state.last_close,
+            last_correction: state.last_correction,
+            acknowledged: state.acknowledged,
+            journal: state.journal,
+        }
+    }
+
+    /// The state as a base states it, with these counters.
+    pub(crate) fn base_state(&self, usage: &Usage, data_seq: Seq) -> BaseState {
+        BaseState {
+            data_seq,
+            vectors_upserted: usage.vectors_upserted(),
+            vectors_deleted: usage.vectors_deleted(),
+            window: self.window.map(|window| window.base_window()),
+            last_close: self.last_close,
+            last_correction: self.last_correction,
+            acknowledged: self.acknowledged,
+            journal: self.journal,
+        }
+    }
+
+    /// The last record that may be dropped: no close or correction after it waits to be delivered. `through` is the
+    /// last record that a caller wants to drop.
+    #[must_use]
+    pub fn droppable(&self, through: Seq) -> Seq {
+        if self.is_delivered() { through } else { through.min(self.acknowledged) }
+    }
+
     /// The open window; `None` before the first record.
     pub fn window(&self) -> Option<&OpenWindow> {
         self.window.as_ref()
@@ -112,7 +144,7 @@ impl Billing {
                 after.journal = Some(after.folded(observed.journal));
             }
             // The change of data is counted below.
-            Effect::Data(_) | Effect::Refusals(_) => {}
+            Effect::Data(_) | Effect::Refusals(_) | Effect::History(_) => {}
         }
         // The previous storage counts up to this record, the changed one from now on.
         window.count_storage(usage.logical_bytes(), record.at);

@@ -1,7 +1,7 @@
 //! The open window: the totals since the last close.
 
 use serde::{Deserialize, Serialize};
-use vectorizer_log::{Meter, MeterTotal, ObservedOperation, Seq, Timestamp};
+use vectorizer_log::{BaseWindow, Meter, MeterTotal, ObservedOperation, Seq, Timestamp};
 
 use vectorizer_index::Change;
 
@@ -48,6 +48,18 @@ impl OpenWindow {
             byte_micros: 0,
             counted_through: at,
         }
+    }
+
+    pub(super) fn restored(base: BaseWindow) -> Self {
+        let BaseWindow { since, first_seq, upserted, deleted, searches, requests, byte_micros, counted_through } =
+            base;
+        Self { since, first_seq, upserted, deleted, searches, requests, byte_micros, counted_through }
+    }
+
+    pub(super) fn base_window(self) -> BaseWindow {
+        let Self { since, first_seq, upserted, deleted, searches, requests, byte_micros, counted_through } =
+            self;
+        BaseWindow { since, first_seq, upserted, deleted, searches, requests, byte_micros, counted_through }
     }
 
     /// The next window, which begins where this one is counted through.

@@ -34,6 +34,8 @@ pub(super) struct Account {
     /// `None` before the first record, which has the log's id.
     bill: Option<Bill>,
     log_id: Option<LogId>,
+    /// The records up to this one were dropped, so their windows cannot be recomputed.
+    beginning: Seq,
     lines: BTreeMap<LineId, Line>,
     /// All closed windows, by the seq of the close: corrections refer to them.
     windows: BTreeMap<Seq, BilledWindow>,
@@ -52,6 +54,7 @@ impl Account {
             period,
             bill: None,
             log_id: None,
+            beginning: Seq::NONE,
             lines: BTreeMap::new(),
             windows: BTreeMap::new(),
             parked: BTreeSet::new(),
@@ -61,6 +64,18 @@ impl Account {
             display: ProgressDisplay::new("billing", through, streams),
             streams: streams.clone(),
         }
+    }
+
+    /// Begins with the bill of a base that contains the records up to `beginning`.
+    pub(super) fn begin(&mut self, bill: Bill, beginning: Seq) {
+        self.log_id = Some(bill.projection().log_id());
+        self.bill = Some(bill);
+        self.beginning = beginning;
+    }
+
+    /// The last record whose window cannot be recomputed, [`Seq::NONE`] if all can.
+    pub(super) fn beginning(&self) -> Seq {
+        self.beginning
     }
 
     /// Adds the next record. Returns whether to continue.
@@ -152,6 +167,12 @@ impl Account {
 
     /// Writes the total of each meter in the closed windows of the requested period, and in the open window.
     pub(super) fn report(&self, streams: &Streams) -> Result<(), Failure> {
+        if self.beginning > Seq::NONE {
+            let oldest = self.beginning.next();
+            streams.report(format_args!(
+                "not recomputable before {oldest}: older records were dropped, and their windows are not in these totals"
+            ))?;
+        }
         let open = self.bill.as_ref().map(|bill| bill.open_totals(Timestamp::now())).unwrap_or_default();
         streams.report(format_args!("{:<22}{:>26}{:>26}", "meter", "closed windows", "open window"))?;
         for meter in Meter::ALL {

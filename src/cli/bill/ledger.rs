@@ -63,6 +63,8 @@ pub(super) struct Comparison {
     equal: u64,
     /// Lines after all that the ledger has. They are not delivered yet.
     pending: u64,
+    /// Lines of the ledger whose records were dropped from the log.
+    dropped: u64,
     /// Lines that HiveHub has rejected.
     parked: u64,
     /// Lines that the ledger does not have, for which the log of a running server has no reason yet.
@@ -113,7 +115,7 @@ impl Ledger {
         let mut comparison = Comparison::default();
         let (period, log_id) = (account.period(), account.log_id());
         let read_through = Some(account.through()).filter(|_| is_live);
-        let acknowledged = account.acknowledged();
+        let (acknowledged, beginning) = (account.acknowledged(), account.beginning());
         let (mut lines, parked) = account.into_lines();
         let Some(log_id) = log_id else { return Ok(comparison) };
         let mut delivered = Seq::NONE;
@@ -127,7 +129,9 @@ impl Ledger {
             for event in &page.events {
                 delivered = delivered.max(event.data.last_seq);
                 let line = lines.remove(&(event.id.through, event.id.meter));
-                if line.is_none() && read_through.is_some_and(|read| event.id.through > read) {
+                if line.is_none() && event.id.through <= beginning {
+                    comparison.dropped += 1;
+                } else if line.is_none() && read_through.is_some_and(|read| event.id.through > read) {
                     comparison.newer += 1;
                 } else {
                     comparison.add(event, line);
@@ -237,11 +241,16 @@ impl Comparison {
         if more > 0 {
             streams.report(format_args!("differs      and {more} more"))?;
         }
-        let Self { equal, pending, parked, unanswered, newer, differing, .. } = self;
+        let Self { equal, pending, parked, unanswered, newer, dropped, differing, .. } = self;
         if *unanswered > 0 {
             streams.report(format_args!(
                 "unanswered   {unanswered} lines that the ledger does not have, although it has later ones: the log does \
                  not say why yet; run this again when the next window is closed"
+            ))?;
+        }
+        if *dropped > 0 {
+            streams.report(format_args!(
+                "dropped      {dropped} lines of windows whose records were dropped from the log"
             ))?;
         }
         if *newer > 0 {

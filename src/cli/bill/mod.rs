@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use clap::Args;
 use vectorizer_log::{TenantId, Timestamp};
-use vectorizer_replay::BilledTotal;
+use vectorizer_replay::{Bill, BilledTotal};
 
 use self::account::Account;
 use self::ledger::{Ledger, LedgerArgs};
@@ -117,6 +117,11 @@ async fn read(
             let (interruption, mut account) = (interruption.clone(), Account::new(period, None, streams));
             let tenant = folder.tenant().clone();
             let (reading, account) = run_blocking(move || {
+                if let Some(base) = folder.base()? {
+                    let stop = || interruption.check().is_err();
+                    let bill = Bill::of_beginning(base.log_id(), Some(&base), &stop);
+                    account.begin(bill.map_err(|error| folder.base_failure(error))?, base.head().seq);
+                }
                 let reading = folder.read(&interruption, &mut |stored| {
                     Ok(account.push(&stored.record, Some(stored.chain)))
                 })?;

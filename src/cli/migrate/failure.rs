@@ -2,7 +2,7 @@
 
 use vectorizer_log::{Damage, MigrationError, Seq};
 use vectorizer_node_store::NodeStoreError;
-use vectorizer_replay::{ApplyError, StateDigest};
+use vectorizer_replay::{ApplyError, BaseError, StateDigest};
 
 use crate::cli::exit::Exit;
 
@@ -45,6 +45,9 @@ pub(super) enum Finding {
     /// A record does not apply.
     #[error(transparent)]
     Apply(ApplyError),
+    /// The base cannot be folded.
+    #[error(transparent)]
+    Base(BaseError),
     /// The copy does not have the records that the source has acknowledged.
     #[error("the history up to record {seq} differs from the source's")]
     OtherHistory {

@@ -72,7 +72,10 @@ fn read(
     streams: &Streams,
 ) -> Result<History, Stop> {
     let unverified = folder.open()?;
-    let mut projection = Projection::new(folder.log_id()?);
+    let base = unverified.base();
+    let stop = || interruption.check().is_err();
+    let mut projection =
+        Projection::of_beginning(folder.log_id()?, base.as_ref(), &stop).map_err(Finding::Base)?;
     let through = unverified.acknowledged().seq.max(head.seq);
     let mut display = ProgressDisplay::new(doing, Some(through), streams);
     let mut digest = None;

@@ -82,6 +82,7 @@ impl From<Error> for DeletionError {
             | Error::Tombstone { .. }
             | Error::RecordTooLarge { .. }
             | Error::LogFull { .. }
+            | Error::HistoryDropped { .. }
             | Error::File { .. } => Self::Log(error),
         }
     }

@@ -18,7 +18,7 @@ use vectorizer_log::{
 };
 use vectorizer_metrics::{Metrics, TenantMetrics, Waking};
 use vectorizer_node_store::NodeStore;
-use vectorizer_replay::{ApplyError, Projection, Projector as _, Recovery, Restored};
+use vectorizer_replay::{ApplyError, BaseError, Projection, Projector as _, Recovery, Restored};
 
 use super::backpressure::{Backpressure, Linking};
 use super::billing_recorder::BillingRecorder;
@@ -238,6 +238,9 @@ pub enum WakeError {
     /// A record in the log contradicts the records before it.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The base of the log contradicts itself.
+    #[error(transparent)]
+    Base(BaseError),
     /// Opening the log panicked.
     #[error("opening the log panicked: {0}")]
     Panicked(String),
@@ -278,7 +281,7 @@ impl WakeError {
     pub fn is_damage(&self) -> bool {
         match self {
             // A deleted log will not be readable again either.
-            Self::Apply(_) | Self::Deleted => true,
+            Self::Apply(_) | Self::Base(_) | Self::Deleted => true,
             Self::Log(error) => error.is_damage(),
             Self::Panicked(message) => !StorageFailure::of_panic(message).is_unavailable(),
             Self::Crowded
@@ -296,6 +299,16 @@ impl WakeError {
     /// Whether the error concerns the incarnation that the request is for, and not the tenant on this node.
     pub(super) fn is_of_who_comes(&self) -> bool {
         matches!(self, Self::OfThePast | Self::Outdated | Self::DeletedHere | Self::InDoubt)
+    }
+}
+
+impl From<BaseError> for WakeError {
+    fn from(error: BaseError) -> Self {
+        match error {
+            BaseError::Log(error) => Self::Log(error),
+            BaseError::Stopped => Self::Stopping,
+            error @ (BaseError::DoesNotApply(_) | BaseError::OutOfOrder) => Self::Base(error),
+        }
     }
 }
 
@@ -407,7 +420,8 @@ fn read_copy(
     log_id: LogId,
     stop: &CancellationToken,
 ) -> Result<OpenedTenant, WakeError> {
-    let mut projection = Projection::new(log_id);
+    let base = folder.base()?;
+    let mut projection = Projection::of_beginning(log_id, base.as_ref(), &|| stop.is_cancelled())?;
     let (head, log_bytes) = folder.read_copy(|record| {
         if stop.is_cancelled() {
             return Err(WakeError::Stopping);
@@ -464,11 +478,18 @@ impl Opening<'_> {
                     warn!("the checkpoint is not of this log's history, and the log is folded instead");
                     checkpoints.forget();
                 }
+                Err(WakeError::Log(Error::HistoryDropped { .. })) => {
+                    warn!("the checkpoint is older than the log, and the log is folded instead");
+                    checkpoints.forget();
+                }
                 opened => return Ok((opened?, projection)),
             }
         }
-        let mut projection = Projection::new(log_id);
-        let log = self.fold(&mut projection, Head::genesis(log_id), &mut waking)?;
+        let base = self.folder.base()?;
+        let mut projection =
+            Projection::of_beginning(log_id, base.as_ref(), &|| self.stop.is_cancelled())?;
+        let beginning = base.map_or_else(|| Head::genesis(log_id), |base| base.head());
+        let log = self.fold(&mut projection, beginning, &mut waking)?;
         Ok((log, projection))
     }
 

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 use vectorizer_log::{
-    CollectionId, CollectionName, PayloadPath, Seq, TextParameters, Timestamp, VectorParameters,
+    BaseCollection, BaseItem, CollectionId, CollectionName, PayloadPath, Seq, TextParameters, Timestamp, VectorParameters,
 };
 
 use super::super::graph_cell::CollectionGraph;
@@ -75,6 +75,31 @@ impl FrozenCollection {
             return Ok(());
         }
         sections.write_value(PATHS, &self.declared.iter().collect::<Vec<_>>())
+    }
+}
+
+impl FrozenCollection {
+    /// Calls `push` with the collection, and then with each point.
+    pub(in super::super) fn each_item(
+        &self,
+        push: &mut impl FnMut(BaseItem) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let About { id, ref name, vectors, texts, created_at, last_change, .. } = self.about;
+        let (name, declared) = (name.clone(), self.declared.iter().cloned().collect());
+        push(BaseItem::Collection(BaseCollection {
+            id,
+            name,
+            created_at,
+            last_change,
+            vectors,
+            texts,
+            declared,
+        }))?;
+        let points = self.slots.blocks().iter().flat_map(|block| block.points().flatten());
+        for point in points {
+            push(BaseItem::Point(point.stored().document(vectors.is_some()).map_err(io::Error::other)?))?;
+        }
+        Ok(())
     }
 }
 
