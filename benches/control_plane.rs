@@ -29,7 +29,7 @@ use vectorizer::config::Secret;
 use vectorizer_access::{Asked, Operation};
 use vectorizer_engine::admission::{AccessCheck, FailedAuthentications};
 use vectorizer_hivehub::{Clock, HiveHubClient, HubError, KeyCache, QuotaNumbers, SystemClock};
-use vectorizer_limits::{DefaultLimits, QuotaManager, QuotaSource, RequestLimits};
+use vectorizer_limits::{DefaultLimits, HistoryLimits, QuotaManager, QuotaSource, RequestLimits};
 use vectorizer_log::TenantId;
 use vectorizer_metrics::Metrics;
 use vectorizer_node_store::{NodeStore, StoredQuota};
@@ -98,7 +98,7 @@ fn cost() -> Outcome<()> {
 
 fn manager(hub: Arc<dyn QuotaSource>, node: &Path, clock: Arc<dyn Clock>) -> Outcome<QuotaManager> {
     std::fs::create_dir_all(node)?;
-    let defaults = DefaultLimits::new(RequestLimits { per_minute: 1_000, per_hour: 10_000 });
+    let defaults = DefaultLimits::new(RequestLimits { per_minute: 1_000, per_hour: 10_000 }, HistoryLimits::default());
     Ok(QuotaManager::new(hub, NodeStore::open(node)?, defaults, Duration::from_mins(1), clock))
 }
 

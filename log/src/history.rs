@@ -79,6 +79,11 @@ pub(crate) struct SegmentEntry {
 }
 
 impl SegmentEntry {
+    /// The log up to the last record.
+    pub(crate) fn head(&self) -> Head {
+        Head { seq: self.last, chain: self.chain }
+    }
+
     /// The name of the file in the folder of segments.
     pub(crate) fn file_name(&self) -> String {
         format!("{:020}-{:020}.{}.segment", self.first.get(), self.last.get(), self.generation)
@@ -104,8 +109,7 @@ impl History {
 
     /// The last sealed record.
     pub(crate) fn end(&self) -> Head {
-        let last = self.segments.last().map(|entry| Head { seq: entry.last, chain: entry.chain });
-        last.unwrap_or_else(|| self.beginning())
+        self.segments.last().map_or_else(|| self.beginning(), SegmentEntry::head)
     }
 
     /// The stored bytes of the base and of all segments, before they were compressed.

@@ -23,15 +23,16 @@ use std::time::{Duration, Instant};
 
 use vectorizer_durable::{self as durable, create_private_folder, sync_folder};
 
-use crate::base::{Base, BaseItem, BaseWriter};
+use crate::base::{Base, BaseEntry, BaseItem, BaseWriter};
 use crate::damage::Damage;
 use crate::error::Error;
+use crate::event::Event;
 use crate::history::{FILE, History, SEGMENTS, SegmentEntry};
 use crate::merging::to_merge;
 use crate::position::{Head, LogId, Seq, Timestamp};
 use crate::segment::{Segment, SegmentWriter};
 use crate::tails;
-use crate::tenant_log::{LogReader, Shared};
+use crate::tenant_log::{LogReader, Shared, TenantLog};
 use crate::storage::Storage;
 use crate::tiers::{LogFolder, Tail, Tiers};
 use crate::verifier::{Verified, Verifier, WalkEnd, walk};
@@ -52,6 +53,61 @@ pub struct HistoryChange {
     pub file_bytes: u64,
     /// The last record concerned.
     pub through: Seq,
+}
+
+/// A base that is written and not a part of the log yet.
+#[derive(Clone, Debug)]
+pub struct PreparedBase {
+    entry: BaseEntry,
+    path: PathBuf,
+}
+
+impl PreparedBase {
+    /// The record that says that the base takes the place of older ones.
+    pub fn event(&self) -> Event {
+        let BaseEntry { through, chain, hash, .. } = self.entry;
+        Event::HistoryDropped { through, chain: *chain.as_bytes(), base: *hash.as_bytes() }
+    }
+}
+
+impl TenantLog {
+    /// Whether `base` can take the place of the records before it: its file exists, and a segment ends with it.
+    pub fn accepts(&self, base: &PreparedBase) -> bool {
+        let is_end = |tiers: Arc<Tiers>| {
+            tiers.history.segments.iter().any(|entry| entry.head() == base.entry.head())
+        };
+        base.path.exists() && self.shared.tiers().is_ok_and(is_end)
+    }
+
+    /// Replaces the previous base and the segments up to the end of `base` by it. `None` if it cannot take their place
+    /// (see [`accepts`](Self::accepts)), or while another change of the history is made. The caller has committed
+    /// [`PreparedBase::event`] before.
+    ///
+    /// # Errors
+    ///
+    /// After an error nothing has changed.
+    pub fn drop_history(&mut self, base: &PreparedBase) -> Result<Option<HistoryChange>, Error> {
+        let shared = Arc::clone(&self.shared);
+        let never = || false;
+        // The writer does not wait for another change, which may take long.
+        let Some(changing) = Changing::try_begin(&shared, &never)? else { return Ok(None) };
+        let before = &changing.tiers.history;
+        let is_end = |entry: &SegmentEntry| entry.head() == base.entry.head();
+        let Some(last) = before.segments.iter().position(is_end).filter(|_| base.path.exists()) else {
+            return Ok(None);
+        };
+        let mut history = History::clone(before);
+        history.base = Some(base.entry);
+        history.segments.drain(..=last);
+        let bytes = (before.bytes(), history.bytes());
+        let frozen = changing.tiers.frozen.clone();
+        changing.publish(history, &frozen)?;
+        removed(remove_unnamed(&changing.folder.path, &changing.history()?));
+        drop(changing);
+        self.replace_sealed_bytes(bytes.0, bytes.1);
+        let BaseEntry { bytes, file_bytes, through, .. } = base.entry;
+        Ok(Some(HistoryChange { bytes, file_bytes, through }))
+    }
 }
 
 /// The sizes of the parts of a log.
@@ -97,7 +153,7 @@ impl LogReader {
     pub fn sealed(&self) -> Result<Vec<SealedRecords>, Error> {
         let tiers = self.shared.tiers()?;
         let seen = |entry: &SegmentEntry| SealedRecords {
-            head: Head { seq: entry.last, chain: entry.chain },
+            head: entry.head(),
             until: entry.until,
             bytes: entry.bytes,
         };
@@ -147,65 +203,35 @@ impl LogReader {
         Ok(Some(changed(&entry)))
     }
 
-    /// Replaces the base and the segments up to `head` by a base of the items that `items` gives. `head` is the end of
-    /// a segment, and the items are the state there. Blocks.
+    /// Writes a base of the items that `items` gives, for the state after the record at `head`, which is the end of a
+    /// segment. [`TenantLog::drop_history`] makes it a part of the log. `None` if no segment ends there, or if `stop`
+    /// asks to end early. Blocks.
     ///
     /// # Errors
     ///
     /// After an error nothing has changed.
-    pub fn drop_history(
+    pub fn prepare_base(
         &self,
         head: Head,
         items: &mut dyn FnMut(&mut dyn FnMut(&BaseItem) -> io::Result<()>) -> io::Result<()>,
         stop: &dyn Fn() -> bool,
-    ) -> Result<Option<HistoryChange>, Error> {
+    ) -> Result<Option<PreparedBase>, Error> {
         let changing = Changing::begin(&self.shared, stop)?;
         let segments = &changing.tiers.history.segments;
-        let ends_at = |entry: &SegmentEntry| Head { seq: entry.last, chain: entry.chain } == head;
-        let Some(last) = segments.iter().position(ends_at) else { return Ok(None) };
-        let at = segments[last].until;
+        let Some(last) = segments.iter().find(|entry| entry.head() == head) else { return Ok(None) };
         let unfinished = changing.unfinished()?;
         let History { log_id, generation, .. } = *changing.tiers.history;
         let mut write = || {
-            let mut writer = BaseWriter::begin(create(&unfinished)?, log_id, generation, head, at)?;
+            let mut writer = BaseWriter::begin(create(&unfinished)?, log_id, generation, head, last.until)?;
             items(&mut |item| if changing.is_stopped() { Err(interrupted()) } else { writer.push(item) })?;
             writer.finish()
         };
         let Some(entry) = changing.written(&unfinished, write())? else { return Ok(None) };
         let folder = changing.folder.path.join(SEGMENTS);
         let path = folder.join(entry.file_name());
-        let rename = || durable::rename(&unfinished, &path);
-        rename().map_err(|source| changing.failed("publish", &path, source))?;
+        durable::rename(&unfinished, &path).map_err(|source| changing.failed("publish", &path, source))?;
         Base::new(&folder, log_id, entry).each(|_| Ok::<_, Error>(()))?;
-        let mut history = History::clone(&changing.tiers.history);
-        history.base = Some(entry);
-        history.segments.drain(..=last);
-        let frozen = changing.tiers.frozen.clone();
-        changing.publish(history, &frozen)?;
-        removed(remove_unnamed(&changing.folder.path, &changing.history()?));
-        Ok(Some(HistoryChange { bytes: entry.bytes, file_bytes: entry.file_bytes, through: head.seq }))
-    }
-
-    /// Verifies the base and all segments against their hashes. Calls `pace` with the bytes that were read; it may wait
-    /// or break. Returns what is damaged.
-    ///
-    /// # Errors
-    ///
-    /// Failures of the system, and [`Error::Closed`] if the log was closed.
-    pub fn scrub(&self, pace: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<Vec<Damage>, Error> {
-        let tiers = self.shared.tiers()?;
-        let mut damaged = Vec::new();
-        if let Some(base) = tiers.base() {
-            match base.each(|_| Ok::<_, Error>(())) {
-                Err(Error::Damaged(damage)) => damaged.push(damage),
-                read => read?,
-            }
-        }
-        for segment in &tiers.segments {
-            let found = segment.scrub(pace)?;
-            damaged.extend(found.filter(|damage| !tiers.is_absent(damage)));
-        }
-        Ok(damaged)
+        Ok(Some(PreparedBase { entry, path }))
     }
 }
 
@@ -249,7 +275,19 @@ struct Changing<'a> {
 
 impl<'a> Changing<'a> {
     fn begin(shared: &'a Shared, stop: &'a dyn Fn() -> bool) -> Result<Self, Error> {
-        let alone = shared.begin_change();
+        Self::with(shared, stop, shared.begin_change())
+    }
+
+    /// `None` while another change is made.
+    fn try_begin(shared: &'a Shared, stop: &'a dyn Fn() -> bool) -> Result<Option<Self>, Error> {
+        shared.try_begin_change().map(|alone| Self::with(shared, stop, alone)).transpose()
+    }
+
+    fn with(
+        shared: &'a Shared,
+        stop: &'a dyn Fn() -> bool,
+        alone: MutexGuard<'a, ()>,
+    ) -> Result<Self, Error> {
         let tiers = shared.tiers()?;
         let folder = tiers.folder().cloned().ok_or(Error::Closed)?;
         Ok(Self { shared, stop, tiers, folder, _alone: alone })

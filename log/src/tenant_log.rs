@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::base::Base;
@@ -23,7 +23,7 @@ use crate::verifier::{Verifier, WalkEnd, walk};
 /// instance is the only writer. [`LogReader`]s read at the same time.
 #[derive(Debug)]
 pub struct TenantLog {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     head: Head,
     /// The stored bytes of all records.
     bytes: u64,
@@ -114,6 +114,15 @@ impl Shared {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Like [`begin_change`](Self::begin_change); `None` while another change is made.
+    pub(crate) fn try_begin_change(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.changing.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     /// The last durable commit.
     pub(crate) fn head(&self) -> Head {
         *self.durable.lock().unwrap_or_else(PoisonError::into_inner)
@@ -164,7 +173,7 @@ impl TenantLog {
         self.head
     }
 
-    /// The stored bytes of all records, without the overhead of the storage.
+    /// The stored bytes of all records and of the base, without the overhead of the storage and before compression.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -208,6 +217,11 @@ impl TenantLog {
         }
     }
 
+    /// Whether the log takes no more writes, since one has failed.
+    pub fn is_poisoned(&self) -> bool {
+        self.poison.is_some()
+    }
+
     /// Whether the head file would survive a loss of power.
     pub fn head_is_durable(&self) -> bool {
         self.head_is_durable
@@ -222,6 +236,11 @@ impl TenantLog {
             self.head_is_durable = true;
         }
         Ok(())
+    }
+
+    /// Counts the sealed part of the log anew after it was changed.
+    pub(crate) fn replace_sealed_bytes(&mut self, before: u64, after: u64) {
+        self.bytes = self.bytes.saturating_sub(before) + after;
     }
 
     /// The stored bytes of the records in the tail that takes writes.

@@ -138,7 +138,8 @@ impl Tiers {
     }
 }
 
-fn segments_of(folder: &Path, history: &History) -> Vec<Arc<Segment>> {
+/// The segments of a history in the tenant's `folder`. Does no I/O.
+pub(crate) fn segments_of(folder: &Path, history: &History) -> Vec<Arc<Segment>> {
     let folder = folder.join(SEGMENTS);
     let mut before = history.beginning();
     let segments = history.segments.iter().map(|entry| {

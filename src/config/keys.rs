@@ -14,7 +14,8 @@ use vectorizer_rest::{Network, PageOrigin};
 use super::document::Document;
 use super::error::ConfigError;
 use super::values::{
-    BodyBytes, FilePath, HostName, JsonDepth, MemoryBytes, RequestCount, Seconds, from_flag,
+    BodyBytes, FilePath, HistorySeconds, HostName, JsonDepth, MemoryBytes, OnFull, RequestCount, Seconds,
+    from_flag,
 };
 
 /// A key of `config.yml`, with its default in the syntax of the file.
@@ -136,6 +137,15 @@ keys! {
     /// The memory budget of all tenants; above it, tenants go to sleep earlier [default: three quarters of all memory]
     #[arg(value_name = "BYTES", value_parser = from_flag::<MemoryBytes>)]
     memory_budget: Option<MemoryBytes> = optional("server", "memory_budget", "null") -> Option<MemoryBytes>;
+
+    /// How long records are kept that a tenant's state does not need, if its plan does not say; 0 drops them soon
+    /// [default: for ever]
+    #[arg(value_name = "SECONDS", value_parser = from_flag::<HistorySeconds>)]
+    history_keep: Option<HistorySeconds> = optional("history", "keep", "null") -> Option<HistorySeconds>;
+
+    /// When a tenant's log is as large as its limit: drop the oldest history, or refuse writes [default: drop]
+    #[arg(value_name = "drop|refuse", value_parser = from_flag::<OnFull>)]
+    history_on_full: Option<OnFull> = value("history", "on_full", "drop") -> OnFull;
 
     /// Cluster mode: many tenants, each with its own keys [default: false]
     #[arg(value_name = "true|false", num_args = 0..=1, default_missing_value = "true", value_parser = from_flag::<bool>)]

@@ -24,7 +24,9 @@ use vectorizer_rest::{Network, PageOrigin};
 pub use error::ConfigError;
 pub use keys::ConfigFlags;
 use keys::{ConfigSources, KEYS};
-pub use values::{BodyBytes, FilePath, HostName, JsonDepth, MemoryBytes, RequestCount, Seconds};
+pub use values::{
+    BodyBytes, FilePath, HistorySeconds, HostName, JsonDepth, MemoryBytes, OnFull, RequestCount, Seconds,
+};
 pub use vectorizer_access::Secret;
 
 /// The file that is read if the command line names none and this file exists.
@@ -44,6 +46,8 @@ pub struct Config {
     pub auth: Auth,
     /// The limits of a tenant whose plan has none.
     pub rate_limiting: RateLimiting,
+    /// How long history is kept.
+    pub history: History,
     /// The embeddings service, if there is one.
     pub embedding: Option<EmbeddingService>,
 }
@@ -114,6 +118,15 @@ pub struct Auth {
     pub api_key_cache_ttl: Seconds,
 }
 
+/// Section `history`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// How long records are kept that a tenant's state does not need; `None` is for ever.
+    pub keep: Option<HistorySeconds>,
+    /// What happens when a tenant's log is as large as its limit.
+    pub on_full: OnFull,
+}
+
 /// Section `rate_limiting`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimiting {
@@ -156,6 +169,7 @@ impl Config {
             cluster: Cluster::read_if_enabled(&given)?,
             auth: Auth::read(&given)?,
             rate_limiting: RateLimiting::read(&given)?,
+            history: History::read(&given)?,
             embedding: embedding(&given)?,
         };
         if config.cluster.is_some() && !config.auth.require_authentication {
@@ -233,6 +247,12 @@ impl Auth {
             require_authentication: given.require_authentication()?,
             api_key_cache_ttl: given.api_key_cache_ttl()?,
         })
+    }
+}
+
+impl History {
+    fn read(given: &ConfigSources<'_>) -> Result<Self, ConfigError> {
+        Ok(Self { keep: given.history_keep()?, on_full: given.history_on_full()? })
     }
 }
 

@@ -46,6 +46,7 @@ fn an_empty_file_leaves_every_default() {
         assert_eq!(config.auth.api_key_cache_ttl.duration(), Duration::from_mins(5));
         assert_eq!(config.rate_limiting.default_requests_per_minute.get(), 1000);
         assert_eq!(config.rate_limiting.default_requests_per_hour.get(), 10_000);
+        assert_eq!(config.history, History { keep: None, on_full: OnFull::Drop });
     }
 }
 
@@ -80,6 +81,7 @@ cluster: { enabled: true, hivehub_api_url: "http://a", hivehub_api_key: a, quota
            usage_report_interval: 6 }
 auth: { require_authentication: true, api_key_cache_ttl: 7 }
 rate_limiting: { default_requests_per_minute: 8, default_requests_per_hour: 9 }
+history: { keep: 10, on_full: drop }
 embedding: { url: "http://a/v1", model: a, key: a, dimension: 11 }
 "#;
     let from_file = config(file).unwrap();
@@ -87,6 +89,7 @@ embedding: { url: "http://a/v1", model: a, key: a, dimension: 11 }
         let flag = match (key.section, key.name) {
             ("cluster", "enabled") => "--cluster-enabled".to_owned(),
             ("embedding", name) => format!("--embedding-{name}"),
+            ("history", name) => format!("--history-{}", name.replace('_', "-")),
             (_, name) => format!("--{}", name.replace(['_', '.'], "-")),
         };
         let value = match key.name {
@@ -97,6 +100,7 @@ embedding: { url: "http://a/v1", model: a, key: a, dimension: 11 }
             "enabled" | "require_authentication" => "false",
             "body_bytes_max" => "9999",
             "memory_budget" => "99999999",
+            "on_full" => "refuse",
             _ => "99",
         };
         match Config::from_yaml(file, &flags(&[&flag, value]), &nothing) {

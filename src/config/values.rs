@@ -79,6 +79,39 @@ whole_number!(
     Seconds, 1 to 604_800, "a whole number of seconds"
 );
 
+whole_number!(
+    /// How long history is kept: at most 100 years, and 0 keeps none that the state does not need.
+    HistorySeconds, 0 to 3_153_600_000, "a whole number of seconds"
+);
+
+impl HistorySeconds {
+    /// The duration.
+    pub const fn duration(self) -> Duration {
+        Duration::from_secs(self.0 as u64)
+    }
+}
+
+/// What happens to a write when a tenant's log is as large as its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFull {
+    /// The oldest history is dropped.
+    Drop,
+    /// The write is refused.
+    Refuse,
+}
+
+impl Value for OnFull {
+    const EXPECTED: &'static str = "drop or refuse";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "drop" => Some(Self::Drop),
+            "refuse" => Some(Self::Refuse),
+            _ => None,
+        }
+    }
+}
+
 /// An amount of memory, in bytes: at least 16 MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MemoryBytes(u64);

@@ -20,7 +20,7 @@ use vectorizer_embedding::{Embedder, UnusableEmbedder};
 use vectorizer_engine::admission::{AccessCheck, FailedAuthentications};
 use vectorizer_engine::tenancy::{Rules, ShareSize, Tenancy};
 use vectorizer_hivehub::{Clock, HiveHubClient, KeyCache, PolicyFeed, SystemClock, UnusableClient};
-use vectorizer_limits::{DefaultLimits, QuotaManager, RequestLimits};
+use vectorizer_limits::{DefaultLimits, HistoryLimits, OnFullLog, QuotaManager, RequestLimits};
 pub use vectorizer_listener::TlsError;
 use vectorizer_listener::{HEAD_BYTES_MAX, HeadError, Serving, Tls, TlsFiles};
 use vectorizer_log::{Destination, TenantId, destination};
@@ -138,7 +138,7 @@ impl Server {
                 let quotas = QuotaManager::new(
                     Arc::new(client.clone()),
                     tenancy.node_store().clone(),
-                    default_limits(&config.rate_limiting),
+                    default_limits(&config.rate_limiting, config.history),
                     cluster.quota_check_interval.duration(),
                     Arc::clone(&clock),
                 )
@@ -165,7 +165,7 @@ impl Server {
                     Some(quotas),
                 )
             }
-            None => (AccessCheck::keyless(single_tenant()), None, None, None, None),
+            None => (AccessCheck::keyless(single_tenant(), history_limits(config.history)), None, None, None, None),
         };
         let listener = listen(address)?;
         let embedder = config.embedding.as_ref().map(Embedder::new).transpose()?;
@@ -234,6 +234,8 @@ impl Server {
         background.spawn(tenancy.clone().keep_house(delete_grace, interval, ended.clone()));
         background.spawn(tenancy.clone().put_to_sleep(ended.clone()));
         background.spawn(tenancy.clone().keep_checkpoints(ended.clone()));
+        background.spawn(tenancy.clone().keep_history(ended.clone()));
+        background.spawn(tenancy.clone().scrub(ended.clone()));
         tenancy.resume_deletions();
         if let Some(hub) = hub {
             background.spawn(tenancy.clone().close_gaps(hub, ended.clone()));
@@ -280,11 +282,22 @@ impl Server {
 }
 
 /// The limits of a tenant whose plan has none.
-fn default_limits(configured: &config::RateLimiting) -> DefaultLimits {
-    DefaultLimits::new(RequestLimits {
+fn default_limits(configured: &config::RateLimiting, history: config::History) -> DefaultLimits {
+    let requests = RequestLimits {
         per_minute: configured.default_requests_per_minute.get(),
         per_hour: configured.default_requests_per_hour.get(),
-    })
+    };
+    DefaultLimits::new(requests, history_limits(history))
+}
+
+fn history_limits(configured: config::History) -> HistoryLimits {
+    HistoryLimits {
+        keep: configured.keep.map(config::HistorySeconds::duration),
+        on_full: match configured.on_full {
+            config::OnFull::Drop => OnFullLog::Drop,
+            config::OnFull::Refuse => OnFullLog::Refuse,
+        },
+    }
 }
 
 /// Warns if a server without keys can be reached by others.

@@ -159,6 +159,7 @@ fn generous() -> Limits {
         collections: Limit::new(10_000),
         requests_per_minute: Limit::new(6_000_000),
         requests_per_hour: Limit::new(360_000_000),
+        history_days: None,
     }
 }
 

@@ -147,7 +147,7 @@ impl FromStr for Limit {
     }
 }
 
-/// The six numbers of a quota. In a plan, `None` is the server's default; in a tenant's overrides, the plan's number.
+/// The numbers of a quota. In a plan, `None` is the server's default; in a tenant's overrides, the plan's number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -163,6 +163,9 @@ pub struct Limits {
     pub requests_per_minute: Option<Limit>,
     /// Requests in an hour.
     pub requests_per_hour: Option<Limit>,
+    /// Days for which history is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history_days: Option<Limit>,
 }
 
 impl Limits {
@@ -176,6 +179,7 @@ impl Limits {
             collections: self.collections.or(plan.collections),
             requests_per_minute: self.requests_per_minute.or(plan.requests_per_minute),
             requests_per_hour: self.requests_per_hour.or(plan.requests_per_hour),
+            history_days: self.history_days.or(plan.history_days),
         }
     }
 }
@@ -190,6 +194,7 @@ impl From<Limits> for QuotaNumbers {
             collections: number(limits.collections),
             requests_per_minute: number(limits.requests_per_minute),
             requests_per_hour: number(limits.requests_per_hour),
+            history_days: number(limits.history_days),
         }
     }
 }

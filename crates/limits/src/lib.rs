@@ -18,7 +18,7 @@ mod rate_limiter_tests;
 mod request_journal;
 mod storage_tracker;
 
-pub use self::limits::{DefaultLimits, Limits, RequestLimits};
+pub use self::limits::{DefaultLimits, HistoryLimits, Limits, OnFullLog, RequestLimits};
 pub use self::manager::{LimitsUnavailable, QuotaManager, QuotaSource, TenantLimits};
 pub use self::rate_limiter::{RateReport, RequestRefused, WindowReport};
 pub use self::storage_tracker::{Admitted, QuotaExceeded, QuotaType, StorageTracker};

@@ -1,10 +1,14 @@
 //! The limits of one tenant, as numbers.
 
+use std::time::Duration;
+
 use vectorizer_hivehub::QuotaNumbers;
 
 /// The largest limit on requests; larger numbers are taken as this one. Above it, the time between two requests would
 /// be too few nanoseconds.
 const REQUESTS_MAX: u64 = 1_000_000_000;
+
+const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// What a tenant may use. `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +23,27 @@ pub struct Limits {
     pub collections: Option<u64>,
     /// Requests; `None` in single-tenant mode only.
     pub requests: Option<RequestLimits>,
+    /// How long its history is kept.
+    pub history: HistoryLimits,
+}
+
+/// How long the records of a log are kept that its state does not need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistoryLimits {
+    /// For this long; `None` keeps them for ever.
+    pub keep: Option<Duration>,
+    /// What happens when the log is as large as its limit.
+    pub on_full: OnFullLog,
+}
+
+/// What happens to a write when the log is as large as its limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFullLog {
+    /// The oldest history is dropped. The write is refused only if that does not suffice.
+    #[default]
+    Drop,
+    /// The write is refused.
+    Refuse,
 }
 
 /// How often a tenant may call. 0 refuses all requests.
@@ -34,12 +59,13 @@ pub struct RequestLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DefaultLimits {
     requests: RequestLimits,
+    history: HistoryLimits,
 }
 
 impl DefaultLimits {
-    /// These limits on requests, and no others.
-    pub const fn new(requests: RequestLimits) -> Self {
-        Self { requests }
+    /// These limits on requests and on history, and no others.
+    pub const fn new(requests: RequestLimits, history: HistoryLimits) -> Self {
+        Self { requests, history }
     }
 
     /// The limits of a tenant with this quota.
@@ -49,7 +75,9 @@ impl DefaultLimits {
             per_minute: requests(quota.requests_per_minute, self.requests.per_minute),
             per_hour: requests(quota.requests_per_hour, self.requests.per_hour),
         };
-        Limits { storage_bytes, log_bytes, vectors, collections, requests: Some(requests) }
+        let keep = quota.history_days.map(|days| Duration::from_secs(days.saturating_mul(DAY_SECONDS)));
+        let history = HistoryLimits { keep: keep.or(self.history.keep), ..self.history };
+        Limits { storage_bytes, log_bytes, vectors, collections, requests: Some(requests), history }
     }
 }
 

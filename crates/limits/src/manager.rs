@@ -24,7 +24,7 @@ use vectorizer_journal::JournalError;
 use vectorizer_log::{Incarnation, TenantId, Timestamp};
 use vectorizer_node_store::{NodeStore, StoredQuota};
 
-use super::limits::{DefaultLimits, Limits};
+use super::limits::{DefaultLimits, HistoryLimits, Limits};
 use super::rate_limiter::{RateReport, RequestLimiter, RequestRefused, Used};
 use super::request_journal::{Entry as JournalEntry, RequestJournal, Wanted};
 
@@ -169,9 +169,14 @@ impl TenantLimits {
         tenant_limits
     }
 
-    /// No limits: for the tenant of a server without keys.
+    /// No limits: for a tenant that is woken without a request.
     pub fn unlimited() -> Arc<Self> {
         Self::new(Limits::default())
+    }
+
+    /// Limits on history only: for the tenant of a server without keys.
+    pub fn of_history(history: HistoryLimits) -> Arc<Self> {
+        Self::new(Limits { history, ..Limits::default() })
     }
 
     /// The current limits.

@@ -12,7 +12,7 @@ use vectorizer_log::{Incarnation, TenantId, Timestamp};
 use vectorizer_node_store::{NodeStore, StoredQuota};
 use vectorizer_testing::Wait;
 
-use super::limits::{DefaultLimits, RequestLimits};
+use super::limits::{DefaultLimits, HistoryLimits, RequestLimits};
 use super::manager::{LimitsUnavailable, QuotaManager, QuotaSource};
 
 /// How often a test checks a condition.
@@ -73,7 +73,7 @@ fn bench(node: &Path, vectors: u64) -> Bench {
     let permits = Semaphore::new(PERMITS as usize);
     let hub = Arc::new(Double { vectors: vectors.into(), calls: AtomicUsize::new(0), permits });
     let hands = Arc::new(Hands::default());
-    let defaults = DefaultLimits::new(RequestLimits { per_minute: 7, per_hour: 70 });
+    let defaults = DefaultLimits::new(RequestLimits { per_minute: 7, per_hour: 70 }, HistoryLimits::default());
     let manager = QuotaManager::new(
         Arc::clone(&hub) as Arc<dyn QuotaSource>,
         NodeStore::open(node).unwrap(),

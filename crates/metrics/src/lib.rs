@@ -9,6 +9,7 @@
 //! - `node`: gauges of the node.
 //! - `process`: this process, from `/proc`.
 
+mod history;
 mod hivehub;
 mod node;
 mod process;
@@ -23,6 +24,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder};
 use vectorizer_log::{CommitTimes, TenantId};
 
+use self::history::HistorySeries;
+pub use self::history::{HistoryWork, TierReading};
 use self::hivehub::HiveHubSeries;
 use self::node::{NodeSeries, WakingSeries};
 pub use self::node::{Reading, Room, Waking};
@@ -60,6 +63,7 @@ struct Shared {
     appends: Histogram,
     syncs: Histogram,
     records: IntCounter,
+    history: HistorySeries,
 }
 
 impl Default for Metrics {
@@ -84,6 +88,7 @@ impl Default for Metrics {
                 "How long a commit's records take to be durable once they are written.",
             ),
             records: counter("vectorizer_committed_records_total", "Records appended to tenants' logs."),
+            history: HistorySeries::default(),
         };
         for collector in shared.collectors() {
             shared.register(collector);
@@ -96,6 +101,7 @@ impl Metrics {
     /// All metrics as text, with the gauges of `reading`. Takes milliseconds with many tenants.
     pub fn text(&self, reading: &Reading) -> String {
         self.shared.node.set(reading);
+        self.shared.history.set(reading.tiers);
         self.shared.tenants.set_sizes(&reading.tenants);
         TextEncoder::new().encode_to_string(&self.shared.registry.gather()).unwrap_or_else(|error| {
             tracing::error!(%error, "the metrics could not be written");
@@ -151,6 +157,16 @@ impl Metrics {
         self.shared.syncs.observe(times.sync.as_secs_f64());
     }
 
+    /// The history of a log was changed or verified, by this many bytes.
+    pub fn history_worked(&self, work: HistoryWork, bytes: u64) {
+        self.shared.history.worked(work, bytes);
+    }
+
+    /// So many segments and bases were found damaged by the last verification.
+    pub fn history_damaged(&self, files: usize) {
+        self.shared.history.found_damaged(files);
+    }
+
     /// Whether `HiveHub` answered the last call of this kind, or none was made.
     pub fn hivehub_answers(&self, call: Call) -> bool {
         self.shared.hivehub.answers(call)
@@ -196,6 +212,7 @@ impl Shared {
         all.extend(self.requests.collectors());
         all.extend(self.hivehub.collectors());
         all.extend(self.node.collectors());
+        all.extend(self.history.collectors());
         all.extend(self.waking.collectors());
         all
     }

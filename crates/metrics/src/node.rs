@@ -5,6 +5,7 @@ use prometheus::{Gauge, IntCounter, IntGauge, IntGaugeVec, Opts};
 use vectorizer_replay::Progress;
 
 use super::counter;
+use super::history::TierReading;
 use super::tenants::TenantReading;
 
 /// The values that are read when the metrics are.
@@ -18,6 +19,8 @@ pub struct Reading {
     pub tenants: Vec<TenantReading>,
     /// The node's shared memory.
     pub rooms: Vec<Room>,
+    /// The tiers of open logs.
+    pub tiers: TierReading,
 }
 
 /// A budget of memory, in bytes.
@@ -158,7 +161,7 @@ impl Drop for Waking {
     }
 }
 
-fn gauge(name: &str, help: &str) -> IntGauge {
+pub(super) fn gauge(name: &str, help: &str) -> IntGauge {
     IntGauge::new(name, help).expect("the name is well-formed")
 }
 

@@ -6,12 +6,12 @@ use futures_util::StreamExt as _;
 use futures_util::stream::once;
 use tracing::Instrument as _;
 use vectorizer_engine::admission::Admin;
-use vectorizer_engine::tenancy::Tenant;
+use vectorizer_engine::tenancy::{Tenant, WakeError};
 use vectorizer_log::{ExportDetail, ExportFormat, ExportRange, Head, Seq};
 
 use super::Service;
 use super::admission::Readmission;
-use super::error::Error;
+use super::error::{Error, ErrorKind};
 use super::feed::{Feed, Truncated, channel};
 
 /// Which records of a log to read, and in which format.
@@ -39,7 +39,8 @@ impl Service {
     /// unless it is complete.
     ///
     /// # Errors
-    /// `invalid-parameter`, `too-many-readers`, `too-many-followers`, and the errors of opening the log.
+    /// `invalid-parameter`, `history-dropped`, `too-many-readers`, `too-many-followers`, and the errors of opening the
+    /// log.
     pub async fn read_log(
         &self,
         tenant: &Tenant<Admin>,
@@ -65,13 +66,18 @@ impl Service {
             format.begin(&mut nothing);
             return Ok(once(async move { Ok(Bytes::from(nothing)) }).left_stream());
         }
+        let log = tenant.log().await.map_err(|error| Error::from(error.as_ref()))?;
+        let beginning = log.reader().beginning().map_err(|error| Error::from(&WakeError::Log(error)))?;
+        if let Some(from) = range.from.filter(|from| *from <= beginning.seq) {
+            return Err(dropped(from, beginning.seq.next()));
+        }
         let feed = Feed {
-            log: tenant.log().await.map_err(|error| Error::from(error.as_ref()))?,
+            log,
             published: tenant.published(),
             readmission,
             stop: self.ending(),
             _permit: permit,
-            next: range.from.unwrap_or(Seq::OLDEST).max(Seq::OLDEST),
+            next: range.from.unwrap_or(Seq::OLDEST).max(beginning.seq.next()),
             range,
             is_sought: false,
             left: limit,
@@ -83,4 +89,10 @@ impl Service {
         tokio::spawn(feed.run(sender).in_current_span());
         Ok(stream.right_stream())
     }
+}
+
+/// The record at `from` was dropped, and the oldest one is `oldest`.
+fn dropped(from: Seq, oldest: Seq) -> Error {
+    let detail = format!("the record {from} was dropped by the tenant's retention: the oldest record is {oldest}");
+    Error::new(ErrorKind::Gone, "history-dropped", detail)
 }

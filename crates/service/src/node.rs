@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use vectorizer_access::{KeyId, Level, Operation, Requirement, rest_level};
 use vectorizer_engine::admission::{ClusterPass, Holds, Read};
-use vectorizer_engine::tenancy::{AtHiveHub, BillFacts, DeletedFacts, DeletionError, Tenant, TenantFacts};
+use vectorizer_engine::tenancy::{
+    AtHiveHub, BillFacts, DeletedFacts, DeletionError, Retention, Tenant, TenantFacts,
+};
 use vectorizer_hivehub::{Call, Extensible, Holder, Permission, QuotaVerdict, TenantStatus};
 use vectorizer_limits::Limits;
 use vectorizer_log::{LogId, TenantId, Timestamp, Tombstone};
@@ -77,6 +79,8 @@ pub struct TenantUsage {
     pub limits: Option<Limits>,
     /// The state of its bill, if there are bills.
     pub bill: Option<BillFacts>,
+    /// How long its history is kept; `None` while that is not known.
+    pub retention: Option<Retention>,
 }
 
 /// A key and its permissions.
@@ -238,6 +242,7 @@ impl Service {
                     size: own.size(),
                     limits: Some(own.limits()),
                     bill: own.bill(),
+                    retention: own.retention(),
                 })
             }
             UsageOf::Cluster(pass) => {
@@ -248,12 +253,14 @@ impl Service {
                     )
                 })?;
                 let (tenancy, id) = (self.tenancy().clone(), tenant.clone());
-                let facts = move || (tenancy.size(&pass, &id), tenancy.bill(&pass, &id));
+                let facts = move || {
+                    (tenancy.size(&pass, &id), tenancy.bill(&pass, &id), tenancy.retention(&pass, &id))
+                };
                 let facts = tokio::task::spawn_blocking(facts).await;
-                let (size, bill) = facts.map_err(|_| Error::internal())?;
+                let (size, bill, retention) = facts.map_err(|_| Error::internal())?;
                 let size = size.ok_or_else(|| no_such_tenant(&tenant))?;
                 let limits = self.access().known_limits(&tenant);
-                Ok(TenantUsage { tenant, size, limits, bill })
+                Ok(TenantUsage { tenant, size, limits, bill, retention })
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use utoipa::ToSchema;
-use vectorizer_engine::tenancy::{BillFacts, WindowFacts};
+use vectorizer_engine::tenancy::{BillFacts, Retention, ShortenedRetention, WindowFacts};
 use vectorizer_hivehub::integer;
 use vectorizer_limits::Limits;
 use vectorizer_log::{MeterTotal, Seq};
@@ -45,6 +45,37 @@ pub struct QuotaNow {
     /// The number of requests per hour.
     #[schema(value_type = Option<u64>)]
     requests_per_hour: Option<u32>,
+    /// How long records are kept that the state does not need, in seconds, by the plan; null is for ever.
+    history_seconds: Option<u64>,
+}
+
+/// How long a tenant's history is kept.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HistoryNow {
+    /// How long records are kept that the state does not need, in seconds; null is for ever. This is in effect now.
+    keep_seconds: Option<u64>,
+    /// A shorter time that takes effect later; null if there is none. A plan that keeps history longer revokes it.
+    shortened: Option<ShortenedHistory>,
+}
+
+/// A shorter time for which history is kept, which takes effect later.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ShortenedHistory {
+    /// How long records are kept then, in seconds.
+    keep_seconds: u64,
+    /// When it takes effect.
+    #[schema(format = DateTime)]
+    effective_at: String,
+}
+
+impl From<Retention> for HistoryNow {
+    fn from(Retention { keep_seconds, shortened }: Retention) -> Self {
+        let shortened = shortened.map(|ShortenedRetention { keep_seconds, effective_at }| ShortenedHistory {
+            keep_seconds,
+            effective_at: effective_at.to_string(),
+        });
+        Self { keep_seconds, shortened }
+    }
 }
 
 /// A tenant's usage, limits and bill.
@@ -56,6 +87,8 @@ pub struct UsageAnswer {
     usage: UsageNow,
     /// Its limits; null while they are not known.
     quota: Option<QuotaNow>,
+    /// How long its history is kept; null while it is not known.
+    history: Option<HistoryNow>,
     /// The open billing window; null if the tenant is asleep, and in single-tenant mode.
     window: Option<WindowNow>,
     /// The part of the bill that HiveHub has; null before the first delivery.
@@ -135,6 +168,7 @@ impl From<Limits> for QuotaNow {
             collections: limits.collections,
             requests_per_minute: limits.requests.map(|requests| requests.per_minute),
             requests_per_hour: limits.requests.map(|requests| requests.per_hour),
+            history_seconds: limits.history.keep.map(|keep| keep.as_secs()),
         }
     }
 }
@@ -173,6 +207,7 @@ impl From<TenantUsage> for UsageAnswer {
             tenant: usage.tenant.to_string(),
             usage: usage.size.into(),
             quota: usage.limits.map(QuotaNow::from),
+            history: usage.retention.map(HistoryNow::from),
             window,
             last_delivered,
         }

@@ -13,6 +13,7 @@ use tower::ServiceExt as _;
 use vectorizer::server::single_tenant;
 use vectorizer_engine::admission::AccessCheck;
 use vectorizer_engine::tenancy::{Rules, Tenancy};
+use vectorizer_limits::HistoryLimits;
 use vectorizer_metrics::Metrics;
 use vectorizer_rest::{AllowedHosts, App, NetworkRules, PageOrigins, Peer, router};
 use vectorizer_service::{Service, SizeLimits, share_size};
@@ -49,7 +50,7 @@ impl Server {
             Rules { idle: None, memory_bytes_max: u64::MAX, delete_grace: std::time::Duration::from_secs(1) };
         let tenancy = Tenancy::new(data.path(), share_size(&limits), rules, None, metrics.clone())
             .expect("the folder can be written to");
-        let access = AccessCheck::keyless(single_tenant());
+        let access = AccessCheck::keyless(single_tenant(), HistoryLimits::default());
         let network = NetworkRules {
             known_hosts: AllowedHosts::new(peer(), []),
             page_origins: PageOrigins::new(&[]),

@@ -64,6 +64,10 @@ struct Index<F> {
 pub(crate) struct FileHash([u8; 32]);
 
 impl FileHash {
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     fn of_index(index: &[u8]) -> Self {
         Self(*blake3::Hasher::new().update(&MAGIC).update(index).finalize().as_bytes())
     }

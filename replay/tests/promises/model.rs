@@ -127,7 +127,8 @@ impl Model {
             | Event::UsageObserved { .. }
             | Event::BillingClosed { .. }
             | Event::BillingCorrected { .. }
-            | Event::BillingAcknowledged { .. } => return self.forget(record.at.micros()),
+            | Event::BillingAcknowledged { .. }
+            | Event::HistoryDropped { .. } => return self.forget(record.at.micros()),
         };
         let at = record.at.micros();
         self.forget(at);

@@ -1,4 +1,4 @@
-//! The six limits of a quota: flags and output.
+//! The limits of a quota: flags and output.
 
 use clap::Args;
 use vectorizer_hub::models::SetOverrides;
@@ -10,7 +10,7 @@ use crate::cli::Streams;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct LimitChange(Option<Limit>);
 
-/// The flags of the six limits. A limit without a flag stays as it is.
+/// The flags of the limits. A limit without a flag stays as it is.
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Limits (a number, or `default` for the plan's or the server's limit)")]
 pub(super) struct LimitArgs {
@@ -32,6 +32,9 @@ pub(super) struct LimitArgs {
     /// Requests per hour
     #[arg(long, value_name = "COUNT", value_parser = limit_change)]
     requests_per_hour: Option<LimitChange>,
+    /// Days for which history is kept that the state does not need
+    #[arg(long, value_name = "DAYS", value_parser = limit_change)]
+    history_days: Option<LimitChange>,
 }
 
 fn limit_change(text: &str) -> Result<LimitChange, String> {
@@ -53,6 +56,7 @@ impl LimitArgs {
             collections: self.collections.map(|change| change.0),
             requests_per_minute: self.requests_per_minute.map(|change| change.0),
             requests_per_hour: self.requests_per_hour.map(|change| change.0),
+            history_days: self.history_days.map(|change| change.0),
         }
     }
 }
@@ -64,14 +68,28 @@ pub(super) fn warn_of_unreachable(quota: &Limits, streams: &Streams) {
     }
 }
 
-/// The names of the six limits.
-pub(super) const NAMES: [&str; 6] =
-    ["storage_bytes", "log_bytes", "vectors", "collections", "requests_per_minute", "requests_per_hour"];
+/// The names of the limits.
+pub(super) const NAMES: [&str; 7] = [
+    "storage_bytes",
+    "log_bytes",
+    "vectors",
+    "collections",
+    "requests_per_minute",
+    "requests_per_hour",
+    "history_days",
+];
 
-/// The six limits as text, in that order, with `absent` for a missing one.
-pub(super) fn words(limits: &Limits, absent: &str) -> [String; 6] {
-    let Limits { storage_bytes, log_bytes, vectors, collections, requests_per_minute, requests_per_hour } =
-        *limits;
-    [storage_bytes, log_bytes, vectors, collections, requests_per_minute, requests_per_hour]
+/// The limits as text, in that order, with `absent` for a missing one.
+pub(super) fn words(limits: &Limits, absent: &str) -> [String; 7] {
+    let Limits {
+        storage_bytes,
+        log_bytes,
+        vectors,
+        collections,
+        requests_per_minute,
+        requests_per_hour,
+        history_days,
+    } = *limits;
+    [storage_bytes, log_bytes, vectors, collections, requests_per_minute, requests_per_hour, history_days]
         .map(|limit| limit.map_or_else(|| absent.to_owned(), |limit| limit.get().to_string()))
 }

@@ -71,8 +71,8 @@ pub(super) async fn run(command: PlansCommand, streams: &Streams) -> Result<(), 
 
 async fn list(ListArgs { connection }: ListArgs, streams: &Streams) -> Result<(), Failure> {
     let hub = connection.open().await?;
-    let [bytes, log, vectors, collections, minute, hour] = NAMES;
-    let mut table = Table::new(["plan", bytes, log, vectors, collections, minute, hour]);
+    let [bytes, log, vectors, collections, minute, hour, days] = NAMES;
+    let mut table = Table::new(["plan", bytes, log, vectors, collections, minute, hour, days]);
     let mut after = None;
     loop {
         let page: PlansAnswer = hub.get("/api/admin/plans", &json!({"after": after})).await?;
@@ -80,8 +80,8 @@ async fn list(ListArgs { connection }: ListArgs, streams: &Streams) -> Result<()
             if connection.json {
                 write_json(streams, &plan)?;
             } else {
-                let [bytes, log, vectors, collections, minute, hour] = words(&plan.quota, "default");
-                table.row([plan.name.to_string(), bytes, log, vectors, collections, minute, hour]);
+                let [bytes, log, vectors, collections, minute, hour, days] = words(&plan.quota, "default");
+                table.row([plan.name.to_string(), bytes, log, vectors, collections, minute, hour, days]);
             }
         }
         after = page.next;

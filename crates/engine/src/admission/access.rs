@@ -13,7 +13,7 @@ use vectorizer_hivehub::{
     DeploymentName, HiveHubClient, Holder, HubError, KeyCache, KeyIdentity, LookupError, QuotaVerdict,
     Refusal,
 };
-use vectorizer_limits::{Limits, LimitsUnavailable, QuotaManager, RateReport, RequestRefused, TenantLimits};
+use vectorizer_limits::{HistoryLimits, Limits, LimitsUnavailable, QuotaManager, RateReport, RequestRefused, TenantLimits};
 use vectorizer_log::{Actor, Incarnation, TenantId, Via};
 
 use super::failures::FailedAuthentications;
@@ -152,9 +152,9 @@ pub enum Admission {
 }
 
 impl AccessCheck {
-    /// Single-tenant mode with this tenant.
-    pub fn keyless(tenant: TenantId) -> Self {
-        Self::Keyless { tenant, tenant_limits: TenantLimits::unlimited() }
+    /// Single-tenant mode with this tenant, whose history is kept as long as `history` says.
+    pub fn keyless(tenant: TenantId, history: HistoryLimits) -> Self {
+        Self::Keyless { tenant, tenant_limits: TenantLimits::of_history(history) }
     }
 
     /// Admits a caller to one operation of one request, and charges its tenant for the request. `bearer` is the token

@@ -17,6 +17,7 @@ use vectorizer_replay::OpenWindow;
 
 use super::deletion::DeletionError;
 use super::live_tenant::{LiveTenant, WakeError};
+use super::retention::{Retention, stored_retention};
 use super::slot::TenantSlot;
 use super::{FIRST_ANSWERS, STOPPING_PATIENCE, Tenancy};
 use crate::admission::{AccessCheck, ClusterPass};
@@ -279,6 +280,15 @@ impl Tenancy {
             None
         })?;
         Some(BillFacts { log_id: noted.log_id, window: None, delivered: noted.delivered() })
+    }
+
+    /// How long a tenant's history is kept. Reads a file if the tenant sleeps.
+    pub fn retention(&self, _: &ClusterPass, tenant: &TenantId) -> Option<Retention> {
+        let slot = self.slots().get(tenant).cloned();
+        match slot.and_then(|slot| slot.live()) {
+            Some(live) => live.history.observed(),
+            None => stored_retention(&TenantFolder::new(&self.shared.data, tenant)),
+        }
     }
 }
 

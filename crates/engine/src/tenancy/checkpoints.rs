@@ -88,6 +88,23 @@ impl Checkpoints {
         *self.kept() = Kept::none(self.log_id);
     }
 
+    /// The log was read and has this many bytes. A checkpoint from before older records were dropped states more.
+    pub(super) fn opened(&self, log_bytes: u64) {
+        let mut kept = self.kept();
+        kept.log_bytes = kept.log_bytes.min(log_bytes);
+    }
+
+    /// Older records were dropped, so the log has `after` bytes instead of `before`.
+    pub(super) fn history_dropped(&self, before: u64, after: u64) {
+        let mut kept = self.kept();
+        kept.log_bytes = (kept.log_bytes + after).saturating_sub(before);
+    }
+
+    /// The last record of the checkpoint.
+    pub(super) fn head(&self) -> Head {
+        self.kept().head
+    }
+
     /// Whether so much has been written since that another should be, while the log is open.
     pub(super) fn is_due(&self, log_bytes: u64) -> bool {
         let kept = match self.kept.try_lock() {

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use vectorizer_access::Secret;
 use vectorizer_hivehub::HiveHubClient;
+use vectorizer_limits::HistoryLimits;
 use vectorizer_metrics::Metrics;
 use vectorizer_testing::eventually;
 
@@ -66,7 +67,7 @@ async fn a_gap_is_not_closed_before_it_is_known_which_tenants_are_here() {
 async fn not_every_bill_is_known_before_it_is_known_which_tenants_are_here() {
     let away = Away::new();
     let stop = CancellationToken::new();
-    let access = AccessCheck::keyless("acme".parse().unwrap());
+    let access = AccessCheck::keyless("acme".parse().unwrap(), HistoryLimits::default());
     let looking = tokio::spawn(away.tenancy.clone().look_after_bills(access, stop.clone()));
     let knows_all = || away.tenancy.node_store().knows_every_bill();
     // The clock stands still while the folder is being listed.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, error_span, info, warn};
 use vectorizer_billing::{Accounts, Metering, TenantAccount, TenantMeter};
-use vectorizer_limits::TenantLimits;
+use vectorizer_limits::{HistoryLimits, TenantLimits};
 use vectorizer_log::storage::StorageFailure;
 use vectorizer_log::{
     ClosedLog, Damage, DamageKind, DeletedTenants, Error, Head, Incarnation, LogId, LogReader, TenantFolder,
@@ -25,9 +25,11 @@ use super::billing_recorder::BillingRecorder;
 use super::checkpoints::Checkpoints;
 use super::failure::Failure;
 use super::graph_files::GraphFiles;
+use super::history::HistoryHandle;
 use super::linker::{LinkPermits, Linker};
 use super::log_handle::{LogHandle, OpenGuard};
 use super::log_opener::{LogOpener, OpenLimiter, or_put_back};
+use super::retention::RetentionClock;
 use super::searches::Searches;
 use super::share::Share;
 use super::shared_state::{SharedState, State};
@@ -54,6 +56,8 @@ pub(super) struct LiveTenant {
     pub(super) log: LogReader,
     pub(super) log_handle: Arc<LogHandle>,
     pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) history: Arc<HistoryHandle>,
+    pub(super) tenant_limits: Arc<TenantLimits>,
     uses: Uses,
     pub(super) commands: mpsc::Sender<Queued>,
     pub(super) published: watch::Receiver<Head>,
@@ -192,6 +196,8 @@ impl LiveTenant {
         let (commands, published) = (mpsc::channel(1).0, watch::channel(head).1);
         let log_handle = Arc::new(LogHandle::new(false));
         log_handle.end();
+        // Nothing is dropped from a log that does not exist.
+        let history = Arc::new(HistoryHandle::new(folder, false, Arc::default()));
         Arc::new(Self {
             is_unbegun: true,
             id,
@@ -200,6 +206,8 @@ impl LiveTenant {
             log: LogReader::closed(log_id, head),
             log_handle,
             checkpoints: Arc::new(Checkpoints::new(folder, log_id)),
+            history,
+            tenant_limits: TenantLimits::unlimited(),
             uses: Uses::default(),
             commands,
             backpressure: Backpressure::new(
@@ -324,6 +332,8 @@ pub(super) struct TenantWatchers {
 pub(super) struct NodePermits {
     pub(super) linking: LinkPermits,
     pub(super) openings: OpenLimiter,
+    /// The time by which history is old.
+    pub(super) clock: Arc<Mutex<RetentionClock>>,
 }
 
 /// The parts of a tenant's bill while the tenant is awake.
@@ -348,11 +358,14 @@ pub(super) struct TenantTerms {
     pub(super) share: Share,
     pub(super) tenant_limits: Arc<TenantLimits>,
     pub(super) bill: Option<(Bill, BillingRecorder)>,
+    pub(super) history: Arc<HistoryHandle>,
 }
 
 /// The state computed from a log, and the folder of the log.
 pub(super) struct OpenedTenant {
     folder: TenantFolder,
+    /// Whether its log was created now.
+    is_new: bool,
     checkpoints: Checkpoints,
     /// `None` if the log did not have to be opened.
     log: Option<TenantLog>,
@@ -395,7 +408,8 @@ pub(super) fn wake(
         closed.and_then(|closed| fold_closed(closed, &mut restored))
     {
         let reader = LogReader::closed(log_id, head);
-        return Ok(OpenedTenant { folder, checkpoints, log: None, reader, projection, head, log_bytes });
+        checkpoints.opened(log_bytes);
+        return Ok(OpenedTenant { folder, is_new, checkpoints, log: None, reader, projection, head, log_bytes });
     }
     if stopping() {
         return Err(WakeError::Stopping);
@@ -410,7 +424,8 @@ pub(super) fn wake(
         opened => opened?,
     };
     let (reader, head, log_bytes) = (log.reader(), log.head(), log.bytes());
-    Ok(OpenedTenant { folder, checkpoints, log: Some(log), reader, projection, head, log_bytes })
+    checkpoints.opened(log_bytes);
+    Ok(OpenedTenant { folder, is_new, checkpoints, log: Some(log), reader, projection, head, log_bytes })
 }
 
 /// Reads a copy of a log that cannot be opened in place because the disk is full. The log is opened at the next write.
@@ -431,7 +446,8 @@ fn read_copy(
     // The checkpoint was not checked against the records.
     checkpoints.forget();
     let reader = LogReader::closed(log_id, head);
-    Ok(OpenedTenant { folder, checkpoints, log: None, reader, projection, head, log_bytes })
+    let is_new = false;
+    Ok(OpenedTenant { folder, is_new, checkpoints, log: None, reader, projection, head, log_bytes })
 }
 
 /// The state computed from a closed log.
@@ -553,6 +569,18 @@ impl OpenedTenant {
         (Bill { meter, account }, recorder)
     }
 
+    /// Returns what the tenant's tasks share about its history. Reads the retention in effect, or stores it for a new
+    /// log, in which that of the plan is in effect from the beginning.
+    pub(super) fn keep_history(
+        &self,
+        limits: HistoryLimits,
+        clock: &Arc<Mutex<RetentionClock>>,
+    ) -> Arc<HistoryHandle> {
+        let history = HistoryHandle::new(&self.folder, self.is_new, Arc::clone(clock));
+        history.horizon(limits.keep);
+        Arc::new(history)
+    }
+
     /// Starts the writer and the linker.
     pub(super) fn start(
         self,
@@ -563,8 +591,8 @@ impl OpenedTenant {
         permits: NodePermits,
         stop: CancellationToken,
     ) -> Arc<LiveTenant> {
-        let Self { folder, checkpoints, log, reader, projection, head, log_bytes } = self;
-        let TenantTerms { incarnation, share, tenant_limits, bill } = terms;
+        let Self { folder, is_new: _, checkpoints, log, reader, projection, head, log_bytes } = self;
+        let TenantTerms { incarnation, share, tenant_limits, bill, history } = terms;
         let unread = UnreadGraphs::of(projection.index().collections());
         let state = Arc::new(SharedState::new(State { projection, head, log_bytes }));
         let (log_handle, checkpoints) = (Arc::new(LogHandle::new(log.is_some())), Arc::new(checkpoints));
@@ -577,6 +605,7 @@ impl OpenedTenant {
             checkpoints: Arc::clone(&checkpoints),
             reader: reader.clone(),
             log_handle: Arc::clone(&log_handle),
+            history: Arc::clone(&history),
             limiter: permits.openings.clone(),
         };
         let (commands, queue) = mpsc::channel(QUEUE_COMMANDS_MAX);
@@ -603,7 +632,7 @@ impl OpenedTenant {
         let (bill, recorder) = bill.unzip();
         let writer = Writer::new(
             log,
-            tenant_limits,
+            Arc::clone(&tenant_limits),
             Arc::clone(&state),
             publish,
             failed,
@@ -622,6 +651,8 @@ impl OpenedTenant {
             log: reader,
             log_handle,
             checkpoints,
+            history,
+            tenant_limits,
             uses: Uses::default(),
             commands,
             backpressure: Backpressure::new(linked, published.clone(), searches.clone(), unread),

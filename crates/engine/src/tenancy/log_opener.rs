@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
-use vectorizer_log::{Error, LogReader, TenantFolder, TenantLog};
+use vectorizer_log::{Error, LogReader, Seq, TenantFolder, TenantLog};
 use vectorizer_replay::Projector as _;
 
 use super::checkpoints::Checkpoints;
+use super::history::HistoryHandle;
 use super::live_tenant::WakeError;
 use super::log_handle::LogHandle;
 use super::shared_state::SharedState;
@@ -65,6 +66,7 @@ pub(super) struct LogOpener {
     /// Reads the log in this opening and in each later one.
     pub(super) reader: LogReader,
     pub(super) log_handle: Arc<LogHandle>,
+    pub(super) history: Arc<HistoryHandle>,
     pub(super) limiter: OpenLimiter,
 }
 
@@ -97,7 +99,9 @@ impl LogOpener {
     /// could not be closed is an error.
     pub(super) fn close(&self, log: TenantLog, state: &SharedState) -> Result<(), Error> {
         let (log_id, head, bytes) = (log.log_id(), log.head(), log.bytes());
-        if self.checkpoints.is_behind(bytes)
+        // Records that were dropped cannot be folded behind a checkpoint.
+        let beginning = log.reader().beginning().map_or(Seq::NONE, |beginning| beginning.seq);
+        if (self.checkpoints.is_behind(bytes) || self.checkpoints.head().seq < beginning)
             && let Err(error) = self.checkpoints.write(state, &CancellationToken::new())
         {
             warn!(%error, "the checkpoint could not be written: waking will take longer");

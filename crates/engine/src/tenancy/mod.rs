@@ -28,6 +28,7 @@ mod ending;
 mod failure;
 mod graph_files;
 mod group;
+mod history;
 mod incarnation;
 mod kept;
 mod linker;
@@ -41,6 +42,8 @@ mod merge_patch;
 mod nice_pool;
 mod reconciliation;
 mod replaced_file;
+mod retention;
+mod scrubbing;
 mod searches;
 mod share;
 mod shared_state;
@@ -69,7 +72,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, error, info, warn};
 use vectorizer_durable::{create_private_folder, sync_folder};
 use vectorizer_index::Collection;
-use vectorizer_log::{DeletedTenants, Incarnation, TenantFolder, TenantId};
+use vectorizer_log::{DeletedTenants, Incarnation, TenantFolder, TenantId, TierSizes, Timestamp};
 
 pub use self::bills::{BillFacts, WindowFacts};
 pub use self::command::{
@@ -85,6 +88,8 @@ use self::live_tenant::{Billed, LiveTenant, NodePermits, TenantGuard, TenantTerm
 pub use self::live_tenant::{OpenLog, WakeError};
 pub use self::merge_patch::MergePatch;
 pub use self::nice_pool::{NicePool, NiceValue};
+use self::retention::RetentionClock;
+pub use self::retention::{Retention, ShortenedRetention};
 use self::share::Shares;
 pub use self::share::{Share, ShareSize};
 use self::sleeping::Budget;
@@ -255,7 +260,10 @@ impl Tenancy {
             tenants: Mutex::default(),
             waking: Semaphore::new(WAKING_MAX),
             waking_large: Semaphore::new(WAKING_LARGE_MAX),
-            permits: NodePermits::default(),
+            permits: NodePermits {
+                clock: Arc::new(Mutex::new(RetentionClock::open(&node, Timestamp::now()))),
+                ..NodePermits::default()
+            },
             budget: Budget::new(rules),
             shares: Shares::new(share),
             audit: Audit::new(&node, metrics.clone()),
@@ -309,6 +317,11 @@ impl Tenancy {
             let bytes = state.projection.usage().logical_bytes();
             drop(state);
             let memory_bytes = live.memory_bytes();
+            if let Ok(TierSizes { frozen_tails, sealed_file_bytes, sealed_bytes, .. }) = live.log.tier_sizes() {
+                reading.tiers.frozen_tails += frozen_tails as u64;
+                reading.tiers.sealed_file_bytes += sealed_file_bytes;
+                reading.tiers.hot_bytes += live.state.figures().log_bytes.saturating_sub(sealed_bytes);
+            }
             reading.tenants.push(TenantReading::new(Arc::clone(&live.metrics), bytes, memory_bytes));
         }
     }
@@ -555,12 +568,13 @@ impl Tenancy {
         drop(permit);
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(seq = %woken.head().seq, open = woken.is_open(), milliseconds, "awake");
-        let (tenancy, id) = (self.clone(), tenant.clone());
+        let (tenancy, id, limits) = (self.clone(), tenant.clone(), tenant_limits.current());
         // What was noted down of it may have to be waited for.
-        let (woken, bill) = tokio::task::spawn_blocking(move || {
-            let Shared { billed, node_store, .. } = &*tenancy.shared;
+        let (woken, bill, history) = tokio::task::spawn_blocking(move || {
+            let Shared { billed, node_store, permits, .. } = &*tenancy.shared;
             let bill = billed.as_ref().map(|billed| woken.keep_bill(&id, billed, node_store));
-            (woken, bill)
+            let history = woken.keep_history(limits.history, &permits.clock);
+            (woken, bill, history)
         })
         .await
         .map_err(|panic| WakeError::Panicked(panic.to_string()))?;
@@ -572,7 +586,7 @@ impl Tenancy {
         };
         Ok(woken.start(
             tenant,
-            TenantTerms { incarnation: bound, share, tenant_limits, bill },
+            TenantTerms { incarnation: bound, share, tenant_limits, bill, history },
             watched,
             &self.shared.tasks,
             self.shared.permits.clone(),

@@ -8,16 +8,18 @@
 //! takes. The memory that the system reports for the process is not used: it does not distinguish tenants, and it falls
 //! later than tenants fall asleep, so it does not show when enough memory is free.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, error_span, info, warn};
 use vectorizer_hivehub::Call;
-use vectorizer_log::{TenantFolder, TenantId};
+use vectorizer_log::{Error, TenantFolder, TenantId};
+use vectorizer_metrics::Metrics;
 
+use super::history::{TAIL_BYTES_MAX, prepare_drop, seal};
 use super::live_tenant::{LiveTenant, WakeError};
 use super::{NicePool, NiceValue, Tenancy, TenantSlot};
 
@@ -49,6 +51,8 @@ const LOG_PATIENCE: Duration = Duration::from_millis(50);
 const LOG_BYTES_EACH_MILLISECOND: u64 = 128 << 10;
 /// The pause between checks for tenants whose logs have grown much since their checkpoints.
 const CHECKPOINTS_EVERY: Duration = Duration::from_secs(5);
+/// The pause between checks for tails to seal and history to drop.
+const HISTORY_EVERY: Duration = Duration::from_secs(2);
 /// How long a tenant waits for others to fall asleep, and how often it looks.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 const ROOM_POLL: Duration = Duration::from_millis(50);
@@ -315,6 +319,35 @@ impl Tenancy {
         true
     }
 
+    /// Seals, merges and drops the history of tenants in memory, one after the other, on what others leave of the cores,
+    /// until `stop`.
+    pub async fn keep_history(self, stop: CancellationToken) {
+        let background = NicePool::new(1, NiceValue::Ten);
+        while timeout(HISTORY_EVERY, stop.cancelled()).await.is_err() {
+            let (tenancy, stop) = (self.clone(), stop.clone());
+            if background.run(move || tenancy.change_histories(&|| stop.is_cancelled())).await.is_none() {
+                error!("keeping the history of logs panicked");
+            }
+        }
+    }
+
+    fn change_histories(&self, stop: &dyn Fn() -> bool) {
+        for Candidate { tenant, live, .. } in self.candidates() {
+            if stop() {
+                return;
+            }
+            if !live.log_handle.is_open() || !live.is_readable() {
+                continue;
+            }
+            let _span = error_span!("history", %tenant).entered();
+            let stop = || stop() || live.stop.is_cancelled();
+            if let Err(error) = live.keep_history(&self.shared.metrics, &stop) {
+                warn!(%error, "old history could not be dropped");
+            }
+        }
+        self.shared.permits.clock.lock().unwrap_or_else(PoisonError::into_inner).store();
+    }
+
     /// Writes checkpoints of tenants whose logs have grown much since the last one, one after the other.
     fn write_checkpoints(&self) {
         let is_due = |live: &LiveTenant| {
@@ -336,10 +369,27 @@ impl Tenancy {
 }
 
 impl LiveTenant {
+    /// Seals and merges what waits for it, and prepares to drop what is old.
+    fn keep_history(&self, metrics: &Metrics, stop: &dyn Fn() -> bool) -> Result<(), WakeError> {
+        seal(&self.log, metrics, stop);
+        let Some(horizon) = self.history.horizon(self.tenant_limits.current().history.keep) else {
+            return Ok(());
+        };
+        let state = self.state.read();
+        let through = state.projection.billing().droppable(state.head.seq);
+        let live_bytes = state.projection.usage().logical_bytes();
+        drop(state);
+        match prepare_drop(&self.log, &self.history, horizon, through, live_bytes, stop) {
+            Err(WakeError::Log(Error::Closed) | WakeError::Stopping) => Ok(()),
+            prepared => prepared,
+        }
+    }
+
     /// How long its log is left open unused where memory is short.
     fn log_patience(&self) -> Duration {
         let bytes = self.state.figures().log_bytes;
-        LOG_PATIENCE + Duration::from_millis(bytes / LOG_BYTES_EACH_MILLISECOND)
+        // Only the tail is read.
+        LOG_PATIENCE + Duration::from_millis(bytes.min(TAIL_BYTES_MAX) / LOG_BYTES_EACH_MILLISECOND)
     }
 
     /// Whether `HiveHub` has not been told all of what is closed of its bill.

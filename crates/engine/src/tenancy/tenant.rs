@@ -20,6 +20,7 @@ use super::bills::BillFacts;
 use super::command::{Change, CollectionChange, Command, Committed, VectorChange, Write, WriteError};
 use super::kept::{Kept, KeptKey};
 use super::live_tenant::{LiveTenant, OpenLog, TenantGuard, WakeError};
+use super::retention::Retention;
 use super::share::Share;
 use super::shared_state::{Crowded, Figures, State};
 use super::writer::Queued;
@@ -133,6 +134,11 @@ impl<L> Tenant<L> {
     /// What it may use.
     pub fn limits(&self) -> Limits {
         self.pass.tenant_limits().current()
+    }
+
+    /// How long its history is kept, as it was observed last, and a shorter time that takes effect later.
+    pub fn retention(&self) -> Option<Retention> {
+        self.live.history.observed()
     }
 
     /// What it may take up of the node's memory.

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::{debug, error, info, warn};
 use vectorizer_index::{Collection, Removed};
-use vectorizer_limits::{Limits, QuotaExceeded, StorageTracker, TenantLimits};
-use vectorizer_log::{Actor, Commit, Draft, Error, Event, Head, Record, TenantLog, Timestamp, Via};
-use vectorizer_metrics::Metrics;
+use vectorizer_limits::{Limits, OnFullLog, QuotaExceeded, StorageTracker, TenantLimits};
+use vectorizer_log::{
+    Actor, Commit, Draft, Error, Event, Head, PreparedBase, Record, TenantLog, Timestamp, Via,
+};
+use vectorizer_metrics::{HistoryWork, Metrics};
 use vectorizer_replay::{Applied, Billing, Outcome};
 use vectorizer_scheduling::run_blocking;
 
@@ -18,6 +20,7 @@ use super::command::{Command, Committed, HeldPermits, WriteError};
 use super::decision::{Decision, decide};
 use super::failure::{Failed, Failure};
 use super::group::Group;
+use super::history::{HistoryHandle, Rotation, prepare_present, seal_before_closing};
 use super::log_handle::LogHandle;
 use super::log_opener::LogOpener;
 use super::shared_state::{SharedState, State};
@@ -33,6 +36,12 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 /// No command joins a commit that already changes this many vectors, because all of them are applied in one step. The
 /// step was measured at some ten milliseconds for vectors without payloads and texts.
 const GROUP_VECTORS_MAX: usize = 20_000;
+/// What a record needs in the log besides its change, and what is left for the server's own records, in bytes.
+const ROOM_BYTES: u64 = 64 << 10;
+/// History is dropped for a full log only if it has at least this share of the limit.
+const ROOM_SHARE: u64 = 64;
+/// History of fewer bytes is not dropped when a log is closed.
+const DROPPED_BYTES_MIN: u64 = 1 << 20;
 /// The maximum time for which the durable head may lag behind the log.
 const HEAD_LAG_MAX: Duration = Duration::from_secs(1);
 
@@ -65,6 +74,9 @@ pub(super) struct Writer {
     /// The bill, if there is one.
     recorder: Option<BillingRecorder>,
     metrics: Metrics,
+    rotation: Rotation,
+    /// Events of the writer itself for the next commit.
+    own_events: Vec<Event>,
 }
 
 /// The purpose of a step on a blocking thread.
@@ -76,6 +88,8 @@ enum Task {
     Open,
     /// Close the log, because it has not been used for a while.
     Close,
+    /// Drop old history, because a base of the state after it is prepared.
+    Drop,
 }
 
 async fn wanted(log_handle: Option<&LogHandle>) {
@@ -88,6 +102,13 @@ async fn wanted(log_handle: Option<&LogHandle>) {
 async fn to_close(log_handle: Option<&LogHandle>) {
     match log_handle {
         Some(log_handle) => log_handle.to_close().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn base_prepared(history: Option<&HistoryHandle>) {
+    match history {
+        Some(history) => history.ready().await,
         None => std::future::pending().await,
     }
 }
@@ -116,6 +137,8 @@ impl Writer {
             denials,
             recorder,
             metrics,
+            rotation: Rotation::default(),
+            own_events: Vec::new(),
         }
     }
 
@@ -152,6 +175,7 @@ impl Writer {
     pub(super) async fn run(self, mut queue: mpsc::Receiver<Queued>, stop: CancellationToken) {
         let mut writer = self;
         let log_handle = writer.opener.as_ref().map(|opener| Arc::clone(&opener.log_handle));
+        let history = writer.opener.as_ref().map(|opener| Arc::clone(&opener.history));
         if let Some(log_handle) = &log_handle
             && writer.recorder.as_ref().is_some_and(|recorder| recorder.account.is_behind())
         {
@@ -178,6 +202,7 @@ impl Writer {
                     () = writer.window() => {}
                     () = wanted(log_handle.as_deref()), if writer.log.is_none() => task = Task::Open,
                     () = to_close(log_handle.as_deref()) => task = Task::Close,
+                    () = base_prepared(history.as_deref()), if writer.log.is_some() => task = Task::Drop,
                     () = writer.failed.cancelled() => return,
                 }
             }
@@ -264,8 +289,15 @@ impl Writer {
         if !idle {
             self.opener.iter().for_each(|opener| opener.log_handle.used());
         }
+        if task == Task::Drop
+            && let Some(base) = self.opener.as_ref().and_then(|opener| opener.history.take_prepared())
+        {
+            self.drop_history(&base)?;
+        }
         if !idle || self.denials.are_due() {
+            self.make_room(&waiting)?;
             self.commit_group(&mut waiting, CommitKind::Commands)?;
+            self.rotate_if_due()?;
         }
         if idle || self.head_synced.elapsed() >= HEAD_LAG_MAX {
             if let Some(log) = &mut self.log {
@@ -274,6 +306,86 @@ impl Writer {
             self.head_synced = Instant::now();
         }
         Ok((self, waiting))
+    }
+
+    /// Begins a new tail of the log if that is due.
+    fn rotate_if_due(&mut self) -> Result<(), Failed> {
+        let Some(log) = self.log.as_mut().filter(|_| self.opener.is_some()) else { return Ok(()) };
+        self.rotation.rotate_if_due(log, Timestamp::now()).map_err(|error| self.failure.by_log(&error))?;
+        Ok(())
+    }
+
+    /// Drops history if the log would otherwise exceed its limit, and the plan says so. All of it that is not needed
+    /// goes at once, so that the next writes find room.
+    fn make_room(&mut self, waiting: &[Queued]) -> Result<(), Failed> {
+        let Limits { log_bytes: Some(limit), history, .. } = self.tenant_limits.current() else {
+            return Ok(());
+        };
+        let Some(log) = self.log.as_ref().filter(|_| history.on_full == OnFullLog::Drop) else {
+            return Ok(());
+        };
+        let wanted: u64 = waiting.iter().map(|queued| queued.command.write.change.bytes() as u64).sum();
+        let missing = (log.bytes() + wanted + ROOM_BYTES).saturating_sub(limit);
+        if missing == 0 || self.opener.is_none() {
+            return Ok(());
+        }
+        // Less would have to be dropped again with the next write.
+        let worthwhile = missing.max(limit / ROOM_SHARE);
+        self.drop_present(Timestamp::from_micros(i64::MAX), worthwhile)
+    }
+
+    /// Drops the whole history up to the present state, if its records are not younger than `horizon` and are worth
+    /// `bytes_min`.
+    fn drop_present(&mut self, horizon: Timestamp, bytes_min: u64) -> Result<(), Failed> {
+        let Some(log) = &mut self.log else { return Ok(()) };
+        let through = self.state.read().projection.billing().droppable(log.head().seq);
+        let prepared = prepare_present(log, &self.state, horizon, through, bytes_min, &self.metrics);
+        match prepared {
+            Ok(Some(base)) => self.drop_history(&base),
+            Ok(None) => Ok(()),
+            Err(error) if log.is_poisoned() => Err(self.failure.by_log(&error)),
+            Err(error) => {
+                warn!(%error, "old history could not be dropped");
+                Ok(())
+            }
+        }
+    }
+
+    /// Replaces the records before `base` by it.
+    fn drop_history(&mut self, base: &PreparedBase) -> Result<(), Failed> {
+        if !self.log.as_ref().is_some_and(|log| log.accepts(base)) {
+            return Ok(());
+        }
+        self.own_events.push(base.event());
+        self.commit_group(&mut Vec::new(), CommitKind::Commands)?;
+        let (Some(log), Some(opener)) = (&mut self.log, &self.opener) else { return Ok(()) };
+        let before = log.bytes();
+        match log.drop_history(base) {
+            Ok(Some(change)) => {
+                let after = log.bytes();
+                self.state.write().log_bytes = after;
+                opener.checkpoints.history_dropped(before, after);
+                self.metrics.history_worked(HistoryWork::Dropped, before.saturating_sub(after));
+                info!(through = %change.through, before, after, "dropped old history");
+            }
+            Ok(None) => {}
+            Err(error) => warn!(%error, "old history could not be dropped"),
+        }
+        Ok(())
+    }
+
+    /// Seals the log before it is closed, and drops its history if that is old.
+    fn seal(&mut self) -> Result<(), Failed> {
+        let (Some(log), Some(opener)) = (&mut self.log, &self.opener) else { return Ok(()) };
+        seal_before_closing(log, &self.metrics);
+        if log.is_poisoned() {
+            return Ok(());
+        }
+        let Some(horizon) = opener.history.horizon(self.tenant_limits.current().history.keep) else {
+            return Ok(());
+        };
+        let live_bytes = self.state.read().projection.usage().logical_bytes();
+        self.drop_present(horizon, live_bytes.max(DROPPED_BYTES_MIN))
     }
 
     /// Opens the log.
@@ -315,6 +427,7 @@ impl Writer {
     }
 
     fn close(&mut self) -> Result<(), Failed> {
+        self.seal()?;
         let Some(log) = self.log.take() else { return Ok(()) };
         let closed = match &self.opener {
             Some(opener) => opener.close(log, &self.state),
@@ -348,6 +461,9 @@ impl Writer {
             stage_commands(&self.state.read(), limits, &mut commit, waiting, now);
         let denials = self.denials.take();
         for event in denials.events() {
+            commit.stage(own_record(event), now).map_err(|error| self.failure.by_log(&error))?;
+        }
+        for event in self.own_events.drain(..) {
             commit.stage(own_record(event), now).map_err(|error| self.failure.by_log(&error))?;
         }
         let extras = match &mut self.recorder {

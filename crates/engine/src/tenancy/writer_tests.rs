@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use vectorizer_index::Filter;
-use vectorizer_limits::{Limits, QuotaExceeded, QuotaType, TenantLimits};
+use vectorizer_limits::{HistoryLimits, Limits, QuotaExceeded, QuotaType, TenantLimits};
 use vectorizer_log::storage::{Fault, MemoryStorage};
 use vectorizer_log::{
     Actor, Document, Event, Idempotency, IndexParameters, LogId, Metric, PointId, Record, Seq,
@@ -249,6 +249,7 @@ fn any_limits() -> impl Strategy<Value = Limits> {
             vectors,
             collections,
             requests: None,
+            history: HistoryLimits::default(),
         },
     )
 }

@@ -16,7 +16,7 @@ pub fn quota_path(tenant: &TenantId) -> String {
     QUOTA_PATH.replace("{id}", tenant.as_str())
 }
 
-/// The six numbers of a quota. `None` (null) is the configured default. None of them may be missing.
+/// The numbers of a quota. `None` (null) is the configured default. Of the first six, none may be missing.
 ///
 /// `HiveHub` answers with them, and a node stores them as they were answered. Other types have the same six names and
 /// stay apart, because their values differ: the self-run hub bounds each number and refuses unknown names, its
@@ -42,6 +42,9 @@ pub struct QuotaNumbers {
     /// Requests within an hour; 0 lets nothing in.
     #[serde(deserialize_with = "present")]
     pub requests_per_hour: Option<u64>,
+    /// Days for which a tenant's history is kept. May be missing, which is the configured default like null.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_days: Option<u64>,
 }
 
 /// Answer to `GET` of [`QUOTA_PATH`].

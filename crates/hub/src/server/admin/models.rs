@@ -136,6 +136,9 @@ pub struct SetOverrides {
     /// Requests in an hour.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub requests_per_hour: Option<Option<Limit>>,
+    /// Days for which history is kept.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub history_days: Option<Option<Limit>>,
 }
 
 /// A key, without the key itself.
@@ -336,6 +339,7 @@ impl SetOverrides {
         set(&mut to.collections, self.collections);
         set(&mut to.requests_per_minute, self.requests_per_minute);
         set(&mut to.requests_per_hour, self.requests_per_hour);
+        set(&mut to.history_days, self.history_days);
     }
 }
 
