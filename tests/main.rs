@@ -22,6 +22,7 @@ mod failing_disk;
 mod filters;
 mod foreign_files;
 mod greed;
+mod history;
 mod hostile;
 mod http;
 mod hub;

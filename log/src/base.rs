@@ -38,6 +38,18 @@ pub enum BaseItem {
     Answer(BaseAnswer),
 }
 
+impl BaseItem {
+    /// The stored bytes of the item.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("an item has no map or sequence of unknown length")
+    }
+
+    /// The item of these stored bytes; `None` if they are not exactly one.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        postcard::take_from_bytes(bytes).ok().and_then(|(item, rest)| rest.is_empty().then_some(item))
+    }
+}
+
 /// The counters of a tenant, and the state of its bill.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseState {
@@ -206,7 +218,7 @@ impl BaseWriter {
     }
 
     pub(crate) fn push(&mut self, item: &BaseItem) -> io::Result<()> {
-        let item = postcard::to_stdvec(item).map_err(io::Error::other)?;
+        let item = item.to_bytes();
         self.blocks.push(self.facts.items, self.facts.at, &[&item])?;
         self.facts.items += 1;
         self.facts.bytes += item.len() as u64;
@@ -252,6 +264,11 @@ impl Base {
         self.entry.at
     }
 
+    /// How many items there are.
+    pub fn items(&self) -> u64 {
+        self.entry.items
+    }
+
     /// The stored bytes of the base, before they were compressed.
     pub fn bytes(&self) -> u64 {
         self.entry.bytes
@@ -290,13 +307,11 @@ impl Base {
         for block in file.blocks().iter() {
             let content = file.content(block).map_err(failed)?;
             for entry in BlockFile::entries(&content) {
-                match postcard::take_from_bytes(entry.map_err(failed)?) {
-                    Ok((item, [])) => visit(item)?,
-                    Ok(_) | Err(_) => {
-                        let reason = "an item cannot be decoded".to_owned();
-                        return Err(failed(BlockFileError::Damaged(reason)));
-                    }
-                }
+                let Some(item) = BaseItem::from_bytes(entry.map_err(failed)?) else {
+                    let reason = "an item cannot be decoded".to_owned();
+                    return Err(failed(BlockFileError::Damaged(reason)));
+                };
+                visit(item)?;
             }
         }
         Ok(())

@@ -90,7 +90,10 @@ pub use event::{
     Event, EventFacts, IndexParameters, InvalidCollectionName, InvalidDimension, Metric, ObservedUsage,
     RefusedRequests, VectorParameters, WrittenPoint, WrittenPoints,
 };
-pub use export::{ExportDetail, ExportFormat, ExportRange, ExportedRecord, RangePosition, write_line};
+pub use export::{
+    ExportDetail, ExportFormat, ExportRange, ExportedBase, ExportedLine, ExportedRecord, RangePosition,
+    write_base_item_line, write_base_line, write_line,
+};
 pub use folder::TenantFolder;
 pub use head::{SLOT_BYTES, Slot};
 pub use history::Generation;

@@ -102,6 +102,11 @@ pub struct RemoteVerification {
 }
 
 impl RemoteVerification {
+    /// Begins after the last record of a base of this log.
+    pub fn begin(&mut self, log_id: LogId, base: Head) {
+        self.verifier = Some(Verifier::continuing(log_id, base));
+    }
+
     /// Verifies the next stored record. The first one determines the log.
     pub fn push(&mut self, log_id: LogId, stored: &[u8]) -> Result<Record, Damage> {
         let record = self.verifier.get_or_insert_with(|| Verifier::new(log_id)).push(stored)?;

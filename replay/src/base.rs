@@ -2,7 +2,7 @@
 
 use vectorizer_index::{Index, InvalidEvent};
 use vectorizer_log::{
-    Base, BaseAnswer, BaseItem, BaseState, CollectionId, Document, Error, LogId,
+    Base, BaseAnswer, BaseItem, BaseState, CollectionId, Document, Error, LogId, Seq,
 };
 
 use crate::billing::Billing;
@@ -33,9 +33,9 @@ pub enum BaseError {
 impl Projection {
     /// The projection of the state in `base`, to be followed by the records after it. Calls `stop` now and then.
     pub fn of_base(log_id: LogId, base: &Base, stop: &dyn Fn() -> bool) -> Result<Self, BaseError> {
-        let mut restored = Restoring::default();
-        base.each(|item| restored.push(item, stop))?;
-        restored.finish(log_id, base)
+        let mut fold = BaseFold::default();
+        base.each(|item| if stop() { Err(BaseError::Stopped) } else { fold.push(item) })?;
+        fold.finish(log_id, base.head().seq)
     }
 
     /// The projection of the state that a log begins with: that of its base, or an empty one.
@@ -48,9 +48,9 @@ impl Projection {
     }
 }
 
-/// A projection that is being restored.
-#[derive(Default)]
-struct Restoring {
+/// A fold of the items of a base, in their order, from any source.
+#[derive(Debug, Default)]
+pub struct BaseFold {
     state: Option<BaseState>,
     index: Index,
     /// The collection whose points follow, and those that are not restored yet.
@@ -59,8 +59,9 @@ struct Restoring {
     answers: Vec<(Box<str>, Answer)>,
 }
 
-impl Restoring {
-    fn push(&mut self, item: BaseItem, stop: &dyn Fn() -> bool) -> Result<(), BaseError> {
+impl BaseFold {
+    /// Folds the next item.
+    pub fn push(&mut self, item: BaseItem) -> Result<(), BaseError> {
         match item {
             BaseItem::State(state) => self.state = Some(state),
             _ if self.state.is_none() => return Err(BaseError::OutOfOrder),
@@ -72,9 +73,6 @@ impl Restoring {
             BaseItem::Point(point) => {
                 self.points.push(point);
                 if self.points.len() >= POINTS_MAX {
-                    if stop() {
-                        return Err(BaseError::Stopped);
-                    }
                     self.restore_points()?;
                 }
             }
@@ -95,7 +93,8 @@ impl Restoring {
         }
     }
 
-    fn finish(mut self, log_id: LogId, base: &Base) -> Result<Projection, BaseError> {
+    /// The projection of the state after the record `through`, which is the last one in the base.
+    pub fn finish(mut self, log_id: LogId, through: Seq) -> Result<Projection, BaseError> {
         self.restore_points()?;
         let Self { state, index, answers, .. } = self;
         let state = state.ok_or(BaseError::OutOfOrder)?;
@@ -105,7 +104,7 @@ impl Restoring {
         let counts = [index.len() as u64, vectors, bytes];
         Ok(Projection {
             log_id,
-            applied: base.head().seq,
+            applied: through,
             data_seq: state.data_seq,
             usage: Usage::restored(counts, state.vectors_upserted, state.vectors_deleted),
             billing: Billing::restored(&state),

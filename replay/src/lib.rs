@@ -27,7 +27,7 @@ mod projection;
 mod recovery;
 mod usage;
 
-pub use base::BaseError;
+pub use base::{BaseError, BaseFold};
 pub use bill::{Bill, BillEntry, BilledTotal, BillingCorrection, BillingLine, Discrepancy, DiscrepancyKind};
 pub use billing::{BilledWindow, Billing, OpenWindow};
 pub use checkpoint::{Checkpoint, Restored, UnusableCheckpoint};

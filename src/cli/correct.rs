@@ -8,7 +8,7 @@ use vectorizer_log::{
     Actor, Draft, Error, Event, Meter, Record, Seq, TenantFolder, TenantId, TenantLog, Timestamp, Via,
 };
 use vectorizer_node_store::{NodeStore, NodeStoreError, StoredBill};
-use vectorizer_replay::{ApplyError, BaseError, Bill, BillEntry, Billing};
+use vectorizer_replay::{ApplyError, BaseError, Bill, BillEntry, Billing, Projection};
 
 use super::failure::Failure;
 use super::interruption::run_blocking;
@@ -174,7 +174,8 @@ fn read(
     meter: Meter,
 ) -> Result<(TenantLog, Bill, Option<i128>), CorrectFailure> {
     let base = folder.base()?;
-    let mut bill = Bill::of_beginning(folder.log_id()?, base.as_ref(), &|| false)?;
+    let beginning = Projection::of_beginning(folder.log_id()?, base.as_ref(), &|| false)?;
+    let mut bill = Bill::of_beginning(beginning);
     let (mut value, mut is_close) = (0_i128, false);
     let recovered = folder.open()?.recover(|record: Record| {
         is_close |= record.seq == close && record.event.effect().close().is_some();

@@ -11,6 +11,7 @@ use vectorizer_replay::{
 };
 
 use super::progress::ProgressDisplay;
+use super::server::LogVisitor;
 use super::streams::Streams;
 
 /// A projection that is computed record by record from the start of a log.
@@ -131,4 +132,14 @@ impl fmt::Display for FoldedState {
 /// The rate, rounded down. A time too short to measure counts as a microsecond.
 fn per_second(count: u64, span: Duration) -> u128 {
     u128::from(count) * 1_000_000 / span.as_micros().max(1)
+}
+
+impl LogVisitor for Fold {
+    fn begin(&mut self, beginning: Projection) {
+        Self::begin(self, beginning);
+    }
+
+    fn record(&mut self, record: &Record) -> ControlFlow<()> {
+        self.push(record)
+    }
 }

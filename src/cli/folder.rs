@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use vectorizer_log::{Base, Error, StoredRecord, TenantFolder, TenantId};
+use vectorizer_log::{Base, BaseItem, Error, StoredRecord, TenantFolder, TenantId};
 use vectorizer_replay::BaseError;
 
 use super::failure::Failure;
@@ -37,6 +37,25 @@ impl Folder {
     /// The state that the log begins with, if older records were dropped. Blocks.
     pub(super) fn base(&self) -> Result<Option<Base>, Failure> {
         self.place.base().map_err(|source| Failure::Log { tenant: self.tenant.clone(), source })
+    }
+
+    /// Passes each item of the base to `visit`. Blocks.
+    pub(super) fn each_base_item(
+        &self,
+        base: &Base,
+        visit: &mut dyn FnMut(BaseItem) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut failure = None;
+        let read = base.each(|item| {
+            visit(item).map_err(|stopped| {
+                failure = Some(stopped);
+                Error::Closed
+            })
+        });
+        match failure {
+            Some(failure) => Err(failure),
+            None => read.map_err(|source| Failure::Log { tenant: self.tenant.clone(), source }),
+        }
     }
 
     /// The failure to fold the base.

@@ -114,7 +114,7 @@ impl Replay {
             }
             Origin::Server(server, head) => {
                 let mut fold = Fold::new(doing, Some(head.seq), &self.streams);
-                let read = async { Ok(server.read(*head, &mut |record| fold.push(record)).await?) };
+                let read = async { Ok(server.read(*head, &mut fold).await?) };
                 (self.interruption.or(read).await?, fold)
             }
         };

@@ -10,9 +10,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use vectorizer_http_client::ServiceUrl;
 use vectorizer_log::{
-    ChainHash, Damage, DamageKind, ExportDetail, ExportFormat, ExportRange, ExportedRecord, Head, Record,
-    RemoteVerification, Seq, TenantId, Timestamp,
+    ChainHash, Damage, DamageKind, ExportDetail, ExportFormat, ExportRange, ExportedLine, ExportedRecord, Head,
+    LogId, Record, RemoteVerification, Seq, TenantId, Timestamp,
 };
+
+use vectorizer_replay::{BaseError, BaseFold, Projection};
 
 use super::key_client::{KeyHeader, client};
 use super::lines::{LINE_BYTES_MAX, Lines};
@@ -110,6 +112,19 @@ struct UsageTenant {
     tenant: TenantId,
 }
 
+/// A visitor of a log that is read from its beginning.
+pub(super) trait LogVisitor {
+    /// The log begins with this state. Called before the first record, if at all.
+    fn begin(&mut self, beginning: Projection);
+
+    /// The next record. Breaking ends the reading.
+    fn record(&mut self, record: &Record) -> ControlFlow<()>;
+}
+
+fn invalid_base(error: BaseError) -> ServerError {
+    ServerError::Answer { of: "log", reason: error.to_string() }
+}
+
 #[derive(Deserialize)]
 struct HeadAnswer {
     seq: Seq,
@@ -203,39 +218,72 @@ impl Server {
         Ok(Lines::new(self.get(url).await?, LINE_BYTES_MAX, wait_max))
     }
 
-    /// Verifies the log from its first record to `head` and passes each record to `visit`. Stops at the first damage,
-    /// as later records of the same server cannot be trusted.
+    /// Verifies the log from its beginning to `head` and passes the state that it begins with and each record to
+    /// `visitor`. Stops at the first damage, as later records of the same server cannot be trusted.
     pub(super) async fn read(
         &self,
         head: Head,
-        visit: &mut (dyn FnMut(&Record) -> ControlFlow<()> + Send),
+        visitor: &mut (dyn LogVisitor + Send),
     ) -> Result<Reading, ServerError> {
         let mut verification = RemoteVerification::default();
         let mut reading =
             Reading { log_id: None, head: Some(head), records: 0, damage: Vec::new(), notes: Vec::new() };
-        'answers: while reading.records < head.seq.get() {
-            let next = Seq::new(reading.records).next();
-            let range = ExportRange { from: Some(next), to: Some(head.seq), ..ExportRange::default() };
+        let mut last = Seq::NONE;
+        let mut base: Option<(LogId, Seq, u64, BaseFold)> = None;
+        'answers: while last < head.seq {
+            // Without a first record, the log begins with its base.
+            let from = (last > Seq::NONE).then(|| last.next());
+            let range = ExportRange { from, to: Some(head.seq), ..ExportRange::default() };
             let query = LogQuery { range, detail: STORED_ONLY, ..LogQuery::default() };
+            let before = last;
             // A server may return fewer records than requested, so request the rest from there.
             let mut lines = self.lines(query).await?;
             while let Some(line) = lines.next().await? {
-                let ExportedRecord { log_id, stored, .. } =
-                    serde_json::from_slice(&line).map_err(ServerError::Line)?;
-                reading.log_id.get_or_insert(log_id);
-                match verification.push(log_id, &stored) {
-                    Ok(record) if visit(&record).is_break() => return Ok(reading),
-                    Ok(_) => reading.records = verification.records(),
-                    Err(damage) => {
-                        reading.damage.push(damage);
-                        return Ok(reading);
+                match ExportedLine::parse(&line).map_err(ServerError::Line)? {
+                    ExportedLine::Base(found) => {
+                        let chain = found.chain.parse().map_err(|_| ServerError::Answer {
+                            of: "log",
+                            reason: "the chain hash of the base is not a hash".to_owned(),
+                        })?;
+                        verification.begin(found.log_id, Head { seq: found.through, chain });
+                        reading.log_id = Some(found.log_id);
+                        reading.notes.push(format!(
+                            "the records up to seq {} were dropped; the log begins with their state",
+                            found.through
+                        ));
+                        last = found.through;
+                        base = Some((found.log_id, found.through, found.items, BaseFold::default()));
+                    }
+                    ExportedLine::BaseItem(item) => {
+                        if let Some((.., fold)) = &mut base {
+                            fold.push(item).map_err(invalid_base)?;
+                        }
+                    }
+                    ExportedLine::Record(ExportedRecord { log_id, stored, .. }) => {
+                        if let Some((log_id, through, _, fold)) = base.take() {
+                            visitor.begin(fold.finish(log_id, through).map_err(invalid_base)?);
+                        }
+                        reading.log_id.get_or_insert(log_id);
+                        match verification.push(log_id, &stored) {
+                            Ok(record) if visitor.record(&record).is_break() => return Ok(reading),
+                            Ok(record) => last = record.seq,
+                            Err(damage) => {
+                                reading.damage.push(damage);
+                                return Ok(reading);
+                            }
+                        }
+                        reading.records = verification.records();
                     }
                 }
-                if reading.records == head.seq.get() {
+                if last == head.seq && base.is_none() {
                     break 'answers;
                 }
             }
-            if reading.records < next.get() {
+            if let Some((log_id, through, _, fold)) = base.take() {
+                visitor.begin(fold.finish(log_id, through).map_err(invalid_base)?);
+            }
+            if last == before {
+                let next = before.next();
                 reading.damage.push(Damage { seq: next, kind: DamageKind::Missing { found: None } });
                 return Ok(reading);
             }

@@ -10,7 +10,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 use vectorizer_engine::tenancy::OpenLog;
-use vectorizer_log::{ExportDetail, ExportFormat, ExportRange, Head, RangePosition, Seq};
+use vectorizer_log::{
+    Base, ExportDetail, ExportFormat, ExportRange, Head, RangePosition, Seq, write_base_item_line,
+    write_base_line,
+};
 
 use super::admission::Readmission;
 
@@ -37,6 +40,8 @@ pub(super) struct Feed {
     pub(super) follow: bool,
     pub(super) format: ExportFormat,
     pub(super) detail: ExportDetail,
+    /// The state to send first, which the log begins with.
+    pub(super) base: Option<Base>,
 }
 
 /// The stream ended early. The error keeps the client from taking it for complete.
@@ -97,9 +102,41 @@ impl Feed {
         if !begun.is_empty() {
             let _ = slices.try_send(Bytes::from(begun));
         }
-        if self.send(&slices).await.is_ok() {
+        if self.send_base(&slices).await.is_ok() && self.send(&slices).await.is_ok() {
             // The receiver may be gone.
             let _ = ended.send(());
+        }
+    }
+
+    /// Sends the state that the log begins with, if the records from the beginning on are requested: a line about it,
+    /// and with stored bytes a line for each item.
+    async fn send_base(&mut self, slices: &mpsc::Sender<Bytes>) -> Result<(), Truncated> {
+        let Some(base) = self.base.take() else { return Ok(()) };
+        let (slices, stop, has_items) = (slices.clone(), self.stop.clone(), self.detail.stored);
+        let send = move || {
+            let mut lines = Vec::new();
+            write_base_line(&mut lines, &base);
+            if has_items {
+                base.each(|item| {
+                    write_base_item_line(&mut lines, &item);
+                    if lines.len() < SLICE_BYTES_MAX {
+                        return Ok(());
+                    }
+                    let slice = Bytes::from(std::mem::take(&mut lines));
+                    // The client's connection bounds how long a slice waits.
+                    let is_sent = !stop.is_cancelled() && slices.blocking_send(slice).is_ok();
+                    if is_sent { Ok(()) } else { Err(vectorizer_log::Error::Closed) }
+                })?;
+            }
+            slices.blocking_send(Bytes::from(lines)).map_err(|_| vectorizer_log::Error::Closed)
+        };
+        match tokio::task::spawn_blocking(send).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(vectorizer_log::Error::Closed)) | Err(_) => Err(Truncated),
+            Ok(Err(error)) => {
+                error!(%error, "the base of the log could not be read");
+                Err(Truncated)
+            }
         }
     }
 

@@ -71,7 +71,10 @@ impl Service {
         if let Some(from) = range.from.filter(|from| *from <= beginning.seq) {
             return Err(dropped(from, beginning.seq.next()));
         }
+        let is_whole = range.from.is_none() && range.since.is_none() && format == ExportFormat::Ndjson;
+        let base = log.reader().base().ok().flatten().filter(|_| is_whole);
         let feed = Feed {
+            base,
             log,
             published: tenant.published(),
             readmission,

@@ -21,7 +21,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 pub use self::range::{ExportRange, RangePosition};
 
 use self::event::EventLine;
-use crate::position::{LogId, Seq};
+use crate::base::{Base, BaseItem};
+use crate::position::{Head, LogId, Seq};
 use crate::record::{Actor, Via};
 use crate::tenant_log::StoredRecord;
 
@@ -75,6 +76,79 @@ impl ExportFormat {
             Self::Ndjson => write_line(text, stored, detail),
             Self::Csv => csv::write_row(text, &stored.record, detail),
         }
+    }
+}
+
+/// Appends the line of NDJSON that says with which state a log begins after older records were dropped.
+pub fn write_base_line(line: &mut Vec<u8>, base: &Base) {
+    let Head { seq, chain } = base.head();
+    let (log_id, at, chain) = (base.log_id(), base.at().to_string(), chain.to_string());
+    let view = BaseLine { base: ExportedBase { log_id, through: seq, at, chain, items: base.items() } };
+    serde_json::to_writer(&mut *line, &view).expect("a line has only JSON's own types and a Vec cannot fail");
+    line.push(b'\n');
+}
+
+/// Appends the line of NDJSON of one item of that state.
+pub fn write_base_item_line(line: &mut Vec<u8>, item: &BaseItem) {
+    let view = BaseItemLine { base_item: BASE64.encode(item.to_bytes()) };
+    serde_json::to_writer(&mut *line, &view).expect("a line has only JSON's own types and a Vec cannot fail");
+    line.push(b'\n');
+}
+
+/// The state that an exported log begins with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExportedBase {
+    /// The log.
+    pub log_id: LogId,
+    /// The last record that the state contains.
+    pub through: Seq,
+    /// The time of that record, RFC 3339.
+    pub at: String,
+    /// Its chain hash, in hexadecimal.
+    pub chain: String,
+    /// How many items follow, if stored bytes are exported.
+    pub items: u64,
+}
+
+#[derive(Serialize)]
+struct BaseLine {
+    base: ExportedBase,
+}
+
+#[derive(Serialize)]
+struct BaseItemLine {
+    base_item: String,
+}
+
+/// A line of an export with stored bytes.
+#[derive(Debug)]
+pub enum ExportedLine {
+    /// The state that the log begins with.
+    Base(ExportedBase),
+    /// An item of that state.
+    BaseItem(BaseItem),
+    /// A record.
+    Record(ExportedRecord),
+}
+
+impl ExportedLine {
+    /// Parses a line.
+    pub fn parse(line: &[u8]) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Shape {
+            base: Option<ExportedBase>,
+            base_item: Option<String>,
+        }
+        let Shape { base, base_item } = serde_json::from_slice(line)?;
+        if let Some(base) = base {
+            return Ok(Self::Base(base));
+        }
+        if let Some(item) = base_item {
+            let item = BASE64.decode(item).ok().and_then(|bytes| BaseItem::from_bytes(&bytes));
+            let invalid = || <serde_json::Error as serde::de::Error>::custom("not an item of a base");
+            return item.map(Self::BaseItem).ok_or_else(invalid);
+        }
+        serde_json::from_slice(line).map(Self::Record)
     }
 }
 

@@ -9,14 +9,13 @@ mod entry;
 
 use roaring::RoaringTreemap;
 use vectorizer_log::{
-    Base, BillClose, BillStep, ChainHash, Effect, LogId, Meter, MeterTotal, ObservedUsage, Record, Seq, Timestamp,
+    BillClose, BillStep, ChainHash, Effect, LogId, Meter, MeterTotal, ObservedUsage, Record, Seq, Timestamp,
     billed_lines,
 };
 
 use self::audit::RecordedClose;
 pub use self::discrepancy::{Discrepancy, DiscrepancyKind};
 pub use self::entry::{BillEntry, BillingCorrection, BillingLine};
-use crate::base::BaseError;
 use crate::billing::BilledWindow;
 use crate::projection::{Applied, ApplyError, Projection, Projector};
 
@@ -55,13 +54,9 @@ impl Bill {
         Self { projection: Projection::new(log_id), closes: RoaringTreemap::new(), totals }
     }
 
-    /// The bill of a log that begins with `base`. Closes up to there cannot be recomputed. Calls `stop` now and then.
-    pub fn of_beginning(
-        log_id: LogId,
-        base: Option<&Base>,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<Self, BaseError> {
-        Ok(Self { projection: Projection::of_beginning(log_id, base, stop)?, ..Self::new(log_id) })
+    /// The bill of a log that begins with this state. Closes up to there cannot be recomputed.
+    pub fn of_beginning(beginning: Projection) -> Self {
+        Self { totals: Meter::ALL.map(BilledTotal::zero), closes: RoaringTreemap::new(), projection: beginning }
     }
 
     /// Compacts collections with many deleted points. No linker does so here, and the bill would take as much memory

@@ -5,13 +5,14 @@ use std::ops::ControlFlow;
 
 use vectorizer_log::{ChainHash, LogId, Meter, MeterTotal, Record, Seq, Timestamp};
 use vectorizer_replay::{
-    ApplyError, Bill, BillEntry, BilledWindow, Discrepancy, Progress, Projector as _, RECORDS_PER_PROGRESS,
+    ApplyError, Bill, BillEntry, BilledWindow, Discrepancy, Progress, Projection, Projector as _, RECORDS_PER_PROGRESS,
 };
 
 use super::{Period, billed};
 use crate::cli::Streams;
 use crate::cli::failure::Failure;
 use crate::cli::progress::ProgressDisplay;
+use crate::cli::server::LogVisitor;
 
 /// The id of a line within its log.
 pub(super) type LineId = (Seq, Meter);
@@ -66,11 +67,11 @@ impl Account {
         }
     }
 
-    /// Begins with the bill of a base that contains the records up to `beginning`.
-    pub(super) fn begin(&mut self, bill: Bill, beginning: Seq) {
-        self.log_id = Some(bill.projection().log_id());
-        self.bill = Some(bill);
-        self.beginning = beginning;
+    /// Begins with the state of a base.
+    pub(super) fn begin(&mut self, beginning: Projection) {
+        self.log_id = Some(beginning.log_id());
+        self.beginning = beginning.applied();
+        self.bill = Some(Bill::of_beginning(beginning));
     }
 
     /// The last record whose window cannot be recomputed, [`Seq::NONE`] if all can.
@@ -201,5 +202,15 @@ impl Account {
             streams.report(format_args!("{:<22}{closed:>26}{open:>26}", meter.name()))?;
         }
         Ok(())
+    }
+}
+
+impl LogVisitor for Account {
+    fn begin(&mut self, beginning: Projection) {
+        Self::begin(self, beginning);
+    }
+
+    fn record(&mut self, record: &Record) -> ControlFlow<()> {
+        self.push(record, None)
     }
 }

@@ -5,11 +5,10 @@ mod ledger;
 #[cfg(test)]
 mod tests;
 
-use std::ops::ControlFlow;
 
 use clap::Args;
 use vectorizer_log::{TenantId, Timestamp};
-use vectorizer_replay::{Bill, BilledTotal};
+use vectorizer_replay::{BilledTotal, Projection};
 
 use self::account::Account;
 use self::ledger::{Ledger, LedgerArgs};
@@ -119,8 +118,8 @@ async fn read(
             let (reading, account) = run_blocking(move || {
                 if let Some(base) = folder.base()? {
                     let stop = || interruption.check().is_err();
-                    let bill = Bill::of_beginning(base.log_id(), Some(&base), &stop);
-                    account.begin(bill.map_err(|error| folder.base_failure(error))?, base.head().seq);
+                    let beginning = Projection::of_base(base.log_id(), &base, &stop);
+                    account.begin(beginning.map_err(|error| folder.base_failure(error))?);
                 }
                 let reading = folder.read(&interruption, &mut |stored| {
                     Ok(account.push(&stored.record, Some(stored.chain)))
@@ -136,8 +135,7 @@ async fn read(
                 let tenant = server.tenant().await?;
                 let head = server.head().await?;
                 let mut account = Account::new(period, Some(head.seq), streams);
-                let mut visit = |record: &_| -> ControlFlow<()> { account.push(record, None) };
-                let reading = server.read(head, &mut visit).await?;
+                let reading = server.read(head, &mut account).await?;
                 account.end();
                 Ok((tenant, reading, account))
             };

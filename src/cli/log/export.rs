@@ -3,7 +3,10 @@
 use std::ops::ControlFlow;
 
 use clap::{Args, ValueEnum};
-use vectorizer_log::{ExportDetail, ExportFormat, ExportRange, RangePosition, Seq, Timestamp};
+use vectorizer_log::{
+    ExportDetail, ExportFormat, ExportRange, RangePosition, Seq, Timestamp, write_base_item_line,
+    write_base_line,
+};
 
 use super::DetailArgs;
 use crate::cli::failure::Failure;
@@ -128,6 +131,19 @@ fn from_folder(
     let mut line = Vec::new();
     format.begin(&mut line);
     streams.write(&line)?;
+    let is_whole = range.from.is_none() && range.since.is_none() && format == ExportFormat::Ndjson;
+    if let Some(base) = folder.base()?.filter(|_| is_whole) {
+        line.clear();
+        write_base_line(&mut line, &base);
+        streams.write(&line)?;
+        if detail.stored {
+            folder.each_base_item(&base, &mut |item| {
+                line.clear();
+                write_base_item_line(&mut line, &item);
+                interruption.check().and_then(|()| streams.write(&line))
+            })?;
+        }
+    }
     let reading = folder.read(interruption, &mut |stored| {
         let seq = stored.record.seq;
         match range.place(seq, stored.record.at) {

@@ -3,10 +3,13 @@
 use std::ops::ControlFlow;
 
 use clap::Args;
+use vectorizer_log::Record;
+use vectorizer_replay::Projection;
 
 use crate::cli::failure::Failure;
 use crate::cli::interruption::{Interruption, run_blocking};
 use crate::cli::reading::Reading;
+use crate::cli::server::LogVisitor;
 use crate::cli::source::{Source, SourceArgs};
 use crate::cli::{Exit, Streams};
 
@@ -35,7 +38,7 @@ async fn verify(source: Source, streams: &Streams) -> Result<Exit, Failure> {
         Source::Server(server) => {
             let reading = async {
                 let head = server.head().await?;
-                Ok(server.read(head, &mut |_| ControlFlow::Continue(())).await?)
+                Ok(server.read(head, &mut Everything).await?)
             };
             interruption.or(reading).await?
         }
@@ -61,4 +64,15 @@ fn report(subject: &str, reading: &Reading, streams: &Streams) -> Result<(), Fai
         streams.report(format_args!("{subject}: {damage}"))?;
     }
     streams.report(if reading.is_intact() { "holds" } else { "does not hold" })
+}
+
+/// Visits a log to its end.
+struct Everything;
+
+impl LogVisitor for Everything {
+    fn begin(&mut self, _: Projection) {}
+
+    fn record(&mut self, _: &Record) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 }

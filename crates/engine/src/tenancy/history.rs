@@ -262,25 +262,42 @@ pub(super) fn prepare_drop(
     Ok(())
 }
 
-/// Prepares a base of the present state, for the writer, which publishes it at once. The whole log is sealed first.
-/// `None` if nothing can be dropped that is worth `bytes_min`, or if records after `through` are needed.
-pub(super) fn prepare_present(
+/// What the writer drops at once.
+pub(super) struct DropRequest {
+    /// Records that are younger are kept.
+    pub(super) horizon: Timestamp,
+    /// Records after this one are needed.
+    pub(super) through: Seq,
+    /// Less is not worth it.
+    pub(super) bytes_min: u64,
+    /// A tail of this size is sealed first.
+    pub(super) tail_bytes_min: u64,
+}
+
+/// Prepares a base for the writer, which publishes it at once. `None` if too little can be dropped.
+pub(super) fn prepare_now(
     log: &mut TenantLog,
     state: &SharedState,
-    horizon: Timestamp,
-    through: Seq,
-    bytes_min: u64,
+    request: &DropRequest,
     metrics: &Metrics,
-) -> Result<Option<PreparedBase>, Error> {
+) -> Result<Option<PreparedBase>, WakeError> {
+    let DropRequest { horizon, through, bytes_min, tail_bytes_min } = *request;
     let reader = log.reader();
     let sealed: u64 = reader.sealed()?.iter().map(|segment| segment.bytes).sum();
-    if sealed + log.tail_bytes() < bytes_min || through < log.head().seq {
+    if sealed + log.tail_bytes() < bytes_min {
         return Ok(None);
     }
-    log.rotate()?;
+    if log.tail_bytes() >= tail_bytes_min {
+        log.rotate()?;
+    }
     seal(&reader, metrics, &|| false);
-    if droppable(&reader, horizon, through, bytes_min)?.is_none_or(|end| end != log.head()) {
-        return Ok(None);
-    }
-    FrozenState::of(state).prepare(&reader, &|| false)
+    let Some(end) = droppable(&reader, horizon, through, bytes_min)? else { return Ok(None) };
+    // The writer itself changes the state, so it does not change meanwhile.
+    let is_present = end == log.head();
+    let state = if is_present {
+        FrozenState::of(state)
+    } else {
+        FrozenState::folded(&reader, end, &|| false)?
+    };
+    Ok(state.prepare(&reader, &|| false)?)
 }

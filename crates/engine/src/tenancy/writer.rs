@@ -20,7 +20,8 @@ use super::command::{Command, Committed, HeldPermits, WriteError};
 use super::decision::{Decision, decide};
 use super::failure::{Failed, Failure};
 use super::group::Group;
-use super::history::{HistoryHandle, Rotation, prepare_present, seal_before_closing};
+use super::history::{DropRequest, HistoryHandle, Rotation, prepare_now, seal_before_closing};
+use super::live_tenant::WakeError;
 use super::log_handle::LogHandle;
 use super::log_opener::LogOpener;
 use super::shared_state::{SharedState, State};
@@ -330,20 +331,20 @@ impl Writer {
             return Ok(());
         }
         // Less would have to be dropped again with the next write.
-        let worthwhile = missing.max(limit / ROOM_SHARE);
-        self.drop_present(Timestamp::from_micros(i64::MAX), worthwhile)
+        let bytes_min = missing.max(limit / ROOM_SHARE);
+        let tail_bytes_min = limit / ROOM_SHARE;
+        self.drop_now(Timestamp::from_micros(i64::MAX), bytes_min, tail_bytes_min)
     }
 
-    /// Drops the whole history up to the present state, if its records are not younger than `horizon` and are worth
-    /// `bytes_min`.
-    fn drop_present(&mut self, horizon: Timestamp, bytes_min: u64) -> Result<(), Failed> {
+    /// Drops history whose records are not younger than `horizon`, if it is worth `bytes_min`.
+    fn drop_now(&mut self, horizon: Timestamp, bytes_min: u64, tail_bytes_min: u64) -> Result<(), Failed> {
         let Some(log) = &mut self.log else { return Ok(()) };
         let through = self.state.read().projection.billing().droppable(log.head().seq);
-        let prepared = prepare_present(log, &self.state, horizon, through, bytes_min, &self.metrics);
-        match prepared {
+        let request = DropRequest { horizon, through, bytes_min, tail_bytes_min };
+        match prepare_now(log, &self.state, &request, &self.metrics) {
             Ok(Some(base)) => self.drop_history(&base),
             Ok(None) => Ok(()),
-            Err(error) if log.is_poisoned() => Err(self.failure.by_log(&error)),
+            Err(WakeError::Log(error)) if log.is_poisoned() => Err(self.failure.by_log(&error)),
             Err(error) => {
                 warn!(%error, "old history could not be dropped");
                 Ok(())
@@ -385,7 +386,7 @@ impl Writer {
             return Ok(());
         };
         let live_bytes = self.state.read().projection.usage().logical_bytes();
-        self.drop_present(horizon, live_bytes.max(DROPPED_BYTES_MIN))
+        self.drop_now(horizon, live_bytes.max(DROPPED_BYTES_MIN), DROPPED_BYTES_MIN)
     }
 
     /// Opens the log.
