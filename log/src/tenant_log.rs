@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::damage::{Damage, DamageKind};
-use crate::envelope::{self, BODY_BYTES_MAX};
+use crate::envelope::{BODY_BYTES_MAX, EnvelopeFormat};
 use crate::error::Error;
 use crate::head::{self, Slot};
 use crate::part::{Mark, PartKey, split};
@@ -29,6 +29,7 @@ pub struct TenantLog {
     head_is_durable: bool,
     poison: Option<StorageError>,
     last_commit: CommitTimes,
+    format: EnvelopeFormat,
 }
 
 /// How long a commit took.
@@ -76,7 +77,15 @@ impl TenantLog {
         let storage = Mutex::new(Some(Arc::from(storage)));
         let shared = Shared { storage, log_id, durable: Mutex::new(head) };
         let (head_is_durable, poison, last_commit) = (false, None, CommitTimes::default());
-        Self { shared: Arc::new(shared), head, bytes, slot, last_at, head_is_durable, poison, last_commit }
+        let (shared, format) = (Arc::new(shared), EnvelopeFormat::Version1);
+        Self { shared, head, bytes, slot, last_at, head_is_durable, poison, last_commit, format }
+    }
+
+    /// Sets the version of the envelopes of all records to come. A log that was just opened writes version 1.
+    #[must_use]
+    pub fn writing(mut self, format: EnvelopeFormat) -> Self {
+        self.format = format;
+        self
     }
 
     /// The log's identity.
@@ -182,8 +191,8 @@ impl Commit<'_> {
         let seq = self.head.seq.next();
         let at = now.max(self.last_at);
         let record = Record { log_id: self.log.log_id(), seq, at, actor, request_id, idempotency, event };
-        let (stored, chain) = envelope::seal(&record, &self.head.chain)
-            .ok_or(Error::RecordTooLarge { bytes_max: BODY_BYTES_MAX })?;
+        let sealed = self.log.format.seal(&record, &self.head.chain);
+        let (stored, chain) = sealed.ok_or(Error::RecordTooLarge { bytes_max: BODY_BYTES_MAX })?;
         let bytes = self.bytes + stored.len() as u64;
         if bytes > bytes_max {
             return Err(Error::LogFull { bytes: self.bytes, more: stored.len() as u64, bytes_max });
