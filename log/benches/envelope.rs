@@ -15,7 +15,7 @@ use vectorizer_log::{
     UnverifiedLog, initialize,
 };
 use vectorizer_testing::Random;
-use vectorizer_testing::events::{FIRST_COLLECTION, at, draft, point};
+use vectorizer_testing::events::{FIRST_COLLECTION, at, draft, id, point};
 
 const ROUNDS: usize = 301;
 
@@ -44,9 +44,16 @@ fn median(mut times: Vec<Duration>) -> f64 {
 }
 
 fn main() {
-    println!("points x numbers, version: bytes, sealing in us, verifying in us, decoding in us");
-    for (points, dimension) in [(500, 384), (10, 64), (1, 384), (500, 1536)] {
-        let upsert = upsert(points, dimension);
+    println!("points x numbers: bytes, sealing in us, verifying in us, decoding in us");
+    let upserts = [(500, 384), (500, 1536), (10, 64), (1, 384)];
+    let mut drafts: Vec<_> = upserts
+        .into_iter()
+        .map(|(points, dimension)| (format!("{points} x {dimension}"), upsert(points, dimension)))
+        .collect();
+    let ids = (0..1_000).map(|number| id(&format!("point-{number}"))).collect();
+    let deletion = draft(Event::VectorsDeleted { collection: FIRST_COLLECTION, ids });
+    drafts.push(("1000 deleted".to_owned(), deletion));
+    for (name, draft) in drafts {
         let version2 = EnvelopeFormat::Version2 {
             handle_key: HandleKey::from_bytes([1; 32]),
             secrets: RecordSecrets::seeded([2; 32]),
@@ -56,7 +63,7 @@ fn main() {
         // In turns, so that both meet the same machine.
         for _ in 0..ROUNDS {
             for (log, times) in logs.iter_mut().zip(&mut sealing) {
-                let draft = upsert.clone();
+                let draft = draft.clone();
                 let mut commit = log.begin().unwrap();
                 let started = Instant::now();
                 black_box(commit.stage(draft, at(0)).unwrap());
@@ -65,7 +72,7 @@ fn main() {
         }
         for (version, (mut log, sealing)) in (1..).zip(logs.into_iter().zip(sealing)) {
             let mut commit = log.begin().unwrap();
-            commit.stage(upsert.clone(), at(0)).unwrap();
+            commit.stage(draft.clone(), at(0)).unwrap();
             commit.commit().unwrap();
             let stored = log.reader().read(Seq::OLDEST, 1, usize::MAX).unwrap().remove(0).stored;
             let (mut verifying, mut decoding) = (Vec::new(), Vec::new());
@@ -79,7 +86,7 @@ fn main() {
                 decoding.push(verified.elapsed());
             }
             println!(
-                "{points} x {dimension}, {version}: {}, {:.1}, {:.1}, {:.1}",
+                "{name}, version {version}: {}, {:.1}, {:.1}, {:.1}",
                 stored.len(),
                 median(sealing),
                 median(verifying),
