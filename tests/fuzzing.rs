@@ -95,6 +95,11 @@ fn an_unverified_record_is_decoded_or_refused() {
 }
 
 #[test]
+fn an_envelope_of_version_2_is_decoded_or_refused() {
+    changes("envelope", 20_000);
+}
+
+#[test]
 fn a_log_with_changed_bytes_on_disk_is_recovered_or_refused() {
     changes("log", 20_000);
 }

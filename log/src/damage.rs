@@ -108,6 +108,44 @@ pub enum DamageKind {
         /// How many bytes follow.
         bytes: usize,
     },
+    /// Bytes of the envelope that are zero in this format version are not.
+    #[error("the reserved bytes are {found:?}")]
+    Reserved {
+        /// The bytes.
+        found: [u8; 2],
+    },
+    /// The form of the body is unknown.
+    #[error("body form {found} is unknown")]
+    BodyForm {
+        /// The form.
+        found: u8,
+    },
+    /// The body ends within an item.
+    #[error("the body ends within item {item}")]
+    ItemTorn {
+        /// The number of the item, from zero.
+        item: usize,
+    },
+    /// The items are not those that the header was made for.
+    #[error("the items do not have the Merkle root of the header")]
+    Root,
+    /// An item is not valid.
+    #[error("item {item} is not valid: {reason}")]
+    Item {
+        /// The number of the item, from zero.
+        item: usize,
+        /// What is wrong with it.
+        reason: InvalidItem,
+    },
+    /// The header states something else than the items.
+    #[error("the header does not match its items")]
+    Facts,
+    /// Items of the record were erased, so its event is not whole. The header and the other items can be read.
+    #[error("{items} items of the record were erased")]
+    Erased {
+        /// How many items were erased.
+        items: usize,
+    },
     /// The record belongs to another log.
     #[error("the record belongs to log {found}")]
     ForeignLog {
@@ -148,4 +186,36 @@ pub enum DamageKind {
     /// Neither slot of the head file is valid.
     #[error("neither slot of the head file can be read")]
     Head,
+}
+
+/// What is wrong with an item of an envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidItem {
+    /// A section is longer than the item, or its length is not in the one valid form.
+    #[error("a section is torn")]
+    Torn,
+    /// The kind of a section is unknown.
+    #[error("section kind {found} is unknown")]
+    UnknownSection {
+        /// The number of the kind.
+        found: u8,
+    },
+    /// A section does not belong to the item, or belongs to it only once or without a name.
+    #[error("a section of kind {found} does not belong there")]
+    UnexpectedSection {
+        /// The number of the kind.
+        found: u8,
+    },
+    /// A section is missing.
+    #[error("a section of kind {expected} is missing")]
+    MissingSection {
+        /// The number of the kind.
+        expected: u8,
+    },
+    /// The content of a section is not valid.
+    #[error("the content of a section of kind {section} is not valid")]
+    Content {
+        /// The number of the kind.
+        section: u8,
+    },
 }

@@ -1,12 +1,14 @@
 //! Events: facts about a tenant's data, in the past tense.
 //!
-//! These types define the format on disk. postcard encodes variants and fields by position, so they are only added at
-//! the end; `tests/golden.rs` has the bytes of every variant.
+//! These types define the format on disk: the whole of an event in version 1 of the envelope, and parts of it in version
+//! 2. postcard encodes variants and fields by position, so they are only added at the end; `tests/golden.rs` has the
+//! bytes of every variant.
 //!
 //! [`Event::facts`] says everything else that is known of an event. `effect` has the effects, which everything else
 //! matches on.
 
 mod effect;
+mod kind;
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,6 +27,7 @@ pub use effect::{
     BillClose, BillStep, CollectionContent, DataChange, DroppedHistory, Effect, EventFacts, ObservedUsage, RefusedRequests,
     WrittenPoint, WrittenPoints,
 };
+pub use kind::EventKind;
 
 /// A fact about a tenant's data. Applying an event from the log always succeeds: it was validated against the state
 /// before it was appended.
@@ -196,31 +199,50 @@ impl Event {
         text[..text.floor_char_boundary(Self::REASON_BYTES_MAX)].to_owned()
     }
 
-    /// Everything that is known of the event: this is the one place that says it. Folds, limits and exports follow from
-    /// the effect, so the views borrow and nothing is allocated.
+    /// Everything that is known of the event: this is the one place that says it. Folds, limits, exports and the items
+    /// of an envelope follow from the effect, so the views borrow and nothing is allocated.
     // Inlined into folds of other crates, which use one effect and drop the rest.
     #[inline]
+    #[expect(clippy::too_many_lines, reason = "one match says everything of each event")]
     pub fn facts(&self) -> EventFacts<'_> {
-        let (name, effect) = match self {
+        let (name, kind, effect) = match self {
             Self::CollectionCreated { name, dimension, metric, index } => {
                 let vectors = VectorParameters { dimension: *dimension, metric: *metric, index: *index };
                 let content = CollectionContent::Vectors(vectors);
-                ("collection_created", Effect::Data(DataChange::CreateCollection { name, content }))
+                (
+                    "collection_created",
+                    EventKind::CollectionCreated,
+                    Effect::Data(DataChange::CreateCollection { name, content }),
+                )
             }
             Self::CollectionDeleted { collection } => {
                 let collection = *collection;
-                ("collection_deleted", Effect::Data(DataChange::DeleteCollection { collection }))
+                (
+                    "collection_deleted",
+                    EventKind::CollectionDeleted,
+                    Effect::Data(DataChange::DeleteCollection { collection }),
+                )
             }
             Self::VectorsUpserted { collection, points } => {
                 let (collection, points) = (*collection, WrittenPoints::Points(points));
-                ("vectors_upserted", Effect::Data(DataChange::WritePoints { collection, points }))
+                (
+                    "vectors_upserted",
+                    EventKind::VectorsUpserted,
+                    Effect::Data(DataChange::WritePoints { collection, points }),
+                )
             }
-            Self::VectorsDeleted { collection, ids } => {
-                ("vectors_deleted", Effect::Data(DataChange::DeletePoints { collection: *collection, ids }))
-            }
+            Self::VectorsDeleted { collection, ids } => (
+                "vectors_deleted",
+                EventKind::VectorsDeleted,
+                Effect::Data(DataChange::DeletePoints { collection: *collection, ids }),
+            ),
             Self::PayloadChanged { collection, id, payload } => {
                 let collection = *collection;
-                ("payload_changed", Effect::Data(DataChange::ChangePayload { collection, id, payload }))
+                (
+                    "payload_changed",
+                    EventKind::PayloadChanged,
+                    Effect::Data(DataChange::ChangePayload { collection, id, payload }),
+                )
             }
             Self::AccessDenied { key_id, what, why, from, count, since, through } => {
                 let refused = RefusedRequests {
@@ -232,53 +254,85 @@ impl Event {
                     since: *since,
                     through: *through,
                 };
-                ("access_denied", Effect::Refusals(refused))
+                ("access_denied", EventKind::AccessDenied, Effect::Refusals(refused))
             }
             Self::UsageObserved { operations, since, through, journal } => {
                 let (since, through, journal) = (*since, *through, *journal);
-                ("usage_observed", Effect::Usage(ObservedUsage { operations, since, through, journal }))
+                (
+                    "usage_observed",
+                    EventKind::UsageObserved,
+                    Effect::Usage(ObservedUsage { operations, since, through, journal }),
+                )
             }
             Self::BillingClosed { metering, since, through, first_seq, totals } => {
                 let (metering, since, through, first_seq) = (*metering, *since, *through, *first_seq);
                 let close = BillClose { metering, since, through, first_seq, totals };
-                ("billing_closed", Effect::Bill(BillStep::Close(close)))
+                ("billing_closed", EventKind::BillingClosed, Effect::Bill(BillStep::Close(close)))
             }
             Self::BillingCorrected { corrects, meter, by, reason } => {
                 let (corrects, meter, by) = (*corrects, *meter, *by);
-                ("billing_corrected", Effect::Bill(BillStep::Correct { corrects, meter, by, reason }))
+                (
+                    "billing_corrected",
+                    EventKind::BillingCorrected,
+                    Effect::Bill(BillStep::Correct { corrects, meter, by, reason }),
+                )
             }
             Self::BillingAcknowledged { through, rejected } => {
                 let through = *through;
-                ("billing_acknowledged", Effect::Bill(BillStep::Acknowledge { through, rejected }))
+                (
+                    "billing_acknowledged",
+                    EventKind::BillingAcknowledged,
+                    Effect::Bill(BillStep::Acknowledge { through, rejected }),
+                )
             }
             Self::TextCollectionCreated { name, vectors } => {
                 let content =
                     CollectionContent::Texts { vectors: *vectors, texts: TextParameters::default() };
-                ("text_collection_created", Effect::Data(DataChange::CreateCollection { name, content }))
+                (
+                    "text_collection_created",
+                    EventKind::TextCollectionCreated,
+                    Effect::Data(DataChange::CreateCollection { name, content }),
+                )
             }
             Self::DocumentsUpserted { collection, documents } => {
                 let (collection, points) = (*collection, WrittenPoints::Documents(documents));
-                ("documents_upserted", Effect::Data(DataChange::WritePoints { collection, points }))
+                (
+                    "documents_upserted",
+                    EventKind::DocumentsUpserted,
+                    Effect::Data(DataChange::WritePoints { collection, points }),
+                )
             }
             Self::LanguageCollectionCreated { name, vectors, language } => {
                 let texts = TextParameters { language: Some(*language) };
                 let content = CollectionContent::Texts { vectors: *vectors, texts };
-                ("text_collection_created", Effect::Data(DataChange::CreateCollection { name, content }))
+                (
+                    "text_collection_created",
+                    EventKind::LanguageCollectionCreated,
+                    Effect::Data(DataChange::CreateCollection { name, content }),
+                )
             }
             Self::IndexDeclared { collection, path } => {
                 let collection = *collection;
-                ("index_declared", Effect::Data(DataChange::DeclareIndex { collection, path }))
+                (
+                    "index_declared",
+                    EventKind::IndexDeclared,
+                    Effect::Data(DataChange::DeclareIndex { collection, path }),
+                )
             }
             Self::IndexDropped { collection, path } => {
                 let collection = *collection;
-                ("index_dropped", Effect::Data(DataChange::DropIndex { collection, path }))
+                (
+                    "index_dropped",
+                    EventKind::IndexDropped,
+                    Effect::Data(DataChange::DropIndex { collection, path }),
+                )
             }
             Self::HistoryDropped { through, chain, base } => {
                 let dropped = DroppedHistory { through: *through, chain, base };
-                ("history_dropped", Effect::History(dropped))
+                ("history_dropped", EventKind::HistoryDropped, Effect::History(dropped))
             }
         };
-        EventFacts { name, effect }
+        EventFacts { name, kind, effect }
     }
 
     /// The effect.

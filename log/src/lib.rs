@@ -9,7 +9,10 @@
 //!
 //! This is the only place that states it. Numbers are little-endian unless said otherwise.
 //!
-//! A record is encoded with postcard and put into an **envelope**:
+//! A record is put into an **envelope**. Two versions exist, and both can occur in one log. Version 1 is never
+//! rewritten.
+//!
+//! In **version 1** the body is the postcard encoding of the record:
 //!
 //! | offset | bytes | field |
 //! | --- | --- | --- |
@@ -24,6 +27,46 @@
 //! The **chain hash** is `BLAKE3(previous chain hash ‖ bytes 0-11 ‖ body)`: it covers the stored bytes, never a
 //! re-encoding. The previous chain hash of the first record is
 //! `BLAKE3-derive-key("vectorizer log genesis v1", log id)`.
+//!
+//! In **version 2** the content of a record can be erased, and its chain hash stays:
+//!
+//! | offset | bytes | field |
+//! | --- | --- | --- |
+//! | 0 | 1 | format version, 2 |
+//! | 1 | 1 | codec of the body: 0 plain |
+//! | 2 | 2 | zero |
+//! | 4 | 4 | length of the header |
+//! | 8 | 4 | length of the body |
+//! | 12 | 4 | CRC-32 (ISO-HDLC) of bytes 0-11, the header and the body |
+//! | 16 | 32 | chain hash |
+//! | 48 | … | header |
+//! | | … | body |
+//!
+//! The chain hash is `BLAKE3(previous chain hash ‖ bytes 0-7 ‖ header)`. It covers neither the length of the body nor
+//! the checksum nor the body.
+//!
+//! The header is the postcard encoding of [`Header`]: the [`RecordFacts`], the number of items, and the Merkle root over
+//! the items. The facts are the log id, the seq, the time, the interface, the kind of the event, the collection, and what
+//! usage and the bill need of the event. Nothing in them is chosen by a client. A point has its logical bytes and a
+//! [handle](PointHandle): the first 16 bytes of BLAKE3, keyed with the log's [`HandleKey`], of the collection's number (8)
+//! and the point's encoded id.
+//!
+//! The body holds the **items**. The first item is the request; the others are the content of the event, one for each
+//! point. The first byte of a body is its form:
+//!
+//! - 0, whole: the secret of the record (32), then each item with its length (4) in front;
+//! - 1, with erased items: for each item a mark. After mark 0, erased, follow the number (4) and the hashes (32 each) of
+//!   the item's chunks. After mark 1, kept, follow the item's length (4), the salts (16 each) of its chunks, and the item.
+//!
+//! An item is a list of **sections**: the number of the [kind](SectionKind) (1), the length of the name (1), the name, the
+//! length of the content (7 bits in each byte, the lowest first; the highest bit is set in all bytes but the last), the
+//! content. No event has names yet.
+//!
+//! The **Merkle root** is `BLAKE3-keyed("vectorizer log items v2 (merkle)", chunks of all items ‖ number of items (4))`.
+//! A chunk has 1,024 bytes: a salt (16), the number of its item from zero (4), the length of the item (4), and the next
+//! 1,000 bytes of the item, with zeros behind the last one. An empty item has one chunk. BLAKE3 hashes chunks of 1,024
+//! bytes into a binary tree, so the hash of a chunk can take the place of its bytes. The salts are consecutive bytes of
+//! the output of BLAKE3, keyed with the secret of the record, without an input.
 //!
 //! An envelope is split into **parts** that the storage can hold, at keys `(seq, part)`: 8 and 4 bytes, big-endian,
 //! `part` from zero. The first byte of a part is its mark: 1 if more parts of the record follow, 2 if the record ends,
@@ -56,6 +99,7 @@ mod head;
 mod history;
 mod incarnation;
 mod language;
+mod logical_size;
 mod manifest;
 mod merging;
 mod meter;
@@ -81,14 +125,18 @@ mod verify;
 pub use base::{Base, BaseAnswer, BaseCollection, BaseItem, BaseOutcome, BaseState, BaseWindow};
 pub use billing::{JournalPosition, ObservedOperation, RejectedLine};
 pub use closed::{ClosedFile, ClosedLog};
-pub use damage::{Damage, DamageKind};
+pub use damage::{Damage, DamageKind, InvalidItem};
 pub use deleted::{DeletedTenants, Tombstone};
 pub use document::Document;
+pub use envelope::{
+    Envelope, EnvelopeFormat, EraseError, HandleKey, Header, KnownEvent, MerkleRoot, PointFacts, PointHandle,
+    PointSize, RecordFacts, RecordSecrets, RejectedFacts, Section, SectionKind, StoredItem, erase,
+};
 pub use error::Error;
 pub use event::{
-    BillClose, BillStep, CollectionContent, CollectionId, CollectionName, DataChange, Dimension, DroppedHistory, Effect,
-    Event, EventFacts, IndexParameters, InvalidCollectionName, InvalidDimension, Metric, ObservedUsage,
-    RefusedRequests, VectorParameters, WrittenPoint, WrittenPoints,
+    BillClose, BillStep, CollectionContent, CollectionId, CollectionName, DataChange, Dimension, DroppedHistory,
+    Effect, Event, EventFacts, EventKind, IndexParameters, InvalidCollectionName, InvalidDimension, Metric,
+    ObservedUsage, RefusedRequests, VectorParameters, WrittenPoint, WrittenPoints,
 };
 pub use export::{
     ExportDetail, ExportFormat, ExportRange, ExportedBase, ExportedLine, ExportedRecord, RangePosition,
@@ -99,6 +147,7 @@ pub use head::{SLOT_BYTES, Slot};
 pub use history::Generation;
 pub use incarnation::Incarnation;
 pub use language::{InvalidLanguage, Language, TextParameters};
+pub use logical_size::{VECTOR_OVERHEAD_BYTES, vector_logical_bytes};
 pub use meter::{Meter, MeterTotal, billed_lines};
 pub use migration::{Destination, Migration, MigrationError, MigrationStart, destination};
 pub use part::PartKey;

@@ -156,10 +156,12 @@ impl DenseVector {
     /// Checks that every number is finite.
     pub fn new(values: impl Into<Box<[f32]>>) -> Result<Self, InvalidPoint> {
         let values = values.into();
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(position) => Err(InvalidPoint::NotFinite { position, value: values[position].to_string() }),
-            None => Ok(Self(values)),
+        // Without an end at the first one, so that many numbers are checked at once.
+        if values.iter().fold(true, |all, value| all & value.is_finite()) {
+            return Ok(Self(values));
         }
+        let position = values.iter().position(|value| !value.is_finite()).unwrap_or_default();
+        Err(InvalidPoint::NotFinite { position, value: values[position].to_string() })
     }
 
     /// Decodes little-endian `f32` bytes.

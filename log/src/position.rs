@@ -122,7 +122,8 @@ impl FromStr for Timestamp {
     }
 }
 
-/// The hash of a history: `chain(n) = BLAKE3(chain(n-1) ‖ stored bytes of n)`.
+/// The hash of a history: `chain(n) = BLAKE3(chain(n-1) ‖ covered bytes of n)`. Version 1 of the envelope covers the
+/// record, version 2 its header.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChainHash([u8; 32]);
 
@@ -148,8 +149,7 @@ impl ChainHash {
         &self.0
     }
 
-    /// The hash of the history that continues this one with a record whose stored bytes are the `pieces`, without
-    /// their own chain hash.
+    /// The hash of the history that continues this one with a record of whose stored bytes the `pieces` are covered.
     #[must_use]
     pub fn continued_by(&self, pieces: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::event::Event;
 use crate::position::{LogId, Seq, Timestamp};
 
-/// One entry of a tenant's log. On disk it is the postcard encoding of this struct in an
-/// [envelope](crate#the-format-on-disk); fields are only added at the end.
+/// One entry of a tenant's log. In an [envelope](crate#the-format-on-disk) of version 1 it is the postcard encoding of
+/// this struct, so fields are only added at the end; in one of version 2 it is a header and items.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The log that the record belongs to.

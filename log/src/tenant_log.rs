@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::Base;
 use crate::damage::{Damage, DamageKind};
-use crate::envelope::{self, BODY_BYTES_MAX};
+use crate::envelope::{BODY_BYTES_MAX, EnvelopeFormat};
 use crate::error::Error;
 use crate::head::{self, Slot};
 use crate::part::{Mark, PartKey, split};
@@ -35,6 +35,7 @@ pub struct TenantLog {
     poison: Option<StorageError>,
     last_commit: CommitTimes,
     tail: ActiveTail,
+    format: EnvelopeFormat,
 }
 
 /// The size and the age of the tail that takes writes.
@@ -160,7 +161,15 @@ impl TenantLog {
     ) -> Self {
         let shared = Arc::new(Shared::new(log_id, Some(tiers), head));
         let (head_is_durable, poison, last_commit) = (false, None, CommitTimes::default());
-        Self { shared, head, bytes, slot, last_at, head_is_durable, poison, last_commit, tail }
+        let format = EnvelopeFormat::Version1;
+        Self { shared, head, bytes, slot, last_at, head_is_durable, poison, last_commit, tail, format }
+    }
+
+    /// Sets the version of the envelopes of all records to come. A log that was just opened writes version 1.
+    #[must_use]
+    pub fn writing(mut self, format: EnvelopeFormat) -> Self {
+        self.format = format;
+        self
     }
 
     /// The log's identity.
@@ -321,8 +330,8 @@ impl Commit<'_> {
         let seq = self.head.seq.next();
         let at = now.max(self.last_at);
         let record = Record { log_id: self.log.log_id(), seq, at, actor, request_id, idempotency, event };
-        let (stored, chain) = envelope::seal(&record, &self.head.chain)
-            .ok_or(Error::RecordTooLarge { bytes_max: BODY_BYTES_MAX })?;
+        let sealed = self.log.format.seal(&record, &self.head.chain);
+        let (stored, chain) = sealed.ok_or(Error::RecordTooLarge { bytes_max: BODY_BYTES_MAX })?;
         let bytes = self.bytes + stored.len() as u64;
         if bytes > bytes_max {
             return Err(Error::LogFull { bytes: self.bytes, more: stored.len() as u64, bytes_max });

@@ -50,13 +50,31 @@ impl Verifier {
         self.seq.next()
     }
 
-    /// Verifies the stored bytes of the next record.
+    /// Verifies the stored bytes of the next record, and decodes the record.
+    ///
+    /// # Errors
+    ///
+    /// [`DamageKind::Erased`] if items of the record were erased. The record is verified then, and the chain hash of
+    /// the next one will be checked.
     pub fn push(&mut self, stored: &[u8]) -> Result<Record, Damage> {
+        let seq = self.next();
+        let record = self.push_envelope(stored)?.into_record().map_err(|kind| Damage { seq, kind });
+        let is_verified = match &record {
+            Ok(_) => true,
+            Err(damage) => matches!(damage.kind, DamageKind::Erased { .. }),
+        };
+        self.chain = self.chain.filter(|_| is_verified);
+        record
+    }
+
+    /// Verifies the stored bytes of the next record, of which items may have been erased. What the items mean is not
+    /// verified before [`Envelope::into_record`].
+    pub fn push_envelope<'a>(&mut self, stored: &'a [u8]) -> Result<Envelope<'a>, Damage> {
         let seq = self.next();
         let result = self.check(stored, seq).map_err(|kind| Damage { seq, kind });
         self.seq = seq;
-        self.chain = result.as_ref().ok().map(|(_, chain)| *chain);
-        result.map(|(record, _)| record)
+        self.chain = result.as_ref().ok().map(Envelope::chain);
+        result
     }
 
     /// Skips the records before `next`, whose chain hash is not checked.
@@ -64,19 +82,18 @@ impl Verifier {
         *self = Self { chain: None, ..Self::starting_at(self.log_id, next) };
     }
 
-    fn check(&self, stored: &[u8], seq: Seq) -> Result<(Record, ChainHash), DamageKind> {
+    fn check<'a>(&self, stored: &'a [u8], seq: Seq) -> Result<Envelope<'a>, DamageKind> {
         let envelope = Envelope::verify(stored)?;
-        let record = envelope.record()?;
-        if record.log_id != self.log_id {
-            return Err(DamageKind::ForeignLog { found: record.log_id });
+        if envelope.log_id() != self.log_id {
+            return Err(DamageKind::ForeignLog { found: envelope.log_id() });
         }
-        if record.seq != seq {
-            return Err(DamageKind::Displaced { found: record.seq });
+        if envelope.seq() != seq {
+            return Err(DamageKind::Displaced { found: envelope.seq() });
         }
         if self.chain.is_some_and(|previous| !envelope.continues(&previous)) {
             return Err(DamageKind::Chain);
         }
-        Ok((record, envelope.chain()))
+        Ok(envelope)
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::commits::{Commits, Committed, Found};
 use crate::damage::Damage;
+use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::head;
 use crate::position::{Head, LogId, Seq};
@@ -112,6 +113,13 @@ impl RemoteVerification {
         let record = self.verifier.get_or_insert_with(|| Verifier::new(log_id)).push(stored)?;
         self.records += 1;
         Ok(record)
+    }
+
+    /// Like [`push`](Self::push), for a record of which items may have been erased.
+    pub fn push_envelope<'a>(&mut self, log_id: LogId, stored: &'a [u8]) -> Result<Envelope<'a>, Damage> {
+        let envelope = self.verifier.get_or_insert_with(|| Verifier::new(log_id)).push_envelope(stored)?;
+        self.records += 1;
+        Ok(envelope)
     }
 
     /// The last verified record; `None` before the first, and after one that could not be verified.

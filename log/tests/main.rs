@@ -5,6 +5,7 @@ mod backends;
 mod behaviour;
 mod closed;
 mod damage;
+mod envelope;
 mod faults;
 mod golden;
 mod histories;

@@ -12,6 +12,7 @@
 //! - **A record is applied once.** A record at or below [`Projection::applied`] is skipped, a record after the next one
 //!   is a gap, and a record of another log is refused.
 //! - **A record is applied whole or not at all.** It is checked against the state before it changes the state.
+//! - **A bill needs no content.** [`FactsBill`] folds usage and the bill from the facts of records, and equals [`Bill`].
 //! - **A [`Checkpoint`] only saves time.** A checkpoint that is not exactly as it was written is not used, and the
 //!   log is folded instead.
 //! - **No I/O.** The caller reads the records.
@@ -21,6 +22,7 @@ mod bill;
 mod billing;
 mod checkpoint;
 mod digest;
+mod facts_bill;
 mod idempotency;
 mod metering;
 mod projection;
@@ -32,6 +34,7 @@ pub use bill::{Bill, BillEntry, BilledTotal, BillingCorrection, BillingLine, Dis
 pub use billing::{BilledWindow, Billing, OpenWindow};
 pub use checkpoint::{Checkpoint, Restored, UnusableCheckpoint};
 pub use digest::StateDigest;
+pub use facts_bill::{FactsBill, InvalidFacts};
 pub use idempotency::{Answer, IdempotencyTable, Outcome};
 pub use metering::METERING_VERSION;
 pub use projection::{Applied, ApplyError, Projection, Projector};

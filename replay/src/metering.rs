@@ -1,7 +1,7 @@
 //! The version of metering: the rules for the size of a vector and for a billing window.
 //!
 //! A billing window ([`Billing`](crate::Billing)) counts vectors written, including replacements; vectors deleted,
-//! also with their collection; requests and searches; and [logical bytes](vectorizer_index::vector_logical_bytes)
+//! also with their collection; requests and searches; and [logical bytes](vectorizer_log::vector_logical_bytes)
 //! times the seconds that they were stored, to the microsecond. Only whole byte-seconds count; the remainder carries
 //! over to the next window.
 

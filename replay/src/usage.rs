@@ -26,7 +26,7 @@ impl Usage {
     }
 
     /// The logical size of the existing vectors in bytes
-    /// (see [`vector_logical_bytes`](vectorizer_index::vector_logical_bytes)).
+    /// (see [`vector_logical_bytes`](vectorizer_log::vector_logical_bytes)).
     pub fn logical_bytes(&self) -> u64 {
         self.logical_bytes
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use vectorizer_log::{
     CollectionId, CollectionName, Dimension, IndexParameters, Metric, Payload, PayloadPath, PointId, Seq,
-    TextParameters, Timestamp, Vector, VectorParameters, WrittenPoint, WrittenPoints,
+    TextParameters, Timestamp, Vector, VectorParameters, WrittenPoint, WrittenPoints, vector_logical_bytes,
 };
 
 use super::change::{Change, InvalidEvent};
@@ -22,7 +22,6 @@ use super::selection::Selection;
 use super::slots::{PointRef, Slot, SlotMap, Slots, StoredPoint};
 use super::snapshot::Snapshot;
 use super::texts;
-use crate::logical_size::vector_logical_bytes;
 use crate::memory::{HeapBytes, HeldBytes, allocated};
 use crate::text::{TextIndex, TextIndexSize, TextQuery};
 pub(super) use stored::{FrozenCollection, StoredCollection};
@@ -193,7 +192,7 @@ impl Collection {
     }
 
     /// The logical size of its points in bytes
-    /// (see [`vector_logical_bytes`](crate::vector_logical_bytes)).
+    /// (see [`vector_logical_bytes`]).
     pub fn logical_bytes(&self) -> u64 {
         self.logical_bytes
     }

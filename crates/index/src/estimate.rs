@@ -1,12 +1,11 @@
 //! The change that an event would make, computed before it is applied: quotas are checked against it.
 
-use vectorizer_log::{DataChange, Event, PointId, WrittenPoint, WrittenPoints};
+use vectorizer_log::{DataChange, Event, PointId, WrittenPoint, WrittenPoints, vector_logical_bytes};
 
 use super::Index;
 use super::change::Change;
 use super::collection::Collection;
 use super::slots::StoredPoint;
-use crate::logical_size::vector_logical_bytes;
 
 impl Index {
     /// The change that `event` will make, exactly as [`apply`](Self::apply) will return it. The event must have passed

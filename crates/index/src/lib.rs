@@ -15,8 +15,7 @@
 //! - `compaction`, `indexing`: background work on a collection; `interrupted`: its end; `removed`: memory to drop
 //!   later.
 //! - `change`: what an event changes, and why an event is invalid; `estimate`: the change before it is made.
-//! - `checkpoint`: the sections of a checkpoint; `memory`: accounting of heap memory; `logical_size`: the size of a
-//!   point.
+//! - `checkpoint`: the sections of a checkpoint; `memory`: accounting of heap memory.
 //! - `pool`, `prefetch`: buffers and caches of searches.
 //!
 //! A collection of more than a few thousand points has a graph, which is linked in the background after the writes.
@@ -40,7 +39,6 @@ mod index;
 mod indexing;
 mod interrupted;
 mod linking;
-mod logical_size;
 mod matches;
 pub mod memory;
 mod pool;
@@ -64,7 +62,6 @@ pub use graph::{LinkThreads, UnusableGraph};
 pub use index::{FrozenIndex, Index, StoredIndex};
 pub use indexing::Indexing;
 pub use interrupted::Interrupted;
-pub use logical_size::{VECTOR_OVERHEAD_BYTES, vector_logical_bytes};
 pub use matches::{TextMatches, TextRequest};
 pub use memory::HeldBytes;
 pub use postings::{IndexState, Indexes, PayloadIndex};

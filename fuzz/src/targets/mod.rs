@@ -7,6 +7,7 @@
 mod body;
 mod checkpoint;
 mod closed;
+mod envelope;
 mod filter;
 mod key;
 mod log;
@@ -32,8 +33,9 @@ pub struct Target {
 const MEBIBYTE: usize = 1 << 20;
 
 /// All of them.
-pub const ALL: [Target; 8] = [
+pub const ALL: [Target; 9] = [
     Target { name: "record", run: record::run, seeds: record::seeds, memory_bytes_max: 64 * MEBIBYTE },
+    Target { name: "envelope", run: envelope::run, seeds: envelope::seeds, memory_bytes_max: 64 * MEBIBYTE },
     Target { name: "log", run: log::run, seeds: log::seeds, memory_bytes_max: 64 * MEBIBYTE },
     Target { name: "closed", run: closed::run, seeds: closed::seeds, memory_bytes_max: 64 * MEBIBYTE },
     Target {

@@ -6,9 +6,9 @@ use uuid::Uuid;
 use vectorizer_index::{Filter, SearchMode, SearchRequest, TextQuery, TextRequest};
 use vectorizer_log::storage::MemoryStorage;
 use vectorizer_log::{
-    ChainHash, Document, Error, Event, Head, Idempotency, IndexParameters, JournalPosition, LogId, Meter,
-    Metric, ObservedOperation, Payload, Point, PointId, Record, Seq, StoredRecord, TenantLog, Text,
-    Timestamp, UnverifiedLog, Vector, VectorParameters, initialize,
+    ChainHash, Document, EnvelopeFormat, Error, Event, Head, Idempotency, IndexParameters, JournalPosition,
+    LogId, Meter, Metric, ObservedOperation, Payload, Point, PointId, Record, Seq, StoredRecord, TenantLog,
+    Text, Timestamp, UnverifiedLog, Vector, VectorParameters, initialize,
 };
 use vectorizer_replay::{Projection, Projector as _};
 use vectorizer_testing::events::{self as fixtures, path};
@@ -116,10 +116,15 @@ pub(super) fn events() -> Vec<Event> {
 
 /// The log of it, in memory.
 pub(super) fn log() -> (Arc<MemoryStorage>, TenantLog) {
+    log_in(EnvelopeFormat::Version1)
+}
+
+/// The log of it with envelopes of this format.
+pub(super) fn log_in(format: EnvelopeFormat) -> (Arc<MemoryStorage>, TenantLog) {
     let storage = Arc::new(MemoryStorage::new(PART_BYTES_MAX));
     initialize(&storage, log_id()).expect("memory does not fail");
     let unverified = UnverifiedLog::new(Box::new(Arc::clone(&storage)), log_id()).expect("it has a head");
-    let mut log = unverified.recover(|_| Ok::<_, Error>(())).expect("it is empty").log;
+    let mut log = unverified.recover(|_| Ok::<_, Error>(())).expect("it is empty").log.writing(format);
     for (second, event) in (0..).zip(events()) {
         let mut draft = draft(event);
         if second == 5 {

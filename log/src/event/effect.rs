@@ -3,7 +3,7 @@
 //! Folds, limits and exports match on effects and never on events. Several events may have one effect, so an event
 //! with a known effect changes no fold. A new effect does not compile before every fold that matches on it handles it.
 
-use super::{CollectionId, CollectionName, VectorParameters};
+use super::{CollectionId, CollectionName, EventKind, VectorParameters};
 use crate::billing::{JournalPosition, ObservedOperation, RejectedLine};
 use crate::document::Document;
 use crate::language::TextParameters;
@@ -17,6 +17,8 @@ use crate::position::{Seq, Timestamp};
 pub struct EventFacts<'a> {
     /// The name in exports.
     pub name: &'static str,
+    /// The kind, a stable number in the header of an envelope.
+    pub kind: EventKind,
     /// The effect.
     pub effect: Effect<'a>,
 }

@@ -43,7 +43,7 @@ pub(super) fn write_row(text: &mut Vec<u8>, record: &Record, detail: ExportDetai
 
 /// The event's name, its collection, and how many items it concerns.
 fn columns(record: &Record) -> (&'static str, Option<u64>, Option<u64>) {
-    let EventFacts { name, effect } = record.event.facts();
+    let EventFacts { name, effect, kind: _ } = record.event.facts();
     let (collection, count) = match effect {
         Effect::Data(change) => {
             // A creation has the collection's id, so that all rows of a collection have the same number.

@@ -138,7 +138,7 @@ pub(super) struct DocumentLine<'a> {
 
 impl<'a> EventLine<'a> {
     pub(super) fn of(event: &'a Event, detail: ExportDetail) -> Self {
-        let EventFacts { name, effect } = event.facts();
+        let EventFacts { name, effect, kind: _ } = event.facts();
         Self { name, fields: EffectLine::of(effect, detail) }
     }
 }

@@ -67,3 +67,22 @@ pub struct BillingCorrection {
     /// The chain hash of the correction, if it is known.
     pub chain: Option<ChainHash>,
 }
+
+/// The total of a meter in all closed windows. A storage reading is not summed: it is the latest one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BilledTotal {
+    /// The meter.
+    pub meter: Meter,
+    /// The total by the records.
+    pub recomputed: u128,
+    /// The total by the closes.
+    pub recorded: u128,
+    /// The sum of the corrections.
+    pub corrected: i128,
+}
+
+impl BilledTotal {
+    pub(super) const fn zero(meter: Meter) -> Self {
+        Self { meter, recomputed: 0, recorded: 0, corrected: 0 }
+    }
+}

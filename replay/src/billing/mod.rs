@@ -1,6 +1,6 @@
 //! A tenant's bill, folded from its log.
 //!
-//! - `window`: the totals since the last close.
+//! - `window`: the totals since the last close; `record`: what the bill reads of a record.
 //!
 //! A **window** consists of the records after one [`Event::BillingClosed`], or from the first one on, up to the next
 //! one, including it. Counts belong to the window of their record. Storage belongs to a window by time, from the
@@ -9,11 +9,13 @@
 //! A close that does not match its records has no effect here, as a wrong bill must not make a tenant's data
 //! unreadable. [`Bill`](crate::Bill) finds it.
 
+mod record;
 mod window;
 
 use serde::{Deserialize, Serialize};
-use vectorizer_log::{BaseState, BillStep, Effect, Event, JournalPosition, Meter, MeterTotal, Record, Seq, Timestamp};
+use vectorizer_log::{BaseState, Event, JournalPosition, Meter, MeterTotal, Record, Seq, Timestamp};
 
+pub(crate) use record::{BilledEvent, BilledRecord};
 pub(crate) use window::LogicalWindow;
 pub use window::{BilledWindow, OpenWindow};
 
@@ -125,26 +127,32 @@ impl Billing {
     /// The state after `record`, which makes this `change` to a state with this `usage`.
     #[must_use]
     pub fn after(&self, record: &Record, usage: &Usage, change: &Change) -> Self {
+        self.after_billed(&record.into(), usage, change)
+    }
+
+    /// Like [`after`](Self::after), by what the bill reads of the record.
+    #[must_use]
+    pub(crate) fn after_billed(&self, record: &BilledRecord<'_>, usage: &Usage, change: &Change) -> Self {
         let mut after = *self;
         let mut window = self.window_of(record);
-        match record.event.effect() {
-            Effect::Bill(BillStep::Close(close)) => {
+        match record.event {
+            BilledEvent::Close(close) => {
                 let closed = window.closed_at(usage.logical_bytes(), close.through, record.at);
                 window = closed.next(record.seq.next());
                 after.last_close = record.seq;
             }
-            Effect::Bill(BillStep::Correct { .. }) => after.last_correction = record.seq,
-            Effect::Bill(BillStep::Acknowledge { through, .. }) => {
+            BilledEvent::Correct { .. } => after.last_correction = record.seq,
+            BilledEvent::Acknowledge { through, .. } => {
                 // An acknowledgement cannot cover records after it.
                 let through = record.seq.previous().map_or(Seq::NONE, |last| last.min(through));
                 after.acknowledged = after.acknowledged.max(through);
             }
-            Effect::Usage(observed) => {
-                window.count_operations(observed.operations);
-                after.journal = Some(after.folded(observed.journal));
+            BilledEvent::Usage { operations, journal } => {
+                window.count_operations(operations);
+                after.journal = Some(after.folded(journal));
             }
-            // The change of data is counted below.
-            Effect::Data(_) | Effect::Refusals(_) | Effect::History(_) => {}
+            // A change of data is counted below.
+            BilledEvent::Other => {}
         }
         // The previous storage counts up to this record, the changed one from now on.
         window.count_storage(usage.logical_bytes(), record.at);
@@ -157,7 +165,7 @@ impl Billing {
     /// the record says about the window. `usage` is that of the state before the record.
     pub(crate) fn closed_by(
         &self,
-        record: &Record,
+        record: &BilledRecord<'_>,
         through: Timestamp,
         usage: &Usage,
     ) -> (BilledWindow, [MeterTotal; Meter::ALL.len()]) {
@@ -166,7 +174,7 @@ impl Billing {
     }
 
     /// The open window. The first record begins one.
-    fn window_of(&self, record: &Record) -> OpenWindow {
+    fn window_of(&self, record: &BilledRecord<'_>) -> OpenWindow {
         self.window.unwrap_or_else(|| OpenWindow::new(record.seq, record.at))
     }
 

@@ -6,6 +6,7 @@
 mod allocations;
 mod billing;
 mod checkpoints;
+mod erasure;
 mod errors;
 mod filters;
 mod folding;

@@ -1,9 +1,10 @@
-//! The logical size of a point, for quotas and for the bill.
+//! The logical size of a point, for quotas, for the bill and for the header of an envelope.
 //!
 //! It is a function of what the tenant stored: the same on every machine and in every version of the index. What a
 //! point costs in memory or on disk is another matter. A change to a size here is a new version of metering.
 
-use vectorizer_log::{Dimension, Payload, Text};
+use crate::event::Dimension;
+use crate::point::{Payload, Text};
 
 /// What every vector counts beside its numbers, its id and its payload, in bytes.
 pub const VECTOR_OVERHEAD_BYTES: u64 = 32;
@@ -16,9 +17,18 @@ pub fn vector_logical_bytes(
     payload: Option<&Payload>,
     text: Option<&Text>,
 ) -> u64 {
-    let numbers = dimension.map_or(0, |dimension| dimension.get() as u64);
+    point_logical_bytes(dimension.map_or(0, Dimension::get), id, payload, text)
+}
+
+/// The same, by the numbers of the point's own vector. They are as many as the collection's dimension.
+pub(crate) fn point_logical_bytes(
+    numbers: usize,
+    id: &str,
+    payload: Option<&Payload>,
+    text: Option<&Text>,
+) -> u64 {
     let (payload, text) = (payload.map_or(0, Payload::logical_bytes), text.map_or(0, Text::logical_bytes));
-    4 * numbers + id.len() as u64 + payload + text + VECTOR_OVERHEAD_BYTES
+    4 * numbers as u64 + id.len() as u64 + payload + text + VECTOR_OVERHEAD_BYTES
 }
 
 #[cfg(test)]
