@@ -18,6 +18,9 @@ const BODY_AT: usize = CHAIN_AT + 32;
 /// all memory.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 30;
 
+/// The largest envelope.
+pub(crate) const ENVELOPE_BYTES_MAX: usize = BODY_AT + BODY_BYTES_MAX;
+
 /// The only format version.
 const VERSION: u8 = 1;
 

@@ -32,7 +32,7 @@ pub(crate) fn read<E: From<Error>>(
     fold: &mut dyn FnMut(Record) -> Result<(), E>,
 ) -> Result<(Head, u64), E> {
     let failed = |source| Error::File { doing: "copy", path: from.log.clone(), source };
-    let bytes = fs::metadata(from.log.join("db")).map_err(failed)?.len();
+    let bytes = from.file_bytes().map_err(failed)?;
     let scratch = scratches().into_iter().find(|scratch| has_room(scratch, bytes.saturating_add(ROOM_BYTES)));
     let scratch = scratch.ok_or_else(|| {
         let reason = format!("no other disk has room for a copy of {bytes} bytes");
@@ -47,7 +47,8 @@ pub(crate) fn read<E: From<Error>>(
         head: copy.path().join("head"),
         poison_mark: copy.path().join("condemned"),
     };
-    // IMPORTANT: before it is copied. The content of the page cache is taken to be durable.
+    // IMPORTANT: before it is copied. The content of the page cache is taken to be durable. Bodies are synced before
+    // sled refers to them.
     File::open(from.log.join("db"))
         .and_then(|data| data.sync_data())
         .and_then(|()| copy_tree(&from.log, &to.log))

@@ -6,7 +6,7 @@ use crate::commits::{Commits, Committed, Found};
 use crate::damage::Damage;
 use crate::error::Error;
 use crate::head::{self, Slot};
-use crate::part::{PartKey, split};
+use crate::part::{Mark, PartKey};
 use crate::position::{Head, LogId, Seq, Timestamp};
 use crate::record::Record;
 use crate::storage::{Storage, StorageError};
@@ -182,7 +182,7 @@ impl Pass {
 /// interrupted removal leaves a shorter tail.
 fn remove_tail(storage: &dyn Storage, from: Seq, reason: Damage) -> Result<RemovedTail, StorageError> {
     let mut keys = Vec::new();
-    storage.scan(PartKey::first(from), &mut |key, _| {
+    storage.scan_parts(PartKey::first(from), &mut |key, _| {
         keys.push(key.to_vec());
         ControlFlow::Continue(())
     })?;
@@ -226,9 +226,7 @@ pub fn copy_acknowledged(from: &dyn Storage, to: &dyn Storage, log_id: LogId) ->
     let (acknowledged, _) = head::acknowledged(&from.read_head()?)?;
     let (copied, _) = each_acknowledged(from, log_id, acknowledged, |committed| {
         let Committed { head, stored, mark, .. } = committed;
-        for (part, value) in (0..).zip(split(&stored, to.part_bytes_max(), mark)) {
-            to.put(PartKey { seq: head.seq, part }, &value)?;
-        }
+        to.put_records(&[(head.seq, &stored)], mark == Mark::EndsCommit)?;
         Ok::<(), Error>(())
     })?;
     to.sync()?;

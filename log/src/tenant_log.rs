@@ -8,7 +8,6 @@ use crate::damage::{Damage, DamageKind};
 use crate::envelope::{self, BODY_BYTES_MAX};
 use crate::error::Error;
 use crate::head::{self, Slot};
-use crate::part::{Mark, PartKey, split};
 use crate::position::{ChainHash, Head, LogId, Seq, Timestamp};
 use crate::record::{Draft, Record};
 use crate::storage::{Storage, StorageError};
@@ -34,7 +33,7 @@ pub struct TenantLog {
 /// How long a commit took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CommitTimes {
-    /// The time to hand the records to the storage.
+    /// The time to hand the records to the storage. Includes the sync of bodies, if the commit is large.
     pub append: Duration,
     /// The time to make them durable.
     pub sync: Duration,
@@ -236,7 +235,7 @@ impl Commit<'_> {
     }
 }
 
-/// IMPORTANT: the order is parts, sync, head. The last part of the last record has the commit mark, so any prefix that
+/// IMPORTANT: the order is records, sync, head. The last part of the last record has the commit mark, so any prefix that
 /// survives contains the whole commit or none of it, and the head never names a record that is not durable.
 fn write(
     storage: &dyn Storage,
@@ -245,12 +244,8 @@ fn write(
     slot: Slot,
 ) -> Result<CommitTimes, StorageError> {
     let started = Instant::now();
-    for (at, (record, stored)) in sealed.iter().enumerate() {
-        let last = if at + 1 == sealed.len() { Mark::EndsCommit } else { Mark::EndsRecord };
-        for (part, value) in (0..).zip(split(stored, storage.part_bytes_max(), last)) {
-            storage.put(PartKey { seq: record.seq, part }, &value)?;
-        }
-    }
+    let records: Vec<_> = sealed.iter().map(|(record, stored)| (record.seq, stored.as_slice())).collect();
+    storage.put_records(&records, true)?;
     let appended = Instant::now();
     storage.sync()?;
     storage.write_head(slot, &head::encode(&head))?;
