@@ -273,8 +273,20 @@ fn a_body_beyond_the_end_of_the_file_is_named() {
         let reference = parts.values_mut().find(|value| value[0] == 4).unwrap();
         reference[2..14].fill(0xff);
     });
-    let Err(Error::Damaged(damage)) = backend.recover() else { panic!() };
+    let Err(Error::Damaged(damage)) = backend.recover() else { panic!("it was recovered") };
     assert!(matches!(damage.kind, DamageKind::BodyMissing { offset: u64::MAX, .. }), "{damage}");
+}
+
+#[test]
+fn a_missing_record_in_front_of_a_damaged_body_is_named() {
+    let backend = MemoryBackend::placing(IN_FILE);
+    fill(&mut backend.log(), 4);
+    let (seq, offset, _) = bodies(&backend)[2];
+    backend.storage.tamper_bodies(|file| file[offset] ^= 1);
+    backend.storage.tamper(|parts| drop(take_record(parts, seq - 1)));
+    let Err(Error::Damaged(damage)) = backend.recover() else { panic!("it was recovered") };
+    let kind = DamageKind::Missing { found: Some(Seq::new(seq)) };
+    assert_eq!((damage.seq.get(), damage.kind), (seq - 1, kind));
 }
 
 /// The body was durable before its reference, so it is not taken for an unfinished tail.
