@@ -7,6 +7,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vectorizer_access::ApiKey;
+use vectorizer_log::storage::StorageFailure;
+use vectorizer_log::{Error, TenantFolder};
+use vectorizer_testing::events::{at, commit, created_words, draft, open, upserted};
 use vectorizer_testing::{Random, Wait};
 
 use crate::support::disk::{Disk, DiskFault, Survival};
@@ -190,4 +193,36 @@ async fn a_disk_that_fails_to_write_answers_reads() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_that_failed_is_never_taken_for_done_by_trying_it_again() {
     lives_through(|_| DiskFault::FailsToSync, 503, "storage-failed").await;
+}
+
+/// The part of a body that still fits would take the room that a copy of the log needs.
+#[test]
+fn a_disk_that_is_full_within_a_body_keeps_no_part_of_it() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let Some(disk) = Disk::mount(&data) else { return };
+    let tenant = TenantFolder::new(&data, &"acme".parse().unwrap());
+    tenant.create().unwrap();
+    let mut log = open(&tenant);
+    let written =
+        [commit(&mut log, [created_words("words")]), commit(&mut log, [upserted(3_000, 1)])].concat();
+    let bodies = || std::fs::metadata(tenant.path().join("log/bodies")).unwrap().len();
+    let before = bodies();
+    // Linux gives a file system of a process at most 256 pages at once.
+    disk.set_fault(Some(DiskFault::Full { bytes: disk.bytes() + (3 << 19) }));
+    let mut failing = log.begin().unwrap();
+    failing.stage(draft(upserted(60_000, 2)), at(1)).unwrap();
+    let Err(Error::Storage(full)) = failing.commit() else { panic!("it was written") };
+    assert_eq!((full.kind, full.doing), (StorageFailure::Full, "write bodies"), "{full}");
+    assert_eq!(bodies(), before);
+    assert!(matches!(log.begin(), Err(Error::Poisoned(_))));
+    drop(log);
+    disk.set_fault(None);
+    let mut records = Vec::new();
+    let recovered = tenant.open().unwrap().recover(|record| {
+        records.push(record);
+        Ok::<_, Error>(())
+    });
+    assert_eq!(records, written);
+    commit(&mut recovered.unwrap().log, [upserted(3_000, 3)]);
 }

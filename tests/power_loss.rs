@@ -11,7 +11,7 @@ use vectorizer_access::ApiKey;
 use vectorizer_hivehub::TenantStatus;
 use vectorizer_log::{Draft, Event, TenantFolder, TenantLog, Timestamp};
 use vectorizer_testing::Random;
-use vectorizer_testing::events::{FIRST_COLLECTION, draft};
+use vectorizer_testing::events::{FIRST_COLLECTION, draft, open};
 
 use crate::support::disk::{Disk, MissingSync, Survival};
 use crate::support::hub_and_node::Cluster;
@@ -244,7 +244,55 @@ fn append(log: &mut TenantLog, bytes: usize, random: &mut Random) -> Result<usiz
 }
 
 /// The log alone, whose lives are shorter than a server's: so that every way of ending meets every state of sled's,
-/// of logs within their first segment and beyond it.
+/// of logs within their first segment and beyond it, with and without bodies. Returns how many records were
+/// acknowledged, or what was lost first.
+fn live_of_a_log(
+    disk: &Disk,
+    tenant: &TenantFolder,
+    bytes: usize,
+    random: &mut Random,
+) -> Result<usize, String> {
+    let mut acknowledged = 0;
+    for life in 0..40 {
+        let recovered = tenant.open().and_then(|log| log.recover(|_| Ok::<_, vectorizer_log::Error>(())));
+        let mut log = recovered.map_err(|error| format!("life {life}: {error}"))?.log;
+        let found = usize::try_from(log.head().seq.get()).unwrap();
+        if found < acknowledged {
+            return Err(format!("life {life}: {found} of {acknowledged} records"));
+        }
+        acknowledged = found;
+        for _ in 0..random.index(12) {
+            acknowledged += append(&mut log, bytes, random).unwrap();
+        }
+        let survival = [Survival::Nothing, Survival::Beginning, Survival::Anything][random.index(3)];
+        match random.index(5) {
+            0 => log.close().unwrap(),
+            // As at the end of the process.
+            1 => drop(log),
+            2 => {
+                let mut moment = Random::new(random.index(usize::MAX) as u64);
+                std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        std::thread::sleep(Duration::from_micros(moment.index(3_000) as u64));
+                        disk.power_off(survival, &mut moment);
+                    });
+                    while let Ok(more) = append(&mut log, bytes, random) {
+                        acknowledged += more;
+                    }
+                });
+                drop(log);
+                disk.power_on();
+            }
+            _ => {
+                disk.power_off(survival, random);
+                drop(log);
+                disk.power_on();
+            }
+        }
+    }
+    Ok(acknowledged)
+}
+
 #[test]
 fn a_log_that_is_opened_again_and_again_loses_nothing_with_the_power() {
     let folder = TempDir::new().unwrap();
@@ -254,29 +302,47 @@ fn a_log_that_is_opened_again_and_again_loses_nothing_with_the_power() {
     for story in 0..rounds() {
         let tenant = TenantFolder::new(&data, &format!("tenant-{story}").parse().unwrap());
         tenant.create().unwrap();
-        let bytes = [100, 1_000, 8_000][story % 3];
-        let mut acknowledged = 0;
-        for life in 0..40 {
-            let recovered = tenant.open().and_then(|log| log.recover(|_| Ok::<_, vectorizer_log::Error>(())));
-            let mut log = recovered.unwrap_or_else(|error| panic!("story {story}, life {life}: {error}")).log;
-            let found = usize::try_from(log.head().seq.get()).unwrap();
-            assert!(found >= acknowledged, "story {story}, life {life}: {found} of {acknowledged} records");
-            acknowledged = found;
-            for _ in 0..random.index(12) {
-                acknowledged += append(&mut log, bytes, &mut random).unwrap();
-            }
-            match random.index(4) {
-                0 => log.close().unwrap(),
-                // As at the end of the process.
-                1 => drop(log),
-                _ => {
-                    let survivals = [Survival::Nothing, Survival::Beginning, Survival::Anything];
-                    disk.power_off(survivals[random.index(3)], &mut random);
-                    drop(log);
-                    disk.power_on();
-                }
-            }
-        }
+        let bytes = [100, 1_000, 8_000, 60_000][story % 4];
+        let acknowledged = live_of_a_log(&disk, &tenant, bytes, &mut random)
+            .unwrap_or_else(|loss| panic!("story {story}, {loss}"));
         assert!(acknowledged > 200, "only {acknowledged} records");
+    }
+}
+
+#[test]
+fn the_first_body_of_a_log_is_durable_with_its_file() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let Some(disk) = Disk::mount(&data) else { return };
+    let tenant = TenantFolder::new(&data, &"acme".parse().unwrap());
+    tenant.create().unwrap();
+    let mut log = open(&tenant);
+    let mut commit = log.begin().unwrap();
+    let event = Event::CollectionDeleted { collection: FIRST_COLLECTION };
+    let large = Draft { request_id: "x".repeat(100_000), ..draft(event) };
+    commit.stage(large, Timestamp::now()).unwrap();
+    commit.commit().unwrap();
+    disk.power_off(Survival::Nothing, &mut Random::new(1));
+    drop(log);
+    disk.power_on();
+    assert_eq!(open(&tenant).head().seq.get(), 1);
+}
+
+/// A server that acknowledged a body without a sync of its own would lose it.
+#[test]
+fn a_missing_sync_of_bodies_or_of_their_name_is_detected() {
+    for missing_sync in [MissingSync::SkipsFile("bodies"), MissingSync::SkipsFolders] {
+        let folder = TempDir::new().unwrap();
+        let data = folder.path().join("data");
+        let Some(disk) = Disk::mount(&data) else { return };
+        let lost = (1..=10).find_map(|seed| {
+            let tenant = TenantFolder::new(&data, &format!("tenant-{seed}").parse().unwrap());
+            disk.neglects(None);
+            tenant.create().unwrap();
+            disk.neglects(Some(missing_sync));
+            live_of_a_log(&disk, &tenant, 60_000, &mut Random::new(seed)).err()
+        });
+        let loss = lost.unwrap_or_else(|| panic!("{missing_sync:?} goes unnoticed"));
+        eprintln!("{missing_sync:?}: {loss}");
     }
 }

@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 
 use crate::damage::{Damage, DamageKind};
 use crate::error::Error;
-use crate::part::{Mark, PartKey};
+use crate::part::{Mark, PartKey, ends_commit};
 use crate::position::{Head, LogId, Seq};
 use crate::record::Record;
 use crate::storage::StorageError;
@@ -120,9 +120,9 @@ impl<'a> Commits<'a> {
                 mark: verified.mark,
             };
             if committed.head.seq > self.acknowledged.seq {
-                let ends_commit = committed.mark == Mark::EndsCommit;
+                let is_end = committed.mark == Mark::EndsCommit;
                 uncommitted.push(committed.into_owned());
-                if !ends_commit {
+                if !is_end {
                     return ControlFlow::Continue(());
                 }
                 let visited = uncommitted.drain(..).map(|committed| visit(Found::Record(committed)));
@@ -215,8 +215,8 @@ fn first_end<E>(mut flows: impl Iterator<Item = Result<ControlFlow<()>, E>>) -> 
 /// written last. So every part before the end of a commit was durable once.
 fn ends_a_commit_from(tiers: &Tiers, seq: Seq) -> Result<bool, StorageError> {
     let mut found = false;
-    tiers.scan(PartKey::first(seq), &mut |_, value| {
-        found = value.first().is_some_and(|mark| Mark::try_from(*mark) == Ok(Mark::EndsCommit));
+    tiers.scan_parts(PartKey::first(seq), &mut |_, stored| {
+        found = ends_commit(stored);
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     Ok(found)
@@ -225,7 +225,7 @@ fn ends_a_commit_from(tiers: &Tiers, seq: Seq) -> Result<bool, StorageError> {
 /// The first record after `seq` whose first part exists.
 fn next_record(tiers: &Tiers, after: Seq) -> Result<Option<Seq>, StorageError> {
     let mut next = None;
-    tiers.scan(PartKey::first(after.next()), &mut |key, _| match PartKey::from_bytes(key) {
+    tiers.scan_parts(PartKey::first(after.next()), &mut |key, _| match PartKey::from_bytes(key) {
         Some(PartKey { seq, part: 0 }) if seq > after => {
             next = Some(seq);
             ControlFlow::Break(())

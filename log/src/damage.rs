@@ -73,6 +73,22 @@ pub enum DamageKind {
         /// The mark.
         found: u8,
     },
+    /// The file of bodies ends before the body of the record does, or does not exist.
+    #[error("its body of {bytes} bytes at offset {offset} is missing: the file of bodies ends at {end}")]
+    BodyMissing {
+        /// The offset of the body.
+        offset: u64,
+        /// The length of the body in bytes.
+        bytes: usize,
+        /// The length of the file in bytes; zero if it does not exist.
+        end: u64,
+    },
+    /// The bytes in the file of bodies are not those that were written.
+    #[error("its body at offset {offset} of the file of bodies does not have the hash that was stored")]
+    Body {
+        /// The offset of the body.
+        offset: u64,
+    },
     /// The envelope has another length than its header states.
     #[error("{stored} bytes are stored, {stated} are stated")]
     Length {

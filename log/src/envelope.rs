@@ -38,6 +38,9 @@ pub use self::version2::Header;
 /// length from allocating all memory.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 30;
 
+/// The largest envelope: a fixed part, a header and a body.
+pub(crate) const ENVELOPE_BYTES_MAX: usize = 64 + 2 * BODY_BYTES_MAX;
+
 /// The encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

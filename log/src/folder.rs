@@ -3,9 +3,9 @@
 //! ```text
 //! data/{tenant}/manifest.json   log id, segment size, the tenant and its incarnation
 //! data/{tenant}/head            the last acknowledged record
-//! data/{tenant}/log/            the first tail: a sled database
+//! data/{tenant}/log/            the first tail: a sled database, and the file of bodies
 //! data/{tenant}/tails/{seq}/    each later tail, named by its first record
-//! data/{tenant}/history.json    the base and the segments, once the first tail was replaced
+//! data/{tenant}/history.json    the base, the segments and the key of handles
 //! data/{tenant}/segments/       sealed records, and the base
 //! data/{tenant}/condemned       exists after a failed write or sync
 //! data/{tenant}/closed          exists while the log is closed, if it was closed cleanly
@@ -90,7 +90,7 @@ impl TenantFolder {
     /// The sizes of the log's files in bytes, without opening it. Files that cannot be read do not count.
     pub fn file_bytes(&self) -> u64 {
         let tails = tails::firsts(&self.path).unwrap_or_default();
-        let tail_bytes = |first| fs::metadata(self.tail(first).data()).map_or(0, |file| file.len());
+        let tail_bytes = |first| self.tail(first).file_bytes().unwrap_or(0);
         let segments = fs::read_dir(self.path.join(SEGMENTS)).into_iter().flatten().flatten();
         let segment_bytes = segments.map(|file| file.metadata().map_or(0, |metadata| metadata.len()));
         tails.into_iter().map(tail_bytes).sum::<u64>() + segment_bytes.sum::<u64>()
@@ -194,14 +194,17 @@ impl TenantFolder {
     }
 
     fn build(&self, log_id: LogId, incarnation: Option<Incarnation>, building: &Path) -> Result<(), Error> {
+        let history = History::begun(log_id)?;
+        let manifest = Manifest::new(log_id, SEGMENT_BYTES, incarnation, Some(self.tenant.clone()));
+        let manifest = manifest.with_history();
         let create = || {
             // Only the server's own user may read tenants' data.
             create_private_folder(building)?;
-            Manifest::new(log_id, SEGMENT_BYTES, incarnation, Some(self.tenant.clone()))
-                .replace(&building.join("manifest.json"))
+            history.replace(building)?;
+            manifest.replace(&building.join("manifest.json"))
         };
         create().map_err(|source| Error::File { doing: "create", path: building.to_owned(), source })?;
-        let storage = SledStorage::create(&tails::paths(building, Seq::OLDEST), SEGMENT_BYTES)?;
+        let storage = SledStorage::create(&tails::paths(building, Seq::OLDEST), SEGMENT_BYTES, manifest.placement())?;
         initialize(&storage, log_id)?;
         drop(storage);
         let publish = || {
@@ -303,7 +306,7 @@ impl TenantFolder {
         let manifest = self.manifest()?;
         let _unchanged = self.lock(File::try_lock_shared)?;
         let (firsts, history) = self.unsealed(&manifest)?;
-        let bytes = firsts.iter().map(|first| self.tail(*first).data_bytes()).sum::<io::Result<u64>>();
+        let bytes = firsts.iter().map(|first| self.tail(*first).file_bytes()).sum::<io::Result<u64>>();
         let copy = read_copy::scratch(bytes.map_err(|source| self.not_copied(source))?)?;
         let tiers = self.copied_tiers(&manifest, &firsts, history, copy.path())?;
         let (acknowledged, _) = acknowledged(&tiers)?;
@@ -416,7 +419,7 @@ impl TenantFolder {
             drop(self.lock(File::try_lock)?);
         }
         let tiers = self.tiers(&manifest, &firsts, history, |first| {
-            Ok(Arc::new(open_storage(&self.tail(first), manifest.segment_bytes)?))
+            Ok(Arc::new(open_storage(&self.tail(first), &manifest)?))
         })?;
         UnverifiedLog::of_tiers(tiers, manifest.log_id)
     }
@@ -585,8 +588,8 @@ impl TenantFolder {
 fn copy_log(from: &SledPaths, to: &SledPaths, manifest: &Manifest, first: Seq) -> Result<(), Error> {
     let file = |source| Error::File { doing: "copy the log to", path: to.log.clone(), source };
     remove_tree(&to.log).map_err(file)?;
-    let old = Arc::new(open_storage(from, manifest.segment_bytes)?);
-    let new = SledStorage::create(to, manifest.segment_bytes)?;
+    let old = Arc::new(open_storage(from, manifest)?);
+    let new = SledStorage::create(to, manifest.segment_bytes, manifest.placement())?;
     copy_tail(old, &new, manifest.log_id, first)?;
     drop(new);
     sync_tree(&to.log).map_err(file)
@@ -604,8 +607,8 @@ pub(crate) fn exists(path: &Path) -> Result<bool, Error> {
     path.try_exists().map_err(|source| Error::File { doing: "look for", path: path.to_owned(), source })
 }
 
-fn open_storage(paths: &SledPaths, segment_bytes: usize) -> Result<SledStorage, Error> {
-    SledStorage::open(paths, segment_bytes).map_err(damage_if_corrupt)
+fn open_storage(paths: &SledPaths, manifest: &Manifest) -> Result<SledStorage, Error> {
+    SledStorage::open(paths, manifest.segment_bytes, manifest.placement()).map_err(damage_if_corrupt)
 }
 
 /// Whether this is the name of an unfinished manifest, closed file, checkpoint or graph. Earlier versions gave

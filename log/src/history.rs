@@ -1,6 +1,6 @@
 //! The manifest of a log's history: its base and its segments.
 //!
-//! `history.json` exists once the first tail has been replaced. It is replaced atomically, so a reader sees the history
+//! `history.json` is replaced atomically, so a reader sees the history
 //! before a change or after it. Only files that it names belong to the log.
 
 use std::fmt;
@@ -13,9 +13,10 @@ use vectorizer_durable as durable;
 
 use crate::base::BaseEntry;
 use crate::blocks::FileHash;
+use crate::envelope::{EnvelopeFormat, HandleKey, RecordSecrets};
 use crate::error::Error;
 use crate::position::{ChainHash, Head, LogId, Seq, Timestamp};
-use crate::storage::StorageFailure;
+use crate::storage::{StorageError, StorageFailure};
 
 /// The name of the file in the tenant's folder.
 pub(crate) const FILE: &str = "history.json";
@@ -47,6 +48,9 @@ pub(crate) struct History {
     format: u32,
     pub(crate) log_id: LogId,
     pub(crate) generation: Generation,
+    /// The key of the handles of points; `None` before the folder has a manifest of the history.
+    #[serde(with = "handle_key")]
+    pub(crate) handle_key: Option<HandleKey>,
     /// The state that the history begins with; `None` if it begins with the first record.
     pub(crate) base: Option<BaseEntry>,
     /// Consecutive segments, oldest first.
@@ -91,11 +95,31 @@ impl SegmentEntry {
 }
 
 impl History {
+    /// The history of a log whose folder gets a manifest of it now.
+    pub(crate) fn begun(log_id: LogId) -> Result<Self, Error> {
+        let handle_key = Some(HandleKey::random().map_err(no_random_bytes)?);
+        Ok(Self { handle_key, ..Self::empty(log_id) })
+    }
+
+    /// How the log writes envelopes: in version 1, which every program reads, until the folder has a manifest of the
+    /// history, which older programs refuse.
+    pub(crate) fn envelopes(&self) -> Result<EnvelopeFormat, Error> {
+        Ok(match &self.handle_key {
+            None => EnvelopeFormat::Version1,
+            Some(handle_key) => EnvelopeFormat::Version2 {
+                handle_key: handle_key.clone(),
+                secrets: RecordSecrets::random().map_err(no_random_bytes)?,
+            },
+        })
+    }
+
+    /// The history of a log whose folder has no manifest of it.
     pub(crate) fn empty(log_id: LogId) -> Self {
         Self {
             format: FORMAT,
             log_id,
             generation: Generation::default(),
+            handle_key: None,
             base: None,
             segments: Vec::new(),
             checksum: String::new(),
@@ -187,6 +211,30 @@ impl History {
     fn expected_checksum(&self) -> io::Result<String> {
         let unsigned = Self { checksum: String::new(), ..self.clone() };
         Ok(blake3::hash(&serde_json::to_vec_pretty(&unsigned)?).to_hex().to_string())
+    }
+}
+
+fn no_random_bytes(error: getrandom::Error) -> Error {
+    let (doing, reason, kind) = ("read random bytes", error.to_string(), StorageFailure::Broken);
+    StorageError { doing, reason, kind }.into()
+}
+
+/// An optional key as lower-case hexadecimal.
+mod handle_key {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use crate::envelope::HandleKey;
+
+    pub(super) fn serialize<S: Serializer>(key: &Option<HandleKey>, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = key.as_ref().map(|key| blake3::Hash::from_bytes(*key.as_bytes()).to_hex().to_string());
+        text.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<HandleKey>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+        let bytes = blake3::Hash::from_hex(text).map_err(D::Error::custom)?;
+        Ok(Some(HandleKey::from_bytes(*bytes.as_bytes())))
     }
 }
 

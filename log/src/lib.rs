@@ -72,6 +72,21 @@
 //! `part` from zero. The first byte of a part is its mark: 1 if more parts of the record follow, 2 if the record ends,
 //! 3 if the record and its commit end. Records of one commit become durable together.
 //!
+//! The envelopes of a large commit are **bodies** in a file of their own, `log/bodies`. The storage then holds one part
+//! for each of their records, a **reference**, whose mark is 4:
+//!
+//! | offset | bytes | field |
+//! | --- | --- | --- |
+//! | 0 | 1 | mark, 4 |
+//! | 1 | 1 | 2 if the record ends, 3 if the record and its commit end |
+//! | 2 | 8 | offset of the envelope in the file of bodies |
+//! | 10 | 4 | length of the envelope |
+//! | 14 | 32 | BLAKE3 hash of the envelope |
+//!
+//! The file of bodies has no structure of its own. The bodies of a commit begin at a multiple of 4096 behind the end of
+//! the file; bytes that no reference names mean nothing. Bodies are durable before a reference to them is written. A
+//! program that knows no references refuses such a record as damaged, because its mark is unknown.
+//!
 //! The **head** file holds the last acknowledged record: two slots at offsets 0 and 4096, written alternately after
 //! each sync; the newer valid one counts. A slot is `VLH1`, the seq (8), the chain hash (32) and the CRC-32 of these.
 //!

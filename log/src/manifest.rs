@@ -11,7 +11,7 @@ use vectorizer_durable as durable;
 use crate::error::Error;
 use crate::incarnation::Incarnation;
 use crate::position::LogId;
-use crate::storage::StorageFailure;
+use crate::storage::{BodyPlacement, StorageFailure};
 use crate::tenant_id::TenantId;
 
 /// The format of a folder without a history. All records are in `log`.
@@ -63,6 +63,12 @@ impl Manifest {
     /// Whether records may be outside of `log`, as the manifest of the history says.
     pub(crate) fn has_history(&self) -> bool {
         self.format == FORMAT_WITH_HISTORY
+    }
+
+    /// Where a tail of the folder puts the envelopes of large commits. Programs that do not know the format with a
+    /// history do not know bodies either.
+    pub(crate) fn placement(&self) -> BodyPlacement {
+        if self.has_history() { BodyPlacement::STANDARD } else { BodyPlacement::Parts }
     }
 
     /// The same manifest in the format of a folder with a history.

@@ -65,6 +65,19 @@ impl TryFrom<u8> for Mark {
     }
 }
 
+/// The first byte of a reference: the only part of a record whose envelope is in the file of bodies. Readers of the log
+/// see the envelope in its place, never this mark. The second byte is the mark of the record's end.
+pub(crate) const REFERENCE: u8 = 4;
+
+/// Whether a commit ends with this stored part, which may be a reference. Reads no body.
+pub(crate) fn ends_commit(stored: &[u8]) -> bool {
+    let mark = match stored {
+        [REFERENCE, mark, ..] | [mark, ..] => *mark,
+        [] => return false,
+    };
+    Mark::try_from(mark) == Ok(Mark::EndsCommit)
+}
+
 /// Splits the stored bytes of a record into the values of its parts. The last part has the mark `last`.
 pub(crate) fn split(stored: &[u8], part_bytes_max: usize, last: Mark) -> impl Iterator<Item = Vec<u8>> {
     let chunk_bytes_max = part_bytes_max - 1;
@@ -99,11 +112,11 @@ impl Assembler {
         self.seq
     }
 
-    /// Adds a part. After the last part of a record, calls `whole` with the record's number, mark and bytes.
+    /// Adds a part, or the damage in its place. After the last part of a record, calls `whole` with the record's number, mark and bytes.
     pub(crate) fn push<T>(
         &mut self,
         key: PartKey,
-        value: &[u8],
+        value: Result<&[u8], DamageKind>,
         whole: impl FnOnce(Seq, Mark, &[u8]) -> Result<T, DamageKind>,
     ) -> Result<Option<T>, DamageKind> {
         if key.seq != self.seq {
@@ -115,7 +128,8 @@ impl Assembler {
         if key.part != self.part {
             return Err(DamageKind::Part { expected: self.part, found: key.part });
         }
-        let (mark, chunk) = value.split_first().ok_or(DamageKind::Length { stored: 0, stated: 1 })?;
+        // After the key: damage of a later record is not damage of this one.
+        let (mark, chunk) = value?.split_first().ok_or(DamageKind::Length { stored: 0, stated: 1 })?;
         let mark = Mark::try_from(*mark)?;
         if mark == Mark::Continues {
             self.part = self.part.checked_add(1).ok_or(DamageKind::Part { expected: 0, found: key.part })?;

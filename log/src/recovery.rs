@@ -8,7 +8,7 @@ use crate::commits::{Commits, Committed, Found};
 use crate::damage::Damage;
 use crate::error::Error;
 use crate::head::{self, Slot};
-use crate::part::{PartKey, split};
+use crate::part::{Mark, PartKey};
 use crate::position::{Head, LogId, Seq, Timestamp};
 use crate::record::Record;
 use crate::storage::{Storage, StorageError};
@@ -260,7 +260,9 @@ impl Pass {
             slot = slot.other();
             storage.write_head(slot, &head::encode(&self.head))?;
         }
-        let log = TenantLog::recovered(tiers, log_id, self.head, self.bytes, slot, self.last_at, self.tail);
+        let format = tiers.history.envelopes()?;
+        let Self { head, bytes, last_at, tail, .. } = self;
+        let log = TenantLog::recovered(tiers, log_id, head, bytes, slot, last_at, tail, format);
         Ok(Recovered { log, removed })
     }
 }
@@ -269,7 +271,7 @@ impl Pass {
 /// interrupted removal leaves a shorter tail.
 fn remove_tail(storage: &dyn Storage, from: Seq, reason: Damage) -> Result<RemovedTail, StorageError> {
     let mut keys = Vec::new();
-    storage.scan(PartKey::first(from), &mut |key, _| {
+    storage.scan_parts(PartKey::first(from), &mut |key, _| {
         keys.push(key.to_vec());
         ControlFlow::Continue(())
     })?;
@@ -330,9 +332,7 @@ pub(crate) fn copy_tail(
         let commits = Commits::of_tail(&tiers, log_id, acknowledged, first);
         each_acknowledged(&commits, Head::genesis(log_id), acknowledged, |committed| {
             let Committed { head, stored, mark, .. } = committed;
-            for (part, value) in (0..).zip(split(&stored, to.part_bytes_max(), mark)) {
-                to.put(PartKey { seq: head.seq, part }, &value)?;
-            }
+            to.put_records(&[(head.seq, &stored)], mark == Mark::EndsCommit)?;
             Ok::<(), Error>(())
         })?;
     }

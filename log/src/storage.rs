@@ -1,6 +1,7 @@
 //! The interface between a log and its storage. It is narrow, so that tests can fail, tear or delay any write, and so
 //! that a replicated log can replace sled.
 
+mod bodies;
 #[cfg(any(test, feature = "memory-storage"))]
 mod memory;
 mod sled;
@@ -10,25 +11,34 @@ mod sled_tests;
 use std::ops::ControlFlow;
 use std::{fmt, io};
 
+pub use self::bodies::BodyPlacement;
 #[cfg(any(test, feature = "memory-storage"))]
-pub use self::memory::{Fault, MemoryStorage};
+pub use self::memory::{Fault, MemoryStorage, UnsyncedBodies};
 pub(crate) use self::sled::{SledCopy, SledPaths};
 pub use self::sled::{SledStorage, open_when_free};
+use crate::damage::DamageKind;
 use crate::head::{SLOT_BYTES, Slot};
 use crate::part::PartKey;
+use crate::position::Seq;
 
-/// Called with a raw key and value; breaking ends the scan.
-pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+/// Called with a raw key, and its value or why its body cannot be read; breaking ends the scan.
+pub type Visit<'a> = dyn FnMut(&[u8], Result<&[u8], DamageKind>) -> ControlFlow<()> + 'a;
 
-/// A store of parts, in the order of their keys, and of a head.
+/// Called with a raw key and its value as it is stored; breaking ends the scan.
+pub type VisitPart<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// A store of parts, in the order of their keys, of bodies that parts refer to, and of a head.
 ///
-/// One writer calls [`put`](Self::put), [`remove`](Self::remove), [`sync`](Self::sync) and the methods that write the
-/// head. Any number of readers scan at the same time.
+/// One writer calls the methods that change it. Any number of readers scan at the same time.
 ///
 /// Durability: once `sync` has returned `Ok`, every earlier `put` and `remove` survives a loss of power. Before that,
 /// the end of the process or a loss of power may undo the latest calls. The remaining state is that after a prefix of
 /// the calls. After an error, only calls before the last successful `sync` are certain to be stored, and the caller
 /// must not write any more.
+///
+/// Bodies have an order of their own: once `sync_bodies` has returned `Ok`, every earlier `append_bodies` survives a
+/// loss of power. Before that, any of their bytes may be lost. A reader of the log uses [`scan`](Self::scan) and sees
+/// whole envelopes, wherever they are stored.
 pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// The longest value that [`put`](Self::put) takes, in bytes; at least 64.
     fn part_bytes_max(&self) -> usize;
@@ -42,9 +52,37 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Makes all earlier calls durable.
     fn sync(&self) -> Result<(), StorageError>;
 
-    /// Calls `visit` with every raw key and value from `from` on, in ascending order, until `visit` breaks. This
-    /// includes keys that are not part keys.
-    fn scan(&self, from: PartKey, visit: &mut Visit<'_>) -> Result<(), StorageError>;
+    /// Calls `visit` with every raw key and stored value from `from` on, in ascending order, until `visit` breaks. This
+    /// includes keys that are not part keys. The value of a record in the file of bodies is its reference.
+    fn scan_parts(&self, from: PartKey, visit: &mut VisitPart<'_>) -> Result<(), StorageError>;
+
+    /// Where [`put_records`](Self::put_records) puts envelopes.
+    fn placement(&self) -> BodyPlacement;
+
+    /// Appends bodies one after the other. Returns the offset of the first one. They do not share a block with those of
+    /// an earlier call.
+    fn append_bodies(&self, bodies: &[&[u8]]) -> Result<u64, StorageError>;
+
+    /// Makes all bodies durable.
+    fn sync_bodies(&self) -> Result<(), StorageError>;
+
+    /// The offset after the last body; zero if there are no bodies.
+    fn bodies_end(&self) -> Result<u64, StorageError>;
+
+    /// Reads the bytes at `offset` into the whole of `body`. They must exist.
+    fn read_body(&self, offset: u64, body: &mut [u8]) -> Result<(), StorageError>;
+
+    /// Stores the envelopes of consecutive records of one commit, which ends with them if `ends_commit`: as parts, or as
+    /// bodies and references to them. Bodies are durable when it returns; everything else is after [`sync`](Self::sync).
+    fn put_records(&self, records: &[(Seq, &[u8])], ends_commit: bool) -> Result<(), StorageError> {
+        bodies::put_records(self, records, ends_commit)
+    }
+
+    /// Like [`scan_parts`](Self::scan_parts), but in place of a reference `visit` gets one part with the whole envelope.
+    /// If the body of a reference is missing or wrong, `visit` gets that damage, and may continue.
+    fn scan(&self, from: PartKey, visit: &mut Visit<'_>) -> Result<(), StorageError> {
+        bodies::scan(self, from, visit)
+    }
 
     /// Writes one slot of the head. A written slot survives the end of the process at once. It survives a loss of power
     /// after the next [`sync_head`](Self::sync_head).

@@ -12,7 +12,7 @@ use vectorizer_durable::{self as durable, create_private_folder, remove_tree, sy
 
 use crate::error::Error;
 use crate::position::Seq;
-use crate::storage::{SledPaths, SledStorage};
+use crate::storage::{BodyPlacement, SledPaths, SledStorage};
 
 /// The folder of the tails after the first one.
 pub(crate) const TAILS: &str = "tails";
@@ -72,7 +72,7 @@ pub(crate) fn create(
         remove_tree(&building).map_err(failed)?;
         create_private_folder(&building).map_err(failed)?;
         let unnamed = SledPaths { log: building.clone(), ..paths.clone() };
-        drop(SledStorage::create_tail(&unnamed, segment_bytes)?);
+        drop(SledStorage::create_tail(&unnamed, segment_bytes, BodyPlacement::STANDARD)?);
         sync_tree(&building).map_err(failed)
     };
     build().map_err(|error| {
@@ -86,7 +86,7 @@ pub(crate) fn create(
             path: paths.log.clone(),
             source,
         })?;
-        Ok(SledStorage::open(&paths, segment_bytes)?)
+        Ok(SledStorage::open(&paths, segment_bytes, BodyPlacement::STANDARD)?)
     };
     publish().map_err(CreateError::Unopened)
 }

@@ -10,7 +10,6 @@ use crate::damage::{Damage, DamageKind};
 use crate::envelope::{BODY_BYTES_MAX, EnvelopeFormat};
 use crate::error::Error;
 use crate::head::{self, Slot};
-use crate::part::{Mark, PartKey, split};
 use crate::position::{ChainHash, Head, LogId, Seq, Timestamp};
 use crate::record::{Draft, Record};
 use crate::storage::{Storage, StorageError, StorageFailure};
@@ -64,7 +63,7 @@ impl ActiveTail {
 /// How long a commit took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CommitTimes {
-    /// The time to hand the records to the storage.
+    /// The time to hand the records to the storage. Includes the sync of bodies, if the commit is large.
     pub append: Duration,
     /// The time to make them durable.
     pub sync: Duration,
@@ -158,14 +157,14 @@ impl TenantLog {
         slot: Slot,
         last_at: Timestamp,
         tail: ActiveTail,
+        format: EnvelopeFormat,
     ) -> Self {
         let shared = Arc::new(Shared::new(log_id, Some(tiers), head));
         let (head_is_durable, poison, last_commit) = (false, None, CommitTimes::default());
-        let format = EnvelopeFormat::Version1;
         Self { shared, head, bytes, slot, last_at, head_is_durable, poison, last_commit, tail, format }
     }
 
-    /// Sets the version of the envelopes of all records to come. A log that was just opened writes version 1.
+    /// Sets the version of the envelopes of all records to come.
     #[must_use]
     pub fn writing(mut self, format: EnvelopeFormat) -> Self {
         self.format = format;
@@ -278,7 +277,10 @@ impl TenantLog {
         // IMPORTANT: before the new tail exists. The head names the end of the frozen tail, so a record that is missing
         // there later is detected.
         self.sync_head()?;
-        begin_history(&folder.path, self.shared.log_id)?;
+        if let Some(history) = begin_history(&folder.path, self.shared.log_id)? {
+            self.format = history.envelopes()?;
+            self.shared.change_tiers(|tiers| tiers.with_history(folder, history));
+        }
         let first = self.head.seq.next();
         let storage = tails::create(&folder.path, first, folder.segment_bytes);
         let storage = storage.map_err(|error| match error {
@@ -388,7 +390,7 @@ impl Commit<'_> {
     }
 }
 
-/// IMPORTANT: the order is parts, sync, head. The last part of the last record has the commit mark, so any prefix that
+/// IMPORTANT: the order is records, sync, head. The last part of the last record has the commit mark, so any prefix that
 /// survives contains the whole commit or none of it, and the head never names a record that is not durable.
 fn write(
     storage: &dyn Storage,
@@ -397,12 +399,8 @@ fn write(
     slot: Slot,
 ) -> Result<CommitTimes, StorageError> {
     let started = Instant::now();
-    for (at, (record, stored)) in sealed.iter().enumerate() {
-        let last = if at + 1 == sealed.len() { Mark::EndsCommit } else { Mark::EndsRecord };
-        for (part, value) in (0..).zip(split(stored, storage.part_bytes_max(), last)) {
-            storage.put(PartKey { seq: record.seq, part }, &value)?;
-        }
-    }
+    let records: Vec<_> = sealed.iter().map(|(record, stored)| (record.seq, stored.as_slice())).collect();
+    storage.put_records(&records, true)?;
     let appended = Instant::now();
     storage.sync()?;
     storage.write_head(slot, &head::encode(&head))?;

@@ -10,7 +10,7 @@ use crate::history::{History, SEGMENTS};
 use crate::part::PartKey;
 use crate::position::{Head, LogId, Seq};
 use crate::segment::{ScanEnd, Segment};
-use crate::storage::{Storage, StorageError, Visit};
+use crate::storage::{Storage, StorageError, Visit, VisitPart};
 
 /// The tiers at one moment. Rotating, sealing, merging and dropping make new ones.
 #[derive(Clone, Debug)]
@@ -102,29 +102,69 @@ impl Tiers {
     }
 
     /// Calls `visit` with every raw key and value from `from` on, in ascending order, until `visit` breaks. A record
-    /// of a segment is one part.
+    /// of a segment is one part. In place of a reference to a body, `visit` gets the whole envelope.
     pub(crate) fn scan(&self, from: PartKey, visit: &mut Visit<'_>) -> Result<ScanEnd, StorageError> {
+        let (flow, end) = self.scan_segments(from, &mut |key, value| visit(key, Ok(value)))?;
+        if flow.is_break() || matches!(end, ScanEnd::Damaged { .. }) {
+            return Ok(end);
+        }
+        self.each_tail(from, |storage, from| {
+            let mut flow = ControlFlow::Continue(());
+            storage.scan(from, &mut |key, value| {
+                flow = visit(key, value);
+                flow
+            })?;
+            Ok(flow)
+        })?;
+        Ok(end)
+    }
+
+    /// Like [`scan`](Self::scan), with the stored values of tails. Reads no body.
+    pub(crate) fn scan_parts(&self, from: PartKey, visit: &mut VisitPart<'_>) -> Result<(), StorageError> {
+        let (flow, _) = self.scan_segments(from, visit)?;
+        if flow.is_break() {
+            return Ok(());
+        }
+        self.each_tail(from, |storage, from| {
+            let mut flow = ControlFlow::Continue(());
+            storage.scan_parts(from, &mut |key, value| {
+                flow = visit(key, value);
+                flow
+            })?;
+            Ok(flow)
+        })
+    }
+
+    fn scan_segments(
+        &self,
+        from: PartKey,
+        visit: &mut VisitPart<'_>,
+    ) -> Result<(ControlFlow<()>, ScanEnd), StorageError> {
         for segment in self.segments.iter().filter(|segment| segment.entry().last >= from.seq) {
             let (flow, end) = segment.scan(from.seq, &mut |seq, value| {
                 let key = PartKey::first(seq);
                 if key < from { ControlFlow::Continue(()) } else { visit(&key.to_bytes(), value) }
             })?;
             if flow.is_break() || matches!(end, ScanEnd::Damaged { .. }) {
-                return Ok(end);
+                return Ok((flow, end));
             }
         }
+        Ok((ControlFlow::Continue(()), ScanEnd::Whole))
+    }
+
+    /// Calls `scan` with each tail, until it breaks.
+    fn each_tail(
+        &self,
+        from: PartKey,
+        mut scan: impl FnMut(&dyn Storage, PartKey) -> Result<ControlFlow<()>, StorageError>,
+    ) -> Result<(), StorageError> {
         let from = from.max(PartKey::first(self.sealed().seq.next()));
-        let mut flow = ControlFlow::Continue(());
         for Tail { storage, .. } in self.frozen.iter().chain([&self.active]) {
-            storage.scan(from, &mut |key, value| {
-                flow = visit(key, value);
-                flow
-            })?;
-            if flow.is_break() {
+            if scan(storage.as_ref(), from)?.is_break() {
                 break;
             }
         }
-        Ok(ScanEnd::Whole)
+        Ok(())
     }
 }
 

@@ -3,12 +3,15 @@
 use vectorizer_log::{ChainHash, Error, Head, Record, Seq, Timestamp, UnverifiedLog, Verifier};
 use vectorizer_testing::events::{at, commit, created_words, draft, fill, upserted, with_idempotency};
 
-use crate::backends::{Backend, MemoryBackend, SledBackend};
+use crate::backends::{Backend, BodiesBackend, MemoryBackend, SledBackend};
 
 macro_rules! on_every_ground {
     ($($promise:ident),+ $(,)?) => {
         mod in_memory {
             $(#[test] fn $promise() { super::$promise::<super::MemoryBackend>(); })+
+        }
+        mod in_memory_with_bodies {
+            $(#[test] fn $promise() { super::$promise::<super::BodiesBackend>(); })+
         }
         mod on_sled {
             $(#[test] fn $promise() { super::$promise::<super::SledBackend>(); })+

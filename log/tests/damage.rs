@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use vectorizer_log::storage::UnsyncedBodies;
 use vectorizer_log::{DamageKind, Error, Seq};
 use vectorizer_testing::events::fill;
 
-use crate::backends::{Backend, MemoryBackend};
+use crate::backends::{Backend, IN_FILE, MemoryBackend, PLACEMENTS};
 
 type Parts = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -41,7 +42,12 @@ fn put_record(parts: &mut Parts, record: Parts, seq: u64) {
 
 #[test]
 fn every_changed_byte_of_every_record_is_found_and_named() {
-    let backend = MemoryBackend::create();
+    for backend in PLACEMENTS.map(MemoryBackend::placing) {
+        every_changed_byte_of_every_part_is_found_and_named(&backend);
+    }
+}
+
+fn every_changed_byte_of_every_part_is_found_and_named(backend: &MemoryBackend) {
     fill(&mut backend.log(), 4);
     let mut places = Vec::new();
     backend.storage.tamper(|parts| {
@@ -145,10 +151,7 @@ fn a_history_other_than_the_acknowledged_one_is_refused() {
     let mut parts_then = Parts::new();
     backend.storage.tamper(|parts| parts_then = parts.clone());
     // The same log with two histories from its second record on.
-    let twin = MemoryBackend {
-        storage: std::sync::Arc::new(backend.storage.after_process_death(0)),
-        log_id: backend.log_id,
-    };
+    let twin = backend.after_process_death();
     fill_more(&backend, 1);
     fill_more(&twin, 2);
     let mut twin_parts = Parts::new();
@@ -162,23 +165,28 @@ fn a_history_other_than_the_acknowledged_one_is_refused() {
 /// record was durable once, so it is not taken for an unfinished tail.
 #[test]
 fn damage_before_a_whole_commit_is_damage_wherever_the_head_is() {
-    let backend = MemoryBackend::create();
+    for backend in PLACEMENTS.map(MemoryBackend::placing) {
+        damage_above_the_head_is_damage(&backend);
+    }
+}
+
+fn damage_above_the_head_is_damage(backend: &MemoryBackend) {
     fill(&mut backend.log(), 3);
     backend.log().close().unwrap();
     let head_then = backend.open().unwrap().acknowledged();
     for mark in 1..4 {
-        fill_more(&backend, mark);
+        fill_more(backend, mark);
     }
     let survivor = |tamper: fn(&mut Parts, u64), seq: u64| {
-        let storage = std::sync::Arc::new(backend.storage.after_power_loss(0));
-        let survivor = MemoryBackend { storage, log_id: backend.log_id };
+        let survivor = backend.on(backend.storage.after_power_loss(0, UnsyncedBodies::Lost));
         assert_eq!(survivor.open().unwrap().acknowledged(), head_then);
         survivor.storage.tamper(|parts| tamper(parts, seq));
         survivor.recover().map(|(recovered, records)| (recovered.removed.is_some(), records.len() as u64))
     };
     let flip = |parts: &mut Parts, seq| {
         let (_, value) = parts.iter_mut().find(|(key, _)| seq_of(key) == seq).unwrap();
-        value[50] ^= 1;
+        let at = value.len() / 2;
+        value[at] ^= 1;
     };
     let lose = |parts: &mut Parts, seq| drop(take_record(parts, seq));
     let head = head_then.seq.get();
@@ -209,4 +217,91 @@ fn a_head_that_cannot_be_read_is_damage_and_a_torn_slot_is_not() {
     assert_eq!(backend.recover().unwrap().1, written);
     backend.storage.tamper_head(|head| head.fill(0xff));
     assert!(matches!(backend.open(), Err(Error::Damaged(damage)) if damage.kind == DamageKind::Head));
+}
+
+/// Where the body of each record is: its number, offset and length. Reads the references.
+fn bodies(backend: &MemoryBackend) -> Vec<(u64, usize, usize)> {
+    let mut found = Vec::new();
+    backend.storage.tamper(|parts| {
+        for (key, value) in parts.iter().filter(|(_, value)| value[0] == 4) {
+            let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+            found.push((seq_of(key), number(&value[2..10]), number(&value[10..14])));
+        }
+    });
+    found
+}
+
+#[test]
+fn every_changed_byte_of_a_body_is_found_and_named() {
+    let backend = MemoryBackend::placing(IN_FILE);
+    let written = fill(&mut backend.log(), 4);
+    let bodies = bodies(&backend);
+    assert!(bodies.len() > 3 && bodies.len() < written.len(), "{bodies:?}");
+    let mut unnamed = 0;
+    backend.storage.tamper_bodies(|file| unnamed = file.len());
+    for (seq, offset, bytes) in bodies {
+        unnamed -= bytes;
+        for at in offset..offset + bytes {
+            backend.storage.tamper_bodies(|file| file[at] ^= 0x10);
+            let Err(Error::Damaged(damage)) = backend.recover() else { panic!("byte {at}") };
+            let kind = DamageKind::Body { offset: offset as u64 };
+            assert_eq!((damage.seq.get(), damage.kind), (seq, kind), "byte {at}");
+            backend.storage.tamper_bodies(|file| file[at] ^= 0x10);
+        }
+    }
+    assert_eq!(backend.recover().unwrap().1, written);
+    // What no reference names may be anything.
+    assert!(unnamed > 0);
+    backend.storage.tamper_bodies(|file| file.extend([0xff; 1000]));
+    assert_eq!(backend.recover().unwrap().1, written);
+}
+
+#[test]
+fn a_body_beyond_the_end_of_the_file_is_named() {
+    let backend = MemoryBackend::placing(IN_FILE);
+    fill(&mut backend.log(), 4);
+    let bodies = bodies(&backend);
+    for (seq, offset, bytes) in bodies.iter().rev().copied() {
+        backend.storage.tamper_bodies(|file| file.truncate(offset + bytes - 1));
+        let Err(Error::Damaged(damage)) = backend.recover() else { panic!("seq {seq}") };
+        let end = (offset + bytes - 1) as u64;
+        let kind = DamageKind::BodyMissing { offset: offset as u64, bytes, end };
+        assert_eq!((damage.seq.get(), damage.kind), (seq, kind));
+    }
+    // No memory is allocated for a length that cannot be.
+    backend.storage.tamper(|parts| {
+        let reference = parts.values_mut().find(|value| value[0] == 4).unwrap();
+        reference[2..14].fill(0xff);
+    });
+    let Err(Error::Damaged(damage)) = backend.recover() else { panic!("it was recovered") };
+    assert!(matches!(damage.kind, DamageKind::BodyMissing { offset: u64::MAX, .. }), "{damage}");
+}
+
+#[test]
+fn a_missing_record_in_front_of_a_damaged_body_is_named() {
+    let backend = MemoryBackend::placing(IN_FILE);
+    fill(&mut backend.log(), 4);
+    let (seq, offset, _) = bodies(&backend)[2];
+    backend.storage.tamper_bodies(|file| file[offset] ^= 1);
+    backend.storage.tamper(|parts| drop(take_record(parts, seq - 1)));
+    let Err(Error::Damaged(damage)) = backend.recover() else { panic!("it was recovered") };
+    let kind = DamageKind::Missing { found: Some(Seq::new(seq)) };
+    assert_eq!((damage.seq.get(), damage.kind), (seq - 1, kind));
+}
+
+/// The body was durable before its reference, so it is not taken for an unfinished tail.
+#[test]
+fn a_damaged_body_above_the_head_is_damage() {
+    let backend = MemoryBackend::placing(IN_FILE);
+    fill(&mut backend.log(), 3);
+    backend.log().close().unwrap();
+    let head = backend.open().unwrap().acknowledged().seq;
+    vectorizer_testing::events::commit(&mut backend.log(), [vectorizer_testing::events::upserted(20, 1)]);
+    let survivor = backend.on(backend.storage.after_power_loss(0, UnsyncedBodies::Lost));
+    assert_eq!(survivor.open().unwrap().acknowledged().seq, head);
+    survivor.recover().unwrap();
+    let survivor = backend.on(backend.storage.after_power_loss(0, UnsyncedBodies::Lost));
+    survivor.storage.tamper_bodies(|file| *file.last_mut().unwrap() ^= 1);
+    let Err(Error::Damaged(damage)) = survivor.recover() else { panic!("it was cut") };
+    assert_eq!(damage.seq, head.next());
 }

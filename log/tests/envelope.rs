@@ -77,7 +77,7 @@ fn a_log_of_version_1_goes_on_in_version_2() {
 
     let copy = MemoryBackend { storage: Arc::new(MemoryStorage::new(1 << 16)), log_id: backend.log_id };
     initialize(&copy.storage, copy.log_id).unwrap();
-    vectorizer_log::copy_acknowledged(&backend.storage, &copy.storage, backend.log_id).unwrap();
+    vectorizer_log::copy_acknowledged(Arc::new(Arc::clone(&backend.storage)), &copy.storage, backend.log_id).unwrap();
     assert_eq!(copy.recover().unwrap().1, records);
 }
 
@@ -199,7 +199,8 @@ fn a_handle_pairs_the_events_of_one_point_and_tells_points_apart() {
         | KnownEvent::UsageObserved { .. }
         | KnownEvent::BillingClosed { .. }
         | KnownEvent::BillingCorrected { .. }
-        | KnownEvent::BillingAcknowledged { .. } => panic!("no point"),
+        | KnownEvent::BillingAcknowledged { .. }
+        | KnownEvent::HistoryDropped { .. } => panic!("no point"),
     };
     let [a, b, elsewhere] =
         [(1, "a"), (1, "b"), (2, "a")].map(|(seq, name)| key().handle(collection(seq), &id(name)));

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use vectorizer_durable::copy_tree;
+use vectorizer_log::storage::StorageFailure;
 use vectorizer_log::{Error, Incarnation, Record, Seq, TenantFolder, Verification};
-use vectorizer_testing::events::{commit, fill, upserted};
+use vectorizer_testing::events::{at, commit, created_words, draft, fill, upserted};
 
 use crate::backends::{Backend, SledBackend};
 
@@ -252,6 +253,136 @@ fn a_folder_is_whole_or_does_not_exist() {
     assert!(matches!(folder.incarnation(), Err(Error::Manifest { .. })));
     fs::write(&manifest, text.replace("524288", "262144")).unwrap();
     assert!(matches!(folder.open(), Err(Error::Manifest { .. })));
+}
+
+/// A log on sled with small and large commits, and the numbers of the records whose envelopes are bodies.
+fn with_bodies() -> (SledBackend, Vec<Record>, Vec<Seq>) {
+    let backend = SledBackend::create();
+    let mut log = backend.log();
+    let mut written = fill(&mut log, 4);
+    let mut large = Vec::new();
+    for mark in 0..3 {
+        let records = commit(&mut log, [upserted(2_500, mark), upserted(1, mark)]);
+        large.extend(records.iter().map(|record| record.seq));
+        written.extend(records);
+        written.extend(commit(&mut log, [upserted(3, mark)]));
+    }
+    drop(log);
+    (backend, written, large)
+}
+
+/// Changes the bodies of a copy. Returns what verifying it names, after comparing everything else with `written`.
+fn damaged(backend: &SledBackend, written: &[Record], change: impl FnOnce(&Path)) -> Vec<Seq> {
+    let copy = backend.after_process_death();
+    change(&copy.bodies());
+    let before = contents(copy.data.path());
+    let (verification, records) = verify(&copy.folder).unwrap();
+    assert!(contents(copy.data.path()) == before, "verifying changed the folder");
+    let named: Vec<Seq> = verification.damage.iter().map(|damage| damage.seq).collect();
+    let rest: Vec<&Record> = written.iter().filter(|record| !named.contains(&record.seq)).collect();
+    assert_eq!(records.iter().collect::<Vec<_>>(), rest, "damage of one body is damage of one record");
+    match copy.recover() {
+        Ok((_, records)) => assert_eq!(records, written),
+        Err(Error::Damaged(damage)) => assert_eq!(damage.seq, named[0]),
+        Err(other) => panic!("{other}"),
+    }
+    named
+}
+
+#[test]
+fn damage_of_the_bodies_is_named_and_local() {
+    let (backend, written, large) = with_bodies();
+    assert_eq!(backend.recover().unwrap().1, written);
+    let length = fs::metadata(backend.bodies()).unwrap().len();
+    let mut named = std::collections::BTreeSet::new();
+    for share in 0..20 {
+        let seqs = damaged(&backend, &written, |bodies| flip(bodies, length * share / 20 + share % 7));
+        assert!(seqs.len() <= 1, "{seqs:?}");
+        named.extend(seqs);
+    }
+    assert!(named.len() >= 3 && named.iter().all(|seq| large.contains(seq)), "{named:?}");
+    let cut = |bytes| {
+        damaged(&backend, &written, |bodies| {
+            OpenOptions::new().write(true).open(bodies).unwrap().set_len(bytes).unwrap();
+        })
+    };
+    assert_eq!(cut(length - 1), large[5..]);
+    assert_eq!(cut(length / 2), large[2..]);
+    assert_eq!(cut(0), large);
+    assert_eq!(damaged(&backend, &written, |bodies| fs::remove_file(bodies).unwrap()), large);
+}
+
+/// The bodies of an interrupted commit stay in the file. They are never read, and nothing is written over a body.
+#[test]
+fn bytes_behind_the_last_body_are_never_read_and_never_in_the_way() {
+    let (backend, written, _) = with_bodies();
+    let before = fs::read(backend.bodies()).unwrap();
+    let file = OpenOptions::new().append(true).open(backend.bodies()).unwrap();
+    std::io::Write::write_all(&mut &file, &[0x5a; 5_000]).unwrap();
+    let (mut recovered, records) = backend.recover().unwrap();
+    assert_eq!((&records, recovered.removed), (&written, None));
+    let next = commit(&mut recovered.log, [upserted(2_500, 9)]);
+    drop(recovered.log);
+    assert_eq!(backend.recover().unwrap().1, [written, next].concat());
+    assert!(fs::read(backend.bodies()).unwrap().starts_with(&before), "a body was written again");
+}
+
+#[test]
+fn a_log_with_bodies_is_copied_after_a_failed_write_and_read_from_a_copy() {
+    let (backend, written, _) = with_bodies();
+    let mut read = Vec::new();
+    let (head, _) = backend
+        .folder
+        .read_copy::<Error>(|record| {
+            read.push(record);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!((&read, head.seq), (&written, written.last().unwrap().seq));
+    let inode = fs::metadata(backend.bodies()).unwrap().ino();
+    fs::write(backend.folder.path().join("condemned"), b"").unwrap();
+    let (mut recovered, records) = backend.recover().unwrap();
+    assert_eq!(records, written);
+    assert_ne!(fs::metadata(backend.bodies()).unwrap().ino(), inode, "the old file is still in use");
+    let more = commit(&mut recovered.log, [upserted(3_000, 3)]);
+    drop(recovered);
+    assert_eq!(backend.recover().unwrap().1, [written, more].concat());
+}
+
+/// A damaged body does not become part of a copy.
+#[test]
+fn a_failed_log_with_a_damaged_body_is_not_copied() {
+    let (backend, _, large) = with_bodies();
+    flip(&backend.bodies(), 100);
+    fs::write(backend.folder.path().join("condemned"), b"").unwrap();
+    let Err(Error::Damaged(damage)) = backend.recover() else { panic!("it was copied") };
+    assert_eq!(damage.seq, large[0]);
+}
+
+#[test]
+fn a_disk_that_is_full_while_a_body_is_written_costs_the_commit() {
+    let backend = SledBackend::create();
+    let mut log = backend.log();
+    let before = commit(&mut log, [created_words("words"), upserted(1, 1)]);
+    // The first large commit creates the file.
+    std::os::unix::fs::symlink("/dev/full", backend.bodies()).unwrap();
+    let mut failing = log.begin().unwrap();
+    failing.stage(draft(upserted(2_500, 1)), at(1)).unwrap();
+    let Err(Error::Storage(full)) = failing.commit() else { panic!("it was written") };
+    assert_eq!(full.kind, StorageFailure::Full, "{full}");
+    assert!(matches!(log.begin(), Err(Error::Poisoned(_))));
+    drop(log);
+    assert!(backend.folder.path().join("condemned").exists());
+    fs::remove_file(backend.bodies()).unwrap();
+    assert_eq!(backend.recover().unwrap().1, before);
+}
+
+#[test]
+fn the_size_of_a_log_includes_its_bodies() {
+    let (backend, _, _) = with_bodies();
+    let sizes = [backend.db(), backend.bodies()].map(|file| fs::metadata(file).unwrap().len());
+    assert!(sizes[1] > 200_000);
+    assert_eq!(backend.folder.file_bytes(), sizes[0] + sizes[1]);
 }
 
 fn flip(file: &Path, at: u64) {

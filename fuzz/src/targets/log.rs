@@ -65,7 +65,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         parts.push([key.to_vec(), value.to_vec()]);
         std::ops::ControlFlow::Continue(())
     };
-    storage.scan(PartKey::first(Seq::OLDEST), &mut note).expect("memory does not fail");
+    storage.scan_parts(PartKey::first(Seq::OLDEST), &mut note).expect("memory does not fail");
     let with = |head: &[u8], count: usize| {
         let parts = parts[..count].iter().flatten().map(Vec::as_slice);
         joined(std::iter::once(head).chain(parts))

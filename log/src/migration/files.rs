@@ -14,12 +14,11 @@ use super::error::{MigrationError, failed};
 /// are durable.
 const PIECE_BYTES: u64 = 16 << 20;
 
-/// Whether a file is copied: those of the log, also of an interrupted replacement, and the graphs, which take time to
+/// Whether a file is copied: those of the log, also of an interrupted replacement, how long its history is kept, and the graphs, which take time to
 /// build again. All others belong to the server that wrote them.
 fn is_copied(name: &str) -> bool {
     let of_log = ["log", "head", "condemned"];
-    name == "manifest.json"
-        || name == "graphs"
+    ["manifest.json", "history.json", "segments", "tails", "retention.json", "graphs"].contains(&name)
         || of_log
             .iter()
             .any(|it| name.strip_prefix(it).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))

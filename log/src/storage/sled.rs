@@ -16,6 +16,7 @@
 //!   sled has no check for zeros and appends that are durable beside the previous snapshot.
 //! - Recovery drops damaged data silently, or panics: the head file detects the former, `catch_unwind` the latter.
 //! - Large leaves would be stored in separate, unsynced blob files: values stay below 1/80 of a segment.
+//! - Large commits are written several times over: they go to a file of their own, as [`super::bodies`] says.
 
 use std::fs::{self, File, OpenOptions};
 use std::ops::ControlFlow;
@@ -29,7 +30,8 @@ use std::{fmt, io};
 
 use vectorizer_durable::sync_folder;
 
-use super::{Storage, StorageError, StorageFailure, Visit};
+use super::bodies::{self, BodyFile, BodyPlacement};
+use super::{Storage, StorageError, StorageFailure, VisitPart};
 use crate::head::{HEAD_FILE_BYTES, SLOT_BYTES, Slot};
 use crate::part::PartKey;
 
@@ -56,13 +58,15 @@ const CREATE: &str = "create the log";
 /// What sled writes besides each part, for its key and headers, in bytes.
 const PART_OVERHEAD_BYTES: usize = 64;
 
-/// The database of one log, its head file, and the mark of a failed write.
+/// The database of one log, its file of bodies, its head file, and the mark of a failed write.
 #[derive(Debug)]
 pub struct SledStorage {
     /// `None` only while the storage is dropped.
     db: Option<sled::Db>,
     /// `log/db` again, for `fdatasync`.
     data: File,
+    bodies: BodyFile,
+    placement: BodyPlacement,
     head: File,
     poison_mark: PathBuf,
     segment_bytes: usize,
@@ -87,26 +91,39 @@ impl SledPaths {
         self.log.join("db")
     }
 
-    /// The size of that file.
-    pub(crate) fn data_bytes(&self) -> io::Result<u64> {
-        Ok(fs::metadata(self.data())?.len())
+    /// The size of sled's file and of the file of bodies together, in bytes.
+    pub(crate) fn file_bytes(&self) -> io::Result<u64> {
+        let bodies = match fs::metadata(self.log.join(bodies::FILE)) {
+            Ok(file) => file.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        Ok(fs::metadata(self.data())?.len() + bodies)
     }
 }
 
 impl SledStorage {
     /// Creates an empty database and head file and syncs them. The caller syncs the parent folders.
-    pub(crate) fn create(paths: &SledPaths, segment_bytes: usize) -> Result<Self, StorageError> {
+    pub(crate) fn create(
+        paths: &SledPaths,
+        segment_bytes: usize,
+        placement: BodyPlacement,
+    ) -> Result<Self, StorageError> {
         let create = || {
             let mut options = OpenOptions::new();
             let head = options.write(true).create(true).truncate(true).open(&paths.head)?;
             head.set_len(HEAD_FILE_BYTES as u64).and_then(|()| head.sync_all())
         };
         create().map_err(|error| StorageError::of_file(CREATE, &error))?;
-        Self::create_tail(paths, segment_bytes)
+        Self::create_tail(paths, segment_bytes, placement)
     }
 
     /// Creates an empty database beside an existing head file and syncs it. The caller syncs the parent folders.
-    pub(crate) fn create_tail(paths: &SledPaths, segment_bytes: usize) -> Result<Self, StorageError> {
+    pub(crate) fn create_tail(
+        paths: &SledPaths,
+        segment_bytes: usize,
+        placement: BodyPlacement,
+    ) -> Result<Self, StorageError> {
         let doing = CREATE;
         let failed = |error: io::Error| StorageError::of_file(doing, &error);
         fs::create_dir_all(&paths.log).map_err(failed)?;
@@ -117,11 +134,16 @@ impl SledStorage {
             File::open(paths.log.join(file)).and_then(|file| file.sync_all()).map_err(failed)?;
         }
         sync_folder(&paths.log).map_err(failed)?;
-        Self::assemble(db, paths, head, segment_bytes)
+        Self::assemble(db, paths, head, segment_bytes, placement)
     }
 
-    /// Opens an existing database, with the safeguards of the module's documentation.
-    pub(crate) fn open(paths: &SledPaths, segment_bytes: usize) -> Result<Self, StorageError> {
+    /// Opens an existing database, with the safeguards of the module's documentation. Records are read wherever they
+    /// are; `placement` says where new ones go.
+    pub(crate) fn open(
+        paths: &SledPaths,
+        segment_bytes: usize,
+        placement: BodyPlacement,
+    ) -> Result<Self, StorageError> {
         // A missing file is damage: a log has all of them since its creation.
         let failed = |error: io::Error| {
             let error = StorageError::of_file("open the log", &error);
@@ -144,7 +166,7 @@ impl SledStorage {
         };
         // IMPORTANT, the order: the snapshot before other changes of the opening.
         sync_folder(&paths.log).map_err(failed)?;
-        let storage = Self::assemble(db, paths, head, segment_bytes)?;
+        let storage = Self::assemble(db, paths, head, segment_bytes, placement)?;
         // As if the limit were reached: the first change syncs before it is made.
         storage.unsynced_bytes.store(segment_bytes, Ordering::Relaxed);
         Ok(storage)
@@ -155,10 +177,13 @@ impl SledStorage {
         paths: &SledPaths,
         head: File,
         segment_bytes: usize,
+        placement: BodyPlacement,
     ) -> Result<Self, StorageError> {
         let data = File::open(paths.data()).map_err(|error| StorageError::of_file("open the log", &error))?;
+        let bodies = BodyFile::open(&paths.log)?;
         let poison_mark = paths.poison_mark.clone();
-        Ok(Self { db: Some(db), data, head, poison_mark, segment_bytes, unsynced_bytes: AtomicUsize::new(0) })
+        let unsynced_bytes = AtomicUsize::new(0);
+        Ok(Self { db: Some(db), data, bodies, placement, head, poison_mark, segment_bytes, unsynced_bytes })
     }
 }
 
@@ -167,7 +192,7 @@ impl SledStorage {
         self.db.as_ref().expect("the database is there until the storage is dropped")
     }
 
-    fn scan_from(&self, from: Vec<u8>, visit: &mut Visit<'_>) -> Result<(), StorageError> {
+    fn scan_from(&self, from: Vec<u8>, visit: &mut VisitPart<'_>) -> Result<(), StorageError> {
         let mut from = from;
         loop {
             let slice: Vec<_> = guarded("read the log", || {
@@ -236,8 +261,28 @@ impl Storage for SledStorage {
         Ok(())
     }
 
-    fn scan(&self, from: PartKey, visit: &mut Visit<'_>) -> Result<(), StorageError> {
+    fn scan_parts(&self, from: PartKey, visit: &mut VisitPart<'_>) -> Result<(), StorageError> {
         self.scan_from(from.to_bytes().to_vec(), visit)
+    }
+
+    fn placement(&self) -> BodyPlacement {
+        self.placement
+    }
+
+    fn append_bodies(&self, bodies: &[&[u8]]) -> Result<u64, StorageError> {
+        self.bodies.append(bodies)
+    }
+
+    fn sync_bodies(&self) -> Result<(), StorageError> {
+        self.bodies.sync()
+    }
+
+    fn bodies_end(&self) -> Result<u64, StorageError> {
+        self.bodies.end()
+    }
+
+    fn read_body(&self, offset: u64, body: &mut [u8]) -> Result<(), StorageError> {
+        self.bodies.read(offset, body)
     }
 
     fn write_head(&self, slot: Slot, bytes: &[u8; SLOT_BYTES]) -> Result<(), StorageError> {
@@ -275,12 +320,15 @@ pub(crate) struct SledCopy {
     segment_bytes: usize,
     /// `None` only while it is opened again.
     open: Mutex<Option<SledStorage>>,
+    /// Outside the lock, which a scan holds while it reads bodies.
+    bodies: BodyFile,
 }
 
 impl SledCopy {
     pub(crate) fn open(paths: SledPaths, segment_bytes: usize) -> Result<Self, StorageError> {
-        let open = Mutex::new(Some(SledStorage::open(&paths, segment_bytes)?));
-        Ok(Self { paths, segment_bytes, open })
+        let open = Mutex::new(Some(SledStorage::open(&paths, segment_bytes, BodyPlacement::Parts)?));
+        let bodies = BodyFile::open(&paths.log)?;
+        Ok(Self { paths, segment_bytes, open, bodies })
     }
 
     fn with<T>(&self, call: impl FnOnce(&SledStorage) -> Result<T, StorageError>) -> Result<T, StorageError> {
@@ -297,7 +345,7 @@ impl SledCopy {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         // IMPORTANT: before it is opened again, as sled locks its file.
         drop(open.take());
-        *open = Some(SledStorage::open(&self.paths, self.segment_bytes)?);
+        *open = Some(SledStorage::open(&self.paths, self.segment_bytes, BodyPlacement::Parts)?);
         Ok(())
     }
 }
@@ -325,7 +373,7 @@ impl Storage for SledCopy {
         Err(read_only())
     }
 
-    fn scan(&self, from: PartKey, visit: &mut Visit<'_>) -> Result<(), StorageError> {
+    fn scan_parts(&self, from: PartKey, visit: &mut VisitPart<'_>) -> Result<(), StorageError> {
         let mut from = from.to_bytes().to_vec();
         loop {
             let (mut read, mut last, mut is_ended) = (0, None, false);
@@ -349,6 +397,26 @@ impl Storage for SledCopy {
             from = next;
             self.reopen()?;
         }
+    }
+
+    fn placement(&self) -> BodyPlacement {
+        BodyPlacement::Parts
+    }
+
+    fn append_bodies(&self, _: &[&[u8]]) -> Result<u64, StorageError> {
+        Err(read_only())
+    }
+
+    fn sync_bodies(&self) -> Result<(), StorageError> {
+        Err(read_only())
+    }
+
+    fn bodies_end(&self) -> Result<u64, StorageError> {
+        self.bodies.end()
+    }
+
+    fn read_body(&self, offset: u64, body: &mut [u8]) -> Result<(), StorageError> {
+        self.bodies.read(offset, body)
     }
 
     fn write_head(&self, _: Slot, _: &[u8; SLOT_BYTES]) -> Result<(), StorageError> {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tempfile::TempDir;
 
-use super::{SledPaths, SledStorage, Storage, StorageError};
+use super::{BodyPlacement, SledPaths, SledStorage, Storage, StorageError};
 use crate::part::PartKey;
 use crate::position::Seq;
 
@@ -34,14 +34,15 @@ struct Watched {
 impl Watched {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let storage = SledStorage::create(&paths(&folder), SEGMENT_BYTES).unwrap();
+        let storage = SledStorage::create(&paths(&folder), SEGMENT_BYTES, BodyPlacement::Parts).unwrap();
         storage.sync().unwrap();
         Self { folder, storage: Some(storage), synced_at: bytes_written(), syncs: 0, just_opened: false }
     }
 
     fn reopen(&mut self) {
         self.storage = None;
-        self.storage = Some(SledStorage::open(&paths(&self.folder), SEGMENT_BYTES).unwrap());
+        self.storage =
+            Some(SledStorage::open(&paths(&self.folder), SEGMENT_BYTES, BodyPlacement::Parts).unwrap());
         self.just_opened = true;
     }
 
