@@ -7,7 +7,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use vectorizer_engine::tenancy::KeptKey;
 use vectorizer_index::Hit;
-use vectorizer_log::{CollectionName, PointId, Seq};
+use vectorizer_log::{CollectionName, PointId, Seq, vector_le_bytes};
 use vectorizer_service::{
     Error, INLINE_BYTES_MAX, RESULTS_MAX, SearchArguments, SearchResults, SearchResume, Show, shown_bytes,
 };
@@ -151,7 +151,6 @@ impl Position {
 struct PageRequest<'a> {
     call: &'a Call,
     name: CollectionName,
-    search: SearchArguments,
     cursors: Cursors,
     show: Show,
     limit: usize,
@@ -175,12 +174,12 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     let log = call.reader()?.log_id();
     let identity = [name.as_str().as_bytes(), &identity.vector, &identity.others];
     let cursors = Cursors::of(log, "search", &identity);
-    let page = PageRequest { call, name, search, cursors, show, limit };
+    let page = PageRequest { call, name, cursors, show, limit };
     match cursor {
-        None => page.first_page().await,
+        None => page.first_page(search).await,
         Some(cursor) => {
             let position = Position::read(&page.cursors.read(&cursor)?).ok_or_else(Failure::cursor)?;
-            page.page_at(&position).await
+            page.page_at(&position, search).await
         }
     }
 }
@@ -206,8 +205,8 @@ async fn parse(call: &Call, mut query: Arguments) -> Result<(SearchArguments, Id
         let sent = answer::json(&query)?;
         let search = read_body::<SearchInput>(sent.get().as_bytes())?.into_arguments(depth_max)?;
         // Numbers that are equal as f32 are the same, however they are written.
-        let numbers = search.vector.iter().flat_map(vectorizer_log::Vector::as_dense);
-        let vector = numbers.flat_map(|number| number.to_le_bytes()).collect();
+        let vector =
+            search.vector.as_ref().map(|vector| vector_le_bytes(vector.as_dense())).unwrap_or_default();
         query.take_raw("vector");
         Ok((search, Identity { vector, others: query.canonical()? }))
     };
@@ -216,9 +215,9 @@ async fn parse(call: &Call, mut query: Arguments) -> Result<(SearchArguments, Id
 
 impl PageRequest<'_> {
     /// The first page: a search for only its own results.
-    async fn first_page(self) -> Result<Json, Failure> {
+    async fn first_page(self, search: SearchArguments) -> Result<Json, Failure> {
         // One more than requested says whether there is a next page.
-        let Searched { found, resume } = self.search(self.limit + 1).await?;
+        let Searched { found, resume } = self.search(search, self.limit + 1).await?;
         let hits = found.hits();
         let results = Records::of(&hits[..hits.len().min(self.limit)], self.show)?;
         let next_cursor = if results.len() < hits.len() {
@@ -243,8 +242,8 @@ impl PageRequest<'_> {
     }
 
     /// A later page, which continues the ranking of the first page.
-    async fn page_at(self, position: &Position) -> Result<Json, Failure> {
-        let ranking = self.ranking(position).await?;
+    async fn page_at(self, position: &Position, search: SearchArguments) -> Result<Json, Failure> {
+        let ranking = self.ranking(position, search).await?;
         let reader = self.call.reader()?;
         let page = ranking.page(position.skipped, self.limit);
         let ids = page.iter().map(|(id, _)| PointId::text(*id)).collect::<Result<Vec<_>, _>>();
@@ -273,7 +272,7 @@ impl PageRequest<'_> {
     }
 
     /// The complete ranking of a cursor.
-    async fn ranking(&self, position: &Position) -> Result<Arc<Ranking>, Failure> {
+    async fn ranking(&self, position: &Position, search: SearchArguments) -> Result<Arc<Ranking>, Failure> {
         let reader = self.call.reader()?;
         let (log, rankings) = (reader.log_id(), self.call.session().rankings());
         if let Some(complete) = rankings.find(log, self.cursors.query(), position.mark) {
@@ -285,7 +284,7 @@ impl PageRequest<'_> {
         let begun = if let Some(begun) = kept {
             begun
         } else {
-            let Searched { found, resume } = self.search(position.begun).await?;
+            let Searched { found, resume } = self.search(search, position.begun).await?;
             if found.last_change() != position.last_change {
                 return Err(Failure::ranking_gone("the collection has changed"));
             }
@@ -306,9 +305,9 @@ impl PageRequest<'_> {
         Ranking::begun(*self.cursors.query(), found.last_change(), ranked(found), is_complete)
     }
 
-    async fn search(&self, limit: usize) -> Result<Searched, Failure> {
+    async fn search(&self, search: SearchArguments, limit: usize) -> Result<Searched, Failure> {
         let show = Show::with_defaults(Some(false), Some(false), Some(false));
-        let search = SearchArguments { limit: Some(limit as u64), show, ..self.search.clone() };
+        let search = SearchArguments { limit: Some(limit as u64), show, ..search };
         let input = self.call.session().parsed(search);
         let (found, resume) =
             self.call.service().search_resumably(self.call.reader()?, &self.name, input).await?;
@@ -317,7 +316,10 @@ impl PageRequest<'_> {
 
     /// The key of the stored state on which the ranking is completed.
     fn kept_key(&self, mark: RankingMark) -> KeptKey {
-        *blake3::keyed_hash(self.cursors.query(), &mark.0).as_bytes()
+        // Both are hashes. The other bytes of the query's identify it.
+        let mut key = *self.cursors.query();
+        key[..mark.0.len()].copy_from_slice(&mark.0);
+        key
     }
 }
 
