@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use vectorizer_access::Operation;
@@ -16,8 +16,9 @@ use vectorizer_log::CollectionName;
 use vectorizer_service::{
     Access, Conditions, Error, IDEMPOTENCY_KEY_BYTES_MAX, IdempotencyKey, Input, Service,
 };
+use vectorizer_wire::values::VectorInput;
 
-use super::answer::{self, Json};
+use super::answer;
 use super::canonical;
 use super::failure::Failure;
 use super::session::Session;
@@ -38,18 +39,44 @@ const ARGUMENT_ALIASES: [(&str, &str); 9] = [
 /// The most arguments that a call has.
 const ARGUMENTS_MAX: usize = 64;
 
+/// The name of the query vector.
+const VECTOR: &str = "vector";
+
 /// The arguments of a call, as unparsed JSON. A tool takes each argument once. Arguments that are left are an error, or
 /// are passed to the parser of the operation.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Arguments(BTreeMap<String, Box<RawValue>>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Arguments {
+    unparsed: BTreeMap<String, Box<RawValue>>,
+    /// The query vector, if it was parsed with the message. It is not among the others then.
+    vector: Option<VectorInput>,
+}
 
-impl<'de> Deserialize<'de> for Arguments {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ArgumentsByName)
+/// Without a query vector that is parsed.
+impl Serialize for Arguments {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.unparsed.serialize(serializer)
     }
 }
 
-struct ArgumentsByName;
+impl<'de> Deserialize<'de> for Arguments {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ArgumentsByName { parses_vector: false })
+    }
+}
+
+/// Arguments whose query vector is parsed: its numbers, which are most of a message, are read once.
+#[derive(Default)]
+pub(super) struct ArgumentsWithVector(pub(super) Arguments);
+
+impl<'de> Deserialize<'de> for ArgumentsWithVector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ArgumentsByName { parses_vector: true }).map(Self)
+    }
+}
+
+struct ArgumentsByName {
+    parses_vector: bool,
+}
 
 impl<'de> Visitor<'de> for ArgumentsByName {
     type Value = Arguments;
@@ -59,24 +86,30 @@ impl<'de> Visitor<'de> for ArgumentsByName {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Arguments, A::Error> {
-        let mut arguments = BTreeMap::new();
+        let mut arguments = Arguments::default();
         while let Some(name) = fields.next_key::<String>()? {
-            if arguments.len() == ARGUMENTS_MAX {
+            let Arguments { unparsed, vector } = &mut arguments;
+            if unparsed.len() + usize::from(vector.is_some()) == ARGUMENTS_MAX {
                 return Err(A::Error::custom(format_args!("there are more than {ARGUMENTS_MAX}")));
             }
-            if arguments.contains_key(&name) {
+            let parses = self.parses_vector && name == VECTOR;
+            if unparsed.contains_key(&name) || (parses && vector.is_some()) {
                 return Err(A::Error::custom(format_args!("{name:?} is given twice")));
             }
-            arguments.insert(name, fields.next_value()?);
+            if parses {
+                *vector = Some(fields.next_value()?);
+            } else {
+                unparsed.insert(name, fields.next_value()?);
+            }
         }
-        Ok(Arguments(arguments))
+        Ok(arguments)
     }
 }
 
 impl Arguments {
-    /// The bytes of their JSON, without the names.
+    /// The bytes of their unparsed JSON, without the names.
     pub(super) fn bytes(&self) -> usize {
-        self.0.values().map(|value| value.get().len()).sum()
+        self.unparsed.values().map(|value| value.get().len()).sum()
     }
 
     /// Takes an optional argument. `null` counts as missing.
@@ -87,7 +120,22 @@ impl Arguments {
 
     /// Takes an optional argument as unparsed JSON. `null` counts as missing.
     pub(super) fn take_raw(&mut self, name: &str) -> Option<Box<RawValue>> {
-        self.0.remove(name).filter(|written| written.get() != "null")
+        self.unparsed.remove(name).filter(|written| written.get() != "null")
+    }
+
+    /// Takes the query vector, if it was parsed with the message.
+    pub(super) fn take_parsed_vector(&mut self) -> Option<VectorInput> {
+        self.vector.take()
+    }
+
+    /// Whether the query vector was parsed with the message.
+    pub(super) fn has_parsed_vector(&self) -> bool {
+        self.vector.is_some()
+    }
+
+    /// Whether none is left unparsed.
+    pub(super) fn is_parsed(&self) -> bool {
+        self.unparsed.is_empty()
     }
 
     /// Takes a required argument as unparsed JSON.
@@ -102,7 +150,7 @@ impl Arguments {
 
     /// Sets an argument, or replaces it.
     pub(super) fn set<T: Serialize>(&mut self, name: &str, value: &T) -> Result<(), Failure> {
-        self.0.insert(name.to_owned(), answer::json(value)?);
+        self.unparsed.insert(name.to_owned(), answer::json(value)?);
         Ok(())
     }
 
@@ -137,18 +185,18 @@ impl Arguments {
 
     /// The arguments that have not been taken, for the parser of the operation.
     pub(super) fn remaining(mut self) -> Self {
-        self.0.retain(|_, value| value.get() != "null");
+        self.unparsed.retain(|_, value| value.get() != "null");
         self
     }
 
-    /// Their canonical JSON: equal for equal arguments. Takes time in proportion to their length.
+    /// The canonical JSON of the unparsed ones: equal for equal arguments. Takes time in proportion to their length.
     pub(super) fn canonical(&self) -> Result<Vec<u8>, Failure> {
-        canonical::canonical_object(self.0.iter().map(|(name, value)| (name.as_str(), &**value)))
+        canonical::canonical_object(self.unparsed.iter().map(|(name, value)| (name.as_str(), &**value)))
     }
 
     /// Rejects an alias of a `known` argument. The error says the argument's name here.
     pub(super) fn reject_aliases(&self, known: &BTreeSet<String>) -> Result<(), Failure> {
-        for name in self.0.keys().filter(|name| !known.contains(*name)) {
+        for name in self.unparsed.keys().filter(|name| !known.contains(*name)) {
             let meant = ARGUMENT_ALIASES.iter().find(|(others, meant)| {
                 known.contains(*meant) && others.split(' ').any(|other| other == name)
             });
@@ -163,7 +211,7 @@ impl Arguments {
 
     /// Rejects arguments that have not been taken.
     pub(super) fn finish(self) -> Result<(), Failure> {
-        match self.0.keys().next() {
+        match self.unparsed.keys().next() {
             None => Ok(()),
             Some(name) => {
                 let name: String = name.chars().take(64).collect();
@@ -233,7 +281,7 @@ impl Call {
         let body = answer::json(body)?;
         let bytes = body.get().len();
         let Some(key) = idempotency else {
-            return Ok((self.session.input(text(body), read), Conditions::default()));
+            return Ok((self.session.input(answer::bytes(body), read), Conditions::default()));
         };
         let hash = move || {
             let body = canonical::canonicalize(&body)?;
@@ -243,13 +291,8 @@ impl Call {
         };
         let (body, idempotency) = self.session.work(bytes, hash).await?;
         let conditions = Conditions { idempotency: Some(idempotency), precondition: None };
-        Ok((self.session.input(text(body), read), conditions))
+        Ok((self.session.input(answer::bytes(body), read), conditions))
     }
-}
-
-/// The bytes of the JSON.
-pub(super) fn text(json: Json) -> Vec<u8> {
-    String::from(Box::<str>::from(json)).into_bytes()
 }
 
 /// The schema of the collection's name.

@@ -23,7 +23,9 @@ pub(super) fn canonicalize(json: &RawValue) -> Result<Json, Failure> {
 pub(super) fn canonical_object<'a>(
     fields: impl Iterator<Item = (&'a str, &'a RawValue)>,
 ) -> Result<Vec<u8>, Failure> {
-    let mut out = vec![b'{'];
+    // Usually there are few and small ones beside a vector, or none.
+    let mut out = Vec::with_capacity(64);
+    out.push(b'{');
     for (number, (name, value)) in fields.enumerate() {
         if number > 0 {
             out.push(b',');

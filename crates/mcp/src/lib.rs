@@ -10,13 +10,14 @@
 //! - `message`: splits a message, so that arguments are never parsed into values.
 //! - `tools`: one file for each tool.
 //! - `session`: the context of a message; `call`: the arguments and the access of a call; `answer`: its answer.
-//! - `canonical`: canonical JSON.
+//! - `canonical`: canonical JSON; `escaped`: JSON as the content of a string.
 //! - `failure`: errors for agents.
 //! - `page`: bounded answers and their cursors; `ranking`: the rankings that searches continue.
 
 mod answer;
 mod call;
 mod canonical;
+mod escaped;
 mod failure;
 mod message;
 mod page;
@@ -44,7 +45,7 @@ use self::ranking::Rankings;
 use self::server::Server;
 pub use self::session::Caller;
 use self::session::Session;
-use self::shortcut::{UsualCall, has_usual_headers};
+use self::shortcut::{UsualCall, UsualHeaders};
 
 /// Answers MCP messages. Cheap to clone.
 #[derive(Clone)]
@@ -75,12 +76,12 @@ impl Endpoint {
     /// The message is too large, or cannot be processed now. The failure of a tool is an answer, not an error.
     pub async fn answer(&self, mut head: Parts, message: Bytes, caller: Caller) -> Result<Response, Error> {
         let session = Session::new(caller, self.rankings.clone());
-        if has_usual_headers(&head.headers) {
+        if let Some(headers) = UsualHeaders::of(&head.headers) {
             let message = message.clone();
             let call =
                 session.work(message.len(), move || Ok::<_, Error>(UsualCall::parse(&message))).await?;
             if let Some(call) = call
-                && let Some(answer) = call.answer(&head.headers, &session).await
+                && let Some(answer) = call.answer(&headers, &session).await
             {
                 return answer;
             }

@@ -55,12 +55,16 @@ impl Cursors {
         // Deriving the key takes as long as hashing a whole query.
         static KEYED: LazyLock<blake3::Hasher> =
             LazyLock::new(|| blake3::Hasher::new_derive_key("vectorizer mcp cursor v1"));
-        let mut hasher = KEYED.clone();
-        hasher.update(log.as_bytes());
-        for field in [tool.as_bytes()].iter().chain(query) {
-            hasher.update(&(field.len() as u64).to_le_bytes()).update(field);
+        let fields = || [tool.as_bytes()].into_iter().chain(query.iter().copied());
+        let bytes = fields().map(|field| 8 + field.len()).sum::<usize>() + log.as_bytes().len();
+        // Hashing many small pieces takes longer than copying them together.
+        let mut hashed = Vec::with_capacity(bytes);
+        hashed.extend_from_slice(log.as_bytes());
+        for field in fields() {
+            hashed.extend_from_slice(&(field.len() as u64).to_le_bytes());
+            hashed.extend_from_slice(field);
         }
-        Self(*hasher.finalize().as_bytes())
+        Self(*KEYED.clone().update(&hashed).finalize().as_bytes())
     }
 
     /// A hash of the tenant's log, the tool and the query.

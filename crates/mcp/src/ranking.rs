@@ -20,6 +20,8 @@ const RANKINGS_PER_TENANT_MAX: usize = 8;
 /// The approximate limit on the bytes of one tenant's rankings, and of all rankings.
 const TENANT_BYTES_MAX: usize = 1 << 20;
 const NODE_BYTES_MAX: u64 = 64 << 20;
+/// The allocated bytes of ids that are shrunk.
+const IDS_BYTES_SHRUNK: usize = 4 * 1024;
 /// The bytes of most ids.
 const ID_BYTES_USUAL: usize = 40;
 /// How long a tenant's rankings are cached after its last search.
@@ -32,7 +34,7 @@ pub(super) struct Ranking {
     /// The last change of the collection when the ranking was computed, or an earlier one.
     last_change: Seq,
     /// The concatenated ids, and the end of each.
-    ids: Box<str>,
+    ids: String,
     ends: Box<[u32]>,
     scores: Box<[f32]>,
     mark: RankingMark,
@@ -54,10 +56,14 @@ pub(super) struct RankingMark(pub(super) [u8; 8]);
 
 impl RankingMark {
     fn of(Ranking { ids, ends, scores, .. }: &Ranking) -> Self {
-        let ends = ends.iter().flat_map(|end| end.to_le_bytes());
-        let scores = scores.iter().flat_map(|score| score.to_le_bytes());
         // The ends and the scores have the same length, so no two rankings are the same bytes.
-        let mut bytes: Vec<u8> = ends.chain(scores).collect();
+        let mut bytes = Vec::with_capacity(4 * ends.len() + 4 * scores.len() + ids.len() + 8);
+        for end in ends {
+            bytes.extend_from_slice(&end.to_le_bytes());
+        }
+        for score in scores {
+            bytes.extend_from_slice(&score.to_le_bytes());
+        }
         bytes.extend_from_slice(ids.as_bytes());
         bytes.extend_from_slice(&(ids.len() as u64).to_le_bytes());
         Self(blake3::hash(&bytes).as_bytes().first_chunk().copied().unwrap_or_default())
@@ -114,7 +120,11 @@ impl Ranking {
             ends.push(u32::try_from(ids.len()).unwrap_or(u32::MAX));
             scores.push(score);
         }
-        let (ids, ends, scores) = (ids.into(), ends.into(), scores.into());
+        // A short one stays larger than its ids: most rankings are dropped soon, and copying it takes longer.
+        if ids.capacity() > IDS_BYTES_SHRUNK {
+            ids.shrink_to_fit();
+        }
+        let (ends, scores) = (ends.into(), scores.into());
         Self { query, last_change, ids, ends, scores, mark, is_complete, late: None }
     }
 
@@ -155,13 +165,13 @@ impl Ranking {
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.ids.len() + 8 * self.len()
+        size_of::<Self>() + self.ids.capacity() + 8 * self.len()
     }
 }
 
 /// The cached rankings of all tenants. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Rankings(Cache<LogId, Arc<[Arc<Ranking>]>>);
+pub(super) struct Rankings(Arc<Cache<LogId, Arc<[Arc<Ranking>]>>>);
 
 impl Default for Rankings {
     fn default() -> Self {
@@ -169,7 +179,7 @@ impl Default for Rankings {
             u32::try_from(bytes_of(rankings) + 128).unwrap_or(u32::MAX)
         };
         let cache = Cache::builder().max_capacity(NODE_BYTES_MAX).weigher(weigh).time_to_idle(TTL);
-        Self(cache.build())
+        Self(Arc::new(cache.build()))
     }
 }
 

@@ -61,7 +61,7 @@ impl ServerHandler for Server {
             Ok(arguments) => tools::call(tool, session, arguments).await,
             Err(failure) => Err(failure),
         };
-        let result = done.and_then(|answer| answer::result(&answer));
+        let result = done.and_then(answer::result);
         Ok(result.unwrap_or_else(Failure::into_result).into())
     }
 }

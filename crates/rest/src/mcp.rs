@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use utoipa::ToSchema;
 use vectorizer_mcp::Caller;
@@ -74,25 +75,40 @@ pub(super) async fn serve(State(app): State<App>, request: Request) -> Result<Re
     let (mut parts, body) = request.into_parts();
     check_origin(&app, &parts.headers)?;
     let GrantedMcp(pass) = GrantedMcp::from_request_parts(&mut parts, &app).await?;
-    let readmission = Readmission::from_request_parts(&mut parts, &app).await?;
-    parts.extensions.insert(readmission.clone());
     let service = app.service();
     let share = service.share(pass.tenant());
     let bytes_max = MESSAGE_BYTES_MAX.min(service.limits().body_bytes_max);
     let message =
         RequestBody::charged(service, &parts, body, share.clone(), bytes_max, CHARGE_FACTOR).await?;
-    let permits = async {
-        // IMPORTANT, the order: a message that waits for its own tenant's permit must not hold one of the node's.
-        let own = share.messages.acquire().await;
-        (own, app.shared.messages.acquire().await)
-    };
-    let Ok((Ok(_own), Ok(_of_node))) = timeout(MESSAGE_WAIT_MAX, permits).await else {
-        return Err(Error::unavailable("busy", "too many messages are being answered", 1).into());
-    };
+    let _permits = permits(&share.messages, &app.shared.messages).await?;
     expect_content_type(&parts.headers, &["application/json"])?;
+    // Taken after the body was read, which may need it.
+    let readmission = Readmission::from_request_parts(&mut parts, &app).await?;
     let held = message.held();
     let caller = Caller { service: service.clone(), pass, readmission, held, share: share.clone() };
     as_problem(app.shared.mcp.answer(parts, message.bytes, caller).await?).await
+}
+
+/// The permits to answer a message, of its tenant and of the node.
+async fn permits<'a>(
+    own: &'a Semaphore,
+    of_node: &'a Semaphore,
+) -> Result<[SemaphorePermit<'a>; 2], Problem> {
+    // Usually both are free, and a timer would be more work than taking them.
+    if let Ok(own) = own.try_acquire()
+        && let Ok(of_node) = of_node.try_acquire()
+    {
+        return Ok([own, of_node]);
+    }
+    let permits = async {
+        // IMPORTANT, the order: a message that waits for its own tenant's permit must not hold one of the node's.
+        let own = own.acquire().await;
+        (own, of_node.acquire().await)
+    };
+    match timeout(MESSAGE_WAIT_MAX, permits).await {
+        Ok((Ok(own), Ok(of_node))) => Ok([own, of_node]),
+        _ => Err(Error::unavailable("busy", "too many messages are being answered", 1).into()),
+    }
 }
 
 /// Turns the transport's plain-text errors into problems. Other answers stay as they are.

@@ -278,7 +278,7 @@ struct Prepared {
 /// It holds a snapshot. [`Tenant::keep`] drops it in time.
 #[derive(Debug)]
 pub struct SearchResume {
-    prepared: Prepared,
+    prepared: Arc<Prepared>,
 }
 
 /// The results of a search, best first. Equal scores are ordered by id.
@@ -476,7 +476,7 @@ impl Service {
         input: Input<SearchArguments>,
     ) -> Result<(SearchResults, SearchResume), Error> {
         let (prepared, held) = self.prepare(tenant, name, input).await?;
-        let resume = SearchResume { prepared: prepared.clone() };
+        let resume = SearchResume { prepared: Arc::clone(&prepared) };
         let found = self.run_search(tenant.share(), prepared, held).await?;
         tenant.searched(Operation::Search, 1);
         Ok((found, resume))
@@ -492,9 +492,9 @@ impl Service {
         tenant: &Tenant<Read>,
         resume: &SearchResume,
     ) -> Result<SearchResults, Error> {
-        let mut prepared = resume.prepared.clone();
+        let mut prepared = Prepared::clone(&resume.prepared);
         prepared.search.limit = RESULTS_MAX;
-        self.run_search(tenant.share(), prepared, HeldPermits::default()).await
+        self.run_search(tenant.share(), Arc::new(prepared), HeldPermits::default()).await
     }
 
     async fn prepare(
@@ -502,7 +502,7 @@ impl Service {
         tenant: &Tenant<Read>,
         name: &CollectionName,
         input: Input<SearchArguments>,
-    ) -> Result<(Prepared, HeldPermits), Error> {
+    ) -> Result<(Arc<Prepared>, HeldPermits), Error> {
         let (facts, context) = self.context(tenant, name, input.is_large()).await?;
         let check = move |arguments: SearchArguments| arguments.checked(context);
         let ((mut search, filter), held) = self.read(tenant.share(), input, check).await?;
@@ -510,26 +510,26 @@ impl Service {
         let (snapshot, mut resolved_searches) =
             tenant.snapshot_of_texts(name, [filter], &[search.target.words.as_ref()]).await?;
         let resolved = resolved_searches.pop().ok_or_else(Error::internal)?;
-        Ok((Prepared { search, snapshot, resolved }, held))
+        Ok((Arc::new(Prepared { search, snapshot, resolved }), held))
     }
 
     async fn run_search(
         &self,
         share: &Share,
-        prepared: Prepared,
+        prepared: Arc<Prepared>,
         held: HeldPermits,
     ) -> Result<SearchResults, Error> {
-        let Prepared { search, snapshot, resolved } = prepared;
+        let Prepared { search, snapshot, resolved } = &*prepared;
         let last_change = snapshot.last_change();
         let shown = search.shown_numbers();
         let metrics = self.metrics().clone();
-        let compared = search.compared(&snapshot, &resolved);
+        let compared = search.compared(snapshot, resolved);
         // Try a bounded search on the calling thread. If the bound is too low, little work is lost.
         let bound = INLINE_NUMBERS_MAX.saturating_sub(SHOWN_WEIGHT * shown);
         let started = Instant::now();
         if compared > bound
             && resolved.matches.is_none()
-            && let Some(request) = search.request(&resolved, search.limit)
+            && let Some(request) = search.request(resolved, search.limit)
             && let Some(hits) = snapshot.search_bounded(&request, bound / snapshot.dimension().max(1))?
         {
             metrics.searched(started.elapsed());
@@ -539,8 +539,9 @@ impl Service {
         }
         let work = move || {
             let _held = held;
+            let Prepared { search, snapshot, resolved } = &*prepared;
             let started = Instant::now();
-            let hits = search.run(&snapshot, &resolved)?;
+            let hits = search.run(snapshot, resolved)?;
             metrics.searched(started.elapsed());
             let bytes = search.bytes(&hits);
             check_answer_size(bytes)?;

@@ -14,7 +14,7 @@ use super::values::{VectorInput, filter, given};
 use super::vectors::PointAnswer;
 
 /// A search. It needs a vector, a text or both.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SearchInput {
     /// The query vector: numbers, or base64 of little-endian f32. With `text`, the search uses both.
@@ -153,6 +153,12 @@ impl From<RankByInput> for RankBy {
 }
 
 impl SearchInput {
+    /// The same search by this vector.
+    #[must_use]
+    pub fn with_vector(self, vector: VectorInput) -> Self {
+        Self { vector: Some(vector), ..self }
+    }
+
     /// The arguments of the search. The filter may be nested at most `depth_max` deep.
     pub fn into_arguments(self, depth_max: usize) -> Result<SearchArguments, Error> {
         let vector = self.vector.map(VectorInput::into_vector).transpose();

@@ -33,16 +33,18 @@ struct Entry {
 impl KeptSnapshots {
     pub(super) fn keep(&self, key: KeptKey, kept: Kept) {
         let mut entries = self.entries();
-        entries.retain(|entry| entry.key != key && entry.since.elapsed() < KEPT_FOR);
+        let now = Instant::now();
+        drop_expired(&mut entries, now);
+        entries.retain(|entry| entry.key != key);
         if entries.len() == KEPT_MAX {
             entries.pop_front();
         }
-        entries.push_back(Entry { key, kept, since: Instant::now() });
+        entries.push_back(Entry { key, kept, since: now });
     }
 
     pub(super) fn find(&self, key: &KeptKey) -> Option<Kept> {
         let mut entries = self.entries();
-        entries.retain(|entry| entry.since.elapsed() < KEPT_FOR);
+        drop_expired(&mut entries, Instant::now());
         entries.iter().find(|entry| entry.key == *key).map(|entry| Arc::clone(&entry.kept))
     }
 
@@ -54,6 +56,11 @@ impl KeptSnapshots {
     fn entries(&self) -> MutexGuard<'_, VecDeque<Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Drops the entries that have been kept for too long. The oldest is the first.
+fn drop_expired(entries: &mut VecDeque<Entry>, now: Instant) {
+    while entries.pop_front_if(|oldest| now.duration_since(oldest.since) >= KEPT_FOR).is_some() {}
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use vectorizer_wire::search::{CountAnswer, CountInput};
 
 use super::{Description, Effect};
 use crate::answer::{self, Json};
-use crate::call::{Arguments, Call, collection_schema, filter_schema, text};
+use crate::call::{Arguments, Call, collection_schema, filter_schema};
 use crate::failure::Failure;
 
 pub(super) fn describe() -> Description {
@@ -24,7 +24,7 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     let name = arguments.collection()?;
     let depth_max = call.service().limits().json_depth_max;
     let read = move |sent: &[u8]| read_body::<CountInput>(sent)?.into_filter(depth_max);
-    let input = call.session().input(text(answer::json(&arguments.remaining())?), read);
+    let input = call.session().input(answer::json_bytes(&arguments.remaining(), 0)?, read);
     let count = call.service().count(call.reader()?, &name, input).await?;
     answer::json(&CountAnswer::of(count))
 }

@@ -19,7 +19,7 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
 use vectorizer_access::Operation;
 
-use super::answer::Json;
+use super::answer;
 use super::call::Arguments;
 use super::failure::Failure;
 use super::session::Session;
@@ -169,11 +169,16 @@ fn names(tool: ToolName) -> &'static BTreeSet<String> {
     place.map_or(&NONE, |place| &NAMES[place])
 }
 
-/// Calls a tool and returns its answer.
-pub(super) async fn call(tool: ToolName, session: &Session, arguments: Arguments) -> Result<Json, Failure> {
+/// Calls a tool and returns its answer, the bytes of JSON.
+pub(super) async fn call(
+    tool: ToolName,
+    session: &Session,
+    arguments: Arguments,
+) -> Result<Vec<u8>, Failure> {
     let call = super::call::Call::enter(session, tool.operation()).await?;
     arguments.reject_aliases(names(tool))?;
-    match tool {
+    let answer = match tool {
+        ToolName::Search => return search::call(&call, arguments).await,
         ToolName::ListCollections => list_collections::call(&call, arguments).await,
         ToolName::DescribeCollection => describe_collection::call(&call, arguments).await,
         ToolName::CreateCollection => create_collection::call(&call, arguments).await,
@@ -181,9 +186,9 @@ pub(super) async fn call(tool: ToolName, session: &Session, arguments: Arguments
         ToolName::Upsert => upsert::call(&call, arguments).await,
         ToolName::Get => get::call(&call, arguments).await,
         ToolName::Delete => delete::call(&call, arguments).await,
-        ToolName::Search => search::call(&call, arguments).await,
         ToolName::Count => count::call(&call, arguments).await,
         ToolName::Usage => usage::call(&call, arguments).await,
         ToolName::RecentLog => recent_log::call(&call, arguments).await,
-    }
+    };
+    answer.map(answer::bytes)
 }

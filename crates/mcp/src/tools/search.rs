@@ -7,7 +7,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use vectorizer_engine::tenancy::KeptKey;
 use vectorizer_index::Hit;
-use vectorizer_log::{CollectionName, PointId, Seq};
+use vectorizer_log::{CollectionName, PointId, Seq, vector_le_bytes};
 use vectorizer_service::{
     Error, INLINE_BYTES_MAX, RESULTS_MAX, SearchArguments, SearchResults, SearchResume, Show, shown_bytes,
 };
@@ -25,6 +25,10 @@ const LIMIT_DEFAULT: usize = 10;
 const LIMIT_MAX: usize = 100;
 /// The most results of a ranking, as many as one search over REST can return.
 const DEPTH: usize = RESULTS_MAX;
+/// The bytes of the names of a few arguments.
+const NAMES_BYTES: usize = 64;
+/// The bytes of an answer beside its results, with a cursor.
+const FRAME_BYTES: usize = 128;
 /// The most bytes of the text in a shortened record.
 const SHOWN_BYTES_MAX: usize = 4_096;
 
@@ -77,14 +81,14 @@ enum Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// The first of these results: as many as fit.
-    fn of(hits: &'a [Hit], show: Show) -> Result<Self, Failure> {
+    /// The first of these results: as many as fit, and their approximate bytes.
+    fn of(hits: &'a [Hit], show: Show) -> Result<(Self, usize), Failure> {
         /// A byte of an id or a text has up to six in JSON.
         const GROWTH_MAX: usize = 8;
         let estimate: usize = hits.iter().map(|hit| shown_bytes(&hit.point, show)).sum();
         if estimate <= ANSWER_BYTES_MAX / GROWTH_MAX {
             let whole = hits.iter().map(|hit| ScoredPoint::of(&hit.point, hit.score, show));
-            return Ok(Self::Whole(whole.collect()));
+            return Ok((Self::Whole(whole.collect()), estimate));
         }
         let (mut records, mut budget) = (Vec::new(), AnswerBudget::new());
         for hit in hits {
@@ -94,7 +98,8 @@ impl<'a> Records<'a> {
             }
             records.push(record);
         }
-        Ok(Self::Fitting(records))
+        let bytes = records.iter().map(|record| record.get().len() + 1).sum();
+        Ok((Self::Fitting(records), bytes))
     }
 
     fn len(&self) -> usize {
@@ -151,13 +156,12 @@ impl Position {
 struct PageRequest<'a> {
     call: &'a Call,
     name: CollectionName,
-    search: SearchArguments,
     cursors: Cursors,
     show: Show,
     limit: usize,
 }
 
-pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, Failure> {
+pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Vec<u8>, Failure> {
     let name = arguments.collection()?;
     let limit = arguments.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let cursor: Option<String> = arguments.take("cursor")?;
@@ -175,12 +179,12 @@ pub(super) async fn call(call: &Call, mut arguments: Arguments) -> Result<Json, 
     let log = call.reader()?.log_id();
     let identity = [name.as_str().as_bytes(), &identity.vector, &identity.others];
     let cursors = Cursors::of(log, "search", &identity);
-    let page = PageRequest { call, name, search, cursors, show, limit };
+    let page = PageRequest { call, name, cursors, show, limit };
     match cursor {
-        None => page.first_page().await,
+        None => page.first_page(search).await,
         Some(cursor) => {
             let position = Position::read(&page.cursors.read(&cursor)?).ok_or_else(Failure::cursor)?;
-            page.page_at(&position).await
+            page.page_at(&position, search).await
         }
     }
 }
@@ -203,11 +207,19 @@ struct Identity {
 async fn parse(call: &Call, mut query: Arguments) -> Result<(SearchArguments, Identity), Failure> {
     let (bytes, depth_max) = (query.bytes(), call.service().limits().json_depth_max);
     let parse = move || {
-        let sent = answer::json(&query)?;
-        let search = read_body::<SearchInput>(sent.get().as_bytes())?.into_arguments(depth_max)?;
+        let vector = query.take_parsed_vector();
+        let mut search = if query.is_parsed() {
+            SearchInput::default()
+        } else {
+            read_body(&answer::json_bytes(&query, query.bytes() + NAMES_BYTES)?)?
+        };
+        if let Some(vector) = vector {
+            search = search.with_vector(vector);
+        }
+        let search = search.into_arguments(depth_max)?;
         // Numbers that are equal as f32 are the same, however they are written.
-        let numbers = search.vector.iter().flat_map(vectorizer_log::Vector::as_dense);
-        let vector = numbers.flat_map(|number| number.to_le_bytes()).collect();
+        let vector =
+            search.vector.as_ref().map(|vector| vector_le_bytes(vector.as_dense())).unwrap_or_default();
         query.take_raw("vector");
         Ok((search, Identity { vector, others: query.canonical()? }))
     };
@@ -216,11 +228,11 @@ async fn parse(call: &Call, mut query: Arguments) -> Result<(SearchArguments, Id
 
 impl PageRequest<'_> {
     /// The first page: a search for only its own results.
-    async fn first_page(self) -> Result<Json, Failure> {
+    async fn first_page(self, search: SearchArguments) -> Result<Vec<u8>, Failure> {
         // One more than requested says whether there is a next page.
-        let Searched { found, resume } = self.search(self.limit + 1).await?;
+        let Searched { found, resume } = self.search(search, self.limit + 1).await?;
         let hits = found.hits();
-        let results = Records::of(&hits[..hits.len().min(self.limit)], self.show)?;
+        let (results, bytes) = Records::of(&hits[..hits.len().min(self.limit)], self.show)?;
         let next_cursor = if results.len() < hits.len() {
             let ranking = self.begun(&found);
             let position = Position {
@@ -239,12 +251,12 @@ impl PageRequest<'_> {
         } else {
             None
         };
-        answer::json(&Answer { results, next_cursor, note: None })
+        answer::json_bytes(&Answer { results, next_cursor, note: None }, bytes + FRAME_BYTES)
     }
 
     /// A later page, which continues the ranking of the first page.
-    async fn page_at(self, position: &Position) -> Result<Json, Failure> {
-        let ranking = self.ranking(position).await?;
+    async fn page_at(self, position: &Position, search: SearchArguments) -> Result<Vec<u8>, Failure> {
+        let ranking = self.ranking(position, search).await?;
         let reader = self.call.reader()?;
         let page = ranking.page(position.skipped, self.limit);
         let ids = page.iter().map(|(id, _)| PointId::text(*id)).collect::<Result<Vec<_>, _>>();
@@ -269,11 +281,13 @@ impl PageRequest<'_> {
             (skipped < ranking.len()).then(|| self.cursors.write(&Position { skipped, ..*position }.bytes()));
         let late = ranking.late_in(position.skipped, skipped);
         let note = note(&ranking, now, missing, late, next_cursor.is_none());
-        answer::json(&Answer { results: Records::Fitting(results), next_cursor, note })
+        let bytes: usize = results.iter().map(|record| record.get().len() + 1).sum();
+        let answer = Answer { results: Records::Fitting(results), next_cursor, note };
+        answer::json_bytes(&answer, bytes + FRAME_BYTES)
     }
 
     /// The complete ranking of a cursor.
-    async fn ranking(&self, position: &Position) -> Result<Arc<Ranking>, Failure> {
+    async fn ranking(&self, position: &Position, search: SearchArguments) -> Result<Arc<Ranking>, Failure> {
         let reader = self.call.reader()?;
         let (log, rankings) = (reader.log_id(), self.call.session().rankings());
         if let Some(complete) = rankings.find(log, self.cursors.query(), position.mark) {
@@ -285,7 +299,7 @@ impl PageRequest<'_> {
         let begun = if let Some(begun) = kept {
             begun
         } else {
-            let Searched { found, resume } = self.search(position.begun).await?;
+            let Searched { found, resume } = self.search(search, position.begun).await?;
             if found.last_change() != position.last_change {
                 return Err(Failure::ranking_gone("the collection has changed"));
             }
@@ -306,9 +320,9 @@ impl PageRequest<'_> {
         Ranking::begun(*self.cursors.query(), found.last_change(), ranked(found), is_complete)
     }
 
-    async fn search(&self, limit: usize) -> Result<Searched, Failure> {
+    async fn search(&self, search: SearchArguments, limit: usize) -> Result<Searched, Failure> {
         let show = Show::with_defaults(Some(false), Some(false), Some(false));
-        let search = SearchArguments { limit: Some(limit as u64), show, ..self.search.clone() };
+        let search = SearchArguments { limit: Some(limit as u64), show, ..search };
         let input = self.call.session().parsed(search);
         let (found, resume) =
             self.call.service().search_resumably(self.call.reader()?, &self.name, input).await?;
@@ -317,7 +331,10 @@ impl PageRequest<'_> {
 
     /// The key of the stored state on which the ranking is completed.
     fn kept_key(&self, mark: RankingMark) -> KeptKey {
-        *blake3::keyed_hash(self.cursors.query(), &mark.0).as_bytes()
+        // Both are hashes. The other bytes of the query's identify it.
+        let mut key = *self.cursors.query();
+        key[..mark.0.len()].copy_from_slice(&mark.0);
+        key
     }
 }
 
